@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Command bench measures what the project promises about speed. Every figure
+// is a ratio against a baseline that is measured in the same run, on the same
+// machine, so that it means the same on a laptop and on a busy CI runner.
+//
+//	go run ./test/bench            all figures
+//	go run ./test/bench store      the figures whose name contains "store"
+//
+// It prints one line per figure, "bench NAME RATIOx of BASELINE", and exits
+// with 1 when a figure could not be measured.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+)
+
+// result is one measured figure.
+type result struct {
+	// ratio is ours divided by the baseline, arranged so that larger is better.
+	ratio float64
+	// baseline says in a few words what ratio is relative to.
+	baseline string
+	// detail shows both absolute numbers, for the reader's sense of scale.
+	detail string
+}
+
+// figure is one line of the output.
+type figure struct {
+	name    string
+	measure func(ctx context.Context) (result, error)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	failed := run(ctx, os.Args[1:])
+	stop()
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, filters []string) (failed bool) {
+	for _, f := range figures() {
+		if !selected(f.name, filters) {
+			continue
+		}
+		r, err := f.measure(ctx)
+		if err != nil {
+			failed = true
+			fmt.Fprintf(os.Stderr, "bench %s: %v\n", f.name, err)
+			continue
+		}
+		fmt.Fprintf(os.Stdout, "bench %s %.2fx of %s\n", f.name, r.ratio, r.baseline)
+		fmt.Fprintf(os.Stderr, "      %s\n", r.detail)
+	}
+	return failed
+}
+
+// figures lists every figure in the order it is printed.
+func figures() []figure {
+	return nil
+}
+
+func selected(name string, filters []string) bool {
+	if len(filters) == 0 {
+		return true
+	}
+	for _, f := range filters {
+		if strings.Contains(name, f) {
+			return true
+		}
+	}
+	return false
+}
