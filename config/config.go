@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Role is something one process can do.
+type Role string
+
+// The roles of `mimird up`.
+const (
+	RoleNode    Role = "node"
+	RoleTracker Role = "tracker"
+	RoleMatrix  Role = "matrix"
+)
+
+// FileName is the name of the configuration file inside the data directory.
+const FileName = "mimird.yaml"
+
+// maxFileSize bounds what is read: a configuration is a page or two, and a
+// wrong path should not fill memory.
+const maxFileSize = 1 << 20
+
+// Config is the whole configuration. Read it with [Load] or [Parse]; both fill
+// in defaults and check every value.
+type Config struct {
+	Roles     []Role    `yaml:"roles"`
+	Log       Log       `yaml:"log"`
+	Yggdrasil Yggdrasil `yaml:"yggdrasil"`
+	Trackers  []Tracker `yaml:"trackers"`
+	Session   Session   `yaml:"session"`
+	Outbox    Outbox    `yaml:"outbox"`
+	Control   Control   `yaml:"control"`
+	Server    Server    `yaml:"tracker"`
+	// Matrix is handed to the bridge as it stands in the file.
+	Matrix yaml.Node `yaml:"matrix"`
+}
+
+// Log says what is written to stderr and how.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// Yggdrasil is how the node joins the overlay network.
+type Yggdrasil struct {
+	Peers     []string `yaml:"peers"`
+	Listen    []string `yaml:"listen"`
+	Multicast bool     `yaml:"multicast"`
+}
+
+// Tracker is the address of a tracker, written as <64 hex digits>:<port>.
+type Tracker struct {
+	Key  identity.NodeKey
+	Port uint16
+}
+
+// Session bounds the connections to contacts.
+type Session struct {
+	Idle Duration `yaml:"idle"`
+	Max  int      `yaml:"max"`
+}
+
+// Outbox bounds what waits to be sent.
+type Outbox struct {
+	MaxMessages int `yaml:"max_messages"`
+}
+
+// Control is where the running node listens for commands.
+type Control struct {
+	Socket string `yaml:"socket"`
+}
+
+// Server configures the tracker role.
+type Server struct {
+	Listen        []string `yaml:"listen"`
+	MaxIdentities int      `yaml:"max_identities"`
+}
+
+// Duration is a time span written like "90s" in the file.
+type Duration time.Duration
+
+//go:embed example.yaml
+var example []byte
+
+// Example returns the commented configuration that `mimird up` writes at its
+// first start. Its values are the defaults.
+func Example() []byte { return slices.Clone(example) }
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	return Config{
+		Roles: []Role{RoleNode},
+		Log:   Log{Level: "info", Format: "auto"},
+		Yggdrasil: Yggdrasil{
+			Peers: []string{
+				"tcp://de1.mimir.im:7743",
+				"tcp://de2.mimir.im:7743",
+				"tcp://sk1.mimir.im:7743",
+				"tcp://sk2.mimir.im:7743",
+				"tcp://us1.mimir.im:7743",
+				"tls://109.176.250.101:65534",
+				"tcp://yggpeer.tilde.green:53299",
+				"tcp://62.210.85.80:39565",
+				"tcp://51.15.204.214:12345",
+				"tcp://45.95.202.21:12403",
+			},
+			Listen: []string{},
+		},
+		Trackers: []Tracker{
+			mustTracker("0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:69"),
+			mustTracker("000044c35636ae819b55ef3f4d5008dd0125fb70baa5fc0f8a94a3671ef8c649:69"),
+		},
+		Session: Session{Idle: Duration(10 * time.Minute), Max: 10_000},
+		Outbox:  Outbox{MaxMessages: 100_000},
+		Control: Control{Socket: "control.sock"},
+		Server:  Server{Listen: []string{}, MaxIdentities: 100_000},
+	}
+}
+
+// Load reads and checks the file at path. A missing file is [fs.ErrNotExist].
+func Load(path string) (Config, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("open configuration: %w", err)
+	}
+	if info.Size() > maxFileSize {
+		return Config{}, fmt.Errorf("configuration %s has %d bytes, more than %d: is this the right file?", path, info.Size(), maxFileSize)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := Parse(raw)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration %s:\n%w", filepath.Base(path), err)
+	}
+	return c, nil
+}
+
+// Parse reads a configuration, fills in defaults and checks every value. The
+// error joins everything that is wrong, one line each.
+func Parse(raw []byte) (Config, error) {
+	c := Default()
+	var doc yaml.Node
+	if err := yaml.Unmarshal(raw, &doc); err != nil {
+		return Config{}, fmt.Errorf("not valid YAML: %w", err)
+	}
+	if len(doc.Content) == 0 {
+		return c, nil
+	}
+	root := doc.Content[0]
+	if err := unknownKeys(root); err != nil {
+		return Config{}, err
+	}
+	if err := root.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	if err := c.validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Has reports whether the process plays role.
+func (c *Config) Has(role Role) bool { return slices.Contains(c.Roles, role) }
+
+// SlogLevel returns the level as the logger wants it.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	// validate has checked that it parses.
+	_ = level.UnmarshalText([]byte(l.Level))
+	return level
+}
+
+// ParseTracker reads a tracker address, <64 hex digits>:<port>.
+func ParseTracker(s string) (Tracker, error) {
+	at := strings.LastIndexByte(s, ':')
+	if at < 0 {
+		return Tracker{}, errors.New("want <64 hex digits>:<port>")
+	}
+	key, err := identity.ParseNodeKey(s[:at])
+	if err != nil {
+		return Tracker{}, err
+	}
+	port, err := strconv.ParseUint(s[at+1:], 10, 16)
+	if err != nil || port == 0 {
+		return Tracker{}, errors.New("the port after the colon is not a number from 1 to 65535")
+	}
+	return Tracker{Key: key, Port: uint16(port)}, nil
+}
+
+// String returns the form that [ParseTracker] reads.
+func (t Tracker) String() string { return fmt.Sprintf("%s:%d", t.Key, t.Port) }
+
+// UnmarshalYAML reads <64 hex digits>:<port>.
+func (t *Tracker) UnmarshalYAML(node *yaml.Node) error {
+	parsed, err := ParseTracker(node.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: tracker: %w", node.Line, err)
+	}
+	*t = parsed
+	return nil
+}
+
+// MarshalYAML writes the form that is read.
+func (t Tracker) MarshalYAML() (any, error) { return t.String(), nil }
+
+// UnmarshalYAML reads "90s".
+func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
+	parsed, err := time.ParseDuration(node.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: want a duration such as 90s, 15m or 1h30m", node.Line)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// MarshalYAML writes "1m30s".
+func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+
+func (c *Config) validate() error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
+	if len(c.Roles) == 0 {
+		bad("roles: is empty; give at least one of node, tracker, matrix")
+	}
+	for _, r := range c.Roles {
+		if !slices.Contains([]Role{RoleNode, RoleTracker, RoleMatrix}, r) {
+			bad("roles: %q is none of node, tracker, matrix", clip(string(r)))
+		}
+	}
+	if c.Has(RoleMatrix) && !c.Has(RoleNode) {
+		bad("roles: matrix needs node, because it bridges the node's conversations")
+	}
+	if new(slog.Level).UnmarshalText([]byte(c.Log.Level)) != nil {
+		bad("log.level: %q is none of debug, info, warn, error", clip(c.Log.Level))
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
+		bad("log.format: %q is none of auto, text, json", clip(c.Log.Format))
+	}
+	for _, uri := range c.Yggdrasil.Listen {
+		if err := checkURI(uri); err != nil {
+			bad("yggdrasil.listen: %q: %w", clip(uri), err)
+		}
+	}
+	for _, uri := range c.Server.Listen {
+		if err := checkURI(uri); err != nil {
+			bad("tracker.listen: %q: %w", clip(uri), err)
+		}
+	}
+	for _, uri := range c.Yggdrasil.Peers {
+		if err := checkURI(uri); err != nil {
+			bad("yggdrasil.peers: %q: %w", clip(uri), err)
+		}
+	}
+	if idle := time.Duration(c.Session.Idle); idle < 10*time.Second || idle > 24*time.Hour {
+		bad("session.idle: %v is not between 10s and 24h", idle)
+	}
+	if c.Session.Max < 1 {
+		bad("session.max: must be at least 1")
+	}
+	if c.Outbox.MaxMessages < 1 {
+		bad("outbox.max_messages: must be at least 1")
+	}
+	if c.Control.Socket == "" {
+		bad("control.socket: must not be empty")
+	}
+	if c.Server.MaxIdentities < 1 {
+		bad("tracker.max_identities: must be at least 1")
+	}
+	return errors.Join(problems...)
+}
+
+// checkURI refuses what Yggdrasil could not even try, so that a typing error is
+// found at the start and not as a peer that never comes up.
+func checkURI(s string) error {
+	u, err := url.Parse(s)
+	if err != nil {
+		return errors.New("not a URI; want for example tls://host:port")
+	}
+	if !slices.Contains([]string{"tcp", "tls", "quic", "ws", "wss", "unix", "socks", "sockstls"}, u.Scheme) {
+		return errors.New("want one of tcp://, tls://, quic://, ws://, wss://, unix://, socks://, sockstls://")
+	}
+	if u.Scheme != "unix" && u.Port() == "" {
+		return errors.New("the port is missing")
+	}
+	return nil
+}
+
+func mustTracker(s string) Tracker {
+	t, err := ParseTracker(s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+// clip keeps error messages readable when a whole file was pasted into a key.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

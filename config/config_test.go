@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package config_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mimird/mimird/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestExampleEqualsDefaults(t *testing.T) {
+	parsed, err := config.Parse(config.Example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(config.Default(), parsed, cmpopts.IgnoreTypes(yaml.Node{})); diff != "" {
+		t.Errorf("example.yaml differs from Default():\n%s", diff)
+	}
+}
+
+// An example that leaves a key out would pass the test above, so every key must
+// stand in its text.
+func TestExampleNamesEveryKey(t *testing.T) {
+	out, err := yaml.Marshal(config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, have map[string]any
+	if err := yaml.Unmarshal(out, &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(config.Example(), &have); err != nil {
+		t.Fatal(err)
+	}
+	for section, value := range want {
+		if _, ok := have[section]; !ok {
+			t.Errorf("example.yaml lacks %q", section)
+		}
+		keys, ok := value.(map[string]any)
+		if !ok {
+			continue
+		}
+		for key := range keys {
+			inner, _ := have[section].(map[string]any)
+			if _, ok := inner[key]; !ok {
+				t.Errorf("example.yaml lacks %q", section+"."+key)
+			}
+		}
+	}
+}
+
+func TestEmptyFileIsTheDefault(t *testing.T) {
+	for _, text := range []string{"", "# only a comment\n", "{}\n"} {
+		parsed, err := config.Parse([]byte(text))
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if diff := cmp.Diff(config.Default(), parsed, cmpopts.IgnoreTypes(yaml.Node{})); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}
+
+func TestParseNamesEveryProblemAtOnce(t *testing.T) {
+	_, err := config.Parse([]byte(`
+roles: [node, mediator]
+log: {level: loud, format: pretty}
+yggdrasil:
+  peers: ["tls://no-port", "gopher://x:1"]
+session: {idle: 1s, max: 0}
+outbox: {max_messages: 0}
+control: {socket: ""}
+tracker: {max_identities: -1}
+`))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		"mediator", "log.level", "log.format", "the port is missing", "gopher",
+		"session.idle", "session.max", "outbox.max_messages", "control.socket", "tracker.max_identities",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not mention %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestParseNamesUnknownKeysWithTheNearestKnownOne(t *testing.T) {
+	_, err := config.Parse([]byte("yggdrasil:\n  pears: []\nlogg: {}\nzzzzzzzzzzzz: 1\n"))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		`line 2: unknown key "yggdrasil.pears"; did you mean "peers"?`,
+		`line 3: unknown key "logg"; did you mean "log"?`,
+		`line 4: unknown key "zzzzzzzzzzzz"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q in:\n%v", want, err)
+		}
+	}
+}
+
+func TestParseRefusesBadValues(t *testing.T) {
+	cases := map[string]string{
+		"a duration without a unit": "session: {idle: 600}",
+		"a tracker without a port":  "trackers: [0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d]",
+		"a tracker with port 0":     "trackers: ['0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:0']",
+		"a tracker with a bad key":  "trackers: ['00:69']",
+		"not YAML":                  "roles: [",
+		"a list for a map":          "log: []",
+		"matrix without node":       "roles: [matrix]",
+		"no roles":                  "roles: []",
+	}
+	for name, text := range cases {
+		t.Run(name, func(t *testing.T) {
+			if _, err := config.Parse([]byte(text)); err == nil {
+				t.Error("accepted")
+			}
+		})
+	}
+}
+
+func TestParseReadsValues(t *testing.T) {
+	c, err := config.Parse([]byte("roles: [node, matrix]\nsession: {idle: 90s}\nyggdrasil: {peers: []}\nmatrix: {homeserver: {domain: example.org}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Duration(c.Session.Idle) != 90*time.Second || c.Session.Max != 10_000 {
+		t.Errorf("session = %+v", c.Session)
+	}
+	if len(c.Yggdrasil.Peers) != 0 {
+		t.Errorf("an empty list must stay empty, have %v", c.Yggdrasil.Peers)
+	}
+	if !c.Has(config.RoleMatrix) || c.Has(config.RoleTracker) {
+		t.Errorf("roles = %v", c.Roles)
+	}
+	var section struct {
+		Homeserver struct {
+			Domain string `yaml:"domain"`
+		} `yaml:"homeserver"`
+	}
+	if err := c.Matrix.Decode(&section); err != nil || section.Homeserver.Domain != "example.org" {
+		t.Errorf("matrix section = %+v, %v", section, err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := config.Load(filepath.Join(dir, "none.yaml")); !os.IsNotExist(unwrapAll(err)) {
+		t.Errorf("a missing file: %v", err)
+	}
+	path := filepath.Join(dir, config.FileName)
+	if err := os.WriteFile(path, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "right file") {
+		t.Errorf("a huge file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("rolls: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), config.FileName) {
+		t.Errorf("the error must name the file: %v", err)
+	}
+}
+
+func FuzzConfigYAML(f *testing.F) {
+	f.Add(config.Example())
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("log: {level: 1e999}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := config.Parse(raw)
+		if err == nil && len(c.Roles) == 0 {
+			t.Error("a valid configuration without roles")
+		}
+	})
+}
+
+func unwrapAll(err error) error {
+	for {
+		u, ok := err.(interface{ Unwrap() error })
+		if !ok {
+			return err
+		}
+		if _, isPath := err.(*fs.PathError); isPath {
+			return err
+		}
+		err = u.Unwrap()
+	}
+}
