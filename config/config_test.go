@@ -3,6 +3,7 @@
 package config_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -159,7 +160,7 @@ func TestParseReadsValues(t *testing.T) {
 
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := config.Load(filepath.Join(dir, "none.yaml")); !os.IsNotExist(unwrapAll(err)) {
+	if _, err := config.Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 	path := filepath.Join(dir, config.FileName)
@@ -187,17 +188,4 @@ func FuzzConfigYAML(f *testing.F) {
 			t.Error("a valid configuration without roles")
 		}
 	})
-}
-
-func unwrapAll(err error) error {
-	for {
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return err
-		}
-		if _, isPath := err.(*fs.PathError); isPath {
-			return err
-		}
-		err = u.Unwrap()
-	}
 }
