@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Status is what an operator wants to see of the network.
+type Status struct {
+	// Key is the node's public key.
+	Key identity.NodeKey
+	// IPv6 is the address that other Yggdrasil software shows for the key.
+	IPv6 netip.Addr
+	// Listening are the addresses on which other Yggdrasil nodes can connect.
+	Listening []string
+	// Peers are all links: configured, accepted and discovered, sorted by URI.
+	Peers []PeerStatus
+	// Streams is the number of open streams.
+	Streams int
+	// Dropped counts packets thrown away because somebody sent too many.
+	Dropped uint64
+}
+
+// PeerStatus is one link to another Yggdrasil node.
+type PeerStatus struct {
+	// URI of the link, without its options.
+	URI string
+	// Interface through which a configured peer is reached, usually empty.
+	Interface string
+	// Up says that the link works now.
+	Up bool
+	// Inbound says that the other side connected to us.
+	Inbound bool
+	// Key of the node at the other end; zero while the link is down.
+	Key identity.NodeKey
+	// Latency of the link.
+	Latency time.Duration
+	// Cost by which Yggdrasil ranks links, lower is better.
+	Cost uint64
+	// RX and TX count bytes received and sent since the link is up.
+	RX, TX uint64
+	// Uptime of the link.
+	Uptime time.Duration
+	// LastError is why the link is down or why the entry cannot be used.
+	LastError error
+}
