@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package dendrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockPoll is how often a waiting builder looks whether it is its turn. Locks
+// of the kernel cannot be waited for with a context.
+const lockPoll = 100 * time.Millisecond
+
+// lockFile takes the lock that the file stands for, across goroutines and
+// processes, and calls waiting once when somebody else has it. The kernel gives
+// the lock back when its holder dies.
+func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock file: %w", err)
+	}
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = file.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			_ = file.Close()
+			return nil, fmt.Errorf("lock: %w", err)
+		case first:
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			_ = file.Close()
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// ownGroup makes the command the leader of a process group, so that a signal
+// for it reaches what it starts, and a Ctrl-C for us does not reach it.
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr)
+}
+
+func killGroup(process *os.Process) error { return signalGroup(process, syscall.SIGKILL) }
+
+func stopGroup(process *os.Process) error { return signalGroup(process, syscall.SIGTERM) }
+
+func signalGroup(process *os.Process, signal syscall.Signal) error {
+	err := syscall.Kill(-process.Pid, signal)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}

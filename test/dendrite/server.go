@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package dendrite
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// DefaultServerName is the domain of a server that is given none.
+	DefaultServerName = "mimir.test"
+
+	logFile = "dendrite.log"
+	// stopGrace is how long a server gets to end by itself.
+	stopGrace = 15 * time.Second
+	// pollEvery is how often a starting server is asked whether it answers.
+	pollEvery = 50 * time.Millisecond
+	// startTries is how many free ports are tried, should another program take
+	// one between our choosing it and Dendrite's listening on it.
+	startTries = 3
+	// maxLogTail bounds what an error quotes from the log.
+	maxLogTail = 2 << 10
+)
+
+// ErrNotRunning means that the server has ended or was stopped.
+var ErrNotRunning = errors.New("dendrite is not running")
+
+// Options say what to start.
+type Options struct {
+	// Dir holds everything the server writes. It is made when it is missing; a
+	// server started on the same folder goes on where it ended. Required.
+	Dir string
+	// Registrations are the paths of application service registration files.
+	// They must exist: the server reads them once, when it starts.
+	Registrations []string
+	// ServerName is the domain of the user ids. Empty means DefaultServerName.
+	// It cannot change once Dir is in use.
+	ServerName string
+	// Address is the host and port to listen on. Empty means a free port on
+	// loopback.
+	Address string
+	// Program is the path of a Dendrite program. Empty means what Build returns.
+	Program string
+	// Build is used when Program is empty.
+	Build BuildOptions
+}
+
+// Server is a Dendrite that was started. Its methods may be called from any
+// goroutine.
+type Server struct {
+	opts   Options
+	secret string // shared with Dendrite, allows to create users
+
+	mu      sync.Mutex
+	current *process // nil when stopped
+}
+
+// process is one run of the program. One goroutine owns it, from its start to
+// its end.
+type process struct {
+	handle *os.Process
+	ended  chan struct{} // closed when the process is gone
+	err    error         // how it ended; read after ended
+}
+
+// Start starts a server and returns when it answers. Whoever starts it calls
+// [Server.Stop] or [Server.Kill]; on Linux it also ends with this process.
+// Cancelling ctx ends the waiting, and the server when it does not answer yet,
+// but not a server that was returned.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	if opts.Dir == "" {
+		return nil, errors.New("start dendrite: no folder given")
+	}
+	if opts.ServerName == "" {
+		opts.ServerName = DefaultServerName
+	}
+	opts.Registrations = slices.Clone(opts.Registrations)
+	if opts.Program == "" {
+		program, err := Build(ctx, opts.Build)
+		if err != nil {
+			return nil, err
+		}
+		opts.Program = program
+	}
+	s := &Server{opts: opts, secret: rand.Text()}
+	for try := 1; ; try++ {
+		if opts.Address == "" {
+			address, err := FreeAddress(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("start dendrite: %w", err)
+			}
+			s.opts.Address = address
+		}
+		err := s.Restart(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if opts.Address != "" || try == startTries || !errors.Is(err, errPortTaken) {
+			return nil, err
+		}
+	}
+}
+
+// FreeAddress returns a loopback address with a port that nobody listens on,
+// for a listener that must be named before it exists, such as in a registration.
+func FreeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// URL is the address of the client API, without a slash at its end.
+func (s *Server) URL() string { return "http://" + s.opts.Address }
+
+// ServerName is the domain of the server's user ids.
+func (s *Server) ServerName() string { return s.opts.ServerName }
+
+// LogPath is the file that the server logs to.
+func (s *Server) LogPath() string { return filepath.Join(s.opts.Dir, logFile) }
+
+// Restart stops the server when it runs and starts it on the same folder and
+// address. What a homeserver keeps in memory, such as transaction ids, is gone
+// then.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.stopLocked(stopGroup); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
+		return fmt.Errorf("start dendrite: make its folder: %w", err)
+	}
+	err := writeConfig(s.opts.Dir, configValues{
+		ServerName:    s.opts.ServerName,
+		Registrations: slices.Clone(s.opts.Registrations),
+		SharedSecret:  s.secret,
+	})
+	if err != nil {
+		return fmt.Errorf("start dendrite: %w", err)
+	}
+	p, err := s.launch()
+	if err != nil {
+		return fmt.Errorf("start dendrite: %w", err)
+	}
+	if err := s.awaitAnswer(ctx, p); err != nil {
+		_ = killGroup(p.handle)
+		<-p.ended
+		return fmt.Errorf("start dendrite: %w", err)
+	}
+	s.current = p
+	return nil
+}
+
+// Stop asks the server to end, kills it when it does not within 15 seconds, and
+// returns when it is gone. Stopping a stopped server does nothing.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopLocked(stopGroup)
+}
+
+// Kill ends the server at once, as a power cut would, and returns when it is
+// gone.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopLocked(killGroup)
+}
+
+// Running reports whether the process is there. A server that ended by itself
+// left the reason in its log.
+func (s *Server) Running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return false
+	}
+	select {
+	case <-s.current.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *Server) stopLocked(ask func(*os.Process) error) error {
+	p := s.current
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.ended: // by itself; its number may be somebody else's now
+		s.current = nil
+		return nil
+	default:
+	}
+	if err := ask(p.handle); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop dendrite: %w", err)
+	}
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-p.ended:
+	case <-grace.C:
+		if err := killGroup(p.handle); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("kill dendrite: %w", err)
+		}
+		<-p.ended
+	}
+	s.current = nil
+	return nil
+}
+
+// launch starts the program. The process belongs to a goroutine that keeps its
+// thread until the process has ended, because of dieWithParent.
+func (s *Server) launch() (*process, error) {
+	log, err := os.OpenFile(s.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open its log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the process has its own
+	//nolint:noctx // the process outlives every context; Stop and Kill end it
+	cmd := exec.Command(s.opts.Program,
+		"-config", configFile,
+		"-http-bind-address", s.opts.Address,
+		"-https-bind-address", "127.0.0.1:0") // without a certificate nothing listens there
+	cmd.Dir = s.opts.Dir
+	cmd.Stdout, cmd.Stderr = log, log
+	ownGroup(cmd)
+
+	p := &process{ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		p.handle = cmd.Process
+		started <- nil
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+var errPortTaken = errors.New("the port is taken")
+
+// awaitAnswer returns when the server answers, or when it never will.
+func (s *Server) awaitAnswer(ctx context.Context, p *process) error {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		answered := answers(ctx, client, s.URL()+"/_matrix/client/versions")
+		select {
+		case <-p.ended: // whoever answered, it was not this process
+			return s.whyEnded(p)
+		default:
+		}
+		if answered {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.ended:
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Server) whyEnded(p *process) error {
+	tail := s.logTail()
+	if strings.Contains(tail, "address already in use") {
+		return fmt.Errorf("%w: %s", errPortTaken, s.opts.Address)
+	}
+	how := p.err
+	if how == nil {
+		how = errors.New("without an error")
+	}
+	return fmt.Errorf("it ended (%w); the end of %s:\n%s", how, s.LogPath(), tail)
+}
+
+func answers(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// logTail returns the last lines of the log, best effort.
+func (s *Server) logTail() string {
+	file, err := os.Open(s.LogPath())
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	var tail strings.Builder
+	if _, err := io.Copy(&tail, io.NewSectionReader(file, max(0, info.Size()-maxLogTail), maxLogTail)); err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(tail.String())
+}
