@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package identity
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"filippo.io/edwards25519"
+)
+
+// Challenge is the 32 random bytes of a handshake. A challenge of any other
+// length is refused by its parser.
+type Challenge [32]byte
+
+// Signature is an Ed25519 signature.
+type Signature [ed25519.SignatureSize]byte
+
+// SignChallenge answers a challenge that somebody else chose. It returns
+// [ErrRefusedToSign] when the guard is nil or refuses the value, or when the
+// value is this identity itself (which apps try as a node key).
+func (k PrivateKey) SignChallenge(c Challenge, guard Guard) (Signature, error) {
+	return k.signForeign("challenge", c, guard)
+}
+
+// SignServerNonce answers the login nonce of a mediator or file server. It
+// refuses as [PrivateKey.SignChallenge] does.
+func (k PrivateKey) SignServerNonce(nonce [32]byte, guard Guard) (Signature, error) {
+	return k.signForeign("server nonce", nonce, guard)
+}
+
+// SignAnnounce says that this identity can be reached at node. node is a key of
+// our own; who signs another one gives the identity's address away.
+func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node) }
+
+func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signature, error) {
+	switch {
+	case guard == nil:
+		return Signature{}, fmt.Errorf("%w: %s without a guard", ErrRefusedToSign, use)
+	case PublicKey(value) == k.Public():
+		return Signature{}, fmt.Errorf("%w: %s is our own identity", ErrRefusedToSign, use)
+	case guard.Refuses(value):
+		return Signature{}, fmt.Errorf("%w: %s", ErrRefusedToSign, use)
+	}
+	return k.sign(value), nil
+}
+
+// sign is the one place where an identity key signs.
+func (k PrivateKey) sign(value [32]byte) Signature {
+	return Signature(ed25519.Sign(k.pair.key, value[:]))
+}
+
+// Validate returns [ErrInvalidKey] unless the key is a canonically encoded point
+// that is not of small order. With a small-order key anybody could "sign"; the
+// zero key is one of them.
+func (k PublicKey) Validate() error {
+	point, err := new(edwards25519.Point).SetBytes(k[:])
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: not a point", ErrInvalidKey)
+	case PublicKey(point.Bytes()) != k:
+		return fmt.Errorf("%w: not in canonical form", ErrInvalidKey)
+	case new(edwards25519.Point).MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1:
+		return fmt.Errorf("%w: of small order", ErrInvalidKey)
+	}
+	return nil
+}
+
+// VerifyChallenge checks the answer to a challenge that we chose. It returns
+// [ErrInvalidKey] or [ErrInvalidSignature].
+func (k PublicKey) VerifyChallenge(c Challenge, sig Signature) error { return k.verify(c, sig) }
+
+// VerifyAnnounce checks the claim that this identity can be reached at node. It
+// returns [ErrInvalidKey] or [ErrInvalidSignature]. The signature has no date: a
+// valid one may be years old.
+func (k PublicKey) VerifyAnnounce(node NodeKey, sig Signature) error { return k.verify(node, sig) }
+
+func (k PublicKey) verify(value [32]byte, sig Signature) error {
+	if err := k.Validate(); err != nil {
+		return err
+	}
+	if !ed25519.Verify(k[:], value[:], sig[:]) {
+		return ErrInvalidSignature
+	}
+	return nil
+}
