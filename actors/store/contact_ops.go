@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// opOverhead is what keys and fixed fields of an operation add to a batch.
+const opOverhead = 512
+
+func (op PutAccount) size() int { return opOverhead + accountSize(op.Account) }
+
+func (op PutAccount) apply(t *txn) (any, error) {
+	acc := op.Account
+	if acc.ID.IsZero() {
+		return nil, fmt.Errorf("account without id: %w", ErrInvalid)
+	}
+	if err := checkProfile(acc.Avatar, acc.Name, acc.Info); err != nil {
+		return nil, err
+	}
+	kind := AccountChanged
+	var before Account
+	old, err := t.load(accountKey(acc.ID), &before)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		kind = AccountAdded
+		if acc.Created == 0 {
+			acc.Created = t.now
+		}
+	case err != nil:
+		return nil, err
+	default:
+		acc.Created = before.Created
+	}
+	if kind == AccountChanged {
+		fresh, err := mergeUnknown(old, acc)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(old, fresh) {
+			return false, nil
+		}
+	}
+	if err := t.update(accountKey(acc.ID), old, acc); err != nil {
+		return nil, err
+	}
+	return true, t.event(Event{Account: acc.ID, Kind: kind})
+}
+
+func (op RemoveAccount) size() int { return opOverhead }
+
+func (op RemoveAccount) apply(t *txn) (any, error) {
+	known, err := t.has(accountKey(op.Account))
+	if err != nil || !known {
+		return false, err
+	}
+	t.clear(accountPrefix(op.Account))
+	if counters, ok := t.w.accounts[op.Account]; ok {
+		delete(t.w.accounts, op.Account)
+		t.undo = append(t.undo, func() { t.w.accounts[op.Account] = counters })
+	}
+	t.touched = append(t.touched, Conversation{Account: op.Account})
+	return true, nil
+}
+
+func (op AddContact) size() int { return opOverhead + contactSize(op.Contact) }
+
+func (op AddContact) apply(t *txn) (any, error) {
+	c := op.Contact
+	if err := checkPair(c.Account, c.ID); err != nil {
+		return nil, err
+	}
+	if err := checkProfile(c.Avatar, c.Nickname, c.LocalName, c.Info); err != nil {
+		return nil, err
+	}
+	if err := t.needAccount(c.Account); err != nil {
+		return nil, err
+	}
+	existing, _, err := t.contact(c.Account, c.ID)
+	if err == nil {
+		return Added{Contact: existing, Existed: true}, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if err := t.needSpace(); err != nil {
+		return nil, err
+	}
+	if c.Added == 0 {
+		c.Added = t.now
+	}
+	if len(c.NodeKeys) > MaxNodeKeys {
+		c.NodeKeys = c.NodeKeys[:MaxNodeKeys]
+	}
+	if err := t.put(contactKey(c.Account, c.ID), c); err != nil {
+		return nil, err
+	}
+	return Added{Contact: c}, t.event(Event{Account: c.Account, Conversation: c.ID, Kind: ContactAdded, State: c.State})
+}
+
+func (op UpdateContact) size() int {
+	return opOverhead + len(op.Nickname) + len(op.LocalName) + len(op.Info) + len(op.Avatar)
+}
+
+func (op UpdateContact) apply(t *txn) (any, error) {
+	if err := checkProfile(op.Avatar, op.Nickname, op.LocalName, op.Info); err != nil {
+		return nil, err
+	}
+	c, old, err := t.contact(op.Account, op.Contact)
+	if err != nil {
+		return nil, err
+	}
+	visible := false
+	set := func(field ContactFields, changed bool, assign func()) {
+		if op.Fields&field != 0 && changed {
+			visible = visible || field != FieldLastSeen
+			assign()
+		}
+	}
+	before := c.LastSeen
+	set(FieldNickname, c.Nickname != op.Nickname, func() { c.Nickname = op.Nickname })
+	set(FieldLocalName, c.LocalName != op.LocalName, func() { c.LocalName = op.LocalName })
+	set(FieldInfo, c.Info != op.Info, func() { c.Info = op.Info })
+	set(FieldAvatar, !bytes.Equal(c.Avatar, op.Avatar), func() { c.Avatar = op.Avatar })
+	set(FieldProfileTime, c.ProfileTime != op.ProfileTime, func() { c.ProfileTime = op.ProfileTime })
+	set(FieldLastSeen, c.LastSeen != op.LastSeen, func() { c.LastSeen = op.LastSeen })
+	if !visible && c.LastSeen == before {
+		return false, nil
+	}
+	if err := t.update(contactKey(op.Account, op.Contact), old, c); err != nil {
+		return nil, err
+	}
+	if !visible {
+		t.unsynced = true
+		return true, nil
+	}
+	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactChanged, State: c.State})
+}
+
+func (op SetContactState) size() int { return opOverhead }
+
+func (op SetContactState) apply(t *txn) (any, error) {
+	if op.State > ContactBlocked {
+		return nil, fmt.Errorf("contact state %d: %w", op.State, ErrInvalid)
+	}
+	c, old, err := t.contact(op.Account, op.Contact)
+	if err != nil {
+		return nil, err
+	}
+	if c.State == op.State {
+		return false, nil
+	}
+	c.State = op.State
+	if err := t.update(contactKey(op.Account, op.Contact), old, c); err != nil {
+		return nil, err
+	}
+	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactChanged, State: c.State})
+}
+
+func (op RemoveContact) size() int { return opOverhead }
+
+func (op RemoveContact) apply(t *txn) (any, error) {
+	known, err := t.has(contactKey(op.Account, op.Contact))
+	if err != nil || !known {
+		return false, err
+	}
+	outbox, err := t.w.outbox(t, op.Account)
+	if err != nil {
+		return nil, err
+	}
+	rows, size, err := t.sumOutbox(pairPrefix(op.Account, tableOutbox, op.Contact))
+	if err != nil {
+		return nil, err
+	}
+	last, err := t.w.lastOrder(t, op.Account, op.Contact)
+	if err != nil {
+		return nil, err
+	}
+	t.setCounter(&outbox.rows, outbox.rows-rows)
+	t.setCounter(&outbox.bytes, outbox.bytes-size)
+	t.setCounter(last, 0)
+	t.delete(contactKey(op.Account, op.Contact))
+	for _, table := range []byte{tableMessage, tableRef, tableOutbox} {
+		t.clear(pairPrefix(op.Account, table, op.Contact))
+	}
+	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactRemoved})
+}
+
+func (op RecordNodeKey) size() int { return opOverhead }
+
+func (op RecordNodeKey) apply(t *txn) (any, error) {
+	if op.Key.IsZero() {
+		return nil, fmt.Errorf("node key is zero: %w", ErrInvalid)
+	}
+	c, old, err := t.contact(op.Account, op.Contact)
+	if err != nil {
+		return nil, err
+	}
+	now := op.Time
+	if now == 0 {
+		now = t.now
+	}
+	result := NodeKeyRecorded{}
+	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now}
+	if i := slices.IndexFunc(c.NodeKeys, func(n KnownNode) bool { return n.Key == op.Key }); i >= 0 {
+		node.FirstAuth = c.NodeKeys[i].FirstAuth
+		node.LastAuth = max(now, c.NodeKeys[i].LastAuth)
+		c.NodeKeys = slices.Delete(c.NodeKeys, i, i+1)
+		t.unsynced = true // only a time changes
+	} else {
+		result.New = true
+		result.Changed = len(c.NodeKeys) > 0
+	}
+	c.NodeKeys = slices.Insert(c.NodeKeys, 0, node)
+	slices.SortStableFunc(c.NodeKeys, func(a, b KnownNode) int { return int(min(max(b.LastAuth-a.LastAuth, -1), 1)) })
+	if len(c.NodeKeys) > MaxNodeKeys {
+		c.NodeKeys = c.NodeKeys[:MaxNodeKeys]
+	}
+	if err := t.update(contactKey(op.Account, op.Contact), old, c); err != nil {
+		return nil, err
+	}
+	if !result.Changed {
+		return result, nil
+	}
+	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key})
+}
+
+func (op PutAddresses) size() int { return opOverhead + 64*len(op.Addresses) }
+
+func (op PutAddresses) apply(t *txn) (any, error) {
+	if op.Identity.IsZero() {
+		return nil, fmt.Errorf("addresses without identity: %w", ErrInvalid)
+	}
+	t.unsynced = true
+	key := addressKey(op.Identity)
+	if len(op.Addresses) == 0 {
+		t.delete(key)
+		return nil, nil
+	}
+	return nil, t.put(key, op.Addresses[:min(len(op.Addresses), MaxAddresses)])
+}
+
+// contact reads a contact row and its bytes.
+func (t *txn) contact(account, contact identity.PublicKey) (Contact, []byte, error) {
+	c := Contact{Account: account, ID: contact}
+	raw, err := t.load(contactKey(account, contact), &c)
+	if err != nil {
+		return Contact{}, nil, fmt.Errorf("contact %s of account %s: %w", contact.Short(), account.Short(), err)
+	}
+	return c, raw, nil
+}
+
+func checkPair(account, contact identity.PublicKey) error {
+	if account.IsZero() || contact.IsZero() {
+		return fmt.Errorf("account or contact is missing: %w", ErrInvalid)
+	}
+	return nil
+}
+
+func checkProfile(avatar []byte, texts ...string) error {
+	if len(avatar) > MaxAvatar {
+		return fmt.Errorf("avatar of %d bytes: %w", len(avatar), ErrInvalid)
+	}
+	return checkTexts(texts...)
+}
+
+func checkTexts(texts ...string) error {
+	for _, text := range texts {
+		if len(text) > MaxText {
+			return fmt.Errorf("text of %d bytes: %w", len(text), ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func accountSize(a Account) int { return len(a.Name) + len(a.Info) + len(a.Avatar) }
+
+func contactSize(c Contact) int {
+	return len(c.Nickname) + len(c.LocalName) + len(c.Info) + len(c.Avatar) + 64*len(c.NodeKeys)
+}

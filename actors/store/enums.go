@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Names of the enumerations, as users write and read them. The index is the
+// stored number, so the order never changes.
+var (
+	strangerPolicyNames = []string{"ask", "accept", "refuse"}
+	contactStateNames   = []string{"stranger", "requested", "accepted", "blocked"}
+	messageStateNames   = []string{"received", "pending", "delivered", "failed"}
+	eventKindNames      = []string{
+		"", "account_added", "account_changed", "contact_added", "contact_changed", "contact_removed",
+		"node_key_changed", "message_received", "message_edited", "message_queued", "message_delivered", "message_failed",
+	}
+)
+
+// String returns "ask", "accept" or "refuse".
+func (p StrangerPolicy) String() string { return enumName(strangerPolicyNames, p) }
+
+// MarshalText writes the name.
+func (p StrangerPolicy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the name.
+func (p *StrangerPolicy) UnmarshalText(text []byte) error {
+	return parseEnum("stranger policy", strangerPolicyNames, text, p)
+}
+
+// String returns "stranger", "requested", "accepted" or "blocked".
+func (s ContactState) String() string { return enumName(contactStateNames, s) }
+
+// MarshalText writes the name.
+func (s ContactState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *ContactState) UnmarshalText(text []byte) error {
+	return parseEnum("contact state", contactStateNames, text, s)
+}
+
+// String returns "received", "pending", "delivered" or "failed".
+func (s MessageState) String() string { return enumName(messageStateNames, s) }
+
+// MarshalText writes the name.
+func (s MessageState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *MessageState) UnmarshalText(text []byte) error {
+	return parseEnum("message state", messageStateNames, text, s)
+}
+
+// String returns the name in snake case, such as "message_received".
+func (k EventKind) String() string { return enumName(eventKindNames, k) }
+
+// MarshalText writes the name.
+func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the name.
+func (k *EventKind) UnmarshalText(text []byte) error {
+	return parseEnum("event kind", eventKindNames, text, k)
+}
+
+func enumName[T ~uint8](names []string, value T) string {
+	if int(value) < len(names) && names[value] != "" {
+		return names[value]
+	}
+	return fmt.Sprintf("unknown(%d)", value) // written by a newer version
+}
+
+func parseEnum[T ~uint8](what string, names []string, text []byte, value *T) error {
+	i := slices.Index(names, string(text))
+	if i < 0 || len(text) == 0 {
+		return fmt.Errorf("parse %s: %.64q: %w", what, text, ErrInvalid)
+	}
+	*value = T(i)
+	return nil
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import "errors"
+
+var (
+	// ErrNotFound says that the row asked for, or one that the operation needs
+	// (the account, the contact), does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid says that an operation or argument can never succeed: a zero
+	// guid, a name that is too long, a cursor beyond the end of the log.
+	ErrInvalid = errors.New("invalid")
+	// ErrGUIDTaken says that an outgoing guid is used by another message of the
+	// same conversation.
+	ErrGUIDTaken = errors.New("message id is already used by another message")
+	// ErrOutboxFull says that the account has as much undelivered as it may have.
+	// Nothing is evicted to make room.
+	ErrOutboxFull = errors.New("too many undelivered messages")
+	// ErrJournalFull says that a journal has as many unfinished entries as it may
+	// have.
+	ErrJournalFull = errors.New("too many unfinished journal entries")
+	// ErrBusy says that more waits for the disk than may wait. Try again later.
+	ErrBusy = errors.New("too much is waiting for the disk")
+	// ErrDiskFull says that the free space is below the reserve. Operations that
+	// take in something new are refused, all others go on.
+	ErrDiskFull = errors.New("not enough free disk space")
+
+	// ErrInUse says that another process, or another Store of this one, has the
+	// directory open.
+	ErrInUse = errors.New("store is in use by another process")
+	// ErrNewerSchema says that a newer version of the program has written the
+	// database.
+	ErrNewerSchema = errors.New("store was written by a newer version")
+	// ErrCorrupt says that something on the disk is not what was written there.
+	ErrCorrupt = errors.New("store is damaged")
+	// ErrFailed says that a commit failed or that damage was met. It is final:
+	// the process has to end.
+	ErrFailed = errors.New("store has failed")
+	// ErrClosed says that the Store was closed.
+	ErrClosed = errors.New("store is closed")
+)

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// rememberIDs and rememberFor bound for how long the id of a finished journal
+	// entry is known: homeservers repeat a transaction for hours, days at most.
+	rememberIDs = 100_000
+	rememberFor = Millis(30 * 24 * time.Hour / time.Millisecond)
+	// rememberAtLeast keeps the newest ids whatever their age: a clock that jumps
+	// ahead must not make us forget what a homeserver is about to repeat.
+	rememberAtLeast = 1000
+	// forgetAtOnce bounds the work of one operation. It is more than one, so that
+	// the excess shrinks.
+	forgetAtOnce = 16
+)
+
+func (op MoveCursor) size() int { return opOverhead }
+
+func (op MoveCursor) apply(t *txn) (any, error) {
+	if !validName(op.Consumer) {
+		return nil, fmt.Errorf("consumer name of %d bytes: %w", len(op.Consumer), ErrInvalid)
+	}
+	if err := t.needAccount(op.Account); err != nil {
+		return nil, err
+	}
+	a, err := t.w.account(t, op.Account)
+	if err != nil {
+		return nil, err
+	}
+	if op.Seq > a.lastSeq {
+		// Such a cursor would skip events that have not happened yet.
+		return nil, fmt.Errorf("cursor at %d, log ends at %d: %w", op.Seq, a.lastSeq, ErrInvalid)
+	}
+	key := cursorKey(op.Account, op.Consumer, op.Conversation)
+	before, err := t.number(key)
+	if err != nil || op.Seq <= before {
+		return false, err
+	}
+	return true, t.put(key, op.Seq)
+}
+
+// queueCounters are what the writer knows of a journal.
+type queueCounters struct {
+	lastSeq   uint64
+	open      uint64 // unfinished entries
+	firstDone uint64 // oldest remembered finish, lastDone+1 when there is none
+	lastDone  uint64
+}
+
+func (w *writer) queue(t *txn, name string) (*queueCounters, error) {
+	if q, ok := w.queues[name]; ok {
+		return q, nil
+	}
+	q := &queueCounters{}
+	var err error
+	if q.lastSeq, err = t.number(lastSeqKey(name)); err != nil {
+		return nil, err
+	}
+	if q.lastDone, err = t.last(journalPrefix(name, tableDone)); err != nil {
+		return nil, err
+	}
+	q.firstDone = q.lastDone + 1
+	for row, err := range scanPrefix(w.store.db, journalPrefix(name, tableDone)) {
+		if err != nil {
+			return nil, err
+		}
+		q.firstDone = row.number()
+		break
+	}
+	for _, err := range scanPrefix(w.store.db, journalPrefix(name, tableEntry)) {
+		if err != nil {
+			return nil, err
+		}
+		q.open++
+	}
+	w.queues[name] = q
+	return q, nil
+}
+
+func (op AppendJournal) size() int { return opOverhead + len(op.Body) + 2*len(op.ID) }
+
+func (op AppendJournal) apply(t *txn) (any, error) {
+	switch {
+	case !validName(op.Queue):
+		return nil, fmt.Errorf("queue name of %d bytes: %w", len(op.Queue), ErrInvalid)
+	case op.ID == "" || len(op.ID) > MaxJournalID:
+		return nil, fmt.Errorf("journal id of %d bytes: %w", len(op.ID), ErrInvalid)
+	case len(op.Body) > MaxBody:
+		return nil, fmt.Errorf("journal body of %d bytes: %w", len(op.Body), ErrInvalid)
+	}
+	known, err := t.number(entryIDKey(op.Queue, op.ID))
+	if err != nil {
+		return nil, err
+	}
+	if known != 0 {
+		return Journaled{Seq: known, Duplicate: true}, nil
+	}
+	if err := t.needSpace(); err != nil {
+		return nil, err
+	}
+	q, err := t.w.queue(t, op.Queue)
+	if err != nil {
+		return nil, err
+	}
+	if q.open >= t.w.store.opts.JournalRows {
+		return nil, fmt.Errorf("queue %s has %d entries: %w", op.Queue, q.open, ErrJournalFull)
+	}
+	t.setCounter(&q.lastSeq, q.lastSeq+1)
+	t.setCounter(&q.open, q.open+1)
+	entry := JournalEntry{Queue: op.Queue, Seq: q.lastSeq, ID: op.ID, Time: orNow(op.Time, t.now), Body: op.Body}
+	if err := t.put(entryKey(op.Queue, entry.Seq), entry); err != nil {
+		return nil, err
+	}
+	if err := t.put(entryIDKey(op.Queue, op.ID), entry.Seq); err != nil {
+		return nil, err
+	}
+	return Journaled{Seq: entry.Seq}, t.put(lastSeqKey(op.Queue), entry.Seq)
+}
+
+func (op FinishJournal) size() int { return opOverhead }
+
+func (op FinishJournal) apply(t *txn) (any, error) {
+	if !validName(op.Queue) {
+		return nil, fmt.Errorf("queue name of %d bytes: %w", len(op.Queue), ErrInvalid)
+	}
+	key := entryKey(op.Queue, op.Seq)
+	var entry JournalEntry
+	if _, err := t.load(key, &entry); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		return nil, err
+	}
+	q, err := t.w.queue(t, op.Queue)
+	if err != nil {
+		return nil, err
+	}
+	t.delete(key)
+	t.setCounter(&q.open, q.open-1)
+	t.setCounter(&q.lastDone, q.lastDone+1)
+	if err := t.put(doneKey(op.Queue, q.lastDone), doneRow{ID: entry.ID, Time: t.now}); err != nil {
+		return nil, err
+	}
+	return true, t.forget(op.Queue, q)
+}
+
+// forget drops the ids of entries that were finished too long or too many
+// finishes ago.
+func (t *txn) forget(queue string, q *queueCounters) error {
+	for range forgetAtOnce {
+		known := q.lastDone - q.firstDone + 1
+		if known <= rememberAtLeast {
+			return nil
+		}
+		var oldest doneRow
+		if _, err := t.load(doneKey(queue, q.firstDone), &oldest); err != nil {
+			return promised(err)
+		}
+		if known <= rememberIDs && t.now-oldest.Time < rememberFor {
+			return nil
+		}
+		t.delete(doneKey(queue, q.firstDone))
+		t.delete(entryIDKey(queue, oldest.ID))
+		t.setCounter(&q.firstDone, q.firstDone+1)
+	}
+	return nil
+}
+
+// number reads a row that holds one number, 0 when there is none.
+func (t *txn) number(key []byte) (uint64, error) {
+	var n uint64
+	_, err := t.load(key, &n)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	return n, err
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// formatVersion is the file format of Pebble. It is pinned: a newer one is a
+// decision, because a program with an older Pebble cannot open it. This one has
+// checksums over the footers of tables and marks in the write-ahead log up to
+// where it was synced, which tells a torn end from damage.
+const formatVersion = pebble.FormatTableFormatV6
+
+// pebbleOptions returns the settings of the database. They are chosen for a node
+// at home: little memory, few files, every table with a filter because most
+// look-ups are for guids that are not there.
+func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options {
+	opts := &pebble.Options{
+		FS:                 s.opts.FS, // nil: the system's, with reports about slow disks
+		Lock:               lock,
+		ErrorIfNotExists:   mustExist,
+		FormatMajorVersion: formatVersion,
+		Logger:             pebbleLogger{s},
+		CacheSize:          s.opts.CacheBytes,
+		MemTableSize:       s.opts.MemTableBytes,
+		// Two tables may wait while one is filled: a burst does not stall commits.
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                256,
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { s.log.Error("Database background work failed", "err", err) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				_ = s.fail(fmt.Errorf("%w: file %s: %w", ErrCorrupt, info.Path, info.Details))
+			},
+			DiskSlow: func(info pebble.DiskSlowInfo) {
+				s.log.Warn("Disk is slow", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
+			},
+			WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+				s.log.Warn("Commits wait for the disk", "reason", info.Reason)
+			},
+			WriteStallEnd: func() { s.log.Info("Commits go on") },
+		},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return opts
+}
+
+// pebbleLogger carries what Pebble reports into our log. Pebble's chatter is for
+// people who debug Pebble.
+type pebbleLogger struct{ s *Store }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	if l.s.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // the handler needs no context
+		l.s.log.Debug("Database reports", "text", fmt.Sprintf(format, args...))
+	}
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.s.log.Error("Database reports an error", "text", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is what Pebble calls when it cannot go on: the write-ahead log or the
+// manifest could not be written. It must not return. The caller may hold Pebble's
+// locks, and after a failed commit it would go on to report success. It must not
+// unwind the stack either, because Pebble's deferred calls are not made for that.
+// So the goroutine is parked for the rest of the process's life, which is short.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	_ = l.s.fail(newPebbleError(format, args))
+	park()
+}
+
+// park blocks for ever.
+func park() { select {} }
+
+// pebbleError is a Fatalf as an error. It keeps the errors among the arguments,
+// so that a full disk can be recognised.
+type pebbleError struct {
+	text   string
+	causes []error
+}
+
+func newPebbleError(format string, args []any) error {
+	e := &pebbleError{text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			e.causes = append(e.causes, err)
+		}
+	}
+	return e
+}
+
+func (e *pebbleError) Error() string   { return e.text }
+func (e *pebbleError) Unwrap() []error { return e.causes }
+
+// guard runs a call into Pebble that may park or panic, and returns when the
+// call has returned or the store has failed, whichever is first. What it leaves
+// behind after a failure ends with the process.
+func (s *Store) guard(call func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		finished := false
+		defer func() {
+			if !finished {
+				done <- s.fail(fmt.Errorf("panic in the database: %v\n%s", recover(), debug.Stack()))
+			}
+		}()
+		err := call()
+		finished = true
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed:
+		return s.failure()
+	}
+}
+
+// committing reports whether a commit is under way.
+func (s *Store) committing() bool { return len(s.slot) > 0 }
+
+// apply commits a batch. It returns when the batch is on the disk, or nil before
+// that when sync is false. Any error is final.
+func (s *Store) apply(b *pebble.Batch, sync bool) error {
+	select {
+	case s.slot <- struct{}{}:
+	default:
+		return errors.New("apply: a commit is under way") // a defect: there is one writer
+	}
+	defer func() { <-s.slot }()
+	opts := pebble.NoSync
+	if sync {
+		opts = pebble.Sync
+	}
+	err := s.guard(func() error { return s.db.Apply(b, opts) })
+	if err != nil {
+		return s.fail(fmt.Errorf("commit: %w", err))
+	}
+	return b.Close()
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Accounts returns all accounts, in the order of their ids.
+func (s *Store) Accounts() ([]Account, error) {
+	var found []Account
+	err := s.read(func(r rows) error {
+		for row, err := range scanGroups(r, []byte{spaceAccount}, identity.KeySize) {
+			if err != nil {
+				return err
+			}
+			key, err := parseKey(row.key)
+			if err != nil {
+				return err
+			}
+			account := Account{ID: key.account}
+			if err := loadRow(r, accountKey(key.account), &account); err != nil {
+				return promised(err)
+			}
+			found = append(found, account)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	return found, nil
+}
+
+// Account returns one account, or [ErrNotFound].
+func (s *Store) Account(id identity.PublicKey) (Account, error) {
+	account := Account{ID: id}
+	err := s.read(func(r rows) error { return loadRow(r, accountKey(id), &account) })
+	if err != nil {
+		return Account{}, fmt.Errorf("account %s: %w", id.Short(), err)
+	}
+	return account, nil
+}
+
+// Contacts returns all contacts of an account, in the order of their ids.
+func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
+	var found []Contact
+	err := s.read(func(r rows) error {
+		for row, err := range scanPrefix(r, tablePrefix(account, tableContact)) {
+			if err != nil {
+				return err
+			}
+			key, err := parseKey(row.key)
+			if err != nil {
+				return err
+			}
+			contact := Contact{Account: account, ID: key.other}
+			if err := row.load(&contact); err != nil {
+				return err
+			}
+			found = append(found, contact)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("contacts of account %s: %w", account.Short(), err)
+	}
+	return found, nil
+}
+
+// Contact returns one contact, or [ErrNotFound].
+func (s *Store) Contact(account, contact identity.PublicKey) (Contact, error) {
+	found := Contact{Account: account, ID: contact}
+	err := s.read(func(r rows) error { return loadRow(r, contactKey(account, contact), &found) })
+	if err != nil {
+		return Contact{}, fmt.Errorf("contact %s of account %s: %w", contact.Short(), account.Short(), err)
+	}
+	return found, nil
+}
+
+// Message returns one message, or [ErrNotFound].
+func (s *Store) Message(account, contact identity.PublicKey, id MessageID) (Message, error) {
+	var msg Message
+	err := s.read(func(r rows) error {
+		var ref messageRef
+		err := loadRow(r, refKey(account, contact, id), &ref)
+		if err != nil {
+			return err
+		}
+		msg, err = readMessage(r, account, contact, ref.Order)
+		return err
+	})
+	if err != nil {
+		return Message{}, fmt.Errorf("message %s: %w", id, err)
+	}
+	return msg, nil
+}
+
+// readMessage reads a message that another row promises.
+func readMessage(r rows, account, contact identity.PublicKey, order uint64) (Message, error) {
+	msg := Message{Account: account, Contact: contact, Order: order}
+	return msg, promised(loadRow(r, messageKey(account, contact, order), &msg))
+}
+
+// Messages returns a page of a conversation, newest first: the messages below
+// the position before, or the newest ones when before is 0. A limit of 0 means
+// the largest page.
+func (s *Store) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]Message, error) {
+	prefix := pairPrefix(account, tableMessage, contact)
+	upper := prefixEnd(prefix)
+	if before > 0 {
+		upper = messageKey(account, contact, before)
+	}
+	var found []Message
+	err := s.read(func(r rows) (err error) {
+		found, err = page(scanBack(r, prefix, upper), limit, func(row row) (Message, int, error) {
+			msg := Message{Account: account, Contact: contact, Order: row.number()}
+			err := row.load(&msg)
+			return msg, len(msg.Payload), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("messages of contact %s: %w", contact.Short(), err)
+	}
+	return found, nil
+}
+
+// Outbox returns a page of the undelivered messages of a conversation, oldest
+// first.
+func (s *Store) Outbox(account, contact identity.PublicKey, limit int) ([]Message, error) {
+	var found []Message
+	err := s.read(func(r rows) (err error) {
+		undelivered := scanPrefix(r, pairPrefix(account, tableOutbox, contact))
+		found, err = page(undelivered, limit, func(row row) (Message, int, error) {
+			msg, err := readMessage(r, account, contact, row.number())
+			return msg, len(msg.Payload), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("outbox of contact %s: %w", contact.Short(), err)
+	}
+	return found, nil
+}
+
+// OutboxContacts returns the contacts for whom something is undelivered.
+func (s *Store) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error) {
+	var found []identity.PublicKey
+	err := s.read(func(r rows) error {
+		for row, err := range scanGroups(r, tablePrefix(account, tableOutbox), identity.KeySize) {
+			if err != nil {
+				return err
+			}
+			key, err := parseKey(row.key)
+			if err != nil {
+				return err
+			}
+			found = append(found, key.other)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("outbox of account %s: %w", account.Short(), err)
+	}
+	return found, nil
+}
+
+// Events returns a page of an account's log: the events after the given one.
+// What it returns is synced.
+func (s *Store) Events(account identity.PublicKey, after uint64, limit int) ([]Event, error) {
+	var found []Event
+	err := s.read(func(r rows) (err error) {
+		later := scanAfter(r, tablePrefix(account, tableEvent), eventKey(account, after))
+		found, err = page(later, limit, func(row row) (Event, int, error) {
+			ev := Event{Account: account, Seq: row.number()}
+			err := row.load(&ev)
+			return ev, len(ev.Reason), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("events of account %s: %w", account.Short(), err)
+	}
+	return found, nil
+}
+
+// ConversationEvents returns a page of the events of one conversation: those
+// after the given one. What it returns is synced.
+func (s *Store) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]Event, error) {
+	var found []Event
+	err := s.read(func(r rows) (err error) {
+		prefix := pairPrefix(account, tableConvLog, conversation)
+		later := scanAfter(r, prefix, convLogKey(account, conversation, after))
+		found, err = page(later, limit, func(row row) (Event, int, error) {
+			ev := Event{Account: account, Seq: row.number()}
+			err := promised(loadRow(r, eventKey(account, ev.Seq), &ev))
+			return ev, len(ev.Reason), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("events of contact %s: %w", conversation.Short(), err)
+	}
+	return found, nil
+}
+
+// Cursor returns the last event of a conversation that a consumer has dealt
+// with, 0 for none.
+func (s *Store) Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error) {
+	var seq uint64
+	err := s.read(func(r rows) (err error) {
+		seq, err = readCursor(r, consumer, account, conversation)
+		return err
+	})
+	return seq, err
+}
+
+func readCursor(r rows, consumer string, account, conversation identity.PublicKey) (uint64, error) {
+	if !validName(consumer) {
+		return 0, fmt.Errorf("consumer name of %d bytes: %w", len(consumer), ErrInvalid)
+	}
+	var seq uint64
+	err := loadRow(r, cursorKey(account, consumer, conversation), &seq)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, fmt.Errorf("cursor of %s: %w", consumer, err)
+	}
+	return seq, nil
+}
+
+// Pending returns the conversations of an account with events that the consumer
+// has not dealt with. The zero conversation, which is about the account itself,
+// is among them when it has some.
+func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingConversation, error) {
+	var found []PendingConversation
+	err := s.read(func(r rows) error {
+		for row, err := range scanGroups(r, tablePrefix(account, tableConvLog), identity.KeySize) {
+			if err != nil {
+				return err
+			}
+			key, err := parseKey(row.key)
+			if err != nil {
+				return err
+			}
+			cursor, err := readCursor(r, consumer, account, key.other)
+			if err != nil {
+				return err
+			}
+			if cursor < key.number {
+				found = append(found, PendingConversation{Conversation: key.other, Last: key.number, Cursor: cursor})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pending conversations of account %s: %w", account.Short(), err)
+	}
+	return found, nil
+}
+
+// Journal returns a page of the unfinished entries of a queue, oldest first:
+// those after the given one.
+func (s *Store) Journal(queue string, after uint64, limit int) ([]JournalEntry, error) {
+	if !validName(queue) {
+		return nil, fmt.Errorf("queue name of %d bytes: %w", len(queue), ErrInvalid)
+	}
+	var found []JournalEntry
+	err := s.read(func(r rows) (err error) {
+		later := scanAfter(r, journalPrefix(queue, tableEntry), entryKey(queue, after))
+		found, err = page(later, limit, func(row row) (JournalEntry, int, error) {
+			entry := JournalEntry{Queue: queue, Seq: row.number()}
+			err := row.load(&entry)
+			return entry, len(entry.Body), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("journal %s: %w", queue, err)
+	}
+	return found, nil
+}
+
+// Addresses returns what the resolver has stored for an identity; nothing when
+// there is nothing.
+func (s *Store) Addresses(id identity.PublicKey) ([]Address, error) {
+	var found []Address
+	err := s.read(func(r rows) error { return loadRow(r, addressKey(id), &found) })
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("addresses of %s: %w", id.Short(), err)
+	}
+	return found, nil
+}
+
+// promised reports a row that is missing although another row says that it
+// exists.
+func promised(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("a row that another one names is missing: %w", ErrCorrupt)
+	}
+	return err
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Records are CBOR maps with small integers as keys. A number is never used for
+// another meaning. What the key already says is not repeated in the value: such
+// fields are tagged "-" and filled in when the row is read. A field this version
+// does not know is kept when a row is rewritten (see mergeUnknown), so a new
+// field always takes the next free number.
+
+// Millis is a moment in milliseconds since 1970, UTC: the unit of Mimir's wire.
+// Zero means unknown. It may be any number when it came from a peer.
+type Millis int64
+
+// MillisOf converts a time; the zero time becomes 0.
+func MillisOf(t time.Time) Millis {
+	if t.IsZero() {
+		return 0
+	}
+	return Millis(t.UnixMilli())
+}
+
+// Time converts back; 0 becomes the zero time.
+func (m Millis) Time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(m)).UTC()
+}
+
+// Account is one identity of this node. Its secrets are not in the database.
+type Account struct {
+	ID          identity.PublicKey `cbor:"-"`
+	Name        string             `cbor:"1,keyasint,omitempty"`
+	Info        string             `cbor:"2,keyasint,omitempty"`
+	Avatar      []byte             `cbor:"3,keyasint,omitempty"`
+	ClientID    uint32             `cbor:"4,keyasint,omitempty"` // tells this device from others of the identity
+	Priority    uint8              `cbor:"5,keyasint,omitempty"` // what trackers are told; senders try the highest first
+	Strangers   StrangerPolicy     `cbor:"6,keyasint,omitempty"`
+	Created     Millis             `cbor:"7,keyasint,omitempty"`
+	ProfileTime Millis             `cbor:"8,keyasint,omitempty"` // when name, info or avatar changed
+}
+
+// StrangerPolicy says what happens when an unknown identity connects.
+type StrangerPolicy uint8
+
+const (
+	// StrangersAsk holds the contact request until a person decides.
+	StrangersAsk StrangerPolicy = iota
+	// StrangersAccept makes every stranger a contact.
+	StrangersAccept
+	// StrangersRefuse ends the session.
+	StrangersRefuse
+)
+
+// Contact is another identity that an account knows.
+type Contact struct {
+	Account     identity.PublicKey `cbor:"-"`
+	ID          identity.PublicKey `cbor:"-"`
+	Nickname    string             `cbor:"1,keyasint,omitempty"` // chosen by the contact
+	LocalName   string             `cbor:"2,keyasint,omitempty"` // chosen by our user
+	Info        string             `cbor:"3,keyasint,omitempty"`
+	Avatar      []byte             `cbor:"4,keyasint,omitempty"`
+	State       ContactState       `cbor:"5,keyasint,omitempty"`
+	ProfileTime Millis             `cbor:"6,keyasint,omitempty"` // when the contact changed their profile, by their clock
+	NodeKeys    []KnownNode        `cbor:"7,keyasint,omitempty"` // that authenticated as the contact, latest first
+	Added       Millis             `cbor:"8,keyasint,omitempty"`
+	LastSeen    Millis             `cbor:"9,keyasint,omitempty"`
+}
+
+// ContactState is how far an account and a contact know each other.
+type ContactState uint8
+
+const (
+	// ContactStranger has connected, nothing more.
+	ContactStranger ContactState = iota
+	// ContactRequested has asked to be a contact and waits for our user.
+	ContactRequested
+	// ContactAccepted may write.
+	ContactAccepted
+	// ContactBlocked may not connect.
+	ContactBlocked
+)
+
+// MaxNodeKeys is how many node keys are remembered per contact. People have a
+// phone and a node or two; the one unused longest is forgotten first.
+const MaxNodeKeys = 16
+
+// KnownNode is a node key that has authenticated as a contact.
+type KnownNode struct {
+	Key       identity.NodeKey `cbor:"1,keyasint"`
+	FirstAuth Millis           `cbor:"2,keyasint,omitempty"`
+	LastAuth  Millis           `cbor:"3,keyasint,omitempty"`
+}
+
+// Message is one message of a conversation, in either direction.
+type Message struct {
+	Account   identity.PublicKey `cbor:"-"`
+	Contact   identity.PublicKey `cbor:"-"`
+	Order     uint64             `cbor:"-"` // position in the conversation, from 1, by arrival here
+	ID        MessageID          `cbor:"1,keyasint"`
+	Type      int32              `cbor:"2,keyasint,omitempty"`
+	ReplyTo   int64              `cbor:"3,keyasint,omitempty"` // guid, 0 for none
+	SendTime  Millis             `cbor:"4,keyasint,omitempty"` // by the sender's clock
+	EditTime  Millis             `cbor:"5,keyasint,omitempty"` // by the sender's clock, 0 when never edited
+	Created   Millis             `cbor:"6,keyasint,omitempty"` // when it was stored here, by our clock
+	Payload   []byte             `cbor:"7,keyasint,omitempty"`
+	State     MessageState       `cbor:"8,keyasint,omitempty"`
+	StateTime Millis             `cbor:"9,keyasint,omitempty"`
+	Reason    string             `cbor:"10,keyasint,omitempty"` // why it failed, for people
+	Source    string             `cbor:"11,keyasint,omitempty"` // idempotency key of who queued it
+}
+
+// MessageState is where a message is on its way.
+type MessageState uint8
+
+const (
+	// StateReceived came from the contact.
+	StateReceived MessageState = iota
+	// StatePending is in the outbox.
+	StatePending
+	// StateDelivered was acknowledged by a device of the contact.
+	StateDelivered
+	// StateFailed was given up and is not sent any more.
+	StateFailed
+)
+
+// Event is one entry of an account's log: something that happened. What it is
+// about is read from its own row, which may have changed since, or be gone.
+type Event struct {
+	Account      identity.PublicKey `cbor:"-"`
+	Seq          uint64             `cbor:"-"`                    // per account, from 1, without gaps
+	Conversation identity.PublicKey `cbor:"1,keyasint,omitzero"`  // zero: about the account itself
+	Kind         EventKind          `cbor:"2,keyasint"`           //
+	Time         Millis             `cbor:"3,keyasint,omitempty"` // by our clock
+	Message      MessageID          `cbor:"4,keyasint,omitzero"`  // events about messages
+	Order        uint64             `cbor:"5,keyasint,omitempty"` // events about messages
+	State        ContactState       `cbor:"6,keyasint,omitempty"` // ContactAdded, ContactChanged: the state afterwards
+	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`  // NodeKeyChanged: the new key
+	Reason       string             `cbor:"8,keyasint,omitempty"` // MessageFailed
+}
+
+// EventKind says what happened.
+type EventKind uint8
+
+const (
+	// AccountAdded starts the log of an account.
+	AccountAdded EventKind = iota + 1
+	// AccountChanged says that the account's own fields changed.
+	AccountChanged
+	// ContactAdded says that a contact row was made, in Event.State.
+	ContactAdded
+	// ContactChanged says that profile, local name or state changed.
+	ContactChanged
+	// ContactRemoved says that a contact and all its messages were removed.
+	ContactRemoved
+	// NodeKeyChanged says that a contact that was known by other node keys has
+	// authenticated with a new one. People can see it, as they see a changed
+	// safety number elsewhere.
+	NodeKeyChanged
+	// MessageReceived says that a message of the contact was stored.
+	MessageReceived
+	// MessageEdited says that the contact replaced the content of a message.
+	MessageEdited
+	// MessageQueued says that a message was put into the outbox.
+	MessageQueued
+	// MessageDelivered says that a device of the contact acknowledged a message.
+	MessageDelivered
+	// MessageFailed says that a message was given up.
+	MessageFailed
+)
+
+// Address is one place where an identity may be reachable.
+type Address struct {
+	Node     identity.NodeKey `cbor:"1,keyasint"`
+	Priority uint8            `cbor:"2,keyasint,omitempty"`
+	Expires  Millis           `cbor:"3,keyasint,omitempty"`
+	LastAuth Millis           `cbor:"4,keyasint,omitempty"` // when a session there last authenticated
+}
+
+// MaxAddresses is how many addresses the cache keeps per identity, as many as a
+// tracker's answer can hold.
+const MaxAddresses = 16
+
+// JournalEntry is one unfinished entry of a named queue.
+type JournalEntry struct {
+	Queue string `cbor:"-"`
+	Seq   uint64 `cbor:"-"` // per queue, from 1
+	ID    string `cbor:"1,keyasint"`
+	Time  Millis `cbor:"2,keyasint,omitempty"`
+	Body  []byte `cbor:"3,keyasint,omitempty"`
+}
+
+// PendingConversation is a conversation with events that a consumer has not
+// dealt with: those after Cursor, up to and including Last.
+type PendingConversation struct {
+	Conversation identity.PublicKey
+	Last         uint64
+	Cursor       uint64
+}

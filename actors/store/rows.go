@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// rows is what reading needs of Pebble: the database itself in a txn, a snapshot
+// everywhere else.
+type rows interface {
+	Get(key []byte) (value []byte, closer io.Closer, err error)
+	NewIter(o *pebble.IterOptions) (*pebble.Iterator, error)
+}
+
+var (
+	_ rows = (*pebble.DB)(nil)
+	_ rows = (*pebble.Snapshot)(nil)
+)
+
+// getRow returns a copy of the value, or ErrNotFound.
+func getRow(r rows, key []byte) ([]byte, error) {
+	value, closer, err := r.Get(key)
+	if err != nil {
+		return nil, rowError("read", err)
+	}
+	defer closer.Close()
+	return append(make([]byte, 0, len(value)), value...), nil
+}
+
+// loadRow reads and decodes.
+func loadRow(r rows, key []byte, v any) error {
+	raw, err := getRow(r, key)
+	if err != nil {
+		return err
+	}
+	return decode(raw, v)
+}
+
+// row is one row of a scan, valid until the scan goes on.
+type row struct {
+	key  []byte
+	iter *pebble.Iterator
+}
+
+// value returns the value. Values that are not asked for are not read.
+func (r row) value() ([]byte, error) {
+	raw, err := r.iter.ValueAndErr()
+	return raw, rowError("read", err)
+}
+
+// load decodes the value.
+func (r row) load(v any) error {
+	raw, err := r.value()
+	if err != nil {
+		return err
+	}
+	return decode(raw, v)
+}
+
+// number returns the number at the end of the key.
+func (r row) number() uint64 { return trailingUint64(r.key) }
+
+// scanPrefix iterates over the rows under a prefix, in order.
+func scanPrefix(r rows, prefix []byte) iter.Seq2[row, error] {
+	return scan(r, prefix, prefixEnd(prefix))
+}
+
+// scanAfter iterates over the rows under a prefix whose keys come after the
+// given one.
+func scanAfter(r rows, prefix, after []byte) iter.Seq2[row, error] {
+	return scan(r, append(after[:len(after):len(after)], 0), prefixEnd(prefix))
+}
+
+// scan iterates over the rows from the key lower on and below upper, in order.
+// An error is the last thing it yields.
+func scan(r rows, lower, upper []byte) iter.Seq2[row, error] {
+	return walk(r, lower, upper, (*pebble.Iterator).First, (*pebble.Iterator).Next)
+}
+
+// scanBack is scan in the other direction.
+func scanBack(r rows, lower, upper []byte) iter.Seq2[row, error] {
+	return walk(r, lower, upper, (*pebble.Iterator).Last, (*pebble.Iterator).Prev)
+}
+
+// scanGroups iterates over the last row of each group under a prefix: the rows of
+// a group have the same size bytes after the prefix. It seeks, so the rows between
+// cost nothing.
+func scanGroups(r rows, prefix []byte, size int) iter.Seq2[row, error] {
+	last := func(it *pebble.Iterator) bool {
+		if len(it.Key()) < len(prefix)+size {
+			return true // damaged; the reader of the key sees it
+		}
+		return it.SeekLT(prefixEnd(it.Key()[:len(prefix)+size]))
+	}
+	first := func(it *pebble.Iterator) bool { return it.First() && last(it) }
+	next := func(it *pebble.Iterator) bool { return it.Next() && last(it) }
+	return walk(r, prefix, prefixEnd(prefix), first, next)
+}
+
+func walk(r rows, lower, upper []byte, first, next func(*pebble.Iterator) bool) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			yield(row{}, rowError("open iterator", err))
+			return
+		}
+		defer func() { _ = it.Close() }() // its error is it.Error()
+		for valid := first(it); valid; valid = next(it) {
+			if !yield(row{it.Key(), it}, nil) {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(row{}, rowError("iterate", err))
+		}
+	}
+}
+
+// lastNumber returns the number at the end of the last key under a prefix, 0 for
+// none.
+func lastNumber(r rows, prefix []byte) (uint64, error) {
+	for row, err := range scanBack(r, prefix, prefixEnd(prefix)) {
+		if err != nil {
+			return 0, err
+		}
+		return row.number(), nil
+	}
+	return 0, nil
+}
+
+// Limits of one page. A page ends at the limit the caller gave, at maxPage rows
+// or at maxPageBytes, whichever comes first; it has at least one row when there
+// is one. Only an empty page means that there is no more.
+const (
+	maxPage      = 1024
+	maxPageBytes = 8 << 20
+)
+
+// page reads rows until a page is full. The function turns one row into a value
+// and says how large that is.
+func page[T any](found iter.Seq2[row, error], limit int, read func(row) (value T, size int, err error)) ([]T, error) {
+	if limit <= 0 || limit > maxPage {
+		limit = maxPage
+	}
+	var values []T
+	total := 0
+	for row, err := range found {
+		if err != nil {
+			return nil, err
+		}
+		value, size, err := read(row)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, value)
+		total += size
+		if len(values) >= limit || total >= maxPageBytes {
+			break
+		}
+	}
+	return values, nil
+}
+
+// rowError translates Pebble's errors. It keeps nil.
+func rowError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pebble.ErrNotFound):
+		return ErrNotFound
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%s: %w: %w", doing, ErrCorrupt, err)
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// layer is what one batch changes, for the operations that come before it is in
+// the database. Rows that no operation reads (events) are not in it.
+type layer struct {
+	rows    map[string][]byte // nil: deleted
+	cleared []string          // prefixes under which everything older is gone
+}
+
+func newLayer() layer { return layer{rows: make(map[string][]byte)} }
+
+// get looks a key up; decided is false when the layer says nothing about it.
+func (l *layer) get(key string) (value []byte, decided bool) {
+	if value, ok := l.rows[key]; ok {
+		return value, true
+	}
+	for _, prefix := range l.cleared {
+		if strings.HasPrefix(key, prefix) {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+func (l *layer) put(key string, value []byte) { l.rows[key] = value }
+
+func (l *layer) clear(prefix string) {
+	for key := range l.rows {
+		if strings.HasPrefix(key, prefix) {
+			l.rows[key] = nil
+		}
+	}
+	l.cleared = append(l.cleared, prefix)
+}
+
+// change is one write of the running operation.
+type change struct {
+	kind  changeKind
+	key   []byte
+	value []byte
+}
+
+type changeKind uint8
+
+const (
+	changePut    changeKind = iota // a row that operations read
+	changeAppend                   // a row that no operation reads
+	changeDelete
+	changeClear // everything under a prefix
+)
+
+// txn is the view of one operation: what it reads, what it has changed so far,
+// and how to take that back. It lives for one turn of the writer.
+type txn struct {
+	w        *writer
+	now      Millis
+	changes  []change
+	touched  []Conversation // conversations that got an event
+	unsynced bool           // the operation may be lost in a crash
+	undo     []func()       // restores counters, last first
+}
+
+// reset makes the txn ready for the next operation.
+func (t *txn) reset(now Millis) {
+	clear(t.changes)
+	*t = txn{w: t.w, now: now, changes: t.changes[:0], touched: t.touched[:0], undo: t.undo[:0]}
+}
+
+func (t *txn) rollback() {
+	for i := len(t.undo) - 1; i >= 0; i-- {
+		t.undo[i]()
+	}
+}
+
+// get reads one row: the operation's own changes first, then the batches that
+// are not in the database yet, then the database.
+func (t *txn) get(key []byte) ([]byte, error) {
+	for i := len(t.changes) - 1; i >= 0; i-- {
+		c := &t.changes[i]
+		switch c.kind {
+		case changeClear:
+			if strings.HasPrefix(string(key), string(c.key)) {
+				return nil, ErrNotFound
+			}
+		default:
+			if string(c.key) == string(key) {
+				if c.kind == changeDelete {
+					return nil, ErrNotFound
+				}
+				return c.value, nil
+			}
+		}
+	}
+	for _, l := range t.w.layers() {
+		if value, decided := l.get(string(key)); decided {
+			if value == nil {
+				return nil, ErrNotFound
+			}
+			return value, nil
+		}
+	}
+	return getRow(t.w.store.db, key)
+}
+
+func (t *txn) has(key []byte) (bool, error) {
+	_, err := t.get(key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// load reads and decodes one row and returns its bytes too, for update.
+func (t *txn) load(key []byte, v any) ([]byte, error) {
+	raw, err := t.get(key)
+	if err != nil {
+		return nil, err
+	}
+	return raw, decode(raw, v)
+}
+
+// putRaw sets a row that operations read.
+func (t *txn) putRaw(key, value []byte) {
+	if value == nil {
+		value = []byte{}
+	}
+	t.changes = append(t.changes, change{changePut, key, value})
+}
+
+// put encodes and sets a row that operations read.
+func (t *txn) put(key []byte, v any) error {
+	raw, err := encode(v)
+	if err != nil {
+		return err
+	}
+	t.putRaw(key, raw)
+	return nil
+}
+
+// update replaces a row, keeping the fields of old that this version does not
+// know.
+func (t *txn) update(key, old []byte, rec record) error {
+	raw, err := mergeUnknown(old, rec)
+	if err != nil {
+		return err
+	}
+	t.putRaw(key, raw)
+	return nil
+}
+
+func (t *txn) delete(key []byte) {
+	t.changes = append(t.changes, change{kind: changeDelete, key: key})
+}
+
+// clear deletes everything under a prefix.
+func (t *txn) clear(prefix []byte) {
+	t.changes = append(t.changes, change{kind: changeClear, key: prefix})
+}
+
+// setCounter changes a counter of the writer so that rollback can restore it.
+func (t *txn) setCounter(counter *uint64, value uint64) {
+	before := *counter
+	t.undo = append(t.undo, func() { *counter = before })
+	*counter = value
+}
+
+// event appends to the log of an account. Account, conversation and kind are set
+// by the caller.
+func (t *txn) event(ev Event) error {
+	a, err := t.w.account(t, ev.Account)
+	if err != nil {
+		return err
+	}
+	t.setCounter(&a.lastSeq, a.lastSeq+1)
+	ev.Seq, ev.Time = a.lastSeq, t.now
+	raw, err := encode(ev)
+	if err != nil {
+		return err
+	}
+	t.changes = append(t.changes,
+		change{changeAppend, eventKey(ev.Account, ev.Seq), raw},
+		change{changeAppend, convLogKey(ev.Account, ev.Conversation, ev.Seq), nil})
+	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
+	return nil
+}
+
+// last returns the number at the end of the last key under a prefix, 0 for none.
+// It looks into the database only: the caller keeps a counter for everything
+// written since.
+func (t *txn) last(prefix []byte) (uint64, error) {
+	if t.isCleared(prefix) {
+		return 0, nil
+	}
+	return lastNumber(t.w.store.db, prefix)
+}
+
+// isCleared reports whether a batch that is not in the database yet has cleared
+// the prefix, or a part of the keys that it belongs to.
+func (t *txn) isCleared(prefix []byte) bool {
+	for _, l := range t.w.layers() {
+		for _, cleared := range l.cleared {
+			if strings.HasPrefix(string(prefix), cleared) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// scan calls f for every row under a prefix as the operation would see it if it
+// had changed nothing itself, in no particular order.
+func (t *txn) scan(prefix []byte, f func(key, value []byte) error) error {
+	layers := t.w.layers()
+	decided := func(key string, newer []*layer) bool {
+		for _, l := range newer {
+			if _, ok := l.get(key); ok {
+				return true
+			}
+		}
+		return false
+	}
+	for i, l := range layers { // newest first
+		for key, value := range l.rows {
+			if value == nil || !strings.HasPrefix(key, string(prefix)) || decided(key, layers[:i]) {
+				continue
+			}
+			if err := f([]byte(key), value); err != nil {
+				return err
+			}
+		}
+	}
+	for row, err := range scanPrefix(t.w.store.db, prefix) {
+		if err != nil {
+			return err
+		}
+		if decided(string(row.key), layers) {
+			continue
+		}
+		value, err := row.value()
+		if err != nil {
+			return err
+		}
+		if err := f(row.key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// needContact fails unless the account has the contact.
+func (t *txn) needContact(account, contact identity.PublicKey) error {
+	known, err := t.has(contactKey(account, contact))
+	if err == nil && !known {
+		err = fmt.Errorf("contact %s of account %s: %w", contact.Short(), account.Short(), ErrNotFound)
+	}
+	return err
+}
+
+// needAccount fails unless the account exists.
+func (t *txn) needAccount(account identity.PublicKey) error {
+	known, err := t.has(accountKey(account))
+	if err == nil && !known {
+		err = fmt.Errorf("account %s: %w", account.Short(), ErrNotFound)
+	}
+	return err
+}
+
+// needSpace fails when the disk is too full to take in something new.
+func (t *txn) needSpace() error {
+	if t.w.store.space.low() {
+		return ErrDiskFull
+	}
+	return nil
+}
+
+// write adds the operation's changes to a batch and its layer.
+func (t *txn) write(batch *pebble.Batch, l *layer) error {
+	for _, c := range t.changes {
+		var err error
+		switch c.kind {
+		case changePut:
+			l.put(string(c.key), c.value)
+			err = batch.Set(c.key, c.value, nil)
+		case changeAppend:
+			err = batch.Set(c.key, c.value, nil)
+		case changeDelete:
+			l.put(string(c.key), nil)
+			err = batch.Delete(c.key, nil)
+		case changeClear:
+			l.clear(string(c.key))
+			err = batch.DeleteRange(c.key, prefixEnd(c.key), nil)
+		}
+		if err != nil {
+			return fmt.Errorf("add to batch: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"sync"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Conversation names a conversation of an account. With a zero Contact it means
+// what is about the account itself.
+type Conversation struct {
+	Account identity.PublicKey
+	Contact identity.PublicKey
+}
+
+// maxWatched is how many conversations a watch remembers between two Takes.
+const maxWatched = 4096
+
+// Changes are the conversations that got events.
+type Changes struct {
+	Conversations map[Conversation]struct{}
+	// All is set when there were more than a watch remembers, and instead of them:
+	// look at every conversation.
+	All bool
+}
+
+// Watch wakes one consumer of the event log. It only says where to look; what
+// happened is read from the log, after the consumer's cursor.
+type Watch struct {
+	owner   *watches
+	account identity.PublicKey // zero: all accounts
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	changes Changes
+}
+
+// Watch returns a watch over one account, or over all when account is zero. What
+// happened before is not reported: make the watch first, then read the log, then
+// wait. The owner has to call Close.
+func (s *Store) Watch(account identity.PublicKey) *Watch {
+	w := &Watch{owner: &s.watches, account: account, wake: make(chan struct{}, 1)}
+	s.watches.add(w)
+	return w
+}
+
+// C gets a value when there is something to Take. Wake-ups coalesce. It is closed
+// by Close, of the watch or of the store.
+func (w *Watch) C() <-chan struct{} { return w.wake }
+
+// Take returns the conversations with events synced since the last Take, and
+// forgets them. It may be called at any time.
+func (w *Watch) Take() Changes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := w.changes
+	w.changes = Changes{}
+	return taken
+}
+
+// Close ends the watch. It may be called more than once.
+func (w *Watch) Close() { w.owner.remove(w) }
+
+// note adds conversations of a commit and wakes the owner.
+func (w *Watch) note(touched map[Conversation]struct{}) {
+	w.mu.Lock()
+	added := false
+	for conversation := range touched {
+		if !w.account.IsZero() && conversation.Account != w.account {
+			continue
+		}
+		added = true
+		switch {
+		case w.changes.All:
+		case len(w.changes.Conversations) >= maxWatched:
+			w.changes = Changes{All: true}
+		default:
+			if w.changes.Conversations == nil {
+				w.changes.Conversations = make(map[Conversation]struct{})
+			}
+			w.changes.Conversations[conversation] = struct{}{}
+		}
+	}
+	w.mu.Unlock()
+	if added {
+		select {
+		case w.wake <- struct{}{}:
+		default: // a wake-up is waiting already
+		}
+	}
+}
+
+// watches are the watches of a store.
+type watches struct {
+	mu     sync.Mutex
+	set    map[*Watch]struct{}
+	closed bool
+}
+
+func (ws *watches) add(w *Watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		close(w.wake)
+		return
+	}
+	if ws.set == nil {
+		ws.set = make(map[*Watch]struct{})
+	}
+	ws.set[w] = struct{}{}
+}
+
+func (ws *watches) remove(w *Watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if _, ok := ws.set[w]; ok {
+		delete(ws.set, w)
+		close(w.wake)
+	}
+}
+
+func (ws *watches) wake(touched map[Conversation]struct{}) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if len(touched) == 0 {
+		return
+	}
+	for w := range ws.set {
+		w.note(touched)
+	}
+}
+
+func (ws *watches) close() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.closed = true
+	for w := range ws.set {
+		close(w.wake)
+	}
+	clear(ws.set)
+}

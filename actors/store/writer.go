@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Limits of the group commit.
+const (
+	// maxBatchOps and maxBatchBytes close a batch. What they bound is how long the
+	// first caller of a batch waits for the work of the others.
+	maxBatchOps   = 1024
+	maxBatchBytes = 1 << 20
+	// maxWaitingBytes is how much may wait for the disk, the batch under way
+	// included. Beyond it operations are refused with ErrBusy. One operation is
+	// always taken, however large.
+	maxWaitingBytes = 64 << 20
+	// maxCounters is how many conversations the writer remembers the position of.
+	// When there are more it forgets all, at a moment when nothing waits, and reads
+	// them again on demand.
+	maxCounters = 50_000
+)
+
+// caller is who gets the answer to an operation. answer may be called from any
+// goroutine and must not block.
+type caller interface{ answer(Written) }
+
+// writer is the state behind the store actor: the two-phase group commit. While
+// one batch is being committed, operations run at once against the next. It is
+// used by one goroutine at a time, except where noted; a fresh one is made for
+// each incarnation of the actor and reads what it needs from the database.
+type writer struct {
+	store    *Store
+	txn      txn
+	inFlight *batch   // being committed, or nil
+	waiting  []*batch // to be committed, oldest first; only the last takes operations
+	bytes    int      // in inFlight and waiting
+
+	accounts map[identity.PublicKey]*accountCounters
+	queues   map[string]*queueCounters
+	counted  int // entries in accounts and their conversations
+
+	layerBuf []*layer
+}
+
+// batch is a group of operations that are committed together.
+type batch struct {
+	rows    *pebble.Batch
+	layer   layer
+	ops     int
+	bytes   int
+	sync    bool
+	touched map[Conversation]struct{}
+	answers []answer
+}
+
+type answer struct {
+	to      caller
+	written Written
+}
+
+func newWriter(s *Store) *writer {
+	w := &writer{
+		store:    s,
+		accounts: make(map[identity.PublicKey]*accountCounters),
+		queues:   make(map[string]*queueCounters),
+	}
+	w.txn.w = w
+	return w
+}
+
+// layers returns what is not in the database yet, newest first. The slice is
+// valid until the next call.
+func (w *writer) layers() []*layer {
+	w.layerBuf = w.layerBuf[:0]
+	for i := len(w.waiting) - 1; i >= 0; i-- {
+		w.layerBuf = append(w.layerBuf, &w.waiting[i].layer)
+	}
+	if w.inFlight != nil {
+		w.layerBuf = append(w.layerBuf, &w.inFlight.layer)
+	}
+	return w.layerBuf
+}
+
+// submit runs an operation. The answer comes at once when the operation failed
+// or when nothing has to be synced for it to be true, else after its commit.
+func (w *writer) submit(to caller, msg Write) {
+	result, err := w.run(msg.Op)
+	written := Written{Token: msg.Token, Result: result, Err: err}
+	switch {
+	case err != nil:
+		to.answer(written)
+	case len(w.txn.changes) > 0:
+		b := w.waiting[len(w.waiting)-1]
+		b.answers = append(b.answers, answer{to, written})
+	default:
+		// Nothing was written, but what the result rests on may not be synced yet:
+		// a duplicate of a message whose commit is under way is ours only then.
+		if b := w.newest(); b != nil {
+			b.answers = append(b.answers, answer{to, written})
+		} else {
+			to.answer(written)
+		}
+	}
+}
+
+func (w *writer) newest() *batch {
+	if n := len(w.waiting); n > 0 {
+		return w.waiting[n-1]
+	}
+	return w.inFlight
+}
+
+// run applies an operation and adds what it changed to the waiting batch.
+func (w *writer) run(op Op) (result any, err error) {
+	w.txn.reset(MillisOf(w.store.now()))
+	if err := w.store.failure(); err != nil {
+		return nil, err
+	}
+	if op == nil {
+		return nil, fmt.Errorf("write without an operation: %w", ErrInvalid)
+	}
+	size := op.size()
+	if w.bytes > 0 && w.bytes+size > maxWaitingBytes {
+		return nil, ErrBusy
+	}
+	done := false
+	defer func() {
+		if done && err == nil {
+			return
+		}
+		w.txn.rollback()
+		w.txn.reset(0)
+		if !done {
+			// A defect of one operation is not a reason to take the answers of all
+			// others away, which is what a restart of the actor would do.
+			reason := recover()
+			w.store.log.Error("Store operation panicked", "op", fmt.Sprintf("%T", op),
+				"reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
+			result, err = nil, fmt.Errorf("apply %T: panic: %v", op, reason)
+		}
+	}()
+	result, err = op.apply(&w.txn)
+	if err != nil {
+		err = fmt.Errorf("%T: %w", op, err)
+	} else if len(w.txn.changes) > 0 {
+		err = w.add(size)
+	}
+	done = true
+	return result, err
+}
+
+// add moves the changes of the txn into the waiting batch.
+func (w *writer) add(size int) error {
+	var b *batch
+	if n := len(w.waiting); n > 0 {
+		b = w.waiting[n-1]
+	}
+	if b == nil || b.ops >= maxBatchOps || b.bytes+size > maxBatchBytes {
+		b = &batch{rows: w.store.db.NewBatch(), layer: newLayer(), touched: make(map[Conversation]struct{})}
+		w.waiting = append(w.waiting, b)
+	}
+	if err := w.txn.write(b.rows, &b.layer); err != nil {
+		// The batch now holds half an operation; it must never be committed.
+		return w.store.fail(err)
+	}
+	b.ops++
+	b.bytes += size
+	w.bytes += size
+	b.sync = b.sync || !w.txn.unsynced
+	for _, conversation := range w.txn.touched {
+		b.touched[conversation] = struct{}{}
+	}
+	return nil
+}
+
+// next takes the batch to be committed now, or returns nil: nothing waits, or a
+// commit is under way.
+func (w *writer) next() *batch {
+	if w.inFlight != nil || len(w.waiting) == 0 {
+		return nil
+	}
+	w.inFlight = w.waiting[0]
+	w.waiting[0] = nil
+	w.waiting = w.waiting[1:]
+	return w.inFlight
+}
+
+// ended notes that the commit of the batch that next returned is over.
+func (w *writer) ended() {
+	w.bytes -= w.inFlight.bytes
+	w.inFlight = nil
+	if len(w.waiting) == 0 {
+		w.waiting = nil
+		if w.counted > maxCounters {
+			clear(w.accounts)
+			w.counted = 0
+		}
+	}
+}
+
+// abandon answers everything that waits and is not being committed: it was not
+// accepted.
+func (w *writer) abandon(reason error) {
+	for _, b := range w.waiting {
+		b.answer(reason)
+		_ = b.rows.Close() // never applied
+	}
+	w.waiting = nil
+}
+
+// commit writes the batch, publishes it to readers, wakes watches and answers
+// the callers. It runs outside the actor's turn and blocks for the disk; it does
+// not give up before the outcome is known.
+func (b *batch) commit(s *Store) error {
+	err := s.apply(b.rows, b.sync)
+	if err == nil {
+		s.views.publish()
+		s.watches.wake(b.touched)
+	}
+	b.answer(err)
+	return err
+}
+
+func (b *batch) answer(err error) {
+	for _, a := range b.answers {
+		if err != nil {
+			a.written.Result, a.written.Err = nil, err
+		}
+		a.to.answer(a.written)
+	}
+	b.answers = nil
+}
+
+// accountCounters are the ends of an account's sequences, read once and counted
+// on from there.
+type accountCounters struct {
+	lastSeq       uint64
+	conversations map[identity.PublicKey]*uint64 // last order
+	outbox        *outboxCounters                // nil until needed
+}
+
+type outboxCounters struct{ rows, bytes uint64 }
+
+// account returns the counters of an account.
+func (w *writer) account(t *txn, id identity.PublicKey) (*accountCounters, error) {
+	if a, ok := w.accounts[id]; ok {
+		return a, nil
+	}
+	last, err := t.last(tablePrefix(id, tableEvent))
+	if err != nil {
+		return nil, err
+	}
+	a := &accountCounters{lastSeq: last, conversations: make(map[identity.PublicKey]*uint64)}
+	w.accounts[id] = a
+	w.counted++
+	return a, nil
+}
+
+// lastOrder returns the counter of a conversation.
+func (w *writer) lastOrder(t *txn, account, contact identity.PublicKey) (*uint64, error) {
+	a, err := w.account(t, account)
+	if err != nil {
+		return nil, err
+	}
+	if counter, ok := a.conversations[contact]; ok {
+		return counter, nil
+	}
+	last, err := t.last(pairPrefix(account, tableMessage, contact))
+	if err != nil {
+		return nil, err
+	}
+	a.conversations[contact] = &last
+	w.counted++
+	return &last, nil
+}
+
+// outbox returns how much of an account is undelivered.
+func (w *writer) outbox(t *txn, account identity.PublicKey) (*outboxCounters, error) {
+	a, err := w.account(t, account)
+	if err != nil || a.outbox != nil {
+		return a.outbox, err
+	}
+	rows, bytes, err := t.sumOutbox(tablePrefix(account, tableOutbox))
+	if err != nil {
+		return nil, err
+	}
+	a.outbox = &outboxCounters{rows, bytes}
+	return a.outbox, nil
+}
