@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridgetest
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix/id"
+)
+
+// FaultKind says how the homeserver misbehaves.
+type FaultKind uint8
+
+const (
+	// FaultNone is a healthy homeserver.
+	FaultNone FaultKind = iota
+	// FaultDown breaks every connection without an answer.
+	FaultDown
+	// FaultHang keeps every request waiting until the fault is gone.
+	FaultHang
+	// FaultError answers 500.
+	FaultError
+	// FaultRateLimit answers 429 with Retry-After.
+	FaultRateLimit
+	// FaultDeaf serves /versions and /whoami and answers 502 to all else: a
+	// homeserver that only looks alive.
+	FaultDeaf
+	// FaultLoseAnswer serves the request and breaks the connection instead of
+	// answering: the client cannot know what has happened.
+	FaultLoseAnswer
+)
+
+// Fault is one way to misbehave.
+type Fault struct {
+	Kind FaultKind
+	// RetryAfter is what FaultRateLimit asks for.
+	RetryAfter time.Duration
+	// Only limits the fault to some requests. Nil means all.
+	Only func(*http.Request) bool
+}
+
+// SetFault replaces the fault; the zero Fault heals the homeserver. What
+// FaultHang holds back goes on, with the fault that is in force then.
+func (h *Homeserver) SetFault(fault Fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fault = fault
+	close(h.healed)
+	h.healed = make(chan struct{})
+	h.notifyLocked()
+}
+
+// SetSlow delays every event that is sent to the room. Zero ends it.
+func (h *Homeserver) SetSlow(roomID id.RoomID, delay time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.slow[roomID] = delay
+}
+
+// SendsOnly is for [Fault.Only]: it selects the requests that send an event to a
+// room, state events excepted.
+func SendsOnly(r *http.Request) bool {
+	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/send/")
+}
+
+// withFaults stands before all handlers.
+func (h *Homeserver) withFaults(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for {
+			h.mu.Lock()
+			fault, healed := h.fault, h.healed
+			h.mu.Unlock()
+			if fault.Only != nil && !fault.Only(r) {
+				fault = Fault{}
+			}
+			if fault.Kind != FaultNone && fault.Kind != FaultLoseAnswer {
+				h.recordFault(r, fault.Kind)
+			}
+			switch fault.Kind {
+			case FaultNone:
+				h.delay(r)
+				next.ServeHTTP(w, r)
+			case FaultDown:
+				panic(http.ErrAbortHandler)
+			case FaultHang:
+				select {
+				case <-healed:
+					continue
+				case <-r.Context().Done():
+					panic(http.ErrAbortHandler)
+				}
+			case FaultError:
+				writeError(w, http.StatusInternalServerError, "M_UNKNOWN", "the database is on fire")
+			case FaultRateLimit:
+				w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(fault.RetryAfter.Seconds()))))
+				writeError(w, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED", "too fast")
+			case FaultDeaf:
+				if strings.HasSuffix(r.URL.Path, "/versions") || strings.HasSuffix(r.URL.Path, "/whoami") {
+					next.ServeHTTP(w, r)
+					return
+				}
+				writeError(w, http.StatusBadGateway, "M_UNKNOWN", "nobody is behind this proxy")
+			case FaultLoseAnswer:
+				next.ServeHTTP(discardAnswer{header: make(http.Header)}, r)
+				panic(http.ErrAbortHandler)
+			}
+			return
+		}
+	})
+}
+
+// delay waits as SetSlow says.
+func (h *Homeserver) delay(r *http.Request) {
+	if !SendsOnly(r) {
+		return
+	}
+	roomID, _, _ := sendPath(r)
+	h.mu.Lock()
+	delay := h.slow[roomID]
+	h.mu.Unlock()
+	if delay == 0 {
+		return
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+}
+
+// recordFault notes an attempt that no handler will see.
+func (h *Homeserver) recordFault(r *http.Request, kind FaultKind) {
+	if !SendsOnly(r) {
+		return
+	}
+	roomID, eventType, txn := sendPath(r)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sends = append(h.sends, Send{
+		At: time.Now(), Room: roomID, Type: eventType, TxnID: txn, Fault: kind,
+		Sender: id.UserID(r.URL.Query().Get("user_id")),
+	})
+	h.notifyLocked()
+}
+
+// sendPath takes .../rooms/{room}/send/{type}/{txn} apart.
+func sendPath(r *http.Request) (roomID id.RoomID, eventType, txn string) {
+	parts := strings.Split(r.URL.Path, "/")
+	if len(parts) < 4 {
+		return "", "", ""
+	}
+	last := len(parts) - 1
+	return id.RoomID(parts[last-3]), parts[last-1], parts[last]
+}
+
+// discardAnswer is a response that goes nowhere.
+type discardAnswer struct{ header http.Header }
+
+func (d discardAnswer) Header() http.Header         { return d.header }
+func (d discardAnswer) Write(p []byte) (int, error) { return len(p), nil }
+func (d discardAnswer) WriteHeader(int)             {}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridgetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"maunium.net/go/mautrix/id"
+)
+
+// Service is an application service, as its registration file says it.
+type Service struct {
+	ID              string `yaml:"id"`
+	URL             string `yaml:"url"`
+	ASToken         string `yaml:"as_token"`
+	HSToken         string `yaml:"hs_token"`
+	SenderLocalpart string `yaml:"sender_localpart"`
+	Namespaces      struct {
+		Users []Namespace `yaml:"users"`
+	} `yaml:"namespaces"`
+}
+
+// Namespace is a part of the user ids that a service is interested in.
+type Namespace struct {
+	Regex     string `yaml:"regex"`
+	Exclusive bool   `yaml:"exclusive"`
+}
+
+// ParseService reads a registration file.
+func ParseService(registration []byte) (Service, error) {
+	var s Service
+	if err := yaml.Unmarshal(registration, &s); err != nil {
+		return Service{}, fmt.Errorf("read registration: %w", err)
+	}
+	return s, nil
+}
+
+// maxPush is how many events go into one transaction.
+const maxPush = 100
+
+type service struct {
+	Service
+	users []*regexp.Regexp
+	retry time.Duration
+	next  int // stream position of the first event not pushed; owned by the pusher
+}
+
+func newService(s Service, retry time.Duration) (*service, error) {
+	out := &service{Service: s, retry: retry}
+	for _, namespace := range s.Namespaces.Users {
+		expr, err := regexp.Compile("^(?:" + namespace.Regex + ")$")
+		if err != nil {
+			return nil, fmt.Errorf("service %s: %w", s.ID, err)
+		}
+		out.users = append(out.users, expr)
+	}
+	return out, nil
+}
+
+func (s *service) owns(user id.UserID, serverName string) bool {
+	if user == id.NewUserID(s.SenderLocalpart, serverName) {
+		return true
+	}
+	for _, expr := range s.users {
+		if expr.MatchString(string(user)) {
+			return true
+		}
+	}
+	return false
+}
+
+// interestedLocked says whether the service gets to see an event: it concerns
+// one of its users, or one of them is in the room.
+func (h *Homeserver) interestedLocked(s *service, event *Event) bool {
+	if s.owns(event.Sender, h.name) {
+		return true
+	}
+	if event.Type == "m.room.member" && s.owns(id.UserID(*event.StateKey), h.name) {
+		return true
+	}
+	for _, member := range h.rooms[event.Room].members("join") {
+		if s.owns(member, h.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// push sends a service its transactions until the homeserver stops.
+func (h *Homeserver) push(s *service) {
+	if s.URL == "" {
+		return
+	}
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for txn := 1; ; txn++ {
+		body := h.nextTransaction(s)
+		if body == nil {
+			return
+		}
+		for try := 0; !h.pushOnce(client, s, strconv.Itoa(txn), body); try++ {
+			timer := time.NewTimer(s.retry << min(try, 5))
+			select {
+			case <-timer.C:
+			case <-h.stopped.Done():
+				timer.Stop()
+				return
+			}
+		}
+	}
+}
+
+// nextTransaction waits for events that a service wants. It returns nil when the
+// homeserver stops.
+func (h *Homeserver) nextTransaction(s *service) []byte {
+	for {
+		h.mu.Lock()
+		changed := h.changed
+		var events []*Event
+		for s.next < len(h.stream) && len(events) < maxPush {
+			if event := h.stream[s.next]; h.interestedLocked(s, event) {
+				events = append(events, event)
+			}
+			s.next++
+		}
+		body, err := json.Marshal(map[string]any{"events": events})
+		h.mu.Unlock()
+		if err != nil {
+			panic(err) // our own structs
+		}
+		if len(events) > 0 {
+			return body
+		}
+		select {
+		case <-changed:
+		case <-h.stopped.Done():
+			return nil
+		}
+	}
+}
+
+func (h *Homeserver) pushOnce(client *http.Client, s *service, txn string, body []byte) bool {
+	return h.callService(h.stopped, client, s, http.MethodPut, "/_matrix/app/v1/transactions/"+url.PathEscape(txn), body) == nil
+}
+
+func (h *Homeserver) callService(ctx context.Context, client *http.Client, s *service, method, path string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+s.HSToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("application service answered %s", resp.Status)
+	}
+	return nil
+}
