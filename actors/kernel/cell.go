@@ -17,9 +17,9 @@ import (
 // cell is one actor from its spawn to its end, through all its incarnations. To
 // the library it is the actor; what the library calls an actor's context is lib.
 //
-//	waiting ──begin──▶ running ──fails──▶ ending ──all gone──▶ waiting (back-off)
+//	waiting ──begin──▶ running ──fails──▶ closing ──all gone─▶ waiting (back-off)
 //	   │                  │                  │
-//	   └──────stop────────┴──────stop────────┴──all gone──▶ dead
+//	   └──────stop────────┴──────stop────────┴──all gone─▶ dead
 //
 // Fields without a remark are touched only in the actor's own turns.
 type cell struct {
@@ -39,14 +39,14 @@ type cell struct {
 	past  *history      // nil until the first failure
 	delay time.Duration // of the restart that the ending leads to
 	timer *time.Timer   // of the back-off or the watchdog
-	log   *slog.Logger  // made when first used
 
 	// Shared with other goroutines, under mu.
 	children map[string]*cell // written only in turns
 	tasks    []*task          // of the live or ending incarnation
 	over     bool             // the incarnation is ending
 	asks     map[*ask]struct{}
-	ended    bool // no more asks
+	ended    bool         // no more asks
+	log      *slog.Logger // made when first used
 }
 
 type state uint8
@@ -85,6 +85,8 @@ func (c *cell) path() string  { return c.pid.Id }
 func (c *cell) home() *System { return c.sys }
 
 func (c *cell) logger() *slog.Logger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.log == nil {
 		c.log = c.sys.log.With("actor", c.path(), "kind", c.kind.name)
 	}
@@ -345,13 +347,13 @@ func (c *cell) refuse() {
 func (c *cell) gone() {
 	c.mu.Lock()
 	asks := c.asks
-	c.asks, c.ended = nil, true
+	c.asks, c.log, c.ended = nil, nil, true
 	c.mu.Unlock()
 	for a := range asks {
 		a.resolve(ErrStopped)
 	}
 	c.kind.live.Add(-1)
-	c.fresh, c.past, c.log = nil, nil, nil
+	c.fresh, c.past = nil, nil
 	if c.parent == nil {
 		c.sys.rootGone(c.final.err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // Context is what an incarnation of an actor has of the kernel. It is handed to
 // Started, Receive and Stopping, and its methods are for the actor's own turns;
-// only Self, Parent and Inbox may also be called by goroutines the actor owns.
+// only Self, Parent, Log and Inbox may also be called by goroutines the actor owns.
 type Context struct {
 	cell     *cell
 	actor    Actor
@@ -47,7 +47,8 @@ func (x *Context) Parent() Ref {
 // messages from elsewhere.
 func (x *Context) Sender() Ref { return x.sender }
 
-// Log returns a logger with the fields actor (the path) and kind.
+// Log returns a logger with the fields actor (the path) and kind. It is safe for
+// use by goroutines.
 func (x *Context) Log() *slog.Logger { return x.cell.logger() }
 
 // Lifetime returns a context that ends with this incarnation, before Stopping.
@@ -76,10 +77,11 @@ func (x *Context) Spawn(spec Spec) (Ref, error) {
 	if _, taken := c.children[spec.Name]; taken {
 		return Ref{}, fmt.Errorf("spawn %q: %w", spec.Name, ErrNameTaken)
 	}
+	child.kind.live.Add(1)
 	if _, err := c.lib.SpawnNamed(child.props(), spec.Name); err != nil {
+		child.kind.live.Add(-1)
 		return Ref{}, spawnError(spec.Name, err)
 	}
-	child.kind.live.Add(1)
 	child.kind.spawned.Add(1)
 	c.mu.Lock()
 	if c.children == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"sync/atomic"
 )
@@ -92,14 +93,13 @@ func Ask[R any](ctx context.Context, to Ref, msg any) (R, error) {
 	case <-ctx.Done():
 		return none, fmt.Errorf("ask %s: %w", to.Path(), ctx.Err())
 	}
-	switch v := reply.(type) {
-	case R:
-		return v, nil
-	case error:
-		return none, v
-	default:
-		return none, fmt.Errorf("ask %s: the reply is %T, not %T", to.Path(), reply, none)
+	if err, ok := reply.(error); ok {
+		return none, err
 	}
+	if r, ok := reply.(R); ok {
+		return r, nil
+	}
+	return none, fmt.Errorf("ask %s: the reply is %T, not %v", to.Path(), reply, reflect.TypeFor[R]())
 }
 
 // ask is one waiting call of Ask. The actor that has the question keeps it on a

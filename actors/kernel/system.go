@@ -86,11 +86,11 @@ func (s *System) Spawn(spec Spec) (Ref, error) {
 		return Ref{}, fmt.Errorf("spawn %q: %w", spec.Name, errSecondRoot)
 	}
 	c.kind.live.Add(1)
-	c.kind.spawned.Add(1)
 	if _, err := s.lib.Root.SpawnNamed(c.props(), spec.Name); err != nil {
 		c.kind.live.Add(-1)
 		return Ref{}, spawnError(spec.Name, err)
 	}
+	c.kind.spawned.Add(1)
 	s.root = c
 	return c.ref(), nil
 }

@@ -3,6 +3,7 @@
 package kerneltest
 
 import (
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,7 +92,7 @@ func Expect[M any](tb testing.TB, p *Probe, within time.Duration) M {
 	r := p.Next(tb, within)
 	m, ok := r.Msg.(M)
 	if !ok {
-		tb.Fatalf("got %T %+v, expected %T", r.Msg, r.Msg, m)
+		tb.Fatalf("got %T %+v, expected %v", r.Msg, r.Msg, reflect.TypeFor[M]())
 	}
 	return m
 }
@@ -107,7 +108,7 @@ func Await[M any](tb testing.TB, p *Probe, within time.Duration) M {
 			return m
 		}
 		if !ok {
-			tb.Fatalf("no %T within %v", m, within)
+			tb.Fatalf("no %v within %v", reflect.TypeFor[M](), within)
 		}
 	}
 }
