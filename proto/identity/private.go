@@ -72,32 +72,35 @@ func ParseNodePEM(file []byte) (NodePrivateKey, error) {
 }
 
 // Public returns the identity.
-func (k PrivateKey) Public() PublicKey { return PublicKey(k.pair.key[SeedSize:]) }
+func (k PrivateKey) Public() PublicKey { return PublicKey(k.key()[SeedSize:]) }
 
 // Equal compares in constant time.
 func (k PrivateKey) Equal(other PrivateKey) bool { return k.equal(other.secret) }
 
 // Key returns the node key.
-func (k NodePrivateKey) Key() NodeKey { return NodeKey(k.pair.key[SeedSize:]) }
+func (k NodePrivateKey) Key() NodeKey { return NodeKey(k.key()[SeedSize:]) }
 
 // Equal compares in constant time.
 func (k NodePrivateKey) Equal(other NodePrivateKey) bool { return k.equal(other.secret) }
 
 // Ed25519 returns a copy of the key in the form that Yggdrasil wants.
-func (k NodePrivateKey) Ed25519() ed25519.PrivateKey { return slices.Clone(k.pair.key) }
+func (k NodePrivateKey) Ed25519() ed25519.PrivateKey { return slices.Clone(k.key()) }
 
 // secret is what both private keys have in common: the key, and hiding it.
 //
-// The key sits behind a pointer because fmt prints unexported fields of other
-// structs without asking their methods: through a pointer it shows an address
-// and not the bytes.
-type secret struct{ pair *pair }
+// The key sits behind two pointers because fmt prints unexported fields of other
+// structs without asking their methods. It follows no pointer inside a struct,
+// except one when the verb does not fit (%s); the second it shows as an address.
+type secret struct{ box *box }
 
-type pair struct{ key ed25519.PrivateKey }
+type box struct{ key *[ed25519.PrivateKeySize]byte }
 
 func newSecret(seed [SeedSize]byte) secret {
-	return secret{&pair{ed25519.NewKeyFromSeed(seed[:])}}
+	return secret{&box{(*[ed25519.PrivateKeySize]byte)(ed25519.NewKeyFromSeed(seed[:]))}}
 }
+
+// key returns the key itself, not a copy.
+func (s secret) key() ed25519.PrivateKey { return s.box.key[:] }
 
 func generateSecret(random io.Reader) (secret, error) {
 	var seed [SeedSize]byte
@@ -127,18 +130,18 @@ func parseSecret(file []byte) (secret, error) {
 	if !ok {
 		return secret{}, fmt.Errorf("%w: another kind of key", ErrInvalidPEM)
 	}
-	return secret{&pair{key}}, nil
+	return newSecret([SeedSize]byte(key.Seed())), nil
 }
 
 // IsZero reports whether the key was never set.
-func (s secret) IsZero() bool { return s.pair == nil }
+func (s secret) IsZero() bool { return s.box == nil }
 
 // Seed returns the secret itself. It is for storage and for nothing else.
-func (s secret) Seed() [SeedSize]byte { return [SeedSize]byte(s.pair.key.Seed()) }
+func (s secret) Seed() [SeedSize]byte { return [SeedSize]byte(s.key().Seed()) }
 
 // MarshalPEM returns the key as a PKCS#8 PEM file, for storage.
 func (s secret) MarshalPEM() []byte {
-	der, err := x509.MarshalPKCS8PrivateKey(s.pair.key)
+	der, err := x509.MarshalPKCS8PrivateKey(s.key())
 	if err != nil {
 		panic("identity: " + err.Error()) // only for kinds of keys that do not exist here
 	}
@@ -149,7 +152,7 @@ func (s secret) equal(other secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() && other.IsZero()
 	}
-	return subtle.ConstantTimeCompare(s.pair.key, other.pair.key) == 1
+	return subtle.ConstantTimeCompare(s.key(), other.key()) == 1
 }
 
 // String returns "[redacted]".

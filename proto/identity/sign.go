@@ -47,7 +47,7 @@ func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signat
 
 // sign is the one place where an identity key signs.
 func (k PrivateKey) sign(value [32]byte) Signature {
-	return Signature(ed25519.Sign(k.pair.key, value[:]))
+	return Signature(ed25519.Sign(k.key(), value[:]))
 }
 
 // Validate returns [ErrInvalidKey] unless the key is a canonically encoded point

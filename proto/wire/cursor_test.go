@@ -4,6 +4,7 @@ package wire_test
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"strconv"
 	"testing"
@@ -63,7 +64,7 @@ func TestCursorKeepsItsFirstError(t *testing.T) {
 	}
 	dst := []byte{9}
 	c.Fixed("x", dst)
-	if c.Err() != first || c.End() != first {
+	if !errors.Is(c.Err(), first) || !errors.Is(c.End(), first) {
 		t.Error("the first error was replaced")
 	}
 }

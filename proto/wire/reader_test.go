@@ -105,7 +105,7 @@ func TestReaderKeepsItsFirstError(t *testing.T) {
 		r.CutText("x", 1, 1) != "" || r.BlobOrSkip("x", 1, 1) != nil || r.Header(1) != nil {
 		t.Error("a value after an error")
 	}
-	if r.Err() != first || wire.ViolationCode(first) != wire.CodeLength {
+	if !errors.Is(r.Err(), first) || wire.ViolationCode(first) != wire.CodeLength {
 		t.Errorf("error %v, first %v", r.Err(), first)
 	}
 	r = reader(nil)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -153,7 +154,7 @@ func TestFieldsKeepTheirFirstError(t *testing.T) {
 			if wire.ViolationCode(first) != test.code {
 				t.Errorf("error %v", first)
 			}
-			if fields.Uint8(2, "x") != 0 || fields.Err() != first {
+			if fields.Uint8(2, "x") != 0 || !errors.Is(fields.Err(), first) {
 				t.Error("a value after an error")
 			}
 		})
