@@ -5,7 +5,6 @@ package overlay
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -15,9 +14,9 @@ var (
 	ErrClosed = errors.New("overlay is closed")
 	// ErrRefused says that the node answered and has no listener on the port.
 	ErrRefused = errors.New("connection refused by the remote node")
-	// ErrTimeout says that the node did not answer, or stopped answering. It
-	// matches os.ErrDeadlineExceeded as well.
-	ErrTimeout = fmt.Errorf("remote node does not answer: %w", os.ErrDeadlineExceeded)
+	// ErrTimeout says that the node did not answer, or stopped answering. It is
+	// not os.ErrDeadlineExceeded: the stream has ended, waiting longer is no use.
+	ErrTimeout = errors.New("remote node does not answer")
 	// ErrSilenced matches every SilencedError.
 	ErrSilenced = errors.New("node must be left alone for a while")
 	// ErrReset says that the other side ended the connection abruptly.

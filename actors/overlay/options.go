@@ -3,14 +3,15 @@
 package overlay
 
 import (
-	"crypto/ed25519"
 	"log/slog"
+
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // Options is the configuration of a Network.
 type Options struct {
 	// Key is the node's private key. Its public half is the node's address.
-	Key ed25519.PrivateKey
+	Key identity.NodePrivateKey
 	// Peers are the URIs of Yggdrasil nodes to stay connected to, for example
 	// "tls://192.0.2.1:443?key=...". An entry that cannot be used is logged and
 	// shown in Status; it does not stop the node.

@@ -29,7 +29,7 @@ type Status struct {
 type PeerStatus struct {
 	// URI of the link, without its options.
 	URI string
-	// Interface through which a configured peer is reached, usually empty.
+	// Interface of an entry of InterfacePeers that cannot be used.
 	Interface string
 	// Up says that the link works now.
 	Up bool

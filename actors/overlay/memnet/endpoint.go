@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package memnet
+
+import (
+	"sync"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Endpoint is one node's packet connection. It implements overlay.PacketLayer.
+type Endpoint struct {
+	net *Net
+	key identity.NodeKey
+
+	mu      sync.Mutex
+	arrived sync.Cond
+	queue   []received
+	bytes   int
+	err     error
+}
+
+type received struct {
+	from    identity.NodeKey
+	payload []byte
+}
+
+var _ overlay.PacketLayer = (*Endpoint)(nil)
+
+// NewEndpoint adds a node with a random key that nothing runs on.
+func (n *Net) NewEndpoint() *Endpoint {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := &Endpoint{net: n, key: n.newKey()}
+	e.arrived.L = &e.mu
+	n.nodes[e.key] = e
+	return e
+}
+
+// Restart closes the endpoint and returns a new one with the same key, as a
+// node that comes back.
+func (e *Endpoint) Restart() *Endpoint {
+	_ = e.Close() // never fails
+	e.net.mu.Lock()
+	defer e.net.mu.Unlock()
+	again := &Endpoint{net: e.net, key: e.key}
+	again.arrived.L = &again.mu
+	e.net.nodes[e.key] = again
+	return again
+}
+
+// Key implements overlay.PacketLayer.
+func (e *Endpoint) Key() identity.NodeKey { return e.key }
+
+// WritePacket implements overlay.PacketLayer.
+func (e *Endpoint) WritePacket(packet []byte, to identity.NodeKey) error {
+	e.mu.Lock()
+	err := e.err
+	e.mu.Unlock()
+	if err == nil {
+		e.net.send(e.key, to, packet)
+	}
+	return err
+}
+
+// ReadPacket implements overlay.PacketLayer.
+func (e *Endpoint) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) == 0 && e.err == nil {
+		e.arrived.Wait()
+	}
+	if e.err != nil {
+		return 0, identity.NodeKey{}, e.err
+	}
+	first := e.queue[0]
+	e.queue = e.queue[1:]
+	e.bytes -= len(first.payload)
+	return copy(buf, first.payload), first.from, nil
+}
+
+// Lookup implements overlay.PacketLayer; everybody knows every path here.
+func (e *Endpoint) Lookup(identity.NodeKey) {}
+
+// Close implements overlay.PacketLayer.
+func (e *Endpoint) Close() error {
+	e.Fail(overlay.ErrClosed)
+	e.net.mu.Lock()
+	defer e.net.mu.Unlock()
+	if e.net.nodes[e.key] == e {
+		delete(e.net.nodes, e.key)
+	}
+	return nil
+}
+
+// Fail makes all calls fail from now on, as a node that has died.
+func (e *Endpoint) Fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+		e.queue, e.bytes = nil, 0
+	}
+	e.arrived.Broadcast()
+}
+
+// arrive queues a packet; when too many wait the oldest go.
+func (e *Endpoint) arrive(from identity.NodeKey, payload []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return
+	}
+	e.queue = append(e.queue, received{from, payload})
+	e.bytes += len(payload)
+	for e.bytes > e.net.opts.Queue {
+		e.bytes -= len(e.queue[0].payload)
+		e.queue = e.queue[1:]
+	}
+	e.arrived.Signal()
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+
+	"github.com/yggdrasil-network/yggdrasil-go/src/multicast"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Network is an embedded Yggdrasil node with its carriers. Its methods may be
+// called from any goroutine; those that ask Yggdrasil (Status, AddPeer,
+// RemovePeer, RetryPeersNow, Close) wait for its actors and must not be called
+// inside an actor of ours.
+type Network struct {
+	layer     *coreLayer
+	stack     *Stack
+	logger    *slog.Logger
+	multicast *multicast.Multicast // nil when off
+
+	mu        sync.Mutex
+	peers     []*configuredPeer
+	listeners []linkListener
+	closeOnce sync.Once
+}
+
+// Open starts a Yggdrasil node and its carriers. Peers and listeners that
+// cannot be used are logged and shown in Status; they do not make it fail.
+func Open(opts Options) (*Network, error) {
+	logger := opts.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	layer, err := newCore(opts.Key, logger)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{layer: layer, logger: logger}
+	// The stack reads before links come up.
+	n.stack = NewStack(layer, opts.Limits, logger)
+	for _, uri := range opts.Listen {
+		n.listen(uri)
+	}
+	for _, uri := range opts.Peers {
+		n.configure(uri, "")
+	}
+	for sintf, uris := range opts.InterfacePeers {
+		for _, uri := range uris {
+			n.configure(uri, sintf)
+		}
+	}
+	n.discover(opts.Multicast)
+	return n, nil
+}
+
+// Key is the node's public key.
+func (n *Network) Key() identity.NodeKey { return n.layer.key }
+
+// Stream is the carrier of generation 3.
+func (n *Network) Stream() Carrier { return n.stack.Stream() }
+
+// Failed is closed when the node has failed and must be opened anew. Close does
+// not close it.
+func (n *Network) Failed() <-chan struct{} { return n.stack.Failed() }
+
+// Err says why the node has failed, nil while it has not.
+func (n *Network) Err() error { return n.stack.Err() }
+
+// Close resets all streams, closes all links and ends the node. To open it
+// again with the same key, wait a second: Yggdrasil tells sessions apart by
+// the clock's seconds.
+func (n *Network) Close() error {
+	var err error
+	n.closeOnce.Do(func() {
+		if n.multicast != nil {
+			// An error means that its socket was closed already.
+			_ = n.multicast.Stop()
+		}
+		err = n.stack.Close()
+	})
+	return err
+}
+
+// discover starts local discovery.
+func (n *Network) discover(interfaces []MulticastInterface) {
+	var options []multicast.SetupOption
+	for _, i := range interfaces {
+		re, err := regexp.Compile(i.Regex)
+		if err != nil {
+			n.logger.Error("Ignored a multicast interface: its name pattern cannot be used", "pattern", i.Regex, "err", err)
+			continue
+		}
+		options = append(options, multicast.MulticastInterface{
+			Regex: re, Beacon: i.Beacon, Listen: i.Listen,
+			Port: i.Port, Priority: i.Priority, Password: i.Password,
+		})
+	}
+	if len(options) == 0 {
+		return
+	}
+	m, err := multicast.New(n.layer.core, coreLogger{n.logger}, options...)
+	if err != nil {
+		n.logger.Error("Local discovery is off: it cannot be started", "err", fmt.Errorf("start multicast: %w", err))
+		return
+	}
+	n.multicast = m
+}

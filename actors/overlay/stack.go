@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/stream"
+)
+
+// Stack runs the carriers of one node over its packet layer. It owns the layer
+// and the only goroutine that reads from it.
+type Stack struct {
+	layer  PacketLayer
+	peers  *peerTable
+	stream *streamCarrier
+	// handlers are called by the reader, by class of packet. They must neither
+	// block nor write packets nor keep the packet: they copy it to a bounded queue
+	// or drop it. Later carriers register here; nil drops.
+	handlers map[stream.Class]packetHandler
+
+	reader    sync.WaitGroup
+	closeOnce sync.Once
+	closing   chan struct{}
+	failed    chan struct{}
+	err       error // set before failed is closed
+}
+
+type packetHandler func(from identity.NodeKey, packet []byte)
+
+// NewStack starts the carriers over a packet layer. Zero limits get defaults, a
+// nil logger discards.
+func NewStack(layer PacketLayer, limits Limits, logger *slog.Logger) *Stack {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	limits = limits.withDefaults()
+	start := time.Now()
+	s := &Stack{
+		layer:   layer,
+		peers:   newPeerTable(start, limits),
+		closing: make(chan struct{}),
+		failed:  make(chan struct{}),
+	}
+	s.stream = newStreamCarrier(layer, s.peers, limits, logger, start)
+	s.handlers = map[stream.Class]packetHandler{
+		stream.ClassStream: s.stream.receive,
+	}
+	s.reader.Go(s.read)
+	return s
+}
+
+// Stream is the carrier of generation 3.
+func (s *Stack) Stream() Carrier { return s.stream }
+
+// Failed is closed when the packet layer has failed; Close does not close it.
+func (s *Stack) Failed() <-chan struct{} { return s.failed }
+
+// Err says why the packet layer has failed, nil while it has not.
+func (s *Stack) Err() error {
+	select {
+	case <-s.failed:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Streams is the number of streams in all states.
+func (s *Stack) Streams() int { return s.stream.count() }
+
+// Dropped counts packets thrown away because their sender sent too many.
+func (s *Stack) Dropped() uint64 { return s.peers.dropped.Load() }
+
+// Close resets all streams, ends all listeners and closes the packet layer.
+func (s *Stack) Close() error {
+	var err error
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.stream.shutdown(true)
+		err = s.layer.Close()
+		s.stream.wait()
+		s.reader.Wait()
+	})
+	return err
+}
+
+// read hands packets over and does nothing else, see PacketLayer.ReadPacket.
+func (s *Stack) read() {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := s.layer.ReadPacket(buf)
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		if n == 0 || !s.peers.admit(from) {
+			continue
+		}
+		if handle := s.handlers[stream.Classify(buf[0])]; handle != nil {
+			handle(from, buf[:n])
+		}
+	}
+}
+
+func (s *Stack) fail(err error) {
+	select {
+	case <-s.closing:
+	default:
+		s.err = err
+		close(s.failed)
+		s.stream.shutdown(false)
+	}
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/Arceliar/ironwood/types"
+	"github.com/yggdrasil-network/yggdrasil-go/src/core"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// coreLayer is a Yggdrasil core as a PacketLayer. It uses the core's inner
+// packet connection: the core's own methods add and demand a type byte that
+// ygg_stream packets do not have.
+type coreLayer struct {
+	core *core.Core
+	key  identity.NodeKey
+}
+
+// newCore starts a Yggdrasil node without peers and listeners.
+func newCore(key identity.NodePrivateKey, logger *slog.Logger) (*coreLayer, error) {
+	if key.IsZero() {
+		return nil, errors.New("start Yggdrasil: no node key")
+	}
+	cert, err := selfSigned(key.Ed25519())
+	if err != nil {
+		return nil, fmt.Errorf("make certificate of node key: %w", err)
+	}
+	c, err := core.New(cert, coreLogger{logger}, core.NodeInfoPrivacy(true))
+	if err != nil {
+		return nil, fmt.Errorf("start Yggdrasil: %w", err)
+	}
+	return &coreLayer{core: c, key: identity.NodeKey(c.PublicKey())}, nil
+}
+
+// selfSigned makes the certificate that TLS and QUIC links show. Nobody checks
+// it: node keys are exchanged inside the link.
+func selfSigned(key ed25519.PrivateKey) (*tls.Certificate, error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: hex.EncodeToString(key.Public().(ed25519.PublicKey))},
+		NotBefore:    time.Now().Add(-24 * time.Hour),
+		NotAfter:     time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+func (l *coreLayer) Key() identity.NodeKey { return l.key }
+
+// ReadPacket implements PacketLayer. It also drives the node: Yggdrasil stops
+// sending when nobody reads.
+func (l *coreLayer) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
+	n, from, err := l.core.PacketConn.ReadFrom(buf)
+	if err != nil {
+		return 0, identity.NodeKey{}, fmt.Errorf("read from Yggdrasil: %w", err)
+	}
+	addr, ok := from.(types.Addr)
+	if !ok || len(addr) != identity.KeySize {
+		return 0, identity.NodeKey{}, fmt.Errorf("read from Yggdrasil: sender has address %q", from)
+	}
+	return n, identity.NodeKey(addr), nil
+}
+
+func (l *coreLayer) WritePacket(packet []byte, to identity.NodeKey) error {
+	if _, err := l.core.PacketConn.WriteTo(packet, types.Addr(to[:])); err != nil {
+		return fmt.Errorf("write to Yggdrasil: %w", err)
+	}
+	return nil
+}
+
+func (l *coreLayer) Lookup(key identity.NodeKey) {
+	l.core.PacketConn.PacketConn.SendLookup(ed25519.PublicKey(key[:]))
+}
+
+func (l *coreLayer) Close() error {
+	l.core.Stop()
+	return nil
+}
+
+// coreLogger passes Yggdrasil's log on. Its texts are not constant, so they
+// become a field.
+type coreLogger struct{ logger *slog.Logger }
+
+func (l coreLogger) log(level slog.Level, text string) {
+	if l.logger.Enabled(context.Background(), level) {
+		l.logger.Log(context.Background(), level, "Yggdrasil reports", "text", strings.TrimSpace(text))
+	}
+}
+
+func (l coreLogger) Printf(format string, a ...any) {
+	l.log(slog.LevelInfo, fmt.Sprintf(format, a...))
+}
+func (l coreLogger) Println(a ...any)               { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
+func (l coreLogger) Infof(format string, a ...any)  { l.log(slog.LevelInfo, fmt.Sprintf(format, a...)) }
+func (l coreLogger) Infoln(a ...any)                { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
+func (l coreLogger) Warnf(format string, a ...any)  { l.log(slog.LevelWarn, fmt.Sprintf(format, a...)) }
+func (l coreLogger) Warnln(a ...any)                { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
+func (l coreLogger) Errorf(format string, a ...any) { l.log(slog.LevelWarn, fmt.Sprintf(format, a...)) }
+func (l coreLogger) Errorln(a ...any)               { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
+func (l coreLogger) Debugf(format string, a ...any) {
+	l.log(slog.LevelDebug, fmt.Sprintf(format, a...))
+}
+func (l coreLogger) Debugln(a ...any) { l.log(slog.LevelDebug, fmt.Sprintln(a...)) }
+func (l coreLogger) Traceln(...any)   {}
