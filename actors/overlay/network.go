@@ -41,8 +41,12 @@ func Open(opts Options) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{layer: layer, logger: logger}
+	var packets PacketLayer = layer
+	if opts.LayerForTest != nil {
+		packets = opts.LayerForTest(layer)
+	}
 	// The stack reads before links come up.
-	n.stack = NewStack(layer, opts.Limits, logger)
+	n.stack = NewStack(packets, opts.Limits, logger)
 	for _, uri := range opts.Listen {
 		n.listen(uri)
 	}

@@ -27,6 +27,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Limits bound what other nodes can make us hold. Zero fields get defaults.
 	Limits Limits
+	// LayerForTest is put between Yggdrasil and the carriers: tests lose packets
+	// there, benchmarks measure there.
+	LayerForTest func(PacketLayer) PacketLayer
 }
 
 // MulticastInterface chooses network interfaces for local discovery.

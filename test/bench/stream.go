@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	streamPort   = 42
+	streamRounds = 7
+	bulkBytes    = 48 << 20
+	bulkPacket   = 16 << 10
+	bulkWindow   = 64 << 10
+	pingBytes    = 100
+	pingCount    = 2000
+)
+
+// streamBulk compares one stream with packets of the layer below: 16 KiB each,
+// 64 KiB under way, one small answer per packet.
+func streamBulk(ctx context.Context) (result, error) {
+	p, err := newStreamPair(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer p.close()
+	ours, raw, err := p.rounds(
+		func() (float64, error) { return p.streamRate(bulkBytes) },
+		func() (float64, error) { return p.rawRate(ctx, bulkBytes) },
+	)
+	if err != nil {
+		return result{}, err
+	}
+	return result{
+		ratio:    ours / raw,
+		baseline: "raw packets, 16 KiB each, 64 KiB window",
+		detail:   fmt.Sprintf("ours %.0f MB/s, raw %.0f MB/s", ours/1e6, raw/1e6),
+	}, nil
+}
+
+// streamRTT compares the round trip of a small message with that of a packet
+// of the layer below.
+func streamRTT(ctx context.Context) (result, error) {
+	p, err := newStreamPair(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer p.close()
+	ours, raw, err := p.rounds(
+		func() (float64, error) { return p.streamPing() },
+		func() (float64, error) { return p.rawPing(ctx) },
+	)
+	if err != nil {
+		return result{}, err
+	}
+	return result{
+		ratio:    raw / ours,
+		baseline: "raw packet ping, 100 bytes",
+		detail:   fmt.Sprintf("ours %.1f µs, raw %.1f µs", ours*1e6, raw*1e6),
+	}, nil
+}
+
+// streamPair is two real Yggdrasil nodes with a link over loopback, a stream
+// between them, and access to the packets below it.
+type streamPair struct {
+	networks [2]*overlay.Network
+	layers   [2]*tapLayer
+	conns    [2]overlay.Conn
+}
+
+func newStreamPair(ctx context.Context) (p *streamPair, err error) {
+	p = &streamPair{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	for i := range p.networks {
+		key, err := identity.GenerateNodePrivateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		opts := overlay.Options{Key: key, LayerForTest: func(l overlay.PacketLayer) overlay.PacketLayer {
+			p.layers[i] = &tapLayer{PacketLayer: l, packets: make(chan []byte, 64)}
+			return p.layers[i]
+		}}
+		if i == 0 {
+			opts.Listen = []string{"tcp://127.0.0.1:0"}
+		} else {
+			opts.Peers = p.networks[0].ListenAddrs()
+		}
+		if p.networks[i], err = overlay.Open(opts); err != nil {
+			return nil, err
+		}
+	}
+	l, err := p.networks[1].Stream().Listen(streamPort)
+	if err != nil {
+		return nil, err
+	}
+	if p.conns[0], err = dialPatiently(ctx, p.networks[0].Stream(), p.networks[1].Key()); err != nil {
+		return nil, err
+	}
+	p.conns[1], err = l.Accept(ctx)
+	return p, err
+}
+
+// dialPatiently dials until the network between both nodes has settled.
+func dialPatiently(ctx context.Context, c overlay.Carrier, to identity.NodeKey) (overlay.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		conn, err := c.Dial(ctx, to, streamPort)
+		if err == nil || !errors.Is(err, overlay.ErrTimeout) {
+			return conn, err
+		}
+	}
+}
+
+func (p *streamPair) close() {
+	for _, n := range p.networks {
+		if n != nil {
+			_ = n.Close()
+		}
+	}
+}
+
+// rounds measures both in turns and returns the medians.
+func (p *streamPair) rounds(ours, raw func() (float64, error)) (float64, float64, error) {
+	var results [2][]float64
+	for range streamRounds {
+		for i, measure := range []func() (float64, error){ours, raw} {
+			v, err := measure()
+			if err != nil {
+				return 0, 0, err
+			}
+			results[i] = append(results[i], v)
+		}
+	}
+	return streamMedian(results[0]), streamMedian(results[1]), nil
+}
+
+func streamMedian(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// streamRate sends n bytes through the stream and returns bytes per second.
+func (p *streamPair) streamRate(n int) (float64, error) {
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		buf := make([]byte, 64<<10)
+		for left := n; left > 0; {
+			m, err := p.conns[1].Read(buf[:min(left, len(buf))])
+			if err != nil {
+				done <- err
+				return
+			}
+			left -= m
+		}
+		done <- nil
+	}()
+	buf := make([]byte, 64<<10)
+	for left := n; left > 0; left -= len(buf) {
+		if _, err := p.conns[0].Write(buf); err != nil {
+			return 0, err
+		}
+	}
+	if err := <-done; err != nil {
+		return 0, err
+	}
+	return float64(n) / time.Since(start).Seconds(), nil
+}
+
+// rawRate sends n bytes in packets and returns bytes per second.
+func (p *streamPair) rawRate(ctx context.Context, n int) (float64, error) {
+	from, to := p.layers[0], p.layers[1]
+	ctx, stop := context.WithCancel(ctx)
+	echo := make(chan error, 1)
+	go func() {
+		for {
+			packet, err := to.next(ctx)
+			if err != nil {
+				echo <- nil
+				return
+			}
+			if err := to.WritePacket(packet[:9], from.Key()); err != nil {
+				echo <- err
+				return
+			}
+		}
+	}()
+	defer func() {
+		stop()
+		<-echo
+	}()
+	packet := rawPacket(bulkPacket)
+	start := time.Now()
+	sent, answered := 0, 0
+	for answered < n/bulkPacket {
+		for ; sent < n/bulkPacket && (sent-answered)*bulkPacket < bulkWindow; sent++ {
+			binary.BigEndian.PutUint64(packet[1:], uint64(sent))
+			if err := from.WritePacket(packet, to.Key()); err != nil {
+				return 0, err
+			}
+		}
+		wait, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := from.next(wait)
+		cancel()
+		if err != nil {
+			return 0, fmt.Errorf("raw packet was lost: %w", err)
+		}
+		answered++
+	}
+	return float64(n) / time.Since(start).Seconds(), nil
+}
+
+// streamPing returns the median round trip in seconds.
+func (p *streamPair) streamPing() (float64, error) {
+	done := make(chan error, 1)
+	go func() {
+		buf := make([]byte, pingBytes)
+		for range pingCount {
+			if _, err := io.ReadFull(p.conns[1], buf); err != nil {
+				done <- err
+				return
+			}
+			if _, err := p.conns[1].Write(buf); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	buf := make([]byte, pingBytes)
+	times := make([]float64, 0, pingCount)
+	for range pingCount {
+		start := time.Now()
+		if _, err := p.conns[0].Write(buf); err != nil {
+			return 0, err
+		}
+		if _, err := io.ReadFull(p.conns[0], buf); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(start).Seconds())
+	}
+	return streamMedian(times), <-done
+}
+
+// rawPing returns the median round trip in seconds.
+func (p *streamPair) rawPing(ctx context.Context) (float64, error) {
+	from, to := p.layers[0], p.layers[1]
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		for range pingCount {
+			packet, err := to.next(ctx)
+			if err == nil {
+				err = to.WritePacket(packet, from.Key())
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	packet := rawPacket(pingBytes)
+	times := make([]float64, 0, pingCount)
+	for range pingCount {
+		start := time.Now()
+		if err := from.WritePacket(packet, to.Key()); err != nil {
+			return 0, err
+		}
+		if _, err := from.next(ctx); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(start).Seconds())
+	}
+	return streamMedian(times), <-done
+}
+
+// rawMark is a first byte that no carrier takes for its own.
+const rawMark = 0x45
+
+func rawPacket(n int) []byte {
+	packet := make([]byte, n)
+	packet[0] = rawMark
+	return packet
+}
+
+// tapLayer takes the benchmark's own packets out before the carriers see them.
+// It reads as everybody must who uses the layer: hand over, never write.
+type tapLayer struct {
+	overlay.PacketLayer
+	packets chan []byte
+}
+
+func (t *tapLayer) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
+	for {
+		n, from, err := t.PacketLayer.ReadPacket(buf)
+		if err != nil || n == 0 || buf[0] != rawMark {
+			return n, from, err
+		}
+		select {
+		case t.packets <- append([]byte(nil), buf[:n]...):
+		default:
+		}
+	}
+}
+
+func (t *tapLayer) next(ctx context.Context) ([]byte, error) {
+	select {
+	case packet := <-t.packets:
+		return packet, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// streamFigures are the figures of the ygg_stream carrier.
+func streamFigures() []figure {
+	return []figure{
+		{name: "stream-bulk", measure: streamBulk},
+		{name: "stream-rtt", measure: streamRTT},
+	}
+}
