@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.mau.fi/util/dbutil"
+	"gopkg.in/yaml.v3"
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+	"maunium.net/go/mautrix/id"
+)
+
+// Config is the section `matrix:` of the configuration file. Its keys are those
+// of mautrix bridges where they mean the same; sections and keys that would
+// change what is promised here do not exist. Read it with [ParseConfig], or start
+// from [DefaultConfig].
+type Config struct {
+	Homeserver   HomeserverConfig                `yaml:"homeserver"`
+	AppService   bridgeconfig.AppserviceConfig   `yaml:"appservice"`
+	Bridge       bridgeconfig.BridgeConfig       `yaml:"bridge"`
+	Database     dbutil.Config                   `yaml:"database"`
+	Matrix       bridgeconfig.MatrixConfig       `yaml:"matrix"`
+	DoublePuppet DoublePuppetConfig              `yaml:"double_puppet"`
+	Provisioning bridgeconfig.ProvisioningConfig `yaml:"provisioning"`
+	Backfill     bridgeconfig.BackfillConfig     `yaml:"backfill"`
+	Encryption   bridgeconfig.EncryptionConfig   `yaml:"encryption"`
+	Logging      LoggingConfig                   `yaml:"logging"`
+}
+
+// HomeserverConfig is the homeserver and how strict to be with it.
+type HomeserverConfig struct {
+	bridgeconfig.HomeserverConfig `yaml:",inline"`
+
+	// IgnoreUnsupported goes on with a homeserver that announces only versions of
+	// the specification that are too old.
+	IgnoreUnsupported bool `yaml:"ignore_unsupported"`
+}
+
+// DoublePuppetConfig says how the bridge may act as Matrix users.
+type DoublePuppetConfig struct {
+	bridgeconfig.DoublePuppetConfig `yaml:",inline"`
+
+	// Registration is one of the DoublePuppet constants.
+	Registration string `yaml:"registration"`
+	// ASToken is the token of the separate registration.
+	ASToken string `yaml:"as_token"`
+}
+
+// Ways to let the bridge act as users of its own homeserver.
+const (
+	// DoublePuppetShared puts it into the bridge's one registration.
+	DoublePuppetShared = "shared"
+	// DoublePuppetSeparate makes a second registration.
+	DoublePuppetSeparate = "separate"
+	// DoublePuppetNone does not do it.
+	DoublePuppetNone = "none"
+)
+
+// LoggingConfig says how much the bridge logs.
+type LoggingConfig struct {
+	MinLevel string `yaml:"min_level"`
+}
+
+//go:embed example-config.yaml
+var exampleConfig []byte
+
+// ExampleConfig returns the commented section. Apart from the domain and the
+// permissions, its values are the defaults.
+func ExampleConfig() []byte { return slices.Clone(exampleConfig) }
+
+// DefaultConfig returns what an empty section means. Homeserver.Domain and
+// Bridge.Permissions are left to be filled in.
+func DefaultConfig() *Config {
+	var c Config
+	c.Homeserver.Address = "http://localhost:8008"
+	c.Homeserver.Software = bridgeconfig.SoftwareStandard
+	c.Homeserver.RetryLimit = 4
+	c.AppService = bridgeconfig.AppserviceConfig{
+		Address:          "http://localhost:29399",
+		Hostname:         "127.0.0.1",
+		Port:             29399,
+		ID:               "mimir",
+		Bot:              bridgeconfig.BotUserConfig{Username: "mimirbot", Displayname: "Mimir bridge bot"},
+		EphemeralEvents:  true,
+		ASToken:          placeholder,
+		HSToken:          placeholder,
+		UsernameTemplate: "mimir_{{.}}",
+	}
+	c.Bridge = bridgeconfig.BridgeConfig{
+		CommandPrefix:                 "!mimir",
+		PersonalFilteringSpaces:       true,
+		PrivateChatPortalMeta:         true,
+		BridgeStatusNotices:           "errors",
+		UnknownErrorMaxAutoReconnects: 10,
+		TagOnlyOnCreate:               true,
+		MuteOnlyOnCreate:              true,
+		DeduplicateMatrixMessages:     true,
+		KickMatrixUsers:               true,
+	}
+	c.Database.Type = databaseSQLite
+	c.Database.URI = "matrix.db"
+	c.Database.MaxOpenConns = 5
+	c.Database.MaxIdleConns = 2
+	c.Matrix = bridgeconfig.MatrixConfig{
+		DeliveryReceipts:    true,
+		MessageErrorNotices: true,
+		SyncDirectChatList:  true,
+		FederateRooms:       true,
+		UploadFileThreshold: 5 << 20,
+	}
+	c.DoublePuppet.Registration = DoublePuppetShared
+	c.DoublePuppet.ASToken = placeholder
+	c.Provisioning.SharedSecret = placeholder
+	c.Provisioning.AllowMatrixAuth = true
+	c.Backfill.Enabled = true
+	c.Backfill.MaxInitialMessages = 50
+	c.Backfill.MaxCatchupMessages = 500
+	c.Encryption.AllowKeySharing = true
+	c.Encryption.PickleKey = placeholder
+	c.Encryption.VerificationLevels.Share = id.TrustStateCrossSignedTOFU
+	c.Logging.MinLevel = "info"
+	return &c
+}
+
+// ParseConfig reads the section, fills in defaults and checks every value. The
+// error joins everything that is wrong, one line each. Tokens may still be
+// missing: see [GenerateSecrets].
+func ParseConfig(section []byte) (*Config, error) {
+	c := DefaultConfig()
+	decoder := yaml.NewDecoder(bytes.NewReader(section))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		var wrong *yaml.TypeError
+		if errors.As(err, &wrong) {
+			return nil, errors.New("matrix: " + strings.Join(wrong.Errors, "\nmatrix: "))
+		}
+		return nil, fmt.Errorf("matrix: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Validate checks every value but the secrets. The error joins everything that is
+// wrong, one line each.
+func (c *Config) Validate() error {
+	var problems []error
+	bad := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("matrix."+format, args...))
+	}
+	c.validateHomeserver(bad)
+	c.validateAppService(bad)
+	c.validateBridge(bad)
+	switch c.Database.Type {
+	case databaseSQLite, databasePostgres:
+	default:
+		bad("database.type: %.64q is neither %s nor %s", c.Database.Type, databaseSQLite, databasePostgres)
+	}
+	if c.Database.URI == "" {
+		bad("database.uri: must not be empty")
+	}
+	switch c.DoublePuppet.Registration {
+	case DoublePuppetShared, DoublePuppetSeparate, DoublePuppetNone:
+	default:
+		bad("double_puppet.registration: %.64q is none of shared, separate, none", c.DoublePuppet.Registration)
+	}
+	if _, both := c.DoublePuppet.Secrets[c.Homeserver.Domain]; both && c.DoublePuppet.Registration != DoublePuppetNone {
+		bad("double_puppet.secrets: has one for %s itself; use double_puppet.registration, or set that to none", c.Homeserver.Domain)
+	}
+	if secret := c.Provisioning.SharedSecret; secret != placeholder && secret != "disable" && len(secret) < 16 {
+		bad("provisioning.shared_secret: must be generate, disable, or at least 16 characters long")
+	}
+	if new(slog.Level).UnmarshalText([]byte(c.Logging.MinLevel)) != nil {
+		bad("logging.min_level: %.64q is none of debug, info, warn, error", c.Logging.MinLevel)
+	}
+	if (c.Encryption.Default || c.Encryption.Require) && !c.Encryption.Allow {
+		bad("encryption.allow: must be true when default or require is")
+	}
+	return errors.Join(problems...)
+}
+
+type report func(format string, args ...any)
+
+var serverName = regexp.MustCompile(`^[A-Za-z0-9.\-]+(:\d{1,5})?$|^\[[0-9A-Fa-f:.]+\](:\d{1,5})?$`)
+
+func (c *Config) validateHomeserver(bad report) {
+	checkAddress(bad, "homeserver.address", c.Homeserver.Address, "http", "https", "unix")
+	switch domain := c.Homeserver.Domain; {
+	case domain == "":
+		bad("homeserver.domain: must be the name of the homeserver, what stands after the colon in user ids")
+	case !serverName.MatchString(domain) || len(domain) > 255:
+		bad("homeserver.domain: %.64q is not the name of a homeserver", domain)
+	}
+	if c.Homeserver.RetryLimit < 0 {
+		bad("homeserver.retry_limit: must not be negative")
+	}
+	if c.Homeserver.Websocket || c.Homeserver.WSProxy != "" {
+		bad("homeserver.websocket: is not possible here, transactions are stored before they are acknowledged")
+	}
+}
+
+// localpart is what the specification allows in user ids.
+var localpart = regexp.MustCompile(`^[a-z0-9._=/+\-]{1,200}$`)
+
+func (c *Config) validateAppService(bad report) {
+	a := &c.AppService
+	checkAddress(bad, "appservice.address", a.Address, "http", "https", "unix")
+	if a.Hostname == "" {
+		bad("appservice.hostname: must be an address to listen on, such as 127.0.0.1")
+	}
+	if a.Port == 0 && !strings.HasPrefix(a.Hostname, "/") {
+		bad("appservice.port: must be a port to listen on")
+	}
+	if a.ID == "" {
+		bad("appservice.id: must not be empty")
+	}
+	if !localpart.MatchString(a.Bot.Username) {
+		bad("appservice.bot.username: %.64q is not a user name", a.Bot.Username)
+	}
+	if strings.Count(a.UsernameTemplate, "{{.}}") != 1 || !localpart.MatchString(strings.Replace(a.UsernameTemplate, "{{.}}", "x", 1)) {
+		bad("appservice.username_template: %.64q must be a user name with {{.}} in it", a.UsernameTemplate)
+	} else if c.ghostPattern().MatchString(a.Bot.Username) {
+		bad("appservice.bot.username: must not match username_template")
+	}
+	if a.AsyncTransactions {
+		bad("appservice.async_transactions: is not possible here, it loses the order")
+	}
+}
+
+func (c *Config) validateBridge(bad report) {
+	b := &c.Bridge
+	if len(b.Permissions) == 0 {
+		bad("bridge.permissions: is empty, nobody could use the bridge")
+	}
+	for who, allowed := range b.Permissions {
+		if allowed == nil {
+			bad("bridge.permissions: %.64q has no value", who)
+		}
+	}
+	if b.CommandPrefix == "" {
+		bad("bridge.command_prefix: must not be empty")
+	}
+	if b.AsyncEvents {
+		bad("bridge.async_events: is not possible here, it loses the order")
+	}
+	if b.SplitPortals {
+		bad("bridge.split_portals: is not needed here, every login has rooms of its own")
+	}
+	if b.OutgoingMessageReID {
+		bad("bridge.outgoing_message_re_id: is not possible here")
+	}
+	if !slices.Contains([]string{"none", "errors", "all"}, b.BridgeStatusNotices) {
+		bad("bridge.bridge_status_notices: %.64q is none of none, errors, all", b.BridgeStatusNotices)
+	}
+}
+
+func checkAddress(bad report, key, address string, schemes ...string) {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || !slices.Contains(schemes, u.Scheme):
+		bad("%s: %.64q is not an address such as http://localhost:8008", key, address)
+	case u.Scheme != "unix" && u.Host == "":
+		bad("%s: %.64q has no host", key, address)
+	}
+}
+
+// ghostPattern matches the user names of ghosts.
+func (c *Config) ghostPattern() *regexp.Regexp {
+	before, after, _ := strings.Cut(c.AppService.UsernameTemplate, "{{.}}")
+	return regexp.MustCompile("^" + regexp.QuoteMeta(before) + ".*" + regexp.QuoteMeta(after) + "$")
+}
+
+// library returns the configuration as bridgev2 wants it.
+func (c *Config) library() *bridgeconfig.Config {
+	lib := &bridgeconfig.Config{
+		Bridge:       c.Bridge,
+		Database:     c.Database,
+		Homeserver:   c.Homeserver.HomeserverConfig,
+		AppService:   c.AppService,
+		Matrix:       c.Matrix,
+		Provisioning: c.Provisioning,
+		Backfill:     c.Backfill,
+		DoublePuppet: c.DoublePuppet.DoublePuppetConfig,
+		Encryption:   c.Encryption,
+		ManagementRoomTexts: bridgeconfig.ManagementRoomTexts{
+			Welcome:            "Hello, I'm the Mimir bridge bot.",
+			WelcomeConnected:   "Use `help` for help.",
+			WelcomeUnconnected: "Use `help` for help or `login` to log in.",
+		},
+	}
+	lib.Bridge.Backfill = c.Backfill
+	lib.Bridge.DeduplicateMatrixMessages = true
+	lib.AppService.NoServer = true // the listener is ours
+	lib.DoublePuppet.Secrets = make(map[string]string, len(c.DoublePuppet.Secrets)+1)
+	for server, secret := range c.DoublePuppet.Secrets {
+		lib.DoublePuppet.Secrets[server] = secret
+	}
+	switch c.DoublePuppet.Registration {
+	case DoublePuppetShared:
+		lib.DoublePuppet.Secrets[c.Homeserver.Domain] = "as_token:" + c.AppService.ASToken
+	case DoublePuppetSeparate:
+		lib.DoublePuppet.Secrets[c.Homeserver.Domain] = "as_token:" + c.DoublePuppet.ASToken
+	}
+	return lib
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"gopkg.in/yaml.v3"
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+
+	"github.com/mimird/mimird/bridge"
+)
+
+func TestExampleEqualsDefaults(t *testing.T) {
+	parsed, err := bridge.ParseConfig(bridge.ExampleConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bridge.DefaultConfig()
+	want.Homeserver.Domain = "example.com"
+	want.Bridge.Permissions = parsed.Bridge.Permissions
+	diff := cmp.Diff(want, parsed, cmpopts.EquateEmpty(),
+		cmpopts.IgnoreUnexported(bridgeconfig.AppserviceConfig{}, bridgeconfig.RelayConfig{}))
+	if diff != "" {
+		t.Errorf("the example differs from the defaults:\n%s", diff)
+	}
+	admin := parsed.Bridge.Permissions.Get("@admin:example.com")
+	if other := parsed.Bridge.Permissions.Get("@other:elsewhere.org"); !admin.Admin || other.SendEvents {
+		t.Errorf("permissions: admin %+v, stranger %+v", admin, other)
+	}
+}
+
+const smallest = `
+homeserver: {domain: mimir.test}
+bridge: {permissions: {mimir.test: user}}
+`
+
+func TestSmallestConfig(t *testing.T) {
+	config, err := bridge.ParseConfig([]byte(smallest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.AppService.Port != 29399 || !config.Matrix.DeliveryReceipts {
+		t.Errorf("defaults are missing: %+v", config)
+	}
+}
+
+func TestConfigNamesEveryProblemAtOnce(t *testing.T) {
+	_, err := bridge.ParseConfig([]byte(`
+homeserver: {address: "ftp://x", retry_limit: -1, websocket: true}
+appservice: {address: "", hostname: "", port: 0, id: "", bot: {username: "Big Bot"}, username_template: nothing, async_transactions: true}
+bridge: {command_prefix: "", async_events: true, split_portals: true, outgoing_message_re_id: true, bridge_status_notices: some}
+database: {type: mysql, uri: ""}
+double_puppet: {registration: maybe}
+provisioning: {shared_secret: short}
+encryption: {require: true}
+logging: {min_level: loud}
+`))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, key := range []string{
+		"homeserver.address", "homeserver.domain", "homeserver.retry_limit", "homeserver.websocket",
+		"appservice.address", "appservice.hostname", "appservice.port", "appservice.id", "appservice.bot.username",
+		"appservice.username_template", "appservice.async_transactions",
+		"bridge.permissions", "bridge.command_prefix", "bridge.async_events", "bridge.split_portals",
+		"bridge.outgoing_message_re_id", "bridge.bridge_status_notices",
+		"database.type", "database.uri", "double_puppet.registration", "provisioning.shared_secret",
+		"encryption.allow", "logging.min_level",
+	} {
+		if strings.Count(err.Error(), "matrix."+key+":") != 1 {
+			t.Errorf("%s is not named once in:\n%v", key, err)
+		}
+	}
+}
+
+func TestConfigRefusesUnknownKeys(t *testing.T) {
+	_, err := bridge.ParseConfig([]byte(smallest + "database: {typo: 1}\nnetwork: {}\n"))
+	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "network") {
+		t.Errorf("error is %v", err)
+	}
+	for _, text := range []string{"- list", "homeserver: [", "appservice: {port: 99999}", "bridge: {permissions: {x: god}}"} {
+		if _, err := bridge.ParseConfig([]byte(text)); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
+}
+
+func TestConfigRefusesGhostsThatAreTheBot(t *testing.T) {
+	_, err := bridge.ParseConfig([]byte(smallest + "appservice: {username_template: 'mimir{{.}}'}\n"))
+	if err == nil || !strings.Contains(err.Error(), "must not match") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestGenerateSecretsKeepsTheFileAsItIs(t *testing.T) {
+	document := "# first\nroles: [node, matrix]\n\nmatrix:\n" + indent(string(bridge.ExampleConfig())) + "\n# last\n"
+	filled, changed, err := bridge.GenerateSecrets([]byte(document), "matrix")
+	if err != nil || !changed {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	generated := regexp.MustCompile(`[A-Z2-7]{52}`)
+	if n := len(generated.FindAll(filled, -1)); n != 5 {
+		t.Errorf("%d secrets generated", n)
+	}
+	if back := generated.ReplaceAllString(string(filled), "generate"); back != document {
+		t.Errorf("more than the secrets changed:\n%s", cmp.Diff(document, back))
+	}
+	again, changed, err := bridge.GenerateSecrets(filled, "matrix")
+	if err != nil || changed || string(again) != string(filled) {
+		t.Errorf("a second time: changed %v, %v", changed, err)
+	}
+}
+
+func indent(text string) string {
+	return "  " + strings.TrimRight(strings.ReplaceAll(text, "\n", "\n  "), " ")
+}
+
+func TestGenerateSecretsAddsWhatIsMissing(t *testing.T) {
+	for _, document := range []string{
+		"matrix:\n  homeserver:\n    domain: mimir.test\n  bridge:\n    permissions: {mimir.test: user}\n",
+		"matrix:\n    homeserver: {domain: mimir.test}\n    appservice:\n        as_token:\n        hs_token: \"\" # here\n" +
+			"    double_puppet:\n        registration: separate\n    bridge: {permissions: {mimir.test: user}}\n",
+	} {
+		filled, changed, err := bridge.GenerateSecrets([]byte(document), "matrix")
+		if err != nil || !changed {
+			t.Fatalf("changed %v, %v", changed, err)
+		}
+		var doc struct{ Matrix yaml.Node }
+		if err := yaml.Unmarshal(filled, &doc); err != nil {
+			t.Fatalf("%v in\n%s", err, filled)
+		}
+		section, err := yaml.Marshal(&doc.Matrix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := bridge.ParseConfig(section)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, filled)
+		}
+		if _, err := config.Registrations(); err != nil {
+			t.Errorf("%v after filling in\n%s", err, filled)
+		}
+	}
+	for _, document := range []string{"", "roles: [node]\n", "matrix: [1]\n", "matrix: {homeserver: {domain: mimir.test}, bridge: {permissions: {mimir.test: user}}}\n"} {
+		if filled, _, err := bridge.GenerateSecrets([]byte(document), "matrix"); err == nil {
+			t.Errorf("%q became %q", document, filled)
+		}
+	}
+}
+
+func TestRegistrations(t *testing.T) {
+	config, err := bridge.ParseConfig([]byte(smallest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Registrations(); !errors.Is(err, bridge.ErrNoTokens) {
+		t.Errorf("without tokens: %v", err)
+	}
+	config.GenerateSecrets()
+	read := func(content []byte) (r struct {
+		ID, URL, ASToken, HSToken, SenderLocalpart string
+		Namespaces                                 struct {
+			Users []struct {
+				Regex     string
+				Exclusive bool
+			}
+		}
+	}) {
+		t.Helper()
+		renamed := strings.NewReplacer("as_token", "astoken", "hs_token", "hstoken", "sender_localpart", "senderlocalpart")
+		if err := yaml.Unmarshal([]byte(renamed.Replace(string(content))), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	files, err := config.Registrations()
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	main := read(files[0].Content)
+	if main.ID != "mimir" || main.URL != "http://localhost:29399" || main.ASToken != config.AppService.ASToken || main.HSToken != config.AppService.HSToken {
+		t.Errorf("registration is %+v", main)
+	}
+	owns := func(user string) (match, exclusive bool) {
+		for _, users := range main.Namespaces.Users {
+			if regexp.MustCompile(users.Regex).MatchString(user) {
+				match, exclusive = true, exclusive || users.Exclusive
+			}
+		}
+		return match, exclusive
+	}
+	for _, user := range []string{"@mimirbot:mimir.test", "@mimir_" + strings.Repeat("a", 64) + ":mimir.test"} {
+		if _, exclusive := owns(user); !exclusive {
+			t.Errorf("%s is not the bridge's alone", user)
+		}
+	}
+	if match, exclusive := owns("@alice:mimir.test"); !match || exclusive {
+		t.Error("the bridge cannot act as alice, or owns her")
+	}
+	for _, user := range []string{"@alice:mimirxtest", "@alice:mimir.test.evil.org", "x@alice:mimir.test"} {
+		if match, _ := owns(user); match {
+			t.Errorf("%s is in the namespace", user)
+		}
+	}
+	again, err := config.Registrations()
+	if err != nil || string(again[0].Content) != string(files[0].Content) {
+		t.Error("the same configuration makes another registration")
+	}
+
+	config.DoublePuppet.Registration = bridge.DoublePuppetSeparate
+	files, err = config.Registrations()
+	if err != nil || len(files) != 2 {
+		t.Fatalf("separate: %d files, %v", len(files), err)
+	}
+	main = read(files[0].Content)
+	if match, _ := owns("@alice:mimir.test"); match {
+		t.Error("separate: the bridge's registration still acts as alice")
+	}
+	puppets := read(files[1].Content)
+	if puppets.URL != "" || puppets.ASToken == main.ASToken || puppets.ID == main.ID {
+		t.Errorf("separate: %+v", puppets)
+	}
+	if !strings.Contains(string(files[1].Content), "url: null") {
+		t.Error("separate: the homeserver would push")
+	}
+}
+
+// Bar S20
+func TestSecretFileIsPrivateAndWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registration.yaml")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := bridge.WriteSecretFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if content, err := os.ReadFile(path); err != nil || string(content) != "new" {
+		t.Errorf("content %q, %v", content, err)
+	}
+	missing := filepath.Join(t.TempDir(), "no", "file")
+	if err := bridge.WriteSecretFile(missing, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error is %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package mimirid
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"maunium.net/go/mautrix/bridgev2/networkid"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// maxPart bounds the part numbers that are read. A text that was cut into more
+// would be larger than the protocol allows.
+const maxPart = 9999
+
+// Login names the login of an account.
+func Login(account identity.PublicKey) networkid.UserLoginID {
+	return networkid.UserLoginID(account.String())
+}
+
+// ParseLogin reads what Login writes.
+func ParseLogin(id networkid.UserLoginID) (identity.PublicKey, error) {
+	key, err := parseKey(string(id))
+	if err != nil {
+		return identity.PublicKey{}, fmt.Errorf("login id: %w", err)
+	}
+	return key, nil
+}
+
+// User names an identity as a Matrix ghost.
+func User(key identity.PublicKey) networkid.UserID { return networkid.UserID(key.String()) }
+
+// ParseUser reads what User writes.
+func ParseUser(id networkid.UserID) (identity.PublicKey, error) {
+	key, err := parseKey(string(id))
+	if err != nil {
+		return identity.PublicKey{}, fmt.Errorf("user id: %w", err)
+	}
+	return key, nil
+}
+
+// Portal names the conversation of an account with a contact.
+func Portal(account, contact identity.PublicKey) networkid.PortalKey {
+	return networkid.PortalKey{ID: networkid.PortalID(contact.String()), Receiver: Login(account)}
+}
+
+// ParsePortal reads what Portal writes.
+func ParsePortal(key networkid.PortalKey) (account, contact identity.PublicKey, err error) {
+	if account, err = ParseLogin(key.Receiver); err != nil {
+		return account, contact, fmt.Errorf("portal id: %w", err)
+	}
+	if contact, err = parseKey(string(key.ID)); err != nil {
+		return account, contact, fmt.Errorf("portal id: %w", err)
+	}
+	return account, contact, nil
+}
+
+// Message names a part of a message. Parts count from 0; most messages have no
+// other.
+func Message(contact identity.PublicKey, id store.MessageID, part int) networkid.MessageID {
+	text := contact.String() + "/" + id.String()
+	if part > 0 {
+		text += "/" + strconv.Itoa(part)
+	}
+	return networkid.MessageID(text)
+}
+
+// ParseMessage reads what Message writes, and nothing else.
+func ParseMessage(id networkid.MessageID) (contact identity.PublicKey, message store.MessageID, part int, err error) {
+	fail := func(err error) (identity.PublicKey, store.MessageID, int, error) {
+		return identity.PublicKey{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
+	}
+	key, rest, _ := strings.Cut(string(id), "/")
+	text, number, hasPart := strings.Cut(rest, "/")
+	if contact, err = parseKey(key); err != nil {
+		return fail(err)
+	}
+	if message, err = store.ParseMessageID(text); err != nil {
+		return fail(err)
+	}
+	if hasPart {
+		if part, err = strconv.Atoi(number); err != nil || part < 1 || part > maxPart || strconv.Itoa(part) != number {
+			return fail(fmt.Errorf("part %.16q", number))
+		}
+	}
+	return contact, message, part, nil
+}
+
+// Notice names something that the bridge itself says in a conversation, because
+// of an event of the account's log.
+func Notice(contact identity.PublicKey, event uint64) networkid.MessageID {
+	return networkid.MessageID(contact.String() + "/n" + strconv.FormatUint(event, 10))
+}
+
+// parseKey accepts the one form that is written: an id is a name, and a name has
+// one spelling.
+func parseKey(text string) (identity.PublicKey, error) {
+	key, err := identity.ParsePublicKey(text)
+	if err == nil && key.String() != text {
+		err = fmt.Errorf("not in lower case")
+	}
+	return key, err
+}

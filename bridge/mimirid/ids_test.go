@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package mimirid_test
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	account = identity.PublicKey{0xaa, 1}
+	contact = identity.PublicKey{0xbb, 2}
+)
+
+func TestIDsReadBack(t *testing.T) {
+	if key, err := mimirid.ParseLogin(mimirid.Login(account)); err != nil || key != account {
+		t.Errorf("login: %s, %v", key, err)
+	}
+	if key, err := mimirid.ParseUser(mimirid.User(contact)); err != nil || key != contact {
+		t.Errorf("user: %s, %v", key, err)
+	}
+	if a, c, err := mimirid.ParsePortal(mimirid.Portal(account, contact)); err != nil || a != account || c != contact {
+		t.Errorf("portal: %s, %s, %v", a, c, err)
+	}
+	for _, id := range []store.MessageID{
+		{GUID: 1}, {GUID: -1}, {Dir: store.Out, GUID: 1 << 62}, {GUID: 7, Variant: 3},
+	} {
+		for _, part := range []int{0, 1, 35} {
+			c, m, p, err := mimirid.ParseMessage(mimirid.Message(contact, id, part))
+			if err != nil || c != contact || m != id || p != part {
+				t.Errorf("message %s part %d: %s, %s, %d, %v", id, part, c, m, p, err)
+			}
+		}
+	}
+}
+
+func TestIDsDiffer(t *testing.T) {
+	seen := make(map[networkid.MessageID]bool)
+	for _, c := range []identity.PublicKey{account, contact} {
+		for _, dir := range []store.Direction{store.In, store.Out} {
+			for part := range 3 {
+				seen[mimirid.Message(c, store.MessageID{Dir: dir, GUID: 5}, part)] = true
+			}
+		}
+		seen[mimirid.Notice(c, 5)] = true
+	}
+	if len(seen) != 14 {
+		t.Errorf("%d different ids of 14", len(seen))
+	}
+}
+
+func TestParseRefusesOtherSpellings(t *testing.T) {
+	good := string(mimirid.Message(contact, store.MessageID{GUID: 1}, 2))
+	for _, id := range []string{
+		"", "/", strings.ToUpper(good[:64]) + good[64:], good + "/", good + "/1", good[:len(good)-1] + "0", good[:len(good)-1] + "01",
+		good[:len(good)-1] + "-1", good[:len(good)-1] + "99999", strings.Replace(good, "/i", "/x", 1), string(mimirid.Notice(contact, 1)),
+	} {
+		if _, _, _, err := mimirid.ParseMessage(networkid.MessageID(id)); err == nil {
+			t.Errorf("%q was read", id)
+		}
+	}
+	for _, id := range []string{"", "mimir", strings.Repeat("A", 64), strings.Repeat("a", 63), strings.Repeat("g", 64)} {
+		if _, err := mimirid.ParseUser(networkid.UserID(id)); err == nil {
+			t.Errorf("user %q was read", id)
+		}
+		if _, err := mimirid.ParseLogin(networkid.UserLoginID(id)); err == nil {
+			t.Errorf("login %q was read", id)
+		}
+		if _, _, err := mimirid.ParsePortal(networkid.PortalKey{ID: networkid.PortalID(id), Receiver: mimirid.Login(account)}); err == nil {
+			t.Errorf("portal %q was read", id)
+		}
+	}
+}

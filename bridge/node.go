@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Node is what the bridge needs of the node whose conversations it shows. Its
+// methods may be called from any goroutine; those with a context wait for a
+// commit, the others only read. Errors are the store's.
+type Node interface {
+	// Accounts returns all accounts.
+	Accounts() ([]store.Account, error)
+	// CreateAccount makes a new identity.
+	CreateAccount(ctx context.Context, name string) (store.Account, error)
+	// Account returns one account, or store.ErrNotFound.
+	Account(id identity.PublicKey) (store.Account, error)
+	// Contacts returns all contacts of an account.
+	Contacts(account identity.PublicKey) ([]store.Contact, error)
+	// Contact returns one contact, or store.ErrNotFound.
+	Contact(account, contact identity.PublicKey) (store.Contact, error)
+	// AddContact makes a contact of a link, or returns the one there is.
+	AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error)
+	// Send puts a message into the outbox. It is durable when Send returns. The same
+	// Source of the same account again returns the message of the first time.
+	Send(ctx context.Context, m Outgoing) (store.Message, error)
+	// Message returns one message, or store.ErrNotFound.
+	Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error)
+	// Messages returns a page of a conversation, newest first, below the position
+	// before (0: the newest).
+	Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error)
+	// ConversationEvents returns the events of a conversation after one of them. The
+	// zero conversation is what concerns the account itself.
+	ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error)
+	// Pending returns the conversations with events that a consumer has not dealt
+	// with.
+	Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error)
+	// MoveCursor notes what a consumer has dealt with.
+	MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error
+	// WatchEvents wakes whenever an account gets events. The caller closes it.
+	WatchEvents() *store.Watch
+	// AppendJournal stores an entry of a queue, once per id. It is durable when
+	// AppendJournal returns.
+	AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error)
+	// Journal returns unfinished entries of a queue, oldest first, after one of them.
+	Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error)
+	// FinishJournal removes an entry; its id stays known.
+	FinishJournal(ctx context.Context, queue string, seq uint64) error
+}
+
+// Outgoing is a message for a contact.
+type Outgoing struct {
+	Account, Contact identity.PublicKey
+	// Source is the idempotency key: who asked for the message to be sent.
+	Source  string
+	Type    int32
+	ReplyTo int64 // guid, 0 for none
+	Payload []byte
+	// SendTime is when the person sent it; zero means now.
+	SendTime time.Time
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// placeholder stands in the configuration for a secret that is not there yet.
+const placeholder = "generate"
+
+// secret is one generated value of the configuration.
+type secret struct {
+	path   []string
+	value  *string
+	needed bool // or else filled in only where the file has the key
+}
+
+func (c *Config) secrets() []secret {
+	return []secret{
+		{[]string{"appservice", "as_token"}, &c.AppService.ASToken, true},
+		{[]string{"appservice", "hs_token"}, &c.AppService.HSToken, true},
+		{[]string{"double_puppet", "as_token"}, &c.DoublePuppet.ASToken, c.DoublePuppet.Registration == DoublePuppetSeparate},
+		{[]string{"provisioning", "shared_secret"}, &c.Provisioning.SharedSecret, true},
+		{[]string{"encryption", "pickle_key"}, &c.Encryption.PickleKey, c.Encryption.Allow},
+	}
+}
+
+func missing(value string) bool { return value == "" || value == placeholder }
+
+// newSecret returns 52 characters with 256 random bits.
+func newSecret() string { return rand.Text() + rand.Text() }
+
+// GenerateSecrets fills in the secrets that are missing, for a configuration that
+// is not in a file.
+func (c *Config) GenerateSecrets() {
+	for _, s := range c.secrets() {
+		if missing(*s.value) {
+			*s.value = newSecret()
+		}
+	}
+}
+
+func (c *Config) checkSecrets() error {
+	for _, s := range c.secrets() {
+		if s.needed && missing(*s.value) {
+			return ErrNoTokens
+		}
+	}
+	return nil
+}
+
+// GenerateSecrets returns the document, a YAML file that has the section under
+// the given keys, with every missing secret filled in, and whether there was one.
+// All else stays as it is, comments and blank lines included. The section must be
+// valid.
+func GenerateSecrets(document []byte, under ...string) (filled []byte, changed bool, err error) {
+	config, err := parseUnder(document, under)
+	if err != nil {
+		return nil, false, fmt.Errorf("fill in secrets: %w", err)
+	}
+	lines := strings.SplitAfter(string(document), "\n")
+	for _, s := range config.secrets() {
+		if !missing(*s.value) {
+			continue
+		}
+		// Line numbers move with every insertion, so the document is read anew.
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(strings.Join(lines, "")), &doc); err != nil {
+			return nil, false, fmt.Errorf("fill in secrets: %w", err)
+		}
+		node, rest := descend(&doc, slices.Concat(under, s.path))
+		switch {
+		case len(rest) == 0:
+			err = replaceScalar(lines, node, newSecret())
+		case s.needed:
+			lines, err = insertKeys(lines, node, rest, newSecret())
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("fill in %s: %w", strings.Join(s.path, "."), err)
+		}
+		changed = true
+	}
+	return []byte(strings.Join(lines, "")), changed, nil
+}
+
+// parseUnder reads the section that stands under the given keys of a document.
+func parseUnder(document []byte, under []string) (*Config, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(document, &doc); err != nil {
+		return nil, fmt.Errorf("not valid YAML: %w", err)
+	}
+	node, rest := descend(&doc, under)
+	if len(rest) > 0 || node.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("there is no section %q", strings.Join(under, "."))
+	}
+	section, err := yaml.Marshal(node)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfig(section)
+}
+
+// descend follows the keys as far as they exist. It returns the last node and the
+// keys that are missing below it.
+func descend(doc *yaml.Node, path []string) (node *yaml.Node, rest []string) {
+	node = doc
+	if doc.Kind == yaml.DocumentNode {
+		node = doc.Content[0]
+	}
+	for depth, key := range path {
+		i := 0
+		for node.Kind == yaml.MappingNode && i < len(node.Content) && node.Content[i].Value != key {
+			i += 2
+		}
+		if node.Kind != yaml.MappingNode || i >= len(node.Content) {
+			return node, path[depth:]
+		}
+		node = node.Content[i+1]
+	}
+	return node, nil
+}
+
+// replaceScalar puts another value where "generate" or nothing stands.
+func replaceScalar(lines []string, node *yaml.Node, value string) error {
+	old := node.Value
+	switch {
+	case node.Kind != yaml.ScalarNode || node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		return fmt.Errorf("line %d: write the value on one line", node.Line)
+	case node.Style&yaml.DoubleQuotedStyle != 0:
+		old = `"` + old + `"`
+	case node.Style&yaml.SingleQuotedStyle != 0:
+		old = `'` + old + `'`
+	case old == "": // nothing stands behind the colon
+		line := lines[node.Line-1]
+		colon := strings.Index(line, ":") + 1
+		lines[node.Line-1] = line[:colon] + " " + value + line[colon:]
+		return nil
+	}
+	line, at := lines[node.Line-1], node.Column-1
+	if at > len(line) || !strings.HasPrefix(line[at:], old) {
+		return fmt.Errorf("line %d: write the value in plain letters", node.Line)
+	}
+	lines[node.Line-1] = line[:at] + value + line[at+len(old):]
+	return nil
+}
+
+var errOneKeyPerLine = errors.New("write the section with one key per line")
+
+// insertKeys adds a key, and the sections it is in, before the first key of a
+// mapping.
+func insertKeys(lines []string, mapping *yaml.Node, keys []string, value string) ([]string, error) {
+	if mapping.Kind != yaml.MappingNode || mapping.Style&yaml.FlowStyle != 0 || len(mapping.Content) == 0 {
+		return nil, fmt.Errorf("line %d: %w", mapping.Line, errOneKeyPerLine)
+	}
+	first := mapping.Content[0]
+	indent := lines[first.Line-1][:first.Column-1]
+	if strings.TrimSpace(indent) != "" {
+		return nil, fmt.Errorf("line %d: %w", first.Line, errOneKeyPerLine)
+	}
+	added := make([]string, 0, len(keys))
+	for depth, key := range keys {
+		line := indent + strings.Repeat("  ", depth) + key + ":"
+		if depth == len(keys)-1 {
+			line += " " + value
+		}
+		added = append(added, line+"\n")
+	}
+	return slices.Insert(lines, first.Line-1, added...), nil
+}
