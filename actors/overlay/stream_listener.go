@@ -156,7 +156,7 @@ func (s *streamCarrier) refuse(to identity.NodeKey, h stream.Header) {
 	if !s.peers.mayReset(to) {
 		return
 	}
-	packet := stream.RSTHeader(h.DestinationPort, h.SourcePort).AppendTo(nil)
+	packet := stream.ControlHeader(h.DestinationPort, h.SourcePort, stream.RST).AppendTo(nil)
 	// An error means that the layer is closed, which its reader sees as well.
 	_ = s.layer.WritePacket(packet, to)
 }

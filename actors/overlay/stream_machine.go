@@ -383,9 +383,7 @@ func (m *machine) next(buf []byte, now time.Duration, cold bool, allow func(int)
 
 // nextOwed writes a packet of the opening or an RST.
 func (m *machine) nextOwed(buf []byte) int {
-	h := stream.Header{
-		SourcePort: m.local, DestinationPort: m.remote, Flags: m.owed, Window: stream.DefaultWindow,
-	}
+	h := stream.ControlHeader(m.local, m.remote, m.owed)
 	m.owed = 0
 	return len(h.AppendTo(buf[:0]))
 }

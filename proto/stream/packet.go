@@ -112,19 +112,10 @@ func (p Packet) AppendTo(b []byte) ([]byte, error) {
 	return append(p.Header.AppendTo(b), p.Payload...), nil
 }
 
-// SYNHeader asks for a connection.
-func SYNHeader(from, to uint16) Header {
-	return Header{SourcePort: from, DestinationPort: to, Flags: SYN, Window: DefaultWindow}
-}
-
-// SYNACKHeader answers a SYN.
-func SYNACKHeader(from, to uint16) Header {
-	return Header{SourcePort: from, DestinationPort: to, Flags: SYN | ACK, Window: DefaultWindow}
-}
-
-// RSTHeader says that there is no such connection or listener.
-func RSTHeader(from, to uint16) Header {
-	return Header{SourcePort: from, DestinationPort: to, Flags: RST, Window: DefaultWindow}
+// ControlHeader is a packet that opens a stream or refuses one: SYN, its answer
+// SYN|ACK, or RST.
+func ControlHeader(from, to uint16, flags Flags) Header {
+	return Header{SourcePort: from, DestinationPort: to, Flags: flags, Window: DefaultWindow}
 }
 
 // DatagramHeader precedes a datagram. It has no source port: a reply can only
