@@ -32,7 +32,6 @@ type cell struct {
 	fresh  func() Actor // Spec.New
 	plan   *Backoff     // Spec.Backoff; nil means the defaults
 
-	lib   actor.Context
 	state state
 	cur   *Context      // the live or ending incarnation
 	final *ending       // set when the actor will not live again

@@ -4,12 +4,9 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/asynkron/protoactor-go/actor"
 )
 
 // Context is what an incarnation of an actor has of the kernel. It is handed to
@@ -77,12 +74,9 @@ func (x *Context) Spawn(spec Spec) (Ref, error) {
 	if _, taken := c.children[spec.Name]; taken {
 		return Ref{}, fmt.Errorf("spawn %q: %w", spec.Name, ErrNameTaken)
 	}
-	child.kind.live.Add(1)
-	if _, err := c.lib.SpawnNamed(child.props(), spec.Name); err != nil {
-		child.kind.live.Add(-1)
-		return Ref{}, spawnError(spec.Name, err)
+	if err := c.sys.spawn(child, c.lib, spec.Name); err != nil {
+		return Ref{}, err
 	}
-	child.kind.spawned.Add(1)
 	c.mu.Lock()
 	if c.children == nil {
 		c.children = make(map[string]*cell)
@@ -90,21 +84,6 @@ func (x *Context) Spawn(spec Spec) (Ref, error) {
 	c.children[spec.Name] = child
 	c.mu.Unlock()
 	return child.ref(), nil
-}
-
-// props tells the library to make this cell.
-func (c *cell) props() *actor.Props {
-	return actor.PropsFromProducer(
-		func() actor.Actor { return c },
-		actor.WithMailbox(func() actor.Mailbox { return c }),
-	)
-}
-
-func spawnError(name string, err error) error {
-	if errors.Is(err, actor.ErrNameExists) {
-		err = ErrNameTaken
-	}
-	return fmt.Errorf("spawn %q: %w", name, err)
 }
 
 // Child returns the child of that name; it may be about to stop.

@@ -118,6 +118,12 @@ func onStage(t *testing.T, test func(t *testing.T, stage *kerneltest.Stage)) {
 	})
 }
 
+// pass lets virtual time go by and then everything come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func expectStopped(t *testing.T, stage *kerneltest.Stage, name string) error {
 	t.Helper()
 	got := kerneltest.Expect[kernel.ChildStopped](t, stage.Probe, soon)
@@ -180,3 +186,5 @@ func statsOf(t *testing.T, s *kernel.System, kind string) kernel.ActorStats {
 	t.Fatalf("no statistics for %q", kind)
 	return kernel.ActorStats{}
 }
+
+var discard = slog.New(slog.DiscardHandler)

@@ -23,8 +23,15 @@ type mailbox struct {
 	closed  bool // user messages are refused
 	running bool // a goroutine is in run
 
-	invoker actor.MessageInvoker
+	lib     libraryContext
 	current envelope // the user message of this turn
+}
+
+// libraryContext is what the library has for each actor. Fixed before the first
+// turn, used only in turns.
+type libraryContext interface {
+	actor.Context
+	actor.MessageInvoker
 }
 
 var _ actor.Mailbox = (*cell)(nil)
@@ -126,7 +133,7 @@ func (c *cell) run() {
 			msg := c.system[0]
 			c.system = dequeue(c.system)
 			c.mu.Unlock()
-			c.invoker.InvokeSystemMessage(msg)
+			c.lib.InvokeSystemMessage(msg)
 		case len(c.events) > 0:
 			e := c.events[0]
 			c.events = dequeue(c.events)
@@ -136,7 +143,7 @@ func (c *cell) run() {
 			c.current = c.user.pop()
 			c.mu.Unlock()
 			handled++
-			c.invoker.InvokeUserMessage(userTurn{})
+			c.lib.InvokeUserMessage(userTurn{})
 			if handled%flushEvery == 0 {
 				now := time.Now()
 				c.kind.handled(handled, now.Sub(began))
@@ -186,8 +193,7 @@ func (c *cell) PostSystemMessage(msg any) {
 
 // RegisterHandlers is called once, by the spawner, before the first message.
 func (c *cell) RegisterHandlers(invoker actor.MessageInvoker, _ actor.Dispatcher) {
-	c.invoker = invoker
-	c.lib = invoker.(actor.Context)
+	c.lib = invoker.(libraryContext)
 	c.pid = c.lib.Self()
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,10 @@ type System struct {
 	stopped bool // no root any more
 	err     error
 
+	spawnMu  sync.Mutex // taken after mu
+	spawning *cell
+	props    *actor.Props // makes spawning; fixed
+
 	leftMu  sync.Mutex         // taken last
 	left    map[*task]struct{} // goroutines that outlived their actor
 	changed chan struct{}      // closed and replaced when left shrinks
@@ -53,22 +58,38 @@ func NewSystem(opts Options) *System {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &System{
-		log:    log,
-		before: opts.BeforeReceive,
-		lib: actor.NewActorSystem(
-			actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-				return slog.New(&libraryHandler{log.Handler()})
-			}),
-			// The kernel has no dead letters in the library's sense. Should there
-			// be one, the throttle's goroutine must not outlive the system.
-			actor.WithDeadLetterThrottleInterval(time.Microsecond),
-		),
+	s := &System{
+		log:     log,
+		before:  opts.BeforeReceive,
+		lib:     newLibrary(log),
 		done:    make(chan struct{}),
 		kinds:   make(map[string]*kindStats),
 		left:    make(map[*task]struct{}),
 		changed: make(chan struct{}),
 	}
+	s.props = actor.PropsFromProducer(
+		func() actor.Actor { return s.spawning },
+		actor.WithMailbox(func() actor.Mailbox { return s.spawning }),
+	)
+	return s
+}
+
+// registryBuckets of 32 maps each. The library makes 1024, which take 3 MiB when
+// they are empty and 200 bytes per actor when each holds a few.
+const registryBuckets = 32
+
+func newLibrary(log *slog.Logger) *actor.ActorSystem {
+	lib := actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+			return slog.New(&libraryHandler{log.Handler()})
+		}),
+		// The kernel has no dead letters in the library's sense. Should there be
+		// one, the throttle's goroutine must not outlive the system.
+		actor.WithDeadLetterThrottleInterval(time.Microsecond),
+	)
+	pids := lib.ProcessRegistry.LocalPIDs
+	pids.LocalPIDs = slices.Clone(pids.LocalPIDs[:registryBuckets])
+	return lib
 }
 
 // Spawn starts the root actor, of which a system has one.
@@ -85,14 +106,36 @@ func (s *System) Spawn(spec Spec) (Ref, error) {
 	case s.root != nil:
 		return Ref{}, fmt.Errorf("spawn %q: %w", spec.Name, errSecondRoot)
 	}
-	c.kind.live.Add(1)
-	if _, err := s.lib.Root.SpawnNamed(c.props(), spec.Name); err != nil {
-		c.kind.live.Add(-1)
-		return Ref{}, spawnError(spec.Name, err)
+	if err := s.spawn(c, s.lib.Root, spec.Name); err != nil {
+		return Ref{}, err
 	}
-	c.kind.spawned.Add(1)
 	s.root = c
 	return c.ref(), nil
+}
+
+// spawner is what the library spawns with: its root, or an actor's context.
+type spawner interface {
+	SpawnNamed(props *actor.Props, name string) (*actor.PID, error)
+}
+
+// spawn has the library start an actor. All actors share one value of Props,
+// which is a fifth of an idle actor, so the cell is handed over beside it.
+func (s *System) spawn(c *cell, by spawner, name string) error {
+	s.spawnMu.Lock()
+	defer s.spawnMu.Unlock()
+	s.spawning = c
+	c.kind.live.Add(1)
+	_, err := by.SpawnNamed(s.props, name)
+	s.spawning = nil
+	if err != nil {
+		c.kind.live.Add(-1)
+		if errors.Is(err, actor.ErrNameExists) {
+			err = ErrNameTaken
+		}
+		return fmt.Errorf("spawn %q: %w", name, err)
+	}
+	c.kind.spawned.Add(1)
+	return nil
 }
 
 // Done is closed when the root actor has ended for good, because of Stop or by

@@ -36,6 +36,7 @@ func TestTrap01PanicInLifecycleHandler(t *testing.T) {
 		if err := sys.Root.StopFuture(pid).Wait(); !errors.Is(err, actor.ErrTimeout) {
 			t.Errorf("stop ended with %v", err)
 		}
+		synctest.Wait()
 		if starts != 2 || !answers(sys, pid) {
 			t.Errorf("%d starts; it did not come back to life", starts)
 		}
@@ -83,7 +84,7 @@ func TestTrap01PanicInLifecycleHandler(t *testing.T) {
 				}))
 				synctest.Wait()
 				parent.Tell("fail")
-				time.Sleep(time.Second)
+				pass(time.Second)
 				parent.Tell("works")
 				synctest.Wait()
 				stage.Stop(parent)
@@ -145,10 +146,10 @@ func TestTrap02MessagesAfterStopping(t *testing.T) {
 			}))
 			ref.Tell("boom")
 			ref.Tell("for the next one")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.expect(t, "stopping")
 			close(release)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.expect(t, "stopping", "for the next one")
 
 			release = make(chan struct{})
@@ -209,8 +210,7 @@ func TestTrap08LinearBackoff(t *testing.T) {
 				}))
 			}
 		}, actor.WithSupervisor(strategy)))
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		pass(time.Hour)
 		if len(starts) != 10 {
 			t.Fatalf("%d starts", len(starts))
 		}
@@ -328,7 +328,7 @@ func TestTrap10Guardian(t *testing.T) {
 			}
 			root.Tell("boom")
 			root.Tell("works")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if err := sys.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -447,7 +447,7 @@ func TestTrapRestartAfterStopResurrects(t *testing.T) {
 			if err := expectStopped(t, stage, "a"); err != nil {
 				t.Errorf("got %v", err)
 			}
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			r.expect(t, "started", "stopping")
 		})
 	})

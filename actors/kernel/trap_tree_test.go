@@ -78,11 +78,15 @@ func TestTrap15SecondStop(t *testing.T) {
 		}))
 		first := sys.Root.StopFuture(pid)
 		synctest.Wait()
-		if err := sys.Root.StopFuture(pid).Wait(); err != nil || gone {
+		err := sys.Root.StopFuture(pid).Wait()
+		synctest.Wait()
+		if err != nil || gone {
 			t.Errorf("the second stop ended with %v, gone is %v", err, gone)
 		}
 		close(release)
-		if err := first.Wait(); err != nil || !gone {
+		err = first.Wait()
+		synctest.Wait()
+		if err != nil || !gone {
 			t.Errorf("the first stop ended with %v, gone is %v", err, gone)
 		}
 	})
