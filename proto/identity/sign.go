@@ -17,8 +17,8 @@ type Challenge [32]byte
 type Signature [ed25519.SignatureSize]byte
 
 // SignChallenge answers a challenge that somebody else chose. It returns
-// [ErrRefusedToSign] when the guard is nil or refuses the value, or when the
-// value is this identity itself (which apps try as a node key).
+// [ErrRefusedToSign] when the guard is nil or refuses the value, when the value
+// is this identity itself (which apps try as a node key), or when it is zero.
 func (k PrivateKey) SignChallenge(c Challenge, guard Guard) (Signature, error) {
 	return k.signForeign("challenge", c, guard)
 }
@@ -37,6 +37,8 @@ func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signat
 	switch {
 	case guard == nil:
 		return Signature{}, fmt.Errorf("%w: %s without a guard", ErrRefusedToSign, use)
+	case value == [32]byte{}:
+		return Signature{}, fmt.Errorf("%w: %s was never drawn", ErrRefusedToSign, use)
 	case PublicKey(value) == k.Public():
 		return Signature{}, fmt.Errorf("%w: %s is our own identity", ErrRefusedToSign, use)
 	case guard.Refuses(value):

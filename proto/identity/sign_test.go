@@ -79,6 +79,7 @@ func TestNothingForeignIsSignedWithoutALook(t *testing.T) {
 		"a set without guards":      {value, identity.GuardSet{}},
 		"a set with a nil guard":    {value, identity.GuardSet{identity.GuardFunc(permit), nil}},
 		"our own identity":          {k.Public(), identity.GuardFunc(permit)},
+		"zero":                      {[32]byte{}, identity.GuardFunc(permit)},
 		"a node key that is known":  {key(2).Public(), identity.KeyGuard(identity.NodeKey(key(2).Public()))},
 		"a key the second set has":  {key(2).Public(), identity.GuardSet{identity.KeyGuard(), identity.KeyGuard(identity.NodeKey(key(2).Public()))}},
 		"a point that nobody knows": {key(3).Public(), identity.CurvePoints{}},
