@@ -6,15 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 )
 
-// Names of the goroutines that the store actor owns.
-const (
-	taskCommit = "commit"
-	taskWatch  = "watch for failure"
-)
+// tidyAfter is how long the store actor keeps what makes the next operation
+// cheaper when there is none.
+const tidyAfter = time.Second
 
 var (
 	errStopping    = errors.New("store actor stops: not accepted, try again")
@@ -23,21 +22,37 @@ var (
 )
 
 // storeActor is the one writer: a thin shell around [writer] that gives it turns
-// and runs its commits in goroutines of its own.
+// and a goroutine for its commits.
 type storeActor struct {
-	store  *Store
-	writer *writer
+	store   *Store
+	writer  *writer
+	commits chan *batch // to the commit goroutine; has room when nothing is in flight
+	begins  bool        // beginCommit is in the mailbox
+	tidies  bool        // the timer of tidy runs
 }
 
-// NewActor returns the store actor, for a [kernel.Spec]'s New. It takes [Write]
-// and answers [Written]. There must be one at a time, and it must have stopped
-// before [Store.Close].
+// Messages of the actor to itself.
+type (
+	// beginCommit comes behind the operations that were in the mailbox when it was
+	// sent. waiting is how much was to be committed then.
+	beginCommit struct{ waiting int }
+	// committed says that the batch in flight is on the disk.
+	committed struct{}
+	// tidy lets go of what nobody has used for a while.
+	tidy struct{}
+)
+
+// NewActor returns the store actor, for the New of a [kernel.Spec]. It takes
+// [Write] and answers with [Written]. There must be one at a time for a Store,
+// and it must have stopped before [Store.Close].
 //
 // It may be restarted around the same Store: what was being committed is
 // answered by its commit, what waited behind it is answered with an error, and
 // the new incarnation reads its counters from the database. It fails with a fatal
 // error when the store has failed.
-func NewActor(s *Store) kernel.Actor { return &storeActor{store: s, writer: newWriter(s)} }
+func NewActor(s *Store) kernel.Actor {
+	return &storeActor{store: s, writer: newWriter(s), commits: make(chan *batch, 1)}
+}
 
 // Started implements [kernel.Starter].
 func (a *storeActor) Started(c *kernel.Context) error {
@@ -45,17 +60,10 @@ func (a *storeActor) Started(c *kernel.Context) error {
 		return kernel.Fatal(err)
 	}
 	if a.store.committing() {
-		// The kernel waits for our goroutines, but not for ever.
-		return errUnderWay
+		return errUnderWay // the kernel has waited for it, but not for ever
 	}
-	c.Go(taskWatch, func(ctx context.Context) error {
-		select {
-		case <-a.store.Failed():
-			return a.store.Err()
-		case <-ctx.Done():
-			return nil
-		}
-	})
+	inbox := c.Inbox()
+	c.Go("commit", func(ctx context.Context) error { return a.commit(ctx, inbox) })
 	return nil
 }
 
@@ -64,8 +72,14 @@ func (a *storeActor) Receive(c *kernel.Context, msg any) {
 	switch m := msg.(type) {
 	case Write:
 		a.onWrite(c, m)
+	case beginCommit:
+		a.onBeginCommit(c, m)
+	case committed:
+		a.onCommitted(c)
+	case tidy:
+		a.onTidy(c)
 	case kernel.TaskDone:
-		a.onTaskDone(c, m)
+		c.Fail(kernel.Fatal(m.Err)) // the commit goroutine ends early only when the store has failed
 	default:
 		c.Log().Warn("Unexpected message", "type", fmt.Sprintf("%T", msg))
 	}
@@ -76,23 +90,68 @@ func (a *storeActor) Stopping(*kernel.Context) { a.writer.abandon(errStopping) }
 
 func (a *storeActor) onWrite(c *kernel.Context, m Write) {
 	a.writer.submit(sender(c.Sender()), m)
-	a.commit(c)
+	a.begin(c)
 }
 
-func (a *storeActor) onTaskDone(c *kernel.Context, m kernel.TaskDone) {
-	if m.Err != nil {
-		c.Fail(kernel.Fatal(m.Err))
-	}
-	if m.Name == taskCommit {
-		a.writer.ended()
-		a.commit(c)
+// begin sees to it that what waits is committed as soon as nothing is in flight,
+// and not before the operations that are in the mailbox already: they share the
+// commit.
+func (a *storeActor) begin(c *kernel.Context) {
+	if !a.begins && a.writer.inFlight == nil && a.writer.waitingOps() > 0 {
+		a.begins = true
+		c.Tell(c.Self(), beginCommit{waiting: a.writer.waitingOps()})
 	}
 }
 
-// commit starts the next commit when none is under way.
-func (a *storeActor) commit(c *kernel.Context) {
+func (a *storeActor) onBeginCommit(c *kernel.Context, m beginCommit) {
+	if n := a.writer.waitingOps(); n > m.waiting && n < maxBatchOps {
+		c.Tell(c.Self(), beginCommit{waiting: n}) // operations keep coming in
+		return
+	}
+	a.begins = false
 	if b := a.writer.next(); b != nil {
-		c.Go(taskCommit, func(context.Context) error { return b.commit(a.store) })
+		a.commits <- b
+	}
+}
+
+func (a *storeActor) onCommitted(c *kernel.Context) {
+	a.writer.ended()
+	a.begin(c)
+	if !a.tidies {
+		a.tidies = true
+		c.After(tidyAfter, tidy{})
+	}
+}
+
+func (a *storeActor) onTidy(c *kernel.Context) {
+	a.tidies = a.writer.busy()
+	if a.tidies {
+		c.After(tidyAfter, tidy{})
+		return
+	}
+	a.writer.refresh()
+}
+
+// commit runs in the goroutine that the actor owns: one batch after the other.
+// A batch that was handed over is committed also when the actor stops meanwhile.
+func (a *storeActor) commit(ctx context.Context, inbox kernel.Inbox) error {
+	for {
+		select {
+		case b := <-a.commits:
+			if err := b.commit(a.store); err != nil {
+				return err
+			}
+			inbox.Tell(committed{})
+			continue
+		case <-a.store.Failed():
+		case <-ctx.Done():
+		}
+		select {
+		case b := <-a.commits:
+			return b.commit(a.store)
+		default:
+			return a.store.failure()
+		}
 	}
 }
 

@@ -98,6 +98,11 @@ func (op AddContact) apply(t *txn) (any, error) {
 	if len(c.NodeKeys) > MaxNodeKeys {
 		c.NodeKeys = c.NodeKeys[:MaxNodeKeys]
 	}
+	conversation, err := t.w.conversation(t, c.Account, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	t.setContact(conversation, true)
 	if err := t.put(contactKey(c.Account, c.ID), c); err != nil {
 		return nil, err
 	}
@@ -178,13 +183,14 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	last, err := t.w.lastOrder(t, op.Account, op.Contact)
+	conversation, err := t.w.conversation(t, op.Account, op.Contact)
 	if err != nil {
 		return nil, err
 	}
-	t.setCounter(&outbox.rows, outbox.rows-rows)
-	t.setCounter(&outbox.bytes, outbox.bytes-size)
-	t.setCounter(last, 0)
+	t.count(&outbox.rows, outbox.rows-rows)
+	t.count(&outbox.bytes, outbox.bytes-size)
+	t.setContact(conversation, false)
+	t.count(&conversation.lastOrder, 0)
 	t.delete(contactKey(op.Account, op.Contact))
 	for _, table := range []byte{tableMessage, tableRef, tableOutbox} {
 		t.clear(pairPrefix(op.Account, table, op.Contact))
@@ -244,6 +250,13 @@ func (op PutAddresses) apply(t *txn) (any, error) {
 		return nil, nil
 	}
 	return nil, t.put(key, op.Addresses[:min(len(op.Addresses), MaxAddresses)])
+}
+
+// setContact notes whether a contact exists.
+func (t *txn) setContact(c *conversationState, exists bool) {
+	before := c.contact
+	t.undo = append(t.undo, func() { c.contact = before })
+	c.contact = exists
 }
 
 // contact reads a contact row and its bytes.

@@ -46,19 +46,19 @@ func (op MoveCursor) apply(t *txn) (any, error) {
 	return true, t.put(key, op.Seq)
 }
 
-// queueCounters are what the writer knows of a journal.
-type queueCounters struct {
+// queueState are what the writer knows of a journal.
+type queueState struct {
 	lastSeq   uint64
 	open      uint64 // unfinished entries
 	firstDone uint64 // oldest remembered finish, lastDone+1 when there is none
 	lastDone  uint64
 }
 
-func (w *writer) queue(t *txn, name string) (*queueCounters, error) {
+func (w *writer) queue(t *txn, name string) (*queueState, error) {
 	if q, ok := w.queues[name]; ok {
 		return q, nil
 	}
-	q := &queueCounters{}
+	q := &queueState{}
 	var err error
 	if q.lastSeq, err = t.number(lastSeqKey(name)); err != nil {
 		return nil, err
@@ -112,8 +112,8 @@ func (op AppendJournal) apply(t *txn) (any, error) {
 	if q.open >= t.w.store.opts.JournalRows {
 		return nil, fmt.Errorf("queue %s has %d entries: %w", op.Queue, q.open, ErrJournalFull)
 	}
-	t.setCounter(&q.lastSeq, q.lastSeq+1)
-	t.setCounter(&q.open, q.open+1)
+	t.count(&q.lastSeq, q.lastSeq+1)
+	t.count(&q.open, q.open+1)
 	entry := JournalEntry{Queue: op.Queue, Seq: q.lastSeq, ID: op.ID, Time: orNow(op.Time, t.now), Body: op.Body}
 	if err := t.put(entryKey(op.Queue, entry.Seq), entry); err != nil {
 		return nil, err
@@ -143,8 +143,8 @@ func (op FinishJournal) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	t.delete(key)
-	t.setCounter(&q.open, q.open-1)
-	t.setCounter(&q.lastDone, q.lastDone+1)
+	t.count(&q.open, q.open-1)
+	t.count(&q.lastDone, q.lastDone+1)
 	if err := t.put(doneKey(op.Queue, q.lastDone), doneRow{ID: entry.ID, Time: t.now}); err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (op FinishJournal) apply(t *txn) (any, error) {
 
 // forget drops the ids of entries that were finished too long or too many
 // finishes ago.
-func (t *txn) forget(queue string, q *queueCounters) error {
+func (t *txn) forget(queue string, q *queueState) error {
 	for range forgetAtOnce {
 		known := q.lastDone - q.firstDone + 1
 		if known <= rememberAtLeast {
@@ -168,7 +168,7 @@ func (t *txn) forget(queue string, q *queueCounters) error {
 		}
 		t.delete(doneKey(queue, q.firstDone))
 		t.delete(entryIDKey(queue, oldest.ID))
-		t.setCounter(&q.firstDone, q.firstDone+1)
+		t.count(&q.firstDone, q.firstDone+1)
 	}
 	return nil
 }

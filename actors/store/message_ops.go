@@ -164,8 +164,8 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 	if err := t.insertMessage(&msg); err != nil {
 		return nil, err
 	}
-	t.setCounter(&outbox.rows, outbox.rows+1)
-	t.setCounter(&outbox.bytes, outbox.bytes+size)
+	t.count(&outbox.rows, outbox.rows+1)
+	t.count(&outbox.bytes, outbox.bytes+size)
 	if err := t.put(outboxKey(op.Account, op.Contact, msg.Order), size); err != nil {
 		return nil, err
 	}
@@ -248,8 +248,8 @@ func (t *txn) settle(
 		if err != nil {
 			return nil, err
 		}
-		t.setCounter(&outbox.rows, outbox.rows-1)
-		t.setCounter(&outbox.bytes, outbox.bytes-uint64(len(msg.Payload)))
+		t.count(&outbox.rows, outbox.rows-1)
+		t.count(&outbox.bytes, outbox.bytes-uint64(len(msg.Payload)))
 		t.delete(outboxKey(account, contact, msg.Order))
 	}
 	if err := t.updateMessage(msg, raw); err != nil {
@@ -301,12 +301,12 @@ func (t *txn) message(account, contact identity.PublicKey, order uint64) (Messag
 // insertMessage gives the message the next position of its conversation and
 // writes it with its reference.
 func (t *txn) insertMessage(msg *Message) error {
-	last, err := t.w.lastOrder(t, msg.Account, msg.Contact)
+	c, err := t.w.conversation(t, msg.Account, msg.Contact)
 	if err != nil {
 		return err
 	}
-	t.setCounter(last, *last+1)
-	msg.Order = *last
+	t.count(&c.lastOrder, c.lastOrder+1)
+	msg.Order = c.lastOrder
 	if err := t.put(messageKey(msg.Account, msg.Contact, msg.Order), msg); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,14 +27,15 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: formatVersion,
 		Logger:             pebbleLogger{s},
-		CacheSize:          s.opts.CacheBytes,
-		MemTableSize:       s.opts.MemTableBytes,
+		// Pebble takes the memory of its memtables out of the cache.
+		CacheSize:    s.opts.CacheBytes + 2*int64(s.opts.MemTableBytes),
+		MemTableSize: s.opts.MemTableBytes,
 		// Two tables may wait while one is filled: a burst does not stall commits.
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       24,
 		MaxOpenFiles:                256,
-		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.log.Error("Database background work failed", "err", err) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
@@ -61,22 +61,28 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 type pebbleLogger struct{ s *Store }
 
 func (l pebbleLogger) Infof(format string, args ...any) {
-	if l.s.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // the handler needs no context
-		l.s.log.Debug("Database reports", "text", fmt.Sprintf(format, args...))
-	}
+	l.s.log.Debug("Database reports", "text", fmt.Sprintf(format, args...))
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.s.log.Error("Database reports an error", "text", fmt.Sprintf(format, args...))
 }
 
-// Fatalf is what Pebble calls when it cannot go on: the write-ahead log or the
-// manifest could not be written. It must not return. The caller may hold Pebble's
-// locks, and after a failed commit it would go on to report success. It must not
-// unwind the stack either, because Pebble's deferred calls are not made for that.
-// So the goroutine is parked for the rest of the process's life, which is short.
+// commitFatal is the text with which Pebble reports a failed commit: from
+// DB.Apply, in the goroutine that called it, with none of its locks held.
+const commitFatal = "pebble: fatal commit error: %v"
+
+// Fatalf is what Pebble calls when it cannot go on: the log or the manifest could
+// not be written. It must not return: after a failed commit Apply would report
+// success. For a failed commit it unwinds the stack to our own caller of Apply.
+// Everywhere else the caller may hold Pebble's locks, and its deferred calls are
+// not made for unwinding, so the goroutine is parked for the rest of the process's
+// life, which is short.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	_ = l.s.fail(newPebbleError(format, args))
+	err := l.s.fail(newPebbleError(format, args))
+	if format == commitFatal {
+		panic(err)
+	}
 	park()
 }
 
@@ -103,22 +109,29 @@ func newPebbleError(format string, args []any) error {
 func (e *pebbleError) Error() string   { return e.text }
 func (e *pebbleError) Unwrap() []error { return e.causes }
 
-// guard runs a call into Pebble that may park or panic, and returns when the
-// call has returned or the store has failed, whichever is first. What it leaves
-// behind after a failure ends with the process.
-func (s *Store) guard(call func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		finished := false
-		defer func() {
-			if !finished {
-				done <- s.fail(fmt.Errorf("panic in the database: %v\n%s", recover(), debug.Stack()))
-			}
-		}()
-		err := call()
-		finished = true
-		done <- err
+// guard runs a call into Pebble and turns a panic into a failure of the store.
+func (s *Store) guard(call func() error) (err error) {
+	finished := false
+	defer func() {
+		if finished {
+			return
+		}
+		reason := recover()
+		if err = s.failure(); err == nil {
+			err = s.fail(fmt.Errorf("panic in the database: %v\n%s", reason, debug.Stack()))
+		}
 	}()
+	err = call()
+	finished = true
+	return err
+}
+
+// guardAside is guard for calls that may be parked: it returns when the call has
+// returned or the store has failed, whichever is first. What it leaves behind
+// after a failure ends with the process.
+func (s *Store) guardAside(call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- s.guard(call) }()
 	select {
 	case err := <-done:
 		return err
@@ -130,22 +143,24 @@ func (s *Store) guard(call func() error) error {
 // committing reports whether a commit is under way.
 func (s *Store) committing() bool { return len(s.slot) > 0 }
 
-// apply commits a batch. It returns when the batch is on the disk, or nil before
-// that when sync is false. Any error is final.
+// apply commits a batch. It returns when the batch is on the disk, or before that
+// when sync is false. Any error is final.
 func (s *Store) apply(b *pebble.Batch, sync bool) error {
 	select {
 	case s.slot <- struct{}{}:
 	default:
-		return errors.New("apply: a commit is under way") // a defect: there is one writer
+		return errors.New("commit: another one is under way, or the store is closed") // there is one writer
 	}
 	defer func() { <-s.slot }()
 	opts := pebble.NoSync
 	if sync {
 		opts = pebble.Sync
 	}
-	err := s.guard(func() error { return s.db.Apply(b, opts) })
-	if err != nil {
+	if err := s.guard(func() error { return s.db.Apply(b, opts) }); err != nil {
 		return s.fail(fmt.Errorf("commit: %w", err))
+	}
+	if err := s.failure(); err != nil {
+		return err // met elsewhere meanwhile; nothing is promised any more
 	}
 	return b.Close()
 }

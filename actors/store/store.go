@@ -92,10 +92,10 @@ func open(opts Options, steps []migration) (_ *Store, err error) {
 	}
 	defer func() {
 		if err != nil && s.failure() == nil {
-			_ = s.guard(s.db.Close)
+			_ = s.guardAside(s.db.Close)
 		}
 	}()
-	if err := s.guard(func() error { return migrate(s.db, steps) }); err != nil {
+	if err := s.guardAside(func() error { return migrate(s.db, steps) }); err != nil {
 		return nil, err
 	}
 	if statErr != nil {
@@ -113,7 +113,7 @@ func open(opts Options, steps []migration) (_ *Store, err error) {
 }
 
 func (s *Store) openDatabase(mustExist bool) error {
-	err := s.guard(func() (err error) {
+	err := s.guardAside(func() (err error) {
 		s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, mustExist))
 		return err
 	})
@@ -145,7 +145,7 @@ func (s *Store) Close() error {
 	case <-s.failed:
 		return s.failure()
 	}
-	if err := s.guard(s.db.Close); err != nil {
+	if err := s.guardAside(s.db.Close); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	if err := s.lock.Close(); err != nil {

@@ -69,16 +69,26 @@ type txn struct {
 	changes  []change
 	touched  []Conversation // conversations that got an event
 	unsynced bool           // the operation may be lost in a crash
-	undo     []func()       // restores counters, last first
+	counters []counter      // values before the operation, to restore
+	undo     []func()       // restores everything else
+}
+
+// counter is a number that the writer remembers, as it was.
+type counter struct {
+	field  *uint64
+	before uint64
 }
 
 // reset makes the txn ready for the next operation.
 func (t *txn) reset(now Millis) {
 	clear(t.changes)
-	*t = txn{w: t.w, now: now, changes: t.changes[:0], touched: t.touched[:0], undo: t.undo[:0]}
+	*t = txn{w: t.w, now: now, changes: t.changes[:0], touched: t.touched[:0], counters: t.counters[:0], undo: t.undo[:0]}
 }
 
 func (t *txn) rollback() {
+	for i := len(t.counters) - 1; i >= 0; i-- {
+		*t.counters[i].field = t.counters[i].before
+	}
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		t.undo[i]()
 	}
@@ -103,7 +113,7 @@ func (t *txn) get(key []byte) ([]byte, error) {
 			}
 		}
 	}
-	for _, l := range t.w.layers() {
+	for _, l := range t.w.all() {
 		if value, decided := l.get(string(key)); decided {
 			if value == nil {
 				return nil, ErrNotFound
@@ -111,7 +121,7 @@ func (t *txn) get(key []byte) ([]byte, error) {
 			return value, nil
 		}
 	}
-	return getRow(t.w.store.db, key)
+	return t.w.lookup(key)
 }
 
 func (t *txn) has(key []byte) (bool, error) {
@@ -169,11 +179,11 @@ func (t *txn) clear(prefix []byte) {
 	t.changes = append(t.changes, change{kind: changeClear, key: prefix})
 }
 
-// setCounter changes a counter of the writer so that rollback can restore it.
-func (t *txn) setCounter(counter *uint64, value uint64) {
-	before := *counter
-	t.undo = append(t.undo, func() { *counter = before })
-	*counter = value
+// count changes a number that the writer remembers, so that rollback can restore
+// it.
+func (t *txn) count(field *uint64, value uint64) {
+	t.counters = append(t.counters, counter{field, *field})
+	*field = value
 }
 
 // event appends to the log of an account. Account, conversation and kind are set
@@ -183,7 +193,7 @@ func (t *txn) event(ev Event) error {
 	if err != nil {
 		return err
 	}
-	t.setCounter(&a.lastSeq, a.lastSeq+1)
+	t.count(&a.lastSeq, a.lastSeq+1)
 	ev.Seq, ev.Time = a.lastSeq, t.now
 	raw, err := encode(ev)
 	if err != nil {
@@ -209,7 +219,7 @@ func (t *txn) last(prefix []byte) (uint64, error) {
 // isCleared reports whether a batch that is not in the database yet has cleared
 // the prefix, or a part of the keys that it belongs to.
 func (t *txn) isCleared(prefix []byte) bool {
-	for _, l := range t.w.layers() {
+	for _, l := range t.w.newer() {
 		for _, cleared := range l.cleared {
 			if strings.HasPrefix(string(prefix), cleared) {
 				return true
@@ -222,7 +232,7 @@ func (t *txn) isCleared(prefix []byte) bool {
 // scan calls f for every row under a prefix as the operation would see it if it
 // had changed nothing itself, in no particular order.
 func (t *txn) scan(prefix []byte, f func(key, value []byte) error) error {
-	layers := t.w.layers()
+	layers := t.w.newer()
 	decided := func(key string, newer []*layer) bool {
 		for _, l := range newer {
 			if _, ok := l.get(key); ok {
@@ -261,8 +271,8 @@ func (t *txn) scan(prefix []byte, f func(key, value []byte) error) error {
 
 // needContact fails unless the account has the contact.
 func (t *txn) needContact(account, contact identity.PublicKey) error {
-	known, err := t.has(contactKey(account, contact))
-	if err == nil && !known {
+	c, err := t.w.conversation(t, account, contact)
+	if err == nil && !c.contact {
 		err = fmt.Errorf("contact %s of account %s: %w", contact.Short(), account.Short(), ErrNotFound)
 	}
 	return err

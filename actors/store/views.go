@@ -29,18 +29,19 @@ type view struct {
 func (v *views) open(db *pebble.DB) {
 	v.db = db
 	v.drained = make(chan struct{})
-	v.publish()
+	_ = v.publish() // the first
 }
 
-// publish makes the present state visible to readers.
-func (v *views) publish() {
+// publish makes the present state visible to readers. The caller releases the
+// view before it.
+func (v *views) publish() *view {
 	fresh := &view{snapshot: v.db.NewSnapshot(), users: 1}
 	v.mu.Lock()
 	old := v.current
 	v.current = fresh
 	v.unclosed++
 	v.mu.Unlock()
-	v.release(old)
+	return old
 }
 
 // acquire returns the current view, or nil when the store is closed.

@@ -25,6 +25,10 @@ const (
 	// When there are more it forgets all, at a moment when nothing waits, and reads
 	// them again on demand.
 	maxCounters = 50_000
+	// maxRecent and maxRecentBytes are how many committed batches share one lookup
+	// iterator. Making one costs more than using it.
+	maxRecent      = 16
+	maxRecentBytes = 1 << 20
 )
 
 // caller is who gets the answer to an operation. answer may be called from any
@@ -42,11 +46,17 @@ type writer struct {
 	waiting  []*batch // to be committed, oldest first; only the last takes operations
 	bytes    int      // in inFlight and waiting
 
-	accounts map[identity.PublicKey]*accountCounters
-	queues   map[string]*queueCounters
+	// lookups finds single rows in the database as it was when the iterator was
+	// made. What was committed since is in recent, newest last.
+	lookups     *pebble.Iterator
+	recent      []*layer
+	recentBytes int
+
+	accounts map[identity.PublicKey]*accountState
+	queues   map[string]*queueState
 	counted  int // entries in accounts and their conversations
 
-	layerBuf []*layer
+	layers []*layer // the result of newer and all
 }
 
 // batch is a group of operations that are committed together.
@@ -68,24 +78,33 @@ type answer struct {
 func newWriter(s *Store) *writer {
 	w := &writer{
 		store:    s,
-		accounts: make(map[identity.PublicKey]*accountCounters),
-		queues:   make(map[string]*queueCounters),
+		accounts: make(map[identity.PublicKey]*accountState),
+		queues:   make(map[string]*queueState),
 	}
 	w.txn.w = w
 	return w
 }
 
-// layers returns what is not in the database yet, newest first. The slice is
-// valid until the next call.
-func (w *writer) layers() []*layer {
-	w.layerBuf = w.layerBuf[:0]
+// newer returns what is not in the database yet, newest first. The slice is valid
+// until the next call of newer or all.
+func (w *writer) newer() []*layer {
+	w.layers = w.layers[:0]
 	for i := len(w.waiting) - 1; i >= 0; i-- {
-		w.layerBuf = append(w.layerBuf, &w.waiting[i].layer)
+		w.layers = append(w.layers, &w.waiting[i].layer)
 	}
 	if w.inFlight != nil {
-		w.layerBuf = append(w.layerBuf, &w.inFlight.layer)
+		w.layers = append(w.layers, &w.inFlight.layer)
 	}
-	return w.layerBuf
+	return w.layers
+}
+
+// all returns what lookups does not see, newest first.
+func (w *writer) all() []*layer {
+	w.layers = w.newer()
+	for i := len(w.recent) - 1; i >= 0; i-- {
+		w.layers = append(w.layers, w.recent[i])
+	}
+	return w.layers
 }
 
 // submit runs an operation. The answer comes at once when the operation failed
@@ -180,6 +199,18 @@ func (w *writer) add(size int) error {
 	return nil
 }
 
+// waitingOps returns how many operations wait to be committed.
+func (w *writer) waitingOps() int {
+	n := 0
+	for _, b := range w.waiting {
+		n += b.ops
+	}
+	return n
+}
+
+// busy reports whether anything waits for the disk.
+func (w *writer) busy() bool { return w.newest() != nil }
+
 // next takes the batch to be committed now, or returns nil: nothing waits, or a
 // commit is under way.
 func (w *writer) next() *batch {
@@ -194,8 +225,16 @@ func (w *writer) next() *batch {
 
 // ended notes that the commit of the batch that next returned is over.
 func (w *writer) ended() {
-	w.bytes -= w.inFlight.bytes
+	b := w.inFlight
 	w.inFlight = nil
+	w.bytes -= b.bytes
+	if w.lookups != nil {
+		w.recent = append(w.recent, &b.layer)
+		w.recentBytes += b.bytes
+		if len(w.recent) > maxRecent || w.recentBytes > maxRecentBytes {
+			w.refresh()
+		}
+	}
 	if len(w.waiting) == 0 {
 		w.waiting = nil
 		if w.counted > maxCounters {
@@ -213,6 +252,7 @@ func (w *writer) abandon(reason error) {
 		_ = b.rows.Close() // never applied
 	}
 	w.waiting = nil
+	w.refresh()
 }
 
 // commit writes the batch, publishes it to readers, wakes watches and answers
@@ -221,7 +261,8 @@ func (w *writer) abandon(reason error) {
 func (b *batch) commit(s *Store) error {
 	err := s.apply(b.rows, b.sync)
 	if err == nil {
-		s.views.publish()
+		old := s.views.publish()
+		defer s.views.release(old)
 		s.watches.wake(b.touched)
 	}
 	b.answer(err)
@@ -238,18 +279,23 @@ func (b *batch) answer(err error) {
 	b.answers = nil
 }
 
-// accountCounters are the ends of an account's sequences, read once and counted
-// on from there.
-type accountCounters struct {
+// accountState is what the writer knows of an account: the ends of its sequences,
+// read once and counted on from there.
+type accountState struct {
 	lastSeq       uint64
-	conversations map[identity.PublicKey]*uint64 // last order
-	outbox        *outboxCounters                // nil until needed
+	conversations map[identity.PublicKey]*conversationState
+	outbox        *outboxState // nil until needed
 }
 
-type outboxCounters struct{ rows, bytes uint64 }
+type conversationState struct {
+	contact   bool // the contact exists
+	lastOrder uint64
+}
 
-// account returns the counters of an account.
-func (w *writer) account(t *txn, id identity.PublicKey) (*accountCounters, error) {
+type outboxState struct{ rows, bytes uint64 }
+
+// account returns the state of an account.
+func (w *writer) account(t *txn, id identity.PublicKey) (*accountState, error) {
 	if a, ok := w.accounts[id]; ok {
 		return a, nil
 	}
@@ -257,32 +303,35 @@ func (w *writer) account(t *txn, id identity.PublicKey) (*accountCounters, error
 	if err != nil {
 		return nil, err
 	}
-	a := &accountCounters{lastSeq: last, conversations: make(map[identity.PublicKey]*uint64)}
+	a := &accountState{lastSeq: last, conversations: make(map[identity.PublicKey]*conversationState)}
 	w.accounts[id] = a
 	w.counted++
 	return a, nil
 }
 
-// lastOrder returns the counter of a conversation.
-func (w *writer) lastOrder(t *txn, account, contact identity.PublicKey) (*uint64, error) {
+// conversation returns the state of a conversation.
+func (w *writer) conversation(t *txn, account, contact identity.PublicKey) (*conversationState, error) {
 	a, err := w.account(t, account)
 	if err != nil {
 		return nil, err
 	}
-	if counter, ok := a.conversations[contact]; ok {
-		return counter, nil
+	if c, ok := a.conversations[contact]; ok {
+		return c, nil
 	}
-	last, err := t.last(pairPrefix(account, tableMessage, contact))
-	if err != nil {
+	c := &conversationState{}
+	if c.contact, err = t.has(contactKey(account, contact)); err != nil {
 		return nil, err
 	}
-	a.conversations[contact] = &last
+	if c.lastOrder, err = t.last(pairPrefix(account, tableMessage, contact)); err != nil {
+		return nil, err
+	}
+	a.conversations[contact] = c
 	w.counted++
-	return &last, nil
+	return c, nil
 }
 
 // outbox returns how much of an account is undelivered.
-func (w *writer) outbox(t *txn, account identity.PublicKey) (*outboxCounters, error) {
+func (w *writer) outbox(t *txn, account identity.PublicKey) (*outboxState, error) {
 	a, err := w.account(t, account)
 	if err != nil || a.outbox != nil {
 		return a.outbox, err
@@ -291,6 +340,41 @@ func (w *writer) outbox(t *txn, account identity.PublicKey) (*outboxCounters, er
 	if err != nil {
 		return nil, err
 	}
-	a.outbox = &outboxCounters{rows, bytes}
+	a.outbox = &outboxState{rows, bytes}
 	return a.outbox, nil
+}
+
+// lookup reads one row of the database, or returns ErrNotFound. Most look-ups are
+// for guids that are new, and an iterator can use the filters of all levels,
+// which Pebble's Get does not.
+func (w *writer) lookup(key []byte) ([]byte, error) {
+	if w.lookups == nil {
+		it, err := w.store.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+		if err != nil {
+			return nil, rowError("open iterator", err)
+		}
+		w.lookups = it
+	}
+	if !w.lookups.SeekPrefixGE(key) {
+		if err := w.lookups.Error(); err != nil {
+			return nil, rowError("read", err)
+		}
+		return nil, ErrNotFound
+	}
+	value, err := w.lookups.ValueAndErr()
+	if err != nil {
+		return nil, rowError("read", err)
+	}
+	return append(make([]byte, 0, len(value)), value...), nil
+}
+
+// refresh closes the lookup iterator. It has to be called before long when
+// nothing is written any more: the iterator keeps old files alive.
+func (w *writer) refresh() {
+	if w.lookups != nil {
+		_ = w.lookups.Close() // its errors were seen by lookup
+		w.lookups = nil
+	}
+	clear(w.recent)
+	w.recent, w.recentBytes = w.recent[:0], 0
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 )
 
@@ -63,7 +64,10 @@ func run(ctx context.Context, filters []string) (failed bool) {
 
 // figures lists every figure in the order it is printed.
 func figures() []figure {
-	return nil
+	return slices.Concat(
+		storeFigures(),
+		streamFigures(),
+	)
 }
 
 func selected(name string, filters []string) bool {
