@@ -18,8 +18,15 @@ const (
 
 	// initialFlight is what a new or rested stream may have under way.
 	initialFlight = 2 * stream.SegmentSize
-	// minFlight is what a loss leaves at least.
-	minFlight = 2 * stream.SegmentSize
+	// minSegment is the smallest segment made of more bytes, firstSegment the
+	// largest one before anything is known of the path.
+	minSegment   = 1200
+	firstSegment = 4 << 10
+	// segmentTime is how long a path takes for a segment at most: a longer one
+	// holds up all others, and relays drop what has waited for 25 ms. It is not
+	// shorter because of the reference: that paces its acknowledgments to one in
+	// 10 ms, and segments must not shrink to what such a peer seems to take.
+	segmentTime = 50 * time.Millisecond
 	// maxFlight is the reference's window.
 	maxFlight = stream.DefaultWindow
 	// queueAllowance is how much of a stream may wait in the network's queues.
@@ -121,6 +128,15 @@ func (c *congestion) limit() int {
 	return min(c.window, queueAllowance+capacity, maxFlight)
 }
 
+// segment is the largest segment to make now.
+func (c *congestion) segment() int {
+	rate := c.rate.best()
+	if rate == 0 {
+		return firstSegment
+	}
+	return min(max(int(float64(rate)*segmentTime.Seconds()), minSegment), stream.SegmentSize)
+}
+
 // grow notes that n bytes were acknowledged while the limit was in use.
 func (c *congestion) grow(n int) {
 	if c.window < c.threshold {
@@ -130,21 +146,21 @@ func (c *congestion) grow(n int) {
 	c.credit += n
 	if c.credit >= c.window {
 		c.credit -= c.window
-		c.window = min(c.window+stream.SegmentSize, maxFlight)
+		c.window = min(c.window+c.segment(), maxFlight)
 	}
 }
 
 // lost notes that a packet of a flight was lost; the rest still flows.
 func (c *congestion) lost(flight int) {
-	c.threshold = max(flight*7/10, minFlight)
+	c.threshold = max(flight*7/10, 2*c.segment())
 	c.window = c.threshold
 	c.credit = 0
 }
 
 // collapsed notes that a whole flight went unanswered.
 func (c *congestion) collapsed(flight int) {
-	c.threshold = max(flight/2, minFlight)
-	c.window = stream.SegmentSize
+	c.threshold = max(flight/2, 2*c.segment())
+	c.window = c.segment()
 	c.credit = 0
 }
 

@@ -253,7 +253,8 @@ func (r *receiver) wide() bool { return r.window() >= r.limit()/2 }
 // acknowledge returns the fields of an acknowledgment that is being sent.
 func (r *receiver) acknowledge(now time.Duration) (ack, window uint32) {
 	r.advertised = r.window()
-	r.edge = max(r.edge, r.next+uint64(r.advertised))
+	// Not next+advertised: what was taken beyond the window must not move it on.
+	r.edge = max(r.edge, r.next+uint64(r.limit())-uint64(r.buffered))
 	r.ackNow, r.unacked, r.ackAt = false, 0, 0
 	if r.advertised < stream.SegmentSize {
 		r.starved = true

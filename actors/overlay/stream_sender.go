@@ -214,7 +214,7 @@ func (s *sender) carve(now time.Duration, cold bool, allow func(int) bool) *segm
 		s.congestion.deliveredAt = now
 	}
 	b := *s.pending.front()
-	n := min(len(b.data)-b.off, stream.SegmentSize)
+	n := min(len(b.data)-b.off, s.congestion.segment())
 	room := min(s.window-unacked, s.congestion.limit()-s.flight())
 	if s.probe && s.una == 0 && unacked == 0 {
 		// A closed window before any acknowledged byte: the first segment is its
@@ -274,7 +274,7 @@ func (s *sender) acknowledge(ack, window uint32, pure bool, now time.Duration) (
 func (s *sender) advance(ack uint32, now time.Duration) int {
 	c := &s.congestion
 	left := int(ack - s.una)
-	limited := s.flight()+stream.SegmentSize > c.limit()
+	limited := s.flight()+c.segment() > c.limit()
 	c.delivered += uint64(left)
 	c.deliveredAt = now
 	var newest segment
@@ -290,8 +290,11 @@ func (s *sender) advance(ack uint32, now time.Duration) int {
 	s.una = ack
 	s.next = max(s.next, ack)
 	s.resendFirst = false
-	s.stalled, s.backoff, s.timeoutAt = 0, 1, 0
+	s.stalled, s.timeoutAt = 0, 0
 	if newest.data != nil && !resent {
+		// Only now: while every segment is repeated before its acknowledgment can
+		// come, the path is slower than the timeout without back-off.
+		s.backoff = 1
 		s.measure(newest, now)
 	}
 	switch {

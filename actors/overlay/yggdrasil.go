@@ -89,7 +89,7 @@ func (l *coreLayer) WritePacket(packet []byte, to identity.NodeKey) error {
 }
 
 func (l *coreLayer) Lookup(key identity.NodeKey) {
-	l.core.PacketConn.PacketConn.SendLookup(ed25519.PublicKey(key[:]))
+	l.core.PacketConn.SendLookup(ed25519.PublicKey(key[:]))
 }
 
 func (l *coreLayer) Close() error {
