@@ -48,7 +48,7 @@ type Attachment struct {
 	// Key of the encrypted file. In groups it may be longer than [FileKeySize]:
 	// it is encrypted with the group's key then. Never log it.
 	Key []byte
-	// Server that has the file, zero when absent or not a key.
+	// Server that has the file, zero when absent or not a key, and in FormRequest.
 	Server identity.NodeKey
 	// OriginalName is the name that the file had on the sender's device; optional.
 	OriginalName string
@@ -86,7 +86,7 @@ func ParseAttachment(payload []byte) (Attachment, error) {
 	case inline:
 		a.Form, a.Data = FormInline, data
 	case !o.Has("key"):
-		a.Form = FormRequest
+		a.Form, a.Server = FormRequest, identity.NodeKey{}
 	}
 	return a, nil
 }
