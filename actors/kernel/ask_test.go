@@ -140,6 +140,44 @@ func TestAskEndsWhenTheActorStopsBeforeItReplied(t *testing.T) {
 	})
 }
 
+func TestAskOfAClosingActorEndsAtOnce(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		ref := stage.Spawn(t, spec("a", funcs{
+			started: func(c *kernel.Context) error {
+				c.Go("slow", func(ctx context.Context) error {
+					<-ctx.Done()
+					time.Sleep(4 * time.Second)
+					return nil
+				})
+				return nil
+			},
+			receive: func(_ *kernel.Context, msg any) { panic(msg) },
+		}))
+		synctest.Wait()
+		ref.Tell("boom")
+		ended := make(chan error)
+		go func() {
+			_, err := kernel.Ask[string](t.Context(), ref, "for the next one")
+			ended <- err
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		stage.Stop(ref) // while it closes for its restart
+		if err := <-ended; !errors.Is(err, kernel.ErrStopped) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := kernel.Ask[string](t.Context(), ref, "late"); !errors.Is(err, kernel.ErrStopped) {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("took %v", d)
+		}
+		if err := expectStopped(t, stage, "a"); err != nil {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestStoppingMayStillReply(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		var asker kernel.Ref

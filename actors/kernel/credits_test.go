@@ -58,15 +58,20 @@ func TestLargeItemIsAlone(t *testing.T) {
 
 func TestAcquireWaitsForReleaseAndContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, c := range []*kernel.Credits{kernel.NewCredits(1, 1000), kernel.NewCredits(100, 1)} {
+		for _, c := range []*kernel.Credits{kernel.NewCredits(1, 1000), kernel.NewCredits(3, 1)} {
 			if err := c.Acquire(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if err := c.Acquire(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v", err)
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				if err := c.Acquire(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+				cancel()
+				if c.TryAcquire(1) {
+					t.Error("there was a credit")
+				}
 			}
-			cancel()
 			done := make(chan error)
 			go func() { done <- c.Acquire(t.Context(), 1) }()
 			synctest.Wait()

@@ -47,7 +47,7 @@ func TestRepoActorFence(t *testing.T) {
 			return err
 		}
 		if entry.IsDir() {
-			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "vendor") {
+			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "vendor" || name == "testdata") {
 				return fs.SkipDir
 			}
 			return nil

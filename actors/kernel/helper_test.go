@@ -126,7 +126,7 @@ func pass(d time.Duration) {
 
 func expectStopped(t *testing.T, stage *kerneltest.Stage, name string) error {
 	t.Helper()
-	got := kerneltest.Expect[kernel.ChildStopped](t, stage.Probe, soon)
+	got := kerneltest.Await[kernel.ChildStopped](t, stage.Probe, soon)
 	if got.Name != name || got.Kind == "" || got.Child.IsZero() {
 		t.Fatalf("got %+v, want the end of %q", got, name)
 	}

@@ -168,6 +168,7 @@ func TestFatalStops(t *testing.T) {
 	}
 }
 
+// Bar R16: a restart storm is capped, and its end is reported.
 func TestRestartStormStops(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		starts := 0
@@ -277,6 +278,29 @@ func TestStopSelf(t *testing.T) {
 	})
 }
 
+func TestTheFirstReasonToStopCounts(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		ref := stage.Spawn(t, spec("a", funcs{
+			started: func(c *kernel.Context) error {
+				c.Go("slow", func(ctx context.Context) error {
+					<-ctx.Done()
+					time.Sleep(time.Second)
+					return nil
+				})
+				return nil
+			},
+			receive: func(c *kernel.Context, _ any) { c.StopSelf(errTest) },
+		}))
+		ref.Tell("stop")
+		synctest.Wait()
+		stage.Stop(ref)
+		stage.Stop(ref)
+		if err := expectStopped(t, stage, "a"); !errors.Is(err, errTest) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestStopSelfThenFailureStillStops(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		ref := stage.Spawn(t, spec("a", funcs{receive: func(c *kernel.Context, _ any) {
@@ -365,7 +389,7 @@ func TestStoppingMayTellOthersButNotSpawnOrTellItself(t *testing.T) {
 			},
 		}))
 		ref.Tell("boom")
-		if got := kerneltest.Expect[string](t, stage.Probe, soon); got != "bye" {
+		if got := kerneltest.Await[string](t, stage.Probe, soon); got != "bye" {
 			t.Errorf("got %q", got)
 		}
 		pass(time.Minute)

@@ -40,14 +40,14 @@ func TestQueueIsFirstInFirstOut(t *testing.T) {
 
 func TestChunksGoBackEmpty(t *testing.T) {
 	var q queue
-	for i := range chunkLen {
+	for i := range 2 * chunkLen {
 		q.push(envelope{msg: i})
 	}
-	c := q.head
+	first, second := q.head, q.tail
 	for q.len > 0 {
 		q.pop()
 	}
-	if *c != (chunk{}) {
-		t.Error("a chunk in the pool keeps messages alive")
+	if *first != (chunk{}) || *second != (chunk{}) {
+		t.Error("a chunk in the pool keeps others or messages alive")
 	}
 }

@@ -106,8 +106,8 @@ func (s *System) Stats() []ActorStats {
 	return stats
 }
 
-// zeroRefTells counts messages to the zero Ref from outside actors, where no
-// system is known.
+// zeroRefTells counts messages to the zero Ref and the zero Inbox from outside
+// actors, where no system is known.
 var zeroRefTells atomic.Uint64
 
 // Lost counts messages that had no actor to go to at all: to the zero Ref, replies

@@ -154,8 +154,9 @@ func (s *System) Err() error {
 // their parent, and waits until all actors are gone and all their goroutines have
 // ended, also those that overran. When ctx ends first, the error wraps its cause
 // and a StopReport that names what did not stop. It may be called several times
-// and at the same time; each call waits. For an order among siblings, let the
-// root do Context.StopChildren and StopSelf before.
+// and at the same time; each call waits. Never call it in a turn, which it would
+// wait for. For an order among siblings, let the root do Context.StopChildren and
+// StopSelf before.
 func (s *System) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	root := s.root

@@ -224,6 +224,9 @@ func TestZeroRef(t *testing.T) {
 		lost := stage.System.Lost()
 		none.Tell("x")
 		none.Tell(nil)
+		if (kernel.Inbox{}).Tell("x") {
+			t.Error("the zero Inbox took a message")
+		}
 		ref := stage.Spawn(t, spec("a", funcs{receive: func(c *kernel.Context, _ any) {
 			c.Tell(none, "x")
 			c.Forward(none, "x")
@@ -231,7 +234,7 @@ func TestZeroRef(t *testing.T) {
 		}}))
 		ref.Tell("go")
 		synctest.Wait()
-		if n := stage.System.Lost() - lost; n != 5 {
+		if n := stage.System.Lost() - lost; n != 6 {
 			t.Errorf("%d lost", n)
 		}
 		if !none.IsZero() || none.Path() != "" || ref.IsZero() || none == ref {

@@ -110,7 +110,8 @@ func (c *cell) abandonTasks() {
 	c.advance()
 }
 
-// Inbox lets a goroutine send to the incarnation that owns it.
+// Inbox lets a goroutine send to the incarnation that owns it. The zero Inbox
+// takes nothing.
 type Inbox struct{ ctx *Context }
 
 // Inbox returns the inbox of this incarnation. It is safe for use by goroutines.
@@ -121,6 +122,10 @@ func (x *Context) Inbox() Inbox { return Inbox{x} }
 // A nil message is refused. It never blocks, so take a credit first; see [Credits].
 func (i Inbox) Tell(msg any) bool {
 	x := i.ctx
+	if x == nil {
+		zeroRefTells.Add(1)
+		return false
+	}
 	c := x.cell
 	if msg == nil {
 		c.sys.refuseNil(c.ref(), Ref{})

@@ -312,6 +312,46 @@ func TestTicksOfABusyActorDoNotPileUp(t *testing.T) {
 	})
 }
 
+func TestMissedTicksAreNotMadeUpFor(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		var r record
+		begin := time.Now()
+		stage.Spawn(t, spec("a", funcs{
+			started: func(c *kernel.Context) error { c.Every(time.Second, "tick"); return nil },
+			receive: func(*kernel.Context, any) {
+				r.add("%v", time.Since(begin))
+				if len(r.all()) == 1 {
+					time.Sleep(10 * time.Second)
+				}
+			},
+		}))
+		pass(13 * time.Second)
+		r.expect(t, "1s", "11s", "12s", "13s")
+	})
+}
+
+func TestTimersEndWithTheirIncarnation(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		first := true
+		ref := stage.Spawn(t, spec("a", funcs{
+			started: func(c *kernel.Context) error {
+				if first {
+					c.After(time.Hour, "once")
+					c.Every(time.Hour, "tick")
+				}
+				first = false
+				return nil
+			},
+			receive: func(_ *kernel.Context, msg any) { panic(msg) },
+		}))
+		ref.Tell("boom")
+		pass(24 * time.Hour)
+		if st := statsOf(t, stage.System, "test"); st.Failures != 1 || st.Dropped != 0 {
+			t.Errorf("they went on: %+v", st)
+		}
+	})
+}
+
 func TestEveryNeedsAPeriod(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		stage.Spawn(t, kernel.Spec{Name: "a", Kind: "test", Backoff: kernel.Backoff{Min: 1, StormRestarts: 1}, New: func() kernel.Actor {

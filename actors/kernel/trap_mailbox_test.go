@@ -129,6 +129,8 @@ func TestTrap04NilMessage(t *testing.T) {
 
 // Trap 5: the library's dropping mailbox spins for ever after its first overflow.
 // The kernel has no bounded mailbox; Credits bound what is under way.
+//
+// Bar R26: the mailbox is never deeper than the window.
 func TestTrap05BoundedMailbox(t *testing.T) {
 	library(t, func(t *testing.T, sys *actor.ActorSystem) {
 		guard := &spinGuard{}

@@ -296,7 +296,7 @@ func TestLibraryLogsThroughSlog(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := debug.count("actor system started"); n != 1 {
+		if n := debug.count(`"level":"DEBUG","msg":"actor system started","part":"x"`); n != 1 {
 			t.Errorf("%d at debug level: %v", n, debug.lines())
 		}
 		if n := len(info.lines()); n != 0 {
