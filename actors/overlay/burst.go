@@ -12,7 +12,7 @@ import (
 const (
 	// burstLimit is how many bytes of streams a node hands to the network faster
 	// than they leave it. The queue to each neighbour holds 131,070 bytes.
-	burstLimit = 112 << 10
+	burstLimit = 96 << 10
 	// smallPacket is the size up to which packets pass beyond the limit, up to
 	// burstSlack more: a stream with little to say does not wait for bulk.
 	smallPacket = 2 << 10

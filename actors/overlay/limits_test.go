@@ -316,7 +316,11 @@ func TestBurstsAreShared(t *testing.T) {
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{ConnectionsPerKey: 100})
 		l := mustListen(t, b, 42)
-		const streams = 20
+		var dialled, accepted []overlay.Conn
+		for range 20 {
+			dialled = append(dialled, mustDial(t, a, b, 42))
+			accepted = append(accepted, mustAccept(t, l))
+		}
 		lost := 0
 		n.Watch(func(p memnet.Packet) {
 			if p.Lost {
@@ -325,13 +329,11 @@ func TestBurstsAreShared(t *testing.T) {
 		})
 		want := pattern(200_000)
 		results := make(chan error)
-		for range streams {
-			c := mustDial(t, a, b, 42)
-			d := mustAccept(t, l)
-			go func() { results <- sendAll(c, want, len(want)) }()
-			go func() { results <- receiveAll(d, want, 10_000) }()
+		for i := range dialled {
+			go func() { results <- sendAll(dialled[i], want, len(want)) }()
+			go func() { results <- receiveAll(accepted[i], want, 10_000) }()
 		}
-		for range 2 * streams {
+		for range 2 * len(dialled) {
 			if err := <-results; err != nil {
 				t.Error(err)
 			}

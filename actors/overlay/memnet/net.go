@@ -286,8 +286,16 @@ type Node struct {
 }
 
 // Node adds a node with a random key.
-func (n *Net) Node(limits overlay.Limits) *Node {
-	e := n.NewEndpoint()
+func (n *Net) Node(limits overlay.Limits) *Node { return newNode(n.NewEndpoint(), limits) }
+
+// NodeAt adds a node with the given key; one that has it already is cut off, as
+// when a process is killed and started again.
+func (n *Net) NodeAt(key identity.NodeKey, limits overlay.Limits) *Node {
+	e := &Endpoint{net: n, key: key}
+	return newNode(e.Restart(), limits)
+}
+
+func newNode(e *Endpoint, limits overlay.Limits) *Node {
 	stack := overlay.NewStack(e, limits, nil)
 	return &Node{Carrier: stack.Stream(), Endpoint: e, stack: stack}
 }
