@@ -31,6 +31,7 @@ type cell struct {
 	pid    *actor.PID   // fixed before the first turn
 	fresh  func() Actor // Spec.New
 	plan   *Backoff     // Spec.Backoff; nil means the defaults
+	once   bool         // Spec.Once
 
 	state state
 	cur   *Context      // the live or ending incarnation
@@ -71,7 +72,7 @@ func (s *System) newCell(parent *cell, spec Spec) (*cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cell{sys: s, parent: parent, kind: kind, fresh: spec.New}
+	c := &cell{sys: s, parent: parent, kind: kind, fresh: spec.New, once: spec.Once}
 	if spec.Backoff != (Backoff{}) {
 		c.plan = new(Backoff)
 		*c.plan = spec.Backoff
@@ -228,8 +229,11 @@ func (c *cell) fail(x *Context, err error) {
 		if c.final = x.stopping; c.final.err == nil {
 			c.final = &ending{err}
 		}
-	case isFatal(err):
-		level, text = slog.LevelError, "actor failed for good, it is stopped"
+	case isFatal(err), c.once:
+		if !c.once {
+			level = slog.LevelError
+		}
+		text = "actor failed for good, it is stopped"
 		c.final = &ending{err}
 	default:
 		if c.past == nil {
@@ -242,11 +246,21 @@ func (c *cell) fail(x *Context, err error) {
 			c.final = &ending{fmt.Errorf("%w: %w", ErrRestartStorm, err)}
 		} else {
 			attrs = append(attrs, slog.Duration("restart_in", c.delay))
+			c.tellParent(err)
 		}
 		attrs = append(attrs, slog.Int("failures", c.past.failures))
 	}
 	c.logger().Log(context.Background(), level, text, attrs...)
 	c.end()
+}
+
+// tellParent tells of a failure that leads to a restart.
+func (c *cell) tellParent(err error) {
+	if c.parent == nil {
+		return
+	}
+	name := c.pid.Id[strings.LastIndexByte(c.pid.Id, '/')+1:] // a path ends with the name
+	c.parent.post(envelope{msg: ChildFailed{Child: c.ref(), Name: name, Kind: c.kind.name, Err: err, RestartIn: c.delay}})
 }
 
 func (c *cell) backoff() Backoff {

@@ -5,6 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Actor handles its messages one at a time. Receive must not block, must not
@@ -44,6 +45,9 @@ type Spec struct {
 	// Backoff says when a failed actor is started again, and when no more.
 	// Its zero fields have the defaults.
 	Backoff Backoff
+	// Once is for actors that cannot live twice, such as the owner of a socket: any
+	// failure stops them, as if it were Fatal.
+	Once bool
 }
 
 const (
@@ -100,6 +104,16 @@ type ChildStopped struct {
 	// to StopSelf, the fatal error, or one that wraps ErrRestartStorm and the
 	// last failure.
 	Err error
+}
+
+// ChildFailed tells the parent that a child has failed and will be restarted. It
+// is news for statistics and alarms; there is nothing to be done about it.
+type ChildFailed struct {
+	Child     Ref
+	Name      string
+	Kind      string
+	Err       error
+	RestartIn time.Duration
 }
 
 // TaskDone tells an actor that a goroutine it started with Context.Go has ended,

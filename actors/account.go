@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// account is one identity of this node: it keeps an actor for each contact, sends
+// incoming streams to them, and tells them when the event log says that there is
+// something to do. The log is the one way in which anybody makes it act: whoever
+// queues a message or adds a contact writes that to the store and is done.
+type account struct {
+	env *env
+	id  identity.PublicKey
+}
+
+// newAccountSpec makes the spec of an account's actor.
+func newAccountSpec(e *env, id identity.PublicKey) kernel.Spec {
+	return kernel.Spec{Name: accountName(id), Kind: "account", New: func() kernel.Actor {
+		return &account{env: e, id: id}
+	}}
+}
+
+const accountPrefix = "account-"
+
+func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
+
+func (a *account) Started(c *kernel.Context) error {
+	if err := a.env.keys.load(a.id); err != nil {
+		return err
+	}
+	// Watch first, look then: what changes in between is seen twice, not missed.
+	watch := a.env.store.Watch(a.id)
+	inbox := c.Inbox()
+	one := kernel.NewCredits(1, 1) // so that wake-ups do not pile up in the mailbox
+	c.Go("watch", func(ctx context.Context) error {
+		defer watch.Close()
+		for {
+			if err := one.Acquire(ctx, 1); err != nil {
+				return nil // the account stops
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-watch.C():
+			}
+			inbox.Tell(conversationsChanged{Changes: watch.Take(), Done: one})
+		}
+	})
+	if err := a.spawnMissing(c); err != nil {
+		return err
+	}
+	c.Tell(a.env.resolver, announce{Account: a.id})
+	return nil
+}
+
+// spawnMissing starts an actor for every contact that has none.
+func (a *account) spawnMissing(c *kernel.Context) error {
+	contacts, err := a.env.store.Contacts(a.id)
+	if err != nil {
+		return fmt.Errorf("read contacts: %w", err)
+	}
+	for _, contact := range contacts {
+		if _, ok := c.Child(contact.ID.String()); ok {
+			continue
+		}
+		if _, err := a.spawn(c, contact.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *account) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case inbound:
+		a.onInbound(c, msg)
+	case conversationsChanged:
+		a.onConversationsChanged(c, msg)
+	case overlayChanged:
+		for _, contact := range c.Children() {
+			c.Tell(contact, msg)
+		}
+	case kernel.ChildStopped:
+		a.onContactStopped(c, msg)
+	case kernel.TaskDone:
+		c.Fail(fmt.Errorf("%s: %w", msg.Name, msg.Err))
+	}
+}
+
+func (a *account) Stopping(c *kernel.Context) {
+	c.Tell(a.env.resolver, announce{Account: a.id, Stop: true})
+}
+
+func (a *account) onInbound(c *kernel.Context, msg inbound) {
+	contact, ok := c.Child(msg.Contact.String())
+	if !ok {
+		var err error
+		if contact, err = a.spawn(c, msg.Contact); err != nil {
+			msg.Stream.drop()
+			c.Log().Warn("No actor for an incoming stream", "contact", msg.Contact.Short(), "err", err)
+			return
+		}
+	}
+	c.Tell(contact, msg)
+}
+
+func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsChanged) {
+	msg.Done.Release(1)
+	if msg.Changes.All {
+		for _, contact := range c.Children() {
+			c.Tell(contact, conversationChanged{})
+		}
+		if err := a.spawnMissing(c); err != nil {
+			c.Fail(err)
+		}
+		return
+	}
+	for conversation := range msg.Changes.Conversations {
+		id := conversation.Contact
+		if id.IsZero() {
+			continue // about the account itself, which is read when it is needed
+		}
+		if contact, ok := c.Child(id.String()); ok {
+			c.Tell(contact, conversationChanged{})
+		} else if _, err := a.spawn(c, id); err != nil { // looks for itself
+			c.Fail(err)
+		}
+	}
+}
+
+// onContactStopped: a stranger has left, or a contact has failed too often. The
+// latter comes back with the next thing to do for it.
+func (a *account) onContactStopped(c *kernel.Context, msg kernel.ChildStopped) {
+	if msg.Err != nil {
+		c.Log().Error("The actor of a contact has been given up for now", "contact", msg.Name[:8], "err", msg.Err)
+	}
+}
+
+func (a *account) spawn(c *kernel.Context, contact identity.PublicKey) (kernel.Ref, error) {
+	ref, err := c.Spawn(newContactSpec(a.env, pair{a.id, contact}))
+	if err != nil {
+		return kernel.Ref{}, fmt.Errorf("start contact: %w", err)
+	}
+	return ref, nil
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actorstest
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+// patience is how long a test waits for something that should happen at once.
+// It only bounds how long a broken test takes.
+const patience = 30 * time.Second
+
+// World is a network with a tracker, and the nodes a test adds.
+type World struct {
+	Net *memnet.Net
+	// Tracker is the address of the tracker that nodes are told.
+	Tracker tracker.Address
+
+	t testing.TB
+}
+
+// New makes a world with a tracker. It ends with the test.
+func New(t testing.TB, opts memnet.Options) *World {
+	t.Helper()
+	w := &World{Net: memnet.New(opts), t: t}
+	t.Cleanup(w.Net.Close)
+	role := w.Node("tracker", func(o *actors.Options) {
+		o.Tracker = &actors.TrackerOptions{OpenNetwork: w.Open}
+	})
+	role.Eventually("the tracker is up", func() bool {
+		if status := role.Status().Tracker; status != nil {
+			w.Tracker = tracker.Address{Node: status.Key, Port: tracker.Port}
+		}
+		return w.Tracker.Port != 0
+	})
+	return w
+}
+
+// Open opens a node's network; it is an actors.Options.OpenNetwork.
+func (w *World) Open(key identity.NodePrivateKey) (actors.Network, error) {
+	return &network{Node: w.Net.NodeAt(key.Key(), overlay.Limits{}), failed: make(chan struct{})}, nil
+}
+
+// network is a memnet node as actors.Network.
+type network struct {
+	*memnet.Node
+	failed chan struct{}
+}
+
+func (n *network) Stream() overlay.Carrier { return n.Carrier }
+
+func (n *network) Status() overlay.Status {
+	return overlay.Status{Key: n.Key(), Peers: []overlay.PeerStatus{{URI: "memory://", Up: true}}}
+}
+
+func (n *network) Failed() <-chan struct{} { return n.Stack().Failed() }
+func (n *network) Err() error              { return n.Stack().Err() }
+
+// Node is a node of the world with one account.
+type Node struct {
+	*actors.Node
+	// Account is the node's account, made at its first start.
+	Account store.Account
+	// Opts are what it is started with again.
+	Opts actors.Options
+
+	w    *World
+	stop func()
+}
+
+// Node starts a node with an account of that name. It is stopped with the test.
+func (w *World) Node(name string, change ...func(*actors.Options)) *Node {
+	w.t.Helper()
+	opts := actors.Options{
+		Dir:         filepath.Join(w.t.TempDir(), name),
+		Logger:      Logger(w.t, name),
+		OpenNetwork: w.Open,
+	}
+	if w.Tracker.Port != 0 {
+		opts.Trackers = []tracker.Address{w.Tracker}
+	}
+	for _, f := range change {
+		f(&opts)
+	}
+	n := &Node{Opts: opts, w: w}
+	n.Start()
+	accounts, err := n.Accounts()
+	if err == nil && len(accounts) == 0 {
+		n.Account, err = n.CreateAccount(w.t.Context(), name)
+	} else if err == nil {
+		n.Account = accounts[0]
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// Start opens and starts the node, also again after Stop.
+func (n *Node) Start() {
+	n.w.t.Helper()
+	node, err := actors.Open(n.Opts)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	if err := node.Start(n.w.t.Context()); err != nil {
+		n.w.t.Fatal(err)
+	}
+	n.Node = node
+	stopped := false
+	n.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := node.Stop(ctx); err != nil {
+			n.w.t.Errorf("stop node: %v", err)
+		}
+		if err := node.Close(); err != nil {
+			n.w.t.Errorf("close node: %v", err)
+		}
+	}
+	n.w.t.Cleanup(n.stop)
+}
+
+// Stop stops the node in order.
+func (n *Node) Stop() { n.stop() }
+
+// Status returns the node's status.
+func (n *Node) Status() actors.Status {
+	n.w.t.Helper()
+	s, err := n.Node.Status(n.w.t.Context())
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	return s
+}
+
+// Befriend makes two nodes each other's contacts.
+func Befriend(a, b *Node) {
+	a.w.t.Helper()
+	for _, p := range [][2]*Node{{a, b}, {b, a}} {
+		if _, err := p[0].AddContact(p[0].w.t.Context(), p[0].Account.ID, p[1].Link(p[1].Account)); err != nil {
+			a.w.t.Fatal(err)
+		}
+	}
+}
+
+// Say queues a text for a contact.
+func (n *Node) Say(to *Node, text string) store.Message {
+	n.w.t.Helper()
+	m, err := n.Send(n.w.t.Context(), actors.Outgoing{Account: n.Account.ID, Contact: to.Account.ID, Payload: []byte(text)})
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	return m
+}
+
+// Heard returns what a contact has written to the node, in the order of arrival.
+func (n *Node) Heard(from *Node) []string {
+	n.w.t.Helper()
+	var texts []string
+	for before := uint64(0); ; {
+		page, err := n.Messages(n.Account.ID, from.Account.ID, before, 1000)
+		if err != nil {
+			n.w.t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, m := range page { // newest first
+			if m.ID.Dir == store.In {
+				texts = append(texts, string(m.Payload))
+			}
+			before = m.Order
+		}
+	}
+	for i, j := 0, len(texts)-1; i < j; i, j = i+1, j-1 {
+		texts[i], texts[j] = texts[j], texts[i]
+	}
+	return texts
+}
+
+// Eventually waits until done reports true.
+func (n *Node) Eventually(what string, done func() bool) {
+	n.w.t.Helper()
+	watch := n.WatchEvents()
+	defer watch.Close()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	again := time.NewTicker(20 * time.Millisecond) // for what is not in the log
+	defer again.Stop()
+	for !done() {
+		select {
+		case <-watch.C():
+		case <-again.C:
+		case <-deadline.C:
+			n.w.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// Logger returns a logger that writes to the test's log.
+func Logger(t testing.TB, name string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(&testWriter{t: t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("test_node", name)
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w *testWriter) Write(line []byte) (int, error) {
+	w.t.Logf("%s", line)
+	return len(line), nil
+}

@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	// firstRetry doubles with every failed attempt, up to lastRetry, which is the
+	// apps' own interval. Each is shortened at random by up to half, so that
+	// contacts who lost each other do not meet again and again.
+	firstRetry = time.Second
+	lastRetry  = 2 * time.Minute
+	// reconnectAfter is the pause after a session that broke: an app whose sessions
+	// crossed ends both, and needs a moment.
+	reconnectAfter = 5 * time.Second
+	// holdTime is how long an incoming stream waits for our own dial, or for a sign
+	// of life from the session there is. With the rest of the handshake it must fit
+	// the 15 s after which the app forgets its dial.
+	holdTime = 5 * time.Second
+	// maxCandidates bounds the nodes of one attempt.
+	maxCandidates = 8
+	// seenEvery is how exact LastSeen is.
+	seenEvery = time.Minute
+	// impatience is how long after a failed attempt a new message is reason enough
+	// for the next one, whatever the pause had been.
+	impatience = 15 * time.Second
+)
+
+// contact is one contact of an account, or for a moment a stranger who has
+// connected. It decides which of several streams becomes the session, opens one
+// when something waits to be sent, and sends what waits, in order, one message at
+// a time.
+//
+// What waits is in the store. The actor keeps only what it is doing about it, so
+// a restart loses nothing.
+type contact struct {
+	// Fixed at creation.
+	env *env
+	pair
+
+	// State.
+	record   store.Contact // as of the last look
+	known    bool          // there is a record
+	blocked  bool
+	crossing crossing
+	held     *handover  // the incoming stream that crossing is told of
+	dialling kernel.Ref // the session that dials
+	incoming kernel.Ref // the session that accepts
+	live     kernel.Ref // the session there is
+	liveNode identity.NodeKey
+	sessions uint64 // names of children
+
+	sending peer.GUID // what live was told to send; 0 when nothing
+	// acking are messages that the contact has and the store has not noted yet.
+	acking    map[peer.GUID]struct{}
+	resolving bool // the addresses of this attempt have been asked for
+	attempts  int  // failed in a row
+	failed    time.Time
+	retry     kernel.Timer
+	waiting   bool // retry is running
+	seen      time.Time
+}
+
+type (
+	retryDue struct{}
+	holdOver struct{}
+)
+
+// newContactSpec makes the spec of a contact's actor.
+func newContactSpec(e *env, p pair) kernel.Spec {
+	return kernel.Spec{Name: p.contact.String(), Kind: "contact", New: func() kernel.Actor {
+		return &contact{
+			env: e, pair: p,
+			crossing: newCrossing(p.account, p.contact), acking: make(map[peer.GUID]struct{}),
+		}
+	}}
+}
+
+func (x *contact) Started(c *kernel.Context) error {
+	if err := x.look(); err != nil {
+		return err
+	}
+	x.deliver(c)
+	return nil
+}
+
+func (x *contact) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case inbound:
+		x.onInbound(c, msg)
+	case overlayChanged:
+		x.onOverlayChanged(c, msg)
+	case conversationChanged:
+		x.onConversationChanged(c)
+	case addresses:
+		x.onAddresses(c, msg)
+	case sessionReady:
+		x.onSessionReady(c)
+	case sessionLive:
+		x.onSessionLive(c, msg)
+	case sessionAlive:
+		x.act(c, x.crossing.liveAnswered())
+	case acked:
+		x.onAcked(c, msg)
+	case contactRequested:
+		x.onContactRequested(c, msg)
+	case contactAnswered:
+		c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
+	case holdOver:
+		x.act(c, x.crossing.holdExpired())
+	case retryDue:
+		x.waiting = false
+		x.deliver(c)
+	case store.Written:
+		x.onWritten(c, msg)
+	case kernel.ChildStopped:
+		x.onSessionEnded(c, msg)
+	}
+}
+
+func (x *contact) Stopping(*kernel.Context) {
+	if x.held != nil {
+		x.held.drop()
+	}
+	x.env.presence.forget(x.account, x.contact)
+}
+
+// look reads the contact from the store.
+func (x *contact) look() error {
+	record, err := x.env.store.Contact(x.account, x.contact)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		x.record, x.known = store.Contact{}, false
+	case err != nil:
+		return fmt.Errorf("read contact: %w", err)
+	default:
+		x.record, x.known = record, true
+	}
+	for _, n := range x.record.NodeKeys {
+		x.env.keys.know(n.Key)
+	}
+	return nil
+}
+
+func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
+
+// onConversationChanged looks again: at what may be done with the contact, and at
+// what waits.
+func (x *contact) onConversationChanged(c *kernel.Context) {
+	wasKnown, was := x.known, x.allowed()
+	if err := x.look(); err != nil {
+		c.Fail(err)
+	}
+	if !wasKnown && x.known && !x.live.IsZero() {
+		x.recordNode(c)
+	}
+	if x.known && x.record.State == store.ContactBlocked {
+		x.stopSessions(c)
+	}
+	if now := x.allowed(); now != was && !x.live.IsZero() {
+		c.Tell(x.live, permit{Allowed: now})
+		if now {
+			c.Tell(x.live, respond{Accepted: true})
+		}
+	}
+	if x.waiting && time.Since(x.failed) > impatience {
+		x.stopRetry()
+	}
+	x.deliver(c)
+	x.leaveIfStranger(c)
+}
+
+// leaveIfStranger ends the actor of somebody who is no contact and not here any
+// more.
+func (x *contact) leaveIfStranger(c *kernel.Context) {
+	if !x.known && len(c.Children()) == 0 && x.held == nil {
+		c.StopSelf(nil)
+	}
+}
+
+func (x *contact) stopSessions(c *kernel.Context) {
+	for _, child := range c.Children() {
+		c.Stop(child)
+	}
+}
+
+// deliver moves the conversation on: it sends the next message, or sees to it
+// that there will be a session to send it over.
+func (x *contact) deliver(c *kernel.Context) {
+	if !x.allowed() || x.sending != 0 {
+		return
+	}
+	next, err := x.env.store.Outbox(x.account, x.contact, 1)
+	if err != nil {
+		c.Fail(fmt.Errorf("read outbox: %w", err))
+	}
+	if len(next) == 0 {
+		return
+	}
+	guid := peer.GUID(next[0].ID.GUID)
+	if _, done := x.acking[guid]; done {
+		return // goes on when the store has noted it
+	}
+	if x.live.IsZero() {
+		x.connect(c)
+		return
+	}
+	x.sending = guid
+	c.Tell(x.live, deliver{next[0]})
+}
+
+// connect begins an attempt to reach the contact, unless one is under way.
+func (x *contact) connect(c *kernel.Context) {
+	if !x.env.net.up.Load() || x.waiting || x.resolving || !x.crossing.mayDial() {
+		return
+	}
+	x.resolving = true
+	// The first attempt goes to where the contact was found before, the next ones
+	// ask again.
+	c.Tell(x.env.resolver, lookup{Identity: x.contact, Fresh: x.attempts > 0})
+}
+
+// onAddresses dials.
+func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
+	if !x.resolving {
+		return
+	}
+	x.resolving = false
+	if !x.crossing.mayDial() || !x.env.net.up.Load() {
+		return
+	}
+	nodes := x.candidates(msg.Found)
+	if len(nodes) == 0 {
+		c.Log().Debug("The contact was not found", "err", msg.Err)
+		x.onAttemptFailed(c, msg.Err)
+		return
+	}
+	start := sessionStart{dial: nodes, allowed: x.allowed()}
+	session, err := c.Spawn(x.sessionSpec(start))
+	if err != nil {
+		c.Fail(fmt.Errorf("start session: %w", err))
+	}
+	x.dialling = session
+	x.crossing.dialStarted()
+}
+
+// candidates ranks where the contact may be: first the nodes that have
+// authenticated as the contact, latest first, when a tracker still names them;
+// then what else trackers say, by priority; then nodes that were right once. When
+// nothing is known and asking again did not help, it is the identity key itself,
+// which a simple device uses as its node key.
+func (x *contact) candidates(found []store.Address) []identity.NodeKey {
+	lastAuth := make(map[identity.NodeKey]store.Millis)
+	for _, n := range x.record.NodeKeys {
+		lastAuth[n.Key] = n.LastAuth
+	}
+	found = slices.Clone(found)
+	slices.SortStableFunc(found, func(a, b store.Address) int {
+		return cmp.Or(
+			cmp.Compare(lastAuth[b.Node], lastAuth[a.Node]),
+			cmp.Compare(b.Priority, a.Priority),
+		)
+	})
+	var nodes []identity.NodeKey
+	add := func(n identity.NodeKey) {
+		if !slices.Contains(nodes, n) && n != x.env.keys.node.Key() {
+			nodes = append(nodes, n)
+		}
+	}
+	for _, a := range found {
+		add(a.Node)
+	}
+	for _, n := range x.record.NodeKeys {
+		add(n.Key)
+	}
+	if len(nodes) == 0 && x.attempts > 0 {
+		add(identity.NodeKey(x.contact))
+	}
+	return nodes[:min(len(nodes), maxCandidates)]
+}
+
+func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
+	x.sessions++
+	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.env, x.pair, start)
+}
+
+// onInbound is a stream of somebody who has proved to be this contact.
+func (x *contact) onInbound(c *kernel.Context, msg inbound) {
+	if x.known && x.record.State == store.ContactBlocked {
+		msg.Stream.drop()
+		return
+	}
+	if !x.known && x.strangers(c) == store.StrangersRefuse {
+		msg.Stream.drop()
+		x.leaveIfStranger(c)
+		return
+	}
+	verdict := x.crossing.arrived()
+	if verdict == dropIncoming {
+		msg.Stream.drop() // and what is held stays held
+		return
+	}
+	x.held = msg.Stream
+	x.act(c, verdict)
+	if x.held != nil {
+		c.After(holdTime, holdOver{})
+	}
+}
+
+// act does what crossing has decided.
+func (x *contact) act(c *kernel.Context, v verdict) {
+	switch v {
+	case doNothing, holdIncoming:
+	case holdAndProbe:
+		c.Tell(x.live, probe{})
+	case dropIncoming:
+		x.held.drop()
+		x.held = nil
+	case acceptIncoming:
+		x.accept(c)
+	case stopDialAndAccept:
+		c.Stop(x.dialling)
+		x.dialling = kernel.Ref{}
+		x.accept(c)
+	case abortLiveAndAccept:
+		c.Tell(x.live, replace{})
+		x.forgetLive()
+		x.accept(c)
+	case completeDial:
+		c.Tell(x.dialling, complete{})
+	case stopDial:
+		c.Stop(x.dialling)
+		x.dialling = kernel.Ref{}
+	}
+}
+
+// accept goes on with the stream that is held.
+func (x *contact) accept(c *kernel.Context) {
+	stream := x.held
+	x.held = nil
+	session, err := c.Spawn(x.sessionSpec(sessionStart{accept: stream, allowed: x.allowed()}))
+	if err != nil {
+		stream.drop()
+		c.Fail(fmt.Errorf("start session: %w", err))
+	}
+	x.incoming = session
+}
+
+func (x *contact) onSessionReady(c *kernel.Context) {
+	if c.Sender() != x.dialling {
+		return // stopped meanwhile
+	}
+	x.act(c, x.crossing.dialReady())
+}
+
+func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
+	switch c.Sender() {
+	case x.dialling:
+		x.dialling = kernel.Ref{}
+		x.live = c.Sender()
+		x.act(c, x.crossing.dialCompleted())
+	case x.incoming:
+		x.incoming = kernel.Ref{}
+		x.live = c.Sender()
+		x.crossing.incomingCompleted()
+	default:
+		return // stopped meanwhile
+	}
+	x.liveNode = msg.Node
+	x.attempts = 0
+	x.stopRetry()
+	x.env.keys.know(msg.Node)
+	c.Log().Info("Session is live", "node", msg.Node.Short(), "dialled", msg.Dialled)
+	x.recordNode(c)
+	if !x.known && x.strangers(c) == store.StrangersAccept {
+		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
+			Account: x.account, ID: x.contact, State: store.ContactAccepted, Added: nowMillis(),
+		}}})
+	}
+	x.noteSeen(c)
+	x.env.presence.set(x.account, x.contact, Presence{Online: true, Since: time.Now(), Node: msg.Node})
+	// What the contact may do can have changed while the session opened.
+	c.Tell(x.live, permit{Allowed: x.allowed()})
+	x.deliver(c)
+}
+
+// recordNode remembers where the contact is, for the next time.
+func (x *contact) recordNode(c *kernel.Context) {
+	if x.known {
+		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
+			Account: x.account, Contact: x.contact, Key: x.liveNode, Time: nowMillis(),
+		}})
+	}
+}
+
+func (x *contact) onAcked(c *kernel.Context, msg acked) {
+	x.noteSeen(c)
+	x.acking[msg.GUID] = struct{}{}
+	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.MarkDelivered{
+		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: nowMillis(),
+	}})
+}
+
+// onWritten is the store's answer. The token of MarkDelivered is the guid, that
+// of everything else 0.
+func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
+	if msg.Err != nil && !errors.Is(msg.Err, store.ErrNotFound) {
+		c.Fail(fmt.Errorf("store: %w", msg.Err))
+	}
+	if r, ok := msg.Result.(store.NodeKeyRecorded); ok && r.Changed {
+		c.Log().Warn("A contact has connected from a node that was not known", "node", x.liveNode.Short())
+	}
+	guid := peer.GUID(msg.Token)
+	if guid == 0 {
+		return
+	}
+	delete(x.acking, guid)
+	if x.sending == guid {
+		x.sending = 0
+	}
+	x.deliver(c)
+}
+
+// onSessionEnded: whatever was being sent is sent again over the next session.
+func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
+	c.Log().Debug("Session ended", "session", msg.Name, "err", msg.Err)
+	switch msg.Child {
+	case x.dialling:
+		x.dialling = kernel.Ref{}
+		x.act(c, x.crossing.dialEnded())
+		x.onAttemptFailed(c, msg.Err)
+	case x.incoming:
+		x.incoming = kernel.Ref{}
+		x.crossing.incomingEnded()
+		x.deliver(c)
+	case x.live:
+		c.Log().Info("Session ended", "node", x.liveNode.Short(), "reason", msg.Err)
+		x.forgetLive()
+		x.showPresence(msg.Err)
+		x.noteSeen(c)
+		x.act(c, x.crossing.liveEnded())
+		if errors.Is(msg.Err, errIdle) {
+			x.deliver(c)
+		} else {
+			x.retryAfter(c, jitter(reconnectAfter))
+		}
+	}
+	x.leaveIfStranger(c)
+}
+
+func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
+	x.attempts++
+	x.failed = time.Now()
+	x.showPresence(reason)
+	x.retryAfter(c, x.pause(reason))
+}
+
+func (x *contact) forgetLive() {
+	x.live, x.sending = kernel.Ref{}, 0
+}
+
+// pause is how long to wait after a failed attempt.
+func (x *contact) pause(reason error) time.Duration {
+	d := jitter(min(firstRetry<<min(x.attempts-1, 10), lastRetry))
+	// A node that must be left alone for a while is not dialled before.
+	if silenced, ok := errors.AsType[*overlay.SilencedError](reason); ok {
+		d = max(d, silenced.Remaining)
+	}
+	return d
+}
+
+// jitter shortens a duration at random by up to half.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/2+1) }
+
+func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
+	x.stopRetry()
+	x.waiting = true
+	x.retry = c.After(d, retryDue{})
+	x.env.presence.update(x.account, x.contact, func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
+}
+
+func (x *contact) stopRetry() {
+	x.retry.Stop()
+	x.waiting = false
+}
+
+// onOverlayChanged: with the network back there is no reason to wait on.
+func (x *contact) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
+	if !msg.Up {
+		return
+	}
+	x.attempts = 0
+	if x.waiting {
+		x.retryAfter(c, jitter(firstRetry))
+		return
+	}
+	x.deliver(c)
+}
+
+// onContactRequested answers who is a contact already, and holds or accepts the
+// rest as the account wants it.
+func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
+	if x.allowed() {
+		c.Tell(c.Sender(), respond{Accepted: true})
+		return
+	}
+	if x.known {
+		return // asked before, or blocked
+	}
+	state := store.ContactRequested
+	if x.strangers(c) == store.StrangersAccept {
+		state = store.ContactAccepted
+	}
+	r := msg.Request
+	c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
+		Account: x.account, ID: x.contact, State: state, Added: nowMillis(),
+		Nickname: r.Nickname, Info: r.Info, Avatar: r.Avatar,
+	}}})
+}
+
+// strangers is what the account wants done with people it does not know.
+func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
+	account, err := x.env.store.Account(x.account)
+	if err != nil {
+		c.Fail(fmt.Errorf("read account: %w", err))
+	}
+	return account.Strangers
+}
+
+// noteSeen keeps LastSeen about right without a write for each sign of life.
+func (x *contact) noteSeen(c *kernel.Context) {
+	if !x.known || time.Since(x.seen) < seenEvery {
+		return
+	}
+	x.seen = time.Now()
+	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
+		Account: x.account, Contact: x.contact, Fields: store.FieldLastSeen, LastSeen: nowMillis(),
+	}})
+}
+
+func (x *contact) showPresence(reason error) {
+	if !x.live.IsZero() {
+		return
+	}
+	x.env.presence.update(x.account, x.contact, func(p *Presence) {
+		*p = Presence{NextAttempt: p.NextAttempt, LastError: p.LastError}
+		if reason != nil {
+			p.LastError = reason.Error()
+		}
+	})
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+)
+
+// env is what the actors of one node share. The node actor fills in the addresses
+// before it spawns whoever needs them; nothing in here changes afterwards, except
+// inside the parts that say so.
+type env struct {
+	opts  Options
+	log   *slog.Logger
+	store *store.Store // for reading
+	keys  *keyring
+	net   *networkCell
+	// trackerNet is the tracker role's network.
+	trackerNet *networkCell
+	presence   *presence
+	sessions   *sessionTable
+	// parallel bounds the live sessions of the whole node.
+	parallel *kernel.Credits
+
+	writer   kernel.Ref // the store actor
+	resolver kernel.Ref
+}
+
+// networkCell holds the network that runs at this moment. The overlay actor
+// changes it; whoever needs a carrier asks each time.
+type networkCell struct {
+	current atomic.Pointer[networkHandle]
+	// up says that there are links to the network.
+	up atomic.Bool
+}
+
+type networkHandle struct{ Network }
+
+func (n *networkCell) set(net Network) { n.current.Store(&networkHandle{net}) }
+
+func (n *networkCell) clear() {
+	n.up.Store(false)
+	n.current.Store(nil)
+}
+
+// carrier returns the stream carrier, or [ErrOffline].
+func (n *networkCell) carrier() (overlay.Carrier, error) {
+	if h := n.current.Load(); h != nil {
+		return h.Stream(), nil
+	}
+	return nil, ErrOffline
+}
+
+// status returns false while the overlay is not running.
+func (n *networkCell) status() (overlay.Status, bool) {
+	if h := n.current.Load(); h != nil {
+		return h.Status(), true
+	}
+	return overlay.Status{}, false
+}
+
+// nowMillis is the wall clock in the unit of the wire and of the store.
+func nowMillis() store.Millis { return store.MillisOf(time.Now()) }

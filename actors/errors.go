@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import "errors"
+
+var (
+	// ErrOffline says that the overlay is not running at this moment.
+	ErrOffline = errors.New("the overlay network is not running")
+	// ErrNotRunning says that the node has not been started, or has stopped.
+	ErrNotRunning = errors.New("the node is not running")
+	// ErrUnknownAccount says that this node does not hold that identity.
+	ErrUnknownAccount = errors.New("no such account on this node")
+	// ErrUnknownContact says that the account does not know that identity.
+	ErrUnknownContact = errors.New("no such contact")
+	// ErrBlocked says that the contact is blocked and gets no messages.
+	ErrBlocked = errors.New("the contact is blocked")
+	// ErrOwnKey says that an account was told to be its own contact.
+	ErrOwnKey = errors.New("this is the account's own key")
+	// ErrNotFound says that no tracker knows where an identity is.
+	ErrNotFound = errors.New("no tracker knows the identity")
+	// ErrTrackersSilent says that no tracker answered.
+	ErrTrackersSilent = errors.New("no tracker answers")
+
+	errBusy         = errors.New("too many questions at once")
+	errNoTrackers   = errors.New("no trackers are configured")
+	errNotAnswering = errors.New("the contact's device answers pings but acknowledges nothing")
+	errPingTimeout  = errors.New("the contact's device does not answer")
+	errWriteBlocked = errors.New("the contact's device does not read")
+	errIdle         = errors.New("idle")
+	errReplaced     = errors.New("replaced by a newer connection")
+	errNoLonger     = errors.New("no longer a contact")
+	errUnreachable  = errors.New("no address of the contact answers")
+)

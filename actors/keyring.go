@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	keyDirName     = "keys"
+	nodeKeyName    = "node.pem"
+	trackerKeyName = "tracker.pem"
+
+	// challengeMemory is how long a challenge of ours is remembered at least, so
+	// that we never answer our own, and maxIssued how many within that time.
+	challengeMemory = 10 * time.Minute
+	maxIssued       = 16_384
+)
+
+// keyring holds the secrets of a node: its node key and the key of every account.
+// They live in files of their own beside the database, so that a person can copy
+// an identity to a safe place with the tools they know. It is safe for concurrent
+// use.
+type keyring struct {
+	dir    string
+	node   identity.NodePrivateKey
+	issued *identity.Issued
+
+	mu       sync.RWMutex
+	accounts map[identity.PublicKey]identity.PrivateKey
+	// nodes are all node keys we know: a signature over one of them would be an
+	// announcement.
+	nodes map[identity.NodeKey]struct{}
+}
+
+// openKeyring reads the node key, or makes one at the first start.
+func openKeyring(dir string) (*keyring, error) {
+	k := &keyring{
+		dir:      filepath.Join(dir, keyDirName),
+		issued:   identity.NewIssued(maxIssued),
+		accounts: make(map[identity.PublicKey]identity.PrivateKey),
+		nodes:    make(map[identity.NodeKey]struct{}),
+	}
+	if err := checkKeyDir(k.dir); err != nil {
+		return nil, err
+	}
+	node, err := k.nodeKey(nodeKeyName)
+	if err != nil {
+		return nil, err
+	}
+	k.node = node
+	return k, nil
+}
+
+// checkKeyDir refuses a key directory that others can list or write.
+func checkKeyDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open key directory: %w", err)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("key directory %s can be opened by others (mode %04o); make it private with: chmod 700 %s", dir, info.Mode().Perm(), dir)
+	}
+	return nil
+}
+
+// nodeKey reads a node key by its file name, or makes it. The key is one of those
+// that must never be signed as a challenge.
+func (k *keyring) nodeKey(name string) (identity.NodePrivateKey, error) {
+	pem, _, err := readOrCreateKeyFile(filepath.Join(k.dir, name), func() ([]byte, error) {
+		key, err := identity.GenerateNodePrivateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return key.MarshalPEM(), nil
+	})
+	if err != nil {
+		return identity.NodePrivateKey{}, fmt.Errorf("node key: %w", err)
+	}
+	key, err := identity.ParseNodePEM(pem)
+	if err != nil {
+		return identity.NodePrivateKey{}, fmt.Errorf("node key %s: %w", name, err)
+	}
+	k.know(key.Key())
+	return key, nil
+}
+
+func (k *keyring) accountFile(id identity.PublicKey) string {
+	return filepath.Join(k.dir, id.String()+".pem")
+}
+
+// create makes a new identity and stores its key. The account is not served
+// before load is called.
+func (k *keyring) create() (identity.PublicKey, error) {
+	key, err := identity.GeneratePrivateKey(rand.Reader)
+	if err != nil {
+		return identity.PublicKey{}, fmt.Errorf("make identity: %w", err)
+	}
+	id := key.Public()
+	if err := writeKeyFile(k.accountFile(id), key.MarshalPEM()); err != nil {
+		return identity.PublicKey{}, fmt.Errorf("make identity: %w", err)
+	}
+	return id, nil
+}
+
+// load reads the key of an account, which is served from then on.
+func (k *keyring) load(id identity.PublicKey) error {
+	pem, err := readKeyFile(k.accountFile(id))
+	if err != nil {
+		return fmt.Errorf("key of account %s: %w", id.Short(), err)
+	}
+	key, err := identity.ParsePEM(pem)
+	if err != nil {
+		return fmt.Errorf("key of account %s: %w", id.Short(), err)
+	}
+	if key.Public() != id {
+		return fmt.Errorf("key of account %s: the file holds another key, %s", id.Short(), key.Public().Short())
+	}
+	k.mu.Lock()
+	k.accounts[id] = key
+	k.mu.Unlock()
+	return nil
+}
+
+// account returns the key of an account that is served here.
+func (k *keyring) account(id identity.PublicKey) (identity.PrivateKey, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	key, ok := k.accounts[id]
+	return key, ok
+}
+
+// know adds node keys to those that are never signed as a challenge.
+func (k *keyring) know(nodes ...identity.NodeKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range nodes {
+		k.nodes[n] = struct{}{}
+	}
+}
+
+// Refuses implements identity.Guard.
+func (k *keyring) Refuses(value [32]byte) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	_, node := k.nodes[value]
+	_, account := k.accounts[value]
+	return node || account
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"container/list"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+const (
+	// handshakeTime is how long a handshake may take, as in the apps.
+	handshakeTime = 15 * time.Second
+	// maxGreetings bounds the streams that have not said who they are, in all and
+	// for one node. A further one ends the oldest: the one who waits longest is the
+	// one who does not answer.
+	maxGreetings        = 256
+	maxGreetingsPerNode = 8
+	// earlyDataTime is how long a data stream waits for the session it belongs to:
+	// it can overtake the final OK of the handshake.
+	earlyDataTime = 10 * time.Second
+	maxEarlyData  = 64
+	earlyDataLook = 200 * time.Millisecond
+)
+
+// listener accepts streams on the peer port. It reads from them in goroutines of
+// its own until it is known who is there: the role byte, and for control streams
+// the first half of the handshake. No actor and nothing in the store exists for a
+// stream before that.
+type listener struct {
+	env       *env
+	port      overlay.Listener
+	greetings *greetings
+	early     []earlyData
+}
+
+// earlyData is a data stream whose session is not there yet.
+type earlyData struct {
+	stream *handover
+	until  time.Time
+}
+
+type (
+	dataCame  struct{ stream *handover }
+	lookEarly struct{}
+)
+
+func (l *listener) Started(c *kernel.Context) error {
+	carrier, err := l.env.net.carrier()
+	if err != nil {
+		return nil // begins with overlayOpened
+	}
+	port, err := carrier.Listen(peer.Port)
+	if err != nil {
+		return fmt.Errorf("listen on port %d: %w", peer.Port, err)
+	}
+	l.port = port
+	l.greetings = newGreetings()
+	inbox := c.Inbox()
+	c.Go("accept", func(ctx context.Context) error { return l.accept(ctx, inbox) })
+	return nil
+}
+
+func (l *listener) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case overlayOpened:
+		l.onOverlayOpened(c)
+	case inbound:
+		c.Tell(c.Parent(), msg)
+	case dataCame:
+		l.onDataCame(c, msg)
+	case lookEarly:
+		l.onLookEarly(c)
+	case kernel.TaskDone:
+		c.Fail(fmt.Errorf("accept streams: %w", msg.Err))
+	}
+}
+
+func (l *listener) Stopping(*kernel.Context) {
+	if l.port != nil {
+		_ = l.port.Close()
+	}
+	for _, e := range l.early {
+		e.stream.drop()
+	}
+}
+
+func (l *listener) onOverlayOpened(c *kernel.Context) {
+	if l.port != nil {
+		return // what we have is closing; it ends with an error and begins anew
+	}
+	if err := l.Started(c); err != nil {
+		c.Fail(err)
+	}
+}
+
+// accept runs until the port or the incarnation is closed, and then until the
+// goroutines it started have ended.
+func (l *listener) accept(ctx context.Context, inbox kernel.Inbox) error {
+	var greeters sync.WaitGroup
+	defer greeters.Wait()
+	defer l.greetings.abortAll()
+	for {
+		conn, err := l.port.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		g := l.greetings.enter(conn)
+		greeters.Go(func() {
+			defer l.greetings.leave(g)
+			if err := l.greet(inbox, conn); err != nil {
+				_ = conn.Abort() // the other side gets no explanation, by the protocol
+				l.logGreeting(conn.RemoteKey(), err)
+			}
+		})
+	}
+}
+
+// greet reads from a new stream until it is known whose it is.
+func (l *listener) greet(inbox kernel.Inbox, conn overlay.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return err
+	}
+	s := newStream(conn)
+	role, err := peer.ReadRole(s.reader)
+	if err != nil {
+		return err
+	}
+	if role == peer.RoleData {
+		return handOver(inbox, dataCame{newHandover(s, nil)})
+	}
+	hs := peer.NewAcceptor(peer.AcceptorConfig{
+		Lookup:   l.env.keys.account,
+		Security: l.env.security(conn.RemoteKey()),
+	})
+	p, err := hs.Start()
+	if err != nil {
+		return err
+	}
+	if _, err := hs.Drive(s.reader, s, p); err != nil {
+		return err
+	}
+	// What remains of the handshake gets its own 15 s: the apps count them from the
+	// start, but the time a contact takes to decide is ours.
+	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return err
+	}
+	return handOver(inbox, inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandover(s, hs)})
+}
+
+// security is what a handshake with a node needs to sign with care.
+func (e *env) security(remote identity.NodeKey) peer.Security {
+	return peer.Security{Guard: e.keys, Issued: e.keys.issued, RemoteNode: remote, Random: rand.Reader}
+}
+
+func handOver(inbox kernel.Inbox, msg any) error {
+	if !inbox.Tell(msg) {
+		return kernel.ErrStopped
+	}
+	return nil
+}
+
+func (l *listener) logGreeting(node identity.NodeKey, err error) {
+	switch {
+	case wire.ViolationCode(err) != "":
+		l.env.log.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
+	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset), errors.Is(err, kernel.ErrStopped):
+		l.env.log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+	default:
+		l.env.log.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+	}
+}
+
+func (l *listener) onDataCame(c *kernel.Context, msg dataCame) {
+	if l.route(c, msg.stream) {
+		return
+	}
+	if len(l.early) >= maxEarlyData {
+		l.early[0].stream.drop()
+		l.early = l.early[1:]
+	}
+	if len(l.early) == 0 {
+		c.After(earlyDataLook, lookEarly{})
+	}
+	l.early = append(l.early, earlyData{stream: msg.stream, until: time.Now().Add(earlyDataTime)})
+}
+
+// onLookEarly tries again to find the sessions of data streams that came early.
+func (l *listener) onLookEarly(c *kernel.Context) {
+	var still []earlyData
+	for _, e := range l.early {
+		switch {
+		case l.route(c, e.stream):
+		case time.Now().After(e.until):
+			e.stream.drop()
+		default:
+			still = append(still, e)
+		}
+	}
+	l.early = still
+	if len(still) > 0 {
+		c.After(earlyDataLook, lookEarly{})
+	}
+}
+
+// route hands a data stream to the newest session with its node.
+func (l *listener) route(c *kernel.Context, stream *handover) bool {
+	session, ok := l.env.sessions.newest(stream.stream.RemoteKey())
+	if ok {
+		c.Tell(session, dataStream{stream})
+	}
+	return ok
+}
+
+// greetings are the streams whose other side has not said who it is. It is used
+// by the accepting goroutine and those it starts.
+type greetings struct {
+	mu      sync.Mutex
+	oldest  *list.List // of *greeting, oldest first
+	perNode map[identity.NodeKey]int
+}
+
+type greeting struct {
+	conn  overlay.Conn
+	place *list.Element // nil once left
+}
+
+func newGreetings() *greetings {
+	return &greetings{oldest: list.New(), perNode: make(map[identity.NodeKey]int)}
+}
+
+// enter adds a stream. When there are too many, the oldest of the same node, or
+// else of all, is aborted; its goroutine then ends.
+func (g *greetings) enter(conn overlay.Conn) *greeting {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	node := conn.RemoteKey()
+	if g.perNode[node] >= maxGreetingsPerNode {
+		g.evictLocked(func(e *greeting) bool { return e.conn.RemoteKey() == node })
+	} else if g.oldest.Len() >= maxGreetings {
+		g.evictLocked(func(*greeting) bool { return true })
+	}
+	e := &greeting{conn: conn}
+	e.place = g.oldest.PushBack(e)
+	g.perNode[node]++
+	return e
+}
+
+// leave removes a stream that is known now, or over.
+func (g *greetings) leave(e *greeting) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.removeLocked(e)
+}
+
+func (g *greetings) abortAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.oldest.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
+	}
+}
+
+func (g *greetings) evictLocked(match func(*greeting) bool) {
+	for p := g.oldest.Front(); p != nil; p = p.Next() {
+		if e := p.Value.(*greeting); match(e) {
+			g.removeLocked(e)
+			_ = e.conn.Abort() // its goroutine reports the error
+			return
+		}
+	}
+}
+
+func (g *greetings) removeLocked(e *greeting) {
+	if e.place == nil {
+		return
+	}
+	g.oldest.Remove(e.place)
+	e.place = nil
+	node := e.conn.RemoteKey()
+	if g.perNode[node]--; g.perNode[node] <= 0 {
+		delete(g.perNode, node)
+	}
+}

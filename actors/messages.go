@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// Everything the actors of this package tell each other, grouped by receiver.
+// Who may tell whom stands in the package text.
+
+// To the node actor.
+type (
+	// overlayOpened is the overlay's: there is a carrier, under a new network. The
+	// node passes it on to whoever listens on a port.
+	overlayOpened struct{}
+	// overlayChanged is the overlay's: links to the network are up, or none is.
+	overlayChanged struct{ Up bool }
+	// accountsChanged is the API's: look at the accounts in the store again.
+	accountsChanged struct{}
+	// shutdown is Node.Stop's; answered with stopped.
+	shutdown struct{}
+	stopped  struct{ Report kernel.StopReport }
+	// alarmsRequest is the API's; answered with []Alarm.
+	alarmsRequest struct{}
+	// readyRequest is Node.Start's; answered with ready.
+	readyRequest struct{}
+	ready        struct{}
+)
+
+// To an account actor.
+type (
+	// inbound is the listener's, by way of the node: a stream whose initiator has
+	// proved to be Contact and asks for Account.
+	inbound struct {
+		Account, Contact identity.PublicKey
+		Stream           *handover
+	}
+	// conversationsChanged is the account's own watch: these conversations have new
+	// events in the log.
+	conversationsChanged struct {
+		Changes store.Changes
+		Done    *kernel.Credits // takes the credit back
+	}
+)
+
+// To a contact actor; it also gets inbound and overlayChanged.
+type (
+	// conversationChanged is the account's: look at the contact and its outbox in
+	// the store again.
+	conversationChanged struct{}
+	// addresses answers lookup.
+	addresses struct {
+		Identity identity.PublicKey
+		Found    []store.Address
+		Err      error // ErrNotFound, ErrTrackersSilent, ...
+	}
+	// sessionReady is a dialling session's: authenticated, nothing promised yet.
+	sessionReady struct{ Node identity.NodeKey }
+	// sessionLive is a session's: both sides have it.
+	sessionLive struct {
+		Node    identity.NodeKey
+		Dialled bool
+	}
+	// sessionAlive is a session's: the answer to probe.
+	sessionAlive struct{}
+	// acked is a session's: the peer has the message.
+	acked struct{ GUID peer.GUID }
+	// contactRequested is a session's: the peer asks to be a contact.
+	contactRequested struct{ Request peer.ContactRequest }
+	// contactAnswered is a session's: the peer answered our request.
+	contactAnswered struct{ Accepted bool }
+)
+
+// To a session actor.
+type (
+	// complete is the contact's answer to sessionReady: send the final OK.
+	complete struct{}
+	// deliver is the contact's: send this message; acked follows, or the session's
+	// end.
+	deliver struct{ Message store.Message }
+	// probe is the contact's: ask the peer for a sign of life; sessionAlive follows.
+	probe struct{}
+	// permit is the contact's: whether the peer may do more than ask.
+	permit struct{ Allowed bool }
+	// respond is the contact's: answer a contact request.
+	respond struct{ Accepted bool }
+	// replace is the contact's: end at once, with a reset, in favour of a newer
+	// connection.
+	replace struct{}
+	// dataStream is the listener's: a data stream from the session's node.
+	dataStream struct{ Stream *handover }
+)
+
+// To the resolver.
+type (
+	// lookup is a contact's; answered with addresses. Fresh passes the cache over.
+	lookup struct {
+		Identity identity.PublicKey
+		Fresh    bool
+	}
+	// announce is an account's: keep telling trackers where it is, or stop that.
+	announce struct {
+		Account identity.PublicKey
+		Stop    bool
+	}
+	// trackersRequest is the API's; answered with []TrackerStatus.
+	trackersRequest struct{}
+)
+
+// handoverTime is how long a stream may be on its way between two owners. It is a
+// safety net: a message to an actor that ends meanwhile is dropped, and a stream
+// without an owner would stay open for ever.
+const handoverTime = 20 * time.Second
+
+// handover carries a stream, and what has been read of it, from one owner to the
+// next. Whoever claims it owns it; if nobody does in time, it is aborted.
+type handover struct {
+	stream *stream
+	hs     *peer.Handshake // control streams only
+	taken  atomic.Bool
+	timer  *time.Timer
+}
+
+func newHandover(s *stream, hs *peer.Handshake) *handover {
+	h := &handover{stream: s, hs: hs}
+	h.timer = time.AfterFunc(handoverTime, h.drop)
+	return h
+}
+
+// claim makes the caller the owner; it returns false when the time was up.
+func (h *handover) claim() bool {
+	if h.taken.Swap(true) {
+		return false
+	}
+	h.timer.Stop()
+	return true
+}
+
+// drop aborts the stream if nobody has claimed it.
+func (h *handover) drop() {
+	if h.claim() {
+		_ = h.stream.Abort() // there is nothing left to do with it
+	}
+}
+
+// Alarm is a part of the node that keeps failing.
+type Alarm struct {
+	Part string
+	// Since is when it began to fail, Err why it failed last.
+	Since time.Time
+	Err   error
+	// GaveUp says that it is not started again before the node is.
+	GaveUp bool
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const storeDirName = "store"
+
+// Node is one Mimir node: its accounts, their contacts, everything they say. Its
+// methods are for goroutines outside actors, and safe for concurrent use.
+//
+// Make it with [Open], run it with [Node.Start], end it with [Node.Stop] and
+// [Node.Close]. Between Open and Start it can be read already.
+type Node struct {
+	opts  Options
+	store *store.Store
+	keys  *keyring
+	env   *env
+
+	system *kernel.System
+	root   kernel.Ref
+	writer atomic.Pointer[kernel.Ref]
+
+	failOnce sync.Once
+	failed   chan struct{}
+	failErr  error
+}
+
+// Open opens the data directory: keys, made at the first start, and store. It
+// fails with store.ErrInUse when another process has it open.
+func Open(opts Options) (*Node, error) {
+	opts = opts.withDefaults()
+	if opts.Dir == "" || opts.OpenNetwork == nil {
+		return nil, errors.New("open node: Dir and OpenNetwork are required")
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	n := &Node{opts: opts, failed: make(chan struct{})}
+	// The store holds the lock of the directory, so it comes before the keys.
+	s, err := opts.OpenStore(store.Options{
+		Dir: filepath.Join(opts.Dir, storeDirName), Logger: opts.Logger,
+		OutboxRows: uint64(opts.MaxOutbox), OnFatal: n.fail,
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openKeyring(opts.Dir)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for _, t := range opts.Trackers {
+		keys.know(t.Node)
+	}
+	n.store, n.keys = s, keys
+	n.env = &env{
+		opts: opts, log: opts.Logger, store: s, keys: keys,
+		net: new(networkCell), trackerNet: new(networkCell),
+		presence: newPresence(), sessions: newSessionTable(),
+		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
+	}
+	return n, nil
+}
+
+// Start starts the actors and returns when all of them are there. It does not
+// wait for the network.
+func (n *Node) Start(ctx context.Context) error {
+	n.system = kernel.NewSystem(kernel.Options{Logger: n.opts.Logger, BeforeReceive: n.opts.BeforeReceive})
+	root, err := n.system.Spawn(kernel.Spec{
+		Name: "node", Kind: "node",
+		New: func() kernel.Actor { return &nodeActor{node: n, env: n.env, failing: make(map[string]failing)} },
+	})
+	if err != nil {
+		return fmt.Errorf("start node: %w", err)
+	}
+	n.root = root
+	if _, err := kernel.Ask[ready](ctx, root, readyRequest{}); err != nil {
+		return fmt.Errorf("start node: %w", err)
+	}
+	return nil
+}
+
+// Stop stops the actors in order. When ctx ends first, or a part takes too long,
+// the error names what did not stop; nothing accepted is lost even then.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.system == nil {
+		return nil
+	}
+	end, err := kernel.Ask[stopped](ctx, n.root, shutdown{})
+	if err == nil && !end.Report.OK() {
+		err = end.Report
+	}
+	if errors.Is(err, kernel.ErrStopped) {
+		err = nil // the node had stopped by itself, after a failure
+	}
+	return errors.Join(err, n.system.Stop(ctx))
+}
+
+// Close closes the store. Call it after Stop.
+func (n *Node) Close() error { return n.store.Close() }
+
+// Failed returns a channel that is closed when the node cannot go on: its store
+// has failed. Stop it then, and end the process; Err says why.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err returns why the node has failed, nil while it has not.
+func (n *Node) Err() error {
+	select {
+	case <-n.failed:
+		return n.failErr
+	default:
+		return nil
+	}
+}
+
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.failErr = err
+		close(n.failed)
+	})
+}
+
+// Key returns the node key, the address of this node in the overlay.
+func (n *Node) Key() identity.NodeKey { return n.keys.node.Key() }
+
+// do has the store actor carry out an operation.
+func do[R any](ctx context.Context, n *Node, op store.Op) (R, error) {
+	writer := n.writer.Load()
+	if writer == nil {
+		var none R
+		return none, ErrNotRunning
+	}
+	return store.Do[R](ctx, *writer, op)
+}
+
+// tell sends a message to the root when there is one.
+func (n *Node) tell(msg any) {
+	if !n.root.IsZero() {
+		n.root.Tell(msg)
+	}
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+)
+
+const (
+	storeName    = "store"
+	overlayName  = "overlay"
+	resolverName = "resolver"
+	listenerName = "listener"
+	trackerName  = "tracker"
+
+	// stopStep is what one step of an orderly stop may take. All of them together
+	// stay within the 10 s that service managers and people grant.
+	stopStep = 3 * time.Second
+	// A part that failed alarmAfter times, the last time within alarmMemory, is
+	// worth an alarm: one failure is what restarts are for.
+	alarmAfter  = 3
+	alarmMemory = 5 * time.Minute
+	// challengeRotation forgets our own challenges; see identity.Issued.
+	challengeRotation = challengeMemory
+)
+
+var errStoreStopped = errors.New("the store stopped")
+
+// nodeActor is the root of the tree: it starts the parts, passes streams and news
+// on, brings parts back that have been given up, and stops everything in order.
+type nodeActor struct {
+	node *Node
+	env  *env
+
+	failing  map[string]failing
+	stopping bool
+	waiting  []kernel.Ref // for the report of the stop
+}
+
+// failing is a part that was restarted lately, or has been given up.
+type failing struct {
+	times  int
+	since  time.Time
+	last   time.Time
+	err    error
+	gaveUp bool
+}
+
+type rotateChallenges struct{}
+
+func (n *nodeActor) Started(c *kernel.Context) error {
+	spawn := func(name string, make func() kernel.Actor) kernel.Ref {
+		ref, err := c.Spawn(kernel.Spec{Name: name, Kind: name, New: make, Backoff: kernel.Backoff{Forever: true}})
+		if err != nil {
+			c.Fail(fmt.Errorf("start %s: %w", name, err))
+		}
+		return ref
+	}
+	// Whoever is started later may use what was started before.
+	n.env.writer = spawn(storeName, func() kernel.Actor { return store.NewActor(n.env.store) })
+	n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
+	spawn(listenerName, func() kernel.Actor { return &listener{env: n.env} })
+	spawn(overlayName, func() kernel.Actor { return &overlayActor{env: n.env} })
+	if n.env.opts.Tracker != nil {
+		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })
+	}
+	n.node.writer.Store(&n.env.writer)
+	if err := n.startAccounts(c); err != nil {
+		return err
+	}
+	for _, part := range n.env.opts.Parts {
+		spawn(part.Name, func() kernel.Actor { return part.New(n.node) })
+	}
+	c.Every(challengeRotation, rotateChallenges{})
+	return nil
+}
+
+func (n *nodeActor) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case inbound:
+		n.onInbound(c, msg)
+	case overlayOpened:
+		n.tellChildren(c, msg, resolverName, listenerName)
+	case overlayChanged:
+		n.onOverlayChanged(c, msg)
+	case accountsChanged:
+		if err := n.startAccounts(c); err != nil {
+			c.Fail(err)
+		}
+	case trackersRequest:
+		c.Forward(n.env.resolver, msg)
+	case alarmsRequest:
+		n.onAlarmsRequest(c)
+	case readyRequest:
+		c.Reply(ready{})
+	case shutdown:
+		n.onShutdown(c)
+	case rotateChallenges:
+		n.env.keys.issued.Rotate()
+	case kernel.ChildFailed:
+		n.onChildFailed(msg)
+	case kernel.ChildStopped:
+		n.onChildStopped(c, msg)
+	case kernel.ChildrenStopped:
+		n.onChildrenStopped(c, msg)
+	}
+}
+
+// startAccounts starts an actor for every account in the store that has none.
+func (n *nodeActor) startAccounts(c *kernel.Context) error {
+	accounts, err := n.env.store.Accounts()
+	if err != nil {
+		return fmt.Errorf("read accounts: %w", err)
+	}
+	for _, a := range accounts {
+		if _, ok := c.Child(accountName(a.ID)); ok {
+			continue
+		}
+		if _, err := c.Spawn(newAccountSpec(n.env, a.ID)); err != nil {
+			return fmt.Errorf("start account: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n *nodeActor) onInbound(c *kernel.Context, msg inbound) {
+	account, ok := c.Child(accountName(msg.Account))
+	if !ok || n.stopping {
+		msg.Stream.drop()
+		return
+	}
+	c.Tell(account, msg)
+}
+
+func (n *nodeActor) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
+	n.tellChildren(c, msg, append(n.accountNames(c), resolverName)...)
+}
+
+func (n *nodeActor) accountNames(c *kernel.Context) []string {
+	var names []string
+	for _, child := range c.Children() {
+		if name := path.Base(child.Path()); strings.HasPrefix(name, accountPrefix) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (n *nodeActor) tellChildren(c *kernel.Context, msg any, names ...string) {
+	for _, name := range names {
+		if child, ok := c.Child(name); ok {
+			c.Tell(child, msg)
+		}
+	}
+}
+
+// onChildFailed: a part is about to be restarted.
+func (n *nodeActor) onChildFailed(msg kernel.ChildFailed) {
+	now := time.Now()
+	f := n.failing[msg.Name]
+	if f.times == 0 || now.Sub(f.last) > alarmMemory {
+		f = failing{since: now}
+	}
+	f.times++
+	f.last, f.err = now, msg.Err
+	n.failing[msg.Name] = f
+}
+
+// onChildStopped: a part has ended for good. Without the store nothing is safe;
+// everything else can do without.
+func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
+	if n.stopping || msg.Err == nil {
+		return
+	}
+	if msg.Name == storeName {
+		n.node.fail(fmt.Errorf("%w: %w", errStoreStopped, msg.Err))
+		n.onShutdown(c)
+		return
+	}
+	c.Log().Error("A part of the node has ended and is not started again", "part", msg.Name, "err", msg.Err)
+	now := time.Now()
+	n.failing[msg.Name] = failing{since: now, last: now, err: msg.Err, gaveUp: true}
+}
+
+func (n *nodeActor) onAlarmsRequest(c *kernel.Context) {
+	var alarms []Alarm
+	for name, f := range n.failing {
+		if f.gaveUp || f.times >= alarmAfter && time.Since(f.last) <= alarmMemory {
+			alarms = append(alarms, Alarm{Part: name, Since: f.since, Err: f.err, GaveUp: f.gaveUp})
+		}
+	}
+	slices.SortFunc(alarms, func(a, b Alarm) int { return strings.Compare(a.Part, b.Part) })
+	c.Reply(alarms)
+}
+
+// onShutdown stops the parts so that nothing new is taken in while what was taken
+// in is finished: first those who bring work, last those everybody needs.
+func (n *nodeActor) onShutdown(c *kernel.Context) {
+	if sender := c.Sender(); !sender.IsZero() {
+		n.waiting = append(n.waiting, sender)
+	}
+	if n.stopping {
+		return
+	}
+	n.stopping = true
+	var order [][]string
+	for _, part := range slices.Backward(n.env.opts.Parts) {
+		order = append(order, []string{part.Name})
+	}
+	order = append(order, []string{listenerName, trackerName})
+	order = append(order, n.accountNames(c), []string{resolverName}, []string{overlayName}, []string{storeName})
+	c.StopChildren(order, stopStep)
+}
+
+func (n *nodeActor) onChildrenStopped(c *kernel.Context, msg kernel.ChildrenStopped) {
+	for _, w := range n.waiting {
+		c.Tell(w, stopped{msg.Report})
+	}
+	c.StopSelf(nil)
+}

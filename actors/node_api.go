@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// appClientID is the client id of every app. A tracker keeps one record per
+// client id, so a node with the same one would push a phone out.
+const appClientID = 1
+
+// ordinaryPriority is what apps announce.
+const ordinaryPriority = 1
+
+// Accounts returns the identities of this node.
+func (n *Node) Accounts() ([]store.Account, error) { return n.store.Accounts() }
+
+// Account returns one identity of this node, or [ErrUnknownAccount].
+func (n *Node) Account(id identity.PublicKey) (store.Account, error) {
+	a, err := n.store.Account(id)
+	return a, known(err, ErrUnknownAccount)
+}
+
+// CreateAccount makes a new identity with that name. Its secret key is in a file
+// of its own below keys/ when this returns.
+func (n *Node) CreateAccount(ctx context.Context, name string) (store.Account, error) {
+	clientID, err := newClientID()
+	if err != nil {
+		return store.Account{}, err
+	}
+	id, err := n.keys.create()
+	if err != nil {
+		return store.Account{}, err
+	}
+	now := nowMillis()
+	a := store.Account{
+		ID: id, Name: wire.CutText(name, wire.MaxNickname), ClientID: clientID, Priority: ordinaryPriority,
+		Strangers: store.StrangersAsk, Created: now, ProfileTime: now,
+	}
+	if _, err := do[bool](ctx, n, store.PutAccount{Account: a}); err != nil {
+		return store.Account{}, fmt.Errorf("create account: %w", err)
+	}
+	n.tell(accountsChanged{})
+	return a, nil
+}
+
+// newClientID draws what tells this device from others of the same identity.
+func newClientID() (uint32, error) {
+	for {
+		var b [4]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return 0, fmt.Errorf("draw a client id: %w", err)
+		}
+		if id := binary.BigEndian.Uint32(b[:]) >> 1; id > appClientID { // a positive i32 on the wire
+			return id, nil
+		}
+	}
+}
+
+// Contacts returns the contacts of an account.
+func (n *Node) Contacts(account identity.PublicKey) ([]store.Contact, error) {
+	if _, err := n.Account(account); err != nil {
+		return nil, err
+	}
+	return n.store.Contacts(account)
+}
+
+// Contact returns one contact of an account, or [ErrUnknownContact].
+func (n *Node) Contact(account, contact identity.PublicKey) (store.Contact, error) {
+	c, err := n.store.Contact(account, contact)
+	return c, known(err, ErrUnknownContact)
+}
+
+// AddContact makes somebody a contact of an account who may write and is written
+// to. For one who has asked to be a contact, or was blocked, it says yes. The
+// name in the link is used until the contact tells their own.
+func (n *Node) AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error) {
+	if link.Key == account {
+		return store.Contact{}, ErrOwnKey
+	}
+	if err := link.Key.Validate(); err != nil {
+		return store.Contact{}, fmt.Errorf("add contact: %w", err)
+	}
+	if _, err := n.Account(account); err != nil {
+		return store.Contact{}, err
+	}
+	added, err := do[store.Added](ctx, n, store.AddContact{Contact: store.Contact{
+		Account: account, ID: link.Key, Nickname: link.Name, State: store.ContactAccepted, Added: nowMillis(),
+	}})
+	if err != nil {
+		return store.Contact{}, fmt.Errorf("add contact: %w", err)
+	}
+	if added.Existed && added.Contact.State != store.ContactAccepted {
+		return n.setContactState(ctx, account, link.Key, store.ContactAccepted)
+	}
+	return added.Contact, nil
+}
+
+// BlockContact ends what is going on with a contact and takes nothing from them
+// any more. AddContact undoes it.
+func (n *Node) BlockContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error) {
+	return n.setContactState(ctx, account, contact, store.ContactBlocked)
+}
+
+func (n *Node) setContactState(ctx context.Context, account, contact identity.PublicKey, state store.ContactState) (store.Contact, error) {
+	_, err := do[bool](ctx, n, store.SetContactState{Account: account, Contact: contact, State: state})
+	if err != nil {
+		return store.Contact{}, fmt.Errorf("change contact: %w", known(err, ErrUnknownContact))
+	}
+	return n.Contact(account, contact)
+}
+
+// Outgoing is a message to be sent.
+type Outgoing struct {
+	Account, Contact identity.PublicKey
+	// Source makes sending idempotent: the same source of the same account again
+	// returns the message that was queued the first time. Whoever may have to repeat
+	// itself gives one, such as the id of a Matrix event. "" means a new message.
+	Source  string
+	Type    peer.MessageType
+	ReplyTo peer.GUID
+	Payload []byte
+	// SendTime is when the person sent it; zero means now.
+	SendTime time.Time
+}
+
+// Send puts a message into the outbox. When it returns without an error the
+// message cannot be lost: it is sent as soon as the contact can be reached, in
+// order, and its further life is in the event log.
+//
+// Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked],
+// store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
+func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
+	if _, err := n.Account(m.Account); err != nil {
+		return store.Message{}, err
+	}
+	contact, err := n.Contact(m.Account, m.Contact)
+	if err != nil {
+		return store.Message{}, err
+	}
+	if contact.State == store.ContactBlocked {
+		return store.Message{}, ErrBlocked
+	}
+	if len(m.Payload) > wire.MaxControlPayload {
+		return store.Message{}, fmt.Errorf("send message: %d bytes, at most %d: %w", len(m.Payload), wire.MaxControlPayload, store.ErrInvalid)
+	}
+	source := m.Source
+	if source == "" {
+		source = "local:" + randomID()
+	}
+	now := time.Now()
+	if m.SendTime.IsZero() {
+		m.SendTime = now
+	}
+	queued, err := do[store.Enqueued](ctx, n, store.EnqueueMessage{
+		Account: m.Account, Contact: m.Contact, Source: source,
+		// Derived from the source, so that a repetition can be recognised.
+		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
+		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload,
+	})
+	if err != nil {
+		return store.Message{}, fmt.Errorf("send message: %w", err)
+	}
+	return queued.Message, nil
+}
+
+func randomID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// Message returns one message, or store.ErrNotFound.
+func (n *Node) Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error) {
+	return n.store.Message(account, contact, id)
+}
+
+// Messages returns up to limit messages of a conversation, newest first, before
+// the given order; 0 means the newest.
+func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error) {
+	return n.store.Messages(account, contact, before, limit)
+}
+
+// Outbox returns up to limit undelivered messages to a contact, oldest first.
+func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
+	return n.store.Outbox(account, contact, limit)
+}
+
+// Events returns up to limit events of an account's log after a sequence number.
+func (n *Node) Events(account identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+	return n.store.Events(account, after, limit)
+}
+
+// ConversationEvents returns up to limit events of one conversation after a
+// sequence number.
+func (n *Node) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+	return n.store.ConversationEvents(account, conversation, after, limit)
+}
+
+// Pending returns the conversations with events that a consumer has not dealt
+// with.
+func (n *Node) Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error) {
+	return n.store.Pending(consumer, account)
+}
+
+// MoveCursor notes, synced, that a consumer has dealt with a conversation up to a
+// sequence number.
+func (n *Node) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
+	_, err := do[bool](ctx, n, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
+	return err
+}
+
+// WatchEvents wakes a consumer when there are new events. The caller closes it.
+func (n *Node) WatchEvents() *store.Watch { return n.store.Watch(identity.PublicKey{}) }
+
+// AppendJournal adds an entry to a named durable queue; it is on the disk when
+// this returns. A known id is a duplicate and changes nothing.
+func (n *Node) AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error) {
+	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: nowMillis()})
+	return j.Duplicate, err
+}
+
+// Journal returns up to limit unfinished entries of a queue, in order, after a
+// sequence number.
+func (n *Node) Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error) {
+	return n.store.Journal(queue, after, limit)
+}
+
+// FinishJournal removes an entry from its queue; its id stays known.
+func (n *Node) FinishJournal(ctx context.Context, queue string, seq uint64) error {
+	_, err := do[bool](ctx, n, store.FinishJournal{Queue: queue, Seq: seq})
+	return err
+}
+
+// Link returns what an account gives to others so that they can add it.
+func (n *Node) Link(a store.Account) identity.Link { return identity.Link{Key: a.ID, Name: a.Name} }
+
+// known replaces store.ErrNotFound by what was not found.
+func known(err, unknown error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return unknown
+	}
+	return err
+}

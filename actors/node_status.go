@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Status is what an operator wants to see of a running node.
+type Status struct {
+	// Overlay is false in Running while the overlay actor is down.
+	Overlay  overlay.Status
+	Running  bool
+	Trackers []TrackerStatus
+	Sessions int
+	DiskLow  bool
+	Alarms   []Alarm
+	// Tracker is the tracker role's own node, nil without that role.
+	Tracker *overlay.Status
+}
+
+// Status asks the parts of a running node.
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	if n.root.IsZero() {
+		return Status{}, ErrNotRunning
+	}
+	trackers, err := kernel.Ask[[]TrackerStatus](ctx, n.root, trackersRequest{})
+	if err != nil {
+		return Status{}, err
+	}
+	alarms, err := kernel.Ask[[]Alarm](ctx, n.root, alarmsRequest{})
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Trackers: trackers, Alarms: alarms, Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow()}
+	s.Overlay, s.Running = n.env.net.status()
+	if role, ok := n.env.trackerNet.status(); ok {
+		s.Tracker = &role
+	}
+	return s, nil
+}
+
+// Presence says whether a contact can be reached at this moment.
+func (n *Node) Presence(account, contact identity.PublicKey) Presence {
+	return n.env.presence.get(account, contact)
+}
+
+// Waiting counts the messages of an account that have not been delivered, up to a
+// limit.
+func (n *Node) Waiting(account identity.PublicKey, limit int) (int, error) {
+	contacts, err := n.store.OutboxContacts(account)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, c := range contacts {
+		rows, err := n.store.Outbox(account, c, limit-total)
+		if err != nil {
+			return 0, err
+		}
+		if total += len(rows); total >= limit {
+			break
+		}
+	}
+	return total, nil
+}

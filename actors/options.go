@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+// Network is the overlay as the node uses it: *overlay.Network, or its in-memory
+// twin in tests.
+type Network interface {
+	// Stream is the carrier of generation 3.
+	Stream() overlay.Carrier
+	Status() overlay.Status
+	// Failed is closed when the network is of no more use; Err says why.
+	Failed() <-chan struct{}
+	Err() error
+	// Close ends every connection and blocks until all is released.
+	Close() error
+}
+
+// Options is what a [Node] is made from. Only Dir and OpenNetwork are required.
+type Options struct {
+	// Dir is the data directory; it is made, mode 0700, when it does not exist.
+	Dir    string
+	Logger *slog.Logger
+
+	// OpenNetwork joins the overlay under the node's key. It is called at every
+	// start of the overlay actor, also after a failure, and must not block on the
+	// network.
+	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	// OpenStore opens the store; nil means store.Open. Tests put it into memory.
+	OpenStore func(store.Options) (*store.Store, error)
+	// Trackers are asked for contacts and told about our accounts.
+	Trackers []tracker.Address
+
+	// SessionIdle is how long a session lives without anything but pings. Default
+	// 10 min, which is what the apps use.
+	SessionIdle time.Duration
+	// MaxSessions bounds the live sessions of the node. Default 10,000.
+	MaxSessions int
+	// MaxOutbox bounds the undelivered messages of an account. Default 100,000.
+	MaxOutbox int
+
+	// Tracker, when set, makes this node a tracker too.
+	Tracker *TrackerOptions
+	// Parts are further children of the node actor: the control API, the bridge.
+	// They start after everything else, in this order, and stop in the reverse one.
+	Parts []Part
+
+	// BeforeReceive is called in every actor's turn before a message is handled.
+	// Tests panic in it to see a part restarted.
+	BeforeReceive func(actor kernel.Ref, msg any)
+}
+
+// Part is an actor that belongs to a node and is made by somebody else.
+type Part struct {
+	// Name is the actor's name and kind, a lower-case word.
+	Name string
+	// New makes the actor; see kernel.Spec.
+	New func(n *Node) kernel.Actor
+}
+
+// TrackerOptions configures the tracker role, which has a node key and a network
+// of its own: a tracker and a tracker's client both listen on port 69.
+type TrackerOptions struct {
+	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	// MaxIdentities bounds the table. Default 100,000.
+	MaxIdentities int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OpenStore == nil {
+		o.OpenStore = store.Open
+	}
+	if o.SessionIdle <= 0 {
+		o.SessionIdle = 10 * time.Minute
+	}
+	if o.MaxSessions <= 0 {
+		o.MaxSessions = 10_000
+	}
+	if o.MaxOutbox <= 0 {
+		o.MaxOutbox = 100_000
+	}
+	if o.Tracker != nil && o.Tracker.MaxIdentities <= 0 {
+		role := *o.Tracker
+		role.MaxIdentities = 100_000
+		o.Tracker = &role
+	}
+	return o
+}

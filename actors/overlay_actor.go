@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+)
+
+// linkCheck is how often the overlay actor looks whether links are up. There is
+// no event for it, and asking costs microseconds.
+const linkCheck = time.Second
+
+type checkLinks struct{}
+
+// overlayActor owns the connection to the Yggdrasil network. It tells its parent
+// when links come up and go down. When it is restarted everything that went over
+// the old network ends by itself and is opened again over the new one.
+type overlayActor struct {
+	env *env
+	net Network
+}
+
+func (o *overlayActor) Started(c *kernel.Context) error {
+	net, err := o.env.opts.OpenNetwork(o.env.keys.node)
+	if err != nil {
+		return fmt.Errorf("join the overlay: %w", err)
+	}
+	o.net = net
+	o.env.net.set(net)
+	c.Go("network", func(ctx context.Context) error {
+		// Closing waits for the network's own goroutines, so it is done here and not
+		// in a turn.
+		defer func() { _ = net.Close() }()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-net.Failed():
+			return net.Err()
+		}
+	})
+	c.Every(linkCheck, checkLinks{})
+	c.Tell(c.Parent(), overlayOpened{})
+	c.Log().Info("Joined the overlay", "node", o.env.keys.node.Key().Short())
+	return nil
+}
+
+func (o *overlayActor) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case checkLinks:
+		o.onCheckLinks(c)
+	case kernel.TaskDone:
+		c.Fail(fmt.Errorf("overlay: %w", msg.Err))
+	}
+}
+
+func (o *overlayActor) Stopping(c *kernel.Context) {
+	wasUp := o.env.net.up.Load()
+	o.env.net.clear()
+	if wasUp {
+		c.Tell(c.Parent(), overlayChanged{Up: false})
+	}
+}
+
+func (o *overlayActor) onCheckLinks(c *kernel.Context) {
+	links := 0
+	for _, p := range o.net.Status().Peers {
+		if p.Up {
+			links++
+		}
+	}
+	if up := links > 0; o.env.net.up.Swap(up) != up {
+		c.Log().Info("Links to the overlay changed", "up", links)
+		c.Tell(c.Parent(), overlayChanged{Up: up})
+	}
+}

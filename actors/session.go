@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// Timers of a session. The apps ping after 50 s and give the answer 7 s, which is
+// little for a mesh that has been quiet; we are more patient.
+const (
+	pingAfter = 50 * time.Second
+	pongTime  = 25 * time.Second
+	ackTime   = 30 * time.Second
+)
+
+// sessionStart says how a session begins: exactly one of the two.
+type sessionStart struct {
+	// dial are the nodes to try, best first.
+	dial []identity.NodeKey
+	// accept is a stream whose initiator has proved its identity; going on with it
+	// proves ours.
+	accept *handover
+	// allowed is whether the peer may do more than ask to be a contact.
+	allowed bool
+}
+
+// session is one peer connection to one device of a contact: dialling or the
+// second half of an accepted handshake, then frames both ways until one side ends
+// it. It is never restarted: after a failure its contact opens another.
+//
+// While it opens it does nothing that the other side would count before its
+// contact has said complete, or has started it with an accepted stream; see
+// crossing.
+type session struct {
+	// Fixed at creation.
+	env *env
+	pair
+	start sessionStart
+
+	// State.
+	conn    *peerConn // nil until the stream is open
+	live    bool
+	allowed bool
+	// waiting are the writes to the store that have not been answered yet.
+	waiting   map[uint64]pendingWrite
+	nextToken uint64
+	inFlight  *inFlight // the message that the peer has not acknowledged
+
+	// lastFrame is when anything came, lastActivity when something other than a
+	// ping or pong did.
+	lastFrame, lastActivity time.Time
+	pinged                  time.Time // when the unanswered ping was sent; zero without one
+	probing                 bool      // the contact waits for a sign of life
+	timer                   kernel.Timer
+	due                     time.Time // when timer fires; it may be early, never late
+	parallel                bool      // holds one of env.parallel
+}
+
+// pendingWrite is what to do when the store has answered.
+type pendingWrite struct {
+	ok   *peer.OK // to be sent when it went well, nil for none
+	cost int64    // credit to give back
+}
+
+type inFlight struct {
+	guid  peer.GUID
+	until time.Time
+}
+
+type sessionDue struct{}
+
+// newSessionSpec makes the actor's spec.
+func newSessionSpec(name string, e *env, p pair, start sessionStart) kernel.Spec {
+	return kernel.Spec{Name: name, Kind: "session", Once: true, New: func() kernel.Actor {
+		return &session{env: e, pair: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
+	}}
+}
+
+func (s *session) Started(c *kernel.Context) error {
+	if s.start.accept != nil {
+		return s.startAccepted(c)
+	}
+	return s.startDial(c)
+}
+
+func (s *session) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case dialled:
+		s.onDialled(c, msg)
+	case accepted:
+		s.onLive(c, false)
+	case complete:
+		s.onComplete(c)
+	case deliver:
+		s.onDeliver(c, msg)
+	case probe:
+		s.onProbe(c)
+	case permit:
+		s.onPermit(c, msg)
+	case respond:
+		s.send(c, peer.ContactResponse{Accepted: msg.Accepted})
+	case replace:
+		s.end(c, errReplaced)
+	case dataStream:
+		s.onDataStream(c, msg)
+	case frameRead:
+		s.onFrame(c, msg)
+	case store.Written:
+		s.onWritten(c, msg)
+	case sessionDue:
+		s.onDue(c)
+	case kernel.TaskDone:
+		s.onTaskDone(c, msg)
+	}
+}
+
+func (s *session) Stopping(c *kernel.Context) {
+	if s.live {
+		s.env.sessions.remove(s.conn.node, c.Self())
+	}
+	if s.parallel {
+		s.env.parallel.Release(1)
+	}
+	if s.conn != nil {
+		s.conn.close()
+	}
+	if s.start.accept != nil {
+		s.start.accept.drop()
+	}
+}
+
+// startDial looks for the contact at the given nodes.
+func (s *session) startDial(c *kernel.Context) error {
+	key, ok := s.env.keys.account(s.account)
+	if !ok {
+		return kernel.Fatal(ErrUnknownAccount)
+	}
+	carrier, err := s.env.net.carrier()
+	if err != nil {
+		return kernel.Fatal(err)
+	}
+	account, err := s.env.store.Account(s.account)
+	if err != nil {
+		return kernel.Fatal(fmt.Errorf("read account: %w", err))
+	}
+	d := dialer{
+		carrier: carrier, nodes: s.start.dial,
+		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
+		secure: s.env.security,
+	}
+	inbox := c.Inbox()
+	c.Go("dial", func(ctx context.Context) error {
+		conn, err := d.dial(ctx)
+		if err != nil {
+			return err
+		}
+		if !inbox.Tell(dialled{conn}) {
+			_ = conn.stream.Abort() // nobody wants it any more
+		}
+		return nil
+	})
+	return nil
+}
+
+// onDialled: both sides have proved who they are, and the other side counts
+// nothing before our final OK.
+func (s *session) onDialled(c *kernel.Context, msg dialled) {
+	s.conn = msg.conn
+	c.Tell(c.Parent(), sessionReady{Node: s.conn.node})
+}
+
+func (s *session) onComplete(c *kernel.Context) {
+	if s.conn == nil || s.live {
+		return
+	}
+	p, err := s.conn.hs.Proceed()
+	if err != nil {
+		s.end(c, fmt.Errorf("complete the handshake: %w", err))
+		return
+	}
+	// The data stream of the peer is on its way as soon as it has this.
+	s.onLive(c, true)
+	for _, f := range p.Send {
+		s.send(c, f)
+	}
+	s.greet(c)
+}
+
+// startAccepted goes on with a handshake whose first half the listener has run.
+func (s *session) startAccepted(c *kernel.Context) error {
+	if !s.start.accept.claim() {
+		return kernel.Fatal(errors.New("the stream was given up on the way here"))
+	}
+	conn, inbox := newPeerConn(s.start.accept.stream, s.start.accept.hs), c.Inbox()
+	s.conn = conn
+	c.Go("accept", func(ctx context.Context) error {
+		p, err := conn.hs.Proceed()
+		if err == nil {
+			_, err = conn.hs.Drive(conn.stream.reader, conn.stream, p)
+		}
+		if err != nil {
+			return fmt.Errorf("accept the handshake: %w", err)
+		}
+		inbox.Tell(accepted{})
+		return nil
+	})
+	return nil
+}
+
+// onLive begins the session proper.
+func (s *session) onLive(c *kernel.Context, dialled bool) {
+	if !s.env.parallel.TryAcquire(1) {
+		s.end(c, fmt.Errorf("session refused: %w", errTooManySessions))
+		return
+	}
+	s.parallel, s.live = true, true
+	s.lastFrame, s.lastActivity = time.Now(), time.Now()
+	s.env.sessions.add(s.conn.node, c.Self())
+	conn, inbox := s.conn, c.Inbox()
+	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
+	s.schedule(c)
+	c.Tell(c.Parent(), sessionLive{Node: conn.node, Dialled: dialled})
+	if !dialled {
+		s.greet(c)
+	}
+}
+
+// greet asks for the contact's profile, as the apps do at the start of a session.
+func (s *session) greet(c *kernel.Context) {
+	if !s.live || !s.allowed {
+		return
+	}
+	contact, err := s.env.store.Contact(s.account, s.contact)
+	if err != nil {
+		return // not a contact yet
+	}
+	s.send(c, peer.InfoRequest{Since: contact.ProfileTime.Time().Unix()})
+}
+
+// end ends the session for a reason that its contact is told.
+func (s *session) end(c *kernel.Context, reason error) {
+	if s.conn != nil && (errors.Is(reason, errReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
+		_ = s.conn.stream.Abort() // no use in a graceful end
+	}
+	c.StopSelf(reason)
+}
+
+func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
+	switch {
+	case msg.Err == nil:
+	case msg.Name == taskData || msg.Name == taskSendData:
+		s.onDataDone(c, msg)
+	default:
+		s.end(c, fmt.Errorf("%s: %w", msg.Name, msg.Err))
+	}
+}
+
+// schedule makes sure that onDue runs when the next timer is over. Frames push
+// timers back without a word; onDue then finds nothing to do and looks ahead
+// again, so that a busy session costs no timers.
+func (s *session) schedule(c *kernel.Context) {
+	next := s.lastActivity.Add(s.env.opts.SessionIdle)
+	sooner := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	if s.pinged.IsZero() {
+		sooner(s.lastFrame.Add(pingAfter))
+	} else {
+		sooner(s.pinged.Add(pongTime))
+	}
+	if s.inFlight != nil {
+		sooner(s.inFlight.until)
+	}
+	if !s.due.IsZero() && !next.Before(s.due) {
+		return
+	}
+	s.timer.Stop()
+	s.due = next
+	s.timer = c.After(time.Until(next), sessionDue{})
+}
+
+// onDue keeps the timers: the pong and the acknowledgment that are waited for,
+// the idle end, the next ping.
+func (s *session) onDue(c *kernel.Context) {
+	now := time.Now()
+	s.due = time.Time{}
+	switch {
+	case !s.pinged.IsZero() && now.Sub(s.pinged) >= pongTime:
+		s.end(c, errPingTimeout)
+		return
+	case s.inFlight != nil && !now.Before(s.inFlight.until):
+		s.end(c, errNotAnswering)
+		return
+	case now.Sub(s.lastActivity) >= s.env.opts.SessionIdle:
+		s.end(c, errIdle)
+		return
+	case s.pinged.IsZero() && now.Sub(s.lastFrame) >= pingAfter:
+		s.ping(c)
+	}
+	s.schedule(c)
+}
+
+func (s *session) ping(c *kernel.Context) {
+	s.pinged = time.Now()
+	s.send(c, peer.Ping{})
+	s.schedule(c)
+}
+
+func (s *session) onProbe(c *kernel.Context) {
+	s.probing = true
+	if s.live && s.pinged.IsZero() {
+		s.ping(c)
+	}
+}
+
+func (s *session) onPermit(c *kernel.Context, msg permit) {
+	newly := msg.Allowed && !s.allowed
+	s.allowed = msg.Allowed
+	if newly {
+		s.greet(c)
+	}
+}
+
+// send queues a frame. A peer that does not read what we send is ended: our
+// answers to it must not pile up.
+func (s *session) send(c *kernel.Context, f peer.Frame) {
+	if !s.live {
+		return
+	}
+	start, ok := s.conn.enqueue(f.AppendTo(nil))
+	if !ok {
+		s.end(c, errWriteBlocked)
+		return
+	}
+	if start {
+		conn := s.conn
+		c.Go("write", func(context.Context) error { return conn.writeQueued() })
+	}
+}
+
+// tooManySessions is an error of the overlay's kind, for the log.
+var errTooManySessions = overlay.ErrTooMany

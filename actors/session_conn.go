@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	// maxFrames and maxFrameBytes bound what was read from one peer and is not
+	// dealt with: then nothing more is read from it.
+	maxFrames     = 16
+	maxFrameBytes = 2 << 20
+	// frameOverhead is what a frame weighs beyond its payload.
+	frameOverhead = 256
+	// maxQueuedBytes bounds what waits to be written to one peer.
+	maxQueuedBytes = 2 << 20
+
+	dialTime   = 10 * time.Second
+	maxDialled = 8
+)
+
+// peerConn is the stream below a session: one goroutine reads it, and one writes
+// while there is something to write. Its actor owns it.
+type peerConn struct {
+	// Fixed at creation.
+	stream  *stream
+	node    identity.NodeKey
+	hs      *peer.Handshake
+	credits *kernel.Credits
+
+	mu      sync.Mutex
+	queue   [][]byte
+	queued  int // bytes in queue
+	writing bool
+	// The data streams of the session, nil while there is none.
+	incoming, outgoing overlay.Conn
+	closed             bool
+}
+
+// What a session's goroutines tell it.
+type (
+	// dialled is a stream on which both sides have proved who they are.
+	dialled struct{ conn *peerConn }
+	// accepted: the handshake of an accepted stream is complete.
+	accepted struct{}
+	// frameRead is the next frame of the control stream, or a message of a data
+	// stream. Its cost goes back to the credits when it has been dealt with.
+	frameRead struct {
+		frame peer.Frame
+		cost  int64
+	}
+)
+
+func newPeerConn(s *stream, hs *peer.Handshake) *peerConn {
+	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes)}
+}
+
+// close ends the session's streams; what was written before is still delivered.
+// It ends every goroutine that reads or writes them.
+func (p *peerConn) close() {
+	p.mu.Lock()
+	p.closed = true
+	incoming, outgoing := p.incoming, p.outgoing
+	p.mu.Unlock()
+	_ = p.stream.Close()
+	if incoming != nil {
+		_ = incoming.Close()
+	}
+	if outgoing != nil {
+		_ = outgoing.Close()
+	}
+}
+
+// setData makes conn the data stream in slot, which is p.incoming or p.outgoing,
+// and ends the one before. When the session has ended meanwhile conn is ended too.
+func (p *peerConn) setData(slot *overlay.Conn, conn overlay.Conn) {
+	p.mu.Lock()
+	old := *slot
+	*slot = conn
+	closed := p.closed
+	p.mu.Unlock()
+	if old != nil {
+		_ = old.Abort()
+	}
+	if closed {
+		_ = conn.Abort()
+	}
+}
+
+func (p *peerConn) data(slot *overlay.Conn) overlay.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return *slot
+}
+
+// readFrames reads the control stream until it ends. It hands over one frame
+// after the other and stops reading while too many are not dealt with.
+func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
+	for {
+		if err := p.stream.waitForFrame(); err != nil {
+			return err
+		}
+		frame, err := peer.ReadFrame(p.stream.reader, peer.Limits{})
+		if err != nil {
+			return err
+		}
+		cost := int64(frameOverhead)
+		if m, ok := frame.(peer.Message); ok {
+			cost += int64(len(m.Payload))
+		}
+		if err := p.credits.Acquire(ctx, cost); err != nil {
+			return err
+		}
+		if !inbox.Tell(frameRead{frame, cost}) {
+			return kernel.ErrStopped
+		}
+	}
+}
+
+// enqueue takes a frame to be written. start tells the caller to run writeQueued;
+// ok is false when too much waits already.
+func (p *peerConn) enqueue(frame []byte) (start, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.queued > 0 && p.queued+len(frame) > maxQueuedBytes {
+		return false, false
+	}
+	p.queue = append(p.queue, frame)
+	p.queued += len(frame)
+	start = !p.writing
+	p.writing = true
+	return start, true
+}
+
+// writeQueued writes until nothing waits any more.
+func (p *peerConn) writeQueued() error {
+	for {
+		p.mu.Lock()
+		if len(p.queue) == 0 {
+			p.writing = false
+			p.queue = nil
+			p.mu.Unlock()
+			return nil
+		}
+		frame := p.queue[0]
+		p.queue = p.queue[1:]
+		p.queued -= len(frame)
+		p.mu.Unlock()
+		if err := p.stream.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+			return err
+		}
+		if _, err := p.stream.Write(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// dialer opens a control stream to one of several nodes and runs the handshake up
+// to the point where the other side would count it.
+type dialer struct {
+	carrier overlay.Carrier
+	nodes   []identity.NodeKey
+	config  peer.InitiatorConfig
+	secure  func(identity.NodeKey) peer.Security
+}
+
+// dial tries the nodes in order and returns the first that proves to be the
+// contact.
+func (d *dialer) dial(ctx context.Context) (*peerConn, error) {
+	var failed attemptErrors
+	for i, node := range d.nodes {
+		if i >= maxDialled {
+			break
+		}
+		p, err := d.try(ctx, node)
+		if err == nil {
+			return p, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		failed = append(failed, fmt.Errorf("node %s: %w", node.Short(), err))
+	}
+	return nil, failed
+}
+
+// attemptErrors is why none of several nodes could be used, in one line.
+type attemptErrors []error
+
+func (e attemptErrors) Error() string {
+	text := errUnreachable.Error()
+	for _, err := range e {
+		text += "; " + err.Error()
+	}
+	return text
+}
+
+func (e attemptErrors) Unwrap() []error { return e }
+
+func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := d.carrier.Dial(dialCtx, node, peer.Port)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
+	defer stop()
+	p, err := d.handshake(newStream(conn))
+	if err != nil {
+		_ = conn.Abort() // the other side gets no explanation, by the protocol
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return p, nil
+}
+
+func (d *dialer) handshake(s *stream) (*peerConn, error) {
+	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return nil, err
+	}
+	// The role byte is a write of its own, as in the apps.
+	if _, err := s.Write([]byte{byte(peer.RoleControl)}); err != nil {
+		return nil, err
+	}
+	config := d.config
+	config.Security = d.secure(s.RemoteKey())
+	hs := peer.NewInitiator(config)
+	progress, err := hs.Start()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := hs.Drive(s.reader, s, progress); err != nil {
+		return nil, err
+	}
+	return newPeerConn(s, hs), nil
+}

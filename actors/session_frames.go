@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// What a session does with the frames of its peer. Every frame's cost is given
+// back exactly once: here, or in onWritten for what goes to the store.
+
+func (s *session) onFrame(c *kernel.Context, msg frameRead) {
+	s.lastFrame = time.Now()
+	s.pinged = time.Time{} // whatever came, the peer is alive
+	if s.probing {
+		s.probing = false
+		c.Tell(c.Parent(), sessionAlive{})
+	}
+	switch msg.frame.(type) {
+	case peer.Ping, peer.Pong:
+	default:
+		s.lastActivity = s.lastFrame
+	}
+	if !s.onPeerFrame(c, msg) {
+		s.conn.credits.Release(msg.cost)
+	}
+}
+
+// onPeerFrame reports whether the frame's cost is given back later.
+func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
+	switch f := msg.frame.(type) {
+	case peer.Ping:
+		s.send(c, peer.Pong{})
+	case peer.OK:
+		s.onOK(c, f)
+	case peer.ContactRequest:
+		c.Tell(c.Parent(), contactRequested{f})
+	case peer.ContactResponse:
+		c.Tell(c.Parent(), contactAnswered{f.Accepted})
+	case peer.Message:
+		return s.onMessage(c, f, msg.cost)
+	case peer.InfoRequest:
+		s.onInfoRequest(c, f)
+	case peer.InfoResponse:
+		return s.onInfoResponse(c, f, msg.cost)
+	case peer.CallOffer:
+		if s.allowed {
+			// Nobody is here to talk; an answer at once spares the caller the wait.
+			s.send(c, peer.CallAnswer{Accepted: false})
+		}
+	default:
+		// PONG, calls without an offer, files nobody asked for, unknown frames.
+	}
+	return false
+}
+
+// onMessage stores a message; OK follows its commit. A message from somebody who
+// may not write is read and forgotten, without OK, as the apps do: the sender
+// keeps it and sends it again when that has changed.
+func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (later bool) {
+	if !s.allowed {
+		return false
+	}
+	guid := m.GUID
+	if guid == 0 {
+		// The app makes one from the content for a message that lacks it.
+		guid = peer.AppGUID(m.Payload, m.SendTime)
+	}
+	s.write(c, store.AcceptMessage{
+		Account: s.account, Contact: s.contact,
+		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
+		Received: nowMillis(), Payload: m.Payload,
+	}, pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost})
+	return true
+}
+
+func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
+	if !s.allowed {
+		return
+	}
+	account, err := s.env.store.Account(s.account)
+	if err != nil {
+		s.end(c, err)
+		return
+	}
+	changed := account.ProfileTime.Time().Unix()
+	if changed <= f.Since {
+		return // by the protocol there is no answer then
+	}
+	s.send(c, peer.InfoResponse{Time: changed, Profile: profileOf(account)})
+}
+
+func profileOf(a store.Account) peer.Profile {
+	return peer.Profile{Nickname: a.Name, Info: a.Info, Avatar: a.Avatar}
+}
+
+func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, cost int64) (later bool) {
+	if !s.allowed {
+		return false
+	}
+	s.write(c, store.UpdateContact{
+		Account: s.account, Contact: s.contact,
+		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
+		Nickname: f.Nickname, Info: f.Info, Avatar: f.Avatar,
+		ProfileTime: store.MillisOf(time.Unix(f.Time, 0)),
+	}, pendingWrite{cost: cost})
+	return true
+}
+
+func (s *session) write(c *kernel.Context, op store.Op, then pendingWrite) {
+	s.nextToken++
+	s.waiting[s.nextToken] = then
+	c.Tell(s.env.writer, store.Write{Token: s.nextToken, Op: op})
+}
+
+// onWritten is the moment of acceptance: the commit is synced, so the peer may be
+// told.
+func (s *session) onWritten(c *kernel.Context, msg store.Written) {
+	then, ok := s.waiting[msg.Token]
+	if !ok {
+		return
+	}
+	delete(s.waiting, msg.Token)
+	s.conn.credits.Release(then.cost)
+	if msg.Err != nil {
+		// During a session the app never sends a message again, so the session must
+		// end for it to be offered once more.
+		s.end(c, msg.Err)
+		return
+	}
+	if then.ok != nil {
+		s.send(c, *then.ok)
+	}
+}
+
+// onDeliver sends a message of the outbox. There is one at a time: the apps show
+// a repeated message twice, so at most one may be in doubt when a connection
+// breaks.
+func (s *session) onDeliver(c *kernel.Context, msg deliver) {
+	if !s.live || s.inFlight != nil {
+		return
+	}
+	m := msg.Message
+	frame := peer.Message{
+		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(m.SendTime),
+		EditTime: int64(m.EditTime), Type: peer.MessageType(m.Type), Payload: m.Payload,
+	}
+	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}
+	if len(m.Payload) > wire.DataStreamThreshold {
+		s.sendData(c, frame)
+	} else {
+		s.send(c, frame)
+	}
+	s.schedule(c)
+}
+
+// onOK ignores what we did not send over this session: an OK for it proves
+// nothing.
+func (s *session) onOK(c *kernel.Context, f peer.OK) {
+	if s.inFlight == nil || s.inFlight.guid != f.ID {
+		return
+	}
+	s.inFlight = nil
+	c.Tell(c.Parent(), acked{GUID: f.ID})
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+)
+
+const (
+	// readBuffer is what a stream is read in. Frames are small; payloads are read
+	// past it.
+	readBuffer = 4 << 10
+	// stallTime is how long a peer may pause inside a frame, and how long it may
+	// take no byte of ours.
+	stallTime = 30 * time.Second
+)
+
+// stream is an overlay stream with the buffer it is read through, which is handed
+// on with it: it may hold the next frame already. One goroutine at a time reads.
+//
+// The time that a reader waits is limited in one of two ways. During a handshake
+// the deadline is the owner's. After waitForFrame it is the stream's own: none
+// until a frame begins, then stallTime for each piece of it, so that a slow peer
+// may take long for a large message but a silent one is noticed.
+type stream struct {
+	overlay.Conn
+	reader *bufio.Reader
+	pieces bool
+}
+
+func newStream(conn overlay.Conn) *stream {
+	s := &stream{Conn: conn}
+	s.reader = bufio.NewReaderSize(s, readBuffer)
+	return s
+}
+
+// Read is for the buffer.
+func (s *stream) Read(b []byte) (int, error) {
+	if s.pieces {
+		if err := s.SetReadDeadline(time.Now().Add(stallTime)); err != nil {
+			return 0, err
+		}
+	}
+	return s.Conn.Read(b)
+}
+
+// waitForFrame waits for the first byte of a frame, for as long as it takes.
+func (s *stream) waitForFrame() error {
+	if s.reader.Buffered() == 0 {
+		s.pieces = false
+		if err := s.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+		if _, err := s.reader.Peek(1); err != nil {
+			return err
+		}
+	}
+	s.pieces = true
+	return nil
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+const collectEvery = time.Minute
+
+type collectExpired struct{}
+
+// trackerActor is the tracker role: it answers who asks where an identity is, and
+// remembers who says where it is. What it knows is gone after a restart; devices
+// say it again within 16 minutes.
+type trackerActor struct {
+	env *env
+	net Network
+
+	mu    sync.Mutex
+	table *trackerTable
+}
+
+func newTracker(e *env) kernel.Actor {
+	return &trackerActor{env: e, table: newTrackerTable(e.opts.Tracker.MaxIdentities)}
+}
+
+func (t *trackerActor) Started(c *kernel.Context) error {
+	key, err := t.env.keys.nodeKey(trackerKeyName)
+	if err != nil {
+		return err
+	}
+	net, err := t.env.opts.Tracker.OpenNetwork(key)
+	if err != nil {
+		return fmt.Errorf("join the overlay as a tracker: %w", err)
+	}
+	port, err := net.Stream().ListenDatagrams(tracker.Port)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen on port %d: %w", tracker.Port, err), net.Close())
+	}
+	t.net = net
+	t.env.trackerNet.set(net)
+	c.Go("serve", func(ctx context.Context) error {
+		// Closing waits for the network's own goroutines, so it is done here and not
+		// in a turn.
+		defer func() { _ = net.Close() }()
+		return t.serve(ctx, port)
+	})
+	c.Every(collectEvery, collectExpired{})
+	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port})
+	return nil
+}
+
+func (t *trackerActor) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case collectExpired:
+		t.mu.Lock()
+		t.table.collect(time.Now())
+		t.mu.Unlock()
+	case kernel.TaskDone:
+		c.Fail(fmt.Errorf("tracker: %w", msg.Err))
+	}
+}
+
+func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.clear() }
+
+// serve answers one datagram after the other. The overlay bounds how many wait
+// and how many one node may send.
+func (t *trackerActor) serve(ctx context.Context, port overlay.Datagrams) error {
+	for {
+		from, payload, err := port.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		if reply := t.answer(from, payload, time.Now()); reply != nil {
+			// A tracker answers to port 69 whatever port the question came from. What
+			// cannot be sent is asked for again.
+			_ = port.Send(from, tracker.Port, reply)
+		}
+	}
+}
+
+// answer returns the datagram to send, nil for none: what is malformed or not
+// signed gets no answer.
+func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Time) []byte {
+	request, err := tracker.ParseRequest(payload)
+	if err != nil {
+		return nil
+	}
+	switch q := request.(type) {
+	case tracker.Ping:
+		return tracker.PingReply{Nonce: q.Nonce}.AppendTo(nil)
+	case tracker.Lookup:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return tracker.LookupReply{Nonce: q.Nonce, Records: t.table.lookup(q.Identity, now)}.AppendTo(nil)
+	case tracker.Announce:
+		if q.Record.Verify(q.Identity) != nil {
+			return nil
+		}
+		t.mu.Lock()
+		ttl, ok := t.table.announce(q.Identity, q.Record, now)
+		t.mu.Unlock()
+		if !ok {
+			t.env.log.Warn("The tracker is full and refuses an identity", "component", "tracker", "node", from.Short())
+			return nil
+		}
+		return tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: uint64(ttl / time.Second)}.AppendTo(nil)
+	}
+	return nil
+}
