@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -303,9 +304,7 @@ func (c *Config) library() *bridgeconfig.Config {
 	lib.Bridge.DeduplicateMatrixMessages = true
 	lib.AppService.NoServer = true // the listener is ours
 	lib.DoublePuppet.Secrets = make(map[string]string, len(c.DoublePuppet.Secrets)+1)
-	for server, secret := range c.DoublePuppet.Secrets {
-		lib.DoublePuppet.Secrets[server] = secret
-	}
+	maps.Copy(lib.DoublePuppet.Secrets, c.DoublePuppet.Secrets)
 	switch c.DoublePuppet.Registration {
 	case DoublePuppetShared:
 		lib.DoublePuppet.Secrets[c.Homeserver.Domain] = "as_token:" + c.AppService.ASToken

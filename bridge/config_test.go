@@ -173,7 +173,8 @@ func TestRegistrations(t *testing.T) {
 				Exclusive bool
 			}
 		}
-	}) {
+	},
+	) {
 		t.Helper()
 		renamed := strings.NewReplacer("as_token", "astoken", "hs_token", "hstoken", "sender_localpart", "senderlocalpart")
 		if err := yaml.Unmarshal([]byte(renamed.Replace(string(content))), &r); err != nil {

@@ -1,4 +1,45 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bridge is work in progress; see the next commits.
+// Package bridge shows a node's conversations as Matrix rooms. It is a bridge on
+// bridgev2, the framework of the mautrix bridges, used as a library under an
+// actor of the node.
+//
+// # What it promises
+//
+// A transaction that the homeserver got its 200 for is on the disk, and every
+// message in it reaches the contact's outbox. An event of the node's log reaches
+// its room, once, in order, however often the homeserver, this process or the
+// network fails meanwhile. bridgev2 promises neither: it keeps both directions in
+// memory. So here the beginnings and the ends are ours:
+//
+//	from Matrix   listener.go      stores the transaction, then answers 200
+//	              dispatch.go      hands one event at a time to bridgev2, and
+//	                               forgets a transaction when all are dealt with
+//	              handlematrix.go  puts a message into the outbox, under its
+//	                               event id: twice is once
+//	to Matrix     deliver.go       reads the event log, with a cursor and a back-off
+//	                               per conversation
+//	              handlemimir.go   makes a remote event of an entry, hands it to
+//	                               bridgev2, and waits for the real result
+//	              transport.go     gives what is sent a transaction id that depends
+//	                               on the entry alone
+//	              room.go          looks into the room when a homeserver may have
+//	                               forgotten the transaction id
+//
+// # What belongs to whom
+//
+// The bridge actor (actor.go) owns one goroutine (runner.go) that starts bridgev2,
+// stops it, and starts it again when it fails. bridgev2 is never called in an
+// actor's turn. Its tables, SQLite as a rule, hold nothing but which room is which
+// conversation and which event which message; everything that must not be lost is
+// in the node's store.
+//
+// # Ghosts, rooms, logins
+//
+// An account of the node is a login of one Matrix user. Every contact is a ghost,
+// every conversation a direct room with the login as its receiver: two users of
+// one node share no room. Names are made and read by package mimirid.
+//
+// Files are named as in other mautrix bridges. Start reading at actor.go and
+// runner.go, then follow a message along the list above.
 package bridge

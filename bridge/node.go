@@ -40,6 +40,9 @@ type Node interface {
 	// Pending returns the conversations with events that a consumer has not dealt
 	// with.
 	Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error)
+	// Cursor returns the last event of a conversation that a consumer has dealt with,
+	// 0 for none.
+	Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error)
 	// MoveCursor notes what a consumer has dealt with.
 	MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error
 	// WatchEvents wakes whenever an account gets events. The caller closes it.

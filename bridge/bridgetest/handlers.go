@@ -241,7 +241,7 @@ func (h *Homeserver) getProfile(c *call) (any, error) {
 		return user.profile, nil
 	}
 	if user.profile[key] == nil {
-		return nil, notFound("profile field")
+		return struct{}{}, nil
 	}
 	return map[string]json.RawMessage{key: user.profile[key]}, nil
 }

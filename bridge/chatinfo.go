@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"unicode"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// maxName is the longest name that is shown, in characters.
+const maxName = 100
+
+// GetChatInfo says who is in a room: the user and the contact.
+func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
+	contact, err := portalContact(portal)
+	if err != nil {
+		return nil, err
+	}
+	kind := database.RoomTypeDM
+	self := bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(cl.account), SenderLogin: cl.login.ID}
+	return &bridgev2.ChatInfo{
+		Type: &kind,
+		Members: &bridgev2.ChatMemberList{
+			IsFull:      true,
+			OtherUserID: contact,
+			MemberMap: map[networkid.UserID]bridgev2.ChatMember{
+				self.Sender: {EventSender: self, Membership: event.MembershipJoin},
+				contact:     {EventSender: bridgev2.EventSender{Sender: contact}, Membership: event.MembershipJoin},
+			},
+		},
+	}, nil
+}
+
+// GetUserInfo says how an identity is shown.
+func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridgev2.UserInfo, error) {
+	key, err := mimirid.ParseUser(ghost.ID)
+	if err != nil {
+		return nil, err
+	}
+	if key == cl.account {
+		account, err := cl.node.Account(key)
+		if err != nil {
+			return nil, err
+		}
+		return userInfo(key, account.Name, account.Avatar), nil
+	}
+	contact, err := cl.node.Contact(cl.account, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return userInfo(key, "", nil), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cl.userInfo(contact), nil
+}
+
+func (c *connector) userInfo(contact store.Contact) *bridgev2.UserInfo {
+	return userInfo(contact.ID, c.displayName(contact), contact.Avatar)
+}
+
+// displayName is the name our user has given the contact, else the one the
+// contact has chosen. A ghost is the same for everybody on the homeserver, so
+// with several users only the public name is shown.
+func (c *connector) displayName(contact store.Contact) string {
+	if name := cleanName(contact.LocalName); name != "" && c.oneUser() {
+		return name
+	}
+	return nameOr(contact.Nickname, contact.ID)
+}
+
+// oneUser reports whether all logins belong to the same Matrix user.
+func (c *connector) oneUser() bool {
+	logins := c.br.GetAllCachedUserLogins()
+	for _, login := range logins {
+		if login.UserMXID != logins[0].UserMXID {
+			return false
+		}
+	}
+	return true
+}
+
+func userInfo(key identity.PublicKey, name string, avatar []byte) *bridgev2.UserInfo {
+	name = nameOr(name, key)
+	bot := false
+	info := &bridgev2.UserInfo{Name: &name, IsBot: &bot, Identifiers: []string{"mimir:" + key.String()}}
+	if len(avatar) > 0 {
+		sum := sha256.Sum256(avatar)
+		info.Avatar = &bridgev2.Avatar{
+			ID:  networkid.AvatarID(hex.EncodeToString(sum[:])),
+			Get: func(context.Context) ([]byte, error) { return avatar, nil },
+		}
+	}
+	return info
+}
+
+func nameOr(name string, key identity.PublicKey) string {
+	if name = cleanName(name); name != "" {
+		return name
+	}
+	return "Mimir " + key.Short()
+}
+
+func loginName(account store.Account) string {
+	return nameOr(account.Name, account.ID)
+}
+
+// cleanName makes a name from outside fit for one line among others: nothing that
+// is invisible, breaks lines, or turns the direction of the text around it. A name
+// that looks like a user id could pass for somebody else's.
+func cleanName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r == unicode.ReplacementChar, unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r):
+			return -1
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(name, ""))
+	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
+	if runes := []rune(name); len(runes) > maxName {
+		name = strings.TrimSpace(string(runes[:maxName])) + "…"
+	}
+	return name
+}

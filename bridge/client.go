@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/status"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// disconnectTimeout is how long a login waits for what is being delivered for it.
+const disconnectTimeout = 3 * time.Second
+
+// client is one login: a Matrix user using an account of the node.
+type client struct {
+	*connector
+	login   *bridgev2.UserLogin
+	account identity.PublicKey
+	gone    atomic.Bool // the account is not there any more
+}
+
+var (
+	_ bridgev2.NetworkAPI                    = (*client)(nil)
+	_ bridgev2.NetworkAPIWithUserID          = (*client)(nil)
+	_ bridgev2.IdentifierResolvingNetworkAPI = (*client)(nil)
+	_ bridgev2.ContactListingNetworkAPI      = (*client)(nil)
+	_ bridgev2.GhostDMCreatingNetworkAPI     = (*client)(nil)
+)
+
+// The bridge states that are ours.
+const (
+	stateAccountGone status.BridgeStateErrorCode = "mimir-account-gone"
+	stateStoreFailed status.BridgeStateErrorCode = "mimir-store-failed"
+)
+
+// Connect begins to deliver. There is no connection: the node looks after those,
+// for as long as the account exists.
+func (cl *client) Connect(context.Context) {
+	_, err := cl.node.Account(cl.account)
+	if err == nil {
+		err = cl.deliver.attach(cl.account, cl.login)
+	}
+	switch {
+	case err == nil:
+		cl.gone.Store(false)
+		cl.login.BridgeState.Send(status.BridgeState{StateEvent: status.StateConnected})
+	case errors.Is(err, store.ErrNotFound):
+		cl.gone.Store(true)
+		cl.login.BridgeState.Send(status.BridgeState{
+			StateEvent: status.StateBadCredentials, Error: stateAccountGone,
+			Message: "This identity is not on the node any more.",
+		})
+	default:
+		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "error", err)
+		cl.login.BridgeState.Send(status.BridgeState{
+			StateEvent: status.StateUnknownError, Error: stateStoreFailed,
+			Message: "The node cannot read its store.",
+		})
+	}
+}
+
+// Disconnect ends the deliveries.
+func (cl *client) Disconnect() {
+	ctx, cancel := context.WithTimeout(context.Background(), disconnectTimeout)
+	defer cancel()
+	cl.deliver.detach(ctx, cl.account)
+}
+
+// IsLoggedIn reports whether the account exists.
+func (cl *client) IsLoggedIn() bool { return !cl.gone.Load() }
+
+// LogoutRemote ends the login. The account stays on the node, with all it has.
+func (cl *client) LogoutRemote(context.Context) { cl.Disconnect() }
+
+// IsThisUser reports whether a user is the login's own identity.
+func (cl *client) IsThisUser(_ context.Context, user networkid.UserID) bool {
+	return user == cl.GetUserID()
+}
+
+// GetUserID returns the login's own identity.
+func (cl *client) GetUserID() networkid.UserID { return mimirid.User(cl.account) }

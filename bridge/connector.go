@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"log/slog"
+
+	"go.mau.fi/util/configupgrade"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// connector is Mimir as bridgev2 sees it. There is a new one for every start of
+// the bridge.
+type connector struct {
+	node    Node
+	config  *Config
+	log     *slog.Logger
+	br      *bridgev2.Bridge
+	matrix  matrixConnector
+	status  *statusSender
+	deliver *deliverer
+}
+
+var (
+	_ bridgev2.NetworkConnector            = (*connector)(nil)
+	_ bridgev2.IdentifierValidatingNetwork = (*connector)(nil)
+)
+
+// Init is called by NewBridge.
+func (c *connector) Init(br *bridgev2.Bridge) { c.br = br }
+
+// Start has nothing to do: the node runs already.
+func (c *connector) Start(context.Context) error { return nil }
+
+// GetName names the network.
+func (c *connector) GetName() bridgev2.BridgeName {
+	return bridgev2.BridgeName{
+		DisplayName:          "Mimir",
+		NetworkURL:           "https://mimir.im",
+		NetworkID:            "mimir",
+		BeeperBridgeType:     "mimir",
+		DefaultPort:          29399,
+		DefaultCommandPrefix: "!mimir",
+	}
+}
+
+// GetDBMetaTypes says that we keep nothing of our own in bridgev2's tables.
+func (c *connector) GetDBMetaTypes() database.MetaTypes { return database.MetaTypes{} }
+
+// GetCapabilities says what the network as a whole can do.
+func (c *connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
+	return &bridgev2.NetworkGeneralCapabilities{
+		Provisioning: bridgev2.ProvisioningCapabilities{
+			ResolveIdentifier: bridgev2.ResolveIdentifierCapabilities{CreateDM: true, ContactList: true},
+		},
+	}
+}
+
+// GetBridgeInfoVersion is raised when rooms have to be told something new.
+func (c *connector) GetBridgeInfoVersion() (info, capabilities int) { return 1, 1 }
+
+// GetConfig says that the configuration is ours alone.
+func (c *connector) GetConfig() (string, any, configupgrade.Upgrader) {
+	return "", nil, configupgrade.NoopUpgrader
+}
+
+// LoadUserLogin makes the client of a login.
+func (c *connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) error {
+	account, err := mimirid.ParseLogin(login.ID)
+	if err != nil {
+		return err
+	}
+	login.Client = &client{connector: c, login: login, account: account}
+	return nil
+}
+
+// ValidateUserID tells the user names that can be a ghost's.
+func (c *connector) ValidateUserID(id networkid.UserID) bool {
+	key, err := mimirid.ParseUser(id)
+	return err == nil && key.Validate() == nil
+}

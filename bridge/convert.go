@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/format"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// maxEventText is how many bytes of JSON one event's text may take. Homeservers
+// refuse events above 65,536 bytes; the rest is for everything else in the event,
+// which encryption makes a third larger.
+const maxEventText = 40_000
+
+// convertToMatrix makes the content of events of a message. There is at least
+// one; a text that is too long for one event is cut into several.
+func convertToMatrix(m store.Message) []*event.MessageEventContent {
+	switch peer.MessageType(m.Type) {
+	case peer.TypeImage:
+		return one(notice("🖼 A picture. This version cannot show it here yet; you can see it with the Mimir app."))
+	case peer.TypeFile:
+		return one(notice("📎 A file. This version cannot show it here yet; you can open it with the Mimir app."))
+	case peer.TypeCall:
+		return one(notice("📞 A call."))
+	case peer.TypeReaction:
+		return one(reactionNotice(m.Payload))
+	}
+	// Types that nobody knows yet are text, as they are in the app.
+	var parts []*event.MessageEventContent
+	for _, text := range splitText(cleanText(string(m.Payload))) {
+		parts = append(parts, &event.MessageEventContent{MsgType: event.MsgText, Body: text})
+	}
+	return parts
+}
+
+func one(content *event.MessageEventContent) []*event.MessageEventContent {
+	return []*event.MessageEventContent{content}
+}
+
+func notice(text string) *event.MessageEventContent {
+	return &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
+}
+
+func reactionNotice(payload []byte) *event.MessageEventContent {
+	reaction, err := peer.ParseReaction(payload)
+	if err != nil {
+		return notice("A reaction that cannot be read.")
+	}
+	if reaction.Emoji == "" {
+		return notice("Took a reaction back.")
+	}
+	return notice("Reacted with " + cleanText(reaction.Emoji))
+}
+
+// cleanText makes bytes from a peer text that homeservers take: UTF-8, without
+// NUL. What it looks like is left to clients: nothing in it is markup.
+func cleanText(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+}
+
+// splitText cuts a text into pieces that each fit an event, between lines or words
+// where there are some. It returns at least one piece.
+func splitText(text string) []string {
+	var parts []string
+	for {
+		end := fitting(text)
+		if end == len(text) {
+			return append(parts, text)
+		}
+		if i := strings.LastIndexByte(text[:end], '\n'); i > end/2 {
+			end = i + 1
+		} else if i := strings.LastIndexByte(text[:end], ' '); i > end/2 {
+			end = i + 1
+		}
+		parts = append(parts, strings.TrimRight(text[:end], "\n"))
+		text = text[end:]
+	}
+}
+
+// fitting returns how much of a text fits an event, not cutting a character.
+func fitting(text string) int {
+	size := 0
+	for i, r := range text {
+		size += jsonSize(r)
+		if size > maxEventText {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// jsonSize is how many bytes encoding/json, which escapes what HTML cares for,
+// makes of a character at most.
+func jsonSize(r rune) int {
+	switch {
+	case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029', r == 0x7f:
+		return 6
+	case r == '"', r == '\\':
+		return 2
+	default:
+		return utf8.RuneLen(r)
+	}
+}
+
+// shownTime is when a message is shown to have been written. Clocks of other
+// people may say anything; what is not sensible gives way to our own.
+func shownTime(m store.Message) time.Time {
+	at := time.UnixMilli(peer.NormalizeSendTime(int64(m.SendTime)))
+	if at.Before(earliest) || at.After(m.Created.Time().Add(24*time.Hour)) {
+		return m.Created.Time()
+	}
+	return at
+}
+
+// earliest is before Mimir was.
+var earliest = time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func editTime(m store.Message) time.Time {
+	m.SendTime = m.EditTime
+	return shownTime(m)
+}
+
+// convertFromMatrix makes the text of a message that was written in a room. It is
+// empty when there is nothing to send.
+func convertFromMatrix(ctx context.Context, content *event.MessageEventContent) string {
+	text := content.Body
+	if content.Format == event.FormatHTML && content.FormattedBody != "" {
+		text = plainText(ctx, content.FormattedBody)
+	}
+	text = strings.TrimSpace(cleanText(text))
+	if text != "" && content.MsgType == event.MsgEmote {
+		text = "/me " + text
+	}
+	return text
+}
+
+// plainText renders the HTML of Matrix messages in a way that reads well without
+// markup: lists and quotes keep their signs, links their address, people their
+// name.
+func plainText(ctx context.Context, html string) string {
+	same := func(text string, _ format.Context) string { return text }
+	parser := &format.HTMLParser{
+		TabsToSpaces:   4,
+		Newline:        "\n",
+		HorizontalLine: "\n---\n",
+		PillConverter: func(name, _, _ string, _ format.Context) string {
+			return name
+		},
+		LinkConverter: func(text, href string, _ format.Context) string {
+			if text == href || text == "" {
+				return href
+			}
+			return fmt.Sprintf("%s (%s)", text, href)
+		},
+		BoldConverter: same, ItalicConverter: same, UnderlineConverter: same, StrikethroughConverter: same,
+	}
+	return parser.Parse(html, format.NewContext(ctx))
+}
+
+// maxOutgoingText bounds what is sent as one message. An event cannot hold more.
+const maxOutgoingText = 65_536

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// consumer is the bridge's name among the consumers of the event log.
+	consumer = "matrix"
+	// deliveriesAtOnce bounds how many conversations are worked on at once. Slow
+	// rooms take their places for as long as they are slow.
+	deliveriesAtOnce = 64
+	// deliveryPage is how many events are read at once, and after how many a
+	// conversation lets others go first.
+	deliveryPage = 64
+)
+
+// deliverer brings what happens in the event log into the rooms. Each
+// conversation has a cursor in the store. Events are handled in their order, one
+// at a time per conversation, and the cursor moves when one has been dealt with;
+// an event that cannot be dealt with now is tried again for as long as it takes.
+// Conversations do not wait for each other.
+type deliverer struct {
+	node  Node
+	log   *slog.Logger
+	show  func(ctx context.Context, at *position, ev store.Event) error
+	retry kernel.Backoff
+
+	wake chan struct{} // capacity 1: there may be something to start
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced when a delivery has ended
+	logins   map[identity.PublicKey]*bridgev2.UserLogin
+	known    map[store.Conversation]*position
+	ready    []store.Conversation // to be started, in this order
+	running  int
+	stopping bool
+}
+
+// position is what the deliverer knows of one conversation.
+type position struct {
+	store.Conversation
+	login *bridgev2.UserLogin
+
+	// Owned by the delivery while running is set.
+	cursor  uint64
+	loaded  bool   // cursor is known
+	inDoubt bool   // the next event may be in the room already
+	refused uint64 // the event that the homeserver has refused
+	tries   int    // how often it has
+
+	// Under deliverer.mu.
+	running, queued, dirty bool
+	failures               int
+	timer                  *time.Timer // of the back-off
+	err                    error       // the last failure
+	since                  time.Time   // of the first failure in a row
+}
+
+func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer {
+	return &deliverer{
+		node: node, log: log, retry: retry,
+		wake:    make(chan struct{}, 1),
+		changed: make(chan struct{}),
+		logins:  make(map[identity.PublicKey]*bridgev2.UserLogin),
+		known:   make(map[store.Conversation]*position),
+	}
+}
+
+// run delivers until stop ends, and returns when nothing is being delivered any
+// more; what is, ends with work at the latest.
+func (d *deliverer) run(stop, work context.Context) error {
+	watch := d.node.WatchEvents()
+	defer watch.Close()
+	var deliveries sync.WaitGroup
+	defer deliveries.Wait()
+	defer d.halt()
+	d.mu.Lock()
+	attached := make([]identity.PublicKey, 0, len(d.logins))
+	for account := range d.logins {
+		attached = append(attached, account)
+	}
+	d.mu.Unlock()
+	for _, account := range attached { // the watch was not there yet
+		if err := d.lookAt(account); err != nil {
+			return err
+		}
+	}
+	for {
+		for _, at := range d.start() {
+			deliveries.Go(func() { d.deliver(stop, work, at) })
+		}
+		select {
+		case <-stop.Done():
+			return nil
+		case <-d.wake:
+		case _, open := <-watch.C():
+			if !open {
+				return errors.New("the event log is closed")
+			}
+			if err := d.changes(watch.Take()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// attach begins to deliver for a login, from where the cursors stand.
+func (d *deliverer) attach(account identity.PublicKey, login *bridgev2.UserLogin) error {
+	d.mu.Lock()
+	d.logins[account] = login
+	d.mu.Unlock()
+	return d.lookAt(account)
+}
+
+// detach ends the deliveries for an account and waits until there is none, or for
+// ctx.
+func (d *deliverer) detach(ctx context.Context, account identity.PublicKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logins, account)
+	for d.forget(account) > 0 {
+		changed := d.changed
+		d.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		d.mu.Lock()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// forget drops the conversations of an account that are not being delivered and
+// returns how many others there are. It is called under mu.
+func (d *deliverer) forget(account identity.PublicKey) (running int) {
+	for conversation, at := range d.known {
+		if conversation.Account != account {
+			continue
+		}
+		if at.running {
+			running++
+			continue
+		}
+		if at.timer != nil {
+			at.timer.Stop()
+		}
+		delete(d.known, conversation)
+	}
+	d.ready = slices.DeleteFunc(d.ready, func(c store.Conversation) bool { return c.Account == account })
+	return running
+}
+
+// halt stops all timers; nothing is started any more.
+func (d *deliverer) halt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopping, d.ready = true, nil
+	for _, at := range d.known {
+		if at.timer != nil {
+			at.timer.Stop()
+		}
+	}
+}
+
+// changes is told which conversations have new events.
+func (d *deliverer) changes(changes store.Changes) error {
+	d.mu.Lock()
+	for conversation := range changes.Conversations {
+		d.mark(conversation)
+	}
+	var all []identity.PublicKey
+	if changes.All {
+		for account := range d.logins {
+			all = append(all, account)
+		}
+	}
+	d.mu.Unlock()
+	for _, account := range all {
+		if err := d.lookAt(account); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAt marks the conversations of an account that have something to deliver.
+func (d *deliverer) lookAt(account identity.PublicKey) error {
+	pending, err := d.node.Pending(consumer, account)
+	if err != nil {
+		return fmt.Errorf("look for what is to be delivered: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range pending {
+		d.mark(store.Conversation{Account: account, Contact: p.Conversation})
+	}
+	return nil
+}
+
+// kick ends every back-off but those that the homeserver has asked for: it is
+// back.
+func (d *deliverer) kick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range d.known {
+		if wait := (*retryAfter)(nil); errors.As(at.err, &wait) {
+			continue
+		}
+		if at.timer != nil && at.timer.Stop() {
+			at.timer, at.failures = nil, 0
+			d.enqueue(at)
+		}
+	}
+}
+
+// mark notes that a conversation has something new. It is called under mu.
+func (d *deliverer) mark(conversation store.Conversation) {
+	login := d.logins[conversation.Account]
+	if login == nil || d.stopping {
+		return
+	}
+	at := d.known[conversation]
+	if at == nil {
+		// What the previous run did last may have reached the room and not our
+		// tables.
+		at = &position{Conversation: conversation, login: login, inDoubt: true}
+		d.known[conversation] = at
+	}
+	switch {
+	case at.running:
+		at.dirty = true
+	case at.timer == nil:
+		d.enqueue(at)
+	}
+}
+
+// enqueue is called under mu.
+func (d *deliverer) enqueue(at *position) {
+	if at.queued || at.running || d.stopping {
+		return
+	}
+	at.queued = true
+	d.ready = append(d.ready, at.Conversation)
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start takes what may be delivered now.
+func (d *deliverer) start() []*position {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var started []*position
+	for len(d.ready) > 0 && d.running < deliveriesAtOnce {
+		at := d.known[d.ready[0]]
+		d.ready = d.ready[1:]
+		at.queued, at.running, at.dirty = false, true, false
+		d.running++
+		started = append(started, at)
+	}
+	return started
+}
+
+// deliver works on one conversation and notes how it went.
+func (d *deliverer) deliver(stop, work context.Context, at *position) {
+	more, err := d.page(stop, work, at)
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at.running = false
+	d.running--
+	close(d.changed)
+	d.changed = make(chan struct{})
+	select { // a place is free
+	case d.wake <- struct{}{}:
+	default:
+	}
+	switch {
+	case d.stopping || d.logins[at.Account] != at.login:
+		delete(d.known, at.Conversation)
+	case err != nil:
+		d.backOff(at, err)
+	default:
+		if at.failures > 0 {
+			d.log.Info("messages reach the room again", "contact", at.Contact.Short(), "failures", at.failures)
+		}
+		at.failures, at.err = 0, nil
+		if more || at.dirty {
+			d.enqueue(at)
+		}
+	}
+}
+
+// backOff is called under mu.
+func (d *deliverer) backOff(at *position, err error) {
+	delay := d.retry.Delay(at.failures, rand.Float64())
+	var wait *retryAfter
+	if errors.As(err, &wait) {
+		delay = max(delay, min(wait.delay, maxRetryAfter))
+	}
+	if at.failures == 0 {
+		at.since = time.Now()
+		d.log.Warn("a message does not reach its room, it is tried again",
+			"contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay)
+	} else {
+		d.log.Debug("a message still does not reach its room",
+			"contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay, "failures", at.failures)
+	}
+	at.failures++
+	at.err = err
+	at.timer = time.AfterFunc(delay, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.known[at.Conversation] == at && at.timer != nil {
+			at.timer = nil
+			d.enqueue(at)
+		}
+	})
+}
+
+// page delivers the next events of a conversation and reports whether there may
+// be more.
+func (d *deliverer) page(stop, work context.Context, at *position) (more bool, err error) {
+	if !at.loaded {
+		if at.cursor, err = d.node.Cursor(consumer, at.Account, at.Contact); err != nil {
+			return false, err
+		}
+		at.loaded = true
+	}
+	events, err := d.node.ConversationEvents(at.Account, at.Contact, at.cursor, deliveryPage)
+	if err != nil {
+		return false, err
+	}
+	for _, ev := range events {
+		if !d.mayGoOn(stop, at) {
+			break
+		}
+		if err := d.show(work, at, ev); err != nil {
+			at.inDoubt = true
+			return false, err
+		}
+		if err := d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq); err != nil {
+			at.inDoubt = true
+			return false, err
+		}
+		at.cursor, at.inDoubt, at.tries = ev.Seq, false, 0
+	}
+	return len(events) == deliveryPage, nil
+}
+
+func (d *deliverer) mayGoOn(stop context.Context, at *position) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return stop.Err() == nil && d.logins[at.Account] == at.login
+}
+
+// maxRetryAfter is the longest wait that a homeserver can impose.
+const maxRetryAfter = 15 * time.Minute
+
+// retryAfter is an error with the homeserver's wish when to try again.
+type retryAfter struct {
+	delay time.Duration
+	err   error
+}
+
+func (e *retryAfter) Error() string { return e.err.Error() }
+func (e *retryAfter) Unwrap() error { return e.err }

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.mau.fi/util/retryafter"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// maxTries is how often something is tried that the homeserver refuses for what
+// it is, before something else is shown instead.
+const maxTries = 3
+
+var (
+	// errRefused marks what will not become better by trying again: the homeserver
+	// does not want this event, or we cannot make one of it.
+	errRefused = errors.New("cannot be shown in Matrix")
+	// errRoom marks that the room, or our place in it, is not what we think.
+	errRoom = errors.New("the room is not as it should be")
+	// errLook marks what concerns only how a contact looks. No message waits for it.
+	errLook = errors.New("the contact does not look as it should")
+)
+
+// delivery is the handling of one entry of the event log.
+type delivery struct {
+	*connector
+	at *position
+	ev store.Event
+}
+
+// show brings one entry of the event log into its room. It returns nil when that
+// is done, or when there is nothing to be done. It is called for one entry of a
+// conversation at a time, and again for the same entry after an error.
+func (c *connector) show(ctx context.Context, at *position, ev store.Event) error {
+	d := &delivery{connector: c, at: at, ev: ev}
+	if at.refused != ev.Seq {
+		at.refused, at.tries = ev.Seq, 0
+	}
+	err := d.handle(ctx)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(err, errRefused):
+		if at.tries++; at.tries < maxTries {
+			return err
+		}
+		c.log.Error("something cannot be shown in its room, a note is shown instead",
+			"contact", at.Contact.Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
+		return d.insteadOf(ctx)
+	case errors.Is(err, errLook):
+		if at.tries++; at.tries >= maxTries {
+			c.log.Warn("the look of a contact cannot be changed, it is tried again with their next message",
+				"contact", at.Contact.Short(), "error", oneLine(err))
+			return nil
+		}
+	case errors.Is(err, errRoom):
+		if at.tries++; at.tries%maxTries == 0 {
+			d.repairRoom(ctx)
+		}
+	}
+	return err
+}
+
+// handle does the work of show. A panic spoils this entry, not the process.
+func (d *delivery) handle(ctx context.Context) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			d.log.Error("panic while something was brought into its room", "value", fmt.Sprint(value), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: panic", errRefused)
+		}
+	}()
+	if d.ev.Conversation.IsZero() {
+		return d.accountChanged(ctx)
+	}
+	switch d.ev.Kind {
+	case store.MessageReceived, store.MessageQueued:
+		return d.message(ctx)
+	case store.MessageEdited:
+		return d.edited(ctx)
+	case store.MessageDelivered:
+		return d.delivered(ctx)
+	case store.MessageFailed:
+		return d.failed(ctx)
+	case store.ContactAdded, store.ContactChanged:
+		return d.contactChanged(ctx)
+	case store.NodeKeyChanged:
+		return d.nodeKeyChanged(ctx)
+	default: // nothing that a room shows, or newer than this program
+		return nil
+	}
+}
+
+func (d *delivery) portalKey() networkid.PortalKey {
+	return mimirid.Portal(d.at.Account, d.at.Contact)
+}
+
+// contactSender is who writes what the contact wrote.
+func (d *delivery) contactSender() bridgev2.EventSender {
+	return bridgev2.EventSender{Sender: mimirid.User(d.at.Contact)}
+}
+
+// ownSender is who writes what our user wrote elsewhere: the user, if the bridge
+// may act as them.
+func (d *delivery) ownSender() bridgev2.EventSender {
+	return bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(d.at.Account), SenderLogin: d.at.login.ID}
+}
+
+// storedMessage reads the message the entry is about; nil when it is gone.
+func (d *delivery) storedMessage() (*store.Message, error) {
+	m, err := d.node.Message(d.at.Account, d.at.Contact, d.ev.Message)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+func (d *delivery) message(ctx context.Context) error {
+	m, err := d.storedMessage()
+	if err != nil || m == nil {
+		return err
+	}
+	if isMatrixSource(m.Source) {
+		return nil // it was written in the room
+	}
+	sender := d.contactSender()
+	if m.ID.Dir == store.Out {
+		sender = d.ownSender()
+	}
+	for part, content := range convertToMatrix(*m) {
+		converted := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
+			Type: event.EventMessage, Content: content,
+		}}}
+		if part == 0 && m.ReplyTo != 0 {
+			converted.ReplyTo = d.replyTarget(m.ReplyTo)
+		}
+		if err := d.send(ctx, part, mimirid.Message(d.at.Contact, m.ID, part), sender, shownTime(*m), converted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replyTarget finds which message a guid means: both sides number theirs freely.
+func (d *delivery) replyTarget(guid int64) *networkid.MessageOptionalPartID {
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		id := store.MessageID{Dir: dir, GUID: guid}
+		if _, err := d.node.Message(d.at.Account, d.at.Contact, id); err == nil {
+			return &networkid.MessageOptionalPartID{MessageID: mimirid.Message(d.at.Contact, id, 0)}
+		}
+	}
+	return nil
+}
+
+// send puts one event into the room, once.
+func (d *delivery) send(
+	ctx context.Context, part int, id networkid.MessageID, sender bridgev2.EventSender, at time.Time, converted *bridgev2.ConvertedMessage,
+) error {
+	for _, p := range converted.Parts {
+		p.Extra = map[string]any{markerKey: marker(id)}
+	}
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	if d.at.inDoubt {
+		if found, err := d.recover(ctx, portal, id, sender, at); err != nil || found {
+			return err
+		}
+	}
+	res := d.queue(ctx, part, &simplevent.PreConvertedMessage{
+		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
+		ID:        id,
+		Data:      converted,
+	})
+	if res != nil {
+		return res
+	}
+	// "Ignored" can also mean that the room went away meanwhile.
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+	if err != nil {
+		return fmt.Errorf("look for what was shown: %w", err)
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("%w: the event was ignored", errRoom)
+	}
+	return nil
+}
+
+func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSender, at time.Time) simplevent.EventMeta {
+	return simplevent.EventMeta{
+		Type: kind, PortalKey: d.portalKey(), Sender: sender, Timestamp: at,
+		LogContext: func(c zerolog.Context) zerolog.Context { return c.Uint64("count", d.ev.Seq) },
+	}
+}
+
+// queue hands an event to bridgev2 and waits for what becomes of it.
+func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
+	scope := newSendScope(d.ev, part)
+	var cancel context.CancelFunc
+	setContext(evt, func(library context.Context) context.Context {
+		library, cancel = scope.with(library, ctx)
+		return library
+	})
+	res := d.br.QueueRemoteEvent(d.at.login, evt)
+	if cancel != nil {
+		cancel()
+	}
+	switch {
+	case res.Queued || errors.Is(res.Error, bridgev2.ErrHandlerBackgrounded):
+		return errors.New("bridgev2 has not dealt with the event yet")
+	case !res.Success && res.Error == nil:
+		return errors.New("bridgev2 could not deal with the event")
+	case !res.Success:
+		return classify(res.Error)
+	}
+	return classify(scope.failure())
+}
+
+// setContext makes the library handle the event in a context of ours.
+func setContext(evt bridgev2.RemoteEvent, mutate func(context.Context) context.Context) {
+	switch e := evt.(type) {
+	case *simplevent.PreConvertedMessage:
+		e.MutateContextFunc = mutate
+	case *simplevent.Message[string]:
+		e.MutateContextFunc = mutate
+	case *simplevent.Receipt:
+		e.MutateContextFunc = mutate
+	case *simplevent.ChatResync:
+		e.MutateContextFunc = mutate
+	case *simplevent.EventMeta:
+		e.MutateContextFunc = mutate
+	default:
+		panic(fmt.Sprintf("bridge: no context for %T", evt))
+	}
+}
+
+// classify says what kind of failure an error of the library is.
+func classify(err error) error {
+	var failure mautrix.HTTPError
+	if err == nil || !errors.As(err, &failure) || failure.Response == nil {
+		return err
+	}
+	switch failure.Response.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if header := failure.Response.Header.Get("Retry-After"); header != "" {
+			return &retryAfter{delay: retryafter.Parse(header, 0), err: err}
+		}
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		return fmt.Errorf("%w: %w", errRefused, err)
+	case http.StatusForbidden, http.StatusNotFound:
+		return fmt.Errorf("%w: %w", errRoom, err)
+	}
+	return err
+}
+
+// insteadOf shows a note in place of what the homeserver refuses, under the same
+// id, so that the conversation goes on.
+func (d *delivery) insteadOf(ctx context.Context) error {
+	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq)
+	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued {
+		id = mimirid.Message(d.at.Contact, d.ev.Message, 0)
+		if d.ev.Message.Dir == store.Out {
+			sender = d.ownSender()
+		}
+	}
+	note := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
+		Type:    event.EventMessage,
+		Content: notice("A message is here that cannot be shown in Matrix. You can read it with the Mimir app, or with `mimird tail`."),
+	}}}
+	err := d.send(ctx, -1, id, sender, d.ev.Time.Time(), note)
+	if errors.Is(err, errRefused) {
+		d.log.Error("the note instead is refused too, the message is not shown",
+			"contact", d.at.Contact.Short(), "event", d.ev.Seq, "error", oneLine(err))
+		return nil
+	}
+	return err
+}
+
+func (d *delivery) edited(ctx context.Context) error {
+	m, err := d.storedMessage()
+	if err != nil || m == nil {
+		return err
+	}
+	parts := convertToMatrix(*m)
+	return d.queueExisting(ctx, &simplevent.Message[string]{
+		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), editTime(*m)),
+		TargetMessage: mimirid.Message(d.at.Contact, m.ID, 0),
+		ConvertEditFunc: func(_ context.Context, _ *bridgev2.Portal, _ bridgev2.MatrixAPI, existing []*database.Message, _ string) (*bridgev2.ConvertedEdit, error) {
+			content := *parts[0]
+			if len(parts) > 1 {
+				content.Body += "…"
+			}
+			return &bridgev2.ConvertedEdit{ModifiedParts: []*bridgev2.ConvertedEditPart{{
+				Part: existing[0], Type: event.EventMessage, Content: &content,
+			}}}, nil
+		},
+	})
+}
+
+func (d *delivery) delivered(ctx context.Context) error {
+	return d.queueExisting(ctx, &simplevent.Receipt{
+		EventMeta: d.meta(bridgev2.RemoteEventDeliveryReceipt, d.contactSender(), d.ev.Time.Time()),
+		Targets:   []networkid.MessageID{mimirid.Message(d.at.Contact, d.ev.Message, 0)},
+	})
+}
+
+func (d *delivery) failed(ctx context.Context) error {
+	meta := d.meta(bridgev2.RemoteEventUnknown, d.contactSender(), d.ev.Time.Time())
+	id := mimirid.Message(d.at.Contact, d.ev.Message, 0)
+	reason := d.ev.Reason
+	if reason == "" {
+		reason = "it was given up"
+	}
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
+		if err != nil {
+			scopeOf(ctx).fail(err)
+		}
+		for _, row := range rows {
+			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
+				WithErrorReason(event.MessageStatusTooOld).WithMessage(reason).WithIsCertain(true).WithSendNotice(true)
+			d.status.send(ctx, &status, &bridgev2.MessageStatusEventInfo{
+				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
+			})
+		}
+	}
+	return d.queueExisting(ctx, &meta)
+}
+
+// queueExisting hands over an event that makes no room.
+func (d *delivery) queueExisting(ctx context.Context, evt bridgev2.RemoteEvent) error {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return fmt.Errorf("look for the room: %w", err)
+	}
+	if portal == nil || portal.MXID == "" {
+		return nil
+	}
+	return d.queue(ctx, 0, evt)
+}
+
+func (d *delivery) contactChanged(ctx context.Context) error {
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if contact.State == store.ContactAccepted {
+		if _, err := d.ensureRoom(ctx); err != nil {
+			return err
+		}
+	}
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	if err != nil || ghost == nil {
+		return err
+	}
+	ctx, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
+	defer cancel()
+	ghost.UpdateInfo(ctx, d.userInfo(contact))
+	if !ghost.NameSet {
+		return fmt.Errorf("%w: its name was not set", errLook)
+	}
+	return nil
+}
+
+func (d *delivery) nodeKeyChanged(ctx context.Context) error {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return err
+	}
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s is reachable at a new device (%s).", d.displayName(contact), d.ev.NodeKey.Short())
+	return d.send(ctx, 0, mimirid.Notice(d.at.Contact, d.ev.Seq), bridgev2.EventSender{}, d.ev.Time.Time(),
+		&bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{Type: event.EventMessage, Content: notice(text)}}})
+}
+
+// accountChanged keeps the name of the login.
+func (d *delivery) accountChanged(ctx context.Context) error {
+	account, err := d.node.Account(d.at.Account)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	name := loginName(account)
+	if d.at.login.RemoteName == name {
+		return nil
+	}
+	d.at.login.RemoteName, d.at.login.RemoteProfile.Name = name, account.Name
+	return d.at.login.Save(ctx)
+}
+
+// isMatrixSource tells messages that were written in a room: their source is the
+// id of the event.
+func isMatrixSource(source string) bool { return strings.HasPrefix(source, "$") }

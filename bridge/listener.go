@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"maunium.net/go/mautrix"
+
+	"github.com/mimird/mimird/actors/store"
+)
+
+const (
+	// maxTransaction is the largest transaction that is read.
+	maxTransaction = store.MaxBody
+	// journalQueue is where transactions are kept until they have been handled.
+	journalQueue = "matrix"
+	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or
+	// longer.
+	journalTimeout = 20 * time.Second
+	// selfTestPath answers with a number that only this listener knows.
+	selfTestPath = "/_matrix/mau/live"
+	selfTestName = "X-Mimird-Listener"
+)
+
+// listener is the application service's HTTP server: what the homeserver pushes
+// comes in here. It answers 200 to a transaction when that is on the disk.
+type listener struct {
+	node   Node
+	log    *slog.Logger
+	token  [sha256.Size]byte // of hs_token
+	nonce  string
+	stored func() // called when there is a new transaction
+
+	stopping atomic.Bool
+	library  atomic.Pointer[http.ServeMux] // users, rooms, provisioning; nil while there is no bridge
+
+	server  *http.Server
+	address net.Addr
+	ended   chan struct{} // closed when the server has ended
+	err     error         // why; read after ended
+}
+
+func newListener(node Node, log *slog.Logger, hsToken string, stored func()) *listener {
+	return &listener{
+		node: node, log: log, stored: stored, nonce: rand.Text(), ended: make(chan struct{}),
+		token: sha256.Sum256([]byte(hsToken)),
+	}
+}
+
+// open listens, and tests that what listens is we.
+func (l *listener) open(ctx context.Context, hostname string, port uint16) error {
+	network, address := "tcp", net.JoinHostPort(hostname, strconv.Itoa(int(port)))
+	if strings.HasPrefix(hostname, "/") {
+		network, address = "unix", hostname
+		if err := removeSocket(address); err != nil {
+			return fmt.Errorf("listen for the homeserver: %w", err)
+		}
+	}
+	socket, err := new(net.ListenConfig).Listen(ctx, network, address)
+	if err != nil {
+		return fmt.Errorf("listen for the homeserver: %w", err)
+	}
+	l.address = socket.Addr()
+	l.server = &http.Server{
+		Handler:           l.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		l.err = l.server.Serve(socket)
+		close(l.ended)
+	}()
+	if err := l.test(ctx); err != nil {
+		l.close(0)
+		return err
+	}
+	return nil
+}
+
+// removeSocket removes what an earlier process left, and nothing else.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("%s exists and is no socket", path)
+	}
+	return os.Remove(path)
+}
+
+// refuse answers 503 to transactions from now on. The homeserver keeps them.
+func (l *listener) refuse() { l.stopping.Store(true) }
+
+// close ends the server, after waiting for the requests that are being answered,
+// at most so long.
+func (l *listener) close(wait time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	if l.server.Shutdown(ctx) != nil {
+		_ = l.server.Close()
+	}
+	<-l.ended
+}
+
+var errDeaf = errors.New("the listener for the homeserver does not answer itself")
+
+// test asks the listener whether it is the one that answers at its address.
+func (l *listener) test(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, l.address.Network(), dialable(l.address))
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://listener"+selfTestPath, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDeaf, err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDeaf, err)
+	}
+	defer resp.Body.Close()
+	if resp.Header.Get(selfTestName) != l.nonce {
+		return fmt.Errorf("%w: somebody else does, at %s", errDeaf, l.address)
+	}
+	return nil
+}
+
+// dialable turns an address that means every interface into one that can be
+// dialled.
+func dialable(address net.Addr) string {
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return address.String()
+	}
+	loopback := net.IPv6loopback
+	if tcp.IP.To4() != nil {
+		loopback = net.IPv4(127, 0, 0, 1)
+	}
+	return (&net.TCPAddr{IP: loopback, Port: tcp.Port}).String()
+}
+
+func (l *listener) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /_matrix/app/v1/transactions/{txn}", l.authenticated(l.transaction))
+	mux.HandleFunc("POST /_matrix/app/v1/ping", l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
+		writeOK(w)
+	}))
+	mux.HandleFunc("GET "+selfTestPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(selfTestName, l.nonce)
+		writeOK(w)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if library := l.library.Load(); library != nil {
+			r.Body = http.MaxBytesReader(w, r.Body, maxTransaction)
+			library.ServeHTTP(w, r)
+			return
+		}
+		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is starting")
+	})
+	return mux
+}
+
+func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			writeFailure(w, http.StatusUnauthorized, mautrix.MMissingToken.ErrCode, "no access token")
+			return
+		}
+		// Hashes have one length: the comparison tells nothing about the token.
+		given := sha256.Sum256([]byte(token))
+		if subtle.ConstantTimeCompare(given[:], l.token[:]) != 1 {
+			writeFailure(w, http.StatusForbidden, mautrix.MForbidden.ErrCode, "wrong access token")
+			return
+		}
+		next(w, r)
+	}
+}
+
+// transaction stores a transaction and answers. Nothing is lost from here on.
+func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
+	if l.stopping.Load() {
+		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is stopping")
+		return
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxTransaction)); err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			l.log.Warn("a transaction of the homeserver is too large", "limit", maxTransaction)
+			writeFailure(w, http.StatusRequestEntityTooLarge, mautrix.MTooLarge.ErrCode, "transaction too large")
+			return
+		}
+		writeFailure(w, http.StatusBadRequest, mautrix.MNotJSON.ErrCode, "cannot read the body")
+		return
+	}
+	id, err := transactionName(r.PathValue("txn"), body.Bytes())
+	if err != nil {
+		l.log.Warn("a transaction of the homeserver is malformed", "error", err)
+		writeFailure(w, http.StatusBadRequest, mautrix.MBadJSON.ErrCode, "malformed transaction")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
+	defer cancel()
+	duplicate, err := l.node.AppendJournal(ctx, journalQueue, id, body.Bytes())
+	if err != nil {
+		l.log.Warn("a transaction of the homeserver cannot be stored, it is refused", "error", err)
+		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
+		return
+	}
+	if !duplicate {
+		l.stored()
+	}
+	writeOK(w)
+}
+
+// transactionName names a transaction in the journal. The homeserver's own number
+// is not enough: one that was set up anew begins again at 1. Neither is the body,
+// in which repeated transactions tell another age of the events.
+func transactionName(txn string, body []byte) (string, error) {
+	var content struct {
+		Events []struct {
+			ID string `json:"event_id"`
+		} `json:"events"`
+	}
+	if err := json.Unmarshal(body, &content); err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d/%s", len(txn), txn)
+	for _, event := range content.Events {
+		fmt.Fprintf(sum, "/%d/%s", len(event.ID), event.ID)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
+}
+
+func writeOK(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte("{}")) // a homeserver that went away asks again
+}
+
+func writeFailure(w http.ResponseWriter, status int, code, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"errcode": code, "error": text})
+}

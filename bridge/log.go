@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// loggedFields are the fields of bridgev2's log entries that are passed on. All
+// others are dropped: among them are bodies of requests and contents of events,
+// which hold what people write.
+var loggedFields = []string{
+	"action", "attempt", "bridge_evt_type", "bridge_requires", "command", "component", "count", "db_section",
+	"duration", "error", "event_id", "event_loop_index", "event_type", "existing_mxid", "expected_user_id",
+	"from", "ghost_id", "got_user_id", "id", "invitee_id", "inviter_id", "latest_known_version", "login_id",
+	"method", "new_membership", "portal_id", "portal_mxid", "portal_receiver", "remote_message_id",
+	"remote_target_message_id", "req_id", "retry_in_seconds", "room_id", "section", "sender", "server_supports",
+	"source_id", "stack", "status_code", "step", "subaction", "target_id", "target_user_id", "to",
+	"transaction_id", "url", "user_id", "user_login_id", "user_mxid", "version",
+}
+
+const (
+	// maxLogged bounds a logged value, in bytes; stacks may be longer.
+	maxLogged      = 256
+	maxLoggedStack = 8 << 10
+)
+
+// longKey is a public key: the log has the first 8 digits.
+var longKey = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
+
+// newLibraryLogger returns the logger for bridgev2, which writes to ours.
+func newLibraryLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
+	var pairs []string
+	for _, secret := range secrets {
+		if !missing(secret) {
+			pairs = append(pairs, secret, "<secret>")
+		}
+	}
+	w := &libraryLog{log: log, least: least, hide: strings.NewReplacer(pairs...)}
+	level := zerolog.ErrorLevel
+	for l, z := range map[slog.Level]zerolog.Level{
+		slog.LevelDebug: zerolog.DebugLevel, slog.LevelInfo: zerolog.InfoLevel, slog.LevelWarn: zerolog.WarnLevel,
+	} {
+		if w.enabled(l) {
+			level = min(level, z)
+		}
+	}
+	return zerolog.New(w).Level(level)
+}
+
+// libraryLog turns zerolog's lines into records. It is safe for use by many
+// goroutines.
+type libraryLog struct {
+	log   *slog.Logger
+	least slog.Level
+	hide  *strings.Replacer
+}
+
+var _ zerolog.LevelWriter = (*libraryLog)(nil)
+
+func (w *libraryLog) enabled(level slog.Level) bool {
+	return level >= w.least && w.log.Enabled(context.Background(), level)
+}
+
+func (w *libraryLog) Write(line []byte) (int, error) {
+	return w.WriteLevel(zerolog.NoLevel, line)
+}
+
+func (w *libraryLog) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	mapped := slog.LevelInfo
+	switch level {
+	case zerolog.TraceLevel, zerolog.DebugLevel:
+		mapped = slog.LevelDebug
+	case zerolog.WarnLevel:
+		mapped = slog.LevelWarn
+	case zerolog.ErrorLevel, zerolog.FatalLevel, zerolog.PanicLevel:
+		mapped = slog.LevelError
+	}
+	if !w.enabled(mapped) {
+		return len(line), nil
+	}
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.UseNumber()
+	if err := decoder.Decode(&fields); err != nil {
+		w.log.Warn("a log entry of bridgev2 cannot be read", "error", err)
+		return len(line), nil
+	}
+	text, _ := fields[zerolog.MessageFieldName].(string)
+	var attrs []slog.Attr
+	for _, key := range loggedFields {
+		if value, ok := fields[key]; ok {
+			if shown, ok := w.show(key, value); ok {
+				attrs = append(attrs, slog.String(key, shown))
+			}
+		}
+	}
+	w.log.LogAttrs(context.Background(), mapped, "bridgev2: "+w.clean(text, maxLogged), attrs...)
+	return len(line), nil
+}
+
+func (w *libraryLog) show(key string, value any) (string, bool) {
+	switch v := value.(type) {
+	case string:
+		if key == zerolog.ErrorStackFieldName {
+			return w.clean(v, maxLoggedStack), true
+		}
+		return w.clean(v, maxLogged), true
+	case json.Number, bool:
+		return fmt.Sprint(v), true
+	default: // objects and lists may hold anything
+		return "", false
+	}
+}
+
+func (w *libraryLog) clean(text string, most int) string {
+	text = longKey.ReplaceAllString(w.hide.Replace(text), "$1")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// secretValues lists what must never be in a log.
+func (c *Config) secretValues() []string {
+	values := []string{c.Database.URI}
+	if c.Database.Type == databaseSQLite {
+		values = nil
+	}
+	for _, s := range c.secrets() {
+		values = append(values, *s.value)
+	}
+	for _, s := range c.DoublePuppet.Secrets {
+		values = append(values, s)
+	}
+	return slices.DeleteFunc(values, func(s string) bool { return s == "" || s == "disable" })
+}

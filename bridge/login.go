@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// The ways to log in.
+const (
+	flowAttach = "attach"
+	flowNew    = "new"
+
+	stepChoose   = "im.mimir.choose"
+	stepName     = "im.mimir.name"
+	stepComplete = "im.mimir.complete"
+
+	fieldIdentity = "identity"
+	fieldName     = "name"
+)
+
+var (
+	errNotYours = errors.New("only admins of the bridge may use the identities of this node; choose `login new` for one of your own")
+	errNoneFree = errors.New("every identity of this node is in use already; choose `login new` for another one")
+)
+
+// GetLoginFlows lists the ways to log in.
+func (c *connector) GetLoginFlows() []bridgev2.LoginFlow {
+	return []bridgev2.LoginFlow{
+		{ID: flowAttach, Name: "This node's identity", Description: "Use an identity that this node has already"},
+		{ID: flowNew, Name: "New identity", Description: "Make a new Mimir identity on this node"},
+	}
+}
+
+// CreateLogin begins to log in.
+func (c *connector) CreateLogin(_ context.Context, user *bridgev2.User, flow string) (bridgev2.LoginProcess, error) {
+	switch flow {
+	case flowAttach, flowNew:
+		return &login{connector: c, user: user, flow: flow}, nil
+	default:
+		return nil, bridgev2.ErrInvalidLoginFlowID
+	}
+}
+
+// login is one person logging in.
+type login struct {
+	*connector
+	user *bridgev2.User
+	flow string
+	free []store.Account // to choose from
+}
+
+var _ bridgev2.LoginProcessUserInput = (*login)(nil)
+
+// Start asks what has to be asked.
+func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
+	if l.flow == flowNew {
+		return input(stepName, "You get a Mimir identity of your own.", bridgev2.LoginInputDataField{
+			Type: bridgev2.LoginInputFieldTypeUsername, ID: fieldName, Name: "name",
+			Description: "Your contacts will see it.",
+			Validate: func(name string) (string, error) {
+				if name = cleanName(name); name == "" {
+					return "", errors.New("a name has at least one letter")
+				}
+				return name, nil
+			},
+		}), nil
+	}
+	var err error
+	if l.free, err = l.attachable(ctx); err != nil {
+		return nil, err
+	}
+	if len(l.free) == 1 {
+		return l.finish(ctx, l.free[0], false)
+	}
+	options := make([]string, len(l.free))
+	for i, account := range l.free {
+		options[i] = optionName(account)
+	}
+	return input(stepChoose, "This node has several identities.", bridgev2.LoginInputDataField{
+		Type: bridgev2.LoginInputFieldTypeSelect, ID: fieldIdentity, Name: "identity", Options: options,
+		Validate: func(option string) (string, error) {
+			if !slices.Contains(options, option) {
+				return "", errors.New("choose one of the options")
+			}
+			return option, nil
+		},
+	}), nil
+}
+
+// SubmitUserInput takes the answer.
+func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (*bridgev2.LoginStep, error) {
+	if l.flow == flowNew {
+		name := cleanName(answer[fieldName])
+		if name == "" {
+			return nil, errors.New("a name has at least one letter")
+		}
+		account, err := l.node.CreateAccount(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("make the identity: %w", err)
+		}
+		return l.finish(ctx, account, true)
+	}
+	for _, account := range l.free {
+		if optionName(account) == answer[fieldIdentity] {
+			return l.finish(ctx, account, false)
+		}
+	}
+	return nil, errors.New("choose one of the options")
+}
+
+// Cancel has nothing to undo.
+func (l *login) Cancel() {}
+
+func input(step, instructions string, field bridgev2.LoginInputDataField) *bridgev2.LoginStep {
+	return &bridgev2.LoginStep{
+		Type: bridgev2.LoginStepTypeUserInput, StepID: step, Instructions: instructions,
+		UserInputParams: &bridgev2.LoginUserInputParams{Fields: []bridgev2.LoginInputDataField{field}},
+	}
+}
+
+// optionName tells accounts apart, also those of the same name.
+func optionName(account store.Account) string {
+	return fmt.Sprintf("%s (%s)", loginName(account), account.ID.Short())
+}
+
+// attachable returns the accounts the user may take: those that nobody uses, for
+// admins; those the user had before, for everybody.
+func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
+	accounts, err := l.node.Accounts()
+	if err != nil {
+		return nil, err
+	}
+	var free []store.Account
+	forbidden := false
+	for _, account := range accounts {
+		existing, err := l.br.GetExistingUserLoginByID(ctx, mimirid.Login(account.ID))
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case existing != nil:
+		case l.user.Permissions.Admin || l.owner(ctx, account.ID) == l.user.MXID:
+			free = append(free, account)
+		default:
+			forbidden = true
+		}
+	}
+	switch {
+	case len(free) > 0:
+		return free, nil
+	case forbidden:
+		return nil, errNotYours
+	default:
+		return nil, errNoneFree
+	}
+}
+
+// owner returns the user who has used an account last.
+func (c *connector) owner(ctx context.Context, account identity.PublicKey) id.UserID {
+	return id.UserID(c.br.DB.KV.Get(ctx, ownerKey(account)))
+}
+
+func ownerKey(account identity.PublicKey) database.Key {
+	return database.Key("im.mimir.owner." + account.String())
+}
+
+// finish makes the login and begins to deliver.
+func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (*bridgev2.LoginStep, error) {
+	if l.user.HasTooManyLogins() {
+		return nil, errors.New("you have as many logins as you may have")
+	}
+	// Before the login exists, so that a crash in between shows no flood.
+	if err := l.skipHistory(ctx, account.ID); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	made, err := l.user.NewLogin(ctx, &database.UserLogin{
+		ID:            mimirid.Login(account.ID),
+		RemoteName:    loginName(account),
+		RemoteProfile: status.RemoteProfile{Name: account.Name},
+	}, &bridgev2.NewLoginParams{DontReuseExisting: true})
+	if err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	l.br.DB.KV.Set(ctx, ownerKey(account.ID), string(l.user.MXID))
+	made.Client.Connect(made.Log.WithContext(l.br.BackgroundCtx))
+	link := identity.Link{Key: account.ID, Name: account.Name}
+	text := fmt.Sprintf("You use the Mimir identity %s.", loginName(account))
+	if fresh {
+		text = fmt.Sprintf("Your Mimir identity %s is made.", loginName(account))
+	}
+	return &bridgev2.LoginStep{
+		Type: bridgev2.LoginStepTypeComplete, StepID: stepComplete,
+		Instructions:   fmt.Sprintf("%s People reach you at %s", text, link),
+		CompleteParams: &bridgev2.LoginCompleteParams{UserLoginID: made.ID, UserLogin: made},
+	}, nil
+}
+
+// skipHistory moves the cursors of an account so that only the latest messages of
+// each conversation are shown, as many as the configuration says.
+func (c *connector) skipHistory(ctx context.Context, account identity.PublicKey) error {
+	pending, err := c.node.Pending(consumer, account)
+	if err != nil {
+		return err
+	}
+	for _, conversation := range pending {
+		limit := 0
+		switch {
+		case !c.config.Backfill.Enabled:
+		case conversation.Cursor == 0:
+			limit = c.config.Backfill.MaxInitialMessages
+		default:
+			limit = c.config.Backfill.MaxCatchupMessages
+		}
+		begin, err := c.beginning(account, conversation, max(limit, 0))
+		if err != nil {
+			return err
+		}
+		if begin <= conversation.Cursor {
+			continue
+		}
+		if err := c.node.MoveCursor(ctx, consumer, account, conversation.Conversation, begin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginning returns the event after which the last messages of a conversation
+// are, or the cursor when there are no more than those.
+func (c *connector) beginning(account identity.PublicKey, conversation store.PendingConversation, limit int) (uint64, error) {
+	if limit == 0 {
+		return conversation.Last, nil
+	}
+	last := make([]uint64, 0, limit) // a ring of the latest messages
+	next, begin := 0, conversation.Cursor
+	for after := conversation.Cursor; ; {
+		events, err := c.node.ConversationEvents(account, conversation.Conversation, after, 0)
+		if err != nil {
+			return 0, err
+		}
+		for _, ev := range events {
+			after = ev.Seq
+			if ev.Kind != store.MessageReceived && ev.Kind != store.MessageQueued {
+				continue
+			}
+			if len(last) < limit {
+				last = append(last, ev.Seq)
+				continue
+			}
+			begin, last[next] = last[next], ev.Seq
+			next = (next + 1) % limit
+		}
+		if len(events) == 0 || after >= conversation.Last {
+			return begin, nil
+		}
+	}
+}

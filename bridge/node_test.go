@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// testNode is a node without a network: a real store, and contacts that the test
+// speaks for.
+type testNode struct {
+	*store.Store
+	t     *testing.T
+	actor kernel.Ref
+
+	mu       sync.Mutex
+	sendErr  error // what Send returns instead of doing anything
+	journal  error // what AppendJournal returns instead of doing anything
+	sends    int
+	nextGUID int64
+}
+
+var _ bridge.Node = (*testNode)(nil)
+
+func newTestNode(t *testing.T, stage *kerneltest.Stage) *testNode {
+	t.Helper()
+	opened, err := store.Open(store.Options{Dir: "store", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := opened.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	n := &testNode{Store: opened, t: t}
+	n.actor = stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(opened) }})
+	t.Cleanup(func() { stopChild(t, stage, n.actor) }) // before Close
+	return n
+}
+
+// stopChild stops a child of the stage and waits until it is gone.
+func stopChild(t *testing.T, stage *kerneltest.Stage, child kernel.Ref) {
+	t.Helper()
+	stage.Stop(child)
+	for kerneltest.Await[kernel.ChildStopped](t, stage.Probe, patience).Child != child {
+	}
+}
+
+func key(name string) identity.PublicKey { return sha256.Sum256([]byte(name)) }
+
+// addAccount makes an account whose key is made of its name.
+func (n *testNode) addAccount(name string) identity.PublicKey {
+	n.t.Helper()
+	id := key(name)
+	n.must(store.Do[bool](context.Background(), n.actor, store.PutAccount{Account: store.Account{ID: id, Name: name, Created: 1}}))
+	return id
+}
+
+func (n *testNode) addContact(account identity.PublicKey, name string) identity.PublicKey {
+	n.t.Helper()
+	id := key(name)
+	_, err := n.AddContact(context.Background(), account, identity.Link{Key: id, Name: name})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return id
+}
+
+// receive stores messages as if the contact had sent them.
+func (n *testNode) receive(account, contact identity.PublicKey, texts ...string) []store.MessageID {
+	n.t.Helper()
+	ids := make([]store.MessageID, len(texts))
+	for i, text := range texts {
+		ids[i] = n.accept(store.AcceptMessage{Account: account, Contact: contact, Payload: []byte(text)})
+	}
+	return ids
+}
+
+func (n *testNode) accept(m store.AcceptMessage) store.MessageID {
+	n.t.Helper()
+	if m.GUID == 0 {
+		n.mu.Lock()
+		n.nextGUID++
+		m.GUID = n.nextGUID
+		n.mu.Unlock()
+	}
+	accepted, err := store.Do[store.Accepted](context.Background(), n.actor, m)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return accepted.ID
+}
+
+// acknowledge marks messages as delivered, as the contact's OK does.
+func (n *testNode) acknowledge(account, contact identity.PublicKey, ids ...store.MessageID) {
+	n.t.Helper()
+	for _, id := range ids {
+		n.must(store.Do[bool](context.Background(), n.actor, store.MarkDelivered{Account: account, Contact: contact, GUID: id.GUID}))
+	}
+}
+
+func (n *testNode) must(_ bool, err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// outgoing returns what is in the outbox of a conversation, oldest first.
+func (n *testNode) outgoing(account, contact identity.PublicKey) []store.Message {
+	n.t.Helper()
+	var all []store.Message
+	for before := uint64(0); ; {
+		page, err := n.Messages(account, contact, before, 0)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		for _, m := range page {
+			before = m.Order
+			if m.ID.Dir == store.Out {
+				all = append([]store.Message{m}, all...)
+			}
+		}
+		if len(page) == 0 || before == 1 {
+			return all
+		}
+	}
+}
+
+func (n *testNode) setErrors(send, journal error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sendErr, n.journal = send, journal
+}
+
+func (n *testNode) CreateAccount(ctx context.Context, name string) (store.Account, error) {
+	account := store.Account{ID: key("created " + name), Name: name}
+	_, err := store.Do[bool](ctx, n.actor, store.PutAccount{Account: account})
+	return account, err
+}
+
+func (n *testNode) AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error) {
+	added, err := store.Do[store.Added](ctx, n.actor, store.AddContact{Contact: store.Contact{
+		Account: account, ID: link.Key, Nickname: link.Name, State: store.ContactAccepted,
+	}})
+	return added.Contact, err
+}
+
+func (n *testNode) Send(ctx context.Context, m bridge.Outgoing) (store.Message, error) {
+	n.mu.Lock()
+	err := n.sendErr
+	n.sends++
+	n.mu.Unlock()
+	if err != nil {
+		return store.Message{}, err
+	}
+	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Source))
+	queued, err := store.Do[store.Enqueued](ctx, n.actor, store.EnqueueMessage{
+		Account: m.Account, Contact: m.Contact, GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: m.Type, ReplyTo: m.ReplyTo,
+		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source,
+	})
+	return queued.Message, err
+}
+
+func (n *testNode) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
+	_, err := store.Do[bool](ctx, n.actor, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
+	return err
+}
+
+func (n *testNode) WatchEvents() *store.Watch { return n.Watch(identity.PublicKey{}) }
+
+func (n *testNode) AppendJournal(ctx context.Context, queue, id string, body []byte) (bool, error) {
+	n.mu.Lock()
+	err := n.journal
+	n.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	journaled, err := store.Do[store.Journaled](ctx, n.actor, store.AppendJournal{Queue: queue, ID: id, Body: body})
+	return journaled.Duplicate, err
+}
+
+func (n *testNode) FinishJournal(ctx context.Context, queue string, seq uint64) error {
+	_, err := store.Do[bool](ctx, n.actor, store.FinishJournal{Queue: queue, Seq: seq})
+	return err
+}
+
+var errTest = errors.New("the test says no")

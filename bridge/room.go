@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+const (
+	// markerKey is the key in an event's content that says which message it shows.
+	markerKey = "im.mimir.message"
+	// recoverEvents is how far back a room is searched for an event of which it is
+	// not known whether it was sent, in pages of recoverPage.
+	recoverEvents = 1000
+	recoverPage   = 100
+)
+
+// marker is what an event says of itself. It names the message within its
+// conversation, which the room is.
+func marker(message networkid.MessageID) string { return string(message[2*32+1:]) }
+
+// ensureRoom returns the portal with a room that the user is in, or invited to.
+// It returns nil when the configuration says that there shall be none.
+func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
+	key := d.portalKey()
+	portal, err := d.br.GetPortalByKey(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("look for the room: %w", err)
+	}
+	if portal.MXID == "" {
+		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.login.ID, key) {
+			return nil, nil
+		}
+		if err := d.resync(ctx, portal, true); err != nil {
+			return nil, fmt.Errorf("make the room: %w", err)
+		}
+		if portal.MXID == "" {
+			return nil, errors.New("make the room: there is none")
+		}
+	}
+	// The crash of an earlier run may have come between the making of the room and
+	// the invitation, or the user has left; a new message is a reason to come back.
+	if !d.userIsIn(ctx, portal.MXID) {
+		if err := d.resync(ctx, portal, false); err != nil {
+			return nil, fmt.Errorf("invite into the room: %w", err)
+		}
+	}
+	return portal, nil
+}
+
+func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
+	return d.matrix.appService().StateStore.IsInvited(ctx, room, d.at.login.UserMXID) // or has joined
+}
+
+// resync makes the room what it should be: there, and with its members.
+func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) error {
+	meta := d.meta(bridgev2.RemoteEventChatResync, bridgev2.EventSender{}, time.Time{})
+	meta.CreatePortal = create
+	return d.queue(ctx, 0, &simplevent.ChatResync{
+		EventMeta: meta,
+		GetChatInfoFunc: func(ctx context.Context, _ *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
+			return d.at.login.Client.GetChatInfo(ctx, portal)
+		},
+	})
+}
+
+// recover looks for an event that may have been sent without our knowing it: the
+// homeserver had it, and we were killed, or the answer was lost. The transaction
+// id alone does not help: homeservers forget those. It reports whether the event
+// is there, and notes it then.
+func (d *delivery) recover(
+	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
+) (found bool, err error) {
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, message)
+	if err != nil {
+		return false, fmt.Errorf("look for what was shown: %w", err)
+	}
+	if len(rows) > 0 {
+		return true, nil
+	}
+	evt, err := d.findMarked(ctx, portal.MXID, message)
+	if err != nil || evt == nil {
+		return false, err
+	}
+	d.log.Info("an event was in the room already", "contact", d.at.Contact.Short(), "event_id", evt.ID)
+	if sender.Sender != "" {
+		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
+			return false, err
+		}
+	} else if _, err := d.br.GetGhostByID(ctx, ""); err != nil {
+		return false, err
+	}
+	err = d.br.DB.Message.Insert(ctx, &database.Message{
+		ID: message, MXID: evt.ID, Room: portal.PortalKey,
+		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
+		IsDoublePuppeted: evt.Sender == d.at.login.UserMXID,
+	})
+	if err != nil {
+		return false, fmt.Errorf("note what was in the room already: %w", err)
+	}
+	return true, nil
+}
+
+// findMarked searches a room, from its end, for the event with a marker. Events
+// of a conversation are sent in order, so the last marked one decides.
+func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
+	ctx = mautrix.WithMaxRetries(ctx, 0)
+	want := marker(message)
+	from := ""
+	for seen := 0; seen < recoverEvents; {
+		page, err := d.matrix.bot().Messages(ctx, room, from, "", mautrix.DirectionBackward, nil, recoverPage)
+		if err != nil {
+			return nil, fmt.Errorf("search the room: %w", classify(err))
+		}
+		for _, evt := range page.Chunk {
+			has, ok := evt.Content.Raw[markerKey].(string)
+			switch {
+			case !ok || !d.isOurs(evt.Sender):
+			case has == want:
+				return evt, nil
+			default:
+				return nil, nil
+			}
+		}
+		seen += len(page.Chunk)
+		if page.End == "" || page.End == from || len(page.Chunk) == 0 {
+			return nil, nil
+		}
+		from = page.End
+	}
+	return nil, nil
+}
+
+// isOurs tells the senders of our events from members who copy the marker.
+func (d *delivery) isOurs(sender id.UserID) bool {
+	return sender == d.matrix.bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
+}
+
+// repairRoom is for a homeserver that refuses what we may do by our own tables:
+// they are read anew from the homeserver, and a room that the bridge is no longer
+// in is given up, so that the next message makes another.
+func (d *delivery) repairRoom(ctx context.Context) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return
+	}
+	ctx = mautrix.WithMaxRetries(ctx, 0)
+	members, err := d.matrix.bot().Members(ctx, portal.MXID) // also replaces the table
+	switch {
+	case err == nil:
+		d.log.Info("the members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
+	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
+		d.log.Warn("the bridge is not in its room any more, another will be made",
+			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
+		if err := portal.RemoveMXID(ctx); err != nil {
+			d.log.Error("the lost room cannot be given up", "error", err)
+		}
+	default:
+		d.log.Warn("the members of a room cannot be read", "room_id", portal.MXID, "error", oneLine(err))
+	}
+}
+
+// portalContact returns whose conversation a portal shows.
+func portalContact(portal *bridgev2.Portal) (networkid.UserID, error) {
+	_, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
+		return "", err
+	}
+	return mimirid.User(contact), nil
+}

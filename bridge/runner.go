@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.mau.fi/util/dbutil"
+	"golang.org/x/sync/errgroup"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
+
+	"github.com/mimird/mimird/actors/kernel"
+)
+
+const (
+	defaultRetryMin = time.Second
+	defaultRetryMax = 5 * time.Minute
+
+	// stopGrace is how long a stopping bridge lets what is under way finish. The
+	// kernel gives the actor's goroutines 5 s in all.
+	stopGrace = 2 * time.Second
+	// libraryGrace is how long bridgev2 may take for its own end.
+	libraryGrace = time.Second
+
+	// probeEvery is how often homeserver and listener are looked at.
+	probeEvery = 20 * time.Second
+	// probeDown is how often a homeserver that is down is looked at.
+	probeDown = 2 * time.Second
+)
+
+// prepareLibrary sets what bridgev2 has as package variables. With a buffer of 0
+// its queue of remote events is synchronous, and the result of an event is real;
+// and it shall wait for that for as long as it takes: all that can take long has
+// time limits of its own.
+var prepareLibrary = sync.OnceFunc(func() {
+	bridgev2.PortalEventBuffer = 0
+	bridgev2.EventHandlingTimeoutTicks = math.MaxInt
+})
+
+// runner is the goroutine that is the bridge.
+type runner struct {
+	opts      Options
+	node      Node
+	log       *slog.Logger
+	library   zerolog.Logger
+	condition *condition
+
+	wake     chan struct{} // capacity 1: a transaction was stored
+	listener *listener
+}
+
+// run bridges until ctx ends. Whatever fails is started again, after a back-off
+// of our own: neither a homeserver that is away nor a wrong token is a reason to
+// disturb the node. The listener stays throughout, so what the homeserver pushes
+// is taken in also while the rest is started again.
+func (r *runner) run(ctx context.Context) error {
+	r.wake = make(chan struct{}, 1)
+	defer func() {
+		if r.listener != nil {
+			r.listener.refuse()
+			r.listener.close(libraryGrace)
+		}
+	}()
+	r.attempt(ctx, func() error {
+		if r.listener == nil {
+			if err := r.listen(ctx); err != nil {
+				return err
+			}
+		}
+		err := r.bridge(ctx)
+		if errors.Is(err, errListenerEnded) {
+			r.condition.listener.down(err)
+			r.listener.close(0)
+			r.listener = nil
+		}
+		return err
+	})
+	return nil
+}
+
+var errListenerEnded = errors.New("the listener for the homeserver has ended")
+
+// attempt calls what until it returns no error, or until ctx ends.
+func (r *runner) attempt(ctx context.Context, what func() error) {
+	for try := 0; ; try++ {
+		begun := time.Now()
+		err := what()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if time.Since(begun) > r.opts.Retry.Max {
+			try = 0
+		}
+		delay := r.opts.Retry.Delay(try, rand.Float64())
+		r.condition.set(StateFailed, err, nil)
+		r.log.Error("the Matrix bridge does not run, it will be started again", "error", err, "retry_in", delay)
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		r.condition.starting()
+	}
+}
+
+func (r *runner) listen(ctx context.Context) error {
+	config := r.opts.Config.AppService
+	l := newListener(r.node, r.log, config.HSToken, r.stored)
+	if err := l.open(ctx, config.Hostname, config.Port); err != nil {
+		r.condition.listener.down(err)
+		return err
+	}
+	r.condition.listener.up()
+	r.listener = l
+	return nil
+}
+
+// stored is called by the listener.
+func (r *runner) stored() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// incarnation is one start of bridgev2.
+type incarnation struct {
+	*connector
+	transport *transport
+}
+
+// bridge runs bridgev2 from its start to its end.
+func (r *runner) bridge(ctx context.Context) error {
+	db, err := openDatabase(ctx, r.opts.Config.Database, r.opts.Dir, r.library)
+	if err != nil {
+		return err
+	}
+	in, err := r.build(db)
+	if err != nil {
+		_ = db.Close()
+		return err
+	}
+	defer in.end()
+	if err := r.awaitHomeserver(ctx, in); err != nil {
+		return err
+	}
+	// One try at a time: the library repeats by itself what has to be repeated.
+	start, cancel := context.WithCancel(mautrix.WithMaxRetries(ctx, 0))
+	defer cancel() // some of what it starts goes on in the background
+	if err := in.br.StartConnectors(r.library.WithContext(start)); err != nil {
+		return explain(err)
+	}
+	if r.opts.Config.Encryption.Allow && !in.matrix.encrypts() {
+		return ErrNoEncryption
+	}
+	return r.serve(ctx, in)
+}
+
+// build makes a bridge that does nothing yet.
+func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
+	lib := r.opts.Config.library()
+	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported)
+	if err != nil {
+		return nil, err
+	}
+	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status}
+	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
+	c.deliver.show = c.show
+	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
+		return commands.NewProcessor(br)
+	})
+	client := matrix.appService().HTTPClient
+	t := newTransport(client.Transport, &r.condition.homeserver)
+	client.Transport = t
+	return &incarnation{connector: c, transport: t}, nil
+}
+
+// end releases all that an incarnation holds, also one that was never started.
+func (in *incarnation) end() {
+	logins := in.br.GetAllCachedUserLogins()
+	in.br.StopWithTimeout(libraryGrace)
+	for _, login := range logins {
+		if login.BridgeState != nil {
+			login.BridgeState.Destroy() // the library leaves its goroutine
+		}
+	}
+	in.transport.CloseIdleConnections()
+}
+
+// awaitHomeserver waits until the homeserver answers, and makes sure that the bot
+// exists: some homeservers let a user do nothing before.
+func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
+	ctx = mautrix.WithMaxRetries(r.library.WithContext(ctx), 0)
+	for try := 0; ; try++ {
+		err := in.matrix.bot().Register(ctx)
+		if err == nil || errors.Is(err, mautrix.MUserInUse) {
+			r.condition.homeserver.up()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if failure := (mautrix.HTTPError{}); errors.As(err, &failure) && failure.Response != nil &&
+			failure.Response.StatusCode < http.StatusInternalServerError && failure.Response.StatusCode != http.StatusTooManyRequests {
+			return explain(err)
+		}
+		r.condition.homeserver.down(fmt.Errorf("the homeserver cannot be reached: %w", err))
+		if try == 0 {
+			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", oneLine(err))
+		}
+		timer := time.NewTimer(min(r.opts.Retry.Delay(try, rand.Float64()), probeEvery))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// explain adds to an error of the start what to do about it.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, mautrix.MUnknownToken):
+		return fmt.Errorf("the homeserver does not know the bridge: give it the registration file and restart it (%w)", err)
+	case errors.Is(err, mautrix.MExclusive), errors.Is(err, mautrix.MForbidden):
+		return fmt.Errorf("the registration file that the homeserver has does not fit homeserver.domain, appservice.bot "+
+			"and appservice.username_template: make it anew and restart the homeserver (%w)", err)
+	default:
+		return fmt.Errorf("start the bridge: %w", err)
+	}
+}
+
+// serve is the bridge while it runs. It returns after an orderly end, with nil
+// when that is because ctx has ended.
+func (r *runner) serve(ctx context.Context, in *incarnation) error {
+	// stop ends what begins something new, work what is under way.
+	group, stop := errgroup.WithContext(ctx)
+	work, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelWork()
+	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
+
+	r.condition.homeserver.whenUp(in.deliver.kick)
+	d := &dispatcher{
+		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
+		wake: r.wake, retry: r.opts.Retry,
+	}
+	group.Go(func() error { return in.deliver.run(stop, work) })
+	group.Go(func() error { return d.run(stop, work) })
+	group.Go(func() error { return r.probe(stop, in) })
+	group.Go(func() error {
+		library := r.library.WithContext(work)
+		if err := in.br.StartLogins(library); err != nil {
+			return fmt.Errorf("start the logins: %w", err)
+		}
+		in.br.PostStart(library)
+		return nil
+	})
+	r.listener.library.Store(in.matrix.appService().Router)
+	defer r.listener.library.Store(nil)
+	r.condition.set(StateRunning, nil, in)
+	r.log.Info("the Matrix bridge runs", "homeserver", r.opts.Config.Homeserver.Domain, "listens_at", r.listener.address.String())
+
+	<-stop.Done()
+	if ctx.Err() != nil {
+		r.listener.refuse()
+	}
+	err := group.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// probe looks at the homeserver and at our listener from time to time, so that a
+// quiet bridge knows too.
+func (r *runner) probe(stop context.Context, in *incarnation) error {
+	tick := time.NewTicker(probeDown)
+	defer tick.Stop()
+	listenerTested := time.Now()
+	for {
+		select {
+		case <-stop.Done():
+			return nil
+		case <-r.listener.ended:
+			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.err)
+		case <-tick.C:
+		}
+		if h := &r.condition.homeserver; !h.get().OK || h.quietFor() > probeEvery {
+			// The transport notes the outcome.
+			ctx := mautrix.WithMaxRetries(stop, 0)
+			_, _ = in.matrix.bot().GetDisplayName(ctx, in.matrix.bot().UserID)
+		}
+		if time.Since(listenerTested) > probeEvery {
+			listenerTested = time.Now()
+			if err := r.listener.test(stop); err == nil {
+				r.condition.listener.up()
+			} else if stop.Err() == nil {
+				r.condition.listener.down(err)
+				r.log.Warn("the homeserver may not reach the bridge", "error", err)
+			}
+		}
+	}
+}
+
+var _ kernel.Actor = (*bridgeActor)(nil)

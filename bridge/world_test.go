@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/dendrite"
+)
+
+// patience is for conditions that hold within a second on an idle machine.
+const patience = 2 * time.Minute
+
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// world is a bridge between a testNode and a homeserver. The secrets of its
+// configuration must not come up in its log.
+type world struct {
+	t      *testing.T
+	config *bridge.Config
+	dir    string
+	retry  kernel.Backoff
+	stage  *kerneltest.Stage
+	node   *testNode
+	log    *logBuffer
+	bridge kernel.Ref
+}
+
+// quickRetry lets tests of back-offs end soon.
+var quickRetry = kernel.Backoff{Min: 10 * time.Millisecond, Max: 100 * time.Millisecond}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{}}
+	address, err := dendrite.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(address)
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config = bridge.DefaultConfig()
+	w.config.Homeserver.Domain = "mimir.test"
+	w.config.AppService.Address = "http://" + address
+	w.config.AppService.Port = uint16(number)
+	w.config.Bridge.Permissions = bridgeconfig.PermissionConfig{
+		"mimir.test":        &bridgeconfig.PermissionLevelUser,
+		"@alice:mimir.test": &bridgeconfig.PermissionLevelAdmin,
+		"@eve:mimir.test":   &bridgeconfig.PermissionLevelBlock,
+	}
+	w.config.Matrix.MessageStatusEvents = true
+	w.config.Logging.MinLevel = "debug"
+	w.config.GenerateSecrets()
+
+	logger := slog.New(slog.NewTextHandler(io.MultiWriter(w.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w.stage = kerneltest.NewStage(t, kernel.Options{Logger: logger})
+	w.node = newTestNode(t, w.stage)
+	return w
+}
+
+// withFake starts a fake homeserver that knows the bridge.
+func (w *world) withFake() *bridgetest.Homeserver {
+	w.t.Helper()
+	var services []bridgetest.Service
+	for _, registration := range w.registrations() {
+		service, err := bridgetest.ParseService(registration.Content)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		services = append(services, service)
+	}
+	homeserver, err := bridgetest.NewHomeserver(bridgetest.Options{Services: services})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(homeserver.Close)
+	w.config.Homeserver.Address = homeserver.URL()
+	return homeserver
+}
+
+func (w *world) registrations() []bridge.RegistrationFile {
+	w.t.Helper()
+	files, err := w.config.Registrations()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return files
+}
+
+// start starts the bridge; stop ends it.
+func (w *world) start() {
+	w.t.Helper()
+	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Retry: w.retry})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.bridge = w.stage.Spawn(w.t, kernel.Spec{Name: "matrix", Kind: "matrix", New: func() kernel.Actor { return factory(w.node) }})
+	w.t.Cleanup(w.stop)
+}
+
+func (w *world) stop() {
+	w.t.Helper()
+	if w.bridge.IsZero() {
+		return
+	}
+	ref := w.bridge
+	w.bridge = kernel.Ref{}
+	stopChild(w.t, w.stage, ref)
+}
+
+func (w *world) status() bridge.Status {
+	w.t.Helper()
+	status, err := kernel.Ask[bridge.Status](soon(w.t), w.bridge, bridge.StatusRequest{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return status
+}
+
+// await returns when the condition holds.
+func (w *world) await(what string, condition func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("waited too long: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (w *world) awaitState(state bridge.State) {
+	w.t.Helper()
+	w.await("the bridge is "+string(state), func() bool { return w.status().State == state })
+}
+
+// bot is the bridge's user.
+func (w *world) bot() id.UserID { return "@mimirbot:mimir.test" }
+
+// ghost is an identity's user.
+func (w *world) ghost(key identity.PublicKey) id.UserID {
+	return id.NewUserID("mimir_"+key.String(), "mimir.test")
+}
+
+// person logs in to a homeserver.
+func (w *world) person(url, name string) *bridgetest.Client {
+	w.t.Helper()
+	client, err := bridgetest.Login(soon(w.t), url, name, "long-secret")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(client.Close)
+	return client
+}
+
+// command says something to the bot in a room of its own and waits for an answer
+// that contains some text.
+func (w *world) command(who *bridgetest.Client, command, answer string) {
+	w.t.Helper()
+	room, err := who.OpenDirect(soon(w.t), w.bot())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// The bot greets first: only then is the room the management room.
+	w.said(who, room, "help")
+	w.say(who, room, command, answer)
+}
+
+func (w *world) say(who *bridgetest.Client, room id.RoomID, command, answer string) {
+	w.t.Helper()
+	if _, err := who.SendText(soon(w.t), room, command); err != nil {
+		w.t.Fatal(err)
+	}
+	w.said(who, room, answer)
+}
+
+func (w *world) said(who *bridgetest.Client, room id.RoomID, text string) {
+	w.t.Helper()
+	_, err := who.Wait(soon(w.t), func(evt *event.Event) bool {
+		return evt.RoomID == room && evt.Sender == w.bot() && evt.Type == event.EventMessage &&
+			strings.Contains(evt.Content.AsMessage().Body, text)
+	})
+	if err != nil {
+		w.t.Fatalf("the bot does not say %q: %v", text, err)
+	}
+}
+
+// texts are the texts that somebody has written in a room.
+func (w *world) texts(who *bridgetest.Client, room id.RoomID, sender id.UserID) []string {
+	w.t.Helper()
+	texts, err := who.Texts(soon(w.t), room, sender)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return texts
+}
+
+// awaitText waits for a text and returns the room it is in.
+func (w *world) awaitText(who *bridgetest.Client, sender id.UserID, text string) id.RoomID {
+	w.t.Helper()
+	evt, err := who.WaitText(soon(w.t), "", sender, text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return evt.RoomID
+}
+
+// awaitOutgoing waits until the outbox of a conversation holds these texts.
+func (w *world) awaitOutgoing(account, contact identity.PublicKey, want ...string) {
+	w.t.Helper()
+	var have []string
+	defer func() {
+		if w.t.Failed() {
+			w.t.Logf("the outbox holds %q", have)
+		}
+	}()
+	w.await("the outbox holds all messages", func() bool {
+		have = nil
+		for _, m := range w.node.outgoing(account, contact) {
+			have = append(have, string(m.Payload))
+		}
+		return len(have) >= len(want)
+	})
+	if !slices.Equal(have, want) {
+		w.t.Errorf("the outbox holds %q, want %q", have, want)
+	}
+}
+
+// logBuffer keeps everything that was logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) contains(text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Contains(b.text.Bytes(), []byte(text))
+}
