@@ -339,10 +339,10 @@ func (c *streamConn) Write(p []byte) (n int, err error) {
 
 func (c *streamConn) writeError() error {
 	switch {
-	case c.m.closed, c.m.ending && c.m.state != stateDead:
-		return net.ErrClosed
 	case c.m.state == stateDead:
 		return c.m.failure()
+	case !c.m.writable():
+		return net.ErrClosed
 	case c.writes.passed:
 		return os.ErrDeadlineExceeded
 	}

@@ -464,6 +464,9 @@ func (m *machine) read(p []byte, now time.Duration) (n int, done bool) {
 	return n, n == 0 && m.receiver.buffered == 0 && (m.receiver.finished || m.state == stateDead)
 }
 
+// writable says that bytes may still be written.
+func (m *machine) writable() bool { return m.state != stateDead && !m.ending }
+
 // failure is what Write returns once nothing can be written, Read after the
 // last byte.
 func (m *machine) failure() error {
