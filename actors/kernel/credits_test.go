@@ -58,8 +58,9 @@ func TestLargeItemIsAlone(t *testing.T) {
 
 func TestAcquireWaitsForReleaseAndContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, c := range []*kernel.Credits{kernel.NewCredits(1, 1000), kernel.NewCredits(3, 1)} {
-			if err := c.Acquire(t.Context(), 1); err != nil {
+		for count, bytes := range map[int]int64{1: 1000, 3: 10} { // short of items, short of bytes
+			c := kernel.NewCredits(count, bytes)
+			if err := c.Acquire(t.Context(), 10); err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
@@ -75,13 +76,15 @@ func TestAcquireWaitsForReleaseAndContext(t *testing.T) {
 			done := make(chan error)
 			go func() { done <- c.Acquire(t.Context(), 1) }()
 			synctest.Wait()
-			c.Release(1)
+			c.Release(10)
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 			c.Release(1)
-			if !c.TryAcquire(1) {
-				t.Error("a credit was lost when ctx ended")
+			for range count {
+				if !c.TryAcquire(1) {
+					t.Error("a credit was lost when ctx ended")
+				}
 			}
 		}
 	})

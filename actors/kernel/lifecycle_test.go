@@ -242,10 +242,15 @@ func TestStopInBackoffWorksAtOnce(t *testing.T) {
 		ref := stage.Spawn(t, s)
 		ref.Tell("boom")
 		synctest.Wait()
+		ref.Tell("queued")
 		begin := time.Now()
 		stage.Stop(ref)
 		if err := expectStopped(t, stage, "a"); err != nil {
 			t.Errorf("got %v", err)
+		}
+		ref.Tell("late")
+		if st := statsOf(t, stage.System, "test"); st.Dropped != 2 || st.Depth != 0 {
+			t.Errorf("got %+v", st)
 		}
 		if d := time.Since(begin); d != 0 {
 			t.Errorf("took %v", d)

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,10 @@ func inBubble(t *testing.T, test func(t *testing.T, s *System, c *cell, a *count
 		}
 		synctest.Wait()
 		test(t, s, root.to.(*cell), a)
+		synctest.Wait()
+		if err := s.Err(); err != nil && !errors.Is(err, errBug) {
+			t.Errorf("the actor ended: %v", err)
+		}
 		if err := s.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -80,12 +85,18 @@ func TestStaleWatchdogDoesNothing(t *testing.T) {
 		if a.started != 2 || c.cur == old {
 			t.Fatalf("it did not restart: %+v", a)
 		}
-		c.signal(event{kind: eventWatchdog, ctx: c.cur}) // of this one, which is not ending
+		c.signal(event{kind: eventAdvance, ctx: c.cur}) // this one is not ending
 		c.ref().Tell(func(ctx context.Context) error {
 			<-ctx.Done()
 			time.Sleep(3 * time.Second)
 			return nil
 		})
+		synctest.Wait()
+		c.signal(event{kind: eventWatchdog, ctx: c.cur})
+		synctest.Wait()
+		if a.stopping != 1 || c.taskCount() != 1 {
+			t.Fatalf("a live one was ended: %+v, %d tasks", a, c.taskCount())
+		}
 		c.ref().Tell(context.Canceled)
 		synctest.Wait()
 		c.signal(event{kind: eventWatchdog, ctx: old})
@@ -154,11 +165,13 @@ func TestBrokenKernelStopsTheActor(t *testing.T) {
 		c.lib = &brokenContext{c.lib}
 		c.ref().Tell("wake up")
 		<-s.Done()
-		if s.Err() == nil || a.stopping != 1 {
+		if !errors.Is(s.Err(), errBug) || a.stopping != 1 {
 			t.Errorf("ended with %v, %+v", s.Err(), a)
 		}
 	})
 }
+
+var errBug = errors.New("a bug")
 
 type brokenMessage struct{}
 
@@ -166,7 +179,7 @@ type brokenContext struct{ libraryContext }
 
 func (b *brokenContext) InvokeSystemMessage(msg any) {
 	if _, ok := msg.(brokenMessage); ok {
-		panic("a bug")
+		panic(errBug)
 	}
 	b.libraryContext.InvokeSystemMessage(msg)
 }
