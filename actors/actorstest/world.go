@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -21,7 +23,8 @@ import (
 // It only bounds how long a broken test takes.
 const patience = 30 * time.Second
 
-// World is a network with a tracker, and the nodes a test adds.
+// World is a network with a tracker, and the nodes a test adds. Their databases
+// are real and in memory, so that a world may live inside testing/synctest.
 type World struct {
 	Net *memnet.Net
 	// Tracker is the address of the tracker that nodes are told.
@@ -82,10 +85,15 @@ type Node struct {
 // Node starts a node with an account of that name. It is stopped with the test.
 func (w *World) Node(name string, change ...func(*actors.Options)) *Node {
 	w.t.Helper()
+	disk := vfs.NewMem()
 	opts := actors.Options{
 		Dir:         filepath.Join(w.t.TempDir(), name),
 		Logger:      Logger(w.t, name),
 		OpenNetwork: w.Open,
+		OpenStore: func(o store.Options) (*store.Store, error) {
+			o.FS = disk
+			return store.Open(o)
+		},
 	}
 	if w.Tracker.Port != 0 {
 		opts.Trackers = []tracker.Address{w.Tracker}
@@ -197,11 +205,17 @@ func (n *Node) Heard(from *Node) []string {
 // Eventually waits until done reports true.
 func (n *Node) Eventually(what string, done func() bool) {
 	n.w.t.Helper()
+	n.EventuallyWithin(patience, what, done)
+}
+
+// EventuallyWithin is Eventually for what takes its time.
+func (n *Node) EventuallyWithin(limit time.Duration, what string, done func() bool) {
+	n.w.t.Helper()
 	watch := n.WatchEvents()
 	defer watch.Close()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	again := time.NewTicker(20 * time.Millisecond) // for what is not in the log
+	again := time.NewTicker(max(20*time.Millisecond, limit/1000)) // for what is not in the log
 	defer again.Stop()
 	for !done() {
 		select {
