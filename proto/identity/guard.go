@@ -87,7 +87,9 @@ type Issued struct {
 }
 
 // NewIssued makes an empty memory. When more than limit challenges are issued
-// within one interval, the oldest are forgotten early.
+// within one interval, the oldest are forgotten early. That does no harm as long
+// as limit is above the number of handshakes that can be open at once: a
+// signature over the challenge of a dead one is worth nothing.
 func NewIssued(limit int) *Issued {
 	return &Issued{limit: max(limit, 1), young: make(map[Challenge]struct{})}
 }

@@ -192,10 +192,10 @@ func TestHandshakeBetweenOurNodesPassesWithCurvePointsRefused(t *testing.T) {
 		ac, bc := initiatorConfig(), acceptorConfig()
 		ac.Guard = identity.GuardSet{ac.Guard, identity.CurvePoints{}}
 		bc.Guard = identity.GuardSet{bc.Guard, identity.CurvePoints{}}
-		toBob, toAlice := newPipe(), newPipe()
-		failed := make(chan error, 1)
-		go func() { failed <- drive(peer.NewInitiator(ac), bufio.NewReader(toAlice), toBob) }()
-		if err := errors.Join(drive(peer.NewAcceptor(bc), bufio.NewReader(toBob), toAlice), <-failed); err != nil {
+		aliceEnd, bobEnd := newStream()
+		initiated := make(chan error, 1)
+		go func() { initiated <- aliceEnd.run(peer.NewInitiator(ac)) }()
+		if err := errors.Join(bobEnd.run(peer.NewAcceptor(bc)), <-initiated); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -196,34 +196,57 @@ func TestHandshakeAuthenticatesBothSides(t *testing.T) {
 }
 
 func TestHandshakeDrivesAStream(t *testing.T) {
-	toBob, toAlice := newPipe(), newPipe()
-	failed := make(chan error, 1)
-	go func() {
-		failed <- drive(peer.NewInitiator(initiatorConfig()), bufio.NewReader(toAlice), toBob)
-	}()
-	// The second half runs elsewhere, with the same machine and reader.
-	b, src := peer.NewAcceptor(acceptorConfig()), bufio.NewReader(toBob)
+	aliceEnd, bobEnd := newStream()
+	initiated := make(chan error, 1)
+	go func() { initiated <- aliceEnd.run(peer.NewInitiator(initiatorConfig())) }()
+
+	b := peer.NewAcceptor(acceptorConfig())
 	p, err := b.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if event, err := b.Drive(src, toAlice, p); event != peer.EventAuthenticated || err != nil {
-		t.Fatalf("event %d, error %v", event, err)
+	if event, err := b.Drive(bobEnd.src, bobEnd.dst, p); event != peer.EventAuthenticated || err != nil {
+		t.Errorf("event %d, error %v", event, err)
 	}
-	handedOver := make(chan error, 1)
+	// The second half runs elsewhere, with the same machine and reader.
+	accepted := make(chan error, 1)
 	go func() {
+		defer bobEnd.close()
 		p, err := b.Proceed()
 		if err == nil {
-			_, err = b.Drive(src, toAlice, p)
+			_, err = b.Drive(bobEnd.src, bobEnd.dst, p)
 		}
-		handedOver <- err
+		accepted <- err
 	}()
-	if err := errors.Join(<-handedOver, <-failed); err != nil {
+	if err := errors.Join(<-accepted, <-initiated); err != nil {
 		t.Error(err)
 	}
 	if !b.Done() {
 		t.Error("no session")
 	}
+}
+
+// end is one end of a stream in memory.
+type end struct {
+	src   *bufio.Reader
+	dst   io.Writer
+	close func()
+}
+
+func newStream() (a, b end) {
+	fromA, toB := io.Pipe()
+	fromB, toA := io.Pipe()
+	closeBoth := func() {
+		_ = toA.Close() // never fails
+		_ = toB.Close() // never fails
+	}
+	return end{bufio.NewReader(fromB), toB, closeBoth}, end{bufio.NewReader(fromA), toA, closeBoth}
+}
+
+// run runs a whole handshake and ends the stream.
+func (e end) run(h *peer.Handshake) error {
+	defer e.close()
+	return drive(h, e.src, e.dst)
 }
 
 // drive runs a whole handshake with a caller that always goes on.
@@ -238,28 +261,6 @@ func drive(h *peer.Handshake, src *bufio.Reader, dst io.Writer) error {
 		p, err = h.Proceed()
 	}
 	return err
-}
-
-// pipe is one direction of a stream; writes do not wait.
-type pipe struct {
-	chunks chan []byte
-	rest   []byte
-}
-
-func newPipe() *pipe { return &pipe{chunks: make(chan []byte, 16)} }
-
-func (p *pipe) Write(b []byte) (int, error) {
-	p.chunks <- bytes.Clone(b)
-	return len(b), nil
-}
-
-func (p *pipe) Read(b []byte) (int, error) {
-	if len(p.rest) == 0 {
-		p.rest = <-p.chunks
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }
 
 type brokenWriter struct{}

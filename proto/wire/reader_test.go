@@ -181,17 +181,18 @@ func TestReaderHoldsTheLimitOfALength(t *testing.T) {
 
 // Bar S02
 func TestReaderTakesMemoryOnlyAsBytesArrive(t *testing.T) {
-	const declared = 64 << 20
-	for _, arrive := range []int{0, 1, wire.ReadStep, 10 * wire.ReadStep} {
-		input := make([]byte, arrive)
-		src := bufio.NewReader(bytes.NewReader(input))
-		wiretest.CheckAllocation(t, arrive, func() {
-			src.Reset(bytes.NewReader(input))
-			r := wire.NewReader(src)
-			if r.Bytes("a", declared, declared) != nil || !errors.Is(r.Err(), io.EOF) && !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
-				t.Errorf("error %v", r.Err())
-			}
-		})
+	for _, declared := range []int64{3 * wire.ReadStep, 1 << 20, 64 << 20} {
+		for _, arrive := range []int{0, 1, wire.ReadStep, 2 * wire.ReadStep} {
+			input := make([]byte, arrive)
+			src := bufio.NewReader(bytes.NewReader(input))
+			wiretest.CheckAllocation(t, arrive, func() {
+				src.Reset(bytes.NewReader(input))
+				r := wire.NewReader(src)
+				if r.Bytes("a", declared, 64<<20) != nil || !errors.Is(r.Err(), io.EOF) && !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
+					t.Errorf("error %v", r.Err())
+				}
+			})
+		}
 	}
 }
 
