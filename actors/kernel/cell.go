@@ -32,6 +32,7 @@ type cell struct {
 	fresh  func() Actor // Spec.New
 	plan   *Backoff     // Spec.Backoff; nil means the defaults
 	once   bool         // Spec.Once
+	by     *Context     // who spawned it; nil for the root
 
 	state state
 	cur   *Context      // the live or ending incarnation
@@ -64,7 +65,7 @@ type ending struct{ err error }
 // taskGrace is how long an ending incarnation waits for its goroutines.
 const taskGrace = 5 * time.Second
 
-func (s *System) newCell(parent *cell, spec Spec) (*cell, error) {
+func (s *System) newCell(by *Context, spec Spec) (*cell, error) {
 	if err := spec.validate(); err != nil {
 		return nil, err
 	}
@@ -72,7 +73,10 @@ func (s *System) newCell(parent *cell, spec Spec) (*cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cell{sys: s, parent: parent, kind: kind, fresh: spec.New, once: spec.Once}
+	c := &cell{sys: s, by: by, kind: kind, fresh: spec.New, once: spec.Once}
+	if by != nil {
+		c.parent = by.cell
+	}
 	if spec.Backoff != (Backoff{}) {
 		c.plan = new(Backoff)
 		*c.plan = spec.Backoff
@@ -229,11 +233,11 @@ func (c *cell) fail(x *Context, err error) {
 		if c.final = x.stopping; c.final.err == nil {
 			c.final = &ending{err}
 		}
-	case isFatal(err), c.once:
-		if !c.once {
-			level = slog.LevelError
-		}
-		text = "actor failed for good, it is stopped"
+	case isFatal(err):
+		level, text = slog.LevelError, "actor failed for good, it is stopped"
+		c.final = &ending{err}
+	case c.once:
+		text = "actor failed, it is stopped"
 		c.final = &ending{err}
 	default:
 		if c.past == nil {
@@ -254,14 +258,19 @@ func (c *cell) fail(x *Context, err error) {
 	c.end()
 }
 
-// tellParent tells of a failure that leads to a restart.
+// tellParent tells the incarnation that spawned this actor of a failure that
+// leads to a restart.
 func (c *cell) tellParent(err error) {
 	if c.parent == nil {
 		return
 	}
-	name := c.pid.Id[strings.LastIndexByte(c.pid.Id, '/')+1:] // a path ends with the name
-	c.parent.post(envelope{msg: ChildFailed{Child: c.ref(), Name: name, Kind: c.kind.name, Err: err, RestartIn: c.delay}})
+	c.parent.post(envelope{ctx: c.by, msg: ChildFailed{
+		Child: c.ref(), Name: nameOf(c.pid), Kind: c.kind.name, Err: err, RestartIn: c.delay,
+	}})
 }
+
+// nameOf is the last part of the path that the library's id is.
+func nameOf(pid *actor.PID) string { return pid.Id[strings.LastIndexByte(pid.Id, '/')+1:] }
 
 func (c *cell) backoff() Backoff {
 	if c.plan == nil {
@@ -366,7 +375,7 @@ func (c *cell) gone() {
 		a.resolve(ErrStopped)
 	}
 	c.kind.live.Add(-1)
-	c.fresh, c.past = nil, nil
+	c.fresh, c.past, c.by = nil, nil, nil
 	if c.parent == nil {
 		c.sys.rootGone(c.final.err)
 	}
@@ -374,7 +383,7 @@ func (c *cell) gone() {
 
 // childGone is told by the library when a child has ended for good.
 func (c *cell) childGone(who *actor.PID) {
-	name := who.Id[strings.LastIndexByte(who.Id, '/')+1:] // a path ends with the name
+	name := nameOf(who)
 	child := c.children[name]
 	if child == nil {
 		return

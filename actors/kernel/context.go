@@ -67,7 +67,7 @@ func (x *Context) Spawn(spec Spec) (Ref, error) {
 	if x.over {
 		return Ref{}, fmt.Errorf("spawn %q: %w", spec.Name, ErrStopped)
 	}
-	child, err := c.sys.newCell(c, spec)
+	child, err := c.sys.newCell(x, spec)
 	if err != nil {
 		return Ref{}, err
 	}

@@ -27,7 +27,8 @@
 // and a new incarnation starts. The mailbox is kept, in its order; only the
 // message that failed is dropped. An error wrapped with [Fatal] stops the actor
 // instead, and so do too many restarts in a short time ([ErrRestartStorm]). The
-// parent learns of every end that is for good by [ChildStopped].
+// parent learns of every restart by [ChildFailed] and of every end that is for
+// good by [ChildStopped].
 //
 // What is in a mailbox is lost when the actor stops: whatever must not be lost
 // is in the store first. A mailbox has no bound; the bound is at the source,

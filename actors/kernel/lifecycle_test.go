@@ -168,6 +168,95 @@ func TestFatalStops(t *testing.T) {
 	}
 }
 
+func TestParentHearsOfRestarts(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		var r record
+		s := recording("a", &r)
+		s.Backoff = kernel.Backoff{Min: time.Second, Max: time.Second, StormRestarts: 2}
+		ref := stage.Spawn(t, s)
+		for range 3 {
+			ref.Tell("boom")
+		}
+		for range 2 {
+			got := kerneltest.Expect[kernel.ChildFailed](t, stage.Probe, soon)
+			var p *kernel.PanicError
+			if got.Child != ref || got.Name != "a" || got.Kind != "test" || !errors.As(got.Err, &p) {
+				t.Errorf("got %+v", got)
+			}
+			if got.RestartIn < time.Second/2 || got.RestartIn > time.Second {
+				t.Errorf("restart in %v", got.RestartIn)
+			}
+		}
+		// The third is the end, which is told as such only.
+		if got := kerneltest.Expect[kernel.ChildStopped](t, stage.Probe, soon); !errors.Is(got.Err, kernel.ErrRestartStorm) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestNewsOfAChildIsForTheIncarnationThatSpawnedIt(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		var r record
+		gate := make(chan struct{})
+		var child kernel.Ref
+		parent := stage.Spawn(t, spec("parent", funcs{
+			started: func(c *kernel.Context) (err error) {
+				r.add("started")
+				child, err = c.Spawn(spec("child", funcs{receive: func(*kernel.Context, any) { panic("boom") }}))
+				return err
+			},
+			receive: func(_ *kernel.Context, msg any) {
+				if msg == "boom" {
+					<-gate
+					panic("boom")
+				}
+				r.add("%T", msg)
+			},
+		}))
+		synctest.Wait()
+		parent.Tell("boom")
+		synctest.Wait()
+		child.Tell("boom") // its ChildFailed is queued when the parent fails
+		synctest.Wait()
+		close(gate)
+		pass(time.Second)
+		r.expect(t, "started", "started")
+	})
+}
+
+func TestOnceStopsAtAnyFailure(t *testing.T) {
+	cases := map[string]struct {
+		f     funcs
+		level string
+	}{
+		"error": {funcs{receive: func(c *kernel.Context, _ any) { c.Fail(errTest) }}, "WARN"},
+		"start": {funcs{started: func(*kernel.Context) error { return errTest }}, "WARN"},
+		"panic": {funcs{receive: func(*kernel.Context, any) { panic(errTest) }}, "ERROR"},
+		"fatal": {funcs{receive: func(c *kernel.Context, _ any) { c.Fail(kernel.Fatal(errTest)) }}, "ERROR"},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log logBuffer
+				stage := kerneltest.NewStage(t, kernel.Options{Logger: log.logger(slog.LevelInfo)})
+				s := spec("a", test.f)
+				s.Once = true
+				stage.Spawn(t, s).Tell("x")
+				got := kerneltest.Expect[kernel.ChildStopped](t, stage.Probe, soon)
+				if !errors.Is(got.Err, errTest) {
+					t.Errorf("got %+v", got)
+				}
+				if st := statsOf(t, stage.System, "test"); st.Restarts != 0 || st.Failures != 1 {
+					t.Errorf("got %+v", st)
+				}
+				if log.count(`"level":"`+test.level+`"`) != 1 || len(log.lines()) != 1 {
+					t.Errorf("got %v", log.lines())
+				}
+			})
+		})
+	}
+}
+
 // Bar R16: a restart storm is capped, and its end is reported.
 func TestRestartStormStops(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {

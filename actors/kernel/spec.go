@@ -46,7 +46,7 @@ type Spec struct {
 	// Its zero fields have the defaults.
 	Backoff Backoff
 	// Once is for actors that cannot live twice, such as the owner of a socket: any
-	// failure stops them, as if it were Fatal.
+	// failure stops them, as if it were Fatal, and Backoff does not matter.
 	Once bool
 }
 
@@ -109,10 +109,12 @@ type ChildStopped struct {
 // ChildFailed tells the parent that a child has failed and will be restarted. It
 // is news for statistics and alarms; there is nothing to be done about it.
 type ChildFailed struct {
-	Child     Ref
-	Name      string
-	Kind      string
-	Err       error
+	Child Ref
+	Name  string
+	Kind  string
+	Err   error
+	// RestartIn is the back-off, which begins when the failed incarnation's
+	// children and goroutines are gone.
 	RestartIn time.Duration
 }
 

@@ -54,16 +54,26 @@ func inBubble(t *testing.T, test func(t *testing.T, s *System, c *cell, a *count
 	})
 }
 
+// look lets the test see what belongs to the actor's turns: when all is at rest,
+// and before the actor, which takes mu first, goes on.
+func (c *cell) look(see func()) {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	see()
+}
+
 // The timers behind events are stopped when the events are no longer due, but one
 // may have fired just before. Such an event must do nothing.
 
 func TestStaleBeginDoesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *System, c *cell, a *counting) {
 		c.signal(event{kind: eventBegin})
-		synctest.Wait()
-		if a.started != 1 {
-			t.Error("it began while it was running")
-		}
+		c.look(func() {
+			if a.started != 1 {
+				t.Error("it began while it was running")
+			}
+		})
 		if err := s.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -78,34 +88,38 @@ func TestStaleBeginDoesNothing(t *testing.T) {
 
 func TestStaleWatchdogDoesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *System, c *cell, a *counting) {
-		old := c.cur
+		var old, x *Context
+		c.look(func() { old = c.cur })
 		c.ref().Tell(context.Canceled)
 		time.Sleep(time.Minute)
-		synctest.Wait()
-		if a.started != 2 || c.cur == old {
-			t.Fatalf("it did not restart: %+v", a)
-		}
-		c.signal(event{kind: eventAdvance, ctx: c.cur}) // this one is not ending
+		c.look(func() {
+			if x = c.cur; a.started != 2 || x == old {
+				t.Fatalf("it did not restart: %+v", a)
+			}
+		})
+		c.signal(event{kind: eventAdvance, ctx: x}) // this one is not ending
 		c.ref().Tell(func(ctx context.Context) error {
 			<-ctx.Done()
 			time.Sleep(3 * time.Second)
 			return nil
 		})
 		synctest.Wait()
-		c.signal(event{kind: eventWatchdog, ctx: c.cur})
-		synctest.Wait()
-		if a.stopping != 1 || c.taskCount() != 1 {
-			t.Fatalf("a live one was ended: %+v, %d tasks", a, c.taskCount())
-		}
+		c.signal(event{kind: eventWatchdog, ctx: x})
+		c.look(func() {
+			if a.stopping != 1 || len(c.tasks) != 1 {
+				t.Fatalf("a live one was ended: %+v, %d tasks", a, len(c.tasks))
+			}
+		})
 		c.ref().Tell(context.Canceled)
 		synctest.Wait()
 		c.signal(event{kind: eventWatchdog, ctx: old})
 		c.signal(event{kind: eventAdvance, ctx: old})
-		c.signal(event{kind: eventAdvance, ctx: c.cur})
-		synctest.Wait()
-		if c.state != closing || c.taskCount() != 1 {
-			t.Errorf("it did not wait for its goroutine: state %d, %d tasks", c.state, c.taskCount())
-		}
+		c.signal(event{kind: eventAdvance, ctx: x})
+		c.look(func() {
+			if c.state != closing || len(c.tasks) != 1 {
+				t.Errorf("it did not wait for its goroutine: state %d, %d tasks", c.state, len(c.tasks))
+			}
+		})
 	})
 }
 
@@ -116,19 +130,19 @@ func TestStaleStepDoesNothing(t *testing.T) {
 			c.ref().Tell(Spec{Name: name, Kind: "test", New: func() Actor { return &slow{release} }})
 		}
 		c.ref().Tell([][]string{{"a"}, {"b"}})
-		synctest.Wait()
-		first := c.cur.step
 		time.Sleep(11 * time.Second) // now b is being stopped
-		synctest.Wait()
-		c.signal(event{kind: eventStep, ctx: c.cur, step: first})
-		synctest.Wait()
-		if c.cur.seq == nil || len(c.cur.seq.pending) != 1 || !c.cur.seq.report.OK() {
-			t.Errorf("the second step was passed: %+v", c.cur.seq)
-		}
+		var x *Context
+		var step int
+		c.look(func() { x, step = c.cur, c.cur.step })
+		c.signal(event{kind: eventStep, ctx: x, step: step - 1})
+		c.look(func() {
+			if x.seq == nil || len(x.seq.pending) != 1 || !x.seq.report.OK() {
+				t.Errorf("the second step was passed: %+v", x.seq)
+			}
+		})
 		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		step := c.cur.step
-		c.signal(event{kind: eventStep, ctx: c.cur, step: step}) // nothing is under way
+		c.look(func() { step = x.step })
+		c.signal(event{kind: eventStep, ctx: x, step: step}) // nothing is under way
 	})
 }
 
