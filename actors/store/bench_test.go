@@ -22,7 +22,7 @@ func BenchmarkAccept(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	w := newWriter(s)
 	commit := func() {
 		for batch := w.next(); batch != nil; batch = w.next() {

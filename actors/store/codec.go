@@ -4,6 +4,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -81,8 +82,6 @@ func mergeUnknown(old []byte, rec record) ([]byte, error) {
 	if err := decode(fresh, &fields); err != nil {
 		return nil, err
 	}
-	for field, value := range before {
-		fields[field] = value
-	}
+	maps.Copy(fields, before)
 	return encode(fields)
 }

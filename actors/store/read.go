@@ -188,6 +188,19 @@ func (s *Store) Events(account identity.PublicKey, after uint64, limit int) ([]E
 	return found, nil
 }
 
+// LastEvent returns the sequence number of an account's last event, 0 for none.
+func (s *Store) LastEvent(account identity.PublicKey) (uint64, error) {
+	var seq uint64
+	err := s.read(func(r rows) (err error) {
+		seq, err = lastNumber(r, tablePrefix(account, tableEvent))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("last event of account %s: %w", account.Short(), err)
+	}
+	return seq, nil
+}
+
 // ConversationEvents returns a page of the events of one conversation: those
 // after the given one. What it returns is synced.
 func (s *Store) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]Event, error) {

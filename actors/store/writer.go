@@ -18,8 +18,7 @@ const (
 	maxBatchOps   = 1024
 	maxBatchBytes = 1 << 20
 	// maxWaitingBytes is how much may wait for the disk, the batch under way
-	// included. Beyond it operations are refused with ErrBusy. One operation is
-	// always taken, however large.
+	// included, before further operations are refused with ErrBusy.
 	maxWaitingBytes = 64 << 20
 	// maxCounters is how many conversations the writer remembers the position of.
 	// When there are more it forgets all, at a moment when nothing waits, and reads
@@ -45,6 +44,7 @@ type writer struct {
 	inFlight *batch   // being committed, or nil
 	waiting  []*batch // to be committed, oldest first; only the last takes operations
 	bytes    int      // in inFlight and waiting
+	behind   []answer // true as soon as inFlight is on the disk
 
 	// lookups finds single rows in the database as it was when the iterator was
 	// made. What was committed since is in recent, newest last.
@@ -112,28 +112,19 @@ func (w *writer) all() []*layer {
 func (w *writer) submit(to caller, msg Write) {
 	result, err := w.run(msg.Op)
 	written := Written{Token: msg.Token, Result: result, Err: err}
-	switch {
+	switch n := len(w.waiting); {
 	case err != nil:
 		to.answer(written)
-	case len(w.txn.changes) > 0:
-		b := w.waiting[len(w.waiting)-1]
+	case n > 0:
+		// Also when nothing was written: what the result rests on may be in there. A
+		// duplicate of a message that waits for its commit is ours only then.
+		b := w.waiting[n-1]
 		b.answers = append(b.answers, answer{to, written})
+	case w.inFlight != nil:
+		w.behind = append(w.behind, answer{to, written})
 	default:
-		// Nothing was written, but what the result rests on may not be synced yet:
-		// a duplicate of a message whose commit is under way is ours only then.
-		if b := w.newest(); b != nil {
-			b.answers = append(b.answers, answer{to, written})
-		} else {
-			to.answer(written)
-		}
+		to.answer(written)
 	}
-}
-
-func (w *writer) newest() *batch {
-	if n := len(w.waiting); n > 0 {
-		return w.waiting[n-1]
-	}
-	return w.inFlight
 }
 
 // run applies an operation and adds what it changed to the waiting batch.
@@ -145,8 +136,7 @@ func (w *writer) run(op Op) (result any, err error) {
 	if op == nil {
 		return nil, fmt.Errorf("write without an operation: %w", ErrInvalid)
 	}
-	size := op.size()
-	if w.bytes > 0 && w.bytes+size > maxWaitingBytes {
+	if w.bytes >= maxWaitingBytes {
 		return nil, ErrBusy
 	}
 	done := false
@@ -169,7 +159,7 @@ func (w *writer) run(op Op) (result any, err error) {
 	if err != nil {
 		err = fmt.Errorf("%T: %w", op, err)
 	} else if len(w.txn.changes) > 0 {
-		err = w.add(size)
+		err = w.add(op.size())
 	}
 	done = true
 	return result, err
@@ -209,7 +199,7 @@ func (w *writer) waitingOps() int {
 }
 
 // busy reports whether anything waits for the disk.
-func (w *writer) busy() bool { return w.newest() != nil }
+func (w *writer) busy() bool { return w.inFlight != nil || len(w.waiting) > 0 }
 
 // next takes the batch to be committed now, or returns nil: nothing waits, or a
 // commit is under way.
@@ -225,6 +215,8 @@ func (w *writer) next() *batch {
 
 // ended notes that the commit of the batch that next returned is over.
 func (w *writer) ended() {
+	answerAll(w.behind, nil)
+	w.behind = nil
 	b := w.inFlight
 	w.inFlight = nil
 	w.bytes -= b.bytes
@@ -247,8 +239,10 @@ func (w *writer) ended() {
 // abandon answers everything that waits and is not being committed: it was not
 // accepted.
 func (w *writer) abandon(reason error) {
+	answerAll(w.behind, reason)
+	w.behind = nil
 	for _, b := range w.waiting {
-		b.answer(reason)
+		answerAll(b.answers, reason)
 		_ = b.rows.Close() // never applied
 	}
 	w.waiting = nil
@@ -265,18 +259,18 @@ func (b *batch) commit(s *Store) error {
 		defer s.views.release(old)
 		s.watches.wake(b.touched)
 	}
-	b.answer(err)
+	answerAll(b.answers, err)
 	return err
 }
 
-func (b *batch) answer(err error) {
-	for _, a := range b.answers {
+// answerAll answers with what was found out, or with the error instead.
+func answerAll(answers []answer, err error) {
+	for _, a := range answers {
 		if err != nil {
 			a.written.Result, a.written.Err = nil, err
 		}
 		a.to.answer(a.written)
 	}
-	b.answers = nil
 }
 
 // accountState is what the writer knows of an account: the ends of its sequences,

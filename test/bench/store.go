@@ -89,7 +89,7 @@ func appendRate(ctx context.Context, path string, length time.Duration) (float64
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	record := make([]byte, storeRecord)
 	begun := time.Now()
 	n := 0

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// keyParts draws a key as its parts, in the order in which they count.
+func keyParts(t *rapid.T) parsedKey {
+	k := parsedKey{
+		space: rapid.SampledFrom([]byte{spaceMeta, spaceAccount, spaceJournal, spaceAddress}).Draw(t, "space"),
+	}
+	draw := func(label string) (id identity.PublicKey) {
+		// Few values, so that parts are often equal and the next one decides.
+		id[rapid.IntRange(0, 31).Draw(t, label+" at")] = rapid.SampledFrom([]byte{0, 1, 0xff}).Draw(t, label)
+		return id
+	}
+	number := rapid.OneOf(rapid.Uint64Range(0, 300), rapid.Uint64())
+	name := rapid.StringOfN(rapid.RuneFrom([]rune("\x01ab\u00ff")), 1, 8, MaxName)
+	switch k.space {
+	case spaceAddress:
+		k.other = draw("identity")
+	case spaceJournal:
+		k.table = rapid.SampledFrom([]byte{tableEntry, tableEntryID, tableDone, tableLastSeq}).Draw(t, "table")
+		k.name = name.Draw(t, "queue")
+		switch k.table {
+		case tableEntry, tableDone:
+			k.number = number.Draw(t, "number")
+		case tableEntryID:
+			k.text = rapid.StringN(1, 8, MaxJournalID).Draw(t, "id")
+		}
+	case spaceAccount:
+		k.table = rapid.SampledFrom([]byte{
+			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableEvent, tableConvLog, tableCursor,
+		}).Draw(t, "table")
+		k.account = draw("account")
+		switch k.table {
+		case tableContact, tableMessage, tableRef, tableOutbox, tableConvLog, tableCursor:
+			k.other = draw("other")
+		}
+		switch k.table {
+		case tableMessage, tableOutbox, tableConvLog, tableEvent:
+			k.number = number.Draw(t, "number")
+		case tableRef:
+			k.message = MessageID{
+				Dir:     rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
+				GUID:    rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
+				Variant: uint16(rapid.IntRange(0, 300).Draw(t, "variant")),
+			}
+		case tableSource:
+			k.text = rapid.StringN(1, 8, MaxSource).Draw(t, "source")
+		case tableCursor:
+			k.name = name.Draw(t, "consumer")
+		}
+	}
+	return k
+}
+
+// compareKeys compares by meaning, without the encoding.
+func compareKeys(a, b parsedKey) int {
+	ids := func(a, b identity.PublicKey) int { return slices.Compare(a[:], b[:]) }
+	if c := cmp.Compare(a.space, b.space); c != 0 || a.space == spaceMeta {
+		return c
+	}
+	switch a.space {
+	case spaceAddress:
+		return ids(a.other, b.other)
+	case spaceJournal:
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.table, b.table),
+			cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text))
+	default:
+		return cmp.Or(ids(a.account, b.account), cmp.Compare(a.table, b.table), strings.Compare(a.name, b.name), ids(a.other, b.other),
+			cmp.Compare(a.number, b.number), cmp.Compare(a.message.Dir, b.message.Dir), cmp.Compare(a.message.GUID, b.message.GUID),
+			cmp.Compare(a.message.Variant, b.message.Variant), strings.Compare(a.text, b.text))
+	}
+}
+
+func TestModelKeysKeepOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := keyParts(t), keyParts(t)
+		rawA, rawB := a.encode(), b.encode()
+		if got, want := bytes.Compare(rawA, rawB), compareKeys(a, b); got != want {
+			t.Fatalf("%+v and %+v: keys %x and %x compare %d, want %d", a, b, rawA, rawB, got, want)
+		}
+		for key, raw := range map[parsedKey][]byte{a: rawA, b: rawB} {
+			if back, err := parseKey(raw); err != nil || back != key {
+				t.Fatalf("%+v is read %+v, %v", key, back, err)
+			}
+		}
+	})
+}
+
+func TestKeysBelongToTheirPrefix(t *testing.T) {
+	account, other := identity.PublicKey{1}, identity.PublicKey{0xff}
+	for i := range other {
+		other[i] = 0xff
+	}
+	for _, test := range []struct{ prefix, key []byte }{
+		{accountPrefix(other), cursorKey(other, "c", other)},
+		{tablePrefix(account, tableEvent), eventKey(account, math.MaxUint64)},
+		{pairPrefix(account, tableMessage, other), messageKey(account, other, math.MaxUint64)},
+		{cursorPrefix(account, "c"), cursorKey(account, "c", other)},
+		{journalPrefix("q", tableDone), doneKey("q", math.MaxUint64)},
+	} {
+		if !bytes.HasPrefix(test.key, test.prefix) || bytes.Compare(test.key, prefixEnd(test.prefix)) >= 0 {
+			t.Errorf("key %x, prefix %x, end %x", test.key, test.prefix, prefixEnd(test.prefix))
+		}
+	}
+	if end := prefixEnd([]byte{0xff, 0xff}); end != nil {
+		t.Errorf("%x", end)
+	}
+}
+
+// TestSchemaIsStable pins the bytes of every kind of key. A change here is a new
+// schema version with a migration.
+func TestSchemaIsStable(t *testing.T) {
+	a, b := identity.PublicKey{0xaa}, identity.PublicKey{0xbb}
+	id := func(first string) string { return first + strings.Repeat("00", 31) }
+	for _, test := range []struct {
+		key  []byte
+		want string
+	}{
+		{schemaKey(), "00736368656d61"},
+		{accountKey(a), "10" + id("aa") + "00"},
+		{contactKey(a, b), "10" + id("aa") + "10" + id("bb")},
+		{messageKey(a, b, 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
+		{refKey(a, b, MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
+		{outboxKey(a, b, 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},
+		{sourceKey(a, "$e"), "10" + id("aa") + "23" + "2465"},
+		{eventKey(a, 3), "10" + id("aa") + "30" + "0000000000000003"},
+		{convLogKey(a, b, 3), "10" + id("aa") + "31" + id("bb") + "0000000000000003"},
+		{cursorKey(a, "m", b), "10" + id("aa") + "40" + "6d00" + id("bb")},
+		{entryKey("q", 3), "20710000" + "0000000000000003"},
+		{entryIDKey("q", "t"), "20710001" + "74"},
+		{doneKey("q", 3), "20710002" + "0000000000000003"},
+		{lastSeqKey("q"), "20710003"},
+		{addressKey(b), "30" + id("bb")},
+	} {
+		if got := hex.EncodeToString(test.key); got != test.want {
+			t.Errorf("key %s, want %s", got, test.want)
+		}
+	}
+	if formatVersion != 21 {
+		t.Errorf("Pebble's format version is %d: that is a decision, see formatVersion", formatVersion)
+	}
+}
+
+func TestParseKeyRefuses(t *testing.T) {
+	account := identity.PublicKey{1}
+	short := tablePrefix(account, tableContact)
+	for name, key := range map[string][]byte{
+		"nothing":                 nil,
+		"unknown space":           {0x99},
+		"other meta":              {spaceMeta, 'x'},
+		"short address":           {spaceAddress, 1},
+		"journal without name":    {spaceJournal, 0, tableLastSeq},
+		"journal without end":     {spaceJournal, 'q'},
+		"journal without table":   {spaceJournal, 'q', 0},
+		"journal, unknown table":  {spaceJournal, 'q', 0, 0x77},
+		"journal, short number":   {spaceJournal, 'q', 0, tableEntry, 1},
+		"journal without id":      {spaceJournal, 'q', 0, tableEntryID},
+		"journal, something more": {spaceJournal, 'q', 0, tableLastSeq, 1},
+		"half an account":         short[:20],
+		"account only":            accountPrefix(account),
+		"unknown table":           tablePrefix(account, 0x77),
+		"short contact":           append(short, 1),
+		"something after account": append(accountKey(account), 1),
+		"no source":               tablePrefix(account, tableSource),
+		"cursor without name":     cursorKey(account, "", account),
+		"cursor, short id":        append(cursorPrefix(account, "c"), 1),
+		"reference to guid 0":     refKey(account, account, MessageID{}),
+		"unknown direction":       refKey(account, account, MessageID{Dir: 7, GUID: 1}),
+	} {
+		if k, err := parseKey(key); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %+v, %v", name, k, err)
+		}
+	}
+}
+
+func FuzzStoreKey(f *testing.F) {
+	account := identity.PublicKey{1}
+	for _, key := range [][]byte{
+		schemaKey(), accountKey(account), contactKey(account, account), messageKey(account, account, 1),
+		refKey(account, account, MessageID{GUID: 5}), sourceKey(account, "s"), eventKey(account, 1),
+		cursorKey(account, "c", account), entryKey("q", 1), entryIDKey("q", "i"), doneKey("q", 1), lastSeqKey("q"), addressKey(account),
+	} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key []byte) {
+		k, err := parseKey(key)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) || len(err.Error()) > 200 {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		if again := k.encode(); !bytes.Equal(again, key) {
+			t.Errorf("key %x is written %x", key, again)
+		}
+	})
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+func set(pairs ...identity.PublicKey) map[store.Conversation]struct{} {
+	conversations := make(map[store.Conversation]struct{})
+	for i := 0; i < len(pairs); i += 2 {
+		conversations[store.Conversation{Account: pairs[i], Contact: pairs[i+1]}] = struct{}{}
+	}
+	return conversations
+}
+
+// woken waits for a wake-up.
+func woken(t *testing.T, w *store.Watch) {
+	t.Helper()
+	select {
+	case _, open := <-w.C():
+		if !open {
+			t.Fatal("watch is closed")
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("watch was not woken")
+	}
+}
+
+func quiet(t *testing.T, w *store.Watch) {
+	t.Helper()
+	select {
+	case <-w.C():
+		t.Error("watch was woken")
+	default:
+	}
+}
+
+func TestWatchCoalesces(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	all := r.store.Watch(identity.PublicKey{})
+	defer all.Close()
+	one := r.store.Watch(anna)
+	defer one.Close()
+	for guid := int64(1); guid <= 20; guid++ {
+		must[store.Accepted](r, accept(guid, "x"))
+		op := accept(guid, "x")
+		op.Contact = carol
+		must[store.Accepted](r, op)
+	}
+	woken(t, all)
+	quiet(t, all)
+	quiet(t, one)
+	if diff := cmp.Diff(store.Changes{Conversations: set(alice, bob, alice, carol)}, all.Take()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(store.Changes{}, all.Take()); diff != "" {
+		t.Error(diff)
+	}
+	must[bool](r, store.PutAccount{Account: store.Account{ID: anna, Name: "other"}})
+	must[store.Accepted](r, accept(1, "x")) // a duplicate is no event
+	woken(t, one)
+	if diff := cmp.Diff(store.Changes{Conversations: set(anna, identity.PublicKey{})}, one.Take()); diff != "" {
+		t.Error(diff)
+	}
+	must[bool](r, store.MoveCursor{Consumer: "c", Account: anna, Seq: 1})
+	quiet(t, one)
+}
+
+func TestWatchSeesWhatIsReadable(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	w := r.store.Watch(alice)
+	defer w.Close()
+	stop := make(chan struct{})
+	done := make(chan uint64)
+	go func() {
+		var last uint64
+		for {
+			for {
+				page, err := r.store.Events(alice, last, 10)
+				if err != nil || len(page) == 0 {
+					break
+				}
+				last = page[len(page)-1].Seq
+			}
+			select {
+			case <-w.C():
+			case <-stop:
+				done <- last
+				return
+			}
+		}
+	}()
+	for guid := int64(1); guid <= 200; guid++ {
+		must[store.Accepted](r, accept(guid, "x"))
+	}
+	want := r.lastSeq(alice)
+	deadline := time.After(time.Minute)
+	close(stop)
+	select {
+	case got := <-done:
+		if len(w.Take().Conversations) == 0 {
+			t.Error("nothing was taken")
+		}
+		if got > want {
+			t.Errorf("saw event %d of %d", got, want)
+		}
+	case <-deadline:
+		t.Fatal("the consumer hangs")
+	}
+}
+
+func TestWatchIsBounded(t *testing.T) {
+	r := newRig(t, store.Options{})
+	w := r.store.Watch(identity.PublicKey{})
+	defer w.Close()
+	for i := range 4097 {
+		id := identity.PublicKey{1, byte(i >> 8), byte(i)}
+		must[bool](r, store.PutAccount{Account: store.Account{ID: id}})
+	}
+	if got := w.Take(); !got.All || len(got.Conversations) != 0 {
+		t.Errorf("all %v, %d conversations", got.All, len(got.Conversations))
+	}
+	must[bool](r, store.PutAccount{Account: store.Account{ID: alice}})
+	if diff := cmp.Diff(store.Changes{Conversations: set(alice, identity.PublicKey{})}, w.Take()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWatchCloses(t *testing.T) {
+	r := newRig(t, store.Options{})
+	closed := r.store.Watch(alice)
+	closed.Close()
+	closed.Close()
+	open := r.store.Watch(alice)
+	r.stop()
+	for _, w := range []*store.Watch{closed, open, r.store.Watch(alice)} {
+		if _, more := <-w.C(); more {
+			t.Error("woken instead of closed")
+		}
+		w.Close()
+	}
+}
