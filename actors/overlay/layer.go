@@ -22,6 +22,9 @@ type PacketLayer interface {
 	// Lookup asks the network for the path to a node, without sending that node
 	// anything. It does not block.
 	Lookup(key identity.NodeKey)
+	// HasPath says whether the path to a node is known. It may block while the
+	// node is busy.
+	HasPath(key identity.NodeKey) bool
 	// Close ends the node and ReadPacket.
 	Close() error
 }

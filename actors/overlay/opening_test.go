@@ -218,6 +218,24 @@ func TestSilenceCountsShortAttempts(t *testing.T) {
 	})
 }
 
+// A node that nothing can reach is not to be left alone: on a network that has
+// just come up the paths are missing, not the answers.
+func TestNoSilenceWithoutPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		a, b := newNode(t, n, overlay.Limits{}), newNode(t, n, overlay.Limits{})
+		mustListen(t, b, 42)
+		n.Cut(a.Key(), b.Key())
+		for range 5 {
+			if _, err := a.Dial(t.Context(), b.Key(), 42); !errors.Is(err, overlay.ErrTimeout) {
+				t.Fatalf("got %v, want ErrTimeout", err)
+			}
+		}
+		n.Heal(a.Key(), b.Key())
+		mustDial(t, a, b, 42)
+	})
+}
+
 func TestPortsAreNotReused(t *testing.T) {
 	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		seen := make(map[uint16]bool)

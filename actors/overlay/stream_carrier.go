@@ -130,7 +130,8 @@ func (s *streamCarrier) dial(ctx context.Context, to identity.NodeKey, port uint
 	began := s.now()
 	c.begin()
 	if err := s.awaitOpen(ctx, c); err != nil {
-		if c.attempts() >= silenceFailures && time.Duration(p.heard.Load()) < began {
+		if c.attempts() > 1 && time.Duration(p.heard.Load()) < began && s.layer.HasPath(to) {
+			// What had no path never reached the node and cannot harm it.
 			s.peers.failed(p)
 		}
 		c.abandon(err)

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +92,12 @@ func (l *coreLayer) WritePacket(packet []byte, to identity.NodeKey) error {
 
 func (l *coreLayer) Lookup(key identity.NodeKey) {
 	l.core.PacketConn.SendLookup(ed25519.PublicKey(key[:]))
+}
+
+func (l *coreLayer) HasPath(key identity.NodeKey) bool {
+	return slices.ContainsFunc(l.core.GetPaths(), func(p core.PathEntryInfo) bool {
+		return bytes.Equal(p.Key, key[:])
+	})
 }
 
 func (l *coreLayer) Close() error {

@@ -83,6 +83,14 @@ func (e *Endpoint) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
 // Lookup implements overlay.PacketLayer; everybody knows every path here.
 func (e *Endpoint) Lookup(identity.NodeKey) {}
 
+// HasPath implements overlay.PacketLayer: there is one to every node that is
+// there and not cut off.
+func (e *Endpoint) HasPath(key identity.NodeKey) bool {
+	e.net.mu.Lock()
+	defer e.net.mu.Unlock()
+	return e.net.nodes[key] != nil && !e.net.link(path{e.key, key}).Cut
+}
+
 // Close implements overlay.PacketLayer.
 func (e *Endpoint) Close() error {
 	e.Fail(overlay.ErrClosed)
