@@ -55,7 +55,6 @@ type contact struct {
 	// State.
 	record   store.Contact // as of the last look
 	known    bool          // there is a record
-	blocked  bool
 	crossing crossing
 	held     *handover  // the incoming stream that crossing is told of
 	dialling kernel.Ref // the session that dials

@@ -227,7 +227,7 @@ func TestModelCrossingDialsEndWithOneSession(t *testing.T) {
 		if a.live == nil || a.live != b.live {
 			t.Fatalf("live: %p and %p", a.live, b.live)
 		}
-		if !a.crossing.live || !b.crossing.live || a.crossing.dial != dialNone || b.crossing.incoming != incomingNone {
+		if !a.crossing.live || !b.crossing.live || a.crossing.dial != dialNone || b.incoming != incomingNone {
 			t.Fatalf("states %+v and %+v", a.crossing, b.crossing)
 		}
 	})

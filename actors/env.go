@@ -49,12 +49,12 @@ func (n *networkCell) clear() {
 	n.current.Store(nil)
 }
 
-// carrier returns the stream carrier, or [ErrOffline].
-func (n *networkCell) carrier() (overlay.Carrier, error) {
+// carrier returns the stream carrier; false while the overlay is not running.
+func (n *networkCell) carrier() (overlay.Carrier, bool) {
 	if h := n.current.Load(); h != nil {
-		return h.Stream(), nil
+		return h.Stream(), true
 	}
-	return nil, ErrOffline
+	return nil, false
 }
 
 // status returns false while the overlay is not running.

@@ -29,6 +29,5 @@ var (
 	errWriteBlocked = errors.New("the contact's device does not read")
 	errIdle         = errors.New("idle")
 	errReplaced     = errors.New("replaced by a newer connection")
-	errNoLonger     = errors.New("no longer a contact")
 	errUnreachable  = errors.New("no address of the contact answers")
 )

@@ -58,8 +58,8 @@ type (
 )
 
 func (l *listener) Started(c *kernel.Context) error {
-	carrier, err := l.env.net.carrier()
-	if err != nil {
+	carrier, ok := l.env.net.carrier()
+	if !ok {
 		return nil // begins with overlayOpened
 	}
 	port, err := carrier.Listen(peer.Port)

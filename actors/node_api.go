@@ -204,6 +204,12 @@ func (n *Node) Events(account identity.PublicKey, after uint64, limit int) ([]st
 	return n.store.Events(account, after, limit)
 }
 
+// LastEvent returns the sequence number of the last event of an account's log, 0
+// for none.
+func (n *Node) LastEvent(account identity.PublicKey) (uint64, error) {
+	return n.store.LastEvent(account)
+}
+
 // ConversationEvents returns up to limit events of one conversation after a
 // sequence number.
 func (n *Node) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error) {

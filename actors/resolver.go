@@ -103,8 +103,8 @@ func (r *resolver) Started(c *kernel.Context) error {
 
 // listen opens the port for answers, now or when there is a network.
 func (r *resolver) listen(c *kernel.Context) error {
-	carrier, err := r.env.net.carrier()
-	if err != nil || r.port != nil {
+	carrier, ok := r.env.net.carrier()
+	if !ok || r.port != nil {
 		return nil // begins with overlayOpened, or is closing and begins anew
 	}
 	// Trackers answer to their own port, whatever port the question came from.

@@ -146,9 +146,9 @@ func (s *session) startDial(c *kernel.Context) error {
 	if !ok {
 		return kernel.Fatal(ErrUnknownAccount)
 	}
-	carrier, err := s.env.net.carrier()
-	if err != nil {
-		return kernel.Fatal(err)
+	carrier, ok := s.env.net.carrier()
+	if !ok {
+		return kernel.Fatal(ErrOffline)
 	}
 	account, err := s.env.store.Account(s.account)
 	if err != nil {

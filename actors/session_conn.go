@@ -5,6 +5,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -197,11 +198,11 @@ func (d *dialer) dial(ctx context.Context) (*peerConn, error) {
 type attemptErrors []error
 
 func (e attemptErrors) Error() string {
-	text := errUnreachable.Error()
+	text := []string{errUnreachable.Error()}
 	for _, err := range e {
-		text += "; " + err.Error()
+		text = append(text, err.Error())
 	}
-	return text
+	return strings.Join(text, "; ")
 }
 
 func (e attemptErrors) Unwrap() []error { return e }

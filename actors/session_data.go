@@ -77,9 +77,9 @@ func readData(ctx context.Context, data *stream, credits *kernel.Credits, inbox 
 // is none.
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	s.inFlight.until = time.Now().Add(ackTime + dialTime + time.Duration(len(m.Payload)/slowestPeer)*time.Second)
-	carrier, err := s.env.net.carrier()
-	if err != nil {
-		s.end(c, err)
+	carrier, ok := s.env.net.carrier()
+	if !ok {
+		s.end(c, ErrOffline)
 		return
 	}
 	conn := s.conn

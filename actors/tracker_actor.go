@@ -98,7 +98,7 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 	}
 	switch q := request.(type) {
 	case tracker.Ping:
-		return tracker.PingReply{Nonce: q.Nonce}.AppendTo(nil)
+		return tracker.PingReply(q).AppendTo(nil)
 	case tracker.Lookup:
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// The answers, as JSON. Keys are hex, guids decimal strings (they exceed what
+// JavaScript can count), times RFC 3339. A field that has no value is left out.
+
+// Account is one identity of the node.
+type Account struct {
+	ID   string `json:"id" doc:"Identity key, 64 hex digits"`
+	Name string `json:"name"`
+	Link string `json:"link" doc:"What others add as a contact"`
+	// Strangers is what happens when an unknown identity connects.
+	Strangers string    `json:"strangers" enum:"ask,accept,refuse"`
+	Created   time.Time `json:"created,omitzero"`
+	// Waiting counts undelivered messages, up to 100,000.
+	Waiting int `json:"waiting"`
+}
+
+// Contact is somebody an account knows.
+type Contact struct {
+	ID   string `json:"id" doc:"Identity key, 64 hex digits"`
+	Name string `json:"name" doc:"Local name, else nickname, else the first digits of the key"`
+	// Nickname is what the contact calls themselves.
+	Nickname string    `json:"nickname,omitempty"`
+	State    string    `json:"state" enum:"stranger,requested,accepted,blocked"`
+	Online   bool      `json:"online" doc:"There is a connection at this moment"`
+	Node     string    `json:"node,omitempty" doc:"Node key the contact is connected from"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+	// NextAttempt is when the contact is dialled again; only while something waits.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	LastError   string    `json:"last_error,omitempty" doc:"Why the last attempt failed"`
+}
+
+// Message is one message of a conversation.
+type Message struct {
+	ID        string `json:"id" doc:"i or o for the direction, then the guid in hex"`
+	GUID      string `json:"guid" doc:"Decimal"`
+	Contact   string `json:"contact"`
+	Direction string `json:"direction" enum:"in,out"`
+	Order     uint64 `json:"order" doc:"Position in the conversation"`
+	Type      int32  `json:"type" doc:"0 is text"`
+	Text      string `json:"text,omitempty" doc:"Of type 0"`
+	// Payload is the raw payload of other types, base64.
+	Payload []byte    `json:"payload,omitempty"`
+	ReplyTo string    `json:"reply_to,omitempty" doc:"Guid of the quoted message"`
+	Sent    time.Time `json:"sent,omitzero" doc:"By the sender's clock"`
+	Stored  time.Time `json:"stored,omitzero" doc:"By the node's clock"`
+	State   string    `json:"state" enum:"received,pending,delivered,failed"`
+	Since   time.Time `json:"since,omitzero" doc:"When it came into that state"`
+	Reason  string    `json:"reason,omitempty" doc:"Why it failed"`
+}
+
+// Event is one entry of an account's event log.
+type Event struct {
+	Seq     uint64    `json:"seq"`
+	Kind    string    `json:"kind"`
+	Time    time.Time `json:"time,omitzero"`
+	Contact string    `json:"contact,omitempty"`
+	Name    string    `json:"name,omitempty" doc:"Of the contact"`
+	// Message is the message as it is now; left out when it is gone.
+	Message *Message `json:"message,omitempty"`
+	Node    string   `json:"node,omitempty" doc:"The new node key"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// Status is the state of the running node.
+type Status struct {
+	Version  string    `json:"version"`
+	Node     string    `json:"node" doc:"Node key"`
+	Address  string    `json:"address,omitempty" doc:"Yggdrasil IPv6 address"`
+	Overlay  Overlay   `json:"overlay"`
+	Trackers []Tracker `json:"trackers"`
+	Sessions int       `json:"sessions" doc:"Contacts connected at this moment"`
+	Accounts []Account `json:"accounts"`
+	// Role is the tracker role of this process.
+	Role     *TrackerRole `json:"tracker_role,omitempty"`
+	DiskLow  bool         `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
+	Warnings []Warning    `json:"warnings"`
+	// Parts are what other parts of the process say of themselves.
+	Parts map[string]json.RawMessage `json:"parts,omitempty"`
+}
+
+// Overlay is the way into the Yggdrasil network.
+type Overlay struct {
+	Running   bool     `json:"running"`
+	Listening []string `json:"listening,omitempty"`
+	Peers     []Peer   `json:"peers"`
+}
+
+// Peer is a link to another Yggdrasil node.
+type Peer struct {
+	URI       string  `json:"uri"`
+	Up        bool    `json:"up"`
+	Inbound   bool    `json:"inbound,omitempty"`
+	LatencyMS float64 `json:"latency_ms,omitempty"`
+	UptimeS   int64   `json:"uptime_s,omitempty"`
+	RX        uint64  `json:"rx_bytes"`
+	TX        uint64  `json:"tx_bytes"`
+	Error     string  `json:"error,omitempty"`
+}
+
+// Tracker is a tracker this node uses.
+type Tracker struct {
+	Address   string    `json:"address"`
+	Answers   bool      `json:"answers"`
+	LatencyMS float64   `json:"latency_ms"`
+	Announced time.Time `json:"announced_until,omitzero"`
+	Last      time.Time `json:"last_answer,omitzero"`
+}
+
+// TrackerRole is the tracker that this process is.
+type TrackerRole struct {
+	Address   string   `json:"address" doc:"What others put into their configuration"`
+	Listening []string `json:"listening,omitempty"`
+}
+
+// Warning is something a person should look at.
+type Warning struct {
+	Code  string    `json:"code"`
+	Text  string    `json:"text"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+func accountOf(n *actors.Node, a store.Account) (Account, error) {
+	waiting, err := n.Waiting(a.ID, 100_000)
+	return Account{
+		ID: a.ID.String(), Name: a.Name, Link: n.Link(a).String(),
+		Strangers: a.Strangers.String(), Created: a.Created.Time(), Waiting: waiting,
+	}, err
+}
+
+func contactOf(n *actors.Node, c store.Contact) Contact {
+	p := n.Presence(c.Account, c.ID)
+	out := Contact{
+		ID: c.ID.String(), Name: displayName(c), Nickname: c.Nickname, State: c.State.String(),
+		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError,
+	}
+	if p.Online {
+		out.Node = p.Node.String()
+	}
+	return out
+}
+
+// displayName is what a person sees of a contact.
+func displayName(c store.Contact) string {
+	switch {
+	case c.LocalName != "":
+		return c.LocalName
+	case c.Nickname != "":
+		return c.Nickname
+	}
+	return c.ID.Short()
+}
+
+func messageOf(m store.Message) Message {
+	out := Message{
+		ID: m.ID.String(), GUID: strconv.FormatInt(m.ID.GUID, 10), Contact: m.Contact.String(), Direction: "in",
+		Order: m.Order, Type: m.Type, Sent: m.SendTime.Time(), Stored: m.Created.Time(),
+		State: m.State.String(), Since: m.StateTime.Time(), Reason: m.Reason,
+	}
+	if m.ID.Dir == store.Out {
+		out.Direction = "out"
+	}
+	if m.ReplyTo != 0 {
+		out.ReplyTo = strconv.FormatInt(m.ReplyTo, 10)
+	}
+	if m.Type == int32(peer.TypeText) && utf8.Valid(m.Payload) {
+		out.Text = string(m.Payload)
+	} else {
+		out.Payload = m.Payload
+	}
+	return out
+}
+
+func overlayOf(s overlay.Status, running bool) Overlay {
+	out := Overlay{Running: running, Listening: s.Listening, Peers: []Peer{}}
+	for _, p := range s.Peers {
+		view := Peer{
+			URI: p.URI, Up: p.Up, Inbound: p.Inbound, LatencyMS: milliseconds(p.Latency),
+			UptimeS: int64(p.Uptime / time.Second), RX: p.RX, TX: p.TX,
+		}
+		if p.LastError != nil && !p.Up {
+			view.Error = p.LastError.Error()
+		}
+		out.Peers = append(out.Peers, view)
+	}
+	return out
+}
+
+func trackerOf(t actors.TrackerStatus) Tracker {
+	return Tracker{
+		Address: t.Address.String(), Answers: t.Answers, LatencyMS: milliseconds(t.Latency),
+		Announced: t.AnnouncedUntil, Last: t.LastAnswer,
+	}
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrNotRunning says that nobody listens on the control socket.
+var ErrNotRunning = errors.New("the node is not running")
+
+const (
+	// maxAnswer bounds an answer: a full page of messages.
+	maxAnswer = 64 << 20
+	// maxEventLine bounds one event, which carries one message.
+	maxEventLine = 4 << 20
+)
+
+// Client talks to a running node. It is safe for concurrent use.
+type Client struct{ http *http.Client }
+
+// NewClient makes a client for a socket. It does not connect.
+func NewClient(socket string) *Client {
+	return &Client{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+				return nil, ErrNotRunning
+			}
+			return conn, err
+		},
+	}}}
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks for the state of the node.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return get[Status](ctx, c, "/v1/status")
+}
+
+// Accounts lists the accounts of the node.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return get[[]Account](ctx, c, "/v1/accounts")
+}
+
+// CreateAccount makes an account.
+func (c *Client) CreateAccount(ctx context.Context, name string) (Account, error) {
+	return post[Account](ctx, c, "/v1/accounts", map[string]string{"name": name})
+}
+
+// Contacts lists the contacts of an account: by key, name, or "-" for the only
+// account.
+func (c *Client) Contacts(ctx context.Context, account string) ([]Contact, error) {
+	return get[[]Contact](ctx, c, accountURL(account, "contacts"))
+}
+
+// AddContact adds a contact by link or key.
+func (c *Client) AddContact(ctx context.Context, account, link string) (Contact, error) {
+	return post[Contact](ctx, c, accountURL(account, "contacts"), map[string]string{"link": link})
+}
+
+// BlockContact takes nothing from a contact any more; AddContact undoes it.
+func (c *Client) BlockContact(ctx context.Context, account, contact string) (Contact, error) {
+	return post[Contact](ctx, c, accountURL(account, "contacts", contact, "block"), struct{}{})
+}
+
+// Messages lists messages of a conversation, newest first, before an order, 0 for
+// the newest.
+func (c *Client) Messages(ctx context.Context, account, contact string, before uint64, limit int) ([]Message, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
+	return get[[]Message](ctx, c, accountURL(account, "contacts", contact, "messages")+"?"+query.Encode())
+}
+
+// Text is a text to be sent.
+type Text struct {
+	Text string `json:"text"`
+	// ReplyTo is the guid of a message to quote, "" for none.
+	ReplyTo string `json:"reply_to,omitempty"`
+	// Source makes it safe to repeat the call; "" for a new message every time.
+	Source string `json:"source,omitempty"`
+}
+
+// Send queues a text. When it returns without an error the text cannot be lost.
+func (c *Client) Send(ctx context.Context, account, contact string, text Text) (Message, error) {
+	return post[Message](ctx, c, accountURL(account, "contacts", contact, "messages"), text)
+}
+
+// Follow calls handle for each event of an account after a sequence number, or
+// from now on when after is -1, until ctx ends, handle returns an error, or the
+// node stops ([ErrNotRunning]).
+func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(Event) error) error {
+	// A stream cannot answer with an error, so the account is looked up first.
+	if _, err := c.Contacts(ctx, account); err != nil {
+		return err
+	}
+	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "events")+"?after="+strconv.FormatInt(after, 10), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 64<<10), maxEventLine)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue // id, event name, the blank line between events
+		}
+		var e Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			return fmt.Errorf("read event: %w", err)
+		}
+		if err := handle(e); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(ErrNotRunning, lines.Err())
+}
+
+func accountURL(account string, rest ...string) string {
+	parts := []string{"/v1/accounts", url.PathEscape(account)}
+	for _, part := range rest {
+		parts = append(parts, url.PathEscape(part))
+	}
+	return strings.Join(parts, "/")
+}
+
+func get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	return call[T](ctx, c, http.MethodGet, path, nil)
+}
+
+func post[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
+	var none T
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return none, fmt.Errorf("write request: %w", err)
+	}
+	return call[T](ctx, c, http.MethodPost, path, raw)
+}
+
+func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (T, error) {
+	var answer T
+	resp, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+		return answer, fmt.Errorf("read answer: %w", err)
+	}
+	return answer, nil
+}
+
+// do sends a request and returns a good answer, whose body the caller closes.
+func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mimird"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if errors.Is(err, ErrNotRunning) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the node: %w", err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, problemOf(resp)
+}
+
+// Error is a refusal of the node.
+type Error struct {
+	Status int    // HTTP status
+	Text   string // one sentence
+}
+
+// Error returns the sentence.
+func (e *Error) Error() string { return e.Text }
+
+func problemOf(resp *http.Response) error {
+	var p struct {
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+		Errors []struct {
+			Message  string `json:"message"`
+			Location string `json:"location"`
+		} `json:"errors"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil || p.Title == "" {
+		return &Error{resp.StatusCode, "the node answered " + resp.Status}
+	}
+	text := []string{p.Detail}
+	for _, e := range p.Errors {
+		text = append(text, e.Location+": "+e.Message)
+	}
+	return &Error{resp.StatusCode, strings.Join(text, "; ")}
+}

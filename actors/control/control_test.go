@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// withControl gives a node of a test world a control API.
+func withControl(t *testing.T, socket string) func(*actors.Options) {
+	t.Helper()
+	return func(o *actors.Options) {
+		o.Parts = []actors.Part{{Name: "control", New: control.New(control.Options{
+			Socket: socket, Version: "test",
+			Parts: map[string]func(context.Context) (any, error){
+				"fine":   say(map[string]int{"n": 1}, nil),
+				"broken": say(nil, errors.New("is broken")),
+			},
+		})}}
+	}
+}
+
+func say(answer any, err error) func(context.Context) (any, error) {
+	return func(context.Context) (any, error) { return answer, err }
+}
+
+type rig struct {
+	alice, bob *actorstest.Node
+	client     *control.Client
+	socket     string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{socket: filepath.Join(t.TempDir(), "s")}
+	w := actorstest.New(t, memnet.Options{})
+	r.alice, r.bob = w.Node("alice", withControl(t, r.socket)), w.Node("bob")
+	r.client = control.NewClient(r.socket)
+	t.Cleanup(r.client.Close)
+	r.alice.Eventually("the control API answers", func() bool {
+		_, err := r.client.Accounts(t.Context())
+		return err == nil
+	})
+	return r
+}
+
+func TestConversationThroughTheAPI(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	events := make(chan control.Event, 64)
+	following, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.client.Follow(following, "-", 0, func(e control.Event) error { events <- e; return nil })
+	}()
+	defer func() {
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Follow ended with %v", err)
+		}
+	}()
+
+	added, err := r.client.AddContact(ctx, "-", r.bob.Link(r.bob.Account).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if added.Name != "bob" || added.State != "accepted" || added.ID != r.bob.Account.ID.String() {
+		t.Errorf("added %+v", added)
+	}
+	if _, err := r.bob.AddContact(ctx, r.bob.Account.ID, r.alice.Link(r.alice.Account)); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := r.client.Send(ctx, "alice", "bob", control.Text{Text: "hello", Source: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.client.Send(ctx, "alice", "bob", control.Text{Text: "hello", Source: "one"})
+	if err != nil || again.ID != sent.ID {
+		t.Errorf("the same source queued %v (%v), first %v", again.ID, err, sent.ID)
+	}
+	r.bob.Eventually("bob hears alice", func() bool { return len(r.bob.Heard(r.alice)) == 1 })
+	r.bob.Say(r.alice, "hello yourself")
+
+	want := []string{"account_added", "contact_added", "message_queued", "message_delivered", "message_received"}
+	for len(want) > 0 {
+		select {
+		case e := <-events:
+			if e.Kind == want[0] {
+				want = want[1:]
+			}
+			if e.Kind == "message_received" && (e.Message == nil || e.Message.Text != "hello yourself" || e.Name != "bob") {
+				t.Errorf("event %+v", e)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("still waiting for %v", want)
+		}
+	}
+	page, err := r.client.Messages(ctx, "-", r.bob.Account.ID.String(), 0, 10)
+	if err != nil || len(page) != 2 || page[0].Text != "hello yourself" || page[1].State != "delivered" {
+		t.Errorf("messages %+v, %v", page, err)
+	}
+	contacts, err := r.client.Contacts(ctx, "-")
+	if err != nil || len(contacts) != 1 || !contacts[0].Online {
+		t.Errorf("contacts %+v, %v", contacts, err)
+	}
+}
+
+func TestLargestTextIsAccepted(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.client.AddContact(t.Context(), "-", r.bob.Link(r.bob.Account).String()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: strings.Repeat("x", 1<<20)}); err != nil {
+		t.Errorf("1 MiB: %v", err)
+	}
+	var refusal *control.Error
+	if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: strings.Repeat("x", 1<<20+1)}); !errors.As(err, &refusal) {
+		t.Errorf("1 MiB and a byte: %v", err)
+	}
+}
+
+func TestStatusShowsThePartsOfTheProcess(t *testing.T) {
+	r := newRig(t)
+	s, err := r.client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Version != "test" || s.Node != r.alice.Key().String() || !s.Overlay.Running || len(s.Trackers) != 1 || len(s.Accounts) != 1 {
+		t.Errorf("status %+v", s)
+	}
+	if got := string(s.Parts["fine"]); got != `{"n":1}` {
+		t.Errorf("fine: %s", got)
+	}
+	if got := string(s.Parts["broken"]); !strings.Contains(got, "is broken") {
+		t.Errorf("broken: %s", got)
+	}
+}
+
+func TestRefusalsSayWhatIsWrong(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	unknown := strings.Repeat("ab", 32)
+	cases := []struct {
+		name   string
+		call   func() error
+		status int
+		text   string
+	}{
+		{"unknown account", func() error { _, err := r.client.Contacts(ctx, "nobody"); return err }, 404, "no such account"},
+		{"unknown contact", func() error { _, err := r.client.Send(ctx, "-", "nobody", control.Text{Text: "x"}); return err }, 404, "no such contact"},
+		{"a contact that was never added", func() error {
+			_, err := r.client.Send(ctx, "-", r.bob.Account.ID.String(), control.Text{Text: "x"})
+			return err
+		}, 404, "no such contact"},
+		{"bad link", func() error { _, err := r.client.AddContact(ctx, "-", "https://example.org"); return err }, 422, "contact link"},
+		{"a key that is none", func() error { _, err := r.client.AddContact(ctx, "-", unknown); return err }, 422, ""},
+		{"own key", func() error { _, err := r.client.AddContact(ctx, "-", r.alice.Account.ID.String()); return err }, 422, "own key"},
+		{"empty text", func() error { _, err := r.client.Send(ctx, "-", "bob", control.Text{}); return err }, 422, "text"},
+		{"empty account name", func() error { _, err := r.client.CreateAccount(ctx, ""); return err }, 422, "name"},
+		{"following an unknown account", func() error { return r.client.Follow(ctx, "nobody", 0, nil) }, 404, "no such account"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.call()
+			var refusal *control.Error
+			if !errors.As(err, &refusal) || refusal.Status != c.status || !strings.Contains(refusal.Text, c.text) {
+				t.Errorf("%v, want status %d and %q", err, c.status, c.text)
+			}
+		})
+	}
+}
+
+func TestSeveralAccountsMustBeNamed(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	second, err := r.client.CreateAccount(ctx, "work")
+	if err != nil || second.Name != "work" {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	var refusal *control.Error
+	if _, err := r.client.Contacts(ctx, "-"); !errors.As(err, &refusal) || refusal.Status != http.StatusConflict {
+		t.Errorf("an unnamed account among several: %v", err)
+	}
+	for _, name := range []string{"work", "alice", second.ID} {
+		if _, err := r.client.Contacts(ctx, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Bar S20: only the owner can open the socket.
+func TestSocketIsPrivate(t *testing.T) {
+	r := newRig(t)
+	info, err := os.Stat(r.socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	client := control.NewClient(socket)
+	if _, err := client.Status(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+		t.Errorf("no socket: %v", err)
+	}
+	// One that was left behind by a killed process.
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Status(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+		t.Errorf("a stale socket: %v", err)
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	r := newRig(t)
+	raw := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", r.socket)
+	}}}
+	defer raw.CloseIdleConnections()
+	resp, err := raw.Post("http://mimird/v1/accounts", "application/json", io.LimitReader(zeros{}, 100<<20))
+	if err == nil {
+		defer resp.Body.Close()
+		if resp.StatusCode < 400 {
+			t.Errorf("100 MiB were accepted: %s", resp.Status)
+		}
+	}
+	if _, err := r.client.Accounts(t.Context()); err != nil {
+		t.Errorf("the API is gone: %v", err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = '0'
+	}
+	return len(b), nil
+}

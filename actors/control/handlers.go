@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/sse"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+// eventPage is how many events are read from the log at once.
+const eventPage = 100
+
+type body[T any] struct{ Body T }
+
+// AccountPath names an account: by key, by a unique name, or "-" for the only
+// one. It is exported, as [ContactPath] is, because huma reads only exported parts
+// of a request.
+type AccountPath struct {
+	Account string `path:"account" doc:"Identity key, name, or - for the only account"`
+}
+
+// ContactPath names a contact of an account: by key, the first digits of it, or a
+// unique name.
+type ContactPath struct {
+	AccountPath
+	Contact string `path:"contact" doc:"Identity key or name"`
+}
+
+func (s *service) register(api huma.API) {
+	huma.Get(api, "/v1/status", s.status)
+	huma.Get(api, "/v1/accounts", s.accounts)
+	huma.Post(api, "/v1/accounts", s.createAccount)
+	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
+	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
+	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/block", s.blockContact)
+	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
+	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
+		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
+	sse.Register(api, huma.Operation{
+		OperationID: "follow-events", Method: http.MethodGet, Path: "/v1/accounts/{account}/events",
+		Summary: "Follow the event log",
+	}, map[string]any{"event": Event{}}, s.follow)
+}
+
+func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error) {
+	state, err := s.node.Status(ctx)
+	if err != nil {
+		return nil, problem(err)
+	}
+	accounts, err := s.accounts(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := Status{
+		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
+		Trackers: []Tracker{}, Sessions: state.Sessions, Accounts: accounts.Body, DiskLow: state.DiskLow,
+		Warnings: warningsOf(state), Parts: s.parts(ctx),
+	}
+	if state.Overlay.IPv6.IsValid() {
+		out.Address = state.Overlay.IPv6.String()
+	}
+	for _, t := range state.Trackers {
+		out.Trackers = append(out.Trackers, trackerOf(t))
+	}
+	if state.Tracker != nil {
+		out.Role = &TrackerRole{
+			Address:   tracker.Address{Node: state.Tracker.Key, Port: tracker.Port}.String(),
+			Listening: state.Tracker.Listening,
+		}
+	}
+	return &body[Status]{out}, nil
+}
+
+func warningsOf(state actors.Status) []Warning {
+	warnings := []Warning{}
+	for _, a := range state.Alarms {
+		warnings = append(warnings, Warning{Code: "part_failing", Text: a.Part + " keeps failing: " + a.Err.Error(), Since: a.Since})
+	}
+	if state.DiskLow {
+		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
+	}
+	up := false
+	for _, p := range state.Overlay.Peers {
+		up = up || p.Up
+	}
+	if !up {
+		warnings = append(warnings, Warning{Code: "offline", Text: "No Yggdrasil peer is connected; messages wait."})
+	}
+	return warnings
+}
+
+func (s *service) accounts(context.Context, *struct{}) (*body[[]Account], error) {
+	all, err := s.node.Accounts()
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Account{}
+	for _, a := range all {
+		view, err := accountOf(s.node, a)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, view)
+	}
+	return &body[[]Account]{out}, nil
+}
+
+func (s *service) createAccount(ctx context.Context, in *struct {
+	Body struct {
+		Name string `json:"name" minLength:"1" maxLength:"64"`
+	}
+},
+) (*body[Account], error) {
+	a, err := s.node.CreateAccount(ctx, in.Body.Name)
+	if err != nil {
+		return nil, problem(err)
+	}
+	view, err := accountOf(s.node, a)
+	return &body[Account]{view}, problem(err)
+}
+
+func (s *service) contacts(_ context.Context, in *AccountPath) (*body[[]Contact], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.node.Contacts(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Contact{}
+	for _, c := range all {
+		out = append(out, contactOf(s.node, c))
+	}
+	return &body[[]Contact]{out}, nil
+}
+
+func (s *service) addContact(ctx context.Context, in *struct {
+	AccountPath
+	Body struct {
+		Link string `json:"link" doc:"Contact link, or the 64 hex digits of a key" maxLength:"4096"`
+	}
+},
+) (*body[Contact], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	link, err := identity.ParseLink(in.Body.Link)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	c, err := s.node.AddContact(ctx, account, link)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Contact]{contactOf(s.node, c)}, nil
+}
+
+func (s *service) blockContact(ctx context.Context, in *ContactPath) (*body[Contact], error) {
+	account, contact, err := s.contact(in)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.node.BlockContact(ctx, account, contact)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Contact]{contactOf(s.node, c)}, nil
+}
+
+func (s *service) messages(_ context.Context, in *struct {
+	ContactPath
+	Before uint64 `query:"before" doc:"Order of the message before which to begin; 0 for the newest"`
+	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+},
+) (*body[[]Message], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.node.Messages(account, contact, in.Before, in.Limit)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Message{}
+	for _, m := range page {
+		out = append(out, messageOf(m))
+	}
+	return &body[[]Message]{out}, nil
+}
+
+func (s *service) send(ctx context.Context, in *struct {
+	ContactPath
+	Body struct {
+		Text    string `json:"text" minLength:"1" maxLength:"1048576"`
+		ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
+		Source  string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
+	}
+},
+) (*body[Message], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	out := actors.Outgoing{Account: account, Contact: contact, Type: peer.TypeText, Payload: []byte(in.Body.Text)}
+	if in.Body.Source != "" {
+		out.Source = "control:" + in.Body.Source
+	}
+	if in.Body.ReplyTo != "" {
+		guid, err := strconv.ParseInt(in.Body.ReplyTo, 10, 64)
+		if err != nil {
+			return nil, huma.Error422UnprocessableEntity("reply_to is not the guid of a message")
+		}
+		out.ReplyTo = peer.GUID(guid)
+	}
+	m, err := s.node.Send(ctx, out)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Message]{messageOf(m)}, nil
+}
+
+// followInput asks for the event log from somewhere on.
+type followInput struct {
+	AccountPath
+	After int64 `query:"after" default:"-1" doc:"Sequence number after which to begin; -1 for what comes from now on"`
+}
+
+// follow sends the events of an account as they are appended to its log.
+func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return // the stream ends at once; Client asks for the account before
+	}
+	watch := s.node.WatchEvents()
+	defer watch.Close()
+	after := uint64(max(in.After, 0))
+	if in.After < 0 {
+		if after, err = s.node.LastEvent(account); err != nil {
+			return
+		}
+	}
+	for {
+		events, err := s.node.Events(account, after, eventPage)
+		if err != nil {
+			return
+		}
+		for _, e := range events {
+			if err := send(sse.Message{ID: int(e.Seq), Data: s.event(account, e)}); err != nil {
+				return // the client is gone
+			}
+			after = e.Seq
+		}
+		if len(events) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-watch.C():
+		}
+	}
+}
+
+func (s *service) event(account identity.PublicKey, e store.Event) Event {
+	out := Event{Seq: e.Seq, Kind: e.Kind.String(), Time: e.Time.Time(), Reason: e.Reason}
+	if !e.Conversation.IsZero() {
+		out.Contact = e.Conversation.String()
+		if c, err := s.node.Contact(account, e.Conversation); err == nil {
+			out.Name = displayName(c)
+		}
+	}
+	if e.Message != (store.MessageID{}) {
+		if m, err := s.node.Message(account, e.Conversation, e.Message); err == nil {
+			view := messageOf(m)
+			out.Message = &view
+		}
+	}
+	if !e.NodeKey.IsZero() {
+		out.Node = e.NodeKey.String()
+	}
+	return out
+}
+
+// account finds an account by key, unique name, or as the only one.
+func (s *service) account(name string) (identity.PublicKey, error) {
+	all, err := s.node.Accounts()
+	if err != nil {
+		return identity.PublicKey{}, problem(err)
+	}
+	var found []identity.PublicKey
+	for _, a := range all {
+		if name == "-" || strings.EqualFold(a.ID.String(), name) || a.Name == name {
+			found = append(found, a.ID)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0:
+		return identity.PublicKey{}, huma.Error404NotFound("there is no such account on this node")
+	case name == "-":
+		return identity.PublicKey{}, huma.Error409Conflict("there are several accounts; say which one")
+	}
+	return identity.PublicKey{}, huma.Error409Conflict("several accounts have that name; give the key")
+}
+
+// contact finds a contact by key, link or unique name.
+func (s *service) contact(in *ContactPath) (account, contact identity.PublicKey, err error) {
+	if account, err = s.account(in.Account); err != nil {
+		return account, contact, err
+	}
+	if link, err := identity.ParseLink(in.Contact); err == nil {
+		return account, link.Key, nil
+	}
+	all, err := s.node.Contacts(account)
+	if err != nil {
+		return account, contact, problem(err)
+	}
+	var found []identity.PublicKey
+	for _, c := range all {
+		if c.LocalName == in.Contact || c.Nickname == in.Contact || len(in.Contact) >= 8 && strings.HasPrefix(c.ID.String(), strings.ToLower(in.Contact)) {
+			found = append(found, c.ID)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return account, found[0], nil
+	case 0:
+		return account, contact, huma.Error404NotFound("there is no such contact; add it with its link first")
+	}
+	return account, contact, huma.Error409Conflict("several contacts have that name; give the key")
+}
+
+// problem makes an answer of an error: what the caller can mend is told as it is.
+func problem(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, actors.ErrUnknownAccount), errors.Is(err, actors.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, actors.ErrBlocked), errors.Is(err, actors.ErrOwnKey), errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, store.ErrOutboxFull):
+		return huma.Error429TooManyRequests(err.Error())
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, actors.ErrNotRunning):
+		return huma.Error503ServiceUnavailable(err.Error())
+	}
+	return huma.Error500InternalServerError(err.Error())
+}

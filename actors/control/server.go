@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/kernel"
+)
+
+const (
+	// maxBody bounds a request: the largest message with room for JSON.
+	maxBody = 2 << 20
+	// readTime is how long a client may take to send its request.
+	readTime = 30 * time.Second
+	// drainTime is how long requests under way get when the node stops.
+	drainTime = 2 * time.Second
+)
+
+// Options configures the control API.
+type Options struct {
+	// Socket is the path of the unix socket. One that is there already belonged to
+	// a process that has ended: a second process cannot open the data directory.
+	Socket string
+	// Version is what Status shows.
+	Version string
+	// Parts add to Status what other parts of the process say of themselves, as
+	// something that can be marshalled to JSON.
+	Parts map[string]func(ctx context.Context) (any, error)
+}
+
+// New returns the control API as a part of a node; see actors.Part.
+func New(opts Options) func(*actors.Node) kernel.Actor {
+	return func(n *actors.Node) kernel.Actor { return &controlActor{opts: opts, node: n} }
+}
+
+// controlActor owns the listener and its HTTP server.
+type controlActor struct {
+	opts Options
+	node *actors.Node
+}
+
+// Started implements kernel.Starter.
+func (a *controlActor) Started(c *kernel.Context) error {
+	listener, err := listenUnix(c.Lifetime(), a.opts.Socket)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           handler(a.node, a.opts),
+		ReadTimeout:       readTime,
+		ReadHeaderTimeout: readTime,
+		// Requests end with the node.
+		BaseContext: func(net.Listener) context.Context { return c.Lifetime() },
+	}
+	c.Go("serve", func(ctx context.Context) error {
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(listener) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		err := server.Shutdown(drain)
+		if err != nil {
+			err = server.Close()
+		}
+		<-ended
+		return err
+	})
+	return nil
+}
+
+// Receive implements kernel.Actor.
+func (a *controlActor) Receive(c *kernel.Context, msg any) {
+	if done, ok := msg.(kernel.TaskDone); ok {
+		c.Fail(fmt.Errorf("control API: %w", done.Err))
+	}
+}
+
+// listenUnix opens the socket for its owner alone.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale control socket: %w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for commands (a socket's path has at most about 100 characters): %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("make control socket private: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// handler is the API on its own, for the server and for tests.
+func handler(n *actors.Node, opts Options) http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("mimird control API", opts.Version)
+	config.DocsPath = "" // would load scripts from elsewhere
+	config.CreateHooks = nil
+	api := humago.New(mux, config)
+	s := &service{node: n, opts: opts}
+	s.register(api)
+	return http.MaxBytesHandler(mux, maxBody)
+}
+
+// service answers requests.
+type service struct {
+	node *actors.Node
+	opts Options
+}
+
+func (s *service) parts(ctx context.Context) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(s.opts.Parts))
+	for name, ask := range s.opts.Parts {
+		answer, err := ask(ctx)
+		if err != nil {
+			answer = map[string]string{"error": err.Error()}
+		}
+		raw, err := json.Marshal(answer)
+		if err != nil {
+			raw, _ = json.Marshal(map[string]string{"error": err.Error()}) // a map of strings always marshals
+		}
+		out[name] = raw
+	}
+	return out
+}
