@@ -29,6 +29,8 @@ type (
 	stopped  struct{ Report kernel.StopReport }
 	// alarmsRequest is the API's; answered with []Alarm.
 	alarmsRequest struct{}
+	// partRequest is the API's; answered with the kernel.Ref of that child.
+	partRequest struct{ Name string }
 	// readyRequest is Node.Start's; answered with ready.
 	readyRequest struct{}
 	ready        struct{}

@@ -28,6 +28,8 @@ type Node struct {
 	store *store.Store
 	keys  *keyring
 	env   *env
+	// trackerKey is zero without the tracker role.
+	trackerKey identity.NodeKey
 
 	system *kernel.System
 	root   kernel.Ref
@@ -63,6 +65,13 @@ func Open(opts Options) (*Node, error) {
 	}
 	for _, t := range opts.Trackers {
 		keys.know(t.Node)
+	}
+	if opts.Tracker != nil {
+		role, err := keys.nodeKey(trackerKeyName)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		n.trackerKey = role.Key()
 	}
 	n.store, n.keys = s, keys
 	n.env = &env{
@@ -134,6 +143,9 @@ func (n *Node) fail(err error) {
 
 // Key returns the node key, the address of this node in the overlay.
 func (n *Node) Key() identity.NodeKey { return n.keys.node.Key() }
+
+// TrackerKey returns the node key of the tracker role; false without that role.
+func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.trackerKey.IsZero() }
 
 // do has the store actor carry out an operation.
 func do[R any](ctx context.Context, n *Node, op store.Op) (R, error) {

@@ -99,6 +99,9 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 		c.Forward(n.env.resolver, msg)
 	case alarmsRequest:
 		n.onAlarmsRequest(c)
+	case partRequest:
+		child, _ := c.Child(msg.Name) // zero, which answers ErrStopped
+		c.Reply(child)
 	case readyRequest:
 		c.Reply(ready{})
 	case shutdown:

@@ -222,6 +222,12 @@ func (n *Node) Pending(consumer string, account identity.PublicKey) ([]store.Pen
 	return n.store.Pending(consumer, account)
 }
 
+// Cursor returns the last event of a conversation that a consumer has dealt with,
+// 0 for none.
+func (n *Node) Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error) {
+	return n.store.Cursor(consumer, account, conversation)
+}
+
 // MoveCursor notes, synced, that a consumer has dealt with a conversation up to a
 // sequence number.
 func (n *Node) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {

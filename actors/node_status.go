@@ -44,6 +44,15 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
+// Part returns the actor of one of Options.Parts, so that its maker can ask it
+// things.
+func (n *Node) Part(ctx context.Context, name string) (kernel.Ref, error) {
+	if n.root.IsZero() {
+		return kernel.Ref{}, ErrNotRunning
+	}
+	return kernel.Ask[kernel.Ref](ctx, n.root, partRequest{name})
+}
+
 // Presence says whether a contact can be reached at this moment.
 func (n *Node) Presence(account, contact identity.PublicKey) Presence {
 	return n.env.presence.get(account, contact)

@@ -11,13 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
 )
 
 // Role is something one process can do.
@@ -66,10 +64,7 @@ type Yggdrasil struct {
 }
 
 // Tracker is the address of a tracker, written as <64 hex digits>:<port>.
-type Tracker struct {
-	Key  identity.NodeKey
-	Port uint16
-}
+type Tracker struct{ tracker.Address }
 
 // Session bounds the connections to contacts.
 type Session struct {
@@ -189,33 +184,13 @@ func (l Log) SlogLevel() slog.Level {
 	return level
 }
 
-// ParseTracker reads a tracker address, <64 hex digits>:<port>.
-func ParseTracker(s string) (Tracker, error) {
-	at := strings.LastIndexByte(s, ':')
-	if at < 0 {
-		return Tracker{}, errors.New("want <64 hex digits>:<port>")
-	}
-	key, err := identity.ParseNodeKey(s[:at])
-	if err != nil {
-		return Tracker{}, err
-	}
-	port, err := strconv.ParseUint(s[at+1:], 10, 16)
-	if err != nil || port == 0 {
-		return Tracker{}, errors.New("the port after the colon is not a number from 1 to 65535")
-	}
-	return Tracker{Key: key, Port: uint16(port)}, nil
-}
-
-// String returns the form that [ParseTracker] reads.
-func (t Tracker) String() string { return fmt.Sprintf("%s:%d", t.Key, t.Port) }
-
 // UnmarshalYAML reads <64 hex digits>:<port>.
 func (t *Tracker) UnmarshalYAML(node *yaml.Node) error {
-	parsed, err := ParseTracker(node.Value)
+	address, err := tracker.ParseAddress(node.Value)
 	if err != nil {
-		return fmt.Errorf("line %d: tracker: %w", node.Line, err)
+		return fmt.Errorf("line %d: %w", node.Line, err)
 	}
-	*t = parsed
+	t.Address = address
 	return nil
 }
 
@@ -306,11 +281,11 @@ func checkURI(s string) error {
 }
 
 func mustTracker(s string) Tracker {
-	t, err := ParseTracker(s)
+	address, err := tracker.ParseAddress(s)
 	if err != nil {
-		panic(err)
+		panic(err) // one of the constants above
 	}
-	return t
+	return Tracker{address}
 }
 
 // clip keeps error messages readable when a whole file was pasted into a key.

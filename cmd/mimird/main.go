@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Command mimird is an always-on node of the Mimir peer-to-peer messenger: it
+// receives while phones sleep, and can show the conversations in Matrix.
+//
+//	mimird up        run the node; the first start makes everything
+//	mimird demo      a whole Mimir world on this machine, with a Matrix homeserver
+//	mimird --help    all commands
+//
+// The commands are one file each. They build on the packages below actors and
+// bridge, which are documented for use by other programs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"charm.land/fang/v2"
+
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/store"
+)
+
+// Exit codes. They are part of the interface: service managers act on them.
+const (
+	exitFine     = 0
+	exitError    = 1
+	exitConfig   = 2 // the configuration is wrong; starting again does not help
+	exitDamaged  = 3 // the store is damaged
+	exitDiskFull = 4 // the disk is full
+	exitInUse    = 5 // another process has the data directory open
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run executes one command line and returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := untilSignal()
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := fang.Execute(ctx, root, fang.WithVersion(version().String()), fang.WithErrorHandler(
+		func(w io.Writer, _ fang.Styles, err error) { fmt.Fprintf(w, "mimird: %s\n", explain(err)) },
+	))
+	return exitCode(err)
+}
+
+// untilSignal returns a context that ends with the first signal. A second one
+// ends the process at once: whoever sends it has decided not to wait, and nothing
+// that was accepted is lost.
+func untilSignal() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case <-signals:
+			os.Exit(exitError)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+// configError marks what is wrong with the configuration.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var wrong configError
+	switch {
+	case err == nil:
+		return exitFine
+	case errors.As(err, &wrong):
+		return exitConfig
+	case errors.Is(err, store.ErrInUse):
+		return exitInUse
+	case errors.Is(err, store.ErrCorrupt):
+		return exitDamaged
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
+		return exitDiskFull
+	}
+	return exitError
+}
+
+// explain adds to an error what to do about it.
+func explain(err error) string {
+	text := err.Error()
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		text += "; start it with: mimird up"
+	case errors.Is(err, store.ErrInUse):
+		text += "; is mimird running there already?"
+	case errors.Is(err, store.ErrCorrupt):
+		text += "; nothing has been changed: copy the data directory to a safe place before trying anything"
+	}
+	return text
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/config"
+)
+
+// matrixName is the bridge's name among the parts of the node, and its section in
+// the configuration.
+const matrixName = "matrix"
+
+func newMatrix(f *flags) *cobra.Command {
+	var example, generate bool
+	var registration string
+	cmd := &cobra.Command{
+		Use:   "matrix",
+		Short: "Set up the Matrix bridge",
+		Long: "Sets up the bridge that shows your conversations in Matrix, with the flags every mautrix bridge has:\n\n" +
+			"  1. mimird matrix -e    writes the section \"matrix\" into the configuration\n" +
+			"  2. edit homeserver, domain and permissions there\n" +
+			"  3. mimird matrix -g    makes the tokens and the registration file\n" +
+			"  4. give the registration file to the homeserver, and start it again\n" +
+			"  5. mimird up",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case example == generate:
+				return errors.New("give one of -e (write the example section) and -g (make tokens and registration)")
+			case example:
+				return writeExample(f, cmd.OutOrStdout())
+			default:
+				return generateRegistration(f, cmd.OutOrStdout(), registration)
+			}
+		},
+	}
+	cmd.Flags().BoolVarP(&example, "example", "e", false, "write the example section into the configuration")
+	cmd.Flags().BoolVarP(&generate, "generate-registration", "g", false, "make the tokens and the registration file")
+	cmd.Flags().StringVarP(&f.config, "config-file", "c", "", "configuration file, the same as --config")
+	cmd.Flags().StringVarP(&registration, "registration", "r", "", "registration file (default: registration.yaml beside the configuration)")
+	return cmd
+}
+
+// matrixPart makes the bridge of a configuration, and what asks it for its status.
+func matrixPart(f *flags, c config.Config) (actors.Part, func(context.Context) (any, error), error) {
+	section, err := bridgeConfig(c)
+	if err != nil {
+		return actors.Part{}, nil, err
+	}
+	make, err := bridge.New(bridge.Options{Config: section, Dir: f.dir})
+	if err != nil {
+		return actors.Part{}, nil, err
+	}
+	var node *actors.Node
+	part := actors.Part{Name: matrixName, New: func(n *actors.Node) kernel.Actor {
+		node = n // before the control API, which asks it, is started
+		return make(n)
+	}}
+	ask := func(ctx context.Context) (any, error) {
+		ref, err := node.Part(ctx, matrixName)
+		if err != nil {
+			return nil, err
+		}
+		return kernel.Ask[bridge.Status](ctx, ref, bridge.StatusRequest{})
+	}
+	return part, ask, nil
+}
+
+// bridgeConfig reads the section of the bridge.
+func bridgeConfig(c config.Config) (*bridge.Config, error) {
+	section, err := yaml.Marshal(&c.Matrix)
+	if err != nil {
+		return nil, fmt.Errorf("read section %s: %w", matrixName, err)
+	}
+	return bridge.ParseConfig(section)
+}
+
+// writeExample puts the commented section where the configuration has an empty
+// one.
+func writeExample(f *flags, out io.Writer) error {
+	if err := prepareDir(f); err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(f.configPath())
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	const empty = "\nmatrix: {}\n"
+	if !bytes.Contains(raw, []byte(empty)) {
+		if c, err := config.Parse(raw); err != nil {
+			return configError{err}
+		} else if len(c.Matrix.Content) > 0 {
+			return fmt.Errorf("%s has a section %s already; nothing was changed", f.configPath(), matrixName)
+		}
+		raw = append(raw, empty...)
+	}
+	section := "\nmatrix:\n" + indent(string(bridge.ExampleConfig()))
+	raw = bytes.Replace(raw, []byte(empty), []byte(section), 1)
+	raw = bytes.Replace(raw, []byte("\nroles: [node]\n"), []byte("\nroles: [node, matrix]\n"), 1)
+	if err := bridge.WriteSecretFile(f.configPath(), raw); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "The section %q is in %s now. Edit homeserver and permissions there, then: mimird matrix -g\n", matrixName, f.configPath())
+	return nil
+}
+
+func indent(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) != "" {
+			b.WriteString("  ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// generateRegistration fills in missing tokens and writes what the homeserver has
+// to be given.
+func generateRegistration(f *flags, out io.Writer, path string) error {
+	raw, err := os.ReadFile(f.configPath())
+	if err != nil {
+		return fmt.Errorf("read configuration (make it with: mimird matrix -e): %w", err)
+	}
+	filled, changed, err := bridge.GenerateSecrets(raw, matrixName)
+	if err != nil {
+		return configError{err}
+	}
+	c, err := config.Parse(filled)
+	if err != nil {
+		return configError{err}
+	}
+	section, err := bridgeConfig(c)
+	if err != nil {
+		return configError{err}
+	}
+	files, err := section.Registrations()
+	if err != nil {
+		return configError{err}
+	}
+	if changed {
+		if err := bridge.WriteSecretFile(f.configPath(), filled); err != nil {
+			return err
+		}
+	}
+	for i, file := range files {
+		target := filepath.Join(filepath.Dir(f.configPath()), file.Name)
+		if i == 0 && path != "" {
+			target = path
+		}
+		if err := bridge.WriteSecretFile(target, file.Content); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s: give this to the homeserver as an application service, and start it again\n", target)
+	}
+	if !c.Has(config.RoleMatrix) {
+		fmt.Fprintf(out, "Add the role: roles: [node, matrix] in %s\n", f.configPath())
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/config"
+)
+
+// defaultDir is where data goes when nobody says otherwise: below the current
+// directory, so that a first try leaves nothing elsewhere.
+const defaultDir = "mimird-data"
+
+// flags are those that every command understands.
+type flags struct {
+	dir     string
+	config  string
+	json    bool
+	account string
+}
+
+func newRoot() *cobra.Command {
+	f := new(flags)
+	root := &cobra.Command{
+		Use:   "mimird",
+		Short: "An always-on node of the Mimir messenger",
+		Long: "mimird receives your Mimir messages while your phone sleeps, and can show them in Matrix.\n\n" +
+			"Start with: mimird up",
+		Args: cobra.NoArgs,
+	}
+	p := root.PersistentFlags()
+	p.StringVar(&f.dir, "data", fromEnv("MIMIRD_DATA", defaultDir), "data directory (env MIMIRD_DATA)")
+	p.StringVar(&f.config, "config", "", "configuration file (default: mimird.yaml in the data directory)")
+	p.BoolVar(&f.json, "json", false, "print JSON")
+	p.StringVar(&f.account, "account", "-", "account by name or key, when there are several")
+	root.AddCommand(
+		newUp(f), newID(f), newContact(f), newSend(f), newTail(f), newStatus(f),
+		newMatrix(f), newDemo(f), newVersion(f),
+	)
+	return root
+}
+
+func fromEnv(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+func (f *flags) configPath() string {
+	if f.config != "" {
+		return f.config
+	}
+	return filepath.Join(f.dir, config.FileName)
+}
+
+// load reads the configuration. A missing file is the default one, unless it was
+// named.
+func (f *flags) load() (config.Config, error) {
+	c, err := config.Load(f.configPath())
+	if errors.Is(err, fs.ErrNotExist) && f.config == "" {
+		return config.Default(), nil
+	}
+	if err != nil {
+		return config.Config{}, configError{err}
+	}
+	return c, nil
+}
+
+// socket returns the control socket of a configuration.
+func (f *flags) socket(c config.Config) string {
+	if filepath.IsAbs(c.Control.Socket) {
+		return c.Control.Socket
+	}
+	return filepath.Join(f.dir, c.Control.Socket)
+}
+
+// client returns a client of the running node. The caller closes it.
+func (f *flags) client() (*control.Client, error) {
+	c, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(f.socket(c)), nil
+}
+
+// print writes an answer: as JSON when that was asked for, else with text.
+func (f *flags) print(w io.Writer, answer any, text func()) error {
+	if !f.json {
+		text()
+		return nil
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(answer); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// maxText is the longest text that a message carries.
+const maxText = 1 << 20
+
+func newSend(f *flags) *cobra.Command {
+	var wait time.Duration
+	var source string
+	cmd := &cobra.Command{
+		Use:   "send CONTACT [TEXT...]",
+		Short: "Send a text",
+		Long: "Queues a text for a contact, given by name or key. Without a text it is read from standard input. The text\n" +
+			"is safe as soon as this command returns; it is delivered when the contact can be reached.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := strings.Join(args[1:], " ")
+			if len(args) == 1 {
+				raw, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxText+1)) //nolint:forbidigo // through a limit
+				if err != nil {
+					return fmt.Errorf("read standard input: %w", err)
+				}
+				text = strings.TrimRight(string(raw), "\n")
+			}
+			return send(cmd.Context(), f, cmd.OutOrStdout(), args[0], control.Text{Text: text, Source: source}, wait)
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for the contact to have it")
+	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one message")
+	return cmd
+}
+
+// errWaiting says that a message was not delivered in time.
+var errWaiting = errors.New("the message is safe and waits for the contact")
+
+func send(ctx context.Context, f *flags, out io.Writer, contact string, text control.Text, wait time.Duration) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	m, err := client.Send(ctx, f.account, contact, text)
+	if err != nil {
+		return err
+	}
+	if wait > 0 && m.State == "pending" {
+		if m, err = delivered(ctx, client, f.account, m, wait); err != nil {
+			return err
+		}
+	}
+	return f.print(out, m, func() { fmt.Fprintf(out, "%s %s\n", m.State, m.ID) })
+}
+
+// delivered waits until a message has left the outbox.
+func delivered(ctx context.Context, client *control.Client, account string, m control.Message, wait time.Duration) (control.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	found := errors.New("found")
+	err := client.Follow(ctx, account, 0, func(e control.Event) error {
+		if e.Message == nil || e.Message.ID != m.ID || e.Message.Contact != m.Contact || e.Message.State == "pending" {
+			return nil
+		}
+		m = *e.Message
+		return found
+	})
+	switch {
+	case errors.Is(err, found):
+		return m, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return m, fmt.Errorf("not delivered within %v: %w", wait, errWaiting)
+	}
+	return m, err
+}

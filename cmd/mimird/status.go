@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+func newStatus(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how the running node is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			s, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return f.print(cmd.OutOrStdout(), s, func() { printStatus(cmd.OutOrStdout(), s) })
+		},
+	}
+}
+
+func printStatus(out io.Writer, s control.Status) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	defer func() { _ = w.Flush() }() // what it writes to reports its own errors
+	fmt.Fprintf(w, "mimird\t%s\n", s.Version)
+	fmt.Fprintf(w, "node\t%s\t%s\n", s.Node, s.Address)
+	up := 0
+	for _, p := range s.Overlay.Peers {
+		if p.Up {
+			up++
+		}
+	}
+	fmt.Fprintf(w, "yggdrasil\t%d/%d peers up\n", up, len(s.Overlay.Peers))
+	for _, p := range s.Overlay.Peers {
+		state := "down  " + p.Error
+		if p.Up {
+			state = fmt.Sprintf("up    %.1f ms", p.LatencyMS)
+		}
+		fmt.Fprintf(w, "\t%s\t%s\n", p.URI, state)
+	}
+	for _, t := range s.Trackers {
+		state := "does not answer"
+		if t.Answers {
+			state = fmt.Sprintf("answers in %.1f ms", t.LatencyMS)
+		}
+		if time.Until(t.Announced) > 0 {
+			state += ", announced until " + t.Announced.Local().Format(time.TimeOnly)
+		}
+		fmt.Fprintf(w, "tracker\t%s\t%s\n", short(t.Address), state)
+	}
+	if s.Role != nil {
+		fmt.Fprintf(w, "tracker role\t%s\n", s.Role.Address)
+	}
+	for _, a := range s.Accounts {
+		fmt.Fprintf(w, "account\t%s\t%s\t%d waiting\n", printable(a.Name), a.ID, a.Waiting)
+	}
+	fmt.Fprintf(w, "sessions\t%d\n", s.Sessions)
+	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
+		fmt.Fprintf(w, "%s\t%s\n", name, s.Parts[name])
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
+	}
+}
+
+// short shows the beginning of a long hex address.
+func short(s string) string {
+	const most = 12
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+func newTail(f *flags) *cobra.Command {
+	var all bool
+	var after int64
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Follow what happens",
+		Long: "Prints what happens in an account as it happens: messages, deliveries, contacts. With --json one event per\n" +
+			"line, each with a sequence number from which --after goes on.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all {
+				after = 0
+			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			out := cmd.OutOrStdout()
+			err = client.Follow(cmd.Context(), f.account, after, func(e control.Event) error { return f.printEvent(out, e) })
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "begin with the first event")
+	cmd.Flags().Int64Var(&after, "after", -1, "begin after this sequence number")
+	return cmd
+}
+
+func (f *flags) printEvent(out io.Writer, e control.Event) error {
+	if f.json {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("print event: %w", err)
+		}
+		_, err = fmt.Fprintf(out, "%s\n", line)
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s  %s\n", e.Time.Local().Format(time.DateTime), describe(e))
+	return err
+}
+
+// describe says in one line what happened.
+func describe(e control.Event) string {
+	who := printable(e.Name)
+	text := ""
+	if e.Message != nil {
+		text = printable(e.Message.Text)
+		if e.Message.Type != 0 {
+			text = fmt.Sprintf("[type %d, %d bytes]", e.Message.Type, len(e.Message.Payload))
+		}
+	}
+	switch e.Kind {
+	case "message_received":
+		return who + ": " + text
+	case "message_queued":
+		return "to " + who + ": " + text
+	case "message_delivered":
+		return who + " has: " + text
+	case "message_failed":
+		return "not delivered to " + who + " (" + printable(e.Reason) + "): " + text
+	case "node_key_changed":
+		return who + " is connected from a new device, node " + e.Node
+	}
+	what := strings.ReplaceAll(e.Kind, "_", " ")
+	if who != "" {
+		what += ": " + who
+	}
+	return what
+}
+
+// printable keeps what others wrote from doing things to the terminal: control
+// characters and marks that turn the text around become spaces.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

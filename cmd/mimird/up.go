@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mdp/qrterminal/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/config"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+// stopTime is what an orderly stop gets.
+const stopTime = 10 * time.Second
+
+func newUp(f *flags) *cobra.Command {
+	var name string
+	var noQR bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the node",
+		Long: "Runs the node until it gets an interrupt or terminate signal. The first start makes the data directory,\n" +
+			"a commented configuration and an account, and prints the account's link and QR code.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "home", "name of the account that the first start makes")
+	cmd.Flags().BoolVar(&noQR, "no-qr", false, "print the link without the QR code")
+	return cmd
+}
+
+type upOptions struct {
+	name     string
+	noQR     bool
+	out, log io.Writer
+}
+
+// up runs the node until ctx ends or the node fails.
+func up(ctx context.Context, f *flags, o upOptions) (err error) {
+	if err := prepareDir(f); err != nil {
+		return err
+	}
+	c, err := f.load()
+	if err != nil {
+		return err
+	}
+	log := newLogger(o.log, c.Log)
+	opts, err := nodeOptions(f, c, log)
+	if err != nil {
+		return err
+	}
+	node, err := actors.Open(opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	if err := node.Start(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		log.Info("Stopping")
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		err = errors.Join(err, node.Stop(stopping))
+	}()
+	account, err := firstAccount(ctx, node, o.name)
+	if err != nil {
+		return err
+	}
+	if err := greet(f, o, node, account, f.socket(c)); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-node.Failed():
+		return node.Err()
+	}
+}
+
+// prepareDir makes the data directory with a commented configuration.
+func prepareDir(f *flags) error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if f.config != "" {
+		return nil // it must be there
+	}
+	file, err := os.OpenFile(f.configPath(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	_, err = file.Write(config.Example())
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// nodeOptions turns a configuration into a node with all its parts.
+func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, error) {
+	opts := actors.Options{
+		Dir: f.dir, Logger: log,
+		OpenNetwork: opener(c, c.Yggdrasil.Listen, log),
+		SessionIdle: time.Duration(c.Session.Idle), MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
+	}
+	for _, t := range c.Trackers {
+		opts.Trackers = append(opts.Trackers, t.Address)
+	}
+	if c.Has(config.RoleTracker) {
+		opts.Tracker = &actors.TrackerOptions{
+			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,
+		}
+	}
+	status := make(map[string]func(context.Context) (any, error))
+	if c.Has(config.RoleMatrix) {
+		part, ask, err := matrixPart(f, c)
+		if err != nil {
+			return actors.Options{}, configError{err}
+		}
+		opts.Parts = append(opts.Parts, part)
+		status[part.Name] = ask
+	}
+	opts.Parts = append(opts.Parts, actors.Part{Name: "control", New: control.New(control.Options{
+		Socket: f.socket(c), Version: version().String(), Parts: status,
+	})})
+	return opts, nil
+}
+
+// opener returns how a node joins the overlay that the configuration describes.
+func opener(c config.Config, listen []string, log *slog.Logger) func(identity.NodePrivateKey) (actors.Network, error) {
+	return func(key identity.NodePrivateKey) (actors.Network, error) {
+		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Listen: listen, Logger: log}
+		if c.Yggdrasil.Multicast {
+			options.Multicast = []overlay.MulticastInterface{{Regex: ".*", Beacon: true, Listen: true}}
+		}
+		return overlay.Open(options)
+	}
+}
+
+// firstAccount returns the first account of a node; a new node gets one.
+func firstAccount(ctx context.Context, node *actors.Node, name string) (store.Account, error) {
+	accounts, err := node.Accounts()
+	if err != nil {
+		return store.Account{}, err
+	}
+	if len(accounts) > 0 {
+		return accounts[0], nil
+	}
+	return node.CreateAccount(ctx, name)
+}
+
+// greeting is what up prints when the node runs, before there is any network.
+type greeting struct {
+	Version string `json:"version"`
+	Data    string `json:"data"`
+	Account string `json:"account"`
+	Link    string `json:"link"`
+	Node    string `json:"node"`
+	Control string `json:"control"`
+	Tracker string `json:"tracker,omitempty"`
+}
+
+func greet(f *flags, o upOptions, node *actors.Node, account store.Account, socket string) error {
+	dir, err := filepath.Abs(f.dir)
+	if err != nil {
+		dir = f.dir // only to be shown
+	}
+	g := greeting{
+		Version: version().String(), Data: dir, Account: account.Name, Link: node.Link(account).String(),
+		Node: node.Key().String(), Control: socket,
+	}
+	if key, ok := node.TrackerKey(); ok {
+		g.Tracker = tracker.Address{Node: key, Port: tracker.Port}.String()
+	}
+	return f.print(o.out, g, func() {
+		fmt.Fprintf(o.out, "mimird %s   data %s   account %q\n\n", g.Version, g.Data, g.Account)
+		printLink(o.out, g.Link, !o.noQR)
+		if g.Tracker != "" {
+			fmt.Fprintf(o.out, "  your tracker   %s\n\n", g.Tracker)
+		}
+		fmt.Fprintf(o.out, "Running. Ctrl-C stops; everything stays. In another terminal: mimird status, mimird tail, mimird send.\n")
+	})
+}
+
+// printLink shows what others scan or copy to add an account.
+func printLink(w io.Writer, link string, qr bool) {
+	fmt.Fprintf(w, "  your link   %s\n", link)
+	if !qr {
+		fmt.Fprintln(w)
+		return
+	}
+	fmt.Fprintf(w, "              scan this in Mimir, or copy the link:\n\n")
+	qrterminal.GenerateWithConfig(link, qrterminal.Config{
+		Level: qrterminal.L, Writer: w, HalfBlocks: true, QuietZone: 2,
+		BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
+		BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
+	})
+	fmt.Fprintln(w)
+}
