@@ -44,8 +44,8 @@ type Node struct {
 // fails with store.ErrInUse when another process has it open.
 func Open(opts Options) (*Node, error) {
 	opts = opts.withDefaults()
-	if opts.Dir == "" || opts.OpenNetwork == nil {
-		return nil, errors.New("open node: Dir and OpenNetwork are required")
+	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil {
+		return nil, errors.New("open node: Dir is required, and something to do")
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)

@@ -66,9 +66,11 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	}
 	// Whoever is started later may use what was started before.
 	n.env.writer = spawn(storeName, func() kernel.Actor { return store.NewActor(n.env.store) })
-	n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
-	spawn(listenerName, func() kernel.Actor { return &listener{env: n.env} })
-	spawn(overlayName, func() kernel.Actor { return &overlayActor{env: n.env} })
+	if n.env.opts.OpenNetwork != nil {
+		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
+		spawn(listenerName, func() kernel.Actor { return &listener{env: n.env} })
+		spawn(overlayName, func() kernel.Actor { return &overlayActor{env: n.env} })
+	}
 	if n.env.opts.Tracker != nil {
 		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })
 	}
@@ -119,6 +121,9 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 
 // startAccounts starts an actor for every account in the store that has none.
 func (n *nodeActor) startAccounts(c *kernel.Context) error {
+	if n.env.opts.OpenNetwork == nil {
+		return nil
+	}
 	accounts, err := n.env.store.Accounts()
 	if err != nil {
 		return fmt.Errorf("read accounts: %w", err)

@@ -28,9 +28,12 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if n.root.IsZero() {
 		return Status{}, ErrNotRunning
 	}
-	trackers, err := kernel.Ask[[]TrackerStatus](ctx, n.root, trackersRequest{})
-	if err != nil {
-		return Status{}, err
+	var trackers []TrackerStatus
+	if n.opts.OpenNetwork != nil {
+		var err error
+		if trackers, err = kernel.Ask[[]TrackerStatus](ctx, n.root, trackersRequest{}); err != nil {
+			return Status{}, err
+		}
 	}
 	alarms, err := kernel.Ask[[]Alarm](ctx, n.root, alarmsRequest{})
 	if err != nil {

@@ -26,7 +26,8 @@ type Network interface {
 	Close() error
 }
 
-// Options is what a [Node] is made from. Only Dir and OpenNetwork are required.
+// Options is what a [Node] is made from. Only Dir is required, and OpenNetwork
+// unless the process is a server only.
 type Options struct {
 	// Dir is the data directory; it is made, mode 0700, when it does not exist.
 	Dir    string
@@ -34,7 +35,8 @@ type Options struct {
 
 	// OpenNetwork joins the overlay under the node's key. It is called at every
 	// start of the overlay actor, also after a failure, and must not block on the
-	// network.
+	// network. Without it there are no accounts: the process plays only the role of
+	// a server.
 	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
 	// OpenStore opens the store; nil means store.Open. Tests put it into memory.
 	OpenStore func(store.Options) (*store.Store, error)

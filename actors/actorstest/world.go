@@ -5,6 +5,7 @@ package actorstest
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -237,4 +238,9 @@ type testWriter struct{ t testing.TB }
 func (w *testWriter) Write(line []byte) (int, error) {
 	w.t.Logf("%s", line)
 	return len(line), nil
+}
+
+// KeyFile reads the file with the secret key of a node's account.
+func KeyFile(n *Node) ([]byte, error) {
+	return os.ReadFile(filepath.Join(n.Opts.Dir, "keys", n.Account.ID.String()+".pem"))
 }

@@ -80,11 +80,15 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 		defer cancel()
 		err = errors.Join(err, node.Stop(stopping))
 	}()
-	account, err := firstAccount(ctx, node, o.name)
-	if err != nil {
-		return err
+	g := greeting{Version: version().String(), Control: f.socket(c)}
+	if c.Has(config.RoleNode) {
+		account, err := firstAccount(ctx, node, o.name)
+		if err != nil {
+			return err
+		}
+		g.Account, g.Link, g.Node = account.Name, node.Link(account).String(), node.Key().String()
 	}
-	if err := greet(f, o, node, account, f.socket(c)); err != nil {
+	if err := greet(f, o, node, g); err != nil {
 		return err
 	}
 	select {
@@ -121,8 +125,10 @@ func prepareDir(f *flags) error {
 func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, error) {
 	opts := actors.Options{
 		Dir: f.dir, Logger: log,
-		OpenNetwork: opener(c, c.Yggdrasil.Listen, log),
 		SessionIdle: time.Duration(c.Session.Idle), MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
+	}
+	if c.Has(config.RoleNode) {
+		opts.OpenNetwork = opener(c, c.Yggdrasil.Listen, log)
 	}
 	for _, t := range c.Trackers {
 		opts.Trackers = append(opts.Trackers, t.Address)
@@ -174,28 +180,27 @@ func firstAccount(ctx context.Context, node *actors.Node, name string) (store.Ac
 type greeting struct {
 	Version string `json:"version"`
 	Data    string `json:"data"`
-	Account string `json:"account"`
-	Link    string `json:"link"`
-	Node    string `json:"node"`
+	Account string `json:"account,omitempty"`
+	Link    string `json:"link,omitempty"`
+	Node    string `json:"node,omitempty"`
 	Control string `json:"control"`
 	Tracker string `json:"tracker,omitempty"`
 }
 
-func greet(f *flags, o upOptions, node *actors.Node, account store.Account, socket string) error {
-	dir, err := filepath.Abs(f.dir)
-	if err != nil {
-		dir = f.dir // only to be shown
-	}
-	g := greeting{
-		Version: version().String(), Data: dir, Account: account.Name, Link: node.Link(account).String(),
-		Node: node.Key().String(), Control: socket,
+func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
+	g.Data = f.dir
+	if dir, err := filepath.Abs(f.dir); err == nil {
+		g.Data = dir
 	}
 	if key, ok := node.TrackerKey(); ok {
 		g.Tracker = tracker.Address{Node: key, Port: tracker.Port}.String()
 	}
 	return f.print(o.out, g, func() {
-		fmt.Fprintf(o.out, "mimird %s   data %s   account %q\n\n", g.Version, g.Data, g.Account)
-		printLink(o.out, g.Link, !o.noQR)
+		fmt.Fprintf(o.out, "mimird %s   data %s\n\n", g.Version, g.Data)
+		if g.Link != "" {
+			fmt.Fprintf(o.out, "  account     %s\n", printable(g.Account))
+			printLink(o.out, g.Link, !o.noQR)
+		}
 		if g.Tracker != "" {
 			fmt.Fprintf(o.out, "  your tracker   %s\n\n", g.Tracker)
 		}
