@@ -18,6 +18,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/mimird/mimird/test/process"
 )
 
 // Version is the release of Dendrite that [Build] compiles. It is the version
@@ -209,15 +211,10 @@ func (b builder) run(ctx context.Context, onOut, onErr func(line string), args .
 	cmd := exec.CommandContext(ctx, b.goCommand, args...)
 	cmd.Dir = b.dir
 	cmd.Env = goEnv(os.Environ())
-	ownGroup(cmd)
-	cmd.Cancel = func() error { return killGroup(cmd.Process) }
-	cmd.WaitDelay = killDelay
 	var tail tailBuffer
 	cmd.Stdout = &lineWriter{onLine: onOut}
 	cmd.Stderr = io.MultiWriter(&tail, &lineWriter{onLine: onErr})
-	runtime.LockOSThread() // see dieWithParent
-	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
+	if err := process.Run(cmd, killDelay); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -7,17 +7,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mimird/mimird/test/process"
 )
 
 const (
@@ -25,15 +24,11 @@ const (
 	DefaultServerName = "mimir.test"
 
 	logFile = "dendrite.log"
-	// stopGrace is how long a server gets to end by itself.
-	stopGrace = 15 * time.Second
 	// pollEvery is how often a starting server is asked whether it answers.
 	pollEvery = 50 * time.Millisecond
 	// startTries is how many free ports are tried, should another program take
 	// one between our choosing it and Dendrite's listening on it.
 	startTries = 3
-	// maxLogTail bounds what an error quotes from the log.
-	maxLogTail = 2 << 10
 )
 
 // ErrNotRunning means that the server has ended or was stopped.
@@ -66,15 +61,7 @@ type Server struct {
 	secret string // shared with Dendrite, allows to create users
 
 	mu      sync.Mutex
-	current *process // nil when stopped
-}
-
-// process is one run of the program. One goroutine owns it, from its start to
-// its end.
-type process struct {
-	handle *os.Process
-	ended  chan struct{} // closed when the process is gone
-	err    error         // how it ended; read after ended
+	current *process.Process // nil when stopped
 }
 
 // Start starts a server and returns when it answers. Whoever starts it calls
@@ -140,7 +127,7 @@ func (s *Server) LogPath() string { return filepath.Join(s.opts.Dir, logFile) }
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.stopLocked(stopGroup); err != nil {
+	if err := s.stopLocked((*process.Process).Stop); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
@@ -159,8 +146,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		return fmt.Errorf("start dendrite: %w", err)
 	}
 	if err := s.awaitAnswer(ctx, p); err != nil {
-		_ = killGroup(p.handle)
-		<-p.ended
+		err = errors.Join(err, p.Kill())
 		return fmt.Errorf("start dendrite: %w", err)
 	}
 	s.current = p
@@ -172,7 +158,7 @@ func (s *Server) Restart(ctx context.Context) error {
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stopLocked(stopGroup)
+	return s.stopLocked((*process.Process).Stop)
 }
 
 // Kill ends the server at once, as a power cut would, and returns when it is
@@ -180,7 +166,7 @@ func (s *Server) Stop() error {
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stopLocked(killGroup)
+	return s.stopLocked((*process.Process).Kill)
 }
 
 // Running reports whether the process is there. A server that ended by itself
@@ -192,89 +178,48 @@ func (s *Server) Running() bool {
 		return false
 	}
 	select {
-	case <-s.current.ended:
+	case <-s.current.Ended():
 		return false
 	default:
 		return true
 	}
 }
 
-func (s *Server) stopLocked(ask func(*os.Process) error) error {
-	p := s.current
-	if p == nil {
+func (s *Server) stopLocked(end func(*process.Process) error) error {
+	if s.current == nil {
 		return nil
 	}
-	select {
-	case <-p.ended: // by itself; its number may be somebody else's now
-		s.current = nil
-		return nil
-	default:
-	}
-	if err := ask(p.handle); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := end(s.current); err != nil {
 		return fmt.Errorf("stop dendrite: %w", err)
-	}
-	grace := time.NewTimer(stopGrace)
-	defer grace.Stop()
-	select {
-	case <-p.ended:
-	case <-grace.C:
-		if err := killGroup(p.handle); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("kill dendrite: %w", err)
-		}
-		<-p.ended
 	}
 	s.current = nil
 	return nil
 }
 
-// launch starts the program. The process belongs to a goroutine that keeps its
-// thread until the process has ended, because of dieWithParent.
-func (s *Server) launch() (*process, error) {
-	log, err := os.OpenFile(s.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open its log: %w", err)
-	}
-	defer func() { _ = log.Close() }() // the process has its own
-	//nolint:noctx // the process outlives every context; Stop and Kill end it
-	cmd := exec.Command(s.opts.Program,
-		"-config", configFile,
-		"-http-bind-address", s.opts.Address,
-		"-https-bind-address", "127.0.0.1:0") // without a certificate nothing listens there
-	cmd.Dir = s.opts.Dir
-	cmd.Stdout, cmd.Stderr = log, log
-	ownGroup(cmd)
-
-	p := &process{ended: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		p.handle = cmd.Process
-		started <- nil
-		p.err = cmd.Wait()
-		close(p.ended)
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
+// launch starts the program.
+func (s *Server) launch() (*process.Process, error) {
+	return process.Start(process.Spec{
+		Program: s.opts.Program,
+		Args: []string{
+			"-config", configFile,
+			"-http-bind-address", s.opts.Address,
+			"-https-bind-address", "127.0.0.1:0", // without a certificate nothing listens there
+		},
+		Dir: s.opts.Dir, Log: s.LogPath(),
+	})
 }
 
 var errPortTaken = errors.New("the port is taken")
 
 // awaitAnswer returns when the server answers, or when it never will.
-func (s *Server) awaitAnswer(ctx context.Context, p *process) error {
+func (s *Server) awaitAnswer(ctx context.Context, p *process.Process) error {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		answered := answers(ctx, client, s.URL()+"/_matrix/client/versions")
 		select {
-		case <-p.ended: // whoever answered, it was not this process
+		case <-p.Ended(): // whoever answered, it was not this process
 			return s.whyEnded(p)
 		default:
 		}
@@ -284,18 +229,18 @@ func (s *Server) awaitAnswer(ctx context.Context, p *process) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-p.ended:
+		case <-p.Ended():
 		case <-tick.C:
 		}
 	}
 }
 
-func (s *Server) whyEnded(p *process) error {
-	tail := s.logTail()
+func (s *Server) whyEnded(p *process.Process) error {
+	tail := p.LogTail()
 	if strings.Contains(tail, "address already in use") {
 		return fmt.Errorf("%w: %s", errPortTaken, s.opts.Address)
 	}
-	how := p.err
+	how := p.Err()
 	if how == nil {
 		how = errors.New("without an error")
 	}
@@ -313,22 +258,4 @@ func answers(ctx context.Context, client *http.Client, url string) bool {
 	}
 	defer resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
-}
-
-// logTail returns the last lines of the log, best effort.
-func (s *Server) logTail() string {
-	file, err := os.Open(s.LogPath())
-	if err != nil {
-		return err.Error()
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return err.Error()
-	}
-	var tail strings.Builder
-	if _, err := io.Copy(&tail, io.NewSectionReader(file, max(0, info.Size()-maxLogTail), maxLogTail)); err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(tail.String())
 }

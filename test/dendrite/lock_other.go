@@ -4,21 +4,10 @@
 
 package dendrite
 
-import (
-	"context"
-	"os"
-	"os/exec"
-)
+import "context"
 
 // lockFile does nothing here: two builds at once do the work twice, and the
 // rename at the end keeps either result whole.
 func lockFile(context.Context, string, func()) (unlock func(), err error) {
 	return func() {}, nil
 }
-
-func ownGroup(*exec.Cmd) {}
-
-func killGroup(process *os.Process) error { return process.Kill() }
-
-// stopGroup kills: there is no polite signal to send.
-func stopGroup(process *os.Process) error { return process.Kill() }

@@ -2,7 +2,7 @@
 
 //go:build unix && !linux
 
-package dendrite
+package process
 
 import "syscall"
 
