@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"strings"
 	"unicode"
 
@@ -58,7 +57,7 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 		return userInfo(key, account.Name, account.Avatar), nil
 	}
 	contact, err := cl.node.Contact(cl.account, key)
-	if errors.Is(err, store.ErrNotFound) {
+	if isGone(err) {
 		return userInfo(key, "", nil), nil
 	}
 	if err != nil {

@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/status"
 
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -53,7 +51,7 @@ func (cl *client) Connect(context.Context) {
 	case err == nil:
 		cl.gone.Store(false)
 		cl.login.BridgeState.Send(status.BridgeState{StateEvent: status.StateConnected})
-	case errors.Is(err, store.ErrNotFound):
+	case isGone(err):
 		cl.gone.Store(true)
 		cl.login.BridgeState.Send(status.BridgeState{
 			StateEvent: status.StateBadCredentials, Error: stateAccountGone,

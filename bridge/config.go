@@ -300,6 +300,7 @@ func (c *Config) library() *bridgeconfig.Config {
 			WelcomeUnconnected: "Use `help` for help or `login` to log in.",
 		},
 	}
+	lib.Homeserver.RetryLimit = 0 // our transport repeats requests
 	lib.Bridge.Backfill = c.Backfill
 	lib.Bridge.DeduplicateMatrixMessages = true
 	lib.AppService.NoServer = true // the listener is ours

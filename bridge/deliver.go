@@ -310,6 +310,32 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	}
 }
 
+// hold lets a conversation wait, unless it is being delivered.
+func (d *deliverer) hold(conversation store.Conversation, delay time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mark(conversation)
+	at := d.known[conversation]
+	if at == nil || at.running || at.timer != nil {
+		return
+	}
+	d.ready = slices.DeleteFunc(d.ready, func(c store.Conversation) bool { return c == conversation })
+	at.queued = false
+	d.later(at, delay)
+}
+
+// later enqueues a conversation after a delay. It is called under mu.
+func (d *deliverer) later(at *position, delay time.Duration) {
+	at.timer = time.AfterFunc(delay, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.known[at.Conversation] == at && at.timer != nil {
+			at.timer = nil
+			d.enqueue(at)
+		}
+	})
+}
+
 // backOff is called under mu.
 func (d *deliverer) backOff(at *position, err error) {
 	delay := d.retry.Delay(at.failures, rand.Float64())
@@ -327,14 +353,7 @@ func (d *deliverer) backOff(at *position, err error) {
 	}
 	at.failures++
 	at.err = err
-	at.timer = time.AfterFunc(delay, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.known[at.Conversation] == at && at.timer != nil {
-			at.timer = nil
-			d.enqueue(at)
-		}
-	})
+	d.later(at, delay)
 }
 
 // page delivers the next events of a conversation and reports whether there may

@@ -12,6 +12,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/peer"
@@ -20,6 +21,7 @@ import (
 var (
 	errEmpty     = refusal("there is nothing to send in it")
 	errNoContact = refusal("this contact is not on the node any more")
+	errBlocked   = refusal("you have blocked this contact")
 	errNoRoom    = refusal("too many messages wait for being sent already")
 )
 
@@ -47,11 +49,11 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	if text == "" {
 		return nil, errEmpty
 	}
-	stored, err := cl.node.Send(ctx, Outgoing{
+	stored, err := cl.node.Send(ctx, actors.Outgoing{
 		Account:  cl.account,
 		Contact:  contact,
 		Source:   string(msg.Event.ID),
-		Type:     int32(peer.TypeText),
+		Type:     peer.TypeText,
 		ReplyTo:  replyGUID(msg.ReplyTo),
 		Payload:  []byte(text),
 		SendTime: time.UnixMilli(msg.Event.Timestamp),
@@ -97,8 +99,10 @@ func (cl *client) note(ctx context.Context, row *database.Message) error {
 // sendError tells what can never succeed from what has to be tried again.
 func (cl *client) sendError(msg *bridgev2.MatrixMessage, err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case isGone(err):
 		return errNoContact
+	case errors.Is(err, actors.ErrBlocked):
+		return errBlocked
 	case errors.Is(err, store.ErrOutboxFull):
 		return errNoRoom
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
@@ -119,7 +123,7 @@ func (cl *client) again(msg *bridgev2.MatrixMessage, err error) error {
 }
 
 // replyGUID is how Mimir names the message that is replied to.
-func replyGUID(target *database.Message) int64 {
+func replyGUID(target *database.Message) peer.GUID {
 	if target == nil {
 		return 0
 	}
@@ -127,5 +131,5 @@ func replyGUID(target *database.Message) int64 {
 	if err != nil { // a notice of the bridge
 		return 0
 	}
-	return id.GUID
+	return peer.GUID(id.GUID)
 }

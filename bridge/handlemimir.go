@@ -125,7 +125,7 @@ func (d *delivery) ownSender() bridgev2.EventSender {
 // storedMessage reads the message the entry is about; nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
 	m, err := d.node.Message(d.at.Account, d.at.Contact, d.ev.Message)
-	if errors.Is(err, store.ErrNotFound) {
+	if isGone(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -361,7 +361,7 @@ func (d *delivery) queueExisting(ctx context.Context, evt bridgev2.RemoteEvent) 
 
 func (d *delivery) contactChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
-	if errors.Is(err, store.ErrNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -391,7 +391,7 @@ func (d *delivery) nodeKeyChanged(ctx context.Context) error {
 		return err
 	}
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
-	if errors.Is(err, store.ErrNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -405,7 +405,7 @@ func (d *delivery) nodeKeyChanged(ctx context.Context) error {
 // accountChanged keeps the name of the login.
 func (d *delivery) accountChanged(ctx context.Context) error {
 	account, err := d.node.Account(d.at.Account)
-	if errors.Is(err, store.ErrNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {

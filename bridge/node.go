@@ -4,31 +4,32 @@ package bridge
 
 import (
 	"context"
-	"time"
+	"errors"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// Node is what the bridge needs of the node whose conversations it shows. Its
-// methods may be called from any goroutine; those with a context wait for a
-// commit, the others only read. Errors are the store's.
+// Node is what the bridge needs of the node whose conversations it shows; an
+// *actors.Node is one. Its methods may be called from any goroutine; those with a
+// context wait for a commit, the others only read.
 type Node interface {
 	// Accounts returns all accounts.
 	Accounts() ([]store.Account, error)
 	// CreateAccount makes a new identity.
 	CreateAccount(ctx context.Context, name string) (store.Account, error)
-	// Account returns one account, or store.ErrNotFound.
+	// Account returns one account, or actors.ErrUnknownAccount.
 	Account(id identity.PublicKey) (store.Account, error)
 	// Contacts returns all contacts of an account.
 	Contacts(account identity.PublicKey) ([]store.Contact, error)
-	// Contact returns one contact, or store.ErrNotFound.
+	// Contact returns one contact, or actors.ErrUnknownContact.
 	Contact(account, contact identity.PublicKey) (store.Contact, error)
 	// AddContact makes a contact of a link, or returns the one there is.
 	AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error)
 	// Send puts a message into the outbox. It is durable when Send returns. The same
 	// Source of the same account again returns the message of the first time.
-	Send(ctx context.Context, m Outgoing) (store.Message, error)
+	Send(ctx context.Context, m actors.Outgoing) (store.Message, error)
 	// Message returns one message, or store.ErrNotFound.
 	Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error)
 	// Messages returns a page of a conversation, newest first, below the position
@@ -56,14 +57,7 @@ type Node interface {
 	FinishJournal(ctx context.Context, queue string, seq uint64) error
 }
 
-// Outgoing is a message for a contact.
-type Outgoing struct {
-	Account, Contact identity.PublicKey
-	// Source is the idempotency key: who asked for the message to be sent.
-	Source  string
-	Type    int32
-	ReplyTo int64 // guid, 0 for none
-	Payload []byte
-	// SendTime is when the person sent it; zero means now.
-	SendTime time.Time
+// isGone reports whether what was asked for does not exist any more.
+func isGone(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, actors.ErrUnknownAccount) || errors.Is(err, actors.ErrUnknownContact)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
 	"github.com/mimird/mimird/actors/store"
@@ -160,7 +161,7 @@ func (n *testNode) AddContact(ctx context.Context, account identity.PublicKey, l
 	return added.Contact, err
 }
 
-func (n *testNode) Send(ctx context.Context, m bridge.Outgoing) (store.Message, error) {
+func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, error) {
 	n.mu.Lock()
 	err := n.sendErr
 	n.sends++
@@ -170,7 +171,7 @@ func (n *testNode) Send(ctx context.Context, m bridge.Outgoing) (store.Message, 
 	}
 	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Source))
 	queued, err := store.Do[store.Enqueued](ctx, n.actor, store.EnqueueMessage{
-		Account: m.Account, Contact: m.Contact, GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: m.Type, ReplyTo: m.ReplyTo,
+		Account: m.Account, Contact: m.Contact, GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source,
 	})
 	return queued.Message, err

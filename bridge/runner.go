@@ -183,8 +183,8 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 		return commands.NewProcessor(br)
 	})
 	client := matrix.appService().HTTPClient
-	t := newTransport(client.Transport, &r.condition.homeserver)
-	client.Transport = t
+	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver)
+	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }
 
@@ -197,7 +197,7 @@ func (in *incarnation) end() {
 			login.BridgeState.Destroy() // the library leaves its goroutine
 		}
 	}
-	in.transport.CloseIdleConnections()
+	in.transport.close()
 }
 
 // awaitHomeserver waits until the homeserver answers, and makes sure that the bot

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
 
@@ -13,6 +14,10 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
+
+// invitationTime is what bridgev2 gets for making a portal of a room into which
+// the user has invited a ghost.
+const invitationTime = 5 * time.Second
 
 // ResolveIdentifier finds whom a link or a key means. With createChat it makes
 // them a contact, which asks them.
@@ -32,7 +37,7 @@ func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, crea
 		return cl.resolved(ctx, contact)
 	}
 	contact, err := cl.node.Contact(cl.account, link.Key)
-	if !errors.Is(err, store.ErrNotFound) {
+	if !isGone(err) {
 		if err != nil {
 			return nil, err
 		}
@@ -51,6 +56,9 @@ func (cl *client) CreateChatWithGhost(ctx context.Context, ghost *bridgev2.Ghost
 	if err != nil {
 		return nil, err
 	}
+	// The new contact's room is the one with the invitation, if we do not make
+	// another one first.
+	cl.deliver.hold(store.Conversation{Account: cl.account, Contact: key}, invitationTime)
 	if _, err := cl.node.AddContact(ctx, cl.account, identity.Link{Key: key}); err != nil {
 		return nil, fmt.Errorf("add the contact: %w", err)
 	}

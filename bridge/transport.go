@@ -8,11 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"go.mau.fi/util/retryafter"
 	"maunium.net/go/mautrix"
 
 	"github.com/mimird/mimird/actors/store"
@@ -20,50 +22,48 @@ import (
 
 const (
 	// answerTimeout is how long the homeserver may take until it begins to answer a
-	// request. A homeserver that hangs is noticed after this time.
-	answerTimeout = 30 * time.Second
-	// slowAnswerTimeout is the same for requests that may wait on purpose, and for
-	// media.
-	slowAnswerTimeout = 3 * time.Minute
+	// request, and requestTimeout until it has answered. A homeserver that hangs is
+	// noticed after the first.
+	answerTimeout  = 30 * time.Second
+	requestTimeout = time.Minute
+	// slowTimeout is both for requests that may wait on purpose, and for media.
+	slowTimeout = 3 * time.Minute
+	// firstPause is the pause before a request is repeated; it doubles five times.
+	firstPause = 2 * time.Second
 )
 
 // transport is what all requests to the homeserver go through. It gives the
-// events of a [sendScope] transaction ids of our own, and watches how the
-// homeserver does.
+// events of a [sendScope] transaction ids of our own, repeats requests that
+// nobody else repeats, watches how the homeserver does, and ends all requests
+// when the bridge ends: the library starts some in goroutines that nobody stops.
 type transport struct {
 	normal, slow http.RoundTripper
+	retries      int
 	homeserver   *health
+	life         context.Context
+	end          context.CancelFunc
 }
 
 // newTransport wraps what the library would use; nil means the standard one.
-func newTransport(base http.RoundTripper, homeserver *health) *transport {
-	if base != nil { // it knows how to dial a unix socket
-		return &transport{normal: base, slow: base, homeserver: homeserver}
+func newTransport(base http.RoundTripper, retries int, homeserver *health) *transport {
+	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver}
+	t.life, t.end = context.WithCancel(context.Background())
+	if base == nil { // otherwise it is one that dials a unix socket
+		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
 	}
-	timed := func(timeout time.Duration) *http.Transport {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = timeout
-		t.MaxIdleConnsPerHost = 2 * deliveriesAtOnce
-		return t
-	}
-	return &transport{normal: timed(answerTimeout), slow: timed(slowAnswerTimeout), homeserver: homeserver}
+	return t
 }
 
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if scope := scopeOf(req.Context()); scope != nil {
-		req = scope.rewrite(req)
-	}
-	next := t.normal
-	if strings.HasSuffix(req.URL.Path, "/sync") || strings.Contains(req.URL.Path, "/media/") {
-		next = t.slow
-	}
-	resp, err := next.RoundTrip(req)
-	t.note(req, resp, err)
-	return resp, err
+func newHTTPTransport(timeout time.Duration) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = timeout
+	t.MaxIdleConnsPerHost = 2 * deliveriesAtOnce
+	return t
 }
 
-// CloseIdleConnections is called by http.Client's method of that name.
-func (t *transport) CloseIdleConnections() {
+// close ends all requests, now and later.
+func (t *transport) close() {
+	t.end()
 	for _, next := range []http.RoundTripper{t.normal, t.slow} {
 		if closer, ok := next.(interface{ CloseIdleConnections() }); ok {
 			closer.CloseIdleConnections()
@@ -71,11 +71,110 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if scope := scopeOf(req.Context()); scope != nil {
+		req = scope.rewrite(req)
+	}
+	for try := 0; ; try++ {
+		resp, err := t.once(req)
+		t.note(req, resp, err)
+		pause := firstPause << min(try, 5)
+		if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
+			return resp, err
+		}
+		body := req.Body
+		if req.GetBody != nil {
+			if body, err = req.GetBody(); err != nil {
+				return resp, err
+			}
+		}
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		req = req.Clone(req.Context())
+		req.Body = body
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-req.Context().Done():
+			timer.Stop()
+			return nil, req.Context().Err()
+		case <-t.life.Done():
+			timer.Stop()
+			return nil, errEnded
+		}
+	}
+}
+
+// retriesOf is how often a request is repeated here: what belongs to an entry of
+// the event log is not, and what the library was told not to repeat.
+func (t *transport) retriesOf(req *http.Request) int {
+	if attempts, ok := req.Context().Value(mautrix.MaxAttemptsContextKey).(int); ok && attempts > 0 {
+		return attempts - 1
+	}
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return 0
+	}
+	return t.retries
+}
+
+// worthRepeating reports whether a request may do better next time. It makes the
+// pause as long as the homeserver wants.
+func worthRepeating(resp *http.Response, err error, pause *time.Duration) bool {
+	if err != nil {
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, errEnded)
+	}
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		*pause = max(*pause, min(retryafter.Parse(resp.Header.Get("Retry-After"), 0), maxRetryAfter))
+		return true
+	default:
+		return false
+	}
+}
+
+var errEnded = errors.New("the bridge has ended")
+
+// once makes one attempt, which ends with its time limit and with the bridge, the
+// reading of the answer included.
+func (t *transport) once(req *http.Request) (*http.Response, error) {
+	if t.life.Err() != nil {
+		return nil, errEnded
+	}
+	next, timeout := t.normal, requestTimeout
+	if strings.HasSuffix(req.URL.Path, "/sync") || strings.Contains(req.URL.Path, "/media/") {
+		next, timeout = t.slow, slowTimeout
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), timeout)
+	unlink := context.AfterFunc(t.life, cancel)
+	release := func() { unlink(); cancel() }
+	resp, err := next.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		release()
+		return nil, err
+	}
+	resp.Body = &releasingBody{ReadCloser: resp.Body, release: release}
+	return resp, nil
+}
+
+// releasingBody releases what an attempt holds when its answer is closed.
+type releasingBody struct {
+	io.ReadCloser
+	release func()
+}
+
+func (b *releasingBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.release()
+	return err
+}
+
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
 func (t *transport) note(req *http.Request, resp *http.Response, err error) {
 	switch {
-	case err != nil && req.Context().Err() != nil:
+	case err != nil && (req.Context().Err() != nil || t.life.Err() != nil):
 	case err != nil:
 		t.homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
 	case resp.StatusCode >= http.StatusInternalServerError:
@@ -89,7 +188,7 @@ func (t *transport) note(req *http.Request, resp *http.Response, err error) {
 
 // sendScope marks the requests that one entry of the event log causes. The events
 // sent in it get transaction ids that depend only on that entry, on the event's
-// type, and on the how-manieth of its type it is. So when the entry is handled
+// type, and on how many of its type came before. So when the entry is handled
 // again, a homeserver that remembers makes no second event of it.
 type sendScope struct {
 	seed string

@@ -55,7 +55,8 @@ var quickRetry = kernel.Backoff{Min: 10 * time.Millisecond, Max: 100 * time.Mill
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{}}
+	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{output: t.Output()}}
+	t.Cleanup(w.log.end) // runs last
 	address, err := dendrite.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	w.config.Logging.MinLevel = "debug"
 	w.config.GenerateSecrets()
 
-	logger := slog.New(slog.NewTextHandler(io.MultiWriter(w.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.stage = kerneltest.NewStage(t, kernel.Options{Logger: logger})
 	w.node = newTestNode(t, w.stage)
 	return w
@@ -180,16 +181,24 @@ func (w *world) person(url, name string) *bridgetest.Client {
 }
 
 // command says something to the bot in a room of its own and waits for an answer
-// that contains some text.
-func (w *world) command(who *bridgetest.Client, command, answer string) {
+// that contains some text. It returns the room, which is the management room.
+func (w *world) command(who *bridgetest.Client, command, answer string) id.RoomID {
+	w.t.Helper()
+	room := w.greeted(who)
+	w.say(who, room, command, answer)
+	return room
+}
+
+// greeted opens a management room: that it is one the first time that the bot
+// has greeted in it.
+func (w *world) greeted(who *bridgetest.Client) id.RoomID {
 	w.t.Helper()
 	room, err := who.OpenDirect(soon(w.t), w.bot())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	// The bot greets first: only then is the room the management room.
 	w.said(who, room, "help")
-	w.say(who, room, command, answer)
+	return room
 }
 
 func (w *world) say(who *bridgetest.Client, room id.RoomID, command, answer string) {
@@ -252,20 +261,41 @@ func (w *world) awaitOutgoing(account, contact identity.PublicKey, want ...strin
 	}
 }
 
-// logBuffer keeps everything that was logged.
+// logBuffer keeps everything that was logged, and shows it in the test's output
+// until the test ends: goroutines that bridgev2 leaves may still say something.
 type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu     sync.Mutex
+	text   bytes.Buffer
+	output io.Writer
 }
 
 func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.output != nil {
+		if _, err := b.output.Write(p); err != nil {
+			return 0, err
+		}
+	}
 	return b.text.Write(p)
+}
+
+func (b *logBuffer) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.output = nil
 }
 
 func (b *logBuffer) contains(text string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return bytes.Contains(b.text.Bytes(), []byte(text))
+}
+
+func contains(text, part string) bool { return strings.Contains(text, part) }
+
+func isNotice(room id.RoomID, text string) func(*event.Event) bool {
+	return func(evt *event.Event) bool {
+		return evt.RoomID == room && evt.Type == event.EventMessage && strings.Contains(evt.Content.AsMessage().Body, text)
+	}
 }

@@ -32,6 +32,8 @@ const (
 	// FaultLoseAnswer serves the request and breaks the connection instead of
 	// answering: the client cannot know what has happened.
 	FaultLoseAnswer
+	// FaultRefused is what RefuseText does. It is for [Send.Fault] only.
+	FaultRefused
 )
 
 // Fault is one way to misbehave.
@@ -59,6 +61,14 @@ func (h *Homeserver) SetSlow(roomID id.RoomID, delay time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.slow[roomID] = delay
+}
+
+// RefuseText makes the homeserver answer 413 to events that have one of the texts
+// in their content, as it does to events that are too large.
+func (h *Homeserver) RefuseText(texts ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refused = texts
 }
 
 // SendsOnly is for [Fault.Only]: it selects the requests that send an event to a

@@ -55,6 +55,7 @@ type Homeserver struct {
 	fault    Fault
 	healed   chan struct{} // closed when fault is replaced
 	slow     map[id.RoomID]time.Duration
+	refused  []string // texts of events that are refused
 	nextID   int
 }
 

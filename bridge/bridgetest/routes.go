@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -260,11 +261,14 @@ func (h *Homeserver) send(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.body) > 65536 {
-		return nil, &apiError{http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "event too large"}
-	}
 	attempt := Send{
 		At: time.Now(), Room: r.id, Sender: c.user, Type: c.PathValue("type"), TxnID: c.PathValue("txn"), Content: c.body,
+	}
+	if len(c.body) > 65536 || h.isRefused(string(c.body)) {
+		attempt.Fault = FaultRefused
+		h.sends = append(h.sends, attempt)
+		h.notifyLocked()
+		return nil, &apiError{http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "event too large"}
 	}
 	key := txnKey{c.user, r.id, attempt.TxnID}
 	attempt.EventID, attempt.Repeat = h.txns[key]
@@ -279,6 +283,10 @@ func (h *Homeserver) send(c *call) (any, error) {
 	h.sends = append(h.sends, attempt)
 	h.notifyLocked()
 	return map[string]any{"event_id": attempt.EventID}, nil
+}
+
+func (h *Homeserver) isRefused(content string) bool {
+	return slices.ContainsFunc(h.refused, func(text string) bool { return strings.Contains(content, text) })
 }
 
 func (h *Homeserver) redact(c *call) (any, error) {

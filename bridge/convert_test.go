@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+func TestSplitTextCutsBetweenWords(t *testing.T) {
+	words := strings.Repeat("word ", 20_000)
+	parts := splitText(words)
+	if len(parts) != 3 || strings.Join(parts, "") != words {
+		t.Errorf("%d parts, %d bytes", len(parts), len(strings.Join(parts, "")))
+	}
+	for _, part := range parts[:len(parts)-1] {
+		if !strings.HasSuffix(part, "word ") {
+			t.Errorf("a part ends with %q", part[len(part)-8:])
+		}
+	}
+	if parts := splitText(""); len(parts) != 1 || parts[0] != "" {
+		t.Errorf("an empty text makes %q", parts)
+	}
+}
+
+func FuzzTextToMatrix(f *testing.F) {
+	f.Add([]byte("hello"))
+	f.Add([]byte("\x00\xff<b>&\u2028" + strings.Repeat("é\n", 30_000)))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		parts := convertToMatrix(store.Message{Payload: payload})
+		if len(parts) == 0 {
+			t.Fatal("nothing is shown")
+		}
+		size := 0
+		for _, part := range parts {
+			size += len(part.Body)
+			encoded, err := json.Marshal(part.Body)
+			if err != nil || len(encoded) > maxEventText+2 {
+				t.Errorf("a part takes %d bytes, %v", len(encoded), err)
+			}
+			if !utf8.ValidString(part.Body) || strings.ContainsRune(part.Body, 0) || part.FormattedBody != "" {
+				t.Errorf("a part is %q", part.Body)
+			}
+		}
+		if whole := cleanText(string(payload)); size > len(whole) || size < len(whole)-strings.Count(whole, "\n") {
+			t.Errorf("%d bytes became %d", len(whole), size)
+		}
+	})
+}
+
+func FuzzTextFromMatrix(f *testing.F) {
+	f.Add("plain", "<b>bold</b>")
+	f.Add("", strings.Repeat("<div>", 5000))
+	f.Add("x", `<a href="https://matrix.to/#/@x:y">x</a><ol start="9999999999"><li><table>`)
+	f.Fuzz(func(t *testing.T, body, html string) {
+		if len(html) > 65_536 {
+			return
+		}
+		for _, kind := range []event.MessageType{event.MsgText, event.MsgEmote} {
+			text := convertFromMatrix(t.Context(), &event.MessageEventContent{
+				MsgType: kind, Body: body, Format: event.FormatHTML, FormattedBody: html,
+			})
+			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || strings.TrimSpace(text) != text {
+				t.Errorf("the text is %q", text)
+			}
+		}
+	})
+}
+
+func FuzzTransaction(f *testing.F) {
+	f.Add("1", []byte(`{"events":[{"event_id":"$a"}]}`))
+	f.Add("", []byte(`{"events":null}`))
+	f.Fuzz(func(t *testing.T, txn string, body []byte) {
+		name, err := transactionName(txn, body)
+		if err == nil && len(name) != 32 {
+			t.Errorf("the name is %q", name)
+		}
+		var c content
+		_ = json.Unmarshal(body, &c) // must not panic
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"))
+	f.Add(exampleConfig)
+	f.Fuzz(func(t *testing.T, section []byte) {
+		config, err := ParseConfig(section)
+		if err != nil {
+			return
+		}
+		config.GenerateSecrets()
+		if _, err := config.Registrations(); err != nil {
+			t.Errorf("no registration: %v", err)
+		}
+	})
+}
+
+func TestTransactionNames(t *testing.T) {
+	name := func(txn, body string) string {
+		t.Helper()
+		name, err := transactionName(txn, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	first := name("1", `{"events":[{"event_id":"$a","unsigned":{"age":5}},{"event_id":"$b"}]}`)
+	if first != name("1", `{"events":[{"event_id":"$a","unsigned":{"age":6}},{"event_id":"$b"}]}`) {
+		t.Error("a repeated transaction has another name")
+	}
+	for _, other := range []string{
+		name("2", `{"events":[{"event_id":"$a"},{"event_id":"$b"}]}`), name("1", `{"events":[{"event_id":"$b"},{"event_id":"$a"}]}`),
+		name("1", `{"events":[{"event_id":"$a"}]}`), name("1", `{"events":[]}`), name("1", `{"events":[{"event_id":"$a$b"}]}`),
+	} {
+		if other == first {
+			t.Error("another transaction has the same name")
+		}
+	}
+}
+
+func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
+	entry := store.Event{Account: identity.PublicKey{1}, Conversation: identity.PublicKey{2}, Seq: 3, Kind: store.MessageReceived}
+	ids := func(ev store.Event, part int, kinds ...string) (ids []string) {
+		scope := newSendScope(ev, part)
+		for i, kind := range kinds {
+			ids = append(ids, scope.transaction(kind, string(rune('a'+i))))
+		}
+		return ids
+	}
+	first := ids(entry, 0, "send/m.room.message", "send/m.room.message", "send/other")
+	again := ids(entry, 0, "send/m.room.message", "send/m.room.message", "send/other")
+	seen := make(map[string]bool)
+	for i := range first {
+		if first[i] != again[i] {
+			t.Errorf("the %d. event has another transaction the second time", i)
+		}
+		seen[first[i]] = true
+	}
+	later, other := entry, entry
+	later.Seq++
+	other.Conversation[0]++
+	for _, id := range []string{
+		ids(entry, 1, "send/m.room.message")[0], ids(later, 0, "send/m.room.message")[0], ids(other, 0, "send/m.room.message")[0],
+	} {
+		seen[id] = true
+	}
+	if len(seen) != 6 {
+		t.Errorf("%d different transactions of 6", len(seen))
+	}
+	scope := newSendScope(entry, 0)
+	if scope.transaction("x", "original") != scope.transaction("x", "original") {
+		t.Error("a repeated request has another transaction")
+	}
+}
+
+func TestHealth(t *testing.T) {
+	var h health
+	ups := 0
+	h.whenUp(func() { ups++ })
+	h.up()
+	h.up()
+	since := h.get().Since
+	h.down(errRoom)
+	h.down(errRefused)
+	if state := h.get(); state.OK || state.Error != errRefused.Error() || state.Since.Before(since) {
+		t.Errorf("state is %+v", state)
+	}
+	h.up()
+	if state := h.get(); !state.OK || state.Error != "" || ups != 2 || h.quietFor() > time.Minute {
+		t.Errorf("state is %+v after %d ups", state, ups)
+	}
+}
