@@ -29,6 +29,8 @@ const (
 	// startTries is how many free ports are tried, should another program take
 	// one between our choosing it and Dendrite's listening on it.
 	startTries = 3
+	// crashTries is how often a server that crashes while it starts is started.
+	crashTries = 10
 )
 
 // ErrNotRunning means that the server has ended or was stopped.
@@ -141,15 +143,14 @@ func (s *Server) Restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start dendrite: %w", err)
 	}
-	p, err := s.launch()
+	for range crashTries {
+		if s.current, err = s.launch(ctx); !errors.Is(err, errCrashed) {
+			break
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("start dendrite: %w", err)
 	}
-	if err := s.awaitAnswer(ctx, p); err != nil {
-		err = errors.Join(err, p.Kill())
-		return fmt.Errorf("start dendrite: %w", err)
-	}
-	s.current = p
 	return nil
 }
 
@@ -196,9 +197,9 @@ func (s *Server) stopLocked(end func(*process.Process) error) error {
 	return nil
 }
 
-// launch starts the program.
-func (s *Server) launch() (*process.Process, error) {
-	return process.Start(process.Spec{
+// launch starts the program and returns it when it answers.
+func (s *Server) launch(ctx context.Context) (*process.Process, error) {
+	p, err := process.Start(process.Spec{
 		Program: s.opts.Program,
 		Args: []string{
 			"-config", configFile,
@@ -207,9 +208,23 @@ func (s *Server) launch() (*process.Process, error) {
 		},
 		Dir: s.opts.Dir, Log: s.LogPath(),
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.awaitAnswer(ctx, p); err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return p, nil
 }
 
-var errPortTaken = errors.New("the port is taken")
+var (
+	errPortTaken = errors.New("the port is taken")
+	// errCrashed: Dendrite v0.15.2 may use a part of itself before it has made it
+	// when it was killed before and a change of device keys is left to be dealt with
+	// (federationapi's KeyChangeConsumer). The next start is another throw of the
+	// same dice.
+	errCrashed = errors.New("it crashed")
+)
 
 // awaitAnswer returns when the server answers, or when it never will.
 func (s *Server) awaitAnswer(ctx context.Context, p *process.Process) error {
@@ -239,6 +254,9 @@ func (s *Server) whyEnded(p *process.Process) error {
 	tail := p.LogTail()
 	if strings.Contains(tail, "address already in use") {
 		return fmt.Errorf("%w: %s", errPortTaken, s.opts.Address)
+	}
+	if strings.Contains(tail, "\npanic: ") {
+		return fmt.Errorf("%w; the end of %s:\n%s", errCrashed, s.LogPath(), tail)
 	}
 	how := p.Err()
 	if how == nil {
