@@ -124,6 +124,24 @@ func TestFINWithoutProperAnswer(t *testing.T) {
 	})
 }
 
+// Its own FIN, which it sends without the ACK flag, makes that answer count.
+func TestFINOfTheReference(t *testing.T) {
+	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+		c := h.open(l, 49152)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		h.expect("FIN", flagFIN|flagACK)
+		h.sendACK(0)
+		h.sendBareFIN(0)
+		if p := h.expect("ACK", flagACK); p.ack != 1 {
+			t.Errorf("got %v, want the FIN counted", p)
+		}
+		h.expectSilence(time.Minute)
+		h.expectStreams(0)
+	})
+}
+
 // A stream that we have closed takes what comes until the peer ends it too,
 // for a while.
 func TestClosedStreamDiscards(t *testing.T) {

@@ -68,10 +68,17 @@ type machine struct {
 
 	// ending: nothing more will be written. closed: nothing will be read either.
 	ending, closed bool
-	// finSent and finAcknowledged follow our FIN, finCount counts its packets.
+	// finSent and finAcknowledged follow our FIN, finCount counts its packets,
+	// finAt is when it is due again.
 	finSent, finAcknowledged bool
 	finCount                 int
 	finAt                    time.Duration
+	// The reference acknowledges a FIN without counting it. That cannot be told
+	// from an acknowledgment that was under way already, and to believe it would
+	// leave others waiting for an end that got lost. So it counts only together
+	// with the FIN of a peer that is the reference, which has no ACK flag; until
+	// then ours is repeated to it a few times for nothing.
+	finHalfAcknowledged, bareFIN bool
 	// endAt is when the machine dies by itself, lingerAt when it gives up on
 	// bytes that the peer does not take; 0 is never.
 	endAt, lingerAt time.Duration
@@ -213,6 +220,7 @@ func (m *machine) receiveOpen(p stream.Packet, now time.Duration) (left int) {
 		m.receiver.ackNow = true
 	case p.Flags.Has(stream.FIN):
 		m.receiver.finish(uint64(p.Sequence))
+		m.bareFIN = !p.Flags.Has(stream.ACK)
 	case len(p.Payload) > 0:
 		if uint64(p.Sequence)+uint64(len(p.Payload)) > 1<<32-1 {
 			// The reference would count from 0 again and break.
@@ -234,13 +242,13 @@ func (m *machine) receiveOpen(p stream.Packet, now time.Duration) (left int) {
 func (m *machine) receiveACK(p stream.Packet, pure bool, now time.Duration) int {
 	ack := p.Acknowledgment
 	s := &m.sender
-	if m.finSent && ack == s.highest+1 {
-		// The reference acknowledges a FIN without counting it. That cannot be told
-		// from an acknowledgment that was under way already, and to believe it would
-		// leave the other side waiting for an end that got lost. So the FIN is
-		// repeated to the reference a few times for nothing.
+	switch {
+	case !m.finSent:
+	case ack == s.highest+1:
 		m.finAcknowledged, m.finAt = true, 0
 		ack = s.highest
+	case ack == s.highest && pure:
+		m.finHalfAcknowledged = true
 	}
 	left := s.acknowledge(ack, p.Window, pure, now)
 	if left > 0 && m.lingerAt != 0 {
@@ -256,6 +264,9 @@ func (m *machine) settle(now time.Duration) {
 	}
 	if m.closed && m.lingerAt == 0 {
 		m.lingerAt = now + lingerLimit
+	}
+	if m.finHalfAcknowledged && m.bareFIN {
+		m.finAcknowledged, m.finAt = true, 0
 	}
 	finished := m.finSent && (m.finAcknowledged || m.finCount > finRepeats)
 	switch {
