@@ -1,0 +1,87 @@
+# Everything here runs with Go alone. With a C compiler the tests also run under the race detector.
+
+# The tag chooses the pure Go implementation of Matrix encryption; without it a build with cgo wants a C library.
+TAGS    := goolm
+GO      := go
+# Programs are built without C, so that they run anywhere.
+NOCGO   := CGO_ENABLED=0
+TOOLS   := .tools
+PKGS    := ./...
+FUZZTIME ?= 10s
+# What make run and make demo pass on, for example: make run ARGS="--data /srv/mimir"
+ARGS    ?=
+
+CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
+ifneq ($(CC_FOUND),)
+RACE := CGO_ENABLED=1
+RACEFLAG := -race
+else
+RACE := CGO_ENABLED=0
+RACEFLAG :=
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo build test scenario bench fuzz check fmt fmt-check lint vet tidy-check cover clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
+
+run: ## run the node; data in ./mimird-data
+	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird up $(ARGS)
+
+demo: ## a whole Mimir world on this machine, with a real Matrix homeserver
+	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird demo $(ARGS)
+
+build: ## build ./bin/mimird
+	$(NOCGO) $(GO) build -trimpath -tags $(TAGS) -o bin/mimird ./cmd/mimird
+
+test: ## all tests: units, vectors, real networks, end to end against Dendrite
+	$(RACE) $(GO) test $(RACEFLAG) -shuffle=on -timeout 20m -tags $(TAGS) $(PKGS)
+
+scenario: ## many nodes over real Yggdrasil networks
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestScenario ./test/scenario
+
+bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
+	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$($(NOCGO) $(GO) list -tags $(TAGS) $(PKGS)); do \
+		for target in $$($(NOCGO) $(GO) test -tags $(TAGS) -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "== $$pkg $$target"; \
+			$(NOCGO) $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+check: fmt-check tidy-check vet lint ## everything but the tests
+
+vet: ## go build and go vet, with and without a C compiler, with and without the tag
+	CGO_ENABLED=0 $(GO) build $(PKGS) && CGO_ENABLED=0 $(GO) vet $(PKGS)
+	$(if $(CC_FOUND),CGO_ENABLED=1 $(GO) build $(PKGS) && CGO_ENABLED=1 $(GO) vet $(PKGS))
+	$(NOCGO) $(GO) vet -tags $(TAGS) $(PKGS)
+
+fmt: $(TOOLS)/gofumpt-v0.9.2 ## format the code
+	$< -w .
+
+fmt-check: $(TOOLS)/gofumpt-v0.9.2 ## fail when something is not formatted
+	@out=$$($< -l .); test -z "$$out" || { echo "not formatted:"; echo "$$out"; exit 1; }
+
+lint: $(TOOLS)/golangci-lint-v2.7.2 ## run the linters
+	$(NOCGO) $< run $(PKGS)
+
+tidy-check: ## fail when go.mod or go.sum are not tidy
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+cover: ## coverage of the unit tests, by package
+	$(NOCGO) $(GO) test -tags $(TAGS) -cover ./proto/... ./actors/... ./bridge/... ./config/...
+
+clean: ## remove what was built here; data stays
+	rm -rf bin $(TOOLS) .cache
+
+$(TOOLS)/golangci-lint-v2.7.2:
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
+	mv $(TOOLS)/golangci-lint $@
+
+$(TOOLS)/gofumpt-v0.9.2:
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install mvdan.cc/gofumpt@v0.9.2
+	mv $(TOOLS)/gofumpt $@
