@@ -85,7 +85,8 @@ func (r *running) dial(ctx context.Context, c *contact, d *dialling) (*Session, 
 	}
 	defer context.AfterFunc(ctx, l.interrupt)()
 	s := newSession(r, c, l)
-	h := &Handshake{Identity: r.id, Receiver: c.key}
+	h := r.handshake(l)
+	h.Receiver = c.key
 	h.Gate = func(next Type) error {
 		if next != TypeOK {
 			return nil

@@ -217,9 +217,6 @@ func appendFields(b []byte, layout []field, f Frame) []byte {
 	return b
 }
 
-// errProtocol is what the other side did wrong.
-var errProtocol = errors.New("protocol error")
-
 // readHeader reads the header of a frame.
 func readHeader(r io.Reader) (t Type, size int64, err error) {
 	var h [headerSize]byte

@@ -13,6 +13,11 @@ import (
 // handshakeTime is how long a handshake may take; it begins with the role byte.
 const handshakeTime = 15 * time.Second
 
+var (
+	errProtocol    = errors.New("protocol error") // the other side's
+	errWillNotSign = errors.New("this is no challenge to be signed")
+)
+
 // ErrStopped is a handshake that was stopped where its Gate said.
 var ErrStopped = errors.New("handshake stopped")
 
@@ -39,7 +44,8 @@ type Handshake struct {
 	Hello Fields
 	// Challenge is what the other side has to sign; nil means 32 random bytes.
 	Challenge []byte
-	// Sign answers the other side's challenge; nil means with Identity's signature.
+	// Sign answers the other side's challenge; nil means with Identity's signature. No
+	// answer ends the handshake.
 	Sign func(challenge []byte) []byte
 	// Gate is asked before each frame of ours. An error ends the handshake there.
 	Gate func(next Type) error
@@ -92,6 +98,9 @@ func (h *Handshake) Accept(l *Line) error {
 		return err
 	}
 	h.Remote = Key(hello.Bytes("own"))
+	if h.Remote.weak() {
+		return fmt.Errorf("%w: HELLO of a weak key", errProtocol)
+	}
 	if Key(hello.Bytes("receiver")) != h.Identity.Key() {
 		return fmt.Errorf("%w: HELLO is for somebody else", errProtocol)
 	}
@@ -111,8 +120,7 @@ func (h *Handshake) Accept(l *Line) error {
 // ask has the other side prove that it is who it says.
 func (h *Handshake) ask(l *Line, ask, answer Type, who Key) error {
 	if h.Challenge == nil {
-		h.Challenge = make([]byte, 32)
-		_, _ = rand.Read(h.Challenge) // never fails, see crypto/rand
+		h.Challenge = drawChallenge()
 	}
 	if err := h.send(l, Frame{Type: ask, Fields: Fields{"challenge": h.Challenge}}); err != nil {
 		return err
@@ -127,6 +135,12 @@ func (h *Handshake) ask(l *Line, ask, answer Type, who Key) error {
 	return nil
 }
 
+func drawChallenge() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails, see crypto/rand
+	return b
+}
+
 // answer proves to the other side who we are.
 func (h *Handshake) answer(l *Line, ask, answer Type) error {
 	f, err := l.expect(ask)
@@ -137,7 +151,11 @@ func (h *Handshake) answer(l *Line, ask, answer Type) error {
 	if sign == nil {
 		sign = h.Identity.Sign
 	}
-	return h.send(l, Frame{Type: answer, Fields: Fields{"answer": sign(f.Bytes("challenge"))}})
+	signature := sign(f.Bytes("challenge"))
+	if signature == nil {
+		return errWillNotSign
+	}
+	return h.send(l, Frame{Type: answer, Fields: Fields{"answer": signature}})
 }
 
 func (h *Handshake) send(l *Line, f Frame) error {

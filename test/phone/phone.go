@@ -28,8 +28,8 @@ const (
 	earlyDataTime = 10 * time.Second  // for a data stream to get its session
 	firstRetry    = 60 * time.Second
 	laterRetry    = 120 * time.Second
-	// maxAbandoned bounds the streams that a phone has lost interest in without
-	// telling. The oldest are reset.
+	// maxAbandoned bounds the streams that a silent phone has lost interest in. The
+	// oldest are reset.
 	maxAbandoned = 64
 )
 
@@ -62,7 +62,8 @@ type Phone struct {
 
 	mu       sync.Mutex
 	contacts map[Key]*contact
-	on       *running // nil while the phone is off
+	issued   map[[32]byte]struct{} // challenges
+	on       *running              // nil while the phone is off
 }
 
 // running is a phone that is on.
@@ -83,7 +84,7 @@ type running struct {
 
 // New makes a phone. It is off.
 func New(opts Options) *Phone {
-	p := &Phone{ledger: newLedger(), opts: opts, id: IdentityOf(opts.Name), contacts: make(map[Key]*contact)}
+	p := &Phone{ledger: newLedger(), opts: opts, id: IdentityOf(opts.Name), contacts: make(map[Key]*contact), issued: make(map[[32]byte]struct{})}
 	if opts.Seed != nil {
 		p.id = NewIdentity(*opts.Seed)
 	}
@@ -204,12 +205,11 @@ func (r *running) spawn(task func()) {
 	}
 }
 
-// abandon forgets a line without telling the other side, as the apps do with
-// everything that goes wrong in a handshake.
+// abandon drops a line after something went wrong on it.
 func (r *running) abandon(l *Line) {
 	r.lists.Lock()
 	defer r.lists.Unlock()
-	if r.over {
+	if r.over || !r.opts.Quirks.Silent {
 		l.Abort()
 		return
 	}
@@ -267,7 +267,7 @@ func (r *running) greet(l *Line) {
 // greetControl is the acceptor's side of a new session.
 func (r *running) greetControl(l *Line) {
 	var admitted *contact
-	h := &Handshake{Identity: r.id}
+	h := r.handshake(l)
 	h.Gate = func(next Type) error {
 		if next != TypeOK {
 			return nil
@@ -291,6 +291,38 @@ func (r *running) greetControl(l *Line) {
 	s := newSession(r, admitted, l)
 	r.admitted(admitted, s)
 	s.run()
+}
+
+// handshake prepares a handshake that signs nothing that could be used elsewhere:
+// whoever is asked for a signature of 32 bytes must not know what they are.
+func (r *running) handshake(l *Line) *Handshake {
+	h := &Handshake{Identity: r.id, Challenge: drawChallenge()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.issued[[32]byte(h.Challenge)] = struct{}{}
+	h.Sign = func(challenge []byte) []byte {
+		if r.recognises([32]byte(challenge), l) {
+			return nil
+		}
+		return r.id.Sign(challenge)
+	}
+	return h
+}
+
+// recognises reports whether a challenge is a key that the phone knows, or one that
+// it has drawn itself.
+func (r *running) recognises(challenge [32]byte, l *Line) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := []identity.NodeKey{r.carrier.Key(), l.Node(), identity.NodeKey(r.id.Key())}
+	known = append(known, r.opts.Trackers...)
+	for _, c := range r.contacts {
+		for _, p := range c.nodes {
+			known = append(known, p.node)
+		}
+	}
+	_, own := r.issued[challenge]
+	return own || slices.Contains(known, identity.NodeKey(challenge))
 }
 
 // greetData reads a data stream, which belongs to the session with its node.

@@ -19,6 +19,9 @@ type Quirks struct {
 	// DropsEarlyData: drops a data stream that comes before its session, as the apps.
 	DropsEarlyData bool
 
+	// Silent: does not tell the other side when it drops a stream, as the apps.
+	Silent bool
+
 	// Sessions.
 
 	// ParallelDials: each message written while there is no session starts that many
@@ -82,6 +85,6 @@ type Quirks struct {
 // it is known.
 func Android() Quirks {
 	return Quirks{
-		DropsEarlyData: true, ParallelDials: 1, Unarbitrated: true, ReplaceBug: true, ReactionTwice: true,
+		DropsEarlyData: true, Silent: true, ParallelDials: 1, Unarbitrated: true, ReplaceBug: true, ReactionTwice: true,
 	}
 }
