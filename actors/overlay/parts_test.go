@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/stream"
+)
+
+func TestRing(t *testing.T) {
+	var r ring[int]
+	next, want := 0, 0
+	for round := range 100 {
+		for range round % 7 {
+			r.push(next)
+			next++
+		}
+		for range round % 5 {
+			if r.len() > 0 {
+				if got := r.pop(); got != want {
+					t.Fatalf("got %d, want %d", got, want)
+				}
+				want++
+			}
+		}
+		if r.len() != next-want {
+			t.Fatalf("length %d, want %d", r.len(), next-want)
+		}
+		if r.len() > 0 && (*r.front() != want || *r.back() != next-1) {
+			t.Fatalf("from %d to %d, want %d to %d", *r.front(), *r.back(), want, next-1)
+		}
+	}
+	for r.len() > 0 {
+		r.pop()
+	}
+	r.trim()
+	if r.items != nil {
+		t.Errorf("%d items are kept", len(r.items))
+	}
+}
+
+func TestBuffersComeBackWhole(t *testing.T) {
+	for _, n := range []int{0, 1, smallBuffer, smallBuffer + 1, segmentBuffer, segmentBuffer + 1, packetBuffer} {
+		b := getBuffer(n)
+		if len(b) != n {
+			t.Errorf("length %d, want %d", len(b), n)
+		}
+		putBuffer(b[:0])
+		if again := getBuffer(n); len(again) != n {
+			t.Errorf("length %d, want %d", len(again), n)
+		}
+	}
+}
+
+// Every port once per destination, then again in the same order; other
+// destinations do not matter, and taken ports are passed over.
+func TestPortChooser(t *testing.T) {
+	p := portChooser{first: ephemeralPorts - 3}
+	free := func(uint16) bool { return false }
+	node := identity.NodeKey{1}
+	seen := make(map[uint16]bool)
+	first, _ := p.choose(node, 42, free)
+	seen[first] = true
+	for range ephemeralPorts - 1 {
+		port, ok := p.choose(node, 42, free)
+		if !ok || port < stream.MinEphemeralPort || seen[port] {
+			t.Fatalf("port %d, %v", port, ok)
+		}
+		seen[port] = true
+		if _, ok := p.choose(identity.NodeKey{2}, 42, free); !ok {
+			t.Fatal("no port")
+		}
+	}
+	if port, _ := p.choose(node, 42, func(port uint16) bool { return port == first }); port == first || !seen[port] {
+		t.Errorf("port %d after all others", port)
+	}
+	if _, ok := p.choose(node, 42, func(uint16) bool { return true }); ok {
+		t.Error("a port although all are taken")
+	}
+}
+
+func TestPortChooserForgets(t *testing.T) {
+	var p portChooser
+	free := func(uint16) bool { return false }
+	for i := range 2 * maxDestinations {
+		p.choose(identity.NodeKey{byte(i), byte(i >> 8)}, 42, free)
+	}
+	if len(p.used) != maxDestinations || p.order.Len() != maxDestinations {
+		t.Errorf("%d destinations are remembered", len(p.used))
+	}
+}
+
+func TestPeerTableForgetsStrangers(t *testing.T) {
+	table := newPeerTable(time.Now(), Limits{}.withDefaults())
+	friend := identity.NodeKey{0xff, 0xff, 1}
+	pinned := table.pin(friend)
+	for i := range 2 * maxStrangers {
+		table.admit(identity.NodeKey{byte(i), byte(i >> 8)})
+	}
+	if len(table.peers) != maxStrangers+1 || table.strangers.Len() != maxStrangers {
+		t.Errorf("%d peers, %d strangers are remembered", len(table.peers), table.strangers.Len())
+	}
+	if table.peers[friend] != pinned {
+		t.Error("a peer with streams was forgotten")
+	}
+	table.unpin(pinned)
+	table.admit(identity.NodeKey{0xee, 0xee, 1})
+	if len(table.peers) > maxStrangers+1 {
+		t.Errorf("%d peers are remembered", len(table.peers))
+	}
+}
+
+func TestSchedulerRunsOncePerRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScheduler(3)
+		var mu sync.Mutex
+		running, most, runs := 0, 0, 0
+		block := make(chan struct{})
+		var tk task
+		tk.run = func() {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			runs++
+			mu.Unlock()
+			<-block
+			mu.Lock()
+			running--
+			mu.Unlock()
+		}
+		for range 10 {
+			s.schedule(&tk)
+		}
+		synctest.Wait()
+		for range 10 {
+			s.schedule(&tk) // while it runs: once more
+		}
+		close(block)
+		synctest.Wait()
+		if runs != 2 || most != 1 {
+			t.Errorf("ran %d times, %d at once; want 2 and 1", runs, most)
+		}
+		s.stop()
+		s.schedule(&tk)
+		synctest.Wait()
+		if runs != 2 {
+			t.Error("ran after stop")
+		}
+	})
+}
+
+// Streams that wait for the first queue are served in turn, also when nothing
+// is ever acknowledged.
+func TestBurstServesInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &burst{start: time.Now()}
+		defer b.stop()
+		var mu sync.Mutex
+		sent := make([]int, 3)
+		turns := make([]turn, 3)
+		for i := range turns {
+			turns[i].wake = func() {
+				go func() {
+					for b.take(&turns[i], stream.SegmentSize) {
+						mu.Lock()
+						sent[i]++
+						mu.Unlock()
+					}
+				}()
+			}
+			turns[i].wake()
+			synctest.Wait()
+		}
+		if sent[0] != burstLimit/stream.SegmentSize || sent[1]+sent[2] != 0 {
+			t.Fatalf("sent %v at once", sent)
+		}
+		if !b.take(&turns[2], 100) {
+			t.Error("a small packet has to wait")
+		}
+		time.Sleep(10 * time.Second)
+		for i := range sent {
+			// 10 MiB in 10 s, shared by three.
+			if sent[i] < 150 || sent[i] > 300 {
+				t.Fatalf("sent %v after 10 s, want about 213 each", sent)
+			}
+		}
+		b.give(1 << 20)
+		synctest.Wait()
+	})
+}
+
+// After hours without a packet the burst is as good as new.
+func TestBurstAfterPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &burst{start: time.Now()}
+		defer b.stop()
+		var tn turn
+		tn.wake = func() {}
+		for b.take(&tn, stream.SegmentSize) {
+		}
+		time.Sleep(100 * 24 * time.Hour)
+		tn.pass = true
+		if !b.take(&tn, stream.SegmentSize) {
+			t.Error("nothing may be sent")
+		}
+	})
+}
+
+func TestWindowedMaximum(t *testing.T) {
+	var w windowed
+	if w.best() != 0 {
+		t.Error("a value from nothing")
+	}
+	w.update(5, time.Second)
+	w.update(3, 2*time.Second)
+	if w.best() != 5 {
+		t.Errorf("got %d, want 5", w.best())
+	}
+	w.update(2, 12*time.Second)
+	if w.best() != 5 {
+		t.Errorf("got %d, want 5: it is from the span before", w.best())
+	}
+	w.update(1, 23*time.Second)
+	if w.best() != 2 {
+		t.Errorf("got %d, want 2", w.best())
+	}
+	w.update(1, 100*time.Second)
+	if w.best() != 1 {
+		t.Errorf("got %d, want 1", w.best())
+	}
+}
+
+// RFC 6298 with the reference's bounds.
+func TestRoundTrip(t *testing.T) {
+	var r roundTrip
+	if r.timeout() != initialTimeout || r.min() != 0 {
+		t.Errorf("%v, %v before any sample", r.timeout(), r.min())
+	}
+	r.sample(400*time.Millisecond, 1)
+	if r.timeout() != 1200*time.Millisecond {
+		t.Errorf("timeout %v after the first sample, want 1.2s", r.timeout())
+	}
+	for i := range 100 {
+		r.sample(10*time.Millisecond, time.Duration(i))
+	}
+	if r.timeout() != minTimeout || r.min() != 10*time.Millisecond {
+		t.Errorf("%v, %v on a fast path", r.timeout(), r.min())
+	}
+	for i := range 100 {
+		r.sample(time.Minute, time.Duration(i))
+	}
+	if r.timeout() != maxTimeout {
+		t.Errorf("timeout %v on a dead path", r.timeout())
+	}
+}
+
+// Segments fit the path: a slow one gets small ones, but a peer that paces its
+// acknowledgments to 100 a second still gets full ones.
+func TestSegmentsFitThePath(t *testing.T) {
+	for rate, want := range map[int64]int{
+		0: firstSegment, 8_000: minSegment, 100_000: 5000, 1 << 30: stream.SegmentSize,
+		100 * firstSegment: stream.SegmentSize,
+	} {
+		var c congestion
+		if rate > 0 {
+			c.rate.update(rate, 1)
+		}
+		if got := c.segment(); got != want {
+			t.Errorf("%d bytes a second give segments of %d, want %d", rate, got, want)
+		}
+	}
+}
