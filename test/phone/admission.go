@@ -5,7 +5,7 @@ package phone
 // admit decides whether a handshake of somebody who has proved their identity goes
 // on. Of several at most one does, or the apps end all of them.
 func (r *running) admit(c *contact) bool {
-	if r.opts.Quirks.Unarbitrated {
+	if r.quirks.Load().Unarbitrated {
 		return true
 	}
 	r.mu.Lock()
@@ -77,13 +77,13 @@ func (r *running) ended(s *Session, err error) {
 	}
 	r.mu.Lock()
 	newer := s.contact.live
-	if newer == s || r.opts.Quirks.ReplaceBug {
+	if newer == s || r.quirks.Load().ReplaceBug {
 		s.contact.live = nil
 	}
 	r.mu.Unlock()
 	r.note(s.contact.key, func(p *Page) { p.Ended++ })
 	r.log("session with %v ended: %v", s.contact.key, err)
-	if newer != nil && newer != s && r.opts.Quirks.ReplaceBug {
+	if newer != nil && newer != s && r.quirks.Load().ReplaceBug {
 		r.spawn(func() {
 			sleep(r.ctx, replaceBugTime)
 			newer.end(errBug)

@@ -115,7 +115,7 @@ func (p *Phone) Post(to Key, m Message) GUID {
 		m = c.fresh(m)
 	}
 	c.outbox = append(c.outbox, m)
-	if p.opts.Quirks.ReactionTwice && m.Type == Reaction {
+	if p.quirks.Load().ReactionTwice && m.Type == Reaction {
 		again := m
 		again.SendTime /= 1000
 		c.outbox = append(c.outbox, c.fresh(again))
@@ -126,8 +126,8 @@ func (p *Phone) Post(to Key, m Message) GUID {
 	case live != nil:
 		poke(live.work)
 	case r == nil:
-	case p.opts.Quirks.ParallelDials > 0:
-		for range p.opts.Quirks.ParallelDials {
+	case p.quirks.Load().ParallelDials > 0:
+		for range p.quirks.Load().ParallelDials {
 			r.spawn(func() { _, _ = r.connect(r.ctx, c, false) }) // the courier tries again
 		}
 	default:

@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// courier dials a contact while there is something to send and no session.
+// courier dials a contact while there is something to send and no session. Its
+// pauses are the apps', and up to a quarter more: two phones that got in each
+// other's way must not meet again and again.
 func (r *running) courier(c *contact) {
 	pause := firstRetry
 	for {
@@ -22,7 +25,7 @@ func (r *running) courier(c *contact) {
 				r.log("dial %v: %v", c.key, err)
 			}
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(pause + rand.N(pause/4))
 		select {
 		case <-timer.C:
 			pause = laterRetry
@@ -91,7 +94,7 @@ func (r *running) dial(ctx context.Context, c *contact, d *dialling) (*Session, 
 		if next != TypeOK {
 			return nil
 		}
-		if r.opts.Quirks.EarlyDataStream {
+		if r.quirks.Load().EarlyDataStream {
 			if err := s.openData(ctx); err != nil {
 				return err
 			}

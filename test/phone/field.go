@@ -59,6 +59,11 @@ func (f field) whenSizeExceeds(size int64) field {
 // hasBytes reports whether bytes follow, rather than a number.
 func (f field) hasBytes() bool { return f.kind >= kindBlob }
 
+// allows reports whether a length is one that is taken.
+func (f field) allows(length int64) bool {
+	return length >= 0 && length <= f.limit && (!f.exact || length == f.limit)
+}
+
 // read reads the field's value. so holds the fields before it.
 func (f field) read(r io.Reader, so Frame) (any, error) {
 	var b [8]byte
@@ -77,7 +82,7 @@ func (f field) read(r io.Reader, so Frame) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if length < 0 || length > f.limit || f.exact && length != f.limit {
+	if !f.allows(length) {
 		return nil, fmt.Errorf("%w: length %d, limit %d", errProtocol, length, f.limit)
 	}
 	var value bytes.Buffer // grows with what comes, not with what was announced

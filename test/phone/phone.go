@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,8 +58,9 @@ type Options struct {
 // yet, and everything it has seen, also while it is off.
 type Phone struct {
 	*ledger
-	opts Options
-	id   Identity
+	opts   Options
+	id     Identity
+	quirks atomic.Pointer[Quirks]
 
 	mu       sync.Mutex
 	contacts map[Key]*contact
@@ -88,11 +90,16 @@ func New(opts Options) *Phone {
 	if opts.Seed != nil {
 		p.id = NewIdentity(*opts.Seed)
 	}
+	p.SetQuirks(opts.Quirks)
 	if opts.ProfileTime == 0 {
 		p.opts.ProfileTime = time.Now().Unix()
 	}
 	return p
 }
+
+// SetQuirks changes what the phone does from now on. Streams keep the way in which
+// they are written to.
+func (p *Phone) SetQuirks(q Quirks) { p.quirks.Store(&q) }
 
 // InMemory makes a phone and starts it on a node of a network in memory. It is
 // stopped with the test.
@@ -209,7 +216,7 @@ func (r *running) spawn(task func()) {
 func (r *running) abandon(l *Line) {
 	r.lists.Lock()
 	defer r.lists.Unlock()
-	if r.over || !r.opts.Quirks.Silent {
+	if r.over || !r.quirks.Load().Silent {
 		l.Abort()
 		return
 	}
@@ -238,7 +245,7 @@ func (r *running) accept() {
 // line is a stream that writes as the phone's quirks want it.
 func (r *running) line(conn overlay.Conn) *Line {
 	l := NewLine(conn)
-	switch q := r.opts.Quirks; {
+	switch q := r.quirks.Load(); {
 	case q.ByteByByte:
 		l.split = singleBytes
 	case q.HeaderApart:
@@ -332,7 +339,7 @@ func (r *running) greetData(l *Line) {
 		s = r.sessionAt(l.Node())
 		return s != nil
 	}
-	if !find() && !r.opts.Quirks.DropsEarlyData {
+	if !find() && !r.quirks.Load().DropsEarlyData {
 		ctx, cancel := context.WithTimeout(r.ctx, earlyDataTime)
 		defer cancel()
 		_ = r.await(ctx, find) // s says whether it came

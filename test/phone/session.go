@@ -110,7 +110,7 @@ func (s *Session) finish(err error) bool {
 
 // run is the life of a session after its handshake.
 func (s *Session) run() {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	if !q.NoDataStream && q.LateDataStream == 0 && !q.EarlyDataStream {
 		// Nothing else is read before it is open.
 		if err := s.openData(s.r.ctx); err != nil {
@@ -134,7 +134,7 @@ func (s *Session) run() {
 
 // greet sends what comes before messages.
 func (s *Session) greet() {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	if q.PingAtOnce {
 		_ = s.ping() // the reader sees the failure
 	}
@@ -154,7 +154,7 @@ func (p *Phone) profile() Frame {
 	f := Frame{Type: TypeInfoResponse, Fields: Fields{
 		"time": p.opts.ProfileTime, "nickname": p.opts.Name, "info": p.opts.Info, "avatar": p.opts.Avatar,
 	}}
-	if p.opts.Quirks.NoAvatar {
+	if p.quirks.Load().NoAvatar {
 		delete(f.Fields, "avatar")
 	}
 	return f

@@ -16,7 +16,7 @@ func (s *Session) handle(f Frame) error {
 	})
 	switch f.Type {
 	case TypePing:
-		if !s.r.opts.Quirks.NoPong {
+		if !s.r.quirks.Load().NoPong {
 			return s.Send(Frame{Type: TypePong})
 		}
 	case TypePong:
@@ -67,19 +67,19 @@ func (s *Session) handle(f Frame) error {
 // deliver takes a message and acknowledges it.
 func (s *Session) deliver(m Message) {
 	s.r.note(s.contact.key, func(p *Page) { p.Received = append(p.Received, m) })
-	if s.r.opts.Quirks.OKDelay == 0 {
+	if s.r.quirks.Load().OKDelay == 0 {
 		s.acknowledge(m.GUID)
 		return
 	}
 	s.r.spawn(func() {
-		if s.pause(s.r.opts.Quirks.OKDelay) {
+		if s.pause(s.r.quirks.Load().OKDelay) {
 			s.acknowledge(m.GUID)
 		}
 	})
 }
 
 func (s *Session) acknowledge(guid GUID) {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	var frames []Frame
 	ok := func(id GUID) { frames = append(frames, Frame{Type: TypeOK, Fields: Fields{"id": id}}) }
 	if q.OKZero {
@@ -112,7 +112,7 @@ func (s *Session) onOK(guid GUID) {
 	}
 	s.r.mu.Unlock()
 	s.r.note(s.contact.key, func(p *Page) { p.Told = append(p.Told, guid) })
-	if acknowledged != nil && s.r.opts.Quirks.DuplicateLater {
+	if acknowledged != nil && s.r.quirks.Load().DuplicateLater {
 		_ = s.sendOnce(*acknowledged) // the reader sees the failure
 	}
 }

@@ -9,8 +9,11 @@ import (
 
 // Send sends frames as the phone's quirks want them.
 func (s *Session) Send(frames ...Frame) error {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	for _, f := range frames {
+		if err := s.Err(); err != nil {
+			return err // the line may be open still, see vanish
+		}
 		if q.UnknownFrames {
 			if err := s.line.Send(unknownFrames()...); err != nil {
 				return err
@@ -69,7 +72,7 @@ func (s *Session) sendOutbox() {
 var errNoData = errors.New("no data stream")
 
 func (s *Session) sendMessage(m Message) error {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	times := 1
 	if q.Duplicates {
 		times = 2
@@ -83,14 +86,17 @@ func (s *Session) sendMessage(m Message) error {
 }
 
 func (s *Session) sendOnce(m Message) error {
-	q := s.r.opts.Quirks
+	q := s.r.quirks.Load()
 	if len(m.Payload) <= maxControl || q.NoDataStream {
 		return s.Send(m.frame(headerStyle{android: q.AndroidJSON, unknownKeys: q.UnknownKeys, noGUID: q.NoGUID}))
 	}
 	s.mu.Lock()
-	data := s.data
+	data, err := s.data, s.err
 	s.mu.Unlock()
-	if data == nil {
+	switch {
+	case err != nil:
+		return err
+	case data == nil:
 		return errNoData
 	}
 	return data.Send(m.dataFrame())
