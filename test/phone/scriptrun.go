@@ -143,7 +143,7 @@ func (c *conversation) onStream(s *scriptStream, verb string, args []string) err
 			return err
 		}
 		_, err = s.Write(b)
-		return err
+		return unlessReset(err)
 	case verb == "drip" && len(args) > 1:
 		pause, err := time.ParseDuration(args[0])
 		if err != nil {
@@ -153,10 +153,7 @@ func (c *conversation) onStream(s *scriptStream, verb string, args []string) err
 		if err != nil {
 			return err
 		}
-		if err = s.Drip(c.ctx, b, pause); errors.Is(err, overlay.ErrReset) {
-			err = nil // the next step sees it
-		}
-		return err
+		return unlessReset(s.Drip(c.ctx, b, pause))
 	case verb == "<" && len(args) > 0:
 		return c.expect(s, args)
 	case verb == "ignores" && len(args) > 0:
@@ -197,6 +194,15 @@ func (c *conversation) onStream(s *scriptStream, verb string, args []string) err
 		return nil
 	}
 	return errors.New("no such step")
+}
+
+// unlessReset takes it well when the node has ended the stream while the phone was
+// sending. The next step says whether it should have.
+func unlessReset(err error) error {
+	if errors.Is(err, overlay.ErrReset) {
+		return nil
+	}
+	return err
 }
 
 // ended waits until the other side ends the stream.
