@@ -18,7 +18,7 @@ func TestTextGoesBothWays(t *testing.T) {
 	w.awaitState(bridge.StateRunning)
 	homeserver.CreateUser("alice", "long-secret")
 	alice := w.person(homeserver.URL(), "alice")
-	w.command(alice, "login attach", "You use the Mimir identity Alice")
+	w.attach(alice)
 
 	w.node.receive(account, bob, "hello Alice")
 	room := w.awaitText(alice, w.ghost(bob), "hello Alice")

@@ -156,7 +156,7 @@ func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
 		t.Errorf("%d different transactions of 6", len(seen))
 	}
 	scope := newSendScope(entry, 0)
-	if scope.transaction("x", "original") != scope.transaction("x", "original") {
+	if id := scope.transaction("x", "original"); id != scope.transaction("x", "original") {
 		t.Error("a repeated request has another transaction")
 	}
 }

@@ -47,8 +47,8 @@ type deliverer struct {
 	changed  chan struct{} // closed and replaced when a delivery has ended
 	logins   map[identity.PublicKey]*bridgev2.UserLogin
 	known    map[store.Conversation]*position
-	ready    []store.Conversation // to be started, in this order
-	running  int
+	ready    []store.Conversation        // to be started, in this order
+	running  map[identity.PublicKey]bool // the contacts being delivered for
 	stopping bool
 }
 
@@ -79,6 +79,7 @@ func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer 
 		changed: make(chan struct{}),
 		logins:  make(map[identity.PublicKey]*bridgev2.UserLogin),
 		known:   make(map[store.Conversation]*position),
+		running: make(map[identity.PublicKey]bool),
 	}
 }
 
@@ -265,18 +266,22 @@ func (d *deliverer) enqueue(at *position) {
 	}
 }
 
-// start takes what may be delivered now.
+// start takes what may be delivered now. Conversations of several accounts with
+// the same contact wait for each other: bridgev2 does not lock its ghosts.
 func (d *deliverer) start() []*position {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var started []*position
-	for len(d.ready) > 0 && d.running < deliveriesAtOnce {
-		at := d.known[d.ready[0]]
-		d.ready = d.ready[1:]
+	d.ready = slices.DeleteFunc(d.ready, func(conversation store.Conversation) bool {
+		if len(d.running) >= deliveriesAtOnce || d.running[conversation.Contact] {
+			return false
+		}
+		at := d.known[conversation]
 		at.queued, at.running, at.dirty = false, true, false
-		d.running++
+		d.running[conversation.Contact] = true
 		started = append(started, at)
-	}
+		return true
+	})
 	return started
 }
 
@@ -287,7 +292,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at.running = false
-	d.running--
+	delete(d.running, at.Contact)
 	close(d.changed)
 	d.changed = make(chan struct{})
 	select { // a place is free

@@ -126,24 +126,18 @@ func (d *dispatcher) transaction(stop, work context.Context, entry store.Journal
 		d.log.Error("a stored transaction cannot be read, it is dropped", "error", err, "size", len(entry.Body))
 		return true
 	}
-	ctx := d.library.WithContext(work)
-	d.ephemeral(ctx, append(c.Ephemeral, c.OldEphemeral...), event.EphemeralEventType)
-	d.ephemeral(ctx, append(c.ToDevice, c.OldToDevice...), event.ToDeviceEventType)
+	d.ephemeral(work, append(c.Ephemeral, c.OldEphemeral...), event.EphemeralEventType)
+	d.ephemeral(work, append(c.ToDevice, c.OldToDevice...), event.ToDeviceEventType)
 	for _, raw := range c.Events {
-		evt := new(event.Event)
-		if err := json.Unmarshal(raw, evt); err != nil {
-			d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
-			continue
-		}
 		for try := 0; ; try++ {
-			err := d.event(ctx, evt)
+			err := d.event(work, raw)
 			if stop.Err() != nil && work.Err() != nil {
 				return false // it may have been cut off
 			}
 			if err == nil {
 				break
 			}
-			d.log.Warn("a Matrix event cannot be dealt with now, it is tried again", "event_id", evt.ID, "error", err)
+			d.log.Warn("a Matrix event cannot be dealt with now, it is tried again", "error", err)
 			if !d.pause(stop, try) {
 				return false
 			}
@@ -152,15 +146,28 @@ func (d *dispatcher) transaction(stop, work context.Context, entry store.Journal
 			return false
 		}
 	}
-	d.encryption(ctx, &c)
+	d.encryption(work, &c)
 	return true
+}
+
+// context returns the context for one event. Its logger is for that event alone:
+// the library adds to it.
+func (d *dispatcher) context(work context.Context) context.Context {
+	return d.library.With().Logger().WithContext(work)
 }
 
 var errUnreadable = errors.New("the bridge's database cannot be read")
 
 // event handles one event of a room. An error means that it has to be tried again.
-func (d *dispatcher) event(ctx context.Context, evt *event.Event) error {
-	ours, err := d.concernsUs(ctx, evt)
+// The event is read anew each time: the library's goroutines may still look at the
+// one before.
+func (d *dispatcher) event(work context.Context, raw []byte) error {
+	evt := new(event.Event)
+	if err := json.Unmarshal(raw, evt); err != nil {
+		d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
+		return nil
+	}
+	ours, err := d.concernsUs(d.context(work), evt)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
@@ -178,12 +185,16 @@ func (d *dispatcher) event(ctx context.Context, evt *event.Event) error {
 		!errors.Is(err, event.ErrContentAlreadyParsed) {
 		d.log.Debug("the content of a Matrix event cannot be read", "event_id", evt.ID, "error", err)
 	}
+	ctx := d.context(work)
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
 	}
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
-	return d.status.end()
+	if err := d.status.end(); err != nil {
+		return fmt.Errorf("event %s: %w", evt.ID, err)
+	}
+	return nil
 }
 
 // concernsUs tells the events of our rooms from those of others: a registration
@@ -212,7 +223,7 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 }
 
 // ephemeral handles what may be lost.
-func (d *dispatcher) ephemeral(ctx context.Context, raws []json.RawMessage, class event.TypeClass) {
+func (d *dispatcher) ephemeral(work context.Context, raws []json.RawMessage, class event.TypeClass) {
 	for _, raw := range raws {
 		evt := new(event.Event)
 		if json.Unmarshal(raw, evt) != nil {
@@ -225,13 +236,14 @@ func (d *dispatcher) ephemeral(ctx context.Context, raws []json.RawMessage, clas
 		}
 		evt.Type.Class = class
 		if evt.Content.ParseRaw(evt.Type) == nil {
-			d.matrix.processor().Dispatch(ctx, evt)
+			d.matrix.processor().Dispatch(d.context(work), evt)
 		}
 	}
 }
 
 // encryption hands on what end-to-bridge encryption needs.
-func (d *dispatcher) encryption(ctx context.Context, c *content) {
+func (d *dispatcher) encryption(work context.Context, c *content) {
+	ctx := d.context(work)
 	for _, lists := range []*mautrix.DeviceLists{c.DeviceLists, c.OldDeviceLists} {
 		if lists != nil {
 			d.matrix.processor().DispatchDeviceList(ctx, lists)

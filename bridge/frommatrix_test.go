@@ -229,16 +229,7 @@ func TestOthersCannotWriteForTheUser(t *testing.T) {
 		if _, err := f.alice.Matrix.InviteUser(soon(t), room, &mautrix.ReqInviteUser{UserID: client.UserID()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.homeserver.Wait(soon(t), func() bool {
-			for _, member := range f.homeserver.Members(room, "join") {
-				if member == client.UserID() {
-					return true
-				}
-			}
-			return false
-		}); err != nil {
-			t.Fatal(err)
-		}
+		f.await(name+" has joined", func() bool { return f.joined(room, client.UserID()) })
 		if _, err := client.SendText(soon(t), room, "I am not Alice"); err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +323,7 @@ func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
 	w.start()
 	homeserver.CreateUser("alice", "long-secret")
 	alice := w.person(homeserver.URL(), "alice") // accepts invitations
-	w.command(alice, "login attach", "You use the Mimir identity Alice")
+	w.attach(alice)
 	w.node.receive(account, bob, "hello")
 	room := w.awaitText(alice, w.ghost(bob), "hello")
 	_, err := store.Do[store.Enqueued](context.Background(), w.node.actor, store.EnqueueMessage{
@@ -359,7 +350,7 @@ func TestSeparateRegistrationForDoublePuppets(t *testing.T) {
 	w.start()
 	homeserver.CreateUser("alice", "long-secret")
 	alice := w.person(homeserver.URL(), "alice")
-	w.command(alice, "login attach", "You use the Mimir identity Alice")
+	w.attach(alice)
 	w.node.receive(account, bob, "hello")
 	room := w.awaitText(alice, w.ghost(bob), "hello")
 	if _, err := alice.SendText(soon(t), room, "hello back"); err != nil {

@@ -89,6 +89,11 @@ func (d *delivery) handle(ctx context.Context) (err error) {
 	if d.ev.Conversation.IsZero() {
 		return d.accountChanged(ctx)
 	}
+	if cl, ok := d.at.login.Client.(*client); ok {
+		prepare, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
+		cl.prepare(prepare)
+		cancel()
+	}
 	switch d.ev.Kind {
 	case store.MessageReceived, store.MessageQueued:
 		return d.message(ctx)

@@ -48,7 +48,7 @@ func TestLoginChoosesAmongIdentities(t *testing.T) {
 		t.Error("two identities share a room")
 	}
 
-	w.say(alice, room, "logout "+string(work.String()), "Logged out")
+	w.say(alice, room, "logout "+work.String(), "Logged out")
 	w.await("one is served", func() bool { return w.status().Logins == 1 })
 	w.node.receive(work, bob, "while logged out")
 	w.say(alice, room, "login attach", "You use the Mimir identity Work")

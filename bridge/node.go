@@ -61,3 +61,5 @@ type Node interface {
 func isGone(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, actors.ErrUnknownAccount) || errors.Is(err, actors.ErrUnknownContact)
 }
+
+var _ Node = (*actors.Node)(nil)

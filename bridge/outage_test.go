@@ -36,7 +36,7 @@ func newFixture(t *testing.T) *fixture {
 	f.start()
 	f.awaitState(bridge.StateRunning)
 	f.alice = f.person(f.homeserver.URL(), "alice")
-	f.management = f.command(f.alice, "login attach", "You use the Mimir identity Alice")
+	f.management = f.attach(f.alice)
 	return f
 }
 
@@ -244,7 +244,7 @@ func TestTakenPortIsReportedAndTriedAgain(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = other.ListenAndServe() }()
 	w.await("the port is taken", func() bool {
-		resp, err := http.Get("http://" + other.Addr) //nolint:noctx // a test
+		resp, err := http.Get("http://" + other.Addr)
 		if err == nil {
 			resp.Body.Close()
 			http.DefaultClient.CloseIdleConnections()
@@ -282,4 +282,3 @@ func TestOldHomeserverNeedsTheSwitch(t *testing.T) {
 	w.start()
 	w.awaitState(bridge.StateRunning)
 }
-

@@ -207,6 +207,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 	for try := 0; ; try++ {
 		err := in.matrix.bot().Register(ctx)
 		if err == nil || errors.Is(err, mautrix.MUserInUse) {
+			in.matrix.bot().Registered = true
 			r.condition.homeserver.up()
 			return nil
 		}

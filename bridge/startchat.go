@@ -15,9 +15,10 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// invitationTime is what bridgev2 gets for making a portal of a room into which
-// the user has invited a ghost.
-const invitationTime = 5 * time.Second
+// roomTime is what bridgev2 gets for making the room of a contact that the user
+// has added from Matrix, or for taking the one into which the user has invited the
+// ghost, before we would make one.
+const roomTime = 5 * time.Second
 
 // ResolveIdentifier finds whom a link or a key means. With createChat it makes
 // them a contact, which asks them.
@@ -30,6 +31,7 @@ func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, crea
 		return nil, errors.New("this is your own identity")
 	}
 	if createChat {
+		cl.deliver.hold(store.Conversation{Account: cl.account, Contact: link.Key}, roomTime)
 		contact, err := cl.node.AddContact(ctx, cl.account, link)
 		if err != nil {
 			return nil, fmt.Errorf("add the contact: %w", err)
@@ -56,9 +58,7 @@ func (cl *client) CreateChatWithGhost(ctx context.Context, ghost *bridgev2.Ghost
 	if err != nil {
 		return nil, err
 	}
-	// The new contact's room is the one with the invitation, if we do not make
-	// another one first.
-	cl.deliver.hold(store.Conversation{Account: cl.account, Contact: key}, invitationTime)
+	cl.deliver.hold(store.Conversation{Account: cl.account, Contact: key}, roomTime)
 	if _, err := cl.node.AddContact(ctx, cl.account, identity.Link{Key: key}); err != nil {
 		return nil, fmt.Errorf("add the contact: %w", err)
 	}
