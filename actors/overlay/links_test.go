@@ -96,11 +96,13 @@ func TestBadEntriesAreReported(t *testing.T) {
 func TestPeersComeAndGo(t *testing.T) {
 	a := openNetwork(t, overlay.Options{Listen: []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0"}})
 	b := openNetwork(t, overlay.Options{})
+	mustListen(t, a.Stream(), 42)
 	for _, uri := range a.ListenAddrs() {
 		if err := b.AddPeer(uri); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, "the link", func() bool { return linked(b) && linked(a) })
+		settled := dialSettled(t, b, a.Key())
 		p := b.Status().Peers[0]
 		if p.URI != uri || p.Key != a.Key() || p.Inbound || p.LastError != nil {
 			t.Errorf("peer is %+v", p)
@@ -108,13 +110,17 @@ func TestPeersComeAndGo(t *testing.T) {
 		if p := a.Status().Peers[0]; !p.Inbound || p.Key != b.Key() {
 			t.Errorf("peer is %+v", p)
 		}
+		_ = settled.Abort() // never fails
 		if err := b.AddPeer(uri + "?maxbackoff=5s"); !errors.Is(err, overlay.ErrPeerKnown) {
 			t.Errorf("got %v, want ErrPeerKnown", err)
 		}
 		if err := b.RemovePeer(uri); err != nil {
 			t.Error(err)
 		}
-		waitFor(t, "the end of the link", func() bool { return !linked(a) && len(b.Status().Peers) == 0 })
+		waitFor(t, "the end of the link", func() bool { return !linked(a) && !linked(b) })
+		if peers := b.Status().Peers; len(peers) != 0 {
+			t.Errorf("peers are left: %+v", peers)
+		}
 		if err := b.RemovePeer(uri); !errors.Is(err, overlay.ErrPeerUnknown) {
 			t.Errorf("got %v, want ErrPeerUnknown", err)
 		}
@@ -171,4 +177,28 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// What Status says of a link in use.
+func TestStatusOfLink(t *testing.T) {
+	nodes := openChain(t, 2, overlay.Limits{})
+	l := mustListen(t, nodes[1].Stream(), 42)
+	c := dialSettled(t, nodes[0], nodes[1].Key())
+	exchange(t, c, mustAccept(t, l), 1<<20)
+	for i, n := range nodes {
+		s := n.Status()
+		if len(s.Peers) != 1 || n.Links() != 1 || s.Streams != 1 {
+			t.Fatalf("node %d: %+v", i, s)
+		}
+		p := s.Peers[0]
+		if !p.Up || p.Inbound != (i == 0) || p.Key != nodes[1-i].Key() || p.Cost == 0 || p.Uptime <= 0 ||
+			p.RX < 1<<20 || p.TX < 1<<20 || p.LastError != nil {
+			t.Errorf("node %d: %+v", i, p)
+		}
+	}
+	for uri, n := range map[string]*overlay.Network{"listens": nodes[0], "dialled": nodes[1]} {
+		if p := n.Status().Peers[0]; len(p.URI) < len("tcp://127.0.0.1:1") || p.URI[:16] != "tcp://127.0.0.1:" {
+			t.Errorf("the node that %s shows %q", uri, p.URI)
+		}
+	}
 }

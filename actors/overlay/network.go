@@ -68,6 +68,10 @@ func (n *Network) Key() identity.NodeKey { return n.layer.key }
 // Stream is the carrier of generation 3.
 func (n *Network) Stream() Carrier { return n.stack.Stream() }
 
+// Links is the number of links that are up. Unlike Status it may be called
+// anywhere, also inside an actor.
+func (n *Network) Links() int { return int(n.layer.logger.links.Load()) }
+
 // Failed is closed when the node has failed and must be opened anew. Close does
 // not close it.
 func (n *Network) Failed() <-chan struct{} { return n.stack.Failed() }
@@ -107,7 +111,7 @@ func (n *Network) discover(interfaces []MulticastInterface) {
 	if len(options) == 0 {
 		return
 	}
-	m, err := multicast.New(n.layer.core, coreLogger{n.logger}, options...)
+	m, err := multicast.New(n.layer.core, n.layer.logger, options...)
 	if err != nil {
 		n.logger.Error("Local discovery is off: it cannot be started", "err", fmt.Errorf("start multicast: %w", err))
 		return

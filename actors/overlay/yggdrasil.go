@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Arceliar/ironwood/types"
@@ -29,8 +30,9 @@ import (
 // packet connection: the core's own methods add and demand a type byte that
 // ygg_stream packets do not have.
 type coreLayer struct {
-	core *core.Core
-	key  identity.NodeKey
+	core   *core.Core
+	key    identity.NodeKey
+	logger *coreLogger
 }
 
 // newCore starts a Yggdrasil node without peers and listeners.
@@ -42,11 +44,12 @@ func newCore(key identity.NodePrivateKey, logger *slog.Logger) (*coreLayer, erro
 	if err != nil {
 		return nil, fmt.Errorf("make certificate of node key: %w", err)
 	}
-	c, err := core.New(cert, coreLogger{logger}, core.NodeInfoPrivacy(true))
+	l := &coreLogger{logger: logger}
+	c, err := core.New(cert, l, core.NodeInfoPrivacy(true))
 	if err != nil {
 		return nil, fmt.Errorf("start Yggdrasil: %w", err)
 	}
-	return &coreLayer{core: c, key: identity.NodeKey(c.PublicKey())}, nil
+	return &coreLayer{core: c, key: identity.NodeKey(c.PublicKey()), logger: l}, nil
 }
 
 // selfSigned makes the certificate that TLS and QUIC links show. Nobody checks
@@ -107,26 +110,44 @@ func (l *coreLayer) Close() error {
 
 // coreLogger passes Yggdrasil's log on. Its texts are not constant, so they
 // become a field.
-type coreLogger struct{ logger *slog.Logger }
+//
+// It also counts links. The core can be asked for them, but its answer has a
+// data race with a link that comes up, and it waits for the core's actors.
+type coreLogger struct {
+	logger *slog.Logger
+	links  atomic.Int32
+}
 
-func (l coreLogger) log(level slog.Level, text string) {
+// The beginnings of what Yggdrasil 0.5.14 logs when a link comes up and, once
+// for each, when it goes down.
+const (
+	linkUp   = "Connected %s: "
+	linkDown = "Disconnected %s: "
+)
+
+func (l *coreLogger) log(level slog.Level, text string) {
 	if l.logger.Enabled(context.Background(), level) {
 		l.logger.Log(context.Background(), level, "Yggdrasil reports", "text", strings.TrimSpace(text))
 	}
 }
 
-func (l coreLogger) Printf(format string, a ...any) {
+func (l *coreLogger) Infof(format string, a ...any) {
+	switch {
+	case strings.HasPrefix(format, linkUp):
+		l.links.Add(1)
+	case strings.HasPrefix(format, linkDown):
+		l.links.Add(-1)
+	}
 	l.log(slog.LevelInfo, fmt.Sprintf(format, a...))
 }
-func (l coreLogger) Println(a ...any)               { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
-func (l coreLogger) Infof(format string, a ...any)  { l.log(slog.LevelInfo, fmt.Sprintf(format, a...)) }
-func (l coreLogger) Infoln(a ...any)                { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
-func (l coreLogger) Warnf(format string, a ...any)  { l.log(slog.LevelWarn, fmt.Sprintf(format, a...)) }
-func (l coreLogger) Warnln(a ...any)                { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
-func (l coreLogger) Errorf(format string, a ...any) { l.log(slog.LevelWarn, fmt.Sprintf(format, a...)) }
-func (l coreLogger) Errorln(a ...any)               { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
-func (l coreLogger) Debugf(format string, a ...any) {
-	l.log(slog.LevelDebug, fmt.Sprintf(format, a...))
-}
-func (l coreLogger) Debugln(a ...any) { l.log(slog.LevelDebug, fmt.Sprintln(a...)) }
-func (l coreLogger) Traceln(...any)   {}
+
+func (l *coreLogger) Printf(f string, a ...any) { l.log(slog.LevelInfo, fmt.Sprintf(f, a...)) }
+func (l *coreLogger) Println(a ...any)          { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
+func (l *coreLogger) Infoln(a ...any)           { l.log(slog.LevelInfo, fmt.Sprintln(a...)) }
+func (l *coreLogger) Warnf(f string, a ...any)  { l.log(slog.LevelWarn, fmt.Sprintf(f, a...)) }
+func (l *coreLogger) Warnln(a ...any)           { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
+func (l *coreLogger) Errorf(f string, a ...any) { l.log(slog.LevelWarn, fmt.Sprintf(f, a...)) }
+func (l *coreLogger) Errorln(a ...any)          { l.log(slog.LevelWarn, fmt.Sprintln(a...)) }
+func (l *coreLogger) Debugf(f string, a ...any) { l.log(slog.LevelDebug, fmt.Sprintf(f, a...)) }
+func (l *coreLogger) Debugln(a ...any)          { l.log(slog.LevelDebug, fmt.Sprintln(a...)) }
+func (l *coreLogger) Traceln(...any)            {}
