@@ -32,12 +32,26 @@ type contact struct {
 
 	accepted bool // is in the list of contacts
 	nodes    []place
-	outbox   []Message // not acknowledged, in order
+	outbox   []outgoing // not acknowledged, in order
+	posted   uint64
 	used     map[GUID]struct{}
 	asked    int64 // when the contact's profile was taken over, seconds
 	live     *Session
 	dial     *dialling
 	incoming bool // a handshake of theirs is being completed
+}
+
+// outgoing is a message on its way, with a number that no other of the contact has.
+// Guids are what a test wants them to be.
+type outgoing struct {
+	Message
+	number uint64
+}
+
+// post puts a message into the outbox. The caller holds Phone.mu.
+func (c *contact) post(m Message) {
+	c.posted++
+	c.outbox = append(c.outbox, outgoing{m, c.posted})
 }
 
 // place is a node where a contact was found.
@@ -114,11 +128,11 @@ func (p *Phone) Post(to Key, m Message) GUID {
 	if m.GUID == 0 {
 		m = c.fresh(m)
 	}
-	c.outbox = append(c.outbox, m)
+	c.post(m)
 	if p.quirks.Load().ReactionTwice && m.Type == Reaction {
 		again := m
 		again.SendTime /= 1000
-		c.outbox = append(c.outbox, c.fresh(again))
+		c.post(c.fresh(again))
 	}
 	live, r := c.live, p.on
 	p.mu.Unlock()
@@ -151,7 +165,14 @@ func (c *contact) fresh(m Message) Message {
 
 // Waiting are the messages to somebody that have not been acknowledged.
 func (p *Phone) Waiting(to Key) []Message {
-	c := p.contact(to)
+	var messages []Message
+	for _, m := range p.outbox(p.contact(to)) {
+		messages = append(messages, m.Message)
+	}
+	return messages
+}
+
+func (p *Phone) outbox(c *contact) []outgoing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(c.outbox)

@@ -69,8 +69,9 @@ type Quirks struct {
 
 	// Pings.
 
-	// PingAtOnce: sends PING right after the handshake. NoPong: answers none.
-	PingAtOnce, NoPong bool
+	// PingAtOnce: sends PING right after the handshake. NoPing: sends none to keep the
+	// session. NoPong: answers none.
+	PingAtOnce, NoPing, NoPong bool
 
 	// Profiles.
 

@@ -138,6 +138,13 @@ func TestQuirksShow(t *testing.T) {
 			dial(t, a, b)
 			b.Eventually(t, time.Second, "a PING", func() bool { return b.Page(a.Key()).Counts[TypePing] == 1 })
 		}},
+		"no ping": {Quirks{NoPing: true}, func(t *testing.T, a, b *Phone) {
+			dial(t, a, b)
+			sleep(t.Context(), 5*time.Minute)
+			if n := b.Page(a.Key()).Counts[TypePing]; n != 0 || b.Session(a.Key()) == nil {
+				t.Errorf("%d pings, session %v", n, b.Session(a.Key()))
+			}
+		}},
 		"no avatar": {Quirks{NoAvatar: true, UnaskedInfo: true, NoInfoRequest: true}, func(t *testing.T, a, b *Phone) {
 			dial(t, a, b)
 			b.Eventually(t, time.Second, "a profile", func() bool { return len(b.Page(a.Key()).Of(TypeInfoResponse)) == 2 })

@@ -111,7 +111,10 @@ func (s *Session) finish(err error) bool {
 // run is the life of a session after its handshake.
 func (s *Session) run() {
 	q := s.r.quirks.Load()
-	if !q.NoDataStream && q.LateDataStream == 0 && !q.EarlyDataStream {
+	s.mu.Lock()
+	early := s.data != nil
+	s.mu.Unlock()
+	if !q.NoDataStream && q.LateDataStream == 0 && !early {
 		// Nothing else is read before it is open.
 		if err := s.openData(s.r.ctx); err != nil {
 			s.vanish(fmt.Errorf("open data stream: %w", err))
@@ -228,6 +231,17 @@ func (s *Session) ping() error {
 	return s.Send(Frame{Type: TypePing})
 }
 
+// pingUnless is ping, unless the phone sends none.
+func (s *Session) pingUnless() error {
+	if !s.r.quirks.Load().NoPing {
+		return s.ping()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pinged = time.Now()
+	return nil
+}
+
 // alive asks the other side for a sign of life.
 func (s *Session) alive(within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(s.r.ctx, within)
@@ -250,7 +264,7 @@ func (s *Session) keepAlive() {
 	for {
 		s.mu.Lock()
 		now := time.Now()
-		due, act := s.event.Add(pingEvery), s.ping // the first
+		due, act := s.event.Add(pingEvery), s.pingUnless // the first
 		switch {
 		case s.waiting:
 			due, act = s.pinged.Add(pongTime), func() error { return errDeaf }

@@ -105,7 +105,7 @@ func (s *Session) onOK(guid GUID) {
 	s.r.mu.Lock()
 	for i, m := range s.contact.outbox {
 		if m.GUID == guid && guid != 0 {
-			acknowledged = &m
+			acknowledged = &m.Message
 			s.contact.outbox = append(s.contact.outbox[:i:i], s.contact.outbox[i+1:]...)
 			break
 		}

@@ -46,20 +46,20 @@ func unknownFrames() []Frame {
 // sendOutbox sends the messages that have not been acknowledged, in order and
 // without waiting, each once in a session.
 func (s *Session) sendOutbox() {
-	sent := make(map[GUID]bool)
+	sent := make(map[uint64]bool)
 	for {
-		for _, m := range s.r.Waiting(s.contact.key) {
-			if sent[m.GUID] {
+		for _, m := range s.r.outbox(s.contact) {
+			if sent[m.number] {
 				continue
 			}
-			if err := s.sendMessage(m); err != nil {
+			if err := s.sendMessage(m.Message); err != nil {
 				if errors.Is(err, errNoData) {
 					continue // comes with the stream
 				}
 				s.end(fmt.Errorf("send message: %w", err))
 				return
 			}
-			sent[m.GUID] = true
+			sent[m.number] = true
 		}
 		select {
 		case <-s.work:
