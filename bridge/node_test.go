@@ -5,8 +5,10 @@ package bridge_test
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -30,6 +32,7 @@ type testNode struct {
 	mu       sync.Mutex
 	sendErr  error // what Send returns instead of doing anything
 	journal  error // what AppendJournal returns instead of doing anything
+	cursors  error // what MoveCursor returns instead of doing anything
 	sends    int
 	nextGUID int64
 }
@@ -177,8 +180,20 @@ func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, 
 	return queued.Message, err
 }
 
+func (n *testNode) setCursorError(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cursors = err
+}
+
 func (n *testNode) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
-	_, err := store.Do[bool](ctx, n.actor, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
+	n.mu.Lock()
+	err := n.cursors
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	_, err = store.Do[bool](ctx, n.actor, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
 	return err
 }
 
@@ -201,3 +216,20 @@ func (n *testNode) FinishJournal(ctx context.Context, queue string, seq uint64) 
 }
 
 var errTest = errors.New("the test says no")
+
+// forgetLast makes the bridge forget the last event that it has shown.
+func (w *world) forgetLast() {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "matrix.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	result, err := db.Exec(`DELETE FROM message WHERE rowid=(SELECT MAX(rowid) FROM message)`)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		w.t.Fatalf("%d rows deleted, %v", n, err)
+	}
+}
