@@ -32,6 +32,9 @@ func LengthLies(own, receiver Key) []LengthLie {
 				continue
 			}
 			for _, n := range lengths(fd) {
+				if n == 0 && fd.allows(n) && i == len(layouts[t])-1 {
+					continue // that is the whole frame
+				}
 				f := Frame{Type: t, Fields: Fields{}, Lengths: map[string]int64{fd.name: n}, End: fd.name}
 				for _, before := range layouts[t][:i] {
 					f.Fields[before.name] = map[string]any{"own": own, "receiver": receiver}[before.name]

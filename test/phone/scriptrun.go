@@ -104,7 +104,7 @@ func (c *conversation) do(words []string) error {
 		c.Contact(c.phone.Key())
 		return nil
 	case verb == "announce" && len(args) == 0:
-		return c.announce()
+		return Announce(c.ctx, c.Carrier, c.Trackers, c.phone)
 	case verb == "dial" && len(args) == 1:
 		return c.open(args[0], true)
 	case verb == "accept" && len(args) == 1:
@@ -332,16 +332,6 @@ func (c *conversation) handshake(s *scriptStream) error {
 		return fmt.Errorf("the node has proved to be %v", h.Remote)
 	}
 	return nil
-}
-
-func (c *conversation) announce() error {
-	t, err := newTrackers(c.Carrier, c.Trackers)
-	if err != nil {
-		return err
-	}
-	defer t.close()
-	_, err = t.announce(c.ctx, c.phone, c.Carrier.Key())
-	return err
 }
 
 func (c *conversation) signed(signature, who, message string) error {

@@ -54,6 +54,18 @@ func newTrackers(carrier overlay.Carrier, nodes []identity.NodeKey) (*trackers, 
 
 func (t *trackers) close() { _ = t.port.Close() }
 
+// Announce tells one of the trackers that an identity is at the carrier's node, as a
+// phone does while it is on.
+func Announce(ctx context.Context, carrier overlay.Carrier, nodes []identity.NodeKey, id Identity) error {
+	t, err := newTrackers(carrier, nodes)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	_, err = t.announce(ctx, id, carrier.Key())
+	return err
+}
+
 // announce tells a tracker where the identity is and returns for how long the
 // tracker remembers it.
 func (t *trackers) announce(ctx context.Context, id Identity, node identity.NodeKey) (time.Duration, error) {
