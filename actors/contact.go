@@ -31,6 +31,9 @@ const (
 	// of life from the session there is. With the rest of the handshake it must fit
 	// the 15 s after which the app forgets its dial.
 	holdTime = 5 * time.Second
+	// guessTime is what a node gets to answer that no tracker has named: meanwhile a
+	// tracker may have learned more.
+	guessTime = 3 * time.Second
 	// maxCandidates bounds the nodes of one attempt.
 	maxCandidates = 8
 	// seenEvery is how exact LastSeen is.
@@ -248,7 +251,10 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 		x.onAttemptFailed(c, msg.Err)
 		return
 	}
-	start := sessionStart{dial: nodes, allowed: x.allowed()}
+	start := sessionStart{dial: nodes, patience: dialTime, allowed: x.allowed()}
+	if len(msg.Found) == 0 {
+		start.patience = guessTime
+	}
 	session, err := c.Spawn(x.sessionSpec(start))
 	if err != nil {
 		c.Fail(fmt.Errorf("start session: %w", err))

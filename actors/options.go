@@ -18,6 +18,9 @@ import (
 type Network interface {
 	// Stream is the carrier of generation 3.
 	Stream() overlay.Carrier
+	// Links counts the links that are up. It does not block.
+	Links() int
+	// Status asks the network and may block.
 	Status() overlay.Status
 	// Failed is closed when the network is of no more use; Err says why.
 	Failed() <-chan struct{}

@@ -14,6 +14,12 @@ import (
 // no event for it, and asking costs microseconds.
 const linkCheck = time.Second
 
+// settleTime is how long a link must have been up before anybody uses it. A node
+// that has just joined is not found by others yet: they would take our first
+// packet and be unable to answer it, and Yggdrasil does not repeat the answer to
+// a handshake for a minute.
+const settleTime = 3 * time.Second
+
 type checkLinks struct{}
 
 // overlayActor owns the connection to the Yggdrasil network. It tells its parent
@@ -22,6 +28,8 @@ type checkLinks struct{}
 type overlayActor struct {
 	env *env
 	net Network
+	// linked is when the first link came up; zero without one.
+	linked time.Time
 }
 
 func (o *overlayActor) Started(c *kernel.Context) error {
@@ -66,13 +74,15 @@ func (o *overlayActor) Stopping(c *kernel.Context) {
 }
 
 func (o *overlayActor) onCheckLinks(c *kernel.Context) {
-	links := 0
-	for _, p := range o.net.Status().Peers {
-		if p.Up {
-			links++
-		}
+	links := o.net.Links()
+	switch {
+	case links == 0:
+		o.linked = time.Time{}
+	case o.linked.IsZero():
+		o.linked = time.Now()
 	}
-	if up := links > 0; o.env.net.up.Swap(up) != up {
+	up := links > 0 && time.Since(o.linked) >= settleTime
+	if o.env.net.up.Swap(up) != up {
 		c.Log().Info("Links to the overlay changed", "up", links)
 		c.Tell(c.Parent(), overlayChanged{Up: up})
 	}

@@ -30,8 +30,10 @@ const (
 	// at; beyond it datagrams are dropped.
 	maxDatagrams     = 64
 	maxDatagramBytes = 1 << 20
-	// announceRetry is the pause after a tracker did not answer an announcement.
+	// announceRetry is the pause after a tracker answered an announcement with
+	// nonsense, busyRetry the one while it has other questions to answer first.
 	announceRetry = 60 * time.Second
+	busyRetry     = time.Second
 )
 
 // resolver is the node's client of the trackers: it tells them where our accounts
@@ -361,7 +363,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 		return // comes back with the network
 	}
 	if !t.mayAsk(now) {
-		r.announceAfter(c, due, max(t.quietUntil.Sub(now), announceRetry))
+		r.announceAfter(c, due, max(t.quietUntil.Sub(now), busyRetry))
 		return
 	}
 	key, ok := r.env.keys.account(due.account)
@@ -405,7 +407,12 @@ func (r *resolver) freeNonce(c *kernel.Context) tracker.Nonce {
 
 func (r *resolver) transmit(c *kernel.Context, nonce tracker.Nonce, q *question) {
 	err := r.port.Send(q.tracker.address.Node, q.tracker.address.Port, q.request.AppendTo(nil))
-	if err != nil && !errors.Is(err, overlay.ErrSilenced) {
+	if silenced, ok := errors.AsType[*overlay.SilencedError](err); ok {
+		q.silenced, q.tries = silenced.Remaining, len(resendAfter)
+		q.timer = c.After(0, questionDue{nonce}) // given up
+		return
+	}
+	if err != nil {
 		c.Log().Debug("A datagram could not be sent", "tracker", q.tracker.address.Node.Short(), "err", err)
 	}
 	q.timer = c.After(resendAfter[q.tries], questionDue{nonce})
@@ -423,7 +430,8 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 		return
 	}
 	r.closeQuestion(msg.nonce)
-	q.tracker.silent(time.Now())
+	now := time.Now()
+	q.tracker.silent(now, q.silenced)
 	switch q.request.(type) {
 	case tracker.Lookup:
 		if l := r.lookups[q.identity]; l != nil {
@@ -433,7 +441,7 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 		}
 	case tracker.Announce:
 		c.Log().Info("A tracker does not answer", "tracker", q.tracker.address.Node.Short())
-		r.announceAfter(c, q.announced, announceRetry)
+		r.announceAfter(c, q.announced, q.tracker.quietUntil.Sub(now))
 	}
 }
 

@@ -20,19 +20,20 @@ const assumedLatency = 50 * time.Millisecond
 // datagrams to a node get lost while the network looks for the way.
 var resendAfter = []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}
 
-// Silence: a tracker that restarted does not see what we send as long as we keep
-// sending (see stream.md of the protocol), so after quietAfter questions without
-// an answer it is left alone for quietTime.
+// A tracker that does not answer is asked again soon, because a network that has
+// just come up loses the first questions, and then less and less often. (That a
+// node which has forgotten us must be left alone for a while is the overlay's
+// business.)
 const (
-	quietAfter = 2
-	quietTime  = 65 * time.Second
+	quietFirst = 2 * time.Second
+	quietMost  = 65 * time.Second
 )
 
 // trackerState is what the resolver knows about one tracker.
 type trackerState struct {
 	address        tracker.Address
 	latency        time.Duration // smoothed
-	failures       int           // questions in a row without an answer
+	failures       int           // times in a row that it did not answer
 	quietUntil     time.Time
 	open           int // questions under way
 	lastAnswer     time.Time
@@ -48,6 +49,8 @@ type question struct {
 	sent      time.Time
 	tries     int
 	timer     kernel.Timer
+	// silenced is how long the overlay wants the tracker left alone.
+	silenced time.Duration
 }
 
 // TrackerStatus is what is known about one tracker.
@@ -68,7 +71,7 @@ type TrackerStatus struct {
 // mayAsk reports whether a question may be put to it now. After a silence one
 // question at a time finds out whether it is back.
 func (t *trackerState) mayAsk(now time.Time) bool {
-	return t.failures < quietAfter || t.open == 0 && !now.Before(t.quietUntil)
+	return t.failures == 0 || t.open == 0 && !now.Before(t.quietUntil)
 }
 
 func (t *trackerState) answered(after time.Duration) {
@@ -77,10 +80,15 @@ func (t *trackerState) answered(after time.Duration) {
 	t.lastAnswer = time.Now()
 }
 
-func (t *trackerState) silent(now time.Time) {
-	if t.failures++; t.failures >= quietAfter {
-		t.quietUntil = now.Add(quietTime)
+// silent notes that a question was not answered, and leaves the tracker alone for
+// at least the given time. Questions that were open together count once.
+func (t *trackerState) silent(now time.Time, least time.Duration) {
+	if now.Before(t.quietUntil) {
+		return
 	}
+	pause := min(quietFirst<<min(t.failures, 10), quietMost)
+	t.failures++
+	t.quietUntil = now.Add(max(pause, least))
 }
 
 func (t *trackerState) status(now time.Time) TrackerStatus {

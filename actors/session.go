@@ -26,8 +26,9 @@ const (
 
 // sessionStart says how a session begins: exactly one of the two.
 type sessionStart struct {
-	// dial are the nodes to try, best first.
-	dial []identity.NodeKey
+	// dial are the nodes to try, best first, for patience each.
+	dial     []identity.NodeKey
+	patience time.Duration
 	// accept is a stream whose initiator has proved its identity; going on with it
 	// proves ours.
 	accept *handover
@@ -155,7 +156,7 @@ func (s *session) startDial(c *kernel.Context) error {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
-		carrier: carrier, nodes: s.start.dial,
+		carrier: carrier, nodes: s.start.dial, patience: s.start.patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
 		secure: s.env.security,
 	}

@@ -168,10 +168,11 @@ func (p *peerConn) writeQueued() error {
 // dialer opens a control stream to one of several nodes and runs the handshake up
 // to the point where the other side would count it.
 type dialer struct {
-	carrier overlay.Carrier
-	nodes   []identity.NodeKey
-	config  peer.InitiatorConfig
-	secure  func(identity.NodeKey) peer.Security
+	carrier  overlay.Carrier
+	nodes    []identity.NodeKey
+	patience time.Duration // for each stream to open
+	config   peer.InitiatorConfig
+	secure   func(identity.NodeKey) peer.Security
 }
 
 // dial tries the nodes in order and returns the first that proves to be the
@@ -208,7 +209,7 @@ func (e attemptErrors) Error() string {
 func (e attemptErrors) Unwrap() []error { return e }
 
 func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, error) {
-	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+	dialCtx, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
 	conn, err := d.carrier.Dial(dialCtx, node, peer.Port)
 	if err != nil {

@@ -64,6 +64,8 @@ type network struct {
 
 func (n *network) Stream() overlay.Carrier { return n.Carrier }
 
+func (n *network) Links() int { return 1 }
+
 func (n *network) Status() overlay.Status {
 	return overlay.Status{Key: n.Key(), Peers: []overlay.PeerStatus{{URI: "memory://", Up: true}}}
 }

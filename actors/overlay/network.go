@@ -21,6 +21,7 @@ type Network struct {
 	layer     *coreLayer
 	stack     *Stack
 	logger    *slog.Logger
+	returns   *returnPaths
 	multicast *multicast.Multicast // nil when off
 
 	mu        sync.Mutex
@@ -40,7 +41,7 @@ func Open(opts Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{layer: layer, logger: logger}
+	n := &Network{layer: layer, logger: logger, returns: newReturnPaths(layer)}
 	var packets PacketLayer = layer
 	if opts.LayerForTest != nil {
 		packets = opts.LayerForTest(layer)
@@ -89,6 +90,7 @@ func (n *Network) Close() error {
 			// An error means that its socket was closed already.
 			_ = n.multicast.Stop()
 		}
+		n.returns.close()
 		err = n.stack.Close()
 	})
 	return err
