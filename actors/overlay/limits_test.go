@@ -307,6 +307,31 @@ func TestReceiveMemoryIsShared(t *testing.T) {
 	})
 }
 
+// A stream that nobody reads cannot starve one that is read.
+func TestHoarderDoesNotStarveOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		a := newNode(t, n, overlay.Limits{})
+		b := newNode(t, n, overlay.Limits{ReceiveMemory: 100_000})
+		l := mustListen(t, b, 42)
+		hoarder := mustDial(t, a, b, 42)
+		mustAccept(t, l) // and never read
+		go func() { _, _ = hoarder.Write(pattern(1 << 20)) }()
+		time.Sleep(10 * time.Second)
+		c := mustDial(t, a, b, 42)
+		d := mustAccept(t, l)
+		want := pattern(200_000)
+		results := make(chan error)
+		go func() { results <- sendAll(c, want, len(want)) }()
+		go func() { results <- receiveAll(d, want, 1000) }()
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // All streams of a node share its first queue: together they never have more
 // under way than fits there, and each gets its turn.
 func TestBurstsAreShared(t *testing.T) {

@@ -118,9 +118,7 @@ func TestPeersComeAndGo(t *testing.T) {
 			t.Error(err)
 		}
 		waitFor(t, "the end of the link", func() bool { return !linked(a) && !linked(b) })
-		if peers := b.Status().Peers; len(peers) != 0 {
-			t.Errorf("peers are left: %+v", peers)
-		}
+		waitFor(t, "the peer to be forgotten", func() bool { return len(b.Status().Peers) == 0 })
 		if err := b.RemovePeer(uri); !errors.Is(err, overlay.ErrPeerUnknown) {
 			t.Errorf("got %v, want ErrPeerUnknown", err)
 		}

@@ -107,6 +107,31 @@ func TestReceiverPacksSmallSegments(t *testing.T) {
 	}
 }
 
+// Large segments out of order are bounded by their memory, and what is kept of
+// them goes when the stream ends, whoever ends it.
+func TestReceiverBoundsEarlyBytes(t *testing.T) {
+	for _, end := range []stream.Flags{stream.RST, 0} {
+		shared := &memory{limit: 1 << 30}
+		m := openMachine(t, shared)
+		for i := range uint32(60) {
+			// All overlap, so that they fit into the window.
+			h := stream.Header{Sequence: i + 1, Flags: stream.ACK}
+			m.receive(stream.Packet{Header: h, Payload: getBuffer(stream.MaxPayload)}, false, 1)
+		}
+		if used := shared.used.Load(); used > maxEarlyBytes || used < maxEarlyBytes/2 {
+			t.Errorf("%d bytes are reserved, want at most %d", used, maxEarlyBytes)
+		}
+		if end != 0 {
+			m.receive(stream.Packet{Header: stream.Header{Flags: end}}, false, 1)
+		} else {
+			m.abort(net.ErrClosed)
+		}
+		if used := shared.used.Load(); used != 0 {
+			t.Errorf("%d bytes are still reserved", used)
+		}
+	}
+}
+
 // machineDriver turns bytes into events for a machine.
 type machineDriver struct {
 	input  []byte

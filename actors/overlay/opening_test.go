@@ -179,6 +179,27 @@ func TestSilenceAfterTwoFailures(t *testing.T) {
 	})
 }
 
+// Silence holds for streams that are open as well.
+func TestSilenceStopsOpenStreams(t *testing.T) {
+	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+		c := h.open(l, 49152)
+		time.Sleep(time.Second)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			if _, err := h.node.Dial(ctx, h.endpoint.Key(), 42); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want DeadlineExceeded", err)
+			}
+			cancel()
+		}
+		h.drain()
+		mustWrite(t, c, []byte("hello"))
+		h.expectSilence(60 * time.Second)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrTimeout) {
+			t.Errorf("read: %v, want ErrTimeout", err)
+		}
+	})
+}
+
 // A node that says anything is not to be left alone.
 func TestSilenceEndsWithAPacket(t *testing.T) {
 	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {

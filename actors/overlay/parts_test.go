@@ -154,62 +154,76 @@ func TestSchedulerRunsOncePerRequest(t *testing.T) {
 	})
 }
 
-// Streams that wait for the first queue are served in turn, also when nothing
-// is ever acknowledged.
+// Streams that wait for the first queue send one segment each, in order; who
+// has just sent waits behind them.
 func TestBurstServesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &burst{start: time.Now()}
 		defer b.stop()
-		var mu sync.Mutex
-		sent := make([]int, 3)
-		turns := make([]turn, 3)
+		var woken []int
+		turns := make([]turn, 4)
 		for i := range turns {
-			turns[i].wake = func() {
-				go func() {
-					for b.take(&turns[i], stream.SegmentSize) {
-						mu.Lock()
-						sent[i]++
-						mu.Unlock()
-					}
-				}()
-			}
-			turns[i].wake()
-			synctest.Wait()
+			turns[i].wake = func() { woken = append(woken, i) }
 		}
-		if sent[0] != burstLimit/stream.SegmentSize || sent[1]+sent[2] != 0 {
-			t.Fatalf("sent %v at once", sent)
-		}
-		if !b.take(&turns[2], 100) {
-			t.Error("a small packet has to wait")
-		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		for i := range sent {
-			// 10 MiB in 10 s, shared by three.
-			if sent[i] < 150 || sent[i] > 300 {
-				t.Fatalf("sent %v after 10 s, want about 213 each", sent)
+		take := func(i int) bool { return b.take(&turns[i], stream.SegmentSize) }
+		for range burstLimit / stream.SegmentSize {
+			if !take(0) {
+				t.Fatal("refused before the limit")
 			}
 		}
-		b.give(1 << 20)
-		synctest.Wait()
+		for range 2 {
+			for i := range turns {
+				if take(i) {
+					t.Fatalf("stream %d sends beyond the limit", i)
+				}
+			}
+		}
+		if !b.take(&turns[3], 100) || b.take(&turns[3], smallPacket+1) {
+			t.Error("only a small packet passes beyond the limit")
+		}
+		for _, want := range []int{0, 1, 2, 3, 0, 1} {
+			b.give(stream.SegmentSize + 100)
+			if len(woken) != 1 || woken[0] != want {
+				t.Fatalf("woke %v, want %d", woken, want)
+			}
+			woken = nil
+			if take((want + 1) % 4) {
+				t.Fatal("a stream sends out of turn")
+			}
+			if !take(want) || take(want) {
+				t.Fatalf("stream %d must send one segment", want)
+			}
+		}
 	})
 }
 
-// After hours without a packet the burst is as good as new.
-func TestBurstAfterPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &burst{start: time.Now()}
-		defer b.stop()
-		var tn turn
-		tn.wake = func() {}
-		for b.take(&tn, stream.SegmentSize) {
-		}
-		time.Sleep(100 * 24 * time.Hour) // tn gets its turn meanwhile
-		synctest.Wait()
-		if !b.take(&tn, stream.SegmentSize) {
-			t.Error("nothing may be sent")
-		}
-	})
+// Room comes back also when nothing is acknowledged, at any pace and after any
+// pause.
+func TestBurstDrains(t *testing.T) {
+	for _, pause := range []time.Duration{time.Second, 3 * time.Hour, 100 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &burst{start: time.Now()}
+			defer b.stop()
+			woken := make(chan struct{}, 1)
+			var tn turn
+			tn.wake = func() { woken <- struct{}{} }
+			for range 2 {
+				segments := 0
+				for b.take(&tn, stream.SegmentSize) {
+					segments++
+				}
+				if segments != burstLimit/stream.SegmentSize {
+					t.Fatalf("%d segments after %v", segments, pause)
+				}
+				start := time.Now()
+				<-woken
+				if took := time.Since(start); took > 2*drainTick {
+					t.Errorf("woken after %v", took)
+				}
+				time.Sleep(pause)
+			}
+		})
+	}
 }
 
 func TestWindowedMaximum(t *testing.T) {
@@ -275,4 +289,70 @@ func TestSegmentsFitThePath(t *testing.T) {
 			t.Errorf("%d bytes a second give segments of %d, want %d", rate, got, want)
 		}
 	}
+}
+
+// What waits for a stream, or has none, is bounded whatever arrives.
+func TestArrivingPacketsAreBounded(t *testing.T) {
+	limits := Limits{}.withDefaults()
+	start := time.Now()
+	s := newStreamCarrier(silentLayer{}, newPeerTable(start, limits), limits, nil, start)
+	s.scheduler.stop() // nothing is handled any more
+	p := s.peers.pin(identity.NodeKey{1})
+	c, err := s.addDialled(p, 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := stream.Header{SourcePort: 42, DestinationPort: c.key.local, Flags: stream.ACK}.AppendTo(nil)
+	packet = append(packet, make([]byte, 1000)...)
+	for range 1000 {
+		s.receive(p.key, packet)
+	}
+	if n := c.arriving.packets.len(); n != maxArriving {
+		t.Errorf("%d packets wait for the stream, want %d", n, maxArriving)
+	}
+	if n := s.arriving.used.Load(); n != maxArriving*1000 {
+		t.Errorf("%d bytes are reserved", n)
+	}
+	packet[3]++ // another port
+	for range 1000 {
+		s.receive(p.key, packet)
+	}
+	if n := s.strays.len(); n != maxStrays {
+		t.Errorf("%d strays wait, want %d", n, maxStrays)
+	}
+	c.shutdown(false)
+}
+
+// silentLayer is a packet layer that does nothing.
+type silentLayer struct{}
+
+func (silentLayer) Key() identity.NodeKey { return identity.NodeKey{} }
+func (silentLayer) ReadPacket([]byte) (int, identity.NodeKey, error) {
+	return 0, identity.NodeKey{}, ErrClosed
+}
+func (silentLayer) WritePacket([]byte, identity.NodeKey) error { return nil }
+func (silentLayer) Lookup(identity.NodeKey)                    {}
+func (silentLayer) HasPath(identity.NodeKey) bool              { return true }
+func (silentLayer) Close() error                               { return nil }
+
+// Yggdrasil's own longest pause between attempts is 68 minutes.
+func TestPeersGetBackoff(t *testing.T) {
+	for uri, want := range map[string]string{
+		"tcp://127.0.0.1:1":                       "1m0s",
+		"tls://[::1]:1?key=" + string64("ab"):     "1m0s",
+		"quic://127.0.0.1:1?maxbackoff=5m":        "5m",
+		"ws://host/path?maxbackoff=5s&priority=3": "5s",
+	} {
+		u, err := parsePeer(uri)
+		if err != nil || u.Query().Get("maxbackoff") != want {
+			t.Errorf("%s became %v, %v; want maxbackoff %s", uri, u, err, want)
+		}
+	}
+}
+
+func string64(s string) string {
+	for len(s) < 64 {
+		s += s
+	}
+	return s[:64]
 }
