@@ -300,6 +300,7 @@ func TestCloseWakesCalls(t *testing.T) {
 			results <- err
 		}()
 		synctest.Wait()
+		start := time.Now()
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -307,6 +308,9 @@ func TestCloseWakesCalls(t *testing.T) {
 			if err := <-results; !errors.Is(err, net.ErrClosed) {
 				t.Errorf("got %v, want net.ErrClosed", err)
 			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("calls return %v after Close", took)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -122,19 +123,26 @@ func (n *Network) configure(uri, sintf string) {
 	if err == nil || errors.Is(err, ErrPeerKnown) {
 		return
 	}
-	n.reject("peer", uri, sintf, err)
-}
-
-// listen opens a listener of the configuration.
-func (n *Network) listen(uri string) {
-	l, err := n.openListener(uri)
-	if err != nil {
-		n.reject("listener", uri, "", err)
-		return
-	}
+	name := nameOf(uri)
+	n.logger.Error("Ignored a peer of the configuration: it cannot be used", "uri", name, "err", err)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.listeners = append(n.listeners, l)
+	n.peers = append(n.peers, &configuredPeer{uri: name, sintf: sintf, err: err})
+}
+
+// listen opens a listener of the configuration. What cannot be used stays
+// visible.
+func (n *Network) listen(uri string) {
+	l, err := n.openListener(uri)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		n.listeners = append(n.listeners, l)
+		return
+	}
+	name := nameOf(uri)
+	n.logger.Error("Ignored a listener of the configuration: it cannot be used", "uri", name, "err", err)
+	n.listenErrors[name] = err
 }
 
 func (n *Network) openListener(uri string) (linkListener, error) {
@@ -147,17 +155,6 @@ func (n *Network) openListener(uri string) (linkListener, error) {
 	}
 	l, err := n.layer.core.Listen(u, "")
 	return linkListener{url: u, listener: l}, err
-}
-
-func (n *Network) reject(what, uri, sintf string, err error) {
-	name := "(unreadable)"
-	if u, parseErr := url.Parse(uri); parseErr == nil {
-		name = linkName(u)
-	}
-	n.logger.Error("Ignored a "+what+" of the configuration: it cannot be used", "uri", name, "err", err)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.peers = append(n.peers, &configuredPeer{uri: name, sintf: sintf, err: err})
 }
 
 // parsePeer checks what Yggdrasil would take without a word or only find out
@@ -224,6 +221,15 @@ func linkName(u *url.URL) string {
 	return name.Redacted()
 }
 
+// nameOf is the linkName of a URI that may not be one.
+func nameOf(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "(unreadable)"
+	}
+	return linkName(u)
+}
+
 // hideURL takes the text out of an error of url.Parse: it may hold a password.
 func hideURL(err error) error {
 	var e *url.Error
@@ -254,13 +260,14 @@ func (n *Network) Status() Status {
 	}
 	for _, p := range n.layer.core.GetPeers() {
 		status := PeerStatus{
-			URI: redact(p.URI), Up: p.Up, Inbound: p.Inbound, Latency: p.Latency, Cost: p.Cost,
+			URI: nameOf(p.URI), Up: p.Up, Inbound: p.Inbound, Latency: p.Latency, Cost: p.Cost,
 			RX: p.RXBytes, TX: p.TXBytes, Uptime: p.Uptime, LastError: p.LastError,
 		}
 		copy(status.Key[:], p.Key)
 		s.Peers = append(s.Peers, status)
 	}
 	n.mu.Lock()
+	s.ListenErrors = maps.Clone(n.listenErrors)
 	for _, p := range n.peers {
 		if p.err != nil {
 			s.Peers = append(s.Peers, PeerStatus{URI: p.uri, Interface: p.sintf, LastError: p.err})
@@ -271,11 +278,4 @@ func (n *Network) Status() Status {
 		return cmp.Or(strings.Compare(a.URI, b.URI), strings.Compare(a.Interface, b.Interface))
 	})
 	return s
-}
-
-func redact(uri string) string {
-	if u, err := url.Parse(uri); err == nil {
-		return linkName(u)
-	}
-	return uri
 }

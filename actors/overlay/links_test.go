@@ -81,12 +81,17 @@ func TestBadEntriesAreReported(t *testing.T) {
 			t.Errorf("a password is shown: %+v", p)
 		}
 	}
-	if want := len(bad) + 1 + 3; reported != want {
-		t.Errorf("%d entries are reported, want %d", reported, want)
+	if want := len(bad) + 1; reported != want {
+		t.Errorf("%d peers are reported, want %d", reported, want)
+	}
+	for _, uri := range []string{"gopher://127.0.0.1:0", "tcp://192.0.2.1:1", "tcp://127.0.0.1:0"} {
+		if status.ListenErrors[uri] == nil {
+			t.Errorf("listener %s is not reported", uri)
+		}
 	}
 	text := log.String()
-	if got := strings.Count(text, "cannot be used"); got != reported+1 {
-		t.Errorf("%d entries are logged, want %d", got, reported+1)
+	if got, want := strings.Count(text, "cannot be used"), reported+len(status.ListenErrors)+1; got != want {
+		t.Errorf("%d entries are logged, want %d", got, want)
 	}
 	if strings.Contains(text, "secret") {
 		t.Error("a password is in the log")

@@ -61,11 +61,11 @@ func TestMachineRefusesOverflow(t *testing.T) {
 	m.receiver.next = 1<<32 - 100
 	m.receiver.edge = 1<<32 + 1<<19
 	h := stream.Header{SourcePort: 42, DestinationPort: 49152, Sequence: 1<<32 - 100, Flags: stream.ACK}
-	m.receive(stream.Packet{Header: h, Payload: make([]byte, 99)}, false, 1)
-	if m.state != stateOpen || m.receiver.next != 1<<32-1 {
+	m.receive(stream.Packet{Header: h, Payload: make([]byte, 98)}, false, 1)
+	if m.state != stateOpen || m.receiver.next != 1<<32-2 {
 		t.Fatalf("next is %d", m.receiver.next)
 	}
-	h.Sequence = 1<<32 - 1
+	h.Sequence = 1<<32 - 2
 	m.receive(stream.Packet{Header: h, Payload: make([]byte, 1)}, false, 1)
 	if m.state != stateDead || !errors.Is(m.err, ErrExhausted) {
 		t.Fatalf("state %d, %v", m.state, m.err)

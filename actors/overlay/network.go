@@ -27,7 +27,9 @@ type Network struct {
 	mu        sync.Mutex
 	peers     []*configuredPeer
 	listeners []linkListener
-	closeOnce sync.Once
+	// listenErrors are the listeners that could not be opened, by URI.
+	listenErrors map[string]error
+	closeOnce    sync.Once
 }
 
 // Open starts a Yggdrasil node and its carriers. Peers and listeners that
@@ -41,7 +43,7 @@ func Open(opts Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{layer: layer, logger: logger, returns: newReturnPaths(layer)}
+	n := &Network{layer: layer, logger: logger, listenErrors: make(map[string]error), returns: newReturnPaths(layer)}
 	var packets PacketLayer = layer
 	if opts.LayerForTest != nil {
 		packets = opts.LayerForTest(layer)

@@ -112,6 +112,7 @@ func (s *Stack) fail(err error) {
 	default:
 		s.err = err
 		close(s.failed)
-		s.stream.shutdown(false)
+		// Not here: ending streams writes packets, even if they go nowhere.
+		s.reader.Go(func() { s.stream.shutdown(false) })
 	}
 }

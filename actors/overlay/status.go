@@ -17,6 +17,9 @@ type Status struct {
 	IPv6 netip.Addr
 	// Listening are the addresses on which other Yggdrasil nodes can connect.
 	Listening []string
+	// ListenErrors are the listeners of the configuration that could not be
+	// opened, by URI, with the reason.
+	ListenErrors map[string]error
 	// Peers are all links: configured, accepted and discovered, sorted by URI.
 	Peers []PeerStatus
 	// Streams is the number of open streams.

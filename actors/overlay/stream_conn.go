@@ -360,6 +360,7 @@ func (c *streamConn) Close() error {
 	c.reading.stop()
 	c.writes.stop()
 	c.readable.Broadcast()
+	c.writable.Broadcast()
 	c.update(writerBurst)
 	return nil
 }

@@ -222,7 +222,7 @@ func (m *machine) receiveOpen(p stream.Packet, now time.Duration) (left int) {
 		m.receiver.finish(uint64(p.Sequence))
 		m.bareFIN = !p.Flags.Has(stream.ACK)
 	case len(p.Payload) > 0:
-		if uint64(p.Sequence)+uint64(len(p.Payload)) > 1<<32-1 {
+		if uint64(p.Sequence)+uint64(len(p.Payload)) > 1<<32-2 {
 			// The reference would count from 0 again and break.
 			putBuffer(p.Payload)
 			m.abort(ErrExhausted)
