@@ -25,8 +25,7 @@ type Options struct {
 
 // New checks the options and returns what makes the bridge actor of a node, for
 // kernel.Spec.New. It touches neither disk nor network. It returns [ErrNoTokens],
-// and [ErrNoMatrix] or [ErrNoEncryption] when this program was built without what
-// is asked for.
+// and [ErrNoMatrix] when this program was built without the bridge.
 func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err

@@ -43,11 +43,16 @@ type deliverer struct {
 
 	wake chan struct{} // capacity 1: there may be something to start
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced when a delivery has ended
-	logins   map[identity.PublicKey]*bridgev2.UserLogin
-	known    map[store.Conversation]*position
-	ready    []store.Conversation        // to be started, in this order
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when a delivery has ended
+	logins  map[identity.PublicKey]*bridgev2.UserLogin
+	known   map[store.Conversation]*position
+	ready   []store.Conversation // to be started, in this order
+	kicks   struct {             // see kick
+		pause time.Duration
+		next  time.Time
+		timer *time.Timer
+	}
 	running  map[identity.PublicKey]bool // the contacts being delivered for
 	stopping bool
 }
@@ -174,6 +179,9 @@ func (d *deliverer) halt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stopping, d.ready = true, nil
+	if d.kicks.timer != nil {
+		d.kicks.timer.Stop()
+	}
 	for _, at := range d.known {
 		if at.timer != nil {
 			at.timer.Stop()
@@ -217,16 +225,32 @@ func (d *deliverer) lookAt(account identity.PublicKey) error {
 }
 
 // kick ends every back-off but those that the homeserver has asked for: it is
-// back.
+// back. A homeserver that comes and goes, or that answers everything but what we
+// send, kicks less and less often, until a message arrives.
 func (d *deliverer) kick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	k := &d.kicks
+	if k.timer != nil || d.stopping {
+		return
+	}
+	if wait := time.Until(k.next); wait > 0 {
+		k.timer = time.AfterFunc(wait, func() {
+			d.mu.Lock()
+			k.timer = nil
+			d.mu.Unlock()
+			d.kick()
+		})
+		return
+	}
+	k.pause = min(max(2*k.pause, d.retry.Min), d.retry.Max)
+	k.next = time.Now().Add(k.pause)
 	for _, at := range d.known {
 		if wait := (*retryAfter)(nil); errors.As(at.err, &wait) {
 			continue
 		}
 		if at.timer != nil && at.timer.Stop() {
-			at.timer, at.failures = nil, 0
+			at.timer = nil
 			d.enqueue(at)
 		}
 	}
@@ -302,11 +326,13 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	switch {
 	case d.stopping || d.logins[at.Account] != at.login:
 		delete(d.known, at.Conversation)
+		d.mark(at.Conversation) // for whoever has logged in since
 	case err != nil:
 		d.backOff(at, err)
 	default:
 		if at.failures > 0 {
 			d.log.Info("messages reach the room again", "contact", at.Contact.Short(), "failures", at.failures)
+			d.kicks.pause = 0
 		}
 		at.failures, at.err = 0, nil
 		if more || at.dirty {

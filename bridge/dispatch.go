@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -165,6 +166,10 @@ func (d *dispatcher) event(work context.Context, raw []byte) error {
 	evt := new(event.Event)
 	if err := json.Unmarshal(raw, evt); err != nil {
 		d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
+		return nil
+	}
+	if !strings.HasPrefix(string(evt.ID), "$") || evt.RoomID == "" {
+		d.log.Warn("an event of the homeserver has no id or no room, it is dropped", "event_type", fmt.Sprintf("%.64q", evt.Type.Type))
 		return nil
 	}
 	ours, err := d.concernsUs(d.context(work), evt)

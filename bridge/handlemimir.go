@@ -270,16 +270,22 @@ func classify(err error) error {
 		if header := failure.Response.Header.Get("Retry-After"); header != "" {
 			return &retryAfter{delay: retryafter.Parse(header, 0), err: err}
 		}
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("%w: %w", errRefused, err)
-	case http.StatusForbidden, http.StatusNotFound:
+	}
+	// What a proxy says is not about the event or the room.
+	for _, refusal := range []error{mautrix.MTooLarge, mautrix.MBadJSON, mautrix.MNotJSON, mautrix.MInvalidParam} {
+		if errors.Is(err, refusal) {
+			return fmt.Errorf("%w: %w", errRefused, err)
+		}
+	}
+	if errors.Is(err, mautrix.MForbidden) || errors.Is(err, mautrix.MNotFound) {
 		return fmt.Errorf("%w: %w", errRoom, err)
 	}
 	return err
 }
 
 // insteadOf shows a note in place of what the homeserver refuses, under the same
-// id, so that the conversation goes on.
+// id, so that the conversation goes on. A homeserver that refuses the note too
+// takes nothing in this room: then everything waits.
 func (d *delivery) insteadOf(ctx context.Context) error {
 	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq)
 	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued {
@@ -292,13 +298,7 @@ func (d *delivery) insteadOf(ctx context.Context) error {
 		Type:    event.EventMessage,
 		Content: notice("A message is here that cannot be shown in Matrix. You can read it with the Mimir app, or with `mimird tail`."),
 	}}}
-	err := d.send(ctx, -1, id, sender, d.ev.Time.Time(), note)
-	if errors.Is(err, errRefused) {
-		d.log.Error("the note instead is refused too, the message is not shown",
-			"contact", d.at.Contact.Short(), "event", d.ev.Seq, "error", oneLine(err))
-		return nil
-	}
-	return err
+	return d.send(ctx, -1, id, sender, d.ev.Time.Time(), note)
 }
 
 func (d *delivery) edited(ctx context.Context) error {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ const (
 	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or
 	// longer.
 	journalTimeout = 20 * time.Second
+	// maxConnections bounds the open connections: a homeserver needs a few.
+	maxConnections = 256
 	// selfTestPath answers with a number that only this listener knows.
 	selfTestPath = "/_matrix/mau/live"
 	selfTestName = "X-Mimird-Listener"
@@ -79,11 +82,12 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		return fmt.Errorf("listen for the homeserver: %w", err)
 	}
 	l.address = socket.Addr()
+	socket = &boundedListener{Listener: socket, places: make(chan struct{}, maxConnections), closed: make(chan struct{})}
 	l.server = &http.Server{
 		Handler:           l.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       2 * time.Minute,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 	}
@@ -96,6 +100,44 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		return err
 	}
 	return nil
+}
+
+// boundedListener accepts no more than a number of connections at a time; others
+// wait.
+type boundedListener struct {
+	net.Listener
+	places chan struct{}
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (b *boundedListener) Accept() (net.Conn, error) {
+	select {
+	case b.places <- struct{}{}:
+	case <-b.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := b.Listener.Accept()
+	if err != nil {
+		<-b.places
+		return nil, err
+	}
+	return &boundedConn{Conn: conn, release: sync.OnceFunc(func() { <-b.places })}, nil
+}
+
+func (b *boundedListener) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return b.Listener.Close()
+}
+
+type boundedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *boundedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
 }
 
 // removeSocket removes what an earlier process left, and nothing else.
@@ -248,16 +290,20 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 // in which repeated transactions tell another age of the events.
 func transactionName(txn string, body []byte) (string, error) {
 	var content struct {
-		Events []struct {
-			ID string `json:"event_id"`
-		} `json:"events"`
+		Events []json.RawMessage `json:"events"`
 	}
 	if err := json.Unmarshal(body, &content); err != nil {
 		return "", err
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d/%s", len(txn), txn)
-	for _, event := range content.Events {
+	for _, raw := range content.Events {
+		var event struct {
+			ID string `json:"event_id"`
+		}
+		if json.Unmarshal(raw, &event) != nil {
+			event.ID = string(raw) // one bad event spoils no others
+		}
 		fmt.Fprintf(sum, "/%d/%s", len(event.ID), event.ID)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil

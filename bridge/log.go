@@ -46,7 +46,7 @@ func newLibraryLogger(log *slog.Logger, least slog.Level, secrets []string) zero
 		}
 	}
 	w := &libraryLog{log: log, least: least, hide: strings.NewReplacer(pairs...)}
-	level := zerolog.ErrorLevel
+	level := zerolog.FatalLevel
 	for l, z := range map[slog.Level]zerolog.Level{
 		slog.LevelDebug: zerolog.DebugLevel, slog.LevelInfo: zerolog.InfoLevel, slog.LevelWarn: zerolog.WarnLevel,
 	} {
@@ -80,9 +80,9 @@ func (w *libraryLog) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	switch level {
 	case zerolog.TraceLevel, zerolog.DebugLevel:
 		mapped = slog.LevelDebug
-	case zerolog.WarnLevel:
+	case zerolog.WarnLevel, zerolog.ErrorLevel: // nobody has to act: we try again
 		mapped = slog.LevelWarn
-	case zerolog.ErrorLevel, zerolog.FatalLevel, zerolog.PanicLevel:
+	case zerolog.FatalLevel, zerolog.PanicLevel:
 		mapped = slog.LevelError
 	}
 	if !w.enabled(mapped) {

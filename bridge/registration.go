@@ -132,5 +132,12 @@ func WriteSecretFile(path string, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), path)
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	if dir, openErr := os.Open(filepath.Dir(path)); openErr == nil {
+		_ = dir.Sync() // not every file system can
+		_ = dir.Close()
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -162,7 +163,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	switch {
 	case err == nil:
 		d.log.Info("the members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
-	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
+	case d.hasLost(ctx, portal.MXID):
 		d.log.Warn("the bridge is not in its room any more, another will be made",
 			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
 		if err := portal.RemoveMXID(ctx); err != nil {
@@ -171,6 +172,13 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	default:
 		d.log.Warn("the members of a room cannot be read", "room_id", portal.MXID, "error", oneLine(err))
 	}
+}
+
+// hasLost reports whether the homeserver says for sure that the bot is not in a
+// room.
+func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
+	joined, err := d.matrix.bot().JoinedRooms(ctx)
+	return err == nil && !slices.Contains(joined.JoinedRooms, room)
 }
 
 // portalContact returns whose conversation a portal shows.

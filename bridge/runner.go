@@ -154,6 +154,9 @@ func (r *runner) bridge(ctx context.Context) error {
 		return err
 	}
 	defer in.end()
+	if r.opts.Config.Encryption.Allow && !in.matrix.encrypts() {
+		return ErrNoEncryption
+	}
 	if err := r.awaitHomeserver(ctx, in); err != nil {
 		return err
 	}
@@ -162,9 +165,6 @@ func (r *runner) bridge(ctx context.Context) error {
 	defer cancel() // some of what it starts goes on in the background
 	if err := in.br.StartConnectors(r.library.WithContext(start)); err != nil {
 		return explain(err)
-	}
-	if r.opts.Config.Encryption.Allow && !in.matrix.encrypts() {
-		return ErrNoEncryption
 	}
 	return r.serve(ctx, in)
 }

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"maunium.net/go/mautrix/bridgev2"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// logNode is an event log in memory: each conversation has so many events, the
+// numbers of which are their sequence numbers.
+type logNode struct {
+	Node
+	store *store.Store // for its watch
+
+	mu      sync.Mutex
+	last    map[store.Conversation]uint64
+	cursors map[store.Conversation]uint64
+}
+
+func newLogNode(t *testing.T) *logNode {
+	t.Helper()
+	opened, err := store.Open(store.Options{Dir: "store", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	return &logNode{store: opened, last: make(map[store.Conversation]uint64), cursors: make(map[store.Conversation]uint64)}
+}
+
+func (n *logNode) WatchEvents() *store.Watch { return n.store.Watch(identity.PublicKey{}) }
+
+func (n *logNode) Pending(_ string, account identity.PublicKey) ([]store.PendingConversation, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var pending []store.PendingConversation
+	for conversation, last := range n.last {
+		if cursor := n.cursors[conversation]; conversation.Account == account && cursor < last {
+			pending = append(pending, store.PendingConversation{Conversation: conversation.Contact, Last: last, Cursor: cursor})
+		}
+	}
+	return pending, nil
+}
+
+func (n *logNode) Cursor(_ string, account, contact identity.PublicKey) (uint64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cursors[store.Conversation{Account: account, Contact: contact}], nil
+}
+
+func (n *logNode) ConversationEvents(account, contact identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var events []store.Event
+	for seq := after + 1; seq <= n.last[store.Conversation{Account: account, Contact: contact}] && len(events) < limit; seq++ {
+		events = append(events, store.Event{Account: account, Conversation: contact, Seq: seq})
+	}
+	return events, nil
+}
+
+func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact identity.PublicKey, seq uint64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cursors[store.Conversation{Account: account, Contact: contact}] = seq
+	return nil
+}
+
+// add appends events and returns the changes a watch would report.
+func (n *logNode) add(conversation store.Conversation, events uint64) store.Changes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last[conversation] += events
+	return store.Changes{Conversations: map[store.Conversation]struct{}{conversation: {}}}
+}
+
+// shower records what is shown, and fails where it is told to.
+type shower struct {
+	mu     sync.Mutex
+	fail   func(at *position, ev store.Event) error
+	tries  int
+	shown  map[store.Conversation][]uint64
+	doubts []uint64 // events that were in doubt
+	most   int      // shown at once
+	now    int
+}
+
+func (s *shower) show(ctx context.Context, at *position, ev store.Event) error {
+	s.mu.Lock()
+	s.tries++
+	s.now++
+	s.most = max(s.most, s.now)
+	fail := s.fail
+	if at.inDoubt {
+		s.doubts = append(s.doubts, ev.Seq)
+	}
+	s.mu.Unlock()
+	var err error
+	if fail != nil {
+		err = fail(at, ev)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now--
+	if err == nil {
+		s.shown[at.Conversation] = append(s.shown[at.Conversation], ev.Seq)
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+func (s *shower) setFail(fail func(at *position, ev store.Event) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
+// inBubble runs a deliverer in virtual time.
+func inBubble(t *testing.T, test func(t *testing.T, d *deliverer, n *logNode, s *shower)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := newLogNode(t)
+		s := &shower{shown: make(map[store.Conversation][]uint64)}
+		d := newDeliverer(n, slog.New(slog.DiscardHandler), kernel.Backoff{Min: time.Second, Max: 5 * time.Minute})
+		d.show = s.show
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.run(ctx, ctx) }()
+		test(t, d, n, s)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func conversation(account, contact byte) store.Conversation {
+	return store.Conversation{Account: identity.PublicKey{account}, Contact: identity.PublicKey{contact}}
+}
+
+func count(n uint64) []uint64 {
+	seqs := make([]uint64, n)
+	for i := range seqs {
+		seqs[i] = uint64(i) + 1
+	}
+	return seqs
+}
+
+func attach(t *testing.T, d *deliverer, account byte) *bridgev2.UserLogin {
+	t.Helper()
+	login := &bridgev2.UserLogin{}
+	if err := d.attach(identity.PublicKey{account}, login); err != nil {
+		t.Fatal(err)
+	}
+	return login
+}
+
+func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		bob := conversation(1, 2)
+		n.add(bob, 3)
+		s.setFail(func(*position, store.Event) error { return errTestFailure })
+		attach(t, d, 1)
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		if s.tries < 60 || s.tries > 200 { // 5 min at most, half of it jitter
+			t.Errorf("tried %d times in 6 hours", s.tries)
+		}
+		// A homeserver that answers everything but what we send.
+		before := s.tries
+		for range 6 * 3600 / 2 {
+			d.kick()
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		if tries := s.tries - before; tries > 400 {
+			t.Errorf("tried %d times in 6 hours of being kicked", tries)
+		}
+		s.setFail(nil)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if !slices.Equal(s.shown[bob], count(3)) {
+			t.Errorf("shown %v", s.shown[bob])
+		}
+	})
+}
+
+var errTestFailure = errors.New("the test says no")
+
+func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		bob, limited := conversation(1, 2), conversation(1, 3)
+		n.add(bob, 3)
+		n.add(limited, 1)
+		s.setFail(func(at *position, _ store.Event) error {
+			if at.Conversation == limited {
+				return &retryAfter{delay: 10 * time.Minute, err: errTestFailure}
+			}
+			return errTestFailure
+		})
+		attach(t, d, 1)
+		time.Sleep(9 * time.Minute)
+		synctest.Wait()
+		s.setFail(nil)
+		d.kick()
+		synctest.Wait()
+		if !slices.Equal(s.shown[bob], count(3)) {
+			t.Errorf("shown %v at once", s.shown[bob])
+		}
+		if len(s.shown[limited]) != 0 {
+			t.Error("the homeserver's wish was not heeded")
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if len(s.shown[limited]) != 1 {
+			t.Error("nothing after the time that the homeserver wanted")
+		}
+	})
+}
+
+func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		const contacts, events = 200, 150
+		var calls atomic.Int64
+		s.setFail(func(*position, store.Event) error {
+			time.Sleep(time.Millisecond)
+			if calls.Add(1)%97 == 0 {
+				return errTestFailure
+			}
+			return nil
+		})
+		attach(t, d, 1)
+		for i := range byte(contacts) {
+			if err := d.changes(n.add(conversation(1, i), events)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		for i := range byte(contacts) {
+			if !slices.Equal(s.shown[conversation(1, i)], count(events)) {
+				t.Fatalf("conversation %d: shown %v", i, s.shown[conversation(1, i)])
+			}
+		}
+		if s.most > deliveriesAtOnce {
+			t.Errorf("%d deliveries at once", s.most)
+		}
+	})
+}
+
+func TestFirstEventAndWhatFailedAreInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		bob := conversation(1, 2)
+		n.add(bob, 5)
+		failed := false
+		s.setFail(func(_ *position, ev store.Event) error {
+			if ev.Seq == 3 && !failed {
+				failed = true
+				return errTestFailure
+			}
+			return nil
+		})
+		attach(t, d, 1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := d.changes(n.add(bob, 1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !slices.Equal(s.shown[bob], count(6)) || !slices.Equal(s.doubts, []uint64{1, 3}) {
+			t.Errorf("shown %v, in doubt %v", s.shown[bob], s.doubts)
+		}
+	})
+}
+
+func TestLoginsComeAndGo(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		bob, other := conversation(1, 2), conversation(9, 2)
+		n.add(bob, 1)
+		n.add(other, 1)
+		busy := make(chan struct{})
+		s.setFail(func(*position, store.Event) error { <-busy; return nil })
+		attach(t, d, 1)
+		attach(t, d, 9) // the same contact: waits for the other one
+		synctest.Wait()
+		if s.most != 1 {
+			t.Errorf("%d deliveries for one contact at once", s.most)
+		}
+		// Logged out while something is under way, and in again as somebody else.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		d.detach(ctx, bob.Account)
+		n.add(bob, 2)
+		attach(t, d, 1)
+		close(busy)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, c := range []store.Conversation{bob, other} {
+			if shown := s.shown[c]; !slices.Equal(shown[len(shown)-int(n.last[c]):], count(n.last[c])) && !slices.Equal(shown, count(n.last[c])) {
+				t.Errorf("shown %v of %d", shown, n.last[c])
+			}
+		}
+		d.detach(t.Context(), bob.Account)
+		if err := d.changes(n.add(bob, 1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(s.shown[bob]) > 4 {
+			t.Errorf("shown %v after the logout", s.shown[bob])
+		}
+		if logins, conversations, _ := d.waiting(); logins != 1 || conversations != 0 {
+			t.Errorf("%d logins with %d conversations", logins, conversations)
+		}
+	})
+}
+
+func TestHeldConversationWaits(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		attach(t, d, 1)
+		bob := conversation(1, 2)
+		d.hold(bob, 5*time.Second)
+		if err := d.changes(n.add(bob, 1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if len(s.shown[bob]) != 0 {
+			t.Error("it did not wait")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if len(s.shown[bob]) != 1 {
+			t.Error("it waits for ever")
+		}
+		d.hold(conversation(7, 7), time.Second) // nobody's
+	})
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		s.setFail(func(*position, store.Event) error { return fmt.Errorf("line one\nline two: %w", errTestFailure) })
+		for i := range byte(250) {
+			n.add(conversation(1, i), 2000)
+		}
+		attach(t, d, 1)
+		synctest.Wait()
+		_, conversations, list := d.waiting()
+		if conversations != 250 || len(list) != maxWaiting {
+			t.Fatalf("%d conversations, %d listed", conversations, len(list))
+		}
+		for _, w := range list {
+			if w.Events != maxCountEvents || w.Error != "line one line two: the test says no" || w.Since.IsZero() {
+				t.Errorf("waiting: %+v", w)
+			}
+		}
+	})
+}
