@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
@@ -413,6 +414,7 @@ func (x *contact) recordNode(c *kernel.Context) {
 }
 
 func (x *contact) onAcked(c *kernel.Context, msg acked) {
+	crashpoint.At(crashpoint.BeforeDelivered)
 	x.noteSeen(c)
 	x.acking[msg.GUID] = struct{}{}
 	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.MarkDelivered{

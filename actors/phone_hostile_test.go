@@ -475,6 +475,7 @@ func TestSilentStreams(t *testing.T) {
 				}
 				lines = append(lines, l)
 			}
+			synctest.Wait() // the node has accepted them
 		}
 		opened := time.Now()
 		if took := opened.Sub(start); took > time.Second {
@@ -570,7 +571,12 @@ func TestStrangersLeaveNothing(t *testing.T) {
 		if told := p.Page(key).Told; len(told) != 0 {
 			t.Errorf("told %v", told)
 		}
-		// With a yes everything that has waited arrives, and the phone hears of it.
+		// With a yes everything that has waited arrives, and the phone hears of it when
+		// it is there.
+		if _, err := p.Dial(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
 		befriend(t, n, p.Key())
 		p.Eventually(t, 20*time.Minute, "all is acknowledged", func() bool { return len(p.Waiting(key)) == 0 })
 		if got := len(stored(t, n, p.Key())); got != 5 {

@@ -341,7 +341,7 @@ func (s *session) send(c *kernel.Context, f peer.Frame) {
 	if !s.live {
 		return
 	}
-	start, ok := s.conn.enqueue(f.AppendTo(nil))
+	start, ok := s.conn.enqueue(f)
 	if !ok {
 		s.end(c, errWriteBlocked)
 		return

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
@@ -39,7 +40,7 @@ type peerConn struct {
 	credits *kernel.Credits
 
 	mu      sync.Mutex
-	queue   [][]byte
+	queue   []queuedFrame
 	queued  int // bytes in queue
 	writing bool
 	// The data streams of the session, nil while there is none.
@@ -127,16 +128,29 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 	}
 }
 
+// queuedFrame is a frame to be written, and the crash point behind it.
+type queuedFrame struct {
+	bytes []byte
+	then  crashpoint.Name
+}
+
 // enqueue takes a frame to be written. start tells the caller to run writeQueued;
 // ok is false when too much waits already.
-func (p *peerConn) enqueue(frame []byte) (start, ok bool) {
+func (p *peerConn) enqueue(f peer.Frame) (start, ok bool) {
+	frame := queuedFrame{bytes: f.AppendTo(nil)}
+	switch f.(type) {
+	case peer.OK:
+		frame.then = crashpoint.AfterOK
+	case peer.Message:
+		frame.then = crashpoint.AfterSend
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queued > 0 && p.queued+len(frame) > maxQueuedBytes {
+	if p.queued > 0 && p.queued+len(frame.bytes) > maxQueuedBytes {
 		return false, false
 	}
 	p.queue = append(p.queue, frame)
-	p.queued += len(frame)
+	p.queued += len(frame.bytes)
 	start = !p.writing
 	p.writing = true
 	return start, true
@@ -154,14 +168,15 @@ func (p *peerConn) writeQueued() error {
 		}
 		frame := p.queue[0]
 		p.queue = p.queue[1:]
-		p.queued -= len(frame)
+		p.queued -= len(frame.bytes)
 		p.mu.Unlock()
 		if err := p.stream.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
 			return err
 		}
-		if _, err := p.stream.Write(frame); err != nil {
+		if _, err := p.stream.Write(frame.bytes); err != nil {
 			return err
 		}
+		crashpoint.At(frame.then)
 	}
 }
 

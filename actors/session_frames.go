@@ -5,6 +5,7 @@ package actors
 import (
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -66,6 +67,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 	if !s.allowed {
 		return false
 	}
+	crashpoint.At(crashpoint.AfterDecode)
 	guid := m.GUID
 	if guid == 0 {
 		// The app makes one from the content for a message that lacks it.
@@ -135,6 +137,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		return
 	}
 	if then.ok != nil {
+		crashpoint.At(crashpoint.BeforeOK)
 		s.send(c, *then.ok)
 	}
 }
@@ -151,6 +154,7 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(m.SendTime),
 		EditTime: int64(m.EditTime), Type: peer.MessageType(m.Type), Payload: m.Payload,
 	}
+	crashpoint.At(crashpoint.BeforeSend)
 	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}
 	if len(m.Payload) > wire.DataStreamThreshold {
 		s.sendData(c, frame)

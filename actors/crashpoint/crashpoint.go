@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package crashpoint ends the process at named places in the code, for tests that
+// kill it exactly where it hurts. The test in test/crash has a case for every
+// name, and fails for one that has none.
+//
+// A point costs one comparison as long as the environment variable is not set.
+package crashpoint
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// Env names the environment variable that chooses a point: its name, or its name,
+// a colon and at which passing of it the process ends.
+const Env = "MIMIRD_CRASHPOINT"
+
+// Name is one place in the code.
+type Name string
+
+// The places, in the order in which a message passes them.
+const (
+	// From a peer to a room.
+
+	// AfterDecode: a message has been read from a peer, nothing is stored.
+	AfterDecode Name = "after-decode"
+	// BeforeOK: the message is stored, the peer does not know.
+	BeforeOK Name = "before-ok"
+	// AfterOK: the peer knows, nobody has told the room.
+	AfterOK Name = "after-ok"
+	// BeforeRoom: the bridge is about to give the message to the homeserver.
+	BeforeRoom Name = "before-room"
+	// AfterRoom: the homeserver has it, the cursor does not say so.
+	AfterRoom Name = "after-room"
+
+	// From a room to a peer.
+
+	// BeforeTransaction: a transaction has been read from the homeserver, nothing is
+	// stored.
+	BeforeTransaction Name = "before-transaction"
+	// BeforeTransactionOK: the transaction is stored, the homeserver does not know.
+	BeforeTransactionOK Name = "before-transaction-ok"
+	// AfterTransactionOK: the homeserver knows, nothing of it has been done.
+	AfterTransactionOK Name = "after-transaction-ok"
+	// AfterEnqueue: the message is in the outbox, the transaction is not finished.
+	AfterEnqueue Name = "after-enqueue"
+	// BeforeSend: the message is about to be sent to the peer.
+	BeforeSend Name = "before-send"
+	// AfterSend: it has been sent, no OK has come.
+	AfterSend Name = "after-send"
+	// BeforeDelivered: the OK has come, the message is still in the outbox.
+	BeforeDelivered Name = "before-delivered"
+)
+
+// Names lists all points.
+func Names() []Name {
+	return []Name{
+		AfterDecode, BeforeOK, AfterOK, BeforeRoom, AfterRoom,
+		BeforeTransaction, BeforeTransactionOK, AfterTransactionOK, AfterEnqueue, BeforeSend, AfterSend, BeforeDelivered,
+	}
+}
+
+// chosen is read once: a program that is not told to crash never does.
+var chosen, passings = parse(os.Getenv(Env))
+
+func parse(value string) (Name, *atomic.Int64) {
+	name, times, found := strings.Cut(value, ":")
+	left := new(atomic.Int64)
+	left.Store(1)
+	if n, err := strconv.ParseInt(times, 10, 64); found && err == nil {
+		left.Store(n)
+	}
+	return Name(name), left
+}
+
+// At ends the process, without any clean-up, when this point was chosen and has
+// been passed as often as was asked for.
+func At(name Name) {
+	if name == chosen && chosen != "" && passings.Add(-1) == 0 {
+		die()
+	}
+}
