@@ -122,6 +122,30 @@ func (s *shower) show(ctx context.Context, at *position, ev store.Event) error {
 	return errors.Join(err, ctx.Err())
 }
 
+func (s *shower) of(c store.Conversation) []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.shown[c])
+}
+
+func (s *shower) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tries
+}
+
+func (s *shower) inDoubt() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.doubts)
+}
+
+func (s *shower) atOnce() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
+
 func (s *shower) setFail(fail func(at *position, ev store.Event) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,24 +200,24 @@ func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
 		attach(t, d, 1)
 		time.Sleep(6 * time.Hour)
 		synctest.Wait()
-		if s.tries < 60 || s.tries > 200 { // 5 min at most, half of it jitter
-			t.Errorf("tried %d times in 6 hours", s.tries)
+		if s.count() < 60 || s.count() > 200 { // 5 min at most, half of it jitter
+			t.Errorf("tried %d times in 6 hours", s.count())
 		}
 		// A homeserver that answers everything but what we send.
-		before := s.tries
+		before := s.count()
 		for range 6 * 3600 / 2 {
 			d.kick()
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
-		if tries := s.tries - before; tries > 400 {
+		if tries := s.count() - before; tries > 400 {
 			t.Errorf("tried %d times in 6 hours of being kicked", tries)
 		}
 		s.setFail(nil)
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if !slices.Equal(s.shown[bob], count(3)) {
-			t.Errorf("shown %v", s.shown[bob])
+		if !slices.Equal(s.of(bob), count(3)) {
+			t.Errorf("shown %v", s.of(bob))
 		}
 	})
 }
@@ -217,15 +241,15 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 		s.setFail(nil)
 		d.kick()
 		synctest.Wait()
-		if !slices.Equal(s.shown[bob], count(3)) {
-			t.Errorf("shown %v at once", s.shown[bob])
+		if !slices.Equal(s.of(bob), count(3)) {
+			t.Errorf("shown %v at once", s.of(bob))
 		}
-		if len(s.shown[limited]) != 0 {
+		if len(s.of(limited)) != 0 {
 			t.Error("the homeserver's wish was not heeded")
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if len(s.shown[limited]) != 1 {
+		if len(s.of(limited)) != 1 {
 			t.Error("nothing after the time that the homeserver wanted")
 		}
 	})
@@ -251,12 +275,12 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		for i := range byte(contacts) {
-			if !slices.Equal(s.shown[conversation(1, i)], count(events)) {
-				t.Fatalf("conversation %d: shown %v", i, s.shown[conversation(1, i)])
+			if !slices.Equal(s.of(conversation(1, i)), count(events)) {
+				t.Fatalf("conversation %d: shown %v", i, s.of(conversation(1, i)))
 			}
 		}
-		if s.most > deliveriesAtOnce {
-			t.Errorf("%d deliveries at once", s.most)
+		if s.atOnce() > deliveriesAtOnce {
+			t.Errorf("%d deliveries at once", s.atOnce())
 		}
 	})
 }
@@ -280,8 +304,8 @@ func TestFirstEventAndWhatFailedAreInDoubt(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if !slices.Equal(s.shown[bob], count(6)) || !slices.Equal(s.doubts, []uint64{1, 3}) {
-			t.Errorf("shown %v, in doubt %v", s.shown[bob], s.doubts)
+		if !slices.Equal(s.of(bob), count(6)) || !slices.Equal(s.inDoubt(), []uint64{1, 3}) {
+			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
 		}
 	})
 }
@@ -296,8 +320,8 @@ func TestLoginsComeAndGo(t *testing.T) {
 		attach(t, d, 1)
 		attach(t, d, 9) // the same contact: waits for the other one
 		synctest.Wait()
-		if s.most != 1 {
-			t.Errorf("%d deliveries for one contact at once", s.most)
+		if s.atOnce() != 1 {
+			t.Errorf("%d deliveries for one contact at once", s.atOnce())
 		}
 		// Logged out while something is under way, and in again as somebody else.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -309,7 +333,7 @@ func TestLoginsComeAndGo(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		for _, c := range []store.Conversation{bob, other} {
-			if shown := s.shown[c]; !slices.Equal(shown[len(shown)-int(n.last[c]):], count(n.last[c])) && !slices.Equal(shown, count(n.last[c])) {
+			if shown := s.of(c); !slices.Equal(shown[len(shown)-int(n.last[c]):], count(n.last[c])) && !slices.Equal(shown, count(n.last[c])) {
 				t.Errorf("shown %v of %d", shown, n.last[c])
 			}
 		}
@@ -318,8 +342,8 @@ func TestLoginsComeAndGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if len(s.shown[bob]) > 4 {
-			t.Errorf("shown %v after the logout", s.shown[bob])
+		if len(s.of(bob)) > 4 {
+			t.Errorf("shown %v after the logout", s.of(bob))
 		}
 		if logins, conversations, _ := d.waiting(); logins != 1 || conversations != 0 {
 			t.Errorf("%d logins with %d conversations", logins, conversations)
@@ -337,12 +361,12 @@ func TestHeldConversationWaits(t *testing.T) {
 		}
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if len(s.shown[bob]) != 0 {
+		if len(s.of(bob)) != 0 {
 			t.Error("it did not wait")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if len(s.shown[bob]) != 1 {
+		if len(s.of(bob)) != 1 {
 			t.Error("it waits for ever")
 		}
 		d.hold(conversation(7, 7), time.Second) // nobody's

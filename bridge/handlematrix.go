@@ -13,6 +13,7 @@ import (
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/peer"
@@ -61,6 +62,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	if err != nil {
 		return nil, cl.sendError(msg, err)
 	}
+	crashpoint.At(crashpoint.AfterEnqueue)
 	row := &database.Message{
 		ID:         mimirid.Message(contact, stored.ID, 0),
 		MXID:       msg.Event.ID,

@@ -20,6 +20,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/simplevent"
 	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
@@ -192,13 +193,14 @@ func (d *delivery) send(
 			return err
 		}
 	}
-	res := d.queue(ctx, part, &simplevent.PreConvertedMessage{
+	crashpoint.At(crashpoint.BeforeRoom)
+	err = d.queue(ctx, part, &simplevent.PreConvertedMessage{
 		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
 		ID:        id,
 		Data:      converted,
 	})
-	if res != nil {
-		return res
+	if err != nil {
+		return err
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)

@@ -25,6 +25,7 @@ import (
 
 	"maunium.net/go/mautrix"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -271,6 +272,7 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, http.StatusBadRequest, mautrix.MBadJSON.ErrCode, "malformed transaction")
 		return
 	}
+	crashpoint.At(crashpoint.BeforeTransaction)
 	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
 	defer cancel()
 	duplicate, err := l.node.AppendJournal(ctx, journalQueue, id, body.Bytes())
@@ -279,10 +281,13 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
 		return
 	}
+	crashpoint.At(crashpoint.BeforeTransactionOK)
 	if !duplicate {
 		l.stored()
 	}
 	writeOK(w)
+	_ = http.NewResponseController(w).Flush() // the homeserver asks again if it got nothing
+	crashpoint.At(crashpoint.AfterTransactionOK)
 }
 
 // transactionName names a transaction in the journal. The homeserver's own number

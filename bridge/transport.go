@@ -16,7 +16,9 @@ import (
 
 	"go.mau.fi/util/retryafter"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -79,6 +81,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	for try := 0; ; try++ {
 		resp, err := t.once(req)
 		t.note(req, resp, err)
+		if isMessage(req) && err == nil {
+			crashpoint.At(crashpoint.AfterRoom) // before the row is made
+		}
 		pause := firstPause << min(try, 5)
 		if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
 			return resp, err
@@ -253,6 +258,11 @@ func (s *sendScope) rewrite(req *http.Request) *http.Request {
 		out.URL.RawPath = strings.Join(parts, "/")
 	}
 	return out
+}
+
+// isMessage reports whether a request puts a message of the event log into a room.
+func isMessage(req *http.Request) bool {
+	return scopeOf(req.Context()) != nil && strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/")
 }
 
 // transaction returns our id for a transaction id of the library.

@@ -43,7 +43,7 @@ func (h *handPeer) segments(seq uint32, n int) []handPacket {
 }
 
 func TestRepetitionsKeepBoundaries(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		var first []handPacket
 		seq := uint32(0)
@@ -69,7 +69,7 @@ func TestRepetitionsKeepBoundaries(t *testing.T) {
 
 // One lost packet costs one timeout, not longer ones for ever after.
 func TestTimeoutRecovers(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := uint32(0)
 		for range 5 {
@@ -97,7 +97,7 @@ func TestTimeoutRecovers(t *testing.T) {
 // After a timeout everything is sent again, so repeated acknowledgments of
 // what is repeated in vain prove no loss.
 func TestNoFastRetransmitAfterTimeout(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := growFlight(t, h, c)
 		for range 6 {
@@ -139,7 +139,7 @@ func TestConcurrentWritesStayWhole(t *testing.T) {
 
 // A node that stops answering costs a stream after the reference's 30 s.
 func TestStallEndsStream(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		start := time.Now()
 		mustWrite(t, c, []byte("anybody there?"))
@@ -182,7 +182,7 @@ func growFlight(t *testing.T, h *handPeer, c net.Conn) uint32 {
 }
 
 func TestFastRetransmit(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := growFlight(t, h, c)
 		mustWrite(t, c, pattern(10*1000))
@@ -222,7 +222,7 @@ func TestFastRetransmit(t *testing.T) {
 
 // What looks like an acknowledgment and proves nothing.
 func TestMisleadingAcknowledgments(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := growFlight(t, h, c)
 		for range 5 {
@@ -240,7 +240,7 @@ func TestMisleadingAcknowledgments(t *testing.T) {
 }
 
 func TestReceiverAcknowledges(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		want := pattern(200_000)
 		seq := uint32(0)
@@ -301,7 +301,7 @@ func TestReceiverAcknowledges(t *testing.T) {
 
 // A segment that overlaps what has come is trimmed, not dropped.
 func TestOverlappingSegments(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		want := pattern(1000)
 		for _, s := range [][2]int{{0, 300}, {500, 800}, {400, 700}, {650, 900}, {200, 450}, {100, 1000}} {
@@ -315,7 +315,7 @@ func TestOverlappingSegments(t *testing.T) {
 
 // More out of order than is kept is dropped, acknowledged and sent again.
 func TestEarlySegmentsAreBounded(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		want := pattern(101 * 1000)
 		for i := 1; i <= 100; i++ {
@@ -339,7 +339,7 @@ func TestEarlySegmentsAreBounded(t *testing.T) {
 
 // What exceeds the window told by more than a segment is dropped and answered.
 func TestWindowIsEnforced(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := uint32(0)
 		var last handPacket
@@ -371,7 +371,7 @@ func TestWindowIsEnforced(t *testing.T) {
 // An opened window is told again until data comes: the reference would wait
 // for ever for a lost one.
 func TestOpenedWindowIsRepeated(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		for seq := uint32(0); seq < fullWindow; seq += 16384 {
 			h.sendData(seq, make([]byte, 16384))
@@ -406,7 +406,7 @@ func TestOpenedWindowIsRepeated(t *testing.T) {
 // A closed window is probed with a byte that has been acknowledged, which the
 // reference answers with its window; and is no reason to give up.
 func TestClosedWindowIsProbed(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		mustWrite(t, c, []byte("abc"))
 		h.segments(0, 3)
@@ -429,7 +429,7 @@ func TestClosedWindowIsProbed(t *testing.T) {
 }
 
 func TestProbesWithoutAnswerEndStream(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		mustWrite(t, c, []byte("abc"))
 		h.segments(0, 3)
@@ -448,7 +448,7 @@ func TestProbesWithoutAnswerEndStream(t *testing.T) {
 
 // Before any byte has been acknowledged the first segment is the probe.
 func TestWindowClosedFromTheStart(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		h.ours, h.theirs = 49152, 42
 		h.sendSYN()
 		h.expect("SYN-ACK", flagSYN|flagACK)
@@ -465,7 +465,7 @@ func TestWindowClosedFromTheStart(t *testing.T) {
 // After a pause the network may keep only the newest of several packets, so
 // one goes first.
 func TestRestedStreamSendsOnePacketFirst(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := growFlight(t, h, c)
 		time.Sleep(51 * time.Second)

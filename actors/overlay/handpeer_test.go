@@ -195,12 +195,12 @@ func (h *handPeer) accept(port uint16) overlay.Conn {
 
 // withHandPeer runs a test in virtual time with a node that listens on port 42
 // and a hand peer.
-func withHandPeer(t *testing.T, limits overlay.Limits, f func(t *testing.T, h *handPeer, l overlay.Listener)) {
+func withHandPeer(t *testing.T, f func(t *testing.T, h *handPeer, l overlay.Listener)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
-		node := newNode(t, n, limits)
+		node := newNode(t, n, overlay.Limits{})
 		h := newHandPeer(t, n, node)
-		f(t, h, mustListen(t, node, 42))
+		f(t, h, mustListen(t, node))
 	})
 }

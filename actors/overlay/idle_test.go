@@ -19,7 +19,7 @@ import (
 // The contract of net.Conn, over real Yggdrasil nodes; memnet has its own.
 func TestNetworkConn(t *testing.T) {
 	nodes := openChain(t, 2, overlay.Limits{ConnectionsPerKey: 100})
-	l := mustListen(t, nodes[1].Stream(), 42)
+	l := mustListen(t, nodes[1].Stream())
 	first := dialSettled(t, nodes[0], nodes[1].Key())
 	_ = first.Close()            // never fails
 	_ = mustAccept(t, l).Close() // never fails
@@ -44,10 +44,10 @@ func TestRestingStreamsAreSmall(t *testing.T) {
 		n := newNet(t, memnet.Options{Link: memnet.Link{Delay: time.Millisecond}})
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{ConnectionsPerKey: streams + 1})
-		l := mustListen(t, b, 42)
+		l := mustListen(t, b)
 		message := pattern(50_000)
 		use := func() (c, d overlay.Conn) {
-			c = mustDial(t, a, b, 42)
+			c = mustDial(t, a, b)
 			d = mustAccept(t, l)
 			for _, conns := range [][2]overlay.Conn{{c, d}, {d, c}} {
 				mustWrite(t, conns[0], message)
@@ -94,7 +94,7 @@ func TestStreamFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		node := newNode(t, n, overlay.Limits{})
-		l := mustListen(t, node, 42)
+		l := mustListen(t, node)
 		friends := make(chan overlay.Conn, 1)
 		friend := newNode(t, n, overlay.Limits{})
 		go func() {
@@ -145,7 +145,7 @@ func TestStreamFlood(t *testing.T) {
 			t.Errorf("the heap has grown by %d bytes", grown)
 		}
 		start := time.Now()
-		mustDial(t, friend, node, 42)
+		mustDial(t, friend, node)
 		<-friends
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("a friend got through after %v", took)

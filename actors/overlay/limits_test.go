@@ -18,7 +18,7 @@ import (
 
 // Bar S14
 func TestStreamsPerNodeAreLimited(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		var first overlay.Conn
 		for i := range 8 {
 			c := h.open(l, uint16(49152+i))
@@ -48,15 +48,15 @@ func TestStreamsInTotalAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		a, b := newNode(t, n, overlay.Limits{Connections: 3}), newNode(t, n, overlay.Limits{})
-		l := mustListen(t, b, 42)
+		l := mustListen(t, b)
 		for range 3 {
-			mustDial(t, a, b, 42)
+			mustDial(t, a, b)
 			mustAccept(t, l)
 		}
 		if _, err := a.Dial(t.Context(), b.Key(), 42); !errors.Is(err, overlay.ErrTooMany) {
 			t.Errorf("got %v, want ErrTooMany", err)
 		}
-		mustListen(t, a, 42)
+		mustListen(t, a)
 		if _, err := b.Dial(t.Context(), a.Key(), 42); !errors.Is(err, overlay.ErrTimeout) {
 			t.Errorf("got %v, want ErrTimeout: a full node ignores SYNs", err)
 		}
@@ -68,7 +68,7 @@ func TestHalfOpenStreamsGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		node := newNode(t, n, overlay.Limits{HalfOpen: 16})
-		l := mustListen(t, node, 42)
+		l := mustListen(t, node)
 		for range 40 {
 			h := newHandPeer(t, n, node)
 			h.theirs = 42
@@ -95,9 +95,9 @@ func TestAcceptQueueFills(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{Backlog: 2, ConnectionsPerKey: 100})
-		l := mustListen(t, b, 42)
+		l := mustListen(t, b)
 		for i := range 5 {
-			c := mustDial(t, a, b, 42)
+			c := mustDial(t, a, b)
 			mustWrite(t, c, fmt.Appendf(nil, "%d", i))
 		}
 		time.Sleep(5 * time.Second)
@@ -118,7 +118,7 @@ func TestAcceptQueueFills(t *testing.T) {
 
 // A stream that was reset before anybody accepted it is not handed out.
 func TestDeadStreamIsNotAccepted(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		h.ours, h.theirs = 49152, 42
 		h.sendSYN()
 		h.expect("SYN-ACK", flagSYN|flagACK)
@@ -135,7 +135,7 @@ func TestDeadStreamIsNotAccepted(t *testing.T) {
 
 // One RST per node in 100 ms, whatever it sends.
 func TestResetsAreLimited(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		h.theirs = 43
 		for i := range 100 {
 			h.ours = uint16(50000 + i)
@@ -149,7 +149,7 @@ func TestResetsAreLimited(t *testing.T) {
 // A storm of RSTs for streams that do not exist costs nothing and gets no
 // answer; one for a stream ends that stream only.
 func TestResetStorm(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		for i := range 1000 {
 			h.ours = uint16(50000 + i)
@@ -166,7 +166,7 @@ func TestResetStorm(t *testing.T) {
 
 // A stranger gets 50 packets a second, in bursts of 200.
 func TestStrangersAreLimited(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		d, err := h.node.ListenDatagrams(69)
 		if err != nil {
 			t.Fatal(err)
@@ -286,12 +286,12 @@ func TestReceiveMemoryIsShared(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{ReceiveMemory: 200_000, ConnectionsPerKey: 100})
-		l := mustListen(t, b, 42)
+		l := mustListen(t, b)
 		want := pattern(300_000)
 		var accepted []overlay.Conn
 		results := make(chan error)
 		for range 4 {
-			c := mustDial(t, a, b, 42)
+			c := mustDial(t, a, b)
 			go func() { results <- sendAll(c, want, len(want)) }()
 			accepted = append(accepted, mustAccept(t, l))
 		}
@@ -313,12 +313,12 @@ func TestHoarderDoesNotStarveOthers(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{ReceiveMemory: 100_000})
-		l := mustListen(t, b, 42)
-		hoarder := mustDial(t, a, b, 42)
+		l := mustListen(t, b)
+		hoarder := mustDial(t, a, b)
 		mustAccept(t, l) // and never read
 		go func() { _, _ = hoarder.Write(pattern(1 << 20)) }()
 		time.Sleep(10 * time.Second)
-		c := mustDial(t, a, b, 42)
+		c := mustDial(t, a, b)
 		d := mustAccept(t, l)
 		want := pattern(200_000)
 		results := make(chan error)
@@ -340,10 +340,10 @@ func TestBurstsAreShared(t *testing.T) {
 		n := newNet(t, memnet.Options{Link: memnet.Link{Delay: 5 * time.Millisecond, Rate: rate, Queue: 131_070}})
 		a := newNode(t, n, overlay.Limits{})
 		b := newNode(t, n, overlay.Limits{ConnectionsPerKey: 100})
-		l := mustListen(t, b, 42)
+		l := mustListen(t, b)
 		var dialled, accepted []overlay.Conn
 		for range 20 {
-			dialled = append(dialled, mustDial(t, a, b, 42))
+			dialled = append(dialled, mustDial(t, a, b))
 			accepted = append(accepted, mustAccept(t, l))
 		}
 		lost := 0

@@ -101,7 +101,7 @@ func TestBadEntriesAreReported(t *testing.T) {
 func TestPeersComeAndGo(t *testing.T) {
 	a := openNetwork(t, overlay.Options{Listen: []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0"}})
 	b := openNetwork(t, overlay.Options{})
-	mustListen(t, a.Stream(), 42)
+	mustListen(t, a.Stream())
 	for _, uri := range a.ListenAddrs() {
 		if err := b.AddPeer(uri); err != nil {
 			t.Fatal(err)
@@ -185,7 +185,7 @@ func openFiles(t *testing.T) int {
 // What Status says of a link in use.
 func TestStatusOfLink(t *testing.T) {
 	nodes := openChain(t, 2, overlay.Limits{})
-	l := mustListen(t, nodes[1].Stream(), 42)
+	l := mustListen(t, nodes[1].Stream())
 	c := dialSettled(t, nodes[0], nodes[1].Key())
 	exchange(t, c, mustAccept(t, l), 1<<20)
 	for i, n := range nodes {

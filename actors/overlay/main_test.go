@@ -35,7 +35,10 @@ func newNode(t testing.TB, n *memnet.Net, limits overlay.Limits) *memnet.Node {
 	return node
 }
 
-func mustListen(t testing.TB, c overlay.Carrier, port uint16) overlay.Listener {
+// port is where everybody listens.
+const port = 42
+
+func mustListen(t testing.TB, c overlay.Carrier) overlay.Listener {
 	t.Helper()
 	l, err := c.Listen(port)
 	if err != nil {
@@ -44,7 +47,7 @@ func mustListen(t testing.TB, c overlay.Carrier, port uint16) overlay.Listener {
 	return l
 }
 
-func mustDial(t testing.TB, from, to overlay.Carrier, port uint16) overlay.Conn {
+func mustDial(t testing.TB, from, to overlay.Carrier) overlay.Conn {
 	t.Helper()
 	c, err := from.Dial(t.Context(), to.Key(), port)
 	if err != nil {
@@ -67,7 +70,7 @@ func mustAccept(t testing.TB, l overlay.Listener) overlay.Conn {
 // mustPair connects two nodes.
 func mustPair(t testing.TB, a, b overlay.Carrier) (dialled, accepted overlay.Conn) {
 	t.Helper()
-	l := mustListen(t, b, 42)
-	dialled = mustDial(t, a, b, 42)
+	l := mustListen(t, b)
+	dialled = mustDial(t, a, b)
 	return dialled, mustAccept(t, l)
 }

@@ -146,7 +146,7 @@ func TestNetworkTransfers(t *testing.T) {
 		t.Run(fmt.Sprintf("chain of %d", length), func(t *testing.T) {
 			nodes := openChain(t, length, overlay.Limits{})
 			last := nodes[length-1]
-			l := mustListen(t, last.Stream(), 42)
+			l := mustListen(t, last.Stream())
 			c := dialSettled(t, nodes[0], last.Key())
 			d := mustAccept(t, l)
 			if d.RemoteKey() != nodes[0].Key() {
@@ -159,7 +159,7 @@ func TestNetworkTransfers(t *testing.T) {
 
 func TestNetworkManyStreams(t *testing.T) {
 	nodes := openChain(t, 2, overlay.Limits{ConnectionsPerKey: 1000})
-	l := mustListen(t, nodes[1].Stream(), 42)
+	l := mustListen(t, nodes[1].Stream())
 	first := dialSettled(t, nodes[0], nodes[1].Key())
 	mustAccept(t, l)
 	const streams = 200
@@ -279,7 +279,7 @@ func TestNetworkLinkFlaps(t *testing.T) {
 	a := openNetwork(t, overlay.Options{Listen: []string{"tcp://127.0.0.1:0"}})
 	p := newProxy(t, a.ListenAddrs()[0][len("tcp://"):])
 	b := openNetwork(t, overlay.Options{Peers: []string{"tcp://" + p.listener.Addr().String()}})
-	l := mustListen(t, b.Stream(), 42)
+	l := mustListen(t, b.Stream())
 	c := dialSettled(t, a, b.Key())
 	d := mustAccept(t, l)
 	stop := make(chan struct{})
@@ -334,7 +334,7 @@ func TestNetworkSurvivesFloodWhileWriting(t *testing.T) {
 		}
 		nodes[i] = openNetwork(t, opts)
 	}
-	l := mustListen(t, nodes[0].Stream(), 42)
+	l := mustListen(t, nodes[0].Stream())
 	c := dialSettled(t, nodes[1], nodes[0].Key())
 	d := mustAccept(t, l)
 	_ = dialSettled(t, nodes[2], nodes[0].Key()).Abort() // never fails

@@ -16,7 +16,7 @@ import (
 )
 
 func TestDialSendsTheReferencesPackets(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		c := h.accept(7)
 		if h.theirs < 49152 {
 			t.Errorf("dialled from port %d, want an ephemeral one", h.theirs)
@@ -42,7 +42,7 @@ func TestDialSendsTheReferencesPackets(t *testing.T) {
 }
 
 func TestListenerSendsTheReferencesPackets(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		h.raw([]byte{0xc0, 0x00, 0x00, 0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0x08, 0, 0})
 		h.expectBytes("SYN-ACK", "002ac000000000000000000003080000")
 		h.raw([]byte{0xc0, 0x00, 0x00, 0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x08, 0, 0})
@@ -54,7 +54,7 @@ func TestListenerSendsTheReferencesPackets(t *testing.T) {
 }
 
 func TestDialRepeatsSYNAndGivesUp(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		start := time.Now()
 		times := make(chan []time.Duration, 1)
 		go func() {
@@ -89,7 +89,7 @@ func TestDialRepeatsSYNAndGivesUp(t *testing.T) {
 }
 
 func TestDialErrors(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		to := h.endpoint.Key()
 		for _, port := range []uint16{0, 256, 0x1FF, 49151, 65535} {
 			if _, err := h.node.Dial(t.Context(), to, port); !errors.Is(err, overlay.ErrBadPort) {
@@ -112,7 +112,7 @@ func TestDialErrors(t *testing.T) {
 }
 
 func TestDialIsRefused(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		result := make(chan error, 1)
 		go func() {
 			_, err := h.node.Dial(t.Context(), h.endpoint.Key(), 42)
@@ -133,7 +133,7 @@ func TestDialIsRefused(t *testing.T) {
 
 // A dial that is given up sends nothing; a late answer to it is refused.
 func TestDialCancelled(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		_, err := h.node.Dial(ctx, h.endpoint.Key(), 42)
@@ -149,7 +149,7 @@ func TestDialCancelled(t *testing.T) {
 }
 
 func TestSilenceAfterTwoFailures(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		to := h.endpoint.Key()
 		for range 2 {
 			if _, err := h.node.Dial(t.Context(), to, 42); !errors.Is(err, overlay.ErrTimeout) {
@@ -181,7 +181,7 @@ func TestSilenceAfterTwoFailures(t *testing.T) {
 
 // Silence holds for streams that are open as well.
 func TestSilenceStopsOpenStreams(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		time.Sleep(time.Second)
 		for range 2 {
@@ -202,7 +202,7 @@ func TestSilenceStopsOpenStreams(t *testing.T) {
 
 // A node that says anything is not to be left alone.
 func TestSilenceEndsWithAPacket(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		for range 2 {
 			if _, err := h.node.Dial(t.Context(), h.endpoint.Key(), 42); !errors.Is(err, overlay.ErrTimeout) {
 				t.Fatalf("got %v, want ErrTimeout", err)
@@ -216,7 +216,7 @@ func TestSilenceEndsWithAPacket(t *testing.T) {
 
 // Attempts that are cut short count as well, unless the node has answered.
 func TestSilenceCountsShortAttempts(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		try := func(d time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), d)
 			defer cancel()
@@ -245,7 +245,7 @@ func TestNoSilenceWithoutPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		a, b := newNode(t, n, overlay.Limits{}), newNode(t, n, overlay.Limits{})
-		mustListen(t, b, 42)
+		mustListen(t, b)
 		n.Cut(a.Key(), b.Key())
 		for range 5 {
 			if _, err := a.Dial(t.Context(), b.Key(), 42); !errors.Is(err, overlay.ErrTimeout) {
@@ -253,12 +253,12 @@ func TestNoSilenceWithoutPath(t *testing.T) {
 			}
 		}
 		n.Heal(a.Key(), b.Key())
-		mustDial(t, a, b, 42)
+		mustDial(t, a, b)
 	})
 }
 
 func TestPortsAreNotReused(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 		seen := make(map[uint16]bool)
 		for range 300 {
 			c := h.accept(42)
@@ -278,19 +278,19 @@ func TestPortsAreNotReused(t *testing.T) {
 // The acceptor's half of the table in section 6 of the protocol.
 func TestAcceptorOpening(t *testing.T) {
 	cases := map[string]func(t *testing.T, h *handPeer, l overlay.Listener){
-		"repeated SYN": func(t *testing.T, h *handPeer, _ overlay.Listener) {
+		"repeated SYN": func(_ *testing.T, h *handPeer, _ overlay.Listener) {
 			h.sendSYN()
 			h.expect("SYN-ACK", flagSYN|flagACK)
 		},
-		"SYN-ACK": func(t *testing.T, h *handPeer, _ overlay.Listener) {
+		"SYN-ACK": func(_ *testing.T, h *handPeer, _ overlay.Listener) {
 			h.sendSYNACK()
 			h.expect("SYN-ACK", flagSYN|flagACK)
 		},
-		"data without ACK": func(t *testing.T, h *handPeer, _ overlay.Listener) {
+		"data without ACK": func(_ *testing.T, h *handPeer, _ overlay.Listener) {
 			h.send(0, 0, 0, fullWindow, []byte("x"))
 			h.expect("SYN-ACK", flagSYN|flagACK)
 		},
-		"FIN without ACK": func(t *testing.T, h *handPeer, _ overlay.Listener) {
+		"FIN without ACK": func(_ *testing.T, h *handPeer, _ overlay.Listener) {
 			h.sendBareFIN(0)
 			h.expect("SYN-ACK", flagSYN|flagACK)
 		},
@@ -302,14 +302,14 @@ func TestAcceptorOpening(t *testing.T) {
 			}
 			h.expect("ACK", flagACK)
 		},
-		"RST": func(t *testing.T, h *handPeer, l overlay.Listener) {
+		"RST": func(t *testing.T, h *handPeer, _ overlay.Listener) {
 			h.sendRST()
 			h.expectSilence(30 * time.Second)
 			if n := h.node.Stack().Streams(); n != 0 {
 				t.Errorf("%d streams are left", n)
 			}
 		},
-		"nothing": func(t *testing.T, h *handPeer, l overlay.Listener) {
+		"nothing": func(t *testing.T, h *handPeer, _ overlay.Listener) {
 			start := time.Now()
 			for range 3 {
 				h.expect("repeated SYN-ACK", flagSYN|flagACK)
@@ -332,7 +332,7 @@ func TestAcceptorOpening(t *testing.T) {
 	}
 	for name, check := range cases {
 		t.Run(name, func(t *testing.T) {
-			withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+			withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 				h.ours, h.theirs = 49152, 42
 				h.sendSYN()
 				h.expect("SYN-ACK", flagSYN|flagACK)
@@ -375,7 +375,7 @@ func TestStrayPackets(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, _ overlay.Listener) {
+			withHandPeer(t, func(t *testing.T, h *handPeer, _ overlay.Listener) {
 				h.ours, h.theirs = 49152, 42
 				c.packet(h)
 				if c.refused {
@@ -395,7 +395,7 @@ func TestStrayPackets(t *testing.T) {
 
 // A peer that has restarted uses the ports of its first run again.
 func TestPeerRestarts(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		old := h.open(l, 49152)
 		h.sendData(0, []byte("first life"))
 		h.expect("ACK", flagACK)
@@ -421,7 +421,7 @@ func TestPeerRestarts(t *testing.T) {
 
 // A stream on which nothing has flowed can serve the peer's next life.
 func TestPeerRestartsBeforeAnyData(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		h.sendSYN()
 		h.expect("SYN-ACK", flagSYN|flagACK)
@@ -435,7 +435,7 @@ func TestPeerRestartsBeforeAnyData(t *testing.T) {
 
 // A stream that we have closed makes room at once.
 func TestPeerReusesPortOfClosedStream(t *testing.T) {
-	withHandPeer(t, overlay.Limits{}, func(t *testing.T, h *handPeer, l overlay.Listener) {
+	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		old := h.open(l, 49152)
 		h.sendData(0, []byte("x"))
 		h.expect("ACK", flagACK)
@@ -458,7 +458,7 @@ func TestListenErrors(t *testing.T) {
 				t.Errorf("port %d: %v, want ErrBadPort", port, err)
 			}
 		}
-		l := mustListen(t, node, 42)
+		l := mustListen(t, node)
 		if l.Port() != 42 {
 			t.Errorf("port is %d", l.Port())
 		}
@@ -487,7 +487,7 @@ func TestListenErrors(t *testing.T) {
 		if _, err := l.Accept(t.Context()); !errors.Is(err, overlay.ErrClosed) {
 			t.Errorf("accept: %v, want ErrClosed", err)
 		}
-		mustListen(t, node, 42)
+		mustListen(t, node)
 		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func transferOverBadLinks(t *testing.T, seed uint64) {
 	there, back := badLink(r), badLink(r)
 	n.SetPath(a.Key(), b.Key(), there)
 	n.SetPath(b.Key(), a.Key(), back)
-	l := mustListen(t, b, 42)
+	l := mustListen(t, b)
 	var c overlay.Conn
 	for c == nil {
 		var err error

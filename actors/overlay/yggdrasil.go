@@ -94,7 +94,7 @@ func (l *coreLayer) WritePacket(packet []byte, to identity.NodeKey) error {
 }
 
 func (l *coreLayer) Lookup(key identity.NodeKey) {
-	l.core.PacketConn.SendLookup(ed25519.PublicKey(key[:]))
+	l.core.SendLookup(ed25519.PublicKey(key[:]))
 }
 
 func (l *coreLayer) HasPath(key identity.NodeKey) bool {
