@@ -17,18 +17,15 @@ const tidyAfter = time.Second
 
 var (
 	errStopping    = errors.New("store actor stops: not accepted, try again")
-	errUnderWay    = errors.New("a commit of the previous incarnation is under way")
 	errNotAnAnswer = errors.New("store answered with another type")
 )
 
-// storeActor is the one writer: a thin shell around [writer] that gives it turns
-// and a goroutine for its commits.
+// storeActor is the one writer: a thin shell around [writer] that gives it turns.
 type storeActor struct {
-	store   *Store
-	writer  *writer
-	commits chan *batch // to the commit goroutine; has room when nothing is in flight
-	begins  bool        // beginCommit is in the mailbox
-	tidies  bool        // the timer of tidy runs
+	store  *Store
+	writer *writer
+	begins bool // beginCommit is in the mailbox
+	tidies bool // the timer of tidy runs
 }
 
 // Messages of the actor to itself.
@@ -51,7 +48,7 @@ type (
 // the new incarnation reads its counters from the database. It fails with a fatal
 // error when the store has failed.
 func NewActor(s *Store) kernel.Actor {
-	return &storeActor{store: s, writer: newWriter(s), commits: make(chan *batch, 1)}
+	return &storeActor{store: s, writer: newWriter(s)}
 }
 
 // Started implements [kernel.Starter].
@@ -62,9 +59,19 @@ func (a *storeActor) Started(c *kernel.Context) error {
 	if a.store.committing() {
 		return errUnderWay // the kernel has waited for it, but not for ever
 	}
-	inbox := c.Inbox()
-	c.Go("commit", func(ctx context.Context) error { return a.commit(ctx, inbox) })
+	c.Go("watch", a.watch)
 	return nil
+}
+
+// watch reports that the store has failed. When the actor stops, it waits for the
+// commit that is under way, so that no other incarnation begins beside it.
+func (a *storeActor) watch(ctx context.Context) error {
+	select {
+	case <-a.store.Failed():
+	case <-ctx.Done():
+		a.store.settled()
+	}
+	return a.store.failure()
 }
 
 // Receive implements [kernel.Actor].
@@ -79,7 +86,7 @@ func (a *storeActor) Receive(c *kernel.Context, msg any) {
 	case tidy:
 		a.onTidy(c)
 	case kernel.TaskDone:
-		c.Fail(kernel.Fatal(m.Err)) // the commit goroutine ends early only when the store has failed
+		c.Fail(kernel.Fatal(m.Err)) // of watch: the store has failed
 	default:
 		c.Log().Warn("Unexpected message", "type", fmt.Sprintf("%T", msg))
 	}
@@ -109,8 +116,14 @@ func (a *storeActor) onBeginCommit(c *kernel.Context, m beginCommit) {
 		return
 	}
 	a.begins = false
-	if b := a.writer.next(); b != nil {
-		a.commits <- b
+	b := a.writer.next()
+	if b == nil {
+		return
+	}
+	inbox := c.Inbox()
+	if err := a.store.startCommit(b, func() { inbox.Tell(committed{}) }); err != nil {
+		b.answer(err)
+		c.Fail(err) // two actors for one store
 	}
 }
 
@@ -130,29 +143,6 @@ func (a *storeActor) onTidy(c *kernel.Context) {
 		return
 	}
 	a.writer.refresh()
-}
-
-// commit runs in the goroutine that the actor owns: one batch after the other.
-// A batch that was handed over is committed also when the actor stops meanwhile.
-func (a *storeActor) commit(ctx context.Context, inbox kernel.Inbox) error {
-	for {
-		select {
-		case b := <-a.commits:
-			if err := b.commit(a.store); err != nil {
-				return err
-			}
-			inbox.Tell(committed{})
-			continue
-		case <-a.store.Failed():
-		case <-ctx.Done():
-		}
-		select {
-		case b := <-a.commits:
-			return b.commit(a.store)
-		default:
-			return a.store.failure()
-		}
-	}
 }
 
 // sender answers by message.

@@ -26,7 +26,7 @@ func BenchmarkAccept(b *testing.B) {
 	w := newWriter(s)
 	commit := func() {
 		for batch := w.next(); batch != nil; batch = w.next() {
-			if err := batch.commit(s); err != nil {
+			if err := commitNow(s, batch); err != nil {
 				b.Fatal(err)
 			}
 			w.ended()

@@ -59,7 +59,11 @@ func (c *checker) check(row row) {
 	}
 	switch k.space {
 	case spaceMeta:
-		c.decodes(k, row, &schemaRow{})
+		if k.name == countKeyName {
+			c.decodes(k, row, new(uint64))
+		} else {
+			c.decodes(k, row, &schemaRow{})
+		}
 	case spaceAddress:
 		c.decodes(k, row, &[]Address{})
 	case spaceJournal:

@@ -4,8 +4,10 @@ package store
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -38,8 +40,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// sequences sets how many random sequences a model test runs. The flag
+// -rapid.checks says otherwise; -short and the race detector run a tenth.
+func sequences(t *testing.T, n int) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks")
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f == checks })
+	if given {
+		return
+	}
+	if testing.Short() || raceEnabled {
+		n /= 10
+	}
+	before := checks.Value.String()
+	t.Cleanup(func() { _ = checks.Value.Set(before) })
+	if err := checks.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // excused are the goroutines of failed stores.
-var excused []goleak.Option
+var excused = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/mimird/mimird/actors/store.park"),
+	goleak.IgnoreAnyFunction("github.com/mimird/mimird/actors/store.failStop.do"),
+}
 
 // LeavesGoroutines begins a test in which a store fails. A failed store leaves
 // everything as it is for the end of the process, so its goroutines are excused

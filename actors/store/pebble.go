@@ -3,7 +3,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -22,7 +21,7 @@ const formatVersion = pebble.FormatTableFormatV6
 // look-ups are for guids that are not there.
 func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options {
 	opts := &pebble.Options{
-		FS:                 s.opts.FS, // nil: the system's, with reports about slow disks
+		FS:                 failStop{s.fileSystem(), s},
 		Lock:               lock,
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: formatVersion,
@@ -37,12 +36,18 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		MaxOpenFiles:                256,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { s.log.Error("Database background work failed", "err", err) },
+			// Pebble would try again at once, and again, without a pause: on a full disk
+			// or a damaged table it burns a core until somebody notices.
+			BackgroundError: func(err error) { _ = s.fail(damageOr(err)) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				_ = s.fail(fmt.Errorf("%w: file %s: %w", ErrCorrupt, info.Path, info.Details))
 			},
-			DiskSlow: func(info pebble.DiskSlowInfo) {
-				s.log.Warn("Disk is slow", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
+			FlushEnd: func(pebble.FlushInfo) { s.markerDue() },
+			WALCreated: func(info pebble.WALCreateInfo) {
+				if info.Err == nil {
+					s.logNumber.Store(uint64(info.FileNum))
+					s.markerDue()
+				}
 			},
 			WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 				s.log.Warn("Commits wait for the disk", "reason", info.Reason)
@@ -54,6 +59,14 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return opts
+}
+
+// damageOr marks damage as such.
+func damageOr(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
 }
 
 // pebbleLogger carries what Pebble reports into our log. Pebble's chatter is for
@@ -138,29 +151,4 @@ func (s *Store) guardAside(call func() error) error {
 	case <-s.failed:
 		return s.failure()
 	}
-}
-
-// committing reports whether a commit is under way.
-func (s *Store) committing() bool { return len(s.slot) > 0 }
-
-// apply commits a batch. It returns when the batch is on the disk, or before that
-// when sync is false. Any error is final.
-func (s *Store) apply(b *pebble.Batch, sync bool) error {
-	select {
-	case s.slot <- struct{}{}:
-	default:
-		return errors.New("commit: another one is under way, or the store is closed") // there is one writer
-	}
-	defer func() { <-s.slot }()
-	opts := pebble.NoSync
-	if sync {
-		opts = pebble.Sync
-	}
-	if err := s.guard(func() error { return s.db.Apply(b, opts) }); err != nil {
-		return s.fail(fmt.Errorf("commit: %w", err))
-	}
-	if err := s.failure(); err != nil {
-		return err // met elsewhere meanwhile; nothing is promised any more
-	}
-	return b.Close()
 }

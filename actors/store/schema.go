@@ -16,6 +16,7 @@ import (
 // it is removed, moved and backed up as one range.
 //
 //	key                                                value
+//	00 "commits"                                       uint: number of the last synced commit
 //	00 "schema"                                        schemaRow: version of all this
 //	10 account 00                                      Account
 //	10 account 10 contact                              Contact
@@ -52,6 +53,7 @@ const (
 	tableLastSeq  = 0x03
 	signBit       = uint64(1) << 63
 	schemaKeyName = "schema"
+	countKeyName  = "commits"
 )
 
 // Limits of what callers may use as names and keys.
@@ -70,6 +72,8 @@ func validName(name string) bool {
 }
 
 func schemaKey() []byte { return append([]byte{spaceMeta}, schemaKeyName...) }
+
+func countKey() []byte { return append([]byte{spaceMeta}, countKeyName...) }
 
 // accountPrefix starts every key of an account.
 func accountPrefix(account identity.PublicKey) []byte {
@@ -192,7 +196,8 @@ func parseKey(key []byte) (parsedKey, error) {
 	rest := key[1:]
 	switch k.space {
 	case spaceMeta:
-		if string(rest) != schemaKeyName {
+		k.name = string(rest)
+		if k.name != schemaKeyName && k.name != countKeyName {
 			return bad()
 		}
 		return k, nil
@@ -300,7 +305,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 func (k parsedKey) encode() []byte {
 	switch k.space {
 	case spaceMeta:
-		return schemaKey()
+		return append([]byte{spaceMeta}, k.name...)
 	case spaceAddress:
 		return addressKey(k.other)
 	case spaceJournal:

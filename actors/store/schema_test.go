@@ -30,6 +30,8 @@ func keyParts(t *rapid.T) parsedKey {
 	number := rapid.OneOf(rapid.Uint64Range(0, 300), rapid.Uint64())
 	name := rapid.StringOfN(rapid.RuneFrom([]rune("\x01ab\u00ff")), 1, 8, MaxName)
 	switch k.space {
+	case spaceMeta:
+		k.name = rapid.SampledFrom([]string{schemaKeyName, countKeyName}).Draw(t, "name")
 	case spaceAddress:
 		k.other = draw("identity")
 	case spaceJournal:
@@ -71,10 +73,12 @@ func keyParts(t *rapid.T) parsedKey {
 // compareKeys compares by meaning, without the encoding.
 func compareKeys(a, b parsedKey) int {
 	ids := func(a, b identity.PublicKey) int { return slices.Compare(a[:], b[:]) }
-	if c := cmp.Compare(a.space, b.space); c != 0 || a.space == spaceMeta {
+	if c := cmp.Compare(a.space, b.space); c != 0 {
 		return c
 	}
 	switch a.space {
+	case spaceMeta:
+		return strings.Compare(a.name, b.name)
 	case spaceAddress:
 		return ids(a.other, b.other)
 	case spaceJournal:
@@ -88,6 +92,7 @@ func compareKeys(a, b parsedKey) int {
 }
 
 func TestModelKeysKeepOrder(t *testing.T) {
+	sequences(t, 10_000)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := keyParts(t), keyParts(t)
 		rawA, rawB := a.encode(), b.encode()
@@ -132,6 +137,7 @@ func TestSchemaIsStable(t *testing.T) {
 		key  []byte
 		want string
 	}{
+		{countKey(), "00636f6d6d697473"},
 		{schemaKey(), "00736368656d61"},
 		{accountKey(a), "10" + id("aa") + "00"},
 		{contactKey(a, b), "10" + id("aa") + "10" + id("bb")},
@@ -192,7 +198,7 @@ func TestParseKeyRefuses(t *testing.T) {
 func FuzzStoreKey(f *testing.F) {
 	account := identity.PublicKey{1}
 	for _, key := range [][]byte{
-		schemaKey(), accountKey(account), contactKey(account, account), messageKey(account, account, 1),
+		schemaKey(), countKey(), accountKey(account), contactKey(account, account), messageKey(account, account, 1),
 		refKey(account, account, MessageID{GUID: 5}), sourceKey(account, "s"), eventKey(account, 1),
 		cursorKey(account, "c", account), entryKey("q", 1), entryIDKey("q", "i"), doneKey("q", 1), lastSeqKey("q"), addressKey(account),
 	} {

@@ -18,11 +18,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// markerName is a file that says that here is a store. Without it, a directory
-// that has lost the database's own markers would look like a new one, and an
-// empty database would take the place of the damaged one.
-const markerName = "mimird-store"
-
 // Store is an open database. Reads are its methods; writes go through the store
 // actor, see [NewActor].
 type Store struct {
@@ -34,10 +29,22 @@ type Store struct {
 	watches watches
 	space   space
 
-	// slot is taken by the commit that is under way.
-	slot    chan struct{}
+	// slot is taken by the commit that is under way, jobs carries it to the
+	// goroutine that commits, and committed is closed when that has ended.
+	slot      chan struct{}
+	jobs      chan job
+	committed chan struct{}
+
 	opening atomic.Bool
 	closed  atomic.Bool
+
+	// count is the number of the last synced commit, it belongs to the goroutine
+	// that commits. logNumber is the log in use, manifest is the manifest as it was
+	// synced last, and due asks for the marker to be written; see marker.go.
+	count     uint64
+	logNumber atomic.Uint64
+	manifest  atomic.Pointer[manifestMark]
+	due       chan struct{}
 
 	failOnce sync.Once
 	failErr  error         // set before failed is closed
@@ -62,61 +69,79 @@ func open(opts Options, steps []migration) (_ *Store, err error) {
 		return nil, fmt.Errorf("no directory given: %w", ErrInvalid)
 	}
 	s := &Store{
-		opts:   opts.withDefaults(),
-		slot:   make(chan struct{}, 1),
-		failed: make(chan struct{}),
+		opts:      opts.withDefaults(),
+		slot:      make(chan struct{}, 1),
+		jobs:      make(chan job, 1),
+		committed: make(chan struct{}),
+		due:       make(chan struct{}, 1),
+		failed:    make(chan struct{}),
 	}
 	s.log = s.opts.Logger.With("component", "store")
 	s.opening.Store(true)
-	system := s.fileSystem()
 	if s.opts.Dir, err = makeDir(s.opts.FS, s.opts.Dir); err != nil {
 		return nil, err
 	}
-	if s.lock, err = lockDir(system, s.opts.Dir); err != nil {
+	if s.lock, err = lockDir(s.fileSystem(), s.opts.Dir); err != nil {
 		return nil, err
 	}
-	defer func() {
-		// After a fatal error Pebble's goroutines may still write here: the lock
-		// then stays until the process ends.
-		if err != nil && s.failure() == nil {
+	if err := s.guardAside(func() error { return s.begin(steps) }); err != nil {
+		// After a fatal error Pebble's goroutines may still write here: the lock then
+		// stays until the process ends.
+		if s.failure() == nil {
 			_ = s.lock.Close()
 		}
-	}()
-	marker := system.PathJoin(s.opts.Dir, markerName)
-	_, statErr := system.Stat(marker)
-	if statErr != nil && !errors.Is(statErr, fs.ErrNotExist) {
-		return nil, fmt.Errorf("look for %s: %w", markerName, statErr)
-	}
-	if err := s.openDatabase(statErr == nil); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil && s.failure() == nil {
-			_ = s.guardAside(s.db.Close)
-		}
-	}()
-	if err := s.guardAside(func() error { return migrate(s.db, steps) }); err != nil {
-		return nil, err
-	}
-	if statErr != nil {
-		if err := writeMarker(system, s.opts.Dir, marker); err != nil {
-			return nil, fmt.Errorf("write %s: %w", markerName, err)
-		}
-	}
-	if err := s.failure(); err != nil {
-		return nil, err
-	}
-	s.space = space{fs: system, dir: s.opts.Dir, reserve: s.opts.Reserve, now: s.now, log: s.log}
-	s.views.open(s.db)
 	s.opening.Store(false)
+	go s.commits()
 	return s, nil
 }
 
-func (s *Store) openDatabase(mustExist bool) error {
-	err := s.guardAside(func() (err error) {
-		s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, mustExist))
+// begin opens the database and looks whether it is all there.
+func (s *Store) begin(steps []migration) (err error) {
+	promised, exists, err := s.readMarker()
+	if err != nil {
 		return err
-	})
+	}
+	s.count = promised.commits
+	s.manifest.Store(&promised.manifest) // until Pebble begins another one
+	if exists {
+		if err := errors.Join(s.checkLogs(promised), s.checkManifest(promised)); err != nil {
+			return err
+		}
+		// While it opens, Pebble deletes old logs before it begins a new one.
+		if err := s.writeMarker(); err != nil {
+			return err
+		}
+	}
+	if err := s.openDatabase(exists); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && s.failure() == nil {
+			err = errors.Join(err, s.db.Close())
+		}
+	}()
+	if err := migrate(s.db, steps); err != nil {
+		return err
+	}
+	if err := s.checkCommits(promised); err != nil {
+		return err
+	}
+	if err := s.writeMarker(); err != nil {
+		return err
+	}
+	if err := s.failure(); err != nil {
+		return err
+	}
+	s.space = space{fs: s.fileSystem(), dir: s.opts.Dir, reserve: s.opts.Reserve, now: s.now, log: s.log}
+	s.views.open(s.db)
+	return nil
+}
+
+func (s *Store) openDatabase(mustExist bool) error {
+	var err error
+	s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, mustExist))
 	switch {
 	case err == nil:
 		return nil
@@ -134,24 +159,30 @@ func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return ErrClosed
 	}
-	select {
-	case s.slot <- struct{}{}: // no commit is under way, and none will be
-	case <-s.failed:
-		return s.failure()
+	if err := s.failure(); err != nil {
+		return err
 	}
-	s.watches.close()
-	select {
-	case <-s.views.close():
-	case <-s.failed:
-		return s.failure()
+	err := s.guardAside(s.shut)
+	if s.failure() == nil {
+		err = errors.Join(err, s.lock.Close())
 	}
-	if err := s.guardAside(s.db.Close); err != nil {
+	if err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
-	if err := s.lock.Close(); err != nil {
-		return fmt.Errorf("unlock store: %w", err)
-	}
 	return nil
+}
+
+// shut closes what open opened, in the opposite order.
+func (s *Store) shut() error {
+	s.slot <- struct{}{} // no commit is under way, and none will be
+	close(s.jobs)
+	<-s.committed
+	s.watches.close()
+	<-s.views.close()
+	if err := s.writeMarker(); err != nil {
+		return err
+	}
+	return s.db.Close()
 }
 
 // Failed returns a channel that is closed when the store has failed.
@@ -254,21 +285,6 @@ func syncDir(system vfs.FS, dir string) error {
 		err = closeErr
 	}
 	return err
-}
-
-func writeMarker(system vfs.FS, dir, marker string) error {
-	f, err := system.Create(marker, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(system, dir)
 }
 
 // lockDir takes the lock that keeps a second process, and a second Store of this

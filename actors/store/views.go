@@ -3,6 +3,7 @@
 package store
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,12 +13,14 @@ import (
 // under way at a time, so a snapshot that is taken when it has ended, and before
 // the next begins, shows exactly what is on the disk.
 type views struct {
-	db *pebble.DB
+	db   *pebble.DB
+	wake chan struct{} // something was retired
+	done chan struct{} // closed when all views are closed for good
 
 	mu       sync.Mutex
-	current  *view // nil before open and after close
-	unclosed int   // views that are not closed yet
-	drained  chan struct{}
+	current  *view              // nil after close
+	unclosed int                // snapshots
+	retired  []*pebble.Snapshot // not used any more
 }
 
 // view is a snapshot with the number of its users.
@@ -26,22 +29,25 @@ type view struct {
 	users    int // readers, and views itself while it is current
 }
 
+// open shows the present state and starts the goroutine that closes what is not
+// used any more. It ends after close, when the last reader has finished.
 func (v *views) open(db *pebble.DB) {
 	v.db = db
-	v.drained = make(chan struct{})
-	_ = v.publish() // the first
+	v.wake = make(chan struct{}, 1)
+	v.done = make(chan struct{})
+	v.publish()
+	go v.sweep()
 }
 
-// publish makes the present state visible to readers. The caller releases the
-// view before it.
-func (v *views) publish() *view {
+// publish makes the present state visible to readers.
+func (v *views) publish() {
 	fresh := &view{snapshot: v.db.NewSnapshot(), users: 1}
 	v.mu.Lock()
 	old := v.current
 	v.current = fresh
 	v.unclosed++
 	v.mu.Unlock()
-	return old
+	v.release(old)
 }
 
 // acquire returns the current view, or nil when the store is closed.
@@ -54,6 +60,8 @@ func (v *views) acquire() *view {
 	return v.current
 }
 
+// release retires a view that nobody uses any more. Closing a snapshot may wait
+// for the disk, which neither a reader nor the next commit should.
 func (v *views) release(old *view) {
 	if old == nil {
 		return
@@ -61,28 +69,49 @@ func (v *views) release(old *view) {
 	v.mu.Lock()
 	old.users--
 	last := old.users == 0
-	v.mu.Unlock()
-	if !last {
-		return
-	}
-	_ = old.snapshot.Close() // fails only when closed twice
-	v.mu.Lock()
-	v.unclosed--
-	if v.unclosed == 0 && v.current == nil {
-		close(v.drained)
+	if last {
+		v.retired = append(v.retired, old.snapshot)
 	}
 	v.mu.Unlock()
+	if last {
+		select {
+		case v.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // close refuses further readers. The channel is closed when the last one has
-// finished.
+// finished and every snapshot is closed.
 func (v *views) close() <-chan struct{} {
 	v.mu.Lock()
 	old := v.current
 	v.current = nil
 	v.mu.Unlock()
 	v.release(old)
-	return v.drained
+	return v.done
+}
+
+// sweep closes retired snapshots.
+func (v *views) sweep() {
+	for range v.wake {
+		v.mu.Lock()
+		retired := v.retired
+		v.retired = nil
+		v.mu.Unlock()
+		// Pebble looks for work whenever the oldest snapshot goes: once is enough.
+		for _, snapshot := range slices.Backward(retired) {
+			_ = snapshot.Close() // fails only when closed twice
+		}
+		v.mu.Lock()
+		v.unclosed -= len(retired)
+		over := v.current == nil && v.unclosed == 0
+		v.mu.Unlock()
+		if over {
+			close(v.done)
+			return
+		}
+	}
 }
 
 // read calls f with the state as of the last synced commit.

@@ -59,22 +59,6 @@ type writer struct {
 	layers []*layer // the result of newer and all
 }
 
-// batch is a group of operations that are committed together.
-type batch struct {
-	rows    *pebble.Batch
-	layer   layer
-	ops     int
-	bytes   int
-	sync    bool
-	touched map[Conversation]struct{}
-	answers []answer
-}
-
-type answer struct {
-	to      caller
-	written Written
-}
-
 func newWriter(s *Store) *writer {
 	w := &writer{
 		store:    s,
@@ -237,40 +221,23 @@ func (w *writer) ended() {
 }
 
 // abandon answers everything that waits and is not being committed: it was not
-// accepted.
+// accepted. When the store has failed, that includes the batch in flight, whose
+// commit may never return.
 func (w *writer) abandon(reason error) {
+	if err := w.store.failure(); err != nil {
+		reason = err
+		if w.inFlight != nil {
+			w.inFlight.answer(err)
+		}
+	}
 	answerAll(w.behind, reason)
 	w.behind = nil
 	for _, b := range w.waiting {
-		answerAll(b.answers, reason)
+		b.answer(reason)
 		_ = b.rows.Close() // never applied
 	}
 	w.waiting = nil
 	w.refresh()
-}
-
-// commit writes the batch, publishes it to readers, wakes watches and answers
-// the callers. It runs outside the actor's turn and blocks for the disk; it does
-// not give up before the outcome is known.
-func (b *batch) commit(s *Store) error {
-	err := s.apply(b.rows, b.sync)
-	if err == nil {
-		old := s.views.publish()
-		defer s.views.release(old)
-		s.watches.wake(b.touched)
-	}
-	answerAll(b.answers, err)
-	return err
-}
-
-// answerAll answers with what was found out, or with the error instead.
-func answerAll(answers []answer, err error) {
-	for _, a := range answers {
-		if err != nil {
-			a.written.Result, a.written.Err = nil, err
-		}
-		a.to.answer(a.written)
-	}
 }
 
 // accountState is what the writer knows of an account: the ends of its sequences,
@@ -365,10 +332,10 @@ func (w *writer) lookup(key []byte) ([]byte, error) {
 // refresh closes the lookup iterator. It has to be called before long when
 // nothing is written any more: the iterator keeps old files alive.
 func (w *writer) refresh() {
-	if w.lookups != nil {
+	if w.lookups != nil && w.store.failure() == nil { // in a failed store Close may block for ever
 		_ = w.lookups.Close() // its errors were seen by lookup
-		w.lookups = nil
 	}
+	w.lookups = nil
 	clear(w.recent)
 	w.recent, w.recentBytes = w.recent[:0], 0
 }

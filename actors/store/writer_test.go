@@ -62,10 +62,30 @@ func (b *bench) submit(op Op) { b.writer.submit(&b.got, Write{Token: uint64(len(
 func (b *bench) commit() {
 	b.t.Helper()
 	for batch := b.writer.next(); batch != nil; batch = b.writer.next() {
-		if err := batch.commit(b.store); err != nil {
-			b.t.Fatal(err)
-		}
-		b.writer.ended()
+		b.finish(batch)
+	}
+}
+
+// finish commits a batch that next returned.
+func (b *bench) finish(batch *batch) {
+	b.t.Helper()
+	if err := commitNow(b.store, batch); err != nil {
+		b.t.Fatal(err)
+	}
+	b.writer.ended()
+}
+
+// commitNow commits a batch and waits for the outcome.
+func commitNow(s *Store, b *batch) error {
+	ended := make(chan struct{})
+	if err := s.startCommit(b, func() { close(ended) }); err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-s.Failed():
+		return s.failure()
 	}
 }
 
@@ -211,10 +231,7 @@ func TestOperationsSeeEarlierOnes(t *testing.T) {
 	b.submit(RemoveContact{Account: testAccount, Contact: testContact})
 	b.submit(AddContact{Contact: Contact{Account: testAccount, ID: testContact}})
 	b.submit(message(1))
-	if err := inFlight.commit(b.store); err != nil {
-		t.Fatal(err)
-	}
-	b.writer.ended()
+	b.finish(inFlight)
 	b.commit()
 	if a := b.last().Result.(Accepted); a.Duplicate || a.Order != 1 {
 		t.Errorf("after removing what was in flight: %+v", a)
@@ -244,10 +261,7 @@ func TestOutboxCountsWhatIsInFlight(t *testing.T) {
 	if o := b.writer.accounts[testAccount].outbox; *o != (outboxState{rows: 1, bytes: 1}) {
 		t.Errorf("%+v", o)
 	}
-	if err := inFlight.commit(b.store); err != nil {
-		t.Fatal(err)
-	}
-	b.writer.ended()
+	b.finish(inFlight)
 	b.commit()
 	b.check()
 }
@@ -322,33 +336,38 @@ func TestUnsyncedOperationsDoNotSync(t *testing.T) {
 	b := newBench(t, Options{})
 	b.submit(PutAddresses{Identity: testContact, Addresses: []Address{{Priority: 1}}})
 	b.submit(UpdateContact{Account: testAccount, Contact: testContact, Fields: FieldLastSeen, LastSeen: 5})
-	if batch := b.writer.next(); batch.sync {
+	batch := b.writer.next()
+	if batch.sync {
 		t.Error("a cache costs a sync")
-	} else if err := batch.commit(b.store); err != nil {
-		t.Fatal(err)
 	}
-	b.writer.ended()
+	b.finish(batch)
 	b.submit(PutAddresses{Identity: testContact})
 	b.submit(message(1))
-	if batch := b.writer.next(); !batch.sync {
+	batch = b.writer.next()
+	if !batch.sync {
 		t.Error("a message is not synced")
-	} else if err := batch.commit(b.store); err != nil {
-		t.Fatal(err)
 	}
-	b.writer.ended()
+	b.finish(batch)
 }
 
 func TestSecondCommitIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
-	b.store.slot <- struct{}{}
 	b.submit(message(1))
-	if err := b.writer.next().commit(b.store); err == nil {
-		t.Error("two commits at a time")
+	batch := b.writer.next()
+	b.store.slot <- struct{}{}
+	if err := b.store.startCommit(batch, nil); !errors.Is(err, errUnderWay) {
+		t.Errorf("%v, want %v", err, errUnderWay)
 	}
 	<-b.store.slot
-	if b.last().Err == nil {
-		t.Error("answered as if it was committed")
+	ended := make(chan struct{})
+	if err := b.store.startCommit(batch, func() { close(ended) }); err != nil {
+		t.Error(err)
 	}
+	<-ended
+	if got := b.last().Result.(Accepted); got.Order != 1 {
+		t.Errorf("%+v", got)
+	}
+	b.writer.ended()
 }
 
 func TestDiskReserve(t *testing.T) {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// slowCommit is how long a commit may take before an operator should know.
+const slowCommit = 2 * time.Second
+
+// batch is a group of operations that are committed together. It is built by the
+// writer and not changed any more once it was handed over.
+type batch struct {
+	rows    *pebble.Batch
+	layer   layer
+	ops     int
+	bytes   int
+	sync    bool
+	touched map[Conversation]struct{}
+	answers []answer
+
+	// answered is set by who answers the callers: the commit, or the actor when
+	// the store has failed and the commit may never return.
+	answered atomic.Bool
+}
+
+type answer struct {
+	to      caller
+	written Written
+}
+
+// answerAll answers with what was found out, or with the error instead.
+func answerAll(answers []answer, err error) {
+	for _, a := range answers {
+		if err != nil {
+			a.written.Result, a.written.Err = nil, err
+		}
+		a.to.answer(a.written)
+	}
+}
+
+// answer answers the callers of the batch, once.
+func (b *batch) answer(err error) {
+	if b.answered.CompareAndSwap(false, true) {
+		answerAll(b.answers, err)
+	}
+}
+
+// commit writes the batch, publishes it to readers, wakes watches and answers
+// the callers. It blocks for the disk and returns only when the outcome is known:
+// any error is final. When the disk fails it may not return at all, see failStop.
+func (b *batch) commit(s *Store) error {
+	begun := time.Now()
+	err := s.apply(b)
+	if err != nil {
+		b.answer(err)
+		return err
+	}
+	s.views.publish()
+	s.watches.wake(b.touched)
+	b.answer(nil)
+	if took := time.Since(begun); took > slowCommit {
+		s.log.Warn("Disk is slow", "commit", took, "operations", b.ops, "bytes", b.bytes)
+	}
+	return nil
+}
+
+// apply commits to Pebble. With sync it returns when the batch is on the disk.
+func (s *Store) apply(b *batch) error {
+	opts := pebble.NoSync
+	if b.sync {
+		opts = pebble.Sync
+		if err := s.number(b.rows); err != nil {
+			return s.fail(fmt.Errorf("commit: %w", err))
+		}
+	}
+	if err := s.guard(func() error { return s.db.Apply(b.rows, opts) }); err != nil {
+		return s.fail(fmt.Errorf("commit: %w", err))
+	}
+	if err := s.failure(); err != nil {
+		return err // met elsewhere meanwhile; nothing is promised any more
+	}
+	if err := b.rows.Close(); err != nil {
+		return s.fail(fmt.Errorf("commit: %w", err))
+	}
+	return nil
+}
+
+// job is a batch for the commit goroutine.
+type job struct {
+	batch *batch
+	ended func()
+}
+
+var errUnderWay = errors.New("another commit is under way")
+
+// startCommit hands a batch to the goroutine that commits, which belongs to the
+// store: when the disk fails it is parked, and an actor could not wait for it.
+// ended is called from there after a commit that succeeded. There is one commit
+// at a time.
+func (s *Store) startCommit(b *batch, ended func()) error {
+	select {
+	case s.slot <- struct{}{}:
+	default:
+		return errUnderWay
+	}
+	s.jobs <- job{b, ended}
+	return nil
+}
+
+// commits is that goroutine. It also keeps the marker, between commits. It ends
+// when jobs is closed.
+func (s *Store) commits() {
+	defer close(s.committed)
+	for {
+		select {
+		case j, open := <-s.jobs:
+			if !open {
+				return
+			}
+			err := j.batch.commit(s)
+			<-s.slot
+			if err == nil {
+				j.ended()
+			}
+		case <-s.due:
+			if err := s.writeMarker(); err != nil {
+				_ = s.fail(err)
+			}
+		}
+	}
+}
+
+// committing reports whether a commit is under way.
+func (s *Store) committing() bool { return len(s.slot) > 0 }
+
+// settled waits until no commit is under way or the store has failed. It is not
+// for actors.
+func (s *Store) settled() {
+	select {
+	case s.slot <- struct{}{}:
+		<-s.slot
+	case <-s.failed:
+	}
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// worn makes a store with tables, two generations of logs and a history: what it
+// read like after each commit. The process that wrote it was killed.
+func worn(t *testing.T) (fs *vfs.MemFS, opts Options, history []*model) {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	r := newRun(t, mem)
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, op := range populate() {
+		r.submit(op)
+	}
+	for cycle := range 3 {
+		for n := range int64(40) {
+			id := int64(cycle)*1000 + n + 1
+			payload := make([]byte, random.IntN(3000))
+			for i := range payload {
+				payload[i] = byte(random.Uint32())
+			}
+			r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: id, Payload: payload})
+			r.submit(EnqueueMessage{Account: modelKey(1), Contact: modelKey(2), GUID: id, Payload: payload})
+			r.submit(MarkDelivered{Account: modelKey(1), Contact: modelKey(2), GUID: id})
+			if n%4 == 0 {
+				r.settle()
+				history = append(history, r.durable)
+			}
+		}
+		if cycle < 2 {
+			r.close()
+			r.open()
+		}
+	}
+	r.settle()
+	history = append(history, r.durable)
+	if err := r.store.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	commits := r.store.count
+	deadline := time.Now().Add(time.Minute)
+	for { // the marker follows the tables
+		promised, _, err := r.store.readMarker()
+		if err == nil && promised.commits >= commits && promised.log == r.store.logNumber.Load() {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("marker says %+v after %d commits, %v", promised, commits, err)
+		}
+		runtime.Gosched()
+	}
+	for guid := range int64(3) { // only in the log
+		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -guid - 1, Payload: []byte("late")})
+		r.settle()
+		history = append(history, r.durable)
+	}
+	fs = mem.CrashClone(vfs.CrashCloneCfg{})
+	r.close()
+	return fs, r.opts, history
+}
+
+// damage is one way to harm a file.
+type damage struct {
+	name  string
+	apply func(content []byte, at int) []byte // nil: the file is deleted
+}
+
+func damages() []damage {
+	return []damage{
+		{"bit flipped", func(content []byte, at int) []byte {
+			content = slices.Clone(content)
+			content[at] ^= 1 << (at % 8)
+			return content
+		}},
+		{"cut short", func(content []byte, at int) []byte { return content[:at] }},
+		{"zeroed from there", func(content []byte, at int) []byte {
+			content = slices.Clone(content)
+			clear(content[at:])
+			return content
+		}},
+		{"deleted", func([]byte, int) []byte { return nil }},
+	}
+}
+
+func copyFS(t *testing.T, from *vfs.MemFS) *vfs.MemFS {
+	t.Helper()
+	to := vfs.NewMem()
+	if ok, err := vfs.Clone(from, to, "store", "store"); err != nil || !ok {
+		t.Fatalf("copy: %v", err)
+	}
+	return to
+}
+
+func readFile(t *testing.T, fs vfs.FS, path string) []byte {
+	t.Helper()
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func writeFile(t *testing.T, fs vfs.FS, path string, content []byte) {
+	t.Helper()
+	if content == nil {
+		if err := fs.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Bar R12
+//
+// A damaged store never panics and never reads differently from what was written:
+// either an error says so, or nothing is missing. The exception is the newest log
+// after a crash: where it is damaged it may look as if it had ended there. Then
+// the store reads as it did at an earlier time, which can only be one after its
+// marker was written.
+func TestDamageIsNeverServed(t *testing.T) {
+	LeavesGoroutines(t)
+	original, opts, history := worn(t)
+	names, err := original.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	outcomes := make(map[string]int)
+	variants := 0
+	for _, name := range names {
+		path := "store/" + name
+		content := readFile(t, original, path)
+		for _, d := range damages() {
+			points := 4
+			if len(content) == 0 || d.name == "deleted" {
+				if d.name != "deleted" {
+					continue
+				}
+				points = 1
+			}
+			for point := range points {
+				at := len(content) * (2*point + 1) / (2 * points)
+				fs := copyFS(t, original)
+				writeFile(t, fs, path, d.apply(content, at))
+				variants++
+				outcome := openDamaged(t, fs, opts, history, name, fmt.Sprintf("%s, %s at %d", name, d.name, at))
+				outcomes[kindOf(name)+": "+outcome]++
+			}
+		}
+	}
+	t.Logf("%d variants: %v", variants, outcomes)
+	if variants < 100 {
+		t.Errorf("%d variants prove little", variants)
+	}
+}
+
+func kindOf(name string) string {
+	for _, kind := range []string{".log", ".sst", "MANIFEST", "OPTIONS", "marker", "LOCK", markerName} {
+		if strings.Contains(name, kind) && !strings.HasPrefix(name, "marker.") {
+			return kind
+		}
+	}
+	return "marker"
+}
+
+// openDamaged opens a damaged store and says what came of it.
+func openDamaged(t *testing.T, fs *vfs.MemFS, opts Options, history []*model, file, what string) string {
+	t.Helper()
+	opts.FS = fs
+	s, err := Open(opts)
+	if err != nil {
+		// An operator has to know which file it is. Pebble names some by number.
+		number, _, _ := strings.Cut(strings.TrimLeft(file, "0"), ".")
+		isData := strings.HasSuffix(file, ".log") || strings.HasSuffix(file, ".sst")
+		if text := err.Error(); isData && !strings.Contains(text, number) && !strings.Contains(text, markerName) {
+			t.Errorf("%s: the error does not name the file: %v", what, err)
+		}
+		return "refused"
+	}
+	r := &run{t: t, limit: 1000, opts: opts, store: s, writer: newWriter(s)}
+	defer func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) {
+			t.Errorf("%s: close: %v", what, err)
+		}
+	}()
+	newest := history[len(history)-1]
+	if r.matches(newest) {
+		return "unharmed"
+	}
+	if s.Err() != nil {
+		return "failed while it was read"
+	}
+	if strings.HasSuffix(file, ".log") && slices.ContainsFunc(history, r.matches) {
+		return "as it was earlier"
+	}
+	t.Logf("%s: the store reads differently:", what)
+	r.durable = newest
+	r.compare()
+	return "wrong"
+}
