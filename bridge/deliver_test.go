@@ -183,13 +183,11 @@ func count(n uint64) []uint64 {
 	return seqs
 }
 
-func attach(t *testing.T, d *deliverer, account byte) *bridgev2.UserLogin {
+func attach(t *testing.T, d *deliverer, account byte) {
 	t.Helper()
-	login := &bridgev2.UserLogin{}
-	if err := d.attach(identity.PublicKey{account}, login); err != nil {
+	if err := d.attach(identity.PublicKey{account}, &bridgev2.UserLogin{}); err != nil {
 		t.Fatal(err)
 	}
-	return login
 }
 
 func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {

@@ -81,3 +81,8 @@ func selected(name string, filters []string) bool {
 	}
 	return false
 }
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,9 +170,4 @@ func (r *storeRig) acceptRate(ctx context.Context, length time.Duration) (float6
 	}
 	group.Wait()
 	return float64(accepted.Load()) / time.Since(begun).Seconds(), errors.Join(errs...)
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/mimird/mimird/actors/overlay"
@@ -155,15 +154,10 @@ func (p *streamPair) rounds(ours, raw func() (float64, error)) (float64, float64
 			results[i] = append(results[i], v)
 		}
 	}
-	return streamMedian(results[0]), streamMedian(results[1]), nil
+	return median(results[0]), median(results[1]), nil
 }
 
 var errRawLost = errors.New("raw packet was lost")
-
-func streamMedian(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
-}
 
 // streamRate sends n bytes through the stream and returns bytes per second.
 func (p *streamPair) streamRate(n int) (float64, error) {
@@ -246,7 +240,7 @@ func (p *streamPair) streamPing() (float64, error) {
 		}
 		times = append(times, time.Since(start).Seconds())
 	}
-	return streamMedian(times), <-done
+	return median(times), <-done
 }
 
 // rawPing returns the median round trip in seconds.
@@ -267,7 +261,7 @@ func (p *streamPair) rawPing(ctx context.Context) (float64, error) {
 		}
 		times = append(times, time.Since(start).Seconds())
 	}
-	return streamMedian(times), nil
+	return median(times), nil
 }
 
 // rawMark is a first byte that no carrier takes for its own.

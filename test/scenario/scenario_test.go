@@ -40,7 +40,7 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 
 func (w *world) say(a, b *node, i int) {
 	w.t.Helper()
-	_, err := a.Send(w.t.Context(), actors.Outgoing{Account: a.account.ID, Contact: b.account.ID, Payload: []byte(fmt.Sprint(i))})
+	_, err := a.Send(w.t.Context(), actors.Outgoing{Account: a.account.ID, Contact: b.account.ID, Payload: fmt.Append(nil, i)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
