@@ -67,6 +67,8 @@ func figures() []figure {
 	return slices.Concat(
 		storeFigures(),
 		streamFigures(),
+		sessionFigures(),
+		matrixFigures(),
 	)
 }
 
