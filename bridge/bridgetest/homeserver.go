@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// ServerName is the domain of user and room ids. Empty means "mimir.test".
 	ServerName string
+	// Address is where to listen. Empty means any free port of loopback.
+	Address string
 	// Versions are the versions of the specification that are announced. Empty
 	// means 1.11.
 	Versions []string
@@ -114,6 +116,9 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 	if opts.ServerName == "" {
 		opts.ServerName = "mimir.test"
 	}
+	if opts.Address == "" {
+		opts.Address = "127.0.0.1:0"
+	}
 	if len(opts.Versions) == 0 {
 		opts.Versions = []string{"v1.11"}
 	}
@@ -144,7 +149,7 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 		h.services = append(h.services, service)
 		h.addUserLocked(h.userID(s.SenderLocalpart), "")
 	}
-	listener, err := new(net.ListenConfig).Listen(stopped, "tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(stopped, "tcp", opts.Address)
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("fake homeserver: listen: %w", err)

@@ -45,19 +45,37 @@ func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "mimird.yaml") 
 
 // Start starts the process and returns when it can be talked to.
 func (n *Node) Start(ctx context.Context) error {
+	if err := n.Launch(); err != nil {
+		return err
+	}
+	if err := n.Ready(ctx); err != nil {
+		return errors.Join(err, n.process.Kill())
+	}
+	return nil
+}
+
+// Launch starts the process and waits for nothing. What is in env is added to our
+// environment.
+func (n *Node) Launch(env ...string) error {
 	p, err := process.Start(process.Spec{
 		Program: n.program,
 		Args:    []string{"up", "--data", n.Dir, "--name", n.Name, "--no-qr"},
+		Env:     env,
 		Log:     filepath.Join(n.Dir, "log"),
 	})
 	if err != nil {
 		return fmt.Errorf("start node %s: %w", n.Name, err)
 	}
 	n.process = p
-	err = until(ctx, "the node can be talked to", func() (bool, error) {
+	return nil
+}
+
+// Ready returns when the process can be talked to.
+func (n *Node) Ready(ctx context.Context) error {
+	err := until(ctx, "the node can be talked to", func() (bool, error) {
 		select {
-		case <-p.Ended():
-			return false, fmt.Errorf("it has ended (%v); the end of its log:\n%s", p.Err(), p.LogTail()) //nolint:errorlint // how it ended is text here
+		case <-n.process.Ended():
+			return false, fmt.Errorf("it has ended (%v); the end of its log:\n%s", n.process.Err(), n.process.LogTail()) //nolint:errorlint // how it ended is text here
 		default:
 		}
 		accounts, err := n.Client.Accounts(ctx)
@@ -70,10 +88,13 @@ func (n *Node) Start(ctx context.Context) error {
 		return err == nil, err
 	})
 	if err != nil {
-		return fmt.Errorf("start node %s: %w", n.Name, errors.Join(err, p.Kill()))
+		return fmt.Errorf("start node %s: %w", n.Name, err)
 	}
 	return nil
 }
+
+// Process is the process that was started last.
+func (n *Node) Process() *process.Process { return n.process }
 
 // Kill ends the process as a power cut would.
 func (n *Node) Kill() error {

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package crash kills mimird and looks whether it keeps its promise: what was
+// accepted is never lost, and is shown once.
+//
+// The program is the real one, in processes of its own, over real Yggdrasil links
+// on loopback. The node that dies has a bridge; the homeserver is the fake one of
+// bridgetest, in the test's process, so that its memory survives. Two contacts
+// talk to the node: another mimird, and a phone of test/phone, which notes what it
+// was acknowledged and what it has received twice.
+//
+// The node dies at every named point of actors/crashpoint (points_test.go), at
+// random moments under load (moments_test.go), and it is stopped in order
+// (stop_test.go). Start reading at check.go, which says what is compared, then
+// world_test.go.
+//
+//	go test -tags goolm ./test/crash                      the short form
+//	go test -tags goolm ./test/crash -v -kills 20         20 random kills in each direction
+//	go test -tags goolm ./test/crash -seed 17 -run Moment a run again that has failed
+package crash

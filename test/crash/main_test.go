@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package crash_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var (
+	killsFlag = flag.Int("kills", 3, "how often the node is killed at random, in each direction")
+	seedFlag  = flag.Uint64("seed", 0, "of the random moments; 0 draws one")
+)
+
+// program is mimird, built once.
+var program string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "mimird-crash-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "mimird")
+	build := exec.Command("go", "build", "-tags", "goolm", "-o", program, "github.com/mimird/mimird/cmd/mimird") //nolint:noctx // there is no test yet
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build mimird: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+const (
+	// patience bounds waiting for what takes seconds; it is only ever reached when
+	// something is broken.
+	patience = 90 * time.Second
+	// pollEvery is how often a condition is looked at that nobody tells of.
+	pollEvery = 10 * time.Millisecond
+)
+
+// poll waits until a condition holds. It reports false when that takes too long,
+// or when stop is closed before.
+func poll(stop <-chan struct{}, condition func() bool) bool {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-stop:
+			return condition()
+		case <-deadline.C:
+			return false
+		}
+	}
+	return true
+}

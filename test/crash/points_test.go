@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package crash_test
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/mimird/mimird/actors/crashpoint"
+)
+
+// later is a passing of a point with everything already in motion.
+const later = 7
+
+// pointCases are the points, and in which direction each kills.
+var pointCases = map[crashpoint.Name]direction{
+	crashpoint.AfterDecode: mimirToMatrix,
+	crashpoint.BeforeOK:    mimirToMatrix,
+	crashpoint.AfterOK:     mimirToMatrix,
+	crashpoint.BeforeRoom:  mimirToMatrix,
+	crashpoint.AfterRoom:   mimirToMatrix,
+
+	crashpoint.BeforeTransaction:   matrixToMimir,
+	crashpoint.BeforeTransactionOK: matrixToMimir,
+	crashpoint.AfterTransactionOK:  matrixToMimir,
+	crashpoint.AfterEnqueue:        matrixToMimir,
+	crashpoint.BeforeSend:          matrixToMimir,
+	crashpoint.AfterSend:           matrixToMimir,
+	crashpoint.BeforeDelivered:     matrixToMimir,
+}
+
+func TestEveryPointHasACase(t *testing.T) {
+	names := crashpoint.Names()
+	for _, name := range names {
+		if _, ok := pointCases[name]; !ok {
+			t.Errorf("no case for the point %s", name)
+		}
+	}
+	for name := range pointCases {
+		if !slices.Contains(names, name) {
+			t.Errorf("a case for %s, which is no point", name)
+		}
+	}
+}
+
+// Bar R03: killed at every point, at the first passing and later.
+func TestKilledAtEveryPoint(t *testing.T) {
+	for name := range pointCases {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.note = fmt.Sprintf("point %s: ", name)
+			w.must(w.victim.Stop())
+			end := w.load(directions...)
+			w.dieAt(name, 1)
+			// A homeserver that does not know any more what it was sent.
+			w.homeserver.ForgetTransactions()
+			w.dieAt(name, later)
+			w.must(w.victim.Start(w.soon()))
+			for _, c := range w.talks {
+				for _, d := range directions {
+					if !poll(nil, func() bool { return len(c.accepted(d)) >= 20 }) {
+						t.Errorf("%sonly %d texts, %s, %s", w.note, len(c.accepted(d)), c.name(), d)
+					}
+				}
+			}
+			end()
+			w.check(directions...)
+		})
+	}
+}
+
+// dieAt starts the node and waits until it has died at a point.
+func (w *world) dieAt(name crashpoint.Name, passing int) {
+	w.t.Helper()
+	w.must(w.victim.Launch(fmt.Sprintf("%s=%s:%d", crashpoint.Env, name, passing)))
+	ended := w.victim.Process().Ended()
+	if !poll(ended, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}) {
+		w.t.Fatalf("%sthe node does not come there %d times", w.note, passing)
+	}
+	w.victim.Client.Close()
+	if err := w.victim.Process().Err(); !killed(err) {
+		w.t.Fatalf("%sthe node did not die there, it ended by itself: %v", w.note, err)
+	}
+	w.kills++
+}
+
+// killed reports whether a process has ended as one does that is killed.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && (exit.String() == "signal: killed" || exit.ExitCode() == 137)
+}
