@@ -50,6 +50,12 @@ type manifestMark struct {
 	sum  []byte
 }
 
+// noManifest stands where no manifest is known.
+func noManifest() manifestMark {
+	nothing := sha256.Sum256(nil)
+	return manifestMark{name: "unknown", sum: nothing[:]}
+}
+
 // manifestFile is a manifest that is being written. It keeps the mark.
 type manifestFile struct {
 	failStopFile
@@ -92,8 +98,7 @@ func (s *Store) readMarker() (p promise, exists bool, err error) {
 	system := s.fileSystem()
 	f, err := system.Open(system.PathJoin(s.opts.Dir, markerName))
 	if errors.Is(err, fs.ErrNotExist) {
-		nothing := sha256.Sum256(nil)
-		return promise{manifest: manifestMark{name: "unknown", sum: nothing[:]}}, false, nil
+		return promise{manifest: noManifest()}, false, nil
 	}
 	if err != nil {
 		return p, false, fmt.Errorf("open %s: %w", markerName, err)
@@ -175,22 +180,26 @@ func (s *Store) markerDue() {
 
 // writeMarker promises the commits so far. It must not run beside a commit.
 func (s *Store) writeMarker() error {
-	system := s.fileSystem()
-	temp := system.PathJoin(s.opts.Dir, markerTemp)
+	return promise{s.count, s.logNumber.Load(), *s.manifest.Load()}.write(s.fileSystem(), s.opts.Dir)
+}
+
+// write makes the promise durable in the directory of a database.
+func (p promise) write(system vfs.FS, dir string) error {
+	temp := system.PathJoin(dir, markerTemp)
 	f, err := system.Create(temp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerName, err)
 	}
-	manifest := s.manifest.Load()
-	_, err = fmt.Fprintf(f, markerFormat, s.count, s.logNumber.Load(), manifest.name, manifest.size, manifest.sum)
+	m := p.manifest
+	_, err = fmt.Fprintf(f, markerFormat, p.commits, p.log, m.name, m.size, m.sum)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = system.Rename(temp, system.PathJoin(s.opts.Dir, markerName))
+		err = system.Rename(temp, system.PathJoin(dir, markerName))
 	}
 	if err == nil {
-		err = syncDir(system, s.opts.Dir)
+		err = syncDir(system, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerName, err)

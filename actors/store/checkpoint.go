@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Checkpoint makes a copy of the store in dir, which must not exist, while the
+// store is in use. The copy has everything that was acknowledged before the call,
+// may have some of what came later, and is opened like any store. Where the file
+// system allows it, tables are shared by hard links, so it takes little time and
+// space; dir has to be on the same one for that.
+//
+// It is for goroutines outside actors. When it fails, what it has made of dir is
+// for the caller to remove.
+func (s *Store) Checkpoint(dir string) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if err := s.failure(); err != nil {
+		return err
+	}
+	var commits uint64
+	err := s.read(func(r rows) error { return loadRow(r, countKey(), &commits) })
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("checkpoint: read number of commits: %w", err)
+	}
+	if err := s.guard(func() error { return s.db.Checkpoint(dir, pebble.WithFlushedWAL()) }); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	// The copy has logs and a manifest of its own.
+	promised := promise{commits: commits, manifest: noManifest()}
+	if err := promised.write(s.fileSystem(), dir); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
