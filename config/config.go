@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -144,7 +145,11 @@ func Load(path string) (Config, error) {
 	}
 	c, err := Parse(raw)
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration %s:\n%w", filepath.Base(path), err)
+		separator := " "
+		if strings.Contains(err.Error(), "\n") {
+			separator = "\n" // a list, one problem a line
+		}
+		return Config{}, fmt.Errorf("configuration %s:%s%w", filepath.Base(path), separator, err)
 	}
 	return c, nil
 }
@@ -155,7 +160,7 @@ func Parse(raw []byte) (Config, error) {
 	c := Default()
 	var doc yaml.Node
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return Config{}, fmt.Errorf("not valid YAML: %w", err)
+		return Config{}, fmt.Errorf("not valid YAML, %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if len(doc.Content) == 0 {
 		return c, nil
@@ -165,7 +170,7 @@ func Parse(raw []byte) (Config, error) {
 		return Config{}, err
 	}
 	if err := root.Decode(&c); err != nil {
-		return Config{}, err
+		return Config{}, readable(err)
 	}
 	if err := c.validate(); err != nil {
 		return Config{}, err

@@ -189,3 +189,39 @@ func FuzzConfigYAML(f *testing.F) {
 		}
 	})
 }
+
+func TestParseNamesTheWrongKindOfValue(t *testing.T) {
+	cases := map[string]string{
+		"log: 3":                        "line 1: want a section with keys, have `3`",
+		"log: []":                       "line 1: want a section with keys",
+		"\nroles: node":                 "line 2: want a list, have `node`",
+		"session: {max: many}":          "line 1: want a whole number, have `many`",
+		"yggdrasil: {multicast: maybe}": "line 1: want true or false, have `maybe`",
+		"log: {level: [info]}":          "line 1: want a text",
+		"roles: [{}]":                   "line 1: want a text",
+		"log: 3\ntracker: 4":            "line 1: want a section with keys, have `3`\nline 2: want a section with keys, have `4`",
+		"session: {idle: 600}":          "line 1: want a duration such as 90s, 15m or 1h30m",
+		"just words":                    "line 1: want a section with keys, have `just words`",
+		"roles: [node":                  "not valid YAML, line 1: did not find expected ',' or ']'",
+	}
+	for text, want := range cases {
+		if _, err := config.Parse([]byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestLoadPutsOneProblemIntoOneLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), config.FileName)
+	for text, want := range map[string]string{
+		"logg: {}":           `configuration mimird.yaml: line 1: unknown key "logg"; did you mean "log"?`,
+		"logg: {}\nrols: []": "configuration mimird.yaml:\nline 1: unknown key \"logg\"; did you mean \"log\"?\nline 2: unknown key \"rols\"; did you mean \"roles\"?",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(path); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -5,7 +5,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -49,17 +52,23 @@ func checkKeys(node *yaml.Node, typ reflect.Type, path string, problems *[]error
 }
 
 func suggestion(key string, known map[string]reflect.Type) string {
-	best, distance := "", len(key)/2+2
+	if best := Nearest(key, maps.Keys(known)); best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return ""
+}
+
+// Nearest returns the known word that a misspelt one was probably meant to be, ""
+// for none.
+func Nearest(misspelt string, known iter.Seq[string]) string {
+	best, distance := "", len(misspelt)/2+2
 	for candidate := range known {
-		d := editDistance(strings.ToLower(key), candidate)
+		d := editDistance(strings.ToLower(misspelt), candidate)
 		if d < distance || d == distance && candidate < best {
 			best, distance = candidate, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return best
 }
 
 // editDistance counts the letters to insert, delete or replace to turn a into b.
@@ -85,4 +94,43 @@ func editDistance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// mismatch is how the YAML library tells that a value is of the wrong kind, with
+// the name of a Go type at the end.
+var mismatch = regexp.MustCompile("^(line [0-9]+): cannot unmarshal !![a-z]+(?: (`.*`))? into (.+)$")
+
+// readable puts what the YAML library says of values of the wrong kind into words
+// of the configuration.
+func readable(err error) error {
+	wrong := new(yaml.TypeError)
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	var problems []error
+	for _, text := range wrong.Errors {
+		if m := mismatch.FindStringSubmatch(text); m != nil {
+			text = fmt.Sprintf("%s: want %s", m[1], kindOf(m[3]))
+			if m[2] != "" {
+				text += ", have " + m[2]
+			}
+		}
+		problems = append(problems, errors.New(text))
+	}
+	return errors.Join(problems...)
+}
+
+// kindOf names the kind of value that a Go type reads.
+func kindOf(typ string) string {
+	switch {
+	case strings.HasPrefix(typ, "[]"):
+		return "a list"
+	case strings.HasPrefix(typ, "config.") && typ != "config.Role":
+		return "a section with keys"
+	case typ == "int":
+		return "a whole number"
+	case typ == "bool":
+		return "true or false"
+	}
+	return "a text"
 }
