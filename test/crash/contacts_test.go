@@ -5,6 +5,7 @@ package crash_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -98,7 +99,6 @@ func (n *nodeContact) close() error {
 // the node has acknowledged, and what the node repeats.
 type phoneContact struct {
 	*phone.Phone
-	label   string
 	victim  phone.Key
 	network *overlay.Network
 	stop    context.CancelFunc
@@ -109,25 +109,39 @@ type phoneContact struct {
 // waits. The app alone would let a minute pass.
 const impatience = 250 * time.Millisecond
 
-func newPhoneContact(name, relay string, tracker identity.NodeKey, log func(string, ...any)) (*phoneContact, error) {
+// newPhoneContact switches a phone on that knows where the node is.
+func newPhoneContact(relay string, tracker identity.NodeKey, victim, victimNode string) (*phoneContact, error) {
 	key, err := identity.GenerateNodePrivateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := identity.ParsePublicKey(victim)
+	if err != nil {
+		return nil, err
+	}
+	node, err := identity.ParseNodeKey(victimNode)
 	if err != nil {
 		return nil, err
 	}
 	network, err := overlay.Open(overlay.Options{Key: key, Peers: []string{relay}})
 	if err != nil {
-		return nil, fmt.Errorf("connect %s: %w", name, err)
+		return nil, fmt.Errorf("connect the phone: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &phoneContact{
-		Phone: phone.New(phone.Options{Name: name, Trackers: []identity.NodeKey{tracker}, Log: log}),
-		label: name, network: network, stop: stop,
+		Phone:  phone.New(phone.Options{Name: "carol", Trackers: []identity.NodeKey{tracker}}),
+		victim: phone.Key(owner), network: network, stop: stop,
+	}
+	p.Found(p.victim, node)
+	if err := p.on(); err != nil {
+		stop()
+		return nil, errors.Join(err, network.Close())
 	}
 	p.tasks.Go(func() { p.insist(ctx) })
-	return p, p.on()
+	return p, nil
 }
 
-// on switches the phone on; off, with Phone.Stop, is not for ever.
+// on switches the phone on again after Phone.Stop.
 func (p *phoneContact) on() error { return p.Start(p.network.Stream()) }
 
 func (p *phoneContact) insist(ctx context.Context) {
@@ -145,7 +159,7 @@ func (p *phoneContact) insist(ctx context.Context) {
 	}
 }
 
-func (p *phoneContact) name() string { return p.label }
+func (p *phoneContact) name() string { return "carol" }
 func (p *phoneContact) key() string  { return p.Key().String() }
 
 func (p *phoneContact) write(_ context.Context, text string) error {
@@ -162,5 +176,3 @@ func (p *phoneContact) close() error {
 	p.Stop()
 	return p.network.Close()
 }
-
-func (p *phoneContact) setVictim(k phone.Key) { p.victim = k }

@@ -23,6 +23,10 @@ var (
 var program string
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait for nodes that find each other again.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "mimird-crash-")
 	if err != nil {

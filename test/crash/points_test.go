@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
 // later is a passing of a point with everything already in motion.
@@ -48,6 +49,7 @@ func TestEveryPointHasACase(t *testing.T) {
 
 // Bar R03: killed at every point, at the first passing and later.
 func TestKilledAtEveryPoint(t *testing.T) {
+	t.Parallel()
 	for name := range pointCases {
 		t.Run(string(name), func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +73,55 @@ func TestKilledAtEveryPoint(t *testing.T) {
 			w.check(directions...)
 		})
 	}
+}
+
+// Bars R01, R03: killed when a message is stored and its sender does not know. It
+// reaches the room without being sent again, and only once when it is.
+func TestKilledBetweenCommitAndOK(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(w.victim.Stop())
+	c := w.talkOfPhone()
+	w.must(c.write(w.soon(), mimirToMatrix))
+	w.dieAt(crashpoint.BeforeOK, 1)
+	w.phone.Stop()
+	if n, err := w.phone.waiting(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d texts wait for an OK (%v)", n, err)
+	}
+	w.must(w.victim.Start(w.soon()))
+	if !poll(nil, func() bool { return c.underWay(mimirToMatrix) == 0 }) {
+		t.Error("what was stored does not come into the room")
+	}
+	w.must(w.phone.on())
+	w.check(directions...)
+}
+
+// Bars R01, R06: the sender has been told OK and will never repeat it, the
+// homeserver is down, and the node is killed.
+func TestKilledBetweenOKAndRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDown})
+	w.say(5, mimirToMatrix)
+	for _, c := range w.talks {
+		if !poll(nil, func() bool { n, err := c.waiting(t.Context()); return n == 0 && err == nil }) {
+			t.Fatalf("%s is not told OK while the homeserver is down", c.name())
+		}
+	}
+	w.kill()
+	for _, c := range w.talks {
+		if n := c.underWay(mimirToMatrix); n != 5 {
+			t.Errorf("%d of 5 texts of %s are not in the room", n, c.name())
+		}
+	}
+	w.must(w.victim.Start(w.soon()))
+	w.homeserver.SetFault(bridgetest.Fault{})
+	w.check(directions...)
+}
+
+func (w *world) talkOfPhone() *conversation {
+	i := slices.IndexFunc(w.talks, func(c *conversation) bool { return c.contact == contact(w.phone) })
+	return w.talks[i]
 }
 
 // dieAt starts the node and waits until it has died at a point.

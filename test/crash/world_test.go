@@ -4,7 +4,6 @@ package crash_test
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,13 +20,13 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/tracker"
 	"github.com/mimird/mimird/test/crash"
 	"github.com/mimird/mimird/test/demo"
 	"github.com/mimird/mimird/test/dendrite"
-	"github.com/mimird/mimird/test/phone"
 )
 
 const (
@@ -162,8 +161,13 @@ func (w *world) startOther() tracker.Address {
 	w.must(err)
 	// Its tracker is its own, whose address it only knows when it has run once.
 	w.must(w.other.Start(w.soon()))
-	status, err := w.other.Client.Status(w.soon())
-	w.must(err)
+	var status control.Status
+	if !poll(w.other.Process().Ended(), func() bool {
+		status, err = w.other.Client.Status(w.soon())
+		return err == nil && status.Role != nil
+	}) {
+		w.t.Fatalf("the tracker does not run (%v)", err)
+	}
 	w.must(w.other.Stop())
 	address, err := tracker.ParseAddress(status.Role.Address)
 	w.must(err)
@@ -222,17 +226,14 @@ func (w *world) connect(address tracker.Address) {
 	victim := w.victim.Account
 	bob := newNodeContact(w.other, victim.ID)
 	w.t.Cleanup(func() { w.must(bob.close()) })
-	carol, err := newPhoneContact("carol", w.relay, address.Node, nil)
-	w.t.Cleanup(func() { w.must(carol.close()) })
+	status, err := w.victim.Client.Status(w.soon())
 	w.must(err)
-	raw, err := hex.DecodeString(victim.ID)
+	w.phone, err = newPhoneContact(w.relay, address.Node, victim.ID, status.Node)
 	w.must(err)
-	w.phone = carol
-	carol.setVictim(phone.Key(raw))
-	carol.Eventually(w.t, patience, "the phone is announced", func() bool { return carol.Announced() > 0 })
+	w.t.Cleanup(func() { w.must(w.phone.close()) })
 	_, err = w.other.Client.AddContact(w.soon(), "-", victim.Link)
 	w.must(err)
-	for _, c := range []contact{bob, carol} {
+	for _, c := range []contact{bob, w.phone} {
 		_, err := w.victim.Client.AddContact(w.soon(), "-", c.key())
 		w.must(err)
 		w.talks = append(w.talks, &conversation{contact: c, world: w, ghost: id.NewUserID("mimir_"+c.key(), serverName)})
@@ -433,13 +434,14 @@ func (w *world) verdict(ds ...direction) crash.Difference {
 }
 
 // withoutRepetitions takes out what the phone was sent again: the node may do that
-// with the one message of which it does not know whether it has arrived when the
-// connection breaks.
+// with the one message of which it does not know whether it has arrived when a
+// session ends.
 func (w *world) withoutRepetitions(arrived []string) []string {
 	w.t.Helper()
 	once := slices.Compact(slices.Clone(arrived))
-	if n := len(arrived) - len(once); n > w.kills {
-		w.t.Errorf("%s%d texts were sent to the phone again after %d broken connections", w.note, n, w.kills)
+	ended := w.phone.Page(w.phone.victim).Ended
+	if n := len(arrived) - len(once); n > ended {
+		w.t.Errorf("%s%d texts were sent to the phone again, with %d sessions ended", w.note, n, ended)
 	}
 	return once
 }
@@ -471,6 +473,28 @@ func (w *world) messages(c *conversation) map[direction][]string {
 		slices.Reverse(list)
 	}
 	return texts
+}
+
+// kill kills the node.
+func (w *world) kill() {
+	w.t.Helper()
+	w.must(w.victim.Kill())
+	w.kills++
+}
+
+// progress returns when more has arrived in one direction than there is now.
+func (w *world) progress(d direction, more int) {
+	w.t.Helper()
+	count := func() (n int) {
+		for _, c := range w.talks {
+			n += len(c.arrived(d))
+		}
+		return n
+	}
+	want := count() + more
+	if !poll(w.victim.Process().Ended(), func() bool { return count() >= want }) {
+		w.t.Fatalf("%snothing arrives, %s (the node has ended: %v)", w.note, d, w.victim.Process().Err())
+	}
 }
 
 // check waits until everything has arrived, and prints and checks the outcome.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package crash_test
+
+import (
+	"testing"
+	"time"
+)
+
+// stopTime is what an orderly stop may take.
+const stopTime = 10 * time.Second
+
+// Bar R14: stopped in order under load, again and again.
+func TestStoppedUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	end := w.load(directions...)
+	for range 3 {
+		for _, d := range directions {
+			w.progress(d, window)
+		}
+		begun := time.Now()
+		w.must(w.victim.Stop())
+		if took := time.Since(begun); took > stopTime {
+			t.Errorf("the stop took %v", took)
+		}
+		if err := w.victim.Process().Err(); err != nil {
+			t.Errorf("the node has ended with %v", err)
+		}
+		w.must(w.victim.Start(w.soon()))
+	}
+	end()
+	w.check(directions...)
+}
