@@ -59,6 +59,9 @@ func Open(opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := removeSnapshots(opts.Dir); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	keys, err := openKeyring(opts.Dir)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -25,7 +25,8 @@ const (
 
 // openDatabase opens the bridge's own tables. SQLite is the one in pure Go. Every
 // commit of it is synced: a room that was made must not be forgotten.
-func openDatabase(ctx context.Context, cfg dbutil.Config, dir string, log zerolog.Logger) (*dbutil.Database, error) {
+func (c *Config) openDatabase(ctx context.Context, dir string, log zerolog.Logger) (*dbutil.Database, error) {
+	cfg := c.Database
 	logger := dbutil.ZeroLogger(log.With().Str("db_section", "main").Logger())
 	if cfg.Type == databasePostgres {
 		db, err := dbutil.NewFromConfig("mimird", cfg, logger)
@@ -34,18 +35,14 @@ func openDatabase(ctx context.Context, cfg dbutil.Config, dir string, log zerolo
 		}
 		return db, nil
 	}
-	path := strings.TrimPrefix(cfg.URI, "file:")
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
-	}
+	path := c.databasePath(dir)
 	if err := reserveFile(path); err != nil {
 		return nil, fmt.Errorf("open the bridge's database: %w", err)
 	}
-	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
+	raw, err := sql.Open("sqlite", sqliteSource(path, url.Values{
 		"_pragma": {"foreign_keys(1)", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"},
 		"_txlock": {"immediate"},
-	}.Encode()}
-	raw, err := sql.Open("sqlite", source.String())
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("open the bridge's database: %w", err)
 	}
@@ -62,6 +59,20 @@ func openDatabase(ctx context.Context, cfg dbutil.Config, dir string, log zerolo
 		return nil, fmt.Errorf("open the bridge's database: %w", err)
 	}
 	return db, nil
+}
+
+// databasePath is where the file of the tables is.
+func (c *Config) databasePath(dir string) string {
+	path := strings.TrimPrefix(c.Database.URI, "file:")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return path
+}
+
+func sqliteSource(path string, query url.Values) string {
+	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
+	return source.String()
 }
 
 // reserveFile makes the database's file with mode 0600: it holds access tokens.

@@ -144,7 +144,7 @@ type incarnation struct {
 
 // bridge runs bridgev2 from its start to its end.
 func (r *runner) bridge(ctx context.Context) error {
-	db, err := openDatabase(ctx, r.opts.Config.Database, r.opts.Dir, r.library)
+	db, err := r.opts.Config.openDatabase(ctx, r.opts.Dir, r.library)
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,9 @@ var ErrNotRunning = errors.New("the node is not running")
 const (
 	// maxAnswer bounds an answer: a full page of messages.
 	maxAnswer = 64 << 20
-	// maxEventLine bounds one event, which carries one message.
-	maxEventLine = 4 << 20
+	// maxEventLine bounds one event, which carries one message: JSON makes up to six
+	// bytes of one of its 1 MiB.
+	maxEventLine = 8 << 20
 )
 
 // Client talks to a running node. It is safe for concurrent use.
@@ -80,7 +81,8 @@ func (c *Client) BlockContact(ctx context.Context, account, contact string) (Con
 }
 
 // Messages lists messages of a conversation, newest first, before an order, 0 for
-// the newest.
+// the newest. Large messages make it fewer than limit; the conversation is at its
+// end when there are none.
 func (c *Client) Messages(ctx context.Context, account, contact string, before uint64, limit int) ([]Message, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
 	return get[[]Message](ctx, c, accountURL(account, "contacts", contact, "messages")+"?"+query.Encode())
@@ -135,11 +137,19 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 }
 
 func accountURL(account string, rest ...string) string {
-	parts := []string{"/v1/accounts", url.PathEscape(account)}
+	parts := []string{"/v1/accounts", segment(account)}
 	for _, part := range rest {
-		parts = append(parts, url.PathEscape(part))
+		parts = append(parts, segment(part))
 	}
 	return strings.Join(parts, "/")
+}
+
+// segment makes one segment of a path of anything that is not empty.
+func segment(s string) string {
+	if s == "." || s == ".." {
+		return strings.ReplaceAll(s, ".", "%2E") // else the server goes up with it
+	}
+	return url.PathEscape(s)
 }
 
 func get[T any](ctx context.Context, c *Client, path string) (T, error) {
@@ -148,11 +158,13 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 
 func post[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
 	var none T
-	raw, err := json.Marshal(body)
-	if err != nil {
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false) // a text of brackets would become six times as long
+	if err := encoder.Encode(body); err != nil {
 		return none, fmt.Errorf("write request: %w", err)
 	}
-	return call[T](ctx, c, http.MethodPost, path, raw)
+	return call[T](ctx, c, http.MethodPost, path, raw.Bytes())
 }
 
 func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (T, error) {
@@ -210,9 +222,12 @@ func problemOf(resp *http.Response) error {
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil || p.Title == "" {
 		return &Error{resp.StatusCode, "the node answered " + resp.Status}
 	}
-	text := []string{p.Detail}
-	for _, e := range p.Errors {
-		text = append(text, e.Location+": "+e.Message)
+	if len(p.Errors) == 0 {
+		return &Error{resp.StatusCode, p.Detail}
 	}
-	return &Error{resp.StatusCode, strings.Join(text, "; ")}
+	var text []string
+	for _, e := range p.Errors {
+		text = append(text, strings.TrimPrefix(e.Location, "body.")+": "+e.Message)
+	}
+	return &Error{resp.StatusCode, "the node refuses this: " + strings.Join(text, "; ")}
 }

@@ -5,14 +5,19 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -40,6 +45,8 @@ type ContactPath struct {
 
 func (s *service) register(api huma.API) {
 	huma.Get(api, "/v1/status", s.status)
+	huma.Post(api, "/v1/check", s.check)
+	huma.Post(api, "/v1/backup", s.backup)
 	huma.Get(api, "/v1/accounts", s.accounts)
 	huma.Post(api, "/v1/accounts", s.createAccount)
 	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
@@ -48,6 +55,7 @@ func (s *service) register(api huma.API) {
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
+	huma.Get(api, "/v1/accounts/{account}/messages/{message}", s.trace)
 	sse.Register(api, huma.Operation{
 		OperationID: "follow-events", Method: http.MethodGet, Path: "/v1/accounts/{account}/events",
 		Summary: "Follow the event log",
@@ -91,12 +99,27 @@ func warningsOf(state actors.Status) []Warning {
 	if state.DiskLow {
 		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
 	}
+	warnings = append(warnings, listenWarnings(state.Overlay, "yggdrasil.listen")...)
+	if state.Tracker != nil {
+		warnings = append(warnings, listenWarnings(*state.Tracker, "tracker.listen")...)
+	}
 	up := false
 	for _, p := range state.Overlay.Peers {
 		up = up || p.Up
 	}
 	if !up {
-		warnings = append(warnings, Warning{Code: "offline", Text: "No Yggdrasil peer is connected; messages wait."})
+		warnings = append(warnings, Warning{Code: "offline", Text: "No Yggdrasil peer is connected; messages wait. Is this machine online, and are the peers in the configuration right?"})
+	}
+	return warnings
+}
+
+// listenWarnings tells of the listeners, given under key in the configuration,
+// that could not be opened.
+func listenWarnings(s overlay.Status, key string) []Warning {
+	var warnings []Warning
+	for _, uri := range slices.Sorted(maps.Keys(s.ListenErrors)) {
+		warnings = append(warnings, Warning{Code: "not_listening", Text: fmt.Sprintf(
+			"Nobody can connect to %s (%v); change %s or free the port, then start the node again.", uri, s.ListenErrors[uri], key)})
 	}
 	return warnings
 }
@@ -209,8 +232,12 @@ func (s *service) send(ctx context.Context, in *struct {
 		ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
 		Source  string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
 	}
+	RawBody []byte
 },
 ) (*body[Message], error) {
+	if !utf8.Valid(in.RawBody) {
+		return nil, huma.Error422UnprocessableEntity("the request is not valid UTF-8") // decoding it has changed the text
+	}
 	account, contact, err := s.contact(&in.ContactPath)
 	if err != nil {
 		return nil, err

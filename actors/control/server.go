@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,8 +21,9 @@ import (
 )
 
 const (
-	// maxBody bounds a request: the largest message with room for JSON.
-	maxBody = 2 << 20
+	// maxBody bounds a request: the largest text, of which JSON makes up to six
+	// bytes for one.
+	maxBody = 8 << 20
 	// readTime is how long a client may take to send its request.
 	readTime = 30 * time.Second
 	// drainTime is how long requests under way get when the node stops.
@@ -38,6 +40,11 @@ type Options struct {
 	// Parts add to Status what other parts of the process say of themselves, as
 	// something that can be marshalled to JSON.
 	Parts map[string]func(ctx context.Context) (any, error)
+	// Consumers are the names of those who read the event log, for what has become
+	// of a message.
+	Consumers []string
+	// Backup writes a backup of the node; nil when this process makes none.
+	Backup func(ctx context.Context, n *actors.Node, w io.Writer) error
 }
 
 // New returns the control API as a part of a node; see actors.Part.

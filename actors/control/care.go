@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Health is what a check of the store has found.
+type Health struct {
+	// Problems are sentences; there are none when all is well, and at most 100.
+	Problems []string `json:"problems"`
+}
+
+func (s *service) check(context.Context, *struct{}) (*body[Health], error) {
+	problems, err := s.node.Check()
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Health]{Health{append([]string{}, problems...)}}, nil
+}
+
+// backup streams a backup, unencrypted: it does not leave this machine. When it
+// fails in the middle the answer is cut off, which the client sees.
+func (s *service) backup(context.Context, *struct{}) (*huma.StreamResponse, error) {
+	if s.opts.Backup == nil {
+		return nil, huma.Error501NotImplemented("this process makes no backups")
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		c.SetHeader("Content-Type", "application/zstd")
+		w := &counted{w: c.BodyWriter()}
+		err := s.opts.Backup(c.Context(), s.node, w)
+		switch {
+		case err == nil:
+		case w.n == 0:
+			answer, _ := json.Marshal(huma.ErrorModel{Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()})
+			c.SetHeader("Content-Type", "application/problem+json")
+			c.SetStatus(http.StatusInternalServerError)
+			_, _ = c.BodyWriter().Write(answer) // the client may be gone
+		default:
+			panic(http.ErrAbortHandler) // the only way to end an answer as incomplete
+		}
+	}}, nil
+}
+
+// counted knows whether anything was written.
+type counted struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// Check reads the whole store and says what is wrong with it.
+func (c *Client) Check(ctx context.Context) (Health, error) {
+	return post[Health](ctx, c, "/v1/check", struct{}{})
+}
+
+// Backup writes a backup of the node, unencrypted. What was written is incomplete
+// when it returns an error.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/backup", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read backup: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// ErrNotAFile means that the bridge's tables are not in a file of ours.
+var ErrNotAFile = errors.New("the bridge's tables are in PostgreSQL, which has backups of its own")
+
+// CopyDatabase copies the bridge's tables into the directory target, under the name
+// that they have in the data directory dir, also while the bridge uses them. It does
+// nothing when there are none yet, and returns [ErrNotAFile] when they are elsewhere.
+func (c *Config) CopyDatabase(ctx context.Context, dir, target string) error {
+	if c.Database.Type == databasePostgres {
+		return ErrNotAFile
+	}
+	path := c.databasePath(dir)
+	name, err := filepath.Rel(dir, path)
+	if err != nil || !filepath.IsLocal(name) {
+		name = filepath.Base(path) // it is elsewhere, and comes home when it is restored
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	copied := filepath.Join(target, name)
+	if err := os.MkdirAll(filepath.Dir(copied), 0o700); err != nil {
+		return fmt.Errorf("copy the bridge's database: %w", err)
+	}
+	if err := reserveFile(copied); err != nil {
+		return fmt.Errorf("copy the bridge's database: %w", err)
+	}
+	db, err := sql.Open("sqlite", sqliteSource(path, url.Values{"_pragma": {"busy_timeout(10000)"}}))
+	if err != nil {
+		return fmt.Errorf("copy the bridge's database: %w", err)
+	}
+	_, err = db.ExecContext(ctx, "VACUUM INTO ?", copied)
+	if err = errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("copy the bridge's database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mimird/mimird/bridge"
+)
+
+func TestCopyOfTheDatabaseWhileItIsInUse(t *testing.T) {
+	f := newFixture(t)
+	_, room := f.conversation("Bob")
+	target := t.TempDir()
+	if err := f.config.CopyDatabase(t.Context(), f.dir, target); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(target, "matrix.db")
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the copy has mode %v, %v", info.Mode(), err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var rooms int
+	if err := db.QueryRow("SELECT COUNT(*) FROM portal WHERE mxid=?", room).Scan(&rooms); err != nil || rooms != 1 {
+		t.Errorf("the copy has the room %d times, %v", rooms, err)
+	}
+}
+
+func TestNoCopyOfWhatIsNotThere(t *testing.T) {
+	config, target := bridge.DefaultConfig(), t.TempDir()
+	if err := config.CopyDatabase(t.Context(), t.TempDir(), target); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(target); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	config.Database.Type = "postgres"
+	if err := config.CopyDatabase(t.Context(), t.TempDir(), target); !errors.Is(err, bridge.ErrNotAFile) {
+		t.Errorf("of a database elsewhere: %v", err)
+	}
+}
