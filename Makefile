@@ -21,7 +21,7 @@ RACEFLAG :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario bench fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario crash bench fuzz check fmt fmt-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -40,6 +40,9 @@ test: ## all tests: units, vectors, real networks, end to end against Dendrite
 
 scenario: ## many nodes over real Yggdrasil networks
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestScenario ./test/scenario
+
+crash: ## kill -9 at every named point and at random moments
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 $(ARGS)
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)

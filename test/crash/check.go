@@ -65,19 +65,20 @@ func (d Difference) OK() bool {
 
 // String is one line of counts. What is wrong is named behind them.
 func (d Difference) String() string {
-	text := fmt.Sprintf("accepted %d lost %d doubled %d reordered %d", d.Accepted, len(d.Lost), len(d.Doubled), len(d.Reordered))
+	var b strings.Builder
+	fmt.Fprintf(&b, "accepted %d lost %d doubled %d reordered %d", d.Accepted, len(d.Lost), len(d.Doubled), len(d.Reordered))
 	if len(d.Unknown) > 0 {
-		text += fmt.Sprintf(" unknown %d", len(d.Unknown))
+		fmt.Fprintf(&b, " unknown %d", len(d.Unknown))
 	}
 	for _, wrong := range []struct {
 		name  string
 		texts []string
 	}{{"lost", d.Lost}, {"doubled", d.Doubled}, {"reordered", d.Reordered}, {"unknown", d.Unknown}} {
 		if len(wrong.texts) > 0 {
-			text += fmt.Sprintf("\n  %s: %s", wrong.name, list(wrong.texts))
+			fmt.Fprintf(&b, "\n  %s: %s", wrong.name, list(wrong.texts))
 		}
 	}
-	return text
+	return b.String()
 }
 
 // list names the first texts.

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "mimird")
-	build := exec.Command("go", "build", "-tags", "goolm", "-o", program, "github.com/mimird/mimird/cmd/mimird") //nolint:noctx // there is no test yet
+	build := exec.Command("go", "build", "-tags", "goolm", "-o", program, "github.com/mimird/mimird/cmd/mimird")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build mimird: %v\n%s", err, out)

@@ -79,7 +79,7 @@ var directions = []direction{mimirToMatrix, matrixToMimir}
 // newWorld builds the world; the first words have been exchanged when it returns.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "crash-") // the paths of sockets must be short
+	dir, err := os.MkdirTemp("", "crash-") //nolint:usetesting // the paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
