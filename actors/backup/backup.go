@@ -111,7 +111,7 @@ func writeFile(archive *tar.Writer, path, name string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	info, err := f.Stat()
 	if err != nil {
 		return File{}, err

@@ -175,7 +175,9 @@ func archive(t *testing.T, entries ...tar.Header) io.Reader {
 }
 
 func TestHostileBackupLeavesItsDirectoryAlone(t *testing.T) {
-	file := func(name, text string) tar.Header { return tar.Header{Typeflag: tar.TypeReg, Name: name, Linkname: text} }
+	file := func(name, text string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeReg, Name: name, Linkname: text}
+	}
 	for name, entries := range map[string][]tar.Header{
 		"upwards":       {file("../evil", "x")},
 		"absolute":      {file("/tmp/evil", "x")},
