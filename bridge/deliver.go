@@ -311,7 +311,14 @@ func (d *deliverer) start() []*position {
 
 // deliver works on one conversation and notes how it went.
 func (d *deliverer) deliver(stop, work context.Context, at *position) {
-	more, err := d.page(stop, work, at)
+	var more bool
+	err := guarded(d.log, "deliver", func() (err error) {
+		more, err = d.page(stop, work, at)
+		return err
+	})
+	if errors.Is(err, errPanic) {
+		at.inDoubt = true // it may have been shown
+	}
 
 	d.mu.Lock()
 	defer d.mu.Unlock()

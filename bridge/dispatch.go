@@ -131,12 +131,16 @@ func (d *dispatcher) transaction(stop, work context.Context, entry store.Journal
 	d.ephemeral(work, append(c.ToDevice, c.OldToDevice...), event.ToDeviceEventType)
 	for _, raw := range c.Events {
 		for try := 0; ; try++ {
-			err := d.event(work, raw)
+			err := guarded(d.log, "handle a Matrix event", func() error { return d.event(work, raw) })
 			if stop.Err() != nil && work.Err() != nil {
 				return false // it may have been cut off
 			}
 			if err == nil {
 				break
+			}
+			if errors.Is(err, errPanic) && try+1 >= maxTries {
+				d.log.Error("a Matrix event cannot be handled, it is dropped", "transaction", entry.ID)
+				break // or nothing that comes after it is ever handled
 			}
 			d.log.Warn("a Matrix event cannot be dealt with now, it is tried again", "error", err)
 			if !d.pause(stop, try) {

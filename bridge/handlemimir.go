@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -80,13 +79,15 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 }
 
 // handle does the work of show. A panic spoils this entry, not the process.
-func (d *delivery) handle(ctx context.Context) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			d.log.Error("panic while something was brought into its room", "value", fmt.Sprint(value), "stack", string(debug.Stack()))
-			err = fmt.Errorf("%w: panic", errRefused)
-		}
-	}()
+func (d *delivery) handle(ctx context.Context) error {
+	err := guarded(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
+	if errors.Is(err, errPanic) {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return err
+}
+
+func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
 		return d.accountChanged(ctx)
 	}

@@ -259,10 +259,13 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
 		wake: r.wake, retry: r.opts.Retry,
 	}
-	group.Go(func() error { return in.deliver.run(stop, work) })
-	group.Go(func() error { return d.run(stop, work) })
-	group.Go(func() error { return r.probe(stop, in) })
-	group.Go(func() error {
+	part := func(name string, run func() error) {
+		group.Go(func() error { return guarded(r.log, name, run) })
+	}
+	part("deliver", func() error { return in.deliver.run(stop, work) })
+	part("dispatch", func() error { return d.run(stop, work) })
+	part("probe", func() error { return r.probe(stop, in) })
+	part("start logins", func() error {
 		library := r.library.WithContext(work)
 		if err := in.br.StartLogins(library); err != nil {
 			return fmt.Errorf("start the logins: %w", err)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,8 +47,11 @@ type world struct {
 	retry  kernel.Backoff
 	stage  *kerneltest.Stage
 	node   *testNode
+	facing bridge.Node // what the bridge is given: node, unless something is in front of it
 	log    *logBuffer
 	bridge kernel.Ref
+	// before, when set, is called before an actor handles a message.
+	before atomic.Pointer[func(kernel.Ref, any)]
 }
 
 // quickRetry lets tests of back-offs end soon.
@@ -80,8 +84,13 @@ func newWorld(t *testing.T) *world {
 	w.config.GenerateSecrets()
 
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.stage = kerneltest.NewStage(t, kernel.Options{Logger: logger})
+	w.stage = kerneltest.NewStage(t, kernel.Options{Logger: logger, BeforeReceive: func(actor kernel.Ref, msg any) {
+		if before := w.before.Load(); before != nil {
+			(*before)(actor, msg)
+		}
+	}})
 	w.node = newTestNode(t, w.stage)
+	w.facing = w.node
 	return w
 }
 
@@ -121,7 +130,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.bridge = w.stage.Spawn(w.t, kernel.Spec{Name: "matrix", Kind: "matrix", New: func() kernel.Actor { return factory(w.node) }})
+	w.bridge = w.stage.Spawn(w.t, kernel.Spec{Name: "matrix", Kind: "matrix", New: func() kernel.Actor { return factory(w.facing) }})
 	w.t.Cleanup(w.stop)
 }
 
