@@ -21,7 +21,7 @@ RACEFLAG :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario crash bench fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -46,6 +46,9 @@ crash: ## kill -9 at every named point and at random moments
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
+
+mutants: ## put defects into the code and see that the tests notice; ARGS selects
+	$(NOCGO) $(GO) run ./test/mutants $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(NOCGO) $(GO) list -tags $(TAGS) $(PKGS)); do \

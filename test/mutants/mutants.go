@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+// mutants lists the defects.
+func mutants() []mutant {
+	return []mutant{
+		{
+			name:   "ok-before-commit",
+			harm:   "what a peer believes to be safe is lost when the node is killed",
+			file:   "actors/session_frames.go",
+			before: "	}, pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost})\n",
+			after:  "	}, pendingWrite{cost: cost})\n	s.send(c, peer.OK{ID: m.GUID})\n",
+			tests:  []string{"-run", "Accepted", "./actors"},
+		},
+		{
+			name:   "no-sync",
+			harm:   "a power cut loses what was acknowledged",
+			file:   "actors/store/commit.go",
+			before: "opts = pebble.Sync\n",
+			after:  "opts = pebble.NoSync\n",
+			tests:  []string{"-run", "TestCrash", "./actors/store"},
+		},
+		{
+			name:   "no-deduplication",
+			harm:   "every message that a phone repeats is shown again",
+			file:   "actors/store/message_ops.go",
+			before: "		if op.sameContent(v.msg) {\n",
+			after:  "		if false {\n",
+			tests:  []string{"-run", "TestModelStore|Duplicate|Accept", "./actors/store"},
+		},
+		{
+			name:   "outgoing-twice",
+			harm:   "a message that Matrix or a bot repeats is sent again",
+			file:   "actors/store/message_ops.go",
+			before: "	if op.Source != \"\" {\n		msg, found",
+			after:  "	if false {\n		msg, found",
+			tests:  []string{"-run", "TestModelStore|Enqueue|Source", "./actors/store"},
+		},
+		{
+			name:   "signature-ignored",
+			harm:   "anybody can be anybody",
+			file:   "proto/identity/sign.go",
+			before: "	if !ed25519.Verify(k[:], value[:], sig[:]) {\n",
+			after:  "	if !ed25519.Verify(k[:], value[:], sig[:]) && false {\n",
+			tests:  []string{"./proto/identity", "./proto/peer", "./proto/tracker"},
+		},
+		{
+			name:   "stranger-heard",
+			harm:   "people who are blocked or unknown can write",
+			file:   "actors/session_frames.go",
+			before: "	if !s.allowed {\n		return false\n	}\n	crashpoint.At(crashpoint.AfterDecode)\n",
+			after:  "	crashpoint.At(crashpoint.AfterDecode)\n",
+			tests:  []string{"-run", "Stranger|Blocked", "./actors"},
+		},
+		{
+			name:   "cursor-early",
+			harm:   "a message that did not reach its room is never tried again",
+			file:   "bridge/deliver.go",
+			before: "		if err := d.show(work, at, ev); err != nil {\n",
+			after:  "		_ = d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq)\n		at.cursor = ev.Seq\n		if err := d.show(work, at, ev); err != nil {\n",
+			tests:  []string{"-run", "Delivery|Return|Away|Doubt", "./bridge"},
+		},
+		{
+			name:   "200-before-storing",
+			harm:   "what is written in Matrix is lost when the node is killed",
+			file:   "bridge/listener.go",
+			before: "	duplicate, err := l.node.AppendJournal(",
+			after:  "	writeOK(w)\n	duplicate, err := l.node.AppendJournal(",
+			tests:  []string{"-run", "Stored|Store|Listener|Transaction", "./bridge"},
+		},
+		{
+			name:   "transaction-forgotten",
+			harm:   "what is written in Matrix is sent again when the homeserver repeats itself",
+			file:   "actors/store/journal_ops.go",
+			before: "	if known != 0 {\n		return Journaled{",
+			after:  "	if false {\n		return Journaled{",
+			tests:  []string{"-run", "TestModelStore|Journal", "./actors/store"},
+		},
+		{
+			name:   "random-transaction-id",
+			harm:   "a message is shown again when the answer of the homeserver was lost",
+			file:   "bridge/transport.go",
+			before: "fmt.Appendf(nil, \"mimird/1/%s/%s/%d\", s.seed, kind, s.count[kind])",
+			after:  "fmt.Appendf(nil, \"mimird/1/%s/%s/%d/%p\", s.seed, kind, s.count[kind], s)",
+			tests:  []string{"-run", "Once|Same|Scope|Transaction", "./bridge"},
+		},
+		{
+			name:   "settled-early",
+			harm:   "a message leaves the outbox though the contact has not acknowledged it",
+			file:   "actors/session_frames.go",
+			before: "	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}\n",
+			after:  "	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}\n	c.Tell(c.Parent(), acked{frame.GUID})\n",
+			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors"},
+		},
+		{
+			name:   "second-process",
+			harm:   "two processes write one store and damage it",
+			file:   "actors/store/store.go",
+			before: "	if s.lock, err = lockDir(s.fileSystem(), s.opts.Dir); err != nil {\n",
+			after:  "	if s.lock, err = lockDir(vfs.NewMem(), s.opts.Dir); err != nil {\n",
+			tests:  []string{"-run", "Open|Second|Process|InUse", "./actors/store"},
+		},
+	}
+}
