@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,13 +100,12 @@ func TestConversationThroughTheAPI(t *testing.T) {
 	r.bob.Eventually("bob hears alice", func() bool { return len(r.bob.Heard(r.alice)) == 1 })
 	r.bob.Say(r.alice, "hello yourself")
 
+	// Not in this order: bob may answer before alice is told that he has her text.
 	want := []string{"account_added", "contact_added", "message_queued", "message_delivered", "message_received"}
 	for len(want) > 0 {
 		select {
 		case e := <-events:
-			if e.Kind == want[0] {
-				want = want[1:]
-			}
+			want = slices.DeleteFunc(want, func(kind string) bool { return kind == e.Kind })
 			if e.Kind == "message_received" && (e.Message == nil || e.Message.Text != "hello yourself" || e.Name != "bob") {
 				t.Errorf("event %+v", e)
 			}
@@ -134,6 +134,81 @@ func TestLargestTextIsAccepted(t *testing.T) {
 	var refusal *control.Error
 	if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: strings.Repeat("x", 1<<20+1)}); !errors.As(err, &refusal) {
 		t.Errorf("1 MiB and a byte: %v", err)
+	}
+}
+
+// JSON makes six bytes of one of these: neither the request nor the event may be
+// too long for that.
+func TestLargestTextIsAcceptedWhateverItIsMadeOf(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.client.AddContact(t.Context(), "-", r.bob.Link(r.bob.Account).String()); err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{strings.Repeat("<", 1<<20), strings.Repeat("\x01", 1<<20), strings.Repeat("\u2028", 1<<20/3)}
+	for _, text := range texts {
+		if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: text}); err != nil {
+			t.Fatalf("%q…: %v", text[:3], err)
+		}
+	}
+	seen := 0
+	enough := errors.New("enough")
+	err := r.client.Follow(t.Context(), "-", 0, func(e control.Event) error {
+		if e.Kind == "message_queued" {
+			if e.Message.Text != texts[seen] {
+				t.Errorf("text %d is %d bytes, want %d", seen, len(e.Message.Text), len(texts[seen]))
+			}
+			seen++
+		}
+		if seen == len(texts) {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("following ended with %v after %d texts", err, seen)
+	}
+}
+
+// A decoder puts U+FFFD where there is no UTF-8; the contact would get another text
+// than was given.
+func TestTextThatIsNotUTF8IsRefused(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.client.AddContact(t.Context(), "-", r.bob.Link(r.bob.Account).String()); err != nil {
+		t.Fatal(err)
+	}
+	raw := rawClient(r.socket)
+	defer raw.CloseIdleConnections()
+	resp, err := raw.Post("http://mimird/v1/accounts/-/contacts/bob/messages", "application/json", strings.NewReader("{\"text\":\"\xfc\"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("status %s", resp.Status)
+	}
+	page, err := r.client.Messages(t.Context(), "-", "bob", 0, 1)
+	if err != nil || len(page) != 0 {
+		t.Errorf("messages %v, %v", page, err)
+	}
+}
+
+// What a contact calls itself is a segment of a path.
+func TestContactsMayHaveAnyName(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"..", ".", "a/../b", "%2E", "a b", "?x=1#y", "ü"} {
+		if _, err := r.client.BlockContact(t.Context(), "-", name); err == nil || !strings.Contains(err.Error(), "no such contact") {
+			t.Errorf("%q before it is there: %v", name, err)
+		}
+		w := actorstest.New(t, memnet.Options{})
+		other := w.Node("other")
+		link := other.Link(other.Account)
+		link.Name = name
+		if _, err := r.client.AddContact(t.Context(), "-", link.String()); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if c, err := r.client.BlockContact(t.Context(), "-", name); err != nil || c.ID != link.Key.String() {
+			t.Errorf("%q: %+v, %v", name, c, err)
+		}
 	}
 }
 
@@ -173,7 +248,8 @@ func TestRefusalsSayWhatIsWrong(t *testing.T) {
 		{"bad link", func() error { _, err := r.client.AddContact(ctx, "-", "https://example.org"); return err }, 422, "contact link"},
 		{"a key that is none", func() error { _, err := r.client.AddContact(ctx, "-", unknown); return err }, 422, ""},
 		{"own key", func() error { _, err := r.client.AddContact(ctx, "-", r.alice.Account.ID.String()); return err }, 422, "own key"},
-		{"empty text", func() error { _, err := r.client.Send(ctx, "-", "bob", control.Text{}); return err }, 422, "text"},
+		{"empty text", func() error { _, err := r.client.Send(ctx, "-", "bob", control.Text{}); return err }, 422, "the node refuses this: text: expected length >= 1"},
+		{"an account that is a way up", func() error { return r.client.Follow(ctx, "..", 0, nil) }, 404, "no such account"},
 		{"empty account name", func() error { _, err := r.client.CreateAccount(ctx, ""); return err }, 422, "name"},
 		{"following an unknown account", func() error { return r.client.Follow(ctx, "nobody", 0, nil) }, 404, "no such account"},
 	}
@@ -237,9 +313,7 @@ func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
 
 func TestBodiesAreBounded(t *testing.T) {
 	r := newRig(t)
-	raw := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", r.socket)
-	}}}
+	raw := rawClient(r.socket)
 	defer raw.CloseIdleConnections()
 	resp, err := raw.Post("http://mimird/v1/accounts", "application/json", io.LimitReader(zeros{}, 100<<20))
 	if err == nil {
@@ -251,6 +325,12 @@ func TestBodiesAreBounded(t *testing.T) {
 	if _, err := r.client.Accounts(t.Context()); err != nil {
 		t.Errorf("the API is gone: %v", err)
 	}
+}
+
+func rawClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
 }
 
 type zeros struct{}

@@ -338,7 +338,7 @@ func (s *service) account(name string) (identity.PublicKey, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) == 0:
-		return identity.PublicKey{}, huma.Error404NotFound("there is no such account on this node")
+		return identity.PublicKey{}, huma.Error404NotFound("there is no such account on this node; see: mimird id")
 	case name == "-":
 		return identity.PublicKey{}, huma.Error409Conflict("there are several accounts; say which one")
 	}
@@ -367,7 +367,7 @@ func (s *service) contact(in *ContactPath) (account, contact identity.PublicKey,
 	case 1:
 		return account, found[0], nil
 	case 0:
-		return account, contact, huma.Error404NotFound("there is no such contact; add it with its link first")
+		return account, contact, huma.Error404NotFound("there is no such contact; mimird contact list shows them, mimird contact add LINK makes one")
 	}
 	return account, contact, huma.Error409Conflict("several contacts have that name; give the key")
 }
@@ -379,7 +379,11 @@ func problem(err error) error {
 		return nil
 	case errors.Is(err, actors.ErrUnknownAccount), errors.Is(err, actors.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, actors.ErrBlocked), errors.Is(err, actors.ErrOwnKey), errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
+	case errors.Is(err, actors.ErrOwnKey):
+		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of somebody else")
+	case errors.Is(err, actors.ErrBlocked):
+		return huma.Error422UnprocessableEntity(err.Error() + "; adding it again undoes that")
+	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrOutboxFull):
 		return huma.Error429TooManyRequests(err.Error())
