@@ -13,7 +13,7 @@ import (
 )
 
 func newContact(f *flags) *cobra.Command {
-	cmd := &cobra.Command{Use: "contact", Short: "Add, list and block contacts"}
+	cmd := group(&cobra.Command{Use: "contact", Short: "Add, list and block contacts"})
 	cmd.AddCommand(newContactAdd(f), newContactList(f), newContactBlock(f))
 	return cmd
 }
@@ -24,7 +24,7 @@ func newContactAdd(f *flags) *cobra.Command {
 		Short: "Add somebody by their link or key",
 		Long: "Adds a contact: they may write to you from then on, and you to them. The other side has to add you too, or\n" +
 			"accept messages from everybody, which is what the apps do unless told otherwise.",
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("LINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := f.client()
 			if err != nil {
@@ -44,10 +44,11 @@ func newContactAdd(f *flags) *cobra.Command {
 
 func newContactBlock(f *flags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "block CONTACT",
-		Short: "Take nothing from a contact any more",
-		Long:  "Ends what is going on with a contact and takes nothing from them any more. Adding them again undoes it.",
-		Args:  cobra.ExactArgs(1),
+		Use:               "block CONTACT",
+		Short:             "Take nothing from a contact any more",
+		Long:              "Ends what is going on with a contact and takes nothing from them any more. Adding them again undoes it.",
+		Args:              oneArg("CONTACT"),
+		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := f.client()
 			if err != nil {
@@ -69,7 +70,7 @@ func newContactList(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the contacts of an account",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := f.client()
 			if err != nil {
@@ -83,7 +84,11 @@ func newContactList(f *flags) *cobra.Command {
 			return f.print(cmd.OutOrStdout(), contacts, func() {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 				for _, c := range contacts {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(c.Name), c.ID, c.State, reach(c))
+					row := printable(c.Name) + "\t" + c.ID + "\t" + c.State
+					if r := reach(c); r != "" {
+						row += "\t" + r
+					}
+					fmt.Fprintln(w, row)
 				}
 				_ = w.Flush() // what it writes to reports its own errors
 				if len(contacts) == 0 {
@@ -94,13 +99,38 @@ func newContactList(f *flags) *cobra.Command {
 	}
 }
 
+// completeContact offers the names of contacts when the shell asks for them.
+func (f *flags) completeContact(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	client, err := f.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer client.Close()
+	contacts, err := client.Contacts(cmd.Context(), f.account)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, c := range contacts {
+		names = append(names, cobra.CompletionWithDesc(printable(c.Name), c.ID))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 // reach says in a few words whether a contact can be reached.
 func reach(c control.Contact) string {
 	switch {
 	case c.Online:
 		return "online"
 	case !c.NextAttempt.IsZero() && c.NextAttempt.After(time.Now()):
-		return "waiting, next attempt in " + time.Until(c.NextAttempt).Round(time.Second).String()
+		text := "waiting, next attempt in " + time.Until(c.NextAttempt).Round(time.Second).String()
+		if c.LastError != "" {
+			text += ": " + printable(c.LastError)
+		}
+		return text
 	case !c.LastSeen.IsZero():
 		return "last seen " + c.LastSeen.Local().Format(time.DateTime)
 	}

@@ -20,7 +20,7 @@ func newDemo(f *flags) *cobra.Command {
 		Long: "Starts, on loopback and in a temporary directory, a Yggdrasil relay, a tracker, two nodes, a Matrix homeserver\n" +
 			"and the bridge, and tells what happens between them. The first time it compiles the homeserver, which takes\n" +
 			"some minutes and needs the go command.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			program, err := os.Executable()
 			if err != nil {

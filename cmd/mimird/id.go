@@ -8,12 +8,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// storeDir is where actors.Open keeps the store below the data directory.
+	storeDir = "store"
+	// startTime is how long a node that is starting is waited for.
+	startTime = 5 * time.Second
 )
 
 func newID(f *flags) *cobra.Command {
@@ -22,11 +32,14 @@ func newID(f *flags) *cobra.Command {
 		Use:   "id",
 		Short: "Show your link and QR code",
 		Long:  "Shows the link of every account of this node, and its QR code. It works whether the node runs or not.",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			accounts, err := listAccounts(cmd.Context(), f)
 			if err != nil {
 				return err
+			}
+			if len(accounts) == 0 {
+				return fmt.Errorf("there is no account in %s; make one with: mimird up", f.dir)
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, accounts, func() {
@@ -49,14 +62,28 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 		return nil, err
 	}
 	defer client.Close()
-	accounts, err := client.Accounts(ctx)
-	if !errors.Is(err, control.ErrNotRunning) {
-		return accounts, err
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		accounts, err := client.Accounts(ctx)
+		if !errors.Is(err, control.ErrNotRunning) {
+			return accounts, err
+		}
+		// Reading would make the directory's store and keys when there are none.
+		if _, err := os.Stat(filepath.Join(f.dir, storeDir)); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		accounts, err = readAccounts(f)
+		if !errors.Is(err, store.ErrInUse) {
+			return accounts, err
+		}
+		// A node that is starting has the store already and no socket yet.
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	if _, err := os.Stat(f.dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no data in %s yet: %w", f.dir, control.ErrNotRunning)
-	}
-	return readAccounts(f)
 }
 
 func readAccounts(f *flags) (found []control.Account, err error) {

@@ -34,6 +34,7 @@ const (
 	exitDamaged  = 3 // the store is damaged
 	exitDiskFull = 4 // the disk is full
 	exitInUse    = 5 // another process has the data directory open
+	exitNewer    = 6 // a newer version has written the data directory
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -94,6 +95,8 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, store.ErrInUse):
 		return exitInUse
+	case errors.Is(err, store.ErrNewerSchema):
+		return exitNewer
 	case errors.Is(err, store.ErrCorrupt):
 		return exitDamaged
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
@@ -109,9 +112,15 @@ func explain(err error) string {
 	case errors.Is(err, control.ErrNotRunning):
 		text += "; start it with: mimird up"
 	case errors.Is(err, store.ErrInUse):
-		text += "; is mimird running there already?"
+		text += "; mimird is running there already: stop it first, or choose another directory with --data"
+	case errors.Is(err, store.ErrNewerSchema):
+		text += "; nothing has been changed: install that version or a newer one"
 	case errors.Is(err, store.ErrCorrupt):
 		text += "; nothing has been changed: copy the data directory to a safe place before trying anything"
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
+		text += "; make space and start again, nothing is lost"
+	case errors.Is(err, context.Canceled):
+		text = "interrupted"
 	}
 	return text
 }

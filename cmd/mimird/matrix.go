@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,11 +38,11 @@ func newMatrix(f *flags) *cobra.Command {
 			"  3. mimird matrix -g    makes the tokens and the registration file\n" +
 			"  4. give the registration file to the homeserver, and start it again\n" +
 			"  5. mimird up",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case example == generate:
-				return errors.New("give one of -e (write the example section) and -g (make tokens and registration)")
+				return errors.New("give one of -e (write the example section) and -g (make tokens and registration); see: mimird matrix --help")
 			case example:
 				return writeExample(f, cmd.OutOrStdout())
 			default:
@@ -87,7 +88,22 @@ func bridgeConfig(c config.Config) (*bridge.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read section %s: %w", matrixName, err)
 	}
-	return bridge.ParseConfig(section)
+	if len(c.Matrix.Content) == 0 {
+		return nil, fmt.Errorf("there is the role %s and no section %s; make it with: mimird matrix -e", config.RoleMatrix, matrixName)
+	}
+	parsed, err := bridge.ParseConfig(section)
+	if err != nil {
+		return nil, fmt.Errorf("section %s is wrong:\n%w", matrixName, err)
+	}
+	return parsed, nil
+}
+
+// matrixDone is what the command says with --json.
+type matrixDone struct {
+	Config        string   `json:"config"`
+	Registrations []string `json:"registrations,omitempty"`
+	// Role says whether the configuration has the role already.
+	Role bool `json:"role"`
 }
 
 // writeExample puts the commented section where the configuration has an empty
@@ -105,18 +121,31 @@ func writeExample(f *flags, out io.Writer) error {
 		if c, err := config.Parse(raw); err != nil {
 			return configError{err}
 		} else if len(c.Matrix.Content) > 0 {
-			return fmt.Errorf("%s has a section %s already; nothing was changed", f.configPath(), matrixName)
+			return fmt.Errorf("%s has a section %s already; nothing was changed: edit it, then: mimird matrix -g", f.configPath(), matrixName)
 		}
 		raw = append(raw, empty...)
 	}
 	section := "\nmatrix:\n" + indent(string(bridge.ExampleConfig()))
 	raw = bytes.Replace(raw, []byte(empty), []byte(section), 1)
 	raw = bytes.Replace(raw, []byte("\nroles: [node]\n"), []byte("\nroles: [node, matrix]\n"), 1)
+	c, err := config.Parse(raw)
+	if err != nil { // such as an empty section written in another way
+		return configError{fmt.Errorf("%s with a section %s would be wrong; nothing was changed: %w", f.configPath(), matrixName, err)}
+	}
 	if err := bridge.WriteSecretFile(f.configPath(), raw); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The section %q is in %s now. Edit homeserver and permissions there, then: mimird matrix -g\n", matrixName, f.configPath())
-	return nil
+	return f.print(out, matrixDone{Config: f.configPath(), Role: c.Has(config.RoleMatrix)}, func() {
+		fmt.Fprintf(out, "The section %q is in %s now. Edit homeserver and permissions there, then: mimird matrix -g\n", matrixName, f.configPath())
+		f.hintRole(out, c)
+	})
+}
+
+// hintRole says what is missing before the bridge is started.
+func (f *flags) hintRole(out io.Writer, c config.Config) {
+	if !c.Has(config.RoleMatrix) {
+		fmt.Fprintf(out, "Add the role: roles: [node, matrix] in %s\n", f.configPath())
+	}
 }
 
 func indent(text string) string {
@@ -134,15 +163,24 @@ func indent(text string) string {
 // to be given.
 func generateRegistration(f *flags, out io.Writer, path string) error {
 	raw, err := os.ReadFile(f.configPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return configError{fmt.Errorf("there is no configuration %s; make it with: mimird matrix -e", f.configPath())}
+	}
 	if err != nil {
-		return fmt.Errorf("read configuration (make it with: mimird matrix -e): %w", err)
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := config.Parse(raw)
+	if err != nil {
+		return configError{err}
+	}
+	if len(c.Matrix.Content) == 0 {
+		return configError{fmt.Errorf("%s has no section %s; make it with: mimird matrix -e", f.configPath(), matrixName)}
 	}
 	filled, changed, err := bridge.GenerateSecrets(raw, matrixName)
 	if err != nil {
 		return configError{err}
 	}
-	c, err := config.Parse(filled)
-	if err != nil {
+	if c, err = config.Parse(filled); err != nil {
 		return configError{err}
 	}
 	section, err := bridgeConfig(c)
@@ -153,23 +191,59 @@ func generateRegistration(f *flags, out io.Writer, path string) error {
 	if err != nil {
 		return configError{err}
 	}
+	done := matrixDone{Config: f.configPath(), Role: c.Has(config.RoleMatrix)}
+	for i, file := range files {
+		target := filepath.Join(filepath.Dir(f.configPath()), file.Name)
+		if i == 0 && path != "" {
+			target = path
+		}
+		if err := mayReplace(target, file.Content); err != nil {
+			return err
+		}
+		done.Registrations = append(done.Registrations, target)
+	}
 	if changed {
 		if err := bridge.WriteSecretFile(f.configPath(), filled); err != nil {
 			return err
 		}
 	}
 	for i, file := range files {
-		target := filepath.Join(filepath.Dir(f.configPath()), file.Name)
-		if i == 0 && path != "" {
-			target = path
-		}
-		if err := bridge.WriteSecretFile(target, file.Content); err != nil {
+		if err := bridge.WriteSecretFile(done.Registrations[i], file.Content); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%s: give this to the homeserver as an application service, and start it again\n", target)
 	}
-	if !c.Has(config.RoleMatrix) {
-		fmt.Fprintf(out, "Add the role: roles: [node, matrix] in %s\n", f.configPath())
+	return f.print(out, done, func() {
+		for _, target := range done.Registrations {
+			fmt.Fprintf(out, "%s: give this to the homeserver as an application service, and start it again\n", target)
+		}
+		f.hintRole(out, c)
+	})
+}
+
+// mayReplace refuses to write a registration over anything but an older one of
+// the same bridge.
+func mayReplace(path string, content []byte) error {
+	old, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at the old registration: %w", err)
+	}
+	if id := registrationID(old); id == "" || id != registrationID(content) {
+		return fmt.Errorf("%s is not a registration of this bridge; nothing was changed: move it away, or choose another file with -r", path)
 	}
 	return nil
+}
+
+// registrationID returns the id of a registration, "" for any other file.
+func registrationID(content []byte) string {
+	var r struct {
+		ID    string `yaml:"id"`
+		Token string `yaml:"as_token"`
+	}
+	if yaml.Unmarshal(content, &r) != nil || r.Token == "" {
+		return ""
+	}
+	return r.ID
 }

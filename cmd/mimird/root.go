@@ -31,13 +31,16 @@ type flags struct {
 
 func newRoot() *cobra.Command {
 	f := new(flags)
-	root := &cobra.Command{
+	root := group(&cobra.Command{
 		Use:   "mimird",
 		Short: "An always-on node of the Mimir messenger",
 		Long: "mimird receives your Mimir messages while your phone sleeps, and can show them in Matrix.\n\n" +
 			"Start with: mimird up",
-		Args: cobra.NoArgs,
-	}
+		PersistentPreRunE: func(*cobra.Command, []string) error { return f.check() },
+	})
+	root.SetFlagErrorFunc(wrongFlag)
+	root.SetHelpCommand(newHelp())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	p := root.PersistentFlags()
 	p.StringVar(&f.dir, "data", fromEnv("MIMIRD_DATA", defaultDir), "data directory (env MIMIRD_DATA)")
 	p.StringVar(&f.config, "config", "", "configuration file (default: mimird.yaml in the data directory)")
@@ -47,7 +50,25 @@ func newRoot() *cobra.Command {
 		newUp(f), newID(f), newContact(f), newSend(f), newTail(f), newStatus(f),
 		newMatrix(f), newDemo(f), newVersion(f),
 	)
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		group(completion)
+	}
 	return root
+}
+
+// check refuses what is wrong whatever the command is.
+func (f *flags) check() error {
+	if f.dir == "" {
+		return errors.New("--data: want a directory, have nothing")
+	}
+	if info, err := os.Stat(f.dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data: %s is a file; give a directory, or leave it out for ./%s", f.dir, defaultDir)
+	}
+	if f.account == "" {
+		return errors.New("--account: want a name or key, have nothing")
+	}
+	return nil
 }
 
 func fromEnv(name, otherwise string) string {
@@ -68,10 +89,12 @@ func (f *flags) configPath() string {
 // named.
 func (f *flags) load() (config.Config, error) {
 	c, err := config.Load(f.configPath())
-	if errors.Is(err, fs.ErrNotExist) && f.config == "" {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && f.config == "":
 		return config.Default(), nil
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist):
+		return config.Config{}, configError{fmt.Errorf("there is no configuration %s; leave out --config for the one in the data directory", f.config)}
+	case err != nil:
 		return config.Config{}, configError{err}
 	}
 	return c, nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -26,15 +27,23 @@ func newSend(f *flags) *cobra.Command {
 		Short: "Send a text",
 		Long: "Queues a text for a contact, given by name or key. Without a text it is read from standard input. The text\n" +
 			"is safe as soon as this command returns; it is delivered when the contact can be reached.",
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || args[0] == "" {
+				return fmt.Errorf("%s takes a CONTACT and a text%s", cmd.CommandPath(), seeHelp(cmd))
+			}
+			return nil
+		},
+		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")
 			if len(args) == 1 {
-				raw, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxText+1)) //nolint:forbidigo // through a limit
-				if err != nil {
-					return fmt.Errorf("read standard input: %w", err)
+				var err error
+				if text, err = readText(cmd.InOrStdin()); err != nil {
+					return err
 				}
-				text = strings.TrimRight(string(raw), "\n")
+			}
+			if err := checkText(text); err != nil {
+				return err
 			}
 			return send(cmd.Context(), f, cmd.OutOrStdout(), args[0], control.Text{Text: text, Source: source}, wait)
 		},
@@ -42,6 +51,34 @@ func newSend(f *flags) *cobra.Command {
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for the contact to have it")
 	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one message")
 	return cmd
+}
+
+// readText reads a text to its end, without the line ends there.
+func readText(in io.Reader) (string, error) {
+	// The two bytes more tell a line end that is too much from a text that is.
+	raw, err := io.ReadAll(io.LimitReader(in, maxText+2)) //nolint:forbidigo // through a limit
+	if err != nil {
+		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	if len(raw) > maxText+1 {
+		return "", errTextLong
+	}
+	return strings.TrimRight(string(raw), "\n"), nil
+}
+
+var errTextLong = fmt.Errorf("the text is longer than %d bytes; send it in parts", maxText)
+
+// checkText refuses what would be sent as something else, or not at all.
+func checkText(text string) error {
+	switch {
+	case text == "":
+		return errors.New("the text is empty; give it after the contact, or on standard input")
+	case len(text) > maxText:
+		return errTextLong
+	case !utf8.ValidString(text):
+		return errors.New("the text is not valid UTF-8; convert it first, for example with iconv")
+	}
+	return nil
 }
 
 // errWaiting says that a message was not delivered in time.
@@ -61,6 +98,9 @@ func send(ctx context.Context, f *flags, out io.Writer, contact string, text con
 		if m, err = delivered(ctx, client, f.account, m, wait); err != nil {
 			return err
 		}
+	}
+	if m.State == "failed" {
+		return fmt.Errorf("message %s was not delivered: %s", m.ID, printable(m.Reason))
 	}
 	return f.print(out, m, func() { fmt.Fprintf(out, "%s %s\n", m.State, m.ID) })
 }

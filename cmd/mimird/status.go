@@ -19,7 +19,7 @@ func newStatus(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show how the running node is",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := f.client()
 			if err != nil {

@@ -24,8 +24,9 @@ func newTail(f *flags) *cobra.Command {
 		Use:   "tail",
 		Short: "Follow what happens",
 		Long: "Prints what happens in an account as it happens: messages, deliveries, contacts. With --json one event per\n" +
-			"line, each with a sequence number from which --after goes on.",
-		Args: cobra.NoArgs,
+			"line, each with a sequence number from which --after goes on. Ends with an interrupt or terminate signal, then\n" +
+			"with exit code 0, or when the node stops, with exit code 1.",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if all {
 				after = 0

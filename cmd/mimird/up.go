@@ -25,8 +25,14 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-// stopTime is what an orderly stop gets.
-const stopTime = 10 * time.Second
+const (
+	// stopTime is what an orderly stop gets.
+	stopTime = 10 * time.Second
+	// controlTime is how long the first start of the control API is waited for.
+	controlTime = 2 * time.Second
+	// maxSocketPath is how long the path of a unix socket may be on every system.
+	maxSocketPath = 103
+)
 
 func newUp(f *flags) *cobra.Command {
 	var name string
@@ -34,9 +40,13 @@ func newUp(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the node",
-		Long: "Runs the node until it gets an interrupt or terminate signal. The first start makes the data directory,\n" +
-			"a commented configuration and an account, and prints the account's link and QR code.",
-		Args: cobra.NoArgs,
+		Long: "Runs the node until it gets an interrupt or terminate signal; a second signal ends it at once, and nothing is\n" +
+			"lost by that. The first start makes the data directory, a commented configuration and an account, and prints\n" +
+			"the account's link and QR code.\n\n" +
+			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong, 3 the store is damaged,\n" +
+			"4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
+			"After 2, 3, 5 and 6 starting again does not help.",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
 		},
@@ -71,24 +81,17 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
-	if err := node.Start(ctx); err != nil {
-		return err
-	}
 	defer func() {
 		log.Info("Stopping")
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
 		err = errors.Join(err, node.Stop(stopping))
 	}()
-	g := greeting{Version: version().String(), Control: f.socket(c)}
-	if c.Has(config.RoleNode) {
-		account, err := firstAccount(ctx, node, o.name)
-		if err != nil {
-			return err
-		}
-		g.Account, g.Link, g.Node = account.Name, node.Link(account).String(), node.Key().String()
+	err = start(ctx, f, o, node, c)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // stopped before it was there
 	}
-	if err := greet(f, o, node, g); err != nil {
+	if err != nil {
 		return err
 	}
 	select {
@@ -99,10 +102,47 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	}
 }
 
+// start starts the node and says so.
+func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c config.Config) error {
+	if err := node.Start(ctx); err != nil {
+		return err
+	}
+	g := greeting{Version: version().String(), Control: f.socket(c)}
+	if c.Has(config.RoleNode) {
+		account, err := firstAccount(ctx, node, o.name)
+		if err != nil {
+			return err
+		}
+		g.Account, g.Link, g.Node = account.Name, node.Link(account).String(), node.Key().String()
+	}
+	awaitControl(ctx, g.Control)
+	return greet(f, o, node, g)
+}
+
+// awaitControl waits until commands reach the node, so that whoever has read the
+// greeting can use them. A control API that fails is not waited for long: the node
+// does without.
+func awaitControl(ctx context.Context, socket string) {
+	ctx, cancel := context.WithTimeout(ctx, controlTime)
+	defer cancel()
+	client := control.NewClient(socket)
+	defer client.Close()
+	for {
+		if _, err := client.Accounts(ctx); !errors.Is(err, control.ErrNotRunning) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // prepareDir makes the data directory with a commented configuration.
 func prepareDir(f *flags) error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+		return fmt.Errorf("make data directory: %w; choose another one with --data", err)
 	}
 	if f.config != "" {
 		return nil // it must be there
@@ -112,7 +152,7 @@ func prepareDir(f *flags) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("write configuration: %w", err)
+		return fmt.Errorf("write configuration: %w; can this user write to %s?", err, f.dir)
 	}
 	_, err = file.Write(config.Example())
 	if err = errors.Join(err, file.Close()); err != nil {
@@ -123,6 +163,10 @@ func prepareDir(f *flags) error {
 
 // nodeOptions turns a configuration into a node with all its parts.
 func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, error) {
+	if n := len(f.socket(c)); n > maxSocketPath {
+		return actors.Options{}, configError{fmt.Errorf(
+			"control.socket: the path %s has %d bytes, and the system takes %d; give a shorter one", clip(f.socket(c)), n, maxSocketPath)}
+	}
 	opts := actors.Options{
 		Dir: f.dir, Logger: log,
 		SessionIdle: time.Duration(c.Session.Idle), MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,

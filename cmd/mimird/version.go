@@ -61,7 +61,7 @@ func newVersion(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which version this is",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := version()
 			return f.print(cmd.OutOrStdout(), v, func() {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+// TestMain makes the test binary stand in for the program: scripts run it as
+// mimird.
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"mimird": main})
+}
+
+// leakChecked runs the tests and fails when goroutines are left.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// The program as people and service managers use it: one script per command or
+// situation. What scripts can do beyond testscript is in commands_test.go.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:  "testdata/script",
+		Cmds: commands(),
+		Setup: func(env *testscript.Env) error {
+			env.Values[worldKey{}] = newWorld(env)
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			return os.Geteuid() == 0, nil // whom no mode keeps from writing
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
