@@ -64,6 +64,9 @@ func (op RemoveAccount) apply(t *txn) (any, error) {
 	if counters, ok := t.w.accounts[op.Account]; ok {
 		delete(t.w.accounts, op.Account)
 		t.undo = append(t.undo, func() { t.w.accounts[op.Account] = counters })
+		for _, c := range counters.conversations {
+			t.count(&t.w.known, t.w.known-uint64(len(c.known)))
+		}
 	}
 	t.touched = append(t.touched, Conversation{Account: op.Account})
 	return true, nil

@@ -130,7 +130,7 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	id := MessageID{Dir: Out, GUID: op.GUID}
-	taken, err := t.has(refKey(op.Account, op.Contact, id))
+	taken, err := t.isTaken(op.Account, op.Contact, id)
 	if err != nil {
 		return nil, err
 	}
@@ -270,9 +270,11 @@ func (v variant) duplicate() Accepted {
 	return Accepted{ID: v.msg.ID, Order: v.msg.Order, Duplicate: true}
 }
 
-// variants reads what is stored for a guid, in order. For a new guid, which is
-// nearly always, it costs one look-up.
+// variants reads what is stored for a guid, in order.
 func (t *txn) variants(account, contact identity.PublicKey, id MessageID) ([]variant, error) {
+	if isNew, err := t.isNew(account, contact, id.GUID); isNew || err != nil {
+		return nil, err
+	}
 	var found []variant
 	for ; id.Variant < MaxVariants; id.Variant++ {
 		var v variant
@@ -292,6 +294,14 @@ func (t *txn) variants(account, contact identity.PublicKey, id MessageID) ([]var
 	return found, nil
 }
 
+// isTaken reports whether there is a message with the id.
+func (t *txn) isTaken(account, contact identity.PublicKey, id MessageID) (bool, error) {
+	if isNew, err := t.isNew(account, contact, id.GUID); isNew || err != nil {
+		return false, err
+	}
+	return t.has(refKey(account, contact, id))
+}
+
 func (t *txn) message(account, contact identity.PublicKey, order uint64) (Message, []byte, error) {
 	msg := Message{Account: account, Contact: contact, Order: order}
 	raw, err := t.load(messageKey(account, contact, order), &msg)
@@ -307,6 +317,7 @@ func (t *txn) insertMessage(msg *Message) error {
 	}
 	t.count(&c.lastOrder, c.lastOrder+1)
 	msg.Order = c.lastOrder
+	t.w.know(c, msg.ID.GUID)
 	if err := t.put(messageKey(msg.Account, msg.Contact, msg.Order), msg); err != nil {
 		return err
 	}

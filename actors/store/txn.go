@@ -113,8 +113,9 @@ func (t *txn) get(key []byte) ([]byte, error) {
 			}
 		}
 	}
+	name := string(key)
 	for _, l := range t.w.all() {
-		if value, decided := l.get(string(key)); decided {
+		if value, decided := l.get(name); decided {
 			if value == nil {
 				return nil, ErrNotFound
 			}

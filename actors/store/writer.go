@@ -54,7 +54,8 @@ type writer struct {
 
 	accounts map[identity.PublicKey]*accountState
 	queues   map[string]*queueState
-	counted  int // entries in accounts and their conversations
+	counted  int    // entries in accounts and their conversations
+	known    uint64 // guids in the sets of all conversations
 
 	layers []*layer // the result of newer and all
 }
@@ -215,7 +216,7 @@ func (w *writer) ended() {
 		w.waiting = nil
 		if w.counted > maxCounters {
 			clear(w.accounts)
-			w.counted = 0
+			w.counted, w.known = 0, 0
 		}
 	}
 }
@@ -251,6 +252,8 @@ type accountState struct {
 type conversationState struct {
 	contact   bool // the contact exists
 	lastOrder uint64
+	known     guidSet // nil for none
+	crowded   bool    // there was no room for known
 }
 
 type outboxState struct{ rows, bytes uint64 }

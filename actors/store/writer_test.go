@@ -169,6 +169,7 @@ func (b *bench) check() {
 	}
 	fresh := newWriter(b.store)
 	defer fresh.refresh()
+	known := 0
 	for id, have := range b.writer.accounts {
 		want, err := fresh.account(&fresh.txn, id)
 		if err != nil {
@@ -183,10 +184,23 @@ func (b *bench) check() {
 			}
 		}
 		for contact, have := range have.conversations {
-			if want, err := fresh.conversation(&fresh.txn, id, contact); err != nil || *have != *want {
+			want, err := fresh.conversation(&fresh.txn, id, contact)
+			if err != nil || have.contact != want.contact || have.lastOrder != want.lastOrder {
 				b.t.Errorf("contact %s: %+v, want %+v, %v", contact.Short(), have, want, err)
 			}
+			known += len(have.known)
+			if err := fresh.txn.readKnown(want, id, contact); err != nil {
+				b.t.Fatal(err)
+			}
+			for guid := range want.known {
+				if _, ok := have.known[guid]; !ok && have.known != nil {
+					b.t.Errorf("contact %s: a guid is not known", contact.Short())
+				}
+			}
 		}
+	}
+	if b.writer.known != uint64(known) {
+		b.t.Errorf("%d guids are counted, there are %d", b.writer.known, known)
 	}
 	for name, have := range b.writer.queues {
 		if want, err := fresh.queue(&fresh.txn, name); err != nil || *have != *want {
