@@ -36,6 +36,19 @@ const (
 	crashOdds          = 5 // one write in so many
 )
 
+// likeDisk makes Pebble take room for its logs, as it does on a disk, so that they
+// are longer than what is in them.
+type likeDisk struct{ vfs.FS }
+
+type likeDiskFile struct{ vfs.File }
+
+func (d likeDisk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.Create(name, category)
+	return likeDiskFile{f}, err
+}
+
+func (likeDiskFile) Fd() uintptr { return vfs.InvalidFd - 1 }
+
 func newCrashes(seed uint64) *crashes {
 	return &crashes{mem: vfs.NewCrashableMem(), random: rand.New(rand.NewPCG(seed, 1))}
 }
@@ -150,7 +163,11 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 	cut := make(map[string]int)
 	rapid.Check(t, func(t *rapid.T) {
 		c := newCrashes(rapid.Uint64().Draw(t, "crashes"))
-		r := newRun(t, c.fs())
+		fs := c.fs()
+		if rapid.Bool().Draw(t, "like a disk") {
+			fs = likeDisk{fs}
+		}
+		r := newRun(t, fs)
 		defer func() {
 			if r.store.Err() == nil {
 				r.writer.abandon(errStopping)
