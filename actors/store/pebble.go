@@ -31,10 +31,12 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		MemTableSize: s.opts.MemTableBytes,
 		// Two tables may wait while one is filled: a burst does not stall commits.
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       8,
-		L0StopWritesThreshold:       24,
-		MaxOpenFiles:                256,
-		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
+		// Half of what goes into the tables goes there by merging them. Late is cheaper:
+		// a scan has at most eight tables to look into, new messages none (see guidSet).
+		L0CompactionThreshold:      16,
+		L0StopWritesThreshold:      24,
+		MaxOpenFiles:               256,
+		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
 			// Pebble would try again at once, and again, without a pause: on a full disk
 			// or a damaged table it burns a core until somebody notices.
