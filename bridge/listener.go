@@ -286,7 +286,7 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 		l.stored()
 	}
 	writeOK(w)
-	_ = http.NewResponseController(w).Flush() // the homeserver asks again if it got nothing
+	_ = http.NewResponseController(w).Flush() // all of it; the homeserver asks again if it got nothing
 	crashpoint.At(crashpoint.AfterTransactionOK)
 }
 
@@ -315,8 +315,10 @@ func transactionName(txn string, body []byte) (string, error) {
 }
 
 func writeOK(w http.ResponseWriter) {
+	const body = "{}"
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte("{}")) // a homeserver that went away asks again
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write([]byte(body)) // a homeserver that went away asks again
 }
 
 func writeFailure(w http.ResponseWriter, status int, code, text string) {
