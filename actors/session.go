@@ -246,7 +246,7 @@ func (s *session) greet(c *kernel.Context) {
 	if err != nil {
 		return // not a contact yet
 	}
-	s.send(c, peer.InfoRequest{Since: contact.ProfileTime.Time().Unix()})
+	s.send(c, peer.InfoRequest{Since: profileSeconds(contact.ProfileTime)})
 }
 
 // end ends the session for a reason that its contact is told.

@@ -91,12 +91,15 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 		s.end(c, err)
 		return
 	}
-	changed := account.ProfileTime.Time().Unix()
+	changed := profileSeconds(account.ProfileTime)
 	if changed <= f.Since {
 		return // by the protocol there is no answer then
 	}
 	s.send(c, peer.InfoResponse{Time: changed, Profile: profileOf(account)})
 }
+
+// profileSeconds is the time of a profile in the protocol's terms: 0 is never.
+func profileSeconds(m store.Millis) int64 { return int64(m) / 1000 }
 
 func profileOf(a store.Account) peer.Profile {
 	return peer.Profile{Nickname: a.Name, Info: a.Info, Avatar: a.Avatar}
