@@ -264,7 +264,8 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 	x.crossing.dialStarted()
 }
 
-// candidates ranks where the contact may be: first the nodes that have
+// candidates ranks where the contact may be: at the first attempt the node of the
+// last session, which is better evidence than a tracker's; then the nodes that have
 // authenticated as the contact, latest first, when a tracker still names them;
 // then what else trackers say, by priority; then nodes that were right once. When
 // nothing is known and asking again did not help, it is the identity key itself,
@@ -286,6 +287,9 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 		if !slices.Contains(nodes, n) && n != x.env.keys.node.Key() {
 			nodes = append(nodes, n)
 		}
+	}
+	if x.attempts == 0 && !x.liveNode.IsZero() {
+		add(x.liveNode)
 	}
 	for _, a := range found {
 		add(a.Node)
