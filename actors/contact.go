@@ -75,7 +75,10 @@ type contact struct {
 	failed    time.Time
 	retry     kernel.Timer
 	waiting   bool // retry is running
-	seen      time.Time
+	// recall asks for one session although nothing waits to be sent: the contact has
+	// something for us that we have refused. It is then told that it is a contact.
+	recall bool
+	seen   time.Time
 }
 
 type (
@@ -212,6 +215,9 @@ func (x *contact) deliver(c *kernel.Context) {
 		c.Fail(fmt.Errorf("read outbox: %w", err))
 	}
 	if len(next) == 0 {
+		if x.recall && x.live.IsZero() {
+			x.connect(c)
+		}
 		return
 	}
 	guid := peer.GUID(next[0].ID.GUID)
@@ -405,6 +411,10 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.env.presence.set(x.account, x.contact, Presence{Online: true, Since: time.Now(), Node: msg.Node})
 	// What the contact may do can have changed while the session opened.
 	c.Tell(x.live, permit{Allowed: x.allowed()})
+	if x.recall && x.allowed() {
+		c.Tell(x.live, respond{Accepted: true})
+	}
+	x.recall = false
 	x.deliver(c)
 }
 
@@ -464,9 +474,11 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.showPresence(msg.Err)
 		x.noteSeen(c)
 		x.act(c, x.crossing.liveEnded())
-		if errors.Is(msg.Err, errIdle) {
+		x.recall = errors.Is(msg.Err, errRefused)
+		switch {
+		case errors.Is(msg.Err, errIdle):
 			x.deliver(c)
-		} else {
+		default:
 			x.retryAfter(c, jitter(reconnectAfter))
 		}
 	}
@@ -476,6 +488,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 	x.attempts++
 	x.failed = time.Now()
+	x.recall = false // from here on the contact tries
 	x.showPresence(reason)
 	x.retryAfter(c, x.pause(reason))
 }

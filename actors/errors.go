@@ -28,6 +28,7 @@ var (
 	errPingTimeout  = errors.New("the contact's device does not answer")
 	errWriteBlocked = errors.New("the contact's device does not read")
 	errIdle         = errors.New("idle")
+	errRefused      = errors.New("the contact is to send again what it sent as a stranger")
 	errReplaced     = errors.New("replaced by a newer connection")
 	errUnreachable  = errors.New("no address of the contact answers")
 )

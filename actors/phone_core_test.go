@@ -29,6 +29,63 @@ func TestProfileIsAskedForSinceZero(t *testing.T) {
 	})
 }
 
+// An app offers a message once in a session. What a stranger has written is
+// therefore asked for with a new session as soon as the stranger is a contact: the
+// old one may last as long as the two talk.
+func TestAcceptedStrangerNeedNotWriteAgain(t *testing.T) {
+	for name, size := range map[string]int{"a text": 10, "a large text": 70_000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := actorstest.New(t, memnet.Options{})
+				n, key := owner(t, w)
+				p := call(t, w, "phone", phone.Quirks{})
+				k := &talk{n: n, key: key, p: p}
+				if err := p.Ask(t.Context(), key, "let me in"); err != nil {
+					t.Fatal(err)
+				}
+				k.phoneSays(text(size))
+				time.Sleep(20 * time.Second)
+				if got := heard(t, n, p.Key()); len(got) != 0 {
+					t.Fatalf("a stranger was heard: %s", brief(got))
+				}
+				befriend(t, n, p.Key())
+				k.settles(t, 10*time.Second)
+				k.once(t)
+				k.nodeSays(t, "welcome")
+				k.settles(t, 10*time.Second)
+				time.Sleep(5 * time.Minute)
+				page := p.Page(key)
+				if got := len(page.Of(phone.TypeContactResponse)); got != 1 {
+					t.Errorf("%d answers to the contact request", got)
+				}
+				if page.Started != 2 || page.Ended != 1 {
+					t.Errorf("%d sessions, %d of them ended", page.Started, page.Ended)
+				}
+			})
+		})
+	}
+}
+
+// A stranger who has written nothing keeps the session when it becomes a contact.
+func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		n, key := owner(t, w)
+		p := call(t, w, "phone", phone.Quirks{})
+		if err := p.Ask(t.Context(), key, "let me in"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		befriend(t, n, p.Key())
+		p.Eventually(t, 10*time.Second, "the answer", func() bool {
+			return len(p.Page(key).Of(phone.TypeContactResponse)) == 1
+		})
+		if page := p.Page(key); page.Started != 1 || page.Ended != 0 {
+			t.Errorf("%d sessions, %d of them ended", page.Started, page.Ended)
+		}
+	})
+}
+
 // A tracker goes on naming the node that a contact has left. The next session goes
 // to where the last one was, without waiting for a node that is gone.
 func TestNextSessionGoesWhereTheLastWas(t *testing.T) {
@@ -57,4 +114,12 @@ func TestNextSessionGoesWhereTheLastWas(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
+}
+
+func text(size int) string {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = 'a' + byte(i%26)
+	}
+	return string(b)
 }

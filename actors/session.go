@@ -53,6 +53,8 @@ type session struct {
 	conn    *peerConn // nil until the stream is open
 	live    bool
 	allowed bool
+	// refused says that a message was read and forgotten, as the peer was not allowed.
+	refused bool
 	// waiting are the writes to the store that have not been answered yet.
 	waiting   map[uint64]pendingWrite
 	nextToken uint64
@@ -330,7 +332,11 @@ func (s *session) onProbe(c *kernel.Context) {
 func (s *session) onPermit(c *kernel.Context, msg permit) {
 	newly := msg.Allowed && !s.allowed
 	s.allowed = msg.Allowed
-	if newly {
+	switch {
+	case newly && s.refused:
+		// The peer sends what we have refused only over another session.
+		s.end(c, errRefused)
+	case newly:
 		s.greet(c)
 	}
 }

@@ -65,6 +65,7 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 // keeps it and sends it again when that has changed.
 func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (later bool) {
 	if !s.allowed {
+		s.refused = true
 		return false
 	}
 	crashpoint.At(crashpoint.AfterDecode)
