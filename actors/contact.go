@@ -72,6 +72,7 @@ type contact struct {
 	acking    map[peer.GUID]struct{}
 	resolving bool // the addresses of this attempt have been asked for
 	attempts  int  // failed in a row
+	unheard   int  // sessions in a row in which nothing was acknowledged
 	failed    time.Time
 	retry     kernel.Timer
 	waiting   bool // retry is running
@@ -430,6 +431,7 @@ func (x *contact) recordNode(c *kernel.Context) {
 func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	crashpoint.At(crashpoint.BeforeDelivered)
 	x.noteSeen(c)
+	x.unheard = 0
 	x.acking[msg.GUID] = struct{}{}
 	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.MarkDelivered{
 		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: nowMillis(),
@@ -478,6 +480,11 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		switch {
 		case errors.Is(msg.Err, errIdle):
 			x.deliver(c)
+		case errors.Is(msg.Err, errNotAnswering):
+			// Most likely we are no contact of theirs yet: each try is a session and a
+			// repetition that come to nothing.
+			x.unheard++
+			x.retryAfter(c, jitter(min(reconnectAfter<<min(x.unheard, 10), lastRetry)))
 		default:
 			x.retryAfter(c, jitter(reconnectAfter))
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
 
@@ -83,6 +84,28 @@ func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
 		if page := p.Page(key); page.Started != 1 || page.Ended != 0 {
 			t.Errorf("%d sessions, %d of them ended", page.Started, page.Ended)
 		}
+	})
+}
+
+// An app that takes messages from contacts only acknowledges nothing until we are
+// one. It is not kept busy with sessions meanwhile, and gets the message with the
+// first session after that.
+func TestWhoDoesNotHearUsIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		n, key := owner(t, w)
+		p := phone.InMemory(t, w.Net, phone.Options{Name: "phone", ContactsOnly: true, Trackers: []identity.NodeKey{w.Tracker.Node}, Log: t.Logf})
+		p.Eventually(t, 10*time.Minute, "the phone is announced", func() bool { return p.Announced() > 0 })
+		befriend(t, n, p.Key())
+		k := &talk{n: n, key: key, p: p}
+		k.nodeSays(t, "from a stranger")
+		time.Sleep(time.Hour)
+		if page := p.Page(key); page.Started < 20 || page.Started > 45 {
+			t.Errorf("%d sessions in an hour", page.Started)
+		}
+		p.AddContact(key)
+		k.settles(t, 3*time.Minute)
+		k.once(t)
 	})
 }
 
