@@ -41,6 +41,9 @@ func NewClient(socket string) *Client {
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 				return nil, ErrNotRunning
 			}
+			if errors.Is(err, fs.ErrPermission) {
+				err = fmt.Errorf("%w; only the user whose node it is may", err)
+			}
 			return conn, err
 		},
 	}}}
@@ -117,6 +120,7 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 64<<10), maxEventLine)
+	lines.Split(wholeLines)
 	for lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
@@ -133,7 +137,22 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return errors.Join(ErrNotRunning, lines.Err())
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("read event: %w", err)
+	}
+	return ErrNotRunning // however the connection has ended
+}
+
+// wholeLines is bufio.ScanLines without what stands after the last line end: a
+// stream that is cut off ends anywhere.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF {
+		return len(data), nil, nil
+	}
+	return 0, nil, nil
 }
 
 func accountURL(account string, rest ...string) string {
@@ -190,6 +209,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	resp, err := c.http.Do(req)
 	if errors.Is(err, ErrNotRunning) {
 		return nil, ErrNotRunning
+	}
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // what was asked is nothing to a person
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the node: %w", err)

@@ -311,6 +311,44 @@ func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
 	}
 }
 
+// A node that is killed leaves off anywhere.
+func TestFollowGivesWholeEventsOnly(t *testing.T) {
+	const event = "data: {\"seq\":1,\"kind\":\"message_received\"}\n\n"
+	for cut := range len(event) {
+		socket := filepath.Join(t.TempDir(), "s")
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/contacts") {
+				_, _ = io.WriteString(w, "[]")
+				return
+			}
+			_, _ = io.WriteString(w, event+event[:cut]) // the client is there
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})}
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(l) }()
+		client := control.NewClient(socket)
+		got := 0
+		err = client.Follow(t.Context(), "-", 0, func(e control.Event) error { got++; return nil })
+		want := 1
+		if strings.Contains(event[:cut], "\n") {
+			want = 2
+		}
+		if err == nil || err.Error() != control.ErrNotRunning.Error() || got > want {
+			t.Errorf("cut after %d bytes: %d events, %v", cut, got, err)
+		}
+		client.Close()
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		<-served
+	}
+}
+
 func TestBodiesAreBounded(t *testing.T) {
 	r := newRig(t)
 	raw := rawClient(r.socket)
