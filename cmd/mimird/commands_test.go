@@ -27,6 +27,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/fxamacker/cbor/v2"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/test/process"
@@ -35,7 +36,7 @@ import (
 const (
 	// patience is what everything gets that is waited for; only what is broken uses
 	// it up.
-	patience  = time.Minute
+	patience  = 2 * time.Minute
 	pollEvery = 20 * time.Millisecond
 )
 
@@ -43,7 +44,7 @@ const (
 //
 //	start NAME ARG...          run mimird in the background, output in NAME.out and NAME.err
 //	ready NAME [DIR]           wait until a node can be talked to; DIR is its data directory, else NAME
-//	signal NAME SIGNAL         send a signal
+//	signal NAME SIGNAL...      send signals
 //	ended NAME CODE            wait for the end and check the exit code
 //	exits CODE ARG...          run mimird and check the exit code; an error must be one sentence
 //	until PATTERN FILE         wait for a file to match
@@ -145,8 +146,16 @@ func (w *world) ready(args []string) error {
 }
 
 func (w *world) signal(args []string) error {
-	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
-	return syscall.Kill(w.processes[args[0]].PID(), signals[args[1]])
+	for _, name := range args[1:] {
+		number := unix.SignalNum("SIG" + name)
+		if number == 0 {
+			return fmt.Errorf("there is no signal %s", name)
+		}
+		if err := syscall.Kill(w.processes[args[0]].PID(), number); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ended(p *process.Process) bool {

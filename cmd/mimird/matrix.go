@@ -223,12 +223,18 @@ func generateRegistration(f *flags, out io.Writer, path string) error {
 // mayReplace refuses to write a registration over anything but an older one of
 // the same bridge.
 func mayReplace(path string, content []byte) error {
-	old, err := os.ReadFile(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look at the old registration: %w", err)
+	}
+	var old []byte
+	if info.Mode().IsRegular() {
+		if old, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("look at the old registration: %w", err)
+		}
 	}
 	if id := registrationID(old); id == "" || id != registrationID(content) {
 		return fmt.Errorf("%s is not a registration of this bridge; nothing was changed: move it away, or choose another file with -r", path)

@@ -5,21 +5,55 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"strings"
+	"testing"
 
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"github.com/mimird/mimird/proto/identity"
 )
 
-// qr reads the first QR code of a file as a phone's camera would see it on a dark
-// terminal, where what is printed is light.
+// Other software reads the codes, whatever they say.
+func TestQRCodesCanBeRead(t *testing.T) {
+	t.Parallel()
+	key, err := identity.ParsePublicKey(bobKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 64 {
+		link := identity.Link{Key: key, Name: strings.Repeat("Ünter & Söhne ", n/8) + fmt.Sprint(n)}.String()
+		var printed bytes.Buffer
+		printLink(&printed, link, true)
+		if read, err := readQR(printed.String()); read != link || err != nil {
+			t.Errorf("the code of %q says %q, %v", link, read, err)
+		}
+	}
+}
+
+// qr checks the QR code in a file.
 func (w *world) qr(args []string) error {
+	read, err := readQR(w.ts.ReadFile(args[0]))
+	if err == nil && read != args[1] {
+		err = fmt.Errorf("the QR code says %q, want %q", read, args[1])
+	}
+	return err
+}
+
+// quietZone is what a QR code needs around it, in modules.
+const quietZone = 4
+
+// readQR reads the first QR code of a text: what is printed is light, as on a dark
+// terminal.
+func readQR(text string) (string, error) {
 	var rows [][]rune
-	for line := range strings.Lines(w.ts.ReadFile(args[0])) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if strings.Trim(line, "█▀▄ ") == "" && strings.ContainsAny(line, "█▀▄") {
 			rows = append(rows, []rune(line))
@@ -28,39 +62,44 @@ func (w *world) qr(args []string) error {
 		}
 	}
 	if len(rows) == 0 {
-		return errors.New("there is no QR code")
+		return "", errors.New("there is no QR code")
 	}
-	const scale, quiet = 4, 4 // pixels of a module, modules of dark around the code
 	width := len(rows[0])
-	screen := image.NewGray(image.Rect(0, 0, scale*(width+2*quiet), scale*(2*len(rows)+2*quiet)))
+	code := image.NewGray(image.Rect(0, 0, width, 2*len(rows)))
 	for y, row := range rows {
 		if len(row) != width {
-			return fmt.Errorf("line %d of the QR code has %d characters, the first %d", y+1, len(row), width)
+			return "", fmt.Errorf("line %d of the QR code has %d characters, the first %d", y+1, len(row), width)
 		}
 		for x, block := range row {
-			light(screen, scale, quiet+x, quiet+2*y, block == '█' || block == '▀')
-			light(screen, scale, quiet+x, quiet+2*y+1, block == '█' || block == '▄')
+			if block == '█' || block == '▀' {
+				code.SetGray(x, 2*y, color.Gray{255})
+			}
+			if block == '█' || block == '▄' {
+				code.SetGray(x, 2*y+1, color.Gray{255})
+			}
+		}
+	}
+	for i := range quietZone {
+		for x := range width {
+			if code.GrayAt(x, i).Y == 0 || code.GrayAt(x, width-1-i).Y == 0 || code.GrayAt(i, x).Y == 0 || code.GrayAt(width-1-i, x).Y == 0 {
+				return "", fmt.Errorf("the QR code has less than %d modules of light around it", quietZone)
+			}
+		}
+	}
+	const scale = 3
+	screen := image.NewGray(image.Rect(0, 0, scale*width, scale*width))
+	for y := range width {
+		for x := range width {
+			draw.Draw(screen, image.Rect(scale*x, scale*y, scale*x+scale, scale*y+scale), image.NewUniform(code.GrayAt(x, y)), image.Point{}, draw.Src)
 		}
 	}
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(screen)
 	if err != nil {
-		return err
+		return "", err
 	}
-	read, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	read, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
 	if err != nil {
-		return fmt.Errorf("read the QR code: %w", err)
+		return "", fmt.Errorf("read the QR code: %w", err)
 	}
-	if read.GetText() != args[1] {
-		return fmt.Errorf("the QR code says %q, want %q", read.GetText(), args[1])
-	}
-	return nil
-}
-
-func light(screen *image.Gray, scale, x, y int, on bool) {
-	if !on {
-		return
-	}
-	for i := range scale * scale {
-		screen.SetGray(scale*x+i%scale, scale*y+i/scale, color.Gray{255})
-	}
+	return read.GetText(), nil
 }

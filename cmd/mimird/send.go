@@ -122,6 +122,8 @@ func delivered(ctx context.Context, client *control.Client, account string, m co
 		return m, nil
 	case errors.Is(err, context.DeadlineExceeded):
 		return m, fmt.Errorf("not delivered within %v: %w", wait, errWaiting)
+	case errors.Is(err, context.Canceled):
+		return m, errWaiting // the caller does not want to wait any longer
 	}
 	return m, err
 }

@@ -261,7 +261,7 @@ func printLink(w io.Writer, link string, qr bool) {
 	}
 	fmt.Fprintf(w, "              scan this in Mimir, or copy the link:\n\n")
 	qrterminal.GenerateWithConfig(link, qrterminal.Config{
-		Level: qrterminal.L, Writer: w, HalfBlocks: true, QuietZone: 2,
+		Level: qrterminal.L, Writer: w, HalfBlocks: true, QuietZone: 4, // as the standard wants it
 		BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
 		BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
 	})

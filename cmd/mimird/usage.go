@@ -83,13 +83,13 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
-		text := fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), clip(unknown.GetSpecifiedName()))
+		text := fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), printable(clip(unknown.GetSpecifiedName())))
 		if near := config.Nearest(unknown.GetSpecifiedName(), flagNames(cmd)); near != "" {
 			return fmt.Errorf("%s; did you mean --%s?", text, near)
 		}
 		return errors.New(text + seeHelp(cmd))
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s has no flag -%s%s", cmd.CommandPath(), clip(unknown.GetSpecifiedName()), seeHelp(cmd))
+		return fmt.Errorf("%s has no flag -%s%s", cmd.CommandPath(), printable(clip(unknown.GetSpecifiedName())), seeHelp(cmd))
 	case errors.As(err, &invalid):
 		return fmt.Errorf("--%s: want %s, have %q", invalid.GetFlag().Name, kindOf(invalid.GetFlag()), clip(invalid.GetValue()))
 	}
