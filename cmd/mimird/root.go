@@ -48,6 +48,7 @@ func newRoot() *cobra.Command {
 	p.StringVar(&f.account, "account", "-", "account by name or key, when there are several")
 	root.AddCommand(
 		newUp(f), newID(f), newContact(f), newSend(f), newTail(f), newStatus(f),
+		newTrace(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
 		newMatrix(f), newDemo(f), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()

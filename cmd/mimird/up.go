@@ -191,10 +191,19 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		opts.Parts = append(opts.Parts, part)
 		status[part.Name] = ask
 	}
-	opts.Parts = append(opts.Parts, actors.Part{Name: "control", New: control.New(control.Options{
-		Socket: f.socket(c), Version: version().String(), Parts: status,
-	})})
+	api := controlOptions(f, c)
+	api.Parts = status
+	opts.Parts = append(opts.Parts, actors.Part{Name: "control", New: control.New(api)})
 	return opts, nil
+}
+
+// controlOptions are those of the control API that do not need a running node.
+func controlOptions(f *flags, c config.Config) control.Options {
+	o := control.Options{Socket: f.socket(c), Version: version().String(), Backup: backupOf(f, c)}
+	if c.Has(config.RoleMatrix) {
+		o.Consumers = []string{matrixName} // the bridge reads the event log under its own name
+	}
+	return o
 }
 
 // opener returns how a node joins the overlay that the configuration describes.

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/backup"
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/config"
+)
+
+func newBackup(f *flags) *cobra.Command {
+	var secret passphrase
+	var plain bool
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write everything into one encrypted file",
+		Long: "Writes keys, messages, the bridge's tables and the configuration into one file, also while the node runs. The\n" +
+			"file is encrypted with a passphrase: whoever can read it is you. - writes to standard output. Any tool for age\n" +
+			"(https://age-encryption.org) and zstd opens it too; to get it back: mimird restore FILE --data NEW-DIRECTORY",
+		Args: oneArg("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !plain {
+				if err := secret.ask(cmd, "Passphrase for the backup", true); err != nil {
+					return err
+				}
+			}
+			return makeBackup(cmd, f, args[0], secret.text)
+		},
+	}
+	secret.flag(cmd)
+	cmd.Flags().BoolVar(&plain, "plain", false, "do not encrypt: the file has your secret keys as they are")
+	cmd.MarkFlagsMutuallyExclusive("plain", passphraseFlag)
+	return cmd
+}
+
+// made is what backup says when it is done.
+type made struct {
+	File      string `json:"file"`
+	Bytes     int64  `json:"bytes"`
+	Encrypted bool   `json:"encrypted"`
+}
+
+func makeBackup(cmd *cobra.Command, f *flags, path, secret string) (err error) {
+	client, done, err := f.anyClient(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if path == "-" {
+		return encrypted(cmd.OutOrStdout(), secret, func(w io.Writer) error { return client.Backup(cmd.Context(), w) })
+	}
+	n, err := writeNew(path, func(file io.Writer) error {
+		return encrypted(file, secret, func(w io.Writer) error { return client.Backup(cmd.Context(), w) })
+	})
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	return f.print(out, made{path, n, secret != ""}, func() {
+		fmt.Fprintf(out, "%s: %d bytes. Try once whether it works: mimird restore %s --data some-other-directory\n", path, n, path)
+	})
+}
+
+// encrypted has write write to w, encrypted when there is a secret.
+func encrypted(w io.Writer, secret string, write func(io.Writer) error) error {
+	if secret == "" {
+		return write(w)
+	}
+	sealed, err := backup.Encrypt(w, secret)
+	if err != nil {
+		return err
+	}
+	if err := write(sealed); err != nil {
+		return err // not closed: what was written is no backup
+	}
+	return sealed.Close()
+}
+
+// writeNew makes a private file that is complete, and on the disk, or not there.
+// What is there already is left alone.
+func writeNew(path string, write func(io.Writer) error) (size int64, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return 0, fmt.Errorf("%s is there already; choose another name", path)
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".mimird-backup-*") // mode 0600
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() { _ = os.Remove(file.Name()) }() // gone already when all went well
+	err = write(file)
+	if err == nil {
+		err = file.Sync()
+	}
+	info, statErr := file.Stat()
+	if err = errors.Join(err, statErr, file.Close()); err != nil {
+		return 0, err
+	}
+	// Link, unlike rename, leaves alone what has come there meanwhile.
+	if err := os.Link(file.Name(), path); err != nil {
+		return 0, fmt.Errorf("write %s: %w", path, err)
+	}
+	return info.Size(), nil
+}
+
+// backupOf returns what writes a backup of a node that has a configuration.
+func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.Writer) error {
+	return func(ctx context.Context, node *actors.Node, w io.Writer) (err error) {
+		dir, err := node.Snapshot()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		about := backup.About{Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: node.Key().String()}
+		accounts, err := node.Accounts()
+		if err != nil {
+			return err
+		}
+		for _, a := range accounts {
+			about.Accounts = append(about.Accounts, node.Link(a).String())
+		}
+		raw, err := os.ReadFile(f.configPath())
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, config.FileName), raw, 0o600)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("back up configuration: %w", err)
+		}
+		if c.Has(config.RoleMatrix) {
+			section, err := bridgeConfig(c)
+			if err == nil {
+				err = section.CopyDatabase(ctx, f.dir, dir)
+			}
+			if errors.Is(err, bridge.ErrNotAFile) {
+				about.Left, err = append(about.Left, err.Error()), nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		_, err = backup.Write(w, dir, about)
+		return err
+	}
+}
+
+// anyClient returns a client of the running node; when none runs, of the node in
+// the data directory, opened for this command alone. The caller calls done.
+func (f *flags) anyClient(ctx context.Context) (client *control.Client, done func() error, err error) {
+	c, err := f.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	client = control.NewClient(f.socket(c))
+	_, err = client.Accounts(ctx)
+	if !errors.Is(err, control.ErrNotRunning) {
+		return client, func() error { client.Close(); return nil }, err
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "store")); err != nil {
+		return nil, nil, fmt.Errorf("there is no node in %s; give its directory with --data", f.dir)
+	}
+	opts, err := nodeOptions(f, c, newLogger(io.Discard, c.Log))
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := actors.Open(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	local := control.NewLocal(node, controlOptions(f, c))
+	return &local.Client, func() error { return errors.Join(local.Close(), node.Close()) }, nil
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// exportPage is how many messages are asked for at once.
+const exportPage = 500
+
+//go:embed export.html.tmpl
+var exportHTML string
+
+func newExport(f *flags) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "export DIRECTORY",
+		Short: "Write the conversations into files for people",
+		Long: "Writes a file for each conversation of an account into a new directory: web pages (html) to read, or one JSON\n" +
+			"object per line (json) for programs. The files are not encrypted. A backup is something else: mimird backup.",
+		Args: oneArg("DIRECTORY"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			write, known := map[string]writeConversation{"html": writeHTML, "json": writeJSON}[format]
+			if !known {
+				return fmt.Errorf("--format: want html or json, have %q", format)
+			}
+			client, done, err := f.anyClient(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			files, err := export(cmd.Context(), client, f.account, args[0], format, write)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			return f.print(out, files, func() {
+				for _, file := range files {
+					fmt.Fprintf(out, "%s  %d messages with %s\n", file.File, file.Messages, printable(file.Contact.Name))
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "html", "html or json")
+	return cmd
+}
+
+// exported is one file of an export.
+type exported struct {
+	File     string          `json:"file"`
+	Contact  control.Contact `json:"contact"`
+	Messages int             `json:"messages"`
+}
+
+// writeConversation writes one conversation, oldest message first.
+type writeConversation func(w io.Writer, contact control.Contact, messages []control.Message) error
+
+func export(ctx context.Context, client *control.Client, account, dir, format string, write writeConversation) ([]exported, error) {
+	contacts, err := client.Contacts(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make a directory for the export: %w", err)
+	}
+	files := []exported{}
+	for _, contact := range contacts {
+		messages, err := conversation(ctx, client, account, contact.ID)
+		if err != nil {
+			return nil, err
+		}
+		path := filepath.Join(dir, contact.ID+"."+format)
+		if _, err := writeNew(path, func(w io.Writer) error { return write(w, contact, messages) }); err != nil {
+			return nil, err
+		}
+		files = append(files, exported{path, contact, len(messages)})
+	}
+	return files, nil
+}
+
+// conversation reads all messages of a conversation, oldest first.
+func conversation(ctx context.Context, client *control.Client, account, contact string) ([]control.Message, error) {
+	var all []control.Message
+	for before := uint64(0); ; {
+		page, err := client.Messages(ctx, account, contact, before, exportPage)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			slices.Reverse(all)
+			return all, nil
+		}
+		all = append(all, page...)
+		before = page[len(page)-1].Order
+	}
+}
+
+func writeJSON(w io.Writer, _ control.Contact, messages []control.Message) error {
+	buffered := bufio.NewWriter(w)
+	encoder := json.NewEncoder(buffered)
+	encoder.SetEscapeHTML(false)
+	for _, m := range messages {
+		if err := encoder.Encode(m); err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
+	}
+	return buffered.Flush()
+}
+
+func writeHTML(w io.Writer, contact control.Contact, messages []control.Message) error {
+	page, err := template.New("export").Funcs(template.FuncMap{"moment": moment}).Parse(exportHTML)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	buffered := bufio.NewWriter(w)
+	err = page.Execute(buffered, map[string]any{"Contact": contact, "Messages": messages})
+	return errors.Join(err, buffered.Flush())
+}
