@@ -21,7 +21,6 @@ require (
 	github.com/rs/zerolog v1.35.1
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
-	github.com/spf13/pflag v1.0.10
 	github.com/yggdrasil-network/yggdrasil-go v0.5.14
 	go.mau.fi/util v0.10.0
 	go.uber.org/goleak v1.3.0
