@@ -84,7 +84,7 @@ type contact struct {
 
 type (
 	retryDue struct{}
-	holdOver struct{}
+	holdOver struct{ stream *handover } // that has been held long enough
 )
 
 // newContactSpec makes the spec of a contact's actor.
@@ -128,7 +128,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case contactAnswered:
 		c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
 	case holdOver:
-		x.act(c, x.crossing.holdExpired())
+		x.onHoldOver(c, msg)
 	case retryDue:
 		x.waiting = false
 		x.deliver(c)
@@ -334,7 +334,13 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 	x.held = msg.Stream
 	x.act(c, verdict)
 	if x.held != nil {
-		c.After(holdTime, holdOver{})
+		c.After(holdTime, holdOver{x.held})
+	}
+}
+
+func (x *contact) onHoldOver(c *kernel.Context, msg holdOver) {
+	if msg.stream == x.held { // else it was decided about, and another one may be held
+		x.act(c, x.crossing.holdExpired())
 	}
 }
 
