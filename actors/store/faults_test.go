@@ -91,7 +91,16 @@ func (f *fault) MaybeError(op errorfs.Op) error {
 	return &os.PathError{Op: "injected", Path: op.Path, Err: syscall.ENOSPC}
 }
 
+// hit reports whether an operation has failed. The store may go on to meet more.
+func (f *fault) hit() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.hits) > 0
+}
+
 func (f *fault) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return fmt.Sprintf("operation %d, number %d, %d times, on %v", f.kind, f.at, f.burst, f.hits)
 }
 
@@ -117,7 +126,7 @@ func faultRun(t *testing.T, fs vfs.FS, f *fault) (must, may *model) {
 		f.arm(cycle > 0) // the first start is TestCrashFirstStart's
 		s, err := Open(opts)
 		if err != nil {
-			if len(f.hits) == 0 {
+			if !f.hit() {
 				t.Fatalf("open: %v", err)
 			}
 			return must, may
@@ -144,7 +153,7 @@ func faultRun(t *testing.T, fs vfs.FS, f *fault) (must, may *model) {
 				w.submit(&got, Write{Op: op})
 				if len(got) == 0 || got[0].Err == nil {
 					_, _ = m.apply(op) // the results are TestModelStore's
-				} else if len(f.hits) == 0 {
+				} else if !f.hit() {
 					t.Errorf("%T: %v", op, got[0].Err)
 				}
 			}
@@ -161,7 +170,7 @@ func faultRun(t *testing.T, fs vfs.FS, f *fault) (must, may *model) {
 		}
 		w.abandon(errStopping)
 		if err := s.Close(); err != nil {
-			if len(f.hits) == 0 {
+			if !f.hit() {
 				t.Fatalf("close: %v", err)
 			}
 			return must, may
@@ -173,7 +182,7 @@ func faultRun(t *testing.T, fs vfs.FS, f *fault) (must, may *model) {
 // failedAsItShould checks what a store says that failed because of a fault.
 func failedAsItShould(t *testing.T, s *Store, f *fault, err error) {
 	t.Helper()
-	if len(f.hits) == 0 || !errors.Is(err, ErrFailed) {
+	if !f.hit() || !errors.Is(err, ErrFailed) {
 		t.Errorf("%s: commit: %v", f, err)
 	}
 	if _, err := s.Accounts(); !errors.Is(err, ErrFailed) {

@@ -61,20 +61,22 @@ type manifestFile struct {
 	failStopFile
 	size int64
 	sum  hash.Hash
+	torn bool // a write failed: size and sum mean nothing
 }
 
 func isManifest(path string) bool { return strings.Contains(filepath.Base(path), "MANIFEST-") }
 
 func (f *manifestFile) Write(p []byte) (int, error) {
+	_, _ = f.sum.Write(p) // never fails; first, because Pebble's file systems may change p
 	n, err := f.failStopFile.Write(p)
 	f.size += int64(n)
-	_, _ = f.sum.Write(p[:n]) // never fails
+	f.torn = f.torn || err != nil
 	return n, err
 }
 
 func (f *manifestFile) Sync() error {
 	err := f.failStopFile.Sync()
-	if err == nil {
+	if err == nil && !f.torn {
 		f.fs.store.manifest.Store(&manifestMark{filepath.Base(f.path), f.size, f.sum.Sum(nil)})
 	}
 	return err
