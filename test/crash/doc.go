@@ -9,10 +9,13 @@
 // talk to the node: another mimird, and a phone of test/phone, which notes what it
 // was acknowledged and what it has received twice.
 //
+// Each test prints, for each direction, how often the node was killed and what
+// became of what had been accepted, and the package prints it for all of them.
+//
 // The node dies at every named point of actors/crashpoint (points_test.go), at
 // random moments under load (moments_test.go), and it is stopped in order
 // (stop_test.go). Start reading at check.go, which says what is compared, then
-// world_test.go.
+// world_test.go, talks_test.go and verdict_test.go.
 //
 //	go test -tags goolm ./test/crash                      the short form
 //	go test -tags goolm ./test/crash -v -kills 20         20 random kills in each direction

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		printTotals()
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))

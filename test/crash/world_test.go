@@ -4,27 +4,21 @@ package crash_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/control"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/tracker"
-	"github.com/mimird/mimird/test/crash"
 	"github.com/mimird/mimird/test/demo"
 	"github.com/mimird/mimird/test/dendrite"
 )
@@ -51,30 +45,6 @@ type world struct {
 	kills int
 	note  string // what a failure has to name: the point, the seed
 }
-
-// conversation is what a contact and the user say to each other.
-type conversation struct {
-	contact
-	world *world
-	room  id.RoomID
-	ghost id.UserID
-
-	mu       sync.Mutex
-	toRoom   []string // accepted, in order
-	fromRoom []string
-	seen     int // events of the room
-	texts    []string
-}
-
-// direction is one of the two in which messages go.
-type direction string
-
-const (
-	mimirToMatrix direction = "Mimir to Matrix"
-	matrixToMimir direction = "Matrix to Mimir"
-)
-
-var directions = []direction{mimirToMatrix, matrixToMimir}
 
 // newWorld builds the world; the first words have been exchanged when it returns.
 func newWorld(t *testing.T) *world {
@@ -258,223 +228,6 @@ func (w *world) logIn() {
 	w.must(err)
 }
 
-// write writes the next text in one direction. One goroutine at a time may write
-// in each direction of a conversation.
-func (c *conversation) write(ctx context.Context, d direction) error {
-	c.mu.Lock()
-	room, list := c.room, &c.toRoom
-	text := fmt.Sprintf("%s %d", c.name(), len(c.toRoom))
-	if d == matrixToMimir {
-		list, text = &c.fromRoom, fmt.Sprintf("to %s %d", c.name(), len(c.fromRoom))
-	}
-	c.mu.Unlock()
-	var err error
-	switch {
-	case d == mimirToMatrix:
-		err = c.contact.write(ctx, text)
-	case room == "": // the room is made by the contact's first text
-		return nil
-	default:
-		_, err = c.world.user.SendText(ctx, room, text)
-	}
-	if err != nil {
-		return fmt.Errorf("write %q: %w", text, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*list = append(*list, text)
-	return nil
-}
-
-// accepted is what has been written in one direction.
-func (c *conversation) accepted(d direction) []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d == matrixToMimir {
-		return slices.Clone(c.fromRoom)
-	}
-	return slices.Clone(c.toRoom)
-}
-
-// arrived is what has arrived in one direction: in the room, or at the contact.
-func (c *conversation) arrived(d direction) []string {
-	if d == matrixToMimir {
-		return c.heard()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	timeline := c.world.homeserver.Timeline(c.room)
-	for _, e := range timeline[min(c.seen, len(timeline)):] {
-		var content event.MessageEventContent
-		if e.Type == event.EventMessage.Type && e.Sender == c.ghost && json.Unmarshal(e.Content, &content) == nil && content.MsgType == event.MsgText {
-			c.texts = append(c.texts, content.Body)
-		}
-	}
-	c.seen = len(timeline)
-	return slices.Clone(c.texts)
-}
-
-// underWay is how many texts have not arrived yet.
-func (c *conversation) underWay(d direction) int {
-	return len(c.accepted(d)) - len(slices.Compact(c.arrived(d))) // what is repeated follows at once
-}
-
-// say writes some texts in some directions of all conversations.
-func (w *world) say(texts int, ds ...direction) {
-	w.t.Helper()
-	for range texts {
-		for _, c := range w.talks {
-			for _, d := range ds {
-				w.must(c.write(w.soon(), d))
-			}
-		}
-	}
-}
-
-const (
-	// window is how many texts are under way at most in one direction of a
-	// conversation, and loadEvery how often one more is written.
-	window    = 20
-	loadEvery = 20 * time.Millisecond
-)
-
-// load writes in some directions of all conversations until the function it
-// returns is called.
-func (w *world) load(ds ...direction) (end func()) {
-	w.t.Helper()
-	ctx, stop := context.WithCancel(w.t.Context())
-	var writers sync.WaitGroup
-	for _, c := range w.talks {
-		for _, d := range ds {
-			writers.Go(func() {
-				tick := time.NewTicker(loadEvery)
-				defer tick.Stop()
-				for {
-					select {
-					case <-ctx.Done():
-						return
-					case <-tick.C:
-					}
-					if c.underWay(d) >= window {
-						continue
-					}
-					// It must not be cut off: what becomes of it would be unknown.
-					if err := c.write(context.WithoutCancel(ctx), d); err != nil {
-						w.t.Errorf("%s%v", w.note, err)
-						return
-					}
-				}
-			})
-		}
-	}
-	end = sync.OnceFunc(func() {
-		stop()
-		writers.Wait()
-	})
-	w.t.Cleanup(end)
-	return end
-}
-
-// settle returns when everything has arrived and nothing is left to do.
-func (w *world) settle() {
-	w.t.Helper()
-	var left string
-	if !poll(nil, func() bool { left = w.left(); return left == "" }) {
-		w.t.Fatalf("%safter %v there is still %s\n%s", w.note, patience, left, w.verdict(directions...))
-	}
-}
-
-// left says what there is to be done, "" when nothing is.
-func (w *world) left() string {
-	for _, c := range w.talks {
-		for _, d := range directions {
-			if n := c.underWay(d); n > 0 {
-				return fmt.Sprintf("%d texts under way, %s, %s", n, c.name(), d)
-			}
-		}
-		if n, err := c.waiting(w.t.Context()); n > 0 || err != nil {
-			return fmt.Sprintf("%d texts of %s not acknowledged (%v)", n, c.name(), err)
-		}
-	}
-	status, err := w.victim.Client.Status(w.t.Context())
-	if err != nil {
-		return err.Error()
-	}
-	var matrix bridge.Status
-	if err := json.Unmarshal(status.Parts["matrix"], &matrix); err != nil {
-		return err.Error()
-	}
-	if n := status.Accounts[0].Waiting + matrix.Transactions + matrix.Conversations; n > 0 {
-		return fmt.Sprintf("work for the node: %d texts, %d transactions, %d conversations",
-			status.Accounts[0].Waiting, matrix.Transactions, matrix.Conversations)
-	}
-	return ""
-}
-
-// verdict compares in some directions what was accepted with what has arrived, in
-// the room or at the contact, and in the node itself.
-func (w *world) verdict(ds ...direction) crash.Difference {
-	w.t.Helper()
-	var all crash.Difference
-	for _, c := range w.talks {
-		log := w.messages(c)
-		for _, d := range ds {
-			arrived := c.arrived(d)
-			if c.contact == contact(w.phone) && d == matrixToMimir {
-				arrived = w.withoutRepetitions(arrived)
-			}
-			all.Add(crash.Compare(c.accepted(d), arrived))
-			stored := crash.Compare(c.accepted(d), log[d])
-			if !stored.OK() {
-				w.t.Errorf("%sthe node's own log of %s, %s: %s", w.note, c.name(), d, stored)
-			}
-		}
-	}
-	return all
-}
-
-// withoutRepetitions takes out what the phone was sent again: the node may do that
-// with the one message of which it does not know whether it has arrived when a
-// session ends.
-func (w *world) withoutRepetitions(arrived []string) []string {
-	w.t.Helper()
-	once := slices.Compact(slices.Clone(arrived))
-	ended := w.phone.Page(w.phone.victim).Ended
-	if n := len(arrived) - len(once); n > ended {
-		w.t.Errorf("%s%d texts were sent to the phone again, with %d sessions ended", w.note, n, ended)
-	}
-	return once
-}
-
-// messages are what the node itself has of a conversation, in order. Everything
-// must be in its last state.
-func (w *world) messages(c *conversation) map[direction][]string {
-	w.t.Helper()
-	texts := make(map[direction][]string)
-	for before := uint64(0); ; {
-		page, err := w.victim.Client.Messages(w.t.Context(), "-", c.key(), before, 500)
-		w.must(err)
-		if len(page) == 0 {
-			break
-		}
-		for _, m := range page {
-			d, state := mimirToMatrix, "received"
-			if m.Direction == "out" {
-				d, state = matrixToMimir, "delivered"
-			}
-			if m.State != state {
-				w.t.Errorf("%s%q is %s", w.note, m.Text, m.State)
-			}
-			texts[d] = append(texts[d], m.Text)
-			before = m.Order
-		}
-	}
-	for _, list := range texts {
-		slices.Reverse(list)
-	}
-	return texts
-}
-
 // kill kills the node.
 func (w *world) kill() {
 	w.t.Helper()
@@ -494,23 +247,5 @@ func (w *world) progress(d direction, more int) {
 	want := count() + more
 	if !poll(w.victim.Process().Ended(), func() bool { return count() >= want }) {
 		w.t.Fatalf("%snothing arrives, %s (the node has ended: %v)", w.note, d, w.victim.Process().Err())
-	}
-}
-
-// check waits until everything has arrived, and prints and checks the outcome.
-func (w *world) check(ds ...direction) {
-	w.t.Helper()
-	w.settle()
-	// Whatever is shown twice would come before the next.
-	w.say(1, directions...)
-	w.settle()
-	for _, d := range ds {
-		outcome := w.verdict(d)
-		line := fmt.Sprintf("%s%s: kills %d %s", w.note, d, w.kills, outcome)
-		if !outcome.OK() {
-			w.t.Error(line)
-			continue
-		}
-		w.t.Log(line)
 	}
 }
