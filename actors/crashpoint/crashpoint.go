@@ -29,7 +29,8 @@ const (
 	AfterDecode Name = "after-decode"
 	// BeforeOK: the message is stored, the peer does not know.
 	BeforeOK Name = "before-ok"
-	// AfterOK: the peer knows, nobody has told the room.
+	// AfterOK: the OK is on its way to the peer, the message perhaps on its way to the
+	// room.
 	AfterOK Name = "after-ok"
 	// BeforeRoom: the bridge is about to give the message to the homeserver.
 	BeforeRoom Name = "before-room"
@@ -49,7 +50,7 @@ const (
 	AfterEnqueue Name = "after-enqueue"
 	// BeforeSend: the message is about to be sent to the peer.
 	BeforeSend Name = "before-send"
-	// AfterSend: it has been sent, no OK has come.
+	// AfterSend: it is on its way, no OK has come.
 	AfterSend Name = "after-send"
 	// BeforeDelivered: the OK has come, the message is still in the outbox.
 	BeforeDelivered Name = "before-delivered"
