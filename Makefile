@@ -42,7 +42,7 @@ scenario: ## many nodes over real Yggdrasil networks
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestScenario ./test/scenario
 
 crash: ## kill -9 at every named point and at random moments
-	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 $(ARGS)
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 -waiting 10000 $(ARGS)
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
