@@ -19,6 +19,8 @@ type Status struct {
 	Sessions int
 	DiskLow  bool
 	Alarms   []Alarm
+	// ServerOnly is a process without accounts; its Overlay and Trackers are empty.
+	ServerOnly bool
 	// Tracker is the tracker role's own node, nil without that role.
 	Tracker *overlay.Status
 }
@@ -39,7 +41,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Trackers: trackers, Alarms: alarms, Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow()}
+	s := Status{Trackers: trackers, Alarms: alarms, Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil}
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {
 		s.Tracker = &role

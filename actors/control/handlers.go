@@ -103,7 +103,7 @@ func warningsOf(state actors.Status) []Warning {
 	if state.Tracker != nil {
 		warnings = append(warnings, listenWarnings(*state.Tracker, "tracker.listen")...)
 	}
-	up := false
+	up := state.ServerOnly
 	for _, p := range state.Overlay.Peers {
 		up = up || p.Up
 	}
