@@ -3,28 +3,19 @@
 package actors
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
 const (
-	// firstRetry doubles with every failed attempt, up to lastRetry, which is the
-	// apps' own interval. Each is shortened at random by up to half, so that
-	// contacts who lost each other do not meet again and again.
-	firstRetry = time.Second
-	lastRetry  = 2 * time.Minute
 	// reconnectAfter is the pause after a session that broke: an app whose sessions
 	// crossed ends both, and needs a moment.
 	reconnectAfter = 5 * time.Second
@@ -32,11 +23,6 @@ const (
 	// of life from the session there is. With the rest of the handshake it must fit
 	// the 15 s after which the app forgets its dial.
 	holdTime = 5 * time.Second
-	// guessTime is what a node gets to answer that no tracker has named: meanwhile a
-	// tracker may have learned more.
-	guessTime = 3 * time.Second
-	// maxCandidates bounds the nodes of one attempt.
-	maxCandidates = 8
 	// seenEvery is how exact LastSeen is.
 	seenEvery = time.Minute
 	// impatience is how long after a failed attempt a new message is reason enough
@@ -233,83 +219,6 @@ func (x *contact) deliver(c *kernel.Context) {
 	c.Tell(x.live, deliver{next[0]})
 }
 
-// connect begins an attempt to reach the contact, unless one is under way.
-func (x *contact) connect(c *kernel.Context) {
-	if !x.env.net.up.Load() || x.waiting || x.resolving || !x.crossing.mayDial() {
-		return
-	}
-	x.resolving = true
-	// The first attempt goes to where the contact was found before, the next ones
-	// ask again.
-	c.Tell(x.env.resolver, lookup{Identity: x.contact, Fresh: x.attempts > 0})
-}
-
-// onAddresses dials.
-func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
-	if !x.resolving {
-		return
-	}
-	x.resolving = false
-	if !x.crossing.mayDial() || !x.env.net.up.Load() {
-		return
-	}
-	nodes := x.candidates(msg.Found)
-	if len(nodes) == 0 {
-		c.Log().Debug("The contact was not found", "err", msg.Err)
-		x.onAttemptFailed(c, msg.Err)
-		return
-	}
-	start := sessionStart{dial: nodes, patience: dialTime, allowed: x.allowed()}
-	if len(msg.Found) == 0 {
-		start.patience = guessTime
-	}
-	session, err := c.Spawn(x.sessionSpec(start))
-	if err != nil {
-		c.Fail(fmt.Errorf("start session: %w", err))
-	}
-	x.dialling = session
-	x.crossing.dialStarted()
-}
-
-// candidates ranks where the contact may be: at the first attempt the node of the
-// last session, which is better evidence than a tracker's; then the nodes that have
-// authenticated as the contact, latest first, when a tracker still names them;
-// then what else trackers say, by priority; then nodes that were right once. When
-// nothing is known and asking again did not help, it is the identity key itself,
-// which a simple device uses as its node key.
-func (x *contact) candidates(found []store.Address) []identity.NodeKey {
-	lastAuth := make(map[identity.NodeKey]store.Millis)
-	for _, n := range x.record.NodeKeys {
-		lastAuth[n.Key] = n.LastAuth
-	}
-	found = slices.Clone(found)
-	slices.SortStableFunc(found, func(a, b store.Address) int {
-		return cmp.Or(
-			cmp.Compare(lastAuth[b.Node], lastAuth[a.Node]),
-			cmp.Compare(b.Priority, a.Priority),
-		)
-	})
-	var nodes []identity.NodeKey
-	add := func(n identity.NodeKey) {
-		if !slices.Contains(nodes, n) && n != x.env.keys.node.Key() {
-			nodes = append(nodes, n)
-		}
-	}
-	if x.attempts == 0 && !x.liveNode.IsZero() {
-		add(x.liveNode)
-	}
-	for _, a := range found {
-		add(a.Node)
-	}
-	for _, n := range x.record.NodeKeys {
-		add(n.Key)
-	}
-	if len(nodes) == 0 && x.attempts > 0 {
-		add(identity.NodeKey(x.contact))
-	}
-	return nodes[:min(len(nodes), maxCandidates)]
-}
-
 func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
 	x.sessions++
 	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.env, x.pair, start)
@@ -498,54 +407,8 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 	x.leaveIfStranger(c)
 }
 
-func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
-	x.attempts++
-	x.failed = time.Now()
-	x.recall = false // from here on the contact tries
-	x.showPresence(reason)
-	x.retryAfter(c, x.pause(reason))
-}
-
 func (x *contact) forgetLive() {
 	x.live, x.sending = kernel.Ref{}, 0
-}
-
-// pause is how long to wait after a failed attempt.
-func (x *contact) pause(reason error) time.Duration {
-	d := jitter(min(firstRetry<<min(x.attempts-1, 10), lastRetry))
-	// A node that must be left alone for a while is not dialled before.
-	if silenced, ok := errors.AsType[*overlay.SilencedError](reason); ok {
-		d = max(d, silenced.Remaining)
-	}
-	return d
-}
-
-// jitter shortens a duration at random by up to half.
-func jitter(d time.Duration) time.Duration { return d - rand.N(d/2+1) }
-
-func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
-	x.stopRetry()
-	x.waiting = true
-	x.retry = c.After(d, retryDue{})
-	x.env.presence.update(x.account, x.contact, func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
-}
-
-func (x *contact) stopRetry() {
-	x.retry.Stop()
-	x.waiting = false
-}
-
-// onOverlayChanged: with the network back there is no reason to wait on.
-func (x *contact) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
-	if !msg.Up {
-		return
-	}
-	x.attempts = 0
-	if x.waiting {
-		x.retryAfter(c, jitter(firstRetry))
-		return
-	}
-	x.deliver(c)
 }
 
 // onContactRequested answers who is a contact already, and holds or accepts the
