@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,7 +77,7 @@ func (n *nodeContact) write(ctx context.Context, text string) error {
 func (n *nodeContact) heard() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.texts[:len(n.texts):len(n.texts)]
+	return slices.Clone(n.texts)
 }
 
 func (n *nodeContact) waiting(ctx context.Context) (int, error) {
