@@ -60,7 +60,7 @@ func firstLine(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read passphrase: %w", err)
 	}
-	defer func() { _ = file.Close() }() // only read
+	defer func() { _ = file.Close() }()                         // only read
 	raw, err := io.ReadAll(io.LimitReader(file, maxPassphrase)) //nolint:forbidigo // through a limit
 	if err != nil {
 		return "", fmt.Errorf("read passphrase: %w", err)
