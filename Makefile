@@ -36,7 +36,7 @@ build: ## build ./bin/mimird
 	$(NOCGO) $(GO) build -trimpath -tags $(TAGS) -o bin/mimird ./cmd/mimird
 
 test: ## all tests: units, vectors, real networks, end to end against Dendrite
-	$(RACE) $(GO) test $(RACEFLAG) -shuffle=on -timeout 20m -tags $(TAGS) $(PKGS)
+	$(RACE) $(GO) test $(RACEFLAG) -shuffle=on -p 3 -timeout 20m -tags $(TAGS) $(PKGS)
 
 scenario: ## many nodes over real Yggdrasil networks
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestScenario ./test/scenario

@@ -131,7 +131,7 @@ func TestWrongPassphrase(t *testing.T) {
 func TestDamagedBackupIsRefused(t *testing.T) {
 	dir, _ := content(t)
 	whole := written(t, dir)
-	for at := 0; at < len(whole); at += 1 + len(whole)/20 {
+	for at := 0; at < len(whole); at += 1 + len(whole)/10 {
 		if _, err := backup.Read(bytes.NewReader(whole[:at]), t.TempDir()); !errors.Is(err, backup.ErrDamaged) {
 			t.Errorf("cut at %d: %v", at, err)
 		}

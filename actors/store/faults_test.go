@@ -196,8 +196,7 @@ func failedAsItShould(t *testing.T, s *Store, f *fault, err error) {
 // Bar R11
 func TestFaultInEveryFileOperation(t *testing.T) {
 	LeavesGoroutines(t)
-	const pointsPerKind = 6
-	failed := 0
+	pointsPerKind, failed := lessWithRace(6, 1), 0
 	for kind := errorfs.OpCreate; kind <= errorfs.OpFileFlush; kind++ {
 		count := &fault{kind: kind, at: 1 << 30}
 		must, _ := faultRun(t, errorfs.Wrap(vfs.NewCrashableMem(), count), count)
@@ -225,7 +224,7 @@ func TestFaultInEveryFileOperation(t *testing.T) {
 			}
 		}
 	}
-	if failed < 10 {
+	if failed < lessWithRace(10, 1) {
 		t.Errorf("only %d faults made the store fail", failed)
 	}
 }

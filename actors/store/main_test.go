@@ -50,14 +50,24 @@ func sequences(t *testing.T, n int) {
 	if given {
 		return
 	}
-	if testing.Short() || raceEnabled {
+	if testing.Short() {
 		n /= 10
 	}
+	n = lessWithRace(n, n/10)
 	before := checks.Value.String()
 	t.Cleanup(func() { _ = checks.Value.Set(before) })
 	if err := checks.Value.Set(strconv.Itoa(n)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// lessWithRace returns how often something is done: the race detector makes it ten
+// times as slow, and what it looks for shows in a few.
+func lessWithRace(n, withRace int) int {
+	if raceEnabled {
+		return withRace
+	}
+	return n
 }
 
 // excused are the goroutines of failed stores.

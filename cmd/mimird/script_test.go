@@ -7,6 +7,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -41,6 +43,7 @@ func TestScript(t *testing.T) {
 		Dir:  "testdata/script",
 		Cmds: commands(),
 		Setup: func(env *testscript.Env) error {
+			watchRaces(env)
 			env.Values[worldKey{}] = newWorld(env)
 			return nil
 		},
@@ -52,5 +55,33 @@ func TestScript(t *testing.T) {
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+	})
+}
+
+// upstreamRace is in every report of a data race that is not ours: Yggdrasil reads
+// round trip times without a lock when it is asked for its peers.
+const upstreamRace = "ironwood/network.(*Debug).GetPeers()"
+
+// watchRaces fails a script when a program that it has run reports a data race of
+// ours. Without the race detector there are no reports.
+func watchRaces(env *testscript.Env) {
+	reports := filepath.Join(env.WorkDir, ".race")
+	env.Setenv("GORACE", "exitcode=0 log_path="+reports)
+	env.Defer(func() {
+		files, err := filepath.Glob(reports + ".*")
+		if err != nil {
+			env.T().Fatal(err)
+		}
+		for _, file := range files {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				env.T().Fatal(err)
+			}
+			for report := range strings.SplitSeq(string(raw), "==================") {
+				if strings.Contains(report, "WARNING: DATA RACE") && !strings.Contains(report, upstreamRace) {
+					env.T().Fatal(report)
+				}
+			}
+		}
 	})
 }
