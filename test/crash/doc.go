@@ -5,9 +5,9 @@
 //
 // The program is the real one, in processes of its own, over real Yggdrasil links
 // on loopback. The node that dies has a bridge; the homeserver is the fake one of
-// bridgetest, in the test's process, so that its memory survives, and in one test
-// a real Dendrite. Two contacts talk to the node: another mimird, and a phone of
-// test/phone, which notes what it was acknowledged and what it has received twice.
+// bridgetest, in the test's process, so that its memory survives. Two contacts
+// talk to the node: another mimird, and a phone of test/phone, which notes what it
+// was acknowledged and what it has received twice.
 //
 // Each test prints, for each direction, how often the node was killed and what
 // became of what had been accepted, and the package prints it for all of them.

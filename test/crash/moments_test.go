@@ -18,7 +18,10 @@ const (
 // catches up, and with everything in motion.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
-	seed := drawSeed()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
 	for i, d := range directions {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
@@ -43,36 +46,4 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			w.check(d)
 		})
 	}
-}
-
-// Bars R01, R02 with a real homeserver, both directions at once.
-func TestKilledAgainstDendrite(t *testing.T) {
-	t.Parallel()
-	seed := drawSeed()
-	w := newRealWorld(t)
-	w.note = fmt.Sprintf("seed %d: ", seed)
-	random := rand.New(rand.NewPCG(seed, 99)) //nolint:gosec // no secret
-	end := w.load(directions...)
-	for range max(2, *killsFlag/4) { // Dendrite takes its time to find the bridge again
-		for _, d := range directions {
-			w.progress(d, 1+random.IntN(window))
-		}
-		time.Sleep(soonest + time.Duration(random.Int64N(int64(latest-soonest)))) // the moment itself
-		w.kill()
-		w.must(w.victim.Launch())
-		w.must(w.victim.Ready(w.soon()))
-	}
-	for _, d := range directions {
-		w.progress(d, 1)
-	}
-	end()
-	w.check(directions...)
-}
-
-// drawSeed returns the seed of the random moments.
-func drawSeed() uint64 {
-	if *seedFlag != 0 {
-		return *seedFlag
-	}
-	return rand.Uint64() //nolint:gosec // no secret
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -28,9 +27,6 @@ const (
 	serverName = "mimir.test"
 	userName   = "alice"
 	password   = "long-secret"
-
-	// buildTime is for compiling Dendrite on a slow machine.
-	buildTime = 10 * time.Minute
 )
 
 // world is a node that will die, those who talk to it through Mimir, and the user
@@ -40,9 +36,8 @@ type world struct {
 	dir        string
 	relay      string // where the overlay can be joined
 	victim     *demo.Node
-	other      *demo.Node             // relay, tracker and contact
-	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
-	server     string                 // the homeserver's URL
+	other      *demo.Node // relay, tracker and contact
+	homeserver *bridgetest.Homeserver
 	user       *bridgetest.Client
 	phone      *phoneContact
 	talks      []*conversation
@@ -53,18 +48,6 @@ type world struct {
 
 // newWorld builds the world; the first words have been exchanged when it returns.
 func newWorld(t *testing.T) *world {
-	t.Helper()
-	return buildWorld(t, (*world).startFake)
-}
-
-// newRealWorld is newWorld with a Dendrite for a homeserver.
-func newRealWorld(t *testing.T) *world {
-	t.Helper()
-	return buildWorld(t, (*world).startDendrite)
-}
-
-// buildWorld takes what starts the homeserver at an address, with a registration.
-func buildWorld(t *testing.T, startHomeserver func(w *world, address, registration string)) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "crash-") //nolint:usetesting // the paths of sockets must be short
 	if err != nil {
@@ -78,7 +61,7 @@ func buildWorld(t *testing.T, startHomeserver func(w *world, address, registrati
 		}
 	})
 	address := w.startOther()
-	startHomeserver(w, w.makeVictim(address), w.registration())
+	w.makeVictim(address)
 	w.must(w.victim.Start(w.soon()))
 	w.connect(address)
 	w.logIn()
@@ -167,11 +150,8 @@ func (w *world) startOther() tracker.Address {
 	return address
 }
 
-func (w *world) registration() string { return filepath.Join(w.dir, "registration.yaml") }
-
-// makeVictim makes the node with the bridge, and returns where its homeserver has
-// to listen.
-func (w *world) makeVictim(address tracker.Address) (homeserver string) {
+// makeVictim makes the node with the bridge, and its homeserver.
+func (w *world) makeVictim(address tracker.Address) {
 	w.t.Helper()
 	homeserver, appservice := w.freeAddress(), w.freeAddress()
 	host, port, _ := strings.Cut(appservice, ":")
@@ -184,7 +164,6 @@ matrix:
   homeserver:
     address: http://%s
     domain: %s
-    ignore_unsupported: true # Dendrite announces an old version
   appservice:
     address: http://%s
     hostname: %s
@@ -194,42 +173,21 @@ matrix:
 `, w.relay, address, homeserver, serverName, appservice, host, port, userName, serverName))
 	w.must(err)
 	w.t.Cleanup(func() { w.must(w.victim.Stop()) })
-	out, err := exec.CommandContext(w.t.Context(), program, "matrix", "-g", "--data", w.victim.Dir, "-r", w.registration()).CombinedOutput()
+	registration := filepath.Join(w.dir, "registration.yaml")
+	out, err := exec.CommandContext(w.t.Context(), program, "matrix", "-g", "--data", w.victim.Dir, "-r", registration).CombinedOutput()
 	if err != nil {
 		w.t.Fatalf("mimird matrix -g: %v: %s", err, out)
 	}
-	return homeserver
-}
-
-// startFake starts the fake homeserver, in this process: it survives every kill.
-func (w *world) startFake(address, registration string) {
-	w.t.Helper()
 	raw, err := os.ReadFile(registration)
 	w.must(err)
 	service, err := bridgetest.ParseService(raw)
 	w.must(err)
 	w.homeserver, err = bridgetest.NewHomeserver(bridgetest.Options{
-		ServerName: serverName, Address: address, Services: []bridgetest.Service{service},
+		ServerName: serverName, Address: homeserver, Services: []bridgetest.Service{service},
 	})
 	w.must(err)
 	w.t.Cleanup(w.homeserver.Close)
 	w.homeserver.CreateUser(userName, password)
-	w.server = w.homeserver.URL()
-}
-
-// startDendrite starts a real homeserver. The first time on a machine it is
-// compiled.
-func (w *world) startDendrite(address, registration string) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), buildTime)
-	defer cancel()
-	server, err := dendrite.Start(ctx, dendrite.Options{
-		Dir: filepath.Join(w.dir, "dendrite"), Address: address, ServerName: serverName, Registrations: []string{registration},
-	})
-	w.must(err)
-	w.t.Cleanup(func() { w.must(server.Kill()) })
-	w.must(server.CreateUser(w.soon(), userName, password, false))
-	w.server = server.URL()
 }
 
 // connect makes the contacts, and everybody each other's.
@@ -256,7 +214,7 @@ func (w *world) connect(address tracker.Address) {
 func (w *world) logIn() {
 	w.t.Helper()
 	var err error
-	w.user, err = bridgetest.Login(w.soon(), w.server, userName, password)
+	w.user, err = bridgetest.Login(w.soon(), w.homeserver.URL(), userName, password)
 	w.must(err)
 	w.t.Cleanup(w.user.Close)
 	bot := id.NewUserID("mimirbot", serverName)
