@@ -123,7 +123,7 @@ func (w *world) start(args []string) error {
 	shell := `umask 0; exec "$0" "$@" >` + name + ".out"
 	p, err := process.Start(process.Spec{
 		Program: "/bin/sh", Args: append([]string{"-c", shell, program}, args...),
-		Dir: w.ts.MkAbs("."), Log: w.ts.MkAbs(name + ".err"), Env: []string{w.env()},
+		Dir: w.ts.MkAbs("."), Log: w.ts.MkAbs(name + ".err"), Env: w.env(),
 	})
 	if err != nil {
 		return err
@@ -199,12 +199,14 @@ func codeOf(err error) string {
 func (w *world) command(args []string) *exec.Cmd {
 	cmd := exec.CommandContext(context.Background(), "mimird", args...)
 	cmd.Dir = w.ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), w.env())
+	cmd.Env = append(os.Environ(), w.env()...)
 	return cmd
 }
 
 // env is the part of the script's environment that the program looks at.
-func (w *world) env() string { return "MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA") }
+func (w *world) env() []string {
+	return []string{"MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA"), "GORACE=" + w.ts.Getenv("GORACE")}
+}
 
 // sentence is what an error looks like: one line, which says what to do next after
 // a semicolon or colon, or asks.
