@@ -240,6 +240,18 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key})
 }
 
+func (op NoteAnnouncedElsewhere) size() int { return opOverhead }
+
+func (op NoteAnnouncedElsewhere) apply(t *txn) (any, error) {
+	if op.Node.IsZero() {
+		return nil, fmt.Errorf("node key is zero: %w", ErrInvalid)
+	}
+	if err := t.needAccount(op.Account); err != nil {
+		return nil, err
+	}
+	return nil, t.event(Event{Account: op.Account, Kind: AnnouncedElsewhere, NodeKey: op.Node})
+}
+
 func (op PutAddresses) size() int { return opOverhead + 64*len(op.Addresses) }
 
 func (op PutAddresses) apply(t *txn) (any, error) {

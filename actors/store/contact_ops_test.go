@@ -296,6 +296,23 @@ func TestRecordNodeKey(t *testing.T) {
 	}
 }
 
+func TestNoteAnnouncedElsewhere(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	seq := r.lastSeq(alice)
+	must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(7)})
+	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
+	if len(events) != 1 || events[0].Kind != store.AnnouncedElsewhere || events[0].NodeKey != nodeKey(7) || !events[0].Conversation.IsZero() {
+		t.Errorf("%+v", events)
+	}
+	if _, err := do[any](r, store.NoteAnnouncedElsewhere{Account: alice}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a zero key: %v", err)
+	}
+	if _, err := do[any](r, store.NoteAnnouncedElsewhere{Account: key(9), Node: nodeKey(7)}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no such account: %v", err)
+	}
+	r.checked()
+}
+
 func TestAddresses(t *testing.T) {
 	r := newRig(t, store.Options{})
 	if got, err := r.store.Addresses(bob); err != nil || len(got) != 0 {

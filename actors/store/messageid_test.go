@@ -90,6 +90,7 @@ func TestEnumText(t *testing.T) {
 		{MessageQueued, new(EventKind), "message_queued"},
 		{MessageDelivered, new(EventKind), "message_delivered"},
 		{MessageFailed, new(EventKind), "message_failed"},
+		{AnnouncedElsewhere, new(EventKind), "announced_elsewhere"},
 	} {
 		if got := test.value.String(); got != test.text {
 			t.Errorf("%s, want %s", got, test.text)

@@ -102,6 +102,13 @@ type NodeKeyRecorded struct {
 	Changed bool // the contact was known by other keys: there is an event
 }
 
+// NoteAnnouncedElsewhere puts into an account's log that trackers lead to a node
+// which is none of its devices. The result is nil.
+type NoteAnnouncedElsewhere struct {
+	Account identity.PublicKey
+	Node    identity.NodeKey
+}
+
 // AcceptMessage stores a message from a contact, once: the same guid with the
 // same content is a duplicate. The same guid with other content and a newer edit
 // time replaces the content; without an edit time it is a message of its own. The

@@ -142,7 +142,7 @@ type Event struct {
 	Message      MessageID          `cbor:"4,keyasint,omitzero"`  // events about messages
 	Order        uint64             `cbor:"5,keyasint,omitempty"` // events about messages
 	State        ContactState       `cbor:"6,keyasint,omitempty"` // ContactAdded, ContactChanged: the state afterwards
-	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`  // NodeKeyChanged: the new key
+	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`  // NodeKeyChanged: the new key; AnnouncedElsewhere: the foreign one
 	Reason       string             `cbor:"8,keyasint,omitempty"` // MessageFailed
 }
 
@@ -174,6 +174,9 @@ const (
 	MessageDelivered
 	// MessageFailed says that a message was given up.
 	MessageFailed
+	// AnnouncedElsewhere says that a tracker has a record with the account's own
+	// signature that leads to a node which is none of its devices.
+	AnnouncedElsewhere
 )
 
 // Address is one place where an identity may be reachable.
