@@ -24,7 +24,7 @@ const (
 	// markerKey is the key in an event's content that says which message it shows.
 	markerKey = "im.mimir.message"
 	// recoverEvents is how far back a room is searched for an event of which it is
-	// not known whether it was sent, in pages of recoverPage.
+	// not known whether it was sent. It is nearly always among the last recoverPage.
 	recoverEvents = 1000
 	recoverPage   = 100
 )
@@ -116,13 +116,15 @@ func (d *delivery) recover(
 }
 
 // findMarked searches a room, from its end, for the event with a marker. Events
-// of a conversation are sent in order, so the last marked one decides.
+// of a conversation are sent in order, so the last marked one decides. There is
+// never a second page: Dendrite leaves out events where one ends, and the message
+// would be sent again. It also wants to be told a limit above 100 in the filter.
 func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	want := marker(message)
-	from := ""
-	for seen := 0; seen < recoverEvents; {
-		page, err := d.matrix.bot().Messages(ctx, room, from, "", mautrix.DirectionBackward, nil, recoverPage)
+	for _, limit := range []int{recoverPage, recoverEvents} {
+		filter := &mautrix.FilterPart{Limit: limit}
+		page, err := d.matrix.bot().Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
 		if err != nil {
 			return nil, fmt.Errorf("search the room: %w", classify(err))
 		}
@@ -136,11 +138,9 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 				return nil, nil
 			}
 		}
-		seen += len(page.Chunk)
-		if page.End == "" || page.End == from || len(page.Chunk) == 0 {
-			return nil, nil
+		if page.End == "" || len(page.Chunk) == 0 {
+			break
 		}
-		from = page.End
 	}
 	return nil, nil
 }
