@@ -25,6 +25,7 @@ type env struct {
 	trackerNet *networkCell
 	presence   *presence
 	sessions   *sessionTable
+	elsewhere  *elsewhere
 	// parallel bounds the live sessions of the whole node.
 	parallel *kernel.Credits
 

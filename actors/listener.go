@@ -3,7 +3,6 @@
 package actors
 
 import (
-	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
@@ -23,11 +23,6 @@ import (
 const (
 	// handshakeTime is how long a handshake may take, as in the apps.
 	handshakeTime = 15 * time.Second
-	// maxGreetings bounds the streams that have not said who they are, in all and
-	// for one node. A further one ends the oldest: the one who waits longest is the
-	// one who does not answer.
-	maxGreetings        = 256
-	maxGreetingsPerNode = 8
 	// earlyDataTime is how long a data stream waits for the session it belongs to:
 	// it can overtake the final OK of the handshake.
 	earlyDataTime = 10 * time.Second
@@ -43,8 +38,11 @@ type listener struct {
 	env       *env
 	port      overlay.Listener
 	greetings *greetings
+	begun     *handshakers
 	early     []earlyData
 }
+
+func newListener(e *env) kernel.Actor { return &listener{env: e, begun: newHandshakers()} }
 
 // earlyData is a data stream whose session is not there yet.
 type earlyData struct {
@@ -141,6 +139,9 @@ func (l *listener) greet(inbox kernel.Inbox, conn overlay.Conn) error {
 	if role == peer.RoleData {
 		return handOver(inbox, dataCame{newHandover(s, nil)})
 	}
+	if !l.begun.begin(conn.RemoteKey(), time.Now()) {
+		return errTooManyHandshakes
+	}
 	hs := peer.NewAcceptor(peer.AcceptorConfig{
 		Lookup:   l.env.keys.account,
 		Security: l.env.security(conn.RemoteKey()),
@@ -152,6 +153,9 @@ func (l *listener) greet(inbox kernel.Inbox, conn overlay.Conn) error {
 	if _, err := hs.Drive(s.reader, s, p); err != nil {
 		return err
 	}
+	if contact, err := l.env.store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
+		l.begun.welcome(conn.RemoteKey())
+	}
 	// What remains of the handshake gets its own 15 s: the apps count them from the
 	// start, but the time a contact takes to decide is ours.
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
@@ -162,7 +166,11 @@ func (l *listener) greet(inbox kernel.Inbox, conn overlay.Conn) error {
 
 // security is what a handshake with a node needs to sign with care.
 func (e *env) security(remote identity.NodeKey) peer.Security {
-	return peer.Security{Guard: e.keys, Issued: e.keys.issued, RemoteNode: remote, Random: rand.Reader}
+	guard := identity.GuardSet{e.keys}
+	if e.opts.RefusePointChallenges {
+		guard = append(guard, identity.CurvePoints{})
+	}
+	return peer.Security{Guard: guard, Issued: e.keys.issued, RemoteNode: remote, Random: rand.Reader}
 }
 
 func handOver(inbox kernel.Inbox, msg any) error {
@@ -176,7 +184,8 @@ func (l *listener) logGreeting(node identity.NodeKey, err error) {
 	switch {
 	case wire.ViolationCode(err) != "":
 		l.env.log.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
-	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset), errors.Is(err, kernel.ErrStopped):
+	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset),
+		errors.Is(err, errTooManyHandshakes), errors.Is(err, kernel.ErrStopped):
 		l.env.log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	default:
 		l.env.log.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
@@ -222,75 +231,4 @@ func (l *listener) route(c *kernel.Context, stream *handover) bool {
 		c.Tell(session, dataStream{stream})
 	}
 	return ok
-}
-
-// greetings are the streams whose other side has not said who it is. It is used
-// by the accepting goroutine and those it starts.
-type greetings struct {
-	mu      sync.Mutex
-	oldest  *list.List // of *greeting, oldest first
-	perNode map[identity.NodeKey]int
-}
-
-type greeting struct {
-	conn  overlay.Conn
-	place *list.Element // nil once left
-}
-
-func newGreetings() *greetings {
-	return &greetings{oldest: list.New(), perNode: make(map[identity.NodeKey]int)}
-}
-
-// enter adds a stream. When there are too many, the oldest of the same node, or
-// else of all, is aborted; its goroutine then ends.
-func (g *greetings) enter(conn overlay.Conn) *greeting {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	node := conn.RemoteKey()
-	if g.perNode[node] >= maxGreetingsPerNode {
-		g.evictLocked(func(e *greeting) bool { return e.conn.RemoteKey() == node })
-	} else if g.oldest.Len() >= maxGreetings {
-		g.evictLocked(func(*greeting) bool { return true })
-	}
-	e := &greeting{conn: conn}
-	e.place = g.oldest.PushBack(e)
-	g.perNode[node]++
-	return e
-}
-
-// leave removes a stream that is known now, or over.
-func (g *greetings) leave(e *greeting) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.removeLocked(e)
-}
-
-func (g *greetings) abortAll() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for e := g.oldest.Front(); e != nil; e = e.Next() {
-		_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
-	}
-}
-
-func (g *greetings) evictLocked(match func(*greeting) bool) {
-	for p := g.oldest.Front(); p != nil; p = p.Next() {
-		if e := p.Value.(*greeting); match(e) {
-			g.removeLocked(e)
-			_ = e.conn.Abort() // its goroutine reports the error
-			return
-		}
-	}
-}
-
-func (g *greetings) removeLocked(e *greeting) {
-	if e.place == nil {
-		return
-	}
-	g.oldest.Remove(e.place)
-	e.place = nil
-	node := e.conn.RemoteKey()
-	if g.perNode[node]--; g.perNode[node] <= 0 {
-		delete(g.perNode, node)
-	}
 }

@@ -69,6 +69,7 @@ func Open(opts Options) (*Node, error) {
 	for _, t := range opts.Trackers {
 		keys.know(t.Node)
 	}
+	keys.know(opts.OwnDevices...)
 	if opts.Tracker != nil {
 		role, err := keys.nodeKey(trackerKeyName)
 		if err != nil {
@@ -80,7 +81,7 @@ func Open(opts Options) (*Node, error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell),
-		presence: newPresence(), sessions: newSessionTable(),
+		presence: newPresence(), sessions: newSessionTable(), elsewhere: newElsewhere(),
 		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 	}
 	return n, nil

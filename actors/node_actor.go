@@ -68,7 +68,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	n.env.writer = spawn(storeName, func() kernel.Actor { return store.NewActor(n.env.store) })
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
-		spawn(listenerName, func() kernel.Actor { return &listener{env: n.env} })
+		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
 		spawn(overlayName, func() kernel.Actor { return &overlayActor{env: n.env} })
 	}
 	if n.env.opts.Tracker != nil {

@@ -4,6 +4,7 @@ package actors
 
 import (
 	"context"
+	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
@@ -19,6 +20,9 @@ type Status struct {
 	Sessions int
 	DiskLow  bool
 	Alarms   []Alarm
+	// Elsewhere are nodes that trackers name for our accounts and that are none of
+	// ours. It is empty while nobody abuses a signature.
+	Elsewhere []AnnouncedElsewhere
 	// ServerOnly is a process without accounts; its Overlay and Trackers are empty.
 	ServerOnly bool
 	// Tracker is the tracker role's own node, nil without that role.
@@ -41,7 +45,10 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Trackers: trackers, Alarms: alarms, Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil}
+	s := Status{
+		Trackers: trackers, Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
+		Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+	}
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {
 		s.Tracker = &role

@@ -54,6 +54,15 @@ type Options struct {
 	// MaxOutbox bounds the undelivered messages of an account. Default 100,000.
 	MaxOutbox int
 
+	// RefusePointChallenges refuses to sign anything that could be a public key at
+	// all: nobody gets a signature that could announce a node then. Half of all
+	// challenges of the apps look like one, so that every second handshake with them
+	// fails.
+	RefusePointChallenges bool
+	// OwnDevices are the node keys of other devices of our accounts. A record of
+	// ours with another node key raises an alarm; see Status.Elsewhere.
+	OwnDevices []identity.NodeKey
+
 	// Tracker, when set, makes this node a tracker too.
 	Tracker *TrackerOptions
 	// Parts are further children of the node actor: the control API, the bridge.

@@ -143,7 +143,7 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 	case trackersRequest:
 		r.onTrackersRequest(c)
 	case store.Written:
-		// The cache is only a cache.
+		// The cache is only a cache, and an alarm is shown without its event too.
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("receive datagrams: %w", msg.Err))
 	}
@@ -240,6 +240,10 @@ func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 		if err != nil {
 			c.Log().Warn("A tracker answered nonsense", "tracker", msg.from.Short(), "err", err)
 		}
+		if q.own {
+			r.onOwnRecords(c, q, answer.Records)
+			return
+		}
 		r.onAnswer(c, q.identity, answer.Records)
 	case tracker.Announce:
 		answer, err := reply.Announce()
@@ -252,6 +256,7 @@ func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 		q.tracker.announcedUntil = time.Now().Add(answer.TTL())
 		// In time to be repeated before it is forgotten.
 		r.announceAfter(c, q.announced, answer.TTL()*4/5)
+		r.askForOwn(c, q)
 	}
 }
 
@@ -312,6 +317,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 	if msg.Stop {
 		delete(r.accounts, msg.Account)
+		r.env.elsewhere.forget(msg.Account)
 		for i := range r.trackers {
 			due := announceDue{msg.Account, i}
 			r.timers[due].Stop()
@@ -434,7 +440,7 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 	q.tracker.silent(now, q.silenced)
 	switch q.request.(type) {
 	case tracker.Lookup:
-		if l := r.lookups[q.identity]; l != nil {
+		if l := r.lookups[q.identity]; l != nil && !q.own {
 			if l.asked--; l.asked == 0 {
 				r.finishLookup(c, q.identity)
 			}

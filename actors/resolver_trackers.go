@@ -45,7 +45,8 @@ type question struct {
 	tracker   *trackerState
 	request   tracker.Request
 	identity  identity.PublicKey
-	announced announceDue // of an announcement
+	announced announceDue // of an announcement, or of the look at what it has led to
+	own       bool        // such a look
 	sent      time.Time
 	tries     int
 	timer     kernel.Timer

@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
 
@@ -43,6 +44,7 @@ type Config struct {
 	Log       Log       `yaml:"log"`
 	Yggdrasil Yggdrasil `yaml:"yggdrasil"`
 	Trackers  []Tracker `yaml:"trackers"`
+	Security  Security  `yaml:"security"`
 	Session   Session   `yaml:"session"`
 	Outbox    Outbox    `yaml:"outbox"`
 	Control   Control   `yaml:"control"`
@@ -66,6 +68,15 @@ type Yggdrasil struct {
 
 // Tracker is the address of a tracker, written as <64 hex digits>:<port>.
 type Tracker struct{ tracker.Address }
+
+// Security guards the identity keys.
+type Security struct {
+	RefusePointChallenges bool      `yaml:"refuse_point_challenges"`
+	OwnDevices            []NodeKey `yaml:"own_devices"`
+}
+
+// NodeKey is the key of a Yggdrasil node, written as 64 hex digits.
+type NodeKey struct{ identity.NodeKey }
 
 // Session bounds the connections to contacts.
 type Session struct {
@@ -123,10 +134,11 @@ func Default() Config {
 			mustTracker("0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:69"),
 			mustTracker("000044c35636ae819b55ef3f4d5008dd0125fb70baa5fc0f8a94a3671ef8c649:69"),
 		},
-		Session: Session{Idle: Duration(10 * time.Minute), Max: 10_000},
-		Outbox:  Outbox{MaxMessages: 100_000},
-		Control: Control{Socket: "control.sock"},
-		Server:  Server{Listen: []string{}, MaxIdentities: 100_000},
+		Security: Security{OwnDevices: []NodeKey{}},
+		Session:  Session{Idle: Duration(10 * time.Minute), Max: 10_000},
+		Outbox:   Outbox{MaxMessages: 100_000},
+		Control:  Control{Socket: "control.sock"},
+		Server:   Server{Listen: []string{}, MaxIdentities: 100_000},
 	}
 }
 
@@ -201,6 +213,19 @@ func (t *Tracker) UnmarshalYAML(node *yaml.Node) error {
 
 // MarshalYAML writes the form that is read.
 func (t Tracker) MarshalYAML() (any, error) { return t.String(), nil }
+
+// UnmarshalYAML reads 64 hex digits.
+func (k *NodeKey) UnmarshalYAML(node *yaml.Node) error {
+	key, err := identity.ParseNodeKey(node.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", node.Line, err)
+	}
+	k.NodeKey = key
+	return nil
+}
+
+// MarshalYAML writes the form that is read.
+func (k NodeKey) MarshalYAML() (any, error) { return k.String(), nil }
 
 // UnmarshalYAML reads "90s".
 func (d *Duration) UnmarshalYAML(node *yaml.Node) error {

@@ -96,6 +96,11 @@ func warningsOf(state actors.Status) []Warning {
 	for _, a := range state.Alarms {
 		warnings = append(warnings, Warning{Code: "part_failing", Text: a.Part + " keeps failing: " + a.Err.Error(), Since: a.Since})
 	}
+	for _, a := range state.Elsewhere {
+		warnings = append(warnings, Warning{Code: "announced_elsewhere", Since: a.Since, Text: fmt.Sprintf(
+			"Trackers lead to node %s for account %s, with its own signature; somebody may have tricked a device of yours into it, and contacts may look there in vain. If the node is a device of yours, add it to security.own_devices.",
+			a.Node, a.Account.Short())})
+	}
 	if state.DiskLow {
 		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
 	}

@@ -81,6 +81,8 @@ func describe(e control.Event) string {
 		return who + " has: " + text
 	case "message_failed":
 		return "not delivered to " + who + " (" + printable(e.Reason) + "): " + text
+	case "announced_elsewhere":
+		return "trackers lead to node " + e.Node + ", with your signature; see: mimird status"
 	case "node_key_changed":
 		return who + " is connected from a new device, node " + e.Node
 	}

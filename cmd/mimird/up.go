@@ -177,6 +177,10 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	for _, t := range c.Trackers {
 		opts.Trackers = append(opts.Trackers, t.Address)
 	}
+	opts.RefusePointChallenges = c.Security.RefusePointChallenges
+	for _, k := range c.Security.OwnDevices {
+		opts.OwnDevices = append(opts.OwnDevices, k.NodeKey)
+	}
 	if c.Has(config.RoleTracker) {
 		opts.Tracker = &actors.TrackerOptions{
 			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,

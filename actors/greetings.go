@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// maxGreetings bounds the streams that have not said who they are, in all and
+	// for one node. A further one ends the oldest: the one who waits longest is the
+	// one who does not answer.
+	maxGreetings        = 256
+	maxGreetingsPerNode = 8
+
+	// A node may begin handshakeBurst handshakes at once and then one every
+	// handshakeEvery. An app dials two or three times within seconds at most; every
+	// handshake costs us signatures, and may be the attempt to get one. What turns out
+	// to be a contact does not count.
+	handshakeBurst = 32
+	handshakeEvery = time.Second
+	// maxHandshakers is how many nodes are remembered; forgetting one gives it a new
+	// allowance. A new node key costs nothing either, so this is no way around.
+	maxHandshakers = 4096
+)
+
+// greetings are the streams whose other side has not said who it is. It is used
+// by the accepting goroutine and those it starts.
+type greetings struct {
+	mu      sync.Mutex
+	oldest  *list.List // of *greeting, oldest first
+	perNode map[identity.NodeKey]int
+}
+
+type greeting struct {
+	conn  overlay.Conn
+	place *list.Element // nil once left
+}
+
+func newGreetings() *greetings {
+	return &greetings{oldest: list.New(), perNode: make(map[identity.NodeKey]int)}
+}
+
+// enter adds a stream. When there are too many, the oldest of the same node, or
+// else of all, is aborted; its goroutine then ends.
+func (g *greetings) enter(conn overlay.Conn) *greeting {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	node := conn.RemoteKey()
+	if g.perNode[node] >= maxGreetingsPerNode {
+		g.evictLocked(func(e *greeting) bool { return e.conn.RemoteKey() == node })
+	} else if g.oldest.Len() >= maxGreetings {
+		g.evictLocked(func(*greeting) bool { return true })
+	}
+	e := &greeting{conn: conn}
+	e.place = g.oldest.PushBack(e)
+	g.perNode[node]++
+	return e
+}
+
+// leave removes a stream that is known now, or over.
+func (g *greetings) leave(e *greeting) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.removeLocked(e)
+}
+
+func (g *greetings) abortAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.oldest.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
+	}
+}
+
+func (g *greetings) evictLocked(match func(*greeting) bool) {
+	for p := g.oldest.Front(); p != nil; p = p.Next() {
+		if e := p.Value.(*greeting); match(e) {
+			g.removeLocked(e)
+			_ = e.conn.Abort() // its goroutine reports the error
+			return
+		}
+	}
+}
+
+func (g *greetings) removeLocked(e *greeting) {
+	if e.place == nil {
+		return
+	}
+	g.oldest.Remove(e.place)
+	e.place = nil
+	node := e.conn.RemoteKey()
+	if g.perNode[node]--; g.perNode[node] <= 0 {
+		delete(g.perNode, node)
+	}
+}
+
+// handshakers limits how often a node may begin a handshake. It is safe for
+// concurrent use.
+type handshakers struct {
+	mu     sync.Mutex
+	known  map[identity.NodeKey]*list.Element
+	latest *list.List // of *allowance, the latest first
+}
+
+// allowance is what a node may still begin, as of a moment.
+type allowance struct {
+	node identity.NodeKey
+	left float64
+	asOf time.Time
+}
+
+func newHandshakers() *handshakers {
+	return &handshakers{known: make(map[identity.NodeKey]*list.Element), latest: list.New()}
+}
+
+// begin reports whether a node may begin a handshake, and counts it.
+func (h *handshakers) begin(node identity.NodeKey, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	place := h.known[node]
+	if place == nil {
+		place = h.latest.PushFront(&allowance{node: node, left: handshakeBurst, asOf: now})
+		h.known[node] = place
+		if h.latest.Len() > maxHandshakers {
+			forgotten := h.latest.Remove(h.latest.Back()).(*allowance)
+			delete(h.known, forgotten.node)
+		}
+	}
+	h.latest.MoveToFront(place)
+	a := place.Value.(*allowance)
+	a.left = min(handshakeBurst, a.left+max(0, now.Sub(a.asOf).Seconds()/handshakeEvery.Seconds()))
+	a.asOf = now
+	if a.left < 1 {
+		return false
+	}
+	a.left--
+	return true
+}
+
+// welcome gives back what begin has counted: it was a contact.
+func (h *handshakers) welcome(node identity.NodeKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if place := h.known[node]; place != nil {
+		a := place.Value.(*allowance)
+		a.left = min(handshakeBurst, a.left+1)
+	}
+}
