@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +26,16 @@ import (
 const matrixName = "matrix"
 
 func newMatrix(f *flags) *cobra.Command {
-	var example, generate bool
+	var example, generate, keep, showVersion bool
 	var registration string
 	cmd := &cobra.Command{
 		Use:   "matrix",
 		Short: "Set up the Matrix bridge",
-		Long: "Sets up the bridge that shows your conversations in Matrix, with the flags every mautrix bridge has:\n\n" +
+		Long: "Sets up the bridge that shows your conversations in Matrix. The short way:\n\n" +
+			"  mimird matrix init --homeserver URL --domain NAME --admin @you:NAME\n" +
+			"  mimird up\n" +
+			"  mimird matrix doctor\n\n" +
+			"Or step by step, with the flags every mautrix bridge has:\n\n" +
 			"  1. mimird matrix -e    writes the section \"matrix\" into the configuration\n" +
 			"  2. edit homeserver, domain and permissions there\n" +
 			"  3. mimird matrix -g    makes the tokens and the registration file\n" +
@@ -41,12 +44,16 @@ func newMatrix(f *flags) *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
+			case showVersion:
+				return printVersion(f, cmd.OutOrStdout())
 			case example == generate:
 				return errors.New("give one of -e (write the example section) and -g (make tokens and registration); see: mimird matrix --help")
+			case example && keep:
+				return errors.New("give one of -e and -n: with -n the configuration is not written; see: mimird matrix --help")
 			case example:
 				return writeExample(f, cmd.OutOrStdout())
 			default:
-				return generateRegistration(f, cmd.OutOrStdout(), registration)
+				return generateRegistration(f, cmd.OutOrStdout(), registration, keep)
 			}
 		},
 	}
@@ -54,6 +61,9 @@ func newMatrix(f *flags) *cobra.Command {
 	cmd.Flags().BoolVarP(&generate, "generate-registration", "g", false, "make the tokens and the registration file")
 	cmd.Flags().StringVarP(&f.config, "config-file", "c", "", "configuration file, the same as --config")
 	cmd.Flags().StringVarP(&registration, "registration", "r", "", "registration file (default: registration.yaml beside the configuration)")
+	cmd.Flags().BoolVarP(&keep, "no-update", "n", false, "do not write the configuration: with -g, the tokens must be there")
+	cmd.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
+	cmd.AddCommand(newMatrixInit(f))
 	return cmd
 }
 
@@ -116,18 +126,9 @@ func writeExample(f *flags, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	const empty = "\nmatrix: {}\n"
-	if !bytes.Contains(raw, []byte(empty)) {
-		if c, err := config.Parse(raw); err != nil {
-			return configError{err}
-		} else if len(c.Matrix.Content) > 0 {
-			return fmt.Errorf("%s has a section %s already; nothing was changed: edit it, then: mimird matrix -g", f.configPath(), matrixName)
-		}
-		raw = append(raw, empty...)
+	if raw, err = withSection(f, raw, bridge.ExampleConfig()); err != nil {
+		return err
 	}
-	section := "\nmatrix:\n" + indent(string(bridge.ExampleConfig()))
-	raw = bytes.Replace(raw, []byte(empty), []byte(section), 1)
-	raw = bytes.Replace(raw, []byte("\nroles: [node]\n"), []byte("\nroles: [node, matrix]\n"), 1)
 	c, err := config.Parse(raw)
 	if err != nil { // such as an empty section written in another way
 		return configError{fmt.Errorf("%s with a section %s would be wrong; nothing was changed: %w", f.configPath(), matrixName, err)}
@@ -161,7 +162,7 @@ func indent(text string) string {
 
 // generateRegistration fills in missing tokens and writes what the homeserver has
 // to be given.
-func generateRegistration(f *flags, out io.Writer, path string) error {
+func generateRegistration(f *flags, out io.Writer, path string, keep bool) error {
 	raw, err := os.ReadFile(f.configPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return configError{fmt.Errorf("there is no configuration %s; make it with: mimird matrix -e", f.configPath())}
@@ -186,6 +187,12 @@ func generateRegistration(f *flags, out io.Writer, path string) error {
 	section, err := bridgeConfig(c)
 	if err != nil {
 		return configError{err}
+	}
+	if err := section.CheckFilledIn(); err != nil {
+		return configError{fmt.Errorf("%s: %w", f.configPath(), err)}
+	}
+	if changed && keep {
+		return configError{fmt.Errorf("%s has no tokens yet; leave out -n, so that they are made", f.configPath())}
 	}
 	files, err := section.Registrations()
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -62,11 +63,11 @@ func newVersion(f *flags) *cobra.Command {
 		Use:   "version",
 		Short: "Say which version this is",
 		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := version()
-			return f.print(cmd.OutOrStdout(), v, func() {
-				fmt.Fprintf(cmd.OutOrStdout(), "mimird %s, %s, %s\n", v, v.Go, v.System)
-			})
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return printVersion(f, cmd.OutOrStdout()) },
 	}
+}
+
+func printVersion(f *flags, out io.Writer) error {
+	v := version()
+	return f.print(out, v, func() { fmt.Fprintf(out, "mimird %s, %s, %s\n", v, v.Go, v.System) })
 }
