@@ -13,10 +13,11 @@ var (
 	strangerPolicyNames = []string{"ask", "accept", "refuse"}
 	contactStateNames   = []string{"stranger", "requested", "accepted", "blocked"}
 	messageStateNames   = []string{"received", "pending", "delivered", "failed"}
+	mediaStateNames     = []string{"offered", "downloading", "stored", "failed", "evicted", "uploading"}
 	eventKindNames      = []string{
 		"", "account_added", "account_changed", "contact_added", "contact_changed", "contact_removed",
 		"node_key_changed", "message_received", "message_edited", "message_queued", "message_delivered", "message_failed",
-		"announced_elsewhere",
+		"announced_elsewhere", "", "", "media_changed",
 	}
 )
 
@@ -51,6 +52,18 @@ func (s MessageState) MarshalText() ([]byte, error) { return []byte(s.String()),
 // UnmarshalText reads the name.
 func (s *MessageState) UnmarshalText(text []byte) error {
 	return parseEnum("message state", messageStateNames, text, s)
+}
+
+// String returns "offered", "downloading", "stored", "failed", "evicted" or
+// "uploading".
+func (s MediaState) String() string { return enumName(mediaStateNames, s) }
+
+// MarshalText writes the name.
+func (s MediaState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *MediaState) UnmarshalText(text []byte) error {
+	return parseEnum("media state", mediaStateNames, text, s)
 }
 
 // String returns the name in snake case, such as "message_received".

@@ -177,6 +177,11 @@ const (
 	// AnnouncedElsewhere says that a tracker has a record with the account's own
 	// signature that leads to a node which is none of its devices.
 	AnnouncedElsewhere
+	_
+	_
+	// MediaChanged says that the file of a message has come into another state; see
+	// [Media].
+	MediaChanged
 )
 
 // Address is one place where an identity may be reachable.
