@@ -100,6 +100,11 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		}
 	case tableSource:
 		c.decodes(k, row, &sourceRow{})
+	case tableReaction:
+		var r Reaction
+		if c.decodes(k, row, &r) {
+			c.exists(k, refKey(k.account, k.other, r.Message), &messageRef{})
+		}
 	case tableEvent:
 		if k.number != c.seq+1 {
 			c.problem(k, "event %d follows event %d", k.number, c.seq)

@@ -37,11 +37,12 @@ func newCodec() cborCodec {
 // record is a row value whose highest field number this version knows.
 type record interface{ lastField() uint64 }
 
-func (Account) lastField() uint64      { return 8 }
-func (Contact) lastField() uint64      { return 9 }
+func (Account) lastField() uint64      { return 21 }
+func (Contact) lastField() uint64      { return 27 }
 func (Message) lastField() uint64      { return 11 }
-func (Event) lastField() uint64        { return 8 }
+func (Event) lastField() uint64        { return 20 }
 func (JournalEntry) lastField() uint64 { return 3 }
+func (Reaction) lastField() uint64     { return 3 }
 
 func encode(v any) ([]byte, error) {
 	raw, err := codec.enc.Marshal(v)

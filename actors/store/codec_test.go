@@ -28,11 +28,13 @@ func fullRecords() []any {
 	return []any{
 		&Account{
 			Name: "name", Info: "info", Avatar: []byte{1}, ClientID: 2, Priority: 3,
-			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5,
+			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5, Role: RoleMirror, HandOver: key(6),
 		},
 		&Contact{
 			Nickname: "nick", LocalName: "local", Info: "info", Avatar: []byte{1}, State: ContactBlocked, ProfileTime: 2,
 			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}}, Added: 6, LastSeen: -7,
+			Request: "let me in", Requested: 8, Declined: 9, Owed: AnswerNo, Asking: "may I", Asked: AskDeclined,
+			Muted: true, Unblocked: ContactAccepted,
 		},
 		&Message{
 			ID: id, Type: -1, ReplyTo: -2, SendTime: 3, EditTime: 4, Created: 5, Payload: []byte{6},
@@ -40,10 +42,11 @@ func fullRecords() []any {
 		},
 		&Event{
 			Conversation: key(1), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
-			State: ContactAccepted, NodeKey: key(4), Reason: "reason",
+			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,
 		},
 		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4}},
 		&JournalEntry{ID: "id", Time: 1, Body: []byte{2}},
+		&Reaction{Emoji: "+", SendTime: 1, Message: id},
 		&schemaRow{Version: 1},
 		&messageRef{Order: 1, First: []byte{2}},
 		&sourceRow{Contact: key(1), Order: 2},

@@ -106,6 +106,9 @@ func (op AddContact) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	t.setContact(conversation, true)
+	if err := t.countRequest(c.Account, ContactStranger, c.State); err != nil {
+		return nil, err
+	}
 	if err := t.put(contactKey(c.Account, c.ID), c); err != nil {
 		return nil, err
 	}
@@ -137,6 +140,7 @@ func (op UpdateContact) apply(t *txn) (any, error) {
 	set(FieldInfo, c.Info != op.Info, func() { c.Info = op.Info })
 	set(FieldAvatar, !bytes.Equal(c.Avatar, op.Avatar), func() { c.Avatar = op.Avatar })
 	set(FieldProfileTime, c.ProfileTime != op.ProfileTime, func() { c.ProfileTime = op.ProfileTime })
+	set(FieldMuted, c.Muted != op.Muted, func() { c.Muted = op.Muted })
 	set(FieldLastSeen, c.LastSeen != op.LastSeen, func() { c.LastSeen = op.LastSeen })
 	if !visible && c.LastSeen == before {
 		return false, nil
@@ -164,19 +168,21 @@ func (op SetContactState) apply(t *txn) (any, error) {
 	if c.State == op.State {
 		return false, nil
 	}
-	c.State = op.State
-	if err := t.update(contactKey(op.Account, op.Contact), old, c); err != nil {
-		return nil, err
-	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactChanged, State: c.State})
+	return true, t.moveContact(c, old, op.State)
 }
 
 func (op RemoveContact) size() int { return opOverhead }
 
 func (op RemoveContact) apply(t *txn) (any, error) {
-	known, err := t.has(contactKey(op.Account, op.Contact))
-	if err != nil || !known {
-		return false, err
+	c, _, err := t.contact(op.Account, op.Contact)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := t.countRequest(op.Account, c.State, ContactStranger); err != nil {
+		return nil, err
 	}
 	outbox, err := t.w.outbox(t, op.Account)
 	if err != nil {
@@ -195,7 +201,7 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	t.setContact(conversation, false)
 	t.count(&conversation.lastOrder, 0)
 	t.delete(contactKey(op.Account, op.Contact))
-	for _, table := range []byte{tableMessage, tableRef, tableOutbox} {
+	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction} {
 		t.clear(pairPrefix(op.Account, table, op.Contact))
 	}
 	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactRemoved})

@@ -11,13 +11,15 @@ import (
 // stored number, so the order never changes.
 var (
 	strangerPolicyNames = []string{"ask", "accept", "refuse"}
+	roleNames           = []string{"primary", "backup", "mirror"}
+	askStateNames       = []string{"none", "waiting", "sent", "accepted", "declined"}
 	contactStateNames   = []string{"stranger", "requested", "accepted", "blocked"}
 	messageStateNames   = []string{"received", "pending", "delivered", "failed"}
 	mediaStateNames     = []string{"offered", "downloading", "stored", "failed", "evicted", "uploading"}
 	eventKindNames      = []string{
 		"", "account_added", "account_changed", "contact_added", "contact_changed", "contact_removed",
 		"node_key_changed", "message_received", "message_edited", "message_queued", "message_delivered", "message_failed",
-		"announced_elsewhere", "", "", "media_changed",
+		"announced_elsewhere", "call_missed", "contact_answered", "media_changed",
 	}
 )
 
@@ -30,6 +32,26 @@ func (p StrangerPolicy) MarshalText() ([]byte, error) { return []byte(p.String()
 // UnmarshalText reads the name.
 func (p *StrangerPolicy) UnmarshalText(text []byte) error {
 	return parseEnum("stranger policy", strangerPolicyNames, text, p)
+}
+
+// String returns "primary", "backup" or "mirror".
+func (r Role) String() string { return enumName(roleNames, r) }
+
+// MarshalText writes the name.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the name.
+func (r *Role) UnmarshalText(text []byte) error { return parseEnum("role", roleNames, text, r) }
+
+// String returns "none", "waiting", "sent", "accepted" or "declined".
+func (s AskState) String() string { return enumName(askStateNames, s) }
+
+// MarshalText writes the name.
+func (s AskState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *AskState) UnmarshalText(text []byte) error {
+	return parseEnum("state of a request", askStateNames, text, s)
 }
 
 // String returns "stranger", "requested", "accepted" or "blocked".

@@ -20,6 +20,9 @@ var (
 	// ErrJournalFull says that a journal has as many unfinished entries as it may
 	// have.
 	ErrJournalFull = errors.New("too many unfinished journal entries")
+	// ErrRequestsFull says that as many contact requests wait for the user of an
+	// account as may wait.
+	ErrRequestsFull = errors.New("too many contact requests are waiting")
 	// ErrBusy says that more waits for the disk than may wait. Try again later.
 	ErrBusy = errors.New("too much is waiting for the disk")
 	// ErrDiskFull says that the free space is below the reserve. Operations that

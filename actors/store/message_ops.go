@@ -91,6 +91,9 @@ func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
 	if err := t.updateMessage(v.msg, v.rawMsg); err != nil {
 		return nil, err
 	}
+	if err := t.react(v.msg); err != nil {
+		return nil, err
+	}
 	return Accepted{ID: v.msg.ID, Order: v.msg.Order, Edited: true}, t.messageEvent(v.msg, MessageEdited)
 }
 
@@ -321,7 +324,10 @@ func (t *txn) insertMessage(msg *Message) error {
 	if err := t.put(messageKey(msg.Account, msg.Contact, msg.Order), msg); err != nil {
 		return err
 	}
-	return t.put(refKey(msg.Account, msg.Contact, msg.ID), messageRef{Order: msg.Order})
+	if err := t.put(refKey(msg.Account, msg.Contact, msg.ID), messageRef{Order: msg.Order}); err != nil {
+		return err
+	}
+	return t.react(*msg)
 }
 
 func (t *txn) updateMessage(msg Message, old []byte) error {

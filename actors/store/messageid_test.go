@@ -91,6 +91,16 @@ func TestEnumText(t *testing.T) {
 		{MessageDelivered, new(EventKind), "message_delivered"},
 		{MessageFailed, new(EventKind), "message_failed"},
 		{AnnouncedElsewhere, new(EventKind), "announced_elsewhere"},
+		{CallMissed, new(EventKind), "call_missed"},
+		{ContactAnswered, new(EventKind), "contact_answered"},
+		{RolePrimary, new(Role), "primary"},
+		{RoleBackup, new(Role), "backup"},
+		{RoleMirror, new(Role), "mirror"},
+		{AskNone, new(AskState), "none"},
+		{AskWaiting, new(AskState), "waiting"},
+		{AskSent, new(AskState), "sent"},
+		{AskAccepted, new(AskState), "accepted"},
+		{AskDeclined, new(AskState), "declined"},
 	} {
 		if got := test.value.String(); got != test.text {
 			t.Errorf("%s, want %s", got, test.text)

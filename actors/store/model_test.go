@@ -205,7 +205,18 @@ func (m *model) setContactState(op SetContactState) (any, error) {
 	if c.contact.State == op.State {
 		return false, nil
 	}
+	from := c.contact.State
 	c.contact.State = op.State
+	if op.State == ContactAccepted && (from != ContactBlocked || c.contact.Unblocked != ContactAccepted) {
+		c.contact.Owed = AnswerYes
+	}
+	if op.State == ContactAccepted {
+		c.contact.Declined = 0
+	}
+	c.contact.Unblocked = ContactStranger
+	if op.State == ContactBlocked {
+		c.contact.Unblocked, c.contact.Owed = from, AnswerNone
+	}
 	m.event(a, Event{Conversation: op.Contact, Kind: ContactChanged, State: op.State})
 	return true, nil
 }

@@ -59,6 +59,7 @@ const (
 	FieldAvatar
 	FieldProfileTime
 	FieldLastSeen
+	FieldMuted
 )
 
 // UpdateContact changes the selected fields of a contact. The result is whether
@@ -74,10 +75,11 @@ type UpdateContact struct {
 	Avatar      []byte
 	ProfileTime Millis
 	LastSeen    Millis
+	Muted       bool
 }
 
-// SetContactState changes the state of a contact. The result is whether it
-// changed.
+// SetContactState changes the state of a contact. Whoever becomes accepted is owed
+// the answer yes, see [SettleAnswer]. The result is whether it changed.
 type SetContactState struct {
 	Account, Contact identity.PublicKey
 	State            ContactState

@@ -45,7 +45,24 @@ type Account struct {
 	Strangers   StrangerPolicy     `cbor:"6,keyasint,omitempty"`
 	Created     Millis             `cbor:"7,keyasint,omitempty"`
 	ProfileTime Millis             `cbor:"8,keyasint,omitempty"` // when name, info or avatar changed
+	Role        Role               `cbor:"20,keyasint,omitempty"`
+	// HandOver is another account of this node, which passes on what this one
+	// receives; zero for nobody.
+	HandOver identity.PublicKey `cbor:"21,keyasint,omitzero"`
 }
+
+// Role is the part that a node plays for an account that a phone has too.
+type Role uint8
+
+const (
+	// RolePrimary receives everything: senders try the node first.
+	RolePrimary Role = iota
+	// RoleBackup receives what senders cannot bring to the phone.
+	RoleBackup
+	// RoleMirror keeps what senders cannot bring to the phone, and acknowledges
+	// nothing, so that they go on trying.
+	RoleMirror
+)
 
 // StrangerPolicy says what happens when an unknown identity connects.
 type StrangerPolicy uint8
@@ -72,7 +89,48 @@ type Contact struct {
 	NodeKeys    []KnownNode        `cbor:"7,keyasint,omitempty"` // that authenticated as the contact, latest first
 	Added       Millis             `cbor:"8,keyasint,omitempty"`
 	LastSeen    Millis             `cbor:"9,keyasint,omitempty"`
+
+	// The contact's request to us.
+	Request   string `cbor:"20,keyasint,omitempty"` // its text
+	Requested Millis `cbor:"21,keyasint,omitempty"` // when it came
+	Declined  Millis `cbor:"22,keyasint,omitempty"` // when our user said no, 0 when they did not
+	Owed      Answer `cbor:"23,keyasint,omitempty"` // what the contact has not been told yet
+
+	// Our request to the contact.
+	Asking string   `cbor:"24,keyasint,omitempty"` // its text
+	Asked  AskState `cbor:"25,keyasint,omitempty"`
+
+	Muted     bool         `cbor:"26,keyasint,omitempty"` // for consumers: they show it, quietly
+	Unblocked ContactState `cbor:"27,keyasint,omitempty"` // a blocked contact: the state that it had before
 }
+
+// Answer is an answer to a contact request.
+type Answer uint8
+
+const (
+	// AnswerNone is no answer, or none that is owed.
+	AnswerNone Answer = iota
+	// AnswerYes makes two contacts.
+	AnswerYes
+	// AnswerNo declines.
+	AnswerNo
+)
+
+// AskState is how far our request to a contact has come.
+type AskState uint8
+
+const (
+	// AskNone is no request.
+	AskNone AskState = iota
+	// AskWaiting goes out with the next session.
+	AskWaiting
+	// AskSent is with the contact, who has not answered.
+	AskSent
+	// AskAccepted was answered with yes.
+	AskAccepted
+	// AskDeclined was answered with no.
+	AskDeclined
+)
 
 // ContactState is how far an account and a contact know each other.
 type ContactState uint8
@@ -135,15 +193,16 @@ const (
 // about is read from its own row, which may have changed since, or be gone.
 type Event struct {
 	Account      identity.PublicKey `cbor:"-"`
-	Seq          uint64             `cbor:"-"`                    // per account, from 1, without gaps
-	Conversation identity.PublicKey `cbor:"1,keyasint,omitzero"`  // zero: about the account itself
-	Kind         EventKind          `cbor:"2,keyasint"`           //
-	Time         Millis             `cbor:"3,keyasint,omitempty"` // by our clock
-	Message      MessageID          `cbor:"4,keyasint,omitzero"`  // events about messages
-	Order        uint64             `cbor:"5,keyasint,omitempty"` // events about messages
-	State        ContactState       `cbor:"6,keyasint,omitempty"` // ContactAdded, ContactChanged: the state afterwards
-	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`  // NodeKeyChanged: the new key; AnnouncedElsewhere: the foreign one
-	Reason       string             `cbor:"8,keyasint,omitempty"` // MessageFailed
+	Seq          uint64             `cbor:"-"`                     // per account, from 1, without gaps
+	Conversation identity.PublicKey `cbor:"1,keyasint,omitzero"`   // zero: about the account itself
+	Kind         EventKind          `cbor:"2,keyasint"`            //
+	Time         Millis             `cbor:"3,keyasint,omitempty"`  // by our clock
+	Message      MessageID          `cbor:"4,keyasint,omitzero"`   // events about messages
+	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages
+	State        ContactState       `cbor:"6,keyasint,omitempty"`  // ContactAdded, ContactChanged: the state afterwards
+	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; AnnouncedElsewhere: the foreign one
+	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed
+	Accepted     bool               `cbor:"20,keyasint,omitempty"` // ContactAnswered: the answer was yes
 }
 
 // EventKind says what happened.
@@ -177,8 +236,11 @@ const (
 	// AnnouncedElsewhere says that a tracker has a record with the account's own
 	// signature that leads to a node which is none of its devices.
 	AnnouncedElsewhere
-	_
-	_
+	// CallMissed says that the contact has called and nobody took it. There is one
+	// for each call.
+	CallMissed
+	// ContactAnswered says that the contact has answered our request.
+	ContactAnswered
 	// MediaChanged says that the file of a message has come into another state; see
 	// [Media].
 	MediaChanged
@@ -195,6 +257,15 @@ type Address struct {
 // MaxAddresses is how many addresses the cache keeps per identity, as many as a
 // tracker's answer can hold.
 const MaxAddresses = 16
+
+// Reaction is what one side of a conversation thinks of a message, as it stands.
+type Reaction struct {
+	Target   int64     `cbor:"-"`                    // guid of the message reacted to
+	Dir      Direction `cbor:"-"`                    // In: the contact's, Out: ours
+	Emoji    string    `cbor:"1,keyasint,omitempty"` // "" when it was taken back
+	SendTime Millis    `cbor:"2,keyasint,omitempty"` // by the clock of who reacted
+	Message  MessageID `cbor:"3,keyasint,omitzero"`  // that brought it
+}
 
 // JournalEntry is one unfinished entry of a named queue.
 type JournalEntry struct {

@@ -24,6 +24,7 @@ import (
 //	10 account 21 contact dir:1 guid:8 variant:2       messageRef: where the message is
 //	10 account 22 contact order:8                      uint: payload bytes of an undelivered message
 //	10 account 23 source                               sourceRow: the message queued for that source
+//	10 account 24 contact target:8 dir:1               Reaction: the one that counts
 //	10 account 30 seq:8                                Event
 //	10 account 31 conversation seq:8                   empty: the event belongs to the conversation
 //	10 account 40 consumer 00 conversation             uint: seq of the last event dealt with
@@ -44,6 +45,7 @@ const (
 	tableRef      = 0x21
 	tableOutbox   = 0x22
 	tableSource   = 0x23
+	tableReaction = 0x24
 	tableEvent    = 0x30
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
@@ -113,6 +115,17 @@ func outboxKey(account, contact identity.PublicKey, order uint64) []byte {
 
 func sourceKey(account identity.PublicKey, source string) []byte {
 	return append(tablePrefix(account, tableSource), source...)
+}
+
+// reactionKey is the place for the reaction of one side (dir) to a message.
+func reactionKey(account, contact identity.PublicKey, target int64, dir Direction) []byte {
+	key := reactionPrefix(account, contact, target)
+	return append(key, byte(dir))
+}
+
+// reactionPrefix starts the keys of the reactions to a message.
+func reactionPrefix(account, contact identity.PublicKey, target int64) []byte {
+	return binary.BigEndian.AppendUint64(pairPrefix(account, tableReaction, contact), uint64(target)^signBit)
 }
 
 func eventKey(account identity.PublicKey, seq uint64) []byte {
@@ -260,6 +273,8 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		want = identity.KeySize + 8
 	case tableRef:
 		want = identity.KeySize + 1 + 8 + 2
+	case tableReaction:
+		want = identity.KeySize + 8 + 1
 	case tableEvent:
 		want = 8
 	case tableSource, tableCursor:
@@ -270,7 +285,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		return bad()
 	}
 	switch k.table {
-	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef:
+	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction:
 		k.other, rest = identity.PublicKey(rest[:identity.KeySize]), rest[identity.KeySize:]
 	}
 	switch k.table {
@@ -282,6 +297,11 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 			GUID:    int64(binary.BigEndian.Uint64(rest[1:9]) ^ signBit),
 			Variant: binary.BigEndian.Uint16(rest[9:]),
 		}
+		if k.message.Dir > Out || k.message.GUID == 0 {
+			return bad()
+		}
+	case tableReaction:
+		k.message = MessageID{Dir: Direction(rest[8]), GUID: int64(binary.BigEndian.Uint64(rest) ^ signBit)}
 		if k.message.Dir > Out || k.message.GUID == 0 {
 			return bad()
 		}
@@ -331,6 +351,8 @@ func (k parsedKey) encode() []byte {
 		return outboxKey(k.account, k.other, k.number)
 	case tableSource:
 		return sourceKey(k.account, k.text)
+	case tableReaction:
+		return reactionKey(k.account, k.other, k.message.GUID, k.message.Dir)
 	case tableEvent:
 		return eventKey(k.account, k.number)
 	case tableConvLog:

@@ -45,11 +45,12 @@ func keyParts(t *rapid.T) parsedKey {
 		}
 	case spaceAccount:
 		k.table = rapid.SampledFrom([]byte{
-			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableEvent, tableConvLog, tableCursor,
+			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
+			tableEvent, tableConvLog, tableCursor,
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
-		case tableContact, tableMessage, tableRef, tableOutbox, tableConvLog, tableCursor:
+		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor:
 			k.other = draw("other")
 		}
 		switch k.table {
@@ -60,6 +61,11 @@ func keyParts(t *rapid.T) parsedKey {
 				Dir:     rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
 				GUID:    rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
 				Variant: uint16(rapid.IntRange(0, 300).Draw(t, "variant")),
+			}
+		case tableReaction:
+			k.message = MessageID{
+				Dir:  rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
+				GUID: rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
 			}
 		case tableSource:
 			k.text = rapid.StringN(1, 8, MaxSource).Draw(t, "source")
@@ -145,6 +151,7 @@ func TestSchemaIsStable(t *testing.T) {
 		{refKey(a, b, MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
 		{outboxKey(a, b, 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},
 		{sourceKey(a, "$e"), "10" + id("aa") + "23" + "2465"},
+		{reactionKey(a, b, -1, Out), "10" + id("aa") + "24" + id("bb") + "7fffffffffffffff" + "01"},
 		{eventKey(a, 3), "10" + id("aa") + "30" + "0000000000000003"},
 		{convLogKey(a, b, 3), "10" + id("aa") + "31" + id("bb") + "0000000000000003"},
 		{cursorKey(a, "m", b), "10" + id("aa") + "40" + "6d00" + id("bb")},

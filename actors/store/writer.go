@@ -247,6 +247,7 @@ type accountState struct {
 	lastSeq       uint64
 	conversations map[identity.PublicKey]*conversationState
 	outbox        *outboxState // nil until needed
+	requests      *uint64      // contacts in state ContactRequested; nil until needed
 }
 
 type conversationState struct {

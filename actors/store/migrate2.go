@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import "github.com/cockroachdb/pebble/v2"
+
+// toVersion2 makes the rows of the reactions that count from the messages there
+// are, and says of blocked contacts what unblocking makes of them. Everything else
+// that is new in version 2 begins empty.
+func toVersion2(db *pebble.DB, b *pebble.Batch) error {
+	latest := make(map[string]Millis) // of each row that was made
+	for row, err := range scanPrefix(db, []byte{spaceAccount}) {
+		if err != nil {
+			return err
+		}
+		key, err := parseKey(row.key)
+		if err != nil {
+			return err
+		}
+		switch key.table {
+		case tableContact:
+			err = migrateBlocked(b, key, row)
+		case tableMessage:
+			err = migrateReaction(b, key, row, latest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// migrateBlocked: version 1 blocked whoever was a contact.
+func migrateBlocked(b *pebble.Batch, key parsedKey, row row) error {
+	raw, err := row.value()
+	if err != nil {
+		return err
+	}
+	var c Contact
+	if err := decode(raw, &c); err != nil || c.State != ContactBlocked {
+		return err
+	}
+	c.Unblocked = ContactAccepted
+	if raw, err = mergeUnknown(raw, c); err != nil {
+		return err
+	}
+	return b.Set(contactKey(key.account, key.other), raw, nil)
+}
+
+func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]Millis) error {
+	msg := Message{Account: key.account, Contact: key.other, Order: key.number}
+	if err := row.load(&msg); err != nil {
+		return err
+	}
+	r, ok := reactionOf(msg)
+	if !ok {
+		return nil
+	}
+	place := reactionKey(key.account, key.other, r.Target, r.Dir)
+	if before, found := latest[string(place)]; found && before > r.SendTime {
+		return nil
+	}
+	latest[string(place)] = r.SendTime
+	raw, err := encode(r)
+	if err != nil {
+		return err
+	}
+	return b.Set(place, raw, nil)
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A reaction is a message like any other: stored once, in its place, with an event
+// of its own. Beside it the store keeps, for each message and side, the reaction
+// that counts: the latest by the clock of who reacted. An app that offers the same
+// reaction twice, with another guid and its time in seconds, changes nothing by
+// that, and whoever reads the events late or twice still finds what is true now.
+//
+// The message reacted to need not be there yet: a picture may arrive after what
+// was said about it. A reaction to a message that never comes, or is of another
+// conversation, is found by nobody.
+
+// react notes the reaction that a message is.
+func (t *txn) react(msg Message) error {
+	r, ok := reactionOf(msg)
+	if !ok {
+		return nil
+	}
+	key := reactionKey(msg.Account, msg.Contact, r.Target, r.Dir)
+	var before Reaction
+	old, err := t.load(key, &before)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil && before.SendTime > r.SendTime {
+		return nil
+	}
+	return t.update(key, old, r)
+}
+
+// reactionOf reads a message as a reaction; false when it is none.
+func reactionOf(msg Message) (Reaction, bool) {
+	if peer.MessageType(msg.Type) != peer.TypeReaction {
+		return Reaction{}, false
+	}
+	r, err := peer.ParseReaction(msg.Payload)
+	if err != nil {
+		return Reaction{}, false // kept as a message, for whoever can make sense of it
+	}
+	return Reaction{
+		Target: int64(r.Target), Dir: msg.ID.Dir, Emoji: r.Emoji,
+		SendTime: Millis(peer.NormalizeSendTime(int64(msg.SendTime))), Message: msg.ID,
+	}, true
+}
+
+// Reactions returns the reactions to one message that count, the contact's before
+// ours. It returns none for a message that the conversation does not have.
+func (s *Store) Reactions(account, contact identity.PublicKey, target int64) ([]Reaction, error) {
+	var found []Reaction
+	err := s.read(func(r rows) error {
+		if known, err := hasGUID(r, account, contact, target); err != nil || !known {
+			return err
+		}
+		for row, err := range scanPrefix(r, reactionPrefix(account, contact, target)) {
+			if err != nil {
+				return err
+			}
+			key, err := parseKey(row.key)
+			if err != nil {
+				return err
+			}
+			reaction := Reaction{Target: target, Dir: key.message.Dir}
+			if err := row.load(&reaction); err != nil {
+				return err
+			}
+			if reaction.Emoji != "" {
+				found = append(found, reaction)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reactions in the conversation with %s: %w", contact.Short(), err)
+	}
+	return found, nil
+}
+
+// hasGUID reports whether a conversation has a message with the guid, of either
+// side.
+func hasGUID(r rows, account, contact identity.PublicKey, guid int64) (bool, error) {
+	for _, dir := range []Direction{In, Out} {
+		_, err := getRow(r, refKey(account, contact, MessageID{Dir: dir, GUID: guid}))
+		if !errors.Is(err, ErrNotFound) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
