@@ -2,5 +2,12 @@
 
 package actors
 
+import "github.com/mimird/mimird/proto/identity"
+
 // RefusesToSignForTest asks the guard that every handshake of the node uses.
 func (n *Node) RefusesToSignForTest(value [32]byte) bool { return n.keys.Refuses(value) }
+
+// RefusesChallengeForTest asks what a handshake with some node asks.
+func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
+	return n.env.security(identity.NodeKey{}).Guard.Refuses(value)
+}

@@ -120,6 +120,7 @@ func TestParseRefusesBadValues(t *testing.T) {
 		"a tracker without a port":  "trackers: [0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d]",
 		"a tracker with port 0":     "trackers: ['0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:0']",
 		"a tracker with a bad key":  "trackers: ['00:69']",
+		"a device with a bad key":   "security: {own_devices: ['00']}",
 		"not YAML":                  "roles: [",
 		"a list for a map":          "log: []",
 		"matrix without node":       "roles: [matrix]",

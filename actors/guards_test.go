@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+	"github.com/mimird/mimird/test/phone"
+)
+
+// keyOf is the secret key of a node's account, which mallory has a signature of.
+func keyOf(t *testing.T, n *actorstest.Node) identity.PrivateKey {
+	t.Helper()
+	pem, err := actorstest.KeyFile(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := identity.ParsePEM(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// lyingTracker takes every announcement, and tells of every identity what the test
+// says at that moment.
+type lyingTracker struct {
+	*fakeTracker
+	records   atomic.Pointer[[]tracker.Record]
+	announced atomic.Int32
+}
+
+func newLyingTracker(t *testing.T, w *actorstest.World) *lyingTracker {
+	t.Helper()
+	l := &lyingTracker{}
+	l.say()
+	l.fakeTracker = newFakeTracker(t, w, func(q tracker.Request) [][]byte {
+		switch q := q.(type) {
+		case tracker.Announce:
+			l.announced.Add(1)
+			return [][]byte{tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: 240}.AppendTo(nil)}
+		case tracker.Lookup:
+			return [][]byte{tracker.LookupReply{Nonce: q.Nonce, Records: *l.records.Load()}.AppendTo(nil)}
+		}
+		return nil
+	})
+	return l
+}
+
+func (l *lyingTracker) say(records ...tracker.Record) { l.records.Store(&records) }
+
+func recordFor(key identity.PrivateKey, node identity.NodeKey, priority uint8) tracker.Record {
+	r := tracker.NewRecord(key, node, priority, 7)
+	r.ExpiresMS = 600_000
+	return r
+}
+
+// elsewhereEvents counts the alarms in the account's log.
+func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey) {
+	t.Helper()
+	events, err := n.Events(n.Account.ID, 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == store.AnnouncedElsewhere {
+			nodes = append(nodes, e.NodeKey)
+		}
+	}
+	return nodes
+}
+
+// Bar S13b: a tracker that leads to a foreign node with our signature raises one
+// alarm within an announce period, and our own record is announced again at once. It
+// ends when no tracker says so any more.
+func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		phoneOfAlice, thief := identity.NodeKey{1}, identity.NodeKey{2}
+		l := newLyingTracker(t, w)
+		alice := w.Node("alice", withTrackers(l.address()), func(o *actors.Options) { o.OwnDevices = []identity.NodeKey{phoneOfAlice} })
+		key, somebody := keyOf(t, alice), keyOf(t, w.Node("somebody"))
+		// Our own node, another device of ours, a foreign node without our signature.
+		l.say(recordFor(key, alice.Key(), 1), recordFor(key, phoneOfAlice, 1), recordFor(somebody, thief, 9))
+		alice.Eventually("it is announced", func() bool { return l.announced.Load() > 0 })
+		time.Sleep(time.Hour)
+		if s := alice.Status(); len(s.Elsewhere) != 0 || len(elsewhereEvents(t, alice)) != 0 {
+			t.Fatalf("a false alarm: %+v", s.Elsewhere)
+		}
+
+		l.say(recordFor(key, alice.Key(), 1), recordFor(key, thief, 9))
+		before := l.announced.Load()
+		alice.EventuallyWithin(4*time.Minute, "the alarm", func() bool { return len(elsewhereEvents(t, alice)) == 1 })
+		time.Sleep(time.Second)
+		if now := l.announced.Load(); now != before+2 {
+			t.Errorf("announced %d times, once by the clock and once for the alarm", now-before)
+		}
+		time.Sleep(time.Hour)
+		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief}) {
+			t.Errorf("alarms for %v", nodes)
+		}
+		s := alice.Status()
+		if len(s.Elsewhere) != 1 || s.Elsewhere[0].Node != thief || s.Elsewhere[0].Account != alice.Account.ID || time.Since(s.Elsewhere[0].Since) < time.Hour {
+			t.Errorf("status: %+v", s.Elsewhere)
+		}
+		if !alice.RefusesToSignForTest(thief) {
+			t.Error("it would sign the foreign key once more")
+		}
+
+		l.say(recordFor(key, alice.Key(), 1))
+		time.Sleep(30 * time.Minute)
+		if s := alice.Status(); len(s.Elsewhere) != 0 {
+			t.Errorf("the alarm does not end: %+v", s.Elsewhere)
+		}
+		l.say(recordFor(key, thief, 9))
+		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 2 })
+	})
+}
+
+// Bar S13: an old record that is replayed, with the best priority there is, does not
+// replace the node that has authenticated last; that one is tried first and found.
+func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		l := newLyingTracker(t, w)
+		alice, bob := w.Node("alice", withTrackers(l.address())), w.Node("bob", withTrackers(l.address()))
+		key := keyOf(t, bob)
+		actorstest.Befriend(alice, bob)
+		talk := func(text string, n int) {
+			alice.Say(bob, text)
+			bob.EventuallyWithin(10*time.Minute, "bob hears "+text, func() bool { return len(bob.Heard(alice)) == n })
+		}
+		old := bob.Key()
+		l.say(recordFor(key, old, 1))
+		talk("here", 1)
+
+		// Bob moves to another node, which authenticates; at the old one sits a trap.
+		bob.Stop()
+		if err := os.Remove(filepath.Join(bob.Opts.Dir, "keys", "node.pem")); err != nil {
+			t.Fatal(err)
+		}
+		bob.Start()
+		l.say(recordFor(key, bob.Key(), 1))
+		talk("there", 2)
+		trap := w.Net.NodeAt(old, overlay.Limits{})
+		port, err := trap.Listen(phone.Port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var caught atomic.Int32
+		var trapping sync.WaitGroup
+		trapping.Go(func() {
+			for {
+				conn, err := port.Accept(ctx)
+				if err != nil {
+					return
+				}
+				caught.Add(1)
+				_ = conn.Abort() // whoever came is told nothing
+			}
+		})
+		defer func() {
+			cancel()
+			trapping.Wait()
+			_ = trap.Close()
+		}()
+
+		// The session is idle and ends; the tracker has only the old record, or both.
+		for i, records := range [][]tracker.Record{
+			{recordFor(key, old, 255), recordFor(key, bob.Key(), 1)},
+			{recordFor(key, old, 255)},
+		} {
+			time.Sleep(20 * time.Minute)
+			l.say(records...)
+			talk(fmt.Sprint("again ", i), 3+i)
+			if n := caught.Load(); n != 0 {
+				t.Errorf("records %d: the old node was tried %d times before the newest", i, n)
+			}
+		}
+
+		// When the newest does not answer the old one is tried, and does not authenticate.
+		time.Sleep(20 * time.Minute)
+		bob.Stop()
+		alice.Say(bob, "nobody there")
+		alice.EventuallyWithin(10*time.Minute, "the old node is tried", func() bool { return caught.Load() > 0 })
+		contact, err := alice.Contact(alice.Account.ID, bob.Account.ID)
+		if err != nil || contact.NodeKeys[0].Key == old {
+			t.Errorf("the old node replaced the newest: %+v, %v", contact.NodeKeys, err)
+		}
+	})
+}
+
+// Bar S04: a node that begins handshakes without end is answered a bounded number of
+// times; the contacts of other nodes do not notice. Who turns out to be a contact is
+// not counted.
+func TestHandshakesOfANodeAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := intrude(t)
+		stranger := phone.IdentityOf("stranger")
+		answered := func(id phone.Identity) bool {
+			l := i.line()
+			defer l.Close()
+			if _, err := l.Write([]byte{phone.RoleControl}); err != nil {
+				return false
+			}
+			h := &phone.Handshake{Identity: id, Receiver: i.owner, Gate: phone.Before(phone.TypeChallenge2)}
+			return errors.Is(h.Initiate(l), phone.ErrStopped)
+		}
+		for n := range 100 {
+			if !answered(i.id) {
+				t.Fatalf("handshake %d of a contact is refused", n)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		granted := 0
+		for range 100 {
+			if answered(stranger) {
+				granted++
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if granted < 16 || granted > 40 {
+			t.Errorf("%d of 100 handshakes of a stranger were answered", granted)
+		}
+		time.Sleep(time.Minute)
+		if !answered(stranger) {
+			t.Error("a minute later it is still refused")
+		}
+	})
+}
+
+// Bar S08: with security.refuse_point_challenges nothing is signed that could be a
+// key, whoever asks.
+func TestPointChallengesAreRefusedWhenToldSo(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprint(refuse), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := actorstest.New(t, memnet.Options{})
+				alice := w.Node("alice", func(o *actors.Options) { o.RefusePointChallenges = refuse })
+				point := phone.IdentityOf("some key").Key()
+				if alice.RefusesChallengeForTest(point) != refuse {
+					t.Error("a challenge that could be a key")
+				}
+				if alice.RefusesChallengeForTest([32]byte{2}) {
+					t.Error("a challenge that could not")
+				}
+				// Between nodes it costs nothing.
+				bob := w.Node("bob", func(o *actors.Options) { o.RefusePointChallenges = refuse })
+				actorstest.Befriend(alice, bob)
+				alice.Say(bob, "hello")
+				bob.Eventually("bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })
+			})
+		})
+	}
+}
