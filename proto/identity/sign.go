@@ -31,7 +31,11 @@ func (k PrivateKey) SignServerNonce(nonce [32]byte, guard Guard) (Signature, err
 
 // SignAnnounce says that this identity can be reached at node. node is a key of
 // our own; who signs another one gives the identity's address away.
-func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node) }
+func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node[:]) }
+
+// SignAnnounceAddress is SignAnnounce for generation 1, where devices are reached
+// at an IPv6 address. Its 16 bytes cannot be taken for a challenge.
+func (k PrivateKey) SignAnnounceAddress(address [16]byte) Signature { return k.sign(address[:]) }
 
 func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signature, error) {
 	switch {
@@ -44,12 +48,12 @@ func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signat
 	case guard.Refuses(value):
 		return Signature{}, fmt.Errorf("%w: %s", ErrRefusedToSign, use)
 	}
-	return k.sign(value), nil
+	return k.sign(value[:]), nil
 }
 
 // sign is the one place where an identity key signs.
-func (k PrivateKey) sign(value [32]byte) Signature {
-	return Signature(ed25519.Sign(k.key(), value[:]))
+func (k PrivateKey) sign(value []byte) Signature {
+	return Signature(ed25519.Sign(k.key(), value))
 }
 
 // Validate returns [ErrInvalidKey] unless the key is a canonically encoded point
@@ -70,18 +74,23 @@ func (k PublicKey) Validate() error {
 
 // VerifyChallenge checks the answer to a challenge that we chose. It returns
 // [ErrInvalidKey] or [ErrInvalidSignature].
-func (k PublicKey) VerifyChallenge(c Challenge, sig Signature) error { return k.verify(c, sig) }
+func (k PublicKey) VerifyChallenge(c Challenge, sig Signature) error { return k.verify(c[:], sig) }
 
 // VerifyAnnounce checks the claim that this identity can be reached at node. It
 // returns [ErrInvalidKey] or [ErrInvalidSignature]. The signature has no date: a
 // valid one may be years old.
-func (k PublicKey) VerifyAnnounce(node NodeKey, sig Signature) error { return k.verify(node, sig) }
+func (k PublicKey) VerifyAnnounce(node NodeKey, sig Signature) error { return k.verify(node[:], sig) }
 
-func (k PublicKey) verify(value [32]byte, sig Signature) error {
+// VerifyAnnounceAddress is VerifyAnnounce for generation 1.
+func (k PublicKey) VerifyAnnounceAddress(address [16]byte, sig Signature) error {
+	return k.verify(address[:], sig)
+}
+
+func (k PublicKey) verify(value []byte, sig Signature) error {
 	if err := k.Validate(); err != nil {
 		return err
 	}
-	if !ed25519.Verify(k[:], value[:], sig[:]) {
+	if !ed25519.Verify(k[:], value, sig[:]) {
 		return ErrInvalidSignature
 	}
 	return nil

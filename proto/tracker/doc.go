@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tracker is the wire format of Mimir's trackers, version 2: which node
-// keys an identity can be reached at. It has both sides of it, the client's and
-// the tracker's, and the records that trackers pass on to one another.
+// Package tracker is the wire format of Mimir's trackers, versions 1 and 2: which
+// node keys an identity can be reached at. It has both sides of it, the client's
+// and the tracker's, and the records that trackers pass on to one another.
 //
 // Start with [Record], then [ParseRequest] for a tracker and [SplitReply] for a
-// client. The package matches no nonces, keeps no time and stores nothing.
+// client; for version 1, with [Record1] and [Request1]. The package matches no
+// nonces, keeps no time and stores nothing.
 //
 // Checked against src/peer/resolver.rs and src/tlv.rs of the reference core
 // (a31933f) and src/{client,sync,tlv}.rs of the reference tracker (b90b500).
@@ -44,8 +45,8 @@
 // # Facts of the reference
 //
 //   - Only the tracker looks at the version. Requests below 6 bytes and other
-//     versions are dropped. Version 1 shares the port and is not in this package
-//     yet.
+//     versions are dropped. A tracker of version 2 also answers version 1 on its
+//     port; see below.
 //   - In an answer the first COUNT wins, of other repeated fields the last. No
 //     fields or no COUNT is "none". COUNT of another size than 1, or above the
 //     number of records, spoils the answer. Records beyond COUNT are ignored. A
@@ -67,4 +68,29 @@
 //	0A len(4) fields   SYNC_DATA: HOP USER_PUB NODE_PUB SIGNATURE PRIORITY
 //	                   CLIENT_ID TTL_SECS PREV_TTL, all required; with HOP 0
 //	                   nothing else is looked at
+//
+// # Version 1
+//
+// Generation 1 sends UDP datagrams to port 5050 ([LayoutAddress]); generation 2
+// opens a QUIC stream for each request, whose first byte is 00 ([LayoutNode]); for
+// some weeks its requests also went in a datagram each, without that byte.
+//
+//	request                          answer
+//	0   1   version = 1              0  4  nonce, copied
+//	1   4   nonce                    4  1  command, copied
+//	5   1   0 ANNOUNCE, 1 GET_ADDRS  5  8  ANNOUNCE: TTL, seconds
+//	6   32  identity                 5  1  GET_ADDRS: count, then the records
+//	38  n   ANNOUNCE: as below
+//
+//	ANNOUNCE, address  port(2) priority(1) client id(4) IPv6(16) signature(64)
+//	ANNOUNCE, node     priority(1) client id(4) node key(32) signature(64)
+//	record, address    IPv6(16) signature(64) port(2) priority(1) client id(4) TTL(8, s)
+//	record, node       node key(32) signature(64) priority(1) client id(4) rest(8, ms)
+//
+// The lowest priority is dialled first. Trackers of generation 2 pass records on
+// over streams that begin with 01 and the caller's node key:
+//
+//	14  ping
+//	0A  hop(1) identity(32) node key(32) signature(64) priority(1) client id(4)
+//	    rest(4, s) previous TTL(4, min)
 package tracker

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package legacy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// maxPings is how many pings are answered during a handshake, which lasts less
+// than one interval between two of them. Ours.
+const maxPings = 4
+
+// helloSize is the body of a HELLO without address.
+const helloSize = 80
+
+// Handshake is [peer.Handshake] in the framing of a generation. The machine is
+// the same; only [Handshake.Drive] is not.
+//
+// The apps take any frame in any state, so anybody can write as anybody there.
+// Here nothing but the handshake is read before both sides are authenticated, and
+// one signature is given per role and connection.
+type Handshake struct {
+	*peer.Handshake
+	generation Generation
+	address    netip.Addr
+	asked      *peer.InfoRequest
+	pings      int
+}
+
+// NewHandshake drives a machine that has not been started.
+func (g Generation) NewHandshake(machine *peer.Handshake) *Handshake {
+	return &Handshake{Handshake: machine, generation: g}
+}
+
+// Address is the IPv6 address in a HELLO of generation 1: its sender sits behind
+// a router, in its subnet. It is invalid when there was none. Nothing proves it;
+// see [Behind].
+func (h *Handshake) Address() netip.Addr { return h.address }
+
+// Asked is the INFO_REQUEST that an acceptor of generation 1 sends before we know
+// who it is, nil without one. It is to be answered after the handshake.
+func (h *Handshake) Asked() *peer.InfoRequest { return h.asked }
+
+// Drive sends what p says, then reads, steps and sends until the next event. It
+// is peer.Handshake.Drive in the framing of the generation.
+func (h *Handshake) Drive(src *bufio.Reader, dst io.Writer, p peer.Progress) (peer.Event, error) {
+	for {
+		if err := h.send(dst, p.Send); err != nil {
+			return peer.EventNone, err
+		}
+		if p.Event != peer.EventNone {
+			return p.Event, nil
+		}
+		f, err := h.read(src, dst)
+		if err == nil {
+			p, err = h.Step(f)
+		}
+		if err != nil {
+			return peer.EventNone, err
+		}
+	}
+}
+
+func (h *Handshake) send(dst io.Writer, frames []peer.Frame) error {
+	var b []byte
+	for _, f := range frames {
+		b = f.AppendTo(b)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	if _, err := dst.Write(b); err != nil {
+		return fmt.Errorf("write handshake: %w", err)
+	}
+	return nil
+}
+
+// read returns the next frame of the handshake, and deals with what else a
+// generation may say meanwhile.
+func (h *Handshake) read(src *bufio.Reader, dst io.Writer) (peer.Frame, error) {
+	for {
+		t, size, err := peekHeader(src)
+		switch {
+		case err != nil:
+			return nil, err
+		case t == peer.FrameHello && h.generation == Gen1 && size > helloSize:
+			return h.readHello(src)
+		case t == peer.FrameInfoRequest && h.generation == Gen1 && h.IsInitiator() && h.asked == nil:
+			if err := h.readAsked(src); err != nil {
+				return nil, err
+			}
+		case (t == peer.FramePing || t == peer.FramePong) && h.generation == Gen2 && h.pings < maxPings:
+			h.pings++
+			if err := answerPing(src, dst); err != nil {
+				return nil, err
+			}
+		default:
+			return peer.ReadHandshakeFrame(src)
+		}
+	}
+}
+
+// readHello reads a HELLO of generation 1 with an address.
+func (h *Handshake) readHello(src *bufio.Reader) (peer.Frame, error) {
+	var f peer.Hello
+	var address [16]byte
+	r := wire.NewReader(src)
+	r.Header(headerSize)
+	f.Version = r.Int32()
+	r.FixedBlob("sender", f.Sender[:])
+	r.FixedBlob("receiver", f.Receiver[:])
+	f.ClientID = r.Uint32()
+	r.FixedBlob("address", address[:])
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", peer.FrameHello, err)
+	}
+	h.address = netip.AddrFrom16(address)
+	return f, nil
+}
+
+func (h *Handshake) readAsked(src *bufio.Reader) error {
+	f, err := peer.ReadFrame(src, peer.Limits{})
+	if err != nil {
+		return err
+	}
+	asked := f.(peer.InfoRequest) // the header said so
+	h.asked = &asked
+	return nil
+}
+
+func answerPing(src *bufio.Reader, dst io.Writer) error {
+	f, err := peer.ReadFrame(src, peer.Limits{})
+	if err != nil {
+		return err
+	}
+	if f.FrameType() != peer.FramePing {
+		return nil
+	}
+	if _, err := dst.Write(peer.Pong{}.AppendTo(nil)); err != nil {
+		return fmt.Errorf("write pong: %w", err)
+	}
+	return nil
+}
+
+// Behind reports whether an address that a HELLO claims lies in the subnet that
+// the Yggdrasil node at source routes: an address of 300::/8 whose next seven
+// bytes are those of the node's.
+func Behind(claimed, source netip.Addr) bool {
+	if !claimed.Is6() || !source.Is6() {
+		return false
+	}
+	c, s := claimed.As16(), source.As16()
+	return c[0] == 0x03 && s[0] == 0x02 && [7]byte(c[1:8]) == [7]byte(s[1:8])
+}
