@@ -28,10 +28,11 @@ const (
 	TTL1 = time.Hour
 	// AnnounceEvery1 is the TTL that it answers an ANNOUNCE with.
 	AnnounceEvery1 = 10 * time.Minute
-	// SelectorClient and SelectorSync are the first byte of a stream to a tracker
-	// of generation 2, which say who calls.
+	// SelectorClient is the first byte of a stream to a tracker
+	// of generation 2 when a client calls.
 	SelectorClient byte = 0x00
-	SelectorSync   byte = 0x01
+	// SelectorSync is that byte when another tracker calls.
+	SelectorSync byte = 0x01
 	// MaxRecords1 is how many records an answer of generation 1 has room for, and
 	// MaxRecords2 how many an app of generation 2 reads.
 	MaxRecords1 = 10
