@@ -66,6 +66,8 @@ func (c *checker) check(row row) {
 		}
 	case spaceAddress:
 		c.decodes(k, row, &[]Address{})
+	case spaceHosted:
+		c.decodes(k, row, &HostedFile{})
 	case spaceJournal:
 		c.checkJournal(k, row)
 	case spaceAccount:
@@ -100,6 +102,16 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		}
 	case tableSource:
 		c.decodes(k, row, &sourceRow{})
+	case tableMedia:
+		var m Media
+		if c.decodes(k, row, &m) && c.exists(k, refKey(k.account, k.other, k.message), &messageRef{}) && m.waits() {
+			c.exists(k, transferKey(k.account, m.due(), k.other, k.message), nil)
+		}
+	case tableTransfer:
+		var m Media
+		if c.exists(k, mediaKey(k.account, k.other, k.message), &m) && (!m.waits() || m.due() != k.number) {
+			c.problem(k, "the file is %s, due at %d", m.State, m.Due)
+		}
 	case tableReaction:
 		var r Reaction
 		if c.decodes(k, row, &r) {

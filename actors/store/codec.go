@@ -39,9 +39,10 @@ type record interface{ lastField() uint64 }
 
 func (Account) lastField() uint64      { return 21 }
 func (Contact) lastField() uint64      { return 27 }
-func (Message) lastField() uint64      { return 11 }
+func (Message) lastField() uint64      { return 20 }
 func (Event) lastField() uint64        { return 20 }
 func (JournalEntry) lastField() uint64 { return 3 }
+func (Media) lastField() uint64        { return 15 }
 func (Reaction) lastField() uint64     { return 3 }
 
 func encode(v any) ([]byte, error) {

@@ -38,8 +38,13 @@ func fullRecords() []any {
 		},
 		&Message{
 			ID: id, Type: -1, ReplyTo: -2, SendTime: 3, EditTime: 4, Created: 5, Payload: []byte{6},
-			State: StateFailed, StateTime: 7, Reason: "reason", Source: "source",
+			State: StateFailed, StateTime: 7, Reason: "reason", Source: "source", Held: true,
 		},
+		&Media{
+			State: MediaUploading, Hash: key(1), Size: 2, MIMEType: "type", Added: 3, Changed: 4, Seq: 5, Reason: "reason",
+			Due: 6, Attempts: 7, Asked: true, FileHash: key(8), Key: key(9), Server: key(10), Uploaded: 11,
+		},
+		&HostedFile{Owner: key(1), GUID: 2, Size: 3, Added: 4},
 		&Event{
 			Conversation: key(1), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
 			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,

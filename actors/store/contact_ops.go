@@ -201,7 +201,10 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	t.setContact(conversation, false)
 	t.count(&conversation.lastOrder, 0)
 	t.delete(contactKey(op.Account, op.Contact))
-	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction} {
+	if err := t.forgetTransfers(op.Account, op.Contact); err != nil {
+		return nil, err
+	}
+	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction, tableMedia} {
 		t.clear(pairPrefix(op.Account, table, op.Contact))
 	}
 	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactRemoved})

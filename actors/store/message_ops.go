@@ -74,7 +74,10 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 	if err := t.insertMessage(&msg); err != nil {
 		return nil, err
 	}
-	return Accepted{ID: msg.ID, Order: msg.Order}, t.messageEvent(msg, MessageReceived)
+	if err := t.messageEvent(msg, MessageReceived); err != nil {
+		return nil, err
+	}
+	return Accepted{ID: msg.ID, Order: msg.Order}, t.insertMedia(msg, op.Media)
 }
 
 func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
@@ -162,6 +165,7 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 		Payload:  op.Payload,
 		State:    StatePending,
 		Source:   op.Source,
+		Held:     op.held,
 	}
 	msg.StateTime = msg.Created
 	if err := t.insertMessage(&msg); err != nil {

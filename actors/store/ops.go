@@ -127,6 +127,8 @@ type AcceptMessage struct {
 	EditTime         Millis
 	Received         Millis
 	Payload          []byte
+	// Media is the file that belongs to the message, nil for none.
+	Media *Media
 }
 
 // Accepted is the result of [AcceptMessage].
@@ -152,6 +154,8 @@ type EnqueueMessage struct {
 	Created          Millis
 	Payload          []byte
 	Source           string
+
+	held bool // see EnqueueFile
 }
 
 // Enqueued is the result of [EnqueueMessage].

@@ -173,6 +173,8 @@ type Message struct {
 	StateTime Millis             `cbor:"9,keyasint,omitempty"`
 	Reason    string             `cbor:"10,keyasint,omitempty"` // why it failed, for people
 	Source    string             `cbor:"11,keyasint,omitempty"` // idempotency key of who queued it
+	// Held says that its file has to be uploaded before it can be sent.
+	Held bool `cbor:"20,keyasint,omitempty"`
 }
 
 // MessageState is where a message is on its way.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -28,16 +29,20 @@ import (
 //	10 account 30 seq:8                                Event
 //	10 account 31 conversation seq:8                   empty: the event belongs to the conversation
 //	10 account 40 consumer 00 conversation             uint: seq of the last event dealt with
+//	10 account 50 contact dir:1 guid:8 variant:2       Media: the file of a message
+//	10 account 51 due:8 contact dir:1 guid:8 variant:2 empty: that file is to be transferred
 //	20 queue 00 00 seq:8                               JournalEntry, unfinished
 //	20 queue 00 01 id                                  uint: seq, of finished entries too
 //	20 queue 00 02 n:8                                 doneRow: the n-th entry finished, until its id is forgotten
 //	20 queue 00 03                                     uint: the last seq given away
 //	30 identity                                        []Address, not synced
+//	40 hash                                            HostedFile: what others have put on our file server
 const (
 	spaceMeta    = 0x00
 	spaceAccount = 0x10
 	spaceJournal = 0x20
 	spaceAddress = 0x30
+	spaceHosted  = 0x40
 
 	tableAccount  = 0x00
 	tableContact  = 0x10
@@ -49,6 +54,8 @@ const (
 	tableEvent    = 0x30
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
+	tableMedia    = 0x50
+	tableTransfer = 0x51
 	tableEntry    = 0x00
 	tableEntryID  = 0x01
 	tableDone     = 0x02
@@ -104,10 +111,24 @@ func messageKey(account, contact identity.PublicKey, order uint64) []byte {
 }
 
 func refKey(account, contact identity.PublicKey, id MessageID) []byte {
-	key := append(pairPrefix(account, tableRef, contact), byte(id.Dir))
-	key = binary.BigEndian.AppendUint64(key, uint64(id.GUID)^signBit)
+	return appendMessageID(pairPrefix(account, tableRef, contact), id)
+}
+
+func appendMessageID(key []byte, id MessageID) []byte {
+	key = binary.BigEndian.AppendUint64(append(key, byte(id.Dir)), uint64(id.GUID)^signBit)
 	return binary.BigEndian.AppendUint16(key, id.Variant)
 }
+
+func mediaKey(account, contact identity.PublicKey, id MessageID) []byte {
+	return appendMessageID(pairPrefix(account, tableMedia, contact), id)
+}
+
+func transferKey(account identity.PublicKey, due uint64, contact identity.PublicKey, id MessageID) []byte {
+	key := binary.BigEndian.AppendUint64(tablePrefix(account, tableTransfer), due)
+	return appendMessageID(append(key, contact[:]...), id)
+}
+
+func hostedKey(hash files.Hash) []byte { return append([]byte{spaceHosted}, hash[:]...) }
 
 func outboxKey(account, contact identity.PublicKey, order uint64) []byte {
 	return binary.BigEndian.AppendUint64(pairPrefix(account, tableOutbox, contact), order)
@@ -192,6 +213,7 @@ type parsedKey struct {
 	other        identity.PublicKey // contact, conversation, or identity of an address
 	number       uint64             // order, seq or n
 	message      MessageID
+	hash         files.Hash
 	name         string // consumer or queue
 	text         string // source or journal id
 }
@@ -219,6 +241,12 @@ func parseKey(key []byte) (parsedKey, error) {
 			return bad()
 		}
 		k.other = identity.PublicKey(rest)
+		return k, nil
+	case spaceHosted:
+		if len(rest) != len(k.hash) {
+			return bad()
+		}
+		k.hash = files.Hash(rest)
 		return k, nil
 	case spaceJournal:
 		return parseJournalKey(k, rest, bad)
@@ -271,8 +299,10 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		want = identity.KeySize
 	case tableMessage, tableOutbox, tableConvLog:
 		want = identity.KeySize + 8
-	case tableRef:
+	case tableRef, tableMedia:
 		want = identity.KeySize + 1 + 8 + 2
+	case tableTransfer:
+		want = 8 + identity.KeySize + 1 + 8 + 2
 	case tableReaction:
 		want = identity.KeySize + 8 + 1
 	case tableEvent:
@@ -285,13 +315,16 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		return bad()
 	}
 	switch k.table {
-	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction:
+	case tableTransfer:
+		k.number, rest = binary.BigEndian.Uint64(rest), rest[8:]
+		fallthrough
+	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia:
 		k.other, rest = identity.PublicKey(rest[:identity.KeySize]), rest[identity.KeySize:]
 	}
 	switch k.table {
 	case tableMessage, tableOutbox, tableConvLog, tableEvent:
 		k.number = binary.BigEndian.Uint64(rest)
-	case tableRef:
+	case tableRef, tableMedia, tableTransfer:
 		k.message = MessageID{
 			Dir:     Direction(rest[0]),
 			GUID:    int64(binary.BigEndian.Uint64(rest[1:9]) ^ signBit),
@@ -328,6 +361,8 @@ func (k parsedKey) encode() []byte {
 		return append([]byte{spaceMeta}, k.name...)
 	case spaceAddress:
 		return addressKey(k.other)
+	case spaceHosted:
+		return hostedKey(k.hash)
 	case spaceJournal:
 		switch k.table {
 		case tableEntry:
@@ -353,6 +388,10 @@ func (k parsedKey) encode() []byte {
 		return sourceKey(k.account, k.text)
 	case tableReaction:
 		return reactionKey(k.account, k.other, k.message.GUID, k.message.Dir)
+	case tableMedia:
+		return mediaKey(k.account, k.other, k.message)
+	case tableTransfer:
+		return transferKey(k.account, k.number, k.other, k.message)
 	case tableEvent:
 		return eventKey(k.account, k.number)
 	case tableConvLog:

@@ -14,13 +14,14 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // keyParts draws a key as its parts, in the order in which they count.
 func keyParts(t *rapid.T) parsedKey {
 	k := parsedKey{
-		space: rapid.SampledFrom([]byte{spaceMeta, spaceAccount, spaceJournal, spaceAddress}).Draw(t, "space"),
+		space: rapid.SampledFrom([]byte{spaceMeta, spaceAccount, spaceJournal, spaceAddress, spaceHosted}).Draw(t, "space"),
 	}
 	draw := func(label string) (id identity.PublicKey) {
 		// Few values, so that parts are often equal and the next one decides.
@@ -34,6 +35,8 @@ func keyParts(t *rapid.T) parsedKey {
 		k.name = rapid.SampledFrom([]string{schemaKeyName, countKeyName}).Draw(t, "name")
 	case spaceAddress:
 		k.other = draw("identity")
+	case spaceHosted:
+		k.hash = files.Hash(draw("hash"))
 	case spaceJournal:
 		k.table = rapid.SampledFrom([]byte{tableEntry, tableEntryID, tableDone, tableLastSeq}).Draw(t, "table")
 		k.name = name.Draw(t, "queue")
@@ -46,17 +49,19 @@ func keyParts(t *rapid.T) parsedKey {
 	case spaceAccount:
 		k.table = rapid.SampledFrom([]byte{
 			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
-			tableEvent, tableConvLog, tableCursor,
+			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer,
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
-		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor:
+		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia, tableTransfer:
 			k.other = draw("other")
 		}
 		switch k.table {
-		case tableMessage, tableOutbox, tableConvLog, tableEvent:
+		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer:
 			k.number = number.Draw(t, "number")
-		case tableRef:
+		}
+		switch k.table {
+		case tableRef, tableMedia, tableTransfer:
 			k.message = MessageID{
 				Dir:     rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
 				GUID:    rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
@@ -87,10 +92,15 @@ func compareKeys(a, b parsedKey) int {
 		return strings.Compare(a.name, b.name)
 	case spaceAddress:
 		return ids(a.other, b.other)
+	case spaceHosted:
+		return slices.Compare(a.hash[:], b.hash[:])
 	case spaceJournal:
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.table, b.table),
 			cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text))
 	default:
+		if a.table == tableTransfer && a.account == b.account && a.table == b.table && a.number != b.number {
+			return cmp.Compare(a.number, b.number)
+		}
 		return cmp.Or(ids(a.account, b.account), cmp.Compare(a.table, b.table), strings.Compare(a.name, b.name), ids(a.other, b.other),
 			cmp.Compare(a.number, b.number), cmp.Compare(a.message.Dir, b.message.Dir), cmp.Compare(a.message.GUID, b.message.GUID),
 			cmp.Compare(a.message.Variant, b.message.Variant), strings.Compare(a.text, b.text))
@@ -147,6 +157,12 @@ func TestSchemaIsStable(t *testing.T) {
 		{schemaKey(), "00736368656d61"},
 		{accountKey(a), "10" + id("aa") + "00"},
 		{contactKey(a, b), "10" + id("aa") + "10" + id("bb")},
+		{mediaKey(a, b, MessageID{Dir: Out, GUID: 1, Variant: 2}), "10" + id("aa") + "50" + id("bb") + "0180000000000000010002"},
+		{
+			transferKey(a, 5, b, MessageID{GUID: -1}),
+			"10" + id("aa") + "51" + "0000000000000005" + id("bb") + "007fffffffffffffff0000",
+		},
+		{hostedKey(files.Hash{0xcc}), "40" + id("cc")},
 		{messageKey(a, b, 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
 		{refKey(a, b, MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
 		{outboxKey(a, b, 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},

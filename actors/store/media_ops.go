@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// EnqueueFile puts a message with a file into the outbox, where it is held until
+// the file has been uploaded. Source and errors are those of [EnqueueMessage]; so
+// is the result, [Enqueued].
+type EnqueueFile struct {
+	Message EnqueueMessage
+	Media   Media // Hash, Size and MIMEType; the file is in the media store
+}
+
+func (op EnqueueFile) size() int { return op.Message.size() + opOverhead }
+
+func (op EnqueueFile) apply(t *txn) (any, error) {
+	op.Message.held = true
+	result, err := op.Message.apply(t)
+	if err != nil {
+		return nil, err
+	}
+	queued, ok := result.(Enqueued)
+	if !ok || queued.Duplicate {
+		return result, nil
+	}
+	m := op.Media
+	m.State, m.Due = MediaUploading, queued.Message.Created
+	return queued, t.insertMedia(queued.Message, &m)
+}
+
+// ChangeMedia replaces what is known of the file of a message. It changes nothing
+// unless the file is in the state From at that moment; a file that nothing is
+// known of counts as offered. A change of the state is an event. The result is
+// whether anything was written.
+type ChangeMedia struct {
+	From  MediaState
+	Media Media
+	// Payload replaces that of the message when it is not nil, and the message is
+	// held no longer. Both only while it is undelivered.
+	Payload []byte
+	// Hold holds the message again.
+	Hold bool
+}
+
+func (op ChangeMedia) size() int { return opOverhead + len(op.Payload) + len(op.Media.Reason) }
+
+func (op ChangeMedia) apply(t *txn) (any, error) {
+	m := op.Media
+	if err := checkPair(m.Account, m.Contact); err != nil {
+		return nil, err
+	}
+	if err := checkTexts(m.Reason, m.MIMEType); err != nil {
+		return nil, err
+	}
+	if len(op.Payload) > MaxPayload {
+		return nil, fmt.Errorf("payload of %d bytes: %w", len(op.Payload), ErrInvalid)
+	}
+	before := Media{Account: m.Account, Contact: m.Contact, Message: m.Message}
+	raw, err := t.load(mediaKey(m.Account, m.Contact, m.Message), &before)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if before.State != op.From {
+		return false, nil
+	}
+	var ref messageRef
+	if _, err := t.load(refKey(m.Account, m.Contact, m.Message), &ref); err != nil {
+		return nil, fmt.Errorf("message %s: %w", m.Message, err)
+	}
+	if op.Payload != nil || op.Hold {
+		if err := t.rewrite(m, ref.Order, op.Payload); err != nil {
+			return nil, err
+		}
+	}
+	if before.waits() {
+		t.delete(transferKey(m.Account, before.due(), m.Contact, m.Message))
+	}
+	m.Added = orNow(before.Added, t.now)
+	if m.State == before.State {
+		m.Changed, m.Seq = before.Changed, before.Seq
+	} else {
+		m.Changed = t.now
+		ev := Event{
+			Account: m.Account, Conversation: m.Contact, Kind: MediaChanged, Message: m.Message, Order: ref.Order, Reason: m.Reason,
+		}
+		if err := t.event(ev); err != nil {
+			return nil, err
+		}
+		if m.Seq, err = t.lastSeq(m.Account); err != nil {
+			return nil, err
+		}
+	}
+	return true, t.putMedia(m, raw)
+}
+
+// rewrite gives an undelivered message its final content, or holds it again when
+// payload is nil.
+func (t *txn) rewrite(m Media, order uint64, payload []byte) error {
+	msg, raw, err := t.message(m.Account, m.Contact, order)
+	if err != nil {
+		return promised(err)
+	}
+	if msg.State != StatePending {
+		return nil
+	}
+	msg.Held = payload == nil
+	if payload != nil {
+		outbox, err := t.w.outbox(t, m.Account)
+		if err != nil {
+			return err
+		}
+		t.count(&outbox.bytes, outbox.bytes-uint64(len(msg.Payload))+uint64(len(payload)))
+		msg.Payload = payload
+		if err := t.put(outboxKey(m.Account, m.Contact, order), uint64(len(payload))); err != nil {
+			return err
+		}
+	}
+	return t.updateMessage(msg, raw)
+}
+
+// insertMedia writes what is known of the file of a message that is new; nil for
+// none.
+func (t *txn) insertMedia(msg Message, media *Media) error {
+	if media == nil {
+		return nil
+	}
+	m := *media
+	m.Account, m.Contact, m.Message = msg.Account, msg.Contact, msg.ID
+	m.Added, m.Changed = msg.Created, msg.Created
+	var err error
+	if m.Seq, err = t.lastSeq(msg.Account); err != nil {
+		return err
+	}
+	return t.putMedia(m, nil)
+}
+
+// putMedia writes the row and its place in the queue.
+func (t *txn) putMedia(m Media, old []byte) error {
+	if m.waits() {
+		t.putRaw(transferKey(m.Account, m.due(), m.Contact, m.Message), nil)
+	}
+	return t.update(mediaKey(m.Account, m.Contact, m.Message), old, m)
+}
+
+// lastSeq is the number of the event that was appended last.
+func (t *txn) lastSeq(account identity.PublicKey) (uint64, error) {
+	a, err := t.w.account(t, account)
+	if err != nil {
+		return 0, err
+	}
+	return a.lastSeq, nil
+}
+
+// forgetTransfers takes the files of a conversation out of the queue.
+func (t *txn) forgetTransfers(account, contact identity.PublicKey) error {
+	return t.scan(pairPrefix(account, tableMedia, contact), func(key, value []byte) error {
+		k, err := parseKey(key)
+		if err != nil {
+			return err
+		}
+		var m Media
+		if err := decode(value, &m); err != nil {
+			return err
+		}
+		if m.waits() {
+			t.delete(transferKey(account, m.due(), contact, k.message))
+		}
+		return nil
+	})
+}
+
+// waits reports whether the file is in the queue of transfers.
+func (m Media) waits() bool { return m.State == MediaDownloading || m.State == MediaUploading }
+
+func (m Media) due() uint64 { return uint64(max(m.Due, 0)) }
+
+// HostedFile is a file that somebody has put on our file server. The file itself
+// is beside the database, under its hash.
+type HostedFile struct {
+	Hash  files.Hash         `cbor:"-"`
+	Owner identity.PublicKey `cbor:"1,keyasint"`
+	GUID  int64              `cbor:"2,keyasint,omitempty"`
+	Size  int64              `cbor:"3,keyasint,omitempty"`
+	Added Millis             `cbor:"4,keyasint,omitempty"`
+}
+
+// PutHosted notes a file of the file server. The result is nil.
+type PutHosted struct{ File HostedFile }
+
+// RemoveHosted forgets a file of the file server. The result is nil.
+type RemoveHosted struct{ Hash files.Hash }
+
+func (op PutHosted) size() int { return opOverhead }
+
+func (op PutHosted) apply(t *txn) (any, error) {
+	if op.File.Hash.IsZero() || op.File.Size <= 0 {
+		return nil, fmt.Errorf("hosted file of %d bytes: %w", op.File.Size, ErrInvalid)
+	}
+	if err := t.needSpace(); err != nil {
+		return nil, err
+	}
+	op.File.Added = orNow(op.File.Added, t.now)
+	return nil, t.put(hostedKey(op.File.Hash), op.File)
+}
+
+func (op RemoveHosted) size() int { return opOverhead }
+
+func (op RemoveHosted) apply(t *txn) (any, error) {
+	t.delete(hostedKey(op.Hash))
+	return nil, nil
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package files
+
+import (
+	"bufio"
+	"encoding/binary"
+	"strings"
+
+	"github.com/mimird/mimird/proto/wire"
+)
+
+const (
+	statusOK    = 0x00
+	statusError = 0x01
+)
+
+// Response is the answer to a request.
+type Response struct {
+	ID      uint16
+	failed  bool
+	payload []byte
+}
+
+// ReadResponse reads an answer. Errors end the connection. What the server
+// refuses is no error here: see [Response.Err].
+func ReadResponse(src *bufio.Reader) (Response, error) {
+	status, id, payload, err := readFrame(src, "response", maxResponse)
+	if err != nil {
+		return Response{}, err
+	}
+	if status > statusError {
+		return Response{}, wire.NewViolation(wire.CodeCommand, "response with status %d", status)
+	}
+	return Response{ID: id, failed: status == statusError, payload: payload}, nil
+}
+
+// ServerError is the refusal of a server.
+type ServerError struct {
+	// Text is the server's word, cut and without control characters.
+	Text string
+}
+
+// Error quotes the server.
+func (e *ServerError) Error() string { return "the file server refuses: " + e.Text }
+
+// Err returns nil, or a *[ServerError].
+func (r Response) Err() error {
+	if !r.failed {
+		return nil
+	}
+	var text string
+	if len(r.payload) >= 2 {
+		rest := r.payload[2:]
+		text = string(rest[:min(int(binary.BigEndian.Uint16(r.payload)), len(rest), maxErrorText)])
+	}
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, strings.ToValidUTF8(text, ""))
+	return &ServerError{text}
+}
+
+// Nonce returns the nonce that answers [GetNonce].
+func (r Response) Nonce() (nonce [32]byte, err error) {
+	fields, err := r.fields()
+	if err != nil {
+		return nonce, err
+	}
+	fields.Fixed(tagNonce, "nonce", nonce[:])
+	return nonce, fields.Err()
+}
+
+// Chunk is a piece of a file, in the answer to [Download].
+type Chunk struct {
+	Offset uint64
+	Total  uint64 // size of the whole file
+	Data   []byte // points into the response
+}
+
+// Chunk returns a piece of a file.
+func (r Response) Chunk() (Chunk, error) {
+	fields, err := r.fields()
+	if err != nil {
+		return Chunk{}, err
+	}
+	c := Chunk{Offset: fields.Uint64(tagOffset, "offset"), Total: fields.Uint64(tagTotal, "total size")}
+	data, ok := fields.Last(tagData)
+	switch {
+	case fields.Err() != nil:
+		return Chunk{}, fields.Err()
+	case !ok:
+		return Chunk{}, wire.NewViolation(wire.CodeMissing, "data: absent")
+	case len(data) > DownloadChunk:
+		return Chunk{}, wire.NewViolation(wire.CodeLength, "data: %d bytes, allowed %d", len(data), DownloadChunk)
+	}
+	c.Data = data
+	return c, nil
+}
+
+// Info is the answer to [FileInfo].
+type Info struct {
+	Total uint64
+	GUID  int64
+}
+
+// Info returns what is known of a file.
+func (r Response) Info() (Info, error) {
+	fields, err := r.fields()
+	if err != nil {
+		return Info{}, err
+	}
+	info := Info{Total: fields.Uint64(tagTotal, "total size"), GUID: int64(fields.Uint64(tagGUID, "message guid"))}
+	if fields.Err() != nil {
+		return Info{}, fields.Err()
+	}
+	return info, nil
+}
+
+func (r Response) fields() (*wire.Fields, error) {
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	return wire.ParseFields(r.payload)
+}
+
+// AppendOK appends the answer that has no fields.
+func AppendOK(b []byte, id uint16) []byte {
+	b, start := appendHeader(b, statusOK, id)
+	return finish(b, start)
+}
+
+// AppendError appends a refusal.
+func AppendError(b []byte, id uint16, text string) []byte {
+	text = wire.CutText(text, 1<<16-1)
+	b, start := appendHeader(b, statusError, id)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
+	return finish(append(b, text...), start)
+}
+
+// AppendNonce appends the answer to [GetNonce].
+func AppendNonce(b []byte, id uint16, nonce [32]byte) []byte {
+	b, start := appendHeader(b, statusOK, id)
+	return finish(wire.AppendField(b, tagNonce, nonce[:]), start)
+}
+
+// AppendTo appends one answer to [Download].
+func (c Chunk) AppendTo(b []byte, id uint16) []byte {
+	b, start := appendHeader(b, statusOK, id)
+	b = wire.AppendField(b, tagData, c.Data)
+	b = wire.AppendFieldUint64(b, tagTotal, c.Total)
+	return finish(wire.AppendFieldUint64(b, tagOffset, c.Offset), start)
+}
+
+// AppendTo appends the answer to [FileInfo].
+func (i Info) AppendTo(b []byte, id uint16) []byte {
+	b, start := appendHeader(b, statusOK, id)
+	b = wire.AppendFieldUint64(b, tagTotal, i.Total)
+	return finish(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
+}
