@@ -17,6 +17,12 @@ var (
 	ErrBlocked = errors.New("the contact is blocked")
 	// ErrOwnKey says that an account was told to be its own contact.
 	ErrOwnKey = errors.New("this is the account's own key")
+	// ErrAccountExists says that this node has the account already.
+	ErrAccountExists = errors.New("the account is on this node already")
+	// ErrAvatar says that a picture is not what apps show as an avatar.
+	ErrAvatar = errors.New("the picture is not used")
+	// ErrHandOver says that what one account hands over would come back to it.
+	ErrHandOver = errors.New("an account that passes on messages cannot have its own passed on, nor pass on its own")
 	// ErrNotFound says that no tracker knows where an identity is.
 	ErrNotFound = errors.New("no tracker knows the identity")
 	// ErrTrackersSilent says that no tracker answered.

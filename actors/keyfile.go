@@ -84,6 +84,32 @@ func readOrCreateKeyFile(path string, create func() ([]byte, error)) (content []
 	return content, true, writeKeyFile(path, content)
 }
 
+// removedEnding marks the key file of an account that was removed.
+const removedEnding = ".removed"
+
+// removeKeyFile takes a key file out of use, or deletes it with what an earlier
+// removal has left.
+func removeKeyFile(path string, deleteIt bool) error {
+	var err error
+	if deleteIt {
+		err = errors.Join(removeFile(path), removeFile(path+removedEnding))
+	} else {
+		// What is there under that name is the same key.
+		err = os.Rename(path, path+removedEnding)
+	}
+	if err != nil {
+		return fmt.Errorf("remove key file: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

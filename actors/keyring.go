@@ -114,18 +114,46 @@ func (k *keyring) create() (identity.PublicKey, error) {
 	return id, nil
 }
 
-// load reads the key of an account, which is served from then on.
-func (k *keyring) load(id identity.PublicKey) error {
+// put stores the key of an identity that exists already. A file that holds it
+// already is as good.
+func (k *keyring) put(key identity.PrivateKey) error {
+	id := key.Public()
+	if there, err := k.read(id); err == nil && there.Equal(key) {
+		return nil
+	}
+	return writeKeyFile(k.accountFile(id), key.MarshalPEM())
+}
+
+// remove takes the key of an account out of use: its file gets another ending, or
+// is deleted.
+func (k *keyring) remove(id identity.PublicKey, deleteIt bool) error {
+	k.mu.Lock()
+	delete(k.accounts, id)
+	k.mu.Unlock()
+	return removeKeyFile(k.accountFile(id), deleteIt)
+}
+
+// read reads the key of an account from its file.
+func (k *keyring) read(id identity.PublicKey) (identity.PrivateKey, error) {
 	pem, err := readKeyFile(k.accountFile(id))
 	if err != nil {
-		return fmt.Errorf("key of account %s: %w", id.Short(), err)
+		return identity.PrivateKey{}, fmt.Errorf("key of account %s: %w", id.Short(), err)
 	}
 	key, err := identity.ParsePEM(pem)
 	if err != nil {
-		return fmt.Errorf("key of account %s: %w", id.Short(), err)
+		return identity.PrivateKey{}, fmt.Errorf("key of account %s: %w", id.Short(), err)
 	}
 	if key.Public() != id {
-		return fmt.Errorf("key of account %s: the file holds another key, %s", id.Short(), key.Public().Short())
+		return identity.PrivateKey{}, fmt.Errorf("key of account %s: the file holds another key, %s", id.Short(), key.Public().Short())
+	}
+	return key, nil
+}
+
+// load reads the key of an account, which is served from then on.
+func (k *keyring) load(id identity.PublicKey) error {
+	key, err := k.read(id)
+	if err != nil {
+		return err
 	}
 	k.mu.Lock()
 	k.accounts[id] = key

@@ -24,6 +24,12 @@ type (
 	overlayChanged struct{ Up bool }
 	// accountsChanged is the API's: look at the accounts in the store again.
 	accountsChanged struct{}
+	// closeAccount is the API's: end the actors of an account that is going to be
+	// removed; answered with accountClosed. reopenAccounts is the API's, when it is
+	// removed or could not be: look at the accounts in the store again.
+	closeAccount   struct{ Account identity.PublicKey }
+	accountClosed  struct{}
+	reopenAccounts struct{ Account identity.PublicKey }
 	// shutdown is Node.Stop's; answered with stopped.
 	shutdown struct{}
 	stopped  struct{ Report kernel.StopReport }

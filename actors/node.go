@@ -93,7 +93,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.system = kernel.NewSystem(kernel.Options{Logger: n.opts.Logger, BeforeReceive: n.opts.BeforeReceive})
 	root, err := n.system.Spawn(kernel.Spec{
 		Name: "node", Kind: "node",
-		New: func() kernel.Actor { return &nodeActor{node: n, env: n.env, failing: make(map[string]failing)} },
+		New: func() kernel.Actor { return &nodeActor{node: n, env: n.env, failing: make(map[string]failing), closed: make(map[string]kernel.Ref)} },
 	})
 	if err != nil {
 		return fmt.Errorf("start node: %w", err)

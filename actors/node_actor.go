@@ -41,6 +41,9 @@ type nodeActor struct {
 	env  *env
 
 	failing  map[string]failing
+	// closed are accounts that are being removed, by the names of their actors; the
+	// value is who waits for the actor's end.
+	closed   map[string]kernel.Ref
 	stopping bool
 	waiting  []kernel.Ref // for the report of the stop
 }
@@ -97,6 +100,13 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 		if err := n.startAccounts(c); err != nil {
 			c.Fail(err)
 		}
+	case closeAccount:
+		n.onCloseAccount(c, msg)
+	case reopenAccounts:
+		delete(n.closed, accountName(msg.Account))
+		if err := n.startAccounts(c); err != nil {
+			c.Fail(err)
+		}
 	case trackersRequest:
 		c.Forward(n.env.resolver, msg)
 	case alarmsRequest:
@@ -132,11 +142,26 @@ func (n *nodeActor) startAccounts(c *kernel.Context) error {
 		if _, ok := c.Child(accountName(a.ID)); ok {
 			continue
 		}
+		if _, ok := n.closed[accountName(a.ID)]; ok {
+			continue
+		}
 		if _, err := c.Spawn(newAccountSpec(n.env, a.ID)); err != nil {
 			return fmt.Errorf("start account: %w", err)
 		}
 	}
 	return nil
+}
+
+// onCloseAccount ends an account's actor, which is not started again before
+// reopenAccounts.
+func (n *nodeActor) onCloseAccount(c *kernel.Context, msg closeAccount) {
+	name := accountName(msg.Account)
+	n.closed[name] = c.Sender()
+	if child, ok := c.Child(name); ok {
+		c.Stop(child)
+		return
+	}
+	c.Reply(accountClosed{})
 }
 
 func (n *nodeActor) onInbound(c *kernel.Context, msg inbound) {
@@ -185,6 +210,9 @@ func (n *nodeActor) onChildFailed(msg kernel.ChildFailed) {
 // onChildStopped: a part has ended for good. Without the store nothing is safe;
 // everything else can do without.
 func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
+	if waiting, ok := n.closed[msg.Name]; ok {
+		c.Tell(waiting, accountClosed{})
+	}
 	if n.stopping || msg.Err == nil {
 		return
 	}

@@ -5,7 +5,6 @@ package actors
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,111 +15,6 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
 )
-
-// appClientID is the client id of every app. A tracker keeps one record per
-// client id, so a node with the same one would push a phone out.
-const appClientID = 1
-
-// ordinaryPriority is what apps announce.
-const ordinaryPriority = 1
-
-// Accounts returns the identities of this node.
-func (n *Node) Accounts() ([]store.Account, error) { return n.store.Accounts() }
-
-// Account returns one identity of this node, or [ErrUnknownAccount].
-func (n *Node) Account(id identity.PublicKey) (store.Account, error) {
-	a, err := n.store.Account(id)
-	return a, known(err, ErrUnknownAccount)
-}
-
-// CreateAccount makes a new identity with that name. Its secret key is in a file
-// of its own below keys/ when this returns.
-func (n *Node) CreateAccount(ctx context.Context, name string) (store.Account, error) {
-	clientID, err := newClientID()
-	if err != nil {
-		return store.Account{}, err
-	}
-	id, err := n.keys.create()
-	if err != nil {
-		return store.Account{}, err
-	}
-	now := nowMillis()
-	a := store.Account{
-		ID: id, Name: wire.CutText(name, wire.MaxNickname), ClientID: clientID, Priority: ordinaryPriority,
-		Strangers: store.StrangersAsk, Created: now, ProfileTime: now,
-	}
-	if _, err := do[bool](ctx, n, store.PutAccount{Account: a}); err != nil {
-		return store.Account{}, fmt.Errorf("create account: %w", err)
-	}
-	n.tell(accountsChanged{})
-	return a, nil
-}
-
-// newClientID draws what tells this device from others of the same identity.
-func newClientID() (uint32, error) {
-	for {
-		var b [4]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return 0, fmt.Errorf("draw a client id: %w", err)
-		}
-		if id := binary.BigEndian.Uint32(b[:]) >> 1; id > appClientID { // a positive i32 on the wire
-			return id, nil
-		}
-	}
-}
-
-// Contacts returns the contacts of an account.
-func (n *Node) Contacts(account identity.PublicKey) ([]store.Contact, error) {
-	if _, err := n.Account(account); err != nil {
-		return nil, err
-	}
-	return n.store.Contacts(account)
-}
-
-// Contact returns one contact of an account, or [ErrUnknownContact].
-func (n *Node) Contact(account, contact identity.PublicKey) (store.Contact, error) {
-	c, err := n.store.Contact(account, contact)
-	return c, known(err, ErrUnknownContact)
-}
-
-// AddContact makes somebody a contact of an account who may write and is written
-// to. For one who has asked to be a contact, or was blocked, it says yes. The
-// name in the link is used until the contact tells their own.
-func (n *Node) AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error) {
-	if link.Key == account {
-		return store.Contact{}, ErrOwnKey
-	}
-	if err := link.Key.Validate(); err != nil {
-		return store.Contact{}, fmt.Errorf("add contact: %w", err)
-	}
-	if _, err := n.Account(account); err != nil {
-		return store.Contact{}, err
-	}
-	added, err := do[store.Added](ctx, n, store.AddContact{Contact: store.Contact{
-		Account: account, ID: link.Key, Nickname: link.Name, State: store.ContactAccepted, Added: nowMillis(),
-	}})
-	if err != nil {
-		return store.Contact{}, fmt.Errorf("add contact: %w", err)
-	}
-	if added.Existed && added.Contact.State != store.ContactAccepted {
-		return n.setContactState(ctx, account, link.Key, store.ContactAccepted)
-	}
-	return added.Contact, nil
-}
-
-// BlockContact ends what is going on with a contact and takes nothing from them
-// any more. AddContact undoes it.
-func (n *Node) BlockContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error) {
-	return n.setContactState(ctx, account, contact, store.ContactBlocked)
-}
-
-func (n *Node) setContactState(ctx context.Context, account, contact identity.PublicKey, state store.ContactState) (store.Contact, error) {
-	_, err := do[bool](ctx, n, store.SetContactState{Account: account, Contact: contact, State: state})
-	if err != nil {
-		return store.Contact{}, fmt.Errorf("change contact: %w", known(err, ErrUnknownContact))
-	}
-	return n.Contact(account, contact)
-}
 
 // Outgoing is a message to be sent.
 type Outgoing struct {
@@ -256,9 +150,6 @@ func (n *Node) FinishJournal(ctx context.Context, queue string, seq uint64) erro
 	_, err := do[bool](ctx, n, store.FinishJournal{Queue: queue, Seq: seq})
 	return err
 }
-
-// Link returns what an account gives to others so that they can add it.
-func (n *Node) Link(a store.Account) identity.Link { return identity.Link{Key: a.ID, Name: a.Name} }
 
 // known replaces store.ErrNotFound by what was not found.
 func known(err, unknown error) error {
