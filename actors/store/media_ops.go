@@ -191,10 +191,11 @@ type HostedFile struct {
 	Added Millis             `cbor:"4,keyasint,omitempty"`
 }
 
-// PutHosted notes a file of the file server. The result is nil.
+// PutHosted notes a file of the file server. The result is true.
 type PutHosted struct{ File HostedFile }
 
-// RemoveHosted forgets a file of the file server. The result is nil.
+// RemoveHosted forgets a file of the file server. The result is whether it was
+// known.
 type RemoveHosted struct{ Hash files.Hash }
 
 func (op PutHosted) size() int { return opOverhead }
@@ -207,12 +208,16 @@ func (op PutHosted) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	op.File.Added = orNow(op.File.Added, t.now)
-	return nil, t.put(hostedKey(op.File.Hash), op.File)
+	return true, t.put(hostedKey(op.File.Hash), op.File)
 }
 
 func (op RemoveHosted) size() int { return opOverhead }
 
 func (op RemoveHosted) apply(t *txn) (any, error) {
-	t.delete(hostedKey(op.Hash))
-	return nil, nil
+	key := hostedKey(op.Hash)
+	known, err := t.has(key)
+	if known {
+		t.delete(key)
+	}
+	return known, err
 }

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package media
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"path"
+	"strconv"
+	"syscall"
+)
+
+// sniffed is how much of a file is looked at to tell what it is.
+const sniffed = 3072
+
+// Writer writes a new file. Exactly one of Commit and Discard ends it; Discard
+// after Commit does nothing. It is for one goroutine.
+type Writer struct {
+	store *Store
+	name  string
+	file  *os.File // nil once it is over
+	hash  hash.Hash
+	head  []byte
+	size  int64
+}
+
+// Info is what is known of a stored file.
+type Info struct {
+	Hash Hash
+	Size int64
+	// MIMEType goes by the first bytes, without parameters.
+	MIMEType string
+}
+
+// Create begins a new file.
+func (s *Store) Create() (*Writer, error) {
+	s.mu.Lock()
+	s.serial++
+	name := path.Join(partialDir, newPrefix+strconv.FormatUint(s.serial, 10))
+	s.mu.Unlock()
+	file, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create media: %w", full(err))
+	}
+	return &Writer{store: s, name: name, file: file, hash: sha256.New()}, nil
+}
+
+// Write implements io.Writer. It fails with [ErrFull] or [ErrDiskFull] when there
+// is no room.
+func (w *Writer) Write(b []byte) (int, error) {
+	if w.file == nil {
+		return 0, os.ErrClosed
+	}
+	if err := w.store.take(int64(len(b))); err != nil {
+		return 0, err
+	}
+	n, err := w.file.Write(b)
+	w.hash.Write(b[:n])
+	w.size += int64(n)
+	w.head = append(w.head, b[:min(n, max(sniffed-len(w.head), 0))]...)
+	if n < len(b) {
+		w.store.free(int64(len(b) - n))
+	}
+	if err != nil {
+		return n, fmt.Errorf("write media: %w", full(err))
+	}
+	return n, nil
+}
+
+// Sum returns the hash of what was written.
+func (w *Writer) Sum() Hash { return Hash(w.hash.Sum(nil)) }
+
+// Size returns how much was written.
+func (w *Writer) Size() int64 { return w.size }
+
+// Commit puts the file into the store. When it returns without an error the file
+// survives a power cut. A file with the same content that is there already stays
+// as it is.
+func (w *Writer) Commit() (Info, error) {
+	if w.file == nil {
+		return Info{}, os.ErrClosed
+	}
+	info := Info{Hash: w.Sum(), Size: w.size, MIMEType: sniff(w.head)}
+	if w.store.Has(info.Hash) {
+		w.Discard()
+		return info, nil
+	}
+	name := fileName(info.Hash)
+	err := w.file.Sync()
+	err = errors.Join(err, w.file.Close())
+	w.file = nil
+	if err == nil {
+		err = w.store.root.MkdirAll(path.Dir(name), 0o700)
+	}
+	if err == nil {
+		err = w.store.root.Rename(w.name, name)
+	}
+	if err == nil {
+		err = errors.Join(w.store.sync(path.Dir(name)), w.store.sync(filesDir))
+	}
+	if err != nil {
+		_ = w.store.remove(w.name) // gone, or to be found at the next start
+		return Info{}, fmt.Errorf("store media: %w", full(err))
+	}
+	return info, nil
+}
+
+// Discard forgets what was written.
+func (w *Writer) Discard() {
+	if w.file == nil {
+		return
+	}
+	_ = w.file.Close() // nobody wants what is in it
+	w.file = nil
+	_ = w.store.remove(w.name) // or found at the next start
+}
+
+// sync makes a directory's names durable.
+func (s *Store) sync(dir string) error {
+	d, err := s.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// full marks the errors of a full disk.
+func full(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
