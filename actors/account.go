@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -15,8 +16,12 @@ import (
 // something to do. The log is the one way in which anybody makes it act: whoever
 // queues a message or adds a contact writes that to the store and is done.
 type account struct {
+	// Fixed at creation.
 	env *env
 	id  identity.PublicKey
+
+	// State.
+	record store.Account // as of the last look
 }
 
 // newAccountSpec makes the spec of an account's actor.
@@ -33,6 +38,10 @@ func accountName(id identity.PublicKey) string { return accountPrefix + id.Strin
 func (a *account) Started(c *kernel.Context) error {
 	if err := a.env.keys.load(a.id); err != nil {
 		return err
+	}
+	var err error
+	if a.record, err = a.env.store.Account(a.id); err != nil {
+		return fmt.Errorf("read account: %w", err)
 	}
 	// Watch first, look then: what changes in between is seen twice, not missed.
 	watch := a.env.store.Watch(a.id)
@@ -113,6 +122,7 @@ func (a *account) onInbound(c *kernel.Context, msg inbound) {
 func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsChanged) {
 	msg.Done.Release(1)
 	if msg.Changes.All {
+		a.look(c)
 		for _, contact := range c.Children() {
 			c.Tell(contact, conversationChanged{})
 		}
@@ -124,13 +134,36 @@ func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsCha
 	for conversation := range msg.Changes.Conversations {
 		id := conversation.Contact
 		if id.IsZero() {
-			continue // about the account itself, which is read when it is needed
+			a.look(c)
+			continue
 		}
 		if contact, ok := c.Child(id.String()); ok {
 			c.Tell(contact, conversationChanged{})
 		} else if _, err := a.spawn(c, id); err != nil { // looks for itself
 			c.Fail(err)
 		}
+	}
+}
+
+// look reads the account itself again, and passes on what others have to know.
+func (a *account) look(c *kernel.Context) {
+	record, err := a.env.store.Account(a.id)
+	if err != nil {
+		c.Fail(fmt.Errorf("read account: %w", err))
+	}
+	before := a.record
+	a.record = record
+	if record.ProfileTime != before.ProfileTime {
+		for _, contact := range c.Children() {
+			c.Tell(contact, profileChanged{})
+		}
+	}
+	if record.Role == before.Role && record.Priority == before.Priority {
+		return
+	}
+	c.Tell(a.env.resolver, announce{Account: a.id, Again: true})
+	for _, contact := range c.Children() {
+		c.Tell(contact, roleChanged{})
 	}
 }
 

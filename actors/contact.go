@@ -65,7 +65,10 @@ type contact struct {
 	// recall asks for one session although nothing waits to be sent: the contact has
 	// something for us that we have refused. It is then told that it is a contact.
 	recall bool
-	seen   time.Time
+	// answering and asking say that live was told to say what the contact is owed.
+	answering, asking bool
+	call              call
+	seen              time.Time
 }
 
 type (
@@ -112,7 +115,23 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case contactRequested:
 		x.onContactRequested(c, msg)
 	case contactAnswered:
-		c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
+		x.onContactAnswered(c, msg)
+	case responded:
+		x.onResponded(c, msg)
+	case askedHeard:
+		x.onAskedHeard(c)
+	case callOffered:
+		x.onCallOffered(c)
+	case callHung:
+		x.onCallHung(c)
+	case ringOver:
+		x.endCall(c)
+	case profileChanged:
+		if !x.live.IsZero() && x.allowed() {
+			c.Tell(x.live, tellProfile{})
+		}
+	case roleChanged:
+		x.stopSessions(c)
 	case holdOver:
 		x.onHoldOver(c, msg)
 	case retryDue:
@@ -166,10 +185,13 @@ func (x *contact) onConversationChanged(c *kernel.Context) {
 	}
 	if now := x.allowed(); now != was && !x.live.IsZero() {
 		c.Tell(x.live, permit{Allowed: now})
-		if now {
+		if now && x.record.Owed == store.AnswerNone {
+			// It has not asked, and an app that takes messages from contacts only makes
+			// us one when it hears this.
 			c.Tell(x.live, respond{Accepted: true})
 		}
 	}
+	x.settle(c)
 	if x.waiting && time.Since(x.failed) > impatience {
 		x.stopRetry()
 	}
@@ -202,7 +224,7 @@ func (x *contact) deliver(c *kernel.Context) {
 		c.Fail(fmt.Errorf("read outbox: %w", err))
 	}
 	if len(next) == 0 {
-		if x.recall && x.live.IsZero() {
+		if x.wantsSession() && x.live.IsZero() {
 			x.connect(c)
 		}
 		return
@@ -230,7 +252,7 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 		msg.Stream.drop()
 		return
 	}
-	if !x.known && x.strangers(c) == store.StrangersRefuse {
+	if (!x.known || x.record.State == store.ContactStranger) && x.strangers(c) == store.StrangersRefuse {
 		msg.Stream.drop()
 		x.leaveIfStranger(c)
 		return
@@ -327,10 +349,11 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.env.presence.set(x.account, x.contact, Presence{Online: true, Since: time.Now(), Node: msg.Node})
 	// What the contact may do can have changed while the session opened.
 	c.Tell(x.live, permit{Allowed: x.allowed()})
-	if x.recall && x.allowed() {
+	if x.recall && x.allowed() && x.record.Owed == store.AnswerNone {
 		c.Tell(x.live, respond{Accepted: true})
 	}
 	x.recall = false
+	x.settle(c)
 	x.deliver(c)
 }
 
@@ -356,11 +379,19 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 // onWritten is the store's answer. The token of MarkDelivered is the guid, that
 // of everything else 0.
 func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
-	if msg.Err != nil && !errors.Is(msg.Err, store.ErrNotFound) {
+	switch {
+	case msg.Token == 0 && isRefusal(msg.Err):
+		c.Log().Warn("The store takes nothing new", "err", msg.Err)
+	case msg.Err != nil && !errors.Is(msg.Err, store.ErrNotFound):
 		c.Fail(fmt.Errorf("store: %w", msg.Err))
 	}
-	if r, ok := msg.Result.(store.NodeKeyRecorded); ok && r.Changed {
-		c.Log().Warn("A contact has connected from a node that was not known", "node", x.liveNode.Short())
+	switch r := msg.Result.(type) {
+	case store.NodeKeyRecorded:
+		if r.Changed {
+			c.Log().Warn("A contact has connected from a node that was not known", "node", x.liveNode.Short())
+		}
+	case store.Requested:
+		x.onRequested(c, r)
 	}
 	guid := peer.GUID(msg.Token)
 	if guid == 0 {
@@ -393,7 +424,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.act(c, x.crossing.liveEnded())
 		x.recall = errors.Is(msg.Err, errRefused)
 		switch {
-		case errors.Is(msg.Err, errIdle):
+		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored):
 			x.deliver(c)
 		case errors.Is(msg.Err, errNotAnswering):
 			// Most likely we are no contact of theirs yet: each try is a session and a
@@ -409,36 +440,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 
 func (x *contact) forgetLive() {
 	x.live, x.sending = kernel.Ref{}, 0
-}
-
-// onContactRequested answers who is a contact already, and holds or accepts the
-// rest as the account wants it.
-func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
-	if x.allowed() {
-		c.Tell(c.Sender(), respond{Accepted: true})
-		return
-	}
-	if x.known {
-		return // asked before, or blocked
-	}
-	state := store.ContactRequested
-	if x.strangers(c) == store.StrangersAccept {
-		state = store.ContactAccepted
-	}
-	r := msg.Request
-	c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
-		Account: x.account, ID: x.contact, State: state, Added: nowMillis(),
-		Nickname: r.Nickname, Info: r.Info, Avatar: r.Avatar,
-	}}})
-}
-
-// strangers is what the account wants done with people it does not know.
-func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
-	account, err := x.env.store.Account(x.account)
-	if err != nil {
-		c.Fail(fmt.Errorf("read account: %w", err))
-	}
-	return account.Strangers
+	x.answering, x.asking = false, false
 }
 
 // noteSeen keeps LastSeen about right without a write for each sign of life.

@@ -26,6 +26,7 @@ type env struct {
 	presence   *presence
 	sessions   *sessionTable
 	elsewhere  *elsewhere
+	requests   *requestGuard
 	// parallel bounds the live sessions of the whole node.
 	parallel *kernel.Credits
 

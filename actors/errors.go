@@ -35,6 +35,7 @@ var (
 	errWriteBlocked      = errors.New("the contact's device does not read")
 	errIdle              = errors.New("idle")
 	errRefused           = errors.New("the contact is to send again what it sent as a stranger")
+	errMirrored          = errors.New("the mirror has it; the contact is to try the phone again")
 	errReplaced          = errors.New("replaced by a newer connection")
 	errTooManyHandshakes = errors.New("the node begins too many handshakes")
 	errUnreachable       = errors.New("no address of the contact answers")

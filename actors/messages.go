@@ -84,6 +84,18 @@ type (
 	contactRequested struct{ Request peer.ContactRequest }
 	// contactAnswered is a session's: the peer answered our request.
 	contactAnswered struct{ Accepted bool }
+	// responded is a session's: respond with Owed has been sent.
+	responded struct{ Accepted bool }
+	// askedHeard is a session's: the contact has read the request of ask.
+	askedHeard struct{}
+	// callOffered and callHung are a session's: the contact calls, and does not wait
+	// any longer.
+	callOffered struct{}
+	callHung    struct{}
+	// profileChanged is the account's: its profile is another one. roleChanged is
+	// too: its sessions have to begin anew.
+	profileChanged struct{}
+	roleChanged    struct{}
 )
 
 // To a session actor.
@@ -97,8 +109,15 @@ type (
 	probe struct{}
 	// permit is the contact's: whether the peer may do more than ask.
 	permit struct{ Allowed bool }
-	// respond is the contact's: answer a contact request.
-	respond struct{ Accepted bool }
+	// respond is the contact's: answer a contact request; with Owed, responded
+	// follows.
+	respond struct{ Accepted, Owed bool }
+	// ask is the contact's: send a contact request; askedHeard follows.
+	ask struct{ Text string }
+	// declineCall is the contact's: nobody takes the call.
+	declineCall struct{}
+	// tellProfile is the contact's: send our profile, which has changed.
+	tellProfile struct{}
 	// replace is the contact's: end at once, with a reset, in favour of a newer
 	// connection.
 	replace struct{}
@@ -114,9 +133,10 @@ type (
 		Fresh    bool
 	}
 	// announce is an account's: keep telling trackers where it is, or stop that.
+	// Again tells them at once.
 	announce struct {
-		Account identity.PublicKey
-		Stop    bool
+		Account     identity.PublicKey
+		Stop, Again bool
 	}
 	// trackersRequest is the API's; answered with []TrackerStatus.
 	trackersRequest struct{}

@@ -81,7 +81,7 @@ func Open(opts Options) (*Node, error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell),
-		presence: newPresence(), sessions: newSessionTable(), elsewhere: newElsewhere(),
+		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
 		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 	}
 	return n, nil
@@ -93,7 +93,9 @@ func (n *Node) Start(ctx context.Context) error {
 	n.system = kernel.NewSystem(kernel.Options{Logger: n.opts.Logger, BeforeReceive: n.opts.BeforeReceive})
 	root, err := n.system.Spawn(kernel.Spec{
 		Name: "node", Kind: "node",
-		New: func() kernel.Actor { return &nodeActor{node: n, env: n.env, failing: make(map[string]failing), closed: make(map[string]kernel.Ref)} },
+		New: func() kernel.Actor {
+			return &nodeActor{node: n, env: n.env, failing: make(map[string]failing), closed: make(map[string]kernel.Ref)}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("start node: %w", err)

@@ -40,7 +40,7 @@ type nodeActor struct {
 	node *Node
 	env  *env
 
-	failing  map[string]failing
+	failing map[string]failing
 	// closed are accounts that are being removed, by the names of their actors; the
 	// value is who waits for the actor's end.
 	closed   map[string]kernel.Ref

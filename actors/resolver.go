@@ -325,7 +325,7 @@ func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 		}
 		return
 	}
-	if _, ok := r.accounts[msg.Account]; ok {
+	if _, ok := r.accounts[msg.Account]; ok && !msg.Again {
 		return
 	}
 	r.accounts[msg.Account] = struct{}{}

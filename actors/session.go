@@ -22,6 +22,9 @@ const (
 	pingAfter = 50 * time.Second
 	pongTime  = 25 * time.Second
 	ackTime   = 30 * time.Second
+	// mirrorTime is how long a session goes on after a message that a mirror does not
+	// acknowledge: apps offer a message once in a session, and may have more to say.
+	mirrorTime = 5 * time.Second
 )
 
 // sessionStart says how a session begins: exactly one of the two.
@@ -59,6 +62,13 @@ type session struct {
 	waiting   map[uint64]pendingWrite
 	nextToken uint64
 	inFlight  *inFlight // the message that the peer has not acknowledged
+	// mirror says that what comes is kept and not acknowledged; mirrored is when that
+	// happened last.
+	mirror   bool
+	mirrored time.Time
+	// pings and pongs count what was sent and what came. Our request has been read
+	// when askedAt pongs have come; 0 while there is none.
+	pings, pongs, askedAt uint64
 
 	// lastFrame is when anything came, lastActivity when something other than a
 	// ping or pong did.
@@ -112,7 +122,13 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 	case permit:
 		s.onPermit(c, msg)
 	case respond:
-		s.send(c, peer.ContactResponse{Accepted: msg.Accepted})
+		s.onRespond(c, msg)
+	case ask:
+		s.onAsk(c, msg)
+	case declineCall:
+		s.send(c, peer.CallAnswer{Accepted: false})
+	case tellProfile:
+		s.onTellProfile(c)
 	case replace:
 		s.end(c, errReplaced)
 	case dataStream:
@@ -227,6 +243,13 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 		s.end(c, fmt.Errorf("session refused: %w", errTooManySessions))
 		return
 	}
+	account, err := s.env.store.Account(s.account)
+	if err != nil {
+		s.env.parallel.Release(1)
+		s.end(c, fmt.Errorf("read account: %w", err))
+		return
+	}
+	s.mirror = account.Role == store.RoleMirror
 	s.parallel, s.live = true, true
 	s.lastFrame, s.lastActivity = time.Now(), time.Now()
 	s.env.sessions.add(s.conn.node, c.Self())
@@ -286,6 +309,8 @@ func (s *session) schedule(c *kernel.Context) {
 	}
 	if s.inFlight != nil {
 		sooner(s.inFlight.until)
+	} else if !s.mirrored.IsZero() {
+		sooner(s.mirrored.Add(mirrorTime))
 	}
 	if !s.due.IsZero() && !next.Before(s.due) {
 		return
@@ -307,6 +332,9 @@ func (s *session) onDue(c *kernel.Context) {
 	case s.inFlight != nil && !now.Before(s.inFlight.until):
 		s.end(c, errNotAnswering)
 		return
+	case s.inFlight == nil && !s.mirrored.IsZero() && now.Sub(s.mirrored) >= mirrorTime:
+		s.end(c, errMirrored)
+		return
 	case now.Sub(s.lastActivity) >= s.env.opts.SessionIdle:
 		s.end(c, errIdle)
 		return
@@ -318,6 +346,7 @@ func (s *session) onDue(c *kernel.Context) {
 
 func (s *session) ping(c *kernel.Context) {
 	s.pinged = time.Now()
+	s.pings++
 	s.send(c, peer.Ping{})
 	s.schedule(c)
 }

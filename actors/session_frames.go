@@ -50,12 +50,13 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.InfoResponse:
 		return s.onInfoResponse(c, f, msg.cost)
 	case peer.CallOffer:
-		if s.allowed {
-			// Nobody is here to talk; an answer at once spares the caller the wait.
-			s.send(c, peer.CallAnswer{Accepted: false})
-		}
+		c.Tell(c.Parent(), callOffered{})
+	case peer.CallHang:
+		c.Tell(c.Parent(), callHung{})
+	case peer.Pong:
+		s.onPong(c)
 	default:
-		// PONG, calls without an offer, files nobody asked for, unknown frames.
+		// Calls without an offer, files nobody asked for, unknown frames.
 	}
 	return false
 }
@@ -74,12 +75,17 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 		// The app makes one from the content for a message that lacks it.
 		guid = peer.AppGUID(m.Payload, m.SendTime)
 	}
+	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost}
+	if s.mirror {
+		then.ok = nil
+		s.mirrored = time.Now()
+	}
 	s.write(c, store.AcceptMessage{
 		Account: s.account, Contact: s.contact,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
 		Received: nowMillis(), Payload: m.Payload,
-	}, pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost})
+	}, then)
 	return true
 }
 
@@ -102,6 +108,12 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 // profileSeconds is the time of a profile in the protocol's terms: 0 is never.
 func profileSeconds(m store.Millis) int64 { return int64(m) / 1000 }
 
+// profileTime is the time of a contact's profile, which is theirs. One that is
+// ahead of our clock would hide what they change until then, so it counts as now.
+func profileTime(seconds int64, now time.Time) store.Millis {
+	return store.Millis(max(0, min(seconds, now.Unix()))) * 1000
+}
+
 func profileOf(a store.Account) peer.Profile {
 	return peer.Profile{Nickname: a.Name, Info: a.Info, Avatar: a.Avatar}
 }
@@ -113,8 +125,8 @@ func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, cost in
 	s.write(c, store.UpdateContact{
 		Account: s.account, Contact: s.contact,
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
-		Nickname: f.Nickname, Info: f.Info, Avatar: f.Avatar,
-		ProfileTime: store.MillisOf(time.Unix(f.Time, 0)),
+		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
+		ProfileTime: profileTime(f.Time, time.Now()),
 	}, pendingWrite{cost: cost})
 	return true
 }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+)
+
+// redialTime is how long a caller's app tries: an offer over a new session within
+// it is the same call, whose end the caller has not heard of.
+const redialTime = 60 * time.Second
+
+// call is what a contact actor knows of its contact's call. Nobody is here to
+// talk, so every call ends as one that was missed: at once, or when it has rung
+// for the configured time, or when the caller hangs up.
+type call struct {
+	ringing bool
+	over    kernel.Timer
+	session kernel.Ref // of the last offer
+	until   time.Time  // when the caller's app has given up
+}
+
+type ringOver struct{}
+
+func (x *contact) onCallOffered(c *kernel.Context) {
+	if c.Sender() != x.live || !x.allowed() {
+		return
+	}
+	again := x.call.session != x.live && time.Now().Before(x.call.until)
+	x.call.session = x.live
+	switch {
+	case x.call.ringing:
+		// It goes on ringing, over another session perhaps.
+	case again:
+		c.Tell(x.live, declineCall{})
+	default:
+		x.call.until = time.Now().Add(redialTime)
+		x.call.ringing = true
+		if x.env.opts.CallRing <= 0 {
+			x.endCall(c)
+			return
+		}
+		x.call.over = c.After(x.env.opts.CallRing, ringOver{})
+	}
+}
+
+// onCallHung is the caller hanging up.
+func (x *contact) onCallHung(c *kernel.Context) {
+	if c.Sender() != x.live || !x.call.ringing {
+		return
+	}
+	x.call.over.Stop()
+	x.call.ringing = false
+	x.call.until = time.Time{} // the next offer is another call
+	x.missCall(c)
+}
+
+// endCall declines a call that has rung long enough.
+func (x *contact) endCall(c *kernel.Context) {
+	if !x.call.ringing {
+		return
+	}
+	x.call.ringing = false
+	if !x.live.IsZero() {
+		c.Tell(x.live, declineCall{})
+	}
+	x.missCall(c)
+}
+
+func (x *contact) missCall(c *kernel.Context) {
+	c.Log().Info("A call was missed")
+	c.Tell(x.env.writer, store.Write{Op: store.NoteMissedCall{Account: x.account, Contact: x.contact}})
+}

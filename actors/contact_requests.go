@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// Contact requests, both ways. What we owe a contact, an answer or a request, is
+// in the store until the contact has it; that it has been told is noted when it
+// has, so a crash in between repeats it once.
+
+// onContactRequested answers who is a contact already, and holds or accepts the
+// rest as the account wants it.
+func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
+	if c.Sender() != x.live {
+		return
+	}
+	switch {
+	case x.allowed():
+		c.Tell(x.live, respond{Accepted: true})
+		return
+	case x.known && x.record.State != store.ContactStranger:
+		return // asked before, or blocked
+	}
+	state := store.ContactRequested
+	switch x.strangers(c) {
+	case store.StrangersRefuse:
+		return
+	case store.StrangersAccept:
+		state = store.ContactAccepted
+	}
+	if !x.env.requests.allow(x.liveNode, time.Now()) {
+		c.Log().Warn("Contact requests of a node are not taken any more for a while", "node", x.liveNode.Short())
+		return
+	}
+	r := msg.Request
+	now := nowMillis()
+	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
+		Account: x.account, ID: x.contact, State: state, Added: now, Requested: now,
+		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
+	}}})
+}
+
+// onRequested is the store's answer to a request.
+func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
+	if r.Answer != store.AnswerNone && !x.live.IsZero() {
+		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
+	}
+}
+
+// isRefusal reports whether the store has refused something new, which is no
+// failure of ours.
+func isRefusal(err error) bool {
+	return errors.Is(err, store.ErrRequestsFull) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrBusy)
+}
+
+// onContactAnswered notes an answer to our request.
+func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
+	if c.Sender() != x.live || !x.known {
+		return
+	}
+	if x.record.Asked == store.AskNone {
+		return // apps answer also who has not asked
+	}
+	c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.account, Contact: x.contact, Accepted: msg.Accepted}})
+}
+
+// wantsSession reports whether something other than a message is worth a session:
+// our request, and a yes. A no is told when the contact comes by.
+func (x *contact) wantsSession() bool {
+	return x.recall || x.record.Asked == store.AskWaiting || x.record.Owed == store.AnswerYes
+}
+
+// settle tells the contact what it is owed, once in a session.
+func (x *contact) settle(c *kernel.Context) {
+	if x.live.IsZero() || !x.known {
+		return
+	}
+	if x.record.Owed != store.AnswerNone && !x.answering {
+		x.answering = true
+		c.Tell(x.live, respond{Accepted: x.record.Owed == store.AnswerYes, Owed: true})
+	}
+	if x.allowed() && x.record.Asked == store.AskWaiting && !x.asking {
+		x.asking = true
+		c.Tell(x.live, ask{Text: x.record.Asking})
+	}
+}
+
+// onResponded is the session having sent the answer that was owed.
+func (x *contact) onResponded(c *kernel.Context, msg responded) {
+	if c.Sender() != x.live {
+		return
+	}
+	x.answering = false
+	answer := store.AnswerNo
+	if msg.Accepted {
+		answer = store.AnswerYes
+	}
+	if x.record.Owed == answer {
+		x.record.Owed = store.AnswerNone
+	}
+	c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.account, Contact: x.contact, Answer: answer}})
+}
+
+// onAskedHeard is the contact having our request.
+func (x *contact) onAskedHeard(c *kernel.Context) {
+	if c.Sender() != x.live {
+		return
+	}
+	if x.record.Asked == store.AskWaiting {
+		x.record.Asked = store.AskSent
+	}
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.account, Contact: x.contact}})
+}
+
+// strangers is what the account wants done with people it does not know.
+func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
+	account, err := x.env.store.Account(x.account)
+	if err != nil {
+		c.Fail(fmt.Errorf("read account: %w", err))
+	}
+	return account.Strangers
+}
+
+const (
+	// maxRequests is how many contact requests of one node are taken within
+	// requestWindow: identities cost nothing, nodes hardly more.
+	maxRequests   = 20
+	requestWindow = time.Hour
+	// maxRequestNodes bounds the nodes that are remembered. When there are more, the
+	// one that began first is forgotten.
+	maxRequestNodes = 4096
+)
+
+// requestGuard counts the contact requests of each node. It is safe for
+// concurrent use.
+type requestGuard struct {
+	mu    sync.Mutex
+	nodes map[identity.NodeKey]requestCount
+}
+
+type requestCount struct {
+	since time.Time
+	n     int
+}
+
+func newRequestGuard() *requestGuard {
+	return &requestGuard{nodes: make(map[identity.NodeKey]requestCount)}
+}
+
+// allow reports whether a request of a node may be looked at.
+func (g *requestGuard) allow(node identity.NodeKey, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	count, ok := g.nodes[node]
+	if !ok && len(g.nodes) >= maxRequestNodes {
+		g.forgetOldest(now)
+	}
+	if !ok || now.Sub(count.since) >= requestWindow {
+		count = requestCount{since: now}
+	}
+	count.n++
+	g.nodes[node] = count
+	return count.n <= maxRequests
+}
+
+// forgetOldest makes room.
+func (g *requestGuard) forgetOldest(now time.Time) {
+	var oldest identity.NodeKey
+	since := now.Add(time.Hour)
+	for node, count := range g.nodes {
+		if now.Sub(count.since) >= requestWindow {
+			delete(g.nodes, node)
+		} else if count.since.Before(since) {
+			oldest, since = node, count.since
+		}
+	}
+	if len(g.nodes) >= maxRequestNodes {
+		delete(g.nodes, oldest)
+	}
+}

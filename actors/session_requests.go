@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"fmt"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// What a session says of contact requests and profiles at its contact's word.
+
+func (s *session) onRespond(c *kernel.Context, msg respond) {
+	s.send(c, peer.ContactResponse{Accepted: msg.Accepted})
+	if msg.Owed {
+		c.Tell(c.Parent(), responded{Accepted: msg.Accepted})
+	}
+}
+
+// onAsk sends a contact request. Nothing acknowledges it, so a ping goes with it:
+// the peer reads in order, and has the request when it answers the ping.
+func (s *session) onAsk(c *kernel.Context, msg ask) {
+	account, err := s.env.store.Account(s.account)
+	if err != nil {
+		s.end(c, fmt.Errorf("read account: %w", err))
+		return
+	}
+	s.send(c, peer.ContactRequest{Message: msg.Text, Profile: profileOf(account)})
+	s.ping(c)
+	s.askedAt = s.pings
+}
+
+func (s *session) onPong(c *kernel.Context) {
+	s.pongs++
+	if s.askedAt != 0 && s.pongs >= s.askedAt {
+		s.askedAt = 0
+		c.Tell(c.Parent(), askedHeard{})
+	}
+}
+
+// onTellProfile sends our profile unasked, as it has changed. Apps take it like
+// the answer to a question.
+func (s *session) onTellProfile(c *kernel.Context) {
+	if !s.live || !s.allowed {
+		return
+	}
+	account, err := s.env.store.Account(s.account)
+	if err != nil {
+		s.end(c, fmt.Errorf("read account: %w", err))
+		return
+	}
+	s.send(c, peer.InfoResponse{Time: profileSeconds(account.ProfileTime), Profile: profileOf(account)})
+}
