@@ -18,6 +18,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"charm.land/fang/v2"
@@ -108,7 +110,7 @@ func exitCode(err error) int {
 
 // explain adds to an error what to do about it.
 func explain(err error) string {
-	text := err.Error()
+	text := sentenceOf(err)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
 		text += "; start it with: mimird up"
@@ -124,4 +126,16 @@ func explain(err error) string {
 		text = "interrupted"
 	}
 	return text
+}
+
+// sentenceOf puts the lines of joined errors into one, each once: what has ended
+// the node is often told again by what is closed after it.
+func sentenceOf(err error) string {
+	var parts []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
