@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 )
@@ -21,6 +22,9 @@ type Options struct {
 	// tried again, and with which the bridge is started again. The zero value means
 	// 1 s to 5 min.
 	Retry kernel.Backoff
+	// DeafAfter is how long the homeserver may take to send back an event of the
+	// bridge before the bridge counts as deaf. Zero means 150 s.
+	DeafAfter time.Duration
 }
 
 // New checks the options and returns what makes the bridge actor of a node, for
@@ -41,6 +45,9 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	}
 	if opts.Retry.Max == 0 {
 		opts.Retry.Max = max(defaultRetryMax, opts.Retry.Min)
+	}
+	if opts.DeafAfter == 0 {
+		opts.DeafAfter = defaultDeafAfter
 	}
 	prepareLibrary()
 	return func(node Node) kernel.Actor { return &bridgeActor{opts: opts, node: node} }, nil

@@ -43,7 +43,8 @@ type HomeserverConfig struct {
 	bridgeconfig.HomeserverConfig `yaml:",inline"`
 
 	// IgnoreUnsupported goes on with a homeserver that announces only versions of
-	// the specification that are too old.
+	// the specification that are too old: what it lacks is done without, or in
+	// another way.
 	IgnoreUnsupported bool `yaml:"ignore_unsupported"`
 }
 
@@ -86,6 +87,7 @@ func DefaultConfig() *Config {
 	c.Homeserver.Address = "http://localhost:8008"
 	c.Homeserver.Software = bridgeconfig.SoftwareStandard
 	c.Homeserver.RetryLimit = 4
+	c.Homeserver.IgnoreUnsupported = true
 	c.AppService = bridgeconfig.AppserviceConfig{
 		Address:          "http://localhost:29399",
 		Hostname:         "127.0.0.1",

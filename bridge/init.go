@@ -102,7 +102,7 @@ func InitSection(o InitOptions) ([]byte, error) {
 
 // listenEdits are the changes for where the homeserver reaches the bridge.
 func (o *InitOptions) listenEdits() (edits [][2]string, err error) {
-	host, port := "", ""
+	var port string
 	if o.Address != "" {
 		address, err := url.Parse(o.Address)
 		if err != nil || address.Host == "" {
@@ -112,6 +112,7 @@ func (o *InitOptions) listenEdits() (edits [][2]string, err error) {
 		edits = append(edits, [2]string{"\n  address: http://localhost:29399\n", "\n  address: " + strings.TrimSuffix(o.Address, "/") + "\n"})
 	}
 	if o.Listen != "" {
+		var host string
 		if host, port, err = net.SplitHostPort(o.Listen); err != nil || host == "" {
 			return nil, fmt.Errorf("%.64q is not a host and a port such as 127.0.0.1:29399", o.Listen)
 		}

@@ -53,6 +53,7 @@ type listener struct {
 	nonce  string
 	stored func() // called when there is a new transaction
 
+	hearing  hearing
 	stopping atomic.Bool
 	library  atomic.Pointer[http.ServeMux] // users, rooms, provisioning; nil while there is no bridge
 
@@ -215,12 +216,17 @@ func (l *listener) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /_matrix/app/v1/transactions/{txn}", l.authenticated(l.transaction))
 	mux.HandleFunc("POST /_matrix/app/v1/ping", l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
+		l.hearing.heardNow()
 		writeOK(w)
 	}))
 	mux.HandleFunc("GET "+selfTestPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(selfTestName, l.nonce)
 		writeOK(w)
 	})
+	mux.HandleFunc("GET "+hearingPath, l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(l.hearing.get())
+	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if library := l.library.Load(); library != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, maxTransaction)
@@ -236,12 +242,18 @@ func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {
+			if r.Method == http.MethodPut {
+				l.hearing.refusedNow()
+			}
 			writeFailure(w, http.StatusUnauthorized, mautrix.MMissingToken.ErrCode, "no access token")
 			return
 		}
 		// Hashes have one length: the comparison tells nothing about the token.
 		given := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(given[:], l.token[:]) != 1 {
+			if r.Method == http.MethodPut {
+				l.hearing.refusedNow() // whoever sends us transactions, it is the homeserver or wants to be
+			}
 			writeFailure(w, http.StatusForbidden, mautrix.MForbidden.ErrCode, "wrong access token")
 			return
 		}
@@ -251,6 +263,7 @@ func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 
 // transaction stores a transaction and answers. Nothing is lost from here on.
 func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
+	l.hearing.heardNow()
 	if l.stopping.Load() {
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is stopping")
 		return

@@ -29,7 +29,13 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureWith(t, func(*bridge.Config) {})
+}
+
+func newFixtureWith(t *testing.T, configure func(*bridge.Config)) *fixture {
+	t.Helper()
 	f := &fixture{world: newWorld(t)}
+	configure(f.config)
 	f.homeserver = f.withFake()
 	f.account = f.node.addAccount("Alice")
 	f.homeserver.CreateUser("alice", "long-secret")
@@ -260,7 +266,7 @@ func TestTakenPortIsReportedAndTriedAgain(t *testing.T) {
 	w.awaitState(bridge.StateRunning)
 }
 
-func TestOldHomeserverNeedsTheSwitch(t *testing.T) {
+func TestOldHomeserverIsRefusedOnlyWhenAskedFor(t *testing.T) {
 	w := newWorld(t)
 	service, err := bridgetest.ParseService(w.registrations()[0].Content)
 	if err != nil {
@@ -272,6 +278,7 @@ func TestOldHomeserverNeedsTheSwitch(t *testing.T) {
 	}
 	t.Cleanup(homeserver.Close)
 	w.config.Homeserver.Address = homeserver.URL()
+	w.config.Homeserver.IgnoreUnsupported = false
 	w.start()
 	w.awaitState(bridge.StateFailed)
 	if status := w.status(); !contains(status.Error, "homeserver.ignore_unsupported") {

@@ -183,7 +183,7 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 		return commands.NewProcessor(br)
 	})
 	client := matrix.appService().HTTPClient
-	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver)
+	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }
@@ -271,6 +271,9 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 			return fmt.Errorf("start the logins: %w", err)
 		}
 		in.br.PostStart(library)
+		if err := in.selfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
+			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", oneLine(err))
+		}
 		return nil
 	})
 	r.listener.library.Store(in.matrix.appService().Router)
@@ -308,15 +311,29 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 			ctx := mautrix.WithMaxRetries(stop, 0)
 			_, _ = in.matrix.bot().GetDisplayName(ctx, in.matrix.bot().UserID)
 		}
-		if time.Since(listenerTested) > probeEvery {
+		if time.Since(listenerTested) > min(probeEvery, r.opts.DeafAfter) {
 			listenerTested = time.Now()
-			if err := r.listener.test(stop); err == nil {
-				r.condition.listener.up()
-			} else if stop.Err() == nil {
-				r.condition.listener.down(err)
-				r.log.Warn("the homeserver may not reach the bridge", "error", err)
-			}
+			r.testListener(stop, in)
 		}
+	}
+}
+
+// testListener looks whether our listener answers, and whether the homeserver
+// comes there.
+func (r *runner) testListener(stop context.Context, in *incarnation) {
+	err := r.listener.test(stop)
+	if stop.Err() != nil {
+		return
+	}
+	changed, unheard := r.listener.hearing.check(r.opts.DeafAfter, r.opts.Config.AppService.Address)
+	if err = errors.Join(err, unheard); err == nil {
+		r.condition.listener.up()
+	} else {
+		r.condition.listener.down(err)
+		r.log.Warn("the homeserver may not reach the bridge", "error", err)
+	}
+	if changed {
+		in.tellHearing(unheard)
 	}
 }
 

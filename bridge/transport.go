@@ -42,13 +42,14 @@ type transport struct {
 	normal, slow http.RoundTripper
 	retries      int
 	homeserver   *health
+	spoke        func() // the homeserver took an event that it has to send back
 	life         context.Context
 	end          context.CancelFunc
 }
 
 // newTransport wraps what the library would use; nil means the standard one.
-func newTransport(base http.RoundTripper, retries int, homeserver *health) *transport {
-	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver}
+func newTransport(base http.RoundTripper, retries int, homeserver *health, spoke func()) *transport {
+	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver, spoke: spoke}
 	t.life, t.end = context.WithCancel(context.Background())
 	if base == nil { // otherwise it is one that dials a unix socket
 		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
@@ -188,6 +189,9 @@ func (t *transport) note(req *http.Request, resp *http.Response, err error) {
 	case strings.HasSuffix(req.URL.Path, "/versions"), strings.HasSuffix(req.URL.Path, "/whoami"):
 	default:
 		t.homeserver.up()
+		if resp.StatusCode == http.StatusOK && req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/send/") {
+			t.spoke()
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/test/dendrite"
 	"github.com/mimird/mimird/test/process"
 )
 
@@ -58,12 +59,16 @@ const (
 //	occupy VAR                 listen on loopback; VAR is where
 //	hang DIR                   send a node half a request
 //	schema DIR VERSION         turn a store into one of another version
+//	address VAR                a free address on loopback, and VAR_PORT
+//	dendrite ADDRESS FILE...   start a Matrix homeserver with these registrations, also again
+//	user NAME                  make a user of it
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
 		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).occupy,
 		"hang": (*world).hang, "schema": (*world).schema,
+		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
 	for name, run := range table {
@@ -83,8 +88,9 @@ type worldKey struct{}
 
 // world is what one script has started.
 type world struct {
-	ts        *testscript.TestScript
-	processes map[string]*process.Process
+	ts         *testscript.TestScript
+	processes  map[string]*process.Process
+	homeserver *dendrite.Server
 }
 
 // People that scripts speak of: keys of RFC 8032, and one that is none.

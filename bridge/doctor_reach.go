@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// minSpecVersion is what bridgev2 wants of a homeserver.
+var minSpecVersion = mautrix.SpecV14
+
+// heardEvery is how often the listener is asked whether the homeserver has come.
+const heardEvery = 100 * time.Millisecond
+
+// listener looks who listens at the bridge's address, and listens itself when
+// nobody does.
+func (d *doctor) listener(ctx context.Context) Check {
+	a := &d.Config.AppService
+	own := newListener(nil, slog.New(slog.DiscardHandler), a.HSToken, nil)
+	own.refuse() // the homeserver keeps what it brings, for the bridge
+	heard, err := d.heard(ctx)
+	switch {
+	case err == nil && heard.status == http.StatusOK:
+		d.listens = true
+		return fine("the bridge runs and listens at %s", d.listenAddress())
+	case err == nil && (heard.status == http.StatusForbidden || heard.status == http.StatusUnauthorized):
+		return failed("restart mimird", "the bridge runs with another hs_token than the configuration has")
+	case err == nil:
+		return failed("stop it, or choose another appservice.port; then mimird matrix -g, and restart the homeserver",
+			"another program listens at %s", d.listenAddress())
+	}
+	if err := own.open(ctx, a.Hostname, a.Port); err != nil {
+		return failed("correct appservice.hostname and appservice.port", "the bridge cannot listen at %s: %s", d.listenAddress(), oneLine(err))
+	}
+	d.own, d.listens = own, true
+	return fine("the bridge does not run, and can listen at %s", d.listenAddress())
+}
+
+func (d *doctor) listenAddress() string {
+	a := &d.Config.AppService
+	if strings.HasPrefix(a.Hostname, "/") {
+		return a.Hostname
+	}
+	return net.JoinHostPort(a.Hostname, strconv.Itoa(int(a.Port)))
+}
+
+type heardAnswer struct {
+	answer
+	Heard
+}
+
+// heard asks the listener of the bridge. An error means that there is none.
+func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
+	if d.own != nil {
+		return heardAnswer{answer: answer{status: http.StatusOK}, Heard: d.own.hearing.get()}, nil
+	}
+	network, address := "tcp", d.listenAddress()
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	} else if host, port, err := net.SplitHostPort(address); err == nil {
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			host = "localhost"
+		}
+		address = net.JoinHostPort(host, port)
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}
+	p := &patient{client: &http.Client{Transport: transport, Timeout: patientTimeout}}
+	var h heardAnswer
+	h.answer = p.at(ctx, http.MethodGet, "http://listener"+hearingPath, d.Config.AppService.HSToken, nil, &h.Heard)
+	return h, h.err
+}
+
+// hsToken looks whether the homeserver reaches the listener, with the token that
+// it should have.
+func (d *doctor) hsToken(ctx context.Context) Check {
+	if d.spec.Supports(mautrix.FeatureAppservicePing) {
+		return d.ping(ctx)
+	}
+	before, err := d.heard(ctx)
+	if err != nil {
+		return failed("run it again", "the listener has ended meanwhile: %s", oneLine(err))
+	}
+	room, a := d.makeRoom(ctx)
+	if room == "" {
+		return failed("look at the homeserver's log", "the homeserver does not let the bridge make a room (%s)", a.reason())
+	}
+	defer d.leaveRoom(context.WithoutCancel(ctx), room)
+	begun := time.Now()
+	deadline := begun.Add(d.Wait)
+	tick := time.NewTicker(heardEvery)
+	defer tick.Stop()
+	for time.Now().Before(deadline) {
+		now, err := d.heard(ctx)
+		switch {
+		case err == nil && now.Transaction.After(before.Transaction):
+			return fine("the homeserver reaches the bridge at %s, after %d ms", d.Config.AppService.Address, time.Since(begun).Milliseconds())
+		case err == nil && now.Refused.After(before.Refused):
+			return failed("give registration.yaml to the homeserver and restart it", "the homeserver comes with another hs_token than the bridge's")
+		}
+		select {
+		case <-ctx.Done():
+			return failed("run it again", "interrupted")
+		case <-tick.C:
+		}
+	}
+	return failed(fmt.Sprintf("make %s reachable from the homeserver, or correct appservice.address; then mimird matrix -g, and restart "+
+		"the homeserver; one that has failed before may pause for a minute", d.Config.AppService.Address),
+		"the homeserver did not come to %s within %s", d.Config.AppService.Address, d.Wait)
+}
+
+// ping has the homeserver try.
+func (d *doctor) ping(ctx context.Context) Check {
+	var result struct {
+		Duration int64 `json:"duration_ms"`
+	}
+	address := d.Config.AppService.Address
+	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v1/appservice/"+queryEscape(d.Config.AppService.ID)+"/ping",
+		d.Config.AppService.ASToken, map[string]any{"transaction_id": "doctor"}, &result)
+	reachable := fmt.Sprintf("make %s reachable from the homeserver, or correct appservice.address; then mimird matrix -g, and restart it", address)
+	switch {
+	case a.err == nil && a.status == http.StatusOK:
+		return fine("the homeserver reaches the bridge at %s, after %d ms", address, result.Duration)
+	case a.code == "M_URL_NOT_SET":
+		return failed("give registration.yaml to the homeserver and restart it", "the registration that the homeserver has has no url")
+	case a.code == "M_BAD_STATUS":
+		return failed("give registration.yaml to the homeserver and restart it",
+			"the homeserver reaches the bridge, which refuses its hs_token (%s)", a.reason())
+	default:
+		return failed(reachable, "the homeserver does not reach the bridge at %s (%s)", address, a.reason())
+	}
+}
+
+// makeRoom makes a room with the bot alone in it: all that happens in it has to be
+// sent to the bridge.
+func (d *doctor) makeRoom(ctx context.Context) (id.RoomID, answer) {
+	var made mautrix.RespCreateRoom
+	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/createRoom", d.Config.AppService.ASToken,
+		map[string]any{"name": "Mimir bridge self-test", "preset": "private_chat", "creation_content": map[string]any{"m.federate": false}}, &made)
+	return made.RoomID, a
+}
+
+func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
+	for _, how := range []string{"leave", "forget"} {
+		d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+queryEscape(string(room))+"/"+how,
+			d.Config.AppService.ASToken, struct{}{}, nil)
+	}
+}
+
+// doublePuppet looks whether the bridge may act as its users.
+func (d *doctor) doublePuppet(ctx context.Context) Check {
+	token, file := d.Config.AppService.ASToken, "registration.yaml"
+	switch d.Config.DoublePuppet.Registration {
+	case DoublePuppetNone:
+		return skipped("switched off: you have to accept invitations yourself")
+	case DoublePuppetSeparate:
+		token, file = d.Config.DoublePuppet.ASToken, "doublepuppet.yaml"
+	}
+	give := fmt.Sprintf("give %s to the homeserver and restart it", file)
+	var users []string
+	for who := range d.Config.Bridge.Permissions {
+		if strings.HasPrefix(who, "@") && strings.HasSuffix(who, ":"+d.Config.Homeserver.Domain) {
+			users = append(users, who)
+		}
+	}
+	slices.Sort(users)
+	query := ""
+	if len(users) > 0 {
+		query = "?user_id=" + queryEscape(users[0])
+	}
+	var whoami mautrix.RespWhoami
+	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/account/whoami"+query, token, nil, &whoami)
+	switch {
+	case a.err != nil:
+		return failed("look at the homeserver's log", "the homeserver does not answer: %s", oneLine(a.err))
+	case a.status == http.StatusUnauthorized || a.code == "M_UNKNOWN_TOKEN":
+		return failed(give, "the homeserver does not know the token of %s", file)
+	case len(users) == 0:
+		return fine("the homeserver knows the token of %s", file)
+	case a.status != http.StatusOK:
+		return failed(fmt.Sprintf("make the user, or %s", give), "the bridge may not act as %s (%s)", users[0], a.reason())
+	case string(whoami.UserID) != users[0]:
+		return failed(give, "asked to act as %s, the bridge is %.80s", users[0], whoami.UserID)
+	default:
+		return fine("the bridge may act as %s", users[0])
+	}
+}
+
+// encryption looks whether the bridge can take part in encrypted rooms.
+func (d *doctor) encryption(ctx context.Context) Check {
+	e := &d.Config.Encryption
+	if !e.Allow {
+		return skipped("switched off with encryption.allow")
+	}
+	if !canEncrypt {
+		return failed("build it with -tags goolm, or set encryption.allow to false", "this program was built without encryption")
+	}
+	var flows mautrix.RespLoginFlows
+	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
+	switch {
+	case a.err != nil || a.status != http.StatusOK:
+		return failed("look at the homeserver's log", "the homeserver does not say how to log in (%s)", a.reason())
+	case !flows.HasFlow(mautrix.AuthTypeAppservice) && !e.MSC4190:
+		return warning("set encryption.msc4190 to true if the homeserver has that (Synapse 1.121 and later), then: mimird matrix -g",
+			"the homeserver gives the bridge no device, so rooms are not encrypted")
+	case e.Default:
+		return fine("the homeserver can, and new rooms (%s) are encrypted", event.StateEncryption.Type)
+	default:
+		return fine("the homeserver can; rooms are encrypted when their members want it")
+	}
+}

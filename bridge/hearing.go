@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+const (
+	// hearingPath says, to those who have the token, when the homeserver was heard.
+	hearingPath = selfTestPath + "/heard"
+	// defaultDeafAfter is how long the homeserver may take until it sends back what
+	// we have sent to it. Dendrite pauses for up to 64 s after a failure.
+	defaultDeafAfter = 150 * time.Second
+
+	selfTestRoomKey database.Key = "im.mimir.self_test_room"
+	stateDeaf                    = status.BridgeStateErrorCode("mimir-deaf")
+)
+
+// selfTestEvent is sent into a room where nobody but the bot is.
+var selfTestEvent = event.Type{Type: "im.mimir.self_test", Class: event.MessageEventType}
+
+// hearing is what we have heard of the homeserver, and whether we should have. It
+// is safe for use by many goroutines.
+type hearing struct {
+	mu     sync.Mutex
+	heard  Heard
+	spoken time.Time // when we first sent something that did not come back yet
+	deaf   bool
+}
+
+// Heard is when a listener had visits. Both are zero for never.
+type Heard struct {
+	// Transaction is when the homeserver came with the right token, and Refused when
+	// somebody came with a transaction and another token.
+	Transaction time.Time `json:"transaction,omitzero"`
+	Refused     time.Time `json:"refused,omitzero"`
+}
+
+func (h *hearing) get() Heard {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.heard
+}
+
+func (h *hearing) heardNow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard.Transaction, h.spoken = time.Now(), time.Time{}
+}
+
+func (h *hearing) refusedNow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard.Refused = time.Now()
+}
+
+// spoke notes that the homeserver took an event which it has to send back to us.
+func (h *hearing) spoke() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.spoken.IsZero() {
+		h.spoken = time.Now()
+	}
+}
+
+var errUnheard = errors.New("the homeserver does not send the bridge what happens in its rooms")
+
+// check returns an error when the homeserver should have sent something for so
+// long, and changed whether that is another result than the last time.
+func (h *hearing) check(after time.Duration, address string) (changed bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	deaf := !h.spoken.IsZero() && time.Since(h.spoken) > after
+	changed, h.deaf = deaf != h.deaf, deaf
+	switch {
+	case deaf && h.heard.Refused.After(h.spoken):
+		return changed, fmt.Errorf("%w: it comes with another hs_token; give it the registration file and restart it", errUnheard)
+	case deaf:
+		return changed, fmt.Errorf("%w: it has to reach %s; mimird matrix doctor says more", errUnheard, address)
+	default:
+		return changed, nil
+	}
+}
+
+// selfTest sends an event that the homeserver has to send back: a bridge that
+// nobody writes to knows whether it is reached, too.
+func (c *connector) selfTest(ctx context.Context) error {
+	bot := c.matrix.bot()
+	if room := id.RoomID(c.br.DB.KV.Get(ctx, selfTestRoomKey)); room != "" {
+		_, err := bot.SendMessageEvent(ctx, room, selfTestEvent, struct{}{})
+		if !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {
+			return err
+		}
+	}
+	room, err := bot.CreateRoom(ctx, &mautrix.ReqCreateRoom{
+		Name: "Mimir bridge self-test", Preset: "private_chat",
+		CreationContent: map[string]any{"m.federate": false},
+	})
+	if err != nil {
+		return err
+	}
+	c.br.DB.KV.Set(ctx, selfTestRoomKey, string(room.RoomID))
+	return nil
+}
+
+// tellHearing tells everybody who is logged in that the bridge is deaf, or that it
+// no longer is.
+func (c *connector) tellHearing(deaf error) {
+	for _, login := range c.br.GetAllCachedUserLogins() {
+		cl, ok := login.Client.(*client)
+		if !ok || !cl.IsLoggedIn() || login.BridgeState == nil {
+			continue
+		}
+		state := status.BridgeState{StateEvent: status.StateConnected}
+		if deaf != nil {
+			state = status.BridgeState{
+				StateEvent: status.StateUnknownError, Error: stateDeaf,
+				Message: "What you write does not reach the bridge: " + oneLine(deaf) + ".",
+			}
+		}
+		login.BridgeState.Send(state)
+	}
+}
