@@ -22,6 +22,10 @@ type PacketLayer interface {
 	// Lookup asks the network for the path to a node, without sending that node
 	// anything. It does not block.
 	Lookup(key identity.NodeKey)
+	// NotifyPaths makes f be called with every node to which a path has been found;
+	// a request for an address finds a key of which it knows only a part. f must
+	// not block. It replaces the f before.
+	NotifyPaths(f func(key identity.NodeKey))
 	// HasPath says whether the path to a node is known. It may block while the
 	// node is busy.
 	HasPath(key identity.NodeKey) bool

@@ -332,6 +332,7 @@ func (silentLayer) ReadPacket([]byte) (int, identity.NodeKey, error) {
 }
 func (silentLayer) WritePacket([]byte, identity.NodeKey) error { return nil }
 func (silentLayer) Lookup(identity.NodeKey)                    {}
+func (silentLayer) NotifyPaths(func(identity.NodeKey))         {}
 func (silentLayer) HasPath(identity.NodeKey) bool              { return true }
 func (silentLayer) Close() error                               { return nil }
 

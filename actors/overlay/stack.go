@@ -16,10 +16,14 @@ import (
 type Stack struct {
 	layer  PacketLayer
 	peers  *peerTable
+	limits Limits
+	logger *slog.Logger
 	stream *streamCarrier
+	// traffic has the carriers that Enable starts.
+	traffic traffic
 	// handlers are called by the reader, by class of packet. They must neither
 	// block nor write packets nor keep the packet: they copy it to a bounded queue
-	// or drop it. Later carriers register here; nil drops.
+	// or drop it; nil drops.
 	handlers map[stream.Class]packetHandler
 
 	reader    sync.WaitGroup
@@ -42,12 +46,15 @@ func NewStack(layer PacketLayer, limits Limits, logger *slog.Logger) *Stack {
 	s := &Stack{
 		layer:   layer,
 		peers:   newPeerTable(start, limits),
+		limits:  limits,
+		logger:  logger,
 		closing: make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
 	s.stream = newStreamCarrier(layer, s.peers, limits, logger, start)
 	s.handlers = map[stream.Class]packetHandler{
-		stream.ClassStream: s.stream.receive,
+		stream.ClassStream:  s.stream.receive,
+		stream.ClassTraffic: s.traffic.receive,
 	}
 	s.reader.Go(s.read)
 	return s
@@ -81,6 +88,7 @@ func (s *Stack) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
 		s.stream.shutdown(true)
+		s.traffic.close(true)
 		err = s.layer.Close()
 		s.stream.wait()
 		s.reader.Wait()
@@ -113,6 +121,9 @@ func (s *Stack) fail(err error) {
 		s.err = err
 		close(s.failed)
 		// Not here: ending streams writes packets, even if they go nowhere.
-		s.reader.Go(func() { s.stream.shutdown(false) })
+		s.reader.Go(func() {
+			s.stream.shutdown(false)
+			s.traffic.close(false)
+		})
 	}
 }

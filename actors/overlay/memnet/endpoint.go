@@ -3,6 +3,7 @@
 package memnet
 
 import (
+	"net/netip"
 	"sync"
 
 	"github.com/mimird/mimird/actors/overlay"
@@ -19,6 +20,8 @@ type Endpoint struct {
 	queue   []received
 	bytes   int
 	err     error
+	// found is called by Lookup.
+	found func(identity.NodeKey)
 }
 
 type received struct {
@@ -80,8 +83,41 @@ func (e *Endpoint) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
 	return copy(buf, first.payload), first.from, nil
 }
 
-// Lookup implements overlay.PacketLayer; everybody knows every path here.
-func (e *Endpoint) Lookup(identity.NodeKey) {}
+// Lookup implements overlay.PacketLayer: the node that is looked for is found at
+// once, also when only the part of its key is known that its address shows.
+func (e *Endpoint) Lookup(key identity.NodeKey) {
+	e.mu.Lock()
+	found := e.found
+	e.mu.Unlock()
+	if found == nil {
+		return
+	}
+	wanted := overlay.AddressOf(key)
+	e.net.mu.Lock()
+	var match []identity.NodeKey
+	for k := range e.net.nodes {
+		if a := overlay.AddressOf(k); !e.net.link(path{e.key, k}).Cut && subnet(a) == subnet(wanted) {
+			match = append(match, k)
+		}
+	}
+	e.net.mu.Unlock()
+	for _, k := range match {
+		found(k)
+	}
+}
+
+// NotifyPaths implements overlay.PacketLayer.
+func (e *Endpoint) NotifyPaths(f func(key identity.NodeKey)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.found = f
+}
+
+// subnet is the part of an address that lookups go by.
+func subnet(a netip.Addr) [8]byte {
+	raw := a.As16()
+	return [8]byte(raw[:8])
+}
 
 // HasPath implements overlay.PacketLayer: there is one to every node that is
 // there and not cut off.

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind names a carrier, one for each generation of Mimir.
+type Kind string
+
+// The carriers.
+const (
+	// KindTCP is generation 1: TCP between the IPv6 addresses of nodes.
+	KindTCP Kind = "tcp"
+	// KindQUIC is generation 2: QUIC in the packets of nodes.
+	KindQUIC Kind = "quic"
+	// KindStream is generation 3: ygg_stream.
+	KindStream Kind = "stream"
+)
+
+// Kinds returns all carriers, the newest first.
+func Kinds() []Kind { return []Kind{KindStream, KindQUIC, KindTCP} }
+
+// ErrNoCarrier says that a carrier does not run on this node.
+var ErrNoCarrier = errors.New("the carrier does not run")
+
+// Enable starts a further carrier; its packets were dropped before. KindStream
+// always runs.
+func (s *Stack) Enable(kind Kind) error {
+	s.traffic.mu.Lock()
+	defer s.traffic.mu.Unlock()
+	select {
+	case <-s.closing:
+		return ErrClosed
+	default:
+	}
+	switch kind {
+	case KindStream:
+		return nil
+	case KindTCP:
+		if s.traffic.tcp.Load() != nil {
+			return nil
+		}
+		c, err := newTCPCarrier(s.layer, s.peers, s.limits, s.logger)
+		if err != nil {
+			return fmt.Errorf("start carrier %s: %w", kind, err)
+		}
+		s.traffic.tcp.Store(c)
+		return nil
+	case KindQUIC:
+		if s.traffic.quic.Load() != nil {
+			return nil
+		}
+		c, err := newQUICCarrier(s.layer, s.peers, s.limits, s.logger)
+		if err != nil {
+			return fmt.Errorf("start carrier %s: %w", kind, err)
+		}
+		s.traffic.quic.Store(c)
+		return nil
+	}
+	return fmt.Errorf("start carrier: there is none named %.64q", string(kind))
+}
+
+// Carrier returns a carrier, or false when it was not enabled.
+func (s *Stack) Carrier(kind Kind) (Carrier, bool) {
+	switch kind {
+	case KindStream:
+		return s.stream, true
+	case KindTCP:
+		if c := s.traffic.tcp.Load(); c != nil {
+			return c, true
+		}
+	case KindQUIC:
+		if c := s.traffic.quic.Load(); c != nil {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// TCP returns the carrier of generation 1, which can dial addresses too, or false
+// when it was not enabled.
+func (s *Stack) TCP() (AddressCarrier, bool) {
+	c := s.traffic.tcp.Load()
+	return c, c != nil
+}
+
+// Enable starts a further carrier; see [Stack.Enable].
+func (n *Network) Enable(kind Kind) error { return n.stack.Enable(kind) }
+
+// Carrier returns a carrier, or false when it was not enabled.
+func (n *Network) Carrier(kind Kind) (Carrier, bool) { return n.stack.Carrier(kind) }
+
+// TCP returns the carrier of generation 1; see [Stack.TCP].
+func (n *Network) TCP() (AddressCarrier, bool) { return n.stack.TCP() }

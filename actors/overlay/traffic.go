@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// trafficType is the first byte of a packet of Yggdrasil's own traffic.
+	trafficType = 0x01
+	// queuedPackets and queuedBytes bound what a carrier has not looked at; beyond
+	// it packets are dropped, and the protocols above send them again.
+	queuedPackets = 2048
+	queuedBytes   = 4 << 20
+)
+
+// traffic is what arrives as Yggdrasil's own traffic, and whom it is for.
+type traffic struct {
+	mu   sync.Mutex // held while a carrier starts
+	tcp  atomic.Pointer[tcpCarrier]
+	quic atomic.Pointer[quicCarrier]
+}
+
+// receive hands a packet to its carrier; see packetHandler. IPv6 begins with its
+// version, 6. QUIC begins with a set bit 7 or 6 and, since nobody sets the spin
+// bit, never with 6.
+func (t *traffic) receive(from identity.NodeKey, packet []byte) {
+	packet = packet[1:] // the type, which the caller has looked at
+	if len(packet) == 0 {
+		return
+	}
+	if packet[0]>>4 == 6 {
+		if c := t.tcp.Load(); c != nil {
+			c.receive(from, packet)
+		}
+	} else if c := t.quic.Load(); c != nil && packet[0] >= 0x40 {
+		c.packets.arrive(from, packet)
+	}
+}
+
+// close ends the carriers. reset tells the other sides.
+func (t *traffic) close(reset bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.tcp.Load(); c != nil {
+		c.shutdown(reset)
+	}
+	if c := t.quic.Load(); c != nil {
+		c.shutdown(reset)
+	}
+}
+
+// sendTraffic sends a packet as Yggdrasil's own traffic, unless the silence rule
+// forbids it.
+func sendTraffic(layer PacketLayer, peers *peerTable, to identity.NodeKey, packet []byte) error {
+	if remaining := peers.silent(to); remaining > 0 {
+		return &SilencedError{Remaining: remaining}
+	}
+	buf := getBuffer(1 + len(packet))
+	defer putBuffer(buf)
+	buf[0] = trafficType
+	copy(buf[1:], packet)
+	return layer.WritePacket(buf, to)
+}
+
+// packetQueue holds packets between the reader of the layer, which must not wait,
+// and a goroutine of a carrier. When it is full new packets are dropped.
+type packetQueue struct {
+	mu      sync.Mutex
+	arrived sync.Cond
+	packets ring[queuedPacket]
+	bytes   int
+	closed  bool
+	// deadline is when waiting ends, zero for never; timer wakes those who wait.
+	deadline time.Time
+	timer    *time.Timer
+}
+
+type queuedPacket struct {
+	from identity.NodeKey
+	data []byte // from getBuffer
+}
+
+func newPacketQueue() *packetQueue {
+	q := &packetQueue{}
+	q.arrived.L = &q.mu
+	return q
+}
+
+// arrive queues a copy of a packet.
+func (q *packetQueue) arrive(from identity.NodeKey, packet []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.packets.len() >= queuedPackets || q.bytes+len(packet) > queuedBytes {
+		return
+	}
+	q.packets.push(queuedPacket{from, copyBuffer(packet)})
+	q.bytes += len(packet)
+	q.arrived.Signal()
+}
+
+// next waits for a packet, which the caller gives to putBuffer. It fails with
+// net.ErrClosed or os.ErrDeadlineExceeded.
+func (q *packetQueue) next() (queuedPacket, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		switch {
+		case q.closed:
+			return queuedPacket{}, net.ErrClosed
+		case !q.deadline.IsZero() && !time.Now().Before(q.deadline):
+			return queuedPacket{}, os.ErrDeadlineExceeded
+		case q.packets.len() > 0:
+			p := q.packets.pop()
+			q.bytes -= len(p.data)
+			if q.packets.len() == 0 {
+				q.packets.trim()
+			}
+			return p, nil
+		}
+		q.arrived.Wait()
+	}
+}
+
+// setDeadline limits how long next waits, as net.PacketConn's SetReadDeadline.
+func (q *packetQueue) setDeadline(t time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.timer != nil {
+		q.timer.Stop()
+		q.timer = nil
+	}
+	q.deadline = t
+	if !t.IsZero() && !q.closed {
+		q.timer = time.AfterFunc(time.Until(t), q.wake)
+	}
+}
+
+func (q *packetQueue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.arrived.Broadcast()
+}
+
+// close ends next, and drops what waits.
+func (q *packetQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.packets = ring[queuedPacket]{}
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	q.arrived.Broadcast()
+}
