@@ -30,6 +30,17 @@ type overlayActor struct {
 	net Network
 	// linked is when the first link came up; zero without one.
 	linked time.Time
+	// changes is what changesOf has counted.
+	changes uint64
+}
+
+// changesOf counts how often the machine of a network woke up or came to another
+// one, for a network that notices.
+func changesOf(n Network) uint64 {
+	if n, ok := n.(interface{ Changes() uint64 }); ok {
+		return n.Changes()
+	}
+	return 0
 }
 
 func (o *overlayActor) Started(c *kernel.Context) error {
@@ -74,14 +85,18 @@ func (o *overlayActor) Stopping(c *kernel.Context) {
 }
 
 func (o *overlayActor) onCheckLinks(c *kernel.Context) {
-	links := o.net.Links()
+	links, changes := o.net.Links(), changesOf(o.net)
+	changed := changes != o.changes
+	o.changes = changes
 	switch {
-	case links == 0:
+	// After a change links may look as if they worked, and trackers have forgotten us:
+	// everything begins as if the network had been away.
+	case links == 0, changed:
 		o.linked = time.Time{}
 	case o.linked.IsZero():
 		o.linked = time.Now()
 	}
-	up := links > 0 && time.Since(o.linked) >= settleTime
+	up := !o.linked.IsZero() && time.Since(o.linked) >= settleTime
 	if o.env.net.up.Swap(up) != up {
 		c.Log().Info("Links to the overlay changed", "up", links)
 		c.Tell(c.Parent(), overlayChanged{Up: up})

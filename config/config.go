@@ -62,6 +62,7 @@ type Log struct {
 // Yggdrasil is how the node joins the overlay network.
 type Yggdrasil struct {
 	Peers     []string `yaml:"peers"`
+	Connected int      `yaml:"connected"`
 	Listen    []string `yaml:"listen"`
 	Multicast bool     `yaml:"multicast"`
 }
@@ -128,7 +129,8 @@ func Default() Config {
 				"tcp://51.15.204.214:12345",
 				"tcp://45.95.202.21:12403",
 			},
-			Listen: []string{},
+			Connected: 3,
+			Listen:    []string{},
 		},
 		Trackers: []Tracker{
 			mustTracker("0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:69"),
@@ -275,6 +277,9 @@ func (c *Config) validate() error {
 		if err := checkURI(uri); err != nil {
 			bad("yggdrasil.peers: %q: %w", clip(uri), err)
 		}
+	}
+	if c.Yggdrasil.Connected < 0 {
+		bad("yggdrasil.connected: must not be negative; 0 connects to all peers")
 	}
 	if idle := time.Duration(c.Session.Idle); idle < 10*time.Second || idle > 24*time.Hour {
 		bad("session.idle: %v is not between 10s and 24h", idle)

@@ -80,6 +80,7 @@ roles: [node, mediator]
 log: {level: loud, format: pretty}
 yggdrasil:
   peers: ["tls://no-port", "gopher://x:1"]
+  connected: -1
 session: {idle: 1s, max: 0}
 outbox: {max_messages: 0}
 control: {socket: ""}
@@ -90,7 +91,7 @@ tracker: {max_identities: -1}
 	}
 	for _, want := range []string{
 		"mediator", "log.level", "log.format", "the port is missing", "gopher",
-		"session.idle", "session.max", "outbox.max_messages", "control.socket", "tracker.max_identities",
+		"yggdrasil.connected", "session.idle", "session.max", "outbox.max_messages", "control.socket", "tracker.max_identities",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not mention %q:\n%v", want, err)

@@ -98,6 +98,8 @@ type Overlay struct {
 	Running   bool     `json:"running"`
 	Listening []string `json:"listening,omitempty"`
 	Peers     []Peer   `json:"peers"`
+	// Spares are peers of the configuration that are not connected for now.
+	Spares []string `json:"spares,omitempty"`
 }
 
 // Peer is a link to another Yggdrasil node.
@@ -186,7 +188,7 @@ func messageOf(m store.Message) Message {
 }
 
 func overlayOf(s overlay.Status, running bool) Overlay {
-	out := Overlay{Running: running, Listening: s.Listening, Peers: []Peer{}}
+	out := Overlay{Running: running, Listening: s.Listening, Peers: []Peer{}, Spares: s.Spares}
 	for _, p := range s.Peers {
 		view := Peer{
 			URI: p.URI, Up: p.Up, Inbound: p.Inbound, LatencyMS: milliseconds(p.Latency),

@@ -124,7 +124,7 @@ func listenWarnings(s overlay.Status, key string) []Warning {
 	var warnings []Warning
 	for _, uri := range slices.Sorted(maps.Keys(s.ListenErrors)) {
 		warnings = append(warnings, Warning{Code: "not_listening", Text: fmt.Sprintf(
-			"Nobody can connect to %s (%v); change %s or free the port, then start the node again.", uri, s.ListenErrors[uri], key)})
+			"Nobody can connect to %s (%v); change %s, or free the port: it is tried again every few seconds.", uri, s.ListenErrors[uri], key)})
 	}
 	return warnings
 }

@@ -131,7 +131,7 @@ func (n *Network) configure(uri, sintf string) {
 }
 
 // listen opens a listener of the configuration. What cannot be used stays
-// visible.
+// visible, and is tried again when that may help.
 func (n *Network) listen(uri string) {
 	l, err := n.openListener(uri)
 	n.mu.Lock()
@@ -141,8 +141,33 @@ func (n *Network) listen(uri string) {
 		return
 	}
 	name := nameOf(uri)
-	n.logger.Error("Ignored a listener of the configuration: it cannot be used", "uri", name, "err", err)
 	n.listenErrors[name] = err
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		n.logger.Error("A listener of the configuration cannot be used for now; it is tried again", "uri", name, "err", err)
+		n.unopened = append(n.unopened, uri)
+		return
+	}
+	n.logger.Error("Ignored a listener of the configuration: it cannot be used", "uri", name, "err", err)
+}
+
+// listenAgain tries the listeners that could not be opened.
+func (n *Network) listenAgain() {
+	n.mu.Lock()
+	again := slices.Clone(n.unopened)
+	n.mu.Unlock()
+	for _, uri := range again {
+		l, err := n.openListener(uri)
+		name := nameOf(uri)
+		n.mu.Lock()
+		n.listenErrors[name] = err
+		if err == nil {
+			n.logger.Info("A listener of the configuration is open now", "uri", name)
+			delete(n.listenErrors, name)
+			n.listeners = append(n.listeners, l)
+			n.unopened = slices.DeleteFunc(n.unopened, func(u string) bool { return u == uri })
+		}
+		n.mu.Unlock()
+	}
 }
 
 func (n *Network) openListener(uri string) (linkListener, error) {
@@ -258,13 +283,16 @@ func (n *Network) Status() Status {
 		Key: n.Key(), IPv6: ip, Listening: n.ListenAddrs(),
 		Streams: n.stack.Streams(), Dropped: n.stack.Dropped(),
 	}
-	for _, p := range n.layer.core.GetPeers() {
+	for _, p := range n.layer.peers() {
 		status := PeerStatus{
 			URI: nameOf(p.URI), Up: p.Up, Inbound: p.Inbound, Latency: p.Latency, Cost: p.Cost,
 			RX: p.RXBytes, TX: p.TXBytes, Uptime: p.Uptime, LastError: p.LastError,
 		}
 		copy(status.Key[:], p.Key)
 		s.Peers = append(s.Peers, status)
+	}
+	if spares := n.keeper.spares.Load(); spares != nil {
+		s.Spares = slices.Clone(*spares)
 	}
 	n.mu.Lock()
 	s.ListenErrors = maps.Clone(n.listenErrors)

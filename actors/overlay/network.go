@@ -23,12 +23,15 @@ type Network struct {
 	logger    *slog.Logger
 	returns   *returnPaths
 	multicast *multicast.Multicast // nil when off
+	keeper    *keeper
 
 	mu        sync.Mutex
 	peers     []*configuredPeer
 	listeners []linkListener
-	// listenErrors are the listeners that could not be opened, by URI.
+	// listenErrors are the listeners that could not be opened, by URI; unopened those
+	// of them that are tried again, with their options.
 	listenErrors map[string]error
+	unopened     []string
 	closeOnce    sync.Once
 }
 
@@ -53,15 +56,14 @@ func Open(opts Options) (*Network, error) {
 	for _, uri := range opts.Listen {
 		n.listen(uri)
 	}
-	for _, uri := range opts.Peers {
-		n.configure(uri, "")
-	}
+	n.keeper = newKeeper(n, opts.Peers, opts.Connected)
 	for sintf, uris := range opts.InterfacePeers {
 		for _, uri := range uris {
 			n.configure(uri, sintf)
 		}
 	}
 	n.discover(opts.Multicast)
+	n.keeper.start()
 	return n, nil
 }
 
@@ -74,6 +76,10 @@ func (n *Network) Stream() Carrier { return n.stack.Stream() }
 // Links is the number of links that are up. Unlike Status it may be called
 // anywhere, also inside an actor.
 func (n *Network) Links() int { return int(n.layer.logger.links.Load()) }
+
+// Changes counts how often the machine woke up or came to another network. What
+// others were told of us may have been forgotten meanwhile.
+func (n *Network) Changes() uint64 { return n.keeper.changes.Load() }
 
 // Failed is closed when the node has failed and must be opened anew. Close does
 // not close it.
@@ -88,6 +94,7 @@ func (n *Network) Err() error { return n.stack.Err() }
 func (n *Network) Close() error {
 	var err error
 	n.closeOnce.Do(func() {
+		n.keeper.close()
 		if n.multicast != nil {
 			// An error means that its socket was closed already.
 			_ = n.multicast.Stop()

@@ -16,6 +16,9 @@ type Options struct {
 	// "tls://192.0.2.1:443?key=...". An entry that cannot be used is logged and
 	// shown in Status; it does not stop the node.
 	Peers []string
+	// Connected is how many of Peers are connected at a time, when there are more:
+	// the quick and reliable ones. Zero means all.
+	Connected int
 	// InterfacePeers are further peers, each reached through one interface.
 	InterfacePeers map[string][]string
 	// Listen are the URIs on which other Yggdrasil nodes may connect, for example

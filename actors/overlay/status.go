@@ -22,6 +22,9 @@ type Status struct {
 	ListenErrors map[string]error
 	// Peers are all links: configured, accepted and discovered, sorted by URI.
 	Peers []PeerStatus
+	// Spares are peers of the configuration that are not connected because others are
+	// better, or because they failed lately; see Options.Connected.
+	Spares []string
 	// Streams is the number of open streams.
 	Streams int
 	// Dropped counts packets thrown away because somebody sent too many.

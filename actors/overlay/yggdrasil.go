@@ -116,6 +116,31 @@ func (l *coreLayer) Close() error {
 type coreLogger struct {
 	logger *slog.Logger
 	links  atomic.Int32
+	// changed is when a link came up or went down last, in nanoseconds since 1970.
+	changed atomic.Int64
+}
+
+// linkPause and linkPauses bound how long peers waits for quiet links.
+const (
+	linkPause  = 50 * time.Millisecond
+	linkPauses = 10
+)
+
+// peers asks for the links. The core's answer has a data race with a link that
+// comes up, in the latency, so links that have just changed are waited for.
+func (l *coreLayer) peers() []core.PeerInfo {
+	for range linkPauses {
+		if l.logger.quiet(time.Now(), 4*linkPause) {
+			break
+		}
+		time.Sleep(linkPause)
+	}
+	return l.core.GetPeers()
+}
+
+// quiet says that no link has come up or gone down for d.
+func (l *coreLogger) quiet(now time.Time, d time.Duration) bool {
+	return now.UnixNano()-l.changed.Load() >= int64(d)
 }
 
 // The beginnings of what Yggdrasil 0.5.14 logs when a link comes up and, once
@@ -135,8 +160,10 @@ func (l *coreLogger) Infof(format string, a ...any) {
 	switch {
 	case strings.HasPrefix(format, linkUp):
 		l.links.Add(1)
+		l.changed.Store(time.Now().UnixNano())
 	case strings.HasPrefix(format, linkDown):
 		l.links.Add(-1)
+		l.changed.Store(time.Now().UnixNano())
 	}
 	l.log(slog.LevelInfo, fmt.Sprintf(format, a...))
 }

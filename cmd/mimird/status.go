@@ -46,7 +46,11 @@ func printStatus(out io.Writer, s control.Status) {
 			up++
 		}
 	}
-	fmt.Fprintf(w, "yggdrasil\t%d/%d peers up\n", up, len(s.Overlay.Peers))
+	spares := ""
+	if n := len(s.Overlay.Spares); n > 0 {
+		spares = fmt.Sprintf(", %d more in reserve", n)
+	}
+	fmt.Fprintf(w, "yggdrasil\t%d/%d peers up%s\n", up, len(s.Overlay.Peers), spares)
 	for _, p := range s.Overlay.Peers {
 		state := "down  " + p.Error
 		if p.Up {

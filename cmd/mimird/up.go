@@ -213,7 +213,7 @@ func controlOptions(f *flags, c config.Config) control.Options {
 // opener returns how a node joins the overlay that the configuration describes.
 func opener(c config.Config, listen []string, log *slog.Logger) func(identity.NodePrivateKey) (actors.Network, error) {
 	return func(key identity.NodePrivateKey) (actors.Network, error) {
-		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Listen: listen, Logger: log}
+		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Connected: c.Yggdrasil.Connected, Listen: listen, Logger: log}
 		if c.Yggdrasil.Multicast {
 			options.Multicast = []overlay.MulticastInterface{{Regex: ".*", Beacon: true, Listen: true}}
 		}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// keepEvery is how often the keeper looks at links while some are wanted, and
+	// lookEvery how often it looks at everything else. Only quiet links are looked at
+	// every time: while one comes up, Yggdrasil's answer may be wrong.
+	keepEvery = time.Second
+	lookEvery = 5 * time.Second
+	quietTime = time.Second
+	// listenEvery is how often a listener is tried again that could not be opened:
+	// somebody else has the port, or the address is not there yet.
+	listenEvery = 5 * time.Second
+)
+
+// keeper looks after the links of a Network: it chooses among the peers, opens
+// listeners that could not be opened, and has everything tried again at once when
+// the machine was asleep or has come to another network.
+type keeper struct {
+	net    *Network
+	choice *choice // nil when all peers are wanted
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	changes atomic.Uint64
+
+	// For the keeper's goroutine.
+	looked, listened time.Time
+	surroundings     surroundings
+	spares           atomic.Pointer[[]string]
+}
+
+func newKeeper(n *Network, peers []string, want int) *keeper {
+	k := &keeper{net: n}
+	now := time.Now()
+	k.looked, k.listened = now, now
+	k.surroundings.look(now, addresses())
+	var candidates []*candidate
+	for _, uri := range peers {
+		name := nameOf(uri)
+		known := slices.ContainsFunc(candidates, func(p *candidate) bool { return p.name == name })
+		switch _, err := parsePeer(uri); {
+		case err != nil:
+			n.configure(uri, "") // shown with its error
+		case !known:
+			candidates = append(candidates, &candidate{uri: uri, name: name})
+		}
+	}
+	if want > 0 && want < len(candidates) {
+		k.choice = newChoice(want, candidates, now)
+		k.choose(now)
+	} else {
+		for _, p := range candidates {
+			n.configure(p.uri, "")
+		}
+	}
+	return k
+}
+
+func (k *keeper) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel = cancel
+	k.done.Go(func() {
+		ticks := time.NewTicker(keepEvery)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				k.keep(time.Now())
+			}
+		}
+	})
+}
+
+func (k *keeper) close() {
+	k.cancel()
+	k.done.Wait()
+}
+
+// keep does what is due.
+func (k *keeper) keep(now time.Time) {
+	look := now.Sub(k.looked) >= lookEvery
+	if look {
+		k.looked = now
+		if what := k.surroundings.look(now, addresses()); what != "" {
+			k.changed(what)
+		}
+	}
+	quiet := k.net.layer.logger.quiet(now, quietTime)
+	if k.choice != nil && (look || quiet && k.net.Links() < k.choice.want) {
+		k.choose(now)
+	}
+	if now.Sub(k.listened) >= listenEvery {
+		k.listened = now
+		k.net.listenAgain()
+	}
+}
+
+func (k *keeper) changed(what string) {
+	k.changes.Add(1)
+	k.net.logger.Info("Trying all peers again", "because", what)
+	if k.choice != nil {
+		k.choice.changed()
+	}
+	k.net.RetryPeersNow()
+}
+
+// choose has the choice look at the links, and does what it says.
+func (k *keeper) choose(now time.Time) {
+	seen := make(map[string]linkSeen)
+	for _, p := range k.net.layer.peers() {
+		if !p.Inbound {
+			seen[nameOf(p.URI)] = linkSeen{up: p.Up, latency: p.Latency}
+		}
+	}
+	add, drop := k.choice.step(now, seen)
+	for _, p := range drop {
+		k.net.logger.Info("Disconnecting from a peer that others are better than", "uri", p.name)
+		if err := k.net.RemovePeer(p.uri); err != nil && !errors.Is(err, ErrPeerUnknown) {
+			k.net.logger.Warn("A peer cannot be disconnected from", "uri", p.name, "err", err)
+		}
+	}
+	for _, p := range add {
+		if err := k.net.addPeer(p.uri, ""); err != nil {
+			p.refused() // Yggdrasil has not let go of it yet; the next turn asks again
+		}
+	}
+	var spares []string
+	for _, p := range k.choice.candidates {
+		if p.asked.IsZero() {
+			spares = append(spares, p.name)
+		}
+	}
+	slices.Sort(spares)
+	k.spares.Store(&spares)
+}

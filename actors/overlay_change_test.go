@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// sleeper is a network on a machine that sleeps now and then.
+type sleeper struct {
+	actors.Network
+	changes *atomic.Uint64
+}
+
+func (s sleeper) Changes() uint64 { return s.changes.Load() }
+
+// A machine that wakes up tells trackers at once where it is, and delivers what
+// waits: they have forgotten it, and its timers did not run.
+func TestWakingUpBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		l := newLyingTracker(t, w)
+		var changes atomic.Uint64
+		alice := w.Node("alice", withTrackers(l.address()), func(o *actors.Options) {
+			open := o.OpenNetwork
+			o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+				n, err := open(key)
+				return sleeper{n, &changes}, err
+			}
+		})
+		alice.Eventually("it is announced", func() bool { return l.announced.Load() > 0 })
+		time.Sleep(time.Second)
+		before := l.announced.Load()
+		changes.Add(1)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if now := l.announced.Load(); now != before+1 {
+			t.Errorf("announced %d times after waking up", now-before)
+		}
+	})
+}
