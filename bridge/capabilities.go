@@ -4,17 +4,47 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 )
 
-// GetCapabilities says what can be sent from a room. What is not named is refused
-// by bridgev2, with a notice.
+// GetCapabilities says what can be sent from a room, and what cannot: clients hide
+// what is rejected, and the library refuses it with a notice. Formatting is
+// rendered to text, which keeps what has a sign of its own.
 func (cl *client) GetCapabilities(context.Context, *bridgev2.Portal) *event.RoomFeatures {
+	edit := event.CapLevelRejected
+	if cl.config.Network.Edits == EditsCorrection {
+		edit = event.CapLevelPartialSupport
+	}
 	return &event.RoomFeatures{
-		ID:            "im.mimir.capabilities.1",
-		MaxTextLength: maxOutgoingText,
-		Reply:         event.CapLevelFullySupported,
+		// Another id makes the library tell rooms anew.
+		ID: fmt.Sprintf("im.mimir.capabilities.2+edit%d", edit),
+		Formatting: event.FormattingFeatureMap{
+			event.FmtBlockquote:    event.CapLevelPartialSupport,
+			event.FmtInlineCode:    event.CapLevelPartialSupport,
+			event.FmtCodeBlock:     event.CapLevelPartialSupport,
+			event.FmtInlineLink:    event.CapLevelPartialSupport,
+			event.FmtUserLink:      event.CapLevelPartialSupport,
+			event.FmtUnorderedList: event.CapLevelPartialSupport,
+			event.FmtOrderedList:   event.CapLevelPartialSupport,
+			event.FmtListStart:     event.CapLevelPartialSupport,
+			event.FmtListJumpValue: event.CapLevelPartialSupport,
+			event.FmtStrikethrough: event.CapLevelPartialSupport,
+			event.FmtSpoiler:       event.CapLevelPartialSupport,
+			event.FmtHeaders:       event.CapLevelDropped,
+			event.FmtBold:          event.CapLevelDropped,
+			event.FmtItalic:        event.CapLevelDropped,
+			event.FmtUnderline:     event.CapLevelDropped,
+		},
+		MaxTextLength:   maxOutgoingText,
+		LocationMessage: event.CapLevelPartialSupport,
+		Reply:           event.CapLevelFullySupported,
+		Edit:            edit,
+		Delete:          event.CapLevelRejected,
+		Thread:          event.CapLevelRejected,
+		Poll:            event.CapLevelRejected,
+		Reaction:        event.CapLevelRejected,
 	}
 }

@@ -36,6 +36,8 @@ var (
 	_ bridgev2.IdentifierResolvingNetworkAPI = (*client)(nil)
 	_ bridgev2.ContactListingNetworkAPI      = (*client)(nil)
 	_ bridgev2.GhostDMCreatingNetworkAPI     = (*client)(nil)
+	_ bridgev2.EditHandlingNetworkAPI        = (*client)(nil)
+	_ bridgev2.RedactionHandlingNetworkAPI   = (*client)(nil)
 )
 
 // The bridge states that are ours.

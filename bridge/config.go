@@ -35,6 +35,7 @@ type Config struct {
 	Provisioning bridgeconfig.ProvisioningConfig `yaml:"provisioning"`
 	Backfill     bridgeconfig.BackfillConfig     `yaml:"backfill"`
 	Encryption   bridgeconfig.EncryptionConfig   `yaml:"encryption"`
+	Network      NetworkConfig                   `yaml:"network"`
 	Logging      LoggingConfig                   `yaml:"logging"`
 }
 
@@ -109,6 +110,7 @@ func DefaultConfig() *Config {
 		MuteOnlyOnCreate:              true,
 		DeduplicateMatrixMessages:     true,
 		KickMatrixUsers:               true,
+		Relay:                         defaultRelay(),
 	}
 	c.Database.Type = databaseSQLite
 	c.Database.URI = "matrix.db"
@@ -131,6 +133,7 @@ func DefaultConfig() *Config {
 	c.Encryption.AllowKeySharing = true
 	c.Encryption.PickleKey = placeholder
 	c.Encryption.VerificationLevels.Share = id.TrustStateCrossSignedTOFU
+	c.Network = defaultNetwork()
 	c.Logging.MinLevel = "info"
 	return &c
 }
@@ -165,6 +168,7 @@ func (c *Config) Validate() error {
 	c.validateHomeserver(bad)
 	c.validateAppService(bad)
 	c.validateBridge(bad)
+	c.Network.validate(bad)
 	switch c.Database.Type {
 	case databaseSQLite, databasePostgres:
 	default:

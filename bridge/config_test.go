@@ -61,6 +61,7 @@ database: {type: mysql, uri: ""}
 double_puppet: {registration: maybe}
 provisioning: {shared_secret: short}
 encryption: {require: true}
+network: {edits: maybe, waiting_notice: -1s, give_up: 1s}
 logging: {min_level: loud}
 `))
 	if err == nil {
@@ -73,7 +74,7 @@ logging: {min_level: loud}
 		"bridge.permissions", "bridge.command_prefix", "bridge.async_events", "bridge.split_portals",
 		"bridge.outgoing_message_re_id", "bridge.bridge_status_notices",
 		"database.type", "database.uri", "double_puppet.registration", "provisioning.shared_secret",
-		"encryption.allow", "logging.min_level",
+		"encryption.allow", "network.edits", "network.waiting_notice", "network.give_up", "logging.min_level",
 	} {
 		if strings.Count(err.Error(), "matrix."+key+":") != 1 {
 			t.Errorf("%s is not named once in:\n%v", key, err)
@@ -82,8 +83,8 @@ logging: {min_level: loud}
 }
 
 func TestConfigRefusesUnknownKeys(t *testing.T) {
-	_, err := bridge.ParseConfig([]byte(smallest + "database: {typo: 1}\nnetwork: {}\n"))
-	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "network") {
+	_, err := bridge.ParseConfig([]byte(smallest + "database: {typo: 1}\nnonsense: {}\n"))
+	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("error is %v", err)
 	}
 	for _, text := range []string{"- list", "homeserver: [", "appservice: {port: 99999}", "bridge: {permissions: {x: god}}"} {

@@ -3,14 +3,11 @@
 package bridge
 
 import (
-	"context"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/format"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -128,43 +125,3 @@ func editTime(m store.Message) time.Time {
 	m.SendTime = m.EditTime
 	return shownTime(m)
 }
-
-// convertFromMatrix makes the text of a message that was written in a room. It is
-// empty when there is nothing to send.
-func convertFromMatrix(ctx context.Context, content *event.MessageEventContent) string {
-	text := content.Body
-	if content.Format == event.FormatHTML && content.FormattedBody != "" {
-		text = plainText(ctx, content.FormattedBody)
-	}
-	text = strings.TrimSpace(cleanText(text))
-	if text != "" && content.MsgType == event.MsgEmote {
-		text = "/me " + text
-	}
-	return text
-}
-
-// plainText renders the HTML of Matrix messages in a way that reads well without
-// markup: lists and quotes keep their signs, links their address, people their
-// name.
-func plainText(ctx context.Context, html string) string {
-	same := func(text string, _ format.Context) string { return text }
-	parser := &format.HTMLParser{
-		TabsToSpaces:   4,
-		Newline:        "\n",
-		HorizontalLine: "\n---\n",
-		PillConverter: func(name, _, _ string, _ format.Context) string {
-			return name
-		},
-		LinkConverter: func(text, href string, _ format.Context) string {
-			if text == href || text == "" {
-				return href
-			}
-			return fmt.Sprintf("%s (%s)", text, href)
-		},
-		BoldConverter: same, ItalicConverter: same, UnderlineConverter: same, StrikethroughConverter: same,
-	}
-	return parser.Parse(html, format.NewContext(ctx))
-}
-
-// maxOutgoingText bounds what is sent as one message. An event cannot hold more.
-const maxOutgoingText = 65_536

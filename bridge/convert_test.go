@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -65,12 +67,31 @@ func FuzzTextFromMatrix(f *testing.F) {
 			return
 		}
 		for _, kind := range []event.MessageType{event.MsgText, event.MsgEmote} {
-			text := convertFromMatrix(t.Context(), &event.MessageEventContent{
+			text := outgoingText(&event.MessageEventContent{
 				MsgType: kind, Body: body, Format: event.FormatHTML, FormattedBody: html,
-			})
+			}, id.UserID.String)
 			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || strings.TrimSpace(text) != text {
 				t.Errorf("the text is %q", text)
 			}
+		}
+	})
+}
+
+func FuzzSplitOutgoing(f *testing.F) {
+	f.Add("short")
+	f.Add(strings.Repeat("word ", 5000))
+	f.Add(strings.Repeat("👩‍👩‍👧‍👦", 1000) + strings.Repeat("\u0301", 12_000))
+	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.TrimSpace(cleanText(text))
+		parts := splitOutgoing(text)
+		for _, part := range parts {
+			if units := len(utf16.Encode([]rune(part))); units > maxPartUnits || (part == "" && text != "") {
+				t.Errorf("a part has %d units", units)
+			}
+		}
+		letters := func(text string) string { return strings.Join(strings.Fields(text), "") }
+		if letters(strings.Join(parts, " ")) != letters(text) {
+			t.Error("the parts are not the whole")
 		}
 	})
 }

@@ -182,8 +182,8 @@ func TestFormsOfText(t *testing.T) {
 			`<blockquote>said</blockquote>see <a href="https://example.org/x">this</a><br>bye`,
 	})
 	send(map[string]any{"msgtype": "m.text", "body": "nul\x00 and text"})
-	f.awaitOutgoing(f.account, bob, "/me waves",
-		"Dear Bob,\n\n* one\n* two\n\n> said\nsee this (https://example.org/x)\nbye", "nul and text")
+	f.awaitOutgoing(f.account, bob, "* waves",
+		"Dear Bob,\n\n• one\n• two\n\n> said\nsee this (https://example.org/x)\nbye", "nul and text")
 }
 
 func TestRepliesGoBothWays(t *testing.T) {

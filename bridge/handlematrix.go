@@ -16,11 +16,13 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
 var (
 	errEmpty     = refusal("there is nothing to send in it")
+	errTooLong   = refusal("it is too long: send it as a file")
 	errNoContact = refusal("this contact is not on the node any more")
 	errBlocked   = refusal("you have blocked this contact")
 	errNoRoom    = refusal("too many messages wait for being sent already")
@@ -41,26 +43,20 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	if err != nil {
 		return nil, err
 	}
+	if err := cl.announceRelay(ctx, msg, contact); err != nil {
+		return nil, cl.sendError(msg.Event, err)
+	}
+	var stored store.Message
 	switch msg.Content.MsgType {
 	case event.MsgText, event.MsgNotice, event.MsgEmote:
+		stored, err = cl.sendText(ctx, msg, contact, outgoingText(msg.Content, cl.nameOf(ctx)))
+	case event.MsgLocation:
+		stored, err = cl.sendText(ctx, msg, contact, locationText(msg.Content))
 	default:
 		return nil, bridgev2.ErrUnsupportedMessageType
 	}
-	text := convertFromMatrix(ctx, msg.Content)
-	if text == "" {
-		return nil, errEmpty
-	}
-	stored, err := cl.node.Send(ctx, actors.Outgoing{
-		Account:  cl.account,
-		Contact:  contact,
-		Source:   string(msg.Event.ID),
-		Type:     peer.TypeText,
-		ReplyTo:  replyGUID(msg.ReplyTo),
-		Payload:  []byte(text),
-		SendTime: time.UnixMilli(msg.Event.Timestamp),
-	})
 	if err != nil {
-		return nil, cl.sendError(msg, err)
+		return nil, err
 	}
 	crashpoint.At(crashpoint.AfterEnqueue)
 	row := &database.Message{
@@ -75,7 +71,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 		row.ReplyTo.MessageID, row.ReplyTo.PartID = msg.ReplyTo.ID, &msg.ReplyTo.PartID
 	}
 	if err := cl.note(ctx, row); err != nil {
-		return nil, cl.again(msg, err)
+		return nil, cl.again(msg.Event, err)
 	}
 	if stored.State == store.StatePending {
 		pending := &bridgev2.MessageStatus{Status: event.MessageStatusPending, Message: "waiting for the contact's device"}
@@ -86,10 +82,55 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	return &bridgev2.MatrixMessageResponse{Pending: true}, nil
 }
 
+// sendText puts a text into the outbox, in as many messages as it takes. It
+// returns the last of them: when the contact has that one, the contact has all.
+func (cl *client) sendText(
+	ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey, text string,
+) (store.Message, error) {
+	if text == "" {
+		return store.Message{}, errEmpty
+	}
+	replyTo := replyGUID(msg.ReplyTo)
+	if replyTo == 0 {
+		quote, err := cl.quoteEvent(ctx, msg)
+		if err != nil {
+			return store.Message{}, cl.again(msg.Event, err)
+		}
+		text = quote + text
+	}
+	parts := splitOutgoing(text)
+	if len(parts) > maxParts {
+		return store.Message{}, errTooLong
+	}
+	var last store.Message
+	for i, part := range parts {
+		stored, err := cl.node.Send(ctx, actors.Outgoing{
+			Account:  cl.account,
+			Contact:  contact,
+			Source:   partSource(msg.Event.ID, i),
+			Type:     peer.TypeText,
+			ReplyTo:  replyTo,
+			Payload:  []byte(part),
+			SendTime: time.UnixMilli(msg.Event.Timestamp),
+		})
+		if err != nil {
+			return store.Message{}, cl.sendError(msg.Event, err)
+		}
+		last = stored
+		replyTo = 0 // the first part answers
+	}
+	return last, nil
+}
+
 // note makes the row that ties the event to the message, unless it is there.
 func (cl *client) note(ctx context.Context, row *database.Message) error {
 	existing, err := cl.br.DB.Message.GetPartByMXID(ctx, row.MXID)
 	if err != nil || existing != nil {
+		return err
+	}
+	// The room was made anew meanwhile, and another event shows the message.
+	shown, err := cl.br.DB.Message.GetAllPartsByID(ctx, row.Room.Receiver, row.ID)
+	if err != nil || len(shown) > 0 {
 		return err
 	}
 	if _, err := cl.br.GetGhostByID(ctx, row.SenderID); err != nil { // the row refers to it
@@ -99,7 +140,7 @@ func (cl *client) note(ctx context.Context, row *database.Message) error {
 }
 
 // sendError tells what can never succeed from what has to be tried again.
-func (cl *client) sendError(msg *bridgev2.MatrixMessage, err error) error {
+func (cl *client) sendError(evt *event.Event, err error) error {
 	switch {
 	case isGone(err):
 		return errNoContact
@@ -108,30 +149,18 @@ func (cl *client) sendError(msg *bridgev2.MatrixMessage, err error) error {
 	case errors.Is(err, store.ErrOutboxFull):
 		return errNoRoom
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
-		cl.log.Error("a message from Matrix cannot be sent", "event_id", msg.Event.ID, "error", err)
+		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "error", err)
 		return refusal("the node does not take it")
 	default:
-		return cl.again(msg, err)
+		return cl.again(evt, err)
 	}
 }
 
 // again has the event handled again later, without telling the room that it has
 // failed: it has not.
-func (cl *client) again(msg *bridgev2.MatrixMessage, err error) error {
-	cl.status.retry(msg.Event.ID, err)
+func (cl *client) again(evt *event.Event, err error) error {
+	cl.status.retry(evt.ID, err)
 	return bridgev2.MessageStatus{
 		Status: event.MessageStatusPending, InternalError: fmt.Errorf("not yet: %w", err), DisableMSS: true,
 	}
-}
-
-// replyGUID is how Mimir names the message that is replied to.
-func replyGUID(target *database.Message) peer.GUID {
-	if target == nil {
-		return 0
-	}
-	_, id, _, err := mimirid.ParseMessage(target.ID)
-	if err != nil { // a notice of the bridge
-		return 0
-	}
-	return peer.GUID(id.GUID)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -157,22 +156,13 @@ func (d *delivery) message(ctx context.Context) error {
 		converted := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
 			Type: event.EventMessage, Content: content,
 		}}}
-		if part == 0 && m.ReplyTo != 0 {
-			converted.ReplyTo = d.replyTarget(m.ReplyTo)
+		if part == 0 {
+			if converted.ReplyTo, err = d.reply(ctx, m.ReplyTo, content); err != nil {
+				return err
+			}
 		}
 		if err := d.send(ctx, part, mimirid.Message(d.at.Contact, m.ID, part), sender, shownTime(*m), converted); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// replyTarget finds which message a guid means: both sides number theirs freely.
-func (d *delivery) replyTarget(guid int64) *networkid.MessageOptionalPartID {
-	for _, dir := range []store.Direction{store.In, store.Out} {
-		id := store.MessageID{Dir: dir, GUID: guid}
-		if _, err := d.node.Message(d.at.Account, d.at.Contact, id); err == nil {
-			return &networkid.MessageOptionalPartID{MessageID: mimirid.Message(d.at.Contact, id, 0)}
 		}
 	}
 	return nil
@@ -333,8 +323,15 @@ func (d *delivery) delivered(ctx context.Context) error {
 }
 
 func (d *delivery) failed(ctx context.Context) error {
+	m, err := d.storedMessage()
+	if err != nil || m == nil {
+		return err
+	}
+	id, err := d.shownAs(ctx, *m)
+	if err != nil {
+		return err
+	}
 	meta := d.meta(bridgev2.RemoteEventUnknown, d.contactSender(), d.ev.Time.Time())
-	id := mimirid.Message(d.at.Contact, d.ev.Message, 0)
 	reason := d.ev.Reason
 	if reason == "" {
 		reason = "it was given up"
@@ -426,7 +423,3 @@ func (d *delivery) accountChanged(ctx context.Context) error {
 	d.at.login.RemoteName, d.at.login.RemoteProfile.Name = name, account.Name
 	return d.at.login.Save(ctx)
 }
-
-// isMatrixSource tells messages that were written in a room: their source is the
-// id of the event.
-func isMatrixSource(source string) bool { return strings.HasPrefix(source, "$") }

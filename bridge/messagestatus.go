@@ -35,6 +35,7 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 		// In rooms that are no portals, and perhaps none of ours, we say nothing.
 		return
 	}
+	ms = explained(ms)
 	if isDatabaseError(ms.InternalError) && s.retry(evt.SourceEventID, ms.InternalError) {
 		return // the event is handled again
 	}
@@ -52,6 +53,21 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 		zerolog.Ctx(ctx).Warn().Err(err).Stringer("room_id", evt.RoomID).Stringer("event_id", evt.SourceEventID).
 			Msg("Failed to send a message status")
 	}
+}
+
+// explained gives what the library refuses by itself, because a room's features do
+// not have it, the words and the notice that other refusals have.
+func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
+	for _, refused := range [...]struct{ library, ours error }{
+		{bridgev2.ErrEditsNotSupportedInPortal, errNoEdits},
+		{bridgev2.ErrPollsNotSupported, errNoPolls},
+	} {
+		if ms.InternalError != nil && errors.Is(refused.library, ms.InternalError) {
+			status := bridgev2.WrapErrorInStatus(refused.ours)
+			return &status
+		}
+	}
+	return ms
 }
 
 func (s *statusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) error {

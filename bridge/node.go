@@ -30,6 +30,10 @@ type Node interface {
 	// Send puts a message into the outbox. It is durable when Send returns. The same
 	// Source of the same account again returns the message of the first time.
 	Send(ctx context.Context, m actors.Outgoing) (store.Message, error)
+	// CancelMessage gives up an undelivered message and reports whether it was one.
+	CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error)
+	// Outbox returns undelivered messages to a contact, oldest first.
+	Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error)
 	// Message returns one message, or store.ErrNotFound.
 	Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error)
 	// Messages returns a page of a conversation, newest first, below the position

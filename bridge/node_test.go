@@ -180,6 +180,10 @@ func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, 
 	return queued.Message, err
 }
 
+func (n *testNode) CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error) {
+	return store.Do[bool](ctx, n.actor, store.FailMessage{Account: account, Contact: contact, GUID: id.GUID, Reason: reason})
+}
+
 func (n *testNode) setCursorError(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

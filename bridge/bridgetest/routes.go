@@ -294,8 +294,18 @@ func (h *Homeserver) redact(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	event := h.addEventLocked(Event{
-		Type: "m.room.redaction", Room: r.id, Sender: c.user, Content: c.body, Redacts: id.EventID(c.PathValue("event")),
-	})
-	return map[string]any{"event_id": event.ID}, nil
+	attempt := Send{
+		At: time.Now(), Room: r.id, Sender: c.user, Type: "m.room.redaction", TxnID: c.PathValue("txn"), Content: c.body,
+	}
+	key := txnKey{c.user, r.id, attempt.TxnID}
+	attempt.EventID, attempt.Repeat = h.txns[key]
+	if !attempt.Repeat {
+		attempt.EventID = h.addEventLocked(Event{
+			Type: attempt.Type, Room: r.id, Sender: c.user, Content: c.body, Redacts: id.EventID(c.PathValue("event")),
+		}).ID
+		h.txns[key] = attempt.EventID
+	}
+	h.sends = append(h.sends, attempt)
+	h.notifyLocked()
+	return map[string]any{"event_id": attempt.EventID}, nil
 }

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+
+	"github.com/rivo/uniseg"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+const (
+	// maxPartUnits is how long a message of ours is at most, in UTF-16 units: what the
+	// apps let people type.
+	maxPartUnits = 5000
+	// maxParts bounds how many messages become of one text. What a homeserver takes
+	// as one event makes 14 at most.
+	maxParts = 32
+	// maxOutgoingText is the longest text that clients should offer to send.
+	maxOutgoingText = 65_536
+)
+
+// outgoingText makes the text of a message that was written in a room. It is
+// empty when there is nothing to send.
+func outgoingText(content *event.MessageEventContent, nameOf func(id.UserID) string) string {
+	text := content.Body
+	if content.RelatesTo.GetReplyTo() != "" {
+		text = event.TrimReplyFallbackText(text)
+	}
+	if content.Format == event.FormatHTML && content.FormattedBody != "" {
+		if plain, ok := plainText(content.FormattedBody, nameOf); ok {
+			text = plain
+		}
+	}
+	text = strings.TrimSpace(cleanText(text))
+	if text != "" && content.MsgType == event.MsgEmote {
+		text = "* " + text
+	}
+	return text
+}
+
+// locationText makes a text of a place: its name, and a link to a map.
+func locationText(content *event.MessageEventContent) string {
+	name := strings.TrimSpace(cleanText(content.Body))
+	place, _, _ := strings.Cut(strings.TrimPrefix(content.GeoURI, "geo:"), ";")
+	lat, lon, _ := strings.Cut(place, ",")
+	lon, _, _ = strings.Cut(lon, ",") // an altitude
+	latitude, err1 := strconv.ParseFloat(lat, 64)
+	longitude, err2 := strconv.ParseFloat(lon, 64)
+	if err1 != nil || err2 != nil || latitude < -90 || latitude > 90 || longitude < -180 || longitude > 180 {
+		return name
+	}
+	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+	at := number(latitude) + "," + number(longitude)
+	text := fmt.Sprintf("📍 %s\nhttps://www.openstreetmap.org/?mlat=%s&mlon=%s#map=16/%s/%s",
+		at, number(latitude), number(longitude), number(latitude), number(longitude))
+	if name != "" && !strings.Contains(name, content.GeoURI) && !strings.HasPrefix(name, "Location was shared") {
+		text = strings.Replace(text, at, name, 1)
+	}
+	return text
+}
+
+// splitOutgoing cuts a text into messages as long as the apps' own, between
+// paragraphs, lines or words where there are some. The parts depend on the text
+// alone: a text that is handled again is cut at the same places.
+func splitOutgoing(text string) []string {
+	var parts []string
+	for {
+		end := prefixOfUnits(text, maxPartUnits)
+		if end == len(text) {
+			return append(parts, text)
+		}
+		for _, between := range []string{"\n\n", "\n", " "} {
+			if i := strings.LastIndex(text[:end], between); i > end/2 {
+				end = i + len(between)
+				break
+			}
+		}
+		if part := strings.TrimSpace(text[:end]); part != "" {
+			parts = append(parts, part)
+		}
+		text = strings.TrimLeft(text[end:], " \n")
+	}
+}
+
+// prefixOfUnits returns how many bytes of a text make at most so many UTF-16
+// units, not cutting what people see as one character.
+func prefixOfUnits(text string, limit int) int {
+	end, units, state := 0, 0, -1
+	for rest := text; rest != ""; {
+		var cluster string
+		cluster, rest, _, state = uniseg.FirstGraphemeClusterInString(rest, state)
+		for _, r := range cluster {
+			units += max(utf16.RuneLen(r), 1)
+		}
+		if units > limit {
+			if end == 0 { // a heap of accents
+				return prefixOfRunes(text, limit)
+			}
+			return end
+		}
+		end += len(cluster)
+	}
+	return end
+}
+
+func prefixOfRunes(text string, limit int) int {
+	units := 0
+	for i, r := range text {
+		if units += max(utf16.RuneLen(r), 1); units > limit {
+			return i
+		}
+	}
+	return len(text)
+}
