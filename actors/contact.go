@@ -67,6 +67,7 @@ type contact struct {
 	recall bool
 	// answering and asking say that live was told to say what the contact is owed.
 	answering, asking bool
+	receiving         bool // the store has a request of theirs to answer
 	call              call
 	seen              time.Time
 }
@@ -379,6 +380,9 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 // onWritten is the store's answer. The token of MarkDelivered is the guid, that
 // of everything else 0.
 func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
+	if msg.Err != nil {
+		x.receiving = false
+	}
 	switch {
 	case msg.Token == 0 && isRefusal(msg.Err):
 		c.Log().Warn("The store takes nothing new", "err", msg.Err)

@@ -28,7 +28,7 @@ func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
 	case x.allowed():
 		c.Tell(x.live, respond{Accepted: true})
 		return
-	case x.known && x.record.State != store.ContactStranger:
+	case x.receiving || x.known && x.record.State != store.ContactStranger:
 		return // asked before, or blocked
 	}
 	state := store.ContactRequested
@@ -42,6 +42,7 @@ func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
 		c.Log().Warn("Contact requests of a node are not taken any more for a while", "node", x.liveNode.Short())
 		return
 	}
+	x.receiving = true
 	r := msg.Request
 	now := nowMillis()
 	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
@@ -52,6 +53,8 @@ func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
 
 // onRequested is the store's answer to a request.
 func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
+	x.receiving = false
+	x.onConversationChanged(c) // the account's word of it may come later
 	if r.Answer != store.AnswerNone && !x.live.IsZero() {
 		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
 	}
