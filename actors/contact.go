@@ -343,7 +343,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
-			Account: x.account, ID: x.contact, State: store.ContactAccepted, Added: nowMillis(),
+			Account: x.account, ID: x.contact, State: store.ContactAccepted, Added: x.env.nowMillis(),
 		}}})
 	}
 	x.noteSeen(c)
@@ -362,7 +362,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.known {
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.account, Contact: x.contact, Key: x.liveNode, Time: nowMillis(),
+			Account: x.account, Contact: x.contact, Key: x.liveNode, Time: x.env.nowMillis(),
 		}})
 	}
 }
@@ -373,7 +373,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	x.unheard = 0
 	x.acking[msg.GUID] = struct{}{}
 	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.MarkDelivered{
-		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: nowMillis(),
+		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(),
 	}})
 }
 
@@ -454,7 +454,7 @@ func (x *contact) noteSeen(c *kernel.Context) {
 	}
 	x.seen = time.Now()
 	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
-		Account: x.account, Contact: x.contact, Fields: store.FieldLastSeen, LastSeen: nowMillis(),
+		Account: x.account, Contact: x.contact, Fields: store.FieldLastSeen, LastSeen: x.env.nowMillis(),
 	}})
 }
 

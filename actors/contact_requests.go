@@ -44,7 +44,7 @@ func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
 	}
 	x.receiving = true
 	r := msg.Request
-	now := nowMillis()
+	now := x.env.nowMillis()
 	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 		Account: x.account, ID: x.contact, State: state, Added: now, Requested: now,
 		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),

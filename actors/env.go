@@ -5,7 +5,6 @@ package actors
 import (
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
@@ -67,5 +66,6 @@ func (n *networkCell) status() (overlay.Status, bool) {
 	return overlay.Status{}, false
 }
 
-// nowMillis is the wall clock in the unit of the wire and of the store.
-func nowMillis() store.Millis { return store.MillisOf(time.Now()) }
+// nowMillis is the wall clock in the unit of the wire and of the store. It is for
+// what is written down only: it may jump, and nothing may wait for it.
+func (e *env) nowMillis() store.Millis { return store.MillisOf(e.opts.Now()) }

@@ -54,7 +54,7 @@ func Open(opts Options) (*Node, error) {
 	// The store holds the lock of the directory, so it comes before the keys.
 	s, err := opts.OpenStore(store.Options{
 		Dir: filepath.Join(opts.Dir, storeDirName), Logger: opts.Logger,
-		OutboxRows: uint64(opts.MaxOutbox), OnFatal: n.fail,
+		OutboxRows: uint64(opts.MaxOutbox), OnFatal: n.fail, Now: opts.Now,
 	})
 	if err != nil {
 		return nil, err

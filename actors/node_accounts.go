@@ -120,7 +120,7 @@ func (n *Node) addAccount(ctx context.Context, a store.Account) (store.Account, 
 		return store.Account{}, err
 	}
 	a.Name = wire.CutText(a.Name, wire.MaxNickname)
-	a.Created = nowMillis()
+	a.Created = n.env.nowMillis()
 	a.ProfileTime = a.Created
 	a.Priority = priorityOf(a.Role)
 	if _, err := do[bool](ctx, n, store.PutAccount{Account: a}); err != nil {

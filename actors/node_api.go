@@ -54,7 +54,7 @@ func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
 	if source == "" {
 		source = "local:" + randomID()
 	}
-	now := time.Now()
+	now := n.opts.Now()
 	if m.SendTime.IsZero() {
 		m.SendTime = now
 	}
@@ -135,7 +135,7 @@ func (n *Node) WatchEvents() *store.Watch { return n.store.Watch(identity.Public
 // AppendJournal adds an entry to a named durable queue; it is on the disk when
 // this returns. A known id is a duplicate and changes nothing.
 func (n *Node) AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error) {
-	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: nowMillis()})
+	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: n.env.nowMillis()})
 	return j.Duplicate, err
 }
 

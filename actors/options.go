@@ -73,6 +73,9 @@ type Options struct {
 	// They start after everything else, in this order, and stop in the reverse one.
 	Parts []Part
 
+	// Now is the wall clock; nil means time.Now. Only what is written down comes from
+	// it: whatever waits uses a clock that does not jump.
+	Now func() time.Time
 	// BeforeReceive is called in every actor's turn before a message is handled.
 	// Tests panic in it to see a part restarted.
 	BeforeReceive func(actor kernel.Ref, msg any)
@@ -97,6 +100,9 @@ type TrackerOptions struct {
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.OpenStore == nil {
 		o.OpenStore = store.Open

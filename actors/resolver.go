@@ -216,7 +216,7 @@ func (r *resolver) cached(id identity.PublicKey) []store.Address {
 	if err != nil {
 		return nil // a cache that cannot be read is an empty one
 	}
-	now := nowMillis()
+	now := r.env.nowMillis()
 	return slices.DeleteFunc(all, func(a store.Address) bool { return a.Expires <= now })
 }
 
@@ -292,7 +292,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	l.grace.Stop()
 	answer := addresses{Identity: id}
 	tracker.Rank(l.found)
-	now := time.Now()
+	now := r.env.opts.Now()
 	for _, rec := range l.found {
 		answer.Found = append(answer.Found, store.Address{
 			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())),

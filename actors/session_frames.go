@@ -84,7 +84,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 		Account: s.account, Contact: s.contact,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
-		Received: nowMillis(), Payload: m.Payload,
+		Received: s.env.nowMillis(), Payload: m.Payload,
 	}, then)
 	return true
 }

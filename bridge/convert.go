@@ -109,13 +109,19 @@ func jsonSize(r rune) int {
 }
 
 // shownTime is when a message is shown to have been written. Clocks of other
-// people may say anything; what is not sensible gives way to our own.
-func shownTime(m store.Message) time.Time {
-	at := time.UnixMilli(peer.NormalizeSendTime(int64(m.SendTime)))
-	if at.Before(earliest) || at.After(m.Created.Time().Add(24*time.Hour)) {
-		return m.Created.Time()
+// people may say anything, and ours may have been wrong when the message came.
+func shownTime(m store.Message) time.Time { return plausibleTime(m, time.Now()) }
+
+// plausibleTime takes what the sender says, else when we got it, else now: the
+// first of them that is not before Mimir was and not later than tomorrow.
+func plausibleTime(m store.Message, now time.Time) time.Time {
+	sent := time.UnixMilli(peer.NormalizeSendTime(int64(m.SendTime)))
+	for _, at := range []time.Time{sent, m.Created.Time(), now} {
+		if !at.Before(earliest) && !at.After(now.Add(24*time.Hour)) {
+			return at
+		}
 	}
-	return at
+	return earliest // our clock has not been set yet
 }
 
 // earliest is before Mimir was.

@@ -199,3 +199,34 @@ func TestHealth(t *testing.T) {
 		t.Errorf("state is %+v after %d ups", state, ups)
 	}
 }
+
+// Bar R13: whatever the clocks say, of others and our own, then and now, a message
+// is shown neither before Mimir was nor later than tomorrow.
+func TestPlausibleTime(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	const day = 24 * time.Hour
+	past, future, zero := now.Add(-20*365*day), now.Add(10*365*day), time.UnixMilli(0)
+	for _, c := range []struct {
+		name                 string
+		sent, got, now, want time.Time
+	}{
+		{"all is well", now.Add(-day), now, now, now.Add(-day)},
+		{"theirs is in seconds", time.UnixMilli(now.Unix()), now, now, now},
+		{"theirs is an hour ahead", now.Add(time.Hour), now, now, now.Add(time.Hour)},
+		{"theirs is two days ahead", now.Add(2 * day), now, now, now},
+		{"theirs is not set", zero, now.Add(-time.Hour), now, now.Add(-time.Hour)},
+		{"theirs is nonsense", time.UnixMilli(-1 << 62), now, now, now},
+		{"ours was ahead", now, future, now, now},
+		{"ours was behind", now, past, now, now},
+		{"both were wrong", zero, future, now, now},
+		{"both were ahead", future, future, now, now},
+		{"ours is ahead", now, future, future, now},
+		{"ours is behind", now.Add(-day), now, past.Add(12 * 365 * day), past.Add(12 * 365 * day)},
+		{"ours is not set", now, zero, zero, earliest},
+	} {
+		m := store.Message{SendTime: store.MillisOf(c.sent), Created: store.MillisOf(c.got)}
+		if got := plausibleTime(m, c.now); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got.UTC(), c.want)
+		}
+	}
+}

@@ -38,7 +38,7 @@ type Options struct {
 	// store actor fails with a fatal error, which stops the node in order. It is
 	// not called during Open, which returns the error.
 	OnFatal func(error)
-	// Now is the clock; nil for time.Now.
+	// Now is the clock that times of rows come from; nil for time.Now. It may jump.
 	Now func() time.Time
 	// FS is the file system; nil for the operating system's. Tests set it.
 	FS vfs.FS

@@ -25,7 +25,7 @@ type space struct {
 	fs      vfs.FS
 	dir     string
 	reserve uint64
-	now     func() time.Time
+	now     func() time.Time // not Options.Now: a clock that stands still would end the measuring
 	log     *slog.Logger
 
 	mu       sync.Mutex

@@ -134,7 +134,7 @@ func (s *Store) begin(steps []migration) (err error) {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	s.space = space{fs: s.fileSystem(), dir: s.opts.Dir, reserve: s.opts.Reserve, now: s.now, log: s.log}
+	s.space = space{fs: s.fileSystem(), dir: s.opts.Dir, reserve: s.opts.Reserve, now: time.Now, log: s.log}
 	s.views.open(s.db)
 	return nil
 }

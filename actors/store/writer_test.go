@@ -387,7 +387,8 @@ func TestSecondCommitIsRefused(t *testing.T) {
 func TestDiskReserve(t *testing.T) {
 	mem := vfs.NewMem()
 	now := time.Unix(1_700_000_000, 0)
-	b := newBench(t, Options{FS: mem, Now: func() time.Time { return now }})
+	b := newBench(t, Options{FS: mem})
+	b.store.space.now = func() time.Time { return now }
 	b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1})
 	b.submit(AppendJournal{Queue: "q", ID: "1"})
 	b.commit()
