@@ -5,6 +5,7 @@ package actors
 import (
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
@@ -69,3 +70,6 @@ func (n *networkCell) status() (overlay.Status, bool) {
 // nowMillis is the wall clock in the unit of the wire and of the store. It is for
 // what is written down only: it may jump, and nothing may wait for it.
 func (e *env) nowMillis() store.Millis { return store.MillisOf(e.opts.Now()) }
+
+// nowMillis is the same where no clock is at hand.
+func nowMillis() store.Millis { return store.MillisOf(time.Now()) }
