@@ -39,7 +39,7 @@ test: ## all tests: units, vectors, real networks, end to end against Dendrite
 	$(RACE) $(GO) test $(RACEFLAG) -shuffle=on -p 3 -timeout 20m -tags $(TAGS) $(PKGS)
 
 scenario: ## many nodes over real Yggdrasil networks
-	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestScenario ./test/scenario
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run TestScenario ./test/scenario -all $(ARGS)
 
 crash: ## kill -9 at every named point and at random moments
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 -waiting 10000 $(ARGS)

@@ -4,7 +4,6 @@ package scenario_test
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -22,14 +21,16 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds how long a broken scenario takes.
-const patience = 3 * time.Minute
+const patience = 4 * time.Minute
 
-// world is a network of relays with nodes at them.
+// world is a network of nodes.
 type world struct {
-	t       *testing.T
-	relays  []*overlay.Network
-	nodes   []*node
-	tracker tracker.Address
+	t        *testing.T
+	deadline time.Time
+	opened   chan *overlay.Network
+	links    []*link
+	nodes    []*node
+	tracker  tracker.Address
 }
 
 // node is one mimird with one account.
@@ -38,61 +39,38 @@ type node struct {
 	account store.Account
 }
 
-// topology says how relays are linked: pairs of their numbers.
-type topology struct {
-	relays int
-	links  [][2]int
-}
-
-func chain(n int) topology {
-	t := topology{relays: n}
-	for i := range n - 1 {
-		t.links = append(t.links, [2]int{i, i + 1})
-	}
-	return t
-}
-
-func star(n int) topology {
-	t := topology{relays: n}
-	for i := range n - 1 {
-		t.links = append(t.links, [2]int{0, i + 1})
-	}
-	return t
-}
-
-func mesh(n int) topology {
-	t := topology{relays: n}
-	for i := range n {
-		for j := range i {
-			t.links = append(t.links, [2]int{j, i})
-		}
-	}
-	return t
-}
-
-// newWorld builds the relays, a tracker at the first and a node at each, everybody
-// everybody's contact.
-func newWorld(t *testing.T, top topology) *world {
+// newWorld builds nodes with links between them, and a tracker at the first;
+// everybody is everybody's contact.
+func newWorld(t *testing.T, size int, links [][2]int) *world {
 	t.Helper()
-	w := &world{t: t}
-	for range top.relays {
-		w.relays = append(w.relays, w.open(overlay.Options{Listen: []string{"tcp://127.0.0.1:0"}}))
-	}
-	for _, l := range top.links {
-		if err := w.relays[l[0]].AddPeer(w.uri(l[1])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	role := w.start(actors.Options{Tracker: &actors.TrackerOptions{OpenNetwork: w.at(0)}}, "tracker")
+	w := &world{t: t, deadline: time.Now().Add(patience), opened: make(chan *overlay.Network, 1)}
+	role := w.start(actors.Options{Tracker: &actors.TrackerOptions{OpenNetwork: w.open}}, "tracker")
 	key, _ := role.TrackerKey()
 	w.tracker = tracker.Address{Node: key, Port: tracker.Port}
-	for i := range top.relays {
-		n := &node{Node: w.start(actors.Options{OpenNetwork: w.at(i), Trackers: []tracker.Address{w.tracker}}, "node")}
+	roleNetwork := <-w.opened
+	var at []*overlay.Network
+	for range size {
+		n := &node{Node: w.start(actors.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}, "node")}
 		var err error
 		if n.account, err = n.CreateAccount(t.Context(), "node"); err != nil {
 			t.Fatal(err)
 		}
 		w.nodes = append(w.nodes, n)
+		at = append(at, <-w.opened)
+	}
+	if err := roleNetwork.AddPeer(at[0].ListenAddrs()[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range links {
+		l, err := newLink(at[pair[0]].ListenAddrs()[0][len("tcp://"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.close)
+		w.links = append(w.links, l)
+		if err := at[pair[1]].AddPeer("tcp://" + l.listener.Addr().String() + "?maxbackoff=5s"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
@@ -107,34 +85,19 @@ func newWorld(t *testing.T, top topology) *world {
 	return w
 }
 
-func (w *world) uri(relay int) string { return w.relays[relay].ListenAddrs()[0] }
-
-func (w *world) open(o overlay.Options) *overlay.Network {
-	w.t.Helper()
-	key, err := identity.GenerateNodePrivateKey(rand.Reader)
-	if err != nil {
-		w.t.Fatal(err)
+// open is an actors.Options.OpenNetwork. Whoever starts the node takes the network.
+func (w *world) open(key identity.NodePrivateKey) (actors.Network, error) {
+	n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
+	if err == nil {
+		w.opened <- n
 	}
-	o.Key = key
-	n, err := overlay.Open(o)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = n.Close() })
-	return n
-}
-
-// at joins the network at a relay.
-func (w *world) at(relay int) func(identity.NodePrivateKey) (actors.Network, error) {
-	return func(key identity.NodePrivateKey) (actors.Network, error) {
-		return overlay.Open(overlay.Options{Key: key, Peers: []string{w.uri(relay)}})
-	}
+	return n, err
 }
 
 func (w *world) start(o actors.Options, name string) *actors.Node {
 	w.t.Helper()
 	o.Dir = filepath.Join(w.t.TempDir(), name)
-	o.Logger = slog.New(slog.NewTextHandler(w.t.Output(), nil)).With("in", filepath.Base(filepath.Dir(o.Dir)))
+	o.Logger = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: logLevel()})).With("in", filepath.Base(filepath.Dir(o.Dir)))
 	n, err := actors.Open(o)
 	if err != nil {
 		w.t.Fatal(err)
@@ -155,6 +118,14 @@ func (w *world) start(o actors.Options, name string) *actors.Node {
 		}
 	})
 	return n
+}
+
+// logLevel keeps the table of the whole matrix readable.
+func logLevel() slog.Level {
+	if *all {
+		return slog.LevelError
+	}
+	return slog.LevelInfo
 }
 
 // heard returns what from has written to n, in the order of arrival.
