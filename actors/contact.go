@@ -61,7 +61,8 @@ type contact struct {
 	unheard   int  // sessions in a row in which nothing was acknowledged
 	failed    time.Time
 	retry     kernel.Timer
-	waiting   bool // retry is running
+	patience  kernel.Timer // see nextToSend
+	waiting   bool         // retry is running
 	// recall asks for one session although nothing waits to be sent: the contact has
 	// something for us that we have refused. It is then told that it is a contact.
 	recall bool
@@ -135,6 +136,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.stopSessions(c)
 	case holdOver:
 		x.onHoldOver(c, msg)
+	case patienceOver:
+		x.deliver(c)
 	case retryDue:
 		x.waiting = false
 		x.deliver(c)
@@ -220,17 +223,14 @@ func (x *contact) deliver(c *kernel.Context) {
 	if !x.allowed() || x.sending != 0 {
 		return
 	}
-	next, err := x.env.store.Outbox(x.account, x.contact, 1)
-	if err != nil {
-		c.Fail(fmt.Errorf("read outbox: %w", err))
-	}
-	if len(next) == 0 {
+	next, ok := x.nextToSend(c)
+	if !ok {
 		if x.wantsSession() && x.live.IsZero() {
 			x.connect(c)
 		}
 		return
 	}
-	guid := peer.GUID(next[0].ID.GUID)
+	guid := peer.GUID(next.ID.GUID)
 	if _, done := x.acking[guid]; done {
 		return // goes on when the store has noted it
 	}
@@ -239,7 +239,7 @@ func (x *contact) deliver(c *kernel.Context) {
 		return
 	}
 	x.sending = guid
-	c.Tell(x.live, deliver{next[0]})
+	c.Tell(x.live, deliver{next})
 }
 
 func (x *contact) sessionSpec(start sessionStart) kernel.Spec {

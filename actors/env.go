@@ -4,10 +4,12 @@ package actors
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -27,6 +29,12 @@ type env struct {
 	sessions   *sessionTable
 	elsewhere  *elsewhere
 	requests   *requestGuard
+	media      *media.Store
+	progress   *progressTable
+	fetches    *fetchTable
+	// placing is held for reading by who puts a file into the media store until its
+	// row is written, and by who compares rows and files.
+	placing sync.RWMutex
 	// parallel bounds the live sessions of the whole node.
 	parallel *kernel.Credits
 

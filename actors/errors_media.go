@@ -14,6 +14,29 @@ var (
 	ErrFileEmpty = errors.New("the file is empty")
 	// ErrFileTooLarge says that a file is larger than this node takes.
 	ErrFileTooLarge = errors.New("the file is too large")
+	// ErrNoFileServer says that no file server is configured to send files with.
+	ErrNoFileServer = errors.New("no file server is configured")
 
-	errNoFiles = errors.New("files cannot be sent yet")
+	errIncomplete    = errors.New("the message does not say where the file is")
+	errForeignServer = errors.New("the file is on a server that this node does not know")
+	errGone          = errors.New("the file server does not have the file any more")
+	errExpired       = errors.New("the file could not be fetched in the time that servers keep it")
+	errNotTheFile    = errors.New("what came is not the file that was announced")
+	errOtherSize     = errors.New("the file has another size than the message says")
+	errFileLost      = errors.New("the file is not in the media store any more")
+	errNoSession     = errors.New("the contact, who has the file, is not connected")
+	errNoAnswer      = errors.New("the contact does not send the file")
+	errSettled       = errors.New("the message is not waiting any more")
 )
+
+// permanentError is a failure of a transfer that trying again does not mend.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+func permanent(err error) error { return permanentError{err} }
+
+func isPermanent(err error) bool {
+	_, ok := errors.AsType[permanentError](err)
+	return ok
+}

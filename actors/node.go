@@ -12,11 +12,15 @@ import (
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
-const storeDirName = "store"
+const (
+	storeDirName = "store"
+	mediaDirName = "media"
+)
 
 // Node is one Mimir node: its accounts, their contacts, everything they say. Its
 // methods are for goroutines outside actors, and safe for concurrent use.
@@ -83,6 +87,14 @@ func Open(opts Options) (*Node, error) {
 		net: new(networkCell), trackerNet: new(networkCell),
 		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
 		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
+		progress: newProgressTable(), fetches: newFetchTable(),
+	}
+	keys.know(opts.Media.Server)
+	n.env.media, err = media.Open(media.Options{
+		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return n, nil
 }
@@ -124,7 +136,7 @@ func (n *Node) Stop(ctx context.Context) error {
 }
 
 // Close closes the store. Call it after Stop.
-func (n *Node) Close() error { return n.store.Close() }
+func (n *Node) Close() error { return errors.Join(n.env.media.Close(), n.store.Close()) }
 
 // Failed returns a channel that is closed when the node cannot go on: its store
 // has failed. Stop it then, and end the process; Err says why.

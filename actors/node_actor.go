@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	storeName    = "store"
-	overlayName  = "overlay"
-	resolverName = "resolver"
-	listenerName = "listener"
-	trackerName  = "tracker"
+	storeName     = "store"
+	overlayName   = "overlay"
+	resolverName  = "resolver"
+	listenerName  = "listener"
+	trackerName   = "tracker"
+	transfersName = "transfers"
 
 	// stopStep is what one step of an orderly stop may take. All of them together
 	// stay within the 10 s that service managers and people grant.
@@ -78,6 +79,9 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })
 	}
 	n.node.writer.Store(&n.env.writer)
+	if n.env.opts.OpenNetwork != nil {
+		spawn(transfersName, func() kernel.Actor { return newTransfers(n.env) })
+	}
 	if err := n.startAccounts(c); err != nil {
 		return err
 	}
@@ -174,7 +178,7 @@ func (n *nodeActor) onInbound(c *kernel.Context, msg inbound) {
 }
 
 func (n *nodeActor) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
-	n.tellChildren(c, msg, append(n.accountNames(c), resolverName)...)
+	n.tellChildren(c, msg, append(n.accountNames(c), resolverName, transfersName)...)
 }
 
 func (n *nodeActor) accountNames(c *kernel.Context) []string {
@@ -251,7 +255,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context) {
 	for _, part := range slices.Backward(n.env.opts.Parts) {
 		order = append(order, []string{part.Name})
 	}
-	order = append(order, []string{listenerName, trackerName})
+	order = append(order, []string{listenerName, trackerName, transfersName})
 	order = append(order, n.accountNames(c), []string{resolverName}, []string{overlayName}, []string{storeName})
 	c.StopChildren(order, stopStep)
 }

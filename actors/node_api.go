@@ -37,19 +37,33 @@ type Outgoing struct {
 // Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked],
 // store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
 func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
-	if _, err := n.Account(m.Account); err != nil {
+	if err := n.maySend(m.Account, m.Contact); err != nil {
 		return store.Message{}, err
-	}
-	contact, err := n.Contact(m.Account, m.Contact)
-	if err != nil {
-		return store.Message{}, err
-	}
-	if contact.State == store.ContactBlocked {
-		return store.Message{}, ErrBlocked
 	}
 	if len(m.Payload) > wire.MaxControlPayload {
 		return store.Message{}, fmt.Errorf("send message: %d bytes, at most %d: %w", len(m.Payload), wire.MaxControlPayload, store.ErrInvalid)
 	}
+	queued, err := do[store.Enqueued](ctx, n, n.enqueueOf(m))
+	if err != nil {
+		return store.Message{}, fmt.Errorf("send message: %w", err)
+	}
+	return queued.Message, nil
+}
+
+// maySend fails unless messages can be queued for the contact.
+func (n *Node) maySend(account, contact identity.PublicKey) error {
+	if _, err := n.Account(account); err != nil {
+		return err
+	}
+	c, err := n.Contact(account, contact)
+	if err == nil && c.State == store.ContactBlocked {
+		err = ErrBlocked
+	}
+	return err
+}
+
+// enqueueOf makes the store's operation of a message.
+func (n *Node) enqueueOf(m Outgoing) store.EnqueueMessage {
 	source := m.Source
 	if source == "" {
 		source = "local:" + randomID()
@@ -58,17 +72,13 @@ func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
 	if m.SendTime.IsZero() {
 		m.SendTime = now
 	}
-	queued, err := do[store.Enqueued](ctx, n, store.EnqueueMessage{
+	return store.EnqueueMessage{
 		Account: m.Account, Contact: m.Contact, Source: source,
 		// Derived from the source, so that a repetition can be recognised.
 		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
 		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload,
-	})
-	if err != nil {
-		return store.Message{}, fmt.Errorf("send message: %w", err)
 	}
-	return queued.Message, nil
 }
 
 func randomID() string {

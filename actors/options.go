@@ -67,6 +67,8 @@ type Options struct {
 	// ours with another node key raises an alarm; see Status.Elsewhere.
 	OwnDevices []identity.NodeKey
 
+	// Media configures the files of messages.
+	Media MediaOptions
 	// Tracker, when set, makes this node a tracker too.
 	Tracker *TrackerOptions
 	// Parts are further children of the node actor: the control API, the bridge.
@@ -116,6 +118,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxOutbox <= 0 {
 		o.MaxOutbox = 100_000
 	}
+	o.Media = o.Media.withDefaults()
 	if o.Tracker != nil && o.Tracker.MaxIdentities <= 0 {
 		role := *o.Tracker
 		role.MaxIdentities = 100_000

@@ -61,7 +61,8 @@ type session struct {
 	// waiting are the writes to the store that have not been answered yet.
 	waiting   map[uint64]pendingWrite
 	nextToken uint64
-	inFlight  *inFlight // the message that the peer has not acknowledged
+	inFlight  *inFlight    // the message that the peer has not acknowledged
+	toServe   []servedFile // what the peer has asked for; the first is being sent
 	// mirror says that what comes is kept and not acknowledged; mirrored is when that
 	// happened last.
 	mirror   bool
@@ -135,6 +136,12 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.onDataStream(c, msg)
 	case frameRead:
 		s.onFrame(c, msg)
+	case requestFile:
+		s.send(c, msg.Request)
+	case fileTaken:
+		s.onFileTaken(c, msg)
+	case fileRead:
+		s.send(c, msg.Message)
 	case store.Written:
 		s.onWritten(c, msg)
 	case sessionDue:
@@ -147,6 +154,7 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 func (s *session) Stopping(c *kernel.Context) {
 	if s.live {
 		s.env.sessions.remove(s.conn.node, c.Self())
+		s.env.fetches.leave(s.pair, c.Self())
 	}
 	if s.parallel {
 		s.env.parallel.Release(1)
@@ -253,6 +261,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	s.parallel, s.live = true, true
 	s.lastFrame, s.lastActivity = time.Now(), time.Now()
 	s.env.sessions.add(s.conn.node, c.Self())
+	s.env.fetches.enter(s.pair, c.Self())
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
@@ -284,7 +293,11 @@ func (s *session) end(c *kernel.Context, reason error) {
 
 func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 	switch {
+	case msg.Name == taskSendFile:
+		s.onServed(c, msg.Err)
 	case msg.Err == nil:
+	case msg.Name == taskTakeFile:
+		c.Log().Warn("A file from the contact was not taken", "err", msg.Err)
 	case msg.Name == taskData || msg.Name == taskSendData:
 		s.onDataDone(c, msg)
 	default:

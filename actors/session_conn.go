@@ -38,6 +38,8 @@ type peerConn struct {
 	node    identity.NodeKey
 	hs      *peer.Handshake
 	credits *kernel.Credits
+	// dataTurn is the right to use our data stream.
+	dataTurn chan struct{}
 
 	mu      sync.Mutex
 	queue   []queuedFrame
@@ -63,7 +65,7 @@ type (
 )
 
 func newPeerConn(s *stream, hs *peer.Handshake) *peerConn {
-	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes)}
+	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes), dataTurn: make(chan struct{}, 1)}
 }
 
 // close ends the session's streams; what was written before is still delivered.

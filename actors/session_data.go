@@ -3,8 +3,10 @@
 package actors
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -36,47 +38,60 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	if !msg.Stream.claim() {
 		return
 	}
-	data, conn, inbox := msg.Stream.stream, s.conn, c.Inbox()
+	data, conn, inbox, e, p := msg.Stream.stream, s.conn, c.Inbox(), s.env, s.pair
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
 		defer func() { _ = data.Close() }()
-		return readData(ctx, data, conn.credits, inbox)
+		return e.readData(ctx, p, data, conn.credits, inbox)
 	})
 }
 
-// readData reads the frames of a data stream until it ends. Only messages are
-// taken here; a file nobody asked for ends the stream.
-func readData(ctx context.Context, data *stream, credits *kernel.Credits, inbox kernel.Inbox) error {
+// readData reads the frames of a data stream until it ends. Files go to the disk;
+// one that nobody asked for ends the stream.
+func (e *env) readData(ctx context.Context, p pair, data *stream, credits *kernel.Credits, inbox kernel.Inbox) error {
 	for {
 		if err := data.waitForFrame(); err != nil {
 			return err
 		}
-		h, err := peer.ReadDataHeader(data.reader, wire.MaxControlPayload)
+		h, err := peer.ReadDataHeader(data.reader, wire.MaxDataSize)
 		if err != nil {
 			return err
 		}
-		if h.Type == peer.TypeFileResponse {
-			return wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
+		withFile := h.Type == peer.TypeImage || h.Type == peer.TypeFile
+		switch {
+		case h.Type == peer.TypeFileResponse:
+			err = e.takeFile(p, data.reader, h, inbox)
+		case h.Size > wire.MaxControlPayload && withFile:
+			err = e.takeInline(ctx, p, data.reader, h, inbox)
+		default:
+			err = readDataMessage(ctx, data, h, credits, inbox)
 		}
-		r := wire.NewReader(data.reader)
-		payload := r.Bytes("data", h.Size, wire.MaxControlPayload)
-		if err := r.Err(); err != nil {
+		if err != nil {
 			return err
-		}
-		cost := frameOverhead + h.Size
-		if err := credits.Acquire(ctx, cost); err != nil {
-			return err
-		}
-		if !inbox.Tell(frameRead{h.Message(payload), cost}) {
-			return kernel.ErrStopped
 		}
 	}
+}
+
+func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credits *kernel.Credits, inbox kernel.Inbox) error {
+	r := wire.NewReader(data.reader)
+	payload := r.Bytes("data", h.Size, wire.MaxControlPayload)
+	if err := r.Err(); err != nil {
+		return err
+	}
+	cost := frameOverhead + h.Size
+	if err := credits.Acquire(ctx, cost); err != nil {
+		return err
+	}
+	if !inbox.Tell(frameRead{h.Message(payload), cost}) {
+		return kernel.ErrStopped
+	}
+	return nil
 }
 
 // sendData sends one message on our data stream, and opens that first when there
 // is none.
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
-	s.inFlight.until = time.Now().Add(ackTime + dialTime + time.Duration(len(m.Payload)/slowestPeer)*time.Second)
+	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + time.Duration(len(m.Payload)/slowestPeer)*time.Second)
 	carrier, ok := s.env.net.carrier()
 	if !ok {
 		s.end(c, ErrOffline)
@@ -87,7 +102,7 @@ func (s *session) sendData(c *kernel.Context, m peer.Message) {
 		if err := conn.openData(ctx, carrier); err != nil {
 			return fmt.Errorf("open data stream: %w", err)
 		}
-		return conn.writeData(m)
+		return conn.copyData(ctx, m.DataHeader(), bytes.NewReader(m.Payload))
 	})
 }
 
@@ -101,8 +116,12 @@ func (s *session) onDataDone(c *kernel.Context, msg kernel.TaskDone) {
 	c.Log().Debug("The peer's data stream ended", "node", s.conn.node.Short(), "err", msg.Err)
 }
 
-// openData opens our data stream, once. Only one goroutine at a time uses it.
+// openData opens our data stream, once.
 func (p *peerConn) openData(ctx context.Context, carrier overlay.Carrier) error {
+	if err := p.takeDataTurn(ctx); err != nil {
+		return err
+	}
+	defer p.giveDataTurn()
 	if p.data(&p.outgoing) != nil {
 		return nil
 	}
@@ -120,18 +139,39 @@ func (p *peerConn) openData(ctx context.Context, carrier overlay.Carrier) error 
 	return err
 }
 
-func (p *peerConn) writeData(m peer.Message) error {
+// copyData writes one frame, a piece at a time. h.Size says how much there is.
+func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reader) error {
+	if err := p.takeDataTurn(ctx); err != nil {
+		return err
+	}
+	defer p.giveDataTurn()
 	conn := p.data(&p.outgoing)
-	rest := append(m.DataHeader().AppendTo(nil), m.Payload...)
-	for len(rest) > 0 {
-		piece := rest[:min(len(rest), dataPiece)]
+	whole := io.MultiReader(bytes.NewReader(h.AppendTo(nil)), src)
+	piece := make([]byte, dataPiece)
+	for left := peer.DataHeaderSize + h.Size; left > 0; {
+		n, err := io.ReadFull(whole, piece[:min(left, dataPiece)])
+		if err != nil {
+			return fmt.Errorf("read what is sent: %w", err)
+		}
 		if err := conn.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
 			return err
 		}
-		if _, err := conn.Write(piece); err != nil {
+		if _, err := conn.Write(piece[:n]); err != nil {
 			return err
 		}
-		rest = rest[len(piece):]
+		left -= int64(n)
 	}
 	return nil
 }
+
+// takeDataTurn waits for our data stream: one frame after the other goes over it.
+func (p *peerConn) takeDataTurn(ctx context.Context) error {
+	select {
+	case p.dataTurn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *peerConn) giveDataTurn() { <-p.dataTurn }

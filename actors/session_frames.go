@@ -53,10 +53,12 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 		c.Tell(c.Parent(), callOffered{})
 	case peer.CallHang:
 		c.Tell(c.Parent(), callHung{})
+	case peer.FileRequest:
+		s.onFileRequest(c, f)
 	case peer.Pong:
 		s.onPong(c)
 	default:
-		// Calls without an offer, files nobody asked for, unknown frames.
+		// Calls without an offer, unknown frames.
 	}
 	return false
 }
@@ -68,6 +70,9 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 	if !s.allowed {
 		s.refused = true
 		return false
+	}
+	if m.Type == peer.TypeFileResponse {
+		return s.onFileResponse(c, m, cost)
 	}
 	crashpoint.At(crashpoint.AfterDecode)
 	guid := m.GUID
@@ -84,7 +89,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 		Account: s.account, Contact: s.contact,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
-		Received: s.env.nowMillis(), Payload: m.Payload,
+		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.mediaOf(m),
 	}, then)
 	return true
 }

@@ -5,6 +5,7 @@ package files
 import (
 	"bufio"
 	"encoding/binary"
+	"strconv"
 	"strings"
 
 	"github.com/mimird/mimird/proto/wire"
@@ -160,3 +161,28 @@ func (i Info) AppendTo(b []byte, id uint16) []byte {
 	b = wire.AppendFieldUint64(b, tagTotal, i.Total)
 	return finish(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
 }
+
+// ParseExpectedOffset reads the number out of the refusal of a chunk that does not
+// follow the one before; see [TextExpectedOffset].
+func ParseExpectedOffset(text string) (offset uint64, ok bool) {
+	rest, found := strings.CutPrefix(text, "expected offset ")
+	digits, _, comma := strings.Cut(rest, ",")
+	offset, err := strconv.ParseUint(digits, 10, 64)
+	return offset, found && comma && err == nil
+}
+
+// TextExpectedOffset is the refusal of a chunk that does not follow the one before.
+func TextExpectedOffset(want, got uint64) string {
+	return "expected offset " + strconv.FormatUint(want, 10) + ", got " + strconv.FormatUint(got, 10)
+}
+
+// TextHashMismatch is the refusal of the last chunk of a file that is not what it
+// was announced as.
+func TextHashMismatch(want, got Hash) string {
+	return textHashMismatch + ": expected " + want.String() + ", got " + got.String()
+}
+
+// IsHashMismatch reports whether a refusal is that of [TextHashMismatch].
+func IsHashMismatch(text string) bool { return strings.HasPrefix(text, textHashMismatch) }
+
+const textHashMismatch = "hash mismatch"

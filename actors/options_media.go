@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"math"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// MediaAlways as a limit of automatic downloads means: whatever the size, up to
+// MediaOptions.MaxFile.
+const MediaAlways = math.MaxInt64
+
+// MediaNever as a limit of automatic downloads means: only when somebody asks.
+const MediaNever = -1
+
+// MediaOptions configures the files of messages.
+type MediaOptions struct {
+	// Server takes the files that are sent. Zero: files wait until there is one.
+	Server identity.NodeKey
+	// KnownServersOnly fetches files from no other server. Otherwise the sender of a
+	// file chooses the server; we log in there as nobody in particular, but it learns
+	// our node key and that we are there.
+	KnownServersOnly bool
+	// Quota is the room for all files. Default media.DefaultQuota.
+	Quota int64
+	// MaxFile is the largest file in either direction. Default 100 MiB.
+	MaxFile int64
+	// AutoDownload is up to which size a contact's file is fetched without being
+	// asked for, AutoDownloadStrangers that of somebody who is not accepted. Defaults
+	// 5 MiB, as in the apps, and MediaNever.
+	AutoDownload          int64
+	AutoDownloadStrangers int64
+	// Patience is how long other messages wait behind a file that is being uploaded.
+	// Default 5 min.
+	Patience time.Duration
+	// Parallel bounds the files that are moved at once. Default 4.
+	Parallel int
+	// Consumers of the event log who must have seen a file before it may be removed
+	// to make room.
+	Consumers []string
+}
+
+func (o MediaOptions) withDefaults() MediaOptions {
+	if o.MaxFile <= 0 {
+		o.MaxFile = 100 << 20
+	}
+	if o.AutoDownload == 0 {
+		o.AutoDownload = 5 << 20
+	}
+	if o.AutoDownloadStrangers == 0 {
+		o.AutoDownloadStrangers = MediaNever
+	}
+	if o.Patience <= 0 {
+		o.Patience = 5 * time.Minute
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 4
+	}
+	return o
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// Files between two peers without a server in between: what came with a message,
+// what we have asked the contact for, and what it asks us for. A file never has to
+// be in memory, and no name from the wire is a path.
+
+const (
+	taskTakeFile = "take_file"
+	taskSendFile = "send_file"
+	// maxFileRequests bounds the files that a contact has asked for and not got yet.
+	maxFileRequests = 8
+)
+
+type (
+	// requestFile is a transfer's: ask the contact for a file.
+	requestFile struct{ Request peer.FileRequest }
+	// fileTaken is a session's own: a file that came is safe, so the peer may know.
+	fileTaken struct{ GUID peer.GUID }
+	// fileRead is a session's own: a file small enough for the control stream.
+	fileRead struct{ Message peer.Message }
+)
+
+// mediaOf says what becomes of the file of a message that has come in; nil for a
+// message without one. The message is accepted whatever becomes of its file.
+func (s *session) mediaOf(m peer.Message) *store.Media {
+	if m.Type != peer.TypeImage && m.Type != peer.TypeFile {
+		return nil
+	}
+	a, err := peer.ParseAttachment(m.Payload)
+	if err != nil {
+		return nil // shown as what it is: something that nobody can read
+	}
+	contact, err := s.env.store.Contact(s.account, s.contact)
+	known := err == nil && contact.State == store.ContactAccepted
+	return s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
+}
+
+// mediaOf decides by the sender's word whether a file is fetched at once.
+func (o MediaOptions) mediaOf(a peer.Attachment, known bool, now store.Millis) *store.Media {
+	limit := o.AutoDownloadStrangers
+	if known {
+		limit = o.AutoDownload
+	}
+	m := &store.Media{State: store.MediaOffered, Size: a.Size}
+	switch {
+	case !a.Downloadable():
+		m.State, m.Reason = store.MediaFailed, errIncomplete.Error()
+	case a.Form == peer.FormInline:
+		m.State, m.Size = store.MediaDownloading, int64(len(a.Data))
+	case a.Size > 0 && a.Size <= limit && a.Size <= o.MaxFile:
+		m.State = store.MediaDownloading
+	}
+	if m.State == store.MediaDownloading {
+		m.Due = now
+	}
+	return m
+}
+
+// onFileResponse takes a small file, which comes on the control stream, in a
+// goroutine: it goes to the disk.
+func (s *session) onFileResponse(c *kernel.Context, m peer.Message, cost int64) (later bool) {
+	conn, inbox, e, p := s.conn, c.Inbox(), s.env, s.pair
+	c.Go(taskTakeFile, func(context.Context) error {
+		defer conn.credits.Release(cost)
+		return e.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
+	})
+	return true
+}
+
+// takeFile reads a file that we have asked for. A violation means that src cannot
+// be read on.
+func (e *env) takeFile(p pair, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+	request, ok := e.fetches.take(p, h.GUID)
+	if !ok {
+		return wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
+	}
+	w, err := e.readFile(src, h, request)
+	if err != nil {
+		_ = request.finish(nil, err) // the answer is the error
+		if errors.Is(err, errNotTheFile) {
+			return nil // read to its end; without OK, as in the apps
+		}
+		return err
+	}
+	defer w.Discard()
+	if err := request.finish(w, nil); err != nil {
+		return nil //nolint:nilerr // the transfer has it; the stream is in order
+	}
+	inbox.Tell(fileTaken{h.GUID})
+	return nil
+}
+
+// readFile reads a file to the disk and compares it with what was asked for. All
+// that the peer says of it counts for nothing.
+func (e *env) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
+	_, size, err := peer.ReadFileMeta(src, h.Size)
+	if err != nil {
+		return nil, err
+	}
+	if size > request.limit() || request.size > 0 && size != request.size {
+		return nil, permanent(wire.NewViolation(wire.CodeLength, "file of %d bytes, want %d", size, request.limit()))
+	}
+	w, err := e.media.Create()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(countingWriter{w, request.progress}, src, size); err != nil {
+		w.Discard()
+		return nil, err
+	}
+	if w.Sum() != request.hash {
+		w.Discard()
+		return nil, permanent(errNotTheFile)
+	}
+	return w, nil
+}
+
+// countingWriter reports how much of a file was written.
+type countingWriter struct {
+	*media.Writer
+	progress func(int64)
+}
+
+func (w countingWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	w.progress(w.Size())
+	return n, err
+}
+
+// takeInline reads a message from a data stream that has its file inside and is
+// too large to be held in memory. The file goes to the media store; what is kept
+// of the payload is the description. It runs in the goroutine that reads.
+func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+	contact, err := e.store.Contact(p.account, p.contact)
+	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
+		return wire.NewViolation(wire.CodeLength, "message of %d bytes", h.Size)
+	}
+	r := wire.NewReader(src)
+	description := r.Blob("attachment", int(min(wire.MaxJSON, h.Size-4)))
+	if r.Err() != nil {
+		return r.Err()
+	}
+	payload := append(wire.AppendInt32(nil, int32(len(description))), description...)
+	if _, err := peer.ParseAttachment(payload); err != nil {
+		return err
+	}
+	size := h.Size - int64(len(payload))
+	if size > e.opts.Media.MaxFile {
+		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, e.opts.Media.MaxFile)
+	}
+	w, err := e.media.Create()
+	if err != nil {
+		return err
+	}
+	defer w.Discard()
+	if _, err := io.CopyN(w, src, size); err != nil {
+		return err
+	}
+	e.placing.RLock()
+	defer e.placing.RUnlock()
+	info, err := w.Commit()
+	if err != nil {
+		return err
+	}
+	_, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
+		Account: p.account, Contact: p.contact,
+		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
+		SendTime: store.Millis(peer.NormalizeSendTime(h.SendTime)), EditTime: store.Millis(h.EditTime),
+		Received: e.nowMillis(), Payload: payload,
+		Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType},
+	})
+	if err != nil {
+		return err
+	}
+	inbox.Tell(fileTaken{h.GUID})
+	return nil
+}
+
+func (s *session) onFileTaken(c *kernel.Context, msg fileTaken) {
+	s.lastActivity = time.Now()
+	if !s.mirror {
+		s.send(c, peer.OK{ID: msg.GUID})
+	}
+}
+
+// onFileRequest serves a file that was offered to this contact under that guid,
+// and nothing else. By the protocol there is no answer otherwise.
+func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
+	if !s.allowed || len(s.toServe) >= maxFileRequests {
+		return
+	}
+	file, ok := s.env.offered(s.pair, f)
+	if !ok {
+		c.Log().Debug("A file was asked for that was not offered")
+		return
+	}
+	s.toServe = append(s.toServe, file)
+	if len(s.toServe) == 1 {
+		s.serve(c)
+	}
+}
+
+// servedFile is a file that the contact has asked for.
+type servedFile struct {
+	guid peer.GUID
+	hash media.Hash
+	size int64
+	name string
+}
+
+// offered looks up what a contact asks for.
+func (e *env) offered(p pair, f peer.FileRequest) (servedFile, bool) {
+	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
+	m, err := e.store.Media(p.account, p.contact, id)
+	if err != nil {
+		return servedFile{}, false
+	}
+	hash, err := media.ParseHash(f.Hash)
+	if err != nil || hash != m.Hash {
+		return servedFile{}, false
+	}
+	msg, err := e.store.Message(p.account, p.contact, id)
+	if err != nil || msg.State == store.StateFailed || msg.Held {
+		return servedFile{}, false
+	}
+	a, err := peer.ParseAttachment(msg.Payload)
+	return servedFile{guid: f.GUID, hash: hash, size: m.Size, name: a.Name}, err == nil
+}
+
+// serve sends the next of the files that the contact has asked for.
+func (s *session) serve(c *kernel.Context) {
+	carrier, ok := s.env.net.carrier()
+	if !ok {
+		return // the session ends with the network
+	}
+	file, conn, e, inbox := s.toServe[0], s.conn, s.env, c.Inbox()
+	c.Go(taskSendFile, func(ctx context.Context) error {
+		f, err := e.media.Open(file.hash)
+		if err != nil {
+			return nil //nolint:nilerr // removed meanwhile: no answer, by the protocol
+		}
+		defer func() { _ = f.Close() }() // only read
+		meta := peer.FileMeta{Name: file.name, Hash: file.hash.String(), Size: f.Size}.AppendTo(nil)
+		h := peer.DataHeader{
+			GUID: file.guid, SendTime: int64(e.nowMillis()), Type: peer.TypeFileResponse, Size: int64(len(meta)) + f.Size,
+		}
+		whole := io.MultiReader(bytes.NewReader(meta), f)
+		if h.Size <= wire.DataStreamThreshold {
+			payload := make([]byte, h.Size)
+			if _, err := io.ReadFull(whole, payload); err != nil {
+				return nil //nolint:nilerr // the file cannot be read: no answer
+			}
+			inbox.Tell(fileRead{h.Message(payload)})
+			return nil
+		}
+		if h.Size > wire.MaxDataSize {
+			return nil
+		}
+		if err := conn.openData(ctx, carrier); err != nil {
+			return fmt.Errorf("open data stream: %w", err)
+		}
+		return conn.copyData(ctx, h, whole)
+	})
+}
+
+// onServed goes on with the next file.
+func (s *session) onServed(c *kernel.Context, err error) {
+	if err != nil {
+		// Half a file is on the stream, which cannot be used any more.
+		s.end(c, fmt.Errorf("send a file: %w", err))
+		return
+	}
+	s.lastActivity = time.Now()
+	s.toServe = s.toServe[1:]
+	if len(s.toServe) > 0 {
+		s.serve(c)
+	}
+}
+
+// servingTime is how long the files may take that are before a message on our data
+// stream.
+func (s *session) servingTime() time.Duration {
+	var size int64
+	for _, f := range s.toServe {
+		size += f.size
+	}
+	return time.Duration(size/slowestPeer) * time.Second
+}

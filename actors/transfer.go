@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	// firstTransferRetry doubles with every failed attempt, up to lastTransferRetry.
+	firstTransferRetry = 5 * time.Second
+	lastTransferRetry  = 30 * time.Minute
+	// fetchTime is how long a file of a contact is tried: a server has forgotten it
+	// then.
+	fetchTime = files.KeepTime + 24*time.Hour
+)
+
+// transfer is one attempt to move one file. The work is done in a goroutine, as
+// every step of it waits for a disk or a network; the actor gives it an owner, a
+// place in the tree and an end. It is never restarted: what failed is due again
+// later.
+type transfer struct {
+	env  *env
+	name string
+	m    store.Media
+}
+
+func newTransferSpec(e *env, name string, m store.Media) kernel.Spec {
+	return kernel.Spec{Name: name, Kind: "transfer", Once: true, New: func() kernel.Actor {
+		return &transfer{env: e, name: name, m: m}
+	}}
+}
+
+func (t *transfer) Started(c *kernel.Context) error {
+	log := c.Log()
+	c.Go("run", func(ctx context.Context) error {
+		job := &transferJob{env: t.env, from: t.m.State, m: t.m, progress: t.env.progress.begin(t.name)}
+		defer t.env.progress.end(t.name)
+		defer job.release()
+		err := job.run(ctx)
+		if ctx.Err() != nil {
+			return nil // stopped; another attempt is due as it was
+		}
+		if err != nil && !errors.Is(err, errSettled) {
+			log.Info("A file was not transferred", "contact", t.m.Contact.Short(), "message", t.m.Message, "err", err, "for_good", isPermanent(err))
+		}
+		return job.settle(ctx, err)
+	})
+	return nil
+}
+
+func (t *transfer) Receive(c *kernel.Context, msg any) {
+	if done, ok := msg.(kernel.TaskDone); ok {
+		c.StopSelf(done.Err)
+	}
+}
+
+// transferJob is what the goroutine of a transfer works on.
+type transferJob struct {
+	env      *env
+	from     store.MediaState // when it began
+	m        store.Media      // as it is to be written
+	payload  []byte           // of the message, when that is to be replaced
+	progress *atomic.Int64
+	msg      store.Message
+	file     peer.Attachment
+	placing  bool // holds env.placing
+}
+
+// run does the work. When it returns nil the file is where it belongs, and m says
+// so.
+func (j *transferJob) run(ctx context.Context) error {
+	var err error
+	if j.msg, err = j.env.store.Message(j.m.Account, j.m.Contact, j.m.Message); err != nil {
+		return err
+	}
+	if j.file, err = peer.ParseAttachment(j.msg.Payload); err != nil {
+		return permanent(errIncomplete)
+	}
+	if j.from == store.MediaUploading {
+		return j.upload(ctx)
+	}
+	return j.download(ctx)
+}
+
+// settle writes to the store what has become of the file.
+func (j *transferJob) settle(ctx context.Context, failed error) error {
+	m := j.m
+	switch {
+	case failed == nil:
+	case errors.Is(failed, errSettled):
+		m.State, m.Reason = store.MediaFailed, failed.Error()
+		if j.msg.State == store.StateDelivered {
+			m.State, m.Reason = store.MediaStored, ""
+		}
+	case isPermanent(failed):
+		if err := j.giveUp(ctx, failed); err != nil {
+			return err
+		}
+		m.State, m.Reason = store.MediaFailed, failed.Error()
+	default:
+		m.Attempts++
+		m.Reason = failed.Error()
+		m.Due = store.MillisOf(j.env.opts.Now().Add(transferBackoff(m.Attempts, failed)))
+	}
+	m.Reason = clipReason(m.Reason)
+	_, err := store.Do[bool](ctx, j.env.writer, store.ChangeMedia{From: j.from, Media: m, Payload: j.payload})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // the message is gone, with everything that belongs to it
+	}
+	return err
+}
+
+// giveUp fails the message of a file that will never be uploaded. It comes before
+// the file is failed: the other way round a crash would hold the message for ever.
+func (j *transferJob) giveUp(ctx context.Context, reason error) error {
+	if j.from != store.MediaUploading {
+		return nil
+	}
+	_, err := store.Do[bool](ctx, j.env.writer, store.FailMessage{
+		Account: j.m.Account, Contact: j.m.Contact, GUID: j.m.Message.GUID, Reason: clipReason(reason.Error()),
+	})
+	return err
+}
+
+func clipReason(s string) string {
+	const most = 512
+	return s[:min(len(s), most)]
+}
+
+// transferBackoff is how long to wait after so many failed attempts in a row.
+func transferBackoff(attempts uint32, reason error) time.Duration {
+	d := min(firstTransferRetry<<min(attempts-1, 10), lastTransferRetry)
+	switch {
+	case refusal(reason) == files.TextQuota, errors.Is(reason, media.ErrFull), errors.Is(reason, media.ErrDiskFull):
+		d = lastTransferRetry // a quota does not become free in seconds
+	case errors.Is(reason, errNoSession):
+		d = min(d, lastRetry)
+	}
+	return jitter(d)
+}
+
+// place puts what was written into the media store. Until the row says that it is
+// there nobody may take it for a file that no row names.
+func (j *transferJob) place(w *media.Writer) error {
+	j.env.placing.RLock()
+	j.placing = true
+	info, err := w.Commit()
+	if err != nil {
+		return err
+	}
+	j.m.State, j.m.Reason = store.MediaStored, ""
+	j.m.Hash, j.m.Size, j.m.MIMEType = info.Hash, info.Size, info.MIMEType
+	return nil
+}
+
+func (j *transferJob) release() {
+	if j.placing {
+		j.env.placing.RUnlock()
+	}
+}
+
+// progressTable counts the bytes of files under way. An entry lives as long as its
+// transfer.
+type progressTable struct {
+	mu      sync.Mutex
+	entries map[string]*atomic.Int64
+}
+
+func newProgressTable() *progressTable {
+	return &progressTable{entries: make(map[string]*atomic.Int64)}
+}
+
+func (p *progressTable) begin(name string) *atomic.Int64 {
+	done := new(atomic.Int64)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entries[name] = done
+	return done
+}
+
+func (p *progressTable) end(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.entries, name)
+}
+
+func (p *progressTable) of(name string) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if done, ok := p.entries[name]; ok {
+		return done.Load()
+	}
+	return 0
+}

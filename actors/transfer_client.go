@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// What a file server gets time for, as in the apps.
+const (
+	fileRequestTime = 15 * time.Second
+	fileChunkTime   = 60 * time.Second
+)
+
+// fileClient is a connection to a file server on which we have logged in. It is
+// for one goroutine. Its end is its owner's: close.
+type fileClient struct {
+	conn overlay.Conn
+	in   *bufio.Reader
+	last uint16
+	stop func() bool
+}
+
+// dialFiles connects to a file server and logs in as an identity. Everything that
+// the connection does ends with ctx.
+func dialFiles(ctx context.Context, carrier overlay.Carrier, server identity.NodeKey, key identity.PrivateKey, guard identity.Guard) (*fileClient, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := carrier.Dial(dialCtx, server, files.Port)
+	if err != nil {
+		return nil, fmt.Errorf("dial file server %s: %w", server.Short(), err)
+	}
+	f := &fileClient{conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
+	f.stop = context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
+	if err := f.login(key, guard); err != nil {
+		f.close(err)
+		return nil, fmt.Errorf("log in at file server %s: %w", server.Short(), err)
+	}
+	return f, nil
+}
+
+// close ends the connection: in order, or at once after a failure.
+func (f *fileClient) close(err error) {
+	f.stop()
+	if err != nil {
+		_ = f.conn.Abort() // nothing of it is of use any more
+		return
+	}
+	_ = f.conn.Close() // nothing waits to be delivered
+}
+
+func (f *fileClient) login(key identity.PrivateKey, guard identity.Guard) error {
+	if err := f.write(files.Opening()); err != nil {
+		return err
+	}
+	r, err := f.call(files.GetNonce{Identity: key.Public()}, fileRequestTime)
+	if err != nil {
+		return err
+	}
+	nonce, err := r.Nonce()
+	if err != nil {
+		return err
+	}
+	signature, err := key.SignServerNonce(nonce, guard)
+	if err != nil {
+		return err
+	}
+	r, err = f.call(files.Auth{Identity: key.Public(), Nonce: nonce, Signature: signature}, fileRequestTime)
+	if err != nil {
+		return err
+	}
+	return r.Err()
+}
+
+// call sends a request and reads one answer, which may be a refusal.
+func (f *fileClient) call(q files.Request, patience time.Duration) (files.Response, error) {
+	id, err := f.send(q)
+	if err != nil {
+		return files.Response{}, err
+	}
+	return f.answer(id, patience)
+}
+
+func (f *fileClient) send(q files.Request) (id uint16, err error) {
+	f.last++
+	if f.last == 0 {
+		f.last = 1
+	}
+	return f.last, f.write(q.AppendTo(nil, f.last))
+}
+
+func (f *fileClient) write(b []byte) error {
+	if err := f.conn.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+		return err
+	}
+	_, err := f.conn.Write(b)
+	return err
+}
+
+func (f *fileClient) answer(id uint16, patience time.Duration) (files.Response, error) {
+	if err := f.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return files.Response{}, err
+	}
+	r, err := files.ReadResponse(f.in)
+	switch {
+	case err != nil:
+		return files.Response{}, err
+	case r.ID != id:
+		return files.Response{}, wire.NewViolation(wire.CodeValue, "an answer to request %d, want %d", r.ID, id)
+	}
+	return r, nil
+}
+
+// refusal returns the words of a server that has refused something, "" for any
+// other error.
+func refusal(err error) string {
+	if refused, ok := errors.AsType[*files.ServerError](err); ok {
+		return refused.Text
+	}
+	return ""
+}
+
+// stored reports whether the server has the whole file already.
+func (f *fileClient) stored(hash files.Hash, size int64) (bool, error) {
+	r, err := f.call(files.FileInfo{Hash: hash}, fileRequestTime)
+	if err != nil {
+		return false, err
+	}
+	info, err := r.Info()
+	switch {
+	case refusal(err) == files.TextNotFound:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return info.Total == uint64(size), nil
+}
+
+// upload is an encrypted file on its way to a server.
+type upload struct {
+	hash files.Hash
+	guid int64
+	size int64
+	// sealed returns the encrypted file from an offset on.
+	sealed func(offset int64) (io.Reader, error)
+	done   func(int64)
+	// again says that a part may be there already.
+	again bool
+}
+
+// upload sends the file. A server that has a part of it from an earlier attempt,
+// which the public one never has, gets the rest.
+func (f *fileClient) upload(u upload) error {
+	if there, err := f.stored(u.hash, u.size); there || err != nil {
+		return err
+	}
+	offset := int64(0)
+	if u.again && u.size > files.UploadChunk {
+		var err error
+		if offset, err = f.resumeUpload(u); err != nil {
+			return err
+		}
+	}
+	src, err := u.sealed(offset)
+	if err != nil {
+		return err
+	}
+	chunk := make([]byte, files.UploadChunk)
+	for offset < u.size {
+		u.done(offset)
+		n, err := io.ReadFull(src, chunk[:min(u.size-offset, int64(len(chunk)))])
+		if err != nil {
+			return fmt.Errorf("read file to be uploaded: %w", err)
+		}
+		if err := f.uploadChunk(u, offset, chunk[:n]); err != nil {
+			return err
+		}
+		offset += int64(n)
+	}
+	u.done(offset)
+	return nil
+}
+
+func (f *fileClient) uploadChunk(u upload, offset int64, chunk []byte) error {
+	r, err := f.call(files.Upload{
+		Hash: u.hash, GUID: u.guid, Offset: uint64(offset), Total: uint64(u.size), Data: chunk,
+	}, fileChunkTime)
+	if err != nil {
+		return err
+	}
+	return r.Err()
+}
+
+// resumeUpload finds out where an upload goes on: it sends the second chunk, and a
+// server that wants another one says which. 0 means from the beginning.
+func (f *fileClient) resumeUpload(u upload) (int64, error) {
+	src, err := u.sealed(files.UploadChunk)
+	if err != nil {
+		return 0, err
+	}
+	chunk := make([]byte, min(u.size-files.UploadChunk, files.UploadChunk))
+	if _, err := io.ReadFull(src, chunk); err != nil {
+		return 0, fmt.Errorf("read file to be uploaded: %w", err)
+	}
+	err = f.uploadChunk(u, files.UploadChunk, chunk)
+	if err == nil {
+		return files.UploadChunk + int64(len(chunk)), nil
+	}
+	text := refusal(err)
+	if text == "" {
+		return 0, err
+	}
+	if want, ok := files.ParseExpectedOffset(text); ok && want < uint64(u.size) {
+		return int64(want), nil
+	}
+	return 0, nil
+}
+
+// errBeyondEnd says that more of a file is here than the server has.
+var errBeyondEnd = errors.New("the piece that is here is longer than the file")
+
+// download asks for a file from an offset on and hands over what comes, in order.
+// size is what the whole encrypted file must have, or 0 when nobody has said;
+// most bounds it then.
+func (f *fileClient) download(hash files.Hash, guid, offset, size, most int64, take func([]byte) error) error {
+	id, err := f.send(files.Download{Hash: hash, GUID: guid, Offset: uint64(offset)})
+	if err != nil {
+		return err
+	}
+	total := uint64(size)
+	for {
+		r, err := f.answer(id, fileChunkTime)
+		if err != nil {
+			return err
+		}
+		chunk, err := r.Chunk()
+		if refusal(err) == files.TextBeyondEnd {
+			return errBeyondEnd
+		}
+		if err != nil {
+			return err
+		}
+		if total == 0 {
+			total = chunk.Total
+		}
+		switch {
+		case chunk.Total != total:
+			return permanent(fmt.Errorf("%w: %d bytes, not %d", errOtherSize, chunk.Total, total))
+		case total > uint64(most):
+			return permanent(fmt.Errorf("%w: %d bytes, at most %d", ErrFileTooLarge, total, most))
+		case chunk.Offset != uint64(offset):
+			return wire.NewViolation(wire.CodeValue, "chunk at %d, want %d", chunk.Offset, offset)
+		case len(chunk.Data) == 0 || uint64(len(chunk.Data)) > total-uint64(offset):
+			return wire.NewViolation(wire.CodeLength, "chunk of %d bytes at %d of %d", len(chunk.Data), offset, total)
+		}
+		if err := take(chunk.Data); err != nil {
+			return err
+		}
+		if offset += int64(len(chunk.Data)); uint64(offset) == total {
+			return nil
+		}
+	}
+}
+
+// guest draws an identity for one download. Servers give a file to any identity,
+// and the server is the sender's choice: it must not learn who fetches, nor get a
+// signature of an identity that means something.
+func guest() (identity.PrivateKey, error) { return identity.GeneratePrivateKey(rand.Reader) }

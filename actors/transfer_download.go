@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// download gets the file of a message from where its form says.
+func (j *transferJob) download(ctx context.Context) error {
+	if j.env.opts.Now().Sub(j.m.Added.Time()) > fetchTime && !j.m.Asked {
+		return permanent(errExpired)
+	}
+	most := j.env.opts.Media.MaxFile
+	switch {
+	case !j.file.Downloadable():
+		return permanent(errIncomplete)
+	case j.file.Size > most:
+		return permanent(fmt.Errorf("%w: %d bytes, at most %d", ErrFileTooLarge, j.file.Size, most))
+	}
+	switch j.file.Form {
+	case peer.FormInline:
+		return j.keepInline()
+	case peer.FormRequest:
+		return j.requestFromContact(ctx)
+	}
+	return j.downloadFromServer(ctx)
+}
+
+// keepInline copies a file that came inside of its message.
+func (j *transferJob) keepInline() error {
+	w, err := j.env.media.Create()
+	if err != nil {
+		return err
+	}
+	defer w.Discard()
+	if _, err := io.Copy(w, bytes.NewReader(j.file.Data)); err != nil {
+		return err
+	}
+	return j.place(w)
+}
+
+// downloadFromServer gets the encrypted file, goes on where the last attempt
+// stopped, and decrypts it when it is whole and the one that was announced.
+func (j *transferJob) downloadFromServer(ctx context.Context) error {
+	hash, err := files.ParseHash(j.file.Hash)
+	if err != nil {
+		return permanent(errIncomplete)
+	}
+	if j.env.opts.Media.KnownServersOnly && j.file.Server != j.env.opts.Media.Server {
+		return permanent(errForeignServer)
+	}
+	sealed, err := j.env.media.Resume(media.Hash(hash))
+	if err != nil {
+		return err
+	}
+	if err = j.complete(ctx, hash, sealed); err == nil {
+		err = j.open(sealed)
+	}
+	if err == nil || isPermanent(err) {
+		_ = sealed.Remove() // what is left of it is removed later
+		return err
+	}
+	return errors.Join(err, sealed.Close())
+}
+
+// complete gets what is missing and compares the hash.
+func (j *transferJob) complete(ctx context.Context, hash files.Hash, sealed *media.Partial) error {
+	resumed := sealed.Size()
+	want := files.SealedSize(j.file.Size)
+	if j.file.Size == 0 || resumed != want {
+		if err := j.fetch(ctx, hash, sealed, want); err != nil {
+			return err
+		}
+	}
+	if sealed.Sum() == media.Hash(hash) {
+		return nil
+	}
+	// What was kept may have been spoilt by a power cut; the rest is the server's.
+	if err := sealed.Reset(); err != nil {
+		return err
+	}
+	if resumed > 0 || j.m.Attempts < 2 {
+		return errNotTheFile
+	}
+	return permanent(errNotTheFile)
+}
+
+func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
+	carrier, ok := j.env.net.carrier()
+	if !ok {
+		return ErrOffline
+	}
+	key, err := guest()
+	if err != nil {
+		return err
+	}
+	client, err := dialFiles(ctx, carrier, j.file.Server, key, j.env.keys)
+	if err != nil {
+		return err
+	}
+	j.progress.Store(sealed.Size())
+	err = client.download(hash, j.m.Message.GUID, sealed.Size(), want, files.SealedSize(j.env.opts.Media.MaxFile), func(b []byte) error {
+		_, err := sealed.Write(b)
+		j.progress.Store(sealed.Size())
+		return err
+	})
+	client.close(err)
+	switch {
+	case refusal(err) == files.TextNotFound:
+		return permanent(errGone)
+	case errors.Is(err, errBeyondEnd):
+		return errors.Join(err, sealed.Reset())
+	case err != nil:
+		return fmt.Errorf("download: %w", err)
+	}
+	return nil
+}
+
+// open decrypts the file into the media store. Its size must be what the message
+// says: cut at the end of a chunk it would decrypt as well.
+func (j *transferJob) open(sealed *media.Partial) error {
+	w, err := j.env.media.Create()
+	if err != nil {
+		return err
+	}
+	defer w.Discard()
+	_, err = io.Copy(w, files.NewOpener(files.Key(j.file.Key), sealed.Reader()))
+	switch {
+	case errors.Is(err, files.ErrDecrypt):
+		return permanent(err)
+	case err != nil:
+		return err
+	case j.file.Size > 0 && w.Size() != j.file.Size:
+		return permanent(fmt.Errorf("%w: %d bytes, not %d", errOtherSize, w.Size(), j.file.Size))
+	case w.Size() == 0:
+		return permanent(errNotTheFile)
+	}
+	return j.place(w)
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// requestTime is how long a contact may take until it begins to send a file that
+// it was asked for. One that does not have it says nothing.
+const requestTime = time.Minute
+
+// requestFromContact gets a file that the contact has kept, over the session there
+// is.
+func (j *transferJob) requestFromContact(ctx context.Context) error {
+	hash, err := media.ParseHash(j.file.Hash)
+	if err != nil {
+		return permanent(errIncomplete)
+	}
+	p := pair{j.m.Account, j.m.Contact}
+	request := &fileRequest{
+		frame:    peer.FileRequest{GUID: peer.GUID(j.m.Message.GUID), Name: j.file.Name, Hash: hash.String()},
+		size:     j.file.Size,
+		most:     j.env.opts.Media.MaxFile,
+		hash:     hash,
+		progress: j.progress.Store,
+		begun:    make(chan struct{}),
+		came:     make(chan arrivedFile),
+		over:     make(chan struct{}),
+	}
+	defer close(request.over)
+	session, ok := j.env.fetches.open(p, request)
+	if !ok {
+		return errNoSession
+	}
+	defer j.env.fetches.close(p, request)
+	session.Tell(requestFile{request.frame})
+	patience := time.NewTimer(requestTime)
+	defer patience.Stop()
+	select {
+	case <-request.begun:
+	case <-patience.C:
+		return errNoAnswer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// From here on the session's own timers end what stands still.
+	select {
+	case file := <-request.came:
+		err := file.err
+		if err == nil {
+			err = j.place(file.w)
+		}
+		file.answer <- err
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fileRequest is a file that a contact was asked for. The transfer waits for it;
+// the session that reads the answer writes it to the disk.
+type fileRequest struct {
+	frame    peer.FileRequest
+	hash     media.Hash
+	size     int64 // as the message said, 0 for unknown
+	most     int64
+	progress func(int64)
+
+	begun chan struct{}    // closed by who takes it
+	came  chan arrivedFile // sent by who took it
+	over  chan struct{}    // closed when nobody waits any more
+}
+
+// arrivedFile is what came for a request: a file that is the right one, or an
+// error. The answer says whether it is in the media store.
+type arrivedFile struct {
+	w      *media.Writer
+	err    error
+	answer chan error
+}
+
+// finish hands the file over to the transfer and waits until it is safe.
+func (r *fileRequest) finish(w *media.Writer, err error) error {
+	file := arrivedFile{w: w, err: err, answer: make(chan error, 1)}
+	select {
+	case r.came <- file:
+		return <-file.answer
+	case <-r.over:
+		return errNoAnswer
+	}
+}
+
+// limit is how many bytes a file that answers the request may have.
+func (r *fileRequest) limit() int64 {
+	if r.size > 0 {
+		return r.size
+	}
+	return r.most
+}
+
+// fetchTable knows the session of each contact and the files that contacts were
+// asked for. Nothing else that a contact sends as a file is taken.
+type fetchTable struct {
+	mu       sync.Mutex
+	sessions map[pair]kernel.Ref
+	pending  map[pendingRequest]*fileRequest
+}
+
+type pendingRequest struct {
+	pair
+	guid peer.GUID
+}
+
+func newFetchTable() *fetchTable {
+	return &fetchTable{sessions: make(map[pair]kernel.Ref), pending: make(map[pendingRequest]*fileRequest)}
+}
+
+// enter notes the live session of a contact.
+func (t *fetchTable) enter(p pair, session kernel.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sessions[p] = session
+}
+
+// leave forgets a session.
+func (t *fetchTable) leave(p pair, session kernel.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sessions[p] == session {
+		delete(t.sessions, p)
+	}
+}
+
+// open adds a request and returns the session over which to ask; false when there
+// is none.
+func (t *fetchTable) open(p pair, r *fileRequest) (kernel.Ref, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	session, ok := t.sessions[p]
+	if ok {
+		t.pending[pendingRequest{p, r.frame.GUID}] = r
+	}
+	return session, ok
+}
+
+func (t *fetchTable) close(p pair, r *fileRequest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if key := (pendingRequest{p, r.frame.GUID}); t.pending[key] == r {
+		delete(t.pending, key)
+	}
+}
+
+// take finds the request that a contact's answer belongs to. Each is taken once.
+func (t *fetchTable) take(p pair, guid peer.GUID) (*fileRequest, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := pendingRequest{p, guid}
+	r, ok := t.pending[key]
+	if !ok {
+		return nil, false
+	}
+	delete(t.pending, key)
+	close(r.begun)
+	return r, true
+}

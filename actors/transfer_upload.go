@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// upload brings a file of ours to the file server and makes of the message what
+// the contact needs to fetch it.
+//
+// The encrypted file is never on the disk: it is made while it is read, once for
+// its hash and once to be sent. As the key is stored first, every attempt makes
+// the same bytes, also after a restart.
+func (j *transferJob) upload(ctx context.Context) error {
+	if j.msg.State != store.StatePending {
+		return errSettled // given up by a person, or delivered all the same
+	}
+	server := j.env.opts.Media.Server
+	if server.IsZero() {
+		return ErrNoFileServer
+	}
+	file, err := j.env.media.Open(j.m.Hash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return permanent(errFileLost)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // only read
+	again := !j.m.Key.IsZero() && j.m.Server == server
+	if !again {
+		if err := j.chooseKey(ctx, file); err != nil {
+			return err
+		}
+	}
+	key, ok := j.env.keys.account(j.m.Account)
+	if !ok {
+		return ErrUnknownAccount
+	}
+	carrier, ok := j.env.net.carrier()
+	if !ok {
+		return ErrOffline
+	}
+	client, err := dialFiles(ctx, carrier, server, key, j.env.keys)
+	if err != nil {
+		return err
+	}
+	err = client.upload(upload{
+		hash: j.m.FileHash, guid: j.m.Message.GUID, size: files.SealedSize(file.Size), again: again, done: j.progress.Store,
+		sealed: func(offset int64) (io.Reader, error) { return sealedFrom(file, j.m.Key, offset) },
+	})
+	client.close(err)
+	if files.IsHashMismatch(refusal(err)) {
+		j.m.Key = files.Key{} // somebody else has spoilt it under this name
+	}
+	if err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	a := j.file
+	a.Form, a.Hash, a.Key, a.Server = peer.FormServer, j.m.FileHash.String(), j.m.Key[:], server
+	j.payload = a.AppendTo(nil)
+	j.m.State, j.m.Uploaded, j.m.Reason = store.MediaStored, j.env.nowMillis(), ""
+	return nil
+}
+
+// chooseKey draws the key of an upload, finds out the hash that the encrypted file
+// will have, and writes both down.
+func (j *transferJob) chooseKey(ctx context.Context, file *media.File) error {
+	key, err := files.NewKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	sealed, err := sealedFrom(file, key, 0)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, ctxReader{ctx, sealed}); err != nil {
+		return fmt.Errorf("encrypt: %w", err)
+	}
+	j.m.Key, j.m.FileHash, j.m.Server = key, files.Hash(h.Sum(nil)), j.env.opts.Media.Server
+	written, err := store.Do[bool](ctx, j.env.writer, store.ChangeMedia{From: store.MediaUploading, Media: j.m})
+	if err == nil && !written {
+		err = errSettled
+	}
+	return err
+}
+
+// sealedFrom returns the encrypted form of a file from an offset on.
+func sealedFrom(file *media.File, key files.Key, offset int64) (io.Reader, error) {
+	chunk, skip := offset/files.SealedChunk, offset%files.SealedChunk
+	plain := io.NewSectionReader(file, chunk*files.PlainChunk, file.Size-chunk*files.PlainChunk)
+	sealed := files.NewSealer(key, plain, uint64(chunk))
+	if _, err := io.CopyN(io.Discard, sealed, skip); err != nil {
+		return nil, fmt.Errorf("encrypt: %w", err)
+	}
+	return sealed, nil
+}
+
+// ctxReader ends a long copy with its context.
+type ctxReader struct {
+	ctx context.Context
+	src io.Reader
+}
+
+func (r ctxReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.src.Read(b)
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	// transferPage is how many waiting files of an account are looked at: more than
+	// can be under way.
+	transferPage = 32
+	// transferPause is how long a file rests whose attempt did not even get to say
+	// when it wants the next.
+	transferPause = 10 * time.Second
+	// renewEvery is how often undelivered files are looked at that a server may soon
+	// forget, and renewAfter how long before it does.
+	renewEvery = time.Hour
+	renewAfter = files.KeepTime - 2*24*time.Hour
+)
+
+// transfers moves files to and from file servers, a few at a time. What is to be
+// moved is a queue in the store, ordered by when the next attempt is due; each
+// file under way is a child, which writes what has become of it to the store
+// itself. So a restart loses nothing but an attempt.
+type transfers struct {
+	env *env
+
+	active  map[string]identity.PublicKey // children, and the account of each
+	resting map[string]time.Time          // files that failed to fail; see transferPause
+	look    map[identity.PublicKey]struct{}
+	timer   kernel.Timer
+	due     time.Time // when timer fires; zero without one
+}
+
+type (
+	transfersChanged struct {
+		Changes store.Changes
+		Done    *kernel.Credits // takes the credit back
+	}
+	transfersDue struct{}
+	renewDue     struct{}
+)
+
+func newTransfers(e *env) kernel.Actor {
+	return &transfers{
+		env: e, active: make(map[string]identity.PublicKey), resting: make(map[string]time.Time),
+		look: make(map[identity.PublicKey]struct{}),
+	}
+}
+
+func (t *transfers) Started(c *kernel.Context) error {
+	watch := t.env.store.Watch(identity.PublicKey{})
+	inbox := c.Inbox()
+	one := kernel.NewCredits(1, 1) // so that wake-ups do not pile up in the mailbox
+	c.Go("watch", func(ctx context.Context) error {
+		defer watch.Close()
+		for {
+			if err := one.Acquire(ctx, 1); err != nil {
+				return nil //nolint:nilerr // the actor stops
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-watch.C():
+			}
+			inbox.Tell(transfersChanged{Changes: watch.Take(), Done: one})
+		}
+	})
+	c.Every(renewEvery, renewDue{})
+	t.onRenewDue(c)
+	return t.lookAtAll(c)
+}
+
+func (t *transfers) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case transfersChanged:
+		t.onChanged(c, msg)
+	case transfersDue:
+		t.due = time.Time{}
+		t.failOn(c, t.lookAtAll(c))
+	case overlayChanged:
+		t.failOn(c, t.lookAtAll(c))
+	case renewDue:
+		t.onRenewDue(c)
+	case kernel.ChildStopped:
+		t.onTransferStopped(c, msg)
+	case kernel.TaskDone:
+		t.onTaskDone(c, msg)
+	}
+}
+
+func (t *transfers) failOn(c *kernel.Context, err error) {
+	if err != nil {
+		c.Fail(err)
+	}
+}
+
+func (t *transfers) onChanged(c *kernel.Context, msg transfersChanged) {
+	msg.Done.Release(1)
+	if msg.Changes.All {
+		t.failOn(c, t.lookAtAll(c))
+		return
+	}
+	for conversation := range msg.Changes.Conversations {
+		t.look[conversation.Account] = struct{}{}
+	}
+	t.failOn(c, t.pump(c))
+}
+
+func (t *transfers) lookAtAll(c *kernel.Context) error {
+	accounts, err := t.env.store.Accounts()
+	if err != nil {
+		return fmt.Errorf("read accounts: %w", err)
+	}
+	for _, a := range accounts {
+		t.look[a.ID] = struct{}{}
+	}
+	return t.pump(c)
+}
+
+// pump starts what is due, as long as there is room. Accounts that it did not get
+// to stay in look.
+func (t *transfers) pump(c *kernel.Context) error {
+	if !t.env.net.up.Load() {
+		return nil // goes on with overlayChanged
+	}
+	for account := range t.look {
+		waiting, err := t.env.store.Transfers(account, transferPage)
+		if err != nil {
+			return err
+		}
+		for _, m := range waiting {
+			name := transferName(m)
+			if _, active := t.active[name]; active {
+				continue
+			}
+			if wait := t.rest(name, m); wait > 0 {
+				t.wakeIn(c, wait)
+				continue
+			}
+			if len(t.active) >= t.env.opts.Media.Parallel {
+				return nil // goes on when one has ended
+			}
+			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
+				return fmt.Errorf("start transfer: %w", err)
+			}
+			t.active[name] = account
+		}
+		delete(t.look, account)
+	}
+	return nil
+}
+
+// rest is how long a file has to wait for its next attempt.
+func (t *transfers) rest(name string, m store.Media) time.Duration {
+	wait := m.Due.Time().Sub(t.env.opts.Now())
+	if wait > lastTransferRetry {
+		wait = 0 // the clock was set back
+	}
+	if until, ok := t.resting[name]; ok {
+		if left := time.Until(until); left > 0 {
+			return max(left, wait)
+		}
+		delete(t.resting, name)
+	}
+	return wait
+}
+
+func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {
+	at := time.Now().Add(d)
+	if !t.due.IsZero() && !at.Before(t.due) {
+		return
+	}
+	t.timer.Stop()
+	t.due = at
+	t.timer = c.After(d, transfersDue{})
+}
+
+func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
+	account := t.active[msg.Name]
+	delete(t.active, msg.Name)
+	if msg.Err != nil {
+		c.Log().Warn("A file could not be transferred", "transfer", msg.Name, "err", msg.Err)
+		t.resting[msg.Name] = time.Now().Add(transferPause)
+	}
+	t.look[account] = struct{}{}
+	t.failOn(c, t.pump(c))
+}
+
+// onRenewDue looks, aside, at what nobody does while nothing goes wrong.
+func (t *transfers) onRenewDue(c *kernel.Context) {
+	c.Go("tidy", func(ctx context.Context) error {
+		return errors.Join(t.env.renewUploads(ctx), t.env.tidyMedia())
+	})
+}
+
+func (t *transfers) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
+	if msg.Name != "tidy" {
+		c.Fail(fmt.Errorf("%s: %w", msg.Name, msg.Err))
+	}
+	if msg.Err != nil && !errors.Is(msg.Err, context.Canceled) {
+		c.Log().Warn("Media could not be tidied up", "err", msg.Err)
+	}
+}
+
+// transferName names the file of a message among all transfers.
+func transferName(m store.Media) string {
+	return m.Account.Short() + "-" + m.Contact.String() + "-" + m.Message.String()
+}
+
+// renewUploads uploads once more what waits for its contact so long that the file
+// server will forget it. The app does not, and its files are lost then.
+func (e *env) renewUploads(ctx context.Context) error {
+	accounts, err := e.store.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		contacts, err := e.store.OutboxContacts(a.ID)
+		if err != nil {
+			return err
+		}
+		for _, contact := range contacts {
+			if err := e.renewOutbox(ctx, a.ID, contact); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *env) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
+	waiting, err := e.store.Outbox(account, contact, 0)
+	if err != nil {
+		return err
+	}
+	for _, msg := range waiting {
+		if !hasFile(msg) {
+			continue
+		}
+		m, err := e.store.Media(account, contact, msg.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if m.State != store.MediaStored || e.opts.Now().Sub(m.Uploaded.Time()) < renewAfter {
+			continue
+		}
+		m.State, m.Due, m.Attempts, m.Key = store.MediaUploading, e.nowMillis(), 0, files.Key{}
+		if _, err := store.Do[bool](ctx, e.writer, store.ChangeMedia{From: store.MediaStored, Media: m, Hold: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasFile reports whether a message is of a type that comes with a file.
+func hasFile(m store.Message) bool {
+	t := peer.MessageType(m.Type)
+	return t == peer.TypeImage || t == peer.TypeFile
+}
+
+// tidyMedia removes pieces of files that are not on their way any more, and files
+// of messages that are gone.
+func (e *env) tidyMedia() error {
+	wanted := make(map[media.Hash]struct{})
+	known := make(map[media.Hash]struct{})
+	// Nobody places a file while rows and files are compared.
+	e.placing.Lock()
+	defer e.placing.Unlock()
+	err := e.eachMedia(func(m store.Media) error {
+		known[m.Hash] = struct{}{}
+		if m.State != store.MediaDownloading {
+			return nil
+		}
+		if msg, err := e.store.Message(m.Account, m.Contact, m.Message); err == nil {
+			if a, err := peer.ParseAttachment(msg.Payload); err == nil {
+				if h, err := files.ParseHash(a.Hash); err == nil {
+					wanted[media.Hash(h)] = struct{}{}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var orphans []media.Hash
+	err = e.media.Each(func(h media.Hash, _ int64) error {
+		if _, ok := known[h]; !ok {
+			orphans = append(orphans, h)
+		}
+		return nil
+	})
+	for _, h := range orphans {
+		err = errors.Join(err, e.media.Remove(h))
+	}
+	return errors.Join(err, e.media.RemovePartials(func(h media.Hash) bool {
+		_, ok := wanted[h]
+		return ok
+	}))
+}
+
+func (e *env) eachMedia(f func(store.Media) error) error {
+	accounts, err := e.store.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		if err := e.store.EachMedia(a.ID, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
