@@ -147,6 +147,13 @@ func (t *peerTable) established(p *peer) {
 	t.allow(p, t.limits.PeerPackets)
 }
 
+// allowMany is established for a carrier whose packets are small.
+func (t *peerTable) allowMany(p *peer, times int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.allow(p, times*t.limits.PeerPackets)
+}
+
 // failed notes that a node did not answer.
 func (t *peerTable) failed(p *peer) {
 	t.mu.Lock()
