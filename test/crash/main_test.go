@@ -33,18 +33,32 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = filepath.Join(dir, "mimird")
-	build := exec.Command("go", "build", "-tags", "goolm", "-o", program, "github.com/mimird/mimird/cmd/mimird")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build mimird: %v\n%s", err, out)
-		os.Exit(1)
+	if program = os.Getenv(insideEnv); program == "" {
+		program = filepath.Join(dir, "mimird")
+		if err := buildProgram(program); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	} else if err := mountDisk(os.Getenv(diskEnv), diskSize); err != nil {
+		fmt.Fprintln(os.Stderr, "mount a disk:", err)
+		os.Exit(exitForbidden)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		printTotals()
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// buildProgram builds mimird.
+func buildProgram(path string, flags ...string) error {
+	args := append([]string{"build", "-tags", "goolm", "-o", path}, flags...)
+	build := exec.Command("go", append(args, "github.com/mimird/mimird/cmd/mimird")...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build mimird: %w\n%s", err, out)
+	}
+	return nil
 }
 
 const (
@@ -73,3 +87,6 @@ func poll(stop <-chan struct{}, condition func() bool) bool {
 	}
 	return true
 }
+
+// long reports whether the tests take their time, as in make crash.
+func long() bool { return *killsFlag >= 10 }

@@ -18,10 +18,7 @@ const (
 // catches up, and with everything in motion.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	seed := drawSeed()
 	for i, d := range directions {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
@@ -46,4 +43,12 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			w.check(d)
 		})
 	}
+}
+
+// drawSeed returns the seed of the random moments.
+func drawSeed() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return rand.Uint64() //nolint:gosec // no secret
 }

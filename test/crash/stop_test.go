@@ -10,12 +10,16 @@ import (
 // stopTime is what an orderly stop may take.
 const stopTime = 10 * time.Second
 
-// Bar R14: stopped in order under load, again and again.
+// Bar R14: stopped in order under load, again and again: 50 times with -kills 20.
 func TestStoppedUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	end := w.load(directions...)
-	for range 3 {
+	stops := 2
+	if long() {
+		stops = *killsFlag * 5 / 2
+	}
+	for range stops {
 		for _, d := range directions {
 			w.progress(d, window)
 		}

@@ -25,8 +25,12 @@ type conversation struct {
 	toRoom   []string // accepted, in order
 	fromRoom []string
 	seen     int // events of the room
+	looked   time.Time
 	texts    []string
 }
+
+// askEvery is how often a real homeserver is asked for the timeline of a room.
+const askEvery = 250 * time.Millisecond
 
 // direction is one of the two in which messages go.
 type direction string
@@ -83,15 +87,37 @@ func (c *conversation) arrived(d direction) []string {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	timeline := c.world.homeserver.Timeline(c.room)
-	for _, e := range timeline[min(c.seen, len(timeline)):] {
-		var content event.MessageEventContent
-		if e.Type == event.EventMessage.Type && e.Sender == c.ghost && json.Unmarshal(e.Content, &content) == nil && content.MsgType == event.MsgText {
-			c.texts = append(c.texts, content.Body)
+	c.look()
+	return slices.Clone(c.texts)
+}
+
+// look reads what is new in the room. A real homeserver is not asked all the time.
+func (c *conversation) look() {
+	if c.world.homeserver != nil {
+		timeline := c.world.homeserver.Timeline(c.room)
+		for _, e := range timeline[min(c.seen, len(timeline)):] {
+			var content event.MessageEventContent
+			if e.Type == event.EventMessage.Type && e.Sender == c.ghost && json.Unmarshal(e.Content, &content) == nil && content.MsgType == event.MsgText {
+				c.texts = append(c.texts, content.Body)
+			}
+		}
+		c.seen = len(timeline)
+		return
+	}
+	if c.room == "" || time.Since(c.looked) < askEvery {
+		return
+	}
+	timeline, err := c.world.user.Timeline(c.world.t.Context(), c.room)
+	c.looked = time.Now()
+	if err != nil {
+		return // it is asked again
+	}
+	c.texts = nil
+	for _, e := range timeline {
+		if e.Type == event.EventMessage && e.Sender == c.ghost && e.Content.AsMessage().MsgType == event.MsgText {
+			c.texts = append(c.texts, e.Content.AsMessage().Body)
 		}
 	}
-	c.seen = len(timeline)
-	return slices.Clone(c.texts)
 }
 
 // underWay is how many texts have not arrived yet.

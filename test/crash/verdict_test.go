@@ -41,9 +41,10 @@ func (w *world) left() string {
 	if err := json.Unmarshal(status.Parts["matrix"], &matrix); err != nil {
 		return err.Error()
 	}
-	if n := status.Accounts[0].Waiting + matrix.Transactions + matrix.Conversations; n > 0 {
+	waiting := status.Accounts[0].Waiting - w.kept
+	if n := waiting + matrix.Transactions + matrix.Conversations; n > 0 {
 		return fmt.Sprintf("work for the node: %d texts, %d transactions, %d conversations",
-			status.Accounts[0].Waiting, matrix.Transactions, matrix.Conversations)
+			waiting, matrix.Transactions, matrix.Conversations)
 	}
 	return ""
 }

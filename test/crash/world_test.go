@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,24 +37,45 @@ type world struct {
 	dir        string
 	relay      string // where the overlay can be joined
 	victim     *demo.Node
-	other      *demo.Node // relay, tracker and contact
-	homeserver *bridgetest.Homeserver
+	other      *demo.Node             // relay, tracker and contact
+	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
+	server     string                 // the homeserver's URL
 	user       *bridgetest.Client
 	phone      *phoneContact
 	talks      []*conversation
+	disk       *disk // that the node is on; nil for any
 
 	kills int
+	kept  int    // texts for somebody who never comes
 	note  string // what a failure has to name: the point, the seed
 }
 
 // newWorld builds the world; the first words have been exchanged when it returns.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return buildWorld(t, nil, (*world).startFake)
+}
+
+// newWorldOn is newWorld with the node on a disk of its own.
+func newWorldOn(t *testing.T, d *disk) *world {
+	t.Helper()
+	return buildWorld(t, d, (*world).startFake)
+}
+
+// newRealWorld is newWorld with a Dendrite for a homeserver.
+func newRealWorld(t *testing.T) *world {
+	t.Helper()
+	return buildWorld(t, nil, (*world).startDendrite)
+}
+
+// buildWorld takes what starts the homeserver at an address, with a registration.
+func buildWorld(t *testing.T, d *disk, startHomeserver func(w *world, address, registration string)) *world {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "crash-") //nolint:usetesting // the paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir}
+	w := &world{t: t, dir: dir, disk: d}
 	t.Cleanup(func() {
 		w.showLogs()
 		if err := os.RemoveAll(dir); err != nil {
@@ -61,7 +83,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	address := w.startOther()
-	w.makeVictim(address)
+	startHomeserver(w, w.makeVictim(address), w.registration())
 	w.must(w.victim.Start(w.soon()))
 	w.connect(address)
 	w.logIn()
@@ -91,27 +113,36 @@ func (w *world) soon() context.Context {
 	return ctx
 }
 
-// showLogs shows the ends of both nodes' logs when the test has failed.
+// showLogs shows the ends of all logs when the test has failed.
 func (w *world) showLogs() {
 	if !w.t.Failed() {
 		return
 	}
-	const most = 24 << 10
+	logs := []string{filepath.Join(w.dir, "dendrite", "dendrite.log")}
 	for _, n := range []*demo.Node{w.other, w.victim} {
-		if n == nil {
-			continue
+		if n != nil {
+			logs = append(logs, filepath.Join(n.Dir, "log"))
 		}
-		file, err := os.Open(filepath.Join(n.Dir, "log"))
-		if err != nil {
-			w.t.Log(err)
-			continue
-		}
-		if info, err := file.Stat(); err == nil && info.Size() > most {
-			_, _ = file.Seek(-most, io.SeekEnd)
-		}
-		tail, err := io.ReadAll(file)
-		w.t.Logf("%sthe end of the log of %s (%v):\n%s", w.note, n.Name, errors.Join(err, file.Close()), tail)
 	}
+	for _, path := range logs {
+		if tail, err := endOf(path); !errors.Is(err, fs.ErrNotExist) {
+			w.t.Logf("%sthe end of %s (%v):\n%s", w.note, path, err, tail)
+		}
+	}
+}
+
+// endOf returns the end of a file.
+func endOf(path string) ([]byte, error) {
+	const most = 24 << 10
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err == nil && info.Size() > most {
+		_, _ = file.Seek(-most, io.SeekEnd)
+	}
+	tail, err := io.ReadAll(file)
+	return tail, errors.Join(err, file.Close())
 }
 
 func (w *world) freeAddress() string {
@@ -150,13 +181,20 @@ func (w *world) startOther() tracker.Address {
 	return address
 }
 
-// makeVictim makes the node with the bridge, and its homeserver.
-func (w *world) makeVictim(address tracker.Address) {
+func (w *world) registration() string { return filepath.Join(w.dir, "registration.yaml") }
+
+// makeVictim makes the node with the bridge, and returns where its homeserver has
+// to listen.
+func (w *world) makeVictim(address tracker.Address) (homeserver string) {
 	w.t.Helper()
 	homeserver, appservice := w.freeAddress(), w.freeAddress()
 	host, port, _ := strings.Cut(appservice, ":")
+	from, parent := program, w.dir
+	if w.disk != nil {
+		from, parent = w.disk.program, w.disk.mount
+	}
 	var err error
-	w.victim, err = demo.NewNode(program, w.dir, userName, fmt.Sprintf(`roles: [node, matrix]
+	w.victim, err = demo.NewNode(from, parent, userName, fmt.Sprintf(`roles: [node, matrix]
 log: {level: debug}
 yggdrasil: {peers: [%q]}
 trackers: [%q]
@@ -164,6 +202,7 @@ matrix:
   homeserver:
     address: http://%s
     domain: %s
+    ignore_unsupported: true # Dendrite announces an old version
   appservice:
     address: http://%s
     hostname: %s
@@ -172,22 +211,31 @@ matrix:
     permissions: {"@%s:%s": admin}
 `, w.relay, address, homeserver, serverName, appservice, host, port, userName, serverName))
 	w.must(err)
+	if w.disk != nil { // what a node says when its disk is full has to be readable
+		w.must(os.Symlink(filepath.Join(w.dir, "log"), filepath.Join(w.victim.Dir, "log")))
+	}
 	w.t.Cleanup(func() { w.must(w.victim.Stop()) })
-	registration := filepath.Join(w.dir, "registration.yaml")
-	out, err := exec.CommandContext(w.t.Context(), program, "matrix", "-g", "--data", w.victim.Dir, "-r", registration).CombinedOutput()
+	out, err := exec.CommandContext(w.t.Context(), program, "matrix", "-g", "--data", w.victim.Dir, "-r", w.registration()).CombinedOutput()
 	if err != nil {
 		w.t.Fatalf("mimird matrix -g: %v: %s", err, out)
 	}
+	return homeserver
+}
+
+// startFake starts the fake homeserver, in this process: it survives every kill.
+func (w *world) startFake(address, registration string) {
+	w.t.Helper()
 	raw, err := os.ReadFile(registration)
 	w.must(err)
 	service, err := bridgetest.ParseService(raw)
 	w.must(err)
 	w.homeserver, err = bridgetest.NewHomeserver(bridgetest.Options{
-		ServerName: serverName, Address: homeserver, Services: []bridgetest.Service{service},
+		ServerName: serverName, Address: address, Services: []bridgetest.Service{service},
 	})
 	w.must(err)
 	w.t.Cleanup(w.homeserver.Close)
 	w.homeserver.CreateUser(userName, password)
+	w.server = w.homeserver.URL()
 }
 
 // connect makes the contacts, and everybody each other's.
@@ -214,7 +262,7 @@ func (w *world) connect(address tracker.Address) {
 func (w *world) logIn() {
 	w.t.Helper()
 	var err error
-	w.user, err = bridgetest.Login(w.soon(), w.homeserver.URL(), userName, password)
+	w.user, err = bridgetest.Login(w.soon(), w.server, userName, password)
 	w.must(err)
 	w.t.Cleanup(w.user.Close)
 	bot := id.NewUserID("mimirbot", serverName)

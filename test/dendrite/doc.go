@@ -16,7 +16,12 @@
 //
 // What to expect of this homeserver: it announces version 1.2 of the
 // specification only, it forgets transaction ids when it restarts, and it sends
-// application services nothing but room events, without redactions.
+// application services nothing but room events, without redactions. Between two
+// pages of /messages it leaves out events of the same depth, which two people who
+// write at the same moment make. When a client goes away in the middle of a request
+// its SQLite tables may stay locked, and it answers 500 until it is started again.
+// Started again, it may send application services what they do not have yet in
+// another order, and for a moment does not list the last events of a room.
 //
 // [Dendrite]: https://github.com/element-hq/dendrite
 package dendrite

@@ -14,7 +14,10 @@ import (
 // ownGroup makes the command the leader of a process group, so that a signal for
 // it reaches what it starts, and a Ctrl-C for us does not reach it.
 func ownGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
 	dieWithParent(cmd.SysProcAttr)
 }
 
