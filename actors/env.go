@@ -25,13 +25,15 @@ type env struct {
 	net   *networkCell
 	// trackerNet is the tracker role's network.
 	trackerNet *networkCell
-	presence   *presence
-	sessions   *sessionTable
-	elsewhere  *elsewhere
-	requests   *requestGuard
-	media      *media.Store
-	progress   *progressTable
-	fetches    *fetchTable
+	// filesNet is the file server's network.
+	filesNet  *networkCell
+	presence  *presence
+	sessions  *sessionTable
+	elsewhere *elsewhere
+	requests  *requestGuard
+	media     *media.Store
+	progress  *progressTable
+	fetches   *fetchTable
 	// placing is held for reading by who puts a file into the media store until its
 	// row is written, and by who compares rows and files.
 	placing sync.RWMutex

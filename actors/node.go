@@ -34,6 +34,8 @@ type Node struct {
 	env   *env
 	// trackerKey is zero without the tracker role.
 	trackerKey identity.NodeKey
+	// filesKey is zero without the role of a file server.
+	filesKey identity.NodeKey
 
 	system *kernel.System
 	root   kernel.Ref
@@ -48,7 +50,7 @@ type Node struct {
 // fails with store.ErrInUse when another process has it open.
 func Open(opts Options) (*Node, error) {
 	opts = opts.withDefaults()
-	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil {
+	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil {
 		return nil, errors.New("open node: Dir is required, and something to do")
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
@@ -81,10 +83,17 @@ func Open(opts Options) (*Node, error) {
 		}
 		n.trackerKey = role.Key()
 	}
+	if opts.Files != nil {
+		role, err := keys.nodeKey(filesKeyName)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		n.filesKey = role.Key()
+	}
 	n.store, n.keys = s, keys
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
-		net: new(networkCell), trackerNet: new(networkCell),
+		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
 		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress: newProgressTable(), fetches: newFetchTable(),
@@ -164,6 +173,10 @@ func (n *Node) Key() identity.NodeKey { return n.keys.node.Key() }
 
 // TrackerKey returns the node key of the tracker role; false without that role.
 func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.trackerKey.IsZero() }
+
+// FilesKey returns the node key of the file server that this node is: what others
+// put into their configuration. It returns false without that role.
+func (n *Node) FilesKey() (identity.NodeKey, bool) { return n.filesKey, !n.filesKey.IsZero() }
 
 // do has the store actor carry out an operation.
 func do[R any](ctx context.Context, n *Node, op store.Op) (R, error) {

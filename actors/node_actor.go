@@ -21,6 +21,7 @@ const (
 	listenerName  = "listener"
 	trackerName   = "tracker"
 	transfersName = "transfers"
+	filesName     = "files"
 
 	// stopStep is what one step of an orderly stop may take. All of them together
 	// stay within the 10 s that service managers and people grant.
@@ -77,6 +78,9 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	}
 	if n.env.opts.Tracker != nil {
 		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })
+	}
+	if n.env.opts.Files != nil {
+		spawn(filesName, func() kernel.Actor { return newFilesActor(n.env) })
 	}
 	n.node.writer.Store(&n.env.writer)
 	if n.env.opts.OpenNetwork != nil {
@@ -255,7 +259,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context) {
 	for _, part := range slices.Backward(n.env.opts.Parts) {
 		order = append(order, []string{part.Name})
 	}
-	order = append(order, []string{listenerName, trackerName, transfersName})
+	order = append(order, []string{listenerName, trackerName, transfersName, filesName})
 	order = append(order, n.accountNames(c), []string{resolverName}, []string{overlayName}, []string{storeName})
 	c.StopChildren(order, stopStep)
 }

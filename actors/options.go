@@ -71,6 +71,8 @@ type Options struct {
 	Media MediaOptions
 	// Tracker, when set, makes this node a tracker too.
 	Tracker *TrackerOptions
+	// Files, when set, makes this node a file server too.
+	Files *FilesOptions
 	// Parts are further children of the node actor: the control API, the bridge.
 	// They start after everything else, in this order, and stop in the reverse one.
 	Parts []Part
@@ -119,6 +121,10 @@ func (o Options) withDefaults() Options {
 		o.MaxOutbox = 100_000
 	}
 	o.Media = o.Media.withDefaults()
+	if o.Files != nil {
+		role := o.Files.withDefaults()
+		o.Files = &role
+	}
 	if o.Tracker != nil && o.Tracker.MaxIdentities <= 0 {
 		role := *o.Tracker
 		role.MaxIdentities = 100_000

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	filesKeyName = "files.pem"
+	// maxFileClients bounds the connections to our file server, in all and of one
+	// node. A further one is refused.
+	maxFileClients        = 128
+	maxFileClientsPerNode = 8
+	expireEvery           = time.Hour
+)
+
+// FilesOptions configures the role of a file server, which has a node key and a
+// network of its own, so that its address stays when the node's changes.
+type FilesOptions struct {
+	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	// Quota is the room for all files. Default 20 GiB.
+	Quota int64
+	// PerIdentity is the room for the files of one identity. Default 3 GiB, as on the
+	// public server.
+	PerIdentity int64
+	// Keep is how long a file is kept. Default 15 days, as on the public server; the
+	// apps expect no less.
+	Keep time.Duration
+}
+
+func (o FilesOptions) withDefaults() FilesOptions {
+	if o.Quota <= 0 {
+		o.Quota = 20 << 30
+	}
+	if o.PerIdentity <= 0 {
+		o.PerIdentity = 3 << 30
+	}
+	if o.Keep <= 0 {
+		o.Keep = files.KeepTime
+	}
+	return o
+}
+
+type (
+	expireFiles  struct{}
+	filesExpired struct{ err error }
+)
+
+// filesActor is the role of a file server: it keeps encrypted files for others,
+// for a while. What is in them it cannot know.
+type filesActor struct {
+	env  *env
+	host *fileHost
+}
+
+func newFilesActor(e *env) kernel.Actor { return &filesActor{env: e} }
+
+func (a *filesActor) Started(c *kernel.Context) error {
+	key, err := a.env.keys.nodeKey(filesKeyName)
+	if err != nil {
+		return err
+	}
+	opts := *a.env.opts.Files
+	a.host, err = openFileHost(filepath.Join(a.env.opts.Dir, filesDirName), opts, a.env.store, a.env.writer, a.env.opts.Now)
+	if err != nil {
+		return err
+	}
+	net, err := opts.OpenNetwork(key)
+	if err != nil {
+		a.host.close()
+		return fmt.Errorf("join the overlay as a file server: %w", err)
+	}
+	port, err := net.Stream().Listen(files.Port)
+	if err != nil {
+		a.host.close()
+		return errors.Join(fmt.Errorf("listen on port %d: %w", files.Port, err), net.Close())
+	}
+	a.env.filesNet.set(net)
+	host := a.host
+	c.Go("serve", func(ctx context.Context) error {
+		// Closing waits for the network's own goroutines and for the disk, so it is
+		// done here and not in a turn.
+		defer host.close()
+		defer func() { _ = net.Close() }()
+		return (&fileServer{env: a.env, host: host, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
+	})
+	c.Every(expireEvery, expireFiles{})
+	a.onExpire(c)
+	c.Log().Info("File server is up", "key", key.Key())
+	return nil
+}
+
+func (a *filesActor) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case expireFiles:
+		a.onExpire(c)
+	case filesExpired:
+		if msg.err != nil {
+			c.Log().Warn("Old files could not be removed", "err", msg.err)
+		}
+	case kernel.TaskDone:
+		if msg.Name == "serve" {
+			c.Fail(fmt.Errorf("file server: %w", msg.Err))
+		}
+	}
+}
+
+func (a *filesActor) Stopping(*kernel.Context) { a.env.filesNet.clear() }
+
+func (a *filesActor) onExpire(c *kernel.Context) {
+	host, inbox := a.host, c.Inbox()
+	c.Go("expire", func(ctx context.Context) error {
+		inbox.Tell(filesExpired{host.expire(ctx)})
+		return nil
+	})
+}
+
+// fileServer answers the clients.
+type fileServer struct {
+	env  *env
+	host *fileHost
+
+	mu      sync.Mutex
+	clients int
+	perNode map[identity.NodeKey]int
+}
+
+// serve accepts until the port or the incarnation is closed, and waits for the
+// clients then.
+func (s *fileServer) serve(ctx context.Context, port overlay.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer cancel()
+	for {
+		conn, err := port.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		if !s.enter(conn.RemoteKey()) {
+			_ = conn.Abort() // there is no word for it in the protocol
+			continue
+		}
+		clients.Go(func() {
+			defer s.leave(conn.RemoteKey())
+			stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
+			defer stop()
+			client := &servedClient{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
+			err := client.serve(ctx)
+			if errors.Is(err, io.EOF) {
+				_ = conn.Close() // in order
+				return
+			}
+			_ = conn.Abort() // nothing of it is of use any more
+			s.env.log.Debug("A client of the file server has ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
+		})
+	}
+}
+
+func (s *fileServer) enter(node identity.NodeKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients >= maxFileClients || s.perNode[node] >= maxFileClientsPerNode {
+		return false
+	}
+	s.clients++
+	s.perNode[node]++
+	return true
+}
+
+func (s *fileServer) leave(node identity.NodeKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients--
+	if s.perNode[node]--; s.perNode[node] <= 0 {
+		delete(s.perNode, node)
+	}
+}
+
+// servedClient is one connection to the file server. Its requests are worked off
+// one after the other.
+type servedClient struct {
+	host *fileHost
+	conn overlay.Conn
+	in   *bufio.Reader
+
+	claimed identity.PublicKey // who has asked for the nonce
+	nonce   [32]byte           // zero without one
+	owner   identity.PublicKey // zero until logged in
+}
+
+func (c *servedClient) serve(ctx context.Context) error {
+	if err := c.conn.SetReadDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return err
+	}
+	var opening [2]byte
+	if _, err := io.ReadFull(c.in, opening[:]); err != nil {
+		return err
+	}
+	if !files.IsOpening(opening) {
+		return errors.New("not a client of a file server")
+	}
+	for {
+		call, err := c.read()
+		if err != nil {
+			return err
+		}
+		if err := c.answer(ctx, call); err != nil {
+			return err
+		}
+	}
+}
+
+// read waits long for a request to begin, and less for the rest of it.
+func (c *servedClient) read() (files.Call, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(files.IdleTime)); err != nil {
+		return files.Call{}, err
+	}
+	if _, err := c.in.Peek(1); err != nil {
+		return files.Call{}, err
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(fileChunkTime)); err != nil {
+		return files.Call{}, err
+	}
+	return files.ReadCall(c.in)
+}
+
+func (c *servedClient) write(b []byte) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(fileChunkTime)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(b)
+	return err
+}
+
+// answer works a request off. An error ends the connection; a refusal does not.
+func (c *servedClient) answer(ctx context.Context, call files.Call) error {
+	q, err := call.Parse()
+	if err == nil && q == nil {
+		return nil // by the protocol there is no answer
+	}
+	var reply []byte
+	if err == nil {
+		reply, err = c.handle(ctx, call.ID, q)
+	}
+	if refused, ok := errors.AsType[*files.RequestError](err); ok {
+		return c.write(files.AppendError(nil, call.ID, refused.Text))
+	}
+	if err != nil || reply == nil {
+		return err
+	}
+	return c.write(reply)
+}
+
+// handle returns the answer, nil when it was written already.
+func (c *servedClient) handle(ctx context.Context, id uint16, q files.Request) ([]byte, error) {
+	switch q := q.(type) {
+	case files.Ping:
+		return files.AppendOK(nil, id), nil
+	case files.GetNonce:
+		c.claimed = q.Identity
+		if _, err := rand.Read(c.nonce[:]); err != nil {
+			return nil, err
+		}
+		return files.AppendNonce(nil, id, c.nonce), nil
+	case files.Auth:
+		if err := c.login(q); err != nil {
+			return nil, err
+		}
+		return files.AppendOK(nil, id), nil
+	}
+	if c.owner.IsZero() {
+		return nil, refuse(files.TextNotAuthed)
+	}
+	switch q := q.(type) {
+	case files.Upload:
+		if err := c.host.upload(ctx, c.owner, q); err != nil {
+			return nil, err
+		}
+		return files.AppendOK(nil, id), nil
+	case files.Download:
+		return nil, c.download(id, q)
+	case files.FileInfo:
+		file, ok := c.host.info(q.Hash)
+		if !ok {
+			return nil, refuse(files.TextNotFound)
+		}
+		return files.Info{Total: uint64(file.Size), GUID: file.GUID}.AppendTo(nil, id), nil
+	}
+	return nil, refuse("unknown cmd")
+}
+
+func (c *servedClient) login(q files.Auth) error {
+	switch {
+	case c.nonce == [32]byte{} || q.Identity != c.claimed:
+		return refuse("unknown nonce")
+	case q.Nonce != c.nonce:
+		return refuse("nonce mismatch")
+	}
+	err := q.Identity.VerifyChallenge(identity.Challenge(q.Nonce), q.Signature)
+	switch {
+	case errors.Is(err, identity.ErrInvalidKey):
+		return refuse("invalid pubkey")
+	case err != nil:
+		return refuse("invalid signature")
+	}
+	c.owner, c.nonce = q.Identity, [32]byte{}
+	return nil
+}
+
+// download sends a file, a chunk at a time.
+func (c *servedClient) download(id uint16, q files.Download) error {
+	file, ok := c.host.info(q.Hash)
+	if !ok {
+		return refuse(files.TextNotFound)
+	}
+	if q.Offset >= uint64(file.Size) {
+		return refuse(files.TextBeyondEnd)
+	}
+	f, err := c.host.open(q.Hash)
+	if err != nil {
+		return refuse("file not found on disk")
+	}
+	defer func() { _ = f.Close() }() // only read
+	end := uint64(file.Size)
+	if q.Limit > 0 && uint64(q.Limit) < end-q.Offset {
+		end = q.Offset + uint64(q.Limit)
+	}
+	buf := make([]byte, files.DownloadChunk)
+	for offset := q.Offset; offset < end; {
+		piece := buf[:min(end-offset, uint64(len(buf)))]
+		if _, err := f.ReadAt(piece, int64(offset)); err != nil {
+			return refuse("read error: the disk does not give it")
+		}
+		if err := c.write(files.Chunk{Offset: offset, Total: uint64(file.Size), Data: piece}.AppendTo(nil, id)); err != nil {
+			return err
+		}
+		offset += uint64(len(piece))
+	}
+	return nil
+}

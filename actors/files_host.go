@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	filesDirName = "files"
+	hostedDir    = "hosted"
+	uploadDir    = "uploads"
+	// uploadTime is how long an upload may make no progress. Reference.
+	uploadTime = time.Hour
+	// maxUploads bounds the unfinished uploads of one identity.
+	maxUploads = 8
+)
+
+// fileHost keeps what others have put on our file server: encrypted files, named
+// by their hash, beside the database, and a row for each in it. A file is there
+// when its row is; what has no row is removed at the start.
+//
+// An upload belongs to an identity and a hash, not to a connection: whoever comes
+// back within an hour goes on where they stopped. The public server forgets an
+// upload with its connection, and clients that know only that begin again.
+//
+// Its methods touch the disk and wait for the store, so they are for goroutines.
+type fileHost struct {
+	opts   FilesOptions
+	writer kernel.Ref
+	root   *os.Root
+	now    func() time.Time
+
+	mu      sync.Mutex
+	files   map[files.Hash]store.HostedFile
+	used    map[identity.PublicKey]int64
+	total   int64 // bytes of files and of unfinished uploads
+	uploads map[uploadKey]*hostUpload
+	serial  uint64
+}
+
+type uploadKey struct {
+	owner identity.PublicKey
+	hash  files.Hash
+}
+
+// hostUpload is an unfinished upload. Its mutex is held while a chunk of it is
+// worked on; it is taken before the host's, never after it.
+type hostUpload struct {
+	mu       sync.Mutex
+	name     string
+	file     *os.File
+	guid     int64
+	total    int64
+	received int64
+	hash     hash.Hash
+	last     time.Time
+	over     bool
+}
+
+// openFileHost opens the directory and compares it with the rows.
+func openFileHost(dir string, opts FilesOptions, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory of the file server: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open directory of the file server: %w", err)
+	}
+	h := &fileHost{
+		opts: opts, writer: writer, root: root, now: now, files: make(map[files.Hash]store.HostedFile),
+		used: make(map[identity.PublicKey]int64), uploads: make(map[uploadKey]*hostUpload),
+	}
+	if err := h.look(s); err != nil {
+		return nil, errors.Join(fmt.Errorf("look at the files of the file server: %w", err), root.Close())
+	}
+	return h, nil
+}
+
+func (h *fileHost) look(s *store.Store) error {
+	if err := h.root.RemoveAll(uploadDir); err != nil {
+		return err
+	}
+	for _, dir := range []string{uploadDir, hostedDir} {
+		if err := h.root.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	rows, err := s.HostedFiles()
+	if err != nil {
+		return err
+	}
+	for _, file := range rows {
+		// A row without its file stays until it expires; who asks for it is told that
+		// there is none.
+		h.add(file)
+	}
+	return fs.WalkDir(h.root.FS(), hostedDir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		id, err := files.ParseHash(path.Base(name))
+		if _, known := h.files[id]; err == nil && !known && name == hostedName(id) {
+			return h.root.Remove(name)
+		}
+		return nil
+	})
+}
+
+func hostedName(id files.Hash) string { return path.Join(hostedDir, id.String()[:2], id.String()) }
+
+func (h *fileHost) add(file store.HostedFile) {
+	h.files[file.Hash] = file
+	h.used[file.Owner] += file.Size
+	h.total += file.Size
+}
+
+// close ends all uploads.
+func (h *fileHost) close() {
+	h.mu.Lock()
+	uploads := make([]*hostUpload, 0, len(h.uploads))
+	for _, u := range h.uploads {
+		uploads = append(uploads, u)
+	}
+	clear(h.uploads)
+	h.mu.Unlock()
+	for _, u := range uploads {
+		u.mu.Lock()
+		u.over = true
+		_ = u.file.Close() // removed at the next start
+		u.mu.Unlock()
+	}
+	_ = h.root.Close() // nothing of it is buffered
+}
+
+// info returns what is known of a file.
+func (h *fileHost) info(id files.Hash) (store.HostedFile, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	file, ok := h.files[id]
+	return file, ok
+}
+
+// open opens a file for reading.
+func (h *fileHost) open(id files.Hash) (*os.File, error) { return h.root.Open(hostedName(id)) }
+
+// refuse is an answer with an error to a client.
+func refuse(text string) error { return &files.RequestError{Text: text} }
+
+// upload takes one chunk. Refusals are of type *files.RequestError; any other error
+// is ours.
+func (h *fileHost) upload(ctx context.Context, owner identity.PublicKey, q files.Upload) error {
+	if _, there := h.info(q.Hash); there {
+		return nil // by the protocol it is not looked at
+	}
+	u, err := h.uploadOf(owner, q)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.over:
+		return refuse(files.TextNoUpload)
+	case q.Offset == 0 && u.received > 0:
+		if err := h.restart(u, q); err != nil {
+			return err
+		}
+	case q.Offset != uint64(u.received):
+		return refuse(files.TextExpectedOffset(uint64(u.received), q.Offset))
+	case int64(len(q.Data)) > u.total-u.received:
+		return refuse(files.TextChunkTooLong)
+	}
+	if !h.reserve(int64(len(q.Data))) {
+		return refuse(files.TextQuota)
+	}
+	n, err := u.file.Write(q.Data)
+	u.hash.Write(q.Data[:n])
+	u.received += int64(n)
+	u.last = h.now()
+	if err != nil {
+		h.drop(uploadKey{owner, q.Hash}, u)
+		return refuse("write error: the disk does not take it")
+	}
+	if u.received < u.total {
+		return nil
+	}
+	return h.publish(ctx, owner, q.Hash, u)
+}
+
+// uploadOf finds the upload that a chunk belongs to; the first one begins it.
+func (h *fileHost) uploadOf(owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := uploadKey{owner, q.Hash}
+	if u, ok := h.uploads[key]; ok {
+		return u, nil
+	}
+	if q.Offset != 0 {
+		return nil, refuse(files.TextNoUpload)
+	}
+	if q.Total == 0 {
+		return nil, refuse("missing or invalid total size")
+	}
+	// Compared before it is added to anything: the total can be any number.
+	if q.Total > uint64(h.opts.PerIdentity) || h.used[owner]+int64(q.Total) >= h.opts.PerIdentity || h.total+int64(q.Total) > h.opts.Quota {
+		return nil, refuse(files.TextQuota)
+	}
+	mine := 0
+	for k := range h.uploads {
+		if k.owner == owner {
+			mine++
+		}
+	}
+	if mine >= maxUploads {
+		return nil, refuse(files.TextQuota)
+	}
+	h.serial++
+	name := path.Join(uploadDir, strconv.FormatUint(h.serial, 10))
+	file, err := h.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, refuse("failed to create temp file")
+	}
+	u := &hostUpload{name: name, file: file, guid: q.GUID, total: int64(q.Total), hash: sha256.New(), last: h.now()}
+	h.uploads[key] = u
+	return u, nil
+}
+
+// restart begins an upload again.
+func (h *fileHost) restart(u *hostUpload, q files.Upload) error {
+	if q.Total != uint64(u.total) {
+		return refuse("missing or invalid total size")
+	}
+	if err := u.file.Truncate(0); err != nil {
+		return refuse("failed to open temp file")
+	}
+	if _, err := u.file.Seek(0, 0); err != nil {
+		return refuse("failed to open temp file")
+	}
+	h.unreserve(u.received)
+	u.received, u.guid = 0, q.GUID
+	u.hash.Reset()
+	return nil
+}
+
+func (h *fileHost) reserve(n int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.total+n > h.opts.Quota {
+		return false
+	}
+	h.total += n
+	return true
+}
+
+func (h *fileHost) unreserve(n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.total -= n
+}
+
+// drop forgets an upload. Its mutex is held.
+func (h *fileHost) drop(key uploadKey, u *hostUpload) {
+	u.over = true
+	_ = u.file.Close() // nobody wants what is in it
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.uploads, key)
+	h.total -= u.received
+	_ = h.root.Remove(u.name) // or at the next start
+}
+
+// publish makes an upload a file. When it returns without an error, the file is
+// safe: only then the last chunk is answered.
+func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id files.Hash, u *hostUpload) error {
+	key := uploadKey{owner, id}
+	if got := files.Hash(u.hash.Sum(nil)); got != id {
+		h.drop(key, u)
+		return refuse(files.TextHashMismatch(id, got))
+	}
+	file := store.HostedFile{Hash: id, Owner: owner, GUID: u.guid, Size: u.total, Added: store.MillisOf(h.now())}
+	err := u.file.Sync()
+	if err == nil {
+		err = h.root.MkdirAll(path.Dir(hostedName(id)), 0o700)
+	}
+	if err == nil {
+		err = h.root.Rename(u.name, hostedName(id))
+	}
+	if err == nil {
+		err = errors.Join(h.syncDir(path.Dir(hostedName(id))), h.syncDir(hostedDir))
+	}
+	if err != nil {
+		h.drop(key, u)
+		return refuse("rename error: the disk does not take it")
+	}
+	if _, err := store.Do[bool](ctx, h.writer, store.PutHosted{File: file}); err != nil {
+		h.drop(key, u)
+		_ = h.root.Remove(hostedName(id)) // or at the next start
+		return refuse("meta write error")
+	}
+	u.over = true
+	_ = u.file.Close() // synced
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.uploads, key)
+	h.total -= u.received
+	if _, there := h.files[id]; !there { // two identities may have uploaded the same
+		h.add(file)
+	}
+	return nil
+}
+
+func (h *fileHost) syncDir(name string) error {
+	d, err := h.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// expire removes what is too old, and uploads that nobody goes on with.
+func (h *fileHost) expire(ctx context.Context) error {
+	now := h.now()
+	h.mu.Lock()
+	var old []store.HostedFile
+	for _, file := range h.files {
+		if now.Sub(file.Added.Time()) > h.opts.Keep {
+			old = append(old, file)
+		}
+	}
+	stale := make(map[uploadKey]*hostUpload)
+	for key, u := range h.uploads {
+		stale[key] = u
+	}
+	h.mu.Unlock()
+	for key, u := range stale {
+		u.mu.Lock()
+		if !u.over && now.Sub(u.last) > uploadTime {
+			h.drop(key, u)
+		}
+		u.mu.Unlock()
+	}
+	for _, file := range old {
+		if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
+			return err
+		}
+		h.mu.Lock()
+		delete(h.files, file.Hash)
+		if h.used[file.Owner] -= file.Size; h.used[file.Owner] <= 0 {
+			delete(h.used, file.Owner)
+		}
+		h.total -= file.Size
+		h.mu.Unlock()
+		if err := h.root.Remove(hostedName(file.Hash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
