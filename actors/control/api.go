@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -21,7 +22,14 @@ import (
 type Account struct {
 	ID   string `json:"id" doc:"Identity key, 64 hex digits"`
 	Name string `json:"name"`
+	Info string `json:"info,omitempty" doc:"What people can read about it"`
 	Link string `json:"link" doc:"What others add as a contact"`
+	// Avatar is the size of the picture, in bytes.
+	Avatar int `json:"avatar_bytes,omitempty"`
+	// Role is the part the node plays for an account that a phone has too.
+	Role string `json:"role" enum:"primary,backup,mirror"`
+	// HandOver is the account that passes on what this one receives.
+	HandOver string `json:"hand_over,omitempty"`
 	// Strangers is what happens when an unknown identity connects.
 	Strangers string    `json:"strangers" enum:"ask,accept,refuse"`
 	Created   time.Time `json:"created,omitzero"`
@@ -34,7 +42,14 @@ type Contact struct {
 	ID   string `json:"id" doc:"Identity key, 64 hex digits"`
 	Name string `json:"name" doc:"Local name, else nickname, else the first digits of the key"`
 	// Nickname is what the contact calls themselves.
-	Nickname string    `json:"nickname,omitempty"`
+	Nickname string `json:"nickname,omitempty"`
+	Info     string `json:"info,omitempty"`
+	Muted    bool   `json:"muted,omitempty"`
+	// Request is what the contact wrote when asking to be one, Requested when.
+	Request   string    `json:"request,omitempty"`
+	Requested time.Time `json:"requested,omitzero"`
+	// Asked is how far our own request to the contact has come.
+	Asked    string    `json:"asked,omitempty" enum:"waiting,sent,accepted,declined"`
 	State    string    `json:"state" enum:"stranger,requested,accepted,blocked"`
 	Online   bool      `json:"online" doc:"There is a connection at this moment"`
 	Node     string    `json:"node,omitempty" doc:"Node key the contact is connected from"`
@@ -74,6 +89,8 @@ type Event struct {
 	Message *Message `json:"message,omitempty"`
 	Node    string   `json:"node,omitempty" doc:"The new node key"`
 	Reason  string   `json:"reason,omitempty"`
+	// Accepted is the contact's answer to our request.
+	Accepted *bool `json:"accepted,omitempty"`
 }
 
 // Status is the state of the running node.
@@ -139,16 +156,29 @@ type Warning struct {
 func accountOf(n *actors.Node, a store.Account) (Account, error) {
 	waiting, err := n.Waiting(a.ID, 100_000)
 	return Account{
-		ID: a.ID.String(), Name: a.Name, Link: n.Link(a).String(),
+		ID: a.ID.String(), Name: a.Name, Info: a.Info, Link: n.Link(a).String(), Avatar: len(a.Avatar),
+		Role: a.Role.String(), HandOver: hexOf(a.HandOver),
 		Strangers: a.Strangers.String(), Created: a.Created.Time(), Waiting: waiting,
 	}, err
+}
+
+// hexOf writes a key, "" when there is none.
+func hexOf(k identity.PublicKey) string {
+	if k.IsZero() {
+		return ""
+	}
+	return k.String()
 }
 
 func contactOf(n *actors.Node, c store.Contact) Contact {
 	p := n.Presence(c.Account, c.ID)
 	out := Contact{
 		ID: c.ID.String(), Name: displayName(c), Nickname: c.Nickname, State: c.State.String(),
+		Info: c.Info, Muted: c.Muted, Request: c.Request, Requested: c.Requested.Time(),
 		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError,
+	}
+	if c.Asked != store.AskNone {
+		out.Asked = c.Asked.String()
 	}
 	if p.Online {
 		out.Node = p.Node.String()

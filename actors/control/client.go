@@ -57,32 +57,6 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return get[Status](ctx, c, "/v1/status")
 }
 
-// Accounts lists the accounts of the node.
-func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
-	return get[[]Account](ctx, c, "/v1/accounts")
-}
-
-// CreateAccount makes an account.
-func (c *Client) CreateAccount(ctx context.Context, name string) (Account, error) {
-	return post[Account](ctx, c, "/v1/accounts", map[string]string{"name": name})
-}
-
-// Contacts lists the contacts of an account: by key, name, or "-" for the only
-// account.
-func (c *Client) Contacts(ctx context.Context, account string) ([]Contact, error) {
-	return get[[]Contact](ctx, c, accountURL(account, "contacts"))
-}
-
-// AddContact adds a contact by link or key.
-func (c *Client) AddContact(ctx context.Context, account, link string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts"), map[string]string{"link": link})
-}
-
-// BlockContact takes nothing from a contact any more; AddContact undoes it.
-func (c *Client) BlockContact(ctx context.Context, account, contact string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts", contact, "block"), struct{}{})
-}
-
 // Messages lists messages of a conversation, newest first, before an order, 0 for
 // the newest. Large messages make it fewer than limit; the conversation is at its
 // end when there are none.
@@ -176,6 +150,19 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 }
 
 func post[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
+	return send[T](ctx, c, http.MethodPost, path, body)
+}
+
+// remove deletes what a path names.
+func (c *Client) remove(ctx context.Context, path string) error {
+	resp, err := c.do(ctx, http.MethodDelete, path, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func send[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var none T
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
@@ -183,7 +170,7 @@ func post[T any](ctx context.Context, c *Client, path string, body any) (T, erro
 	if err := encoder.Encode(body); err != nil {
 		return none, fmt.Errorf("write request: %w", err)
 	}
-	return call[T](ctx, c, http.MethodPost, path, raw.Bytes())
+	return call[T](ctx, c, method, path, raw.Bytes())
 }
 
 func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (T, error) {

@@ -47,11 +47,8 @@ func (s *service) register(api huma.API) {
 	huma.Get(api, "/v1/status", s.status)
 	huma.Post(api, "/v1/check", s.check)
 	huma.Post(api, "/v1/backup", s.backup)
-	huma.Get(api, "/v1/accounts", s.accounts)
-	huma.Post(api, "/v1/accounts", s.createAccount)
-	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
-	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
-	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/block", s.blockContact)
+	s.registerAccounts(api)
+	s.registerContacts(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
@@ -127,86 +124,6 @@ func listenWarnings(s overlay.Status, key string) []Warning {
 			"Nobody can connect to %s (%v); change %s, or free the port: it is tried again every few seconds.", uri, s.ListenErrors[uri], key)})
 	}
 	return warnings
-}
-
-func (s *service) accounts(context.Context, *struct{}) (*body[[]Account], error) {
-	all, err := s.node.Accounts()
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []Account{}
-	for _, a := range all {
-		view, err := accountOf(s.node, a)
-		if err != nil {
-			return nil, problem(err)
-		}
-		out = append(out, view)
-	}
-	return &body[[]Account]{out}, nil
-}
-
-func (s *service) createAccount(ctx context.Context, in *struct {
-	Body struct {
-		Name string `json:"name" minLength:"1" maxLength:"64"`
-	}
-},
-) (*body[Account], error) {
-	a, err := s.node.CreateAccount(ctx, in.Body.Name)
-	if err != nil {
-		return nil, problem(err)
-	}
-	view, err := accountOf(s.node, a)
-	return &body[Account]{view}, problem(err)
-}
-
-func (s *service) contacts(_ context.Context, in *AccountPath) (*body[[]Contact], error) {
-	account, err := s.account(in.Account)
-	if err != nil {
-		return nil, err
-	}
-	all, err := s.node.Contacts(account)
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []Contact{}
-	for _, c := range all {
-		out = append(out, contactOf(s.node, c))
-	}
-	return &body[[]Contact]{out}, nil
-}
-
-func (s *service) addContact(ctx context.Context, in *struct {
-	AccountPath
-	Body struct {
-		Link string `json:"link" doc:"Contact link, or the 64 hex digits of a key" maxLength:"4096"`
-	}
-},
-) (*body[Contact], error) {
-	account, err := s.account(in.Account)
-	if err != nil {
-		return nil, err
-	}
-	link, err := identity.ParseLink(in.Body.Link)
-	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
-	}
-	c, err := s.node.AddContact(ctx, account, link)
-	if err != nil {
-		return nil, problem(err)
-	}
-	return &body[Contact]{contactOf(s.node, c)}, nil
-}
-
-func (s *service) blockContact(ctx context.Context, in *ContactPath) (*body[Contact], error) {
-	account, contact, err := s.contact(in)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.node.BlockContact(ctx, account, contact)
-	if err != nil {
-		return nil, problem(err)
-	}
-	return &body[Contact]{contactOf(s.node, c)}, nil
 }
 
 func (s *service) messages(_ context.Context, in *struct {
@@ -321,6 +238,9 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 			out.Message = &view
 		}
 	}
+	if e.Kind == store.ContactAnswered {
+		out.Accepted = &e.Accepted
+	}
 	if !e.NodeKey.IsZero() {
 		out.Node = e.NodeKey.String()
 	}
@@ -387,7 +307,11 @@ func problem(err error) error {
 	case errors.Is(err, actors.ErrOwnKey):
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of somebody else")
 	case errors.Is(err, actors.ErrBlocked):
-		return huma.Error422UnprocessableEntity(err.Error() + "; adding it again undoes that")
+		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
+	case errors.Is(err, actors.ErrAccountExists):
+		return huma.Error409Conflict(err.Error())
+	case errors.Is(err, actors.ErrAvatar), errors.Is(err, actors.ErrHandOver):
+		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrOutboxFull):

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -13,9 +16,66 @@ import (
 )
 
 func newContact(f *flags) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "contact", Short: "Add, list and block contacts"})
-	cmd.AddCommand(newContactAdd(f), newContactList(f), newContactBlock(f))
+	cmd := group(&cobra.Command{Use: "contact", Short: "Add, ask, answer and change contacts"})
+	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f))
+	type call = func(*control.Client, context.Context, string, string) (control.Contact, error)
+	muted := func(muted bool) call {
+		return func(client *control.Client, ctx context.Context, account, contact string) (control.Contact, error) {
+			return client.ChangeContact(ctx, account, contact, control.ContactChange{Muted: &muted})
+		}
+	}
+	for _, v := range []struct {
+		use, short, long, done string
+		do                     call
+	}{
+		{
+			"accept", "Say yes to a contact request",
+			"Makes somebody who has asked a contact, and tells them as soon as they can be reached.",
+			"%s is a contact\n", (*control.Client).AcceptContact,
+		},
+		{
+			"decline", "Say no to a contact request",
+			"Declines a contact request. They are told when they are connected, and may ask again after a day.",
+			"%s is declined\n", (*control.Client).DeclineContact,
+		},
+		{
+			"block", "Take nothing from a contact any more",
+			"Ends what is going on with a contact and takes nothing from them any more, until they are unblocked.",
+			"%s is blocked\n", (*control.Client).BlockContact,
+		},
+		{
+			"unblock", "Make a blocked contact what they were before", "Undoes mimird contact block.",
+			"%s is not blocked any more\n", (*control.Client).UnblockContact,
+		},
+		{"mute", "Show a contact's messages quietly", "Tells whoever shows the messages, such as the Matrix bridge, to make no noise about them.", "%s is muted\n", muted(true)},
+		{"unmute", "Undo mute", "Undoes mimird contact mute.", "%s is not muted any more\n", muted(false)},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: v.use + " CONTACT", Short: v.short, Long: v.long,
+			Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return f.withContact(cmd, v.done, func(client *control.Client) (control.Contact, error) {
+					return v.do(client, cmd.Context(), f.account, args[0])
+				})
+			},
+		})
+	}
 	return cmd
+}
+
+// withContact does something that answers with a contact, and says so in a
+// sentence with its name.
+func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Contact, error)) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	c, err := do(client)
+	if err != nil {
+		return err
+	}
+	return f.print(cmd.OutOrStdout(), c, func() { fmt.Fprintf(cmd.OutOrStdout(), sentence, printable(c.Name)) })
 }
 
 func newContactAdd(f *flags) *cobra.Command {
@@ -23,7 +83,8 @@ func newContactAdd(f *flags) *cobra.Command {
 		Use:   "add LINK",
 		Short: "Add somebody by their link or key",
 		Long: "Adds a contact: they may write to you from then on, and you to them. The other side has to add you too, or\n" +
-			"accept messages from everybody, which is what the apps do unless told otherwise.",
+			"accept messages from everybody, which is what the apps do unless told otherwise. To ask them: mimird contact\n" +
+			"request.",
 		Args: oneArg("LINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := f.client()
@@ -42,11 +103,76 @@ func newContactAdd(f *flags) *cobra.Command {
 	}
 }
 
-func newContactBlock(f *flags) *cobra.Command {
+func newContactRequest(f *flags) *cobra.Command {
 	return &cobra.Command{
-		Use:               "block CONTACT",
-		Short:             "Take nothing from a contact any more",
-		Long:              "Ends what is going on with a contact and takes nothing from them any more. Adding them again undoes it.",
+		Use:   "request LINK [TEXT...]",
+		Short: "Add somebody and ask them to add you",
+		Long: "Adds a contact and sends them a contact request with a text, as soon as they can be reached. There is one at a\n" +
+			"time until they answer. Messages can be sent meanwhile.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || args[0] == "" {
+				return fmt.Errorf("%s takes a LINK and a text%s", cmd.CommandPath(), seeHelp(cmd))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.withContact(cmd, "%s is asked\n", func(client *control.Client) (control.Contact, error) {
+				return client.RequestContact(cmd.Context(), f.account, args[0], strings.Join(args[1:], " "))
+			})
+		},
+	}
+}
+
+func newContactRename(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rename CONTACT [NAME]",
+		Short: "Give a contact a name of your own",
+		Long:  "Gives a contact a name that stays whatever they call themselves. Without a name it is theirs again.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 || args[0] == "" {
+				return fmt.Errorf("%s takes a CONTACT and a name%s", cmd.CommandPath(), seeHelp(cmd))
+			}
+			return nil
+		},
+		ValidArgsFunction: f.completeContact,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := strings.Join(args[1:], " ")
+			return f.withContact(cmd, "%s is the name now\n", func(client *control.Client) (control.Contact, error) {
+				return client.ChangeContact(cmd.Context(), f.account, args[0], control.ContactChange{Name: &name})
+			})
+		},
+	}
+}
+
+func newContactRemove(f *flags) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:               "remove CONTACT",
+		Short:             "Remove a contact with all messages",
+		Long:              "Removes a contact and the whole conversation, also what was not delivered yet, for good. It asks before.",
+		Args:              oneArg("CONTACT"),
+		ValidArgsFunction: f.completeContact,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.withContact(cmd, "%s is removed\n", func(client *control.Client) (control.Contact, error) {
+				c, err := client.Contact(cmd.Context(), f.account, args[0])
+				if err != nil {
+					return c, err
+				}
+				if err := confirm(cmd, yes, fmt.Sprintf("the contact %q with all messages", c.Name), c.Name); err != nil {
+					return c, err
+				}
+				return c, client.RemoveContact(cmd.Context(), f.account, c.ID)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func newContactShow(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show CONTACT",
+		Short:             "Show what is known of a contact",
 		Args:              oneArg("CONTACT"),
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,15 +181,37 @@ func newContactBlock(f *flags) *cobra.Command {
 				return err
 			}
 			defer client.Close()
-			c, err := client.BlockContact(cmd.Context(), f.account, args[0])
+			c, err := client.Contact(cmd.Context(), f.account, args[0])
 			if err != nil {
 				return err
 			}
-			return f.print(cmd.OutOrStdout(), c, func() {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is blocked\n", printable(c.Name))
-			})
+			return f.print(cmd.OutOrStdout(), c, func() { printContact(cmd.OutOrStdout(), c) })
 		},
 	}
+}
+
+func printContact(out io.Writer, c control.Contact) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	line := func(what, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", what, printable(value))
+		}
+	}
+	line("name", c.Name)
+	if c.Nickname != c.Name {
+		line("nickname", c.Nickname)
+	}
+	line("key", c.ID)
+	line("state", c.State)
+	if c.Muted {
+		line("muted", "yes")
+	}
+	line("info", c.Info)
+	line("request", c.Request)
+	line("our request", c.Asked)
+	line("reach", reach(c))
+	line("node", c.Node)
+	_ = w.Flush() // what it writes to reports its own errors
 }
 
 func newContactList(f *flags) *cobra.Command {
@@ -85,6 +233,9 @@ func newContactList(f *flags) *cobra.Command {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 				for _, c := range contacts {
 					row := printable(c.Name) + "\t" + c.ID + "\t" + c.State
+					if c.Muted {
+						row += ", muted"
+					}
 					if r := reach(c); r != "" {
 						row += "\t" + r
 					}

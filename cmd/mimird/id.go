@@ -97,7 +97,8 @@ func readAccounts(f *flags) (found []control.Account, err error) {
 	accounts, err := node.Accounts()
 	for _, a := range accounts {
 		found = append(found, control.Account{
-			ID: a.ID.String(), Name: a.Name, Link: node.Link(a).String(), Strangers: a.Strangers.String(), Created: a.Created.Time(),
+			ID: a.ID.String(), Name: a.Name, Link: node.Link(a).String(), Role: a.Role.String(),
+			Strangers: a.Strangers.String(), Created: a.Created.Time(),
 		})
 	}
 	return found, err

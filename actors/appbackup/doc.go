@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package appbackup reads what matters of the backup that the Mimir app for
+// Android makes: the identity with its profile, and the contacts. It reads a file
+// and does nothing else; messages and groups stay where they are.
+//
+// # Format
+//
+// As the app writes it since April 2026 (BackupActivity, SqlStorage version 21).
+// The archive is a ZIP file without a password; whoever has it is that account.
+//
+//	entry               content
+//	data.db             the app's SQLite database, after a checkpoint of its log
+//	avatars/NAME        pictures of the account and of contacts, as files
+//	avatars_CHAT/NAME   pictures of the members of a group
+//	files/NAME          received files
+//	shared_prefs/NAME   settings of the app, XML
+//
+// Of the database:
+//
+//	accounts   id, name, privkey (32 bytes: the Ed25519 seed), pubkey (32 bytes),
+//	           client (the 2.x app's client id), info, avatar (a name below avatars/),
+//	           updated (seconds)
+//	contacts   pubkey (32 bytes), name, renamed (by the user), muted, ...
+//
+// Databases of the first versions have keys as hex; both are read. The app uses
+// one account, the first.
+//
+// The database says that it has a write-ahead log, although that is empty and not
+// in the archive. It is read from a copy in a private directory, which is removed
+// afterwards; in the copy the two bytes that say so are changed, so that nothing is
+// looked for beside it.
+package appbackup

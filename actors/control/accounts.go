@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// The part of the API that is about accounts. A secret key goes over the socket in
+// two answers and one question, none of which is logged; only the node's own user
+// can open it.
+
+// Import is an identity to be imported.
+type Import struct {
+	PEM    string `json:"pem" maxLength:"4096" doc:"The secret key, a PKCS#8 PEM block"`
+	Name   string `json:"name" minLength:"1" maxLength:"256"`
+	Info   string `json:"info,omitempty" maxLength:"4096"`
+	Avatar []byte `json:"avatar,omitempty" doc:"An image file, base64"`
+	Role   string `json:"role,omitempty" enum:"primary,backup,mirror"`
+}
+
+// Imported is an account that was imported.
+type Imported struct {
+	Account Account `json:"account"`
+	// Elsewhere are the node keys of other devices of the identity. It is null when no
+	// tracker could be asked.
+	Elsewhere []string `json:"elsewhere"`
+}
+
+// Secret is the secret key of an account.
+type Secret struct {
+	ID  string `json:"id"`
+	PEM string `json:"pem" doc:"PKCS#8"`
+}
+
+// AccountChange is what is changed of an account; what is left out stays.
+type AccountChange struct {
+	Name      *string `json:"name,omitempty" minLength:"1" maxLength:"256"`
+	Info      *string `json:"info,omitempty" maxLength:"4096"`
+	Avatar    []byte  `json:"avatar,omitempty" doc:"An image file of at most 50 KiB, base64"`
+	NoAvatar  bool    `json:"no_avatar,omitempty" doc:"Remove the picture"`
+	Strangers *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
+	Role      *string `json:"role,omitempty" enum:"primary,backup,mirror"`
+	HandOver  *string `json:"hand_over,omitempty" doc:"The account that passes on what this one receives; empty for none"`
+}
+
+func (s *service) registerAccounts(api huma.API) {
+	huma.Get(api, "/v1/accounts", s.accounts)
+	huma.Post(api, "/v1/accounts", s.createAccount)
+	huma.Post(api, "/v1/accounts/import", s.importAccount)
+	huma.Patch(api, "/v1/accounts/{account}", s.changeAccount)
+	huma.Delete(api, "/v1/accounts/{account}", s.removeAccount)
+	huma.Post(api, "/v1/accounts/{account}/export", s.exportAccount)
+}
+
+func (s *service) accounts(context.Context, *struct{}) (*body[[]Account], error) {
+	all, err := s.node.Accounts()
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Account{}
+	for _, a := range all {
+		view, err := accountOf(s.node, a)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, view)
+	}
+	return &body[[]Account]{out}, nil
+}
+
+// accountAnswer makes the answer of an account as it is.
+func (s *service) accountAnswer(a store.Account, err error) (*body[Account], error) {
+	if err != nil {
+		return nil, problem(err)
+	}
+	view, err := accountOf(s.node, a)
+	return &body[Account]{view}, problem(err)
+}
+
+func (s *service) createAccount(ctx context.Context, in *struct {
+	Body struct {
+		Name string `json:"name" minLength:"1" maxLength:"64"`
+	}
+},
+) (*body[Account], error) {
+	return s.accountAnswer(s.node.CreateAccount(ctx, in.Body.Name))
+}
+
+func (s *service) importAccount(ctx context.Context, in *struct{ Body Import }) (*body[Imported], error) {
+	key, err := identity.ParsePEM([]byte(in.Body.PEM))
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	var role store.Role
+	if in.Body.Role != "" {
+		if err := role.UnmarshalText([]byte(in.Body.Role)); err != nil {
+			return nil, problem(err)
+		}
+	}
+	done, err := s.node.ImportAccount(ctx, actors.Import{
+		Key: key, Name: in.Body.Name, Info: in.Body.Info, Avatar: in.Body.Avatar, Role: role,
+	})
+	if err != nil {
+		return nil, problem(err)
+	}
+	view, err := accountOf(s.node, done.Account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := Imported{Account: view}
+	if done.Asked {
+		out.Elsewhere = []string{}
+	}
+	for _, a := range done.Elsewhere {
+		out.Elsewhere = append(out.Elsewhere, a.Node.String())
+	}
+	return &body[Imported]{out}, nil
+}
+
+func (s *service) exportAccount(_ context.Context, in *AccountPath) (*body[Secret], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := s.node.ExportAccount(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Secret]{Secret{ID: account.String(), PEM: string(pem)}}, nil
+}
+
+func (s *service) removeAccount(ctx context.Context, in *struct {
+	AccountPath
+	DeleteKey bool `query:"delete_key" doc:"Delete the key file too; without a copy nobody can be that identity again"`
+},
+) (*struct{}, error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	return nil, problem(s.node.RemoveAccount(ctx, account, in.DeleteKey))
+}
+
+func (s *service) changeAccount(ctx context.Context, in *struct {
+	AccountPath
+	Body AccountChange
+},
+) (*body[Account], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	change := in.Body
+	if change.Name != nil || change.Info != nil || len(change.Avatar) > 0 || change.NoAvatar {
+		profile := actors.ProfileChange{Name: change.Name, Info: change.Info}
+		if len(change.Avatar) > 0 || change.NoAvatar {
+			profile.Avatar = &change.Avatar
+		}
+		if _, err := s.node.UpdateProfile(ctx, account, profile); err != nil {
+			return nil, problem(err)
+		}
+	}
+	if change.Strangers != nil {
+		var policy store.StrangerPolicy
+		if err := policy.UnmarshalText([]byte(*change.Strangers)); err != nil {
+			return nil, problem(err)
+		}
+		if _, err := s.node.SetStrangers(ctx, account, policy); err != nil {
+			return nil, problem(err)
+		}
+	}
+	if change.Role != nil {
+		var role store.Role
+		if err := role.UnmarshalText([]byte(*change.Role)); err != nil {
+			return nil, problem(err)
+		}
+		if _, err := s.node.SetRole(ctx, account, role); err != nil {
+			return nil, problem(err)
+		}
+	}
+	if change.HandOver != nil {
+		var home identity.PublicKey
+		if *change.HandOver != "" {
+			if home, err = s.account(*change.HandOver); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := s.node.SetHandOver(ctx, account, home); err != nil {
+			return nil, problem(err)
+		}
+	}
+	return s.accountAnswer(s.node.Account(account))
+}
+
+// Accounts lists the accounts of the node.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return get[[]Account](ctx, c, "/v1/accounts")
+}
+
+// CreateAccount makes an account.
+func (c *Client) CreateAccount(ctx context.Context, name string) (Account, error) {
+	return post[Account](ctx, c, "/v1/accounts", map[string]string{"name": name})
+}
+
+// ImportAccount makes an account of an identity that exists already.
+func (c *Client) ImportAccount(ctx context.Context, in Import) (Imported, error) {
+	return post[Imported](ctx, c, "/v1/accounts/import", in)
+}
+
+// ExportAccount asks for the secret key of an account: by key, name, or "-" for
+// the only account.
+func (c *Client) ExportAccount(ctx context.Context, account string) (Secret, error) {
+	return post[Secret](ctx, c, accountURL(account, "export"), struct{}{})
+}
+
+// ChangeAccount changes an account.
+func (c *Client) ChangeAccount(ctx context.Context, account string, change AccountChange) (Account, error) {
+	return send[Account](ctx, c, http.MethodPatch, accountURL(account), change)
+}
+
+// RemoveAccount removes an account with everything in it.
+func (c *Client) RemoveAccount(ctx context.Context, account string, deleteKey bool) error {
+	query := url.Values{"delete_key": {strconv.FormatBool(deleteKey)}}
+	return c.remove(ctx, accountURL(account)+"?"+query.Encode())
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// The part of the API that is about contacts.
+
+// NewContact is somebody to be added.
+type NewContact struct {
+	Link string `json:"link" doc:"Contact link, or the 64 hex digits of a key" maxLength:"4096"`
+	// Ask sends a contact request with the text in Request.
+	Ask     bool   `json:"ask,omitempty" doc:"Send a contact request"`
+	Request string `json:"request,omitempty" maxLength:"4096" doc:"Its text"`
+}
+
+// ContactChange is what is changed of a contact; what is left out stays.
+type ContactChange struct {
+	Name  *string `json:"name,omitempty" maxLength:"256" doc:"Your own name for the contact; empty for the one they give themselves"`
+	Muted *bool   `json:"muted,omitempty"`
+}
+
+// Reaction is a reaction to a message.
+type Reaction struct {
+	Message string `json:"message" doc:"Guid of the message, decimal"`
+	Emoji   string `json:"emoji" maxLength:"128" doc:"Empty takes the reaction back"`
+	// Direction says whose it is; it is not read.
+	Direction string `json:"direction,omitempty" enum:"in,out"`
+	Source    string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat"`
+}
+
+func (s *service) registerContacts(api huma.API) {
+	const one = "/v1/accounts/{account}/contacts/{contact}"
+	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
+	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
+	huma.Get(api, one, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
+		return s.change(in, s.node.Contact)
+	})
+	huma.Patch(api, one, s.changeContact)
+	huma.Delete(api, one, s.removeContact)
+	for name, act := range map[string]func(context.Context, identity.PublicKey, identity.PublicKey) (store.Contact, error){
+		"accept": s.node.AcceptContact, "decline": s.node.DeclineContact,
+		"block": s.node.BlockContact, "unblock": s.node.UnblockContact,
+	} {
+		huma.Post(api, one+"/"+name, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
+			return s.change(in, func(account, contact identity.PublicKey) (store.Contact, error) { return act(ctx, account, contact) })
+		})
+	}
+	huma.Post(api, one+"/reactions", s.react)
+	huma.Get(api, one+"/reactions", s.reactions)
+}
+
+// change does something with the contact that a path names, and answers with what
+// it is then.
+func (s *service) change(in *ContactPath, do func(account, contact identity.PublicKey) (store.Contact, error)) (*body[Contact], error) {
+	account, contact, err := s.contact(in)
+	if err != nil {
+		return nil, err
+	}
+	c, err := do(account, contact)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Contact]{contactOf(s.node, c)}, nil
+}
+
+func (s *service) contacts(_ context.Context, in *AccountPath) (*body[[]Contact], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.node.Contacts(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Contact{}
+	for _, c := range all {
+		out = append(out, contactOf(s.node, c))
+	}
+	return &body[[]Contact]{out}, nil
+}
+
+func (s *service) addContact(ctx context.Context, in *struct {
+	AccountPath
+	Body NewContact
+},
+) (*body[Contact], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	link, err := identity.ParseLink(in.Body.Link)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	var c store.Contact
+	if in.Body.Ask {
+		c, err = s.node.RequestContact(ctx, account, link, in.Body.Request)
+	} else {
+		c, err = s.node.AddContact(ctx, account, link)
+	}
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Contact]{contactOf(s.node, c)}, nil
+}
+
+func (s *service) changeContact(ctx context.Context, in *struct {
+	ContactPath
+	Body ContactChange
+},
+) (*body[Contact], error) {
+	return s.change(&in.ContactPath, func(account, contact identity.PublicKey) (store.Contact, error) {
+		if in.Body.Name != nil {
+			if c, err := s.node.RenameContact(ctx, account, contact, *in.Body.Name); err != nil {
+				return c, err
+			}
+		}
+		if in.Body.Muted != nil {
+			if c, err := s.node.MuteContact(ctx, account, contact, *in.Body.Muted); err != nil {
+				return c, err
+			}
+		}
+		return s.node.Contact(account, contact)
+	})
+}
+
+func (s *service) removeContact(ctx context.Context, in *ContactPath) (*struct{}, error) {
+	account, contact, err := s.contact(in)
+	if err != nil {
+		return nil, err
+	}
+	return nil, problem(s.node.RemoveContact(ctx, account, contact))
+}
+
+func (s *service) react(ctx context.Context, in *struct {
+	ContactPath
+	Body Reaction
+},
+) (*body[Message], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	target, err := parseGUID(in.Body.Message)
+	if err != nil {
+		return nil, err
+	}
+	out := actors.OutgoingReaction{Account: account, Contact: contact, Target: target, Emoji: in.Body.Emoji}
+	if in.Body.Source != "" {
+		out.Source = "control:" + in.Body.Source
+	}
+	m, err := s.node.React(ctx, out)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Message]{messageOf(m)}, nil
+}
+
+func (s *service) reactions(_ context.Context, in *struct {
+	ContactPath
+	Message string `query:"message" required:"true" doc:"Guid of the message, decimal"`
+},
+) (*body[[]Reaction], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	target, err := parseGUID(in.Message)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.node.Reactions(account, contact, target)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Reaction{}
+	for _, r := range found {
+		out = append(out, Reaction{Message: in.Message, Emoji: r.Emoji, Direction: r.Dir.String()})
+	}
+	return &body[[]Reaction]{out}, nil
+}
+
+func parseGUID(text string) (peer.GUID, error) {
+	guid, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || guid == 0 {
+		return 0, huma.Error422UnprocessableEntity("message is not the guid of a message")
+	}
+	return peer.GUID(guid), nil
+}
+
+// Contacts lists the contacts of an account: by key, name, or "-" for the only
+// account.
+func (c *Client) Contacts(ctx context.Context, account string) ([]Contact, error) {
+	return get[[]Contact](ctx, c, accountURL(account, "contacts"))
+}
+
+// Contact asks for one contact.
+func (c *Client) Contact(ctx context.Context, account, contact string) (Contact, error) {
+	return get[Contact](ctx, c, accountURL(account, "contacts", contact))
+}
+
+// AddContact adds a contact by link or key.
+func (c *Client) AddContact(ctx context.Context, account, link string) (Contact, error) {
+	return post[Contact](ctx, c, accountURL(account, "contacts"), NewContact{Link: link})
+}
+
+// RequestContact adds a contact by link or key, and asks them to do the same.
+func (c *Client) RequestContact(ctx context.Context, account, link, text string) (Contact, error) {
+	return post[Contact](ctx, c, accountURL(account, "contacts"), NewContact{Link: link, Ask: true, Request: text})
+}
+
+// AcceptContact says yes to a contact request.
+func (c *Client) AcceptContact(ctx context.Context, account, contact string) (Contact, error) {
+	return c.contactVerb(ctx, account, contact, "accept")
+}
+
+// DeclineContact says no to a contact request.
+func (c *Client) DeclineContact(ctx context.Context, account, contact string) (Contact, error) {
+	return c.contactVerb(ctx, account, contact, "decline")
+}
+
+// BlockContact takes nothing from a contact any more.
+func (c *Client) BlockContact(ctx context.Context, account, contact string) (Contact, error) {
+	return c.contactVerb(ctx, account, contact, "block")
+}
+
+// UnblockContact makes a blocked contact what they were before.
+func (c *Client) UnblockContact(ctx context.Context, account, contact string) (Contact, error) {
+	return c.contactVerb(ctx, account, contact, "unblock")
+}
+
+func (c *Client) contactVerb(ctx context.Context, account, contact, verb string) (Contact, error) {
+	return post[Contact](ctx, c, accountURL(account, "contacts", contact, verb), struct{}{})
+}
+
+// ChangeContact renames or mutes a contact.
+func (c *Client) ChangeContact(ctx context.Context, account, contact string, change ContactChange) (Contact, error) {
+	return send[Contact](ctx, c, http.MethodPatch, accountURL(account, "contacts", contact), change)
+}
+
+// RemoveContact removes a contact with all messages.
+func (c *Client) RemoveContact(ctx context.Context, account, contact string) error {
+	return c.remove(ctx, accountURL(account, "contacts", contact))
+}
+
+// React reacts to a message, by its guid.
+func (c *Client) React(ctx context.Context, account, contact string, r Reaction) (Message, error) {
+	return post[Message](ctx, c, accountURL(account, "contacts", contact, "reactions"), r)
+}

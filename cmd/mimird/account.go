@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// maxAvatarFile is a little more than an avatar may have, so that one that is too
+// large is told from one that is not.
+const maxAvatarFile = 1 << 20
+
+func newAccount(f *flags) *cobra.Command {
+	cmd := group(&cobra.Command{Use: "account", Short: "Make, import, change and remove accounts"})
+	cmd.AddCommand(newAccountList(f), newAccountAdd(f), newAccountImport(f), newAccountExport(f), newAccountRemove(f), newAccountSet(f))
+	return cmd
+}
+
+func newAccountList(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the accounts of this node",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			accounts, err := listAccounts(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			if accounts == nil {
+				accounts = []control.Account{}
+			}
+			out := cmd.OutOrStdout()
+			return f.print(out, accounts, func() {
+				w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+				for _, a := range accounts {
+					fmt.Fprintf(w, "%s\t%s\t%s\tstrangers: %s\n", printable(a.Name), a.ID, a.Role, a.Strangers)
+				}
+				_ = w.Flush() // what it writes to reports its own errors
+				if len(accounts) == 0 {
+					fmt.Fprintln(out, "no accounts yet; make one with: mimird up")
+				}
+			})
+		},
+	}
+}
+
+func newAccountAdd(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "add NAME",
+		Short: "Make a new account",
+		Args:  oneArg("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.withAccount(cmd, func(client *control.Client) (control.Account, error) {
+				return client.CreateAccount(cmd.Context(), args[0])
+			}, "%q is an account\n")
+		},
+	}
+}
+
+func newAccountRemove(f *flags) *cobra.Command {
+	var yes, deleteKey bool
+	cmd := &cobra.Command{
+		Use:   "remove ACCOUNT",
+		Short: "Remove an account with everything in it",
+		Long: "Removes an account: its contacts, its messages and its history, for good. The key file stays below keys/, with\n" +
+			"the ending .removed, and can be imported again; with --delete-key it is deleted too. It asks before.",
+		Args:              oneArg("ACCOUNT"),
+		ValidArgsFunction: f.completeAccount,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			a, err := client.ChangeAccount(cmd.Context(), args[0], control.AccountChange{})
+			if err != nil {
+				return err
+			}
+			what := fmt.Sprintf("the account %q with its contacts and messages", a.Name)
+			if deleteKey {
+				what += " and its key: nobody can be it again without a copy"
+			}
+			if err := confirm(cmd, yes, what, a.Name); err != nil {
+				return err
+			}
+			if err := client.RemoveAccount(cmd.Context(), a.ID, deleteKey); err != nil {
+				return err
+			}
+			return f.print(cmd.OutOrStdout(), a, func() { fmt.Fprintf(cmd.OutOrStdout(), "%s is removed\n", printable(a.Name)) })
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&deleteKey, "delete-key", false, "delete the secret key too")
+	return cmd
+}
+
+func newAccountSet(f *flags) *cobra.Command {
+	var name, info, avatar, strangers, role, handOver string
+	cmd := &cobra.Command{
+		Use:   "set ACCOUNT",
+		Short: "Change the profile, the role and the rules of an account",
+		Long: "Changes what is given and leaves the rest. Contacts who are connected see a new profile at once, all others\n" +
+			"the next time. What the roles mean is in docs/roles.md.",
+		Args:              oneArg("ACCOUNT"),
+		ValidArgsFunction: f.completeAccount,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var change control.AccountChange
+			given := func(flag string, value *string, field **string) {
+				if cmd.Flags().Changed(flag) {
+					*field = value
+				}
+			}
+			given("name", &name, &change.Name)
+			given("info", &info, &change.Info)
+			given("strangers", &strangers, &change.Strangers)
+			given("role", &role, &change.Role)
+			given("hand-over", &handOver, &change.HandOver)
+			if cmd.Flags().Changed("avatar") {
+				var err error
+				if change.Avatar, err = readAvatar(avatar); err != nil {
+					return err
+				}
+				change.NoAvatar = len(change.Avatar) == 0
+			}
+			if !somethingGiven(cmd) {
+				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role or --hand-over")
+			}
+			return f.withAccount(cmd, func(client *control.Client) (control.Account, error) {
+				return client.ChangeAccount(cmd.Context(), args[0], change)
+			}, "%s is changed\n")
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "what the account is called")
+	flags.StringVar(&info, "info", "", "what people can read about it")
+	flags.StringVar(&avatar, "avatar", "", "a picture file of at most 50 KiB; an empty name removes the picture")
+	flags.StringVar(&strangers, "strangers", "", "what happens when somebody unknown connects: ask, accept or refuse")
+	flags.StringVar(&role, "role", "", "the part of this node beside a phone with the same account: primary, backup or mirror")
+	flags.StringVar(&handOver, "hand-over", "", "the account that passes on to the phone what this one receives; an empty name ends that")
+	return cmd
+}
+
+// somethingGiven reports whether a flag of this command was given.
+func somethingGiven(cmd *cobra.Command) bool {
+	given := false
+	cmd.Flags().Visit(func(f *pflag.Flag) { given = given || cmd.LocalNonPersistentFlags().Lookup(f.Name) != nil })
+	return given
+}
+
+// readAvatar reads a picture; no name is no picture.
+func readAvatar(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read avatar: %w", err)
+	}
+	defer func() { _ = file.Close() }()                             // only read
+	picture, err := io.ReadAll(io.LimitReader(file, maxAvatarFile)) //nolint:forbidigo // through a limit
+	if err != nil {
+		return nil, fmt.Errorf("read avatar: %w", err)
+	}
+	if len(picture) == 0 {
+		return nil, fmt.Errorf("read avatar: %s is empty", path)
+	}
+	if len(picture) > 50<<10 {
+		return nil, fmt.Errorf("the picture %s is larger than 50 KiB, which is the most that apps take; make it smaller, for example 256 by 256 as a JPEG", path)
+	}
+	return picture, nil
+}
+
+// withAccount does something that answers with an account, and says so in a
+// sentence with its name.
+func (f *flags) withAccount(cmd *cobra.Command, do func(*control.Client) (control.Account, error), sentence string) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	a, err := do(client)
+	if err != nil {
+		return err
+	}
+	return f.print(cmd.OutOrStdout(), a, func() { fmt.Fprintf(cmd.OutOrStdout(), sentence, printable(a.Name)) })
+}
+
+// completeAccount offers the names of accounts when the shell asks for them.
+func (f *flags) completeAccount(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	client, err := f.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer client.Close()
+	accounts, err := client.Accounts(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, a := range accounts {
+		names = append(names, cobra.CompletionWithDesc(printable(a.Name), a.ID))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
