@@ -69,8 +69,17 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		}
 		return ref
 	}
-	// Whoever is started later may use what was started before.
-	n.env.writer = spawn(storeName, func() kernel.Actor { return store.NewActor(n.env.store) })
+	// Whoever is started later may use what was started before. A store actor that
+	// panics is not started again: what it has in memory was true before, and nobody
+	// knows what is now. The process ends in order and reads it from the disk.
+	writer, err := c.Spawn(kernel.Spec{
+		Name: storeName, Kind: storeName, Once: true,
+		New: func() kernel.Actor { return store.NewActor(n.env.store) },
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", storeName, err)
+	}
+	n.env.writer = writer
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
