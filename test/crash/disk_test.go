@@ -4,7 +4,6 @@ package crash_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -107,25 +106,12 @@ type disk struct {
 func pretendedDisk(t *testing.T) *disk {
 	t.Helper()
 	d := &disk{mount: shortDir(t), pretend: true}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	more, err := filepath.Abs(filepath.Join("testdata", "smalldisk.go"))
-	must(err)
-	place, err := filepath.Abs(filepath.Join("..", "..", "cmd", "mimird", "smalldisk.go"))
-	must(err)
-	raw, err := json.Marshal(map[string]map[string]string{"Replace": {place: more}})
-	must(err)
-	overlay := filepath.Join(t.TempDir(), "overlay.json")
-	must(os.WriteFile(overlay, raw, 0o600))
-	built := filepath.Join(t.TempDir(), "mimird")
-	must(buildProgram(built, "-overlay", overlay))
+	built := buildChanged(t, map[string]string{"smalldisk.go": readTestdata(t, "smalldisk.go")})
 	d.program = filepath.Join(t.TempDir(), "mimird")
 	script := fmt.Sprintf("#!/bin/sh\n%s=%d exec %s \"$@\"\n", pretendEnv, diskSize, built)
-	must(os.WriteFile(d.program, []byte(script), 0o700)) //nolint:gosec // it is a program
+	if err := os.WriteFile(d.program, []byte(script), 0o700); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
 	return d
 }
 

@@ -3,6 +3,7 @@
 package crash_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,8 @@ type world struct {
 	user       *bridgetest.Client
 	phone      *phoneContact
 	talks      []*conversation
-	disk       *disk // that the node is on; nil for any
+	disk       *disk  // that the node is on; nil for any
+	program    string // of the node; "" for the usual one
 
 	kills int
 	kept  int    // texts for somebody who never comes
@@ -53,29 +55,35 @@ type world struct {
 // newWorld builds the world; the first words have been exchanged when it returns.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return buildWorld(t, nil, (*world).startFake)
+	return buildWorld(t, new(world), (*world).startFake)
+}
+
+// newWorldOf is newWorld with another program for the node.
+func newWorldOf(t *testing.T, program string) *world {
+	t.Helper()
+	return buildWorld(t, &world{program: program}, (*world).startFake)
 }
 
 // newWorldOn is newWorld with the node on a disk of its own.
 func newWorldOn(t *testing.T, d *disk) *world {
 	t.Helper()
-	return buildWorld(t, d, (*world).startFake)
+	return buildWorld(t, &world{disk: d, program: d.program}, (*world).startFake)
 }
 
 // newRealWorld is newWorld with a Dendrite for a homeserver.
 func newRealWorld(t *testing.T) *world {
 	t.Helper()
-	return buildWorld(t, nil, (*world).startDendrite)
+	return buildWorld(t, new(world), (*world).startDendrite)
 }
 
 // buildWorld takes what starts the homeserver at an address, with a registration.
-func buildWorld(t *testing.T, d *disk, startHomeserver func(w *world, address, registration string)) *world {
+func buildWorld(t *testing.T, w *world, startHomeserver func(w *world, address, registration string)) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "crash-") //nolint:usetesting // the paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, disk: d}
+	w.t, w.dir = t, dir
 	t.Cleanup(func() {
 		w.showLogs()
 		if err := os.RemoveAll(dir); err != nil {
@@ -189,12 +197,12 @@ func (w *world) makeVictim(address tracker.Address) (homeserver string) {
 	w.t.Helper()
 	homeserver, appservice := w.freeAddress(), w.freeAddress()
 	host, port, _ := strings.Cut(appservice, ":")
-	from, parent := program, w.dir
+	parent := w.dir
 	if w.disk != nil {
-		from, parent = w.disk.program, w.disk.mount
+		parent = w.disk.mount
 	}
 	var err error
-	w.victim, err = demo.NewNode(from, parent, userName, fmt.Sprintf(`roles: [node, matrix]
+	w.victim, err = demo.NewNode(cmp.Or(w.program, program), parent, userName, fmt.Sprintf(`roles: [node, matrix]
 log: {level: debug}
 yggdrasil: {peers: [%q]}
 trackers: [%q]
