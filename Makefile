@@ -21,7 +21,7 @@ RACEFLAG :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -40,6 +40,9 @@ test: ## all tests: units, vectors, real networks, end to end against Dendrite
 
 scenario: ## many nodes over real Yggdrasil networks
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run TestScenario ./test/scenario -all $(ARGS)
+
+budget: ## memory, goroutines and work of a node that has nothing to do; fails when over
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 30m ./test/budget -all $(ARGS)
 
 crash: ## kill -9 at every named point and at random moments
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 -waiting 10000 $(ARGS)

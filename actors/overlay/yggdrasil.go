@@ -123,14 +123,14 @@ type coreLogger struct {
 // linkPause and linkPauses bound how long peers waits for quiet links.
 const (
 	linkPause  = 50 * time.Millisecond
-	linkPauses = 10
+	linkPauses = 40
 )
 
 // peers asks for the links. The core's answer has a data race with a link that
 // comes up, in the latency, so links that have just changed are waited for.
 func (l *coreLayer) peers() []core.PeerInfo {
 	for range linkPauses {
-		if l.logger.quiet(time.Now(), 4*linkPause) {
+		if l.logger.quiet(time.Now(), 8*linkPause) {
 			break
 		}
 		time.Sleep(linkPause)
