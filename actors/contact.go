@@ -51,7 +51,9 @@ type contact struct {
 	incoming kernel.Ref // the session that accepts
 	live     kernel.Ref // the session there is
 	liveNode identity.NodeKey
-	sessions uint64 // names of children
+	// liveGeneration is what liveNode speaks.
+	liveGeneration generation
+	sessions       uint64 // names of children
 
 	sending peer.GUID // what live was told to send; 0 when nothing
 	// acking are messages that the contact has and the store has not noted yet.
@@ -335,11 +337,11 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	default:
 		return // stopped meanwhile
 	}
-	x.liveNode = msg.Node
+	x.liveNode, x.liveGeneration = msg.Node, msg.Generation
 	x.attempts = 0
 	x.stopRetry()
 	x.env.keys.know(msg.Node)
-	c.Log().Info("Session is live", "node", msg.Node.Short(), "dialled", msg.Dialled)
+	c.Log().Info("Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
@@ -362,7 +364,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.known {
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.account, Contact: x.contact, Key: x.liveNode, Time: x.env.nowMillis(),
+			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Time: x.env.nowMillis(),
 		}})
 	}
 }

@@ -61,6 +61,10 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 	if len(msg.Found) == 0 {
 		start.patience = guessTime
 	}
+	start.known = make(map[identity.NodeKey]generation)
+	for _, n := range x.record.NodeKeys {
+		start.known[n.Key] = generation(n.Generation)
+	}
 	session, err := c.Spawn(x.sessionSpec(start))
 	if err != nil {
 		c.Fail(fmt.Errorf("start session: %w", err))

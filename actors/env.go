@@ -69,6 +69,24 @@ func (n *networkCell) carrier() (overlay.Carrier, bool) {
 	return nil, false
 }
 
+// carrierOf returns the carrier of a generation; false while the overlay is not
+// running, or when the carrier is off.
+func (n *networkCell) carrierOf(g generation) (overlay.Carrier, bool) {
+	if g == gen3 {
+		return n.carrier()
+	}
+	h := n.current.Load()
+	if h == nil {
+		return nil, false
+	}
+	if net, ok := h.Network.(interface {
+		CarrierOf(kind overlay.Kind) (overlay.Carrier, bool)
+	}); ok {
+		return net.CarrierOf(g.kind())
+	}
+	return nil, false
+}
+
 // status returns false while the overlay is not running.
 func (n *networkCell) status() (overlay.Status, bool) {
 	if h := n.current.Load(); h != nil {

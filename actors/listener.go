@@ -36,7 +36,7 @@ const (
 // stream before that.
 type listener struct {
 	env       *env
-	port      overlay.Listener
+	ports     []overlay.Listener // one for each carrier
 	greetings *greetings
 	begun     *handshakers
 	early     []earlyData
@@ -56,18 +56,22 @@ type (
 )
 
 func (l *listener) Started(c *kernel.Context) error {
-	carrier, ok := l.env.net.carrier()
-	if !ok {
+	carriers := l.env.net.carriers()
+	if len(carriers) == 0 {
 		return nil // begins with overlayOpened
 	}
-	port, err := carrier.Listen(peer.Port)
-	if err != nil {
-		return fmt.Errorf("listen on port %d: %w", peer.Port, err)
-	}
-	l.port = port
 	l.greetings = newGreetings()
 	inbox := c.Inbox()
-	c.Go("accept", func(ctx context.Context) error { return l.accept(ctx, inbox) })
+	for _, via := range carriers {
+		port, err := via.carrier.Listen(via.generation.port())
+		if err != nil {
+			return fmt.Errorf("listen on %s port %d: %w", via.generation.kind(), via.generation.port(), err)
+		}
+		l.ports = append(l.ports, port)
+		c.Go("accept_"+string(via.generation.kind()), func(ctx context.Context) error {
+			return l.accept(ctx, inbox, port, via.generation)
+		})
+	}
 	return nil
 }
 
@@ -87,8 +91,8 @@ func (l *listener) Receive(c *kernel.Context, msg any) {
 }
 
 func (l *listener) Stopping(*kernel.Context) {
-	if l.port != nil {
-		_ = l.port.Close()
+	for _, port := range l.ports {
+		_ = port.Close()
 	}
 	for _, e := range l.early {
 		e.stream.drop()
@@ -96,7 +100,7 @@ func (l *listener) Stopping(*kernel.Context) {
 }
 
 func (l *listener) onOverlayOpened(c *kernel.Context) {
-	if l.port != nil {
+	if len(l.ports) > 0 {
 		return // what we have is closing; it ends with an error and begins anew
 	}
 	if err := l.Started(c); err != nil {
@@ -106,19 +110,19 @@ func (l *listener) onOverlayOpened(c *kernel.Context) {
 
 // accept runs until the port or the incarnation is closed, and then until the
 // goroutines it started have ended.
-func (l *listener) accept(ctx context.Context, inbox kernel.Inbox) error {
+func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.Listener, g generation) error {
 	var greeters sync.WaitGroup
 	defer greeters.Wait()
 	defer l.greetings.abortAll()
 	for {
-		conn, err := l.port.Accept(ctx)
+		conn, err := port.Accept(ctx)
 		if err != nil {
 			return err
 		}
-		g := l.greetings.enter(conn)
+		e := l.greetings.enter(conn)
 		greeters.Go(func() {
-			defer l.greetings.leave(g)
-			if err := l.greet(inbox, conn); err != nil {
+			defer l.greetings.leave(e)
+			if err := l.greet(inbox, newStream(conn, g)); err != nil {
 				_ = conn.Abort() // the other side gets no explanation, by the protocol
 				l.logGreeting(conn.RemoteKey(), err)
 			}
@@ -127,41 +131,46 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox) error {
 }
 
 // greet reads from a new stream until it is known whose it is.
-func (l *listener) greet(inbox kernel.Inbox, conn overlay.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
+	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
-	s := newStream(conn)
-	role, err := peer.ReadRole(s.reader)
-	if err != nil {
-		return err
+	if s.generation.hasRoles() {
+		role, err := peer.ReadRole(s.reader)
+		if err != nil {
+			return err
+		}
+		if role == peer.RoleData {
+			return handOver(inbox, dataCame{newHandover(s, nil)})
+		}
 	}
-	if role == peer.RoleData {
-		return handOver(inbox, dataCame{newHandover(s, nil)})
-	}
-	if !l.begun.begin(conn.RemoteKey(), time.Now()) {
+	if !l.begun.begin(s.RemoteKey(), time.Now()) {
 		return errTooManyHandshakes
 	}
 	hs := peer.NewAcceptor(peer.AcceptorConfig{
 		Lookup:   l.env.keys.account,
-		Security: l.env.security(conn.RemoteKey()),
+		Security: l.env.security(s.RemoteKey()),
 	})
-	p, err := hs.Start()
+	framed := s.generation.drive(hs)
+	p, err := framed.Start()
 	if err != nil {
 		return err
 	}
-	if _, err := hs.Drive(s.reader, s, p); err != nil {
+	if _, err := framed.Drive(s.reader, s, p); err != nil {
 		return err
 	}
+	if !checkAddress(framed, s) {
+		return wire.NewViolation(wire.CodeValue, "an address that is not behind the node it comes from")
+	}
 	if contact, err := l.env.store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
-		l.begun.welcome(conn.RemoteKey())
+		l.begun.welcome(s.RemoteKey())
 	}
 	// What remains of the handshake gets its own 15 s: the apps count them from the
 	// start, but the time a contact takes to decide is ours.
-	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
-	return handOver(inbox, inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandover(s, hs)})
+	return handOver(inbox, inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandover(s, framed)})
 }
 
 // security is what a handshake with a node needs to sign with care.

@@ -73,8 +73,9 @@ type (
 	sessionReady struct{ Node identity.NodeKey }
 	// sessionLive is a session's: both sides have it.
 	sessionLive struct {
-		Node    identity.NodeKey
-		Dialled bool
+		Node       identity.NodeKey
+		Generation generation
+		Dialled    bool
 	}
 	// sessionAlive is a session's: the answer to probe.
 	sessionAlive struct{}
@@ -151,12 +152,12 @@ const handoverTime = 20 * time.Second
 // next. Whoever claims it owns it; if nobody does in time, it is aborted.
 type handover struct {
 	stream *stream
-	hs     *peer.Handshake // control streams only
+	hs     handshake // control streams only
 	taken  atomic.Bool
 	timer  *time.Timer
 }
 
-func newHandover(s *stream, hs *peer.Handshake) *handover {
+func newHandover(s *stream, hs handshake) *handover {
 	h := &handover{stream: s, hs: hs}
 	h.timer = time.AfterFunc(handoverTime, h.drop)
 	return h

@@ -32,6 +32,8 @@ type sessionStart struct {
 	// dial are the nodes to try, best first, for patience each.
 	dial     []identity.NodeKey
 	patience time.Duration
+	// known are the generations in which nodes have been met.
+	known map[identity.NodeKey]generation
 	// accept is a stream whose initiator has proved its identity; going on with it
 	// proves ours.
 	accept *handover
@@ -153,7 +155,9 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 
 func (s *session) Stopping(c *kernel.Context) {
 	if s.live {
-		s.env.sessions.remove(s.conn.node, c.Self())
+		if s.generation().hasRoles() {
+			s.env.sessions.remove(s.conn.node, c.Self())
+		}
 		s.env.fetches.leave(s.pair, c.Self())
 	}
 	if s.parallel {
@@ -173,8 +177,8 @@ func (s *session) startDial(c *kernel.Context) error {
 	if !ok {
 		return kernel.Fatal(ErrUnknownAccount)
 	}
-	carrier, ok := s.env.net.carrier()
-	if !ok {
+	carriers := s.env.net.carriers()
+	if len(carriers) == 0 {
 		return kernel.Fatal(ErrOffline)
 	}
 	account, err := s.env.store.Account(s.account)
@@ -182,7 +186,7 @@ func (s *session) startDial(c *kernel.Context) error {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
-		carrier: carrier, nodes: s.start.dial, patience: s.start.patience,
+		carriers: carriers, nodes: s.start.dial, known: s.start.known, patience: s.start.patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
 		secure: s.env.security,
 	}
@@ -222,6 +226,9 @@ func (s *session) onComplete(c *kernel.Context) {
 		s.send(c, f)
 	}
 	s.greet(c)
+	if early := askedEarly(s.conn.hs); early != nil {
+		s.onInfoRequest(c, *early)
+	}
 }
 
 // startAccepted goes on with a handshake whose first half the listener has run.
@@ -260,12 +267,14 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	s.mirror = account.Role == store.RoleMirror
 	s.parallel, s.live = true, true
 	s.lastFrame, s.lastActivity = time.Now(), time.Now()
-	s.env.sessions.add(s.conn.node, c.Self())
+	if s.generation().hasRoles() {
+		s.env.sessions.add(s.conn.node, c.Self()) // for data streams
+	}
 	s.env.fetches.enter(s.pair, c.Self())
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
-	c.Tell(c.Parent(), sessionLive{Node: conn.node, Dialled: dialled})
+	c.Tell(c.Parent(), sessionLive{Node: conn.node, Generation: s.generation(), Dialled: dialled})
 	if !dialled {
 		s.greet(c)
 	}
@@ -309,16 +318,17 @@ func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 // timers back without a word; onDue then finds nothing to do and looks ahead
 // again, so that a busy session costs no timers.
 func (s *session) schedule(c *kernel.Context) {
-	next := s.lastActivity.Add(s.env.opts.SessionIdle)
+	next := s.lastActivity.Add(s.generation().idle(s.env.opts.SessionIdle))
 	sooner := func(t time.Time) {
 		if t.Before(next) {
 			next = t
 		}
 	}
-	if s.pinged.IsZero() {
-		sooner(s.lastFrame.Add(pingAfter))
-	} else {
+	switch {
+	case !s.pinged.IsZero():
 		sooner(s.pinged.Add(pongTime))
+	case s.generation().hasPings():
+		sooner(s.lastFrame.Add(pingAfter))
 	}
 	if s.inFlight != nil {
 		sooner(s.inFlight.until)
@@ -348,10 +358,10 @@ func (s *session) onDue(c *kernel.Context) {
 	case s.inFlight == nil && !s.mirrored.IsZero() && now.Sub(s.mirrored) >= mirrorTime:
 		s.end(c, errMirrored)
 		return
-	case now.Sub(s.lastActivity) >= s.env.opts.SessionIdle:
+	case now.Sub(s.lastActivity) >= s.generation().idle(s.env.opts.SessionIdle):
 		s.end(c, errIdle)
 		return
-	case s.pinged.IsZero() && now.Sub(s.lastFrame) >= pingAfter:
+	case s.pinged.IsZero() && s.generation().hasPings() && now.Sub(s.lastFrame) >= pingAfter:
 		s.ping(c)
 	}
 	s.schedule(c)
@@ -366,10 +376,14 @@ func (s *session) ping(c *kernel.Context) {
 
 func (s *session) onProbe(c *kernel.Context) {
 	s.probing = true
-	if s.live && s.pinged.IsZero() {
+	// Without pings no answer is the answer: apps that dial have lost the session.
+	if s.live && s.pinged.IsZero() && s.generation().hasPings() {
 		s.ping(c)
 	}
 }
+
+// generation is the other side's; the stream is open.
+func (s *session) generation() generation { return s.conn.stream.generation }
 
 func (s *session) onPermit(c *kernel.Context, msg permit) {
 	newly := msg.Allowed && !s.allowed

@@ -36,7 +36,7 @@ type peerConn struct {
 	// Fixed at creation.
 	stream  *stream
 	node    identity.NodeKey
-	hs      *peer.Handshake
+	hs      handshake
 	credits *kernel.Credits
 	// dataTurn is the right to use our data stream.
 	dataTurn chan struct{}
@@ -64,7 +64,7 @@ type (
 	}
 )
 
-func newPeerConn(s *stream, hs *peer.Handshake) *peerConn {
+func newPeerConn(s *stream, hs handshake) *peerConn {
 	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes), dataTurn: make(chan struct{}, 1)}
 }
 
@@ -113,7 +113,7 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 		if err := p.stream.waitForFrame(); err != nil {
 			return err
 		}
-		frame, err := peer.ReadFrame(p.stream.reader, peer.Limits{})
+		frame, err := p.stream.generation.readFrame(p.stream.reader)
 		if err != nil {
 			return err
 		}
@@ -136,10 +136,15 @@ type queuedFrame struct {
 	then  crashpoint.Name
 }
 
-// enqueue takes a frame to be written. start tells the caller to run writeQueued;
-// ok is false when too much waits already.
+// enqueue takes a frame to be written, or drops one that the other side cannot
+// read. start tells the caller to run writeQueued; ok is false when too much waits
+// already.
 func (p *peerConn) enqueue(f peer.Frame) (start, ok bool) {
-	frame := queuedFrame{bytes: f.AppendTo(nil)}
+	encoded, readable := p.stream.generation.encode(f)
+	if !readable {
+		return false, true
+	}
+	frame := queuedFrame{bytes: encoded}
 	switch f.(type) {
 	case peer.OK:
 		frame.then = crashpoint.AfterOK
@@ -185,9 +190,10 @@ func (p *peerConn) writeQueued() error {
 // dialer opens a control stream to one of several nodes and runs the handshake up
 // to the point where the other side would count it.
 type dialer struct {
-	carrier  overlay.Carrier
+	carriers []dialCarrier // the newest generation first
 	nodes    []identity.NodeKey
-	patience time.Duration // for each stream to open
+	known    map[identity.NodeKey]generation // of nodes that were met
+	patience time.Duration                   // for each stream to open
 	config   peer.InitiatorConfig
 	secure   func(identity.NodeKey) peer.Security
 }
@@ -225,16 +231,17 @@ func (e attemptErrors) Error() string {
 
 func (e attemptErrors) Unwrap() []error { return e }
 
-func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, error) {
+// over dials a node over one carrier.
+func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKey) (*peerConn, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
-	conn, err := d.carrier.Dial(dialCtx, node, peer.Port)
+	conn, err := via.carrier.Dial(dialCtx, node, via.generation.port())
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 	defer stop()
-	p, err := d.handshake(newStream(conn))
+	p, err := d.handshake(newStream(conn, via.generation))
 	if err != nil {
 		_ = conn.Abort() // the other side gets no explanation, by the protocol
 		return nil, fmt.Errorf("handshake: %w", err)
@@ -246,13 +253,15 @@ func (d *dialer) handshake(s *stream) (*peerConn, error) {
 	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return nil, err
 	}
-	// The role byte is a write of its own, as in the apps.
-	if _, err := s.Write([]byte{byte(peer.RoleControl)}); err != nil {
-		return nil, err
+	if s.generation.hasRoles() {
+		// The role byte is a write of its own, as in the apps.
+		if _, err := s.Write([]byte{byte(peer.RoleControl)}); err != nil {
+			return nil, err
+		}
 	}
 	config := d.config
 	config.Security = d.secure(s.RemoteKey())
-	hs := peer.NewInitiator(config)
+	hs := s.generation.drive(peer.NewInitiator(config))
 	progress, err := hs.Start()
 	if err != nil {
 		return nil, err

@@ -175,9 +175,15 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(m.SendTime),
 		EditTime: int64(m.EditTime), Type: peer.MessageType(m.Type), Payload: m.Payload,
 	}
+	frame, ok := s.generation().readable(frame)
+	if !ok {
+		c.Log().Info("A message that the contact's app cannot show was left out", "type", m.Type)
+		c.Tell(c.Parent(), acked{GUID: frame.GUID})
+		return
+	}
 	crashpoint.At(crashpoint.BeforeSend)
 	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}
-	if len(m.Payload) > wire.DataStreamThreshold {
+	if len(m.Payload) > wire.DataStreamThreshold && s.generation().hasRoles() {
 		s.sendData(c, frame)
 	} else {
 		s.send(c, frame)

@@ -26,6 +26,12 @@ func (s *session) onAsk(c *kernel.Context, msg ask) {
 		s.end(c, fmt.Errorf("read account: %w", err))
 		return
 	}
+	if !s.generation().hasRequests() {
+		// That we are here makes us a contact.
+		c.Tell(c.Parent(), askedHeard{})
+		c.Tell(c.Parent(), contactAnswered{Accepted: true})
+		return
+	}
 	s.send(c, peer.ContactRequest{Message: msg.Text, Profile: profileOf(account)})
 	s.ping(c)
 	s.askedAt = s.pings

@@ -27,12 +27,13 @@ const (
 // may take long for a large message but a silent one is noticed.
 type stream struct {
 	overlay.Conn
-	reader *bufio.Reader
-	pieces bool
+	generation generation
+	reader     *bufio.Reader
+	pieces     bool
 }
 
-func newStream(conn overlay.Conn) *stream {
-	s := &stream{Conn: conn}
+func newStream(conn overlay.Conn, g generation) *stream {
+	s := &stream{Conn: conn, generation: g}
 	s.reader = bufio.NewReaderSize(s, readBuffer)
 	return s
 }

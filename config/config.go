@@ -65,7 +65,15 @@ type Yggdrasil struct {
 	Connected int      `yaml:"connected"`
 	Listen    []string `yaml:"listen"`
 	Multicast bool     `yaml:"multicast"`
+	Carriers  []string `yaml:"carriers"`
 }
+
+// The carriers, by which contacts are reached; see the example.
+const (
+	CarrierStream = "stream"
+	CarrierQUIC   = "quic"
+	CarrierTCP    = "tcp"
+)
 
 // Tracker is the address of a tracker, written as <64 hex digits>:<port>.
 type Tracker struct{ tracker.Address }
@@ -131,6 +139,7 @@ func Default() Config {
 			},
 			Connected: 3,
 			Listen:    []string{},
+			Carriers:  []string{CarrierStream},
 		},
 		Trackers: []Tracker{
 			mustTracker("0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:69"),
@@ -267,6 +276,14 @@ func (c *Config) validate() error {
 		if err := checkURI(uri); err != nil {
 			bad("yggdrasil.listen: %q: %w", clip(uri), err)
 		}
+	}
+	for _, carrier := range c.Yggdrasil.Carriers {
+		if !slices.Contains([]string{CarrierStream, CarrierQUIC, CarrierTCP}, carrier) {
+			bad("yggdrasil.carriers: %q is none of stream, quic, tcp", clip(carrier))
+		}
+	}
+	if !slices.Contains(c.Yggdrasil.Carriers, CarrierStream) {
+		bad("yggdrasil.carriers: stream is missing; trackers are asked over it")
 	}
 	for _, uri := range c.Server.Listen {
 		if err := checkURI(uri); err != nil {

@@ -194,17 +194,19 @@ func FuzzConfigYAML(f *testing.F) {
 
 func TestParseNamesTheWrongKindOfValue(t *testing.T) {
 	cases := map[string]string{
-		"log: 3":                        "line 1: want a section with keys, have `3`",
-		"log: []":                       "line 1: want a section with keys",
-		"\nroles: node":                 "line 2: want a list, have `node`",
-		"session: {max: many}":          "line 1: want a whole number, have `many`",
-		"yggdrasil: {multicast: maybe}": "line 1: want true or false, have `maybe`",
-		"log: {level: [info]}":          "line 1: want a text",
-		"roles: [{}]":                   "line 1: want a text",
-		"log: 3\ntracker: 4":            "line 1: want a section with keys, have `3`\nline 2: want a section with keys, have `4`",
-		"session: {idle: 600}":          "line 1: want a duration such as 90s, 15m or 1h30m",
-		"just words":                    "line 1: want a section with keys, have `just words`",
-		"roles: [node":                  "not valid YAML, line 1: did not find expected ',' or ']'",
+		"log: 3":                                 "line 1: want a section with keys, have `3`",
+		"log: []":                                "line 1: want a section with keys",
+		"\nroles: node":                          "line 2: want a list, have `node`",
+		"session: {max: many}":                   "line 1: want a whole number, have `many`",
+		"yggdrasil: {multicast: maybe}":          "line 1: want true or false, have `maybe`",
+		"log: {level: [info]}":                   "line 1: want a text",
+		"roles: [{}]":                            "line 1: want a text",
+		"log: 3\ntracker: 4":                     "line 1: want a section with keys, have `3`\nline 2: want a section with keys, have `4`",
+		"yggdrasil: {carriers: [stream, smoke]}": "yggdrasil.carriers: \"smoke\" is none of stream, quic, tcp",
+		"yggdrasil: {carriers: [tcp]}":           "yggdrasil.carriers: stream is missing; trackers are asked over it",
+		"session: {idle: 600}":                   "line 1: want a duration such as 90s, 15m or 1h30m",
+		"just words":                             "line 1: want a section with keys, have `just words`",
+		"roles: [node":                           "not valid YAML, line 1: did not find expected ',' or ']'",
 	}
 	for text, want := range cases {
 		if _, err := config.Parse([]byte(text)); err == nil || err.Error() != want {

@@ -64,6 +64,13 @@ type network struct {
 
 func (n *network) Stream() overlay.Carrier { return n.Carrier }
 
+// Enable starts a further carrier.
+func (n *network) Enable(kind overlay.Kind) error { return n.Stack().Enable(kind) }
+
+func (n *network) CarrierOf(kind overlay.Kind) (overlay.Carrier, bool) {
+	return n.Stack().CarrierOf(kind)
+}
+
 func (n *network) Links() int { return 1 }
 
 func (n *network) Status() overlay.Status {

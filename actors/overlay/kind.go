@@ -63,8 +63,8 @@ func (s *Stack) Enable(kind Kind) error {
 	return fmt.Errorf("start carrier: there is none named %.64q", string(kind))
 }
 
-// Carrier returns a carrier, or false when it was not enabled.
-func (s *Stack) Carrier(kind Kind) (Carrier, bool) {
+// CarrierOf returns a carrier, or false when it was not enabled.
+func (s *Stack) CarrierOf(kind Kind) (Carrier, bool) {
 	switch kind {
 	case KindStream:
 		return s.stream, true
@@ -90,8 +90,8 @@ func (s *Stack) TCP() (AddressCarrier, bool) {
 // Enable starts a further carrier; see [Stack.Enable].
 func (n *Network) Enable(kind Kind) error { return n.stack.Enable(kind) }
 
-// Carrier returns a carrier, or false when it was not enabled.
-func (n *Network) Carrier(kind Kind) (Carrier, bool) { return n.stack.Carrier(kind) }
+// CarrierOf returns a carrier, or false when it was not enabled.
+func (n *Network) CarrierOf(kind Kind) (Carrier, bool) { return n.stack.CarrierOf(kind) }
 
 // TCP returns the carrier of generation 1; see [Stack.TCP].
 func (n *Network) TCP() (AddressCarrier, bool) { return n.stack.TCP() }

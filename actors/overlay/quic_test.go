@@ -25,7 +25,7 @@ func quicNode(t testing.TB, n *memnet.Net, limits overlay.Limits) (*memnet.Node,
 	if err := node.Stack().Enable(overlay.KindQUIC); err != nil {
 		t.Fatal(err)
 	}
-	c, ok := node.Stack().Carrier(overlay.KindQUIC)
+	c, ok := node.Stack().CarrierOf(overlay.KindQUIC)
 	if !ok {
 		t.Fatal("the carrier does not run")
 	}
@@ -191,7 +191,7 @@ func TestQUICNewerConnectionReplacesTheOlder(t *testing.T) {
 		if err := again.Stack().Enable(overlay.KindQUIC); err != nil {
 			t.Fatal(err)
 		}
-		c, _ := again.Stack().Carrier(overlay.KindQUIC)
+		c, _ := again.Stack().CarrierOf(overlay.KindQUIC)
 		dialled, accepted := quicOpen(t, c, b, l)
 		carryOver(t, dialled, accepted, 100)
 		la := mustListen(t, c)
@@ -326,8 +326,8 @@ func TestCarriersOverYggdrasil(t *testing.T) {
 	defer cancel()
 	var running sync.WaitGroup
 	for _, kind := range overlay.Kinds() {
-		a, _ := from.Carrier(kind)
-		b, _ := to.Carrier(kind)
+		a, _ := from.CarrierOf(kind)
+		b, _ := to.CarrierOf(kind)
 		l := mustListen(t, b)
 		running.Go(func() {
 			dialled, err := a.Dial(ctx, to.Key(), port)

@@ -225,7 +225,7 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 		now = t.now
 	}
 	result := NodeKeyRecorded{}
-	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now}
+	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now, Generation: op.Generation}
 	if i := slices.IndexFunc(c.NodeKeys, func(n KnownNode) bool { return n.Key == op.Key }); i >= 0 {
 		node.FirstAuth = c.NodeKeys[i].FirstAuth
 		node.LastAuth = max(now, c.NodeKeys[i].LastAuth)
@@ -233,7 +233,7 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 		t.unsynced = true // only a time changes
 	} else {
 		result.New = true
-		result.Changed = len(c.NodeKeys) > 0
+		result.Changed = len(c.NodeKeys) > 0 && op.Generation != 2
 	}
 	c.NodeKeys = slices.Insert(c.NodeKeys, 0, node)
 	slices.SortStableFunc(c.NodeKeys, func(a, b KnownNode) int { return int(min(max(b.LastAuth-a.LastAuth, -1), 1)) })

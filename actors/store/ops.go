@@ -95,7 +95,10 @@ type RemoveContact struct{ Account, Contact identity.PublicKey }
 type RecordNodeKey struct {
 	Account, Contact identity.PublicKey
 	Key              identity.NodeKey
-	Time             Millis
+	// Generation of Mimir that answers there. Apps of generation 2 have another node
+	// key at every start, which is therefore no event.
+	Generation uint8
+	Time       Millis
 }
 
 // NodeKeyRecorded is the result of [RecordNodeKey].

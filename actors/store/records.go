@@ -155,6 +155,8 @@ type KnownNode struct {
 	Key       identity.NodeKey `cbor:"1,keyasint"`
 	FirstAuth Millis           `cbor:"2,keyasint,omitempty"`
 	LastAuth  Millis           `cbor:"3,keyasint,omitempty"`
+	// Generation of Mimir that answered there last, 0 when nobody noted it.
+	Generation uint8 `cbor:"4,keyasint,omitempty"`
 }
 
 // Message is one message of a conversation, in either direction.

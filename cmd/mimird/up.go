@@ -217,7 +217,16 @@ func opener(c config.Config, listen []string, log *slog.Logger) func(identity.No
 		if c.Yggdrasil.Multicast {
 			options.Multicast = []overlay.MulticastInterface{{Regex: ".*", Beacon: true, Listen: true}}
 		}
-		return overlay.Open(options)
+		network, err := overlay.Open(options)
+		if err != nil {
+			return nil, err
+		}
+		for _, carrier := range c.Yggdrasil.Carriers {
+			if err := network.Enable(overlay.Kind(carrier)); err != nil {
+				return nil, errors.Join(err, network.Close())
+			}
+		}
+		return network, nil
 	}
 }
 

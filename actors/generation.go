@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"io"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/legacy"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// generation is one of the three ways in which apps of Mimir talk. Everything that
+// a session does differently in one of them is decided here.
+type generation uint8
+
+const (
+	gen1 = generation(legacy.Gen1)
+	gen2 = generation(legacy.Gen2)
+	gen3 = generation(3)
+)
+
+const (
+	// idle1 is how long a session of generation 1 lives after the last frame that
+	// came. Its apps close it then themselves.
+	idle1 = 2 * time.Minute
+	// headStart is what a newer generation gets before an older one is tried too,
+	// knownHeadStart the same for a node that was met in the older one.
+	headStart      = 3 * time.Second
+	knownHeadStart = time.Second
+)
+
+// generations returns all of them, the newest first.
+func generations() []generation { return []generation{gen3, gen2, gen1} }
+
+// kind is the carrier of the generation.
+func (g generation) kind() overlay.Kind {
+	switch g {
+	case gen1:
+		return overlay.KindTCP
+	case gen2:
+		return overlay.KindQUIC
+	}
+	return overlay.KindStream
+}
+
+// port is where peers listen. QUIC has no ports and does not look at it.
+func (g generation) port() uint16 {
+	if g == gen1 {
+		return legacy.Port
+	}
+	return peer.Port
+}
+
+// hasRoles says that streams begin with a role byte, and that large messages have
+// a data stream.
+func (g generation) hasRoles() bool { return g == gen3 }
+
+// hasPings says that the other side answers a ping.
+func (g generation) hasPings() bool { return g != gen1 }
+
+// hasRequests says that people ask before they are contacts. Older apps make a
+// contact of everybody who comes.
+func (g generation) hasRequests() bool { return g == gen3 }
+
+// idle is how long a session lives without anything but pings.
+func (g generation) idle(standard time.Duration) time.Duration {
+	if g == gen1 {
+		return min(standard, idle1)
+	}
+	return standard
+}
+
+// handshake is peer.Handshake, in the framing of a generation.
+type handshake interface {
+	Start() (peer.Progress, error)
+	Drive(src *bufio.Reader, dst io.Writer, p peer.Progress) (peer.Event, error)
+	Proceed() (peer.Progress, error)
+}
+
+// drive puts a handshake into the framing of the generation.
+func (g generation) drive(machine *peer.Handshake) handshake {
+	if g == gen3 {
+		return machine
+	}
+	return legacy.Generation(g).NewHandshake(machine)
+}
+
+// checkAddress reports whether what a HELLO says of its sender's address can be
+// true for one who comes from a node.
+func checkAddress(hs handshake, from overlay.Conn) bool {
+	old, ok := hs.(*legacy.Handshake)
+	return !ok || !old.Address().IsValid() || legacy.Behind(old.Address(), overlay.AddressOf(from.RemoteKey()))
+}
+
+// askedEarly is a question for our profile that came before the other side had
+// proved who it is; nil without one.
+func askedEarly(hs handshake) *peer.InfoRequest {
+	if old, ok := hs.(*legacy.Handshake); ok {
+		return old.Asked()
+	}
+	return nil
+}
+
+// readFrame reads a frame of a session.
+func (g generation) readFrame(src *bufio.Reader) (peer.Frame, error) {
+	if g == gen3 {
+		return peer.ReadFrame(src, peer.Limits{})
+	}
+	return legacy.Generation(g).ReadFrame(src, peer.Limits{})
+}
+
+// encode writes a frame; false says that the other side cannot read it, so that it
+// must not be sent.
+func (g generation) encode(f peer.Frame) ([]byte, bool) {
+	if g == gen3 {
+		return f.AppendTo(nil), true
+	}
+	b, err := legacy.Generation(g).Append(nil, f)
+	return b, err == nil
+}
+
+// readable returns what the other side can read in the place of a message: itself,
+// or a text that says the same to a person. false says that there is nothing to be
+// said, as when a reaction is taken back.
+func (g generation) readable(m peer.Message) (peer.Message, bool) {
+	if g == gen3 || legacy.Generation(g).Reads(m) {
+		return m, true
+	}
+	text := ""
+	switch m.Type {
+	case peer.TypeReaction:
+		if r, err := peer.ParseReaction(m.Payload); err == nil {
+			text, m.ReplyTo = r.Emoji, r.Target
+		}
+	case peer.TypeImage, peer.TypeFile:
+		if a, err := peer.ParseAttachment(m.Payload); err == nil {
+			text = a.DisplayText()
+		}
+	}
+	m.Type, m.Payload = peer.TypeText, []byte(text)
+	return m, text != ""
+}
