@@ -54,6 +54,7 @@ type deliverer struct {
 		timer *time.Timer
 	}
 	running  map[identity.PublicKey]bool // the contacts being delivered for
+	looked   map[identity.PublicKey]bool // the accounts whose leftovers of the previous run are known
 	stopping bool
 }
 
@@ -66,6 +67,7 @@ type position struct {
 	cursor  uint64
 	loaded  bool   // cursor is known
 	inDoubt bool   // the next event may be in the room already
+	begun   bool   // and that may be so recent that the homeserver does not list it
 	refused uint64 // the event that the homeserver has refused
 	tries   int    // how often it has
 
@@ -85,6 +87,7 @@ func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer 
 		logins:  make(map[identity.PublicKey]*bridgev2.UserLogin),
 		known:   make(map[store.Conversation]*position),
 		running: make(map[identity.PublicKey]bool),
+		looked:  make(map[identity.PublicKey]bool),
 	}
 }
 
@@ -140,6 +143,7 @@ func (d *deliverer) detach(ctx context.Context, account identity.PublicKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.logins, account)
+	delete(d.looked, account)
 	for d.forget(account) > 0 {
 		changed := d.changed
 		d.mu.Unlock()
@@ -221,6 +225,7 @@ func (d *deliverer) lookAt(account identity.PublicKey) error {
 	for _, p := range pending {
 		d.mark(store.Conversation{Account: account, Contact: p.Conversation})
 	}
+	d.looked[account] = true
 	return nil
 }
 
@@ -266,7 +271,7 @@ func (d *deliverer) mark(conversation store.Conversation) {
 	if at == nil {
 		// What the previous run did last may have reached the room and not our
 		// tables.
-		at = &position{Conversation: conversation, login: login, inDoubt: true}
+		at = &position{Conversation: conversation, login: login, inDoubt: true, begun: !d.looked[conversation.Account]}
 		d.known[conversation] = at
 	}
 	switch {
@@ -317,7 +322,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 		return err
 	})
 	if errors.Is(err, errPanic) {
-		at.inDoubt = true // it may have been shown
+		at.inDoubt, at.begun = true, true // it may have been shown
 	}
 
 	d.mu.Lock()
@@ -412,14 +417,14 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 			break
 		}
 		if err := d.show(work, at, ev); err != nil {
-			at.inDoubt = true
+			at.inDoubt, at.begun = true, true
 			return false, err
 		}
 		if err := d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq); err != nil {
-			at.inDoubt = true
+			at.inDoubt, at.begun = true, true
 			return false, err
 		}
-		at.cursor, at.inDoubt, at.tries = ev.Seq, false, 0
+		at.cursor, at.inDoubt, at.begun, at.tries = ev.Seq, false, false, 0
 	}
 	return len(events) == deliveryPage, nil
 }

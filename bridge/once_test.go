@@ -85,6 +85,27 @@ func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 	}
 }
 
+// The node and the homeserver were killed together. The homeserver has the event,
+// has forgotten the transaction, and does not list the event at once.
+//
+// Bar R01
+func TestMessageIsShownOnceThoughTheHomeserverListsItLate(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.SendsOnly})
+	f.node.receive(f.account, bob, "in doubt", "after")
+	f.await("it is in the room", func() bool { return slices.Contains(f.shown(room), "in doubt") })
+	f.stop()
+	f.homeserver.ForgetTransactions()
+	f.homeserver.SetFault(bridgetest.Fault{})
+	f.homeserver.LagListings(1)
+	f.start()
+	f.awaitShown(room, "I am Bob", "in doubt", "after")
+	if n := len(f.sendsOf("in doubt")); n > 1 {
+		t.Errorf("sent %d times", n)
+	}
+}
+
 func (f *fixture) guidOf(contact [32]byte, text string) int64 {
 	f.t.Helper()
 	messages, err := f.node.Messages(f.account, contact, 0, 0)

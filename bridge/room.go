@@ -27,6 +27,9 @@ const (
 	// not known whether it was sent. It is nearly always among the last recoverPage.
 	recoverEvents = 1000
 	recoverPage   = 100
+	// settlePauses is how long a homeserver gets to list what it has taken, in first
+	// pauses of the back-off: three seconds.
+	settlePauses = 3
 )
 
 // marker is what an event says of itself. It names the message within its
@@ -51,6 +54,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		if portal.MXID == "" {
 			return nil, errors.New("make the room: there is none")
 		}
+		d.at.begun = false // nothing is in a room that is new
 	}
 	// The crash of an earlier run may have come between the making of the room and
 	// the invitation, or the user has left; a new message is a reason to come back.
@@ -93,6 +97,13 @@ func (d *delivery) recover(
 		return true, nil
 	}
 	evt, err := d.findMarked(ctx, portal.MXID, message)
+	if err == nil && evt == nil && d.at.begun {
+		// A homeserver may take an event before it lists it. One that was restarted at
+		// the same time as we were has also forgotten our transactions.
+		if err = d.letSettle(ctx); err == nil {
+			evt, err = d.findMarked(ctx, portal.MXID, message)
+		}
+	}
 	if err != nil || evt == nil {
 		return false, err
 	}
@@ -113,6 +124,19 @@ func (d *delivery) recover(
 		return false, fmt.Errorf("note what was in the room already: %w", err)
 	}
 	return true, nil
+}
+
+// letSettle waits until a homeserver should list what it had taken before.
+func (d *delivery) letSettle(ctx context.Context) error {
+	pause := time.NewTimer(settlePauses * d.deliver.retry.Min)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		d.at.begun = false // once for all parts of a message
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // findMarked searches a room, from its end, for the event with a marker. Events

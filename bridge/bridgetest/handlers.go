@@ -180,6 +180,10 @@ func (h *Homeserver) messages(c *call) (any, error) {
 			answer["end"] = strconv.Itoa(to)
 		}
 	}
+	if newest := slices.IndexFunc(chunk, func(e *Event) bool { return e.Type == "m.room.message" }); backwards && h.lagging > 0 && newest >= 0 {
+		h.lagging--
+		chunk = slices.Delete(chunk, newest, newest+1)
+	}
 	if chunk == nil {
 		chunk = []*Event{}
 	}

@@ -58,6 +58,7 @@ type Homeserver struct {
 	healed   chan struct{} // closed when fault is replaced
 	slow     map[id.RoomID]time.Duration
 	refused  []string // texts of events that are refused
+	lagging  int      // listings that lack the newest message
 	nextID   int
 }
 
@@ -195,6 +196,14 @@ func (h *Homeserver) ForgetTransactions() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.txns)
+}
+
+// LagListings makes the next listings of a room lack its newest message, as a
+// homeserver may that has taken it a moment ago.
+func (h *Homeserver) LagListings(listings int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lagging = listings
 }
 
 // Sends returns every attempt to send an event, in the order of arrival.
