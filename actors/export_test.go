@@ -2,7 +2,10 @@
 
 package actors
 
-import "github.com/mimird/mimird/proto/identity"
+import (
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
 
 // RefusesToSignForTest asks the guard that every handshake of the node uses.
 func (n *Node) RefusesToSignForTest(value [32]byte) bool { return n.keys.Refuses(value) }
@@ -10,4 +13,9 @@ func (n *Node) RefusesToSignForTest(value [32]byte) bool { return n.keys.Refuses
 // RefusesChallengeForTest asks what a handshake with some node asks.
 func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
 	return n.env.security(identity.NodeKey{}).Guard.Refuses(value)
+}
+
+// MediaRowForTest returns what the store has of the file of a message.
+func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.MessageID) (store.Media, error) {
+	return n.store.Media(account, contact, id)
 }

@@ -15,6 +15,8 @@ import (
 type Page struct {
 	// Received are the messages that have come, in order, repetitions included.
 	Received []Message
+	// Files are the files that have come on a data stream, asked for or not.
+	Files []Message
 	// Acknowledged are the guids the phone has sent an OK for.
 	Acknowledged []GUID
 	// Told are the guids an OK has come for, in order, whatever they are.
@@ -106,7 +108,7 @@ func (l *ledger) Page(contact Key) Page {
 		return Page{}
 	}
 	return Page{
-		Received: slices.Clone(page.Received), Acknowledged: slices.Clone(page.Acknowledged),
+		Received: slices.Clone(page.Received), Files: slices.Clone(page.Files), Acknowledged: slices.Clone(page.Acknowledged),
 		Told: slices.Clone(page.Told), Frames: slices.Clone(page.Frames), Counts: maps.Clone(page.Counts),
 		Started: page.Started, Ended: page.Ended, Unanswered: page.Unanswered,
 	}

@@ -133,8 +133,12 @@ func (s *Session) readData(l *Line) {
 		if err != nil {
 			return
 		}
-		if m.Type == FileResponse || !s.r.mayWrite(s.contact) {
-			continue // we have asked for no file
+		if m.Type == FileResponse {
+			s.r.note(s.contact.key, func(p *Page) { p.Files = append(p.Files, m) })
+			continue
+		}
+		if !s.r.mayWrite(s.contact) {
+			continue
 		}
 		if live := s.r.Session(s.contact.key); live != nil {
 			live.deliver(m)

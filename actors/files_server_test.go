@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/phone"
+)
+
+// depot is a node that is a file server, and a place to call it from.
+type depot struct {
+	w       *actorstest.World
+	n       *actorstest.Node
+	key     identity.NodeKey
+	carrier overlay.Carrier
+	clock   *wallClock
+}
+
+func newDepot(t *testing.T, opts actors.FilesOptions) *depot {
+	t.Helper()
+	d := &depot{w: actorstest.New(t, memnet.Options{}), clock: new(wallClock)}
+	opts.OpenNetwork = d.w.Open
+	d.n = d.w.Node("depot", func(o *actors.Options) {
+		o.Files = &opts
+		o.Now = d.clock.Now
+	})
+	d.key, _ = d.n.FilesKey()
+	carrier := d.w.Net.Node(overlay.Limits{})
+	t.Cleanup(func() { _ = carrier.Close() })
+	d.carrier = carrier
+	return d
+}
+
+// dial connects as the app does; a name logs in.
+func (d *depot) dial(t *testing.T, name string) *phone.FileClient {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		c, err := phone.DialFiles(ctx, d.carrier, d.key)
+		if errors.Is(err, overlay.ErrRefused) && ctx.Err() == nil {
+			time.Sleep(time.Second) // it is still starting
+			continue
+		}
+		if err == nil && name != "" {
+			err = c.Login(phone.IdentityOf(name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Abort)
+		return c
+	}
+}
+
+// TestFileServerServesTheApp byte by byte as the description has it.
+func TestFileServerServesTheApp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{})
+		data := pattern(1_000_000, 1)
+		c := d.dial(t, "alice")
+		hash, err := c.Upload(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Upload(data); err != nil { // not looked at
+			t.Error(err)
+		}
+		other := d.dial(t, "bob") // any identity that knows the hash
+		for _, offset := range []uint64{0, 1, 65_536, 999_999} {
+			if got, err := other.Download(hash, offset); err != nil || !bytes.Equal(got, data[offset:]) {
+				t.Errorf("from %d: %d bytes, %v", offset, len(got), err)
+			}
+		}
+		for text, err := range map[string]error{
+			"offset beyond file end": second(other.Download(hash, 1_000_000)),
+			"file not found":         second(other.Download([32]byte{1}, 0)),
+			"not authenticated":      second(d.dial(t, "").Download(hash, 0)),
+			"no active upload":       c.UploadChunk([32]byte{2}, 65_536, 100_000, make([]byte, 10)),
+			"total size":             c.UploadChunk([32]byte{3}, 0, 0, make([]byte, 10)),
+			"hash mismatch":          c.UploadChunk([32]byte{4}, 0, 10, make([]byte, 10)),
+			"chunk too large":        c.UploadChunk([32]byte{5}, 0, 1<<20, make([]byte, 65_537)),
+			"quota exceeded":         c.UploadChunk([32]byte{6}, 0, 1<<62, make([]byte, 10)),
+			"unknown cmd":            second(c.Call(0x55, nil)),
+			"missing or invalid pub": second(c.Call(0x01, nil)),
+			"unknown nonce":          second(c.Call(0x02, authBody("alice", [32]byte{9}))),
+		} {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%v, want %s", err, text)
+			}
+		}
+		if _, err := c.Call(0x03, nil); err != nil { // the connection is as good as before
+			t.Error(err)
+		}
+
+		d.n.Stop()
+		d.n.Start()
+		if got, err := d.dial(t, "carol").Download(hash, 0); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("after a restart: %d bytes, %v", len(got), err)
+		}
+		d.clock.offset.Add(int64(16 * 24 * time.Hour))
+		time.Sleep(61 * time.Minute)
+		if _, err := d.dial(t, "carol").Download(hash, 0); err == nil || !strings.Contains(err.Error(), "file not found") {
+			t.Errorf("after 16 days: %v", err)
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// authBody is a login for a nonce that was never given.
+func authBody(name string, nonce [32]byte) []byte {
+	id := phone.IdentityOf(name)
+	key := id.Key()
+	body := append([]byte{0x01, 32}, key[:]...)
+	body = append(append(body, 0x03, 32), nonce[:]...)
+	return append(append(body, 0x02, 64), id.Sign(nonce[:])...)
+}
+
+// TestFileServerResumesUploads of the same identity, on another connection.
+func TestFileServerResumesUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{})
+		data := pattern(200_000, 2)
+		hash, total := sha256.Sum256(data), uint64(len(data))
+		c := d.dial(t, "alice")
+		if err := c.UploadChunk(hash, 0, total, data[:65_536]); err != nil {
+			t.Fatal(err)
+		}
+		c.Abort()
+		if err := d.dial(t, "mallory").UploadChunk(hash, 65_536, total, data[65_536:131_072]); err == nil || !strings.Contains(err.Error(), "no active upload") {
+			t.Errorf("somebody else: %v", err)
+		}
+		c = d.dial(t, "alice")
+		if err := c.UploadChunk(hash, 131_072, total, data[131_072:196_608]); err == nil || err.Error() != "expected offset 65536, got 131072" {
+			t.Error(err)
+		}
+		for offset := 65_536; offset < len(data); offset += 65_536 {
+			if err := c.UploadChunk(hash, uint64(offset), total, data[offset:min(offset+65_536, len(data))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := c.Download(hash, 0); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+}
+
+// TestFileServerQuota: per identity, in all, and for uploads that nobody finishes.
+func TestFileServerQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{Quota: 300_000, PerIdentity: 150_000})
+		full := func(name string, size int) error {
+			return second(d.dial(t, name).Upload(pattern(size, name[0])))
+		}
+		if err := full("alice", 100_000); err != nil {
+			t.Fatal(err)
+		}
+		if err := full("alice", 60_000); err == nil || err.Error() != "quota exceeded" {
+			t.Errorf("more than alice may: %v", err)
+		}
+		if err := errors.Join(full("bob", 100_000), full("carol", 90_000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := full("dave", 20_000); err == nil || err.Error() != "quota exceeded" {
+			t.Errorf("more than there is: %v", err)
+		}
+		c := d.dial(t, "erin")
+		for i := range byte(9) {
+			err := c.UploadChunk([32]byte{i + 1}, 0, 1000, []byte("begun"))
+			if (i < 8) != (err == nil) {
+				t.Errorf("upload %d: %v", i, err)
+			}
+		}
+		time.Sleep(3 * time.Hour)
+		if err := d.dial(t, "erin").UploadChunk([32]byte{1}, 5, 1000, []byte("more")); err == nil || !strings.Contains(err.Error(), "no active upload") {
+			t.Errorf("after hours: %v", err)
+		}
+	})
+}
+
+// TestFileServerOutlastsSilence: clients that say nothing, or half of something,
+// are ended; the others notice nothing.
+//
+// Bar S05
+func TestFileServerOutlastsSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{})
+		alive := d.dial(t, "alice")
+		ends := func(within time.Duration, bytes ...byte) {
+			t.Helper()
+			conn, err := d.carrier.Dial(t.Context(), d.key, phone.FilePort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Abort() }()
+			if _, err := conn.Write(bytes); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+				t.Errorf("%x is answered", bytes)
+			}
+			if took := time.Since(start); took > within+5*time.Second {
+				t.Errorf("%x is ended after %v", bytes, took)
+			}
+		}
+		ends(15*time.Second, 1)
+		ends(time.Second, 1, 1)
+		ends(time.Minute, 1, 0, 3, 0, 0)
+		ends(time.Minute, 1, 0, 3, 0, 1, 0, 31, 0xff, 0xff)
+		ends(time.Second, 1, 0, 3, 0, 1, 0, 33, 0, 0) // more than 2 MiB
+		if _, err := alive.Call(0x03, nil); err != nil {
+			t.Error(err)
+		}
+		ends(5*time.Minute, 1, 0)
+	})
+}
+
+// TestFilesBetweenNodes: both sides ours, with our own server, which is restarted
+// in the middle of an upload.
+func TestFilesBetweenNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{})
+		media := func(o *actors.Options) { o.Media = actors.MediaOptions{Server: d.key, AutoDownload: actors.MediaAlways} }
+		a, b := d.w.Node("a", media), d.w.Node("b", media)
+		actorstest.Befriend(a, b)
+		data := pattern(5<<20, 3)
+		reader := &pausing{Reader: bytes.NewReader(data)}
+		m, err := a.SendFile(t.Context(), actors.OutgoingFile{
+			Account: a.Account.ID, Contact: b.Account.ID, Body: reader, Name: "big.bin", Caption: "here",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Eventually("the upload has begun", func() bool {
+			info, err := a.MediaState(a.Account.ID, b.Account.ID, m.ID)
+			return err == nil && (info.Done > 0 || info.State == store.MediaStored)
+		})
+		d.n.Stop()
+		d.n.Start()
+		id := store.MessageID{Dir: store.In, GUID: m.ID.GUID}
+		b.EventuallyWithin(time.Hour, "the file", func() bool {
+			info, err := b.MediaState(b.Account.ID, a.Account.ID, id)
+			return err == nil && info.State == store.MediaStored
+		})
+		f, info, err := b.OpenMedia(b.Account.ID, a.Account.ID, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil || !bytes.Equal(got, data) || info.Name != "big.bin" || info.Caption != "here" {
+			t.Errorf("%d bytes, %+v, %v", len(got), info, err)
+		}
+	})
+}
+
+// pausing returns little at a time, as a download from elsewhere does.
+type pausing struct{ io.Reader }
+
+func (p *pausing) Read(b []byte) (int, error) { return p.Reader.Read(b[:min(len(b), 1000)]) }
