@@ -65,6 +65,20 @@ func (a *account) Started(c *kernel.Context) error {
 		return err
 	}
 	c.Tell(a.env.resolver, announce{Account: a.id})
+	return a.handOver(c)
+}
+
+// handOver starts the actor that passes on what comes, or stops it.
+func (a *account) handOver(c *kernel.Context) error {
+	child, running := c.Child(passOnName)
+	switch {
+	case a.record.HandOver.IsZero() && running:
+		c.Stop(child)
+	case !a.record.HandOver.IsZero() && !running:
+		if _, err := c.Spawn(newPassOnSpec(a.env, a.id, a.record.HandOver)); err != nil {
+			return fmt.Errorf("start hand-over: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -131,6 +145,9 @@ func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsCha
 		}
 		return
 	}
+	if child, ok := c.Child(passOnName); ok {
+		c.Tell(child, conversationChanged{})
+	}
 	for conversation := range msg.Changes.Conversations {
 		id := conversation.Contact
 		if id.IsZero() {
@@ -158,6 +175,13 @@ func (a *account) look(c *kernel.Context) {
 			c.Tell(contact, profileChanged{})
 		}
 	}
+	if record.HandOver != before.HandOver {
+		if child, ok := c.Child(passOnName); ok && !record.HandOver.IsZero() {
+			c.Stop(child) // begins again with the other account, in onContactStopped
+		} else if err := a.handOver(c); err != nil {
+			c.Fail(err)
+		}
+	}
 	if record.Role == before.Role && record.Priority == before.Priority {
 		return
 	}
@@ -170,6 +194,12 @@ func (a *account) look(c *kernel.Context) {
 // onContactStopped: a stranger has left, or a contact has failed too often. The
 // latter comes back with the next thing to do for it.
 func (a *account) onContactStopped(c *kernel.Context, msg kernel.ChildStopped) {
+	if msg.Name == passOnName && msg.Err == nil {
+		if err := a.handOver(c); err != nil {
+			c.Fail(err)
+		}
+		return
+	}
 	if msg.Err != nil {
 		c.Log().Error("The actor of a contact has been given up for now", "contact", msg.Name[:8], "err", msg.Err)
 	}

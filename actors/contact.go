@@ -225,9 +225,13 @@ func (x *contact) deliver(c *kernel.Context) {
 	if !x.allowed() || x.sending != 0 {
 		return
 	}
+	local := x.local(c)
+	if local {
+		x.settleLocally(c)
+	}
 	next, ok := x.nextToSend(c)
 	if !ok {
-		if x.wantsSession() && x.live.IsZero() {
+		if !local && x.wantsSession() && x.live.IsZero() {
 			x.connect(c)
 		}
 		return
@@ -235,6 +239,10 @@ func (x *contact) deliver(c *kernel.Context) {
 	guid := peer.GUID(next.ID.GUID)
 	if _, done := x.acking[guid]; done {
 		return // goes on when the store has noted it
+	}
+	if local {
+		x.deliverLocally(c, next)
+		return
 	}
 	if x.live.IsZero() {
 		x.connect(c)
@@ -398,6 +406,9 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		}
 	case store.Requested:
 		x.onRequested(c, r)
+	case store.Accepted:
+		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // by the other account of this node
+		return
 	}
 	guid := peer.GUID(msg.Token)
 	if guid == 0 {

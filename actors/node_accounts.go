@@ -166,6 +166,17 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	if _, err := n.Account(account); err != nil {
 		return err
 	}
+	all, err := n.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		if a.HandOver == account {
+			if _, err := n.SetHandOver(ctx, a.ID, identity.PublicKey{}); err != nil {
+				return err
+			}
+		}
+	}
 	// Its actors end first: they would take the missing rows for damage.
 	if !n.root.IsZero() {
 		if _, err := kernel.Ask[accountClosed](ctx, n.root, closeAccount{account}); err != nil {
@@ -246,6 +257,20 @@ func (n *Node) SetHandOver(ctx context.Context, account, home identity.PublicKey
 	if !home.IsZero() {
 		if err := n.checkHandOver(account, home); err != nil {
 			return store.Account{}, err
+		}
+	}
+	before, err := n.Account(account)
+	if err != nil {
+		return before, err
+	}
+	if before.HandOver.IsZero() && !home.IsZero() {
+		// From now on: the past is on the phone, or would come as a flood.
+		last, err := n.LastEvent(account)
+		if err != nil {
+			return before, err
+		}
+		if err := n.MoveCursor(ctx, passOnConsumer, account, identity.PublicKey{}, last); err != nil {
+			return before, err
 		}
 	}
 	return n.updateAccount(ctx, store.UpdateAccount{Account: account, Fields: store.AccountHandOver, HandOver: home})

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A contact that is another account of this node has no way to itself through the
+// network: Yggdrasil does not find its own key. What would go over a session goes
+// through the store instead, with the same rules on the other side, and a message
+// is delivered when the other account has it on the disk.
+
+// local reports whether the contact is reached without the network. An account that
+// a phone has too is looked for there as its role wants it; and what is handed over
+// to a phone is for the phone.
+func (x *contact) local(c *kernel.Context) bool {
+	if _, served := x.env.keys.account(x.contact); !served {
+		return false
+	}
+	other, err := x.env.store.Account(x.contact)
+	if errors.Is(err, store.ErrNotFound) {
+		return false // about to be removed
+	}
+	if err != nil {
+		c.Fail(fmt.Errorf("read account: %w", err))
+	}
+	switch {
+	case other.HandOver == x.account:
+		return false
+	case other.Role == store.RolePrimary:
+		return true
+	case other.Role == store.RoleBackup:
+		return x.attempts > 0 // the phone was tried
+	}
+	return false
+}
+
+// deliverLocally hands a message to the other account, or leaves it waiting as an
+// app does that takes messages from contacts only.
+func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
+	switch us, state := x.asKnownThere(c); {
+	case state == store.ContactAccepted:
+		x.sending = peer.GUID(m.ID.GUID)
+		c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
+			Account: x.contact, Contact: x.account,
+			GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
+			Received: x.env.nowMillis(), Payload: m.Payload,
+		}})
+		x.showLocally(c, us)
+	default:
+		x.retryAfter(c, jitter(lastRetry))
+	}
+}
+
+// asKnownThere is what the other account knows of ours. A stranger whom it takes
+// without asking is a contact by that.
+func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactState) {
+	us, err := x.env.store.Contact(x.contact, x.account)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		other, err := x.env.store.Account(x.contact)
+		if err == nil && other.Strangers == store.StrangersAccept {
+			us = store.Contact{Account: x.contact, ID: x.account, State: store.ContactAccepted, Added: x.env.nowMillis()}
+			c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: us}})
+			return us, store.ContactAccepted
+		}
+		return store.Contact{}, store.ContactStranger
+	case err != nil:
+		c.Fail(fmt.Errorf("read contact: %w", err))
+	}
+	return us, us.State
+}
+
+// showLocally takes our profile over there when it has changed.
+func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
+	own, err := x.env.store.Account(x.account)
+	if err != nil || us.State != store.ContactAccepted || us.ProfileTime >= own.ProfileTime {
+		return
+	}
+	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
+		Account: x.contact, Contact: x.account,
+		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
+		Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, ProfileTime: own.ProfileTime,
+	}})
+}
+
+// settleLocally tells the other account what it is owed, as settle does over a
+// session.
+func (x *contact) settleLocally(c *kernel.Context) {
+	if x.record.Owed != store.AnswerNone {
+		accepted := x.record.Owed == store.AnswerYes
+		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.contact, Contact: x.account, Accepted: accepted}})
+		c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.account, Contact: x.contact, Answer: x.record.Owed}})
+		x.record.Owed = store.AnswerNone
+	}
+	if x.record.Asked != store.AskWaiting {
+		return
+	}
+	us, state := x.asKnownThere(c)
+	switch state {
+	case store.ContactAccepted:
+		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.account, Contact: x.contact, Accepted: true}})
+		x.showLocally(c, us)
+	case store.ContactStranger:
+		own, err := x.env.store.Account(x.account)
+		other, otherErr := x.env.store.Account(x.contact)
+		if err := errors.Join(err, otherErr); err != nil {
+			c.Fail(fmt.Errorf("read account: %w", err))
+		}
+		if other.Strangers == store.StrangersRefuse {
+			return
+		}
+		now := x.env.nowMillis()
+		c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
+			Account: x.contact, ID: x.account, State: store.ContactRequested, Added: now, Requested: now,
+			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.Asking,
+		}}})
+	}
+	x.record.Asked = store.AskSent
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.account, Contact: x.contact}})
+}
