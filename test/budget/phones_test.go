@@ -27,8 +27,9 @@ type order struct {
 	Peer  string // the node's Yggdrasil listener
 	Node  identity.NodeKey
 	Owner identity.PublicKey
-	// Count is how many sessions are begun, by Contacts phones in turn.
-	Count, Contacts int
+	// Count is how many sessions are begun, by Contacts phones in turn, of which First
+	// is the first.
+	Count, Contacts, First int
 	// Drop has every phone hang up when its session stands; otherwise all sessions
 	// are held until the process is ended.
 	Drop bool
@@ -76,7 +77,7 @@ func obey(text string) error {
 	for w := range errs {
 		workers.Go(func() {
 			for i := range next {
-				errs[w] = errors.Join(errs[w], call(ctx, n, o, caller(i%o.Contacts)))
+				errs[w] = errors.Join(errs[w], call(ctx, n, o, caller(o.First+i%o.Contacts)))
 			}
 		})
 	}

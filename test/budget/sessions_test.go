@@ -23,8 +23,7 @@ func TestIdleSessions(t *testing.T) {
 	for _, size := range sizes {
 		r := newRig(t, size)
 		before := measure(t)
-		p := r.phones(order{Count: size, Contacts: size})
-		r.awaitAll(p)
+		phones := r.callAll()
 		after := measure(t)
 		heap := (after.heap - before.heap) / int64(size)
 		goroutines := float64(after.goroutines-before.goroutines) / float64(size)
@@ -37,8 +36,10 @@ func TestIdleSessions(t *testing.T) {
 		if *all && (heap > maxHeap || after.rss > maxRSS) {
 			t.Errorf("%d sessions: %d bytes each, %d in all", size, heap, after.rss)
 		}
-		if err := p.Stop(); err != nil {
-			t.Error(err)
+		for _, p := range phones {
+			if err := p.Stop(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
