@@ -49,7 +49,7 @@ type Options struct {
 	// SessionIdle is how long a session lives without anything but pings. Default
 	// 10 min, which is what the apps use.
 	SessionIdle time.Duration
-	// CallRing is how long a call rings before it is declined, at most 60 s; 0
+	// CallRing is how long a call rings before it is declined, less than 60 s; 0
 	// declines at once. Nobody can take it here: it is for people who want the caller
 	// to hear that much.
 	CallRing time.Duration

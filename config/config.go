@@ -46,6 +46,7 @@ type Config struct {
 	Trackers  []Tracker `yaml:"trackers"`
 	Security  Security  `yaml:"security"`
 	Session   Session   `yaml:"session"`
+	Calls     Calls     `yaml:"calls"`
 	Outbox    Outbox    `yaml:"outbox"`
 	Control   Control   `yaml:"control"`
 	Server    Server    `yaml:"tracker"`
@@ -91,6 +92,12 @@ type NodeKey struct{ identity.NodeKey }
 type Session struct {
 	Idle Duration `yaml:"idle"`
 	Max  int      `yaml:"max"`
+}
+
+// Calls says what becomes of a contact's call, which nobody takes here.
+type Calls struct {
+	// Ring is how long it rings before it is declined.
+	Ring Duration `yaml:"ring"`
 }
 
 // Outbox bounds what waits to be sent.
@@ -303,6 +310,9 @@ func (c *Config) validate() error {
 	}
 	if c.Session.Max < 1 {
 		bad("session.max: must be at least 1")
+	}
+	if ring := time.Duration(c.Calls.Ring); ring < 0 || ring > 55*time.Second {
+		bad("calls.ring: %v is not between 0s and 55s, after which an app gives up", ring)
 	}
 	if c.Outbox.MaxMessages < 1 {
 		bad("outbox.max_messages: must be at least 1")

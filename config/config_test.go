@@ -124,6 +124,7 @@ func TestParseRefusesBadValues(t *testing.T) {
 		"a device with a bad key":   "security: {own_devices: ['00']}",
 		"not YAML":                  "roles: [",
 		"a list for a map":          "log: []",
+		"a call that never ends":    "calls: {ring: 2m}",
 		"matrix without node":       "roles: [matrix]",
 		"no roles":                  "roles: []",
 	}

@@ -169,7 +169,8 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	}
 	opts := actors.Options{
 		Dir: f.dir, Logger: log,
-		SessionIdle: time.Duration(c.Session.Idle), MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
+		SessionIdle: time.Duration(c.Session.Idle), CallRing: time.Duration(c.Calls.Ring),
+		MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
 	}
 	if c.Has(config.RoleNode) {
 		opts.OpenNetwork = opener(c, c.Yggdrasil.Listen, log)
