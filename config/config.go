@@ -28,6 +28,7 @@ const (
 	RoleNode    Role = "node"
 	RoleTracker Role = "tracker"
 	RoleMatrix  Role = "matrix"
+	RoleFiles   Role = "files"
 )
 
 // FileName is the name of the configuration file inside the data directory.
@@ -48,8 +49,10 @@ type Config struct {
 	Session   Session   `yaml:"session"`
 	Calls     Calls     `yaml:"calls"`
 	Outbox    Outbox    `yaml:"outbox"`
+	Media     Media     `yaml:"media"`
 	Control   Control   `yaml:"control"`
 	Server    Server    `yaml:"tracker"`
+	Files     Files     `yaml:"files"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -157,6 +160,8 @@ func Default() Config {
 		Outbox:   Outbox{MaxMessages: 100_000},
 		Control:  Control{Socket: "control.sock"},
 		Server:   Server{Listen: []string{}, MaxIdentities: 100_000},
+		Media:    defaultMedia(),
+		Files:    defaultFiles(),
 	}
 }
 
@@ -263,11 +268,11 @@ func (c *Config) validate() error {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
 	if len(c.Roles) == 0 {
-		bad("roles: is empty; give at least one of node, tracker, matrix")
+		bad("roles: is empty; give at least one of node, tracker, files, matrix")
 	}
 	for _, r := range c.Roles {
-		if !slices.Contains([]Role{RoleNode, RoleTracker, RoleMatrix}, r) {
-			bad("roles: %q is none of node, tracker, matrix", clip(string(r)))
+		if !slices.Contains([]Role{RoleNode, RoleTracker, RoleFiles, RoleMatrix}, r) {
+			bad("roles: %q is none of node, tracker, files, matrix", clip(string(r)))
 		}
 	}
 	if c.Has(RoleMatrix) && !c.Has(RoleNode) {
@@ -317,6 +322,7 @@ func (c *Config) validate() error {
 	if c.Outbox.MaxMessages < 1 {
 		bad("outbox.max_messages: must be at least 1")
 	}
+	c.validateMedia(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}

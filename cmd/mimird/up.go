@@ -187,6 +187,13 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,
 		}
 	}
+	opts.Media = mediaOptions(c)
+	if c.Has(config.RoleFiles) {
+		opts.Files = &actors.FilesOptions{
+			OpenNetwork: opener(c, c.Files.Listen, log.With("role", "files")),
+			Quota:       int64(c.Files.Quota), PerIdentity: int64(c.Files.PerIdentity), Keep: time.Duration(c.Files.Keep),
+		}
+	}
 	status := make(map[string]func(context.Context) (any, error))
 	if c.Has(config.RoleMatrix) {
 		part, ask, err := matrixPart(f, c)
@@ -200,6 +207,19 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	api.Parts = status
 	opts.Parts = append(opts.Parts, actors.Part{Name: "control", New: control.New(api)})
 	return opts, nil
+}
+
+// mediaOptions says what becomes of the files of messages.
+func mediaOptions(c config.Config) actors.MediaOptions {
+	m := actors.MediaOptions{
+		Server: c.Media.Server.NodeKey, KnownServersOnly: c.Media.FetchFrom == config.FetchFromKnown,
+		Quota: int64(c.Media.Quota), MaxFile: int64(c.Media.MaxFile), Patience: time.Duration(c.Media.Patience),
+		AutoDownload: int64(c.Media.AutoDownload), AutoDownloadStrangers: int64(c.Media.AutoDownloadStrangers),
+	}
+	if c.Has(config.RoleMatrix) {
+		m.Consumers = []string{matrixName}
+	}
+	return m
 }
 
 // controlOptions are those of the control API that do not need a running node.
@@ -252,6 +272,7 @@ type greeting struct {
 	Node    string `json:"node,omitempty"`
 	Control string `json:"control"`
 	Tracker string `json:"tracker,omitempty"`
+	Files   string `json:"files,omitempty"`
 }
 
 func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
@@ -262,6 +283,9 @@ func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
 	if key, ok := node.TrackerKey(); ok {
 		g.Tracker = tracker.Address{Node: key, Port: tracker.Port}.String()
 	}
+	if key, ok := node.FilesKey(); ok {
+		g.Files = key.String()
+	}
 	return f.print(o.out, g, func() {
 		fmt.Fprintf(o.out, "mimird %s   data %s\n\n", g.Version, g.Data)
 		if g.Link != "" {
@@ -270,6 +294,9 @@ func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
 		}
 		if g.Tracker != "" {
 			fmt.Fprintf(o.out, "  your tracker   %s\n\n", g.Tracker)
+		}
+		if g.Files != "" {
+			fmt.Fprintf(o.out, "  your file server   %s\n\n", g.Files)
 		}
 		fmt.Fprintf(o.out, "Running. Ctrl-C stops; everything stays. In another terminal: mimird status, mimird tail, mimird send.\n")
 	})
