@@ -169,4 +169,3 @@ func TestNodesPreferTheNewestGeneration(t *testing.T) {
 		t.Errorf("they talk in generation %d", got)
 	}
 }
-
