@@ -14,8 +14,8 @@
 //
 // The node dies at every named point of actors/crashpoint (points_test.go), at
 // random moments under load (moments_test.go), it is stopped in order
-// (stop_test.go), its disk fills up (disk_test.go, full_test.go), and its parts panic
-// (panic_test.go). Start reading at check.go, which says what is compared, then
+// (stop_test.go), its disk fills up (disk_test.go, full_test.go), its parts panic
+// (panic_test.go), and it is backed up meanwhile (backup_test.go). Start reading at check.go, which says what is compared, then
 // world_test.go, talks_test.go and verdict_test.go.
 //
 //	go test -tags goolm ./test/crash                      the short form

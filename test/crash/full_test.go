@@ -132,19 +132,7 @@ func (w *world) flood() (accepted []string) {
 // nothingLostFor compares what was accepted for a contact with what the node has.
 func (w *world) nothingLostFor(contact string, accepted []string) (have int) {
 	w.t.Helper()
-	var texts []string
-	for before := uint64(0); ; {
-		page, err := w.victim.Client.Messages(w.soon(), "-", contact, before, 10)
-		w.must(err)
-		if len(page) == 0 {
-			break
-		}
-		for _, m := range page {
-			texts = append(texts, m.Text)
-			before = m.Order
-		}
-	}
-	slices.Reverse(texts)
+	texts := w.textsWith(contact)
 	// The last one may have been stored without an answer.
 	if len(texts) == len(accepted)+1 {
 		accepted = append(accepted, texts[len(accepted)])

@@ -104,5 +104,37 @@ func mutants() []mutant {
 			after:  "	if s.lock, err = lockDir(vfs.NewMem(), s.opts.Dir); err != nil {\n",
 			tests:  []string{"-run", "Open|Second|Process|InUse", "./actors/store"},
 		},
+		{
+			name:   "looked-once",
+			harm:   "a message is shown again when node and homeserver were killed together",
+			file:   "bridge/room.go",
+			before: "	if err == nil && evt == nil && d.at.begun {\n",
+			after:  "	if false {\n",
+			tests:  []string{"-run", "Once", "./bridge"},
+		},
+		{
+			name:   "reserve-ignored",
+			harm:   "messages are taken in until the disk is full and the node ends",
+			file:   "actors/store/txn.go",
+			before: "	if t.w.store.space.low() {\n",
+			after:  "	if false {\n",
+			tests:  []string{"-run", "TestDiskReserve", "./actors/store"},
+		},
+		{
+			name:   "version-before-rows",
+			harm:   "an upgrade that is killed is taken for one that was done",
+			file:   "actors/store/migrate.go",
+			before: "	b := db.NewBatch()\n	if err := step.run(db, b); err != nil {\n",
+			after:  "	b := db.NewBatch()\n	if err := putVersion(db, db.NewBatch(), step.to); err != nil {\n		return err\n	}\n	if err := step.run(db, b); err != nil {\n",
+			tests:  []string{"-run", "TestCrashUpgrade", "./actors/store"},
+		},
+		{
+			name:   "store-restarted",
+			harm:   "after a panic the node goes on with what it believes to be in its store",
+			file:   "actors/node_actor.go",
+			before: "Once: true,\n",
+			after:  "\n",
+			tests:  []string{"-run", "TestPanicOfTheStore", "./actors"},
+		},
 	}
 }
