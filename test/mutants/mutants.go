@@ -12,8 +12,8 @@ func mutants() []mutant {
 			name:   "ok-before-commit",
 			harm:   "what a peer believes to be safe is lost when the node is killed",
 			file:   "actors/session_frames.go",
-			before: "	}, pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost})\n",
-			after:  "	}, pendingWrite{cost: cost})\n	s.send(c, peer.OK{ID: m.GUID})\n",
+			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost}\n",
+			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{cost: cost}\n",
 			tests:  []string{"-run", "Accepted", "./actors"},
 		},
 		{
