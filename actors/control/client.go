@@ -188,11 +188,16 @@ func call[T any](ctx context.Context, c *Client, method, path string, body []byt
 
 // do sends a request and returns a good answer, whose body the caller closes.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://mimird"+path, bytes.NewReader(body))
+	return c.stream(ctx, method, path, "application/json", bytes.NewReader(body))
+}
+
+// stream is do for a body that is not in memory.
+func (c *Client) stream(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mimird"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	resp, err := c.http.Do(req)
 	if errors.Is(err, ErrNotRunning) {
 		return nil, ErrNotRunning

@@ -122,7 +122,12 @@ func handler(n *actors.Node, opts Options) http.Handler {
 	api := humago.New(mux, config)
 	s := &service{node: n, opts: opts}
 	s.register(api)
-	return http.MaxBytesHandler(mux, maxBody)
+	s.registerFiles(api, mux)
+	bounded := http.NewServeMux()
+	bounded.Handle("/", http.MaxBytesHandler(mux, maxBody))
+	// A file is as large as the node takes it, and never in memory.
+	bounded.HandleFunc("POST /v1/accounts/{account}/contacts/{contact}/files", s.sendFile)
+	return bounded
 }
 
 // service answers requests.

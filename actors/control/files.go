@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// The files of messages. What they say of themselves goes through the API as
+// everything else does; their content is streamed, in either direction, past it.
+
+// File is the file of a message.
+type File struct {
+	Contact   string `json:"contact"`
+	Message   string `json:"message" doc:"Id of the message"`
+	Direction string `json:"direction" enum:"in,out"`
+	State     string `json:"state" enum:"offered,downloading,stored,failed,evicted,uploading"`
+	Name      string `json:"name" doc:"To be shown; it is no path"`
+	Type      string `json:"type" doc:"MIME type, by the content once the file is here"`
+	Size      int64  `json:"size,omitempty" doc:"Bytes; the sender's word until the file is here"`
+	Done      int64  `json:"done,omitempty" doc:"Bytes transferred so far"`
+	SHA256    string `json:"sha256,omitempty"`
+	Caption   string `json:"caption,omitempty"`
+	Picture   bool   `json:"picture,omitempty"`
+	Voice     bool   `json:"voice,omitempty"`
+	Reason    string `json:"reason,omitempty" doc:"Why the last attempt failed"`
+}
+
+// FilePath names the file of a message.
+type FilePath struct {
+	ContactPath
+	Message string `path:"message" doc:"Id of the message"`
+}
+
+// filePage is how many messages are looked at in a list of files.
+const filePage = 1000
+
+func (s *service) registerFiles(api huma.API, mux *http.ServeMux) {
+	const one = "/v1/accounts/{account}/contacts/{contact}/messages/{message}/file"
+	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/files", s.files)
+	huma.Get(api, one, s.file)
+	huma.Post(api, one+"/fetch", s.fetchFile)
+	mux.HandleFunc("GET "+one+"/content", s.fileContent)
+}
+
+func fileOf(info actors.MediaInfo) File {
+	f := File{
+		Contact: info.Contact.String(), Message: info.Message.String(), Direction: info.Message.Dir.String(),
+		State: info.State.String(), Name: info.Name, Type: info.MIMEType, Size: info.Size, Done: info.Done,
+		Caption: info.Caption, Picture: info.Picture, Voice: info.Voice, Reason: info.Reason,
+	}
+	if !info.Hash.IsZero() {
+		f.SHA256 = info.Hash.String()
+	}
+	return f
+}
+
+// files lists the files of the newest messages of a conversation, newest first.
+func (s *service) files(_ context.Context, in *ContactPath) (*body[[]File], error) {
+	account, contact, err := s.contact(in)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := s.node.Messages(account, contact, 0, filePage)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []File{}
+	for _, m := range messages {
+		info, err := s.node.MediaState(account, contact, m.ID)
+		if errors.Is(err, actors.ErrNoMedia) {
+			continue
+		}
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, fileOf(info))
+	}
+	return &body[[]File]{out}, nil
+}
+
+func (s *service) file(_ context.Context, in *FilePath) (*body[File], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	id, err := store.ParseMessageID(in.Message)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	info, err := s.node.MediaState(account, contact, id)
+	if err != nil {
+		return nil, fileProblem(err)
+	}
+	return &body[File]{fileOf(info)}, nil
+}
+
+func (s *service) fetchFile(ctx context.Context, in *FilePath) (*body[File], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	id, err := store.ParseMessageID(in.Message)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	info, err := s.node.FetchMedia(ctx, account, contact, id)
+	if err != nil {
+		return nil, fileProblem(err)
+	}
+	return &body[File]{fileOf(info)}, nil
+}
+
+// fileProblem adds what goes wrong with files only.
+func fileProblem(err error) error {
+	switch {
+	case errors.Is(err, actors.ErrNoMedia):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, actors.ErrMediaElsewhere):
+		return huma.Error409Conflict(err.Error() + "; fetch it first")
+	case errors.Is(err, actors.ErrFileEmpty), errors.Is(err, actors.ErrFileTooLarge):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, media.ErrFull), errors.Is(err, media.ErrDiskFull):
+		return huma.Error507InsufficientStorage(err.Error())
+	}
+	return problem(err)
+}
+
+// contactPath is what the requests that are not huma's have in their path.
+func contactPath(r *http.Request) *ContactPath {
+	return &ContactPath{AccountPath: AccountPath{Account: r.PathValue("account")}, Contact: r.PathValue("contact")}
+}
+
+// fileContent streams the file of a message.
+func (s *service) fileContent(w http.ResponseWriter, r *http.Request) {
+	account, contact, err := s.contact(contactPath(r))
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+	id, err := store.ParseMessageID(r.PathValue("message"))
+	if err != nil {
+		writeProblem(w, huma.Error422UnprocessableEntity(err.Error()))
+		return
+	}
+	f, info, err := s.node.OpenMedia(account, contact, id)
+	if err != nil {
+		writeProblem(w, fileProblem(err))
+		return
+	}
+	defer func() { _ = f.Close() }() // only read
+	// Never anything that a browser would run.
+	w.Header().Set("Content-Type", media.Unknown)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": info.Name}))
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// sendFile queues the body of the request as a file.
+func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
+	account, contact, err := s.contact(contactPath(r))
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+	q := r.URL.Query()
+	var replyTo int64
+	if text := q.Get("reply_to"); text != "" {
+		if replyTo, err = strconv.ParseInt(text, 10, 64); err != nil {
+			writeProblem(w, huma.Error422UnprocessableEntity("reply_to: want the guid of a message, decimal"))
+			return
+		}
+	}
+	// Large files take longer than a request may otherwise. The node bounds the size.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // pipes in memory have none
+	m, err := s.node.SendFile(r.Context(), actors.OutgoingFile{
+		Account: account, Contact: contact, Source: q.Get("source"), Body: r.Body, Name: q.Get("name"),
+		MIMEType: q.Get("type"), Caption: q.Get("caption"), Voice: q.Get("voice") == "true", ReplyTo: peer.GUID(replyTo),
+	})
+	if err != nil {
+		writeProblem(w, fileProblem(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(messageOf(m)) // the client may be gone
+}
+
+// writeProblem answers as huma does.
+func writeProblem(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if known, ok := errors.AsType[huma.StatusError](err); ok {
+		status = known.GetStatus()
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: err.Error()}) // the client may be gone
+}
+
+// NewFile is a file to be sent.
+type NewFile struct {
+	Body    io.Reader
+	Name    string
+	Type    string // MIME type, "" for what the content looks like
+	Caption string
+	Voice   bool
+	ReplyTo string // guid of a message, "" for none
+	Source  string // makes it safe to repeat the call; "" for a new message every time
+}
+
+// SendFile queues a file. When it returns without an error the file cannot be lost.
+func (c *Client) SendFile(ctx context.Context, account, contact string, f NewFile) (Message, error) {
+	query := url.Values{"voice": {strconv.FormatBool(f.Voice)}}
+	for key, value := range map[string]string{
+		"name": f.Name, "type": f.Type, "caption": f.Caption, "reply_to": f.ReplyTo, "source": f.Source,
+	} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	var m Message
+	resp, err := c.stream(ctx, http.MethodPost, accountURL(account, "contacts", contact, "files")+"?"+query.Encode(), media.Unknown, f.Body)
+	if err != nil {
+		return m, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&m); err != nil {
+		return m, fmt.Errorf("read answer: %w", err)
+	}
+	return m, nil
+}
+
+// Files lists the files of the newest messages of a conversation, newest first.
+func (c *Client) Files(ctx context.Context, account, contact string) ([]File, error) {
+	return get[[]File](ctx, c, accountURL(account, "contacts", contact, "files"))
+}
+
+// File tells about the file of a message.
+func (c *Client) File(ctx context.Context, account, contact, message string) (File, error) {
+	return get[File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file"))
+}
+
+// FetchFile asks for the file of a message; it returns at once.
+func (c *Client) FetchFile(ctx context.Context, account, contact, message string) (File, error) {
+	return post[File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file", "fetch"), struct{}{})
+}
+
+// ReadFile copies the file of a message, which must be here.
+func (c *Client) ReadFile(ctx context.Context, account, contact, message string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "contacts", contact, "messages", message, "file", "content"), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	n, err := io.Copy(w, resp.Body)
+	if err == nil && n != resp.ContentLength {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("read file: %w", err)
+	}
+	return nil
+}
