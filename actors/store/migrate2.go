@@ -5,8 +5,9 @@ package store
 import "github.com/cockroachdb/pebble/v2"
 
 // toVersion2 makes the rows of the reactions that count from the messages there
-// are, and says of blocked contacts what unblocking makes of them. Everything else
-// that is new in version 2 begins empty.
+// are, says of blocked contacts what unblocking makes of them, and gives accounts
+// the priority of their role, which is primary: above that of a phone. Everything
+// else that is new in version 2 begins empty.
 func toVersion2(db *pebble.DB, b *pebble.Batch) error {
 	latest := make(map[string]Millis) // of each row that was made
 	for row, err := range scanPrefix(db, []byte{spaceAccount}) {
@@ -18,6 +19,8 @@ func toVersion2(db *pebble.DB, b *pebble.Batch) error {
 			return err
 		}
 		switch key.table {
+		case tableAccount:
+			err = migratePriority(b, key, row)
 		case tableContact:
 			err = migrateBlocked(b, key, row)
 		case tableMessage:
@@ -28,6 +31,23 @@ func toVersion2(db *pebble.DB, b *pebble.Batch) error {
 		}
 	}
 	return nil
+}
+
+// migratePriority: version 1 announced every account like a phone.
+func migratePriority(b *pebble.Batch, key parsedKey, row row) error {
+	raw, err := row.value()
+	if err != nil {
+		return err
+	}
+	var a Account
+	if err := decode(raw, &a); err != nil || a.Priority != 1 {
+		return err
+	}
+	a.Priority = 2
+	if raw, err = mergeUnknown(raw, a); err != nil {
+		return err
+	}
+	return b.Set(accountKey(key.account), raw, nil)
 }
 
 // migrateBlocked: version 1 blocked whoever was a contact.

@@ -70,8 +70,8 @@ type AskContact struct {
 type MarkAsked struct{ Account, Contact identity.PublicKey }
 
 // MarkAnswered notes the contact's answer to our request. Without a request it
-// changes nothing: nobody becomes a contact by saying yes. The result is whether
-// anything changed.
+// changes nothing: nobody becomes a contact by saying yes. A no may become a yes,
+// not the other way round. The result is whether anything changed.
 type MarkAnswered struct {
 	Account, Contact identity.PublicKey
 	Accepted         bool
@@ -248,8 +248,8 @@ func (op MarkAnswered) apply(t *txn) (any, error) {
 		state = AskAccepted
 	}
 	changed, err := t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
-		if c.Asked == AskNone || c.Asked == state {
-			return false
+		if c.Asked == AskNone || c.Asked == state || c.Asked == AskAccepted {
+			return false // nothing was asked, or nothing is left to say
 		}
 		c.Asked = state
 		return true
