@@ -21,12 +21,15 @@ const maxText = 1 << 20
 
 func newSend(f *flags) *cobra.Command {
 	var wait time.Duration
-	var source string
+	var source, file string
+	var voice bool
 	cmd := &cobra.Command{
 		Use:   "send CONTACT [TEXT...]",
-		Short: "Send a text",
+		Short: "Send a text or a file",
 		Long: "Queues a text for a contact, given by name or key. Without a text it is read from standard input. The text\n" +
-			"is safe as soon as this command returns; it is delivered when the contact can be reached.",
+			"is safe as soon as this command returns; it is delivered when the contact can be reached.\n\n" +
+			"With --file it queues a file, and the text is its caption. The file is encrypted and put on the file server\n" +
+			"of the configuration first; what you send after it arrives after it.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "" {
 				return fmt.Errorf("%s takes a CONTACT and a text%s", cmd.CommandPath(), seeHelp(cmd))
@@ -36,6 +39,9 @@ func newSend(f *flags) *cobra.Command {
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")
+			if file != "" {
+				return sendFile(cmd, f, args[0], file, control.NewFile{Caption: text, Voice: voice, Source: source}, wait)
+			}
 			if len(args) == 1 {
 				var err error
 				if text, err = readText(cmd.InOrStdin()); err != nil {
@@ -49,6 +55,8 @@ func newSend(f *flags) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for the contact to have it")
+	cmd.Flags().StringVar(&file, "file", "", "send this file, - for standard input")
+	cmd.Flags().BoolVar(&voice, "voice", false, "send the file as a voice message")
 	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one message")
 	return cmd
 }
@@ -94,6 +102,13 @@ func send(ctx context.Context, f *flags, out io.Writer, contact string, text con
 	if err != nil {
 		return err
 	}
+	return sent(ctx, f, out, client, m, wait)
+}
+
+// sent waits for a message as long as the caller wants, and says what has become
+// of it.
+func sent(ctx context.Context, f *flags, out io.Writer, client *control.Client, m control.Message, wait time.Duration) error {
+	var err error
 	if wait > 0 && m.State == "pending" {
 		if m, err = delivered(ctx, client, f.account, m, wait); err != nil {
 			return err

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+func newFile(f *flags) *cobra.Command {
+	cmd := group(&cobra.Command{Use: "file", Short: "List and fetch the files of messages"})
+	cmd.AddCommand(newFileList(f), newFileGet(f))
+	return cmd
+}
+
+func newFileList(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use: "list CONTACT", Short: "List the files of a conversation",
+		Long: "Lists the files that were sent and received lately, newest first.",
+		Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			files, err := client.Files(cmd.Context(), f.account, args[0])
+			if err != nil {
+				return err
+			}
+			return f.print(cmd.OutOrStdout(), files, func() { listFiles(cmd.OutOrStdout(), files) })
+		},
+	}
+}
+
+func listFiles(out io.Writer, files []control.File) {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	for _, file := range files {
+		state := file.State
+		if file.Done > 0 && file.Size > 0 {
+			state = fmt.Sprintf("%s %d%%", state, min(100*file.Done/file.Size, 100))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", file.Message, state, sizeText(file.Size), printable(file.Type), printable(file.Name))
+	}
+	_ = w.Flush() // what cannot be printed cannot be told
+}
+
+func sizeText(n int64) string {
+	if n <= 0 {
+		return "-"
+	}
+	return humanize.IBytes(uint64(n))
+}
+
+func newFileGet(f *flags) *cobra.Command {
+	var output string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use: "get CONTACT MESSAGE", Short: "Save the file of a message",
+		Long: "Saves the file of a message, given by the id that file list prints. A file that is not here is fetched first,\n" +
+			"whatever its size. Without --output it gets the name that its sender gave it, in the current directory; a file\n" +
+			"that is there already is never overwritten.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("%s takes a CONTACT and a MESSAGE%s", cmd.CommandPath(), seeHelp(cmd))
+			}
+			return nil
+		},
+		ValidArgsFunction: f.completeContact,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			file, err := fetched(cmd.Context(), client, f.account, args[0], args[1], wait)
+			if err != nil {
+				return err
+			}
+			read := func(w io.Writer) error {
+				return client.ReadFile(cmd.Context(), f.account, args[0], args[1], w)
+			}
+			if output == "-" {
+				return read(cmd.OutOrStdout())
+			}
+			path := output
+			if path == "" {
+				path = localName(file.Name)
+			}
+			if err := saveFile(path, read); err != nil {
+				return err
+			}
+			return f.print(cmd.OutOrStdout(), file, func() { fmt.Fprintf(cmd.OutOrStdout(), "saved %s\n", printable(path)) })
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "where to save it, - for standard output")
+	cmd.Flags().DurationVar(&wait, "wait", 10*time.Minute, "how long to wait for it to be fetched")
+	return cmd
+}
+
+// localName makes sure that a name leads nowhere else, whoever has made it.
+func localName(name string) string {
+	if name == "" || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) || strings.HasPrefix(name, ".") {
+		return "file"
+	}
+	return name
+}
+
+// fetched waits until the file of a message is here.
+func fetched(ctx context.Context, client *control.Client, account, contact, message string, wait time.Duration) (control.File, error) {
+	here := func(file control.File) bool { return file.State == "stored" || file.State == "uploading" }
+	file, err := client.File(ctx, account, contact, message)
+	if err != nil || here(file) {
+		return file, err
+	}
+	if file, err = client.FetchFile(ctx, account, contact, message); err != nil {
+		return file, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for !here(file) {
+		if file.State == "failed" {
+			return file, fmt.Errorf("the file cannot be fetched: %s", printable(file.Reason))
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return file, fmt.Errorf("the file is not here after %v; it is still being fetched", wait)
+			}
+			return file, ctx.Err()
+		}
+		if file, err = client.File(context.WithoutCancel(ctx), account, contact, message); err != nil {
+			return file, err
+		}
+	}
+	return file, nil
+}
+
+// saveFile writes a new file. What was not written whole is removed.
+func saveFile(path string, read func(io.Writer) error) error {
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists; choose another name with --output", printable(path))
+	}
+	if err != nil {
+		return fmt.Errorf("save file: %w", err)
+	}
+	if err := errors.Join(read(out), out.Close()); err != nil {
+		return errors.Join(fmt.Errorf("save file: %w", err), os.Remove(path))
+	}
+	return nil
+}
+
+// sendFile queues a file, read from a path or, for -, from standard input.
+func sendFile(cmd *cobra.Command, f *flags, contact, path string, file control.NewFile, wait time.Duration) error {
+	file.Body = cmd.InOrStdin()
+	if path != "-" {
+		in, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("send file: %w", err)
+		}
+		defer func() { _ = in.Close() }() // only read
+		if info, err := in.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory; pack it into one file first", printable(path))
+		}
+		file.Body, file.Name = in, filepath.Base(path)
+	}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	m, err := client.SendFile(cmd.Context(), f.account, contact, file)
+	if err != nil {
+		return err
+	}
+	return sent(cmd.Context(), f, cmd.OutOrStdout(), client, m, wait)
+}
