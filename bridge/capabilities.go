@@ -20,7 +20,7 @@ func (cl *client) GetCapabilities(context.Context, *bridgev2.Portal) *event.Room
 	}
 	return &event.RoomFeatures{
 		// Another id makes the library tell rooms anew.
-		ID: fmt.Sprintf("im.mimir.capabilities.2+edit%d", edit),
+		ID: fmt.Sprintf("im.mimir.capabilities.3+edit%d", edit),
 		Formatting: event.FormattingFeatureMap{
 			event.FmtBlockquote:    event.CapLevelPartialSupport,
 			event.FmtInlineCode:    event.CapLevelPartialSupport,
@@ -45,6 +45,28 @@ func (cl *client) GetCapabilities(context.Context, *bridgev2.Portal) *event.Room
 		Delete:          event.CapLevelRejected,
 		Thread:          event.CapLevelRejected,
 		Poll:            event.CapLevelRejected,
-		Reaction:        event.CapLevelRejected,
+		Reaction:        event.CapLevelFullySupported,
+		ReactionCount:   1,
+		MessageRequest: &event.MessageRequestFeatures{
+			AcceptWithMessage: event.CapLevelPartialSupport, // by telling the contact both
+			AcceptWithButton:  event.CapLevelFullySupported,
+		},
+		File: event.FileFeatureMap{
+			event.MsgImage:      anyFile(event.CapLevelFullySupported),
+			event.MsgFile:       anyFile(event.CapLevelFullySupported),
+			event.MsgAudio:      anyFile(event.CapLevelFullySupported),
+			event.MsgVideo:      anyFile(event.CapLevelFullySupported), // a file, to the apps
+			event.CapMsgVoice:   anyFile(event.CapLevelFullySupported),
+			event.CapMsgGIF:     anyFile(event.CapLevelFullySupported),
+			event.CapMsgSticker: anyFile(event.CapLevelRejected),
+		},
+	}
+}
+
+// anyFile is a file of any kind, with or without a text.
+func anyFile(caption event.CapabilitySupportLevel) *event.FileFeatures {
+	return &event.FileFeatures{
+		MimeTypes: map[string]event.CapabilitySupportLevel{"*/*": event.CapLevelFullySupported},
+		Caption:   caption, MaxCaptionLength: maxPartUnits,
 	}
 }

@@ -28,19 +28,38 @@ func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*brid
 	if err != nil {
 		return nil, err
 	}
+	info, err := cl.contactInfo(contact)
+	if err != nil {
+		return nil, err
+	}
 	kind := database.RoomTypeDM
 	self := bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(cl.account), SenderLogin: cl.login.ID}
-	return &bridgev2.ChatInfo{
-		Type: &kind,
-		Members: &bridgev2.ChatMemberList{
-			IsFull:      true,
-			OtherUserID: contact,
-			MemberMap: map[networkid.UserID]bridgev2.ChatMember{
-				self.Sender: {EventSender: self, Membership: event.MembershipJoin},
-				contact:     {EventSender: bridgev2.EventSender{Sender: contact}, Membership: event.MembershipJoin},
-			},
+	info.Type = &kind
+	info.Members = &bridgev2.ChatMemberList{
+		IsFull:      true,
+		OtherUserID: contact,
+		MemberMap: map[networkid.UserID]bridgev2.ChatMember{
+			self.Sender: {EventSender: self, Membership: event.MembershipJoin},
+			contact:     {EventSender: bridgev2.EventSender{Sender: contact}, Membership: event.MembershipJoin},
 		},
-	}, nil
+	}
+	return info, nil
+}
+
+// contactInfo is what the state of a contact says about the room.
+func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error) {
+	key, err := mimirid.ParseUser(user)
+	if err != nil {
+		return nil, err
+	}
+	contact, err := cl.node.Contact(cl.account, key)
+	if isGone(err) {
+		return &bridgev2.ChatInfo{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return contactRoom(contact), nil
 }
 
 // GetUserInfo says how an identity is shown.

@@ -26,18 +26,24 @@ type client struct {
 	account identity.PublicKey
 	gone    atomic.Bool // the account is not there any more
 
+	downloads attempts
+
 	preparing sync.Mutex
 	prepared  bool // the ghost of the account itself looks as it should
 }
 
 var (
-	_ bridgev2.NetworkAPI                    = (*client)(nil)
-	_ bridgev2.NetworkAPIWithUserID          = (*client)(nil)
-	_ bridgev2.IdentifierResolvingNetworkAPI = (*client)(nil)
-	_ bridgev2.ContactListingNetworkAPI      = (*client)(nil)
-	_ bridgev2.GhostDMCreatingNetworkAPI     = (*client)(nil)
-	_ bridgev2.EditHandlingNetworkAPI        = (*client)(nil)
-	_ bridgev2.RedactionHandlingNetworkAPI   = (*client)(nil)
+	_ bridgev2.NetworkAPI                        = (*client)(nil)
+	_ bridgev2.NetworkAPIWithUserID              = (*client)(nil)
+	_ bridgev2.IdentifierResolvingNetworkAPI     = (*client)(nil)
+	_ bridgev2.ContactListingNetworkAPI          = (*client)(nil)
+	_ bridgev2.GhostDMCreatingNetworkAPI         = (*client)(nil)
+	_ bridgev2.EditHandlingNetworkAPI            = (*client)(nil)
+	_ bridgev2.RedactionHandlingNetworkAPI       = (*client)(nil)
+	_ bridgev2.ReactionHandlingNetworkAPI        = (*client)(nil)
+	_ bridgev2.MessageRequestAcceptingNetworkAPI = (*client)(nil)
+	_ bridgev2.MuteHandlingNetworkAPI            = (*client)(nil)
+	_ bridgev2.UserSearchingNetworkAPI           = (*client)(nil)
 )
 
 // The bridge states that are ours.

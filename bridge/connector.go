@@ -8,6 +8,7 @@ import (
 
 	"go.mau.fi/util/configupgrade"
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 
@@ -32,7 +33,11 @@ var (
 )
 
 // Init is called by NewBridge.
-func (c *connector) Init(br *bridgev2.Bridge) { c.br = br }
+func (c *connector) Init(br *bridgev2.Bridge) {
+	c.br = br
+	c.deliver.remake, c.deliver.beside = c.rebuildRoom, c.watchOutboxes
+	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
+}
 
 // Start has nothing to do: the node runs already.
 func (c *connector) Start(context.Context) error { return nil }
@@ -56,7 +61,7 @@ func (c *connector) GetDBMetaTypes() database.MetaTypes { return database.MetaTy
 func (c *connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
 	return &bridgev2.NetworkGeneralCapabilities{
 		Provisioning: bridgev2.ProvisioningCapabilities{
-			ResolveIdentifier: bridgev2.ResolveIdentifierCapabilities{CreateDM: true, ContactList: true},
+			ResolveIdentifier: bridgev2.ResolveIdentifierCapabilities{CreateDM: true, LookupUsername: true, ContactList: true, Search: true},
 		},
 	}
 }

@@ -18,18 +18,11 @@ import (
 // which encryption makes a third larger.
 const maxEventText = 40_000
 
-// convertToMatrix makes the content of events of a message. There is at least
-// one; a text that is too long for one event is cut into several.
+// convertToMatrix makes the content of events of a text. There is at least one; a
+// text that is too long for one event is cut into several.
 func convertToMatrix(m store.Message) []*event.MessageEventContent {
-	switch peer.MessageType(m.Type) {
-	case peer.TypeImage:
-		return one(notice("🖼 A picture. This version cannot show it here yet; you can see it with the Mimir app."))
-	case peer.TypeFile:
-		return one(notice("📎 A file. This version cannot show it here yet; you can open it with the Mimir app."))
-	case peer.TypeCall:
+	if peer.MessageType(m.Type) == peer.TypeCall {
 		return one(notice("📞 A call."))
-	case peer.TypeReaction:
-		return one(reactionNotice(m.Payload))
 	}
 	// Types that nobody knows yet are text, as they are in the app.
 	var parts []*event.MessageEventContent
@@ -45,17 +38,6 @@ func one(content *event.MessageEventContent) []*event.MessageEventContent {
 
 func notice(text string) *event.MessageEventContent {
 	return &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
-}
-
-func reactionNotice(payload []byte) *event.MessageEventContent {
-	reaction, err := peer.ParseReaction(payload)
-	if err != nil {
-		return notice("A reaction that cannot be read.")
-	}
-	if reaction.Emoji == "" {
-		return notice("Took a reaction back.")
-	}
-	return notice("Reacted with " + cleanText(reaction.Emoji))
 }
 
 // cleanText makes bytes from a peer text that homeservers take: UTF-8, without

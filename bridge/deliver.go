@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
@@ -36,10 +37,15 @@ const (
 // an event that cannot be dealt with now is tried again for as long as it takes.
 // Conversations do not wait for each other.
 type deliverer struct {
-	node  Node
-	log   *slog.Logger
-	show  func(ctx context.Context, at *position, ev store.Event) error
-	retry kernel.Backoff
+	node Node
+	log  *slog.Logger
+	show func(ctx context.Context, at *position, ev store.Event) error
+	// remake makes a room anew; what fails after the old one is given up is done by
+	// the next show.
+	remake func(ctx context.Context, at *position, limit int) error
+	// beside runs for as long as deliveries do, when it is set.
+	beside func(stop, work context.Context)
+	retry  kernel.Backoff
 
 	wake chan struct{} // capacity 1: there may be something to start
 
@@ -70,9 +76,14 @@ type position struct {
 	begun   bool   // and that may be so recent that the homeserver does not list it
 	refused uint64 // the event that the homeserver has refused
 	tries   int    // how often it has
+	muted   bool   // the room was told that it makes no noise
+	// See history.go.
+	whole        id.RoomID // the room that has its history
+	historyLimit *int      // how much of it the next room gets; 0 is all
 
 	// Under deliverer.mu.
 	running, queued, dirty bool
+	rebuild                *int // the room is to be made anew with so much history; 0 is all
 	failures               int
 	timer                  *time.Timer // of the back-off
 	err                    error       // the last failure
@@ -99,6 +110,9 @@ func (d *deliverer) run(stop, work context.Context) error {
 	var deliveries sync.WaitGroup
 	defer deliveries.Wait()
 	defer d.halt()
+	if d.beside != nil {
+		deliveries.Go(func() { d.beside(stop, work) })
+	}
 	d.mu.Lock()
 	attached := make([]identity.PublicKey, 0, len(d.logins))
 	for account := range d.logins {
@@ -408,6 +422,9 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 		}
 		at.loaded = true
 	}
+	if err := d.rebuildIfAsked(work, at); err != nil {
+		return false, err
+	}
 	events, err := d.node.ConversationEvents(at.Account, at.Contact, at.cursor, deliveryPage)
 	if err != nil {
 		return false, err
@@ -427,6 +444,22 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 		at.cursor, at.inDoubt, at.begun, at.tries = ev.Seq, false, false, 0
 	}
 	return len(events) == deliveryPage, nil
+}
+
+// rebuildIfAsked makes the room anew when somebody has asked for it.
+func (d *deliverer) rebuildIfAsked(work context.Context, at *position) error {
+	d.mu.Lock()
+	limit := at.rebuild
+	at.rebuild = nil
+	d.mu.Unlock()
+	if limit == nil {
+		return nil
+	}
+	err := d.remake(work, at, *limit)
+	if err != nil {
+		at.inDoubt = true
+	}
+	return err
 }
 
 func (d *deliverer) mayGoOn(stop context.Context, at *position) bool {

@@ -107,7 +107,7 @@ func TestWhatCannotBeSentIsRefusedInPlainWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.botSays(room, "unsupported message type")
+	f.botSays(room, "does not give out the file")
 	f.node.setErrors(store.ErrOutboxFull, nil)
 	f.write(room, "one too many")
 	f.botSays(room, "too many messages wait")

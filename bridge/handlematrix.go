@@ -52,6 +52,8 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 		stored, err = cl.sendText(ctx, msg, contact, outgoingText(msg.Content, cl.nameOf(ctx)))
 	case event.MsgLocation:
 		stored, err = cl.sendText(ctx, msg, contact, locationText(msg.Content))
+	case event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile, event.CapMsgSticker:
+		stored, err = cl.sendMedia(ctx, msg, contact)
 	default:
 		return nil, bridgev2.ErrUnsupportedMessageType
 	}

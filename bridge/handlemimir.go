@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // maxTries is how often something is tried that the homeserver refuses for what
@@ -42,6 +43,8 @@ type delivery struct {
 	*connector
 	at *position
 	ev store.Event
+	// old says that it is history, for a room that is being made whole.
+	old bool
 }
 
 // show brings one entry of the event log into its room. It returns nil when that
@@ -104,8 +107,14 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return d.delivered(ctx)
 	case store.MessageFailed:
 		return d.failed(ctx)
+	case store.MediaChanged:
+		return d.mediaChanged(ctx)
 	case store.ContactAdded, store.ContactChanged:
 		return d.contactChanged(ctx)
+	case store.ContactAnswered:
+		return d.answered(ctx)
+	case store.CallMissed:
+		return d.callMissed(ctx)
 	case store.NodeKeyChanged:
 		return d.nodeKeyChanged(ctx)
 	default: // nothing that a room shows, or newer than this program
@@ -148,11 +157,22 @@ func (d *delivery) message(ctx context.Context) error {
 	if isMatrixSource(m.Source) {
 		return nil // it was written in the room
 	}
+	return d.showMessage(ctx, *m)
+}
+
+// showMessage shows a message as what it is.
+func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error) {
+	switch peer.MessageType(m.Type) {
+	case peer.TypeImage, peer.TypeFile:
+		return d.file(ctx, m)
+	case peer.TypeReaction:
+		return d.reaction(ctx, m)
+	}
 	sender := d.contactSender()
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	for part, content := range convertToMatrix(*m) {
+	for part, content := range convertToMatrix(m) {
 		converted := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
 			Type: event.EventMessage, Content: content,
 		}}}
@@ -161,11 +181,11 @@ func (d *delivery) message(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := d.send(ctx, part, mimirid.Message(d.at.Contact, m.ID, part), sender, shownTime(*m), converted); err != nil {
+		if err := d.send(ctx, part, mimirid.Message(d.at.Contact, m.ID, part), sender, shownTime(m), converted); err != nil {
 			return err
 		}
 	}
-	return nil
+	return d.reactionsTo(ctx, m.ID)
 }
 
 // send puts one event into the room, once.
@@ -245,6 +265,10 @@ func setContext(evt bridgev2.RemoteEvent, mutate func(context.Context) context.C
 		e.MutateContextFunc = mutate
 	case *simplevent.ChatResync:
 		e.MutateContextFunc = mutate
+	case *simplevent.ChatInfoChange:
+		e.MutateContextFunc = mutate
+	case *simplevent.Reaction:
+		e.MutateContextFunc = mutate
 	case *simplevent.EventMeta:
 		e.MutateContextFunc = mutate
 	default:
@@ -280,7 +304,7 @@ func classify(err error) error {
 // id, so that the conversation goes on. A homeserver that refuses the note too
 // takes nothing in this room: then everything waits.
 func (d *delivery) insteadOf(ctx context.Context) error {
-	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq)
+	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq, 0)
 	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued {
 		id = mimirid.Message(d.at.Contact, d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
@@ -300,7 +324,7 @@ func (d *delivery) edited(ctx context.Context) error {
 		return err
 	}
 	parts := convertToMatrix(*m)
-	return d.queueExisting(ctx, &simplevent.Message[string]{
+	return d.queueExisting(ctx, 0, &simplevent.Message[string]{
 		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), editTime(*m)),
 		TargetMessage: mimirid.Message(d.at.Contact, m.ID, 0),
 		ConvertEditFunc: func(_ context.Context, _ *bridgev2.Portal, _ bridgev2.MatrixAPI, existing []*database.Message, _ string) (*bridgev2.ConvertedEdit, error) {
@@ -316,7 +340,7 @@ func (d *delivery) edited(ctx context.Context) error {
 }
 
 func (d *delivery) delivered(ctx context.Context) error {
-	return d.queueExisting(ctx, &simplevent.Receipt{
+	return d.queueExisting(ctx, 0, &simplevent.Receipt{
 		EventMeta: d.meta(bridgev2.RemoteEventDeliveryReceipt, d.contactSender(), d.ev.Time.Time()),
 		Targets:   []networkid.MessageID{mimirid.Message(d.at.Contact, d.ev.Message, 0)},
 	})
@@ -349,11 +373,11 @@ func (d *delivery) failed(ctx context.Context) error {
 			})
 		}
 	}
-	return d.queueExisting(ctx, &meta)
+	return d.queueExisting(ctx, 0, &meta)
 }
 
 // queueExisting hands over an event that makes no room.
-func (d *delivery) queueExisting(ctx context.Context, evt bridgev2.RemoteEvent) error {
+func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
 	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
@@ -361,40 +385,10 @@ func (d *delivery) queueExisting(ctx context.Context, evt bridgev2.RemoteEvent) 
 	if portal == nil || portal.MXID == "" {
 		return nil
 	}
-	return d.queue(ctx, 0, evt)
-}
-
-func (d *delivery) contactChanged(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
-	if isGone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if contact.State == store.ContactAccepted {
-		if _, err := d.ensureRoom(ctx); err != nil {
-			return err
-		}
-	}
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
-	if err != nil || ghost == nil {
-		return err
-	}
-	ctx, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
-	defer cancel()
-	ghost.UpdateInfo(ctx, d.userInfo(contact))
-	if !ghost.NameSet {
-		return fmt.Errorf("%w: its name was not set", errLook)
-	}
-	return nil
+	return d.queue(ctx, part, evt)
 }
 
 func (d *delivery) nodeKeyChanged(ctx context.Context) error {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
-	if err != nil || portal == nil || portal.MXID == "" {
-		return err
-	}
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
 	if isGone(err) {
 		return nil
@@ -403,8 +397,7 @@ func (d *delivery) nodeKeyChanged(ctx context.Context) error {
 		return err
 	}
 	text := fmt.Sprintf("%s is reachable at a new device (%s).", d.displayName(contact), d.ev.NodeKey.Short())
-	return d.send(ctx, 0, mimirid.Notice(d.at.Contact, d.ev.Seq), bridgev2.EventSender{}, d.ev.Time.Time(),
-		&bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{Type: event.EventMessage, Content: notice(text)}}})
+	return d.sayIfThere(ctx, text)
 }
 
 // accountChanged keeps the name of the login.

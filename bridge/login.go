@@ -22,13 +22,16 @@ import (
 const (
 	flowAttach = "attach"
 	flowNew    = "new"
+	flowImport = "import"
 
 	stepChoose   = "im.mimir.choose"
 	stepName     = "im.mimir.name"
+	stepSeed     = "im.mimir.seed"
 	stepComplete = "im.mimir.complete"
 
 	fieldIdentity = "identity"
 	fieldName     = "name"
+	fieldSeed     = "seed"
 )
 
 var (
@@ -41,13 +44,14 @@ func (c *connector) GetLoginFlows() []bridgev2.LoginFlow {
 	return []bridgev2.LoginFlow{
 		{ID: flowAttach, Name: "This node's identity", Description: "Use an identity that this node has already"},
 		{ID: flowNew, Name: "New identity", Description: "Make a new Mimir identity on this node"},
+		{ID: flowImport, Name: "Existing identity", Description: "Bring an identity of yours to this node, with its secret key"},
 	}
 }
 
 // CreateLogin begins to log in.
 func (c *connector) CreateLogin(_ context.Context, user *bridgev2.User, flow string) (bridgev2.LoginProcess, error) {
 	switch flow {
-	case flowAttach, flowNew:
+	case flowAttach, flowNew, flowImport:
 		return &login{connector: c, user: user, flow: flow}, nil
 	default:
 		return nil, bridgev2.ErrInvalidLoginFlowID
@@ -77,6 +81,9 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 				return name, nil
 			},
 		}), nil
+	}
+	if l.flow == flowImport {
+		return l.askSeed(), nil
 	}
 	var err error
 	if l.free, err = l.attachable(ctx); err != nil {
@@ -113,6 +120,9 @@ func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (
 		}
 		return l.finish(ctx, account, true)
 	}
+	if l.flow == flowImport {
+		return l.importSeed(ctx, answer)
+	}
 	for _, account := range l.free {
 		if optionName(account) == answer[fieldIdentity] {
 			return l.finish(ctx, account, false)
@@ -124,10 +134,10 @@ func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (
 // Cancel has nothing to undo.
 func (l *login) Cancel() {}
 
-func input(step, instructions string, field bridgev2.LoginInputDataField) *bridgev2.LoginStep {
+func input(step, instructions string, fields ...bridgev2.LoginInputDataField) *bridgev2.LoginStep {
 	return &bridgev2.LoginStep{
 		Type: bridgev2.LoginStepTypeUserInput, StepID: step, Instructions: instructions,
-		UserInputParams: &bridgev2.LoginUserInputParams{Fields: []bridgev2.LoginInputDataField{field}},
+		UserInputParams: &bridgev2.LoginUserInputParams{Fields: fields},
 	}
 }
 

@@ -5,10 +5,12 @@ package bridge
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // Node is what the bridge needs of the node whose conversations it shows; an
@@ -17,6 +19,8 @@ import (
 type Node interface {
 	// Accounts returns all accounts.
 	Accounts() ([]store.Account, error)
+	// ImportAccount makes an account of an identity that exists already.
+	ImportAccount(ctx context.Context, in actors.Import) (actors.Imported, error)
 	// CreateAccount makes a new identity.
 	CreateAccount(ctx context.Context, name string) (store.Account, error)
 	// Account returns one account, or actors.ErrUnknownAccount.
@@ -25,11 +29,34 @@ type Node interface {
 	Contacts(account identity.PublicKey) ([]store.Contact, error)
 	// Contact returns one contact, or actors.ErrUnknownContact.
 	Contact(account, contact identity.PublicKey) (store.Contact, error)
-	// AddContact makes a contact of a link, or returns the one there is.
-	AddContact(ctx context.Context, account identity.PublicKey, link identity.Link) (store.Contact, error)
+	// RequestContact makes a contact of a link, and asks the other side to do the
+	// same. Somebody who has asked us is accepted.
+	RequestContact(ctx context.Context, account identity.PublicKey, link identity.Link, text string) (store.Contact, error)
+	// AcceptContact and DeclineContact answer a contact request.
+	AcceptContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error)
+	DeclineContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error)
+	// BlockContact takes nothing from a contact any more; UnblockContact undoes it.
+	BlockContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error)
+	UnblockContact(ctx context.Context, account, contact identity.PublicKey) (store.Contact, error)
+	// MuteContact says whether a contact's messages should make a noise.
+	MuteContact(ctx context.Context, account, contact identity.PublicKey, muted bool) (store.Contact, error)
+	// RenameContact gives a contact a name of our user's choice.
+	RenameContact(ctx context.Context, account, contact identity.PublicKey, name string) (store.Contact, error)
 	// Send puts a message into the outbox. It is durable when Send returns. The same
 	// Source of the same account again returns the message of the first time.
 	Send(ctx context.Context, m actors.Outgoing) (store.Message, error)
+	// React queues a reaction, which replaces an earlier one to the same message.
+	React(ctx context.Context, r actors.OutgoingReaction) (store.Message, error)
+	// Reactions returns the reactions to a message that count.
+	Reactions(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
+	// SendFile puts a file into the outbox, as Send does with a text.
+	SendFile(ctx context.Context, f actors.OutgoingFile) (store.Message, error)
+	// MediaState returns what is known of the file of a message.
+	MediaState(account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
+	// OpenMedia opens the file of a message, or returns actors.ErrMediaElsewhere.
+	OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, actors.MediaInfo, error)
+	// FetchMedia asks for the file of a message, again if need be.
+	FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
 	// CancelMessage gives up an undelivered message and reports whether it was one.
 	CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error)
 	// Outbox returns undelivered messages to a contact, oldest first.

@@ -35,6 +35,7 @@ type testNode struct {
 	cursors  error // what MoveCursor returns instead of doing anything
 	sends    int
 	nextGUID int64
+	files    map[store.MessageID]*file
 }
 
 var _ bridge.Node = (*testNode)(nil)
@@ -50,7 +51,7 @@ func newTestNode(t *testing.T, stage *kerneltest.Stage) *testNode {
 			t.Errorf("close the store: %v", err)
 		}
 	})
-	n := &testNode{Store: opened, t: t}
+	n := &testNode{Store: opened, t: t, files: make(map[store.MessageID]*file)}
 	n.actor = stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(opened) }})
 	t.Cleanup(func() { stopChild(t, stage, n.actor) }) // before Close
 	return n

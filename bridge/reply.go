@@ -55,7 +55,8 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) (
 		return "", fmt.Errorf("look for what is replied to: %w", err)
 	}
 	evt.Type.Class = event.MessageEventType
-	if evt.Type != event.EventMessage || evt.Content.ParseRaw(evt.Type) != nil {
+	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
+	if evt.Type != event.EventMessage {
 		return "", nil // encrypted, for example
 	}
 	return quote(outgoingText(evt.Content.AsMessage(), cl.nameOf(ctx))), nil

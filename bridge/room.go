@@ -63,6 +63,11 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, fmt.Errorf("invite into the room: %w", err)
 		}
 	}
+	if !d.old {
+		if err := d.history(ctx, portal); err != nil {
+			return nil, err
+		}
+	}
 	return portal, nil
 }
 
@@ -190,7 +195,8 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	case d.hasLost(ctx, portal.MXID):
 		d.log.Warn("the bridge is not in its room any more, another will be made",
 			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
-		if err := portal.RemoveMXID(ctx); err != nil {
+		// With its rows: what was shown there is to be shown again.
+		if err := portal.Delete(ctx); err != nil {
 			d.log.Error("the lost room cannot be given up", "error", err)
 		}
 	default:

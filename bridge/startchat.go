@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -20,19 +22,19 @@ import (
 // ghost, before we would make one.
 const roomTime = 5 * time.Second
 
-// ResolveIdentifier finds whom a link or a key means. With createChat it makes
-// them a contact, which asks them.
+// ResolveIdentifier finds whom a link, a key or the name of a contact means. With
+// createChat it makes them a contact, which asks them.
 func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, createChat bool) (*bridgev2.ResolveIdentifierResponse, error) {
-	link, err := identity.ParseLink(identifier)
+	link, err := cl.find(identifier)
 	if err != nil {
-		return nil, fmt.Errorf("give a contact link (mimir://mm/u/…) or a public key of 64 hex digits: %w", err)
+		return nil, err
 	}
 	if link.Key == cl.account {
 		return nil, errors.New("this is your own identity")
 	}
 	if createChat {
 		cl.deliver.hold(store.Conversation{Account: cl.account, Contact: link.Key}, roomTime)
-		contact, err := cl.node.AddContact(ctx, cl.account, link)
+		contact, err := cl.node.RequestContact(ctx, cl.account, link, "")
 		if err != nil {
 			return nil, fmt.Errorf("add the contact: %w", err)
 		}
@@ -59,7 +61,7 @@ func (cl *client) CreateChatWithGhost(ctx context.Context, ghost *bridgev2.Ghost
 		return nil, err
 	}
 	cl.deliver.hold(store.Conversation{Account: cl.account, Contact: key}, roomTime)
-	if _, err := cl.node.AddContact(ctx, cl.account, identity.Link{Key: key}); err != nil {
+	if _, err := cl.node.RequestContact(ctx, cl.account, identity.Link{Key: key}, ""); err != nil {
 		return nil, fmt.Errorf("add the contact: %w", err)
 	}
 	return cl.chat(key), nil
@@ -84,6 +86,64 @@ func (cl *client) GetContactList(ctx context.Context) ([]*bridgev2.ResolveIdenti
 	}
 	return list, nil
 }
+
+// SearchUsers finds contacts whose name has a text in it, or whose key begins
+// with it.
+func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.ResolveIdentifierResponse, error) {
+	contacts, err := cl.named(func(name string) bool { return strings.Contains(name, fold(query)) }, query)
+	if err != nil {
+		return nil, err
+	}
+	var found []*bridgev2.ResolveIdentifierResponse
+	for _, contact := range contacts {
+		resp, err := cl.resolved(ctx, contact)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, resp)
+	}
+	return found, nil
+}
+
+// find returns whom people mean by a link, a key or a name.
+func (cl *client) find(identifier string) (identity.Link, error) {
+	identifier = strings.TrimSpace(identifier)
+	link, err := identity.ParseLink(identifier)
+	if err == nil {
+		return link, nil
+	}
+	found, nameErr := cl.named(func(name string) bool { return name == fold(identifier) }, identifier)
+	switch {
+	case nameErr != nil:
+		return identity.Link{}, nameErr
+	case len(found) == 1:
+		return identity.Link{Key: found[0].ID}, nil
+	case len(found) > 1:
+		return identity.Link{}, fmt.Errorf("%d contacts are called that: say which one by the beginning of the key, as `contacts` shows it", len(found))
+	}
+	return identity.Link{}, fmt.Errorf("give a contact link (mimir://mm/u/…), a public key of 64 hex digits, or the name of a contact: %w", err)
+}
+
+// minKeyPrefix is how many digits of a key are taken for its beginning.
+const minKeyPrefix = 8
+
+// named returns the contacts of whose names one matches, folded, or whose key
+// begins with prefix.
+func (cl *client) named(matches func(name string) bool, prefix string) ([]store.Contact, error) {
+	contacts, err := cl.node.Contacts(cl.account)
+	if err != nil {
+		return nil, err
+	}
+	prefix = strings.ToLower(strings.TrimSpace(prefix))
+	return slices.DeleteFunc(contacts, func(c store.Contact) bool {
+		byKey := len(prefix) >= minKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
+		byName := prefix != "" && (matches(fold(c.LocalName)) && c.LocalName != "" || matches(fold(c.Nickname)))
+		return !byKey && !byName
+	}), nil
+}
+
+// fold makes names comparable.
+func fold(name string) string { return strings.ToLower(cleanName(name)) }
 
 func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev2.ResolveIdentifierResponse, error) {
 	ghost, err := cl.br.GetGhostByID(ctx, mimirid.User(contact.ID))

@@ -90,10 +90,24 @@ func ParseMessage(id networkid.MessageID) (contact identity.PublicKey, message s
 	return contact, message, part, nil
 }
 
-// Notice names something that the bridge itself says in a conversation, because
-// of an event of the account's log.
-func Notice(contact identity.PublicKey, event uint64) networkid.MessageID {
-	return networkid.MessageID(contact.String() + "/n" + strconv.FormatUint(event, 10))
+// Notice names something that is said in a conversation because of an event of the
+// account's log, and is no message of the conversation. Parts count from 0.
+func Notice(contact identity.PublicKey, event uint64, part int) networkid.MessageID {
+	text := contact.String() + "/n" + strconv.FormatUint(event, 10)
+	if part > 0 {
+		text += "/" + strconv.Itoa(part)
+	}
+	return networkid.MessageID(text)
+}
+
+// ParseNotice returns the event of what Notice writes.
+func ParseNotice(id networkid.MessageID) (event uint64, err error) {
+	_, rest, _ := strings.Cut(string(id), "/n")
+	number, _, _ := strings.Cut(rest, "/")
+	if event, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return 0, fmt.Errorf("notice id: %.64q", rest)
+	}
+	return event, nil
 }
 
 // parseKey accepts the one form that is written: an id is a name, and a name has

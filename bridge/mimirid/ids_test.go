@@ -51,7 +51,7 @@ func TestIDsDiffer(t *testing.T) {
 				seen[mimirid.Message(c, store.MessageID{Dir: dir, GUID: 5}, part)] = true
 			}
 		}
-		seen[mimirid.Notice(c, 5)] = true
+		seen[mimirid.Notice(c, 5, 0)] = true
 	}
 	if len(seen) != 14 {
 		t.Errorf("%d different ids of 14", len(seen))
@@ -62,7 +62,7 @@ func TestParseRefusesOtherSpellings(t *testing.T) {
 	good := string(mimirid.Message(contact, store.MessageID{GUID: 1}, 2))
 	for _, id := range []string{
 		"", "/", strings.ToUpper(good[:64]) + good[64:], good + "/", good + "/1", good[:len(good)-1] + "0", good[:len(good)-1] + "01",
-		good[:len(good)-1] + "-1", good[:len(good)-1] + "99999", strings.Replace(good, "/i", "/x", 1), string(mimirid.Notice(contact, 1)),
+		good[:len(good)-1] + "-1", good[:len(good)-1] + "99999", strings.Replace(good, "/i", "/x", 1), string(mimirid.Notice(contact, 1, 0)),
 	} {
 		if _, _, _, err := mimirid.ParseMessage(networkid.MessageID(id)); err == nil {
 			t.Errorf("%q was read", id)

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/skip2/go-qrcode"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// qrPixels is the size of a QR code: large enough for a phone in front of a screen.
+const qrPixels = 512
+
+func (c *connector) commandMyLink(ce *commands.Event) {
+	for _, cl := range c.clients(ce) {
+		account, err := cl.node.Account(cl.account)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		link := identity.Link{Key: account.ID, Name: account.Name}.String()
+		replyText(ce, loginName(account)+": "+link)
+		if err := sendQR(ce, link); err != nil {
+			replyError(ce, fmt.Errorf("show the QR code: %w", err))
+			return
+		}
+		if ce.Portal != nil {
+			return // that of the room
+		}
+	}
+}
+
+func sendQR(ce *commands.Event, link string) error {
+	png, err := qrcode.Encode(link, qrcode.Low, qrPixels)
+	if err != nil {
+		return err
+	}
+	content := &event.MessageEventContent{
+		MsgType: event.MsgImage, Body: link, FileName: "my-link.png", Mentions: &event.Mentions{},
+		Info: &event.FileInfo{MimeType: "image/png", Size: len(png), Width: qrPixels, Height: qrPixels},
+	}
+	content.URL, content.File, err = ce.Bot.UploadMedia(ce.Ctx, ce.OrigRoomID, png, content.FileName, content.Info.MimeType)
+	if err != nil {
+		return err
+	}
+	_, err = ce.Bot.SendMessage(ce.Ctx, ce.OrigRoomID, event.EventMessage, &event.Content{Parsed: content}, nil)
+	return err
+}
+
+func (c *connector) commandQueue(ce *commands.Event) {
+	var lines []string
+	for _, cl := range c.clients(ce) {
+		contacts, err := cl.node.Contacts(cl.account)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		for _, contact := range contacts {
+			waits, err := cl.node.Outbox(cl.account, contact.ID, maxOutbox)
+			if err != nil {
+				replyError(ce, err)
+				return
+			}
+			if len(waits) > 0 {
+				lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
+					nameOr(firstOf(contact.LocalName, contact.Nickname), contact.ID), countText(len(waits)), moment(waits[0].Created), why(contact, waits[0])))
+			}
+		}
+	}
+	_, _, rooms := c.deliver.waiting()
+	for _, room := range rooms {
+		if room.Error != "" && c.mayKnow(ce, room.Account) {
+			lines = append(lines, fmt.Sprintf("%d events for a room since %s: %s", room.Events, room.Since.UTC().Format(momentForm), room.Error))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"Nothing waits: your contacts have everything."}
+	}
+	replyLines(ce, lines)
+}
+
+func (c *connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
+	for _, cl := range c.clients(ce) {
+		if cl.account == account {
+			return true
+		}
+	}
+	return false
+}
+
+func countText(n int) string {
+	if n == 1 {
+		return "1 message waits"
+	}
+	return fmt.Sprintf("%d messages wait", n)
+}
+
+// why says what a message waits for, as far as the store knows.
+func why(contact store.Contact, m store.Message) string {
+	switch {
+	case contact.State == store.ContactBlocked:
+		return "you have blocked the contact"
+	case m.Held:
+		return "a file is being uploaded"
+	case contact.LastSeen.Time().IsZero():
+		return "the contact's device was never reached"
+	default:
+		return "the contact's device was last seen " + moment(contact.LastSeen)
+	}
+}
+
+// momentForm is how times are written in answers: the bridge does not know where
+// the user is.
+const momentForm = "2006-01-02 15:04 UTC"
+
+func moment(m store.Millis) string { return m.Time().UTC().Format(momentForm) }
+
+// repliedTo returns the message that a command is a reply to.
+func (c *connector) repliedTo(ce *commands.Event) (cl *client, contact identity.PublicKey, m store.Message, err error) {
+	if cl, contact, err = c.roomOf(ce); err != nil {
+		return cl, contact, m, err
+	}
+	if ce.ReplyTo == "" {
+		return cl, contact, m, errors.New("write it as a reply to the message")
+	}
+	row, err := c.br.DB.Message.GetPartByMXID(ce.Ctx, ce.ReplyTo)
+	if err != nil {
+		return cl, contact, m, err
+	}
+	if row == nil || row.Room != ce.Portal.PortalKey {
+		return cl, contact, m, errors.New("this is no message of the conversation")
+	}
+	_, id, _, err := mimirid.ParseMessage(row.ID)
+	if err != nil { // what the bridge says of a message
+		seq, noticeErr := mimirid.ParseNotice(row.ID)
+		if noticeErr != nil || seq == 0 {
+			return cl, contact, m, err
+		}
+		events, eventErr := cl.node.ConversationEvents(cl.account, contact, seq-1, 1)
+		if eventErr != nil || len(events) == 0 || events[0].Seq != seq {
+			return cl, contact, m, errors.Join(err, eventErr)
+		}
+		id = events[0].Message
+	}
+	m, err = cl.node.Message(cl.account, contact, id)
+	return cl, contact, m, err
+}
+
+func (c *connector) commandCancel(ce *commands.Event) {
+	cl, contact, err := c.roomOf(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	waits, err := cl.waiting(contact)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	var given []store.Message
+	if ce.ReplyTo != "" {
+		given = waits[ce.ReplyTo]
+	} else {
+		for _, messages := range waits {
+			given = append(given, messages...)
+		}
+	}
+	if len(given) == 0 {
+		replyText(ce, "There is nothing to cancel: the contact has it.")
+		return
+	}
+	if err := cl.giveUp(ce.Ctx, contact, given, "you have cancelled it"); err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, fmt.Sprintf("Not sent any more: %d.", len(given)))
+}
+
+// maxTraced bounds how much of a log is read for one message.
+const maxTraced = 100_000
+
+func (c *connector) commandTrace(ce *commands.Event) {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	lines := []string{fmt.Sprintf("Message %s, %s", m.ID, m.State)}
+	for after, read := uint64(0), 0; read < maxTraced; {
+		events, err := cl.node.ConversationEvents(cl.account, contact, after, 0)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		for _, ev := range events {
+			after = ev.Seq
+			read++
+			if ev.Message == m.ID {
+				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s  %s %s", moment(ev.Time), ev.Kind, ev.Reason)))
+			}
+		}
+		if len(events) == 0 {
+			break
+		}
+	}
+	if m.State == store.StatePending {
+		if contact, err := cl.node.Contact(cl.account, contact); err == nil {
+			lines = append(lines, "Not delivered: "+why(contact, m)+".")
+		}
+	}
+	replyLines(ce, lines)
+}
+
+func (c *connector) commandFetch(ce *commands.Event) {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	info, err := cl.node.FetchMedia(ce.Ctx, cl.account, contact, m.ID)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	switch info.State {
+	case store.MediaStored, store.MediaUploading:
+		replyText(ce, "The file is here already.")
+	default:
+		replyText(ce, "The file is being fetched; it appears here when it has come.")
+	}
+}
+
+func (c *connector) commandHistory(ce *commands.Event) {
+	cl, contact, err := c.roomOf(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	limit := 0
+	if ce.RawArgs != "" {
+		if limit, err = strconv.Atoi(ce.RawArgs); err != nil || limit < 1 {
+			replyError(ce, errors.New("say how many messages, or nothing for all"))
+			return
+		}
+	}
+	replyText(ce, "This room is made anew, with its history.")
+	cl.deliver.rebuild(store.Conversation{Account: cl.account, Contact: contact}, limit)
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// file is a file of a message of a testNode.
+type file struct {
+	info actors.MediaInfo
+	data []byte
+}
+
+// offer stores a message of a contact with a file that is not here yet.
+func (n *testNode) offer(account, contact identity.PublicKey, info actors.MediaInfo) store.MessageID {
+	n.t.Helper()
+	n.mu.Lock()
+	n.nextGUID++
+	id := store.MessageID{Dir: store.In, GUID: n.nextGUID}
+	info.Account, info.Contact, info.Message = account, contact, id
+	n.files[id] = &file{info: info}
+	n.mu.Unlock()
+	kind := peer.TypeFile
+	if info.Picture {
+		kind = peer.TypeImage
+	}
+	payload, err := json.Marshal(map[string]any{"name": info.Name, "originalName": info.Name, "size": info.Size, "text": info.Caption, "hash": "00"})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return n.accept(store.AcceptMessage{Account: account, Contact: contact, GUID: id.GUID, Type: int32(kind), Payload: payload})
+}
+
+// arrive makes the file of a message be here, or become something else.
+func (n *testNode) arrive(id store.MessageID, state store.MediaState, data []byte) {
+	n.t.Helper()
+	n.mu.Lock()
+	f := n.files[id]
+	f.data, f.info.State = data, state
+	if state == store.MediaStored {
+		f.info.Size = int64(len(data))
+	}
+	account, contact, reason := f.info.Account, f.info.Contact, f.info.Reason
+	n.mu.Unlock()
+	before := store.MediaOffered
+	if known, err := n.Media(account, contact, id); err == nil {
+		before = known.State
+	}
+	n.must(store.Do[bool](context.Background(), n.actor, store.ChangeMedia{
+		From:  before,
+		Media: store.Media{Account: account, Contact: contact, Message: id, State: state, Reason: reason},
+	}))
+}
+
+func (n *testNode) SendFile(ctx context.Context, f actors.OutgoingFile) (store.Message, error) {
+	data, err := io.ReadAll(f.Body)
+	if err != nil {
+		return store.Message{}, err
+	}
+	if len(data) == 0 {
+		return store.Message{}, actors.ErrFileEmpty
+	}
+	kind := peer.TypeFile
+	if http.DetectContentType(data) == "image/png" {
+		kind = peer.TypeImage
+	}
+	m, err := n.Send(ctx, actors.Outgoing{
+		Account: f.Account, Contact: f.Contact, Source: f.Source, Type: kind, ReplyTo: f.ReplyTo,
+		Payload: []byte(f.Name + "|" + f.MIMEType + "|" + f.Caption), SendTime: f.SendTime,
+	})
+	if err != nil {
+		return m, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.files[m.ID] = &file{data: data, info: actors.MediaInfo{
+		Account: f.Account, Contact: f.Contact, Message: m.ID, State: store.MediaUploading, Name: f.Name,
+		MIMEType: f.MIMEType, Caption: f.Caption, Size: int64(len(data)), Voice: f.Voice, Picture: kind == peer.TypeImage,
+	}}
+	return m, nil
+}
+
+// fileOf returns the file of a message.
+func (n *testNode) fileOf(id store.MessageID) file {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f := n.files[id]; f != nil {
+		return *f
+	}
+	return file{}
+}
+
+func (n *testNode) MediaState(_, _ identity.PublicKey, id store.MessageID) (actors.MediaInfo, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.files[id]
+	if f == nil {
+		return actors.MediaInfo{}, actors.ErrNoMedia
+	}
+	return f.info, nil
+}
+
+type openFile struct{ *bytes.Reader }
+
+func (openFile) Close() error { return nil }
+
+func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, actors.MediaInfo, error) {
+	f := n.fileOf(id)
+	switch {
+	case f.info.Message != id:
+		return nil, actors.MediaInfo{}, actors.ErrNoMedia
+	case f.data == nil:
+		return nil, f.info, actors.ErrMediaElsewhere
+	}
+	return openFile{bytes.NewReader(f.data)}, f.info, nil
+}
+
+func (n *testNode) FetchMedia(_ context.Context, account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error) {
+	if _, err := n.MediaState(account, contact, id); err != nil {
+		return actors.MediaInfo{}, err
+	}
+	n.arrive(id, store.MediaDownloading, nil)
+	return n.MediaState(account, contact, id)
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.mau.fi/util/variationselector"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// In Mimir everybody has at most one reaction to a message, and the store knows
+// which one counts. So what is brought into a room is not the event of the log but
+// the state that it has led to.
+
+// reaction brings a reaction into the room that its message is in.
+func (d *delivery) reaction(ctx context.Context, m store.Message) error {
+	reaction, err := peer.ParseReaction(m.Payload)
+	if err != nil {
+		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact.Short(), "error", err)
+		return nil
+	}
+	if isMatrixSource(m.Source) {
+		return nil // it was made in the room
+	}
+	return d.syncReaction(ctx, reaction.Target, m.ID.Dir)
+}
+
+// reactionsTo brings the reactions that came before their message.
+func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		wanted, err := d.effective(peer.GUID(id.GUID), dir)
+		if err != nil {
+			return err
+		}
+		if wanted == nil {
+			continue
+		}
+		if err := d.syncReaction(ctx, peer.GUID(id.GUID), dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// effective returns the reaction of one side that counts, nil for none.
+func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reaction, error) {
+	reactions, err := d.node.Reactions(d.at.Account, d.at.Contact, target)
+	if isGone(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reactions {
+		if r.Dir == dir {
+			r.Emoji = strings.TrimSpace(cleanText(r.Emoji))
+			return &r, nil
+		}
+	}
+	return nil, nil
+}
+
+// syncReaction makes the room show the reaction of one side that counts. It is
+// done in steps, each with a transaction of its own: to take away what was there,
+// and to put what is there now.
+func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store.Direction) error {
+	message, err := d.shownTarget(ctx, target)
+	if err != nil || message == "" {
+		return err
+	}
+	sender := d.contactSender()
+	if dir == store.Out {
+		sender = d.ownSender()
+	}
+	wanted, err := d.effective(target, dir)
+	if err != nil {
+		return err
+	}
+	row, err := d.br.DB.Reaction.GetByID(ctx, d.at.login.ID, message, "", sender.Sender, "")
+	if err != nil {
+		return fmt.Errorf("look for the reaction that is shown: %w", err)
+	}
+	if row != nil && (wanted == nil || wanted.Emoji != row.Emoji) {
+		err := d.queueExisting(ctx, reactionRemoved+int(dir), &simplevent.Reaction{
+			EventMeta: d.meta(bridgev2.RemoteEventReactionRemove, sender, d.ev.Time.Time()), TargetMessage: message,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if wanted == nil || wanted.Emoji == "" || (row != nil && wanted.Emoji == row.Emoji) {
+		return nil
+	}
+	id := mimirid.Message(d.at.Contact, wanted.Message, 0)
+	if d.at.inDoubt {
+		if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || found {
+			return err
+		}
+	}
+	return d.queueExisting(ctx, reactionAdded+int(dir), &simplevent.Reaction{
+		EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
+		TargetMessage: message, Emoji: wanted.Emoji,
+		ExtraContent: map[string]any{markerKey: marker(id)},
+	})
+}
+
+// The parts of an entry that reactions are, for transactions, to which the side is
+// added. Messages count theirs from 0.
+const (
+	reactionAdded   = 1_000_000
+	reactionRemoved = 1_000_010
+)
+
+// shownTarget finds what is reacted to. Only what is in the room counts.
+func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		m, err := d.node.Message(d.at.Account, d.at.Contact, store.MessageID{Dir: dir, GUID: int64(target)})
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		id, err := d.shownAs(ctx, m)
+		if err != nil {
+			return "", err
+		}
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+		if err != nil {
+			return "", fmt.Errorf("look for what is reacted to: %w", err)
+		}
+		if len(rows) > 0 {
+			return id, nil
+		}
+		if sourceEvent(m.Source) != "" && time.Since(m.Created.Time()) < noteTime {
+			return "", errNotNoted
+		}
+	}
+	return "", nil
+}
+
+// errNotNoted means that what is reacted to was written in the room just now, and
+// that its row is on its way.
+var errNotNoted = errors.New("the message reacted to is not noted yet")
+
+// recoverReaction looks for a reaction that may be in the room without our knowing
+// it, as recover does for messages.
+func (d *delivery) recoverReaction(
+	ctx context.Context, message, id networkid.MessageID, sender bridgev2.EventSender, wanted *store.Reaction,
+) (found bool, err error) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return false, err
+	}
+	evt, err := d.findMarked(ctx, portal.MXID, id)
+	if err != nil || evt == nil {
+		return false, err
+	}
+	err = d.br.DB.Reaction.Upsert(ctx, &database.Reaction{
+		Room: portal.PortalKey, MessageID: message, SenderID: sender.Sender, SenderMXID: evt.Sender,
+		MXID: evt.ID, Timestamp: wanted.SendTime.Time(), Emoji: wanted.Emoji,
+	})
+	if err != nil {
+		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
+	}
+	return true, nil
+}
+
+var (
+	errOddReaction = refusal("only emoji can be reactions in Mimir")
+	errNoTarget    = refusal("this is nothing that the contact knows of")
+)
+
+// PreHandleMatrixReaction says whose reaction it is. There is one at a time.
+func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
+	emoji := variationselector.FullyQualify(cleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
+	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
+		return bridgev2.MatrixReactionPreResponse{}, errOddReaction
+	}
+	return bridgev2.MatrixReactionPreResponse{SenderID: mimirid.User(cl.account), Emoji: emoji, MaxReactions: 1}, nil
+}
+
+// HandleMatrixReaction puts a reaction into the outbox, under its event's id.
+func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
+	contact, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.react(ctx, msg.Event, contact, target, msg.PreHandleResp.Emoji); err != nil {
+		return nil, err
+	}
+	if _, err := cl.br.GetGhostByID(ctx, mimirid.User(cl.account)); err != nil { // the row refers to it
+		return nil, cl.again(msg.Event, err)
+	}
+	return &database.Reaction{}, nil
+}
+
+// HandleMatrixReactionRemove takes a reaction of the user back.
+func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.MatrixReactionRemove) error {
+	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
+		return nil // somebody tidies up
+	}
+	contact, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
+	if err != nil {
+		return err
+	}
+	return cl.react(ctx, msg.Event, contact, target, "")
+}
+
+func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
+	_, err := cl.node.React(ctx, actors.OutgoingReaction{
+		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
+		SendTime: time.UnixMilli(evt.Timestamp),
+	})
+	if err != nil {
+		return cl.sendError(evt, err)
+	}
+	return nil
+}
+
+// reactionTarget returns whom a reaction goes to, and what it is about.
+func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (contact identity.PublicKey, target peer.GUID, err error) {
+	if _, contact, err = mimirid.ParsePortal(portal.PortalKey); err != nil {
+		return contact, 0, err
+	}
+	_, id, _, err := mimirid.ParseMessage(message)
+	if err != nil { // a notice of the bridge
+		return contact, 0, errNoTarget
+	}
+	return contact, peer.GUID(id.GUID), nil
+}

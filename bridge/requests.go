@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// Somebody who asks to be a contact has a room like a contact, which clients that
+// know message requests show as one. What the room says works in every client.
+
+// contactChanged keeps the room and the ghost of a contact.
+func (d *delivery) contactChanged(ctx context.Context) error {
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch contact.State {
+	case store.ContactAccepted:
+		if err := d.accepted(ctx, contact); err != nil {
+			return err
+		}
+	case store.ContactRequested:
+		if err := d.requested(ctx, contact); err != nil {
+			return err
+		}
+	}
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	if err != nil || ghost == nil {
+		return err
+	}
+	scoped, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
+	defer cancel()
+	ghost.UpdateInfo(scoped, d.userInfo(contact))
+	if !ghost.NameSet || !ghost.AvatarSet {
+		return fmt.Errorf("%w: its name or its picture was not set", errLook)
+	}
+	return nil
+}
+
+// accepted makes the room of a contact, and of a message request a conversation.
+func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	waited := false
+	err = d.changeRoom(ctx, contact, func(portal *bridgev2.Portal) { waited = portal.MessageRequest })
+	if err != nil || !waited {
+		return err
+	}
+	return d.say(ctx, 0, fmt.Sprintf("%s is your contact now.", d.displayName(contact)))
+}
+
+// requested shows a contact request: what the contact says, and what can be done.
+func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
+	if d.ev.State != store.ContactRequested {
+		return nil // it came later, and has an entry of its own
+	}
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	if err := d.changeRoom(ctx, contact, nil); err != nil {
+		return err
+	}
+	// The time names the request: a change of the profile meanwhile is an entry too.
+	request, at := uint64(max(contact.Requested, 0)), contact.Requested.Time()
+	if text := strings.TrimSpace(cleanText(contact.Request)); text != "" {
+		content := &event.MessageEventContent{MsgType: event.MsgText, Body: splitText(text)[0]}
+		if err := d.send(ctx, 0, mimirid.Notice(d.at.Contact, request, 0), d.contactSender(), at, single(content)); err != nil {
+			return err
+		}
+	}
+	prefix := d.br.Config.CommandPrefix
+	content := notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
+		d.displayName(contact), prefix, prefix, prefix))
+	return d.send(ctx, 1, mimirid.Notice(d.at.Contact, request, 1), bridgev2.EventSender{}, at, single(content))
+}
+
+// say has the bot say something in the room, once per entry and part.
+func (d *delivery) say(ctx context.Context, part int, text string) error {
+	return d.send(ctx, part, mimirid.Notice(d.at.Contact, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
+}
+
+// changeRoom tells the room what has changed about its contact. before sees the
+// room as it was; it is called where nothing else changes it.
+func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before func(*bridgev2.Portal)) error {
+	meta := d.meta(bridgev2.RemoteEventChatInfoChange, bridgev2.EventSender{}, time.Time{})
+	if before != nil {
+		meta.PreHandleFunc = func(_ context.Context, portal *bridgev2.Portal) { before(portal) }
+	}
+	info := contactRoom(contact)
+	if !contact.Muted && !d.at.muted {
+		info.UserLocal = nil // what the user does in their client is theirs
+	}
+	d.at.muted = contact.Muted
+	return d.queueExisting(ctx, 0, &simplevent.ChatInfoChange{
+		EventMeta: meta, ChatInfoChange: &bridgev2.ChatInfoChange{ChatInfo: info},
+	})
+}
+
+// contactRoom is what the contact says about the room.
+func contactRoom(contact store.Contact) *bridgev2.ChatInfo {
+	request := contact.State == store.ContactRequested
+	muted := bridgev2.Unmuted
+	if contact.Muted {
+		muted = event.MutedForever
+	}
+	return &bridgev2.ChatInfo{MessageRequest: &request, UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}}
+}
+
+// answered tells what the contact says to a request of ours.
+func (d *delivery) answered(ctx context.Context) error {
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := "%s has accepted your contact request."
+	if !d.ev.Accepted {
+		text = "%s has declined your contact request."
+	}
+	return d.sayIfThere(ctx, fmt.Sprintf(text, d.displayName(contact)))
+}
+
+// callMissed tells that the contact has called.
+func (d *delivery) callMissed(ctx context.Context) error {
+	if !d.config.Network.CallNotices {
+		return nil
+	}
+	return d.send(ctx, 0, mimirid.Notice(d.at.Contact, d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
+		single(notice("📞 Missed call. Calls can be taken with the Mimir app.")))
+}
+
+// sayIfThere says something in a room, and makes none for it.
+func (d *delivery) sayIfThere(ctx context.Context, text string) error {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return err
+	}
+	return d.say(ctx, 0, text)
+}
+
+// HandleMatrixAcceptMessageRequest says yes to whoever has asked to be a contact.
+func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
+	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	if err != nil {
+		return err
+	}
+	if msg.OrigSender != nil {
+		return errNotYourRequest
+	}
+	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
+	if isGone(err) {
+		return nil // it was answered elsewhere
+	}
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	return nil
+}
+
+var errNotYourRequest = refusal("only who was asked can accept")
+
+// HandleMute notes that a conversation shall make no noise.
+func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
+	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	if err != nil {
+		return err
+	}
+	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
+	if isGone(err) {
+		return errors.New("this contact is not on the node any more")
+	}
+	return err
+}
