@@ -96,6 +96,9 @@ func (a *filesActor) Started(c *kernel.Context) error {
 		// done here and not in a turn.
 		defer host.close()
 		defer func() { _ = net.Close() }()
+		if err := host.forgetLost(ctx); err != nil {
+			return err
+		}
 		return (&fileServer{env: a.env, host: host, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
 	})
 	c.Every(expireEvery, expireFiles{})

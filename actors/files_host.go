@@ -46,12 +46,17 @@ type fileHost struct {
 	root   *os.Root
 	now    func() time.Time
 
+	// settling is held for reading while an upload becomes a file, and for writing while a
+	// file is removed: the two must not meet.
+	settling sync.RWMutex
+
 	mu      sync.Mutex
 	files   map[files.Hash]store.HostedFile
 	used    map[identity.PublicKey]int64
 	total   int64 // bytes of files and of unfinished uploads
 	uploads map[uploadKey]*hostUpload
 	serial  uint64
+	lost    []files.Hash // rows without a file, to be removed
 }
 
 type uploadKey struct {
@@ -106,8 +111,12 @@ func (h *fileHost) look(s *store.Store) error {
 		return err
 	}
 	for _, file := range rows {
-		// A row without its file stays until it expires; who asks for it is told that
-		// there is none.
+		// Without its file a row must not count: whoever uploads it again would be told
+		// that it is there. A restored backup has such rows.
+		if _, err := h.root.Stat(hostedName(file.Hash)); err != nil {
+			h.lost = append(h.lost, file.Hash)
+			continue
+		}
 		h.add(file)
 	}
 	return fs.WalkDir(h.root.FS(), hostedDir, func(name string, entry fs.DirEntry, err error) error {
@@ -293,6 +302,8 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 		h.drop(key, u)
 		return refuse(files.TextHashMismatch(id, got))
 	}
+	h.settling.RLock()
+	defer h.settling.RUnlock()
 	file := store.HostedFile{Hash: id, Owner: owner, GUID: u.guid, Size: u.total, Added: store.MillisOf(h.now())}
 	err := u.file.Sync()
 	if err == nil {
@@ -356,19 +367,40 @@ func (h *fileHost) expire(ctx context.Context) error {
 		u.mu.Unlock()
 	}
 	for _, file := range old {
-		if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
-			return err
-		}
-		h.mu.Lock()
-		delete(h.files, file.Hash)
-		if h.used[file.Owner] -= file.Size; h.used[file.Owner] <= 0 {
-			delete(h.used, file.Owner)
-		}
-		h.total -= file.Size
-		h.mu.Unlock()
-		if err := h.root.Remove(hostedName(file.Hash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := h.remove(ctx, file); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (h *fileHost) remove(ctx context.Context, file store.HostedFile) error {
+	h.settling.Lock()
+	defer h.settling.Unlock()
+	// First nobody is told any more that it is there.
+	h.mu.Lock()
+	delete(h.files, file.Hash)
+	if h.used[file.Owner] -= file.Size; h.used[file.Owner] <= 0 {
+		delete(h.used, file.Owner)
+	}
+	h.total -= file.Size
+	h.mu.Unlock()
+	if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
+		return err
+	}
+	if err := h.root.Remove(hostedName(file.Hash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// forgetLost removes the rows that have no file. Nothing is served before that.
+func (h *fileHost) forgetLost(ctx context.Context) error {
+	for _, id := range h.lost {
+		if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: id}); err != nil {
+			return err
+		}
+	}
+	h.lost = nil
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -15,10 +16,15 @@ import (
 // snapshot is made. What a crash leaves of them is removed by the next Open.
 const snapshotPrefix = ".snapshot-"
 
-// Snapshot copies what the node must not lose, store and keys, into a new
-// directory and returns its path; the caller removes it. It has everything that
-// was accepted before the call. The node goes on meanwhile, and may also not be
-// started. Store tables are shared by hard links where the file system allows it.
+// maxSnapshotFiles bounds the files of messages in a snapshot: what waits to be
+// sent first, then the newest.
+const maxSnapshotFiles = 50_000
+
+// Snapshot copies what the node must not lose, store, keys and the files of
+// messages, into a new directory and returns its path; the caller removes it. It
+// has everything that was accepted before the call. The node goes on meanwhile,
+// and may also not be started. Store tables and files are shared by hard links
+// where the file system allows it.
 func (n *Node) Snapshot() (dir string, err error) {
 	if dir, err = os.MkdirTemp(n.opts.Dir, snapshotPrefix); err != nil {
 		return "", fmt.Errorf("snapshot: %w", err)
@@ -28,11 +34,41 @@ func (n *Node) Snapshot() (dir string, err error) {
 			err = errors.Join(fmt.Errorf("snapshot: %w", err), os.RemoveAll(dir))
 		}
 	}()
+	// While the lock is held no file is removed that a row of the copy names.
+	n.env.placing.RLock()
+	defer n.env.placing.RUnlock()
 	// Keys come after the store: an account never lacks its key.
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
 		return "", err
 	}
-	return dir, n.keys.copyTo(filepath.Join(dir, keyDirName))
+	if err := n.keys.copyTo(filepath.Join(dir, keyDirName)); err != nil {
+		return "", err
+	}
+	return dir, n.linkMedia(filepath.Join(dir, mediaDirName))
+}
+
+// linkMedia shares the files of messages with a snapshot.
+func (n *Node) linkMedia(dir string) error {
+	found, err := n.env.mediaInUse()
+	if err != nil {
+		return err
+	}
+	slices.Reverse(found) // newest first
+	slices.SortStableFunc(found, func(a, b *candidate) int {
+		switch {
+		case a.needed == b.needed:
+			return 0
+		case a.needed:
+			return -1
+		}
+		return 1
+	})
+	for _, file := range found[:min(len(found), maxSnapshotFiles)] {
+		if err := n.env.media.LinkTo(dir, file.hash); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyTo copies all key files.

@@ -4,7 +4,9 @@ package actors_test
 
 import (
 	"errors"
+	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mimird/mimird/actors"
@@ -45,6 +47,10 @@ func TestSnapshotIsANode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sent, err := n.SendFile(t.Context(), actors.OutgoingFile{Account: account.ID, Contact: bob.Key, Body: strings.NewReader("content"), Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	copied, err := n.Snapshot()
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +62,14 @@ func TestSnapshotIsANode(t *testing.T) {
 	got, err := c.Message(account.ID, bob.Key, m.ID)
 	if err != nil || string(got.Payload) != "hello" || got.State != store.StatePending {
 		t.Errorf("the snapshot has %+v, %v", got, err)
+	}
+	f, _, err := c.OpenMedia(account.ID, bob.Key, sent.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); string(content) != "content" || err != nil {
+		t.Errorf("the snapshot's file has %q, %v", content, err)
 	}
 	if err := c.Start(t.Context()); err != nil { // reads the keys of its accounts
 		t.Error(err)

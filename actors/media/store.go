@@ -5,9 +5,11 @@ package media
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -173,6 +175,37 @@ func (s *Store) remove(name string) error {
 	}
 	s.free(info.Size())
 	return nil
+}
+
+// LinkTo makes a file also one of the store in another directory, which nobody has
+// open: by a hard link where the file system allows it, else by a copy.
+func (s *Store) LinkTo(dir string, h Hash) error {
+	to := filepath.Join(dir, filepath.FromSlash(fileName(h)))
+	err := os.MkdirAll(filepath.Dir(to), 0o700)
+	if err == nil {
+		if os.Link(filepath.Join(s.opts.Dir, filepath.FromSlash(fileName(h))), to) == nil {
+			return nil
+		}
+		err = s.copyTo(to, h)
+	}
+	if err != nil {
+		return fmt.Errorf("share media %s: %w", h.Short(), err)
+	}
+	return nil
+}
+
+func (s *Store) copyTo(to string, h Hash) error {
+	from, err := s.Open(h)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // only read
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, from)
+	return errors.Join(err, out.Close())
 }
 
 // Each calls f with every file until it returns an error, which it returns.
