@@ -37,7 +37,7 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.checkSecrets(); err != nil {
 		return nil, err
 	}
-	if _, _, err := newMatrixConnector(opts.Config.library(), false); err != nil {
+	if _, _, err := newMatrixConnector(opts.Config.library(), false, nil); err != nil {
 		return nil, err
 	}
 	if opts.Retry.Min == 0 {

@@ -47,7 +47,19 @@ type HomeserverConfig struct {
 	// the specification that are too old: what it lacks is done without, or in
 	// another way.
 	IgnoreUnsupported bool `yaml:"ignore_unsupported"`
+	// SideSync is one of the SideSync constants.
+	SideSync string `yaml:"side_sync"`
 }
+
+// Ways to learn of redactions, receipts and typing notices.
+const (
+	// SideSyncAuto fetches them unless the homeserver is known to push them.
+	SideSyncAuto = "auto"
+	// SideSyncAlways fetches them; what is pushed too is handled once.
+	SideSyncAlways = "always"
+	// SideSyncNever waits for what the homeserver pushes.
+	SideSyncNever = "never"
+)
 
 // DoublePuppetConfig says how the bridge may act as Matrix users.
 type DoublePuppetConfig struct {
@@ -89,6 +101,7 @@ func DefaultConfig() *Config {
 	c.Homeserver.Software = bridgeconfig.SoftwareStandard
 	c.Homeserver.RetryLimit = 4
 	c.Homeserver.IgnoreUnsupported = true
+	c.Homeserver.SideSync = SideSyncAuto
 	c.AppService = bridgeconfig.AppserviceConfig{
 		Address:          "http://localhost:29399",
 		Hostname:         "127.0.0.1",
@@ -130,6 +143,9 @@ func DefaultConfig() *Config {
 	c.Backfill.Enabled = true
 	c.Backfill.MaxInitialMessages = 50
 	c.Backfill.MaxCatchupMessages = 500
+	c.Encryption.Allow = true
+	c.Encryption.Default = true
+	c.Encryption.SelfSign = true
 	c.Encryption.AllowKeySharing = true
 	c.Encryption.PickleKey = placeholder
 	c.Encryption.VerificationLevels.Share = id.TrustStateCrossSignedTOFU
@@ -191,8 +207,11 @@ func (c *Config) Validate() error {
 	if new(slog.Level).UnmarshalText([]byte(c.Logging.MinLevel)) != nil {
 		bad("logging.min_level: %.64q is none of debug, info, warn, error", c.Logging.MinLevel)
 	}
-	if (c.Encryption.Default || c.Encryption.Require) && !c.Encryption.Allow {
-		bad("encryption.allow: must be true when default or require is")
+	if c.Encryption.Require && !c.Encryption.Allow {
+		bad("encryption.allow: must be true when require is")
+	}
+	if c.Encryption.Appservice {
+		bad("encryption.appservice: is not needed here, keys come with the bot's own sync")
 	}
 	return errors.Join(problems...)
 }
@@ -208,6 +227,11 @@ func (c *Config) validateHomeserver(bad report) {
 		bad("homeserver.domain: must be the name of the homeserver, what stands after the colon in user ids")
 	case !serverName.MatchString(domain) || len(domain) > 255:
 		bad("homeserver.domain: %.64q is not the name of a homeserver", domain)
+	}
+	switch c.Homeserver.SideSync {
+	case SideSyncAuto, SideSyncAlways, SideSyncNever:
+	default:
+		bad("homeserver.side_sync: %.64q is none of auto, always, never", c.Homeserver.SideSync)
 	}
 	if c.Homeserver.RetryLimit < 0 {
 		bad("homeserver.retry_limit: must not be negative")
@@ -307,6 +331,7 @@ func (c *Config) library() *bridgeconfig.Config {
 		},
 	}
 	lib.Homeserver.RetryLimit = 0 // our transport repeats requests
+	lib.Encryption.Default = c.Encryption.Default && c.Encryption.Allow
 	lib.Bridge.Backfill = c.Backfill
 	lib.Bridge.DeduplicateMatrixMessages = true
 	lib.AppService.NoServer = true // the listener is ours

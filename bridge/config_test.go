@@ -60,7 +60,7 @@ bridge: {command_prefix: "", async_events: true, split_portals: true, outgoing_m
 database: {type: mysql, uri: ""}
 double_puppet: {registration: maybe}
 provisioning: {shared_secret: short}
-encryption: {require: true}
+encryption: {allow: false, require: true}
 network: {edits: maybe, waiting_notice: -1s, give_up: 1s}
 logging: {min_level: loud}
 `))

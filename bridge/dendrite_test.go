@@ -33,8 +33,14 @@ const buildPatience = 10 * time.Minute
 
 func newReal(t *testing.T) *real {
 	t.Helper()
+	return newRealWith(t, func(*bridge.Config) {})
+}
+
+// newRealWith changes the configuration before anything is started.
+func newRealWith(t *testing.T, change func(*bridge.Config)) *real {
+	t.Helper()
 	r := &real{world: newWorld(t)}
-	r.config.Homeserver.IgnoreUnsupported = true
+	change(r.config)
 	var files []string
 	for _, registration := range r.registrations() {
 		file := filepath.Join(r.dir, registration.Name)

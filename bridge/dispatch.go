@@ -43,6 +43,12 @@ type dispatcher struct {
 	status  *statusSender
 	wake    <-chan struct{}
 	retry   kernel.Backoff
+	// sideSync is set when redactions come in two ways.
+	sideSync bool
+
+	keys    *broadcast    // keys of encrypted events have come
+	trust   id.TrustState // what the device of a sender needs at least
+	missing id.SessionID  // the last session without keys
 }
 
 // run dispatches until stop ends. What is being handled then is finished, unless
@@ -50,6 +56,10 @@ type dispatcher struct {
 func (d *dispatcher) run(stop, work context.Context) error {
 	poll := time.NewTicker(journalPoll)
 	defer poll.Stop()
+	keys := d.keys.next()
+	if !d.retryUndecryptable(stop, work) {
+		return nil
+	}
 	for {
 		entries, err := d.node.Journal(journalQueue, 0, journalPage)
 		if err != nil {
@@ -70,7 +80,13 @@ func (d *dispatcher) run(stop, work context.Context) error {
 		case <-stop.Done():
 			return nil
 		case <-d.wake:
+			continue
+		case <-keys:
 		case <-poll.C:
+		}
+		keys = d.keys.next()
+		if !d.retryUndecryptable(stop, work) {
+			return nil
 		}
 	}
 }
@@ -131,7 +147,7 @@ func (d *dispatcher) transaction(stop, work context.Context, entry store.Journal
 	d.ephemeral(work, append(c.ToDevice, c.OldToDevice...), event.ToDeviceEventType)
 	for _, raw := range c.Events {
 		for try := 0; ; try++ {
-			err := guarded(d.log, "handle a Matrix event", func() error { return d.event(work, raw) })
+			err := guarded(d.log, "handle a Matrix event", func() error { return d.event(work, entry.ID, raw) })
 			if stop.Err() != nil && work.Err() != nil {
 				return false // it may have been cut off
 			}
@@ -164,16 +180,9 @@ func (d *dispatcher) context(work context.Context) context.Context {
 var errUnreadable = errors.New("the bridge's database cannot be read")
 
 // event handles one event of a room. An error means that it has to be tried again.
-// The event is read anew each time: the library's goroutines may still look at the
-// one before.
-func (d *dispatcher) event(work context.Context, raw []byte) error {
-	evt := new(event.Event)
-	if err := json.Unmarshal(raw, evt); err != nil {
-		d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
-		return nil
-	}
-	if !strings.HasPrefix(string(evt.ID), "$") || evt.RoomID == "" {
-		d.log.Warn("an event of the homeserver has no id or no room, it is dropped", "event_type", fmt.Sprintf("%.64q", evt.Type.Type))
+func (d *dispatcher) event(work context.Context, entry string, raw []byte) error {
+	evt := d.read(raw)
+	if evt == nil {
 		return nil
 	}
 	ours, err := d.concernsUs(d.context(work), evt)
@@ -181,6 +190,40 @@ func (d *dispatcher) event(work context.Context, raw []byte) error {
 		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	if !ours {
+		return nil
+	}
+	ctx := d.context(work)
+	if evt.Type == event.EventRedaction && d.sideSync && entry != redactionEntry(evt.ID) {
+		if err := journalRedaction(ctx, d.node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
+			return err // it is handled when its own entry is
+		}
+	}
+	if evt.Type == event.EventEncrypted {
+		if dev := d.matrix.device(); dev != nil {
+			return d.encrypted(ctx, dev, evt, raw)
+		}
+	}
+	if evt.Type.IsState() {
+		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
+	}
+	d.status.begin(evt.ID)
+	d.matrix.processor().Dispatch(ctx, evt)
+	if err := d.status.end(); err != nil {
+		return fmt.Errorf("event %s: %w", evt.ID, err)
+	}
+	return nil
+}
+
+// read reads an event of a room; nil is one that cannot be read. It is read anew
+// each time: the library's goroutines may still look at the one before.
+func (d *dispatcher) read(raw []byte) *event.Event {
+	evt := new(event.Event)
+	if err := json.Unmarshal(raw, evt); err != nil {
+		d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
+		return nil
+	}
+	if !strings.HasPrefix(string(evt.ID), "$") || evt.RoomID == "" {
+		d.log.Warn("an event of the homeserver has no id or no room, it is dropped", "event_type", fmt.Sprintf("%.64q", evt.Type.Type))
 		return nil
 	}
 	evt.Mautrix.ReceivedAt = time.Now()
@@ -194,16 +237,7 @@ func (d *dispatcher) event(work context.Context, raw []byte) error {
 		!errors.Is(err, event.ErrContentAlreadyParsed) {
 		d.log.Debug("the content of a Matrix event cannot be read", "event_id", evt.ID, "error", err)
 	}
-	ctx := d.context(work)
-	if evt.Type.IsState() {
-		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
-	}
-	d.status.begin(evt.ID)
-	d.matrix.processor().Dispatch(ctx, evt)
-	if err := d.status.end(); err != nil {
-		return fmt.Errorf("event %s: %w", evt.ID, err)
-	}
-	return nil
+	return evt
 }
 
 // concernsUs tells the events of our rooms from those of others: a registration

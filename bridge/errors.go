@@ -13,7 +13,10 @@ var (
 		"build it with CGO_ENABLED=0 or with -tags goolm")
 	// ErrNoEncryption means that the configuration asks for encryption and this
 	// program cannot do it.
-	ErrNoEncryption = errors.New("this program was built without Matrix encryption: build it with cgo and -tags goolm, or set encryption.allow to false")
+	ErrNoEncryption = errors.New("this program was built without Matrix encryption: build it with -tags goolm, or set encryption.allow to false")
+
+	// errNoDevice means that the homeserver gives the bot no device to encrypt with.
+	errNoDevice = errors.New("the homeserver gives the bridge no device, so it cannot encrypt")
 )
 
 // oneLine makes a short sentence of an error, for people.

@@ -35,7 +35,8 @@ var selfTestEvent = event.Type{Type: "im.mimir.self_test", Class: event.MessageE
 type hearing struct {
 	mu     sync.Mutex
 	heard  Heard
-	spoken time.Time // when we first sent something that did not come back yet
+	spoken time.Time // when we began to send something that did not come back yet
+	asked  time.Time // when we sent something only to see whether it comes back
 	deaf   bool
 }
 
@@ -65,23 +66,35 @@ func (h *hearing) refusedNow() {
 	h.heard.Refused = time.Now()
 }
 
-// spoke notes that the homeserver took an event which it has to send back to us.
-func (h *hearing) spoke() {
+// spoke notes that the homeserver took an event which it has to send back, if it
+// is a new one. It may have been quicker than its answer.
+func (h *hearing) spoke(begun time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.spoken.IsZero() {
-		h.spoken = time.Now()
+	if h.spoken.IsZero() && h.heard.Transaction.Before(begun) {
+		h.spoken = begun
 	}
 }
 
 var errUnheard = errors.New("the homeserver does not send the bridge what happens in its rooms")
 
 // check returns an error when the homeserver should have sent something for so
-// long, and changed whether that is another result than the last time.
-func (h *hearing) check(after time.Duration, address string) (changed bool, err error) {
+// long, and changed whether that is another result than the last time. Before that
+// it wants to be sent something new, by ask: what was sent twice comes back once.
+func (h *hearing) check(after time.Duration, address string, ask func() error) (changed bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	deaf := !h.spoken.IsZero() && time.Since(h.spoken) > after
+	waits := !h.spoken.IsZero() && time.Since(h.spoken) > after/2
+	if waits && h.asked.Before(h.spoken) {
+		begun := time.Now()
+		h.mu.Unlock()
+		err := ask()
+		h.mu.Lock()
+		if err == nil {
+			h.asked = begun
+		}
+	}
+	deaf := waits && !h.spoken.IsZero() && h.asked.After(h.spoken) && time.Since(h.asked) > after/2
 	changed, h.deaf = deaf != h.deaf, deaf
 	switch {
 	case deaf && h.heard.Refused.After(h.spoken):

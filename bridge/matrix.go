@@ -3,8 +3,11 @@
 package bridge
 
 import (
+	"context"
+
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/id"
 )
 
 // matrixConnector is bridgev2's Matrix connector as far as we use it. Its one
@@ -18,6 +21,9 @@ type matrixConnector interface {
 	appService() *appservice.AppService
 	processor() *appservice.EventProcessor
 	bot() *appservice.IntentAPI
-	// encrypts reports whether this program can take part in encrypted rooms.
-	encrypts() bool
+	// device returns the bot's device, nil when the bridge does not take part in
+	// encrypted rooms.
+	device() device
+	// isEncrypted reports whether a room is, as far as our tables say.
+	isEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 }

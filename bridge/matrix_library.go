@@ -8,12 +8,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/matrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 )
 
 // libraryConnector is bridgev2's Matrix connector with our own way of telling
@@ -21,21 +24,30 @@ import (
 type libraryConnector struct {
 	*matrix.Connector
 	status *statusSender
+	log    *slog.Logger
+	dev    *botDevice // nil when there shall be no encryption, or can be none
 }
 
 // newMatrixConnector makes the connector. It makes no request.
-func newMatrixConnector(config *bridgeconfig.Config, ignoreUnsupported bool) (matrixConnector, *statusSender, error) {
-	c := &libraryConnector{Connector: matrix.NewConnector(config)}
+func newMatrixConnector(config *bridgeconfig.Config, ignoreUnsupported bool, log *slog.Logger) (matrixConnector, *statusSender, error) {
+	c := &libraryConnector{Connector: matrix.NewConnector(config), log: log}
 	c.IgnoreUnsupportedServer = ignoreUnsupported
-	c.status = &statusSender{config: config.Matrix, bot: c.bot}
+	c.status = &statusSender{config: config.Matrix, bot: c.bot, notice: c.sendNotice}
 	return c, c.status, nil
 }
 
 // Init is called by NewBridge.
 func (c *libraryConnector) Init(br *bridgev2.Bridge) {
+	allow := c.Config.Encryption.Allow
+	c.Config.Encryption.Allow = false // the library's own
 	c.Connector.Init(br)
+	c.Config.Encryption.Allow = allow
 	// Echoes of what we send as somebody are recognised by this.
 	c.AS.DoublePuppetValue = "mimird/" + c.Config.AppService.ID
+	if c.Config.Encryption.Allow {
+		c.dev = newBotDevice(c.Config, c.AS, br, c.StateStore, c.Bot.UserID, c.log)
+		c.Crypto = &deviceOrNone{botDevice: c.dev, c: c}
+	}
 	c.EventProcessor.ExecMode = appservice.Sync
 	c.EventProcessor.ExecSyncWarnTime, c.EventProcessor.ExecSyncTimeout = 0, 0
 	// The library's command looks for its own connector, not for ours.
@@ -48,7 +60,34 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 		c.Crypto.ResetSession(ce.Ctx, ce.RoomID)
 		ce.Reply("The next message in this room will be encrypted with a new key.")
 	}
-	br.Commands.(*commands.Processor).AddHandlers(&discard)
+	br.Commands.(*commands.Processor).AddHandlers(&discard, newCheckEncryption(c, c.isEncrypted))
+}
+
+// deviceOrNone is the device until it turns out that there can be none.
+type deviceOrNone struct {
+	*botDevice
+	c *libraryConnector
+}
+
+// Init is called by the library before anything is sent. A bridge that cannot
+// encrypt goes on without, and leaves encrypted rooms alone.
+func (d *deviceOrNone) Init(ctx context.Context) error {
+	err := d.botDevice.Init(ctx)
+	if !errors.Is(err, errNoDevice) && !errors.Is(err, ErrNoEncryption) {
+		return err
+	}
+	if d.c.Config.Encryption.Require {
+		return fmt.Errorf("encryption.require is set: %w", err)
+	}
+	d.c.log.Warn("rooms are not encrypted", "error", oneLine(err))
+	d.c.dev, d.c.Crypto = nil, nil
+	d.c.Config.Encryption.Default = false
+	return nil
+}
+
+// isEncrypted says what our tables say of a room.
+func (c *libraryConnector) isEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
+	return c.StateStore.IsEncrypted(ctx, room)
 }
 
 // Start adds to the library's exit codes what they mean.
@@ -76,7 +115,19 @@ func (c *libraryConnector) SendMessageStatus(ctx context.Context, ms *bridgev2.M
 	c.status.send(ctx, ms, evt)
 }
 
+// sendNotice has the bot say something, encrypted where the room is.
+func (c *libraryConnector) sendNotice(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error {
+	_, err := c.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: content}, nil)
+	return err
+}
+
 func (c *libraryConnector) appService() *appservice.AppService    { return c.AS }
 func (c *libraryConnector) processor() *appservice.EventProcessor { return c.EventProcessor }
 func (c *libraryConnector) bot() *appservice.IntentAPI            { return c.Bot }
-func (c *libraryConnector) encrypts() bool                        { return c.Crypto != nil }
+
+func (c *libraryConnector) device() device {
+	if c.dev == nil {
+		return nil
+	}
+	return c.dev
+}

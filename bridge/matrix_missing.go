@@ -4,10 +4,14 @@
 
 package bridge
 
-import "maunium.net/go/mautrix/bridgev2/bridgeconfig"
+import (
+	"log/slog"
+
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+)
 
 // newMatrixConnector fails: with a C compiler, bridgev2's Matrix connector wants a
 // library in C for its encryption, unless it is told to use the one in Go.
-func newMatrixConnector(*bridgeconfig.Config, bool) (matrixConnector, *statusSender, error) {
+func newMatrixConnector(*bridgeconfig.Config, bool, *slog.Logger) (matrixConnector, *statusSender, error) {
 	return nil, nil, ErrNoMatrix
 }

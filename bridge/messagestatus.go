@@ -25,6 +25,8 @@ const statusTimeout = 15 * time.Second
 type statusSender struct {
 	config bridgeconfig.MatrixConfig
 	bot    func() *appservice.IntentAPI
+	// notice has the bot say something, encrypted where the room is.
+	notice func(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error
 	verdict
 }
 
@@ -78,7 +80,7 @@ func (s *statusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 	failed := ms.Status == event.MessageStatusFail || ms.Status == event.MessageStatusRetriable
 	if failed && ms.SendNotice && s.config.MessageErrorNotices && evt.MessageType != event.MsgNotice {
-		if _, err := s.bot().SendMessageEvent(ctx, evt.RoomID, event.EventMessage, ms.ToNoticeEvent(evt)); err != nil {
+		if err := s.notice(ctx, evt.RoomID, ms.ToNoticeEvent(evt)); err != nil {
 			return err
 		}
 	}

@@ -154,9 +154,6 @@ func (r *runner) bridge(ctx context.Context) error {
 		return err
 	}
 	defer in.end()
-	if r.opts.Config.Encryption.Allow && !in.matrix.encrypts() {
-		return ErrNoEncryption
-	}
 	if err := r.awaitHomeserver(ctx, in); err != nil {
 		return err
 	}
@@ -172,7 +169,7 @@ func (r *runner) bridge(ctx context.Context) error {
 // build makes a bridge that does nothing yet.
 func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 	lib := r.opts.Config.library()
-	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported)
+	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +181,7 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 	})
 	client := matrix.appService().HTTPClient
 	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
+	t.mustEncrypt = matrix.isEncrypted
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }
@@ -257,13 +255,18 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	r.condition.homeserver.whenUp(in.deliver.kick)
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
-		wake: r.wake, retry: r.opts.Retry,
+		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
+		keys: new(broadcast), trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	}
+	side := &sideSync{connector: in.connector, library: r.library, wake: r.stored, keys: d.keys, retry: r.opts.Retry, rooms: d.sideSync}
 	part := func(name string, run func() error) {
 		group.Go(func() error { return guarded(r.log, name, run) })
 	}
 	part("deliver", func() error { return in.deliver.run(stop, work) })
 	part("dispatch", func() error { return d.run(stop, work) })
+	if d.sideSync || in.matrix.device() != nil {
+		part("side sync", func() error { return side.run(stop) })
+	}
 	part("probe", func() error { return r.probe(stop, in) })
 	part("start logins", func() error {
 		library := r.library.WithContext(work)
@@ -290,6 +293,21 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		return nil
 	}
 	return err
+}
+
+// wantsSideSync reports whether redactions, receipts and typing notices have to be
+// fetched.
+func (r *runner) wantsSideSync(ctx context.Context) bool {
+	switch r.opts.Config.Homeserver.SideSync {
+	case SideSyncAlways:
+		return true
+	case SideSyncNever:
+		return false
+	}
+	server := newPatient(r.opts.Config)
+	defer server.close()
+	name, _ := serverVersion(ctx, server.client, server.address)
+	return name != "Synapse" // which pushes all of it; what cannot be known is fetched, twice is once
 }
 
 // probe looks at the homeserver and at our listener from time to time, so that a
@@ -325,7 +343,9 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 	if stop.Err() != nil {
 		return
 	}
-	changed, unheard := r.listener.hearing.check(r.opts.DeafAfter, r.opts.Config.AppService.Address)
+	changed, unheard := r.listener.hearing.check(r.opts.DeafAfter, r.opts.Config.AppService.Address, func() error {
+		return in.selfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
+	})
 	if err = errors.Join(err, unheard); err == nil {
 		r.condition.listener.up()
 	} else {

@@ -17,6 +17,7 @@ import (
 	"go.mau.fi/util/retryafter"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
@@ -42,13 +43,15 @@ type transport struct {
 	normal, slow http.RoundTripper
 	retries      int
 	homeserver   *health
-	spoke        func() // the homeserver took an event that it has to send back
-	life         context.Context
-	end          context.CancelFunc
+	spoke        func(begun time.Time) // the homeserver took an event that it has to send back
+	// mustEncrypt reports whether nothing may be sent into a room as it is.
+	mustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
+	life        context.Context
+	end         context.CancelFunc
 }
 
 // newTransport wraps what the library would use; nil means the standard one.
-func newTransport(base http.RoundTripper, retries int, homeserver *health, spoke func()) *transport {
+func newTransport(base http.RoundTripper, retries int, homeserver *health, spoke func(begun time.Time)) *transport {
 	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver, spoke: spoke}
 	t.life, t.end = context.WithCancel(context.Background())
 	if base == nil { // otherwise it is one that dials a unix socket
@@ -76,12 +79,16 @@ func (t *transport) close() {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := t.keepSecret(req); err != nil {
+		return nil, err
+	}
 	if scope := scopeOf(req.Context()); scope != nil {
 		req = scope.rewrite(req)
 	}
 	for try := 0; ; try++ {
+		begun := time.Now()
 		resp, err := t.once(req)
-		t.note(req, resp, err)
+		t.note(req, resp, err, begun)
 		if isMessage(req) && err == nil {
 			crashpoint.At(crashpoint.AfterRoom) // before the row is made
 		}
@@ -111,6 +118,30 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, errEnded
 		}
 	}
+}
+
+var errPlaintext = errors.New("the room is encrypted and the message is not, so it is not sent")
+
+// keepSecret refuses to send a message as it is into a room that is encrypted,
+// whoever forgot to encrypt it. It is the last gate: every request passes it.
+func (t *transport) keepSecret(req *http.Request) error {
+	if req.Method != http.MethodPut || t.mustEncrypt == nil {
+		return nil
+	}
+	_, path, _ := strings.Cut(req.URL.Path, "/rooms/")
+	room, rest, _ := strings.Cut(path, "/send/")
+	kind, _, _ := strings.Cut(rest, "/")
+	if kind != event.EventMessage.Type && kind != event.EventSticker.Type {
+		return nil
+	}
+	encrypted, err := t.mustEncrypt(req.Context(), id.RoomID(room))
+	if err != nil {
+		return fmt.Errorf("look whether the room is encrypted: %w", err)
+	}
+	if encrypted {
+		return errPlaintext
+	}
+	return nil
 }
 
 // retriesOf is how often a request is repeated here: what belongs to an entry of
@@ -178,7 +209,7 @@ func (b *releasingBody) Close() error {
 
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
-func (t *transport) note(req *http.Request, resp *http.Response, err error) {
+func (t *transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
 	case err != nil && (req.Context().Err() != nil || t.life.Err() != nil):
 	case err != nil:
@@ -190,7 +221,7 @@ func (t *transport) note(req *http.Request, resp *http.Response, err error) {
 	default:
 		t.homeserver.up()
 		if resp.StatusCode == http.StatusOK && req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/send/") {
-			t.spoke()
+			t.spoke(begun)
 		}
 	}
 }
@@ -266,7 +297,8 @@ func (s *sendScope) rewrite(req *http.Request) *http.Request {
 
 // isMessage reports whether a request puts a message of the event log into a room.
 func isMessage(req *http.Request) bool {
-	return scopeOf(req.Context()) != nil && strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/")
+	return scopeOf(req.Context()) != nil && (strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/") ||
+		strings.Contains(req.URL.Path, "/send/"+event.EventEncrypted.Type+"/"))
 }
 
 // transaction returns our id for a transaction id of the library.

@@ -45,6 +45,7 @@ type world struct {
 	config *bridge.Config
 	dir    string
 	retry  kernel.Backoff
+	deaf   time.Duration // for bridge.Options.DeafAfter
 	stage  *kerneltest.Stage
 	node   *testNode
 	facing bridge.Node // what the bridge is given: node, unless something is in front of it
@@ -80,6 +81,7 @@ func newWorld(t *testing.T) *world {
 		"@eve:mimir.test":   &bridgeconfig.PermissionLevelBlock,
 	}
 	w.config.Matrix.MessageStatusEvents = true
+	w.config.Encryption.Allow = false // people in tests read what the homeserver has
 	w.config.Logging.MinLevel = "debug"
 	w.config.GenerateSecrets()
 
@@ -126,7 +128,7 @@ func (w *world) registrations() []bridge.RegistrationFile {
 // start starts the bridge; stop ends it.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Retry: w.retry})
+	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Retry: w.retry, DeafAfter: w.deaf})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ type Homeserver struct {
 	refused  []string // texts of events that are refused
 	lagging  int      // listings that lack the newest message
 	nextID   int
+	quiet    bool // nothing is pushed
 }
 
 type account struct {

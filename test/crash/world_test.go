@@ -210,7 +210,7 @@ matrix:
   homeserver:
     address: http://%s
     domain: %s
-    ignore_unsupported: true # Dendrite announces an old version
+  encryption: {allow: false} # whoever looks on reads what the homeserver has
   appservice:
     address: http://%s
     hostname: %s

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/appservice"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+)
+
+const (
+	// undecryptable is the journal of events whose keys are not here yet.
+	undecryptable = "matrix-undecryptable"
+	// keyWait is how long the events behind one wait for its keys, which come in
+	// another way than the event does.
+	keyWait = 3 * time.Second
+	// giveUpKeys is how long an event waits for its keys in all.
+	giveUpKeys = 7 * 24 * time.Hour
+)
+
+var (
+	errNoKeys    = errors.New("the keys of this message have not come yet")
+	errUntrusted = errors.New("the device that sent this message is not trusted")
+)
+
+// device is the bot's device, with which the bridge takes part in encrypted rooms.
+// Its one implementation is in a file with a build tag.
+type device interface {
+	// decrypt returns what is in an encrypted event. The error is errNoKeys when
+	// that may become possible.
+	decrypt(ctx context.Context, evt *event.Event) (*event.Event, error)
+	// request asks the other devices of the sender for the keys of an event.
+	request(ctx context.Context, evt *event.Event)
+	// receive takes what concerns devices and keys from an answer to /sync, and
+	// notes with done that it has. After an error the same has to be given again.
+	receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error
+	// client acts as the device.
+	client() *mautrix.Client
+	// explain says in plain sentences how encryption is for a user.
+	explain(ctx context.Context, user id.UserID) string
+}
+
+// echo tells the encrypted events that are our own.
+func (d *dispatcher) echo(evt *event.Event) bool {
+	if evt.Sender == d.matrix.bot().UserID || d.br.IsGhostMXID(evt.Sender) {
+		return true
+	}
+	return evt.Content.Raw[appservice.DoublePuppetKey] == d.matrix.appService().DoublePuppetValue
+}
+
+// encrypted handles an encrypted event. One without keys is kept, so that the
+// events behind it need not wait; the order is lost then, and nothing else.
+func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event, raw []byte) error {
+	if d.echo(evt) {
+		return nil
+	}
+	deadline := time.Now().Add(keyWait)
+	session := evt.Content.AsEncrypted().SessionID
+	for {
+		arrived := d.keys.next() // before trying, so that none is missed
+		decrypted, err := dev.decrypt(ctx, evt)
+		if err == nil {
+			return d.decrypted(ctx, decrypted)
+		}
+		if !errors.Is(err, errNoKeys) {
+			return d.cannotDecrypt(ctx, evt, err)
+		}
+		wait := time.Until(deadline)
+		if d.missing == session || wait <= 0 { // one event per session waits
+			break
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-arrived:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	d.missing = session
+	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
+	if err != nil {
+		return err
+	}
+	switch _, err := d.node.AppendJournal(ctx, undecryptable, string(evt.ID), body); {
+	case errors.Is(err, store.ErrJournalFull):
+		return d.cannotDecrypt(ctx, evt, errNoKeys)
+	case err != nil:
+		return err
+	}
+	d.log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
+	dev.request(ctx, evt)
+	d.status.send(ctx, &bridgev2.MessageStatus{
+		Step: status.MsgStepDecrypted, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusUndecryptable,
+		InternalError: errNoKeys, Message: errNoKeys.Error() + "; the bridge waits for them",
+	}, bridgev2.StatusEventInfoFromEvent(evt))
+	return nil
+}
+
+// decrypted hands on what was in an encrypted event.
+func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
+	if evt.Mautrix.TrustState < d.trust {
+		return d.cannotDecrypt(ctx, evt, fmt.Errorf("%w (%s)", errUntrusted, evt.Mautrix.TrustState))
+	}
+	evt.Mautrix.CheckpointSent = true
+	d.status.begin(evt.ID)
+	d.matrix.processor().Dispatch(ctx, evt)
+	if err := d.status.end(); err != nil {
+		return fmt.Errorf("event %s: %w", evt.ID, err)
+	}
+	return nil
+}
+
+// cannotDecrypt tells the sender that an event will not be read, unless it is only
+// our own database that cannot be.
+func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
+	if isDatabaseError(why) || ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, why)
+	}
+	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", oneLine(why))
+	text := "the bridge cannot decrypt it"
+	if errors.Is(why, errUntrusted) || errors.Is(why, errNoKeys) {
+		text = why.Error()
+	}
+	d.status.send(ctx, &bridgev2.MessageStatus{
+		Step: status.MsgStepDecrypted, Status: event.MessageStatusRetriable, ErrorReason: event.MessageStatusUndecryptable,
+		InternalError: why, Message: text, IsCertain: true, SendNotice: true,
+	}, bridgev2.StatusEventInfoFromEvent(evt))
+	return nil
+}
+
+// retryUndecryptable tries the events again whose keys were not there. It reports
+// false when it is time to stop.
+func (d *dispatcher) retryUndecryptable(stop, work context.Context) bool {
+	dev := d.matrix.device()
+	if dev == nil {
+		return true
+	}
+	d.missing = ""
+	for after := uint64(0); stop.Err() == nil; {
+		entries, err := d.node.Journal(undecryptable, after, journalPage)
+		if err != nil || len(entries) == 0 {
+			return true
+		}
+		for _, entry := range entries {
+			after = entry.Seq
+			if stop.Err() != nil {
+				return false
+			}
+			err := guarded(d.log, "decrypt a Matrix event", func() error { return d.retryOne(work, dev, entry) })
+			if err != nil && !errors.Is(err, errPanic) {
+				continue
+			}
+			if d.node.FinishJournal(work, undecryptable, entry.Seq) != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// retryOne returns nil when an event has been dealt with.
+func (d *dispatcher) retryOne(work context.Context, dev device, entry store.JournalEntry) error {
+	var c content
+	if err := json.Unmarshal(entry.Body, &c); err != nil || len(c.Events) != 1 {
+		return nil
+	}
+	evt := d.read(c.Events[0])
+	if evt == nil {
+		return nil
+	}
+	ctx := d.context(work)
+	decrypted, err := dev.decrypt(ctx, evt)
+	switch {
+	case err == nil:
+		return d.decrypted(ctx, decrypted)
+	case !errors.Is(err, errNoKeys), time.Since(entry.Time.Time()) > giveUpKeys:
+		return d.cannotDecrypt(ctx, evt, err)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/kernel"
+)
+
+const (
+	// syncTimeout is how long the homeserver keeps a request without news.
+	syncTimeout = 30 * time.Second
+	// syncEvents is how many redactions of a room come with an answer. Older ones are
+	// fetched in pages as large as can be: Dendrite leaves out events between pages.
+	syncEvents   = 100
+	syncPage     = 1000
+	maxSyncPages = 100
+)
+
+// sideSync is a consumer of the bot's /sync, for what the homeserver does not push:
+// redactions, receipts and typing notices, and the keys of encrypted rooms. Where
+// it stands is noted when what came is on the disk: redactions are in the journal
+// of the transactions, under a name that makes them one with those that are
+// pushed all the same; keys are in the tables of the bridge. The others may be
+// lost.
+type sideSync struct {
+	*connector
+	library zerolog.Logger
+	wake    func() // the journal has something new
+	keys    *broadcast
+	retry   kernel.Backoff
+	rooms   bool // whether anything of rooms is wanted
+}
+
+// syncFilter is the filter of the requests, inline.
+func (s *sideSync) filter() string {
+	everything := map[string]any{"not_types": []string{"*"}}
+	room := map[string]any{"state": everything, "account_data": everything, "timeline": everything, "ephemeral": everything}
+	if s.rooms {
+		room["timeline"] = map[string]any{"types": []string{event.EventRedaction.Type}, "limit": syncEvents}
+		room["ephemeral"] = map[string]any{"types": []string{event.EphemeralEventReceipt.Type, event.EphemeralEventTyping.Type}}
+	}
+	filter, _ := json.Marshal(map[string]any{"presence": everything, "account_data": everything, "room": room}) // cannot fail
+	return string(filter)
+}
+
+// run consumes until stop ends.
+func (s *sideSync) run(stop context.Context) error {
+	client, key := s.client()
+	since := s.br.DB.KV.Get(stop, key)
+	for try := 0; stop.Err() == nil; {
+		next, err := s.once(stop, client, key, since)
+		if err == nil {
+			since, try = next, 0
+			continue
+		}
+		switch {
+		case stop.Err() != nil:
+			return nil
+		case errors.Is(err, mautrix.MUnknownToken):
+			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
+		}
+		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", oneLine(err))
+		timer := time.NewTimer(s.retry.Delay(try, rand.Float64()))
+		try++
+		select {
+		case <-timer.C:
+		case <-stop.Done():
+			timer.Stop()
+		}
+	}
+	return nil
+}
+
+func level(try int) slog.Level {
+	if try == 0 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// client returns who asks, and under which name is noted how far: another device
+// gets other things.
+func (s *sideSync) client() (*mautrix.Client, database.Key) {
+	client := s.matrix.bot().Client
+	if device := s.matrix.device(); device != nil {
+		client = device.client()
+	}
+	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
+}
+
+// once makes one request and deals with the answer.
+func (s *sideSync) once(ctx context.Context, client *mautrix.Client, key database.Key, since string) (next string, err error) {
+	timeout := syncTimeout
+	if since == "" {
+		timeout = 0
+	}
+	resp, err := client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
+		Timeout: int(timeout.Milliseconds()), Since: since, FilterID: s.filter(), SetPresence: event.PresenceOffline,
+	})
+	if err != nil {
+		return "", err
+	}
+	ctx = s.library.WithContext(ctx)
+	if since != "" { // what was before is nothing new
+		for room, joined := range resp.Rooms.Join {
+			if err := s.room(ctx, client, room, joined, since); err != nil {
+				return "", err
+			}
+		}
+	}
+	done := func(ctx context.Context) error { return s.noteSync(ctx, key, resp.NextBatch) }
+	if device := s.matrix.device(); device != nil {
+		if err := device.receive(ctx, resp, done); err != nil {
+			return "", err
+		}
+		if len(resp.ToDevice.Events) > 0 {
+			s.keys.happened()
+		}
+		return resp.NextBatch, nil
+	}
+	return resp.NextBatch, done(ctx)
+}
+
+// noteSync notes how far everything was dealt with. The library's own way of doing
+// so only logs what fails.
+func (s *sideSync) noteSync(ctx context.Context, key database.Key, token string) error {
+	_, err := s.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, s.br.ID, key, token)
+	if err != nil {
+		return fmt.Errorf("note how far the homeserver's news were read: %w", err)
+	}
+	return nil
+}
+
+// room deals with what happened in a room.
+func (s *sideSync) room(ctx context.Context, client *mautrix.Client, room id.RoomID, joined *mautrix.SyncJoinedRoom, since string) error {
+	redactions := joined.Timeline.Events
+	if joined.Timeline.Limited {
+		older, err := s.older(ctx, client, room, joined.Timeline.PrevBatch, since)
+		if err != nil {
+			return err
+		}
+		redactions = append(older, redactions...)
+	}
+	for _, evt := range redactions {
+		if evt.Type.Type != event.EventRedaction.Type || !strings.HasPrefix(string(evt.ID), "$") {
+			continue
+		}
+		evt.RoomID = room
+		raw, err := json.Marshal(evt)
+		if err != nil {
+			return err
+		}
+		if err := journalRedaction(ctx, s.node, evt.ID, raw); err != nil {
+			return err
+		}
+		s.wake()
+	}
+	for _, evt := range joined.Ephemeral.Events {
+		evt.RoomID = room
+		evt.Mautrix.ReceivedAt, evt.Mautrix.EventSource = time.Now(), event.SourceEphemeral
+		evt.Type.Class = event.EphemeralEventType
+		if err := evt.Content.ParseRaw(evt.Type); err == nil || errors.Is(err, event.ErrContentAlreadyParsed) {
+			_ = guarded(s.log, "handle a receipt", func() error {
+				s.matrix.processor().Dispatch(ctx, evt)
+				return nil
+			})
+		}
+	}
+	return nil
+}
+
+// older fetches the redactions that an answer left out, oldest first.
+func (s *sideSync) older(ctx context.Context, client *mautrix.Client, room id.RoomID, from, since string) ([]*event.Event, error) {
+	filter := &mautrix.FilterPart{Types: []event.Type{event.EventRedaction}, Limit: syncPage}
+	var found []*event.Event
+	for range maxSyncPages {
+		page, err := client.Messages(mautrix.WithMaxRetries(ctx, 0), room, from, since, mautrix.DirectionBackward, filter, syncPage)
+		if err != nil {
+			return nil, fmt.Errorf("fetch older redactions: %w", err)
+		}
+		found = append(found, page.Chunk...)
+		if page.End == "" || page.End == from || len(page.Chunk) == 0 {
+			break
+		}
+		from = page.End
+	}
+	slices.Reverse(found)
+	return found, nil
+}
+
+// redactionEntry names the journal's entry of a redaction, wherever it came from.
+func redactionEntry(redaction id.EventID) string { return "redaction/" + string(redaction) }
+
+// journalRedaction stores a redaction as a transaction of its own, once.
+func journalRedaction(ctx context.Context, node Node, redaction id.EventID, raw []byte) error {
+	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
+	if err != nil {
+		return err
+	}
+	if _, err := node.AppendJournal(ctx, journalQueue, redactionEntry(redaction), body); err != nil {
+		return fmt.Errorf("store a redaction: %w", err)
+	}
+	return nil
+}

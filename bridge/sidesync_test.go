@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/bridgetest"
+)
+
+// awaitGivenUp waits until a message is in the outbox no longer.
+func (w *world) awaitGivenUp(f func() []store.Message, text string) {
+	w.t.Helper()
+	w.await(text+" is given up", func() bool {
+		for _, m := range f() {
+			if string(m.Payload) == text {
+				return m.State == store.StateFailed
+			}
+		}
+		return false
+	})
+}
+
+// notices counts what the bot has said in a room.
+func (w *world) notices(who *bridgetest.Client, room id.RoomID, text string) (n int) {
+	w.t.Helper()
+	for _, said := range w.texts(who, room, w.bot()) {
+		if strings.Contains(said, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// Dendrite does not tell bridges of redactions.
+func TestDendriteRedactionsAreFetched(t *testing.T) {
+	r := newReal(t)
+	bob := r.node.addContact(r.account, "Bob")
+	r.node.receive(r.account, bob, "hello")
+	room := r.awaitText(r.alice, r.ghost(bob), "hello")
+	write := func(text string) id.EventID {
+		sent, err := r.alice.SendText(soon(t), room, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sent
+	}
+	redact := func(evt id.EventID) {
+		if _, err := r.alice.Matrix.RedactEvent(soon(t), room, evt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := []id.EventID{write("one"), write("two"), write("three")}
+	r.awaitOutgoing(r.account, bob, "one", "two", "three")
+	outgoing := func() []store.Message { return r.node.outgoing(r.account, bob) }
+	redact(sent[0])
+	r.awaitGivenUp(outgoing, "one")
+
+	// Also one that was made while the bridge was away, or before it noted that it
+	// has seen it.
+	r.stop()
+	redact(sent[1])
+	r.start()
+	r.awaitGivenUp(outgoing, "two")
+
+	// What the contact has already is answered, once.
+	r.node.acknowledge(r.account, bob, outgoing()[2].ID)
+	redact(sent[2])
+	r.await("the bot answers", func() bool { return r.notices(r.alice, room, "Mimir has no deletions") > 0 })
+	r.stop()
+	r.start()
+	write("four")
+	r.awaitOutgoing(r.account, bob, "one", "two", "three", "four")
+	if n := r.notices(r.alice, room, "Mimir has no deletions"); n != 1 {
+		t.Errorf("the bot answers %d times", n)
+	}
+}
+
+// The fake homeserver pushes redactions, and its /sync has them too.
+func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
+	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
+	bob, room := f.conversation("Bob")
+	f.write(room, "to be deleted")
+	f.awaitOutgoing(f.account, bob, "to be deleted")
+	f.node.acknowledge(f.account, bob, f.node.outgoing(f.account, bob)[0].ID)
+	evt, err := f.alice.WaitText(soon(t), room, f.alice.UserID(), "to be deleted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the bot answers", func() bool { return f.notices(f.alice, room, "Mimir has no deletions") > 0 })
+	f.write(room, "after")
+	f.awaitOutgoing(f.account, bob, "to be deleted", "after")
+	f.stop()
+	f.start()
+	f.write(room, "at the end")
+	f.awaitOutgoing(f.account, bob, "to be deleted", "after", "at the end")
+	if n := f.notices(f.alice, room, "Mimir has no deletions"); n != 1 {
+		t.Errorf("the bot answers %d times", n)
+	}
+}
+
+// Bar R17
+func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.deaf = 50 * time.Millisecond
+	w.config.Bridge.BridgeStatusNotices = "all"
+	homeserver := w.withFake()
+	w.node.addAccount("Alice")
+	homeserver.CreateUser("alice", "long-secret")
+	w.start()
+	w.awaitState(bridge.StateRunning)
+	alice := w.person(homeserver.URL(), "alice")
+	management := w.attach(alice)
+	homeserver.SetPushing(false)
+	_, err := alice.SendText(soon(t), management, "anything")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob := w.node.addContact(key("Alice"), "Bob")
+	w.node.receive(key("Alice"), bob, "hello")
+	w.await("the bridge knows that it is deaf", func() bool {
+		status := w.status()
+		return status.State == bridge.StateDegraded && strings.Contains(status.Listener.Error, "does not send the bridge what happens")
+	})
+	w.said(alice, management, "does not reach the bridge")
+	homeserver.SetPushing(true)
+	w.awaitState(bridge.StateRunning)
+	if _, err := alice.Wait(soon(t), func(evt *event.Event) bool {
+		return evt.RoomID == management && evt.Sender == w.bot() && evt.Type == event.EventMessage
+	}); err != nil {
+		t.Error(err)
+	}
+}
