@@ -194,7 +194,7 @@ func TestSlowRoomHoldsUpNoOther(t *testing.T) {
 	slowOne, slowRoom := f.conversation("Slow")
 	var others []identity.PublicKey
 	var rooms []id.RoomID
-	for i := range 10 {
+	for i := range 19 {
 		contact, room := f.conversation(fmt.Sprintf("Quick %d", i))
 		others, rooms = append(others, contact), append(rooms, room)
 	}

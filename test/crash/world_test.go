@@ -40,7 +40,8 @@ type world struct {
 	victim     *demo.Node
 	other      *demo.Node             // relay, tracker and contact
 	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
-	server     string                 // the homeserver's URL
+	dendrite   *dendrite.Server
+	server     string // the homeserver's URL
 	user       *bridgetest.Client
 	phone      *phoneContact
 	talks      []*conversation
