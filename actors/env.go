@@ -87,6 +87,17 @@ func (n *networkCell) carrierOf(g generation) (overlay.Carrier, bool) {
 	return nil, false
 }
 
+// tcp returns the carrier of generation 1 with what only it can do; false as for
+// carrierOf.
+func (n *networkCell) tcp() (overlay.AddressCarrier, bool) {
+	c, ok := n.carrierOf(gen1)
+	if !ok {
+		return nil, false
+	}
+	tcp, ok := c.(overlay.AddressCarrier)
+	return tcp, ok
+}
+
 // status returns false while the overlay is not running.
 func (n *networkCell) status() (overlay.Status, bool) {
 	if h := n.current.Load(); h != nil {

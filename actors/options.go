@@ -45,6 +45,9 @@ type Options struct {
 	OpenStore func(store.Options) (*store.Store, error)
 	// Trackers are asked for contacts and told about our accounts.
 	Trackers []tracker.Address
+	// OldTrackers are those of generations 1 and 2. They are reached over the
+	// carriers of their generation.
+	OldTrackers []OldTracker
 
 	// SessionIdle is how long a session lives without anything but pings. Default
 	// 10 min, which is what the apps use.

@@ -48,6 +48,8 @@ type resolver struct {
 	accounts map[identity.PublicKey]struct{}
 	timers   map[announceDue]kernel.Timer
 	credits  *kernel.Credits
+	// announcingOld says that the old trackers are being told.
+	announcingOld bool
 }
 
 // lookupState is one identity that is being asked for.
@@ -90,6 +92,9 @@ func newResolver(e *env) kernel.Actor {
 func (r *resolver) Started(c *kernel.Context) error {
 	if err := r.listen(c); err != nil {
 		return err
+	}
+	if len(r.env.opts.OldTrackers) > 0 {
+		c.Every(oldAnnounceEvery, oldAnnounceDue{})
 	}
 	accounts, err := r.env.store.Accounts()
 	if err != nil {
@@ -144,7 +149,18 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 		r.onTrackersRequest(c)
 	case store.Written:
 		// The cache is only a cache, and an alarm is shown without its event too.
+	case oldAnnounceDue:
+		r.announceOld(c)
+	case oldFound:
+		r.onOldFound(c, msg)
 	case kernel.TaskDone:
+		switch msg.Name {
+		case taskOldLookup:
+			return
+		case taskOldAnnounce:
+			r.announcingOld = false
+			return
+		}
 		c.Fail(fmt.Errorf("receive datagrams: %w", msg.Err))
 	}
 }
@@ -202,6 +218,9 @@ func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
 	for _, t := range best(r.trackers, askedAtOnce, time.Now()) {
 		nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: msg.Identity} })
 		r.open[nonce].identity = msg.Identity
+		l.asked++
+	}
+	if r.askOld(c, msg.Identity) {
 		l.asked++
 	}
 	if l.asked == 0 {
@@ -330,6 +349,7 @@ func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 	}
 	r.accounts[msg.Account] = struct{}{}
 	if r.env.net.up.Load() {
+		r.announceOld(c)
 		r.announceEverywhere(c, msg.Account)
 	}
 }
@@ -342,6 +362,7 @@ func (r *resolver) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
 	for _, t := range r.trackers {
 		t.failures, t.quietUntil = 0, time.Time{}
 	}
+	r.announceOld(c)
 	for account := range r.accounts {
 		r.announceEverywhere(c, account)
 	}

@@ -26,12 +26,14 @@ type trackerActor struct {
 	env *env
 	net Network
 
-	mu    sync.Mutex
-	table *trackerTable
+	mu        sync.Mutex
+	table     *trackerTable
+	addresses *addressTable // of generation 1
 }
 
 func newTracker(e *env) kernel.Actor {
-	return &trackerActor{env: e, table: newTrackerTable(e.opts.Tracker.MaxIdentities)}
+	most := e.opts.Tracker.MaxIdentities
+	return &trackerActor{env: e, table: newTrackerTable(most), addresses: newAddressTable(most)}
 }
 
 func (t *trackerActor) Started(c *kernel.Context) error {
@@ -55,6 +57,9 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		defer func() { _ = net.Close() }()
 		return t.serve(ctx, port)
 	})
+	if err := t.serveOld(c); err != nil {
+		return err
+	}
 	c.Every(collectEvery, collectExpired{})
 	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port})
 	return nil
@@ -65,6 +70,7 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 	case collectExpired:
 		t.mu.Lock()
 		t.table.collect(time.Now())
+		t.addresses.collect(time.Now())
 		t.mu.Unlock()
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("tracker: %w", msg.Err))
@@ -72,6 +78,32 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 }
 
 func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.clear() }
+
+// serveOld answers apps of older generations, over the carriers that run.
+func (t *trackerActor) serveOld(c *kernel.Context) error {
+	if carrier, ok := t.env.trackerNet.carrierOf(gen2); ok {
+		l, err := carrier.Listen(gen2.port())
+		if err != nil {
+			return fmt.Errorf("listen for generation 2: %w", err)
+		}
+		c.Go("serve_streams", func(ctx context.Context) error {
+			defer func() { _ = l.Close() }()
+			return t.serveStreams(ctx, l)
+		})
+	}
+	if tcp, ok := t.env.trackerNet.tcp(); ok {
+		port, err := tcp.ListenPacket(tracker.Port1)
+		if err != nil {
+			return fmt.Errorf("listen for generation 1: %w", err)
+		}
+		c.Go("serve_packets", func(ctx context.Context) error {
+			stop := context.AfterFunc(ctx, func() { _ = port.Close() })
+			defer stop()
+			return t.servePackets(port)
+		})
+	}
+	return nil
+}
 
 // serve answers one datagram after the other. The overlay bounds how many wait
 // and how many one node may send.
@@ -94,6 +126,11 @@ func (t *trackerActor) serve(ctx context.Context, port overlay.Datagrams) error 
 func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Time) []byte {
 	request, err := tracker.ParseRequest(payload)
 	if err != nil {
+		// For some weeks apps sent version 1 in this way.
+		if old, err := tracker.ParseRequest1(payload, tracker.LayoutNode); err == nil {
+			reply, _ := t.answerOld(old, tracker.LayoutNode, now)
+			return reply
+		}
 		return nil
 	}
 	switch q := request.(type) {

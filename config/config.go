@@ -70,6 +70,8 @@ type Yggdrasil struct {
 	Listen    []string `yaml:"listen"`
 	Multicast bool     `yaml:"multicast"`
 	Carriers  []string `yaml:"carriers"`
+	// OldTrackers are those of generations 1 and 2.
+	OldTrackers []string `yaml:"old_trackers"`
 }
 
 // The carriers, by which contacts are reached; see the example.
@@ -150,6 +152,8 @@ func Default() Config {
 			Connected: 3,
 			Listen:    []string{},
 			Carriers:  []string{CarrierStream},
+
+			OldTrackers: []string{},
 		},
 		Trackers: []Tracker{
 			mustTracker("0000118d965a512ce8a37896957ef15b4108f89a9954ae9365448c6bf049c48d:69"),

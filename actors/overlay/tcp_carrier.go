@@ -28,6 +28,8 @@ type AddressCarrier interface {
 	// DialAddress opens a stream to a port of the node that has the address, or
 	// that routes it. It fails as Dial does, and with ErrBadAddress.
 	DialAddress(ctx context.Context, to netip.AddrPort) (Conn, error)
+	// Resolve finds the node that has an address, or that routes it.
+	Resolve(ctx context.Context, a netip.Addr) (identity.NodeKey, error)
 	// ListenPacket opens a UDP port, 0 for any. What comes from there has a sender
 	// in Yggdrasil's ranges, and nothing can be sent elsewhere.
 	ListenPacket(port uint16) (net.PacketConn, error)
@@ -154,6 +156,14 @@ func (c *tcpCarrier) Dial(ctx context.Context, to identity.NodeKey, port uint16)
 		return nil, fmt.Errorf("dial %s port %d: %w", to.Short(), port, err)
 	}
 	return conn, nil
+}
+
+// Resolve implements AddressCarrier.
+func (c *tcpCarrier) Resolve(ctx context.Context, a netip.Addr) (identity.NodeKey, error) {
+	if !IsYggdrasil(a) {
+		return identity.NodeKey{}, fmt.Errorf("find %v: %w", a, ErrBadAddress)
+	}
+	return c.book.resolve(ctx, a)
 }
 
 // DialAddress implements AddressCarrier.

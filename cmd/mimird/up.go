@@ -178,6 +178,13 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	for _, t := range c.Trackers {
 		opts.Trackers = append(opts.Trackers, t.Address)
 	}
+	for _, t := range c.Yggdrasil.OldTrackers {
+		old, err := actors.ParseOldTracker(t)
+		if err != nil {
+			return actors.Options{}, configError{fmt.Errorf("yggdrasil.old_trackers: %q: %w", clip(t), err)}
+		}
+		opts.OldTrackers = append(opts.OldTrackers, old)
+	}
 	opts.RefusePointChallenges = c.Security.RefusePointChallenges
 	for _, k := range c.Security.OwnDevices {
 		opts.OwnDevices = append(opts.OwnDevices, k.NodeKey)

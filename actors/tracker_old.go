@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/tracker"
+)
+
+// The tracker role for apps of generations 1 and 2, as far as the carriers of its
+// network run: UDP for the first, a QUIC stream for each request of the second.
+// Generation 2 names nodes, so it shares what is known with version 2.
+
+const (
+	// maxOldRequests bounds the requests of generation 2 that are being answered.
+	maxOldRequests = 64
+	// oldRequestTime is what one may take, with the time that the other side needs
+	// to end its stream.
+	oldRequestTime = 10 * time.Second
+)
+
+// addressTable is what a tracker of generation 1 knows: where devices are by their
+// addresses. The lock of the tracker actor guards it.
+type addressTable struct {
+	max     int
+	records map[identity.PublicKey][]addressRecord
+}
+
+type addressRecord struct {
+	tracker.Record1
+	expires time.Time
+}
+
+func newAddressTable(maxIdentities int) *addressTable {
+	return &addressTable{max: maxIdentities, records: make(map[identity.PublicKey][]addressRecord)}
+}
+
+// announce stores a record whose signature has been verified; see
+// trackerTable.announce.
+func (t *addressTable) announce(id identity.PublicKey, r tracker.Record1, now time.Time) bool {
+	old, known := t.records[id]
+	if !known && len(t.records) >= t.max {
+		return false
+	}
+	r.Life = tracker.TTL1
+	fresh := []addressRecord{{r, now.Add(tracker.TTL1)}}
+	for _, o := range old {
+		if o.ClientID != r.ClientID && len(fresh) < tracker.MaxRecords1 {
+			fresh = append(fresh, o)
+		}
+	}
+	t.records[id] = fresh
+	return true
+}
+
+func (t *addressTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record1 {
+	var live []tracker.Record1
+	for _, r := range t.records[id] {
+		if r.expires.After(now) {
+			live = append(live, r.Record1)
+		}
+	}
+	return live
+}
+
+func (t *addressTable) collect(now time.Time) {
+	for id, records := range t.records {
+		records = slices.DeleteFunc(records, func(r addressRecord) bool { return !r.expires.After(now) })
+		if len(records) == 0 {
+			delete(t.records, id)
+		} else {
+			t.records[id] = records
+		}
+	}
+}
+
+// answerOld answers a request of version 1; false says that there is no answer.
+func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
+	reply := tracker.Reply1{Command: q.Command, Nonce: q.Nonce}
+	switch q.Command {
+	case tracker.CommandAnnounce:
+		if q.Record.Verify(q.Identity) != nil {
+			return nil, false
+		}
+		ok := false
+		t.mu.Lock()
+		if layout == tracker.LayoutAddress {
+			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(q.Identity, q.Record, now)
+		} else {
+			reply.TTL, ok = t.table.announce(q.Identity, modernRecord(q.Record), now)
+		}
+		t.mu.Unlock()
+		if !ok {
+			t.env.log.Warn("The tracker is full and refuses an identity", "component", "tracker")
+			return nil, false
+		}
+	case tracker.CommandLookup:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if layout == tracker.LayoutAddress {
+			reply.Records = t.addresses.lookup(q.Identity, now)
+			break
+		}
+		for _, r := range t.table.lookup(q.Identity, now) {
+			reply.Records = append(reply.Records, tracker.Record1{
+				Layout: tracker.LayoutNode, Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID, Life: r.Life(),
+			})
+		}
+	case tracker.CommandPing:
+	}
+	return reply.AppendTo(nil), true
+}
+
+// modernRecord is a record of version 1 in the terms of version 2. The priority
+// stays, as in the reference, although version 1 dials the lowest first.
+func modernRecord(r tracker.Record1) tracker.Record {
+	return tracker.Record{
+		Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID,
+		ExpiresMS: uint64(r.Life.Milliseconds()),
+	}
+}
+
+// servePackets answers requests of generation 1 until the port is closed. What
+// comes there has a source in Yggdrasil's ranges, and an answer goes nowhere else.
+func (t *trackerActor) servePackets(port net.PacketConn) error {
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := port.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		q, err := tracker.ParseRequest1(buf[:n], tracker.LayoutAddress)
+		if err != nil || q.Record.Layout == tracker.LayoutAddress && !overlay.IsYggdrasil(q.Record.Address.Addr()) {
+			continue
+		}
+		if reply, ok := t.answerOld(q, tracker.LayoutAddress, time.Now()); ok {
+			// What cannot be sent is asked for again.
+			_, _ = port.WriteTo(reply, from)
+		}
+	}
+}
+
+// serveStreams answers requests of generation 2 until the listener is closed.
+func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) error {
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	places := make(chan struct{}, maxOldRequests)
+	for {
+		conn, err := l.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			_ = conn.Abort() // too many at once; the app asks again
+			continue
+		}
+		requests.Go(func() {
+			t.serveStream(ctx, conn)
+			<-places
+		})
+	}
+}
+
+// serveStream answers the one request of a stream. Other trackers that call to
+// pass records on are not taken: nothing proves what they are.
+func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
+	defer stop()
+	defer func() { _ = conn.Close() }()
+	if conn.SetDeadline(time.Now().Add(oldRequestTime)) != nil {
+		return
+	}
+	s := newStream(conn, gen2)
+	if selector, err := s.reader.ReadByte(); err != nil || selector != tracker.SelectorClient {
+		return
+	}
+	q, err := tracker.ReadRequest1(s.reader)
+	if err != nil {
+		return
+	}
+	reply, ok := t.answerOld(q, tracker.LayoutNode, time.Now())
+	if !ok {
+		return
+	}
+	if _, err := conn.Write(reply); err != nil {
+		return
+	}
+	// The app closes when it has read the answer; before that our end would take it
+	// away from it.
+	_ = conn.CloseWrite()
+	_, _ = s.reader.ReadByte()
+}
