@@ -20,6 +20,7 @@ const (
 	streamRounds = 7
 	bulkBytes    = 48 << 20
 	bulkPacket   = 16 << 10
+	quicPacket   = 1452 // the largest that the library of the apps sends
 	bulkWindow   = 64 << 10
 	pingBytes    = 100
 	pingCount    = 2000
@@ -28,32 +29,32 @@ const (
 	rawPatience = 20 * time.Second
 )
 
-// streamBulk compares one stream with packets of the layer below: 16 KiB each,
-// 64 KiB under way, one small answer per packet.
-func streamBulk(ctx context.Context) (result, error) {
-	p, err := newStreamPair(ctx)
+// carrierBulk compares one stream with packets of the layer below: of the given
+// size, 64 KiB under way, one small answer per packet.
+func carrierBulk(ctx context.Context, kind overlay.Kind, packet int) (result, error) {
+	p, err := newStreamPair(ctx, kind)
 	if err != nil {
 		return result{}, err
 	}
 	defer p.close()
 	ours, raw, err := p.rounds(
 		func() (float64, error) { return p.streamRate(bulkBytes) },
-		func() (float64, error) { return p.rawRate(ctx, bulkBytes) },
+		func() (float64, error) { return p.rawRate(ctx, bulkBytes, packet) },
 	)
 	if err != nil {
 		return result{}, err
 	}
 	return result{
 		ratio:    ours / raw,
-		baseline: "raw packets, 16 KiB each, 64 KiB window",
+		baseline: fmt.Sprintf("raw packets, %d bytes each, 64 KiB window", packet),
 		detail:   fmt.Sprintf("ours %.0f MB/s, raw %.0f MB/s", ours/1e6, raw/1e6),
 	}, nil
 }
 
-// streamRTT compares the round trip of a small message with that of a packet
+// carrierRTT compares the round trip of a small message with that of a packet
 // of the layer below.
-func streamRTT(ctx context.Context) (result, error) {
-	p, err := newStreamPair(ctx)
+func carrierRTT(ctx context.Context, kind overlay.Kind) (result, error) {
+	p, err := newStreamPair(ctx, kind)
 	if err != nil {
 		return result{}, err
 	}
@@ -80,7 +81,7 @@ type streamPair struct {
 	conns    [2]overlay.Conn
 }
 
-func newStreamPair(ctx context.Context) (p *streamPair, err error) {
+func newStreamPair(ctx context.Context, kind overlay.Kind) (p *streamPair, err error) {
 	p = &streamPair{}
 	defer func() {
 		if err != nil {
@@ -105,14 +106,28 @@ func newStreamPair(ctx context.Context) (p *streamPair, err error) {
 			return nil, err
 		}
 	}
-	l, err := p.networks[1].Stream().Listen(streamPort)
+	var carriers [2]overlay.Carrier
+	for i, n := range p.networks {
+		if err := n.Enable(kind); err != nil {
+			return nil, err
+		}
+		carriers[i], _ = n.CarrierOf(kind)
+	}
+	l, err := carriers[1].Listen(streamPort)
 	if err != nil {
 		return nil, err
 	}
-	if p.conns[0], err = dialPatiently(ctx, p.networks[0].Stream(), p.networks[1].Key()); err != nil {
+	if p.conns[0], err = dialPatiently(ctx, carriers[0], p.networks[1].Key()); err != nil {
 		return nil, err
 	}
-	p.conns[1], err = l.Accept(ctx)
+	// A stream of QUIC shows when something was written.
+	if _, err := p.conns[0].Write([]byte{0}); err != nil {
+		return nil, err
+	}
+	if p.conns[1], err = l.Accept(ctx); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(p.conns[1], make([]byte, 1))
 	return p, err
 }
 
@@ -188,16 +203,16 @@ func (p *streamPair) streamRate(n int) (float64, error) {
 }
 
 // rawRate sends n bytes in packets and returns bytes per second.
-func (p *streamPair) rawRate(ctx context.Context, n int) (float64, error) {
+func (p *streamPair) rawRate(ctx context.Context, n, size int) (float64, error) {
 	from, to := p.layers[0], p.layers[1]
 	defer to.answer(ctx, 9, from)()
 	ctx, cancel := context.WithTimeoutCause(ctx, rawPatience, errRawLost)
 	defer cancel()
-	packet := rawPacket(bulkPacket)
+	packet := rawPacket(size)
 	start := time.Now()
 	sent, answered := 0, 0
-	for answered < n/bulkPacket {
-		for ; sent < n/bulkPacket && (sent-answered)*bulkPacket < bulkWindow; sent++ {
+	for answered < n/size {
+		for ; sent < n/size && (sent-answered)*size < bulkWindow; sent++ {
 			binary.BigEndian.PutUint64(packet[1:], uint64(sent))
 			if err := from.WritePacket(packet, to.Key()); err != nil {
 				return 0, err
@@ -326,10 +341,21 @@ func (t *tapLayer) answer(ctx context.Context, n int, to *tapLayer) (stop func()
 	}
 }
 
-// streamFigures are the figures of the ygg_stream carrier.
+// streamFigures are the figures of the carriers.
 func streamFigures() []figure {
+	bulk := func(kind overlay.Kind, packet int) figure {
+		return figure{name: string(kind) + "-bulk", measure: func(ctx context.Context) (result, error) {
+			return carrierBulk(ctx, kind, packet)
+		}}
+	}
+	rtt := func(kind overlay.Kind) figure {
+		return figure{name: string(kind) + "-rtt", measure: func(ctx context.Context) (result, error) {
+			return carrierRTT(ctx, kind)
+		}}
+	}
 	return []figure{
-		{name: "stream-bulk", measure: streamBulk},
-		{name: "stream-rtt", measure: streamRTT},
+		bulk(overlay.KindStream, bulkPacket), rtt(overlay.KindStream),
+		bulk(overlay.KindQUIC, quicPacket), rtt(overlay.KindQUIC),
+		bulk(overlay.KindTCP, bulkPacket), rtt(overlay.KindTCP),
 	}
 }
