@@ -205,32 +205,37 @@ func (w *world) settle(choose func(n int) int) {
 }
 
 // Bar R10: whatever the order, when both sides want to talk there is one session,
-// and it is the same one on both sides.
+// and it is the same one on both sides. There are ten times a hundred conversations,
+// each in an order of its own.
 func TestModelCrossingDialsEndWithOneSession(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
-		choose := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "move") }
-		steps := rapid.IntRange(1, 40).Draw(t, "steps")
-		for range steps {
-			moves := w.ready()
-			moves = append(moves, func() { w.dial(0) }, func() { w.dial(1) })
-			moves[choose(len(moves))]()
-		}
+	for range 10 {
+		rapid.Check(t, crossingEndsWithOneSession)
+	}
+}
+
+func crossingEndsWithOneSession(t *rapid.T) {
+	w := newWorld()
+	choose := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "move") }
+	steps := rapid.IntRange(1, 40).Draw(t, "steps")
+	for range steps {
+		moves := w.ready()
+		moves = append(moves, func() { w.dial(0) }, func() { w.dial(1) })
+		moves[choose(len(moves))]()
+	}
+	w.settle(choose)
+	// Whoever is without a session and wants one dials again.
+	for range 4 {
+		w.dial(0)
+		w.dial(1)
 		w.settle(choose)
-		// Whoever is without a session and wants one dials again.
-		for range 4 {
-			w.dial(0)
-			w.dial(1)
-			w.settle(choose)
-		}
-		a, b := w.sides[0], w.sides[1]
-		if a.live == nil || a.live != b.live {
-			t.Fatalf("live: %p and %p", a.live, b.live)
-		}
-		if !a.crossing.live || !b.crossing.live || a.crossing.dial != dialNone || b.incoming != incomingNone {
-			t.Fatalf("states %+v and %+v", a.crossing, b.crossing)
-		}
-	})
+	}
+	a, b := w.sides[0], w.sides[1]
+	if a.live == nil || a.live != b.live {
+		t.Fatalf("live: %p and %p", a.live, b.live)
+	}
+	if !a.crossing.live || !b.crossing.live || a.crossing.dial != dialNone || b.incoming != incomingNone {
+		t.Fatalf("states %+v and %+v", a.crossing, b.crossing)
+	}
 }
 
 // The same, with sides that lose a session without telling the other, as after a
