@@ -15,6 +15,9 @@
 //	from Matrix   listener.go      stores the transaction, then answers 200
 //	              dispatch.go      hands one event at a time to bridgev2, and
 //	                               forgets a transaction when all are dealt with
+//	              sidesync.go      fetches what the homeserver does not push
+//	              encryption.go    reads encrypted events, and keeps those whose
+//	                               keys are late
 //	              handlematrix.go  puts a message into the outbox, under its
 //	                               event id: twice is once
 //	to Matrix     deliver.go       reads the event log, with a cursor and a back-off
@@ -25,6 +28,11 @@
 //	                               on the entry alone
 //	              room.go          looks into the room when a homeserver may have
 //	                               forgotten the transaction id
+//
+// What is sent into an encrypted room is encrypted by the bot's device
+// (crypto_on.go); transport.go is the last gate, and lets nothing else through.
+// Whether the homeserver reaches us is hearing.go's to know, and doctor.go finds out
+// why not.
 //
 // # What belongs to whom
 //
