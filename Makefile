@@ -21,10 +21,10 @@ RACEFLAG :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget e2e crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
 
 run: ## run the node; data in ./mimird-data
 	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird up $(ARGS)
@@ -43,6 +43,9 @@ scenario: ## many nodes over real Yggdrasil networks
 
 budget: ## memory, goroutines and work of a node that has nothing to do; fails when over
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 30m ./test/budget -all $(ARGS)
+
+e2e: ## the Matrix bridge against a real homeserver and a real client, line by line of ROADMAP.md
+	$(NOCGO) $(GO) run ./test/roadmap
 
 crash: ## kill -9 at every named point and at random moments
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 -waiting 10000 $(ARGS)
