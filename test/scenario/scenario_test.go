@@ -47,8 +47,8 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 // few are those that run with all other tests, where minutes are dear.
 var few = []string{" 2 nodes, chain, flapping", " 5 nodes, star , stable"}
 
-func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flapping bool) {
-	w := newWorld(t, size, links)
+func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flapping bool, change ...func(i int, o *actors.Options)) {
+	w := newWorld(t, size, links, change...)
 	each := max(2, 40/size)
 	var flaps sync.WaitGroup
 	if flapping {

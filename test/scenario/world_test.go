@@ -40,8 +40,8 @@ type node struct {
 }
 
 // newWorld builds nodes with links between them, and a tracker at the first;
-// everybody is everybody's contact.
-func newWorld(t *testing.T, size int, links [][2]int) *world {
+// everybody is everybody's contact. change is called with the options of each node.
+func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *actors.Options)) *world {
 	t.Helper()
 	w := &world{t: t, deadline: time.Now().Add(patience), opened: make(chan *overlay.Network, 1)}
 	role := w.start(actors.Options{Tracker: &actors.TrackerOptions{OpenNetwork: w.open}}, "tracker")
@@ -49,8 +49,12 @@ func newWorld(t *testing.T, size int, links [][2]int) *world {
 	w.tracker = tracker.Address{Node: key, Port: tracker.Port}
 	roleNetwork := <-w.opened
 	var at []*overlay.Network
-	for range size {
-		n := &node{Node: w.start(actors.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}, "node")}
+	for i := range size {
+		opts := actors.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}
+		for _, f := range change {
+			f(i, &opts)
+		}
+		n := &node{Node: w.start(opts, "node")}
 		var err error
 		if n.account, err = n.CreateAccount(t.Context(), "node"); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package scenario_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// speak makes the network of a node run carriers. Without KindStream the node is
+// one of another time: nobody reaches it over ygg_stream, and it reaches nobody,
+// trackers apart.
+func speak(o *actors.Options, kinds ...overlay.Kind) {
+	open := o.OpenNetwork
+	o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+		n, err := open(key)
+		if err != nil {
+			return nil, err
+		}
+		modern := false
+		for _, kind := range kinds {
+			modern = modern || kind == overlay.KindStream
+			if err := n.(*overlay.Network).Enable(kind); err != nil {
+				return nil, err
+			}
+		}
+		if modern {
+			return n, nil
+		}
+		return oldNetwork{n.(*overlay.Network)}, nil
+	}
+}
+
+// oldNetwork is a network whose stream carrier is good for datagrams only.
+type oldNetwork struct{ *overlay.Network }
+
+func (n oldNetwork) Stream() overlay.Carrier { return mute{n.Network.Stream()} }
+
+type mute struct{ overlay.Carrier }
+
+func (mute) Dial(ctx context.Context, _ identity.NodeKey, _ uint16) (overlay.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (mute) Listen(port uint16) (overlay.Listener, error) {
+	return &deafListener{port: port, closed: make(chan struct{})}, nil
+}
+
+// deafListener hears nobody.
+type deafListener struct {
+	port   uint16
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *deafListener) Port() uint16 { return l.port }
+
+func (l *deafListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *deafListener) Accept(ctx context.Context) (overlay.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, overlay.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Three sides, of which one speaks generation 1, one generation 2, and one all
+// three: the old ones talk with the young one, over real Yggdrasil cores.
+func TestScenarioThreeGenerations(t *testing.T) {
+	sides := [][]overlay.Kind{{overlay.KindTCP}, {overlay.KindQUIC}, overlay.Kinds()}
+	w := newWorld(t, len(sides), chain(len(sides)), func(i int, o *actors.Options) { speak(o, sides[i]...) })
+	young, each, begin := w.nodes[2], 10, time.Now()
+	for i := range each {
+		for _, old := range w.nodes[:2] {
+			w.say(old, young, i)
+			w.say(young, old, i)
+		}
+	}
+	for generation, old := range w.nodes[:2] {
+		w.arrives(old, young, each)
+		w.arrives(young, old, each)
+		c, err := young.Contact(young.account.ID, old.account.ID)
+		if err != nil || len(c.NodeKeys) == 0 || int(c.NodeKeys[0].Generation) != generation+1 {
+			t.Errorf("the young one has met %+v in generation %d, error %v", c.NodeKeys, generation+1, err)
+		}
+	}
+	t.Logf("scenario  generations 1, 2 and 3: %d messages in %v, lost 0 doubled 0", 4*each, time.Since(begin).Round(time.Second))
+}
+
+// arrives waits until all that from has written to n is there, once and in order.
+func (w *world) arrives(n, from *node, count int) {
+	w.t.Helper()
+	watch := n.WatchEvents()
+	defer watch.Close()
+	timeout := time.NewTimer(time.Until(w.deadline))
+	defer timeout.Stop()
+	for len(w.heard(n, from)) < count {
+		select {
+		case <-watch.C():
+		case <-timeout.C:
+			w.t.Fatalf("%d of %d messages have arrived", len(w.heard(n, from)), count)
+		}
+	}
+	for i, text := range w.heard(n, from) {
+		if text != fmt.Sprint(i) {
+			w.t.Fatalf("message %d is %q", i, text)
+		}
+	}
+}
+
+// The scenarios of generation 3 over the carriers of the older ones, with -all.
+func TestScenarioOldCarriers(t *testing.T) {
+	for _, kind := range []overlay.Kind{overlay.KindQUIC, overlay.KindTCP} {
+		for _, size := range []int{2, 5} {
+			for _, flapping := range []bool{false, true} {
+				if !*all {
+					continue // TestScenarioThreeGenerations is for every day
+				}
+				name := fmt.Sprintf("%-4s %2d nodes, chain, %s", kind, size, map[bool]string{false: "stable", true: "flapping"}[flapping])
+				t.Run(name, func(t *testing.T) {
+					everybodyTalks(t, name, chain(size), size, flapping, func(_ int, o *actors.Options) { speak(o, kind) })
+				})
+			}
+		}
+	}
+}
