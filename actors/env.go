@@ -34,6 +34,7 @@ type env struct {
 	media     *media.Store
 	progress  *progressTable
 	fetches   *fetchTable
+	silent    *silentServers
 	// placing is held for reading by who puts a file into the media store until its
 	// row is written, and by who compares rows and files.
 	placing sync.RWMutex

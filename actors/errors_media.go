@@ -19,6 +19,7 @@ var (
 
 	errIncomplete    = errors.New("the message does not say where the file is")
 	errForeignServer = errors.New("the file is on a server that this node does not know")
+	errServerSilent  = errors.New("the file server does not answer")
 	errGone          = errors.New("the file server does not have the file any more")
 	errExpired       = errors.New("the file could not be fetched in the time that servers keep it")
 	errNotTheFile    = errors.New("what came is not the file that was announced")

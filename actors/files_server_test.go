@@ -237,7 +237,9 @@ func TestFileServerOutlastsSilence(t *testing.T) {
 func TestFilesBetweenNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDepot(t, actors.FilesOptions{})
-		media := func(o *actors.Options) { o.Media = actors.MediaOptions{Server: d.key, AutoDownload: actors.MediaAlways} }
+		media := func(o *actors.Options) {
+			o.Media = actors.MediaOptions{Server: d.key, AutoDownload: actors.MediaAlways}
+		}
 		a, b := d.w.Node("a", media), d.w.Node("b", media)
 		actorstest.Befriend(a, b)
 		data := pattern(5<<20, 3)

@@ -497,3 +497,26 @@ func TestOldFilesMakeRoom(t *testing.T) {
 		}
 	})
 }
+
+// TestSilentServerDoesNotHoldUpOthers: a contact sends many files that are said to
+// be on a server that is not there; the file of another contact does not wait for
+// all of them.
+func TestSilentServerDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pack(t, phone.FileFaults{})
+		a := p.server.Offer("a", pattern(1000, 1))
+		a.Server = strings.Repeat("ab", 32)
+		for range 100 {
+			p.p.Post(p.key, phone.Message{Type: phone.File, Payload: a.Payload()})
+		}
+		p.p.Eventually(t, time.Minute, "all are acknowledged", func() bool { return len(p.p.Waiting(p.key)) == 0 })
+		other := call(t, p.w, "other", phone.Quirks{})
+		befriend(t, p.n, other.Key())
+		data := pattern(1000, 2)
+		guid := other.Post(p.key, phone.Message{Type: phone.File, Payload: p.server.Offer("b", data).Payload()})
+		p.n.EventuallyWithin(2*time.Minute, "the other's file", func() bool {
+			info, err := p.n.MediaState(p.n.Account.ID, identity.PublicKey(other.Key()), store.MessageID{Dir: store.In, GUID: int64(guid)})
+			return err == nil && info.State == store.MediaStored
+		})
+	})
+}

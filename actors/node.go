@@ -96,7 +96,7 @@ func Open(opts Options) (*Node, error) {
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
 		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
-		progress: newProgressTable(), fetches: newFetchTable(),
+		progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	keys.know(opts.Media.Server)
 	n.env.media, err = media.Open(media.Options{

@@ -20,6 +20,12 @@ const (
 	// firstTransferRetry doubles with every failed attempt, up to lastTransferRetry.
 	firstTransferRetry = 5 * time.Second
 	lastTransferRetry  = 30 * time.Minute
+	// attemptTime is what one attempt gets, and slowestTransfer how many bytes a second
+	// it has to move beyond that.
+	attemptTime     = 10 * time.Minute
+	slowestTransfer = 4 << 10
+	// silentTime is how long a file server that does not answer is left alone.
+	silentTime = time.Minute
 	// fetchTime is how long a file of a contact is tried: a server has forgotten it
 	// then.
 	fetchTime = files.KeepTime + 24*time.Hour
@@ -47,7 +53,7 @@ func (t *transfer) Started(c *kernel.Context) error {
 		job := &transferJob{env: t.env, from: t.m.State, m: t.m, progress: t.env.progress.begin(t.name)}
 		defer t.env.progress.end(t.name)
 		defer job.release()
-		err := job.run(ctx)
+		err := job.runWithin(ctx)
 		if ctx.Err() != nil {
 			return nil // stopped; another attempt is due as it was
 		}
@@ -75,6 +81,18 @@ type transferJob struct {
 	msg      store.Message
 	file     peer.Attachment
 	placing  bool // holds env.placing
+}
+
+// runWithin bounds an attempt: a server that sends a byte a minute would have a
+// place for ever. What has come by then is kept.
+func (j *transferJob) runWithin(ctx context.Context) error {
+	size := j.m.Size
+	if size <= 0 {
+		size = j.env.opts.Media.MaxFile
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime+time.Duration(size/slowestTransfer)*time.Second)
+	defer cancel()
+	return j.run(ctx)
 }
 
 // run does the work. When it returns nil the file is where it belongs, and m says

@@ -26,6 +26,11 @@ func (j *transferJob) download(ctx context.Context) error {
 	case j.file.Size > most:
 		return permanent(fmt.Errorf("%w: %d bytes, at most %d", ErrFileTooLarge, j.file.Size, most))
 	}
+	// For a moment it is here twice, encrypted and not. Nothing may be removed for a
+	// file that cannot fit.
+	if _, quota := j.env.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
+		return permanent(fmt.Errorf("%w for the room there is", ErrFileTooLarge))
+	}
 	switch j.file.Form {
 	case peer.FormInline:
 		return j.keepInline()
@@ -103,8 +108,12 @@ func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.
 	if err != nil {
 		return err
 	}
+	if j.env.silent.has(j.file.Server) {
+		return errServerSilent
+	}
 	client, err := dialFiles(ctx, carrier, j.file.Server, key, j.env.keys)
 	if err != nil {
+		j.env.silent.add(j.file.Server)
 		return err
 	}
 	j.progress.Store(sealed.Size())

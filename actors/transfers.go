@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// transferPage is how many waiting files of an account are looked at: more than
-	// can be under way.
-	transferPage = 32
+	// transferPage is how many waiting files of an account are looked at: many more
+	// than can be under way.
+	transferPage = 256
 	// transferPause is how long a file rests whose attempt did not even get to say
 	// when it wants the next.
 	transferPause = 10 * time.Second
@@ -36,8 +36,8 @@ const (
 type transfers struct {
 	env *env
 
-	active  map[string]identity.PublicKey // children, and the account of each
-	resting map[string]time.Time          // files that failed to fail; see transferPause
+	active  map[string]pair      // children, and the conversation of each
+	resting map[string]time.Time // files that failed to fail; see transferPause
 	look    map[identity.PublicKey]struct{}
 	timer   kernel.Timer
 	due     time.Time // when timer fires; zero without one
@@ -54,7 +54,7 @@ type (
 
 func newTransfers(e *env) kernel.Actor {
 	return &transfers{
-		env: e, active: make(map[string]identity.PublicKey), resting: make(map[string]time.Time),
+		env: e, active: make(map[string]pair), resting: make(map[string]time.Time),
 		look: make(map[identity.PublicKey]struct{}),
 	}
 }
@@ -152,14 +152,29 @@ func (t *transfers) pump(c *kernel.Context) error {
 			if len(t.active) >= t.env.opts.Media.Parallel {
 				return nil // goes on when one has ended
 			}
+			conversation := pair{m.Account, m.Contact}
+			if t.busyWith(conversation) {
+				continue // nobody gets all the room: their servers may be slow on purpose
+			}
 			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = account
+			t.active[name] = conversation
 		}
 		delete(t.look, account)
 	}
 	return nil
+}
+
+// busyWith reports whether half of what can be moved at once is one conversation's.
+func (t *transfers) busyWith(conversation pair) bool {
+	n := 0
+	for _, other := range t.active {
+		if other == conversation {
+			n++
+		}
+	}
+	return n >= max(t.env.opts.Media.Parallel/2, 1)
 }
 
 // rest is how long a file has to wait for its next attempt.
@@ -188,7 +203,7 @@ func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {
 }
 
 func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
-	account := t.active[msg.Name]
+	account := t.active[msg.Name].account
 	delete(t.active, msg.Name)
 	if msg.Err != nil {
 		c.Log().Warn("A file could not be transferred", "transfer", msg.Name, "err", msg.Err)
