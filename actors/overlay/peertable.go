@@ -154,6 +154,14 @@ func (t *peerTable) allowMany(p *peer, times int) {
 	t.allow(p, times*t.limits.PeerPackets)
 }
 
+// heardSince reports whether a packet from a node has come since a time.
+func (t *peerTable) heardSince(key identity.NodeKey, since time.Duration) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.peers[key]
+	return p != nil && time.Duration(p.heard.Load()) > since
+}
+
 // failed notes that a node did not answer.
 func (t *peerTable) failed(p *peer) {
 	t.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
@@ -230,6 +231,7 @@ func (c *quicCarrier) dial(ctx context.Context, to identity.NodeKey) (*quicConn,
 		if remaining := c.peers.silent(to); remaining > 0 {
 			return nil, &SilencedError{Remaining: remaining}
 		}
+		began := time.Since(c.peers.start)
 		l, dialled, err := c.link(ctx, to)
 		if err == nil {
 			var conn *quicConn
@@ -242,11 +244,11 @@ func (c *quicCarrier) dial(ctx context.Context, to identity.NodeKey) (*quicConn,
 			return nil, ctx.Err()
 		}
 		last = err
-		if errors.Is(err, ErrClosed) || errors.Is(err, ErrTooMany) || errors.Is(err, ErrTimeout) {
+		if errors.Is(err, ErrClosed) || errors.Is(err, ErrTooMany) || errors.Is(err, ErrTimeout) && !c.peers.heardSince(to, began) {
 			break
 		}
 		if dialled {
-			if err := pause(ctx, quicRetryPause); err != nil {
+			if err := pause(ctx, quicRetryPause+mathrand.N(quicRetryPause)); err != nil {
 				return nil, err
 			}
 		}
