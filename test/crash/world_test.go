@@ -40,8 +40,7 @@ type world struct {
 	victim     *demo.Node
 	other      *demo.Node             // relay, tracker and contact
 	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
-	dendrite   *dendrite.Server
-	server     string // the homeserver's URL
+	server     string                 // the homeserver's URL
 	user       *bridgetest.Client
 	phone      *phoneContact
 	talks      []*conversation
