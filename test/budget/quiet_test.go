@@ -3,7 +3,6 @@
 package budget_test
 
 import (
-	"syscall"
 	"testing"
 	"time"
 )
@@ -27,13 +26,4 @@ func TestQuietNode(t *testing.T) {
 	if used > maxIdle {
 		t.Errorf("%.2f %% of one core for nothing", 100*used)
 	}
-}
-
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -4,6 +4,7 @@ package budget_test
 
 import (
 	"testing"
+	"time"
 )
 
 // What an idle session may cost.
@@ -11,6 +12,7 @@ const (
 	maxHeap       = 40 * kib
 	maxGoroutines = 3
 	maxRSS        = 600 * mib // of the whole process, with 10,000 sessions
+	minHandshakes = 500       // in a second of one core, by the time that the node has used
 )
 
 // Bar R25: memory and goroutines of authenticated sessions in which nothing happens,
@@ -54,12 +56,16 @@ func TestNothingIsLeftOfSessions(t *testing.T) {
 	r := newRig(t, contacts)
 	before := measure(t)
 	var after usage
+	begun, used := processorTime(t), time.Duration(0)
 	p := r.phones(order{Count: contacts * times, Contacts: contacts, Drop: true})
 	r.await("the end of the sessions", p, func() bool {
 		select {
 		case <-p.Ended():
 		default:
 			return false
+		}
+		if used == 0 {
+			used = processorTime(t) - begun
 		}
 		if r.sessions() > 0 || r.network.Links() > 0 {
 			return false
@@ -69,4 +75,9 @@ func TestNothingIsLeftOfSessions(t *testing.T) {
 	})
 	show("%6d sessions come and gone: %+d goroutines, %+d files, %+d KiB of heap",
 		contacts*times, after.goroutines-before.goroutines, after.files-before.files, (after.heap-before.heap)/kib)
+	rate := float64(contacts*times) / used.Seconds()
+	show("%6.0f handshakes in a second of one core, with dialling, session and end", rate)
+	if *all && rate < minHandshakes {
+		t.Errorf("%.0f handshakes in a second of one core", rate)
+	}
 }
