@@ -6,6 +6,8 @@
 // tests put package memnet in its place.
 //
 //	users            Dial, Listen, Conn, Datagrams
+//	quicCarrier      generation 2: QUIC, one connection between two nodes
+//	tcpCarrier       generation 1: TCP over IPv6, with a network stack in the program
 //	streamCarrier    ygg_stream v0.2: tables, ports, limits, the silence rule
 //	  streamConn       one stream: lock, deadlines, timer, its queue of packets
 //	    machine          its state, without clock, lock or socket
@@ -30,5 +32,6 @@
 // is the users' business.
 //
 // Start reading at [Carrier], then [Stack], then machine in stream_machine.go.
-// Later generations' carriers get their packets through Stack's handlers.
+// The carriers of older generations share one class of packets; traffic.go tells
+// them apart.
 package overlay
