@@ -129,11 +129,13 @@ const (
 // peers asks for the links. The core's answer has a data race with a link that
 // comes up, in the latency, so links that have just changed are waited for.
 func (l *coreLayer) peers() []core.PeerInfo {
+	pause := time.NewTicker(linkPause)
+	defer pause.Stop()
 	for range linkPauses {
 		if l.logger.quiet(time.Now(), 8*linkPause) {
 			break
 		}
-		time.Sleep(linkPause)
+		<-pause.C
 	}
 	return l.core.GetPeers()
 }
