@@ -179,18 +179,16 @@ func (x *contact) allowed() bool { return x.known && x.record.State == store.Con
 // onConversationChanged looks again: at what may be done with the contact, and at
 // what waits.
 func (x *contact) onConversationChanged(c *kernel.Context) {
-	wasKnown, was := x.known, x.allowed()
+	was := x.allowed()
 	if err := x.look(); err != nil {
 		c.Fail(err)
-	}
-	if !wasKnown && x.known && !x.live.IsZero() {
-		x.recordNode(c)
 	}
 	if x.known && x.record.State == store.ContactBlocked {
 		x.stopSessions(c)
 	}
 	if now := x.allowed(); now != was && !x.live.IsZero() {
 		c.Tell(x.live, permit{Allowed: now})
+		x.recordNode(c)
 		if now && x.record.Owed == store.AnswerNone {
 			// It has not asked, and an app that takes messages from contacts only makes
 			// us one when it hears this.
@@ -368,9 +366,10 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.deliver(c)
 }
 
-// recordNode remembers where the contact is, for the next time.
+// recordNode remembers where the contact is, for the next time. Strangers are not
+// worth it: a new node of theirs would be an event.
 func (x *contact) recordNode(c *kernel.Context) {
-	if x.known {
+	if x.allowed() {
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
 			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Time: x.env.nowMillis(),
 		}})

@@ -13,6 +13,10 @@ import (
 // it is the same call, whose end the caller has not heard of.
 const redialTime = 60 * time.Second
 
+// callPause is how long after an offer another one on the same session is the same
+// call still: people are slower, and the log is not for those who are not.
+const callPause = 3 * time.Second
+
 // call is what a contact actor knows of its contact's call. Nobody is here to
 // talk, so every call ends as one that was missed: at once, or when it has rung
 // for the configured time, or when the caller hangs up.
@@ -20,6 +24,7 @@ type call struct {
 	ringing bool
 	over    kernel.Timer
 	session kernel.Ref // of the last offer
+	offered time.Time  // when that came
 	until   time.Time  // when the caller's app has given up
 }
 
@@ -29,15 +34,16 @@ func (x *contact) onCallOffered(c *kernel.Context) {
 	if c.Sender() != x.live || !x.allowed() {
 		return
 	}
-	again := x.call.session != x.live && time.Now().Before(x.call.until)
-	x.call.session = x.live
+	now := time.Now()
+	again := x.call.session != x.live && now.Before(x.call.until) || now.Sub(x.call.offered) < callPause
+	x.call.session, x.call.offered = x.live, now
 	switch {
 	case x.call.ringing:
 		// It goes on ringing, over another session perhaps.
 	case again:
 		c.Tell(x.live, declineCall{})
 	default:
-		x.call.until = time.Now().Add(redialTime)
+		x.call.until = now.Add(redialTime)
 		x.call.ringing = true
 		if x.env.opts.CallRing <= 0 {
 			x.endCall(c)

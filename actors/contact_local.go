@@ -50,12 +50,24 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 		c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
 			Account: x.contact, Contact: x.account,
 			GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
-			Received: x.env.nowMillis(), Payload: m.Payload,
+			Received: x.env.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
 		}})
 		x.showLocally(c, us)
 	default:
 		x.retryAfter(c, jitter(lastRetry))
 	}
+}
+
+// fileOf is what becomes of the file of a message over there.
+func (x *contact) fileOf(m store.Message) *store.Media {
+	if kind := peer.MessageType(m.Type); kind != peer.TypeImage && kind != peer.TypeFile {
+		return nil
+	}
+	a, err := peer.ParseAttachment(m.Payload)
+	if err != nil {
+		return nil
+	}
+	return x.env.opts.Media.mediaOf(a, true, x.env.nowMillis())
 }
 
 // asKnownThere is what the other account knows of ours. A stranger whom it takes

@@ -71,8 +71,9 @@ func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	if c.Sender() != x.live || !x.known {
 		return
 	}
-	if x.record.Asked == store.AskNone {
-		return // apps answer also who has not asked
+	switch x.record.Asked {
+	case store.AskNone, store.AskAccepted:
+		return // apps answer also who has not asked, and whom they have answered
 	}
 	c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
 	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.account, Contact: x.contact, Accepted: msg.Accepted}})

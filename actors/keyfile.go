@@ -95,7 +95,9 @@ func removeKeyFile(path string, deleteIt bool) error {
 		err = errors.Join(removeFile(path), removeFile(path+removedEnding))
 	} else {
 		// What is there under that name is the same key.
-		err = os.Rename(path, path+removedEnding)
+		if err = os.Rename(path, path+removedEnding); errors.Is(err, fs.ErrNotExist) {
+			err = nil // somebody has taken it away
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("remove key file: %w", err)

@@ -179,10 +179,10 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	}
 	// Its actors end first: they would take the missing rows for damage.
 	if !n.root.IsZero() {
+		defer n.tell(reopenAccounts{account}) // whatever comes of it
 		if _, err := kernel.Ask[accountClosed](ctx, n.root, closeAccount{account}); err != nil {
 			return fmt.Errorf("remove account: %w", err)
 		}
-		defer n.tell(reopenAccounts{account})
 	}
 	if _, err := do[bool](ctx, n, store.RemoveAccount{Account: account}); err != nil {
 		return fmt.Errorf("remove account: %w", err)

@@ -230,6 +230,12 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	if waiting, ok := n.closed[msg.Name]; ok {
 		c.Tell(waiting, accountClosed{})
 	}
+	if !n.stopping && msg.Err == nil && strings.HasPrefix(msg.Name, accountPrefix) {
+		// One whose removal was given up meanwhile is still in the store.
+		if err := n.startAccounts(c); err != nil {
+			c.Fail(err)
+		}
+	}
 	if n.stopping || msg.Err == nil {
 		return
 	}

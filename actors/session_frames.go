@@ -84,6 +84,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 	if s.mirror {
 		then.ok = nil
 		s.mirrored = time.Now()
+		s.schedule(c)
 	}
 	s.write(c, store.AcceptMessage{
 		Account: s.account, Contact: s.contact,

@@ -81,6 +81,13 @@ func describe(e control.Event) string {
 		return who + " has: " + text
 	case "message_failed":
 		return "not delivered to " + who + " (" + printable(e.Reason) + "): " + text
+	case "call_missed":
+		return who + " has called"
+	case "contact_answered":
+		if e.Accepted != nil && *e.Accepted {
+			return who + " has said yes to your request"
+		}
+		return who + " has declined your request"
 	case "announced_elsewhere":
 		return "trackers lead to node " + e.Node + ", with your signature; see: mimird status"
 	case "node_key_changed":
