@@ -49,9 +49,11 @@ func (*botDevice) explain(context.Context, id.UserID) string             { retur
 func (*botDevice) decrypt(context.Context, *event.Event) (*event.Event, error) {
 	return nil, ErrNoEncryption
 }
+
 func (*botDevice) Decrypt(context.Context, *event.Event) (*event.Event, error) {
 	return nil, ErrNoEncryption
 }
+
 func (*botDevice) Encrypt(context.Context, id.RoomID, event.Type, *event.Content) error {
 	return ErrNoEncryption
 }

@@ -29,6 +29,10 @@ const (
 	// kind in turn.
 	latencyMessages = 60
 	messageEvery    = 50 * time.Millisecond
+	// throughputMessages are sent at once, of either kind in turn, throughputRounds
+	// times.
+	throughputMessages = 200
+	throughputRounds   = 3
 
 	matrixPassword = "bench-password"
 	matrixPatience = time.Minute
@@ -36,7 +40,53 @@ const (
 
 // matrixFigures measure what the bridge adds to a homeserver.
 func matrixFigures() []figure {
-	return []figure{{"matrix-latency", measureLatency}}
+	return []figure{{"matrix-latency", measureLatency}, {"matrix-throughput", measureThroughput}}
+}
+
+// measureThroughput compares how fast a burst of a phone's messages comes out of a
+// Matrix client with how fast the same client sees a burst of somebody who writes
+// in Matrix, one message after the other as a conversation is.
+func measureThroughput(ctx context.Context) (_ result, err error) {
+	rig, err := newMatrixRig(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { err = errors.Join(err, rig.close()) }()
+	var ours, bare []float64
+	for round := range throughputRounds {
+		burst := func(who string, send func(text string) error) (perSecond float64, err error) {
+			begun, last := time.Now(), ""
+			for i := range throughputMessages {
+				last = fmt.Sprintf("%s %d of round %d", who, i, round)
+				if err := send(last); err != nil {
+					return 0, err
+				}
+			}
+			err = rig.wait(ctx, "", last)
+			return throughputMessages / time.Since(begun).Seconds(), err
+		}
+		bridged, err := burst("phone", func(text string) error {
+			rig.phone.Write(phone.Key(rig.account), text)
+			return nil
+		})
+		if err != nil {
+			return result{}, err
+		}
+		direct, err := burst("carol", func(text string) error {
+			_, err := rig.carol.SendText(ctx, rig.room, text)
+			return err
+		})
+		if err != nil {
+			return result{}, err
+		}
+		ours, bare = append(ours, bridged), append(bare, direct)
+	}
+	bridged, direct := median(ours), median(bare)
+	return result{
+		ratio:    bridged / direct,
+		baseline: "messages sent in the same homeserver, one after the other",
+		detail:   fmt.Sprintf("from the phone %.0f messages per second, from a Matrix client %.0f", bridged, direct),
+	}, nil
 }
 
 // measureLatency compares the way of a message from a phone's socket through the
