@@ -40,9 +40,8 @@ type deliverer struct {
 	node Node
 	log  *slog.Logger
 	show func(ctx context.Context, at *position, ev store.Event) error
-	// remake makes a room anew; what fails after the old one is given up is done by
-	// the next show.
-	remake func(ctx context.Context, at *position, limit int) error
+	// remake makes a room anew. It is called again for a job that it has begun.
+	remake func(ctx context.Context, at *position, job *rebuilding) error
 	// beside runs for as long as deliveries do, when it is set.
 	beside func(stop, work context.Context)
 	retry  kernel.Backoff
@@ -83,7 +82,7 @@ type position struct {
 
 	// Under deliverer.mu.
 	running, queued, dirty bool
-	rebuild                *int // the room is to be made anew with so much history; 0 is all
+	rebuild                *rebuilding // the room is to be made anew
 	failures               int
 	timer                  *time.Timer // of the back-off
 	err                    error       // the last failure
@@ -449,15 +448,21 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 // rebuildIfAsked makes the room anew when somebody has asked for it.
 func (d *deliverer) rebuildIfAsked(work context.Context, at *position) error {
 	d.mu.Lock()
-	limit := at.rebuild
+	job := at.rebuild
 	at.rebuild = nil
 	d.mu.Unlock()
-	if limit == nil {
+	if job == nil {
 		return nil
 	}
-	err := d.remake(work, at, *limit)
-	if err != nil {
-		at.inDoubt = true
+	err := d.remake(work, at, job)
+	if err == nil {
+		return nil
+	}
+	at.inDoubt, at.begun = true, true
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if job.given && at.rebuild == nil {
+		at.rebuild = job // to be finished
 	}
 	return err
 }

@@ -48,6 +48,14 @@
 // every conversation a direct room with the login as its receiver: two users of
 // one node share no room. Names are made and read by package mimirid.
 //
+// # What is where
+//
+// Content from Matrix is made in outgoingtext.go, plaintext.go (HTML to text) and
+// outgoingmedia.go, content to Matrix in convert.go and media.go; reply.go,
+// reactions.go and edits.go go both ways. People are in chatinfo.go, requests.go,
+// startchat.go and relay.go, what users type to the bot in commands.go. history.go
+// makes a room whole that was made again, waiting.go tells what waits for a contact.
+//
 // Files are named as in other mautrix bridges. Start reading at actor.go and
 // runner.go, then follow a message along the list above.
 package bridge

@@ -3,6 +3,7 @@
 package bridge
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"os"
@@ -12,6 +13,9 @@ import (
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -63,5 +67,35 @@ func TestGoldenFromMatrix(t *testing.T) {
 			text = locationText(&content)
 		}
 		return strings.Join(splitOutgoing(text), "\n====\n") + "\n"
+	})
+}
+
+// What a contact sends, as the room gets it. Files have no address yet.
+func TestGoldenToMatrix(t *testing.T) {
+	eachGolden(t, "tomatrix", func(t *testing.T, input []byte) string {
+		var in struct {
+			Type int32
+			Text string
+			File *actors.MediaInfo
+		}
+		if err := json.Unmarshal(input, &in); err != nil {
+			t.Fatal(err)
+		}
+		var contents []*event.MessageEventContent
+		if in.File != nil {
+			contents = one(fileContent(*in.File))
+		} else {
+			contents = convertToMatrix(store.Message{Type: in.Type, Payload: []byte(in.Text)})
+		}
+		var out bytes.Buffer
+		encoder := json.NewEncoder(&out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		for _, content := range contents {
+			if err := encoder.Encode(content); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out.String()
 	})
 }

@@ -305,7 +305,7 @@ func classify(err error) error {
 // takes nothing in this room: then everything waits.
 func (d *delivery) insteadOf(ctx context.Context) error {
 	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq, 0)
-	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued {
+	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry {
 		id = mimirid.Message(d.at.Contact, d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
 			sender = d.ownSender()

@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -177,10 +178,16 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	old := &delivery{connector: d.connector, at: d.at, old: true, ev: store.Event{
 		Account: d.at.Account, Conversation: d.at.Contact, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
-	if err := old.showMessage(ctx, m); err != nil {
+	err = guarded(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
+	if errors.Is(err, errRefused) || errors.Is(err, errPanic) {
+		d.log.Error("a message of the history cannot be shown, a note is shown instead",
+			"contact", d.at.Contact.Short(), "message", m.ID, "error", oneLine(err))
+		err = old.insteadOf(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("show the history: %w", err)
 	}
-	d.at.inDoubt = false // what came after it is not in the room yet
+	d.at.inDoubt, d.at.begun = false, false // what came after it is not in the room yet
 	return nil
 }
 
@@ -191,33 +198,42 @@ func (d *deliverer) rebuild(conversation store.Conversation, limit int) {
 	defer d.mu.Unlock()
 	d.mark(conversation)
 	if at := d.known[conversation]; at != nil {
-		at.rebuild = &limit
+		at.rebuild = &rebuilding{limit: limit}
 		if at.running {
 			at.dirty = true
 		}
 	}
 }
 
-// rebuildRoom gives up a room and makes another.
-func (c *connector) rebuildRoom(ctx context.Context, at *position, limit int) error {
+// rebuilding is a room that is being made anew.
+type rebuilding struct {
+	limit int  // how much of the history the new room gets; 0 is all
+	given bool // the old room is given up
+}
+
+// rebuildRoom gives up a room and makes another. Called again after an error, it
+// gives up no second one.
+func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuilding) error {
 	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact, Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
 	}
-	if portal != nil && portal.MXID != "" {
+	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
 		// The tables go first: a crash then leaves an old room and no lost message.
 		if err := portal.Delete(ctx); err != nil {
 			return fmt.Errorf("give up the room: %w", err)
 		}
+		job.given = true
 		scoped, cancel := newSendScope(d.ev, 0).with(c.br.BackgroundCtx, ctx)
 		defer cancel()
 		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
 			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", oneLine(err))
 		}
 	}
-	at.historyLimit = &limit
+	job.given = true // or there was none
+	at.historyLimit = &job.limit
 	_, err = d.ensureRoom(ctx)
 	return err
 }

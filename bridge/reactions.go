@@ -168,7 +168,7 @@ func (d *delivery) recoverReaction(
 	if err != nil || portal == nil || portal.MXID == "" {
 		return false, err
 	}
-	evt, err := d.findMarked(ctx, portal.MXID, id)
+	evt, err := d.find(ctx, portal.MXID, id)
 	if err != nil || evt == nil {
 		return false, err
 	}

@@ -101,14 +101,7 @@ func (d *delivery) recover(
 	if len(rows) > 0 {
 		return true, nil
 	}
-	evt, err := d.findMarked(ctx, portal.MXID, message)
-	if err == nil && evt == nil && d.at.begun {
-		// A homeserver may take an event before it lists it. One that was restarted at
-		// the same time as we were has also forgotten our transactions.
-		if err = d.letSettle(ctx); err == nil {
-			evt, err = d.findMarked(ctx, portal.MXID, message)
-		}
-	}
+	evt, err := d.find(ctx, portal.MXID, message)
 	if err != nil || evt == nil {
 		return false, err
 	}
@@ -142,6 +135,20 @@ func (d *delivery) letSettle(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// find searches a room for the event with a marker, again when it is not there and
+// may have been sent just now.
+func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
+	evt, err := d.findMarked(ctx, room, message)
+	if err == nil && evt == nil && d.at.begun {
+		// A homeserver may take an event before it lists it. One that was restarted at
+		// the same time as we were has also forgotten our transactions.
+		if err = d.letSettle(ctx); err == nil {
+			evt, err = d.findMarked(ctx, room, message)
+		}
+	}
+	return evt, err
 }
 
 // findMarked searches a room, from its end, for the event with a marker. Events
