@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// What a person should look at is said in one sentence, with what to do.
+func TestWarnings(t *testing.T) {
+	since := time.Unix(1e9, 0)
+	up := overlay.Status{Peers: []overlay.PeerStatus{{Up: true}}}
+	taken := up
+	taken.ListenErrors = map[string]error{"tcp://127.0.0.1:1": errors.New("address already in use")}
+	for code, test := range map[string]struct {
+		state actors.Status
+		says  []string
+	}{
+		"announced_elsewhere": {
+			actors.Status{Overlay: up, Elsewhere: []actors.AnnouncedElsewhere{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
+			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), "security.own_devices"},
+		},
+		"part_failing":  {actors.Status{Overlay: up, Alarms: []actors.Alarm{{Part: "matrix", Since: since, Err: errors.New("no way")}}}, []string{"matrix", "no way"}},
+		"disk_low":      {actors.Status{Overlay: up, DiskLow: true}, []string{"disk"}},
+		"not_listening": {actors.Status{Overlay: taken}, []string{"tcp://127.0.0.1:1", "already in use", "yggdrasil.listen"}},
+		"offline":       {actors.Status{}, []string{"No Yggdrasil peer"}},
+	} {
+		warnings := warningsOf(test.state)
+		if len(warnings) != 1 || warnings[0].Code != code {
+			t.Errorf("%s: %+v", code, warnings)
+			continue
+		}
+		for _, want := range test.says {
+			if !strings.Contains(warnings[0].Text, want) {
+				t.Errorf("%s does not say %q: %s", code, want, warnings[0].Text)
+			}
+		}
+	}
+}
