@@ -89,7 +89,7 @@ func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now 
 		if q.Record.Verify(q.Identity) != nil {
 			return nil, false
 		}
-		ok := false
+		var ok bool
 		t.mu.Lock()
 		if layout == tracker.LayoutAddress {
 			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(q.Identity, q.Record, now)
