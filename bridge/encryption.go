@@ -176,7 +176,11 @@ func (d *dispatcher) retryUndecryptable(stop, work context.Context) bool {
 // retryOne returns nil when an event has been dealt with.
 func (d *dispatcher) retryOne(work context.Context, dev device, entry store.JournalEntry) error {
 	var c content
-	if err := json.Unmarshal(entry.Body, &c); err != nil || len(c.Events) != 1 {
+	if err := json.Unmarshal(entry.Body, &c); err != nil {
+		d.log.Error("an event that was kept for its keys cannot be read, it is dropped", "error", err)
+		return nil
+	}
+	if len(c.Events) != 1 {
 		return nil
 	}
 	evt := d.read(c.Events[0])
