@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
@@ -110,6 +109,3 @@ func (n *networkCell) status() (overlay.Status, bool) {
 // nowMillis is the wall clock in the unit of the wire and of the store. It is for
 // what is written down only: it may jump, and nothing may wait for it.
 func (e *env) nowMillis() store.Millis { return store.MillisOf(e.opts.Now()) }
-
-// nowMillis is the same where no clock is at hand.
-func nowMillis() store.Millis { return store.MillisOf(time.Now()) }
