@@ -27,6 +27,8 @@ type Status struct {
 	ServerOnly bool
 	// Tracker is the tracker role's own node, nil without that role.
 	Tracker *overlay.Status
+	// Files is the own node of the role of a file server, nil without that role.
+	Files *overlay.Status
 }
 
 // Status asks the parts of a running node.
@@ -52,6 +54,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {
 		s.Tracker = &role
+	}
+	if role, ok := n.env.filesNet.status(); ok {
+		s.Files = &role
 	}
 	return s, nil
 }

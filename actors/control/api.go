@@ -103,9 +103,12 @@ type Status struct {
 	Sessions int       `json:"sessions" doc:"Contacts connected at this moment"`
 	Accounts []Account `json:"accounts"`
 	// Role is the tracker role of this process.
-	Role     *TrackerRole `json:"tracker_role,omitempty"`
-	DiskLow  bool         `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
-	Warnings []Warning    `json:"warnings"`
+	Role *TrackerRole `json:"tracker_role,omitempty"`
+	// FilesRole is the file server that this process is.
+	FilesRole *FilesRole  `json:"files_role,omitempty"`
+	Media     *MediaUsage `json:"media,omitempty"`
+	DiskLow   bool        `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
+	Warnings  []Warning   `json:"warnings"`
 	// Parts are what other parts of the process say of themselves.
 	Parts map[string]json.RawMessage `json:"parts,omitempty"`
 }
@@ -144,6 +147,18 @@ type Tracker struct {
 type TrackerRole struct {
 	Address   string   `json:"address" doc:"What others put into their configuration"`
 	Listening []string `json:"listening,omitempty"`
+}
+
+// FilesRole is the file server that this process is.
+type FilesRole struct {
+	Key       string   `json:"key" doc:"What others put into their configuration"`
+	Listening []string `json:"listening,omitempty"`
+}
+
+// MediaUsage is the room that the files of messages take.
+type MediaUsage struct {
+	Used  int64 `json:"used_bytes"`
+	Quota int64 `json:"quota_bytes"`
 }
 
 // Warning is something a person should look at.

@@ -85,6 +85,13 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 			Listening: state.Tracker.Listening,
 		}
 	}
+	if state.Files != nil {
+		out.FilesRole = &FilesRole{Key: state.Files.Key.String(), Listening: state.Files.Listening}
+	}
+	if !state.ServerOnly {
+		used, quota := s.node.MediaUsage()
+		out.Media = &MediaUsage{Used: used, Quota: quota}
+	}
 	return &body[Status]{out}, nil
 }
 
@@ -104,6 +111,9 @@ func warningsOf(state actors.Status) []Warning {
 	warnings = append(warnings, listenWarnings(state.Overlay, "yggdrasil.listen")...)
 	if state.Tracker != nil {
 		warnings = append(warnings, listenWarnings(*state.Tracker, "tracker.listen")...)
+	}
+	if state.Files != nil {
+		warnings = append(warnings, listenWarnings(*state.Files, "files.listen")...)
 	}
 	up := state.ServerOnly
 	for _, p := range state.Overlay.Peers {

@@ -71,6 +71,9 @@ func printStatus(out io.Writer, s control.Status) {
 	if s.Role != nil {
 		fmt.Fprintf(w, "tracker role\t%s\n", s.Role.Address)
 	}
+	if s.FilesRole != nil {
+		fmt.Fprintf(w, "file server role\t%s\n", s.FilesRole.Key)
+	}
 	for _, a := range s.Accounts {
 		fmt.Fprintf(w, "account\t%s\t%s\t%d waiting\n", printable(a.Name), a.ID, a.Waiting)
 	}
