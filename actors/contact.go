@@ -70,6 +70,9 @@ type contact struct {
 	recall bool
 	// answering and asking say that live was told to say what the contact is owed.
 	answering, asking bool
+	// settling and marking say that it has been told, which the store has not noted
+	// yet: until then the contact's row says otherwise.
+	settling, marking bool
 	receiving         bool // the store has a request of theirs to answer
 	call              call
 	seen              time.Time
@@ -390,7 +393,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 // of everything else 0.
 func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	if msg.Err != nil {
-		x.receiving = false
+		x.receiving, x.settling, x.marking = false, false, false
 	}
 	switch {
 	case msg.Token == 0 && isRefusal(msg.Err):
@@ -405,6 +408,12 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		}
 	case store.Requested:
 		x.onRequested(c, r)
+	case store.Settled:
+		x.settling = false
+		x.onConversationChanged(c) // something else may be owed by now
+	case store.AskMarked:
+		x.marking = false
+		x.onConversationChanged(c)
 	case store.Accepted:
 		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // by the other account of this node
 		return

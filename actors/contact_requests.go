@@ -90,11 +90,11 @@ func (x *contact) settle(c *kernel.Context) {
 	if x.live.IsZero() || !x.known {
 		return
 	}
-	if x.record.Owed != store.AnswerNone && !x.answering {
+	if x.record.Owed != store.AnswerNone && !x.answering && !x.settling {
 		x.answering = true
 		c.Tell(x.live, respond{Accepted: x.record.Owed == store.AnswerYes, Owed: true})
 	}
-	if x.allowed() && x.record.Asked == store.AskWaiting && !x.asking {
+	if x.allowed() && x.record.Asked == store.AskWaiting && !x.asking && !x.marking {
 		x.asking = true
 		c.Tell(x.live, ask{Text: x.record.Asking})
 	}
@@ -105,7 +105,7 @@ func (x *contact) onResponded(c *kernel.Context, msg responded) {
 	if c.Sender() != x.live {
 		return
 	}
-	x.answering = false
+	x.answering, x.settling = false, true
 	answer := store.AnswerNo
 	if msg.Accepted {
 		answer = store.AnswerYes
@@ -121,6 +121,7 @@ func (x *contact) onAskedHeard(c *kernel.Context) {
 	if c.Sender() != x.live {
 		return
 	}
+	x.asking, x.marking = false, true
 	if x.record.Asked == store.AskWaiting {
 		x.record.Asked = store.AskSent
 	}

@@ -91,7 +91,10 @@ func TestRequestIsDeclined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n, key := owner(t, w)
-		p := call(t, w, "phone", phone.Quirks{})
+		at, p := phoneNode(t, w), phone.New(phone.Options{Name: "phone", Trackers: []identity.NodeKey{w.Tracker.Node}, Log: t.Logf})
+		if err := p.Start(at); err != nil {
+			t.Fatal(err)
+		}
 		asks := func(text string) {
 			if err := p.Ask(t.Context(), key, text); err != nil {
 				t.Fatal(err)
@@ -112,7 +115,15 @@ func TestRequestIsDeclined(t *testing.T) {
 		if c := contactOf(t, n, p.Key()); c.State != store.ContactStranger || c.Request != "one" {
 			t.Errorf("%+v", c)
 		}
+		n.Stop() // a day of theirs is a minute of ours
+		p.Stop()
 		time.Sleep(25 * time.Hour)
+		n.Start()
+		announced(t, n)
+		if err := p.Start(at); err != nil {
+			t.Fatal(err)
+		}
+		defer p.Stop()
 		asks("three")
 		n.Eventually("the request may be made again", state(store.ContactRequested))
 		if c := contactOf(t, n, p.Key()); c.Request != "three" {

@@ -47,11 +47,14 @@ type DecideRequest struct {
 }
 
 // SettleAnswer notes that the contact has been told the answer that was owed. The
-// result is whether it was.
+// result is [Settled].
 type SettleAnswer struct {
 	Account, Contact identity.PublicKey
 	Answer           Answer
 }
+
+// Settled is the result of [SettleAnswer]: whether the answer was owed.
+type Settled bool
 
 // UnblockContact takes a contact back into the state that it had before it was
 // blocked. The result is whether it was blocked.
@@ -65,9 +68,11 @@ type AskContact struct {
 	Text             string
 }
 
-// MarkAsked notes that the contact has our request. The result is whether it
-// waited to be sent.
+// MarkAsked notes that the contact has our request. The result is [AskMarked].
 type MarkAsked struct{ Account, Contact identity.PublicKey }
+
+// AskMarked is the result of [MarkAsked]: whether the request waited to be sent.
+type AskMarked bool
 
 // MarkAnswered notes the contact's answer to our request. Without a request it
 // changes nothing: nobody becomes a contact by saying yes. A no may become a yes,
@@ -199,13 +204,14 @@ func (t *txn) moveContact(c Contact, old []byte, to ContactState) error {
 func (op SettleAnswer) size() int { return opOverhead }
 
 func (op SettleAnswer) apply(t *txn) (any, error) {
-	return t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
+	was, err := t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
 		if op.Answer == AnswerNone || c.Owed != op.Answer {
 			return false
 		}
 		c.Owed = AnswerNone
 		return true
 	})
+	return Settled(was), err
 }
 
 func (op AskContact) size() int { return opOverhead + len(op.Text) }
@@ -231,13 +237,14 @@ func (op AskContact) apply(t *txn) (any, error) {
 func (op MarkAsked) size() int { return opOverhead }
 
 func (op MarkAsked) apply(t *txn) (any, error) {
-	return t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
+	was, err := t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
 		if c.Asked != AskWaiting {
 			return false
 		}
 		c.Asked = AskSent
 		return true
 	})
+	return AskMarked(was), err
 }
 
 func (op MarkAnswered) size() int { return opOverhead }

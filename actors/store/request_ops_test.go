@@ -40,8 +40,8 @@ func TestRequestIsDecided(t *testing.T) {
 	if c := contact(); c.State != store.ContactStranger || c.Owed != store.AnswerNo || c.Declined == 0 {
 		t.Errorf("%+v", c)
 	}
-	if must[bool](r, store.SettleAnswer{Account: alice, Contact: dave, Answer: store.AnswerYes}) ||
-		!must[bool](r, store.SettleAnswer{Account: alice, Contact: dave, Answer: store.AnswerNo}) {
+	if must[store.Settled](r, store.SettleAnswer{Account: alice, Contact: dave, Answer: store.AnswerYes}) ||
+		!must[store.Settled](r, store.SettleAnswer{Account: alice, Contact: dave, Answer: store.AnswerNo}) {
 		t.Error("an answer that is not owed, or one that is")
 	}
 	if got := must[store.Requested](r, request(dave, "two")); got.Answer != store.AnswerNo {
@@ -130,13 +130,13 @@ func TestOurRequest(t *testing.T) {
 	ask := func(text string) bool {
 		return must[bool](r, store.AskContact{Account: alice, Contact: bob, Text: text})
 	}
-	if answer(true) || must[bool](r, store.MarkAsked{Account: alice, Contact: bob}) {
+	if answer(true) || bool(must[store.AskMarked](r, store.MarkAsked{Account: alice, Contact: bob})) {
 		t.Error("an answer without a request")
 	}
 	if !ask("one") || ask("one") || !ask("two") || asked() != store.AskWaiting {
 		t.Error("before it was sent")
 	}
-	if !must[bool](r, store.MarkAsked{Account: alice, Contact: bob}) || ask("three") || asked() != store.AskSent {
+	if !bool(must[store.AskMarked](r, store.MarkAsked{Account: alice, Contact: bob})) || ask("three") || asked() != store.AskSent {
 		t.Error("after it was sent")
 	}
 	if !answer(false) || answer(false) || asked() != store.AskDeclined {
