@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"strconv"
@@ -354,10 +355,7 @@ func (h *fileHost) expire(ctx context.Context) error {
 			old = append(old, file)
 		}
 	}
-	stale := make(map[uploadKey]*hostUpload)
-	for key, u := range h.uploads {
-		stale[key] = u
-	}
+	stale := maps.Clone(h.uploads)
 	h.mu.Unlock()
 	for key, u := range stale {
 		u.mu.Lock()

@@ -144,15 +144,18 @@ func TestFileIsSentThroughServer(t *testing.T) {
 			want phone.Attachment
 		}{
 			{
-				actors.OutgoingFile{Name: "../../holiday.jpg", Caption: "look"}, jpeg, phone.Image,
+				actors.OutgoingFile{Name: "../../holiday.jpg", Caption: "look"},
+				jpeg, phone.Image,
 				phone.Attachment{OriginalName: "holiday.jpg", Text: "look"},
 			},
 			{
-				actors.OutgoingFile{Name: "data.bin", MIMEType: "application/x-thing"}, pattern(1<<20+5, 1), phone.File,
+				actors.OutgoingFile{Name: "data.bin", MIMEType: "application/x-thing"},
+				pattern(1<<20+5, 1), phone.File,
 				phone.Attachment{OriginalName: "data.bin", MIMEType: "application/x-thing"},
 			},
 			{
-				actors.OutgoingFile{Name: "note.ogg", Voice: true}, pattern(1000, 2), phone.File,
+				actors.OutgoingFile{Name: "note.ogg", Voice: true},
+				pattern(1000, 2), phone.File,
 				phone.Attachment{OriginalName: "voice_message.m4a", MIMEType: "audio/mp4"},
 			},
 		} {

@@ -102,7 +102,7 @@ func (e *env) takeFile(p pair, src *bufio.Reader, h peer.DataHeader, inbox kerne
 	}
 	defer w.Discard()
 	if err := request.finish(w, nil); err != nil {
-		return nil //nolint:nilerr // the transfer has it; the stream is in order
+		return nil // the transfer has it; the stream is in order
 	}
 	inbox.Tell(fileTaken{h.GUID})
 	return nil
@@ -255,7 +255,7 @@ func (s *session) serve(c *kernel.Context) {
 	c.Go(taskSendFile, func(ctx context.Context) error {
 		f, err := e.media.Open(file.hash)
 		if err != nil {
-			return nil //nolint:nilerr // removed meanwhile: no answer, by the protocol
+			return nil // removed meanwhile: no answer, by the protocol
 		}
 		defer func() { _ = f.Close() }() // only read
 		meta := peer.FileMeta{Name: file.name, Hash: file.hash.String(), Size: f.Size}.AppendTo(nil)
@@ -266,7 +266,7 @@ func (s *session) serve(c *kernel.Context) {
 		if h.Size <= wire.DataStreamThreshold {
 			payload := make([]byte, h.Size)
 			if _, err := io.ReadFull(whole, payload); err != nil {
-				return nil //nolint:nilerr // the file cannot be read: no answer
+				return nil // the file cannot be read: no answer
 			}
 			inbox.Tell(fileRead{h.Message(payload)})
 			return nil

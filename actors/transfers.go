@@ -67,7 +67,7 @@ func (t *transfers) Started(c *kernel.Context) error {
 		defer watch.Close()
 		for {
 			if err := one.Acquire(ctx, 1); err != nil {
-				return nil //nolint:nilerr // the actor stops
+				return nil // the actor stops
 			}
 			select {
 			case <-ctx.Done():

@@ -152,7 +152,6 @@ type fileConn struct {
 	upload  []byte
 	total   uint64
 	guid    [8]byte
-	sent    int
 	current uint16
 }
 
