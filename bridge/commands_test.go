@@ -93,7 +93,7 @@ func TestLoginImportsAnIdentityAndDeletesTheSecret(t *testing.T) {
 	private := identity.NewPrivateKey(seed)
 	w.say(alice, room, "login import", "Please enter your secret key")
 	secret := strings.Repeat("zz", 32)
-	w.say(alice, room, secret, "64 hex digits")
+	w.say(alice, room, secret, "or is a PEM block")
 	secret = "0102030000000000000000000000000000000000000000000000000000000000"
 	evt, err := alice.SendText(soon(t), room, secret)
 	if err != nil {

@@ -94,13 +94,13 @@ func TestRoomIsMadeAnewByCommand(t *testing.T) {
 func TestHistoryGoesOnWhereItWasInterrupted(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	texts := append([]string{"I am Bob"}, numbered("text", 80)...)
+	texts := append([]string{"I am Bob"}, numbered("text", 30)...)
 	f.node.receive(f.account, bob, texts[1:]...)
 	f.awaitShown(room, texts...)
 	f.say(f.alice, room, "!mimir history", "made anew")
 	f.await("it is under way", func() bool {
 		again := f.roomWith(bob)
-		return again != "" && again != room && len(f.shown(again)) > 10
+		return again != "" && again != room && len(f.shown(again)) > 5
 	})
 	again := f.roomWith(bob)
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.SendsOnly})

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/simplevent"
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors/store"
@@ -98,20 +97,35 @@ func (d *delivery) say(ctx context.Context, part int, text string) error {
 }
 
 // changeRoom tells the room what has changed about its contact. before sees the
-// room as it was; it is called where nothing else changes it.
+// room as it was. All of it happens where the library handles the room's events, and
+// nothing when nothing has changed: the library looks at names meanwhile.
 func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before func(*bridgev2.Portal)) error {
-	meta := d.meta(bridgev2.RemoteEventChatInfoChange, bridgev2.EventSender{}, time.Time{})
-	if before != nil {
-		meta.PreHandleFunc = func(_ context.Context, portal *bridgev2.Portal) { before(portal) }
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
+	request := contact.State == store.ContactRequested
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		if before != nil {
+			before(portal)
+		}
+		if portal.MessageRequest != request {
+			portal.MessageRequest = request
+			portal.UpdateBridgeInfo(ctx)
+			if err := portal.Save(ctx); err != nil {
+				scopeOf(ctx).fail(err)
+			}
+		}
+		// What the user does in their client is theirs.
+		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
+			until := bridgev2.Unmuted
+			if contact.Muted {
+				until = event.MutedForever
+			}
+			if err := puppet.MuteRoom(ctx, portal.MXID, until); err != nil {
+				d.log.Warn("a room cannot be muted", "contact", d.at.Contact.Short(), "error", oneLine(err))
+			}
+		}
+		d.at.muted = contact.Muted
 	}
-	info := contactRoom(contact)
-	if !contact.Muted && !d.at.muted {
-		info.UserLocal = nil // what the user does in their client is theirs
-	}
-	d.at.muted = contact.Muted
-	return d.queueExisting(ctx, 0, &simplevent.ChatInfoChange{
-		EventMeta: meta, ChatInfoChange: &bridgev2.ChatInfoChange{ChatInfo: info},
-	})
+	return d.queueExisting(ctx, 0, &meta)
 }
 
 // contactRoom is what the contact says about the room.
