@@ -206,6 +206,7 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
 	}
+	stickerAsPicture(evt)
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
 	if err := d.status.end(); err != nil {

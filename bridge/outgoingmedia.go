@@ -80,6 +80,17 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	}
 }
 
+// stickerAsPicture makes a picture of a sticker, which is what Mimir has. The library
+// would mark the event while another of its goroutines reads it.
+func stickerAsPicture(evt *event.Event) {
+	content, ok := evt.Content.Parsed.(*event.MessageEventContent)
+	if !ok || evt.Type != event.EventSticker {
+		return
+	}
+	evt.Type = event.EventMessage
+	content.MsgType, content.Body, content.FileName = event.MsgImage, "sticker", "sticker"
+}
+
 // outgoingName is the name of a file for the contact.
 func outgoingName(content *event.MessageEventContent) string {
 	if content.MsgType == event.CapMsgSticker {
