@@ -268,7 +268,7 @@ func (d *botDevice) decrypt(ctx context.Context, evt *event.Event) (*event.Event
 
 func (d *botDevice) request(ctx context.Context, evt *event.Event) {
 	content := evt.Content.AsEncrypted()
-	d.RequestSession(ctx, evt.RoomID, content.SenderKey, content.SessionID, evt.Sender, content.DeviceID)
+	d.RequestSession(ctx, evt.RoomID, content.SenderKey, content.SessionID, evt.Sender, "")
 }
 
 // receive takes keys. What a message between devices does to our tables, and that

@@ -63,16 +63,18 @@ func (s *sideSync) filter() string {
 func (s *sideSync) run(stop context.Context) error {
 	client, key := s.client()
 	since := s.br.DB.KV.Get(stop, key)
-	for try := 0; stop.Err() == nil; {
+	for try := 0; ; {
 		next, err := s.once(stop, client, key, since)
 		if err == nil {
 			since, try = next, 0
 			continue
 		}
-		switch {
-		case stop.Err() != nil:
+		select {
+		case <-stop.Done():
 			return nil
-		case errors.Is(err, mautrix.MUnknownToken):
+		default:
+		}
+		if errors.Is(err, mautrix.MUnknownToken) {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
 		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", oneLine(err))
@@ -82,9 +84,9 @@ func (s *sideSync) run(stop context.Context) error {
 		case <-timer.C:
 		case <-stop.Done():
 			timer.Stop()
+			return nil
 		}
 	}
-	return nil
 }
 
 func level(try int) slog.Level {
