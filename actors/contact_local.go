@@ -44,18 +44,18 @@ func (x *contact) local(c *kernel.Context) bool {
 // deliverLocally hands a message to the other account, or leaves it waiting as an
 // app does that takes messages from contacts only.
 func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
-	switch us, state := x.asKnownThere(c); {
-	case state == store.ContactAccepted:
-		x.sending = peer.GUID(m.ID.GUID)
-		c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
-			Account: x.contact, Contact: x.account,
-			GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
-			Received: x.env.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
-		}})
-		x.showLocally(c, us)
-	default:
+	us, state := x.asKnownThere(c)
+	if state != store.ContactAccepted {
 		x.retryAfter(c, jitter(lastRetry))
+		return
 	}
+	x.sending = peer.GUID(m.ID.GUID)
+	c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
+		Account: x.contact, Contact: x.account,
+		GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
+		Received: x.env.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
+	}})
+	x.showLocally(c, us)
 }
 
 // fileOf is what becomes of the file of a message over there.

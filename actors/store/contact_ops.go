@@ -258,7 +258,7 @@ func (op NoteAnnouncedElsewhere) apply(t *txn) (any, error) {
 	if err := t.needAccount(op.Account); err != nil {
 		return nil, err
 	}
-	return nil, t.event(Event{Account: op.Account, Kind: AnnouncedElsewhere, NodeKey: op.Node})
+	return true, t.event(Event{Account: op.Account, Kind: AnnouncedElsewhere, NodeKey: op.Node})
 }
 
 func (op PutAddresses) size() int { return opOverhead + 64*len(op.Addresses) }

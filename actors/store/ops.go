@@ -108,7 +108,7 @@ type NodeKeyRecorded struct {
 }
 
 // NoteAnnouncedElsewhere puts into an account's log that trackers lead to a node
-// which is none of its devices. The result is nil.
+// which is none of its devices. The result is true.
 type NoteAnnouncedElsewhere struct {
 	Account identity.PublicKey
 	Node    identity.NodeKey

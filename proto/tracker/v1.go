@@ -33,9 +33,9 @@ const (
 	SelectorClient byte = 0x00
 	// SelectorSync is that byte when another tracker calls.
 	SelectorSync byte = 0x01
-	// MaxRecords1 is how many records an answer of generation 1 has room for, and
-	// MaxRecords2 how many an app of generation 2 reads.
+	// MaxRecords1 is how many records an answer of generation 1 has room for.
 	MaxRecords1 = 10
+	// MaxRecords2 is how many records an app of generation 2 reads.
 	MaxRecords2 = 9
 )
 
