@@ -27,7 +27,9 @@ func (n *testNode) ask(account identity.PublicKey, name, text string) identity.P
 // apply carries out an operation on the store.
 func (n *testNode) apply(op store.Op) {
 	n.t.Helper()
-	n.must(store.Do[bool](context.Background(), n.actor, op))
+	if _, err := store.Do[any](context.Background(), n.actor, op); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *testNode) change(ctx context.Context, account, contact identity.PublicKey, op store.Op) (store.Contact, error) {

@@ -214,20 +214,31 @@ func (w *world) greeted(who *bridgetest.Client) id.RoomID {
 
 func (w *world) say(who *bridgetest.Client, room id.RoomID, command, answer string) {
 	w.t.Helper()
+	heard := who.Seen(w.botSaying(room, answer))
 	if _, err := who.SendText(soon(w.t), room, command); err != nil {
 		w.t.Fatal(err)
 	}
-	w.said(who, room, answer)
+	w.hear(who, room, answer, heard)
 }
 
+// said waits for words of the bot, said before or still to come.
 func (w *world) said(who *bridgetest.Client, room id.RoomID, text string) {
 	w.t.Helper()
-	_, err := who.Wait(soon(w.t), func(evt *event.Event) bool {
+	w.hear(who, room, text, nil)
+}
+
+func (w *world) hear(who *bridgetest.Client, room id.RoomID, text string, not map[id.EventID]bool) {
+	w.t.Helper()
+	says := w.botSaying(room, text)
+	if _, err := who.Wait(soon(w.t), func(evt *event.Event) bool { return says(evt) && !not[evt.ID] }); err != nil {
+		w.t.Fatalf("the bot does not say %q: %v", text, err)
+	}
+}
+
+func (w *world) botSaying(room id.RoomID, text string) func(*event.Event) bool {
+	return func(evt *event.Event) bool {
 		return evt.RoomID == room && evt.Sender == w.bot() && evt.Type == event.EventMessage &&
 			strings.Contains(evt.Content.AsMessage().Body, text)
-	})
-	if err != nil {
-		w.t.Fatalf("the bot does not say %q: %v", text, err)
 	}
 }
 

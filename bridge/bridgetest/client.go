@@ -165,6 +165,21 @@ func (c *Client) Wait(ctx context.Context, match func(*event.Event) bool) (*even
 	}
 }
 
+// Seen returns the ids of all events seen so far for which match is true, for
+// whoever waits for another one.
+func (c *Client) Seen(match func(*event.Event) bool) map[id.EventID]bool {
+	c.mu.Lock()
+	seen := c.seen
+	c.mu.Unlock()
+	found := make(map[id.EventID]bool)
+	for _, evt := range seen {
+		if match(evt) {
+			found[evt.ID] = true
+		}
+	}
+	return found
+}
+
 // WaitText waits for a message with exactly this text in a room; an empty room
 // means any, an empty sender anybody.
 func (c *Client) WaitText(ctx context.Context, roomID id.RoomID, sender id.UserID, text string) (*event.Event, error) {

@@ -129,8 +129,12 @@ func explain(err error) string {
 }
 
 // sentenceOf puts the lines of joined errors into one, each once: what has ended
-// the node is often told again by what is closed after it.
+// the node is often told again by what is closed after it. A list, which has a
+// heading, stays a list.
 func sentenceOf(err error) string {
+	if heading, _, list := strings.Cut(err.Error(), ":\n"); list && !strings.Contains(heading, "\n") {
+		return err.Error()
+	}
 	var parts []string
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); line != "" && !slices.Contains(parts, line) {
