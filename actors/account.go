@@ -3,7 +3,6 @@
 package actors
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -44,23 +43,7 @@ func (a *account) Started(c *kernel.Context) error {
 		return fmt.Errorf("read account: %w", err)
 	}
 	// Watch first, look then: what changes in between is seen twice, not missed.
-	watch := a.env.store.Watch(a.id)
-	inbox := c.Inbox()
-	one := kernel.NewCredits(1, 1) // so that wake-ups do not pile up in the mailbox
-	c.Go("watch", func(ctx context.Context) error {
-		defer watch.Close()
-		for {
-			if err := one.Acquire(ctx, 1); err != nil {
-				return nil // the account stops
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-watch.C():
-			}
-			inbox.Tell(conversationsChanged{Changes: watch.Take(), Done: one})
-		}
-	})
+	watchLog(c, a.env.store.Watch(a.id))
 	if err := a.spawnMissing(c); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ type (
 	ready        struct{}
 )
 
-// To an account actor.
+// To an account actor; the transfers actor gets conversationsChanged too.
 type (
 	// inbound is the listener's, by way of the node: a stream whose initiator has
 	// proved to be Contact and asks for Account.
@@ -50,7 +50,7 @@ type (
 		Account, Contact identity.PublicKey
 		Stream           *handover
 	}
-	// conversationsChanged is the account's own watch: these conversations have new
+	// conversationsChanged is the receiver's own watch: these conversations have new
 	// events in the log.
 	conversationsChanged struct {
 		Changes store.Changes

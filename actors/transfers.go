@@ -44,10 +44,6 @@ type transfers struct {
 }
 
 type (
-	transfersChanged struct {
-		Changes store.Changes
-		Done    *kernel.Credits // takes the credit back
-	}
 	transfersDue struct{}
 	renewDue     struct{}
 )
@@ -60,23 +56,7 @@ func newTransfers(e *env) kernel.Actor {
 }
 
 func (t *transfers) Started(c *kernel.Context) error {
-	watch := t.env.store.Watch(identity.PublicKey{})
-	inbox := c.Inbox()
-	one := kernel.NewCredits(1, 1) // so that wake-ups do not pile up in the mailbox
-	c.Go("watch", func(ctx context.Context) error {
-		defer watch.Close()
-		for {
-			if err := one.Acquire(ctx, 1); err != nil {
-				return nil // the actor stops
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-watch.C():
-			}
-			inbox.Tell(transfersChanged{Changes: watch.Take(), Done: one})
-		}
-	})
+	watchLog(c, t.env.store.Watch(identity.PublicKey{}))
 	c.Every(renewEvery, renewDue{})
 	t.onRenewDue(c)
 	return t.lookAtAll(c)
@@ -84,7 +64,7 @@ func (t *transfers) Started(c *kernel.Context) error {
 
 func (t *transfers) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case transfersChanged:
+	case conversationsChanged:
 		t.onChanged(c, msg)
 	case transfersDue:
 		t.due = time.Time{}
@@ -106,7 +86,7 @@ func (t *transfers) failOn(c *kernel.Context, err error) {
 	}
 }
 
-func (t *transfers) onChanged(c *kernel.Context, msg transfersChanged) {
+func (t *transfers) onChanged(c *kernel.Context, msg conversationsChanged) {
 	msg.Done.Release(1)
 	if msg.Changes.All {
 		t.failOn(c, t.lookAtAll(c))

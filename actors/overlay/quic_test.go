@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -215,23 +214,7 @@ func TestQUICAbortResets(t *testing.T) {
 	_, a := quicNode(t, n, overlay.Limits{})
 	_, b := quicNode(t, n, overlay.Limits{})
 	dialled, accepted := quicPair(t, a, b)
-	waiting := make(chan error, 1)
-	go func() {
-		_, err := dialled.Read(make([]byte, 1))
-		waiting <- err
-	}()
-	if err := dialled.Abort(); err != nil {
-		t.Error(err)
-	}
-	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("error %v of a reader of the aborted stream", err)
-	}
-	if err := accepted.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := accepted.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrReset) {
-		t.Errorf("error %v", err)
-	}
+	abortResets(t, dialled, accepted)
 }
 
 func TestQUICKeepsDeadlines(t *testing.T) {
@@ -239,16 +222,7 @@ func TestQUICKeepsDeadlines(t *testing.T) {
 	_, a := quicNode(t, n, overlay.Limits{})
 	_, b := quicNode(t, n, overlay.Limits{})
 	dialled, accepted := quicPair(t, a, b)
-	if err := dialled.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := dialled.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("error %v", err)
-	}
-	if err := dialled.SetReadDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	carryOver(t, accepted, dialled, 10)
+	keepsDeadlines(t, dialled, accepted)
 }
 
 func TestQUICSaysWhyADialFails(t *testing.T) {

@@ -5,7 +5,6 @@ package overlay_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -19,9 +18,6 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// patience bounds what must happen in the end.
-const patience = 2 * time.Minute
-
 // tcpNode is a node with the carrier of generation 1.
 func tcpNode(t testing.TB, n *memnet.Net, limits overlay.Limits) (*memnet.Node, overlay.AddressCarrier) {
 	t.Helper()
@@ -34,33 +30,6 @@ func tcpNode(t testing.TB, n *memnet.Net, limits overlay.Limits) (*memnet.Node, 
 		t.Fatal("the carrier does not run")
 	}
 	return node, c
-}
-
-// carryOver writes on one side what the other one must read.
-func carryOver(t *testing.T, from, to net.Conn, size int) {
-	t.Helper()
-	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(i * 7)
-	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := from.Write(data)
-		done <- err
-	}()
-	if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, size)
-	if _, err := io.ReadFull(to, got); err != nil {
-		t.Fatalf("read: %v", err)
-	}
-	if err := <-done; err != nil {
-		t.Fatalf("write: %v", err)
-	}
-	if sha256.Sum256(got) != sha256.Sum256(data) {
-		t.Fatal("the bytes differ")
-	}
 }
 
 func TestTCPCarriesBytesBothWays(t *testing.T) {
@@ -168,23 +137,7 @@ func TestTCPAbortResets(t *testing.T) {
 	_, a := tcpNode(t, n, overlay.Limits{})
 	_, b := tcpNode(t, n, overlay.Limits{})
 	dialled, accepted := mustPair(t, a, b)
-	waiting := make(chan error, 1)
-	go func() {
-		_, err := dialled.Read(make([]byte, 1))
-		waiting <- err
-	}()
-	if err := dialled.Abort(); err != nil {
-		t.Error(err)
-	}
-	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("error %v of a reader of the aborted stream", err)
-	}
-	if err := accepted.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := accepted.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrReset) {
-		t.Errorf("error %v", err)
-	}
+	abortResets(t, dialled, accepted)
 }
 
 func TestTCPKeepsDeadlines(t *testing.T) {
@@ -192,16 +145,7 @@ func TestTCPKeepsDeadlines(t *testing.T) {
 	_, a := tcpNode(t, n, overlay.Limits{})
 	_, b := tcpNode(t, n, overlay.Limits{})
 	dialled, accepted := mustPair(t, a, b)
-	if err := dialled.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := dialled.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("error %v", err)
-	}
-	if err := dialled.SetReadDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	carryOver(t, accepted, dialled, 10)
+	keepsDeadlines(t, dialled, accepted)
 }
 
 func TestTCPHoldsItsLimits(t *testing.T) {

@@ -298,9 +298,14 @@ func (h *Homeserver) sync(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
 		changed := h.changed
 		answer, news := h.syncLocked(c.user, since)
+		encoded, err := json.Marshal(answer) // while the events that it points to are locked
 		h.mu.Unlock()
+		if err != nil {
+			writeError(w, http.StatusInternalServerError, "M_UNKNOWN", err.Error())
+			return
+		}
 		if news || !waiting {
-			writeJSON(w, http.StatusOK, answer)
+			writeEncoded(w, http.StatusOK, encoded)
 			return
 		}
 		select {

@@ -37,9 +37,17 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	answer, err := json.Marshal(v)
+	if err != nil { // a handler's own answer that is no JSON
+		status, answer = http.StatusInternalServerError, []byte(`{"errcode":"M_UNKNOWN"}`)
+	}
+	writeEncoded(w, status, answer)
+}
+
+func writeEncoded(w http.ResponseWriter, status int, answer []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // a client that went away does not matter
+	_, _ = w.Write(answer) // a client that went away does not matter
 }
 
 // call is one authenticated request. Handlers run with Homeserver.mu held.
@@ -130,12 +138,9 @@ func (h *Homeserver) authenticated(handle handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := h.authenticate(w, r)
 		if err == nil {
-			var answer any
-			h.mu.Lock()
-			answer, err = handle(c)
-			h.mu.Unlock()
-			if err == nil {
-				writeJSON(w, http.StatusOK, answer)
+			var answer []byte
+			if answer, err = h.answer(handle, c); err == nil {
+				writeEncoded(w, http.StatusOK, answer)
 				return
 			}
 		}
@@ -145,6 +150,17 @@ func (h *Homeserver) authenticated(handle handler) http.Handler {
 		}
 		writeError(w, problem.status, problem.code, problem.message)
 	})
+}
+
+// answer encodes what handle says while the state that it may point into is locked.
+func (h *Homeserver) answer(handle handler, c *call) ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	answer, err := handle(c)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(answer)
 }
 
 func (h *Homeserver) authenticate(w http.ResponseWriter, r *http.Request) (*call, error) {

@@ -59,9 +59,9 @@ func newAccountAdd(f *flags) *cobra.Command {
 		Short: "Make a new account",
 		Args:  oneArg("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withAccount(cmd, func(client *control.Client) (control.Account, error) {
+			return f.withAccount(cmd, "%q is an account\n", func(client *control.Client) (control.Account, error) {
 				return client.CreateAccount(cmd.Context(), args[0])
-			}, "%q is an account\n")
+			})
 		},
 	}
 }
@@ -134,9 +134,9 @@ func newAccountSet(f *flags) *cobra.Command {
 			if !somethingGiven(cmd) {
 				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role or --hand-over")
 			}
-			return f.withAccount(cmd, func(client *control.Client) (control.Account, error) {
+			return f.withAccount(cmd, "%s is changed\n", func(client *control.Client) (control.Account, error) {
 				return client.ChangeAccount(cmd.Context(), args[0], change)
-			}, "%s is changed\n")
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -181,17 +181,8 @@ func readAvatar(path string) ([]byte, error) {
 
 // withAccount does something that answers with an account, and says so in a
 // sentence with its name.
-func (f *flags) withAccount(cmd *cobra.Command, do func(*control.Client) (control.Account, error), sentence string) error {
-	client, err := f.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	a, err := do(client)
-	if err != nil {
-		return err
-	}
-	return f.print(cmd.OutOrStdout(), a, func() { fmt.Fprintf(cmd.OutOrStdout(), sentence, printable(a.Name)) })
+func (f *flags) withAccount(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Account, error)) error {
+	return answer(f, cmd, do, func(w io.Writer, a control.Account) { fmt.Fprintf(w, sentence, printable(a.Name)) })
 }
 
 // completeAccount offers the names of accounts when the shell asks for them.

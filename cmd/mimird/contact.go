@@ -66,16 +66,7 @@ func newContact(f *flags) *cobra.Command {
 // withContact does something that answers with a contact, and says so in a
 // sentence with its name.
 func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Contact, error)) error {
-	client, err := f.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	c, err := do(client)
-	if err != nil {
-		return err
-	}
-	return f.print(cmd.OutOrStdout(), c, func() { fmt.Fprintf(cmd.OutOrStdout(), sentence, printable(c.Name)) })
+	return answer(f, cmd, do, func(w io.Writer, c control.Contact) { fmt.Fprintf(w, sentence, printable(c.Name)) })
 }
 
 func newContactAdd(f *flags) *cobra.Command {
@@ -87,17 +78,10 @@ func newContactAdd(f *flags) *cobra.Command {
 			"request.",
 		Args: oneArg("LINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			c, err := client.AddContact(cmd.Context(), f.account, args[0])
-			if err != nil {
-				return err
-			}
-			return f.print(cmd.OutOrStdout(), c, func() {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is a contact (%s)\n", printable(c.Name), c.ID)
+			return answer(f, cmd, func(client *control.Client) (control.Contact, error) {
+				return client.AddContact(cmd.Context(), f.account, args[0])
+			}, func(w io.Writer, c control.Contact) {
+				fmt.Fprintf(w, "%s is a contact (%s)\n", printable(c.Name), c.ID)
 			})
 		},
 	}
@@ -176,16 +160,9 @@ func newContactShow(f *flags) *cobra.Command {
 		Args:              oneArg("CONTACT"),
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			c, err := client.Contact(cmd.Context(), f.account, args[0])
-			if err != nil {
-				return err
-			}
-			return f.print(cmd.OutOrStdout(), c, func() { printContact(cmd.OutOrStdout(), c) })
+			return answer(f, cmd, func(client *control.Client) (control.Contact, error) {
+				return client.Contact(cmd.Context(), f.account, args[0])
+			}, printContact)
 		},
 	}
 }

@@ -32,16 +32,9 @@ func newFileList(f *flags) *cobra.Command {
 		Long: "Lists the files that were sent and received lately, newest first.",
 		Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			files, err := client.Files(cmd.Context(), f.account, args[0])
-			if err != nil {
-				return err
-			}
-			return f.print(cmd.OutOrStdout(), files, func() { listFiles(cmd.OutOrStdout(), files) })
+			return answer(f, cmd, func(client *control.Client) ([]control.File, error) {
+				return client.Files(cmd.Context(), f.account, args[0])
+			}, listFiles)
 		},
 	}
 }

@@ -131,3 +131,17 @@ func (f *flags) print(w io.Writer, answer any, text func()) error {
 	}
 	return nil
 }
+
+// answer asks the running node, and prints what it answers.
+func answer[T any](f *flags, cmd *cobra.Command, ask func(*control.Client) (T, error), text func(io.Writer, T)) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	got, err := ask(client)
+	if err != nil {
+		return err
+	}
+	return f.print(cmd.OutOrStdout(), got, func() { text(cmd.OutOrStdout(), got) })
+}

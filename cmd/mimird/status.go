@@ -21,16 +21,9 @@ func newStatus(f *flags) *cobra.Command {
 		Short: "Show how the running node is",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			s, err := client.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return f.print(cmd.OutOrStdout(), s, func() { printStatus(cmd.OutOrStdout(), s) })
+			return answer(f, cmd, func(client *control.Client) (control.Status, error) {
+				return client.Status(cmd.Context())
+			}, printStatus)
 		},
 	}
 }
