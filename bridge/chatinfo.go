@@ -59,7 +59,7 @@ func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error)
 	if err != nil {
 		return nil, err
 	}
-	return contactRoom(contact), nil
+	return cl.contactRoom(contact), nil
 }
 
 // GetUserInfo says how an identity is shown.

@@ -331,6 +331,9 @@ func (c *Config) library() *bridgeconfig.Config {
 		},
 	}
 	lib.Homeserver.RetryLimit = 0 // our transport repeats requests
+	// The library names the rooms of a ghost in goroutines of its own, without a
+	// lock. [connector.contactRoom] says the name and the picture instead.
+	lib.Bridge.PrivateChatPortalMeta = false
 	lib.Encryption.Default = c.Encryption.Default && c.Encryption.Allow
 	lib.Bridge.Backfill = c.Backfill
 	lib.Bridge.DeduplicateMatrixMessages = true

@@ -28,23 +28,32 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.updateGhost(ctx, contact); err != nil {
+		return err
+	}
 	switch contact.State {
 	case store.ContactAccepted:
-		if err := d.accepted(ctx, contact); err != nil {
-			return err
-		}
+		return d.accepted(ctx, contact)
 	case store.ContactRequested:
-		if err := d.requested(ctx, contact); err != nil {
-			return err
-		}
+		return d.requested(ctx, contact)
+	default:
+		return d.changeRoom(ctx, contact, nil)
 	}
+}
+
+// updateGhost shows the name and the picture of a contact that has a ghost already.
+func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
 	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
 	if err != nil || ghost == nil {
 		return err
 	}
 	scoped, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
 	defer cancel()
-	ghost.UpdateInfo(scoped, d.userInfo(contact))
+	info := d.userInfo(contact)
+	if info.Avatar == nil && ghost.AvatarID != "" {
+		info.Avatar = &bridgev2.Avatar{Remove: true}
+	}
+	ghost.UpdateInfo(scoped, info)
 	if !ghost.NameSet || !ghost.AvatarSet {
 		return fmt.Errorf("%w: its name or its picture was not set", errLook)
 	}
@@ -97,29 +106,26 @@ func (d *delivery) say(ctx context.Context, part int, text string) error {
 }
 
 // changeRoom tells the room what has changed about its contact. before sees the
-// room as it was. All of it happens where the library handles the room's events, and
-// nothing when nothing has changed: the library looks at names meanwhile.
+// room as it was. All of it happens where the library handles the room's events:
+// its own way of naming the rooms of a ghost runs beside them, without a lock.
 func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before func(*bridgev2.Portal)) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
-	request := contact.State == store.ContactRequested
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
 		if before != nil {
 			before(portal)
 		}
-		if portal.MessageRequest != request {
-			portal.MessageRequest = request
-			portal.UpdateBridgeInfo(ctx)
-			if err := portal.Save(ctx); err != nil {
-				scopeOf(ctx).fail(err)
-			}
+		info := d.contactRoom(contact)
+		muted := info.UserLocal
+		info.UserLocal = nil // what the user does in their client is theirs
+		if info.Avatar != nil && !info.Avatar.Remove {
+			d.reuseAvatar(ctx, info.Avatar)
 		}
-		// What the user does in their client is theirs.
+		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
+			scopeOf(ctx).fail(fmt.Errorf("%w: the room's name or its picture was not set", errLook))
+		}
 		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
-			until := bridgev2.Unmuted
-			if contact.Muted {
-				until = event.MutedForever
-			}
-			if err := puppet.MuteRoom(ctx, portal.MXID, until); err != nil {
+			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
 				d.log.Warn("a room cannot be muted", "contact", d.at.Contact.Short(), "error", oneLine(err))
 			}
 		}
@@ -128,14 +134,33 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before
 	return d.queueExisting(ctx, 0, &meta)
 }
 
+// reuseAvatar spares a second upload of the picture that the ghost has.
+func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	if err == nil && ghost != nil && ghost.AvatarID == avatar.ID {
+		avatar.MXC, avatar.Hash = ghost.AvatarMXC, ghost.AvatarHash
+	}
+}
+
 // contactRoom is what the contact says about the room.
-func contactRoom(contact store.Contact) *bridgev2.ChatInfo {
-	request := contact.State == store.ContactRequested
+func (c *connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 	muted := bridgev2.Unmuted
 	if contact.Muted {
 		muted = event.MutedForever
 	}
-	return &bridgev2.ChatInfo{MessageRequest: &request, UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}}
+	info := &bridgev2.ChatInfo{UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}}
+	if contact.State == store.ContactAccepted || contact.State == store.ContactRequested {
+		request := contact.State == store.ContactRequested
+		info.MessageRequest = &request
+	}
+	if c.config.Bridge.PrivateChatPortalMeta {
+		shown := c.userInfo(contact)
+		info.Name, info.Avatar = shown.Name, shown.Avatar
+		if info.Avatar == nil {
+			info.Avatar = &bridgev2.Avatar{Remove: true}
+		}
+	}
+	return info
 }
 
 // answered tells what the contact says to a request of ours.
