@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -51,6 +53,7 @@ func (w *world) steps() []step {
 		{"Alice logs in to the bridge from Matrix", w.login, network},
 		{"she reads the same text in a Matrix room", w.readInMatrix, network},
 		{"she answers in Matrix; the answer arrives at Bob's node", w.answerFromMatrix, network},
+		{"phones of generations 1 and 2 talk with her; all are in one space", w.threeGenerations, network},
 		{"Alice's node is killed in the middle of a burst and started again", w.killAndRestart, network},
 		{"everything has arrived, once and in order, in both directions", w.everythingOnce, network},
 	}
@@ -60,7 +63,7 @@ func (w *world) startNetwork(ctx context.Context) (string, error) {
 	if err := w.startRelay(); err != nil {
 		return "", err
 	}
-	if err := w.startTracker(ctx); err != nil {
+	if err := errors.Join(w.startTracker(ctx), w.startOldPhones()); err != nil {
 		return "", err
 	}
 	return "relay " + w.relayURI() + ", tracker " + w.address.Node.Short(), nil
@@ -71,7 +74,7 @@ func (w *world) startNodes(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var err error
-	if w.bob, err = NewNode(w.opts.Program, w.dir, "bob", w.nodeConfig("")); err != nil {
+	if w.bob, err = NewNode(w.opts.Program, w.dir, "bob", w.nodeConfig("stream", "")); err != nil {
 		return "", err
 	}
 	for _, n := range []*Node{w.alice, w.bob} {
@@ -196,7 +199,7 @@ func (w *world) readInMatrix(ctx context.Context) (string, error) {
 }
 
 func (w *world) answerFromMatrix(ctx context.Context) (string, error) {
-	if _, err := w.person.SendText(ctx, w.room, answerText); err != nil {
+	if err := w.write(ctx, w.room, answerText); err != nil {
 		return "", err
 	}
 	return "", until(ctx, "Bob's node has the answer", func() (bool, error) {
@@ -231,7 +234,7 @@ func (w *world) killAndRestart(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for i := range fromMatrix {
-		if _, err := w.person.SendText(ctx, w.room, matrixText(i)); err != nil {
+		if err := w.write(ctx, w.room, matrixText(i)); err != nil {
 			return "", err
 		}
 	}
@@ -274,6 +277,21 @@ func (w *world) everythingOnce(ctx context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d messages from Bob and %d from Matrix: lost 0, doubled 0", len(want), len(answers)), nil
+}
+
+// write sends a text as Alice's Matrix client does: again under the same transaction
+// id, while the homeserver is too busy to take it.
+func (w *world) write(ctx context.Context, room id.RoomID, text string) error {
+	content := &event.MessageEventContent{MsgType: event.MsgText, Body: text}
+	transaction := mautrix.ReqSendEvent{TransactionID: w.person.Matrix.TxnID()}
+	return until(ctx, "the homeserver takes a text", func() (bool, error) {
+		_, err := w.person.Matrix.SendMessageEvent(ctx, room, event.EventMessage, content, transaction)
+		var answer mautrix.HTTPError
+		if errors.As(err, &answer) && answer.IsStatus(http.StatusInternalServerError) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 // shown returns what Bob has written in the room, as its server tells it.

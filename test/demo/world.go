@@ -51,6 +51,7 @@ type world struct {
 	address tracker.Address
 
 	alice, bob *Node
+	oldPhones  []*oldPhone
 	building   chan built
 	// homeserverAddress is where the homeserver will listen; the bridge knows it
 	// before it is there.
@@ -139,6 +140,9 @@ func (w *world) end() error {
 	if w.homeserver != nil {
 		errs = append(errs, w.homeserver.Stop())
 	}
+	for _, p := range w.oldPhones {
+		errs = append(errs, p.device.Close())
+	}
 	if w.tracker != nil {
 		errs = append(errs, w.tracker.Stop(context.Background()), w.tracker.Close())
 	}
@@ -182,8 +186,8 @@ func (w *world) startTracker(ctx context.Context) error {
 }
 
 // nodeConfig is the configuration of a node of this world, with more of it.
-func (w *world) nodeConfig(more string) string {
-	return fmt.Sprintf("yggdrasil:\n  peers: [%q]\ntrackers: [%q]\n%s", w.relayURI(), w.address.String(), more)
+func (w *world) nodeConfig(carriers, more string) string {
+	return fmt.Sprintf("yggdrasil:\n  peers: [%q]\n  carriers: [%s]\ntrackers: [%q]\n%s", w.relayURI(), carriers, w.address.String(), more)
 }
 
 // makeAlice makes the node with the bridge, and its registration.
@@ -197,7 +201,7 @@ func (w *world) makeAlice(ctx context.Context) error {
 		return err
 	}
 	host, port, _ := strings.Cut(appservice, ":")
-	document := w.nodeConfig(fmt.Sprintf(`roles: [node, matrix]
+	document := w.nodeConfig("stream, quic, tcp", fmt.Sprintf(`roles: [node, matrix]
 matrix:
   homeserver:
     address: http://%s
