@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
@@ -207,6 +208,7 @@ func (h *fileHost) upload(ctx context.Context, owner identity.PublicKey, q files
 		h.drop(uploadKey{owner, q.Hash}, u)
 		return refuse("write error: the disk does not take it")
 	}
+	crashpoint.At(crashpoint.DuringHosting)
 	if u.received < u.total {
 		return nil
 	}
@@ -320,11 +322,13 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 		h.drop(key, u)
 		return refuse("rename error: the disk does not take it")
 	}
+	crashpoint.At(crashpoint.BeforeHosted)
 	if _, err := store.Do[bool](ctx, h.writer, store.PutHosted{File: file}); err != nil {
 		h.drop(key, u)
 		_ = h.root.Remove(hostedName(id)) // or at the next start
 		return refuse("meta write error")
 	}
+	crashpoint.At(crashpoint.AfterHosted)
 	u.over = true
 	_ = u.file.Close() // synced
 	h.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -103,6 +104,7 @@ func (n *Node) SendFile(ctx context.Context, f OutgoingFile) (store.Message, err
 	if err != nil {
 		return store.Message{}, fmt.Errorf("send file: %w", err)
 	}
+	crashpoint.At(crashpoint.BeforeFileRow)
 	kind, description := f.describe(info)
 	queued, err := do[store.Enqueued](ctx, n, store.EnqueueFile{
 		Message: n.enqueueOf(Outgoing{

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/peer"
@@ -160,6 +161,7 @@ func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reade
 			return err
 		}
 		left -= int64(n)
+		crashpoint.At(crashpoint.DuringData)
 	}
 	return nil
 }

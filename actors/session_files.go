@@ -11,6 +11,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -142,6 +143,7 @@ type countingWriter struct {
 func (w countingWriter) Write(b []byte) (int, error) {
 	n, err := w.Writer.Write(b)
 	w.progress(w.Size())
+	crashpoint.At(crashpoint.DuringArrival)
 	return n, err
 }
 
@@ -171,7 +173,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 		return err
 	}
 	defer w.Discard()
-	if _, err := io.CopyN(w, src, size); err != nil {
+	if _, err := io.CopyN(countingWriter{w, func(int64) {}}, src, size); err != nil {
 		return err
 	}
 	e.placing.RLock()
@@ -180,6 +182,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.AfterArrival)
 	_, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
 		Account: p.account, Contact: p.contact,
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),

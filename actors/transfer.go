@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -173,10 +174,12 @@ func transferBackoff(attempts uint32, reason error) time.Duration {
 func (j *transferJob) place(w *media.Writer) error {
 	j.env.placing.RLock()
 	j.placing = true
+	crashpoint.At(crashpoint.BeforePlace)
 	info, err := w.Commit()
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.AfterPlace)
 	j.m.State, j.m.Reason = store.MediaStored, ""
 	j.m.Hash, j.m.Size, j.m.MIMEType = info.Hash, info.Size, info.MIMEType
 	return nil

@@ -11,6 +11,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
@@ -187,6 +188,7 @@ func (f *fileClient) upload(u upload) error {
 			return err
 		}
 		offset += int64(n)
+		crashpoint.At(crashpoint.DuringUpload)
 	}
 	u.done(offset)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/peer"
@@ -120,6 +121,7 @@ func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.
 	err = client.download(hash, j.m.Message.GUID, sealed.Size(), want, files.SealedSize(j.env.opts.Media.MaxFile), func(b []byte) error {
 		_, err := sealed.Write(b)
 		j.progress.Store(sealed.Size())
+		crashpoint.At(crashpoint.DuringDownload)
 		return err
 	})
 	client.close(err)

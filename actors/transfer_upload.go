@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
@@ -53,6 +54,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 	if !ok {
 		return ErrOffline
 	}
+	crashpoint.At(crashpoint.BeforeUpload)
 	client, err := dialFiles(ctx, carrier, server, key, j.env.keys)
 	if err != nil {
 		return err
@@ -68,6 +70,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
+	crashpoint.At(crashpoint.AfterUpload)
 	a := j.file
 	a.Form, a.Hash, a.Key, a.Server = peer.FormServer, j.m.FileHash.String(), j.m.Key[:], server
 	j.payload = a.AppendTo(nil)

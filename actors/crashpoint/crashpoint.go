@@ -54,6 +54,44 @@ const (
 	AfterSend Name = "after-send"
 	// BeforeDelivered: the OK has come, the message is still in the outbox.
 	BeforeDelivered Name = "before-delivered"
+
+	// A file from us to a file server.
+
+	// BeforeFileRow: the file is in the media store, its message is not queued.
+	BeforeFileRow Name = "before-file-row"
+	// BeforeUpload: key and hash of the encrypted file are stored, nothing is sent.
+	BeforeUpload Name = "before-upload"
+	// DuringUpload: the server has taken a chunk.
+	DuringUpload Name = "during-upload"
+	// AfterUpload: the server has the file, the message does not say so.
+	AfterUpload Name = "after-upload"
+
+	// A file from a file server to us.
+
+	// DuringDownload: a chunk is on the disk.
+	DuringDownload Name = "during-download"
+	// BeforePlace: the file is whole and decrypted, not yet in the media store.
+	BeforePlace Name = "before-place"
+	// AfterPlace: it is in the media store, the message does not say so.
+	AfterPlace Name = "after-place"
+
+	// What is large, between two peers.
+
+	// DuringArrival: a piece of a file from the peer's data stream is on the disk.
+	DuringArrival Name = "during-arrival"
+	// AfterArrival: that file is in the media store, its message is not stored.
+	AfterArrival Name = "after-arrival"
+	// DuringData: a piece of a large message is on our data stream.
+	DuringData Name = "during-data"
+
+	// A file from somebody to our file server.
+
+	// DuringHosting: a chunk is on the disk, its sender does not know.
+	DuringHosting Name = "during-hosting"
+	// BeforeHosted: the file is in its place, without a row.
+	BeforeHosted Name = "before-hosted"
+	// AfterHosted: it has its row, its sender does not know.
+	AfterHosted Name = "after-hosted"
 )
 
 // Names lists all points.
@@ -61,6 +99,8 @@ func Names() []Name {
 	return []Name{
 		AfterDecode, BeforeOK, AfterOK, BeforeRoom, AfterRoom,
 		BeforeTransaction, BeforeTransactionOK, AfterTransactionOK, AfterEnqueue, BeforeSend, AfterSend, BeforeDelivered,
+		BeforeFileRow, BeforeUpload, DuringUpload, AfterUpload, DuringDownload, BeforePlace, AfterPlace,
+		DuringArrival, AfterArrival, DuringData, DuringHosting, BeforeHosted, AfterHosted,
 	}
 }
 

@@ -36,8 +36,15 @@ var pointCases = map[crashpoint.Name]direction{
 func TestEveryPointHasACase(t *testing.T) {
 	names := crashpoint.Names()
 	for _, name := range names {
-		if _, ok := pointCases[name]; !ok {
+		_, message := pointCases[name]
+		_, file := fileCases[name]
+		if !message && !file {
 			t.Errorf("no case for the point %s", name)
+		}
+	}
+	for name := range fileCases {
+		if !slices.Contains(names, name) {
+			t.Errorf("a case for %s, which is no point", name)
 		}
 	}
 	for name := range pointCases {
@@ -128,6 +135,12 @@ func (w *world) talkOfPhone() *conversation {
 func (w *world) dieAt(name crashpoint.Name, passing int) {
 	w.t.Helper()
 	w.must(w.victim.Launch(fmt.Sprintf("%s=%s:%d", crashpoint.Env, name, passing)))
+	w.died(name, passing)
+}
+
+// died waits until the node has died at a point.
+func (w *world) died(name crashpoint.Name, passing int) {
+	w.t.Helper()
 	ended := w.victim.Process().Ended()
 	if !poll(ended, func() bool {
 		select {
@@ -137,7 +150,7 @@ func (w *world) dieAt(name crashpoint.Name, passing int) {
 			return false
 		}
 	}) {
-		w.t.Fatalf("%sthe node does not come there %d times", w.note, passing)
+		w.t.Fatalf("%sthe node does not come to %s %d times", w.note, name, passing)
 	}
 	w.victim.Client.Close()
 	if err := w.victim.Process().Err(); !killed(err) {
