@@ -77,27 +77,40 @@ func (l *deafListener) Accept(ctx context.Context) (overlay.Conn, error) {
 	}
 }
 
-// Three sides, of which one speaks generation 1, one generation 2, and one all
-// three: the old ones talk with the young one, over real Yggdrasil cores.
+// Three nodes speak one generation each and a fourth one all of them: the old ones
+// talk with the young one. All that is between them is a program that is not ours, the
+// one of the Yggdrasil project.
 func TestScenarioThreeGenerations(t *testing.T) {
-	sides := [][]overlay.Kind{{overlay.KindTCP}, {overlay.KindQUIC}, overlay.Kinds()}
-	w := newWorld(t, len(sides), chain(len(sides)), func(i int, o *actors.Options) { speak(o, sides[i]...) })
-	young, each, begin := w.nodes[2], 10, time.Now()
+	relay := startForeignRelay(t)
+	sides := [][]overlay.Kind{{overlay.KindTCP}, {overlay.KindQUIC}, {overlay.KindStream}, overlay.Kinds()}
+	w := newUnlinkedWorld(t, len(sides), func(i int, o *actors.Options) { speak(o, sides[i]...) })
+	for _, n := range append(w.networks, w.role) {
+		if err := n.AddPeer(relay + "?maxbackoff=5s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.befriend()
+	young, each, begin := w.nodes[3], 10, time.Now()
 	for i := range each {
-		for _, old := range w.nodes[:2] {
+		for _, old := range w.nodes[:3] {
 			w.say(old, young, i)
 			w.say(young, old, i)
 		}
 	}
-	for generation, old := range w.nodes[:2] {
+	for i, old := range w.nodes[:3] {
 		w.arrives(old, young, each)
 		w.arrives(young, old, each)
 		c, err := young.Contact(young.account.ID, old.account.ID)
-		if err != nil || len(c.NodeKeys) == 0 || int(c.NodeKeys[0].Generation) != generation+1 {
-			t.Errorf("the young one has met %+v in generation %d, error %v", c.NodeKeys, generation+1, err)
+		if err != nil || len(c.NodeKeys) == 0 || int(c.NodeKeys[0].Generation) != i+1 {
+			t.Errorf("the young one has met %+v in generation %d, error %v", c.NodeKeys, i+1, err)
 		}
 	}
-	t.Logf("scenario  generations 1, 2 and 3: %d messages in %v, lost 0 doubled 0", 4*each, time.Since(begin).Round(time.Second))
+	for _, n := range w.networks {
+		if links := n.Links(); links != 1 {
+			t.Errorf("a node has %d links, want the one to the relay", links)
+		}
+	}
+	t.Logf("scenario  generations 1, 2 and 3: %d messages in %v, lost 0 doubled 0", 6*each, time.Since(begin).Round(time.Second))
 }
 
 // arrives waits until all that from has written to n is there, once and in order.

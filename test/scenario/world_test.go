@@ -30,7 +30,9 @@ type world struct {
 	opened   chan *overlay.Network
 	links    []*link
 	nodes    []*node
+	networks []*overlay.Network // of the nodes
 	tracker  tracker.Address
+	role     *overlay.Network // of the tracker
 }
 
 // node is one mimird with one account.
@@ -43,12 +45,33 @@ type node struct {
 // everybody is everybody's contact. change is called with the options of each node.
 func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *actors.Options)) *world {
 	t.Helper()
+	w := newUnlinkedWorld(t, size, change...)
+	if err := w.role.AddPeer(w.networks[0].ListenAddrs()[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range links {
+		l, err := newLink(w.networks[pair[0]].ListenAddrs()[0][len("tcp://"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.close)
+		w.links = append(w.links, l)
+		if err := w.networks[pair[1]].AddPeer("tcp://" + l.listener.Addr().String() + "?maxbackoff=5s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.befriend()
+	return w
+}
+
+// newUnlinkedWorld builds nodes and a tracker, each of them alone.
+func newUnlinkedWorld(t *testing.T, size int, change ...func(i int, o *actors.Options)) *world {
+	t.Helper()
 	w := &world{t: t, deadline: time.Now().Add(patience), opened: make(chan *overlay.Network, 1)}
 	role := w.start(actors.Options{Tracker: &actors.TrackerOptions{OpenNetwork: w.open}}, "tracker")
 	key, _ := role.TrackerKey()
 	w.tracker = tracker.Address{Node: key, Port: tracker.Port}
-	roleNetwork := <-w.opened
-	var at []*overlay.Network
+	w.role = <-w.opened
 	for i := range size {
 		opts := actors.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}
 		for _, f := range change {
@@ -60,33 +83,24 @@ func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *a
 			t.Fatal(err)
 		}
 		w.nodes = append(w.nodes, n)
-		at = append(at, <-w.opened)
+		w.networks = append(w.networks, <-w.opened)
 	}
-	if err := roleNetwork.AddPeer(at[0].ListenAddrs()[0]); err != nil {
-		t.Fatal(err)
-	}
-	for _, pair := range links {
-		l, err := newLink(at[pair[0]].ListenAddrs()[0][len("tcp://"):])
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(l.close)
-		w.links = append(w.links, l)
-		if err := at[pair[1]].AddPeer("tcp://" + l.listener.Addr().String() + "?maxbackoff=5s"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return w
+}
+
+// befriend makes everybody everybody's contact.
+func (w *world) befriend() {
+	w.t.Helper()
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
 			if a == b {
 				continue
 			}
-			if _, err := a.AddContact(t.Context(), a.account.ID, b.Link(b.account)); err != nil {
-				t.Fatal(err)
+			if _, err := a.AddContact(w.t.Context(), a.account.ID, b.Link(b.account)); err != nil {
+				w.t.Fatal(err)
 			}
 		}
 	}
-	return w
 }
 
 // open is an actors.Options.OpenNetwork. Whoever starts the node takes the network.
