@@ -27,59 +27,39 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// fileDeath is at which passing of a point the node dies, and while what moves.
+// fileDeath is at which passing of a point the node dies, and what moves then.
 type fileDeath struct {
 	passing int
-	moving  string
+	moving  func(*filesWorld)
 }
-
-// What moves when the node dies.
-const (
-	upload   = "to a server"
-	download = "from a server"
-	arrival  = "from the contact"
-	large    = "to the contact"
-	hosting  = "to our server"
-)
 
 // fileCases are the points of files.
 var fileCases = map[crashpoint.Name]fileDeath{
-	crashpoint.BeforeFileRow:  {1, upload},
-	crashpoint.BeforeUpload:   {1, upload},
-	crashpoint.DuringUpload:   {3, upload},
-	crashpoint.AfterUpload:    {1, upload},
-	crashpoint.DuringDownload: {2, download},
-	crashpoint.BeforePlace:    {1, download},
-	crashpoint.AfterPlace:     {1, download},
-	crashpoint.DuringArrival:  {2, arrival},
-	crashpoint.AfterArrival:   {1, arrival},
-	crashpoint.DuringData:     {2, large},
-	crashpoint.DuringHosting:  {3, hosting},
-	crashpoint.BeforeHosted:   {1, hosting},
-	crashpoint.AfterHosted:    {1, hosting},
+	crashpoint.BeforeFileRow:  {1, (*filesWorld).dieSending},
+	crashpoint.BeforeUpload:   {1, (*filesWorld).dieSending},
+	crashpoint.DuringUpload:   {3, (*filesWorld).dieSending},
+	crashpoint.AfterUpload:    {1, (*filesWorld).dieSending},
+	crashpoint.DuringDownload: {2, (*filesWorld).dieFetching},
+	crashpoint.BeforePlace:    {1, (*filesWorld).dieFetching},
+	crashpoint.AfterPlace:     {1, (*filesWorld).dieFetching},
+	crashpoint.DuringArrival:  {2, (*filesWorld).dieReceiving},
+	crashpoint.AfterArrival:   {1, (*filesWorld).dieReceiving},
+	crashpoint.DuringData:     {2, (*filesWorld).dieWriting},
+	crashpoint.DuringHosting:  {3, (*filesWorld).dieHosting},
+	crashpoint.BeforeHosted:   {1, (*filesWorld).dieHosting},
+	crashpoint.AfterHosted:    {1, (*filesWorld).dieHosting},
 }
 
 // Bar R03: killed while a file is on its way, in either direction. It arrives once
 // and whole; nobody is ever given half of one, and nothing of it is left behind.
 func TestKilledWhileFilesMove(t *testing.T) {
 	t.Parallel()
-	for moving, move := range map[string]func(*filesWorld, crashpoint.Name, int){
-		upload:   (*filesWorld).dieSending,
-		download: (*filesWorld).dieFetching,
-		arrival:  (*filesWorld).dieReceiving,
-		large:    (*filesWorld).dieWriting,
-		hosting:  (*filesWorld).dieHosting,
-	} {
-		t.Run(strings.ReplaceAll(moving, " ", "-"), func(t *testing.T) {
+	for name, death := range fileCases {
+		t.Run(string(name), func(t *testing.T) {
 			t.Parallel()
-			w := newFilesWorld(t)
-			for _, name := range crashpoint.Names() {
-				if death := fileCases[name]; death.moving == moving {
-					w.note = fmt.Sprintf("point %s: ", name)
-					move(w, name, death.passing)
-					w.tidy()
-				}
-			}
+			w := newFilesWorld(t, name, death.passing)
+			death.moving(w)
+			w.tidy()
 		})
 	}
 }
@@ -91,15 +71,17 @@ type filesWorld struct {
 	network *overlay.Network
 	server  *phone.FileServer
 	key     phone.Key // of the node
+	point   crashpoint.Name
+	passing int
 }
 
-func newFilesWorld(t *testing.T) *filesWorld {
+func newFilesWorld(t *testing.T, point crashpoint.Name, passing int) *filesWorld {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "crash-") //nolint:usetesting // the paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &filesWorld{world: &world{t: t, dir: dir}}
+	w := &filesWorld{world: &world{t: t, dir: dir, note: fmt.Sprintf("point %s: ", point)}, point: point, passing: passing}
 	t.Cleanup(func() {
 		w.showLogs()
 		if err := os.RemoveAll(dir); err != nil {
@@ -118,8 +100,9 @@ func newFilesWorld(t *testing.T) *filesWorld {
 		"roles: [node, files]\nlog: {level: debug}\nyggdrasil: {peers: [%q]}\ntrackers: ['%s:69']\nmedia: {server: %s}\n",
 		w.relay, w.server.Key(), w.server.Key()))
 	w.must(err)
-	w.must(w.victim.Start(w.soon()))
+	w.must(w.victim.Launch(fmt.Sprintf("%s=%s:%d", crashpoint.Env, point, passing)))
 	t.Cleanup(func() { w.must(w.victim.Stop()) })
+	w.must(w.victim.Ready(w.soon()))
 	w.meet()
 	return w
 }
@@ -174,16 +157,16 @@ func (w *filesWorld) eventually(what string, done func() bool) {
 	}
 }
 
-// dieDoing starts the node with a point, does what makes it come there, and starts
-// it again when it has died.
-func (w *filesWorld) dieDoing(name crashpoint.Name, passing int, what func()) {
+// dieDoing does what makes the node come to its point, and starts it again when it
+// has died. The phone is off while the node is: it would wait for its next PING to
+// find out.
+func (w *filesWorld) dieDoing(what func()) {
 	w.t.Helper()
-	w.must(w.victim.Stop())
-	w.must(w.victim.Launch(fmt.Sprintf("%s=%s:%d", crashpoint.Env, name, passing)))
-	w.must(w.victim.Ready(w.soon()))
 	what()
-	w.died(name, passing)
+	w.died(w.point, w.passing)
+	w.phone.Stop()
 	w.must(w.victim.Start(w.soon()))
+	w.must(w.phone.on())
 }
 
 // bytesOf makes a file that is no other's, of more than one encrypted piece.
@@ -193,16 +176,16 @@ func bytesOf(name crashpoint.Name) []byte {
 }
 
 // dieSending: we send a file.
-func (w *filesWorld) dieSending(name crashpoint.Name, passing int) {
+func (w *filesWorld) dieSending() {
 	w.t.Helper()
-	data, before := bytesOf(name), w.server.Files()
+	data, before := bytesOf(w.point), w.server.Files()
 	send := func() (control.Message, error) {
 		return w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), control.NewFile{
-			Body: bytes.NewReader(data), Name: string(name), Source: string(name),
+			Body: bytes.NewReader(data), Name: string(w.point), Source: string(w.point),
 		})
 	}
 	// The node may be gone before it answers; who does not get an answer asks again.
-	w.dieDoing(name, passing, func() { _, _ = send() })
+	w.dieDoing(func() { _, _ = send() })
 	m, err := send()
 	w.must(err)
 	var got []phone.Message
@@ -228,37 +211,37 @@ func (w *filesWorld) dieSending(name crashpoint.Name, passing int) {
 }
 
 // dieFetching: the phone sends a file, we fetch it.
-func (w *filesWorld) dieFetching(name crashpoint.Name, passing int) {
+func (w *filesWorld) dieFetching() {
 	w.t.Helper()
-	data := bytesOf(name)
-	w.dieDoing(name, passing, func() {
-		w.phone.Post(w.key, phone.Message{Type: phone.File, Payload: w.server.Offer(string(name), data).Payload()})
+	data := bytesOf(w.point)
+	w.dieDoing(func() {
+		w.phone.Post(w.key, phone.Message{Type: phone.File, Payload: w.server.Offer(string(w.point), data).Payload()})
 	})
-	w.hasFile(name, data)
-	if offsets := w.server.Offsets(); name == crashpoint.DuringDownload && offsets[len(offsets)-1] == 0 {
+	w.hasFile(data)
+	if offsets := w.server.Offsets(); w.point == crashpoint.DuringDownload && offsets[len(offsets)-1] == 0 {
 		w.t.Errorf("%sthe download did not go on where it had stopped: %v", w.note, offsets)
 	}
 }
 
 // dieReceiving: the phone sends a file inside of its message.
-func (w *filesWorld) dieReceiving(name crashpoint.Name, passing int) {
+func (w *filesWorld) dieReceiving() {
 	w.t.Helper()
-	data := bytesOf(name)
-	w.dieDoing(name, passing, func() {
-		a := phone.Attachment{Name: string(name), OriginalName: string(name), Size: int64(len(data))}
+	data := bytesOf(w.point)
+	w.dieDoing(func() {
+		a := phone.Attachment{Name: string(w.point), OriginalName: string(w.point), Size: int64(len(data))}
 		w.phone.Post(w.key, phone.Message{Type: phone.File, Payload: a.Inline(data)})
 	})
-	w.hasFile(name, data)
+	w.hasFile(data)
 }
 
 // hasFile waits until the node has a file, and looks whether it is the right one,
 // and there once.
-func (w *filesWorld) hasFile(name crashpoint.Name, data []byte) {
+func (w *filesWorld) hasFile(data []byte) {
 	w.t.Helper()
 	var found []control.File
 	w.eventually("the file", func() bool {
 		all, err := w.victim.Client.Files(w.soon(), "-", w.phone.key())
-		found = slices.DeleteFunc(all, func(f control.File) bool { return f.Name != string(name) })
+		found = slices.DeleteFunc(all, func(f control.File) bool { return f.Name != string(w.point) })
 		return err == nil && len(found) > 0 && found[0].State == "stored" && len(w.phone.Waiting(w.key)) == 0
 	})
 	var got bytes.Buffer
@@ -272,13 +255,13 @@ func (w *filesWorld) hasFile(name crashpoint.Name, data []byte) {
 }
 
 // dieWriting: we send a text that is too large for the control stream.
-func (w *filesWorld) dieWriting(name crashpoint.Name, passing int) {
+func (w *filesWorld) dieWriting() {
 	w.t.Helper()
-	text := strings.Repeat(string(name)+" ", 300_000/len(name))
+	text := strings.Repeat(string(w.point)+" ", 300_000/len(w.point))
 	send := func() (control.Message, error) {
-		return w.victim.Client.Send(w.soon(), "-", w.phone.key(), control.Text{Text: text, Source: string(name)})
+		return w.victim.Client.Send(w.soon(), "-", w.phone.key(), control.Text{Text: text, Source: string(w.point)})
 	}
-	w.dieDoing(name, passing, func() { _, _ = send() })
+	w.dieDoing(func() { _, _ = send() })
 	m, err := send()
 	w.must(err)
 	count := func() (n int) {
@@ -304,11 +287,11 @@ func (w *filesWorld) dieWriting(name crashpoint.Name, passing int) {
 
 // dieHosting: somebody puts a file on our server. What the server has said OK to is
 // there, what it has not is there whole or not at all.
-func (w *filesWorld) dieHosting(name crashpoint.Name, passing int) {
+func (w *filesWorld) dieHosting() {
 	w.t.Helper()
-	data := bytesOf(name)
+	data := bytesOf(w.point)
 	hash := sha256.Sum256(data)
-	w.dieDoing(name, passing, func() {
+	w.dieDoing(func() {
 		client := w.login()
 		ended := w.victim.Process().Ended()
 		var work sync.WaitGroup
@@ -325,8 +308,8 @@ func (w *filesWorld) dieHosting(name crashpoint.Name, passing int) {
 	defer client.Abort()
 	got, err := client.Download(hash, 0)
 	switch {
-	case name == crashpoint.AfterHosted && err == nil && bytes.Equal(got, data):
-	case name != crashpoint.AfterHosted && err != nil && err.Error() == "file not found":
+	case w.point == crashpoint.AfterHosted && err == nil && bytes.Equal(got, data):
+	case w.point != crashpoint.AfterHosted && err != nil && err.Error() == "file not found":
 	default:
 		w.t.Errorf("%s%d bytes of %d are served (%v)", w.note, len(got), len(data), err)
 	}
