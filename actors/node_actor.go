@@ -73,7 +73,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	// panics is not started again: what it has in memory was true before, and nobody
 	// knows what is now. The process ends in order and reads it from the disk.
 	writer, err := c.Spawn(kernel.Spec{
-		Name: storeName, Kind: storeName, Once: true,
+		Name: storeName, Kind: storeName, Once: true, Resident: true,
 		New: func() kernel.Actor { return store.NewActor(n.env.store) },
 	})
 	if err != nil {

@@ -74,6 +74,9 @@ func (s *System) newCell(by *Context, spec Spec) (*cell, error) {
 		return nil, err
 	}
 	c := &cell{sys: s, by: by, kind: kind, fresh: spec.New, once: spec.Once}
+	if spec.Resident {
+		c.wake = make(chan struct{}, 1)
+	}
 	if by != nil {
 		c.parent = by.cell
 	}

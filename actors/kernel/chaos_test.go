@@ -50,7 +50,7 @@ type (
 
 func (ch *chaos) spec(name string) kernel.Spec {
 	return kernel.Spec{
-		Name: name, Kind: "chaos",
+		Name: name, Kind: "chaos", Resident: name == "a",
 		Backoff: kernel.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond, StormRestarts: 30, Forever: name == "root"},
 		New: func() kernel.Actor {
 			if ch.roll(20) == 0 {

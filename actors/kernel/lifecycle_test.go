@@ -623,3 +623,30 @@ func TestFailureIsLoggedOnceWithStack(t *testing.T) {
 		}
 	})
 }
+
+// A resident actor is the same goroutine for messages that come one by one, and
+// that goroutine ends with the actor.
+func TestResidentKeepsItsGoroutine(t *testing.T) {
+	for _, resident := range []bool{false, true} {
+		t.Run(fmt.Sprint(resident), func(t *testing.T) {
+			onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+				var goroutines []string
+				sp := spec("a", funcs{receive: func(*kernel.Context, any) {
+					stack := make([]byte, 64)
+					name, _, _ := strings.Cut(string(stack[:runtime.Stack(stack, false)]), " [")
+					goroutines = append(goroutines, name)
+				}})
+				sp.Resident = resident
+				ref := stage.Spawn(t, sp)
+				for range 3 {
+					ref.Tell("news")
+					synctest.Wait()
+				}
+				slices.Sort(goroutines)
+				if n := len(slices.Compact(slices.Clone(goroutines))); len(goroutines) != 3 || (n == 1) != resident {
+					t.Errorf("handled by %q", goroutines)
+				}
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"runtime"
 	"sync"
 	"time"
 
@@ -22,6 +23,11 @@ type mailbox struct {
 	open    bool // user messages may be handled
 	closed  bool // user messages are refused
 	running bool // a goroutine is in run
+
+	// Of a resident actor only: where its goroutine waits in run for work, and
+	// whether it does.
+	wake   chan struct{}
+	parked bool
 
 	lib     libraryContext
 	current envelope // the user message of this turn
@@ -89,6 +95,10 @@ func (c *cell) signal(e event) {
 // startLocked reports whether the caller has to start run.
 func (c *cell) startLocked(work bool) bool {
 	if c.running || !work {
+		if c.parked && work {
+			c.parked = false
+			c.wake <- struct{}{}
+		}
 		return false
 	}
 	c.running = true
@@ -116,9 +126,14 @@ func (c *cell) closeUser() (rest queue) {
 func (c *cell) run() {
 	var handled uint64
 	began := time.Now()
+	flush := func() {
+		now := time.Now()
+		c.kind.handled(handled, now.Sub(began))
+		handled, began = 0, now
+	}
 	idle := false
 	defer func() {
-		c.kind.handled(handled, time.Since(began))
+		flush()
 		if !idle {
 			if value := recover(); value != nil {
 				c.broken(recovered(value))
@@ -145,16 +160,32 @@ func (c *cell) run() {
 			handled++
 			c.lib.InvokeUserMessage(userTurn{})
 			if handled%flushEvery == 0 {
-				now := time.Now()
-				c.kind.handled(handled, now.Sub(began))
-				handled, began = 0, now
+				flush()
 			}
+		case c.wake != nil && !c.ended:
+			c.rest(flush, handled > 0)
+			began = time.Now()
 		default:
 			c.running, idle = false, true
 			c.mu.Unlock()
 			return
 		}
 	}
+}
+
+// rest is what a resident actor does when nothing is queued, with mu locked, which
+// it unlocks. Who was just answered may have more to say: others run first, and
+// only when nothing has come then does it wait.
+func (c *cell) rest(flush func(), busy bool) {
+	if busy {
+		c.mu.Unlock()
+		flush()
+		runtime.Gosched()
+		return
+	}
+	c.parked = true
+	c.mu.Unlock()
+	<-c.wake
 }
 
 // flushEvery bounds how many messages a busy actor handles before they show in Stats.

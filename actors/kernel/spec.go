@@ -48,6 +48,11 @@ type Spec struct {
 	// Once is for actors that cannot live twice, such as the owner of a socket: any
 	// failure stops them, as if it were Fatal, and Backoff does not matter.
 	Once bool
+	// Resident is for the one actor that many wait for: it keeps a goroutine while
+	// it has nothing to do, instead of getting one with its next message, and lets
+	// others run before it rests, so that who was answered and asks again meets it
+	// awake. It costs a goroutine and its stack.
+	Resident bool
 }
 
 const (

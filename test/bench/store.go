@@ -120,7 +120,7 @@ func newStoreRig(dir string, writers int) (_ *storeRig, err error) {
 		return nil, err
 	}
 	rig.ref, err = rig.system.Spawn(kernel.Spec{
-		Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(rig.store) },
+		Name: "store", Kind: "store", Resident: true, New: func() kernel.Actor { return store.NewActor(rig.store) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, rig.store.Close())
