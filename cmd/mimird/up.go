@@ -76,6 +76,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	store.SpareProcessor()
 	node, err := actors.Open(opts)
 	if err != nil {
 		return err

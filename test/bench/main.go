@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 // result is one measured figure.
@@ -37,6 +39,7 @@ type figure struct {
 }
 
 func main() {
+	store.SpareProcessor() // as in mimird
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	failed := run(ctx, os.Args[1:])
 	stop()
