@@ -36,11 +36,13 @@ func newReal(t *testing.T) *real {
 	return newRealWith(t, func(*bridge.Config) {})
 }
 
-// newRealWith changes the configuration before anything is started.
+// newRealWith changes the configuration before anything is started. Where the
+// bridge encrypts, alice does.
 func newRealWith(t *testing.T, change func(*bridge.Config)) *real {
 	t.Helper()
 	r := &real{world: newWorld(t)}
 	change(r.config)
+	r.encrypted = r.config.Encryption.Allow
 	var files []string
 	for _, registration := range r.registrations() {
 		file := filepath.Join(r.dir, registration.Name)
@@ -190,4 +192,37 @@ func TestDendriteOutage(t *testing.T) {
 	}
 	r.awaitTexts(room, r.ghost(bob), append([]string{"before"}, during...)...)
 	r.awaitState(bridge.StateRunning)
+}
+
+// nothingPlain fails when the homeserver can read a message in alice's rooms, or has
+// fewer encrypted ones than that.
+func (r *real) nothingPlain(least int) {
+	r.t.Helper()
+	plain, err := bridgetest.Login(soon(r.t), r.server.URL(), "alice", "long-secret")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(plain.Close)
+	rooms, err := plain.Matrix.JoinedRooms(soon(r.t))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	count := 0
+	for _, room := range rooms.JoinedRooms {
+		events, err := plain.Timeline(soon(r.t), room)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, evt := range events {
+			switch evt.Type {
+			case event.EventMessage, event.EventSticker:
+				r.t.Errorf("the homeserver can read a message of %s: %s", evt.Sender, evt.Content.VeryRaw)
+			case event.EventEncrypted:
+				count++
+			}
+		}
+	}
+	if count < least {
+		r.t.Errorf("%d messages are encrypted", count)
+	}
 }

@@ -5,7 +5,6 @@
 package bridge_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,81 +18,69 @@ import (
 // encrypted is a conversation in an encrypted room of a real Dendrite.
 type encrypted struct {
 	*real
-	secretive *encrypting
-	bob       identity.PublicKey
-	room      id.RoomID
+	bob  identity.PublicKey
+	room id.RoomID
 }
 
 func newEncrypted(t *testing.T) *encrypted {
 	t.Helper()
 	e := &encrypted{real: newRealWith(t, func(c *bridge.Config) { c.Encryption.Allow = true })}
-	e.secretive = e.encryptingPerson(e.server.URL(), "alice")
 	e.bob = e.node.addContact(e.account, "Bob")
 	e.node.receive(e.account, e.bob, "hello Alice")
-	e.room = e.secretive.waitFor("the room has its first message", func(evt *event.Event) bool {
-		return evt.Sender == e.ghost(e.bob) && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == "hello Alice"
-	}).RoomID
+	e.room = e.awaitText(e.alice, e.ghost(e.bob), "hello Alice")
 	return e
 }
 
 func (e *encrypted) awaitRead(want ...string) {
 	e.t.Helper()
-	var have []string
-	e.await("alice can read all", func() bool {
-		have = e.secretive.texts(e.room, e.ghost(e.bob))
-		return len(have) >= len(want)
-	})
-	if !slices.Equal(have, want) {
-		e.t.Errorf("alice reads %q, want %q", have, want)
-	}
+	e.awaitTexts(e.room, e.ghost(e.bob), want...)
 }
 
-// nothingPlain fails when the homeserver has a message that it can read.
-func (e *encrypted) nothingPlain() {
+func (e *encrypted) write(text string) id.EventID {
 	e.t.Helper()
-	events, err := e.alice.Timeline(soon(e.t), e.room)
+	evt, err := e.alice.SendText(soon(e.t), e.room, text)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	count := 0
-	for _, evt := range events {
-		switch evt.Type {
-		case event.EventMessage, event.EventSticker:
-			e.t.Errorf("the homeserver can read a message of %s", evt.Sender)
-		case event.EventEncrypted:
-			count++
-		}
+	return evt
+}
+
+// botDevices asks for the devices of the bot.
+func (e *encrypted) botDevices() map[id.DeviceID]*id.Device {
+	e.t.Helper()
+	devices, err := e.alice.Device.Machine.FetchKeys(soon(e.t), []id.UserID{e.bot()}, true)
+	if err != nil {
+		e.t.Fatal(err)
 	}
-	if count == 0 {
-		e.t.Error("nothing was encrypted")
-	}
+	return devices[e.bot()]
 }
 
 func TestDendriteEncryptedConversation(t *testing.T) {
 	e := newEncrypted(t)
 	out := []string{"hello Bob"}
-	e.secretive.write(e.room, out[0], e.bot())
+	e.write(out[0])
 	e.awaitOutgoing(e.account, e.bob, out...)
 
 	// Clients see that the device is the bot's.
-	devices, err := e.secretive.mach.FetchKeys(soon(t), []id.UserID{e.bot()}, true)
-	if err != nil || len(devices[e.bot()]) != 1 {
-		t.Fatalf("%d devices, %v", len(devices[e.bot()]), err)
+	devices := e.botDevices()
+	if len(devices) != 1 {
+		t.Fatalf("the bot has %d devices", len(devices))
 	}
 	var device id.DeviceID
-	for _, dev := range devices[e.bot()] {
+	for _, dev := range devices {
 		device = dev.DeviceID
-		trust, err := e.secretive.mach.ResolveTrustContext(soon(t), dev)
+		trust, err := e.alice.Device.Machine.ResolveTrustContext(soon(t), dev)
 		if err != nil || trust < id.TrustStateCrossSignedTOFU {
 			t.Errorf("the bot's device is %s, %v", trust, err)
 		}
 	}
 
 	// What the bot says is encrypted too.
-	e.secretive.write(e.room, "!mimir check-encryption", e.bot())
-	said := e.secretive.waitFor("the bot explains", func(evt *event.Event) bool {
-		return evt.Sender == e.bot() && evt.Type == event.EventMessage && strings.Contains(evt.Content.AsMessage().Body, "This room is encrypted")
-	})
+	e.write("!mimir check-encryption")
+	said, err := e.alice.Wait(soon(t), e.botSaying(e.room, "This room is encrypted"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if text := said.Content.AsMessage().Body; !said.Mautrix.WasEncrypted || !strings.Contains(text, "which is signed") ||
 		!strings.Contains(text, "All your devices, 1, can read") {
 		t.Errorf("the bot says %q, encrypted: %v", text, said.Mautrix.WasEncrypted)
@@ -112,16 +99,15 @@ func TestDendriteEncryptedConversation(t *testing.T) {
 	if err := e.server.Restart(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	e.secretive.write(e.room, "while you were away", e.bot())
+	e.write("while you were away")
 	e.start()
 	e.node.receive(e.account, e.bob, "after")
 	e.awaitRead("hello Alice", "in doubt", "after")
 	e.awaitOutgoing(e.account, e.bob, append(out, "while you were away")...)
-	devices, err = e.secretive.mach.FetchKeys(soon(t), []id.UserID{e.bot()}, true)
-	if err != nil || len(devices[e.bot()]) != 1 || devices[e.bot()][device] == nil {
-		t.Errorf("the bot has %d devices, %v", len(devices[e.bot()]), err)
+	if devices = e.botDevices(); len(devices) != 1 || devices[device] == nil {
+		t.Errorf("the bot has %d devices", len(devices))
 	}
-	e.nothingPlain()
+	e.nothingPlain(1)
 }
 
 // Keys come later than the message, after the bridge was started anew, and all that
@@ -130,12 +116,17 @@ func TestDendriteEncryptedConversation(t *testing.T) {
 // Bar R01
 func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
 	e := newEncrypted(t)
-	if err := e.secretive.mach.ShareGroupSession(soon(t), e.room, nil); err != nil { // nobody is given the keys
+	machine := e.alice.Device.Machine
+	if err := machine.ShareGroupSession(soon(t), e.room, nil); err != nil { // nobody is given the keys
 		t.Fatal(err)
 	}
-	keys := e.secretive.keys(e.room) // for all that comes after
-	sent := e.secretive.write(e.room, "without keys")
-	_, err := e.alice.Wait(soon(t), func(evt *event.Event) bool {
+	session, err := machine.CryptoStore.GetOutboundGroupSession(soon(t), e.room)
+	if err != nil || session == nil {
+		t.Fatal("no keys", err)
+	}
+	keys := session.ShareContent() // for all that comes after
+	sent := e.write("without keys")
+	_, err = e.alice.Wait(soon(t), func(evt *event.Event) bool {
 		status, ok := evt.Content.Parsed.(*event.BeeperMessageStatusEventContent)
 		return ok && status.RelatesTo.EventID == sent && status.Status == event.MessageStatusPending
 	})
@@ -145,9 +136,13 @@ func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
 	e.stop()
 	e.start()
 	e.awaitState(bridge.StateRunning)
-	e.secretive.giveKeys(keys, e.bot())
+	for _, device := range e.botDevices() {
+		if err := machine.SendEncryptedToDevice(soon(t), device, event.ToDeviceRoomKey, keys); err != nil {
+			t.Fatal(err)
+		}
+	}
 	e.awaitOutgoing(e.account, e.bob, "without keys")
-	e.nothingPlain()
+	e.nothingPlain(1)
 }
 
 // A bridge whose encryption was switched off leaves encrypted rooms alone.
@@ -162,5 +157,5 @@ func TestDendriteNothingIsSentAsItIsIntoAnEncryptedRoom(t *testing.T) {
 	e.config.Encryption.Allow = true
 	e.start()
 	e.awaitRead("hello Alice", "a secret")
-	e.nothingPlain()
+	e.nothingPlain(1)
 }

@@ -31,13 +31,25 @@ func (f *fixture) awaitFile(room id.RoomID, sender id.UserID, name string) *even
 
 func (f *fixture) download(content *event.MessageEventContent) []byte {
 	f.t.Helper()
-	uri, err := content.URL.Parse()
+	address := content.URL
+	if f.encrypted {
+		address = content.File.URL
+	}
+	uri, err := address.Parse()
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	data, err := f.alice.Matrix.DownloadBytes(soon(f.t), uri)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	if f.encrypted {
+		if err := content.File.PrepareForDecryption(); err != nil {
+			f.t.Fatal(err)
+		}
+		if err := content.File.DecryptInPlace(data); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	return data
 }
@@ -242,7 +254,7 @@ func TestReactionIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "so?")
 	target := f.node.outgoing(f.account, bob)[0].ID.GUID
 	f.await("all is told", func() bool { return f.status().Conversations == 0 })
-	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.SendsOnly})
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
 	f.node.accept(store.AcceptMessage{
 		Account: f.account, Contact: bob, Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: 2_000_000_000_000,
 		Payload: peer.Reaction{Emoji: "👍️", Target: peer.GUID(target)}.AppendTo(nil),

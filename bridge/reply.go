@@ -56,8 +56,17 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) (
 	}
 	evt.Type.Class = event.MessageEventType
 	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
+	if dev := cl.matrix.device(); dev != nil && evt.Type == event.EventEncrypted {
+		evt.RoomID = msg.Portal.MXID
+		switch decrypted, err := dev.decrypt(ctx, evt); {
+		case err == nil:
+			evt = decrypted
+		case isDatabaseError(err), ctx.Err() != nil:
+			return "", fmt.Errorf("decrypt what is replied to: %w", err)
+		}
+	}
 	if evt.Type != event.EventMessage {
-		return "", nil // encrypted, for example
+		return "", nil // nobody can read it any more, for example
 	}
 	return quote(outgoingText(evt.Content.AsMessage(), cl.nameOf(ctx))), nil
 }

@@ -51,6 +51,8 @@ type world struct {
 	facing bridge.Node // what the bridge is given: node, unless something is in front of it
 	log    *logBuffer
 	bridge kernel.Ref
+	// encrypted is whether the people's clients encrypt.
+	encrypted bool
 	// before, when set, is called before an actor handles a message.
 	before atomic.Pointer[func(kernel.Ref, any)]
 }
@@ -183,7 +185,11 @@ func (w *world) ghost(key identity.PublicKey) id.UserID {
 // person logs in to a homeserver.
 func (w *world) person(url, name string) *bridgetest.Client {
 	w.t.Helper()
-	client, err := bridgetest.Login(soon(w.t), url, name, "long-secret")
+	login := bridgetest.Login
+	if w.encrypted {
+		login = bridgetest.LoginEncrypting
+	}
+	client, err := login(soon(w.t), url, name, "long-secret")
 	if err != nil {
 		w.t.Fatal(err)
 	}

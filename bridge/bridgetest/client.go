@@ -29,6 +29,8 @@ const syncPause = 200 * time.Millisecond
 type Client struct {
 	// Matrix is the client below, for calls that Client lacks.
 	Matrix *mautrix.Client
+	// Device is what the client encrypts with, nil when it does not.
+	Device *Device
 
 	transport *http.Transport
 	stop      context.CancelFunc
@@ -42,6 +44,16 @@ type Client struct {
 // Login logs in with a password and starts to sync. The first sync is done when
 // it returns.
 func Login(ctx context.Context, homeserverURL, user, password string) (*Client, error) {
+	return login(ctx, homeserverURL, user, password, false)
+}
+
+// LoginEncrypting is [Login] with a client that encrypts: it opens encrypted rooms,
+// sends into them what only their members can read, and reads it.
+func LoginEncrypting(ctx context.Context, homeserverURL, user, password string) (*Client, error) {
+	return login(ctx, homeserverURL, user, password, true)
+}
+
+func login(ctx context.Context, homeserverURL, user, password string, encrypting bool) (*Client, error) {
 	matrix, err := mautrix.NewClient(homeserverURL, "", "")
 	if err != nil {
 		return nil, fmt.Errorf("matrix client: %w", err)
@@ -58,6 +70,12 @@ func Login(ctx context.Context, homeserverURL, user, password string) (*Client, 
 	if err != nil {
 		c.transport.CloseIdleConnections()
 		return nil, fmt.Errorf("log in as %q: %w", user, err)
+	}
+	if encrypting {
+		if c.Device, err = newDevice(ctx, matrix); err != nil {
+			c.transport.CloseIdleConnections()
+			return nil, fmt.Errorf("log in as %q: %w", user, err)
+		}
 	}
 	first, err := c.sync(ctx, "", 0)
 	if err != nil {
@@ -105,10 +123,21 @@ func (c *Client) sync(ctx context.Context, since string, wait time.Duration) (ne
 		return "", err
 	}
 	var events []*event.Event
+	if c.Device != nil {
+		events = c.Device.receive(ctx, resp, since)
+	}
 	for roomID, room := range resp.Rooms.Join {
 		for _, batch := range [][]*event.Event{room.State.Events, room.Timeline.Events} {
 			for _, evt := range batch {
-				events = append(events, readEvent(roomID, evt))
+				evt = c.readEvent(ctx, roomID, evt)
+				if c.Device != nil {
+					c.Device.note(ctx, evt)
+					if evt.Type == event.EventEncrypted {
+						c.Device.keep(evt)
+						continue
+					}
+				}
+				events = append(events, evt)
 			}
 		}
 	}
@@ -129,15 +158,18 @@ func (c *Client) sync(ctx context.Context, since string, wait time.Duration) (ne
 	return resp.NextBatch, nil
 }
 
-// readEvent fills in what the API leaves out. Content that does not fit its type
-// stays raw.
-func readEvent(roomID id.RoomID, evt *event.Event) *event.Event {
+// readEvent fills in what the API leaves out, and decrypts if it can. Content that
+// does not fit its type stays raw.
+func (c *Client) readEvent(ctx context.Context, roomID id.RoomID, evt *event.Event) *event.Event {
 	evt.RoomID = roomID
 	evt.Type.Class = event.MessageEventType
 	if evt.StateKey != nil {
 		evt.Type.Class = event.StateEventType
 	}
 	_ = evt.Content.ParseRaw(evt.Type)
+	if c.Device != nil {
+		return c.Device.open(ctx, evt)
+	}
 	return evt
 }
 
@@ -202,11 +234,16 @@ func (c *Client) SendText(ctx context.Context, roomID id.RoomID, text string) (i
 	return resp.EventID, nil
 }
 
-// OpenDirect makes a direct room with somebody and waits until they have joined.
+// OpenDirect makes a direct room with somebody, encrypted if the client encrypts,
+// and waits until they have joined.
 func (c *Client) OpenDirect(ctx context.Context, with id.UserID) (id.RoomID, error) {
-	resp, err := c.Matrix.CreateRoom(ctx, &mautrix.ReqCreateRoom{
-		Preset: "trusted_private_chat", IsDirect: true, Invite: []id.UserID{with},
-	})
+	request := &mautrix.ReqCreateRoom{Preset: "trusted_private_chat", IsDirect: true, Invite: []id.UserID{with}}
+	if c.Device != nil {
+		request.InitialState = []*event.Event{{Type: event.StateEncryption, Content: event.Content{
+			Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1},
+		}}}
+	}
+	resp, err := c.Matrix.CreateRoom(ctx, request)
 	if err != nil {
 		return "", fmt.Errorf("make a room with %s: %w", with, err)
 	}
@@ -239,7 +276,7 @@ func (c *Client) Timeline(ctx context.Context, roomID id.RoomID) ([]*event.Event
 			return nil, fmt.Errorf("read the timeline of %s: %w", roomID, err)
 		}
 		for _, evt := range page.Chunk {
-			events = append(events, readEvent(roomID, evt))
+			events = append(events, c.readEvent(ctx, roomID, evt))
 		}
 		if page.End == "" || page.End == from || len(page.Chunk) == 0 {
 			break

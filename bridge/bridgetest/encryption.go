@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build goolm
+
+package bridgetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/crypto"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// Device is what a client that encrypts has more than others. The library below
+// encrypts with it whatever is sent into an encrypted room but reactions, as the
+// apps do.
+type Device struct {
+	// Machine has the keys.
+	Machine *crypto.OlmMachine
+
+	client *mautrix.Client
+	states *mautrix.MemoryStateStore
+	late   []*event.Event // without keys yet; of the goroutine that syncs
+}
+
+func newDevice(ctx context.Context, client *mautrix.Client) (*Device, error) {
+	states, ok := mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore)
+	if !ok {
+		return nil, errors.New("the library keeps state in another way")
+	}
+	log := zerolog.Nop()
+	client.StateStore = states
+	d := &Device{client: client, Machine: crypto.NewOlmMachine(client, &log, crypto.NewMemoryStore(nil), states), states: states}
+	if err := d.Machine.Load(ctx); err != nil {
+		return nil, fmt.Errorf("make a device: %w", err)
+	}
+	if err := d.Machine.ShareKeys(ctx, -1); err != nil {
+		return nil, fmt.Errorf("publish the keys of a device: %w", err)
+	}
+	client.Crypto = d
+	return d, nil
+}
+
+// receive takes what concerns devices and keys from an answer to /sync, and returns
+// the events of before that can be read now.
+func (d *Device) receive(ctx context.Context, resp *mautrix.RespSync, since string) (opened []*event.Event) {
+	d.Machine.ProcessSyncResponse(ctx, resp, since)
+	late := d.late
+	d.late = nil
+	for _, evt := range late {
+		if evt := d.open(ctx, evt); evt.Type != event.EventEncrypted {
+			opened = append(opened, evt)
+		} else {
+			d.late = append(d.late, evt)
+		}
+	}
+	return opened
+}
+
+// note takes an event of a room that concerns who is in it and whether it is
+// encrypted. It asks for the state that Dendrite v0.15.2 now and then leaves out of
+// the first answer to /sync with a room in it.
+func (d *Device) note(ctx context.Context, evt *event.Event) {
+	if evt.Type == event.EventEncrypted || evt.Mautrix.WasEncrypted {
+		if known, err := d.states.IsEncrypted(ctx, evt.RoomID); err == nil && !known {
+			_, _ = d.client.State(ctx, evt.RoomID) // it fills the table
+		}
+	}
+	if evt.StateKey == nil {
+		return
+	}
+	mautrix.UpdateStateStore(ctx, d.states, evt)
+	if evt.Type == event.StateMember {
+		d.Machine.HandleMemberEvent(ctx, evt)
+	}
+}
+
+// keep remembers an event that cannot be read yet.
+func (d *Device) keep(evt *event.Event) { d.late = append(d.late, evt) }
+
+// open returns what is in an event, or the event itself where it cannot be read.
+func (d *Device) open(ctx context.Context, evt *event.Event) *event.Event {
+	if evt.Type != event.EventEncrypted {
+		return evt
+	}
+	decrypted, err := d.Machine.DecryptMegolmEvent(ctx, evt)
+	if err != nil {
+		return evt
+	}
+	return decrypted
+}
+
+// Encrypt implements the library's interface: whoever is in the room gets the keys.
+func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content any) (*event.EncryptedEventContent, error) {
+	encrypted, err := d.Machine.EncryptMegolmEvent(ctx, room, kind, content)
+	if !crypto.IsShareError(err) {
+		return encrypted, err
+	}
+	members, err := d.states.GetRoomJoinedOrInvitedMembers(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Machine.ShareGroupSession(ctx, room, members); err != nil {
+		return nil, err
+	}
+	return d.Machine.EncryptMegolmEvent(ctx, room, kind, content)
+}
+
+// Decrypt implements the library's interface.
+func (d *Device) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
+	return d.Machine.DecryptMegolmEvent(ctx, evt)
+}
+
+// Init, WaitForSession and RequestSession implement the library's interface; nobody
+// calls them here.
+func (*Device) Init(context.Context) error { return nil }
+
+// WaitForSession is explained at Init.
+func (*Device) WaitForSession(context.Context, id.RoomID, id.SenderKey, id.SessionID, time.Duration) bool {
+	return false
+}
+
+// RequestSession is explained at Init.
+func (*Device) RequestSession(context.Context, id.RoomID, id.SenderKey, id.SessionID, id.UserID, id.DeviceID) {
+}
+
+var _ mautrix.CryptoHelper = (*Device)(nil)
