@@ -5,6 +5,7 @@ package actors
 import (
 	"bufio"
 	"io"
+	"net"
 	"time"
 
 	"github.com/mimird/mimird/actors/overlay"
@@ -93,6 +94,16 @@ func (g generation) drive(machine *peer.Handshake) handshake {
 func checkAddress(hs handshake, from overlay.Conn) bool {
 	old, ok := hs.(*legacy.Handshake)
 	return !ok || !old.Address().IsValid() || legacy.Behind(old.Address(), overlay.AddressOf(from.RemoteKey()))
+}
+
+// claimAddress says in our HELLO under which address we are reached, when that is not
+// the one that we come from: over the system's Yggdrasil, behind a router.
+func claimAddress(hs handshake, over overlay.Conn) {
+	old, ok := hs.(*legacy.Handshake)
+	local, tcp := over.LocalAddr().(*net.TCPAddr)
+	if ok && tcp {
+		old.ClaimAddress(local.AddrPort().Addr())
+	}
 }
 
 // askedEarly is a question for our profile that came before the other side had

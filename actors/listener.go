@@ -175,11 +175,20 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 
 // security is what a handshake with a node needs to sign with care.
 func (e *env) security(remote identity.NodeKey) peer.Security {
-	guard := identity.GuardSet{e.keys}
+	guard := identity.GuardSet{e.keys, addressGuard(remote)}
 	if e.opts.RefusePointChallenges {
 		guard = append(guard, identity.CurvePoints{})
 	}
 	return peer.Security{Guard: guard, Issued: e.keys.issued, RemoteNode: remote, Random: rand.Reader}
+}
+
+// addressGuard refuses to sign the key of the node that we talk with, also when its
+// address is all that is known of it.
+type addressGuard identity.NodeKey
+
+// Refuses implements identity.Guard.
+func (g addressGuard) Refuses(value [32]byte) bool {
+	return overlay.SameAddress(identity.NodeKey(g), value)
 }
 
 func handOver(inbox kernel.Inbox, msg any) error {

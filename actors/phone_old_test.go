@@ -33,7 +33,23 @@ type oldWorld struct {
 func newOldWorld(t *testing.T) oldWorld {
 	t.Helper()
 	w := actorstest.New(t, memnet.Options{})
-	return oldWorld{t, w, w.Node("owner", withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP))}
+	o := oldWorld{t, w, w.Node("owner", withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP))}
+	device := o.device(overlay.KindQUIC)
+	awaitAccount(o.n, func() *phone.Old { return o.dial(device, overlay.KindQUIC, phone.IdentityOf("nobody")) })
+	return o
+}
+
+// awaitAccount dials until the account of a node that has just been started answers.
+func awaitAccount(n *actorstest.Node, dial func() *phone.Old) {
+	n.Eventually("the account answers", func() bool {
+		p := dial()
+		defer func() { _ = p.Close() }()
+		if p.Hello(nil) != nil {
+			return false
+		}
+		_, err := p.Expect(phone.OldChallenge)
+		return err == nil
+	})
 }
 
 // device is a node of an old app.
@@ -55,10 +71,15 @@ func (o oldWorld) dial(from overlay.Carrier, kind overlay.Kind, id phone.Identit
 	if kind == overlay.KindTCP {
 		port = 5050
 	}
-	conn, err := from.Dial(o.t.Context(), o.n.Key(), port)
-	if err != nil {
-		o.t.Fatal(err)
-	}
+	var conn overlay.Conn
+	o.n.Eventually("the owner listens", func() (ok bool) {
+		var err error
+		conn, err = from.Dial(o.t.Context(), o.n.Key(), port)
+		if err != nil && !errors.Is(err, overlay.ErrRefused) {
+			o.t.Fatal(err)
+		}
+		return err == nil
+	})
 	return o.old(conn, id)
 }
 

@@ -195,7 +195,11 @@ func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.Pub
 		if !ok {
 			return overlay.ErrNoCarrier
 		}
-		q.Record = tracker.NewAddressRecord(key, netip.AddrPortFrom(tcp.Address(), legacy.Port), oldPriority, account.ClientID)
+		own := tcp.Address()
+		if !own.IsValid() {
+			return overlay.ErrNoSystem
+		}
+		q.Record = tracker.NewAddressRecord(key, netip.AddrPortFrom(own, legacy.Port), oldPriority, account.ClientID)
 	} else {
 		q.Record = tracker.NewNodeRecord(key, o.env.keys.node.Key(), oldPriority, account.ClientID)
 	}

@@ -262,6 +262,7 @@ func (d *dialer) handshake(s *stream) (*peerConn, error) {
 	config := d.config
 	config.Security = d.secure(s.RemoteKey())
 	hs := s.generation.drive(peer.NewInitiator(config))
+	claimAddress(hs, s)
 	progress, err := hs.Start()
 	if err != nil {
 		return nil, err

@@ -70,6 +70,8 @@ type Yggdrasil struct {
 	Listen    []string `yaml:"listen"`
 	Multicast bool     `yaml:"multicast"`
 	Carriers  []string `yaml:"carriers"`
+	// SystemTCP makes the carrier tcp use the Yggdrasil of the operating system.
+	SystemTCP bool `yaml:"system_tcp"`
 	// OldTrackers are those of generations 1 and 2.
 	OldTrackers []string `yaml:"old_trackers"`
 }
@@ -300,6 +302,9 @@ func (c *Config) validate() error {
 	}
 	if !slices.Contains(c.Yggdrasil.Carriers, CarrierStream) {
 		bad("yggdrasil.carriers: stream is missing; trackers are asked over it")
+	}
+	if c.Yggdrasil.SystemTCP && !slices.Contains(c.Yggdrasil.Carriers, CarrierTCP) {
+		bad("yggdrasil.system_tcp: carriers does not name tcp")
 	}
 	for _, uri := range c.Server.Listen {
 		if err := checkURI(uri); err != nil {

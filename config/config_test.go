@@ -205,6 +205,7 @@ func TestParseNamesTheWrongKindOfValue(t *testing.T) {
 		"log: 3\ntracker: 4":                     "line 1: want a section with keys, have `3`\nline 2: want a section with keys, have `4`",
 		"yggdrasil: {carriers: [stream, smoke]}": "yggdrasil.carriers: \"smoke\" is none of stream, quic, tcp",
 		"yggdrasil: {carriers: [tcp]}":           "yggdrasil.carriers: stream is missing; trackers are asked over it",
+		"yggdrasil: {system_tcp: true}":          "yggdrasil.system_tcp: carriers does not name tcp",
 		"session: {idle: 600}":                   "line 1: want a duration such as 90s, 15m or 1h30m",
 		"just words":                             "line 1: want a section with keys, have `just words`",
 		"roles: [node":                           "not valid YAML, line 1: did not find expected ',' or ']'",

@@ -39,6 +39,11 @@ func IsYggdrasil(a netip.Addr) bool {
 	return first == 0x02 || first == 0x03
 }
 
+// SameAddress reports whether two nodes have the same address, or would route the same
+// addresses. Addresses show a part of a key, so of two keys one may be known by that
+// part only.
+func SameAddress(a, b identity.NodeKey) bool { return subnetOf(AddressOf(a)) == subnetOf(AddressOf(b)) }
+
 // subnetOf is the first half of the addresses behind a node.
 func subnetOf(a netip.Addr) [8]byte {
 	raw := a.As16()

@@ -40,7 +40,7 @@ func (s *Stack) Enable(kind Kind) error {
 	case KindStream:
 		return nil
 	case KindTCP:
-		if s.traffic.tcp.Load() != nil {
+		if s.traffic.tcp.Load() != nil || s.traffic.system.Load() != nil {
 			return nil
 		}
 		c, err := newTCPCarrier(s.layer, s.peers, s.limits, s.logger)
@@ -63,13 +63,33 @@ func (s *Stack) Enable(kind Kind) error {
 	return fmt.Errorf("start carrier: there is none named %.64q", string(kind))
 }
 
+// EnableSystem starts the carrier KindTCP over the Yggdrasil of a system in place of
+// ours; nil is the system that the program runs on. Nothing is asked of it now: while
+// it has no Yggdrasil address, dials fail and listeners wait.
+func (s *Stack) EnableSystem(system System) error {
+	s.traffic.mu.Lock()
+	defer s.traffic.mu.Unlock()
+	select {
+	case <-s.closing:
+		return ErrClosed
+	default:
+	}
+	if system == nil {
+		system = operatingSystem{}
+	}
+	if s.traffic.tcp.Load() == nil && s.traffic.system.Load() == nil {
+		s.traffic.system.Store(newSystemCarrier(s.layer, system, s.limits, s.logger))
+	}
+	return nil
+}
+
 // CarrierOf returns a carrier, or false when it was not enabled.
 func (s *Stack) CarrierOf(kind Kind) (Carrier, bool) {
 	switch kind {
 	case KindStream:
 		return s.stream, true
 	case KindTCP:
-		if c := s.traffic.tcp.Load(); c != nil {
+		if c, ok := s.TCP(); ok {
 			return c, true
 		}
 	case KindQUIC:
@@ -83,12 +103,18 @@ func (s *Stack) CarrierOf(kind Kind) (Carrier, bool) {
 // TCP returns the carrier of generation 1, which can dial addresses too, or false
 // when it was not enabled.
 func (s *Stack) TCP() (AddressCarrier, bool) {
+	if c := s.traffic.system.Load(); c != nil {
+		return c, true
+	}
 	c := s.traffic.tcp.Load()
 	return c, c != nil
 }
 
 // Enable starts a further carrier; see [Stack.Enable].
 func (n *Network) Enable(kind Kind) error { return n.stack.Enable(kind) }
+
+// EnableSystem starts KindTCP over the system's Yggdrasil; see [Stack.EnableSystem].
+func (n *Network) EnableSystem(system System) error { return n.stack.EnableSystem(system) }
 
 // CarrierOf returns a carrier, or false when it was not enabled.
 func (n *Network) CarrierOf(kind Kind) (Carrier, bool) { return n.stack.CarrierOf(kind) }

@@ -26,6 +26,8 @@ type traffic struct {
 	mu   sync.Mutex // held while a carrier starts
 	tcp  atomic.Pointer[tcpCarrier]
 	quic atomic.Pointer[quicCarrier]
+	// system takes the place of tcp. What it carries does not come through here.
+	system atomic.Pointer[systemCarrier]
 }
 
 // receive hands a packet to its carrier; see packetHandler. IPv6 begins with its
@@ -54,6 +56,9 @@ func (t *traffic) close(reset bool) {
 	}
 	if c := t.quic.Load(); c != nil {
 		c.shutdown(reset)
+	}
+	if c := t.system.Load(); c != nil {
+		c.shutdown()
 	}
 }
 

@@ -251,7 +251,11 @@ func opener(c config.Config, listen []string, log *slog.Logger) func(identity.No
 			return nil, err
 		}
 		for _, carrier := range c.Yggdrasil.Carriers {
-			if err := network.Enable(overlay.Kind(carrier)); err != nil {
+			enable := func() error { return network.Enable(overlay.Kind(carrier)) }
+			if carrier == config.CarrierTCP && c.Yggdrasil.SystemTCP {
+				enable = func() error { return network.EnableSystem(nil) }
+			}
+			if err := enable(); err != nil {
 				return nil, errors.Join(err, network.Close())
 			}
 		}

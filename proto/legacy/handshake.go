@@ -4,6 +4,7 @@ package legacy
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -29,6 +30,7 @@ type Handshake struct {
 	*peer.Handshake
 	generation Generation
 	address    netip.Addr
+	own        netip.Addr
 	asked      *peer.InfoRequest
 	pings      int
 }
@@ -42,6 +44,14 @@ func (g Generation) NewHandshake(machine *peer.Handshake) *Handshake {
 // a router, in its subnet. It is invalid when there was none. Nothing proves it;
 // see [Behind].
 func (h *Handshake) Address() netip.Addr { return h.address }
+
+// ClaimAddress makes an initiator of generation 1 say that others reach it at an
+// address behind a router, from whose address it comes. Any other address is not said.
+func (h *Handshake) ClaimAddress(own netip.Addr) {
+	if h.generation == Gen1 && own.Is6() && own.As16()[0] == 0x03 {
+		h.own = own
+	}
+}
 
 // Asked is the INFO_REQUEST that an acceptor of generation 1 sends before we know
 // who it is, nil without one. It is to be answered after the handshake.
@@ -70,6 +80,10 @@ func (h *Handshake) Drive(src *bufio.Reader, dst io.Writer, p peer.Progress) (pe
 func (h *Handshake) send(dst io.Writer, frames []peer.Frame) error {
 	var b []byte
 	for _, f := range frames {
+		if hello, ok := f.(peer.Hello); ok && h.own.IsValid() {
+			b = appendHello(b, hello, h.own)
+			continue
+		}
 		b = f.AppendTo(b)
 	}
 	if len(b) == 0 {
@@ -104,6 +118,16 @@ func (h *Handshake) read(src *bufio.Reader, dst io.Writer) (peer.Frame, error) {
 			return peer.ReadHandshakeFrame(src)
 		}
 	}
+}
+
+// appendHello writes a HELLO of generation 1 with an address.
+func appendHello(b []byte, f peer.Hello, own netip.Addr) []byte {
+	start := len(b)
+	b = f.AppendTo(b)
+	address := own.As16()
+	b = wire.AppendBlob(b, address[:])
+	binary.BigEndian.PutUint64(b[start+8:], uint64(len(b)-start-headerSize))
+	return b
 }
 
 // readHello reads a HELLO of generation 1 with an address.

@@ -5,6 +5,7 @@ package legacy_test
 import (
 	"bufio"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -202,6 +203,35 @@ func TestHandshakeReadsTheAddressOfGeneration1(t *testing.T) {
 		if h.Address() != address || h.Hello().Sender != alice().Public() || h.Hello().ClientID != 0xa1b2c3d4 {
 			t.Errorf("address %v of %+v", h.Address(), h.Hello())
 		}
+	}
+}
+
+func TestHandshakeSaysTheAddressBehindARouter(t *testing.T) {
+	behind := netip.MustParseAddr("308:62:45:62::5")
+	for own, said := range map[netip.Addr]bool{behind: true, netip.MustParseAddr("208:62:45:62::5"): false, {}: false} {
+		a, b := pipe(t)
+		h, other := initiator(legacy.Gen1), acceptor(legacy.Gen1)
+		h.ClaimAddress(own)
+		done := make(chan error, 1)
+		go func() { done <- run(h, a) }()
+		if err := errors.Join(run(other, b), <-done); err != nil {
+			t.Errorf("%v: %v", own, err)
+		}
+		if got := other.Address(); got.IsValid() != said || said && got != behind {
+			t.Errorf("said %v, want %v: %v", got, own, said)
+		}
+	}
+	// Generation 2 has node keys in its place.
+	h := initiator(legacy.Gen2)
+	h.ClaimAddress(behind)
+	p, err := h.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := pipe(t)
+	_ = b.Close()
+	if _, err := h.Drive(a.reader, a, p); err == nil {
+		t.Error("nobody is there")
 	}
 }
 
