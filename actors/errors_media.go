@@ -23,6 +23,7 @@ var (
 	errGone          = errors.New("the file server does not have the file any more")
 	errExpired       = errors.New("the file could not be fetched in the time that servers keep it")
 	errNotTheFile    = errors.New("what came is not the file that was announced")
+	errSpoilt        = errors.New("the file server has not kept what it was given")
 	errOtherSize     = errors.New("the file has another size than the message says")
 	errFileLost      = errors.New("the file is not in the media store any more")
 	errNoSession     = errors.New("the contact, who has the file, is not connected")

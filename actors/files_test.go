@@ -244,6 +244,22 @@ func TestUploadSurvivesRestart(t *testing.T) {
 	})
 }
 
+// TestSpoiltUploadIsRepeated under another name: the server answers OK for what it
+// has stored wrongly, and would keep that.
+func TestSpoiltUploadIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pack(t, phone.FileFaults{Swap: true, Times: 1})
+		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(jpeg), Name: "a.jpg"})
+		a, err := phone.ParseAttachment(p.arrives(t, m).Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.server.Plain(a); err != nil || !bytes.Equal(got, jpeg) || p.server.Files() != 2 {
+			t.Errorf("%d bytes, %d files on the server, %v", len(got), p.server.Files(), err)
+		}
+	})
+}
+
 // TestUndeliveredFileIsUploadedAgain before the server forgets it.
 func TestUndeliveredFileIsUploadedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

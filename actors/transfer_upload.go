@@ -63,9 +63,12 @@ func (j *transferJob) upload(ctx context.Context) error {
 		hash: j.m.FileHash, guid: j.m.Message.GUID, size: files.SealedSize(file.Size), again: again, done: j.progress.Store,
 		sealed: func(offset int64) (io.Reader, error) { return sealedFrom(file, j.m.Key, offset) },
 	})
+	if err == nil {
+		err = j.verify(client)
+	}
 	client.close(err)
-	if files.IsHashMismatch(refusal(err)) {
-		j.m.Key = files.Key{} // somebody else has spoilt it under this name
+	if files.IsHashMismatch(refusal(err)) || errors.Is(err, errSpoilt) {
+		j.m.Key = files.Key{} // it is spoilt under this name
 	}
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
@@ -76,6 +79,26 @@ func (j *transferJob) upload(ctx context.Context) error {
 	j.payload = a.AppendTo(nil)
 	j.m.State, j.m.Uploaded, j.m.Reason = store.MediaStored, j.env.nowMillis(), ""
 	return nil
+}
+
+// verify reads back what the server has stored. The public server compares the hash
+// of what it has received, not of what it has written, and under load it has been
+// seen to write two chunks in the wrong order. It would keep that for 15 days, the
+// contact could not read it, and we would never know.
+func (j *transferJob) verify(client *fileClient) error {
+	size := files.SealedSize(j.m.Size)
+	if size <= files.UploadChunk {
+		return nil // there is only one
+	}
+	h := sha256.New()
+	err := client.download(j.m.FileHash, j.m.Message.GUID, 0, size, size, func(b []byte) error {
+		_, err := h.Write(b)
+		return err
+	})
+	if isPermanent(err) || err == nil && files.Hash(h.Sum(nil)) != j.m.FileHash {
+		return errSpoilt // whatever it says it has
+	}
+	return err
 }
 
 // chooseKey draws the key of an upload, finds out the hash that the encrypted file

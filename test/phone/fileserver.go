@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 
@@ -34,6 +35,9 @@ type FileFaults struct {
 	Total uint64
 	// Flip changes a bit of every file.
 	Flip bool
+	// Swap stores the first two chunks of an upload in the wrong order, as the public
+	// server may under load.
+	Swap bool
 	// Refuse is the text with which it refuses uploads.
 	Refuse string
 }
@@ -279,6 +283,10 @@ func (c *fileConn) take(hash [32]byte, fields map[byte][]byte) error {
 		if got != hash {
 			c.upload = nil
 			return c.refuse("hash mismatch: expected " + hex.EncodeToString(hash[:]) + ", got " + hex.EncodeToString(got[:]))
+		}
+		if faults.Swap {
+			c.fault(true)
+			c.upload = slices.Concat(c.upload[65_536:131_072], c.upload[:65_536], c.upload[131_072:])
 		}
 		c.mu.Lock()
 		c.stored[hash] = storedFile{data: c.upload, guid: c.guid}
