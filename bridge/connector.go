@@ -25,6 +25,7 @@ type connector struct {
 	matrix  matrixConnector
 	status  *statusSender
 	deliver *deliverer
+	copies  *copies
 }
 
 var (
@@ -34,7 +35,7 @@ var (
 
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
-	c.br = br
+	c.br, c.copies.br = br, br
 	c.deliver.remake, c.deliver.beside = c.rebuildRoom, c.watchOutboxes
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
 }

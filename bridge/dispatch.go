@@ -41,6 +41,7 @@ type dispatcher struct {
 	br      *bridgev2.Bridge
 	matrix  matrixConnector
 	status  *statusSender
+	copies  *copies
 	wake    <-chan struct{}
 	retry   kernel.Backoff
 	// sideSync is set when redactions come in two ways.
@@ -193,6 +194,9 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 		return nil
 	}
 	ctx := d.context(work)
+	if err := d.copies.came(ctx, evt); err != nil {
+		return err
+	}
 	if evt.Type == event.EventRedaction && d.sideSync && entry != redactionEntry(evt.ID) {
 		if err := journalRedaction(ctx, d.node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
 			return err // it is handled when its own entry is

@@ -221,6 +221,7 @@ func (d *delivery) send(
 	if len(rows) == 0 {
 		return fmt.Errorf("%w: the event was ignored", errRoom)
 	}
+	d.copies.sent(ctx, portal.MXID, rows[0])
 	return nil
 }
 

@@ -103,7 +103,7 @@ func TestHistoryGoesOnWhereItWasInterrupted(t *testing.T) {
 		return again != "" && again != room && len(f.shown(again)) > 5
 	})
 	again := f.roomWith(bob)
-	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.SendsOnly})
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
 	f.stop()
 	f.homeserver.ForgetTransactions()
 	f.homeserver.SetFault(bridgetest.Fault{})

@@ -101,7 +101,7 @@ func TestNothingIsLostWhileTheHomeserverIsAway(t *testing.T) {
 		"errors":      {Kind: bridgetest.FaultError},
 		"deaf":        {Kind: bridgetest.FaultDeaf},
 		"limits":      {Kind: bridgetest.FaultRateLimit, RetryAfter: time.Second},
-		"loses":       {Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.SendsOnly},
+		"loses":       {Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly},
 		"sends fail":  {Kind: bridgetest.FaultError, Only: bridgetest.SendsOnly},
 		"sends limit": {Kind: bridgetest.FaultRateLimit, RetryAfter: time.Second, Only: bridgetest.SendsOnly},
 	} {

@@ -27,10 +27,16 @@ const (
 	// not known whether it was sent. It is nearly always among the last recoverPage.
 	recoverEvents = 1000
 	recoverPage   = 100
-	// settlePauses is how long a homeserver gets to list what it has taken, in first
-	// pauses of the back-off: three seconds.
-	settlePauses = 3
+	// barrierLooks is how often it is looked whether a homeserver lists a barrier, two
+	// times in the first pause of the back-off: for half a minute.
+	barrierLooks = 60
+	// barrierPart is the part of an entry that it is.
+	barrierPart = 1_000_030
 )
+
+// barrierEvent is put into a room to see when the homeserver lists it. Clients show
+// nothing of it.
+var barrierEvent = event.Type{Type: "im.mimir.barrier", Class: event.MessageEventType}
 
 // marker is what an event says of itself. It names the message within its
 // conversation, which the room is.
@@ -124,45 +130,77 @@ func (d *delivery) recover(
 	return true, nil
 }
 
-// letSettle waits until a homeserver should list what it had taken before.
-func (d *delivery) letSettle(ctx context.Context) error {
-	pause := time.NewTimer(settlePauses * d.deliver.retry.Min)
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-		d.at.begun = false // once for all parts of a message
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // find searches a room for the event with a marker, again when it is not there and
-// may have been sent just now.
+// may have been sent just now: a homeserver may take an event before it lists it,
+// and one that was restarted has forgotten our transactions.
 func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
 	evt, err := d.findMarked(ctx, room, message)
 	if err == nil && evt == nil && d.at.begun {
-		// A homeserver may take an event before it lists it. One that was restarted at
-		// the same time as we were has also forgotten our transactions.
-		if err = d.letSettle(ctx); err == nil {
+		if err = d.awaitListing(ctx, room); err == nil {
+			d.at.begun = false // once for all parts of a message
 			evt, err = d.findMarked(ctx, room, message)
 		}
 	}
 	return evt, err
 }
 
+// awaitListing returns when the homeserver lists what it has taken before: when it
+// lists an event that is sent now. Homeservers deal with the events of a room one
+// after the other. The exception is what Dendrite had in its hands when it was
+// killed, see copies.go. One that does not list the event at all is not waited for
+// for ever.
+func (d *delivery) awaitListing(ctx context.Context, room id.RoomID) error {
+	// The transaction is the same at every attempt: a homeserver that returns the old
+	// event remembers transactions, and will know the message again.
+	scoped, cancel := newSendScope(d.ev, barrierPart).with(ctx, ctx)
+	defer cancel()
+	barrier, err := d.matrix.bot().SendMessageEvent(scoped, room, barrierEvent, struct{}{})
+	if err != nil {
+		return fmt.Errorf("send a barrier: %w", classify(err))
+	}
+	ctx = mautrix.WithMaxRetries(ctx, 0)
+	pause := time.NewTicker(max(d.deliver.retry.Min/2, time.Millisecond))
+	defer pause.Stop()
+	for range barrierLooks {
+		page, err := d.lastEvents(ctx, room, recoverPage)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(page.Chunk, func(e *event.Event) bool { return e.ID == barrier.EventID }) {
+			return nil
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	d.log.Warn("the homeserver does not list what it has taken", "room_id", room, "event_id", barrier.EventID)
+	return nil
+}
+
+// lastEvents asks for the end of a room. Dendrite wants to be told a limit above
+// 100 in the filter.
+func (d *delivery) lastEvents(ctx context.Context, room id.RoomID, limit int) (*mautrix.RespMessages, error) {
+	filter := &mautrix.FilterPart{Limit: limit}
+	page, err := d.matrix.bot().Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
+	if err != nil {
+		return nil, fmt.Errorf("search the room: %w", classify(err))
+	}
+	return page, nil
+}
+
 // findMarked searches a room, from its end, for the event with a marker. Events
 // of a conversation are sent in order, so the last marked one decides. There is
 // never a second page: Dendrite leaves out events where one ends, and the message
-// would be sent again. It also wants to be told a limit above 100 in the filter.
+// would be sent again.
 func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	want := marker(message)
 	for _, limit := range []int{recoverPage, recoverEvents} {
-		filter := &mautrix.FilterPart{Limit: limit}
-		page, err := d.matrix.bot().Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
+		page, err := d.lastEvents(ctx, room, limit)
 		if err != nil {
-			return nil, fmt.Errorf("search the room: %w", classify(err))
+			return nil, err
 		}
 		for _, evt := range page.Chunk {
 			has, ok := evt.Content.Raw[markerKey].(string)

@@ -173,7 +173,7 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status}
+	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{matrix: matrix, log: r.log}}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.deliver.show = c.show
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
@@ -254,7 +254,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 
 	r.condition.homeserver.whenUp(in.deliver.kick)
 	d := &dispatcher{
-		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
+		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status, copies: in.copies,
 		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
 		keys: new(broadcast), trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	}

@@ -77,6 +77,13 @@ func SendsOnly(r *http.Request) bool {
 	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/send/")
 }
 
+// MessagesOnly is for [Fault.Only]: it selects those of [SendsOnly] whose event is
+// one of the specification's.
+func MessagesOnly(r *http.Request) bool {
+	_, eventType, _ := sendPath(r)
+	return SendsOnly(r) && strings.HasPrefix(eventType, "m.")
+}
+
 // withFaults stands before all handlers.
 func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

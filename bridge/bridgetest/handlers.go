@@ -180,9 +180,9 @@ func (h *Homeserver) messages(c *call) (any, error) {
 			answer["end"] = strconv.Itoa(to)
 		}
 	}
-	if newest := slices.IndexFunc(chunk, func(e *Event) bool { return e.Type == "m.room.message" }); backwards && h.lagging > 0 && newest >= 0 {
+	if backwards && h.lagging > 0 {
 		h.lagging--
-		chunk = slices.Delete(chunk, newest, newest+1)
+		chunk = slices.DeleteFunc(chunk, func(e *Event) bool { return e.position >= h.lagFrom })
 	}
 	if chunk == nil {
 		chunk = []*Event{}

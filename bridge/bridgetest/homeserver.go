@@ -58,7 +58,8 @@ type Homeserver struct {
 	healed   chan struct{} // closed when fault is replaced
 	slow     map[id.RoomID]time.Duration
 	refused  []string // texts of events that are refused
-	lagging  int      // listings that lack the newest message
+	lagging  int      // listings that lack the events from lagFrom on
+	lagFrom  int      // a position in the stream
 	nextID   int
 	quiet    bool // nothing is pushed
 }
@@ -199,12 +200,43 @@ func (h *Homeserver) ForgetTransactions() {
 	clear(h.txns)
 }
 
-// LagListings makes the next listings of a room lack its newest message, as a
-// homeserver may that has taken it a moment ago.
+// LagListings makes the next listings of rooms lack the newest message and all that
+// comes after it, as a homeserver may that has more to do than it can.
 func (h *Homeserver) LagListings(listings int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lagging = listings
+	for _, event := range h.stream {
+		if event.Type == "m.room.message" {
+			h.lagging, h.lagFrom = listings, event.position
+		}
+	}
+}
+
+// Withhold takes the newest message out of its room: the homeserver has taken it
+// and not dealt with it yet. The function it returns makes the message appear, after
+// what has come meanwhile.
+func (h *Homeserver) Withhold() (appear func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var newest *Event
+	for _, event := range h.stream {
+		if event.Type == "m.room.message" {
+			newest = event
+		}
+	}
+	r := h.rooms[newest.Room]
+	r.timeline = slices.DeleteFunc(r.timeline, func(event *Event) bool { return event == newest })
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		late := *newest
+		late.position = len(h.stream) + 1
+		if slices.ContainsFunc(r.timeline, func(e *Event) bool { return e.Redacts == late.ID }) {
+			late.Content = json.RawMessage("{}")
+		}
+		h.stream, r.timeline = append(h.stream, &late), append(r.timeline, &late)
+		h.notifyLocked()
+	}
 }
 
 // Sends returns every attempt to send an event, in the order of arrival.

@@ -20,8 +20,13 @@ import (
 	"github.com/mimird/mimird/test/dendrite"
 )
 
-// buildTime is for compiling Dendrite on a slow machine.
-const buildTime = 10 * time.Minute
+const (
+	// buildTime is for compiling Dendrite on a slow machine.
+	buildTime = 10 * time.Minute
+	// takenUpAfter is a little more than the longest time after which Dendrite v0.15.2
+	// goes on with what it was dealing with when it was killed (roomserver/internal/input).
+	takenUpAfter = 5*time.Minute + 20*time.Second
+)
 
 // Bars R01, R02 with a real homeserver, both directions at once.
 func TestKilledAgainstDendrite(t *testing.T) {
@@ -47,6 +52,46 @@ func TestKilledAgainstDendrite(t *testing.T) {
 	w.check(directions...)
 }
 
+// Bar R01: the node and Dendrite die at the same moment, again and again. What
+// Dendrite has taken then, it has forgotten under which transaction, and lists only
+// when it has dealt with it. In the long form only; the short one is in the tests
+// of the bridge.
+func TestKilledTogetherWithDendrite(t *testing.T) {
+	t.Parallel()
+	if *togetherFlag == 0 {
+		return
+	}
+	seed := drawSeed()
+	w := newRealWorld(t)
+	w.note = fmt.Sprintf("together with Dendrite, seed %d: ", seed)
+	random := rand.New(rand.NewPCG(seed, 98)) //nolint:gosec // no secret
+	// What the user writes it may hand over in another order then.
+	end := w.load(mimirToMatrix)
+	for range *togetherFlag {
+		w.progress(mimirToMatrix, 1+random.IntN(window))
+		time.Sleep(time.Duration(random.Int64N(int64(soonest)))) // the moment itself
+		w.killTogether()
+		w.must(w.dendrite.Restart(w.soon()))
+		w.must(w.victim.Launch())
+		w.must(w.victim.Ready(w.soon()))
+	}
+	w.progress(mimirToMatrix, 1)
+	end()
+	w.settle()
+	// What it had in its hands it takes up again by a clock of its own.
+	time.Sleep(takenUpAfter)
+	w.check(mimirToMatrix)
+}
+
+// killTogether kills the node and Dendrite at once.
+func (w *world) killTogether() {
+	w.t.Helper()
+	var ended sync.WaitGroup
+	ended.Go(func() { w.must(w.dendrite.Kill()) })
+	w.kill()
+	ended.Wait()
+}
+
 // startDendrite starts a real homeserver. The first time on a machine it is
 // compiled.
 func (w *world) startDendrite(address, registration string) {
@@ -54,12 +99,12 @@ func (w *world) startDendrite(address, registration string) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), buildTime)
 	defer cancel()
 	server, err := dendrite.Start(ctx, dendrite.Options{
-		Dir: filepath.Join(w.dir, "dendrite"), ServerName: serverName, Registrations: []string{registration},
+		Dir: filepath.Join(w.dir, "dendrite"), Address: w.freeAddress(), ServerName: serverName, Registrations: []string{registration},
 	})
 	w.must(err)
 	w.t.Cleanup(func() { w.must(server.Kill()) })
 	w.must(server.CreateUser(w.soon(), userName, password, false))
-	w.server = server.URL()
+	w.dendrite, w.server = server, server.URL()
 
 	f := &finisher{upstream: strings.TrimPrefix(w.server, "http://")}
 	proxy := &http.Server{ReadHeaderTimeout: patience, Handler: f}

@@ -13,12 +13,14 @@
 // became of what had been accepted, and the package prints it for all of them.
 //
 // The node dies at every named point of actors/crashpoint (points_test.go), at
-// random moments under load (moments_test.go), it is stopped in order
-// (stop_test.go), its disk fills up (disk_test.go, full_test.go), its parts panic
-// (panic_test.go), and it is backed up meanwhile (backup_test.go). Start reading at check.go, which says what is compared, then
-// world_test.go, talks_test.go and verdict_test.go.
+// random moments under load (moments_test.go), at the same moment as its homeserver
+// (dendrite_test.go), it is stopped in order (stop_test.go), its disk fills up
+// (disk_test.go, full_test.go), its parts panic (panic_test.go), and it is backed up
+// meanwhile (backup_test.go). Start reading at check.go, which says what is compared,
+// then world_test.go, talks_test.go and verdict_test.go.
 //
 //	go test -tags goolm ./test/crash                      the short form
 //	go test -tags goolm ./test/crash -v -kills 20         20 random kills in each direction
+//	go test -tags goolm ./test/crash -v -together 30      30 ends of node and Dendrite at once
 //	go test -tags goolm ./test/crash -seed 17 -run Moment a run again that has failed
 package crash

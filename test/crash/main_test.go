@@ -15,8 +15,9 @@ import (
 )
 
 var (
-	killsFlag = flag.Int("kills", 3, "how often the node is killed at random, in each direction")
-	seedFlag  = flag.Uint64("seed", 0, "of the random moments; 0 draws one")
+	killsFlag    = flag.Int("kills", 3, "how often the node is killed at random, in each direction")
+	togetherFlag = flag.Int("together", 0, "how often the node and Dendrite are killed at the same moment")
+	seedFlag     = flag.Uint64("seed", 0, "of the random moments; 0 draws one")
 )
 
 // program is mimird, built once.

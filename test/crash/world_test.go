@@ -40,6 +40,7 @@ type world struct {
 	victim     *demo.Node
 	other      *demo.Node             // relay, tracker and contact
 	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
+	dendrite   *dendrite.Server       // nil when there is a fake homeserver
 	server     string                 // the homeserver's URL
 	user       *bridgetest.Client
 	phone      *phoneContact
