@@ -102,6 +102,8 @@ type TrackerOptions struct {
 	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
 	// MaxIdentities bounds the table. Default 100,000.
 	MaxIdentities int
+	// SyncWith are other trackers to share announcements with.
+	SyncWith []SyncPartner
 }
 
 func (o Options) withDefaults() Options {

@@ -29,11 +29,21 @@ type trackerActor struct {
 	mu        sync.Mutex
 	table     *trackerTable
 	addresses *addressTable // of generation 1
+	// recent is when identities were passed on last.
+	recent map[identity.PublicKey]time.Time
+
+	lines []*syncLine
 }
 
 func newTracker(e *env) kernel.Actor {
 	most := e.opts.Tracker.MaxIdentities
-	return &trackerActor{env: e, table: newTrackerTable(most), addresses: newAddressTable(most)}
+	t := &trackerActor{
+		env: e, table: newTrackerTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
+	}
+	for _, p := range e.opts.Tracker.SyncWith {
+		t.lines = append(t.lines, &syncLine{partner: p, queue: make(chan syncItem, syncQueue)})
+	}
+	return t
 }
 
 func (t *trackerActor) Started(c *kernel.Context) error {
@@ -60,6 +70,9 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 	if err := t.serveOld(c); err != nil {
 		return err
 	}
+	if err := t.serveSync(c); err != nil {
+		return err
+	}
 	c.Every(collectEvery, collectExpired{})
 	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port})
 	return nil
@@ -71,6 +84,7 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 		t.mu.Lock()
 		t.table.collect(time.Now())
 		t.addresses.collect(time.Now())
+		t.collectRecent(time.Now())
 		t.mu.Unlock()
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("tracker: %w", msg.Err))
@@ -101,6 +115,25 @@ func (t *trackerActor) serveOld(c *kernel.Context) error {
 			defer stop()
 			return t.servePackets(port)
 		})
+	}
+	return nil
+}
+
+// serveSync takes part in the sync with other trackers, when there are partners.
+func (t *trackerActor) serveSync(c *kernel.Context) error {
+	if len(t.lines) == 0 {
+		return nil
+	}
+	listener, err := t.net.Stream().Listen(tracker.Port)
+	if err != nil {
+		return fmt.Errorf("listen for other trackers: %w", err)
+	}
+	c.Go("sync_accept", func(ctx context.Context) error {
+		defer func() { _ = listener.Close() }()
+		return t.acceptLines(ctx, listener)
+	})
+	for _, l := range t.lines {
+		c.Go("sync_"+l.partner.Node.Short(), func(ctx context.Context) error { return t.keepLine(ctx, l) })
 	}
 	return nil
 }
@@ -146,6 +179,9 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 		}
 		t.mu.Lock()
 		ttl, ok := t.table.announce(q.Identity, q.Record, now)
+		if ok {
+			t.announced(q.Identity, now)
+		}
 		t.mu.Unlock()
 		if !ok {
 			t.env.log.Warn("The tracker is full and refuses an identity", "component", "tracker", "node", from.Short())

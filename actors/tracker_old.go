@@ -95,6 +95,9 @@ func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now 
 			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(q.Identity, q.Record, now)
 		} else {
 			reply.TTL, ok = t.table.announce(q.Identity, modernRecord(q.Record), now)
+			if ok {
+				t.announced(q.Identity, now)
+			}
 		}
 		t.mu.Unlock()
 		if !ok {
@@ -170,8 +173,8 @@ func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) err
 	}
 }
 
-// serveStream answers the one request of a stream. Other trackers that call to
-// pass records on are not taken: nothing proves what they are.
+// serveStream answers the one request of a stream. Another tracker that calls to pass
+// records on is taken when it is a partner.
 func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
 	defer stop()
@@ -180,7 +183,12 @@ func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
 		return
 	}
 	s := newStream(conn, gen2)
-	if selector, err := s.reader.ReadByte(); err != nil || selector != tracker.SelectorClient {
+	selector, err := s.reader.ReadByte()
+	if l := t.line(conn.RemoteKey(), true); err == nil && selector == tracker.SelectorSync && l != nil {
+		t.acceptLine(ctx, l, conn, s.reader)
+		return
+	}
+	if err != nil || selector != tracker.SelectorClient {
 		return
 	}
 	q, err := tracker.ReadRequest1(s.reader)

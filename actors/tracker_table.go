@@ -49,16 +49,38 @@ func (t *trackerTable) announce(id identity.PublicKey, r tracker.Record, now tim
 		}
 	}
 	ttl = tracker.NextTTL(previous)
-	// The newest record goes first, and there is one for each device.
+	t.insert(id, trackerRecord{Record: r, ttl: ttl, expires: now.Add(ttl + tracker.Grace)})
+	return ttl, true
+}
+
+// put stores a record that another tracker passes on, whose signature has been
+// verified, unless there is nothing new in it: what one has passed on may come back,
+// and then it has less time to live. A full table is as in announce.
+func (t *trackerTable) put(id identity.PublicKey, r trackerRecord, now time.Time) bool {
+	old, known := t.records[id]
+	if !known && len(t.records) >= t.max || !r.expires.After(now) {
+		return false
+	}
+	for _, o := range old {
+		if o.ClientID == r.ClientID && o.Node == r.Node && !r.expires.After(o.expires) {
+			return false
+		}
+	}
+	t.insert(id, r)
+	return true
+}
+
+// insert puts a record first: the newest is, and there is one for each device.
+func (t *trackerTable) insert(id identity.PublicKey, r trackerRecord) {
+	old := t.records[id]
 	fresh := make([]trackerRecord, 0, min(len(old)+1, maxTrackerRecords))
-	fresh = append(fresh, trackerRecord{Record: r, ttl: ttl, expires: now.Add(ttl + tracker.Grace)})
+	fresh = append(fresh, r)
 	for _, o := range old {
 		if o.ClientID != r.ClientID && len(fresh) < maxTrackerRecords {
 			fresh = append(fresh, o)
 		}
 	}
 	t.records[id] = fresh
-	return ttl, true
 }
 
 // lookup returns the records of an identity that have not expired, newest first.

@@ -121,6 +121,8 @@ type Control struct {
 type Server struct {
 	Listen        []string `yaml:"listen"`
 	MaxIdentities int      `yaml:"max_identities"`
+	// SyncWith are other trackers to share announcements with.
+	SyncWith []string `yaml:"sync_with"`
 }
 
 // Duration is a time span written like "90s" in the file.
@@ -165,7 +167,7 @@ func Default() Config {
 		Session:  Session{Idle: Duration(10 * time.Minute), Max: 10_000},
 		Outbox:   Outbox{MaxMessages: 100_000},
 		Control:  Control{Socket: "control.sock"},
-		Server:   Server{Listen: []string{}, MaxIdentities: 100_000},
+		Server:   Server{Listen: []string{}, MaxIdentities: 100_000, SyncWith: []string{}},
 		Media:    defaultMedia(),
 		Files:    defaultFiles(),
 	}

@@ -194,6 +194,13 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		opts.Tracker = &actors.TrackerOptions{
 			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,
 		}
+		for _, s := range c.Server.SyncWith {
+			partner, err := actors.ParseSyncPartner(s)
+			if err != nil {
+				return actors.Options{}, configError{fmt.Errorf("tracker.sync_with: %q: %w", clip(s), err)}
+			}
+			opts.Tracker.SyncWith = append(opts.Tracker.SyncWith, partner)
+		}
 	}
 	opts.Media = mediaOptions(c)
 	if c.Has(config.RoleFiles) {
