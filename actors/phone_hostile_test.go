@@ -398,9 +398,7 @@ func TestReplayedSession(t *testing.T) {
 		}
 		events := i.events()
 		l := i.line()
-		if _, err := l.Write(sent); err != nil {
-			t.Fatal(err)
-		}
+		_, _ = l.Write(sent) // the stream may be ending already
 		rest, err := l.Drain(time.Second)
 		if err != nil || bytes.Contains(rest, phone.Frame{Type: phone.TypeOK}.AppendTo(nil)) {
 			t.Errorf("the node answered %x, %v", rest, err)
@@ -446,9 +444,7 @@ func TestChallengesThatAreKeys(t *testing.T) {
 			"the intruder's node": i.carrier.Key(), "the owner": identity.NodeKey(k.key), "zeros": {},
 		} {
 			l := i.until(phone.TypeChallenge2)
-			if err := l.Send(phone.Frame{Type: phone.TypeChallenge2, Fields: phone.Fields{"challenge": challenge}}); err != nil {
-				t.Fatal(err)
-			}
+			_ = l.Send(phone.Frame{Type: phone.TypeChallenge2, Fields: phone.Fields{"challenge": challenge}}) // the stream may be ending already
 			if err := l.Ended(16 * time.Second); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
