@@ -13,14 +13,15 @@ import (
 // GetCapabilities says what can be sent from a room, and what cannot: clients hide
 // what is rejected, and the library refuses it with a notice. Formatting is
 // rendered to text, which keeps what has a sign of its own.
-func (cl *client) GetCapabilities(context.Context, *bridgev2.Portal) *event.RoomFeatures {
+func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *event.RoomFeatures {
 	edit := event.CapLevelRejected
 	if cl.config.Network.Edits == EditsCorrection {
 		edit = event.CapLevelPartialSupport
 	}
+	request := portal != nil && portal.MessageRequest
 	return &event.RoomFeatures{
 		// Another id makes the library tell rooms anew.
-		ID: fmt.Sprintf("im.mimir.capabilities.3+edit%d", edit),
+		ID: fmt.Sprintf("im.mimir.capabilities.4+edit%d+request=%t", edit, request),
 		Formatting: event.FormattingFeatureMap{
 			event.FmtBlockquote:    event.CapLevelPartialSupport,
 			event.FmtInlineCode:    event.CapLevelPartialSupport,
@@ -47,6 +48,7 @@ func (cl *client) GetCapabilities(context.Context, *bridgev2.Portal) *event.Room
 		Poll:            event.CapLevelRejected,
 		Reaction:        event.CapLevelFullySupported,
 		ReactionCount:   1,
+		DeleteChat:      request, // declines
 		MessageRequest: &event.MessageRequestFeatures{
 			AcceptWithMessage: event.CapLevelPartialSupport, // by telling the contact both
 			AcceptWithButton:  event.CapLevelFullySupported,

@@ -29,6 +29,10 @@ const (
 	giveUpKeys = 7 * 24 * time.Hour
 )
 
+// stateNotEncrypted is the reason in a bridge state that all is well but for
+// encryption.
+const stateNotEncrypted = "mimir-not-encrypted"
+
 var (
 	errNoKeys    = errors.New("the keys of this message have not come yet")
 	errUntrusted = errors.New("the device that sent this message is not trusted")
@@ -49,6 +53,26 @@ type device interface {
 	client() *mautrix.Client
 	// explain says in plain sentences how encryption is for a user.
 	explain(ctx context.Context, user id.UserID) string
+}
+
+// unavailable says why there is no encryption, and what to do.
+func unavailable(why error) Encryption {
+	text := "Rooms are not encrypted, though encryption.allow is set: " + oneLine(why) + "."
+	if errors.Is(why, errNoDevice) {
+		text += " With Synapse 1.121 and later set encryption.msc4190; with another homeserver, or if the room may be readable " +
+			"there, set encryption.allow to false."
+	}
+	return Encryption{State: EncryptionUnavailable, Error: text}
+}
+
+// connected is the bridge state of a login with which all is well, or as well as the
+// homeserver allows.
+func (c *connector) connected() status.BridgeState {
+	state := status.BridgeState{StateEvent: status.StateConnected}
+	if e := c.matrix.encryption(); e.State == EncryptionUnavailable {
+		state.Reason, state.Message = stateNotEncrypted, e.Error
+	}
+	return state
 }
 
 // echo tells the encrypted events that are our own.

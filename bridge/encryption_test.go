@@ -58,6 +58,9 @@ func (e *encrypted) botDevices() map[id.DeviceID]*id.Device {
 func TestDendriteEncryptedConversation(t *testing.T) {
 	e := newEncrypted(t)
 	out := []string{"hello Bob"}
+	if state := e.status().Encryption; state.State != bridge.EncryptionOn || state.Error != "" {
+		t.Errorf("encryption is %+v", state)
+	}
 	e.write(out[0])
 	e.awaitOutgoing(e.account, e.bob, out...)
 

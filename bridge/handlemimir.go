@@ -91,7 +91,7 @@ func (d *delivery) handle(ctx context.Context) error {
 
 func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
-		return d.accountChanged(ctx)
+		return d.accountEvent(ctx)
 	}
 	if cl, ok := d.at.login.Client.(*client); ok {
 		prepare, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)

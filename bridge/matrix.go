@@ -24,6 +24,9 @@ type matrixConnector interface {
 	// device returns the bot's device, nil when the bridge does not take part in
 	// encrypted rooms.
 	device() device
+	// encryption says whether the bridge takes part in encrypted rooms, once it was
+	// started.
+	encryption() Encryption
 	// isEncrypted reports whether a room is, as far as our tables say.
 	isEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 }

@@ -26,6 +26,8 @@ type libraryConnector struct {
 	status *statusSender
 	log    *slog.Logger
 	dev    *botDevice // nil when there shall be no encryption, or can be none
+	// noDevice is why there can be none.
+	noDevice error
 }
 
 // newMatrixConnector makes the connector. It makes no request.
@@ -80,9 +82,20 @@ func (d *deviceOrNone) Init(ctx context.Context) error {
 		return fmt.Errorf("encryption.require is set: %w", err)
 	}
 	d.c.log.Warn("rooms are not encrypted", "error", oneLine(err))
-	d.c.dev, d.c.Crypto = nil, nil
+	d.c.dev, d.c.Crypto, d.c.noDevice = nil, nil, err
 	d.c.Config.Encryption.Default = false
 	return nil
+}
+
+func (c *libraryConnector) encryption() Encryption {
+	switch {
+	case c.noDevice != nil:
+		return unavailable(c.noDevice)
+	case c.dev == nil:
+		return Encryption{State: EncryptionOff}
+	default:
+		return Encryption{State: EncryptionOn}
+	}
 }
 
 // isEncrypted says what our tables say of a room.

@@ -121,6 +121,11 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before
 			d.reuseAvatar(ctx, info.Avatar)
 		}
 		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		if portal.UpdateCapabilities(ctx, d.at.login, false) { // a request can be deleted
+			if err := portal.Save(ctx); err != nil {
+				scopeOf(ctx).fail(err)
+			}
+		}
 		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
 			scopeOf(ctx).fail(fmt.Errorf("%w: the room's name or its picture was not set", errLook))
 		}

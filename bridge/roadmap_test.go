@@ -400,7 +400,9 @@ func (r *roadmap) upload(data []byte, content *event.MessageEventContent) {
 		return
 	}
 	file := &event.EncryptedFileInfo{EncryptedFile: *attachment.NewEncryptedFile()}
-	uploaded, err := r.alice.Matrix.UploadBytes(soon(r.t), file.Encrypt(data), "application/octet-stream")
+	secret := bytes.Clone(data)
+	file.EncryptInPlace(secret)
+	uploaded, err := r.alice.Matrix.UploadBytes(soon(r.t), secret, "application/octet-stream")
 	if err != nil {
 		r.t.Fatal(err)
 	}

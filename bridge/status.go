@@ -25,6 +25,9 @@ type Status struct {
 	// when that is so. Both are zero while it runs.
 	Error string
 	Since time.Time
+	// Encryption is whether the bridge can take part in encrypted rooms, known while
+	// it runs.
+	Encryption Encryption
 	// Logins is how many accounts are used from Matrix.
 	Logins int
 	// Transactions is how many transactions of the homeserver are stored and not yet
@@ -51,6 +54,28 @@ const (
 	StateDegraded State = "degraded"
 	// StateFailed is between a failed start and the next one.
 	StateFailed State = "failed"
+)
+
+// Encryption is whether the bridge can take part in encrypted rooms.
+type Encryption struct {
+	State EncryptionState
+	// Error is why it cannot although it should, and what to do, in a sentence or two
+	// for people.
+	Error string `json:",omitempty"`
+}
+
+// EncryptionState is whether the bridge can take part in encrypted rooms.
+type EncryptionState string
+
+// The states of encryption.
+const (
+	// EncryptionOff is when the configuration does not want it.
+	EncryptionOff EncryptionState = "off"
+	// EncryptionOn is when rooms are encrypted.
+	EncryptionOn EncryptionState = "on"
+	// EncryptionUnavailable is when the configuration wants it, and the homeserver or
+	// this program cannot: rooms are not encrypted.
+	EncryptionUnavailable EncryptionState = "unavailable"
 )
 
 // Waiting is a conversation with events that are not in their room yet.
@@ -117,6 +142,7 @@ func (c *condition) status(node Node) Status {
 	}
 	if live != nil {
 		s.Logins, s.Conversations, s.Waiting = live.deliver.waiting()
+		s.Encryption = live.matrix.encryption()
 	}
 	return s
 }

@@ -117,8 +117,8 @@ func (d *Device) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, e
 	return d.Machine.DecryptMegolmEvent(ctx, evt)
 }
 
-// Init, WaitForSession and RequestSession implement the library's interface; nobody
-// calls them here.
+// Init implements the library's interface, as the methods below do; nobody calls them
+// here.
 func (*Device) Init(context.Context) error { return nil }
 
 // WaitForSession is explained at Init.

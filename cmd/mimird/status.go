@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/bridge"
 )
 
 func newStatus(f *flags) *cobra.Command {
@@ -77,6 +79,19 @@ func printStatus(out io.Writer, s control.Status) {
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
 	}
+	if text := notEncrypted(s.Parts[matrixName]); text != "" {
+		fmt.Fprintf(w, "warning\t%s\n", printable(text))
+	}
+}
+
+// notEncrypted returns what the bridge's status says of encryption that should be and
+// cannot.
+func notEncrypted(part json.RawMessage) string {
+	var state bridge.Status
+	if json.Unmarshal(part, &state) != nil { // there is no bridge, or it does not answer
+		return ""
+	}
+	return state.Encryption.Error
 }
 
 // short shows the beginning of a long hex address.

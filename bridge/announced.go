@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+)
+
+// alarmAge is how old an alarm may be to be told: somebody who logs in reads the
+// log from its beginning.
+const alarmAge = 7 * 24 * time.Hour
+
+// accountEvent handles what concerns the whole account.
+func (d *delivery) accountEvent(ctx context.Context) error {
+	if d.ev.Kind == store.AnnouncedElsewhere {
+		return d.announcedElsewhere(ctx)
+	}
+	return d.accountChanged(ctx)
+}
+
+// announcedElsewhere tells the user, where they talk with the bot, that trackers
+// lead to a node that is none of theirs, with their own signature. The node tells
+// it once for each time that it begins.
+func (d *delivery) announcedElsewhere(ctx context.Context) error {
+	at := d.ev.Time.Time()
+	if time.Since(at) > alarmAge {
+		return nil
+	}
+	ctx, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
+	defer cancel()
+	room, err := d.at.login.User.GetManagementRoom(ctx)
+	if err != nil {
+		return fmt.Errorf("open the room with the bot: %w", err)
+	}
+	text := fmt.Sprintf("Since %s trackers lead people who look for your identity %s to the device %s, which is none of yours, and the "+
+		"record has your signature: somebody may have tricked a device of yours into it. Messages for you may wait, and nobody "+
+		"else can read them. If the device is yours, its operator adds it to security.own_devices; if not, mimird status says "+
+		"when it is over.", at.UTC().Format("2006-01-02 15:04 UTC"), d.at.login.RemoteName, d.ev.NodeKey)
+	_, err = d.br.Bot.SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
+	if errors.Is(err, mautrix.MForbidden) || errors.Is(err, mautrix.MNotFound) {
+		d.log.Warn("the room with the bot is gone, an alarm could not be told there", "room", room, "node", d.ev.NodeKey.Short())
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tell of a foreign device: %w", err)
+	}
+	return nil
+}

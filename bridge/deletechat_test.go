@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"slices"
+	"testing"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+)
+
+// features is what a room says that can be done in it.
+func (f *fixture) features(room id.RoomID) (last string) {
+	for _, evt := range f.homeserver.Timeline(room) {
+		if evt.Type == event.StateBeeperRoomFeatures.Type {
+			last = string(evt.Content)
+		}
+	}
+	return last
+}
+
+func TestDeletingAMessageRequestDeclinesIt(t *testing.T) {
+	f := newFixture(t)
+	bob, carol := f.node.ask(f.account, "Bob", "hello"), f.node.ask(f.account, "Carol", "hi")
+	room, other := f.awaitText(f.alice, f.ghost(bob), "hello"), f.awaitText(f.alice, f.ghost(carol), "hi")
+	f.await("it can be deleted", func() bool { return contains(f.features(room), `"delete_chat":true`) })
+	f.put(room, event.BeeperDeleteChat, &event.BeeperChatDeleteEventContent{FromMessageRequest: true})
+	f.awaitContact(bob, "declined", func(c store.Contact) bool { return c.Declined != 0 })
+	f.await("the room is deleted", func() bool { return !f.joined(room, f.ghost(bob)) })
+
+	// What is no request is kept, and the room says so.
+	f.write(other, "!mimir accept")
+	f.awaitContact(carol, "accepted", isAccepted)
+	f.await("it cannot be deleted", func() bool { return !contains(f.features(other), `"delete_chat":true`) })
+	f.put(other, event.BeeperDeleteChat, &event.BeeperChatDeleteEventContent{})
+	f.botSays(other, "the node keeps the conversation")
+	if !f.joined(other, f.ghost(carol)) {
+		t.Error("the room is deleted")
+	}
+}
+
+// The rooms of a login are in a space of its own.
+func TestRoomsAreInTheSpaceOfTheLogin(t *testing.T) {
+	f := newFixture(t)
+	_, first := f.conversation("Bob")
+	_, second := f.conversation("Carol")
+	var space id.RoomID
+	children := func(room id.RoomID) (rooms []id.RoomID) {
+		for _, evt := range f.homeserver.Timeline(room) {
+			if evt.Type == event.StateSpaceChild.Type && evt.StateKey != nil && contains(string(evt.Content), `"via"`) {
+				rooms = append(rooms, id.RoomID(*evt.StateKey))
+			}
+		}
+		return rooms
+	}
+	f.await("both are in a space", func() bool {
+		for _, room := range f.homeserver.Rooms() {
+			if in := children(room); slices.Contains(in, first) && slices.Contains(in, second) {
+				space = room
+			}
+		}
+		return space != ""
+	})
+	f.await("alice is in it", func() bool { return f.joined(space, f.alice.UserID()) })
+	if in := children(space); slices.Contains(in, f.management) {
+		t.Error("the room with the bot is in it")
+	}
+}
