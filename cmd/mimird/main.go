@@ -19,10 +19,12 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"charm.land/fang/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/store"
@@ -47,13 +49,42 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := untilSignal()
 	defer stop()
 	root := newRoot()
-	root.SetArgs(args)
+	root.SetArgs(guidsLast(root, args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := fang.Execute(ctx, root, fang.WithVersion(version().String()), fang.WithErrorHandler(
 		func(w io.Writer, _ fang.Styles, err error) { fmt.Fprintf(w, "mimird: %s\n", explain(err)) },
 	))
 	return exitCode(err)
+}
+
+// guidsLast puts a negative number after mimird trace, which a guid may be, behind a
+// "--": without it, it would be flags, and no flag of ours is a digit.
+func guidsLast(root *cobra.Command, args []string) []string {
+	command, _, err := root.Find(args)
+	if err != nil || command.Name() != "trace" || slices.Contains(args, "--") {
+		return args
+	}
+	var others, guids []string
+	for i, arg := range args {
+		_, err := strconv.ParseInt(arg, 10, 64)
+		if err == nil && strings.HasPrefix(arg, "-") && (i == 0 || !wantsValue(command, args[i-1])) {
+			guids = append(guids, arg)
+			continue
+		}
+		others = append(others, arg)
+	}
+	if guids == nil {
+		return args
+	}
+	return slices.Concat(others, []string{"--"}, guids)
+}
+
+// wantsValue reports whether what follows an argument is its value.
+func wantsValue(command *cobra.Command, arg string) bool {
+	name, ok := strings.CutPrefix(arg, "--")
+	flag := command.Flag(name)
+	return ok && flag != nil && flag.NoOptDefVal == ""
 }
 
 // untilSignal returns a context that ends with the first signal. A second one
