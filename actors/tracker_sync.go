@@ -199,7 +199,7 @@ func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
 
 // dialLine connects to a partner and returns when the stream has ended.
 func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
-	carrier, port := t.net.Stream(), uint16(tracker.Port)
+	carrier, port := t.net.Stream(), tracker.Port
 	if l.partner.Old {
 		var ok bool
 		if carrier, ok = t.env.trackerNet.carrierOf(gen2); !ok {
@@ -218,7 +218,7 @@ func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
 	if l.partner.Old {
 		greeting = tracker.AppendSyncHello1(nil, own)
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(syncWrite)); err == nil {
+	if err = conn.SetWriteDeadline(time.Now().Add(syncWrite)); err == nil {
 		_, err = conn.Write(greeting)
 	}
 	if err != nil || !l.enter(conn, own, true) {
