@@ -38,8 +38,9 @@ build: ## build ./bin/mimird
 test: ## all tests: units, vectors, real networks, end to end against Dendrite
 	$(RACE) $(GO) test $(RACEFLAG) -shuffle=on -p 3 -timeout 20m -tags $(TAGS) $(PKGS)
 
-scenario: ## many nodes over real Yggdrasil networks
+scenario: ## many nodes over real Yggdrasil networks; 1,000 crossing dials
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run TestScenario ./test/scenario -all $(ARGS)
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestBothSidesDialAtOnce ./actors
 
 budget: ## memory, goroutines and work of a node that has nothing to do; fails when over
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 30m ./test/budget -all $(ARGS)
