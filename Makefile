@@ -49,7 +49,7 @@ e2e: ## the Matrix bridge against a real homeserver and a real client, line by l
 	$(NOCGO) $(GO) run ./test/roadmap
 
 crash: ## kill -9 at every named point and at random moments
-	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./test/crash -kills 20 -together 30 -waiting 10000 $(ARGS)
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 40m ./test/crash -kills 20 -together 30 -waiting 10000 $(ARGS)
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
