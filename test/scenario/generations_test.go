@@ -134,18 +134,24 @@ func (w *world) arrives(n, from *node, count int) {
 	}
 }
 
-// The scenarios of generation 3 over the carriers of the older ones, with -all.
+// The scenarios of generation 3 over the carriers of the older ones, with -all;
+// TestScenarioThreeGenerations is for every day.
 func TestScenarioOldCarriers(t *testing.T) {
+	if !*all {
+		return
+	}
 	for _, kind := range []overlay.Kind{overlay.KindQUIC, overlay.KindTCP} {
 		for _, size := range []int{2, 5} {
-			for _, flapping := range []bool{false, true} {
-				if !*all {
-					continue // TestScenarioThreeGenerations is for every day
+			for _, s := range shapes {
+				for _, flapping := range []bool{false, true} {
+					if size == 2 && s.name != "chain" {
+						continue
+					}
+					name := fmt.Sprintf("%-4s %2d nodes, %-5s, %s", kind, size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
+					t.Run(name, func(t *testing.T) {
+						everybodyTalks(t, name, s.links(size), size, flapping, func(_ int, o *actors.Options) { speak(o, kind) })
+					})
 				}
-				name := fmt.Sprintf("%-4s %2d nodes, chain, %s", kind, size, map[bool]string{false: "stable", true: "flapping"}[flapping])
-				t.Run(name, func(t *testing.T) {
-					everybodyTalks(t, name, chain(size), size, flapping, func(_ int, o *actors.Options) { speak(o, kind) })
-				})
 			}
 		}
 	}

@@ -17,6 +17,8 @@ type shape struct {
 	links func(n int) [][2]int
 }
 
+var shapes = []shape{{"chain", chain}, {"star", star}, {"mesh", mesh}}
+
 func chain(n int) (links [][2]int) {
 	for i := range n - 1 {
 		links = append(links, [2]int{i, i + 1})

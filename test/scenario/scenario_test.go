@@ -30,7 +30,6 @@ func flapTime() time.Duration {
 //
 // Bar R09: nothing is lost and nothing doubled when links flap.
 func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
-	shapes := []shape{{"chain", chain}, {"star", star}, {"mesh", mesh}}
 	for _, size := range []int{2, 5, 10, 20} {
 		for _, s := range shapes {
 			for _, flapping := range []bool{false, true} {
