@@ -55,7 +55,10 @@ type contact struct {
 	liveGeneration generation
 	sessions       uint64 // names of children
 
-	sending peer.GUID // what live was told to send; 0 when nothing
+	// undelivered is a position below which no message waits. Positions begin anew
+	// when the contact is removed and added again.
+	undelivered uint64
+	sending     peer.GUID // what live was told to send; 0 when nothing
 	// acking are messages that the contact has and the store has not noted yet.
 	acking    map[peer.GUID]struct{}
 	resolving bool // the addresses of this attempt have been asked for
@@ -163,6 +166,9 @@ func (x *contact) Stopping(*kernel.Context) {
 // look reads the contact from the store.
 func (x *contact) look() error {
 	record, err := x.env.store.Contact(x.account, x.contact)
+	if record.Added != x.record.Added {
+		x.undelivered = 0
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		x.record, x.known = store.Contact{}, false

@@ -24,9 +24,12 @@ type patienceOver struct{}
 func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 	x.patience.Stop()
 	for limit := 1; ; limit = outboxPage {
-		waiting, err := x.env.store.Outbox(x.account, x.contact, limit)
+		waiting, err := x.env.store.Outbox(x.account, x.contact, x.undelivered, limit)
 		if err != nil {
 			c.Fail(fmt.Errorf("read outbox: %w", err))
+		}
+		if len(waiting) > 0 {
+			x.undelivered = waiting[0].Order
 		}
 		for _, m := range waiting {
 			if !m.Held {

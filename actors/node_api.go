@@ -100,7 +100,7 @@ func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limi
 
 // Outbox returns up to limit undelivered messages to a contact, oldest first.
 func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
-	return n.store.Outbox(account, contact, limit)
+	return n.store.Outbox(account, contact, 0, limit)
 }
 
 // Events returns up to limit events of an account's log after a sequence number.

@@ -84,7 +84,7 @@ func (n *Node) Waiting(account identity.PublicKey, limit int) (int, error) {
 	}
 	total := 0
 	for _, c := range contacts {
-		rows, err := n.store.Outbox(account, c, limit-total)
+		rows, err := n.store.Outbox(account, c, 0, limit-total)
 		if err != nil {
 			return 0, err
 		}

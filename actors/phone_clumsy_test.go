@@ -372,3 +372,24 @@ func TestProfilesAreSwapped(t *testing.T) {
 		}
 	})
 }
+
+// A contact that is removed and added again begins at the first position, and what
+// is written then is sent like anything else.
+func TestContactAddedAgainIsWrittenTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := meet(t, actorstest.New(t, memnet.Options{}), phone.Quirks{})
+		for _, text := range []string{"one", "two", "three"} {
+			k.nodeSays(t, text)
+		}
+		k.settles(t, time.Minute)
+		if err := k.n.RemoveContact(t.Context(), k.n.Account.ID, identity.PublicKey(k.p.Key())); err != nil {
+			t.Fatal(err)
+		}
+		befriend(t, k.n, k.p.Key())
+		k.nodeSays(t, "four")
+		k.settles(t, 10*time.Minute)
+		if texts := k.p.Page(k.key).Texts(); !slices.Equal(texts, k.fromNode) {
+			t.Errorf("the phone has %s, want %s", brief(texts), brief(k.fromNode))
+		}
+	})
+}

@@ -236,7 +236,7 @@ func (e *env) renewUploads(ctx context.Context) error {
 }
 
 func (e *env) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
-	waiting, err := e.store.Outbox(account, contact, 0)
+	waiting, err := e.store.Outbox(account, contact, 0, 0)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,11 @@ func newTestNode(t *testing.T, stage *kerneltest.Stage) *testNode {
 	return n
 }
 
+// Outbox is the node's, which begins with the oldest.
+func (n *testNode) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
+	return n.Store.Outbox(account, contact, 0, limit)
+}
+
 // stopChild stops a child of the stage and waits until it is gone.
 func stopChild(t *testing.T, stage *kerneltest.Stage, child kernel.Ref) {
 	t.Helper()

@@ -179,6 +179,7 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
 	})
+	c.br.Commands = newCommandTurns(c.br.Commands)
 	client := matrix.appService().HTTPClient
 	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
 	t.mustEncrypt = matrix.isEncrypted

@@ -109,7 +109,7 @@ func (r *rig) checkFixture() {
 	if diff := cmp.Diff(want, r.kinds(alice, 0)); diff != "" {
 		t.Error(diff)
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
 	if len(outbox) != 1 || outbox[0].Source != "$b" || outbox[0].State != store.StatePending {
 		t.Errorf("%+v", outbox)
 	}

@@ -54,7 +54,7 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	if kinds := r.kinds(alice, before); !slices.Equal(kinds, []store.EventKind{store.MediaChanged}) {
 		t.Errorf("%v", kinds)
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
 	if len(outbox) != 1 || outbox[0].Held || string(outbox[0].Payload) != "with key" {
 		t.Errorf("%+v", outbox)
 	}
@@ -68,7 +68,7 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	renewed := got
 	renewed.State, renewed.Due = store.MediaUploading, 1
 	must[bool](r, store.ChangeMedia{From: store.MediaStored, Media: renewed, Hold: true})
-	if outbox = get[[]store.Message](r)(r.store.Outbox(alice, bob, 0)); !outbox[0].Held {
+	if outbox = get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); !outbox[0].Held {
 		t.Error("not held")
 	}
 	r.checked()

@@ -233,13 +233,13 @@ func TestOutboxKeepsOrder(t *testing.T) {
 	for i := range int64(n) {
 		must[store.Enqueued](r, enqueue(n-i, guidText(i), ""))
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
 	if len(outbox) != 1024 {
 		t.Fatalf("a page has %d messages", len(outbox))
 	}
 	delivered := 0
 	for delivered < n {
-		page := get[[]store.Message](r)(r.store.Outbox(alice, bob, 100))
+		page := get[[]store.Message](r)(r.store.Outbox(alice, bob, uint64(delivered), 100))
 		for _, msg := range page {
 			if want := guidText(int64(delivered)); string(msg.Payload) != want || msg.Order != uint64(delivered+1) {
 				t.Fatalf("message %d is %q at %d", delivered, msg.Payload, msg.Order)
@@ -250,7 +250,7 @@ func TestOutboxKeepsOrder(t *testing.T) {
 			delivered++
 		}
 	}
-	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0)); len(rest) != 0 {
+	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(rest) != 0 {
 		t.Errorf("%d messages are left", len(rest))
 	}
 	r.checked()
@@ -297,7 +297,7 @@ func TestFailMessageLeavesOutbox(t *testing.T) {
 	if !must[bool](r, fail) || must[bool](r, fail) {
 		t.Error("a message fails once")
 	}
-	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0)); len(rest) != 0 {
+	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(rest) != 0 {
 		t.Errorf("%d messages are left", len(rest))
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
@@ -360,7 +360,7 @@ func TestOutboxIsBounded(t *testing.T) {
 
 func TestOutboxContacts(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
-	if got := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0)); len(got) != 0 {
+	if got := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
 	for guid := range int64(5) {
@@ -416,7 +416,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 	for name, read := range map[string]func() ([]store.Message, error){
 		"messages": func() ([]store.Message, error) { return r.store.Messages(alice, bob, 0, 0) },
-		"outbox":   func() ([]store.Message, error) { return r.store.Outbox(alice, bob, 0) },
+		"outbox":   func() ([]store.Message, error) { return r.store.Outbox(alice, bob, 0, 0) },
 	} {
 		if page := get[[]store.Message](r)(read()); len(page) != 2 {
 			t.Errorf("%s: %d large messages in a page", name, len(page))

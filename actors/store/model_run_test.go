@@ -343,7 +343,7 @@ func (r *run) compareMessages(account, contact identity.PublicKey, c *modelConta
 		got, err := r.store.Message(account, contact, want.ID)
 		r.equal("message", want, got, err)
 	}
-	outbox, err := r.store.Outbox(account, contact, 0)
+	outbox, err := r.store.Outbox(account, contact, 0, 0)
 	r.equal("outbox", c.undelivered(), outbox, err)
 }
 

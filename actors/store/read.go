@@ -129,12 +129,14 @@ func (s *Store) Messages(account, contact identity.PublicKey, before uint64, lim
 	return found, nil
 }
 
-// Outbox returns a page of the undelivered messages of a conversation, oldest
-// first.
-func (s *Store) Outbox(account, contact identity.PublicKey, limit int) ([]Message, error) {
+// Outbox returns a page of the undelivered messages of a conversation from a
+// position on, oldest first. The rows of delivered messages have to be passed over
+// until Pebble has merged them away: who looks often says where the last look found
+// the first one.
+func (s *Store) Outbox(account, contact identity.PublicKey, from uint64, limit int) ([]Message, error) {
 	var found []Message
 	err := s.read(func(r rows) (err error) {
-		undelivered := scanPrefix(r, pairPrefix(account, tableOutbox, contact))
+		undelivered := scan(r, outboxKey(account, contact, from), prefixEnd(pairPrefix(account, tableOutbox, contact)))
 		found, err = page(undelivered, limit, func(row row) (Message, int, error) {
 			msg, err := readMessage(r, account, contact, row.number())
 			return msg, len(msg.Payload), err
