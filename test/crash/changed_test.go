@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/mimird/mimird/test/process"
 )
 
 // buildChanged builds mimird with other files in cmd/mimird, or with more of them.
@@ -34,7 +36,7 @@ func buildChanged(t *testing.T, files map[string]string) (program string) {
 		t.Fatal(err)
 	}
 	program = filepath.Join(dir, "mimird")
-	if err := buildProgram(program, "-overlay", overlay); err != nil {
+	if err := process.BuildMimird(t.Context(), program, "-overlay", overlay); err != nil {
 		t.Fatal(err)
 	}
 	return program

@@ -3,15 +3,17 @@
 package crash_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/mimird/mimird/test/process"
 )
 
 var (
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	if program = os.Getenv(insideEnv); program == "" {
 		program = filepath.Join(dir, "mimird")
-		if err := buildProgram(program); err != nil {
+		if err := process.BuildMimird(context.Background(), program); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,17 +51,6 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
-}
-
-// buildProgram builds mimird.
-func buildProgram(path string, flags ...string) error {
-	args := append([]string{"build", "-tags", "goolm", "-o", path}, flags...)
-	build := exec.Command("go", append(args, "github.com/mimird/mimird/cmd/mimird")...)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build mimird: %w\n%s", err, out)
-	}
-	return nil
 }
 
 const (

@@ -4,8 +4,6 @@ package demo_test
 
 import (
 	"bytes"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mimird/mimird/test/demo"
+	"github.com/mimird/mimird/test/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,10 +20,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // network, with a real homeserver and a killed process. Bars R01 and R02 in small.
 func TestDemoTellsItsStoryToTheEnd(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "mimird")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "goolm", "-o", program, "github.com/mimird/mimird/cmd/mimird")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build mimird: %v\n%s", err, out)
+	if err := process.BuildMimird(t.Context(), program); err != nil {
+		t.Fatal(err)
 	}
 	var story bytes.Buffer
 	told, err := demo.Run(t.Context(), demo.Options{Program: program, Out: &story})

@@ -103,7 +103,7 @@ func Build(ctx context.Context, opts BuildOptions) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("build dendrite: make the cache folder: %w", err)
 	}
-	unlock, err := lockFile(ctx, filepath.Join(dir, "lock"), func() { report(Progress{Stage: StageWait}) })
+	unlock, err := process.Lock(ctx, filepath.Join(dir, "lock"), func() { report(Progress{Stage: StageWait}) })
 	if err != nil {
 		return "", fmt.Errorf("build dendrite: wait for the cache folder: %w", err)
 	}

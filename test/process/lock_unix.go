@@ -2,7 +2,7 @@
 
 //go:build unix
 
-package dendrite
+package process
 
 import (
 	"context"
@@ -18,10 +18,10 @@ import (
 // of the kernel cannot be waited for with a context.
 const lockPoll = 100 * time.Millisecond
 
-// lockFile takes the lock that the file stands for, across goroutines and
+// Lock takes the lock that the file stands for, across goroutines and
 // processes, and calls waiting once when somebody else has it. The kernel gives
-// the lock back when its holder dies.
-func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+// the lock back when its holder dies. unlock must be called once.
+func Lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock file: %w", err)
