@@ -133,12 +133,15 @@ func (c *connector) decide(
 		replyError(ce, err)
 		return
 	}
+	asked := ce.Portal != nil && ce.Portal.MessageRequest
 	contact, err := decide(ce.Ctx, cl, key)
 	switch {
 	case isGone(err):
 		replyError(ce, errors.New("there is no contact request to answer"))
 	case err != nil:
 		replyError(ce, err)
+	case asked && contact.State == store.ContactAccepted:
+		// The room of the request says so, whichever way it was accepted.
 	default:
 		replyText(ce, fmt.Sprintf(done, c.displayName(contact)))
 	}

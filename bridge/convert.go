@@ -3,6 +3,8 @@
 package bridge
 
 import (
+	"html"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -36,8 +38,17 @@ func one(content *event.MessageEventContent) []*event.MessageEventContent {
 	return []*event.MessageEventContent{content}
 }
 
+// inlineCode is what a notice shows as code: commands to type.
+var inlineCode = regexp.MustCompile("`([^`\n]+)`")
+
+// notice is what the bot says. Commands in it stand between backticks.
 func notice(text string) *event.MessageEventContent {
-	return &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
+	content := &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
+	if inlineCode.MatchString(text) {
+		content.Format = event.FormatHTML
+		content.FormattedBody = strings.ReplaceAll(inlineCode.ReplaceAllString(html.EscapeString(text), "<code>$1</code>"), "\n", "<br>")
+	}
+	return content
 }
 
 // cleanText makes bytes from a peer text that homeservers take: UTF-8, without

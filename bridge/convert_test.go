@@ -33,6 +33,16 @@ func TestSplitTextCutsBetweenWords(t *testing.T) {
 	}
 }
 
+func TestNoticeShowsCommandsAsCode(t *testing.T) {
+	if n := notice("plain <b>"); n.Format != "" || n.Body != "plain <b>" {
+		t.Errorf("got %+v", n)
+	}
+	n := notice("<b>Eve</b> asks. Say `!mimir accept`\nor `no`")
+	if want := "&lt;b&gt;Eve&lt;/b&gt; asks. Say <code>!mimir accept</code><br>or <code>no</code>"; n.Format != event.FormatHTML || n.FormattedBody != want {
+		t.Errorf("got %q as %q", n.FormattedBody, n.Format)
+	}
+}
+
 func FuzzTextToMatrix(f *testing.F) {
 	f.Add([]byte("hello"))
 	f.Add([]byte("\x00\xff<b>&\u2028" + strings.Repeat("é\n", 30_000)))
