@@ -27,7 +27,7 @@ const (
 	// has room, which it measures every second. floods is how often that is tried.
 	largeText  = 512 << 10
 	largeTexts = 60
-	floods     = 20
+	floods     = 60
 )
 
 // diskFills does everything that a disk does to a node.

@@ -132,8 +132,8 @@ func mutants() []mutant {
 			name:   "store-restarted",
 			harm:   "after a panic the node goes on with what it believes to be in its store",
 			file:   "actors/node_actor.go",
-			before: "Once: true,\n",
-			after:  "\n",
+			before: " Once: true, Resident: true,\n",
+			after:  " Resident: true,\n",
 			tests:  []string{"-run", "TestPanicOfTheStore", "./actors"},
 		},
 	}
