@@ -248,13 +248,15 @@ func (w *world) botSaying(room id.RoomID, text string) func(*event.Event) bool {
 	}
 }
 
-// texts are the texts that somebody has written in a room.
-func (w *world) texts(who *bridgetest.Client, room id.RoomID, sender id.UserID) []string {
+// texts are the texts that somebody has written in a room. A busy Dendrite is asked
+// again.
+func (w *world) texts(who *bridgetest.Client, room id.RoomID, sender id.UserID) (texts []string) {
 	w.t.Helper()
-	texts, err := who.Texts(soon(w.t), room, sender)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.await("the timeline can be read", func() bool {
+		found, err := who.Texts(soon(w.t), room, sender)
+		texts = found
+		return err == nil
+	})
 	return texts
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,6 +25,9 @@ type Device struct {
 	// Machine has the keys.
 	Machine *crypto.OlmMachine
 
+	// mu lets one goroutine at a time use the machine: the library's store of keys in
+	// memory reads signatures without its lock.
+	mu     sync.Mutex
 	client *mautrix.Client
 	states *mautrix.MemoryStateStore
 	late   []*event.Event // without keys yet; of the goroutine that syncs
@@ -50,7 +54,9 @@ func newDevice(ctx context.Context, client *mautrix.Client) (*Device, error) {
 // receive takes what concerns devices and keys from an answer to /sync, and returns
 // the events of before that can be read now.
 func (d *Device) receive(ctx context.Context, resp *mautrix.RespSync, since string) (opened []*event.Event) {
+	d.mu.Lock()
 	d.Machine.ProcessSyncResponse(ctx, resp, since)
+	d.mu.Unlock()
 	late := d.late
 	d.late = nil
 	for _, evt := range late {
@@ -77,7 +83,9 @@ func (d *Device) note(ctx context.Context, evt *event.Event) {
 	}
 	mautrix.UpdateStateStore(ctx, d.states, evt)
 	if evt.Type == event.StateMember {
+		d.mu.Lock()
 		d.Machine.HandleMemberEvent(ctx, evt)
+		d.mu.Unlock()
 	}
 }
 
@@ -89,7 +97,7 @@ func (d *Device) open(ctx context.Context, evt *event.Event) *event.Event {
 	if evt.Type != event.EventEncrypted {
 		return evt
 	}
-	decrypted, err := d.Machine.DecryptMegolmEvent(ctx, evt)
+	decrypted, err := d.Decrypt(ctx, evt)
 	if err != nil {
 		return evt
 	}
@@ -98,6 +106,8 @@ func (d *Device) open(ctx context.Context, evt *event.Event) *event.Event {
 
 // Encrypt implements the library's interface: whoever is in the room gets the keys.
 func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content any) (*event.EncryptedEventContent, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	encrypted, err := d.Machine.EncryptMegolmEvent(ctx, room, kind, content)
 	if !crypto.IsShareError(err) {
 		return encrypted, err
@@ -114,6 +124,8 @@ func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, c
 
 // Decrypt implements the library's interface.
 func (d *Device) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return d.Machine.DecryptMegolmEvent(ctx, evt)
 }
 
