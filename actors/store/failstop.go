@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -38,7 +37,7 @@ const retryPause = time.Second
 // do carries out an operation on a file. It does not return when the operation
 // must not fail but did.
 func (f failStop) do(doing, path string, operation func() error) error {
-	vital := doing == "sync" || strings.HasSuffix(path, ".log") || f.store.opening.Load()
+	vital := doing == "sync" || isLog(path) || f.store.opening.Load()
 	if err := f.store.failure(); err != nil {
 		if vital {
 			park()
@@ -72,10 +71,15 @@ func (f failStop) file(doing, path string, open func() (vfs.File, error)) (vfs.F
 
 func (f failStop) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	file, err := f.file("create", name, func() (vfs.File, error) { return f.FS.Create(name, category) })
-	if err == nil && isManifest(name) {
-		file = &manifestFile{failStopFile: file.(failStopFile), sum: sha256.New()}
+	switch {
+	case err != nil:
+		return nil, err
+	case isManifest(name):
+		return &manifestFile{failStopFile: file.(failStopFile), sum: sha256.New()}, nil
+	case isLog(name):
+		return &logFile{failStopFile: file.(failStopFile)}, nil
 	}
-	return file, err
+	return file, nil
 }
 
 func (f failStop) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -153,19 +157,6 @@ func (f failStopFile) Write(p []byte) (n int, err error) {
 		return err
 	})
 	return n, err
-}
-
-// Preallocate takes room for a log, and makes that the size of the file: a sync
-// that has no new size to record takes a quarter less time. Behind the end of a
-// log Pebble expects zeros, or what an older log has left there.
-func (f failStopFile) Preallocate(offset, length int64) error {
-	return f.fs.do("grow", f.path, func() error {
-		if err := f.File.Preallocate(offset, length); err != nil {
-			return err
-		}
-		_, err := f.WriteAt([]byte{0}, offset+length-1)
-		return err
-	})
 }
 
 func (f failStopFile) Stat() (info vfs.FileInfo, err error) {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import "strings"
+
+// logZeros is by how much zeros are ahead of what a log holds: room for hundreds of
+// messages, written in a millisecond or two.
+const logZeros = 256 << 10
+
+var zeros [logZeros]byte
+
+func isLog(path string) bool { return strings.HasSuffix(path, ".log") }
+
+// logFile is a new write-ahead log on a disk. Its room is filled with zeros before
+// records go there: a sync that only overwrites what the file has already, and has
+// no new size or new blocks to record, takes two thirds of the time, and spares
+// flash memory the writes of the file system's own journal. Behind the end of a log
+// Pebble expects zeros, or what an older log has left there: logs that are used
+// again have been written once and need none of this.
+type logFile struct {
+	failStopFile
+	end    int64 // behind the last record
+	zeroed int64 // up to here the file was written
+	room   int64 // up to here the disk gave room
+}
+
+// Preallocate takes room.
+func (f *logFile) Preallocate(offset, length int64) error {
+	return f.fs.do("grow", f.path, func() error {
+		if err := f.File.Preallocate(offset, length); err != nil {
+			return err
+		}
+		f.room = offset + length
+		return nil
+	})
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	f.end += int64(len(p))
+	if f.end > f.zeroed && f.end < f.room {
+		ahead := zeros[:min(logZeros, f.room-f.end)]
+		err := f.fs.do("grow", f.path, func() error {
+			_, err := f.WriteAt(ahead, f.end)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		f.zeroed = f.end + int64(len(ahead))
+	}
+	return f.failStopFile.Write(p)
+}
