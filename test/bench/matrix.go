@@ -151,7 +151,7 @@ type matrixRig struct {
 	room         id.RoomID // of alice and carol
 }
 
-func newMatrixRig(ctx context.Context) (_ *matrixRig, err error) {
+func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matrixRig, err error) {
 	dir, err := os.MkdirTemp("", "mimird-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for the homeserver: %w", err)
@@ -166,7 +166,8 @@ func newMatrixRig(ctx context.Context) (_ *matrixRig, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if rig.nodeRig, err = newNodeRig(ctx, part); err != nil {
+	change = append(change, func(o *actors.Options) { o.Parts = append(o.Parts, part) })
+	if rig.nodeRig, err = newNodeRig(ctx, change...); err != nil {
 		return nil, err
 	}
 	for _, p := range []struct {

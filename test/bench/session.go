@@ -120,15 +120,18 @@ func randomIdentity() phone.Identity {
 // nodeRig is a node with one account, and a second Yggdrasil node from where
 // phones call it.
 type nodeRig struct {
-	dir     string
-	node    *actors.Node
-	phones  *overlay.Network // the phones' Yggdrasil node
-	account identity.PublicKey
-	owner   phone.Identity // stands for the account in baselines
+	dir  string
+	node *actors.Node
+	// listening is where the node's Yggdrasil can be joined.
+	listening []string
+	phones    *overlay.Network // the phones' Yggdrasil node
+	account   identity.PublicKey
+	owner     phone.Identity // stands for the account in baselines
 }
 
-// newNodeRig starts a node with parts and waits until it can be reached.
-func newNodeRig(ctx context.Context, parts ...actors.Part) (_ *nodeRig, err error) {
+// newNodeRig starts a node, with some options changed, and waits until it can be
+// reached.
+func newNodeRig(ctx context.Context, change ...func(*actors.Options)) (_ *nodeRig, err error) {
 	dir, err := os.MkdirTemp("", "mimird-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for the node: %w", err)
@@ -140,8 +143,8 @@ func newNodeRig(ctx context.Context, parts ...actors.Part) (_ *nodeRig, err erro
 		}
 	}()
 	listening := make(chan []string, 1)
-	rig.node, err = actors.Open(actors.Options{
-		Dir: dir, Parts: parts,
+	opts := actors.Options{
+		Dir: dir,
 		OpenNetwork: func(key identity.NodePrivateKey) (actors.Network, error) {
 			network, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
 			if err == nil {
@@ -149,8 +152,11 @@ func newNodeRig(ctx context.Context, parts ...actors.Part) (_ *nodeRig, err erro
 			}
 			return network, err
 		},
-	})
-	if err != nil {
+	}
+	for _, f := range change {
+		f(&opts)
+	}
+	if rig.node, err = actors.Open(opts); err != nil {
 		return nil, err
 	}
 	if err := rig.node.Start(ctx); err != nil {
@@ -166,8 +172,8 @@ func newNodeRig(ctx context.Context, parts ...actors.Part) (_ *nodeRig, err erro
 		return nil, err
 	}
 	select {
-	case addresses := <-listening:
-		rig.phones, err = overlay.Open(overlay.Options{Key: key, Peers: addresses})
+	case rig.listening = <-listening:
+		rig.phones, err = overlay.Open(overlay.Options{Key: key, Peers: rig.listening})
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

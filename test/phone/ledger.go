@@ -128,8 +128,9 @@ func (l *ledger) Announced() int {
 	return l.announced
 }
 
-// await blocks until done reports true, or returns the context's error.
-func (l *ledger) await(ctx context.Context, done func() bool) error {
+// Await blocks until done reports true, or returns the context's error. done is
+// called again whenever the phone has seen or done something.
+func (l *ledger) Await(ctx context.Context, done func() bool) error {
 	for {
 		l.mu.Lock()
 		changed := l.changed
@@ -152,7 +153,7 @@ func (l *ledger) Eventually(t testing.TB, within time.Duration, what string, don
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if l.await(ctx, done) != nil {
+	if l.Await(ctx, done) != nil {
 		t.Fatalf("waited %v in vain: %s", within, what)
 	}
 }

@@ -342,7 +342,7 @@ func (r *running) greetData(l *Line) {
 	if !find() && !r.quirks.Load().DropsEarlyData {
 		ctx, cancel := context.WithTimeout(r.ctx, earlyDataTime)
 		defer cancel()
-		_ = r.await(ctx, find) // s says whether it came
+		_ = r.Await(ctx, find) // s says whether it came
 	}
 	if s == nil {
 		r.failed(fmt.Errorf("data stream from %v without a session", l.Node().Short()))

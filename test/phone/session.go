@@ -252,7 +252,7 @@ func (s *Session) alive(within time.Duration) bool {
 	if s.ping() != nil {
 		return false
 	}
-	return s.r.await(ctx, func() bool {
+	return s.r.Await(ctx, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.pongs > before
