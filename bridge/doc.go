@@ -26,6 +26,8 @@
 //	                               bridgev2, and waits for the real result
 //	              transport.go     gives what is sent a transaction id that depends
 //	                               on the entry alone
+//	              roundtrip.go     lets what was written to the homeserver finish,
+//	                               whoever leaves meanwhile
 //	              room.go          looks into the room when a homeserver may have
 //	                               forgotten the transaction id
 //

@@ -32,6 +32,10 @@ const (
 	stopGrace = 2 * time.Second
 	// libraryGrace is how long bridgev2 may take for its own end.
 	libraryGrace = time.Second
+	// lastRequests is how long after the order to stop a request to the homeserver
+	// may last, and listenerGrace how long the listener may take then.
+	lastRequests  = 4 * time.Second
+	listenerGrace = 500 * time.Millisecond
 
 	// probeEvery is how often homeserver and listener are looked at.
 	probeEvery = 20 * time.Second
@@ -69,7 +73,7 @@ func (r *runner) run(ctx context.Context) error {
 	defer func() {
 		if r.listener != nil {
 			r.listener.refuse()
-			r.listener.close(libraryGrace)
+			r.listener.close(listenerGrace)
 		}
 	}()
 	r.attempt(ctx, func() error {
@@ -148,7 +152,7 @@ func (r *runner) bridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in, err := r.build(db)
+	in, err := r.build(ctx, db)
 	if err != nil {
 		_ = db.Close()
 		return err
@@ -167,7 +171,7 @@ func (r *runner) bridge(ctx context.Context) error {
 }
 
 // build makes a bridge that does nothing yet.
-func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
+func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, error) {
 	lib := r.opts.Config.library()
 	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
 	if err != nil {
@@ -181,7 +185,7 @@ func (r *runner) build(db *dbutil.Database) (*incarnation, error) {
 	})
 	c.br.Commands = newCommandTurns(c.br.Commands)
 	client := matrix.appService().HTTPClient
-	t := newTransport(client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
+	t := newTransport(ctx, lastRequests, client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
 	t.mustEncrypt = matrix.isEncrypted
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -37,23 +36,29 @@ const (
 
 // transport is what all requests to the homeserver go through. It gives the
 // events of a [sendScope] transaction ids of our own, repeats requests that
-// nobody else repeats, watches how the homeserver does, and ends all requests
-// when the bridge ends: the library starts some in goroutines that nobody stops.
+// nobody else repeats, watches how the homeserver does, lets what was written to
+// it finish, and ends all requests when the bridge ends: the library starts some in
+// goroutines that nobody stops.
 type transport struct {
+	*roundTrips
 	normal, slow http.RoundTripper
 	retries      int
 	homeserver   *health
 	spoke        func(begun time.Time) // the homeserver took an event that it has to send back
 	// mustEncrypt reports whether nothing may be sent into a room as it is.
 	mustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
-	life        context.Context
-	end         context.CancelFunc
+	end         context.CancelFunc // of the life of all round trips
 }
 
-// newTransport wraps what the library would use; nil means the standard one.
-func newTransport(base http.RoundTripper, retries int, homeserver *health, spoke func(begun time.Time)) *transport {
+// newTransport wraps what the library would use; nil means the standard one. All
+// requests end when last is over after ctx has ended, if close did not end them.
+func newTransport(
+	ctx context.Context, last time.Duration, base http.RoundTripper, retries int, homeserver *health, spoke func(begun time.Time),
+) *transport {
 	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver, spoke: spoke}
-	t.life, t.end = context.WithCancel(context.Background())
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(last, end) })
+	t.roundTrips, t.end = newRoundTrips(life), func() { unlink(); end() }
 	if base == nil { // otherwise it is one that dials a unix socket
 		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
 	}
@@ -67,8 +72,9 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 	return t
 }
 
-// close ends all requests, now and later.
+// close lets all requests finish, for as long as they may, and makes none any more.
 func (t *transport) close() {
+	t.roundTrips.close()
 	t.end()
 	for _, next := range []http.RoundTripper{t.normal, t.slow} {
 		if closer, ok := next.(interface{ CloseIdleConnections() }); ok {
@@ -113,7 +119,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		case <-req.Context().Done():
 			timer.Stop()
 			return nil, req.Context().Err()
-		case <-t.life.Done():
+		case <-t.closed:
 			timer.Stop()
 			return nil, errEnded
 		}
@@ -173,45 +179,19 @@ func worthRepeating(resp *http.Response, err error, pause *time.Duration) bool {
 
 var errEnded = errors.New("the bridge has ended")
 
-// once makes one attempt, which ends with its time limit and with the bridge, the
-// reading of the answer included.
+// once makes one attempt, with its time limit.
 func (t *transport) once(req *http.Request) (*http.Response, error) {
-	if t.life.Err() != nil {
-		return nil, errEnded
+	if isPoll(req) || strings.Contains(req.URL.Path, "/media/") {
+		return t.do(req, t.slow, slowTimeout)
 	}
-	next, timeout := t.normal, requestTimeout
-	if strings.HasSuffix(req.URL.Path, "/sync") || strings.Contains(req.URL.Path, "/media/") {
-		next, timeout = t.slow, slowTimeout
-	}
-	ctx, cancel := context.WithTimeout(req.Context(), timeout)
-	unlink := context.AfterFunc(t.life, cancel)
-	release := func() { unlink(); cancel() }
-	resp, err := next.RoundTrip(req.WithContext(ctx))
-	if err != nil {
-		release()
-		return nil, err
-	}
-	resp.Body = &releasingBody{ReadCloser: resp.Body, release: release}
-	return resp, nil
-}
-
-// releasingBody releases what an attempt holds when its answer is closed.
-type releasingBody struct {
-	io.ReadCloser
-	release func()
-}
-
-func (b *releasingBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.release()
-	return err
+	return t.do(req, t.normal, requestTimeout)
 }
 
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
 func (t *transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
-	case err != nil && (req.Context().Err() != nil || t.life.Err() != nil):
+	case err != nil && (req.Context().Err() != nil || isClosed(t.closed)):
 	case err != nil:
 		t.homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
 	case resp.StatusCode >= http.StatusInternalServerError:

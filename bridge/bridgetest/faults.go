@@ -20,7 +20,8 @@ const (
 	FaultNone FaultKind = iota
 	// FaultDown breaks every connection without an answer.
 	FaultDown
-	// FaultHang keeps every request waiting until the fault is gone.
+	// FaultHang keeps every request waiting until the fault is gone. Those whose
+	// client has gone away by then come to nothing.
 	FaultHang
 	// FaultError answers 500.
 	FaultError
@@ -106,10 +107,12 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 			case FaultHang:
 				select {
 				case <-healed:
-					continue
 				case <-r.Context().Done():
+				}
+				if r.Context().Err() != nil {
 					panic(http.ErrAbortHandler)
 				}
+				continue
 			case FaultError:
 				writeError(w, http.StatusInternalServerError, "M_UNKNOWN", "the database is on fire")
 			case FaultRateLimit:
