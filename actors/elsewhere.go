@@ -4,6 +4,7 @@ package actors
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ const (
 	elsewhereMemory = 20 * time.Minute
 	// maxElsewhere bounds the foreign nodes of one account. Each needs a signature of
 	// ours, so there is hardly ever one; the one unseen longest makes room.
-	maxElsewhere = store.MaxAddresses
+	maxElsewhere = store.MaxForeignNodes
 )
 
 // AnnouncedElsewhere is a node that is none of ours, and that trackers name for an
@@ -33,6 +34,8 @@ type AnnouncedElsewhere struct {
 	Node    identity.NodeKey
 	// Since is when it was first seen, Last when it was seen last.
 	Since, Last time.Time
+	// hidden: it was told of, and not seen since the node or the account began.
+	hidden bool
 }
 
 // elsewhere remembers the foreign nodes. The resolver writes, whoever shows a status
@@ -46,6 +49,31 @@ func newElsewhere() *elsewhere {
 	return &elsewhere{seen: make(map[identity.PublicKey][]AnnouncedElsewhere)}
 }
 
+// rememberElsewhere reads what earlier runs have told. Those keys are never signed.
+func (e *env) rememberElsewhere() error {
+	accounts, err := e.store.Accounts()
+	if err != nil {
+		return fmt.Errorf("read accounts: %w", err)
+	}
+	for _, a := range accounts {
+		for _, n := range a.Elsewhere {
+			e.keys.know(n.Key)
+		}
+		e.elsewhere.remember(a.ID, a.Elsewhere, time.Now())
+	}
+	return nil
+}
+
+// remember takes over what an earlier run of the node has told: when it is as it was
+// it is no news.
+func (e *elsewhere) remember(account identity.PublicKey, nodes []store.ForeignNode, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range nodes {
+		e.seen[account] = append(e.seen[account], AnnouncedElsewhere{Account: account, Node: n.Key, Since: n.Since.Time(), Last: now, hidden: true})
+	}
+}
+
 // saw notes a foreign node and reports whether that is news.
 func (e *elsewhere) saw(account identity.PublicKey, node identity.NodeKey, now time.Time) (news bool) {
 	e.mu.Lock()
@@ -55,7 +83,7 @@ func (e *elsewhere) saw(account identity.PublicKey, node identity.NodeKey, now t
 		if news = now.Sub(seen[i].Last) > elsewhereMemory; news {
 			seen[i].Since = now
 		}
-		seen[i].Last = now
+		seen[i].Last, seen[i].hidden = now, false
 		return news
 	}
 	if len(seen) >= maxElsewhere {
@@ -66,11 +94,14 @@ func (e *elsewhere) saw(account identity.PublicKey, node identity.NodeKey, now t
 	return true
 }
 
-// forget drops an account that is not served any more.
-func (e *elsewhere) forget(account identity.PublicKey) {
+// hide shows nothing of an account that is not served any more. It may be about to be
+// again, and then what was told is no news.
+func (e *elsewhere) hide(account identity.PublicKey) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.seen, account)
+	for i := range e.seen[account] {
+		e.seen[account][i].hidden = true
+	}
 }
 
 // current are the foreign nodes that trackers have named lately.
@@ -80,7 +111,7 @@ func (e *elsewhere) current(now time.Time) []AnnouncedElsewhere {
 	var all []AnnouncedElsewhere
 	for _, seen := range e.seen {
 		for _, a := range seen {
-			if now.Sub(a.Last) <= elsewhereMemory {
+			if !a.hidden && now.Sub(a.Last) <= elsewhereMemory {
 				all = append(all, a)
 			}
 		}

@@ -88,8 +88,8 @@ func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey
 }
 
 // Bar S13b: a tracker that leads to a foreign node with our signature raises one
-// alarm within an announce period, and our own record is announced again at once. It
-// ends when no tracker says so any more.
+// alarm within an announce period, and our own record is announced again at once. A
+// restart does not raise it again. It ends when no tracker says so any more.
 func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
@@ -124,13 +124,30 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 			t.Error("it would sign the foreign key once more")
 		}
 
+		// A restart is no news, another thief is.
+		alice.Stop()
+		alice.Start()
+		if !alice.RefusesToSignForTest(thief) {
+			t.Error("after a restart it would sign the foreign key")
+		}
+		alice.EventuallyWithin(4*time.Minute, "the alarm in the status", func() bool { return len(alice.Status().Elsewhere) == 1 })
+		if since := alice.Status().Elsewhere[0].Since; time.Since(since) < time.Hour {
+			t.Errorf("the alarm is as old as the process: %v", since)
+		}
+		another := identity.NodeKey{3}
+		l.say(recordFor(key, thief, 9), recordFor(key, another, 9))
+		alice.EventuallyWithin(4*time.Minute, "the other alarm", func() bool { return len(elsewhereEvents(t, alice)) > 1 })
+		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief, another}) {
+			t.Errorf("alarms for %v", nodes)
+		}
+
 		l.say(recordFor(key, alice.Key(), 1))
 		time.Sleep(30 * time.Minute)
 		if s := alice.Status(); len(s.Elsewhere) != 0 {
 			t.Errorf("the alarm does not end: %+v", s.Elsewhere)
 		}
 		l.say(recordFor(key, thief, 9))
-		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 2 })
+		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 3 })
 	})
 }
 

@@ -99,6 +99,9 @@ func Open(opts Options) (*Node, error) {
 		progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	keys.know(opts.Media.Server)
+	if err := n.env.rememberElsewhere(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	n.env.media, err = media.Open(media.Options{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
 	})

@@ -336,7 +336,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 	if msg.Stop {
 		delete(r.accounts, msg.Account)
-		r.env.elsewhere.forget(msg.Account)
+		r.env.elsewhere.hide(msg.Account)
 		for i := range r.trackers {
 			due := announceDue{msg.Account, i}
 			r.timers[due].Stop()

@@ -22,8 +22,9 @@ func (r *resolver) askForOwn(c *kernel.Context, announcement *question) {
 }
 
 // onOwnRecords looks for records of an account, with its signature, that lead to a
-// node which is none of its devices. The first time one is seen our own record is
-// announced again, so that it stands before the foreign one.
+// node which is none of its devices. It is told once, also over restarts, and
+// again when it is back after it was over. Then our own record is announced again,
+// so that it stands before the foreign one.
 func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracker.Record) {
 	if _, ok := r.accounts[q.identity]; !ok {
 		return // removed meanwhile

@@ -255,7 +255,15 @@ func (op NoteAnnouncedElsewhere) apply(t *txn) (any, error) {
 	if op.Node.IsZero() {
 		return nil, fmt.Errorf("node key is zero: %w", ErrInvalid)
 	}
-	if err := t.needAccount(op.Account); err != nil {
+	acc := Account{ID: op.Account}
+	old, err := t.load(accountKey(op.Account), &acc)
+	if err != nil {
+		return nil, err
+	}
+	acc.Elsewhere = slices.DeleteFunc(acc.Elsewhere, func(n ForeignNode) bool { return n.Key == op.Node })
+	acc.Elsewhere = append(acc.Elsewhere, ForeignNode{Key: op.Node, Since: t.now})
+	acc.Elsewhere = acc.Elsewhere[max(0, len(acc.Elsewhere)-MaxForeignNodes):]
+	if err := t.update(accountKey(op.Account), old, acc); err != nil {
 		return nil, err
 	}
 	return true, t.event(Event{Account: op.Account, Kind: AnnouncedElsewhere, NodeKey: op.Node})

@@ -304,6 +304,15 @@ func TestNoteAnnouncedElsewhere(t *testing.T) {
 	if len(events) != 1 || events[0].Kind != store.AnnouncedElsewhere || events[0].NodeKey != nodeKey(7) || !events[0].Conversation.IsZero() {
 		t.Errorf("%+v", events)
 	}
+	// It is remembered once, with when it was told last; the oldest makes room.
+	for n := range byte(store.MaxForeignNodes) {
+		must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(n + 10)})
+	}
+	must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(12)})
+	nodes := get[store.Account](r)(r.store.Account(alice)).Elsewhere
+	if len(nodes) != store.MaxForeignNodes || nodes[0].Key != nodeKey(10) || nodes[len(nodes)-1].Key != nodeKey(12) || nodes[2].Key != nodeKey(13) || nodes[0].Since == 0 {
+		t.Errorf("remembered: %+v", nodes)
+	}
 	if _, err := do[any](r, store.NoteAnnouncedElsewhere{Account: alice}); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("a zero key: %v", err)
 	}

@@ -108,7 +108,8 @@ type NodeKeyRecorded struct {
 }
 
 // NoteAnnouncedElsewhere puts into an account's log that trackers lead to a node
-// which is none of its devices. The result is true.
+// which is none of its devices, and remembers it in [Account.Elsewhere]. The result
+// is true.
 type NoteAnnouncedElsewhere struct {
 	Account identity.PublicKey
 	Node    identity.NodeKey

@@ -49,6 +49,19 @@ type Account struct {
 	// HandOver is another account of this node, which passes on what this one
 	// receives; zero for nobody.
 	HandOver identity.PublicKey `cbor:"21,keyasint,omitzero"`
+	// Elsewhere are nodes that are none of the account's devices and for which there
+	// was an event [AnnouncedElsewhere], the latest last.
+	Elsewhere []ForeignNode `cbor:"22,keyasint,omitempty"`
+}
+
+// MaxForeignNodes is how many foreign nodes are remembered per account. Each needs
+// a signature of the account, so there is hardly ever one.
+const MaxForeignNodes = MaxAddresses
+
+// ForeignNode is a node that trackers named for an account, with its signature.
+type ForeignNode struct {
+	Key   identity.NodeKey `cbor:"1,keyasint"`
+	Since Millis           `cbor:"2,keyasint,omitempty"`
 }
 
 // Role is the part that a node plays for an account that a phone has too.
