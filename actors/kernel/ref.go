@@ -66,11 +66,11 @@ func (r Ref) LogValue() slog.Value { return slog.StringValue(r.Path()) }
 // actors; inside a turn it would block the actor, which tells and gets a reply
 // message instead.
 //
-// It ends with ctx; at once with ErrStopped when the actor is gone or stops
-// before it replied, also while the question was still queued; and with ErrFailed
-// when handling the question failed. An actor in back-off keeps the question
-// queued. A reply that is an error is returned as the error; one that is neither
-// an error nor an R is an error too.
+// It ends with ctx, and sends nothing when ctx has ended already; at once with
+// ErrStopped when the actor is gone or stops before it replied, also while the
+// question was still queued; and with ErrFailed when handling the question failed.
+// An actor in back-off keeps the question queued. A reply that is an error is
+// returned as the error; one that is neither an error nor an R is an error too.
 func Ask[R any](ctx context.Context, to Ref, msg any) (R, error) {
 	var none R
 	target, ok := to.to.(*cell)
@@ -80,6 +80,9 @@ func Ask[R any](ctx context.Context, to Ref, msg any) (R, error) {
 	if msg == nil {
 		target.sys.refuseNil(to, Ref{})
 		return none, fmt.Errorf("ask %s: nil message", to.Path())
+	}
+	if err := ctx.Err(); err != nil {
+		return none, fmt.Errorf("ask %s: %w", to.Path(), err)
 	}
 	a := &ask{sys: target.sys, reply: make(chan any, 1)}
 	if !a.move(target) {

@@ -116,9 +116,10 @@ func TestOperationsDuringCommitShareTheNext(t *testing.T) {
 func TestWaitingBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		r := newPeopledRig(t, store.Options{FS: g})
+		const room = 4 << 20
+		r := newPeopledRig(t, store.Options{FS: g, WaitingBytes: room})
 		g.hold()
-		big := strings.Repeat("x", store.MaxPayload)
+		big := strings.Repeat("x", room/4)
 		var taken []*asked
 		for guid := int64(1); guid <= 4; guid++ {
 			taken = append(taken, r.ask(accept(guid, big)))

@@ -158,7 +158,7 @@ func synced(op Op) bool {
 
 // Bar R04
 func TestCrashLosesNothingAcknowledged(t *testing.T) {
-	sequences(t, 300)
+	sequences(t, lessWithRace(300, 150))
 	clones := 0
 	cut := make(map[string]int)
 	rapid.Check(t, func(t *rapid.T) {
@@ -210,7 +210,7 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 		}
 	})
 	t.Logf("%d power cuts: %v", clones, cut)
-	if clones < 100 || len(cut) < 8 {
+	if clones < lessWithRace(100, 40) || len(cut) < lessWithRace(8, 4) {
 		t.Errorf("%d power cuts of %d kinds prove little", clones, len(cut))
 	}
 }

@@ -153,10 +153,13 @@ func TestDamageIsNeverServed(t *testing.T) {
 	slices.Sort(names)
 	outcomes := make(map[string]int)
 	variants := 0
-	for _, name := range names {
+	for i, name := range names {
 		path := "store/" + name
 		content := readFile(t, original, path)
-		for _, d := range damages() {
+		for k, d := range damages() {
+			if k%lessWithRace(1, 2) != i%lessWithRace(1, 2) {
+				continue // half of the kinds on each file
+			}
 			points := damagePoints(name, content)
 			if d.name == "deleted" {
 				points = []int{0}

@@ -22,6 +22,9 @@ type Options struct {
 	OutboxBytes uint64
 	// JournalRows bounds the unfinished entries of each journal; 0 means 10,000.
 	JournalRows uint64
+	// WaitingBytes is how much may wait for the disk, the commit under way included,
+	// before further operations are refused with ErrBusy. 0 means 64 MiB.
+	WaitingBytes int
 	// Reserve is the free disk space below which nothing new is taken in: Pebble
 	// cannot go on when a write meets a full disk. 0 means 256 MiB, or a twentieth
 	// of the disk when that is less.
@@ -50,6 +53,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.OutboxRows, 100_000)
 	setDefault(&o.OutboxBytes, 2<<30)
 	setDefault(&o.JournalRows, 10_000)
+	setDefault(&o.WaitingBytes, 64<<20)
 	setDefault(&o.CacheBytes, 16<<20)
 	setDefault(&o.MemTableBytes, 16<<20)
 	if o.Logger == nil {

@@ -17,9 +17,6 @@ const (
 	// first caller of a batch waits for the work of the others.
 	maxBatchOps   = 1024
 	maxBatchBytes = 1 << 20
-	// maxWaitingBytes is how much may wait for the disk, the batch under way
-	// included, before further operations are refused with ErrBusy.
-	maxWaitingBytes = 64 << 20
 	// maxCounters is how many conversations the writer remembers the position of.
 	// When there are more it forgets all, at a moment when nothing waits, and reads
 	// them again on demand.
@@ -121,7 +118,7 @@ func (w *writer) run(op Op) (result any, err error) {
 	if op == nil {
 		return nil, fmt.Errorf("write without an operation: %w", ErrInvalid)
 	}
-	if w.bytes >= maxWaitingBytes {
+	if w.bytes >= w.store.opts.WaitingBytes {
 		return nil, ErrBusy
 	}
 	done := false
