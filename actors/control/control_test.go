@@ -123,6 +123,23 @@ func TestConversationThroughTheAPI(t *testing.T) {
 	}
 }
 
+// Somebody cleans up: the API is there again, at a socket of its own.
+func TestSocketThatIsRemovedIsMadeAgain(t *testing.T) {
+	r := newRig(t)
+	if err := os.Remove(r.socket); err != nil {
+		t.Fatal(err)
+	}
+	r.alice.EventuallyWithin(2*time.Minute, "the socket is there again", func() bool {
+		client := control.NewClient(r.socket)
+		defer client.Close()
+		_, err := client.Accounts(t.Context())
+		return err == nil
+	})
+	if info, err := os.Lstat(r.socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the new socket: %v, %v", info, err)
+	}
+}
+
 func TestLargestTextIsAccepted(t *testing.T) {
 	r := newRig(t)
 	if _, err := r.client.AddContact(t.Context(), "-", r.bob.Link(r.bob.Account).String()); err != nil {

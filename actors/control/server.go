@@ -28,6 +28,9 @@ const (
 	readTime = 30 * time.Second
 	// drainTime is how long requests under way get when the node stops.
 	drainTime = 2 * time.Second
+	// lookEvery is how often it is looked whether the socket still has its name: who
+	// cleans up behind programs that have ended may take it away.
+	lookEvery = 2 * time.Second
 )
 
 // Options configures the control API.
@@ -64,6 +67,10 @@ func (a *controlActor) Started(c *kernel.Context) error {
 	if err != nil {
 		return err
 	}
+	own, err := os.Lstat(a.opts.Socket)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for commands: %w", err), listener.Close())
+	}
 	server := &http.Server{
 		Handler:           handler(a.node, a.opts),
 		ReadTimeout:       readTime,
@@ -74,10 +81,21 @@ func (a *controlActor) Started(c *kernel.Context) error {
 	c.Go("serve", func(ctx context.Context) error {
 		ended := make(chan error, 1)
 		go func() { ended <- server.Serve(listener) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
+		look := time.NewTicker(lookEvery)
+		defer look.Stop()
+		for ctx.Err() == nil {
+			select {
+			case err := <-ended:
+				return err
+			case <-look.C:
+				if now, err := os.Lstat(a.opts.Socket); err != nil || !os.SameFile(own, now) {
+					listener.SetUnlinkOnClose(false) // it is somebody else's, if any
+					err = errors.Join(errSocketGone, server.Close())
+					<-ended
+					return err
+				}
+			case <-ctx.Done():
+			}
 		}
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
@@ -98,14 +116,21 @@ func (a *controlActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
+// errSocketGone has the actor start again, and with it the socket.
+var errSocketGone = errors.New("the control socket was removed")
+
 // listenUnix opens the socket for its owner alone.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove stale control socket: %w", err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	opened, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen for commands (a socket's path has at most about 100 characters): %w", err)
+	}
+	listener, ok := opened.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("listen for commands: got a %T", opened), opened.Close())
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("make control socket private: %w", err), listener.Close())

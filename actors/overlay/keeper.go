@@ -18,13 +18,13 @@ const (
 	keepEvery = time.Second
 	lookEvery = 5 * time.Second
 	quietTime = time.Second
-	// listenEvery is how often a listener is tried again that could not be opened:
-	// somebody else has the port, or the address is not there yet.
+	// listenEvery is how often a listener is tried again that could not be opened, as
+	// somebody else has the port or the address is not there yet, or that has ended.
 	listenEvery = 5 * time.Second
 )
 
 // keeper looks after the links of a Network: it chooses among the peers, opens
-// listeners that could not be opened, and has everything tried again at once when
+// listeners that could not be opened or have ended, and has everything tried again at once when
 // the machine was asleep or has come to another network.
 type keeper struct {
 	net    *Network
@@ -101,6 +101,9 @@ func (k *keeper) keep(now time.Time) {
 	quiet := k.net.layer.logger.quiet(now, quietTime)
 	if k.choice != nil && (look || quiet && k.net.Links() < k.choice.want) {
 		k.choose(now)
+	}
+	if k.net.noteEndedListeners() {
+		k.listened = now // what ended it may be over in a while
 	}
 	if now.Sub(k.listened) >= listenEvery {
 		k.listened = now

@@ -61,3 +61,23 @@ func TestListenerIsTriedAgain(t *testing.T) {
 	peer := openNetwork(t, overlay.Options{Peers: []string{uri}})
 	waitFor(t, "the link", func() bool { return linked(peer) })
 }
+
+// Yggdrasil gives a listener up at its first error. It is shown while nobody listens,
+// and opened again.
+func TestListenerThatEndsIsOpenedAgain(t *testing.T) {
+	t.Parallel() // it waits
+	n := openNetwork(t, overlay.Options{Listen: []string{"tcp://127.0.0.1:0", "tcp://localhost:0?priority=3"}})
+	before := n.ListenAddrs()
+	n.EndListenerForTest(1)
+	const ended = "tcp://localhost:0"
+	waitFor(t, "that it is shown", func() bool { return n.Status().ListenErrors[ended] != nil })
+	if s := n.Status(); !slices.Equal(s.Listening, before[:1]) || len(s.ListenErrors) != 1 {
+		t.Errorf("listening on %v of %v, shown: %v", s.Listening, before, s.ListenErrors)
+	}
+	waitFor(t, "the listener", func() bool { return len(n.ListenAddrs()) == 2 })
+	if s := n.Status(); len(s.ListenErrors) != 0 {
+		t.Errorf("still shown: %v", s.ListenErrors)
+	}
+	peer := openNetwork(t, overlay.Options{Peers: n.ListenAddrs()[1:]})
+	waitFor(t, "the link", func() bool { return linked(peer) })
+}

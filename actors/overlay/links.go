@@ -38,6 +38,8 @@ var (
 	ErrPeerUnknown = errors.New("peer is not configured")
 )
 
+var errListenerEnded = errors.New("it has ended by itself, as when there are too many open files")
+
 // configuredPeer is an entry of the configuration or of AddPeer.
 type configuredPeer struct {
 	// uri is the address without options, which is how Yggdrasil tells peers
@@ -150,7 +152,26 @@ func (n *Network) listen(uri string) {
 	n.logger.Error("Ignored a listener of the configuration: it cannot be used", "uri", name, "err", err)
 }
 
-// listenAgain tries the listeners that could not be opened.
+// noteEndedListeners finds the listeners that have ended by themselves. They are
+// shown, and tried again.
+func (n *Network) noteEndedListeners() (any bool) {
+	for _, addr := range n.layer.logger.endedListeners() {
+		n.mu.Lock()
+		i := slices.IndexFunc(n.listeners, func(l linkListener) bool { return l.listener.Addr().String() == addr })
+		if i >= 0 {
+			uri := n.listeners[i].url.String()
+			n.listeners = slices.Delete(n.listeners, i, i+1)
+			n.listenErrors[nameOf(uri)] = errListenerEnded
+			n.unopened = append(n.unopened, uri)
+			n.logger.Error("A listener has ended; it is tried again", "uri", nameOf(uri))
+			any = true
+		}
+		n.mu.Unlock()
+	}
+	return any
+}
+
+// listenAgain tries the listeners that could not be opened or have ended.
 func (n *Network) listenAgain() {
 	n.mu.Lock()
 	again := slices.Clone(n.unopened)

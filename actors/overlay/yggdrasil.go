@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,6 +119,25 @@ type coreLogger struct {
 	links  atomic.Int32
 	// changed is when a link came up or went down last, in nanoseconds since 1970.
 	changed atomic.Int64
+
+	mu sync.Mutex
+	// ended are the addresses of listeners that have ended, at most maxEnded.
+	ended []string
+}
+
+// maxEnded bounds the listeners that have ended and that nobody has asked for. There
+// are no more than the configuration names, which are asked for every second.
+const maxEnded = 256
+
+// endedListeners returns the addresses of listeners that have ended since it was
+// called last. The core has no other word for it: one error of accept, such as too
+// many open files, ends a listener for good.
+func (l *coreLogger) endedListeners() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ended := l.ended
+	l.ended = nil
+	return ended
 }
 
 // linkPause and linkPauses bound how long peers waits for quiet links.
@@ -146,10 +166,11 @@ func (l *coreLogger) quiet(now time.Time, d time.Duration) bool {
 }
 
 // The beginnings of what Yggdrasil 0.5.14 logs when a link comes up and, once
-// for each, when it goes down.
+// for each, when it goes down; and what it logs when a listener has ended.
 const (
-	linkUp   = "Connected %s: "
-	linkDown = "Disconnected %s: "
+	linkUp        = "Connected %s: "
+	linkDown      = "Disconnected %s: "
+	listenerEnded = "%s listener stopped on %s"
 )
 
 func (l *coreLogger) log(level slog.Level, text string) {
@@ -166,6 +187,12 @@ func (l *coreLogger) Infof(format string, a ...any) {
 	case strings.HasPrefix(format, linkDown):
 		l.links.Add(-1)
 		l.changed.Store(time.Now().UnixNano())
+	case format == listenerEnded && len(a) == 2:
+		l.mu.Lock()
+		if len(l.ended) < maxEnded {
+			l.ended = append(l.ended, fmt.Sprint(a[1]))
+		}
+		l.mu.Unlock()
 	}
 	l.log(slog.LevelInfo, fmt.Sprintf(format, a...))
 }
