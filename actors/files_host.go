@@ -114,7 +114,7 @@ func (h *fileHost) look(s *store.Store) error {
 	}
 	for _, file := range rows {
 		// Without its file a row must not count: whoever uploads it again would be told
-		// that it is there. A restored backup has such rows.
+		// that it is there. A backup may leave the files out.
 		if _, err := h.root.Stat(hostedName(file.Hash)); err != nil {
 			h.lost = append(h.lost, file.Hash)
 			continue

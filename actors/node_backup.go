@@ -20,38 +20,65 @@ const snapshotPrefix = ".snapshot-"
 // sent first, then the newest.
 const maxSnapshotFiles = 50_000
 
-// Snapshot copies what the node must not lose, store, keys and the files of
-// messages, into a new directory and returns its path; the caller removes it. It
-// has everything that was accepted before the call. The node goes on meanwhile,
-// and may also not be started. Store tables and files are shared by hard links
-// where the file system allows it.
-func (n *Node) Snapshot() (dir string, err error) {
-	if dir, err = os.MkdirTemp(n.opts.Dir, snapshotPrefix); err != nil {
-		return "", fmt.Errorf("snapshot: %w", err)
+// SnapshotOptions select what is in a snapshot.
+type SnapshotOptions struct {
+	// WithoutHosted leaves out what others have put on our file server, which may be
+	// much.
+	WithoutHosted bool
+}
+
+// Snapshot is a copy of a node.
+type Snapshot struct {
+	// Dir is the copy; it is the caller's, who removes it.
+	Dir string
+	// Left are things of the node that are not in it, one phrase each.
+	Left []string
+}
+
+// Snapshot copies what the node must not lose, store, keys, the files of messages
+// and those of the file server, into a new directory. It has everything that was
+// accepted before the call. The node goes on meanwhile, and may also not be
+// started. Store tables and files are shared by hard links where the file system
+// allows it.
+func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
+	dir, err := os.MkdirTemp(n.opts.Dir, snapshotPrefix)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("snapshot: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("snapshot: %w", err), os.RemoveAll(dir))
+			made, err = Snapshot{}, errors.Join(fmt.Errorf("snapshot: %w", err), os.RemoveAll(dir))
 		}
 	}()
+	made.Dir = dir
 	// While the lock is held no file is removed that a row of the copy names.
 	n.env.placing.RLock()
 	defer n.env.placing.RUnlock()
 	// Keys come after the store: an account never lacks its key.
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
-		return "", err
+		return made, err
 	}
 	if err := n.keys.copyTo(filepath.Join(dir, keyDirName)); err != nil {
-		return "", err
+		return made, err
 	}
-	return dir, n.linkMedia(filepath.Join(dir, mediaDirName))
+	if made.Left, err = n.linkMedia(filepath.Join(dir, mediaDirName)); err != nil {
+		return made, err
+	}
+	var left []string
+	if opts.WithoutHosted {
+		left, err = n.leftHosted()
+	} else {
+		left, err = n.linkHosted(filepath.Join(dir, filesDirName))
+	}
+	made.Left = append(made.Left, left...)
+	return made, err
 }
 
 // linkMedia shares the files of messages with a snapshot.
-func (n *Node) linkMedia(dir string) error {
+func (n *Node) linkMedia(dir string) (left []string, err error) {
 	found, err := n.env.mediaInUse()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.Reverse(found) // newest first
 	slices.SortStableFunc(found, func(a, b *candidate) int {
@@ -63,12 +90,16 @@ func (n *Node) linkMedia(dir string) error {
 		}
 		return 1
 	})
-	for _, file := range found[:min(len(found), maxSnapshotFiles)] {
+	if more := len(found) - maxSnapshotFiles; more > 0 {
+		left = append(left, fmt.Sprintf("%d files of messages, the oldest", more))
+		found = found[:maxSnapshotFiles]
+	}
+	for _, file := range found {
 		if err := n.env.media.LinkTo(dir, file.hash); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // copyTo copies all key files.
@@ -111,6 +142,14 @@ func removeSnapshots(dir string) error {
 	return nil
 }
 
-// Check reads every row of the store and says, one sentence each, where they are
-// damaged or contradict each other. It changes nothing.
-func (n *Node) Check() ([]string, error) { return n.store.Check() }
+// Check reads every row of the store, and what others have put on our file server,
+// and says, one sentence each, where they are damaged or contradict each other. It
+// changes nothing.
+func (n *Node) Check() ([]string, error) {
+	problems, err := n.store.Check()
+	if err != nil {
+		return problems, err
+	}
+	hosted, err := n.checkHosted()
+	return append(problems, hosted...), err
+}

@@ -51,11 +51,11 @@ func TestSnapshotIsANode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied, err := n.Snapshot()
-	if err != nil {
-		t.Fatal(err)
+	copied, err := n.Snapshot(actors.SnapshotOptions{})
+	if err != nil || len(copied.Left) > 0 {
+		t.Fatal(copied.Left, err)
 	}
-	c := open(copied)
+	c := open(copied.Dir)
 	if c.Key() != n.Key() {
 		t.Error("the snapshot has another node key")
 	}
@@ -77,7 +77,7 @@ func TestSnapshotIsANode(t *testing.T) {
 	if err := errors.Join(c.Stop(t.Context()), c.Close(), n.Stop(t.Context()), n.Close()); err != nil {
 		t.Error(err)
 	}
-	if _, err := n.Snapshot(); !errors.Is(err, store.ErrClosed) {
+	if _, err := n.Snapshot(actors.SnapshotOptions{}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("snapshot of a closed node: %v", err)
 	}
 	// Whoever asked for the snapshot did not remove it, like one who was killed.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -26,18 +27,28 @@ func (s *service) check(context.Context, *struct{}) (*body[Health], error) {
 	return &body[Health]{Health{append([]string{}, problems...)}}, nil
 }
 
+// BackupRequest says what is to be in a backup.
+type BackupRequest struct {
+	WithoutHosted bool `query:"without_hosted" doc:"Leave out what others have put on this file server"`
+}
+
+// leftTrailer follows a backup: a JSON list of what is not in it.
+const leftTrailer = "Mimird-Left-Out"
+
 // backup streams a backup, unencrypted: it does not leave this machine. When it
 // fails in the middle the answer is cut off, which the client sees.
-func (s *service) backup(context.Context, *struct{}) (*huma.StreamResponse, error) {
+func (s *service) backup(_ context.Context, in *BackupRequest) (*huma.StreamResponse, error) {
 	if s.opts.Backup == nil {
 		return nil, huma.Error501NotImplemented("this process makes no backups")
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		c.SetHeader("Content-Type", "application/zstd")
 		w := &counted{w: c.BodyWriter()}
-		err := s.opts.Backup(c.Context(), s.node, w)
+		left, err := s.opts.Backup(c.Context(), s.node, w, *in)
 		switch {
 		case err == nil:
+			raw, _ := json.Marshal(left) // strings always marshal
+			c.SetHeader(http.TrailerPrefix+leftTrailer, url.QueryEscape(string(raw)))
 		case w.n == 0:
 			answer, _ := json.Marshal(huma.ErrorModel{Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()})
 			c.SetHeader("Content-Type", "application/problem+json")
@@ -66,16 +77,23 @@ func (c *Client) Check(ctx context.Context) (Health, error) {
 	return post[Health](ctx, c, "/v1/check", struct{}{})
 }
 
-// Backup writes a backup of the node, unencrypted. What was written is incomplete
-// when it returns an error.
-func (c *Client) Backup(ctx context.Context, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodPost, "/v1/backup", nil)
+// Backup writes a backup of the node, unencrypted, and returns what is not in it,
+// one phrase each. What was written is incomplete when it returns an error.
+func (c *Client) Backup(ctx context.Context, w io.Writer, request BackupRequest) (left []string, err error) {
+	resp, err := c.do(ctx, http.MethodPost, fmt.Sprintf("/v1/backup?without_hosted=%t", request.WithoutHosted), nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("read backup: %w", err)
+		return nil, fmt.Errorf("read backup: %w", err)
 	}
-	return nil
+	raw, err := url.QueryUnescape(resp.Trailer.Get(leftTrailer))
+	if err == nil && raw != "" { // an older node says nothing
+		err = json.Unmarshal([]byte(raw), &left)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what the backup lacks: %w", err)
+	}
+	return left, nil
 }

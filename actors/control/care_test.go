@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,30 +31,33 @@ func (r *rig) local(t *testing.T, opts control.Options) *control.Local {
 func TestBackupIsCompleteOrAnError(t *testing.T) {
 	r := newRig(t)
 	whole := strings.Repeat("backup", 100_000)
+	left := []string{"a file called \"é\"\n", "another"}
 	for name, c := range map[string]struct {
-		backup func(context.Context, *actors.Node, io.Writer) error
+		backup func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error)
 		want   string // in the error
 	}{
-		"complete": {func(_ context.Context, n *actors.Node, w io.Writer) error {
-			if n != r.alice.Node {
-				t.Error("another node")
+		"complete": {func(_ context.Context, n *actors.Node, w io.Writer, request control.BackupRequest) ([]string, error) {
+			if n != r.alice.Node || !request.WithoutHosted {
+				t.Error("another node, or another request")
 			}
 			_, err := io.WriteString(w, whole)
-			return err
+			return left, err
 		}, ""},
-		"fails at once": {func(context.Context, *actors.Node, io.Writer) error { return errors.New("no disk") }, "no disk"},
-		"fails in the middle": {func(_ context.Context, _ *actors.Node, w io.Writer) error {
+		"fails at once": {func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error) {
+			return nil, errors.New("no disk")
+		}, "no disk"},
+		"fails in the middle": {func(_ context.Context, _ *actors.Node, w io.Writer, _ control.BackupRequest) ([]string, error) {
 			_, err := io.WriteString(w, whole)
-			return errors.Join(err, errors.New("no disk any more"))
+			return nil, errors.Join(err, errors.New("no disk any more"))
 		}, "EOF"},
 		"there is none": {nil, "makes no backups"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			err := r.local(t, control.Options{Backup: c.backup}).Backup(t.Context(), &got)
+			lacks, err := r.local(t, control.Options{Backup: c.backup}).Backup(t.Context(), &got, control.BackupRequest{WithoutHosted: true})
 			if c.want == "" {
-				if err != nil || got.String() != whole {
-					t.Errorf("%d bytes, %v", got.Len(), err)
+				if err != nil || got.String() != whole || !slices.Equal(lacks, left) {
+					t.Errorf("%d bytes without %q, %v", got.Len(), lacks, err)
 				}
 				return
 			}

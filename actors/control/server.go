@@ -46,8 +46,9 @@ type Options struct {
 	// Consumers are the names of those who read the event log, for what has become
 	// of a message.
 	Consumers []string
-	// Backup writes a backup of the node; nil when this process makes none.
-	Backup func(ctx context.Context, n *actors.Node, w io.Writer) error
+	// Backup writes a backup of the node and returns what is not in it; nil when this
+	// process makes none.
+	Backup func(ctx context.Context, n *actors.Node, w io.Writer, request BackupRequest) (left []string, err error)
 }
 
 // New returns the control API as a part of a node; see actors.Part.

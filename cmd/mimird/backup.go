@@ -24,10 +24,11 @@ import (
 func newBackup(f *flags) *cobra.Command {
 	var secret passphrase
 	var plain bool
+	var request control.BackupRequest
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write everything into one encrypted file",
-		Long: "Writes keys, messages, the bridge's tables and the configuration into one file, also while the node runs. The\n" +
+		Long: "Writes keys, messages, files, the bridge's tables and the configuration into one file, also while the node runs. The\n" +
 			"file is encrypted with a passphrase: whoever can read it is you. - writes to standard output. Any tool for age\n" +
 			"(https://age-encryption.org) and zstd opens it too; to get it back: mimird restore FILE --data NEW-DIRECTORY",
 		Args: oneArg("FILE"),
@@ -37,41 +38,60 @@ func newBackup(f *flags) *cobra.Command {
 					return err
 				}
 			}
-			return makeBackup(cmd, f, args[0], secret.text)
+			return makeBackup(cmd, f, args[0], secret.text, request)
 		},
 	}
 	secret.flag(cmd)
 	cmd.Flags().BoolVar(&plain, "plain", false, "do not encrypt: the file has your secret keys as they are")
+	cmd.Flags().BoolVar(&request.WithoutHosted, "without-hosted", false, "leave out what others have put on this file server")
 	cmd.MarkFlagsMutuallyExclusive("plain", passphraseFlag)
 	return cmd
 }
 
 // made is what backup says when it is done.
 type made struct {
-	File      string `json:"file"`
-	Bytes     int64  `json:"bytes"`
-	Encrypted bool   `json:"encrypted"`
+	File      string   `json:"file"`
+	Bytes     int64    `json:"bytes"`
+	Encrypted bool     `json:"encrypted"`
+	Left      []string `json:"left_out,omitempty"`
 }
 
-func makeBackup(cmd *cobra.Command, f *flags, path, secret string) (err error) {
+func makeBackup(cmd *cobra.Command, f *flags, path, secret string, request control.BackupRequest) (err error) {
 	client, done, err := f.anyClient(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if path == "-" {
-		return encrypted(cmd.OutOrStdout(), secret, func(w io.Writer) error { return client.Backup(cmd.Context(), w) })
+	var left []string
+	write := func(out io.Writer) error {
+		return encrypted(out, secret, func(w io.Writer) (err error) {
+			left, err = client.Backup(cmd.Context(), w, request)
+			return err
+		})
 	}
-	n, err := writeNew(path, func(file io.Writer) error {
-		return encrypted(file, secret, func(w io.Writer) error { return client.Backup(cmd.Context(), w) })
-	})
+	if path == "-" {
+		if err := write(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+		printLeft(cmd.ErrOrStderr(), left)
+		return nil
+	}
+	n, err := writeNew(path, write)
 	if err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	return f.print(out, made{path, n, secret != ""}, func() {
+	return f.print(out, made{path, n, secret != "", left}, func() {
+		printLeft(out, left)
 		fmt.Fprintf(out, "%s: %d bytes. Try once whether it works: mimird restore %s --data some-other-directory\n", path, n, path)
 	})
+}
+
+// printLeft says what a backup lacks.
+func printLeft(out io.Writer, left []string) {
+	for _, l := range left {
+		fmt.Fprintf(out, "Not in the backup: %s\n", printable(l))
+	}
 }
 
 // encrypted has write write to w, encrypted when there is a secret.
@@ -116,17 +136,20 @@ func writeNew(path string, write func(io.Writer) error) (size int64, err error) 
 }
 
 // backupOf returns what writes a backup of a node that has a configuration.
-func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.Writer) error {
-	return func(ctx context.Context, node *actors.Node, w io.Writer) (err error) {
-		dir, err := node.Snapshot()
+func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error) {
+	return func(ctx context.Context, node *actors.Node, w io.Writer, request control.BackupRequest) (left []string, err error) {
+		snapshot, err := node.Snapshot(actors.SnapshotOptions{WithoutHosted: request.WithoutHosted})
 		if err != nil {
-			return err
+			return nil, err
 		}
+		dir := snapshot.Dir
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		about := backup.About{Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: node.Key().String()}
+		about := backup.About{
+			Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: node.Key().String(), Left: snapshot.Left,
+		}
 		accounts, err := node.Accounts()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, a := range accounts {
 			about.Accounts = append(about.Accounts, node.Link(a).String())
@@ -136,7 +159,7 @@ func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.
 			err = os.WriteFile(filepath.Join(dir, config.FileName), raw, 0o600)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("back up configuration: %w", err)
+			return nil, fmt.Errorf("back up configuration: %w", err)
 		}
 		if c.Has(config.RoleMatrix) {
 			section, err := bridgeConfig(c)
@@ -147,11 +170,11 @@ func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.
 				about.Left, err = append(about.Left, err.Error()), nil
 			}
 			if err != nil {
-				return err
+				return nil, err
 			}
 		}
 		_, err = backup.Write(w, dir, about)
-		return err
+		return about.Left, err
 	}
 }
 

@@ -98,8 +98,6 @@ func printRestored(out io.Writer, dir string, about backup.About) {
 	for _, link := range about.Accounts {
 		fmt.Fprintf(out, "  %s\n", printable(link))
 	}
-	for _, left := range about.Left {
-		fmt.Fprintf(out, "Not in the backup: %s\n", printable(left))
-	}
+	printLeft(out, about.Left)
 	fmt.Fprintf(out, "If the original still runs, stop it before you start this one: both have the same keys.\n")
 }

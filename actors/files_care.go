@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/files"
+)
+
+// maxSnapshotHosted bounds the files of the file server in a snapshot, the newest
+// first.
+const maxSnapshotHosted = 40_000
+
+// maxHostedProblems is how many problems of hosted files Check reports.
+const maxHostedProblems = 100
+
+func (n *Node) hostedPath(id files.Hash) string {
+	return filepath.Join(n.opts.Dir, filesDirName, filepath.FromSlash(hostedName(id)))
+}
+
+// linkHosted shares the files that others have put here with a snapshot, whose store
+// is older: what came since then has no row there, and what went since then no file.
+// Both are forgotten at the start of the role.
+func (n *Node) linkHosted(dir string) (left []string, err error) {
+	hosted, err := n.store.HostedFiles()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(hosted, func(a, b store.HostedFile) int { return cmp.Compare(b.Added, a.Added) })
+	if more := len(hosted) - maxSnapshotHosted; more > 0 {
+		left = append(left, fmt.Sprintf("%d of the files that others have put on this file server, the oldest", more))
+		hosted = hosted[:maxSnapshotHosted]
+	}
+	for _, file := range hosted {
+		err := linkOrCopy(n.hostedPath(file.Hash), filepath.Join(dir, filepath.FromSlash(hostedName(file.Hash))))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("share hosted file %s: %w", file.Hash, err)
+		}
+	}
+	return left, nil
+}
+
+// leftHosted says what a snapshot without hosted files lacks.
+func (n *Node) leftHosted() ([]string, error) {
+	hosted, err := n.store.HostedFiles()
+	if err != nil || len(hosted) == 0 {
+		return nil, err
+	}
+	bytes := int64(0)
+	for _, file := range hosted {
+		bytes += file.Size
+	}
+	return []string{fmt.Sprintf("the %d files, %d bytes, that others have put on this file server", len(hosted), bytes)}, nil
+}
+
+// linkOrCopy makes a file that is not there yet, of one that does not change.
+func linkOrCopy(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // only read
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// checkHosted reads the files that others have put here and compares them with their
+// rows.
+func (n *Node) checkHosted() (problems []string, err error) {
+	hosted, err := n.store.HostedFiles()
+	if err != nil {
+		return nil, err
+	}
+	var missing []files.Hash
+	for _, file := range hosted {
+		what, err := checkHostedFile(n.hostedPath(file.Hash), file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, file.Hash)
+		case err != nil:
+			what = err.Error()
+			fallthrough
+		case what != "":
+			problems = append(problems, fmt.Sprintf("hosted file %s: %s", file.Hash, what))
+		}
+		if len(problems) >= maxHostedProblems {
+			return problems, nil
+		}
+	}
+	if len(missing) == 0 {
+		return problems, nil
+	}
+	// One that was removed meanwhile has lost its row first.
+	if hosted, err = n.store.HostedFiles(); err != nil {
+		return nil, err
+	}
+	for _, id := range missing[:min(len(missing), maxHostedProblems)] {
+		if slices.ContainsFunc(hosted, func(f store.HostedFile) bool { return f.Hash == id }) {
+			problems = append(problems, fmt.Sprintf("hosted file %s: it is missing, and is forgotten when the file server starts", id))
+		}
+	}
+	return problems, nil
+}
+
+// checkHostedFile says what is wrong with a file, "" when nothing is.
+func checkHostedFile(path string, want store.HostedFile) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }() // only read
+	sum := sha256.New()
+	size, err := io.Copy(sum, f)
+	switch {
+	case err != nil:
+		return "", err
+	case size != want.Size:
+		return fmt.Sprintf("it has %d bytes of %d", size, want.Size), nil
+	case files.Hash(sum.Sum(nil)) != want.Hash:
+		return "it is not what was uploaded", nil
+	}
+	return "", nil
+}
