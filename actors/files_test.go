@@ -260,6 +260,19 @@ func TestSpoiltUploadIsRepeated(t *testing.T) {
 	})
 }
 
+// TestUploadIsTrustedWhenToldSo: nothing is read back.
+func TestUploadIsTrustedWhenToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for trust, reads := range map[bool]int{false: 1, true: 0} {
+			p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.TrustUploads = trust })
+			p.arrives(t, p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(pattern(200_000, 1)), Name: "a.bin"}))
+			if n := len(p.server.Offsets()); n != reads {
+				t.Errorf("trusted %t: %d downloads", trust, n)
+			}
+		}
+	})
+}
+
 // TestUndeliveredFileIsUploadedAgain before the server forgets it.
 func TestUndeliveredFileIsUploadedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,6 +33,10 @@ type MediaOptions struct {
 	// 5 MiB, as in the apps, and MediaNever.
 	AutoDownload          int64
 	AutoDownloadStrangers int64
+	// TrustUploads sends a file's message as soon as the server says that it has the
+	// file. Otherwise what it has is read back before, which doubles the traffic: the
+	// public server was seen to spoil one.
+	TrustUploads bool
 	// Patience is how long other messages wait behind a file that is being uploaded.
 	// Default 5 min.
 	Patience time.Duration

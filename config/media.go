@@ -21,6 +21,7 @@ type Media struct {
 	MaxFile               Size     `yaml:"max_file"`
 	AutoDownload          Limit    `yaml:"auto_download"`
 	AutoDownloadStrangers Limit    `yaml:"auto_download_strangers"`
+	VerifyUploads         bool     `yaml:"verify_uploads"`
 	Patience              Duration `yaml:"patience"`
 }
 
@@ -56,7 +57,7 @@ func defaultMedia() Media {
 		FetchFrom: FetchFromAny,
 		Quota:     4 << 30, MaxFile: 100 << 20,
 		AutoDownload: 5 << 20, AutoDownloadStrangers: Never,
-		Patience: Duration(5 * time.Minute),
+		VerifyUploads: true, Patience: Duration(5 * time.Minute),
 	}
 }
 

@@ -230,6 +230,7 @@ func mediaOptions(c config.Config) actors.MediaOptions {
 		Server: c.Media.Server.NodeKey, KnownServersOnly: c.Media.FetchFrom == config.FetchFromKnown,
 		Quota: int64(c.Media.Quota), MaxFile: int64(c.Media.MaxFile), Patience: time.Duration(c.Media.Patience),
 		AutoDownload: int64(c.Media.AutoDownload), AutoDownloadStrangers: int64(c.Media.AutoDownloadStrangers),
+		TrustUploads: !c.Media.VerifyUploads,
 	}
 	if c.Has(config.RoleMatrix) {
 		m.Consumers = []string{matrixName}
