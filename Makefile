@@ -8,6 +8,8 @@ NOCGO   := CGO_ENABLED=0
 TOOLS   := .tools
 PKGS    := ./...
 FUZZTIME ?= 10s
+# The Matrix client of make screenshots.
+GOMUKS  := v0.2607.0
 # What make run and make demo pass on, for example: make run ARGS="--data /srv/mimir"
 ARGS    ?=
 
@@ -21,7 +23,7 @@ RACEFLAG :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget e2e crash bench mutants fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget e2e crash bench mutants screenshots fuzz check fmt fmt-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -56,6 +58,10 @@ bench: ## speed as ratios against a baseline of the same run; ARGS selects figur
 
 mutants: ## put defects into the code and see that the tests notice; ARGS selects
 	$(NOCGO) $(GO) run ./test/mutants $(ARGS)
+
+screenshots: build ## the pictures in docs/pictures, with a real client in a real browser; needs npm, gcc and Chromium
+	sh test/screenshots/client.sh $(GOMUKS)
+	$(NOCGO) $(GO) run -tags $(TAGS) ./test/screenshots -gomuks .cache/gomuks-$(GOMUKS) $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(NOCGO) $(GO) list -tags $(TAGS) $(PKGS)); do \
