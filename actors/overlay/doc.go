@@ -22,7 +22,8 @@
 // writes: the node would stop for ever after a few hundred packets of any flood.
 // So [Stack] has one goroutine that reads, finds the queue a packet belongs to,
 // and adds or drops; everything else happens in the carrier's own goroutines
-// and in those of its users. See [PacketLayer].
+// and in those of its users. While QUIC runs, that one is quic-go's: it does no
+// more. See [PacketLayer].
 //
 // # What it must not do
 //

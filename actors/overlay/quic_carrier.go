@@ -33,7 +33,7 @@ const (
 	quicConnWindow    = 2 << 20
 	quicStreams       = 100
 	quicReplacedText  = "Timed out"
-	quicPacketSize    = 1440 // the library's largest is 1452
+	quicPacketSize    = 1452 // the largest that the library sends and reads
 	quicRetryPause    = 300 * time.Millisecond
 	quicAttempts      = 3
 	quicLinger        = time.Minute
@@ -55,7 +55,7 @@ type quicCarrier struct {
 	peers     *peerTable
 	limits    Limits
 	logger    *slog.Logger
-	packets   *packetQueue
+	packets   *quicPacketConn
 	transport *quic.Transport
 	listener  *quic.Listener
 	tls       *tls.Config
@@ -89,7 +89,7 @@ func newQUICCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
 	c := &quicCarrier{
-		layer: layer, peers: peers, limits: limits, logger: logger, packets: newPacketQueue(),
+		layer: layer, peers: peers, limits: limits, logger: logger, packets: newQUICPacketConn(layer, peers),
 		// No protocol is named: the apps end a handshake in which one is.
 		tls: &tls.Config{
 			ServerName:         layer.Key().String(),
@@ -112,7 +112,7 @@ func newQUICCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *
 		nodes: make(map[identity.NodeKey]*quicNode),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.transport = &quic.Transport{Conn: &quicPacketConn{carrier: c}, StatelessResetKey: resetKey(layer)}
+	c.transport = &quic.Transport{Conn: c.packets, StatelessResetKey: resetKey(layer)}
 	if c.listener, err = c.transport.Listen(c.tls, c.config); err != nil {
 		c.cancel()
 		c.packets.close()
@@ -152,11 +152,11 @@ func (c *quicCarrier) accept() {
 		if err != nil {
 			return
 		}
-		from, ok := conn.RemoteAddr().(quicAddr)
+		from, ok := conn.RemoteAddr().(*quicAddr)
 		if !ok {
 			continue // not from here
 		}
-		if _, err := c.add(identity.NodeKey(from), conn); err != nil {
+		if _, err := c.add(from.key, conn); err != nil {
 			_ = conn.CloseWithError(0, "") // never fails
 		}
 	}
@@ -311,7 +311,7 @@ func (c *quicCarrier) link(ctx context.Context, to identity.NodeKey) (l *quicLin
 // connect dials. When ctx is cancelled because the other side's connection has
 // come meanwhile, it returns that.
 func (c *quicCarrier) connect(ctx context.Context, to identity.NodeKey) (*quicLink, error) {
-	conn, err := c.transport.Dial(ctx, quicAddr(to), c.tls, c.config)
+	conn, err := c.transport.Dial(ctx, newQUICAddr(to), c.tls, c.config)
 	if err == nil {
 		l, err := c.add(to, conn)
 		if err != nil {
@@ -353,8 +353,8 @@ func (c *quicCarrier) ListenDatagrams(uint16) (Datagrams, error) {
 	return nil, fmt.Errorf("datagrams over QUIC: %w", errors.ErrUnsupported)
 }
 
-// shutdown ends everything and waits for the carrier's goroutines. It tells the
-// other sides when the layer still works.
+// shutdown ends everything and waits for the carrier's goroutines, but not for the
+// one that reads, see wait. It tells the other sides when the layer still works.
 func (c *quicCarrier) shutdown(bool) {
 	c.mu.Lock()
 	first := !c.closed
@@ -377,6 +377,10 @@ func (c *quicCarrier) shutdown(bool) {
 	}
 	_ = c.listener.Close()
 	c.workers.Wait()
-	_ = c.transport.Close()
+}
+
+// wait ends quic-go, which reads until the layer has been closed.
+func (c *quicCarrier) wait() {
 	c.packets.close()
+	_ = c.transport.Close() // fails when the packets' Close does
 }

@@ -18,53 +18,6 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// quicAddr is the address of a node.
-type quicAddr identity.NodeKey
-
-// Network names the network.
-func (quicAddr) Network() string { return "yggdrasil" }
-
-// String is the key in hex, by which quic-go compares addresses.
-func (a quicAddr) String() string { return identity.NodeKey(a).String() }
-
-// quicPacketConn is the packet layer as quic-go wants it. It reads what the reader
-// of the layer has queued, so quic-go never keeps that one waiting.
-type quicPacketConn struct{ carrier *quicCarrier }
-
-func (p *quicPacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	packet, err := p.carrier.packets.next()
-	if err != nil {
-		return 0, nil, err
-	}
-	defer putBuffer(packet.data)
-	return copy(b, packet.data), quicAddr(packet.from), nil
-}
-
-// WriteTo never fails because of the network, as there is no way to say so.
-func (p *quicPacketConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	key, ok := to.(quicAddr)
-	if !ok {
-		return 0, ErrBadAddress
-	}
-	// An error means that the layer is closed, which its reader sees as well, or
-	// that the node must be left alone; then it is a packet that was lost.
-	_ = sendTraffic(p.carrier.layer, p.carrier.peers, identity.NodeKey(key), b)
-	return len(b), nil
-}
-
-func (p *quicPacketConn) LocalAddr() net.Addr              { return quicAddr(p.carrier.layer.Key()) }
-func (p *quicPacketConn) Close() error                     { return nil }
-func (p *quicPacketConn) SetDeadline(t time.Time) error    { return p.SetReadDeadline(t) }
-func (p *quicPacketConn) SetWriteDeadline(time.Time) error { return nil }
-func (p *quicPacketConn) SetReadDeadline(t time.Time) error {
-	p.carrier.packets.setDeadline(t)
-	return nil
-}
-
-// SetReadBuffer and SetWriteBuffer spare quic-go a warning.
-func (p *quicPacketConn) SetReadBuffer(int) error  { return nil }
-func (p *quicPacketConn) SetWriteBuffer(int) error { return nil }
-
 // quicLink is one QUIC connection.
 type quicLink struct {
 	carrier *quicCarrier

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -279,6 +280,37 @@ func TestQUICCloseEndsEverything(t *testing.T) {
 	}
 	if _, err := accepted.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrReset) {
 		t.Errorf("the other side: error %v", err)
+	}
+}
+
+// While QUIC runs, its reader reads for every carrier, and is the one who sees the
+// layer fail. A reader that never gets a packet ends as well.
+func TestQUICReadsForAllCarriers(t *testing.T) {
+	n := newNet(t, memnet.Options{})
+	an, a := quicNode(t, n, overlay.Limits{})
+	bn, b := quicNode(t, n, overlay.Limits{})
+	alone, _ := quicNode(t, n, overlay.Limits{})
+	if err := alone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dialled, _ := quicPair(t, a, b)
+	near, far := mustPair(t, an, bn)
+	carryOver(t, near, far, 64<<10)
+	broken := errors.New("broken")
+	an.Endpoint.Fail(broken)
+	select {
+	case <-an.Stack().Failed():
+	case <-time.After(patience):
+		t.Fatal("nobody has noticed")
+	}
+	if err := an.Stack().Err(); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the cause", err)
+	}
+	if err := dialled.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dialled.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
 	}
 }
 

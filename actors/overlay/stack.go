@@ -11,8 +11,8 @@ import (
 	"github.com/mimird/mimird/proto/stream"
 )
 
-// Stack runs the carriers of one node over its packet layer. It owns the layer
-// and the only goroutine that reads from it.
+// Stack runs the carriers of one node over its packet layer. It owns the layer,
+// and one goroutine at a time reads from it.
 type Stack struct {
 	layer  PacketLayer
 	peers  *peerTable
@@ -91,26 +91,55 @@ func (s *Stack) Close() error {
 		s.traffic.close(true)
 		err = s.layer.Close()
 		s.stream.wait()
+		s.traffic.wait()
 		s.reader.Wait()
 	})
 	return err
 }
 
-// read hands packets over and does nothing else, see PacketLayer.ReadPacket.
+// read hands packets over and does nothing else, see PacketLayer.ReadPacket. When
+// QUIC starts, it leaves that to the reader of quic-go: a packet that crosses to
+// another goroutine waits for it to wake up, longer than anything else is done with
+// it here.
 func (s *Stack) read() {
-	buf := make([]byte, 1<<16)
-	for {
-		n, from, err := s.layer.ReadPacket(buf)
-		if err != nil {
-			s.fail(err)
+	r := &packetReader{stack: s, buf: make([]byte, 1<<16)}
+	for r.next() {
+		if c := s.traffic.quic.Load(); c != nil {
+			c.packets.read(r)
 			return
 		}
-		if n == 0 || !s.peers.admit(from) {
-			continue
+		r.handOver()
+	}
+}
+
+// packetReader reads from the layer. It belongs to one goroutine at a time.
+type packetReader struct {
+	stack  *Stack
+	buf    []byte
+	from   identity.NodeKey
+	packet []byte // in buf, of from
+}
+
+// next reads a packet that may be handled. It returns false when the layer has
+// ended, and has told the stack.
+func (r *packetReader) next() bool {
+	for {
+		n, from, err := r.stack.layer.ReadPacket(r.buf)
+		if err != nil {
+			r.stack.fail(err)
+			return false
 		}
-		if handle := s.handlers[stream.Classify(buf[0])]; handle != nil {
-			handle(from, buf[:n])
+		if n > 0 && r.stack.peers.admit(from) {
+			r.from, r.packet = from, r.buf[:n]
+			return true
 		}
+	}
+}
+
+// handOver gives the packet to whom it is for.
+func (r *packetReader) handOver() {
+	if handle := r.stack.handlers[stream.Classify(r.packet[0])]; handle != nil {
+		handle(r.from, r.packet)
 	}
 }
 

@@ -4,10 +4,8 @@ package overlay
 
 import (
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -30,22 +28,19 @@ type traffic struct {
 	system atomic.Pointer[systemCarrier]
 }
 
-// receive hands a packet to its carrier; see packetHandler. IPv6 begins with its
-// version, 6. QUIC begins with a set bit 7 or 6 and, since nobody sets the spin
-// bit, never with 6.
+// receive hands a packet to its carrier; see packetHandler. Those of QUIC do not
+// come here: as long as QUIC runs, its reader picks them out.
 func (t *traffic) receive(from identity.NodeKey, packet []byte) {
 	packet = packet[1:] // the type, which the caller has looked at
-	if len(packet) == 0 {
-		return
-	}
-	if packet[0]>>4 == 6 {
-		if c := t.tcp.Load(); c != nil {
-			c.receive(from, packet)
-		}
-	} else if c := t.quic.Load(); c != nil && packet[0] >= 0x40 {
-		c.packets.arrive(from, packet)
+	if c := t.tcp.Load(); c != nil && len(packet) > 0 && isIPv6(packet) {
+		c.receive(from, packet)
 	}
 }
+
+// isIPv6 and isQUIC tell packets of carriers apart. IPv6 begins with its version, 6.
+// QUIC begins with a set bit 7 or 6 and, since nobody sets the spin bit, never with 6.
+func isIPv6(packet []byte) bool { return packet[0]>>4 == 6 }
+func isQUIC(packet []byte) bool { return packet[0] >= 0x40 && !isIPv6(packet) }
 
 // close ends the carriers. reset tells the other sides.
 func (t *traffic) close(reset bool) {
@@ -62,14 +57,36 @@ func (t *traffic) close(reset bool) {
 	}
 }
 
+// wait waits, after the layer has been closed, for those who read from it.
+func (t *traffic) wait() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.quic.Load(); c != nil {
+		c.wait()
+	}
+}
+
 // sendTraffic sends a packet as Yggdrasil's own traffic, unless the silence rule
 // forbids it.
 func sendTraffic(layer PacketLayer, peers *peerTable, to identity.NodeKey, packet []byte) error {
 	if remaining := peers.silent(to); remaining > 0 {
 		return &SilencedError{Remaining: remaining}
 	}
-	buf := getBuffer(1 + len(packet))
-	defer putBuffer(buf)
+	if len(packet) >= smallBuffer {
+		buf := getBuffer(1 + len(packet))
+		defer putBuffer(buf)
+		return writeTraffic(layer, to, buf, packet)
+	}
+	// All that QUIC sends is small, and too much of it for the garbage collector.
+	small := trafficPool.Get().(*[smallBuffer]byte)
+	defer trafficPool.Put(small)
+	return writeTraffic(layer, to, small[:1+len(packet)], packet)
+}
+
+var trafficPool = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+
+// writeTraffic sends a packet from a buffer that is longer by one.
+func writeTraffic(layer PacketLayer, to identity.NodeKey, buf, packet []byte) error {
 	buf[0] = trafficType
 	copy(buf[1:], packet)
 	return layer.WritePacket(buf, to)
@@ -83,9 +100,6 @@ type packetQueue struct {
 	packets ring[queuedPacket]
 	bytes   int
 	closed  bool
-	// deadline is when waiting ends, zero for never; timer wakes those who wait.
-	deadline time.Time
-	timer    *time.Timer
 }
 
 type queuedPacket struct {
@@ -112,7 +126,7 @@ func (q *packetQueue) arrive(from identity.NodeKey, packet []byte) {
 }
 
 // next waits for a packet, which the caller gives to putBuffer. It fails with
-// net.ErrClosed or os.ErrDeadlineExceeded.
+// net.ErrClosed.
 func (q *packetQueue) next() (queuedPacket, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -120,8 +134,6 @@ func (q *packetQueue) next() (queuedPacket, error) {
 		switch {
 		case q.closed:
 			return queuedPacket{}, net.ErrClosed
-		case !q.deadline.IsZero() && !time.Now().Before(q.deadline):
-			return queuedPacket{}, os.ErrDeadlineExceeded
 		case q.packets.len() > 0:
 			p := q.packets.pop()
 			q.bytes -= len(p.data)
@@ -134,34 +146,11 @@ func (q *packetQueue) next() (queuedPacket, error) {
 	}
 }
 
-// setDeadline limits how long next waits, as net.PacketConn's SetReadDeadline.
-func (q *packetQueue) setDeadline(t time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.timer != nil {
-		q.timer.Stop()
-		q.timer = nil
-	}
-	q.deadline = t
-	if !t.IsZero() && !q.closed {
-		q.timer = time.AfterFunc(time.Until(t), q.wake)
-	}
-}
-
-func (q *packetQueue) wake() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.arrived.Broadcast()
-}
-
 // close ends next, and drops what waits.
 func (q *packetQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	q.packets = ring[queuedPacket]{}
-	if q.timer != nil {
-		q.timer.Stop()
-	}
 	q.arrived.Broadcast()
 }
