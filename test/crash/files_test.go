@@ -50,6 +50,36 @@ var fileCases = map[crashpoint.Name]fileDeath{
 	crashpoint.AfterHosted:    {1, (*filesWorld).dieHosting},
 }
 
+// requestCases are the points of files that one side has kept and the other asks for.
+// make test has the first of each way.
+var requestCases = []struct {
+	point     crashpoint.Name
+	otherwise bool // only in the long form
+	fileDeath
+}{
+	{crashpoint.DuringArrival, false, fileDeath{2, (*filesWorld).dieRequesting}},
+	{crashpoint.BeforePlace, true, fileDeath{1, (*filesWorld).dieRequesting}},
+	{crashpoint.AfterPlace, true, fileDeath{1, (*filesWorld).dieRequesting}},
+	{crashpoint.DuringData, false, fileDeath{2, (*filesWorld).dieServing}},
+}
+
+// Bar R03: killed while a file that was asked for comes over the data stream, in
+// either direction: it is complete after the restart, once.
+func TestKilledWhileRequestedFilesMove(t *testing.T) {
+	t.Parallel()
+	for _, death := range requestCases {
+		if death.otherwise && !long() {
+			continue
+		}
+		t.Run(string(death.point), func(t *testing.T) {
+			t.Parallel()
+			w := newFilesWorld(t, death.point, death.passing)
+			death.moving(w)
+			w.tidy()
+		})
+	}
+}
+
 // Bar R03: killed while a file is on its way, in either direction. It arrives once
 // and whole; nobody is ever given half of one, and nothing of it is left behind.
 func TestKilledWhileFilesMove(t *testing.T) {
@@ -232,6 +262,74 @@ func (w *filesWorld) dieReceiving() {
 		w.phone.Post(w.key, phone.Message{Type: phone.File, Payload: a.Inline(data)})
 	})
 	w.hasFile(data)
+}
+
+// dieRequesting: the phone has kept the file of its message, we ask for it.
+func (w *filesWorld) dieRequesting() {
+	w.t.Helper()
+	data := bytesOf(w.point)
+	sum := sha256.Sum256(data)
+	a := phone.Attachment{Name: string(w.point), Size: int64(len(data)), Hash: hex.EncodeToString(sum[:])}
+	asked := func() int { return len(w.phone.Page(w.key).Of(phone.TypeFileRequest)) }
+	ctx, stop := context.WithCancel(w.t.Context())
+	var answering sync.WaitGroup
+	answering.Go(func() {
+		for answered := 0; ; {
+			if !poll(ctx.Done(), func() bool { return asked() > answered }) || ctx.Err() != nil {
+				return
+			}
+			guid := w.phone.Page(w.key).Of(phone.TypeFileRequest)[answered].Int("guid")
+			poll(ctx.Done(), func() bool {
+				s := w.phone.Session(w.key)
+				return s == nil || s.Answer(phone.Message{GUID: phone.GUID(guid), Type: phone.FileResponse, Payload: a.Inline(data)}) == nil
+			})
+			answered++
+		}
+	})
+	defer func() {
+		stop()
+		answering.Wait()
+	}()
+	w.dieDoing(func() { w.phone.Post(w.key, phone.Message{Type: phone.File, Payload: a.Payload()}) })
+	w.hasFile(data)
+}
+
+// dieServing: the phone asks for a file that we have sent.
+func (w *filesWorld) dieServing() {
+	w.t.Helper()
+	data := bytesOf(w.point)
+	sum := sha256.Sum256(data)
+	m, err := w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), control.NewFile{Body: bytes.NewReader(data), Name: string(w.point)})
+	w.must(err)
+	w.eventually("the file's message", func() bool { return len(w.phone.Page(w.key).Received) == 1 })
+	guid := int64(w.phone.Page(w.key).Received[0].GUID)
+	if fmt.Sprint(guid) != m.GUID {
+		w.t.Fatalf("%sanother message has come", w.note)
+	}
+	files := func() []phone.Message { return w.phone.Page(w.key).Files }
+	var asked *phone.Session
+	ask := func() bool {
+		s := w.phone.Session(w.key)
+		if s == nil || s == asked || s.Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
+			"guid": guid, "name": string(w.point), "hash": hex.EncodeToString(sum[:]),
+		}}) != nil {
+			return false
+		}
+		asked = s
+		return true
+	}
+	w.dieDoing(func() { w.eventually("a session", ask) })
+	w.eventually("the file", func() bool { // asked for again with every session, as the app does
+		ask()
+		return len(files()) > 0
+	})
+	if got := files(); len(got) != 1 || !bytes.HasSuffix(got[0].Payload, data) || int64(got[0].GUID) != guid {
+		w.t.Errorf("%sit has come %d times, with %d bytes", w.note, len(got), len(got[0].Payload))
+	}
+	w.eventually("nothing is under way", func() bool {
+		f, err := w.victim.Client.File(w.soon(), "-", w.phone.key(), m.ID)
+		return err == nil && f.State == "stored"
+	})
 }
 
 // hasFile waits until the node has a file, and looks whether it is the right one,

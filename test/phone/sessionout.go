@@ -85,6 +85,10 @@ func (s *Session) sendMessage(m Message) error {
 	return nil
 }
 
+// Answer sends a message once, past the outbox, as the app does with a file that it
+// was asked for. It fails while a large one has no data stream to go over.
+func (s *Session) Answer(m Message) error { return s.sendOnce(m) }
+
 func (s *Session) sendOnce(m Message) error {
 	q := s.r.quirks.Load()
 	if len(m.Payload) <= maxControl || q.NoDataStream {
