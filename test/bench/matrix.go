@@ -40,7 +40,11 @@ const (
 
 // matrixFigures measure what the bridge adds to a homeserver.
 func matrixFigures() []figure {
-	return []figure{{"matrix-latency", measureLatency}, {"matrix-throughput", measureThroughput}}
+	return []figure{
+		{"matrix-latency", measureLatency},
+		{"matrix-throughput", measureThroughput},
+		{"matrix-arrival", measureArrival},
+	}
 }
 
 // measureThroughput compares how fast a burst of a phone's messages comes out of a
@@ -184,7 +188,7 @@ func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matr
 	if rig.room, err = rig.carol.OpenDirect(ctx, rig.alice.UserID()); err != nil {
 		return nil, err
 	}
-	if err := rig.login(ctx); err != nil {
+	if err := login(ctx, rig.alice, rig.server.ServerName()); err != nil {
 		return nil, err
 	}
 	return rig, rig.startPhone(ctx)
@@ -192,16 +196,29 @@ func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matr
 
 // startHomeserver starts Dendrite, and returns the bridge that it knows.
 func (r *matrixRig) startHomeserver(ctx context.Context) (actors.Part, error) {
-	var addresses [2]string // the homeserver's and the bridge's
-	for i := range addresses {
-		var err error
-		if addresses[i], err = dendrite.FreeAddress(ctx); err != nil {
-			return actors.Part{}, err
-		}
-	}
-	_, port, err := net.SplitHostPort(addresses[1])
+	part, addresses, registrations, err := makeBridge(ctx, r.dir, dendrite.DefaultServerName)
 	if err != nil {
 		return actors.Part{}, err
+	}
+	r.server, err = dendrite.Start(ctx, dendrite.Options{
+		Dir: filepath.Join(r.dir, "dendrite"), Address: addresses.homeserver, Registrations: registrations,
+	})
+	return part, err
+}
+
+// bridgeAddresses are where a homeserver and its bridge are to listen.
+type bridgeAddresses struct{ homeserver, bridge string }
+
+// makeBridge returns a bridge that alice may use, and its registrations as files.
+func makeBridge(ctx context.Context, dir, domain string) (part actors.Part, at bridgeAddresses, registrations []string, err error) {
+	for _, address := range []*string{&at.homeserver, &at.bridge} {
+		if *address, err = dendrite.FreeAddress(ctx); err != nil {
+			return actors.Part{}, at, nil, err
+		}
+	}
+	_, port, err := net.SplitHostPort(at.bridge)
+	if err != nil {
+		return actors.Part{}, at, nil, err
 	}
 	section := fmt.Sprintf(`
 homeserver:
@@ -215,53 +232,46 @@ appservice:
 bridge:
   permissions:
     "@alice:%[2]s": admin
-`, addresses[0], dendrite.DefaultServerName, addresses[1], port)
+`, at.homeserver, domain, at.bridge, port)
 	document, _, err := bridge.GenerateSecrets([]byte(section))
 	if err != nil {
-		return actors.Part{}, err
+		return actors.Part{}, at, nil, err
 	}
 	config, err := bridge.ParseConfig(document)
 	if err != nil {
-		return actors.Part{}, err
+		return actors.Part{}, at, nil, err
 	}
-	registrations, err := config.Registrations()
+	files, err := config.Registrations()
 	if err != nil {
-		return actors.Part{}, err
+		return actors.Part{}, at, nil, err
 	}
-	var paths []string
-	for _, registration := range registrations {
-		path := filepath.Join(r.dir, registration.Name)
-		if err := bridge.WriteSecretFile(path, registration.Content); err != nil {
-			return actors.Part{}, err
+	for _, file := range files {
+		path := filepath.Join(dir, file.Name)
+		if err := bridge.WriteSecretFile(path, file.Content); err != nil {
+			return actors.Part{}, at, nil, err
 		}
-		paths = append(paths, path)
+		registrations = append(registrations, path)
 	}
-	r.server, err = dendrite.Start(ctx, dendrite.Options{
-		Dir: filepath.Join(r.dir, "dendrite"), Address: addresses[0], Registrations: paths,
-	})
+	make, err := bridge.New(bridge.Options{Config: config, Dir: dir})
 	if err != nil {
-		return actors.Part{}, err
+		return actors.Part{}, at, nil, err
 	}
-	make, err := bridge.New(bridge.Options{Config: config, Dir: r.dir})
-	if err != nil {
-		return actors.Part{}, err
-	}
-	return actors.Part{Name: "matrix", New: func(n *actors.Node) kernel.Actor { return make(n) }}, nil
+	return actors.Part{Name: "matrix", New: func(n *actors.Node) kernel.Actor { return make(n) }}, at, registrations, nil
 }
 
-// login connects alice with the node's account.
-func (r *matrixRig) login(ctx context.Context) error {
+// login connects a user with the node's account.
+func login(ctx context.Context, user *bridgetest.Client, domain string) error {
 	ctx, cancel := context.WithTimeout(ctx, matrixPatience)
 	defer cancel()
-	bot := id.NewUserID("mimirbot", r.server.ServerName())
-	room, err := r.alice.OpenDirect(ctx, bot)
+	bot := id.NewUserID("mimirbot", domain)
+	room, err := user.OpenDirect(ctx, bot)
 	if err != nil {
 		return fmt.Errorf("invite the bridge: %w", err)
 	}
-	if _, err := r.alice.SendText(ctx, room, "login attach"); err != nil {
+	if _, err := user.SendText(ctx, room, "login attach"); err != nil {
 		return err
 	}
-	_, err = r.alice.Wait(ctx, func(e *event.Event) bool {
+	_, err = user.Wait(ctx, func(e *event.Event) bool {
 		return e.RoomID == room && e.Sender == bot && strings.Contains(e.Content.AsMessage().Body, "You use the Mimir identity")
 	})
 	if err != nil {
