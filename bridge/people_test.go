@@ -60,6 +60,27 @@ func TestContactRequestIsAMessageRequest(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "yes, hello")
 	f.awaitContact(bob, "accepted", isAccepted)
 	f.await("it is a message request no more", func() bool { return !f.isRequest(room) })
+	f.toldOnce(bob, "Robert is your contact now")
+}
+
+// toldOnce waits until the bot has told of something, and until what happens next
+// with the contact is in the room: it was told once.
+func (f *fixture) toldOnce(contact identity.PublicKey, text string) {
+	f.t.Helper()
+	room := f.roomWith(contact)
+	f.botSays(room, text)
+	f.node.apply(store.UpdateContact{Account: f.account, Contact: contact, Fields: store.FieldMuted, Muted: true})
+	f.node.receive(f.account, contact, "what comes next")
+	f.awaitText(f.alice, f.ghost(contact), "what comes next")
+	count := 0
+	for _, said := range f.texts(f.alice, room, f.bot()) {
+		if strings.Contains(said, text) {
+			count++
+		}
+	}
+	if count != 1 {
+		f.t.Errorf("the bot says %q %d times", text, count)
+	}
 }
 
 func TestContactRequestIsAnsweredByCommandOrButton(t *testing.T) {
@@ -71,10 +92,12 @@ func TestContactRequestIsAnsweredByCommandOrButton(t *testing.T) {
 	}
 	f.say(f.alice, f.roomWith(bob), "!mimir accept", "Bob is your contact now")
 	f.awaitContact(bob, "accepted", isAccepted)
+	f.toldOnce(bob, "Bob is your contact now")
 	f.say(f.alice, f.management, "decline Carol", "declined")
 	f.awaitContact(carol, "declined", func(c store.Contact) bool { return c.Declined != 0 })
 	f.put(f.roomWith(dave), event.BeeperAcceptMessageRequest, struct{}{})
 	f.awaitContact(dave, "accepted", isAccepted)
+	f.toldOnce(dave, "Dave is your contact now")
 }
 
 func TestContactsAreBlockedMutedRenamed(t *testing.T) {

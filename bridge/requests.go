@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors/store"
@@ -37,7 +38,7 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	case store.ContactRequested:
 		return d.requested(ctx, contact)
 	default:
-		return d.changeRoom(ctx, contact, nil)
+		return d.changeRoom(ctx, contact)
 	}
 }
 
@@ -60,18 +61,48 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	return nil
 }
 
+// The notices of a contact request, which its time names: a change of the profile
+// meanwhile is an entry too.
+const (
+	requestText = iota
+	requestAsks
+	requestAccepted
+)
+
+func (d *delivery) requestNotice(contact store.Contact, part int) networkid.MessageID {
+	return mimirid.Notice(d.at.Contact, uint64(max(contact.Requested, 0)), part)
+}
+
 // accepted makes the room of a contact, and of a message request a conversation.
+// A room that was told of the request is told of its end, once, whichever way it was
+// accepted; whoever wrote in the room has heard nothing else of that.
 func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 	portal, err := d.ensureRoom(ctx)
 	if err != nil || portal == nil {
 		return err
 	}
-	waited := false
-	err = d.changeRoom(ctx, contact, func(portal *bridgev2.Portal) { waited = portal.MessageRequest })
-	if err != nil || !waited {
+	if err := d.changeRoom(ctx, contact); err != nil || contact.Requested == 0 {
 		return err
 	}
-	return d.say(ctx, 0, fmt.Sprintf("%s is your contact now.", d.displayName(contact)))
+	asked, err := d.told(ctx, d.requestNotice(contact, requestAsks))
+	if err != nil || !asked {
+		return err
+	}
+	known, err := d.told(ctx, d.requestNotice(contact, requestAccepted))
+	if err != nil || known {
+		return err
+	}
+	text := fmt.Sprintf("%s is your contact now.", d.displayName(contact))
+	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
+}
+
+// told reports whether the room has a notice.
+func (d *delivery) told(ctx context.Context, notice networkid.MessageID) (bool, error) {
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, notice)
+	if err != nil {
+		return false, fmt.Errorf("look for what the room was told: %w", err)
+	}
+	return len(rows) > 0, nil
 }
 
 // requested shows a contact request: what the contact says, and what can be done.
@@ -83,21 +114,20 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	if err := d.changeRoom(ctx, contact, nil); err != nil {
+	if err := d.changeRoom(ctx, contact); err != nil {
 		return err
 	}
-	// The time names the request: a change of the profile meanwhile is an entry too.
-	request, at := uint64(max(contact.Requested, 0)), contact.Requested.Time()
+	at := contact.Requested.Time()
 	if text := strings.TrimSpace(cleanText(contact.Request)); text != "" {
 		content := &event.MessageEventContent{MsgType: event.MsgText, Body: splitText(text)[0]}
-		if err := d.send(ctx, 0, mimirid.Notice(d.at.Contact, request, 0), d.contactSender(), at, single(content)); err != nil {
+		if err := d.send(ctx, requestText, d.requestNotice(contact, requestText), d.contactSender(), at, single(content)); err != nil {
 			return err
 		}
 	}
 	prefix := d.br.Config.CommandPrefix
 	content := notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
 		d.displayName(contact), prefix, prefix, prefix))
-	return d.send(ctx, 1, mimirid.Notice(d.at.Contact, request, 1), bridgev2.EventSender{}, at, single(content))
+	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, single(content))
 }
 
 // say has the bot say something in the room, once per entry and part.
@@ -105,15 +135,12 @@ func (d *delivery) say(ctx context.Context, part int, text string) error {
 	return d.send(ctx, part, mimirid.Notice(d.at.Contact, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
 }
 
-// changeRoom tells the room what has changed about its contact. before sees the
-// room as it was. All of it happens where the library handles the room's events:
-// its own way of naming the rooms of a ghost runs beside them, without a lock.
-func (d *delivery) changeRoom(ctx context.Context, contact store.Contact, before func(*bridgev2.Portal)) error {
+// changeRoom tells the room what has changed about its contact. All of it happens
+// where the library handles the room's events: its own way of naming the rooms of a
+// ghost runs beside them, without a lock.
+func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		if before != nil {
-			before(portal)
-		}
 		info := d.contactRoom(contact)
 		muted := info.UserLocal
 		info.UserLocal = nil // what the user does in their client is theirs
