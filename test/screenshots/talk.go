@@ -161,6 +161,9 @@ func (w *world) request(ctx context.Context) error {
 	if _, err := w.user.SendText(ctx, w.asking, "Hello Carol! Yes, he told me about you."); err != nil {
 		return err
 	}
+	if err := w.waitAsked(ctx, "Carol is your contact now"); err != nil {
+		return err
+	}
 	if err := until(ctx, "Carol's node has the answer", func() (bool, error) {
 		heard, err := w.carol.Heard(ctx, w.alice.Account.ID)
 		return len(heard) > 0, err
