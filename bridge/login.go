@@ -196,11 +196,7 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 	if err := l.skipHistory(ctx, account.ID); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
-	made, err := l.user.NewLogin(ctx, &database.UserLogin{
-		ID:            mimirid.Login(account.ID),
-		RemoteName:    loginName(account),
-		RemoteProfile: status.RemoteProfile{Name: account.Name},
-	}, &bridgev2.NewLoginParams{DontReuseExisting: true})
+	made, err := l.create(ctx, account)
 	if err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
@@ -216,6 +212,31 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 		Instructions:   fmt.Sprintf("%s People reach you at %s", text, link),
 		CompleteParams: &bridgev2.LoginCompleteParams{UserLoginID: made.ID, UserLogin: made},
 	}, nil
+}
+
+// create makes the login as one that the library finds in its tables. One that the
+// library makes itself (User.NewLogin, mautrix v0.30.0) remembers no room, and then
+// writes the row of the room anew for each message, until the next start.
+func (l *login) create(ctx context.Context, account store.Account) (*bridgev2.UserLogin, error) {
+	row := &database.UserLogin{
+		BridgeID:      l.br.ID,
+		UserMXID:      l.user.MXID,
+		ID:            mimirid.Login(account.ID),
+		RemoteName:    loginName(account),
+		RemoteProfile: status.RemoteProfile{Name: account.Name},
+	}
+	if err := l.br.DB.UserLogin.Insert(ctx, row); err != nil {
+		return nil, fmt.Errorf("store the login: %w", err)
+	}
+	made, err := l.br.GetExistingUserLoginByID(ctx, row.ID)
+	if err == nil && made == nil {
+		err = errors.New("the library does not find it")
+	}
+	if err != nil {
+		_ = l.br.DB.UserLogin.Delete(ctx, row.ID)
+		return nil, fmt.Errorf("load the login: %w", err)
+	}
+	return made, nil
 }
 
 // skipHistory moves the cursors of an account so that only the latest messages of

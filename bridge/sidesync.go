@@ -30,6 +30,9 @@ const (
 	syncEvents   = 100
 	syncPage     = 1000
 	maxSyncPages = 100
+	// idleNote is how old the note of where it stands may become while nothing comes
+	// that must not be read twice: some homeservers answer at every message.
+	idleNote = time.Minute
 )
 
 // sideSync is a consumer of the bot's /sync, for what the homeserver does not push:
@@ -45,6 +48,7 @@ type sideSync struct {
 	keys    *broadcast
 	retry   kernel.Backoff
 	rooms   bool // whether anything of rooms is wanted
+	noted   time.Time
 }
 
 // syncFilter is the filter of the requests, inline.
@@ -126,7 +130,12 @@ func (s *sideSync) once(ctx context.Context, client *mautrix.Client, key databas
 			}
 		}
 	}
-	done := func(ctx context.Context) error { return s.noteSync(ctx, key, resp.NextBatch) }
+	done := func(ctx context.Context) error {
+		if !isNews(resp) && time.Since(s.noted) < idleNote {
+			return nil
+		}
+		return s.noteSync(ctx, key, resp.NextBatch)
+	}
 	if device := s.matrix.device(); device != nil {
 		if err := device.receive(ctx, resp, done); err != nil {
 			return "", err
@@ -147,7 +156,19 @@ func (s *sideSync) noteSync(ctx context.Context, key database.Key, token string)
 	if err != nil {
 		return fmt.Errorf("note how far the homeserver's news were read: %w", err)
 	}
+	s.noted = time.Now()
 	return nil
+}
+
+// isNews reports whether there is something in an answer that costs work when it is
+// read again.
+func isNews(resp *mautrix.RespSync) bool {
+	for _, joined := range resp.Rooms.Join {
+		if len(joined.Timeline.Events) > 0 {
+			return true
+		}
+	}
+	return len(resp.ToDevice.Events) > 0 || len(resp.DeviceLists.Changed) > 0
 }
 
 // room deals with what happened in a room.
