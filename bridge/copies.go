@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"maunium.net/go/mautrix"
@@ -18,9 +19,14 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// maxEarly bounds the events that are remembered because they came before it was
-// noted what they show. Each is for the moment between the two.
-const maxEarly = 256
+const (
+	// maxEarly bounds the events that are remembered because they came before it was
+	// noted what they show. Each is for the moment between the two.
+	maxEarly = 256
+	// maxLate bounds those that are remembered because they were sent and have not
+	// come yet, which spares a look into the table.
+	maxLate = 64
+)
 
 // copies takes back the second event of a message. One that was sent again because
 // the homeserver did not have it may turn up all the same: what Dendrite v0.15.2 has
@@ -38,7 +44,8 @@ type copies struct {
 
 	mu    sync.Mutex // from the look into the table until it is noted what was seen
 	early map[shownIn]*event.Event
-	order []shownIn // of early, oldest first
+	order []shownIn    // of early, oldest first
+	late  []id.EventID // the events that count, oldest first
 }
 
 // shownIn is a message in a room.
@@ -82,10 +89,15 @@ func (c *copies) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
 	return login != nil && evt.Sender == login.UserMXID && evt.Content.Raw[appservice.DoublePuppetKey] != nil
 }
 
-// rowOrNote returns what the table says of a message, or remembers its event.
+// rowOrNote returns what the table says of a message, or remembers its event. It
+// returns nothing for an event that is known to be the one that counts.
 func (c *copies) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in shownIn, evt *event.Event) (*database.Message, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if at := slices.Index(c.late, evt.ID); at >= 0 {
+		c.late = slices.Delete(c.late, at, at+1)
+		return nil, nil
+	}
 	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, in.message)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
@@ -113,6 +125,12 @@ func (c *copies) sent(ctx context.Context, room id.RoomID, row *database.Message
 	in := shownIn{room, row.ID}
 	evt := c.early[in]
 	delete(c.early, in) // its place in order is taken until it is the oldest
+	if evt == nil {
+		if len(c.late) == maxLate {
+			c.late = slices.Delete(c.late, 0, 1)
+		}
+		c.late = append(c.late, row.MXID)
+	}
 	c.mu.Unlock()
 	if evt == nil {
 		return

@@ -36,6 +36,10 @@ const (
 // at a time per conversation, and the cursor moves when one has been dealt with;
 // an event that cannot be dealt with now is tried again for as long as it takes.
 // Conversations do not wait for each other.
+//
+// The cursor on the disk may be one event behind: the next one is shown while the
+// cursor moves past the one before. So after a crash two events may be in the room
+// already.
 type deliverer struct {
 	node Node
 	log  *slog.Logger
@@ -69,9 +73,10 @@ type position struct {
 	login *bridgev2.UserLogin
 
 	// Owned by the delivery while running is set.
-	cursor  uint64
+	cursor  uint64 // the last event that was dealt with
 	loaded  bool   // cursor is known
 	inDoubt bool   // the next event may be in the room already
+	again   bool   // and the one after it too
 	begun   bool   // and that may be so recent that the homeserver does not list it
 	refused uint64 // the event that the homeserver has refused
 	tries   int    // how often it has
@@ -284,7 +289,8 @@ func (d *deliverer) mark(conversation store.Conversation) {
 	if at == nil {
 		// What the previous run did last may have reached the room and not our
 		// tables.
-		at = &position{Conversation: conversation, login: login, inDoubt: true, begun: !d.looked[conversation.Account]}
+		begun := !d.looked[conversation.Account]
+		at = &position{Conversation: conversation, login: login, inDoubt: true, again: begun, begun: begun}
 		d.known[conversation] = at
 	}
 	switch {
@@ -410,67 +416,6 @@ func (d *deliverer) backOff(at *position, err error) {
 	at.failures++
 	at.err = err
 	d.later(at, delay)
-}
-
-// page delivers the next events of a conversation and reports whether there may
-// be more.
-func (d *deliverer) page(stop, work context.Context, at *position) (more bool, err error) {
-	if !at.loaded {
-		if at.cursor, err = d.node.Cursor(consumer, at.Account, at.Contact); err != nil {
-			return false, err
-		}
-		at.loaded = true
-	}
-	if err := d.rebuildIfAsked(work, at); err != nil {
-		return false, err
-	}
-	events, err := d.node.ConversationEvents(at.Account, at.Contact, at.cursor, deliveryPage)
-	if err != nil {
-		return false, err
-	}
-	for _, ev := range events {
-		if !d.mayGoOn(stop, at) {
-			break
-		}
-		if err := d.show(work, at, ev); err != nil {
-			at.inDoubt, at.begun = true, true
-			return false, err
-		}
-		if err := d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq); err != nil {
-			at.inDoubt, at.begun = true, true
-			return false, err
-		}
-		at.cursor, at.inDoubt, at.begun, at.tries = ev.Seq, false, false, 0
-	}
-	return len(events) == deliveryPage, nil
-}
-
-// rebuildIfAsked makes the room anew when somebody has asked for it.
-func (d *deliverer) rebuildIfAsked(work context.Context, at *position) error {
-	d.mu.Lock()
-	job := at.rebuild
-	at.rebuild = nil
-	d.mu.Unlock()
-	if job == nil {
-		return nil
-	}
-	err := d.remake(work, at, job)
-	if err == nil {
-		return nil
-	}
-	at.inDoubt, at.begun = true, true
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if job.given && at.rebuild == nil {
-		at.rebuild = job // to be finished
-	}
-	return err
-}
-
-func (d *deliverer) mayGoOn(stop context.Context, at *position) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return stop.Err() == nil && d.logins[at.Account] == at.login
 }
 
 // maxRetryAfter is the longest wait that a homeserver can impose.

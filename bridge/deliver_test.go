@@ -31,6 +31,13 @@ type logNode struct {
 	mu      sync.Mutex
 	last    map[store.Conversation]uint64
 	cursors map[store.Conversation]uint64
+	move    func(seq uint64) error // whether a cursor can be moved, when set
+}
+
+func (n *logNode) setMove(move func(seq uint64) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.move = move
 }
 
 func newLogNode(t *testing.T) *logNode {
@@ -76,6 +83,11 @@ func (n *logNode) ConversationEvents(account, contact identity.PublicKey, after 
 func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact identity.PublicKey, seq uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.move != nil {
+		if err := n.move(seq); err != nil {
+			return err
+		}
+	}
 	n.cursors[store.Conversation{Account: account, Contact: contact}] = seq
 	return nil
 }
@@ -283,7 +295,7 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 	})
 }
 
-func TestFirstEventAndWhatFailedAreInDoubt(t *testing.T) {
+func TestFirstEventsAndWhatFailedAreInDoubt(t *testing.T) {
 	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
 		bob := conversation(1, 2)
 		n.add(bob, 5)
@@ -302,8 +314,34 @@ func TestFirstEventAndWhatFailedAreInDoubt(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if !slices.Equal(s.of(bob), count(6)) || !slices.Equal(s.inDoubt(), []uint64{1, 3}) {
+		if !slices.Equal(s.of(bob), count(6)) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
+		}
+	})
+}
+
+// The next event is shown while the cursor moves. When it cannot be moved, what was
+// shown meanwhile is shown again, in doubt.
+func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		bob := conversation(1, 2)
+		n.add(bob, 5)
+		failed := false
+		n.setMove(func(seq uint64) error {
+			if seq == 3 && !failed {
+				failed = true
+				return errTestFailure
+			}
+			return nil
+		})
+		attach(t, d, 1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
+			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
+		}
+		if cursor, err := n.Cursor(consumer, bob.Account, bob.Contact); err != nil || cursor != 5 {
+			t.Errorf("the cursor is at %d: %v", cursor, err)
 		}
 	})
 }

@@ -61,8 +61,9 @@ func (d *dispatcher) run(stop, work context.Context) error {
 	if !d.retryUndecryptable(stop, work) {
 		return nil
 	}
+	finished := uint64(0) // to look for more behind it passes over what was removed
 	for {
-		entries, err := d.node.Journal(journalQueue, 0, journalPage)
+		entries, err := d.node.Journal(journalQueue, finished, journalPage)
 		if err != nil {
 			return fmt.Errorf("read the transactions of the homeserver: %w", err)
 		}
@@ -73,6 +74,7 @@ func (d *dispatcher) run(stop, work context.Context) error {
 			if !d.finish(stop, work, entry.Seq) {
 				return nil
 			}
+			finished = entry.Seq
 		}
 		if len(entries) > 0 {
 			continue

@@ -21,7 +21,7 @@
 //	              handlematrix.go  puts a message into the outbox, under its
 //	                               event id: twice is once
 //	to Matrix     deliver.go       reads the event log, with a cursor and a back-off
-//	                               per conversation
+//	                               per conversation (deliverpage.go)
 //	              handlemimir.go   makes a remote event of an entry, hands it to
 //	                               bridgev2, and waits for the real result
 //	              transport.go     gives what is sent a transaction id that depends

@@ -187,7 +187,7 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	if err != nil {
 		return fmt.Errorf("show the history: %w", err)
 	}
-	d.at.inDoubt, d.at.begun = false, false // what came after it is not in the room yet
+	d.at.inDoubt, d.at.again, d.at.begun = false, false, false // what came after it is not in the room yet
 	return nil
 }
 

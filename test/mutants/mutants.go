@@ -59,7 +59,7 @@ func mutants() []mutant {
 		{
 			name:   "cursor-early",
 			harm:   "a message that did not reach its room is never tried again",
-			file:   "bridge/deliver.go",
+			file:   "bridge/deliverpage.go",
 			before: "		if err := d.show(work, at, ev); err != nil {\n",
 			after:  "		_ = d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq)\n		at.cursor = ev.Seq\n		if err := d.show(work, at, ev); err != nil {\n",
 			tests:  []string{"-run", "Delivery|Return|Away|Doubt", "./bridge"},
