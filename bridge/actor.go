@@ -19,8 +19,8 @@ type Options struct {
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Retry is the back-off with which messages that do not reach the homeserver are
-	// tried again, and with which the bridge is started again. The zero value means
-	// 1 s to 5 min.
+	// tried again, and with which the bridge is started again. Other requests are
+	// repeated after twice its beginning. The zero value means 1 s to 5 min.
 	Retry kernel.Backoff
 	// DeafAfter is how long the homeserver may take to send back an event of the
 	// bridge before the bridge counts as deaf. Zero means 150 s.

@@ -120,7 +120,7 @@ func TestDendriteEndToEnd(t *testing.T) {
 	}
 
 	// Order of a burst in both directions at once.
-	incoming, outgoing := numbered("in", 100), numbered("out", 100)
+	incoming, outgoing := numbered("in", 40), numbered("out", 40)
 	for i := range incoming {
 		r.node.receive(r.account, bob, incoming[i])
 		if _, err := r.alice.SendText(soon(t), room, outgoing[i]); err != nil {

@@ -72,7 +72,7 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				server := &slowServer{reads: seconds(c.reads), thinks: seconds(c.thinks)}
-				transport := newTransport(ctx, lastRequests, server, 0, new(health), func(time.Time) {})
+				transport := newTransport(ctx, lastRequests, server, new(health), func(time.Time) {})
 				if c.closes > 0 {
 					time.AfterFunc(seconds(c.closes), transport.close)
 				}

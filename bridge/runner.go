@@ -185,8 +185,8 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	})
 	c.br.Commands = newCommandTurns(c.br.Commands)
 	client := matrix.appService().HTTPClient
-	t := newTransport(ctx, lastRequests, client.Transport, r.opts.Config.Homeserver.RetryLimit, &r.condition.homeserver, r.listener.hearing.spoke)
-	t.mustEncrypt = matrix.isEncrypted
+	t := newTransport(ctx, lastRequests, client.Transport, &r.condition.homeserver, r.listener.hearing.spoke)
+	t.retries, t.pause, t.mustEncrypt = r.opts.Config.Homeserver.RetryLimit, 2*r.opts.Retry.Min, matrix.isEncrypted
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }
@@ -318,7 +318,7 @@ func (r *runner) wantsSideSync(ctx context.Context) bool {
 // probe looks at the homeserver and at our listener from time to time, so that a
 // quiet bridge knows too.
 func (r *runner) probe(stop context.Context, in *incarnation) error {
-	tick := time.NewTicker(probeDown)
+	tick := time.NewTicker(min(probeDown, 10*r.opts.Retry.Min))
 	defer tick.Stop()
 	listenerTested := time.Now()
 	for {

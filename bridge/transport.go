@@ -30,8 +30,6 @@ const (
 	requestTimeout = time.Minute
 	// slowTimeout is both for requests that may wait on purpose, and for media.
 	slowTimeout = 3 * time.Minute
-	// firstPause is the pause before a request is repeated; it doubles five times.
-	firstPause = 2 * time.Second
 )
 
 // transport is what all requests to the homeserver go through. It gives the
@@ -43,6 +41,7 @@ type transport struct {
 	*roundTrips
 	normal, slow http.RoundTripper
 	retries      int
+	pause        time.Duration // before a request is repeated; it doubles five times
 	homeserver   *health
 	spoke        func(begun time.Time) // the homeserver took an event that it has to send back
 	// mustEncrypt reports whether nothing may be sent into a room as it is.
@@ -53,9 +52,9 @@ type transport struct {
 // newTransport wraps what the library would use; nil means the standard one. All
 // requests end when last is over after ctx has ended, if close did not end them.
 func newTransport(
-	ctx context.Context, last time.Duration, base http.RoundTripper, retries int, homeserver *health, spoke func(begun time.Time),
+	ctx context.Context, last time.Duration, base http.RoundTripper, homeserver *health, spoke func(begun time.Time),
 ) *transport {
-	t := &transport{normal: base, slow: base, retries: retries, homeserver: homeserver, spoke: spoke}
+	t := &transport{normal: base, slow: base, homeserver: homeserver, spoke: spoke}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(last, end) })
 	t.roundTrips, t.end = newRoundTrips(life), func() { unlink(); end() }
@@ -98,7 +97,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if isMessage(req) && err == nil {
 			crashpoint.At(crashpoint.AfterRoom) // before the row is made
 		}
-		pause := firstPause << min(try, 5)
+		pause := t.pause << min(try, 5)
 		if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
 			return resp, err
 		}

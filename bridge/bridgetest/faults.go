@@ -57,11 +57,13 @@ func (h *Homeserver) SetFault(fault Fault) {
 	h.notifyLocked()
 }
 
-// SetSlow delays every event that is sent to the room. Zero ends it.
+// SetSlow delays every event that is sent to the room. Zero ends it, also for those
+// that wait already.
 func (h *Homeserver) SetSlow(roomID id.RoomID, delay time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.slow[roomID] = delay
+	h.notifyLocked()
 }
 
 // RefuseText makes the homeserver answer 413 to events that have one of the texts
@@ -139,17 +141,22 @@ func (h *Homeserver) delay(r *http.Request) {
 		return
 	}
 	roomID, _, _ := sendPath(r)
-	h.mu.Lock()
-	delay := h.slow[roomID]
-	h.mu.Unlock()
-	if delay == 0 {
-		return
-	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.Context().Done():
+	for begun := time.Now(); ; {
+		h.mu.Lock()
+		rest, changed := h.slow[roomID]-time.Since(begun), h.changed
+		h.mu.Unlock()
+		if rest <= 0 {
+			return
+		}
+		timer := time.NewTimer(rest)
+		select {
+		case <-timer.C:
+		case <-changed:
+		case <-r.Context().Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
 	}
 }
 
