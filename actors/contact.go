@@ -5,6 +5,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -51,8 +52,9 @@ type contact struct {
 	incoming kernel.Ref // the session that accepts
 	live     kernel.Ref // the session there is
 	liveNode identity.NodeKey
-	// liveGeneration is what liveNode speaks.
+	// liveGeneration is what liveNode speaks, liveBehind the device behind it.
 	liveGeneration generation
+	liveBehind     netip.Addr
 	sessions       uint64 // names of children
 
 	// undelivered is a position below which no message waits. Positions begin anew
@@ -352,7 +354,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	default:
 		return // stopped meanwhile
 	}
-	x.liveNode, x.liveGeneration = msg.Node, msg.Generation
+	x.liveNode, x.liveGeneration, x.liveBehind = msg.Node, msg.Generation, msg.Behind
 	x.attempts = 0
 	x.stopRetry()
 	x.env.keys.know(msg.Node)
@@ -380,7 +382,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.allowed() {
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Time: x.env.nowMillis(),
+			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
 		}})
 	}
 }

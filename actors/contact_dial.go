@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -61,9 +62,17 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 	if len(msg.Found) == 0 {
 		start.patience = guessTime
 	}
-	start.known = make(map[identity.NodeKey]generation)
+	start.known, start.behind = make(map[identity.NodeKey]generation), make(map[identity.NodeKey]netip.Addr)
 	for _, n := range x.record.NodeKeys {
 		start.known[n.Key] = generation(n.Generation)
+		if device := n.Behind.Addr(); device.IsValid() {
+			start.behind[n.Key] = device
+		}
+	}
+	for _, a := range msg.Found {
+		if device := a.Behind.Addr(); device.IsValid() { // newer than what we remember
+			start.behind[a.Node] = device
+		}
 	}
 	session, err := c.Spawn(x.sessionSpec(start))
 	if err != nil {

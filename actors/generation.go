@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/mimird/mimird/actors/overlay"
@@ -104,6 +105,23 @@ func claimAddress(hs handshake, over overlay.Conn) {
 	if ok && tcp {
 		old.ClaimAddress(local.AddrPort().Addr())
 	}
+}
+
+// behind is the address of the device that a session is with, when that lies behind
+// the node at the other end; invalid when it is the node itself.
+func behind(hs handshake, over overlay.Conn) netip.Addr {
+	old, ok := hs.(*legacy.Handshake)
+	if !ok {
+		return netip.Addr{}
+	}
+	if claimed := old.Address(); claimed.IsValid() {
+		return claimed // checkAddress has
+	}
+	remote, tcp := over.RemoteAddr().(*net.TCPAddr)
+	if !tcp || !overlay.IsBehind(remote.AddrPort().Addr()) {
+		return netip.Addr{}
+	}
+	return remote.AddrPort().Addr()
 }
 
 // askedEarly is a question for our profile that came before the other side had

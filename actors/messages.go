@@ -3,6 +3,7 @@
 package actors
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -75,6 +76,7 @@ type (
 	sessionLive struct {
 		Node       identity.NodeKey
 		Generation generation
+		Behind     netip.Addr // of the device, when it lies behind the node
 		Dialled    bool
 	}
 	// sessionAlive is a session's: the answer to probe.

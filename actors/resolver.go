@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -58,6 +59,7 @@ type lookupState struct {
 	asked    int // trackers that have not answered yet
 	answered int // trackers that have
 	found    []tracker.Record
+	behind   map[identity.NodeKey]netip.Addr // devices behind nodes that were found
 	grace    kernel.Timer
 }
 
@@ -314,7 +316,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	now := r.env.opts.Now()
 	for _, rec := range l.found {
 		answer.Found = append(answer.Found, store.Address{
-			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())),
+			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), Behind: store.IPv6Of(l.behind[rec.Node]),
 		})
 	}
 	switch {

@@ -73,6 +73,9 @@ type (
 	oldFound struct {
 		identity identity.PublicKey
 		records  []tracker.Record
+		// behind are the addresses of those records that are not of the node itself, but
+		// of a device behind it.
+		behind map[identity.NodeKey]netip.Addr
 	}
 )
 
@@ -83,13 +86,16 @@ func (r *resolver) askOld(c *kernel.Context, id identity.PublicKey) bool {
 	}
 	client, inbox := oldClient{r.env}, c.Inbox()
 	c.Go(taskOldLookup, func(ctx context.Context) error {
-		inbox.Tell(oldFound{id, client.lookup(ctx, id)})
+		inbox.Tell(client.lookup(ctx, id))
 		return nil
 	})
 	return true
 }
 
 func (r *resolver) onOldFound(c *kernel.Context, msg oldFound) {
+	if l := r.lookups[msg.identity]; l != nil {
+		l.behind = msg.behind
+	}
 	if len(msg.records) > 0 {
 		r.onAnswer(c, msg.identity, msg.records)
 		return
@@ -122,11 +128,11 @@ func (r *resolver) announceOld(c *kernel.Context) {
 type oldClient struct{ env *env }
 
 // lookup asks all trackers at once and returns what they know.
-func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) []tracker.Record {
+func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) oldFound {
 	ctx, cancel := context.WithTimeout(ctx, oldLookupTime)
 	defer cancel()
 	var mu sync.Mutex
-	var found []tracker.Record
+	found := oldFound{identity: id, behind: make(map[identity.NodeKey]netip.Addr)}
 	var asking sync.WaitGroup
 	for _, t := range o.env.opts.OldTrackers {
 		asking.Go(func() {
@@ -137,9 +143,12 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) []tracker.
 			}
 			for _, record := range reply.Records {
 				if node, ok := o.locate(ctx, record); ok {
-					record.Node, record.Priority = node, 0 // behind what newer trackers say
+					record.Node, record.Priority = node, 0 // after what newer trackers say
 					mu.Lock()
-					found = append(found, modernRecord(record))
+					found.records = append(found.records, modernRecord(record))
+					if device := record.Address.Addr(); overlay.IsBehind(device) {
+						found.behind[node] = device
+					}
 					mu.Unlock()
 				}
 			}
@@ -149,8 +158,7 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) []tracker.
 	return found
 }
 
-// locate finds the node of a record. Devices behind somebody else's node are not
-// reached by its key.
+// locate finds the node of a record, or the one that its device lies behind.
 func (o oldClient) locate(ctx context.Context, r tracker.Record1) (identity.NodeKey, bool) {
 	if r.Layout == tracker.LayoutNode {
 		return r.Node, true
@@ -160,7 +168,7 @@ func (o oldClient) locate(ctx context.Context, r tracker.Record1) (identity.Node
 		return identity.NodeKey{}, false
 	}
 	node, err := tcp.Resolve(ctx, r.Address.Addr())
-	return node, err == nil && overlay.AddressOf(node) == r.Address.Addr()
+	return node, err == nil
 }
 
 // announce tells all trackers where the accounts are.

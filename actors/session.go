@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -34,6 +35,8 @@ type sessionStart struct {
 	patience time.Duration
 	// known are the generations in which nodes have been met.
 	known map[identity.NodeKey]generation
+	// behind are addresses of devices behind nodes, for generation 1.
+	behind map[identity.NodeKey]netip.Addr
 	// accept is a stream whose initiator has proved its identity; going on with it
 	// proves ours.
 	accept *handover
@@ -186,7 +189,7 @@ func (s *session) startDial(c *kernel.Context) error {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
-		carriers: carriers, nodes: s.start.dial, known: s.start.known, patience: s.start.patience,
+		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
 		secure: s.env.security,
 	}
@@ -274,7 +277,9 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
-	c.Tell(c.Parent(), sessionLive{Node: conn.node, Generation: s.generation(), Dialled: dialled})
+	c.Tell(c.Parent(), sessionLive{
+		Node: conn.node, Generation: s.generation(), Behind: behind(conn.hs, conn.stream), Dialled: dialled,
+	})
 	if !dialled {
 		s.greet(c)
 	}

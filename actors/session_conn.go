@@ -5,6 +5,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -193,6 +194,7 @@ type dialer struct {
 	carriers []dialCarrier // the newest generation first
 	nodes    []identity.NodeKey
 	known    map[identity.NodeKey]generation // of nodes that were met
+	behind   map[identity.NodeKey]netip.Addr // of devices behind nodes
 	patience time.Duration                   // for each stream to open
 	config   peer.InitiatorConfig
 	secure   func(identity.NodeKey) peer.Security
@@ -235,7 +237,7 @@ func (e attemptErrors) Unwrap() []error { return e }
 func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKey) (*peerConn, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
-	conn, err := via.carrier.Dial(dialCtx, node, via.generation.port())
+	conn, err := d.open(dialCtx, via, node)
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
@@ -247,6 +249,17 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	return p, nil
+}
+
+// open opens a stream to a node or, in generation 1, to the device behind it.
+func (d *dialer) open(ctx context.Context, via dialCarrier, node identity.NodeKey) (overlay.Conn, error) {
+	port := via.generation.port()
+	if device := d.behind[node]; device.IsValid() && via.generation == gen1 {
+		if tcp, ok := via.carrier.(overlay.AddressCarrier); ok {
+			return tcp.DialAddress(ctx, netip.AddrPortFrom(device, port))
+		}
+	}
+	return via.carrier.Dial(ctx, node, port)
 }
 
 func (d *dialer) handshake(s *stream) (*peerConn, error) {

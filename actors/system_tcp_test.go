@@ -51,14 +51,26 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 		return p
 	}
 	said := 0
-	talk := func(p *phone.Old) {
+	// A stream that comes while the one before is not over may be given up; apps dial again.
+	talk := func(behind []byte) (p *phone.Old) {
 		said++
-		if err := p.Say(`"guid":`+string(rune('0'+said))+`,"sendTime":1768000000456,"type":0`, []byte("hello"), 21); err != nil {
-			t.Fatal(err)
-		}
-		if f, err := p.Expect(phone.OldOK); err != nil || f.ID != int64(said) {
-			t.Fatalf("acknowledged %d, error %v", f.ID, err)
-		}
+		n.EventuallyWithin(generationPatience, "the app talks", func() bool {
+			p = dial(theirs)
+			p.Behind = behind
+			err := p.Dial()
+			if err == nil {
+				err = p.Say(`"guid":`+string(rune('0'+said))+`,"sendTime":1768000000456,"type":0`, []byte("hello"), 21)
+			}
+			var f phone.OldFrame
+			if err == nil {
+				f, err = p.Expect(phone.OldOK)
+			}
+			if err == nil && f.ID != int64(said) {
+				t.Fatalf("acknowledged %d", f.ID)
+			}
+			return err == nil
+		})
+		return p
 	}
 
 	awaitAccount(n, func() *phone.Old { return dial(theirs) })
@@ -88,42 +100,60 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 		}
 		_ = p.Close()
 	}
-	p := dial(theirs)
-	if err := p.Dial(); err != nil {
-		t.Fatal(err)
-	}
-	talk(p)
+	p := talk(nil)
 	n.Eventually("the node of the app is remembered", func() bool {
 		contact, err := n.Contact(n.Account.ID, identity.PublicKey(id.Key()))
 		return err == nil && len(contact.NodeKeys) == 1 && contact.NodeKeys[0].Key == app.Key() && contact.NodeKeys[0].Generation == 1
 	})
 
-	// It hangs up, and is called back at its own address.
-	l, err := all.System(nil).Listen(t.Context(), netip.AddrPortFrom(theirs, 5050))
-	if err != nil {
-		t.Fatal(err)
+	// It hangs up, and is called back at its own address; then it is behind a router.
+	callBack := func(at netip.Addr, text string) {
+		t.Helper()
+		l, err := all.System(nil).Listen(t.Context(), netip.AddrPortFrom(at, 5050))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		sent := say(t, n, id.Key(), text)
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(generationPatience)); err != nil {
+			t.Fatal(err)
+		}
+		if from := netip.MustParseAddrPort(conn.RemoteAddr().String()); from.Addr() != own {
+			t.Errorf("called from %v, want %v", from, own)
+		}
+		p = phone.NewOld(conn, id, phone.Key(n.Account.ID))
+		if err := p.Accept(true); err != nil {
+			t.Fatal(err)
+		}
+		f, err := p.Expect(phone.OldMessage)
+		if err == nil {
+			err = p.OK(int64(sent))
+		}
+		if err != nil || string(f.Data) != text {
+			t.Errorf("heard %q, error %v", f.Data, err)
+		}
+		n.EventuallyWithin(generationPatience, "it is delivered", func() bool {
+			waiting, err := n.Waiting(n.Account.ID, 10)
+			return err == nil && waiting == 0
+		})
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	callBack(theirs, "are you there?")
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	say(t, n, id.Key(), "are you there?")
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(generationPatience)); err != nil {
-		t.Fatal(err)
-	}
-	if from := netip.MustParseAddrPort(conn.RemoteAddr().String()); from.Addr() != own {
-		t.Errorf("called from %v, want %v", from, own)
-	}
-	called := phone.NewOld(conn, id, phone.Key(n.Account.ID))
-	if err := called.Accept(true); err != nil {
-		t.Fatal(err)
-	}
-	if f, err := called.Expect(phone.OldMessage); err != nil || string(f.Data) != "are you there?" {
-		t.Errorf("heard %q, error %v", f.Data, err)
-	}
+	device := netip.AddrFrom16(behind)
+	p = talk(behind[:])
+	n.Eventually("the address behind the node is remembered", func() bool {
+		contact, err := n.Contact(n.Account.ID, identity.PublicKey(id.Key()))
+		return err == nil && len(contact.NodeKeys) == 1 && contact.NodeKeys[0].Behind.Addr() == device
+	})
+	callBack(device, "and behind your router?")
 }

@@ -39,6 +39,9 @@ func IsYggdrasil(a netip.Addr) bool {
 	return first == 0x02 || first == 0x03
 }
 
+// IsBehind reports whether an address is one of a device behind a node, in 300::/8.
+func IsBehind(a netip.Addr) bool { return IsYggdrasil(a) && a.As16()[0] == 0x03 }
+
 // SameAddress reports whether two nodes have the same address, or would route the same
 // addresses. Addresses show a part of a key, so of two keys one may be known by that
 // part only.

@@ -32,7 +32,7 @@ func fullRecords() []any {
 		},
 		&Contact{
 			Nickname: "nick", LocalName: "local", Info: "info", Avatar: []byte{1}, State: ContactBlocked, ProfileTime: 2,
-			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}}, Added: 6, LastSeen: -7,
+			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}, {Key: key(4), Generation: 1, Behind: IPv6{3, 1}}}, Added: 6, LastSeen: -7,
 			Request: "let me in", Requested: 8, Declined: 9, Owed: AnswerNo, Asking: "may I", Asked: AskDeclined,
 			Muted: true, Unblocked: ContactAccepted,
 		},
@@ -49,7 +49,7 @@ func fullRecords() []any {
 			Conversation: key(1), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
 			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,
 		},
-		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4}},
+		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, Behind: IPv6{3}}},
 		&JournalEntry{ID: "id", Time: 1, Body: []byte{2}},
 		&Reaction{Emoji: "+", SendTime: 1, Message: id},
 		&schemaRow{Version: 1},

@@ -225,12 +225,15 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 		now = t.now
 	}
 	result := NodeKeyRecorded{}
-	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now, Generation: op.Generation}
+	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now, Generation: op.Generation, Behind: op.Behind}
 	if i := slices.IndexFunc(c.NodeKeys, func(n KnownNode) bool { return n.Key == op.Key }); i >= 0 {
 		node.FirstAuth = c.NodeKeys[i].FirstAuth
 		node.LastAuth = max(now, c.NodeKeys[i].LastAuth)
+		if op.Generation != 1 { // another device, which says nothing of that one
+			node.Behind = c.NodeKeys[i].Behind
+		}
 		c.NodeKeys = slices.Delete(c.NodeKeys, i, i+1)
-		t.unsynced = true // only a time changes
+		t.unsynced = true // nothing is lost but a hint
 	} else {
 		result.New = true
 		result.Changed = len(c.NodeKeys) > 0 && op.Generation != 2

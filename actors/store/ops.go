@@ -98,7 +98,9 @@ type RecordNodeKey struct {
 	// Generation of Mimir that answers there. Apps of generation 2 have another node
 	// key at every start, which is therefore no event.
 	Generation uint8
-	Time       Millis
+	// Behind is the address of a device behind the node, in generation 1 only.
+	Behind IPv6
+	Time   Millis
 }
 
 // NodeKeyRecorded is the result of [RecordNodeKey].

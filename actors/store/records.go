@@ -3,6 +3,7 @@
 package store
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -170,6 +171,28 @@ type KnownNode struct {
 	LastAuth  Millis           `cbor:"3,keyasint,omitempty"`
 	// Generation of Mimir that answered there last, 0 when nobody noted it.
 	Generation uint8 `cbor:"4,keyasint,omitempty"`
+	// Behind is the address of the device behind the node that answered there last in
+	// generation 1; zero when it was the node itself.
+	Behind IPv6 `cbor:"5,keyasint,omitzero"`
+}
+
+// IPv6 is an address as it is kept; zero is none.
+type IPv6 [16]byte
+
+// IPv6Of returns an address as it is kept.
+func IPv6Of(a netip.Addr) IPv6 {
+	if !a.Is6() {
+		return IPv6{}
+	}
+	return a.As16()
+}
+
+// Addr is the address, invalid for zero.
+func (a IPv6) Addr() netip.Addr {
+	if a == (IPv6{}) {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(a)
 }
 
 // Message is one message of a conversation, in either direction.
@@ -269,6 +292,7 @@ type Address struct {
 	Priority uint8            `cbor:"2,keyasint,omitempty"`
 	Expires  Millis           `cbor:"3,keyasint,omitempty"`
 	LastAuth Millis           `cbor:"4,keyasint,omitempty"` // when a session there last authenticated
+	Behind   IPv6             `cbor:"5,keyasint,omitzero"`  // of a device behind the node, see KnownNode
 }
 
 // MaxAddresses is how many addresses the cache keeps per identity, as many as a
