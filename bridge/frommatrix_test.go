@@ -158,12 +158,12 @@ func TestHomeserverKeepsWhatCannotBeStored(t *testing.T) {
 func TestOrderOfABurst(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	for i := range 100 {
+	for i := range 50 {
 		f.write(room, fmt.Sprintf("out %d", i))
 	}
-	f.node.receive(f.account, bob, numbered("in", 100)...)
-	f.awaitOutgoing(f.account, bob, numbered("out", 100)...)
-	f.awaitShown(room, append([]string{"I am Bob"}, numbered("in", 100)...)...)
+	f.node.receive(f.account, bob, numbered("in", 50)...)
+	f.awaitOutgoing(f.account, bob, numbered("out", 50)...)
+	f.awaitShown(room, append([]string{"I am Bob"}, numbered("in", 50)...)...)
 }
 
 func TestFormsOfText(t *testing.T) {

@@ -116,6 +116,7 @@ func TestLoginShowsTheLatestHistory(t *testing.T) {
 }
 
 func TestStartChat(t *testing.T) {
+	t.Parallel() // waits for roomTime, as the next one
 	f := newFixture(t)
 	for _, bad := range []string{"bob", "mimir://mm/u/xyz", f.account.String()} {
 		f.say(f.alice, f.management, "start-chat "+bad, "Failed to resolve identifier")
@@ -144,6 +145,7 @@ func (f *fixture) displayName(user id.UserID) string {
 }
 
 func TestGhostInvitation(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	carol := validKey(t, 2)
 	room, err := f.alice.OpenDirect(soon(t), f.ghost(carol))

@@ -60,7 +60,7 @@ func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 				f.stop()
 			}
 			// What others say meanwhile does not hide it.
-			for i := range 150 {
+			for i := range 110 {
 				if _, err := f.alice.SendText(soon(t), room, fmt.Sprintf("noise %d", i)); err == nil {
 					continue // the answer is lost to alice too
 				}
@@ -166,7 +166,7 @@ func (f *fixture) eventOf(room id.RoomID, text string) id.EventID {
 func TestEverythingIsDrainedAfterAStop(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	const n = 30
+	const n = 15
 	for round := range 5 {
 		if round%2 == 0 {
 			f.stop()
