@@ -39,6 +39,7 @@ const (
 // refer to it.
 type copies struct {
 	br     *bridgev2.Bridge
+	node   Node
 	matrix matrixConnector
 	log    *slog.Logger
 
@@ -58,7 +59,7 @@ type shownIn struct {
 // looked at again.
 func (c *copies) came(ctx context.Context, evt *event.Event) error {
 	mark, ok := evt.Content.Raw[markerKey].(string)
-	if !ok || evt.Type != event.EventMessage && evt.Type != event.EventEncrypted {
+	if !ok || evt.Type != event.EventMessage && evt.Type != event.EventEncrypted && evt.Type != event.EventReaction {
 		return nil
 	}
 	portal, err := c.br.GetPortalByMXID(ctx, evt.RoomID)
@@ -67,6 +68,9 @@ func (c *copies) came(ctx context.Context, evt *event.Event) error {
 	}
 	if portal == nil || !c.isOurs(portal, evt) {
 		return nil
+	}
+	if evt.Type == event.EventReaction {
+		return c.reactionCame(ctx, portal, evt)
 	}
 	contact, err := portalContact(portal)
 	if err != nil {
@@ -147,8 +151,13 @@ func (c *copies) takeBack(ctx context.Context, row *database.Message, evt *event
 	if row.MXID == evt.ID || row.HasFakeMXID() || row.Timestamp.UnixMilli() != evt.Timestamp {
 		return nil
 	}
+	return c.redact(ctx, evt, row.MXID)
+}
+
+// redact takes back an event, of which another one shows what it shows.
+func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID) error {
 	_, err := c.matrix.bot().RedactEvent(mautrix.WithMaxRetries(ctx, 0), evt.RoomID, evt.ID,
-		mautrix.ReqRedact{Reason: "This message was sent twice"})
+		mautrix.ReqRedact{Reason: "This was sent twice"})
 	if err = classify(err); errors.Is(err, errRefused) || errors.Is(err, errRoom) {
 		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", oneLine(err))
 		return nil
@@ -156,6 +165,6 @@ func (c *copies) takeBack(ctx context.Context, row *database.Message, evt *event
 	if err != nil {
 		return fmt.Errorf("take back an event that is there twice: %w", err)
 	}
-	c.log.Info("an event was taken back, its message was in the room already", "event_id", evt.ID, "shown_as", row.MXID)
+	c.log.Info("an event was taken back, what it shows was in the room already", "event_id", evt.ID, "shown_as", shown)
 	return nil
 }

@@ -177,7 +177,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{matrix: matrix, log: r.log}}
+	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{node: r.node, matrix: matrix, log: r.log}}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.deliver.show = c.show
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {

@@ -212,15 +212,18 @@ func (h *Homeserver) LagListings(listings int) {
 	}
 }
 
-// Withhold takes the newest message out of its room: the homeserver has taken it
-// and not dealt with it yet. The function it returns makes the message appear, after
-// what has come meanwhile.
-func (h *Homeserver) Withhold() (appear func()) {
+// Withhold is WithholdNewest for messages.
+func (h *Homeserver) Withhold() (appear func()) { return h.WithholdNewest("m.room.message") }
+
+// WithholdNewest takes the newest event of a type out of its room: the homeserver has
+// taken it and not dealt with it yet. The function it returns makes the event appear,
+// after what has come meanwhile.
+func (h *Homeserver) WithholdNewest(eventType string) (appear func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var newest *Event
 	for _, event := range h.stream {
-		if event.Type == "m.room.message" {
+		if event.Type == eventType {
 			newest = event
 		}
 	}
