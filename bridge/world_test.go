@@ -146,6 +146,9 @@ func (w *world) stop() {
 	ref := w.bridge
 	w.bridge = kernel.Ref{}
 	stopChild(w.t, w.stage, ref)
+	if w.log.contains("left behind") {
+		w.t.Error("a goroutine of the bridge did not end in time")
+	}
 }
 
 func (w *world) status() bridge.Status {
