@@ -147,7 +147,7 @@ func TestScenarioOldCarriers(t *testing.T) {
 					if size == 2 && s.name != "chain" {
 						continue
 					}
-					name := fmt.Sprintf("%-4s %2d nodes, %-5s, %s", kind, size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
+					name := fmt.Sprintf("%-6s %2d nodes, %-5s, %s", kind, size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
 					t.Run(name, func(t *testing.T) {
 						everybodyTalks(t, name, s.links(size), size, flapping, func(_ int, o *actors.Options) { speak(o, kind) })
 					})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/overlay"
 )
 
 var (
@@ -33,7 +34,7 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 	for _, size := range []int{2, 5, 10, 20} {
 		for _, s := range shapes {
 			for _, flapping := range []bool{false, true} {
-				name := fmt.Sprintf("%2d nodes, %-5s, %s", size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
+				name := fmt.Sprintf("%-6s %2d nodes, %-5s, %s", overlay.KindStream, size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
 				if size == 2 && s.name != "chain" || !*all && !slices.Contains(few, name) {
 					continue
 				}
@@ -44,7 +45,7 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 }
 
 // few are those that run with all other tests, where minutes are dear.
-var few = []string{" 2 nodes, chain, flapping", " 5 nodes, star , stable"}
+var few = []string{"stream  2 nodes, chain, flapping", "stream  5 nodes, star , stable"}
 
 func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flapping bool, change ...func(i int, o *actors.Options)) {
 	w := newWorld(t, size, links, change...)
@@ -103,7 +104,7 @@ func (w *world) report(name string, each int, begin time.Time) {
 			}
 		}
 	}
-	fmt.Printf("scenario %-26s %5d messages in %6v, %3d cuts: lost %d doubled %d reordered %d\n",
+	fmt.Printf("scenario %-33s %5d messages in %6v, %3d cuts: lost %d doubled %d reordered %d\n",
 		name, each*len(w.nodes)*(len(w.nodes)-1), time.Since(begin).Round(100*time.Millisecond), w.cuts(), lost, doubled, reordered)
 	if lost+doubled+reordered > 0 {
 		w.t.Errorf("seed %d", *seed)
