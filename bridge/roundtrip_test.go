@@ -109,26 +109,28 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 
 // The library would sleep after an error.
 func TestPingIsNoErrorForABridgeThatStops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		transport := newTransport(t.Context(), lastRequests, &slowServer{thinks: time.Second}, new(health), func(time.Time) {})
-		defer transport.close()
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second/2, cancel)
-		for range 2 { // under way, and begun afterwards
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://homeserver/_matrix/client/v1/appservice/mimir/ping", http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := (&http.Client{Transport: transport}).Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if resp.StatusCode != http.StatusOK {
-				t.Errorf("status %d", resp.StatusCode)
-			}
-			_ = resp.Body.Close()
-		}
-	})
+	for name, leaves := range map[string]time.Duration{"while it is under way": time.Second / 2, "before it is made": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				transport := newTransport(t.Context(), lastRequests, &slowServer{thinks: time.Second}, new(health), func(time.Time) {})
+				defer transport.close()
+				ctx, cancel := context.WithTimeout(t.Context(), leaves)
+				defer cancel()
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://homeserver/_matrix/client/v1/appservice/mimir/ping", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("status %d", resp.StatusCode)
+				}
+				_ = resp.Body.Close()
+			})
+		})
+	}
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
