@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,9 @@ func TestBackupComesBack(t *testing.T) {
 	}
 	if bytes.Contains(b.Bytes(), []byte("secret")) {
 		t.Error("a secret can be read in the encrypted backup")
+	}
+	if !regexp.MustCompile("^age-encryption.org/v1\n-> scrypt [^ ]+ 18\n").Match(b.Bytes()) {
+		t.Errorf("trying a passphrase costs something else: %.80q", b.Bytes())
 	}
 	plain, err := backup.Decrypt(&b, func() (string, error) { return "correct horse", nil })
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"testing"
 
 	"filippo.io/age"
 )
@@ -19,6 +20,18 @@ const ageHeader = "age-encryption.org/v1\n"
 // ten seconds.
 const maxWork = 22
 
+// workForTest is 0 in the program: age's own choice.
+var workForTest int
+
+// SetWorkForTest makes a passphrase as cheap to try as 2 to the power of work. It
+// panics in a program that is no test, so that nobody's backup is ever made so.
+func SetWorkForTest(work int) {
+	if !testing.Testing() {
+		panic("backup: a cheap passphrase is for tests")
+	}
+	workForTest = work
+}
+
 // ErrPassphrase means that a backup was not encrypted with this passphrase.
 var ErrPassphrase = errors.New("this is not the passphrase of the backup")
 
@@ -28,6 +41,9 @@ func Encrypt(w io.Writer, passphrase string) (io.WriteCloser, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt backup: %w", err)
+	}
+	if workForTest > 0 {
+		recipient.SetWorkFactor(workForTest)
 	}
 	encrypted, err := age.Encrypt(w, recipient)
 	if err != nil {

@@ -13,12 +13,17 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/mimird/mimird/actors/backup"
 )
 
 // TestMain makes the test binary stand in for the program: scripts run it as
 // mimird.
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"mimird": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"mimird": func() {
+		backup.SetWorkForTest(10) // a second and more each time otherwise
+		main()
+	}})
 }
 
 // leakChecked runs the tests and fails when goroutines are left.
@@ -66,7 +71,8 @@ const upstreamRace = "ironwood/network.(*Debug).GetPeers()"
 // ours. Without the race detector there are no reports.
 func watchRaces(env *testscript.Env) {
 	reports := filepath.Join(env.WorkDir, ".race")
-	env.Setenv("GORACE", "exitcode=0 log_path="+reports)
+	// By itself a program under the race detector sleeps for a second before it ends.
+	env.Setenv("GORACE", "exitcode=0 atexit_sleep_ms=20 log_path="+reports)
 	env.Defer(func() {
 		files, err := filepath.Glob(reports + ".*")
 		if err != nil {
