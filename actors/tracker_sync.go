@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -34,6 +35,8 @@ const (
 	syncSilence   = 45 * time.Second
 	// syncRetry is the pause before the next attempt, shortened at random.
 	syncRetry = 30 * time.Second
+	// syncAgain bounds what a stream repeats of the one before.
+	syncAgain = 64
 	// syncWrite is how long one write, the greeting and a dial may take.
 	syncWrite = 15 * time.Second
 	// syncRecent is for how long an identity that was passed on is not passed on again.
@@ -85,6 +88,10 @@ type syncLine struct {
 	mu      sync.Mutex
 	conn    overlay.Conn // the stream in use, nil without one
 	dialled bool         // by us
+	// written are the latest that went out, at most syncAgain. What was written into a
+	// stream that ends just then, as when both sides have dialled, does not arrive, so
+	// the next stream begins with them.
+	written []syncItem
 }
 
 // enter makes a stream the one in use. While there is one it is dropped, unless both
@@ -101,6 +108,30 @@ func (l *syncLine) enter(conn overlay.Conn, own identity.NodeKey, dialled bool) 
 	}
 	l.conn, l.dialled = conn, dialled
 	return true
+}
+
+// take notes that an item goes out over a stream. It returns false when that is not
+// the one in use any more.
+func (l *syncLine) take(conn overlay.Conn, item syncItem) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != conn {
+		return false
+	}
+	if len(l.written) == syncAgain {
+		l.written = l.written[1:]
+	}
+	l.written = append(l.written, item)
+	return true
+}
+
+// again returns what a stream that has just become the one in use begins with.
+func (l *syncLine) again() []syncItem {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	written := l.written
+	l.written = nil
+	return written
 }
 
 func (l *syncLine) leave(conn overlay.Conn) {
@@ -304,34 +335,60 @@ func (t *trackerActor) runLine(ctx context.Context, l *syncLine, conn overlay.Co
 
 // write sends what waits for a partner, each frame in one piece, and pings.
 func (l *syncLine) write(ctx context.Context, conn overlay.Conn) error {
+	for _, item := range l.again() {
+		if err := l.writeItem(conn, item); err != nil {
+			return err
+		}
+	}
 	ping := time.NewTicker(syncPingEvery)
 	defer ping.Stop()
 	for {
-		var frame tracker.SyncFrame
+		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ping.C:
-			frame = tracker.SyncPing{}
+			err = l.writeFrame(conn, tracker.SyncPing{})
 		case item := <-l.queue:
-			life := time.Until(item.record.expires)
-			if life < time.Second {
-				continue // it has waited too long
-			}
-			frame = tracker.SyncRecord{
-				Hop: item.hop, Identity: item.identity, Record: item.record.Record,
-				TTLSeconds: uint64(life / time.Second), PrevTTLMinutes: uint32(item.record.ttl / time.Minute),
-			}
+			err = l.writeItem(conn, item)
 		}
-		b := frame.AppendTo(nil)
-		if l.partner.Old {
-			b = tracker.AppendSync1(nil, frame)
-		}
-		if err := conn.SetWriteDeadline(time.Now().Add(syncWrite)); err != nil {
+		if err != nil {
 			return err
 		}
-		if _, err := conn.Write(b); err != nil {
-			return fmt.Errorf("write to a tracker: %w", err)
-		}
 	}
+}
+
+// errOtherLine ends the writing to a stream that is not the one in use any more.
+var errOtherLine = errors.New("another stream is in use")
+
+func (l *syncLine) writeItem(conn overlay.Conn, item syncItem) error {
+	life := time.Until(item.record.expires)
+	if life < time.Second {
+		return nil // it has waited too long
+	}
+	if !l.take(conn, item) {
+		select {
+		case l.queue <- item: // for the other one
+		default:
+		}
+		return errOtherLine
+	}
+	return l.writeFrame(conn, tracker.SyncRecord{
+		Hop: item.hop, Identity: item.identity, Record: item.record.Record,
+		TTLSeconds: uint64(life / time.Second), PrevTTLMinutes: uint32(item.record.ttl / time.Minute),
+	})
+}
+
+func (l *syncLine) writeFrame(conn overlay.Conn, frame tracker.SyncFrame) error {
+	b := frame.AppendTo(nil)
+	if l.partner.Old {
+		b = tracker.AppendSync1(nil, frame)
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(syncWrite)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(b); err != nil {
+		return fmt.Errorf("write to a tracker: %w", err)
+	}
+	return nil
 }
