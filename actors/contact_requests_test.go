@@ -467,5 +467,8 @@ func TestReactionsThatCount(t *testing.T) {
 		if got, err := n.Reactions(n.Account.ID, identity.PublicKey(other.Key()), peer.GUID(target)); err != nil || len(got) != 0 {
 			t.Errorf("a reaction to nothing: %+v, %v", got, err)
 		}
+		if got := n.Status().StrayReactions; got != 1 {
+			t.Errorf("%d stray reactions are counted", got)
+		}
 	})
 }

@@ -18,8 +18,12 @@ type Status struct {
 	Running  bool
 	Trackers []TrackerStatus
 	Sessions int
-	DiskLow  bool
-	Alarms   []Alarm
+	// StrayReactions counts, since the start, the reactions to messages that the
+	// conversation does not have: older ones than this node, or somebody else's. They
+	// are shown nowhere.
+	StrayReactions uint64
+	DiskLow        bool
+	Alarms         []Alarm
 	// Elsewhere are nodes that trackers name for our accounts and that are none of
 	// ours. It is empty while nobody abuses a signature.
 	Elsewhere []AnnouncedElsewhere
@@ -49,7 +53,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Trackers: trackers, Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
-		Sessions: n.env.presence.online(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 	}
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {

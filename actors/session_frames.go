@@ -158,6 +158,9 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		s.end(c, msg.Err)
 		return
 	}
+	if accepted, _ := msg.Result.(store.Accepted); accepted.Stray {
+		s.env.strayReactions.Add(1)
+	}
 	if then.ok != nil {
 		crashpoint.At(crashpoint.BeforeOK)
 		s.send(c, *then.ok)

@@ -101,7 +101,9 @@ type Status struct {
 	Overlay  Overlay   `json:"overlay"`
 	Trackers []Tracker `json:"trackers"`
 	Sessions int       `json:"sessions" doc:"Contacts connected at this moment"`
-	Accounts []Account `json:"accounts"`
+	// StrayReactions is 0 as a rule.
+	StrayReactions uint64    `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
+	Accounts       []Account `json:"accounts"`
 	// Role is the tracker role of this process.
 	Role *TrackerRole `json:"tracker_role,omitempty"`
 	// FilesRole is the file server that this process is.

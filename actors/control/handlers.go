@@ -70,7 +70,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	}
 	out := Status{
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
-		Trackers: []Tracker{}, Sessions: state.Sessions, Accounts: accounts.Body, DiskLow: state.DiskLow,
+		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
 		Warnings: warningsOf(state), Parts: s.parts(ctx),
 	}
 	if state.Overlay.IPv6.IsValid() {

@@ -77,7 +77,11 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 	if err := t.messageEvent(msg, MessageReceived); err != nil {
 		return nil, err
 	}
-	return Accepted{ID: msg.ID, Order: msg.Order}, t.insertMedia(msg, op.Media)
+	stray, err := t.isStray(msg)
+	if err != nil {
+		return nil, err
+	}
+	return Accepted{ID: msg.ID, Order: msg.Order, Stray: stray}, t.insertMedia(msg, op.Media)
 }
 
 func (op AcceptMessage) edit(t *txn, v variant) (any, error) {

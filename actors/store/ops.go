@@ -143,6 +143,7 @@ type Accepted struct {
 	Order     uint64
 	Duplicate bool // nothing was written: we have it
 	Edited    bool // the content of a stored message was replaced
+	Stray     bool // a reaction to a message that the conversation does not have
 }
 
 // EnqueueMessage puts a message into the outbox. With a Source it is idempotent:

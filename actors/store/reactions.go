@@ -38,6 +38,22 @@ func (t *txn) react(msg Message) error {
 	return t.update(key, old, r)
 }
 
+// isStray reports whether a message is a reaction to one that the conversation does
+// not have. It is kept, for the message may come later, and shown nowhere.
+func (t *txn) isStray(msg Message) (bool, error) {
+	r, ok := reactionOf(msg)
+	if !ok {
+		return false, nil
+	}
+	for _, dir := range []Direction{In, Out} {
+		known, err := t.has(refKey(msg.Account, msg.Contact, MessageID{Dir: dir, GUID: r.Target}))
+		if known || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // reactionOf reads a message as a reaction; false when it is none.
 func reactionOf(msg Message) (Reaction, bool) {
 	if peer.MessageType(msg.Type) != peer.TypeReaction {
