@@ -3,14 +3,18 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/skip2/go-qrcode"
 	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -132,7 +136,7 @@ func (c *connector) repliedTo(ce *commands.Event) (cl *client, contact identity.
 	if ce.ReplyTo == "" {
 		return cl, contact, m, errors.New("write it as a reply to the message")
 	}
-	row, err := c.br.DB.Message.GetPartByMXID(ce.Ctx, ce.ReplyTo)
+	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
 	if err != nil {
 		return cl, contact, m, err
 	}
@@ -153,6 +157,33 @@ func (c *connector) repliedTo(ce *commands.Event) (cl *client, contact identity.
 	}
 	m, err = cl.node.Message(cl.account, contact, id)
 	return cl, contact, m, err
+}
+
+// What is in the room is in the table a moment later.
+const (
+	rowTime = 2 * time.Second
+	rowPoll = 50 * time.Millisecond
+)
+
+// rowOf returns the row of an event, or nil when there is none. Commands do not wait
+// for their turn among the events of a room, so one that replies at once to what has
+// just been shown may be here before the library has written the row.
+func (c *connector) rowOf(ctx context.Context, evt id.EventID) (*database.Message, error) {
+	patience, cancel := context.WithTimeout(ctx, rowTime)
+	defer cancel()
+	poll := time.NewTicker(rowPoll)
+	defer poll.Stop()
+	for {
+		row, err := c.br.DB.Message.GetPartByMXID(ctx, evt)
+		if row != nil || err != nil {
+			return row, err
+		}
+		select {
+		case <-poll.C:
+		case <-patience.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (c *connector) commandCancel(ce *commands.Event) {
