@@ -228,10 +228,10 @@ func TestAbort(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		mustWrite(t, c, []byte("lost"))
+		h.segments(0, 4)
 		if err := c.Abort(); err != nil {
 			t.Fatal(err)
 		}
-		h.segments(0, 4)
 		h.expect("RST", flagRST)
 		h.expectSilence(time.Minute)
 		h.expectNoStreams()
