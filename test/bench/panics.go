@@ -267,9 +267,19 @@ func talkAll(ctx context.Context, measured, disturbed []*talker) ([]float64, err
 		talking.Go(func() {
 			tick := time.NewTicker(talkEvery)
 			defer tick.Stop()
+			until := ctx
+			if i >= len(measured) { // may wait for long: what they talk to panics
+				var stop context.CancelFunc
+				until, stop = context.WithDeadline(ctx, over)
+				defer stop()
+			}
 			for time.Now().Before(over) {
-				wait, err := t.say(ctx)
-				if err != nil {
+				wait, err := t.say(until)
+				switch {
+				case err == nil:
+				case i >= len(measured) && ctx.Err() == nil:
+					return
+				default:
 					errs[i] = err
 					return
 				}
