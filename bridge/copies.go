@@ -43,10 +43,15 @@ type copies struct {
 	matrix matrixConnector
 	log    *slog.Logger
 
-	mu    sync.Mutex // from the look into the table until it is noted what was seen
-	early map[shownIn]*event.Event
-	order []shownIn    // of early, oldest first
+	mu    sync.Mutex   // from the look into the table until it is noted what was seen
+	early []earlyEvent // oldest first
 	late  []id.EventID // the events that count, oldest first
+}
+
+// earlyEvent is an event that came before it was noted which one counts.
+type earlyEvent struct {
+	shownIn
+	*event.Event
 }
 
 // shownIn is a message in a room.
@@ -109,39 +114,42 @@ func (c *copies) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in show
 	if len(rows) > 0 {
 		return rows[0], nil
 	}
-	if c.early == nil {
-		c.early = make(map[shownIn]*event.Event)
+	if len(c.early) == maxEarly {
+		c.early = slices.Delete(c.early, 0, 1)
 	}
-	if c.early[in] == nil {
-		if len(c.order) == maxEarly {
-			delete(c.early, c.order[0])
-			c.order = c.order[1:]
-		}
-		c.order = append(c.order, in)
-	}
-	c.early[in] = evt
+	c.early = append(c.early, earlyEvent{in, evt})
 	return nil, nil
 }
 
-// sent is told of the row of an event that was sent just now.
-func (c *copies) sent(ctx context.Context, room id.RoomID, row *database.Message) {
-	c.mu.Lock()
+// counts is told of the row of an event that was sent, or found in the room, just
+// now. It takes back the other events of the message: those that have come already,
+// and those given. After an error it has to be told again.
+func (c *copies) counts(ctx context.Context, room id.RoomID, row *database.Message, others ...*event.Event) error {
 	in := shownIn{room, row.ID}
-	evt := c.early[in]
-	delete(c.early, in) // its place in order is taken until it is the oldest
-	if evt == nil {
+	c.mu.Lock()
+	came := false
+	for _, e := range c.early {
+		if e.shownIn == in {
+			came = came || e.ID == row.MXID
+			others = append(others, e.Event)
+		}
+	}
+	if !came && !slices.Contains(c.late, row.MXID) {
 		if len(c.late) == maxLate {
 			c.late = slices.Delete(c.late, 0, 1)
 		}
 		c.late = append(c.late, row.MXID)
 	}
 	c.mu.Unlock()
-	if evt == nil {
-		return
+	for _, evt := range others {
+		if err := c.takeBack(ctx, row, evt); err != nil {
+			return err
+		}
 	}
-	if err := c.takeBack(ctx, row, evt); err != nil {
-		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", oneLine(err))
-	}
+	c.mu.Lock()
+	c.early = slices.DeleteFunc(c.early, func(e earlyEvent) bool { return e.shownIn == in })
+	c.mu.Unlock()
+	return nil
 }
 
 // takeBack redacts an event when the table has another one for its message. Both

@@ -221,8 +221,7 @@ func (d *delivery) send(
 	if len(rows) == 0 {
 		return fmt.Errorf("%w: the event was ignored", errRoom)
 	}
-	d.copies.sent(ctx, portal.MXID, rows[0])
-	return nil
+	return d.copies.counts(ctx, portal.MXID, rows[0])
 }
 
 func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSender, at time.Time) simplevent.EventMeta {

@@ -3,6 +3,7 @@
 package bridge_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -134,6 +135,63 @@ func TestMessageIsShownOnceThoughTheHomeserverTakesItUpLate(t *testing.T) {
 	if have := f.eventOf(room, "in doubt"); have != second {
 		t.Errorf("%s is left, not %s, which replies refer to", have, second)
 	}
+}
+
+// The same, but it comes to light while it is not known yet that the message was sent
+// again: whether the bridge lives on then or is killed, one event is left.
+//
+// Bar R01
+func TestMessageIsShownOnceThoughBothItsEventsCameBeforeItsRow(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
+			f := newFixture(t)
+			bob, room := f.conversation("Bob")
+			unread := bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: func(r *http.Request) bool {
+				return bridgetest.MessagesOnly(r) || strings.HasSuffix(r.URL.Path, "/messages")
+			}}
+			shown := func(want ...string) func() bool {
+				return func() bool { return slices.Equal(f.bodies(room, "in doubt", "after"), want) }
+			}
+			f.homeserver.SetFault(unread)
+			f.node.receive(f.account, bob, "in doubt", "after")
+			f.await("it is in the room", shown("in doubt"))
+			f.stop()
+			appear := f.homeserver.Withhold()
+			f.homeserver.ForgetTransactions()
+			f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
+			f.start()
+			f.await("it is in the room again", shown("in doubt"))
+			f.homeserver.SetFault(unread)
+			appear()
+			if _, err := f.alice.SendText(soon(t), room, "I write"); err == nil {
+				t.Error("alice got an answer")
+			}
+			f.await("the bridge has seen all of it", func() bool { return len(f.node.outgoing(f.account, bob)) == 1 })
+			f.await("it is there twice", shown("in doubt", "in doubt"))
+			if killed {
+				f.stop()
+				f.homeserver.ForgetTransactions()
+			}
+			f.homeserver.SetFault(bridgetest.Fault{})
+			if killed {
+				f.start()
+			}
+			f.await("one is left", shown("in doubt", "after"))
+		})
+	}
+}
+
+// bodies returns those of some texts that a room shows, each as often as it does.
+func (f *fixture) bodies(room id.RoomID, texts ...string) (shown []string) {
+	for _, evt := range f.homeserver.Timeline(room) {
+		var content struct {
+			Body string `json:"body"`
+		}
+		if json.Unmarshal(evt.Content, &content) == nil && slices.Contains(texts, content.Body) {
+			shown = append(shown, content.Body)
+		}
+	}
+	return shown
 }
 
 func (f *fixture) guidOf(contact [32]byte, text string) int64 {

@@ -168,16 +168,22 @@ func (d *delivery) recoverReaction(
 	if err != nil || portal == nil || portal.MXID == "" {
 		return false, err
 	}
-	evt, err := d.find(ctx, portal.MXID, id)
-	if err != nil || evt == nil {
+	shown, err := d.find(ctx, portal.MXID, id)
+	if err != nil || len(shown) == 0 {
 		return false, err
 	}
+	evt := shown[0]
 	err = d.br.DB.Reaction.Upsert(ctx, &database.Reaction{
 		Room: portal.PortalKey, MessageID: message, SenderID: sender.Sender, SenderMXID: evt.Sender,
 		MXID: evt.ID, Timestamp: wanted.SendTime.Time(), Emoji: wanted.Emoji,
 	})
 	if err != nil {
 		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
+	}
+	for _, again := range shown[1:] {
+		if err := d.copies.redact(ctx, again, evt.ID); err != nil {
+			return false, err
+		}
 	}
 	return true, nil
 }

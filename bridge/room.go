@@ -96,7 +96,7 @@ func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create b
 // recover looks for an event that may have been sent without our knowing it: the
 // homeserver had it, and we were killed, or the answer was lost. The transaction
 // id alone does not help: homeservers forget those. It reports whether the event
-// is there, and notes it then.
+// is there, and notes it then. When it is there more than once, one is left.
 func (d *delivery) recover(
 	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 ) (found bool, err error) {
@@ -105,12 +105,17 @@ func (d *delivery) recover(
 		return false, fmt.Errorf("look for what was shown: %w", err)
 	}
 	if len(rows) > 0 {
-		return true, nil
+		shown, err := d.findMarked(ctx, portal.MXID, message)
+		if err != nil {
+			return false, err
+		}
+		return true, d.copies.counts(ctx, portal.MXID, rows[0], shown...)
 	}
-	evt, err := d.find(ctx, portal.MXID, message)
-	if err != nil || evt == nil {
+	shown, err := d.find(ctx, portal.MXID, message)
+	if err != nil || len(shown) == 0 {
 		return false, err
 	}
+	evt := shown[0]
 	d.log.Info("an event was in the room already", "contact", d.at.Contact.Short(), "event_id", evt.ID)
 	if sender.Sender != "" {
 		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
@@ -119,29 +124,29 @@ func (d *delivery) recover(
 	} else if _, err := d.br.GetGhostByID(ctx, ""); err != nil {
 		return false, err
 	}
-	err = d.br.DB.Message.Insert(ctx, &database.Message{
+	row := &database.Message{
 		ID: message, MXID: evt.ID, Room: portal.PortalKey,
 		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
 		IsDoublePuppeted: evt.Sender == d.at.login.UserMXID,
-	})
-	if err != nil {
+	}
+	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
 	}
-	return true, nil
+	return true, d.copies.counts(ctx, portal.MXID, row, shown[1:]...)
 }
 
-// find searches a room for the event with a marker, again when it is not there and
-// may have been sent just now: a homeserver may take an event before it lists it,
+// find searches a room for the events with a marker, again when there is none and
+// one may have been sent just now: a homeserver may take an event before it lists it,
 // and one that was restarted has forgotten our transactions.
-func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
-	evt, err := d.findMarked(ctx, room, message)
-	if err == nil && evt == nil && d.at.begun {
+func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
+	found, err := d.findMarked(ctx, room, message)
+	if err == nil && len(found) == 0 && d.at.begun {
 		if err = d.awaitListing(ctx, room); err == nil {
 			d.at.begun = false // once for all parts of a message
-			evt, err = d.findMarked(ctx, room, message)
+			found, err = d.findMarked(ctx, room, message)
 		}
 	}
-	return evt, err
+	return found, err
 }
 
 // awaitListing returns when the homeserver lists what it has taken before: when it
@@ -190,11 +195,12 @@ func (d *delivery) lastEvents(ctx context.Context, room id.RoomID, limit int) (*
 	return page, nil
 }
 
-// findMarked searches a room, from its end, for the event with a marker. Events
-// of a conversation are sent in order, so the last marked one decides. There is
-// never a second page: Dendrite leaves out events where one ends, and the message
-// would be sent again.
-func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) (*event.Event, error) {
+// findMarked searches the end of a room for the events with a marker and returns
+// them, oldest first. Events of a conversation are sent in order, but for what a
+// homeserver takes up late: it is looked no further back than to where there are
+// others of ours. There is never a second page: Dendrite leaves out events where one
+// ends, and the message would be sent again.
+func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	want := marker(message)
 	for _, limit := range []int{recoverPage, recoverEvents} {
@@ -202,18 +208,20 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 		if err != nil {
 			return nil, err
 		}
+		var found []*event.Event
+		others := false
 		for _, evt := range page.Chunk {
-			has, ok := evt.Content.Raw[markerKey].(string)
-			switch {
+			switch has, ok := evt.Content.Raw[markerKey].(string); {
 			case !ok || !d.isOurs(evt.Sender):
 			case has == want:
-				return evt, nil
+				found = append(found, evt)
 			default:
-				return nil, nil
+				others = true
 			}
 		}
-		if page.End == "" || len(page.Chunk) == 0 {
-			break
+		if len(found) > 0 || others || page.End == "" || len(page.Chunk) == 0 {
+			slices.Reverse(found)
+			return found, nil
 		}
 	}
 	return nil, nil
