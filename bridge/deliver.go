@@ -36,6 +36,10 @@ const (
 // at a time per conversation, and the cursor moves when one has been dealt with;
 // an event that cannot be dealt with now is tried again for as long as it takes.
 // Conversations do not wait for each other.
+//
+// The cursor on the disk may be one event behind: the next one is shown while the
+// cursor moves past the one before. So after a crash two events may be in the room
+// already.
 type deliverer struct {
 	node Node
 	log  *slog.Logger

@@ -320,7 +320,8 @@ func TestFirstEventsAndWhatFailedAreInDoubt(t *testing.T) {
 	})
 }
 
-// When the cursor cannot be moved, what was shown is shown again, in doubt.
+// The next event is shown while the cursor moves. When it cannot be moved, what was
+// shown meanwhile is shown again, in doubt.
 func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
 		bob := conversation(1, 2)
@@ -336,7 +337,7 @@ func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 		attach(t, d, 1)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
+		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
 		}
 		if cursor, err := n.Cursor(consumer, bob.Account, bob.Contact); err != nil || cursor != 5 {

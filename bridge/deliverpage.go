@@ -2,7 +2,13 @@
 
 package bridge
 
-import "context"
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/mimird/mimird/actors/store"
+)
 
 // page delivers the next events of a conversation and reports whether there may
 // be more.
@@ -20,6 +26,13 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 	if err != nil {
 		return false, err
 	}
+	moved := func() error { return nil } // waits for the cursor
+	defer func() {
+		if failed := moved(); failed != nil {
+			at.loaded, at.inDoubt, at.again, at.begun = false, true, true, true
+			more, err = false, errors.Join(err, failed)
+		}
+	}()
 	for _, ev := range events {
 		if !d.mayGoOn(stop, at) {
 			break
@@ -28,15 +41,24 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 			at.inDoubt, at.begun = true, true
 			return false, err
 		}
-		// Not beside the next event: the fewer are in doubt after a crash, the better.
-		if err := d.node.MoveCursor(work, consumer, at.Account, at.Contact, ev.Seq); err != nil {
-			at.loaded, at.inDoubt, at.again, at.begun = false, true, true, true
-			return false, err
+		if moved() != nil {
+			break
 		}
+		moved = d.moveCursor(work, at.Conversation, ev.Seq)
 		at.cursor, at.tries = ev.Seq, 0
 		at.inDoubt, at.again, at.begun = at.again, false, at.begun && at.again
 	}
 	return len(events) == deliveryPage, nil
+}
+
+// moveCursor notes that an event was dealt with, beside what comes next. The caller
+// has to wait for it.
+func (d *deliverer) moveCursor(work context.Context, c store.Conversation, seq uint64) (wait func() error) {
+	done := make(chan error, 1)
+	go func() {
+		done <- guarded(d.log, "move a cursor", func() error { return d.node.MoveCursor(work, consumer, c.Account, c.Contact, seq) })
+	}()
+	return sync.OnceValue(func() error { return <-done })
 }
 
 // rebuildIfAsked makes the room anew when somebody has asked for it.
