@@ -50,7 +50,8 @@ type deliverer struct {
 	beside func(stop, work context.Context)
 	retry  kernel.Backoff
 
-	wake chan struct{} // capacity 1: there may be something to start
+	wake    chan struct{} // capacity 1: there may be something to start
+	backlog backlog
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a delivery has ended

@@ -33,7 +33,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 			more, err = false, errors.Join(err, failed)
 		}
 	}()
-	for _, ev := range events {
+	for i, ev := range events {
 		if !d.mayGoOn(stop, at) {
 			break
 		}
@@ -45,6 +45,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 			break
 		}
 		moved = d.moveCursor(work, at.Conversation, ev.Seq)
+		d.backlog.shown(len(events) - i - 1)
 		at.cursor, at.tries = ev.Seq, 0
 		at.inDoubt, at.again, at.begun = at.again, false, at.begun && at.again
 	}

@@ -40,7 +40,7 @@ const (
 // it stands is noted when what came is on the disk: redactions are in the journal
 // of the transactions, under a name that makes them one with those that are
 // pushed all the same; keys are in the tables of the bridge. The others may be
-// lost.
+// lost. While a backlog is delivered it asks about once a second.
 type sideSync struct {
 	*connector
 	library zerolog.Logger
@@ -68,7 +68,11 @@ func (s *sideSync) run(stop context.Context) error {
 	client, key := s.client()
 	since := s.br.DB.KV.Get(stop, key)
 	for try := 0; ; {
-		next, err := s.once(stop, client, key, since)
+		timeout := syncTimeout
+		if since == "" || s.deliver.backlog.makeWay(stop) {
+			timeout = 0
+		}
+		next, err := s.once(stop, client, key, since, timeout)
 		if err == nil {
 			since, try = next, 0
 			continue
@@ -110,15 +114,26 @@ func (s *sideSync) client() (*mautrix.Client, database.Key) {
 	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
 }
 
-// once makes one request and deals with the answer.
-func (s *sideSync) once(ctx context.Context, client *mautrix.Client, key database.Key, since string) (next string, err error) {
-	timeout := syncTimeout
-	if since == "" {
-		timeout = 0
+// once makes one request, which the homeserver may keep for some time, and deals with
+// the answer. A request that it keeps is given up when a backlog begins.
+func (s *sideSync) once(
+	ctx context.Context, client *mautrix.Client, key database.Key, since string, timeout time.Duration,
+) (next string, err error) {
+	var resp *mautrix.RespSync
+	request := func(ctx context.Context) (err error) {
+		resp, err = client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
+			Timeout: int(timeout.Milliseconds()), Since: since, FilterID: s.filter(), SetPresence: event.PresenceOffline,
+		})
+		return err
 	}
-	resp, err := client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
-		Timeout: int(timeout.Milliseconds()), Since: since, FilterID: s.filter(), SetPresence: event.PresenceOffline,
-	})
+	if timeout == 0 {
+		err = request(ctx)
+	} else {
+		err = s.deliver.backlog.unlessBegins(ctx, request)
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return since, nil
+	}
 	if err != nil {
 		return "", err
 	}

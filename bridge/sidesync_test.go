@@ -3,7 +3,9 @@
 package bridge_test
 
 import (
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,3 +144,41 @@ func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// While many messages are shown, the homeserver is not asked for news after each of
+// them, and a redaction is found all the same.
+func TestSideSyncMakesWayForABacklog(t *testing.T) {
+	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
+	bob, room := f.conversation("Bob")
+	f.write(room, "to be deleted")
+	f.awaitOutgoing(f.account, bob, "to be deleted")
+	f.node.acknowledge(f.account, bob, f.node.outgoing(f.account, bob)[0].ID)
+	evt, err := f.alice.WaitText(soon(t), room, f.alice.UserID(), "to be deleted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDown, Only: func(r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/sync") && strings.Contains(r.URL.RawQuery, "m.room.redaction") {
+			asked.Add(1)
+		}
+		return false
+	}})
+	f.homeserver.SetPushing(false) // it comes from /sync alone
+	f.homeserver.SetSlow(room, 20*time.Millisecond)
+	texts := numbered("text", 120)
+	f.node.receive(f.account, bob, texts...)
+	f.await("the backlog has begun", func() bool { return len(f.shown(room)) > backlogBegun })
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the bot answers", func() bool { return f.refusals(f.alice, room) > 0 })
+	f.awaitShown(room, append([]string{"I am Bob"}, texts...)...)
+	// One request is given up, and one is made each second; 120 without all this.
+	if n := asked.Load(); n > 20 {
+		t.Errorf("the homeserver was asked for news %d times", n)
+	}
+}
+
+// backlogBegun is more messages than those before a backlog is noticed.
+const backlogBegun = 10

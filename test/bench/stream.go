@@ -37,13 +37,14 @@ func carrierBulk(ctx context.Context, kind overlay.Kind, packet int) (result, er
 		return result{}, err
 	}
 	defer p.close()
-	ours, raw, err := p.rounds(
+	medians, err := p.rounds(
 		func() (float64, error) { return p.streamRate(bulkBytes) },
 		func() (float64, error) { return p.rawRate(ctx, bulkBytes, packet) },
 	)
 	if err != nil {
 		return result{}, err
 	}
+	ours, raw := medians[0], medians[1]
 	return result{
 		ratio:    ours / raw,
 		baseline: fmt.Sprintf("raw packets, %d bytes each, 64 KiB window", packet),
@@ -51,26 +52,29 @@ func carrierBulk(ctx context.Context, kind overlay.Kind, packet int) (result, er
 	}, nil
 }
 
-// carrierRTT compares the round trip of a small message with that of a packet
-// of the layer below.
-func carrierRTT(ctx context.Context, kind overlay.Kind) (result, error) {
+// carrierRTT compares the round trip of a small message with that of a packet of the
+// layer below, of the given size. What one takes that is as small as the message is
+// told as well.
+func carrierRTT(ctx context.Context, kind overlay.Kind, packet int) (result, error) {
 	p, err := newStreamPair(ctx, kind)
 	if err != nil {
 		return result{}, err
 	}
 	defer p.close()
-	ours, raw, err := p.rounds(
+	medians, err := p.rounds(
 		func() (float64, error) { return p.streamPing() },
-		func() (float64, error) { return p.rawPing(ctx) },
+		func() (float64, error) { return p.rawPing(ctx, packet) },
+		func() (float64, error) { return p.rawPing(ctx, pingBytes) },
 	)
 	if err != nil {
 		return result{}, err
 	}
-	return result{
-		ratio:    raw / ours,
-		baseline: "raw packet ping, 100 bytes",
-		detail:   fmt.Sprintf("ours %.1f µs, raw %.1f µs", ours*1e6, raw*1e6),
-	}, nil
+	ours, raw, small := medians[0], medians[1], medians[2]
+	detail := fmt.Sprintf("ours %.1f µs with %d bytes, raw %.1f µs", ours*1e6, pingBytes, raw*1e6)
+	if packet != pingBytes {
+		detail += fmt.Sprintf("; raw with %d bytes %.1f µs (%.2fx)", pingBytes, small*1e6, small/ours)
+	}
+	return result{ratio: raw / ours, baseline: fmt.Sprintf("raw packet ping, %d bytes", packet), detail: detail}, nil
 }
 
 // streamPair is two real Yggdrasil nodes with a link over loopback, a stream
@@ -151,11 +155,11 @@ func (p *streamPair) close() {
 	}
 }
 
-// rounds measures both in turns and returns the medians.
-func (p *streamPair) rounds(ours, raw func() (float64, error)) (float64, float64, error) {
-	var results [2][]float64
+// rounds measures all in turns and returns the medians.
+func (p *streamPair) rounds(measures ...func() (float64, error)) ([]float64, error) {
+	results := make([][]float64, len(measures))
 	for range streamRounds {
-		for i, measure := range []func() (float64, error){ours, raw} {
+		for i, measure := range measures {
 			v, err := measure()
 			for range streamRounds {
 				if !errors.Is(err, errRawLost) {
@@ -164,12 +168,16 @@ func (p *streamPair) rounds(ours, raw func() (float64, error)) (float64, float64
 				v, err = measure()
 			}
 			if err != nil {
-				return 0, 0, err
+				return nil, err
 			}
 			results[i] = append(results[i], v)
 		}
 	}
-	return median(results[0]), median(results[1]), nil
+	medians := make([]float64, len(measures))
+	for i, values := range results {
+		medians[i] = median(values)
+	}
+	return medians, nil
 }
 
 var errRawLost = errors.New("raw packet was lost")
@@ -258,13 +266,13 @@ func (p *streamPair) streamPing() (float64, error) {
 	return median(times), <-done
 }
 
-// rawPing returns the median round trip in seconds.
-func (p *streamPair) rawPing(ctx context.Context) (float64, error) {
+// rawPing returns the median round trip of packets of a size, in seconds.
+func (p *streamPair) rawPing(ctx context.Context, size int) (float64, error) {
 	from, to := p.layers[0], p.layers[1]
-	defer to.answer(ctx, pingBytes, from)()
+	defer to.answer(ctx, size, from)()
 	ctx, cancel := context.WithTimeoutCause(ctx, rawPatience, errRawLost)
 	defer cancel()
-	packet := rawPacket(pingBytes)
+	packet := rawPacket(size)
 	times := make([]float64, 0, pingCount)
 	for range pingCount {
 		start := time.Now()
@@ -348,14 +356,14 @@ func streamFigures() []figure {
 			return carrierBulk(ctx, kind, packet)
 		}}
 	}
-	rtt := func(kind overlay.Kind) figure {
+	rtt := func(kind overlay.Kind, packet int) figure {
 		return figure{name: string(kind) + "-rtt", measure: func(ctx context.Context) (result, error) {
-			return carrierRTT(ctx, kind)
+			return carrierRTT(ctx, kind, packet)
 		}}
 	}
 	return []figure{
-		bulk(overlay.KindStream, bulkPacket), rtt(overlay.KindStream),
-		bulk(overlay.KindQUIC, quicPacket), rtt(overlay.KindQUIC),
-		bulk(overlay.KindTCP, bulkPacket), rtt(overlay.KindTCP),
+		bulk(overlay.KindStream, bulkPacket), rtt(overlay.KindStream, pingBytes),
+		bulk(overlay.KindQUIC, quicPacket), rtt(overlay.KindQUIC, quicPacket),
+		bulk(overlay.KindTCP, bulkPacket), rtt(overlay.KindTCP, pingBytes),
 	}
 }
