@@ -201,6 +201,9 @@ func (c *tcpCarrier) dial(ctx context.Context, key identity.NodeKey, to netip.Ad
 	c.book.awaitPath(ctx, key)
 	if err := conn.open(ctx, c.ip, to); err != nil {
 		c.leave(conn)
+		if c.isClosed() {
+			return nil, ErrClosed // whatever it looks like to the stack
+		}
 		return nil, err
 	}
 	c.peers.established(conn.peer)
