@@ -108,7 +108,7 @@ func mutants() []mutant {
 			name:   "looked-once",
 			harm:   "a message is shown again when node and homeserver were killed together",
 			file:   "bridge/room.go",
-			before: "	if err == nil && evt == nil && d.at.begun {\n",
+			before: "	if err == nil && len(found) == 0 && d.at.begun {\n",
 			after:  "	if false {\n",
 			tests:  []string{"-run", "Once", "./bridge"},
 		},
