@@ -20,9 +20,10 @@ const (
 // backlog lets what can wait make way while many events are brought into rooms: a
 // homeserver that is asked for news meanwhile looks for some after each of them. Its
 // zero value is there. It is safe for use by many goroutines.
+//
+// A request that the homeserver keeps already is not given up: Dendrite v0.15.2 with
+// SQLite may end when somebody goes away while it looks.
 type backlog struct {
-	begins broadcast
-
 	mu    sync.Mutex
 	until time.Time
 }
@@ -33,21 +34,15 @@ func (b *backlog) shown(others int) {
 		return
 	}
 	b.mu.Lock()
-	begins := !b.lastsLocked()
+	defer b.mu.Unlock()
 	b.until = time.Now().Add(backlogTime)
-	b.mu.Unlock()
-	if begins {
-		b.begins.happened()
-	}
 }
-
-func (b *backlog) lastsLocked() bool { return time.Now().Before(b.until) }
 
 // makeWay returns at once when there is no backlog, otherwise after a pause, or when
 // ctx ends. It reports whether there was one.
 func (b *backlog) makeWay(ctx context.Context) bool {
 	b.mu.Lock()
-	lasts := b.lastsLocked()
+	lasts := time.Now().Before(b.until)
 	b.mu.Unlock()
 	if !lasts {
 		return false
@@ -59,21 +54,4 @@ func (b *backlog) makeWay(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	return true
-}
-
-// unlessBegins calls f with a context that also ends when a backlog begins.
-func (b *backlog) unlessBegins(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var watcher sync.WaitGroup
-	defer watcher.Wait()
-	defer cancel()
-	begins := b.begins.next()
-	watcher.Go(func() {
-		select {
-		case <-begins:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	return f(ctx)
 }

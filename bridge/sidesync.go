@@ -115,25 +115,13 @@ func (s *sideSync) client() (*mautrix.Client, database.Key) {
 }
 
 // once makes one request, which the homeserver may keep for some time, and deals with
-// the answer. A request that it keeps is given up when a backlog begins.
+// the answer.
 func (s *sideSync) once(
 	ctx context.Context, client *mautrix.Client, key database.Key, since string, timeout time.Duration,
 ) (next string, err error) {
-	var resp *mautrix.RespSync
-	request := func(ctx context.Context) (err error) {
-		resp, err = client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
-			Timeout: int(timeout.Milliseconds()), Since: since, FilterID: s.filter(), SetPresence: event.PresenceOffline,
-		})
-		return err
-	}
-	if timeout == 0 {
-		err = request(ctx)
-	} else {
-		err = s.deliver.backlog.unlessBegins(ctx, request)
-	}
-	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return since, nil
-	}
+	resp, err := client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
+		Timeout: int(timeout.Milliseconds()), Since: since, FilterID: s.filter(), SetPresence: event.PresenceOffline,
+	})
 	if err != nil {
 		return "", err
 	}

@@ -174,7 +174,7 @@ func TestSideSyncMakesWayForABacklog(t *testing.T) {
 	}
 	f.await("the bot answers", func() bool { return f.refusals(f.alice, room) > 0 })
 	f.awaitShown(room, append([]string{"I am Bob"}, texts...)...)
-	// One request is given up, and one is made each second; 120 without all this.
+	// One is answered, and one is made each second; 120 without all this.
 	if n := asked.Load(); n > 20 {
 		t.Errorf("the homeserver was asked for news %d times", n)
 	}
