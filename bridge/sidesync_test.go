@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // awaitGivenUp waits until a message is in the outbox no longer.
@@ -86,18 +87,25 @@ func TestDendriteRedactionsAreFetched(t *testing.T) {
 	}
 }
 
+// delivered writes the first text of a conversation, which the contact acknowledges.
+func (f *fixture) delivered(contact identity.PublicKey, room id.RoomID, text string) id.EventID {
+	f.t.Helper()
+	f.write(room, text)
+	f.awaitOutgoing(f.account, contact, text)
+	f.node.acknowledge(f.account, contact, f.node.outgoing(f.account, contact)[0].ID)
+	evt, err := f.alice.WaitText(soon(f.t), room, f.alice.UserID(), text)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return evt.ID
+}
+
 // The fake homeserver pushes redactions, and its /sync has them too.
 func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
 	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
 	bob, room := f.conversation("Bob")
-	f.write(room, "to be deleted")
-	f.awaitOutgoing(f.account, bob, "to be deleted")
-	f.node.acknowledge(f.account, bob, f.node.outgoing(f.account, bob)[0].ID)
-	evt, err := f.alice.WaitText(soon(t), room, f.alice.UserID(), "to be deleted")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt.ID); err != nil {
+	evt := f.delivered(bob, room, "to be deleted")
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt); err != nil {
 		t.Fatal(err)
 	}
 	f.await("the bot answers", func() bool { return f.refusals(f.alice, room) > 0 })
@@ -150,13 +158,7 @@ func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
 func TestSideSyncMakesWayForABacklog(t *testing.T) {
 	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
 	bob, room := f.conversation("Bob")
-	f.write(room, "to be deleted")
-	f.awaitOutgoing(f.account, bob, "to be deleted")
-	f.node.acknowledge(f.account, bob, f.node.outgoing(f.account, bob)[0].ID)
-	evt, err := f.alice.WaitText(soon(t), room, f.alice.UserID(), "to be deleted")
-	if err != nil {
-		t.Fatal(err)
-	}
+	evt := f.delivered(bob, room, "to be deleted")
 	var asked atomic.Int32
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDown, Only: func(r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/sync") && strings.Contains(r.URL.RawQuery, "m.room.redaction") {
@@ -169,7 +171,7 @@ func TestSideSyncMakesWayForABacklog(t *testing.T) {
 	texts := numbered("text", 120)
 	f.node.receive(f.account, bob, texts...)
 	f.await("the backlog has begun", func() bool { return len(f.shown(room)) > backlogBegun })
-	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt.ID); err != nil {
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt); err != nil {
 		t.Fatal(err)
 	}
 	f.await("the bot answers", func() bool { return f.refusals(f.alice, room) > 0 })
