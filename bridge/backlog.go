@@ -11,8 +11,9 @@ import (
 const (
 	// backlogSize is how many events of a conversation wait when there is a backlog.
 	backlogSize = 8
-	// backlogTime is how long after one of them was shown it is taken to last.
-	backlogTime = 2 * time.Second
+	// backlogTime is how long after one of them was shown it is taken to last: more may
+	// come, and a request that is kept then is kept for long.
+	backlogTime = 10 * time.Second
 	// backlogPause is the pause of who makes way for it.
 	backlogPause = time.Second
 )

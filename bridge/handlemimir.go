@@ -205,13 +205,17 @@ func (d *delivery) send(
 		}
 	}
 	crashpoint.At(crashpoint.BeforeRoom)
-	err = d.queue(ctx, part, &simplevent.PreConvertedMessage{
+	scope := newSendScope(d.ev, part)
+	err = d.queueIn(ctx, scope, &simplevent.PreConvertedMessage{
 		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
 		ID:        id,
 		Data:      converted,
 	})
 	if err != nil {
 		return err
+	}
+	if shown := scope.shown(); shown != "" { // and its row is there, or there were an error
+		return d.copies.counts(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at})
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
@@ -233,7 +237,10 @@ func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSend
 
 // queue hands an event to bridgev2 and waits for what becomes of it.
 func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
-	scope := newSendScope(d.ev, part)
+	return d.queueIn(ctx, newSendScope(d.ev, part), evt)
+}
+
+func (d *delivery) queueIn(ctx context.Context, scope *sendScope, evt bridgev2.RemoteEvent) error {
 	var cancel context.CancelFunc
 	setContext(evt, func(library context.Context) context.Context {
 		library, cancel = scope.with(library, ctx)

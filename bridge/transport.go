@@ -3,9 +3,11 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +102,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		if isMessage(req) && err == nil {
 			crashpoint.At(crashpoint.AfterRoom) // before the row is made
+			if err = scopeOf(req.Context()).answered(resp); err != nil {
+				_ = resp.Body.Close()
+				resp = nil
+			}
 		}
 		pause := t.pause << min(try, 5)
 		if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
@@ -233,6 +239,7 @@ type sendScope struct {
 	mu    sync.Mutex
 	ids   map[string]string // the library's transaction id to ours; HTTP retries keep theirs
 	count map[string]int    // by event type
+	sent  id.EventID        // the last message that the homeserver took
 	err   error             // of what the library does not report
 }
 
@@ -271,6 +278,37 @@ func (s *sendScope) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+// maxSent bounds the homeserver's answer to a message.
+const maxSent = 64 << 10
+
+// answered notes which event a message became, and leaves the answer to be read.
+func (s *sendScope) answered(resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSent))
+	if err != nil {
+		return fmt.Errorf("read the homeserver's answer: %w", err)
+	}
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var answer mautrix.RespSendEvent
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil //nolint:nilerr // the library says so, too
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = answer.EventID
+	return nil
+}
+
+// shown returns the last message that the homeserver took; none when there was none.
+func (s *sendScope) shown() id.EventID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
 }
 
 // rewrite puts our transaction id into PUT .../rooms/{room}/send/{type}/{txn} and
