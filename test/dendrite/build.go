@@ -195,7 +195,7 @@ func (b builder) build(ctx context.Context, program string) error {
 			b.report(Progress{Stage: StageCompile, Done: done, Total: total})
 		}
 	}
-	err = b.run(ctx, nil, compiled, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", fresh, mainPackage)
+	err = b.run(ctx, nil, compiled, "build", "-v", "-buildvcs=false", "-ldflags=-s -w", "-o", fresh, mainPackage)
 	if err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
