@@ -143,12 +143,11 @@ func Pastes(domain string, paths []string) []Paste {
 		quoted[i] = strconv.Quote(path)
 	}
 	list := "[" + strings.Join(quoted, ", ") + "]"
+	admins := "the room #admins:" + domain + ", once for each file, with the file's content between two lines of ``` below it"
 	return []Paste{
 		{"Dendrite", "dendrite.yaml", "app_service_api: { config_files: " + list + " }"},
 		{"Synapse", "homeserver.yaml", "app_service_config_files: " + list},
-		{
-			"Conduit", "the room #admins:" + domain + ", once for each file, with the file's content between two lines of ``` below it",
-			"@conduit:" + domain + ": register-appservice",
-		},
+		{"Conduit", admins, "@conduit:" + domain + ": register-appservice"},
+		{"Continuwuity or Tuwunel", admins, "!admin appservices register"},
 	}
 }

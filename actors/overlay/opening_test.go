@@ -318,6 +318,7 @@ func TestAcceptorOpening(t *testing.T) {
 			if took := time.Since(start); took != 10*time.Second {
 				t.Errorf("RST after %v, want 10s", took)
 			}
+			synctest.Wait() // the stream goes after its last packet
 			if n := h.node.Stack().Streams(); n != 0 {
 				t.Errorf("%d streams are left", n)
 			}
