@@ -288,7 +288,7 @@ func (s *sendScope) answered(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSent))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSent)) //nolint:forbidigo // it is limited
 	if err != nil {
 		return fmt.Errorf("read the homeserver's answer: %w", err)
 	}
@@ -296,7 +296,7 @@ func (s *sendScope) answered(resp *http.Response) error {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	var answer mautrix.RespSendEvent
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil //nolint:nilerr // the library says so, too
+		return nil // the library says so, too
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
