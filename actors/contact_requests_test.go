@@ -273,6 +273,7 @@ func TestBlockAndUnblock(t *testing.T) {
 		id := identity.PublicKey(k.p.Key())
 		k.phoneSays("before")
 		k.settles(t, 5*time.Minute)
+		k.n.Eventually("the session is known", func() bool { return k.n.Status().Sessions == 1 })
 		if _, err := k.n.BlockContact(t.Context(), k.n.Account.ID, id); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -48,7 +49,9 @@ func (e *encrypted) write(text string) id.EventID {
 // botDevices asks for the devices of the bot.
 func (e *encrypted) botDevices() map[id.DeviceID]*id.Device {
 	e.t.Helper()
-	devices, err := e.alice.Device.Machine.FetchKeys(soon(e.t), []id.UserID{e.bot()}, true)
+	var devices map[id.UserID]map[id.DeviceID]*id.Device
+	var err error
+	e.alice.Device.Use(func(m *crypto.OlmMachine) { devices, err = m.FetchKeys(soon(e.t), []id.UserID{e.bot()}, true) })
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -72,7 +75,9 @@ func TestDendriteEncryptedConversation(t *testing.T) {
 	var device id.DeviceID
 	for _, dev := range devices {
 		device = dev.DeviceID
-		trust, err := e.alice.Device.Machine.ResolveTrustContext(soon(t), dev)
+		var trust id.TrustState
+		var err error
+		e.alice.Device.Use(func(m *crypto.OlmMachine) { trust, err = m.ResolveTrustContext(soon(t), dev) })
 		if err != nil || trust < id.TrustStateCrossSignedTOFU {
 			t.Errorf("the bot's device is %s, %v", trust, err)
 		}
@@ -119,11 +124,13 @@ func TestDendriteEncryptedConversation(t *testing.T) {
 // Bar R01
 func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
 	e := newEncrypted(t)
-	machine := e.alice.Device.Machine
-	if err := machine.ShareGroupSession(soon(t), e.room, nil); err != nil { // nobody is given the keys
-		t.Fatal(err)
-	}
-	session, err := machine.CryptoStore.GetOutboundGroupSession(soon(t), e.room)
+	var session *crypto.OutboundGroupSession
+	var err error
+	e.alice.Device.Use(func(m *crypto.OlmMachine) {
+		if err = m.ShareGroupSession(soon(t), e.room, nil); err == nil { // nobody is given the keys
+			session, err = m.CryptoStore.GetOutboundGroupSession(soon(t), e.room)
+		}
+	})
 	if err != nil || session == nil {
 		t.Fatal("no keys", err)
 	}
@@ -140,7 +147,10 @@ func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
 	e.start()
 	e.awaitState(bridge.StateRunning)
 	for _, device := range e.botDevices() {
-		if err := machine.SendEncryptedToDevice(soon(t), device, event.ToDeviceRoomKey, keys); err != nil {
+		e.alice.Device.Use(func(m *crypto.OlmMachine) {
+			err = m.SendEncryptedToDevice(soon(t), device, event.ToDeviceRoomKey, keys)
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

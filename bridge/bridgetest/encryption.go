@@ -22,15 +22,13 @@ import (
 // encrypts with it whatever is sent into an encrypted room but reactions, as the
 // apps do.
 type Device struct {
-	// Machine has the keys.
-	Machine *crypto.OlmMachine
-
-	// mu lets one goroutine at a time use the machine: the library's store of keys in
-	// memory reads signatures without its lock.
-	mu     sync.Mutex
-	client *mautrix.Client
-	states *mautrix.MemoryStateStore
-	late   []*event.Event // without keys yet; of the goroutine that syncs
+	// mu lets one goroutine at a time use the machine, which has the keys: the library's
+	// store of keys in memory reads signatures without its lock.
+	mu      sync.Mutex
+	machine *crypto.OlmMachine
+	client  *mautrix.Client
+	states  *mautrix.MemoryStateStore
+	late    []*event.Event // without keys yet; of the goroutine that syncs
 }
 
 func newDevice(ctx context.Context, client *mautrix.Client) (*Device, error) {
@@ -40,22 +38,30 @@ func newDevice(ctx context.Context, client *mautrix.Client) (*Device, error) {
 	}
 	log := zerolog.Nop()
 	client.StateStore = states
-	d := &Device{client: client, Machine: crypto.NewOlmMachine(client, &log, crypto.NewMemoryStore(nil), states), states: states}
-	if err := d.Machine.Load(ctx); err != nil {
+	d := &Device{client: client, machine: crypto.NewOlmMachine(client, &log, crypto.NewMemoryStore(nil), states), states: states}
+	if err := d.machine.Load(ctx); err != nil {
 		return nil, fmt.Errorf("make a device: %w", err)
 	}
-	if err := d.Machine.ShareKeys(ctx, -1); err != nil {
+	if err := d.machine.ShareKeys(ctx, -1); err != nil {
 		return nil, fmt.Errorf("publish the keys of a device: %w", err)
 	}
 	client.Crypto = d
 	return d, nil
 }
 
+// Use hands out what has the keys, for as long as the function runs; the client waits
+// meanwhile.
+func (d *Device) Use(what func(*crypto.OlmMachine)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	what(d.machine)
+}
+
 // receive takes what concerns devices and keys from an answer to /sync, and returns
 // the events of before that can be read now.
 func (d *Device) receive(ctx context.Context, resp *mautrix.RespSync, since string) (opened []*event.Event) {
 	d.mu.Lock()
-	d.Machine.ProcessSyncResponse(ctx, resp, since)
+	d.machine.ProcessSyncResponse(ctx, resp, since)
 	d.mu.Unlock()
 	late := d.late
 	d.late = nil
@@ -84,7 +90,7 @@ func (d *Device) note(ctx context.Context, evt *event.Event) {
 	mautrix.UpdateStateStore(ctx, d.states, evt)
 	if evt.Type == event.StateMember {
 		d.mu.Lock()
-		d.Machine.HandleMemberEvent(ctx, evt)
+		d.machine.HandleMemberEvent(ctx, evt)
 		d.mu.Unlock()
 	}
 }
@@ -108,7 +114,7 @@ func (d *Device) open(ctx context.Context, evt *event.Event) *event.Event {
 func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content any) (*event.EncryptedEventContent, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	encrypted, err := d.Machine.EncryptMegolmEvent(ctx, room, kind, content)
+	encrypted, err := d.machine.EncryptMegolmEvent(ctx, room, kind, content)
 	if !crypto.IsShareError(err) {
 		return encrypted, err
 	}
@@ -116,17 +122,17 @@ func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, c
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Machine.ShareGroupSession(ctx, room, members); err != nil {
+	if err := d.machine.ShareGroupSession(ctx, room, members); err != nil {
 		return nil, err
 	}
-	return d.Machine.EncryptMegolmEvent(ctx, room, kind, content)
+	return d.machine.EncryptMegolmEvent(ctx, room, kind, content)
 }
 
 // Decrypt implements the library's interface.
 func (d *Device) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.Machine.DecryptMegolmEvent(ctx, evt)
+	return d.machine.DecryptMegolmEvent(ctx, evt)
 }
 
 // Init implements the library's interface, as the methods below do; nobody calls them
