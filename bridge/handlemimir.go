@@ -214,7 +214,7 @@ func (d *delivery) send(
 	if err != nil {
 		return err
 	}
-	if shown := scope.shown(); shown != "" { // and its row is there, or there were an error
+	if shown := scope.shown(); shown != "" { // and its row is there, else there would be an error
 		return d.copies.counts(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at})
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
@@ -240,6 +240,7 @@ func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent
 	return d.queueIn(ctx, newSendScope(d.ev, part), evt)
 }
 
+// queueIn is queue in a scope that the caller looks into afterwards.
 func (d *delivery) queueIn(ctx context.Context, scope *sendScope, evt bridgev2.RemoteEvent) error {
 	var cancel context.CancelFunc
 	setContext(evt, func(library context.Context) context.Context {
