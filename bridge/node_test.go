@@ -230,7 +230,8 @@ var errTest = errors.New("the test says no")
 // forgetLast makes the bridge forget the last event that it has shown.
 func (w *world) forgetLast() {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(w.dir, "matrix.db"))
+	// A connection of the stopped bridge may close only now, and locks the file for that.
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "matrix.db")+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		w.t.Fatal(err)
 	}
