@@ -53,11 +53,11 @@ func (r *running) connect(ctx context.Context, c *contact, guarded bool) (*Sessi
 	defer context.AfterFunc(r.ctx, stop)()
 	d := &dialling{stop: stop}
 	r.mu.Lock()
-	if c.live != nil {
-		defer r.mu.Unlock()
-		return c.live, nil
-	}
 	if guarded {
+		if c.live != nil {
+			defer r.mu.Unlock()
+			return c.live, nil
+		}
 		if c.dial != nil || c.incoming {
 			r.mu.Unlock()
 			return nil, errBusy
