@@ -47,25 +47,34 @@ func TestRoomsAreInTheSpaceOfTheLogin(t *testing.T) {
 	f := newFixture(t)
 	_, first := f.conversation("Bob")
 	_, second := f.conversation("Carol")
-	var space id.RoomID
-	children := func(room id.RoomID) (rooms []id.RoomID) {
-		for _, evt := range f.homeserver.Timeline(room) {
-			if evt.Type == event.StateSpaceChild.Type && evt.StateKey != nil && contains(string(evt.Content), `"via"`) {
-				rooms = append(rooms, id.RoomID(*evt.StateKey))
-			}
-		}
-		return rooms
+	space := f.spaceOf(first, second)
+	f.await("alice is in it", func() bool { return f.joined(space, f.alice.UserID()) })
+	if slices.Contains(f.children(space), f.management) {
+		t.Error("the room with the bot is in it")
 	}
-	f.await("both are in a space", func() bool {
+}
+
+// spaceOf waits until rooms are in one space.
+func (f *fixture) spaceOf(rooms ...id.RoomID) (space id.RoomID) {
+	f.t.Helper()
+	f.await("the rooms are in a space", func() bool {
 		for _, room := range f.homeserver.Rooms() {
-			if in := children(room); slices.Contains(in, first) && slices.Contains(in, second) {
+			in := f.children(room)
+			if !slices.ContainsFunc(rooms, func(r id.RoomID) bool { return !slices.Contains(in, r) }) {
 				space = room
 			}
 		}
 		return space != ""
 	})
-	f.await("alice is in it", func() bool { return f.joined(space, f.alice.UserID()) })
-	if in := children(space); slices.Contains(in, f.management) {
-		t.Error("the room with the bot is in it")
+	return space
+}
+
+// children are the rooms in a space.
+func (f *fixture) children(space id.RoomID) (rooms []id.RoomID) {
+	for _, evt := range f.homeserver.Timeline(space) {
+		if evt.Type == event.StateSpaceChild.Type && evt.StateKey != nil && contains(string(evt.Content), `"via"`) {
+			rooms = append(rooms, id.RoomID(*evt.StateKey))
+		}
 	}
+	return rooms
 }

@@ -167,7 +167,8 @@ func TestGhostInvitation(t *testing.T) {
 // The API for other programs is where other bridges have it.
 func TestProvisioningAPI(t *testing.T) {
 	f := newFixture(t)
-	f.conversation("Bob")
+	_, room := f.conversation("Bob")
+	f.spaceOf(room) // the framework makes it beside, and reads where it is without a lock
 	ask := func(token, path string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(soon(t), http.MethodGet, f.config.AppService.Address+path, nil)

@@ -92,16 +92,18 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 		return err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 64<<10), maxEventLine)
-	lines.Split(wholeLines)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+	lines := bufio.NewReaderSize(resp.Body, 64<<10)
+	var line []byte
+	for {
+		if line, err = nextLine(lines, line); err != nil {
+			break
+		}
+		data, ok := bytes.CutPrefix(line, []byte("data: "))
 		if !ok {
 			continue // id, event name, the blank line between events
 		}
 		var e Event
-		if err := json.Unmarshal([]byte(data), &e); err != nil {
+		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
 		if err := handle(e); err != nil {
@@ -111,22 +113,29 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+	if errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("read event: %w", err)
 	}
 	return ErrNotRunning // however the connection has ended
 }
 
-// wholeLines is bufio.ScanLines without what stands after the last line end: a
-// stream that is cut off ends anywhere.
-func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
-	if i := bytes.IndexByte(data, '\n'); i >= 0 {
-		return i + 1, data[:i], nil
+// nextLine returns the next whole line, without its end, in the memory of the one
+// before. What a stream that is cut off leaves after its last line end is no line.
+func nextLine(r *bufio.Reader, line []byte) ([]byte, error) {
+	line = line[:0]
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > maxEventLine {
+			return nil, bufio.ErrTooLong
+		}
+		line = append(line, part...)
+		if err == nil {
+			return line[:len(line)-1], nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
 	}
-	if atEOF {
-		return len(data), nil, nil
-	}
-	return 0, nil, nil
 }
 
 func accountURL(account string, rest ...string) string {

@@ -3,8 +3,10 @@
 package control_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -332,38 +335,90 @@ func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
 func TestFollowGivesWholeEventsOnly(t *testing.T) {
 	const event = "data: {\"seq\":1,\"kind\":\"message_received\"}\n\n"
 	for cut := range len(event) {
-		socket := filepath.Join(t.TempDir(), "s")
-		l, err := net.Listen("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/contacts") {
-				_, _ = io.WriteString(w, "[]")
-				return
-			}
-			_, _ = io.WriteString(w, event+event[:cut]) // the client is there
-			_ = http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		})}
-		served := make(chan error, 1)
-		go func() { served <- server.Serve(l) }()
-		client := control.NewClient(socket)
-		got := 0
-		err = client.Follow(t.Context(), "-", 0, func(e control.Event) error { got++; return nil })
+		got, err := follow(t, func(w io.Writer) { _, _ = io.WriteString(w, event+event[:cut]) })
 		want := 1
 		if strings.Contains(event[:cut], "\n") {
 			want = 2
 		}
-		if err == nil || err.Error() != control.ErrNotRunning.Error() || got > want {
-			t.Errorf("cut after %d bytes: %d events, %v", cut, got, err)
+		if err == nil || err.Error() != control.ErrNotRunning.Error() || len(got) > want {
+			t.Errorf("cut after %d bytes: %d events, %v", cut, len(got), err)
 		}
-		client.Close()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-		<-served
 	}
+}
+
+func TestFollowReadsLongEventsAndNoLongerOnes(t *testing.T) {
+	long := strings.Repeat("x", 6<<20)
+	got, err := follow(t, func(w io.Writer) {
+		for _, text := range []string{long, "short"} {
+			_, _ = fmt.Fprintf(w, "data: {\"seq\":1,\"name\":%q}\n\n", text)
+		}
+		_, _ = io.Copy(w, zeros{}) // until the client goes
+	})
+	if !errors.Is(err, bufio.ErrTooLong) || len(got) != 2 || got[0].Name != long || got[1].Name != "short" {
+		t.Errorf("%d events, %v", len(got), err)
+	}
+}
+
+// A bot may think about an event, and people stop the output of a terminal.
+func TestFollowWaitsForWhoReadsSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		alice, bob := w.Node("alice"), w.Node("bob")
+		actorstest.Befriend(alice, bob)
+		long := strings.Repeat("x", 100<<10) // more than what is on its way to a reader
+		for range 5 {
+			alice.Say(bob, long)
+		}
+		local := control.NewLocal(alice.Node, control.Options{})
+		defer func() { _ = local.Close() }()
+		var got []string
+		errEnough := errors.New("enough")
+		err := local.Follow(t.Context(), "-", 0, func(e control.Event) error {
+			if e.Kind == "message_queued" {
+				got = append(got, e.Message.Text)
+			}
+			if len(got) == 5 {
+				return errEnough
+			}
+			time.Sleep(time.Hour)
+			return nil
+		})
+		if !errors.Is(err, errEnough) || slices.ContainsFunc(got, func(text string) bool { return text != long }) {
+			t.Errorf("%d events, then %v", len(got), err)
+		}
+	})
+}
+
+// follow returns what a client makes of a stream that ends in the middle.
+func follow(t *testing.T, write func(io.Writer)) (events []control.Event, err error) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/contacts") {
+			_, _ = io.WriteString(w, "[]")
+			return
+		}
+		write(w) // the client is there
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	client := control.NewClient(socket)
+	err = client.Follow(t.Context(), "-", 0, func(e control.Event) error {
+		events = append(events, e)
+		return nil
+	})
+	client.Close()
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	<-served
+	return events, err
 }
 
 func TestBodiesAreBounded(t *testing.T) {

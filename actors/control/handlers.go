@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -24,8 +26,18 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-// eventPage is how many events are read from the log at once.
-const eventPage = 100
+const (
+	// eventPage is how many events are read from the log at once.
+	eventPage = 100
+	// followPatience is how long a follower of the event log may read nothing while
+	// there is something to read. Bots take their time over an event, and people stop
+	// the output in a terminal; one who waits costs a goroutine.
+	followPatience = 24 * time.Hour
+)
+
+// setFollowPatience overrides the library's five seconds, which are a variable for
+// the whole process.
+var setFollowPatience = sync.OnceFunc(func() { sse.WriteTimeout = followPatience })
 
 type body[T any] struct{ Body T }
 
@@ -53,6 +65,7 @@ func (s *service) register(api huma.API) {
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
 	huma.Get(api, "/v1/accounts/{account}/messages/{message}", s.trace)
+	setFollowPatience()
 	sse.Register(api, huma.Operation{
 		OperationID: "follow-events", Method: http.MethodGet, Path: "/v1/accounts/{account}/events",
 		Summary: "Follow the event log",
