@@ -81,7 +81,9 @@ func (c *Client) Send(ctx context.Context, account, contact string, text Text) (
 
 // Follow calls handle for each event of an account after a sequence number, or
 // from now on when after is -1, until ctx ends, handle returns an error, or the
-// node stops ([ErrNotRunning]).
+// node stops ([ErrNotRunning]). handle may take its time: only one who takes nothing
+// for a day, while there is more than fits on the way, is left by the node as if it
+// had stopped.
 func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(Event) error) error {
 	// A stream cannot answer with an error, so the account is looked up first.
 	if _, err := c.Contacts(ctx, account); err != nil {
