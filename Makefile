@@ -23,12 +23,13 @@ ARGS    ?=
 CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 ifneq ($(CC_FOUND),)
 # A library brings SQLite in C, which nothing here uses; to optimise it takes a minute.
-RACE := CGO_ENABLED=1 CGO_CFLAGS=-O0
+# Races of libraries that we know of are passed over.
+RACE := CGO_ENABLED=1 CGO_CFLAGS=-O0 GORACE="suppressions='$(CURDIR)/test/races.txt'"
 # SQLite is C in Go's clothes: the memory it works on is not Go's, of which alone the
 # race detector knows. Ciphers and key derivations share nothing with anybody. To watch
-# them all the same makes them several times slower. Ironwood has a race of its own, when
-# it is asked for its peers. The store compresses as it does without C.
-UNWATCHED := modernc.org/... golang.org/x/crypto/... github.com/Arceliar/ironwood/network
+# them all the same makes them several times slower. The store compresses as it does
+# without C.
+UNWATCHED := modernc.org/... golang.org/x/crypto/...
 RACEFLAG := -race -tags $(TAGS),pebblegozstd $(foreach p,$(UNWATCHED),'-gcflags=$p=-race=false $(NODWARF)')
 else
 RACE := CGO_ENABLED=0
