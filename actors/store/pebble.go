@@ -32,9 +32,9 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		// Two tables may wait while one is filled: a burst does not stall commits.
 		MemTableStopWritesThreshold: 4,
 		// Half of what goes into the tables goes there by merging them. Late is cheaper:
-		// a scan has at most eight tables to look into, new messages none (see guidSet).
-		L0CompactionThreshold:      16,
-		L0StopWritesThreshold:      24,
+		// a scan has at most sixteen tables to look into, new messages none (see guidSet).
+		L0CompactionThreshold:      32,
+		L0StopWritesThreshold:      48,
 		MaxOpenFiles:               256,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
