@@ -29,11 +29,13 @@ type env struct {
 	presence  *presence
 	sessions  *sessionTable
 	elsewhere *elsewhere
-	requests  *requestGuard
-	media     *media.Store
-	progress  *progressTable
-	fetches   *fetchTable
-	silent    *silentServers
+	// oldTrackers is how those of the options answer.
+	oldTrackers *oldTrackers
+	requests    *requestGuard
+	media       *media.Store
+	progress    *progressTable
+	fetches     *fetchTable
+	silent      *silentServers
 	// placing is held for reading by who puts a file into the media store until its
 	// row is written, and by who compares rows and files.
 	placing sync.RWMutex

@@ -95,8 +95,9 @@ func Open(opts Options) (*Node, error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
-		parallel: kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
-		progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
+		oldTrackers: newOldTrackers(opts.OldTrackers),
+		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
+		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	keys.know(opts.Media.Server)
 	if err := n.env.rememberElsewhere(); err != nil {

@@ -17,7 +17,9 @@ type Status struct {
 	Overlay  overlay.Status
 	Running  bool
 	Trackers []TrackerStatus
-	Sessions int
+	// OldTrackers are those of generations 1 and 2, in the order of the options.
+	OldTrackers []OldTrackerStatus
+	Sessions    int
 	// StrayReactions counts, since the start, the reactions to messages that the
 	// conversation does not have: older ones than this node, or somebody else's. They
 	// are shown nowhere.
@@ -52,7 +54,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := Status{
-		Trackers: trackers, Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
+		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
 		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 	}
 	s.Overlay, s.Running = n.env.net.status()

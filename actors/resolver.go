@@ -324,7 +324,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 		c.Tell(r.env.writer, store.Write{Op: store.PutAddresses{Identity: id, Addresses: slices.Clone(answer.Found)}})
 	case l.answered > 0:
 		answer.Err = ErrNotFound
-	case len(r.trackers) == 0:
+	case len(r.trackers)+len(r.env.opts.OldTrackers) == 0:
 		answer.Err = errNoTrackers
 	default:
 		answer.Err = ErrTrackersSilent

@@ -232,6 +232,13 @@ func (o oldClient) ask(ctx context.Context, t OldTracker, q tracker.Request1) (t
 	if err == nil && (reply.Nonce != q.Nonce || reply.Command != q.Command) {
 		err = errors.New("an answer to another question")
 	}
+	if err != nil && ctx.Err() != nil {
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return reply, err // we do not wait for it any more
+		}
+		err = overlay.ErrTimeout
+	}
+	o.env.oldTrackers.note(t, err)
 	return reply, err
 }
 

@@ -3,9 +3,11 @@
 package actors_test
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mimird/mimird/actors"
@@ -54,8 +56,34 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 			a.Say(b, "found you")
 			b.EventuallyWithin(generationPatience, "b hears a", func() bool { return len(b.Heard(a)) == 1 })
 			a.EventuallyWithin(generationPatience, "the generation is remembered", func() bool { return spoken(a, b) == generation })
+			a.EventuallyWithin(generationPatience, "the status has the answer", func() bool {
+				s := a.Status().OldTrackers
+				return len(s) == 1 && s[0].Tracker == where && !s[0].LastAnswer.IsZero() && s[0].Err == nil
+			})
 		})
 	}
+}
+
+// Whoever has named old trackers sees that they do not answer.
+func TestOldTrackersThatAreSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		silent := actors.OldTracker{Node: identity.NodeKey{1}}
+		n := w.Node("a", func(o *actors.Options) {
+			withCarriers(w, true, overlay.KindQUIC)(o)
+			o.Trackers, o.OldTrackers = nil, []actors.OldTracker{silent}
+		})
+		n.Eventually("the status says it", func() bool {
+			s := n.Status().OldTrackers
+			return len(s) == 1 && s[0].Tracker == silent && s[0].LastAnswer.IsZero() && errors.Is(s[0].Err, overlay.ErrTimeout)
+		})
+		bob := identity.NewPrivateKey([32]byte{2}).Public()
+		befriend(t, n, [32]byte(bob))
+		say(t, n, [32]byte(bob), "where are you?")
+		n.Eventually("the contact's presence says it", func() bool {
+			return n.Presence(n.Account.ID, bob).LastError == actors.ErrTrackersSilent.Error()
+		})
+	})
 }
 
 func TestOldTrackerRefusesForgeries(t *testing.T) {

@@ -100,7 +100,9 @@ type Status struct {
 	Address  string    `json:"address,omitempty" doc:"Yggdrasil IPv6 address"`
 	Overlay  Overlay   `json:"overlay"`
 	Trackers []Tracker `json:"trackers"`
-	Sessions int       `json:"sessions" doc:"Contacts connected at this moment"`
+	// OldTrackers are those of generations 1 and 2.
+	OldTrackers []OldTracker `json:"old_trackers,omitempty"`
+	Sessions    int          `json:"sessions" doc:"Contacts connected at this moment"`
 	// StrayReactions is 0 as a rule.
 	StrayReactions uint64    `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
 	Accounts       []Account `json:"accounts"`
@@ -143,6 +145,14 @@ type Tracker struct {
 	LatencyMS float64   `json:"latency_ms"`
 	Announced time.Time `json:"announced_until,omitzero"`
 	Last      time.Time `json:"last_answer,omitzero"`
+}
+
+// OldTracker is a tracker of generation 1 or 2 that this node uses.
+type OldTracker struct {
+	Address string    `json:"address"`
+	Answers bool      `json:"answers" doc:"It answered the last question"`
+	Last    time.Time `json:"last_answer,omitzero"`
+	Error   string    `json:"error,omitempty" doc:"Why it did not answer the last question"`
 }
 
 // TrackerRole is the tracker that this process is.
@@ -254,6 +264,14 @@ func trackerOf(t actors.TrackerStatus) Tracker {
 		Address: t.Address.String(), Answers: t.Answers, LatencyMS: milliseconds(t.Latency),
 		Announced: t.AnnouncedUntil, Last: t.LastAnswer,
 	}
+}
+
+func oldTrackerOf(t actors.OldTrackerStatus) OldTracker {
+	out := OldTracker{Address: t.Tracker.String(), Answers: t.Err == nil && !t.LastAnswer.IsZero(), Last: t.LastAnswer}
+	if t.Err != nil {
+		out.Error = t.Err.Error()
+	}
+	return out
 }
 
 func milliseconds(d time.Duration) float64 {

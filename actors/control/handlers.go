@@ -92,6 +92,9 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	for _, t := range state.Trackers {
 		out.Trackers = append(out.Trackers, trackerOf(t))
 	}
+	for _, t := range state.OldTrackers {
+		out.OldTrackers = append(out.OldTrackers, oldTrackerOf(t))
+	}
 	if state.Tracker != nil {
 		out.Role = &TrackerRole{
 			Address:   tracker.Address{Node: state.Tracker.Key, Port: tracker.Port}.String(),

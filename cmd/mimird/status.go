@@ -63,6 +63,16 @@ func printStatus(out io.Writer, s control.Status) {
 		}
 		fmt.Fprintf(w, "tracker\t%s\t%s\n", short(t.Address), state)
 	}
+	for _, t := range s.OldTrackers {
+		state := "not asked yet"
+		switch {
+		case t.Error != "":
+			state = "the last question failed: " + t.Error
+		case t.Answers:
+			state = "answered at " + t.Last.Local().Format(time.TimeOnly)
+		}
+		fmt.Fprintf(w, "old tracker\t%s\t%s\n", short(t.Address), printable(state))
+	}
 	if s.Role != nil {
 		fmt.Fprintf(w, "tracker role\t%s\n", s.Role.Address)
 	}

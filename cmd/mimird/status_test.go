@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
@@ -24,6 +25,25 @@ func TestStatusSaysWhenRoomsAreNotEncrypted(t *testing.T) {
 		printStatus(&out, control.Status{Parts: map[string]json.RawMessage{matrixName: part}})
 		if says := strings.Contains(out.String(), "warning   "); says != (sentence != "") || !strings.Contains(out.String(), sentence) {
 			t.Errorf("%s says:\n%s", state, out.String())
+		}
+	}
+}
+
+func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local)
+	var out strings.Builder
+	printStatus(&out, control.Status{OldTrackers: []control.OldTracker{
+		{Address: "[200::1]:5050"},
+		{Address: "0123456789abcdef", Answers: true, Last: at},
+		{Address: "[200::2]:5050", Last: at, Error: "remote node does not answer"},
+	}})
+	for _, line := range []string{
+		"[200::1]:505…   not asked yet\n",
+		"0123456789ab…   answered at 12:30:15\n",
+		"[200::2]:505…   the last question failed: remote node does not answer\n",
+	} {
+		if !strings.Contains(out.String(), "old tracker   "+line) {
+			t.Errorf("no line %q in:\n%s", line, out.String())
 		}
 	}
 }
