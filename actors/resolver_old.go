@@ -138,7 +138,7 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) oldFound {
 		asking.Go(func() {
 			reply, err := o.ask(ctx, t, tracker.Request1{Command: tracker.CommandLookup, Identity: id})
 			if err != nil {
-				o.env.log.Debug("An old tracker does not answer", "component", "resolver", "tracker", t, "err", err)
+				o.env.log.Debug("An old tracker does not answer", "component", "resolver", "tracker", t.String(), "err", err)
 				return
 			}
 			for _, record := range reply.Records {
@@ -182,7 +182,7 @@ func (o oldClient) announce(ctx context.Context, accounts []identity.PublicKey) 
 				if ctx.Err() != nil {
 					return
 				}
-				o.env.log.Debug("Announced to an old tracker", "component", "resolver", "tracker", t, "account", id.Short(), "err", err)
+				o.env.log.Debug("Announced to an old tracker", "component", "resolver", "tracker", t.String(), "account", id.Short(), "err", err)
 			}
 		})
 	}

@@ -74,7 +74,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		return err
 	}
 	c.Every(collectEvery, collectExpired{})
-	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port})
+	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port}.String())
 	return nil
 }
 

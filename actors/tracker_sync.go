@@ -216,7 +216,7 @@ func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
 	for {
 		if !l.busy() {
 			err := t.dialLine(ctx, l)
-			t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner, "err", err)
+			t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
 		}
 		pause := time.NewTimer(syncRetry/2 + rand.N(syncRetry/2))
 		select {
@@ -296,14 +296,14 @@ func (t *trackerActor) acceptLine(ctx context.Context, l *syncLine, conn overlay
 		return
 	}
 	err = t.runLine(ctx, l, conn, src)
-	t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner, "err", err)
+	t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
 }
 
 // runLine passes records both ways until the stream ends.
 func (t *trackerActor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) error {
 	defer l.leave(conn)
 	defer func() { _ = conn.Close() }()
-	t.env.log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner)
+	t.env.log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner.String())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
