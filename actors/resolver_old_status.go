@@ -3,6 +3,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,5 +49,5 @@ func (o *oldTrackers) note(t OldTracker, err error) {
 func (o *oldTrackers) current() []OldTrackerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append([]OldTrackerStatus(nil), o.state...)
+	return slices.Clone(o.state)
 }

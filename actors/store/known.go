@@ -6,7 +6,7 @@ import "github.com/mimird/mimird/proto/identity"
 
 // Limits of what the writer remembers of guids.
 const (
-	// maxKnown is how many guids all sets may have, about 10 MB. A conversation that
+	// maxKnown is how many guids all sets may have, 13 to 20 MB. A conversation that
 	// finds no room goes without a set.
 	maxKnown = 1 << 20
 	// maxKnownRead is the longest conversation whose guids are read: that many take
