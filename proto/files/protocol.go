@@ -78,15 +78,12 @@ const (
 	// maxResponse is the largest payload of a response that a client takes: a chunk
 	// and its fields. Ours; the reference's client would take 50 MiB.
 	maxResponse = DownloadChunk + 1<<10
-	// maxErrorText is what is kept of an error's text. Ours.
-	maxErrorText = 256
 
 	// KeepTime is how long a server keeps a file. Reference.
 	KeepTime = 15 * 24 * time.Hour
 	// IdleTime is how long a server waits for a byte. Reference.
 	IdleTime = 5 * time.Minute
 
-	headerSize = 7
 	// wholeFile is the limit of a DOWNLOAD without one.
 	wholeFile = 1<<32 - 1
 )

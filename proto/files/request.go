@@ -76,32 +76,32 @@ func (FileInfo) Command() Command { return CommandFileInfo }
 
 // AppendTo appends the request.
 func (q GetNonce) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, byte(CommandGetNonce), id)
-	return finish(wire.AppendField(b, tagPublicKey, q.Identity[:]), start)
+	b, start := wire.AppendCall(b, byte(CommandGetNonce), id)
+	return wire.FinishCall(wire.AppendField(b, tagPublicKey, q.Identity[:]), start)
 }
 
 // AppendTo appends the request.
 func (q Auth) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, byte(CommandAuth), id)
+	b, start := wire.AppendCall(b, byte(CommandAuth), id)
 	b = wire.AppendField(b, tagPublicKey, q.Identity[:])
 	b = wire.AppendField(b, tagNonce, q.Nonce[:])
-	return finish(wire.AppendField(b, tagSignature, q.Signature[:]), start)
+	return wire.FinishCall(wire.AppendField(b, tagSignature, q.Signature[:]), start)
 }
 
 // AppendTo appends the request.
 func (Ping) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, byte(CommandPing), id)
-	return finish(b, start)
+	b, start := wire.AppendCall(b, byte(CommandPing), id)
+	return wire.FinishCall(b, start)
 }
 
 // AppendTo appends the request.
 func (q Upload) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, byte(CommandUpload), id)
+	b, start := wire.AppendCall(b, byte(CommandUpload), id)
 	b = wire.AppendField(b, tagHash, q.Hash[:])
 	b = wire.AppendFieldUint64(b, tagGUID, uint64(q.GUID))
 	b = wire.AppendFieldUint64(b, tagOffset, q.Offset)
 	b = wire.AppendFieldUint64(b, tagTotal, q.Total)
-	return finish(wire.AppendField(b, tagData, q.Data), start)
+	return wire.FinishCall(wire.AppendField(b, tagData, q.Data), start)
 }
 
 // AppendTo appends the request. Without a limit it has the one that the apps
@@ -111,29 +111,17 @@ func (q Download) AppendTo(b []byte, id uint16) []byte {
 	if limit == 0 {
 		limit = wholeFile // servers never answer a limit of 0
 	}
-	b, start := appendHeader(b, byte(CommandDownload), id)
+	b, start := wire.AppendCall(b, byte(CommandDownload), id)
 	b = wire.AppendField(b, tagHash, q.Hash[:])
 	b = wire.AppendFieldUint64(b, tagGUID, uint64(q.GUID))
 	b = wire.AppendFieldUint64(b, tagOffset, q.Offset)
-	return finish(wire.AppendFieldUint32(b, tagLimit, limit), start)
+	return wire.FinishCall(wire.AppendFieldUint32(b, tagLimit, limit), start)
 }
 
 // AppendTo appends the request.
 func (q FileInfo) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, byte(CommandFileInfo), id)
-	return finish(wire.AppendField(b, tagHash, q.Hash[:]), start)
-}
-
-// appendHeader appends a header whose length finish fills in.
-func appendHeader(b []byte, first byte, id uint16) (_ []byte, start int) {
-	b = binary.BigEndian.AppendUint16(append(b, first), id)
-	b = wire.AppendUint32(b, 0)
-	return b, len(b)
-}
-
-func finish(b []byte, start int) []byte {
-	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
-	return b
+	b, start := wire.AppendCall(b, byte(CommandFileInfo), id)
+	return wire.FinishCall(wire.AppendField(b, tagHash, q.Hash[:]), start)
 }
 
 // Call is a request as it came, before its fields are looked at: a wrong field
@@ -147,19 +135,9 @@ type Call struct {
 // ReadCall reads a request. A violation, or an error of the stream, ends the
 // connection.
 func ReadCall(src *bufio.Reader) (Call, error) {
-	command, id, payload, err := readFrame(src, "request", MaxRequest)
-	return Call{Command: Command(command), ID: id, payload: payload}, err
-}
-
-func readFrame(src *bufio.Reader, field string, limit int) (first byte, id uint16, payload []byte, err error) {
 	r := wire.NewReader(src)
-	header := r.Header(headerSize)
-	if r.Err() != nil {
-		return 0, 0, nil, r.Err()
-	}
-	first, id = header[0], binary.BigEndian.Uint16(header[1:])
-	payload = r.Bytes(field, int64(binary.BigEndian.Uint32(header[3:])), limit)
-	return first, id, payload, r.Err()
+	command, id, payload := r.Call("request", MaxRequest)
+	return Call{Command: Command(command), ID: id, payload: payload}, r.Err()
 }
 
 // RequestError is why a server refuses a request. The text goes to the client.

@@ -4,7 +4,6 @@ package files
 
 import (
 	"bufio"
-	"encoding/binary"
 	"strconv"
 	"strings"
 
@@ -26,8 +25,9 @@ type Response struct {
 // ReadResponse reads an answer. Errors end the connection. What the server
 // refuses is no error here: see [Response.Err].
 func ReadResponse(src *bufio.Reader) (Response, error) {
-	status, id, payload, err := readFrame(src, "response", maxResponse)
-	if err != nil {
+	r := wire.NewReader(src)
+	status, id, payload := r.Call("response", maxResponse)
+	if err := r.Err(); err != nil {
 		return Response{}, err
 	}
 	if status > statusError {
@@ -50,18 +50,7 @@ func (r Response) Err() error {
 	if !r.failed {
 		return nil
 	}
-	var text string
-	if len(r.payload) >= 2 {
-		rest := r.payload[2:]
-		text = string(rest[:min(int(binary.BigEndian.Uint16(r.payload)), len(rest), maxErrorText)])
-	}
-	text = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return -1
-		}
-		return c
-	}, strings.ToValidUTF8(text, ""))
-	return &ServerError{text}
+	return &ServerError{wire.Refusal(r.payload)}
 }
 
 // Nonce returns the nonce that answers [GetNonce].
@@ -129,37 +118,35 @@ func (r Response) fields() (*wire.Fields, error) {
 
 // AppendOK appends the answer that has no fields.
 func AppendOK(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, statusOK, id)
-	return finish(b, start)
+	b, start := wire.AppendCall(b, statusOK, id)
+	return wire.FinishCall(b, start)
 }
 
 // AppendError appends a refusal.
 func AppendError(b []byte, id uint16, text string) []byte {
-	text = wire.CutText(text, 1<<16-1)
-	b, start := appendHeader(b, statusError, id)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
-	return finish(append(b, text...), start)
+	b, start := wire.AppendCall(b, statusError, id)
+	return wire.FinishCall(wire.AppendShortText(b, text), start)
 }
 
 // AppendNonce appends the answer to [GetNonce].
 func AppendNonce(b []byte, id uint16, nonce [32]byte) []byte {
-	b, start := appendHeader(b, statusOK, id)
-	return finish(wire.AppendField(b, tagNonce, nonce[:]), start)
+	b, start := wire.AppendCall(b, statusOK, id)
+	return wire.FinishCall(wire.AppendField(b, tagNonce, nonce[:]), start)
 }
 
 // AppendTo appends one answer to [Download].
 func (c Chunk) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, statusOK, id)
+	b, start := wire.AppendCall(b, statusOK, id)
 	b = wire.AppendField(b, tagData, c.Data)
 	b = wire.AppendFieldUint64(b, tagTotal, c.Total)
-	return finish(wire.AppendFieldUint64(b, tagOffset, c.Offset), start)
+	return wire.FinishCall(wire.AppendFieldUint64(b, tagOffset, c.Offset), start)
 }
 
 // AppendTo appends the answer to [FileInfo].
 func (i Info) AppendTo(b []byte, id uint16) []byte {
-	b, start := appendHeader(b, statusOK, id)
+	b, start := wire.AppendCall(b, statusOK, id)
 	b = wire.AppendFieldUint64(b, tagTotal, i.Total)
-	return finish(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
+	return wire.FinishCall(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
 }
 
 // ParseExpectedOffset reads the number out of the refusal of a chunk that does not

@@ -28,3 +28,9 @@ func AppendBool(b []byte, v bool) []byte {
 func AppendBlob[T ~[]byte | ~string](b []byte, v T) []byte {
 	return append(AppendInt32(b, int32(len(v))), v...)
 }
+
+// AppendShortText appends a length of two bytes and the text, cut to what fits.
+func AppendShortText(b []byte, text string) []byte {
+	text = CutText(text, 1<<16-1)
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...)
+}

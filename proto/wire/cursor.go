@@ -23,6 +23,13 @@ func NewCursor(b []byte) *Cursor { return &Cursor{rest: b} }
 // Err returns the first error, a *[Violation].
 func (c *Cursor) Err() error { return c.err }
 
+// Fail makes err the cursor's error unless it has one.
+func (c *Cursor) Fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
 // Remaining returns how many bytes are left.
 func (c *Cursor) Remaining() int { return len(c.rest) }
 
@@ -63,6 +70,15 @@ func (c *Cursor) Uint8(field string) uint8 {
 	return b[0]
 }
 
+// Uint16 takes two bytes.
+func (c *Cursor) Uint16(field string) uint16 {
+	b := c.Take(field, 2)
+	if b == nil {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b)
+}
+
 // Uint32 takes four bytes.
 func (c *Cursor) Uint32(field string) uint32 {
 	b := c.Take(field, 4)
@@ -89,9 +105,22 @@ func (c *Cursor) Int64(field string) int64 { return int64(c.Uint64(field)) }
 
 // Blob takes an i32 length of at most limit and that many bytes.
 func (c *Cursor) Blob(field string, limit int) []byte {
-	n := c.Int32(field)
+	return c.bytes(field, int64(c.Int32(field)), limit)
+}
+
+// Text takes a blob that must be valid UTF-8.
+func (c *Cursor) Text(field string, limit int) string {
+	return c.text(field, c.Blob(field, limit))
+}
+
+// ShortText takes a text whose length has two bytes.
+func (c *Cursor) ShortText(field string, limit int) string {
+	return c.text(field, c.bytes(field, int64(c.Uint16(field)), limit))
+}
+
+func (c *Cursor) bytes(field string, n int64, limit int) []byte {
 	if c.err == nil {
-		c.err = checkLength(field, int64(n), int64(limit))
+		c.err = checkLength(field, n, int64(limit))
 	}
 	if c.err != nil {
 		return nil
@@ -99,9 +128,7 @@ func (c *Cursor) Blob(field string, limit int) []byte {
 	return c.Take(field, int(n))
 }
 
-// Text takes a blob that must be valid UTF-8.
-func (c *Cursor) Text(field string, limit int) string {
-	b := c.Blob(field, limit)
+func (c *Cursor) text(field string, b []byte) string {
 	if c.err == nil && !utf8.Valid(b) {
 		c.err = NewViolation(CodeText, "%s: not UTF-8", field)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/mimird/mimird/proto/wire"
@@ -21,6 +22,8 @@ func TestCursorReadsEveryKindOfField(t *testing.T) {
 	b = wire.AppendBlob(b, []byte{1, 2})
 	b = wire.AppendBlob(b, "текст")
 	b = wire.AppendBool(wire.AppendBool(b, true), false)
+	b = wire.AppendShortText(b, "коротко")
+	b = append(b, 0xff, 0xfe)
 	b = append(b, "abcrest"...)
 
 	c := wire.NewCursor(b)
@@ -37,8 +40,14 @@ func TestCursorReadsEveryKindOfField(t *testing.T) {
 	if c.Uint8("h") != 1 || c.Uint8("i") != 0 {
 		t.Error("flags differ")
 	}
+	if got := c.ShortText("j", 20); got != "коротко" {
+		t.Errorf("short text %q", got)
+	}
+	if got := c.Uint16("k"); got != 0xfffe {
+		t.Errorf("%x", got)
+	}
 	var fixed [3]byte
-	c.Fixed("j", fixed[:])
+	c.Fixed("l", fixed[:])
 	if string(fixed[:]) != "abc" || c.Remaining() != 4 {
 		t.Errorf("fixed %q, %d left", fixed, c.Remaining())
 	}
@@ -59,11 +68,12 @@ func TestCursorKeepsItsFirstError(t *testing.T) {
 	if wire.ViolationCode(first) != wire.CodeTruncated {
 		t.Fatalf("error %v", first)
 	}
-	if c.Uint8("x") != 0 || c.Uint32("x") != 0 || c.Uint64("x") != 0 || c.Blob("x", 1) != nil || c.Text("x", 1) != "" || c.Rest() != nil {
+	if c.Uint8("x") != 0 || c.Uint16("x") != 0 || c.ShortText("x", 1) != "" || c.Uint32("x") != 0 || c.Uint64("x") != 0 || c.Blob("x", 1) != nil || c.Text("x", 1) != "" || c.Rest() != nil {
 		t.Error("a value after an error")
 	}
 	dst := []byte{9}
 	c.Fixed("x", dst)
+	c.Fail(errors.New("later"))
 	if !errors.Is(c.Err(), first) || !errors.Is(c.End(), first) {
 		t.Error("the first error was replaced")
 	}
@@ -81,6 +91,28 @@ func TestCursorRefusesTextThatIsNotUTF8(t *testing.T) {
 	c := wire.NewCursor(wire.AppendBlob(nil, "\xff"))
 	if c.Text("a", 10) != "" || wire.ViolationCode(c.Err()) != wire.CodeText {
 		t.Errorf("error %v", c.Err())
+	}
+}
+
+func TestShortTexts(t *testing.T) {
+	for _, test := range []struct {
+		b    []byte
+		code string
+	}{
+		{[]byte{0, 2, 'a', 'b'}, ""},
+		{[]byte{0, 3, 'a', 'b', 'c'}, wire.CodeLength},
+		{[]byte{0, 2, 'a'}, wire.CodeTruncated},
+		{[]byte{0}, wire.CodeTruncated},
+		{[]byte{0, 1, 0xff}, wire.CodeText},
+	} {
+		c := wire.NewCursor(test.b)
+		if got := c.ShortText("a", 2); wire.ViolationCode(c.Err()) != test.code || (test.code != "") != (got == "") {
+			t.Errorf("%x: %q, %v", test.b, got, c.Err())
+		}
+	}
+	long := wire.AppendShortText(nil, strings.Repeat("я", 1<<16))
+	if c := wire.NewCursor(long); len(c.ShortText("a", 1<<16)) != 1<<16-2 || c.End() != nil {
+		t.Errorf("%d bytes, %v", len(long), c.Err())
 	}
 }
 

@@ -30,6 +30,16 @@
 // collects them. Unknown tags are ignored. A length past the end fails the whole
 // payload. Checked against src/tlv.rs of the reference core (a31933f).
 //
+// # Calls
+//
+// File servers and mediators answer requests. Their frames are
+//
+//	offset  size  field
+//	0       1     command of a request, status of an answer (0 OK, 1 refused)
+//	1       2     id; the answer has that of its request
+//	3       4     length n, u32
+//	7       n     payload; of a refusal a length of two bytes and a text
+//
 // # Memory
 //
 // No length from the wire is trusted: each has a limit, and memory is taken only

@@ -89,3 +89,25 @@ const (
 	// MaxSyncPayload is the fields of one SYNC_DATA. Reference.
 	MaxSyncPayload = 64 << 10
 )
+
+// Limits of the mediator protocol, fixed layout. "Reference" is the Go mediator of
+// November 2025 and the app at aef232c.
+const (
+	// MaxMediatorPayload is the payload of a request or an answer. Reference.
+	MaxMediatorPayload = 32 << 20
+	// MaxChatName is the name of a group chat. Reference.
+	MaxChatName = 20
+	// MaxChatDescription is what a group chat is about. Reference.
+	MaxChatDescription = 200
+	// MaxChatAvatar is the picture of a group chat. Reference.
+	MaxChatAvatar = 200 << 10
+	// MaxGroupMessage is a sealed message. Ours: as with contacts, attachments
+	// travel inside of it, and the apps send files of up to 10 MiB.
+	MaxGroupMessage = 16<<20 + 1<<10
+	// MaxInviteData is what an invite carries. Ours: apps send 92 bytes.
+	MaxInviteData = 1 << 10
+	// MaxMemberInfo is a sealed profile. Ours: [MaxMemberAvatar] and the texts.
+	MaxMemberInfo = 640 << 10
+	// MaxMemberAvatar is the picture of a member. Reference.
+	MaxMemberAvatar = 500 << 10
+)
