@@ -4,6 +4,7 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
 
 	"filippo.io/edwards25519"
@@ -36,6 +37,29 @@ func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node[:]
 // SignAnnounceAddress is SignAnnounce for generation 1, where devices are reached
 // at an IPv6 address. Its 16 bytes cannot be taken for a challenge.
 func (k PrivateKey) SignAnnounceAddress(address [16]byte) Signature { return k.sign(address[:]) }
+
+// SignChat searches the signature that a mediator wants from whoever makes a group
+// chat: one over its nonce and a counter that begins with two zero bytes, a proof
+// of work. It tries counters from first on, at most tries of them, so that the
+// caller can stop in between; about 65,000 tries find one. Its 36 bytes cannot be
+// taken for a challenge, so it needs no guard.
+func (k PrivateKey) SignChat(nonce [32]byte, first, tries uint32) (counter uint32, sig Signature, found bool) {
+	for ; tries > 0; tries-- {
+		if sig = k.sign(chatProof(nonce, first)); isProofOfWork(sig) {
+			return first, sig, true
+		}
+		if first++; first == 0 {
+			break
+		}
+	}
+	return 0, Signature{}, false
+}
+
+func chatProof(nonce [32]byte, counter uint32) []byte {
+	return binary.BigEndian.AppendUint32(nonce[:], counter)
+}
+
+func isProofOfWork(sig Signature) bool { return sig[0] == 0 && sig[1] == 0 }
 
 func (k PrivateKey) signForeign(use string, value [32]byte, guard Guard) (Signature, error) {
 	switch {
@@ -84,6 +108,15 @@ func (k PublicKey) VerifyAnnounce(node NodeKey, sig Signature) error { return k.
 // VerifyAnnounceAddress is VerifyAnnounce for generation 1.
 func (k PublicKey) VerifyAnnounceAddress(address [16]byte, sig Signature) error {
 	return k.verify(address[:], sig)
+}
+
+// VerifyChat checks the proof of work that a group chat is made with, see
+// [PrivateKey.SignChat]. It returns [ErrInvalidKey] or [ErrInvalidSignature].
+func (k PublicKey) VerifyChat(nonce [32]byte, counter uint32, sig Signature) error {
+	if !isProofOfWork(sig) {
+		return fmt.Errorf("%w: no proof of work", ErrInvalidSignature)
+	}
+	return k.verify(chatProof(nonce, counter), sig)
 }
 
 func (k PublicKey) verify(value []byte, sig Signature) error {
