@@ -29,7 +29,7 @@ RACE := CGO_ENABLED=1 CGO_CFLAGS=-O0 GORACE="suppressions='$(CURDIR)/test/races.
 # race detector knows. Ciphers and key derivations share nothing with anybody. To watch
 # them all the same makes them several times slower. The store compresses as it does
 # without C.
-UNWATCHED := modernc.org/... golang.org/x/crypto/...
+UNWATCHED := modernc.org/... golang.org/x/crypto/... crypto/internal/fips140/...
 RACEFLAG := -race -tags $(TAGS),pebblegozstd $(foreach p,$(UNWATCHED),'-gcflags=$p=-race=false $(NODWARF)')
 else
 RACE := CGO_ENABLED=0

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package mediator
+
+import (
+	"encoding/binary"
+
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// fields walks along the fields of a payload, reading or writing them, so that each
+// payload is described once. What it reads points into the input.
+type fields struct {
+	in  *wire.Cursor // nil when writing
+	out []byte
+}
+
+// payload is anything with fields.
+type payload interface{ fields(f *fields) }
+
+func appendPayload(b []byte, p payload) []byte {
+	f := &fields{out: b}
+	p.fields(f)
+	return f.out
+}
+
+func parsePayload(b []byte, p payload) error {
+	f := &fields{in: wire.NewCursor(b)}
+	p.fields(f)
+	return f.in.Err()
+}
+
+func (f *fields) fixed(name string, v []byte) {
+	if f.in == nil {
+		f.out = append(f.out, v...)
+		return
+	}
+	f.in.Fixed(name, v)
+}
+
+func (f *fields) key(name string, v *identity.PublicKey) { f.fixed(name, v[:]) }
+
+func (f *fields) uint32(name string, v *uint32) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], *v)
+	f.fixed(name, b[:])
+	*v = binary.BigEndian.Uint32(b[:])
+}
+
+func number[T ~int64](f *fields, name string, v *T) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(*v))
+	f.fixed(name, b[:])
+	*v = T(binary.BigEndian.Uint64(b[:]))
+}
+
+func octet[T ~byte](f *fields, name string, v *T) {
+	b := [1]byte{byte(*v)}
+	f.fixed(name, b[:])
+	*v = T(b[0])
+}
+
+// flag is 0 or 1 and nothing else.
+func (f *fields) flag(name string, v *bool) {
+	var b byte
+	if *v {
+		b = 1
+	}
+	octet(f, name, &b)
+	if b > 1 { // only when reading
+		f.in.Fail(wire.NewViolation(wire.CodeValue, "%s: %d, must be 0 or 1", name, b))
+		return
+	}
+	*v = b == 1
+}
+
+// text is cut to its limit when written, and refused above it when read.
+func (f *fields) text(name string, v *string, limit int) {
+	if f.in == nil {
+		f.out = wire.AppendShortText(f.out, wire.CutText(*v, limit))
+		return
+	}
+	*v = f.in.ShortText(name, limit)
+}
+
+func (f *fields) blob(name string, v *[]byte, limit int) {
+	if f.in == nil {
+		f.out = wire.AppendBlob(f.out, *v)
+		return
+	}
+	*v = f.in.Blob(name, limit)
+}
+
+// list is a count and as many items, each of at least size bytes. Memory is taken
+// for as many as the input has room for.
+func list[T any](f *fields, name string, v *[]T, size int, item func(*fields, *T)) {
+	count := uint32(len(*v))
+	f.uint32(name, &count)
+	if f.in == nil {
+		for i := range *v {
+			item(f, &(*v)[i])
+		}
+		return
+	}
+	if f.in.Err() == nil && int64(count)*int64(size) > int64(f.in.Remaining()) {
+		f.in.Fail(wire.NewViolation(wire.CodeTruncated, "%s: %d of them, %d bytes left", name, count, f.in.Remaining()))
+	}
+	if f.in.Err() != nil || count == 0 {
+		return
+	}
+	*v = make([]T, count)
+	for i := range *v {
+		item(f, &(*v)[i])
+	}
+}
