@@ -76,32 +76,32 @@ func (FileInfo) Command() Command { return CommandFileInfo }
 
 // AppendTo appends the request.
 func (q GetNonce) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, byte(CommandGetNonce), id)
-	return wire.FinishCall(wire.AppendField(b, tagPublicKey, q.Identity[:]), start)
+	b, start := wire.AppendServerFrame(b, byte(CommandGetNonce), id)
+	return wire.FinishServerFrame(wire.AppendField(b, tagPublicKey, q.Identity[:]), start)
 }
 
 // AppendTo appends the request.
 func (q Auth) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, byte(CommandAuth), id)
+	b, start := wire.AppendServerFrame(b, byte(CommandAuth), id)
 	b = wire.AppendField(b, tagPublicKey, q.Identity[:])
 	b = wire.AppendField(b, tagNonce, q.Nonce[:])
-	return wire.FinishCall(wire.AppendField(b, tagSignature, q.Signature[:]), start)
+	return wire.FinishServerFrame(wire.AppendField(b, tagSignature, q.Signature[:]), start)
 }
 
 // AppendTo appends the request.
 func (Ping) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, byte(CommandPing), id)
-	return wire.FinishCall(b, start)
+	b, start := wire.AppendServerFrame(b, byte(CommandPing), id)
+	return wire.FinishServerFrame(b, start)
 }
 
 // AppendTo appends the request.
 func (q Upload) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, byte(CommandUpload), id)
+	b, start := wire.AppendServerFrame(b, byte(CommandUpload), id)
 	b = wire.AppendField(b, tagHash, q.Hash[:])
 	b = wire.AppendFieldUint64(b, tagGUID, uint64(q.GUID))
 	b = wire.AppendFieldUint64(b, tagOffset, q.Offset)
 	b = wire.AppendFieldUint64(b, tagTotal, q.Total)
-	return wire.FinishCall(wire.AppendField(b, tagData, q.Data), start)
+	return wire.FinishServerFrame(wire.AppendField(b, tagData, q.Data), start)
 }
 
 // AppendTo appends the request. Without a limit it has the one that the apps
@@ -111,17 +111,17 @@ func (q Download) AppendTo(b []byte, id uint16) []byte {
 	if limit == 0 {
 		limit = wholeFile // servers never answer a limit of 0
 	}
-	b, start := wire.AppendCall(b, byte(CommandDownload), id)
+	b, start := wire.AppendServerFrame(b, byte(CommandDownload), id)
 	b = wire.AppendField(b, tagHash, q.Hash[:])
 	b = wire.AppendFieldUint64(b, tagGUID, uint64(q.GUID))
 	b = wire.AppendFieldUint64(b, tagOffset, q.Offset)
-	return wire.FinishCall(wire.AppendFieldUint32(b, tagLimit, limit), start)
+	return wire.FinishServerFrame(wire.AppendFieldUint32(b, tagLimit, limit), start)
 }
 
 // AppendTo appends the request.
 func (q FileInfo) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, byte(CommandFileInfo), id)
-	return wire.FinishCall(wire.AppendField(b, tagHash, q.Hash[:]), start)
+	b, start := wire.AppendServerFrame(b, byte(CommandFileInfo), id)
+	return wire.FinishServerFrame(wire.AppendField(b, tagHash, q.Hash[:]), start)
 }
 
 // Call is a request as it came, before its fields are looked at: a wrong field
@@ -136,7 +136,7 @@ type Call struct {
 // connection.
 func ReadCall(src *bufio.Reader) (Call, error) {
 	r := wire.NewReader(src)
-	command, id, payload := r.Call("request", MaxRequest)
+	command, id, payload := r.ServerFrame("request", MaxRequest)
 	return Call{Command: Command(command), ID: id, payload: payload}, r.Err()
 }
 

@@ -26,7 +26,7 @@ type Response struct {
 // refuses is no error here: see [Response.Err].
 func ReadResponse(src *bufio.Reader) (Response, error) {
 	r := wire.NewReader(src)
-	status, id, payload := r.Call("response", maxResponse)
+	status, id, payload := r.ServerFrame("response", maxResponse)
 	if err := r.Err(); err != nil {
 		return Response{}, err
 	}
@@ -118,35 +118,35 @@ func (r Response) fields() (*wire.Fields, error) {
 
 // AppendOK appends the answer that has no fields.
 func AppendOK(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, statusOK, id)
-	return wire.FinishCall(b, start)
+	b, start := wire.AppendServerFrame(b, statusOK, id)
+	return wire.FinishServerFrame(b, start)
 }
 
 // AppendError appends a refusal.
 func AppendError(b []byte, id uint16, text string) []byte {
-	b, start := wire.AppendCall(b, statusError, id)
-	return wire.FinishCall(wire.AppendShortText(b, text), start)
+	b, start := wire.AppendServerFrame(b, statusError, id)
+	return wire.FinishServerFrame(wire.AppendShortText(b, text), start)
 }
 
 // AppendNonce appends the answer to [GetNonce].
 func AppendNonce(b []byte, id uint16, nonce [32]byte) []byte {
-	b, start := wire.AppendCall(b, statusOK, id)
-	return wire.FinishCall(wire.AppendField(b, tagNonce, nonce[:]), start)
+	b, start := wire.AppendServerFrame(b, statusOK, id)
+	return wire.FinishServerFrame(wire.AppendField(b, tagNonce, nonce[:]), start)
 }
 
 // AppendTo appends one answer to [Download].
 func (c Chunk) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, statusOK, id)
+	b, start := wire.AppendServerFrame(b, statusOK, id)
 	b = wire.AppendField(b, tagData, c.Data)
 	b = wire.AppendFieldUint64(b, tagTotal, c.Total)
-	return wire.FinishCall(wire.AppendFieldUint64(b, tagOffset, c.Offset), start)
+	return wire.FinishServerFrame(wire.AppendFieldUint64(b, tagOffset, c.Offset), start)
 }
 
 // AppendTo appends the answer to [FileInfo].
 func (i Info) AppendTo(b []byte, id uint16) []byte {
-	b, start := wire.AppendCall(b, statusOK, id)
+	b, start := wire.AppendServerFrame(b, statusOK, id)
 	b = wire.AppendFieldUint64(b, tagTotal, i.Total)
-	return wire.FinishCall(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
+	return wire.FinishServerFrame(wire.AppendFieldUint64(b, tagGUID, uint64(i.GUID)), start)
 }
 
 // ParseExpectedOffset reads the number out of the refusal of a chunk that does not

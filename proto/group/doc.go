@@ -4,8 +4,8 @@
 // tell about themselves, and of invites. Mediators (package mediator) carry the
 // results and cannot read them.
 //
-// All members of a group share one [Key], which never changes: who has left it can
-// still read what they get hold of. Nothing is signed, so a mediator, or a member
+// All members of a group share one [Key], which never changes: who has left the
+// group can still read what they get hold of. Nothing is signed, so a mediator, or a member
 // with its help, can attribute any message to any member.
 //
 // This is the cipher of generation 2. It is ChaCha20-Poly1305 as that generation

@@ -64,7 +64,7 @@ func (k Key) OpenGen2(sealed []byte) (text []byte, err error) {
 
 // keystream returns the key of the tag and the stream behind it.
 func (k Key) keystream(nonce []byte) (stream *chacha20.Cipher, tagKey [32]byte, err error) {
-	stream, err = chacha20.NewUnauthenticatedCipher(k[:], nonce)
+	stream, err = chacha20.NewUnauthenticatedCipher(k.raw(), nonce)
 	if err != nil {
 		return nil, tagKey, fmt.Errorf("start the keystream: %w", err)
 	}
@@ -88,7 +88,7 @@ func (k Key) WrapGen2(random io.Reader, recipient identity.PublicKey) (invite [I
 	if err != nil {
 		return invite, err
 	}
-	sealed, err := wrapping.SealGen2(random, k[:])
+	sealed, err := wrapping.SealGen2(random, k.raw())
 	if err != nil {
 		return invite, err
 	}
@@ -98,8 +98,8 @@ func (k Key) WrapGen2(random io.Reader, recipient identity.PublicKey) (invite [I
 
 // UnwrapGen2 opens the data of an invite for one of our identities. Its errors are
 // [ErrSealed] and [identity.ErrInvalidKey]: the invite is for somebody else, is of
-// another generation, or was made before 16 November 2025 (see the package text).
-// Who made it is not to be seen from it.
+// another generation, or was made before 16 November 2025 (about half of those, see
+// the package text). Who made it is not to be seen from it.
 func UnwrapGen2(own identity.PrivateKey, invite []byte) (Key, error) {
 	if len(invite) != InviteSize {
 		return Key{}, fmt.Errorf("%w: an invite of %d bytes, must have %d", ErrSealed, len(invite), InviteSize)
@@ -116,7 +116,7 @@ func UnwrapGen2(own identity.PrivateKey, invite []byte) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("open an invite: %w", err)
 	}
-	return Key(key), nil
+	return KeyOf([KeySize]byte(key)), nil
 }
 
 func inviteKey(shared [identity.KeySize]byte) (Key, error) {
@@ -124,5 +124,5 @@ func inviteKey(shared [identity.KeySize]byte) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("derive the key of an invite: %w", err)
 	}
-	return Key(derived), nil
+	return KeyOf([KeySize]byte(derived)), nil
 }

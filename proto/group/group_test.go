@@ -25,7 +25,7 @@ import (
 func newKey(t *testing.T) group.Key {
 	t.Helper()
 	k, err := group.NewKey(rand.Reader)
-	if err != nil || k.IsZero() {
+	if err != nil || k.IsZero() || !k.Equal(group.KeyOf(k.Bytes())) {
 		t.Fatal(err)
 	}
 	return k
@@ -82,7 +82,8 @@ func TestSealedTextsAreRefused(t *testing.T) {
 // TestTheCipherIsNoStandardOne: who repairs it breaks it.
 func TestTheCipherIsNoStandardOne(t *testing.T) {
 	k := newKey(t)
-	aead, err := chacha20poly1305.New(k[:])
+	raw := k.Bytes()
+	aead, err := chacha20poly1305.New(raw[:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,14 +110,15 @@ func TestInvites(t *testing.T) {
 	if err != nil || first == second {
 		t.Errorf("two invites are the same, %v", err)
 	}
-	if got, err := group.UnwrapGen2(alice, first[:]); got != k || err != nil {
+	if got, err := group.UnwrapGen2(alice, first[:]); !got.Equal(k) || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, err := group.UnwrapGen2(bob(), first[:]); !errors.Is(err, group.ErrSealed) {
 		t.Errorf("for somebody else: %v", err)
 	}
-	for _, n := range []int{0, 32, group.InviteSize - 1} {
-		if _, err := group.UnwrapGen2(alice, first[:n]); !errors.Is(err, group.ErrSealed) {
+	for _, n := range []int{0, 31, 32, 60, 91, 93} {
+		_, err := group.UnwrapGen2(alice, append(bytes.Clone(first[:]), 0)[:n])
+		if !errors.Is(err, group.ErrSealed) || !strings.Contains(err.Error(), "must have 92") {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
@@ -140,9 +142,10 @@ func TestInvites(t *testing.T) {
 
 func TestProfiles(t *testing.T) {
 	full := peer.Profile{Nickname: "Боб", Info: "info", Avatar: []byte{1, 2, 3}}
-	long := peer.Profile{Nickname: strings.Repeat("ж", 1000), Info: strings.Repeat("x", wire.MaxProfileText)}
-	cut := peer.Profile{Nickname: strings.Repeat("ж", wire.MaxNickname/2), Info: long.Info[:wire.MaxInfo]}
-	large := peer.Profile{Nickname: "n", Avatar: make([]byte, wire.MaxMemberAvatar+1)}
+	// The numbers are those of the apps, and ours for texts.
+	long := peer.Profile{Nickname: strings.Repeat("ж", 1000), Info: strings.Repeat("x", 20_000)}
+	cut := peer.Profile{Nickname: strings.Repeat("ж", 128), Info: long.Info[:4096]}
+	large := peer.Profile{Nickname: "n", Avatar: make([]byte, 512_001)}
 	for name, test := range map[string]struct{ in, want peer.Profile }{
 		"full":            {full, full},
 		"empty":           {},
@@ -154,6 +157,16 @@ func TestProfiles(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 			t.Errorf("%s: %v\n%s", name, err, diff)
 		}
+	}
+	// As somebody else writes them.
+	foreign := wire.AppendShortText(wire.AppendShortText(nil, long.Nickname), long.Info[:16<<10])
+	got, err := group.ParseProfile(wire.AppendBlob(foreign, large.Avatar))
+	if diff := cmp.Diff(cut, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	got, err = group.ParseProfile(append(group.AppendProfile(nil, full), "more"...))
+	if diff := cmp.Diff(full, got); diff != "" || err != nil || cap(got.Avatar) != 3 {
+		t.Errorf("%v\n%s", err, diff)
 	}
 	negative := slices.Concat([]byte{0, 0, 0, 0}, wire.AppendInt32(nil, -1))
 	if p, err := group.ParseProfile(negative); err != nil || p.Avatar != nil {
@@ -167,7 +180,8 @@ func TestProfiles(t *testing.T) {
 		"no picture": {[]byte{0, 0, 0, 0}, wire.CodeTruncated},
 		"cut":        {[]byte{0, 0, 0, 0, 0, 0, 0, 2, 1}, wire.CodeTruncated},
 		"lying":      {wire.AppendInt32([]byte{0, 0, 0, 0}, 1<<31-1), wire.CodeTruncated},
-		"too long":   {wire.AppendShortText(nil, strings.Repeat("x", wire.MaxProfileText+1)), wire.CodeLength},
+		"nickname":   {wire.AppendShortText(nil, strings.Repeat("x", 16<<10+1)), wire.CodeLength},
+		"info":       {wire.AppendShortText([]byte{0, 0}, strings.Repeat("x", 16<<10+1)), wire.CodeLength},
 		"no text":    {[]byte{0, 1, 0xff, 0, 0, 0, 0, 0, 0}, wire.CodeText},
 	} {
 		if p, err := group.ParseProfile(test.b); wire.ViolationCode(err) != test.code {
@@ -178,17 +192,28 @@ func TestProfiles(t *testing.T) {
 
 func TestKeysHideThemselves(t *testing.T) {
 	k := newKey(t)
-	text, err := json.Marshal(map[string]any{"key": k})
+	raw := k.Bytes()
+	holder := struct{ hidden group.Key }{k}
+	inJSON, err := json.Marshal(map[string]any{"key": k})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{
-		string(text), fmt.Sprint(k), fmt.Sprintf("%x %v %+v %#v %s %d %q", k, k, k, k, k, k, k), fmt.Sprintf("%v", struct{ K group.Key }{k}),
-	} {
-		hex, decimal := fmt.Sprintf("%x", k[:4]), fmt.Sprintf("%d %d %d %d", k[0], k[1], k[2], k[3])
-		if strings.Contains(s, hex) || strings.Contains(s, decimal) || !strings.Contains(s, "redacted") {
-			t.Error("a key shows itself")
+	texts := []string{string(inJSON), fmt.Sprint(k), fmt.Sprintf("%x %v %+v %#v %s %d %q", k, k, k, k, k, k, k)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s", "%d"} {
+		texts = append(texts, fmt.Sprintf(verb, holder)+" redacted")
+	}
+	for _, s := range texts {
+		hex, decimal, golang := fmt.Sprintf("%x", raw[:4]), fmt.Sprintf("%d %d %d %d", raw[0], raw[1], raw[2], raw[3]), fmt.Sprintf("%#x, %#x", raw[0], raw[1])
+		if strings.Contains(s, hex) || strings.Contains(s, decimal) || strings.Contains(s, golang) || !strings.Contains(s, "redacted") {
+			t.Errorf("a key shows itself: %s", s)
 		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	k := newKey(t)
+	if !(group.Key{}).IsZero() || !(group.Key{}).Equal(group.Key{}) || k.Equal(group.Key{}) || (group.Key{}).Equal(k) || k.Equal(newKey(t)) {
+		t.Error("keys are told apart wrongly")
 	}
 	if _, err := group.NewKey(bytes.NewReader(make([]byte, 31))); err == nil {
 		t.Error("a key of 31 bytes")
@@ -202,7 +227,7 @@ func FuzzOpenGen2(f *testing.F) {
 			f.Add(v.hex("output"))
 		}
 	}
-	key := group.Key(named(f, "message").key("key"))
+	key := group.KeyOf(named(f, "message").key("key"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		wiretest.CheckAllocationSampled(t, b, func() {
 			if text, err := key.OpenGen2(b); err == nil {

@@ -7,16 +7,20 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// AppendProfile appends what a member tells about themselves, to be sealed.
+// AppendProfile appends what a member tells about themselves, to be sealed. Texts
+// are cut to wire.MaxNickname and wire.MaxInfo bytes; a picture above
+// wire.MaxMemberAvatar is left out.
 func AppendProfile(b []byte, p peer.Profile) []byte {
-	b = wire.AppendShortText(b, p.Nickname)
-	b = wire.AppendShortText(b, p.Info)
+	b = wire.AppendShortText(b, wire.CutText(p.Nickname, wire.MaxNickname))
+	b = wire.AppendShortText(b, wire.CutText(p.Info, wire.MaxInfo))
+	if len(p.Avatar) > wire.MaxMemberAvatar {
+		p.Avatar = nil
+	}
 	return wire.AppendBlob(b, p.Avatar)
 }
 
-// ParseProfile reads what [AppendProfile] wrote. Texts are cut to
-// wire.MaxNickname and wire.MaxInfo bytes; a picture above wire.MaxMemberAvatar is
-// left out. The picture points into b. Errors are violations.
+// ParseProfile reads what a member told, and cuts as [AppendProfile] does. The
+// picture points into b. Errors are violations.
 func ParseProfile(b []byte) (peer.Profile, error) {
 	c := wire.NewCursor(b)
 	p := peer.Profile{

@@ -72,7 +72,7 @@ func same(t *testing.T, got, want []byte, err error) {
 }
 
 func sealed(t *testing.T, v vector) {
-	key := group.Key(v.key("key"))
+	key := group.KeyOf(v.key("key"))
 	out, err := key.SealGen2(bytes.NewReader(v.hex("nonce")), v.hex("plaintext"))
 	same(t, out, v.hex("output"), err)
 	text, err := key.OpenGen2(v.hex("output"))
@@ -83,14 +83,16 @@ func invite(t *testing.T, v vector) {
 	if info := v.values["hkdf_info"]; info != "group-invite-key" {
 		t.Fatalf("info %v", info)
 	}
-	key, recipient := group.Key(v.key("group_key")), identity.PublicKey(v.key("recipient_ed25519_pub"))
+	key, recipient := group.KeyOf(v.key("group_key")), identity.PublicKey(v.key("recipient_ed25519_pub"))
 	if recipient != bob().Public() {
 		t.Fatal("the vector is for somebody else")
 	}
 	out, err := key.WrapGen2(bytes.NewReader(slices.Concat(v.hex("ephemeral_x25519_priv"), v.hex("nonce"))), recipient)
 	same(t, out[:], v.hex("output"), err)
 	got, err := group.UnwrapGen2(bob(), v.hex("output"))
-	same(t, got[:], v.hex("group_key"), err)
+	if err != nil || got.Bytes() != v.key("group_key") {
+		t.Errorf("%x, %v", got.Bytes(), err)
+	}
 
 	// The steps in between.
 	scalar, err := ecdh.X25519().NewPrivateKey(v.hex("recipient_x25519_priv"))
@@ -105,7 +107,7 @@ func invite(t *testing.T, v vector) {
 	ephemeral, shared, err := recipient.AgreeEphemeral(v.key("ephemeral_x25519_priv"))
 	same(t, shared[:], v.hex("shared_secret"), err)
 	same(t, ephemeral[:], out[:32], err)
-	text, err := group.Key(v.key("derived_key")).OpenGen2(out[32:])
+	text, err := group.KeyOf(v.key("derived_key")).OpenGen2(out[32:])
 	same(t, text, v.hex("group_key"), err)
 }
 

@@ -18,21 +18,21 @@
 //	tracker announcement    own node key                PrivateKey.SignAnnounce
 //	mediator, file server   nonce of the server         PrivateKey.SignServerNonce
 //
-// Two uses sign other lengths, which cannot be taken for these: the announcement of
-// generation 1 (16 bytes, PrivateKey.SignAnnounceAddress) and the making of a group
-// chat (36 bytes, PrivateKey.SignChat).
-//
 // So a signature made for one use is valid for the others: whoever gets us to
 // sign their node key as a "challenge" can announce that node as ours. Hence the
 // rules of this package: every use has its own method; values chosen by others
 // are exactly 32 bytes and pass a [Guard] that knows which values are node keys
 // or challenges of our own; without a guard nothing is signed.
 //
+// Two uses sign other lengths, which cannot be taken for these, and need no guard:
+// the announcement of generation 1 (16 bytes, PrivateKey.SignAnnounceAddress) and
+// the making of a group chat (36 bytes, PrivateKey.SignChat).
+//
 // # Agreement
 //
-// Invites into group chats are encrypted for an identity: its key is turned into
-// an X25519 key ([PublicKey.X25519]) and back in [PrivateKey.Agree]. This says
-// nothing about the sender.
+// Invites into group chats are encrypted for an identity: its public key is turned
+// into an X25519 key ([PublicKey.X25519]), and in [PrivateKey.Agree] its private
+// key. This says nothing about the sender.
 //
 // # Verification
 //

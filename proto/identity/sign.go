@@ -41,8 +41,8 @@ func (k PrivateKey) SignAnnounceAddress(address [16]byte) Signature { return k.s
 // SignChat searches the signature that a mediator wants from whoever makes a group
 // chat: one over its nonce and a counter that begins with two zero bytes, a proof
 // of work. It tries counters from first on, at most tries of them, so that the
-// caller can stop in between; about 65,000 tries find one. Its 36 bytes cannot be
-// taken for a challenge, so it needs no guard.
+// caller can stop in between; 65,000 tries find one on average. Its 36 bytes cannot
+// be taken for a challenge, so it needs no guard.
 func (k PrivateKey) SignChat(nonce [32]byte, first, tries uint32) (counter uint32, sig Signature, found bool) {
 	for ; tries > 0; tries-- {
 		if sig = k.sign(chatProof(nonce, first)); isProofOfWork(sig) {

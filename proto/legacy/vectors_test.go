@@ -153,6 +153,7 @@ func TestGUIDVectors(t *testing.T) {
 			Data  string      `json:"data_hex"`
 			Old   json.Number `json:"guid_old"`
 			XXH64 json.Number `json:"guid_xxh64"`
+			Hash  int32       `json:"java_hash_i32"`
 			Time  int64
 		}
 	}
@@ -163,6 +164,9 @@ func TestGUIDVectors(t *testing.T) {
 		data := unhex(t, v.Data)
 		if got := legacy.OldGUID(data, v.Time); got.String() != v.Old.String() {
 			t.Errorf("%s: %v, want %v", v.Data, got, v.Old)
+		}
+		if got := legacy.OldGUID(data, 0); got != peer.GUID(int64(v.Hash)<<32) {
+			t.Errorf("%s: %v with hash %d", v.Data, got, v.Hash)
 		}
 		if got := peer.AppGUID(data, v.Time); got.String() != v.XXH64.String() {
 			t.Errorf("%s: %v, want %v", v.Data, got, v.XXH64)

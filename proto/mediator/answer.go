@@ -12,7 +12,10 @@ import (
 
 // Result is what a mediator answers to a request that it fulfils: one of the types
 // below, or nothing.
-type Result interface{ payload }
+type Result interface {
+	payload
+	result()
+}
 
 // Nonce answers [GetNonce].
 type Nonce struct{ Nonce [32]byte }
@@ -48,7 +51,7 @@ type MembersInfo struct{ Members []MemberInfo }
 // MemberInfo is what a member told about themselves.
 type MemberInfo struct {
 	User identity.PublicKey
-	Info []byte // group.AppendProfile, sealed; empty when it is not newer than asked for
+	Info []byte // group.AppendProfile, sealed; empty when there is none newer than asked for
 	Time int64  // Unix seconds
 }
 
@@ -77,6 +80,9 @@ func (r *Chat) fields(f *fields) { number(f, "chat", &r.Chat) }
 func (*Deleted) fields(f *fields) {
 	done := true
 	f.flag("deleted", &done)
+	if !done {
+		f.in.Fail(wire.NewViolation(wire.CodeValue, "deleted: 0, must be 1"))
+	}
 }
 
 func (r *Chats) fields(f *fields) {
@@ -94,13 +100,13 @@ func (m *Message) fields(f *fields) {
 	number(f, "message", &m.ID)
 	number(f, "guid", &m.GUID)
 	f.key("author", &m.Author)
-	f.blob("message", &m.Blob, wire.MaxGroupMessage)
+	f.blob("message", &m.Blob, anyBlob)
 }
 
 func (r *MembersInfo) fields(f *fields) {
 	list(f, "members", &r.Members, memberInfoSize, func(f *fields, m *MemberInfo) {
 		f.key("user", &m.User)
-		f.blob("member info", &m.Info, wire.MaxMemberInfo)
+		f.blob("member info", &m.Info, anyBlob)
 		number(f, "time", &m.Time)
 	})
 }
@@ -113,35 +119,44 @@ func (r *Members) fields(f *fields) {
 	})
 }
 
+func (*Nonce) result()       {}
+func (*Chat) result()        {}
+func (*Deleted) result()     {}
+func (*Chats) result()       {}
+func (*LastMessage) result() {}
+func (*Messages) result()    {}
+func (*MembersInfo) result() {}
+func (*Members) result()     {}
+
 // AppendOK appends the answer to a request that is fulfilled; result is nil for one
 // whose answer has no fields.
 func AppendOK(b []byte, id uint16, result Result) []byte {
-	b, start := wire.AppendCall(b, statusOK, id)
+	b, start := wire.AppendServerFrame(b, statusOK, id)
 	if result != nil {
 		b = appendPayload(b, result)
 	}
-	return wire.FinishCall(b, start)
+	return wire.FinishServerFrame(b, start)
 }
 
 // AppendError appends a refusal. Outside of any request the id is 0.
 func AppendError(b []byte, id uint16, text string) []byte {
-	b, start := wire.AppendCall(b, statusError, id)
-	return wire.FinishCall(wire.AppendShortText(b, text), start)
+	b, start := wire.AppendServerFrame(b, statusError, id)
+	return wire.FinishServerFrame(wire.AppendShortText(b, text), start)
 }
 
 // Answer is what came from a mediator: an answer or a push.
 type Answer struct {
-	// ID of the request that it answers.
+	// ID of the request that it answers; of a push its [PushCode].
 	ID      uint16
 	failed  bool
 	payload []byte
 }
 
-// ReadAnswer reads what a mediator sends. Errors end the stream. What the mediator
-// refuses is no error here.
+// ReadAnswer reads what a mediator sends. Errors, and only those of this function,
+// end the stream. What the mediator refuses is no error here.
 func ReadAnswer(src *bufio.Reader) (Answer, error) {
 	r := wire.NewReader(src)
-	status, id, payload := r.Call("answer", wire.MaxMediatorPayload)
+	status, id, payload := r.ServerFrame("answer", wire.MaxMediatorAnswer)
 	switch {
 	case r.Err() != nil:
 		return Answer{}, r.Err()
@@ -169,10 +184,10 @@ func (a Answer) Err() error {
 }
 
 // Parse reads the fields of an answer into result, which is of the type that the
-// request's command has. Blobs point into the answer. Errors are a *[ServerError]
-// and violations.
+// request's command has, and nil when it has none. Blobs point into the answer.
+// Errors are a *[ServerError] and violations; after one the result means nothing.
 func (a Answer) Parse(result Result) error {
-	if err := a.Err(); err != nil {
+	if err := a.Err(); err != nil || result == nil {
 		return err
 	}
 	return parsePayload(a.payload, result)

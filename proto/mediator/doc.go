@@ -9,14 +9,18 @@
 // Then come requests, and answers and pushes the other way. All numbers are
 // big-endian.
 //
-//	request:          version 1, then a call (see package wire): command 1, id 2, length 4, fields
-//	answer and push:  a call: status 1, id 2, length 4, fields
+//	offset  size  field of a request
+//	0       1     version = 1
+//	1       ..    a frame of servers (see package wire), with the command
 //
-// A push has the status of an answer and its [PushCode] in the place of the id, so
-// requests are numbered from [FirstID] up. Fields follow each other without tags. A
-// text has a length of two bytes, a blob one of four; "chat", "message" and "invite"
-// are ids of eight bytes, "guid" is the sender's id of a message, "time" is in Unix
-// seconds. Who reads ignores what follows the last field.
+//	offset  size  field of an answer, and of a push
+//	0       ..    a frame of servers, with the status
+//
+// A push has the status 0 and its [PushCode] in the place of the id. Fields follow
+// each other without tags. A text has a length of two bytes, a blob one of four;
+// "chat", "message" and "invite" are ids of eight bytes, "guid" is the sender's id of
+// a message, "time" is in Unix seconds and has eight bytes, a key has 32. Who reads
+// ignores what follows the last field.
 //
 //	01 GET_NONCE           key                                          -> nonce 32
 //	02 AUTH                key, nonce, signature of the nonce           -> nothing
@@ -45,13 +49,14 @@
 //	54 GOT_MEMBER_INFO      count 4 = 1, { key, blob, time }; the chat is not named
 //
 // The mediator writes pushes beside answers without a lock, so the two can be mixed
-// up on the stream: after a violation a client connects again. Errors outside of
-// any request (another version, a payload above 32 MiB, an unknown command) have the
-// id 0 and end the stream.
+// up on the stream: when [ReadAnswer] fails, a client connects again. Errors outside
+// of any request (another version, a payload above 32 MiB, an unknown command) have
+// the id 0 and end the stream.
 //
-// Facts are those of the Go mediator of November 2025 and of the app at aef232c. The
-// node does not use this layout, which nobody outside speaks any more: it reads what
-// was recorded then, and is where the commands, which the later layouts kept, are
-// written down. The package is pure: no clock, no socket. Start reading at
-// request.go, then answer.go and push.go.
+// Facts are those of the Go mediator of November 2025 and of the app at aef232c.
+// Builds of the first days had other codes: 32 fetched one message, and messages came
+// as push 34. The node does not use this layout, which nobody outside speaks any
+// more: it reads what was recorded then, and is where the commands, which the later
+// layouts kept, are written down. The package is pure: no clock, no socket. Start
+// reading at request.go, then answer.go and push.go.
 package mediator

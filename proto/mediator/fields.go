@@ -3,14 +3,13 @@
 package mediator
 
 import (
-	"encoding/binary"
-
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
 )
 
 // fields walks along the fields of a payload, reading or writing them, so that each
-// payload is described once. What it reads points into the input.
+// payload is described once. Writing changes nothing of what is written: a push goes
+// to many streams at once. What is read points into the input.
 type fields struct {
 	in  *wire.Cursor // nil when writing
 	out []byte
@@ -42,37 +41,40 @@ func (f *fields) fixed(name string, v []byte) {
 func (f *fields) key(name string, v *identity.PublicKey) { f.fixed(name, v[:]) }
 
 func (f *fields) uint32(name string, v *uint32) {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], *v)
-	f.fixed(name, b[:])
-	*v = binary.BigEndian.Uint32(b[:])
+	if f.in == nil {
+		f.out = wire.AppendUint32(f.out, *v)
+		return
+	}
+	*v = f.in.Uint32(name)
 }
 
 func number[T ~int64](f *fields, name string, v *T) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(*v))
-	f.fixed(name, b[:])
-	*v = T(binary.BigEndian.Uint64(b[:]))
+	if f.in == nil {
+		f.out = wire.AppendInt64(f.out, int64(*v))
+		return
+	}
+	*v = T(f.in.Int64(name))
 }
 
 func octet[T ~byte](f *fields, name string, v *T) {
-	b := [1]byte{byte(*v)}
-	f.fixed(name, b[:])
-	*v = T(b[0])
+	if f.in == nil {
+		f.out = append(f.out, byte(*v))
+		return
+	}
+	*v = T(f.in.Uint8(name))
 }
 
 // flag is 0 or 1 and nothing else.
 func (f *fields) flag(name string, v *bool) {
-	var b byte
-	if *v {
-		b = 1
-	}
-	octet(f, name, &b)
-	if b > 1 { // only when reading
-		f.in.Fail(wire.NewViolation(wire.CodeValue, "%s: %d, must be 0 or 1", name, b))
+	if f.in == nil {
+		f.out = wire.AppendBool(f.out, *v)
 		return
 	}
-	*v = b == 1
+	n := f.in.Uint8(name)
+	if n > 1 {
+		f.in.Fail(wire.NewViolation(wire.CodeValue, "%s: %d, must be 0 or 1", name, n))
+	}
+	*v = n == 1
 }
 
 // text is cut to its limit when written, and refused above it when read.
@@ -84,6 +86,7 @@ func (f *fields) text(name string, v *string, limit int) {
 	*v = f.in.ShortText(name, limit)
 }
 
+// blob is refused above its limit when read.
 func (f *fields) blob(name string, v *[]byte, limit int) {
 	if f.in == nil {
 		f.out = wire.AppendBlob(f.out, *v)
@@ -92,17 +95,24 @@ func (f *fields) blob(name string, v *[]byte, limit int) {
 	*v = f.in.Blob(name, limit)
 }
 
+// Limits of fields that have none of their own: as far as the payload goes.
+const (
+	anyText = 1<<16 - 1
+	anyBlob = wire.MaxMediatorAnswer
+)
+
 // list is a count and as many items, each of at least size bytes. Memory is taken
 // for as many as the input has room for.
 func list[T any](f *fields, name string, v *[]T, size int, item func(*fields, *T)) {
-	count := uint32(len(*v))
-	f.uint32(name, &count)
 	if f.in == nil {
+		f.out = wire.AppendUint32(f.out, uint32(len(*v)))
 		for i := range *v {
 			item(f, &(*v)[i])
 		}
 		return
 	}
+	*v = nil
+	count := f.in.Uint32(name)
 	if f.in.Err() == nil && int64(count)*int64(size) > int64(f.in.Remaining()) {
 		f.in.Fail(wire.NewViolation(wire.CodeTruncated, "%s: %d of them, %d bytes left", name, count, f.in.Remaining()))
 	}

@@ -11,8 +11,8 @@ const (
 	statusError = 0x01
 )
 
-// FirstID is the lowest id that a client gives to a request: below it are the push
-// codes. Ids count up to 65535 and begin again.
+// FirstID is the lowest id that a client should give to a request: below it are the
+// push codes. Ours; ids then count up to 65535 and begin again.
 const FirstID uint16 = 0x0100
 
 // MaxMessages is the highest limit of a [GetMessagesSince].
@@ -110,5 +110,5 @@ const (
 	PermissionBanned    Permissions = 0x01
 )
 
-// Has reports whether any of the wanted bits is set.
-func (p Permissions) Has(wanted Permissions) bool { return p&wanted != 0 }
+// HasAny reports whether any of the wanted bits is set.
+func (p Permissions) HasAny(wanted Permissions) bool { return p&wanted != 0 }

@@ -48,22 +48,24 @@ type CreateChat struct {
 type DeleteChat struct{ Chat ChatID }
 
 // AddUser makes somebody a member without asking them, and undoes a ban. They get
-// no key this way; see [SendInvite].
+// no key this way; see [SendInvite]. It takes an owner, admin or moderator.
 type AddUser struct {
 	Chat ChatID
 	User identity.PublicKey
 }
 
-// DeleteUser bans a member.
+// DeleteUser bans a member, also the owner. It takes an owner, admin or moderator.
 type DeleteUser struct {
 	Chat ChatID
 	User identity.PublicKey
 }
 
-// LeaveChat ends one's own membership. The owner cannot leave.
+// LeaveChat ends one's own membership. The owner cannot leave. Some refusals have
+// the id 0, so the client waits for its timeout.
 type LeaveChat struct{ Chat ChatID }
 
 // GetUserChats asks for the chats that one is a member of; the answer is [Chats].
+// Refusals have the id 0, as with [LeaveChat].
 type GetUserChats struct{}
 
 // SendMessage sends a message; the answer is a [LastMessage] with its id. A
@@ -72,10 +74,11 @@ type GetUserChats struct{}
 type SendMessage struct {
 	Chat ChatID
 	GUID peer.GUID
-	Blob []byte // sealed by package group, at most wire.MaxGroupMessage bytes
+	Blob []byte // sealed by package group
 }
 
-// DeleteMessage removes a message for everybody who has not fetched it yet.
+// DeleteMessage removes a message for everybody who has not fetched it yet. It takes
+// an owner, admin or moderator.
 type DeleteMessage struct {
 	Chat    ChatID
 	Message MessageID
@@ -85,25 +88,30 @@ type DeleteMessage struct {
 type GetLastMessageID struct{ Chat ChatID }
 
 // Subscribe asks for pushes about a chat, on this stream. The answer is a
-// [LastMessage].
+// [LastMessage], and a [RequestMemberInfo] follows. Members that may only read
+// cannot.
 type Subscribe struct{ Chat ChatID }
 
 // GetMessagesSince asks for the messages with ids above Since, in order; the answer
-// is [Messages]. After 24 hours a mediator forgets a message, and leaves it out.
+// is [Messages]. After 24 hours a mediator forgets a message, and leaves it out. An
+// answer above wire.MaxMediatorAnswer is not read: ask for fewer.
 type GetMessagesSince struct {
 	Chat  ChatID
 	Since MessageID
 	Limit uint32 // 1 to MaxMessages
 }
 
-// SendInvite invites somebody. Data is that of group.Key.WrapGen2.
+// SendInvite invites somebody, with the Data of group.Key.WrapGen2. There is one
+// invite for each recipient and chat, for three days. It takes an owner, admin or
+// moderator.
 type SendInvite struct {
 	Chat ChatID
 	User identity.PublicKey
 	Data []byte
 }
 
-// InviteResponse accepts or rejects an invite.
+// InviteResponse accepts or rejects an invite. When it was accepted a
+// [RequestMemberInfo] follows.
 type InviteResponse struct {
 	Invite InviteID
 	Accept bool
@@ -113,11 +121,11 @@ type InviteResponse struct {
 type UpdateMemberInfo struct {
 	Chat ChatID
 	Time int64  // of the profile, Unix seconds
-	Info []byte // group.AppendProfile, sealed; at most wire.MaxMemberInfo bytes
+	Info []byte // group.AppendProfile, sealed
 }
 
 // GetMembersInfo asks for what members told after a time in Unix seconds, 0 for all
-// of it. The answer is [MembersInfo].
+// of it. The answer is [MembersInfo], with all members in it.
 type GetMembersInfo struct {
 	Chat  ChatID
 	Since int64
@@ -198,14 +206,9 @@ func (q *CreateChat) fields(f *fields) {
 	f.fixed("nonce", q.Nonce[:])
 	f.uint32("counter", &q.Counter)
 	f.fixed("signature", q.Signature[:])
-	about(f, &q.Name, &q.Description, &q.Avatar)
-}
-
-// about is what a chat tells about itself.
-func about(f *fields, name, description *string, avatar *[]byte) {
-	f.text("name", name, wire.MaxChatName)
-	f.text("description", description, wire.MaxChatDescription)
-	f.blob("avatar", avatar, wire.MaxChatAvatar)
+	f.text("name", &q.Name, wire.MaxChatName)
+	f.text("description", &q.Description, wire.MaxChatDescription)
+	f.blob("avatar", &q.Avatar, wire.MaxChatAvatar)
 }
 
 func (q *DeleteChat) fields(f *fields) { number(f, "chat", &q.Chat) }
@@ -227,7 +230,7 @@ func (*GetUserChats) fields(*fields) {}
 func (q *SendMessage) fields(f *fields) {
 	number(f, "chat", &q.Chat)
 	number(f, "guid", &q.GUID)
-	f.blob("message", &q.Blob, wire.MaxGroupMessage)
+	f.blob("message", &q.Blob, anyBlob)
 }
 
 func (q *DeleteMessage) fields(f *fields) {
@@ -248,7 +251,7 @@ func (q *GetMessagesSince) fields(f *fields) {
 func (q *SendInvite) fields(f *fields) {
 	number(f, "chat", &q.Chat)
 	f.key("user", &q.User)
-	f.blob("invite", &q.Data, wire.MaxInviteData)
+	f.blob("invite", &q.Data, anyBlob)
 }
 
 func (q *InviteResponse) fields(f *fields) {
@@ -259,7 +262,7 @@ func (q *InviteResponse) fields(f *fields) {
 func (q *UpdateMemberInfo) fields(f *fields) {
 	number(f, "chat", &q.Chat)
 	number(f, "time", &q.Time)
-	f.blob("member info", &q.Info, wire.MaxMemberInfo)
+	f.blob("member info", &q.Info, anyBlob)
 }
 
 func (q *GetMembersInfo) fields(f *fields) {
@@ -292,10 +295,11 @@ var requests = map[Command]func() Request{
 	CommandGetMembers:       func() Request { return &GetMembers{} },
 }
 
-// AppendRequest appends a whole request. The answer has the same id.
+// AppendRequest appends a whole request. The answer has the same id. Apps draw ids
+// from 1 to 65535, ours begin at [FirstID].
 func AppendRequest(b []byte, id uint16, q Request) []byte {
-	b, start := wire.AppendCall(append(b, version), byte(q.Command()), id)
-	return wire.FinishCall(appendPayload(b, q), start)
+	b, start := wire.AppendServerFrame(append(b, version), byte(q.Command()), id)
+	return wire.FinishServerFrame(appendPayload(b, q), start)
 }
 
 // Call is a request as it came, before its fields are looked at: a wrong field
@@ -312,7 +316,7 @@ func ReadCall(src *bufio.Reader) (Call, error) {
 	if got := r.Uint8(); r.Err() == nil && got != version {
 		return Call{}, wire.NewViolation(wire.CodeVersion, "request of version %d", got)
 	}
-	command, id, payload := r.Call("request", wire.MaxMediatorPayload)
+	command, id, payload := r.ServerFrame("request", wire.MaxMediatorRequest)
 	switch {
 	case r.Err() != nil:
 		return Call{}, r.Err()
@@ -325,7 +329,11 @@ func ReadCall(src *bufio.Reader) (Call, error) {
 // Parse reads the fields of a call. Blobs point into the call. Errors are
 // violations.
 func (c Call) Parse() (Request, error) {
-	q := requests[c.Command]()
+	empty := requests[c.Command]
+	if empty == nil {
+		return nil, wire.NewViolation(wire.CodeCommand, "command %d", c.Command)
+	}
+	q := empty()
 	if err := parsePayload(c.payload, q); err != nil {
 		return nil, err
 	}

@@ -53,7 +53,8 @@ func (s *System) fields(f *fields) {
 	f.fixed("random", s.Random[:])
 }
 
-// AppendTo appends the text of the message.
+// AppendTo appends the text of the message. Of an event that is none of the above it
+// appends the one byte, which nobody reads.
 func (s System) AppendTo(b []byte) []byte { return appendPayload(b, &s) }
 
 // ParseSystem reads the text of a message whose author is the mediator. Errors are

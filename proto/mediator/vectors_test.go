@@ -122,6 +122,9 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s: %+v", name, answer)
 		}
 		if test.want == nil {
+			if err := answer.Parse(nil); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 			continue
 		}
 		got := empty(test.want)

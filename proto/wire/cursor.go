@@ -20,7 +20,7 @@ type Cursor struct {
 // NewCursor starts at the first byte of b.
 func NewCursor(b []byte) *Cursor { return &Cursor{rest: b} }
 
-// Err returns the first error, a *[Violation].
+// Err returns the first error: a *[Violation], or what [Cursor.Fail] was given.
 func (c *Cursor) Err() error { return c.err }
 
 // Fail makes err the cursor's error unless it has one.

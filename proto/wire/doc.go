@@ -30,9 +30,10 @@
 // collects them. Unknown tags are ignored. A length past the end fails the whole
 // payload. Checked against src/tlv.rs of the reference core (a31933f).
 //
-// # Calls
+// # Frames of servers
 //
-// File servers and mediators answer requests. Their frames are
+// File servers and mediators answer requests. What goes to them and comes from
+// them is, but for what their packages say,
 //
 //	offset  size  field
 //	0       1     command of a request, status of an answer (0 OK, 1 refused)

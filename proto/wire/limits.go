@@ -91,23 +91,21 @@ const (
 )
 
 // Limits of the mediator protocol, fixed layout. "Reference" is the Go mediator of
-// November 2025 and the app at aef232c.
+// November 2025 and the app at aef232c. What lies inside of an answer has no limit
+// of its own: one member with a large picture must not hide all others.
 const (
-	// MaxMediatorPayload is the payload of a request or an answer. Reference.
-	MaxMediatorPayload = 32 << 20
-	// MaxChatName is the name of a group chat. Reference.
+	// MaxMediatorRequest is the payload of a request. Reference.
+	MaxMediatorRequest = 32 << 20
+	// MaxMediatorAnswer is the payload of an answer or a push. Ours: a message that
+	// fills a request comes back with 40 bytes more, and several come in one answer.
+	// Today's apps read as much.
+	MaxMediatorAnswer = 50 << 20
+	// MaxChatName is the name of a new group chat. Reference.
 	MaxChatName = 20
-	// MaxChatDescription is what a group chat is about. Reference.
+	// MaxChatDescription is what a new group chat is about. Reference.
 	MaxChatDescription = 200
-	// MaxChatAvatar is the picture of a group chat. Reference.
+	// MaxChatAvatar is the picture of a new group chat. Reference.
 	MaxChatAvatar = 200 << 10
-	// MaxGroupMessage is a sealed message. Ours: as with contacts, attachments
-	// travel inside of it, and the apps send files of up to 10 MiB.
-	MaxGroupMessage = 16<<20 + 1<<10
-	// MaxInviteData is what an invite carries. Ours: apps send 92 bytes.
-	MaxInviteData = 1 << 10
-	// MaxMemberInfo is a sealed profile. Ours: [MaxMemberAvatar] and the texts.
-	MaxMemberInfo = 640 << 10
 	// MaxMemberAvatar is the picture of a member. Reference.
 	MaxMemberAvatar = 500 << 10
 )

@@ -11,35 +11,35 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-func call(payload string) []byte {
-	b, start := wire.AppendCall([]byte("before"), 3, 0x0102)
-	return wire.FinishCall(append(b, payload...), start)[len("before"):]
+func serverFrame(payload string) []byte {
+	b, start := wire.AppendServerFrame([]byte("before"), 3, 0x0102)
+	return wire.FinishServerFrame(append(b, payload...), start)[len("before"):]
 }
 
-func TestCallsAreReadAsTheyAreWritten(t *testing.T) {
-	r := reader(append(call("payload"), call("")...))
-	if first, id, payload := r.Call("request", 7); first != 3 || id != 0x0102 || string(payload) != "payload" || r.Err() != nil {
+func TestServerFramesAreReadAsTheyAreWritten(t *testing.T) {
+	r := reader(append(serverFrame("payload"), serverFrame("")...))
+	if first, id, payload := r.ServerFrame("request", 7); first != 3 || id != 0x0102 || string(payload) != "payload" || r.Err() != nil {
 		t.Errorf("%d %x %q, %v", first, id, payload, r.Err())
 	}
-	if first, id, payload := r.Call("request", 0); first != 3 || id != 0x0102 || payload != nil || r.Err() != nil {
+	if first, id, payload := r.ServerFrame("request", 0); first != 3 || id != 0x0102 || payload != nil || r.Err() != nil {
 		t.Errorf("%d %x %q, %v", first, id, payload, r.Err())
 	}
-	if r.Call("request", 7); !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
+	if r.ServerFrame("request", 7); !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
 		t.Errorf("at the end: %v", r.Err())
 	}
 }
 
-func TestCallsAreBounded(t *testing.T) {
-	r := reader(call("payload"))
-	if first, id, payload := r.Call("request", 6); payload != nil || wire.ViolationCode(r.Err()) != wire.CodeLength {
+func TestServerFramesAreBounded(t *testing.T) {
+	r := reader(serverFrame("payload"))
+	if first, id, payload := r.ServerFrame("request", 6); payload != nil || wire.ViolationCode(r.Err()) != wire.CodeLength {
 		t.Errorf("%d %x %q, %v", first, id, payload, r.Err())
 	}
-	r = reader(call("payload")[:9])
-	if r.Call("request", 7); !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
+	r = reader(serverFrame("payload")[:9])
+	if r.ServerFrame("request", 7); !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
 		t.Errorf("cut: %v", r.Err())
 	}
 	r = reader(nil)
-	if r.Call("request", 7); !errors.Is(r.Err(), io.EOF) {
+	if r.ServerFrame("request", 7); !errors.Is(r.Err(), io.EOF) {
 		t.Errorf("nothing: %v", r.Err())
 	}
 }
