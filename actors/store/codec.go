@@ -9,8 +9,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// codec holds the one way in which records are written and read. The encoding is
-// deterministic, so equal records have equal bytes.
+// codec is how records are written and read. The encoding is deterministic, so equal
+// records have equal bytes, also those that are written by hand (encode.go).
 var codec = newCodec()
 
 type cborCodec struct {
@@ -46,6 +46,9 @@ func (Media) lastField() uint64        { return 15 }
 func (Reaction) lastField() uint64     { return 3 }
 
 func encode(v any) ([]byte, error) {
+	if rec, byHand := v.(selfEncoder); byHand {
+		return rec.encoded(), nil
+	}
 	raw, err := codec.enc.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)

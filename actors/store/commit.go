@@ -17,7 +17,11 @@ const slowCommit = 2 * time.Second
 // batch is a group of operations that are committed together. It is built by the
 // writer and not changed any more once it was handed over.
 type batch struct {
-	rows    *pebble.Batch
+	rows *pebble.Batch
+	// events are rows, too. Pebble inserts a row fastest next to the one that it has
+	// inserted before, and events are next to each other in the database, not in the
+	// order of operations.
+	events  *pebble.Batch
 	layer   layer
 	ops     int
 	bytes   int
@@ -29,6 +33,22 @@ type batch struct {
 	// the store has failed and the commit may never return.
 	answered atomic.Bool
 }
+
+func newBatch(db *pebble.DB) *batch {
+	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(), touched: make(map[Conversation]struct{})}
+}
+
+// gather puts the events behind the other rows.
+func (b *batch) gather() error {
+	if err := b.rows.Apply(b.events, nil); err != nil {
+		return fmt.Errorf("gather events: %w", err)
+	}
+	b.events.Reset()
+	return nil
+}
+
+// discard frees a batch that was not applied, or is applied now.
+func (b *batch) discard() error { return errors.Join(b.events.Close(), b.rows.Close()) }
 
 type answer struct {
 	to      caller
@@ -73,6 +93,9 @@ func (b *batch) commit(s *Store) error {
 
 // apply commits to Pebble. With sync it returns when the batch is on the disk.
 func (s *Store) apply(b *batch) error {
+	if err := b.gather(); err != nil {
+		return s.fail(fmt.Errorf("commit: %w", err))
+	}
 	opts := pebble.NoSync
 	if b.sync {
 		opts = pebble.Sync
@@ -86,7 +109,7 @@ func (s *Store) apply(b *batch) error {
 	if err := s.failure(); err != nil {
 		return err // met elsewhere meanwhile; nothing is promised any more
 	}
-	if err := b.rows.Close(); err != nil {
+	if err := b.discard(); err != nil {
 		return s.fail(fmt.Errorf("commit: %w", err))
 	}
 	return nil

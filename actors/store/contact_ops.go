@@ -65,7 +65,7 @@ func (op RemoveAccount) apply(t *txn) (any, error) {
 		delete(t.w.accounts, op.Account)
 		t.undo = append(t.undo, func() { t.w.accounts[op.Account] = counters })
 		for _, c := range counters.conversations {
-			t.count(&t.w.known, t.w.known-uint64(len(c.known)))
+			t.count(&t.w.known, t.w.known-c.known.size())
 		}
 	}
 	t.touched = append(t.touched, Conversation{Account: op.Account})

@@ -2,11 +2,15 @@
 
 package store
 
-import "github.com/mimird/mimird/proto/identity"
+import (
+	"hash/maphash"
+
+	"github.com/mimird/mimird/proto/identity"
+)
 
 // Limits of what the writer remembers of guids.
 const (
-	// maxKnown is how many guids all sets may have, 13 to 20 MB. A conversation that
+	// maxKnown is how many guids all sets may have, 6 to 11 MB. A conversation that
 	// finds no room goes without a set.
 	maxKnown = 1 << 20
 	// maxKnownRead is the longest conversation whose guids are read: that many take
@@ -18,14 +22,57 @@ const (
 // database needs long to say that it does not have something, and nearly every
 // message is new. The set is trusted only when it says so too: it may have a guid
 // that no message has, because of the digest or because an operation failed.
-type guidSet map[uint32]struct{}
-
-func (s guidSet) has(guid int64) bool {
-	_, ok := s[digest(guid)]
-	return ok
+//
+// It is a hash table with open addressing: a look-up reads one line of memory, a
+// map's reads several, and with many conversations none of them is in a cache.
+type guidSet struct {
+	slots []uint32 // digests, 0 for none; a power of two, at most three quarters in use
+	used  uint64
 }
 
-func digest(guid int64) uint32 { return uint32(guid) ^ uint32(guid>>32) }
+func newGUIDSet() *guidSet { return &guidSet{slots: make([]uint32, 16)} }
+
+// guidSeed keeps those who choose guids from choosing where they go.
+var guidSeed = maphash.MakeSeed()
+
+// digest is never 0.
+func digest(guid int64) uint32 { return max(uint32(maphash.Comparable(guidSeed, guid)), 1) }
+
+// slot returns where a digest is, or the free slot where it would be.
+func (s *guidSet) slot(digest uint32) *uint32 {
+	last := uint32(len(s.slots) - 1)
+	for i := digest & last; ; i = (i + 1) & last {
+		if at := &s.slots[i]; *at == digest || *at == 0 {
+			return at
+		}
+	}
+}
+
+func (s *guidSet) has(guid int64) bool { return *s.slot(digest(guid)) != 0 }
+
+// add adds a guid that the set does not have.
+func (s *guidSet) add(guid int64) {
+	s.used++
+	if 4*s.used > 3*uint64(len(s.slots)) {
+		before := s.slots
+		s.slots = make([]uint32, 2*len(before))
+		for _, d := range before {
+			if d != 0 {
+				*s.slot(d) = d
+			}
+		}
+	}
+	d := digest(guid)
+	*s.slot(d) = d
+}
+
+// size returns how many guids the set has; none has none.
+func (s *guidSet) size() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.used
+}
 
 // isNew reports whether it is certain that the conversation has no message with
 // the guid. It has to be called before the operation changes anything.
@@ -44,7 +91,7 @@ func (t *txn) isNew(account, contact identity.PublicKey, guid int64) (bool, erro
 
 // readKnown makes the set of a conversation.
 func (t *txn) readKnown(c *conversationState, account, contact identity.PublicKey) error {
-	c.known = make(guidSet)
+	c.known = newGUIDSet()
 	err := t.scan(pairPrefix(account, tableRef, contact), func(key, _ []byte) error {
 		k, err := parseKey(key)
 		if err == nil {
@@ -67,13 +114,13 @@ func (w *writer) know(c *conversationState, guid int64) {
 		w.forget(c)
 		c.crowded = true
 	default:
-		c.known[digest(guid)] = struct{}{}
+		c.known.add(guid)
 		w.known++
 	}
 }
 
 // forget drops the set of a conversation.
 func (w *writer) forget(c *conversationState) {
-	w.known -= uint64(len(c.known))
+	w.known -= c.known.size()
 	c.known = nil
 }

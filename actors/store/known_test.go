@@ -3,6 +3,7 @@
 package store
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -60,7 +61,7 @@ func TestKnownMessagesAreFoundWhereverTheyAre(t *testing.T) {
 			b.submit(message(guid))
 		}
 		b.submit(message(2)) // the same number in the other direction is another message
-		if have := len(b.conversation().known); have != 4 {
+		if have := b.conversation().known.size(); have != 4 {
 			t.Errorf("restarted %v: %d guids are known", restarted, have)
 		}
 	}
@@ -74,9 +75,18 @@ func TestKnownMessagesAreFoundWhereverTheyAre(t *testing.T) {
 }
 
 func TestGUIDsWithOneDigestAreTwoMessages(t *testing.T) {
-	const one, two = int64(5), int64(7)<<32 | (5 ^ 7)
-	if digest(one) != digest(two) {
-		t.Fatal("not the same digest")
+	// Of 200,000 guids some have the digest of another: all different ones have a
+	// chance of 1 in 100.
+	var one, two int64
+	seen := make(map[uint32]int64)
+	for two = 1; one == 0 && two < 10_000_000; two++ {
+		d := digest(two)
+		one = seen[d]
+		seen[d] = two
+	}
+	two--
+	if one == 0 || digest(one) != digest(two) {
+		t.Fatal("no two guids with one digest")
 	}
 	b := newBench(t, Options{})
 	for i, guid := range []int64{one, two, one, two} {
@@ -131,4 +141,31 @@ func TestRemovedAccountMakesRoom(t *testing.T) {
 		t.Errorf("%d guids are known", b.writer.known)
 	}
 	b.check()
+}
+
+// TestGUIDSetIsASet compares it with a map, while it grows.
+func TestGUIDSetIsASet(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	s, want := newGUIDSet(), make(map[uint32]bool)
+	for range 20_000 {
+		guid := int64(r.Uint64())
+		if s.has(guid) != want[digest(guid)] {
+			t.Fatalf("%d: %v", guid, s.has(guid))
+		}
+		if !want[digest(guid)] {
+			s.add(guid)
+			want[digest(guid)] = true
+		}
+		if !s.has(guid) || s.size() != uint64(len(want)) || 4*s.used > 3*uint64(len(s.slots)) {
+			t.Fatalf("%d of %d in %d slots", s.size(), len(want), len(s.slots))
+		}
+	}
+	for _, d := range s.slots {
+		if d != 0 && !want[d] {
+			t.Errorf("digest %d is not of a guid", d)
+		}
+	}
+	if digest(0) == 0 || (*guidSet)(nil).size() != 0 {
+		t.Error("nothing is something")
+	}
 }

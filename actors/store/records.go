@@ -237,7 +237,7 @@ type Event struct {
 	Conversation identity.PublicKey `cbor:"1,keyasint,omitzero"`   // zero: about the account itself
 	Kind         EventKind          `cbor:"2,keyasint"`            //
 	Time         Millis             `cbor:"3,keyasint,omitempty"`  // by our clock
-	Message      MessageID          `cbor:"4,keyasint,omitzero"`   // events about messages
+	Message      MessageID          `cbor:"4,keyasint"`            // events about messages
 	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages
 	State        ContactState       `cbor:"6,keyasint,omitempty"`  // ContactAdded, ContactChanged: the state afterwards
 	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; AnnouncedElsewhere: the foreign one

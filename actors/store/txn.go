@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -57,6 +55,7 @@ type changeKind uint8
 const (
 	changePut    changeKind = iota // a row that operations read
 	changeAppend                   // a row that no operation reads
+	changeEvent                    // the same, behind the last one of its kind
 	changeDelete
 	changeClear // everything under a prefix
 )
@@ -196,12 +195,8 @@ func (t *txn) event(ev Event) error {
 	}
 	t.count(&a.lastSeq, a.lastSeq+1)
 	ev.Seq, ev.Time = a.lastSeq, t.now
-	raw, err := encode(ev)
-	if err != nil {
-		return err
-	}
 	t.changes = append(t.changes,
-		change{changeAppend, eventKey(ev.Account, ev.Seq), raw},
+		change{changeEvent, eventKey(ev.Account, ev.Seq), ev.encoded()},
 		change{changeAppend, convLogKey(ev.Account, ev.Conversation, ev.Seq), nil})
 	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
 	return nil
@@ -296,22 +291,27 @@ func (t *txn) needSpace() error {
 	return nil
 }
 
-// write adds the operation's changes to a batch and its layer.
-func (t *txn) write(batch *pebble.Batch, l *layer) error {
+// write adds the operation's changes to a batch.
+func (t *txn) write(b *batch) error {
 	for _, c := range t.changes {
 		var err error
 		switch c.kind {
 		case changePut:
-			l.put(string(c.key), c.value)
-			err = batch.Set(c.key, c.value, nil)
+			b.layer.put(string(c.key), c.value)
+			err = b.rows.Set(c.key, c.value, nil)
 		case changeAppend:
-			err = batch.Set(c.key, c.value, nil)
+			err = b.rows.Set(c.key, c.value, nil)
+		case changeEvent:
+			err = b.events.Set(c.key, c.value, nil)
 		case changeDelete:
-			l.put(string(c.key), nil)
-			err = batch.Delete(c.key, nil)
+			b.layer.put(string(c.key), nil)
+			err = b.rows.Delete(c.key, nil)
 		case changeClear:
-			l.clear(string(c.key))
-			err = batch.DeleteRange(c.key, prefixEnd(c.key), nil)
+			b.layer.clear(string(c.key))
+			// What is deleted may be events that came before.
+			if err = b.gather(); err == nil {
+				err = b.rows.DeleteRange(c.key, prefixEnd(c.key), nil)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("add to batch: %w", err)

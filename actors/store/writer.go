@@ -154,10 +154,10 @@ func (w *writer) add(size int) error {
 		b = w.waiting[n-1]
 	}
 	if b == nil || b.ops >= maxBatchOps || b.bytes+size > maxBatchBytes {
-		b = &batch{rows: w.store.db.NewBatch(), layer: newLayer(), touched: make(map[Conversation]struct{})}
+		b = newBatch(w.store.db)
 		w.waiting = append(w.waiting, b)
 	}
-	if err := w.txn.write(b.rows, &b.layer); err != nil {
+	if err := w.txn.write(b); err != nil {
 		// The batch now holds half an operation; it must never be committed.
 		return w.store.fail(err)
 	}
@@ -232,7 +232,7 @@ func (w *writer) abandon(reason error) {
 	w.behind = nil
 	for _, b := range w.waiting {
 		b.answer(reason)
-		_ = b.rows.Close() // never applied
+		_ = b.discard() // never applied
 	}
 	w.waiting = nil
 	w.refresh()
@@ -250,8 +250,8 @@ type accountState struct {
 type conversationState struct {
 	contact   bool // the contact exists
 	lastOrder uint64
-	known     guidSet // nil for none
-	crowded   bool    // there was no room for known
+	known     *guidSet // nil for none
+	crowded   bool     // there was no room for known
 }
 
 type outboxState struct{ rows, bytes uint64 }

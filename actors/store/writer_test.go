@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,31 @@ func TestFailedOperationLeavesNoTrace(t *testing.T) {
 	b.check()
 }
 
+// TestRemovedAccountLeavesNoEvents: events are written behind the other rows of
+// their batch, but not behind what deletes them.
+func TestRemovedAccountLeavesNoEvents(t *testing.T) {
+	b := newBench(t, Options{})
+	b.submit(message(1))
+	b.submit(RemoveAccount{Account: testAccount})
+	b.submit(PutAccount{Account: Account{ID: testAccount, Name: "again"}})
+	b.commit()
+	var left []EventKind
+	for row, err := range scanPrefix(b.store.db, tablePrefix(testAccount, tableEvent)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ev Event
+		if raw, err := row.value(); err != nil || decode(raw, &ev) != nil {
+			t.Fatal(err)
+		}
+		left = append(left, ev.Kind)
+	}
+	if !slices.Equal(left, []EventKind{AccountAdded}) {
+		t.Errorf("events %v", left)
+	}
+	b.check()
+}
+
 // check compares the database with itself, and the writer's counters with those
 // of a fresh writer.
 func (b *bench) check() {
@@ -169,7 +195,7 @@ func (b *bench) check() {
 	}
 	fresh := newWriter(b.store)
 	defer fresh.refresh()
-	known := 0
+	known := uint64(0)
 	for id, have := range b.writer.accounts {
 		want, err := fresh.account(&fresh.txn, id)
 		if err != nil {
@@ -188,18 +214,18 @@ func (b *bench) check() {
 			if err != nil || have.contact != want.contact || have.lastOrder != want.lastOrder {
 				b.t.Errorf("contact %s: %+v, want %+v, %v", contact.Short(), have, want, err)
 			}
-			known += len(have.known)
+			known += have.known.size()
 			if err := fresh.txn.readKnown(want, id, contact); err != nil {
 				b.t.Fatal(err)
 			}
-			for guid := range want.known {
-				if _, ok := have.known[guid]; !ok && have.known != nil {
+			for _, d := range want.known.slots {
+				if d != 0 && have.known != nil && *have.known.slot(d) != d {
 					b.t.Errorf("contact %s: a guid is not known", contact.Short())
 				}
 			}
 		}
 	}
-	if b.writer.known != uint64(known) {
+	if b.writer.known != known {
 		b.t.Errorf("%d guids are counted, there are %d", b.writer.known, known)
 	}
 	for name, have := range b.writer.queues {

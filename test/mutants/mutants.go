@@ -129,6 +129,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestCrashUpgrade", "./actors/store"},
 		},
 		{
+			name:   "events-outlive",
+			harm:   "what happened to an account that was removed comes back",
+			file:   "actors/store/txn.go",
+			before: "			if err = b.gather(); err == nil {\n",
+			after:  "			if err == nil {\n",
+			tests:  []string{"-run", "TestRemovedAccount", "./actors/store"},
+		},
+		{
 			name:   "store-restarted",
 			harm:   "after a panic the node goes on with what it believes to be in its store",
 			file:   "actors/node_actor.go",
