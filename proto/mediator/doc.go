@@ -55,8 +55,8 @@
 //
 // Facts are those of the Go mediator of November 2025 and of the app at aef232c.
 // Builds of the first days had other codes: 32 fetched one message, and messages came
-// as push 34. The node does not use this layout, which nobody outside speaks any
-// more: it reads what was recorded then, and is where the commands, which the later
-// layouts kept, are written down. The package is pure: no clock, no socket. Start
-// reading at request.go, then answer.go and push.go.
+// as push 34. The node does not use this layout, which nobody speaks any more: the
+// package reads what was recorded then, and has the commands, which the later
+// layouts kept. It is pure: no clock, no socket. Start reading at request.go, then
+// answer.go and push.go.
 package mediator
