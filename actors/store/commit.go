@@ -18,9 +18,9 @@ const slowCommit = 2 * time.Second
 // writer and not changed any more once it was handed over.
 type batch struct {
 	rows *pebble.Batch
-	// events are rows, too. Pebble inserts a row fastest next to the one that it has
-	// inserted before, and events are next to each other in the database, not in the
-	// order of operations.
+	// events are rows that come behind the others. Pebble inserts a row fastest next
+	// to the one that it has inserted before, and events are next to each other in the
+	// database, not in the order of operations.
 	events  *pebble.Batch
 	layer   layer
 	ops     int
@@ -38,7 +38,30 @@ func newBatch(db *pebble.DB) *batch {
 	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(), touched: make(map[Conversation]struct{})}
 }
 
-// gather puts the events behind the other rows.
+// write adds one change.
+func (b *batch) write(c change) error {
+	switch c.kind {
+	case changePut:
+		b.layer.put(string(c.key), c.value)
+		return b.rows.Set(c.key, c.value, nil)
+	case changeAppend:
+		return b.rows.Set(c.key, c.value, nil)
+	case changeEvent:
+		return b.events.Set(c.key, c.value, nil)
+	}
+	// What is deleted may be events that came before.
+	if err := b.gather(); err != nil {
+		return err
+	}
+	if c.kind == changeDelete {
+		b.layer.put(string(c.key), nil)
+		return b.rows.Delete(c.key, nil)
+	}
+	b.layer.clear(string(c.key))
+	return b.rows.DeleteRange(c.key, prefixEnd(c.key), nil)
+}
+
+// gather moves the events to the end of the other rows.
 func (b *batch) gather() error {
 	if err := b.rows.Apply(b.events, nil); err != nil {
 		return fmt.Errorf("gather events: %w", err)

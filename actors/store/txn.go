@@ -294,26 +294,7 @@ func (t *txn) needSpace() error {
 // write adds the operation's changes to a batch.
 func (t *txn) write(b *batch) error {
 	for _, c := range t.changes {
-		var err error
-		switch c.kind {
-		case changePut:
-			b.layer.put(string(c.key), c.value)
-			err = b.rows.Set(c.key, c.value, nil)
-		case changeAppend:
-			err = b.rows.Set(c.key, c.value, nil)
-		case changeEvent:
-			err = b.events.Set(c.key, c.value, nil)
-		case changeDelete:
-			b.layer.put(string(c.key), nil)
-			err = b.rows.Delete(c.key, nil)
-		case changeClear:
-			b.layer.clear(string(c.key))
-			// What is deleted may be events that came before.
-			if err = b.gather(); err == nil {
-				err = b.rows.DeleteRange(c.key, prefixEnd(c.key), nil)
-			}
-		}
-		if err != nil {
+		if err := b.write(c); err != nil {
 			return fmt.Errorf("add to batch: %w", err)
 		}
 	}

@@ -131,9 +131,9 @@ func mutants() []mutant {
 		{
 			name:   "events-outlive",
 			harm:   "what happened to an account that was removed comes back",
-			file:   "actors/store/txn.go",
-			before: "			if err = b.gather(); err == nil {\n",
-			after:  "			if err == nil {\n",
+			file:   "actors/store/commit.go",
+			before: "	if err := b.gather(); err != nil {\n		return err\n	}\n	if c.kind",
+			after:  "	if c.kind",
 			tests:  []string{"-run", "TestRemovedAccount", "./actors/store"},
 		},
 		{
