@@ -47,7 +47,7 @@ func (Reaction) lastField() uint64     { return 3 }
 
 func encode(v any) ([]byte, error) {
 	if rec, byHand := v.(selfEncoder); byHand {
-		return rec.encoded(), nil
+		return rec.appendTo(make([]byte, 0, rec.room())), nil
 	}
 	raw, err := codec.enc.Marshal(v)
 	if err != nil {

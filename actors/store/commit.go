@@ -34,8 +34,9 @@ type batch struct {
 	answered atomic.Bool
 }
 
-func newBatch(db *pebble.DB) *batch {
-	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(), touched: make(map[Conversation]struct{})}
+// newBatch makes a batch that will have about as many rows.
+func newBatch(db *pebble.DB, rows int) *batch {
+	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(rows), touched: make(map[Conversation]struct{})}
 }
 
 // write adds one change.

@@ -63,6 +63,7 @@ func (op RemoveAccount) apply(t *txn) (any, error) {
 	t.clear(accountPrefix(op.Account))
 	if counters, ok := t.w.accounts[op.Account]; ok {
 		delete(t.w.accounts, op.Account)
+		t.recent = recent{}
 		t.undo = append(t.undo, func() { t.w.accounts[op.Account] = counters })
 		for _, c := range counters.conversations {
 			t.count(&t.w.known, t.w.known-c.known.size())

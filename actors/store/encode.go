@@ -13,10 +13,19 @@ import (
 // TestRecordsByHandAreTheLibrarys holds the two together, byte for byte.
 
 // selfEncoder is a record that is written by hand.
-type selfEncoder interface{ encoded() []byte }
+type selfEncoder interface {
+	// appendTo appends the record.
+	appendTo(b []byte) []byte
+	// room is how many bytes it has at most, or nearly.
+	room() int
+}
 
-func (m Message) encoded() []byte {
-	w := newRecordWriter(96 + len(m.Payload) + len(m.Reason) + len(m.Source))
+func (m Message) room() int      { return 96 + len(m.Payload) + len(m.Reason) + len(m.Source) }
+func (ev Event) room() int       { return 128 + len(ev.Reason) }
+func (ref messageRef) room() int { return 16 + len(ref.First) }
+
+func (m Message) appendTo(b []byte) []byte {
+	w := newRecordWriter(b)
 	w.messageID(1, m.ID)
 	w.integer(2, int64(m.Type))
 	w.integer(3, m.ReplyTo)
@@ -32,8 +41,8 @@ func (m Message) encoded() []byte {
 	return w.end()
 }
 
-func (ev Event) encoded() []byte {
-	w := newRecordWriter(128 + len(ev.Reason))
+func (ev Event) appendTo(b []byte) []byte {
+	w := newRecordWriter(b)
 	w.key(1, ev.Conversation)
 	w.field(2)
 	w.head(cborNumber, uint64(ev.Kind))
@@ -47,8 +56,8 @@ func (ev Event) encoded() []byte {
 	return w.end()
 }
 
-func (ref messageRef) encoded() []byte {
-	w := newRecordWriter(16 + len(ref.First))
+func (ref messageRef) appendTo(b []byte) []byte {
+	w := newRecordWriter(b)
 	w.field(1)
 	w.head(cborNumber, ref.Order)
 	w.bytes(2, ref.First)
@@ -66,20 +75,21 @@ const (
 	cborTrue     = 7<<5 | 21
 )
 
-// recordWriter writes a map of at most 23 fields, which the caller gives in the
+// recordWriter appends a map of at most 23 fields, which the caller gives in the
 // order of their numbers. A field that is zero is left out.
 type recordWriter struct {
 	b      []byte
+	start  int
 	fields byte
 }
 
-// newRecordWriter has room for size bytes before it grows.
-func newRecordWriter(size int) recordWriter {
-	return recordWriter{b: make([]byte, 1, size)}
+func newRecordWriter(b []byte) recordWriter {
+	return recordWriter{b: append(b, cborMap), start: len(b)}
 }
 
+// end notes the number of fields.
 func (w *recordWriter) end() []byte {
-	w.b[0] = cborMap | w.fields
+	w.b[w.start] |= w.fields
 	return w.b
 }
 

@@ -32,7 +32,7 @@ func (op EnqueueFile) apply(t *txn) (any, error) {
 	}
 	m := op.Media
 	m.State, m.Due = MediaUploading, queued.Message.Created
-	return queued, t.insertMedia(queued.Message, &m)
+	return queued, t.insertMedia(&queued.Message, &m)
 }
 
 // ChangeMedia replaces what is known of the file of a message. It changes nothing
@@ -127,7 +127,7 @@ func (t *txn) rewrite(m Media, order uint64, payload []byte) error {
 
 // insertMedia writes what is known of the file of a message that is new; nil for
 // none.
-func (t *txn) insertMedia(msg Message, media *Media) error {
+func (t *txn) insertMedia(msg *Message, media *Media) error {
 	if media == nil {
 		return nil
 	}

@@ -74,14 +74,14 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 	if err := t.insertMessage(&msg); err != nil {
 		return nil, err
 	}
-	if err := t.messageEvent(msg, MessageReceived); err != nil {
+	if err := t.messageEvent(&msg, MessageReceived); err != nil {
 		return nil, err
 	}
-	stray, err := t.isStray(msg)
+	stray, err := t.isStray(&msg)
 	if err != nil {
 		return nil, err
 	}
-	return Accepted{ID: msg.ID, Order: msg.Order, Stray: stray}, t.insertMedia(msg, op.Media)
+	return Accepted{ID: msg.ID, Order: msg.Order, Stray: stray}, t.insertMedia(&msg, op.Media)
 }
 
 func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
@@ -98,10 +98,10 @@ func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
 	if err := t.updateMessage(v.msg, v.rawMsg); err != nil {
 		return nil, err
 	}
-	if err := t.react(v.msg); err != nil {
+	if err := t.react(&v.msg); err != nil {
 		return nil, err
 	}
-	return Accepted{ID: v.msg.ID, Order: v.msg.Order, Edited: true}, t.messageEvent(v.msg, MessageEdited)
+	return Accepted{ID: v.msg.ID, Order: v.msg.Order, Edited: true}, t.messageEvent(&v.msg, MessageEdited)
 }
 
 func (op AcceptMessage) sameContent(msg Message) bool {
@@ -185,7 +185,7 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 			return nil, err
 		}
 	}
-	return Enqueued{Message: msg}, t.messageEvent(msg, MessageQueued)
+	return Enqueued{Message: msg}, t.messageEvent(&msg, MessageQueued)
 }
 
 // bySource finds the message that was queued for a source. A row whose message is
@@ -266,7 +266,7 @@ func (t *txn) settle(
 	if err := t.updateMessage(msg, raw); err != nil {
 		return nil, err
 	}
-	return true, t.messageEvent(msg, kind)
+	return true, t.messageEvent(&msg, kind)
 }
 
 // variant is one stored message of a guid.
@@ -335,14 +335,14 @@ func (t *txn) insertMessage(msg *Message) error {
 	if err := t.put(refKey(msg.Account, msg.Contact, msg.ID), messageRef{Order: msg.Order}); err != nil {
 		return err
 	}
-	return t.react(*msg)
+	return t.react(msg)
 }
 
 func (t *txn) updateMessage(msg Message, old []byte) error {
 	return t.update(messageKey(msg.Account, msg.Contact, msg.Order), old, msg)
 }
 
-func (t *txn) messageEvent(msg Message, kind EventKind) error {
+func (t *txn) messageEvent(msg *Message, kind EventKind) error {
 	ev := Event{Account: msg.Account, Conversation: msg.Contact, Kind: kind, Message: msg.ID, Order: msg.Order}
 	if kind == MessageFailed {
 		ev.Reason = msg.Reason

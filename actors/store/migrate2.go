@@ -72,7 +72,7 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 	if err := row.load(&msg); err != nil {
 		return err
 	}
-	r, ok := reactionOf(msg)
+	r, ok := reactionOf(&msg)
 	if !ok {
 		return nil
 	}

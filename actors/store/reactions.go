@@ -21,7 +21,7 @@ import (
 // conversation, is found by nobody.
 
 // react notes the reaction that a message is.
-func (t *txn) react(msg Message) error {
+func (t *txn) react(msg *Message) error {
 	r, ok := reactionOf(msg)
 	if !ok {
 		return nil
@@ -40,7 +40,7 @@ func (t *txn) react(msg Message) error {
 
 // isStray reports whether a message is a reaction to one that the conversation does
 // not have. It is kept, for the message may come later, and shown nowhere.
-func (t *txn) isStray(msg Message) (bool, error) {
+func (t *txn) isStray(msg *Message) (bool, error) {
 	r, ok := reactionOf(msg)
 	if !ok {
 		return false, nil
@@ -55,7 +55,7 @@ func (t *txn) isStray(msg Message) (bool, error) {
 }
 
 // reactionOf reads a message as a reaction; false when it is none.
-func reactionOf(msg Message) (Reaction, bool) {
+func reactionOf(msg *Message) (Reaction, bool) {
 	if peer.MessageType(msg.Type) != peer.TypeReaction {
 		return Reaction{}, false
 	}

@@ -85,14 +85,19 @@ func schemaKey() []byte { return append([]byte{spaceMeta}, schemaKeyName...) }
 func countKey() []byte { return append([]byte{spaceMeta}, countKeyName...) }
 
 // accountPrefix starts every key of an account.
+// newKey has room for the keys of an account that have a fixed length.
+func newKey() []byte { return make([]byte, 0, 96) }
+
 func accountPrefix(account identity.PublicKey) []byte {
-	key := make([]byte, 0, 96)
-	key = append(key, spaceAccount)
-	return append(key, account[:]...)
+	return append(append(newKey(), spaceAccount), account[:]...)
 }
 
 func tablePrefix(account identity.PublicKey, table byte) []byte {
-	return append(accountPrefix(account), table)
+	return appendTablePrefix(newKey(), account, table)
+}
+
+func appendTablePrefix(key []byte, account identity.PublicKey, table byte) []byte {
+	return append(append(append(key, spaceAccount), account[:]...), table)
 }
 
 func accountKey(account identity.PublicKey) []byte { return tablePrefix(account, tableAccount) }
@@ -150,11 +155,20 @@ func reactionPrefix(account, contact identity.PublicKey, target int64) []byte {
 }
 
 func eventKey(account identity.PublicKey, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(tablePrefix(account, tableEvent), seq)
+	return appendEventKey(newKey(), account, seq)
+}
+
+func appendEventKey(key []byte, account identity.PublicKey, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendTablePrefix(key, account, tableEvent), seq)
 }
 
 func convLogKey(account, conversation identity.PublicKey, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(pairPrefix(account, tableConvLog, conversation), seq)
+	return appendConvLogKey(newKey(), account, conversation, seq)
+}
+
+func appendConvLogKey(key []byte, account, conversation identity.PublicKey, seq uint64) []byte {
+	key = append(appendTablePrefix(key, account, tableConvLog), conversation[:]...)
+	return binary.BigEndian.AppendUint64(key, seq)
 }
 
 func cursorPrefix(account identity.PublicKey, consumer string) []byte {

@@ -17,7 +17,7 @@ type layer struct {
 	cleared []string          // prefixes under which everything older is gone
 }
 
-func newLayer() layer { return layer{rows: make(map[string][]byte)} }
+func newLayer(rows int) layer { return layer{rows: make(map[string][]byte, rows)} }
 
 // get looks a key up; decided is false when the layer says nothing about it.
 func (l *layer) get(key string) (value []byte, decided bool) {
@@ -66,10 +66,19 @@ type txn struct {
 	w        *writer
 	now      Millis
 	changes  []change
+	scratch  []byte         // of the keys and values that no operation reads
+	recent   recent         // what was asked for last
 	touched  []Conversation // conversations that got an event
 	unsynced bool           // the operation may be lost in a crash
 	counters []counter      // values before the operation, to restore
 	undo     []func()       // restores everything else
+}
+
+// recent is the conversation that the operation asked for last: most ask for one,
+// several times.
+type recent struct {
+	account, contact identity.PublicKey
+	state            *conversationState // nil for none
 }
 
 // counter is a number that the writer remembers, as it was.
@@ -78,10 +87,16 @@ type counter struct {
 	before uint64
 }
 
+// maxScratch is how much scratch an operation leaves to the next one.
+const maxScratch = 64 << 10
+
 // reset makes the txn ready for the next operation.
 func (t *txn) reset(now Millis) {
 	clear(t.changes)
-	*t = txn{w: t.w, now: now, changes: t.changes[:0], touched: t.touched[:0], counters: t.counters[:0], undo: t.undo[:0]}
+	if cap(t.scratch) > maxScratch {
+		t.scratch = nil
+	}
+	*t = txn{w: t.w, now: now, changes: t.changes[:0], scratch: t.scratch[:0], touched: t.touched[:0], counters: t.counters[:0], undo: t.undo[:0]}
 }
 
 func (t *txn) rollback() {
@@ -195,11 +210,19 @@ func (t *txn) event(ev Event) error {
 	}
 	t.count(&a.lastSeq, a.lastSeq+1)
 	ev.Seq, ev.Time = a.lastSeq, t.now
-	t.changes = append(t.changes,
-		change{changeEvent, eventKey(ev.Account, ev.Seq), ev.encoded()},
-		change{changeAppend, convLogKey(ev.Account, ev.Conversation, ev.Seq), nil})
+	key := t.keep(appendEventKey(t.scratch, ev.Account, ev.Seq))
+	value := t.keep(ev.appendTo(t.scratch))
+	entry := t.keep(appendConvLogKey(t.scratch, ev.Account, ev.Conversation, ev.Seq))
+	t.changes = append(t.changes, change{changeEvent, key, value}, change{changeAppend, entry, nil})
 	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
 	return nil
+}
+
+// keep takes what was appended to scratch. It lasts until the next operation.
+func (t *txn) keep(appended []byte) []byte {
+	added := appended[len(t.scratch):len(appended):len(appended)]
+	t.scratch = appended
+	return added
 }
 
 // last returns the number at the end of the last key under a prefix, 0 for none.

@@ -54,6 +54,7 @@ type writer struct {
 	counted  int    // entries in accounts and their conversations
 	known    uint64 // guids in the sets of all conversations
 
+	rows   int      // in the last batch that was committed
 	layers []*layer // the result of newer and all
 }
 
@@ -154,7 +155,7 @@ func (w *writer) add(size int) error {
 		b = w.waiting[n-1]
 	}
 	if b == nil || b.ops >= maxBatchOps || b.bytes+size > maxBatchBytes {
-		b = newBatch(w.store.db)
+		b = newBatch(w.store.db, w.rows)
 		w.waiting = append(w.waiting, b)
 	}
 	if err := w.txn.write(b); err != nil {
@@ -202,6 +203,7 @@ func (w *writer) ended() {
 	b := w.inFlight
 	w.inFlight = nil
 	w.bytes -= b.bytes
+	w.rows = len(b.layer.rows)
 	if w.lookups != nil {
 		w.recent = append(w.recent, &b.layer)
 		w.recentBytes += b.bytes
@@ -273,6 +275,17 @@ func (w *writer) account(t *txn, id identity.PublicKey) (*accountState, error) {
 
 // conversation returns the state of a conversation.
 func (w *writer) conversation(t *txn, account, contact identity.PublicKey) (*conversationState, error) {
+	if t.recent.state != nil && t.recent.contact == contact && t.recent.account == account {
+		return t.recent.state, nil
+	}
+	c, err := w.findConversation(t, account, contact)
+	if err == nil {
+		t.recent = recent{account, contact, c}
+	}
+	return c, err
+}
+
+func (w *writer) findConversation(t *txn, account, contact identity.PublicKey) (*conversationState, error) {
 	a, err := w.account(t, account)
 	if err != nil {
 		return nil, err
