@@ -186,7 +186,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	_, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
 		Account: p.account, Contact: p.contact,
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
-		SendTime: store.Millis(peer.NormalizeSendTime(h.SendTime)), EditTime: store.Millis(h.EditTime),
+		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
 		Received: e.nowMillis(), Payload: payload,
 		Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType},
 	})

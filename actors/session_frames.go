@@ -89,7 +89,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 	s.write(c, store.AcceptMessage{
 		Account: s.account, Contact: s.contact,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
-		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
+		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
 		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.mediaOf(m),
 	}, then)
 	return true
@@ -176,7 +176,8 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 	}
 	m := msg.Message
 	frame := peer.Message{
-		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(m.SendTime),
+		// Older versions queued any time that Matrix claimed.
+		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(store.PlausibleTime(m.SendTime, m.Created)),
 		EditTime: int64(m.EditTime), Type: peer.MessageType(m.Type), Payload: m.Payload,
 	}
 	frame, ok := s.generation().readable(frame)

@@ -104,8 +104,10 @@ type Status struct {
 	OldTrackers []OldTracker `json:"old_trackers,omitempty"`
 	Sessions    int          `json:"sessions" doc:"Contacts connected at this moment"`
 	// StrayReactions is 0 as a rule.
-	StrayReactions uint64    `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
-	Accounts       []Account `json:"accounts"`
+	StrayReactions uint64 `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
+	// UnencodableEvents is 0 unless there is a defect.
+	UnencodableEvents uint64    `json:"unencodable_events,omitempty" doc:"Events since the start that could not be sent to those who follow the log; the node's log names them"`
+	Accounts          []Account `json:"accounts"`
 	// Role is the tracker role of this process.
 	Role *TrackerRole `json:"tracker_role,omitempty"`
 	// FilesRole is the file server that this process is.

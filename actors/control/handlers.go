@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -84,7 +85,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	out := Status{
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
 		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
-		Warnings: warningsOf(state), Parts: s.parts(ctx),
+		Warnings: warningsOf(state), Parts: s.parts(ctx), UnencodableEvents: s.unencodable.Load(),
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()
@@ -234,10 +235,14 @@ func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) 
 			return
 		}
 		for _, e := range events {
-			if err := send(sse.Message{ID: int(e.Seq), Data: s.event(account, e)}); err != nil {
+			after = e.Seq
+			data := s.event(account, e)
+			if !s.encodable(data) {
+				continue
+			}
+			if err := send(sse.Message{ID: int(e.Seq), Data: data}); err != nil {
 				return // the client is gone
 			}
-			after = e.Seq
 		}
 		if len(events) > 0 {
 			continue
@@ -248,6 +253,18 @@ func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) 
 		case <-watch.C():
 		}
 	}
+}
+
+// encodable reports whether an event can be sent. One that cannot be is counted and
+// logged, and the follower goes on with the next: it would otherwise end at the same
+// event each time it is started.
+func (s *service) encodable(e Event) bool {
+	if _, err := json.Marshal(e); err != nil {
+		s.unencodable.Add(1)
+		s.log.Error("event cannot be encoded", "seq", e.Seq, "contact", e.Contact, "err", err)
+		return false
+	}
+	return true
 }
 
 func (s *service) event(account identity.PublicKey, e store.Event) Event {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -27,7 +28,7 @@ func NewLocal(n *actors.Node, opts Options) *Local {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	l := &Local{
 		Client: Client{&http.Client{Transport: &http.Transport{DialContext: listener.dial}}},
-		server: &http.Server{Handler: handler(n, opts), ReadHeaderTimeout: readTime},
+		server: &http.Server{Handler: handler(n, opts, slog.Default()), ReadHeaderTimeout: readTime},
 	}
 	l.served.Go(func() { _ = l.server.Serve(listener) }) // always ErrServerClosed
 	return l

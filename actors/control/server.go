@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -73,7 +75,7 @@ func (a *controlActor) Started(c *kernel.Context) error {
 		return errors.Join(fmt.Errorf("listen for commands: %w", err), listener.Close())
 	}
 	server := &http.Server{
-		Handler:           handler(a.node, a.opts),
+		Handler:           handler(a.node, a.opts, c.Log()),
 		ReadTimeout:       readTime,
 		ReadHeaderTimeout: readTime,
 		// Requests end with the node.
@@ -140,13 +142,13 @@ func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 }
 
 // handler is the API on its own, for the server and for tests.
-func handler(n *actors.Node, opts Options) http.Handler {
+func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("mimird control API", opts.Version)
 	config.DocsPath = "" // would load scripts from elsewhere
 	config.CreateHooks = nil
 	api := humago.New(mux, config)
-	s := &service{node: n, opts: opts}
+	s := &service{node: n, opts: opts, log: log}
 	s.register(api)
 	s.registerFiles(api, mux)
 	bounded := http.NewServeMux()
@@ -160,6 +162,9 @@ func handler(n *actors.Node, opts Options) http.Handler {
 type service struct {
 	node *actors.Node
 	opts Options
+	log  *slog.Logger
+	// unencodable counts events that could not be sent to a follower.
+	unencodable atomic.Uint64
 }
 
 func (s *service) parts(ctx context.Context) map[string]json.RawMessage {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 func (op AcceptMessage) size() int { return opOverhead + len(op.Payload) }
@@ -64,12 +65,12 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 		ID:       MessageID{Dir: In, GUID: op.GUID, Variant: variant},
 		Type:     op.Type,
 		ReplyTo:  op.ReplyTo,
-		SendTime: op.SendTime,
 		EditTime: op.EditTime,
 		Created:  orNow(op.Received, t.now),
 		Payload:  op.Payload,
 		State:    StateReceived,
 	}
+	msg.SendTime = PlausibleTime(Millis(peer.NormalizeSendTime(int64(op.SendTime))), msg.Created)
 	msg.StateTime = msg.Created
 	if err := t.insertMessage(&msg); err != nil {
 		return nil, err
@@ -161,17 +162,16 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 	}
 	msg := Message{
 		Account: op.Account, Contact: op.Contact,
-		ID:       id,
-		Type:     op.Type,
-		ReplyTo:  op.ReplyTo,
-		SendTime: op.SendTime,
-		Created:  orNow(op.Created, t.now),
-		Payload:  op.Payload,
-		State:    StatePending,
-		Source:   op.Source,
-		Held:     op.held,
+		ID:      id,
+		Type:    op.Type,
+		ReplyTo: op.ReplyTo,
+		Created: orNow(op.Created, t.now),
+		Payload: op.Payload,
+		State:   StatePending,
+		Source:  op.Source,
+		Held:    op.held,
 	}
-	msg.StateTime = msg.Created
+	msg.SendTime, msg.StateTime = PlausibleTime(op.SendTime, msg.Created), msg.Created
 	if err := t.insertMessage(&msg); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ func TestAcceptStoresMessageAndEvent(t *testing.T) {
 	before := r.lastSeq(alice)
 	got := must[store.Accepted](r, store.AcceptMessage{
 		Account: alice, Contact: bob, GUID: -7, Type: 3, ReplyTo: 99,
-		SendTime: 11, EditTime: 12, Received: 13, Payload: []byte("hello"),
+		SendTime: 1_500_000_000_011, EditTime: 12, Received: 1_500_000_000_013, Payload: []byte("hello"),
 	})
 	id := store.MessageID{Dir: store.In, GUID: -7}
 	if want := (store.Accepted{ID: id, Order: 1}); got != want {
@@ -26,7 +26,8 @@ func TestAcceptStoresMessageAndEvent(t *testing.T) {
 	}
 	want := store.Message{
 		Account: alice, Contact: bob, Order: 1, ID: id, Type: 3, ReplyTo: 99,
-		SendTime: 11, EditTime: 12, Created: 13, Payload: []byte("hello"), State: store.StateReceived, StateTime: 13,
+		SendTime: 1_500_000_000_011, EditTime: 12, Created: 1_500_000_000_013, Payload: []byte("hello"),
+		State: store.StateReceived, StateTime: 1_500_000_000_013,
 	}
 	msg := get[store.Message](r)(r.store.Message(alice, bob, id))
 	if diff := cmp.Diff(want, msg); diff != "" {

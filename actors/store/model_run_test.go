@@ -58,6 +58,9 @@ func drawOp(t *rapid.T, kinds dice) Op {
 	guid := rapid.SampledFrom([]int64{-1, 1, 2, 3, 4, 5}).Draw(t, "guid")
 	text := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "text") }
 	at := func() Millis { return Millis(rapid.IntRange(0, 3).Draw(t, "time")) }
+	sent := func() Millis {
+		return rapid.SampledFrom([]Millis{0, 2, -5, earliest2015 - 1, earliest2015, 1 << 62}).Draw(t, "sent")
+	}
 	switch n := kinds.draw(t, "op"); {
 	case n < 6:
 		return PutAccount{Account: Account{ID: account, Name: text(), Created: at()}}
@@ -76,13 +79,13 @@ func drawOp(t *rapid.T, kinds dice) Op {
 		return RecordNodeKey{Account: account, Contact: contact, Key: identity.NodeKey{byte(guid + 2)}, Time: at() + 1}
 	case n < 52:
 		return AcceptMessage{
-			Account: account, Contact: contact, GUID: guid, Type: int32(guid), SendTime: at(), EditTime: max(0, at()-1), Received: at(),
+			Account: account, Contact: contact, GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),
 			Payload: []byte(text()),
 		}
 	case n < 70:
 		source := rapid.SampledFrom([]string{"", "$1", "$2", "$3", "$4"}).Draw(t, "source")
 		return EnqueueMessage{
-			Account: account, Contact: contact, GUID: guid, Type: 1, ReplyTo: 7, SendTime: at(), Created: at(), Payload: []byte(text()), Source: source,
+			Account: account, Contact: contact, GUID: guid, Type: 1, ReplyTo: 7, SendTime: sent(), Created: at(), Payload: []byte(text()), Source: source,
 		}
 	case n < 78:
 		return MarkDelivered{Account: account, Contact: contact, GUID: guid, Time: at()}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -285,7 +286,7 @@ func (m *model) accept(op AcceptMessage) (any, error) {
 	msg := Message{
 		Account: op.Account, Contact: op.Contact, Order: uint64(len(c.messages) + 1),
 		ID: MessageID{Dir: In, GUID: op.GUID, Variant: uint16(len(variants))}, Type: op.Type, ReplyTo: op.ReplyTo,
-		SendTime: op.SendTime, EditTime: op.EditTime, Created: orNow(op.Received, m.now), Payload: op.Payload,
+		SendTime: modelTime(op.SendTime, orNow(op.Received, m.now)), EditTime: op.EditTime, Created: orNow(op.Received, m.now), Payload: op.Payload,
 		StateTime: orNow(op.Received, m.now),
 	}
 	c.messages = append(c.messages, msg)
@@ -317,7 +318,7 @@ func (m *model) enqueue(op EnqueueMessage) (any, error) {
 	}
 	msg := Message{
 		Account: op.Account, Contact: op.Contact, Order: uint64(len(c.messages) + 1),
-		ID: MessageID{Dir: Out, GUID: op.GUID}, Type: op.Type, ReplyTo: op.ReplyTo, SendTime: op.SendTime,
+		ID: MessageID{Dir: Out, GUID: op.GUID}, Type: op.Type, ReplyTo: op.ReplyTo, SendTime: modelTime(op.SendTime, orNow(op.Created, m.now)),
 		Created: orNow(op.Created, m.now), Payload: op.Payload, State: StatePending, StateTime: orNow(op.Created, m.now), Source: op.Source,
 	}
 	c.messages = append(c.messages, msg)
@@ -402,4 +403,17 @@ func (m *model) appendJournal(op AppendJournal) (any, error) {
 	q.ids[op.ID] = q.seq
 	q.open = append(q.open, JournalEntry{Queue: op.Queue, Seq: q.seq, ID: op.ID, Time: orNow(op.Time, m.now), Body: op.Body})
 	return Journaled{Seq: q.seq}, nil
+}
+
+// earliest2015 is the first time that a sender may claim.
+var earliest2015 = MillisOf(time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC))
+
+// modelTime is what becomes of the time that a sender claims. The model receives
+// everything in 1970 or 2023.
+func modelTime(claimed, received Millis) Millis {
+	ahead := claimed.Time().Sub(received.Time()) // saturates
+	if claimed.Time().Before(earliest2015.Time()) || ahead > 24*time.Hour {
+		return received
+	}
+	return claimed
 }

@@ -122,6 +122,10 @@ type NoteAnnouncedElsewhere struct {
 // time replaces the content; without an edit time it is a message of its own. The
 // result is [Accepted]; when it arrives the peer may be told OK.
 //
+// SendTime is what the sender claims, in milliseconds or, as apps do for some
+// reactions, in seconds. What is stored is its [PlausibleTime]. EditTime is stored
+// as it is: it orders the edits of one sender.
+//
 // Errors: [ErrNotFound] when the contact is unknown, [ErrDiskFull], [ErrBusy],
 // [ErrInvalid].
 type AcceptMessage struct {

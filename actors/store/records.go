@@ -16,7 +16,8 @@ import (
 // field always takes the next free number.
 
 // Millis is a moment in milliseconds since 1970, UTC: the unit of Mimir's wire.
-// Zero means unknown. It may be any number when it came from a peer.
+// Zero means unknown. It may be any number when it came from a peer; see
+// [PlausibleTime].
 type Millis int64
 
 // MillisOf converts a time; the zero time becomes 0.
@@ -27,12 +28,13 @@ func MillisOf(t time.Time) Millis {
 	return Millis(t.UnixMilli())
 }
 
-// Time converts back; 0 becomes the zero time.
+// Time converts back; 0 becomes the zero time. The result lies in the years 1 to
+// 9999, whatever a peer claimed, so that it can be encoded.
 func (m Millis) Time() time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return time.UnixMilli(int64(m)).UTC()
+	return m.readable()
 }
 
 // Account is one identity of this node. Its secrets are not in the database.
