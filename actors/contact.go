@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -182,7 +183,18 @@ func (x *contact) look() error {
 	for _, n := range x.record.NodeKeys {
 		x.env.keys.know(n.Key)
 	}
+	x.env.contactNodes.set(x.pair, x.acceptedNodes())
 	return nil
+}
+
+// acceptedNodes are the node keys of an accepted contact, also the one of which the
+// store's answer is still to come.
+func (x *contact) acceptedNodes() []identity.NodeKey {
+	nodes := nodesOfContact(x.record)
+	if x.allowed() && !x.liveNode.IsZero() && !slices.Contains(nodes, x.liveNode) {
+		nodes = append(nodes[max(0, len(nodes)-store.MaxNodeKeys+1):], x.liveNode)
+	}
+	return nodes
 }
 
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
@@ -381,6 +393,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 // worth it: a new node of theirs would be an event.
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.allowed() {
+		x.env.contactNodes.add(x.pair, x.liveNode)
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
 			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
 		}})

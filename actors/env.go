@@ -25,10 +25,12 @@ type env struct {
 	// trackerNet is the tracker role's network.
 	trackerNet *networkCell
 	// filesNet is the file server's network.
-	filesNet  *networkCell
-	presence  *presence
-	sessions  *sessionTable
-	elsewhere *elsewhere
+	filesNet *networkCell
+	presence *presence
+	sessions *sessionTable
+	// contactNodes are the node keys of accepted contacts.
+	contactNodes *contactNodes
+	elsewhere    *elsewhere
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	requests    *requestGuard

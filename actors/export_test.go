@@ -19,3 +19,6 @@ func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
 func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.MessageID) (store.Media, error) {
 	return n.store.Media(account, contact, id)
 }
+
+// PairsAtForTest is the number of accepted pairs that have met at a node key.
+func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.env.contactNodes.pairs(node) }

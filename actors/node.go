@@ -94,12 +94,15 @@ func Open(opts Options) (*Node, error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), sessions: newSessionTable(), requests: newRequestGuard(), elsewhere: newElsewhere(),
+		presence: newPresence(), sessions: newSessionTable(), contactNodes: newContactNodes(), requests: newRequestGuard(), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	keys.know(opts.Media.Server)
+	if err := n.env.contactNodes.load(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := n.env.rememberElsewhere(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -187,6 +187,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	if _, err := do[bool](ctx, n, store.RemoveAccount{Account: account}); err != nil {
 		return fmt.Errorf("remove account: %w", err)
 	}
+	n.env.contactNodes.forgetAccount(account)
 	if err := n.keys.remove(account, deleteKey); err != nil {
 		return fmt.Errorf("remove account: its messages are gone, its key file is still there: %w", err)
 	}
