@@ -109,7 +109,7 @@ func (a *account) onInbound(c *kernel.Context, msg inbound) {
 		var err error
 		if contact, err = a.spawn(c, msg.Contact); err != nil {
 			msg.Stream.drop()
-			c.Log().Warn("No actor for an incoming stream", "contact", msg.Contact.Short(), "err", err)
+			a.env.strangerLog.Warn("cannot start a contact actor for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
 			return
 		}
 	}

@@ -197,6 +197,16 @@ func (x *contact) acceptedNodes() []identity.NodeKey {
 	return nodes
 }
 
+// logInfo writes a log line about the contact, or about a stranger: of those there
+// can be any number.
+func (x *contact) logInfo(c *kernel.Context, event string, args ...any) {
+	if x.allowed() {
+		c.Log().Info(event, args...)
+		return
+	}
+	x.env.strangerLog.Info(event, append(args, "account", x.account.Short(), "contact", x.contact.Short(), "stranger", true)...)
+}
+
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
 
 // onConversationChanged looks again: at what may be done with the contact, and at
@@ -370,7 +380,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.attempts = 0
 	x.stopRetry()
 	x.env.keys.know(msg.Node)
-	c.Log().Info("Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
+	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
@@ -418,7 +428,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	}
 	switch {
 	case msg.Token == 0 && isRefusal(msg.Err):
-		c.Log().Warn("The store takes nothing new", "err", msg.Err)
+		x.env.strangerLog.Warn("store refuses something new", "account", x.account.Short(), "contact", x.contact.Short(), "err", msg.Err)
 	case msg.Err != nil && !errors.Is(msg.Err, store.ErrNotFound):
 		c.Fail(fmt.Errorf("store: %w", msg.Err))
 	}
@@ -463,7 +473,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.crossing.incomingEnded()
 		x.deliver(c)
 	case x.live:
-		c.Log().Info("Session ended", "node", x.liveNode.Short(), "reason", msg.Err)
+		x.logInfo(c, "Session ended", "node", x.liveNode.Short(), "reason", msg.Err)
 		x.forgetLive()
 		x.showPresence(msg.Err)
 		x.noteSeen(c)

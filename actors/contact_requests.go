@@ -39,7 +39,7 @@ func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
 		state = store.ContactAccepted
 	}
 	if !x.env.requests.allow(x.liveNode, time.Now()) {
-		c.Log().Warn("Contact requests of a node are not taken any more for a while", "node", x.liveNode.Short())
+		x.env.strangerLog.Warn("rate-limiting contact requests", "node", x.liveNode.Short(), "account", x.account.Short())
 		return
 	}
 	x.receiving = true

@@ -30,7 +30,9 @@ type env struct {
 	sessions *sessionTable
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
-	elsewhere    *elsewhere
+	// strangerLog has every log line whose number a stranger decides.
+	strangerLog *strangerLog
+	elsewhere   *elsewhere
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	requests    *requestGuard

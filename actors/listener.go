@@ -201,12 +201,12 @@ func handOver(inbox kernel.Inbox, msg any) error {
 func (l *listener) logGreeting(node identity.NodeKey, err error) {
 	switch {
 	case wire.ViolationCode(err) != "":
-		l.env.log.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
+		l.env.strangerLog.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset),
 		errors.Is(err, errTooManyHandshakes), errors.Is(err, kernel.ErrStopped):
 		l.env.log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	default:
-		l.env.log.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+		l.env.strangerLog.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	}
 }
 

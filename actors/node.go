@@ -94,7 +94,8 @@ func Open(opts Options) (*Node, error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), sessions: newSessionTable(), contactNodes: newContactNodes(), requests: newRequestGuard(), elsewhere: newElsewhere(),
+		presence: newPresence(), sessions: newSessionTable(), contactNodes: newContactNodes(), strangerLog: newStrangerLog(opts.Logger),
+		requests: newRequestGuard(), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),

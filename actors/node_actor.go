@@ -32,6 +32,8 @@ const (
 	alarmMemory = 5 * time.Minute
 	// challengeRotation forgets our own challenges; see identity.Issued.
 	challengeRotation = challengeMemory
+	// strangerLogFlush tells what was suppressed when nothing follows.
+	strangerLogFlush = time.Minute
 )
 
 var errStoreStopped = errors.New("the store stopped")
@@ -59,7 +61,10 @@ type failing struct {
 	gaveUp bool
 }
 
-type rotateChallenges struct{}
+type (
+	rotateChallenges struct{}
+	flushStrangerLog struct{}
+)
 
 func (n *nodeActor) Started(c *kernel.Context) error {
 	spawn := func(name string, make func() kernel.Actor) kernel.Ref {
@@ -102,6 +107,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		spawn(part.Name, func() kernel.Actor { return part.New(n.node) })
 	}
 	c.Every(challengeRotation, rotateChallenges{})
+	c.Every(strangerLogFlush, flushStrangerLog{})
 	return nil
 }
 
@@ -137,6 +143,8 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 		n.onShutdown(c)
 	case rotateChallenges:
 		n.env.keys.issued.Rotate()
+	case flushStrangerLog:
+		n.env.strangerLog.flush()
 	case kernel.ChildFailed:
 		n.onChildFailed(msg)
 	case kernel.ChildStopped:
@@ -270,6 +278,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context) {
 		return
 	}
 	n.stopping = true
+	n.env.strangerLog.flush()
 	var order [][]string
 	for _, part := range slices.Backward(n.env.opts.Parts) {
 		order = append(order, []string{part.Name})

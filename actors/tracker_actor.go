@@ -184,7 +184,7 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.log.Warn("The tracker is full and refuses an identity", "component", "tracker", "node", from.Short())
+			t.env.strangerLog.Warn("The tracker is full and refuses an identity", "component", "tracker", "node", from.Short())
 			return nil
 		}
 		return tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: uint64(ttl / time.Second)}.AppendTo(nil)

@@ -101,7 +101,7 @@ func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now 
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.log.Warn("The tracker is full and refuses an identity", "component", "tracker")
+			t.env.strangerLog.Warn("The tracker is full and refuses an identity", "component", "tracker")
 			return nil, false
 		}
 	case tracker.CommandLookup:

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A flood about strangers writes at most a line a second, another event still gets
+// through, and no line is lost without being counted.
+func TestStrangerLog_LimitsAndCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := newStrangerLog(slog.New(slog.NewTextHandler(&out, nil)))
+		lines := func() int { return strings.Count(out.String(), "\n") }
+		for range 100 {
+			l.Warn("flood", "node", "1")
+		}
+		if got := lines(); got != strangerLogBurst/2 {
+			t.Errorf("%d lines of a flood at once, want %d", got, strangerLogBurst/2)
+		}
+		l.Info("something else")
+		if !strings.Contains(out.String(), `msg="something else" suppressed=95`) {
+			t.Errorf("the other event is missing or does not count the flood:\n%s", out.String())
+		}
+		before := lines()
+		for range 1000 {
+			time.Sleep(100 * time.Millisecond)
+			l.Warn("flood")
+			l.Info("something else")
+			l.Error("a third thing")
+		}
+		if got := lines() - before; got < 40 || got > 100 {
+			t.Errorf("%d lines in 100 s", got)
+		}
+		for range 10 {
+			l.Warn("flood")
+		}
+		l.flush()
+		l.flush()
+		if strings.Count(out.String(), "suppressed log lines about strangers") != 1 {
+			t.Errorf("want one line with the rest of the count:\n%s", out.String())
+		}
+	})
+}
