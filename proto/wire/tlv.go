@@ -104,6 +104,28 @@ func (f *Fields) Each(tag byte) iter.Seq[[]byte] {
 	}
 }
 
+// Records splits the fields at each occurrence of a tag: a flat list, whose records
+// begin with it. What comes before its first occurrence is left out.
+func (f *Fields) Records(first byte) iter.Seq[*Fields] {
+	return func(yield func(*Fields) bool) {
+		begin := -1
+		for at := 0; at < len(f.raw); {
+			// Cannot fail: ParseFields has been here.
+			n, size, _ := Varint(f.raw[at+1:])
+			if f.raw[at] == first {
+				if begin >= 0 && !yield(&Fields{raw: f.raw[begin:at:at]}) {
+					return
+				}
+				begin = at
+			}
+			at += 1 + size + int(n)
+		}
+		if begin >= 0 {
+			yield(&Fields{raw: f.raw[begin:]})
+		}
+	}
+}
+
 // First returns the first value of a tag.
 func (f *Fields) First(tag byte) (value []byte, ok bool) {
 	for value := range f.Each(tag) {

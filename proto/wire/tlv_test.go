@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,4 +228,36 @@ func FuzzTLV(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFields_Records(t *testing.T) {
+	for name, test := range map[string]struct {
+		payload []byte
+		want    []string
+	}{
+		"none":           {nil, nil},
+		"without first":  {[]byte{2, 1, 'x'}, nil},
+		"one":            {[]byte{1, 1, 'a'}, []string{"\x01\x01a"}},
+		"two, preceded":  {[]byte{9, 0, 1, 1, 'a', 2, 1, 'b', 1, 0}, []string{"\x01\x01a\x02\x01b", "\x01\x00"}},
+		"tag in a value": {[]byte{1, 3, 1, 1, 1}, []string{"\x01\x03\x01\x01\x01"}},
+	} {
+		fields, err := wire.ParseFields(test.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for record := range fields.Records(1) {
+			var b []byte
+			for tag, value := range record.All() {
+				b = wire.AppendField(b, tag, value)
+			}
+			got = append(got, string(b))
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		for range fields.Records(1) {
+			break // a reader may stop at any record
+		}
+	}
 }
