@@ -90,22 +90,23 @@ const (
 	MaxSyncPayload = 64 << 10
 )
 
-// Limits of the mediator protocol, fixed layout. "Reference" is the Go mediator of
-// November 2025 and the app at aef232c. What lies inside of an answer has no limit
-// of its own: one member with a large picture must not hide all others.
+// Limits of the mediator protocol. "Reference" is the mediator 91292d8.
 const (
-	// MaxMediatorRequest is the payload of a request. Reference.
-	MaxMediatorRequest = 32 << 20
-	// MaxMediatorAnswer is the payload of an answer or a push. Ours: a message that
-	// fills a request comes back with 40 bytes more, and several come in one answer.
-	// Today's apps read as much.
+	// MaxMediatorRequest is the payload of a request. Reference: 51 MiB, a larger one
+	// ends the connection.
+	MaxMediatorRequest = 51 << 20
+	// MaxMediatorAnswer is the payload of an answer or a push. Reference: the client
+	// closes above it. The fields inside have no limits of their own, so one member
+	// with a large picture does not hide the others.
 	MaxMediatorAnswer = 50 << 20
-	// MaxChatName is the name of a new group chat. Reference.
-	MaxChatName = 20
-	// MaxChatDescription is what a new group chat is about. Reference.
-	MaxChatDescription = 200
-	// MaxChatAvatar is the picture of a new group chat. Reference.
-	MaxChatAvatar = 200 << 10
-	// MaxMemberAvatar is the picture of a member. Reference.
+	// MaxGroupName is the name of a group, in characters. Reference.
+	MaxGroupName = 25
+	// MaxGroupDescription is the description of a group, in characters. Reference.
+	MaxGroupDescription = 200
+	// MaxGroupAvatar is the picture of a group. Reference.
+	MaxGroupAvatar = 200 << 10
+	// MaxMemberAvatar is the picture of a member. Reference: the app.
 	MaxMemberAvatar = 500 << 10
+	// MaxInviteData is the data of an invite. Ours: a wrapped key has 92 bytes.
+	MaxInviteData = 1 << 10
 )

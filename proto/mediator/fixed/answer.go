@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator
+package fixed
 
 import (
 	"bufio"
@@ -156,7 +156,7 @@ type Answer struct {
 // end the stream. What the mediator refuses is no error here.
 func ReadAnswer(src *bufio.Reader) (Answer, error) {
 	r := wire.NewReader(src)
-	status, id, payload := r.ServerFrame("answer", wire.MaxMediatorAnswer)
+	status, id, payload := r.ServerFrame("answer", MaxAnswer)
 	switch {
 	case r.Err() != nil:
 		return Answer{}, r.Err()

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package mediator is the protocol of mediators, the servers that keep the group
-// chats, both directions of it, in the fixed layout: what the apps and the mediator
-// of generation 2 spoke from 6 to 15 November 2025. What they carry is encrypted by
-// package group.
+// Package fixed is the protocol of mediators in its fixed layout, both directions:
+// what apps and mediator of generation 2 spoke from 6 to 15 November 2025. Package
+// mediator is the protocol of today. Package group encrypts what both carry.
 //
 // A client opens a QUIC stream to the mediator's node key and sends [SelectorClient].
 // Then come requests, and answers and pushes the other way. All numbers are
@@ -59,4 +58,4 @@
 // package reads what was recorded then, and has the commands, which the later
 // layouts kept. It is pure: no clock, no socket. Start reading at request.go, then
 // answer.go and push.go.
-package mediator
+package fixed

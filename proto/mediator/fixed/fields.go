@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator
+package fixed
 
 import (
 	"github.com/mimird/mimird/proto/identity"
@@ -98,7 +98,7 @@ func (f *fields) blob(name string, v *[]byte, limit int) {
 // Limits of fields that have none of their own: as far as the payload goes.
 const (
 	anyText = 1<<16 - 1
-	anyBlob = wire.MaxMediatorAnswer
+	anyBlob = MaxAnswer
 )
 
 // list is a count and as many items, each of at least size bytes. Memory is taken

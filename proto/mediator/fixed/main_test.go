@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator_test
+package fixed_test
 
 import (
 	"bufio"
@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/mediator/fixed"
 	"github.com/mimird/mimird/proto/wire/wiretest"
 )
 
@@ -63,4 +63,4 @@ func alice() identity.PrivateKey { return seeded(0) }
 
 func bob() identity.PublicKey { return seeded(0x20).Public() }
 
-const chat mediator.ChatID = 0x1122334455667788
+const chat fixed.ChatID = 0x1122334455667788

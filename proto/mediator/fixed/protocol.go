@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator
+package fixed
 
 // SelectorClient is the first byte of a stream. It is not answered.
 const SelectorClient byte = 0x00
@@ -9,6 +9,23 @@ const (
 	version     = 1
 	statusOK    = 0x00
 	statusError = 0x01
+)
+
+// Limits in bytes. "Reference" is the Go mediator of November 2025 and the app at
+// aef232c. Fields of an answer have no limits of their own: one member with a large
+// picture does not hide the others.
+const (
+	// MaxRequest is the payload of a request. Reference.
+	MaxRequest = 32 << 20
+	// MaxAnswer is the payload of an answer or a push. Ours: a message that fills a
+	// request comes back with 40 more bytes, and an answer holds several.
+	MaxAnswer = 50 << 20
+	// MaxName is the name of a new group chat. Reference.
+	MaxName = 20
+	// MaxDescription is the description of a new group chat. Reference.
+	MaxDescription = 200
+	// MaxAvatar is the picture of a new group chat. Reference.
+	MaxAvatar = 200 << 10
 )
 
 // FirstID is the lowest id that a client should give to a request: below it are the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator
+package fixed
 
 import (
 	"bufio"
@@ -39,9 +39,9 @@ type CreateChat struct {
 	Nonce       [32]byte
 	Counter     uint32
 	Signature   identity.Signature
-	Name        string // at most wire.MaxChatName bytes, longer ones are cut
-	Description string // at most wire.MaxChatDescription bytes, longer ones are cut
-	Avatar      []byte // at most wire.MaxChatAvatar bytes, none when empty
+	Name        string // at most MaxName bytes, longer ones are cut
+	Description string // at most MaxDescription bytes, longer ones are cut
+	Avatar      []byte // at most MaxAvatar bytes, none when empty
 }
 
 // DeleteChat ends a group chat; only its owner can. The answer is a [Deleted].
@@ -94,7 +94,7 @@ type Subscribe struct{ Chat ChatID }
 
 // GetMessagesSince asks for the messages with ids above Since, in order; the answer
 // is [Messages]. After 24 hours a mediator forgets a message, and leaves it out. An
-// answer above wire.MaxMediatorAnswer is not read: ask for fewer.
+// answer above MaxAnswer is not read: ask for fewer.
 type GetMessagesSince struct {
 	Chat  ChatID
 	Since MessageID
@@ -206,9 +206,9 @@ func (q *CreateChat) fields(f *fields) {
 	f.fixed("nonce", q.Nonce[:])
 	f.uint32("counter", &q.Counter)
 	f.fixed("signature", q.Signature[:])
-	f.text("name", &q.Name, wire.MaxChatName)
-	f.text("description", &q.Description, wire.MaxChatDescription)
-	f.blob("avatar", &q.Avatar, wire.MaxChatAvatar)
+	f.text("name", &q.Name, MaxName)
+	f.text("description", &q.Description, MaxDescription)
+	f.blob("avatar", &q.Avatar, MaxAvatar)
 }
 
 func (q *DeleteChat) fields(f *fields) { number(f, "chat", &q.Chat) }
@@ -316,7 +316,7 @@ func ReadCall(src *bufio.Reader) (Call, error) {
 	if got := r.Uint8(); r.Err() == nil && got != version {
 		return Call{}, wire.NewViolation(wire.CodeVersion, "request of version %d", got)
 	}
-	command, id, payload := r.ServerFrame("request", wire.MaxMediatorRequest)
+	command, id, payload := r.ServerFrame("request", MaxRequest)
 	switch {
 	case r.Err() != nil:
 		return Call{}, r.Err()

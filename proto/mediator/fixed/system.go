@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator
+package fixed
 
 import (
 	"github.com/mimird/mimird/proto/identity"

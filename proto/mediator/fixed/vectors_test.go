@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package mediator_test
+package fixed_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/mediator/fixed"
 	"github.com/mimird/mimird/proto/wire/wiretest"
 )
 
@@ -34,7 +34,7 @@ func TestVectors(t *testing.T) {
 	blob := func(s string) []byte { return wiretest.MustHex(t, s) }
 	number := func(v any) int64 { return int64(v.(float64)) }
 
-	if v := take("selector", "client"); !bytes.Equal(v.bytes(t), []byte{mediator.SelectorClient}) {
+	if v := take("selector", "client"); !bytes.Equal(v.bytes(t), []byte{fixed.SelectorClient}) {
 		t.Errorf("selector %s", v.Hex)
 	}
 
@@ -48,40 +48,40 @@ func TestVectors(t *testing.T) {
 	if counter != uint32(number(proof["counter"])) {
 		t.Errorf("counter %d", counter)
 	}
-	if id := blob(all["create_chat_ok"].Fields["chat_id"].(string)); mediator.ChatID(binary.BigEndian.Uint64(id)) != chat {
+	if id := blob(all["create_chat_ok"].Fields["chat_id"].(string)); fixed.ChatID(binary.BigEndian.Uint64(id)) != chat {
 		t.Fatalf("chat %x", id)
 	}
-	since := mediator.MessageID(number(all["get_messages_since"].Fields["since"]))
+	since := fixed.MessageID(number(all["get_messages_since"].Fields["since"]))
 	limit := uint32(number(all["get_messages_since"].Fields["limit"]))
 	const guid = -0x3c1b556f301ec072 // 0xc3e4aa90cfe13f8e
 
 	for name, test := range map[string]struct {
 		id      uint16
-		request mediator.Request
+		request fixed.Request
 	}{
-		"get_nonce": {0x0100, &mediator.GetNonce{Identity: alice().Public()}},
-		"auth":      {0x0101, &mediator.Auth{Identity: alice().Public(), Nonce: nonce, Signature: login}},
-		"ping":      {0x0102, &mediator.Ping{}},
-		"create_chat": {0x0103, &mediator.CreateChat{
+		"get_nonce": {0x0100, &fixed.GetNonce{Identity: alice().Public()}},
+		"auth":      {0x0101, &fixed.Auth{Identity: alice().Public(), Nonce: nonce, Signature: login}},
+		"ping":      {0x0102, &fixed.Ping{}},
+		"create_chat": {0x0103, &fixed.CreateChat{
 			Owner: alice().Public(), Nonce: nonce, Counter: counter, Signature: proven,
 			Name: proof["name"].(string), Description: proof["description"].(string), Avatar: []byte(proof["avatar"].(string)),
 		}},
-		"subscribe":              {0x0104, &mediator.Subscribe{Chat: chat}},
-		"send_message":           {0x0105, &mediator.SendMessage{Chat: chat, GUID: guid, Blob: blob(sealedMessage)}},
-		"get_messages_since":     {0x0106, &mediator.GetMessagesSince{Chat: chat, Since: since, Limit: limit}},
-		"send_invite":            {0x0107, &mediator.SendInvite{Chat: chat, User: bob(), Data: blob(inviteData)}},
-		"invite_response_accept": {0x0108, &mediator.InviteResponse{Invite: 9, Accept: true}},
-		"update_member_info":     {0x0109, &mediator.UpdateMemberInfo{Chat: chat, Time: 1763000001, Info: blob(sealedProfile)}},
-		"get_members_info":       {0x010a, &mediator.GetMembersInfo{Chat: chat}},
-		"get_members":            {0x010b, &mediator.GetMembers{Chat: chat}},
-		"get_user_chats":         {0x010c, &mediator.GetUserChats{}},
-		"delete_chat":            {0x010d, &mediator.DeleteChat{Chat: chat}},
+		"subscribe":              {0x0104, &fixed.Subscribe{Chat: chat}},
+		"send_message":           {0x0105, &fixed.SendMessage{Chat: chat, GUID: guid, Blob: blob(sealedMessage)}},
+		"get_messages_since":     {0x0106, &fixed.GetMessagesSince{Chat: chat, Since: since, Limit: limit}},
+		"send_invite":            {0x0107, &fixed.SendInvite{Chat: chat, User: bob(), Data: blob(inviteData)}},
+		"invite_response_accept": {0x0108, &fixed.InviteResponse{Invite: 9, Accept: true}},
+		"update_member_info":     {0x0109, &fixed.UpdateMemberInfo{Chat: chat, Time: 1763000001, Info: blob(sealedProfile)}},
+		"get_members_info":       {0x010a, &fixed.GetMembersInfo{Chat: chat}},
+		"get_members":            {0x010b, &fixed.GetMembers{Chat: chat}},
+		"get_user_chats":         {0x010c, &fixed.GetUserChats{}},
+		"delete_chat":            {0x010d, &fixed.DeleteChat{Chat: chat}},
 	} {
 		b := take(name, "client").bytes(t)
-		if got := mediator.AppendRequest(nil, test.id, test.request); !bytes.Equal(got, b) {
+		if got := fixed.AppendRequest(nil, test.id, test.request); !bytes.Equal(got, b) {
 			t.Errorf("%s: wrote\n%x, want\n%x", name, got, b)
 		}
-		call, err := mediator.ReadCall(buffered(b))
+		call, err := fixed.ReadCall(buffered(b))
 		if err != nil || call.ID != test.id || call.Command != test.request.Command() {
 			t.Fatalf("%s: %+v, %v", name, call, err)
 		}
@@ -91,30 +91,30 @@ func TestVectors(t *testing.T) {
 		}
 	}
 
-	message := mediator.Message{Chat: chat, ID: 42, GUID: guid, Author: alice().Public(), Blob: blob(sealedMessage)}
-	bobsInfo := mediator.MemberInfo{User: bob(), Info: blob(sealedProfile), Time: 1763000001}
+	message := fixed.Message{Chat: chat, ID: 42, GUID: guid, Author: alice().Public(), Blob: blob(sealedMessage)}
+	bobsInfo := fixed.MemberInfo{User: bob(), Info: blob(sealedProfile), Time: 1763000001}
 	for name, test := range map[string]struct {
 		id   uint16
-		want mediator.Result
+		want fixed.Result
 	}{
-		"get_nonce_ok":          {0x0100, &mediator.Nonce{Nonce: nonce}},
+		"get_nonce_ok":          {0x0100, &fixed.Nonce{Nonce: nonce}},
 		"ok_empty":              {0x0101, nil},
-		"create_chat_ok":        {0x0103, &mediator.Chat{Chat: chat}},
-		"subscribe_ok":          {0x0104, &mediator.LastMessage{Message: mediator.MessageID(number(all["subscribe_ok"].Fields["last_id"]))}},
-		"send_message_ok":       {0x0105, &mediator.LastMessage{Message: 42}},
-		"get_messages_since_ok": {0x0106, &mediator.Messages{Messages: []mediator.Message{message}}},
-		"get_members_info_ok": {0x010a, &mediator.MembersInfo{Members: []mediator.MemberInfo{
+		"create_chat_ok":        {0x0103, &fixed.Chat{Chat: chat}},
+		"subscribe_ok":          {0x0104, &fixed.LastMessage{Message: fixed.MessageID(number(all["subscribe_ok"].Fields["last_id"]))}},
+		"send_message_ok":       {0x0105, &fixed.LastMessage{Message: 42}},
+		"get_messages_since_ok": {0x0106, &fixed.Messages{Messages: []fixed.Message{message}}},
+		"get_members_info_ok": {0x010a, &fixed.MembersInfo{Members: []fixed.MemberInfo{
 			bobsInfo, {User: alice().Public(), Time: 1762999000},
 		}}},
-		"get_members_ok": {0x010b, &mediator.Members{Members: []mediator.Member{
-			{User: alice().Public(), Permissions: mediator.PermissionOwner | mediator.PermissionUser, Online: true},
-			{User: bob(), Permissions: mediator.PermissionUser},
+		"get_members_ok": {0x010b, &fixed.Members{Members: []fixed.Member{
+			{User: alice().Public(), Permissions: fixed.PermissionOwner | fixed.PermissionUser, Online: true},
+			{User: bob(), Permissions: fixed.PermissionUser},
 		}}},
-		"get_user_chats_ok": {0x010c, &mediator.Chats{Chats: []mediator.ChatID{chat}}},
-		"delete_chat_ok":    {0x010d, &mediator.Deleted{}},
+		"get_user_chats_ok": {0x010c, &fixed.Chats{Chats: []fixed.ChatID{chat}}},
+		"delete_chat_ok":    {0x010d, &fixed.Deleted{}},
 	} {
 		b := take(name, "mediator").bytes(t)
-		if got := mediator.AppendOK(nil, test.id, test.want); !bytes.Equal(got, b) {
+		if got := fixed.AppendOK(nil, test.id, test.want); !bytes.Equal(got, b) {
 			t.Errorf("%s: wrote\n%x, want\n%x", name, got, b)
 		}
 		answer := read(t, b)
@@ -138,31 +138,31 @@ func TestVectors(t *testing.T) {
 
 	refused := take("error", "mediator")
 	text := refused.Fields["text"].(string)
-	if got := mediator.AppendError(nil, 0x0101, text); !bytes.Equal(got, refused.bytes(t)) {
+	if got := fixed.AppendError(nil, 0x0101, text); !bytes.Equal(got, refused.bytes(t)) {
 		t.Errorf("error: wrote %x", got)
 	}
-	if err := read(t, refused.bytes(t)).Parse(&mediator.Nonce{}); err == nil || err.Error() != "the mediator refuses: "+text {
+	if err := read(t, refused.bytes(t)).Parse(&fixed.Nonce{}); err == nil || err.Error() != "the mediator refuses: "+text {
 		t.Errorf("error: %v", err)
 	}
 
-	added := mediator.System{Event: mediator.EventUserAdded, User: bob(), Actor: alice().Public(), Random: counting(1)}
-	system := mediator.Message{
+	added := fixed.System{Event: fixed.EventUserAdded, User: bob(), Actor: alice().Public(), Random: counting(1)}
+	system := fixed.Message{
 		Chat: chat, ID: 43, Author: seeded(0xa0).Public(), Blob: added.AppendTo(nil),
-		GUID: mediator.SystemGUID(added.AppendTo(nil), number(all["system_user_added_push"].Fields["ts"])),
+		GUID: fixed.SystemGUID(added.AppendTo(nil), number(all["system_user_added_push"].Fields["ts"])),
 	}
-	if got, err := mediator.ParseSystem(system.Blob); got != added || err != nil {
+	if got, err := fixed.ParseSystem(system.Blob); got != added || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for name, want := range map[string]mediator.Push{
-		"request_member_info_push": &mediator.RequestMemberInfo{Chat: chat},
-		"got_message_push":         &mediator.GotMessage{Message: message},
-		"system_user_added_push":   &mediator.GotMessage{Message: system},
-		"got_invite_push": &mediator.GotInvite{
+	for name, want := range map[string]fixed.Push{
+		"request_member_info_push": &fixed.RequestMemberInfo{Chat: chat},
+		"got_message_push":         &fixed.GotMessage{Message: message},
+		"system_user_added_push":   &fixed.GotMessage{Message: system},
+		"got_invite_push": &fixed.GotInvite{
 			Invite: 9, Chat: chat, From: alice().Public(), Time: 1763000000, Name: "Team", Description: "d", Data: blob(inviteData),
 		},
 	} {
 		b := take(name, "mediator").bytes(t)
-		if got := mediator.AppendPush(nil, want); !bytes.Equal(got, b) {
+		if got := fixed.AppendPush(nil, want); !bytes.Equal(got, b) {
 			t.Errorf("%s: wrote\n%x, want\n%x", name, got, b)
 		}
 		got, err := read(t, b).Push()
