@@ -3,8 +3,6 @@
 package group
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -12,17 +10,6 @@ import (
 	"golang.org/x/crypto/poly1305" //nolint:staticcheck // the cipher of generation 2 is no AEAD that any library has, see the package text
 
 	"github.com/mimird/mimird/proto/identity"
-)
-
-const (
-	nonceSize = chacha20.NonceSize
-	tagSize   = poly1305.TagSize
-	// Overhead is how much longer than its text a sealed text is, in bytes.
-	Overhead = nonceSize + tagSize
-	// InviteSize is the length of an invite's data in bytes.
-	InviteSize = identity.KeySize + KeySize + Overhead
-
-	inviteInfo = "group-invite-key"
 )
 
 // SealGen2 encrypts a text for the group's members of generation 2. The nonce is
@@ -76,24 +63,7 @@ func (k Key) keystream(nonce []byte) (stream *chacha20.Cipher, tagKey [32]byte, 
 // needs is drawn from random, which is crypto/rand.Reader outside of tests. It
 // returns [identity.ErrInvalidKey] when the recipient's key is none.
 func (k Key) WrapGen2(random io.Reader, recipient identity.PublicKey) (invite [InviteSize]byte, err error) {
-	var ephemeral [identity.KeySize]byte
-	if _, err := io.ReadFull(random, ephemeral[:]); err != nil {
-		return invite, fmt.Errorf("draw an ephemeral key: %w", err)
-	}
-	public, shared, err := recipient.AgreeEphemeral(ephemeral)
-	if err != nil {
-		return invite, fmt.Errorf("invite %s: %w", recipient.Short(), err)
-	}
-	wrapping, err := inviteKey(shared)
-	if err != nil {
-		return invite, err
-	}
-	sealed, err := wrapping.SealGen2(random, k.raw())
-	if err != nil {
-		return invite, err
-	}
-	copy(invite[copy(invite[:], public[:]):], sealed)
-	return invite, nil
+	return k.wrap(random, recipient, Key.SealGen2)
 }
 
 // UnwrapGen2 opens the data of an invite for one of our identities. Its errors are
@@ -101,28 +71,5 @@ func (k Key) WrapGen2(random io.Reader, recipient identity.PublicKey) (invite [I
 // another generation, or was made before 16 November 2025 (about half of those, see
 // the package text). Who made it is not to be seen from it.
 func UnwrapGen2(own identity.PrivateKey, invite []byte) (Key, error) {
-	if len(invite) != InviteSize {
-		return Key{}, fmt.Errorf("%w: an invite of %d bytes, must have %d", ErrSealed, len(invite), InviteSize)
-	}
-	shared, err := own.Agree([identity.KeySize]byte(invite))
-	if err != nil {
-		return Key{}, fmt.Errorf("open an invite: %w", err)
-	}
-	wrapping, err := inviteKey(shared)
-	if err != nil {
-		return Key{}, err
-	}
-	key, err := wrapping.OpenGen2(invite[identity.KeySize:])
-	if err != nil {
-		return Key{}, fmt.Errorf("open an invite: %w", err)
-	}
-	return KeyOf([KeySize]byte(key)), nil
-}
-
-func inviteKey(shared [identity.KeySize]byte) (Key, error) {
-	derived, err := hkdf.Key(sha256.New, shared[:], nil, inviteInfo, KeySize)
-	if err != nil {
-		return Key{}, fmt.Errorf("derive the key of an invite: %w", err)
-	}
-	return KeyOf([KeySize]byte(derived)), nil
+	return unwrap(own, invite, Key.OpenGen2)
 }
