@@ -80,8 +80,10 @@ type contact struct {
 	// yet: until then the contact's row says otherwise.
 	settling, marking bool
 	receiving         bool // the store has a request of theirs to answer
-	call              call
-	seen              time.Time
+	// unstored are the credits of frames that wait for the store.
+	unstored unstoredFrames
+	call     call
+	seen     time.Time
 }
 
 type (
@@ -135,8 +137,10 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onAskedHeard(c)
 	case callOffered:
 		x.onCallOffered(c)
+		msg.Credit.release()
 	case callHung:
 		x.onCallHung(c)
+		msg.Credit.release()
 	case ringOver:
 		x.endCall(c)
 	case profileChanged:
@@ -425,6 +429,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	if msg.Err != nil {
 		x.receiving, x.settling, x.marking = false, false, false
+		x.unstored.releaseAll()
 	}
 	switch {
 	case msg.Token == 0 && isRefusal(msg.Err):
@@ -439,6 +444,8 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		}
 	case store.Requested:
 		x.onRequested(c, r)
+	case store.AnswerMarked:
+		x.unstored.answerStored()
 	case store.Settled:
 		x.settling = false
 		x.onConversationChanged(c) // something else may be owed by now

@@ -20,40 +20,56 @@ import (
 
 // onContactRequested answers who is a contact already, and holds or accepts the
 // rest as the account wants it.
+//
+// The credit of the frame is kept until the store has the request: a peer that sends
+// one after the other is read no faster than that.
 func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
+	if !x.takeRequest(c, msg) {
+		msg.Credit.release()
+	}
+}
+
+// takeRequest reports whether the store is asked to keep the request.
+func (x *contact) takeRequest(c *kernel.Context, msg contactRequested) bool {
 	if c.Sender() != x.live {
-		return
+		return false
 	}
 	switch {
 	case x.allowed():
 		c.Tell(x.live, respond{Accepted: true})
-		return
+		return false
 	case x.receiving || x.known && x.record.State != store.ContactStranger:
-		return // asked before, or blocked
+		return false // asked before, or blocked
 	}
 	state := store.ContactRequested
 	switch x.strangers(c) {
 	case store.StrangersRefuse:
-		return
+		return false
 	case store.StrangersAccept:
 		state = store.ContactAccepted
 	}
 	if !x.env.requests.allow(x.liveNode, time.Now()) {
 		x.env.strangerLog.Warn("rate-limiting contact requests", "node", x.liveNode.Short(), "account", x.account.Short())
-		return
+		return false
 	}
 	x.receiving = true
+	x.unstored.request(msg.Credit)
 	r := msg.Request
 	now := x.env.nowMillis()
 	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 		Account: x.account, ID: x.contact, State: state, Added: now, Requested: now,
 		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
 	}}})
+	return true
 }
 
 // onRequested is the store's answer to a request.
 func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
 	x.receiving = false
+	x.unstored.requestStored()
+	if !x.live.IsZero() {
+		c.Tell(x.live, requestStored{})
+	}
 	x.onConversationChanged(c) // the account's word of it may come later
 	if r.Answer != store.AnswerNone && !x.live.IsZero() {
 		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
@@ -69,13 +85,16 @@ func isRefusal(err error) bool {
 // onContactAnswered notes an answer to our request.
 func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	if c.Sender() != x.live || !x.known {
+		msg.Credit.release()
 		return
 	}
 	switch x.record.Asked {
 	case store.AskNone, store.AskAccepted:
+		msg.Credit.release()
 		return // apps answer also who has not asked, and whom they have answered
 	}
-	c.Log().Info("A contact answered our request", "accepted", msg.Accepted)
+	x.logInfo(c, "A contact answered our request", "accepted", msg.Accepted)
+	x.unstored.answer(msg.Credit)
 	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.account, Contact: x.contact, Accepted: msg.Accepted}})
 }
 

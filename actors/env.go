@@ -36,10 +36,12 @@ type env struct {
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	requests    *requestGuard
-	media       *media.Store
-	progress    *progressTable
-	fetches     *fetchTable
-	silent      *silentServers
+	// strangers are the sessions with identities that are not accepted contacts.
+	strangers *strangerSessions
+	media     *media.Store
+	progress  *progressTable
+	fetches   *fetchTable
+	silent    *silentServers
 	// placing is held for reading by who puts a file into the media store until its
 	// row is written, and by who compares rows and files.
 	placing sync.RWMutex

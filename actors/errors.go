@@ -36,6 +36,8 @@ var (
 	errIdle              = errors.New("idle")
 	errRefused           = errors.New("the contact is to send again what it sent as a stranger")
 	errMirrored          = errors.New("the mirror has it; the contact is to try the phone again")
+	errStrangerTime      = errors.New("time limit of a stranger's session")
+	errTooManyStrangers  = errors.New("too many sessions with strangers")
 	errReplaced          = errors.New("replaced by a newer connection")
 	errTooManyHandshakes = errors.New("the node begins too many handshakes")
 	errUnreachable       = errors.New("no address of the contact answers")

@@ -22,3 +22,17 @@ func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.Mes
 
 // PairsAtForTest is the number of accepted pairs that have met at a node key.
 func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.env.contactNodes.pairs(node) }
+
+// StrangerSessionsForTest is the number of sessions with strangers.
+func (n *Node) StrangerSessionsForTest() int { return n.env.strangers.count() }
+
+// MailboxDepthForTest is the number of messages that wait in mailboxes of a kind of
+// actor.
+func (n *Node) MailboxDepthForTest(kind string) int {
+	for _, s := range n.system.Stats() {
+		if s.Kind == kind {
+			return s.Depth
+		}
+	}
+	return 0
+}

@@ -134,11 +134,11 @@ func askedEarly(hs handshake) *peer.InfoRequest {
 }
 
 // readFrame reads a frame of a session.
-func (g generation) readFrame(src *bufio.Reader) (peer.Frame, error) {
+func (g generation) readFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame, error) {
 	if g == gen3 {
-		return peer.ReadFrame(src, peer.Limits{})
+		return peer.ReadFrame(src, limits)
 	}
-	return legacy.Generation(g).ReadFrame(src, peer.Limits{})
+	return legacy.Generation(g).ReadFrame(src, limits)
 }
 
 // encode writes a frame; false says that the other side cannot read it, so that it

@@ -84,17 +84,23 @@ type (
 	// acked is a session's: the peer has the message.
 	acked struct{ GUID peer.GUID }
 	// contactRequested is a session's: the peer asks to be a contact.
-	contactRequested struct{ Request peer.ContactRequest }
+	contactRequested struct {
+		Request peer.ContactRequest
+		Credit  frameCredit
+	}
 	// contactAnswered is a session's: the peer answered our request.
-	contactAnswered struct{ Accepted bool }
+	contactAnswered struct {
+		Accepted bool
+		Credit   frameCredit
+	}
 	// responded is a session's: respond with Owed has been sent.
 	responded struct{ Accepted bool }
 	// askedHeard is a session's: the contact has read the request of ask.
 	askedHeard struct{}
 	// callOffered and callHung are a session's: the contact calls, and does not wait
 	// any longer.
-	callOffered struct{}
-	callHung    struct{}
+	callOffered struct{ Credit frameCredit }
+	callHung    struct{ Credit frameCredit }
 	// profileChanged is the account's: its profile is another one. roleChanged is
 	// too: its sessions have to begin anew.
 	profileChanged struct{}
@@ -112,6 +118,8 @@ type (
 	probe struct{}
 	// permit is the contact's: whether the peer may do more than ask.
 	permit struct{ Allowed bool }
+	// requestStored is the contact's: the peer's contact request waits for our user.
+	requestStored struct{}
 	// respond is the contact's: answer a contact request; with Owed, responded
 	// follows.
 	respond struct{ Accepted, Owed bool }

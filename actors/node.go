@@ -95,7 +95,7 @@ func Open(opts Options) (*Node, error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		presence: newPresence(), sessions: newSessionTable(), contactNodes: newContactNodes(), strangerLog: newStrangerLog(opts.Logger),
-		requests: newRequestGuard(), elsewhere: newElsewhere(),
+		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),

@@ -76,7 +76,7 @@ func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
 		if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Second)
+		time.Sleep(5 * time.Second)
 		befriend(t, n, p.Key())
 		p.Eventually(t, 10*time.Second, "the answer", func() bool {
 			return len(p.Page(key).Of(phone.TypeContactResponse)) == 1

@@ -63,6 +63,9 @@ type session struct {
 	allowed bool
 	// refused says that a message was read and forgotten, as the peer was not allowed.
 	refused bool
+	// strangerUntil is when the session ends because its peer is still a stranger;
+	// zero when it is allowed.
+	strangerUntil time.Time
 	// waiting are the writes to the store that have not been answered yet.
 	waiting   map[uint64]pendingWrite
 	nextToken uint64
@@ -88,8 +91,8 @@ type session struct {
 
 // pendingWrite is what to do when the store has answered.
 type pendingWrite struct {
-	ok   *peer.OK // to be sent when it went well, nil for none
-	cost int64    // credit to give back
+	ok     *peer.OK // to be sent when it went well, nil for none
+	credit frameCredit
 }
 
 type inFlight struct {
@@ -127,6 +130,10 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.onProbe(c)
 	case permit:
 		s.onPermit(c, msg)
+	case requestStored:
+		s.onRequestStored(c)
+	case endStranger:
+		s.onEndStranger(c)
 	case respond:
 		s.onRespond(c, msg)
 	case ask:
@@ -163,6 +170,7 @@ func (s *session) Stopping(c *kernel.Context) {
 		}
 		s.env.fetches.leave(s.pair, c.Self())
 	}
+	s.env.strangers.leave(c.Self())
 	if s.parallel {
 		s.env.parallel.Release(1)
 	}
@@ -241,6 +249,7 @@ func (s *session) startAccepted(c *kernel.Context) error {
 	}
 	conn, inbox := newPeerConn(s.start.accept.stream, s.start.accept.hs), c.Inbox()
 	s.conn = conn
+	s.strangerStanding(c)
 	c.Go("accept", func(ctx context.Context) error {
 		p, err := conn.hs.Proceed()
 		if err == nil {
@@ -270,6 +279,8 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	s.mirror = account.Role == store.RoleMirror
 	s.parallel, s.live = true, true
 	s.lastFrame, s.lastActivity = time.Now(), time.Now()
+	s.conn.permission.set(s.allowed)
+	s.strangerStanding(c)
 	if s.generation().hasRoles() {
 		s.env.sessions.add(s.conn.node, c.Self()) // for data streams
 	}
@@ -335,6 +346,9 @@ func (s *session) schedule(c *kernel.Context) {
 	case s.generation().hasPings():
 		sooner(s.lastFrame.Add(pingAfter))
 	}
+	if !s.strangerUntil.IsZero() {
+		sooner(s.strangerUntil)
+	}
 	if s.inFlight != nil {
 		sooner(s.inFlight.until)
 	} else if !s.mirrored.IsZero() {
@@ -362,6 +376,9 @@ func (s *session) onDue(c *kernel.Context) {
 		return
 	case s.inFlight == nil && !s.mirrored.IsZero() && now.Sub(s.mirrored) >= mirrorTime:
 		s.end(c, errMirrored)
+		return
+	case !s.strangerUntil.IsZero() && !now.Before(s.strangerUntil):
+		s.end(c, errStrangerTime)
 		return
 	case now.Sub(s.lastActivity) >= s.generation().idle(s.env.opts.SessionIdle):
 		s.end(c, errIdle)
@@ -393,6 +410,11 @@ func (s *session) generation() generation { return s.conn.stream.generation }
 func (s *session) onPermit(c *kernel.Context, msg permit) {
 	newly := msg.Allowed && !s.allowed
 	s.allowed = msg.Allowed
+	if s.live {
+		s.conn.permission.set(s.allowed)
+		s.strangerStanding(c)
+		s.schedule(c)
+	}
 	switch {
 	case newly && s.refused:
 		// The peer sends what we have refused only over another session.

@@ -39,6 +39,8 @@ type peerConn struct {
 	node    identity.NodeKey
 	hs      handshake
 	credits *kernel.Credits
+	// permission is whether the peer may do more than ask to be a contact.
+	permission *permission
 	// dataTurn is the right to use our data stream.
 	dataTurn chan struct{}
 
@@ -58,15 +60,15 @@ type (
 	// accepted: the handshake of an accepted stream is complete.
 	accepted struct{}
 	// frameRead is the next frame of the control stream, or a message of a data
-	// stream. Its cost goes back to the credits when it has been dealt with.
+	// stream. Whoever has dealt with it releases its credit.
 	frameRead struct {
-		frame peer.Frame
-		cost  int64
+		frame  peer.Frame
+		credit frameCredit
 	}
 )
 
 func newPeerConn(s *stream, hs handshake) *peerConn {
-	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes), dataTurn: make(chan struct{}, 1)}
+	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes), permission: newPermission(), dataTurn: make(chan struct{}, 1)}
 }
 
 // close ends the session's streams; what was written before is still delivered.
@@ -114,18 +116,15 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 		if err := p.stream.waitForFrame(); err != nil {
 			return err
 		}
-		frame, err := p.stream.generation.readFrame(p.stream.reader)
+		frame, err := p.stream.generation.readFrame(p.stream.reader, p.permission.limits())
 		if err != nil {
 			return err
 		}
-		cost := int64(frameOverhead)
-		if m, ok := frame.(peer.Message); ok {
-			cost += int64(len(m.Payload))
-		}
-		if err := p.credits.Acquire(ctx, cost); err != nil {
+		credit := frameCredit{p.credits, p.permission.cost(frame)}
+		if err := p.credits.Acquire(ctx, credit.cost); err != nil {
 			return err
 		}
-		if !inbox.Tell(frameRead{frame, cost}) {
+		if !inbox.Tell(frameRead{frame, credit}) {
 			return kernel.ErrStopped
 		}
 	}

@@ -43,6 +43,10 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
 		defer func() { _ = data.Close() }()
+		// A stranger's data stream is there and not read.
+		if err := conn.permission.wait(ctx); err != nil {
+			return err
+		}
 		return e.readData(ctx, p, data, conn.credits, inbox)
 	})
 }
@@ -79,11 +83,11 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 	if err := r.Err(); err != nil {
 		return err
 	}
-	cost := frameOverhead + h.Size
-	if err := credits.Acquire(ctx, cost); err != nil {
+	credit := frameCredit{credits, frameOverhead + h.Size}
+	if err := credits.Acquire(ctx, credit.cost); err != nil {
 		return err
 	}
-	if !inbox.Tell(frameRead{h.Message(payload), cost}) {
+	if !inbox.Tell(frameRead{h.Message(payload), credit}) {
 		return kernel.ErrStopped
 	}
 	return nil

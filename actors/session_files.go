@@ -77,10 +77,10 @@ func (o MediaOptions) mediaOf(a peer.Attachment, known bool, now store.Millis) *
 
 // onFileResponse takes a small file, which comes on the control stream, in a
 // goroutine: it goes to the disk.
-func (s *session) onFileResponse(c *kernel.Context, m peer.Message, cost int64) (later bool) {
-	conn, inbox, e, p := s.conn, c.Inbox(), s.env, s.pair
+func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
+	inbox, e, p := c.Inbox(), s.env, s.pair
 	c.Go(taskTakeFile, func(context.Context) error {
-		defer conn.credits.Release(cost)
+		defer credit.release()
 		return e.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
 	})
 	return true

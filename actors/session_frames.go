@@ -12,8 +12,9 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// What a session does with the frames of its peer. Every frame's cost is given
-// back exactly once: here, or in onWritten for what goes to the store.
+// What a session does with the frames of its peer. Every frame's credit is released
+// exactly once: here, in onWritten for what goes to the store, or by the contact
+// actor for what is passed on to it.
 
 func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	s.lastFrame = time.Now()
@@ -28,11 +29,11 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 		s.lastActivity = s.lastFrame
 	}
 	if !s.onPeerFrame(c, msg) {
-		s.conn.credits.Release(msg.cost)
+		msg.credit.release()
 	}
 }
 
-// onPeerFrame reports whether the frame's cost is given back later.
+// onPeerFrame reports whether the frame's credit is released later.
 func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	switch f := msg.frame.(type) {
 	case peer.Ping:
@@ -40,39 +41,59 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.OK:
 		s.onOK(c, f)
 	case peer.ContactRequest:
-		c.Tell(c.Parent(), contactRequested{f})
+		return s.passOn(c, contactRequested{Request: f, Credit: msg.credit})
 	case peer.ContactResponse:
-		c.Tell(c.Parent(), contactAnswered{f.Accepted})
+		return s.passOn(c, contactAnswered{Accepted: f.Accepted, Credit: msg.credit})
 	case peer.Message:
-		return s.onMessage(c, f, msg.cost)
+		return s.onMessage(c, f, msg.credit)
 	case peer.InfoRequest:
 		s.onInfoRequest(c, f)
 	case peer.InfoResponse:
-		return s.onInfoResponse(c, f, msg.cost)
+		return s.onInfoResponse(c, f, msg.credit)
 	case peer.CallOffer:
-		c.Tell(c.Parent(), callOffered{})
+		return s.passOn(c, callOffered{Credit: msg.credit})
 	case peer.CallHang:
-		c.Tell(c.Parent(), callHung{})
+		return s.passOn(c, callHung{Credit: msg.credit})
 	case peer.FileRequest:
 		s.onFileRequest(c, f)
 	case peer.Pong:
 		s.onPong(c)
+	case peer.Unknown:
+		if f.Type == peer.FrameMessage {
+			s.onSkippedMessage(c)
+		}
 	default:
-		// Calls without an offer, unknown frames.
+		// Calls without an offer.
 	}
 	return false
+}
+
+// passOn tells the contact actor of a frame. That actor releases the credit: its
+// mailbox has no bound of its own.
+func (s *session) passOn(c *kernel.Context, msg any) (later bool) {
+	c.Tell(c.Parent(), msg)
+	return true
+}
+
+// onSkippedMessage: the reader has passed over a message, as the peer was a stranger.
+// One that has become a contact meanwhile sends it again only over another session.
+func (s *session) onSkippedMessage(c *kernel.Context) {
+	s.refused = true
+	if s.allowed {
+		s.end(c, errRefused)
+	}
 }
 
 // onMessage stores a message; OK follows its commit. A message from somebody who
 // may not write is read and forgotten, without OK, as the apps do: the sender
 // keeps it and sends it again when that has changed.
-func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (later bool) {
+func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
 	if !s.allowed {
 		s.refused = true
 		return false
 	}
 	if m.Type == peer.TypeFileResponse {
-		return s.onFileResponse(c, m, cost)
+		return s.onFileResponse(c, m, credit)
 	}
 	crashpoint.At(crashpoint.AfterDecode)
 	guid := m.GUID
@@ -80,7 +101,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, cost int64) (late
 		// The app makes one from the content for a message that lacks it.
 		guid = peer.AppGUID(m.Payload, m.SendTime)
 	}
-	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost}
+	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}
 	if s.mirror {
 		then.ok = nil
 		s.mirrored = time.Now()
@@ -124,7 +145,7 @@ func profileOf(a store.Account) peer.Profile {
 	return peer.Profile{Nickname: a.Name, Info: a.Info, Avatar: a.Avatar}
 }
 
-func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, cost int64) (later bool) {
+func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit frameCredit) (later bool) {
 	if !s.allowed {
 		return false
 	}
@@ -133,7 +154,7 @@ func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, cost in
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
 		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
 		ProfileTime: profileTime(f.Time, time.Now()),
-	}, pendingWrite{cost: cost})
+	}, pendingWrite{credit: credit})
 	return true
 }
 
@@ -151,7 +172,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		return
 	}
 	delete(s.waiting, msg.Token)
-	s.conn.credits.Release(then.cost)
+	then.credit.release()
 	if msg.Err != nil {
 		// During a session the app never sends a message again, so the session must
 		// end for it to be offered once more.

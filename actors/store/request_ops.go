@@ -76,11 +76,14 @@ type AskMarked bool
 
 // MarkAnswered notes the contact's answer to our request. Without a request it
 // changes nothing: nobody becomes a contact by saying yes. A no may become a yes,
-// not the other way round. The result is whether anything changed.
+// not the other way round. The result is [AnswerMarked].
 type MarkAnswered struct {
 	Account, Contact identity.PublicKey
 	Accepted         bool
 }
+
+// AnswerMarked is the result of [MarkAnswered]: whether anything changed.
+type AnswerMarked bool
 
 // NoteMissedCall appends [CallMissed] to the log. The result is true.
 type NoteMissedCall struct{ Account, Contact identity.PublicKey }
@@ -262,9 +265,9 @@ func (op MarkAnswered) apply(t *txn) (any, error) {
 		return true
 	})
 	if err != nil || !changed {
-		return changed, err
+		return AnswerMarked(changed), err
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactAnswered, Accepted: op.Accepted})
+	return AnswerMarked(true), t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactAnswered, Accepted: op.Accepted})
 }
 
 func (op NoteMissedCall) size() int { return opOverhead }

@@ -125,7 +125,7 @@ func TestOurRequest(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	asked := func() store.AskState { return get[store.Contact](r)(r.store.Contact(alice, bob)).Asked }
 	answer := func(yes bool) bool {
-		return must[bool](r, store.MarkAnswered{Account: alice, Contact: bob, Accepted: yes})
+		return bool(must[store.AnswerMarked](r, store.MarkAnswered{Account: alice, Contact: bob, Accepted: yes}))
 	}
 	ask := func(text string) bool {
 		return must[bool](r, store.AskContact{Account: alice, Contact: bob, Text: text})

@@ -106,12 +106,14 @@ func (g Generation) ReadFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame
 	if limits.Payload == 0 {
 		limits.Payload = MaxPayload
 	}
-	t, _, err := peekHeader(src)
+	t, size, err := peekHeader(src)
 	switch {
 	case err != nil:
 		return nil, err
 	case !g.knows(t) || isHandshake(t):
 		return nil, wire.NewViolation(wire.CodeFrameType, "type %d in a session of generation %d", t, g)
+	case t == peer.FrameMessage && limits.SkipPayload:
+		return peer.Unknown{Type: t, Size: size}, skipMessage(src, limits.Payload)
 	case t == peer.FrameMessage:
 		return readMessage(src, limits.Payload)
 	}

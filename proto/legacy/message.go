@@ -62,6 +62,25 @@ func storedSize(m peer.Message) int {
 	return len(description)
 }
 
+// skipMessage reads a message without keeping anything of it.
+func skipMessage(src *bufio.Reader, limit int) error {
+	r := wire.NewReader(src)
+	r.Header(headerSize)
+	raw := r.Blob("message header", wire.MaxJSON)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	envelope, err := wire.ParseObject(raw)
+	if err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	r.Skip("payload", max(envelope.Int64("payloadSize"), 0), limit)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	return nil
+}
+
 func readMessage(src *bufio.Reader, limit int) (peer.Message, error) {
 	r := wire.NewReader(src)
 	r.Header(headerSize)

@@ -133,6 +133,9 @@ type Limits struct {
 	Payload int
 	// Skip is the largest body of an unknown frame, 0 for wire.MaxSkip.
 	Skip int
+	// SkipPayload passes over the payload of a MESSAGE, which is then returned as
+	// [Unknown]: what a stranger writes takes no memory.
+	SkipPayload bool
 }
 
 func (l Limits) withDefaults() Limits {
@@ -203,6 +206,9 @@ func readBody(r *wire.Reader, h header, limits Limits) Frame {
 	case FrameInfoResponse:
 		return readInfoResponse(r)
 	case FrameMessage:
+		if limits.SkipPayload {
+			return skipMessage(r, h, limits.Payload)
+		}
 		return readMessage(r, limits.Payload)
 	case FrameCallOffer:
 		return readCallOffer(r)

@@ -108,6 +108,21 @@ func readMessage(r *wire.Reader, limit int) Message {
 	}
 }
 
+// skipMessage reads a message without keeping anything of it.
+func skipMessage(r *wire.Reader, h header, limit int) Frame {
+	raw := r.Blob("message header", wire.MaxJSON)
+	if r.Err() != nil {
+		return Unknown{}
+	}
+	envelope, err := wire.ParseObject(raw)
+	if err != nil {
+		r.Fail(err)
+		return Unknown{}
+	}
+	r.Skip("payload", envelope.Int64("payloadSize"), limit)
+	return Unknown{Type: h.frameType, Size: h.size}
+}
+
 // NormalizeSendTime returns a send time in milliseconds. The app transmits some
 // reactions with seconds: values below 10^11 (March 1973 in milliseconds) are
 // taken for those.
