@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Checkpoint makes a copy of the store in dir, which must not exist, while the
@@ -24,6 +25,12 @@ func (s *Store) Checkpoint(dir string) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
+	if s.readOnly {
+		if err := s.guard(func() error { return s.copyFiles(dir) }); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+		return nil
+	}
 	var commits uint64
 	err := s.read(func(r rows) error { return loadRow(r, countKey(), &commits) })
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -34,8 +41,31 @@ func (s *Store) Checkpoint(dir string) error {
 	}
 	// The copy has logs and a manifest of its own.
 	promised := promise{commits: commits, manifest: noManifest()}
+	if promised.logs, err = logsIn(s.fileSystem(), dir); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
 	if err := promised.write(s.fileSystem(), dir); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
+}
+
+// logsIn returns the logs in a directory that nobody writes to.
+func logsIn(system vfs.FS, dir string) (logs []liveLog, err error) {
+	names, err := system.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		number, isLog := logNumberOf(name)
+		if !isLog {
+			continue
+		}
+		info, err := system.Stat(system.PathJoin(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		logs = append(logs, liveLog{number, info.Size()})
+	}
+	return logs, nil
 }

@@ -133,6 +133,9 @@ func (s *Store) apply(b *batch) error {
 	if err := s.failure(); err != nil {
 		return err // met elsewhere meanwhile; nothing is promised any more
 	}
+	if b.sync {
+		s.synced.Store(s.count)
+	}
 	if err := b.discard(); err != nil {
 		return s.fail(fmt.Errorf("commit: %w", err))
 	}
@@ -161,10 +164,11 @@ func (s *Store) startCommit(b *batch, ended func()) error {
 	return nil
 }
 
-// commits is that goroutine. It also keeps the marker, between commits. It ends
+// commits is that goroutine. It also writes the marker, between commits. It ends
 // when jobs is closed.
 func (s *Store) commits() {
 	defer close(s.committed)
+	var stale <-chan time.Time // the marker is older than a commit; nil when it is not
 	for {
 		select {
 		case j, open := <-s.jobs:
@@ -176,10 +180,15 @@ func (s *Store) commits() {
 			if err == nil {
 				j.ended()
 			}
-		case <-s.due:
-			if err := s.writeMarker(); err != nil {
-				_ = s.fail(err)
+			if stale == nil {
+				stale = time.After(markerInterval)
 			}
+		case <-s.due:
+			stale = nil
+			_ = s.writeMarker() // an error fails the store
+		case <-stale:
+			stale = nil
+			_ = s.writeMarker() // (same)
 		}
 	}
 }

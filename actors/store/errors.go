@@ -35,6 +35,9 @@ var (
 	// ErrNewerSchema says that a newer version of the program has written the
 	// database.
 	ErrNewerSchema = errors.New("store was written by a newer version")
+	// ErrOlderSchema says that the database was written by an older version of the
+	// program. Open brings it to the version of this one, OpenReadOnly cannot.
+	ErrOlderSchema = errors.New("store was written by an older version")
 	// ErrCorrupt says that something on the disk is not what was written there.
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrFailed says that a commit failed or that damage was met. It is final:

@@ -77,13 +77,27 @@ func (f failStop) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	case isManifest(name):
 		return &manifestFile{failStopFile: file.(failStopFile), sum: sha256.New()}, nil
 	case isLog(name):
-		return &logFile{failStopFile: file.(failStopFile)}, nil
+		return f.logFile(file, name, false), nil
 	}
 	return file, nil
 }
 
+func (f failStop) logFile(file vfs.File, name string, reused bool) vfs.File {
+	number, _ := logNumberOf(name)
+	return &logFile{failStopFile: file.(failStopFile), number: number, reused: reused}
+}
+
 func (f failStop) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.file("reuse", newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, category) })
+	file, err := f.file("reuse", newname, func() (vfs.File, error) {
+		if err := f.store.giveUpLog(oldname); err != nil {
+			return nil, err
+		}
+		return f.FS.ReuseForWrite(oldname, newname, category)
+	})
+	if err != nil || !isLog(newname) {
+		return file, err
+	}
+	return f.logFile(file, newname, true), nil
 }
 
 func (f failStop) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -107,7 +121,12 @@ func (f failStop) Rename(oldname, newname string) error {
 }
 
 func (f failStop) Remove(name string) error {
-	return f.do("remove", name, func() error { return f.FS.Remove(name) })
+	return f.do("remove", name, func() error {
+		if err := f.store.giveUpLog(name); err != nil {
+			return err
+		}
+		return f.FS.Remove(name)
+	})
 }
 
 func (f failStop) List(dir string) (names []string, err error) {

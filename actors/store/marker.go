@@ -11,36 +11,112 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // The marker is a file beside the database that says that here is a store, how
-// many synced commits it has at least, the number of the log that was in use, and
-// what the manifest began with. Pebble alone would make an empty database where
-// its own marker is missing, does not miss a log, and takes damage at the end of a
-// manifest or log for a torn write: it would open, with what came after missing.
-// Each synced commit therefore carries a number, the marker is written again at
-// each start and end and whenever a log was begun or tables were written, and a
-// database that contradicts its marker is not opened.
+// many synced commits it has at least, what the manifest began with, and which
+// write-ahead logs there are, each with how much of it was synced. Pebble alone
+// would create an empty database where its own marker is missing, does not miss a
+// log, takes a log that ends behind a record for a whole one, and takes damage at
+// the end of a manifest or log for a torn write: it would open, with what came
+// after missing. Each synced commit therefore carries a number, and a database that
+// contradicts its marker is not opened.
 //
-// What is left uncovered: a crash, together with damage to the log that was in
-// use.
+// The marker is written at each start and end, when a log was created, before a
+// log is removed or reused, when tables were written, and markerInterval after a
+// commit. It never promises what is not synced yet.
+//
+// What is left uncovered: a crash less than markerInterval after a commit, together
+// with damage to the record of the very last commit. Damage to an earlier one is
+// found by what follows it, see tail.go.
 const (
-	markerName   = "mimird-store"
-	markerTemp   = markerName + ".new"
-	markerFormat = "commits %d\nlog %d\nmanifest %s %d %x\n"
-	maxMarker    = 256
+	markerName = "mimird-store"
+	markerTemp = markerName + ".new"
+	maxMarker  = 16 << 10
+
+	// markerVersion is the version of the format, in its first line. Version 1 had no
+	// such line and named the newest log only.
+	markerVersion  = 2
+	markerHead     = "version %d\n"
+	markerCommits  = "commits %d\n"
+	markerManifest = "manifest %s %d %x\n"
+	markerLog      = "log %d %d\n"
+	markerSum      = "sum %x\n" // SHA-256 of all lines before
+	markerV1       = "commits %d\nlog %d\nmanifest %s %d %x\n"
+
+	// markerInterval is how old the marker may be after a commit.
+	markerInterval = 3 * time.Second
 )
 
 // promise is what the marker says.
 type promise struct {
 	commits  uint64
-	log      uint64
 	manifest manifestMark
+	logs     []liveLog
+	// v1Log is what a marker of version 1 said: there is a log of that number or a
+	// newer one. 0 for none.
+	v1Log uint64
+}
+
+// text returns the content of the marker.
+func (p promise) text() string {
+	m := p.manifest
+	if p.v1Log != 0 {
+		return fmt.Sprintf(markerV1, p.commits, p.v1Log, m.name, m.size, m.sum)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, markerHead+markerCommits+markerManifest, markerVersion, p.commits, m.name, m.size, m.sum)
+	for _, log := range p.logs {
+		fmt.Fprintf(&text, markerLog, log.number, log.size)
+	}
+	fmt.Fprintf(&text, markerSum, sha256.Sum256([]byte(text.String())))
+	return text.String()
+}
+
+// parsePromise reads the content of a marker. Errors: [ErrCorrupt],
+// [ErrNewerSchema].
+func parsePromise(text string) (promise, error) {
+	var p promise
+	m := &p.manifest
+	version := 1
+	if strings.HasPrefix(text, "version ") {
+		if _, err := fmt.Sscanf(text, markerHead, &version); err != nil || version < markerVersion {
+			return p, ErrCorrupt
+		}
+	}
+	switch {
+	case version > markerVersion:
+		return p, fmt.Errorf("%w: its marker has version %d, this program knows version %d", ErrNewerSchema, version, markerVersion)
+	case version == 1:
+		_, err := fmt.Sscanf(text, markerV1, &p.commits, &p.v1Log, &m.name, &m.size, &m.sum)
+		if err == nil && p.v1Log == 0 && text == fmt.Sprintf(markerV1, p.commits, p.v1Log, m.name, m.size, m.sum) {
+			return p, nil // of a backup
+		}
+		if err != nil || text != p.text() {
+			return p, ErrCorrupt
+		}
+		return p, nil
+	}
+	rest := strings.NewReader(text)
+	if _, err := fmt.Fscanf(rest, markerHead+markerCommits+markerManifest, &version, &p.commits, &m.name, &m.size, &m.sum); err != nil {
+		return p, ErrCorrupt
+	}
+	for {
+		var log liveLog
+		if _, err := fmt.Fscanf(rest, markerLog, &log.number, &log.size); err != nil {
+			break // the sum
+		}
+		p.logs = append(p.logs, log)
+	}
+	if text != p.text() {
+		return p, ErrCorrupt
+	}
+	return p, nil
 }
 
 // manifestMark is a manifest up to where it was synced.
@@ -106,13 +182,11 @@ func (s *Store) readMarker() (p promise, exists bool, err error) {
 		return p, false, fmt.Errorf("open %s: %w", markerName, err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxMarker)) //nolint:forbidigo // it is limited
-	if err = errors.Join(err, f.Close()); err != nil {
-		return p, false, fmt.Errorf("read %s: %w", markerName, err)
+	if err = errors.Join(err, f.Close()); err == nil {
+		p, err = parsePromise(string(raw))
 	}
-	m := &p.manifest
-	_, err = fmt.Sscanf(string(raw), markerFormat, &p.commits, &p.log, &m.name, &m.size, &m.sum)
-	if err != nil || string(raw) != fmt.Sprintf(markerFormat, p.commits, p.log, m.name, m.size, m.sum) {
-		return p, false, fmt.Errorf("read %s: %w", markerName, ErrCorrupt)
+	if err != nil {
+		return p, false, fmt.Errorf("read %s: %w", markerName, err)
 	}
 	return p, true, nil
 }
@@ -139,37 +213,53 @@ func (s *Store) checkManifest(p promise) error {
 	return nil
 }
 
-// checkLogs looks for a log that is as new as the one the marker names, 0 for
-// none. A new log is begun before an old one goes, so there is always one.
+// checkLogs looks for the logs that the marker names, each at least as long as
+// what was synced of it.
 func (s *Store) checkLogs(p promise) error {
-	names, err := s.fileSystem().List(s.opts.Dir)
+	system := s.fileSystem()
+	names, err := system.List(s.opts.Dir)
 	if err != nil {
 		return fmt.Errorf("list %s: %w", s.opts.Dir, err)
 	}
-	if p.log == 0 {
-		return nil
-	}
+	paths := make(map[uint64]string)
+	newest := uint64(0)
 	for _, name := range names {
-		digits, isLog := strings.CutSuffix(name, ".log")
-		if number, err := strconv.ParseUint(digits, 10, 64); isLog && err == nil && number >= p.log {
-			return nil
+		if number, isLog := logNumberOf(name); isLog {
+			paths[number] = system.PathJoin(s.opts.Dir, name)
+			newest = max(newest, number)
 		}
 	}
-	return fmt.Errorf("%w: %06d.log is missing", ErrCorrupt, p.log)
+	if newest < p.v1Log {
+		return fmt.Errorf("%w: %06d.log is missing", ErrCorrupt, p.v1Log)
+	}
+	for _, log := range p.logs {
+		path, ok := paths[log.number]
+		if !ok {
+			return fmt.Errorf("%w: %06d.log is missing", ErrCorrupt, log.number)
+		}
+		info, err := system.Stat(path)
+		if err != nil {
+			return fmt.Errorf("look at %06d.log: %w", log.number, err)
+		}
+		if info.Size() < log.size {
+			return fmt.Errorf("%w: %06d.log has %d bytes, it had %d at least", ErrCorrupt, log.number, info.Size(), log.size)
+		}
+	}
+	return nil
 }
 
 // checkCommits reads the number of the last commit and compares it with what the
 // marker says.
-func (s *Store) checkCommits(p promise) error {
-	err := loadRow(s.db, countKey(), &s.count)
+func checkCommits(db rows, p promise) (count uint64, err error) {
+	err = loadRow(db, countKey(), &count)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("read number of commits: %w", err)
+		return 0, fmt.Errorf("read number of commits: %w", err)
 	}
-	if s.count < p.commits {
-		return fmt.Errorf("%w: %s says %d commits, the database has %d: a log or manifest is older than it was",
-			ErrCorrupt, markerName, p.commits, s.count)
+	if count < p.commits {
+		return 0, fmt.Errorf("%w: %s says %d commits, the database has %d: a log or manifest is older than it was",
+			ErrCorrupt, markerName, p.commits, count)
 	}
-	return nil
+	return count, nil
 }
 
 // markerDue asks the goroutine that commits to write the marker.
@@ -180,9 +270,28 @@ func (s *Store) markerDue() {
 	}
 }
 
-// writeMarker promises the commits so far. It must not run beside a commit.
+// writeMarker promises what is synced at the moment. It may be called from any
+// goroutine. An error fails the store.
 func (s *Store) writeMarker() error {
-	return promise{s.count, s.logNumber.Load(), *s.manifest.Load()}.write(s.fileSystem(), s.opts.Dir)
+	s.marking.Lock()
+	defer s.marking.Unlock()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	p := promise{commits: s.synced.Load(), manifest: *s.manifest.Load(), logs: s.logs.list()}
+	if err := p.write(s.fileSystem(), s.opts.Dir); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// giveUpLog takes a log off the marker, so that Pebble may remove or reuse it.
+func (s *Store) giveUpLog(path string) error {
+	number, isLog := logNumberOf(path)
+	if !isLog || !s.logs.end(number) {
+		return nil
+	}
+	return s.writeMarker()
 }
 
 // write makes the promise durable in the directory of a database.
@@ -192,8 +301,7 @@ func (p promise) write(system vfs.FS, dir string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerName, err)
 	}
-	m := p.manifest
-	_, err = fmt.Fprintf(f, markerFormat, p.commits, p.log, m.name, m.size, m.sum)
+	_, err = f.Write([]byte(p.text()))
 	if err == nil {
 		err = f.Sync()
 	}

@@ -25,16 +25,13 @@ func migrations() []migration { return []migration{{2, toVersion2}} }
 
 // migrate brings the database to the newest version.
 func migrate(db *pebble.DB, steps []migration) error {
-	newest := uint64(1)
-	if n := len(steps); n > 0 {
-		newest = steps[n-1].to
-	}
+	newest := newestOf(steps)
 	version, err := schemaVersion(db, newest)
 	if err != nil {
 		return err
 	}
 	if version > newest {
-		return fmt.Errorf("%w: it has version %d, this program knows version %d", ErrNewerSchema, version, newest)
+		return newerSchema(version, newest)
 	}
 	for _, step := range steps {
 		if step.to != version+1 {
@@ -49,6 +46,38 @@ func migrate(db *pebble.DB, steps []migration) error {
 		return fmt.Errorf("no migration from version %d: %w", version, ErrCorrupt)
 	}
 	return nil
+}
+
+// newestOf returns the version that the last of the steps makes.
+func newestOf(steps []migration) uint64 {
+	if n := len(steps); n > 0 {
+		return steps[n-1].to
+	}
+	return 1
+}
+
+// schemaOf returns the version of a database, 0 for one without rows.
+func schemaOf(db rows) (uint64, error) {
+	var row schemaRow
+	err := loadRow(db, schemaKey(), &row)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, fmt.Errorf("read schema version: %w", err)
+	}
+	return row.Version, nil
+}
+
+// checkSchema looks whether migrate can bring the database to the newest version.
+// It changes nothing.
+func checkSchema(db rows, steps []migration) error {
+	version, err := schemaOf(db)
+	if err == nil && version > newestOf(steps) {
+		err = newerSchema(version, newestOf(steps))
+	}
+	return err
+}
+
+func newerSchema(version, newest uint64) error {
+	return fmt.Errorf("%w: it has version %d, this program knows version %d", ErrNewerSchema, version, newest)
 }
 
 // schemaVersion reads the version. In a new database it writes the newest.

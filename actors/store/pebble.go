@@ -46,9 +46,11 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 			},
 			FlushEnd: func(pebble.FlushInfo) { s.markerDue() },
 			WALCreated: func(info pebble.WALCreateInfo) {
+				// Before the first commit goes there: a log that the marker does not name is not
+				// missed.
 				if info.Err == nil {
-					s.logNumber.Store(uint64(info.FileNum))
-					s.markerDue()
+					s.logs.begin(liveLog{number: uint64(info.FileNum)})
+					_ = s.writeMarker() // an error fails the store
 				}
 			},
 			WriteStallBegin: func(info pebble.WriteStallBeginInfo) {

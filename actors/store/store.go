@@ -21,13 +21,14 @@ import (
 // Store is an open database. Reads are its methods; writes go through the store
 // actor, see [NewActor].
 type Store struct {
-	opts    Options
-	log     *slog.Logger
-	db      *pebble.DB
-	lock    *pebble.Lock
-	views   views
-	watches watches
-	space   space
+	readOnly bool // see OpenReadOnly
+	opts     Options
+	log      *slog.Logger
+	db       *pebble.DB
+	lock     *pebble.Lock
+	views    views
+	watches  watches
+	space    space
 
 	// slot is taken by the commit that is under way, jobs carries it to the
 	// goroutine that commits, and committed is closed when that has ended.
@@ -38,13 +39,16 @@ type Store struct {
 	opening atomic.Bool
 	closed  atomic.Bool
 
-	// count is the number of the last synced commit, it belongs to the goroutine
-	// that commits. logNumber is the log in use, manifest is the manifest as it was
-	// synced last, and due asks for the marker to be written; see marker.go.
-	count     uint64
-	logNumber atomic.Uint64
-	manifest  atomic.Pointer[manifestMark]
-	due       chan struct{}
+	// count is the number of the last commit that was begun with a sync; it belongs
+	// to the goroutine that commits. What the marker says is in synced, which is the
+	// number of the last one that is synced, logs, and manifest as it was synced last.
+	// marking is held while the marker is written, due asks for that; see marker.go.
+	count    uint64
+	synced   atomic.Uint64
+	logs     liveLogs
+	manifest atomic.Pointer[manifestMark]
+	marking  sync.Mutex
+	due      chan struct{}
 
 	failOnce sync.Once
 	failErr  error         // set before failed is closed
@@ -68,16 +72,7 @@ func open(opts Options, steps []migration) (_ *Store, err error) {
 	if opts.Dir == "" {
 		return nil, fmt.Errorf("no directory given: %w", ErrInvalid)
 	}
-	s := &Store{
-		opts:      opts.withDefaults(),
-		slot:      make(chan struct{}, 1),
-		jobs:      make(chan job, 1),
-		committed: make(chan struct{}),
-		due:       make(chan struct{}, 1),
-		failed:    make(chan struct{}),
-	}
-	s.log = s.opts.Logger.With("component", "store")
-	s.opening.Store(true)
+	s := newStore(opts)
 	if s.opts.Dir, err = makeDir(s.opts.FS, s.opts.Dir); err != nil {
 		return nil, err
 	}
@@ -97,25 +92,37 @@ func open(opts Options, steps []migration) (_ *Store, err error) {
 	return s, nil
 }
 
-// begin opens the database and looks whether it is all there.
+// newStore returns a store that is being opened.
+func newStore(opts Options) *Store {
+	s := &Store{
+		opts:      opts.withDefaults(),
+		slot:      make(chan struct{}, 1),
+		jobs:      make(chan job, 1),
+		committed: make(chan struct{}),
+		due:       make(chan struct{}, 1),
+		failed:    make(chan struct{}),
+	}
+	s.log = s.opts.Logger.With("component", "store")
+	s.opening.Store(true)
+	return s
+}
+
+// begin opens the database. Before it is known to be whole nothing is changed.
 func (s *Store) begin(steps []migration) (err error) {
-	promised, exists, err := s.readMarker()
+	db, exists, err := s.examine(steps)
 	if err != nil {
 		return err
 	}
-	s.count = promised.commits
-	s.manifest.Store(&promised.manifest) // until Pebble begins another one
-	if exists {
-		if err := errors.Join(s.checkLogs(promised), s.checkManifest(promised)); err != nil {
-			return err
+	if db != nil {
+		if !exists && s.count > 0 {
+			s.log.Warn("marker of the store is missing", "file", markerName)
 		}
-		// While it opens, Pebble deletes old logs before it begins a new one.
-		if err := s.writeMarker(); err != nil {
-			return err
+		if err := db.Close(); err != nil {
+			return openError(err)
 		}
 	}
-	if err := s.openDatabase(exists); err != nil {
-		return err
+	if s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, exists)); err != nil {
+		return openError(err)
 	}
 	defer func() {
 		if err != nil && s.failure() == nil {
@@ -125,31 +132,45 @@ func (s *Store) begin(steps []migration) (err error) {
 	if err := migrate(s.db, steps); err != nil {
 		return err
 	}
-	if err := s.checkCommits(promised); err != nil {
+	if s.count, err = checkCommits(s.db, promise{commits: s.count}); err != nil {
 		return err
 	}
+	s.synced.Store(s.count) // Pebble has written what it has read into tables
 	if err := s.writeMarker(); err != nil {
 		return err
 	}
 	if err := s.failure(); err != nil {
 		return err
 	}
-	s.space = space{fs: s.fileSystem(), dir: s.opts.Dir, reserve: s.opts.Reserve, now: time.Now, log: s.log}
-	s.views.open(s.db)
+	s.show()
 	return nil
 }
 
-func (s *Store) openDatabase(mustExist bool) error {
-	var err error
-	s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, mustExist))
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, pebble.ErrDBNotPristine), pebble.IsCorruptionError(err):
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	default:
-		return err
+// examine opens the database for reading when it may also be opened for writing,
+// and reports whether there should be one. db is nil when there is none.
+func (s *Store) examine(steps []migration) (db *pebble.DB, exists bool, err error) {
+	promised, exists, err := s.readMarker()
+	if err != nil {
+		return nil, false, err
 	}
+	s.synced.Store(promised.commits)
+	s.manifest.Store(&promised.manifest) // until Pebble begins another one
+	for _, log := range promised.logs {
+		s.logs.begin(log)
+	}
+	if db, err = s.look(promised, exists); err != nil || db == nil {
+		return nil, exists, err
+	}
+	if err := checkSchema(db, steps); err != nil {
+		return nil, exists, openError(errors.Join(err, db.Close()))
+	}
+	return db, exists, nil
+}
+
+// show makes the database readable.
+func (s *Store) show() {
+	s.space = space{fs: s.fileSystem(), dir: s.opts.Dir, reserve: s.opts.Reserve, now: time.Now, log: s.log}
+	s.views.open(s.db)
 }
 
 // Close closes the database. The store actor must have stopped. It waits for
@@ -174,6 +195,11 @@ func (s *Store) Close() error {
 
 // shut closes what open opened, in the opposite order.
 func (s *Store) shut() error {
+	if s.readOnly {
+		s.watches.close()
+		<-s.views.close()
+		return s.db.Close()
+	}
 	s.slot <- struct{}{} // no commit is under way, and none will be
 	close(s.jobs)
 	<-s.committed

@@ -25,6 +25,22 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestCrash", "./actors/store", noFailFile},
 		},
 		{
+			name:   "middle-log-not-in-marker",
+			harm:   "a log that is not the newest can be missing, and the node serves a part without a word",
+			file:   "actors/store/marker.go",
+			before: "	for _, log := range p.logs {\n		fmt.Fprintf(",
+			after:  "	for _, log := range p.logs[max(0, len(p.logs)-1):] {\n		fmt.Fprintf(",
+			tests:  []string{"-run", "TestMarker", "./actors/store"},
+		},
+		{
+			name:   "opened-without-looking",
+			harm:   "the refusal to open a damaged store destroys what was whole",
+			file:   "actors/store/store.go",
+			before: "	if db, err = s.look(promised, exists); err != nil || db == nil {\n",
+			after:  "	if true {\n",
+			tests:  []string{"-run", "TestMarker|TestReadOnly|TestDamage", "./actors/store"},
+		},
+		{
 			name:   "no-deduplication",
 			harm:   "every message that a phone repeats is shown again",
 			file:   "actors/store/message_ops.go",
