@@ -104,7 +104,7 @@ func (c *cell) tell(msg any, sender Ref) {
 	if !c.post(envelope{msg: msg, sender: sender}) {
 		c.kind.dropped.Add(1)
 		if a, ok := sender.to.(*ask); ok {
-			a.resolve(ErrStopped)
+			a.resolve(ErrStopped, Ref{})
 		}
 	}
 }
@@ -191,13 +191,16 @@ func (c *cell) receive() {
 		return
 	}
 	x.sender = e.sender
+	if a, ok := x.sender.to.(*ask); ok {
+		c.takeAsk(a, x)
+	}
 	done := false
 	defer func() {
 		var err error
 		if !done {
 			err = recovered(recover())
 			if a, ok := x.sender.to.(*ask); ok {
-				a.resolve(fmt.Errorf("%w: %w", ErrFailed, err))
+				a.resolve(fmt.Errorf("%w: %w", ErrFailed, err), Ref{})
 			}
 		}
 		x.sender = Ref{}
@@ -339,12 +342,14 @@ func (c *cell) advance() {
 		return
 	}
 	c.stopTimer()
+	x := c.cur
 	c.cur = nil
 	c.state = waiting
 	if c.final != nil {
 		c.bury()
 		return
 	}
+	c.endAsks(x, ErrFailed)
 	c.timer = time.AfterFunc(c.delay, func() { c.signal(event{kind: eventBegin}) })
 }
 
@@ -362,7 +367,7 @@ func (c *cell) refuse() {
 	c.kind.dropped.Add(uint64(rest.len))
 	for rest.len > 0 {
 		if a, ok := rest.pop().sender.to.(*ask); ok {
-			a.resolve(ErrStopped)
+			a.resolve(ErrStopped, Ref{})
 		}
 	}
 }
@@ -375,7 +380,7 @@ func (c *cell) gone() {
 	c.asks, c.log, c.ended = nil, nil, true
 	c.mu.Unlock()
 	for a := range asks {
-		a.resolve(ErrStopped)
+		a.resolve(ErrStopped, Ref{})
 	}
 	c.kind.live.Add(-1)
 	c.fresh, c.past, c.by = nil, nil, nil
@@ -424,25 +429,6 @@ func (c *cell) stopTimer() {
 		c.timer.Stop()
 		c.timer = nil
 	}
-}
-
-func (c *cell) addAsk(a *ask) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return false
-	}
-	if c.asks == nil {
-		c.asks = make(map[*ask]struct{})
-	}
-	c.asks[a] = struct{}{}
-	return true
-}
-
-func (c *cell) removeAsk(a *ask) {
-	c.mu.Lock()
-	delete(c.asks, a)
-	c.mu.Unlock()
 }
 
 // walk calls f for the actor and all below it, from any goroutine.

@@ -21,7 +21,8 @@ type Context struct {
 	seq      *stopSequence
 	step     int // counts the groups of all stop sequences
 	timers   map[*timer]struct{}
-	lifetime context.Context // made when first used
+	asked    map[*ask]struct{} // questions of this actor, open ones and some that are not
+	lifetime context.Context   // made when first used
 	cancel   context.CancelFunc
 
 	over bool // written in turns, under the mailbox's mu
@@ -123,7 +124,7 @@ func (x *Context) Forward(to Ref, msg any) {
 	}
 	target, ok := to.to.(*cell)
 	if !ok || !a.move(target) {
-		a.resolve(ErrStopped)
+		a.resolve(ErrStopped, Ref{})
 	}
 	x.send(to, msg, x.sender)
 }
@@ -174,6 +175,9 @@ func (x *Context) Fail(err error) {
 func (x *Context) close() int {
 	for t := range x.timers {
 		t.stop()
+	}
+	for a := range x.asked {
+		a.abandon()
 	}
 	if x.seq != nil {
 		x.seq.stopTimer()

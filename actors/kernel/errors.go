@@ -16,8 +16,11 @@ var (
 	ErrNameTaken = errors.New("actor name is taken")
 	// ErrRestartStorm ends an actor that was restarted too often in a short time.
 	ErrRestartStorm = errors.New("restarted too often")
-	// ErrFailed is what Ask returns when the actor failed while it handled the question.
+	// ErrFailed is what Ask returns when the actor failed before it had answered.
 	ErrFailed = errors.New("actor failed")
+
+	// ErrNoAnswer says that a question of an actor was not answered in time.
+	ErrNoAnswer = errors.New("no answer in time")
 
 	errGoexit   = errors.New("runtime.Goexit was called")
 	errNoReason = errors.New("failed without a reason")

@@ -160,5 +160,13 @@ func mutants() []mutant {
 			after:  " Resident: true,\n",
 			tests:  []string{"-run", "TestPanicOfTheStore", "./actors"},
 		},
+		{
+			name:   "ask-without-deadline",
+			harm:   "a contact whose lookup is never answered is never looked for again",
+			file:   "actors/kernel/ask.go",
+			before: "	a.timer = time.AfterFunc(within, func() { a.resolve(ErrNoAnswer, Ref{}) })\n",
+			after:  "",
+			tests:  []string{"-run", "TestContextAsk", "./actors/kernel"},
+		},
 	}
 }
