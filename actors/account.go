@@ -3,7 +3,9 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
@@ -30,7 +32,14 @@ func newAccountSpec(e *env, id identity.PublicKey) kernel.Spec {
 	}}
 }
 
-const accountPrefix = "account-"
+const (
+	accountPrefix = "account-"
+	// childRest is how long a child rests that was given up.
+	childRest = 5 * time.Minute
+)
+
+// childRested is the account's own: a child that was given up has rested.
+type childRested struct{ Name string }
 
 func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
 
@@ -92,6 +101,8 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 		for _, contact := range c.Children() {
 			c.Tell(contact, msg)
 		}
+	case childRested:
+		a.onChildRested(c, msg)
 	case kernel.ChildStopped:
 		a.onContactStopped(c, msg)
 	case kernel.TaskDone:
@@ -139,10 +150,23 @@ func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsCha
 		}
 		if contact, ok := c.Child(id.String()); ok {
 			c.Tell(contact, conversationChanged{})
-		} else if _, err := a.spawn(c, id); err != nil { // looks for itself
+		} else if err := a.spawnKnown(c, id); err != nil { // looks for itself
 			c.Fail(err)
 		}
 	}
+}
+
+// spawnKnown starts the actor of a contact. The conversation of one that was removed
+// has events too, and needs no actor.
+func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) error {
+	switch _, err := a.env.store.Contact(a.id, contact); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read contact: %w", err)
+	}
+	_, err := a.spawn(c, contact)
+	return err
 }
 
 // look reads the account itself again, and passes on what others have to know.
@@ -174,17 +198,31 @@ func (a *account) look(c *kernel.Context) {
 	}
 }
 
-// onContactStopped: a stranger has left, or a contact has failed too often. The
-// latter comes back with the next thing to do for it.
+// onContactStopped: a stranger has left, or a child has failed too often. The latter
+// comes back with the next thing to do for it, at the latest after childRest.
 func (a *account) onContactStopped(c *kernel.Context, msg kernel.ChildStopped) {
-	if msg.Name == passOnName && msg.Err == nil {
-		if err := a.handOver(c); err != nil {
-			c.Fail(err)
-		}
+	switch {
+	case msg.Err != nil:
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "restart_in", childRest)
+		c.After(childRest, childRested{msg.Name})
+	case msg.Name == passOnName:
+		a.onChildRested(c, childRested{msg.Name})
+	}
+}
+
+// onChildRested starts a child again that was given up, if it is still needed.
+func (a *account) onChildRested(c *kernel.Context, msg childRested) {
+	if _, running := c.Child(msg.Name); running {
 		return
 	}
-	if msg.Err != nil {
-		c.Log().Error("The actor of a contact has been given up for now", "contact", msg.Name[:8], "err", msg.Err)
+	var err error
+	if msg.Name == passOnName {
+		err = a.handOver(c)
+	} else if id, parseErr := identity.ParsePublicKey(msg.Name); parseErr == nil {
+		err = a.spawnKnown(c, id)
+	}
+	if err != nil {
+		c.Fail(err)
 	}
 }
 

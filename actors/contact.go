@@ -27,6 +27,8 @@ const (
 	holdTime = 5 * time.Second
 	// seenEvery is how exact LastSeen is.
 	seenEvery = time.Minute
+	// refusedRetry is the pause after the store has refused a write.
+	refusedRetry = 15 * time.Second
 	// impatience is how long after a failed attempt a new message is reason enough
 	// for the next one, whatever the pause had been.
 	impatience = 15 * time.Second
@@ -63,10 +65,12 @@ type contact struct {
 	undelivered uint64
 	sending     peer.GUID // what live was told to send; 0 when nothing
 	// acking are messages that the contact has and the store has not noted yet.
-	acking    map[peer.GUID]struct{}
-	resolving bool // the addresses of this attempt have been asked for
-	attempts  int  // failed in a row
-	unheard   int  // sessions in a row in which nothing was acknowledged
+	acking map[peer.GUID]struct{}
+	// resolving says that the resolver has been asked for addresses. The answer clears
+	// it, or kernel.Unanswered does.
+	resolving bool
+	attempts  int // failed in a row
+	unheard   int // sessions in a row in which nothing was acknowledged
 	failed    time.Time
 	retry     kernel.Timer
 	patience  kernel.Timer // see nextToSend
@@ -88,7 +92,9 @@ type contact struct {
 
 type (
 	retryDue struct{}
-	holdOver struct{ stream *handover } // that has been held long enough
+	// deliveredDue notes once more that a message is delivered.
+	deliveredDue struct{ GUID peer.GUID }
+	holdOver     struct{ stream *handover } // that has been held long enough
 )
 
 // newContactSpec makes the spec of a contact's actor.
@@ -119,6 +125,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onConversationChanged(c)
 	case addresses:
 		x.onAddresses(c, msg)
+	case kernel.Unanswered:
+		x.onUnanswered(c, msg)
 	case sessionReady:
 		x.onSessionReady(c)
 	case sessionLive:
@@ -153,6 +161,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onHoldOver(c, msg)
 	case patienceOver:
 		x.deliver(c)
+	case deliveredDue:
+		x.markDelivered(c, msg.GUID)
 	case retryDue:
 		x.waiting = false
 		x.deliver(c)
@@ -216,12 +226,12 @@ func (x *contact) allowed() bool { return x.known && x.record.State == store.Con
 // onConversationChanged looks again: at what may be done with the contact, and at
 // what waits.
 func (x *contact) onConversationChanged(c *kernel.Context) {
-	was := x.allowed()
+	was, known := x.allowed(), x.known
 	if err := x.look(); err != nil {
 		c.Fail(err)
 	}
-	if x.known && x.record.State == store.ContactBlocked {
-		x.stopSessions(c)
+	if x.known && x.record.State == store.ContactBlocked || known && !x.known {
+		x.stopSessions(c) // blocked, or removed
 	}
 	if now := x.allowed(); now != was && !x.live.IsZero() {
 		c.Tell(x.live, permit{Allowed: now})
@@ -339,6 +349,7 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	case abortLiveAndAccept:
 		c.Tell(x.live, replace{})
 		x.forgetLive()
+		x.showPresence(errReplaced)
 		x.accept(c)
 	case completeDial:
 		c.Tell(x.dialling, complete{})
@@ -419,9 +430,32 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	x.noteSeen(c)
 	x.unheard = 0
 	x.acking[msg.GUID] = struct{}{}
-	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.MarkDelivered{
-		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(),
+	x.markDelivered(c, msg.GUID)
+}
+
+func (x *contact) markDelivered(c *kernel.Context, guid peer.GUID) {
+	c.Tell(x.env.writer, store.Write{Token: uint64(guid), Op: store.MarkDelivered{
+		Account: x.account, Contact: x.contact, GUID: int64(guid), Time: x.env.nowMillis(),
 	}})
+}
+
+// onStoreRefused waits until the store takes something again. A full disk is no
+// reason to fail, and what the contact has must not be sent again.
+func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
+	x.env.strangerLog.Warn("store refused a write", "account", x.account.Short(), "contact", x.contact.Short(), "err", msg.Err)
+	guid := peer.GUID(msg.Token)
+	if guid == 0 {
+		return
+	}
+	if _, delivered := x.acking[guid]; delivered {
+		c.After(refusedRetry, deliveredDue{guid})
+		return
+	}
+	if x.sending == guid { // to another account of this node
+		x.sending = 0
+	}
+	x.failed = time.Now()
+	x.retryAfter(c, refusedRetry)
 }
 
 // onWritten is the store's answer. The token of MarkDelivered is the guid, that
@@ -432,8 +466,9 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		x.unstored.releaseAll()
 	}
 	switch {
-	case msg.Token == 0 && isRefusal(msg.Err):
-		x.env.strangerLog.Warn("store refuses something new", "account", x.account.Short(), "contact", x.contact.Short(), "err", msg.Err)
+	case isRefusal(msg.Err):
+		x.onStoreRefused(c, msg)
+		return
 	case msg.Err != nil && !errors.Is(msg.Err, store.ErrNotFound):
 		c.Fail(fmt.Errorf("store: %w", msg.Err))
 	}
@@ -478,6 +513,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 	case x.incoming:
 		x.incoming = kernel.Ref{}
 		x.crossing.incomingEnded()
+		x.showPresence(msg.Err)
 		x.deliver(c)
 	case x.live:
 		x.logInfo(c, "Session ended", "node", x.liveNode.Short(), "reason", msg.Err)

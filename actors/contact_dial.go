@@ -30,6 +30,9 @@ const (
 	guessTime = 3 * time.Second
 	// maxCandidates bounds the nodes of one attempt.
 	maxCandidates = 8
+	// lookupPatience is how long an attempt waits for the resolver, which gives every
+	// tracker less. After it the attempt goes on with the nodes that are known.
+	lookupPatience = 30 * time.Second
 )
 
 // connect begins an attempt to reach the contact, unless one is under way.
@@ -40,7 +43,15 @@ func (x *contact) connect(c *kernel.Context) {
 	x.resolving = true
 	// The first attempt goes to where the contact was found before, the next ones
 	// ask again.
-	c.Tell(x.env.resolver, lookup{Identity: x.contact, Fresh: x.attempts > 0})
+	c.Ask(x.env.resolver, lookup{Identity: x.contact, Fresh: x.attempts > 0}, lookupPatience)
+}
+
+// onUnanswered goes on without the resolver: it has failed, or takes too long.
+func (x *contact) onUnanswered(c *kernel.Context, msg kernel.Unanswered) {
+	if q, ok := msg.Question.(lookup); ok {
+		c.Log().Warn("lookup was not answered", "err", msg.Err)
+		x.onAddresses(c, addresses{Identity: q.Identity, Err: fmt.Errorf("look up the contact: %w", msg.Err)})
+	}
 }
 
 // onAddresses dials.

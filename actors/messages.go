@@ -138,7 +138,8 @@ type (
 
 // To the resolver.
 type (
-	// lookup is a contact's; answered with addresses. Fresh passes the cache over.
+	// lookup is a contact's question, put with kernel.Context.Ask; answered with
+	// addresses. Fresh passes the cache over.
 	lookup struct {
 		Identity identity.PublicKey
 		Fresh    bool
@@ -195,6 +196,7 @@ type Alarm struct {
 	// Since is when it began to fail, Err why it failed last.
 	Since time.Time
 	Err   error
-	// GaveUp says that it is not started again before the node is.
+	// GaveUp says that it is not started again before the node is; an account is after
+	// some minutes.
 	GaveUp bool
 }

@@ -173,6 +173,7 @@ func (n *nodeActor) startAccounts(c *kernel.Context) error {
 		if _, err := c.Spawn(newAccountSpec(n.env, a.ID)); err != nil {
 			return fmt.Errorf("start account: %w", err)
 		}
+		delete(n.failing, accountName(a.ID))
 	}
 	return nil
 }
@@ -252,7 +253,12 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 		n.onShutdown(c)
 		return
 	}
-	c.Log().Error("A part of the node has ended and is not started again", "part", msg.Name, "err", msg.Err)
+	if strings.HasPrefix(msg.Name, accountPrefix) {
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "restart_in", childRest)
+		c.After(childRest, accountsChanged{})
+	} else {
+		c.Log().Error("part of the node given up", "part", msg.Name, "err", msg.Err)
+	}
 	now := time.Now()
 	n.failing[msg.Name] = failing{since: now, last: now, err: msg.Err, gaveUp: true}
 }

@@ -31,8 +31,9 @@ const (
 	// at; beyond it datagrams are dropped.
 	maxDatagrams     = 64
 	maxDatagramBytes = 1 << 20
-	// announceRetry is the pause after a tracker answered an announcement with
-	// nonsense, busyRetry the one while it has other questions to answer first.
+	// announceRetry is the pause after a malformed answer to an announcement, and after
+	// a failure of our own; busyRetry the one while the tracker has other questions to
+	// answer first.
 	announceRetry = 60 * time.Second
 	busyRetry     = time.Second
 )
@@ -397,11 +398,13 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 	}
 	key, ok := r.env.keys.account(due.account)
 	if !ok {
+		r.announceAfter(c, due, announceRetry) // its actor is starting, or is about to stop this
 		return
 	}
 	account, err := r.env.store.Account(due.account)
 	if err != nil {
-		c.Log().Error("An account cannot be announced", "account", due.account.Short(), "err", err)
+		c.Log().Error("announcement failed, retrying", "account", due.account.Short(), "err", err)
+		r.announceAfter(c, due, announceRetry)
 		return
 	}
 	record := tracker.NewRecord(key, r.env.keys.node.Key(), account.Priority, account.ClientID)

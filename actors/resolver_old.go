@@ -86,7 +86,9 @@ func (r *resolver) askOld(c *kernel.Context, id identity.PublicKey) bool {
 	}
 	client, inbox := oldClient{r.env}, c.Inbox()
 	c.Go(taskOldLookup, func(ctx context.Context) error {
-		inbox.Tell(client.lookup(ctx, id))
+		found := oldFound{identity: id}
+		defer func() { inbox.Tell(found) }() // also after a panic: the lookup counts on it
+		found = client.lookup(ctx, id)
 		return nil
 	})
 	return true

@@ -93,7 +93,14 @@ func (e *env) takeFile(p pair, src *bufio.Reader, h peer.DataHeader, inbox kerne
 	if !ok {
 		return wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
 	}
+	finished := false
+	defer func() {
+		if !finished { // a panic, which the session ends of
+			_ = request.finish(nil, errNoAnswer)
+		}
+	}()
 	w, err := e.readFile(src, h, request)
+	finished = true
 	if err != nil {
 		_ = request.finish(nil, err) // the answer is the error
 		if errors.Is(err, errNotTheFile) {

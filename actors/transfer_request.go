@@ -91,8 +91,18 @@ func (r *fileRequest) finish(w *media.Writer, err error) error {
 	file := arrivedFile{w: w, err: err, answer: make(chan error, 1)}
 	select {
 	case r.came <- file:
-		return <-file.answer
 	case <-r.over:
+		return errNoAnswer
+	}
+	select {
+	case err := <-file.answer:
+		return err
+	case <-r.over: // the transfer has ended: with its answer, or of a panic
+	}
+	select {
+	case err := <-file.answer:
+		return err
+	default:
 		return errNoAnswer
 	}
 }
