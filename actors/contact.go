@@ -133,6 +133,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onSessionLive(c, msg)
 	case sessionAlive:
 		x.act(c, x.crossing.liveAnswered())
+	case handshakeRelayed:
+		x.onHandshakeRelayed(c, msg)
 	case acked:
 		x.onAcked(c, msg)
 	case contactRequested:

@@ -33,6 +33,8 @@ type env struct {
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerLog
 	elsewhere   *elsewhere
+	// suspicions are attempts to be somebody else.
+	suspicions suspicions
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	requests    *requestGuard

@@ -149,7 +149,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	}
 	hs := peer.NewAcceptor(peer.AcceptorConfig{
 		Lookup:   l.env.keys.account,
-		Security: l.env.security(s.RemoteKey()),
+		Security: l.env.secure(s),
 	})
 	framed := s.generation.drive(hs)
 	p, err := framed.Start()

@@ -29,6 +29,10 @@ type Status struct {
 	// Elsewhere are nodes that trackers name for our accounts and that are none of
 	// ours. It is empty while nobody abuses a signature.
 	Elsewhere []AnnouncedElsewhere
+	// Suspicions are attempts of the last day to be somebody else; Suspected counts
+	// all since the start.
+	Suspicions []Suspicion
+	Suspected  uint64
 	// ServerOnly is a process without accounts; its Overlay and Trackers are empty.
 	ServerOnly bool
 	// Tracker is the tracker role's own node, nil without that role.
@@ -57,6 +61,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
 		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 	}
+	s.Suspicions, s.Suspected = n.env.suspicions.current(time.Now())
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {
 		s.Tracker = &role

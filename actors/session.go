@@ -124,6 +124,8 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.onLive(c, false)
 	case complete:
 		s.onComplete(c)
+	case handshakeRelayed:
+		c.Tell(c.Parent(), msg)
 	case deliver:
 		s.onDeliver(c, msg)
 	case probe:
@@ -199,9 +201,10 @@ func (s *session) startDial(c *kernel.Context) error {
 	d := dialer{
 		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
-		secure: s.env.security,
+		secure: s.env.secure,
 	}
 	inbox := c.Inbox()
+	d.report = func(node identity.NodeKey, err error) { reportRelay(inbox, node, err) }
 	c.Go("dial", func(ctx context.Context) error {
 		conn, err := d.dial(ctx)
 		if err != nil {
@@ -256,6 +259,7 @@ func (s *session) startAccepted(c *kernel.Context) error {
 			_, err = conn.hs.Drive(conn.stream.reader, conn.stream, p)
 		}
 		if err != nil {
+			reportRelay(inbox, conn.node, err)
 			return fmt.Errorf("accept the handshake: %w", err)
 		}
 		inbox.Tell(accepted{})

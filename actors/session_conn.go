@@ -196,7 +196,9 @@ type dialer struct {
 	behind   map[identity.NodeKey]netip.Addr // of devices behind nodes
 	patience time.Duration                   // for each stream to open
 	config   peer.InitiatorConfig
-	secure   func(identity.NodeKey) peer.Security
+	secure   func(*stream) peer.Security
+	// report is told how handshakes failed, also when another node is the contact.
+	report func(identity.NodeKey, error)
 }
 
 // dial tries the nodes in order and returns the first that proves to be the
@@ -245,6 +247,7 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 	p, err := d.handshake(newStream(conn, via.generation))
 	if err != nil {
 		_ = conn.Abort() // the other side gets no explanation, by the protocol
+		d.report(node, err)
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	return p, nil
@@ -272,7 +275,7 @@ func (d *dialer) handshake(s *stream) (*peerConn, error) {
 		}
 	}
 	config := d.config
-	config.Security = d.secure(s.RemoteKey())
+	config.Security = d.secure(s)
 	hs := s.generation.drive(peer.NewInitiator(config))
 	claimAddress(hs, s)
 	progress, err := hs.Start()

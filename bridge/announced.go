@@ -20,18 +20,27 @@ const alarmAge = 7 * 24 * time.Hour
 
 // accountEvent handles what concerns the whole account.
 func (d *delivery) accountEvent(ctx context.Context) error {
-	if d.ev.Kind == store.AnnouncedElsewhere {
-		return d.announcedElsewhere(ctx)
+	switch d.ev.Kind {
+	case store.AnnouncedElsewhere:
+		return d.tellOwner(ctx, fmt.Sprintf("Since %s trackers lead people who look for your identity %s to the device %s, which is none of yours, and the "+
+			"record has your signature: somebody may have tricked a device of yours into it. Messages for you may wait, and nobody "+
+			"else can read them. If the device is yours, its operator adds it to security.own_devices; if not, mimird status says "+
+			"when it is over.", d.eventTime(), d.at.login.RemoteName, d.ev.NodeKey))
+	case store.HandshakeRelayed:
+		return d.tellOwner(ctx, fmt.Sprintf("At %s the device %s, which calls itself %s, wanted your identity %s to sign what was meant for another connection: "+
+			"somebody tries to be in the middle of a conversation of yours. Nothing was signed. mimird status says whether it goes on.",
+			d.eventTime(), d.ev.NodeKey, cleanName(d.ev.Reason), d.at.login.RemoteName))
+	default:
+		return d.accountChanged(ctx)
 	}
-	return d.accountChanged(ctx)
 }
 
-// announcedElsewhere tells the user, where they talk with the bot, that trackers
-// lead to a node that is none of theirs, with their own signature. The node tells
-// it once for each time that it begins.
-func (d *delivery) announcedElsewhere(ctx context.Context) error {
-	at := d.ev.Time.Time()
-	if time.Since(at) > alarmAge {
+func (d *delivery) eventTime() string { return d.ev.Time.Time().UTC().Format("2006-01-02 15:04 UTC") }
+
+// tellOwner tells the user of an alarm, where they talk with the bot. The node
+// raises one once for each time that it begins.
+func (d *delivery) tellOwner(ctx context.Context, text string) error {
+	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
 	ctx, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
@@ -40,17 +49,13 @@ func (d *delivery) announcedElsewhere(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the room with the bot: %w", err)
 	}
-	text := fmt.Sprintf("Since %s trackers lead people who look for your identity %s to the device %s, which is none of yours, and the "+
-		"record has your signature: somebody may have tricked a device of yours into it. Messages for you may wait, and nobody "+
-		"else can read them. If the device is yours, its operator adds it to security.own_devices; if not, mimird status says "+
-		"when it is over.", at.UTC().Format("2006-01-02 15:04 UTC"), d.at.login.RemoteName, d.ev.NodeKey)
 	_, err = d.br.Bot.SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
 	if errors.Is(err, mautrix.MForbidden) || errors.Is(err, mautrix.MNotFound) {
 		d.log.Warn("the room with the bot is gone, an alarm could not be told there", "room", room, "node", d.ev.NodeKey.Short())
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("tell of a foreign device: %w", err)
+		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil
 }

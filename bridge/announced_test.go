@@ -31,6 +31,13 @@ func TestForeignDeviceIsToldWhereTheBotIs(t *testing.T) {
 	}
 }
 
+func TestRelayedHandshake_ToldWhereTheBotIs(t *testing.T) {
+	f := newFixture(t)
+	node, who := identity.NodeKey(key("mallory's node")), key("mallory")
+	f.node.apply(store.NoteHandshakeRelayed{Account: f.account, Remote: who, Node: node})
+	f.botSays(f.management, "the device "+node.String()+", which calls itself "+who.String()+", wanted your identity Alice to sign")
+}
+
 // The fake homeserver gives the bot no device.
 func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
 	f := newFixtureWith(t, func(config *bridge.Config) { config.Encryption.Allow = true })

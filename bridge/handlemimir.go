@@ -115,8 +115,8 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return d.answered(ctx)
 	case store.CallMissed:
 		return d.callMissed(ctx)
-	case store.NodeKeyChanged:
-		return d.nodeKeyChanged(ctx)
+	case store.NodeKeyChanged, store.DeviceRefused:
+		return d.deviceChanged(ctx)
 	default: // nothing that a room shows, or newer than this program
 		return nil
 	}
@@ -396,7 +396,9 @@ func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.Rem
 	return d.queue(ctx, part, evt)
 }
 
-func (d *delivery) nodeKeyChanged(ctx context.Context) error {
+// deviceChanged says in the room that the contact has a new device, or that one was
+// turned away.
+func (d *delivery) deviceChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
 	if isGone(err) {
 		return nil
@@ -404,7 +406,15 @@ func (d *delivery) nodeKeyChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s is reachable at a new device (%s).", d.displayName(contact), d.ev.NodeKey.Short())
+	name := d.displayName(contact)
+	text := fmt.Sprintf("%s is reachable at a new device (%s).", name, d.ev.NodeKey.Short())
+	switch {
+	case d.ev.Kind == store.DeviceRefused:
+		text = fmt.Sprintf("Somebody connected as %s from a device that nothing speaks for (%s), and was turned away: it may be somebody in between. "+
+			"If %s has a new device, the operator lets it in with: mimird contact trust %s %s", name, d.ev.NodeKey.Short(), name, d.at.Contact, d.ev.NodeKey)
+	case d.ev.Reason == store.Unconfirmed:
+		text = fmt.Sprintf("%s is connected from a new device (%s), which nothing but their key speaks for. Ask them whether it is theirs.", name, d.ev.NodeKey.Short())
+	}
 	return d.sayIfThere(ctx, text)
 }
 

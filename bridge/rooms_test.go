@@ -218,6 +218,10 @@ func TestNewDeviceIsTold(t *testing.T) {
 		}
 	}
 	f.botSays(room, "reachable at a new device ("+identity.NodeKey(key("other phone")).Short()+")")
+	f.node.apply(store.RecordNodeKey{Account: f.account, Contact: bob, Key: identity.NodeKey(key("third phone")), Time: 3, Unconfirmed: true})
+	f.botSays(room, "connected from a new device ("+identity.NodeKey(key("third phone")).Short()+"), which nothing but their key speaks for")
+	f.node.apply(store.NoteDeviceRefused{Account: f.account, Contact: bob, Node: identity.NodeKey(key("fourth phone"))})
+	f.botSays(room, "mimird contact trust "+bob.String()+" "+identity.NodeKey(key("fourth phone")).String())
 }
 
 func kernelDo(f *fixture, op store.Op) (any, error) {

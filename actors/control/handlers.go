@@ -122,6 +122,9 @@ func warningsOf(state actors.Status) []Warning {
 			"Trackers lead to node %s for account %s, with its own signature; somebody may have tricked a device of yours into it, and contacts may look there in vain. If the node is a device of yours, add it to security.own_devices.",
 			a.Node, a.Account.Short())})
 	}
+	for _, a := range state.Suspicions {
+		warnings = append(warnings, suspicionWarning(a))
+	}
 	if state.DiskLow {
 		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
 	}

@@ -27,6 +27,14 @@ func TestWarnings(t *testing.T) {
 			actors.Status{Overlay: up, Elsewhere: []actors.AnnouncedElsewhere{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), "security.own_devices"},
 		},
+		"handshake_relayed": {
+			actors.Status{Overlay: up, Suspicions: []actors.Suspicion{{Kind: actors.SuspicionRelay, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 5}}},
+			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "5 times"},
+		},
+		"device_refused": {
+			actors.Status{Overlay: up, Suspicions: []actors.Suspicion{{Kind: actors.SuspicionDevice, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 1}}},
+			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "mimird contact trust"},
+		},
 		"part_failing":  {actors.Status{Overlay: up, Alarms: []actors.Alarm{{Part: "matrix", Since: since, Err: errors.New("no way")}}}, []string{"matrix", "no way"}},
 		"disk_low":      {actors.Status{Overlay: up, DiskLow: true}, []string{"disk"}},
 		"not_listening": {actors.Status{Overlay: taken}, []string{"tcp://127.0.0.1:1", "already in use", "yggdrasil.listen"}},

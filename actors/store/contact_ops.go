@@ -250,7 +250,11 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 	if !result.Changed {
 		return result, nil
 	}
-	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key})
+	reason := ""
+	if op.Unconfirmed {
+		reason = Unconfirmed
+	}
+	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
 }
 
 func (op NoteAnnouncedElsewhere) size() int { return opOverhead }

@@ -93,6 +93,8 @@ func TestEnumText(t *testing.T) {
 		{AnnouncedElsewhere, new(EventKind), "announced_elsewhere"},
 		{CallMissed, new(EventKind), "call_missed"},
 		{ContactAnswered, new(EventKind), "contact_answered"},
+		{HandshakeRelayed, new(EventKind), "handshake_relayed"},
+		{DeviceRefused, new(EventKind), "device_refused"},
 		{RolePrimary, new(Role), "primary"},
 		{RoleBackup, new(Role), "backup"},
 		{RoleMirror, new(Role), "mirror"},

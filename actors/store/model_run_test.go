@@ -76,7 +76,7 @@ func drawOp(t *rapid.T, kinds dice) Op {
 	case n < 24:
 		return RemoveContact{Account: account, Contact: contact}
 	case n < 27:
-		return RecordNodeKey{Account: account, Contact: contact, Key: identity.NodeKey{byte(guid + 2)}, Time: at() + 1}
+		return RecordNodeKey{Account: account, Contact: contact, Key: identity.NodeKey{byte(guid + 2)}, Time: at() + 1, Unconfirmed: guid%2 == 0}
 	case n < 52:
 		return AcceptMessage{
 			Account: account, Contact: contact, GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),

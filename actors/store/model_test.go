@@ -241,7 +241,11 @@ func (m *model) recordNodeKey(op RecordNodeKey) (any, error) {
 	c.contact.NodeKeys = append([]KnownNode{node}, others...)
 	slices.SortStableFunc(c.contact.NodeKeys, func(a, b KnownNode) int { return cmp.Compare(b.LastAuth, a.LastAuth) })
 	if changed {
-		m.event(a, Event{Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key})
+		reason := ""
+		if op.Unconfirmed {
+			reason = Unconfirmed
+		}
+		m.event(a, Event{Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
 	}
 	return NodeKeyRecorded{New: !known, Changed: changed}, nil
 }

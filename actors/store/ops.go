@@ -101,7 +101,12 @@ type RecordNodeKey struct {
 	// Behind is the address of a device behind the node, in generation 1 only.
 	Behind IPv6
 	Time   Millis
+	// Unconfirmed says that nothing but the handshake speaks for a new key.
+	Unconfirmed bool
 }
+
+// Unconfirmed is the reason of a [NodeKeyChanged] of that kind.
+const Unconfirmed = "unconfirmed"
 
 // NodeKeyRecorded is the result of [RecordNodeKey].
 type NodeKeyRecorded struct {
@@ -115,6 +120,21 @@ type NodeKeyRecorded struct {
 type NoteAnnouncedElsewhere struct {
 	Account identity.PublicKey
 	Node    identity.NodeKey
+}
+
+// NoteHandshakeRelayed puts into an account's log that it was asked, over a
+// connection with a node and an identity, to sign a challenge which was made for
+// another connection. The result is true.
+type NoteHandshakeRelayed struct {
+	Account, Remote identity.PublicKey
+	Node            identity.NodeKey
+}
+
+// NoteDeviceRefused puts into a conversation's log that a node was turned away
+// that had authenticated as the contact. The result is true.
+type NoteDeviceRefused struct {
+	Account, Contact identity.PublicKey
+	Node             identity.NodeKey
 }
 
 // AcceptMessage stores a message from a contact, once: the same guid with the

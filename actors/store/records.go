@@ -242,8 +242,8 @@ type Event struct {
 	Message      MessageID          `cbor:"4,keyasint"`            // events about messages
 	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages
 	State        ContactState       `cbor:"6,keyasint,omitempty"`  // ContactAdded, ContactChanged: the state afterwards
-	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; AnnouncedElsewhere: the foreign one
-	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed
+	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; alarms: the foreign one
+	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed; NodeKeyChanged: Unconfirmed or ""; HandshakeRelayed: the other side's identity
 	Accepted     bool               `cbor:"20,keyasint,omitempty"` // ContactAnswered: the answer was yes
 }
 
@@ -263,7 +263,8 @@ const (
 	ContactRemoved
 	// NodeKeyChanged says that a contact that was known by other node keys has
 	// authenticated with a new one. People can see it, as they see a changed
-	// safety number elsewhere.
+	// safety number elsewhere. Its reason is [Unconfirmed] when nothing but the
+	// handshake speaks for the new one.
 	NodeKeyChanged
 	// MessageReceived says that a message of the contact was stored.
 	MessageReceived
@@ -286,6 +287,12 @@ const (
 	// MediaChanged says that the file of a message has come into another state; see
 	// [Media].
 	MediaChanged
+	// HandshakeRelayed says that the account was asked to sign a challenge that one of
+	// our nodes had made for another connection: somebody is in between.
+	HandshakeRelayed
+	// DeviceRefused says that somebody connected as the contact from a device that
+	// nothing speaks for, and was turned away.
+	DeviceRefused
 )
 
 // Address is one place where an identity may be reachable.

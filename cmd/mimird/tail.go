@@ -91,7 +91,14 @@ func describe(e control.Event) string {
 	case "announced_elsewhere":
 		return "trackers lead to node " + e.Node + ", with your signature; see: mimird status"
 	case "node_key_changed":
+		if e.Reason != "" {
+			return who + " is connected from a new device, which nothing but their key speaks for, node " + e.Node
+		}
 		return who + " is connected from a new device, node " + e.Node
+	case "handshake_relayed":
+		return "node " + e.Node + " tries to be in the middle of a conversation; see: mimird status"
+	case "device_refused":
+		return "somebody connected as " + who + " from a device that nothing speaks for, and was turned away, node " + e.Node
 	}
 	what := strings.ReplaceAll(e.Kind, "_", " ")
 	if who != "" {

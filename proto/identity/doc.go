@@ -24,6 +24,10 @@
 // are exactly 32 bytes and pass a [Guard] that knows which values are node keys
 // or challenges of our own; without a guard nothing is signed.
 //
+// Nothing in the value says for which connection it is, so a handshake can be
+// relayed. Challenges of our own are sealed for theirs ([Seal]), and a sealed one
+// that was made for another connection is not signed.
+//
 // Two uses sign other lengths, which cannot be taken for these, and need no guard:
 // the announcement of generation 1 (16 bytes, PrivateKey.SignAnnounceAddress) and
 // the making of a group chat (36 bytes, PrivateKey.SignChat).

@@ -8,6 +8,9 @@ var (
 	// ErrRefusedToSign says that a value from outside must not be signed with an
 	// identity key, see [Guard].
 	ErrRefusedToSign = errors.New("refused to sign")
+	// ErrRelayed says that a challenge was sealed for another connection: somebody
+	// hands on a handshake, see [Seal].
+	ErrRelayed = errors.New("the challenge was made for another connection")
 	// ErrInvalidKey says that a public key is no key: zero, of small order, not a
 	// point or not canonically encoded.
 	ErrInvalidKey = errors.New("invalid public key")

@@ -17,16 +17,25 @@ type Challenge [32]byte
 // Signature is an Ed25519 signature.
 type Signature [ed25519.SignatureSize]byte
 
-// SignChallenge answers a challenge that somebody else chose. It returns
-// [ErrRefusedToSign] when the guard is nil or refuses the value, when the value
-// is this identity itself (which apps try as a node key), or when it is zero.
-func (k PrivateKey) SignChallenge(c Challenge, guard Guard) (Signature, error) {
+// SignChallenge answers a challenge that somebody else chose, on the connection
+// that the seal names. It returns [ErrRefusedToSign] when the guard is nil or
+// refuses the value, when the value is this identity itself (which apps try as a
+// node key), when it is zero, and, joined with [ErrRelayed], when it was sealed for
+// another connection.
+func (k PrivateKey) SignChallenge(c Challenge, here Seal, guard Guard) (Signature, error) {
+	if IsSealed(c) && !here.Fits(c) {
+		return Signature{}, fmt.Errorf("%w: challenge: %w", ErrRefusedToSign, ErrRelayed)
+	}
 	return k.signForeign("challenge", c, guard)
 }
 
 // SignServerNonce answers the login nonce of a mediator or file server. It
-// refuses as [PrivateKey.SignChallenge] does.
+// refuses as [PrivateKey.SignChallenge] does, and whatever was sealed for a
+// handshake.
 func (k PrivateKey) SignServerNonce(nonce [32]byte, guard Guard) (Signature, error) {
+	if IsSealed(nonce) {
+		return Signature{}, fmt.Errorf("%w: server nonce: %w", ErrRefusedToSign, ErrRelayed)
+	}
 	return k.signForeign("server nonce", nonce, guard)
 }
 

@@ -36,7 +36,7 @@ func TestSignaturesMatchTheVectors(t *testing.T) {
 		c := identity.Challenge(v.Key("challenge"))
 		frame := v.OutputHex()
 		want := identity.Signature(frame[len(frame)-64:])
-		if got, err := k.SignChallenge(c, identity.GuardFunc(permit)); got != want || err != nil {
+		if got, err := k.SignChallenge(c, identity.Seal{}, identity.GuardFunc(permit)); got != want || err != nil {
 			t.Errorf("%s: %x, error %v", v.Name, got, err)
 		}
 		if err := k.Public().VerifyChallenge(c, want); err != nil {
@@ -51,7 +51,7 @@ func TestSignaturesMatchTheVectors(t *testing.T) {
 func TestEveryUseSignsTheBareValue(t *testing.T) {
 	k := key(1)
 	value := [32]byte(bytes.Repeat([]byte{5}, 32))
-	challenge, err := k.SignChallenge(value, identity.GuardFunc(permit))
+	challenge, err := k.SignChallenge(value, identity.Seal{}, identity.GuardFunc(permit))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestNothingForeignIsSignedWithoutALook(t *testing.T) {
 		"a challenge of our own":    {value, issuedWith(value)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if sig, err := k.SignChallenge(test.value, test.guard); !errors.Is(err, identity.ErrRefusedToSign) || sig != (identity.Signature{}) {
+			if sig, err := k.SignChallenge(test.value, identity.Seal{}, test.guard); !errors.Is(err, identity.ErrRefusedToSign) || sig != (identity.Signature{}) {
 				t.Errorf("challenge: signed, error %v", err)
 			}
 			if sig, err := k.SignServerNonce(test.value, test.guard); !errors.Is(err, identity.ErrRefusedToSign) || sig != (identity.Signature{}) {

@@ -111,7 +111,7 @@ func appAcceptor(e end, between []byte) error {
 	if err != nil {
 		return err
 	}
-	sig, err := bob().SignChallenge(f.(peer.Challenge2).Challenge, identity.KeyGuard())
+	sig, err := bob().SignChallenge(f.(peer.Challenge2).Challenge, identity.Seal{}, identity.KeyGuard())
 	if err != nil {
 		return err
 	}

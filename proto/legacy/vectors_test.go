@@ -38,7 +38,7 @@ func TestFrameVectors(t *testing.T) {
 	challenge := identity.Challenge(unhex(t, "c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf"))
 	challenge2 := identity.Challenge(unhex(t, "e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"))
 	sign := func(key identity.PrivateKey, c identity.Challenge) identity.Signature {
-		sig, err := key.SignChallenge(c, identity.KeyGuard())
+		sig, err := key.SignChallenge(c, identity.Seal{}, identity.KeyGuard())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,6 +69,10 @@ type Security struct {
 	Issued *identity.Issued
 	// RemoteNode is the node at the other end of the stream.
 	RemoteNode identity.NodeKey
+	// SealLocal and SealRemote name the ends of the stream in sealed challenges
+	// (identity.Seal), in a form that both ends see: the keys of their nodes where
+	// streams prove them. With a zero SealLocal our challenges are not sealed.
+	SealLocal, SealRemote identity.NodeKey
 	// Random is crypto/rand.Reader outside of tests.
 	Random io.Reader
 }
@@ -176,7 +180,8 @@ func (h *Handshake) Start() (Progress, error) {
 
 // Step takes the next frame from the other side. The error is a *[wire.Violation]
 // when the other side is to blame, joined with identity.ErrRefusedToSign when it
-// asked for a signature that we do not give.
+// asked for a signature that we do not give, and with identity.ErrRelayed when it
+// hands on the challenge of somebody else.
 func (h *Handshake) Step(f Frame) (Progress, error) {
 	switch h.state {
 	case stateHello:
@@ -271,10 +276,11 @@ func (h *Handshake) onHello(f Hello) (Progress, error) {
 	if !ok || key.IsZero() {
 		return h.fail(wire.NewViolation(wire.CodeReceiver, "hello for an identity that is not here"))
 	}
+	h.key, h.hello = key, f
 	if err := h.issue(); err != nil {
 		return h.fail(err)
 	}
-	h.key, h.hello, h.state = key, f, stateAnswer
+	h.state = stateAnswer
 	return Progress{Send: []Frame{Challenge{h.challenge}}}, nil
 }
 
@@ -325,21 +331,14 @@ func (h *Handshake) fail(err error) (Progress, error) {
 	return Progress{}, err
 }
 
-// maxDraws bounds the search of issue. Every second draw succeeds.
+// maxDraws bounds the search of draw. Every second draw succeeds.
 const maxDraws = 32
 
-// issue draws our challenge and remembers it before it leaves. A challenge that
-// decodes as a point could be taken for a node key by an honest but careful
-// peer (identity.CurvePoints), so those are thrown back; at the cost of one bit
-// of 256.
+// issue draws our challenge and remembers it before it leaves.
 func (h *Handshake) issue() error {
-	for range maxDraws {
-		if _, err := io.ReadFull(h.security.Random, h.challenge[:]); err != nil {
-			return fmt.Errorf("draw a challenge: %w", err)
-		}
-		if !identity.IsCurvePoint(h.challenge) {
-			break
-		}
+	var err error
+	if h.challenge, err = h.draw(); err != nil {
+		return err
 	}
 	h.issued = true
 	if h.security.Issued != nil {
@@ -348,9 +347,40 @@ func (h *Handshake) issue() error {
 	return nil
 }
 
-// answer signs the other side's challenge, unless it could be something else.
+// draw returns a challenge that is sealed for this stream, or a random one when
+// the stream's end has no name. A challenge that decodes as a point could be taken
+// for a node key by an honest but careful peer (identity.CurvePoints), so those are
+// thrown back; at the cost of one bit.
+func (h *Handshake) draw() (c identity.Challenge, err error) {
+	if !h.security.SealLocal.IsZero() {
+		return h.seal(h.security.SealLocal, true).Draw(h.security.Random)
+	}
+	for range maxDraws {
+		if _, err := io.ReadFull(h.security.Random, c[:]); err != nil {
+			return c, fmt.Errorf("draw a challenge: %w", err)
+		}
+		if !identity.IsCurvePoint(c) {
+			break
+		}
+	}
+	return c, nil
+}
+
+// seal names this connection for a challenge of ours or of the other side, whose
+// node is verifier.
+func (h *Handshake) seal(verifier identity.NodeKey, ours bool) identity.Seal {
+	s := identity.Seal{VerifierNode: verifier, Verifier: h.hello.Sender, Prover: h.hello.Receiver, Role: identity.SealInitiator}
+	if ours != h.initiator {
+		s.Verifier, s.Prover, s.Role = s.Prover, s.Verifier, identity.SealAcceptor
+	}
+	return s
+}
+
+// answer signs the other side's challenge, unless it could be something else, or
+// was made for another connection.
 func (h *Handshake) answer(c identity.Challenge) (identity.Signature, error) {
-	sig, err := h.key.SignChallenge(c, identity.GuardSet{identity.GuardFunc(h.refuses), h.security.Guard})
+	here := h.seal(h.security.SealRemote, false)
+	sig, err := h.key.SignChallenge(c, here, identity.GuardSet{identity.GuardFunc(h.refuses), h.security.Guard})
 	if err != nil {
 		return sig, fmt.Errorf("%w: %w", wire.NewViolation(wire.CodeChallenge, "challenge that must not be signed"), err)
 	}

@@ -65,6 +65,22 @@ func mutants() []mutant {
 			tests:  []string{"./proto/identity", "./proto/peer", "./proto/tracker"},
 		},
 		{
+			name:   "seal-ignored",
+			harm:   "somebody between two nodes is each of them for the other",
+			file:   "proto/identity/sign.go",
+			before: "	if IsSealed(c) && !here.Fits(c) {\n",
+			after:  "	if false {\n",
+			tests:  []string{"./proto/identity", "./proto/peer"},
+		},
+		{
+			name:   "challenge-not-sealed",
+			harm:   "somebody between two nodes is each of them for the other",
+			file:   "actors/listener.go",
+			before: "Security: l.env.secure(s),",
+			after:  "Security: l.env.security(s.RemoteKey()),",
+			tests:  []string{"-run", "TestRelay", "./actors"},
+		},
+		{
 			name:   "stranger-heard",
 			harm:   "people who are blocked or unknown can write",
 			file:   "actors/session_frames.go",

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors_test
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// relay is Mallory, with no key but her node's: every stream to her node goes on,
+// byte by byte, to another node.
+type relay struct {
+	*memnet.Node
+	streams atomic.Int32
+}
+
+func newRelay(t *testing.T, w *actorstest.World, to identity.NodeKey) *relay {
+	t.Helper()
+	r := &relay{Node: w.Net.Node(overlay.Limits{})}
+	port, err := r.Listen(peer.Port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			in, err := port.Accept(ctx)
+			if err != nil {
+				return
+			}
+			r.streams.Add(1)
+			out, err := r.Dial(ctx, to, peer.Port)
+			if err != nil {
+				_ = in.Abort()
+				continue
+			}
+			for _, way := range [][2]overlay.Conn{{in, out}, {out, in}} {
+				passing.Go(func() {
+					_, _ = io.Copy(way[1], way[0])
+					_, _ = way[0].Abort(), way[1].Abort()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = r.Close()
+		passing.Wait()
+	})
+	return r
+}
+
+// alarmsOf returns the events of a kind in the account's log.
+func alarmsOf(t *testing.T, n *actorstest.Node, kind store.EventKind) (found []store.Event) {
+	t.Helper()
+	events, err := n.Events(n.Account.ID, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == kind {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// Bar S08: somebody between two of our nodes gets no signature out of them, and
+// the one who is asked raises the alarm, once. Each of them has another contact,
+// who is not disturbed.
+func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		l := newLyingTracker(t, w)
+		alice, bob := w.Node("alice", withTrackers(l.address())), w.Node("bob", withTrackers(l.address()))
+		carol := w.Node("carol", withTrackers(l.address()))
+		actorstest.Befriend(alice, bob)
+		actorstest.Befriend(carol, alice)
+		actorstest.Befriend(carol, bob)
+		mallory := newRelay(t, w, bob.Key())
+		// Mallory has got a signature of Bob's over her node key, and has announced it.
+		ofAlice := recordFor(keyOf(t, alice), alice.Key(), 1)
+		l.say(recordFor(keyOf(t, bob), mallory.Key(), 1), ofAlice)
+		alice.Say(bob, "for bob alone")
+		alice.EventuallyWithin(5*time.Minute, "the alarm", func() bool { return len(alarmsOf(t, alice, store.HandshakeRelayed)) > 0 })
+		time.Sleep(30 * time.Minute)
+
+		if mallory.streams.Load() < 2 {
+			t.Error("alice has not tried again")
+		}
+		if heard := bob.Heard(alice); len(heard) != 0 {
+			t.Errorf("through mallory came %q", heard)
+		}
+		events := alarmsOf(t, alice, store.HandshakeRelayed)
+		if len(events) != 1 || events[0].NodeKey != mallory.Key() || events[0].Reason != bob.Account.ID.String() {
+			t.Errorf("alarms: %+v", events)
+		}
+		s := alice.Status()
+		if len(s.Suspicions) != 1 || s.Suspicions[0].Kind != actors.SuspicionRelay || s.Suspicions[0].Node != mallory.Key() ||
+			s.Suspicions[0].Count < 2 || s.Suspected != s.Suspicions[0].Count {
+			t.Errorf("status: %+v, %d in all", s.Suspicions, s.Suspected)
+		}
+		if n := len(alarmsOf(t, bob, store.HandshakeRelayed)); n != 0 {
+			t.Errorf("%d alarms of bob, who was asked for nothing", n)
+		}
+
+		carol.Say(alice, "hello alice")
+		alice.EventuallyWithin(5*time.Minute, "carol reaches alice", func() bool { return len(alice.Heard(carol)) == 1 })
+		// With the true node in the tracker again everything arrives.
+		l.say(recordFor(keyOf(t, bob), bob.Key(), 1), ofAlice)
+		bob.EventuallyWithin(10*time.Minute, "bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })
+	})
+}
+
+// Both ends of a stream name it alike, in every generation: else no sealed
+// challenge would be signed, or none would be sealed.
+func TestSealNames_EveryGeneration_EndsAgree(t *testing.T) {
+	for generation, kind := range map[uint8]overlay.Kind{1: overlay.KindTCP, 2: overlay.KindQUIC, 3: overlay.KindStream} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := actorstest.New(t, memnet.Options{})
+			a, aKey := openCarrier(t, w, kind)
+			b, bKey := openCarrier(t, w, kind)
+			port, err := b.Listen(peer.Port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := a.Dial(t.Context(), bKey, peer.Port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Write([]byte{1}); err != nil { // QUIC says nothing before
+				t.Fatal(err)
+			}
+			in, err := port.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			la, ra := actors.SealNamesForTest(aKey, out, generation)
+			lb, rb := actors.SealNamesForTest(bKey, in, generation)
+			if la.IsZero() || la != rb || lb.IsZero() || lb != ra || la == lb {
+				t.Errorf("dialled: %s and %s, accepted: %s and %s", la.Short(), ra.Short(), lb.Short(), rb.Short())
+			}
+		})
+	}
+}
+
+// openCarrier joins a network with a node of its own, over one carrier.
+func openCarrier(t *testing.T, w *actorstest.World, kind overlay.Kind) (overlay.Carrier, identity.NodeKey) {
+	t.Helper()
+	key, err := identity.GenerateNodePrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o actors.Options
+	withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP)(&o)
+	net, err := o.OpenNetwork(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = net.Close() })
+	carrier, ok := net.(interface {
+		CarrierOf(overlay.Kind) (overlay.Carrier, bool)
+	}).CarrierOf(kind)
+	if !ok {
+		t.Fatal("no such carrier")
+	}
+	return carrier, key.Key()
+}

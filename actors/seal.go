@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// What our nodes do against somebody who relays a handshake between them; see
+// identity.Seal.
+
+// handshakeRelayed is a session's: the node has asked for a signature over a
+// challenge that was made for another connection.
+type handshakeRelayed struct{ Node identity.NodeKey }
+
+// secure is what a handshake over a stream needs to sign with care.
+func (e *env) secure(s *stream) peer.Security {
+	security := e.security(s.RemoteKey())
+	security.SealLocal, security.SealRemote = sealNames(e.keys.node.Key(), s)
+	return security
+}
+
+// sealNames names both ends of a stream of our node in a form that both ends see. Streams of
+// generations 2 and 3 prove the keys of their nodes. In generation 1 the ends see
+// addresses; behind a router they do not see the same, so there is no name then.
+func sealNames(own identity.NodeKey, s *stream) (local, remote identity.NodeKey) {
+	if s.generation != gen1 {
+		return own, s.RemoteKey()
+	}
+	return addressName(s.LocalAddr()), addressName(s.RemoteAddr())
+}
+
+// addressName puts the address of a node in the place of its key; zero for one
+// behind a router.
+func addressName(a net.Addr) (name identity.NodeKey) {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return name
+	}
+	address, ok := netip.AddrFromSlice(tcp.IP.To16())
+	if !ok || address.As16()[0] != 0x02 {
+		return name
+	}
+	raw := address.As16()
+	copy(name[:], raw[:])
+	return name
+}
+
+// reportRelay tells the owner of inbox when a handshake with a node failed because
+// it was relayed. It may be called from any goroutine.
+func reportRelay(inbox kernel.Inbox, node identity.NodeKey, err error) {
+	if errors.Is(err, identity.ErrRelayed) {
+		inbox.Tell(handshakeRelayed{node})
+	}
+}
+
+// onHandshakeRelayed raises the alarm, once for a while.
+func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
+	if !x.env.suspicions.note(SuspicionRelay, x.pair, msg.Node, time.Now()) {
+		return
+	}
+	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
+	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.account, Remote: x.contact, Node: msg.Node}})
+}

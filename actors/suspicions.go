@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// SuspicionKind says what an attacker seems to try.
+type SuspicionKind string
+
+const (
+	// SuspicionRelay is somebody who handed on a challenge that was made for another
+	// connection: they are between two people.
+	SuspicionRelay SuspicionKind = "handshake_relayed"
+	// SuspicionDevice is a node that authenticated as a contact, and that nothing else
+	// speaks for.
+	SuspicionDevice SuspicionKind = "device_refused"
+)
+
+const (
+	// suspicionMemory is for how long a suspicion is shown after it was seen last, and
+	// suspicionRepeat after which pause it is news again.
+	suspicionMemory = 24 * time.Hour
+	suspicionRepeat = time.Hour
+	// maxSuspicions bounds what is remembered; the one unseen longest makes room.
+	maxSuspicions = 64
+)
+
+// Suspicion is an attempt to be somebody else.
+type Suspicion struct {
+	Kind SuspicionKind
+	// Account is ours, Remote who the other side said or proved to be.
+	Account, Remote identity.PublicKey
+	Node            identity.NodeKey
+	// Since is when it was first seen, Last when it was seen last.
+	Since, Last time.Time
+	// Count is how often it was seen.
+	Count uint64
+}
+
+// suspicions remembers them for the status, and says which are news. It is safe
+// for concurrent use.
+type suspicions struct {
+	mu   sync.Mutex
+	seen []Suspicion
+	// total counts what was ever noted.
+	total uint64
+}
+
+// note counts a suspicion and reports whether it is news: the first of its kind
+// with that account and node, for a while.
+func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, now time.Time) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total++
+	i := slices.IndexFunc(s.seen, func(o Suspicion) bool {
+		return o.Kind == kind && o.Account == p.account && o.Remote == p.contact && o.Node == node
+	})
+	if i < 0 {
+		if len(s.seen) >= maxSuspicions {
+			slices.SortFunc(s.seen, func(a, b Suspicion) int { return a.Last.Compare(b.Last) })
+			s.seen = slices.Delete(s.seen, 0, 1)
+		}
+		s.seen = append(s.seen, Suspicion{Kind: kind, Account: p.account, Remote: p.contact, Node: node, Since: now, Last: now, Count: 1})
+		return true
+	}
+	o := &s.seen[i]
+	news = now.Sub(o.Last) >= suspicionRepeat
+	o.Last = now
+	o.Count++
+	return news
+}
+
+// current are those of the last day, and how many there ever were.
+func (s *suspicions) current(now time.Time) ([]Suspicion, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Suspicion
+	for _, o := range s.seen {
+		if now.Sub(o.Last) <= suspicionMemory {
+			all = append(all, o)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Suspicion) int {
+		return cmp.Or(a.Since.Compare(b.Since), slices.Compare(a.Node[:], b.Node[:]))
+	})
+	return all, s.total
+}
