@@ -22,7 +22,6 @@ import (
 const (
 	pingAfter = 50 * time.Second
 	pongTime  = 25 * time.Second
-	ackTime   = 30 * time.Second
 	// mirrorTime is how long a session goes on after a message that a mirror does not
 	// acknowledge: apps offer a message once in a session, and may have more to say.
 	mirrorTime = 5 * time.Second
@@ -95,9 +94,11 @@ type pendingWrite struct {
 	credit frameCredit
 }
 
+// inFlight is the message that was sent and is not acknowledged. It ends no session
+// before until.
 type inFlight struct {
-	guid  peer.GUID
-	until time.Time
+	guid        peer.GUID
+	sent, until time.Time
 }
 
 type sessionDue struct{}
@@ -338,7 +339,7 @@ func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 // timers back without a word; onDue then finds nothing to do and looks ahead
 // again, so that a busy session costs no timers.
 func (s *session) schedule(c *kernel.Context) {
-	next := s.lastActivity.Add(s.generation().idle(s.env.opts.SessionIdle))
+	next := s.lastUse().Add(s.generation().idle(s.env.opts.SessionIdle))
 	sooner := func(t time.Time) {
 		if t.Before(next) {
 			next = t
@@ -346,15 +347,15 @@ func (s *session) schedule(c *kernel.Context) {
 	}
 	switch {
 	case !s.pinged.IsZero():
-		sooner(s.pinged.Add(pongTime))
+		sooner(s.pongDue())
 	case s.generation().hasPings():
-		sooner(s.lastFrame.Add(pingAfter))
+		sooner(s.lastByte().Add(pingAfter))
 	}
 	if !s.strangerUntil.IsZero() {
 		sooner(s.strangerUntil)
 	}
 	if s.inFlight != nil {
-		sooner(s.inFlight.until)
+		sooner(s.ackDue())
 	} else if !s.mirrored.IsZero() {
 		sooner(s.mirrored.Add(mirrorTime))
 	}
@@ -372,10 +373,10 @@ func (s *session) onDue(c *kernel.Context) {
 	now := time.Now()
 	s.due = time.Time{}
 	switch {
-	case !s.pinged.IsZero() && now.Sub(s.pinged) >= pongTime:
+	case !s.pinged.IsZero() && !now.Before(s.pongDue()):
 		s.end(c, errPingTimeout)
 		return
-	case s.inFlight != nil && !now.Before(s.inFlight.until):
+	case s.inFlight != nil && !now.Before(s.ackDue()):
 		s.end(c, errNotAnswering)
 		return
 	case s.inFlight == nil && !s.mirrored.IsZero() && now.Sub(s.mirrored) >= mirrorTime:
@@ -384,10 +385,10 @@ func (s *session) onDue(c *kernel.Context) {
 	case !s.strangerUntil.IsZero() && !now.Before(s.strangerUntil):
 		s.end(c, errStrangerTime)
 		return
-	case now.Sub(s.lastActivity) >= s.generation().idle(s.env.opts.SessionIdle):
+	case now.Sub(s.lastUse()) >= s.generation().idle(s.env.opts.SessionIdle):
 		s.end(c, errIdle)
 		return
-	case s.pinged.IsZero() && s.generation().hasPings() && now.Sub(s.lastFrame) >= pingAfter:
+	case s.pinged.IsZero() && s.generation().hasPings() && now.Sub(s.lastByte()) >= pingAfter:
 		s.ping(c)
 	}
 	s.schedule(c)

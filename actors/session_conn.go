@@ -39,6 +39,7 @@ type peerConn struct {
 	node    identity.NodeKey
 	hs      handshake
 	credits *kernel.Credits
+	traffic *traffic
 	// permission is whether the peer may do more than ask to be a contact.
 	permission *permission
 	// dataTurn is the right to use our data stream.
@@ -68,7 +69,12 @@ type (
 )
 
 func newPeerConn(s *stream, hs handshake) *peerConn {
-	return &peerConn{stream: s, node: s.RemoteKey(), hs: hs, credits: kernel.NewCredits(maxFrames, maxFrameBytes), permission: newPermission(), dataTurn: make(chan struct{}, 1)}
+	t := newTraffic()
+	s.noteRead = t.noteRead
+	return &peerConn{
+		stream: s, node: s.RemoteKey(), hs: hs, traffic: t,
+		credits: kernel.NewCredits(maxFrames, maxFrameBytes), permission: newPermission(), dataTurn: make(chan struct{}, 1),
+	}
 }
 
 // close ends the session's streams; what was written before is still delivered.

@@ -40,6 +40,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 		return
 	}
 	data, conn, inbox, e, p := msg.Stream.stream, s.conn, c.Inbox(), s.env, s.pair
+	data.noteRead = conn.traffic.noteDataRead
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
 		defer func() { _ = data.Close() }()
@@ -165,6 +166,7 @@ func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reade
 			return err
 		}
 		left -= int64(n)
+		p.traffic.noteDataWritten()
 		crashpoint.At(crashpoint.DuringData)
 	}
 	return nil

@@ -208,7 +208,8 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 		return
 	}
 	crashpoint.At(crashpoint.BeforeSend)
-	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}
+	now := time.Now()
+	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}
 	if len(m.Payload) > wire.DataStreamThreshold && s.generation().hasRoles() {
 		s.sendData(c, frame)
 	} else {

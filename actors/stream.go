@@ -30,6 +30,8 @@ type stream struct {
 	generation generation
 	reader     *bufio.Reader
 	pieces     bool
+	// noteRead is called whenever something was read; nil until a session has it.
+	noteRead func()
 }
 
 func newStream(conn overlay.Conn, g generation) *stream {
@@ -45,7 +47,11 @@ func (s *stream) Read(b []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return s.Conn.Read(b)
+	n, err := s.Conn.Read(b)
+	if n > 0 && s.noteRead != nil {
+		s.noteRead()
+	}
+	return n, err
 }
 
 // waitForFrame waits for the first byte of a frame, for as long as it takes.
