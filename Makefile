@@ -46,7 +46,7 @@ run: ## run the node; data in ./mimird-data
 	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird up $(ARGS)
 
 demo: ## a whole Mimir world on this machine, with a real Matrix homeserver
-	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird demo $(ARGS)
+	$(NOCGO) $(GO) run -tags $(TAGS) ./cmd/mimird-demo $(ARGS)
 
 build: ## build ./bin/mimird
 	$(NOCGO) $(GO) build -gcflags= -trimpath -tags $(TAGS) -o bin/mimird ./cmd/mimird

@@ -14,5 +14,5 @@
 // (everybody who has joined may do everything).
 //
 // [Client] is a person: it logs in, accepts invitations, waits for events and
-// writes. It works with any homeserver, and is used by `mimird demo` too.
+// writes. It works with any homeserver, and is used by mimird-demo too.
 package bridgetest

@@ -4,7 +4,6 @@
 // receives while phones sleep, and can show the conversations in Matrix.
 //
 //	mimird up        run the node; the first start makes everything
-//	mimird demo      a whole Mimir world on this machine, with a Matrix homeserver
 //	mimird --help    all commands
 //
 // The commands are one file each. They build on the packages below actors and

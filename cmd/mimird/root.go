@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(f), newID(f), newAccount(f), newContact(f), newSend(f), newFile(f), newTail(f), newStatus(f),
 		newTrace(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
-		newMatrix(f), newDemo(f), newVersion(f),
+		newMatrix(f), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package dendrite builds, configures, starts and stops a real Matrix
-// homeserver, for tests and for `mimird demo`.
+// homeserver, for tests and for mimird-demo.
 //
 // [Dendrite] is licensed under the AGPL and is never linked into anything of
 // ours: [Build] compiles it, as its authors published it, into a program of its

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package process starts programs for tests and for `mimird demo`, and makes sure
+// Package process starts programs for tests and for mimird-demo, and makes sure
 // that none is left behind: each is the leader of a process group of its own, and
 // on Linux it ends with the process that started it, however that ends.
 package process
