@@ -26,6 +26,7 @@ type connector struct {
 	status  *statusSender
 	deliver *deliverer
 	copies  *copies
+	lost    *lostRooms
 }
 
 var (

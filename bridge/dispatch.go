@@ -42,6 +42,7 @@ type dispatcher struct {
 	matrix  matrixConnector
 	status  *statusSender
 	copies  *copies
+	lost    *lostRooms
 	wake    <-chan struct{}
 	retry   kernel.Backoff
 	// sideSync is set when redactions come in two ways.
@@ -190,7 +191,7 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 	}
 	ours, err := d.concernsUs(d.context(work), evt)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return err
 	}
 	if !ours {
 		return nil
@@ -259,17 +260,17 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 		}
 	}
 	portal, err := d.br.GetPortalByMXID(ctx, evt.RoomID)
-	if err != nil || portal != nil {
-		return portal != nil, err
-	}
-	if d.matrix.appService().StateStore.IsInRoom(ctx, evt.RoomID, bot) {
-		return true, nil
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	sender, err := d.br.GetExistingUserByMXID(ctx, evt.Sender)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	return sender != nil && sender.ManagementRoom == evt.RoomID, nil
+	if portal != nil || sender != nil && sender.ManagementRoom == evt.RoomID {
+		return true, nil
+	}
+	return d.lost.event(ctx, evt)
 }
 
 // ephemeral handles what may be lost.

@@ -155,6 +155,10 @@ func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
 	}
 	var free []store.Account
 	forbidden := false
+	// The tables may have been lost, and the spaces say who has used an account.
+	if slices.ContainsFunc(accounts, func(a store.Account) bool { return l.owner(ctx, a.ID) == "" }) && !l.user.Permissions.Admin {
+		l.adoptRooms(ctx)
+	}
 	for _, account := range accounts {
 		existing, err := l.br.GetExistingUserLoginByID(ctx, mimirid.Login(account.ID))
 		if err != nil {
@@ -201,6 +205,7 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	l.br.DB.KV.Set(ctx, ownerKey(account.ID), string(l.user.MXID))
+	l.adoptRooms(ctx)
 	made.Client.Connect(made.Log.WithContext(l.br.BackgroundCtx))
 	link := identity.Link{Key: account.ID, Name: account.Name}
 	text := fmt.Sprintf("You use the Mimir identity %s.", loginName(account))
@@ -212,6 +217,17 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 		Instructions:   fmt.Sprintf("%s People reach you at %s", text, link),
 		CompleteParams: &bridgev2.LoginCompleteParams{UserLoginID: made.ID, UserLogin: made},
 	}, nil
+}
+
+// adoptRooms finds the rooms and the space that the account had, before others are
+// made in their place. What fails is tried again in the background.
+func (l *login) adoptRooms(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, adoptTime)
+	defer cancel()
+	if err := l.lost.adoptAll(ctx); err != nil {
+		l.log.Warn("the rooms of a login cannot be searched now", "error", oneLine(err))
+		l.lost.search()
+	}
 }
 
 // create makes the login as one that the library finds in its tables. One that the

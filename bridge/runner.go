@@ -179,6 +179,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	}
 	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{node: r.node, matrix: matrix, log: r.log}}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
+	c.lost = newLostRooms(c, r.library, r.opts.Retry)
 	c.deliver.show = c.show
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
@@ -259,7 +260,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 
 	r.condition.homeserver.whenUp(in.deliver.kick)
 	d := &dispatcher{
-		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status, copies: in.copies,
+		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status, copies: in.copies, lost: in.lost,
 		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
 		keys: new(broadcast), trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	}
@@ -272,6 +273,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	if d.sideSync || in.matrix.device() != nil {
 		part("side sync", func() error { return side.run(stop) })
 	}
+	part("lost rooms", func() error { return in.lost.run(stop) })
 	part("probe", func() error { return r.probe(stop, in) })
 	part("start logins", func() error {
 		library := r.library.WithContext(work)

@@ -145,6 +145,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "Once", "./bridge"},
 		},
 		{
+			name:   "unknown-room-dropped",
+			harm:   "after the bridge has lost its tables, what is written in its rooms is acknowledged and gone",
+			file:   "bridge/dispatch.go",
+			before: "	return d.lost.event(ctx, evt)\n",
+			after:  "	return false, nil\n",
+			tests:  []string{"-run", "TestLostTables_RoomsAreAdopted", "./bridge"},
+		},
+		{
 			name:   "reserve-ignored",
 			harm:   "messages are taken in until the disk is full and the node ends",
 			file:   "actors/store/txn.go",

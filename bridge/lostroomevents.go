@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"maunium.net/go/mautrix/appservice"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+)
+
+// What somebody is told who writes in a room that is the bridge's and has no
+// conversation.
+var (
+	errNoLoginForRoom = refusal("the bridge does not know this room any more: say `login attach` to the bot, where you talk with it alone, " +
+		"and the room will be used again")
+	errNotAdopted = refusal("the bridge does not know this room any more, and does not take it over, because somebody else is in it, or somebody " +
+		"else uses the identity now")
+	errNotReadable = refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
+)
+
+// event decides about an event of a room that the tables do not know. It adopts the
+// room if it can. It reports whether the event is to be handled: then the room is the
+// bot's, or has just become that of a conversation. An event that is not handled was
+// answered if somebody could have meant it for a contact. An error means that it has
+// to be tried again.
+func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, err error) {
+	bot := l.matrix.bot().UserID
+	inRoom := l.matrix.appService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
+	if l.isOurs(evt) {
+		return inRoom, nil
+	}
+	if !inRoom {
+		joined, err := l.list(ctx, joinedAge)
+		if err != nil || !joined[evt.RoomID] {
+			return false, err
+		}
+	}
+	if key, seen := l.key(evt.RoomID); seen && key.IsEmpty() {
+		return true, nil
+	}
+	claim, err := l.readClaim(ctx, evt.RoomID)
+	if l.isUnreadable(evt.RoomID, err) {
+		return false, l.answer(ctx, evt, errNotReadable) // which waits while the homeserver is away
+	}
+	if err != nil {
+		return false, err
+	}
+	if claim == nil {
+		return false, nil // the bot was in it
+	}
+	if claim.key.IsEmpty() && claim.ghosts == 0 && len(claim.people) == 1 {
+		if adopted, err := l.adoptManagement(ctx, claim); err != nil || adopted {
+			return adopted, err
+		}
+	}
+	l.remember(evt.RoomID, claim.key)
+	if claim.key.IsEmpty() || claim.isSpace() {
+		return true, nil
+	}
+	return l.conversationEvent(ctx, evt, claim.key, claim)
+}
+
+// conversationEvent is event for a room that was one of a conversation.
+func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key networkid.PortalKey, claim *roomClaim) (handle bool, err error) {
+	login, err := l.loginOf(ctx, key)
+	switch {
+	case err != nil:
+		return false, err
+	case login == nil:
+		return false, l.answer(ctx, evt, errNoLoginForRoom)
+	case !claim.belongsTo(login.UserMXID):
+		return false, l.answer(ctx, evt, errNotAdopted)
+	}
+	if err := l.adoptKey(ctx, key, []*roomClaim{claim}); err != nil {
+		return false, err
+	}
+	portal, err := l.br.GetPortalByKey(ctx, key)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+	case portal.MXID == evt.RoomID:
+		return true, nil
+	default:
+		return false, l.answer(ctx, evt, refusal("this conversation goes on in another room: "+
+			portal.MXID.URI(l.matrix.ServerName()).MatrixToURL()))
+	}
+}
+
+// isOurs reports whether the bridge itself has sent an event, or it is the echo of
+// what the bridge did as one of its users.
+func (l *lostRooms) isOurs(evt *event.Event) bool {
+	if evt.Sender == l.matrix.bot().UserID || l.br.IsGhostMXID(evt.Sender) {
+		return true
+	}
+	value, ok := evt.Content.Raw[appservice.DoublePuppetKey]
+	return ok && value == l.matrix.appService().DoublePuppetValue
+}
+
+// answer tells the sender of a message that it was not sent, and why. An error means
+// that this has to be tried again.
+func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) error {
+	if !isUse(evt.Type) || evt.Content.AsMessage().MsgType == event.MsgNotice || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
+		return nil
+	}
+	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(why))
+	scope := &sendScope{seed: "unknown room/" + string(evt.ID), ids: make(map[string]string), count: make(map[string]int)}
+	ctx, cancel := scope.with(ctx, ctx)
+	defer cancel()
+	status := bridgev2.WrapErrorInStatus(why)
+	l.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+	err := classify(scope.failure())
+	if errors.Is(err, errRefused) || errors.Is(err, errRoom) || errors.Is(err, errPlaintext) {
+		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(err))
+		return nil
+	}
+	return err
+}

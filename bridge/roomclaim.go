@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+const (
+	// spaceChannel is what the library calls a login's space in the state of its room.
+	spaceChannel = "__personal_filtering_space__"
+	// selfTestName is the name of the rooms that have nobody but the bot in them.
+	selfTestRoomName = "Mimir bridge self-test"
+)
+
+// roomClaim is what the state of a room says about it, as far as the bridge's bot
+// wrote it itself. Nobody else can write in the bot's name, and whoever copies the
+// bot's state into a room of their own is its sender.
+type roomClaim struct {
+	room id.RoomID
+	// key names the conversation that the room shows, or the login whose space it is,
+	// with the ID spaceChannel. It is empty when the bot has written neither.
+	key networkid.PortalKey
+	// people are the members who are neither the bot nor ghosts, invited ones
+	// included; ghosts is the number of members who are.
+	people []id.UserID
+	ghosts int
+	// ownRoom means that the bot made the room.
+	ownRoom bool
+	// named are the users whom the bot has given a power level.
+	named []id.UserID
+	name  string
+	// movedTo is the room to which the bot itself points.
+	movedTo id.RoomID
+}
+
+// belongsTo reports whether nobody is in the room but the bridge and this user. A
+// room in which nobody is yet was made for its user, by the bot.
+func (c *roomClaim) belongsTo(user id.UserID) bool {
+	switch len(c.people) {
+	case 0:
+		return c.ownRoom
+	case 1:
+		return c.people[0] == user
+	default:
+		return false
+	}
+}
+
+func (c *roomClaim) isSpace() bool { return c.key.ID == spaceChannel }
+
+// readClaim asks the homeserver for the state of a room. It returns nil when the bot
+// is not in it. The bridge's table of members is then as the homeserver says.
+func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
+	bot := c.matrix.bot()
+	state, err := bot.Client.State(mautrix.WithMaxRetries(ctx, 0), room)
+	switch {
+	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the state of a room: %w", err)
+	}
+	claim := &roomClaim{room: room}
+	inRoom := false
+	for user, evt := range state[event.StateMember] {
+		member, ok := evt.Content.Parsed.(*event.MemberEventContent)
+		switch user := id.UserID(user); {
+		case !ok || !member.Membership.IsInviteOrJoin():
+		case user == bot.UserID:
+			inRoom = member.Membership == event.MembershipJoin
+		case c.br.IsGhostMXID(user):
+			claim.ghosts++
+		default:
+			claim.people = append(claim.people, user)
+		}
+	}
+	if !inRoom {
+		return nil, nil
+	}
+	if evt := state[event.StateCreate][""]; evt != nil {
+		claim.ownRoom = evt.Sender == bot.UserID
+	}
+	for _, evt := range state[event.StateBridge] {
+		if content, ok := evt.Content.Parsed.(*event.BridgeEventContent); ok && evt.Sender == bot.UserID {
+			if key := claimedKey(content); !key.IsEmpty() {
+				claim.key = key
+			}
+		}
+	}
+	if levels, ok := byBot[*event.PowerLevelsEventContent](state[event.StatePowerLevels][""], bot.UserID); ok {
+		for user := range levels.Users {
+			claim.named = append(claim.named, user)
+		}
+	}
+	if name, ok := byBot[*event.RoomNameEventContent](state[event.StateRoomName][""], bot.UserID); ok {
+		claim.name = name.Name
+	}
+	if tombstone, ok := byBot[*event.TombstoneEventContent](state[event.StateTombstone][""], bot.UserID); ok {
+		claim.movedTo = tombstone.ReplacementRoom
+	}
+	slices.Sort(claim.people)
+	return claim, nil
+}
+
+// byBot returns the content of a state event if the bot has sent it.
+func byBot[T any](evt *event.Event, bot id.UserID) (content T, ok bool) {
+	if evt == nil || evt.Sender != bot {
+		return content, false
+	}
+	content, ok = evt.Content.Parsed.(T)
+	return content, ok
+}
+
+// claimedKey returns what a room is, by the state that the library writes. It is
+// empty for what the bridge has not written.
+func claimedKey(content *event.BridgeEventContent) networkid.PortalKey {
+	key := networkid.PortalKey{ID: networkid.PortalID(content.Channel.ID), Receiver: networkid.UserLoginID(content.Channel.Receiver)}
+	if key.ID == spaceChannel {
+		if _, err := mimirid.ParseLogin(key.Receiver); err == nil {
+			return key
+		}
+		return networkid.PortalKey{}
+	}
+	if _, _, err := mimirid.ParsePortal(key); err != nil {
+		return networkid.PortalKey{}
+	}
+	return key
+}
