@@ -52,6 +52,7 @@ type deliverer struct {
 
 	wake    chan struct{} // capacity 1: there may be something to start
 	backlog backlog
+	turns   roomTurns
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a delivery has ended
@@ -192,6 +193,7 @@ func (d *deliverer) forget(account identity.PublicKey) (running int) {
 			at.timer.Stop()
 		}
 		delete(d.known, conversation)
+		d.markAll(d.turns.forget(conversation))
 	}
 	d.ready = slices.DeleteFunc(d.ready, func(c store.Conversation) bool { return c.Account == account })
 	return running
@@ -302,6 +304,13 @@ func (d *deliverer) mark(conversation store.Conversation) {
 	}
 }
 
+// markAll is called under mu.
+func (d *deliverer) markAll(conversations []store.Conversation) {
+	for _, conversation := range conversations {
+		d.mark(conversation)
+	}
+}
+
 // enqueue is called under mu.
 func (d *deliverer) enqueue(at *position) {
 	if at.queued || at.running || d.stopping {
@@ -349,6 +358,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	defer d.mu.Unlock()
 	at.running = false
 	delete(d.running, at.Contact)
+	defer func() { d.markAll(d.turns.release(at.Conversation)) }()
 	close(d.changed)
 	d.changed = make(chan struct{})
 	select { // a place is free
@@ -359,6 +369,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	case d.stopping || d.logins[at.Account] != at.login:
 		delete(d.known, at.Conversation)
 		d.mark(at.Conversation) // for whoever has logged in since
+	case errors.Is(err, errAwaitTurn): // whoever has a turn gives it on
 	case err != nil:
 		d.backOff(at, err)
 	default:

@@ -31,6 +31,9 @@
 //	              room.go          looks into the room when a homeserver may have
 //	                               forgotten the transaction id
 //
+// Rooms that are the bridge's and that its tables do not know are lostrooms.go's;
+// createroom.go makes rooms, a few at a time, each once.
+//
 // What is sent into an encrypted room is encrypted by the bot's device
 // (crypto_on.go); transport.go is the last gate, and lets nothing else through.
 // Whether the homeserver reaches us is hearing.go's to know, and doctor.go finds out

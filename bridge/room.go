@@ -54,6 +54,9 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.login.ID, key) {
 			return nil, nil
 		}
+		if !d.deliver.turns.take(d.at.Conversation) {
+			return nil, errAwaitTurn
+		}
 		if err := d.resync(ctx, portal, true); err != nil {
 			return nil, fmt.Errorf("make the room: %w", err)
 		}

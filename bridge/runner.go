@@ -188,6 +188,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	client := matrix.appService().HTTPClient
 	t := newTransport(ctx, lastRequests, client.Transport, &r.condition.homeserver, r.listener.hearing.spoke)
 	t.retries, t.pause, t.mustEncrypt = r.opts.Config.Homeserver.RetryLimit, 2*r.opts.Retry.Min, matrix.isEncrypted
+	t.made = c.lost.made
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }

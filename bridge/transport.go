@@ -18,6 +18,7 @@ import (
 
 	"go.mau.fi/util/retryafter"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -43,13 +44,17 @@ const (
 type transport struct {
 	*roundTrips
 	normal, slow http.RoundTripper
+	patient      http.RoundTripper // for what creates a room
 	retries      int
 	pause        time.Duration // before a request is repeated; it doubles five times
 	homeserver   *health
 	spoke        func(begun time.Time) // the homeserver took an event that it has to send back
 	// mustEncrypt reports whether nothing may be sent into a room as it is.
 	mustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
-	end         context.CancelFunc // of the life of all round trips
+	// made returns a room that was created before for the same, see createroom.go.
+	made     func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
+	creating chan struct{}      // a place for each room that is being created
+	end      context.CancelFunc // of the life of all round trips
 }
 
 // newTransport wraps what the library would use; nil means the standard one. All
@@ -57,12 +62,16 @@ type transport struct {
 func newTransport(
 	ctx context.Context, last time.Duration, base http.RoundTripper, homeserver *health, spoke func(begun time.Time),
 ) *transport {
-	t := &transport{normal: base, slow: base, homeserver: homeserver, spoke: spoke}
+	t := &transport{
+		normal: base, slow: base, patient: base, homeserver: homeserver, spoke: spoke,
+		creating: make(chan struct{}, roomsAtOnce),
+	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(last, end) })
 	t.roundTrips, t.end = newRoundTrips(life), func() { unlink(); end() }
 	if base == nil { // otherwise it is one that dials a unix socket
 		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
+		t.patient = newHTTPTransport(roomTimeout)
 	}
 	return t
 }
@@ -78,7 +87,7 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 func (t *transport) close() {
 	t.roundTrips.close()
 	t.end()
-	for _, next := range []http.RoundTripper{t.normal, t.slow} {
+	for _, next := range []http.RoundTripper{t.normal, t.slow, t.patient} {
 		if closer, ok := next.(interface{ CloseIdleConnections() }); ok {
 			closer.CloseIdleConnections()
 		}
@@ -143,10 +152,7 @@ func isPing(req *http.Request) bool {
 // unheard is what the library gets for a ping that it has no use for any more. At an
 // error it sleeps for 5 s, six times, even when it is to stop (mautrix v0.30.0).
 func unheard(req *http.Request) *http.Response {
-	return &http.Response{
-		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header), Body: io.NopCloser(strings.NewReader("{}")), Request: req,
-	}
+	return answerOK(req, struct{}{})
 }
 
 var errPlaintext = errors.New("the room is encrypted and the message is not, so it is not sent")
@@ -174,8 +180,12 @@ func (t *transport) keepSecret(req *http.Request) error {
 }
 
 // retriesOf is how often a request is repeated here: what belongs to an entry of
-// the event log is not, and what the library was told not to repeat.
+// the event log is not, and what the library was told not to repeat. Whoever wants a
+// room asks again later.
 func (t *transport) retriesOf(req *http.Request) int {
+	if isCreateRoom(req) {
+		return 0
+	}
 	if attempts, ok := req.Context().Value(mautrix.MaxAttemptsContextKey).(int); ok && attempts > 0 {
 		return attempts - 1
 	}
@@ -204,6 +214,9 @@ var errEnded = errors.New("the bridge has ended")
 
 // once makes one attempt, with its time limit.
 func (t *transport) once(req *http.Request) (*http.Response, error) {
+	if isCreateRoom(req) {
+		return t.createRoom(req)
+	}
 	if isPoll(req) || strings.Contains(req.URL.Path, "/media/") {
 		return t.do(req, t.slow, slowTimeout)
 	}

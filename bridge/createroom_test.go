@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+func isCreateRoom(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/createRoom") }
+
+// claims counts the rooms that the bot is in and that say to be for a contact.
+func (f *fixture) claims(contact identity.PublicKey) (rooms []id.RoomID) {
+	for _, room := range f.homeserver.Rooms() {
+		for _, evt := range f.homeserver.Timeline(room) {
+			if evt.Type == "m.bridge" && strings.Contains(string(evt.Content), contact.String()) && f.joined(room, f.bot()) {
+				rooms = append(rooms, room)
+				break
+			}
+		}
+	}
+	return rooms
+}
+
+// The homeserver makes each room, and the bridge does not hear of it.
+func TestCreateRoom_AnswerLost_RoomIsFoundAgain(t *testing.T) {
+	f := newFixture(t)
+	_, old := f.conversation("Old")
+	var asked atomic.Int32
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: func(r *http.Request) bool {
+		if isCreateRoom(r) {
+			asked.Add(1)
+		}
+		return isCreateRoom(r)
+	}})
+	const count = 8
+	contacts := make([]identity.PublicKey, count)
+	for i := range contacts {
+		name := fmt.Sprintf("New %d", i)
+		contacts[i] = f.node.addContact(f.account, name)
+		f.node.receive(f.account, contacts[i], "I am "+name)
+	}
+	for i, contact := range contacts { // while no answer ever comes
+		room := f.awaitText(f.alice, f.ghost(contact), fmt.Sprintf("I am New %d", i))
+		if rooms := f.claims(contact); !slices.Equal(rooms, []id.RoomID{room}) {
+			t.Errorf("%s has the rooms %v, is shown in %s", contact.Short(), rooms, room)
+		}
+	}
+	if n := asked.Load(); n != count {
+		t.Errorf("%d rooms were asked for, want %d", n, count)
+	}
+	f.awaitShown(old, "I am Old")
+}
+
+func TestCreateRoom_SlowHomeserver_HoldsUpNoOtherRoom(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	var asked atomic.Int32
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: func(r *http.Request) bool {
+		if isCreateRoom(r) {
+			asked.Add(1)
+		}
+		return isCreateRoom(r)
+	}})
+	const count = 80 // more than are delivered at once
+	for i := range count {
+		contact := f.node.addContact(f.account, fmt.Sprintf("New %d", i))
+		f.node.receive(f.account, contact, "let me in")
+	}
+	f.await("two rooms are being made", func() bool { return asked.Load() == 2 })
+	for i := range 5 {
+		f.node.receive(f.account, bob, fmt.Sprintf("text %d", i))
+	}
+	f.awaitShown(room, append([]string{"I am Bob"}, numbered("text", 5)...)...)
+	if n := asked.Load(); n != 2 {
+		t.Errorf("%d rooms are being made at a time", n)
+	}
+	f.homeserver.SetFault(bridgetest.Fault{})
+	f.await("all are delivered", func() bool { return f.status().Conversations == 0 })
+	if n := len(f.roomsOf(f.alice)); n < count+2 {
+		t.Errorf("alice is in %d rooms", n)
+	}
+}
