@@ -78,6 +78,9 @@ type contact struct {
 	// recall asks for one session although nothing waits to be sent: the contact has
 	// something for us that we have refused. It is then told that it is a contact.
 	recall bool
+	// wantTurn asks for one session too: the contact may have to send again what could
+	// not be attributed, or waits for what needs a node to itself.
+	wantTurn bool
 	// answering and asking say that live was told to say what the contact is owed.
 	answering, asking bool
 	// settling and marking say that it has been told, which the store has not noted
@@ -137,6 +140,10 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onHandshakeRelayed(c, msg)
 	case acked:
 		x.onAcked(c, msg)
+	case undeliverable:
+		x.onUndeliverable(c, msg)
+	case turnCame:
+		x.onTurnCame(c, msg)
 	case contactRequested:
 		x.onContactRequested(c, msg)
 	case contactAnswered:
@@ -411,7 +418,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	if x.recall && x.allowed() && x.record.Owed == store.AnswerNone {
 		c.Tell(x.live, respond{Accepted: true})
 	}
-	x.recall = false
+	x.recall, x.wantTurn = false, false
 	x.settle(c)
 	x.deliver(c)
 }
@@ -507,16 +514,27 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 // onSessionEnded: whatever was being sent is sent again over the next session.
 func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 	c.Log().Debug("Session ended", "session", msg.Name, "err", msg.Err)
+	turn, refused := errors.AsType[*turnError](msg.Err)
 	switch msg.Child {
 	case x.dialling:
 		x.dialling = kernel.Ref{}
 		x.act(c, x.crossing.dialEnded())
-		x.onAttemptFailed(c, msg.Err)
+		if refused {
+			x.noteTurn(msg.Err)
+			x.waitForTurn(c, turn.Wait)
+		} else {
+			x.onAttemptFailed(c, msg.Err)
+		}
 	case x.incoming:
 		x.incoming = kernel.Ref{}
 		x.crossing.incomingEnded()
 		x.showPresence(msg.Err)
-		x.deliver(c)
+		if refused && x.live.IsZero() {
+			x.noteTurn(msg.Err)
+			x.waitForTurn(c, turn.Wait)
+		} else {
+			x.deliver(c)
+		}
 	case x.live:
 		x.logInfo(c, "Session ended", "node", x.liveNode.Short(), "reason", msg.Err)
 		x.forgetLive()
@@ -524,8 +542,9 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.noteSeen(c)
 		x.act(c, x.crossing.liveEnded())
 		x.recall = errors.Is(msg.Err, errRefused)
+		x.noteTurn(msg.Err)
 		switch {
-		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored):
+		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored), errors.Is(msg.Err, errYielded):
 			x.deliver(c)
 		case errors.Is(msg.Err, errNotAnswering):
 			// Most likely we are no contact of theirs yet: each try is a session and a

@@ -69,6 +69,11 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 		x.onAttemptFailed(c, msg.Err)
 		return
 	}
+	nodes, wait := x.inTurn(c, nodes)
+	if len(nodes) == 0 {
+		x.waitForTurn(c, wait)
+		return
+	}
 	start := sessionStart{dial: nodes, patience: dialTime, allowed: x.allowed()}
 	if len(msg.Found) == 0 {
 		start.patience = guessTime
@@ -135,7 +140,7 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 	x.attempts++
 	x.failed = time.Now()
-	x.recall = false // from here on the contact tries
+	x.recall, x.wantTurn = false, false // from here on the contact tries
 	x.showPresence(reason)
 	x.retryAfter(c, x.pause(reason))
 }

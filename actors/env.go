@@ -27,7 +27,9 @@ type env struct {
 	// filesNet is the file server's network.
 	filesNet *networkCell
 	presence *presence
-	sessions *sessionTable
+	// pairs knows which pairs have a session with each node, owedFiles what they asked for.
+	pairs     *pairTable
+	owedFiles *owedFiles
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
 	// strangerLog has every log line whose number a stranger decides.

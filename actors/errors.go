@@ -38,6 +38,8 @@ var (
 	errMirrored          = errors.New("the mirror has it; the contact is to try the phone again")
 	errStrangerTime      = errors.New("time limit of a stranger's session")
 	errTooManyStrangers  = errors.New("too many sessions with strangers")
+	errSharedNode        = errors.New("a data stream of the device could be for several conversations; the contact is to send again")
+	errYielded           = errors.New("another conversation with the same device has its turn now")
 	errReplaced          = errors.New("replaced by a newer connection")
 	errTooManyHandshakes = errors.New("the node begins too many handshakes")
 	errUnreachable       = errors.New("no address of the contact answers")

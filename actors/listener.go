@@ -20,15 +20,8 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-const (
-	// handshakeTime is how long a handshake may take, as in the apps.
-	handshakeTime = 15 * time.Second
-	// earlyDataTime is how long a data stream waits for the session it belongs to:
-	// it can overtake the final OK of the handshake.
-	earlyDataTime = 10 * time.Second
-	maxEarlyData  = 64
-	earlyDataLook = 200 * time.Millisecond
-)
+// handshakeTime is how long a handshake may take, as in the apps.
+const handshakeTime = 15 * time.Second
 
 // listener accepts streams on the peer port. It reads from them in goroutines of
 // its own until it is known who is there: the role byte, and for control streams
@@ -39,21 +32,9 @@ type listener struct {
 	ports     []overlay.Listener // one for each carrier
 	greetings *greetings
 	begun     *handshakers
-	early     []earlyData
 }
 
 func newListener(e *env) kernel.Actor { return &listener{env: e, begun: newHandshakers()} }
-
-// earlyData is a data stream whose session is not there yet.
-type earlyData struct {
-	stream *handover
-	until  time.Time
-}
-
-type (
-	dataCame  struct{ stream *handover }
-	lookEarly struct{}
-)
 
 func (l *listener) Started(c *kernel.Context) error {
 	carriers := l.env.net.carriers()
@@ -81,10 +62,6 @@ func (l *listener) Receive(c *kernel.Context, msg any) {
 		l.onOverlayOpened(c)
 	case inbound:
 		c.Tell(c.Parent(), msg)
-	case dataCame:
-		l.onDataCame(c, msg)
-	case lookEarly:
-		l.onLookEarly(c)
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("accept streams: %w", msg.Err))
 	}
@@ -93,9 +70,6 @@ func (l *listener) Receive(c *kernel.Context, msg any) {
 func (l *listener) Stopping(*kernel.Context) {
 	for _, port := range l.ports {
 		_ = port.Close()
-	}
-	for _, e := range l.early {
-		e.stream.drop()
 	}
 }
 
@@ -113,6 +87,8 @@ func (l *listener) onOverlayOpened(c *kernel.Context) {
 func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.Listener, g generation) error {
 	var greeters sync.WaitGroup
 	defer greeters.Wait()
+	ctx, over := context.WithCancel(ctx)
+	defer over()
 	defer l.greetings.abortAll()
 	for {
 		conn, err := port.Accept(ctx)
@@ -120,15 +96,26 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 			return err
 		}
 		e := l.greetings.enter(conn)
+		data := l.env.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
-			defer l.greetings.leave(e)
-			if err := l.greet(inbox, newStream(conn, g)); err != nil {
+			s := newStream(conn, g)
+			err := l.greet(inbox, s)
+			l.greetings.leave(e)
+			switch {
+			case errors.Is(err, errDataStream):
+				data.hand(ctx, s)
+				return
+			case err != nil:
 				_ = conn.Abort() // the other side gets no explanation, by the protocol
 				l.logGreeting(conn.RemoteKey(), err)
 			}
+			data.forget()
 		})
 	}
 }
+
+// errDataStream is greet's answer for a stream that belongs to a session there is.
+var errDataStream = errors.New("a data stream")
 
 // greet reads from a new stream until it is known whose it is.
 func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
@@ -141,7 +128,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 			return err
 		}
 		if role == peer.RoleData {
-			return handOver(inbox, dataCame{newHandover(s, nil)})
+			return errDataStream
 		}
 	}
 	if !l.begun.begin(s.RemoteKey(), time.Now()) {
@@ -208,45 +195,4 @@ func (l *listener) logGreeting(node identity.NodeKey, err error) {
 	default:
 		l.env.strangerLog.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	}
-}
-
-func (l *listener) onDataCame(c *kernel.Context, msg dataCame) {
-	if l.route(c, msg.stream) {
-		return
-	}
-	if len(l.early) >= maxEarlyData {
-		l.early[0].stream.drop()
-		l.early = l.early[1:]
-	}
-	if len(l.early) == 0 {
-		c.After(earlyDataLook, lookEarly{})
-	}
-	l.early = append(l.early, earlyData{stream: msg.stream, until: time.Now().Add(earlyDataTime)})
-}
-
-// onLookEarly tries again to find the sessions of data streams that came early.
-func (l *listener) onLookEarly(c *kernel.Context) {
-	var still []earlyData
-	for _, e := range l.early {
-		switch {
-		case l.route(c, e.stream):
-		case time.Now().After(e.until):
-			e.stream.drop()
-		default:
-			still = append(still, e)
-		}
-	}
-	l.early = still
-	if len(still) > 0 {
-		c.After(earlyDataLook, lookEarly{})
-	}
-}
-
-// route hands a data stream to the newest session with its node.
-func (l *listener) route(c *kernel.Context, stream *handover) bool {
-	session, ok := l.env.sessions.newest(stream.stream.RemoteKey())
-	if ok {
-		c.Tell(session, dataStream{stream})
-	}
-	return ok
 }

@@ -94,12 +94,13 @@ func Open(opts Options) (*Node, error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), sessions: newSessionTable(), contactNodes: newContactNodes(), strangerLog: newStrangerLog(opts.Logger),
+		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: newContactNodes(), strangerLog: newStrangerLog(opts.Logger),
 		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
+	n.env.pairs = newPairTable(n.env.strangerLog)
 	keys.know(opts.Media.Server)
 	if err := n.env.contactNodes.load(s); err != nil {
 		return nil, errors.Join(err, s.Close())

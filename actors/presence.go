@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -72,49 +71,4 @@ func (p *presence) online() int {
 		}
 	}
 	return n
-}
-
-// sessionTable finds the session that a data stream belongs to: such a stream
-// names nobody, it is known by the node it comes from alone. Sessions enter and
-// leave it themselves.
-type sessionTable struct {
-	mu     sync.RWMutex
-	byNode map[identity.NodeKey][]kernel.Ref // the newest last
-}
-
-func newSessionTable() *sessionTable {
-	return &sessionTable{byNode: make(map[identity.NodeKey][]kernel.Ref)}
-}
-
-func (t *sessionTable) add(node identity.NodeKey, session kernel.Ref) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.byNode[node] = append(t.byNode[node], session)
-}
-
-func (t *sessionTable) remove(node identity.NodeKey, session kernel.Ref) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	kept := t.byNode[node][:0:0]
-	for _, s := range t.byNode[node] {
-		if s != session {
-			kept = append(kept, s)
-		}
-	}
-	if len(kept) == 0 {
-		delete(t.byNode, node)
-	} else {
-		t.byNode[node] = kept
-	}
-}
-
-// newest returns the session with a node that came last.
-func (t *sessionTable) newest(node identity.NodeKey) (kernel.Ref, bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	sessions := t.byNode[node]
-	if len(sessions) == 0 {
-		return kernel.Ref{}, false
-	}
-	return sessions[len(sessions)-1], true
 }

@@ -57,7 +57,10 @@ type session struct {
 	start sessionStart
 
 	// State.
-	conn    *peerConn // nil until the stream is open
+	conn *peerConn // nil until the stream is open
+	// place is what the pairTable knows of this session; nil before it is entered, and
+	// for generations without data streams.
+	place   *pairSession
 	live    bool
 	allowed bool
 	// refused says that a message was read and forgotten, as the peer was not allowed.
@@ -70,6 +73,7 @@ type session struct {
 	nextToken uint64
 	inFlight  *inFlight    // the message that the peer has not acknowledged
 	toServe   []servedFile // what the peer has asked for; the first is being sent
+	served    bool         // the files that were owed have been looked for
 	// mirror says that what comes is kept and not acknowledged; mirrored is when that
 	// happened last.
 	mirror   bool
@@ -86,6 +90,8 @@ type session struct {
 	timer                   kernel.Timer
 	due                     time.Time // when timer fires; it may be early, never late
 	parallel                bool      // holds one of env.parallel
+	yielding                time.Time // when another pair began to wait for the node; zero without one
+	ending                  error     // why it ends as soon as nothing is in doubt; nil while it does not
 }
 
 // pendingWrite is what to do when the store has answered.
@@ -99,6 +105,7 @@ type pendingWrite struct {
 type inFlight struct {
 	guid        peer.GUID
 	sent, until time.Time
+	onData      bool // it went over our data stream
 }
 
 type sessionDue struct{}
@@ -149,6 +156,10 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.end(c, errReplaced)
 	case dataStream:
 		s.onDataStream(c, msg)
+	case yieldTurn:
+		s.onYieldTurn(c)
+	case endShared:
+		s.endUndoubted(c, errSharedNode)
 	case frameRead:
 		s.onFrame(c, msg)
 	case requestFile:
@@ -167,10 +178,10 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 }
 
 func (s *session) Stopping(c *kernel.Context) {
+	if s.place != nil {
+		s.place.leave()
+	}
 	if s.live {
-		if s.generation().hasRoles() {
-			s.env.sessions.remove(s.conn.node, c.Self())
-		}
 		s.env.fetches.leave(s.pair, c.Self())
 	}
 	s.env.strangers.leave(c.Self())
@@ -230,6 +241,10 @@ func (s *session) onComplete(c *kernel.Context) {
 	if s.conn == nil || s.live {
 		return
 	}
+	if err := s.enter(c); err != nil {
+		s.end(c, err)
+		return
+	}
 	p, err := s.conn.hs.Proceed()
 	if err != nil {
 		s.end(c, fmt.Errorf("complete the handshake: %w", err))
@@ -253,6 +268,10 @@ func (s *session) startAccepted(c *kernel.Context) error {
 	}
 	conn, inbox := newPeerConn(s.start.accept.stream, s.start.accept.hs), c.Inbox()
 	s.conn = conn
+	if err := s.enter(c); err != nil {
+		_ = conn.stream.Abort() // left unanswered: the other side counts nothing
+		return kernel.Fatal(err)
+	}
 	s.strangerStanding(c)
 	c.Go("accept", func(ctx context.Context) error {
 		p, err := conn.hs.Proceed()
@@ -286,8 +305,8 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	s.lastFrame, s.lastActivity = time.Now(), time.Now()
 	s.conn.permission.set(s.allowed)
 	s.strangerStanding(c)
-	if s.generation().hasRoles() {
-		s.env.sessions.add(s.conn.node, c.Self()) // for data streams
+	if s.place != nil {
+		s.place.goLive()
 	}
 	s.env.fetches.enter(s.pair, c.Self())
 	conn, inbox := s.conn, c.Inbox()
@@ -315,7 +334,8 @@ func (s *session) greet(c *kernel.Context) {
 
 // end ends the session for a reason that its contact is told.
 func (s *session) end(c *kernel.Context, reason error) {
-	if s.conn != nil && (errors.Is(reason, errReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
+	_, unanswered := errors.AsType[*turnError](reason)
+	if s.conn != nil && (unanswered || errors.Is(reason, errReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
 		_ = s.conn.stream.Abort() // no use in a graceful end
 	}
 	c.StopSelf(reason)
@@ -354,6 +374,9 @@ func (s *session) schedule(c *kernel.Context) {
 	if !s.strangerUntil.IsZero() {
 		sooner(s.strangerUntil)
 	}
+	if !s.yielding.IsZero() {
+		sooner(s.yieldDue())
+	}
 	if s.inFlight != nil {
 		sooner(s.ackDue())
 	} else if !s.mirrored.IsZero() {
@@ -385,6 +408,8 @@ func (s *session) onDue(c *kernel.Context) {
 	case !s.strangerUntil.IsZero() && !now.Before(s.strangerUntil):
 		s.end(c, errStrangerTime)
 		return
+	case !s.yielding.IsZero() && s.mayYield(now):
+		s.endUndoubted(c, errYielded)
 	case now.Sub(s.lastUse()) >= s.generation().idle(s.env.opts.SessionIdle):
 		s.end(c, errIdle)
 		return
@@ -419,6 +444,9 @@ func (s *session) onPermit(c *kernel.Context, msg permit) {
 		s.conn.permission.set(s.allowed)
 		s.strangerStanding(c)
 		s.schedule(c)
+	}
+	if s.place != nil {
+		s.place.setKnown(msg.Allowed)
 	}
 	switch {
 	case newly && s.refused:

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
@@ -44,6 +45,8 @@ type peerConn struct {
 	permission *permission
 	// dataTurn is the right to use our data stream.
 	dataTurn chan struct{}
+	// receiving says that a frame is arriving on the peer's data stream.
+	receiving atomic.Bool
 
 	mu      sync.Mutex
 	queue   []queuedFrame

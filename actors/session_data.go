@@ -48,17 +48,20 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 		if err := conn.permission.wait(ctx); err != nil {
 			return err
 		}
-		return e.readData(ctx, p, data, conn.credits, inbox)
+		return e.readData(ctx, p, data, conn, inbox)
 	})
 }
 
 // readData reads the frames of a data stream until it ends. Files go to the disk;
 // one that nobody asked for ends the stream.
-func (e *env) readData(ctx context.Context, p pair, data *stream, credits *kernel.Credits, inbox kernel.Inbox) error {
+func (e *env) readData(ctx context.Context, p pair, data *stream, conn *peerConn, inbox kernel.Inbox) error {
+	defer conn.receiving.Store(false)
 	for {
+		conn.receiving.Store(false)
 		if err := data.waitForFrame(); err != nil {
 			return err
 		}
+		conn.receiving.Store(true)
 		h, err := peer.ReadDataHeader(data.reader, wire.MaxDataSize)
 		if err != nil {
 			return err
@@ -70,7 +73,7 @@ func (e *env) readData(ctx context.Context, p pair, data *stream, credits *kerne
 		case h.Size > wire.MaxControlPayload && withFile:
 			err = e.takeInline(ctx, p, data.reader, h, inbox)
 		default:
-			err = readDataMessage(ctx, data, h, credits, inbox)
+			err = readDataMessage(ctx, data, h, conn.credits, inbox)
 		}
 		if err != nil {
 			return err
@@ -97,20 +100,25 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 // sendData sends one message on our data stream, and opens that first when there
 // is none.
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
-	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + time.Duration(len(m.Payload)/slowestPeer)*time.Second)
+	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + transferTime(int64(len(m.Payload))))
+	s.inFlight.onData = true
 	carrier, ok := s.env.net.carrier()
 	if !ok {
 		s.end(c, ErrOffline)
 		return
 	}
-	conn := s.conn
+	conn, place := s.conn, s.place
 	c.Go(taskSendData, func(ctx context.Context) error {
 		if err := conn.openData(ctx, carrier); err != nil {
 			return fmt.Errorf("open data stream: %w", err)
 		}
+		place.dataOpened()
 		return conn.copyData(ctx, m.DataHeader(), bytes.NewReader(m.Payload))
 	})
 }
+
+// transferTime is what a peer gets for size bytes.
+func transferTime(size int64) time.Duration { return time.Duration(size/slowestPeer) * time.Second }
 
 // onDataDone: the peer's data stream may end without the session, ours may not:
 // the message on it would never be acknowledged.

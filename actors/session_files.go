@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
@@ -222,6 +223,9 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 		c.Log().Debug("A file was asked for that was not offered")
 		return
 	}
+	if slices.ContainsFunc(s.toServe, func(other servedFile) bool { return other.guid == file.guid }) {
+		return // asked for again while it is on its way
+	}
 	s.toServe = append(s.toServe, file)
 	if len(s.toServe) == 1 {
 		s.serve(c)
@@ -235,6 +239,13 @@ type servedFile struct {
 	size int64
 	name string
 }
+
+// meta is what is before the file in its frame, frameSize the size of both.
+func (f servedFile) meta() []byte {
+	return peer.FileMeta{Name: f.name, Hash: f.hash.String(), Size: f.size}.AppendTo(nil)
+}
+
+func (f servedFile) frameSize() int64 { return int64(len(f.meta())) + f.size }
 
 // offered looks up what a contact asks for.
 func (e *env) offered(p pair, f peer.FileRequest) (servedFile, bool) {
@@ -261,14 +272,21 @@ func (s *session) serve(c *kernel.Context) {
 	if !ok {
 		return // the session ends with the network
 	}
-	file, conn, e, inbox := s.toServe[0], s.conn, s.env, c.Inbox()
+	file, conn, place, e, inbox := s.toServe[0], s.conn, s.place, s.env, c.Inbox()
+	if file.frameSize() > wire.DataStreamThreshold && !s.mayUseData() {
+		s.claimNode(c)
+		return
+	}
 	c.Go(taskSendFile, func(ctx context.Context) error {
 		f, err := e.media.Open(file.hash)
 		if err != nil {
 			return nil // removed meanwhile: no answer, by the protocol
 		}
 		defer func() { _ = f.Close() }() // only read
-		meta := peer.FileMeta{Name: file.name, Hash: file.hash.String(), Size: f.Size}.AppendTo(nil)
+		if f.Size != file.size {
+			return nil // not what was offered: no answer
+		}
+		meta := file.meta()
 		h := peer.DataHeader{
 			GUID: file.guid, SendTime: int64(e.nowMillis()), Type: peer.TypeFileResponse, Size: int64(len(meta)) + f.Size,
 		}
@@ -287,6 +305,7 @@ func (s *session) serve(c *kernel.Context) {
 		if err := conn.openData(ctx, carrier); err != nil {
 			return fmt.Errorf("open data stream: %w", err)
 		}
+		place.dataOpened()
 		return conn.copyData(ctx, h, whole)
 	})
 }
@@ -312,5 +331,5 @@ func (s *session) servingTime() time.Duration {
 	for _, f := range s.toServe {
 		size += f.size
 	}
-	return time.Duration(size/slowestPeer) * time.Second
+	return transferTime(size)
 }

@@ -31,6 +31,7 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	if !s.onPeerFrame(c, msg) {
 		msg.credit.release()
 	}
+	s.serveOwed(c)
 }
 
 // onPeerFrame reports whether the frame's credit is released later.
@@ -186,13 +187,14 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		crashpoint.At(crashpoint.BeforeOK)
 		s.send(c, *then.ok)
 	}
+	s.endUndoubted(c, s.ending)
 }
 
 // onDeliver sends a message of the outbox. There is one at a time: the apps show
 // a repeated message twice, so at most one may be in doubt when a connection
 // breaks.
 func (s *session) onDeliver(c *kernel.Context, msg deliver) {
-	if !s.live || s.inFlight != nil {
+	if !s.live || s.inFlight != nil || s.ending != nil {
 		return
 	}
 	m := msg.Message
@@ -210,12 +212,27 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 	crashpoint.At(crashpoint.BeforeSend)
 	now := time.Now()
 	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}
-	if len(m.Payload) > wire.DataStreamThreshold && s.generation().hasRoles() {
+	switch large := len(frame.Payload) > wire.DataStreamThreshold; {
+	case large && s.mayUseData():
 		s.sendData(c, frame)
-	} else {
+	case len(frame.Payload) > wire.MaxControlPayload:
+		s.onTooLarge(c, frame)
+	default:
+		s.inFlight.until = s.inFlight.until.Add(transferTime(int64(len(frame.Payload))))
 		s.send(c, frame)
 	}
 	s.schedule(c)
+}
+
+// onTooLarge: a message that no control frame carries, from a version that queued
+// such. It waits for a data stream, or is given up where there is none.
+func (s *session) onTooLarge(c *kernel.Context, m peer.Message) {
+	s.inFlight = nil
+	if s.place == nil {
+		c.Tell(c.Parent(), undeliverable{GUID: m.GUID, Reason: "the message is too large for the contact's app"})
+		return
+	}
+	s.claimNode(c)
 }
 
 // onOK ignores what we did not send over this session: an OK for it proves
@@ -224,6 +241,10 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 	if s.inFlight == nil || s.inFlight.guid != f.ID {
 		return
 	}
+	if s.inFlight.onData {
+		s.place.dataRead()
+	}
 	s.inFlight = nil
 	c.Tell(c.Parent(), acked{GUID: f.ID})
+	s.endUndoubted(c, s.ending)
 }

@@ -160,6 +160,18 @@ func (t *fetchTable) open(p pair, r *fileRequest) (kernel.Ref, bool) {
 	return session, ok
 }
 
+// awaits reports whether a contact was asked for a file that has not begun to come.
+func (t *fetchTable) awaits(p pair) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for request := range t.pending {
+		if request.pair == p {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *fetchTable) close(p pair, r *fileRequest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

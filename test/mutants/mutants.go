@@ -89,6 +89,31 @@ func mutants() []mutant {
 			tests:  []string{"-run", "Stranger|Blocked", "./actors"},
 		},
 		{
+			name:   "newest-session",
+			harm:   "a large text for one account is stored in another, or under another name",
+			file:   "actors/pair_streams.go",
+			before: "	d.several = d.several || d.metAny && d.met != p\n",
+			after:  "",
+			tests:  []string{"-run", "TestDataStream", "./actors"},
+		},
+		{
+			name:   "stream-left",
+			harm:   "a large text for an account whose session has ended is stored in the one that is left",
+			file:   "actors/pair_table.go",
+			before: "	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
+			after: "	for _, d := range n.streams {\n		d.several, d.metAny = false, false\n		for _, o := range n.sessions {\n" +
+				"			if !o.ended {\n				d.meetLocked(o.pair)\n			}\n		}\n	}\n	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
+			tests: []string{"-run", "TestDataStream", "./actors"},
+		},
+		{
+			name:   "sender-shares",
+			harm:   "an app files a large text under the account that was last at its node",
+			file:   "actors/pair_turns.go",
+			before: "	if n == nil || s.shared || s.revoked || s.ended {\n",
+			after:  "	if n == nil {\n",
+			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors"},
+		},
+		{
 			name:   "cursor-early",
 			harm:   "a message that did not reach its room is never tried again",
 			file:   "bridge/deliverpage.go",

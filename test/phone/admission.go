@@ -50,6 +50,7 @@ func (r *running) admitted(c *contact, s *Session) {
 func (r *running) establish(c *contact, s *Session) {
 	r.lists.Lock()
 	r.sessions[s] = struct{}{}
+	r.forgotten[s.line.Node()] = false
 	over := r.over
 	r.lists.Unlock()
 	r.mu.Lock()
@@ -71,6 +72,7 @@ func (r *running) ended(s *Session, err error) {
 	r.lists.Lock()
 	_, established := r.sessions[s]
 	delete(r.sessions, s)
+	r.forgotten[s.line.Node()] = true
 	r.lists.Unlock()
 	if !established {
 		return

@@ -52,6 +52,9 @@ func (m Message) frame(style headerStyle) Frame {
 }
 
 // dataFrame is the message as a frame of a data stream.
+// Data is the message as bytes for a data stream, for tests that write them.
+func (m Message) Data() []byte { return m.dataFrame().AppendTo(nil) }
+
 func (m Message) dataFrame() Frame {
 	return Frame{Type: typeData, Fields: Fields{
 		"guid": m.GUID, "replyTo": m.ReplyTo, "sendTime": m.SendTime, "editTime": m.EditTime,

@@ -82,6 +82,7 @@ type running struct {
 	over      bool
 	abandoned []*Line
 	sessions  map[*Session]struct{}
+	forgotten map[identity.NodeKey]bool // see Quirks.ForgetsNode
 }
 
 // New makes a phone. It is off.
@@ -139,7 +140,7 @@ func (p *Phone) Start(carrier overlay.Carrier) error {
 	if err != nil {
 		return fmt.Errorf("start phone: %w", err)
 	}
-	r := &running{Phone: p, carrier: carrier, listener: listener, sessions: make(map[*Session]struct{})}
+	r := &running{Phone: p, carrier: carrier, listener: listener, sessions: make(map[*Session]struct{}), forgotten: make(map[identity.NodeKey]bool)}
 	if len(p.opts.Trackers) > 0 {
 		if r.trackers, err = newTrackers(carrier, p.opts.Trackers); err != nil {
 			_ = listener.Close()
@@ -332,12 +333,18 @@ func (r *running) recognises(challenge [32]byte, l *Line) bool {
 	return own || slices.Contains(known, identity.NodeKey(challenge))
 }
 
-// greetData reads a data stream, which belongs to the session with its node.
+// greetData reads a data stream. It names nobody, so it belongs to the newest session
+// with its node, whoever that is with.
 func (r *running) greetData(l *Line) {
 	var s *Session
 	find := func() bool {
 		s = r.sessionAt(l.Node())
 		return s != nil
+	}
+	if r.quirks.Load().ForgetsNode && r.forgot(l.Node()) {
+		r.failed(fmt.Errorf("%w: %v", errForgotten, l.Node().Short()))
+		r.abandon(l)
+		return
 	}
 	if !find() && !r.quirks.Load().DropsEarlyData {
 		ctx, cancel := context.WithTimeout(r.ctx, earlyDataTime)
@@ -352,13 +359,22 @@ func (r *running) greetData(l *Line) {
 	s.readData(l)
 }
 
+// sessionAt is the newest session with a node.
 func (r *running) sessionAt(node identity.NodeKey) *Session {
 	r.lists.Lock()
 	defer r.lists.Unlock()
+	var newest *Session
 	for s := range r.sessions {
-		if s.line.Node() == node {
-			return s
+		if s.line.Node() == node && (newest == nil || s.number > newest.number) {
+			newest = s
 		}
 	}
-	return nil
+	return newest
+}
+
+// forgot reports whether a session with a node has ended since the newest began.
+func (r *running) forgot(node identity.NodeKey) bool {
+	r.lists.Lock()
+	defer r.lists.Unlock()
+	return r.forgotten[node]
 }

@@ -19,6 +19,11 @@ type Quirks struct {
 	// DropsEarlyData: drops a data stream that comes before its session, as the apps.
 	DropsEarlyData bool
 
+	// ForgetsNode: the end of a session makes the phone forget whose node it was with,
+	// so that it drops further data streams of that node until the next session, as
+	// the apps' core.
+	ForgetsNode bool
+
 	// Silent: does not tell the other side when it drops a stream, as the apps.
 	Silent bool
 
@@ -86,6 +91,6 @@ type Quirks struct {
 // it is known.
 func Android() Quirks {
 	return Quirks{
-		DropsEarlyData: true, Silent: true, ParallelDials: 1, Unarbitrated: true, ReplaceBug: true, ReactionTwice: true,
+		DropsEarlyData: true, ForgetsNode: true, Silent: true, ParallelDials: 1, Unarbitrated: true, ReplaceBug: true, ReactionTwice: true,
 	}
 }

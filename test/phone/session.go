@@ -24,6 +24,7 @@ type Session struct {
 	r       *running
 	contact *contact
 	line    *Line
+	number  uint64 // larger than that of every earlier session of any phone
 	// work tells the sender that there is something in the outbox.
 	work chan struct{}
 	over chan struct{}
@@ -43,7 +44,7 @@ type Session struct {
 func newSession(r *running, c *contact, l *Line) *Session {
 	now := time.Now()
 	return &Session{
-		r: r, contact: c, line: l, event: now, real: now,
+		r: r, contact: c, line: l, number: sessionNumbers.Add(1), event: now, real: now,
 		work: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// owedFilesTime is how long a file is owed that waits for a node to be its pair's
+	// alone. Whoever still wants it later asks again.
+	owedFilesTime = 10 * time.Minute
+	// maxOwedPairs bounds the pairs that are owed files; each is owed at most
+	// maxFileRequests of them.
+	maxOwedPairs = 256
+)
+
+// owedFiles are files that contacts have asked for and that the session over which
+// they asked could not send: the next one sends them. It is safe for concurrent use.
+type owedFiles struct {
+	mu    sync.Mutex
+	pairs map[pair]owed
+}
+
+type owed struct {
+	files []servedFile
+	until time.Time
+}
+
+func newOwedFiles() *owedFiles { return &owedFiles{pairs: make(map[pair]owed)} }
+
+// put notes the files for a pair, in the place of those before. It drops them when
+// too many pairs are owed files; the contacts then ask again.
+func (o *owedFiles) put(p pair, files []servedFile, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for other, owed := range o.pairs {
+		if now.After(owed.until) {
+			delete(o.pairs, other)
+		}
+	}
+	if len(o.pairs) < maxOwedPairs {
+		o.pairs[p] = owed{files, now.Add(owedFilesTime)}
+	}
+}
+
+// has reports whether a pair is owed files.
+func (o *owedFiles) has(p pair, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	owed, ok := o.pairs[p]
+	return ok && now.Before(owed.until)
+}
+
+// take returns the files that a pair is owed, and forgets them.
+func (o *owedFiles) take(p pair, now time.Time) []servedFile {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	owed, ok := o.pairs[p]
+	delete(o.pairs, p)
+	if !ok || now.After(owed.until) {
+		return nil
+	}
+	return owed.files
+}

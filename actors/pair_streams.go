@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// maxHeldPerSession bounds the data streams of a node that are held, for each of
+	// its sessions. A further one resets the oldest.
+	maxHeldPerSession = 2
+	// maxHeldForStrangers bounds those in all that met no accepted contact. A further
+	// one is reset. Those that met one are bounded by the sessions of contacts.
+	maxHeldForStrangers = 64
+)
+
+// incomingData is a stream from its opening until it is known whose data stream it
+// is. It remembers the pairs that it met: those that counted at its node at any
+// moment since its opening.
+//
+//   - It met one pair: it is given to the newest live session of that pair, as soon as
+//     no handshake of the pair is in progress.
+//   - It met several: it could be for any of them, also for one that has left
+//     meanwhile. It is held, unread. The apps open a data stream with every session
+//     and may never use it, so it does no harm. Once it carries a frame it is reset,
+//     all sessions with the node end, and the node gets one pair at a time: the peer
+//     sends the frame again, on a stream that meets nobody else.
+//   - No session with the node is left: it is reset.
+type incomingData struct {
+	table *pairTable
+	node  identity.NodeKey
+	// decided is closed when the stream was given or reset.
+	decided chan struct{}
+
+	// Under the table's lock.
+
+	met      pair // when metAny
+	metAny   bool
+	several  bool
+	stream   *stream // nil while it may still be a control stream
+	frame    bool    // it carries a frame
+	to       kernel.Ref
+	over     bool
+	stranger bool // counted in heldForStrangers
+}
+
+// opened begins to note which pairs a new stream meets. The caller calls hand or
+// forget.
+func (t *pairTable) opened(node identity.NodeKey) *incomingData {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweepLocked(now)
+	n := t.nodeLocked(node)
+	d := &incomingData{table: t, node: node, decided: make(chan struct{})}
+	for _, s := range n.sessions {
+		if s.counts(now) {
+			d.meetLocked(s.pair)
+		}
+	}
+	n.streams = append(n.streams, d)
+	return d
+}
+
+func (d *incomingData) meetLocked(p pair) {
+	d.several = d.several || d.metAny && d.met != p
+	d.met, d.metAny = p, true
+}
+
+// forget ends the notes: the stream is no data stream, or nobody listens any more.
+func (d *incomingData) forget() {
+	d.table.mu.Lock()
+	defer d.table.mu.Unlock()
+	if n := d.table.nodes[d.node]; n != nil {
+		d.endLocked(n)
+		d.table.tidyLocked(n, time.Now())
+	}
+}
+
+// hand waits until the data stream was given to a session or reset, which it is at
+// the end of ctx. It reads nothing of it beyond a look at whether there is something.
+func (d *incomingData) hand(ctx context.Context, s *stream) {
+	defer context.AfterFunc(ctx, d.forget)()
+	if s.SetDeadline(time.Time{}) != nil {
+		d.forget() // it has ended
+	} else if d.hold(s) {
+		_, err := s.reader.Peek(1)
+		d.peeked(err)
+	}
+	<-d.decided
+	// What interrupted Peek must not interrupt the session.
+	if d.to.IsZero() || s.SetDeadline(time.Time{}) != nil {
+		_ = s.Abort() // there is nothing left to do with it
+		return
+	}
+	d.to.Tell(dataStream{newHandover(s, nil)})
+}
+
+// hold puts the stream among those that are held. It returns false when it is
+// decided already.
+func (d *incomingData) hold(s *stream) bool {
+	now := time.Now()
+	t := d.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodeLocked(d.node)
+	d.stream = s
+	t.settleLocked(n, now)
+	if d.over {
+		return false
+	}
+	if !n.hasContactLocked() {
+		if t.heldForStrangers >= maxHeldForStrangers {
+			d.endLocked(n)
+			return false
+		}
+		t.heldForStrangers++
+		d.stranger = true
+	}
+	n.boundHeldLocked()
+	return !d.over
+}
+
+// peeked is the stream carrying a frame, or having ended.
+func (d *incomingData) peeked(err error) {
+	now := time.Now()
+	t := d.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[d.node]
+	if d.over || n == nil {
+		return
+	}
+	if err != nil {
+		d.endLocked(n)
+		t.tidyLocked(n, now)
+		return
+	}
+	d.frame = true
+	t.settleLocked(n, now)
+}
+
+// settleLocked decides about the streams of a node that can be decided about now.
+func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
+	present := slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return !s.ended })
+	for _, d := range slices.Clone(n.streams) {
+		switch {
+		case d.stream == nil, d.over:
+		case !present:
+			d.endLocked(n)
+		case d.several && d.frame:
+			t.conflictLocked(n, now)
+			return
+		case d.several:
+		default:
+			if s, ok := n.ownerLocked(d.met); ok {
+				s.hasData = true
+				d.to = s.actor
+				d.endLocked(n)
+			}
+		}
+	}
+}
+
+// ownerLocked is the session of a pair that gets its data stream: the newest, once it
+// is live.
+func (n *nodePairs) ownerLocked(p pair) (*pairSession, bool) {
+	for _, s := range slices.Backward(n.sessions) {
+		if s.pair == p && !s.ended && !s.revoked {
+			return s, s.live
+		}
+	}
+	return nil, false
+}
+
+// conflictLocked is a frame on a stream that could be for several pairs.
+func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
+	for _, d := range slices.Clone(n.streams) {
+		if d.stream != nil {
+			d.endLocked(n)
+		}
+	}
+	ended := 0
+	for _, s := range n.sessions {
+		if !s.ended && !s.revoked {
+			s.revoked, s.live = true, false
+			s.actor.Tell(endShared{})
+			ended++
+		}
+	}
+	t.takeTurnsLocked(n, now)
+	t.log.Info("ambiguous data stream reset, node gets one conversation at a time", "component", "listener",
+		"node", n.key.Short(), "sessions", ended, "for", turnsTime)
+}
+
+// boundHeldLocked resets the oldest held streams when there are too many.
+func (n *nodePairs) boundHeldLocked() {
+	sessions := 0
+	for _, s := range n.sessions {
+		if !s.ended {
+			sessions++
+		}
+	}
+	var held []*incomingData
+	for _, d := range n.streams {
+		if d.stream != nil {
+			held = append(held, d)
+		}
+	}
+	for len(held) > maxHeldPerSession*sessions {
+		held[0].endLocked(n)
+		held = held[1:]
+	}
+}
+
+// hasContactLocked reports whether an accepted contact counts at the node.
+func (n *nodePairs) hasContactLocked() bool {
+	return slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return s.known })
+}
+
+// endLocked decides about the stream: it is given to d.to, or reset when there is
+// none. What waits for its first byte is interrupted.
+func (d *incomingData) endLocked(n *nodePairs) {
+	if d.over {
+		return
+	}
+	d.over = true
+	n.streams = slices.DeleteFunc(n.streams, func(other *incomingData) bool { return other == d })
+	if d.stranger {
+		d.table.heldForStrangers--
+	}
+	close(d.decided)
+	if d.stream != nil {
+		_ = d.stream.SetReadDeadline(time.Unix(1, 0)) // fails when the stream is over, as wanted
+	}
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// stragglerTime is how long after a session its data stream may still arrive. The
+	// apps open it right after the handshake and give up after 10 s; the rest is for
+	// a slow network.
+	stragglerTime = 15 * time.Second
+	// maxLingering bounds the ended sessions that are remembered for their
+	// stragglers. The one that ended first is forgotten.
+	maxLingering = 4096
+)
+
+// pairTable knows which pairs of an account and a contact have a session with each
+// node. A data stream names nobody: all that is known of it is the node at the other
+// end, where several contacts may live, and where several accounts of ours may have
+// sessions. So it belongs to a pair only if no other pair could have been meant.
+//
+// A session counts from the moment at which the other side can count it: before we
+// send CHALLENGE_ANSWER2 as acceptor, before the final OK as initiator. No data
+// stream that belongs to it is opened earlier. It counts until it has ended and its
+// data stream cannot be on the way any more. Only generation 3 has data streams, so
+// only its sessions are entered.
+//
+// Three files share the lock: this one has the sessions, pair_streams.go the data
+// streams that arrive, pair_turns.go the nodes that get one pair at a time.
+// The table is safe for concurrent use and never blocks.
+type pairTable struct {
+	log *strangerLog
+
+	mu    sync.Mutex
+	nodes map[identity.NodeKey]*nodePairs
+	// lingering are ended sessions, in the order of their ends.
+	lingering []*pairSession
+	// heldForStrangers counts held streams that met no accepted contact.
+	heldForStrangers int
+	// turnNodes are the nodes that get one pair at a time, the one whose time ends
+	// first at the head.
+	turnNodes []identity.NodeKey
+}
+
+// nodePairs is what the table knows about one node.
+type nodePairs struct {
+	key identity.NodeKey
+	// sessions are all that count, in the order in which they were entered.
+	sessions []*pairSession
+	// streams are those whose session is not decided, in the order of their opening.
+	streams []*incomingData
+	turns   nodeTurns
+}
+
+// pairSession is one session in the table. Its session actor owns it.
+type pairSession struct {
+	table   *pairTable
+	node    identity.NodeKey
+	pair    pair
+	actor   kernel.Ref
+	known   bool // of an accepted contact
+	entered time.Time
+
+	// Under the table's lock.
+
+	live bool
+	// revoked: told to end; it gets nothing any more.
+	revoked bool
+	// hasData: the peer's data stream was given to it.
+	hasData bool
+	// shared: another pair has counted at the node during the life of this session.
+	shared bool
+	ended  bool
+	// until is when an ended session stops counting.
+	until time.Time
+}
+
+func newPairTable(log *strangerLog) *pairTable {
+	return &pairTable{log: log, nodes: make(map[identity.NodeKey]*nodePairs)}
+}
+
+// sessionEntry is what a session actor says of itself in enter.
+type sessionEntry struct {
+	node    identity.NodeKey
+	pair    pair
+	session kernel.Ref
+	contact kernel.Ref // who is told when a turn has come
+	known   bool       // the contact is accepted
+}
+
+// enter adds a session that the peer is about to count. It fails with *turnError
+// while the node gets one pair at a time and another pair has its turn; the pair then
+// waits in line.
+func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweepLocked(now)
+	n := t.nodeLocked(e.node)
+	if wait := n.turnLocked(e.pair, now); wait > 0 {
+		if e.known { // who else is there comes again by themselves
+			n.waitLocked(turnWish{pair: e.pair, contact: e.contact, asked: now})
+		}
+		return nil, &turnError{Wait: wait}
+	}
+	n.turns.leaveLine(e.pair)
+	s := &pairSession{table: t, node: e.node, pair: e.pair, actor: e.session, known: e.known, entered: now}
+	for _, other := range n.sessions {
+		if other.pair != e.pair && other.counts(now) {
+			s.shared, other.shared = true, true
+		}
+	}
+	n.sessions = append(n.sessions, s)
+	for _, d := range n.streams {
+		d.meetLocked(e.pair)
+	}
+	t.settleLocked(n, now)
+	return s, nil
+}
+
+// goLive says that the session can take the peer's data stream.
+func (s *pairSession) goLive() {
+	now := time.Now()
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	s.live = true
+	if n := s.table.nodes[s.node]; n != nil {
+		s.table.settleLocked(n, now)
+	}
+}
+
+// leave says that the session has ended. It may be called more than once.
+func (s *pairSession) leave() {
+	now := time.Now()
+	t := s.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[s.node]
+	if s.ended || n == nil {
+		return
+	}
+	s.ended, s.live = true, false
+	s.until = now.Add(stragglerTime)
+	if s.hasData {
+		// There is one data stream a session, and it was opened at its beginning.
+		s.until = s.entered.Add(stragglerTime)
+	}
+	n.turns.release(s)
+	if s.counts(now) {
+		t.lingering = append(t.lingering, s)
+	} else {
+		n.removeLocked(s)
+	}
+	t.settleLocked(n, now)
+	n.wakeLocked(now)
+	t.sweepLocked(now)
+	t.tidyLocked(n, now)
+}
+
+// setKnown notes whether the contact is accepted.
+func (s *pairSession) setKnown(known bool) {
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	s.known = known
+}
+
+func (n *nodePairs) removeLocked(s *pairSession) {
+	n.sessions = slices.DeleteFunc(n.sessions, func(other *pairSession) bool { return other == s })
+}
+
+// counts reports whether the session is there, or its data stream may be.
+func (s *pairSession) counts(now time.Time) bool { return !s.ended || now.Before(s.until) }
+
+func (t *pairTable) nodeLocked(key identity.NodeKey) *nodePairs {
+	n := t.nodes[key]
+	if n == nil {
+		n = &nodePairs{key: key}
+		t.nodes[key] = n
+	}
+	return n
+}
+
+// sweepLocked forgets the sessions that do not count any more, and nodes about which
+// nothing is left to know.
+func (t *pairTable) sweepLocked(now time.Time) {
+	gone := 0
+	for _, s := range t.lingering {
+		if s.counts(now) && len(t.lingering)-gone <= maxLingering {
+			break
+		}
+		gone++
+		if n := t.nodes[s.node]; n != nil {
+			n.removeLocked(s)
+			t.tidyLocked(n, now)
+		}
+	}
+	t.lingering = t.lingering[gone:]
+	if len(t.lingering) == 0 {
+		t.lingering = nil
+	}
+	t.sweepTurnsLocked(now)
+}
+
+func (t *pairTable) tidyLocked(n *nodePairs, now time.Time) {
+	if len(n.sessions) == 0 && len(n.streams) == 0 && n.turns.isOver(now) {
+		delete(t.nodes, n.key)
+	}
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+const (
+	// turnsTime is how long a node gets one pair at a time after a data stream could
+	// not be attributed, or since a file was last sent that needs a node to itself.
+	turnsTime = 5 * time.Minute
+	// maxTurnNodes bounds the nodes that get one pair at a time. The one that began
+	// first gets all at once again.
+	maxTurnNodes = 1024
+	// turnFallback is when a pair in line asks again by itself. It is told when its
+	// turn has come.
+	turnFallback = 15 * time.Second
+	// turnWishTime is how long a pair stays in line that does not ask again.
+	turnWishTime = 2 * turnFallback
+	// reserveTime is how long a node is kept for one pair while our data stream to it
+	// opens. The other side attributes the stream when it reads the role byte, which it
+	// gets attributeTime for, or until it acknowledges a frame.
+	reserveTime   = dialTime + attributeTime
+	attributeTime = 10 * time.Second
+)
+
+// nodeTurns is the state of a node that gets one pair at a time.
+type nodeTurns struct {
+	// until is when all pairs may have sessions again; zero when they may.
+	until time.Time
+	// line are the pairs that wait, first come first.
+	line []turnWish
+	// reserved is the session whose data stream is opening, until reservedUntil.
+	reserved      *pairSession
+	reservedUntil time.Time
+}
+
+// turnWish is a pair that waits for its turn.
+type turnWish struct {
+	pair    pair
+	contact kernel.Ref
+	asked   time.Time
+}
+
+// turnError says that another pair has its turn at the node. Wait is when to ask
+// again, unless turnCame comes earlier.
+type turnError struct{ Wait time.Duration }
+
+func (*turnError) Error() string { return "another conversation with the same device has its turn" }
+
+// What the table tells the actors of sessions and contacts.
+type (
+	// yieldTurn tells a session that another pair waits for the node: it is to end when
+	// there is nothing to do.
+	yieldTurn struct{}
+	// endShared tells a session to end: a data stream could not be attributed.
+	endShared struct{}
+	// turnCame tells a contact that it is its turn, after a wait.
+	turnCame struct{ Wait time.Duration }
+)
+
+// takeTurnsLocked lets the node have one pair at a time from now on.
+func (t *pairTable) takeTurnsLocked(n *nodePairs, now time.Time) {
+	n.turns.until = now.Add(turnsTime)
+	t.turnNodes = slices.DeleteFunc(t.turnNodes, func(k identity.NodeKey) bool { return k == n.key })
+	t.turnNodes = append(t.turnNodes, n.key)
+	if len(t.turnNodes) > maxTurnNodes {
+		t.endTurnsLocked(t.turnNodes[0], now)
+	}
+}
+
+// sweepTurnsLocked ends what is over.
+func (t *pairTable) sweepTurnsLocked(now time.Time) {
+	for len(t.turnNodes) > 0 {
+		n := t.nodes[t.turnNodes[0]]
+		if n != nil && now.Before(n.turns.until) {
+			return
+		}
+		t.endTurnsLocked(t.turnNodes[0], now)
+	}
+}
+
+func (t *pairTable) endTurnsLocked(node identity.NodeKey, now time.Time) {
+	t.turnNodes = slices.DeleteFunc(t.turnNodes, func(k identity.NodeKey) bool { return k == node })
+	if n := t.nodes[node]; n != nil {
+		n.turns.until = time.Time{}
+		n.wakeLocked(now)
+		t.tidyLocked(n, now)
+	}
+}
+
+// turnLocked is how long a pair has to wait for the node, 0 when it may have a
+// session now.
+func (n *nodePairs) turnLocked(p pair, now time.Time) time.Duration {
+	turns := &n.turns
+	if r := turns.reserved; r != nil && r.pair != p && now.Before(turns.reservedUntil) {
+		return turns.reservedUntil.Sub(now)
+	}
+	if !now.Before(turns.until) {
+		return 0
+	}
+	var wait time.Duration
+	for _, s := range n.sessions {
+		switch {
+		case s.pair == p:
+		case !s.ended:
+			wait = max(wait, turnFallback)
+		case s.counts(now):
+			wait = max(wait, s.until.Sub(now))
+		}
+	}
+	if first, ok := turns.first(now); wait == 0 && ok && first.pair != p {
+		wait = turnFallback
+	}
+	return wait
+}
+
+// first is who is at the head of the line.
+func (x *nodeTurns) first(now time.Time) (turnWish, bool) {
+	for len(x.line) > 0 && now.Sub(x.line[0].asked) > turnWishTime {
+		x.line = x.line[1:]
+	}
+	if len(x.line) == 0 {
+		x.line = nil
+		return turnWish{}, false
+	}
+	return x.line[0], true
+}
+
+func (x *nodeTurns) leaveLine(p pair) {
+	x.line = slices.DeleteFunc(x.line, func(w turnWish) bool { return w.pair == p })
+}
+
+// release ends what was reserved for a session.
+func (x *nodeTurns) release(s *pairSession) {
+	if x.reserved == s {
+		x.reserved, x.reservedUntil = nil, time.Time{}
+	}
+}
+
+func (x *nodeTurns) isOver(now time.Time) bool { return !now.Before(x.until) && x.reserved == nil }
+
+// waitLocked puts a pair in line, or notes that it is still there. While the node gets
+// one pair at a time the sessions of other pairs are asked to end when they can.
+func (n *nodePairs) waitLocked(w turnWish) {
+	if i := slices.IndexFunc(n.turns.line, func(other turnWish) bool { return other.pair == w.pair }); i >= 0 {
+		n.turns.line[i] = w
+	} else {
+		n.turns.line = append(n.turns.line, w)
+	}
+	if !w.asked.Before(n.turns.until) {
+		return // another pair's data stream is opening, which is over soon
+	}
+	for _, s := range n.sessions {
+		if s.pair != w.pair && !s.ended {
+			s.actor.Tell(yieldTurn{})
+		}
+	}
+}
+
+// wakeLocked tells the first in line when its turn is.
+func (n *nodePairs) wakeLocked(now time.Time) {
+	if first, ok := n.turns.first(now); ok {
+		if wait := n.turnLocked(first.pair, now); wait < turnFallback {
+			first.contact.Tell(turnCame{Wait: wait})
+		}
+	}
+}
+
+// ask returns how long a pair has to wait until it may have a session with a node,
+// and 0 when it need not. It is then in line, and contact is told when its turn has
+// come.
+func (t *pairTable) ask(node identity.NodeKey, p pair, contact kernel.Ref) time.Duration {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweepLocked(now)
+	n := t.nodes[node]
+	if n == nil {
+		return 0
+	}
+	wait := n.turnLocked(p, now)
+	if wait > 0 {
+		n.waitLocked(turnWish{pair: p, contact: contact, asked: now})
+	}
+	return wait
+}
+
+// reserve reports whether our data stream to the node may carry a frame now, and
+// keeps the node for this pair while the stream opens. The other side attributes
+// the stream to whoever was last there, and a session that shared the node may have
+// been forgotten with another's end. So this is only for sessions that never shared it.
+func (s *pairSession) reserve(opening bool) bool {
+	now := time.Now()
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	n := s.table.nodes[s.node]
+	if n == nil || s.shared || s.revoked || s.ended {
+		return false
+	}
+	if opening {
+		n.turns.reserved, n.turns.reservedUntil = s, now.Add(reserveTime)
+	}
+	return true
+}
+
+// claim asks for the node to be this pair's alone. All sessions with it are asked to
+// end, this one too: the next one of the pair, which is the first in line, shares
+// the node with nobody.
+func (s *pairSession) claim(contact kernel.Ref) {
+	now := time.Now()
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	n := s.table.nodeLocked(s.node)
+	s.table.takeTurnsLocked(n, now)
+	n.turns.leaveLine(s.pair)
+	n.turns.line = slices.Insert(n.turns.line, 0, turnWish{pair: s.pair, contact: contact, asked: now})
+	for _, other := range n.sessions {
+		if !other.ended {
+			other.actor.Tell(yieldTurn{})
+		}
+	}
+}
+
+// dataOpened says that our data stream is open and its role byte is on the way.
+func (s *pairSession) dataOpened() {
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	if n := s.table.nodes[s.node]; n != nil && n.turns.reserved == s {
+		n.turns.reservedUntil = time.Now().Add(attributeTime)
+	}
+}
+
+// dataRead says that the other side has read a frame of our data stream, so that it
+// has attributed the stream.
+func (s *pairSession) dataRead() {
+	now := time.Now()
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	if n := s.table.nodes[s.node]; n != nil {
+		n.turns.release(s)
+		n.wakeLocked(now)
+	}
+}

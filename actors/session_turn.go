@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+)
+
+const (
+	// yieldQuiet is how long nothing has happened in a session that makes way for
+	// another pair.
+	yieldQuiet = 3 * time.Second
+	// yieldTime is when it makes way although there is always something to do, and
+	// yieldLimit when even a file that is being transferred does not keep it.
+	yieldTime  = time.Minute
+	yieldLimit = 10 * time.Minute
+	// yieldLook is how often it looks whether it can.
+	yieldLook = time.Second
+)
+
+// enter makes the session count in the pairTable. It is called before the peer can
+// count it, and fails with *turnError while it must not.
+func (s *session) enter(c *kernel.Context) error {
+	if !s.generation().hasRoles() {
+		return nil // no data streams
+	}
+	place, err := s.env.pairs.enter(sessionEntry{
+		node: s.conn.node, pair: s.pair, session: c.Self(), contact: c.Parent(), known: s.allowed,
+	})
+	if err != nil {
+		return err
+	}
+	s.place = place
+	return nil
+}
+
+// onYieldTurn: another pair waits for the node.
+func (s *session) onYieldTurn(c *kernel.Context) {
+	if s.yielding.IsZero() {
+		s.yielding = time.Now()
+	}
+	if s.live {
+		s.schedule(c)
+	}
+}
+
+// endUndoubted ends the session for a reason, nil for none, once nothing is in doubt:
+// until the peer has acknowledged what it was sent, which it would else show twice, and
+// the store has answered what the peer is to be told. Meanwhile nothing new is sent.
+func (s *session) endUndoubted(c *kernel.Context, reason error) {
+	s.ending = reason
+	if reason != nil && s.inFlight == nil && len(s.waiting) == 0 {
+		s.end(c, reason)
+	}
+}
+
+// yieldDue is when the session looks whether it can make way.
+func (s *session) yieldDue() time.Time {
+	return time.Now().Add(max(yieldLook, time.Until(s.lastUse().Add(yieldQuiet))))
+}
+
+// mayYield reports whether the session can end for the sake of another pair.
+func (s *session) mayYield(now time.Time) bool {
+	waited := now.Sub(s.yielding)
+	busy := s.inFlight != nil || len(s.waiting) > 0
+	switch {
+	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.fetches.awaits(s.pair):
+		return waited >= yieldLimit
+	case waited >= yieldTime:
+		return true
+	}
+	return !busy && now.Sub(s.lastUse()) >= yieldQuiet
+}
+
+// mayUseData reports whether our data stream may carry the next frame, and keeps the
+// node for this session while the stream opens. See [pairSession.reserve].
+func (s *session) mayUseData() bool {
+	return s.place != nil && s.place.reserve(s.conn.data(&s.conn.outgoing) == nil)
+}
+
+// claimNode makes way for a session of this pair that shares the node with nobody, for
+// what only a data stream can carry. The files that the peer asked for stay owed.
+func (s *session) claimNode(c *kernel.Context) {
+	if s.place == nil {
+		s.toServe = nil // no generation without data streams asks for files
+		return
+	}
+	if len(s.toServe) > 0 {
+		s.env.owedFiles.put(s.pair, s.toServe, time.Now())
+		s.toServe = nil
+	}
+	s.place.claim(c.Parent())
+}
+
+// serveOwed sends the files that an earlier session could not send. It waits for the
+// first frame of the peer, which then has the session for certain.
+func (s *session) serveOwed(c *kernel.Context) {
+	if s.served || !s.allowed {
+		return
+	}
+	s.served = true
+	files := s.env.owedFiles.take(s.pair, time.Now())
+	if len(files) == 0 {
+		return
+	}
+	s.toServe = append(files, s.toServe...)
+	if len(s.toServe) == len(files) {
+		s.serve(c)
+	}
+}
