@@ -37,7 +37,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget e2e crash bench mutants screenshots fuzz check fmt fmt-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget e2e crash bench mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -85,7 +85,7 @@ fuzz: ## every fuzz target for FUZZTIME
 		done; \
 	done
 
-check: fmt-check tidy-check vet lint ## everything but the tests
+check: fmt-check tidy-check commits-check vet lint ## everything but the tests
 
 vet: ## go build and go vet, with and without a C compiler, with and without the tag
 	CGO_ENABLED=0 $(GO) build $(PKGS) && CGO_ENABLED=0 $(GO) vet $(PKGS)
@@ -104,6 +104,13 @@ lint: $(TOOLS)/golangci-lint-v2.7.2 ## run the linters
 tidy-check: ## fail when go.mod or go.sum are not tidy
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+
+# The commits after the one that added this line; in a shallow clone without it, HEAD.
+commits-check: ## fail when the subject of a commit is over 72 characters
+	@first=$$(git log --format=%H -S'commits-check: ##' -- Makefile 2>/dev/null | tail -n 1); \
+	long=$$(git log --format='%h %s' $$(test -n "$$first" && echo "$$first..HEAD" || echo -1) 2>/dev/null | \
+		awk '{ subject = substr($$0, index($$0, " ") + 1); if (length(subject) > 72) print }'); \
+	test -z "$$long" || { echo "subjects over 72 characters:"; echo "$$long"; exit 1; }
 
 cover: ## coverage of the unit tests, by package
 	$(NOCGO) $(GO) test -tags $(TAGS) -cover ./proto/... ./actors/... ./bridge/... ./config/...
