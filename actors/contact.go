@@ -50,6 +50,7 @@ type contact struct {
 	record   store.Contact // as of the last look
 	known    bool          // there is a record
 	crossing crossing
+	devices  devices    // nodes from which it was never met
 	held     *handover  // the incoming stream that crossing is told of
 	dialling kernel.Ref // the session that dials
 	incoming kernel.Ref // the session that accepts
@@ -135,7 +136,12 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case sessionLive:
 		x.onSessionLive(c, msg)
 	case sessionAlive:
+		x.knownNodeMet()
 		x.act(c, x.crossing.liveAnswered())
+	case holdDue:
+		x.onHoldDue(c)
+	case holdStreamOver:
+		x.onHoldStreamOver(msg)
 	case handshakeRelayed:
 		x.onHandshakeRelayed(c, msg)
 	case acked:
@@ -186,6 +192,7 @@ func (x *contact) Stopping(*kernel.Context) {
 	if x.held != nil {
 		x.held.drop()
 	}
+	x.dropDevices()
 	x.env.presence.forget(x.account, x.contact)
 }
 
@@ -239,6 +246,7 @@ func (x *contact) onConversationChanged(c *kernel.Context) {
 	if err := x.look(); err != nil {
 		c.Fail(err)
 	}
+	x.devicesLooked(c)
 	if x.known && x.record.State == store.ContactBlocked || known && !x.known {
 		x.stopSessions(c) // blocked, or removed
 	}
@@ -322,6 +330,9 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 		x.leaveIfStranger(c)
 		return
 	}
+	if x.holdsDevice(c, msg) {
+		return
+	}
 	verdict := x.crossing.arrived()
 	if verdict == dropIncoming {
 		msg.Stream.drop() // and what is held stays held
@@ -345,7 +356,8 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	switch v {
 	case doNothing, holdIncoming:
 	case holdAndProbe:
-		c.Tell(x.live, probe{})
+		// Another device of the contact has something to say: a quiet session ends for it.
+		c.Tell(x.live, probe{Yield: x.held.stream.RemoteKey() != x.liveNode})
 	case dropIncoming:
 		x.held.drop()
 		x.held = nil
@@ -403,6 +415,10 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.liveNode, x.liveGeneration, x.liveBehind = msg.Node, msg.Generation, msg.Behind
 	x.attempts = 0
 	x.stopRetry()
+	x.knownNodeMet()
+	if x.devices.prefer == msg.Node {
+		x.devices.prefer = identity.NodeKey{}
+	}
 	x.env.keys.know(msg.Node)
 	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
@@ -544,7 +560,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.recall = errors.Is(msg.Err, errRefused)
 		x.noteTurn(msg.Err)
 		switch {
-		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored), errors.Is(msg.Err, errYielded):
+		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored), errors.Is(msg.Err, errYielded), errors.Is(msg.Err, errOtherDevice):
 			x.deliver(c)
 		case errors.Is(msg.Err, errNotAnswering):
 			// Most likely we are no contact of theirs yet: each try is a session and a

@@ -56,6 +56,7 @@ func (x *contact) onUnanswered(c *kernel.Context, msg kernel.Unanswered) {
 
 // onAddresses dials.
 func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
+	x.devicesLookedUp(c, msg)
 	if !x.resolving {
 		return
 	}
@@ -122,6 +123,9 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 			nodes = append(nodes, n)
 		}
 	}
+	if !x.devices.prefer.IsZero() {
+		add(x.devices.prefer)
+	}
 	if x.attempts == 0 && !x.liveNode.IsZero() {
 		add(x.liveNode)
 	}
@@ -141,6 +145,8 @@ func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 	x.attempts++
 	x.failed = time.Now()
 	x.recall, x.wantTurn = false, false // from here on the contact tries
+	x.devices.prefer = identity.NodeKey{}
+	x.knownNodeMissed(c)
 	x.showPresence(reason)
 	x.retryAfter(c, x.pause(reason))
 }

@@ -101,7 +101,7 @@ func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 // wantsSession reports whether something other than a message is worth a session:
 // our request, and a yes. A no is told when the contact comes by.
 func (x *contact) wantsSession() bool {
-	return x.recall || x.wantTurn || x.record.Asked == store.AskWaiting || x.record.Owed == store.AnswerYes
+	return x.recall || x.wantTurn || x.devices.wantSession() || x.record.Asked == store.AskWaiting || x.record.Owed == store.AnswerYes
 }
 
 // settle tells the contact what it is owed, once in a session.

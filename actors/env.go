@@ -37,6 +37,8 @@ type env struct {
 	elsewhere   *elsewhere
 	// suspicions are attempts to be somebody else.
 	suspicions suspicions
+	// heldDevices are nodes of contacts that nothing speaks for yet.
+	heldDevices heldDevices
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	requests    *requestGuard

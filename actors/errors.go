@@ -40,6 +40,7 @@ var (
 	errTooManyStrangers  = errors.New("too many sessions with strangers")
 	errSharedNode        = errors.New("a data stream of the device could be for several conversations; the contact is to send again")
 	errYielded           = errors.New("another conversation with the same device has its turn now")
+	errOtherDevice       = errors.New("ended for another device of the contact")
 	errReplaced          = errors.New("replaced by a newer connection")
 	errTooManyHandshakes = errors.New("the node begins too many handshakes")
 	errUnreachable       = errors.New("no address of the contact answers")

@@ -68,7 +68,9 @@ type (
 	addresses struct {
 		Identity identity.PublicKey
 		Found    []store.Address
-		Err      error // ErrNotFound, ErrTrackersSilent, ...
+		// Cached says that no tracker was asked for it.
+		Cached bool
+		Err    error // ErrNotFound, ErrTrackersSilent, ...
 	}
 	// sessionReady is a dialling session's: authenticated, nothing promised yet.
 	sessionReady struct{ Node identity.NodeKey }
@@ -115,7 +117,8 @@ type (
 	// end.
 	deliver struct{ Message store.Message }
 	// probe is the contact's: ask the peer for a sign of life; sessionAlive follows.
-	probe struct{}
+	// With Yield a session that is quiet ends instead, in favour of another device.
+	probe struct{ Yield bool }
 	// permit is the contact's: whether the peer may do more than ask.
 	permit struct{ Allowed bool }
 	// requestStored is the contact's: the peer's contact request waits for our user.

@@ -124,7 +124,8 @@ func TestNextSessionGoesWhereTheLastWas(t *testing.T) {
 		moved.AddContact(k.key)
 		moved.Found(k.key, k.n.Key())
 		moved.Write(k.key, "from the second place")
-		moved.Eventually(t, time.Minute, "a session", func() bool { return len(moved.Waiting(k.key)) == 0 })
+		// A device that no tracker names is held for ten minutes.
+		moved.Eventually(t, 15*time.Minute, "a session", func() bool { return len(moved.Waiting(k.key)) == 0 })
 		moved.Session(k.key).Close()
 		k.n.Eventually("the session has ended", func() bool { return k.n.Status().Sessions == 0 })
 

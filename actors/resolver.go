@@ -199,7 +199,7 @@ func (r *resolver) receive(ctx context.Context, inbox kernel.Inbox) error {
 func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
 	if !msg.Fresh {
 		if cached := r.cached(msg.Identity); len(cached) > 0 {
-			c.Reply(addresses{Identity: msg.Identity, Found: cached})
+			c.Reply(addresses{Identity: msg.Identity, Found: cached, Cached: true})
 			return
 		}
 	}

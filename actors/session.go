@@ -25,6 +25,9 @@ const (
 	// mirrorTime is how long a session goes on after a message that a mirror does not
 	// acknowledge: apps offer a message once in a session, and may have more to say.
 	mirrorTime = 5 * time.Second
+	// yieldAfter is how long a session has been quiet that ends in favour of another
+	// device of the same contact.
+	yieldAfter = 15 * time.Second
 )
 
 // sessionStart says how a session begins: exactly one of the two.
@@ -137,7 +140,7 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 	case deliver:
 		s.onDeliver(c, msg)
 	case probe:
-		s.onProbe(c)
+		s.onProbe(c, msg)
 	case permit:
 		s.onPermit(c, msg)
 	case requestStored:
@@ -426,12 +429,22 @@ func (s *session) ping(c *kernel.Context) {
 	s.schedule(c)
 }
 
-func (s *session) onProbe(c *kernel.Context) {
+func (s *session) onProbe(c *kernel.Context, msg probe) {
+	if msg.Yield && s.quiet() {
+		s.end(c, errOtherDevice)
+		return
+	}
 	s.probing = true
 	// Without pings no answer is the answer: apps that dial have lost the session.
 	if s.live && s.pinged.IsZero() && s.generation().hasPings() {
 		s.ping(c)
 	}
+}
+
+// quiet reports whether nothing is under way that would have to be repeated after
+// the session's end.
+func (s *session) quiet() bool {
+	return s.live && s.inFlight == nil && len(s.waiting) == 0 && len(s.toServe) == 0 && time.Since(s.lastActivity) >= yieldAfter
 }
 
 // generation is the other side's; the stream is open.

@@ -57,6 +57,8 @@ type Contact struct {
 	// NextAttempt is when the contact is dialled again; only while something waits.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	LastError   string    `json:"last_error,omitempty" doc:"Why the last attempt failed"`
+	// Held are devices from which the contact was never met.
+	Held []HeldDevice `json:"held_devices,omitempty" doc:"Devices that authenticated as the contact and that nothing else speaks for; nothing is taken from them"`
 }
 
 // Message is one message of a conversation.
@@ -204,7 +206,7 @@ func contactOf(n *actors.Node, c store.Contact) Contact {
 	out := Contact{
 		ID: c.ID.String(), Name: displayName(c), Nickname: c.Nickname, State: c.State.String(),
 		Info: c.Info, Muted: c.Muted, Request: c.Request, Requested: c.Requested.Time(),
-		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError,
+		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError, Held: heldOf(n, c),
 	}
 	if c.Asked != store.AskNone {
 		out.Asked = c.Asked.String()

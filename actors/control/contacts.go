@@ -57,6 +57,7 @@ func (s *service) registerContacts(api huma.API) {
 			return s.change(in, func(account, contact identity.PublicKey) (store.Contact, error) { return act(ctx, account, contact) })
 		})
 	}
+	huma.Post(api, one+"/devices", s.trustDevice)
 	huma.Post(api, one+"/reactions", s.react)
 	huma.Get(api, one+"/reactions", s.reactions)
 }

@@ -17,7 +17,7 @@ import (
 
 func newContact(f *flags) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "contact", Short: "Add, ask, answer and change contacts"})
-	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f))
+	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f), newContactTrust(f))
 	type call = func(*control.Client, context.Context, string, string) (control.Contact, error)
 	muted := func(muted bool) call {
 		return func(client *control.Client, ctx context.Context, account, contact string) (control.Contact, error) {
@@ -188,6 +188,13 @@ func printContact(out io.Writer, c control.Contact) {
 	line("our request", c.Asked)
 	line("reach", reach(c))
 	line("node", c.Node)
+	for _, h := range c.Held {
+		what := "held since "
+		if h.Refused {
+			what = "refused at "
+		}
+		line("new device", h.Node+", "+what+h.Since.Local().Format(time.DateTime)+"; if it is theirs: mimird contact trust "+c.ID+" "+h.Node)
+	}
 	_ = w.Flush() // what it writes to reports its own errors
 }
 

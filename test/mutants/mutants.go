@@ -81,6 +81,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestRelay", "./actors"},
 		},
 		{
+			name:   "device-not-held",
+			harm:   "somebody in between is a contact for the node",
+			file:   "actors/contact_devices.go",
+			before: "	if !x.isNewDevice(node, stream.generation) {\n",
+			after:  "	if true {\n",
+			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors"},
+		},
+		{
 			name:   "stranger-heard",
 			harm:   "people who are blocked or unknown can write",
 			file:   "actors/session_frames.go",

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// What a contact does about nodes from which it was never met; the rules are with
+// deviceHold. Nothing of it is stored: after a restart the next stream from such a
+// node begins a new hold.
+
+// devices are the held nodes of one contact, the oldest first.
+type devices struct {
+	holds []*deviceHold
+	// taken are nodes that were taken and that the contact's row does not name yet.
+	taken []identity.NodeKey
+	// prefer is a node that was taken and is to be dialled: its app offers what it
+	// could not say. Zero when there is none.
+	prefer identity.NodeKey
+	// looking says that the timer runs.
+	looking bool
+}
+
+type (
+	// holdDue looks at the held nodes.
+	holdDue struct{}
+	// holdStreamOver: the app at the other end will not wait for an answer any longer.
+	holdStreamOver struct{ stream *handover }
+)
+
+// holdsDevice reports whether a stream is not answered for now, because nothing
+// but the handshake speaks for the node that it comes from.
+func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
+	stream := msg.Stream.stream
+	node := stream.RemoteKey()
+	if !x.isNewDevice(node, stream.generation) {
+		return false
+	}
+	now := time.Now()
+	h := x.devices.hold(node)
+	switch {
+	case h == nil:
+		h = &deviceHold{node: node, since: now}
+		x.devices.add(h)
+		c.Log().Info("holding a new device of a contact", "node", node.Short())
+		x.lookAtDevices(c)
+	case !h.refused.IsZero() && now.Sub(h.refused) >= holdAgain:
+		*h = deviceHold{node: node, since: now}
+		x.lookAtDevices(c)
+	case !h.refused.IsZero() && now.Sub(h.since) >= holdAsk:
+		h.since = now
+		x.askForDevices(c)
+	}
+	if h.stream != nil {
+		h.stream.drop()
+	}
+	h.stream = msg.Stream
+	c.After(holdTime, holdStreamOver{msg.Stream})
+	x.env.heldDevices.set(x.pair, x.devices.waiting())
+	return true
+}
+
+// isNewDevice reports whether an accepted contact that is known by its nodes has
+// never authenticated from this one, and nothing we have at hand speaks for it.
+func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
+	known := x.record.NodeKeys
+	switch {
+	case !x.allowed() || len(known) == 0,
+		slices.ContainsFunc(known, func(n store.KnownNode) bool { return n.Key == node }),
+		slices.Contains(x.devices.taken, node),
+		node == identity.NodeKey(x.contact), // nobody else has that node key
+		changesNodes(known, g):
+		return false
+	}
+	named, err := x.env.store.Addresses(x.contact)
+	if err != nil {
+		return true // a cache that cannot be read names nobody
+	}
+	now := x.env.nowMillis()
+	return !slices.ContainsFunc(named, func(a store.Address) bool { return a.Node == node && a.Expires > now })
+}
+
+// lookAtDevices asks trackers and known nodes, and again until everything is
+// decided.
+func (x *contact) lookAtDevices(c *kernel.Context) {
+	x.askForDevices(c)
+	if !x.live.IsZero() {
+		c.Tell(x.live, probe{}) // sessionAlive follows, or the session's end
+	} else {
+		if x.waiting && time.Since(x.failed) >= holdLook {
+			x.stopRetry()
+		}
+		x.deliver(c)
+	}
+	if !x.devices.looking {
+		x.devices.looking = true
+		c.After(holdLook, holdDue{})
+	}
+}
+
+func (x *contact) askForDevices(c *kernel.Context) {
+	c.Ask(x.env.resolver, lookup{Identity: x.contact, Fresh: true}, lookupPatience)
+}
+
+func (x *contact) onHoldDue(c *kernel.Context) {
+	x.devices.looking = false
+	x.decideDevices(c)
+	if x.devices.undecided() {
+		x.lookAtDevices(c)
+	}
+}
+
+func (x *contact) onHoldStreamOver(msg holdStreamOver) {
+	for _, h := range x.devices.holds {
+		if h.stream == msg.stream {
+			h.stream.drop()
+			h.stream = nil
+		}
+	}
+}
+
+// devicesLookedUp is what trackers have said, whoever has asked.
+func (x *contact) devicesLookedUp(c *kernel.Context, msg addresses) {
+	if len(x.devices.holds) == 0 {
+		return
+	}
+	if msg.Cached {
+		return // isNewDevice has looked there
+	}
+	answered := msg.Err == nil || errors.Is(msg.Err, ErrNotFound)
+	if !answered && !errors.Is(msg.Err, ErrTrackersSilent) && !errors.Is(msg.Err, errNoTrackers) {
+		return // says nothing about trackers
+	}
+	for _, h := range x.devices.holds {
+		h.lookedUp(msg.Found, answered, time.Now())
+	}
+	x.decideDevices(c)
+}
+
+// knownNodeMet: a session with a known node lives, or has given a sign of life.
+func (x *contact) knownNodeMet() {
+	for _, h := range x.devices.holds {
+		if h.node != x.liveNode {
+			h.met()
+		}
+	}
+}
+
+// knownNodeMissed: no known node could be reached.
+func (x *contact) knownNodeMissed(c *kernel.Context) {
+	if !x.env.net.up.Load() {
+		return
+	}
+	for _, h := range x.devices.holds {
+		h.missed()
+	}
+	x.decideDevices(c)
+}
+
+// decideDevices does what the rules say about each held node.
+func (x *contact) decideDevices(c *kernel.Context) {
+	now := time.Now()
+	for _, h := range slices.Clone(x.devices.holds) {
+		switch h.decide(now) {
+		case holdOn:
+		case holdTake:
+			x.takeDevice(c, h, false)
+		case holdTakeUnconfirmed:
+			c.Log().Warn("accepting a new device of a contact that nothing but the handshake speaks for", "node", h.node.Short())
+			x.takeDevice(c, h, true)
+		case holdRefuse:
+			x.refuseDevice(c, h, now)
+		}
+	}
+	x.env.heldDevices.set(x.pair, x.devices.waiting())
+}
+
+// takeDevice ends a hold: the node is one of the contact's from now on. When its
+// stream is still here it goes on; else the node is dialled, so that its app offers
+// what it could not say.
+func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool) {
+	x.devices.remove(h)
+	x.devices.taken = append(x.devices.taken, h.node)
+	if len(x.devices.taken) > maxHolds {
+		x.devices.taken = slices.Delete(x.devices.taken, 0, 1)
+	}
+	g := uint8(gen3)
+	if h.stream != nil {
+		g = uint8(h.stream.stream.generation)
+	}
+	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
+		Account: x.account, Contact: x.contact, Key: h.node, Generation: g, Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
+	}})
+	x.env.keys.know(h.node)
+	if h.stream != nil {
+		x.onInbound(c, inbound{Account: x.account, Contact: x.contact, Stream: h.stream})
+		return
+	}
+	x.devices.prefer = h.node
+	if !x.live.IsZero() {
+		c.Tell(x.live, probe{Yield: true}) // what is live with another device makes room when it is quiet
+		return
+	}
+	x.stopRetry()
+	x.deliver(c)
+}
+
+// refuseDevice ends a hold with an alarm. The node is looked at anew when a tracker
+// names it after all, or after a while.
+func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) {
+	h.refused, h.since = now, now
+	if h.stream != nil {
+		h.stream.drop()
+		h.stream = nil
+	}
+	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, now) {
+		return
+	}
+	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
+	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.account, Contact: x.contact, Node: h.node}})
+}
+
+// devicesLooked compares with the contact's row, which was just read: our user may
+// have let a device in, or have nothing to do with the contact any more.
+func (x *contact) devicesLooked(c *kernel.Context) {
+	if !x.allowed() {
+		x.dropDevices()
+		return
+	}
+	inRow := func(node identity.NodeKey) bool {
+		return slices.ContainsFunc(x.record.NodeKeys, func(n store.KnownNode) bool { return n.Key == node })
+	}
+	x.devices.taken = slices.DeleteFunc(x.devices.taken, inRow)
+	for _, h := range slices.Clone(x.devices.holds) {
+		if inRow(h.node) {
+			x.takeDevice(c, h, false)
+		}
+	}
+}
+
+// dropDevices forgets what is held.
+func (x *contact) dropDevices() {
+	for _, h := range x.devices.holds {
+		if h.stream != nil {
+			h.stream.drop()
+		}
+	}
+	x.devices = devices{looking: x.devices.looking}
+	x.env.heldDevices.set(x.pair, nil)
+}
+
+func (d *devices) hold(node identity.NodeKey) *deviceHold {
+	for _, h := range d.holds {
+		if h.node == node {
+			return h
+		}
+	}
+	return nil
+}
+
+func (d *devices) add(h *deviceHold) {
+	if len(d.holds) >= maxHolds {
+		if s := d.holds[0].stream; s != nil {
+			s.drop()
+		}
+		d.holds = slices.Delete(d.holds, 0, 1)
+	}
+	d.holds = append(d.holds, h)
+}
+
+func (d *devices) remove(h *deviceHold) {
+	d.holds = slices.DeleteFunc(d.holds, func(o *deviceHold) bool { return o == h })
+}
+
+// undecided reports whether a node is held that was not refused.
+func (d *devices) undecided() bool {
+	return slices.ContainsFunc(d.holds, func(h *deviceHold) bool { return h.refused.IsZero() })
+}
+
+// wantSession reports whether a session would help: with a known node, to see
+// whether it answers, or with a node that was just taken.
+func (d *devices) wantSession() bool { return d.undecided() || !d.prefer.IsZero() }
+
+// waiting are the nodes that are held, for the status.
+func (d *devices) waiting() []HeldDevice {
+	var all []HeldDevice
+	for _, h := range d.holds {
+		all = append(all, HeldDevice{Node: h.node, Since: h.since, Refused: !h.refused.IsZero()})
+	}
+	return all
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Each line is a story, one step every 20 s: what trackers say (a: they answer and
+// do not name the node, n: they name it, s: silence) and whether a known node
+// answers (k) or not (x), - for no attempt.
+func TestDeviceHold_Decides(t *testing.T) {
+	repeat := func(step string, n int) (all []string) {
+		for range n {
+			all = append(all, step)
+		}
+		return all
+	}
+	join := func(parts ...[]string) (all []string) {
+		for _, p := range parts {
+			all = append(all, p...)
+		}
+		return all
+	}
+	for name, test := range map[string]struct {
+		steps []string
+		want  holdVerdict
+		// within is the number of steps after which it is decided; before it nothing is.
+		within int
+	}{
+		"named at once":                         {[]string{"n-"}, holdTake, 1},
+		"named while the known node answers":    {[]string{"ak", "nk"}, holdTake, 2},
+		"all silent":                            {repeat("sx", 10), holdTakeUnconfirmed, 4},
+		"one failure is not enough":             {join([]string{"sx"}, repeat("--", 40)), holdOn, 0},
+		"trackers silent, known node there":     {repeat("sk", 100), holdOn, 0},
+		"trackers answer, known node there":     {repeat("ak", 40), holdRefuse, 31},
+		"trackers answer, known node gone":      {repeat("ax", 40), holdTakeUnconfirmed, 31},
+		"trackers answer, nobody tried":         {repeat("a-", 40), holdTakeUnconfirmed, 31},
+		"known node answered once, is gone":     {join([]string{"ak"}, repeat("ax", 40)), holdTakeUnconfirmed, 31},
+		"trackers come back late":               {join(repeat("sk", 20), repeat("ak", 40)), holdRefuse, 51},
+		"trackers answer with gaps":             {join(repeat("ak", 20), repeat("sk", 3), repeat("ak", 29)), holdOn, 0},
+		"one lost answer is no gap":             {join(repeat("ak", 20), repeat("sk", 1), repeat("ak", 20)), holdRefuse, 31},
+		"named in the last minute":              {join(repeat("ak", 29), []string{"nk"}), holdTake, 30},
+		"silence, then the known node answers":  {join([]string{"sx"}, repeat("sk", 60)), holdOn, 0},
+		"trackers answer, then all fall silent": {join(repeat("ax", 10), repeat("sx", 10)), holdTakeUnconfirmed, 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(1_700_000_000, 0)
+			node := identity.NodeKey{1}
+			h := &deviceHold{node: node, since: now}
+			for i, step := range test.steps {
+				switch step[0] {
+				case 'a':
+					h.lookedUp([]store.Address{{Node: identity.NodeKey{2}}}, true, now)
+				case 'n':
+					h.lookedUp([]store.Address{{Node: identity.NodeKey{2}}, {Node: node}}, true, now)
+				case 's':
+					h.lookedUp(nil, false, now)
+				}
+				switch step[1] {
+				case 'k':
+					h.met()
+				case 'x':
+					h.missed()
+				}
+				got := h.decide(now)
+				if decided := i+1 == test.within; got != holdOn != decided || decided && got != test.want {
+					t.Fatalf("step %d (%s): verdict %d, want %d after %d", i+1, step, got, test.want, test.within)
+				}
+				if got != holdOn {
+					return
+				}
+				now = now.Add(holdLook)
+			}
+		})
+	}
+}
+
+// A node that was refused is taken when a tracker names it after all.
+func TestDeviceHold_RefusedAndNamedLater_Taken(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	h := &deviceHold{node: identity.NodeKey{1}, since: now, refused: now}
+	h.lookedUp(nil, true, now.Add(time.Hour))
+	if v := h.decide(now.Add(time.Hour)); v != holdOn {
+		t.Errorf("verdict %d before it is named", v)
+	}
+	h.lookedUp([]store.Address{{Node: identity.NodeKey{1}}}, true, now.Add(time.Hour))
+	if v := h.decide(now.Add(time.Hour)); v != holdTake {
+		t.Errorf("verdict %d after it is named", v)
+	}
+}
+
+func TestChangesNodes(t *testing.T) {
+	known := func(generations ...uint8) (all []store.KnownNode) {
+		for i, g := range generations {
+			all = append(all, store.KnownNode{Key: identity.NodeKey{byte(i + 1)}, Generation: g})
+		}
+		return all
+	}
+	for name, test := range map[string]struct {
+		known []store.KnownNode // the latest first
+		comes generation
+		want  bool
+	}{
+		"generation 2 again":                {known(2), gen2, true},
+		"generation 1 again":                {known(3, 1), gen1, true},
+		"generation 3 as ever":              {known(3, 3), gen3, false},
+		"before generations were noted":     {known(0), gen3, false},
+		"an old app that is a new one":      {known(2, 3), gen3, true},
+		"a new app beside an old one":       {known(3, 2), gen3, false},
+		"an old generation is a way around": {known(3), gen2, false},
+		"another old generation":            {known(2), gen1, false},
+	} {
+		if got := changesNodes(test.known, test.comes); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
