@@ -19,6 +19,7 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
 )
@@ -189,6 +190,9 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	t := newTransport(ctx, lastRequests, client.Transport, &r.condition.homeserver, r.listener.hearing.spoke)
 	t.retries, t.pause, t.mustEncrypt = r.opts.Config.Homeserver.RetryLimit, 2*r.opts.Retry.Min, matrix.isEncrypted
 	t.made = c.lost.made
+	t.users = &reregister{log: r.log, missed: c.userMissed, isOurs: func(user id.UserID) bool {
+		return user == matrix.bot().UserID || c.br.IsGhostMXID(user)
+	}}
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t}, nil
 }

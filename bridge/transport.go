@@ -53,6 +53,7 @@ type transport struct {
 	mustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
 	// made returns a room that was created before for the same, see createroom.go.
 	made     func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
+	users    *reregister
 	creating chan struct{}      // a place for each room that is being created
 	end      context.CancelFunc // of the life of all round trips
 }
@@ -117,7 +118,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 		}
 		pause := t.pause << min(try, 5)
-		if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
+		if err == nil && t.unknownUser(req, resp) && mayRepeat(req) {
+			pause = 0
+		} else if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
 			return resp, err
 		}
 		body := req.Body
@@ -189,10 +192,15 @@ func (t *transport) retriesOf(req *http.Request) int {
 	if attempts, ok := req.Context().Value(mautrix.MaxAttemptsContextKey).(int); ok && attempts > 0 {
 		return attempts - 1
 	}
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	if !mayRepeat(req) {
 		return 0
 	}
 	return t.retries
+}
+
+// mayRepeat reports whether the body of a request can be sent again.
+func mayRepeat(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
 // worthRepeating reports whether a request may do better next time. It makes the
