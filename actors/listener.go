@@ -134,10 +134,10 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if !l.begun.begin(s.RemoteKey(), time.Now()) {
 		return errTooManyHandshakes
 	}
-	hs := peer.NewAcceptor(peer.AcceptorConfig{
-		Lookup:   l.env.keys.account,
-		Security: l.env.secure(s),
-	})
+	security, points := l.env.secure(s), &pointGuard{env: l.env, node: s.RemoteKey()}
+	security.Guard = identity.GuardSet{security.Guard, points}
+	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.env.keys.account, Security: security})
+	points.hs = hs
 	framed := s.generation.drive(hs)
 	p, err := framed.Start()
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"filippo.io/edwards25519"
 )
 
 // handshakeTime is how long a handshake may take; it begins with the role byte.
@@ -133,6 +135,18 @@ func (h *Handshake) ask(l *Line, ask, answer Type, who Key) error {
 		return fmt.Errorf("%w: %v is not signed by %v", errProtocol, answer, who)
 	}
 	return nil
+}
+
+// PlainChallenge is a challenge that could be no key, as nodes of this project draw
+// them. Half of all challenges of apps could be one, and a stranger's is then
+// answered once only.
+func PlainChallenge() []byte {
+	for {
+		b := drawChallenge()
+		if _, err := new(edwards25519.Point).SetBytes(b); err != nil {
+			return b
+		}
+	}
 }
 
 func drawChallenge() []byte {
