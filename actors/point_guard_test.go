@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
 
@@ -75,5 +76,14 @@ func TestPointChallenge_OfStrangers_RefusedFromTheSecondOn(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The phone computes for itself what could be a key, and agrees with proto.
+func TestPlainChallenge_IsNoPoint(t *testing.T) {
+	for range 300 {
+		if c := [32]byte(phone.PlainChallenge()); identity.IsCurvePoint(c) {
+			t.Fatalf("%x could be a key", c)
+		}
 	}
 }
