@@ -282,6 +282,16 @@ func (d *deliverer) kick() {
 	}
 }
 
+// retryNow ends the back-off of a conversation.
+func (d *deliverer) retryNow(conversation store.Conversation) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := d.known[conversation]; at != nil && at.timer != nil && at.timer.Stop() {
+		at.timer = nil
+		d.enqueue(at)
+	}
+}
+
 // mark notes that a conversation has something new. It is called under mu.
 func (d *deliverer) mark(conversation store.Conversation) {
 	login := d.logins[conversation.Account]
