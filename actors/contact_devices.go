@@ -220,7 +220,7 @@ func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) 
 		h.stream.drop()
 		h.stream = nil
 	}
-	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, now) {
+	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, false, now) {
 		return
 	}
 	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
