@@ -95,7 +95,7 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 		if err != nil {
 			return err
 		}
-		e := l.greetings.enter(conn)
+		e := l.greetings.enter(conn, l.env.contactNodes.pairs(conn.RemoteKey()))
 		data := l.env.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
