@@ -34,7 +34,13 @@ type household struct {
 
 func newHousehold(t *testing.T) *household {
 	t.Helper()
-	h := &household{fixture: newFixture(t)}
+	return householdWith(t, func(*bridge.Config) {})
+}
+
+// fill makes the second login and the conversations.
+func (h *household) fill() {
+	t := h.t
+	t.Helper()
 	h.homeserver.CreateUser("dave", "long-secret")
 	h.dave = h.person(h.homeserver.URL(), "dave")
 	h.daveManagement = h.greeted(h.dave)
@@ -58,7 +64,6 @@ func newHousehold(t *testing.T) *household {
 	h.awaitAllIn(h.daveCarol, h.dave, h.carol)
 	h.await("both have a space", func() bool { return len(h.spaces()) == 2 })
 	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
-	return h
 }
 
 func (h *household) conversationOfDave(name string) id.RoomID {

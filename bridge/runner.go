@@ -145,6 +145,7 @@ func (r *runner) stored() {
 type incarnation struct {
 	*connector
 	transport *transport
+	puppets   *puppets
 }
 
 // bridge runs bridgev2 from its start to its end.
@@ -193,8 +194,10 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	t.users = &reregister{log: r.log, missed: c.userMissed, isOurs: func(user id.UserID) bool {
 		return user == matrix.bot().UserID || c.br.IsGhostMXID(user)
 	}}
+	puppets := newPuppets(c, r.library, t)
+	t.refused = puppets.refused
 	client.Transport, client.Timeout = t, 0
-	return &incarnation{connector: c, transport: t}, nil
+	return &incarnation{connector: c, transport: t, puppets: puppets}, nil
 }
 
 // end releases all that an incarnation holds, also one that was never started.
@@ -263,7 +266,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.whenUp(in.deliver.kick)
+	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake() })
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status, copies: in.copies, lost: in.lost,
 		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
@@ -279,6 +282,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		part("side sync", func() error { return side.run(stop) })
 	}
 	part("lost rooms", func() error { return in.lost.run(stop) })
+	part("puppets", func() error { return in.puppets.run(stop) })
 	part("probe", func() error { return r.probe(stop, in) })
 	part("start logins", func() error {
 		library := r.library.WithContext(work)

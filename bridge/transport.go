@@ -54,8 +54,9 @@ type transport struct {
 	// made returns a room that was created before for the same, see createroom.go.
 	made     func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
 	users    *reregister
-	creating chan struct{}      // a place for each room that is being created
-	end      context.CancelFunc // of the life of all round trips
+	refused  func(req *http.Request, status int) // is told of refused requests
+	creating chan struct{}                       // a place for each room that is being created
+	end      context.CancelFunc                  // of the life of all round trips
 }
 
 // newTransport wraps what the library would use; nil means the standard one. All
@@ -107,6 +108,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		begun := time.Now()
 		resp, err := t.once(req)
 		t.note(req, resp, err, begun)
+		if err == nil && t.refused != nil {
+			t.refused(req, resp.StatusCode)
+		}
 		if err != nil && req.Context().Err() != nil && isPing(req) {
 			return unheard(req), nil
 		}

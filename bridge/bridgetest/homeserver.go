@@ -200,6 +200,27 @@ func (h *Homeserver) ForgetTransactions() {
 	clear(h.txns)
 }
 
+// Revoke logs an access token out.
+func (h *Homeserver) Revoke(token string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.tokens, token)
+}
+
+// ForgetService makes the homeserver not know an application service any more, until
+// the function it returns is called. What is pushed is still pushed.
+func (h *Homeserver) ForgetService(id string) (recall func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.services
+	h.services = slices.DeleteFunc(slices.Clone(before), func(s *service) bool { return s.ID == id })
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.services = before
+	}
+}
+
 // LagListings makes the next listings of rooms lack the newest message and all that
 // comes after it, as a homeserver may that has more to do than it can.
 func (h *Homeserver) LagListings(listings int) {

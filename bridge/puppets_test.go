@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"testing"
+
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// elsewhere writes with an account, but not from Matrix.
+func (f *fixture) elsewhere(account, contact identity.PublicKey, text string) {
+	f.t.Helper()
+	_, err := f.node.Send(soon(f.t), actors.Outgoing{
+		Account: account, Contact: contact, Source: "elsewhere/" + text, Type: peer.TypeText, Payload: []byte(text),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// shownBy waits for a text in a room, and fails when somebody else shows it.
+func (f *fixture) shownBy(who *bridgetest.Client, room id.RoomID, sender id.UserID, text string) {
+	f.t.Helper()
+	evt, err := who.WaitText(soon(f.t), room, "", text)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if evt.Sender != sender {
+		f.t.Errorf("%q is shown by %s, want %s", text, evt.Sender, sender)
+	}
+}
+
+// householdWith is newHousehold with another configuration.
+func householdWith(t *testing.T, configure func(*bridge.Config)) *household {
+	t.Helper()
+	h := &household{fixture: newFixtureWith(t, configure)}
+	h.fill()
+	return h
+}
+
+// A user logs out the token that the bridge has of them, while it runs.
+func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
+	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetNone })
+	url := h.homeserver.URL()
+	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
+	h.say(h.alice, h.management, "login-matrix "+tokens[0], "Successfully switched puppets")
+	h.say(h.dave, h.daveManagement, "login-matrix "+tokens[1], "Successfully switched puppets")
+	h.elsewhere(h.account, h.bob, "alive")
+	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive")
+
+	h.homeserver.Revoke(tokens[0])
+	h.elsewhere(h.account, h.bob, "logged out")
+	h.elsewhere(h.account, h.carol, "logged out, too")
+	h.elsewhere(h.daveAccount, h.bob, "not concerned")
+	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "logged out")
+	h.shownBy(h.alice, h.aliceCarol, h.ghost(h.account), "logged out, too")
+	h.shownBy(h.dave, h.daveBob, h.dave.UserID(), "not concerned")
+	h.said(h.alice, h.management, "login-matrix")
+
+	again := h.person(url, "alice").Matrix.AccessToken
+	h.say(h.alice, h.management, "login-matrix "+again, "Successfully switched puppets")
+	h.elsewhere(h.account, h.bob, "alive again")
+	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
+	for _, token := range append(tokens, again) {
+		if h.log.contains(token) {
+			t.Error("a token is in the log")
+		}
+	}
+}
+
+// The homeserver has lost the registration with which the bridge acts as its users.
+func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
+	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetSeparate })
+	h.elsewhere(h.account, h.bob, "alive")
+	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive")
+	recall := h.homeserver.ForgetService(h.config.AppService.ID + "-doublepuppet")
+	h.elsewhere(h.account, h.bob, "without")
+	h.elsewhere(h.daveAccount, h.carol, "without, Dave")
+	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "without")
+	h.shownBy(h.dave, h.daveCarol, h.ghost(h.daveAccount), "without, Dave")
+	h.said(h.alice, h.management, "mimird matrix doctor")
+	h.said(h.dave, h.daveManagement, "mimird matrix doctor")
+
+	recall()
+	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError}) // the homeserver was restarted
+	h.await("it is missed", func() bool { return !h.status().Homeserver.OK })
+	h.homeserver.SetFault(bridgetest.Fault{})
+	h.await("it is back", func() bool { return h.status().Homeserver.OK })
+	h.await("the bridge acts as alice again", func() bool {
+		return h.log.contains(`the bridge acts as a user again" actor=stage/matrix kind=matrix user_id=@alice:mimir.test`)
+	})
+	h.elsewhere(h.account, h.bob, "alive again")
+	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
+}
