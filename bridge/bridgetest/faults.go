@@ -3,8 +3,12 @@
 package bridgetest
 
 import (
+	"bytes"
+	"io"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +39,9 @@ const (
 	FaultLoseAnswer
 	// FaultRefused is what RefuseText does. It is for [Send.Fault] only.
 	FaultRefused
+	// FaultAnswer answers with a status, headers and a body of the test's choice, as a
+	// proxy does, or a homeserver with a filter.
+	FaultAnswer
 )
 
 // Fault is one way to misbehave.
@@ -44,14 +51,29 @@ type Fault struct {
 	RetryAfter time.Duration
 	// Only limits the fault to some requests. Nil means all.
 	Only func(*http.Request) bool
+	// Content limits the fault to requests whose body contains it. Empty means all.
+	Content string
+	// Status, Header and Body are what FaultAnswer answers.
+	Status int
+	Header http.Header
+	Body   []byte
 }
 
-// SetFault replaces the fault; the zero Fault heals the homeserver. What
-// FaultHang holds back goes on, with the fault that is in force then.
-func (h *Homeserver) SetFault(fault Fault) {
+// concerns reports whether a request meets the fault.
+func (f *Fault) concerns(r *http.Request, body []byte) bool {
+	return f.Kind != FaultNone && (f.Only == nil || f.Only(r)) && bytes.Contains(body, []byte(f.Content))
+}
+
+// SetFault replaces all faults; the zero Fault heals the homeserver. What FaultHang
+// holds back goes on, with the fault that is in force then.
+func (h *Homeserver) SetFault(fault Fault) { h.SetFaults(fault) }
+
+// SetFaults is SetFault for several faults. A request meets the first that concerns
+// it.
+func (h *Homeserver) SetFaults(faults ...Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.fault = fault
+	h.faults = slices.Clone(faults)
 	close(h.healed)
 	h.healed = make(chan struct{})
 	h.notifyLocked()
@@ -90,13 +112,13 @@ func MessagesOnly(r *http.Request) bool {
 // withFaults stands before all handlers.
 func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		for {
-			h.mu.Lock()
-			fault, healed := h.fault, h.healed
-			h.mu.Unlock()
-			if fault.Only != nil && !fault.Only(r) {
-				fault = Fault{}
-			}
+			fault, healed := h.faultFor(r, body)
 			if fault.Kind != FaultNone && fault.Kind != FaultLoseAnswer {
 				h.recordFault(r, fault.Kind)
 			}
@@ -120,6 +142,10 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 			case FaultRateLimit:
 				w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(fault.RetryAfter.Seconds()))))
 				writeError(w, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED", "too fast")
+			case FaultAnswer:
+				maps.Copy(w.Header(), fault.Header)
+				w.WriteHeader(fault.Status)
+				_, _ = w.Write(fault.Body) // to whoever is still there
 			case FaultDeaf:
 				if strings.HasSuffix(r.URL.Path, "/versions") || strings.HasSuffix(r.URL.Path, "/whoami") {
 					next.ServeHTTP(w, r)
@@ -133,6 +159,19 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 			return
 		}
 	})
+}
+
+// faultFor returns the fault that a request meets, and what is closed when the faults
+// are replaced.
+func (h *Homeserver) faultFor(r *http.Request, body []byte) (Fault, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, fault := range h.faults {
+		if fault.concerns(r, body) {
+			return fault, h.healed
+		}
+	}
+	return Fault{}, h.healed
 }
 
 // delay waits as SetSlow says.

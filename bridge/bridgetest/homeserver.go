@@ -30,6 +30,9 @@ type Options struct {
 	// PushRetry is the pause before a transaction is pushed again; it doubles up
 	// to 32 times that. Zero means 20 ms.
 	PushRetry time.Duration
+	// InMemory makes a homeserver that does not listen and pushes nothing: requests
+	// reach it through RoundTrip, which also works in a bubble of testing/synctest.
+	InMemory bool
 }
 
 // Homeserver is a homeserver in memory that listens on loopback. Its methods may
@@ -38,7 +41,8 @@ type Homeserver struct {
 	name     string
 	versions []string
 	url      string
-	server   *http.Server
+	server   *http.Server // nil in memory
+	handler  http.Handler // in memory
 	stop     context.CancelFunc
 	stopped  context.Context
 	workers  sync.WaitGroup // the listener and the pushers
@@ -54,8 +58,8 @@ type Homeserver struct {
 	receipts []Receipt
 	media    map[string][]byte
 	services []*service
-	fault    Fault
-	healed   chan struct{} // closed when fault is replaced
+	faults   []Fault
+	healed   chan struct{} // closed when the faults are replaced
 	slow     map[id.RoomID]time.Duration
 	refused  []string // texts of events that are refused
 	lagging  int      // listings that lack the events from lagFrom on
@@ -152,6 +156,11 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 		h.services = append(h.services, service)
 		h.addUserLocked(h.userID(s.SenderLocalpart), "")
 	}
+	if opts.InMemory {
+		h.url, h.quiet = "http://"+opts.ServerName, true
+		h.handler = h.withFaults(h.routes())
+		return h, nil
+	}
 	listener, err := new(net.ListenConfig).Listen(stopped, "tcp", opts.Address)
 	if err != nil {
 		stop()
@@ -173,7 +182,9 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 // Close stops the homeserver and waits until nothing of it is left.
 func (h *Homeserver) Close() {
 	h.stop()
-	_ = h.server.Close()
+	if h.server != nil {
+		_ = h.server.Close()
+	}
 	h.workers.Wait()
 }
 
