@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -66,8 +65,7 @@ type Imported struct {
 
 // ImportAccount makes an account of an identity that exists already, such as one
 // of [Node.ExportAccount] or of an app. It asks trackers first whether somebody
-// else uses the key, for at most 10 s, and goes on whatever they say. An account of
-// this node whose key file is lost gets its key back, and stays as it is.
+// else uses the key, for at most 10 s, and goes on whatever they say.
 //
 // Errors: [ErrAccountExists] when this node has it already.
 func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
@@ -75,14 +73,7 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 		return Imported{}, fmt.Errorf("import account: no key: %w", store.ErrInvalid)
 	}
 	id := in.Key.Public()
-	if there, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
-		if _, lost := n.keys.read(id); err == nil && errors.Is(lost, fs.ErrNotExist) {
-			// Its actor tries again by itself.
-			if err := n.keys.put(in.Key); err != nil {
-				return Imported{}, fmt.Errorf("import account: %w", err)
-			}
-			return Imported{Account: there}, nil
-		}
+	if _, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
 		if err == nil {
 			err = fmt.Errorf("%s: %w", id.Short(), ErrAccountExists)
 		}

@@ -4,12 +4,8 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors/store"
 )
@@ -43,18 +39,7 @@ func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	ctx, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
-	defer cancel()
-	room, err := d.at.login.User.GetManagementRoom(ctx)
-	if err != nil {
-		return fmt.Errorf("open the room with the bot: %w", err)
-	}
-	_, err = d.br.Bot.SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
-	if errors.Is(err, mautrix.MForbidden) || errors.Is(err, mautrix.MNotFound) {
-		d.log.Warn("the room with the bot is gone, an alarm could not be told there", "room", room, "node", d.ev.NodeKey.Short())
-		return nil
-	}
-	if err != nil {
+	if err := d.tellUser(ctx, newSendScope(d.ev, 0), d.at.login.User, text); err != nil {
 		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil

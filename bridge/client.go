@@ -62,7 +62,7 @@ func (cl *client) Connect(context.Context) {
 	switch {
 	case err == nil:
 		cl.gone.Store(false)
-		cl.login.BridgeState.Send(cl.connected())
+		cl.login.BridgeState.Send(cl.connected(cl.account))
 	case isGone(err):
 		cl.gone.Store(true)
 		cl.login.BridgeState.Send(status.BridgeState{

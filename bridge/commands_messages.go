@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,10 +79,11 @@ func (c *connector) commandQueue(ce *commands.Event) {
 			}
 		}
 	}
-	_, _, rooms := c.deliver.waiting()
+	_, _, rooms := c.waiting()
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
-			lines = append(lines, fmt.Sprintf("%d events for a room since %s: %s", room.Events, room.Since.UTC().Format(momentForm), room.Error))
+			lines = append(lines, fmt.Sprintf("%d events for the room of %s since %s: %s. %s",
+				room.Events, room.Name, room.Since.UTC().Format(momentForm), room.Error, room.Remedy))
 		}
 	}
 	if len(lines) == 0 {
@@ -268,21 +268,4 @@ func (c *connector) commandFetch(ce *commands.Event) {
 	default:
 		replyText(ce, "The file is being fetched; it appears here when it has come.")
 	}
-}
-
-func (c *connector) commandHistory(ce *commands.Event) {
-	cl, contact, err := c.roomOf(ce)
-	if err != nil {
-		replyError(ce, err)
-		return
-	}
-	limit := 0
-	if ce.RawArgs != "" {
-		if limit, err = strconv.Atoi(ce.RawArgs); err != nil || limit < 1 {
-			replyError(ce, errors.New("say how many messages, or nothing for all"))
-			return
-		}
-	}
-	replyText(ce, "This room is made anew, with its history.")
-	cl.deliver.rebuild(store.Conversation{Account: cl.account, Contact: contact}, limit)
 }

@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"go.mau.fi/util/configupgrade"
 	"maunium.net/go/mautrix/bridgev2"
@@ -27,6 +28,8 @@ type connector struct {
 	deliver *deliverer
 	copies  *copies
 	lost    *lostRooms
+	// homeserver is whether it answers, in whatever incarnation.
+	homeserver *health
 }
 
 var (
@@ -37,7 +40,13 @@ var (
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
 	c.br, c.copies.br = br, br
-	c.deliver.remake, c.deliver.beside = c.rebuildRoom, c.watchOutboxes
+	c.deliver.again = c.showAgain
+	c.deliver.remake, c.deliver.beside = c.rebuildRoom, func(stop, work context.Context) {
+		var watchers sync.WaitGroup
+		watchers.Go(func() { c.watchOutboxes(stop, work) })
+		watchers.Go(func() { c.watchTroubles(stop, work) })
+		watchers.Wait()
+	}
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
 }
 

@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -166,7 +165,8 @@ func (c *copies) takeBack(ctx context.Context, row *database.Message, evt *event
 func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID) error {
 	_, err := c.matrix.bot().RedactEvent(mautrix.WithMaxRetries(ctx, 0), evt.RoomID, evt.ID,
 		mautrix.ReqRedact{Reason: "This was sent twice"})
-	if err = classify(err); errors.Is(err, errRefused) || errors.Is(err, errRoom) {
+	err = classify(err)
+	if kind := kindOf(err); kind == answerRefused || kind == answerRoom || kind == answerDoubtful && !isServerFault(err) {
 		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", oneLine(err))
 		return nil
 	}

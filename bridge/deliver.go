@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -29,6 +30,9 @@ const (
 	// deliveryPage is how many events are read at once, and after how many a
 	// conversation lets others go first.
 	deliveryPage = 64
+	// parkFactor is by how much the longest pause of a conversation is longer while its
+	// room is broken: somebody has to repair it.
+	parkFactor = 12
 )
 
 // deliverer brings what happens in the event log into the rooms. Each
@@ -46,6 +50,8 @@ type deliverer struct {
 	show func(ctx context.Context, at *position, ev store.Event) error
 	// remake makes a room anew. It is called again for a job that it has begun.
 	remake func(ctx context.Context, at *position, job *rebuilding) error
+	// again shows a message in place of the notice that replaces it.
+	again func(ctx context.Context, at *position, job redoing) error
 	// beside runs for as long as deliveries do, when it is set.
 	beside func(stop, work context.Context)
 	retry  kernel.Backoff
@@ -53,6 +59,8 @@ type deliverer struct {
 	wake    chan struct{} // capacity 1: there may be something to start
 	backlog backlog
 	turns   roomTurns
+
+	replaced atomic.Int64 // events that a notice has replaced
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a delivery has ended
@@ -75,14 +83,16 @@ type position struct {
 	login *bridgev2.UserLogin
 
 	// Owned by the delivery while running is set.
-	cursor  uint64 // the last event that was dealt with
-	loaded  bool   // cursor is known
-	inDoubt bool   // the next event may be in the room already
-	again   bool   // and the one after it too
-	begun   bool   // and that may be so recent that the homeserver does not list it
-	refused uint64 // the event that the homeserver has refused
-	tries   int    // how often it has
-	muted   bool   // the room was told that it makes no noise
+	cursor   uint64 // the last event that was dealt with
+	loaded   bool   // cursor is known
+	inDoubt  bool   // the next event may be in the room already
+	again    bool   // and the one after it too
+	begun    bool   // and that may be so recent that the homeserver does not list it
+	trial    trial  // of the unit that the homeserver refuses
+	repairs  int    // how often the room was found broken
+	lookOwed bool   // a name or a picture was not changed
+	blind    bool   // the room is not searched for what is in doubt: the homeserver cannot
+	muted    bool   // the room was told that it makes no noise
 	// See history.go.
 	whole        id.RoomID // the room that has its history
 	historyLimit *int      // how much of it the next room gets; 0 is all
@@ -90,10 +100,14 @@ type position struct {
 	// Under deliverer.mu.
 	running, queued, dirty bool
 	rebuild                *rebuilding // the room is to be made anew
+	redo                   []redoing   // messages that are to replace their notices
 	failures               int
 	timer                  *time.Timer // of the back-off
 	err                    error       // the last failure
-	since                  time.Time   // of the first failure in a row
+	since                  time.Time   // when the first attempt in a row that failed began
+	began, ended           time.Time   // the last attempt at an event
+	confirmed              time.Time   // when an attempt was made early, see trouble.go
+	told                   bool        // the user knows of the failure
 }
 
 func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer {
@@ -272,23 +286,13 @@ func (d *deliverer) kick() {
 	k.pause = min(max(2*k.pause, d.retry.Min), d.retry.Max)
 	k.next = time.Now().Add(k.pause)
 	for _, at := range d.known {
-		if wait := (*retryAfter)(nil); errors.As(at.err, &wait) {
+		if wait := (*retryAfter)(nil); errors.As(at.err, &wait) || kindOf(at.err) == answerRoom {
 			continue
 		}
 		if at.timer != nil && at.timer.Stop() {
 			at.timer = nil
 			d.enqueue(at)
 		}
-	}
-}
-
-// retryNow ends the back-off of a conversation.
-func (d *deliverer) retryNow(conversation store.Conversation) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if at := d.known[conversation]; at != nil && at.timer != nil && at.timer.Stop() {
-		at.timer = nil
-		d.enqueue(at)
 	}
 }
 
@@ -345,7 +349,7 @@ func (d *deliverer) start() []*position {
 			return false
 		}
 		at := d.known[conversation]
-		at.queued, at.running, at.dirty = false, true, false
+		at.queued, at.running, at.dirty, at.began = false, true, false, time.Now()
 		d.running[conversation.Contact] = true
 		started = append(started, at)
 		return true
@@ -367,6 +371,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at.running = false
+	at.ended = time.Now()
 	delete(d.running, at.Contact)
 	defer func() { d.markAll(d.turns.release(at.Conversation)) }()
 	close(d.changed)
@@ -384,7 +389,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 		d.backOff(at, err)
 	default:
 		if at.failures > 0 {
-			d.log.Info("messages reach the room again", "contact", at.Contact.Short(), "failures", at.failures)
+			d.log.Info("delivery to room resumed", "contact", at.Contact.Short(), "failures", at.failures)
 			d.kicks.pause = 0
 		}
 		at.failures, at.err = 0, nil
@@ -422,32 +427,23 @@ func (d *deliverer) later(at *position, delay time.Duration) {
 
 // backOff is called under mu.
 func (d *deliverer) backOff(at *position, err error) {
-	delay := d.retry.Delay(at.failures, rand.Float64())
+	backoff := d.retry
+	if kindOf(err) == answerRoom {
+		backoff.Max *= parkFactor
+	}
+	delay := backoff.Delay(at.failures, rand.Float64())
 	var wait *retryAfter
 	if errors.As(err, &wait) {
 		delay = max(delay, min(wait.delay, maxRetryAfter))
 	}
 	if at.failures == 0 {
-		at.since = time.Now()
-		d.log.Warn("a message does not reach its room, it is tried again",
-			"contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay)
+		at.since = at.began
+		d.log.Warn("delivery to room failed, retrying", "contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay)
 	} else {
-		d.log.Debug("a message still does not reach its room",
+		d.log.Debug("delivery to room failed again",
 			"contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay, "failures", at.failures)
 	}
 	at.failures++
 	at.err = err
 	d.later(at, delay)
 }
-
-// maxRetryAfter is the longest wait that a homeserver can impose.
-const maxRetryAfter = 15 * time.Minute
-
-// retryAfter is an error with the homeserver's wish when to try again.
-type retryAfter struct {
-	delay time.Duration
-	err   error
-}
-
-func (e *retryAfter) Error() string { return e.err.Error() }
-func (e *retryAfter) Unwrap() error { return e.err }

@@ -22,6 +22,9 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 	if err := d.rebuildIfAsked(work, at); err != nil {
 		return false, err
 	}
+	if err := d.redoIfAsked(work, at); err != nil {
+		return false, err
+	}
 	events, err := d.node.ConversationEvents(at.Account, at.Contact, at.cursor, deliveryPage)
 	if err != nil {
 		return false, err
@@ -37,6 +40,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 		if !d.mayGoOn(stop, at) {
 			break
 		}
+		d.begins(at)
 		if err := d.show(work, at, ev); err != nil {
 			at.inDoubt, at.begun = true, true
 			return false, err
@@ -46,7 +50,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 		}
 		moved = d.moveCursor(work, at.Conversation, ev.Seq)
 		d.backlog.shown(len(events) - i - 1)
-		at.cursor, at.tries = ev.Seq, 0
+		at.cursor, at.trial, at.repairs = ev.Seq, trial{}, 0
 		at.inDoubt, at.again, at.begun = at.again, false, at.begun && at.again
 	}
 	return len(events) == deliveryPage, nil

@@ -65,16 +65,6 @@ func unavailable(why error) Encryption {
 	return Encryption{State: EncryptionUnavailable, Error: text}
 }
 
-// connected is the bridge state of a login with which all is well, or as well as the
-// homeserver allows.
-func (c *connector) connected() status.BridgeState {
-	state := status.BridgeState{StateEvent: status.StateConnected}
-	if e := c.matrix.encryption(); e.State == EncryptionUnavailable {
-		state.Reason, state.Message = stateNotEncrypted, e.Error
-	}
-	return state
-}
-
 // echo tells the encrypted events that are our own.
 func (d *dispatcher) echo(evt *event.Event) bool {
 	if evt.Sender == d.matrix.bot().UserID || d.br.IsGhostMXID(evt.Sender) {

@@ -6,12 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.mau.fi/util/retryafter"
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -22,20 +19,6 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/peer"
-)
-
-// maxTries is how often something is tried that the homeserver refuses for what
-// it is, before something else is shown instead.
-const maxTries = 3
-
-var (
-	// errRefused marks what will not become better by trying again: the homeserver
-	// does not want this event, or we cannot make one of it.
-	errRefused = errors.New("cannot be shown in Matrix")
-	// errRoom marks that the room, or our place in it, is not what we think.
-	errRoom = errors.New("the room is not as it should be")
-	// errLook marks what concerns only how a contact looks. No message waits for it.
-	errLook = errors.New("the contact does not look as it should")
 )
 
 // delivery is the handling of one entry of the event log.
@@ -52,41 +35,45 @@ type delivery struct {
 // conversation at a time, and again for the same entry after an error.
 func (c *connector) show(ctx context.Context, at *position, ev store.Event) error {
 	d := &delivery{connector: c, at: at, ev: ev}
-	if at.refused != ev.Seq {
-		at.refused, at.tries = ev.Seq, 0
-	}
 	err := d.handle(ctx)
-	switch {
-	case err == nil || ctx.Err() != nil:
+	if err == nil || ctx.Err() != nil {
 		return err
-	case errors.Is(err, errRefused):
-		if at.tries++; at.tries < maxTries {
-			return err
-		}
-		c.log.Error("something cannot be shown in its room, a note is shown instead",
-			"contact", at.Contact.Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
-		return d.insteadOf(ctx)
+	}
+	switch {
 	case errors.Is(err, errLook):
-		if at.tries++; at.tries >= maxTries {
-			c.log.Warn("the look of a contact cannot be changed, it is tried again with their next message",
+		if d.tries("look") >= maxTries {
+			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
 				"contact", at.Contact.Short(), "error", oneLine(err))
+			at.lookOwed = true
 			return nil
 		}
-	case errors.Is(err, errRoom):
-		if at.tries++; at.tries%maxTries == 0 {
+	case errors.Is(err, errPanic):
+		if d.tries("panic") >= maxTries {
+			c.log.Error("event cannot be converted, a notice replaces it",
+				"contact", at.Contact.Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
+			return d.insteadOf(ctx, err)
+		}
+	case kindOf(err) == answerRoom:
+		if at.repairs++; at.repairs%maxTries == 1 {
 			d.repairRoom(ctx)
 		}
 	}
 	return err
 }
 
+// tries counts a failure of the whole entry.
+func (d *delivery) tries(what string) int {
+	key := fmt.Sprintf("%s %d %s", d.ev.Kind, d.ev.Seq, what)
+	if d.at.trial.key != key {
+		d.at.trial = trial{key: key}
+	}
+	d.at.trial.tries++
+	return d.at.trial.tries
+}
+
 // handle does the work of show. A panic spoils this entry, not the process.
 func (d *delivery) handle(ctx context.Context) error {
-	err := guarded(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
-	if errors.Is(err, errPanic) {
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	return err
+	return guarded(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
 }
 
 func (d *delivery) handleKind(ctx context.Context) error {
@@ -188,25 +175,40 @@ func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error)
 	return d.reactionsTo(ctx, m.ID)
 }
 
-// send puts one event into the room, once.
+// send puts one event into the room, once, or a notice in its place.
 func (d *delivery) send(
 	ctx context.Context, part int, id networkid.MessageID, sender bridgev2.EventSender, at time.Time, converted *bridgev2.ConvertedMessage,
 ) error {
-	for _, p := range converted.Parts {
-		p.Extra = map[string]any{markerKey: marker(id)}
-	}
 	portal, err := d.ensureRoom(ctx)
 	if err != nil || portal == nil {
 		return err
 	}
+	return d.unit(ctx, portal, unit{
+		key: string(id), sender: sender,
+		send: func(ctx context.Context) error { return d.put(ctx, portal, part, id, sender, at, converted) },
+		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
+			return d.putNotice(ctx, portal, id, sender, at, d.refusalText(why))
+		},
+	})
+}
+
+// put is send without a notice in place of what is refused.
+func (d *delivery) put(
+	ctx context.Context, portal *bridgev2.Portal, part int, id networkid.MessageID, sender bridgev2.EventSender, at time.Time,
+	converted *bridgev2.ConvertedMessage,
+) error {
+	for _, p := range converted.Parts {
+		p.Extra = map[string]any{markerKey: marker(id)}
+	}
 	if d.at.inDoubt {
-		if found, err := d.recover(ctx, portal, id, sender, at); err != nil || found {
+		found, err := d.recover(ctx, portal, id, sender, at)
+		if err = d.unlessBlind(err); err != nil || found {
 			return err
 		}
 	}
 	crashpoint.At(crashpoint.BeforeRoom)
 	scope := newSendScope(d.ev, part)
-	err = d.queueIn(ctx, scope, &simplevent.PreConvertedMessage{
+	err := d.queueIn(ctx, scope, &simplevent.PreConvertedMessage{
 		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
 		ID:        id,
 		Data:      converted,
@@ -215,7 +217,7 @@ func (d *delivery) send(
 		return err
 	}
 	if shown := scope.shown(); shown != "" { // and its row is there, else there would be an error
-		return d.copies.counts(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at})
+		return d.unlessBlind(d.copies.counts(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
@@ -225,7 +227,17 @@ func (d *delivery) send(
 	if len(rows) == 0 {
 		return fmt.Errorf("%w: the event was ignored", errRoom)
 	}
-	return d.copies.counts(ctx, portal.MXID, rows[0])
+	return d.unlessBlind(d.copies.counts(ctx, portal.MXID, rows[0]))
+}
+
+// unlessBlind drops an error of the search for what is in doubt, once it is known that
+// the homeserver works and refuses the search.
+func (d *delivery) unlessBlind(err error) error {
+	if kind := kindOf(err); d.at.blind && (kind == answerDoubtful || kind == answerRefused) {
+		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact.Short(), "error", oneLine(err))
+		return nil
+	}
+	return err
 }
 
 func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSender, at time.Time) simplevent.EventMeta {
@@ -284,34 +296,28 @@ func setContext(evt bridgev2.RemoteEvent, mutate func(context.Context) context.C
 	}
 }
 
-// classify says what kind of failure an error of the library is.
-func classify(err error) error {
-	var failure mautrix.HTTPError
-	if err == nil || !errors.As(err, &failure) || failure.Response == nil {
-		return err
-	}
-	switch failure.Response.StatusCode {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if header := failure.Response.Header.Get("Retry-After"); header != "" {
-			return &retryAfter{delay: retryafter.Parse(header, 0), err: err}
-		}
-	}
-	// What a proxy says is not about the event or the room.
-	for _, refusal := range []error{mautrix.MTooLarge, mautrix.MBadJSON, mautrix.MNotJSON, mautrix.MInvalidParam} {
-		if errors.Is(err, refusal) {
-			return fmt.Errorf("%w: %w", errRefused, err)
-		}
-	}
-	if errors.Is(err, mautrix.MForbidden) || errors.Is(err, mautrix.MNotFound) {
-		return fmt.Errorf("%w: %w", errRoom, err)
-	}
-	return err
+// noticePart is the part of an entry that the notice in its place is.
+const noticePart = -1
+
+// putNotice shows a notice, under an id that may be that of what it replaces.
+func (d *delivery) putNotice(
+	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, at time.Time, text string,
+) error {
+	return d.put(ctx, portal, noticePart, id, sender, at, single(notice(text)))
 }
 
-// insteadOf shows a note in place of what the homeserver refuses, under the same
-// id, so that the conversation goes on. A homeserver that refuses the note too
-// takes nothing in this room: then everything waits.
-func (d *delivery) insteadOf(ctx context.Context) error {
+// refusalText is the notice in place of a message.
+func (d *delivery) refusalText(why error) string {
+	return fmt.Sprintf("A message is here that cannot be shown in Matrix (%s). You can read it with the Mimir app, or with `mimird tail`; "+
+		"`%s retry` as a reply to this tries again to show it.", reasonOf(why), d.br.Config.CommandPrefix)
+}
+
+// insteadOf shows a notice in place of an entry that cannot be converted.
+func (d *delivery) insteadOf(ctx context.Context, why error) error {
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
 	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq, 0)
 	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry {
 		id = mimirid.Message(d.at.Contact, d.ev.Message, 0)
@@ -319,79 +325,14 @@ func (d *delivery) insteadOf(ctx context.Context) error {
 			sender = d.ownSender()
 		}
 	}
-	note := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
-		Type:    event.EventMessage,
-		Content: notice("A message is here that cannot be shown in Matrix. You can read it with the Mimir app, or with `mimird tail`."),
-	}}}
-	return d.send(ctx, -1, id, sender, d.ev.Time.Time(), note)
-}
-
-func (d *delivery) edited(ctx context.Context) error {
-	m, err := d.storedMessage()
-	if err != nil || m == nil {
-		return err
-	}
-	parts := convertToMatrix(*m)
-	return d.queueExisting(ctx, 0, &simplevent.Message[string]{
-		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), editTime(*m)),
-		TargetMessage: mimirid.Message(d.at.Contact, m.ID, 0),
-		ConvertEditFunc: func(_ context.Context, _ *bridgev2.Portal, _ bridgev2.MatrixAPI, existing []*database.Message, _ string) (*bridgev2.ConvertedEdit, error) {
-			content := *parts[0]
-			if len(parts) > 1 {
-				content.Body += "…"
-			}
-			return &bridgev2.ConvertedEdit{ModifiedParts: []*bridgev2.ConvertedEditPart{{
-				Part: existing[0], Type: event.EventMessage, Content: &content,
-			}}}, nil
-		},
-	})
-}
-
-func (d *delivery) delivered(ctx context.Context) error {
-	return d.queueExisting(ctx, 0, &simplevent.Receipt{
-		EventMeta: d.meta(bridgev2.RemoteEventDeliveryReceipt, d.contactSender(), d.ev.Time.Time()),
-		Targets:   []networkid.MessageID{mimirid.Message(d.at.Contact, d.ev.Message, 0)},
-	})
-}
-
-func (d *delivery) failed(ctx context.Context) error {
-	m, err := d.storedMessage()
-	if err != nil || m == nil {
-		return err
-	}
-	id, err := d.shownAs(ctx, *m)
-	if err != nil {
-		return err
-	}
-	meta := d.meta(bridgev2.RemoteEventUnknown, d.contactSender(), d.ev.Time.Time())
-	reason := d.ev.Reason
-	if reason == "" {
-		reason = "it was given up"
-	}
-	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
-		if err != nil {
-			scopeOf(ctx).fail(err)
-		}
-		for _, row := range rows {
-			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
-				WithErrorReason(event.MessageStatusTooOld).WithMessage(reason).WithIsCertain(true).WithSendNotice(true)
-			d.status.send(ctx, &status, &bridgev2.MessageStatusEventInfo{
-				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
-			})
-		}
-	}
-	return d.queueExisting(ctx, 0, &meta)
+	return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), d.refusalText(why))
 }
 
 // queueExisting hands over an event that makes no room.
 func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
-	if err != nil {
-		return fmt.Errorf("look for the room: %w", err)
-	}
-	if portal == nil || portal.MXID == "" {
-		return nil
+	portal, err := d.existingRoom(ctx)
+	if err != nil || portal == nil {
+		return err
 	}
 	return d.queue(ctx, part, evt)
 }

@@ -63,6 +63,13 @@ func (h *health) get() Health {
 	return h.state
 }
 
+// lastUp is when the last success was, zero for never.
+func (h *health) lastUp() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last
+}
+
 // quietFor is how long ago the last success was.
 func (h *health) quietFor() time.Duration {
 	h.mu.Lock()

@@ -135,7 +135,7 @@ func (c *connector) tellHearing(deaf error) {
 		if !ok || !cl.IsLoggedIn() || login.BridgeState == nil {
 			continue
 		}
-		state := c.connected()
+		state := c.connected(cl.account)
 		if deaf != nil {
 			state = status.BridgeState{
 				StateEvent: status.StateUnknownError, Error: stateDeaf,

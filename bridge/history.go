@@ -179,10 +179,10 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 		Account: d.at.Account, Conversation: d.at.Contact, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
 	err = guarded(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
-	if errors.Is(err, errRefused) || errors.Is(err, errPanic) {
-		d.log.Error("a message of the history cannot be shown, a note is shown instead",
+	if errors.Is(err, errPanic) {
+		d.log.Error("message of the history cannot be converted, a notice replaces it",
 			"contact", d.at.Contact.Short(), "message", m.ID, "error", oneLine(err))
-		err = old.insteadOf(ctx)
+		err = old.insteadOf(ctx, err)
 	}
 	if err != nil {
 		return fmt.Errorf("show the history: %w", err)
@@ -202,6 +202,7 @@ func (d *deliverer) rebuild(conversation store.Conversation, limit int) {
 		if at.running {
 			at.dirty = true
 		}
+		d.retryLocked(at)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.mau.fi/util/exmime"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors"
@@ -126,14 +127,14 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 			return err
 		}
 	}
-	content, err := d.upload(ctx, portal, m)
+	content, err := d.uploadOrNotice(ctx, portal, id, sender, m)
 	switch {
-	case errors.Is(err, bridgev2.ErrMediaTooLarge), errors.Is(err, mautrix.MTooLarge):
+	case errors.Is(err, bridgev2.ErrMediaTooLarge):
 		return d.insteadOfFile(ctx, m, "is larger than your homeserver takes.")
 	case errors.Is(err, actors.ErrMediaElsewhere), errors.Is(err, actors.ErrNoMedia):
 		return nil // it went away just now; an entry says so
-	case err != nil:
-		return classify(err)
+	case err != nil || content == nil:
+		return err
 	}
 	converted := single(content)
 	if converted.ReplyTo, err = d.reply(ctx, m.ReplyTo, content); err != nil {
@@ -143,6 +144,38 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 		return err
 	}
 	return d.reactionsTo(ctx, m.ID)
+}
+
+// uploadOrNotice uploads a file. It returns nil when a notice replaces the file in the
+// room, because the homeserver refuses it.
+func (d *delivery) uploadOrNotice(
+	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, m store.Message,
+) (content *event.MessageEventContent, err error) {
+	err = d.unit(ctx, portal, unit{
+		key: "upload " + string(id), sender: sender,
+		send: func(ctx context.Context) (err error) {
+			content, err = d.upload(ctx, portal, m)
+			return classify(err)
+		},
+		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
+			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
+				reasonOf(why), d.br.Config.CommandPrefix)
+			if errors.Is(why, mautrix.MTooLarge) {
+				words = "is larger than your homeserver takes."
+			}
+			return d.putNotice(ctx, portal, id, sender, shownTime(m), d.fileText(m, words))
+		},
+	})
+	return content, err
+}
+
+// fileText is what is said in a file's place.
+func (d *delivery) fileText(m store.Message, words string) string {
+	info, err := d.node.MediaState(d.at.Account, d.at.Contact, m.ID)
+	if err != nil {
+		return "A file is here that " + words
+	}
+	return "📎 " + describe(info) + " " + words + " It is kept on the node: `mimird file` gets it."
 }
 
 // insteadOfFile shows words in a file's place.

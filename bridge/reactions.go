@@ -97,9 +97,12 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 		return fmt.Errorf("look for the reaction that is shown: %w", err)
 	}
 	if row != nil && (wanted == nil || wanted.Emoji != row.Emoji) {
-		err := d.queueExisting(ctx, reactionRemoved+int(dir), &simplevent.Reaction{
-			EventMeta: d.meta(bridgev2.RemoteEventReactionRemove, sender, d.ev.Time.Time()), TargetMessage: message,
-		})
+		err := d.change(ctx, "reaction removed", sender, "A reaction was taken back, and cannot be removed in Matrix (%s).",
+			func(ctx context.Context) error {
+				return d.queue(ctx, reactionRemoved+int(dir), &simplevent.Reaction{
+					EventMeta: d.meta(bridgev2.RemoteEventReactionRemove, sender, d.ev.Time.Time()), TargetMessage: message,
+				})
+			})
 		if err != nil {
 			return err
 		}
@@ -107,16 +110,43 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 	if wanted == nil || wanted.Emoji == "" || (row != nil && wanted.Emoji == row.Emoji) {
 		return nil
 	}
-	id := mimirid.Message(d.at.Contact, wanted.Message, 0)
-	if d.at.inDoubt {
-		if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || found {
-			return err
-		}
+	return d.addReaction(ctx, message, sender, dir, wanted)
+}
+
+// addReaction shows a reaction where none of its sender is shown.
+func (d *delivery) addReaction(
+	ctx context.Context, message networkid.MessageID, sender bridgev2.EventSender, dir store.Direction, wanted *store.Reaction,
+) error {
+	portal, err := d.existingRoom(ctx)
+	if err != nil || portal == nil {
+		return err
 	}
-	return d.queueExisting(ctx, reactionAdded+int(dir), &simplevent.Reaction{
-		EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
-		TargetMessage: message, Emoji: wanted.Emoji,
-		ExtraContent: map[string]any{markerKey: marker(id)},
+	id := mimirid.Message(d.at.Contact, wanted.Message, 0)
+	return d.unit(ctx, portal, unit{
+		key: "reaction " + string(id), sender: sender,
+		send: func(ctx context.Context) error {
+			if d.at.inDoubt {
+				found, err := d.recoverReaction(ctx, message, id, sender, wanted)
+				if err = d.unlessBlind(err); err != nil || found {
+					return err
+				}
+			}
+			return d.queue(ctx, reactionAdded+int(dir), &simplevent.Reaction{
+				EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
+				TargetMessage: message, Emoji: wanted.Emoji,
+				ExtraContent: map[string]any{markerKey: marker(id)},
+			})
+		},
+		exists: func(ctx context.Context) error {
+			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
+				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.Contact.Short())
+			}
+			return nil
+		},
+		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
+			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
+			return d.putNotice(ctx, portal, mimirid.Notice(d.at.Contact, d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
+		},
 	})
 }
 

@@ -6,6 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
 // Bar S16
@@ -22,6 +27,26 @@ func TestMessageThatTheHomeserverRefusesHoldsNothingUp(t *testing.T) {
 	if n := len(f.sendsOf("poison")); n != 3 {
 		t.Errorf("it was tried %d times", n)
 	}
+	// It can be shown later, in place of the notice.
+	f.homeserver.RefuseText()
+	var note id.EventID
+	for _, event := range f.homeserver.Timeline(room) {
+		if strings.Contains(string(event.Content), "cannot be shown in Matrix") {
+			note = event.ID
+		}
+	}
+	if _, err := f.alice.Matrix.SendMessageEvent(soon(t), room, event.EventMessage, &event.MessageEventContent{
+		MsgType: event.MsgText, Body: "!mimir retry", RelatesTo: (&event.RelatesTo{}).SetReplyTo(note),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the message is shown in place of the notice", func() bool {
+		timeline := f.homeserver.Timeline(room)
+		has := func(text string) bool {
+			return slices.ContainsFunc(timeline, func(e bridgetest.Event) bool { return strings.Contains(string(e.Content), text) })
+		}
+		return has("poison") && !has("cannot be shown")
+	})
 	// A homeserver that takes nothing is waited for.
 	f.homeserver.RefuseText("body")
 	f.node.receive(f.account, bob, "later", "at last")

@@ -57,8 +57,8 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		if !d.deliver.turns.take(d.at.Conversation) {
 			return nil, errAwaitTurn
 		}
-		if err := d.resync(ctx, portal, true); err != nil {
-			return nil, fmt.Errorf("make the room: %w", err)
+		if _, err := d.resync(ctx, portal, true); err != nil {
+			return nil, roomError("make the room", err)
 		}
 		if portal.MXID == "" {
 			return nil, errors.New("make the room: there is none")
@@ -68,9 +68,16 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 	// The crash of an earlier run may have come between the making of the room and
 	// the invitation, or the user has left; a new message is a reason to come back.
 	if !d.userIsIn(ctx, portal.MXID) {
-		if err := d.resync(ctx, portal, false); err != nil {
-			return nil, fmt.Errorf("invite into the room: %w", err)
+		refused, err := d.resync(ctx, portal, false)
+		if err == nil && !d.userIsIn(ctx, portal.MXID) {
+			err = refused // the library does not report it
 		}
+		if err != nil {
+			return nil, roomError("invite you into the room", err)
+		}
+	}
+	if err := d.mayWrite(ctx, portal); err != nil {
+		return nil, err
 	}
 	if !d.old {
 		if err := d.history(ctx, portal); err != nil {
@@ -80,20 +87,51 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 	return portal, nil
 }
 
+// existingRoom returns the portal of the conversation, nil when it has no room.
+func (d *delivery) existingRoom(ctx context.Context) (*bridgev2.Portal, error) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return nil, fmt.Errorf("look for the room: %w", err)
+	}
+	if portal == nil || portal.MXID == "" {
+		return nil, nil
+	}
+	return portal, d.mayWrite(ctx, portal)
+}
+
+// mayWrite returns an error when the room is encrypted and the bridge does not
+// encrypt.
+func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error {
+	if d.matrix.device() != nil {
+		return nil
+	}
+	encrypted, err := d.matrix.isEncrypted(ctx, portal.MXID)
+	if err != nil {
+		return fmt.Errorf("look whether the room is encrypted: %w", err)
+	}
+	if encrypted {
+		return errNoEncryption
+	}
+	return nil
+}
+
 func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
 	return d.matrix.appService().StateStore.IsInvited(ctx, room, d.at.login.UserMXID) // or has joined
 }
 
-// resync makes the room what it should be: there, and with its members.
-func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) error {
+// resync makes the room what it should be: there, and with its members. refused is
+// the last failure of a request that the library may not have reported.
+func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) (refused, err error) {
 	meta := d.meta(bridgev2.RemoteEventChatResync, bridgev2.EventSender{}, time.Time{})
 	meta.CreatePortal = create
-	return d.queue(ctx, 0, &simplevent.ChatResync{
+	scope := newSendScope(d.ev, 0)
+	err = d.queueIn(ctx, scope, &simplevent.ChatResync{
 		EventMeta: meta,
 		GetChatInfoFunc: func(ctx context.Context, _ *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
 			return d.at.login.Client.GetChatInfo(ctx, portal)
 		},
 	})
+	return classify(scope.lastFailure()), err
 }
 
 // recover looks for an event that may have been sent without our knowing it: the
@@ -233,38 +271,6 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
 	return sender == d.matrix.bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
-}
-
-// repairRoom is for a homeserver that refuses what we may do by our own tables:
-// they are read anew from the homeserver, and a room that the bridge is no longer
-// in is given up, so that the next message makes another.
-func (d *delivery) repairRoom(ctx context.Context) {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
-	if err != nil || portal == nil || portal.MXID == "" {
-		return
-	}
-	ctx = mautrix.WithMaxRetries(ctx, 0)
-	members, err := d.matrix.bot().Members(ctx, portal.MXID) // also replaces the table
-	switch {
-	case err == nil:
-		d.log.Info("the members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
-	case d.hasLost(ctx, portal.MXID):
-		d.log.Warn("the bridge is not in its room any more, another will be made",
-			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
-		// With its rows: what was shown there is to be shown again.
-		if err := portal.Delete(ctx); err != nil {
-			d.log.Error("the lost room cannot be given up", "error", err)
-		}
-	default:
-		d.log.Warn("the members of a room cannot be read", "room_id", portal.MXID, "error", oneLine(err))
-	}
-}
-
-// hasLost reports whether the homeserver says for sure that the bot is not in a
-// room.
-func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
-	joined, err := d.matrix.bot().JoinedRooms(ctx)
-	return err == nil && !slices.Contains(joined.JoinedRooms, room)
 }
 
 // portalContact returns whose conversation a portal shows.

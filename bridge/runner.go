@@ -63,6 +63,7 @@ type runner struct {
 
 	wake     chan struct{} // capacity 1: a transaction was stored
 	listener *listener
+	base     http.RoundTripper // instead of the network, when set
 }
 
 // run bridges until ctx ends. Whatever fails is started again, after a back-off
@@ -179,7 +180,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{node: r.node, matrix: matrix, log: r.log}}
+	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{node: r.node, matrix: matrix, log: r.log}, homeserver: &r.condition.homeserver}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.lost = newLostRooms(c, r.library, r.opts.Retry)
 	c.deliver.show = c.show
@@ -188,6 +189,9 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	})
 	c.br.Commands = newCommandTurns(c.br.Commands)
 	client := matrix.appService().HTTPClient
+	if r.base != nil {
+		client.Transport = r.base
+	}
 	t := newTransport(ctx, lastRequests, client.Transport, &r.condition.homeserver, r.listener.hearing.spoke)
 	t.retries, t.pause, t.mustEncrypt = r.opts.Config.Homeserver.RetryLimit, 2*r.opts.Retry.Min, matrix.isEncrypted
 	t.made = c.lost.made

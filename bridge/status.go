@@ -6,6 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -86,6 +90,11 @@ type Waiting struct {
 	// Error is why the first of them is not, when that was tried, and Since when.
 	Error string
 	Since time.Time
+	// Name is how the contact is called, Room where the events belong, empty when there
+	// is no room yet, and Remedy what to do. They are known when there is an Error.
+	Name   string    `json:",omitempty"`
+	Room   id.RoomID `json:",omitempty"`
+	Remedy string    `json:",omitempty"`
 }
 
 const (
@@ -141,20 +150,17 @@ func (c *condition) status(node Node) Status {
 		s.Transactions = len(entries)
 	}
 	if live != nil {
-		s.Logins, s.Conversations, s.Waiting = live.deliver.waiting()
+		s.Logins, s.Conversations, s.Waiting = live.waiting()
 		s.Encryption = live.matrix.encryption()
 	}
 	return s
 }
 
-// waiting says what is not delivered yet.
+// waiting says what is not delivered yet: first what fails, then what has its turn
+// still before it.
 func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
-	d.mu.Lock()
-	accounts := make([]identity.PublicKey, 0, len(d.logins))
-	for account := range d.logins {
-		accounts = append(accounts, account)
-	}
-	d.mu.Unlock()
+	accounts := d.attached()
+	var failing, others []Waiting
 	for _, account := range accounts {
 		pending, err := d.node.Pending(consumer, account)
 		if err != nil {
@@ -162,27 +168,54 @@ func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
 		}
 		conversations += len(pending)
 		for _, p := range pending {
-			if len(list) == maxWaiting {
-				break
+			t := d.troubleOf(store.Conversation{Account: account, Contact: p.Conversation})
+			if t.since.IsZero() && len(others) >= maxWaiting || len(failing) >= maxWaiting {
+				continue
 			}
 			w := Waiting{Account: account, Contact: p.Conversation}
 			if events, err := d.node.ConversationEvents(account, p.Conversation, p.Cursor, maxCountEvents); err == nil {
 				w.Events = len(events)
 			}
-			w.Error, w.Since = d.problem(account, p.Conversation)
-			list = append(list, w)
+			if t.since.IsZero() {
+				others = append(others, w)
+				continue
+			}
+			w.Since, w.Error = t.since, t.reason()
+			if t.err != nil {
+				w.Error = oneLine(t.err)
+			}
+			failing = append(failing, w)
 		}
 	}
-	return len(accounts), conversations, list
+	list = append(failing, others...)
+	return len(accounts), conversations, list[:min(len(list), maxWaiting)]
 }
 
-func (d *deliverer) problem(account, contact identity.PublicKey) (text string, since time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for conversation, at := range d.known {
-		if conversation.Account == account && conversation.Contact == contact && at.err != nil {
-			return oneLine(at.err), at.since
+// waiting adds to what the deliverer knows who it is about, and what to do.
+func (c *connector) waiting() (logins, conversations int, list []Waiting) {
+	logins, conversations, list = c.deliver.waiting()
+	for i := range list {
+		w := &list[i]
+		if w.Error == "" {
+			continue
+		}
+		conversation := store.Conversation{Account: w.Account, Contact: w.Contact}
+		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.troubleOf(conversation).err)
+		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, w.Contact))
+		if err == nil && portal != nil {
+			w.Room = portal.MXID
 		}
 	}
-	return "", time.Time{}
+	return logins, conversations, list
+}
+
+// troubleOf returns why nothing of a conversation arrives, the zero value when nothing
+// has failed.
+func (d *deliverer) troubleOf(conversation store.Conversation) trouble {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := d.known[conversation]; at != nil {
+		return at.trouble()
+	}
+	return trouble{}
 }

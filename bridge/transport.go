@@ -111,6 +111,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err == nil && t.refused != nil {
 			t.refused(req, resp.StatusCode)
 		}
+		if resp != nil && resp.StatusCode >= http.StatusBadRequest {
+			boundAnswer(resp)
+		}
+		if scope := scopeOf(req.Context()); scope != nil {
+			scope.failed(req, resp, err)
+		}
 		if err != nil && req.Context().Err() != nil && isPing(req) {
 			return unheard(req), nil
 		}
@@ -266,16 +272,15 @@ type sendScope struct {
 	count map[string]int    // by event type
 	sent  id.EventID        // the last message that the homeserver took
 	err   error             // of what the library does not report
+	last  error             // the last failure of a request
 }
 
 func newSendScope(ev store.Event, part int) *sendScope {
-	return newNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
-}
-
-// newNamedScope returns the scope of what belongs to no entry. Its name takes the
-// place of one, and must not be used for anything else.
-func newNamedScope(name string) *sendScope {
-	return &sendScope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
+	return &sendScope{
+		seed:  fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part),
+		ids:   make(map[string]string),
+		count: make(map[string]int),
+	}
 }
 
 type scopeKey struct{}
@@ -305,6 +310,44 @@ func (s *sendScope) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+// maxAnswer bounds what is read of an answer that is an error: a proxy may answer
+// with anything, and what is read becomes part of an error that is kept for long.
+const maxAnswer = 16 << 10
+
+// boundAnswer cuts the answer to a failed request.
+func boundAnswer(resp *http.Response) {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) //nolint:forbidigo // it is limited
+	_ = resp.Body.Close()
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	resp.Header.Del("Content-Length")
+}
+
+// failed notes the failure of a request.
+func (s *sendScope) failed(req *http.Request, resp *http.Response, err error) {
+	failure := mautrix.HTTPError{Request: req, Response: resp, WrappedError: err, Message: "request failed"}
+	if err == nil {
+		if resp.StatusCode < http.StatusBadRequest {
+			return
+		}
+		body, _ := io.ReadAll(resp.Body) //nolint:forbidigo // it is bounded
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		answer := &mautrix.RespError{StatusCode: resp.StatusCode}
+		if json.Unmarshal(body, answer) == nil && answer.ErrCode != "" {
+			failure.RespError = answer
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = failure
+}
+
+// lastFailure returns the last failure of a request, nil when there was none.
+func (s *sendScope) lastFailure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
 }
 
 // maxSent bounds the homeserver's answer to a message.

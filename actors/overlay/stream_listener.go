@@ -67,16 +67,11 @@ func (l *streamListener) Accept(ctx context.Context) (Conn, error) {
 	}
 }
 
-// reserve takes a place in the queue, or reports that there is none. Strangers leave
-// a quarter to contacts.
-func (l *streamListener) reserve(stranger bool) bool {
-	limit := cap(l.queue)
-	if stranger {
-		limit = l.carrier.contacts.strangersOf(limit)
-	}
+// reserve takes a place in the queue, or reports that there is none.
+func (l *streamListener) reserve() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || l.waiting >= limit {
+	if l.ended || l.waiting == cap(l.queue) {
 		return false
 	}
 	l.waiting++
@@ -170,11 +165,10 @@ func (s *streamCarrier) refuse(to identity.NodeKey, h stream.Header) {
 // reached: the dialler repeats it.
 func (s *streamCarrier) answerSYN(from identity.NodeKey, h stream.Header) {
 	p := s.peers.pin(from)
-	c, displaced, evicted, refused := s.addAccepted(p, h)
+	c, displaced, refused := s.addAccepted(p, h)
 	if c == nil {
 		s.peers.unpin(p)
 	}
-	evictAll(evicted)
 	for _, d := range displaced {
 		d.expel()
 	}
@@ -187,39 +181,35 @@ func (s *streamCarrier) answerSYN(from identity.NodeKey, h stream.Header) {
 }
 
 // addAccepted makes a stream of a SYN. It takes over the caller's pin on p when
-// it returns one, and says which streams had to go for it: displaced ones, which the
-// carrier has forgotten, and those whose places were taken away.
-func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, displaced []*streamConn, evicted []*place, refused bool) {
+// it returns one, and says which streams had to go for it.
+func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, displaced []*streamConn, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.listeners[h.DestinationPort]
-	switch {
-	case l == nil:
-		return nil, nil, nil, true
-	case s.closed:
-		return nil, nil, nil, false
+	if l == nil {
+		return nil, nil, true
 	}
-	if s.places.full(p.key) {
+	if len(p.accepted) >= s.limits.ConnectionsPerKey {
 		i := slices.IndexFunc(p.accepted, func(c *streamConn) bool { return c.lingering.Load() })
 		if i < 0 {
 			s.logger.Debug("Ignored a stream: its node has too many", "node", p.key.Short())
-			return nil, nil, nil, false
+			return nil, nil, false
 		}
 		displaced = append(displaced, s.displace(p.accepted[i]))
 	}
+	if s.halfOpen.Len() >= s.limits.HalfOpen {
+		displaced = append(displaced, s.displace(s.halfOpen.Front().Value.(*streamConn)))
+	}
+	if len(s.streams) >= s.limits.Connections || s.closed {
+		return nil, displaced, false
+	}
 	key := streamKey{p.key, h.DestinationPort, h.SourcePort}
 	c = newStreamConn(s, key, p, newAcceptor(h, &s.memory, s.now()))
-	var err error
-	if c.place, evicted, err = s.places.accept(p.key, c.evict); err != nil {
-		return nil, displaced, evicted, false
-	}
 	c.listener = l
+	c.halfOpen = s.halfOpen.PushBack(c)
 	s.streams[key] = c
 	p.accepted = append(p.accepted, c)
-	if oldest := s.halfOpen.add(c); oldest != nil {
-		displaced = append(displaced, s.displace(oldest))
-	}
-	return c, displaced, evicted, false
+	return c, displaced, false
 }
 
 func (s *streamCarrier) displace(c *streamConn) *streamConn {

@@ -30,11 +30,7 @@ func (s *Store) Check() ([]string, error) {
 		}
 		return nil
 	})
-	switch {
-	case errors.Is(err, ErrCorrupt):
-		// It names the table. The rows behind it cannot be reached.
-		return append(c.problems, err.Error()), nil
-	case err != nil:
+	if err != nil {
 		return c.problems, fmt.Errorf("check: %w", err)
 	}
 	return c.problems, nil
@@ -63,12 +59,9 @@ func (c *checker) check(row row) {
 	}
 	switch k.space {
 	case spaceMeta:
-		switch k.name {
-		case countKeyName:
+		if k.name == countKeyName {
 			c.decodes(k, row, new(uint64))
-		case nodesKeyName:
-			c.decodes(k, row, &NodeKeys{})
-		default:
+		} else {
 			c.decodes(k, row, &schemaRow{})
 		}
 	case spaceAddress:

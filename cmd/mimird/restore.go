@@ -81,11 +81,7 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 
 // checkRestored opens the store of a restored directory and reads all of it.
 func checkRestored(dir string) error {
-	opts := store.Options{Dir: filepath.Join(dir, storeDir)}
-	s, err := store.OpenReadOnly(opts)
-	if errors.Is(err, store.ErrOlderSchema) {
-		s, err = store.Open(opts) // which upgrades it; the directory is ours
-	}
+	s, err := store.Open(store.Options{Dir: filepath.Join(dir, "store")})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -89,9 +90,29 @@ func printStatus(out io.Writer, s control.Status) {
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
 	}
+	for _, text := range stuckRooms(s.Parts[matrixName]) {
+		fmt.Fprintf(w, "warning\t%s\n", printable(text))
+	}
 	if text := notEncrypted(s.Parts[matrixName]); text != "" {
 		fmt.Fprintf(w, "warning\t%s\n", printable(text))
 	}
+}
+
+// stuckRooms returns what the bridge's status says of rooms that messages have not
+// reached for a minute.
+func stuckRooms(part json.RawMessage) (lines []string) {
+	var state bridge.Status
+	if json.Unmarshal(part, &state) != nil { // there is no bridge, or it does not answer
+		return nil
+	}
+	for _, w := range state.Waiting {
+		if w.Error == "" || time.Since(w.Since) < time.Minute {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%d events for the room of %s (%s) since %s: %s. %s",
+			w.Events, w.Name, cmp.Or(string(w.Room), "no room yet"), w.Since.Local().Format(time.DateTime), w.Error, w.Remedy))
+	}
+	return lines
 }
 
 // notEncrypted returns what the bridge's status says of encryption that should be and

@@ -29,6 +29,32 @@ func TestStatusSaysWhenRoomsAreNotEncrypted(t *testing.T) {
 	}
 }
 
+func TestStatusNamesRoomsThatMessagesDoNotReach(t *testing.T) {
+	long := time.Now().Add(-2 * time.Minute)
+	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Waiting: []bridge.Waiting{
+		{Events: 3, Name: "Bob", Room: "!a:b", Error: "M_FORBIDDEN", Since: long, Remedy: "Do this."},
+		{Events: 1, Name: "Carol\x1b[2J", Error: "HTTP 500", Since: long, Remedy: "Do that."},
+		{Events: 1, Name: "Dave", Error: "HTTP 502", Since: time.Now()},
+		{Events: 1, Name: "Eve"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	printStatus(&out, control.Status{Parts: map[string]json.RawMessage{matrixName: part}})
+	var warnings []string
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "warning") {
+			warnings = append(warnings, line)
+		}
+	}
+	since := long.Local().Format(time.DateTime)
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "3 events for the room of Bob (!a:b) since "+since+": M_FORBIDDEN. Do this.") ||
+		!strings.Contains(warnings[1], "(no room yet)") || strings.Contains(warnings[1], "\x1b") {
+		t.Errorf("warnings: %q", warnings)
+	}
+}
+
 func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local)
 	var out strings.Builder

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// answer is one way in which a homeserver, or a proxy before it, fails a request.
+type answer struct {
+	name  string
+	fault bridgetest.Fault
+	// away says that the answer is about no event and no room: the bridge waits.
+	away bool
+}
+
+// answerStatuses are the statuses that are tried, each with every body.
+var answerStatuses = []int{400, 401, 403, 404, 405, 413, 414, 415, 429, 500, 502, 504, 507}
+
+// allAnswers are all ways to fail.
+func allAnswers() []answer {
+	codes := map[int]string{
+		400: "M_BAD_STATE", 401: "M_UNKNOWN_TOKEN", 403: "M_FORBIDDEN", 404: "M_NOT_FOUND", 405: "M_UNRECOGNIZED",
+		413: "M_TOO_LARGE", 414: "M_INVALID_PARAM", 415: "M_NOT_JSON", 429: "M_LIMIT_EXCEEDED",
+	}
+	answers := []answer{
+		{"cut", bridgetest.Fault{Kind: bridgetest.FaultDown}, true},
+		{"hang", bridgetest.Fault{Kind: bridgetest.FaultHang}, true},
+	}
+	for _, status := range answerStatuses {
+		code := codes[status]
+		if code == "" {
+			code = "M_RESOURCE_LIMIT_EXCEEDED"
+		}
+		header := http.Header{}
+		if status == http.StatusTooManyRequests {
+			header.Set("Retry-After", "20")
+		}
+		for body, content := range map[string][]byte{
+			"JSON":         []byte(`{"errcode":"` + code + `","error":"no"}`),
+			"JSON no code": []byte(`{"error":"no"}`),
+			"HTML":         []byte("<html><body><h1>" + http.StatusText(status) + "</h1>nginx</body></html>"),
+			"empty":        nil,
+			"garbage":      bytes.Repeat([]byte("\x00\xff{[\"garbage"), 1<<20/11),
+		} {
+			answers = append(answers, answer{
+				fmt.Sprintf("%d %s", status, body),
+				bridgetest.Fault{Kind: bridgetest.FaultAnswer, Status: status, Header: header, Body: content},
+				status == http.StatusTooManyRequests,
+			})
+		}
+	}
+	slices.SortFunc(answers, func(a, b answer) int { return strings.Compare(a.name, b.name) })
+	return answers
+}
+
+// bubble is the outgoing half of a bridge in virtual time, with a login of alice.
+type bubble struct {
+	t          *testing.T
+	node       *testNode
+	homeserver *bridgetest.Homeserver
+	bridge     *bridge.OutgoingForTest
+	account    identity.PublicKey
+	log        *logBuffer
+}
+
+const bubbleUser id.UserID = "@alice:mimir.test"
+
+// inAnswerBubble runs a test with a bridge in virtual time.
+func inAnswerBubble(t *testing.T, test func(b *bubble)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, dir: dir, log: &logBuffer{}}
+		b := &bubble{t: t, log: w.log}
+		config := bridge.DefaultConfig()
+		config.Homeserver.Domain = "mimir.test"
+		config.Homeserver.SideSync = bridge.SideSyncNever
+		config.Bridge.Permissions = bridgeconfig.PermissionConfig{"mimir.test": &bridgeconfig.PermissionLevelUser}
+		config.Matrix.MessageStatusEvents = true
+		config.Encryption.Allow = false
+		config.Network.WaitingNotice = 0
+		config.GenerateSecrets()
+		w.config = config
+		stage := kerneltest.NewStage(t, kernel.Options{Logger: slog.New(slog.DiscardHandler)})
+		b.node = newTestNode(t, stage)
+		var services []bridgetest.Service
+		for _, registration := range w.registrations() {
+			service, err := bridgetest.ParseService(registration.Content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			services = append(services, service)
+		}
+		homeserver, err := bridgetest.NewHomeserver(bridgetest.Options{Services: services, InMemory: true, Versions: []string{"v1.6"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.homeserver = homeserver
+		homeserver.CreateUser("alice", "secret")
+		config.Homeserver.Address = homeserver.URL()
+		logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		opts := bridge.Options{Config: config, Dir: dir, Retry: kernel.Backoff{Min: time.Second, Max: 5 * time.Minute}}
+		b.bridge, err = bridge.StartOutgoingForTest(t.Context(), opts, b.node, homeserver, logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.account = b.node.addAccount("Alice")
+		if err := b.bridge.Login(t.Context(), bubbleUser, b.account); err != nil {
+			t.Fatal(err)
+		}
+		test(b)
+		homeserver.SetFault(bridgetest.Fault{})
+		if err := b.bridge.Stop(); err != nil {
+			t.Error(err)
+		}
+		homeserver.Close()
+		time.Sleep(10 * time.Second) // what the library leaves ends meanwhile
+	})
+}
+
+// logged is the end of the log.
+func (b *bubble) logged() string {
+	b.log.mu.Lock()
+	defer b.log.mu.Unlock()
+	text := b.log.text.String()
+	return text[max(0, len(text)-4000):]
+}
+
+// pass lets virtual time pass.
+func (b *bubble) pass(d time.Duration) {
+	b.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// talk is a conversation of a bubble.
+type talk struct {
+	*bubble
+	name    string
+	contact identity.PublicKey
+	first   store.MessageID // "I am ..."
+	wrote   store.Message   // what alice has written to the contact
+	file    store.MessageID
+}
+
+// meet makes a conversation, without a room.
+func (b *bubble) meet(name string) *talk {
+	b.t.Helper()
+	return &talk{bubble: b, name: name, contact: b.node.addContact(b.account, name)}
+}
+
+func (c *talk) says(texts ...string) { c.node.receive(c.account, c.contact, texts...) }
+
+func (c *talk) room() id.RoomID {
+	c.t.Helper()
+	room, err := c.bridge.Room(c.t.Context(), c.account, c.contact)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return room
+}
+
+func (c *talk) ghost() string { return "@mimir_" + c.contact.String() + ":mimir.test" }
+
+// shown are the texts of the room, without what says of itself that it is not for
+// people.
+func (c *talk) shown() []string {
+	c.t.Helper()
+	var texts []string
+	for _, event := range c.homeserver.Timeline(c.room()) {
+		var content struct {
+			Body string `json:"body"`
+		}
+		if event.Type == "m.room.message" && json.Unmarshal(event.Content, &content) == nil {
+			texts = append(texts, content.Body)
+		}
+	}
+	return texts
+}
+
+func (c *talk) waiting() bridge.Waiting {
+	c.t.Helper()
+	for _, w := range c.bridge.Status().Waiting {
+		if w.Contact == c.contact {
+			return w
+		}
+	}
+	return bridge.Waiting{}
+}
+
+// outcome is what becomes of something that the homeserver refuses, while it accepts
+// everything else.
+type outcome uint8
+
+const (
+	// noticed: a notice takes its place, and the next message follows.
+	noticed outcome = iota
+	// dropped: the next message follows. That is for what nobody misses.
+	dropped
+	// parked: the conversation waits for somebody to repair its room.
+	parked
+)
+
+// outgoingRequest is a request of the bridge that belongs to one conversation.
+type outgoingRequest struct {
+	name    string
+	outcome outcome
+	// routes are the methods and paths, with * for what varies, that it is made at.
+	// One that is not in any list fails TestEveryRequestIsInTheTable.
+	routes []string
+	// room says that the conversation has a room before the fault.
+	room bool
+	// cause makes the bridge send it.
+	cause func(c *talk)
+	// meets tells the requests of one conversation.
+	meets func(c *talk) bridgetest.Fault
+	// done reports whether it has got through.
+	done func(c *talk) bool
+}
+
+func inRoom(c *talk, path string) func(*http.Request) bool {
+	room := c.room()
+	return func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/rooms/"+string(room)+"/") && strings.Contains(r.URL.Path, path)
+	}
+}
+
+func (c *talk) hasText(text string) bool { return slices.Contains(c.shown(), text) }
+
+func (c *talk) hasEvent(eventType string) bool {
+	return slices.ContainsFunc(c.homeserver.Timeline(c.room()), func(e bridgetest.Event) bool { return e.Type == eventType })
+}
+
+func outgoingRequests() []outgoingRequest {
+	return []outgoingRequest{
+		{
+			name: "text", outcome: noticed, room: true, routes: []string{"PUT /rooms/*/send/m.room.message/*"},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: inRoom(c, "/send/m.room.message/"), Content: `"poison"`}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "upload", outcome: noticed, room: true, routes: []string{"POST /upload"},
+			cause: func(c *talk) {
+				c.file = c.node.offer(c.account, c.contact, actors.MediaInfo{Name: c.name + ".txt", MIMEType: "text/plain"})
+				c.node.arrive(c.file, store.MediaStored, []byte("the file of "+c.name+"."))
+			},
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{
+					Only:    func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/upload") },
+					Content: "the file of " + c.name + ".",
+				}
+			},
+			done: func(c *talk) bool { return c.hasText(c.name + ".txt") },
+		},
+		{
+			name: "reaction", outcome: noticed, room: true, routes: []string{"PUT /rooms/*/send/m.reaction/*"},
+			cause: func(c *talk) { c.react("👍") },
+			meets: func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/send/m.reaction/")} },
+			done:  func(c *talk) bool { return c.hasEvent("m.reaction") },
+		},
+		{
+			name: "edit", outcome: noticed, room: true,
+			cause: func(c *talk) { c.edit("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: inRoom(c, "/send/m.room.message/"), Content: `"m.new_content"`}
+			},
+			done: func(c *talk) bool {
+				return slices.ContainsFunc(c.shown(), func(text string) bool { return strings.Contains(text, "poison") })
+			},
+		},
+		{
+			name: "receipt", outcome: dropped, room: true, routes: []string{"PUT /rooms/*/send/com.beeper.message_send_status/*"},
+			cause: func(c *talk) { c.isDelivered() },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: inRoom(c, "/send/com.beeper.message_send_status/")}
+			},
+			done: func(c *talk) bool { return c.hasEvent("com.beeper.message_send_status") },
+		},
+		{
+			name: "new room", outcome: parked, routes: []string{"POST /createRoom"},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{
+					Only:    func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/createRoom") },
+					Content: c.contact.String(),
+				}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "registration", outcome: parked, routes: []string{"POST /register"},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{
+					Only:    func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/register") },
+					Content: c.contact.String(),
+				}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "join", outcome: parked, routes: []string{"POST /rooms/*/join", "PUT /rooms/*/state/m.room.member/*"},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: func(r *http.Request) bool {
+					return strings.Contains(r.URL.Path, "/join") && r.URL.Query().Get("user_id") == c.ghost() ||
+						strings.HasSuffix(r.URL.Path, "/state/m.room.member/"+c.ghost())
+				}}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "name", outcome: dropped, routes: []string{"PUT /profile/*/displayname"},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: func(r *http.Request) bool {
+					return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/profile/"+c.ghost()+"/displayname")
+				}}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+	}
+}
+
+func (c *talk) react(emoji string) {
+	c.t.Helper()
+	payload := peer.Reaction{Target: peer.GUID(c.first.GUID), Emoji: emoji}.AppendTo(nil)
+	c.node.accept(store.AcceptMessage{Account: c.account, Contact: c.contact, Type: int32(peer.TypeReaction), Payload: payload})
+}
+
+func (c *talk) edit(text string) {
+	c.t.Helper()
+	c.node.accept(store.AcceptMessage{
+		Account: c.account, Contact: c.contact, GUID: c.first.GUID, Payload: []byte(text), EditTime: store.MillisOf(time.Now()),
+	})
+}
+
+func (c *talk) isDelivered() {
+	c.t.Helper()
+	c.node.acknowledge(c.account, c.contact, c.wrote.ID)
+}
+
+// Bars R06, R07, S16
+func TestEveryAnswerToEveryRequest(t *testing.T) {
+	for _, request := range outgoingRequests() {
+		t.Run(request.name, func(t *testing.T) {
+			inAnswerBubble(t, func(b *bubble) { everyAnswer(b, request) })
+		})
+	}
+}
+
+func everyAnswer(b *bubble, request outgoingRequest) {
+	t := b.t
+	answers := allAnswers()
+	other := b.meet("Other")
+	other.says("I am Other")
+	talks := make([]*talk, len(answers))
+	for i := range answers {
+		c := b.meet(fmt.Sprintf("%s %d", request.name, i))
+		talks[i] = c
+		if !request.room {
+			continue
+		}
+		c.first = b.node.receive(b.account, c.contact, "hello")[0]
+		var err error
+		c.wrote, err = b.node.Send(context.Background(), actors.Outgoing{
+			Account: b.account, Contact: c.contact, Source: "elsewhere/" + c.name, Type: peer.TypeText, Payload: []byte("mine"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.pass(30 * time.Second)
+	if status := b.bridge.Status(); status.Conversations != 0 {
+		t.Fatalf("before any fault: %+v\n%s", status, b.logged())
+	}
+	faults := make([]bridgetest.Fault, len(answers))
+	for i, c := range talks {
+		fault, meets := answers[i].fault, request.meets(c)
+		fault.Only, fault.Content = meets.Only, meets.Content
+		faults[i] = fault
+	}
+	b.homeserver.SetFaults(faults...)
+	for _, c := range talks {
+		request.cause(c)
+		c.says("after")
+	}
+	b.pass(time.Second)
+	other.says("in time")
+	b.pass(2 * time.Second)
+	if !other.hasText("in time") {
+		t.Errorf("another conversation is late: %q", other.shown())
+	}
+	b.pass(72 * time.Second)
+	for i, c := range talks {
+		w := c.waiting()
+		waits := answers[i].away || request.outcome == parked
+		switch {
+		case request.outcome == dropped && !waits, request.outcome == dropped && answers[i].fault.Kind != bridgetest.FaultHang && request.name == "name":
+			if !c.hasText("after") {
+				t.Errorf("%s: the next message does not follow: %q, %+v", answers[i].name, c.shown(), w)
+			}
+		case waits:
+			if w.Error == "" && !request.done(c) {
+				t.Errorf("%s: nobody is told: %+v", answers[i].name, w)
+			}
+		default:
+			if shown := c.shown(); w.Error != "" || shown[len(shown)-1] != "after" {
+				t.Errorf("%s: no notice in its place: %q, %+v", answers[i].name, shown, w)
+			}
+		}
+	}
+	b.homeserver.SetFault(bridgetest.Fault{})
+	b.pass(90 * time.Minute)
+	for i, c := range talks {
+		shown := c.shown()
+		last := "after"
+		if len(shown) == 0 || shown[len(shown)-1] != last {
+			t.Errorf("%s: lost after the repair: %q, %+v", answers[i].name, shown, c.waiting())
+		}
+		if answers[i].away && !request.done(c) {
+			t.Errorf("%s: replaced although the homeserver was away: %q", answers[i].name, shown)
+		}
+	}
+}

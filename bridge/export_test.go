@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// OutgoingForTest is the half of a bridge that brings messages into rooms, without a
+// listener and without a network, so that it runs in virtual time.
+type OutgoingForTest struct {
+	in        *incarnation
+	condition *condition
+	node      Node
+	stop      context.CancelFunc
+	done      chan error
+}
+
+// StartOutgoingForTest starts it, with requests that go through base.
+func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base http.RoundTripper, log *slog.Logger) (*OutgoingForTest, error) {
+	prepareLibrary()
+	ctx, stop := context.WithCancel(ctx)
+	r := &runner{
+		opts: opts, node: node, log: log, condition: &condition{state: StateStarting}, base: base,
+		library: newLibraryLogger(log, slog.LevelWarn, nil),
+	}
+	r.wake = make(chan struct{}, 1)
+	r.listener = newListener(node, log, opts.Config.AppService.HSToken, r.stored)
+	db, err := opts.Config.openDatabase(ctx, opts.Dir, r.library)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	in, err := r.build(ctx, db)
+	if err == nil {
+		err = r.awaitHomeserver(ctx, in)
+	}
+	if err == nil {
+		err = in.br.StartConnectors(r.library.WithContext(mautrix.WithMaxRetries(ctx, 0)))
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	r.condition.homeserver.whenUp(in.deliver.kick)
+	r.condition.set(StateRunning, nil, in)
+	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
+	go func() { o.done <- in.deliver.run(ctx, ctx) }()
+	return o, nil
+}
+
+// Login makes a user use an account.
+func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account identity.PublicKey) error {
+	ctx = o.in.br.Log.WithContext(ctx)
+	if _, err := o.in.br.GetUserByMXID(ctx, user); err != nil {
+		return err
+	}
+	row := &database.UserLogin{BridgeID: o.in.br.ID, UserMXID: user, ID: mimirid.Login(account), RemoteName: account.Short()}
+	if err := o.in.br.DB.UserLogin.Insert(ctx, row); err != nil {
+		return fmt.Errorf("store the login: %w", err)
+	}
+	login, err := o.in.br.GetExistingUserLoginByID(ctx, row.ID)
+	if err == nil && login == nil {
+		err = errors.New("no login")
+	}
+	if err != nil {
+		return err
+	}
+	login.Client.Connect(ctx)
+	return nil
+}
+
+// Status is that of the bridge.
+func (o *OutgoingForTest) Status() Status { return o.condition.status(o.node) }
+
+// Replaced counts the events that a notice has replaced.
+func (o *OutgoingForTest) Replaced() int64 { return o.in.deliver.replaced.Load() }
+
+// Room returns the room of a conversation, empty for none.
+func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.PublicKey) (id.RoomID, error) {
+	portal, err := o.in.br.GetExistingPortalByKey(ctx, mimirid.Portal(account, contact))
+	if err != nil || portal == nil {
+		return "", err
+	}
+	return portal.MXID, nil
+}
+
+// Bridge is the library's.
+func (o *OutgoingForTest) Bridge() *bridgev2.Bridge { return o.in.br }
+
+// BridgeState is the last bridge state of an account's login.
+func (o *OutgoingForTest) BridgeState(account identity.PublicKey) status.BridgeState {
+	return o.in.br.GetCachedUserLoginByID(mimirid.Login(account)).BridgeState.GetPrev()
+}
+
+// Retry ends the pause of a conversation.
+func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
+	o.in.deliver.retryNow(store.Conversation{Account: account, Contact: contact})
+}
+
+// Rebuild makes the room of a conversation anew.
+func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
+	o.in.deliver.rebuild(store.Conversation{Account: account, Contact: contact}, 0)
+}
+
+// Stop ends it.
+func (o *OutgoingForTest) Stop() error {
+	o.stop()
+	err := <-o.done
+	o.in.end()
+	return err
+}

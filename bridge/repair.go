@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// repairRoom is for a room that does not accept what our tables allow. It reads the
+// members anew, lifts bans, invites, and raises the power of the contact's user, as
+// far as the bot may. A room that the bot is not in any more is given up, so that the
+// next attempt makes another.
+func (d *delivery) repairRoom(ctx context.Context) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return
+	}
+	library, cancel := d.libraryContext(ctx)
+	defer cancel()
+	members, err := d.matrix.bot().Members(library, portal.MXID) // also replaces the table
+	switch {
+	case err == nil:
+		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
+		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
+			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "error", oneLine(errors.Join(err, refused)))
+		}
+		d.repairPower(library, portal.MXID)
+	case d.hasLost(library, portal.MXID):
+		d.log.Warn("bot is not in the room any more, another will be made",
+			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
+		// With its rows: what was shown there is to be shown again.
+		if err := portal.Delete(ctx); err != nil {
+			d.log.Error("lost room cannot be given up", "error", err)
+		}
+	default:
+		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "error", oneLine(err))
+	}
+}
+
+// repairPower makes the contact's user powerful enough to write.
+func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
+	levels, err := d.matrix.GetPowerLevels(ctx, room)
+	if err != nil {
+		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", oneLine(err))
+		return
+	}
+	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact)
+	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(barrierEvent))
+	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
+		return
+	}
+	if _, err := d.matrix.bot().SetPowerLevels(ctx, room, levels); err != nil {
+		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", oneLine(err))
+	}
+}
+
+// hasLost reports whether the homeserver says for sure that the bot is not in a
+// room.
+func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
+	joined, err := d.matrix.bot().JoinedRooms(ctx)
+	return err == nil && !slices.Contains(joined.JoinedRooms, room)
+}
+
+const (
+	// redoEntry is the kind of the entries that messages count as which are shown in
+	// place of their notices. None in a log has it.
+	redoEntry store.EventKind = 252
+	// maxRedo bounds the messages of a conversation that wait for that.
+	maxRedo = 64
+)
+
+// redoing is a message that is to be shown in place of the notice that replaces it.
+type redoing struct {
+	message store.MessageID
+	row     networkid.MessageID // the part of it that is replaced
+	stamp   uint64              // names the attempt, for transaction ids
+}
+
+// redoLater makes the next delivery of a conversation show a message in place of its
+// notice. It reports false when too many wait for that.
+func (d *deliverer) redoLater(conversation store.Conversation, job redoing) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mark(conversation)
+	at := d.known[conversation]
+	if at == nil || len(at.redo) >= maxRedo {
+		return false
+	}
+	job.stamp = uint64(time.Now().UnixNano())
+	at.redo = append(at.redo, job)
+	if at.running {
+		at.dirty = true
+	}
+	d.retryLocked(at)
+	return true
+}
+
+// redoIfAsked shows the messages again that somebody has asked for.
+func (d *deliverer) redoIfAsked(work context.Context, at *position) error {
+	for {
+		d.mu.Lock()
+		if len(at.redo) == 0 {
+			d.mu.Unlock()
+			return nil
+		}
+		job := at.redo[0]
+		d.mu.Unlock()
+		if err := d.again(work, at, job); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		at.redo = at.redo[1:]
+		d.mu.Unlock()
+	}
+}
+
+// showAgain shows a message in place of its notice, and takes the notice back. When it
+// is refused again there is a new notice.
+func (c *connector) showAgain(ctx context.Context, at *position, job redoing) error {
+	m, err := c.node.Message(at.Account, at.Contact, job.message)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d := &delivery{connector: c, at: at, old: true, ev: store.Event{
+		Account: at.Account, Conversation: at.Contact, Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
+	}}
+	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.login.ID, job.row)
+	if err != nil {
+		return fmt.Errorf("look for the notice: %w", err)
+	}
+	for _, row := range rows { // or the message would count as shown
+		if err := c.br.DB.Message.Delete(ctx, row.RowID); err != nil {
+			return fmt.Errorf("forget the notice: %w", err)
+		}
+	}
+	if err := guarded(c.log, "show a message again", func() error { return d.showMessage(ctx, m) }); err != nil && !errors.Is(err, errPanic) {
+		for _, row := range rows {
+			err = errors.Join(err, c.br.DB.Message.Insert(ctx, row))
+		}
+		return err
+	}
+	library, cancel := d.libraryContext(ctx)
+	defer cancel()
+	for _, row := range rows {
+		portal, err := c.br.GetExistingPortalByKey(library, row.Room)
+		if err != nil || portal == nil || row.HasFakeMXID() {
+			continue
+		}
+		_, err = c.matrix.bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
+		if err != nil {
+			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", oneLine(err))
+		}
+	}
+	return nil
+}
+
+// commandRetry tries again what does not reach its room.
+func (c *connector) commandRetry(ce *commands.Event) {
+	if ce.ReplyTo != "" && ce.Portal != nil {
+		if err := c.redo(ce); err != nil {
+			replyError(ce, err)
+		}
+		return
+	}
+	if ce.Portal != nil || ce.RawArgs != "" {
+		cl, contact, err := c.target(ce)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		cl.deliver.retryNow(store.Conversation{Account: cl.account, Contact: contact})
+		replyText(ce, "Trying again what does not reach the room.")
+		return
+	}
+	_, _, rooms := c.deliver.waiting()
+	tried := 0
+	for _, room := range rooms {
+		if room.Error != "" && c.mayKnow(ce, room.Account) {
+			c.deliver.retryNow(store.Conversation{Account: room.Account, Contact: room.Contact})
+			tried++
+		}
+	}
+	if tried == 0 {
+		replyText(ce, "There is nothing to try again: all messages have reached their rooms.")
+		return
+	}
+	replyText(ce, fmt.Sprintf("Trying again: rooms of %d contacts.", tried))
+}
+
+// redo shows the message again whose notice a command is a reply to.
+func (c *connector) redo(ce *commands.Event) error {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		return err
+	}
+	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
+	if err != nil {
+		return err
+	}
+	evt, err := c.matrix.bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
+	if err == nil && evt.Type == event.EventMessage {
+		_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
+		if evt.Content.AsMessage().MsgType != event.MsgNotice {
+			return errors.New("this message is shown already")
+		}
+	}
+	if row == nil || isMatrixSource(m.Source) {
+		return errors.New("this is no notice in place of a message")
+	}
+	if !cl.deliver.redoLater(store.Conversation{Account: cl.account, Contact: contact}, redoing{message: m.ID, row: row.ID}) {
+		return errors.New("too many messages of this room are tried again already")
+	}
+	return nil
+}
+
+// commandHistory makes a room anew. In a room it is about that room; elsewhere the
+// argument names the contact.
+func (c *connector) commandHistory(ce *commands.Event) {
+	limit, name := 0, strings.TrimSpace(ce.RawArgs)
+	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
+		n, err := strconv.Atoi(words[len(words)-1])
+		if err != nil && ce.Portal != nil || err == nil && n < 1 {
+			replyError(ce, errors.New("say how many messages, or nothing for all"))
+			return
+		}
+		if err == nil {
+			limit, name = n, strings.TrimSpace(strings.TrimSuffix(name, words[len(words)-1]))
+		}
+	}
+	var cl *client
+	var contact identity.PublicKey
+	var err error
+	if ce.Portal != nil {
+		cl, contact, err = c.roomOf(ce)
+	} else {
+		ce.RawArgs = name
+		cl, contact, err = c.target(ce)
+	}
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, "The room is made anew, with its history.")
+	cl.deliver.rebuild(store.Conversation{Account: cl.account, Contact: contact}, limit)
+}

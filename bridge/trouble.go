@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// A conversation whose messages do not reach their room is in trouble when the
+// homeserver answers other requests meanwhile. Its user is told after a minute: in the
+// management room, in the bridge state of the login, and by `mimird status`. While the
+// homeserver answers nothing, nobody can be told in Matrix, and the status says so.
+
+const (
+	// troubleAfter is how long deliveries of a conversation fail before its user is
+	// told.
+	troubleAfter = time.Minute
+	// troubleTick is how often conversations are checked for trouble.
+	troubleTick = 5 * time.Second
+	// troubleFresh is how recent a failure must be to be told. An older one is
+	// confirmed first by another attempt: the homeserver may have recovered.
+	troubleFresh = 15 * time.Second
+	// maxTroubles bounds the conversations that one notice names.
+	maxTroubles = 10
+	// troubleEntry is the kind of the entries that these notices count as. None in a log
+	// has it.
+	troubleEntry store.EventKind = 253
+	// stateRoomWaits is in a bridge state while a conversation is in trouble.
+	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
+)
+
+// trouble is a conversation whose messages do not reach their room.
+type trouble struct {
+	at    *position
+	err   error // nil while the homeserver has not answered at all
+	since time.Time
+}
+
+// reason says why, in a few words for people.
+func (t *trouble) reason() string {
+	if t.err == nil {
+		return "your homeserver does not answer"
+	}
+	return reasonOf(t.err)
+}
+
+// troubles returns the conversations of which users are to be told, and those that
+// are well again after their users were told. lastAnswer is when the homeserver last
+// answered a request well.
+func (d *deliverer) troubles(lastAnswer time.Time) (bad []trouble, well []*position) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, at := range d.known {
+		t := at.trouble()
+		if t.since.IsZero() {
+			if at.told {
+				well = append(well, at)
+			}
+			continue
+		}
+		if at.told || now.Sub(t.since) < troubleAfter || lastAnswer.Before(at.began) {
+			continue
+		}
+		if !at.running && now.Sub(at.ended) > troubleFresh {
+			if now.Sub(at.confirmed) > troubleAfter {
+				at.confirmed = now
+				d.retryLocked(at)
+			}
+			continue
+		}
+		bad = append(bad, t)
+	}
+	return bad, well
+}
+
+// trouble returns since when and why nothing of a conversation arrives; the zero value
+// when all is well. It is called under deliverer.mu.
+func (at *position) trouble() trouble {
+	switch {
+	case at.err != nil:
+		return trouble{at: at, err: at.err, since: at.since}
+	case at.running && time.Since(at.began) > troubleAfter:
+		return trouble{at: at, since: at.began}
+	default:
+		return trouble{}
+	}
+}
+
+// retryNow ends the pause of a conversation, unless the homeserver asked for it.
+func (d *deliverer) retryNow(conversation store.Conversation) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mark(conversation)
+	if at := d.known[conversation]; at != nil {
+		d.retryLocked(at)
+	}
+}
+
+// retryLocked is called under mu.
+func (d *deliverer) retryLocked(at *position) {
+	if wait := (*retryAfter)(nil); errors.As(at.err, &wait) {
+		return
+	}
+	if at.timer != nil && at.timer.Stop() {
+		at.timer = nil
+		d.enqueue(at)
+	}
+}
+
+// begins notes that an attempt at an event begins.
+func (d *deliverer) begins(at *position) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at.began = time.Now()
+}
+
+// setTold notes whether the user knows that a conversation is in trouble.
+func (d *deliverer) setTold(positions []*position, told bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range positions {
+		at.told = told
+	}
+}
+
+// toldTroubles returns the troubles of an account that its user was told of.
+func (d *deliverer) toldTroubles(account identity.PublicKey) (told []trouble) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range d.known {
+		if t := at.trouble(); at.Account == account && at.told && !t.since.IsZero() {
+			told = append(told, t)
+		}
+	}
+	return told
+}
+
+// watchTroubles tells users of conversations in trouble until stop ends. A login whose
+// management room does not answer delays no other.
+func (c *connector) watchTroubles(stop, work context.Context) {
+	tick := time.NewTicker(troubleTick)
+	defer tick.Stop()
+	var tellers sync.WaitGroup
+	defer tellers.Wait()
+	var mu sync.Mutex
+	busy := make(map[*bridgev2.UserLogin]bool)
+	for {
+		select {
+		case <-stop.Done():
+			return
+		case <-tick.C:
+		}
+		bad, well := c.deliver.troubles(c.homeserver.lastUp())
+		type news struct {
+			bad  []trouble
+			well []*position
+		}
+		byLogin := make(map[*bridgev2.UserLogin]*news)
+		of := func(at *position) *news {
+			if byLogin[at.login] == nil {
+				byLogin[at.login] = &news{}
+			}
+			return byLogin[at.login]
+		}
+		for _, t := range bad {
+			of(t.at).bad = append(of(t.at).bad, t)
+		}
+		for _, at := range well {
+			of(at).well = append(of(at).well, at)
+		}
+		for login, n := range byLogin {
+			mu.Lock()
+			skip := busy[login]
+			busy[login] = true
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			tellers.Go(func() {
+				err := guarded(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
+				if err != nil && work.Err() == nil {
+					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "error", oneLine(err))
+				}
+				mu.Lock()
+				delete(busy, login)
+				mu.Unlock()
+			})
+		}
+	}
+}
+
+// tellTroubles tells the user of a login what is in trouble, and what no longer is.
+func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin, bad []trouble, well []*position) error {
+	var lines []string
+	var told []*position
+	// The moment names the notice: it is another one at each attempt.
+	entry := store.Event{Seq: uint64(time.Now().UnixNano()), Kind: troubleEntry}
+	for i, t := range bad {
+		told = append(told, t.at)
+		if i >= maxTroubles {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("⚠️ Messages from %s have not reached their room since %s: %s. %s", c.nameOfContact(t.at.Conversation),
+			t.since.UTC().Format(momentForm), t.reason(), c.advice(t.at.Conversation, t.err)))
+	}
+	if over := len(bad) - maxTroubles; over > 0 {
+		lines = append(lines, fmt.Sprintf("… and those of %d more contacts. `mimird status` lists them.", over))
+	}
+	if len(bad) > 0 {
+		lines = append(lines, "Nothing is lost. The bridge retries by itself; say `retry` to try at once.")
+	}
+	for i, at := range well {
+		if i < maxTroubles {
+			lines = append(lines, fmt.Sprintf("✅ Messages from %s reach their room again.", c.nameOfContact(at.Conversation)))
+		}
+	}
+	if err := c.tellUser(ctx, newSendScope(entry, len(told)+len(well)), login.User, strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	c.deliver.setTold(told, true)
+	c.deliver.setTold(well, false)
+	if cl, ok := login.Client.(*client); ok && cl.IsLoggedIn() && login.BridgeState != nil {
+		login.BridgeState.Send(c.connected(cl.account))
+	}
+	return nil
+}
+
+// roomsInTrouble says in a sentence, for a bridge state, how many rooms are in trouble,
+// and which.
+func (c *connector) roomsInTrouble(account identity.PublicKey) (rooms int, text string) {
+	told := c.deliver.toldTroubles(account)
+	if len(told) == 0 {
+		return 0, ""
+	}
+	t := told[0]
+	text = fmt.Sprintf("Messages from %s do not reach their room: %s. %s", c.nameOfContact(t.at.Conversation), t.reason(),
+		c.advice(t.at.Conversation, t.err))
+	if len(told) > 1 {
+		text += fmt.Sprintf(" The same is true for %d more contacts.", len(told)-1)
+	}
+	return len(told), text
+}
+
+// connected is the bridge state of a login with which all is well, or as well as the
+// homeserver allows.
+func (c *connector) connected(account identity.PublicKey) status.BridgeState {
+	state := status.BridgeState{StateEvent: status.StateConnected}
+	if rooms, text := c.roomsInTrouble(account); rooms > 0 {
+		// The library takes states for the same whose messages alone are different.
+		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
+	} else if e := c.matrix.encryption(); e.State == EncryptionUnavailable {
+		state.Reason, state.Message = stateNotEncrypted, e.Error
+	}
+	return state
+}
+
+// tellUser has the bot say something to a user in the management room, in a scope. A
+// room that is gone, or in which the bot must not write, is given up for another.
+func (c *connector) tellUser(ctx context.Context, scope *sendScope, user *bridgev2.User, text string) error {
+	library, cancel := scope.with(c.br.BackgroundCtx, ctx)
+	defer cancel()
+	content := notice(text)
+	content.Mentions = &event.Mentions{}
+	for fresh := false; ; fresh = true {
+		room, err := user.GetManagementRoom(library)
+		if err != nil {
+			return fmt.Errorf("open the room with the bot: %w", classify(err))
+		}
+		_, err = c.br.Bot.SendMessage(library, room, event.EventMessage, &event.Content{Parsed: content}, nil)
+		if err == nil {
+			return nil
+		}
+		if fresh || !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {
+			return fmt.Errorf("write to the user: %w", classify(err))
+		}
+		c.log.Warn("room with the bot is closed to it, opening another", "room_id", room, "user", user.MXID)
+		user.ManagementRoom = ""
+		if err := user.Save(library); err != nil {
+			return fmt.Errorf("give up the room with the bot: %w", err)
+		}
+	}
+}
+
+// nameOfContact is how a contact is called.
+func (c *connector) nameOfContact(conversation store.Conversation) string {
+	contact, err := c.node.Contact(conversation.Account, conversation.Contact)
+	if err != nil {
+		return nameOr("", conversation.Contact)
+	}
+	return c.displayName(contact)
+}
+
+// advice says what to do about a failed delivery, in a sentence or two.
+func (c *connector) advice(conversation store.Conversation, err error) string {
+	anew := fmt.Sprintf("or say `history %s` here: that makes a new room.", c.nameOfContact(conversation))
+	switch {
+	case errors.Is(err, errNoEncryption), errors.Is(err, errPlaintext):
+		return "Set encryption.allow in the configuration of the bridge, " + anew
+	case errors.Is(err, mautrix.MUnknownToken), errors.Is(err, mautrix.MMissingToken), errors.Is(err, mautrix.MExclusive):
+		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
+	case kindOf(err) == answerRoom:
+		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
+			c.matrix.bot().UserID, c.ghostUser(conversation.Contact), anew)
+	case kindOf(err) == answerNone && err != nil:
+		return "The log of the node says more."
+	default:
+		return "The logs of the homeserver, and of the proxy before it, say more."
+	}
+}
+
+func (c *connector) ghostUser(contact identity.PublicKey) id.UserID {
+	return c.matrix.GhostIntent(mimirid.User(contact)).GetMXID()
+}
