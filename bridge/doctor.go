@@ -44,6 +44,9 @@ type DoctorOptions struct {
 	Dir string
 	// Wait is how long the homeserver may take to come to the bridge; 0 means 30 s.
 	Wait time.Duration
+	// Node says what is known of the node that should run the bridge. Nil means that
+	// there is none to ask.
+	Node func(context.Context) NodeState
 	// Report is called with each check when it is done.
 	Report func(Check)
 }
@@ -77,6 +80,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 		{"hs_token", d.hsToken, &d.both},
 		{"double puppet", d.doublePuppet, &d.known},
 		{"encryption", d.encryption, &d.known},
+		{"node", d.node, nil},
 	} {
 		d.both = d.known && d.listens
 		result := Check{Result: CheckSkipped, Found: "cannot be tested before what is above is right"}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/config"
 )
 
 func newMatrixDoctor(f *flags) *cobra.Command {
@@ -85,7 +89,42 @@ func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(brid
 	}
 	return bridge.Diagnose(cmd.Context(), bridge.DoctorOptions{
 		Config: section, Dir: filepath.Dir(f.configPath()), Wait: wait, Report: report,
+		Node: func(ctx context.Context) bridge.NodeState { return nodeState(ctx, f, c) },
 	}), nil
+}
+
+// nodeState asks the node of the configuration for its bridge, if it runs.
+func nodeState(ctx context.Context, f *flags, c config.Config) bridge.NodeState {
+	state := bridge.NodeState{Role: c.Has(config.RoleMatrix)}
+	client := control.NewClient(f.socket(c))
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		state.Runs = !errors.Is(err, control.ErrNotRunning)
+		state.Error = err.Error()
+		return state
+	}
+	state.Runs = true
+	part, has := status.Parts[matrixName]
+	if !has {
+		return state
+	}
+	var failure struct {
+		Error string `json:"error"`
+		State string
+	}
+	if err := json.Unmarshal(part, &failure); err != nil || failure.State == "" {
+		state.Error = failure.Error
+		if state.Error == "" {
+			state.Error = "its status cannot be read"
+		}
+		return state
+	}
+	state.Status = new(bridge.Status)
+	if err := json.Unmarshal(part, state.Status); err != nil {
+		state.Status, state.Error = nil, err.Error()
+	}
+	return state
 }
 
 // printCheck prints a check as one line, with what to do behind an arrow.
