@@ -18,6 +18,10 @@ type Options struct {
 	Config *Config
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
+	// Registrations is the directory with the registration files that the homeserver was
+	// given, which are compared with the configuration at the start. Empty means that
+	// they are not.
+	Registrations string
 	// Retry is the back-off with which messages that do not reach the homeserver are
 	// tried again, and with which the bridge is started again. Other requests are
 	// repeated after twice its beginning. The zero value means 1 s to 5 min.
@@ -78,6 +82,12 @@ func (a *bridgeActor) Started(c *kernel.Context) error {
 		return kernel.Fatal(err)
 	}
 	a.condition = &condition{state: StateStarting}
+	if dir := a.opts.Registrations; dir != "" {
+		a.condition.problems = a.opts.Config.registrationProblems(dir)
+	}
+	for _, problem := range a.condition.problems {
+		c.Log().Warn("a file of the Matrix bridge is not as it should be", "problem", problem)
+	}
 	r := &runner{
 		opts: a.opts, node: a.node, log: c.Log(), condition: a.condition,
 		library: newLibraryLogger(c.Log(), least, a.opts.Config.secretValues()),

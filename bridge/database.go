@@ -54,6 +54,11 @@ func (c *Config) openDatabase(ctx context.Context, dir string, log zerolog.Logge
 	if err == nil {
 		err = raw.PingContext(ctx)
 	}
+	if err == nil {
+		err = checkTables(ctx, raw, path)
+	} else if isDamage(err) {
+		err = damagedTables(path, err)
+	}
 	if err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("open the bridge's database: %w", err)

@@ -29,6 +29,9 @@ type Status struct {
 	// when that is so. Both are zero while it runs.
 	Error string
 	Since time.Time
+	// Problems are files of the bridge that were not as they should be at the start, a
+	// sentence each.
+	Problems []string `json:",omitempty"`
 	// Encryption is whether the bridge can take part in encrypted rooms, known while
 	// it runs.
 	Encryption Encryption
@@ -107,6 +110,7 @@ const (
 // both.
 type condition struct {
 	homeserver, listener health
+	problems             []string // not changed after the start
 
 	mu    sync.Mutex
 	state State
@@ -136,7 +140,7 @@ func (c *condition) starting() {
 // status collects the status. It reads the store, so it is not for a turn.
 func (c *condition) status(node Node) Status {
 	c.mu.Lock()
-	s := Status{State: c.state, Since: c.since}
+	s := Status{State: c.state, Since: c.since, Problems: c.problems}
 	if c.err != nil {
 		s.Error = oneLine(c.err)
 	}

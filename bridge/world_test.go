@@ -44,6 +44,7 @@ type world struct {
 	t      *testing.T
 	config *bridge.Config
 	dir    string
+	files  string // for bridge.Options.Registrations
 	retry  kernel.Backoff
 	deaf   time.Duration // for bridge.Options.DeafAfter
 	stage  *kerneltest.Stage
@@ -130,7 +131,7 @@ func (w *world) registrations() []bridge.RegistrationFile {
 // start starts the bridge; stop ends it.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Retry: w.retry, DeafAfter: w.deaf})
+	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Registrations: w.files, Retry: w.retry, DeafAfter: w.deaf})
 	if err != nil {
 		w.t.Fatal(err)
 	}

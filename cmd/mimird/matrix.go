@@ -73,7 +73,7 @@ func matrixPart(f *flags, c config.Config) (actors.Part, func(context.Context) (
 	if err != nil {
 		return actors.Part{}, nil, err
 	}
-	make, err := bridge.New(bridge.Options{Config: section, Dir: f.dir})
+	make, err := bridge.New(bridge.Options{Config: section, Dir: f.dir, Registrations: filepath.Dir(f.configPath())})
 	if err != nil {
 		return actors.Part{}, nil, err
 	}
