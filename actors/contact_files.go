@@ -15,36 +15,29 @@ import (
 // configuration gives, counted from when the file was queued. After that messages
 // overtake it, as they do in the apps at once, and the file follows when it can.
 
-// outboxPage is how many messages are looked at to find one that may overtake.
-const outboxPage = 64
-
 type patienceOver struct{}
 
 // nextToSend returns the first message that may be sent now.
 func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 	x.patience.Stop()
-	for limit := 1; ; limit = outboxPage {
-		waiting, err := x.env.store.Outbox(x.account, x.contact, x.undelivered, limit)
+	first := true
+	for m, err := range x.env.store.UndeliveredFrom(x.account, x.contact, x.undelivered) {
 		if err != nil {
 			c.Fail(fmt.Errorf("read outbox: %w", err))
 		}
-		if len(waiting) > 0 {
-			x.undelivered = waiting[0].Order
+		if first {
+			x.undelivered, first = m.Order, false
 		}
-		for _, m := range waiting {
-			if !m.Held {
-				return m, true
-			}
-			patience := x.env.opts.Media.Patience
-			left := patience - x.env.opts.Now().Sub(m.Created.Time())
-			// More than all of it is left when the clock was set back: then nobody waits.
-			if left > 0 && left <= patience {
-				x.patience = c.After(left, patienceOver{})
-				return store.Message{}, false
-			}
+		if !m.Held {
+			return m, true
 		}
-		if len(waiting) < limit || limit == outboxPage {
-			return store.Message{}, false
+		patience := x.env.opts.Media.Patience
+		left := patience - x.env.opts.Now().Sub(m.Created.Time())
+		// More than all of it is left when the clock was set back: then nobody waits.
+		if left > 0 && left <= patience {
+			x.patience = c.After(left, patienceOver{})
+			break
 		}
 	}
+	return store.Message{}, false
 }

@@ -129,7 +129,7 @@ func (f *family) settles(t *testing.T, within time.Duration) {
 	f.n.EventuallyWithin(within, "everything has arrived and is acknowledged", func() bool {
 		done := true
 		f.each(func(a, p int) {
-			waiting, err := f.n.Waiting(f.accounts[a], 1)
+			waiting, err := f.n.Waiting(f.accounts[a])
 			key := phone.Key(f.accounts[a])
 			done = done && err == nil && waiting == 0 && len(f.phones[p].Waiting(key)) == 0
 		})

@@ -73,7 +73,7 @@ func TestOldSessionsEndWhenIdle(t *testing.T) {
 					alice.Say(bob, "hello")
 					bob.EventuallyWithin(5*time.Minute, "bob hears alice", func() bool { return len(bob.Heard(alice)) == said })
 					alice.Eventually("alice knows", func() bool {
-						n, err := alice.Waiting(alice.Account.ID, 10)
+						n, err := alice.Waiting(alice.Account.ID)
 						return err == nil && n == 0
 					})
 				}

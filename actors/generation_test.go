@@ -138,7 +138,7 @@ func TestNodesTalkInEveryGeneration(t *testing.T) {
 				t.Errorf("heard %q, want %q", heard, want)
 			}
 			young.EventuallyWithin(generationPatience, "everything is marked delivered", func() bool {
-				n, err := young.Waiting(young.Account.ID, 10)
+				n, err := young.Waiting(young.Account.ID)
 				return err == nil && n == 0
 			})
 		})

@@ -75,7 +75,7 @@ func recordFor(key identity.PrivateKey, node identity.NodeKey, priority uint8) t
 // elsewhereEvents counts the alarms in the account's log.
 func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey) {
 	t.Helper()
-	events, err := n.Events(n.Account.ID, 0, 10_000)
+	events, err := n.Events(n.Account.ID, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/mimird/mimird/actors/store"
@@ -98,10 +99,37 @@ func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limi
 	return n.store.Messages(account, contact, before, limit)
 }
 
-// Outbox returns up to limit undelivered messages to a contact, oldest first.
+// Outbox returns up to limit undelivered messages to a contact, oldest first; the
+// limit is at most store.MaxPage. Undelivered has all of them.
 func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
 	return n.store.Outbox(account, contact, 0, limit)
 }
+
+// Undelivered iterates over all undelivered messages to a contact, oldest first.
+func (n *Node) Undelivered(account, contact identity.PublicKey) iter.Seq2[store.Message, error] {
+	return n.store.Undelivered(account, contact)
+}
+
+// OutboxContacts returns the contacts of an account for whom something is
+// undelivered.
+func (n *Node) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error) {
+	return n.store.OutboxContacts(account)
+}
+
+// OutboxSize counts the undelivered messages to a contact, or those of the whole
+// account when contact is zero.
+func (n *Node) OutboxSize(account, contact identity.PublicKey) (store.OutboxSize, error) {
+	return n.store.OutboxSize(account, contact)
+}
+
+// CountConversationEvents counts the events of one conversation after a sequence
+// number.
+func (n *Node) CountConversationEvents(account, conversation identity.PublicKey, after uint64) (int, error) {
+	return n.store.CountConversationEvents(account, conversation, after)
+}
+
+// CountJournal counts the unfinished entries of a queue.
+func (n *Node) CountJournal(queue string) (int, error) { return n.store.CountJournal(queue) }
 
 // Events returns up to limit events of an account's log after a sequence number.
 func (n *Node) Events(account identity.PublicKey, after uint64, limit int) ([]store.Event, error) {

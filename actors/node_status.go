@@ -86,22 +86,8 @@ func (n *Node) Presence(account, contact identity.PublicKey) Presence {
 	return n.env.presence.get(account, contact)
 }
 
-// Waiting counts the messages of an account that have not been delivered, up to a
-// limit.
-func (n *Node) Waiting(account identity.PublicKey, limit int) (int, error) {
-	contacts, err := n.store.OutboxContacts(account)
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for _, c := range contacts {
-		rows, err := n.store.Outbox(account, c, 0, limit-total)
-		if err != nil {
-			return 0, err
-		}
-		if total += len(rows); total >= limit {
-			break
-		}
-	}
-	return total, nil
+// Waiting counts the messages of an account that have not been delivered.
+func (n *Node) Waiting(account identity.PublicKey) (int, error) {
+	size, err := n.store.OutboxSize(account, identity.PublicKey{})
+	return size.Messages, err
 }

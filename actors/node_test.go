@@ -117,7 +117,7 @@ func TestMessagesWaitForTheContact(t *testing.T) {
 			alice.Say(bob, fmt.Sprint(i))
 		}
 		time.Sleep(3 * time.Hour)
-		if n, err := alice.Waiting(alice.Account.ID, 100); err != nil || n != 5 {
+		if n, err := alice.Waiting(alice.Account.ID); err != nil || n != 5 {
 			t.Fatalf("%d messages wait, %v", n, err)
 		}
 		bob.Start()
@@ -161,7 +161,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 		if events, err := alice.Events(alice.Account.ID, 0, 100); err != nil || len(events) != 1 { // the account itself
 			t.Errorf("events %v, %v", events, err)
 		}
-		if n, err := mallory.Waiting(mallory.Account.ID, 100); err != nil || n != 1 {
+		if n, err := mallory.Waiting(mallory.Account.ID); err != nil || n != 1 {
 			t.Errorf("%d messages wait, %v: a stranger's message was acknowledged", n, err)
 		}
 		if _, err := alice.AddContact(t.Context(), alice.Account.ID, mallory.Link(mallory.Account)); err != nil {
@@ -298,7 +298,7 @@ func bothSidesDialAtOnce(t *testing.T, rounds int) {
 		alice, bob := w.Node("alice", quick), w.Node("bob", quick)
 		actorstest.Befriend(alice, bob)
 		waiting := func(n *actorstest.Node) int {
-			left, err := n.Waiting(n.Account.ID, 1)
+			left, err := n.Waiting(n.Account.ID)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -137,7 +137,7 @@ func TestPhoneThatNeverAcknowledges(t *testing.T) {
 				if page.Started < 2 {
 					t.Errorf("the node has not tried again: %d sessions", page.Started)
 				}
-				if waiting, err := k.n.Waiting(k.n.Account.ID, 10); err != nil || waiting != 2 {
+				if waiting, err := k.n.Waiting(k.n.Account.ID); err != nil || waiting != 2 {
 					t.Errorf("%d messages wait, %v", waiting, err)
 				}
 				before := len(page.Received)

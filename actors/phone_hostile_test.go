@@ -81,7 +81,7 @@ func (i *intruder) nothing(events int) {
 
 func (i *intruder) events() int {
 	i.t.Helper()
-	all, err := i.n.Events(i.n.Account.ID, 0, 100_000)
+	all, err := i.n.Events(i.n.Account.ID, 0, 0)
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestTrafficBeforeAuthenticationOfWhoIsDialled(t *testing.T) {
 				}
 				befriend(t, n, p.Key())
 				sent := say(t, n, p.Key(), "secret")
-				events, err := n.Events(n.Account.ID, 0, 1000)
+				events, err := n.Events(n.Account.ID, 0, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -203,7 +203,7 @@ func TestTrafficBeforeAuthenticationOfWhoIsDialled(t *testing.T) {
 						t.Errorf("%v: %v", f.Type, err)
 					}
 				}
-				now, err := n.Events(n.Account.ID, 0, 1000)
+				now, err := n.Events(n.Account.ID, 0, 0)
 				if err != nil || len(now) != len(events) {
 					t.Errorf("%d events, %d before, %v", len(now), len(events), err)
 				}
@@ -522,7 +522,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n, key := owner(t, w)
 		events := func() int {
-			all, err := n.Events(n.Account.ID, 0, 1000)
+			all, err := n.Events(n.Account.ID, 0, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

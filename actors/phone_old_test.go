@@ -251,7 +251,7 @@ func (o oldWorld) calledBack(device overlay.Carrier, kind overlay.Kind, id phone
 		t.Fatal(err)
 	}
 	o.n.EventuallyWithin(generationPatience, "it is delivered", func() bool {
-		n, err := o.n.Waiting(o.n.Account.ID, 10)
+		n, err := o.n.Waiting(o.n.Account.ID)
 		return err == nil && n == 0
 	})
 }

@@ -83,7 +83,7 @@ func say(t *testing.T, n *actorstest.Node, to phone.Key, text string) phone.GUID
 // stored are the messages that the node has from a phone, in the order of arrival.
 func stored(t *testing.T, n *actorstest.Node, from phone.Key) []store.Message {
 	t.Helper()
-	page, err := n.Messages(n.Account.ID, identity.PublicKey(from), 0, 100_000)
+	page, err := n.Messages(n.Account.ID, identity.PublicKey(from), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func (k *talk) phoneSays(text string) {
 func (k *talk) settles(t *testing.T, within time.Duration) {
 	t.Helper()
 	k.n.EventuallyWithin(within, "everything has arrived and is acknowledged", func() bool {
-		waiting, err := k.n.Waiting(k.n.Account.ID, 1)
+		waiting, err := k.n.Waiting(k.n.Account.ID)
 		return err == nil && waiting == 0 && len(k.p.Waiting(k.key)) == 0 &&
 			len(stored(t, k.n, k.p.Key())) >= len(k.fromPhone) && len(k.p.Page(k.key).Received) >= len(k.fromNode)
 	})

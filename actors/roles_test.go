@@ -179,7 +179,7 @@ func TestHandOver(t *testing.T) {
 		if err != nil || len(answers) != 6 || string(answers[0].Payload) != "thank you" {
 			t.Errorf("%d messages, %v", len(answers), err)
 		}
-		if waiting, err := s.n.Waiting(s.n.Account.ID, 10); err != nil || waiting != 0 {
+		if waiting, err := s.n.Waiting(s.n.Account.ID); err != nil || waiting != 0 {
 			t.Errorf("%d messages wait, %v: the hand-over goes round", waiting, err)
 		}
 		// Without the other account there is no hand-over.

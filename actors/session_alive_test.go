@@ -36,7 +36,7 @@ func TestSession_LatePeer_TextSentOnce(t *testing.T) {
 		if texts := page.Texts(); !slices.Equal(texts, []string{"one", "two"}) || page.Started != 1 || page.Ended != 0 {
 			t.Errorf("the phone has %s in %d sessions, %d ended", brief(texts), page.Started, page.Ended)
 		}
-		if waiting, err := k.n.Waiting(k.n.Account.ID, 10); err != nil || waiting != 0 {
+		if waiting, err := k.n.Waiting(k.n.Account.ID); err != nil || waiting != 0 {
 			t.Errorf("%d messages wait, %v", waiting, err)
 		}
 		k.nodeHasAllOnce(t)

@@ -141,7 +141,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 			t.Errorf("heard %q, error %v", f.Data, err)
 		}
 		n.EventuallyWithin(generationPatience, "it is delivered", func() bool {
-			waiting, err := n.Waiting(n.Account.ID, 10)
+			waiting, err := n.Waiting(n.Account.ID)
 			return err == nil && waiting == 0
 		})
 	}

@@ -236,15 +236,17 @@ func (e *env) renewUploads(ctx context.Context) error {
 }
 
 func (e *env) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
-	waiting, err := e.store.Outbox(account, contact, 0, 0)
-	if err != nil {
-		return err
-	}
-	for _, msg := range waiting {
-		if !hasFile(msg) {
-			continue
+	var waiting []store.MessageID
+	for msg, err := range e.store.Undelivered(account, contact) {
+		if err != nil {
+			return err
 		}
-		m, err := e.store.Media(account, contact, msg.ID)
+		if hasFile(msg) {
+			waiting = append(waiting, msg.ID)
+		}
+	}
+	for _, id := range waiting {
+		m, err := e.store.Media(account, contact, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}

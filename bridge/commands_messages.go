@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -62,22 +63,12 @@ func sendQR(ce *commands.Event, link string) error {
 func (c *connector) commandQueue(ce *commands.Event) {
 	var lines []string
 	for _, cl := range c.clients(ce) {
-		contacts, err := cl.node.Contacts(cl.account)
+		waiting, err := cl.outboxLines()
 		if err != nil {
 			replyError(ce, err)
 			return
 		}
-		for _, contact := range contacts {
-			waits, err := cl.node.Outbox(cl.account, contact.ID, maxOutbox)
-			if err != nil {
-				replyError(ce, err)
-				return
-			}
-			if len(waits) > 0 {
-				lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
-					nameOr(firstOf(contact.LocalName, contact.Nickname), contact.ID), countText(len(waits)), moment(waits[0].Created), why(contact, waits[0])))
-			}
-		}
+		lines = append(lines, waiting...)
 	}
 	_, _, rooms := c.waiting()
 	for _, room := range rooms {
@@ -90,6 +81,35 @@ func (c *connector) commandQueue(ce *commands.Event) {
 		lines = []string{"Nothing waits: your contacts have everything."}
 	}
 	replyLines(ce, lines)
+}
+
+// outboxLines says what waits for each contact.
+func (cl *client) outboxLines() ([]string, error) {
+	contacts, err := cl.node.OutboxContacts(cl.account)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, id := range contacts {
+		size, err := cl.node.OutboxSize(cl.account, id)
+		if err != nil {
+			return nil, err
+		}
+		oldest, err := cl.node.Outbox(cl.account, id, 1)
+		if err != nil {
+			return nil, err
+		}
+		contact, err := cl.node.Contact(cl.account, id)
+		if errors.Is(err, actors.ErrUnknownContact) || len(oldest) == 0 {
+			continue // removed, or delivered meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
+			nameOr(firstOf(contact.LocalName, contact.Nickname), id), countText(size.Messages), moment(oldest[0].Created), why(contact, oldest[0])))
+	}
+	return lines, nil
 }
 
 func (c *connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
@@ -192,28 +212,25 @@ func (c *connector) commandCancel(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	waits, err := cl.waiting(contact)
+	var messages []store.MessageID
+	if ce.ReplyTo != "" {
+		messages, err = cl.undeliveredOf(contact, ce.ReplyTo)
+	} else {
+		messages, err = cl.undelivered(contact)
+	}
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	var given []store.Message
-	if ce.ReplyTo != "" {
-		given = waits[ce.ReplyTo]
-	} else {
-		for _, messages := range waits {
-			given = append(given, messages...)
-		}
-	}
-	if len(given) == 0 {
-		replyText(ce, "There is nothing to cancel: the contact has it.")
-		return
-	}
-	if err := cl.giveUp(ce.Ctx, contact, given, "you have cancelled it"); err != nil {
+	given, err := cl.giveUp(ce.Ctx, contact, messages, "you have cancelled it")
+	switch {
+	case err != nil:
 		replyError(ce, err)
-		return
+	case given == 0:
+		replyText(ce, "There is nothing to cancel: the contact has it.")
+	default:
+		replyText(ce, fmt.Sprintf("Not sent any more: %d.", given))
 	}
-	replyText(ce, fmt.Sprintf("Not sent any more: %d.", len(given)))
 }
 
 // maxTraced bounds how much of a log is read for one message.

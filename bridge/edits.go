@@ -4,15 +4,11 @@ package bridge
 
 import (
 	"context"
-	"errors"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 // Mimir has neither edits nor deletions. What Matrix users do is answered as
@@ -69,43 +65,15 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	if msg.Event.Sender != msg.TargetMessage.SenderMXID && msg.Event.Sender != cl.login.UserMXID {
 		return nil // somebody tidies up
 	}
-	waits, err := cl.waiting(contact)
+	messages, err := cl.undeliveredOf(contact, msg.TargetMessage.MXID)
 	if err != nil {
 		return cl.again(msg.Event, err)
 	}
-	if len(waits[msg.TargetMessage.MXID]) == 0 {
+	switch given, err := cl.giveUp(ctx, contact, messages, "you have deleted it"); {
+	case err != nil:
+		return cl.again(msg.Event, err)
+	case given == 0:
 		return errNoDelete
 	}
-	if err := cl.giveUp(ctx, contact, waits[msg.TargetMessage.MXID], "you have deleted it"); err != nil {
-		return cl.again(msg.Event, err)
-	}
 	return nil
-}
-
-// maxOutbox bounds how much of an outbox is looked at.
-const maxOutbox = 10_000
-
-// waiting returns what waits for a contact, by the event that it comes from. What
-// was not written in a room is under "".
-func (cl *client) waiting(contact identity.PublicKey) (map[id.EventID][]store.Message, error) {
-	outbox, err := cl.node.Outbox(cl.account, contact, maxOutbox)
-	if err != nil {
-		return nil, err
-	}
-	waits := make(map[id.EventID][]store.Message)
-	for _, m := range outbox {
-		evt := sourceEvent(m.Source)
-		waits[evt] = append(waits[evt], m)
-	}
-	return waits, nil
-}
-
-// giveUp takes messages out of the outbox.
-func (cl *client) giveUp(ctx context.Context, contact identity.PublicKey, messages []store.Message, reason string) error {
-	var errs []error
-	for _, m := range messages {
-		_, err := cl.node.CancelMessage(ctx, cl.account, contact, m.ID, reason)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

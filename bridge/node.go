@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
@@ -59,8 +60,14 @@ type Node interface {
 	FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
 	// CancelMessage gives up an undelivered message and reports whether it was one.
 	CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error)
-	// Outbox returns undelivered messages to a contact, oldest first.
+	// Outbox returns a page of the undelivered messages to a contact, oldest first;
+	// Undelivered iterates over all of them.
 	Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error)
+	Undelivered(account, contact identity.PublicKey) iter.Seq2[store.Message, error]
+	// OutboxContacts returns the contacts for whom something is undelivered, OutboxSize
+	// how much it is for one of them.
+	OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error)
+	OutboxSize(account, contact identity.PublicKey) (store.OutboxSize, error)
 	// Message returns one message, or store.ErrNotFound.
 	Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error)
 	// Messages returns a page of a conversation, newest first, below the position
@@ -69,6 +76,8 @@ type Node interface {
 	// ConversationEvents returns the events of a conversation after one of them. The
 	// zero conversation is what concerns the account itself.
 	ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error)
+	// CountConversationEvents counts them.
+	CountConversationEvents(account, conversation identity.PublicKey, after uint64) (int, error)
 	// Pending returns the conversations with events that a consumer has not dealt
 	// with.
 	Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error)
@@ -84,6 +93,8 @@ type Node interface {
 	AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error)
 	// Journal returns unfinished entries of a queue, oldest first, after one of them.
 	Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error)
+	// CountJournal counts the unfinished entries of a queue.
+	CountJournal(queue string) (int, error)
 	// FinishJournal removes an entry; its id stays known.
 	FinishJournal(ctx context.Context, queue string, seq uint64) error
 }

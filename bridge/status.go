@@ -38,7 +38,7 @@ type Status struct {
 	// Logins is how many accounts are used from Matrix.
 	Logins int
 	// Transactions is how many transactions of the homeserver are stored and not yet
-	// dealt with, counted up to 100.
+	// dealt with.
 	Transactions int
 	// Waiting are the conversations with events that are not in their room yet, at
 	// most 100 of them; Conversations is how many there are.
@@ -88,7 +88,7 @@ const (
 // Waiting is a conversation with events that are not in their room yet.
 type Waiting struct {
 	Account, Contact identity.PublicKey
-	// Events is how many, counted up to 1000.
+	// Events is how many.
 	Events int
 	// Error is why the first of them is not, when that was tried, and Since when.
 	Error string
@@ -100,11 +100,8 @@ type Waiting struct {
 	Remedy string    `json:",omitempty"`
 }
 
-const (
-	maxWaiting      = 100
-	maxCountEvents  = 1000
-	maxCountJournal = 100
-)
+// maxWaiting bounds the list of conversations.
+const maxWaiting = 100
 
 // condition is what the actor and its goroutine share. It is safe for use by
 // both.
@@ -150,8 +147,8 @@ func (c *condition) status(node Node) Status {
 	if s.State == StateRunning && (!s.Homeserver.OK || !s.Listener.OK) {
 		s.State = StateDegraded
 	}
-	if entries, err := node.Journal(journalQueue, 0, maxCountJournal); err == nil {
-		s.Transactions = len(entries)
+	if n, err := node.CountJournal(journalQueue); err == nil {
+		s.Transactions = n
 	}
 	if live != nil {
 		s.Logins, s.Conversations, s.Waiting = live.waiting()
@@ -177,8 +174,8 @@ func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
 				continue
 			}
 			w := Waiting{Account: account, Contact: p.Conversation}
-			if events, err := d.node.ConversationEvents(account, p.Conversation, p.Cursor, maxCountEvents); err == nil {
-				w.Events = len(events)
+			if n, err := d.node.CountConversationEvents(account, p.Conversation, p.Cursor); err == nil {
+				w.Events = n
 			}
 			if t.since.IsZero() {
 				others = append(others, w)

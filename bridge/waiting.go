@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -45,6 +47,26 @@ func waitingKey(c store.Conversation) database.Key {
 	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.Contact.String())
 }
 
+// outboxWatch is what is known of the outboxes between two looks. The event log says
+// which of them have changed; the others are not read again.
+type outboxWatch struct {
+	*connector
+	// told has the conversations whose notice was looked up in the tables; true when
+	// one may be open.
+	told map[store.Conversation]bool
+	// oldest is when the oldest undelivered message of a conversation was queued. What
+	// has changed since is not in it.
+	oldest map[store.Conversation]store.Millis
+	// seen are the accounts whose open notices are known.
+	seen map[identity.PublicKey]struct{}
+}
+
+// waitingNow is what is undelivered in a conversation.
+type waitingNow struct {
+	count int
+	since store.Millis // when the oldest message was queued
+}
+
 // watchOutboxes tells rooms what waits, until stop ends.
 func (c *connector) watchOutboxes(stop, work context.Context) {
 	config := c.config.Network
@@ -55,17 +77,23 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 	if patience == 0 {
 		patience = config.GiveUp
 	}
+	watch := c.node.WatchEvents()
+	defer watch.Close()
 	tick := time.NewTicker(min(max(patience/4, waitingTickMin), waitingTickMax))
 	defer tick.Stop()
-	told := make(map[store.Conversation]bool) // a notice may be open
+	w := outboxWatch{
+		connector: c, told: make(map[store.Conversation]bool),
+		oldest: make(map[store.Conversation]store.Millis), seen: make(map[identity.PublicKey]struct{}),
+	}
 	for {
 		select {
 		case <-stop.Done():
 			return
 		case <-tick.C:
 		}
+		w.forget(watch.Take())
 		for _, account := range c.deliver.attached() {
-			err := guarded(c.log, "watch outboxes", func() error { return c.watchAccount(work, account, told) })
+			err := guarded(c.log, "watch outboxes", func() error { return w.look(work, account) })
 			if err != nil && stop.Err() == nil {
 				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "error", oneLine(err))
 			}
@@ -73,49 +101,136 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 	}
 }
 
-func (c *connector) watchAccount(ctx context.Context, account identity.PublicKey, told map[store.Conversation]bool) error {
-	contacts, err := c.node.Contacts(account)
+// forget drops what is known of outboxes that have changed.
+func (w *outboxWatch) forget(changes store.Changes) {
+	if changes.All {
+		clear(w.oldest)
+	}
+	for at := range changes.Conversations {
+		delete(w.oldest, at)
+	}
+}
+
+// look sees to the conversations of an account in which something waits or a notice is
+// open. One that fails is looked at again, and does not keep the others waiting.
+func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) error {
+	waiting, err := w.node.OutboxContacts(account)
 	if err != nil {
 		return err
 	}
-	for _, contact := range contacts {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		waits, err := c.node.Outbox(account, contact.ID, maxOutbox)
+	if _, seen := w.seen[account]; !seen {
+		contacts, err := w.node.Contacts(account) // a notice may be open since the last start
 		if err != nil {
 			return err
 		}
-		for len(waits) > 0 && c.config.Network.GiveUp > 0 && time.Since(waits[0].Created.Time()) > c.config.Network.GiveUp {
-			_, err := c.node.CancelMessage(ctx, account, contact.ID, waits[0].ID,
-				fmt.Sprintf("the contact's device could not be reached for %s", c.config.Network.GiveUp))
-			if err != nil {
-				return err
+		for _, contact := range contacts {
+			at := store.Conversation{Account: account, Contact: contact.ID}
+			if _, open := w.openNotice(ctx, at); open {
+				w.told[at] = true
 			}
-			waits = waits[1:]
 		}
-		at := store.Conversation{Account: account, Contact: contact.ID}
-		if _, asked := told[at]; len(waits) == 0 && asked && !told[at] {
-			continue // nothing waits, nothing is told
+		w.seen[account] = struct{}{}
+	}
+	for at, open := range w.told {
+		if open && at.Account == account && !slices.Contains(waiting, at.Contact) {
+			waiting = append(waiting, at.Contact)
 		}
-		if err := c.tellWaiting(ctx, contact, waits, told); err != nil {
+	}
+	var errs []error
+	for _, contact := range waiting {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		at := store.Conversation{Account: account, Contact: contact}
+		if err := w.lookAt(ctx, at); err != nil {
+			delete(w.oldest, at)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// lookAt gives up what has waited too long in a conversation, and keeps its notice.
+func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
+	oldest, known := w.oldest[at]
+	unchanged := known
+	if !known {
+		first, err := w.node.Outbox(at.Account, at.Contact, 1)
+		if err != nil {
+			return err
+		}
+		if oldest = 0; len(first) > 0 {
+			oldest = first[0].Created
+		}
+	}
+	if w.waitedFor(oldest, w.config.Network.GiveUp) {
+		if err := w.giveUpOld(ctx, at); err != nil {
+			return err
+		}
+		return nil // the change is in the event log
+	}
+	w.oldest[at] = oldest
+	open := w.told[at]
+	if long := w.waitedFor(oldest, w.config.Network.WaitingNotice); !open && !long || open && unchanged {
+		return nil
+	}
+	size, err := w.node.OutboxSize(at.Account, at.Contact)
+	if err != nil {
+		return err
+	}
+	contact, err := w.node.Contact(at.Account, at.Contact)
+	if errors.Is(err, actors.ErrUnknownContact) {
+		w.told[at] = false
+		return nil // removed
+	}
+	if err != nil {
+		return err
+	}
+	return w.tellWaiting(ctx, contact, waitingNow{size.Messages, oldest}, w.told)
+}
+
+// waitedFor reports whether a message that was queued then has waited longer than a
+// limit, which is 0 for none.
+func (w *outboxWatch) waitedFor(queued store.Millis, limit time.Duration) bool {
+	return queued != 0 && limit > 0 && time.Since(queued.Time()) > limit
+}
+
+// giveUpOld gives up the messages of a conversation that have waited too long.
+func (w *outboxWatch) giveUpOld(ctx context.Context, at store.Conversation) error {
+	var old []store.MessageID
+	for m, err := range w.node.Undelivered(at.Account, at.Contact) {
+		if err != nil {
+			return err
+		}
+		if !w.waitedFor(m.Created, w.config.Network.GiveUp) {
+			break
+		}
+		old = append(old, m.ID)
+	}
+	reason := fmt.Sprintf("the contact's device could not be reached for %s", w.config.Network.GiveUp)
+	for _, m := range old {
+		if _, err := w.node.CancelMessage(ctx, at.Account, at.Contact, m, reason); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tellWaiting keeps the notice of one room. told has what is known of it, so that
-// the tables are asked once.
+// openNotice returns the notice that the tables have of a conversation.
+func (c *connector) openNotice(ctx context.Context, at store.Conversation) (last waitingNotice, open bool) {
+	open = json.Unmarshal([]byte(c.br.DB.KV.Get(ctx, waitingKey(at))), &last) == nil && last.Event != ""
+	return last, open
+}
+
+// tellWaiting keeps the notice of one room: waits is what it has to say. told has what
+// is known of it.
 func (c *connector) tellWaiting(
-	ctx context.Context, contact store.Contact, waits []store.Message, told map[store.Conversation]bool,
+	ctx context.Context, contact store.Contact, waits waitingNow, told map[store.Conversation]bool,
 ) error {
 	at := store.Conversation{Account: contact.Account, Contact: contact.ID}
-	var last waitingNotice
-	open := json.Unmarshal([]byte(c.br.DB.KV.Get(ctx, waitingKey(at))), &last) == nil && last.Event != ""
+	last, open := c.openNotice(ctx, at)
 	told[at] = open
-	long := len(waits) > 0 && c.config.Network.WaitingNotice > 0 && time.Since(waits[0].Created.Time()) > c.config.Network.WaitingNotice
-	if (!open && !long) || (open && len(waits) == last.Count) {
+	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
 		return nil
 	}
 	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.Contact))
@@ -125,16 +240,16 @@ func (c *connector) tellWaiting(
 	if open && last.Room != portal.MXID {
 		open, last = false, waitingNotice{}
 	}
-	next := waitingNotice{Event: last.Event, Room: portal.MXID, Since: last.Since, Count: len(waits), Edits: last.Edits + 1}
+	next := waitingNotice{Event: last.Event, Room: portal.MXID, Since: last.Since, Count: waits.count, Edits: last.Edits + 1}
 	name := c.displayName(contact)
 	var text string
 	switch {
-	case len(waits) > 0:
+	case waits.count > 0:
 		if !open {
-			next = waitingNotice{Room: portal.MXID, Since: waits[0].Created, Count: len(waits)}
+			next = waitingNotice{Room: portal.MXID, Since: waits.since, Count: waits.count}
 		}
 		text = fmt.Sprintf("⏳ Waiting for %s since %s: %s. It is delivered as soon as a device of theirs is there.",
-			name, moment(next.Since), countText(len(waits)))
+			name, moment(next.Since), countText(waits.count))
 	case open:
 		text = fmt.Sprintf("✅ %s has everything that waited since %s.", name, moment(last.Since))
 	default:
@@ -159,7 +274,7 @@ func (c *connector) tellWaiting(
 	if !open {
 		next.Event = resp.EventID
 	}
-	if len(waits) == 0 {
+	if waits.count == 0 {
 		next = waitingNotice{}
 	}
 	value, err := json.Marshal(next)

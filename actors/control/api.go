@@ -33,7 +33,7 @@ type Account struct {
 	// Strangers is what happens when an unknown identity connects.
 	Strangers string    `json:"strangers" enum:"ask,accept,refuse"`
 	Created   time.Time `json:"created,omitzero"`
-	// Waiting counts undelivered messages, up to 100,000.
+	// Waiting counts undelivered messages.
 	Waiting int `json:"waiting"`
 }
 
@@ -185,7 +185,7 @@ type Warning struct {
 }
 
 func accountOf(n *actors.Node, a store.Account) (Account, error) {
-	waiting, err := n.Waiting(a.ID, 100_000)
+	waiting, err := n.Waiting(a.ID)
 	return Account{
 		ID: a.ID.String(), Name: a.Name, Info: a.Info, Link: n.Link(a).String(), Avatar: len(a.Avatar),
 		Role: a.Role.String(), HandOver: hexOf(a.HandOver),

@@ -45,15 +45,8 @@ func (s *Store) Transfers(account identity.PublicKey, limit int) ([]Media, error
 func (s *Store) EachMedia(account identity.PublicKey, f func(Media) error) error {
 	return s.read(func(r rows) error {
 		for row, err := range scanPrefix(r, tablePrefix(account, tableMedia)) {
+			m, err := mediaRow(account, row, err)
 			if err != nil {
-				return err
-			}
-			k, err := parseKey(row.key)
-			if err != nil {
-				return err
-			}
-			m := Media{Account: account, Contact: k.other, Message: k.message}
-			if err := row.load(&m); err != nil {
 				return err
 			}
 			if err := f(m); err != nil {

@@ -134,19 +134,22 @@ func lastNumber(r rows, prefix []byte) (uint64, error) {
 	return 0, nil
 }
 
-// Limits of one page. A page ends at the limit the caller gave, at maxPage rows
-// or at maxPageBytes, whichever comes first; it has at least one row when there
-// is one. Only an empty page means that there is no more.
-const (
-	maxPage      = 1024
-	maxPageBytes = 8 << 20
-)
+// MaxPage is the largest page, in rows. A larger limit is an error.
+const MaxPage = 1024
+
+// maxPageBytes ends a page early. A page ends at the limit the caller gave, 0 for
+// MaxPage, or at maxPageBytes, whichever comes first; it has at least one row when
+// there is one. Only an empty page means that there is no more.
+const maxPageBytes = 8 << 20
 
 // page reads rows until a page is full. The function turns one row into a value
 // and says how large that is.
 func page[T any](found iter.Seq2[row, error], limit int, read func(row) (value T, size int, err error)) ([]T, error) {
-	if limit <= 0 || limit > maxPage {
-		limit = maxPage
+	switch {
+	case limit > MaxPage:
+		return nil, fmt.Errorf("%w: %w: %d rows, at most %d", ErrInvalid, errPageTooLarge, limit, MaxPage)
+	case limit <= 0:
+		limit = MaxPage
 	}
 	var values []T
 	total := 0
