@@ -444,6 +444,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.allowed() {
 		x.env.contactNodes.add(x.pair, x.liveNode)
+		x.countDevice(x.liveNode, x.liveGeneration)
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
 			Account: x.account, Contact: x.contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
 		}})

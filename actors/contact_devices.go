@@ -19,8 +19,9 @@ import (
 // devices are the held nodes of one contact, the oldest first.
 type devices struct {
 	holds []*deviceHold
-	// taken are nodes that were taken and that the contact's row does not name yet.
-	taken []identity.NodeKey
+	// taken are nodes that count as the contact's and that its row, as it was read last,
+	// does not name yet; the latest first.
+	taken []store.KnownNode
 	// prefer is a node that was taken and is to be dialled: its app offers what it
 	// could not say. Zero when there is none.
 	prefer identity.NodeKey
@@ -70,11 +71,10 @@ func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
 // isNewDevice reports whether an accepted contact that is known by its nodes has
 // never authenticated from this one, and nothing we have at hand speaks for it.
 func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
-	known := x.record.NodeKeys
+	known := x.knownNodes()
 	switch {
 	case !x.allowed() || len(known) == 0,
 		slices.ContainsFunc(known, func(n store.KnownNode) bool { return n.Key == node }),
-		slices.Contains(x.devices.taken, node),
 		node == identity.NodeKey(x.contact), // nobody else has that node key
 		changesNodes(known, g):
 		return false
@@ -85,6 +85,18 @@ func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
 	}
 	now := x.env.nowMillis()
 	return !slices.ContainsFunc(named, func(a store.Address) bool { return a.Node == node && a.Expires > now })
+}
+
+// knownNodes are the nodes from which the contact was met, the latest first.
+func (x *contact) knownNodes() []store.KnownNode {
+	return append(slices.Clone(x.devices.taken), x.record.NodeKeys...)
+}
+
+// countDevice makes a node one of the contact's, before the store has noted it.
+func (x *contact) countDevice(node identity.NodeKey, g generation) {
+	x.devices.taken = slices.DeleteFunc(x.devices.taken, func(n store.KnownNode) bool { return n.Key == node })
+	x.devices.taken = slices.Insert(x.devices.taken, 0, store.KnownNode{Key: node, Generation: uint8(g)})
+	x.devices.taken = x.devices.taken[:min(len(x.devices.taken), maxHolds)]
 }
 
 // lookAtDevices asks trackers and known nodes, and again until everything is
@@ -187,16 +199,13 @@ func (x *contact) decideDevices(c *kernel.Context) {
 // what it could not say.
 func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool) {
 	x.devices.remove(h)
-	x.devices.taken = append(x.devices.taken, h.node)
-	if len(x.devices.taken) > maxHolds {
-		x.devices.taken = slices.Delete(x.devices.taken, 0, 1)
-	}
-	g := uint8(gen3)
+	g := gen3
 	if h.stream != nil {
-		g = uint8(h.stream.stream.generation)
+		g = h.stream.stream.generation
 	}
+	x.countDevice(h.node, g)
 	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-		Account: x.account, Contact: x.contact, Key: h.node, Generation: g, Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
+		Account: x.account, Contact: x.contact, Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
 	}})
 	x.env.keys.know(h.node)
 	if h.stream != nil {
@@ -220,7 +229,7 @@ func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) 
 		h.stream.drop()
 		h.stream = nil
 	}
-	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, now) {
+	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, false, now) {
 		return
 	}
 	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
@@ -237,7 +246,7 @@ func (x *contact) devicesLooked(c *kernel.Context) {
 	inRow := func(node identity.NodeKey) bool {
 		return slices.ContainsFunc(x.record.NodeKeys, func(n store.KnownNode) bool { return n.Key == node })
 	}
-	x.devices.taken = slices.DeleteFunc(x.devices.taken, inRow)
+	x.devices.taken = slices.DeleteFunc(x.devices.taken, func(n store.KnownNode) bool { return inRow(n.Key) })
 	for _, h := range slices.Clone(x.devices.holds) {
 		if inRow(h.node) {
 			x.takeDevice(c, h, false)

@@ -214,7 +214,7 @@ func TestRequestsAreLimited(t *testing.T) {
 			return len(contacts)
 		}
 		ask := func(i int) {
-			p := phone.New(phone.Options{Name: fmt.Sprint("person ", i), Log: t.Logf, Avatar: []byte("\xff\xd8\xffpicture")})
+			p := phone.New(phone.Options{Name: fmt.Sprint("person ", i), Log: t.Logf, Quirks: phone.Quirks{PlainChallenges: true}, Avatar: []byte("\xff\xd8\xffpicture")})
 			if err := p.Start(node); err != nil {
 				t.Fatal(err)
 			}

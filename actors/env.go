@@ -35,6 +35,8 @@ type env struct {
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerLog
 	elsewhere   *elsewhere
+	// askers are strangers to whom a signature was given.
+	askers askers
 	// suspicions are attempts to be somebody else.
 	suspicions suspicions
 	// heldDevices are nodes of contacts that nothing speaks for yet.

@@ -5,6 +5,10 @@ package actors
 import "errors"
 
 var (
+	// ErrNodeKey says that a node key of this node is missing, cannot be read, or is
+	// another one than the store remembers. [Options.ReplaceNodeKeys] goes on with
+	// another key.
+	ErrNodeKey = errors.New("a node key is lost")
 	// ErrOffline says that the overlay is not running at this moment.
 	ErrOffline = errors.New("the overlay network is not running")
 	// ErrNotRunning says that the node has not been started, or has stopped.
@@ -28,6 +32,7 @@ var (
 	// ErrTrackersSilent says that no tracker answered.
 	ErrTrackersSilent = errors.New("no tracker answers")
 
+	errReadOnly          = errors.New("the node was opened for reading only")
 	errBusy              = errors.New("too many questions at once")
 	errNoTrackers        = errors.New("no trackers are configured")
 	errNotAnswering      = errors.New("the contact's device answers pings but acknowledges nothing")

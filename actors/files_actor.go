@@ -70,16 +70,13 @@ type filesActor struct {
 func newFilesActor(e *env) kernel.Actor { return &filesActor{env: e} }
 
 func (a *filesActor) Started(c *kernel.Context) error {
-	key, err := a.env.keys.nodeKey(filesKeyName)
-	if err != nil {
-		return err
-	}
 	opts := *a.env.opts.Files
+	var err error
 	a.host, err = openFileHost(filepath.Join(a.env.opts.Dir, filesDirName), opts, a.env.store, a.env.writer, a.env.opts.Now)
 	if err != nil {
 		return err
 	}
-	net, err := opts.OpenNetwork(key)
+	net, err := opts.OpenNetwork(a.env.keys.files)
 	if err != nil {
 		a.host.close()
 		return fmt.Errorf("join the overlay as a file server: %w", err)
@@ -103,7 +100,7 @@ func (a *filesActor) Started(c *kernel.Context) error {
 	})
 	c.Every(expireEvery, expireFiles{})
 	a.onExpire(c)
-	c.Log().Info("File server is up", "key", key.Key())
+	c.Log().Info("File server is up", "key", a.env.keys.files.Key())
 	return nil
 }
 

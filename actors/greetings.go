@@ -17,6 +17,9 @@ const (
 	// one who does not answer.
 	maxGreetings        = 256
 	maxGreetingsPerNode = 8
+	// greetingsPerPair is what each pair of an account and an accepted contact adds to
+	// what its node may have: apps dial two or three times at once.
+	greetingsPerPair = 3
 
 	// A node may begin handshakeBurst handshakes at once and then one every
 	// handshakeEvery. An app dials two or three times within seconds at most; every
@@ -46,13 +49,13 @@ func newGreetings() *greetings {
 	return &greetings{oldest: list.New(), perNode: make(map[identity.NodeKey]int)}
 }
 
-// enter adds a stream. When there are too many, the oldest of the same node, or
-// else of all, is aborted; its goroutine then ends.
-func (g *greetings) enter(conn overlay.Conn) *greeting {
+// enter adds a stream of a node with that many pairs. When there are too many, the
+// oldest of the same node, or else of all, is aborted; its goroutine then ends.
+func (g *greetings) enter(conn overlay.Conn, pairs int) *greeting {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	node := conn.RemoteKey()
-	if g.perNode[node] >= maxGreetingsPerNode {
+	if g.perNode[node] >= maxGreetingsPerNode+greetingsPerPair*pairs {
 		g.evictLocked(func(e *greeting) bool { return e.conn.RemoteKey() == node })
 	} else if g.oldest.Len() >= maxGreetings {
 		g.evictLocked(func(*greeting) bool { return true })

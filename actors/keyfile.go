@@ -16,6 +16,9 @@ const keyFileMode fs.FileMode = 0o600
 // maxKeyFile bounds what is read from a key file; a PEM block has about 120 bytes.
 const maxKeyFile = 4 << 10
 
+// errLooseKeyFile says that a key file has a mode that is too open.
+var errLooseKeyFile = errors.New("can be read by others")
+
 // writeKeyFile creates path with content. It never overwrites: losing an
 // identity is the one mistake that cannot be mended. The content is on the disk,
 // under its name, when it returns.
@@ -60,7 +63,7 @@ func readKeyFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file %s is not a regular file", path)
 	}
 	if loose := info.Mode().Perm() &^ keyFileMode; loose != 0 {
-		return nil, fmt.Errorf("key file %s can be read by others (mode %04o); make it private with: chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("key file %s %w (mode %04o); make it private with: chmod 600 %s", path, errLooseKeyFile, info.Mode().Perm(), path)
 	}
 	if info.Size() > maxKeyFile {
 		return nil, fmt.Errorf("key file %s has %d bytes; this is no key file", path, info.Size())
@@ -72,19 +75,8 @@ func readKeyFile(path string) ([]byte, error) {
 	return content, nil
 }
 
-// readOrCreateKeyFile returns the content of path, or writes what create makes.
-func readOrCreateKeyFile(path string, create func() ([]byte, error)) (content []byte, created bool, err error) {
-	content, err = readKeyFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return content, false, err
-	}
-	if content, err = create(); err != nil {
-		return nil, false, err
-	}
-	return content, true, writeKeyFile(path, content)
-}
-
-// removedEnding marks the key file of an account that was removed.
+// removedEnding marks the key file of an account that was removed, and one that was
+// replaced.
 const removedEnding = ".removed"
 
 // removeKeyFile takes a key file out of use, or deletes it with what an earlier

@@ -32,8 +32,9 @@ const (
 // use.
 type keyring struct {
 	dir    string
-	node   identity.NodePrivateKey
 	issued *identity.Issued
+	// node, tracker and files are the node keys, those of roles zero without the role.
+	node, tracker, files identity.NodePrivateKey
 
 	mu       sync.RWMutex
 	accounts map[identity.PublicKey]identity.PrivateKey
@@ -42,7 +43,7 @@ type keyring struct {
 	nodes map[identity.NodeKey]struct{}
 }
 
-// openKeyring reads the node key, or makes one at the first start.
+// openKeyring opens a key directory, which may be missing. It reads no key.
 func openKeyring(dir string) (*keyring, error) {
 	k := &keyring{
 		dir:      filepath.Join(dir, keyDirName),
@@ -50,15 +51,7 @@ func openKeyring(dir string) (*keyring, error) {
 		accounts: make(map[identity.PublicKey]identity.PrivateKey),
 		nodes:    make(map[identity.NodeKey]struct{}),
 	}
-	if err := checkKeyDir(k.dir); err != nil {
-		return nil, err
-	}
-	node, err := k.nodeKey(nodeKeyName)
-	if err != nil {
-		return nil, err
-	}
-	k.node = node
-	return k, nil
+	return k, checkKeyDir(k.dir)
 }
 
 // checkKeyDir refuses a key directory that others can list or write.
@@ -73,27 +66,6 @@ func checkKeyDir(dir string) error {
 		return fmt.Errorf("key directory %s can be opened by others (mode %04o); make it private with: chmod 700 %s", dir, info.Mode().Perm(), dir)
 	}
 	return nil
-}
-
-// nodeKey reads a node key by its file name, or makes it. The key is one of those
-// that must never be signed as a challenge.
-func (k *keyring) nodeKey(name string) (identity.NodePrivateKey, error) {
-	pem, _, err := readOrCreateKeyFile(filepath.Join(k.dir, name), func() ([]byte, error) {
-		key, err := identity.GenerateNodePrivateKey(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		return key.MarshalPEM(), nil
-	})
-	if err != nil {
-		return identity.NodePrivateKey{}, fmt.Errorf("node key: %w", err)
-	}
-	key, err := identity.ParseNodePEM(pem)
-	if err != nil {
-		return identity.NodePrivateKey{}, fmt.Errorf("node key %s: %w", name, err)
-	}
-	k.know(key.Key())
-	return key, nil
 }
 
 func (k *keyring) accountFile(id identity.PublicKey) string {

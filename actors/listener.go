@@ -95,7 +95,7 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 		if err != nil {
 			return err
 		}
-		e := l.greetings.enter(conn)
+		e := l.greetings.enter(conn, l.env.contactNodes.pairs(conn.RemoteKey()))
 		data := l.env.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
@@ -134,10 +134,10 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if !l.begun.begin(s.RemoteKey(), time.Now()) {
 		return errTooManyHandshakes
 	}
-	hs := peer.NewAcceptor(peer.AcceptorConfig{
-		Lookup:   l.env.keys.account,
-		Security: l.env.secure(s),
-	})
+	security, points := l.env.secure(s), &pointGuard{env: l.env, node: s.RemoteKey()}
+	security.Guard = identity.GuardSet{security.Guard, points}
+	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.env.keys.account, Security: security})
+	points.hs = hs
 	framed := s.generation.drive(hs)
 	p, err := framed.Start()
 	if err != nil {

@@ -28,10 +28,12 @@ const (
 // Make it with [Open], run it with [Node.Start], end it with [Node.Stop] and
 // [Node.Close]. Between Open and Start it can be read already.
 type Node struct {
-	opts  Options
-	store *store.Store
-	keys  *keyring
-	env   *env
+	opts Options
+	// readOnly is a node of OpenReadOnly, which is never started.
+	readOnly bool
+	store    *store.Store
+	keys     *keyring
+	env      *env
 	// trackerKey is zero without the tracker role.
 	trackerKey identity.NodeKey
 	// filesKey is zero without the role of a file server.
@@ -46,8 +48,10 @@ type Node struct {
 	failErr  error
 }
 
-// Open opens the data directory: keys, made at the first start, and store. It
-// fails with store.ErrInUse when another process has it open.
+// Open opens the data directory: keys, created at the first start, and store.
+//
+// Errors: store.ErrInUse when another process has it open, store.ErrCorrupt, the
+// others of store.Open, and [ErrNodeKey].
 func Open(opts Options) (*Node, error) {
 	opts = opts.withDefaults()
 	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil {
@@ -68,29 +72,24 @@ func Open(opts Options) (*Node, error) {
 	if err := removeSnapshots(opts.Dir); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	keys, err := openKeyring(opts.Dir)
-	if err != nil {
+	if err := n.openKeys(s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if err := n.openParts(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return n, nil
+}
+
+// openParts makes what the actors share.
+func (n *Node) openParts(s *store.Store) (err error) {
+	opts, keys := n.opts, n.keys
 	for _, t := range opts.Trackers {
 		keys.know(t.Node)
 	}
 	keys.know(opts.OwnDevices...)
-	if opts.Tracker != nil {
-		role, err := keys.nodeKey(trackerKeyName)
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		n.trackerKey = role.Key()
-	}
-	if opts.Files != nil {
-		role, err := keys.nodeKey(filesKeyName)
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		n.filesKey = role.Key()
-	}
-	n.store, n.keys = s, keys
+	keys.know(opts.Media.Server)
+	n.store = s
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
@@ -101,25 +100,25 @@ func Open(opts Options) (*Node, error) {
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	n.env.pairs = newPairTable(n.env.strangerLog)
-	keys.know(opts.Media.Server)
 	if err := n.env.contactNodes.load(s); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return err
 	}
 	if err := n.env.rememberElsewhere(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return err
 	}
 	n.env.media, err = media.Open(media.Options{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
+		ReadOnly: n.readOnly,
 	})
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return n, nil
+	return err
 }
 
 // Start starts the actors and returns when all of them are there. It does not
 // wait for the network.
 func (n *Node) Start(ctx context.Context) error {
+	if n.readOnly {
+		return errReadOnly
+	}
 	n.system = kernel.NewSystem(kernel.Options{Logger: n.opts.Logger, BeforeReceive: n.opts.BeforeReceive})
 	root, err := n.system.Spawn(kernel.Spec{
 		Name: "node", Kind: "node",
@@ -178,7 +177,9 @@ func (n *Node) fail(err error) {
 }
 
 // Key returns the node key, the address of this node in the overlay.
-func (n *Node) Key() identity.NodeKey { return n.keys.node.Key() }
+// It is zero when the key cannot be read, which only a node of [OpenReadOnly] lets
+// pass.
+func (n *Node) Key() identity.NodeKey { return publicOf(n.keys.node) }
 
 // TrackerKey returns the node key of the tracker role; false without that role.
 func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.trackerKey.IsZero() }

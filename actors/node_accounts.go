@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -65,7 +66,8 @@ type Imported struct {
 
 // ImportAccount makes an account of an identity that exists already, such as one
 // of [Node.ExportAccount] or of an app. It asks trackers first whether somebody
-// else uses the key, for at most 10 s, and goes on whatever they say.
+// else uses the key, for at most 10 s, and goes on whatever they say. An account of
+// this node whose key file is lost gets its key back, and stays as it is.
 //
 // Errors: [ErrAccountExists] when this node has it already.
 func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
@@ -73,7 +75,14 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 		return Imported{}, fmt.Errorf("import account: no key: %w", store.ErrInvalid)
 	}
 	id := in.Key.Public()
-	if _, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
+	if there, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
+		if _, lost := n.keys.read(id); err == nil && errors.Is(lost, fs.ErrNotExist) {
+			// Its actor tries again by itself.
+			if err := n.keys.put(in.Key); err != nil {
+				return Imported{}, fmt.Errorf("import account: %w", err)
+			}
+			return Imported{Account: there}, nil
+		}
 		if err == nil {
 			err = fmt.Errorf("%s: %w", id.Short(), ErrAccountExists)
 		}

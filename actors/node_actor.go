@@ -85,6 +85,8 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		return fmt.Errorf("start %s: %w", storeName, err)
 	}
 	n.env.writer = writer
+	// Before anything that rests on the keys, such as an account.
+	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
@@ -143,6 +145,10 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 		n.onShutdown(c)
 	case rotateChallenges:
 		n.env.keys.issued.Rotate()
+	case store.Written: // of RememberNodeKeys
+		if msg.Err != nil {
+			c.Log().Warn("node keys not remembered", "err", msg.Err)
+		}
 	case flushStrangerLog:
 		n.env.strangerLog.flush()
 	case kernel.ChildFailed:

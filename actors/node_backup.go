@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 // snapshotPrefix begins the names of directories in the data directory in which a
@@ -61,6 +63,10 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	if err := n.keys.copyTo(filepath.Join(dir, keyDirName)); err != nil {
 		return made, err
 	}
+	lost, err := n.KeyProblems()
+	if err != nil {
+		return made, err
+	}
 	if made.Left, err = n.linkMedia(filepath.Join(dir, mediaDirName)); err != nil {
 		return made, err
 	}
@@ -71,6 +77,9 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 		left, err = n.linkHosted(filepath.Join(dir, filesDirName))
 	}
 	made.Left = append(made.Left, left...)
+	for _, p := range lost {
+		made.Left = append(made.Left, "a key: "+p.String())
+	}
 	return made, err
 }
 
@@ -105,7 +114,7 @@ func (n *Node) linkMedia(dir string) (left []string, err error) {
 // copyTo copies all key files.
 func (k *keyring) copyTo(dir string) error {
 	entries, err := os.ReadDir(k.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // KeyProblems says what is missing
 		return fmt.Errorf("list keys: %w", err)
 	}
 	for _, entry := range entries {
@@ -142,14 +151,24 @@ func removeSnapshots(dir string) error {
 	return nil
 }
 
-// Check reads every row of the store, and what others have put on our file server,
-// and says, one sentence each, where they are damaged or contradict each other. It
-// changes nothing.
+// Check reads every row of the store, all keys, and what others have put on our file
+// server, and says, one sentence each, where they are damaged or contradict each
+// other. It changes nothing.
 func (n *Node) Check() ([]string, error) {
 	problems, err := n.store.Check()
 	if err != nil {
 		return problems, err
 	}
+	keys, err := n.KeyProblems()
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return problems, err
+	}
+	for _, p := range keys {
+		problems = append(problems, p.String())
+	}
 	hosted, err := n.checkHosted()
+	if errors.Is(err, store.ErrCorrupt) {
+		err = nil // the check of the store has said so
+	}
 	return append(problems, hosted...), err
 }

@@ -26,6 +26,8 @@ type Status struct {
 	StrayReactions uint64
 	DiskLow        bool
 	Alarms         []Alarm
+	// KeyProblems are accounts and roles whose key file is lost.
+	KeyProblems []KeyProblem
 	// Elsewhere are nodes that trackers name for our accounts and that are none of
 	// ours. It is empty while nobody abuses a signature.
 	Elsewhere []AnnouncedElsewhere
@@ -62,6 +64,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 	}
 	s.Suspicions, s.Suspected = n.env.suspicions.current(time.Now())
+	if s.KeyProblems, err = n.KeyProblems(); err != nil {
+		return Status{}, err
+	}
 	s.Overlay, s.Running = n.env.net.status()
 	if role, ok := n.env.trackerNet.status(); ok {
 		s.Tracker = &role

@@ -76,6 +76,9 @@ type Options struct {
 	Tracker *TrackerOptions
 	// Files, when set, makes this node a file server too.
 	Files *FilesOptions
+	// ReplaceNodeKeys takes another node key than the store remembers, or creates one
+	// where it is missing, instead of failing with [ErrNodeKey].
+	ReplaceNodeKeys bool
 	// Parts are further children of the node actor: the control API, the bridge.
 	// They start after everything else, in this order, and stop in the reverse one.
 	Parts []Part

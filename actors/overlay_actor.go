@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // linkCheck is how often the overlay actor looks whether links are up. There is
@@ -49,6 +50,11 @@ func (o *overlayActor) Started(c *kernel.Context) error {
 		return fmt.Errorf("join the overlay: %w", err)
 	}
 	o.net = net
+	if n, ok := net.(interface {
+		KnowContacts(pairs func(identity.NodeKey) int)
+	}); ok {
+		n.KnowContacts(o.env.contactNodes.pairs)
+	}
 	o.env.net.set(net)
 	c.Go("network", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines, so it is done here and not

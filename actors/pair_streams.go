@@ -28,9 +28,9 @@ const (
 //     no handshake of the pair is in progress.
 //   - It met several: it could be for any of them, also for one that has left
 //     meanwhile. It is held, unread. The apps open a data stream with every session
-//     and may never use it, so it does no harm. Once it carries a frame it is reset,
-//     all sessions with the node end, and the node gets one pair at a time: the peer
-//     sends the frame again, on a stream that meets nobody else.
+//     and may never use it, so it does no harm. Once it carries a frame all sessions
+//     with the node end, the stream is reset, and the node gets one pair at a time: the
+//     peer sends the frame again, on a stream that meets nobody else.
 //   - No session with the node is left: it is reset.
 type incomingData struct {
 	table *pairTable
@@ -179,13 +179,10 @@ func (n *nodePairs) ownerLocked(p pair) (*pairSession, bool) {
 	return nil, false
 }
 
-// conflictLocked is a frame on a stream that could be for several pairs.
+// conflictLocked is a frame on a stream that could be for several pairs. It is reset
+// with the last of the sessions, which end as soon as nothing is in doubt: a peer that
+// sees the reset before may end them itself.
 func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
-	for _, d := range slices.Clone(n.streams) {
-		if d.stream != nil {
-			d.endLocked(n)
-		}
-	}
 	ended := 0
 	for _, s := range n.sessions {
 		if !s.ended && !s.revoked {
@@ -193,6 +190,9 @@ func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
 			s.actor.Tell(endShared{})
 			ended++
 		}
+	}
+	if ended == 0 {
+		return // all have been told before
 	}
 	t.takeTurnsLocked(n, now)
 	t.log.Info("ambiguous data stream reset, node gets one conversation at a time", "component", "listener",

@@ -23,46 +23,7 @@ import (
 //
 // Bar R18, R19.
 func TestClumsyPhones(t *testing.T) {
-	type allowance struct {
-		// told: the phone is told more than once, as it asks more than once.
-		told bool
-		// acknowledged: the phone's own OKs are not one for each message.
-		acknowledged bool
-	}
-	tests := map[string]struct {
-		quirks phone.Quirks
-		allow  allowance
-	}{
-		"no data stream":            {quirks: phone.Quirks{NoDataStream: true}},
-		"late data stream":          {quirks: phone.Quirks{LateDataStream: 20 * time.Second}},
-		"data stream before the OK": {quirks: phone.Quirks{EarlyDataStream: true}},
-		"drops early data":          {quirks: phone.Quirks{DropsEarlyData: true}},
-		"silent":                    {quirks: phone.Quirks{Silent: true}},
-		"byte by byte":              {quirks: phone.Quirks{ByteByByte: true}},
-		"header apart":              {quirks: phone.Quirks{HeaderApart: true}},
-		"wrong size":                {quirks: phone.Quirks{WrongSize: true}},
-		"unknown frames":            {quirks: phone.Quirks{UnknownFrames: true}},
-		"duplicates":                {quirks: phone.Quirks{Duplicates: true}, allow: allowance{told: true}},
-		"duplicates later":          {quirks: phone.Quirks{DuplicateLater: true}, allow: allowance{told: true}},
-		"Android's JSON":            {quirks: phone.Quirks{AndroidJSON: true}},
-		"unknown keys":              {quirks: phone.Quirks{UnknownKeys: true}},
-		"late OK":                   {quirks: phone.Quirks{OKDelay: 10 * time.Second}},
-		"OK for 0":                  {quirks: phone.Quirks{OKZero: true}},
-		"OK for unknown guids":      {quirks: phone.Quirks{OKUnknown: true}},
-		"OK twice":                  {quirks: phone.Quirks{OKTwice: true}},
-		"ping at once":              {quirks: phone.Quirks{PingAtOnce: true}},
-		"no avatar":                 {quirks: phone.Quirks{NoAvatar: true, UnaskedInfo: true}},
-		"asks for no profile":       {quirks: phone.Quirks{NoInfoRequest: true}},
-		"many at once": {
-			quirks: phone.Quirks{
-				LateDataStream: time.Second, HeaderApart: true, WrongSize: true, UnknownFrames: true, Duplicates: true,
-				DuplicateLater: true, AndroidJSON: true, UnknownKeys: true, OKDelay: time.Second, OKZero: true,
-				OKUnknown: true, OKTwice: true, PingAtOnce: true, NoAvatar: true, UnaskedInfo: true,
-			},
-			allow: allowance{told: true},
-		},
-	}
-	for name, test := range tests {
+	for name, test := range clumsyPhones() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{Link: memnet.Link{Delay: 20 * time.Millisecond}})
@@ -101,6 +62,53 @@ func TestClumsyPhones(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// clumsyPhone is a phone with quirks, and what it doubles itself.
+type clumsyPhone struct {
+	quirks phone.Quirks
+	allow  allowance
+}
+
+type allowance struct {
+	// told: the phone is told more than once, as it asks more than once.
+	told bool
+	// acknowledged: the phone's own OKs are not one for each message.
+	acknowledged bool
+}
+
+// clumsyPhones are phones that do otherwise than the protocol asks.
+func clumsyPhones() map[string]clumsyPhone {
+	return map[string]clumsyPhone{
+		"no data stream":            {quirks: phone.Quirks{NoDataStream: true}},
+		"late data stream":          {quirks: phone.Quirks{LateDataStream: 20 * time.Second}},
+		"data stream before the OK": {quirks: phone.Quirks{EarlyDataStream: true}},
+		"drops early data":          {quirks: phone.Quirks{DropsEarlyData: true}},
+		"silent":                    {quirks: phone.Quirks{Silent: true}},
+		"byte by byte":              {quirks: phone.Quirks{ByteByByte: true}},
+		"header apart":              {quirks: phone.Quirks{HeaderApart: true}},
+		"wrong size":                {quirks: phone.Quirks{WrongSize: true}},
+		"unknown frames":            {quirks: phone.Quirks{UnknownFrames: true}},
+		"duplicates":                {quirks: phone.Quirks{Duplicates: true}, allow: allowance{told: true}},
+		"duplicates later":          {quirks: phone.Quirks{DuplicateLater: true}, allow: allowance{told: true}},
+		"Android's JSON":            {quirks: phone.Quirks{AndroidJSON: true}},
+		"unknown keys":              {quirks: phone.Quirks{UnknownKeys: true}},
+		"late OK":                   {quirks: phone.Quirks{OKDelay: 10 * time.Second}},
+		"OK for 0":                  {quirks: phone.Quirks{OKZero: true}},
+		"OK for unknown guids":      {quirks: phone.Quirks{OKUnknown: true}},
+		"OK twice":                  {quirks: phone.Quirks{OKTwice: true}},
+		"ping at once":              {quirks: phone.Quirks{PingAtOnce: true}},
+		"no avatar":                 {quirks: phone.Quirks{NoAvatar: true, UnaskedInfo: true}},
+		"asks for no profile":       {quirks: phone.Quirks{NoInfoRequest: true}},
+		"many at once": {
+			quirks: phone.Quirks{
+				LateDataStream: time.Second, HeaderApart: true, WrongSize: true, UnknownFrames: true, Duplicates: true,
+				DuplicateLater: true, AndroidJSON: true, UnknownKeys: true, OKDelay: time.Second, OKZero: true,
+				OKUnknown: true, OKTwice: true, PingAtOnce: true, NoAvatar: true, UnaskedInfo: true,
+			},
+			allow: allowance{told: true},
+		},
 	}
 }
 

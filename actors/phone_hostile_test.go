@@ -529,7 +529,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 			return len(all)
 		}
 		before := events()
-		p := call(t, w, "stranger", phone.Quirks{UnaskedInfo: true})
+		p := call(t, w, "stranger", phone.Quirks{UnaskedInfo: true, PlainChallenges: true})
 		p.Write(key, "a text")
 		p.React(key, "👍", 7)
 		p.Post(key, phone.Message{EditTime: 5, Payload: []byte("an edit")})

@@ -64,7 +64,7 @@ func reportRelay(inbox kernel.Inbox, node identity.NodeKey, err error) {
 
 // onHandshakeRelayed raises the alarm, once for a while.
 func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
-	if !x.env.suspicions.note(SuspicionRelay, x.pair, msg.Node, time.Now()) {
+	if !x.env.suspicions.note(SuspicionRelay, x.pair, msg.Node, !x.allowed(), time.Now()) {
 		return
 	}
 	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())

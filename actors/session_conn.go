@@ -249,6 +249,9 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 	defer cancel()
 	conn, err := d.open(dialCtx, via, node)
 	if err != nil {
+		if dialCtx.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w within %v", overlay.ErrTimeout, d.patience)
+		}
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read

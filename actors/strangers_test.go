@@ -31,7 +31,7 @@ func logIn(t *testing.T, from overlay.Carrier, n *actorstest.Node, who phone.Ide
 	if _, err := l.Write([]byte{phone.RoleControl}); err != nil {
 		t.Fatal(err)
 	}
-	h := &phone.Handshake{Identity: who, Receiver: phone.Key(n.Account.ID)}
+	h := &phone.Handshake{Identity: who, Receiver: phone.Key(n.Account.ID), Challenge: phone.PlainChallenge()}
 	if err := h.Initiate(l); err != nil {
 		t.Fatal(err)
 	}

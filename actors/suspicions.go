@@ -30,6 +30,9 @@ const (
 	suspicionRepeat = time.Hour
 	// maxSuspicions bounds what is remembered; the one unseen longest makes room.
 	maxSuspicions = 64
+	// maxStrangerNews is how many suspicions about strangers are news within
+	// suspicionRepeat: a stranger can raise any number of them.
+	maxStrangerNews = 4
 )
 
 // Suspicion is an attempt to be somebody else.
@@ -51,17 +54,35 @@ type suspicions struct {
 	seen []Suspicion
 	// total counts what was ever noted.
 	total uint64
+	// strangerNews are what there was of strangers since strangersSince.
+	strangerNews   int
+	strangersSince time.Time
 }
 
 // note counts a suspicion and reports whether it is news: the first of its kind
-// with that account and node, for a while.
-func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, now time.Time) (news bool) {
+// with that account and node, for a while. Those about strangers have a budget;
+// beyond it they are counted in the total only.
+func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, stranger bool, now time.Time) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total++
+	if stranger && now.Sub(s.strangersSince) >= suspicionRepeat {
+		s.strangerNews, s.strangersSince = 0, now
+	}
+	if stranger {
+		defer func() {
+			if news {
+				s.strangerNews++
+			}
+		}()
+	}
+	exhausted := stranger && s.strangerNews >= maxStrangerNews
 	i := slices.IndexFunc(s.seen, func(o Suspicion) bool {
 		return o.Kind == kind && o.Account == p.account && o.Remote == p.contact && o.Node == node
 	})
+	if i < 0 && exhausted {
+		return false
+	}
 	if i < 0 {
 		if len(s.seen) >= maxSuspicions {
 			slices.SortFunc(s.seen, func(a, b Suspicion) int { return a.Last.Compare(b.Last) })
@@ -71,7 +92,7 @@ func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, now
 		return true
 	}
 	o := &s.seen[i]
-	news = now.Sub(o.Last) >= suspicionRepeat
+	news = now.Sub(o.Last) >= suspicionRepeat && !exhausted
 	o.Last = now
 	o.Count++
 	return news

@@ -47,11 +47,7 @@ func newTracker(e *env) kernel.Actor {
 }
 
 func (t *trackerActor) Started(c *kernel.Context) error {
-	key, err := t.env.keys.nodeKey(trackerKeyName)
-	if err != nil {
-		return err
-	}
-	net, err := t.env.opts.Tracker.OpenNetwork(key)
+	net, err := t.env.opts.Tracker.OpenNetwork(t.env.keys.tracker)
 	if err != nil {
 		return fmt.Errorf("join the overlay as a tracker: %w", err)
 	}
@@ -74,7 +70,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		return err
 	}
 	c.Every(collectEvery, collectExpired{})
-	c.Log().Info("Tracker is up", "address", tracker.Address{Node: key.Key(), Port: tracker.Port}.String())
+	c.Log().Info("Tracker is up", "address", tracker.Address{Node: t.env.keys.tracker.Key(), Port: tracker.Port}.String())
 	return nil
 }
 

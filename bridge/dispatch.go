@@ -213,13 +213,16 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
 	}
+	if handled, err := d.lost.tombstone(ctx, evt); err != nil || handled {
+		return err
+	}
 	stickerAsPicture(evt)
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
 	if err := d.status.end(); err != nil {
 		return fmt.Errorf("event %s: %w", evt.ID, err)
 	}
-	return nil
+	return d.lost.botInvited(ctx, evt)
 }
 
 // read reads an event of a room; nil is one that cannot be read. It is read anew

@@ -53,12 +53,17 @@ func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, e
 	if claim == nil {
 		return false, nil // the bot was in it
 	}
+	if moved, err := l.follow(ctx, claim); err != nil || moved {
+		return moved, err
+	}
 	if claim.key.IsEmpty() && claim.ghosts == 0 && len(claim.people) == 1 {
 		if adopted, err := l.adoptManagement(ctx, claim); err != nil || adopted {
 			return adopted, err
 		}
 	}
-	l.remember(evt.RoomID, claim.key)
+	if claim.predecessor == "" || !claim.key.IsEmpty() {
+		l.remember(evt.RoomID, claim.key)
+	}
 	if claim.key.IsEmpty() || claim.isSpace() {
 		return true, nil
 	}
@@ -108,7 +113,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 		return nil
 	}
 	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(why))
-	scope := &sendScope{seed: "unknown room/" + string(evt.ID), ids: make(map[string]string), count: make(map[string]int)}
+	scope := newNamedScope("unknown room/" + string(evt.ID))
 	ctx, cancel := scope.with(ctx, ctx)
 	defer cancel()
 	status := bridgev2.WrapErrorInStatus(why)

@@ -179,6 +179,9 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 				err = errors.Join(err, failed)
 				continue
 			}
+			if claim.predecessor != "" {
+				continue // it may yet become the room of a conversation
+			}
 		case wanted(claim.key):
 			found = append(found, claim)
 		}
@@ -248,9 +251,12 @@ func (l *lostRooms) adoptAll(ctx context.Context) error {
 	return err
 }
 
-// adoptOther deals with a room that is no conversation: one in which a user talks
-// with the bot, or one that was left over.
+// adoptOther deals with a room that is no conversation: one that replaces the room of
+// one, one in which a user talks with the bot, or one that was left over.
 func (l *lostRooms) adoptOther(ctx context.Context, claim *roomClaim) error {
+	if moved, err := l.follow(ctx, claim); err != nil || moved {
+		return err
+	}
 	switch {
 	case claim.ghosts > 0:
 	case len(claim.people) == 0 && claim.ownRoom && claim.name == selfTestRoomName:
@@ -324,7 +330,7 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 		}
 	}
 	for _, claim := range claims {
-		if claim.room == portal.MXID || claim.movedTo == portal.MXID {
+		if claim.room == portal.MXID || claim.movedTo != "" {
 			continue
 		}
 		if len(claim.people) == 0 { // it was made for nobody

@@ -35,13 +35,15 @@ type roomClaim struct {
 	// included; ghosts is the number of members who are.
 	people []id.UserID
 	ghosts int
+	joined []id.UserID // those of people who have joined
 	// ownRoom means that the bot made the room.
 	ownRoom bool
 	// named are the users whom the bot has given a power level.
 	named []id.UserID
 	name  string
-	// movedTo is the room to which the bot itself points.
-	movedTo id.RoomID
+	// movedTo is the room that replaces this one, and predecessor the one it replaces,
+	// by what each of them says of itself.
+	movedTo, predecessor id.RoomID
 }
 
 // belongsTo reports whether nobody is in the room but the bridge and this user. A
@@ -82,6 +84,9 @@ func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 			claim.ghosts++
 		default:
 			claim.people = append(claim.people, user)
+			if member.Membership == event.MembershipJoin {
+				claim.joined = append(claim.joined, user)
+			}
 		}
 	}
 	if !inRoom {
@@ -89,6 +94,9 @@ func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 	}
 	if evt := state[event.StateCreate][""]; evt != nil {
 		claim.ownRoom = evt.Sender == bot.UserID
+		if create, ok := evt.Content.Parsed.(*event.CreateEventContent); ok {
+			claim.predecessor = create.GetPredecessor().RoomID
+		}
 	}
 	for _, evt := range state[event.StateBridge] {
 		if content, ok := evt.Content.Parsed.(*event.BridgeEventContent); ok && evt.Sender == bot.UserID {
@@ -105,8 +113,10 @@ func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 	if name, ok := byBot[*event.RoomNameEventContent](state[event.StateRoomName][""], bot.UserID); ok {
 		claim.name = name.Name
 	}
-	if tombstone, ok := byBot[*event.TombstoneEventContent](state[event.StateTombstone][""], bot.UserID); ok {
-		claim.movedTo = tombstone.ReplacementRoom
+	if evt := state[event.StateTombstone][""]; evt != nil {
+		if tombstone, ok := evt.Content.Parsed.(*event.TombstoneEventContent); ok {
+			claim.movedTo = tombstone.ReplacementRoom
+		}
 	}
 	slices.Sort(claim.people)
 	return claim, nil

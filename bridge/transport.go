@@ -276,11 +276,13 @@ type sendScope struct {
 }
 
 func newSendScope(ev store.Event, part int) *sendScope {
-	return &sendScope{
-		seed:  fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part),
-		ids:   make(map[string]string),
-		count: make(map[string]int),
-	}
+	return newNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
+}
+
+// newNamedScope returns the scope of what belongs to no entry. Its name takes the
+// place of one, and must not be used for anything else.
+func newNamedScope(name string) *sendScope {
+	return &sendScope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
 }
 
 type scopeKey struct{}

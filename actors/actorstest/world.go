@@ -74,6 +74,9 @@ func (n *network) CarrierOf(kind overlay.Kind) (overlay.Carrier, bool) {
 	return n.Stack().CarrierOf(kind)
 }
 
+// KnowContacts tells the node which node keys are those of accepted contacts.
+func (n *network) KnowContacts(pairs func(identity.NodeKey) int) { n.Stack().KnowContacts(pairs) }
+
 func (n *network) Links() int { return 1 }
 
 func (n *network) Status() overlay.Status {

@@ -5,12 +5,15 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 // Health is what a check of the store has found.
@@ -50,7 +53,11 @@ func (s *service) backup(_ context.Context, in *BackupRequest) (*huma.StreamResp
 			raw, _ := json.Marshal(left) // strings always marshal
 			c.SetHeader(http.TrailerPrefix+leftTrailer, url.QueryEscape(string(raw)))
 		case w.n == 0:
-			answer, _ := json.Marshal(huma.ErrorModel{Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()})
+			model := huma.ErrorModel{Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
+			if errors.Is(err, store.ErrCorrupt) {
+				model.Type = damagedType
+			}
+			answer, _ := json.Marshal(model)
 			c.SetHeader("Content-Type", "application/problem+json")
 			c.SetStatus(http.StatusInternalServerError)
 			_, _ = c.BodyWriter().Write(answer) // the client may be gone

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 // ErrNotRunning says that nobody listens on the control socket.
@@ -227,17 +229,30 @@ func (c *Client) stream(ctx context.Context, method, path, contentType string, b
 	return nil, problemOf(resp)
 }
 
+// damagedType is the type of a problem that is store.ErrCorrupt.
+const damagedType = "urn:mimird:damaged"
+
 // Error is a refusal of the node.
 type Error struct {
-	Status int    // HTTP status
-	Text   string // one sentence
+	Status  int    // HTTP status
+	Text    string // one sentence
+	damaged bool   // the store is damaged
 }
 
 // Error returns the sentence.
 func (e *Error) Error() string { return e.Text }
 
+// Unwrap returns store.ErrCorrupt when the node says that its store is damaged.
+func (e *Error) Unwrap() error {
+	if e.damaged {
+		return store.ErrCorrupt
+	}
+	return nil
+}
+
 func problemOf(resp *http.Response) error {
 	var p struct {
+		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Detail string `json:"detail"`
 		Errors []struct {
@@ -246,14 +261,14 @@ func problemOf(resp *http.Response) error {
 		} `json:"errors"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil || p.Title == "" {
-		return &Error{resp.StatusCode, "the node answered " + resp.Status}
+		return &Error{Status: resp.StatusCode, Text: "the node answered " + resp.Status}
 	}
 	if len(p.Errors) == 0 {
-		return &Error{resp.StatusCode, p.Detail}
+		return &Error{Status: resp.StatusCode, Text: p.Detail, damaged: p.Type == damagedType}
 	}
 	var text []string
 	for _, e := range p.Errors {
 		text = append(text, strings.TrimPrefix(e.Location, "body.")+": "+e.Message)
 	}
-	return &Error{resp.StatusCode, "the node refuses this: " + strings.Join(text, "; ")}
+	return &Error{Status: resp.StatusCode, Text: "the node refuses this: " + strings.Join(text, "; ")}
 }

@@ -117,6 +117,9 @@ func warningsOf(state actors.Status) []Warning {
 	for _, a := range state.Alarms {
 		warnings = append(warnings, Warning{Code: "part_failing", Text: a.Part + " keeps failing: " + a.Err.Error(), Since: a.Since})
 	}
+	for _, p := range state.KeyProblems {
+		warnings = append(warnings, Warning{Code: "key_lost", Text: p.String()})
+	}
 	for _, a := range state.Elsewhere {
 		warnings = append(warnings, Warning{Code: "announced_elsewhere", Since: a.Since, Text: fmt.Sprintf(
 			"Trackers lead to node %s for account %s, with its own signature; somebody may have tricked a device of yours into it, and contacts may look there in vain. If the node is a device of yours, add it to security.own_devices.",
@@ -364,6 +367,9 @@ func problem(err error) error {
 		return huma.Error429TooManyRequests(err.Error())
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, actors.ErrNotRunning):
 		return huma.Error503ServiceUnavailable(err.Error())
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		return &huma.ErrorModel{Type: damagedType, Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
 	}
 	return huma.Error500InternalServerError(err.Error())
 }

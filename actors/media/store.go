@@ -45,6 +45,9 @@ type Options struct {
 	MakeRoom func(bytes int64) error
 	// DiskLow reports that the disk is needed for more important things. nil: never.
 	DiskLow func() bool
+	// ReadOnly changes nothing in the directory, which may be missing. Methods that
+	// write must not be called.
+	ReadOnly bool
 }
 
 // Store is a directory of files. It is safe for concurrent use; its methods touch
@@ -66,6 +69,9 @@ type Store struct {
 func Open(opts Options) (_ *Store, err error) {
 	if opts.Quota <= 0 {
 		opts.Quota = DefaultQuota
+	}
+	if opts.ReadOnly {
+		return openReadOnly(opts)
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make media directory: %w", err)
@@ -91,6 +97,23 @@ func Open(opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// openReadOnly opens the store without a change. A directory that is missing is an
+// empty one.
+func openReadOnly(opts Options) (*Store, error) {
+	root, err := os.OpenRoot(opts.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open media directory: %w", err)
+	}
+	s := &Store{opts: opts, root: root, writing: make(map[string]struct{})}
+	if root == nil {
+		return s, nil
+	}
+	if err := s.count(); err != nil {
+		return nil, errors.Join(fmt.Errorf("look at the media directory: %w", err), root.Close())
+	}
+	return s, nil
+}
+
 // count sums up what is there. Files that are not ours are left alone.
 func (s *Store) count() error {
 	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
@@ -100,6 +123,9 @@ func (s *Store) count() error {
 		dir, base := path.Split(name)
 		switch {
 		case dir == partialDir+"/" && strings.HasPrefix(base, newPrefix):
+			if s.opts.ReadOnly {
+				return nil
+			}
 			return s.root.Remove(name)
 		case dir == partialDir+"/" && strings.HasPrefix(base, partPrefix):
 		default:
@@ -117,7 +143,12 @@ func (s *Store) count() error {
 }
 
 // Close ends the use of the directory. Open files stay open.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
+}
 
 // Used returns how many bytes are in use, and how many may be.
 func (s *Store) Used() (used, quota int64) {
@@ -140,6 +171,9 @@ type File struct {
 
 // Open opens a file; fs.ErrNotExist when it is not there.
 func (s *Store) Open(h Hash) (*File, error) {
+	if s.root == nil {
+		return nil, fmt.Errorf("open media %s: %w", h.Short(), fs.ErrNotExist)
+	}
 	f, err := s.root.Open(fileName(h))
 	if err != nil {
 		return nil, fmt.Errorf("open media %s: %w", h.Short(), err)
@@ -154,6 +188,9 @@ func (s *Store) Open(h Hash) (*File, error) {
 
 // Has reports whether a file is there.
 func (s *Store) Has(h Hash) bool {
+	if s.root == nil {
+		return false
+	}
 	_, err := s.root.Stat(fileName(h))
 	return err == nil
 }
@@ -210,7 +247,13 @@ func (s *Store) copyTo(to string, h Hash) error {
 
 // Each calls f with every file until it returns an error, which it returns.
 func (s *Store) Each(f func(h Hash, size int64) error) error {
+	if s.root == nil {
+		return nil
+	}
 	return fs.WalkDir(s.root.FS(), filesDir, func(name string, entry fs.DirEntry, err error) error {
+		if s.opts.ReadOnly && name == filesDir && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}

@@ -43,7 +43,7 @@ func (s *Stack) Enable(kind Kind) error {
 		if s.traffic.tcp.Load() != nil || s.traffic.system.Load() != nil {
 			return nil
 		}
-		c, err := newTCPCarrier(s.layer, s.peers, s.limits, s.logger)
+		c, err := newTCPCarrier(s.layer, s.peers, s.places, s.limits, s.logger)
 		if err != nil {
 			return fmt.Errorf("start carrier %s: %w", kind, err)
 		}
@@ -78,7 +78,7 @@ func (s *Stack) EnableSystem(system System) error {
 		system = operatingSystem{}
 	}
 	if s.traffic.tcp.Load() == nil && s.traffic.system.Load() == nil {
-		s.traffic.system.Store(newSystemCarrier(s.layer, system, s.limits, s.logger))
+		s.traffic.system.Store(newSystemCarrier(s.layer, system, s.places, s.limits, s.logger))
 	}
 	return nil
 }

@@ -53,16 +53,21 @@ type MulticastInterface struct {
 // Limits bound what other nodes can make this node hold or do. A zero field
 // means its default.
 type Limits struct {
-	// Connections is the number of streams of all kinds in total (4096).
+	// Connections is the number of streams in total, of all carriers and kinds (4096);
+	// a QUIC connection counts like a stream. A quarter is reserved for our own dials
+	// and, with [Stack.KnowContacts], a quarter for contacts. When there are more, the
+	// stranger's stream that was opened first ends.
 	Connections int
 	// ConnectionsPerKey is the number of streams one node may have open to our
-	// listeners (8). What we dialled does not count.
+	// listeners (8), and 4 more for each pair of an account and an accepted contact
+	// that has met there. What we dialled does not count.
 	ConnectionsPerKey int
 	// HalfOpen is the number of streams in total whose opening is not complete
-	// (256). The oldest gives way to a new one.
+	// (256). The oldest is ended for a new one; a quarter is reserved for contacts.
 	HalfOpen int
-	// Backlog is the number of streams per listener that wait for Accept (16).
-	// While it is full, openings stay incomplete and the dialler repeats them.
+	// Backlog is the number of streams per listener that wait for Accept (16), a
+	// quarter of it reserved for contacts. While it is full, openings stay incomplete
+	// and the dialler repeats them.
 	Backlog int
 	// ReceiveMemory is the number of bytes that all streams together hold for
 	// readers (64 MiB). Beyond it arriving bytes are dropped and sent again.

@@ -19,6 +19,9 @@ type Stack struct {
 	limits Limits
 	logger *slog.Logger
 	stream *streamCarrier
+	// contacts and places are shared by all carriers.
+	contacts *contactIndex
+	places   *places
 	// traffic has the carriers that Enable starts.
 	traffic traffic
 	// handlers are called by the reader, by class of packet. They must neither
@@ -51,7 +54,9 @@ func NewStack(layer PacketLayer, limits Limits, logger *slog.Logger) *Stack {
 		closing: make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
-	s.stream = newStreamCarrier(layer, s.peers, limits, logger, start)
+	s.contacts = new(contactIndex)
+	s.places = newPlaces(s.contacts, limits)
+	s.stream = newStreamCarrier(layer, s.peers, s.places, limits, logger, start)
 	s.handlers = map[stream.Class]packetHandler{
 		stream.ClassStream:  s.stream.receive,
 		stream.ClassTraffic: s.traffic.receive,

@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"log/slog"
@@ -33,11 +32,14 @@ const (
 // the lock of one stream. Locks are taken in the order stream, carrier, peer
 // table; writes to the layer happen under none of them.
 type streamCarrier struct {
-	layer  PacketLayer
-	peers  *peerTable
-	limits Limits
-	logger *slog.Logger
-	start  time.Time
+	layer PacketLayer
+	peers *peerTable
+	// contacts tells contacts from strangers, places has the place of every stream.
+	contacts *contactIndex
+	places   *places
+	limits   Limits
+	logger   *slog.Logger
+	start    time.Time
 
 	scheduler *scheduler
 	burst     burst
@@ -49,7 +51,7 @@ type streamCarrier struct {
 	streams   map[streamKey]*streamConn
 	listeners map[uint16]*streamListener
 	datagrams map[uint16]*datagramPort
-	halfOpen  list.List // of *streamConn in stateSYNReceived, the oldest first
+	halfOpen  halfOpenStreams // in stateSYNReceived
 	strays    ring[stray]
 	strayTask task
 	ports     portChooser
@@ -69,10 +71,12 @@ type stray struct {
 	bare bool
 }
 
-func newStreamCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *slog.Logger, start time.Time) *streamCarrier {
+func newStreamCarrier(layer PacketLayer, peers *peerTable, places *places, limits Limits, logger *slog.Logger, start time.Time) *streamCarrier {
 	s := &streamCarrier{
 		layer:     layer,
 		peers:     peers,
+		contacts:  places.contacts,
+		places:    places,
 		limits:    limits,
 		logger:    logger,
 		start:     start,
@@ -81,6 +85,7 @@ func newStreamCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger
 		listeners: make(map[uint16]*streamListener),
 		datagrams: make(map[uint16]*datagramPort),
 	}
+	s.halfOpen = halfOpenStreams{contacts: places.contacts, limit: limits.HalfOpen}
 	s.burst.start = start
 	s.memory.limit = int64(limits.ReceiveMemory)
 	s.arriving.limit = arrivingMemory
@@ -122,7 +127,8 @@ func (s *streamCarrier) dial(ctx context.Context, to identity.NodeKey, port uint
 		s.peers.unpin(p)
 		return nil, &SilencedError{Remaining: remaining}
 	}
-	c, err := s.addDialled(p, port)
+	c, evicted, err := s.addDialled(p, port)
+	evictAll(evicted)
 	if err != nil {
 		s.peers.unpin(p)
 		return nil, err
@@ -158,27 +164,30 @@ func (s *streamCarrier) awaitOpen(ctx context.Context, c *streamConn) error {
 	}
 }
 
-// addDialled makes a stream that dials. It takes over the caller's pin on p.
-func (s *streamCarrier) addDialled(p *peer, port uint16) (*streamConn, error) {
+// addDialled makes a stream that dials. It takes over the caller's pin on p, and
+// says who had to go for it.
+func (s *streamCarrier) addDialled(p *peer, port uint16) (*streamConn, []*place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
-	}
-	if len(s.streams) >= s.limits.Connections {
-		return nil, ErrTooMany
+		return nil, nil, ErrClosed
 	}
 	local, ok := s.ports.choose(p.key, port, func(local uint16) bool {
 		return s.streams[streamKey{p.key, local, port}] != nil
 	})
 	if !ok {
-		return nil, ErrTooMany
+		return nil, nil, ErrTooMany
 	}
 	key := streamKey{p.key, local, port}
 	c := newStreamConn(s, key, p, newDialer(local, port, &s.memory, s.now()))
+	var evicted []*place
+	var err error
+	if c.place, evicted, err = s.places.dial(p.key, c.evict); err != nil {
+		return nil, evicted, err
+	}
 	c.opened = make(chan struct{})
 	s.streams[key] = c
-	return c, nil
+	return c, evicted, nil
 }
 
 // receive takes a packet from the reader: it must not block, see Stack.
@@ -211,6 +220,9 @@ func (s *streamCarrier) addStrayLocked(from identity.NodeKey, p stream.Packet) {
 	if p.Flags.Has(stream.RST) || s.strays.len() >= maxStrays || s.closed {
 		return
 	}
+	if s.strays.len() >= s.contacts.strangersOf(maxStrays) && s.contacts.stranger(from) {
+		return
+	}
 	s.strays.push(stray{from: from, header: p.Header, bare: len(p.Payload) == 0})
 	s.scheduler.schedule(&s.strayTask)
 }
@@ -227,19 +239,12 @@ func (s *streamCarrier) forgetLocked(c *streamConn) {
 		return
 	}
 	delete(s.streams, c.key)
-	s.opened(c)
+	s.places.leave(c.place)
+	s.halfOpen.remove(c)
 	if c.listener != nil {
 		c.peer.forgetAccepted(c)
 	}
 	s.peers.unpin(c.peer)
-}
-
-// opened removes a stream from those that are half open.
-func (s *streamCarrier) opened(c *streamConn) {
-	if c.halfOpen != nil {
-		s.halfOpen.Remove(c.halfOpen)
-		c.halfOpen = nil
-	}
 }
 
 // shutdown ends all streams and ports. It sends RSTs when the layer still

@@ -34,9 +34,12 @@ type streamConn struct {
 	key      streamKey
 	peer     *peer
 	listener *streamListener // nil when we dialled
-	halfOpen *list.Element   // in the carrier's list, under its lock
-	task     task
-	turn     turn
+	place    *place
+	// halfOpen is where the stream is in halfOpenIn, under the carrier's lock.
+	halfOpen   *list.Element
+	halfOpenIn *list.List
+	task       task
+	turn       turn
 	// opened is closed when a dialled stream is open or dead.
 	opened chan struct{}
 	// lingering says that the stream is over and may be displaced.
@@ -138,7 +141,7 @@ func (c *streamConn) handle(p stream.Packet) {
 	if opening && c.listener.isClosed() {
 		c.m.abort(ErrClosed)
 	}
-	reserved := opening && c.listener.reserve()
+	reserved := opening && c.listener.reserve(c.carrier.contacts.stranger(c.key.node))
 	verdict, left := c.m.receive(p, reserved, c.carrier.now())
 	if reserved {
 		c.accepted()
@@ -164,7 +167,7 @@ func (c *streamConn) accepted() {
 	}
 	c.announced = true
 	c.carrier.mu.Lock()
-	c.carrier.opened(c)
+	c.carrier.halfOpen.remove(c)
 	c.carrier.mu.Unlock()
 	c.carrier.peers.established(c.peer)
 	if !c.listener.deliver(c) {
@@ -440,6 +443,12 @@ func (c *streamConn) expel() {
 	defer c.mu.Unlock()
 	c.m.die(ErrReset)
 	c.update(0)
+}
+
+// evict ends a stream whose place another one gets, without a packet.
+func (c *streamConn) evict() {
+	c.carrier.forget(c)
+	c.expel()
 }
 
 // shutdown ends a stream because the carrier ends, with an RST if reset is set.

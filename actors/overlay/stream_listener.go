@@ -67,11 +67,16 @@ func (l *streamListener) Accept(ctx context.Context) (Conn, error) {
 	}
 }
 
-// reserve takes a place in the queue, or reports that there is none.
-func (l *streamListener) reserve() bool {
+// reserve takes a place in the queue, or reports that there is none. Strangers leave
+// a quarter to contacts.
+func (l *streamListener) reserve(stranger bool) bool {
+	limit := cap(l.queue)
+	if stranger {
+		limit = l.carrier.contacts.strangersOf(limit)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || l.waiting == cap(l.queue) {
+	if l.ended || l.waiting >= limit {
 		return false
 	}
 	l.waiting++
@@ -165,10 +170,11 @@ func (s *streamCarrier) refuse(to identity.NodeKey, h stream.Header) {
 // reached: the dialler repeats it.
 func (s *streamCarrier) answerSYN(from identity.NodeKey, h stream.Header) {
 	p := s.peers.pin(from)
-	c, displaced, refused := s.addAccepted(p, h)
+	c, displaced, evicted, refused := s.addAccepted(p, h)
 	if c == nil {
 		s.peers.unpin(p)
 	}
+	evictAll(evicted)
 	for _, d := range displaced {
 		d.expel()
 	}
@@ -181,35 +187,39 @@ func (s *streamCarrier) answerSYN(from identity.NodeKey, h stream.Header) {
 }
 
 // addAccepted makes a stream of a SYN. It takes over the caller's pin on p when
-// it returns one, and says which streams had to go for it.
-func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, displaced []*streamConn, refused bool) {
+// it returns one, and says which streams had to go for it: displaced ones, which the
+// carrier has forgotten, and those whose places were taken away.
+func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, displaced []*streamConn, evicted []*place, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.listeners[h.DestinationPort]
-	if l == nil {
-		return nil, nil, true
+	switch {
+	case l == nil:
+		return nil, nil, nil, true
+	case s.closed:
+		return nil, nil, nil, false
 	}
-	if len(p.accepted) >= s.limits.ConnectionsPerKey {
+	if s.places.full(p.key) {
 		i := slices.IndexFunc(p.accepted, func(c *streamConn) bool { return c.lingering.Load() })
 		if i < 0 {
 			s.logger.Debug("Ignored a stream: its node has too many", "node", p.key.Short())
-			return nil, nil, false
+			return nil, nil, nil, false
 		}
 		displaced = append(displaced, s.displace(p.accepted[i]))
 	}
-	if s.halfOpen.Len() >= s.limits.HalfOpen {
-		displaced = append(displaced, s.displace(s.halfOpen.Front().Value.(*streamConn)))
-	}
-	if len(s.streams) >= s.limits.Connections || s.closed {
-		return nil, displaced, false
-	}
 	key := streamKey{p.key, h.DestinationPort, h.SourcePort}
 	c = newStreamConn(s, key, p, newAcceptor(h, &s.memory, s.now()))
+	var err error
+	if c.place, evicted, err = s.places.accept(p.key, c.evict); err != nil {
+		return nil, displaced, evicted, false
+	}
 	c.listener = l
-	c.halfOpen = s.halfOpen.PushBack(c)
 	s.streams[key] = c
 	p.accepted = append(p.accepted, c)
-	return c, displaced, false
+	if oldest := s.halfOpen.add(c); oldest != nil {
+		displaced = append(displaced, s.displace(oldest))
+	}
+	return c, displaced, evicted, false
 }
 
 func (s *streamCarrier) displace(c *streamConn) *streamConn {

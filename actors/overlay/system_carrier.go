@@ -22,6 +22,7 @@ import (
 // one network, so ours is asked for the keys behind addresses.
 type systemCarrier struct {
 	layer  PacketLayer
+	places *places
 	limits Limits
 	logger *slog.Logger
 	book   *addressBook
@@ -36,17 +37,15 @@ type systemCarrier struct {
 	listeners map[uint16]*systemListener
 	ports     map[*systemPort]struct{}
 	conns     map[*systemConn]struct{}
-	accepted  map[netip.Addr]int // streams that an address opened
 }
 
-func newSystemCarrier(layer PacketLayer, system System, limits Limits, logger *slog.Logger) *systemCarrier {
+func newSystemCarrier(layer PacketLayer, system System, places *places, limits Limits, logger *slog.Logger) *systemCarrier {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &systemCarrier{
-		layer: layer, limits: limits, logger: logger, book: newAddressBook(layer), system: system, ctx: ctx, cancel: cancel,
+		layer: layer, places: places, limits: limits, logger: logger, book: newAddressBook(layer), system: system, ctx: ctx, cancel: cancel,
 		listeners: make(map[uint16]*systemListener),
 		ports:     make(map[*systemPort]struct{}),
 		conns:     make(map[*systemConn]struct{}),
-		accepted:  make(map[netip.Addr]int),
 	}
 }
 
@@ -139,24 +138,35 @@ func (c *systemCarrier) keyOf(ctx context.Context, a netip.Addr) identity.NodeKe
 
 // enter makes a stream of a socket, within the limits; else the socket is reset.
 func (c *systemCarrier) enter(socket Socket, remote netip.Addr, accepted bool) (*systemConn, error) {
-	conn := &systemConn{Socket: socket, carrier: c, remote: remote, accepted: accepted}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var err error
-	switch {
-	case c.closed:
-		err = ErrClosed
-	case len(c.conns) >= c.limits.Connections, accepted && c.accepted[remote] >= c.limits.ConnectionsPerKey:
-		err = ErrTooMany
+	conn := &systemConn{Socket: socket, carrier: c}
+	// The key is found out later, so streams are counted by what the address shows of
+	// it.
+	counted := partialKey(remote)
+	who, ok := c.book.key(remote)
+	if !ok {
+		who = counted
 	}
+	take := c.places.dial
+	if accepted {
+		take = func(key identity.NodeKey, evict func()) (*place, []*place, error) {
+			return c.places.acceptAs(key, who, evict)
+		}
+	}
+	place, evicted, err := take(counted, func() { _ = conn.Abort() })
+	evictAll(evicted)
 	if err != nil {
 		resetSocket(socket)
 		return nil, err
 	}
-	c.conns[conn] = struct{}{}
-	if accepted {
-		c.accepted[remote]++
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		c.places.leave(place)
+		resetSocket(socket)
+		return nil, ErrClosed
 	}
+	conn.place = place
+	c.conns[conn] = struct{}{}
 	return conn, nil
 }
 
@@ -167,11 +177,7 @@ func (c *systemCarrier) leave(conn *systemConn) {
 		return
 	}
 	delete(c.conns, conn)
-	if conn.accepted {
-		if c.accepted[conn.remote]--; c.accepted[conn.remote] == 0 {
-			delete(c.accepted, conn.remote)
-		}
-	}
+	c.places.leave(conn.place)
 }
 
 // ListenDatagrams implements Carrier: there are none of ygg_stream's kind here.
@@ -205,10 +211,9 @@ func (c *systemCarrier) shutdown() {
 // systemConn is a socket as a Conn.
 type systemConn struct {
 	Socket
-	carrier  *systemCarrier
-	key      identity.NodeKey
-	remote   netip.Addr
-	accepted bool
+	carrier *systemCarrier
+	key     identity.NodeKey
+	place   *place
 }
 
 // RemoteKey implements Conn: the key of the node that has the other address, or what

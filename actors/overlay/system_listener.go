@@ -194,6 +194,7 @@ func (l *systemListener) accept(bringing *sync.WaitGroup, sockets net.Listener) 
 		}
 		bringing.Go(func() {
 			stream.key = l.carrier.keyOf(l.ctx, remote)
+			l.carrier.places.identify(stream.place, stream.key)
 			l.came <- stream // there is a place
 		})
 	}

@@ -47,6 +47,7 @@ var ErrBadAddress = errors.New("not a Yggdrasil address")
 type tcpCarrier struct {
 	layer   PacketLayer
 	peers   *peerTable
+	places  *places
 	limits  Limits
 	logger  *slog.Logger
 	book    *addressBook
@@ -63,10 +64,9 @@ type tcpCarrier struct {
 	listeners map[uint16]*tcpListener
 	udp       map[uint16]*udpPort
 	conns     map[*tcpConn]struct{}
-	accepted  map[identity.NodeKey]int // streams that a node opened
 }
 
-func newTCPCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *slog.Logger) (*tcpCarrier, error) {
+func newTCPCarrier(layer PacketLayer, peers *peerTable, places *places, limits Limits, logger *slog.Logger) (*tcpCarrier, error) {
 	own := AddressOf(layer.Key())
 	ip, err := newIPStack(own)
 	if err != nil {
@@ -74,12 +74,11 @@ func newTCPCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *s
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &tcpCarrier{
-		layer: layer, peers: peers, limits: limits, logger: logger,
+		layer: layer, peers: peers, places: places, limits: limits, logger: logger,
 		book: newAddressBook(layer), own: own, ip: ip, packets: newPacketQueue(), cancel: cancel, done: ctx.Done(),
 		listeners: make(map[uint16]*tcpListener),
 		udp:       make(map[uint16]*udpPort),
 		conns:     make(map[*tcpConn]struct{}),
-		accepted:  make(map[identity.NodeKey]int),
 	}
 	c.workers.Go(c.deliver)
 	c.workers.Go(func() { c.send(ctx) })
@@ -214,22 +213,27 @@ func (c *tcpCarrier) dial(ctx context.Context, key identity.NodeKey, to netip.Ad
 	return conn, nil
 }
 
-// enter makes a place for a stream, within the limits. leave gives it back.
+// enter makes a stream within the limits. leave gives its place back.
 func (c *tcpCarrier) enter(key identity.NodeKey, accepted bool) (*tcpConn, error) {
+	conn := &tcpConn{carrier: c, key: key}
+	take := c.places.dial
+	if accepted {
+		take = c.places.accept
+	}
+	place, evicted, err := take(key, func() { _ = conn.Abort() })
+	evictAll(evicted)
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.closed:
+	if c.closed {
+		c.places.leave(place)
 		return nil, ErrClosed
-	case len(c.conns) >= c.limits.Connections, accepted && c.accepted[key] >= c.limits.ConnectionsPerKey:
-		return nil, ErrTooMany
 	}
-	conn := &tcpConn{carrier: c, key: key, accepted: accepted, peer: c.peers.pin(key)}
+	conn.place, conn.peer = place, c.peers.pin(key)
 	c.book.use(key)
 	c.conns[conn] = struct{}{}
-	if accepted {
-		c.accepted[key]++
-	}
 	return conn, nil
 }
 
@@ -240,11 +244,7 @@ func (c *tcpCarrier) leave(conn *tcpConn) {
 		return
 	}
 	delete(c.conns, conn)
-	if conn.accepted {
-		if c.accepted[conn.key]--; c.accepted[conn.key] == 0 {
-			delete(c.accepted, conn.key)
-		}
-	}
+	c.places.leave(conn.place)
 	c.book.release(conn.key)
 	c.peers.unpin(conn.peer)
 }

@@ -24,11 +24,13 @@ import (
 // tcpConn is a TCP connection as a Conn.
 type tcpConn struct {
 	*gonet.TCPConn
-	carrier  *tcpCarrier
-	key      identity.NodeKey
-	peer     *peer
-	accepted bool
+	carrier *tcpCarrier
+	key     identity.NodeKey
+	peer    *peer
+	place   *place
 
+	// starting guards the beginning of the use of endpoint against Abort.
+	starting sync.Mutex
 	endpoint tcpip.Endpoint
 	ended    atomic.Bool
 }
@@ -36,8 +38,14 @@ type tcpConn struct {
 // start begins to use a connected endpoint.
 func (c *tcpConn) start(queue *waiter.Queue, ep tcpip.Endpoint) {
 	setTCPOptions(ep)
-	c.endpoint = ep
+	c.starting.Lock()
+	defer c.starting.Unlock()
 	c.TCPConn = gonet.NewTCPConn(queue, ep)
+	c.endpoint = ep
+	if c.ended.Load() { // its place was taken away meanwhile
+		ep.Abort()
+		c.wake()
+	}
 }
 
 // RemoteKey implements Conn: the key of the node that has the other address, or
@@ -70,6 +78,8 @@ func (c *tcpConn) Close() error {
 
 // Abort implements Conn.
 func (c *tcpConn) Abort() error {
+	c.starting.Lock()
+	defer c.starting.Unlock()
 	if c.ended.Swap(true) {
 		return nil
 	}

@@ -30,7 +30,11 @@ func (s *Store) Check() ([]string, error) {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		// It names the table. The rows behind it cannot be reached.
+		return append(c.problems, err.Error()), nil
+	case err != nil:
 		return c.problems, fmt.Errorf("check: %w", err)
 	}
 	return c.problems, nil
@@ -59,9 +63,12 @@ func (c *checker) check(row row) {
 	}
 	switch k.space {
 	case spaceMeta:
-		if k.name == countKeyName {
+		switch k.name {
+		case countKeyName:
 			c.decodes(k, row, new(uint64))
-		} else {
+		case nodesKeyName:
+			c.decodes(k, row, &NodeKeys{})
+		default:
 			c.decodes(k, row, &schemaRow{})
 		}
 	case spaceAddress:

@@ -18,6 +18,7 @@ import (
 //
 //	key                                                value
 //	00 "commits"                                       uint: number of the last synced commit
+//	00 "nodes"                                         NodeKeys: the node keys of this node
 //	00 "schema"                                        schemaRow: version of all this
 //	10 account 00                                      Account
 //	10 account 10 contact                              Contact
@@ -63,6 +64,7 @@ const (
 	signBit       = uint64(1) << 63
 	schemaKeyName = "schema"
 	countKeyName  = "commits"
+	nodesKeyName  = "nodes"
 )
 
 // Limits of what callers may use as names and keys.
@@ -83,6 +85,8 @@ func validName(name string) bool {
 func schemaKey() []byte { return append([]byte{spaceMeta}, schemaKeyName...) }
 
 func countKey() []byte { return append([]byte{spaceMeta}, countKeyName...) }
+
+func nodeKeysKey() []byte { return append([]byte{spaceMeta}, nodesKeyName...) }
 
 // accountPrefix starts every key of an account.
 // newKey has room for the keys of an account that have a fixed length.
@@ -246,7 +250,7 @@ func parseKey(key []byte) (parsedKey, error) {
 	switch k.space {
 	case spaceMeta:
 		k.name = string(rest)
-		if k.name != schemaKeyName && k.name != countKeyName {
+		if k.name != schemaKeyName && k.name != countKeyName && k.name != nodesKeyName {
 			return bad()
 		}
 		return k, nil

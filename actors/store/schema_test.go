@@ -32,7 +32,7 @@ func keyParts(t *rapid.T) parsedKey {
 	name := rapid.StringOfN(rapid.RuneFrom([]rune("\x01ab\u00ff")), 1, 8, MaxName)
 	switch k.space {
 	case spaceMeta:
-		k.name = rapid.SampledFrom([]string{schemaKeyName, countKeyName}).Draw(t, "name")
+		k.name = rapid.SampledFrom([]string{schemaKeyName, countKeyName, nodesKeyName}).Draw(t, "name")
 	case spaceAddress:
 		k.other = draw("identity")
 	case spaceHosted:

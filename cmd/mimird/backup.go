@@ -179,7 +179,7 @@ func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.
 }
 
 // anyClient returns a client of the running node; when none runs, of the node in
-// the data directory, opened for this command alone. The caller calls done.
+// the data directory, opened for reading. The caller calls done.
 func (f *flags) anyClient(ctx context.Context) (client *control.Client, done func() error, err error) {
 	c, err := f.load()
 	if err != nil {
@@ -190,14 +190,14 @@ func (f *flags) anyClient(ctx context.Context) (client *control.Client, done fun
 	if !errors.Is(err, control.ErrNotRunning) {
 		return client, func() error { client.Close(); return nil }, err
 	}
-	if _, err := os.Stat(filepath.Join(f.dir, "store")); err != nil {
+	if _, err := os.Stat(filepath.Join(f.dir, storeDir)); err != nil {
 		return nil, nil, fmt.Errorf("there is no node in %s; give its directory with --data", f.dir)
 	}
 	opts, err := nodeOptions(f, c, newLogger(io.Discard, c.Log))
 	if err != nil {
 		return nil, nil, err
 	}
-	node, err := actors.Open(opts)
+	node, err := actors.OpenReadOnly(opts)
 	if err != nil {
 		return nil, nil, err
 	}

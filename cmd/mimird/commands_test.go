@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -428,5 +429,10 @@ func (w *world) schema(args []string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the schema row: %w", err), db.Close())
 	}
-	return errors.Join(db.Set(key, row, pebble.Sync), db.Close())
+	if err := errors.Join(db.Set(key, row, pebble.Sync), db.Close()); err != nil {
+		return err
+	}
+	// Pebble has other logs now than the marker of the store names.
+	marker := "commits 0\nlog 0\nmanifest unknown 0 " + hex.EncodeToString(sha256.New().Sum(nil)) + "\n"
+	return os.WriteFile(filepath.Join(w.ts.MkAbs(args[0]), "mimird-store"), []byte(marker), 0o600)
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
@@ -69,7 +68,6 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 		if !errors.Is(err, control.ErrNotRunning) {
 			return accounts, err
 		}
-		// Reading would make the directory's store and keys when there are none.
 		if _, err := os.Stat(filepath.Join(f.dir, storeDir)); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -87,9 +85,7 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 }
 
 func readAccounts(f *flags) (found []control.Account, err error) {
-	node, err := actors.Open(actors.Options{Dir: f.dir, OpenNetwork: func(identity.NodePrivateKey) (actors.Network, error) {
-		return nil, actors.ErrNotRunning // nothing is started here
-	}})
+	node, err := actors.OpenReadOnly(actors.Options{Dir: f.dir})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"charm.land/fang/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -34,7 +35,7 @@ const (
 	exitFine     = 0
 	exitError    = 1
 	exitConfig   = 2 // the configuration is wrong; starting again does not help
-	exitDamaged  = 3 // the store is damaged
+	exitDamaged  = 3 // the store is damaged, or a key is lost
 	exitDiskFull = 4 // the disk is full
 	exitInUse    = 5 // another process has the data directory open
 	exitNewer    = 6 // a newer version has written the data directory
@@ -130,7 +131,7 @@ func exitCode(err error) int {
 		return exitInUse
 	case errors.Is(err, store.ErrNewerSchema):
 		return exitNewer
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, actors.ErrNodeKey):
 		return exitDamaged
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull
@@ -150,6 +151,10 @@ func explain(err error) string {
 		text += "; nothing has been changed: install that version or a newer one"
 	case errors.Is(err, store.ErrCorrupt):
 		text += "; nothing has been changed: copy the data directory to a safe place before trying anything"
+	case errors.Is(err, actors.ErrNodeKey):
+		text += "; bring the file back from a backup (mimird restore), or go on with another key, under which contacts have to find this node anew: mimird up --new-node-key"
+	case errors.Is(err, store.ErrOlderSchema):
+		text += "; start the node once, which upgrades it: mimird up"
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		text += "; make space and start again, nothing is lost"
 	case errors.Is(err, context.Canceled):

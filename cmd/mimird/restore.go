@@ -81,7 +81,11 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 
 // checkRestored opens the store of a restored directory and reads all of it.
 func checkRestored(dir string) error {
-	s, err := store.Open(store.Options{Dir: filepath.Join(dir, "store")})
+	opts := store.Options{Dir: filepath.Join(dir, storeDir)}
+	s, err := store.OpenReadOnly(opts)
+	if errors.Is(err, store.ErrOlderSchema) {
+		s, err = store.Open(opts) // which upgrades it; the directory is ours
+	}
 	if err != nil {
 		return err
 	}

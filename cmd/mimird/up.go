@@ -36,30 +36,32 @@ const (
 
 func newUp(f *flags) *cobra.Command {
 	var name string
-	var noQR bool
+	var noQR, newNodeKey bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the node",
 		Long: "Runs the node until it gets an interrupt or terminate signal; a second signal ends it at once, and nothing is\n" +
 			"lost by that. The first start makes the data directory, a commented configuration and an account, and prints\n" +
 			"the account's link and QR code.\n\n" +
-			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong, 3 the store is damaged,\n" +
-			"4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
+			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong or missing, 3 the store is damaged\n" +
+			"or a key of the node is lost, 4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
 			"After 2, 3, 5 and 6 starting again does not help.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
+			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, newNodeKey: newNodeKey, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "home", "name of the account that the first start makes")
 	cmd.Flags().BoolVar(&noQR, "no-qr", false, "print the link without the QR code")
+	cmd.Flags().BoolVar(&newNodeKey, "new-node-key", false, "go on with another node key when the old one is lost")
 	return cmd
 }
 
 type upOptions struct {
-	name     string
-	noQR     bool
-	out, log io.Writer
+	name       string
+	noQR       bool
+	newNodeKey bool
+	out, log   io.Writer
 }
 
 // up runs the node until ctx ends or the node fails.
@@ -76,6 +78,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	opts.ReplaceNodeKeys = o.newNodeKey
 	store.SpareProcessor()
 	node, err := actors.Open(opts)
 	if err != nil {
@@ -108,6 +111,10 @@ func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c conf
 	if err := node.Start(ctx); err != nil {
 		return err
 	}
+	lost, err := node.KeyProblems()
+	if err != nil {
+		return err
+	}
 	g := greeting{Version: version().String(), Control: f.socket(c)}
 	if c.Has(config.RoleNode) {
 		account, err := firstAccount(ctx, node, o.name)
@@ -115,6 +122,9 @@ func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c conf
 			return err
 		}
 		g.Account, g.Link, g.Node = account.Name, node.Link(account).String(), node.Key().String()
+	}
+	for _, p := range lost {
+		g.Lost = append(g.Lost, p.String())
 	}
 	awaitControl(ctx, g.Control)
 	return greet(f, o, node, g)
@@ -140,13 +150,20 @@ func awaitControl(ctx context.Context, socket string) {
 	}
 }
 
-// prepareDir makes the data directory with a commented configuration.
+// prepareDir makes the data directory with a commented configuration. A directory
+// that has a store had one: without it the node would run with public peers and
+// without the bridge.
 func prepareDir(f *flags) error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w; choose another one with --data", err)
 	}
 	if f.config != "" {
 		return nil // it must be there
+	}
+	if _, err := os.Stat(f.configPath()); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(f.dir, storeDir)); err == nil {
+			return configError{fmt.Errorf("%s is missing, and %s has a store; bring it back from a backup, give another one with --config, or make an empty file of that name for the defaults", f.configPath(), f.dir)}
+		}
 	}
 	file, err := os.OpenFile(f.configPath(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -293,6 +310,8 @@ type greeting struct {
 	Control string `json:"control"`
 	Tracker string `json:"tracker,omitempty"`
 	Files   string `json:"files,omitempty"`
+	// Lost are keys that are missing, one sentence each.
+	Lost []string `json:"lost,omitempty"`
 }
 
 func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
@@ -317,6 +336,9 @@ func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
 		}
 		if g.Files != "" {
 			fmt.Fprintf(o.out, "  your file server   %s\n\n", g.Files)
+		}
+		for _, text := range g.Lost {
+			fmt.Fprintf(o.out, "  warning: %s\n\n", printable(text))
 		}
 		fmt.Fprintf(o.out, "Running. Ctrl-C stops; everything stays. In another terminal: mimird status, mimird tail, mimird send.\n")
 	})

@@ -130,7 +130,7 @@ func newPhoneContact(relay string, tracker identity.NodeKey, victim, victimNode 
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &phoneContact{
-		Phone:  phone.New(phone.Options{Name: "carol", Trackers: []identity.NodeKey{tracker}}),
+		Phone:  phone.New(phone.Options{Name: "carol", Quirks: phone.Quirks{PlainChallenges: true}, Trackers: []identity.NodeKey{tracker}}),
 		victim: phone.Key(owner), network: network, stop: stop,
 	}
 	p.Found(p.victim, node)

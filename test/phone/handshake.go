@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
+	"slices"
 	"time"
 )
 
@@ -133,6 +135,33 @@ func (h *Handshake) ask(l *Line, ask, answer Type, who Key) error {
 		return fmt.Errorf("%w: %v is not signed by %v", errProtocol, answer, who)
 	}
 	return nil
+}
+
+// PlainChallenge is a challenge that could be no key, as nodes of this project draw
+// them. Half of all challenges of apps could be one, and a stranger's is then
+// answered once only.
+func PlainChallenge() []byte {
+	for {
+		if b := drawChallenge(); !isPoint(b) {
+			return b
+		}
+	}
+}
+
+// isPoint reports whether 32 bytes are the y of a point of Ed25519's curve,
+// -x² + y² = 1 + d·x²·y² modulo 2^255 - 19: then (y² - 1) / (d·y² + 1) is a square.
+func isPoint(b []byte) bool {
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	d := new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), p))
+	le := slices.Clone(b)
+	le[31] &= 0x7f // the sign of x
+	slices.Reverse(le)
+	y2 := new(big.Int).SetBytes(le)
+	y2.Mul(y2, y2).Mod(y2, p)
+	above := new(big.Int).Sub(y2, big.NewInt(1))
+	below := d.Mul(d, y2).Add(d, big.NewInt(1)).Mod(d, p)
+	x2 := above.Mul(above, below.ModInverse(below, p)).Mod(above, p)
+	return big.Jacobi(x2, p) >= 0
 }
 
 func drawChallenge() []byte {

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package overlay_test
+
+import (
+	"errors"
+	"maps"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// contactList is a contact index for a node.
+type contactList struct {
+	mu    sync.Mutex
+	pairs map[identity.NodeKey]int
+}
+
+// knowContacts tells a node that these carriers are those of contacts, with so many
+// pairs each.
+func knowContacts(node *memnet.Node, pairs map[identity.NodeKey]int) *contactList {
+	l := &contactList{pairs: maps.Clone(pairs)}
+	if l.pairs == nil {
+		l.pairs = make(map[identity.NodeKey]int)
+	}
+	node.Stack().KnowContacts(func(key identity.NodeKey) int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.pairs[key]
+	})
+	return l
+}
+
+func (l *contactList) add(key identity.NodeKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pairs[key]++
+}
+
+// Bars R26 and S14: however many nodes strangers come from, they get half of all
+// streams. Contacts connect at once, and so do our own dials; of the strangers the
+// one who came first goes, and never a contact, not even one who was a stranger when
+// it came.
+func TestStrangersHaveHalfOfAllStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		node := newNode(t, n, overlay.Limits{Connections: 40, Backlog: 40})
+		l := mustListen(t, node)
+		friend, other := newNode(t, n, overlay.Limits{}), newNode(t, n, overlay.Limits{ConnectionsPerKey: 10})
+		mustListen(t, other)
+		contacts := knowContacts(node, map[identity.NodeKey]int{friend.Key(): 1})
+
+		late := newNode(t, n, overlay.Limits{})
+		lateStream := mustDial(t, late, node)
+		mustAccept(t, l)
+		contacts.add(late.Key()) // has logged in
+		var ours []overlay.Conn
+		for range 15 { // 120 streams of 15 keys
+			stranger := newNode(t, n, overlay.Limits{})
+			for range 8 {
+				mustDial(t, stranger, node)
+				ours = append(ours, mustAccept(t, l))
+			}
+		}
+		synctest.Wait()
+		// The one that logged in meanwhile does not count as a stranger's any more.
+		if got := node.Stack().Streams(); got > 21 {
+			t.Errorf("%d streams, want at most 21: strangers have taken more than half", got)
+		}
+		began := time.Now()
+		for range 12 {
+			mustDial(t, friend, node)
+			mustAccept(t, l)
+		}
+		for range 10 {
+			mustDial(t, node, other)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("contacts and dials took %v", took)
+		}
+		for i, c := range ours {
+			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := c.Read(make([]byte, 1))
+			if ended := errors.Is(err, overlay.ErrReset); ended != (i < len(ours)-17) {
+				t.Errorf("stream %d of %d: %v", i, len(ours), err)
+				break
+			}
+		}
+		// Contacts and dials go on to the last place, and strangers make room.
+		if _, err := lateStream.Write([]byte("still here")); err != nil {
+			t.Errorf("the stream of who logged in meanwhile: %v", err)
+		}
+	})
+}
+
+// Bar S14: 8 streams for a node, and 4 more for each pair of accepted contacts.
+func TestStreamsPerNodeGrowWithPairs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		node := newNode(t, n, overlay.Limits{Backlog: 200})
+		l := mustListen(t, node)
+		stranger, friend := newHandPeer(t, n, node), newHandPeer(t, n, node)
+		knowContacts(node, map[identity.NodeKey]int{friend.endpoint.Key(): 20})
+		for peer, want := range map[*handPeer]int{stranger: 8, friend: 88} {
+			for i := range want {
+				peer.open(l, uint16(49152+i))
+			}
+			peer.ours = 60000
+			peer.sendSYN()
+			peer.expectSilence(5 * time.Second)
+		}
+	})
+}
+
+// Bar S04: strangers who never complete their openings, from any number of nodes, do
+// not end that of a contact, however slow it is.
+func TestHalfOpenStrangersLeaveContactsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		node := newNode(t, n, overlay.Limits{HalfOpen: 16, Backlog: 40})
+		l := mustListen(t, node)
+		friend := newHandPeer(t, n, node)
+		knowContacts(node, map[identity.NodeKey]int{friend.endpoint.Key(): 1})
+		friend.ours, friend.theirs = 49152, l.Port()
+		friend.sendSYN()
+		friend.expect("SYN-ACK", flagSYN|flagACK)
+		for range 40 {
+			h := newHandPeer(t, n, node)
+			h.ours, h.theirs = 49152, l.Port()
+			h.sendSYN()
+			h.expect("SYN-ACK", flagSYN|flagACK)
+		}
+		synctest.Wait()
+		if got := node.Stack().Streams(); got > 13 {
+			t.Errorf("%d streams, want 12 of strangers and one", got)
+		}
+		friend.sendACK(0)
+		if c := mustAccept(t, l); c.RemoteKey() != friend.endpoint.Key() {
+			t.Errorf("accepted a stream of %v", c.RemoteKey().Short())
+		}
+	})
+}
+
+// A listener whose queue strangers have filled takes a contact's stream at once.
+func TestBacklogKeepsPlacesForContacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		node := newNode(t, n, overlay.Limits{Backlog: 16})
+		l := mustListen(t, node)
+		friend := newNode(t, n, overlay.Limits{})
+		knowContacts(node, map[identity.NodeKey]int{friend.Key(): 1})
+		for range 20 {
+			mustDial(t, newNode(t, n, overlay.Limits{}), node)
+		}
+		c := mustDial(t, friend, node)
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for i := 0; ; i++ {
+			accepted := mustAccept(t, l)
+			if accepted.RemoteKey() == friend.Key() {
+				if i != 12 {
+					t.Errorf("%d streams were accepted before the contact's, want 12", i)
+				}
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// A key that there was is never replaced unasked, whichever role it belongs to and
+// whatever has become of its file; and what is replaced is kept.
+func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
+	key, err := identity.GenerateNodePrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := identity.GenerateNodePrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, never := key.Key(), identity.NodeKey{}
+	for name, test := range map[string]struct {
+		content []byte // nil: there is no file
+		known   identity.NodeKey
+		policy  keyPolicy
+		want    error
+		same    bool // the key that was there
+	}{
+		"first start":                   {nil, never, keyPolicy{}, nil, false},
+		"as it was":                     {key.MarshalPEM(), known, keyPolicy{needed: true}, nil, true},
+		"older than the memory of keys": {key.MarshalPEM(), never, keyPolicy{needed: true}, nil, true},
+		"missing":                       {nil, known, keyPolicy{}, ErrNodeKey, false},
+		"missing beside accounts":       {nil, never, keyPolicy{needed: true}, ErrNodeKey, false},
+		"another one":                   {other.MarshalPEM(), known, keyPolicy{}, ErrNodeKey, false},
+		"unreadable":                    {[]byte("rubbish"), known, keyPolicy{}, ErrNodeKey, false},
+		"cut":                           {key.MarshalPEM()[:60], known, keyPolicy{}, ErrNodeKey, false},
+		"empty":                         {[]byte{}, never, keyPolicy{}, ErrNodeKey, false},
+		"missing, replaced":             {nil, known, keyPolicy{true, true}, nil, false},
+		"another one, taken":            {other.MarshalPEM(), known, keyPolicy{true, true}, nil, false},
+		"unreadable, replaced":          {[]byte("rubbish"), known, keyPolicy{true, true}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, err := openKeyring(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(k.dir, trackerKeyName)
+			if err := os.MkdirAll(k.dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if test.content != nil {
+				if err := os.WriteFile(path, test.content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := k.roleKey(trackerKeyName, test.known, test.policy)
+			if !errors.Is(err, test.want) {
+				t.Fatalf("%v", err)
+			}
+			if test.want != nil {
+				if after, err := os.ReadFile(path); !bytes.Equal(after, test.content) || err != nil != (test.content == nil) {
+					t.Errorf("the refusal has changed the file: %q, %v", after, err)
+				}
+				return
+			}
+			if test.same != got.Equal(key) || !k.Refuses([32]byte(got.Key())) {
+				t.Errorf("key %s, was %s", got.Key().Short(), known.Short())
+			}
+			again, err := k.roleKey(trackerKeyName, got.Key(), keyPolicy{needed: true})
+			if err != nil || !again.Equal(got) {
+				t.Errorf("at the next start: %v", err)
+			}
+		})
+	}
+}
+
+// Each replacement keeps what it replaces.
+func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
+	k, err := openKeyring(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, rubbish := range []string{"first", "second", "third"} {
+		if err := errors.Join(removeFile(k.path(nodeKeyName)), os.WriteFile(k.path(nodeKeyName), []byte(rubbish), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.roleKey(nodeKeyName, identity.NodeKey{1}, keyPolicy{replace: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		nodeKeyName + removedEnding: "first", nodeKeyName + removedEnding + "-2": "second", nodeKeyName + removedEnding + "-3": "third",
+	} {
+		if got, err := os.ReadFile(k.path(name)); string(got) != want || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
