@@ -6,18 +6,24 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mimird/mimird/proto/stream"
 )
 
+// memoryFor is the part of one stream, of a node that is not a stranger's.
+func memoryFor(m *receiveMemory) *streamMemory {
+	return newStreamMemory(m, new(atomic.Int64), nil)
+}
+
 func always(int) bool { return true }
 
 // openMachine returns a machine whose stream is open.
-func openMachine(t testing.TB, m *memory) *machine {
+func openMachine(t testing.TB, m *receiveMemory) *machine {
 	t.Helper()
-	d := newDialer(49152, 42, m, 0)
+	d := newDialer(49152, 42, memoryFor(m), 0)
 	buf := make([]byte, stream.HeaderSize+stream.SegmentSize)
 	if d.next(buf, 0, false, always) != stream.HeaderSize {
 		t.Fatal("no SYN")
@@ -31,7 +37,7 @@ func openMachine(t testing.TB, m *memory) *machine {
 
 // A stream ends its sending before the reference's numbers overflow.
 func TestMachineCarriesFourBillionBytes(t *testing.T) {
-	m := openMachine(t, &memory{limit: 1 << 20})
+	m := openMachine(t, newReceiveMemory(1<<20))
 	s := &m.sender
 	s.written = maxBytes - 10
 	s.una, s.next, s.highest = maxBytes-10, maxBytes-10, maxBytes-10
@@ -57,7 +63,7 @@ func TestMachineCarriesFourBillionBytes(t *testing.T) {
 
 // A peer that goes on gets an RST before its numbers overflow.
 func TestMachineRefusesOverflow(t *testing.T) {
-	m := openMachine(t, &memory{limit: 1 << 20})
+	m := openMachine(t, newReceiveMemory(1<<20))
 	m.receiver.next = 1<<32 - 100
 	m.receiver.edge = 1<<32 + 1<<19
 	h := stream.Header{SourcePort: 42, DestinationPort: 49152, Sequence: 1<<32 - 100, Flags: stream.ACK}
@@ -78,7 +84,7 @@ func TestMachineRefusesOverflow(t *testing.T) {
 
 // Unread crumbs cost memory in proportion to their bytes.
 func TestReceiverPacksSmallSegments(t *testing.T) {
-	shared := &memory{limit: 1 << 30}
+	shared := newReceiveMemory(1 << 30)
 	m := openMachine(t, shared)
 	for i := range 100_000 {
 		h := stream.Header{Sequence: uint32(i), Flags: stream.ACK}
@@ -90,7 +96,7 @@ func TestReceiverPacksSmallSegments(t *testing.T) {
 	if n := m.receiver.chunks.len(); n > 100_000/packBlock+3 {
 		t.Errorf("%d chunks for 100,000 bytes", n)
 	}
-	if used := shared.used.Load(); used > 110_000 {
+	if used := shared.total.used.Load(); used > 110_000 {
 		t.Errorf("%d bytes are reserved for 100,000", used)
 	}
 	buf := make([]byte, 100_000)
@@ -102,7 +108,7 @@ func TestReceiverPacksSmallSegments(t *testing.T) {
 			t.Fatalf("byte %d is %d", i, buf[i])
 		}
 	}
-	if used := shared.used.Load(); used != 0 {
+	if used := shared.total.used.Load(); used != 0 {
 		t.Errorf("%d bytes are reserved for nothing", used)
 	}
 }
@@ -111,14 +117,14 @@ func TestReceiverPacksSmallSegments(t *testing.T) {
 // them goes when the stream ends, whoever ends it.
 func TestReceiverBoundsEarlyBytes(t *testing.T) {
 	for _, end := range []stream.Flags{stream.RST, 0} {
-		shared := &memory{limit: 1 << 30}
+		shared := newReceiveMemory(1 << 30)
 		m := openMachine(t, shared)
-		for i := range uint32(60) {
-			// All overlap, so that they fit into the window.
-			h := stream.Header{Sequence: i + 1, Flags: stream.ACK}
-			m.receive(stream.Packet{Header: h, Payload: getBuffer(stream.MaxPayload)}, false, 1)
+		for i := range uint32(70) {
+			// The smallest that take a large buffer, so that they fit into the window.
+			h := stream.Header{Sequence: 1 + i*(smallBuffer+1), Flags: stream.ACK}
+			m.receive(stream.Packet{Header: h, Payload: getBuffer(smallBuffer + 1)}, false, 1)
 		}
-		if used := shared.used.Load(); used > maxEarlyBytes || used < maxEarlyBytes/2 {
+		if used := shared.total.used.Load(); used > maxEarlyBytes || used < maxEarlyBytes/2 {
 			t.Errorf("%d bytes are reserved, want at most %d", used, maxEarlyBytes)
 		}
 		if end != 0 {
@@ -126,7 +132,7 @@ func TestReceiverBoundsEarlyBytes(t *testing.T) {
 		} else {
 			m.abort(net.ErrClosed)
 		}
-		if used := shared.used.Load(); used != 0 {
+		if used := shared.total.used.Load(); used != 0 {
 			t.Errorf("%d bytes are still reserved", used)
 		}
 	}
@@ -136,7 +142,7 @@ func TestReceiverBoundsEarlyBytes(t *testing.T) {
 type machineDriver struct {
 	input  []byte
 	m      *machine
-	memory *memory
+	memory *receiveMemory
 	now    time.Duration
 	buf    [stream.HeaderSize + stream.SegmentSize]byte
 }
@@ -230,8 +236,8 @@ func (d *machineDriver) check(t *testing.T) {
 		t.Fatalf("%d segments, %d bytes out of order", len(r.early), r.earlyBytes)
 	case r.buffered > stream.DefaultWindow+stream.MaxPayload:
 		t.Fatalf("%d bytes unread", r.buffered)
-	case d.memory.used.Load() < 0 || d.memory.used.Load() > 4*(stream.DefaultWindow+stream.MaxPayload)+maxEarlyBytes:
-		t.Fatalf("%d bytes reserved", d.memory.used.Load())
+	case d.memory.total.used.Load() < 0 || d.memory.total.used.Load() > 4*(stream.DefaultWindow+stream.MaxPayload)+maxEarlyBytes:
+		t.Fatalf("%d bytes reserved", d.memory.total.used.Load())
 	}
 	unread := 0
 	for i := range r.chunks.len() {
@@ -259,14 +265,14 @@ func FuzzStreamConn(f *testing.F) {
 	f.Add([]byte("\x01\x00\x04\x64\x64\x00\x08\x00\x00\xff\xff\x01\x00\x02\xc8\x64\x00\x00\x00\x00\x40\x40\x01\x07\xff\xff"))
 	f.Add([]byte("\x02\x00\x02\x64\x64\x00\x08\x00\x00\x00\x00\x01\x06\x20\x20\x08\x00\x04\xff\x0a\x00\x08\x00\x09\x09\x08\x00"))
 	f.Fuzz(func(t *testing.T, input []byte) {
-		d := &machineDriver{input: input, memory: &memory{limit: 3 << 20}}
+		d := &machineDriver{input: input, memory: newReceiveMemory(3 << 20)}
 		switch d.byte() % 3 {
 		case 0:
 			d.m = openMachine(t, d.memory)
 		case 1:
-			d.m = newDialer(49152, 42, d.memory, 0)
+			d.m = newDialer(49152, 42, memoryFor(d.memory), 0)
 		case 2:
-			d.m = newAcceptor(stream.ControlHeader(42, 49152, stream.SYN), d.memory, 0)
+			d.m = newAcceptor(stream.ControlHeader(42, 49152, stream.SYN), memoryFor(d.memory), 0)
 		}
 		for len(d.input) > 0 {
 			d.step()
@@ -285,7 +291,7 @@ func FuzzStreamConn(f *testing.F) {
 			d.now = max(d.now, at)
 			d.m.expire(d.now)
 		}
-		if used := d.memory.used.Load(); used != 0 {
+		if used := d.memory.total.used.Load(); used != 0 {
 			t.Fatalf("%d bytes are still reserved", used)
 		}
 	})

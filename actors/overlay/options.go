@@ -70,7 +70,8 @@ type Limits struct {
 	// and the dialler repeats them.
 	Backlog int
 	// ReceiveMemory is the number of bytes that all streams together hold for
-	// readers (64 MiB). Beyond it arriving bytes are dropped and sent again.
+	// readers (64 MiB). Beyond it arriving bytes are dropped and sent again. What
+	// waits behind gaps, and what strangers have sent, may take a quarter each.
 	ReceiveMemory int
 	// StrangerPackets is the number of packets per second taken from a node that
 	// has no stream with us (50), with bursts of four times as many.

@@ -295,7 +295,7 @@ func TestSegmentsFitThePath(t *testing.T) {
 func TestArrivingPacketsAreBounded(t *testing.T) {
 	limits := Limits{}.withDefaults()
 	start := time.Now()
-	s := newStreamCarrier(silentLayer{}, newPeerTable(start, limits), newPlaces(new(contactIndex), limits), limits, nil, start)
+	s := newStreamCarrier(silentLayer{}, newPeerTable(start, limits), newPlaces(new(contactIndex), limits), newReceiveMemory(limits.ReceiveMemory), limits, nil, start)
 	s.scheduler.stop() // nothing is handled any more
 	p := s.peers.pin(identity.NodeKey{1})
 	c, _, err := s.addDialled(p, 42)

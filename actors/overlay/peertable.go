@@ -44,6 +44,9 @@ type peer struct {
 	resetAt  time.Duration
 	place    *list.Element // in strangers, nil while streams > 0
 
+	// early is what waits behind gaps in all streams of the peer, in bytes.
+	early atomic.Int64
+
 	// heard is when the last packet came, silentUntil when the silence ends, both
 	// in nanoseconds since the stack's start; never heard is below zero.
 	heard, silentUntil atomic.Int64

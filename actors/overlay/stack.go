@@ -22,6 +22,7 @@ type Stack struct {
 	// contacts and places are shared by all carriers.
 	contacts *contactIndex
 	places   *places
+	memory   *receiveMemory
 	// traffic has the carriers that Enable starts.
 	traffic traffic
 	// handlers are called by the reader, by class of packet. They must neither
@@ -56,7 +57,8 @@ func NewStack(layer PacketLayer, limits Limits, logger *slog.Logger) *Stack {
 	}
 	s.contacts = new(contactIndex)
 	s.places = newPlaces(s.contacts, limits)
-	s.stream = newStreamCarrier(layer, s.peers, s.places, limits, logger, start)
+	s.memory = newReceiveMemory(limits.ReceiveMemory)
+	s.stream = newStreamCarrier(layer, s.peers, s.places, s.memory, limits, logger, start)
 	s.handlers = map[stream.Class]packetHandler{
 		stream.ClassStream:  s.stream.receive,
 		stream.ClassTraffic: s.traffic.receive,

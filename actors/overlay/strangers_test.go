@@ -173,3 +173,80 @@ func TestBacklogKeepsPlacesForContacts(t *testing.T) {
 		}
 	})
 }
+
+// Bar R26: what strangers send behind gaps is bounded for each node, and dropped after
+// 2 s. A contact's waits: its link may have been down.
+func TestGapsOfStrangersAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		node := newNode(t, n, overlay.Limits{})
+		l := mustListen(t, node)
+		stranger, friend := newHandPeer(t, n, node), newHandPeer(t, n, node)
+		knowContacts(node, map[identity.NodeKey]int{friend.endpoint.Key(): 1})
+		const size = 16 << 10
+		want := pattern(17 * size)
+		for _, tc := range []struct {
+			h     *handPeer
+			wait  time.Duration
+			reach int // how far the stream is once the gap has been filled
+		}{
+			{stranger, time.Second, 9}, // 8 segments of 16 KiB are kept
+			{stranger, 3 * time.Second, 1},
+			{friend, 3 * time.Second, 17},
+		} {
+			c := tc.h.open(l, uint16(49152+int(tc.wait/time.Second)))
+			for i := 1; i < 17; i++ {
+				tc.h.sendData(uint32(i*size), want[i*size:(i+1)*size])
+			}
+			time.Sleep(tc.wait)
+			tc.h.drain()
+			tc.h.sendData(0, want[:size])
+			if p := tc.h.expect("ACK", flagACK); p.ack != uint32(tc.reach*size) {
+				t.Errorf("after %v the stream is at %d, want %d", tc.wait, p.ack, tc.reach*size)
+			}
+			_ = c.Abort()
+			tc.h.drain()
+		}
+	})
+}
+
+// Bar R26: 64 streams with a gap, of strangers and of contacts, take no receive memory
+// from a stream without one: its window stays wide.
+func TestGapsDoNotPinTheReceiveMemory(t *testing.T) {
+	for name, contacts := range map[string]bool{"strangers": false, "contacts": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNet(t, memnet.Options{})
+				node := newNode(t, n, overlay.Limits{ReceiveMemory: 8 << 20, Backlog: 100})
+				l := mustListen(t, node)
+				friend := newHandPeer(t, n, node)
+				index := knowContacts(node, map[identity.NodeKey]int{friend.endpoint.Key(): 1})
+				for range 8 {
+					h := newHandPeer(t, n, node)
+					if contacts {
+						index.add(h.endpoint.Key())
+					}
+					for i := range 8 {
+						h.open(l, uint16(49152+i))
+						for j := range 30 {
+							h.sendData(uint32(16+j*(16<<10)), make([]byte, 16<<10))
+						}
+						h.drain()
+						time.Sleep(10 * time.Millisecond) // for the limit on packets
+					}
+				}
+				synctest.Wait()
+				friend.open(l, 49152)
+				friend.sendData(0, make([]byte, 16<<10))
+				friend.sendData(16<<10, make([]byte, 16<<10))
+				var p handPacket
+				for p.ack != 32<<10 {
+					p = friend.expect("ACK", flagACK)
+				}
+				if p.window != fullWindow-32<<10 {
+					t.Errorf("the window is %d, want %d", p.window, fullWindow-32<<10)
+				}
+			})
+		})
+	}
+}

@@ -44,7 +44,8 @@ type streamCarrier struct {
 	scheduler *scheduler
 	burst     burst
 	// memory is what streams hold for their readers, arriving what waits for them.
-	memory, arriving memory
+	memory   *receiveMemory
+	arriving memory
 
 	mu        sync.Mutex
 	closed    bool
@@ -71,12 +72,13 @@ type stray struct {
 	bare bool
 }
 
-func newStreamCarrier(layer PacketLayer, peers *peerTable, places *places, limits Limits, logger *slog.Logger, start time.Time) *streamCarrier {
+func newStreamCarrier(layer PacketLayer, peers *peerTable, places *places, memory *receiveMemory, limits Limits, logger *slog.Logger, start time.Time) *streamCarrier {
 	s := &streamCarrier{
 		layer:     layer,
 		peers:     peers,
 		contacts:  places.contacts,
 		places:    places,
+		memory:    memory,
 		limits:    limits,
 		logger:    logger,
 		start:     start,
@@ -87,7 +89,6 @@ func newStreamCarrier(layer PacketLayer, peers *peerTable, places *places, limit
 	}
 	s.halfOpen = halfOpenStreams{contacts: places.contacts, limit: limits.HalfOpen}
 	s.burst.start = start
-	s.memory.limit = int64(limits.ReceiveMemory)
 	s.arriving.limit = arrivingMemory
 	s.strayTask.run = s.handleStrays
 	s.ports.first = uint16(rand.N(uint32(ephemeralPorts)))
@@ -179,7 +180,7 @@ func (s *streamCarrier) addDialled(p *peer, port uint16) (*streamConn, []*place,
 		return nil, nil, ErrTooMany
 	}
 	key := streamKey{p.key, local, port}
-	c := newStreamConn(s, key, p, newDialer(local, port, &s.memory, s.now()))
+	c := newStreamConn(s, key, p, newDialer(local, port, s.memoryOf(p), s.now()))
 	var evicted []*place
 	var err error
 	if c.place, evicted, err = s.places.dial(p.key, c.evict); err != nil {
@@ -188,6 +189,11 @@ func (s *streamCarrier) addDialled(p *peer, port uint16) (*streamConn, []*place,
 	c.opened = make(chan struct{})
 	s.streams[key] = c
 	return c, evicted, nil
+}
+
+// memoryOf is the part of a new stream in the receive memory.
+func (s *streamCarrier) memoryOf(p *peer) *streamMemory {
+	return newStreamMemory(s.memory, &p.early, func() bool { return s.contacts.stranger(p.key) })
 }
 
 // receive takes a packet from the reader: it must not block, see Stack.

@@ -90,7 +90,7 @@ func (c *streamConn) arrive(p stream.Packet) {
 	full := a.packets.len() >= maxArriving
 	if !full {
 		p.Payload = copyBuffer(p.Payload)
-		full = !c.carrier.arriving.take(cap(p.Payload))
+		full = !c.takeArriving(cap(p.Payload))
 		if full {
 			putBuffer(p.Payload)
 		} else {
@@ -102,6 +102,15 @@ func (c *streamConn) arrive(p stream.Packet) {
 		return
 	}
 	c.carrier.scheduler.schedule(&c.task)
+}
+
+// takeArriving reserves memory for a packet. Strangers leave half to contacts.
+func (c *streamConn) takeArriving(n int) bool {
+	m := &c.carrier.arriving
+	if m.used.Load() > m.limit/2 && c.carrier.contacts.stranger(c.key.node) {
+		return false
+	}
+	return m.take(n)
 }
 
 func (c *streamConn) nextArrived() (stream.Packet, bool) {

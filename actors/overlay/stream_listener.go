@@ -208,7 +208,7 @@ func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, di
 		displaced = append(displaced, s.displace(p.accepted[i]))
 	}
 	key := streamKey{p.key, h.DestinationPort, h.SourcePort}
-	c = newStreamConn(s, key, p, newAcceptor(h, &s.memory, s.now()))
+	c = newStreamConn(s, key, p, newAcceptor(h, s.memoryOf(p), s.now()))
 	var err error
 	if c.place, evicted, err = s.places.accept(p.key, c.evict); err != nil {
 		return nil, displaced, evicted, false

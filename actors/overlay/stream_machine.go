@@ -85,7 +85,7 @@ type machine struct {
 }
 
 // newDialer returns a machine that opens a stream.
-func newDialer(local, remote uint16, memory *memory, now time.Duration) *machine {
+func newDialer(local, remote uint16, memory *streamMemory, now time.Duration) *machine {
 	m := newMachine(local, remote, memory, now)
 	m.state = stateSYNSent
 	m.synAt = now
@@ -94,7 +94,7 @@ func newDialer(local, remote uint16, memory *memory, now time.Duration) *machine
 }
 
 // newAcceptor returns a machine that answers a SYN.
-func newAcceptor(syn stream.Header, memory *memory, now time.Duration) *machine {
+func newAcceptor(syn stream.Header, memory *streamMemory, now time.Duration) *machine {
 	m := newMachine(syn.DestinationPort, syn.SourcePort, memory, now)
 	m.state = stateSYNReceived
 	m.acceptor = true
@@ -105,7 +105,7 @@ func newAcceptor(syn stream.Header, memory *memory, now time.Duration) *machine 
 	return m
 }
 
-func newMachine(local, remote uint16, memory *memory, now time.Duration) *machine {
+func newMachine(local, remote uint16, memory *streamMemory, now time.Duration) *machine {
 	return &machine{
 		local: local, remote: remote, began: now,
 		sender: newSender(),
@@ -356,6 +356,9 @@ func (m *machine) deadline(now time.Duration) time.Duration {
 		consider(m.sender.probeAt)
 		consider(m.receiver.ackAt)
 		consider(m.receiver.updateAt)
+		if m.receiver.gapAt != 0 {
+			consider(m.receiver.gapAt + gapTime)
+		}
 		consider(m.finAt)
 		consider(m.endAt)
 		if m.endAt == 0 {

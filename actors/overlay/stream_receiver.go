@@ -35,7 +35,7 @@ const (
 // receiver puts the incoming half of a stream back in order, holds it for the
 // reader, and decides what to acknowledge when. Its owner serialises calls.
 type receiver struct {
-	memory *memory
+	memory *streamMemory
 	// next is the sequence number of the next byte expected. It never exceeds
 	// 32 bits: the machine ends a stream that tries.
 	next uint64
@@ -46,9 +46,12 @@ type receiver struct {
 	// unread bytes, and their memory is reserved.
 	chunks   ring[chunk]
 	buffered int
-	// early holds what arrived out of order, sorted, without duplicates.
+	// early holds what arrived out of order, sorted, without overlaps.
 	early      []earlySegment
 	earlyBytes int
+	// gapAt is since when the segments of early wait for the one before them; 0 when
+	// there are none.
+	gapAt time.Duration
 	// discard drops what arrives: nobody will read it.
 	discard bool
 
@@ -88,6 +91,8 @@ type earlySegment struct {
 	data []byte
 }
 
+func (e earlySegment) end() uint64 { return e.seq + uint64(len(e.data)) }
+
 // accept takes one segment and the ownership of payload.
 func (r *receiver) accept(seq uint64, payload []byte, now time.Duration) {
 	r.updates, r.updateAt = 0, 0
@@ -98,7 +103,7 @@ func (r *receiver) accept(seq uint64, payload []byte, now time.Duration) {
 		putBuffer(payload)
 		r.ackNow = true
 	case seq > r.next:
-		r.holdEarly(seq, payload)
+		r.holdEarly(seq, payload, now)
 		r.duplicates = min(r.duplicates+1, maxEarly)
 	default:
 		r.advance(payload, int(r.next-seq), now)
@@ -116,7 +121,7 @@ func (r *receiver) advance(payload []byte, skip int, now time.Duration) {
 		first := r.early[0]
 		r.early = r.early[1:]
 		r.earlyBytes -= cap(first.data)
-		r.memory.give(cap(first.data))
+		r.memory.giveEarly(cap(first.data))
 		skip := int(r.next - first.seq)
 		if skip >= len(first.data) {
 			putBuffer(first.data)
@@ -124,8 +129,9 @@ func (r *receiver) advance(payload []byte, skip int, now time.Duration) {
 			break
 		}
 	}
+	r.gapAt = max(now, 1)
 	if len(r.early) == 0 {
-		r.early = nil
+		r.early, r.gapAt = nil, 0
 	}
 	if r.finKnown && r.next >= r.fin {
 		r.finished = true
@@ -172,11 +178,10 @@ func (r *receiver) append(payload []byte, skip int) bool {
 		}
 	}
 	if !r.memory.take(cap(payload)) {
-		if r.buffered > 0 || n > stream.SegmentSize {
+		if r.buffered > 0 || n > stream.SegmentSize || !r.memory.force(cap(payload)) {
 			putBuffer(payload)
 			return false
 		}
-		r.memory.force(cap(payload))
 	}
 	r.chunks.push(chunk{data: payload, off: skip})
 	r.next += uint64(n)
@@ -184,8 +189,10 @@ func (r *receiver) append(payload []byte, skip int) bool {
 	return true
 }
 
-// holdEarly keeps a segment that begins behind next, within bounds.
-func (r *receiver) holdEarly(seq uint64, payload []byte) {
+// holdEarly keeps a segment that begins behind next, within bounds. One that
+// overlaps another one is dropped: whoever repeats a segment repeats all of it, and
+// many that share their bytes would take memory for each.
+func (r *receiver) holdEarly(seq uint64, payload []byte, now time.Duration) {
 	i, found := slices.BinarySearchFunc(r.early, seq, func(e earlySegment, seq uint64) int {
 		switch {
 		case e.seq < seq:
@@ -195,10 +202,15 @@ func (r *receiver) holdEarly(seq uint64, payload []byte) {
 		}
 		return 0
 	})
-	if found || r.discard || len(r.early) >= maxEarly || r.earlyBytes+cap(payload) > maxEarlyBytes ||
-		!r.memory.take(cap(payload)) {
+	overlaps := found || i > 0 && r.early[i-1].end() > seq ||
+		i < len(r.early) && seq+uint64(len(payload)) > r.early[i].seq
+	if overlaps || r.discard || len(r.early) >= maxEarly || r.earlyBytes+cap(payload) > maxEarlyBytes ||
+		!r.memory.takeEarly(cap(payload)) {
 		putBuffer(payload)
 		return
+	}
+	if len(r.early) == 0 {
+		r.gapAt = max(now, 1)
 	}
 	r.earlyBytes += cap(payload)
 	r.early = slices.Insert(r.early, i, earlySegment{seq: seq, data: payload})
@@ -274,6 +286,12 @@ func (r *receiver) expire(now time.Duration) {
 	if r.ackAt != 0 && now >= r.ackAt {
 		r.ackAt, r.ackNow = 0, true
 	}
+	if r.gapAt != 0 && now >= r.gapAt+gapTime {
+		r.gapAt = now // looked at again
+		if r.memory.dropsGap() {
+			r.dropEarly()
+		}
+	}
 	if r.updateAt == 0 || now < r.updateAt {
 		return
 	}
@@ -305,9 +323,10 @@ func (r *receiver) drop() {
 // dropEarly frees what waits for a gap to be filled.
 func (r *receiver) dropEarly() {
 	for _, e := range r.early {
-		r.release(e.data)
+		r.memory.giveEarly(cap(e.data))
+		putBuffer(e.data)
 	}
-	r.early, r.earlyBytes = nil, 0
+	r.early, r.earlyBytes, r.gapAt = nil, 0, 0
 }
 
 func (r *receiver) release(b []byte) {
