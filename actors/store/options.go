@@ -20,7 +20,7 @@ type Options struct {
 	// 100,000 messages and 2 GiB of payload.
 	OutboxRows  uint64
 	OutboxBytes uint64
-	// JournalRows bounds the unfinished entries of each journal; 0 means 10,000.
+	// JournalRows bounds the unfinished entries of each journal; 0 means 100,000.
 	JournalRows uint64
 	// WaitingBytes is how much may wait for the disk, the commit under way included,
 	// before further operations are refused with ErrBusy. 0 means 64 MiB.
@@ -52,7 +52,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	setDefault(&o.OutboxRows, 100_000)
 	setDefault(&o.OutboxBytes, 2<<30)
-	setDefault(&o.JournalRows, 10_000)
+	setDefault(&o.JournalRows, 100_000)
 	setDefault(&o.WaitingBytes, 64<<20)
 	setDefault(&o.CacheBytes, 16<<20)
 	setDefault(&o.MemTableBytes, 16<<20)
