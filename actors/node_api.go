@@ -183,11 +183,23 @@ func (n *Node) Journal(queue string, after uint64, limit int) ([]store.JournalEn
 	return n.store.Journal(queue, after, limit)
 }
 
-// FinishJournal removes an entry from its queue; its id stays known.
-func (n *Node) FinishJournal(ctx context.Context, queue string, seq uint64) error {
-	_, err := do[bool](ctx, n, store.FinishJournal{Queue: queue, Seq: seq})
+// AppendJournalBatch adds entries to a named durable queue, in their order; they
+// are on the disk when this returns. Entries with a known id are left out. At most
+// [store.MaxJournalBatch] entries are added or none.
+func (n *Node) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+	_, err := do[int](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.env.nowMillis(), Entries: entries})
 	return err
 }
+
+// FinishJournalBatch removes at most [store.MaxJournalBatch] entries from their
+// queue; their ids stay known.
+func (n *Node) FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error {
+	_, err := do[int](ctx, n, store.FinishJournalBatch{Queue: queue, Seqs: seqs})
+	return err
+}
+
+// MaxFile returns the largest file that this node sends or receives, in bytes.
+func (n *Node) MaxFile() int64 { return n.env.opts.Media.MaxFile }
 
 // known replaces store.ErrNotFound by what was not found.
 func known(err, unknown error) error {

@@ -26,8 +26,6 @@ type client struct {
 	account identity.PublicKey
 	gone    atomic.Bool // the account is not there any more
 
-	downloads attempts
-
 	preparing sync.Mutex
 	prepared  bool // the ghost of the account itself looks as it should
 }

@@ -30,6 +30,7 @@ type connector struct {
 	lost    *lostRooms
 	// homeserver is whether it answers, in whatever incarnation.
 	homeserver *health
+	fetched    *attachments
 }
 
 var (

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -23,17 +24,24 @@ import (
 )
 
 const (
-	// journalPage is how many transactions are read at once.
-	journalPage = 16
+	// journalPage is how many entries are read at once.
+	journalPage = 64
 	// journalPoll is how often the journal is looked at when nobody says that there
 	// is something.
 	journalPoll = time.Minute
+	// maxHeld bounds the bytes of events that are held in memory while they wait in
+	// their lanes. The others are read again when it is their turn.
+	maxHeld = 16 << 20
+	// maxQueuedEphemeral is how many tasks a lane may have before typing notices and
+	// receipts of its room are dropped.
+	maxQueuedEphemeral = 16
 )
 
-// dispatcher hands the stored transactions to bridgev2, one event at a time, in
-// their order, and forgets a transaction when all its events have been dealt
-// with. What a crash interrupts is handled again: messages are known by their
-// event id, see handlematrix.go.
+// dispatcher hands the stored events of the homeserver to bridgev2: those of a
+// room in their order, one at a time, and the rooms beside each other. An entry of
+// the journal is removed when all its events have been handled. What a crash
+// interrupts is handled again: messages are known by their event id, see
+// handlematrix.go.
 type dispatcher struct {
 	node    Node
 	log     *slog.Logger
@@ -43,45 +51,94 @@ type dispatcher struct {
 	status  *statusSender
 	copies  *copies
 	lost    *lostRooms
+	fetched *attachments
 	wake    <-chan struct{}
 	retry   kernel.Backoff
 	// sideSync is set when redactions come in two ways.
 	sideSync bool
 
-	keys    *broadcast    // keys of encrypted events have come
-	trust   id.TrustState // what the device of a sender needs at least
-	missing id.SessionID  // the last session without keys
+	keys  *broadcast    // keys of encrypted events have come
+	trust id.TrustState // what the device of a sender needs at least
+
+	lanes      *lanes[*task]
+	finished   finished
+	held       atomic.Int64 // bytes of events in lanes
+	aside      asideEvents
+	missing    missingSessions
+	invites    keyedMutex[id.UserID]
+	downloads  chan struct{} // a place for each download that is under way
+	parkedOnce chan struct{} // the same for parked ones
+	stop, work context.Context
+	cancel     context.CancelFunc // of stop
+}
+
+// task is an event that waits for its turn in the lane of its room.
+type task struct {
+	entry     *journaled
+	index     int    // of the event in the entry
+	raw       []byte // nil when it has to be read again
+	ephemeral *event.Event
+}
+
+// journaled is an entry of the journal whose events are in lanes.
+type journaled struct {
+	queue, id string
+	seq       uint64
+	time      time.Time
+	left      atomic.Int32 // events that have not been handled
+}
+
+// prepare makes the dispatcher ready for events. The lanes begin with the first
+// task.
+func (d *dispatcher) prepare(stop, work context.Context) {
+	d.stop, d.cancel = context.WithCancel(stop)
+	d.work = work
+	d.lanes = newLanes(d.handle)
+	d.finished.wake = make(chan struct{}, 1)
+	d.downloads, d.parkedOnce = make(chan struct{}, downloadsAtOnce), make(chan struct{}, parkedAtOnce)
 }
 
 // run dispatches until stop ends. What is being handled then is finished, unless
 // work ends first. It returns an error only when the journal cannot be read.
-func (d *dispatcher) run(stop, work context.Context) error {
+func (d *dispatcher) run() error {
+	removed := make(chan struct{})
+	go func() {
+		defer close(removed)
+		d.removeFinished()
+	}()
+	defer func() {
+		d.cancel() // also when the journal cannot be read
+		d.lanes.close(d.work.Done())
+		d.finished.close()
+		<-removed
+	}()
+	if err := d.resumeParked(); err != nil {
+		return err
+	}
+	return d.readJournal()
+}
+
+// readJournal puts the events of the journal into lanes, in their order, until
+// stop ends.
+func (d *dispatcher) readJournal() error {
 	poll := time.NewTicker(journalPoll)
 	defer poll.Stop()
 	keys := d.keys.next()
-	if !d.retryUndecryptable(stop, work) {
-		return nil
-	}
-	finished := uint64(0) // to look for more behind it passes over what was removed
-	for {
-		entries, err := d.node.Journal(journalQueue, finished, journalPage)
+	d.retryUndecryptable()
+	for read := uint64(0); d.stop.Err() == nil; {
+		entries, err := d.node.Journal(journalQueue, read, journalPage)
 		if err != nil {
 			return fmt.Errorf("read the transactions of the homeserver: %w", err)
 		}
 		for _, entry := range entries {
-			if !d.transaction(stop, work, entry) {
-				return nil
-			}
-			if !d.finish(stop, work, entry.Seq) {
-				return nil
-			}
-			finished = entry.Seq
+			d.enqueue(entry)
+			read = entry.Seq
 		}
 		if len(entries) > 0 {
 			continue
 		}
 		select {
-		case <-stop.Done():
+		case <-d.stop.Done():
 			return nil
 		case <-d.wake:
 			continue
@@ -89,90 +146,160 @@ func (d *dispatcher) run(stop, work context.Context) error {
 		case <-poll.C:
 		}
 		keys = d.keys.next()
-		if !d.retryUndecryptable(stop, work) {
-			return nil
-		}
+		d.retryUndecryptable()
 	}
+	return nil
 }
 
-// finish takes a transaction out of the journal. It reports false when it is time
-// to stop; the transaction is then handled again at the next start.
-func (d *dispatcher) finish(stop, work context.Context, seq uint64) bool {
-	for try := 0; ; try++ {
-		err := d.node.FinishJournal(work, journalQueue, seq)
-		if err == nil {
-			return true
-		}
-		d.log.Warn("a transaction cannot be finished, it is tried again", "error", err)
-		if !d.pause(stop, try) {
-			return false
-		}
-	}
-}
-
-// pause waits before another try. It reports false when it is time to stop.
-func (d *dispatcher) pause(stop context.Context, try int) bool {
-	timer := time.NewTimer(d.retry.Delay(try, rand.Float64()))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-stop.Done():
-		return false
-	}
-}
-
-// content is a transaction, read as leniently as possible: an event that cannot
-// be read does not spoil the others.
-type content struct {
-	Events         []json.RawMessage             `json:"events"`
-	Ephemeral      []json.RawMessage             `json:"ephemeral"`
-	OldEphemeral   []json.RawMessage             `json:"de.sorunome.msc2409.ephemeral"`
-	ToDevice       []json.RawMessage             `json:"to_device"`
-	OldToDevice    []json.RawMessage             `json:"de.sorunome.msc2409.to_device"`
-	DeviceLists    *mautrix.DeviceLists          `json:"device_lists"`
-	OldDeviceLists *mautrix.DeviceLists          `json:"org.matrix.msc3202.device_lists"`
-	OTKCounts      map[id.UserID]deviceOTKCounts `json:"device_one_time_keys_count"`
-	OldOTKCounts   map[id.UserID]deviceOTKCounts `json:"org.matrix.msc3202.device_one_time_keys_count"`
-	OlderOTKCounts map[id.UserID]deviceOTKCounts `json:"org.matrix.msc3202.device_otk_count"`
-}
-
-type deviceOTKCounts map[id.DeviceID]mautrix.OTKCount
-
-// transaction handles all events of a transaction. It reports false when it was
-// not finished because it is time to stop.
-func (d *dispatcher) transaction(stop, work context.Context, entry store.JournalEntry) bool {
+// enqueue puts the events of an entry into the lanes of their rooms, and handles
+// what else is in it.
+func (d *dispatcher) enqueue(entry store.JournalEntry) {
+	at := &journaled{queue: entry.Queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}
+	at.left.Store(1) // released below
+	defer d.release(at)
 	var c content
 	if err := json.Unmarshal(entry.Body, &c); err != nil {
-		d.log.Error("a stored transaction cannot be read, it is dropped", "error", err, "size", len(entry.Body))
-		return true
+		d.log.Error("dropping an unreadable journal entry", "err", err, "size", len(entry.Body))
+		return
 	}
-	d.ephemeral(work, append(c.Ephemeral, c.OldEphemeral...), event.EphemeralEventType)
-	d.ephemeral(work, append(c.ToDevice, c.OldToDevice...), event.ToDeviceEventType)
-	for _, raw := range c.Events {
-		for try := 0; ; try++ {
-			err := guarded(d.log, "handle a Matrix event", func() error { return d.event(work, entry.ID, raw) })
-			if stop.Err() != nil && work.Err() != nil {
-				return false // it may have been cut off
-			}
-			if err == nil {
-				break
-			}
-			if errors.Is(err, errPanic) && try+1 >= maxTries {
-				d.log.Error("a Matrix event cannot be handled, it is dropped", "transaction", entry.ID)
-				break // or nothing that comes after it is ever handled
-			}
-			d.log.Warn("a Matrix event cannot be dealt with now, it is tried again", "error", err)
-			if !d.pause(stop, try) {
-				return false
-			}
+	_ = guarded(d.log, "hand on keys and receipts", func() error {
+		d.toDevice(append(c.ToDevice, c.OldToDevice...))
+		d.ephemeral(append(c.Ephemeral, c.OldEphemeral...))
+		d.encryption(d.work, &c)
+		return nil
+	})
+	for i, raw := range c.Events { // several in what an earlier version has stored
+		e, ok := readEnvelope(raw)
+		if !ok {
+			d.log.Warn("dropping an event of the homeserver that has no id or no room")
+			continue
 		}
-		if stop.Err() != nil {
-			return false
-		}
+		at.left.Add(1)
+		d.lanes.add(string(e.Room), d.newTask(at, i, raw))
 	}
-	d.encryption(work, &c)
-	return true
+}
+
+// newTask makes a task that holds the event while there is space.
+func (d *dispatcher) newTask(at *journaled, index int, raw []byte) *task {
+	t := &task{entry: at, index: index}
+	if d.held.Add(int64(len(raw))) <= maxHeld {
+		t.raw = raw
+	} else {
+		d.held.Add(-int64(len(raw)))
+	}
+	return t
+}
+
+// eventOf returns the event of a task, nil when its entry is not in the journal
+// any more.
+func (d *dispatcher) eventOf(t *task) ([]byte, error) {
+	if t.raw != nil {
+		return t.raw, nil
+	}
+	entries, err := d.node.Journal(t.entry.queue, t.entry.seq-1, 1)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if len(entries) == 0 || entries[0].Seq != t.entry.seq {
+		return nil, nil
+	}
+	var c content
+	if err := json.Unmarshal(entries[0].Body, &c); err != nil || t.index >= len(c.Events) {
+		return nil, nil //nolint:nilerr // it was readable before
+	}
+	return c.Events[t.index], nil
+}
+
+// handle makes an attempt at a task. It is what the lanes run.
+func (d *dispatcher) handle(t *task, failures int) laneResult {
+	if d.stop.Err() != nil {
+		return laneResult{cut: true}
+	}
+	if t.ephemeral != nil {
+		_ = guarded(d.log, "handle a receipt", func() error {
+			d.matrix.processor().Dispatch(d.context(d.work), t.ephemeral)
+			return nil
+		})
+		return laneResult{}
+	}
+	return d.outcome(t, failures, d.attempt(t, failures))
+}
+
+// attempt handles the event of a task.
+func (d *dispatcher) attempt(t *task, failures int) error {
+	return guarded(d.log, "handle a Matrix event", func() error {
+		raw, err := d.eventOf(t)
+		switch {
+		case err != nil || raw == nil:
+			return err
+		case t.entry.queue == undecryptable:
+			return d.retryOne(d.work, raw, t.entry)
+		default:
+			return d.event(d.work, t.entry.id, raw, failures)
+		}
+	})
+}
+
+// outcome makes of an attempt what the lanes do next.
+func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
+	var needs *neededFile
+	switch {
+	case d.work.Err() != nil:
+		return laneResult{cut: true} // it may have been cut off
+	case err == nil:
+		d.done(t)
+		return laneResult{}
+	case errors.Is(err, errNoKeys):
+		d.aside.sleep(t.entry) // until keys come
+		return laneResult{}
+	case errors.As(err, &needs):
+		return laneResult{err: err, aside: func() laneResult { return d.fetch(t, failures, needs) }}
+	case errors.Is(err, errPanic) && failures+1 >= maxTries:
+		d.log.Error("dropping a Matrix event that cannot be handled", "transaction", t.entry.id)
+		d.refuseEvent(t)
+		d.done(t)
+		return laneResult{}
+	default:
+		d.log.Log(d.work, level(failures), "handling a Matrix event failed, retrying", "err", oneLine(err))
+		return laneResult{err: err, after: d.retry.Delay(failures, rand.Float64())}
+	}
+}
+
+// done notes that the event of a task has been handled.
+func (d *dispatcher) done(t *task) {
+	if t.raw != nil {
+		d.held.Add(-int64(len(t.raw)))
+		t.raw = nil
+	}
+	d.aside.forget(t.entry)
+	d.release(t.entry)
+}
+
+// refuseEvent tells the sender that an event cannot be handled.
+func (d *dispatcher) refuseEvent(t *task) {
+	_ = guarded(d.log, "refuse a Matrix event", func() error {
+		raw, err := d.eventOf(t)
+		if err != nil || raw == nil {
+			return err
+		}
+		if evt := d.read(raw); evt != nil {
+			ctx := d.context(d.work)
+			if ours, err := d.concernsUs(ctx, evt); err != nil || !ours {
+				return err
+			}
+			status := bridgev2.WrapErrorInStatus(errUnhandled)
+			d.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+		}
+		return nil
+	})
+}
+
+// release takes one event off what is left of an entry, and has the entry removed
+// when that was the last.
+func (d *dispatcher) release(at *journaled) {
+	if at.left.Add(-1) == 0 {
+		d.finished.add(at.queue, at.seq)
+	}
 }
 
 // context returns the context for one event. Its logger is for that event alone:
@@ -181,10 +308,18 @@ func (d *dispatcher) context(work context.Context) context.Context {
 	return d.library.With().Logger().WithContext(work)
 }
 
-var errUnreadable = errors.New("the bridge's database cannot be read")
+var (
+	errUnreadable = errors.New("the bridge's database cannot be read")
+	errUnhandled  = refusal("the bridge cannot handle it; its log says why")
+)
 
-// event handles one event of a room. An error means that it has to be tried again.
-func (d *dispatcher) event(work context.Context, entry string, raw []byte) error {
+// maxTakeBack is how often a failed redaction of a duplicate is repeated before the
+// event is handled all the same.
+const maxTakeBack = 5
+
+// event handles one event of a room; failures is how many attempts have failed. An
+// error means that it has to be tried again.
+func (d *dispatcher) event(work context.Context, entry string, raw []byte, failures int) error {
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
@@ -198,12 +333,18 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 	}
 	ctx := d.context(work)
 	if err := d.copies.came(ctx, evt); err != nil {
-		return err
+		if errors.Is(err, errUnreadable) || failures < maxTakeBack {
+			return err
+		}
+		d.log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", oneLine(err))
 	}
 	if evt.Type == event.EventRedaction && d.sideSync && entry != redactionEntry(evt.ID) {
 		if err := journalRedaction(ctx, d.node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
 			return err // it is handled when its own entry is
 		}
+	}
+	if withdrawn, err := d.withdraw(ctx, evt); withdrawn || err != nil {
+		return err
 	}
 	if evt.Type == event.EventEncrypted {
 		if dev := d.matrix.device(); dev != nil {
@@ -212,14 +353,24 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte) error
 	}
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
+		unlock, err := d.acceptInvitation(ctx, evt, failures)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
 	if handled, err := d.lost.tombstone(ctx, evt); err != nil || handled {
 		return err
 	}
 	stickerAsPicture(evt)
+	return d.dispatch(ctx, evt)
+}
+
+// dispatch has the library handle an event.
+func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
-	if err := d.status.end(); err != nil {
+	if err := d.status.end(evt.ID); err != nil {
 		return fmt.Errorf("event %s: %w", evt.ID, err)
 	}
 	return d.lost.botInvited(ctx, evt)
@@ -276,23 +427,43 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 	return d.lost.event(ctx, evt)
 }
 
-// ephemeral handles what may be lost.
-func (d *dispatcher) ephemeral(work context.Context, raws []json.RawMessage, class event.TypeClass) {
+// toDevice hands on messages between devices, in their order.
+func (d *dispatcher) toDevice(raws []json.RawMessage) {
 	for _, raw := range raws {
-		evt := new(event.Event)
-		if json.Unmarshal(raw, evt) != nil {
-			continue
-		}
-		evt.Mautrix.ReceivedAt = time.Now()
-		evt.Mautrix.EventSource = event.SourceEphemeral
-		if class == event.ToDeviceEventType {
-			evt.Mautrix.EventSource = event.SourceToDevice
-		}
-		evt.Type.Class = class
-		if evt.Content.ParseRaw(evt.Type) == nil {
-			d.matrix.processor().Dispatch(d.context(work), evt)
+		if evt := readEphemeral(raw, event.SourceToDevice, event.ToDeviceEventType); evt != nil {
+			d.matrix.processor().Dispatch(d.context(d.work), evt)
 		}
 	}
+}
+
+// ephemeral puts what may be lost into the lanes of its rooms.
+func (d *dispatcher) ephemeral(raws []json.RawMessage) {
+	for _, raw := range raws {
+		if evt := readEphemeral(raw, event.SourceEphemeral, event.EphemeralEventType); evt != nil {
+			d.offerEphemeral(evt)
+		}
+	}
+}
+
+// offerEphemeral has an ephemeral event handled in the lane of its room, unless
+// that is busy.
+func (d *dispatcher) offerEphemeral(evt *event.Event) {
+	if evt.RoomID != "" {
+		d.lanes.offer(string(evt.RoomID), &task{ephemeral: evt}, maxQueuedEphemeral)
+	}
+}
+
+func readEphemeral(raw []byte, source event.Source, class event.TypeClass) *event.Event {
+	evt := new(event.Event)
+	if json.Unmarshal(raw, evt) != nil {
+		return nil
+	}
+	evt.Mautrix.ReceivedAt, evt.Mautrix.EventSource = time.Now(), source
+	evt.Type.Class = class
+	if evt.Content.ParseRaw(evt.Type) != nil {
+		return nil
+	}
+	return evt
 }
 
 // encryption hands on what end-to-bridge encryption needs.

@@ -12,9 +12,12 @@
 // network fails meanwhile. bridgev2 promises neither: it keeps both directions in
 // memory. So here the beginnings and the ends are ours:
 //
-//	from Matrix   listener.go      stores the transaction, then answers 200
-//	              dispatch.go      hands one event at a time to bridgev2, and
-//	                               forgets a transaction when all are dealt with
+//	from Matrix   listener.go      stores the events of a transaction, then answers 200
+//	              dispatch.go      hands the events of a room to bridgev2, one at a
+//	                               time, and forgets each when it has been handled
+//	              lanes.go         lets the rooms not wait for each other
+//	              downloads.go     fetches files before their events are handled
+//	              aside.go         keeps events that cannot be handled soon
 //	              sidesync.go      fetches what the homeserver does not push
 //	              encryption.go    reads encrypted events, and keeps those whose
 //	                               keys are late

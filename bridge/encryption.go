@@ -4,9 +4,9 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -91,7 +91,7 @@ func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event
 			return d.cannotDecrypt(ctx, evt, err)
 		}
 		wait := time.Until(deadline)
-		if d.missing == session || wait <= 0 { // one event per session waits
+		if d.missing.has(session) || wait <= 0 { // one event per session waits
 			break
 		}
 		timer := time.NewTimer(wait)
@@ -105,12 +105,8 @@ func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event
 			return ctx.Err()
 		}
 	}
-	d.missing = session
-	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
-	if err != nil {
-		return err
-	}
-	switch _, err := d.node.AppendJournal(ctx, undecryptable, string(evt.ID), body); {
+	d.missing.add(session)
+	switch err := d.putAside(ctx, undecryptable, evt, raw); {
 	case errors.Is(err, store.ErrJournalFull):
 		return d.cannotDecrypt(ctx, evt, errNoKeys)
 	case err != nil:
@@ -131,12 +127,7 @@ func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 		return d.cannotDecrypt(ctx, evt, fmt.Errorf("%w (%s)", errUntrusted, evt.Mautrix.TrustState))
 	}
 	evt.Mautrix.CheckpointSent = true
-	d.status.begin(evt.ID)
-	d.matrix.processor().Dispatch(ctx, evt)
-	if err := d.status.end(); err != nil {
-		return fmt.Errorf("event %s: %w", evt.ID, err)
-	}
-	return nil
+	return d.dispatch(ctx, evt)
 }
 
 // cannotDecrypt tells the sender that an event will not be read, unless it is only
@@ -157,47 +148,26 @@ func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 	return nil
 }
 
-// retryUndecryptable tries the events again whose keys were not there. It reports
-// false when it is time to stop.
-func (d *dispatcher) retryUndecryptable(stop, work context.Context) bool {
-	dev := d.matrix.device()
-	if dev == nil {
-		return true
+// retryUndecryptable puts the events whose keys were not there into their lanes
+// again.
+func (d *dispatcher) retryUndecryptable() {
+	if d.matrix.device() == nil {
+		return
 	}
-	d.missing = ""
-	for after := uint64(0); stop.Err() == nil; {
-		entries, err := d.node.Journal(undecryptable, after, journalPage)
-		if err != nil || len(entries) == 0 {
-			return true
-		}
-		for _, entry := range entries {
-			after = entry.Seq
-			if stop.Err() != nil {
-				return false
-			}
-			err := guarded(d.log, "decrypt a Matrix event", func() error { return d.retryOne(work, dev, entry) })
-			if err != nil && !errors.Is(err, errPanic) {
-				continue
-			}
-			if d.node.FinishJournal(work, undecryptable, entry.Seq) != nil {
-				return true
-			}
-		}
+	d.missing.clear()
+	for _, at := range d.aside.awake(undecryptable) {
+		d.lanes.add(string(at.room), &task{entry: at.entry})
 	}
-	return false
 }
 
-// retryOne returns nil when an event has been dealt with.
-func (d *dispatcher) retryOne(work context.Context, dev device, entry store.JournalEntry) error {
-	var c content
-	if err := json.Unmarshal(entry.Body, &c); err != nil {
-		d.log.Error("an event that was kept for its keys cannot be read, it is dropped", "error", err)
-		return nil
+// retryOne decrypts an event that was kept for its keys. The error is errNoKeys
+// when they are not there yet.
+func (d *dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
+	dev := d.matrix.device()
+	if dev == nil {
+		return errNoKeys
 	}
-	if len(c.Events) != 1 {
-		return nil
-	}
-	evt := d.read(c.Events[0])
+	evt := d.read(raw)
 	if evt == nil {
 		return nil
 	}
@@ -206,9 +176,40 @@ func (d *dispatcher) retryOne(work context.Context, dev device, entry store.Jour
 	switch {
 	case err == nil:
 		return d.decrypted(ctx, decrypted)
-	case !errors.Is(err, errNoKeys), time.Since(entry.Time.Time()) > giveUpKeys:
+	case !errors.Is(err, errNoKeys), time.Since(entry.time) > giveUpKeys:
 		return d.cannotDecrypt(ctx, evt, err)
 	default:
 		return err
 	}
+}
+
+// missingSessions are the sessions whose keys were waited for in vain. The zero
+// value is ready for use, by many goroutines.
+type missingSessions struct {
+	mu       sync.Mutex
+	sessions map[id.SessionID]bool
+}
+
+// maxMissing bounds the sessions that are remembered.
+const maxMissing = 1024
+
+func (m *missingSessions) has(session id.SessionID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sessions[session]
+}
+
+func (m *missingSessions) add(session id.SessionID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions == nil || len(m.sessions) >= maxMissing {
+		m.sessions = make(map[id.SessionID]bool)
+	}
+	m.sessions[session] = true
+}
+
+func (m *missingSessions) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sessions = nil
 }

@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -30,20 +33,45 @@ func TestGuardMakesAPanicAnError(t *testing.T) {
 
 // An event that panics whenever it is handled holds up no other.
 func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
-	var log bytes.Buffer
-	d := &dispatcher{ // without a bridge behind it: every event panics
-		log:   slog.New(slog.NewTextHandler(&log, nil)),
-		retry: kernel.Backoff{Min: time.Millisecond, Max: time.Millisecond},
-	}
-	if !d.transaction(t.Context(), t.Context(), store.JournalEntry{
-		ID: "txn", Body: []byte(`{"events": [{"event_id": "$bad", "room_id": "!room", "type": "m.room.message"}, {"event_id": ""}]}`),
-	}) {
-		t.Error("the transaction was not finished")
-	}
-	if tries := strings.Count(log.String(), "a part of the bridge has panicked"); tries != maxTries {
-		t.Errorf("%d tries, want %d", tries, maxTries)
-	}
-	if !strings.Contains(log.String(), "has no id or no room") {
-		t.Error("the next event was not handled")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		d := &dispatcher{ // without a bridge behind it: every event panics
+			log:   slog.New(slog.NewTextHandler(&log, nil)),
+			retry: kernel.Backoff{Min: time.Millisecond, Max: time.Millisecond},
+		}
+		d.prepare(t.Context(), t.Context())
+		d.enqueue(store.JournalEntry{Queue: journalQueue, Seq: 7, Body: []byte(`{"events": [
+			{"event_id": "$bad", "room_id": "!room", "type": "m.room.message"}, {"event_id": ""}, 5,
+			{"event_id": "$next", "room_id": "!room", "type": "m.room.message"}
+		]}`)})
+		synctest.Wait()
+		time.Sleep(time.Minute) // of virtual time, for the retries
+		d.lanes.close(nil)
+		for event, want := range map[string]int{`part="handle a Matrix event"`: 2 * maxTries, "dropping a Matrix event": 2} {
+			if n := strings.Count(log.String(), event); n != want {
+				t.Errorf("%q is in the log %d times, want %d", event, n, want)
+			}
+		}
+		if queue, seqs, _ := d.finished.take(); queue != journalQueue || !slices.Equal(seqs, []uint64{7}) {
+			t.Errorf("finished are %d of %q", seqs, queue)
+		}
+	})
+}
+
+// syncBuffer is a buffer for many goroutines.
+type syncBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
 }

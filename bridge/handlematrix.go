@@ -93,30 +93,36 @@ func (cl *client) sendText(
 		return store.Message{}, errEmpty
 	}
 	replyTo := replyGUID(msg.ReplyTo)
+	quoted := ""
 	if replyTo == 0 {
-		quote, err := cl.quoteEvent(ctx, msg)
-		if err != nil {
-			return store.Message{}, cl.again(msg.Event, err)
-		}
-		text = quote + text
+		quoted = cl.quoteEvent(ctx, msg)
 	}
-	parts := splitOutgoing(text)
+	parts := splitOutgoing(quoted + text)
 	if len(parts) > maxParts {
 		return store.Message{}, errTooLong
 	}
 	var last store.Message
-	for i, part := range parts {
+	for i := 0; i < len(parts); i++ {
 		stored, err := cl.node.Send(ctx, actors.Outgoing{
 			Account:  cl.account,
 			Contact:  contact,
 			Source:   partSource(msg.Event.ID, i),
 			Type:     peer.TypeText,
 			ReplyTo:  replyTo,
-			Payload:  []byte(part),
+			Payload:  []byte(parts[i]),
 			SendTime: time.UnixMilli(msg.Event.Timestamp),
 		})
 		if err != nil {
 			return store.Message{}, cl.sendError(msg.Event, err)
+		}
+		if i == 0 && replyTo == 0 && string(stored.Payload) != parts[0] {
+			// It was queued before, with a quotation that the homeserver does not give out
+			// now, or the other way round: the other parts have to go on from there.
+			if earlier := splitOutgoing(quotationOf(string(stored.Payload)) + text); earlier[0] == string(stored.Payload) {
+				parts = earlier
+			} else if plain := splitOutgoing(text); plain[0] == string(stored.Payload) {
+				parts = plain
+			}
 		}
 		last = stored
 		replyTo = 0 // the first part answers

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -279,52 +278,28 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, http.StatusBadRequest, mautrix.MNotJSON.ErrCode, "cannot read the body")
 		return
 	}
-	id, err := transactionName(r.PathValue("txn"), body.Bytes())
+	entries, unreadable, err := journalEntries(r.PathValue("txn"), body.Bytes())
 	if err != nil {
 		l.log.Warn("a transaction of the homeserver is malformed", "error", err)
 		writeFailure(w, http.StatusBadRequest, mautrix.MBadJSON.ErrCode, "malformed transaction")
 		return
 	}
+	if unreadable > 0 {
+		l.log.Warn("dropping events of the homeserver without an id or a room", "count", unreadable)
+	}
 	crashpoint.At(crashpoint.BeforeTransaction)
 	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
 	defer cancel()
-	duplicate, err := l.node.AppendJournal(ctx, journalQueue, id, body.Bytes())
-	if err != nil {
+	if err := appendEntries(ctx, l.node, entries); err != nil {
 		l.log.Warn("a transaction of the homeserver cannot be stored, it is refused", "error", err)
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
 		return
 	}
 	crashpoint.At(crashpoint.BeforeTransactionOK)
-	if !duplicate {
-		l.stored()
-	}
+	l.stored()
 	writeOK(w)
 	_ = http.NewResponseController(w).Flush() // all of it; the homeserver asks again if it got nothing
 	crashpoint.At(crashpoint.AfterTransactionOK)
-}
-
-// transactionName names a transaction in the journal. The homeserver's own number
-// is not enough: one that was set up anew begins again at 1. Neither is the body,
-// in which repeated transactions tell another age of the events.
-func transactionName(txn string, body []byte) (string, error) {
-	var content struct {
-		Events []json.RawMessage `json:"events"`
-	}
-	if err := json.Unmarshal(body, &content); err != nil {
-		return "", err
-	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%d/%s", len(txn), txn)
-	for _, raw := range content.Events {
-		var event struct {
-			ID string `json:"event_id"`
-		}
-		if json.Unmarshal(raw, &event) != nil {
-			event.ID = string(raw) // one bad event spoils no others
-		}
-		fmt.Fprintf(sum, "/%d/%s", len(event.ID), event.ID)
-	}
-	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
 func writeOK(w http.ResponseWriter) {

@@ -112,7 +112,7 @@ func TestListenerOutlivesTheBridge(t *testing.T) {
 	f.config.Homeserver.Address = "http://127.0.0.1:1"
 	f.start()
 	f.await("it listens", func() bool { return f.status().Listener.OK })
-	if status := f.push(f.config.AppService.HSToken, transactions+"early", strings.NewReader(`{"events":[{"event_id":"$e"}]}`)); status != http.StatusOK {
+	if status := f.push(f.config.AppService.HSToken, transactions+"early", strings.NewReader(`{"events":[{"event_id":"$e","room_id":"!r"}]}`)); status != http.StatusOK {
 		t.Errorf("a transaction: %d", status)
 	}
 	if status := f.status(); status.State != bridge.StateStarting || status.Transactions == 0 {

@@ -57,6 +57,19 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 }
 
+// note has the bot say something about a message that waits, where users want to be
+// told. Nothing depends on it.
+func (s *statusSender) note(ctx context.Context, room id.RoomID, text string) {
+	if !s.config.MessageErrorNotices {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	if err := s.notice(ctx, room, notice(text)); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Stringer("room_id", room).Msg("Failed to send a notice")
+	}
+}
+
 // explained gives what the library refuses by itself, because a room's features do
 // not have it, the words and the notice that other refusals have.
 func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
@@ -90,37 +103,40 @@ func (s *statusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	return nil
 }
 
-// verdict is what became of the Matrix event that is being handled, as far as the
-// library does not say. Events are handled one at a time.
+// verdict is what became of the Matrix events that are being handled, as far as
+// the library does not say.
 type verdict struct {
 	mu      sync.Mutex
-	current id.EventID
-	again   error
+	handled map[id.EventID]error // why each has to be handled again
 }
 
-// begin names the event that is handled from now on.
+// begin says that an event is being handled from now on.
 func (v *verdict) begin(evt id.EventID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.current, v.again = evt, nil
+	if v.handled == nil {
+		v.handled = make(map[id.EventID]error)
+	}
+	v.handled[evt] = nil
 }
 
-// retry says that the event has to be handled again later. It reports false for
-// any event but the current one.
+// retry says that an event has to be handled again later. It reports false for an
+// event that is not being handled.
 func (v *verdict) retry(evt id.EventID, err error) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if evt == "" || evt != v.current {
+	if _, ok := v.handled[evt]; !ok {
 		return false
 	}
-	v.again = err
+	v.handled[evt] = err
 	return true
 }
 
-// end returns why the current event has to be handled again, or nil.
-func (v *verdict) end() error {
+// end returns why an event has to be handled again, or nil.
+func (v *verdict) end(evt id.EventID) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.current = ""
-	return v.again
+	err := v.handled[evt]
+	delete(v.handled, evt)
+	return err
 }

@@ -52,6 +52,8 @@ type Node interface {
 	Reactions(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
 	// SendFile puts a file into the outbox, as Send does with a text.
 	SendFile(ctx context.Context, f actors.OutgoingFile) (store.Message, error)
+	// MaxFile returns the largest file that SendFile takes, in bytes.
+	MaxFile() int64
 	// MediaState returns what is known of the file of a message.
 	MediaState(account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
 	// OpenMedia opens the file of a message, or returns actors.ErrMediaElsewhere.
@@ -95,8 +97,11 @@ type Node interface {
 	Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error)
 	// CountJournal counts the unfinished entries of a queue.
 	CountJournal(queue string) (int, error)
-	// FinishJournal removes an entry; its id stays known.
-	FinishJournal(ctx context.Context, queue string, seq uint64) error
+	// AppendJournalBatch stores entries of a queue in their order, once per id. They
+	// are durable when AppendJournalBatch returns.
+	AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error
+	// FinishJournalBatch removes entries; their ids stay known.
+	FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error
 }
 
 // isGone reports whether what was asked for does not exist any more.

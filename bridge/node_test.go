@@ -31,7 +31,7 @@ type testNode struct {
 
 	mu       sync.Mutex
 	sendErr  error // what Send returns instead of doing anything
-	journal  error // what AppendJournal returns instead of doing anything
+	journal  error // what AppendJournal and AppendJournalBatch return instead of doing anything
 	cursors  error // what MoveCursor returns instead of doing anything
 	sends    int
 	nextGUID int64
@@ -220,10 +220,26 @@ func (n *testNode) AppendJournal(ctx context.Context, queue, id string, body []b
 	return journaled.Duplicate, err
 }
 
-func (n *testNode) FinishJournal(ctx context.Context, queue string, seq uint64) error {
-	_, err := store.Do[bool](ctx, n.actor, store.FinishJournal{Queue: queue, Seq: seq})
+func (n *testNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+	n.mu.Lock()
+	err := n.journal
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	_, err = store.Do[int](ctx, n.actor, store.AppendJournalBatch{Queue: queue, Entries: entries})
 	return err
 }
+
+func (n *testNode) FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error {
+	_, err := store.Do[int](ctx, n.actor, store.FinishJournalBatch{Queue: queue, Seqs: seqs})
+	return err
+}
+
+func (n *testNode) MaxFile() int64 { return testMaxFile }
+
+// testMaxFile is the largest file that a testNode sends.
+const testMaxFile = 1 << 20
 
 var errTest = errors.New("the test says no")
 

@@ -5,17 +5,11 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"os"
 	"strings"
-	"sync"
 	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/media"
@@ -41,31 +35,27 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 			MsgType: event.MsgText, Body: content.GetCaption(), Format: content.Format, FormattedBody: content.FormattedBody,
 		}, cl.nameOf(ctx))
 	}
-	replyTo := replyGUID(msg.ReplyTo)
-	if replyTo == 0 {
-		quoted, err := cl.quoteEvent(ctx, msg)
-		if err != nil {
-			return store.Message{}, cl.again(msg.Event, err)
-		}
-		caption = strings.TrimSpace(quoted + caption)
-	}
 	if len(caption) > wire.MaxCaption {
 		return store.Message{}, errLongCaption
 	}
-	var stored store.Message
-	var sendErr error
-	err := cl.br.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), content.URL, content.File, false, func(file *os.File) error {
-		stored, sendErr = cl.node.SendFile(ctx, actors.OutgoingFile{
-			Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
-			Body: file, Name: outgoingName(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
-			Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: time.UnixMilli(msg.Event.Timestamp),
-		})
-		return nil
-	})
-	if err != nil {
-		return store.Message{}, cl.downloadError(msg.Event, err)
+	file, err := cl.fetched.get(msg.Event.ID)
+	switch {
+	case err != nil:
+		return store.Message{}, err
+	case file == nil: // the event is handled again with it
+		return store.Message{}, cl.again(msg.Event, &neededFile{event: msg.Event.ID, room: msg.Event.RoomID, url: content.URL, file: content.File})
 	}
-	cl.downloads.forget(msg.Event.ID)
+	replyTo := replyGUID(msg.ReplyTo)
+	if replyTo == 0 {
+		if quoted := strings.TrimSpace(cl.quoteEvent(ctx, msg) + caption); len(quoted) <= wire.MaxCaption {
+			caption = quoted
+		}
+	}
+	stored, sendErr := cl.node.SendFile(ctx, actors.OutgoingFile{
+		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
+		Body: file, Name: outgoingName(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
+		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: time.UnixMilli(msg.Event.Timestamp),
+	})
 	switch {
 	case sendErr == nil:
 		return stored, nil
@@ -97,56 +87,4 @@ func outgoingName(content *event.MessageEventContent) string {
 		return "sticker"
 	}
 	return cleanName(content.GetFileName())
-}
-
-// downloadError tells a homeserver that is not well from a file that is not there.
-// One that never answers for a single file must not hold up all others for ever.
-func (cl *client) downloadError(evt *event.Event, err error) error {
-	var failure mautrix.HTTPError
-	if errors.As(err, &failure) && failure.Response != nil {
-		code := failure.Response.StatusCode
-		if code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests {
-			return errNoDownload
-		}
-	}
-	var urlErr interface{ Timeout() bool }
-	if failure.Response == nil && !errors.As(err, &urlErr) {
-		return errNoDownload // no address, or not what the event says it is
-	}
-	if cl.downloads.failed(evt.ID) >= maxDownloads {
-		cl.log.Error("a file cannot be downloaded from the homeserver, it is refused", "event_id", evt.ID, "error", oneLine(err))
-		cl.downloads.forget(evt.ID)
-		return errNoDownload
-	}
-	return cl.again(evt, fmt.Errorf("download a file: %w", err))
-}
-
-// maxDownloads is how often the download of a file is tried while the homeserver
-// answers nothing.
-const maxDownloads = 20
-
-// attempts counts how often something has failed. Events are handled one at a
-// time, so it knows of one.
-type attempts struct {
-	mu  sync.Mutex
-	evt id.EventID
-	n   int
-}
-
-func (a *attempts) failed(evt id.EventID) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.evt != evt {
-		a.evt, a.n = evt, 0
-	}
-	a.n++
-	return a.n
-}
-
-func (a *attempts) forget(evt id.EventID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.evt == evt {
-		a.evt, a.n = "", 0
-	}
 }

@@ -55,9 +55,9 @@ func (n *panickyNode) WatchEvents() *store.Watch {
 	return n.Node.WatchEvents()
 }
 
-func (n *panickyNode) AppendJournal(ctx context.Context, queue, id string, body []byte) (bool, error) {
-	n.passing("AppendJournal")
-	return n.Node.AppendJournal(ctx, queue, id, body)
+func (n *panickyNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+	n.passing("AppendJournalBatch")
+	return n.Node.AppendJournalBatch(ctx, queue, entries)
 }
 
 func (n *panickyNode) Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error) {
@@ -65,9 +65,9 @@ func (n *panickyNode) Journal(queue string, after uint64, limit int) ([]store.Jo
 	return n.Node.Journal(queue, after, limit)
 }
 
-func (n *panickyNode) FinishJournal(ctx context.Context, queue string, seq uint64) error {
-	n.passing("FinishJournal")
-	return n.Node.FinishJournal(ctx, queue, seq)
+func (n *panickyNode) FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error {
+	n.passing("FinishJournalBatch")
+	return n.Node.FinishJournalBatch(ctx, queue, seqs)
 }
 
 // Bar R16: a panic in any goroutine of the bridge costs at most a new start of the
@@ -81,7 +81,7 @@ func TestPanicsEndNeitherTheNodeNorTheBridge(t *testing.T) {
 	f.start()
 	shown, sent := []string{"I am Bob"}, []string(nil)
 	for i, call := range []string{
-		"Message", "ConversationEvents", "MoveCursor", "AppendJournal", "Journal", "FinishJournal", "Pending", "WatchEvents",
+		"Message", "ConversationEvents", "MoveCursor", "AppendJournalBatch", "Journal", "FinishJournalBatch", "Pending", "WatchEvents",
 	} {
 		if call == "Pending" || call == "WatchEvents" { // called at the start
 			f.stop()

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 )
 
@@ -19,12 +20,14 @@ type refusingNode struct {
 	refused atomic.Int32
 }
 
-func (n *refusingNode) AppendJournal(ctx context.Context, queue, id string, body []byte) (bool, error) {
-	if n.refuses.Load() && bytes.Contains(body, n.text) {
-		n.refused.Add(1)
-		return false, errTest
+func (n *refusingNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+	for _, entry := range entries {
+		if n.refuses.Load() && bytes.Contains(entry.Body, n.text) {
+			n.refused.Add(1)
+			return errTest
+		}
 	}
-	return n.Node.AppendJournal(ctx, queue, id, body)
+	return n.Node.AppendJournalBatch(ctx, queue, entries)
 }
 
 // Bar R02: the homeserver is told 200 only for what is stored. Everything else it

@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,6 +26,20 @@ import (
 // maxQuote is how much of a message is quoted, in characters.
 const maxQuote = 200
 
+// quotationOf returns the quotation that a text begins with, as quote makes it.
+func quotationOf(text string) string {
+	head, _, found := strings.Cut(text, "\n\n")
+	for line := range strings.SplitSeq(head, "\n") {
+		if !strings.HasPrefix(line, "> ") {
+			return ""
+		}
+	}
+	if !found {
+		return ""
+	}
+	return head + "\n\n"
+}
+
 // quote makes lines of a text that read as a quotation, with an empty line below.
 func quote(text string) string {
 	text = strings.TrimSpace(text)
@@ -39,36 +52,37 @@ func quote(text string) string {
 	return "> " + strings.ReplaceAll(text, "\n", "\n> ") + "\n\n"
 }
 
+// quoteTime bounds the look for what is quoted.
+var quoteTime = 5 * time.Second
+
 // quoteEvent quotes what a message replies to, if it replies to something that is
-// no message of the conversation, such as a notice of the bridge. An error means
-// that it has to be tried again: what is sent must not depend on luck.
-func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) (string, error) {
+// no message of the conversation, such as a notice of the bridge. A quotation is a
+// decoration: a message whose quotation the homeserver does not give out soon goes
+// without it.
+func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) string {
 	target := msg.Content.RelatesTo.GetReplyTo()
 	if target == "" || msg.Content.RelatesTo.GetNonFallbackReplyTo() == "" { // or only the thread's last message
-		return "", nil
+		return ""
 	}
+	ctx, cancel := context.WithTimeout(ctx, quoteTime)
+	defer cancel()
 	evt, err := cl.matrix.bot().GetEvent(mautrix.WithMaxRetries(ctx, 0), msg.Portal.MXID, target)
-	switch {
-	case errors.Is(err, mautrix.MNotFound), errors.Is(err, mautrix.MForbidden):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("look for what is replied to: %w", err)
+	if err != nil {
+		cl.log.Debug("sending a reply without its quotation", "event_id", msg.Event.ID, "err", oneLine(err))
+		return ""
 	}
 	evt.Type.Class = event.MessageEventType
 	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
 	if dev := cl.matrix.device(); dev != nil && evt.Type == event.EventEncrypted {
 		evt.RoomID = msg.Portal.MXID
-		switch decrypted, err := dev.decrypt(ctx, evt); {
-		case err == nil:
+		if decrypted, err := dev.decrypt(ctx, evt); err == nil {
 			evt = decrypted
-		case isDatabaseError(err), ctx.Err() != nil:
-			return "", fmt.Errorf("decrypt what is replied to: %w", err)
 		}
 	}
 	if evt.Type != event.EventMessage {
-		return "", nil // nobody can read it any more, for example
+		return "" // nobody can read it any more, for example
 	}
-	return quote(outgoingText(evt.Content.AsMessage(), cl.nameOf(ctx))), nil
+	return quote(outgoingText(evt.Content.AsMessage(), cl.nameOf(ctx)))
 }
 
 // noteTime is how long the row of a message from a room may be on its way: the

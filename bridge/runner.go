@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -147,6 +148,7 @@ type incarnation struct {
 	*connector
 	transport *transport
 	puppets   *puppets
+	inbound   atomic.Pointer[dispatcher] // nil before it runs
 }
 
 // bridge runs bridgev2 from its start to its end.
@@ -180,7 +182,10 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status, copies: &copies{node: r.node, matrix: matrix, log: r.log}, homeserver: &r.condition.homeserver}
+	c := &connector{
+		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
+		copies: &copies{node: r.node, matrix: matrix, log: r.log}, fetched: new(attachments), homeserver: &r.condition.homeserver,
+	}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.lost = newLostRooms(c, r.library, r.opts.Retry)
 	c.deliver.show = c.show
@@ -272,16 +277,22 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 
 	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake() })
 	d := &dispatcher{
-		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status, copies: in.copies, lost: in.lost,
+		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
+		copies: in.copies, lost: in.lost, fetched: in.fetched,
 		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
 		keys: new(broadcast), trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	}
-	side := &sideSync{connector: in.connector, library: r.library, wake: r.stored, keys: d.keys, retry: r.opts.Retry, rooms: d.sideSync}
+	d.prepare(stop, work)
+	in.inbound.Store(d)
+	side := &sideSync{
+		connector: in.connector, library: r.library, wake: r.stored, keys: d.keys, ephemeral: d.offerEphemeral,
+		retry: r.opts.Retry, rooms: d.sideSync,
+	}
 	part := func(name string, run func() error) {
 		group.Go(func() error { return guarded(r.log, name, run) })
 	}
 	part("deliver", func() error { return in.deliver.run(stop, work) })
-	part("dispatch", func() error { return d.run(stop, work) })
+	part("dispatch", d.run)
 	if d.sideSync || in.matrix.device() != nil {
 		part("side sync", func() error { return side.run(stop) })
 	}

@@ -46,9 +46,11 @@ type sideSync struct {
 	library zerolog.Logger
 	wake    func() // the journal has something new
 	keys    *broadcast
-	retry   kernel.Backoff
-	rooms   bool // whether anything of rooms is wanted
-	noted   time.Time
+	// ephemeral takes receipts and typing notices, and does not wait.
+	ephemeral func(*event.Event)
+	retry     kernel.Backoff
+	rooms     bool // whether anything of rooms is wanted
+	noted     time.Time
 }
 
 // syncFilter is the filter of the requests, inline.
@@ -203,10 +205,7 @@ func (s *sideSync) room(ctx context.Context, client *mautrix.Client, room id.Roo
 		evt.Mautrix.ReceivedAt, evt.Mautrix.EventSource = time.Now(), event.SourceEphemeral
 		evt.Type.Class = event.EphemeralEventType
 		if err := evt.Content.ParseRaw(evt.Type); err == nil || errors.Is(err, event.ErrContentAlreadyParsed) {
-			_ = guarded(s.log, "handle a receipt", func() error {
-				s.matrix.processor().Dispatch(ctx, evt)
-				return nil
-			})
+			s.ephemeral(evt) // not here: a slow room would hold up the keys of all others
 		}
 	}
 	return nil

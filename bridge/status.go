@@ -37,9 +37,11 @@ type Status struct {
 	Encryption Encryption
 	// Logins is how many accounts are used from Matrix.
 	Logins int
-	// Transactions is how many transactions of the homeserver are stored and not yet
-	// dealt with.
+	// Transactions is how many events of the homeserver are stored and not yet handled.
 	Transactions int
+	// Inbound are the rooms with an event that is being handled for a minute or
+	// longer, at most 100 of them, the oldest first.
+	Inbound []WaitingRoom
 	// Waiting are the conversations with events that are not in their room yet, at
 	// most 100 of them; Conversations is how many there are.
 	Waiting       []Waiting
@@ -103,6 +105,20 @@ type Waiting struct {
 // maxWaiting bounds the list of conversations.
 const maxWaiting = 100
 
+// WaitingRoom is a room with events that have not been handled yet.
+type WaitingRoom struct {
+	Room string
+	// Events is how many.
+	Events int
+	// Error is why the first of them is not, when an attempt has failed.
+	Error string
+	Since time.Time
+}
+
+// inboundPatience is how long an event of a room may take before the room is
+// listed.
+const inboundPatience = time.Minute
+
 // condition is what the actor and its goroutine share. It is safe for use by
 // both.
 type condition struct {
@@ -153,8 +169,24 @@ func (c *condition) status(node Node) Status {
 	if live != nil {
 		s.Logins, s.Conversations, s.Waiting = live.waiting()
 		s.Encryption = live.matrix.encryption()
+		if d := live.inbound.Load(); d != nil {
+			s.Inbound = d.waiting()
+		}
 	}
 	return s
+}
+
+// waiting says which rooms have waited for longer than a minute.
+func (d *dispatcher) waiting() (list []WaitingRoom) {
+	rooms, _ := d.lanes.stuck(inboundPatience)
+	for _, at := range rooms[:min(len(rooms), maxWaiting)] {
+		w := WaitingRoom{Room: at.name, Events: at.tasks, Since: at.since}
+		if at.err != nil {
+			w.Error = oneLine(at.err)
+		}
+		list = append(list, w)
+	}
+	return list
 }
 
 // waiting says what is not delivered yet: first what fails, then what has its turn

@@ -235,17 +235,25 @@ func (t *transport) once(req *http.Request) (*http.Response, error) {
 	if isCreateRoom(req) {
 		return t.createRoom(req)
 	}
-	if isPoll(req) || strings.Contains(req.URL.Path, "/media/") {
-		return t.do(req, t.slow, slowTimeout)
+	if !isPoll(req) && !strings.Contains(req.URL.Path, "/media/") {
+		return t.do(req, t.normal, requestTimeout)
 	}
-	return t.do(req, t.normal, requestTimeout)
+	resp, err := t.do(req, t.slow, slowTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := limitDownload(req, resp); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
 }
 
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
 func (t *transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
-	case err != nil && (req.Context().Err() != nil || isClosed(t.closed)):
+	case err != nil && (req.Context().Err() != nil || isClosed(t.closed) || errors.Is(err, errOverLimit)):
 	case err != nil:
 		t.homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
 	case resp.StatusCode >= http.StatusInternalServerError:

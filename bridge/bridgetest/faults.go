@@ -37,6 +37,8 @@ const (
 	// FaultLoseAnswer serves the request and breaks the connection instead of
 	// answering: the client cannot know what has happened.
 	FaultLoseAnswer
+	// FaultHandler answers as [Fault.Handler] does.
+	FaultHandler
 	// FaultRefused is what RefuseText does. It is for [Send.Fault] only.
 	FaultRefused
 	// FaultAnswer answers with a status, headers and a body of the test's choice, as a
@@ -49,6 +51,8 @@ type Fault struct {
 	Kind FaultKind
 	// RetryAfter is what FaultRateLimit asks for.
 	RetryAfter time.Duration
+	// Handler is what answers for FaultHandler.
+	Handler http.HandlerFunc
 	// Only limits the fault to some requests. Nil means all.
 	Only func(*http.Request) bool
 	// Content limits the fault to requests whose body contains it. Empty means all.
@@ -152,6 +156,8 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 					return
 				}
 				writeError(w, http.StatusBadGateway, "M_UNKNOWN", "nobody is behind this proxy")
+			case FaultHandler:
+				fault.Handler(w, r)
 			case FaultLoseAnswer:
 				next.ServeHTTP(discardAnswer{header: make(http.Header)}, r)
 				panic(http.ErrAbortHandler)

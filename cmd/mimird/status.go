@@ -96,6 +96,25 @@ func printStatus(out io.Writer, s control.Status) {
 	if text := notEncrypted(s.Parts[matrixName]); text != "" {
 		fmt.Fprintf(w, "warning\t%s\n", printable(text))
 	}
+	for _, text := range inboundRooms(s.Parts[matrixName]) {
+		fmt.Fprintf(w, "warning\t%s\n", printable(text))
+	}
+}
+
+// inboundRooms names the Matrix rooms in which what was written does not get on.
+func inboundRooms(part json.RawMessage) (lines []string) {
+	var state bridge.Status
+	if json.Unmarshal(part, &state) != nil {
+		return nil
+	}
+	for _, room := range state.Inbound {
+		line := fmt.Sprintf("%d events of the Matrix room %s wait since %s", room.Events, room.Room, room.Since.Local().Format(time.DateTime))
+		if room.Error != "" {
+			line += ": " + room.Error
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // stuckRooms returns what the bridge's status says of rooms that messages have not

@@ -73,3 +73,17 @@ func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusNamesMatrixRoomsThatDoNotGetOn(t *testing.T) {
+	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Inbound: []bridge.WaitingRoom{
+		{Room: "!a\x1b[31m:example.org", Events: 3, Since: time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local), Error: "the disk is full"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	printStatus(&out, control.Status{Parts: map[string]json.RawMessage{matrixName: part}})
+	if !strings.Contains(out.String(), ":example.org wait since 2026-11-23 12:30:15: the disk is full\n") || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("status says:\n%q", out.String())
+	}
+}

@@ -141,8 +141,8 @@ func mutants() []mutant {
 			name:   "200-before-storing",
 			harm:   "what is written in Matrix is lost when the node is killed",
 			file:   "bridge/listener.go",
-			before: "	duplicate, err := l.node.AppendJournal(",
-			after:  "	writeOK(w)\n	duplicate, err := l.node.AppendJournal(",
+			before: "	if err := appendEntries(ctx, l.node, entries); err != nil {\n",
+			after:  "	writeOK(w)\n	if err := appendEntries(ctx, l.node, entries); err != nil {\n",
 			tests:  []string{"-run", "Stored|Store|Listener|Transaction", "./bridge"},
 		},
 		{
@@ -232,6 +232,14 @@ func mutants() []mutant {
 			before: "	a.timer = time.AfterFunc(within, func() { a.resolve(ErrNoAnswer, Ref{}) })\n",
 			after:  "",
 			tests:  []string{"-run", "TestContextAsk", "./actors/kernel"},
+		},
+		{
+			name:   "no-lane",
+			harm:   "one room that does not get on stops what is written in all others",
+			file:   "bridge/dispatch.go",
+			before: "		d.lanes.add(string(e.Room), d.newTask(at, i, raw))\n",
+			after:  "		_ = e\n		d.lanes.add(\"\", d.newTask(at, i, raw))\n",
+			tests:  []string{"-run", "TestInbound_LanesPerRoom", "./bridge"},
 		},
 	}
 }

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/crypto/attachment"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+)
+
+// The file of a message is downloaded before the message is handled, so that the
+// library does not keep the conversation waiting meanwhile: the first attempt at
+// the event finds no file and says which one it needs; the file is downloaded
+// aside; the second attempt finds it. The events behind it in the same room wait
+// for a while. A file that the homeserver does not serve by then is tried on for a
+// day without holding up anything.
+
+const (
+	// downloadsAtOnce bounds the downloads that rooms wait for, and parkedAtOnce those
+	// that nobody waits for.
+	downloadsAtOnce = 32
+	parkedAtOnce    = 4
+	// firstByteTime is how long the homeserver may take until it begins to answer while
+	// a room waits.
+	firstByteTime = 30 * time.Second
+	// downloadTries is how often a room waits for a download.
+	downloadTries = 3
+	// giveUpFile is how long a file is tried in all.
+	giveUpFile = 24 * time.Hour
+	// fileRetryMin and fileRetryMax make of the back-off of events the one of files that
+	// nobody waits for: a minute to an hour.
+	fileRetryMin, fileRetryMax = 60, 12
+
+	// parkedFiles is the journal of events whose file the homeserver does not serve.
+	parkedFiles = "matrix-files"
+)
+
+// neededFile is the error of an event that cannot be handled without its file.
+type neededFile struct {
+	event id.EventID
+	room  id.RoomID
+	url   id.ContentURIString
+	file  *event.EncryptedFileInfo
+}
+
+func (n *neededFile) Error() string { return "the file of the message has to be downloaded" }
+
+// attachments are the files that were downloaded for events that are being
+// handled. The zero value is ready for use, by many goroutines.
+type attachments struct {
+	mu    sync.Mutex
+	files map[id.EventID]attachmentFile
+}
+
+type attachmentFile struct {
+	file *os.File
+	err  error
+}
+
+// put notes the file of an event, or why there will be none, until forget.
+func (a *attachments) put(evt id.EventID, file *os.File, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.files == nil {
+		a.files = make(map[id.EventID]attachmentFile)
+	}
+	a.files[evt] = attachmentFile{file, err}
+}
+
+func (a *attachments) forget(evt id.EventID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.files, evt)
+}
+
+// get returns the file of an event. Both are nil when it was not downloaded yet.
+func (a *attachments) get(evt id.EventID) (*os.File, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := a.files[evt]
+	return found.file, found.err
+}
+
+// fetch downloads the file that an event needs and handles the event with it.
+func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult {
+	parked := t.entry.queue == parkedFiles
+	places, patience := d.downloads, firstByteTime
+	if parked {
+		places, patience = d.parkedOnce, slowTimeout
+	}
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	case <-d.stop.Done():
+		return laneResult{cut: true}
+	}
+	result := laneResult{cut: true}
+	err := d.download(needs, patience, func(file *os.File) {
+		result = d.handleWith(t, failures, needs, file, nil)
+	})
+	switch {
+	case err == nil:
+		return result
+	case d.stop.Err() != nil:
+		return laneResult{cut: true}
+	}
+	refusal := refusedFile(err)
+	if refusal == nil && parked && time.Since(t.entry.time) > giveUpFile {
+		refusal = errNoDownload
+	}
+	if refusal != nil {
+		d.log.Warn("refusing a message whose file cannot be downloaded", "event_id", needs.event, "err", oneLine(err))
+		return d.handleWith(t, failures, needs, nil, refusal)
+	}
+	if !parked && failures+1 < downloadTries && !errors.Is(err, errSlowDownload) {
+		return laneResult{err: err, after: d.retry.Delay(failures, rand.Float64())}
+	}
+	d.log.Log(d.work, level(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", oneLine(err))
+	if parked {
+		return laneResult{err: err, after: d.fileRetry(failures)}
+	}
+	return d.park(t, failures, needs, err)
+}
+
+// handleWith makes another attempt at an event, with its file or with why there is
+// none.
+func (d *dispatcher) handleWith(t *task, failures int, needs *neededFile, file *os.File, refusal error) laneResult {
+	d.fetched.put(needs.event, file, refusal)
+	defer d.fetched.forget(needs.event)
+	err := d.attempt(t, failures)
+	var again *neededFile
+	if errors.As(err, &again) { // of another event than before
+		err = fmt.Errorf("handle a file: %w", errUnreadable)
+	}
+	return d.outcome(t, failures, err)
+}
+
+// park puts the event of a task aside and tells its sender, so that the events
+// behind it need not wait any more.
+func (d *dispatcher) park(t *task, failures int, needs *neededFile, why error) laneResult {
+	raw, err := d.eventOf(t)
+	if err == nil && raw != nil {
+		err = guarded(d.log, "put a Matrix event aside", func() error {
+			return d.parkEvent(raw, why)
+		})
+	}
+	if errors.Is(err, store.ErrJournalFull) {
+		return d.handleWith(t, failures, needs, nil, errNoDownload)
+	}
+	return d.outcome(t, failures, err)
+}
+
+func (d *dispatcher) parkEvent(raw []byte, why error) error {
+	evt := d.read(raw)
+	if evt == nil {
+		return nil
+	}
+	ctx := d.context(d.work)
+	if err := d.putAside(ctx, parkedFiles, evt, raw); err != nil {
+		return err
+	}
+	d.startParked(d.fileRetry(0))
+	text := "the homeserver does not serve the file at the moment; the bridge retries for a day, and sends the message then. " +
+		"Delete the message if it shall not be sent any more"
+	d.status.send(ctx, &bridgev2.MessageStatus{
+		Step: status.MsgStepRemote, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusNetworkError,
+		InternalError: why, Message: text,
+	}, bridgev2.StatusEventInfoFromEvent(evt))
+	d.status.note(ctx, evt.RoomID, "⚠️ Your message waits: "+text+".")
+	return nil
+}
+
+// resumeParked begins with the events that an earlier run has put aside.
+func (d *dispatcher) resumeParked() error {
+	for _, queue := range []string{undecryptable, parkedFiles} {
+		if _, err := d.aside.load(d.node, queue); err != nil {
+			return err
+		}
+	}
+	d.startParked(0)
+	return nil
+}
+
+// startParked gives each event that waits for its file a lane of its own.
+func (d *dispatcher) startParked(after time.Duration) {
+	for _, at := range d.aside.awake(parkedFiles) {
+		d.lanes.addAfter("file/"+at.entry.id, &task{entry: at.entry}, after)
+	}
+}
+
+// fileRetry is how long to wait before another attempt at a file that nobody waits
+// for.
+func (d *dispatcher) fileRetry(failures int) time.Duration {
+	return kernel.Backoff{Min: fileRetryMin * d.retry.Min, Max: fileRetryMax * d.retry.Max}.Delay(failures, rand.Float64())
+}
+
+// download fetches a file and calls handle with it.
+func (d *dispatcher) download(needs *neededFile, patience time.Duration, handle func(*os.File)) error {
+	ctx, cancel := context.WithCancelCause(d.context(d.work))
+	defer cancel(nil)
+	defer context.AfterFunc(d.stop, func() { cancel(d.stop.Err()) })()
+	timer := time.AfterFunc(patience, func() { cancel(errSlowDownload) })
+	defer timer.Stop()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { timer.Stop() }})
+	ctx = context.WithValue(ctx, downloadLimitKey{}, d.node.MaxFile())
+	err := d.br.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), needs.url, needs.file, false, func(file *os.File) error {
+		timer.Stop()
+		handle(file)
+		return nil
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+var errSlowDownload = errors.New("the homeserver does not begin to answer")
+
+// refusedFile tells a file that will never come from one that may: it returns what
+// the sender is told, or nil.
+func refusedFile(err error) error {
+	switch {
+	case errors.Is(err, errOverLimit):
+		return errLargeFile
+	case isFinal(err),
+		errors.Is(err, id.ErrInvalidContentURI), errors.Is(err, id.ErrInputNotJSONString),
+		errors.Is(err, attachment.ErrHashMismatch), errors.Is(err, attachment.ErrUnsupportedVersion),
+		errors.Is(err, attachment.ErrUnsupportedAlgorithm), errors.Is(err, attachment.ErrInvalidKey),
+		errors.Is(err, attachment.ErrInvalidInitVector), errors.Is(err, attachment.ErrInvalidHash):
+		return errNoDownload
+	default:
+		return nil
+	}
+}
+
+type downloadLimitKey struct{}
+
+var errOverLimit = errors.New("the file is too large")
+
+// limitDownload makes the reading of an answer fail that is larger than its request
+// allows, so that no file fills the disk before it is refused.
+func limitDownload(req *http.Request, resp *http.Response) error {
+	limit, limited := req.Context().Value(downloadLimitKey{}).(int64)
+	if !limited || resp.StatusCode != http.StatusOK || !strings.Contains(req.URL.Path, "/media/") {
+		return nil
+	}
+	if resp.ContentLength > limit {
+		return errOverLimit
+	}
+	resp.Body = &limitedBody{ReadCloser: resp.Body, left: limit}
+	return nil
+}
+
+type limitedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errOverLimit
+	}
+	return n, err
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// maxJoinTries is how often the bot tries to join a room that it is invited to.
+const maxJoinTries = 20
+
+// isFinal reports whether the homeserver has refused a request for good: with an
+// answer that another attempt would not change.
+func isFinal(err error) bool {
+	var failure mautrix.HTTPError
+	if !errors.As(err, &failure) || failure.Response == nil {
+		return false
+	}
+	switch code := failure.Response.StatusCode; code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= http.StatusBadRequest && code < http.StatusInternalServerError
+	}
+}
+
+// acceptInvitation joins the room that the bot is invited to, before the library
+// sees the invitation: the library tries it once and forgets an invitation that
+// fails. An error means that it has to be tried again. Until unlock is called no
+// other invitation of the same user is handled, because the first one opens the
+// user's management room.
+func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
+	bot := d.matrix.bot()
+	if evt.Type != event.StateMember || id.UserID(evt.GetStateKey()) != bot.UserID ||
+		evt.Content.AsMember().Membership != event.MembershipInvite {
+		return func() {}, nil
+	}
+	user, err := d.br.GetUserByMXID(ctx, evt.Sender)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if user == nil || !user.Permissions.Commands {
+		return func() {}, nil // the library refuses it
+	}
+	err = bot.EnsureJoined(mautrix.WithMaxRetries(ctx, 0), evt.RoomID)
+	switch {
+	case err == nil:
+	case isFinal(err), failures >= maxJoinTries:
+		d.log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", oneLine(err))
+	default:
+		return nil, fmt.Errorf("accept the invitation to %s: %w", evt.RoomID, err)
+	}
+	return d.invites.lock(evt.Sender), nil
+}
