@@ -103,7 +103,7 @@ func (f *family) contact(p int) identity.PublicKey { return identity.PublicKey(f
 // heard are the texts that an account has from a phone.
 func (f *family) heard(t *testing.T, a, p int) []string {
 	t.Helper()
-	page, err := f.n.Messages(f.accounts[a], f.contact(p), 0, 100_000)
+	page, err := f.n.Messages(f.accounts[a], f.contact(p), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
