@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
-	"unicode"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -96,7 +95,7 @@ func (c *connector) displayName(contact store.Contact) string {
 	if name := cleanName(contact.LocalName); name != "" && c.oneUser() {
 		return name
 	}
-	return nameOr(contact.Nickname, contact.ID)
+	return c.unlessBot(contact.Nickname, contact.ID)
 }
 
 // oneUser reports whether all logins belong to the same Matrix user.
@@ -139,15 +138,7 @@ func loginName(account store.Account) string {
 // is invisible, breaks lines, or turns the direction of the text around it. A name
 // that looks like a user id could pass for somebody else's.
 func cleanName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case r == unicode.ReplacementChar, unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r):
-			return -1
-		case unicode.IsSpace(r):
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(name, ""))
+	name = removeInvisible(strings.ToValidUTF8(name, ""))
 	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
 	if runes := []rune(name); len(runes) > maxName {
 		name = strings.TrimSpace(string(runes[:maxName])) + "…"

@@ -13,6 +13,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -33,25 +34,25 @@ func (c *connector) commandList() []commands.CommandHandler {
 			Help: commands.HelpMeta{Section: section, Description: text, Args: args},
 		}
 	}
-	decide := func(name, text, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error)) *commands.FullHandler {
-		return command(name, "[_contact_]", text, helpContacts, func(ce *commands.Event) { c.decide(ce, done, decide) })
+	decide := func(name string, purpose actors.NamePurpose, text, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error)) *commands.FullHandler {
+		return command(name, "[_contact_]", text, helpContacts, func(ce *commands.Event) { c.decide(ce, purpose, done, decide) })
 	}
 	return []commands.CommandHandler{
 		command("my-link", "", "Show the link and the QR code with which others add you", helpContacts, c.commandMyLink),
 		command("contacts", "[_part of a name_]", "List your contacts, and who asks to be one", helpContacts, c.commandContacts),
-		decide("accept", "Accept a contact request", "%s is your contact now.",
+		decide("accept", actors.NameRequest, "Accept a contact request", "%s is your contact now.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.AcceptContact(ctx, cl.account, contact)
 			}),
-		decide("decline", "Decline a contact request", "You have declined %s.",
+		decide("decline", actors.NameRequest, "Decline a contact request", "You have declined %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.DeclineContact(ctx, cl.account, contact)
 			}),
-		decide("block", "Take nothing from a contact any more", "You have blocked %s.",
+		decide("block", actors.NameBlock, "Take nothing from a contact any more", "You have blocked %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.BlockContact(ctx, cl.account, contact)
 			}),
-		decide("unblock", "Undo block", "%s is unblocked.",
+		decide("unblock", actors.NameUnblock, "Undo block", "%s is unblocked.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.UnblockContact(ctx, cl.account, contact)
 			}),
@@ -103,7 +104,7 @@ func (c *connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, err
 }
 
 // target returns whom a command is about.
-func (c *connector) target(ce *commands.Event) (*client, identity.PublicKey, error) {
+func (c *connector) target(ce *commands.Event, purpose actors.NamePurpose) (*client, identity.PublicKey, error) {
 	if ce.RawArgs == "" {
 		if ce.Portal == nil {
 			return nil, identity.PublicKey{}, errors.New("say who: a link, a key, or the name of a contact")
@@ -112,7 +113,7 @@ func (c *connector) target(ce *commands.Event) (*client, identity.PublicKey, err
 	}
 	var problem error
 	for _, cl := range c.clients(ce) {
-		link, err := cl.find(ce.RawArgs)
+		link, err := cl.find(ce.RawArgs, purpose)
 		if err == nil {
 			_, err = cl.node.Contact(cl.account, link.Key)
 		}
@@ -127,9 +128,9 @@ func (c *connector) target(ce *commands.Event) (*client, identity.PublicKey, err
 }
 
 func (c *connector) decide(
-	ce *commands.Event, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
+	ce *commands.Event, purpose actors.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
 ) {
-	cl, key, err := c.target(ce)
+	cl, key, err := c.target(ce, purpose)
 	if err != nil {
 		replyError(ce, err)
 		return
@@ -159,7 +160,7 @@ func (c *connector) commandRename(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	replyText(ce, fmt.Sprintf("The contact is shown as %s.", nameOr(firstOf(contact.LocalName, contact.Nickname), key)))
+	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.shownName(contact)))
 }
 
 // maxListed bounds the lines of an answer.
@@ -190,7 +191,7 @@ func (c *connector) commandContacts(ce *commands.Event) {
 }
 
 func (c *connector) contactLine(contact store.Contact) string {
-	line := fmt.Sprintf("%s (%s…)", nameOr(firstOf(contact.LocalName, contact.Nickname), contact.ID), contact.ID.String()[:minKeyPrefix])
+	line := fmt.Sprintf("%s (%s…)", c.shownName(contact), contact.ID.String()[:actors.MinKeyPrefix])
 	switch {
 	case contact.State == store.ContactRequested:
 		line += " asks to be your contact"

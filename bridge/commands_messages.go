@@ -107,7 +107,7 @@ func (cl *client) outboxLines() ([]string, error) {
 			return nil, err
 		}
 		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
-			nameOr(firstOf(contact.LocalName, contact.Nickname), id), countText(size.Messages), moment(oldest[0].Created), why(contact, oldest[0])))
+			cl.shownName(contact), countText(size.Messages), moment(oldest[0].Created), why(contact, oldest[0])))
 	}
 	return lines, nil
 }

@@ -17,6 +17,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -181,7 +182,7 @@ func (c *connector) commandRetry(ce *commands.Event) {
 		return
 	}
 	if ce.Portal != nil || ce.RawArgs != "" {
-		cl, contact, err := c.target(ce)
+		cl, contact, err := c.target(ce, actors.NameContact)
 		if err != nil {
 			replyError(ce, err)
 			return
@@ -252,7 +253,7 @@ func (c *connector) commandHistory(ce *commands.Event) {
 		cl, contact, err = c.roomOf(ce)
 	} else {
 		ce.RawArgs = name
-		cl, contact, err = c.target(ce)
+		cl, contact, err = c.target(ce, actors.NameContact)
 	}
 	if err != nil {
 		replyError(ce, err)

@@ -12,6 +12,7 @@ import (
 
 	"maunium.net/go/mautrix/bridgev2"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -25,7 +26,7 @@ const roomTime = 5 * time.Second
 // ResolveIdentifier finds whom a link, a key or the name of a contact means. With
 // createChat it makes them a contact, which asks them.
 func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, createChat bool) (*bridgev2.ResolveIdentifierResponse, error) {
-	link, err := cl.find(identifier)
+	link, err := cl.find(identifier, actors.NameContact)
 	if err != nil {
 		return nil, err
 	}
@@ -106,26 +107,25 @@ func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.Re
 }
 
 // find returns whom people mean by a link, a key or a name.
-func (cl *client) find(identifier string) (identity.Link, error) {
+func (cl *client) find(identifier string, purpose actors.NamePurpose) (identity.Link, error) {
 	identifier = strings.TrimSpace(identifier)
 	link, err := identity.ParseLink(identifier)
 	if err == nil {
 		return link, nil
 	}
-	found, nameErr := cl.named(func(name string) bool { return name == fold(identifier) }, identifier)
+	contacts, readErr := cl.node.Contacts(cl.account)
+	if readErr != nil {
+		return identity.Link{}, readErr
+	}
+	found, nameErr := actors.FindContact(contacts, identifier, purpose, fold)
 	switch {
-	case nameErr != nil:
-		return identity.Link{}, nameErr
-	case len(found) == 1:
-		return identity.Link{Key: found[0].ID}, nil
-	case len(found) > 1:
-		return identity.Link{}, fmt.Errorf("%d contacts are called that: say which one by the beginning of the key, as `contacts` shows it", len(found))
+	case nameErr == nil:
+		return identity.Link{Key: found}, nil
+	case errors.Is(nameErr, actors.ErrAmbiguousName):
+		return identity.Link{}, errors.New("several contacts are called that, or were before: say which one by the beginning of the key, as `contacts` shows it")
 	}
 	return identity.Link{}, fmt.Errorf("give a contact link (mimir://mm/u/…), a public key of 64 hex digits, or the name of a contact: %w", err)
 }
-
-// minKeyPrefix is how many digits of a key are taken for its beginning.
-const minKeyPrefix = 8
 
 // named returns the contacts of whose names one matches, folded, or whose key
 // begins with prefix.
@@ -136,7 +136,7 @@ func (cl *client) named(matches func(name string) bool, prefix string) ([]store.
 	}
 	prefix = strings.ToLower(strings.TrimSpace(prefix))
 	return slices.DeleteFunc(contacts, func(c store.Contact) bool {
-		byKey := len(prefix) >= minKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
+		byKey := len(prefix) >= actors.MinKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
 		byName := prefix != "" && (matches(fold(c.LocalName)) && c.LocalName != "" || matches(fold(c.Nickname)))
 		return !byKey && !byName
 	}), nil

@@ -45,16 +45,23 @@ func (s *service) registerContacts(api huma.API) {
 	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
 	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
 	huma.Get(api, one, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
-		return s.change(in, s.node.Contact)
+		return s.change(in, actors.NameContact, s.node.Contact)
 	})
 	huma.Patch(api, one, s.changeContact)
 	huma.Delete(api, one, s.removeContact)
-	for name, act := range map[string]func(context.Context, identity.PublicKey, identity.PublicKey) (store.Contact, error){
-		"accept": s.node.AcceptContact, "decline": s.node.DeclineContact,
-		"block": s.node.BlockContact, "unblock": s.node.UnblockContact,
+	for name, verb := range map[string]struct {
+		purpose actors.NamePurpose
+		act     func(context.Context, identity.PublicKey, identity.PublicKey) (store.Contact, error)
+	}{
+		"accept":  {actors.NameRequest, s.node.AcceptContact},
+		"decline": {actors.NameRequest, s.node.DeclineContact},
+		"block":   {actors.NameBlock, s.node.BlockContact},
+		"unblock": {actors.NameUnblock, s.node.UnblockContact},
 	} {
 		huma.Post(api, one+"/"+name, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
-			return s.change(in, func(account, contact identity.PublicKey) (store.Contact, error) { return act(ctx, account, contact) })
+			return s.change(in, verb.purpose, func(account, contact identity.PublicKey) (store.Contact, error) {
+				return verb.act(ctx, account, contact)
+			})
 		})
 	}
 	huma.Post(api, one+"/devices", s.trustDevice)
@@ -64,8 +71,8 @@ func (s *service) registerContacts(api huma.API) {
 
 // change does something with the contact that a path names, and answers with what
 // it is then.
-func (s *service) change(in *ContactPath, do func(account, contact identity.PublicKey) (store.Contact, error)) (*body[Contact], error) {
-	account, contact, err := s.contact(in)
+func (s *service) change(in *ContactPath, purpose actors.NamePurpose, do func(account, contact identity.PublicKey) (store.Contact, error)) (*body[Contact], error) {
+	account, contact, err := s.contactFor(in, purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +129,7 @@ func (s *service) changeContact(ctx context.Context, in *struct {
 	Body ContactChange
 },
 ) (*body[Contact], error) {
-	return s.change(&in.ContactPath, func(account, contact identity.PublicKey) (store.Contact, error) {
+	return s.change(&in.ContactPath, actors.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
 		if in.Body.Name != nil {
 			if c, err := s.node.RenameContact(ctx, account, contact, *in.Body.Name); err != nil {
 				return c, err

@@ -45,7 +45,7 @@ func (s *service) trustDevice(ctx context.Context, in *struct {
 	if err != nil || node.IsZero() {
 		return nil, huma.Error422UnprocessableEntity("a node key has 64 hex digits")
 	}
-	return s.change(&in.ContactPath, func(account, contact identity.PublicKey) (store.Contact, error) {
+	return s.change(&in.ContactPath, actors.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
 		return s.node.TrustDevice(ctx, account, contact, node)
 	})
 }

@@ -321,6 +321,11 @@ func (s *service) account(name string) (identity.PublicKey, error) {
 
 // contact finds a contact by key, link or unique name.
 func (s *service) contact(in *ContactPath) (account, contact identity.PublicKey, err error) {
+	return s.contactFor(in, actors.NameContact)
+}
+
+// contactFor finds a contact for what is going to be done with it.
+func (s *service) contactFor(in *ContactPath, purpose actors.NamePurpose) (account, contact identity.PublicKey, err error) {
 	if account, err = s.account(in.Account); err != nil {
 		return account, contact, err
 	}
@@ -331,19 +336,14 @@ func (s *service) contact(in *ContactPath) (account, contact identity.PublicKey,
 	if err != nil {
 		return account, contact, problem(err)
 	}
-	var found []identity.PublicKey
-	for _, c := range all {
-		if c.LocalName == in.Contact || c.Nickname == in.Contact || len(in.Contact) >= 8 && strings.HasPrefix(c.ID.String(), strings.ToLower(in.Contact)) {
-			found = append(found, c.ID)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return account, found[0], nil
-	case 0:
+	contact, err = actors.FindContact(all, in.Contact, purpose, nil)
+	switch {
+	case errors.Is(err, actors.ErrAmbiguousName):
+		return account, contact, huma.Error409Conflict("several contacts have that name, or had it before; give the key, or a name of your own with mimird contact rename")
+	case err != nil:
 		return account, contact, huma.Error404NotFound("there is no such contact; mimird contact list shows them, mimird contact add LINK makes one")
 	}
-	return account, contact, huma.Error409Conflict("several contacts have that name; give the key")
+	return account, contact, nil
 }
 
 // problem makes an answer of an error: what the caller can mend is told as it is.

@@ -136,7 +136,7 @@ func (op UpdateContact) apply(t *txn) (any, error) {
 		}
 	}
 	before := c.LastSeen
-	set(FieldNickname, c.Nickname != op.Nickname, func() { c.Nickname = op.Nickname })
+	set(FieldNickname, c.Nickname != op.Nickname, func() { c.setNickname(op.Nickname, t.now) })
 	set(FieldLocalName, c.LocalName != op.LocalName, func() { c.LocalName = op.LocalName })
 	set(FieldInfo, c.Info != op.Info, func() { c.Info = op.Info })
 	set(FieldAvatar, !bytes.Equal(c.Avatar, op.Avatar), func() { c.Avatar = op.Avatar })

@@ -152,7 +152,9 @@ func TestUpdateContactChangesSelectedFields(t *testing.T) {
 		apply  func()
 		silent bool
 	}{
-		{store.FieldNickname, func() { want.Nickname = "n" }, false},
+		{store.FieldNickname, func() {
+			want.Nickname, want.NicknameSince = "n", get[store.Contact](r)(r.store.Contact(alice, bob)).NicknameSince
+		}, false},
 		{store.FieldLocalName, func() { want.LocalName = "l" }, false},
 		{store.FieldInfo | store.FieldAvatar, func() { want.Info, want.Avatar = "i", []byte{1} }, false},
 		{store.FieldProfileTime, func() { want.ProfileTime = 2 }, false},

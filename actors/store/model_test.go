@@ -192,6 +192,29 @@ func (m *model) updateContact(op UpdateContact) (any, error) {
 		c.contact.LastSeen, changed = op.LastSeen, true
 	}
 	if op.Fields&FieldNickname != 0 && c.contact.Nickname != op.Nickname {
+		if c.contact.State == ContactAccepted && c.contact.Nickname != "" {
+			since := c.contact.NicknameSince
+			if since == 0 {
+				since = c.contact.Added
+			}
+			c.contact.FormerNames = append(slices.Clone(c.contact.FormerNames), FormerName{c.contact.Nickname, since})
+		}
+		c.contact.NicknameSince = 0
+		if c.contact.State == ContactAccepted {
+			c.contact.NicknameSince = m.now
+		}
+		var former []FormerName
+		for _, f := range c.contact.FormerNames {
+			if f.Name == op.Nickname && c.contact.State == ContactAccepted {
+				c.contact.NicknameSince = f.Since
+			} else {
+				former = append(former, f)
+			}
+		}
+		if len(former) > MaxFormerNames {
+			former = former[len(former)-MaxFormerNames:]
+		}
+		c.contact.FormerNames = former
 		c.contact.Nickname, changed = op.Nickname, true
 		m.event(a, Event{Conversation: op.Contact, Kind: ContactChanged, State: c.contact.State})
 	}
@@ -212,7 +235,7 @@ func (m *model) setContactState(op SetContactState) (any, error) {
 		c.contact.Owed = AnswerYes
 	}
 	if op.State == ContactAccepted {
-		c.contact.Declined = 0
+		c.contact.Declined, c.contact.NicknameSince = 0, m.now
 	}
 	c.contact.Unblocked = ContactStranger
 	if op.State == ContactBlocked {

@@ -118,6 +118,22 @@ type Contact struct {
 
 	Muted     bool         `cbor:"26,keyasint,omitempty"` // for consumers: they show it, quietly
 	Unblocked ContactState `cbor:"27,keyasint,omitempty"` // a blocked contact: the state that it had before
+
+	// NicknameSince is since when the contact has borne the nickname as an accepted
+	// contact, 0 when that is Added. FormerNames are earlier ones, the latest last: a
+	// name that has led to one contact must not come to lead to another.
+	NicknameSince Millis       `cbor:"28,keyasint,omitempty"`
+	FormerNames   []FormerName `cbor:"29,keyasint,omitempty"`
+}
+
+// MaxFormerNames is how many earlier nicknames are remembered per contact; the
+// oldest is forgotten first.
+const MaxFormerNames = 8
+
+// FormerName is a nickname that a contact has borne, since when.
+type FormerName struct {
+	Name  string `cbor:"1,keyasint"`
+	Since Millis `cbor:"2,keyasint,omitempty"`
 }
 
 // Answer is an answer to a contact request.

@@ -191,7 +191,7 @@ func (t *txn) moveContact(c Contact, old []byte, to ContactState) error {
 		if from != ContactBlocked || c.Unblocked != ContactAccepted {
 			c.Owed = AnswerYes // unless it has been told before
 		}
-		c.Declined = 0
+		c.Declined, c.NicknameSince = 0, t.now
 	case ContactBlocked:
 		c.Unblocked, c.Owed = from, AnswerNone
 	}

@@ -89,6 +89,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestPointChallenge", "./actors"},
 		},
 		{
+			name:   "name-moves",
+			harm:   "a contact who takes another's name gets what is meant for the other",
+			file:   "actors/names.go",
+			before: "	case len(bearers) == 1, bearers[0].now && bearers[0].since < bearers[1].since:\n		return bearers[0].id, nil\n",
+			after:  "	default:\n		return bearers[len(bearers)-1].id, nil\n",
+			tests:  []string{"-run", "FindContact", "./actors"},
+		},
+		{
 			name:   "device-not-held",
 			harm:   "somebody in between is a contact for the node",
 			file:   "actors/contact_devices.go",
