@@ -108,7 +108,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	}
 	n.env.media, err = media.Open(media.Options{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
-		ReadOnly: n.readOnly,
+		OnDamage: n.env.fileDamaged, ReadOnly: n.readOnly,
 	})
 	return err
 }

@@ -151,8 +151,8 @@ func removeSnapshots(dir string) error {
 	return nil
 }
 
-// Check reads every row of the store, all keys, and what others have put on our file
-// server, and says, one sentence each, where they are damaged or contradict each
+// Check reads every row of the store, all keys, the files of messages, and what others
+// have put on our file server, and says, one sentence each, where they are damaged or contradict each
 // other. It changes nothing.
 func (n *Node) Check() ([]string, error) {
 	problems, err := n.store.Check()
@@ -166,9 +166,12 @@ func (n *Node) Check() ([]string, error) {
 	for _, p := range keys {
 		problems = append(problems, p.String())
 	}
-	hosted, err := n.checkHosted()
-	if errors.Is(err, store.ErrCorrupt) {
-		err = nil // the check of the store has said so
+	for _, check := range []func() ([]string, error){n.checkMedia, n.checkHosted} {
+		found, err := check()
+		problems = append(problems, found...)
+		if err != nil && !errors.Is(err, store.ErrCorrupt) { // which the check of the store has said
+			return problems, err
+		}
 	}
-	return append(problems, hosted...), err
+	return problems, nil
 }

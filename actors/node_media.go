@@ -241,7 +241,9 @@ func claimedType(a peer.Attachment, picture bool) string {
 
 // OpenMedia opens the file of a message; the caller closes it. It fails with
 // [ErrNoMedia], or with [ErrMediaElsewhere] when the file is not here: the info
-// says why, and FetchMedia may get it.
+// says why, and FetchMedia may get it. A file that is damaged on the disk is not
+// here, and is fetched again; if that turns out only while it is read, reading fails
+// with media.ErrDamaged before its end.
 func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, MediaInfo, error) {
 	_, info, err := n.mediaOf(account, contact, id)
 	if err != nil {
@@ -251,7 +253,7 @@ func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID
 		return nil, info, ErrMediaElsewhere
 	}
 	f, err := n.env.media.Open(info.Hash)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, media.ErrDamaged) {
 		return nil, info, ErrMediaElsewhere
 	}
 	if err != nil {

@@ -33,16 +33,21 @@ func (j *transferJob) upload(ctx context.Context) error {
 		return ErrNoFileServer
 	}
 	file, err := j.env.media.Open(j.m.Hash)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return permanent(errFileLost)
-	}
-	if err != nil {
+	case errors.Is(err, media.ErrDamaged):
+		return permanent(media.ErrDamaged)
+	case err != nil:
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read
 	again := !j.m.Key.IsZero() && j.m.Server == server
 	if !again {
 		if err := j.chooseKey(ctx, file); err != nil {
+			if errors.Is(err, media.ErrDamaged) {
+				err = permanent(media.ErrDamaged)
+			}
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -89,6 +90,9 @@ func Write(w io.Writer, dir string, about About) (About, error) {
 		}
 		f, err := writeFile(archive, path, filepath.ToSlash(name))
 		about.Files = append(about.Files, f)
+		if err == nil && f.damaged() {
+			about.Left = append(about.Left, "the content of "+f.Name+", which is damaged on the disk")
+		}
 		return err
 	})
 	if err == nil {
@@ -101,6 +105,13 @@ func Write(w io.Writer, dir string, about About) (About, error) {
 		return about, fmt.Errorf("write backup: %w", err)
 	}
 	return about, nil
+}
+
+// damaged reports whether a file that is named by its hash has another one.
+func (f File) damaged() bool {
+	name := path.Base(f.Name)
+	raw, err := hex.DecodeString(name)
+	return err == nil && len(raw) == sha256.Size && name != f.SHA256
 }
 
 func writeFile(archive *tar.Writer, path, name string) (File, error) {

@@ -3,6 +3,7 @@
 package media
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,9 @@ type Options struct {
 	MakeRoom func(bytes int64) error
 	// DiskLow reports that the disk is needed for more important things. nil: never.
 	DiskLow func() bool
+	// OnDamage is told of a file that is damaged and not in the store any more. It may
+	// block; it is called by whoever has opened or read the file. nil: nobody is told.
+	OnDamage func(Hash)
 	// ReadOnly changes nothing in the directory, which may be missing. Methods that
 	// write must not be called.
 	ReadOnly bool
@@ -56,11 +60,13 @@ type Store struct {
 	opts Options
 	root *os.Root
 
-	making sync.Mutex // held while room is made
+	making  sync.Mutex // held while room is made
+	placing sync.Mutex // held while a file gets its name
 
 	mu      sync.Mutex
 	used    int64
 	writing map[string]struct{} // partial files in use
+	hashed  map[Hash]stamp      // files that are what their name says
 	serial  uint64
 }
 
@@ -80,7 +86,7 @@ func Open(opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open media directory: %w", err)
 	}
-	s := &Store{opts: opts, root: root, writing: make(map[string]struct{})}
+	s := &Store{opts: opts, root: root, writing: make(map[string]struct{}), hashed: make(map[Hash]stamp)}
 	defer func() {
 		if err != nil {
 			_ = root.Close()
@@ -104,7 +110,7 @@ func openReadOnly(opts Options) (*Store, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open media directory: %w", err)
 	}
-	s := &Store{opts: opts, root: root, writing: make(map[string]struct{})}
+	s := &Store{opts: opts, root: root, writing: make(map[string]struct{}), hashed: make(map[Hash]stamp)}
 	if root == nil {
 		return s, nil
 	}
@@ -162,14 +168,8 @@ func fileName(h Hash) string {
 	return path.Join(filesDir, name[:2], name)
 }
 
-// File is an open file of the store.
-type File struct {
-	*os.File
-	Hash Hash
-	Size int64
-}
-
-// Open opens a file; fs.ErrNotExist when it is not there.
+// Open opens a file. The first time it reads all of it. Errors: fs.ErrNotExist when
+// it is not there; [ErrDamaged], after which it is not there.
 func (s *Store) Open(h Hash) (*File, error) {
 	if s.root == nil {
 		return nil, fmt.Errorf("open media %s: %w", h.Short(), fs.ErrNotExist)
@@ -183,7 +183,14 @@ func (s *Store) Open(h Hash) (*File, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("open media %s: %w", h.Short(), err)
 	}
-	return &File{File: f, Hash: h, Size: info.Size()}, nil
+	if err := s.verify(f, h, info); err != nil {
+		_ = f.Close()
+		if errors.Is(err, ErrDamaged) {
+			s.setAside(h, info.Size())
+		}
+		return nil, fmt.Errorf("open media %s: %w", h.Short(), err)
+	}
+	return &File{Hash: h, Size: info.Size(), store: s, file: f, sum: sha256.New()}, nil
 }
 
 // Has reports whether a file is there.

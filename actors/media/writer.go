@@ -84,28 +84,43 @@ func (w *Writer) Commit() (Info, error) {
 		return Info{}, os.ErrClosed
 	}
 	info := Info{Hash: w.Sum(), Size: w.size, MIMEType: sniff(w.head)}
-	if w.store.Has(info.Hash) {
-		w.Discard()
-		return info, nil
-	}
-	name := fileName(info.Hash)
 	err := w.file.Sync()
 	err = errors.Join(err, w.file.Close())
 	w.file = nil
+	placed := false
 	if err == nil {
-		err = w.store.root.MkdirAll(path.Dir(name), 0o700)
+		placed, err = w.place(info)
 	}
-	if err == nil {
-		err = w.store.root.Rename(w.name, name)
-	}
-	if err == nil {
-		err = errors.Join(w.store.sync(path.Dir(name)), w.store.sync(filesDir))
+	if !placed {
+		_ = w.store.remove(w.name) // or found at the next start
 	}
 	if err != nil {
-		_ = w.store.remove(w.name) // gone, or to be found at the next start
 		return Info{}, fmt.Errorf("store media: %w", full(err))
 	}
 	return info, nil
+}
+
+// place gives the file its name, unless it is there already. One file is placed at a
+// time: of two with the same content one is counted.
+func (w *Writer) place(info Info) (placed bool, err error) {
+	s, name := w.store, fileName(info.Hash)
+	s.placing.Lock()
+	defer s.placing.Unlock()
+	if there, err := s.Open(info.Hash); err == nil { // and it is not damaged
+		return false, there.Close()
+	}
+	if err := s.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return false, err
+	}
+	stat, err := s.root.Stat(w.name)
+	if err == nil {
+		err = s.root.Rename(w.name, name)
+	}
+	if err != nil {
+		return false, err
+	}
+	s.remember(info.Hash, stampOf(stat))
+	return true, errors.Join(s.sync(path.Dir(name)), s.sync(filesDir))
 }
 
 // Discard forgets what was written.

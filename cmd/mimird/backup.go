@@ -173,7 +173,7 @@ func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.
 				return nil, err
 			}
 		}
-		_, err = backup.Write(w, dir, about)
+		about, err = backup.Write(w, dir, about)
 		return about.Left, err
 	}
 }

@@ -15,8 +15,8 @@ func newCheck(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Read the whole store and look for damage",
-		Long: "Reads every row of the store, the keys, and what others have put on this file server, also while the node runs,\n" +
-			"and says what is damaged, missing or contradicts itself. It changes nothing. Exit code 3 when something was found.",
+		Long: "Reads every row of the store, the keys, the files of messages, and what others have put on this file server, also\n" +
+			"while the node runs, and says what is damaged, missing or contradicts itself. It changes nothing. Exit code 3 when something was found.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			client, done, err := f.anyClient(cmd.Context())

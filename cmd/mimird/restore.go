@@ -97,7 +97,7 @@ func checkRestored(dir string) error {
 }
 
 func printRestored(out io.Writer, dir string, about backup.About) {
-	fmt.Fprintf(out, "%s is the node of %s again: %d files, all as they were, and the store is sound.\n",
+	fmt.Fprintf(out, "%s is the node of %s again: %d files, all as they were backed up, and the store is sound.\n",
 		dir, about.Created.Local().Format("2 January 2006, 15:04"), len(about.Files))
 	for _, link := range about.Accounts {
 		fmt.Fprintf(out, "  %s\n", printable(link))

@@ -41,6 +41,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestMarker|TestReadOnly|TestDamage", "./actors/store"},
 		},
 		{
+			name:   "file-not-verified",
+			harm:   "a file that is damaged on the disk is shown, uploaded and delivered as if it were whole",
+			file:   "actors/media/verify.go",
+			before: "	if Hash(sum.Sum(nil)) != h {\n",
+			after:  "	if false {\n",
+			tests:  []string{"-run", "TestVerify|TestDamagedFile", "./actors/media", "./actors"},
+		},
+		{
 			name:   "no-deduplication",
 			harm:   "every message that a phone repeats is shown again",
 			file:   "actors/store/message_ops.go",

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+)
+
+// damagedReason says to people why a file that was here is fetched again.
+const damagedReason = "it was damaged on the disk and is fetched again"
+
+// fileDamaged is media.Options.OnDamage: the file is not in the media store any more.
+// The messages that it belongs to get it again from where it came from, if it can be
+// had there; a message that was never uploaded fails when its upload is tried. It
+// waits for the store, so it must not be called in an actor.
+func (e *env) fileDamaged(h media.Hash) {
+	e.log.Error("file is damaged on the disk", "component", "media", "file", h.String())
+	if e.writer.IsZero() {
+		return // the node is not started: FetchMedia finds that it is missing
+	}
+	err := e.eachMedia(func(m store.Media) error {
+		if m.Hash != h || m.State != store.MediaStored {
+			return nil
+		}
+		m.State, m.Asked, m.Attempts, m.Due, m.Reason = store.MediaDownloading, true, 0, e.nowMillis(), damagedReason
+		_, err := store.Do[bool](context.Background(), e.writer, store.ChangeMedia{From: store.MediaStored, Media: m})
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // the message is gone
+		}
+		return err
+	})
+	if err != nil {
+		e.log.Error("damaged file is not fetched again", "component", "media", "file", h.String(), "err", err)
+	}
+}
+
+// maxMediaProblems is how many damaged files Check reports.
+const maxMediaProblems = 100
+
+// checkMedia hashes the files of all messages, and looks for those that are missing.
+func (n *Node) checkMedia() (problems []string, err error) {
+	seen := make(map[media.Hash]string) // what is wrong, "" when nothing is
+	err = n.env.eachMedia(func(m store.Media) error {
+		if m.State != store.MediaStored && m.State != store.MediaUploading || len(problems) >= maxMediaProblems {
+			return nil
+		}
+		what, known := seen[m.Hash]
+		if !known {
+			err := n.env.media.Verify(m.Hash)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				what = "it is missing"
+			case err != nil:
+				what = err.Error()
+			}
+			seen[m.Hash] = what
+		}
+		if what == "" {
+			return nil
+		}
+		// One that was removed meanwhile has lost its row first.
+		now, err := n.store.Media(m.Account, m.Contact, m.Message)
+		if err == nil && now.State == m.State && now.Hash == m.Hash {
+			problems = append(problems, fmt.Sprintf("file %s of message %s with %s: %s", m.Hash, m.Message, m.Contact.Short(), what))
+		}
+		return nil
+	})
+	return problems, err
+}
