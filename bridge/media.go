@@ -20,6 +20,7 @@ import (
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
@@ -219,6 +220,9 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 		}
 		return &bridgev2.FileStreamResult{FileName: content.GetFileName(), MimeType: content.Info.MimeType}, nil
 	})
+	if errors.Is(err, media.ErrDamaged) {
+		return nil, actors.ErrMediaElsewhere // on our disk; it is fetched again, and an entry says what became of it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("upload a file: %w", err)
 	}

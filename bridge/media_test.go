@@ -115,6 +115,24 @@ func TestFileThatDoesNotComeIsExplainedAndCanBeFetched(t *testing.T) {
 	}
 }
 
+// A file that turns out to be damaged while it is uploaded is not shown; when it is
+// here again it is, and what came behind it was not held up.
+func TestDamagedFileIsNotShown(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	message := f.node.offer(f.account, bob, actors.MediaInfo{Name: "a.zip", MIMEType: "application/zip", State: store.MediaDownloading})
+	f.node.rot(message)
+	f.node.arrive(message, store.MediaStored, []byte("PK damaged"))
+	behind := f.node.offer(f.account, bob, actors.MediaInfo{Name: "b.zip", MIMEType: "application/zip", State: store.MediaDownloading})
+	f.node.arrive(behind, store.MediaStored, []byte("PK behind"))
+	f.awaitFile(room, f.ghost(bob), "b.zip")
+	f.node.arrive(message, store.MediaDownloading, nil)
+	f.node.arrive(message, store.MediaStored, []byte("PK whole"))
+	if content := f.awaitFile(room, f.ghost(bob), "a.zip"); string(f.download(content)) != "PK whole" {
+		t.Errorf("the damaged file was shown: %q", f.download(content))
+	}
+}
+
 func TestFilesGoOut(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -19,6 +20,8 @@ import (
 type file struct {
 	info actors.MediaInfo
 	data []byte
+	// damaged: reading fails before the end.
+	damaged bool
 }
 
 // offer stores a message of a contact with a file that is not here yet.
@@ -46,7 +49,7 @@ func (n *testNode) arrive(id store.MessageID, state store.MediaState, data []byt
 	n.t.Helper()
 	n.mu.Lock()
 	f := n.files[id]
-	f.data, f.info.State = data, state
+	f.data, f.info.State, f.damaged = data, state, f.damaged && state == store.MediaStored && f.data == nil
 	if state == store.MediaStored {
 		f.info.Size = int64(len(data))
 	}
@@ -114,6 +117,29 @@ type openFile struct{ *bytes.Reader }
 
 func (openFile) Close() error { return nil }
 
+// damagedFile is a file that turns out to be damaged at its end.
+type damagedFile struct{ openFile }
+
+func (f damagedFile) Read(b []byte) (int, error) {
+	n, err := f.openFile.Read(b)
+	if f.Len() == 0 {
+		return 0, media.ErrDamaged
+	}
+	return n, err
+}
+
+// WriteTo hides that of the reader.
+func (f damagedFile) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{f})
+}
+
+// rot makes a file damaged, also while it is read.
+func (n *testNode) rot(id store.MessageID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.files[id].damaged = true
+}
+
 func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, actors.MediaInfo, error) {
 	f := n.fileOf(id)
 	switch {
@@ -121,6 +147,9 @@ func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.Re
 		return nil, actors.MediaInfo{}, actors.ErrNoMedia
 	case f.data == nil:
 		return nil, f.info, actors.ErrMediaElsewhere
+	}
+	if f.damaged {
+		return damagedFile{openFile{bytes.NewReader(f.data)}}, f.info, nil
 	}
 	return openFile{bytes.NewReader(f.data)}, f.info, nil
 }
