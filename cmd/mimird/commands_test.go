@@ -147,8 +147,12 @@ func (w *world) ready(args []string) error {
 		if p := w.processes[name]; ended(p) {
 			return false, fmt.Errorf("it has ended: %s", p.LogTail())
 		}
-		_, err := client.Status(context.Background())
-		return err == nil, nil
+		status, err := client.Status(context.Background())
+		if err != nil {
+			return false, nil
+		}
+		// A new node makes its first account after the API is there.
+		return len(status.Accounts) > 0 || status.Role != nil || status.FilesRole != nil, nil
 	})
 }
 
