@@ -17,6 +17,8 @@ const (
 	// one who does not answer.
 	maxGreetings        = 256
 	maxGreetingsPerNode = 8
+	// maxStrangerGreetings leaves a quarter to the nodes of contacts.
+	maxStrangerGreetings = maxGreetings - maxGreetings/4
 	// greetingsPerPair is what each pair of an account and an accepted contact adds to
 	// what its node may have: apps dial two or three times at once.
 	greetingsPerPair = 3
@@ -32,36 +34,50 @@ const (
 	maxHandshakers = 4096
 )
 
-// greetings are the streams whose other side has not said who it is. It is used
-// by the accepting goroutine and those it starts.
+// greetings are the streams whose other side has not said who it is. Those from the
+// nodes of contacts have a list of their own, so that strangers cannot take their
+// places however many node keys they have. It is used by the accepting goroutine and
+// those it starts.
 type greetings struct {
-	mu      sync.Mutex
-	oldest  *list.List // of *greeting, oldest first
-	perNode map[identity.NodeKey]int
+	mu                  sync.Mutex
+	contacts, strangers *list.List // of *greeting, oldest first
+	perNode             map[identity.NodeKey]int
 }
 
 type greeting struct {
-	conn  overlay.Conn
-	place *list.Element // nil once left
+	conn overlay.Conn
+	// place is the element of in; nil once left.
+	place *list.Element
+	in    *list.List
 }
 
 func newGreetings() *greetings {
-	return &greetings{oldest: list.New(), perNode: make(map[identity.NodeKey]int)}
+	return &greetings{contacts: list.New(), strangers: list.New(), perNode: make(map[identity.NodeKey]int)}
 }
 
 // enter adds a stream of a node with that many pairs. When there are too many, the
-// oldest of the same node, or else of all, is aborted; its goroutine then ends.
+// oldest of the same node is aborted, or else the oldest stranger's, and a contact's
+// only for another contact's; its goroutine then ends.
 func (g *greetings) enter(conn overlay.Conn, pairs int) *greeting {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	node := conn.RemoteKey()
-	if g.perNode[node] >= maxGreetingsPerNode+greetingsPerPair*pairs {
-		g.evictLocked(func(e *greeting) bool { return e.conn.RemoteKey() == node })
-	} else if g.oldest.Len() >= maxGreetings {
-		g.evictLocked(func(*greeting) bool { return true })
+	e := &greeting{conn: conn, in: g.contacts}
+	if pairs == 0 {
+		e.in = g.strangers
 	}
-	e := &greeting{conn: conn}
-	e.place = g.oldest.PushBack(e)
+	switch {
+	case g.perNode[node] >= maxGreetingsPerNode+greetingsPerPair*pairs:
+		g.evictNodeLocked(node)
+	case pairs == 0 && g.strangers.Len() >= maxStrangerGreetings:
+		g.evictLocked(g.strangers.Front())
+	case g.contacts.Len()+g.strangers.Len() < maxGreetings:
+	case g.strangers.Len() > 0:
+		g.evictLocked(g.strangers.Front())
+	default:
+		g.evictLocked(g.contacts.Front())
+	}
+	e.place = e.in.PushBack(e)
 	g.perNode[node]++
 	return e
 }
@@ -76,26 +92,36 @@ func (g *greetings) leave(e *greeting) {
 func (g *greetings) abortAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for e := g.oldest.Front(); e != nil; e = e.Next() {
-		_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
+	for _, all := range []*list.List{g.contacts, g.strangers} {
+		for e := all.Front(); e != nil; e = e.Next() {
+			_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
+		}
 	}
 }
 
-func (g *greetings) evictLocked(match func(*greeting) bool) {
-	for p := g.oldest.Front(); p != nil; p = p.Next() {
-		if e := p.Value.(*greeting); match(e) {
-			g.removeLocked(e)
-			_ = e.conn.Abort() // its goroutine reports the error
-			return
+// evictNodeLocked aborts the oldest stream of a node.
+func (g *greetings) evictNodeLocked(node identity.NodeKey) {
+	for _, all := range []*list.List{g.contacts, g.strangers} {
+		for p := all.Front(); p != nil; p = p.Next() {
+			if p.Value.(*greeting).conn.RemoteKey() == node {
+				g.evictLocked(p)
+				return
+			}
 		}
 	}
+}
+
+func (g *greetings) evictLocked(place *list.Element) {
+	e := place.Value.(*greeting)
+	g.removeLocked(e)
+	_ = e.conn.Abort() // its goroutine reports the error
 }
 
 func (g *greetings) removeLocked(e *greeting) {
 	if e.place == nil {
 		return
 	}
-	g.oldest.Remove(e.place)
+	e.in.Remove(e.place)
 	e.place = nil
 	node := e.conn.RemoteKey()
 	if g.perNode[node]--; g.perNode[node] <= 0 {
