@@ -210,8 +210,10 @@ func (x *contact) look() error {
 	default:
 		x.record, x.known = record, true
 	}
-	for _, n := range x.record.NodeKeys {
-		x.env.keys.know(n.Key)
+	if !x.allowed() { // else they are among contactNodes
+		for _, n := range x.record.NodeKeys {
+			x.env.keys.seen.add(n.Key)
+		}
 	}
 	x.env.contactNodes.set(x.pair, x.acceptedNodes())
 	return nil
@@ -419,7 +421,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	if x.devices.prefer == msg.Node {
 		x.devices.prefer = identity.NodeKey{}
 	}
-	x.env.keys.know(msg.Node)
+	x.env.keys.seen.add(msg.Node)
 	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {

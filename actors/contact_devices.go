@@ -207,7 +207,7 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
 		Account: x.account, Contact: x.contact, Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
 	}})
-	x.env.keys.know(h.node)
+	x.env.keys.seen.add(h.node)
 	if h.stream != nil {
 		x.onInbound(c, inbound{Account: x.account, Contact: x.contact, Stream: h.stream})
 		return

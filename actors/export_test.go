@@ -36,3 +36,11 @@ func (n *Node) MailboxDepthForTest(kind string) int {
 	}
 	return 0
 }
+
+// KnownNodesForTest are the numbers of node keys that are remembered for good, and of
+// strangers' ones.
+func (n *Node) KnownNodesForTest() (named, seen int) {
+	n.keys.mu.RLock()
+	defer n.keys.mu.RUnlock()
+	return len(n.keys.nodes), n.keys.seen.count()
+}

@@ -38,9 +38,12 @@ type keyring struct {
 
 	mu       sync.RWMutex
 	accounts map[identity.PublicKey]identity.PrivateKey
-	// nodes are all node keys we know: a signature over one of them would be an
-	// announcement.
-	nodes map[identity.NodeKey]struct{}
+	// nodes are node keys that the configuration, the store or our user names: a
+	// signature over one of them would be an announcement. contacts has those of
+	// contacts, seen those of strangers.
+	nodes    map[identity.NodeKey]struct{}
+	contacts *contactNodes
+	seen     *seenNodes
 }
 
 // openKeyring opens a key directory, which may be missing. It reads no key.
@@ -50,6 +53,8 @@ func openKeyring(dir string) (*keyring, error) {
 		issued:   identity.NewIssued(maxIssued),
 		accounts: make(map[identity.PublicKey]identity.PrivateKey),
 		nodes:    make(map[identity.NodeKey]struct{}),
+		contacts: newContactNodes(),
+		seen:     newSeenNodes(),
 	}
 	return k, checkKeyDir(k.dir)
 }
@@ -156,5 +161,5 @@ func (k *keyring) Refuses(value [32]byte) bool {
 	defer k.mu.RUnlock()
 	_, node := k.nodes[value]
 	_, account := k.accounts[value]
-	return node || account
+	return node || account || k.contacts.has(value) || k.seen.has(value)
 }

@@ -93,7 +93,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: newContactNodes(), strangerLog: newStrangerLog(opts.Logger),
+		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: newStrangerLog(opts.Logger),
 		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
