@@ -28,6 +28,8 @@ type connector struct {
 	deliver *deliverer
 	copies  *copies
 	lost    *lostRooms
+	// restored notices a homeserver that was restored from an older copy.
+	restored *restored
 	// homeserver is whether it answers, in whatever incarnation.
 	homeserver *health
 	fetched    *attachments

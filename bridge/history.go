@@ -210,15 +210,25 @@ func (d *deliverer) rebuild(conversation store.Conversation, limit int) {
 type rebuilding struct {
 	limit int  // how much of the history the new room gets; 0 is all
 	given bool // the old room is given up
+	// What the homeserver has lost, see restored.go: the room, or the messages that were
+	// shown there.
+	gone    id.RoomID
+	missing []shownRow
 }
 
 // rebuildRoom gives up a room and makes another. Called again after an error, it
 // gives up no second one.
 func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuilding) error {
+	if job.missing != nil {
+		return c.showMissing(ctx, at, job)
+	}
 	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact, Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
+	}
+	if job.gone != "" && !job.given && (portal == nil || portal.MXID != job.gone) {
+		return nil // there is another one
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID

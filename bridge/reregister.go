@@ -117,5 +117,5 @@ func (c *connector) userMissed(ctx context.Context, user id.UserID) {
 	if err := c.br.DB.Ghost.Update(ctx, ghost.Ghost); err != nil {
 		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", oneLine(err))
 	}
-	c.lost.search() // more may have changed
+	c.restored.look() // more is gone, then
 }

@@ -188,6 +188,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.lost = newLostRooms(c, r.library, r.opts.Retry)
+	c.restored = newRestored(c, r.library, r.opts.Retry)
 	c.deliver.show = c.show
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
@@ -275,7 +276,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake() })
+	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
 		copies: in.copies, lost: in.lost, fetched: in.fetched,
@@ -297,6 +298,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		part("side sync", func() error { return side.run(stop) })
 	}
 	part("lost rooms", func() error { return in.lost.run(stop) })
+	part("restored", func() error { return in.restored.run(stop) })
 	part("puppets", func() error { return in.puppets.run(stop) })
 	part("probe", func() error { return r.probe(stop, in) })
 	part("start logins", func() error {
@@ -305,6 +307,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 			return fmt.Errorf("start the logins: %w", err)
 		}
 		in.br.PostStart(library)
+		in.restored.look()
 		if err := in.selfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
 			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", oneLine(err))
 		}

@@ -326,6 +326,19 @@ func (b *logBuffer) contains(text string) bool {
 	return bytes.Contains(b.text.Bytes(), []byte(text))
 }
 
+// len is how much was logged, and containsAfter looks at what came after.
+func (b *logBuffer) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Len()
+}
+
+func (b *logBuffer) containsAfter(begin int, text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Contains(b.text.Bytes()[begin:], []byte(text))
+}
+
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
 func isNotice(room id.RoomID, text string) func(*event.Event) bool {

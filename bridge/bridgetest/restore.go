@@ -68,3 +68,12 @@ func copyOf(users map[id.UserID]*account, rooms map[id.RoomID]*room) *Copy {
 	}
 	return c
 }
+
+// Leave takes a user out of a room.
+func (h *Homeserver) Leave(roomID id.RoomID, user id.UserID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.setMemberLocked(h.rooms[roomID], user, user, "leave", nil); err != nil {
+		panic(err) // whoever is in may leave
+	}
+}

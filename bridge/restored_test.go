@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/bridgetest"
+)
+
+// lateMessages are messages that come after a copy of the homeserver was made.
+func (h *household) lateMessages() (aliceBob, daveCarol []string) {
+	h.t.Helper()
+	aliceBob, daveCarol = numbered("text", 60), numbered("to Dave", 5)
+	h.node.receive(h.account, h.bob, aliceBob[:30]...)
+	h.awaitText(h.alice, h.ghost(h.bob), "text 29")
+	if _, err := h.alice.SendText(soon(h.t), h.aliceBob, "from alice"); err != nil {
+		h.t.Fatal(err)
+	}
+	h.awaitOutgoing(h.account, h.bob, "from alice")
+	h.node.receive(h.account, h.bob, aliceBob[30:]...)
+	h.node.receive(h.daveAccount, h.carol, daveCarol...)
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	return slices.Insert(aliceBob, 30, "from alice"), daveCarol
+}
+
+// checkRestored checks that the rooms have what they have lost, once.
+func (h *household) checkRestored(aliceBob, daveCarol []string) {
+	h.t.Helper()
+	h.awaitShown(h.aliceBob, append([]string{"I am Bob"}, aliceBob...)...)
+	h.awaitShown(h.daveCarol, append([]string{"I am Carol, Dave"}, daveCarol...)...)
+	h.awaitShown(h.aliceCarol, "I am Carol")
+	h.awaitShown(h.daveBob, "I am Bob, Dave")
+	h.said(h.alice, h.management, "61 messages of 1 rooms")
+	h.said(h.dave, h.daveManagement, "5 messages of 1 rooms")
+	h.node.receive(h.account, h.bob, "and on it goes")
+	if room := h.awaitText(h.alice, h.ghost(h.bob), "and on it goes"); room != h.aliceBob {
+		h.t.Errorf("it goes on in %s", room)
+	}
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	h.awaitShown(h.aliceBob, append([]string{"I am Bob"}, append(aliceBob, "and on it goes")...)...)
+}
+
+func TestRestoredHomeserver_LostMessagesAreShownAgain(t *testing.T) {
+	h := newHousehold(t)
+	backup := h.homeserver.Backup()
+	aliceBob, daveCarol := h.lateMessages()
+	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError})
+	h.await("it is missed", func() bool { return !h.status().Homeserver.OK })
+	h.homeserver.Restore(backup)
+	h.homeserver.SetFault(bridgetest.Fault{})
+	h.checkRestored(aliceBob, daveCarol)
+}
+
+func TestRestoredHomeserver_NoticedAtStart(t *testing.T) {
+	h := newHousehold(t)
+	backup := h.homeserver.Backup()
+	aliceBob, daveCarol := h.lateMessages()
+	h.stop()
+	h.homeserver.Restore(backup)
+	h.start()
+	h.awaitState(bridge.StateRunning)
+	h.checkRestored(aliceBob, daveCarol)
+}
+
+// A room that the user has thrown the bridge out of is no restored homeserver.
+func TestRestoredHomeserver_NotTakenForALostRoom(t *testing.T) {
+	h := newHousehold(t)
+	h.node.receive(h.daveAccount, h.carol, "the latest of all")
+	h.awaitShown(h.daveCarol, "I am Carol, Dave", "the latest of all")
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	h.stop()
+	h.homeserver.Leave(h.daveCarol, h.bot())
+	before := h.log.len()
+	h.start()
+	h.awaitState(bridge.StateRunning)
+	h.await("the homeserver is found whole", func() bool { return h.log.containsAfter(before, "the homeserver has the latest message") })
+	if h.log.contains("restored from an older copy") {
+		t.Error("the homeserver counts as restored")
+	}
+}
