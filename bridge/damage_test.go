@@ -4,6 +4,7 @@ package bridge_test
 
 import (
 	"bytes"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ func TestDamagedTables_NamedAtStart(t *testing.T) {
 	f.conversation("Bob")
 	f.stop()
 	path := filepath.Join(f.dir, "matrix.db")
+	checkpoint(t, path)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +46,19 @@ func TestDamagedTables_NamedAtStart(t *testing.T) {
 	}
 	f.start()
 	f.awaitState(bridge.StateRunning)
+}
+
+// checkpoint brings what is in the log of an SQLite database into its file.
+func checkpoint(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestDamagedRegistrations_NamedAtStart(t *testing.T) {
