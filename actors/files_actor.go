@@ -201,10 +201,12 @@ type servedClient struct {
 	claimed identity.PublicKey // who has asked for the nonce
 	nonce   [32]byte           // zero without one
 	owner   identity.PublicKey // zero until logged in
+	loginBy time.Time          // when a connection without a login ends
 }
 
 func (c *servedClient) serve(ctx context.Context) error {
-	if err := c.conn.SetReadDeadline(time.Now().Add(handshakeTime)); err != nil {
+	c.loginBy = time.Now().Add(handshakeTime)
+	if err := c.conn.SetReadDeadline(c.loginBy); err != nil {
 		return err
 	}
 	var opening [2]byte
@@ -225,18 +227,26 @@ func (c *servedClient) serve(ctx context.Context) error {
 	}
 }
 
-// read waits long for a request to begin, and less for the rest of it.
+// read waits long for a request to begin, and less for the rest of it. Whoever has
+// not logged in has until loginBy for everything.
 func (c *servedClient) read() (files.Call, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(files.IdleTime)); err != nil {
+	if err := c.conn.SetReadDeadline(c.deadline(files.IdleTime)); err != nil {
 		return files.Call{}, err
 	}
 	if _, err := c.in.Peek(1); err != nil {
 		return files.Call{}, err
 	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(fileChunkTime)); err != nil {
+	if err := c.conn.SetReadDeadline(c.deadline(fileChunkTime)); err != nil {
 		return files.Call{}, err
 	}
 	return files.ReadCall(c.in)
+}
+
+func (c *servedClient) deadline(patience time.Duration) time.Time {
+	if c.owner.IsZero() {
+		return c.loginBy
+	}
+	return time.Now().Add(patience)
 }
 
 func (c *servedClient) write(b []byte) error {
@@ -288,7 +298,7 @@ func (c *servedClient) handle(ctx context.Context, id uint16, q files.Request) (
 	}
 	switch q := q.(type) {
 	case files.Upload:
-		if err := c.host.upload(ctx, c.owner, q); err != nil {
+		if err := c.host.upload(ctx, c.conn.RemoteKey(), c.owner, q); err != nil {
 			return nil, err
 		}
 		return files.AppendOK(nil, id), nil
@@ -331,7 +341,7 @@ func (c *servedClient) download(id uint16, q files.Download) error {
 	if q.Offset >= uint64(file.Size) {
 		return refuse(files.TextBeyondEnd)
 	}
-	f, err := c.host.open(q.Hash)
+	f, err := c.host.read(q.Hash)
 	if err != nil {
 		return refuse("file not found on disk")
 	}

@@ -29,8 +29,16 @@ const (
 	uploadDir    = "uploads"
 	// uploadTime is how long an upload may make no progress. Reference.
 	uploadTime = time.Hour
-	// maxUploads bounds the unfinished uploads of one identity.
-	maxUploads = 8
+	// maxUploads bounds the unfinished uploads of one identity, and those that one node
+	// has begun: identities are free. maxAllUploads bounds them all.
+	maxUploads    = 8
+	maxAllUploads = 256
+	// maxUploadFiles bounds the descriptors that uploads have open, each while a chunk
+	// is written.
+	maxUploadFiles = 64
+	// idleUploadTime is after how long without progress an upload makes space for another
+	// one, when there is none otherwise.
+	idleUploadTime = 2 * time.Minute
 )
 
 // fileHost keeps what others have put on our file server: encrypted files, named
@@ -47,6 +55,8 @@ type fileHost struct {
 	writer kernel.Ref
 	root   *os.Root
 	now    func() time.Time
+	// diskLow reports that the disk is needed for messages.
+	diskLow func() bool
 
 	// settling is held for reading while an upload becomes a file, and for writing while a
 	// file is removed: the two must not meet.
@@ -54,11 +64,13 @@ type fileHost struct {
 
 	mu      sync.Mutex
 	files   map[files.Hash]store.HostedFile
-	used    map[identity.PublicKey]int64
-	total   int64 // bytes of files and of unfinished uploads
+	space   hostSpace
 	uploads map[uploadKey]*hostUpload
 	serial  uint64
 	lost    []files.Hash // rows without a file, to be removed
+
+	// open has a place for each descriptor that an upload has open.
+	open chan struct{}
 }
 
 type uploadKey struct {
@@ -71,7 +83,7 @@ type uploadKey struct {
 type hostUpload struct {
 	mu       sync.Mutex
 	name     string
-	file     *os.File
+	node     identity.NodeKey // which has begun it
 	guid     int64
 	total    int64
 	received int64
@@ -91,7 +103,8 @@ func openFileHost(dir string, opts FilesOptions, s *store.Store, writer kernel.R
 	}
 	h := &fileHost{
 		opts: opts, writer: writer, root: root, now: now, files: make(map[files.Hash]store.HostedFile),
-		used: make(map[identity.PublicKey]int64), uploads: make(map[uploadKey]*hostUpload),
+		diskLow: s.DiskLow, uploads: make(map[uploadKey]*hostUpload), open: make(chan struct{}, maxUploadFiles),
+		space: hostSpace{quota: opts.Quota, perIdentity: opts.PerIdentity, used: make(map[identity.PublicKey]int64)},
 	}
 	if err := h.look(s); err != nil {
 		return nil, errors.Join(fmt.Errorf("look at the files of the file server: %w", err), root.Close())
@@ -137,11 +150,10 @@ func hostedName(id files.Hash) string { return path.Join(hostedDir, id.String()[
 
 func (h *fileHost) add(file store.HostedFile) {
 	h.files[file.Hash] = file
-	h.used[file.Owner] += file.Size
-	h.total += file.Size
+	h.space.take(file.Owner, file.Size)
 }
 
-// close ends all uploads.
+// close ends all uploads. Their files are removed at the next start.
 func (h *fileHost) close() {
 	h.mu.Lock()
 	uploads := make([]*hostUpload, 0, len(h.uploads))
@@ -153,7 +165,6 @@ func (h *fileHost) close() {
 	for _, u := range uploads {
 		u.mu.Lock()
 		u.over = true
-		_ = u.file.Close() // removed at the next start
 		u.mu.Unlock()
 	}
 	_ = h.root.Close() // nothing of it is buffered
@@ -167,19 +178,22 @@ func (h *fileHost) info(id files.Hash) (store.HostedFile, bool) {
 	return file, ok
 }
 
-// open opens a file for reading.
-func (h *fileHost) open(id files.Hash) (*os.File, error) { return h.root.Open(hostedName(id)) }
+// read opens a file for reading.
+func (h *fileHost) read(id files.Hash) (*os.File, error) { return h.root.Open(hostedName(id)) }
 
 // refuse is an answer with an error to a client.
 func refuse(text string) error { return &files.RequestError{Text: text} }
 
-// upload takes one chunk. Refusals are of type *files.RequestError; any other error
-// is ours.
-func (h *fileHost) upload(ctx context.Context, owner identity.PublicKey, q files.Upload) error {
+// upload takes one chunk that came from a node. Refusals are of type
+// *files.RequestError; any other error is ours.
+func (h *fileHost) upload(ctx context.Context, node identity.NodeKey, owner identity.PublicKey, q files.Upload) error {
 	if _, there := h.info(q.Hash); there {
 		return nil // by the protocol it is not looked at
 	}
-	u, err := h.uploadOf(owner, q)
+	if h.diskLow() {
+		return refuse(files.TextQuota) // what has come of it is kept for a while
+	}
+	u, err := h.uploadOf(node, owner, q)
 	if err != nil {
 		return err
 	}
@@ -189,34 +203,69 @@ func (h *fileHost) upload(ctx context.Context, owner identity.PublicKey, q files
 	case u.over:
 		return refuse(files.TextNoUpload)
 	case q.Offset == 0 && u.received > 0:
-		if err := h.restart(u, q); err != nil {
-			return err
+		if q.Total != uint64(u.total) {
+			return refuse("missing or invalid total size")
 		}
+		u.received, u.guid = 0, q.GUID
+		u.hash.Reset()
 	case q.Offset != uint64(u.received):
 		return refuse(files.TextExpectedOffset(uint64(u.received), q.Offset))
-	case int64(len(q.Data)) > u.total-u.received:
+	}
+	if int64(len(q.Data)) > u.total-u.received {
 		return refuse(files.TextChunkTooLong)
 	}
-	if !h.reserve(int64(len(q.Data))) {
-		return refuse(files.TextQuota)
-	}
-	n, err := u.file.Write(q.Data)
-	u.hash.Write(q.Data[:n])
-	u.received += int64(n)
-	u.last = h.now()
-	if err != nil {
+	whole := u.received+int64(len(q.Data)) == u.total
+	if err := h.writeChunk(ctx, u, q.Data, whole); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
 		h.drop(uploadKey{owner, q.Hash}, u)
 		return refuse("write error: the disk does not take it")
 	}
+	u.hash.Write(q.Data)
+	u.received += int64(len(q.Data))
+	u.last = h.now()
 	crashpoint.At(crashpoint.DuringHosting)
-	if u.received < u.total {
+	if !whole {
 		return nil
 	}
 	return h.publish(ctx, owner, q.Hash, u)
 }
 
+// writeChunk writes the next bytes of an upload; the last ones are synced, with all
+// before them. The file is open meanwhile and no longer.
+func (h *fileHost) writeChunk(ctx context.Context, u *hostUpload, data []byte, last bool) error {
+	select {
+	case h.open <- struct{}{}:
+		defer func() { <-h.open }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	flags := os.O_WRONLY | os.O_CREATE
+	if u.received == 0 {
+		flags |= os.O_TRUNC
+	}
+	f, err := h.root.OpenFile(u.name, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, u.received)
+	if err == nil && last {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
 // uploadOf finds the upload that a chunk belongs to; the first one begins it.
-func (h *fileHost) uploadOf(owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
+func (h *fileHost) uploadOf(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
+	u, err := h.beginUpload(node, owner, q)
+	if err != nil && err.Error() == files.TextQuota && h.yield() {
+		u, err = h.beginUpload(node, owner, q)
+	}
+	return u, err
+}
+
+func (h *fileHost) beginUpload(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	key := uploadKey{owner, q.Hash}
@@ -229,71 +278,63 @@ func (h *fileHost) uploadOf(owner identity.PublicKey, q files.Upload) (*hostUplo
 	if q.Total == 0 {
 		return nil, refuse("missing or invalid total size")
 	}
-	// Compared before it is added to anything: the total can be any number.
-	if q.Total > uint64(h.opts.PerIdentity) || h.used[owner]+int64(q.Total) >= h.opts.PerIdentity || h.total+int64(q.Total) > h.opts.Quota {
-		return nil, refuse(files.TextQuota)
-	}
-	mine := 0
-	for k := range h.uploads {
-		if k.owner == owner {
-			mine++
-		}
-	}
-	if mine >= maxUploads {
+	if !h.space.fits(owner, q.Total) || !h.mayBegin(node, owner) {
 		return nil, refuse(files.TextQuota)
 	}
 	h.serial++
 	name := path.Join(uploadDir, strconv.FormatUint(h.serial, 10))
-	file, err := h.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, refuse("failed to create temp file")
-	}
-	u := &hostUpload{name: name, file: file, guid: q.GUID, total: int64(q.Total), hash: sha256.New(), last: h.now()}
+	u := &hostUpload{name: name, node: node, guid: q.GUID, total: int64(q.Total), hash: sha256.New(), last: h.now()} //nolint:gosec // it fits
+	h.space.take(owner, u.total)
 	h.uploads[key] = u
 	return u, nil
 }
 
-// restart begins an upload again.
-func (h *fileHost) restart(u *hostUpload, q files.Upload) error {
-	if q.Total != uint64(u.total) {
-		return refuse("missing or invalid total size")
-	}
-	if err := u.file.Truncate(0); err != nil {
-		return refuse("failed to open temp file")
-	}
-	if _, err := u.file.Seek(0, 0); err != nil {
-		return refuse("failed to open temp file")
-	}
-	h.unreserve(u.received)
-	u.received, u.guid = 0, q.GUID
-	u.hash.Reset()
-	return nil
-}
-
-func (h *fileHost) reserve(n int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.total+n > h.opts.Quota {
+// mayBegin reports whether there is a place for another upload. mu is held.
+func (h *fileHost) mayBegin(node identity.NodeKey, owner identity.PublicKey) bool {
+	if len(h.uploads) >= maxAllUploads {
 		return false
 	}
-	h.total += n
-	return true
+	ofOwner, ofNode := 0, 0
+	for key, u := range h.uploads {
+		if key.owner == owner {
+			ofOwner++
+		}
+		if u.node == node {
+			ofNode++
+		}
+	}
+	return ofOwner < maxUploads && ofNode < maxUploads
 }
 
-func (h *fileHost) unreserve(n int64) {
+// yield drops the uploads that have made no progress for idleUploadTime, and reports
+// whether there were any.
+func (h *fileHost) yield() bool { return h.dropIdle(idleUploadTime) > 0 }
+
+// dropIdle drops the uploads that have made no progress for that long.
+func (h *fileHost) dropIdle(most time.Duration) (dropped int) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.total -= n
+	uploads := maps.Clone(h.uploads)
+	h.mu.Unlock()
+	for key, u := range uploads {
+		if !u.mu.TryLock() {
+			continue // a chunk of it is being written
+		}
+		if !u.over && h.now().Sub(u.last) > most {
+			h.drop(key, u)
+			dropped++
+		}
+		u.mu.Unlock()
+	}
+	return dropped
 }
 
 // drop forgets an upload. Its mutex is held.
 func (h *fileHost) drop(key uploadKey, u *hostUpload) {
 	u.over = true
-	_ = u.file.Close() // nobody wants what is in it
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.uploads, key)
-	h.total -= u.received
+	h.space.release(key.owner, u.total)
 	_ = h.root.Remove(u.name) // or at the next start
 }
 
@@ -308,10 +349,7 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 	h.settling.RLock()
 	defer h.settling.RUnlock()
 	file := store.HostedFile{Hash: id, Owner: owner, GUID: u.guid, Size: u.total, Added: store.MillisOf(h.now())}
-	err := u.file.Sync()
-	if err == nil {
-		err = h.root.MkdirAll(path.Dir(hostedName(id)), 0o700)
-	}
+	err := h.root.MkdirAll(path.Dir(hostedName(id)), 0o700)
 	if err == nil {
 		err = h.root.Rename(u.name, hostedName(id))
 	}
@@ -330,11 +368,10 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 	}
 	crashpoint.At(crashpoint.AfterHosted)
 	u.over = true
-	_ = u.file.Close() // synced
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.uploads, key)
-	h.total -= u.received
+	h.space.release(owner, u.total)
 	if _, there := h.files[id]; !there { // two identities may have uploaded the same
 		h.add(file)
 	}
@@ -359,15 +396,8 @@ func (h *fileHost) expire(ctx context.Context) error {
 			old = append(old, file)
 		}
 	}
-	stale := maps.Clone(h.uploads)
 	h.mu.Unlock()
-	for key, u := range stale {
-		u.mu.Lock()
-		if !u.over && now.Sub(u.last) > uploadTime {
-			h.drop(key, u)
-		}
-		u.mu.Unlock()
-	}
+	h.dropIdle(uploadTime)
 	for _, file := range old {
 		if err := h.remove(ctx, file); err != nil {
 			return err
@@ -382,10 +412,7 @@ func (h *fileHost) remove(ctx context.Context, file store.HostedFile) error {
 	// First nobody is told any more that it is there.
 	h.mu.Lock()
 	delete(h.files, file.Hash)
-	if h.used[file.Owner] -= file.Size; h.used[file.Owner] <= 0 {
-		delete(h.used, file.Owner)
-	}
-	h.total -= file.Size
+	h.space.release(file.Owner, file.Size)
 	h.mu.Unlock()
 	if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
 		return err

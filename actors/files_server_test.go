@@ -7,11 +7,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
@@ -33,10 +39,22 @@ type depot struct {
 
 func newDepot(t *testing.T, opts actors.FilesOptions) *depot {
 	t.Helper()
+	return newDepotOn(t, opts, nil)
+}
+
+// newDepotOn has the store on a disk, nil for any.
+func newDepotOn(t *testing.T, opts actors.FilesOptions, disk vfs.FS) *depot {
+	t.Helper()
 	d := &depot{w: actorstest.New(t, memnet.Options{}), clock: new(wallClock)}
 	opts.OpenNetwork = d.w.Open
 	d.n = d.w.Node("depot", func(o *actors.Options) {
 		o.Files = &opts
+		if disk != nil {
+			o.OpenStore = func(so store.Options) (*store.Store, error) {
+				so.FS = disk
+				return store.Open(so)
+			}
+		}
 		o.Now = d.clock.Now
 	})
 	d.key, _ = d.n.FilesKey()
@@ -180,18 +198,163 @@ func TestFileServerQuota(t *testing.T) {
 		if err := full("dave", 20_000); err == nil || err.Error() != "quota exceeded" {
 			t.Errorf("more than there is: %v", err)
 		}
-		c := d.dial(t, "erin")
-		for i := range byte(9) {
-			err := c.UploadChunk([32]byte{i + 1}, 0, 1000, []byte("begun"))
-			if (i < 8) != (err == nil) {
-				t.Errorf("upload %d: %v", i, err)
-			}
-		}
-		time.Sleep(3 * time.Hour)
-		if err := d.dial(t, "erin").UploadChunk([32]byte{1}, 5, 1000, []byte("more")); err == nil || !strings.Contains(err.Error(), "no active upload") {
-			t.Errorf("after hours: %v", err)
+		// What is full now is full after a restart.
+		d.n.Stop()
+		d.n.Start()
+		if err := full("dave", 20_000); err == nil || err.Error() != "quota exceeded" {
+			t.Errorf("more than there is, after a restart: %v", err)
 		}
 	})
+}
+
+// begin begins an upload of that many bytes.
+func begin(c *phone.FileClient, n int, total uint64) error {
+	return c.UploadChunk([32]byte{byte(n), byte(n >> 8), 1}, 0, total, []byte("begun"))
+}
+
+// quotaExceeded fails the test unless that was the answer.
+func quotaExceeded(t *testing.T, what string, err error) {
+	t.Helper()
+	if err == nil || err.Error() != "quota exceeded" {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// Identities are free, and node keys cost little: unfinished uploads are bounded for
+// each identity, each node and in all, count whole from their beginning on, have no
+// file open, and make space for others when they stand still.
+func TestFileServerQuota_ManyIdentities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{Quota: 100 << 20, PerIdentity: 20 << 20})
+		before := openFiles(t)
+		// One node with one identity, and with a new one for each upload.
+		c := d.dial(t, "erin")
+		for i := range 8 {
+			if err := begin(c, i, 1000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		quotaExceeded(t, "a ninth upload of an identity", begin(c, 8, 1000))
+		quotaExceeded(t, "a ninth upload of a node", begin(d.dial(t, "another"), 9, 1000))
+		// Many nodes.
+		begun := 8
+		for node := 1; begun < 300; node++ {
+			stranger := d.w.Net.Node(overlay.Limits{})
+			d.carrier = stranger
+			client := d.dial(t, fmt.Sprint("stranger ", node))
+			refused := false
+			for i := range 8 {
+				err := begin(client, node*8+i, 1000)
+				refused = refused || err != nil
+				if err == nil {
+					begun++
+				}
+			}
+			client.Abort()
+			if err := stranger.Close(); err != nil {
+				t.Error(err)
+			}
+			if refused {
+				break
+			}
+		}
+		if begun != 256 {
+			t.Errorf("%d unfinished uploads", begun)
+		}
+		if after := openFiles(t); after > before+8 {
+			t.Errorf("%d files are open, %d before", after, before)
+		}
+		// Somebody else waits no longer than they stand still.
+		another := d.w.Net.Node(overlay.Limits{})
+		defer func() { _ = another.Close() }() // of a test
+		d.carrier = another
+		honest := d.dial(t, "honest")
+		quotaExceeded(t, "while all places are taken", begin(honest, 1, 1000))
+		time.Sleep(3 * time.Minute)
+		if err := begin(honest, 1, 1000); err != nil {
+			t.Errorf("after three minutes: %v", err)
+		}
+	})
+}
+
+// A total counts from the first chunk on, and a tiny file counts as what it costs.
+func TestFileServerQuota_CountsWhatItCosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot(t, actors.FilesOptions{Quota: 1 << 20, PerIdentity: 1 << 19})
+		if err := begin(d.dial(t, "alice"), 1, 500_000); err != nil {
+			t.Fatal(err)
+		}
+		if err := begin(d.dial(t, "bob"), 2, 500_000); err != nil {
+			t.Fatal(err)
+		}
+		quotaExceeded(t, "beside two that have begun", begin(d.dial(t, "carol"), 3, 500_000))
+		d = newDepot(t, actors.FilesOptions{Quota: 1 << 20, PerIdentity: 1 << 19})
+		c := d.dial(t, "alice")
+		n := 0
+		for ; n < 200; n++ {
+			if _, err := c.Upload([]byte(fmt.Sprint("tiny ", n))); err != nil {
+				quotaExceeded(t, "tiny files", err)
+				break
+			}
+		}
+		if n != (1<<19)/(5<<10) {
+			t.Errorf("%d tiny files", n)
+		}
+	})
+}
+
+// Nothing is taken in while the disk is needed for messages, also not the rest of
+// what has begun; with room again that goes on.
+func TestFileServerQuota_DiskReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &narrowDisk{FS: vfs.NewMem()}
+		d := newDepotOn(t, actors.FilesOptions{}, disk)
+		data := pattern(100_000, 2)
+		hash, total := sha256.Sum256(data), uint64(len(data))
+		c := d.dial(t, "alice")
+		if err := c.UploadChunk(hash, 0, total, data[:65_536]); err != nil {
+			t.Fatal(err)
+		}
+		disk.low.Store(true)
+		time.Sleep(2 * time.Second) // as long as the last look may count
+		quotaExceeded(t, "the rest", c.UploadChunk(hash, 65_536, total, data[65_536:]))
+		quotaExceeded(t, "another", begin(d.dial(t, "bob"), 1, 1000))
+		disk.low.Store(false)
+		time.Sleep(2 * time.Second)
+		if err := c.UploadChunk(hash, 65_536, total, data[65_536:]); err != nil {
+			t.Errorf("with room again: %v", err)
+		}
+		if got, err := c.Download(hash, 0); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+}
+
+// narrowDisk is a disk that can be nearly full.
+type narrowDisk struct {
+	vfs.FS
+	low atomic.Bool
+}
+
+func (d *narrowDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	usage := vfs.DiskUsage{AvailBytes: 1 << 40, TotalBytes: 1 << 40}
+	if d.low.Load() {
+		usage.AvailBytes = 1 << 20
+	}
+	return usage, nil
+}
+
+// openFiles counts the files of this process.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0 // another system than Linux
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // TestFileServerOutlastsSilence: clients that say nothing, or half of something,
@@ -226,7 +389,16 @@ func TestFileServerOutlastsSilence(t *testing.T) {
 		if _, err := alive.Call(0x03, nil); err != nil {
 			t.Error(err)
 		}
-		ends(5*time.Minute, 1, 0)
+		// Whoever does not log in has 15 seconds, and pings do not make it longer.
+		ends(15*time.Second, 1, 0)
+		ping := d.dial(t, "")
+		start := time.Now()
+		for err := error(nil); err == nil; time.Sleep(time.Second) {
+			_, err = ping.Call(0x03, nil)
+		}
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("a connection without a login lasts %v", took)
+		}
 	})
 }
 
