@@ -4,7 +4,6 @@ package bridge_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -91,6 +90,11 @@ const bubbleUser id.UserID = "@alice:mimir.test"
 // inAnswerBubble runs a test with a bridge in virtual time.
 func inAnswerBubble(t *testing.T, test func(b *bubble)) {
 	t.Helper()
+	inAnswerBubbleWith(t, func(*bridge.Config) {}, test)
+}
+
+func inAnswerBubbleWith(t *testing.T, configure func(*bridge.Config), test func(b *bubble)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: dir, log: &logBuffer{}}
@@ -102,6 +106,7 @@ func inAnswerBubble(t *testing.T, test func(b *bubble)) {
 		config.Matrix.MessageStatusEvents = true
 		config.Encryption.Allow = false
 		config.Network.WaitingNotice = 0
+		configure(config)
 		config.GenerateSecrets()
 		w.config = config
 		stage := kerneltest.NewStage(t, kernel.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -183,7 +188,24 @@ func (c *talk) room() id.RoomID {
 	return room
 }
 
-func (c *talk) ghost() string { return "@mimir_" + c.contact.String() + ":mimir.test" }
+// ghostOf is the user of an identity.
+func (b *bubble) ghostOf(key identity.PublicKey) id.UserID {
+	return id.NewUserID("mimir_"+key.String(), "mimir.test")
+}
+
+func (c *talk) ghost() string { return string(c.ghostOf(c.contact)) }
+
+// sends writes to the contact, and not in Matrix.
+func (c *talk) sends(text string) store.Message {
+	c.t.Helper()
+	m, err := c.node.Send(c.t.Context(), actors.Outgoing{
+		Account: c.account, Contact: c.contact, Source: "elsewhere/" + c.name + text, Type: peer.TypeText, Payload: []byte(text),
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return m
+}
 
 // shown are the texts of the room, without what says of itself that it is not for
 // people.
@@ -388,13 +410,7 @@ func everyAnswer(b *bubble, request outgoingRequest) {
 			continue
 		}
 		c.first = b.node.receive(b.account, c.contact, "hello")[0]
-		var err error
-		c.wrote, err = b.node.Send(context.Background(), actors.Outgoing{
-			Account: b.account, Contact: c.contact, Source: "elsewhere/" + c.name, Type: peer.TypeText, Payload: []byte("mine"),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c.wrote = c.sends("mine")
 	}
 	b.pass(30 * time.Second)
 	if status := b.bridge.Status(); status.Conversations != 0 {

@@ -27,7 +27,7 @@ type client struct {
 	gone    atomic.Bool // the account is not there any more
 
 	preparing sync.Mutex
-	prepared  bool // the ghost of the account itself looks as it should
+	prepared  bool // the library leaves the ghost of the account itself alone
 }
 
 var (
@@ -74,22 +74,6 @@ func (cl *client) Connect(context.Context) {
 			Message: "The node cannot read its store.",
 		})
 	}
-}
-
-// prepare sees to the ghost of the account itself, which all conversations share,
-// before the first of them needs it: bridgev2 does not lock its ghosts.
-func (cl *client) prepare(ctx context.Context) {
-	cl.preparing.Lock()
-	defer cl.preparing.Unlock()
-	if cl.prepared {
-		return
-	}
-	ghost, err := cl.br.GetGhostByID(ctx, cl.GetUserID())
-	if err != nil {
-		return
-	}
-	ghost.UpdateInfoIfNecessary(ctx, cl.login, bridgev2.RemoteEventUnknown)
-	cl.prepared = ghost.NameSet
 }
 
 // Disconnect ends the deliveries.

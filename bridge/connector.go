@@ -33,6 +33,8 @@ type connector struct {
 	// homeserver is whether it answers, in whatever incarnation.
 	homeserver *health
 	fetched    *attachments
+	// profiles has the logins whose profile is to be set.
+	profiles chan *client
 }
 
 var (
@@ -48,6 +50,7 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 		var watchers sync.WaitGroup
 		watchers.Go(func() { c.watchOutboxes(stop, work) })
 		watchers.Go(func() { c.watchTroubles(stop, work) })
+		watchers.Go(func() { c.setProfiles(stop, work) })
 		watchers.Wait()
 	}
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)

@@ -24,9 +24,6 @@ import (
 const (
 	// consumer is the bridge's name among the consumers of the event log.
 	consumer = "matrix"
-	// deliveriesAtOnce bounds how many conversations are worked on at once. Slow
-	// rooms take their places for as long as they are slow.
-	deliveriesAtOnce = 64
 	// deliveryPage is how many events are read at once, and after how many a
 	// conversation lets others go first.
 	deliveryPage = 64
@@ -72,7 +69,7 @@ type deliverer struct {
 		next  time.Time
 		timer *time.Timer
 	}
-	running  map[identity.PublicKey]bool // the contacts being delivered for
+	places   places
 	looked   map[identity.PublicKey]bool // the accounts whose leftovers of the previous run are known
 	stopping bool
 }
@@ -83,16 +80,19 @@ type position struct {
 	login *bridgev2.UserLogin
 
 	// Owned by the delivery while running is set.
-	cursor   uint64 // the last event that was dealt with
-	loaded   bool   // cursor is known
-	inDoubt  bool   // the next event may be in the room already
-	again    bool   // and the one after it too
-	begun    bool   // and that may be so recent that the homeserver does not list it
-	trial    trial  // of the unit that the homeserver refuses
-	repairs  int    // how often the room was found broken
-	lookOwed bool   // a name or a picture was not changed
-	blind    bool   // the room is not searched for what is in doubt: the homeserver cannot
-	muted    bool   // the room was told that it makes no noise
+	cursor    uint64    // the last event that was dealt with
+	loaded    bool      // cursor is known
+	inDoubt   bool      // the next event may be in the room already
+	again     bool      // and the one after it too
+	begun     bool      // and that may be so recent that the homeserver does not list it
+	trial     trial     // of the unit that the homeserver refuses
+	repairs   int       // how often the room was found broken
+	lookDue   time.Time // when a name or a picture is set again that was refused
+	settled   bool      // the library only reads the ghost of the contact
+	alone     bool      // nobody else delivers for the contact
+	wantAlone bool      // and the next delivery has to be alone
+	blind     bool      // the room is not searched for what is in doubt: the homeserver cannot
+	muted     bool      // the room was told that it makes no noise
 	// See history.go.
 	whole        id.RoomID // the room that has its history
 	historyLimit *int      // how much of it the next room gets; 0 is all
@@ -117,7 +117,7 @@ func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer 
 		changed: make(chan struct{}),
 		logins:  make(map[identity.PublicKey]*bridgev2.UserLogin),
 		known:   make(map[store.Conversation]*position),
-		running: make(map[identity.PublicKey]bool),
+		places:  newPlaces(),
 		looked:  make(map[identity.PublicKey]bool),
 	}
 }
@@ -332,25 +332,30 @@ func (d *deliverer) enqueue(at *position) {
 	}
 	at.queued = true
 	d.ready = append(d.ready, at.Conversation)
+	d.wakeUp()
+}
+
+// wakeUp makes run look for what may start.
+func (d *deliverer) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-// start takes what may be delivered now. Conversations of several accounts with
-// the same contact wait for each other: bridgev2 does not lock its ghosts.
+// start takes what may be delivered now.
 func (d *deliverer) start() []*position {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var started []*position
 	d.ready = slices.DeleteFunc(d.ready, func(conversation store.Conversation) bool {
-		if len(d.running) >= deliveriesAtOnce || d.running[conversation.Contact] {
+		alone, ok := d.places.take(conversation.Contact)
+		if !ok {
 			return false
 		}
 		at := d.known[conversation]
 		at.queued, at.running, at.dirty, at.began = false, true, false, time.Now()
-		d.running[conversation.Contact] = true
+		at.alone, at.wantAlone = alone, false
 		started = append(started, at)
 		return true
 	})
@@ -359,6 +364,17 @@ func (d *deliverer) start() []*position {
 
 // deliver works on one conversation and notes how it went.
 func (d *deliverer) deliver(stop, work context.Context, at *position) {
+	slow, over := false, false
+	patience := time.AfterFunc(slowAfter, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !over {
+			slow = true
+			d.places.slow()
+			d.wakeUp()
+		}
+	})
+	defer patience.Stop()
 	var more bool
 	err := guarded(d.log, "deliver", func() (err error) {
 		more, err = d.page(stop, work, at)
@@ -370,20 +386,19 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at.running = false
+	at.running, over = false, true
 	at.ended = time.Now()
-	delete(d.running, at.Contact)
+	d.places.leave(at.Contact, slow, at.settled)
 	defer func() { d.markAll(d.turns.release(at.Conversation)) }()
 	close(d.changed)
 	d.changed = make(chan struct{})
-	select { // a place is free
-	case d.wake <- struct{}{}:
-	default:
-	}
+	d.wakeUp() // a place is free
 	switch {
 	case d.stopping || d.logins[at.Account] != at.login:
 		delete(d.known, at.Conversation)
 		d.mark(at.Conversation) // for whoever has logged in since
+	case errors.Is(err, errAwaitAlone):
+		d.enqueue(at)
 	case errors.Is(err, errAwaitTurn): // whoever has a turn gives it on
 	case err != nil:
 		d.backOff(at, err)

@@ -295,7 +295,7 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 				t.Fatalf("conversation %d: shown %v", i, s.of(conversation(1, i)))
 			}
 		}
-		if s.atOnce() > deliveriesAtOnce {
+		if s.atOnce() > maxDeliveries {
 			t.Errorf("%d deliveries at once", s.atOnce())
 		}
 	})
@@ -389,6 +389,86 @@ func TestLoginsComeAndGo(t *testing.T) {
 		}
 		if logins, conversations, _ := d.waiting(); logins != 1 || conversations != 0 {
 			t.Errorf("%d logins with %d conversations", logins, conversations)
+		}
+	})
+}
+
+// Bar R07: slow rooms give their places to others.
+func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		slow := make(chan struct{})
+		s.setFail(func(at *position, _ store.Event) error {
+			if at.Contact[0] < 100 {
+				<-slow
+			}
+			return nil
+		})
+		attach(t, d, 1)
+		for i := range byte(100) {
+			if err := d.changes(n.add(conversation(1, i+1), 3)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range byte(100) {
+			if err := d.changes(n.add(conversation(1, i+101), 3)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for i := range byte(100) {
+			if c := conversation(1, i+101); !slices.Equal(s.of(c), count(3)) {
+				t.Fatalf("conversation %d: shown %v after 2 s", i, s.of(c))
+			}
+		}
+		if s.atOnce() > maxDeliveries {
+			t.Errorf("%d deliveries at once", s.atOnce())
+		}
+		close(slow)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for i := range byte(100) {
+			if c := conversation(1, i+1); !slices.Equal(s.of(c), count(3)) {
+				t.Errorf("slow conversation %d: shown %v", i, s.of(c))
+			}
+		}
+		if d.places.quick != 0 || d.places.all != 0 || len(d.places.running) != 0 {
+			t.Errorf("places are left: %+v", d.places)
+		}
+	})
+}
+
+// Conversations of two accounts with the same contact wait for each other only as long
+// as the contact's name is not settled.
+func TestAccountsWithOneContactDoNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+		slow := make(chan struct{})
+		s.setFail(func(at *position, ev store.Event) error {
+			at.settled = true
+			if at.Account[0] == 1 && ev.Seq == 2 {
+				<-slow
+			}
+			return nil
+		})
+		first, second := conversation(1, 7), conversation(2, 7)
+		attach(t, d, 1)
+		attach(t, d, 2)
+		if err := errors.Join(d.changes(n.add(first, 1)), d.changes(n.add(second, 1))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := errors.Join(d.changes(n.add(first, 2)), d.changes(n.add(second, 2))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !slices.Equal(s.of(second), count(3)) {
+			t.Errorf("the second account has waited: %v", s.of(second))
+		}
+		close(slow)
+		synctest.Wait()
+		if !slices.Equal(s.of(first), count(3)) {
+			t.Errorf("the first account: %v", s.of(first))
 		}
 	})
 }

@@ -40,6 +40,9 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 		if !d.mayGoOn(stop, at) {
 			break
 		}
+		if at.alone && at.settled && i > 0 {
+			return true, nil // the others with this contact need not wait any more
+		}
 		d.begins(at)
 		if err := d.show(work, at, ev); err != nil {
 			at.inDoubt, at.begun = true, true

@@ -13,6 +13,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
@@ -115,6 +116,11 @@ func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
 // Rebuild makes the room of a conversation anew.
 func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
 	o.in.deliver.rebuild(store.Conversation{Account: account, Contact: contact}, 0)
+}
+
+// Encrypted makes our tables say that a room is encrypted, as its state event does.
+func (o *OutgoingForTest) Encrypted(ctx context.Context, room id.RoomID) error {
+	return o.in.matrix.appService().StateStore.SetEncryptionEvent(ctx, room, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
 }
 
 // Stop ends it.

@@ -36,7 +36,8 @@ type delivery struct {
 func (c *connector) show(ctx context.Context, at *position, ev store.Event) error {
 	d := &delivery{connector: c, at: at, ev: ev}
 	err := d.handle(ctx)
-	if err == nil || ctx.Err() != nil {
+	at.settled = d.settleLook(ctx) && !at.wantAlone
+	if err == nil || ctx.Err() != nil || errors.Is(err, errAwaitAlone) {
 		return err
 	}
 	switch {
@@ -44,7 +45,6 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
 				"contact", at.Contact.Short(), "error", oneLine(err))
-			at.lookOwed = true
 			return nil
 		}
 	case errors.Is(err, errPanic):
@@ -81,12 +81,13 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return d.accountEvent(ctx)
 	}
 	if cl, ok := d.at.login.Client.(*client); ok {
-		prepare, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
-		cl.prepare(prepare)
-		cancel()
+		cl.prepare(ctx)
 	}
 	switch d.ev.Kind {
 	case store.MessageReceived, store.MessageQueued:
+		if err := d.retryLook(ctx); err != nil {
+			return err
+		}
 		return d.message(ctx)
 	case store.MessageEdited:
 		return d.edited(ctx)

@@ -55,7 +55,12 @@ func (d *delivery) repairRoom(ctx context.Context) {
 
 // repairPower makes the contact's user powerful enough to write.
 func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
-	levels, err := d.matrix.GetPowerLevels(ctx, room)
+	levels := &event.PowerLevelsEventContent{}
+	client := d.matrix.bot().Client // what our tables say may be wrong
+	err := client.StateEvent(ctx, room, event.StatePowerLevels, "", levels)
+	if err == nil {
+		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
+	}
 	if err != nil {
 		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", oneLine(err))
 		return

@@ -42,25 +42,6 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	}
 }
 
-// updateGhost shows the name and the picture of a contact that has a ghost already.
-func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
-	if err != nil || ghost == nil {
-		return err
-	}
-	scoped, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
-	defer cancel()
-	info := d.userInfo(contact)
-	if info.Avatar == nil && ghost.AvatarID != "" {
-		info.Avatar = &bridgev2.Avatar{Remove: true}
-	}
-	ghost.UpdateInfo(scoped, info)
-	if !ghost.NameSet || !ghost.AvatarSet {
-		return fmt.Errorf("%w: its name or its picture was not set", errLook)
-	}
-	return nil
-}
-
 // The notices of a contact request, which its time names: a change of the profile
 // meanwhile is an entry too.
 const (

@@ -185,6 +185,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	c := &connector{
 		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
 		copies: &copies{node: r.node, matrix: matrix, log: r.log}, fetched: new(attachments), homeserver: &r.condition.homeserver,
+		profiles: make(chan *client, maxProfiles),
 	}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
 	c.lost = newLostRooms(c, r.library, r.opts.Retry)

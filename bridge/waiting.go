@@ -59,6 +59,8 @@ type outboxWatch struct {
 	oldest map[store.Conversation]store.Millis
 	// seen are the accounts whose open notices are known.
 	seen map[identity.PublicKey]struct{}
+	// rooms are told each by itself.
+	rooms *tellers
 }
 
 // waitingNow is what is undelivered in a conversation.
@@ -84,7 +86,9 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 	w := outboxWatch{
 		connector: c, told: make(map[store.Conversation]bool),
 		oldest: make(map[store.Conversation]store.Millis), seen: make(map[identity.PublicKey]struct{}),
+		rooms: newTellers(c.deliver.retry),
 	}
+	defer w.rooms.group.Wait()
 	for {
 		select {
 		case <-stop.Done():
@@ -92,6 +96,7 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 		case <-tick.C:
 		}
 		w.forget(watch.Take())
+		w.note(stop)
 		for _, account := range c.deliver.attached() {
 			err := guarded(c.log, "watch outboxes", func() error { return w.look(work, account) })
 			if err != nil && stop.Err() == nil {
@@ -108,6 +113,20 @@ func (w *outboxWatch) forget(changes store.Changes) {
 	}
 	for at := range changes.Conversations {
 		delete(w.oldest, at)
+	}
+}
+
+// note notes how rooms were told. One that was not is told again.
+func (w *outboxWatch) note(stop context.Context) {
+	for at, how := range w.rooms.results() {
+		w.told[at] = how.open
+		if how.err == nil {
+			continue
+		}
+		delete(w.oldest, at)
+		if stop.Err() == nil {
+			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact.Short(), "error", oneLine(how.err))
+		}
 	}
 }
 
@@ -186,7 +205,17 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 	if err != nil {
 		return err
 	}
-	return w.tellWaiting(ctx, contact, waitingNow{size.Messages, oldest}, w.told)
+	began := w.rooms.start(at, func() (open bool, err error) {
+		err = guarded(w.log, "tell what waits", func() (err error) {
+			open, err = w.tellWaiting(ctx, contact, waitingNow{size.Messages, oldest})
+			return err
+		})
+		return open, err
+	})
+	if !began {
+		delete(w.oldest, at) // or it would count as told
+	}
+	return nil
 }
 
 // waitedFor reports whether a message that was queued then has waited longer than a
@@ -222,20 +251,18 @@ func (c *connector) openNotice(ctx context.Context, at store.Conversation) (last
 	return last, open
 }
 
-// tellWaiting keeps the notice of one room: waits is what it has to say. told has what
-// is known of it.
-func (c *connector) tellWaiting(
-	ctx context.Context, contact store.Contact, waits waitingNow, told map[store.Conversation]bool,
-) error {
+// tellWaiting keeps the notice of one room: waits is what it has to say. It reports
+// whether a notice is open.
+func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, waits waitingNow) (open bool, err error) {
 	at := store.Conversation{Account: contact.Account, Contact: contact.ID}
-	last, open := c.openNotice(ctx, at)
-	told[at] = open
+	last, had := c.openNotice(ctx, at)
+	open = had
 	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
-		return nil
+		return had, nil
 	}
 	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.Contact))
 	if err != nil || portal == nil || portal.MXID == "" {
-		return err
+		return had, err
 	}
 	if open && last.Room != portal.MXID {
 		open, last = false, waitingNotice{}
@@ -253,7 +280,7 @@ func (c *connector) tellWaiting(
 	case open:
 		text = fmt.Sprintf("✅ %s has everything that waited since %s.", name, moment(last.Since))
 	default:
-		return nil
+		return had, nil
 	}
 	content := notice(text)
 	content.Mentions = &event.Mentions{}
@@ -269,7 +296,7 @@ func (c *connector) tellWaiting(
 	defer cancel()
 	resp, err := c.br.Bot.SendMessage(scoped, portal.MXID, event.EventMessage, &event.Content{Parsed: content}, nil)
 	if err != nil {
-		return fmt.Errorf("tell what waits: %w", classify(err))
+		return had, fmt.Errorf("tell what waits: %w", classify(err))
 	}
 	if !open {
 		next.Event = resp.EventID
@@ -279,11 +306,10 @@ func (c *connector) tellWaiting(
 	}
 	value, err := json.Marshal(next)
 	if err != nil {
-		return err
+		return had, err
 	}
 	c.br.DB.KV.Set(ctx, waitingKey(at), string(value))
-	told[at] = next.Event != ""
-	return nil
+	return next.Event != "", nil
 }
 
 // attached returns the accounts that are delivered for.

@@ -286,6 +286,9 @@ func (h *Homeserver) send(c *call) (any, error) {
 		h.notifyLocked()
 		return nil, &apiError{http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "event too large"}
 	}
+	if !r.mayWrite(c.user, attempt.Type) {
+		return nil, forbidden(string(c.user) + " has too little power")
+	}
 	key := txnKey{c.user, r.id, attempt.TxnID}
 	attempt.EventID, attempt.Repeat = h.txns[key]
 	if !attempt.Repeat {

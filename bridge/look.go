@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// The library sets the name and the picture of a ghost while it handles a message, and
+// again with each message while the homeserver refuses them. So ghosts whose look is
+// refused count as settled, in memory alone, and the bridge retries by itself: that of
+// a contact with a later message, that of our user in the background.
+
+const (
+	// lookPause is how long after a refusal a look is retried, with the next message.
+	lookPause = 10 * time.Minute
+	// profileTimeout bounds one attempt to set the profile of our own user.
+	profileTimeout = time.Minute
+)
+
+// settleLook makes the library leave the ghost of the contact alone, and reports
+// whether it does.
+func (d *delivery) settleLook(ctx context.Context) bool {
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	if err != nil || ghost == nil {
+		return false
+	}
+	if ghost.Name != "" && ghost.NameSet && ghost.AvatarSet {
+		return true
+	}
+	if !d.at.alone || ghost.Name == "" {
+		return false
+	}
+	ghost.NameSet, ghost.AvatarSet = true, true
+	d.at.lookDue = time.Now().Add(lookPause)
+	return true
+}
+
+// retryLook sets a name and a picture that were refused before. No message waits for
+// them: a failure is noted, and that is all.
+func (d *delivery) retryLook(ctx context.Context) error {
+	if d.at.lookDue.IsZero() || time.Now().Before(d.at.lookDue) {
+		return nil
+	}
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	if err != nil {
+		return nil //nolint:nilerr // a message shows it
+	}
+	if err := d.updateGhost(ctx, contact); errors.Is(err, errAwaitAlone) {
+		return err
+	}
+	return nil
+}
+
+// updateGhost shows the name and the picture of a contact that has a ghost already.
+func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	if err != nil || ghost == nil {
+		return err
+	}
+	if !d.at.alone {
+		d.at.wantAlone = true
+		return errAwaitAlone
+	}
+	scope := newSendScope(d.ev, 0)
+	scoped, cancel := scope.with(d.br.BackgroundCtx, ctx)
+	defer cancel()
+	info := d.userInfo(contact)
+	if info.Avatar == nil && ghost.AvatarID != "" {
+		info.Avatar = &bridgev2.Avatar{Remove: true}
+	}
+	if !d.at.lookDue.IsZero() {
+		ghost.NameSet, ghost.AvatarSet = false, false
+	}
+	ghost.UpdateInfo(scoped, info)
+	if !ghost.NameSet || !ghost.AvatarSet {
+		return errors.Join(errLook, scope.lastFailure())
+	}
+	d.at.lookDue = time.Time{}
+	return nil
+}
+
+// prepare sees to the ghost of the account itself, which all conversations share: its
+// profile is set in the background, and the library leaves it alone.
+func (cl *client) prepare(ctx context.Context) {
+	cl.preparing.Lock()
+	defer cl.preparing.Unlock()
+	if cl.prepared {
+		return
+	}
+	ghost, err := cl.br.GetGhostByID(ctx, cl.GetUserID())
+	if err != nil {
+		return
+	}
+	cl.prepared = true
+	if ghost.Name != "" && ghost.NameSet && ghost.AvatarSet {
+		return
+	}
+	account, err := cl.node.Account(cl.account)
+	if err != nil {
+		cl.prepared = false
+		return
+	}
+	ghost.Name, ghost.NameSet, ghost.AvatarSet = loginName(account), true, true
+	select {
+	case cl.profiles <- cl:
+	default: // the next message tries again
+		cl.prepared, ghost.NameSet = false, false
+	}
+}
+
+// maxProfiles bounds the logins that wait to have their profile set.
+const maxProfiles = 256
+
+// setProfiles sets the profiles of logins until stop ends. One that is refused delays
+// no other.
+func (c *connector) setProfiles(stop, work context.Context) {
+	var setters sync.WaitGroup
+	defer setters.Wait()
+	for {
+		select {
+		case <-stop.Done():
+			return
+		case cl := <-c.profiles:
+			setters.Go(func() { cl.keepTrying(stop, work) })
+		}
+	}
+}
+
+// keepTrying sets the profile of a login, again and again until it is set.
+func (cl *client) keepTrying(stop, work context.Context) {
+	for try := 0; ; try++ {
+		err := guarded(cl.log, "set a profile", func() error { return cl.setProfile(work) })
+		if err == nil || stop.Err() != nil {
+			return
+		}
+		if try == 0 {
+			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", oneLine(err))
+		}
+		timer := time.NewTimer(cl.deliver.retry.Delay(try, rand.Float64()))
+		select {
+		case <-stop.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (cl *client) setProfile(ctx context.Context) error {
+	library, cancel := context.WithTimeout(cl.br.BackgroundCtx, profileTimeout)
+	defer context.AfterFunc(ctx, cancel)()
+	defer cancel()
+	library = mautrix.WithMaxRetries(library, 0)
+	account, err := cl.node.Account(cl.account)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ghost, err := cl.br.GetGhostByID(library, cl.GetUserID())
+	if err != nil {
+		return err
+	}
+	info, row := userInfo(cl.account, account.Name, account.Avatar), *ghost.Ghost
+	if err := ghost.Intent.SetDisplayName(library, *info.Name); err != nil {
+		return fmt.Errorf("set the name: %w", err)
+	}
+	row.Name, row.NameSet, row.AvatarSet = *info.Name, true, true
+	if info.Avatar != nil {
+		row.AvatarID = info.Avatar.ID
+		if row.AvatarMXC, row.AvatarHash, err = info.Avatar.Reupload(library, ghost.Intent, row.AvatarHash, row.AvatarMXC); err != nil {
+			return fmt.Errorf("upload the picture: %w", err)
+		}
+		if err := ghost.Intent.SetAvatarURL(library, row.AvatarMXC); err != nil {
+			return fmt.Errorf("set the picture: %w", err)
+		}
+	}
+	return cl.br.DB.Ghost.Update(library, &row)
+}
