@@ -62,6 +62,7 @@ budget: ## memory, goroutines and work of a node that has nothing to do; fails w
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 30m ./test/budget -all $(ARGS)
 
 e2e: ## the Matrix bridge against a real homeserver and a real client, line by line of ROADMAP.md, unencrypted and encrypted
+	sh test/nginx/fetch.sh
 	$(NOCGO) $(GO) run ./test/roadmap
 
 crash: ## kill -9 at every named point and at random moments

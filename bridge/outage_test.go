@@ -34,9 +34,21 @@ func newFixture(t *testing.T) *fixture {
 
 func newFixtureWith(t *testing.T, configure func(*bridge.Config)) *fixture {
 	t.Helper()
+	return newFixtureOf(t, configure, func(url string) string { return url })
+}
+
+// newFixtureBehind is newFixture with a proxy between bridge and homeserver.
+func newFixtureBehind(t *testing.T, proxy func(upstream string) (url string)) *fixture {
+	t.Helper()
+	return newFixtureOf(t, func(*bridge.Config) {}, proxy)
+}
+
+func newFixtureOf(t *testing.T, configure func(*bridge.Config), proxy func(upstream string) (url string)) *fixture {
+	t.Helper()
 	f := &fixture{world: newWorld(t)}
 	configure(f.config)
 	f.homeserver = f.withFake()
+	f.config.Homeserver.Address = proxy(f.homeserver.URL())
 	f.account = f.node.addAccount("Alice")
 	f.homeserver.CreateUser("alice", "long-secret")
 	f.start()

@@ -25,6 +25,13 @@ func (h *Homeserver) SetStateOf(roomID id.RoomID, sender id.UserID, eventType, k
 	h.setStateLocked(h.rooms[roomID], sender, eventType, key, content)
 }
 
+// LongEventIDs makes the ids of events of a type so long, from now on.
+func (h *Homeserver) LongEventIDs(eventType string, length int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.longIDs[eventType] = length
+}
+
 // DisplayName is the name in a user's profile.
 func (h *Homeserver) DisplayName(user id.UserID) string {
 	h.mu.Lock()

@@ -65,7 +65,8 @@ type Homeserver struct {
 	lagging  int      // listings that lack the events from lagFrom on
 	lagFrom  int      // a position in the stream
 	nextID   int
-	quiet    bool // nothing is pushed
+	quiet    bool           // nothing is pushed
+	longIDs  map[string]int // how long the ids of events of a type are
 }
 
 type account struct {
@@ -146,6 +147,7 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 		media:    make(map[string][]byte),
 		healed:   make(chan struct{}),
 		slow:     make(map[id.RoomID]time.Duration),
+		longIDs:  make(map[string]int),
 	}
 	for _, s := range opts.Services {
 		service, err := newService(s, opts.PushRetry)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/id"
@@ -48,6 +49,9 @@ func (r *room) members(membership string) []id.UserID {
 func (h *Homeserver) addEventLocked(event Event) *Event {
 	r := h.rooms[event.Room]
 	event.ID = id.EventID("$event" + h.newIDLocked())
+	if long := h.longIDs[event.Type] - len(event.ID); long > 0 {
+		event.ID += id.EventID(strings.Repeat("x", long))
+	}
 	if event.Time == 0 {
 		event.Time = time.Now().UnixMilli()
 	}
