@@ -516,6 +516,14 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		x.marking = false
 		x.onConversationChanged(c)
 	case store.Accepted:
+		if r.Crowded {
+			x.sending = 0
+			c.Tell(x.env.writer, store.Write{Op: store.FailMessage{
+				Account: x.account, Contact: x.contact, GUID: int64(msg.Token), Time: x.env.nowMillis(),
+				Reason: "its id has too many contents at the other account",
+			}})
+			return
+		}
 		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // by the other account of this node
 		return
 	}

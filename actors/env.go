@@ -53,8 +53,8 @@ type env struct {
 	// placing is held for reading by who puts a file into the media store until its
 	// row is written, and by who compares rows and files.
 	placing sync.RWMutex
-	// strayReactions is for the status.
-	strayReactions atomic.Uint64
+	// strayReactions and crowdedGUIDs are for the status.
+	strayReactions, crowdedGUIDs atomic.Uint64
 	// parallel bounds the live sessions of the whole node.
 	parallel *kernel.Credits
 

@@ -24,6 +24,9 @@ type Status struct {
 	// conversation does not have: older ones than this node, or somebody else's. They
 	// are shown nowhere.
 	StrayReactions uint64
+	// CrowdedGUIDs counts, since the start, the messages that were not taken because
+	// their guid had store.MaxVariants contents already.
+	CrowdedGUIDs uint64
 	DiskLow        bool
 	Alarms         []Alarm
 	// KeyProblems are accounts and roles whose key file is lost.
@@ -61,7 +64,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
-		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), CrowdedGUIDs: n.env.crowdedGUIDs.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 	}
 	s.Suspicions, s.Suspected = n.env.suspicions.current(time.Now())
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {

@@ -350,6 +350,39 @@ func TestSameGUIDOtherText(t *testing.T) {
 	})
 }
 
+// Nobody is told OK for a message that is not stored: the seventeenth content of one
+// guid is counted and shown, and whatever comes after it is taken.
+func TestMessage_SeventeenthContentOfAGUID_NotAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := meet(t, actorstest.New(t, memnet.Options{}), phone.Quirks{})
+		var want []string
+		for n := range store.MaxVariants + 1 {
+			text := fmt.Sprint("content ", n)
+			k.p.Post(k.key, phone.Message{GUID: 77, SendTime: 1_767_225_600_123, Payload: []byte(text)})
+			if n < store.MaxVariants {
+				want = append(want, text)
+			}
+			time.Sleep(time.Second)
+		}
+		k.p.Write(k.key, "another")
+		want = append(want, "another")
+		k.n.EventuallyWithin(time.Minute, "another message arrives", func() bool { return len(heard(t, k.n, k.p.Key())) == len(want) })
+		time.Sleep(time.Second)
+		if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, want) {
+			t.Errorf("the node has %s", brief(texts))
+		}
+		told := 0
+		for _, guid := range k.p.Page(k.key).Told {
+			if guid == 77 {
+				told++
+			}
+		}
+		if n := k.n.Status().CrowdedGUIDs; told != store.MaxVariants || n == 0 {
+			t.Errorf("told OK %d times, counted %d", told, n)
+		}
+	})
+}
+
 // The phone's profile reaches the node, and the node's the phone.
 func TestProfilesAreSwapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

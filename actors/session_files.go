@@ -191,7 +191,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 		return err
 	}
 	crashpoint.At(crashpoint.AfterArrival)
-	_, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
+	accepted, err := store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
 		Account: p.account, Contact: p.contact,
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
 		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
@@ -200,6 +200,10 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	})
 	if err != nil {
 		return err
+	}
+	if accepted.Crowded {
+		e.noteCrowded(p)
+		return nil // not ours, so no OK
 	}
 	inbox.Tell(fileTaken{h.GUID})
 	return nil

@@ -180,7 +180,12 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		s.end(c, msg.Err)
 		return
 	}
-	if accepted, _ := msg.Result.(store.Accepted); accepted.Stray {
+	accepted, _ := msg.Result.(store.Accepted)
+	switch {
+	case accepted.Crowded:
+		s.env.noteCrowded(s.pair)
+		return // not ours, so no OK
+	case accepted.Stray:
 		s.env.strayReactions.Add(1)
 	}
 	if then.ok != nil {
@@ -247,4 +252,11 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 	s.inFlight = nil
 	c.Tell(c.Parent(), acked{GUID: f.ID})
 	s.endUndoubted(c, s.ending)
+}
+
+// noteCrowded counts a message that was not taken because its guid had too many
+// contents. The sender keeps it, and no other message waits for it.
+func (e *env) noteCrowded(p pair) {
+	e.crowdedGUIDs.Add(1)
+	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.account.Short(), "contact", p.contact.Short())
 }

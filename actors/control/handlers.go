@@ -128,6 +128,11 @@ func warningsOf(state actors.Status) []Warning {
 	for _, a := range state.Suspicions {
 		warnings = append(warnings, suspicionWarning(a))
 	}
+	if state.CrowdedGUIDs > 0 {
+		warnings = append(warnings, Warning{Code: "crowded_guids", Text: fmt.Sprintf(
+			"%d messages were neither stored nor acknowledged since the start, because the sender's app used one message id for more than %d contents; the log names the contacts.",
+			state.CrowdedGUIDs, store.MaxVariants)})
+	}
 	if state.DiskLow {
 		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
 	}

@@ -51,7 +51,7 @@ func (op AcceptMessage) apply(t *txn) (any, error) {
 		}
 	}
 	if len(known) == MaxVariants {
-		return known[MaxVariants-1].duplicate(), nil
+		return Accepted{Crowded: true}, nil
 	}
 	return op.insert(t, uint16(len(known)))
 }

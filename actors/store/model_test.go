@@ -308,7 +308,7 @@ func (m *model) accept(op AcceptMessage) (any, error) {
 		}
 	}
 	if len(variants) == MaxVariants {
-		return duplicate(variants[MaxVariants-1])
+		return Accepted{Crowded: true}, nil
 	}
 	msg := Message{
 		Account: op.Account, Contact: op.Contact, Order: uint64(len(c.messages) + 1),

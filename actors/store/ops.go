@@ -168,6 +168,9 @@ type Accepted struct {
 	Duplicate bool // nothing was written: we have it
 	Edited    bool // the content of a stored message was replaced
 	Stray     bool // a reaction to a message that the conversation does not have
+	// Crowded says that nothing was written and the message is not ours: its guid has
+	// MaxVariants contents already. The peer must not be told OK.
+	Crowded bool
 }
 
 // EnqueueMessage puts a message into the outbox. With a Source it is idempotent:
