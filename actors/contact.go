@@ -179,7 +179,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case deliveredDue:
 		x.markDelivered(c, msg.GUID)
 	case retryDue:
-		x.waiting = false
+		x.retryOver()
 		x.deliver(c)
 	case store.Written:
 		x.onWritten(c, msg)

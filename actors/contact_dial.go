@@ -173,7 +173,14 @@ func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
 
 func (x *contact) stopRetry() {
 	x.retry.Stop()
+	x.retryOver()
+}
+
+// retryOver notes that there is no next attempt for now: one is under way, or nothing
+// waits. A time that has passed must not be shown as the next one.
+func (x *contact) retryOver() {
 	x.waiting = false
+	x.env.presence.update(x.account, x.contact, func(p *Presence) { p.NextAttempt = time.Time{} })
 }
 
 // onOverlayChanged: with the network back there is no reason to wait on.

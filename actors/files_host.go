@@ -94,7 +94,7 @@ type hostUpload struct {
 
 // openFileHost opens the directory and compares it with the rows.
 func openFileHost(dir string, opts FilesOptions, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir, syncDir); err != nil {
 		return nil, fmt.Errorf("make directory of the file server: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
@@ -120,6 +120,9 @@ func (h *fileHost) look(s *store.Store) error {
 		if err := h.root.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := h.syncDir("."); err != nil {
+		return err
 	}
 	rows, err := s.HostedFiles()
 	if err != nil {

@@ -24,7 +24,7 @@ var errLooseKeyFile = errors.New("can be read by others")
 // under its name, when it returns.
 func writeKeyFile(path string, content []byte) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir, syncDir); err != nil {
 		return fmt.Errorf("make key directory: %w", err)
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -100,6 +100,28 @@ func removeKeyFile(path string, deleteIt bool) error {
 func removeFile(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+// makeDirs makes a private directory with its parents and syncs the parent of each that
+// it made: a directory that is not in its parent after a power cut takes what is in it
+// along.
+func makeDirs(dir string, sync func(dir string) error) error {
+	var made []string
+	for path := dir; ; path = filepath.Dir(path) {
+		if _, err := os.Lstat(path); err == nil || path == filepath.Dir(path) {
+			break
+		}
+		made = append(made, path)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, path := range made {
+		if err := sync(filepath.Dir(path)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

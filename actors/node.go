@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -57,7 +57,7 @@ func Open(opts Options) (*Node, error) {
 	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil {
 		return nil, errors.New("open node: Dir is required, and something to do")
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	if err := makeDirs(opts.Dir, syncDir); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	n := &Node{opts: opts, failed: make(chan struct{})}
@@ -110,7 +110,25 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
 		OnDamage: n.env.fileDamaged, ReadOnly: n.readOnly,
 	})
-	return err
+	if err != nil || n.readOnly {
+		return err
+	}
+	if err := syncDataDir(opts.Dir); err != nil {
+		return errors.Join(err, n.env.media.Close())
+	}
+	return nil
+}
+
+// syncDataDir makes durable that the data directory and what was made in it exist. The
+// command makes the directory itself; a parent that we may not read was there before.
+func syncDataDir(dir string) error {
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // Start starts the actors and returns when all of them are there. It does not

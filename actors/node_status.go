@@ -27,8 +27,8 @@ type Status struct {
 	// CrowdedGUIDs counts, since the start, the messages that were not taken because
 	// their guid had store.MaxVariants contents already.
 	CrowdedGUIDs uint64
-	DiskLow        bool
-	Alarms         []Alarm
+	DiskLow      bool
+	Alarms       []Alarm
 	// KeyProblems are accounts and roles whose key file is lost.
 	KeyProblems []KeyProblem
 	// Elsewhere are nodes that trackers name for our accounts and that are none of

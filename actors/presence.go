@@ -18,8 +18,8 @@ type Presence struct {
 	Online bool
 	Since  time.Time
 	Node   identity.NodeKey
-	// While there is none: when the next attempt is made (zero when nothing waits
-	// to be sent), and why the last one failed.
+	// While there is none: when the next attempt is made (zero while one is under way,
+	// and when nothing waits to be sent), and why the last one failed.
 	NextAttempt time.Time
 	LastError   string
 }

@@ -178,6 +178,33 @@ pause 1s
 	})
 }
 
+// The next attempt is never shown in the past, while attempts fail again and again.
+func TestPresence_NextAttempt_NotInThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		alice, bob := w.Node("alice"), w.Node("bob")
+		actorstest.Befriend(alice, bob)
+		bob.Stop()
+		alice.Say(bob, "hello")
+		shown := 0
+		for range 600 {
+			time.Sleep(time.Second)
+			next := alice.Presence(alice.Account.ID, bob.Account.ID).NextAttempt
+			if next.IsZero() {
+				continue
+			}
+			shown++
+			if next.Before(time.Now()) {
+				t.Fatalf("the next attempt was %v ago", time.Since(next))
+			}
+		}
+		if shown < 60 {
+			t.Errorf("the next attempt was shown %d times", shown)
+		}
+		bob.Start()
+	})
+}
+
 // fullDisk is a disk whose free space the test sets.
 type fullDisk struct {
 	vfs.FS

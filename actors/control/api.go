@@ -54,7 +54,8 @@ type Contact struct {
 	Online   bool      `json:"online" doc:"There is a connection at this moment"`
 	Node     string    `json:"node,omitempty" doc:"Node key the contact is connected from"`
 	LastSeen time.Time `json:"last_seen,omitzero"`
-	// NextAttempt is when the contact is dialled again; only while something waits.
+	// NextAttempt is when the contact is dialled again; only while something waits, and
+	// not while an attempt is under way.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	LastError   string    `json:"last_error,omitempty" doc:"Why the last attempt failed"`
 	// Held are devices from which the contact was never met.

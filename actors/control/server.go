@@ -124,8 +124,8 @@ var errSocketGone = errors.New("the control socket was removed")
 
 // listenUnix opens the socket for its owner alone.
 func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale control socket: %w", err)
+	if err := removeSocket(path); err != nil {
+		return nil, err
 	}
 	opened, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
@@ -140,6 +140,27 @@ func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 	}
 	return listener, nil
 }
+
+// removeSocket removes the socket of a process that has ended, and nothing else: a
+// path in the configuration may be wrong.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at control socket: %w", err)
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("control socket %s: %w", path, errNotASocket)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove stale control socket: %w", err)
+	}
+	return nil
+}
+
+// errNotASocket leaves a file alone that the configuration names by mistake.
+var errNotASocket = errors.New("not a socket; set control.socket to another path")
 
 // handler is the API on its own, for the server and for tests.
 func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {

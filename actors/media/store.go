@@ -97,6 +97,9 @@ func Open(opts Options) (_ *Store, err error) {
 			return nil, fmt.Errorf("make media directory: %w", err)
 		}
 	}
+	if err := s.sync("."); err != nil {
+		return nil, fmt.Errorf("make media directory: %w", err)
+	}
 	if err := s.count(); err != nil {
 		return nil, fmt.Errorf("look at the media directory: %w", err)
 	}

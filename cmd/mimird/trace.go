@@ -64,8 +64,10 @@ func printTrace(out io.Writer, t control.Trace) {
 	switch {
 	case t.Contact.Online:
 		fmt.Fprintf(out, "  the contact is connected; no acknowledgment yet\n")
-	case t.Contact.LastError != "":
+	case t.Contact.LastError != "" && t.Contact.NextAttempt.After(time.Now()):
 		fmt.Fprintf(out, "  not reached: %s; next attempt %s\n", printable(t.Contact.LastError), moment(t.Contact.NextAttempt))
+	case t.Contact.LastError != "":
+		fmt.Fprintf(out, "  not reached: %s; trying now, or as soon as there is a network\n", printable(t.Contact.LastError))
 	default:
 		fmt.Fprintf(out, "  the contact is not connected\n")
 	}
