@@ -157,7 +157,7 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 	if err != nil {
 		// For some weeks apps sent version 1 in this way.
 		if old, err := tracker.ParseRequest1(payload, tracker.LayoutNode); err == nil {
-			reply, _ := t.answerOld(old, tracker.LayoutNode, now)
+			reply, _ := t.answerOld(announcer(from), old, tracker.LayoutNode, now)
 			return reply
 		}
 		return nil
@@ -174,13 +174,13 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 			return nil
 		}
 		t.mu.Lock()
-		ttl, ok := t.table.announce(q.Identity, q.Record, now)
+		ttl, ok := t.table.announceFrom(from, q.Identity, q.Record, now)
 		if ok {
 			t.announced(q.Identity, now)
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.strangerLog.Warn("The tracker is full and refuses an identity", "component", "tracker", "node", from.Short())
+			t.env.strangerLog.Warn("announcement refused: no place for the identity", "component", "tracker", "node", from.Short())
 			return nil
 		}
 		return tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: uint64(ttl / time.Second)}.AppendTo(nil)

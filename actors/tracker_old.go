@@ -5,7 +5,6 @@ package actors
 import (
 	"context"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,63 +25,9 @@ const (
 	oldRequestTime = 10 * time.Second
 )
 
-// addressTable is what a tracker of generation 1 knows: where devices are by their
-// addresses. The lock of the tracker actor guards it.
-type addressTable struct {
-	max     int
-	records map[identity.PublicKey][]addressRecord
-}
-
-type addressRecord struct {
-	tracker.Record1
-	expires time.Time
-}
-
-func newAddressTable(maxIdentities int) *addressTable {
-	return &addressTable{max: maxIdentities, records: make(map[identity.PublicKey][]addressRecord)}
-}
-
-// announce stores a record whose signature has been verified; see
-// trackerTable.announce.
-func (t *addressTable) announce(id identity.PublicKey, r tracker.Record1, now time.Time) bool {
-	old, known := t.records[id]
-	if !known && len(t.records) >= t.max {
-		return false
-	}
-	r.Life = tracker.TTL1
-	fresh := []addressRecord{{r, now.Add(tracker.TTL1)}}
-	for _, o := range old {
-		if o.ClientID != r.ClientID && len(fresh) < tracker.MaxRecords1 {
-			fresh = append(fresh, o)
-		}
-	}
-	t.records[id] = fresh
-	return true
-}
-
-func (t *addressTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record1 {
-	var live []tracker.Record1
-	for _, r := range t.records[id] {
-		if r.expires.After(now) {
-			live = append(live, r.Record1)
-		}
-	}
-	return live
-}
-
-func (t *addressTable) collect(now time.Time) {
-	for id, records := range t.records {
-		records = slices.DeleteFunc(records, func(r addressRecord) bool { return !r.expires.After(now) })
-		if len(records) == 0 {
-			delete(t.records, id)
-		} else {
-			t.records[id] = records
-		}
-	}
-}
-
-// answerOld answers a request of version 1; false says that there is no answer.
-func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
+// answerOld answers a request of version 1 that a node has sent; false says that
+// there is no answer.
+func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
 	reply := tracker.Reply1{Command: q.Command, Nonce: q.Nonce}
 	switch q.Command {
 	case tracker.CommandAnnounce:
@@ -92,16 +37,16 @@ func (t *trackerActor) answerOld(q tracker.Request1, layout tracker.Layout, now 
 		var ok bool
 		t.mu.Lock()
 		if layout == tracker.LayoutAddress {
-			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(q.Identity, q.Record, now)
+			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(from, q.Identity, q.Record, now)
 		} else {
-			reply.TTL, ok = t.table.announce(q.Identity, modernRecord(q.Record), now)
+			reply.TTL, ok = t.table.announceFrom(identity.NodeKey(from), q.Identity, modernRecord(q.Record), now)
 			if ok {
 				t.announced(q.Identity, now)
 			}
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.strangerLog.Warn("The tracker is full and refuses an identity", "component", "tracker")
+			t.env.strangerLog.Warn("announcement refused: no place for the identity", "component", "tracker")
 			return nil, false
 		}
 	case tracker.CommandLookup:
@@ -143,7 +88,7 @@ func (t *trackerActor) servePackets(port net.PacketConn) error {
 		if err != nil || q.Record.Layout == tracker.LayoutAddress && !overlay.IsYggdrasil(q.Record.Address.Addr()) {
 			continue
 		}
-		if reply, ok := t.answerOld(q, tracker.LayoutAddress, time.Now()); ok {
+		if reply, ok := t.answerOld(announcerAt(from), q, tracker.LayoutAddress, time.Now()); ok {
 			// What cannot be sent is asked for again.
 			_, _ = port.WriteTo(reply, from)
 		}
@@ -195,7 +140,7 @@ func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
 	if err != nil {
 		return
 	}
-	reply, ok := t.answerOld(q, tracker.LayoutNode, time.Now())
+	reply, ok := t.answerOld(announcer(conn.RemoteKey()), q, tracker.LayoutNode, time.Now())
 	if !ok {
 		return
 	}

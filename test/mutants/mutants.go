@@ -105,6 +105,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "FindContact", "./actors"},
 		},
 		{
+			name:   "newest-records-only",
+			harm:   "an old announcement under many client ids hides a person's true node",
+			file:   "actors/tracker_table.go",
+			before: "		fresh = dropExcess(fresh)\n",
+			after:  "		fresh = fresh[:maxTrackerRecords]\n",
+			tests:  []string{"-run", "TestTrackerTable", "./actors"},
+		},
+		{
 			name:   "device-not-held",
 			harm:   "somebody in between is a contact for the node",
 			file:   "actors/contact_devices.go",
