@@ -131,9 +131,9 @@ func large(guid phone.GUID) phone.Message {
 }
 
 // ended checks that the node ends a line, whatever came before.
-func ended(t *testing.T, what string, l *phone.Line, within time.Duration) {
+func ended(t *testing.T, what string, l *phone.Line) {
 	t.Helper()
-	if _, err := l.Drain(within); err != nil {
+	if _, err := l.Drain(time.Second); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 }
@@ -169,9 +169,9 @@ func TestDataStream_MetTwoPairs_IsReset(t *testing.T) {
 					data := f.data()
 					stays(t, "the stream without a frame", data, 30*time.Second)
 					_, _ = data.Write(m.Data()) // is cut off
-					ended(t, "the stream", data, time.Second)
-					ended(t, "the first session", a, time.Second)
-					ended(t, "the second session", b, time.Second)
+					ended(t, "the stream", data)
+					ended(t, "the first session", a)
+					ended(t, "the second session", b)
 					f.nobodyHeard()
 				})
 			})
@@ -194,8 +194,8 @@ func TestDataStream_OneOfTwoPairsLeft_IsReset(t *testing.T) {
 					lines[1-left].Close()
 					time.Sleep(30 * time.Second) // pings are not answered, the session lives for a minute
 					_, _ = data.Write(large(1).Data())
-					ended(t, "the stream", data, time.Second)
-					ended(t, "the session that was left", lines[left], time.Second)
+					ended(t, "the stream", data)
+					ended(t, "the session that was left", lines[left])
 					f.nobodyHeard()
 				})
 			})
@@ -217,8 +217,8 @@ func TestDataStream_SecondHandshakeMeanwhile_IsReset(t *testing.T) {
 		data := f.data()
 		second := f.session(0, 1)
 		_, _ = data.Write(large(1).Data())
-		ended(t, "the stream", data, time.Second)
-		ended(t, "the second session", second, time.Second)
+		ended(t, "the stream", data)
+		ended(t, "the second session", second)
 		f.nobodyHeard()
 	})
 }
@@ -259,7 +259,7 @@ func TestDataStream_TwoSessionsOfOnePair_IsGiven(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.n.Eventually("the message", func() bool { return len(f.heard(0, 0)) == 1 })
-		ended(t, "the dead session", dead, time.Second)
+		ended(t, "the dead session", dead)
 		stays(t, "the live session", live, 20*time.Second)
 	})
 }
@@ -274,7 +274,7 @@ func TestDataStream_AfterReset_OnePairAtATime(t *testing.T) {
 		f.session(0, 1)
 		data := f.data()
 		_, _ = data.Write(large(1).Data())
-		ended(t, "the stream", data, time.Second)
+		ended(t, "the stream", data)
 		time.Sleep(time.Minute)
 		for account := range f.accounts {
 			var l *phone.Line
@@ -306,7 +306,7 @@ func TestDataStream_AfterReset_OnePairAtATime(t *testing.T) {
 func TestDataStream_Flood_IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := wireUp(t)
-		ended(t, "a stream without a session", f.data(), time.Second)
+		ended(t, "a stream without a session", f.data())
 		f.session(0, 0)
 		f.session(0, 1)
 		var lines []*phone.Line
@@ -395,4 +395,68 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Files that accounts ask a phone for, and files inside of messages, come on data
+// streams as well: each is filed under the message and the account that it is for.
+func TestDataStream_FilesOfAFamily(t *testing.T) {
+	const size = 200_000
+	families(t, func(t *testing.T, f *family) {
+		f.each(func(a, p int) { f.phoneSays(a, p, 10) })
+		f.settles(t, 30*time.Minute)
+		type file struct {
+			id   store.MessageID
+			data []byte
+			// meta is what the phone sends with the file when it is asked for it.
+			meta phone.Attachment
+		}
+		files := make(map[[2]int][]file)
+		f.each(func(a, p int) {
+			key := phone.Key(f.accounts[a])
+			inside := pattern(size, byte(10*a+p))
+			guid := f.phones[p].Post(key, phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "inside.bin", Size: size}.Inline(inside)})
+			files[[2]int{a, p}] = append(files[[2]int{a, p}], file{id: store.MessageID{Dir: store.In, GUID: int64(guid)}, data: inside})
+
+			asked := pattern(size, byte(100+10*a+p))
+			sum := sha256.Sum256(asked)
+			meta := phone.Attachment{Name: "asked.bin", Size: size, Hash: hex.EncodeToString(sum[:])}
+			guid = f.phones[p].Post(key, phone.Message{Type: phone.File, Payload: meta.Payload()})
+			files[[2]int{a, p}] = append(files[[2]int{a, p}], file{store.MessageID{Dir: store.In, GUID: int64(guid)}, asked, meta})
+		})
+		answered := make(map[[2]int]int)
+		f.n.EventuallyWithin(3*time.Hour, "all files", func() bool {
+			done := true
+			f.each(func(a, p int) {
+				key := phone.Key(f.accounts[a])
+				requests := f.phones[p].Page(key).Of(phone.TypeFileRequest)
+				asked := files[[2]int{a, p}][1]
+				if n := answered[[2]int{a, p}]; len(requests) > n {
+					answered[[2]int{a, p}]++
+					if s := f.phones[p].Session(key); s != nil {
+						// It may fail, with its session; then the node asks again.
+						_ = s.Answer(phone.Message{GUID: phone.GUID(asked.id.GUID), SendTime: 1, Type: phone.FileResponse, Payload: asked.meta.Inline(asked.data)})
+					}
+				}
+				for _, file := range files[[2]int{a, p}] {
+					info, err := f.n.MediaState(f.accounts[a], f.contact(p), file.id)
+					done = done && err == nil && info.State == store.MediaStored
+				}
+			})
+			return done
+		})
+		f.each(func(a, p int) {
+			for _, file := range files[[2]int{a, p}] {
+				info, err := f.n.MediaState(f.accounts[a], f.contact(p), file.id)
+				if err != nil || info.Hash != sha256.Sum256(file.data) {
+					t.Errorf("account %d, phone %d: not the file of the message, %v", a, p, err)
+				}
+			}
+		})
+		f.settles(t, time.Hour)
+		f.each(func(a, p int) {
+			if n := len(f.heard(t, a, p)); n != 3 {
+				t.Errorf("account %d has %d messages from phone %d, want 3", a, n, p)
+			}
+		})
+	})
 }

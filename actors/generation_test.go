@@ -4,6 +4,7 @@ package actors_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -165,5 +167,73 @@ func TestNodesPreferTheNewestGeneration(t *testing.T) {
 	a.EventuallyWithin(generationPatience, "the node is remembered", func() bool { return spoken(a, b) != 0 })
 	if got := spoken(a, b); got != 3 {
 		t.Errorf("they talk in generation %d", got)
+	}
+}
+
+// Older generations have no data streams, so nothing has to be attributed: large texts
+// of two accounts at each end arrive at the right one, from the right one, and once.
+func TestFamily_OldGenerations(t *testing.T) {
+	for generation, kind := range map[uint8]overlay.Kind{1: overlay.KindTCP, 2: overlay.KindQUIC} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w := actorstest.New(t, memnet.Options{})
+			nodes := [2]*actorstest.Node{
+				w.Node("old", withCarriers(w, true, kind)),
+				w.Node("young", withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP)),
+			}
+			var ids [2][2]identity.PublicKey
+			for side, n := range nodes {
+				other, err := n.CreateAccount(t.Context(), "other")
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[side] = [2]identity.PublicKey{n.Account.ID, other.ID}
+			}
+			text := func(side, us, them int) string {
+				return fmt.Sprintf("%d: from %d to %d. %s", side, us, them, strings.Repeat("large ", 50_000))
+			}
+			each := func(do func(n *actorstest.Node, side, us, them int)) {
+				for side, n := range nodes {
+					for us := range ids[side] {
+						for them := range ids[1-side] {
+							do(n, side, us, them)
+						}
+					}
+				}
+			}
+			each(func(n *actorstest.Node, side, us, them int) {
+				if _, err := n.AddContact(t.Context(), ids[side][us], identity.Link{Key: ids[1-side][them]}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			each(func(n *actorstest.Node, side, us, them int) {
+				_, err := n.Send(t.Context(), actors.Outgoing{
+					Account: ids[side][us], Contact: ids[1-side][them], Payload: []byte(text(side, us, them)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			})
+			each(func(n *actorstest.Node, side, us, them int) {
+				var in []string
+				n.EventuallyWithin(generationPatience, "the text", func() bool {
+					page, err := n.Messages(ids[side][us], ids[1-side][them], 0, 10)
+					in = nil
+					for _, m := range page {
+						if m.ID.Dir == store.In {
+							in = append(in, string(m.Payload))
+						}
+					}
+					return err == nil && len(in) > 0
+				})
+				if len(in) != 1 || in[0] != text(1-side, them, us) {
+					t.Errorf("account %d/%d has from %d: %s", side, us, them, brief(in))
+				}
+				contact, err := n.Contact(ids[side][us], ids[1-side][them])
+				if err != nil || len(contact.NodeKeys) == 0 || contact.NodeKeys[0].Generation != generation {
+					t.Errorf("account %d/%d and %d have met as %+v, %v", side, us, them, contact.NodeKeys, err)
+				}
+			})
+		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -43,9 +42,9 @@ type incomingData struct {
 	met      pair // when metAny
 	metAny   bool
 	several  bool
-	stream   *stream // nil while it may still be a control stream
-	frame    bool    // it carries a frame
-	to       kernel.Ref
+	stream   *stream      // nil while it may still be a control stream
+	frame    bool         // it carries a frame
+	owner    *pairSession // to whom it was given
 	over     bool
 	stranger bool // counted in heldForStrangers
 }
@@ -53,7 +52,7 @@ type incomingData struct {
 // opened begins to note which pairs a new stream meets. The caller calls hand or
 // forget.
 func (t *pairTable) opened(node identity.NodeKey) *incomingData {
-	now := time.Now()
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
@@ -79,7 +78,7 @@ func (d *incomingData) forget() {
 	defer d.table.mu.Unlock()
 	if n := d.table.nodes[d.node]; n != nil {
 		d.endLocked(n)
-		d.table.tidyLocked(n, time.Now())
+		d.table.tidyLocked(n, d.table.now())
 	}
 }
 
@@ -95,18 +94,18 @@ func (d *incomingData) hand(ctx context.Context, s *stream) {
 	}
 	<-d.decided
 	// What interrupted Peek must not interrupt the session.
-	if d.to.IsZero() || s.SetDeadline(time.Time{}) != nil {
+	if d.owner == nil || s.SetDeadline(time.Time{}) != nil {
 		_ = s.Abort() // there is nothing left to do with it
 		return
 	}
-	d.to.Tell(dataStream{newHandover(s, nil)})
+	d.owner.actor.Tell(dataStream{newHandover(s, nil)})
 }
 
 // hold puts the stream among those that are held. It returns false when it is
 // decided already.
 func (d *incomingData) hold(s *stream) bool {
-	now := time.Now()
 	t := d.table
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodeLocked(d.node)
@@ -129,8 +128,8 @@ func (d *incomingData) hold(s *stream) bool {
 
 // peeked is the stream carrying a frame, or having ended.
 func (d *incomingData) peeked(err error) {
-	now := time.Now()
 	t := d.table
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[d.node]
@@ -161,7 +160,7 @@ func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
 		default:
 			if s, ok := n.ownerLocked(d.met); ok {
 				s.hasData = true
-				d.to = s.actor
+				d.owner = s
 				d.endLocked(n)
 			}
 		}
@@ -224,7 +223,7 @@ func (n *nodePairs) hasContactLocked() bool {
 	return slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return s.known })
 }
 
-// endLocked decides about the stream: it is given to d.to, or reset when there is
+// endLocked decides about the stream: it is given to its owner, or reset when there is
 // none. What waits for its first byte is interrupted.
 func (d *incomingData) endLocked(n *nodePairs) {
 	if d.over {

@@ -37,6 +37,7 @@ const (
 // The table is safe for concurrent use and never blocks.
 type pairTable struct {
 	log *strangerLog
+	now func() time.Time
 
 	mu    sync.Mutex
 	nodes map[identity.NodeKey]*nodePairs
@@ -83,7 +84,7 @@ type pairSession struct {
 }
 
 func newPairTable(log *strangerLog) *pairTable {
-	return &pairTable{log: log, nodes: make(map[identity.NodeKey]*nodePairs)}
+	return &pairTable{log: log, now: time.Now, nodes: make(map[identity.NodeKey]*nodePairs)}
 }
 
 // sessionEntry is what a session actor says of itself in enter.
@@ -99,7 +100,7 @@ type sessionEntry struct {
 // while the node gets one pair at a time and another pair has its turn; the pair then
 // waits in line.
 func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
-	now := time.Now()
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
@@ -127,7 +128,7 @@ func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
 
 // goLive says that the session can take the peer's data stream.
 func (s *pairSession) goLive() {
-	now := time.Now()
+	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	s.live = true
@@ -138,8 +139,8 @@ func (s *pairSession) goLive() {
 
 // leave says that the session has ended. It may be called more than once.
 func (s *pairSession) leave() {
-	now := time.Now()
 	t := s.table
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[s.node]

@@ -176,7 +176,7 @@ func (n *nodePairs) wakeLocked(now time.Time) {
 // and 0 when it need not. It is then in line, and contact is told when its turn has
 // come.
 func (t *pairTable) ask(node identity.NodeKey, p pair, contact kernel.Ref) time.Duration {
-	now := time.Now()
+	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
@@ -196,7 +196,7 @@ func (t *pairTable) ask(node identity.NodeKey, p pair, contact kernel.Ref) time.
 // the stream to whoever was last there, and a session that shared the node may have
 // been forgotten with another's end. So this is only for sessions that never shared it.
 func (s *pairSession) reserve(opening bool) bool {
-	now := time.Now()
+	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	n := s.table.nodes[s.node]
@@ -213,7 +213,7 @@ func (s *pairSession) reserve(opening bool) bool {
 // end, this one too: the next one of the pair, which is the first in line, shares
 // the node with nobody.
 func (s *pairSession) claim(contact kernel.Ref) {
-	now := time.Now()
+	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	n := s.table.nodeLocked(s.node)
@@ -232,14 +232,14 @@ func (s *pairSession) dataOpened() {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	if n := s.table.nodes[s.node]; n != nil && n.turns.reserved == s {
-		n.turns.reservedUntil = time.Now().Add(attributeTime)
+		n.turns.reservedUntil = s.table.now().Add(attributeTime)
 	}
 }
 
 // dataRead says that the other side has read a frame of our data stream, so that it
 // has attributed the stream.
 func (s *pairSession) dataRead() {
-	now := time.Now()
+	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	if n := s.table.nodes[s.node]; n != nil {

@@ -218,7 +218,7 @@ func (l seatListener) Accept(ctx context.Context) (overlay.Conn, error) {
 }
 
 // Close implements overlay.Listener. The seat is not used again.
-func (l seatListener) Close() error { l.seat.close(); return nil }
+func (l seatListener) Close() error { l.close(); return nil }
 
 // Port implements overlay.Listener.
 func (seatListener) Port() uint16 { return Port }
@@ -233,7 +233,7 @@ func (s seatDatagrams) Send(to identity.NodeKey, port uint16, payload []byte) er
 // Receive implements overlay.Datagrams.
 func (s seatDatagrams) Receive(ctx context.Context) (identity.NodeKey, []byte, error) {
 	select {
-	case r := <-s.seat.replies:
+	case r := <-s.replies:
 		return r.from, r.payload, nil
 	case <-s.closed:
 		return identity.NodeKey{}, nil, errOff

@@ -51,10 +51,10 @@ func (m Message) frame(style headerStyle) Frame {
 	return Frame{Type: TypeMessage, Fields: Fields{"header": m.header(style), "payload": m.Payload}}
 }
 
-// dataFrame is the message as a frame of a data stream.
 // Data is the message as bytes for a data stream, for tests that write them.
 func (m Message) Data() []byte { return m.dataFrame().AppendTo(nil) }
 
+// dataFrame is the message as a frame of a data stream.
 func (m Message) dataFrame() Frame {
 	return Frame{Type: typeData, Fields: Fields{
 		"guid": m.GUID, "replyTo": m.ReplyTo, "sendTime": m.SendTime, "editTime": m.EditTime,

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// tableWorld drives a pairTable with a clock of its own, and remembers what really was.
+type tableWorld struct {
+	table    *pairTable
+	clock    time.Time
+	sessions []*pairSession
+	streams  []*watchedStream
+}
+
+// watchedStream is a stream and the pairs that it met, by the test's own book.
+type watchedStream struct {
+	*incomingData
+	met  map[pair]bool
+	held bool
+}
+
+func newTableWorld() *tableWorld {
+	w := &tableWorld{table: newPairTable(newStrangerLog(slog.New(slog.DiscardHandler))), clock: time.Unix(1_800_000_000, 0)}
+	w.table.now = func() time.Time { return w.clock }
+	return w
+}
+
+func testPair(account, contact int) pair {
+	return pair{identity.PublicKey{byte(account + 1)}, identity.PublicKey{byte(contact + 1)}}
+}
+
+func (w *tableWorld) enter(p pair) (*pairSession, error) {
+	s, err := w.table.enter(sessionEntry{pair: p, known: true})
+	if err == nil {
+		w.sessions = append(w.sessions, s)
+		for _, d := range w.streams {
+			if d.owner == nil {
+				d.met[p] = true
+			}
+		}
+	}
+	return s, err
+}
+
+func (w *tableWorld) open() *watchedStream {
+	d := &watchedStream{incomingData: w.table.opened(identity.NodeKey{}), met: make(map[pair]bool)}
+	for _, s := range w.sessions {
+		if !s.ended || w.clock.Before(s.until) {
+			d.met[s.pair] = true
+		}
+	}
+	w.streams = append(w.streams, d)
+	return d
+}
+
+// idleConn is a stream of which nothing is read in these tests.
+type idleConn struct{ overlay.Conn }
+
+func (idleConn) SetReadDeadline(time.Time) error { return nil }
+
+// Whatever happens in whatever order: a data stream is given only to the one pair that
+// it met, and a node that gets one pair at a time has no sessions of two.
+func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newTableWorld()
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			exclusive := false
+			if n := w.table.nodes[identity.NodeKey{}]; n != nil {
+				exclusive = w.clock.Before(n.turns.until)
+			}
+			switch rapid.IntRange(0, 7).Draw(t, "step") {
+			case 0, 1:
+				p := testPair(rapid.IntRange(0, 1).Draw(t, "account"), rapid.IntRange(0, 1).Draw(t, "contact"))
+				_, err := w.enter(p)
+				var wait *turnError
+				if err != nil && !errors.As(err, &wait) {
+					t.Fatal(err)
+				}
+				if err == nil && exclusive {
+					for _, s := range w.sessions {
+						if !s.ended && s.pair != p {
+							t.Fatal("two pairs have sessions with a node that gets one at a time")
+						}
+					}
+				}
+			case 2:
+				w.open()
+			case 3:
+				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && !d.held }); d != nil {
+					d.held = true
+					d.hold(newStream(idleConn{}, gen3))
+				}
+			case 4:
+				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && d.held }); d != nil {
+					d.peeked(nil)
+				}
+			case 5:
+				if s := pick(t, w.sessions, func(s *pairSession) bool { return !s.ended && !s.revoked }); s != nil {
+					s.goLive()
+				}
+			case 6:
+				if s := pick(t, w.sessions, func(s *pairSession) bool { return !s.ended }); s != nil {
+					s.leave()
+				}
+			case 7:
+				w.clock = w.clock.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
+			}
+			for i, d := range w.streams {
+				if d.owner != nil && (len(d.met) != 1 || !d.met[d.owner.pair]) {
+					t.Fatalf("stream %d met %d pairs and was given away", i, len(d.met))
+				}
+			}
+		}
+		// Nothing is left of it later.
+		for _, s := range w.sessions {
+			s.leave()
+		}
+		for _, d := range w.streams {
+			d.forget()
+		}
+		w.clock = w.clock.Add(time.Hour)
+		w.table.ask(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
+		if len(w.table.nodes) != 0 || len(w.table.lingering) != 0 || len(w.table.turnNodes) != 0 || w.table.heldForStrangers != 0 {
+			t.Fatalf("%d nodes, %d sessions, %d nodes with turns, %d streams are left",
+				len(w.table.nodes), len(w.table.lingering), len(w.table.turnNodes), w.table.heldForStrangers)
+		}
+	})
+}
+
+// pick draws one of those that match, the zero value when there is none.
+func pick[T any](t *rapid.T, all []T, match func(T) bool) (none T) {
+	all = slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !match(one) })
+	if len(all) == 0 {
+		return none
+	}
+	return all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
+}
+
+// While our data stream opens, no other pair's session begins: the other side would
+// take the stream for that one's. It begins when a frame was acknowledged, or in time.
+func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
+	for name, over := range map[string]func(w *tableWorld, s *pairSession){
+		"acknowledged": func(_ *tableWorld, s *pairSession) { s.dataRead() },
+		"ended":        func(_ *tableWorld, s *pairSession) { s.leave() },
+		"opened":       func(w *tableWorld, s *pairSession) { s.dataOpened(); w.clock = w.clock.Add(attributeTime) },
+		"never opened": func(w *tableWorld, _ *pairSession) { w.clock = w.clock.Add(reserveTime) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTableWorld()
+			s, err := w.enter(testPair(0, 0))
+			if err != nil || !s.reserve(true) {
+				t.Fatal(err)
+			}
+			var wait *turnError
+			if _, err := w.enter(testPair(1, 0)); !errors.As(err, &wait) || wait.Wait <= 0 || wait.Wait > reserveTime {
+				t.Fatal(err)
+			}
+			if _, err := w.enter(testPair(0, 0)); err != nil {
+				t.Errorf("another session of the pair: %v", err)
+			}
+			over(w, s)
+			if _, err := w.enter(testPair(1, 0)); err != nil {
+				t.Error(err)
+			}
+			if s.reserve(false) {
+				t.Error("the data stream is used though the node is shared")
+			}
+		})
+	}
+}
+
+// A file that only a data stream can carry gets the node for its pair: it is the first
+// in line, whoever came before.
+func TestPairTable_ClaimIsFirstInLine(t *testing.T) {
+	w := newTableWorld()
+	a, b, other := testPair(0, 0), testPair(1, 0), testPair(1, 1)
+	sa, _ := w.enter(a)
+	sb, _ := w.enter(b)
+	if sa.reserve(true) || sb.reserve(true) {
+		t.Fatal("a data stream may be opened though the node is shared")
+	}
+	sb.claim(kernel.Ref{})
+	sa.claim(kernel.Ref{})
+	if w.table.ask(identity.NodeKey{}, other, kernel.Ref{}) == 0 {
+		t.Fatal("a third pair need not wait")
+	}
+	sa.leave()
+	sb.leave()
+	w.clock = w.clock.Add(stragglerTime)
+	if _, err := w.enter(b); err == nil {
+		t.Error("the second in line comes first")
+	}
+	sa, err := w.enter(a)
+	if err != nil || !sa.reserve(true) {
+		t.Error("the first in line does not get the node", err)
+	}
+}
+
+// Strangers cannot make the table grow: what they left counts for seconds, in all no
+// more than a bound.
+func TestPairTable_IsBounded(t *testing.T) {
+	w := newTableWorld()
+	for i := range 2 * maxLingering {
+		node := identity.NodeKey{byte(i), byte(i >> 8), byte(i >> 16), 1}
+		s, err := w.table.enter(sessionEntry{node: node, pair: testPair(0, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.leave()
+	}
+	if n := len(w.table.nodes); n > maxLingering+1 {
+		t.Errorf("%d nodes, at most %d", n, maxLingering+1)
+	}
+}
