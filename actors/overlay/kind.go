@@ -53,7 +53,7 @@ func (s *Stack) Enable(kind Kind) error {
 		if s.traffic.quic.Load() != nil {
 			return nil
 		}
-		c, err := newQUICCarrier(s.layer, s.peers, s.limits, s.logger)
+		c, err := newQUICCarrier(s.layer, s.peers, s.places, s.memory, s.limits, s.logger)
 		if err != nil {
 			return fmt.Errorf("start carrier %s: %w", kind, err)
 		}

@@ -46,6 +46,8 @@ type place struct {
 	// that is known of the node at first is an address.
 	key, who identity.NodeKey
 	kind     placeKind
+	// uncounted says that it is no stream.
+	uncounted bool
 	// evict ends what has the place. It is called without a lock.
 	evict   func()
 	element *list.Element // in strangers
@@ -85,6 +87,18 @@ func (p *places) acceptAs(key, who identity.NodeKey, evict func()) (*place, []*p
 	return p.take(&place{key: key, who: who, kind: kind, evict: evict})
 }
 
+// connect takes a place for a connection that another node opens, on which it may then
+// open streams. It does not count among those.
+func (p *places) connect(key identity.NodeKey, evict func()) (*place, []*place, error) {
+	kind := placeContact
+	if p.contacts.at(key) == 0 {
+		kind = placeStranger
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.take(&place{key: key, who: key, kind: kind, uncounted: true, evict: evict})
+}
+
 // full says that a node may open nothing more.
 func (p *places) full(key identity.NodeKey) bool {
 	pairs := p.contacts.at(key)
@@ -104,7 +118,7 @@ func (p *places) take(taken *place) (*place, []*place, error) {
 		evicted = append(evicted, oldest)
 	}
 	p.counts[taken.kind]++
-	if taken.kind != placeDialled {
+	if taken.kind != placeDialled && !taken.uncounted {
 		p.accepted[taken.key]++
 	}
 	if taken.kind == placeStranger {
@@ -168,7 +182,7 @@ func (p *places) leaveLocked(l *place) {
 	}
 	l.left = true
 	p.counts[l.kind]--
-	if l.kind != placeDialled {
+	if l.kind != placeDialled && !l.uncounted {
 		if p.accepted[l.key]--; p.accepted[l.key] <= 0 {
 			delete(p.accepted, l.key)
 		}

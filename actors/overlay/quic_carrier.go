@@ -60,6 +60,8 @@ type quicCarrier struct {
 	listener  *quic.Listener
 	tls       *tls.Config
 	config    *quic.Config
+	places    *places
+	admission *quicAdmission
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -68,7 +70,6 @@ type quicCarrier struct {
 	mu       sync.Mutex
 	closed   bool
 	nodes    map[identity.NodeKey]*quicNode
-	links    int
 	incoming *quicListener // nil while nobody listens
 }
 
@@ -83,7 +84,7 @@ type quicNode struct {
 	stop context.CancelFunc
 }
 
-func newQUICCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *slog.Logger) (*quicCarrier, error) {
+func newQUICCarrier(layer PacketLayer, peers *peerTable, places *places, memory *receiveMemory, limits Limits, logger *slog.Logger) (*quicCarrier, error) {
 	cert, err := quicCertificate()
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
@@ -109,11 +110,16 @@ func newQUICCarrier(layer PacketLayer, peers *peerTable, limits Limits, logger *
 			MaxIncomingStreams:         quicStreams,
 			MaxIncomingUniStreams:      -1,
 		},
-		nodes: make(map[identity.NodeKey]*quicNode),
+		places: places,
+		nodes:  make(map[identity.NodeKey]*quicNode),
 	}
+	c.admission = newQUICAdmission(places, memory, c.later)
+	c.config.AllowConnectionWindowIncrease = c.admission.grow
+	accepting := c.config.Clone()
+	accepting.GetConfigForClient = c.admission.config(c.config)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.transport = &quic.Transport{Conn: c.packets, StatelessResetKey: resetKey(layer)}
-	if c.listener, err = c.transport.Listen(c.tls, c.config); err != nil {
+	c.transport = &quic.Transport{Conn: c.packets, StatelessResetKey: resetKey(layer), ConnContext: c.admission.enter}
+	if c.listener, err = c.transport.Listen(c.tls, accepting); err != nil {
 		c.cancel()
 		c.packets.close()
 		return nil, fmt.Errorf("listen: %w", err)
@@ -145,6 +151,16 @@ func resetKey(layer PacketLayer) *quic.StatelessResetKey {
 
 func (c *quicCarrier) Key() identity.NodeKey { return c.layer.Key() }
 
+// later runs something in a goroutine of the carrier, unless that has ended: all
+// connections do then.
+func (c *quicCarrier) later(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.workers.Go(f)
+	}
+}
+
 // accept takes the connections that other nodes open.
 func (c *quicCarrier) accept() {
 	for {
@@ -156,31 +172,32 @@ func (c *quicCarrier) accept() {
 		if !ok {
 			continue // not from here
 		}
-		if _, err := c.add(from.key, conn); err != nil {
+		entry, ok := conn.Context().Value(quicEntryKey{}).(*quicEntry)
+		if !ok || !entry.accepted(conn) {
+			_ = conn.CloseWithError(0, quicReplacedText) // its place was taken away
+			continue
+		}
+		if _, err := c.add(from.key, conn, nil); err != nil {
 			_ = conn.CloseWithError(0, "") // never fails
 		}
 	}
 }
 
 // add makes a connection the one for new streams to its node. The oldest gives way
-// when there are too many.
-func (c *quicCarrier) add(key identity.NodeKey, conn *quic.Conn) (*quicLink, error) {
+// when there are too many. dialled is the place of one that we have opened.
+func (c *quicCarrier) add(key identity.NodeKey, conn *quic.Conn, dialled *place) (*quicLink, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.closed:
+	if c.closed {
 		return nil, ErrClosed
-	case c.links >= c.limits.Connections:
-		return nil, ErrTooMany
 	}
 	n := c.node(key)
 	if len(n.links) >= quicLinksPerNode {
 		n.links[0].replace()
 	}
-	l := &quicLink{carrier: c, conn: conn, key: key, peer: c.peers.pin(key)}
+	l := &quicLink{carrier: c, conn: conn, key: key, peer: c.peers.pin(key), dialled: dialled}
 	c.peers.allowMany(l.peer, quicPackets)
 	n.links = append(n.links, l)
-	c.links++
 	if n.stop != nil {
 		n.stop()
 	}
@@ -311,14 +328,21 @@ func (c *quicCarrier) link(ctx context.Context, to identity.NodeKey) (l *quicLin
 // connect dials. When ctx is cancelled because the other side's connection has
 // come meanwhile, it returns that.
 func (c *quicCarrier) connect(ctx context.Context, to identity.NodeKey) (*quicLink, error) {
+	place, evicted, err := c.places.dial(to, nil)
+	evictAll(evicted)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := c.transport.Dial(ctx, newQUICAddr(to), c.tls, c.config)
 	if err == nil {
-		l, err := c.add(to, conn)
+		l, err := c.add(to, conn, place)
 		if err != nil {
 			_ = conn.CloseWithError(0, "") // never fails
+			c.places.leave(place)
 		}
 		return l, err
 	}
+	c.places.leave(place)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := c.nodes[to]; n != nil && len(n.links) > 0 {

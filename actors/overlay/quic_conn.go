@@ -24,6 +24,7 @@ type quicLink struct {
 	conn    *quic.Conn
 	key     identity.NodeKey
 	peer    *peer
+	dialled *place // nil for a connection that the other side has opened
 
 	// The carrier's lock guards these.
 	streams int
@@ -34,13 +35,23 @@ type quicLink struct {
 // acceptStreams takes the streams that the other side opens, also on connections
 // that we have dialled.
 func (l *quicLink) acceptStreams() {
-	defer l.drop()
+	defer func() {
+		l.drop()
+		l.carrier.places.leave(l.dialled)
+		l.carrier.admission.forget(l.conn)
+	}()
 	for {
 		stream, err := l.conn.AcceptStream(l.carrier.ctx)
 		if err != nil {
 			return
 		}
 		c := l.wrap(stream)
+		place, evicted, err := l.carrier.places.accept(l.key, func() { _ = c.Abort() })
+		evictAll(evicted)
+		if err != nil || !c.takePlace(place) {
+			_ = c.Abort() // never fails
+			continue
+		}
 		l.carrier.mu.Lock()
 		listener := l.carrier.incoming
 		l.carrier.mu.Unlock()
@@ -52,11 +63,19 @@ func (l *quicLink) acceptStreams() {
 
 // open opens a stream.
 func (l *quicLink) open(ctx context.Context) (*quicConn, error) {
+	place, evicted, err := l.carrier.places.dial(l.key, nil)
+	evictAll(evicted)
+	if err != nil {
+		return nil, err
+	}
 	stream, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
+		l.carrier.places.leave(place)
 		return nil, quicError(err)
 	}
-	return l.wrap(stream), nil
+	c := l.wrap(stream)
+	c.takePlace(place)
+	return c, nil
 }
 
 func (l *quicLink) wrap(stream *quic.Stream) *quicConn {
@@ -70,7 +89,8 @@ func (l *quicLink) wrap(stream *quic.Stream) *quicConn {
 }
 
 // left is called when a stream has been given up.
-func (l *quicLink) left() {
+func (l *quicLink) left(place *place) {
+	l.carrier.places.leave(place)
 	l.carrier.mu.Lock()
 	defer l.carrier.mu.Unlock()
 	if l.streams--; l.streams == 0 {
@@ -125,7 +145,6 @@ func (l *quicLink) dropLocked() {
 	if n := c.nodes[l.key]; n != nil {
 		n.links = slices.DeleteFunc(n.links, func(o *quicLink) bool { return o == l })
 	}
-	c.links--
 	c.tidy(l.key)
 	c.peers.unpin(l.peer)
 }
@@ -137,6 +156,18 @@ type quicConn struct {
 	// writing guards closing against writing, which quic-go does not allow at once.
 	writing sync.Mutex
 	ended   atomic.Bool
+	place   atomic.Pointer[place]
+}
+
+// takePlace gives the stream its place. It returns false when the stream has ended
+// already.
+func (c *quicConn) takePlace(place *place) bool {
+	c.place.Store(place)
+	if c.ended.Load() {
+		c.link.carrier.places.leave(place)
+		return false
+	}
+	return true
 }
 
 // RemoteKey implements Conn.
@@ -177,7 +208,7 @@ func (c *quicConn) Close() error {
 	c.writing.Lock()
 	_ = c.Stream.Close() // fails when the other side wants no more
 	c.writing.Unlock()
-	c.link.left()
+	c.link.left(c.place.Load())
 	return nil
 }
 
@@ -188,7 +219,7 @@ func (c *quicConn) Abort() error {
 	}
 	c.CancelWrite(quicStreamAborted)
 	c.CancelRead(quicStreamAborted)
-	c.link.left()
+	c.link.left(c.place.Load())
 	return nil
 }
 

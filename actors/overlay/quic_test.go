@@ -228,7 +228,7 @@ func TestQUICKeepsDeadlines(t *testing.T) {
 
 func TestQUICSaysWhyADialFails(t *testing.T) {
 	n := newNet(t, memnet.Options{})
-	_, a := quicNode(t, n, overlay.Limits{Connections: 1})
+	_, a := quicNode(t, n, overlay.Limits{Connections: 2}) // a connection and its stream
 	_, b := quicNode(t, n, overlay.Limits{})
 	_, c := quicNode(t, n, overlay.Limits{})
 	if _, err := a.Dial(t.Context(), a.Key(), port); !errors.Is(err, overlay.ErrRefused) {

@@ -250,3 +250,73 @@ func TestGapsDoNotPinTheReceiveMemory(t *testing.T) {
 		})
 	}
 }
+
+// QUIC has the same limit for each node as the other carriers, and shares it.
+func TestQUICStreamsOfStrangersAreLimited(t *testing.T) {
+	n := newNet(t, memnet.Options{})
+	node, carrier := quicNode(t, n, overlay.Limits{Backlog: 100})
+	strangerNode, stranger := quicNode(t, n, overlay.Limits{})
+	knowContacts(node, nil)
+	l, l3 := mustListen(t, carrier), mustListen(t, node)
+	for range 3 { // over generation 3
+		mustDial(t, strangerNode, node)
+		mustAccept(t, l3)
+	}
+	var streams []overlay.Conn
+	for range 10 {
+		c := mustDial(t, stranger, node)
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, c)
+	}
+	for range 5 {
+		mustAccept(t, l)
+	}
+	for i, c := range streams[5:] {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrReset) {
+			t.Errorf("stream %d: %v", 5+i, err)
+		}
+	}
+}
+
+// A stranger's window is small, and does not keep it from sending what is read; it
+// grows when the stranger turns out to be a contact.
+func TestQUICWindowGrowsAfterLogin(t *testing.T) {
+	n := newNet(t, memnet.Options{})
+	node, carrier := quicNode(t, n, overlay.Limits{})
+	_, other := quicNode(t, n, overlay.Limits{})
+	contacts := knowContacts(node, nil)
+	dialled, accepted := quicPair(t, other, carrier)
+	carryOver(t, dialled, accepted, 300<<10)
+	contacts.add(other.Key())
+	carryOver(t, dialled, accepted, 3<<20)
+}
+
+// TCP has the same limit, and a stranger's stream carries as much as it likes through
+// its small buffer.
+func TestTCPStreamsOfStrangersAreLimited(t *testing.T) {
+	n := newNet(t, memnet.Options{})
+	node, carrier := tcpNode(t, n, overlay.Limits{Backlog: 100})
+	strangerNode, stranger := tcpNode(t, n, overlay.Limits{})
+	knowContacts(node, nil)
+	l, l3 := mustListen(t, carrier), mustListen(t, node)
+	for range 7 { // over generation 3
+		mustDial(t, strangerNode, node)
+		mustAccept(t, l3)
+	}
+	dialled := mustDial(t, stranger, carrier)
+	accepted := mustAccept(t, l)
+	second := mustDial(t, stranger, carrier)
+	go func() { _, _ = l.Accept(t.Context()) }() // refuses it
+	if err := second.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrReset) {
+		t.Errorf("the ninth stream: %v", err)
+	}
+	carryOver(t, dialled, accepted, 3<<20)
+}

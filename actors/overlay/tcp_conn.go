@@ -232,6 +232,9 @@ func (c *tcpCarrier) take(ep tcpip.Endpoint, queue *waiter.Queue, from tcpip.Ful
 		ep.Abort()
 		return nil
 	}
+	if c.places.contacts.stranger(key) {
+		ep.SocketOptions().SetReceiveBufferSize(tcpStrangerBuffer, true)
+	}
 	conn.start(queue, ep)
 	c.peers.established(conn.peer)
 	return conn

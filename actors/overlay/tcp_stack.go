@@ -29,6 +29,8 @@ const (
 	tcpQueue = 512
 	// tcpBuffer bounds what a connection holds for its reader and its writer.
 	tcpBuffer = 1 << 20
+	// tcpStrangerBuffer is the same of a stream that a stranger has opened.
+	tcpStrangerBuffer = 64 << 10
 	// tcpSilence is how long the other side may acknowledge nothing.
 	tcpSilence = time.Minute
 	// An idle connection is asked every tcpProbe whether it is still there.
