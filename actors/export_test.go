@@ -3,6 +3,8 @@
 package actors
 
 import (
+	"context"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -43,4 +45,10 @@ func (n *Node) KnownNodesForTest() (named, seen int) {
 	n.keys.mu.RLock()
 	defer n.keys.mu.RUnlock()
 	return len(n.keys.nodes), n.keys.seen.count()
+}
+
+// EnqueueForTest is Send without its limit on the payload, as in older versions.
+func (n *Node) EnqueueForTest(ctx context.Context, m Outgoing) (store.Message, error) {
+	queued, err := do[store.Enqueued](ctx, n, n.enqueueOf(m))
+	return queued.Message, err
 }

@@ -342,6 +342,32 @@ func TestSender_SharedNode_ControlStreamOnly(t *testing.T) {
 	})
 }
 
+// A text above 1 MiB, which older versions took, never takes the control stream: it
+// waits for the node as a file does.
+func TestSender_SharedNode_TextAboveLimitWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		f := gather(t, w, 2, 1, phone.Android())
+		f.each(func(a, p int) { f.phoneSays(a, p, 10) })
+		f.settles(t, 30*time.Minute)
+		f.each(func(a, p int) {
+			text := textOf("to the phone", a, p, 1<<20+1)
+			f.fromNode[a][p] = append(f.fromNode[a][p], text)
+			if _, err := f.n.EnqueueForTest(t.Context(), actors.Outgoing{Account: f.accounts[a], Contact: f.contact(p), Payload: []byte(text)}); err != nil {
+				t.Fatal(err)
+			}
+			f.nodeSays(t, a, p, 20)
+		})
+		f.settles(t, 10*time.Minute)
+		f.once(t)
+		f.each(func(a, p int) {
+			if n := f.phones[p].Page(phone.Key(f.accounts[a])).Counts[phone.TypeMessage]; n != 1 {
+				t.Errorf("%d messages on the control stream of account %d, want 1", n, a)
+			}
+		})
+	})
+}
+
 // A file that a contact asks for, larger than 64 KiB, waits until its session is the
 // only one with the node. It comes from the right account, and once.
 func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {

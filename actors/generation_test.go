@@ -229,11 +229,30 @@ func TestFamily_OldGenerations(t *testing.T) {
 				if len(in) != 1 || in[0] != text(1-side, them, us) {
 					t.Errorf("account %d/%d has from %d: %s", side, us, them, brief(in))
 				}
-				contact, err := n.Contact(ids[side][us], ids[1-side][them])
-				if err != nil || len(contact.NodeKeys) == 0 || contact.NodeKeys[0].Generation != generation {
-					t.Errorf("account %d/%d and %d have met as %+v, %v", side, us, them, contact.NodeKeys, err)
-				}
+				n.EventuallyWithin(generationPatience, "the generation is remembered", func() bool {
+					contact, err := n.Contact(ids[side][us], ids[1-side][them])
+					return err == nil && len(contact.NodeKeys) > 0 && contact.NodeKeys[0].Generation == generation
+				})
 			})
+			// What no frame may carry is given up, and holds nothing up.
+			young := nodes[1]
+			out := actors.Outgoing{Account: ids[1][0], Contact: ids[0][0], Payload: []byte(strings.Repeat("x", 1<<20+1))}
+			large, err := young.EnqueueForTest(t.Context(), out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Payload = []byte("the end")
+			last, err := young.Send(t.Context(), out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			young.EventuallyWithin(generationPatience, "the end", func() bool {
+				m, err := young.Message(out.Account, out.Contact, last.ID)
+				return err == nil && m.State == store.StateDelivered
+			})
+			if m, err := young.Message(out.Account, out.Contact, large.ID); err != nil || m.State != store.StateFailed || m.Reason == "" {
+				t.Errorf("%v %q, %v", m.State, m.Reason, err)
+			}
 		})
 	}
 }
