@@ -100,8 +100,8 @@ func mutants() []mutant {
 			name:   "name-moves",
 			harm:   "a contact who takes another's name gets what is meant for the other",
 			file:   "actors/names.go",
-			before: "	case len(bearers) == 1, bearers[0].now && bearers[0].since < bearers[1].since:\n		return bearers[0].id, nil\n",
-			after:  "	default:\n		return bearers[len(bearers)-1].id, nil\n",
+			before: "bearers[0].now && bearers[0].since < bearers[1].since:\n		return bearers[0].id, nil\n",
+			after:  "len(bearers) > 1:\n		return bearers[len(bearers)-1].id, nil\n",
 			tests:  []string{"-run", "FindContact", "./actors"},
 		},
 		{
