@@ -52,7 +52,13 @@ func (s *session) mediaOf(m peer.Message) *store.Media {
 	}
 	contact, err := s.env.store.Contact(s.account, s.contact)
 	known := err == nil && contact.State == store.ContactAccepted
-	return s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
+	media := s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
+	if media.State == store.MediaDownloading {
+		if many, err := s.env.hasManyFiles(s.pair); err == nil && many {
+			media.State, media.Due, media.Reason = store.MediaOffered, 0, errManyFiles.Error()
+		}
+	}
+	return media
 }
 
 // mediaOf decides by the sender's word whether a file is fetched at once.

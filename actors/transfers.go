@@ -17,9 +17,6 @@ import (
 )
 
 const (
-	// transferPage is how many waiting files of an account are looked at: many more
-	// than can be under way.
-	transferPage = 256
 	// transferPause is how long a file rests whose attempt did not even get to say
 	// when it wants the next.
 	transferPause = 10 * time.Second
@@ -109,67 +106,48 @@ func (t *transfers) lookAtAll(c *kernel.Context) error {
 	return t.pump(c)
 }
 
-// pump starts what is due, as long as there is room. Accounts that it did not get
-// to stay in look.
+// pump starts what is due, as long as there are places. Accounts with more that is
+// due stay in look.
 func (t *transfers) pump(c *kernel.Context) error {
 	if !t.env.net.up.Load() {
 		return nil // goes on with overlayChanged
 	}
+	queue := transferQueue{t.env.store, t.env.opts.Media.Parallel}
 	for account := range t.look {
-		waiting, err := t.env.store.Transfers(account, transferPage)
+		choice, err := queue.next(account, t.env.opts.Now(), t.active, t.rest)
 		if err != nil {
 			return err
 		}
-		for _, m := range waiting {
+		for _, m := range choice.files {
 			name := transferName(m)
-			if _, active := t.active[name]; active {
-				continue
-			}
-			if wait := t.rest(name, m); wait > 0 {
-				t.wakeIn(c, wait)
-				continue
-			}
-			if len(t.active) >= t.env.opts.Media.Parallel {
-				return nil // goes on when one has ended
-			}
-			conversation := pair{m.Account, m.Contact}
-			if t.busyWith(conversation) {
-				continue // nobody gets all the room: their servers may be slow on purpose
-			}
 			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = conversation
+			t.active[name] = pair{m.Account, m.Contact}
+		}
+		if choice.wait >= 0 {
+			t.wakeIn(c, choice.wait)
+		}
+		if choice.more {
+			continue // goes on when one has ended
 		}
 		delete(t.look, account)
 	}
 	return nil
 }
 
-// busyWith reports whether half of what can be moved at once is one conversation's.
-func (t *transfers) busyWith(conversation pair) bool {
-	n := 0
-	for _, other := range t.active {
-		if other == conversation {
-			n++
-		}
+// rest is how long a file has to wait that did not get to say when it wants its
+// next attempt.
+func (t *transfers) rest(name string) time.Duration {
+	until, ok := t.resting[name]
+	if !ok {
+		return 0
 	}
-	return n >= max(t.env.opts.Media.Parallel/2, 1)
-}
-
-// rest is how long a file has to wait for its next attempt.
-func (t *transfers) rest(name string, m store.Media) time.Duration {
-	wait := m.Due.Time().Sub(t.env.opts.Now())
-	if wait > lastTransferRetry {
-		wait = 0 // the clock was set back
-	}
-	if until, ok := t.resting[name]; ok {
-		if left := time.Until(until); left > 0 {
-			return max(left, wait)
-		}
+	left := time.Until(until)
+	if left <= 0 {
 		delete(t.resting, name)
 	}
-	return wait
+	return max(left, 0)
 }
 
 func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {

@@ -10,6 +10,7 @@ import (
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // outgoing queues a file of alice for bob.
@@ -29,7 +30,7 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	if !m.Held || again.Order != m.Order {
 		t.Errorf("%+v, again %+v", m, again)
 	}
-	queue := get[[]store.Media](r)(r.store.Transfers(alice, 0))
+	queue := r.transfers(alice)
 	if len(queue) != 1 || queue[0].State != store.MediaUploading || queue[0].Hash != (media.Hash{1}) || queue[0].Message != m.ID {
 		t.Fatalf("%+v", queue)
 	}
@@ -75,7 +76,7 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 1})
 	r.checked()
 	r.restart()
-	if queue = get[[]store.Media](r)(r.store.Transfers(alice, 0)); len(queue) != 1 {
+	if queue = r.transfers(alice); len(queue) != 1 {
 		t.Errorf("%+v", queue)
 	}
 }
@@ -99,7 +100,7 @@ func TestAcceptedMessageBringsItsFile(t *testing.T) {
 	}
 	r.checked()
 	must[bool](r, store.RemoveContact{Account: alice, Contact: bob})
-	if queue := get[[]store.Media](r)(r.store.Transfers(alice, 0)); len(queue) != 0 {
+	if queue := r.transfers(alice); len(queue) != 0 {
 		t.Errorf("%+v", queue)
 	}
 	if _, err := r.store.Media(alice, bob, id); !errors.Is(err, store.ErrNotFound) {
@@ -134,7 +135,7 @@ func TestQueueIsOrderedByTime(t *testing.T) {
 		must[store.Accepted](r, op)
 	}
 	var order []store.Millis
-	for _, m := range get[[]store.Media](r)(r.store.Transfers(alice, 0)) {
+	for _, m := range r.transfers(alice) {
 		order = append(order, m.Due)
 	}
 	if !slices.Equal(order, []store.Millis{100, 200, 300}) {
@@ -153,4 +154,17 @@ func TestHostedFiles(t *testing.T) {
 	if !must[bool](r, store.RemoveHosted{Hash: files.Hash{2}}) || must[bool](r, store.RemoveHosted{Hash: files.Hash{2}}) {
 		t.Error("removed not once")
 	}
+}
+
+// transfers are the files of an account that are to be transferred, in their order.
+func (r *rig) transfers(account identity.PublicKey) (queue []store.Media) {
+	r.t.Helper()
+	err := r.store.EachTransfer(account, 0, func(next store.Transfer) bool {
+		queue = append(queue, get[store.Media](r)(r.store.Media(next.Account, next.Contact, next.Message)))
+		return true
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return queue
 }

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -18,25 +19,38 @@ func (s *Store) Media(account, contact identity.PublicKey, id MessageID) (Media,
 	return m, nil
 }
 
-// Transfers returns a page of the files of an account that are to be transferred,
-// those first that are due first.
-func (s *Store) Transfers(account identity.PublicKey, limit int) ([]Media, error) {
-	var found []Media
-	err := s.read(func(r rows) (err error) {
-		found, err = page(scanPrefix(r, tablePrefix(account, tableTransfer)), limit, func(row row) (Media, int, error) {
+// Transfer is a file in the queue of transfers.
+type Transfer struct {
+	Account, Contact identity.PublicKey
+	Message          MessageID
+	Due              Millis
+}
+
+// EachTransfer calls f for the files of an account that are to be transferred and
+// whose next attempt is due at from or later, those first that are due first, until
+// f returns false. It reads no more than the queue itself.
+func (s *Store) EachTransfer(account identity.PublicKey, from Millis, f func(Transfer) bool) error {
+	err := s.read(func(r rows) error {
+		prefix := tablePrefix(account, tableTransfer)
+		begin := binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], uint64(max(from, 0)))
+		for row, err := range scan(r, begin, prefixEnd(prefix)) {
+			if err != nil {
+				return err
+			}
 			k, err := parseKey(row.key)
 			if err != nil {
-				return Media{}, 0, err
+				return err
 			}
-			m := Media{Account: account, Contact: k.other, Message: k.message}
-			return m, len(row.key), promised(loadRow(r, mediaKey(account, k.other, k.message), &m))
-		})
-		return err
+			if !f(Transfer{Account: account, Contact: k.other, Message: k.message, Due: Millis(k.number)}) {
+				return nil
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("transfers of account %s: %w", account.Short(), err)
+		return fmt.Errorf("transfers of account %s: %w", account.Short(), err)
 	}
-	return found, nil
+	return nil
 }
 
 // EachMedia calls f for every file of an account, in the order of contacts and

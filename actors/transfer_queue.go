@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// maxWaitingFiles is how many files of a contact are fetched without being asked for
+// at the same time. Those beyond are offered, and a person can fetch them.
+const maxWaitingFiles = 256
+
+// transferQueue chooses which files of an account are moved next: of each
+// conversation those that are due first, uploads before downloads, and conversations
+// with the fewest files under way first. However many files of one conversation
+// wait, the others get their turn.
+type transferQueue struct {
+	store    *store.Store
+	parallel int // files that are moved at once
+}
+
+// transferChoice is what the queue says.
+type transferChoice struct {
+	files []store.Media // to be started, in this order
+	more  bool          // others are due that have no place yet
+	wait  time.Duration // until the next one is due; negative when none is
+}
+
+// conversationFiles are the files of a conversation that are due.
+type conversationFiles struct {
+	pair
+	active             int
+	listed             bool
+	uploads, downloads []store.Transfer
+}
+
+// next chooses at most as many files as there are places. rest returns how long a
+// file has to wait that has failed without noting it; zero for all others.
+func (q transferQueue) next(
+	account identity.PublicKey, now time.Time, active map[string]pair, rest func(name string) time.Duration,
+) (choice transferChoice, err error) {
+	choice.wait = -1
+	waiting, err := q.due(account, now, active, rest, &choice)
+	if err != nil {
+		return choice, err
+	}
+	free, downloads := q.parallel-len(active), max(q.parallel-1, 1)-len(active)
+	for _, uploads := range []bool{true, false} {
+		for {
+			slices.SortStableFunc(waiting, func(a, b *conversationFiles) int { return cmp.Compare(a.active, b.active) })
+			i := slices.IndexFunc(waiting, func(c *conversationFiles) bool {
+				return len(*c.files(uploads)) > 0 && c.active < max(q.parallel/2, 1)
+			})
+			if i < 0 {
+				break
+			}
+			if free <= 0 || !uploads && downloads <= 0 { // a place is left for uploads
+				choice.more = true
+				break
+			}
+			files := waiting[i].files(uploads)
+			next := (*files)[0]
+			*files = (*files)[1:]
+			m, err := q.store.Media(next.Account, next.Contact, next.Message)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return choice, err
+			}
+			choice.files = append(choice.files, m)
+			waiting[i].active++
+			free--
+			downloads--
+		}
+	}
+	return choice, nil
+}
+
+func (c *conversationFiles) files(uploads bool) *[]store.Transfer {
+	if uploads {
+		return &c.uploads
+	}
+	return &c.downloads
+}
+
+// due collects the files that may be started, by conversation: as many of each as
+// there are places.
+func (q transferQueue) due(
+	account identity.PublicKey, now time.Time, active map[string]pair, rest func(name string) time.Duration, choice *transferChoice,
+) ([]*conversationFiles, error) {
+	found := make(map[identity.PublicKey]*conversationFiles)
+	var order []*conversationFiles
+	for _, p := range active {
+		if p.account != account {
+			continue
+		}
+		if found[p.contact] == nil {
+			found[p.contact] = &conversationFiles{pair: p}
+		}
+		found[p.contact].active++
+	}
+	later := func(d time.Duration) {
+		if choice.wait < 0 || d < choice.wait {
+			choice.wait = d
+		}
+	}
+	collect := func(next store.Transfer) {
+		c := found[next.Contact]
+		if c == nil {
+			c = &conversationFiles{pair: pair{account, next.Contact}}
+			found[next.Contact] = c
+		}
+		if !c.listed {
+			c.listed = true
+			order = append(order, c)
+		}
+		files := c.files(next.Message.Dir == store.Out)
+		if len(*files) >= q.parallel {
+			return
+		}
+		name := transferName(store.Media{Account: account, Contact: next.Contact, Message: next.Message})
+		if _, running := active[name]; running {
+			return
+		}
+		if wait := rest(name); wait > 0 {
+			later(wait)
+			return
+		}
+		*files = append(*files, next)
+	}
+	last := now.Add(lastTransferRetry * 3 / 2) // a back-off has some jitter
+	err := q.store.EachTransfer(account, 0, func(next store.Transfer) bool {
+		if wait := next.Due.Time().Sub(now); wait > 0 {
+			if !next.Due.Time().After(last) {
+				later(wait)
+			}
+			return false
+		}
+		collect(next)
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	// What is due later than any back-off was noted before the clock was set back.
+	err = q.store.EachTransfer(account, store.MillisOf(last)+1, func(next store.Transfer) bool {
+		collect(next)
+		return true
+	})
+	return order, err
+}
+
+// hasManyFiles reports whether as many files of a contact wait as are fetched by
+// themselves.
+func (e *env) hasManyFiles(p pair) (bool, error) {
+	n := 0
+	err := e.store.EachTransfer(p.account, 0, func(next store.Transfer) bool {
+		if next.Contact == p.contact && next.Message.Dir == store.In {
+			n++
+		}
+		return n < maxWaitingFiles
+	})
+	return n >= maxWaitingFiles, err
+}
