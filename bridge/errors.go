@@ -19,10 +19,11 @@ var (
 	errNoDevice = errors.New("the homeserver gives the bridge no device, so it cannot encrypt")
 )
 
-// oneLine makes a short sentence of an error, for people.
+// oneLine makes a short sentence of an error, for people, without the tokens of a
+// request.
 func oneLine(err error) string {
 	const most = 300
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := hideTokens(strings.Join(strings.Fields(err.Error()), " "))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

@@ -11,9 +11,9 @@ import (
 
 const (
 	// lanesAtOnce bounds how many lanes have a goroutine. It is more than
-	// deliveriesAtOnce: a delivery to a slow room keeps the lane of that room waiting
-	// in the library.
-	lanesAtOnce = 2 * deliveriesAtOnce
+	// maxDeliveries: a delivery to a slow room keeps the lane of that room waiting in
+	// the library.
+	lanesAtOnce = maxDeliveries + 64
 	// laneTurn is after how many tasks a lane lets others go first.
 	laneTurn = 16
 )

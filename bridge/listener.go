@@ -18,11 +18,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
@@ -36,8 +36,6 @@ const (
 	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or
 	// longer.
 	journalTimeout = 20 * time.Second
-	// maxConnections bounds the open connections: a homeserver needs a few.
-	maxConnections = 256
 	// selfTestPath answers with a number that only this listener knows.
 	selfTestPath = "/_matrix/mau/live"
 	selfTestName = "X-Mimird-Listener"
@@ -46,11 +44,13 @@ const (
 // listener is the application service's HTTP server: what the homeserver pushes
 // comes in here. It answers 200 to a transaction when that is on the disk.
 type listener struct {
-	node   Node
-	log    *slog.Logger
-	token  [sha256.Size]byte // of hs_token
-	nonce  string
-	stored func() // called when there is a new transaction
+	node        Node
+	log         *slog.Logger
+	token       [sha256.Size]byte // of hs_token
+	nonce       string
+	domain      string // of the homeserver
+	stored      func() // called when there is a new transaction
+	connections connections
 
 	hearing  hearing
 	stopping atomic.Bool
@@ -83,13 +83,14 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		return fmt.Errorf("listen for the homeserver: %w", err)
 	}
 	l.address = socket.Addr()
-	socket = &boundedListener{Listener: socket, places: make(chan struct{}, maxConnections), closed: make(chan struct{})}
+	socket = &countedListener{Listener: socket, connections: &l.connections}
 	l.server = &http.Server{
 		Handler:           l.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       2 * time.Minute,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       withConnection,
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -101,44 +102,6 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		return err
 	}
 	return nil
-}
-
-// boundedListener accepts no more than a number of connections at a time; others
-// wait.
-type boundedListener struct {
-	net.Listener
-	places chan struct{}
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (b *boundedListener) Accept() (net.Conn, error) {
-	select {
-	case b.places <- struct{}{}:
-	case <-b.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := b.Listener.Accept()
-	if err != nil {
-		<-b.places
-		return nil, err
-	}
-	return &boundedConn{Conn: conn, release: sync.OnceFunc(func() { <-b.places })}, nil
-}
-
-func (b *boundedListener) Close() error {
-	b.once.Do(func() { close(b.closed) })
-	return b.Listener.Close()
-}
-
-type boundedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *boundedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
 }
 
 // removeSocket removes what an earlier process left, and nothing else.
@@ -227,6 +190,10 @@ func (l *listener) routes() http.Handler {
 		_ = json.NewEncoder(w).Encode(l.hearing.get())
 	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if l.isForeign(r) {
+			writeFailure(w, http.StatusUnauthorized, mautrix.MUnknownToken.ErrCode, "only users of this homeserver may do that")
+			return
+		}
 		if library := l.library.Load(); library != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, maxTransaction)
 			library.ServeHTTP(w, r)
@@ -235,6 +202,13 @@ func (l *listener) routes() http.Handler {
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is starting")
 	})
 	return mux
+}
+
+// isForeign reports whether a request has a token that another server would have to
+// be asked about: whoever knows our address must not choose whom we connect to.
+func (l *listener) isForeign(r *http.Request) bool {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return strings.HasPrefix(token, "openid:") && id.UserID(r.URL.Query().Get("user_id")).Homeserver() != l.domain
 }
 
 func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
@@ -256,6 +230,7 @@ func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 			writeFailure(w, http.StatusForbidden, mautrix.MForbidden.ErrCode, "wrong access token")
 			return
 		}
+		l.connections.trust(r)
 		next(w, r)
 	}
 }

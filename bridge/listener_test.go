@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -49,6 +51,41 @@ func TestListenerRefusesStrangers(t *testing.T) {
 	}
 	if status := w.push(w.config.AppService.HSToken, transactions+"1", body()); status != http.StatusOK {
 		t.Errorf("with the right token: %d", status)
+	}
+}
+
+// Bar S18: a token that another server would have to be asked about is refused, and
+// that server is not asked.
+func TestListener_ForeignOpenIDTokensAreRefusedUnasked(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	asked := make(chan string, 10)
+	other := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+	t.Cleanup(other.Close)
+	for _, user := range []string{"@eve:" + strings.TrimPrefix(other.URL, "https://"), "@eve:elsewhere.example", "eve", ""} {
+		req, err := http.NewRequestWithContext(soon(t), http.MethodGet,
+			w.config.AppService.Address+"/_matrix/provision/v3/whoami?user_id="+url.QueryEscape(user), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		req.Header.Set("Authorization", "Bearer openid:s3cr3t-t0ken")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %s", user, resp.Status)
+		}
+	}
+	select {
+	case path := <-asked:
+		t.Errorf("the other server was asked for %s", path)
+	default:
+	}
+	if w.log.contains("s3cr3t-t0ken") {
+		t.Error("the token is in the log")
 	}
 }
 

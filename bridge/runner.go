@@ -126,6 +126,7 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 func (r *runner) listen(ctx context.Context) error {
 	config := r.opts.Config.AppService
 	l := newListener(r.node, r.log, config.HSToken, r.stored)
+	l.domain = r.opts.Config.Homeserver.Domain
 	if err := l.open(ctx, config.Hostname, config.Port); err != nil {
 		r.condition.listener.down(err)
 		return err
