@@ -168,6 +168,9 @@ func ParseConfig(section []byte) (*Config, error) {
 		}
 		return nil, fmt.Errorf("matrix: %w", err)
 	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("matrix: more than one YAML document, of which only the first would be read")
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}

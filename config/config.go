@@ -3,9 +3,11 @@
 package config
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -202,8 +204,12 @@ func Load(path string) (Config, error) {
 func Parse(raw []byte) (Config, error) {
 	c := Default()
 	var doc yaml.Node
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := decoder.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
 		return Config{}, fmt.Errorf("not valid YAML, %s", strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("more than one YAML document, of which only the first would be read: remove the line ---")
 	}
 	if len(doc.Content) == 0 {
 		return c, nil

@@ -208,6 +208,7 @@ func TestParseNamesTheWrongKindOfValue(t *testing.T) {
 		"yggdrasil: {system_tcp: true}":          "yggdrasil.system_tcp: carriers does not name tcp",
 		"session: {idle: 600}":                   "line 1: want a duration such as 90s, 15m or 1h30m",
 		"just words":                             "line 1: want a section with keys, have `just words`",
+		"roles: [node]\n---\nlog: {}":            "more than one YAML document, of which only the first would be read: remove the line ---",
 		"roles: [node":                           "not valid YAML, line 1: did not find expected ',' or ']'",
 	}
 	for text, want := range cases {

@@ -187,10 +187,15 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	source, err := sourceOf(q.Get("source"))
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
 	// Large files take longer than a request may otherwise. The node bounds the size.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // pipes in memory have none
 	m, err := s.node.SendFile(r.Context(), actors.OutgoingFile{
-		Account: account, Contact: contact, Source: q.Get("source"), Body: r.Body, Name: q.Get("name"),
+		Account: account, Contact: contact, Source: source, Body: r.Body, Name: q.Get("name"),
 		MIMEType: q.Get("type"), Caption: q.Get("caption"), Voice: q.Get("voice") == "true", ReplyTo: peer.GUID(replyTo),
 	})
 	if err != nil {
@@ -199,6 +204,22 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(messageOf(m)) // the client may be gone
+}
+
+// maxSource is the longest source of a message, in bytes.
+const maxSource = 200
+
+// sourceOf makes the store's source of one that a caller has chosen, which shall not
+// be taken for the source of somebody else, such as the bridge's.
+func sourceOf(source string) (string, error) {
+	switch {
+	case source == "":
+		return "", nil
+	case len(source) > maxSource:
+		return "", huma.Error422UnprocessableEntity("source: longer than 200 bytes")
+	default:
+		return "control:" + source, nil
+	}
 }
 
 // writeProblem answers as huma does.

@@ -85,7 +85,7 @@ func printStatus(out io.Writer, s control.Status) {
 	}
 	fmt.Fprintf(w, "sessions\t%d\n", s.Sessions)
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
-		fmt.Fprintf(w, "%s\t%s\n", name, s.Parts[name])
+		fmt.Fprintf(w, "%s\t%s\n", printable(name), printable(string(s.Parts[name])))
 	}
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
