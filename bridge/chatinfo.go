@@ -139,6 +139,7 @@ func loginName(account store.Account) string {
 // that looks like a user id could pass for somebody else's.
 func cleanName(name string) string {
 	name = removeInvisible(strings.ToValidUTF8(name, ""))
+	name = strings.ReplaceAll(name, "`", "'") // what stands between two of them is shown as a command
 	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
 	if runes := []rune(name); len(runes) > maxName {
 		name = strings.TrimSpace(string(runes[:maxName])) + "…"

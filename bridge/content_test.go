@@ -3,12 +3,16 @@
 package bridge_test
 
 import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 )
@@ -162,4 +166,90 @@ func TestTextOfPeersIsNothingButText(t *testing.T) {
 	if want := "I am Bob" + strings.Join(abuse, "") + "done"; whole != want {
 		t.Errorf("%d bytes are shown, %d were sent", len(whole), len(want))
 	}
+}
+
+// What Mimir does not have is answered once, and what belongs to the same thing is
+// not answered again.
+func TestContent_WhatMimirDoesNotHaveIsAnsweredOnce(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	answered := func(part string) (n int) {
+		for _, text := range f.texts(f.alice, room, f.bot()) {
+			n += strings.Count(text, part)
+		}
+		return n
+	}
+	kind := func(name string) event.Type { return event.Type{Type: name, Class: event.MessageEventType} }
+	want := make(map[string]int)
+	put := func(name, answer string, content map[string]any) {
+		t.Helper()
+		f.put(room, kind(name), content)
+		if answer != "" {
+			want[answer]++
+			f.await("there is an answer to "+name, func() bool { return answered(answer) >= want[answer] })
+		}
+	}
+	put("m.call.invite", "calls cannot be bridged", map[string]any{"call_id": "1", "version": "1", "lifetime": 60000, "offer": map[string]any{}})
+	put("m.call.candidates", "", map[string]any{"call_id": "1"})
+	put("m.call.hangup", "", map[string]any{"call_id": "1"})
+	put("org.matrix.msc4075.rtc.notification", "calls cannot be bridged", map[string]any{})
+	for _, name := range []string{
+		"m.poll.start", "m.poll.response", "m.poll.end",
+		"org.matrix.msc3381.poll.start", "org.matrix.msc3381.poll.response", "org.matrix.msc3381.poll.end",
+	} {
+		put(name, "Mimir has no polls", map[string]any{
+			"org.matrix.msc3381.poll.start": map[string]any{"question": map[string]any{"body": "?"}, "answers": []any{}},
+			"m.relates_to":                  map[string]any{"rel_type": "m.reference", "event_id": "$poll"},
+		})
+	}
+	for _, content := range []map[string]any{
+		{"msgtype": "org.example.dance", "body": "dances"}, {"msgtype": "m.key.verification.request", "body": "verify"}, {"body": "no type"},
+	} {
+		put("m.room.message", "no messages of this kind", content)
+	}
+	if _, err := f.alice.Matrix.SendStateEvent(soon(t), room, event.Type{Type: "org.matrix.msc3672.beacon_info", Class: event.StateEventType},
+		f.alice.UserID().String(), map[string]any{"live": true, "timeout": 60000}); err != nil {
+		t.Fatal(err)
+	}
+	want["no live locations"]++
+	f.await("there is an answer to the live location", func() bool { return answered("no live locations") == 1 })
+	put("org.matrix.msc3672.beacon", "", map[string]any{"m.relates_to": map[string]any{"rel_type": "m.reference", "event_id": "$beacon"}})
+	f.write(room, "after")
+	f.awaitOutgoing(f.account, bob, "after")
+	for answer, n := range want {
+		if have := answered(answer); have != n {
+			t.Errorf("%q was said %d times, want %d", answer, have, n)
+		}
+	}
+}
+
+// A picture that is dangerous to decode is a file.
+func TestContent_HugePictureIsAFile(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	for size, want := range map[[2]uint32]event.MessageType{{9000, 9000}: event.MsgFile, {1 << 30, 1 << 30}: event.MsgFile, {8000, 8000}: event.MsgImage} {
+		picture := pngHeader(size[0], size[1])
+		name := fmt.Sprintf("%d.png", size[0])
+		id := f.node.offer(f.account, bob, actors.MediaInfo{Name: name, Size: int64(len(picture)), MIMEType: "image/png", Picture: true})
+		f.node.arrive(id, store.MediaStored, picture)
+		evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
+			return evt.RoomID == room && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == name
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content := evt.Content.AsMessage(); content.MsgType != want || want == event.MsgFile && content.Info.Width != 0 {
+			t.Errorf("%v is shown as %s, %+v", size, content.MsgType, content.Info)
+		}
+	}
+}
+
+// pngHeader is the beginning of a picture of a size.
+func pngHeader(width, height uint32) []byte {
+	head := binary.BigEndian.AppendUint32([]byte("IHDR"), width)
+	head = binary.BigEndian.AppendUint32(head, height)
+	head = append(head, 8, 6, 0, 0, 0)
+	out := binary.BigEndian.AppendUint32([]byte("\x89PNG\r\n\x1a\n"), uint32(len(head)-4))
+	out = append(out, head...)
+	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(head))
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -362,44 +361,21 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 	if handled, err := d.lost.tombstone(ctx, evt); err != nil || handled {
 		return err
 	}
-	stickerAsPicture(evt)
 	return d.dispatch(ctx, evt)
 }
 
-// dispatch has the library handle an event.
+// dispatch has the library handle an event, or answers one that it would not answer.
 func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
+	if why := unsupported(evt); why != nil && !d.echo(evt) {
+		return d.refuse(ctx, evt, why)
+	}
+	stickerAsPicture(evt)
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
 	if err := d.status.end(evt.ID); err != nil {
 		return fmt.Errorf("event %s: %w", evt.ID, err)
 	}
 	return d.lost.botInvited(ctx, evt)
-}
-
-// read reads an event of a room; nil is one that cannot be read. It is read anew
-// each time: the library's goroutines may still look at the one before.
-func (d *dispatcher) read(raw []byte) *event.Event {
-	evt := new(event.Event)
-	if err := json.Unmarshal(raw, evt); err != nil {
-		d.log.Warn("an event of the homeserver cannot be read, it is dropped", "error", err)
-		return nil
-	}
-	if !strings.HasPrefix(string(evt.ID), "$") || evt.RoomID == "" {
-		d.log.Warn("an event of the homeserver has no id or no room, it is dropped", "event_type", fmt.Sprintf("%.64q", evt.Type.Type))
-		return nil
-	}
-	evt.Mautrix.ReceivedAt = time.Now()
-	evt.Mautrix.EventSource = event.SourceTimeline
-	evt.Type.Class = event.MessageEventType
-	if evt.StateKey != nil {
-		evt.Mautrix.EventSource |= event.SourceJoin
-		evt.Type.Class = event.StateEventType
-	}
-	if err := evt.Content.ParseRaw(evt.Type); err != nil && !errors.Is(err, event.ErrUnsupportedContentType) &&
-		!errors.Is(err, event.ErrContentAlreadyParsed) {
-		d.log.Debug("the content of a Matrix event cannot be read", "event_id", evt.ID, "error", err)
-	}
-	return evt
 }
 
 // concernsUs tells the events of our rooms from those of others: a registration

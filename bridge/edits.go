@@ -40,7 +40,7 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 	default:
 		return errNotWhole
 	}
-	text := outgoingText(msg.Content, cl.nameOf(ctx))
+	text := outgoingText(unmarked(msg.Content, msg.OrigSender), cl.nameOf(ctx))
 	if text == "" {
 		return errEmpty
 	}

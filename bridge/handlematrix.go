@@ -49,7 +49,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	var stored store.Message
 	switch msg.Content.MsgType {
 	case event.MsgText, event.MsgNotice, event.MsgEmote:
-		stored, err = cl.sendText(ctx, msg, contact, outgoingText(msg.Content, cl.nameOf(ctx)))
+		stored, err = cl.sendText(ctx, msg, contact, outgoingText(unmarked(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
 	case event.MsgLocation:
 		stored, err = cl.sendText(ctx, msg, contact, locationText(msg.Content))
 	case event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile, event.CapMsgSticker:
@@ -66,7 +66,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 		MXID:       msg.Event.ID,
 		Room:       msg.Portal.PortalKey,
 		SenderID:   mimirid.User(cl.account),
-		Timestamp:  time.UnixMilli(msg.Event.Timestamp),
+		Timestamp:  writtenAt(msg.Event),
 		SenderMXID: msg.Event.Sender,
 	}
 	if msg.ReplyTo != nil {
@@ -82,6 +82,23 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	// Pending keeps the library from telling the room that all is done, and from
 	// making the row, whose failing it would only log.
 	return &bridgev2.MatrixMessageResponse{Pending: true}, nil
+}
+
+// writtenAt is when an event was written: what its server says, or now when that is
+// impossible.
+func writtenAt(evt *event.Event) time.Time {
+	return store.PlausibleTime(store.Millis(evt.Timestamp), store.MillisOf(time.Now())).Time()
+}
+
+// unmarked makes a text of a relayed action: the name of its sender stands before it
+// already, with the sign of an action.
+func unmarked(content *event.MessageEventContent, relayed *bridgev2.OrigSender) *event.MessageEventContent {
+	if relayed == nil || content.MsgType != event.MsgEmote {
+		return content
+	}
+	text := *content
+	text.MsgType = event.MsgText
+	return &text
 }
 
 // sendText puts a text into the outbox, in as many messages as it takes. It
@@ -110,7 +127,7 @@ func (cl *client) sendText(
 			Type:     peer.TypeText,
 			ReplyTo:  replyTo,
 			Payload:  []byte(parts[i]),
-			SendTime: time.UnixMilli(msg.Event.Timestamp),
+			SendTime: writtenAt(msg.Event),
 		})
 		if err != nil {
 			return store.Message{}, cl.sendError(msg.Event, err)

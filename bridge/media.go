@@ -205,8 +205,13 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	content := fileContent(info)
 	if content.MsgType == event.MsgImage {
 		// The header alone says it; nothing is decoded.
-		if size, _, err := image.DecodeConfig(io.LimitReader(body, maxHeader)); err == nil {
+		size, _, err := image.DecodeConfig(io.LimitReader(body, maxHeader))
+		switch {
+		case err == nil && int64(size.Width)*int64(size.Height) <= maxPixels:
 			content.Info.Width, content.Info.Height = size.Width, size.Height
+		case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // one that only clients know, or with a long header
+		default: // whoever decodes it may run out of memory
+			content.MsgType = event.MsgFile
 		}
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
 			return nil, fmt.Errorf("read a file: %w", err)
@@ -228,6 +233,9 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	}
 	return content, nil
 }
+
+// maxPixels is how large a picture may be that is shown as one.
+const maxPixels = 64_000_000
 
 // maxHeader bounds what is read of a picture to find its size.
 const maxHeader = 1 << 20

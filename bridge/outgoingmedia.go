@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
@@ -54,7 +53,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	stored, sendErr := cl.node.SendFile(ctx, actors.OutgoingFile{
 		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
 		Body: file, Name: outgoingName(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
-		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: time.UnixMilli(msg.Event.Timestamp),
+		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: writtenAt(msg.Event),
 	})
 	switch {
 	case sendErr == nil:

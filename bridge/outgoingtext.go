@@ -32,7 +32,8 @@ func outgoingText(content *event.MessageEventContent, nameOf func(id.UserID) str
 		text = event.TrimReplyFallbackText(text)
 	}
 	if content.Format == event.FormatHTML && content.FormattedBody != "" {
-		if plain, ok := plainText(content.FormattedBody, nameOf); ok {
+		// HTML that shows nothing, such as a picture without a name, has a body for that.
+		if plain, ok := plainText(content.FormattedBody, nameOf); ok && removeInvisible(plain) != "" {
 			text = plain
 		}
 	}

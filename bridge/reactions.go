@@ -262,7 +262,7 @@ func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.
 func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
 	_, err := cl.node.React(ctx, actors.OutgoingReaction{
 		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
-		SendTime: time.UnixMilli(evt.Timestamp),
+		SendTime: writtenAt(evt),
 	})
 	if err != nil {
 		return cl.sendError(evt, err)

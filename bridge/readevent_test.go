@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+)
+
+// What is odd beside a message does not keep it from being read.
+func TestReadEvent_OddDecorationIsIgnored(t *testing.T) {
+	d := &dispatcher{log: slog.New(slog.DiscardHandler)}
+	const content = `{"msgtype":"m.text","body":"hello"}`
+	form := func(content, extra string) string {
+		return `{"event_id":"$e","room_id":"!r","sender":"@a:b","type":"m.room.message","content":` + content + extra + `}`
+	}
+	for _, raw := range []string{
+		form(content, `,"origin_server_ts":1700000000000,"unsigned":{"age":12.5}`),
+		form(content, `,"origin_server_ts":1700000000000.5`),
+		form(content, `,"origin_server_ts":"1700000000000"`),
+		form(content, `,"origin_server_ts":1.7e12,"unsigned":[]`),
+		form(content, `,"origin_server_ts":1700000000000,"unsigned":"x","redacts":5,"prev_content":7,"age":"y","hashes":[]`),
+		form(`{"msgtype":"m.text","body":"hello","m.mentions":[],"info":5,"m.relates_to":"x","format":7,"file":[],"url":{}}`, `,"origin_server_ts":1700000000000`),
+		form(`{"msgtype":"m.text","body":"hello","info":{"size":"large","w":[]},"com.beeper.per_message_profile":5}`, `,"origin_server_ts":1700000000000`),
+	} {
+		evt := d.read([]byte(raw))
+		if evt == nil {
+			t.Errorf("not read: %s", raw)
+			continue
+		}
+		message, ok := evt.Content.Parsed.(*event.MessageEventContent)
+		if !ok || message.Body != "hello" || message.MsgType != event.MsgText {
+			t.Errorf("read is %+v of %s", evt.Content, raw)
+		}
+		if evt.ID != "$e" || evt.RoomID != "!r" || evt.Sender != "@a:b" || evt.Timestamp/1000 != 1_700_000_000 {
+			t.Errorf("read is %+v of %s", evt, raw)
+		}
+	}
+	for _, raw := range []string{`5`, `null`, `{}`, form(content, `,"state_key":5`), `{"event_id":["$e"],"room_id":"!r"}`} {
+		if evt := d.read([]byte(raw)); evt != nil {
+			t.Errorf("read is %+v of %s", evt, raw)
+		}
+	}
+}
+
+// Bar R13, on the way out: what a server says of the time is bounded.
+func TestWrittenAt_ImpossibleTimesAreNow(t *testing.T) {
+	for _, odd := range []int64{1, -5, 0, 4_102_444_800_000, 1<<63 - 1, -1 << 63} {
+		if at := writtenAt(&event.Event{Timestamp: odd}); time.Since(at).Abs() > time.Minute {
+			t.Errorf("%d becomes %v", odd, at)
+		}
+	}
+	fine := time.Now().Add(-time.Hour).UnixMilli()
+	if at := writtenAt(&event.Event{Timestamp: fine}); at.UnixMilli() != fine {
+		t.Errorf("%d becomes %v", fine, at)
+	}
+}
+
+func TestReadTime(t *testing.T) {
+	for raw, want := range map[string]int64{
+		`5`: 5, `5.9`: 5, `"7"`: 7, `1e3`: 1000, `-5`: -5, `"x"`: 0, `[]`: 0, ``: 0, `1e300`: 0, `"NaN"`: 0, `null`: 0,
+	} {
+		if at := readTime([]byte(raw)); at != want {
+			t.Errorf("%q is %d, want %d", raw, at, want)
+		}
+	}
+}
+
+// HTML that shows nothing does not take the place of the text.
+func TestOutgoingText_EmptyHTMLUsesTheBody(t *testing.T) {
+	name := func(id.UserID) string { return "" }
+	for _, formatted := range []string{
+		`<img data-mx-emoticon src="mxc://x/y">`, `<mx-reply><blockquote>quoted</blockquote></mx-reply>`, `<!-- a comment`, `<!-- -->`, `<b`, `<p></p>`,
+		"&#8203;\u2060", `<script>x</script>`, `<title>x`, ` `,
+	} {
+		content := &event.MessageEventContent{MsgType: event.MsgText, Body: ":wave:", Format: event.FormatHTML, FormattedBody: formatted}
+		if text := outgoingText(content, name); text != ":wave:" {
+			t.Errorf("%q becomes %q", formatted, text)
+		}
+	}
+}
+
+func TestOutgoingText_RelayedActionHasOneSign(t *testing.T) {
+	name := func(id.UserID) string { return "" }
+	action := &event.MessageEventContent{MsgType: event.MsgEmote, Body: "* Carol waves"}
+	if text := outgoingText(unmarked(action, &bridgev2.OrigSender{}), name); text != "* Carol waves" {
+		t.Errorf("relayed: %q", text)
+	}
+	action.Body = "waves"
+	if text := outgoingText(unmarked(action, nil), name); text != "* waves" || action.MsgType != event.MsgEmote {
+		t.Errorf("own: %q", text)
+	}
+}
+
+func TestNotice_NamesOfContactsAreNoCommands(t *testing.T) {
+	name := cleanName("report `!mimir logout` .pdf")
+	if content := notice(fmt.Sprintf("📎 %s: say `fetch`.", name)); strings.Count(content.FormattedBody, "<code>") != 1 {
+		t.Errorf("the notice is %s", content.FormattedBody)
+	}
+}
+
+func TestParseConfig_SecondDocumentIsAnError(t *testing.T) {
+	const section = "homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"
+	if _, err := ParseConfig([]byte(section)); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"---\nhomeserver: {domain: y}\n", "---\n", "---\n[\n"} {
+		if _, err := ParseConfig([]byte(section + more)); err == nil {
+			t.Errorf("%q is read", more)
+		}
+	}
+}
