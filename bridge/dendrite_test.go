@@ -23,9 +23,10 @@ import (
 // real is a bridge between a testNode and a real Dendrite, with a login of alice.
 type real struct {
 	*world
-	server  *dendrite.Server
-	alice   *bridgetest.Client
-	account identity.PublicKey
+	server     *dendrite.Server
+	alice      *bridgetest.Client
+	management id.RoomID
+	account    identity.PublicKey
 }
 
 // buildPatience is for the first use on a machine: Dendrite is compiled.
@@ -76,7 +77,7 @@ func newRealWith(t *testing.T, change func(*bridge.Config)) *real {
 	}
 	r.alice = r.person(server.URL(), "alice")
 	r.awaitState(bridge.StateRunning)
-	r.attach(r.alice)
+	r.management = r.attach(r.alice)
 	return r
 }
 

@@ -13,20 +13,21 @@ import (
 )
 
 // empower lets somebody upgrade a room of the bridge.
-func (h *household) empower(room id.RoomID, who *bridgetest.Client) {
-	h.t.Helper()
-	bot, err := mautrix.NewClient(h.homeserver.URL(), h.bot(), h.config.AppService.ASToken)
+func (w *world) empower(room id.RoomID, who *bridgetest.Client) {
+	w.t.Helper()
+	bot, err := mautrix.NewClient(w.config.Homeserver.Address, w.bot(), w.config.AppService.ASToken)
 	if err != nil {
-		h.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	bot.SetAppServiceUserID = true
 	defer bot.Client.CloseIdleConnections()
-	levels := &event.PowerLevelsEventContent{
-		Users:  map[id.UserID]int{h.bot(): 100, who.UserID(): 100},
-		Events: map[string]int{event.StateTombstone.Type: 100},
+	var levels event.PowerLevelsEventContent
+	if err := bot.StateEvent(soon(w.t), room, event.StatePowerLevels, "", &levels); err != nil {
+		w.t.Fatal(err)
 	}
-	if _, err := bot.SendStateEvent(soon(h.t), room, event.StatePowerLevels, "", levels); err != nil {
-		h.t.Fatal(err)
+	levels.SetUserLevel(who.UserID(), 100)
+	if _, err := bot.SendStateEvent(soon(w.t), room, event.StatePowerLevels, "", &levels); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
