@@ -31,9 +31,6 @@ type (
 	closeAccount   struct{ Account identity.PublicKey }
 	accountClosed  struct{}
 	reopenAccounts struct{ Account identity.PublicKey }
-	// shutdown is Node.Stop's; answered with stopped.
-	shutdown struct{}
-	stopped  struct{ Report kernel.StopReport }
 	// alarmsRequest is the API's; answered with []Alarm.
 	alarmsRequest struct{}
 	// partRequest is the API's; answered with the kernel.Ref of that child.

@@ -42,6 +42,8 @@ type Node struct {
 	system *kernel.System
 	root   kernel.Ref
 	writer atomic.Pointer[kernel.Ref]
+	// running says that the actors have been started and not all stopped.
+	running atomic.Bool
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -148,30 +150,12 @@ func (n *Node) Start(ctx context.Context) error {
 		return fmt.Errorf("start node: %w", err)
 	}
 	n.root = root
+	n.running.Store(true)
 	if _, err := kernel.Ask[ready](ctx, root, readyRequest{}); err != nil {
 		return fmt.Errorf("start node: %w", err)
 	}
 	return nil
 }
-
-// Stop stops the actors in order. When ctx ends first, or a part takes too long,
-// the error names what did not stop; nothing accepted is lost even then.
-func (n *Node) Stop(ctx context.Context) error {
-	if n.system == nil {
-		return nil
-	}
-	end, err := kernel.Ask[stopped](ctx, n.root, shutdown{})
-	if err == nil && !end.Report.OK() {
-		err = end.Report
-	}
-	if errors.Is(err, kernel.ErrStopped) {
-		err = nil // the node had stopped by itself, after a failure
-	}
-	return errors.Join(err, n.system.Stop(ctx))
-}
-
-// Close closes the store. Call it after Stop.
-func (n *Node) Close() error { return errors.Join(n.env.media.Close(), n.store.Close()) }
 
 // Failed returns a channel that is closed when the node cannot go on: its store
 // has failed. Stop it then, and end the process; Err says why.

@@ -23,9 +23,6 @@ const (
 	transfersName = "transfers"
 	filesName     = "files"
 
-	// stopStep is what one step of an orderly stop may take. All of them together
-	// stay within the 10 s that service managers and people grant.
-	stopStep = 3 * time.Second
 	// A part that failed alarmAfter times, the last time within alarmMemory, is
 	// worth an alarm: one failure is what restarts are for.
 	alarmAfter  = 3
@@ -49,7 +46,7 @@ type nodeActor struct {
 	// value is who waits for the actor's end.
 	closed   map[string]kernel.Ref
 	stopping bool
-	waiting  []kernel.Ref // for the report of the stop
+	ending   ending
 }
 
 // failing is a part that was restarted lately, or has been given up.
@@ -142,7 +139,9 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	case readyRequest:
 		c.Reply(ready{})
 	case shutdown:
-		n.onShutdown(c)
+		n.onShutdown(c, msg)
+	case stopOver:
+		n.onStopOver(c)
 	case rotateChallenges:
 		n.env.keys.issued.Rotate()
 	case store.Written: // of RememberNodeKeys
@@ -251,12 +250,16 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 			c.Fail(err)
 		}
 	}
-	if n.stopping || msg.Err == nil {
+	if n.stopping {
+		n.stopStoreWhenAlone(c)
+		return
+	}
+	if msg.Err == nil {
 		return
 	}
 	if msg.Name == storeName {
 		n.node.fail(fmt.Errorf("%w: %w", errStoreStopped, msg.Err))
-		n.onShutdown(c)
+		n.onShutdown(c, shutdown{})
 		return
 	}
 	if strings.HasPrefix(msg.Name, accountPrefix) {
@@ -278,31 +281,4 @@ func (n *nodeActor) onAlarmsRequest(c *kernel.Context) {
 	}
 	slices.SortFunc(alarms, func(a, b Alarm) int { return strings.Compare(a.Part, b.Part) })
 	c.Reply(alarms)
-}
-
-// onShutdown stops the parts so that nothing new is taken in while what was taken
-// in is finished: first those who bring work, last those everybody needs.
-func (n *nodeActor) onShutdown(c *kernel.Context) {
-	if sender := c.Sender(); !sender.IsZero() {
-		n.waiting = append(n.waiting, sender)
-	}
-	if n.stopping {
-		return
-	}
-	n.stopping = true
-	n.env.strangerLog.flush()
-	var order [][]string
-	for _, part := range slices.Backward(n.env.opts.Parts) {
-		order = append(order, []string{part.Name})
-	}
-	order = append(order, []string{listenerName, trackerName, transfersName, filesName})
-	order = append(order, n.accountNames(c), []string{resolverName}, []string{overlayName}, []string{storeName})
-	c.StopChildren(order, stopStep)
-}
-
-func (n *nodeActor) onChildrenStopped(c *kernel.Context, msg kernel.ChildrenStopped) {
-	for _, w := range n.waiting {
-		c.Tell(w, stopped{msg.Report})
-	}
-	c.StopSelf(nil)
 }

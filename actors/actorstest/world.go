@@ -4,6 +4,7 @@ package actorstest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -153,7 +154,7 @@ func (n *Node) Start() {
 		if err := node.Stop(ctx); err != nil {
 			n.w.t.Errorf("stop node: %v", err)
 		}
-		if err := node.Close(); err != nil {
+		if err := node.Close(); err != nil && !errors.Is(err, store.ErrClosed) { // by the test
 			n.w.t.Errorf("close node: %v", err)
 		}
 	}

@@ -157,7 +157,7 @@ func (a *chaosActor) Receive(c *kernel.Context, msg any) {
 			c.Stop(child)
 		}
 	case chaosStep:
-		c.StopChildren([][]string{{"a", "b"}, {"c"}}, 3*time.Millisecond)
+		c.StopChildren([][]string{{"a", "b"}, {"c"}}, 3*time.Millisecond, 0)
 	case chaosStopSelf:
 		c.StopSelf(m.err)
 	case chaosAsk:

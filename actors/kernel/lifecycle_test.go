@@ -475,7 +475,7 @@ func TestStoppingMayTellOthersButNotSpawnOrTellItself(t *testing.T) {
 				c.Tell(c.Self(), "to myself")
 				c.Go("late", func(context.Context) error { r.add("ran"); return nil })
 				c.After(0, "timer")
-				c.StopChildren([][]string{{"x"}}, 0)
+				c.StopChildren([][]string{{"x"}}, 0, 0)
 				if c.Inbox().Tell("inbox") {
 					r.add("inbox took it")
 				}

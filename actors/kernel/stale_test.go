@@ -25,7 +25,7 @@ func (a *counting) Receive(c *Context, msg any) {
 	case func(context.Context) error:
 		c.Go("task", m)
 	case [][]string:
-		c.StopChildren(m, time.Minute)
+		c.StopChildren(m, time.Minute, 0)
 	case Spec:
 		if _, err := c.Spawn(m); err != nil {
 			c.Fail(err)

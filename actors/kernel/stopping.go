@@ -74,6 +74,7 @@ func (c *cell) unstopped() []Unstopped {
 type stopSequence struct {
 	groups  [][]string
 	step    time.Duration
+	until   time.Time          // of all groups together; zero for no bound
 	pending map[*cell]struct{} // of the current group
 	timer   *time.Timer        // of the current group
 	report  StopReport
@@ -83,11 +84,12 @@ const defaultStopStep = 10 * time.Second
 
 // StopChildren stops children in order: the first group together, and when all of
 // it is gone the next one. A group that takes longer than step, 10 s when it is
-// 0, is logged and passed. At the end this actor gets ChildrenStopped; before
-// that, it gets messages as always, also ChildStopped for each child. Names
-// without a child are passed over, children not named are left alone. A second
-// call while the first is under way is refused.
-func (x *Context) StopChildren(order [][]string, step time.Duration) {
+// 0, is logged and passed, and so is every group when all together have taken total,
+// unless that is 0: the rest is then told to stop and not waited for. At the end this
+// actor gets ChildrenStopped; before that, it gets messages as always, also
+// ChildStopped for each child. Names without a child are passed over, children not
+// named are left alone. A second call while the first is under way is refused.
+func (x *Context) StopChildren(order [][]string, step, total time.Duration) {
 	if x.over {
 		return
 	}
@@ -99,6 +101,9 @@ func (x *Context) StopChildren(order [][]string, step time.Duration) {
 		step = defaultStopStep
 	}
 	x.seq = &stopSequence{groups: slices.Clone(order), step: step}
+	if total > 0 {
+		x.seq.until = time.Now().Add(total)
+	}
 	x.nextStep()
 }
 
@@ -118,7 +123,7 @@ func (x *Context) nextStep() {
 		if len(q.pending) > 0 {
 			x.step++
 			step := x.step
-			q.timer = time.AfterFunc(q.step, func() { c.signal(event{kind: eventStep, ctx: x, step: step}) })
+			q.timer = time.AfterFunc(q.left(), func() { c.signal(event{kind: eventStep, ctx: x, step: step}) })
 			return
 		}
 	}
@@ -150,6 +155,14 @@ func (x *Context) stepOverran(step int) {
 	x.Log().Error("children did not stop in time, the next ones are stopped",
 		"error", late, "after", x.seq.step, "stack", string(stackWith(allStacks(), turnMark)))
 	x.nextStep()
+}
+
+// left is how long the current group may take.
+func (q *stopSequence) left() time.Duration {
+	if q.until.IsZero() {
+		return q.step
+	}
+	return max(0, min(q.step, time.Until(q.until)))
 }
 
 func (q *stopSequence) stopTimer() {

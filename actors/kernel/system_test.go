@@ -157,8 +157,8 @@ func TestStopChildrenPassesAnOverrunningStep(t *testing.T) {
 			receive: func(c *kernel.Context, msg any) {
 				switch m := msg.(type) {
 				case string:
-					c.StopChildren([][]string{{"stuck"}, {"store"}}, 0)
-					c.StopChildren([][]string{{"store"}}, 0) // refused
+					c.StopChildren([][]string{{"stuck"}, {"store"}}, 0, 0)
+					c.StopChildren([][]string{{"store"}}, 0, 0) // refused
 				case kernel.ChildStopped:
 					r.add("gone: %s", m.Name)
 				case kernel.ChildrenStopped:
@@ -184,7 +184,7 @@ func TestStopChildrenOfNobodyEndsAtOnce(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		probe := stage.SpawnProbe(t, "probe", func(c *kernel.Context, msg any) {
 			if msg == "stop" {
-				c.StopChildren([][]string{{"nobody"}, nil}, time.Second)
+				c.StopChildren([][]string{{"nobody"}, nil}, time.Second, 0)
 			}
 		})
 		for range 2 {
@@ -192,6 +192,36 @@ func TestStopChildrenOfNobodyEndsAtOnce(t *testing.T) {
 			if got := kerneltest.Await[kernel.ChildrenStopped](t, probe, soon); !got.Report.OK() || got.Report.Error() == "" {
 				t.Errorf("got %+v", got)
 			}
+		}
+	})
+}
+
+// All groups together take no longer than total, and those that were not reached are
+// told to stop all the same.
+func TestStopChildren_Total_BoundsAllGroups(t *testing.T) {
+	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
+		names := []string{"a", "b", "c", "d", "e"}
+		probe := kerneltest.NewProbe(func(c *kernel.Context, msg any) {
+			if msg != "stop" {
+				return
+			}
+			var order [][]string
+			for _, name := range names {
+				if _, err := c.Spawn(spec(name, funcs{stopping: func(*kernel.Context) { time.Sleep(4 * time.Second) }})); err != nil {
+					c.Fail(err)
+				}
+				order = append(order, []string{name})
+			}
+			c.StopChildren(order, 3*time.Second, 8*time.Second)
+		})
+		ref := stage.Spawn(t, probe.Spec("parent"))
+		begun := time.Now()
+		ref.Tell("stop")
+		if got := kerneltest.Await[kernel.ChildrenStopped](t, probe, time.Minute); got.Report.OK() || time.Since(begun) != 8*time.Second {
+			t.Errorf("%v after %v", got.Report, time.Since(begun))
+		}
+		for range names[2:] { // two were gone before
+			kerneltest.Await[kernel.ChildStopped](t, probe, 5*time.Second)
 		}
 	})
 }
@@ -206,7 +236,7 @@ func TestStopSequenceEndsWithItsIncarnation(t *testing.T) {
 			},
 			receive: func(c *kernel.Context, msg any) {
 				if msg == "stop" {
-					c.StopChildren([][]string{{"slow"}}, time.Second)
+					c.StopChildren([][]string{{"slow"}}, time.Second, 0)
 					panic("boom")
 				}
 				r.add("%T", msg)

@@ -216,7 +216,7 @@ func TestTrap18OrderOfStopping(t *testing.T) {
 				receive: func(c *kernel.Context, msg any) {
 					switch m := msg.(type) {
 					case string:
-						c.StopChildren([][]string{{"listener"}, {"nobody"}, {"accounts", "overlay"}, {"store"}}, time.Minute)
+						c.StopChildren([][]string{{"listener"}, {"nobody"}, {"accounts", "overlay"}, {"store"}}, time.Minute, 0)
 					case kernel.ChildrenStopped:
 						r.add("all, %v", m.Report.OK())
 						c.StopSelf(nil)

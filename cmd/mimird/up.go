@@ -26,8 +26,10 @@ import (
 )
 
 const (
-	// stopTime is what an orderly stop gets.
-	stopTime = 10 * time.Second
+	// stopTime is what an orderly stop gets in all, closeTime the part of it that is for
+	// closing the store.
+	stopTime  = 10 * time.Second
+	closeTime = 1500 * time.Millisecond
 	// controlTime is how long the first start of the control API is waited for.
 	controlTime = 2 * time.Second
 	// maxSocketPath is how long the path of a unix socket may be on every system.
@@ -84,12 +86,9 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, node.Close()) }()
 	defer func() {
 		log.Info("Stopping")
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
-		err = errors.Join(err, node.Stop(stopping))
+		err = errors.Join(err, stop(context.WithoutCancel(ctx), node))
 	}()
 	err = start(ctx, f, o, node, c)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -103,6 +102,24 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 		return nil
 	case <-node.Failed():
 		return node.Err()
+	}
+}
+
+// stop stops the node and closes its store, in stopTime. What does not end by then is
+// left to the end of the process; nothing that was accepted is lost.
+func stop(ctx context.Context, node *actors.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	stopping, done := context.WithTimeout(ctx, stopTime-closeTime)
+	defer done()
+	err := node.Stop(stopping)
+	closed := make(chan error, 1)
+	go func() { closed <- node.Close() }()
+	select {
+	case closeErr := <-closed:
+		return errors.Join(err, closeErr)
+	case <-ctx.Done():
+		return errors.Join(err, errors.New("close the store: still being read"))
 	}
 }
 
