@@ -315,6 +315,76 @@ func TestFileIsFetched(t *testing.T) {
 	})
 }
 
+// TestInlineFileObeysItsLimit: what came inside of a message is copied when files of
+// that size are fetched by themselves, else when a person asks.
+func TestInlineFileObeysItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.AutoDownload, o.Quota = 10_000, 20<<20 })
+		post := func(size int) (store.MessageID, []byte) {
+			data := pattern(size, byte(size))
+			return p.post(t, phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "x.bin", Size: int64(size)}.Inline(data)}), data
+		}
+		small, data := post(9_000)
+		p.becomes(t, small, store.MediaStored)
+		p.holds(t, small, data)
+		large, data := post(11_000)
+		if info := p.state(t, large); info.State != store.MediaOffered || info.Size != 11_000 {
+			t.Errorf("%+v", info)
+		}
+		if used, _ := p.n.MediaUsage(); used != 9_000 {
+			t.Errorf("%d bytes in use", used)
+		}
+		if _, err := p.n.FetchMedia(t.Context(), p.n.Account.ID, p.contact(), large); err != nil {
+			t.Fatal(err)
+		}
+		p.becomes(t, large, store.MediaStored)
+		p.holds(t, large, data)
+		// One on a data stream is nowhere else.
+		huge, data := post(3 << 20)
+		p.becomes(t, huge, store.MediaStored)
+		p.holds(t, huge, data)
+		never, _ := post(6 << 20) // more than the files of one contact may take
+		if info := p.becomes(t, never, store.MediaFailed); !strings.Contains(info.Reason, "one contact") {
+			t.Errorf("%+v", info)
+		}
+		p.holds(t, huge, data)
+	})
+}
+
+// TestInlineFileWithoutRoomIsOfferedAgain: the app sends such a message again only in
+// another session, so the session ends; with room the message comes, once.
+func TestInlineFileWithoutRoomIsOfferedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.Quota, o.Consumers = 16<<20, []string{"reader"} })
+		inline := func(seed byte) phone.Message {
+			return phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "x.bin", Size: 3 << 20}.Inline(pattern(3<<20, seed))}
+		}
+		first := p.post(t, inline(1))
+		p.becomes(t, first, store.MediaStored)
+		guid := p.p.Post(p.key, inline(2)) // beyond the share, and the first was not seen yet
+		time.Sleep(time.Minute)
+		if len(p.p.Waiting(p.key)) != 1 {
+			t.Error("a message is acknowledged whose file is nowhere")
+		}
+		last, err := p.n.LastEvent(p.n.Account.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.n.MoveCursor(t.Context(), "reader", p.n.Account.ID, p.contact(), last); err != nil {
+			t.Fatal(err)
+		}
+		// Long before the session would have ended for being idle.
+		p.p.Eventually(t, 5*time.Minute, "the message is acknowledged", func() bool { return len(p.p.Waiting(p.key)) == 0 })
+		id := store.MessageID{Dir: store.In, GUID: int64(guid)}
+		p.becomes(t, id, store.MediaStored)
+		p.holds(t, id, pattern(3<<20, 2))
+		p.becomes(t, first, store.MediaEvicted)
+		if got := stored(t, p.n, p.p.Key()); len(got) != 3 {
+			t.Errorf("%d messages", len(got))
+		}
+	})
+}
+
 // TestFileIsRequested from the contact, small over the control stream and large
 // over a data stream. What nobody asked for is not taken, nor anything else than
 // the file.
@@ -496,19 +566,32 @@ func TestFilesAreServedToWhomTheyWereOffered(t *testing.T) {
 	})
 }
 
-// TestOldFilesMakeRoom: the oldest goes first, nothing goes that somebody has not
-// seen, and when nothing may go a file waits.
+// TestOldFilesMakeRoom within the share of a contact: the oldest goes first, nothing
+// goes that somebody has not seen, and when nothing may go a file waits. Files of
+// another contact are not touched, also when they are the same.
 func TestOldFilesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.Quota, o.Consumers = 1_000_000, []string{"reader"} })
-		receive := func(seed byte) store.MessageID {
-			return p.post(t, phone.Message{Type: phone.File, Payload: p.server.Offer(string(seed), pattern(300_000, seed)).Payload()})
+		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.Quota, o.Consumers = 1_200_000, []string{"reader"} })
+		offer := func(seed byte) phone.Message {
+			return phone.Message{Type: phone.File, Payload: p.server.Offer(string(seed), pattern(120_000, seed)).Payload()}
 		}
+		receive := func(seed byte) store.MessageID { return p.post(t, offer(seed)) }
+		other := call(t, p.w, "other", phone.Quirks{})
+		befriend(t, p.n, other.Key())
+		guid := other.Post(p.key, offer(1))
+		theirs := func() store.MediaState {
+			info, err := p.n.MediaState(p.n.Account.ID, identity.PublicKey(other.Key()), store.MessageID{Dir: store.In, GUID: int64(guid)})
+			if err != nil {
+				return store.MediaOffered
+			}
+			return info.State
+		}
+		p.n.EventuallyWithin(time.Hour, "the other's file", func() bool { return theirs() == store.MediaStored })
 		first := receive(1)
 		p.becomes(t, first, store.MediaStored)
 		second := receive(2)
 		p.becomes(t, second, store.MediaStored)
-		third := receive(3) // there is no room for it, encrypted and decrypted
+		third := receive(3)
 		p.n.EventuallyWithin(time.Hour, "it has to wait", func() bool { return strings.Contains(p.state(t, third).Reason, "full") })
 		if p.state(t, first).State != store.MediaStored {
 			t.Error("removed before it was seen")
@@ -522,11 +605,50 @@ func TestOldFilesMakeRoom(t *testing.T) {
 		}
 		p.becomes(t, third, store.MediaStored)
 		p.becomes(t, first, store.MediaEvicted)
-		p.holds(t, third, pattern(300_000, 3))
-		p.holds(t, second, pattern(300_000, 2))
+		p.holds(t, third, pattern(120_000, 3))
+		p.holds(t, second, pattern(120_000, 2))
+		if got := theirs(); got != store.MediaStored {
+			t.Errorf("the other's file is %s", got)
+		}
+		f, _, err := p.n.OpenMedia(p.n.Account.ID, identity.PublicKey(other.Key()), store.MessageID{Dir: store.In, GUID: int64(guid)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, pattern(120_000, 1)) {
+			t.Errorf("the other's file has %d bytes, %v", len(got), err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 		if _, err := p.n.SendFile(t.Context(), actors.OutgoingFile{Account: p.n.Account.ID, Contact: p.contact(), Body: strings.NewReader("")}); !errors.Is(err, actors.ErrFileEmpty) {
 			t.Error(err)
 		}
+		// What would never fit is given up, unless a person wants it.
+		large := p.post(t, phone.Message{Type: phone.File, Payload: p.server.Offer("large", pattern(400_000, 9)).Payload()})
+		if info := p.becomes(t, large, store.MediaFailed); !strings.Contains(info.Reason, "one contact") {
+			t.Errorf("%+v", info)
+		}
+		if _, err := p.n.FetchMedia(t.Context(), p.n.Account.ID, p.contact(), large); err != nil {
+			t.Fatal(err)
+		}
+		p.becomes(t, large, store.MediaStored)
+	})
+}
+
+// TestPiecesMakeRoom: what never becomes whole keeps nobody from sending.
+func TestPiecesMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pack(t, phone.FileFaults{CutDownload: 1_100_000}, func(o *actors.MediaOptions) { o.Quota = 8_000_000 })
+		for seed := range byte(9) {
+			p.post(t, phone.Message{Type: phone.File, Payload: p.server.Offer(string('a'+seed), pattern(1_400_000, seed)).Payload()})
+		}
+		p.n.EventuallyWithin(time.Hour, "pieces", func() bool {
+			used, _ := p.n.MediaUsage()
+			return used > 4_000_000
+		})
+		whole := pattern(5_000_000, 77)
+		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(whole), Name: "ours.bin"})
+		p.holds(t, m.ID, whole)
 	})
 }
 

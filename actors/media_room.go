@@ -3,16 +3,21 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
 )
 
-// What makes room in the media store when its quota is reached.
+// What makes room in the media store when its quota is reached. Pieces of files that
+// are not whole go first: nobody can see anything of them, and they can be fetched
+// again. A contact's files take a quarter of the quota at most, over all accounts.
 //
 // References are not counted but read: the rows say which files are needed, so
 // there is no number that could be wrong. Needed is what has not been delivered or
@@ -35,11 +40,17 @@ func (e *env) makeRoom(bytes int64) error {
 	// Nobody places a file while it is decided which ones are needed.
 	e.placing.Lock()
 	defer e.placing.Unlock()
+	removed, err := e.media.EvictPartials(bytes)
+	if err != nil {
+		return fmt.Errorf("make room for a file: %w", err)
+	}
+	if removed >= bytes {
+		return nil
+	}
 	found, err := e.mediaInUse()
 	if err != nil {
 		return fmt.Errorf("make room for a file: %w", err)
 	}
-	removed := int64(0)
 	for _, file := range found {
 		if removed >= bytes {
 			break
@@ -55,6 +66,93 @@ func (e *env) makeRoom(bytes int64) error {
 	}
 	if removed == 0 {
 		return media.ErrFull
+	}
+	return nil
+}
+
+// contactShare is the part of the quota that the files of one contact may take.
+const contactShare = 4
+
+// makeShare removes files that a contact has sent, until another one of that size is
+// within the share of the contact. Errors: [ErrFileTooLarge] when none could be;
+// media.ErrFull when the others are needed.
+func (e *env) makeShare(contact identity.PublicKey, size int64) error {
+	_, quota := e.media.Used()
+	share := quota / contactShare
+	if size > share {
+		return fmt.Errorf("%w: %d bytes, and the files of one contact may take %d", ErrFileTooLarge, size, share)
+	}
+	// Nobody places a file while it is decided which ones are needed.
+	e.placing.Lock()
+	defer e.placing.Unlock()
+	byHash := make(map[media.Hash]*candidate)
+	total := int64(0)
+	err := e.eachMediaOf(contact, func(m store.Media) error {
+		if m.State != store.MediaStored || m.Message.Dir != store.In {
+			return nil
+		}
+		file, ok := byHash[m.Hash]
+		if !ok {
+			file = &candidate{hash: m.Hash, size: m.Size}
+			byHash[m.Hash] = file
+			total += m.Size
+		}
+		needed, err := e.needsFile(m)
+		file.needed = file.needed || needed
+		file.last = max(file.last, m.Changed)
+		file.rows = append(file.rows, m)
+		return err
+	})
+	if err != nil || total+size <= share {
+		return err
+	}
+	found := slices.SortedFunc(maps.Values(byHash), func(a, b *candidate) int { return cmp.Compare(a.last, b.last) })
+	for _, file := range found {
+		if total+size <= share {
+			break
+		}
+		if file.needed {
+			continue
+		}
+		if err := e.evictOf(contact, file); err != nil {
+			return err
+		}
+		total -= file.size
+		e.log.Info("A file was removed from the media store to make room", "component", "media", "contact", contact.Short(), "file", file.hash.Short(), "bytes", file.size)
+	}
+	if total+size > share {
+		return fmt.Errorf("the files of the contact: %w", media.ErrFull)
+	}
+	return nil
+}
+
+// evictOf removes a file from what a contact has sent; for others who have the same
+// one it stays.
+func (e *env) evictOf(contact identity.PublicKey, file *candidate) error {
+	shared := false
+	err := e.eachMedia(func(m store.Media) error {
+		shared = shared || m.Hash == file.hash && (m.Contact != contact || m.Message.Dir != store.In) &&
+			(m.State == store.MediaStored || m.State == store.MediaUploading)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !shared {
+		return e.evict(file)
+	}
+	return e.markEvicted(file)
+}
+
+func (e *env) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
+	accounts, err := e.store.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		if err := e.store.EachMediaOf(a.ID, contact, f); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -123,6 +221,14 @@ func (e *env) needsFile(m store.Media) (bool, error) {
 // evict removes a file, after its rows say so: the other way round a crash would
 // leave rows that promise what is gone.
 func (e *env) evict(file *candidate) error {
+	if err := e.markEvicted(file); err != nil {
+		return err
+	}
+	return e.media.Remove(file.hash)
+}
+
+// markEvicted says in the rows of a file that it is not here any more.
+func (e *env) markEvicted(file *candidate) error {
 	for _, m := range file.rows {
 		from := m.State
 		m.State = store.MediaEvicted
@@ -134,5 +240,5 @@ func (e *env) evict(file *candidate) error {
 			return err
 		}
 	}
-	return e.media.Remove(file.hash)
+	return nil
 }

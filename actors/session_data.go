@@ -5,6 +5,7 @@ package actors
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -71,7 +72,9 @@ func (e *env) readData(ctx context.Context, p pair, data *stream, conn *peerConn
 		case h.Type == peer.TypeFileResponse:
 			err = e.takeFile(p, data.reader, h, inbox)
 		case h.Size > wire.MaxControlPayload && withFile:
-			err = e.takeInline(ctx, p, data.reader, h, inbox)
+			if err = e.takeInline(ctx, p, data.reader, h, inbox); err != nil {
+				err = &notTakenError{err}
+			}
 		default:
 			err = readDataMessage(ctx, data, h, conn.credits, inbox)
 		}
@@ -120,11 +123,21 @@ func (s *session) sendData(c *kernel.Context, m peer.Message) {
 // transferTime is what a peer gets for size bytes.
 func transferTime(size int64) time.Duration { return time.Duration(size/slowestPeer) * time.Second }
 
-// onDataDone: the peer's data stream may end without the session, ours may not:
-// the message on it would never be acknowledged.
+// notTakenError says that a message broke off that the peer takes for sent: it sends
+// that again only in another session.
+type notTakenError struct{ error }
+
+func (e *notTakenError) Unwrap() error { return e.error }
+
+// onDataDone: the peer's data stream may end without the session, unless a message on
+// it was not taken; ours may not: the message on it would never be acknowledged.
 func (s *session) onDataDone(c *kernel.Context, msg kernel.TaskDone) {
 	if msg.Name == taskSendData {
 		s.end(c, fmt.Errorf("send on the data stream: %w", msg.Err))
+		return
+	}
+	if notTaken, ok := errors.AsType[*notTakenError](msg.Err); ok {
+		s.end(c, fmt.Errorf("take a message with its file: %w", notTaken.error))
 		return
 	}
 	c.Log().Debug("The peer's data stream ended", "node", s.conn.node.Short(), "err", msg.Err)

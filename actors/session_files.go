@@ -72,7 +72,11 @@ func (o MediaOptions) mediaOf(a peer.Attachment, known bool, now store.Millis) *
 	case !a.Downloadable():
 		m.State, m.Reason = store.MediaFailed, errIncomplete.Error()
 	case a.Form == peer.FormInline:
-		m.State, m.Size = store.MediaDownloading, int64(len(a.Data))
+		// It is here already, inside of the message; what is decided is whether it is
+		// copied.
+		if m.Size = int64(len(a.Data)); m.Size <= limit {
+			m.State = store.MediaDownloading
+		}
 	case a.Size > 0 && a.Size <= limit && a.Size <= o.MaxFile:
 		m.State = store.MediaDownloading
 	}
@@ -182,27 +186,26 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	if size > e.opts.Media.MaxFile {
 		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, e.opts.Media.MaxFile)
 	}
-	w, err := e.media.Create()
+	stored, w, err := e.keepArriving(p, src, size)
 	if err != nil {
 		return err
 	}
-	defer w.Discard()
-	if _, err := io.CopyN(countingWriter{w, func(int64) {}}, src, size); err != nil {
-		return err
+	if w != nil {
+		defer w.Discard()
+		e.placing.RLock()
+		defer e.placing.RUnlock()
+		info, err := w.Commit()
+		if err != nil {
+			return err
+		}
+		crashpoint.At(crashpoint.AfterArrival)
+		stored = store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType}
 	}
-	e.placing.RLock()
-	defer e.placing.RUnlock()
-	info, err := w.Commit()
-	if err != nil {
-		return err
-	}
-	crashpoint.At(crashpoint.AfterArrival)
 	accepted, err := store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
 		Account: p.account, Contact: p.contact,
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
 		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
-		Received: e.nowMillis(), Payload: payload,
-		Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType},
+		Received: e.nowMillis(), Payload: payload, Media: &stored,
 	})
 	if err != nil {
 		return err
@@ -213,6 +216,31 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	}
 	inbox.Tell(fileTaken{h.GUID})
 	return nil
+}
+
+// keepArriving reads a file to the disk, also one that is larger than what is fetched
+// by itself: it cannot be had again. One that never could be kept is read and
+// dropped, and stored says why: the message is taken all the same. When there is no
+// room at the moment it fails, so that the contact keeps the message. The caller ends
+// w, which is nil for a file that was dropped.
+func (e *env) keepArriving(p pair, src io.Reader, size int64) (stored store.Media, w *media.Writer, err error) {
+	err = e.makeShare(p.contact, size)
+	if errors.Is(err, ErrFileTooLarge) {
+		stored = store.Media{State: store.MediaFailed, Size: size, Reason: clipReason(err.Error())}
+		_, err = io.CopyN(io.Discard, src, size)
+		return stored, nil, err
+	}
+	if err != nil {
+		return stored, nil, err
+	}
+	if w, err = e.media.Create(); err != nil {
+		return stored, nil, err
+	}
+	if _, err := io.CopyN(countingWriter{w, func(int64) {}}, src, size); err != nil {
+		w.Discard()
+		return stored, nil, err
+	}
+	return stored, w, nil
 }
 
 func (s *session) onFileTaken(c *kernel.Context, msg fileTaken) {

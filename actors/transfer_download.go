@@ -32,6 +32,13 @@ func (j *transferJob) download(ctx context.Context) error {
 	if _, quota := j.env.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
 		return permanent(fmt.Errorf("%w for the room there is", ErrFileTooLarge))
 	}
+	if err := j.env.makeShare(j.m.Contact, j.size()); errors.Is(err, ErrFileTooLarge) {
+		if !j.m.Asked { // a person may want it all the same
+			return permanent(err)
+		}
+	} else if err != nil {
+		return err
+	}
 	switch j.file.Form {
 	case peer.FormInline:
 		return j.keepInline()
@@ -39,6 +46,14 @@ func (j *transferJob) download(ctx context.Context) error {
 		return j.requestFromContact(ctx)
 	}
 	return j.downloadFromServer(ctx)
+}
+
+// size is what the message says, or what it has inside.
+func (j *transferJob) size() int64 {
+	if j.file.Form == peer.FormInline {
+		return int64(len(j.file.Data))
+	}
+	return max(j.file.Size, 0)
 }
 
 // keepInline copies a file that came inside of its message.

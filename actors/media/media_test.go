@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -141,6 +142,58 @@ func TestRestartForgetsWhatNobodyFinishes(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "README")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEvictPartials: the oldest pieces go, those in use stay.
+func TestEvictPartials(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "media")
+	s := open(t, media.Options{Dir: dir})
+	piece := func(b byte, keep bool) *media.Partial {
+		p, err := s.Resume(media.Hash{b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Write(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(int64(b), 0)
+		if err := os.Chtimes(filepath.Join(dir, "partial", "part-"+media.Hash{b}.String()), at, at); err != nil {
+			t.Fatal(err)
+		}
+		if keep {
+			return p
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return nil
+	}
+	inUse := piece(1, true)
+	for b := byte(5); b > 1; b-- {
+		piece(b, false)
+	}
+	if freed, err := s.EvictPartials(150); freed != 200 || err != nil || used(s) != 300 {
+		t.Errorf("%d bytes, %v, %d in use", freed, err, used(s))
+	}
+	for b, want := range map[byte]int64{1: 100, 2: 0, 3: 0, 4: 100, 5: 100} {
+		if b == 1 {
+			continue
+		}
+		p, err := s.Resume(media.Hash{b})
+		if err != nil || p.Size() != want {
+			t.Errorf("piece %d has %d bytes, %v", b, p.Size(), err)
+			continue
+		}
+		if err := p.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if freed, err := s.EvictPartials(1 << 20); freed != 0 || err != nil || inUse.Size() != 100 {
+		t.Errorf("in use: %d bytes, %v", freed, err)
+	}
+	if err := inUse.Remove(); err != nil || used(s) != 0 {
+		t.Errorf("%v, %d bytes", err, used(s))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -101,6 +102,38 @@ func (p *Partial) Remove() error {
 	defer p.store.unclaim(p.name)
 	err := p.file.Close()
 	return errors.Join(err, p.store.remove(p.name))
+}
+
+// EvictPartials removes pieces that nobody has open, those first that were written
+// longest ago, until at least that many bytes are free, and returns how many are.
+func (s *Store) EvictPartials(bytes int64) (freed int64, err error) {
+	entries, err := fs.ReadDir(s.root.FS(), partialDir)
+	if err != nil {
+		return 0, fmt.Errorf("look at pieces: %w", err)
+	}
+	var pieces []fs.FileInfo
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && strings.HasPrefix(entry.Name(), partPrefix) {
+			pieces = append(pieces, info)
+		}
+	}
+	slices.SortFunc(pieces, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, piece := range pieces {
+		name := path.Join(partialDir, piece.Name())
+		if freed >= bytes {
+			break
+		}
+		if !s.claim(name) {
+			continue
+		}
+		err := s.remove(name)
+		s.unclaim(name)
+		if err != nil {
+			return freed, err
+		}
+		freed += piece.Size()
+	}
+	return freed, nil
 }
 
 // RemovePartials removes the pieces that nobody wants and nobody has open.

@@ -57,8 +57,17 @@ func (s *Store) EachTransfer(account identity.PublicKey, from Millis, f func(Tra
 // messages, until it returns an error, which it returns. What f sees is as of the
 // call.
 func (s *Store) EachMedia(account identity.PublicKey, f func(Media) error) error {
+	return s.eachMedia(account, tablePrefix(account, tableMedia), f)
+}
+
+// EachMediaOf is EachMedia for the files of one conversation.
+func (s *Store) EachMediaOf(account, contact identity.PublicKey, f func(Media) error) error {
+	return s.eachMedia(account, pairPrefix(account, tableMedia, contact), f)
+}
+
+func (s *Store) eachMedia(account identity.PublicKey, prefix []byte, f func(Media) error) error {
 	return s.read(func(r rows) error {
-		for row, err := range scanPrefix(r, tablePrefix(account, tableMedia)) {
+		for row, err := range scanPrefix(r, prefix) {
 			m, err := mediaRow(account, row, err)
 			if err != nil {
 				return err
