@@ -31,6 +31,8 @@ type World struct {
 	Net *memnet.Net
 	// Tracker is the address of the tracker that nodes are told.
 	Tracker tracker.Address
+	// Limits are those of networks that are opened from now on.
+	Limits overlay.Limits
 
 	t testing.TB
 }
@@ -54,7 +56,7 @@ func New(t testing.TB, opts memnet.Options) *World {
 
 // Open opens a node's network; it is an actors.Options.OpenNetwork.
 func (w *World) Open(key identity.NodePrivateKey) (actors.Network, error) {
-	return &network{Node: w.Net.NodeAt(key.Key(), overlay.Limits{}), failed: make(chan struct{})}, nil
+	return &network{Node: w.Net.NodeAt(key.Key(), w.Limits), failed: make(chan struct{})}, nil
 }
 
 // network is a memnet node as actors.Network.

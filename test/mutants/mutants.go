@@ -154,6 +154,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors"},
 		},
 		{
+			name:   "no-stranger-budget",
+			harm:   "strangers with many node keys keep contacts out",
+			file:   "actors/overlay/places.go",
+			before: "	if pairs == 0 {\n		kind = placeStranger\n	}\n",
+			after:  "	_ = placeStranger\n",
+			tests:  []string{"-run", "TestStrangersHaveHalfOfAllStreams", "./actors/overlay"},
+		},
+		{
 			name:   "cursor-early",
 			harm:   "a message that did not reach its room is never tried again",
 			file:   "bridge/deliverpage.go",
