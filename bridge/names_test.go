@@ -58,3 +58,9 @@ func TestUnlessBot_LookAlikes(t *testing.T) {
 		t.Errorf("shown as %q", got)
 	}
 }
+
+func TestFold_CompatibilityFormsAreOne(t *testing.T) {
+	if fold("Ｂｏｂ") != fold("bob") || fold("B\u200bob") != "bob" || fold("Bob") == fold("Rob") {
+		t.Errorf("%q, %q", fold("Ｂｏｂ"), fold("B\u200bob"))
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
 	"maunium.net/go/mautrix/bridgev2"
 
 	"github.com/mimird/mimird/actors"
@@ -142,8 +143,8 @@ func (cl *client) named(matches func(name string) bool, prefix string) ([]store.
 	}), nil
 }
 
-// fold makes names comparable.
-func fold(name string) string { return strings.ToLower(cleanName(name)) }
+// fold makes names comparable: case and compatibility forms do not count.
+func fold(name string) string { return strings.ToLower(norm.NFKC.String(cleanName(name))) }
 
 func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev2.ResolveIdentifierResponse, error) {
 	ghost, err := cl.br.GetGhostByID(ctx, mimirid.User(contact.ID))

@@ -144,7 +144,7 @@ func FuzzSeal(f *testing.F) {
 		if s.Fits(c) && !identity.IsSealed(c) {
 			t.Error("it fits and is not sealed")
 		}
-		sealed, err := s.Draw(io.MultiReader(bytes.NewReader(challenge), rand.Reader))
+		sealed, err := s.Draw(io.MultiReader(bytes.NewReader(c[:]), rand.Reader))
 		if err != nil || !s.Fits(sealed) || identity.IsCurvePoint(sealed) {
 			t.Errorf("%x, error %v", sealed, err)
 		}
