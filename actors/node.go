@@ -190,14 +190,23 @@ func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.t
 // put into their configuration. It returns false without that role.
 func (n *Node) FilesKey() (identity.NodeKey, bool) { return n.filesKey, !n.filesKey.IsZero() }
 
-// do has the store actor carry out an operation.
+// do has the store actor carry out an operation. Once told, the store cannot be told
+// to leave it: so the answer is waited for also when ctx is cancelled meanwhile, as a
+// request is when the node stops. Who is told "cancelled" would do it again.
 func do[R any](ctx context.Context, n *Node, op store.Op) (R, error) {
+	var none R
 	writer := n.writer.Load()
 	if writer == nil {
-		var none R
 		return none, ErrNotRunning
 	}
-	return store.Do[R](ctx, *writer, op)
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	result, err := store.Do[R](context.WithoutCancel(ctx), *writer, op)
+	if errors.Is(err, kernel.ErrStopped) {
+		return none, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	}
+	return result, err
 }
 
 // tell sends a message to the root when there is one.

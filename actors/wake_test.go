@@ -3,6 +3,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -202,6 +203,34 @@ func TestPresence_NextAttempt_NotInThePast(t *testing.T) {
 			t.Errorf("the next attempt was shown %d times", shown)
 		}
 		bob.Start()
+	})
+}
+
+// A text that is queued is not reported as cancelled: whoever is told so writes it
+// again.
+func TestSend_CancelledWhileQueued_Succeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h hook
+		w := actorstest.New(t, memnet.Options{})
+		alice, bob := w.Node("alice", h.install), w.Node("bob")
+		actorstest.Befriend(alice, bob)
+		ctx, cancel := context.WithCancel(t.Context())
+		h.set(func(_ kernel.Ref, msg any) {
+			if write, ok := msg.(store.Write); ok {
+				if _, ok := write.Op.(store.EnqueueMessage); ok {
+					cancel()
+					time.Sleep(time.Second) // the caller has noticed
+				}
+			}
+		})
+		out := actors.Outgoing{Account: alice.Account.ID, Contact: bob.Account.ID, Payload: []byte("hello")}
+		if _, err := alice.Send(ctx, out); err != nil {
+			t.Errorf("queued, and reported as: %v", err)
+		}
+		if _, err := alice.Send(ctx, out); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled before it was queued: %v", err)
+		}
+		bob.Eventually("it arrives once", func() bool { return len(bob.Heard(alice)) == 1 })
 	})
 }
 

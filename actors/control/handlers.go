@@ -20,6 +20,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -372,6 +373,8 @@ func problem(err error) error {
 		return huma.Error429TooManyRequests(err.Error())
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, actors.ErrNotRunning):
 		return huma.Error503ServiceUnavailable(err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kernel.ErrStopped):
+		return huma.Error503ServiceUnavailable("the node is stopping or busy, and did not answer; the same request with the same source is safe to repeat")
 	}
 	if errors.Is(err, store.ErrCorrupt) {
 		return &huma.ErrorModel{Type: damagedType, Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
