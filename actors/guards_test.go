@@ -173,6 +173,7 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 		if err := os.Remove(filepath.Join(bob.Opts.Dir, "keys", "node.pem")); err != nil {
 			t.Fatal(err)
 		}
+		bob.Opts.ReplaceNodeKeys = true
 		bob.Start()
 		l.say(recordFor(key, bob.Key(), 1))
 		talk("there", 2)
