@@ -45,7 +45,7 @@ var (
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
 	c.br, c.copies.br = br, br
-	c.deliver.again = c.showAgain
+	c.deliver.again, c.deliver.profile = c.showAgain, c.showProfile
 	c.deliver.remake, c.deliver.beside = c.rebuildRoom, func(stop, work context.Context) {
 		var watchers sync.WaitGroup
 		watchers.Go(func() { c.watchOutboxes(stop, work) })
@@ -56,8 +56,11 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
 }
 
-// Start has nothing to do: the node runs already.
-func (c *connector) Start(context.Context) error { return nil }
+// Start is called when the tables are there. The node runs already.
+func (c *connector) Start(ctx context.Context) error {
+	c.keepProfiles(ctx)
+	return nil
+}
 
 // GetName names the network.
 func (c *connector) GetName() bridgev2.BridgeName {

@@ -49,6 +49,9 @@ type deliverer struct {
 	remake func(ctx context.Context, at *position, job *rebuilding) error
 	// again shows a message in place of the notice that replaces it.
 	again func(ctx context.Context, at *position, job redoing) error
+	// profile shows the profile of a contact, when it is set.
+	profile  func(ctx context.Context, at *position) error
+	profiles *profiles
 	// beside runs for as long as deliveries do, when it is set.
 	beside func(stop, work context.Context)
 	retry  kernel.Backoff
@@ -119,6 +122,8 @@ func newDeliverer(node Node, log *slog.Logger, retry kernel.Backoff) *deliverer 
 		known:   make(map[store.Conversation]*position),
 		places:  newPlaces(),
 		looked:  make(map[identity.PublicKey]bool),
+
+		profiles: newProfiles(profileEvery * retry.Min),
 	}
 }
 
@@ -167,6 +172,7 @@ func (d *deliverer) run(stop, work context.Context) error {
 func (d *deliverer) attach(account identity.PublicKey, login *bridgev2.UserLogin) error {
 	d.mu.Lock()
 	d.logins[account] = login
+	d.markAll(d.profiles.of(account))
 	d.mu.Unlock()
 	return d.lookAt(account)
 }

@@ -25,6 +25,9 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 	if err := d.redoIfAsked(work, at); err != nil {
 		return false, err
 	}
+	if err := d.profileIfDue(work, at); err != nil {
+		return false, err
+	}
 	events, err := d.node.ConversationEvents(at.Account, at.Contact, at.cursor, deliveryPage)
 	if err != nil {
 		return false, err

@@ -29,8 +29,20 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.updateGhost(ctx, contact); err != nil {
+	changed, early, err := d.profileTurn(ctx, contact)
+	switch {
+	case err != nil:
 		return err
+	case early && contact.State != store.ContactRequested:
+		return nil
+	case !early:
+		err := d.updateGhost(ctx, contact)
+		if !errors.Is(err, errAwaitAlone) { // a refused change was an attempt, too
+			d.deliver.profiles.noteShown(d.at.Conversation, time.Now(), changed)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	switch contact.State {
 	case store.ContactAccepted:
