@@ -113,7 +113,9 @@ func (c *connector) userMissed(ctx context.Context, user id.UserID) {
 	if err != nil || ghost == nil {
 		return
 	}
-	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = false, false, false, ""
+	// The name at once, the rest with the next event of the contact.
+	named := ghost.Name != "" && ghost.Intent.SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
+	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
 	if err := c.br.DB.Ghost.Update(ctx, ghost.Ghost); err != nil {
 		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", oneLine(err))
 	}
