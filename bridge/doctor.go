@@ -125,8 +125,8 @@ func warning(remedy, format string, args ...any) Check {
 	return Check{Result: CheckWarning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
-func skipped(format string, args ...any) Check {
-	return Check{Result: CheckSkipped, Found: fmt.Sprintf(format, args...)}
+func skipped(found string) Check {
+	return Check{Result: CheckSkipped, Found: found}
 }
 
 func (d *doctor) configuration(context.Context) Check {

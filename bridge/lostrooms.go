@@ -82,7 +82,7 @@ func (l *lostRooms) run(stop context.Context) error {
 	for try := 0; stop.Err() == nil; {
 		err := l.adoptAll(l.library.WithContext(stop))
 		if stop.Err() != nil {
-			break
+			return nil //nolint:nilerr // it is time to stop
 		}
 		delay := searchEvery
 		if err == nil {

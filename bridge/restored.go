@@ -71,7 +71,7 @@ func (r *restored) run(stop context.Context) error {
 	for try := 0; stop.Err() == nil; {
 		err := r.once(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 		if stop.Err() != nil {
-			break
+			return nil //nolint:nilerr // it is time to stop
 		}
 		delay := restoredEvery
 		if err == nil {
@@ -116,7 +116,7 @@ func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit i
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	defer found.Close()
+	defer func() { _ = found.Close() }() // found.Err says what went wrong
 	for found.Next() {
 		var row shownRow
 		var room networkid.PortalKey

@@ -116,8 +116,11 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		return entered, err
 	}
 	puppet := login.User.DoublePuppet(ctx)
-	if puppet == nil || puppet.EnsureInvited(ctx, room, l.matrix.bot().UserID) != nil {
+	if puppet == nil {
 		return false, nil
+	}
+	if err := puppet.EnsureInvited(ctx, room, l.matrix.bot().UserID); err != nil {
+		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", oneLine(err))
 	}
 	return join()
 }
@@ -175,7 +178,7 @@ func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) 
 func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	account, contact, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
-		return nil //nolint:nilerr // a portal of no conversation
+		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
 	}
 	conversation, old := store.Conversation{Account: account, Contact: contact}, portal.MXID
 	// The bot may have no power to invite there; its owner may.
