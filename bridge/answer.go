@@ -58,6 +58,9 @@ var (
 	errRoom = errors.New("the room does not accept what the bridge sends")
 	// errLook marks a failed change of a name or a picture. No message waits for it.
 	errLook = errors.New("the name or picture was not changed")
+	// errSearch marks a failed search of a room for what it may have already: nothing was
+	// sent yet.
+	errSearch = errors.New("search the room")
 	// errNoEncryption marks an encrypted room of a bridge that cannot encrypt.
 	errNoEncryption = errors.New("the room is encrypted, and the bridge does not encrypt")
 )

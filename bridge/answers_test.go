@@ -250,15 +250,20 @@ const (
 type outgoingRequest struct {
 	name    string
 	outcome outcome
-	// routes are the methods and paths, with * for what varies, that it is made at.
-	// One that is not in any list fails TestEveryRequestIsInTheTable.
+	// routes are where it is made. One that is in no list fails
+	// TestEveryRequestIsInTheTable.
 	routes []string
 	// room says that the conversation has a room before the fault.
 	room bool
+	// prepare, when set, is called then.
+	prepare func(c *talk)
 	// cause makes the bridge send it.
 	cause func(c *talk)
 	// meets tells the requests of one conversation.
 	meets func(c *talk) bridgetest.Fault
+	// tests says that it is what the bridge tests the homeserver with: with a 5xx for it
+	// the homeserver counts as broken.
+	tests bool
 	// done reports whether it has got through.
 	done func(c *talk) bool
 }
@@ -276,10 +281,66 @@ func (c *talk) hasEvent(eventType string) bool {
 	return slices.ContainsFunc(c.homeserver.Timeline(c.room()), func(e bridgetest.Event) bool { return e.Type == eventType })
 }
 
+// routeRooms is the route of a request about a room.
+func routeRooms(method, rest string) string {
+	return method + " /_matrix/client/v3/rooms/{room}/" + rest
+}
+
+var routeSend = routeRooms("PUT", "send/{type}/{txn}")
+
+// otherRoutes are the requests of the bridge that belong to no conversation, or that
+// only read what a repair needs, with the reason why they stop nothing.
+var otherRoutes = map[string]string{
+	"GET /_matrix/client/v3/account/whoami":                               "at the start, which is tried again",
+	"GET /_matrix/client/v3/capabilities":                                 "at the start, which is tried again",
+	"GET /_matrix/client/versions":                                        "at the start, which is tried again",
+	"GET /_matrix/client/v1/media/config":                                 "in the background; without it the limit is the default",
+	"GET /_matrix/client/v3/profile/{user}":                               "decoration of an invitation",
+	"GET /_matrix/client/v3/profile/{user}/{key}":                         "the probe of the homeserver",
+	"PUT /_matrix/client/v3/user/{user}/account_data/{type}":              "decoration, as our user",
+	"GET /_matrix/client/v3/user/{user}/account_data/{type}":              "decoration, as our user",
+	"PUT /_matrix/client/v3/user/{user}/rooms/{room}/account_data/{type}": "decoration, as our user",
+	routeRooms("GET", "members"):                                          "repair",
+	routeRooms("GET", "state/{type}"):                                     "members and power, before an invitation",
+	routeRooms("GET", "state/{type}/{key...}"):                            "members and power, before an invitation",
+}
+
+func TestEveryRequestIsInTheTable(t *testing.T) {
+	inAnswerBubble(t, func(b *bubble) {
+		known := make(map[string]bool)
+		for i, request := range outgoingRequests() {
+			c := b.meet(fmt.Sprintf("%s %d", request.name, i))
+			if request.room {
+				c.first = b.node.receive(b.account, c.contact, "hello")[0]
+				c.wrote = c.sends("mine")
+				b.pass(10 * time.Second)
+			}
+			if request.prepare != nil {
+				request.prepare(c)
+				b.pass(10 * time.Second)
+			}
+			request.cause(c)
+			c.says("after")
+			b.pass(time.Minute)
+			if !request.done(c) || !c.hasText("after") {
+				t.Errorf("%s: without a fault: %q", request.name, c.shown())
+			}
+			for _, route := range request.routes {
+				known[route] = true
+			}
+		}
+		for _, route := range b.homeserver.Routes() {
+			if !known[route] && otherRoutes[route] == "" {
+				t.Errorf("the bridge makes a request that is in no table: %s", route)
+			}
+		}
+	})
+}
+
 func outgoingRequests() []outgoingRequest {
 	return []outgoingRequest{
 		{
-			name: "text", outcome: noticed, room: true, routes: []string{"PUT /rooms/*/send/m.room.message/*"},
+			name: "text", outcome: noticed, room: true, routes: []string{routeSend},
 			cause: func(c *talk) { c.says("poison") },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{Only: inRoom(c, "/send/m.room.message/"), Content: `"poison"`}
@@ -287,7 +348,7 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasText("poison") },
 		},
 		{
-			name: "upload", outcome: noticed, room: true, routes: []string{"POST /upload"},
+			name: "upload", outcome: noticed, room: true, routes: []string{"POST /_matrix/media/v3/upload"},
 			cause: func(c *talk) {
 				c.file = c.node.offer(c.account, c.contact, actors.MediaInfo{Name: c.name + ".txt", MIMEType: "text/plain"})
 				c.node.arrive(c.file, store.MediaStored, []byte("the file of "+c.name+"."))
@@ -301,7 +362,7 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasText(c.name + ".txt") },
 		},
 		{
-			name: "reaction", outcome: noticed, room: true, routes: []string{"PUT /rooms/*/send/m.reaction/*"},
+			name: "reaction", outcome: noticed, room: true, routes: []string{routeSend},
 			cause: func(c *talk) { c.react("👍") },
 			meets: func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/send/m.reaction/")} },
 			done:  func(c *talk) bool { return c.hasEvent("m.reaction") },
@@ -317,7 +378,7 @@ func outgoingRequests() []outgoingRequest {
 			},
 		},
 		{
-			name: "receipt", outcome: dropped, room: true, routes: []string{"PUT /rooms/*/send/com.beeper.message_send_status/*"},
+			name: "receipt", outcome: dropped, room: true, routes: []string{routeSend},
 			cause: func(c *talk) { c.isDelivered() },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{Only: inRoom(c, "/send/com.beeper.message_send_status/")}
@@ -325,7 +386,54 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasEvent("com.beeper.message_send_status") },
 		},
 		{
-			name: "new room", outcome: parked, routes: []string{"POST /createRoom"},
+			name: "read receipt", outcome: dropped, room: true, routes: []string{routeRooms("POST", "receipt/{marker}/{event}")},
+			cause: func(c *talk) { c.isDelivered() },
+			meets: func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/receipt/")} },
+			done: func(c *talk) bool {
+				return slices.ContainsFunc(c.homeserver.Receipts(), func(r bridgetest.Receipt) bool { return r.Room == c.room() })
+			},
+		},
+		{
+			name: "redaction", outcome: noticed, room: true, routes: []string{routeRooms("PUT", "redact/{event}/{txn}")},
+			prepare: func(c *talk) { c.react("👍") },
+			cause:   func(c *talk) { c.react("") },
+			meets:   func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/redact/")} },
+			done:    func(c *talk) bool { return c.hasEvent("m.room.redaction") },
+		},
+		{
+			// Nothing is lost when the room cannot be searched for what it may have already.
+			name: "search", outcome: dropped, room: true, routes: []string{routeRooms("GET", "messages")},
+			prepare: func(c *talk) { c.bridge.Doubt(c.account, c.contact) },
+			cause:   func(c *talk) { c.says("poison") },
+			meets:   func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/messages")} },
+			done:    func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "barrier", outcome: dropped, room: true, tests: true, routes: []string{routeSend},
+			prepare: func(c *talk) { c.bridge.Doubt(c.account, c.contact) },
+			cause:   func(c *talk) { c.says("poison") },
+			meets:   func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/send/im.mimir.barrier/")} },
+			done:    func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "room name", outcome: dropped, room: true, routes: []string{routeRooms("PUT", "state/{type}"), routeRooms("PUT", "state/{type}/{key...}")},
+			cause: func(c *talk) { c.isCalled("New " + c.name) },
+			meets: func(c *talk) bridgetest.Fault { return bridgetest.Fault{Only: inRoom(c, "/state/m.room.name")} },
+			done:  func(c *talk) bool { return c.hasText("after") },
+		},
+		{
+			name: "invitation", outcome: parked, routes: []string{routeRooms("POST", "invite")},
+			cause: func(c *talk) { c.says("poison") },
+			meets: func(c *talk) bridgetest.Fault {
+				return bridgetest.Fault{Only: func(r *http.Request) bool {
+					return strings.HasSuffix(r.URL.Path, "/state/m.room.member/"+string(bubbleUser)) &&
+						strings.Contains(r.URL.Path, "/rooms/"+string(c.room())+"/")
+				}}
+			},
+			done: func(c *talk) bool { return c.hasText("poison") },
+		},
+		{
+			name: "new room", outcome: parked, routes: []string{"POST /_matrix/client/v3/createRoom", "GET /_matrix/client/v3/joined_rooms", routeRooms("GET", "state")},
 			cause: func(c *talk) { c.says("poison") },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{
@@ -336,7 +444,7 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasText("poison") },
 		},
 		{
-			name: "registration", outcome: parked, routes: []string{"POST /register"},
+			name: "registration", outcome: parked, routes: []string{"POST /_matrix/client/v3/register"},
 			cause: func(c *talk) { c.says("poison") },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{
@@ -347,7 +455,7 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasText("poison") },
 		},
 		{
-			name: "join", outcome: parked, routes: []string{"POST /rooms/*/join", "PUT /rooms/*/state/m.room.member/*"},
+			name: "join", outcome: parked, routes: []string{routeRooms("POST", "join"), "POST /_matrix/client/v3/join/{room}"},
 			cause: func(c *talk) { c.says("poison") },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{Only: func(r *http.Request) bool {
@@ -358,7 +466,7 @@ func outgoingRequests() []outgoingRequest {
 			done: func(c *talk) bool { return c.hasText("poison") },
 		},
 		{
-			name: "name", outcome: dropped, routes: []string{"PUT /profile/*/displayname"},
+			name: "name", outcome: dropped, routes: []string{"PUT /_matrix/client/v3/profile/{user}/{key}"},
 			cause: func(c *talk) { c.says("poison") },
 			meets: func(c *talk) bridgetest.Fault {
 				return bridgetest.Fault{Only: func(r *http.Request) bool {
@@ -383,6 +491,14 @@ func (c *talk) edit(text string) {
 	})
 }
 
+// isCalled makes the contact have another name.
+func (c *talk) isCalled(name string) {
+	c.t.Helper()
+	if _, err := c.node.RenameContact(c.t.Context(), c.account, c.contact, name); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func (c *talk) isDelivered() {
 	c.t.Helper()
 	c.node.acknowledge(c.account, c.contact, c.wrote.ID)
@@ -394,6 +510,32 @@ func TestEveryAnswerToEveryRequest(t *testing.T) {
 		t.Run(request.name, func(t *testing.T) {
 			inAnswerBubble(t, func(b *bubble) { everyAnswer(b, request) })
 		})
+	}
+}
+
+// isRefusal tells the notices in place of what was refused.
+func isRefusal(text string) bool {
+	return strings.Contains(text, "cannot be") || strings.Contains(text, "refused by your homeserver") ||
+		strings.Contains(text, "larger than your homeserver takes")
+}
+
+// checkRetryAfter fails when something was sent again before the time that the
+// homeserver had asked for.
+func (c *talk) checkRetryAfter(a answer) {
+	c.t.Helper()
+	if a.fault.Status != http.StatusTooManyRequests {
+		return
+	}
+	var last time.Time
+	room := c.room()
+	for _, send := range c.homeserver.Sends() {
+		if send.Room != room || send.Fault != bridgetest.FaultAnswer {
+			continue
+		}
+		if !last.IsZero() && send.At.Sub(last) < 20*time.Second {
+			c.t.Errorf("%s: sent again after %v", a.name, send.At.Sub(last))
+		}
+		last = send.At
 	}
 }
 
@@ -411,6 +553,12 @@ func everyAnswer(b *bubble, request outgoingRequest) {
 		}
 		c.first = b.node.receive(b.account, c.contact, "hello")[0]
 		c.wrote = c.sends("mine")
+	}
+	b.pass(30 * time.Second)
+	for _, c := range talks {
+		if request.prepare != nil {
+			request.prepare(c)
+		}
 	}
 	b.pass(30 * time.Second)
 	if status := b.bridge.Status(); status.Conversations != 0 {
@@ -436,9 +584,9 @@ func everyAnswer(b *bubble, request outgoingRequest) {
 	b.pass(72 * time.Second)
 	for i, c := range talks {
 		w := c.waiting()
-		waits := answers[i].away || request.outcome == parked
+		waits := answers[i].away || request.outcome == parked || request.tests && answers[i].fault.Status >= http.StatusInternalServerError
 		switch {
-		case request.outcome == dropped && !waits, request.outcome == dropped && answers[i].fault.Kind != bridgetest.FaultHang && request.name == "name":
+		case request.outcome == dropped && !waits:
 			if !c.hasText("after") {
 				t.Errorf("%s: the next message does not follow: %q, %+v", answers[i].name, c.shown(), w)
 			}
@@ -447,10 +595,14 @@ func everyAnswer(b *bubble, request outgoingRequest) {
 				t.Errorf("%s: nobody is told: %+v", answers[i].name, w)
 			}
 		default:
-			if shown := c.shown(); w.Error != "" || shown[len(shown)-1] != "after" {
+			shown := c.shown()
+			if w.Error != "" || shown[len(shown)-1] != "after" || !isRefusal(shown[len(shown)-2]) {
 				t.Errorf("%s: no notice in its place: %q, %+v", answers[i].name, shown, w)
 			}
 		}
+	}
+	for i, c := range talks {
+		c.checkRetryAfter(answers[i])
 	}
 	b.homeserver.SetFault(bridgetest.Fault{})
 	b.pass(90 * time.Minute)

@@ -113,6 +113,15 @@ func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
 	o.in.deliver.retryNow(store.Conversation{Account: account, Contact: contact})
 }
 
+// Doubt makes the next event of a conversation one that may be in its room already.
+func (o *OutgoingForTest) Doubt(account, contact identity.PublicKey) {
+	d := o.in.deliver
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := d.known[store.Conversation{Account: account, Contact: contact}]
+	at.inDoubt, at.begun = true, true
+}
+
 // Rebuild makes the room of a conversation anew.
 func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
 	o.in.deliver.rebuild(store.Conversation{Account: account, Contact: contact}, 0)

@@ -17,10 +17,10 @@ import (
 // A homeserver, or a proxy before it, that answers with an error does not say whether
 // the fault is the event, the room or the homeserver. The deliverer finds out by a
 // test: it sends an empty event of its own, the probe, into the same room as the same
-// user, then the event again, then a notice in its place. Only when the probe and the
-// notice are accepted, and the event between them is not, the event is at fault: the
-// notice stays, and the next event follows. Otherwise the event is retried, for as
-// long as it takes.
+// user, then the event again, then a notice in its place. Only when the homeserver
+// works before and after the event is refused, and accepts the notice, the event is at
+// fault: the notice stays, and the next event follows. Otherwise the event is retried,
+// for as long as it takes.
 
 // maxTries is how often a refused event is sent before it is tested, or before a
 // notice replaces it.
@@ -69,7 +69,7 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	if t.tries++; t.tries < maxTries || kind == answerRoom {
 		return err
 	}
-	if kind == answerRefused {
+	if kind == answerRefused && !errors.Is(err, errSearch) {
 		if failed := d.replace(ctx, u, u.sender, err); failed != nil {
 			return d.stuck(ctx, err, failed)
 		}
@@ -78,7 +78,8 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	var first error // what became of the probe of the sender
 	for _, sender := range d.standIns(u.sender) {
 		failed := d.probe(ctx, portal, sender)
-		if failed == nil {
+		// A refusal of the probe may be about its type, which is ours alone.
+		if failed == nil || kindOf(failed) == answerRefused || kindOf(failed) == answerDoubtful && !isServerFault(failed) {
 			// The first attempt may have reached the room although its answer was an error.
 			d.at.inDoubt, d.at.begun, d.at.blind = true, true, true
 			err := u.send(ctx)

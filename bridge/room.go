@@ -202,7 +202,7 @@ func (d *delivery) awaitListing(ctx context.Context, room id.RoomID) error {
 	defer cancel()
 	barrier, err := d.matrix.bot().SendMessageEvent(scoped, room, barrierEvent, struct{}{})
 	if err != nil {
-		return fmt.Errorf("send a barrier: %w", classify(err))
+		return fmt.Errorf("%w: send a barrier: %w", errSearch, classify(err))
 	}
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	pause := time.NewTicker(max(d.deliver.retry.Min/2, time.Millisecond))
@@ -231,7 +231,7 @@ func (d *delivery) lastEvents(ctx context.Context, room id.RoomID, limit int) (*
 	filter := &mautrix.FilterPart{Limit: limit}
 	page, err := d.matrix.bot().Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
 	if err != nil {
-		return nil, fmt.Errorf("search the room: %w", classify(err))
+		return nil, fmt.Errorf("%w: %w", errSearch, classify(err))
 	}
 	return page, nil
 }

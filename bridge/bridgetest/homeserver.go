@@ -65,8 +65,9 @@ type Homeserver struct {
 	lagging  int      // listings that lack the events from lagFrom on
 	lagFrom  int      // a position in the stream
 	nextID   int
-	quiet    bool           // nothing is pushed
-	longIDs  map[string]int // how long the ids of events of a type are
+	quiet    bool            // nothing is pushed
+	asked    map[string]bool // patterns of requests of the services
+	longIDs  map[string]int  // how long the ids of events of a type are
 }
 
 type account struct {
@@ -148,6 +149,7 @@ func NewHomeserver(opts Options) (*Homeserver, error) {
 		healed:   make(chan struct{}),
 		slow:     make(map[id.RoomID]time.Duration),
 		longIDs:  make(map[string]int),
+		asked:    make(map[string]bool),
 	}
 	for _, s := range opts.Services {
 		service, err := newService(s, opts.PushRetry)

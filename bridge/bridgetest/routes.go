@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -134,6 +135,13 @@ func (h *Homeserver) routes() http.Handler {
 	return mux
 }
 
+// Routes returns the patterns of the requests of application services so far.
+func (h *Homeserver) Routes() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.asked))
+}
+
 func (h *Homeserver) authenticated(handle handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := h.authenticate(w, r)
@@ -175,6 +183,7 @@ func (h *Homeserver) authenticate(w http.ResponseWriter, r *http.Request) (*call
 	defer h.mu.Unlock()
 	for _, s := range h.services {
 		if s.ASToken == token {
+			h.asked[r.Pattern] = true
 			c.service = s
 			c.user = h.userID(s.SenderLocalpart)
 			if as := id.UserID(r.URL.Query().Get("user_id")); as != "" {
