@@ -109,7 +109,8 @@ func TestUserWhoLeftComesBackWithTheNextMessage(t *testing.T) {
 	if _, err := f.alice.Matrix.LeaveRoom(soon(t), room); err != nil {
 		t.Fatal(err)
 	}
-	f.say(f.alice, f.management, "are you listening", "Unknown command") // the bridge knows, then
+	f.say(f.alice, f.management, "are you listening", "Unknown command") // the bridge was told, then
+	f.await("the bridge knows", func() bool { return f.status().Transactions == 0 })
 	f.node.receive(f.account, bob, "are you gone")
 	f.await("alice is in again", func() bool { return f.joined(room, f.alice.UserID()) })
 	f.awaitShown(room, "I am Bob", "are you gone")
