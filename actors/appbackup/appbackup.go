@@ -14,6 +14,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver
 
@@ -25,7 +28,9 @@ const (
 	databaseName = "data.db"
 	// maxDatabase bounds the copy of the database: it has texts only, files are beside
 	// it. A hundred thousand messages have some 30 MiB.
-	maxDatabase = 1 << 30
+	maxDatabase = 64 << 20
+	// readTime bounds the reading of the database.
+	readTime = time.Minute
 	// maxContacts bounds what is taken over.
 	maxContacts = 100_000
 	// walVersion is where a database says how it is written and read; journalMode is
@@ -153,7 +158,13 @@ func readDatabase(file string) (b Backup, avatar string, err error) {
 		return Backup{}, "", fmt.Errorf("open database: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	ctx := context.Background() // nothing here waits
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	for _, table := range []string{"accounts", "contacts"} {
+		if err := onlyTable(ctx, db, table); err != nil {
+			return Backup{}, "", err
+		}
+	}
 	if avatar, err = readAccount(ctx, db, &b); err != nil {
 		return Backup{}, "", fmt.Errorf("read account: %w", err)
 	}
@@ -161,6 +172,26 @@ func readDatabase(file string) (b Backup, avatar string, err error) {
 		return Backup{}, "", fmt.Errorf("read contacts: %w", err)
 	}
 	return b, avatar, nil
+}
+
+// computes finds what computes the values of a column.
+var computes = regexp.MustCompile(`(?i)\bAS\b`)
+
+// onlyTable refuses what is not a plain table of stored values: a view of that name,
+// or a column that is computed, may never come to an end.
+func onlyTable(ctx context.Context, db *sql.DB, name string) error {
+	var definition sql.NullString
+	err := db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')", name).Scan(&definition)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("it has no table %s", name)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the table %s: %w", name, err)
+	}
+	if !strings.HasPrefix(strings.ToUpper(definition.String), "CREATE TABLE ") || computes.MatchString(definition.String) {
+		return fmt.Errorf("%s is not a table of stored values", name)
+	}
+	return nil
 }
 
 func readAccount(ctx context.Context, db *sql.DB, b *Backup) (avatar string, err error) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -113,6 +114,45 @@ func TestReadsAnOldBackup(t *testing.T) {
 	}
 	if !b.Key.Equal(owner) || b.Avatar != nil || len(b.Contacts) != 1 || b.Contacts[0] != (appbackup.Contact{Key: bob}) {
 		t.Errorf("%+v", b)
+	}
+}
+
+// A database is somebody's program: one that computes for ever is refused before it
+// begins.
+func TestRefusesWhatComputes(t *testing.T) {
+	const endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+	seed, public := owner.Seed(), owner.Public()
+	for name, statements := range map[string][][]any{
+		"accounts are a view": {{contacts}, {"CREATE VIEW accounts AS " + endless + " SELECT x AS id, x AS privkey, x AS pubkey, x AS name, x AS info, x AS avatar FROM n ORDER BY x DESC"}},
+		"contacts are a view": {
+			{accounts},
+			{addAccount, seed[:], public[:]},
+			{"CREATE VIEW Contacts AS " + endless + " SELECT x AS id, x AS pubkey, x AS name, x AS renamed, x AS muted FROM n"},
+		},
+		"a column is computed": {
+			{accounts},
+			{addAccount, seed[:], public[:]},
+			{"CREATE TABLE contacts (id INTEGER PRIMARY KEY, pubkey BLOB AS (hex(zeroblob(100000000))), name TEXT, renamed BOOL, muted BOOL)"},
+			{"INSERT INTO contacts (name) VALUES ('x')"},
+		},
+		"a virtual table": {{accounts}, {addAccount, seed[:], public[:]}, {"CREATE VIRTUAL TABLE contacts USING fts5(pubkey, name, renamed, muted, id)"}},
+		"no contacts":     {{accounts}, {addAccount, seed[:], public[:]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := archive(t, map[string][]byte{"data.db": database(t, statements...)})
+			b, err := appbackup.Read(file, file.Size())
+			if !errors.Is(err, appbackup.ErrNotBackup) || !strings.Contains(err.Error(), "table") {
+				t.Errorf("%+v, %v", b, err)
+			}
+		})
+	}
+}
+
+// What is packed may be larger than it looks.
+func TestRefusesALargeDatabase(t *testing.T) {
+	file := archive(t, map[string][]byte{"data.db": make([]byte, 65<<20)})
+	if _, err := appbackup.Read(file, file.Size()); !errors.Is(err, appbackup.ErrNotBackup) || !strings.Contains(err.Error(), "more than") {
+		t.Error(err)
 	}
 }
 
