@@ -309,7 +309,7 @@ func TestProfileChangesAreTold(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n.Eventually("the profile", func() bool { return contactOf(t, n, k.p.Key()).Nickname == name })
+			n.EventuallyWithin(2*time.Minute, "the profile", func() bool { return contactOf(t, n, k.p.Key()).Nickname == name })
 		}
 		send(1<<60, "other", []byte("\xff\xd8\xffpicture"))
 		if c := contactOf(t, n, k.p.Key()); c.LocalName != "my phone" || len(c.Avatar) == 0 || c.ProfileTime > store.MillisOf(time.Now()) {

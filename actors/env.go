@@ -32,6 +32,8 @@ type env struct {
 	owedFiles *owedFiles
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
+	// profiles limits how often contacts change their profiles.
+	profiles *profileLimiter
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerLog
 	elsewhere   *elsewhere

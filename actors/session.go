@@ -77,6 +77,7 @@ type session struct {
 	inFlight  *inFlight    // the message that the peer has not acknowledged
 	toServe   []servedFile // what the peer has asked for; the first is being sent
 	served    bool         // the files that were owed have been looked for
+	held      *heldProfile // the profile of the contact that is to be stored next; nil for none
 	// mirror says that what comes is kept and not acknowledged; mirrored is when that
 	// happened last.
 	mirror   bool
@@ -155,6 +156,8 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.send(c, peer.CallAnswer{Accepted: false})
 	case tellProfile:
 		s.onTellProfile(c)
+	case profileDue:
+		s.onProfileDue(c)
 	case replace:
 		s.end(c, errReplaced)
 	case dataStream:

@@ -146,19 +146,6 @@ func profileOf(a store.Account) peer.Profile {
 	return peer.Profile{Nickname: a.Name, Info: a.Info, Avatar: a.Avatar}
 }
 
-func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit frameCredit) (later bool) {
-	if !s.allowed {
-		return false
-	}
-	s.write(c, store.UpdateContact{
-		Account: s.account, Contact: s.contact,
-		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
-		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
-		ProfileTime: profileTime(f.Time, time.Now()),
-	}, pendingWrite{credit: credit})
-	return true
-}
-
 func (s *session) write(c *kernel.Context, op store.Op, then pendingWrite) {
 	s.nextToken++
 	s.waiting[s.nextToken] = then

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	// profilePause is between two changes of a contact's profile: each is an event in
+	// the log for good, and its avatar is uploaded to the homeserver.
+	profilePause = time.Minute
+	// maxProfileTimes is how many contacts are remembered before those are forgotten
+	// whose pause is over.
+	maxProfileTimes = 4096
+)
+
+// profileLimiter knows when the profiles of contacts were stored, over all sessions.
+type profileLimiter struct {
+	mu   sync.Mutex
+	last map[pair]time.Time
+}
+
+func newProfileLimiter() *profileLimiter { return &profileLimiter{last: make(map[pair]time.Time)} }
+
+// take returns 0 when a profile may be stored now, and counts it, else how long it
+// has to wait.
+func (l *profileLimiter) take(p pair, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if wait := l.last[p].Add(profilePause).Sub(now); wait > 0 {
+		return wait
+	}
+	if len(l.last) >= maxProfileTimes {
+		maps.DeleteFunc(l.last, func(_ pair, at time.Time) bool { return now.Sub(at) >= profilePause })
+	}
+	l.last[p] = now
+	return 0
+}
+
+// heldProfile is the newest profile of a contact that has to wait. When the session
+// ends before, the next one asks for it again.
+type heldProfile struct {
+	profile peer.InfoResponse
+	credit  frameCredit
+}
+
+type profileDue struct{}
+
+// onInfoResponse stores the contact's profile. Of several within profilePause the
+// last one is stored.
+func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit frameCredit) (later bool) {
+	if !s.allowed {
+		return false
+	}
+	if s.held != nil {
+		s.held.credit.release()
+		s.held = &heldProfile{f, credit}
+		return true
+	}
+	if wait := s.env.profiles.take(s.pair, time.Now()); wait > 0 {
+		s.held = &heldProfile{f, credit}
+		c.After(wait, profileDue{})
+		return true
+	}
+	s.storeProfile(c, f, credit)
+	return true
+}
+
+func (s *session) onProfileDue(c *kernel.Context) {
+	held := s.held
+	if held == nil {
+		return
+	}
+	if wait := s.env.profiles.take(s.pair, time.Now()); wait > 0 { // another session of the contact was quicker
+		c.After(wait, profileDue{})
+		return
+	}
+	s.held = nil
+	s.storeProfile(c, held.profile, held.credit)
+}
+
+func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit frameCredit) {
+	s.write(c, store.UpdateContact{
+		Account: s.account, Contact: s.contact,
+		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
+		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
+		ProfileTime: profileTime(f.Time, time.Now()),
+	}, pendingWrite{credit: credit})
+}
