@@ -8,6 +8,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -28,7 +29,10 @@ type Status struct {
 	// their guid had store.MaxVariants contents already.
 	CrowdedGUIDs uint64
 	DiskLow      bool
-	Alarms       []Alarm
+	// FullConversations are those whose contacts' messages are refused, because they
+	// take most of the disk.
+	FullConversations []store.Conversation
+	Alarms            []Alarm
 	// KeyProblems are accounts and roles whose key file is lost.
 	KeyProblems []KeyProblem
 	// Elsewhere are nodes that trackers name for our accounts and that are none of
@@ -65,6 +69,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	s := Status{
 		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
 		Sessions: n.env.presence.online(), StrayReactions: n.env.strayReactions.Load(), CrowdedGUIDs: n.env.crowdedGUIDs.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		FullConversations: n.store.FullConversations(),
 	}
 	s.Suspicions, s.Suspected = n.env.suspicions.current(time.Now())
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {

@@ -29,6 +29,10 @@ var (
 	// take in something new are refused, all others go on.
 	ErrDiskFull = errors.New("not enough free disk space")
 
+	// ErrContactFull says that the messages of one contact take most of the disk. New
+	// ones of it are refused, those of others are taken.
+	ErrContactFull = errors.New("the messages of this contact take most of the disk")
+
 	// ErrInUse says that another process, or another Store of this one, has the
 	// directory open.
 	ErrInUse = errors.New("store is in use by another process")

@@ -57,7 +57,7 @@ func (op AcceptMessage) apply(t *txn) (any, error) {
 }
 
 func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
-	if err := t.needSpace(); err != nil {
+	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Contact, op.size())); err != nil {
 		return nil, err
 	}
 	msg := Message{
@@ -86,7 +86,7 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 }
 
 func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
-	if err := t.needSpace(); err != nil {
+	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Contact, op.size())); err != nil {
 		return nil, err
 	}
 	if v.ref.First == nil {

@@ -29,6 +29,9 @@ type Options struct {
 	// cannot go on when a write meets a full disk. 0 means 256 MiB, or a twentieth
 	// of the disk when that is less.
 	Reserve uint64
+	// ContactBytes is what the messages of a contact may take on the disk whatever is
+	// left; 0 means 1 GiB. See ErrContactFull.
+	ContactBytes uint64
 	// CacheBytes is the size of Pebble's block cache, 0 for 16 MiB. MemTableBytes
 	// is the size that a memtable may grow to, 0 for 16 MiB; it starts small. A
 	// second one exists for moments, up to four in a long burst. With half the size,
@@ -54,6 +57,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.OutboxBytes, 2<<30)
 	setDefault(&o.JournalRows, 100_000)
 	setDefault(&o.WaitingBytes, 64<<20)
+	setDefault(&o.ContactBytes, 1<<30)
 	setDefault(&o.CacheBytes, 16<<20)
 	setDefault(&o.MemTableBytes, 16<<20)
 	if o.Logger == nil {

@@ -4,6 +4,7 @@ package store
 
 import (
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type space struct {
 	mu       sync.Mutex
 	measured time.Time
 	isLow    bool
+	above    uint64 // free space above the reserve, when it was measured
 }
 
 // low reports whether the free space is below the reserve. A disk that cannot
@@ -45,13 +47,14 @@ func (s *space) low() bool {
 	s.measured = now
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil {
-		s.isLow = false
+		s.isLow, s.above = false, math.MaxUint64
 		return false
 	}
 	reserve := s.reserve
 	if reserve == 0 {
 		reserve = min(defaultReserve, usage.TotalBytes/reserveShare)
 	}
+	s.above = usage.AvailBytes - min(usage.AvailBytes, reserve)
 	before := s.isLow
 	s.isLow = usage.AvailBytes < reserve
 	switch {
@@ -61,6 +64,14 @@ func (s *space) low() bool {
 		s.log.Info("Disk has room again", "free_bytes", usage.AvailBytes)
 	}
 	return s.isLow
+}
+
+// left returns the free space above the reserve.
+func (s *space) left() uint64 {
+	s.low()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.above
 }
 
 // DiskLow reports whether the free disk space is below the reserve, so that new

@@ -29,6 +29,7 @@ type Store struct {
 	views    views
 	watches  watches
 	space    space
+	crowders crowders
 
 	// slot is taken by the commit that is under way, jobs carries it to the
 	// goroutine that commits, and committed is closed when that has ended.

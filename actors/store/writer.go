@@ -254,6 +254,11 @@ type conversationState struct {
 	lastOrder uint64
 	known     *guidSet // nil for none
 	crowded   bool     // there was no room for known
+
+	// measured says that its size on the disk was looked at, unmeasured is what came
+	// since then; see needShare.
+	measured   bool
+	unmeasured uint64
 }
 
 type outboxState struct{ rows, bytes uint64 }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// One contact must not fill the disk until nobody's messages are taken. When the
+// messages of a conversation take more than Options.ContactBytes, they may not take
+// more than what is left on the disk for all others above its reserve. So whoever
+// writes without end comes to a stop at half of it, the next one at a quarter.
+
+// shareSteps is how often a conversation is measured while it grows by
+// Options.ContactBytes. Measuring reads indexes of tables.
+const shareSteps = 64
+
+// crowders are the conversations whose messages are refused at the moment.
+type crowders struct {
+	mu   sync.Mutex
+	over map[Conversation]struct{}
+}
+
+// set notes whether a conversation is too large, and reports whether that is new.
+func (c *crowders) set(conversation Conversation, over bool) (changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, before := c.over[conversation]; before == over {
+		return false
+	}
+	if !over {
+		delete(c.over, conversation)
+		return true
+	}
+	if c.over == nil {
+		c.over = make(map[Conversation]struct{})
+	}
+	c.over[conversation] = struct{}{}
+	return true
+}
+
+// FullConversations returns the conversations whose contacts' messages are refused
+// because they take most of the disk, see [ErrContactFull].
+func (s *Store) FullConversations() []Conversation {
+	s.crowders.mu.Lock()
+	defer s.crowders.mu.Unlock()
+	full := make([]Conversation, 0, len(s.crowders.over))
+	for conversation := range s.crowders.over {
+		full = append(full, conversation)
+	}
+	slices.SortFunc(full, func(a, b Conversation) int {
+		return slices.Compare(append(a.Account[:], a.Contact[:]...), append(b.Account[:], b.Contact[:]...))
+	})
+	return full
+}
+
+// needShare fails when a contact has taken its part of the disk.
+func (t *txn) needShare(account, contact identity.PublicKey, size int) error {
+	c, err := t.w.conversation(t, account, contact)
+	if err != nil {
+		return err
+	}
+	s := t.w.store
+	c.unmeasured += uint64(size) //nolint:gosec // a size
+	if c.measured && c.unmeasured < s.opts.ContactBytes/shareSteps {
+		return nil
+	}
+	prefix := pairPrefix(account, tableMessage, contact)
+	taken, err := s.db.EstimateDiskUsage(prefix, prefixEnd(prefix))
+	if err != nil {
+		return rowError("measure a conversation", err)
+	}
+	over := taken > s.opts.ContactBytes && taken > s.space.left()
+	if s.crowders.set(Conversation{Account: account, Contact: contact}, over) && over {
+		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", contact.Short(), "bytes", taken)
+	}
+	if over {
+		return fmt.Errorf("%w: %d bytes", ErrContactFull, taken)
+	}
+	c.measured, c.unmeasured = true, 0
+	return nil
+}
