@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/test/phone"
 )
 
 // relay is Mallory, with no key but her node's: every stream to her node goes on,
@@ -180,4 +182,47 @@ func openCarrier(t *testing.T, w *actorstest.World, kind overlay.Kind) (overlay.
 		t.Fatal("no such carrier")
 	}
 	return carrier, key.Key()
+}
+
+// A stranger who dials us and shows a challenge that was made for another
+// connection gets no signature, and raises an alarm; a hundred of them raise few,
+// and are counted.
+func TestRelay_ByStrangersWhoDial_RefusedFewAlarms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{})
+		n := w.Node("owner")
+		announced(t, n)
+		carrier := newCarrier(t, w)
+		const strangers = 20
+		for i := range strangers {
+			who := phone.IdentityOf("stranger " + strconv.Itoa(i))
+			seal := identity.Seal{
+				VerifierNode: identity.NodeKey{7}, Verifier: identity.PublicKey(who.Key()), Prover: n.Account.ID, Role: identity.SealInitiator,
+			}
+			c, err := seal.Draw(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := phone.DialLine(t.Context(), carrier, n.Key())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Write([]byte{phone.RoleControl}); err != nil {
+				t.Fatal(err)
+			}
+			h := &phone.Handshake{Identity: who, Receiver: phone.Key(n.Account.ID), Challenge: c[:]}
+			if err := h.Initiate(l); err == nil {
+				t.Errorf("stranger %d has a signature", i)
+			}
+			l.Abort()
+			time.Sleep(2 * time.Second) // within what one node may begin
+		}
+		events := alarmsOf(t, n, store.HandshakeRelayed)
+		if len(events) == 0 || len(events) > 4 || events[0].NodeKey != carrier.Key() || events[0].Reason != phone.IdentityOf("stranger 0").Key().String() {
+			t.Errorf("%d alarms: %+v", len(events), events)
+		}
+		if s := n.Status(); s.Suspected != strangers || len(s.Suspicions) != len(events) {
+			t.Errorf("%d suspected, %d shown", s.Suspected, len(s.Suspicions))
+		}
+	})
 }
