@@ -36,18 +36,17 @@ type asideEvent struct {
 	queued bool // in a lane
 }
 
-// load notes the new entries of a journal and returns them.
-func (a *asideEvents) load(node Node, queue string) ([]*asideEvent, error) {
+// load notes the new entries of a journal.
+func (a *asideEvents) load(node Node, queue string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.events == nil {
 		a.events, a.read = make(map[id.EventID]*asideEvent), make(map[string]uint64)
 	}
-	var found []*asideEvent
 	for {
 		entries, err := node.Journal(queue, a.read[queue], journalPage)
 		if err != nil {
-			return found, fmt.Errorf("read the events that were put aside: %w", err)
+			return fmt.Errorf("read the events that were put aside: %w", err)
 		}
 		for _, entry := range entries {
 			a.read[queue] = entry.Seq
@@ -59,10 +58,9 @@ func (a *asideEvents) load(node Node, queue string) ([]*asideEvent, error) {
 				at.room = e.Room
 			}
 			a.events[id.EventID(entry.ID)] = at
-			found = append(found, at)
 		}
 		if len(entries) == 0 {
-			return found, nil
+			return nil
 		}
 	}
 }
@@ -120,8 +118,7 @@ func (d *dispatcher) putAside(ctx context.Context, queue string, evt *event.Even
 	if _, err := d.node.AppendJournal(ctx, queue, string(evt.ID), body); err != nil {
 		return err
 	}
-	_, err = d.aside.load(d.node, queue)
-	return err
+	return d.aside.load(d.node, queue)
 }
 
 // withdraw drops an event that was put aside when it is redacted: what was deleted

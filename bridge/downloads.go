@@ -191,7 +191,7 @@ func (d *dispatcher) parkEvent(raw []byte, why error) error {
 // resumeParked begins with the events that an earlier run has put aside.
 func (d *dispatcher) resumeParked() error {
 	for _, queue := range []string{undecryptable, parkedFiles} {
-		if _, err := d.aside.load(d.node, queue); err != nil {
+		if err := d.aside.load(d.node, queue); err != nil {
 			return err
 		}
 	}
