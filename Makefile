@@ -37,7 +37,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget e2e crash bench mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget e2e crash bench attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -70,6 +70,9 @@ crash: ## kill -9 at every named point and at random moments
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
+
+attack: ## what strangers can do, at full size over real Yggdrasil nodes; fails when a bound is missed
+	$(NOCGO) $(GO) run -tags $(TAGS) ./test/attack $(ARGS)
 
 mutants: ## put defects into the code and see that the tests notice; ARGS selects
 	$(NOCGO) $(GO) run ./test/mutants $(ARGS)

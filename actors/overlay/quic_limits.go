@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -22,6 +23,10 @@ const (
 	// quicAcceptTime is when a connection must have been accepted that a node has
 	// begun: quic-go ends a handshake before.
 	quicAcceptTime = 3 * quicHandshakeTime
+	// Strangers may begin quicStrangerBurst handshakes at once and then quicStrangerRate
+	// in a second, all together: each costs a millisecond of a processor.
+	quicStrangerRate  = 32
+	quicStrangerBurst = 64
 )
 
 // quicAdmission counts the connections that other nodes open, from their first
@@ -34,6 +39,8 @@ type quicAdmission struct {
 	contacts *contactIndex
 	// later runs what may wait for quic-go.
 	later func(func())
+	// strangers limits the handshakes of all strangers together.
+	strangers *rate.Limiter
 
 	mu      sync.Mutex
 	perNode map[identity.NodeKey]int
@@ -58,7 +65,8 @@ type quicEntryKey struct{}
 func newQUICAdmission(places *places, memory *receiveMemory, later func(func())) *quicAdmission {
 	return &quicAdmission{
 		places: places, memory: memory, contacts: places.contacts, later: later,
-		perNode: make(map[identity.NodeKey]int), granted: make(map[*quic.Conn]int),
+		strangers: rate.NewLimiter(quicStrangerRate, quicStrangerBurst),
+		perNode:   make(map[identity.NodeKey]int), granted: make(map[*quic.Conn]int),
 	}
 }
 
@@ -74,7 +82,7 @@ func (a *quicAdmission) enter(ctx context.Context, client *quic.ClientInfo) (con
 		return nil, ErrTooMany
 	}
 	if a.contacts.stranger(from.key) {
-		if !a.memory.strangers.take(quicStrangerWindow) {
+		if !a.strangers.Allow() || !a.memory.strangers.take(quicStrangerWindow) {
 			a.uncountNode(from.key)
 			return nil, ErrTooMany
 		}
