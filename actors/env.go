@@ -4,7 +4,6 @@ package actors
 
 import (
 	"log/slog"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -52,9 +51,8 @@ type env struct {
 	progress  *progressTable
 	fetches   *fetchTable
 	silent    *silentServers
-	// placing is held for reading by who puts a file into the media store until its
-	// row is written, and by who compares rows and files.
-	placing sync.RWMutex
+	// placements keeps who places files in the media store and who removes them apart.
+	placements *placements
 	// strayReactions and crowdedGUIDs are for the status.
 	strayReactions, crowdedGUIDs atomic.Uint64
 	// parallel bounds the live sessions of the whole node.

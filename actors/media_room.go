@@ -37,9 +37,8 @@ type candidate struct {
 // makeRoom removes files of at least that many bytes, or all that may go. It is
 // media.Options.MakeRoom, so it runs in goroutines only and once at a time.
 func (e *env) makeRoom(bytes int64) error {
-	// Nobody places a file while it is decided which ones are needed.
-	e.placing.Lock()
-	defer e.placing.Unlock()
+	watch := e.placements.watch()
+	defer e.placements.unwatch(watch)
 	removed, err := e.media.EvictPartials(bytes)
 	if err != nil {
 		return fmt.Errorf("make room for a file: %w", err)
@@ -58,8 +57,12 @@ func (e *env) makeRoom(bytes int64) error {
 		if file.needed {
 			continue
 		}
-		if err := e.evict(file); err != nil {
+		gone, err := e.evict(watch, file)
+		if err != nil {
 			return fmt.Errorf("make room for a file: %w", err)
+		}
+		if !gone {
+			continue // needed again meanwhile
 		}
 		removed += file.size
 		e.log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
@@ -82,9 +85,8 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 	if size > share {
 		return fmt.Errorf("%w: %d bytes, and the files of one contact may take %d", ErrFileTooLarge, size, share)
 	}
-	// Nobody places a file while it is decided which ones are needed.
-	e.placing.Lock()
-	defer e.placing.Unlock()
+	watch := e.placements.watch()
+	defer e.placements.unwatch(watch)
 	byHash := make(map[media.Hash]*candidate)
 	total := int64(0)
 	err := e.eachMediaOf(contact, func(m store.Media) error {
@@ -114,8 +116,12 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 		if file.needed {
 			continue
 		}
-		if err := e.evictOf(contact, file); err != nil {
+		gone, err := e.evictOf(watch, contact, file)
+		if err != nil {
 			return err
+		}
+		if !gone {
+			continue // needed again meanwhile
 		}
 		total -= file.size
 		e.log.Info("A file was removed from the media store to make room", "component", "media", "contact", contact.Short(), "file", file.hash.Short(), "bytes", file.size)
@@ -127,19 +133,19 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 }
 
 // evictOf removes a file from what a contact has sent; for others who have the same
-// one it stays.
-func (e *env) evictOf(contact identity.PublicKey, file *candidate) error {
+// one it stays. It reports whether the contact's rows say now that it is gone.
+func (e *env) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
 	shared := false
-	err := e.eachMedia(func(m store.Media) error {
+	err = e.eachMedia(func(m store.Media) error {
 		shared = shared || m.Hash == file.hash && (m.Contact != contact || m.Message.Dir != store.In) &&
 			(m.State == store.MediaStored || m.State == store.MediaUploading)
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !shared {
-		return e.evict(file)
+		return e.evict(watch, file)
 	}
 	return e.markEvicted(file)
 }
@@ -219,26 +225,54 @@ func (e *env) needsFile(m store.Media) (bool, error) {
 }
 
 // evict removes a file, after its rows say so: the other way round a crash would
-// leave rows that promise what is gone.
-func (e *env) evict(file *candidate) error {
-	if err := e.markEvicted(file); err != nil {
-		return err
-	}
-	return e.media.Remove(file.hash)
-}
-
-// markEvicted says in the rows of a file that it is not here any more.
-func (e *env) markEvicted(file *candidate) error {
-	for _, m := range file.rows {
-		from := m.State
-		m.State = store.MediaEvicted
-		if from != store.MediaStored {
-			continue
-		}
-		_, err := store.Do[bool](context.Background(), e.writer, store.ChangeMedia{From: from, Media: m})
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+// leave rows that promise what is gone. It reports whether it did: a file that was
+// placed or asked for since it was chosen stays.
+func (e *env) evict(watch *placementWatch, file *candidate) (gone bool, err error) {
+	err = e.placements.remove(watch, file.hash, func() error {
+		marked, err := e.markEvicted(file)
+		if err != nil || !marked {
 			return err
 		}
+		gone = true
+		return e.media.Remove(file.hash)
+	})
+	return gone, err
+}
+
+// markEvicted says in the rows of a file that it is not here any more. It reports
+// false, and leaves the rest of the rows alone, when one of them needs it by now.
+func (e *env) markEvicted(file *candidate) (bool, error) {
+	for _, m := range file.rows {
+		now, err := e.store.Media(m.Account, m.Contact, m.Message)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // removed with its contact
+		}
+		if err != nil {
+			return false, err
+		}
+		needed, err := e.needsFile(now)
+		if err != nil || needed {
+			return false, err
+		}
 	}
-	return nil
+	for _, m := range file.rows {
+		if m.State != store.MediaStored {
+			continue
+		}
+		m.State = store.MediaEvicted
+		changed, err := store.Do[bool](context.Background(), e.writer, store.ChangeMedia{From: store.MediaStored, Media: m})
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if !changed {
+			now, err := e.store.Media(m.Account, m.Contact, m.Message)
+			if err == nil && now.State == store.MediaUploading {
+				return false, nil // it is to be uploaded once more
+			}
+		}
+	}
+	return true, nil
 }

@@ -96,7 +96,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: newStrangerLog(opts.Logger),
-		profiles: newProfileLimiter(),
+		profiles: newProfileLimiter(), placements: newPlacements(),
 		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),

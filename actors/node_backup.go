@@ -53,9 +53,8 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 		}
 	}()
 	made.Dir = dir
-	// While the lock is held no file is removed that a row of the copy names.
-	n.env.placing.RLock()
-	defer n.env.placing.RUnlock()
+	// Meanwhile no file is removed that a row of the copy names.
+	defer n.env.placements.hold()()
 	// Keys come after the store: an account never lacks its key.
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
 		return made, err

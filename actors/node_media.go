@@ -98,8 +98,7 @@ func (n *Node) SendFile(ctx context.Context, f OutgoingFile) (store.Message, err
 		return store.Message{}, fmt.Errorf("send file: %w: at most %d bytes", ErrFileTooLarge, most)
 	}
 	// Until there is a row for it, nobody may take it for a file that has none.
-	n.env.placing.RLock()
-	defer n.env.placing.RUnlock()
+	defer n.env.placements.place(w.Sum())()
 	info, err := w.Commit()
 	if err != nil {
 		return store.Message{}, fmt.Errorf("send file: %w", err)

@@ -192,8 +192,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 	}
 	if w != nil {
 		defer w.Discard()
-		e.placing.RLock()
-		defer e.placing.RUnlock()
+		defer e.placements.place(w.Sum())()
 		info, err := w.Commit()
 		if err != nil {
 			return err

@@ -81,7 +81,7 @@ type transferJob struct {
 	progress *atomic.Int64
 	msg      store.Message
 	file     peer.Attachment
-	placing  bool // holds env.placing
+	placed   func() // ends what env.placements has of it; nil before
 }
 
 // runWithin bounds an attempt: a server that sends a byte a minute would have a
@@ -172,8 +172,7 @@ func transferBackoff(attempts uint32, reason error) time.Duration {
 // place puts what was written into the media store. Until the row says that it is
 // there nobody may take it for a file that no row names.
 func (j *transferJob) place(w *media.Writer) error {
-	j.env.placing.RLock()
-	j.placing = true
+	j.placed = j.env.placements.place(w.Sum())
 	crashpoint.At(crashpoint.BeforePlace)
 	info, err := w.Commit()
 	if err != nil {
@@ -186,8 +185,8 @@ func (j *transferJob) place(w *media.Writer) error {
 }
 
 func (j *transferJob) release() {
-	if j.placing {
-		j.env.placing.RUnlock()
+	if j.placed != nil {
+		j.placed()
 	}
 }
 

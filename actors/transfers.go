@@ -253,9 +253,8 @@ func hasFile(m store.Message) bool {
 func (e *env) tidyMedia() error {
 	wanted := make(map[media.Hash]struct{})
 	known := make(map[media.Hash]struct{})
-	// Nobody places a file while rows and files are compared.
-	e.placing.Lock()
-	defer e.placing.Unlock()
+	watch := e.placements.watch()
+	defer e.placements.unwatch(watch)
 	err := e.eachMedia(func(m store.Media) error {
 		known[m.Hash] = struct{}{}
 		if m.State != store.MediaDownloading {
@@ -281,7 +280,7 @@ func (e *env) tidyMedia() error {
 		return nil
 	})
 	for _, h := range orphans {
-		err = errors.Join(err, e.media.Remove(h))
+		err = errors.Join(err, e.placements.remove(watch, h, func() error { return e.media.Remove(h) }))
 	}
 	return errors.Join(err, e.media.RemovePartials(func(h media.Hash) bool {
 		_, ok := wanted[h]

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A file that is placed while others look at all rows stays, and nobody who places a
+// file waits for them, nor for a backup that holds all files.
+func TestPlacements_PlacingWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlacements()
+		old, before, during, after := media.Hash{1}, media.Hash{2}, media.Hash{3}, media.Hash{4}
+		endBefore := p.place(before) // its row is not written when the rows are read
+		watch := p.watch()
+		p.place(during)()
+		release := p.hold()
+		p.place(after)() // while a backup is made
+		endBefore()
+		removed := make(map[media.Hash]bool)
+		ended := make(chan error, 1)
+		go func() {
+			for _, h := range []media.Hash{old, before, during, after} {
+				if err := p.remove(watch, h, func() error { removed[h] = true; return nil }); err != nil {
+					ended <- err
+					return
+				}
+			}
+			ended <- nil
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("a file was removed during a backup")
+		default:
+		}
+		release()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if len(removed) != 1 || !removed[old] {
+			t.Errorf("removed %v", removed)
+		}
+		p.unwatch(watch)
+		again := p.watch()
+		if err := p.remove(again, during, func() error { removed[during] = true; return nil }); err != nil || !removed[during] {
+			t.Errorf("a file that was placed long ago stays: %v", err)
+		}
+	})
+}
+
+// Only who places the very file that is being removed waits, and a backup.
+func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlacements()
+		same, other := media.Hash{1}, media.Hash{2}
+		go2, removed := make(chan struct{}), make(chan error, 1)
+		go func() {
+			removed <- p.remove(p.watch(), same, func() error { <-go2; return nil })
+		}()
+		synctest.Wait()
+		p.place(other)() // at once
+		placed, held := make(chan struct{}), make(chan struct{})
+		go func() { p.place(same)(); close(placed) }()
+		go func() { p.hold()(); close(held) }()
+		synctest.Wait()
+		select {
+		case <-placed:
+			t.Error("a file was placed while it was removed")
+		case <-held:
+			t.Error("a backup began while a file was removed")
+		default:
+		}
+		close(go2)
+		if err := <-removed; err != nil {
+			t.Error(err)
+		}
+		<-placed
+		<-held
+	})
+}
+
+// A file that was chosen to go, and is sent again before it does, stays.
+func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
+	r := newOutboxRig(t)
+	r.placements, r.log = newPlacements(), slog.New(slog.DiscardHandler)
+	var err error
+	if r.media, err = media.Open(media.Options{Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.media.Close() }()
+	place := func(content string) media.Info {
+		w, err := r.media.Create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		defer r.placements.place(w.Sum())()
+		info, err := w.Commit()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.nextGUID++
+		r.do(store.AcceptMessage{
+			Account: r.account, Contact: r.bob, GUID: r.nextGUID, Type: int32(peer.TypeFile),
+			Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size},
+		})
+		return info
+	}
+	first, second := place("one"), place("two")
+	watch := r.placements.watch()
+	chosen, err := r.mediaInUse()
+	if err != nil || len(chosen) != 2 {
+		t.Fatalf("%d files, %v", len(chosen), err)
+	}
+	place("one")
+	for _, file := range chosen {
+		gone, err := r.evict(watch, file)
+		if want := file.hash == second.Hash; err != nil || gone != want || r.media.Has(file.hash) == want {
+			t.Errorf("%s: gone %v, there %v, %v", file.hash.Short(), gone, r.media.Has(file.hash), err)
+		}
+	}
+	if row, err := r.store.Media(r.account, r.bob, store.MessageID{Dir: store.In, GUID: 1}); err != nil || row.State != store.MediaStored || row.Hash != first.Hash {
+		t.Errorf("the row of what stays: %+v, %v", row, err)
+	}
+}
