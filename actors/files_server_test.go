@@ -292,7 +292,7 @@ func TestFileServerQuota_CountsWhatItCosts(t *testing.T) {
 		c := d.dial(t, "alice")
 		n := 0
 		for ; n < 200; n++ {
-			if _, err := c.Upload([]byte(fmt.Sprint("tiny ", n))); err != nil {
+			if _, err := c.Upload(fmt.Append(nil, "tiny ", n)); err != nil {
 				quotaExceeded(t, "tiny files", err)
 				break
 			}
