@@ -116,7 +116,7 @@ func MessagesOnly(r *http.Request) bool {
 // withFaults stands before all handlers.
 func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) //nolint:forbidigo // it is limited
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}

@@ -21,7 +21,7 @@ func (h *Homeserver) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
 		var err error
-		if body, err = io.ReadAll(req.Body); err != nil {
+		if body, err = io.ReadAll(io.LimitReader(req.Body, maxBody)); err != nil { //nolint:forbidigo // it is limited
 			return nil, fmt.Errorf("read the request: %w", err)
 		}
 		_ = req.Body.Close()
