@@ -288,3 +288,23 @@ func (w *world) loseOnly(name string) {
 	w.start()
 	w.awaitState(bridge.StateRunning)
 }
+
+// What the homeserver got its 200 for, in a room that the tables do not know, was
+// answered when the journal is empty.
+func TestLostTables_UnknownRoomIsAnswered(t *testing.T) {
+	h := newHousehold(t)
+	h.loseTables()
+	adopted := `msg="management room adopted" actor=stage/matrix kind=matrix room_id=` + string(h.management)
+	h.await("the bot listens to alice", func() bool { return h.log.contains(adopted) })
+	if _, err := h.alice.SendText(soon(t), h.aliceBob, "is anybody here"); err != nil {
+		t.Fatal(err)
+	}
+	h.say(h.alice, h.management, "list-logins", "") // came later, and was answered
+	h.await("the journal is empty", func() bool { return h.status().Transactions == 0 })
+	for _, evt := range h.homeserver.Timeline(h.aliceBob) {
+		if evt.Type == "m.room.message" && evt.Sender == h.bot() && strings.Contains(string(evt.Content), "login attach") {
+			return
+		}
+	}
+	t.Error("the message was acknowledged and dropped")
+}

@@ -255,7 +255,7 @@ func mutants() []mutant {
 			file:   "bridge/dispatch.go",
 			before: "	return d.lost.event(ctx, evt)\n",
 			after:  "	return false, nil\n",
-			tests:  []string{"-run", "TestLostTables_RoomsAreAdopted", "./bridge"},
+			tests:  []string{"-run", "TestLostTables_UnknownRoom", "./bridge"},
 		},
 		{
 			name:   "reserve-ignored",
