@@ -60,16 +60,16 @@ func (cl *client) Connect(context.Context) {
 	switch {
 	case err == nil:
 		cl.gone.Store(false)
-		cl.login.BridgeState.Send(cl.connected(cl.account))
+		cl.sendState(cl.login, cl.connected(cl.account))
 	case isGone(err):
 		cl.gone.Store(true)
-		cl.login.BridgeState.Send(status.BridgeState{
+		cl.sendState(cl.login, status.BridgeState{
 			StateEvent: status.StateBadCredentials, Error: stateAccountGone,
 			Message: "This identity is not on the node any more.",
 		})
 	default:
 		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "error", err)
-		cl.login.BridgeState.Send(status.BridgeState{
+		cl.sendState(cl.login, status.BridgeState{
 			StateEvent: status.StateUnknownError, Error: stateStoreFailed,
 			Message: "The node cannot read its store.",
 		})
@@ -96,3 +96,10 @@ func (cl *client) IsThisUser(_ context.Context, user networkid.UserID) bool {
 
 // GetUserID returns the login's own identity.
 func (cl *client) GetUserID() networkid.UserID { return mimirid.User(cl.account) }
+
+// sendState queues a bridge state of a login.
+func (c *connector) sendState(login *bridgev2.UserLogin, state status.BridgeState) {
+	c.loginNames.Lock()
+	defer c.loginNames.Unlock()
+	login.BridgeState.Send(state)
+}

@@ -33,6 +33,9 @@ type connector struct {
 	// homeserver is whether it answers, in whatever incarnation.
 	homeserver *health
 	fetched    *attachments
+	// loginNames is held while the name of a login changes, and while the library reads
+	// it for a bridge state: it has no lock of its own.
+	loginNames sync.Mutex
 	// profiles has the logins whose profile is to be set.
 	profiles chan *client
 }

@@ -369,6 +369,8 @@ func (d *delivery) accountChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.loginNames.Lock()
+	defer d.loginNames.Unlock()
 	name := loginName(account)
 	if d.at.login.RemoteName == name {
 		return nil

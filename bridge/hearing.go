@@ -142,6 +142,6 @@ func (c *connector) tellHearing(deaf error) {
 				Message: "What you write does not reach the bridge: " + oneLine(deaf) + ".",
 			}
 		}
-		login.BridgeState.Send(state)
+		c.sendState(login, state)
 	}
 }

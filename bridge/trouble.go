@@ -236,7 +236,7 @@ func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 	c.deliver.setTold(told, true)
 	c.deliver.setTold(well, false)
 	if cl, ok := login.Client.(*client); ok && cl.IsLoggedIn() && login.BridgeState != nil {
-		login.BridgeState.Send(c.connected(cl.account))
+		c.sendState(login, c.connected(cl.account))
 	}
 	return nil
 }
