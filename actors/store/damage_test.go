@@ -138,7 +138,7 @@ func writeFile(t *testing.T, fs vfs.FS, path string, content []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Write(content)
+	_, err = f.Write(slices.Clone(content)) // the file system may change what it is given
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
