@@ -91,7 +91,6 @@ func (s *siege) session(from *memnet.Node, name string) *phone.Line {
 	if err != nil {
 		return nil
 	}
-	context.AfterFunc(s.ctx, l.Abort)
 	h := &phone.Handshake{Identity: phone.IdentityOf(name), Receiver: phone.Key(s.n.Account.ID)}
 	if _, err = l.Write([]byte{phone.RoleControl}); err == nil {
 		err = h.Initiate(l)
@@ -108,14 +107,31 @@ func (s *siege) holdStreams(node int, from *memnet.Node) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			for s.pause(10 * time.Millisecond) {
+			for s.pause(200 * time.Millisecond) {
 				l := s.session(from, fmt.Sprint("holder ", node, " ", i))
-				for l != nil && l.Send(phone.Frame{Type: phone.TypePing}) == nil && s.pause(30*time.Second) {
+				if l == nil {
+					continue
 				}
+				if i == 0 {
+					// It could be for each of the identities at this node.
+					s.ambiguous(from)
+				}
+				for l.Send(phone.Frame{Type: phone.TypePing}) == nil && s.pause(30*time.Second) {
+				}
+				l.Abort()
 			}
 		})
 	}
 	all.Wait()
+}
+
+// ambiguous opens a data stream with a frame on it.
+func (s *siege) ambiguous(from *memnet.Node) {
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	if l, err := phone.DialLine(ctx, from, s.n.Key()); err == nil {
+		_, _ = l.Write(append([]byte{phone.RoleData}, make([]byte, 100)...)) // it ends with the node
+	}
 }
 
 // ask floods the node with contact requests.
@@ -128,8 +144,11 @@ func (s *siege) ask(node int, from *memnet.Node) {
 		if l == nil {
 			continue
 		}
-		for l.Send(f) == nil && s.ctx.Err() == nil {
+		stop := context.AfterFunc(s.ctx, l.Abort) // ends a write that waits
+		for l.Send(f) == nil {
 		}
+		stop()
+		l.Abort()
 	}
 }
 

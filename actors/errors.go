@@ -41,6 +41,7 @@ var (
 	errIdle              = errors.New("idle")
 	errRefused           = errors.New("the contact is to send again what it sent as a stranger")
 	errMirrored          = errors.New("the mirror has it; the contact is to try the phone again")
+	errHandedOverLate    = errors.New("the stream was dropped before its session began")
 	errStrangerTime      = errors.New("time limit of a stranger's session")
 	errTooManyStrangers  = errors.New("too many sessions with strangers")
 	errSharedNode        = errors.New("a data stream of the device could be for several conversations; the contact is to send again")

@@ -270,13 +270,16 @@ func (s *session) onComplete(c *kernel.Context) {
 // startAccepted goes on with a handshake whose first half the listener has run.
 func (s *session) startAccepted(c *kernel.Context) error {
 	if !s.start.accept.claim() {
-		return kernel.Fatal(errors.New("the stream was given up on the way here"))
+		c.StopSelf(errHandedOverLate)
+		return nil
 	}
 	conn, inbox := newPeerConn(s.start.accept.stream, s.start.accept.hs), c.Inbox()
 	s.conn = conn
 	if err := s.enter(c); err != nil {
 		_ = conn.stream.Abort() // left unanswered: the other side counts nothing
-		return kernel.Fatal(err)
+		// No failure of ours: strangers can make this happen as often as they like.
+		c.StopSelf(err)
+		return nil
 	}
 	s.strangerStanding(c)
 	c.Go("accept", func(ctx context.Context) error {

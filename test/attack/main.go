@@ -85,7 +85,7 @@ func attack(ctx context.Context, keys int, during time.Duration) (bool, error) {
 	if err := v.settle(ctx, friend); err != nil {
 		return false, err
 	}
-	fmt.Printf("%d strangers are there after %v\n", keys, time.Since(began).Round(time.Second))
+	fmt.Fprintf(os.Stdout, "%d strangers are there after %v\n", keys, time.Since(began).Round(time.Second))
 	all := s.attacks()
 	all = append(all, namedAttack{"all_at_once", s.together(all)})
 	ok := true
@@ -253,7 +253,7 @@ func (v *victim) measure(ctx context.Context, friend *phone.Phone, a namedAttack
 		took, err := logIn(ctx, friend, phone.Key(v.at.Account))
 		if err != nil {
 			took = max(took, loginBound+time.Second)
-			fmt.Printf("attack %s: the contact cannot log in: %v\n", a.name, err)
+			fmt.Fprintf(os.Stdout, "attack %s: the contact cannot log in: %v\n", a.name, err)
 		}
 		slowest = max(slowest, took)
 		logins++
@@ -270,7 +270,7 @@ func (v *victim) measure(ctx context.Context, friend *phone.Phone, a namedAttack
 	}
 	lines := after.Lines - before.Lines
 	allowed := int64(during/time.Second) + logBurst
-	fmt.Printf("attack %s: %d logins, %d sessions, %d streams, %d goroutines at the end\n", a.name, logins, after.Sessions, after.Streams, after.Goroutines)
+	fmt.Fprintf(os.Stdout, "attack %s: %d logins, %d sessions, %d streams, %d goroutines at the end\n", a.name, logins, after.Sessions, after.Streams, after.Goroutines)
 	return verdict(a.name+"/login", slowest.Seconds(), loginBound.Seconds(), "s")&
 		verdict(a.name+"/heap", float64(heap)/(1<<20), heapBound>>20, "MiB")&
 		verdict(a.name+"/log", float64(lines), float64(allowed), "lines") == 1, nil
@@ -282,7 +282,7 @@ func verdict(name string, measured, bound float64, unit string) int {
 	if measured > bound {
 		word, ok = "MISSED", 0
 	}
-	fmt.Printf("attack %s measured %.1f%s bound %.0f%s %s\n", name, measured, unit, bound, unit, word)
+	fmt.Fprintf(os.Stdout, "attack %s measured %.1f%s bound %.0f%s %s\n", name, measured, unit, bound, unit, word)
 	return ok
 }
 
