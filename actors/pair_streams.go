@@ -112,6 +112,7 @@ func (d *incomingData) hold(s *stream) bool {
 	d.stream = s
 	t.settleLocked(n, now)
 	if d.over {
+		t.tidyLocked(n, now) // nobody else is at the node, most likely: node keys cost nothing
 		return false
 	}
 	if !n.hasContactLocked() {

@@ -139,6 +139,28 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 	})
 }
 
+// A data stream from a node without a session is reset at once, and leaves nothing: a
+// stranger has any number of node keys.
+func TestPairTable_StreamsWithoutASession_LeaveNothing(t *testing.T) {
+	w := newTableWorld()
+	for i := range 100 {
+		d := w.table.opened(identity.NodeKey{1, byte(i)})
+		d.hand(t.Context(), newStream(&abortedConn{}, gen3))
+		if d.owner != nil {
+			t.Fatal("the stream was given to somebody")
+		}
+	}
+	if n := len(w.table.nodes); n != 0 {
+		t.Errorf("%d nodes are remembered", n)
+	}
+}
+
+// abortedConn is a stream that is reset unread.
+type abortedConn struct{ idleConn }
+
+func (*abortedConn) SetDeadline(time.Time) error { return nil }
+func (*abortedConn) Abort() error                { return nil }
+
 // pick draws one of those that match, the zero value when there is none.
 func pick[T any](t *rapid.T, all []T, match func(T) bool) (none T) {
 	all = slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !match(one) })
