@@ -30,8 +30,9 @@ type owed struct {
 
 func newOwedFiles() *owedFiles { return &owedFiles{pairs: make(map[pair]owed)} }
 
-// put notes the files for a pair, in the place of those before. It drops them when
-// too many pairs are owed files; the contacts then ask again.
+// put notes further files for a pair: it may ask for several before its session has
+// ended. It drops them when too many pairs are owed files, and those of a pair that are
+// too many; the contacts then ask again.
 func (o *owedFiles) put(p pair, files []servedFile, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -40,9 +41,11 @@ func (o *owedFiles) put(p pair, files []servedFile, now time.Time) {
 			delete(o.pairs, other)
 		}
 	}
-	if len(o.pairs) < maxOwedPairs {
-		o.pairs[p] = owed{files, now.Add(owedFilesTime)}
+	before, ok := o.pairs[p]
+	if !ok && len(o.pairs) >= maxOwedPairs {
+		return
 	}
+	o.pairs[p] = owed{appendServed(before.files, files), now.Add(owedFilesTime)}
 }
 
 // has reports whether a pair is owed files.

@@ -3,6 +3,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -101,12 +102,20 @@ func (s *session) serveOwed(c *kernel.Context) {
 		return
 	}
 	s.served = true
-	files := s.env.owedFiles.take(s.pair, time.Now())
-	if len(files) == 0 {
-		return
-	}
-	s.toServe = append(files, s.toServe...)
-	if len(s.toServe) == len(files) {
+	idle := len(s.toServe) == 0
+	s.toServe = appendServed(s.toServe, s.env.owedFiles.take(s.pair, time.Now()))
+	if idle && len(s.toServe) > 0 {
 		s.serve(c)
 	}
+}
+
+// appendServed puts files behind those that are to be sent, of which the first is on its
+// way: as many as a contact may wait for, each once.
+func appendServed(files, more []servedFile) []servedFile {
+	for _, f := range more {
+		if len(files) < maxFileRequests && !slices.ContainsFunc(files, func(other servedFile) bool { return other.guid == f.guid }) {
+			files = append(files, f)
+		}
+	}
+	return files
 }
