@@ -38,9 +38,10 @@ type deviceHold struct {
 	// named says that a tracker has named the node with the contact's signature.
 	named bool
 	// answering is since when trackers answer without a gap, zero while they do not;
-	// silent counts lookups in a row that no tracker answered.
+	// silent counts lookups in a row that no tracker answered, the last one at silentAt.
 	answering time.Time
 	silent    int
+	silentAt  time.Time
 	// confirmed says that a known node has authenticated since the hold began;
 	// unreachable counts attempts in a row to reach one that failed.
 	confirmed   bool
@@ -100,8 +101,11 @@ func (h *deviceHold) decide(now time.Time) holdVerdict {
 func (h *deviceHold) lookedUp(found []store.Address, answered bool, now time.Time) {
 	h.named = h.named || slices.ContainsFunc(found, func(a store.Address) bool { return a.Node == h.node })
 	switch {
+	case !answered && h.silent > 0 && now.Sub(h.silentAt) < holdLook/2:
+		// One lookup whose answer several have waited for.
 	case !answered:
 		h.silent++
+		h.silentAt = now
 		if h.silent >= holdEnough {
 			h.answering = time.Time{}
 		}

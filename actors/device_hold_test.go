@@ -94,6 +94,27 @@ func TestDeviceHold_RefusedAndNamedLater_Taken(t *testing.T) {
 	}
 }
 
+// A dial and the hold ask at the same time and hear the same: it is one lookup that no
+// tracker has answered, and one is not enough.
+func TestDeviceHold_OneSilenceHeardTwice_CountsOnce(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	h := &deviceHold{node: identity.NodeKey{1}, since: now}
+	h.missed()
+	h.missed()
+	now = now.Add(holdLeast)
+	for range 2 {
+		h.lookedUp(nil, false, now)
+	}
+	if v := h.decide(now); v != holdOn {
+		t.Errorf("verdict %d after one lookup", v)
+	}
+	now = now.Add(holdLook)
+	h.lookedUp(nil, false, now)
+	if v := h.decide(now); v != holdTakeUnconfirmed {
+		t.Errorf("verdict %d after two lookups", v)
+	}
+}
+
 func TestChangesNodes(t *testing.T) {
 	known := func(generations ...uint8) (all []store.KnownNode) {
 		for i, g := range generations {
