@@ -79,7 +79,7 @@ func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
 // isRefusal reports whether the store has refused something new, which is no
 // failure of ours.
 func isRefusal(err error) bool {
-	return errors.Is(err, store.ErrRequestsFull) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrBusy)
+	return errors.Is(err, store.ErrRequestsFull) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrContactFull) || errors.Is(err, store.ErrBusy)
 }
 
 // onContactAnswered notes an answer to our request.

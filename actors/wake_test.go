@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -296,6 +297,76 @@ func TestContact_FullDisk_WaitsWithoutFailing(t *testing.T) {
 				t.Errorf("%s failed %d times", s.Kind, s.Failures)
 			}
 		}
+	})
+}
+
+// scarceDisk is a disk whose free bytes the test sets.
+type scarceDisk struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (d *scarceDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
+}
+
+// An account that has taken its part of the disk waits as everybody does, also when it
+// writes to another account of its node: no actor fails, and it goes on by itself.
+func TestContact_ShareOfTheDiskUsed_WaitsWithoutFailing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &scarceDisk{FS: vfs.NewMem()}
+		disk.free.Store(1 << 39)
+		w := actorstest.New(t, memnet.Options{})
+		alice := w.Node("alice", func(o *actors.Options) {
+			o.OpenStore = func(so store.Options) (*store.Store, error) {
+				so.FS, so.Reserve, so.MemTableBytes, so.ContactBytes = disk, 1<<20, 64<<10, 1
+				return store.Open(so)
+			}
+		})
+		anna, err := alice.CreateAccount(t.Context(), "anna")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range [][2]store.Account{{alice.Account, anna}, {anna, alice.Account}} {
+			if _, err := alice.AddContact(t.Context(), p[0].ID, alice.Link(p[1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent := 0
+		send := func(payload []byte) {
+			t.Helper()
+			if _, err := alice.Send(t.Context(), actors.Outgoing{Account: alice.Account.ID, Contact: anna.ID, Payload: payload}); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+		arrived := func() bool {
+			page, err := alice.Messages(anna.ID, alice.Account.ID, 0, 100)
+			return err == nil && len(page) == sent
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 20 {
+			payload := make([]byte, 30_000)
+			for i := range payload {
+				payload[i] = 'a' + byte(random.Uint32()%26)
+			}
+			send(payload)
+		}
+		alice.EventuallyWithin(2*time.Minute, "all texts arrive", arrived)
+		disk.free.Store(1<<20 + 1)
+		time.Sleep(2 * time.Second) // the free space is measured once a second
+		send([]byte("hello"))
+		time.Sleep(10 * time.Minute)
+		if full := alice.Status().FullConversations; arrived() || len(full) != 1 {
+			t.Fatalf("arrived %v, full conversations %v", arrived(), full)
+		}
+		for _, s := range alice.StatsForTest() {
+			if s.Failures > 0 {
+				t.Errorf("%s failed %d times", s.Kind, s.Failures)
+			}
+		}
+		disk.free.Store(1 << 39)
+		alice.EventuallyWithin(2*time.Minute, "the text arrives", arrived)
 	})
 }
 
