@@ -147,12 +147,10 @@ func (w *world) ready(args []string) error {
 		if p := w.processes[name]; ended(p) {
 			return false, fmt.Errorf("it has ended: %s", p.LogTail())
 		}
+		// A new node makes its first account after the API is there. An error means that
+		// the API is not there yet.
 		status, err := client.Status(context.Background())
-		if err != nil {
-			return false, nil
-		}
-		// A new node makes its first account after the API is there.
-		return len(status.Accounts) > 0 || status.Role != nil || status.FilesRole != nil, nil
+		return err == nil && (len(status.Accounts) > 0 || status.Role != nil || status.FilesRole != nil), nil
 	})
 }
 
