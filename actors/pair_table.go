@@ -153,7 +153,9 @@ func (s *pairSession) leave() {
 		// There is one data stream a session, and it was opened at its beginning.
 		s.until = s.entered.Add(stragglerTime)
 	}
-	n.turns.release(s)
+	if n.turns.reserved == s && n.turns.reservedUntil.After(s.until) {
+		s.until = n.turns.reservedUntil // our data stream may still be on the way
+	}
 	if s.counts(now) {
 		t.lingering = append(t.lingering, s)
 	} else {

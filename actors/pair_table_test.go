@@ -175,7 +175,13 @@ func pick[T any](t *rapid.T, all []T, match func(T) bool) (none T) {
 func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
 	for name, over := range map[string]func(w *tableWorld, s *pairSession){
 		"acknowledged": func(_ *tableWorld, s *pairSession) { s.dataRead() },
-		"ended":        func(_ *tableWorld, s *pairSession) { s.leave() },
+		"ended": func(w *tableWorld, s *pairSession) {
+			s.leave() // what it wrote is still on its way
+			if _, err := w.enter(testPair(1, 0)); err == nil {
+				t.Error("another pair's session begins before the data stream of one that has ended is read")
+			}
+			w.clock = w.clock.Add(reserveTime)
+		},
 		"opened":       func(w *tableWorld, s *pairSession) { s.dataOpened(); w.clock = w.clock.Add(attributeTime) },
 		"never opened": func(w *tableWorld, _ *pairSession) { w.clock = w.clock.Add(reserveTime) },
 	} {
@@ -200,6 +206,22 @@ func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
 				t.Error("the data stream is used though the node is shared")
 			}
 		})
+	}
+}
+
+// What was reserved for a session that has ended is over in time, and nothing is left.
+func TestPairTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
+	w := newTableWorld()
+	s, err := w.enter(testPair(0, 0))
+	if err != nil || !s.reserve(true) {
+		t.Fatal(err)
+	}
+	w.clock = w.clock.Add(time.Second)
+	s.leave()
+	w.clock = w.clock.Add(reserveTime)
+	w.table.ask(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
+	if len(w.table.nodes) != 0 || len(w.table.lingering) != 0 {
+		t.Errorf("%d nodes and %d sessions are left", len(w.table.nodes), len(w.table.lingering))
 	}
 }
 

@@ -35,7 +35,8 @@ type nodeTurns struct {
 	until time.Time
 	// line are the pairs that wait, first come first.
 	line []turnWish
-	// reserved is the session whose data stream is opening, until reservedUntil.
+	// reserved is the session whose data stream is opening, until reservedUntil, also
+	// when the session ends before: what was written is still delivered.
 	reserved      *pairSession
 	reservedUntil time.Time
 }
@@ -143,7 +144,9 @@ func (x *nodeTurns) release(s *pairSession) {
 	}
 }
 
-func (x *nodeTurns) isOver(now time.Time) bool { return !now.Before(x.until) && x.reserved == nil }
+func (x *nodeTurns) isOver(now time.Time) bool {
+	return !now.Before(x.until) && (x.reserved == nil || !now.Before(x.reservedUntil))
+}
 
 // waitLocked puts a pair in line, or notes that it is still there. While the node gets
 // one pair at a time the sessions of other pairs are asked to end when they can.
