@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"maunium.net/go/mautrix/appservice"
@@ -53,7 +52,7 @@ func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, e
 	if claim == nil {
 		return false, nil // the bot was in it
 	}
-	if moved, err := l.follow(ctx, claim); err != nil || moved {
+	if moved, err := l.follow(ctx, claim); moved || err != nil && !l.failures.isHopeless(evt.ID, err, maxTellTries) {
 		return moved, err
 	}
 	if claim.key.IsEmpty() && claim.ghosts == 0 && len(claim.people) == 1 {
@@ -82,6 +81,9 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 		return false, l.answer(ctx, evt, errNotAdopted)
 	}
 	if err := l.adoptKey(ctx, key, []*roomClaim{claim}); err != nil {
+		if l.failures.isHopeless(evt.ID, err, maxTellTries) {
+			return false, l.answer(ctx, evt, errNotReadable)
+		}
 		return false, err
 	}
 	portal, err := l.br.GetPortalByKey(ctx, key)
@@ -119,7 +121,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	status := bridgev2.WrapErrorInStatus(why)
 	l.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	err := classify(scope.failure())
-	if errors.Is(err, errRefused) || errors.Is(err, errRoom) || errors.Is(err, errPlaintext) {
+	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
 		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(err))
 		return nil
 	}

@@ -59,12 +59,15 @@ type lostRooms struct {
 	listed time.Time          // when joined was read
 	seen   map[id.RoomID]networkid.PortalKey
 	failed map[id.RoomID]int // how often in a row the state could not be read
+
+	failures eventFailures
 }
 
 func newLostRooms(c *connector, library zerolog.Logger, retry kernel.Backoff) *lostRooms {
 	return &lostRooms{
 		connector: c, library: library, retry: retry, wake: make(chan struct{}, 1),
 		seen: make(map[id.RoomID]networkid.PortalKey), failed: make(map[id.RoomID]int),
+		failures: eventFailures{lastUp: c.homeserver.lastUp},
 	}
 }
 

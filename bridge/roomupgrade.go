@@ -47,23 +47,25 @@ func (l *lostRooms) tombstone(ctx context.Context, evt *event.Event) (handled bo
 	if err != nil || login == nil {
 		return true, err
 	}
-	entered, err := l.enter(ctx, login, content.ReplacementRoom, evt.Sender)
-	if err != nil {
+	moved, err := l.moveTo(ctx, login, content.ReplacementRoom, evt.Sender)
+	if moved || err != nil && !l.failures.isHopeless(evt.ID, err, maxTries) {
 		return true, err
 	}
-	if entered {
-		claim, err := l.readClaim(ctx, content.ReplacementRoom)
-		if err != nil {
-			return true, err
-		}
-		if claim != nil {
-			moved, err := l.follow(ctx, claim)
-			if err != nil || moved {
-				return true, err
-			}
-		}
-	}
 	return true, l.tellUpgrade(ctx, evt)
+}
+
+// moveTo moves a conversation to the room that a tombstone names, if that can be done
+// now.
+func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (moved bool, err error) {
+	entered, err := l.enter(ctx, login, room, via)
+	if err != nil || !entered {
+		return false, err
+	}
+	claim, err := l.readClaim(ctx, room)
+	if err != nil || claim == nil {
+		return false, err
+	}
+	return l.follow(ctx, claim)
 }
 
 // botInvited looks whether a room that the bot was just invited to replaces the room
@@ -74,10 +76,13 @@ func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
 		return nil
 	}
 	claim, err := l.readClaim(ctx, evt.RoomID)
-	if err != nil || claim == nil {
-		return err
+	if err == nil && claim != nil {
+		_, err = l.follow(ctx, claim)
 	}
-	_, err = l.follow(ctx, claim)
+	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
+		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "error", oneLine(err))
+		return nil
+	}
 	return err
 }
 
@@ -89,7 +94,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
 		l.matrix.bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
-	if err = classify(err); errors.Is(err, errRefused) || errors.Is(err, errRoom) || errors.Is(err, errPlaintext) {
+	if err = classify(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
 		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", oneLine(err))
 		return nil
 	}
@@ -105,7 +110,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		switch {
 		case err == nil:
 			return true, nil
-		case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound), errors.Is(err, mautrix.MInvalidParam):
+		case isFinal(err):
 			return false, nil
 		default:
 			return false, fmt.Errorf("enter an upgraded room: %w", err)
