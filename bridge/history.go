@@ -216,6 +216,17 @@ type rebuilding struct {
 	missing []shownRow
 }
 
+// giveUpRoom notes that a room is given up. The library's own way of doing so only logs
+// what fails.
+func (c *connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
+	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, '1')
+		ON CONFLICT (bridge_id, key) DO NOTHING`, c.br.ID, givenUpKey(room))
+	if err != nil {
+		return fmt.Errorf("note that a room is given up: %w", err)
+	}
+	return nil
+}
+
 // rebuildRoom gives up a room and makes another. Called again after an error, it
 // gives up no second one.
 func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuilding) error {
@@ -232,6 +243,10 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
+		// First, so that no search finds it again.
+		if err := c.giveUpRoom(ctx, old); err != nil {
+			return err
+		}
 		// The tables go first: a crash then leaves an old room and no lost message.
 		if err := portal.Delete(ctx); err != nil {
 			return fmt.Errorf("give up the room: %w", err)

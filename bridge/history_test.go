@@ -4,6 +4,7 @@ package bridge_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -154,5 +155,39 @@ func TestWhatWaitsTooLongIsGivenUp(t *testing.T) {
 	f.await("the old one is given up", func() bool { return f.node.outgoing(f.account, bob)[0].State == store.StateFailed })
 	if state := f.node.outgoing(f.account, bob)[1].State; state != store.StatePending {
 		t.Errorf("the new one is %s", state)
+	}
+}
+
+// A room that the bot cannot leave is given up all the same: what makes a room anew
+// does not find it again.
+func TestRoomIsMadeAnewThoughTheOldOneCannotBeLeft(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	carol, other := f.conversation("Carol")
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError, Only: func(r *http.Request) bool {
+		return requestsIn(room, "/joined_members")(r) || requestsIn(room, "/leave")(r) || requestsIn(room, "/kick")(r)
+	}})
+	f.say(f.alice, room, "!mimir history", "made anew")
+	f.await("the room was given up", func() bool { return f.log.contains("an old room cannot be cleaned up") })
+	f.node.receive(f.account, bob, "in the new room")
+	again := f.awaitText(f.alice, f.ghost(bob), "in the new room")
+	if again == room {
+		t.Fatal("it is the same room")
+	}
+	f.homeserver.SetFault(bridgetest.Fault{})
+	f.stop()
+	f.start()
+	f.await("all rooms were searched", func() bool { return f.status().State == bridge.StateRunning })
+	if _, err := f.alice.SendText(soon(t), room, "into the old room"); err != nil {
+		t.Fatal(err)
+	}
+	f.said(f.alice, room, "goes on in another room")
+	f.node.receive(f.account, bob, "still in the new room")
+	f.node.receive(f.account, carol, "in the other room")
+	if in := f.awaitText(f.alice, f.ghost(bob), "still in the new room"); in != again {
+		t.Errorf("Bob writes in %s, want %s", in, again)
+	}
+	if in := f.awaitText(f.alice, f.ghost(carol), "in the other room"); in != other {
+		t.Errorf("Carol writes in %s, want %s", in, other)
 	}
 }

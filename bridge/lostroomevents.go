@@ -19,6 +19,7 @@ var (
 		"and the room will be used again")
 	errNotAdopted = refusal("the bridge does not know this room any more, and does not take it over, because somebody else is in it, or somebody " +
 		"else uses the identity now")
+	errGivenUp     = refusal("the bridge has given up this room; the next message of the contact comes in another one")
 	errNotReadable = refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
 )
 
@@ -92,6 +93,8 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	case portal.MXID == evt.RoomID:
 		return true, nil
+	case portal.MXID == "":
+		return false, l.answer(ctx, evt, errGivenUp)
 	default:
 		return false, l.answer(ctx, evt, refusal("this conversation goes on in another room: "+
 			portal.MXID.URI(l.matrix.ServerName()).MatrixToURL()))

@@ -316,12 +316,16 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 		rooms = append(rooms, portal.MXID)
 	}
 	for _, claim := range claims {
-		if claim.movedTo == "" {
+		if claim.movedTo == "" && !claim.givenUp {
 			rooms = append(rooms, claim.room)
 		}
 	}
 	if len(rooms) == 0 {
-		rooms = append(rooms, claims[0].room)
+		moved := slices.IndexFunc(claims, func(c *roomClaim) bool { return !c.givenUp })
+		if moved < 0 {
+			return nil // the next message makes a room
+		}
+		rooms = append(rooms, claims[moved].room)
 	}
 	newest, err := l.lastUsed(ctx, rooms)
 	if err != nil {
@@ -476,7 +480,7 @@ func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomI
 		return "", err
 	}
 	found, err := l.claims(ctx, func(k networkid.PortalKey) bool { return k == key })
-	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) || c.movedTo != "" })
+	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) || c.movedTo != "" || c.givenUp })
 	if len(found) == 0 {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -44,6 +45,14 @@ type roomClaim struct {
 	// movedTo is the room that replaces this one, and predecessor the one it replaces,
 	// by what each of them says of itself.
 	movedTo, predecessor id.RoomID
+	// givenUp means that the bridge has made another room instead of it.
+	givenUp bool
+}
+
+// givenUpKey is set for a room that the bridge has given up for another one: the bot
+// may not be able to leave it, and it must not be found again.
+func givenUpKey(room id.RoomID) database.Key {
+	return database.Key("im.mimir.given_up." + string(room))
 }
 
 // belongsTo reports whether nobody is in the room but the bridge and this user. A
@@ -72,7 +81,7 @@ func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 	case err != nil:
 		return nil, fmt.Errorf("read the state of a room: %w", err)
 	}
-	claim := &roomClaim{room: room}
+	claim := &roomClaim{room: room, givenUp: c.br.DB.KV.Get(ctx, givenUpKey(room)) != ""}
 	inRoom := false
 	for user, evt := range state[event.StateMember] {
 		member, ok := evt.Content.Parsed.(*event.MemberEventContent)
