@@ -99,13 +99,14 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 		data := l.env.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
-			err := l.greet(inbox, s)
+			err := l.env.protect("handshake", func() error { return l.greet(inbox, s) })
 			l.greetings.leave(e)
-			switch {
-			case errors.Is(err, errDataStream):
-				data.hand(ctx, s)
-				return
-			case err != nil:
+			if errors.Is(err, errDataStream) {
+				if err = l.env.protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
+					return
+				}
+			}
+			if err != nil {
 				_ = conn.Abort() // the other side gets no explanation, by the protocol
 				l.logGreeting(conn.RemoteKey(), err)
 			}

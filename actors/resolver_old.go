@@ -138,7 +138,11 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) oldFound {
 	var asking sync.WaitGroup
 	for _, t := range o.env.opts.OldTrackers {
 		asking.Go(func() {
-			reply, err := o.ask(ctx, t, tracker.Request1{Command: tracker.CommandLookup, Identity: id})
+			var reply tracker.Reply1
+			err := o.env.protect("old tracker client", func() (err error) {
+				reply, err = o.ask(ctx, t, tracker.Request1{Command: tracker.CommandLookup, Identity: id})
+				return err
+			})
 			if err != nil {
 				o.env.log.Debug("An old tracker does not answer", "component", "resolver", "tracker", t.String(), "err", err)
 				return
@@ -180,7 +184,7 @@ func (o oldClient) announce(ctx context.Context, accounts []identity.PublicKey) 
 	for _, t := range o.env.opts.OldTrackers {
 		telling.Go(func() {
 			for _, id := range accounts {
-				err := o.announceTo(ctx, t, id)
+				err := o.env.protect("old tracker client", func() error { return o.announceTo(ctx, t, id) })
 				if ctx.Err() != nil {
 					return
 				}

@@ -275,7 +275,9 @@ func (t *trackerActor) acceptLines(ctx context.Context, listener overlay.Listene
 			continue
 		}
 		// The overlay bounds how many streams one node has.
-		running.Go(func() { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)) })
+		running.Go(func() {
+			_ = t.env.protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
+		})
 	}
 }
 

@@ -78,3 +78,18 @@ func recovered(value any) error {
 		return &PanicError{Value: v, Stack: debug.Stack()}
 	}
 }
+
+// Protect runs a function and turns a panic in it into its error, a *[PanicError]. It is
+// for goroutines that a task of an actor starts for one connection, request or file:
+// outside of an actor and its tasks nothing else keeps a panic from ending the process.
+func Protect(run func() error) (err error) {
+	done := false
+	defer func() {
+		if !done {
+			err = recovered(recover())
+		}
+	}()
+	err = run()
+	done = true
+	return err
+}
