@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// TestProtect_PanicIsTheErrorOfItsFunction: two connections, one of them panics.
+func TestProtect_PanicIsTheErrorOfItsFunction(t *testing.T) {
+	var log bytes.Buffer
+	e := &env{strangerLog: newStrangerLog(slog.New(slog.NewTextHandler(&log, nil)))}
+	err := e.protect("handshake", func() error { panic("hostile input") })
+	if p := (*kernel.PanicError)(nil); !errors.As(err, &p) || p.Value != "hostile input" {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(log.String(), "part=handshake") || !strings.Contains(log.String(), "protect_test.go") {
+		t.Errorf("log %q", log.String())
+	}
+	if err := e.protect("handshake", func() error { return errIdle }); !errors.Is(err, errIdle) {
+		t.Errorf("error %v", err)
+	}
+	if err := e.protect("handshake", func() error { return nil }); err != nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+// panickyConn is a connection on which the first call panics.
+type panickyConn struct {
+	overlay.Conn
+	aborted chan struct{}
+}
+
+func (*panickyConn) RemoteKey() identity.NodeKey { return identity.NodeKey{7} }
+func (*panickyConn) SetDeadline(time.Time) error { panic("hostile input") }
+func (c *panickyConn) Abort() error              { close(c.aborted); return nil }
+
+// fewConns is a listener that accepts what is in it, and then waits for its context.
+type fewConns chan overlay.Conn
+
+func (f fewConns) Accept(ctx context.Context) (overlay.Conn, error) {
+	select {
+	case conn := <-f:
+		return conn, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (fewConns) Close() error { return nil }
+
+func (fewConns) Port() uint16 { return 0 }
+
+func TestListener_PanicInAHandshake_EndsThatStreamOnly(t *testing.T) {
+	log := newStrangerLog(slog.New(slog.DiscardHandler))
+	e := &env{strangerLog: log, contactNodes: newContactNodes(), pairs: newPairTable(log), log: slog.New(slog.DiscardHandler)}
+	l := &listener{env: e, greetings: newGreetings(), begun: newHandshakers()}
+	port := make(fewConns, 2)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.accept(ctx, kernel.Inbox{}, port, gen3) }()
+	for range 2 {
+		conn := &panickyConn{aborted: make(chan struct{})}
+		port <- conn
+		<-conn.aborted
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("accept ended with %v", err)
+	}
+}
