@@ -14,8 +14,9 @@ import (
 //
 //   - Any byte shows that the peer is there. Without one a PING is due, and the
 //     session ends when the answer does not come.
-//   - Any frame but PING and PONG, and any byte on a data stream, shows that the peer
-//     works on what it gets. Without one for ackTime while a text is not acknowledged
+//   - Any frame but PING and PONG, any byte of a larger one that is arriving, and any
+//     byte on a data stream, shows that the peer works: it may have an acknowledgment
+//     behind what it sends. Without one for ackTime while a text is not acknowledged
 //     the session ends: the peer is connected but deaf.
 //   - Nothing but PING and PONG in either direction for a while is an idle session.
 
@@ -24,6 +25,9 @@ const (
 	ackTime = time.Minute
 	// ackLimit is how long a text may stay unacknowledged whatever else the peer says.
 	ackLimit = 10 * time.Minute
+	// workBytes is how much comes of one frame before it shows that the peer works. PING
+	// and PONG are far smaller.
+	workBytes = 1 << 10
 )
 
 // traffic is when bytes went over the streams of a session. It is written by the
@@ -31,18 +35,29 @@ const (
 type traffic struct {
 	begun time.Time
 	// Nanoseconds after begun; 0 for never.
-	read, dataRead, dataWritten atomic.Int64
+	read, workRead, dataWritten atomic.Int64
+	// arriving is how much has come of the next frame of the control stream.
+	arriving atomic.Int64
 }
 
 func newTraffic() *traffic { return &traffic{begun: time.Now()} }
 
 func (t *traffic) note(at *atomic.Int64) { at.Store(int64(time.Since(t.begun))) }
 
-func (t *traffic) noteRead()        { t.note(&t.read) }
-func (t *traffic) noteDataWritten() { t.note(&t.dataWritten) }
-func (t *traffic) noteDataRead() {
+// noteRead notes bytes of the control stream, noteFrame that a frame of it is whole.
+func (t *traffic) noteRead(n int) {
 	t.note(&t.read)
-	t.note(&t.dataRead)
+	if t.arriving.Add(int64(n)) > workBytes {
+		t.note(&t.workRead)
+	}
+}
+
+func (t *traffic) noteFrame() { t.arriving.Store(0) }
+
+func (t *traffic) noteDataWritten() { t.note(&t.dataWritten) }
+func (t *traffic) noteDataRead(int) {
+	t.note(&t.read)
+	t.note(&t.workRead)
 }
 
 // since returns the later of a time and one that was noted.
@@ -60,7 +75,7 @@ func (s *session) lastByte() time.Time {
 
 // lastSign is when the peer last did something other than pinging.
 func (s *session) lastSign() time.Time {
-	return s.conn.traffic.since(&s.conn.traffic.dataRead, s.lastActivity)
+	return s.conn.traffic.since(&s.conn.traffic.workRead, s.lastActivity)
 }
 
 // lastUse is when anything but pings went over the session, in either direction.

@@ -108,3 +108,22 @@ func TestSession_SlowLargeFrame_IsRead(t *testing.T) {
 		}
 	})
 }
+
+// While a large text of the peer arrives on a slow link, its acknowledgment of ours is
+// behind it: it is at work, so ours is not sent twice, nor theirs begun anew.
+func TestSession_AckBehindASlowLargeFrame_IsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{Link: memnet.Link{Rate: 4 << 10}})
+		k := meet(t, w, phone.Quirks{NoDataStream: true, NoPing: true})
+		k.phoneSays("hello")
+		k.settles(t, 10*time.Minute)
+		k.phoneSays(strings.Repeat("p", 900_000)) // takes almost four minutes
+		time.Sleep(5 * time.Second)
+		k.nodeSays(t, "meanwhile")
+		k.settles(t, 30*time.Minute)
+		k.once(t)
+		if page := k.p.Page(k.key); page.Started != 1 {
+			t.Errorf("%d sessions", page.Started)
+		}
+	})
+}

@@ -129,6 +129,7 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 		if err != nil {
 			return err
 		}
+		p.traffic.noteFrame()
 		credit := frameCredit{p.credits, p.permission.cost(frame)}
 		if err := p.credits.Acquire(ctx, credit.cost); err != nil {
 			return err

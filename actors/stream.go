@@ -30,8 +30,9 @@ type stream struct {
 	generation generation
 	reader     *bufio.Reader
 	pieces     bool
-	// noteRead is called whenever something was read; nil until a session has it.
-	noteRead func()
+	// noteRead is called with how much was read whenever something was; nil until a
+	// session has it.
+	noteRead func(n int)
 }
 
 func newStream(conn overlay.Conn, g generation) *stream {
@@ -49,7 +50,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 	n, err := s.Conn.Read(b)
 	if n > 0 && s.noteRead != nil {
-		s.noteRead()
+		s.noteRead(n)
 	}
 	return n, err
 }
