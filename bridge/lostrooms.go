@@ -427,6 +427,11 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 	if err != nil {
 		return err
 	}
+	if portal.MXID != "" {
+		if err := l.restored.noteMoved(ctx, portal.PortalKey); err != nil {
+			return err
+		}
+	}
 	background := l.library.WithContext(l.br.BackgroundCtx) // the library goes on in the background
 	err = portal.UpdateMatrixRoomID(background, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login})
 	switch {

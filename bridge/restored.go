@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -104,8 +105,43 @@ type shownRow struct {
 	at  time.Time
 }
 
-// latest returns the latest rows of a conversation, or of all, newest first.
+// movedKey has the latest row of a conversation when it moved to another room: the
+// rows up to it are about events of earlier rooms.
+func movedKey(key networkid.PortalKey) database.Key {
+	return database.Key("im.mimir.moved." + string(key.Receiver) + "." + string(key.ID))
+}
+
+// noteMoved notes that what a conversation has shown will not be in its room.
+func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error {
+	_, err := r.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value)
+		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, r.br.ID, movedKey(key), key.ID, key.Receiver)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return nil
+}
+
+// latest returns the latest rows of a conversation, or of all, whose events belong
+// into its room, newest first.
 func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
+	all, of, err := r.latestOfAll(ctx, key, limit)
+	moved := make(map[networkid.PortalKey]int64)
+	for i, row := range all {
+		before, known := moved[of[i]]
+		if !known {
+			before, _ = strconv.ParseInt(r.br.DB.KV.Get(ctx, movedKey(of[i])), 10, 64) // 0 when it has never moved
+			moved[of[i]] = before
+		}
+		if row.row > before {
+			rows, keys = append(rows, row), append(keys, of[i])
+		}
+	}
+	return rows, keys, err
+}
+
+// latestOfAll is latest with those of earlier rooms.
+func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
 	query := `SELECT rowid, id, mxid, timestamp, room_id, room_receiver FROM message WHERE bridge_id=$1 AND mxid NOT LIKE '~fake:%'`
 	args := []any{r.br.ID}
 	if key != nil {

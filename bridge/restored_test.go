@@ -81,3 +81,36 @@ func TestRestoredHomeserver_NotTakenForALostRoom(t *testing.T) {
 		t.Error("the homeserver counts as restored")
 	}
 }
+
+// What was shown in a room before it was upgraded is in the old room, and not lost.
+func TestRestoredHomeserver_NotTakenForAnUpgradedRoom(t *testing.T) {
+	h := newHousehold(t)
+	h.empower(h.aliceBob, h.alice)
+	h.node.receive(h.account, h.bob, "the latest of all")
+	h.awaitShown(h.aliceBob, "I am Bob", "the latest of all")
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	room := h.upgrade(h.alice, h.aliceBob)
+	h.said(h.alice, room, h.aliceBob.URI("mimir.test").MatrixToURL())
+	h.stop()
+	before := h.log.len()
+	h.start()
+	h.awaitState(bridge.StateRunning)
+	h.await("the homeserver is found whole", func() bool {
+		return h.log.containsAfter(before, "the homeserver has the latest message") || h.log.contains("restored from an older copy")
+	})
+	if h.log.contains("restored from an older copy") {
+		t.Fatal("the homeserver counts as restored")
+	}
+
+	// What the new room loses is missed.
+	backup := h.homeserver.Backup()
+	h.node.receive(h.account, h.bob, "in the new room")
+	h.awaitShown(room, "in the new room")
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	h.stop()
+	h.homeserver.Restore(backup)
+	h.start()
+	h.said(h.alice, h.management, "1 messages of 1 rooms")
+	h.awaitShown(room, "in the new room")
+	h.awaitShown(h.aliceBob, "I am Bob", "the latest of all")
+}
