@@ -102,10 +102,10 @@ func (s *Store) inspect(db *pebble.DB, promised promise) (err error) {
 			newest, path = number, system.PathJoin(s.opts.Dir, name)
 		}
 	}
-	if path == "" {
+	if path == "" || promised.secret == nil {
 		return nil
 	}
-	return checkTail(system, path, s.count)
+	return checkTail(system, path, s.count, promised.secret)
 }
 
 // openError says of what Pebble answers to an attempt to open a database whether it

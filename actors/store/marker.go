@@ -45,6 +45,7 @@ const (
 	markerHead     = "version %d\n"
 	markerCommits  = "commits %d\n"
 	markerManifest = "manifest %s %d %x\n"
+	markerSecret   = "secret %x\n" // may be missing
 	markerLog      = "log %d %d\n"
 	markerSum      = "sum %x\n" // SHA-256 of all lines before
 	markerV1       = "commits %d\nlog %d\nmanifest %s %d %x\n"
@@ -57,6 +58,7 @@ const (
 type promise struct {
 	commits  uint64
 	manifest manifestMark
+	secret   []byte // in each synced commit of the logs, see tail.go; nil for none
 	logs     []liveLog
 	// v1Log is what a marker of version 1 said: there is a log of that number or a
 	// newer one. 0 for none.
@@ -71,6 +73,9 @@ func (p promise) text() string {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, markerHead+markerCommits+markerManifest, markerVersion, p.commits, m.name, m.size, m.sum)
+	if p.secret != nil {
+		fmt.Fprintf(&text, markerSecret, p.secret)
+	}
 	for _, log := range p.logs {
 		fmt.Fprintf(&text, markerLog, log.number, log.size)
 	}
@@ -105,6 +110,11 @@ func parsePromise(text string) (promise, error) {
 	rest := strings.NewReader(text)
 	if _, err := fmt.Fscanf(rest, markerHead+markerCommits+markerManifest, &version, &p.commits, &m.name, &m.size, &m.sum); err != nil {
 		return p, ErrCorrupt
+	}
+	if strings.Contains(text, "\nsecret ") {
+		if _, err := fmt.Fscanf(rest, markerSecret, &p.secret); err != nil {
+			return p, ErrCorrupt
+		}
 	}
 	for {
 		var log liveLog
@@ -158,13 +168,14 @@ func (f *manifestFile) Sync() error {
 	return err
 }
 
-// number gives the batch the number of the next synced commit.
+// number gives the batch the secret, which goes to the log only, and the number of
+// the next synced commit.
 func (s *Store) number(b *pebble.Batch) error {
 	raw, err := encode(s.count + 1)
 	if err != nil {
 		return err
 	}
-	if err := b.Set(countKey(), raw, nil); err != nil {
+	if err := errors.Join(b.LogData(s.secret, nil), b.Set(countKey(), raw, nil)); err != nil {
 		return err
 	}
 	s.count++ // a batch that is not committed fails the store
@@ -278,7 +289,7 @@ func (s *Store) writeMarker() error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	p := promise{commits: s.synced.Load(), manifest: *s.manifest.Load(), logs: s.logs.list()}
+	p := promise{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
 	if err := p.write(s.fileSystem(), s.opts.Dir); err != nil {
 		return s.fail(err)
 	}

@@ -222,9 +222,10 @@ func TestMarker_FollowsTheLogs(t *testing.T) {
 func TestMarker_Format(t *testing.T) {
 	mark := manifestMark{"MANIFEST-000001", 5, bytes.Repeat([]byte{0xab}, 32)}
 	for name, p := range map[string]promise{
-		"new":       {commits: 0, manifest: noManifest()},
-		"with logs": {commits: 7, manifest: mark, logs: []liveLog{{3, 0}, {1 << 40, 1 << 41}}},
-		"version 1": {commits: 7, manifest: mark, v1Log: 9},
+		"new":         {commits: 0, manifest: noManifest()},
+		"with logs":   {commits: 7, manifest: mark, logs: []liveLog{{3, 0}, {1 << 40, 1 << 41}}},
+		"with secret": {commits: 7, manifest: mark, secret: bytes.Repeat([]byte{0xcd}, 16), logs: []liveLog{{3, 0}, {1 << 40, 1 << 41}}},
+		"version 1":   {commits: 7, manifest: mark, v1Log: 9},
 	} {
 		got, err := parsePromise(p.text())
 		if err != nil || got.text() != p.text() || got.commits != p.commits {

@@ -45,6 +45,7 @@ type Store struct {
 	// number of the last one that is synced, logs, and manifest as it was synced last.
 	// marking is held while the marker is written, due asks for that; see marker.go.
 	count    uint64
+	secret   []byte // of the marker; not changed once the database is open for writing
 	synced   atomic.Uint64
 	logs     liveLogs
 	manifest atomic.Pointer[manifestMark]
@@ -122,6 +123,9 @@ func (s *Store) begin(steps []migration) (err error) {
 			return openError(err)
 		}
 	}
+	if s.secret == nil {
+		s.secret = newSecret()
+	}
 	if s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions(s.lock, exists)); err != nil {
 		return openError(err)
 	}
@@ -155,6 +159,7 @@ func (s *Store) examine(steps []migration) (db *pebble.DB, exists bool, err erro
 		return nil, false, err
 	}
 	s.synced.Store(promised.commits)
+	s.secret = promised.secret
 	s.manifest.Store(&promised.manifest) // until Pebble begins another one
 	for _, log := range promised.logs {
 		s.logs.begin(log)

@@ -4,6 +4,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +29,11 @@ import (
 // record with the number n, commit n-1 was synced. If Pebble has read the log, and
 // the database has fewer commits than n-1, then something before that record is
 // damaged.
+//
+// Behind the end of a log that is used again is what an older log has left there:
+// messages, also, of contacts who wrote them to look like commits. So only a record
+// with the secret counts, random bytes that nobody outside of this directory knows.
+// The first marker of a store gets it and all later ones keep it.
 
 // The format of Pebble's logs: blocks of 32 KiB, in them chunks, none across two
 // blocks. A chunk begins with a header:
@@ -90,20 +96,21 @@ func readChunk(b []byte, log uint32) (c chunk, ok bool) {
 type tail struct {
 	log     uint32
 	commits uint64 // what the database has
+	secret  []byte
 	invalid int64  // the first invalid place that is not the end of a block; -1 for none
 	partial []byte // of a record whose first chunk was read; nil for none
 	lost    bool   // a commit was synced and is missing
 }
 
 // checkTail looks in the newest log for commits that the database, which has that
-// many, should have and has not. Errors: [ErrCorrupt], and those of the file system.
-func checkTail(system vfs.FS, path string, commits uint64) error {
+// many, should have and has not. Records without the secret do not count. Errors: [ErrCorrupt], and those of the file system.
+func checkTail(system vfs.FS, path string, commits uint64, secret []byte) error {
 	number, _ := logNumberOf(path)
 	f, err := system.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", filepath.Base(path), err)
 	}
-	t := tail{log: uint32(number), commits: commits, invalid: -1} //nolint:gosec // Pebble writes the low bits
+	t := tail{log: uint32(number), commits: commits, secret: secret, invalid: -1} //nolint:gosec // Pebble writes the low bits
 	block := make([]byte, logBlock)
 	var at int64
 	for err == nil && !t.lost {
@@ -164,16 +171,25 @@ func (t *tail) chunk(c chunk) {
 }
 
 func (t *tail) record(batch []byte) {
-	number, ok := commitNumber(batch)
+	number, ok := commitNumber(batch, t.secret)
 	t.lost = t.lost || ok && number >= t.commits+2
 }
 
-// commitNumber returns the number in the record of a synced commit, its last row.
-func commitNumber(batch []byte) (number uint64, ok bool) {
+// newSecret returns what makes the records of a store known as such.
+func newSecret() []byte {
+	secret := make([]byte, 16)
+	_, _ = rand.Read(secret) // it never fails
+	return secret
+}
+
+// commitNumber returns the number in the record of a synced commit, its last row,
+// in front of which is the secret.
+func commitNumber(batch, secret []byte) (number uint64, ok bool) {
 	if len(batch) < batchrepr.HeaderLen {
 		return 0, false
 	}
 	rows := batchrepr.Read(batch)
+	ours := false // the secret is in front of this row
 	for {
 		kind, key, value, more, err := rows.Next()
 		if err != nil {
@@ -182,8 +198,9 @@ func commitNumber(batch []byte) (number uint64, ok bool) {
 		if !more {
 			return number, ok
 		}
-		if ok = kind == pebble.InternalKeyKindSet && bytes.Equal(key, countKey()); ok {
+		if ok = ours && kind == pebble.InternalKeyKindSet && bytes.Equal(key, countKey()); ok {
 			ok = decode(value, &number) == nil
 		}
+		ours = kind == pebble.InternalKeyKindLogData && bytes.Equal(key, secret)
 	}
 }

@@ -4,8 +4,10 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -105,6 +107,67 @@ func TestTail_FlippedBitInTheNewestLog(t *testing.T) {
 	if len(ends) < 10 || refused < len(ends)*2 {
 		t.Errorf("%d refused of %d commits", refused, len(ends))
 	}
+}
+
+// forged returns a chunk that says to be commit n in a log.
+func forged(t *testing.T, log uint32, n uint64) []byte {
+	t.Helper()
+	raw, err := encode(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b pebble.Batch
+	if err := b.Set(countKey(), raw, nil); err != nil {
+		t.Fatal(err)
+	}
+	c := append(make([]byte, logHeader), b.Repr()...)
+	binary.LittleEndian.PutUint16(c[4:], uint16(len(b.Repr()))) //nolint:gosec // a few bytes
+	c[6] = chunkFull
+	binary.LittleEndian.PutUint32(c[7:], log)
+	sum := crc32.Checksum(c[6:], castagnoli)
+	binary.LittleEndian.PutUint32(c, (sum>>15|sum<<17)+0xa282ead8)
+	return c
+}
+
+// Bar R12
+//
+// What a contact wrote cannot make the store look damaged. Messages full of what
+// looks like commits of the logs to come are left behind the end of a log that is
+// used again.
+func TestTail_ForgedCommits(t *testing.T) {
+	LeavesGoroutines(t)
+	mem := vfs.NewMem()
+	r := newRun(t, likeDisk{mem})
+	for _, op := range populate() {
+		r.submit(op)
+	}
+	r.settle()
+	// A commit larger than a table takes another way through Pebble.
+	r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -1, Payload: make([]byte, 2*r.opts.MemTableBytes)})
+	r.settle()
+	var payload []byte
+	for log := range uint32(100) {
+		payload = append(payload, forged(t, log, 1<<40)...)
+	}
+	for guid := int64(1); ; guid++ {
+		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: guid, Payload: payload})
+		r.submit(AcceptMessage{Account: modelKey(2), Contact: modelKey(2), GUID: guid, Payload: payload})
+		r.settle()
+		name, content := newestLog(t, mem)
+		number, _ := logNumberOf(name)
+		logs := r.store.logs.list()
+		log := logs[len(logs)-1]
+		if log.number == number && bytes.Contains(content[log.size:], forged(t, uint32(number), 1<<40)) { //nolint:gosec // below 100
+			break
+		}
+		if number > 90 {
+			t.Fatalf("no log of %d was used again", number)
+		}
+	}
+	r.close()
+	r.open() // it would be refused
+	r.compare()
+	r.close()
 }
 
 // Pebble's own marks do not find such damage: this is the fault that
