@@ -3,9 +3,11 @@
 package actors
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -56,5 +58,22 @@ func TestAppendServed_KeepsTheFirst(t *testing.T) {
 	files := appendServed([]servedFile{{guid: 7}}, []servedFile{{guid: 8}, {guid: 7}})
 	if len(files) != 2 || files[0].guid != 7 || files[1].guid != 8 {
 		t.Errorf("to be sent are %v", files)
+	}
+}
+
+// While a file is being sent, a text that no control frame carries may ask for the node:
+// all files are owed then, and the end of the one on its way finds none.
+func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
+	e := &env{owedFiles: newOwedFiles(), pairs: newPairTable(newStrangerLog(slog.New(slog.DiscardHandler)))}
+	table := e.pairs
+	place, err := table.enter(sessionEntry{pair: testPair(0, 0), known: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{env: e, pair: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
+	s.owe(kernel.Ref{})
+	s.onServed(nil, nil)
+	if !e.owedFiles.has(testPair(0, 0), time.Now()) {
+		t.Error("the file is not owed")
 	}
 }

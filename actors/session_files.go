@@ -355,8 +355,10 @@ func (s *session) onServed(c *kernel.Context, err error) {
 		return
 	}
 	s.lastActivity = time.Now()
-	s.toServe = s.toServe[1:]
-	if len(s.toServe) > 0 {
+	if len(s.toServe) == 0 {
+		return // all have become owed meanwhile, see claimNode
+	}
+	if s.toServe = s.toServe[1:]; len(s.toServe) > 0 {
 		s.serve(c)
 	}
 }

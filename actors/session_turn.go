@@ -88,11 +88,16 @@ func (s *session) claimNode(c *kernel.Context) {
 		s.toServe = nil // no generation without data streams asks for files
 		return
 	}
+	s.owe(c.Parent())
+}
+
+// owe leaves the files to the next session, and asks for the node.
+func (s *session) owe(contact kernel.Ref) {
 	if len(s.toServe) > 0 {
 		s.env.owedFiles.put(s.pair, s.toServe, time.Now())
 		s.toServe = nil
 	}
-	s.place.claim(c.Parent())
+	s.place.claim(contact)
 }
 
 // serveOwed sends the files that an earlier session could not send. It waits for the
