@@ -423,6 +423,50 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 	}
 }
 
+// A file is on its way to a phone when another stream of the phone cannot be attributed
+// and all sessions with it end: the next one sends the file, without being asked again.
+func TestSender_SharedNode_FileCutByAConflict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := actorstest.New(t, memnet.Options{Link: memnet.Link{Delay: 30 * time.Millisecond, Rate: 64 << 10}})
+		carrier := w.Net.Node(overlay.Limits{})
+		t.Cleanup(func() { _ = carrier.Close() })
+		server := phone.ServeFiles(t, carrier, phone.FileFaults{})
+		f := gather(t, w, 2, 1, phone.Android(), func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
+		data := pattern(6_000_000, 1) // takes a minute and a half
+		m, err := f.n.SendFile(t.Context(), actors.OutgoingFile{
+			Account: f.accounts[0], Contact: f.contact(0), Body: bytes.NewReader(data), Name: "file.bin",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.settles(t, time.Hour)
+		sum := sha256.Sum256(data)
+		err = f.phones[0].Session(phone.Key(f.accounts[0])).Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
+			"guid": m.ID.GUID, "name": "file.bin", "hash": hex.EncodeToString(sum[:]),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		ended := f.phones[0].Page(phone.Key(f.accounts[0])).Ended
+		f.phoneSays(1, 0, 120_000)
+		f.n.EventuallyWithin(15*time.Minute, "the file", func() bool {
+			return len(f.phones[0].Page(phone.Key(f.accounts[0])).Files) > 0
+		})
+		f.settles(t, 15*time.Minute)
+		page := f.phones[0].Page(phone.Key(f.accounts[0]))
+		if page.Ended == ended {
+			t.Error("no session has ended, so nothing was cut")
+		}
+		if len(page.Files) != 1 || !bytes.HasSuffix(page.Files[0].Payload, data) {
+			t.Errorf("%d files, not the one that was asked for", len(page.Files))
+		}
+		if texts := f.heard(t, 1, 0); len(texts) != 1 {
+			t.Errorf("the other account has %s", brief(texts))
+		}
+	})
+}
+
 // Files that accounts ask a phone for, and files inside of messages, come on data
 // streams as well: each is filed under the message and the account that it is for.
 func TestDataStream_FilesOfAFamily(t *testing.T) {

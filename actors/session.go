@@ -347,6 +347,9 @@ func (s *session) end(c *kernel.Context, reason error) {
 	if s.conn != nil && (unanswered || errors.Is(reason, errReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
 		_ = s.conn.stream.Abort() // no use in a graceful end
 	}
+	if errors.Is(reason, errSharedNode) && len(s.toServe) > 0 {
+		s.env.owedFiles.put(s.pair, s.toServe, time.Now()) // the contact does not ask again
+	}
 	c.StopSelf(reason)
 }
 
