@@ -213,7 +213,7 @@ func (d *deliverer) forget(account identity.PublicKey) (running int) {
 			at.timer.Stop()
 		}
 		delete(d.known, conversation)
-		d.markAll(d.turns.forget(conversation))
+		d.giveTurns(d.turns.forget(conversation))
 	}
 	d.ready = slices.DeleteFunc(d.ready, func(c store.Conversation) bool { return c.Account == account })
 	return running
@@ -331,6 +331,20 @@ func (d *deliverer) markAll(conversations []store.Conversation) {
 	}
 }
 
+// giveTurns has the conversations delivered whose turn to have a room made begins. One
+// that is not delivered now, because it waits for its next attempt or its account has
+// logged out, gives its turn on. It is called under mu.
+func (d *deliverer) giveTurns(next []store.Conversation) {
+	for len(next) > 0 {
+		conversation := next[0]
+		next = next[1:]
+		d.mark(conversation)
+		if at := d.known[conversation]; at == nil || !at.running && !at.queued {
+			next = append(next, d.turns.release(conversation)...)
+		}
+	}
+}
+
 // enqueue is called under mu.
 func (d *deliverer) enqueue(at *position) {
 	if at.queued || at.running || d.stopping {
@@ -395,7 +409,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	at.running, over = false, true
 	at.ended = time.Now()
 	d.places.leave(at.Contact, slow, at.settled)
-	defer func() { d.markAll(d.turns.release(at.Conversation)) }()
+	defer func() { d.giveTurns(d.turns.release(at.Conversation)) }()
 	close(d.changed)
 	d.changed = make(chan struct{})
 	d.wakeUp() // a place is free
@@ -406,6 +420,9 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	case errors.Is(err, errAwaitAlone):
 		d.enqueue(at)
 	case errors.Is(err, errAwaitTurn): // whoever has a turn gives it on
+		if at.dirty { // and may have done so meanwhile
+			d.enqueue(at)
+		}
 	case err != nil:
 		d.backOff(at, err)
 	default:
