@@ -12,8 +12,8 @@ func mutants() []mutant {
 			name:   "ok-before-commit",
 			harm:   "what a peer believes to be safe is lost when the node is killed",
 			file:   "actors/session_frames.go",
-			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, cost: cost}\n",
-			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{cost: cost}\n",
+			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}\n",
+			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{credit: credit}\n",
 			tests:  []string{"-run", "Accepted", "./actors"},
 		},
 		{
@@ -229,8 +229,8 @@ func mutants() []mutant {
 			name:   "settled-early",
 			harm:   "a message leaves the outbox though the contact has not acknowledged it",
 			file:   "actors/session_frames.go",
-			before: "	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}\n",
-			after:  "	s.inFlight = &inFlight{guid: frame.GUID, until: time.Now().Add(ackTime)}\n	c.Tell(c.Parent(), acked{frame.GUID})\n",
+			before: "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n",
+			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), acked{GUID: frame.GUID})\n",
 			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors"},
 		},
 		{
