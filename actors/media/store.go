@@ -61,7 +61,8 @@ type Store struct {
 	root *os.Root
 
 	making  sync.Mutex // held while room is made
-	placing sync.Mutex // held while a file gets its name
+	placing sync.Mutex // held while a file is placed
+	naming  sync.Mutex // held while a name comes to lead to another file; after placing
 
 	mu      sync.Mutex
 	used    int64
@@ -189,11 +190,11 @@ func (s *Store) Open(h Hash) (*File, error) {
 	if err := s.verify(f, h, info); err != nil {
 		_ = f.Close()
 		if errors.Is(err, ErrDamaged) {
-			s.setAside(h, info.Size())
+			s.setAside(h, info)
 		}
 		return nil, fmt.Errorf("open media %s: %w", h.Short(), err)
 	}
-	return &File{Hash: h, Size: info.Size(), store: s, file: f, sum: sha256.New()}, nil
+	return &File{Hash: h, Size: info.Size(), store: s, file: f, info: info, sum: sha256.New()}, nil
 }
 
 // Has reports whether a file is there.

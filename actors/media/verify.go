@@ -100,19 +100,31 @@ func (s *Store) Verify(h Hash) error {
 	return s.verify(f, h, info)
 }
 
-// setAside takes a damaged file out of the store and tells the owner.
-func (s *Store) setAside(h Hash, size int64) {
-	s.forget(h)
+// setAside takes a damaged file out of the store and tells the owner. damaged is what
+// was opened: a whole one may be in its place by now.
+func (s *Store) setAside(h Hash, damaged fs.FileInfo) {
 	if s.opts.ReadOnly {
+		s.forget(h)
 		return
 	}
-	if err := s.root.Rename(fileName(h), fileName(h)+damagedEnding); err != nil {
+	if !s.moveAside(h, damaged) {
 		return // somebody else has done it, or it was removed
 	}
-	s.free(size)
+	s.free(damaged.Size())
 	if s.opts.OnDamage != nil {
 		s.opts.OnDamage(h)
 	}
+}
+
+func (s *Store) moveAside(h Hash, damaged fs.FileInfo) bool {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	there, err := s.root.Stat(fileName(h))
+	if err != nil || !os.SameFile(there, damaged) {
+		return false
+	}
+	s.forget(h)
+	return s.root.Rename(fileName(h), fileName(h)+damagedEnding) == nil
 }
 
 // File is an open file of the store. It is for one goroutine.
@@ -122,6 +134,7 @@ type File struct {
 
 	store  *Store
 	file   *os.File
+	info   fs.FileInfo
 	at     int64 // where Read goes on
 	sum    hash.Hash
 	summed int64 // how much of the file sum has
@@ -152,7 +165,7 @@ func (f *File) ReadAt(b []byte, at int64) (int, error) {
 	f.summed += int64(n)
 	whole := f.summed >= f.Size
 	if whole && Hash(f.sum.Sum(nil)) != f.Hash || !whole && errors.Is(err, io.EOF) {
-		f.store.setAside(f.Hash, f.Size)
+		f.store.setAside(f.Hash, f.info)
 		return 0, fmt.Errorf("read media %s: %w", f.Hash.Short(), ErrDamaged)
 	}
 	return n, err

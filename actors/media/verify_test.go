@@ -152,6 +152,42 @@ func TestVerify_HashedAgainWhileItIsRead(t *testing.T) {
 	}
 }
 
+// Of two who read a damaged file one is slow: what was put in again meanwhile is not
+// taken for it.
+func TestVerify_LateReaderLeavesTheNewFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "media")
+	told := 0
+	s := open(t, media.Options{Dir: dir, OnDamage: func(media.Hash) { told++ }})
+	text := bytes.Repeat([]byte("what was stored"), 1000)
+	info := put(t, s, text)
+	var readers []*media.File
+	for range 2 {
+		f, err := s.Open(info.Hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, f)
+	}
+	spoil(t, dir, info.Hash, 3, false)
+	for i, f := range readers {
+		if _, err := io.Copy(io.Discard, f); !errors.Is(err, media.ErrDamaged) {
+			t.Errorf("reader %d: %v", i, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if i == 0 {
+			put(t, s, text)
+		}
+	}
+	if told != 1 || !s.Has(info.Hash) || used(s) != info.Size {
+		t.Errorf("told %d times, there: %t, %d bytes in use", told, s.Has(info.Hash), used(s))
+	}
+	if got := contentOf(t, s, info.Hash); !bytes.Equal(got, text) {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
 // A store that is only looked at changes nothing, and says what is damaged.
 func TestVerify_ReadOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "media")

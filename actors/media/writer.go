@@ -114,13 +114,19 @@ func (w *Writer) place(info Info) (placed bool, err error) {
 	}
 	stat, err := s.root.Stat(w.name)
 	if err == nil {
-		err = s.root.Rename(w.name, name)
+		err = s.rename(w.name, name)
 	}
 	if err != nil {
 		return false, err
 	}
 	s.remember(info.Hash, stampOf(stat))
 	return true, errors.Join(s.sync(path.Dir(name)), s.sync(filesDir))
+}
+
+func (s *Store) rename(from, to string) error {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	return s.root.Rename(from, to)
 }
 
 // Discard forgets what was written.
