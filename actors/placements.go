@@ -41,10 +41,7 @@ func newPlacements() *placements {
 func (p *placements) place(h media.Hash) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		if _, removing := p.removing[h]; !removing {
-			break
-		}
+	for p.isRemoving(h) {
 		p.changed.Wait()
 	}
 	p.placing[h]++
@@ -80,10 +77,11 @@ func (p *placements) unwatch(w *placementWatch) {
 }
 
 // remove calls f, which removes a file, unless the file was placed since the watch
-// began. It waits while anybody holds the files.
+// began. It waits while anybody holds the files, and while somebody else removes the
+// same one: who places it waits for one of them only.
 func (p *placements) remove(w *placementWatch, h media.Hash, f func() error) error {
 	p.mu.Lock()
-	for p.holders > 0 {
+	for p.holders > 0 || p.isRemoving(h) {
 		p.changed.Wait()
 	}
 	if _, placed := w.placed[h]; placed {
@@ -99,6 +97,12 @@ func (p *placements) remove(w *placementWatch, h media.Hash, f func() error) err
 		p.mu.Unlock()
 	}()
 	return f()
+}
+
+// isRemoving reports whether a file is being removed. mu is held.
+func (p *placements) isRemoving(h media.Hash) bool {
+	_, removing := p.removing[h]
+	return removing
 }
 
 // hold keeps all files until the caller calls release: nothing is removed.

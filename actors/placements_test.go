@@ -56,6 +56,50 @@ func TestPlacements_PlacingWaitsForNobody(t *testing.T) {
 	})
 }
 
+// Two who remove the same file, one to make room and one because no row names it, do
+// it one after the other: else who places it again would wait for the first only, and
+// the second would remove what was placed.
+func TestPlacements_TwoWhoRemoveOneFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlacements()
+		h, other := media.Hash{1}, media.Hash{2}
+		removing, placed := 0, false
+		proceed := make(chan struct{})
+		remove := func() error {
+			removing++
+			if removing > 1 || placed {
+				t.Errorf("%d remove it, placed: %t", removing, placed)
+			}
+			<-proceed
+			removing--
+			return nil
+		}
+		ended := make(chan error, 2)
+		for range 2 {
+			watch := p.watch()
+			go func() { ended <- p.remove(watch, h, remove) }()
+		}
+		synctest.Wait()
+		go func() {
+			done := p.place(h)
+			placed = true
+			done()
+		}()
+		p.place(other)() // which waits for nobody
+		synctest.Wait()
+		close(proceed)
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if !placed {
+			t.Error("it was not placed")
+		}
+	})
+}
+
 // Only who places the very file that is being removed waits, and a backup.
 func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
