@@ -10,11 +10,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
 
@@ -43,7 +43,8 @@ type puppets struct {
 	tests   chan puppetTest
 	again   chan struct{} // capacity 1: the homeserver is back
 
-	tested map[id.UserID]time.Time
+	tested  map[id.UserID]time.Time
+	telling sync.WaitGroup // a user who cannot be told delays no other's test
 }
 
 // puppetTest is a question to the homeserver, with a token that the bridge has for a
@@ -105,6 +106,7 @@ func (p *puppets) wake() {
 
 // run tests until stop ends.
 func (p *puppets) run(stop context.Context) error {
+	defer p.telling.Wait()
 	retry := time.NewTicker(puppetRetry)
 	defer retry.Stop()
 	for {
@@ -189,13 +191,7 @@ func (p *puppets) tell(ctx context.Context, user *bridgev2.User, own bool) {
 	} else {
 		text += "The operator of the bridge finds out why with `mimird matrix doctor`; when it works again, the bridge acts as you again by itself."
 	}
-	room, err := user.GetManagementRoom(ctx)
-	if err == nil {
-		_, err = p.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
-	}
-	if err != nil {
-		p.log.Warn("a user cannot be told that the bridge does not act as them any more", "user_id", user.MXID, "error", oneLine(err))
-	}
+	p.telling.Go(func() { p.keepTelling(ctx, user, "a dead token", text) })
 }
 
 // revive tries again to act as the users for whom that has failed: the library tries

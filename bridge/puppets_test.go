@@ -99,3 +99,25 @@ func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
 	h.elsewhere(h.account, h.bob, "alive again")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
 }
+
+// A user who cannot be told that their token is dead delays nobody else.
+func TestDeadPuppetToken_UserWhoCannotBeToldDelaysNoOther(t *testing.T) {
+	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetNone })
+	url := h.homeserver.URL()
+	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
+	h.say(h.alice, h.management, "login-matrix "+tokens[0], "Successfully switched puppets")
+	h.say(h.dave, h.daveManagement, "login-matrix "+tokens[1], "Successfully switched puppets")
+	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: requestsIn(h.daveManagement, "/send/")})
+	h.homeserver.Revoke(tokens[1])
+	h.elsewhere(h.daveAccount, h.bob, "logged out, Dave")
+	h.shownBy(h.dave, h.daveBob, h.ghost(h.daveAccount), "logged out, Dave")
+	h.homeserver.Revoke(tokens[0])
+	h.elsewhere(h.account, h.bob, "logged out")
+	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "logged out")
+	h.said(h.alice, h.management, "does not let the bridge act as you")
+	// What is answered with an error is said again.
+	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError, Only: requestsIn(h.daveManagement, "/send/")})
+	h.await("it was tried", func() bool { return h.log.contains("a user cannot be told, retrying") })
+	h.homeserver.SetFault(bridgetest.Fault{})
+	h.said(h.dave, h.daveManagement, "does not let the bridge act as you")
+}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,7 +17,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -47,7 +47,8 @@ type restored struct {
 	*connector
 	library zerolog.Logger
 	retry   kernel.Backoff
-	wake    chan struct{} // capacity 1: look now
+	wake    chan struct{}  // capacity 1: look now
+	telling sync.WaitGroup // of what was lost
 }
 
 func newRestored(c *connector, library zerolog.Logger, retry kernel.Backoff) *restored {
@@ -65,6 +66,7 @@ func (r *restored) look() {
 // run looks whenever it is told to, first when the logins are there, and from then on
 // from time to time, until stop ends.
 func (r *restored) run(stop context.Context) error {
+	defer r.telling.Wait()
 	select {
 	case <-stop.Done():
 	case <-r.wake:
@@ -346,13 +348,7 @@ func (r *restored) tell(ctx context.Context, login networkid.UserLoginID, lost *
 	r.forgetGone(ctx, made, joined)
 	text := fmt.Sprintf("The homeserver was restored from an older copy: %d messages of %d rooms were not there any more, and %d rooms were gone. "+
 		"They are shown again, with the time they had.", lost.messages, lost.rooms, lost.roomsGone)
-	room, err := made.User.GetManagementRoom(ctx)
-	if err == nil {
-		_, err = r.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
-	}
-	if err != nil {
-		r.log.Warn("a user cannot be told what the homeserver has lost", "user_id", made.UserMXID, "error", oneLine(err))
-	}
+	r.telling.Go(func() { r.keepTelling(ctx, made.User, "a restored homeserver", text) })
 }
 
 func mimirAccount(login networkid.UserLoginID) string {
