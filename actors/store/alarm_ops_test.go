@@ -56,8 +56,12 @@ func TestRecordNodeKey_Unconfirmed_SaysSo(t *testing.T) {
 	seq := r.lastSeq(alice)
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(2), Time: 2, Unconfirmed: true})
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(3), Time: 3})
+	// An app of generation 2 has a new key at every start, which is worth an event only
+	// when nothing else speaks for it.
+	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(4), Time: 4, Generation: 2})
+	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(5), Time: 5, Generation: 2, Unconfirmed: true})
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 2 || events[0].Reason != store.Unconfirmed || events[1].Reason != "" {
+	if len(events) != 3 || events[0].Reason != store.Unconfirmed || events[1].Reason != "" || events[2].Reason != store.Unconfirmed {
 		t.Errorf("%+v", events)
 	}
 }

@@ -237,7 +237,7 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 		t.unsynced = true // nothing is lost but a hint
 	} else {
 		result.New = true
-		result.Changed = len(c.NodeKeys) > 0 && op.Generation != 2
+		result.Changed = len(c.NodeKeys) > 0 && (op.Generation != 2 || op.Unconfirmed)
 	}
 	c.NodeKeys = slices.Insert(c.NodeKeys, 0, node)
 	slices.SortStableFunc(c.NodeKeys, func(a, b KnownNode) int { return int(min(max(b.LastAuth-a.LastAuth, -1), 1)) })

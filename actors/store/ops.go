@@ -96,7 +96,7 @@ type RecordNodeKey struct {
 	Account, Contact identity.PublicKey
 	Key              identity.NodeKey
 	// Generation of Mimir that answers there. Apps of generation 2 have another node
-	// key at every start, which is therefore no event.
+	// key at every start, which is therefore no event unless it is Unconfirmed.
 	Generation uint8
 	// Behind is the address of a device behind the node, in generation 1 only.
 	Behind IPv6
