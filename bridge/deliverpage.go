@@ -81,15 +81,15 @@ func (d *deliverer) rebuildIfAsked(work context.Context, at *position) error {
 	if job == nil {
 		return nil
 	}
-	err := d.remake(work, at, job)
+	err := guarded(d.log, "make a room anew", func() error { return d.remake(work, at, job) })
 	if err == nil {
 		return nil
 	}
 	at.inDoubt, at.begun = true, true
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if job.given && at.rebuild == nil {
-		at.rebuild = job // to be finished
+	if at.rebuild == nil && !errors.Is(err, errPanic) { // which would come again
+		at.rebuild = job // it was promised
 	}
 	return err
 }
