@@ -36,6 +36,9 @@ type connector struct {
 	// loginNames is held while the name of a login changes, and while the library reads
 	// it for a bridge state: it has no lock of its own.
 	loginNames sync.Mutex
+	// missedGhosts are ghosts that were registered again and whose copy in memory says
+	// otherwise: from networkid.UserID to whether the name is set.
+	missedGhosts sync.Map
 	// profiles has the logins whose profile is to be set.
 	profiles chan *client
 }

@@ -35,6 +35,10 @@ type delivery struct {
 // conversation at a time, and again for the same entry after an error.
 func (c *connector) show(ctx context.Context, at *position, ev store.Event) error {
 	d := &delivery{connector: c, at: at, ev: ev}
+	if err := d.forgetLook(ctx); err != nil {
+		at.settled = false
+		return err
+	}
 	err := d.handle(ctx)
 	at.settled = d.settleLook(ctx) && !at.wantAlone
 	if err == nil || ctx.Err() != nil || errors.Is(err, errAwaitAlone) {

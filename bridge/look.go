@@ -47,6 +47,30 @@ func (d *delivery) settleLook(ctx context.Context) bool {
 	return true
 }
 
+// forgetLook makes the ghost of the contact what it is after it was registered again:
+// without a picture, and without a name when that was refused. The error is
+// errAwaitAlone when somebody else delivers for the contact.
+func (d *delivery) forgetLook(ctx context.Context) error {
+	user := mimirid.User(d.at.Contact)
+	named, missed := d.missedGhosts.Load(user)
+	if !missed {
+		return nil
+	}
+	if !d.at.alone {
+		d.at.wantAlone = true
+		return errAwaitAlone
+	}
+	ghost, err := d.br.GetExistingGhostByID(ctx, user)
+	if err != nil {
+		return err
+	}
+	d.missedGhosts.CompareAndDelete(user, named)
+	if ghost != nil {
+		ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named.(bool), false, false, ""
+	}
+	return nil
+}
+
 // retryLook sets a name and a picture that were refused before. No message waits for
 // them: a failure is noted, and that is all.
 func (d *delivery) retryLook(ctx context.Context) error {

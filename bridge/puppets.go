@@ -126,7 +126,7 @@ func (p *puppets) run(stop context.Context) error {
 
 // test asks whether a token is any good, and drops it otherwise.
 func (p *puppets) test(ctx context.Context, test puppetTest) {
-	user := p.userOf(test)
+	user := p.userOf(ctx, test)
 	if user == nil || !p.isDue(user.MXID, test.every) {
 		return
 	}
@@ -139,11 +139,18 @@ func (p *puppets) test(ctx context.Context, test puppetTest) {
 	p.tell(ctx, user, test.own)
 }
 
-// userOf returns the user whose token was refused.
-func (p *puppets) userOf(test puppetTest) *bridgev2.User {
+// userOf returns the user whose token was refused. Tokens are compared with the tables:
+// the library writes those in memory under a lock that is its own.
+func (p *puppets) userOf(ctx context.Context, test puppetTest) *bridgev2.User {
 	token := strings.TrimPrefix(test.whoami.Header.Get("Authorization"), "Bearer ")
 	for _, login := range p.br.GetAllCachedUserLogins() {
-		if login.UserMXID == test.user || test.own && login.User.AccessToken == token {
+		if login.UserMXID == test.user {
+			return login.User
+		}
+		if !test.own {
+			continue
+		}
+		if row, err := p.br.DB.User.GetByMXID(ctx, login.UserMXID); err == nil && row != nil && row.AccessToken == token {
 			return login.User
 		}
 	}

@@ -109,15 +109,18 @@ func (c *connector) userMissed(ctx context.Context, user id.UserID) {
 	if !isGhost {
 		return
 	}
-	ghost, err := c.br.GetExistingGhostByID(ctx, network)
+	// The ghost in memory belongs to the delivery that is alone with it: this may be any
+	// goroutine that sends. So it changes the row, and a delivery the rest.
+	ghost, err := c.br.DB.Ghost.GetByID(ctx, network)
 	if err != nil || ghost == nil {
 		return
 	}
 	// The name at once, the rest with the next event of the contact.
-	named := ghost.Name != "" && ghost.Intent.SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
+	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
 	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
-	if err := c.br.DB.Ghost.Update(ctx, ghost.Ghost); err != nil {
+	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
 		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", oneLine(err))
 	}
+	c.missedGhosts.Store(network, named)
 	c.restored.look() // more is gone, then
 }
