@@ -74,12 +74,20 @@ func (f failStop) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	switch {
 	case err != nil:
 		return nil, err
+	case !f.store.owns(name):
+		return file, nil // of a checkpoint
 	case isManifest(name):
 		return &manifestFile{failStopFile: file.(failStopFile), sum: sha256.New()}, nil
 	case isLog(name):
 		return f.logFile(file, name, false), nil
 	}
 	return file, nil
+}
+
+// owns reports whether a file is in the directory of the database.
+func (s *Store) owns(path string) bool {
+	system := s.fileSystem()
+	return system.PathDir(path) == system.PathDir(system.PathJoin(s.opts.Dir, markerName))
 }
 
 func (f failStop) logFile(file vfs.File, name string, reused bool) vfs.File {

@@ -219,6 +219,30 @@ func TestMarker_FollowsTheLogs(t *testing.T) {
 	}
 }
 
+// A copy of the store has logs and a manifest of the same names. What is synced of
+// them says nothing about ours: a log has room behind its end, which is copied too.
+func TestMarker_KnowsOwnFilesOnly(t *testing.T) {
+	r := newRun(t, likeDisk{vfs.NewMem()})
+	defer r.close()
+	for _, op := range populate() {
+		r.submit(op)
+	}
+	r.settle()
+	logs, manifest := r.store.logs.list(), *r.store.manifest.Load()
+	r.store.manifest.Store(&manifestMark{name: "MANIFEST-of-this-store"}) // newer than that of the copy
+	if err := r.store.Checkpoint("copy"); err != nil {
+		t.Fatal(err)
+	}
+	// Making a copy writes a record of some bytes.
+	if got := r.store.logs.list(); len(got) != len(logs) || got[0].size > logs[0].size+1000 {
+		t.Errorf("logs %+v, before %+v", got, logs)
+	}
+	if got := r.store.manifest.Load().name; got != "MANIFEST-of-this-store" {
+		t.Errorf("manifest %s", got)
+	}
+	r.store.manifest.Store(&manifest)
+}
+
 func TestMarker_Format(t *testing.T) {
 	mark := manifestMark{"MANIFEST-000001", 5, bytes.Repeat([]byte{0xab}, 32)}
 	for name, p := range map[string]promise{
