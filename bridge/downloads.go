@@ -113,8 +113,10 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		return laneResult{cut: true}
 	}
 	result := laneResult{cut: true}
-	err := d.download(needs, patience, func(file *os.File) {
-		result = d.handleWith(t, failures, needs, file, nil)
+	err := guarded(d.log, "download a file", func() error {
+		return d.download(needs, patience, func(file *os.File) {
+			result = d.handleWith(t, failures, needs, file, nil)
+		})
 	})
 	switch {
 	case err == nil:
