@@ -366,7 +366,9 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 	crashpoint.At(crashpoint.BeforeHosted)
 	if _, err := store.Do[bool](ctx, h.writer, store.PutHosted{File: file}); err != nil {
 		h.drop(key, u)
-		_ = h.root.Remove(hostedName(id)) // or at the next start
+		if _, there := h.info(id); !there { // another identity may have uploaded the same
+			_ = h.root.Remove(hostedName(id)) // or at the next start
+		}
 		return refuse("meta write error")
 	}
 	crashpoint.At(crashpoint.AfterHosted)
