@@ -3,7 +3,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -22,34 +24,39 @@ const shareSteps = 64
 // crowders are the conversations whose messages are refused at the moment.
 type crowders struct {
 	mu   sync.Mutex
-	over map[Conversation]struct{}
+	over map[Conversation]uint64 // what each takes
 }
 
 // set notes whether a conversation is too large, and reports whether that is new.
-func (c *crowders) set(conversation Conversation, over bool) (changed bool) {
+func (c *crowders) set(conversation Conversation, over bool, taken uint64) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, before := c.over[conversation]; before == over {
-		return false
-	}
+	_, before := c.over[conversation]
 	if !over {
 		delete(c.over, conversation)
-		return true
+		return before
 	}
 	if c.over == nil {
-		c.over = make(map[Conversation]struct{})
+		c.over = make(map[Conversation]uint64)
 	}
-	c.over[conversation] = struct{}{}
-	return true
+	c.over[conversation] = taken
+	return !before
 }
 
 // FullConversations returns the conversations whose contacts' messages are refused
-// because they take most of the disk, see [ErrContactFull].
+// because they take most of the disk, see [ErrContactFull]. Left out are those for
+// which there is room by now, and contacts who are blocked or gone: they may never
+// write again.
 func (s *Store) FullConversations() []Conversation {
 	s.crowders.mu.Lock()
-	defer s.crowders.mu.Unlock()
-	full := make([]Conversation, 0, len(s.crowders.over))
-	for conversation := range s.crowders.over {
+	over := maps.Clone(s.crowders.over)
+	s.crowders.mu.Unlock()
+	full := make([]Conversation, 0, len(over))
+	for conversation, taken := range over {
+		c, err := s.Contact(conversation.Account, conversation.Contact)
+		if errors.Is(err, ErrNotFound) || err == nil && c.State == ContactBlocked || taken <= s.space.left() {
+			continue
+		}
 		full = append(full, conversation)
 	}
 	slices.SortFunc(full, func(a, b Conversation) int {
@@ -75,7 +82,7 @@ func (t *txn) needShare(account, contact identity.PublicKey, size int) error {
 		return rowError("measure a conversation", err)
 	}
 	over := taken > s.opts.ContactBytes && taken > s.space.left()
-	if s.crowders.set(Conversation{Account: account, Contact: contact}, over) && over {
+	if s.crowders.set(Conversation{Account: account, Contact: contact}, over, taken) && over {
 		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", contact.Short(), "bytes", taken)
 	}
 	if over {

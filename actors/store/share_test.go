@@ -83,7 +83,18 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 	if err := do(EnqueueMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -1, Payload: []byte("ours")}); err != nil {
 		t.Errorf("to the contact: %v", err)
 	}
+	for _, state := range []ContactState{ContactBlocked, ContactAccepted} {
+		if err := do(SetContactState{Account: modelKey(1), Contact: modelKey(1), State: state}); err != nil {
+			t.Fatal(err)
+		}
+		if full := len(s.FullConversations()); full > 0 != (state == ContactAccepted) {
+			t.Errorf("state %v: %d full", state, full)
+		}
+	}
 	disk.free *= 4
+	if full := s.FullConversations(); len(full) > 0 {
+		t.Errorf("with room again, before it writes: full %v", full)
+	}
 	if err := write(1, 1, guid+1, 0); err != nil || len(s.FullConversations()) > 0 {
 		t.Errorf("with room again: %v, full %v", err, s.FullConversations())
 	}
