@@ -36,6 +36,9 @@ func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, e
 	}
 	if !inRoom {
 		joined, err := l.list(ctx, joinedAge)
+		if err == nil && !joined[evt.RoomID] {
+			l.passOver(evt)
+		}
 		if err != nil || !joined[evt.RoomID] {
 			return false, err
 		}
@@ -50,8 +53,9 @@ func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, e
 	if err != nil {
 		return false, err
 	}
-	if claim == nil {
-		return false, nil // the bot was in it
+	if claim == nil { // the bot was in it
+		l.passOver(evt)
+		return false, nil
 	}
 	if moved, err := l.follow(ctx, claim); moved || err != nil && !l.failures.isHopeless(evt.ID, err, maxTellTries) {
 		return moved, err
@@ -98,6 +102,17 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 	default:
 		return false, l.answer(ctx, evt, refusal("this conversation goes on in another room: "+
 			portal.MXID.URI(l.matrix.ServerName()).MatrixToURL()))
+	}
+}
+
+// passOver notes a message that nobody can answer: the bot is not in its room.
+func (l *lostRooms) passOver(evt *event.Event) {
+	if !isUse(evt.Type) || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
+		return
+	}
+	total := l.passed.Add(1)
+	if l.passedLog.Allow() {
+		l.log.Warn("message in a room without the bot not sent", "room_id", evt.RoomID, "event_id", evt.ID, "total", total)
 	}
 }
 

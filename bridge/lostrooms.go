@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -61,13 +63,19 @@ type lostRooms struct {
 	failed map[id.RoomID]int // how often in a row the state could not be read
 
 	failures eventFailures
+
+	// passed counts the messages that are answered by nobody, as the bot is not in
+	// their room; passedLog limits the lines about them.
+	passed    atomic.Int64
+	passedLog *rate.Limiter
 }
 
 func newLostRooms(c *connector, library zerolog.Logger, retry kernel.Backoff) *lostRooms {
 	return &lostRooms{
 		connector: c, library: library, retry: retry, wake: make(chan struct{}, 1),
 		seen: make(map[id.RoomID]networkid.PortalKey), failed: make(map[id.RoomID]int),
-		failures: eventFailures{lastUp: c.homeserver.lastUp},
+		failures:  eventFailures{lastUp: c.homeserver.lastUp},
+		passedLog: rate.NewLimiter(rate.Every(10*time.Second), 5),
 	}
 }
 

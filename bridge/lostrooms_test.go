@@ -308,3 +308,25 @@ func TestLostTables_UnknownRoomIsAnswered(t *testing.T) {
 	}
 	t.Error("the message was acknowledged and dropped")
 }
+
+// The bot was thrown out of a room that the tables do not know, and a ghost is left in
+// it: nobody can answer there, so the log says it. The other room is not concerned.
+func TestLostTables_RoomWithoutTheBotIsNoted(t *testing.T) {
+	h := newHousehold(t)
+	bot, err := mautrix.NewClient(h.homeserver.URL(), h.bot(), h.config.AppService.ASToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bot.SetAppServiceUserID = true
+	h.loseTables()
+	if _, err := bot.LeaveRoom(soon(t), h.aliceBob); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.alice.SendText(soon(t), h.aliceBob, "is anybody there"); err != nil {
+		t.Fatal(err)
+	}
+	h.await("the message is noted", func() bool {
+		return h.log.contains("message in a room without the bot not sent") && h.log.contains(string(h.aliceBob))
+	})
+	h.told(h.dave, h.daveCarol, "and here", "the bridge does not know this room any more")
+}
