@@ -65,8 +65,9 @@ type contact struct {
 	// when the contact is removed and added again.
 	undelivered uint64
 	sending     peer.GUID // what live was told to send; 0 when nothing
-	// acking are messages that the contact has and the store has not noted yet.
-	acking map[peer.GUID]struct{}
+	// acking has what the store has not noted yet of messages that are not sent again:
+	// that the contact has them, or that they cannot be sent.
+	acking map[peer.GUID]store.Op
 	// resolving says that the resolver has been asked for addresses. The answer clears
 	// it, or kernel.Unanswered does.
 	resolving bool
@@ -96,9 +97,9 @@ type contact struct {
 
 type (
 	retryDue struct{}
-	// deliveredDue notes once more that a message is delivered.
-	deliveredDue struct{ GUID peer.GUID }
-	holdOver     struct{ stream *handover } // that has been held long enough
+	// outcomeDue tells the store once more what has become of a message.
+	outcomeDue struct{ GUID peer.GUID }
+	holdOver   struct{ stream *handover } // that has been held long enough
 )
 
 // newContactSpec makes the spec of a contact's actor.
@@ -106,7 +107,7 @@ func newContactSpec(e *env, p pair) kernel.Spec {
 	return kernel.Spec{Name: p.contact.String(), Kind: "contact", New: func() kernel.Actor {
 		return &contact{
 			env: e, pair: p,
-			crossing: newCrossing(p.account, p.contact), acking: make(map[peer.GUID]struct{}),
+			crossing: newCrossing(p.account, p.contact), acking: make(map[peer.GUID]store.Op),
 		}
 	}}
 }
@@ -176,8 +177,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onHoldOver(c, msg)
 	case patienceOver:
 		x.deliver(c)
-	case deliveredDue:
-		x.markDelivered(c, msg.GUID)
+	case outcomeDue:
+		x.tellOutcome(c, msg.GUID)
 	case retryDue:
 		x.retryOver()
 		x.deliver(c)
@@ -457,26 +458,29 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	crashpoint.At(crashpoint.BeforeDelivered)
 	x.noteSeen(c)
 	x.unheard = 0
-	x.acking[msg.GUID] = struct{}{}
-	x.markDelivered(c, msg.GUID)
+	x.acking[msg.GUID] = store.MarkDelivered{
+		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(),
+	}
+	x.tellOutcome(c, msg.GUID)
 }
 
-func (x *contact) markDelivered(c *kernel.Context, guid peer.GUID) {
-	c.Tell(x.env.writer, store.Write{Token: uint64(guid), Op: store.MarkDelivered{
-		Account: x.account, Contact: x.contact, GUID: int64(guid), Time: x.env.nowMillis(),
-	}})
+// tellOutcome tells the store what has become of a message.
+func (x *contact) tellOutcome(c *kernel.Context, guid peer.GUID) {
+	if op := x.acking[guid]; op != nil {
+		c.Tell(x.env.writer, store.Write{Token: uint64(guid), Op: op})
+	}
 }
 
 // onStoreRefused waits until the store takes something again. A full disk is no
-// reason to fail, and what the contact has must not be sent again.
+// reason to fail, and what the contact has must not be sent again, nor what cannot be sent.
 func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
 	x.env.strangerLog.Warn("store refused a write", "account", x.account.Short(), "contact", x.contact.Short(), "err", msg.Err)
 	guid := peer.GUID(msg.Token)
 	if guid == 0 {
 		return
 	}
-	if _, delivered := x.acking[guid]; delivered {
-		c.After(refusedRetry, deliveredDue{guid})
+	if x.acking[guid] != nil {
+		c.After(refusedRetry, outcomeDue{guid})
 		return
 	}
 	if x.sending == guid { // to another account of this node

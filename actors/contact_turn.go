@@ -70,8 +70,8 @@ func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
 	if c.Sender() != x.live || x.sending != msg.GUID {
 		return
 	}
-	x.acking[msg.GUID] = struct{}{}
-	c.Tell(x.env.writer, store.Write{Token: uint64(msg.GUID), Op: store.FailMessage{
+	x.acking[msg.GUID] = store.FailMessage{
 		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(), Reason: msg.Reason,
-	}})
+	}
+	x.tellOutcome(c, msg.GUID)
 }
