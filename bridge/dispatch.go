@@ -393,11 +393,14 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	sender, err := d.br.GetExistingUserByMXID(ctx, evt.Sender)
+	if portal != nil {
+		return true, nil
+	}
+	management, err := d.lost.managementOf(ctx, evt.Sender)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	if portal != nil || sender != nil && sender.ManagementRoom == evt.RoomID {
+	if management == evt.RoomID {
 		return true, nil
 	}
 	return d.lost.event(ctx, evt)

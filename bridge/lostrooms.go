@@ -64,6 +64,9 @@ type lostRooms struct {
 
 	failures eventFailures
 
+	// adopting is held while the management room of a user is set.
+	adopting sync.Mutex
+
 	// passed counts the messages that are answered by nobody, as the bot is not in
 	// their room; passedLog limits the lines about them.
 	passed    atomic.Int64
@@ -229,9 +232,36 @@ func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) 
 		known[portal.MXID] = true
 	}
 	for _, login := range l.br.GetAllCachedUserLogins() {
-		known[login.SpaceRoom], known[login.User.ManagementRoom] = true, true
+		space, err := l.spaceOf(ctx, login)
+		if err != nil {
+			return nil, fmt.Errorf("list the known rooms: %w", err)
+		}
+		management, err := l.managementOf(ctx, login.UserMXID)
+		if err != nil {
+			return nil, fmt.Errorf("list the known rooms: %w", err)
+		}
+		known[space], known[management] = true, true
 	}
 	return known, nil
+}
+
+// spaceOf returns the space of a login, "" for none. It reads the tables: the library
+// writes what it has in memory without a lock.
+func (c *connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.RoomID, error) {
+	row, err := c.br.DB.UserLogin.GetByID(ctx, login.ID)
+	if err != nil || row == nil {
+		return "", err
+	}
+	return row.SpaceRoom, nil
+}
+
+// managementOf returns the management room of a user, "" for none, as spaceOf does.
+func (c *connector) managementOf(ctx context.Context, user id.UserID) (id.RoomID, error) {
+	row, err := c.br.DB.User.GetByMXID(ctx, user)
+	if err != nil || row == nil {
+		return "", err
+	}
+	return row.ManagementRoom, nil
 }
 
 // adoptAll searches all rooms of the bot.
@@ -289,7 +319,13 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	if user.ManagementRoom != "" {
+	l.adopting.Lock()
+	defer l.adopting.Unlock()
+	room, err := l.managementOf(ctx, user.MXID)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if room != "" {
 		return false, nil
 	}
 	user.ManagementRoom = claim.room
@@ -386,7 +422,13 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 		if slices.Contains(claim.named, user) && l.owner(ctx, account) == "" {
 			l.br.DB.KV.Set(ctx, ownerKey(account), string(user))
 		}
-		if login == nil || login.UserMXID != user || login.SpaceRoom != "" {
+		if login == nil || login.UserMXID != user {
+			continue
+		}
+		if space, err := l.spaceOf(ctx, login); err != nil || space != "" {
+			if err != nil {
+				return fmt.Errorf("%w: %w", errUnreadable, err)
+			}
 			continue
 		}
 		login.SpaceRoom = claim.room

@@ -362,13 +362,13 @@ func mimirAccount(login networkid.UserLoginID) string {
 // forgetGone forgets the space and the management room of a login that are gone, so
 // that others are made.
 func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, joined map[id.RoomID]bool) {
-	if login.SpaceRoom != "" && !joined[login.SpaceRoom] {
+	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
 		login.SpaceRoom = ""
 		if err := login.Save(ctx); err != nil {
 			r.log.Warn("space cannot be forgotten", "error", oneLine(err))
 		}
 	}
-	if login.User.ManagementRoom != "" && !joined[login.User.ManagementRoom] {
+	if room, err := r.managementOf(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
 			r.log.Warn("management room cannot be forgotten", "error", oneLine(err))

@@ -34,7 +34,7 @@ func fullRecords() []any {
 			Nickname: "nick", LocalName: "local", Info: "info", Avatar: []byte{1}, State: ContactBlocked, ProfileTime: 2,
 			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}, {Key: key(4), Generation: 1, Behind: IPv6{3, 1}}}, Added: 6, LastSeen: -7,
 			Request: "let me in", Requested: 8, Declined: 9, Owed: AnswerNo, Asking: "may I", Asked: AskDeclined,
-			Muted: true, Unblocked: ContactAccepted,
+			Muted: true, Unblocked: ContactAccepted, NicknameSince: 10, FormerNames: []FormerName{{Name: "former", Since: 11}},
 		},
 		&Message{
 			ID: id, Type: -1, ReplyTo: -2, SendTime: 3, EditTime: 4, Created: 5, Payload: []byte{6},
