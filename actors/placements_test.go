@@ -72,7 +72,7 @@ func TestPlacements_TwoWhoRemoveOneFile(t *testing.T) {
 			}
 			<-proceed
 			removing--
-			return nil
+			return t.Context().Err()
 		}
 		ended := make(chan error, 2)
 		for range 2 {

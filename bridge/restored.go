@@ -74,7 +74,7 @@ func (r *restored) run(stop context.Context) error {
 	for try := 0; stop.Err() == nil; {
 		err := r.once(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 		if stop.Err() != nil {
-			return nil //nolint:nilerr // it is time to stop
+			return nil
 		}
 		delay := restoredEvery
 		if err == nil {
