@@ -4,6 +4,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -55,12 +56,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if n.root.IsZero() {
 		return Status{}, ErrNotRunning
 	}
-	var trackers []TrackerStatus
-	if n.opts.OpenNetwork != nil {
-		var err error
-		if trackers, err = kernel.Ask[[]TrackerStatus](ctx, n.root, trackersRequest{}); err != nil {
-			return Status{}, err
-		}
+	trackers, err := n.trackers(ctx)
+	if err != nil {
+		return Status{}, err
 	}
 	alarms, err := kernel.Ask[[]Alarm](ctx, n.root, alarmsRequest{})
 	if err != nil {
@@ -83,6 +81,27 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		s.Files = &role
 	}
 	return s, nil
+}
+
+// trackersPatience is how long a status waits for the resolver, which may be in
+// back-off for two minutes.
+const trackersPatience = 2 * time.Second
+
+// trackers asks the resolver how trackers answer. While it does not say, none answers.
+func (n *Node) trackers(ctx context.Context) ([]TrackerStatus, error) {
+	if n.opts.OpenNetwork == nil {
+		return nil, nil
+	}
+	soon, cancel := context.WithTimeout(ctx, trackersPatience)
+	defer cancel()
+	trackers, err := kernel.Ask[[]TrackerStatus](soon, n.root, trackersRequest{})
+	if err == nil || ctx.Err() != nil || errors.Is(err, kernel.ErrStopped) {
+		return trackers, err
+	}
+	for _, address := range n.opts.Trackers {
+		trackers = append(trackers, TrackerStatus{Address: address})
+	}
+	return trackers, nil
 }
 
 // Part returns the actor of one of Options.Parts, so that its maker can ask it
