@@ -227,7 +227,7 @@ func (a *account) onChildRested(c *kernel.Context, msg childRested) {
 }
 
 func (a *account) spawn(c *kernel.Context, contact identity.PublicKey) (kernel.Ref, error) {
-	ref, err := c.Spawn(newContactSpec(a.env, pair{a.id, contact}))
+	ref, err := c.Spawn(newContactSpec(a.env, store.Conversation{Account: a.id, Contact: contact}))
 	if err != nil {
 		return kernel.Ref{}, fmt.Errorf("start contact: %w", err)
 	}

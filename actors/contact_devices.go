@@ -64,7 +64,7 @@ func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
 	}
 	h.stream = msg.Stream
 	c.After(holdTime, holdStreamOver{msg.Stream})
-	x.env.heldDevices.set(x.pair, x.devices.waiting())
+	x.env.heldDevices.set(x.Conversation, x.devices.waiting())
 	return true
 }
 
@@ -75,11 +75,11 @@ func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
 	switch {
 	case !x.allowed() || len(known) == 0,
 		slices.ContainsFunc(known, func(n store.KnownNode) bool { return n.Key == node }),
-		node == identity.NodeKey(x.contact), // nobody else has that node key
+		node == identity.NodeKey(x.Contact), // nobody else has that node key
 		changesNodes(known, g):
 		return false
 	}
-	named, err := x.env.store.Addresses(x.contact)
+	named, err := x.env.store.Addresses(x.Contact)
 	if err != nil {
 		return true // a cache that cannot be read names nobody
 	}
@@ -118,7 +118,7 @@ func (x *contact) lookAtDevices(c *kernel.Context) {
 }
 
 func (x *contact) askForDevices(c *kernel.Context) {
-	c.Ask(x.env.resolver, lookup{Identity: x.contact, Fresh: true}, lookupPatience)
+	c.Ask(x.env.resolver, lookup{Identity: x.Contact, Fresh: true}, lookupPatience)
 }
 
 func (x *contact) onHoldDue(c *kernel.Context) {
@@ -191,7 +191,7 @@ func (x *contact) decideDevices(c *kernel.Context) {
 			x.refuseDevice(c, h, now)
 		}
 	}
-	x.env.heldDevices.set(x.pair, x.devices.waiting())
+	x.env.heldDevices.set(x.Conversation, x.devices.waiting())
 }
 
 // takeDevice ends a hold: the node is one of the contact's from now on. When its
@@ -205,11 +205,11 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 	}
 	x.countDevice(h.node, g)
 	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-		Account: x.account, Contact: x.contact, Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
+		Account: x.Account, Contact: x.Contact, Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
 	}})
 	x.env.keys.seen.add(h.node)
 	if h.stream != nil {
-		x.onInbound(c, inbound{Account: x.account, Contact: x.contact, Stream: h.stream})
+		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact, Stream: h.stream})
 		return
 	}
 	x.devices.prefer = h.node
@@ -229,11 +229,11 @@ func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) 
 		h.stream.drop()
 		h.stream = nil
 	}
-	if !x.env.suspicions.note(SuspicionDevice, x.pair, h.node, false, now) {
+	if !x.env.suspicions.note(SuspicionDevice, x.Conversation, h.node, false, now) {
 		return
 	}
 	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.account, Contact: x.contact, Node: h.node}})
+	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.Account, Contact: x.Contact, Node: h.node}})
 }
 
 // devicesLooked compares with the contact's row, which was just read: our user may
@@ -262,7 +262,7 @@ func (x *contact) dropDevices() {
 		}
 	}
 	x.devices = devices{looking: x.devices.looking}
-	x.env.heldDevices.set(x.pair, nil)
+	x.env.heldDevices.set(x.Conversation, nil)
 }
 
 func (d *devices) hold(node identity.NodeKey) *deviceHold {

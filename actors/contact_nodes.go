@@ -19,12 +19,12 @@ import (
 // Open loads them; afterwards contact actors keep the index current.
 type contactNodes struct {
 	mu     sync.RWMutex
-	byNode map[identity.NodeKey][]pair
-	byPair map[pair][]identity.NodeKey
+	byNode map[identity.NodeKey][]store.Conversation
+	byPair map[store.Conversation][]identity.NodeKey
 }
 
 func newContactNodes() *contactNodes {
-	return &contactNodes{byNode: make(map[identity.NodeKey][]pair), byPair: make(map[pair][]identity.NodeKey)}
+	return &contactNodes{byNode: make(map[identity.NodeKey][]store.Conversation), byPair: make(map[store.Conversation][]identity.NodeKey)}
 }
 
 // load reads the accepted contacts of all accounts.
@@ -39,7 +39,7 @@ func (n *contactNodes) load(s *store.Store) error {
 			return err
 		}
 		for _, c := range contacts {
-			n.set(pair{a.ID, c.ID}, nodesOfContact(c))
+			n.set(store.Conversation{Account: a.ID, Contact: c.ID}, nodesOfContact(c))
 		}
 	}
 	return nil
@@ -59,7 +59,7 @@ func nodesOfContact(c store.Contact) []identity.NodeKey {
 }
 
 // set replaces the node keys of a pair. Without any the pair is forgotten.
-func (n *contactNodes) set(p pair, nodes []identity.NodeKey) {
+func (n *contactNodes) set(p store.Conversation, nodes []identity.NodeKey) {
 	n.mu.RLock()
 	same := slices.Equal(n.byPair[p], nodes)
 	n.mu.RUnlock()
@@ -80,13 +80,13 @@ func (n *contactNodes) set(p pair, nodes []identity.NodeKey) {
 // add is called when an accepted contact has authenticated from a node. Of a pair
 // with more than store.MaxNodeKeys nodes the one that authenticated first is
 // forgotten, as in the store.
-func (n *contactNodes) add(p pair, node identity.NodeKey) {
+func (n *contactNodes) add(p store.Conversation, node identity.NodeKey) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.addLocked(p, node)
 }
 
-func (n *contactNodes) addLocked(p pair, node identity.NodeKey) {
+func (n *contactNodes) addLocked(p store.Conversation, node identity.NodeKey) {
 	if node.IsZero() {
 		return
 	}
@@ -103,8 +103,8 @@ func (n *contactNodes) addLocked(p pair, node identity.NodeKey) {
 	n.byNode[node] = append(n.byNode[node], p)
 }
 
-func (n *contactNodes) dropLocked(p pair, node identity.NodeKey) {
-	left := slices.DeleteFunc(n.byNode[node], func(other pair) bool { return other == p })
+func (n *contactNodes) dropLocked(p store.Conversation, node identity.NodeKey) {
+	left := slices.DeleteFunc(n.byNode[node], func(other store.Conversation) bool { return other == p })
 	if len(left) == 0 {
 		delete(n.byNode, node)
 	} else {
@@ -117,7 +117,7 @@ func (n *contactNodes) forgetAccount(account identity.PublicKey) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for p, nodes := range n.byPair {
-		if p.account != account {
+		if p.Account != account {
 			continue
 		}
 		for _, node := range nodes {

@@ -20,7 +20,7 @@ import (
 // earlier.
 func (x *contact) inTurn(c *kernel.Context, nodes []identity.NodeKey) (now []identity.NodeKey, wait time.Duration) {
 	for _, node := range nodes {
-		w := x.env.pairs.ask(node, x.pair, c.Self())
+		w := x.env.pairs.ask(node, x.Conversation, c.Self())
 		switch {
 		case w == 0:
 			now = append(now, node)
@@ -55,7 +55,7 @@ func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
 // again only then.
 func (x *contact) noteTurn(reason error) {
 	_, refused := errors.AsType[*turnError](reason)
-	if refused || errors.Is(reason, errSharedNode) || x.env.owedFiles.has(x.pair, time.Now()) {
+	if refused || errors.Is(reason, errSharedNode) || x.env.owedFiles.has(x.Conversation, time.Now()) {
 		x.wantTurn = x.allowed()
 	}
 }
@@ -71,7 +71,7 @@ func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
 		return
 	}
 	x.acking[msg.GUID] = store.FailMessage{
-		Account: x.account, Contact: x.contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(), Reason: msg.Reason,
+		Account: x.Account, Contact: x.Contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(), Reason: msg.Reason,
 	}
 	x.tellOutcome(c, msg.GUID)
 }

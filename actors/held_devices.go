@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -22,10 +23,10 @@ type HeldDevice struct {
 // is safe for concurrent use.
 type heldDevices struct {
 	mu     sync.Mutex
-	byPair map[pair][]HeldDevice
+	byPair map[store.Conversation][]HeldDevice
 }
 
-func (t *heldDevices) set(p pair, nodes []HeldDevice) {
+func (t *heldDevices) set(p store.Conversation, nodes []HeldDevice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(nodes) == 0 {
@@ -33,12 +34,12 @@ func (t *heldDevices) set(p pair, nodes []HeldDevice) {
 		return
 	}
 	if t.byPair == nil {
-		t.byPair = make(map[pair][]HeldDevice)
+		t.byPair = make(map[store.Conversation][]HeldDevice)
 	}
 	t.byPair[p] = nodes
 }
 
-func (t *heldDevices) get(p pair) []HeldDevice {
+func (t *heldDevices) get(p store.Conversation) []HeldDevice {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.byPair[p])

@@ -5,6 +5,8 @@ package actors
 import (
 	"sync"
 	"time"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 // they asked could not send: the next one sends them. It is safe for concurrent use.
 type owedFiles struct {
 	mu    sync.Mutex
-	pairs map[pair]owed
+	pairs map[store.Conversation]owed
 }
 
 type owed struct {
@@ -28,12 +30,12 @@ type owed struct {
 	until time.Time
 }
 
-func newOwedFiles() *owedFiles { return &owedFiles{pairs: make(map[pair]owed)} }
+func newOwedFiles() *owedFiles { return &owedFiles{pairs: make(map[store.Conversation]owed)} }
 
 // put notes further files for a pair: it may ask for several before its session has
 // ended. It drops them when too many pairs are owed files, and those of a pair that are
 // too many; the contacts then ask again.
-func (o *owedFiles) put(p pair, files []servedFile, now time.Time) {
+func (o *owedFiles) put(p store.Conversation, files []servedFile, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for other, owed := range o.pairs {
@@ -49,7 +51,7 @@ func (o *owedFiles) put(p pair, files []servedFile, now time.Time) {
 }
 
 // has reports whether a pair is owed files.
-func (o *owedFiles) has(p pair, now time.Time) bool {
+func (o *owedFiles) has(p store.Conversation, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	owed, ok := o.pairs[p]
@@ -57,7 +59,7 @@ func (o *owedFiles) has(p pair, now time.Time) bool {
 }
 
 // take returns the files that a pair is owed, and forgets them.
-func (o *owedFiles) take(p pair, now time.Time) []servedFile {
+func (o *owedFiles) take(p store.Conversation, now time.Time) []servedFile {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	owed, ok := o.pairs[p]

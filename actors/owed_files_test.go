@@ -70,7 +70,7 @@ func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{env: e, pair: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
+	s := &session{env: e, Conversation: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
 	s.owe(kernel.Ref{})
 	s.onServed(nil, nil)
 	if !e.owedFiles.has(testPair(0, 0), time.Now()) {

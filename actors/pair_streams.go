@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -39,7 +40,7 @@ type incomingData struct {
 
 	// Under the table's lock.
 
-	met      pair // when metAny
+	met      store.Conversation // when metAny
 	metAny   bool
 	several  bool
 	stream   *stream      // nil while it may still be a control stream
@@ -67,7 +68,7 @@ func (t *pairTable) opened(node identity.NodeKey) *incomingData {
 	return d
 }
 
-func (d *incomingData) meetLocked(p pair) {
+func (d *incomingData) meetLocked(p store.Conversation) {
 	d.several = d.several || d.metAny && d.met != p
 	d.met, d.metAny = p, true
 }
@@ -170,7 +171,7 @@ func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
 
 // ownerLocked is the session of a pair that gets its data stream: the newest, once it
 // is live.
-func (n *nodePairs) ownerLocked(p pair) (*pairSession, bool) {
+func (n *nodePairs) ownerLocked(p store.Conversation) (*pairSession, bool) {
 	for _, s := range slices.Backward(n.sessions) {
 		if s.pair == p && !s.ended && !s.revoked {
 			return s, s.live

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -64,7 +65,7 @@ type nodePairs struct {
 type pairSession struct {
 	table   *pairTable
 	node    identity.NodeKey
-	pair    pair
+	pair    store.Conversation
 	actor   kernel.Ref
 	known   bool // of an accepted contact
 	entered time.Time
@@ -90,7 +91,7 @@ func newPairTable(log *strangerLog) *pairTable {
 // sessionEntry is what a session actor says of itself in enter.
 type sessionEntry struct {
 	node    identity.NodeKey
-	pair    pair
+	pair    store.Conversation
 	session kernel.Ref
 	contact kernel.Ref // who is told when a turn has come
 	known   bool       // the contact is accepted

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -27,7 +28,7 @@ type tableWorld struct {
 // watchedStream is a stream and the pairs that it met, by the test's own book.
 type watchedStream struct {
 	*incomingData
-	met  map[pair]bool
+	met  map[store.Conversation]bool
 	held bool
 }
 
@@ -37,11 +38,11 @@ func newTableWorld() *tableWorld {
 	return w
 }
 
-func testPair(account, contact int) pair {
-	return pair{identity.PublicKey{byte(account + 1)}, identity.PublicKey{byte(contact + 1)}}
+func testPair(account, contact int) store.Conversation {
+	return store.Conversation{Account: identity.PublicKey{byte(account + 1)}, Contact: identity.PublicKey{byte(contact + 1)}}
 }
 
-func (w *tableWorld) enter(p pair) (*pairSession, error) {
+func (w *tableWorld) enter(p store.Conversation) (*pairSession, error) {
 	s, err := w.table.enter(sessionEntry{pair: p, known: true})
 	if err == nil {
 		w.sessions = append(w.sessions, s)
@@ -55,7 +56,7 @@ func (w *tableWorld) enter(p pair) (*pairSession, error) {
 }
 
 func (w *tableWorld) open() *watchedStream {
-	d := &watchedStream{incomingData: w.table.opened(identity.NodeKey{}), met: make(map[pair]bool)}
+	d := &watchedStream{incomingData: w.table.opened(identity.NodeKey{}), met: make(map[store.Conversation]bool)}
 	for _, s := range w.sessions {
 		if !s.ended || w.clock.Before(s.until) {
 			d.met[s.pair] = true

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -43,7 +44,7 @@ type nodeTurns struct {
 
 // turnWish is a pair that waits for its turn.
 type turnWish struct {
-	pair    pair
+	pair    store.Conversation
 	contact kernel.Ref
 	asked   time.Time
 }
@@ -97,7 +98,7 @@ func (t *pairTable) endTurnsLocked(node identity.NodeKey, now time.Time) {
 
 // turnLocked is how long a pair has to wait for the node, 0 when it may have a
 // session now.
-func (n *nodePairs) turnLocked(p pair, now time.Time) time.Duration {
+func (n *nodePairs) turnLocked(p store.Conversation, now time.Time) time.Duration {
 	turns := &n.turns
 	if r := turns.reserved; r != nil && r.pair != p && now.Before(turns.reservedUntil) {
 		return turns.reservedUntil.Sub(now)
@@ -133,7 +134,7 @@ func (x *nodeTurns) first(now time.Time) (turnWish, bool) {
 	return x.line[0], true
 }
 
-func (x *nodeTurns) leaveLine(p pair) {
+func (x *nodeTurns) leaveLine(p store.Conversation) {
 	x.line = slices.DeleteFunc(x.line, func(w turnWish) bool { return w.pair == p })
 }
 
@@ -178,7 +179,7 @@ func (n *nodePairs) wakeLocked(now time.Time) {
 // ask returns how long a pair has to wait until it may have a session with a node,
 // and 0 when it need not. It is then in line, and contact is told when its turn has
 // come.
-func (t *pairTable) ask(node identity.NodeKey, p pair, contact kernel.Ref) time.Duration {
+func (t *pairTable) ask(node identity.NodeKey, p store.Conversation, contact kernel.Ref) time.Duration {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,11 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
-
-// pair names a conversation of this node.
-type pair struct{ account, contact identity.PublicKey }
 
 // Presence is what is known of the way to a contact at this moment.
 type Presence struct {
@@ -28,36 +26,36 @@ type Presence struct {
 // has one entry per contact actor.
 type presence struct {
 	mu      sync.RWMutex
-	entries map[pair]Presence
+	entries map[store.Conversation]Presence
 }
 
-func newPresence() *presence { return &presence{entries: make(map[pair]Presence)} }
+func newPresence() *presence { return &presence{entries: make(map[store.Conversation]Presence)} }
 
 func (p *presence) get(account, contact identity.PublicKey) Presence {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.entries[pair{account, contact}]
+	return p.entries[store.Conversation{Account: account, Contact: contact}]
 }
 
 func (p *presence) set(account, contact identity.PublicKey, entry Presence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.entries[pair{account, contact}] = entry
+	p.entries[store.Conversation{Account: account, Contact: contact}] = entry
 }
 
 // update changes the entry in place.
 func (p *presence) update(account, contact identity.PublicKey, change func(*Presence)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	entry := p.entries[pair{account, contact}]
+	entry := p.entries[store.Conversation{Account: account, Contact: contact}]
 	change(&entry)
-	p.entries[pair{account, contact}] = entry
+	p.entries[store.Conversation{Account: account, Contact: contact}] = entry
 }
 
 func (p *presence) forget(account, contact identity.PublicKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.entries, pair{account, contact})
+	delete(p.entries, store.Conversation{Account: account, Contact: contact})
 }
 
 // online counts live sessions.

@@ -24,21 +24,23 @@ const (
 // profileLimiter knows when the profiles of contacts were stored, over all sessions.
 type profileLimiter struct {
 	mu   sync.Mutex
-	last map[pair]time.Time
+	last map[store.Conversation]time.Time
 }
 
-func newProfileLimiter() *profileLimiter { return &profileLimiter{last: make(map[pair]time.Time)} }
+func newProfileLimiter() *profileLimiter {
+	return &profileLimiter{last: make(map[store.Conversation]time.Time)}
+}
 
 // take returns 0 when a profile may be stored now, and counts it, else how long it
 // has to wait.
-func (l *profileLimiter) take(p pair, now time.Time) time.Duration {
+func (l *profileLimiter) take(p store.Conversation, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if wait := l.last[p].Add(profilePause).Sub(now); wait > 0 {
 		return wait
 	}
 	if len(l.last) >= maxProfileTimes {
-		maps.DeleteFunc(l.last, func(_ pair, at time.Time) bool { return now.Sub(at) >= profilePause })
+		maps.DeleteFunc(l.last, func(_ store.Conversation, at time.Time) bool { return now.Sub(at) >= profilePause })
 	}
 	l.last[p] = now
 	return 0
@@ -64,7 +66,7 @@ func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit 
 		s.held = &heldProfile{f, credit}
 		return true
 	}
-	if wait := s.env.profiles.take(s.pair, time.Now()); wait > 0 {
+	if wait := s.env.profiles.take(s.Conversation, time.Now()); wait > 0 {
 		s.held = &heldProfile{f, credit}
 		c.After(wait, profileDue{})
 		return true
@@ -78,7 +80,7 @@ func (s *session) onProfileDue(c *kernel.Context) {
 	if held == nil {
 		return
 	}
-	if wait := s.env.profiles.take(s.pair, time.Now()); wait > 0 { // another session of the contact was quicker
+	if wait := s.env.profiles.take(s.Conversation, time.Now()); wait > 0 { // another session of the contact was quicker
 		c.After(wait, profileDue{})
 		return
 	}
@@ -88,7 +90,7 @@ func (s *session) onProfileDue(c *kernel.Context) {
 
 func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit frameCredit) {
 	s.write(c, store.UpdateContact{
-		Account: s.account, Contact: s.contact,
+		Account: s.Account, Contact: s.Contact,
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
 		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
 		ProfileTime: profileTime(f.Time, time.Now()),

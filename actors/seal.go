@@ -64,9 +64,9 @@ func reportRelay(inbox kernel.Inbox, node identity.NodeKey, err error) {
 
 // onHandshakeRelayed raises the alarm, once for a while.
 func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
-	if !x.env.suspicions.note(SuspicionRelay, x.pair, msg.Node, !x.allowed(), time.Now()) {
+	if !x.env.suspicions.note(SuspicionRelay, x.Conversation, msg.Node, !x.allowed(), time.Now()) {
 		return
 	}
 	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.account, Remote: x.contact, Node: msg.Node}})
+	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact, Node: msg.Node}})
 }

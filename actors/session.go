@@ -56,7 +56,7 @@ type sessionStart struct {
 type session struct {
 	// Fixed at creation.
 	env *env
-	pair
+	store.Conversation
 	start sessionStart
 
 	// State.
@@ -115,9 +115,9 @@ type inFlight struct {
 type sessionDue struct{}
 
 // newSessionSpec makes the actor's spec.
-func newSessionSpec(name string, e *env, p pair, start sessionStart) kernel.Spec {
+func newSessionSpec(name string, e *env, p store.Conversation, start sessionStart) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "session", Once: true, New: func() kernel.Actor {
-		return &session{env: e, pair: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
+		return &session{env: e, Conversation: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
 	}}
 }
 
@@ -188,7 +188,7 @@ func (s *session) Stopping(c *kernel.Context) {
 		s.place.leave()
 	}
 	if s.live {
-		s.env.fetches.leave(s.pair, c.Self())
+		s.env.fetches.leave(s.Conversation, c.Self())
 	}
 	s.env.strangers.leave(c.Self())
 	if s.parallel {
@@ -204,7 +204,7 @@ func (s *session) Stopping(c *kernel.Context) {
 
 // startDial looks for the contact at the given nodes.
 func (s *session) startDial(c *kernel.Context) error {
-	key, ok := s.env.keys.account(s.account)
+	key, ok := s.env.keys.account(s.Account)
 	if !ok {
 		return kernel.Fatal(ErrUnknownAccount)
 	}
@@ -212,13 +212,13 @@ func (s *session) startDial(c *kernel.Context) error {
 	if len(carriers) == 0 {
 		return kernel.Fatal(ErrOffline)
 	}
-	account, err := s.env.store.Account(s.account)
+	account, err := s.env.store.Account(s.Account)
 	if err != nil {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
 		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
-		config: peer.InitiatorConfig{Key: key, Remote: s.contact, ClientID: account.ClientID},
+		config: peer.InitiatorConfig{Key: key, Remote: s.Contact, ClientID: account.ClientID},
 		secure: s.env.secure,
 	}
 	inbox := c.Inbox()
@@ -303,7 +303,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 		s.end(c, fmt.Errorf("session refused: %w", errTooManySessions))
 		return
 	}
-	account, err := s.env.store.Account(s.account)
+	account, err := s.env.store.Account(s.Account)
 	if err != nil {
 		s.env.parallel.Release(1)
 		s.end(c, fmt.Errorf("read account: %w", err))
@@ -317,7 +317,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	if s.place != nil {
 		s.place.goLive()
 	}
-	s.env.fetches.enter(s.pair, c.Self())
+	s.env.fetches.enter(s.Conversation, c.Self())
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
@@ -334,7 +334,7 @@ func (s *session) greet(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return
 	}
-	contact, err := s.env.store.Contact(s.account, s.contact)
+	contact, err := s.env.store.Contact(s.Account, s.Contact)
 	if err != nil {
 		return // not a contact yet
 	}
@@ -348,7 +348,7 @@ func (s *session) end(c *kernel.Context, reason error) {
 		_ = s.conn.stream.Abort() // no use in a graceful end
 	}
 	if errors.Is(reason, errSharedNode) && len(s.toServe) > 0 {
-		s.env.owedFiles.put(s.pair, s.toServe, time.Now()) // the contact does not ask again
+		s.env.owedFiles.put(s.Conversation, s.toServe, time.Now()) // the contact does not ask again
 	}
 	c.StopSelf(reason)
 }

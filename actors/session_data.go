@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -40,7 +41,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	if !msg.Stream.claim() {
 		return
 	}
-	data, conn, inbox, e, p := msg.Stream.stream, s.conn, c.Inbox(), s.env, s.pair
+	data, conn, inbox, e, p := msg.Stream.stream, s.conn, c.Inbox(), s.env, s.Conversation
 	data.noteRead = conn.traffic.noteDataRead
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
@@ -55,7 +56,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 
 // readData reads the frames of a data stream until it ends. Files go to the disk;
 // one that nobody asked for ends the stream.
-func (e *env) readData(ctx context.Context, p pair, data *stream, conn *peerConn, inbox kernel.Inbox) error {
+func (e *env) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
 	defer conn.receiving.Store(false)
 	for {
 		conn.receiving.Store(false)

@@ -50,11 +50,11 @@ func (s *session) mediaOf(m peer.Message) *store.Media {
 	if err != nil {
 		return nil // shown as what it is: something that nobody can read
 	}
-	contact, err := s.env.store.Contact(s.account, s.contact)
+	contact, err := s.env.store.Contact(s.Account, s.Contact)
 	known := err == nil && contact.State == store.ContactAccepted
 	media := s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
 	if media.State == store.MediaDownloading {
-		if many, err := s.env.hasManyFiles(s.pair); err == nil && many {
+		if many, err := s.env.hasManyFiles(s.Conversation); err == nil && many {
 			media.State, media.Due, media.Reason = store.MediaOffered, 0, errManyFiles.Error()
 		}
 	}
@@ -89,7 +89,7 @@ func (o MediaOptions) mediaOf(a peer.Attachment, known bool, now store.Millis) *
 // onFileResponse takes a small file, which comes on the control stream, in a
 // goroutine: it goes to the disk.
 func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
-	inbox, e, p := c.Inbox(), s.env, s.pair
+	inbox, e, p := c.Inbox(), s.env, s.Conversation
 	c.Go(taskTakeFile, func(context.Context) error {
 		defer credit.release()
 		return e.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
@@ -99,7 +99,7 @@ func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frame
 
 // takeFile reads a file that we have asked for. A violation means that src cannot
 // be read on.
-func (e *env) takeFile(p pair, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+func (e *env) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
 	request, ok := e.fetches.take(p, h.GUID)
 	if !ok {
 		return wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
@@ -168,8 +168,8 @@ func (w countingWriter) Write(b []byte) (int, error) {
 // takeInline reads a message from a data stream that has its file inside and is
 // too large to be held in memory. The file goes to the media store; what is kept
 // of the payload is the description. It runs in the goroutine that reads.
-func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
-	contact, err := e.store.Contact(p.account, p.contact)
+func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+	contact, err := e.store.Contact(p.Account, p.Contact)
 	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
 		return wire.NewViolation(wire.CodeLength, "message of %d bytes", h.Size)
 	}
@@ -201,7 +201,7 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 		stored = store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType}
 	}
 	accepted, err := store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
-		Account: p.account, Contact: p.contact,
+		Account: p.Account, Contact: p.Contact,
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
 		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
 		Received: e.nowMillis(), Payload: payload, Media: &stored,
@@ -222,8 +222,8 @@ func (e *env) takeInline(ctx context.Context, p pair, src *bufio.Reader, h peer.
 // dropped, and stored says why: the message is taken all the same. When there is no
 // room at the moment it fails, so that the contact keeps the message. The caller ends
 // w, which is nil for a file that was dropped.
-func (e *env) keepArriving(p pair, src io.Reader, size int64) (stored store.Media, w *media.Writer, err error) {
-	err = e.makeShare(p.contact, size)
+func (e *env) keepArriving(p store.Conversation, src io.Reader, size int64) (stored store.Media, w *media.Writer, err error) {
+	err = e.makeShare(p.Contact, size)
 	if errors.Is(err, ErrFileTooLarge) {
 		stored = store.Media{State: store.MediaFailed, Size: size, Reason: clipReason(err.Error())}
 		_, err = io.CopyN(io.Discard, src, size)
@@ -255,7 +255,7 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	if !s.allowed || len(s.toServe) >= maxFileRequests {
 		return
 	}
-	file, ok := s.env.offered(s.pair, f)
+	file, ok := s.env.offered(s.Conversation, f)
 	if !ok {
 		c.Log().Debug("A file was asked for that was not offered")
 		return
@@ -285,9 +285,9 @@ func (f servedFile) meta() []byte {
 func (f servedFile) frameSize() int64 { return int64(len(f.meta())) + f.size }
 
 // offered looks up what a contact asks for.
-func (e *env) offered(p pair, f peer.FileRequest) (servedFile, bool) {
+func (e *env) offered(p store.Conversation, f peer.FileRequest) (servedFile, bool) {
 	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
-	m, err := e.store.Media(p.account, p.contact, id)
+	m, err := e.store.Media(p.Account, p.Contact, id)
 	if err != nil {
 		return servedFile{}, false
 	}
@@ -295,7 +295,7 @@ func (e *env) offered(p pair, f peer.FileRequest) (servedFile, bool) {
 	if err != nil || hash != m.Hash {
 		return servedFile{}, false
 	}
-	msg, err := e.store.Message(p.account, p.contact, id)
+	msg, err := e.store.Message(p.Account, p.Contact, id)
 	if err != nil || msg.State == store.StateFailed || msg.Held {
 		return servedFile{}, false
 	}

@@ -109,7 +109,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		s.schedule(c)
 	}
 	s.write(c, store.AcceptMessage{
-		Account: s.account, Contact: s.contact,
+		Account: s.Account, Contact: s.Contact,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
 		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.mediaOf(m),
@@ -121,7 +121,7 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 	if !s.allowed {
 		return
 	}
-	account, err := s.env.store.Account(s.account)
+	account, err := s.env.store.Account(s.Account)
 	if err != nil {
 		s.end(c, err)
 		return
@@ -170,7 +170,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	accepted, _ := msg.Result.(store.Accepted)
 	switch {
 	case accepted.Crowded:
-		s.env.noteCrowded(s.pair)
+		s.env.noteCrowded(s.Conversation)
 		return // not ours, so no OK
 	case accepted.Stray:
 		s.env.strayReactions.Add(1)
@@ -243,7 +243,7 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 
 // noteCrowded counts a message that was not taken because its guid had too many
 // contents. The sender keeps it, and no other message waits for it.
-func (e *env) noteCrowded(p pair) {
+func (e *env) noteCrowded(p store.Conversation) {
 	e.crowdedGUIDs.Add(1)
-	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.account.Short(), "contact", p.contact.Short())
+	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact.Short())
 }

@@ -28,7 +28,7 @@ func (s *session) enter(c *kernel.Context) error {
 		return nil // no data streams
 	}
 	place, err := s.env.pairs.enter(sessionEntry{
-		node: s.conn.node, pair: s.pair, session: c.Self(), contact: c.Parent(), known: s.allowed,
+		node: s.conn.node, pair: s.Conversation, session: c.Self(), contact: c.Parent(), known: s.allowed,
 	})
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *session) mayYield(now time.Time) bool {
 	waited := now.Sub(s.yielding)
 	busy := s.inFlight != nil || len(s.waiting) > 0
 	switch {
-	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.fetches.awaits(s.pair):
+	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.fetches.awaits(s.Conversation):
 		return waited >= yieldLimit
 	case waited >= yieldTime:
 		return true
@@ -94,7 +94,7 @@ func (s *session) claimNode(c *kernel.Context) {
 // owe leaves the files to the next session, and asks for the node.
 func (s *session) owe(contact kernel.Ref) {
 	if len(s.toServe) > 0 {
-		s.env.owedFiles.put(s.pair, s.toServe, time.Now())
+		s.env.owedFiles.put(s.Conversation, s.toServe, time.Now())
 		s.toServe = nil
 	}
 	s.place.claim(contact)
@@ -108,7 +108,7 @@ func (s *session) serveOwed(c *kernel.Context) {
 	}
 	s.served = true
 	idle := len(s.toServe) == 0
-	s.toServe = appendServed(s.toServe, s.env.owedFiles.take(s.pair, time.Now()))
+	s.toServe = appendServed(s.toServe, s.env.owedFiles.take(s.Conversation, time.Now()))
 	if idle && len(s.toServe) > 0 {
 		s.serve(c)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -62,7 +63,7 @@ type suspicions struct {
 // note counts a suspicion and reports whether it is news: the first of its kind
 // with that account and node, for a while. Those about strangers have a budget;
 // beyond it they are counted in the total only.
-func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, stranger bool, now time.Time) (news bool) {
+func (s *suspicions) note(kind SuspicionKind, p store.Conversation, node identity.NodeKey, stranger bool, now time.Time) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total++
@@ -78,7 +79,7 @@ func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, str
 	}
 	exhausted := stranger && s.strangerNews >= maxStrangerNews
 	i := slices.IndexFunc(s.seen, func(o Suspicion) bool {
-		return o.Kind == kind && o.Account == p.account && o.Remote == p.contact && o.Node == node
+		return o.Kind == kind && o.Account == p.Account && o.Remote == p.Contact && o.Node == node
 	})
 	if i < 0 && exhausted {
 		return false
@@ -88,7 +89,7 @@ func (s *suspicions) note(kind SuspicionKind, p pair, node identity.NodeKey, str
 			slices.SortFunc(s.seen, func(a, b Suspicion) int { return a.Last.Compare(b.Last) })
 			s.seen = slices.Delete(s.seen, 0, 1)
 		}
-		s.seen = append(s.seen, Suspicion{Kind: kind, Account: p.account, Remote: p.contact, Node: node, Since: now, Last: now, Count: 1})
+		s.seen = append(s.seen, Suspicion{Kind: kind, Account: p.Account, Remote: p.Contact, Node: node, Since: now, Last: now, Count: 1})
 		return true
 	}
 	o := &s.seen[i]

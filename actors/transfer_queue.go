@@ -34,7 +34,7 @@ type transferChoice struct {
 
 // conversationFiles are the files of a conversation that are due.
 type conversationFiles struct {
-	pair
+	store.Conversation
 	active             int
 	listed             bool
 	uploads, downloads []store.Transfer
@@ -43,7 +43,7 @@ type conversationFiles struct {
 // next chooses at most as many files as there are places. rest returns how long a
 // file has to wait that has failed without noting it; zero for all others.
 func (q transferQueue) next(
-	account identity.PublicKey, now time.Time, active map[string]pair, rest func(name string) time.Duration,
+	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration,
 ) (choice transferChoice, err error) {
 	choice.wait = -1
 	waiting, err := q.due(account, now, active, rest, &choice)
@@ -93,18 +93,18 @@ func (c *conversationFiles) files(uploads bool) *[]store.Transfer {
 // due collects the files that may be started, by conversation: as many of each as
 // there are places.
 func (q transferQueue) due(
-	account identity.PublicKey, now time.Time, active map[string]pair, rest func(name string) time.Duration, choice *transferChoice,
+	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration, choice *transferChoice,
 ) ([]*conversationFiles, error) {
 	found := make(map[identity.PublicKey]*conversationFiles)
 	var order []*conversationFiles
 	for _, p := range active {
-		if p.account != account {
+		if p.Account != account {
 			continue
 		}
-		if found[p.contact] == nil {
-			found[p.contact] = &conversationFiles{pair: p}
+		if found[p.Contact] == nil {
+			found[p.Contact] = &conversationFiles{Conversation: p}
 		}
-		found[p.contact].active++
+		found[p.Contact].active++
 	}
 	later := func(d time.Duration) {
 		if choice.wait < 0 || d < choice.wait {
@@ -114,7 +114,7 @@ func (q transferQueue) due(
 	collect := func(next store.Transfer) {
 		c := found[next.Contact]
 		if c == nil {
-			c = &conversationFiles{pair: pair{account, next.Contact}}
+			c = &conversationFiles{Conversation: store.Conversation{Account: account, Contact: next.Contact}}
 			found[next.Contact] = c
 		}
 		if !c.listed {
@@ -159,10 +159,10 @@ func (q transferQueue) due(
 
 // hasManyFiles reports whether as many files of a contact wait as are fetched by
 // themselves.
-func (e *env) hasManyFiles(p pair) (bool, error) {
+func (e *env) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
-	err := e.store.EachTransfer(p.account, 0, func(next store.Transfer) bool {
-		if next.Contact == p.contact && next.Message.Dir == store.In {
+	err := e.store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
+		if next.Contact == p.Contact && next.Message.Dir == store.In {
 			n++
 		}
 		return n < maxWaitingFiles

@@ -24,7 +24,7 @@ type queueRig struct {
 	account identity.PublicKey
 	now     time.Time
 	guid    int64
-	active  map[string]pair
+	active  map[string]store.Conversation
 	resting map[string]time.Duration
 }
 
@@ -37,7 +37,7 @@ func newQueueRig(t *testing.T, contacts ...identity.PublicKey) *queueRig {
 	stage := kerneltest.NewStage(t, kernel.Options{})
 	r := &queueRig{
 		t: t, queue: transferQueue{opened, 4}, account: identity.PublicKey{1}, now: time.Unix(1_800_000_000, 0),
-		active: make(map[string]pair), resting: make(map[string]time.Duration),
+		active: make(map[string]store.Conversation), resting: make(map[string]time.Duration),
 		writer: stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(opened) }}),
 	}
 	t.Cleanup(func() {
@@ -89,7 +89,7 @@ func (r *queueRig) next() transferChoice {
 		r.t.Fatal(err)
 	}
 	for _, m := range choice.files {
-		r.active[transferName(m)] = pair{m.Account, m.Contact}
+		r.active[transferName(m)] = store.Conversation{Account: m.Account, Contact: m.Contact}
 	}
 	return choice
 }
@@ -140,7 +140,7 @@ func TestTransferQueue_UploadsFirstAndConversationsInTurn(t *testing.T) {
 		t.Errorf("%+v", choice)
 	}
 	clear(r.active)
-	r.active["other account 1"], r.active["other account 2"] = pair{}, pair{}
+	r.active["other account 1"], r.active["other account 2"] = store.Conversation{}, store.Conversation{}
 	r.expect(r.next(), "uploading 10", "uploading 12")
 }
 
@@ -180,12 +180,12 @@ func TestTransferQueue_BoundPerContact(t *testing.T) {
 	r.upload(slowContact, r.now)
 	e := &env{store: r.queue.store}
 	for _, want := range []bool{false, true, true} {
-		if many, err := e.hasManyFiles(pair{r.account, slowContact}); err != nil || many != want {
+		if many, err := e.hasManyFiles(store.Conversation{Account: r.account, Contact: slowContact}); err != nil || many != want {
 			t.Errorf("%v, %v, want %v", many, err, want)
 		}
 		r.download(slowContact, r.now)
 	}
-	if many, err := e.hasManyFiles(pair{r.account, quickContact}); err != nil || many {
+	if many, err := e.hasManyFiles(store.Conversation{Account: r.account, Contact: quickContact}); err != nil || many {
 		t.Errorf("another contact: %v, %v", many, err)
 	}
 }

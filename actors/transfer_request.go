@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -23,7 +24,7 @@ func (j *transferJob) requestFromContact(ctx context.Context) error {
 	if err != nil {
 		return permanent(errIncomplete)
 	}
-	p := pair{j.m.Account, j.m.Contact}
+	p := store.Conversation{Account: j.m.Account, Contact: j.m.Contact}
 	request := &fileRequest{
 		frame:    peer.FileRequest{GUID: peer.GUID(j.m.Message.GUID), Name: j.file.Name, Hash: hash.String()},
 		size:     j.file.Size,
@@ -119,28 +120,28 @@ func (r *fileRequest) limit() int64 {
 // asked for. Nothing else that a contact sends as a file is taken.
 type fetchTable struct {
 	mu       sync.Mutex
-	sessions map[pair]kernel.Ref
+	sessions map[store.Conversation]kernel.Ref
 	pending  map[pendingRequest]*fileRequest
 }
 
 type pendingRequest struct {
-	pair
+	store.Conversation
 	guid peer.GUID
 }
 
 func newFetchTable() *fetchTable {
-	return &fetchTable{sessions: make(map[pair]kernel.Ref), pending: make(map[pendingRequest]*fileRequest)}
+	return &fetchTable{sessions: make(map[store.Conversation]kernel.Ref), pending: make(map[pendingRequest]*fileRequest)}
 }
 
 // enter notes the live session of a contact.
-func (t *fetchTable) enter(p pair, session kernel.Ref) {
+func (t *fetchTable) enter(p store.Conversation, session kernel.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sessions[p] = session
 }
 
 // leave forgets a session.
-func (t *fetchTable) leave(p pair, session kernel.Ref) {
+func (t *fetchTable) leave(p store.Conversation, session kernel.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sessions[p] == session {
@@ -150,7 +151,7 @@ func (t *fetchTable) leave(p pair, session kernel.Ref) {
 
 // open adds a request and returns the session over which to ask; false when there
 // is none.
-func (t *fetchTable) open(p pair, r *fileRequest) (kernel.Ref, bool) {
+func (t *fetchTable) open(p store.Conversation, r *fileRequest) (kernel.Ref, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	session, ok := t.sessions[p]
@@ -161,18 +162,18 @@ func (t *fetchTable) open(p pair, r *fileRequest) (kernel.Ref, bool) {
 }
 
 // awaits reports whether a contact was asked for a file that has not begun to come.
-func (t *fetchTable) awaits(p pair) bool {
+func (t *fetchTable) awaits(p store.Conversation) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for request := range t.pending {
-		if request.pair == p {
+		if request.Conversation == p {
 			return true
 		}
 	}
 	return false
 }
 
-func (t *fetchTable) close(p pair, r *fileRequest) {
+func (t *fetchTable) close(p store.Conversation, r *fileRequest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if key := (pendingRequest{p, r.frame.GUID}); t.pending[key] == r {
@@ -181,7 +182,7 @@ func (t *fetchTable) close(p pair, r *fileRequest) {
 }
 
 // take finds the request that a contact's answer belongs to. Each is taken once.
-func (t *fetchTable) take(p pair, guid peer.GUID) (*fileRequest, bool) {
+func (t *fetchTable) take(p store.Conversation, guid peer.GUID) (*fileRequest, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := pendingRequest{p, guid}

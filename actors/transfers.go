@@ -33,8 +33,8 @@ const (
 type transfers struct {
 	env *env
 
-	active  map[string]pair      // children, and the conversation of each
-	resting map[string]time.Time // files that failed to fail; see transferPause
+	active  map[string]store.Conversation // children, and the conversation of each
+	resting map[string]time.Time          // files that failed to fail; see transferPause
 	look    map[identity.PublicKey]struct{}
 	timer   kernel.Timer
 	due     time.Time // when timer fires; zero without one
@@ -47,7 +47,7 @@ type (
 
 func newTransfers(e *env) kernel.Actor {
 	return &transfers{
-		env: e, active: make(map[string]pair), resting: make(map[string]time.Time),
+		env: e, active: make(map[string]store.Conversation), resting: make(map[string]time.Time),
 		look: make(map[identity.PublicKey]struct{}),
 	}
 }
@@ -123,7 +123,7 @@ func (t *transfers) pump(c *kernel.Context) error {
 			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = pair{m.Account, m.Contact}
+			t.active[name] = store.Conversation{Account: m.Account, Contact: m.Contact}
 		}
 		if choice.wait >= 0 {
 			t.wakeIn(c, choice.wait)
@@ -161,7 +161,7 @@ func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {
 }
 
 func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
-	account := t.active[msg.Name].account
+	account := t.active[msg.Name].Account
 	delete(t.active, msg.Name)
 	if msg.Err != nil {
 		c.Log().Warn("A file could not be transferred", "transfer", msg.Name, "err", msg.Err)
