@@ -581,9 +581,9 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 			// Most likely we are no contact of theirs yet: each try is a session and a
 			// repetition that come to nothing.
 			x.unheard++
-			x.retryAfter(c, jitter(min(reconnectAfter<<min(x.unheard, 10), lastRetry)))
+			x.retryAfter(c, kernel.Backoff{Min: reconnectAfter, Max: lastRetry}.Delay(x.unheard))
 		default:
-			x.retryAfter(c, jitter(reconnectAfter))
+			x.retryAfter(c, kernel.Jitter(reconnectAfter))
 		}
 	}
 	x.leaveIfStranger(c)

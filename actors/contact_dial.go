@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -153,16 +152,13 @@ func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 
 // pause is how long to wait after a failed attempt.
 func (x *contact) pause(reason error) time.Duration {
-	d := jitter(min(firstRetry<<min(x.attempts-1, 10), lastRetry))
+	d := kernel.Backoff{Min: firstRetry, Max: lastRetry}.Delay(x.attempts - 1)
 	// A node that must be left alone for a while is not dialled before.
 	if silenced, ok := errors.AsType[*overlay.SilencedError](reason); ok {
 		d = max(d, silenced.Remaining)
 	}
 	return d
 }
-
-// jitter shortens a duration at random by up to half.
-func jitter(d time.Duration) time.Duration { return d - rand.N(d/2+1) }
 
 func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
 	x.stopRetry()
@@ -190,7 +186,7 @@ func (x *contact) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
 	}
 	x.attempts = 0
 	if x.waiting {
-		x.retryAfter(c, jitter(firstRetry))
+		x.retryAfter(c, kernel.Jitter(firstRetry))
 		return
 	}
 	x.deliver(c)

@@ -46,7 +46,7 @@ func (x *contact) local(c *kernel.Context) bool {
 func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 	us, state := x.asKnownThere(c)
 	if state != store.ContactAccepted {
-		x.retryAfter(c, jitter(lastRetry))
+		x.retryAfter(c, kernel.Jitter(lastRetry))
 		return
 	}
 	x.sending = peer.GUID(m.ID.GUID)

@@ -382,7 +382,7 @@ func (r *resolver) announceAfter(c *kernel.Context, due announceDue, d time.Dura
 		return
 	}
 	r.timers[due].Stop()
-	r.timers[due] = c.After(d-jitter(d/8), due)
+	r.timers[due] = c.After(d-kernel.Jitter(d/8), due)
 }
 
 func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {

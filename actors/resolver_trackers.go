@@ -87,7 +87,7 @@ func (t *trackerState) silent(now time.Time, least time.Duration) {
 	if now.Before(t.quietUntil) {
 		return
 	}
-	pause := min(quietFirst<<min(t.failures, 10), quietMost)
+	pause := kernel.Backoff{Min: quietFirst, Max: quietMost}.Step(t.failures)
 	t.failures++
 	t.quietUntil = now.Add(max(pause, least))
 }

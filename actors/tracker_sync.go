@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -218,7 +218,7 @@ func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
 			err := t.dialLine(ctx, l)
 			t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
 		}
-		pause := time.NewTimer(syncRetry/2 + rand.N(syncRetry/2))
+		pause := time.NewTimer(kernel.Jitter(syncRetry))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

@@ -159,14 +159,14 @@ func clipReason(s string) string {
 
 // transferBackoff is how long to wait after so many failed attempts in a row.
 func transferBackoff(attempts uint32, reason error) time.Duration {
-	d := min(firstTransferRetry<<min(attempts-1, 10), lastTransferRetry)
+	d := kernel.Backoff{Min: firstTransferRetry, Max: lastTransferRetry}.Step(int(attempts) - 1)
 	switch {
 	case refusal(reason) == files.TextQuota, errors.Is(reason, media.ErrFull), errors.Is(reason, media.ErrDiskFull):
 		d = lastTransferRetry // a quota does not become free in seconds
 	case errors.Is(reason, errNoSession):
 		d = min(d, lastRetry)
 	}
-	return jitter(d)
+	return kernel.Jitter(d)
 }
 
 // place puts what was written into the media store. Until the row says that it is

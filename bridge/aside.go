@@ -217,7 +217,7 @@ func (d *dispatcher) removeFinished() {
 		if !errors.Is(err, context.Canceled) {
 			d.log.Log(d.work, level(failures), "removing journal entries failed, retrying", "err", oneLine(err))
 		}
-		timer := time.NewTimer(d.retry.Delay(failures, 0.5))
+		timer := time.NewTimer(d.retry.Delay(failures))
 		failures++
 		select {
 		case <-timer.C:

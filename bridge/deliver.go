@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -469,7 +468,7 @@ func (d *deliverer) backOff(at *position, err error) {
 	if kindOf(err) == answerRoom {
 		backoff.Max *= parkFactor
 	}
-	delay := backoff.Delay(at.failures, rand.Float64())
+	delay := backoff.Delay(at.failures)
 	var wait *retryAfter
 	if errors.As(err, &wait) {
 		delay = max(delay, min(wait.delay, maxRetryAfter))

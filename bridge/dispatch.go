@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -260,7 +259,7 @@ func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
 		return laneResult{}
 	default:
 		d.log.Log(d.work, level(failures), "handling a Matrix event failed, retrying", "err", oneLine(err))
-		return laneResult{err: err, after: d.retry.Delay(failures, rand.Float64())}
+		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
 }
 

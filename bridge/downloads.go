@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -133,7 +132,7 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		return d.handleWith(t, failures, needs, nil, refusal)
 	}
 	if !parked && failures+1 < downloadTries && !errors.Is(err, errSlowDownload) {
-		return laneResult{err: err, after: d.retry.Delay(failures, rand.Float64())}
+		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
 	d.log.Log(d.work, level(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", oneLine(err))
 	if parked {
@@ -211,7 +210,7 @@ func (d *dispatcher) startParked(after time.Duration) {
 // fileRetry is how long to wait before another attempt at a file that nobody waits
 // for.
 func (d *dispatcher) fileRetry(failures int) time.Duration {
-	return kernel.Backoff{Min: fileRetryMin * d.retry.Min, Max: fileRetryMax * d.retry.Max}.Delay(failures, rand.Float64())
+	return kernel.Backoff{Min: fileRetryMin * d.retry.Min, Max: fileRetryMax * d.retry.Max}.Delay(failures)
 }
 
 // download fetches a file and calls handle with it.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -172,7 +171,7 @@ func (cl *client) keepTrying(stop, work context.Context) {
 		if try == 0 {
 			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", oneLine(err))
 		}
-		timer := time.NewTimer(cl.deliver.retry.Delay(try, rand.Float64()))
+		timer := time.NewTimer(cl.deliver.retry.Delay(try))
 		select {
 		case <-stop.Done():
 			timer.Stop()

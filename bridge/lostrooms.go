@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -103,7 +102,7 @@ func (l *lostRooms) run(stop context.Context) error {
 			try = 0
 		} else {
 			l.log.Log(stop, level(try), "the rooms of the bridge cannot be searched, retrying", "error", oneLine(err))
-			delay = l.retry.Delay(try, rand.Float64())
+			delay = l.retry.Delay(try)
 			try++
 		}
 		timer := time.NewTimer(delay)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -81,7 +80,7 @@ func (r *restored) run(stop context.Context) error {
 			try = 0
 		} else {
 			r.log.Log(stop, level(try), "cannot look whether the homeserver has lost messages, retrying", "error", oneLine(err))
-			delay = r.retry.Delay(try, rand.Float64())
+			delay = r.retry.Delay(try)
 			try++
 		}
 		r.pause(stop, delay, r.wake)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -109,7 +108,7 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 		if time.Since(begun) > r.opts.Retry.Max {
 			try = 0
 		}
-		delay := r.opts.Retry.Delay(try, rand.Float64())
+		delay := r.opts.Retry.Delay(try)
 		r.condition.set(StateFailed, err, nil)
 		r.log.Error("the Matrix bridge does not run, it will be started again", "error", err, "retry_in", delay)
 		timer := time.NewTimer(delay)
@@ -246,7 +245,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 		if try == 0 {
 			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", oneLine(err))
 		}
-		timer := time.NewTimer(min(r.opts.Retry.Delay(try, rand.Float64()), probeEvery))
+		timer := time.NewTimer(min(r.opts.Retry.Delay(try), probeEvery))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -88,7 +87,7 @@ func (s *sideSync) run(stop context.Context) error {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
 		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", oneLine(err))
-		timer := time.NewTimer(s.retry.Delay(try, rand.Float64()))
+		timer := time.NewTimer(s.retry.Delay(try))
 		try++
 		select {
 		case <-timer.C:

@@ -5,7 +5,6 @@ package bridge
 import (
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -70,7 +69,7 @@ func (t *tellers) end(at store.Conversation, how telling) {
 		return
 	}
 	failure := t.fails[at]
-	pause := t.retry.Delay(failure.tries, rand.Float64())
+	pause := t.retry.Delay(failure.tries)
 	if wait := (*retryAfter)(nil); errors.As(how.err, &wait) {
 		pause = max(pause, min(wait.delay, maxRetryAfter))
 	}

@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -22,7 +21,7 @@ func (c *connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 			return
 		}
 		c.log.Log(stop, level(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", oneLine(err))
-		timer := time.NewTimer(c.deliver.retry.Delay(try, rand.Float64()))
+		timer := time.NewTimer(c.deliver.retry.Delay(try))
 		select {
 		case <-timer.C:
 		case <-stop.Done():

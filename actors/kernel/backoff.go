@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -61,11 +62,13 @@ func (b Backoff) validate() error {
 	return nil
 }
 
-// Delay returns the pause after the n-th failure in a row, counted from 0:
-// Min·2ⁿ, at most Max, of which the upper half is multiplied by jitter, a number
-// in [0, 1). It is a pure function, also for those who keep a back-off as data
-// and not as an actor.
-func (b Backoff) Delay(n int, jitter float64) time.Duration {
+// Delay returns the pause after the n-th failure in a row, counted from 0: Step(n),
+// shortened at random by up to half. It may be called by everybody who retries, also
+// outside of actors.
+func (b Backoff) Delay(n int) time.Duration { return Jitter(b.Step(n)) }
+
+// Step returns Min·2ⁿ, at most Max, without jitter.
+func (b Backoff) Step(n int) time.Duration {
 	b = b.withDefaults()
 	d := b.Min
 	for ; n > 0 && d < b.Max; n-- {
@@ -75,6 +78,15 @@ func (b Backoff) Delay(n int, jitter float64) time.Duration {
 		}
 		d *= 2
 	}
+	return d
+}
+
+// Jitter shortens a duration at random by up to half, so that those who failed at the
+// same moment do not retry at the same moment.
+func Jitter(d time.Duration) time.Duration { return jitterBy(d, rand.Float64()) }
+
+// jitterBy returns between d/2, for 0, and d, for 1.
+func jitterBy(d time.Duration, jitter float64) time.Duration {
 	half := d / 2
 	return half + time.Duration(jitter*float64(d-half))
 }
@@ -104,7 +116,7 @@ func (b Backoff) next(h history, lived time.Duration, now time.Time, jitter floa
 		}
 		h.restarts = append(recent, now)
 	}
-	delay = b.Delay(h.failures, jitter)
+	delay = jitterBy(b.Step(h.failures), jitter)
 	h.failures++
 	return h, delay, false
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestDelay(t *testing.T) {
+func TestBackoff_StepWithJitter(t *testing.T) {
 	const almost = 1 - 1e-12
 	cases := []struct {
 		name   string
@@ -31,10 +31,10 @@ func TestDelay(t *testing.T) {
 		{"one nanosecond", Backoff{Min: 1, Max: 1}, 0, 0, 0},
 	}
 	for _, c := range cases {
-		if got := c.b.Delay(c.n, c.jitter); got != c.want {
+		if got := jitterBy(c.b.Step(c.n), c.jitter); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
-		if low, high := c.b.Delay(c.n, 0), c.b.Delay(c.n, almost); high < low || high > 2*low+1 && low < math.MaxInt64/4 {
+		if low, high := jitterBy(c.b.Step(c.n), 0), jitterBy(c.b.Step(c.n), almost); high < low || high > 2*low+1 && low < math.MaxInt64/4 {
 			t.Errorf("%s: jitter from %v to %v", c.name, low, high)
 		}
 	}
@@ -109,5 +109,20 @@ func TestNextRestart(t *testing.T) {
 				t.Errorf("%s: remembers %d restarts", c.name, len(h.restarts))
 			}
 		}
+	}
+}
+
+func TestJitter_StaysInUpperHalf(t *testing.T) {
+	const d = 101 * time.Second
+	low, high := d, time.Duration(0)
+	for range 1000 {
+		got := Jitter(d)
+		low, high = min(low, got), max(high, got)
+	}
+	if low < d/2 || high > d || high-low < d/4 {
+		t.Errorf("Jitter(%v) gave %v to %v", d, low, high)
+	}
+	if got := (Backoff{Min: 2 * time.Second, Max: time.Minute}).Delay(2); got < 4*time.Second || got > 8*time.Second {
+		t.Errorf("Delay(2) = %v", got)
 	}
 }
