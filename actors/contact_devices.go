@@ -167,7 +167,7 @@ func (x *contact) knownNodeMet() {
 
 // knownNodeMissed: no known node could be reached.
 func (x *contact) knownNodeMissed(c *kernel.Context) {
-	if !x.env.net.up.Load() {
+	if !x.env.net.Up() {
 		return
 	}
 	for _, h := range x.devices.holds {

@@ -36,7 +36,7 @@ const (
 
 // connect begins an attempt to reach the contact, unless one is under way.
 func (x *contact) connect(c *kernel.Context) {
-	if !x.env.net.up.Load() || x.waiting || x.resolving || !x.crossing.mayDial() {
+	if !x.env.net.Up() || x.waiting || x.resolving || !x.crossing.mayDial() {
 		return
 	}
 	x.resolving = true
@@ -60,7 +60,7 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 		return
 	}
 	x.resolving = false
-	if !x.crossing.mayDial() || !x.env.net.up.Load() {
+	if !x.crossing.mayDial() || !x.env.net.Up() {
 		return
 	}
 	nodes := x.candidates(msg.Found)

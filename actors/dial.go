@@ -18,10 +18,10 @@ type dialCarrier struct {
 }
 
 // carriers returns those that run, the newest generation first.
-func (n *networkCell) carriers() []dialCarrier {
+func (e *env) carriers() []dialCarrier {
 	var all []dialCarrier
 	for _, g := range generations() {
-		if c, ok := n.carrierOf(g); ok {
+		if c, ok := e.net.Carrier(g.kind()); ok {
 			all = append(all, dialCarrier{g, c})
 		}
 	}

@@ -79,42 +79,36 @@ func (n *networkCell) clear() {
 	n.current.Store(nil)
 }
 
-// carrier returns the stream carrier; false while the overlay is not running.
-func (n *networkCell) carrier() (overlay.Carrier, bool) {
-	if h := n.current.Load(); h != nil {
-		return h.Stream(), true
-	}
-	return nil, false
-}
-
-// carrierOf returns the carrier of a generation; false while the overlay is not
-// running, or when the carrier is off.
-func (n *networkCell) carrierOf(g generation) (overlay.Carrier, bool) {
-	if g == gen3 {
-		return n.carrier()
-	}
+// Carrier returns the carrier of a kind; false while the overlay is not running, or
+// when the carrier is off.
+func (n *networkCell) Carrier(kind overlay.Kind) (overlay.Carrier, bool) {
 	h := n.current.Load()
 	if h == nil {
 		return nil, false
 	}
+	if kind == overlay.KindStream {
+		return h.Stream(), true
+	}
 	if net, ok := h.Network.(interface {
 		CarrierOf(kind overlay.Kind) (overlay.Carrier, bool)
 	}); ok {
-		return net.CarrierOf(g.kind())
+		return net.CarrierOf(kind)
 	}
 	return nil, false
 }
 
-// tcp returns the carrier of generation 1 with what only it can do; false as for
-// carrierOf.
-func (n *networkCell) tcp() (overlay.AddressCarrier, bool) {
-	c, ok := n.carrierOf(gen1)
+// TCP returns the TCP carrier with the methods that only it has; false as for Carrier.
+func (n *networkCell) TCP() (overlay.AddressCarrier, bool) {
+	c, ok := n.Carrier(overlay.KindTCP)
 	if !ok {
 		return nil, false
 	}
 	tcp, ok := c.(overlay.AddressCarrier)
 	return tcp, ok
 }
+
+// Up reports whether there are links to the network.
+func (n *networkCell) Up() bool { return n.up.Load() }
 
 // status returns false while the overlay is not running.
 func (n *networkCell) status() (overlay.Status, bool) {

@@ -37,7 +37,7 @@ type listener struct {
 func newListener(e *env) kernel.Actor { return &listener{env: e, begun: newHandshakers()} }
 
 func (l *listener) Started(c *kernel.Context) error {
-	carriers := l.env.net.carriers()
+	carriers := l.env.carriers()
 	if len(carriers) == 0 {
 		return nil // begins with overlayOpened
 	}

@@ -113,7 +113,7 @@ func (r *resolver) Started(c *kernel.Context) error {
 
 // listen opens the port for answers, now or when there is a network.
 func (r *resolver) listen(c *kernel.Context) error {
-	carrier, ok := r.env.net.carrier()
+	carrier, ok := r.env.net.Carrier(overlay.KindStream)
 	if !ok || r.port != nil {
 		return nil // begins with overlayOpened, or is closing and begins anew
 	}
@@ -351,7 +351,7 @@ func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 		return
 	}
 	r.accounts[msg.Account] = struct{}{}
-	if r.env.net.up.Load() {
+	if r.env.net.Up() {
 		r.announceOld(c)
 		r.announceEverywhere(c, msg.Account)
 	}
@@ -389,7 +389,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 	delete(r.timers, due)
 	t := r.trackers[due.tracker]
 	now := time.Now()
-	if !r.env.net.up.Load() || r.port == nil {
+	if !r.env.net.Up() || r.port == nil {
 		return // comes back with the network
 	}
 	if !t.mayAsk(now) {

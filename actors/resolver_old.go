@@ -112,7 +112,7 @@ func (r *resolver) onOldFound(c *kernel.Context, msg oldFound) {
 
 // announceOld tells all old trackers where all accounts are.
 func (r *resolver) announceOld(c *kernel.Context) {
-	if r.announcingOld || len(r.env.opts.OldTrackers) == 0 || !r.env.net.up.Load() {
+	if r.announcingOld || len(r.env.opts.OldTrackers) == 0 || !r.env.net.Up() {
 		return
 	}
 	r.announcingOld = true
@@ -169,7 +169,7 @@ func (o oldClient) locate(ctx context.Context, r tracker.Record1) (identity.Node
 	if r.Layout == tracker.LayoutNode {
 		return r.Node, true
 	}
-	tcp, ok := o.env.net.tcp()
+	tcp, ok := o.env.net.TCP()
 	if !ok || r.Address.Port() != legacy.Port {
 		return identity.NodeKey{}, false
 	}
@@ -205,7 +205,7 @@ func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.Pub
 	}
 	q := tracker.Request1{Command: tracker.CommandAnnounce, Identity: id}
 	if t.Node.IsZero() {
-		tcp, ok := o.env.net.tcp()
+		tcp, ok := o.env.net.TCP()
 		if !ok {
 			return overlay.ErrNoCarrier
 		}
@@ -250,7 +250,7 @@ func (o oldClient) ask(ctx context.Context, t OldTracker, q tracker.Request1) (t
 
 // askNode asks a tracker of generation 2, with a stream of its own.
 func (o oldClient) askNode(ctx context.Context, node identity.NodeKey, q tracker.Request1) (tracker.Reply1, error) {
-	carrier, ok := o.env.net.carrierOf(gen2)
+	carrier, ok := o.env.net.Carrier(overlay.KindQUIC)
 	if !ok {
 		return tracker.Reply1{}, overlay.ErrNoCarrier
 	}
@@ -270,7 +270,7 @@ func (o oldClient) askNode(ctx context.Context, node identity.NodeKey, q tracker
 // askAddress asks a tracker of generation 1, again and again: the first packets
 // are lost while the network looks for the way.
 func (o oldClient) askAddress(ctx context.Context, to netip.AddrPort, q tracker.Request1) (tracker.Reply1, error) {
-	tcp, ok := o.env.net.tcp()
+	tcp, ok := o.env.net.TCP()
 	if !ok {
 		return tracker.Reply1{}, overlay.ErrNoCarrier
 	}

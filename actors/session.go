@@ -208,7 +208,7 @@ func (s *session) startDial(c *kernel.Context) error {
 	if !ok {
 		return kernel.Fatal(ErrUnknownAccount)
 	}
-	carriers := s.env.net.carriers()
+	carriers := s.env.carriers()
 	if len(carriers) == 0 {
 		return kernel.Fatal(ErrOffline)
 	}

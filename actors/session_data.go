@@ -106,7 +106,7 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + transferTime(int64(len(m.Payload))))
 	s.inFlight.onData = true
-	carrier, ok := s.env.net.carrier()
+	carrier, ok := s.env.net.Carrier(overlay.KindStream)
 	if !ok {
 		s.end(c, ErrOffline)
 		return

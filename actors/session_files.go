@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
@@ -305,7 +306,7 @@ func (e *env) offered(p store.Conversation, f peer.FileRequest) (servedFile, boo
 
 // serve sends the next of the files that the contact has asked for.
 func (s *session) serve(c *kernel.Context) {
-	carrier, ok := s.env.net.carrier()
+	carrier, ok := s.env.net.Carrier(overlay.KindStream)
 	if !ok {
 		return // the session ends with the network
 	}

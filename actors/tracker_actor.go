@@ -91,7 +91,7 @@ func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.clear() }
 
 // serveOld answers apps of older generations, over the carriers that run.
 func (t *trackerActor) serveOld(c *kernel.Context) error {
-	if carrier, ok := t.env.trackerNet.carrierOf(gen2); ok {
+	if carrier, ok := t.env.trackerNet.Carrier(overlay.KindQUIC); ok {
 		l, err := carrier.Listen(gen2.port())
 		if err != nil {
 			return fmt.Errorf("listen for generation 2: %w", err)
@@ -101,7 +101,7 @@ func (t *trackerActor) serveOld(c *kernel.Context) error {
 			return t.serveStreams(ctx, l)
 		})
 	}
-	if tcp, ok := t.env.trackerNet.tcp(); ok {
+	if tcp, ok := t.env.trackerNet.TCP(); ok {
 		port, err := tcp.ListenPacket(tracker.Port1)
 		if err != nil {
 			return fmt.Errorf("listen for generation 1: %w", err)

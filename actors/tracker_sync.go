@@ -233,7 +233,7 @@ func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
 	carrier, port := t.net.Stream(), tracker.Port
 	if l.partner.Old {
 		var ok bool
-		if carrier, ok = t.env.trackerNet.carrierOf(gen2); !ok {
+		if carrier, ok = t.env.trackerNet.Carrier(overlay.KindQUIC); !ok {
 			return overlay.ErrNoCarrier
 		}
 		port = gen2.port()

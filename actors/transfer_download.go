@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -116,7 +117,7 @@ func (j *transferJob) complete(ctx context.Context, hash files.Hash, sealed *med
 }
 
 func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
-	carrier, ok := j.env.net.carrier()
+	carrier, ok := j.env.net.Carrier(overlay.KindStream)
 	if !ok {
 		return ErrOffline
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/peer"
@@ -55,7 +56,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 	if !ok {
 		return ErrUnknownAccount
 	}
-	carrier, ok := j.env.net.carrier()
+	carrier, ok := j.env.net.Carrier(overlay.KindStream)
 	if !ok {
 		return ErrOffline
 	}

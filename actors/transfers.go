@@ -109,7 +109,7 @@ func (t *transfers) lookAtAll(c *kernel.Context) error {
 // pump starts what is due, as long as there are places. Accounts with more that is
 // due stay in look.
 func (t *transfers) pump(c *kernel.Context) error {
-	if !t.env.net.up.Load() {
+	if !t.env.net.Up() {
 		return nil // goes on with overlayChanged
 	}
 	queue := transferQueue{t.env.store, t.env.opts.Media.Parallel}
