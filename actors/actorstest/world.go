@@ -70,7 +70,7 @@ func (n *network) Stream() overlay.Carrier { return n.Carrier }
 // Enable starts a further carrier.
 func (n *network) Enable(kind overlay.Kind) error { return n.Stack().Enable(kind) }
 
-// EnableSystem starts the carrier of generation 1 over a system's Yggdrasil.
+// EnableSystem starts the carrier of gen1 over a system's Yggdrasil.
 func (n *network) EnableSystem(s overlay.System) error { return n.Stack().EnableSystem(s) }
 
 func (n *network) CarrierOf(kind overlay.Kind) (overlay.Carrier, bool) {

@@ -39,7 +39,7 @@ func TestProcessEndsAtTheChosenPoint(t *testing.T) {
 		string(crashpoint.BeforeOK):        true,
 		string(crashpoint.BeforeOK) + ":3": true,
 		string(crashpoint.BeforeOK) + ":4": false,
-		string(crashpoint.BeforeOK) + ":nonsense": true,
+		string(crashpoint.BeforeOK) + ":malformed": true,
 	} {
 		cmd := exec.CommandContext(t.Context(), self)
 		cmd.Env = append(os.Environ(), passEnv+"=1", crashpoint.Env+"="+value)
