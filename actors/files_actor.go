@@ -160,7 +160,7 @@ func (s *fileServer) serve(ctx context.Context, port overlay.Listener) error {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 			defer stop()
 			client := &servedClient{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
-			err := s.env.protect("file server", func() error { return client.serve(ctx) })
+			err := s.env.strangerLog.Protect("file server", func() error { return client.serve(ctx) })
 			if errors.Is(err, io.EOF) {
 				_ = conn.Close() // in order
 				return

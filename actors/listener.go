@@ -99,10 +99,10 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 		data := l.env.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
-			err := l.env.protect("handshake", func() error { return l.greet(inbox, s) })
+			err := l.env.strangerLog.Protect("handshake", func() error { return l.greet(inbox, s) })
 			l.greetings.leave(e)
 			if errors.Is(err, errDataStream) {
-				if err = l.env.protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
+				if err = l.env.strangerLog.Protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
 					return
 				}
 			}

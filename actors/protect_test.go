@@ -3,11 +3,9 @@
 package actors
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,25 +13,6 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 )
-
-// TestProtect_PanicIsTheErrorOfItsFunction: two connections, one of them panics.
-func TestProtect_PanicIsTheErrorOfItsFunction(t *testing.T) {
-	var log bytes.Buffer
-	e := &env{strangerLog: newStrangerLog(slog.New(slog.NewTextHandler(&log, nil)))}
-	err := e.protect("handshake", func() error { panic("hostile input") })
-	if p := (*kernel.PanicError)(nil); !errors.As(err, &p) || p.Value != "hostile input" {
-		t.Errorf("error %v", err)
-	}
-	if !strings.Contains(log.String(), "part=handshake") || !strings.Contains(log.String(), "protect_test.go") {
-		t.Errorf("log %q", log.String())
-	}
-	if err := e.protect("handshake", func() error { return errIdle }); !errors.Is(err, errIdle) {
-		t.Errorf("error %v", err)
-	}
-	if err := e.protect("handshake", func() error { return nil }); err != nil {
-		t.Errorf("error %v", err)
-	}
-}
 
 // panickyConn is a connection on which the first call panics.
 type panickyConn struct {

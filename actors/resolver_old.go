@@ -139,7 +139,7 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) oldFound {
 	for _, t := range o.env.opts.OldTrackers {
 		asking.Go(func() {
 			var reply tracker.Reply1
-			err := o.env.protect("old tracker client", func() (err error) {
+			err := o.env.strangerLog.Protect("old tracker client", func() (err error) {
 				reply, err = o.ask(ctx, t, tracker.Request1{Command: tracker.CommandLookup, Identity: id})
 				return err
 			})
@@ -184,7 +184,7 @@ func (o oldClient) announce(ctx context.Context, accounts []identity.PublicKey) 
 	for _, t := range o.env.opts.OldTrackers {
 		telling.Go(func() {
 			for _, id := range accounts {
-				err := o.env.protect("old tracker client", func() error { return o.announceTo(ctx, t, id) })
+				err := o.env.strangerLog.Protect("old tracker client", func() error { return o.announceTo(ctx, t, id) })
 				if ctx.Err() != nil {
 					return
 				}

@@ -4,11 +4,14 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/mimird/mimird/actors/kernel"
 )
 
 const (
@@ -80,6 +83,18 @@ func (l *strangerLog) admit(event string, now time.Time) (suppressed uint64, ok 
 	}
 	suppressed, l.suppressed = l.suppressed, 0
 	return suppressed, true
+}
+
+// Protect runs the part of a task that serves one connection or asks one server, which
+// it names in the log. A panic in it is logged and returned as an error, a
+// *kernel.PanicError: it ends that connection, and neither the others nor the process.
+// Strangers can reach most of this code.
+func (l *strangerLog) Protect(part string, run func() error) error {
+	err := kernel.Protect(run)
+	if p, ok := errors.AsType[*kernel.PanicError](err); ok {
+		l.Warn("panic while serving a connection", "part", part, "err", p, "stack", string(p.Stack))
+	}
+	return err
 }
 
 // flush writes how many lines were suppressed since the last one, if any were.

@@ -4,11 +4,15 @@ package actors
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
 )
 
 // A flood about strangers writes at most a line a second, another event still gets
@@ -47,4 +51,22 @@ func TestStrangerLog_LimitsAndCounts(t *testing.T) {
 			t.Errorf("want one line with the rest of the count:\n%s", out.String())
 		}
 	})
+}
+
+func TestStrangerLog_PanicIsTheErrorOfItsFunction(t *testing.T) {
+	var out bytes.Buffer
+	l := newStrangerLog(slog.New(slog.NewTextHandler(&out, nil)))
+	err := l.Protect("handshake", func() error { panic("hostile input") })
+	if p := (*kernel.PanicError)(nil); !errors.As(err, &p) || p.Value != "hostile input" {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(out.String(), "part=handshake") || !strings.Contains(out.String(), "log_test.go") {
+		t.Errorf("log %q", out.String())
+	}
+	if err := l.Protect("handshake", func() error { return io.EOF }); !errors.Is(err, io.EOF) {
+		t.Errorf("error %v", err)
+	}
+	if err := l.Protect("handshake", func() error { return nil }); err != nil {
+		t.Errorf("error %v", err)
+	}
 }

@@ -112,7 +112,7 @@ func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) err
 			continue
 		}
 		requests.Go(func() {
-			_ = t.env.protect("old tracker", func() error { t.serveStream(ctx, conn); return nil })
+			_ = t.env.strangerLog.Protect("old tracker", func() error { t.serveStream(ctx, conn); return nil })
 			<-places
 		})
 	}

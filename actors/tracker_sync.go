@@ -276,7 +276,7 @@ func (t *trackerActor) acceptLines(ctx context.Context, listener overlay.Listene
 		}
 		// The overlay bounds how many streams one node has.
 		running.Go(func() {
-			_ = t.env.protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
+			_ = t.env.strangerLog.Protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
 		})
 	}
 }
