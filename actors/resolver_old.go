@@ -151,7 +151,7 @@ func (o oldClient) lookup(ctx context.Context, id identity.PublicKey) oldFound {
 				if node, ok := o.locate(ctx, record); ok {
 					record.Node, record.Priority = node, 0 // after what newer trackers say
 					mu.Lock()
-					found.records = append(found.records, modernRecord(record))
+					found.records = append(found.records, record.V2())
 					if device := record.Address.Addr(); overlay.IsBehind(device) {
 						found.behind[node] = device
 					}

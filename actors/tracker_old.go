@@ -3,6 +3,7 @@
 package actors
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"sync"
@@ -39,7 +40,7 @@ func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout trac
 		if layout == tracker.LayoutAddress {
 			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(from, q.Identity, q.Record, now)
 		} else {
-			reply.TTL, ok = t.table.announceFrom(identity.NodeKey(from), q.Identity, modernRecord(q.Record), now)
+			reply.TTL, ok = t.table.announceFrom(identity.NodeKey(from), q.Identity, q.Record.V2(), now)
 			if ok {
 				t.announced(q.Identity, now)
 			}
@@ -57,22 +58,11 @@ func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout trac
 			break
 		}
 		for _, r := range t.table.lookup(q.Identity, now) {
-			reply.Records = append(reply.Records, tracker.Record1{
-				Layout: tracker.LayoutNode, Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID, Life: r.Life(),
-			})
+			reply.Records = append(reply.Records, r.V1())
 		}
 	case tracker.CommandPing:
 	}
 	return reply.AppendTo(nil), true
-}
-
-// modernRecord is a record of version 1 in the terms of version 2. The priority
-// stays, as in the reference, although version 1 dials the lowest first.
-func modernRecord(r tracker.Record1) tracker.Record {
-	return tracker.Record{
-		Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID,
-		ExpiresMS: uint64(r.Life.Milliseconds()),
-	}
 }
 
 // servePackets answers requests of generation 1 until the port is closed. What
@@ -127,16 +117,16 @@ func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
 	if conn.SetDeadline(time.Now().Add(oldRequestTime)) != nil {
 		return
 	}
-	s := newStream(conn, gen2)
-	selector, err := s.reader.ReadByte()
+	src := bufio.NewReader(conn)
+	selector, err := src.ReadByte()
 	if l := t.line(conn.RemoteKey(), true); err == nil && selector == tracker.SelectorSync && l != nil {
-		t.acceptLine(ctx, l, conn, s.reader)
+		t.acceptLine(ctx, l, conn, src)
 		return
 	}
 	if err != nil || selector != tracker.SelectorClient {
 		return
 	}
-	q, err := tracker.ReadRequest1(s.reader)
+	q, err := tracker.ReadRequest1(src)
 	if err != nil {
 		return
 	}
@@ -150,5 +140,5 @@ func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
 	// The app closes when it has read the answer; before that our end would take it
 	// away from it.
 	_ = conn.CloseWrite()
-	_, _ = s.reader.ReadByte()
+	_, _ = src.ReadByte()
 }

@@ -39,6 +39,13 @@ func (r Record) Verify(owner identity.PublicKey) error {
 // Life returns how long the record may be cached, between [MinTTL] and [MaxTTL].
 func (r Record) Life() time.Duration { return clamp(r.ExpiresMS, time.Millisecond) }
 
+// V1 returns the record as a record of version 1, in LayoutNode.
+func (r Record) V1() Record1 {
+	return Record1{
+		Layout: LayoutNode, Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID, Life: r.Life(),
+	}
+}
+
 // Rank sorts records in the order in which they are dialled: by priority, highest
 // first, equal ones as the tracker gave them.
 func Rank(records []Record) {

@@ -99,6 +99,15 @@ func (r Record1) Verify(owner identity.PublicKey) error {
 	return owner.VerifyAnnounce(r.Node, r.Signature)
 }
 
+// V2 returns a record of LayoutNode as a record of version 2. The priority stays, as in
+// the reference, although version 1 dials the lowest first.
+func (r Record1) V2() Record {
+	return Record{
+		Node: r.Node, Signature: r.Signature, Priority: r.Priority, ClientID: r.ClientID,
+		ExpiresMS: uint64(r.Life.Milliseconds()),
+	}
+}
+
 func (r Record1) appendTo(b []byte) []byte {
 	if r.Layout == LayoutAddress {
 		b = appendAddress(b, r.Address.Addr())
