@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
@@ -34,7 +36,7 @@ type env struct {
 	// profiles limits how often contacts change their profiles.
 	profiles *profileLimiter
 	// strangerLog has every log line whose number a stranger decides.
-	strangerLog *strangerLog
+	strangerLog *strangerlog.Log
 	elsewhere   *elsewhere
 	// askers are strangers to whom a signature was given.
 	askers askers

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -95,7 +97,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: newStrangerLog(opts.Logger),
+		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
 		profiles: newProfileLimiter(), placements: newPlacements(),
 		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),

@@ -149,7 +149,7 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 			c.Log().Warn("node keys not remembered", "err", msg.Err)
 		}
 	case flushStrangerLog:
-		n.env.strangerLog.flush()
+		n.env.strangerLog.Flush()
 	case kernel.ChildFailed:
 		n.onChildFailed(msg)
 	case kernel.ChildStopped:

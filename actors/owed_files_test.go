@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -64,7 +66,7 @@ func TestAppendServed_KeepsTheFirst(t *testing.T) {
 // While a file is being sent, a text that no control frame carries may ask for the node:
 // all files are owed then, and the end of the one on its way finds none.
 func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
-	e := &env{owedFiles: newOwedFiles(), pairs: newPairTable(newStrangerLog(slog.New(slog.DiscardHandler)))}
+	e := &env{owedFiles: newOwedFiles(), pairs: newPairTable(strangerlog.New(slog.New(slog.DiscardHandler)))}
 	table := e.pairs
 	place, err := table.enter(sessionEntry{pair: testPair(0, 0), known: true})
 	if err != nil {

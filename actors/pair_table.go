@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -37,7 +39,7 @@ const (
 // streams that arrive, pair_turns.go the nodes that get one pair at a time.
 // The table is safe for concurrent use and never blocks.
 type pairTable struct {
-	log *strangerLog
+	log *strangerlog.Log
 	now func() time.Time
 
 	mu    sync.Mutex
@@ -84,7 +86,7 @@ type pairSession struct {
 	until time.Time
 }
 
-func newPairTable(log *strangerLog) *pairTable {
+func newPairTable(log *strangerlog.Log) *pairTable {
 	return &pairTable{log: log, now: time.Now, nodes: make(map[identity.NodeKey]*nodePairs)}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"pgregory.net/rapid"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -33,7 +35,7 @@ type watchedStream struct {
 }
 
 func newTableWorld() *tableWorld {
-	w := &tableWorld{table: newPairTable(newStrangerLog(slog.New(slog.DiscardHandler))), clock: time.Unix(1_800_000_000, 0)}
+	w := &tableWorld{table: newPairTable(strangerlog.New(slog.New(slog.DiscardHandler))), clock: time.Unix(1_800_000_000, 0)}
 	w.table.now = func() time.Time { return w.clock }
 	return w
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/strangerlog"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
@@ -41,7 +43,7 @@ func (fewConns) Close() error { return nil }
 func (fewConns) Port() uint16 { return 0 }
 
 func TestListener_PanicInAHandshake_EndsThatStreamOnly(t *testing.T) {
-	log := newStrangerLog(slog.New(slog.DiscardHandler))
+	log := strangerlog.New(slog.New(slog.DiscardHandler))
 	e := &env{strangerLog: log, contactNodes: newContactNodes(), pairs: newPairTable(log), log: slog.New(slog.DiscardHandler)}
 	l := &listener{env: e, greetings: newGreetings(), begun: newHandshakers()}
 	port := make(fewConns, 2)

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package strangerlog writes log lines whose number a stranger decides: everything that a
+// node or an identity causes that is not an accepted contact. It limits how many there
+// are and counts the rest. Every package that serves connections from the overlay uses
+// it; the node creates the one [Log] of a process. It imports the kernel only.
+package strangerlog
 
 import (
 	"context"
@@ -15,21 +19,18 @@ import (
 )
 
 const (
-	// strangerLogBurst lines about strangers may be written at once, afterwards one
-	// in strangerLogEvery. One event may use half of that, so that a flood of one
-	// kind does not hide all others.
-	strangerLogBurst = 10
-	strangerLogEvery = 2 * time.Second
-	// maxStrangerEvents bounds the events with a limit of their own. Events are
-	// constant texts, so it is never reached.
-	maxStrangerEvents = 64
+	// burst lines may be written at once, afterwards one per interval. One event may
+	// use half of that, so that a flood of one kind does not hide all others.
+	burst    = 10
+	interval = 2 * time.Second
+	// maxEvents bounds the events with a limit of their own. Events are constant
+	// texts, so it is never reached.
+	maxEvents = 64
 )
 
-// strangerLog writes log lines whose number a stranger decides: everything that is
-// caused by a node or identity that is not an accepted contact goes through it. What
-// is over the limit is counted, and the next line has the count. It is safe for
-// concurrent use.
-type strangerLog struct {
+// Log writes log lines about strangers. A line over the limit is counted, and the next
+// one has the count as "suppressed". It is safe for concurrent use.
+type Log struct {
 	log *slog.Logger
 
 	mu         sync.Mutex
@@ -38,21 +39,22 @@ type strangerLog struct {
 	suppressed uint64
 }
 
-func newStrangerLog(log *slog.Logger) *strangerLog {
-	return &strangerLog{
+// New returns a Log that writes to another logger.
+func New(log *slog.Logger) *Log {
+	return &Log{
 		log:     log,
-		all:     rate.NewLimiter(rate.Every(strangerLogEvery), strangerLogBurst),
+		all:     rate.NewLimiter(rate.Every(interval), burst),
 		byEvent: make(map[string]*rate.Limiter),
 	}
 }
 
 // Info, Warn and Error write a line, or count it. The event is a constant text, the
 // rest as in slog.
-func (l *strangerLog) Info(event string, args ...any)  { l.write(slog.LevelInfo, event, args) }
-func (l *strangerLog) Warn(event string, args ...any)  { l.write(slog.LevelWarn, event, args) }
-func (l *strangerLog) Error(event string, args ...any) { l.write(slog.LevelError, event, args) }
+func (l *Log) Info(event string, args ...any)  { l.write(slog.LevelInfo, event, args) }
+func (l *Log) Warn(event string, args ...any)  { l.write(slog.LevelWarn, event, args) }
+func (l *Log) Error(event string, args ...any) { l.write(slog.LevelError, event, args) }
 
-func (l *strangerLog) write(level slog.Level, event string, args []any) {
+func (l *Log) write(level slog.Level, event string, args []any) {
 	ctx := context.Background()
 	if !l.log.Enabled(ctx, level) {
 		return
@@ -69,12 +71,12 @@ func (l *strangerLog) write(level slog.Level, event string, args []any) {
 
 // admit reports whether a line may be written, and how many were suppressed before
 // it.
-func (l *strangerLog) admit(event string, now time.Time) (suppressed uint64, ok bool) {
+func (l *Log) admit(event string, now time.Time) (suppressed uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limit := l.byEvent[event]
-	if limit == nil && len(l.byEvent) < maxStrangerEvents {
-		limit = rate.NewLimiter(rate.Every(2*strangerLogEvery), strangerLogBurst/2)
+	if limit == nil && len(l.byEvent) < maxEvents {
+		limit = rate.NewLimiter(rate.Every(2*interval), burst/2)
 		l.byEvent[event] = limit
 	}
 	if limit == nil || !limit.AllowN(now, 1) || !l.all.AllowN(now, 1) {
@@ -89,7 +91,7 @@ func (l *strangerLog) admit(event string, now time.Time) (suppressed uint64, ok 
 // it names in the log. A panic in it is logged and returned as an error, a
 // *kernel.PanicError: it ends that connection, and neither the others nor the process.
 // Strangers can reach most of this code.
-func (l *strangerLog) Protect(part string, run func() error) error {
+func (l *Log) Protect(part string, run func() error) error {
 	err := kernel.Protect(run)
 	if p, ok := errors.AsType[*kernel.PanicError](err); ok {
 		l.Warn("panic while serving a connection", "part", part, "err", p, "stack", string(p.Stack))
@@ -97,8 +99,8 @@ func (l *strangerLog) Protect(part string, run func() error) error {
 	return err
 }
 
-// flush writes how many lines were suppressed since the last one, if any were.
-func (l *strangerLog) flush() {
+// Flush writes a line with how many lines were suppressed since the last one, if any were.
+func (l *Log) Flush() {
 	l.mu.Lock()
 	suppressed := l.suppressed
 	l.suppressed = 0

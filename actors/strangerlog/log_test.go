@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package strangerlog
 
 import (
 	"bytes"
@@ -17,16 +17,16 @@ import (
 
 // A flood about strangers writes at most a line a second, another event still gets
 // through, and no line is lost without being counted.
-func TestStrangerLog_LimitsAndCounts(t *testing.T) {
+func TestLog_LimitsAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		l := newStrangerLog(slog.New(slog.NewTextHandler(&out, nil)))
+		l := New(slog.New(slog.NewTextHandler(&out, nil)))
 		lines := func() int { return strings.Count(out.String(), "\n") }
 		for range 100 {
 			l.Warn("flood", "node", "1")
 		}
-		if got := lines(); got != strangerLogBurst/2 {
-			t.Errorf("%d lines of a flood at once, want %d", got, strangerLogBurst/2)
+		if got := lines(); got != burst/2 {
+			t.Errorf("%d lines of a flood at once, want %d", got, burst/2)
 		}
 		l.Info("something else")
 		if !strings.Contains(out.String(), `msg="something else" suppressed=95`) {
@@ -45,17 +45,17 @@ func TestStrangerLog_LimitsAndCounts(t *testing.T) {
 		for range 10 {
 			l.Warn("flood")
 		}
-		l.flush()
-		l.flush()
+		l.Flush()
+		l.Flush()
 		if strings.Count(out.String(), "suppressed log lines about strangers") != 1 {
 			t.Errorf("want one line with the rest of the count:\n%s", out.String())
 		}
 	})
 }
 
-func TestStrangerLog_PanicIsTheErrorOfItsFunction(t *testing.T) {
+func TestLog_PanicIsTheErrorOfItsFunction(t *testing.T) {
 	var out bytes.Buffer
-	l := newStrangerLog(slog.New(slog.NewTextHandler(&out, nil)))
+	l := New(slog.New(slog.NewTextHandler(&out, nil)))
 	err := l.Protect("handshake", func() error { panic("hostile input") })
 	if p := (*kernel.PanicError)(nil); !errors.As(err, &p) || p.Value != "hostile input" {
 		t.Errorf("error %v", err)
