@@ -79,7 +79,7 @@ func (f failStop) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	case isManifest(name):
 		return &manifestFile{failStopFile: file.(failStopFile), sum: sha256.New()}, nil
 	case isLog(name):
-		return f.logFile(file, name, false), nil
+		return f.logFile(file, name), nil
 	}
 	return file, nil
 }
@@ -90,22 +90,19 @@ func (s *Store) owns(path string) bool {
 	return system.PathDir(path) == system.PathDir(system.PathJoin(s.opts.Dir, markerName))
 }
 
-func (f failStop) logFile(file vfs.File, name string, reused bool) vfs.File {
+func (f failStop) logFile(file vfs.File, name string) vfs.File {
 	number, _ := logNumberOf(name)
-	return &logFile{failStopFile: file.(failStopFile), number: number, reused: reused}
+	return &logFile{failStopFile: file.(failStopFile), number: number}
 }
 
+// ReuseForWrite creates a new file in place of the old one: after an unclean stop,
+// Pebble replays every chunk that fits into what an older log left in a reused file,
+// and a contact can write such chunks into messages.
 func (f failStop) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.file("reuse", newname, func() (vfs.File, error) {
-		if err := f.store.giveUpLog(oldname); err != nil {
-			return nil, err
-		}
-		return f.FS.ReuseForWrite(oldname, newname, category)
-	})
-	if err != nil || !isLog(newname) {
-		return file, err
+	if err := f.Remove(oldname); err != nil {
+		return nil, err
 	}
-	return f.logFile(file, newname, true), nil
+	return f.Create(newname, category)
 }
 
 func (f failStop) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {

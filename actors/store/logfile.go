@@ -4,7 +4,7 @@ package store
 
 import "strings"
 
-// logZeros is by how much zeros are ahead of what a log holds: room for hundreds of
+// logZeros is by how much zeros are ahead of what a log holds: space for hundreds of
 // messages, written in a millisecond or two.
 const logZeros = 256 << 10
 
@@ -15,39 +15,33 @@ func isLog(path string) bool { return strings.HasSuffix(path, ".log") }
 // logFile is a write-ahead log that is being written. It notes how much of it is
 // synced, for the marker.
 //
-// The room of a new one is filled with zeros before
-// records go there: a sync that only overwrites what the file has already, and has
-// no new size or new blocks to record, takes two thirds of the time, and spares
-// flash memory the writes of the file system's own journal. Behind the end of a log
-// Pebble expects zeros, or what an older log has left there: logs that are used
-// again have been written once and need none of this.
+// The space of a log is filled with zeros before records go there: a sync that only
+// overwrites what the file has already, and has no new size or new blocks to record,
+// takes two thirds of the time, and spares flash memory the writes of the file
+// system's own journal. Pebble expects zeros behind the end of a log.
 type logFile struct {
 	failStopFile
 	number uint64
-	reused bool  // the file of an older log
 	end    int64 // behind the last record
 	zeroed int64 // up to here the file was written
-	room   int64 // up to here the disk gave room
+	space  int64 // up to here the disk has space for it
 }
 
-// Preallocate takes room.
+// Preallocate reserves space.
 func (f *logFile) Preallocate(offset, length int64) error {
-	if f.reused {
-		return f.File.Preallocate(offset, length)
-	}
 	return f.fs.do("grow", f.path, func() error {
 		if err := f.File.Preallocate(offset, length); err != nil {
 			return err
 		}
-		f.room = offset + length
+		f.space = offset + length
 		return nil
 	})
 }
 
 func (f *logFile) Write(p []byte) (int, error) {
 	f.end += int64(len(p))
-	if f.end > f.zeroed && f.end < f.room {
-		ahead := zeros[:min(logZeros, f.room-f.end)]
+	if f.end > f.zeroed && f.end < f.space {
+		ahead := zeros[:min(logZeros, f.space-f.end)]
 		err := f.fs.do("grow", f.path, func() error {
 			_, err := f.WriteAt(ahead, f.end)
 			return err
