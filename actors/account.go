@@ -52,7 +52,7 @@ func (a *account) Started(c *kernel.Context) error {
 		return fmt.Errorf("read account: %w", err)
 	}
 	// Watch first, look then: what changes in between is seen twice, not missed.
-	watchLog(c, a.env.store.Watch(a.id))
+	a.env.store.WatchLog(c, a.id)
 	if err := a.spawnMissing(c); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case inbound:
 		a.onInbound(c, msg)
-	case conversationsChanged:
-		a.onConversationsChanged(c, msg)
+	case store.LogChanged:
+		a.onLogChanged(c, msg)
 	case overlayChanged:
 		for _, contact := range c.Children() {
 			c.Tell(contact, msg)
@@ -127,8 +127,8 @@ func (a *account) onInbound(c *kernel.Context, msg inbound) {
 	c.Tell(contact, msg)
 }
 
-func (a *account) onConversationsChanged(c *kernel.Context, msg conversationsChanged) {
-	msg.Done.Release(1)
+func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
+	msg.Release()
 	if msg.Changes.All {
 		a.look(c)
 		for _, contact := range c.Children() {

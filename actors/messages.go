@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -40,19 +39,13 @@ type (
 	ready        struct{}
 )
 
-// To an account actor; the transfers actor gets conversationsChanged too.
+// To an account actor.
 type (
 	// inbound is the listener's, by way of the node: a stream whose initiator has
 	// proved to be Contact and asks for Account.
 	inbound struct {
 		Account, Contact identity.PublicKey
 		Stream           *handover
-	}
-	// conversationsChanged is the receiver's own watch: these conversations have new
-	// events in the log.
-	conversationsChanged struct {
-		Changes store.Changes
-		Done    *kernel.Credits // takes the credit back
 	}
 )
 

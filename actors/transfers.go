@@ -53,7 +53,7 @@ func newTransfers(e *env) kernel.Actor {
 }
 
 func (t *transfers) Started(c *kernel.Context) error {
-	watchLog(c, t.env.store.Watch(identity.PublicKey{}))
+	t.env.store.WatchLog(c, identity.PublicKey{})
 	c.Every(renewEvery, renewDue{})
 	t.onRenewDue(c)
 	return t.lookAtAll(c)
@@ -61,7 +61,7 @@ func (t *transfers) Started(c *kernel.Context) error {
 
 func (t *transfers) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case conversationsChanged:
+	case store.LogChanged:
 		t.onChanged(c, msg)
 	case transfersDue:
 		t.due = time.Time{}
@@ -83,8 +83,8 @@ func (t *transfers) failOn(c *kernel.Context, err error) {
 	}
 }
 
-func (t *transfers) onChanged(c *kernel.Context, msg conversationsChanged) {
-	msg.Done.Release(1)
+func (t *transfers) onChanged(c *kernel.Context, msg store.LogChanged) {
+	msg.Release()
 	if msg.Changes.All {
 		t.failOn(c, t.lookAtAll(c))
 		return

@@ -3,8 +3,10 @@
 package store
 
 import (
+	"context"
 	"sync"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -49,6 +51,39 @@ func (s *Store) Watch(account identity.PublicKey) *Watch {
 // C gets a value when there is something to Take. Wake-ups coalesce. It is closed
 // by Close, of the watch or of the store.
 func (w *Watch) C() <-chan struct{} { return w.wake }
+
+// LogChanged tells an actor that called [Store.WatchLog] that conversations have new
+// events in the log. The receiver calls Release.
+type LogChanged struct {
+	Changes Changes
+	slot    *kernel.Credits
+}
+
+// Release allows the next LogChanged. The receiver calls it once.
+func (m LogChanged) Release() { m.slot.Release(1) }
+
+// WatchLog sends the actor of c a [LogChanged] whenever the log of one account, or of
+// all when account is zero, has new events, until the incarnation of the actor ends.
+// One is in the mailbox at a time. An actor that calls it before it reads the store
+// misses nothing: what changes in between is reported although it was read.
+func (s *Store) WatchLog(c *kernel.Context, account identity.PublicKey) {
+	watch, inbox := s.Watch(account), c.Inbox()
+	slot := kernel.NewCredits(1, 1)
+	c.Go("watch", func(ctx context.Context) error {
+		defer watch.Close()
+		for {
+			if err := slot.Acquire(ctx, 1); err != nil {
+				return nil // the actor stops
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-watch.C():
+			}
+			inbox.Tell(LogChanged{Changes: watch.Take(), slot: slot})
+		}
+	})
+}
 
 // Take returns the conversations with events synced since the last Take, and
 // forgets them. It may be called at any time.
