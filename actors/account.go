@@ -143,7 +143,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		c.Tell(child, conversationChanged{})
 	}
 	for conversation := range msg.Changes.Conversations {
-		id := conversation.Contact
+		id := conversation.Contact()
 		if id.IsZero() {
 			a.look(c)
 			continue
@@ -227,7 +227,7 @@ func (a *account) onChildRested(c *kernel.Context, msg childRested) {
 }
 
 func (a *account) spawn(c *kernel.Context, contact identity.PublicKey) (kernel.Ref, error) {
-	ref, err := c.Spawn(newContactSpec(a.env, store.Conversation{Account: a.id, Contact: contact}))
+	ref, err := c.Spawn(newContactSpec(a.env, store.ConversationWith(a.id, contact)))
 	if err != nil {
 		return kernel.Ref{}, fmt.Errorf("start contact: %w", err)
 	}

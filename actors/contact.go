@@ -104,10 +104,10 @@ type (
 
 // newContactSpec makes the spec of a contact's actor.
 func newContactSpec(e *env, p store.Conversation) kernel.Spec {
-	return kernel.Spec{Name: p.Contact.String(), Kind: "contact", New: func() kernel.Actor {
+	return kernel.Spec{Name: p.Contact().String(), Kind: "contact", New: func() kernel.Actor {
 		return &contact{
 			env: e, Conversation: p,
-			crossing: newCrossing(p.Account, p.Contact), acking: make(map[peer.GUID]store.Op),
+			crossing: newCrossing(p.Account, p.Contact()), acking: make(map[peer.GUID]store.Op),
 		}
 	}}
 }
@@ -194,12 +194,12 @@ func (x *contact) Stopping(*kernel.Context) {
 		x.held.drop()
 	}
 	x.dropDevices()
-	x.env.presence.forget(x.Account, x.Contact)
+	x.env.presence.forget(x.Account, x.Contact())
 }
 
 // look reads the contact from the store.
 func (x *contact) look() error {
-	record, err := x.env.store.Contact(x.Account, x.Contact)
+	record, err := x.env.store.Contact(x.Account, x.Contact())
 	if record.Added != x.record.Added {
 		x.undelivered = 0
 	}
@@ -237,7 +237,7 @@ func (x *contact) logInfo(c *kernel.Context, event string, args ...any) {
 		c.Log().Info(event, args...)
 		return
 	}
-	x.env.strangerLog.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact.Short(), "stranger", true)...)
+	x.env.strangerLog.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact().Short(), "stranger", true)...)
 }
 
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
@@ -427,11 +427,11 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
-			Account: x.Account, ID: x.Contact, State: store.ContactAccepted, Added: x.env.nowMillis(),
+			Account: x.Account, ID: x.Contact(), State: store.ContactAccepted, Added: x.env.nowMillis(),
 		}}})
 	}
 	x.noteSeen(c)
-	x.env.presence.set(x.Account, x.Contact, Presence{Online: true, Since: time.Now(), Node: msg.Node})
+	x.env.presence.set(x.Account, x.Contact(), Presence{Online: true, Since: time.Now(), Node: msg.Node})
 	// What the contact may do can have changed while the session opened.
 	c.Tell(x.live, permit{Allowed: x.allowed()})
 	if x.recall && x.allowed() && x.record.Owed == store.AnswerNone {
@@ -449,7 +449,7 @@ func (x *contact) recordNode(c *kernel.Context) {
 		x.env.contactNodes.add(x.Conversation, x.liveNode)
 		x.countDevice(x.liveNode, x.liveGeneration)
 		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.Account, Contact: x.Contact, Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
+			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
 		}})
 	}
 }
@@ -459,7 +459,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	x.noteSeen(c)
 	x.unheard = 0
 	x.acking[msg.GUID] = store.MarkDelivered{
-		Account: x.Account, Contact: x.Contact, GUID: int64(msg.GUID), Time: x.env.nowMillis(),
+		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.env.nowMillis(),
 	}
 	x.tellOutcome(c, msg.GUID)
 }
@@ -474,7 +474,7 @@ func (x *contact) tellOutcome(c *kernel.Context, guid peer.GUID) {
 // onStoreRefused waits until the store takes something again. A full disk is no
 // reason to fail, and what the contact has must not be sent again, nor what cannot be sent.
 func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
-	x.env.strangerLog.Warn("store refused a write", "account", x.Account.Short(), "contact", x.Contact.Short(), "err", msg.Err)
+	x.env.strangerLog.Warn("store refused a write", "account", x.Account.Short(), "contact", x.Contact().Short(), "err", msg.Err)
 	guid := peer.GUID(msg.Token)
 	if guid == 0 {
 		return
@@ -523,7 +523,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		if r.Crowded {
 			x.sending = 0
 			c.Tell(x.env.writer, store.Write{Op: store.FailMessage{
-				Account: x.Account, Contact: x.Contact, GUID: int64(msg.Token), Time: x.env.nowMillis(),
+				Account: x.Account, Contact: x.Contact(), GUID: int64(msg.Token), Time: x.env.nowMillis(),
 				Reason: "its id has too many contents at the other account",
 			}})
 			return
@@ -601,7 +601,7 @@ func (x *contact) noteSeen(c *kernel.Context) {
 	}
 	x.seen = time.Now()
 	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
-		Account: x.Account, Contact: x.Contact, Fields: store.FieldLastSeen, LastSeen: x.env.nowMillis(),
+		Account: x.Account, Contact: x.Contact(), Fields: store.FieldLastSeen, LastSeen: x.env.nowMillis(),
 	}})
 }
 
@@ -609,7 +609,7 @@ func (x *contact) showPresence(reason error) {
 	if !x.live.IsZero() {
 		return
 	}
-	x.env.presence.update(x.Account, x.Contact, func(p *Presence) {
+	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) {
 		*p = Presence{NextAttempt: p.NextAttempt, LastError: p.LastError}
 		if reason != nil {
 			p.LastError = reason.Error()

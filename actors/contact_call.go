@@ -78,5 +78,5 @@ func (x *contact) endCall(c *kernel.Context) {
 
 func (x *contact) missCall(c *kernel.Context) {
 	c.Log().Info("A call was missed")
-	c.Tell(x.env.writer, store.Write{Op: store.NoteMissedCall{Account: x.Account, Contact: x.Contact}})
+	c.Tell(x.env.writer, store.Write{Op: store.NoteMissedCall{Account: x.Account, Contact: x.Contact()}})
 }

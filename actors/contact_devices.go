@@ -75,11 +75,11 @@ func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
 	switch {
 	case !x.allowed() || len(known) == 0,
 		slices.ContainsFunc(known, func(n store.KnownNode) bool { return n.Key == node }),
-		node == identity.NodeKey(x.Contact), // nobody else has that node key
+		node == identity.NodeKey(x.Contact()), // nobody else has that node key
 		changesNodes(known, g):
 		return false
 	}
-	named, err := x.env.store.Addresses(x.Contact)
+	named, err := x.env.store.Addresses(x.Contact())
 	if err != nil {
 		return true // a cache that cannot be read names nobody
 	}
@@ -118,7 +118,7 @@ func (x *contact) lookAtDevices(c *kernel.Context) {
 }
 
 func (x *contact) askForDevices(c *kernel.Context) {
-	c.Ask(x.env.resolver, lookup{Identity: x.Contact, Fresh: true}, lookupPatience)
+	c.Ask(x.env.resolver, lookup{Identity: x.Contact(), Fresh: true}, lookupPatience)
 }
 
 func (x *contact) onHoldDue(c *kernel.Context) {
@@ -205,11 +205,11 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 	}
 	x.countDevice(h.node, g)
 	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-		Account: x.Account, Contact: x.Contact, Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
+		Account: x.Account, Contact: x.Contact(), Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
 	}})
 	x.env.keys.seen.add(h.node)
 	if h.stream != nil {
-		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact, Stream: h.stream})
+		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact(), Stream: h.stream})
 		return
 	}
 	x.devices.prefer = h.node
@@ -233,7 +233,7 @@ func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) 
 		return
 	}
 	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.Account, Contact: x.Contact, Node: h.node}})
+	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.Account, Contact: x.Contact(), Node: h.node}})
 }
 
 // devicesLooked compares with the contact's row, which was just read: our user may

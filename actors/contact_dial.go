@@ -42,7 +42,7 @@ func (x *contact) connect(c *kernel.Context) {
 	x.resolving = true
 	// The first attempt goes to where the contact was found before, the next ones
 	// ask again.
-	c.Ask(x.env.resolver, lookup{Identity: x.Contact, Fresh: x.attempts > 0}, lookupPatience)
+	c.Ask(x.env.resolver, lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
 }
 
 // onUnanswered goes on without the resolver: it has failed, or takes too long.
@@ -135,7 +135,7 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 		add(n.Key)
 	}
 	if len(nodes) == 0 && x.attempts > 0 {
-		add(identity.NodeKey(x.Contact))
+		add(identity.NodeKey(x.Contact()))
 	}
 	return nodes[:min(len(nodes), maxCandidates)]
 }
@@ -164,7 +164,7 @@ func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
 	x.stopRetry()
 	x.waiting = true
 	x.retry = c.After(d, retryDue{})
-	x.env.presence.update(x.Account, x.Contact, func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
+	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
 }
 
 func (x *contact) stopRetry() {
@@ -176,7 +176,7 @@ func (x *contact) stopRetry() {
 // waits. A time that has passed must not be shown as the next one.
 func (x *contact) retryOver() {
 	x.waiting = false
-	x.env.presence.update(x.Account, x.Contact, func(p *Presence) { p.NextAttempt = time.Time{} })
+	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) { p.NextAttempt = time.Time{} })
 }
 
 // onOverlayChanged: with the network back there is no reason to wait on.

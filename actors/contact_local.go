@@ -20,10 +20,10 @@ import (
 // a phone has too is looked for there as its role wants it; and what is handed over
 // to a phone is for the phone.
 func (x *contact) local(c *kernel.Context) bool {
-	if _, served := x.env.keys.account(x.Contact); !served {
+	if _, served := x.env.keys.account(x.Contact()); !served {
 		return false
 	}
-	other, err := x.env.store.Account(x.Contact)
+	other, err := x.env.store.Account(x.Contact())
 	if errors.Is(err, store.ErrNotFound) {
 		return false // about to be removed
 	}
@@ -51,7 +51,7 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 	}
 	x.sending = peer.GUID(m.ID.GUID)
 	c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
-		Account: x.Contact, Contact: x.Account,
+		Account: x.Contact(), Contact: x.Account,
 		GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
 		Received: x.env.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
 	}})
@@ -73,12 +73,12 @@ func (x *contact) fileOf(m store.Message) *store.Media {
 // asKnownThere is what the other account knows of ours. A stranger whom it takes
 // without asking is a contact by that.
 func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactState) {
-	us, err := x.env.store.Contact(x.Contact, x.Account)
+	us, err := x.env.store.Contact(x.Contact(), x.Account)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		other, err := x.env.store.Account(x.Contact)
+		other, err := x.env.store.Account(x.Contact())
 		if err == nil && other.Strangers == store.StrangersAccept {
-			us = store.Contact{Account: x.Contact, ID: x.Account, State: store.ContactAccepted, Added: x.env.nowMillis()}
+			us = store.Contact{Account: x.Contact(), ID: x.Account, State: store.ContactAccepted, Added: x.env.nowMillis()}
 			c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: us}})
 			return us, store.ContactAccepted
 		}
@@ -96,7 +96,7 @@ func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
 		return
 	}
 	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
-		Account: x.Contact, Contact: x.Account,
+		Account: x.Contact(), Contact: x.Account,
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
 		Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, ProfileTime: own.ProfileTime,
 	}})
@@ -107,8 +107,8 @@ func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
 func (x *contact) settleLocally(c *kernel.Context) {
 	if x.record.Owed != store.AnswerNone {
 		accepted := x.record.Owed == store.AnswerYes
-		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Contact, Contact: x.Account, Accepted: accepted}})
-		c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact, Answer: x.record.Owed}})
+		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Contact(), Contact: x.Account, Accepted: accepted}})
+		c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: x.record.Owed}})
 		x.record.Owed = store.AnswerNone
 	}
 	if x.record.Asked != store.AskWaiting {
@@ -117,11 +117,11 @@ func (x *contact) settleLocally(c *kernel.Context) {
 	us, state := x.asKnownThere(c)
 	switch state {
 	case store.ContactAccepted:
-		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact, Accepted: true}})
+		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: true}})
 		x.showLocally(c, us)
 	case store.ContactStranger:
 		own, err := x.env.store.Account(x.Account)
-		other, otherErr := x.env.store.Account(x.Contact)
+		other, otherErr := x.env.store.Account(x.Contact())
 		if err := errors.Join(err, otherErr); err != nil {
 			c.Fail(fmt.Errorf("read account: %w", err))
 		}
@@ -130,10 +130,10 @@ func (x *contact) settleLocally(c *kernel.Context) {
 		}
 		now := x.env.nowMillis()
 		c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
-			Account: x.Contact, ID: x.Account, State: store.ContactRequested, Added: now, Requested: now,
+			Account: x.Contact(), ID: x.Account, State: store.ContactRequested, Added: now, Requested: now,
 			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.Asking,
 		}}})
 	}
 	x.record.Asked = store.AskSent
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact}})
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
 }

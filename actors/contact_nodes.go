@@ -39,7 +39,7 @@ func (n *contactNodes) load(s *store.Store) error {
 			return err
 		}
 		for _, c := range contacts {
-			n.set(store.Conversation{Account: a.ID, Contact: c.ID}, nodesOfContact(c))
+			n.set(store.ConversationWith(a.ID, c.ID), nodesOfContact(c))
 		}
 	}
 	return nil

@@ -14,15 +14,15 @@ func TestContactNodes_CountPairsOfANode(t *testing.T) {
 	alice, bob := identity.PublicKey{1}, identity.PublicKey{2}
 	carol, dave := identity.PublicKey{3}, identity.PublicKey{4}
 	x, y := identity.NodeKey{10}, identity.NodeKey{11}
-	n.add(store.Conversation{Account: alice, Contact: carol}, x)
-	n.add(store.Conversation{Account: alice, Contact: carol}, x)
-	n.add(store.Conversation{Account: alice, Contact: dave}, x)
-	n.add(store.Conversation{Account: bob, Contact: carol}, x)
-	n.add(store.Conversation{Account: bob, Contact: carol}, y)
+	n.add(store.ConversationWith(alice, carol), x)
+	n.add(store.ConversationWith(alice, carol), x)
+	n.add(store.ConversationWith(alice, dave), x)
+	n.add(store.ConversationWith(bob, carol), x)
+	n.add(store.ConversationWith(bob, carol), y)
 	if got := n.pairs(x); got != 3 {
 		t.Errorf("%d pairs at the shared node, want 3", got)
 	}
-	n.set(store.Conversation{Account: alice, Contact: dave}, nil)
+	n.set(store.ConversationWith(alice, dave), nil)
 	if got := n.pairs(x); got != 2 {
 		t.Errorf("%d pairs after one was removed, want 2", got)
 	}
@@ -30,7 +30,7 @@ func TestContactNodes_CountPairsOfANode(t *testing.T) {
 	if n.has(y) || n.pairs(x) != 1 {
 		t.Errorf("%d and %d pairs after an account was removed, want 1 and 0", n.pairs(x), n.pairs(y))
 	}
-	n.set(store.Conversation{Account: alice, Contact: carol}, []identity.NodeKey{y})
+	n.set(store.ConversationWith(alice, carol), []identity.NodeKey{y})
 	if n.has(x) || !n.has(y) {
 		t.Error("set did not replace the node keys")
 	}
@@ -38,7 +38,7 @@ func TestContactNodes_CountPairsOfANode(t *testing.T) {
 
 func TestContactNodes_ForgetTheOldestNodeOfAPair(t *testing.T) {
 	n := newContactNodes()
-	p := store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{2}}
+	p := store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{2})
 	for i := range store.MaxNodeKeys {
 		n.add(p, identity.NodeKey{1, byte(i)})
 	}

@@ -57,7 +57,7 @@ func (x *contact) takeRequest(c *kernel.Context, msg contactRequested) bool {
 	r := msg.Request
 	now := x.env.nowMillis()
 	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
-		Account: x.Account, ID: x.Contact, State: state, Added: now, Requested: now,
+		Account: x.Account, ID: x.Contact(), State: state, Added: now, Requested: now,
 		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
 	}}})
 	return true
@@ -95,7 +95,7 @@ func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	}
 	x.logInfo(c, "A contact answered our request", "accepted", msg.Accepted)
 	x.unstored.answer(msg.Credit)
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact, Accepted: msg.Accepted}})
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: msg.Accepted}})
 }
 
 // wantsSession reports whether something other than a message is worth a session:
@@ -132,7 +132,7 @@ func (x *contact) onResponded(c *kernel.Context, msg responded) {
 	if x.record.Owed == answer {
 		x.record.Owed = store.AnswerNone
 	}
-	c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact, Answer: answer}})
+	c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: answer}})
 }
 
 // onAskedHeard is the contact having our request.
@@ -144,7 +144,7 @@ func (x *contact) onAskedHeard(c *kernel.Context) {
 	if x.record.Asked == store.AskWaiting {
 		x.record.Asked = store.AskSent
 	}
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact}})
+	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
 }
 
 // strangers is what the account wants done with people it does not know.

@@ -41,7 +41,7 @@ func newTableWorld() *tableWorld {
 }
 
 func testPair(account, contact int) store.Conversation {
-	return store.Conversation{Account: identity.PublicKey{byte(account + 1)}, Contact: identity.PublicKey{byte(contact + 1)}}
+	return store.ConversationWith(identity.PublicKey{byte(account + 1)}, identity.PublicKey{byte(contact + 1)})
 }
 
 func (w *tableWorld) enter(p store.Conversation) (*pairSession, error) {

@@ -34,28 +34,28 @@ func newPresence() *presence { return &presence{entries: make(map[store.Conversa
 func (p *presence) get(account, contact identity.PublicKey) Presence {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.entries[store.Conversation{Account: account, Contact: contact}]
+	return p.entries[store.ConversationWith(account, contact)]
 }
 
 func (p *presence) set(account, contact identity.PublicKey, entry Presence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.entries[store.Conversation{Account: account, Contact: contact}] = entry
+	p.entries[store.ConversationWith(account, contact)] = entry
 }
 
 // update changes the entry in place.
 func (p *presence) update(account, contact identity.PublicKey, change func(*Presence)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	entry := p.entries[store.Conversation{Account: account, Contact: contact}]
+	entry := p.entries[store.ConversationWith(account, contact)]
 	change(&entry)
-	p.entries[store.Conversation{Account: account, Contact: contact}] = entry
+	p.entries[store.ConversationWith(account, contact)] = entry
 }
 
 func (p *presence) forget(account, contact identity.PublicKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.entries, store.Conversation{Account: account, Contact: contact})
+	delete(p.entries, store.ConversationWith(account, contact))
 }
 
 // online counts live sessions.

@@ -90,7 +90,7 @@ func (s *session) onProfileDue(c *kernel.Context) {
 
 func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit frameCredit) {
 	s.write(c, store.UpdateContact{
-		Account: s.Account, Contact: s.Contact,
+		Account: s.Account, Contact: s.Contact(),
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
 		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
 		ProfileTime: profileTime(f.Time, time.Now()),

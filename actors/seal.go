@@ -68,5 +68,5 @@ func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
 		return
 	}
 	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact, Node: msg.Node}})
+	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact(), Node: msg.Node}})
 }

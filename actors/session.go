@@ -218,7 +218,7 @@ func (s *session) startDial(c *kernel.Context) error {
 	}
 	d := dialer{
 		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
-		config: peer.InitiatorConfig{Key: key, Remote: s.Contact, ClientID: account.ClientID},
+		config: peer.InitiatorConfig{Key: key, Remote: s.Contact(), ClientID: account.ClientID},
 		secure: s.env.secure,
 	}
 	inbox := c.Inbox()
@@ -334,7 +334,7 @@ func (s *session) greet(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return
 	}
-	contact, err := s.env.store.Contact(s.Account, s.Contact)
+	contact, err := s.env.store.Contact(s.Account, s.Contact())
 	if err != nil {
 		return // not a contact yet
 	}

@@ -51,7 +51,7 @@ func (s *session) mediaOf(m peer.Message) *store.Media {
 	if err != nil {
 		return nil // shown as what it is: something that nobody can read
 	}
-	contact, err := s.env.store.Contact(s.Account, s.Contact)
+	contact, err := s.env.store.Contact(s.Account, s.Contact())
 	known := err == nil && contact.State == store.ContactAccepted
 	media := s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
 	if media.State == store.MediaDownloading {
@@ -170,7 +170,7 @@ func (w countingWriter) Write(b []byte) (int, error) {
 // too large to be held in memory. The file goes to the media store; what is kept
 // of the payload is the description. It runs in the goroutine that reads.
 func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
-	contact, err := e.store.Contact(p.Account, p.Contact)
+	contact, err := e.store.Contact(p.Account, p.Contact())
 	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
 		return wire.NewViolation(wire.CodeLength, "message of %d bytes", h.Size)
 	}
@@ -202,7 +202,7 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 		stored = store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType}
 	}
 	accepted, err := store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
-		Account: p.Account, Contact: p.Contact,
+		Account: p.Account, Contact: p.Contact(),
 		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
 		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
 		Received: e.nowMillis(), Payload: payload, Media: &stored,
@@ -224,7 +224,7 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 // room at the moment it fails, so that the contact keeps the message. The caller ends
 // w, which is nil for a file that was dropped.
 func (e *env) keepArriving(p store.Conversation, src io.Reader, size int64) (stored store.Media, w *media.Writer, err error) {
-	err = e.makeShare(p.Contact, size)
+	err = e.makeShare(p.Contact(), size)
 	if errors.Is(err, ErrFileTooLarge) {
 		stored = store.Media{State: store.MediaFailed, Size: size, Reason: clipReason(err.Error())}
 		_, err = io.CopyN(io.Discard, src, size)
@@ -288,7 +288,7 @@ func (f servedFile) frameSize() int64 { return int64(len(f.meta())) + f.size }
 // offered looks up what a contact asks for.
 func (e *env) offered(p store.Conversation, f peer.FileRequest) (servedFile, bool) {
 	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
-	m, err := e.store.Media(p.Account, p.Contact, id)
+	m, err := e.store.Media(p.Account, p.Contact(), id)
 	if err != nil {
 		return servedFile{}, false
 	}
@@ -296,7 +296,7 @@ func (e *env) offered(p store.Conversation, f peer.FileRequest) (servedFile, boo
 	if err != nil || hash != m.Hash {
 		return servedFile{}, false
 	}
-	msg, err := e.store.Message(p.Account, p.Contact, id)
+	msg, err := e.store.Message(p.Account, p.Contact(), id)
 	if err != nil || msg.State == store.StateFailed || msg.Held {
 		return servedFile{}, false
 	}

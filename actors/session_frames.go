@@ -109,7 +109,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		s.schedule(c)
 	}
 	s.write(c, store.AcceptMessage{
-		Account: s.Account, Contact: s.Contact,
+		Account: s.Account, Contact: s.Contact(),
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
 		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.mediaOf(m),
@@ -245,5 +245,5 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 // contents. The sender keeps it, and no other message waits for it.
 func (e *env) noteCrowded(p store.Conversation) {
 	e.crowdedGUIDs.Add(1)
-	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact.Short())
+	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact().Short())
 }

@@ -79,7 +79,7 @@ func (s *suspicions) note(kind SuspicionKind, p store.Conversation, node identit
 	}
 	exhausted := stranger && s.strangerNews >= maxStrangerNews
 	i := slices.IndexFunc(s.seen, func(o Suspicion) bool {
-		return o.Kind == kind && o.Account == p.Account && o.Remote == p.Contact && o.Node == node
+		return o.Kind == kind && o.Account == p.Account && o.Remote == p.Contact() && o.Node == node
 	})
 	if i < 0 && exhausted {
 		return false
@@ -89,7 +89,7 @@ func (s *suspicions) note(kind SuspicionKind, p store.Conversation, node identit
 			slices.SortFunc(s.seen, func(a, b Suspicion) int { return a.Last.Compare(b.Last) })
 			s.seen = slices.Delete(s.seen, 0, 1)
 		}
-		s.seen = append(s.seen, Suspicion{Kind: kind, Account: p.Account, Remote: p.Contact, Node: node, Since: now, Last: now, Count: 1})
+		s.seen = append(s.seen, Suspicion{Kind: kind, Account: p.Account, Remote: p.Contact(), Node: node, Since: now, Last: now, Count: 1})
 		return true
 	}
 	o := &s.seen[i]

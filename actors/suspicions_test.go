@@ -13,7 +13,7 @@ import (
 func TestSuspicions_NewsOnceForAWhile(t *testing.T) {
 	var s suspicions
 	now := time.Unix(1_700_000_000, 0)
-	bob, carol := store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{2}}, store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{3}}
+	bob, carol := store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{2}), store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{3})
 	node := identity.NodeKey{9}
 	note := func(kind SuspicionKind, p store.Conversation) bool { return s.note(kind, p, node, false, now) }
 	if !note(SuspicionRelay, bob) || note(SuspicionRelay, bob) || !note(SuspicionRelay, carol) || !note(SuspicionDevice, bob) {
@@ -37,11 +37,11 @@ func TestSuspicions_NewsOnceForAWhile(t *testing.T) {
 func TestSuspicions_OfStrangers_Bounded(t *testing.T) {
 	var s suspicions
 	now := time.Unix(1_700_000_000, 0)
-	bob := store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{2}}
+	bob := store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{2})
 	s.note(SuspicionRelay, bob, identity.NodeKey{9}, false, now)
 	news := 0
 	for i := range 10_000 {
-		p := store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{7, byte(i), byte(i >> 8)}}
+		p := store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{7, byte(i), byte(i >> 8)})
 		if s.note(SuspicionRelay, p, identity.NodeKey{8, byte(i), byte(i >> 8)}, true, now) {
 			news++
 		}
@@ -53,7 +53,7 @@ func TestSuspicions_OfStrangers_Bounded(t *testing.T) {
 	if !s.note(SuspicionRelay, bob, identity.NodeKey{10}, false, now) {
 		t.Error("a contact's is no news any more")
 	}
-	if !s.note(SuspicionRelay, store.Conversation{Account: identity.PublicKey{1}, Contact: identity.PublicKey{7}}, identity.NodeKey{7}, true, now.Add(suspicionRepeat)) {
+	if !s.note(SuspicionRelay, store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{7}), identity.NodeKey{7}, true, now.Add(suspicionRepeat)) {
 		t.Error("an hour later a stranger's is no news")
 	}
 }

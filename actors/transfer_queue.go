@@ -101,10 +101,10 @@ func (q transferQueue) due(
 		if p.Account != account {
 			continue
 		}
-		if found[p.Contact] == nil {
-			found[p.Contact] = &conversationFiles{Conversation: p}
+		if found[p.Contact()] == nil {
+			found[p.Contact()] = &conversationFiles{Conversation: p}
 		}
-		found[p.Contact].active++
+		found[p.Contact()].active++
 	}
 	later := func(d time.Duration) {
 		if choice.wait < 0 || d < choice.wait {
@@ -114,7 +114,7 @@ func (q transferQueue) due(
 	collect := func(next store.Transfer) {
 		c := found[next.Contact]
 		if c == nil {
-			c = &conversationFiles{Conversation: store.Conversation{Account: account, Contact: next.Contact}}
+			c = &conversationFiles{Conversation: store.ConversationWith(account, next.Contact)}
 			found[next.Contact] = c
 		}
 		if !c.listed {
@@ -162,7 +162,7 @@ func (q transferQueue) due(
 func (e *env) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
 	err := e.store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
-		if next.Contact == p.Contact && next.Message.Dir == store.In {
+		if next.Contact == p.Contact() && next.Message.Dir == store.In {
 			n++
 		}
 		return n < maxWaitingFiles

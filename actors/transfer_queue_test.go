@@ -89,7 +89,7 @@ func (r *queueRig) next() transferChoice {
 		r.t.Fatal(err)
 	}
 	for _, m := range choice.files {
-		r.active[transferName(m)] = store.Conversation{Account: m.Account, Contact: m.Contact}
+		r.active[transferName(m)] = store.ConversationWith(m.Account, m.Contact)
 	}
 	return choice
 }
@@ -180,12 +180,12 @@ func TestTransferQueue_BoundPerContact(t *testing.T) {
 	r.upload(slowContact, r.now)
 	e := &env{store: r.queue.store}
 	for _, want := range []bool{false, true, true} {
-		if many, err := e.hasManyFiles(store.Conversation{Account: r.account, Contact: slowContact}); err != nil || many != want {
+		if many, err := e.hasManyFiles(store.ConversationWith(r.account, slowContact)); err != nil || many != want {
 			t.Errorf("%v, %v, want %v", many, err, want)
 		}
 		r.download(slowContact, r.now)
 	}
-	if many, err := e.hasManyFiles(store.Conversation{Account: r.account, Contact: quickContact}); err != nil || many {
+	if many, err := e.hasManyFiles(store.ConversationWith(r.account, quickContact)); err != nil || many {
 		t.Errorf("another contact: %v, %v", many, err)
 	}
 }

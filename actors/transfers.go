@@ -123,7 +123,7 @@ func (t *transfers) pump(c *kernel.Context) error {
 			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = store.Conversation{Account: m.Account, Contact: m.Contact}
+			t.active[name] = store.ConversationWith(m.Account, m.Contact)
 		}
 		if choice.wait >= 0 {
 			t.wakeIn(c, choice.wait)

@@ -263,7 +263,7 @@ func (d *deliverer) lookAt(account identity.PublicKey) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range pending {
-		d.mark(store.Conversation{Account: account, Contact: p.Conversation})
+		d.mark(store.ConversationWith(account, p.Conversation))
 	}
 	d.looked[account] = true
 	return nil
@@ -368,7 +368,7 @@ func (d *deliverer) start() []*position {
 	defer d.mu.Unlock()
 	var started []*position
 	d.ready = slices.DeleteFunc(d.ready, func(conversation store.Conversation) bool {
-		alone, ok := d.places.take(conversation.Contact)
+		alone, ok := d.places.take(conversation.Contact())
 		if !ok {
 			return false
 		}
@@ -407,7 +407,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	defer d.mu.Unlock()
 	at.running, over = false, true
 	at.ended = time.Now()
-	d.places.leave(at.Contact, slow, at.settled)
+	d.places.leave(at.Contact(), slow, at.settled)
 	defer func() { d.giveTurns(d.turns.release(at.Conversation)) }()
 	close(d.changed)
 	d.changed = make(chan struct{})
@@ -426,7 +426,7 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 		d.backOff(at, err)
 	default:
 		if at.failures > 0 {
-			d.log.Info("delivery to room resumed", "contact", at.Contact.Short(), "failures", at.failures)
+			d.log.Info("delivery to room resumed", "contact", at.Contact().Short(), "failures", at.failures)
 			d.kicks.pause = 0
 		}
 		at.failures, at.err = 0, nil
@@ -475,10 +475,10 @@ func (d *deliverer) backOff(at *position, err error) {
 	}
 	if at.failures == 0 {
 		at.since = at.began
-		d.log.Warn("delivery to room failed, retrying", "contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay)
+		d.log.Warn("delivery to room failed, retrying", "contact", at.Contact().Short(), "error", oneLine(err), "retry_in", delay)
 	} else {
 		d.log.Debug("delivery to room failed again",
-			"contact", at.Contact.Short(), "error", oneLine(err), "retry_in", delay, "failures", at.failures)
+			"contact", at.Contact().Short(), "error", oneLine(err), "retry_in", delay, "failures", at.failures)
 	}
 	at.failures++
 	at.err = err

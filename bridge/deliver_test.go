@@ -58,7 +58,7 @@ func (n *logNode) Pending(_ string, account identity.PublicKey) ([]store.Pending
 	var pending []store.PendingConversation
 	for conversation, last := range n.last {
 		if cursor := n.cursors[conversation]; conversation.Account == account && cursor < last {
-			pending = append(pending, store.PendingConversation{Conversation: conversation.Contact, Last: last, Cursor: cursor})
+			pending = append(pending, store.PendingConversation{Conversation: conversation.Contact(), Last: last, Cursor: cursor})
 		}
 	}
 	return pending, nil
@@ -67,14 +67,14 @@ func (n *logNode) Pending(_ string, account identity.PublicKey) ([]store.Pending
 func (n *logNode) Cursor(_ string, account, contact identity.PublicKey) (uint64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cursors[store.Conversation{Account: account, Contact: contact}], nil
+	return n.cursors[store.ConversationWith(account, contact)], nil
 }
 
 func (n *logNode) ConversationEvents(account, contact identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var events []store.Event
-	for seq := after + 1; seq <= n.last[store.Conversation{Account: account, Contact: contact}] && len(events) < limit; seq++ {
+	for seq := after + 1; seq <= n.last[store.ConversationWith(account, contact)] && len(events) < limit; seq++ {
 		events = append(events, store.Event{Account: account, Conversation: contact, Seq: seq})
 	}
 	return events, nil
@@ -83,7 +83,7 @@ func (n *logNode) ConversationEvents(account, contact identity.PublicKey, after 
 func (n *logNode) CountConversationEvents(account, contact identity.PublicKey, after uint64) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return int(n.last[store.Conversation{Account: account, Contact: contact}] - after), nil
+	return int(n.last[store.ConversationWith(account, contact)] - after), nil
 }
 
 func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact identity.PublicKey, seq uint64) error {
@@ -94,7 +94,7 @@ func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact ident
 			return err
 		}
 	}
-	n.cursors[store.Conversation{Account: account, Contact: contact}] = seq
+	n.cursors[store.ConversationWith(account, contact)] = seq
 	return nil
 }
 
@@ -190,7 +190,7 @@ func inBubble(t *testing.T, test func(t *testing.T, d *deliverer, n *logNode, s 
 }
 
 func conversation(account, contact byte) store.Conversation {
-	return store.Conversation{Account: identity.PublicKey{account}, Contact: identity.PublicKey{contact}}
+	return store.ConversationWith(identity.PublicKey{account}, identity.PublicKey{contact})
 }
 
 func count(n uint64) []uint64 {
@@ -346,7 +346,7 @@ func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
 		}
-		if cursor, err := n.Cursor(consumer, bob.Account, bob.Contact); err != nil || cursor != 5 {
+		if cursor, err := n.Cursor(consumer, bob.Account, bob.Contact()); err != nil || cursor != 5 {
 			t.Errorf("the cursor is at %d: %v", cursor, err)
 		}
 	})
@@ -398,7 +398,7 @@ func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
 	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
 		slow := make(chan struct{})
 		s.setFail(func(at *position, _ store.Event) error {
-			if at.Contact[0] < 100 {
+			if at.Contact()[0] < 100 {
 				<-slow
 			}
 			return nil

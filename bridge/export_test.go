@@ -110,7 +110,7 @@ func (o *OutgoingForTest) BridgeState(account identity.PublicKey) status.BridgeS
 
 // Retry ends the pause of a conversation.
 func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
-	o.in.deliver.retryNow(store.Conversation{Account: account, Contact: contact})
+	o.in.deliver.retryNow(store.ConversationWith(account, contact))
 }
 
 // Doubt makes the next event of a conversation one that may be in its room already.
@@ -118,13 +118,13 @@ func (o *OutgoingForTest) Doubt(account, contact identity.PublicKey) {
 	d := o.in.deliver
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at := d.known[store.Conversation{Account: account, Contact: contact}]
+	at := d.known[store.ConversationWith(account, contact)]
 	at.inDoubt, at.begun = true, true
 }
 
 // Rebuild makes the room of a conversation anew.
 func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
-	o.in.deliver.rebuild(store.Conversation{Account: account, Contact: contact}, 0)
+	o.in.deliver.rebuild(store.ConversationWith(account, contact), 0)
 }
 
 // Encrypted makes our tables say that a room is encrypted, as its state event does.

@@ -48,13 +48,13 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 	case errors.Is(err, errLook):
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
-				"contact", at.Contact.Short(), "error", oneLine(err))
+				"contact", at.Contact().Short(), "error", oneLine(err))
 			return nil
 		}
 	case errors.Is(err, errPanic):
 		if d.tries("panic") >= maxTries {
 			c.log.Error("event cannot be converted, a notice replaces it",
-				"contact", at.Contact.Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
+				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
 			return d.insteadOf(ctx, err)
 		}
 	case kindOf(err) == answerRoom:
@@ -115,12 +115,12 @@ func (d *delivery) handleKind(ctx context.Context) error {
 }
 
 func (d *delivery) portalKey() networkid.PortalKey {
-	return mimirid.Portal(d.at.Account, d.at.Contact)
+	return mimirid.Portal(d.at.Account, d.at.Contact())
 }
 
 // contactSender is who writes what the contact wrote.
 func (d *delivery) contactSender() bridgev2.EventSender {
-	return bridgev2.EventSender{Sender: mimirid.User(d.at.Contact)}
+	return bridgev2.EventSender{Sender: mimirid.User(d.at.Contact())}
 }
 
 // ownSender is who writes what our user wrote elsewhere: the user, if the bridge
@@ -131,7 +131,7 @@ func (d *delivery) ownSender() bridgev2.EventSender {
 
 // storedMessage reads the message the entry is about; nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
-	m, err := d.node.Message(d.at.Account, d.at.Contact, d.ev.Message)
+	m, err := d.node.Message(d.at.Account, d.at.Contact(), d.ev.Message)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -173,7 +173,7 @@ func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error)
 				return err
 			}
 		}
-		if err := d.send(ctx, part, mimirid.Message(d.at.Contact, m.ID, part), sender, shownTime(m), converted); err != nil {
+		if err := d.send(ctx, part, mimirid.Message(d.at.Contact(), m.ID, part), sender, shownTime(m), converted); err != nil {
 			return err
 		}
 	}
@@ -239,7 +239,7 @@ func (d *delivery) put(
 // the homeserver works and refuses the search.
 func (d *delivery) unlessBlind(err error) error {
 	if kind := kindOf(err); d.at.blind && (kind == answerDoubtful || kind == answerRefused) {
-		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact.Short(), "error", oneLine(err))
+		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", oneLine(err))
 		return nil
 	}
 	return err
@@ -323,9 +323,9 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact, d.ev.Seq, 0)
+	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact(), d.ev.Seq, 0)
 	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry {
-		id = mimirid.Message(d.at.Contact, d.ev.Message, 0)
+		id = mimirid.Message(d.at.Contact(), d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
 			sender = d.ownSender()
 		}
@@ -345,7 +345,7 @@ func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.Rem
 // deviceChanged says in the room that the contact has a new device, or that one was
 // turned away.
 func (d *delivery) deviceChanged(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
 		return nil
 	}
@@ -357,7 +357,7 @@ func (d *delivery) deviceChanged(ctx context.Context) error {
 	switch {
 	case d.ev.Kind == store.DeviceRefused:
 		text = fmt.Sprintf("Somebody connected as %s from a device that nothing speaks for (%s), and was turned away: it may be somebody in between. "+
-			"If %s has a new device, the operator lets it in with: mimird contact trust %s %s", name, d.ev.NodeKey.Short(), name, d.at.Contact, d.ev.NodeKey)
+			"If %s has a new device, the operator lets it in with: mimird contact trust %s %s", name, d.ev.NodeKey.Short(), name, d.at.Contact(), d.ev.NodeKey)
 	case d.ev.Reason == store.Unconfirmed:
 		text = fmt.Sprintf("%s is connected from a new device (%s), which nothing but their key speaks for. Ask them whether it is theirs.", name, d.ev.NodeKey.Short())
 	}

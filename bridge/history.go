@@ -37,7 +37,7 @@ type shownRoom struct {
 }
 
 func historyKey(c store.Conversation) database.Key {
-	return database.Key("im.mimir.history." + c.Account.String() + "." + c.Contact.String())
+	return database.Key("im.mimir.history." + c.Account.String() + "." + c.Contact().String())
 }
 
 func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) {
@@ -97,7 +97,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 // historyEnd returns the position of the first message that the log will bring.
 func (d *delivery) historyEnd() (uint64, error) {
 	for after := d.at.cursor; ; {
-		events, err := d.node.ConversationEvents(d.at.Account, d.at.Contact, after, 0)
+		events, err := d.node.ConversationEvents(d.at.Account, d.at.Contact(), after, 0)
 		if err != nil {
 			return 0, err
 		}
@@ -111,7 +111,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 			break
 		}
 	}
-	newest, err := d.node.Messages(d.at.Account, d.at.Contact, 0, 1)
+	newest, err := d.node.Messages(d.at.Account, d.at.Contact(), 0, 1)
 	if err != nil || len(newest) == 0 {
 		return 1, err
 	}
@@ -123,7 +123,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 	begin := end
 	for begin > 1 && limit > 0 {
-		page, err := d.node.Messages(d.at.Account, d.at.Contact, begin, historyPage)
+		page, err := d.node.Messages(d.at.Account, d.at.Contact(), begin, historyPage)
 		if err != nil {
 			return 0, err
 		}
@@ -148,7 +148,7 @@ const historyPage = 64
 
 func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 	for begin := shown.Begin; begin < shown.End; begin += historyPage {
-		page, err := d.node.Messages(d.at.Account, d.at.Contact, min(begin+historyPage, shown.End), historyPage)
+		page, err := d.node.Messages(d.at.Account, d.at.Contact(), min(begin+historyPage, shown.End), historyPage)
 		if err != nil {
 			return err
 		}
@@ -170,18 +170,18 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 
 // showOld shows a message of the history, unless it is there.
 func (d *delivery) showOld(ctx context.Context, m store.Message) error {
-	id := mimirid.Message(d.at.Contact, m.ID, 0)
+	id := mimirid.Message(d.at.Contact(), m.ID, 0)
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
 	if err != nil || len(rows) > 0 {
 		return err
 	}
 	old := &delivery{connector: d.connector, at: d.at, old: true, ev: store.Event{
-		Account: d.at.Account, Conversation: d.at.Contact, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
+		Account: d.at.Account, Conversation: d.at.Contact(), Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
 	err = guarded(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
 	if errors.Is(err, errPanic) {
 		d.log.Error("message of the history cannot be converted, a notice replaces it",
-			"contact", d.at.Contact.Short(), "message", m.ID, "error", oneLine(err))
+			"contact", d.at.Contact().Short(), "message", m.ID, "error", oneLine(err))
 		err = old.insteadOf(ctx, err)
 	}
 	if err != nil {
@@ -233,7 +233,7 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 	if job.missing != nil {
 		return c.showMissing(ctx, at, job)
 	}
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact, Seq: at.cursor, Kind: historyEntry}}
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact(), Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)

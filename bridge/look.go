@@ -31,7 +31,7 @@ const (
 // settleLook makes the library leave the ghost of the contact alone, and reports
 // whether it does.
 func (d *delivery) settleLook(ctx context.Context) bool {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return false
 	}
@@ -50,7 +50,7 @@ func (d *delivery) settleLook(ctx context.Context) bool {
 // without a picture, and without a name when that was refused. The error is
 // errAwaitAlone when somebody else delivers for the contact.
 func (d *delivery) forgetLook(ctx context.Context) error {
-	user := mimirid.User(d.at.Contact)
+	user := mimirid.User(d.at.Contact())
 	named, missed := d.missedGhosts.Load(user)
 	if !missed {
 		return nil
@@ -76,7 +76,7 @@ func (d *delivery) retryLook(ctx context.Context) error {
 	if d.at.lookDue.IsZero() || time.Now().Before(d.at.lookDue) {
 		return nil
 	}
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if err != nil {
 		return nil //nolint:nilerr // a message shows it
 	}
@@ -88,7 +88,7 @@ func (d *delivery) retryLook(ctx context.Context) error {
 
 // updateGhost shows the name and the picture of a contact that has a ghost already.
 func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return err
 	}

@@ -30,7 +30,7 @@ import (
 
 // file brings a message with a file into the room, if the file is here.
 func (d *delivery) file(ctx context.Context, m store.Message) error {
-	info, err := d.node.MediaState(d.at.Account, d.at.Contact, m.ID)
+	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
 	if errors.Is(err, actors.ErrNoMedia) || isGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
 	}
@@ -53,7 +53,7 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	if err != nil || m == nil || isMatrixSource(m.Source) {
 		return err
 	}
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, mimirid.Message(d.at.Contact, m.ID, 0))
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, mimirid.Message(d.at.Contact(), m.ID, 0))
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -81,7 +81,7 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info actors
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.Contact, d.ev.Seq, 0), sender, d.ev.Time.Time(), single(notice(text)))
+	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), sender, d.ev.Time.Time(), single(notice(text)))
 }
 
 // fileNotePart is the part of an entry that it is.
@@ -122,7 +122,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	id := mimirid.Message(d.at.Contact, m.ID, 0)
+	id := mimirid.Message(d.at.Contact(), m.ID, 0)
 	if d.at.inDoubt { // before the upload
 		if found, err := d.recover(ctx, portal, id, sender, shownTime(m)); err != nil || found {
 			return err
@@ -172,7 +172,7 @@ func (d *delivery) uploadOrNotice(
 
 // fileText is what is said in a file's place.
 func (d *delivery) fileText(m store.Message, words string) string {
-	info, err := d.node.MediaState(d.at.Account, d.at.Contact, m.ID)
+	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
 	if err != nil {
 		return "A file is here that " + words
 	}
@@ -181,14 +181,14 @@ func (d *delivery) fileText(m store.Message, words string) string {
 
 // insteadOfFile shows words in a file's place.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
-	if info, err := d.node.MediaState(d.at.Account, d.at.Contact, m.ID); err == nil {
+	if info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID); err == nil {
 		words = "📎 " + describe(info) + " " + words + " It is kept on the node: `mimird file` gets it."
 	}
 	sender := d.contactSender()
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, 0, mimirid.Message(d.at.Contact, m.ID, 0), sender, shownTime(m), single(notice(words)))
+	return d.send(ctx, 0, mimirid.Message(d.at.Contact(), m.ID, 0), sender, shownTime(m), single(notice(words)))
 }
 
 func single(content *event.MessageEventContent) *bridgev2.ConvertedMessage {
@@ -197,7 +197,7 @@ func single(content *event.MessageEventContent) *bridgev2.ConvertedMessage {
 
 // upload brings a file to the homeserver, encrypted where the room is.
 func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
-	body, info, err := d.node.OpenMedia(d.at.Account, d.at.Contact, m.ID)
+	body, info, err := d.node.OpenMedia(d.at.Account, d.at.Contact(), m.ID)
 	if err != nil {
 		return nil, err
 	}

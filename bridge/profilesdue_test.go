@@ -14,7 +14,7 @@ import (
 // What is not shown when the process ends is shown after the next start.
 func TestProfiles_WhatIsDueOutlivesARestart(t *testing.T) {
 	alice, carol := identity.PublicKey{1}, identity.PublicKey{2}
-	bob, dave := store.Conversation{Account: alice, Contact: identity.PublicKey{3}}, store.Conversation{Account: carol, Contact: identity.PublicKey{3}}
+	bob, dave := store.ConversationWith(alice, identity.PublicKey{3}), store.ConversationWith(carol, identity.PublicKey{3})
 	now := time.Unix(1_800_000_000, 0)
 	var saved []store.Conversation
 	p := newProfiles(time.Minute)

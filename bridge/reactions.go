@@ -32,7 +32,7 @@ import (
 func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 	reaction, err := peer.ParseReaction(m.Payload)
 	if err != nil {
-		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact.Short(), "error", err)
+		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "error", err)
 		return nil
 	}
 	if isMatrixSource(m.Source) {
@@ -60,7 +60,7 @@ func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
 
 // effective returns the reaction of one side that counts, nil for none.
 func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reaction, error) {
-	reactions, err := d.node.Reactions(d.at.Account, d.at.Contact, target)
+	reactions, err := d.node.Reactions(d.at.Account, d.at.Contact(), target)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -121,7 +121,7 @@ func (d *delivery) addReaction(
 	if err != nil || portal == nil {
 		return err
 	}
-	id := mimirid.Message(d.at.Contact, wanted.Message, 0)
+	id := mimirid.Message(d.at.Contact(), wanted.Message, 0)
 	return d.unit(ctx, portal, unit{
 		key: "reaction " + string(id), sender: sender,
 		send: func(ctx context.Context) error {
@@ -139,13 +139,13 @@ func (d *delivery) addReaction(
 		},
 		exists: func(ctx context.Context) error {
 			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
-				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.Contact.Short())
+				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.Contact().Short())
 			}
 			return nil
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
-			return d.putNotice(ctx, portal, mimirid.Notice(d.at.Contact, d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
+			return d.putNotice(ctx, portal, mimirid.Notice(d.at.Contact(), d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
 		},
 	})
 }
@@ -160,7 +160,7 @@ const (
 // shownTarget finds what is reacted to. Only what is in the room counts.
 func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.node.Message(d.at.Account, d.at.Contact, store.MessageID{Dir: dir, GUID: int64(target)})
+		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: int64(target)})
 		if isGone(err) {
 			continue
 		}

@@ -105,7 +105,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 		return err
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
-		"contact", d.at.Contact.Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", oneLine(why))
+		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", oneLine(why))
 	d.deliver.replaced.Add(1)
 	return nil
 }

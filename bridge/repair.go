@@ -43,7 +43,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 		d.repairPower(library, portal.MXID)
 	case d.hasLost(library, portal.MXID):
 		d.log.Warn("bot is not in the room any more, another will be made",
-			"contact", d.at.Contact.Short(), "room_id", portal.MXID)
+			"contact", d.at.Contact().Short(), "room_id", portal.MXID)
 		// With its rows: what was shown there is to be shown again.
 		if err := portal.Delete(ctx); err != nil {
 			d.log.Error("lost room cannot be given up", "error", err)
@@ -65,7 +65,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", oneLine(err))
 		return
 	}
-	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact)
+	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact())
 	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(barrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
 		return
@@ -138,7 +138,7 @@ func (d *deliverer) redoIfAsked(work context.Context, at *position) error {
 // showAgain shows a message in place of its notice, and takes the notice back. When it
 // is refused again there is a new notice.
 func (c *connector) showAgain(ctx context.Context, at *position, job redoing) error {
-	m, err := c.node.Message(at.Account, at.Contact, job.message)
+	m, err := c.node.Message(at.Account, at.Contact(), job.message)
 	if isGone(err) {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 		return err
 	}
 	d := &delivery{connector: c, at: at, old: true, ev: store.Event{
-		Account: at.Account, Conversation: at.Contact, Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
+		Account: at.Account, Conversation: at.Contact(), Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
 	}}
 	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.login.ID, job.row)
 	if err != nil {
@@ -192,7 +192,7 @@ func (c *connector) commandRetry(ce *commands.Event) {
 			replyError(ce, err)
 			return
 		}
-		cl.deliver.retryNow(store.Conversation{Account: cl.account, Contact: contact})
+		cl.deliver.retryNow(store.ConversationWith(cl.account, contact))
 		replyText(ce, "Trying again what does not reach the room.")
 		return
 	}
@@ -200,7 +200,7 @@ func (c *connector) commandRetry(ce *commands.Event) {
 	tried := 0
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
-			c.deliver.retryNow(store.Conversation{Account: room.Account, Contact: room.Contact})
+			c.deliver.retryNow(store.ConversationWith(room.Account, room.Contact))
 			tried++
 		}
 	}
@@ -231,7 +231,7 @@ func (c *connector) redo(ce *commands.Event) error {
 	if row == nil || isMatrixSource(m.Source) {
 		return errors.New("this is no notice in place of a message")
 	}
-	if !cl.deliver.redoLater(store.Conversation{Account: cl.account, Contact: contact}, redoing{message: m.ID, row: row.ID}) {
+	if !cl.deliver.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
 		return errors.New("too many messages of this room are tried again already")
 	}
 	return nil
@@ -265,5 +265,5 @@ func (c *connector) commandHistory(ce *commands.Event) {
 		return
 	}
 	replyText(ce, "The room is made anew, with its history.")
-	cl.deliver.rebuild(store.Conversation{Account: cl.account, Contact: contact}, limit)
+	cl.deliver.rebuild(store.ConversationWith(cl.account, contact), limit)
 }

@@ -98,7 +98,7 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 	}
 	// Both sides number their messages freely.
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.node.Message(d.at.Account, d.at.Contact, store.MessageID{Dir: dir, GUID: guid})
+		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: guid})
 		if isGone(err) {
 			continue
 		}
@@ -174,7 +174,7 @@ func (d *delivery) shownAs(ctx context.Context, m store.Message) (networkid.Mess
 			return row.ID, nil
 		}
 	}
-	return mimirid.Message(d.at.Contact, m.ID, 0), nil
+	return mimirid.Message(d.at.Contact(), m.ID, 0), nil
 }
 
 // replyGUID is how Mimir names the message that is replied to.

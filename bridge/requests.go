@@ -22,7 +22,7 @@ import (
 
 // contactChanged keeps the room and the ghost of a contact.
 func (d *delivery) contactChanged(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
 		return nil
 	}
@@ -63,7 +63,7 @@ const (
 )
 
 func (d *delivery) requestNotice(contact store.Contact, part int) networkid.MessageID {
-	return mimirid.Notice(d.at.Contact, uint64(max(contact.Requested, 0)), part)
+	return mimirid.Notice(d.at.Contact(), uint64(max(contact.Requested, 0)), part)
 }
 
 // accepted makes the room of a contact, and of a message request a conversation.
@@ -125,7 +125,7 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 
 // say has the bot say something in the room, once per entry and part.
 func (d *delivery) say(ctx context.Context, part int, text string) error {
-	return d.send(ctx, part, mimirid.Notice(d.at.Contact, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
+	return d.send(ctx, part, mimirid.Notice(d.at.Contact(), d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
 }
 
 // changeRoom tells the room what has changed about its contact. All of it happens
@@ -151,7 +151,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		}
 		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
-				d.log.Warn("a room cannot be muted", "contact", d.at.Contact.Short(), "error", oneLine(err))
+				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "error", oneLine(err))
 			}
 		}
 		d.at.muted = contact.Muted
@@ -161,7 +161,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 
 // reuseAvatar spares a second upload of the picture that the ghost has.
 func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact))
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err == nil && ghost != nil && ghost.AvatarID == avatar.ID {
 		avatar.MXC, avatar.Hash = ghost.AvatarMXC, ghost.AvatarHash
 	}
@@ -190,7 +190,7 @@ func (c *connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 
 // answered tells what the contact says to a request of ours.
 func (d *delivery) answered(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact)
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
 		return nil
 	}
@@ -209,7 +209,7 @@ func (d *delivery) callMissed(ctx context.Context) error {
 	if !d.config.Network.CallNotices {
 		return nil
 	}
-	return d.send(ctx, 0, mimirid.Notice(d.at.Contact, d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
+	return d.send(ctx, 0, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
 		single(notice("📞 Missed call. Calls can be taken with the Mimir app.")))
 }
 

@@ -267,7 +267,7 @@ func (r *restored) room(ctx context.Context, row *database.Portal, there bool, l
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
-	conversation := store.Conversation{Account: account, Contact: contact}
+	conversation := store.ConversationWith(account, contact)
 	if !there {
 		lost.roomsGone++
 		return r.ask(conversation, &rebuilding{gone: row.MXID, limit: max(r.config.Backfill.MaxCatchupMessages, 1)})
@@ -397,7 +397,7 @@ func (d *deliverer) askRebuild(conversation store.Conversation, job *rebuilding)
 // showMissing notes which part of the history is missing, and shows it. Called again
 // after an error it goes on: what was noted is kept with the tables.
 func (c *connector) showMissing(ctx context.Context, at *position, job *rebuilding) error {
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact, Seq: at.cursor, Kind: historyEntry}}
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact(), Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
@@ -416,7 +416,7 @@ func (c *connector) showMissing(ctx context.Context, at *position, job *rebuildi
 			if err != nil {
 				continue
 			}
-			m, err := c.node.Message(at.Account, at.Contact, id)
+			m, err := c.node.Message(at.Account, at.Contact(), id)
 			if err == nil {
 				begin = min(begin, m.Order)
 			} else if !isGone(err) {

@@ -185,7 +185,7 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	if err != nil {
 		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
 	}
-	conversation, old := store.Conversation{Account: account, Contact: contact}, portal.MXID
+	conversation, old := store.ConversationWith(account, contact), portal.MXID
 	// The bot may have no power to invite there; its owner may.
 	if puppet := login.User.DoublePuppet(ctx); puppet != nil {
 		for _, who := range []networkid.UserID{mimirid.User(contact), mimirid.User(account)} {

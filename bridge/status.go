@@ -201,7 +201,7 @@ func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
 		}
 		conversations += len(pending)
 		for _, p := range pending {
-			t := d.troubleOf(store.Conversation{Account: account, Contact: p.Conversation})
+			t := d.troubleOf(store.ConversationWith(account, p.Conversation))
 			if t.since.IsZero() && len(others) >= maxWaiting || len(failing) >= maxWaiting {
 				continue
 			}
@@ -232,7 +232,7 @@ func (c *connector) waiting() (logins, conversations int, list []Waiting) {
 		if w.Error == "" {
 			continue
 		}
-		conversation := store.Conversation{Account: w.Account, Contact: w.Contact}
+		conversation := store.ConversationWith(w.Account, w.Contact)
 		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.troubleOf(conversation).err)
 		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, w.Contact))
 		if err == nil && portal != nil {

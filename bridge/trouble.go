@@ -299,9 +299,9 @@ func (c *connector) tellUser(ctx context.Context, scope *sendScope, user *bridge
 
 // nameOfContact is how a contact is called.
 func (c *connector) nameOfContact(conversation store.Conversation) string {
-	contact, err := c.node.Contact(conversation.Account, conversation.Contact)
+	contact, err := c.node.Contact(conversation.Account, conversation.Contact())
 	if err != nil {
-		return nameOr("", conversation.Contact)
+		return nameOr("", conversation.Contact())
 	}
 	return c.displayName(contact)
 }
@@ -316,7 +316,7 @@ func (c *connector) advice(conversation store.Conversation, err error) string {
 		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
 	case kindOf(err) == answerRoom:
 		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
-			c.matrix.bot().UserID, c.ghostUser(conversation.Contact), anew)
+			c.matrix.bot().UserID, c.ghostUser(conversation.Contact()), anew)
 	case kindOf(err) == answerNone && err != nil:
 		return "The log of the node says more."
 	default:

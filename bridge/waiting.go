@@ -44,7 +44,7 @@ type waitingNotice struct {
 }
 
 func waitingKey(c store.Conversation) database.Key {
-	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.Contact.String())
+	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.Contact().String())
 }
 
 // outboxWatch is what is known of the outboxes between two looks. The event log says
@@ -125,7 +125,7 @@ func (w *outboxWatch) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact.Short(), "error", oneLine(how.err))
+			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "error", oneLine(how.err))
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) erro
 			return err
 		}
 		for _, contact := range contacts {
-			at := store.Conversation{Account: account, Contact: contact.ID}
+			at := store.ConversationWith(account, contact.ID)
 			if _, open := w.openNotice(ctx, at); open {
 				w.told[at] = true
 			}
@@ -151,8 +151,8 @@ func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) erro
 		w.seen[account] = struct{}{}
 	}
 	for at, open := range w.told {
-		if open && at.Account == account && !slices.Contains(waiting, at.Contact) {
-			waiting = append(waiting, at.Contact)
+		if open && at.Account == account && !slices.Contains(waiting, at.Contact()) {
+			waiting = append(waiting, at.Contact())
 		}
 	}
 	var errs []error
@@ -160,7 +160,7 @@ func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) erro
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		at := store.Conversation{Account: account, Contact: contact}
+		at := store.ConversationWith(account, contact)
 		if err := w.lookAt(ctx, at); err != nil {
 			delete(w.oldest, at)
 			errs = append(errs, err)
@@ -174,7 +174,7 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 	oldest, known := w.oldest[at]
 	unchanged := known
 	if !known {
-		first, err := w.node.Outbox(at.Account, at.Contact, 1)
+		first, err := w.node.Outbox(at.Account, at.Contact(), 1)
 		if err != nil {
 			return err
 		}
@@ -193,11 +193,11 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 	if long := w.waitedFor(oldest, w.config.Network.WaitingNotice); !open && !long || open && unchanged {
 		return nil
 	}
-	size, err := w.node.OutboxSize(at.Account, at.Contact)
+	size, err := w.node.OutboxSize(at.Account, at.Contact())
 	if err != nil {
 		return err
 	}
-	contact, err := w.node.Contact(at.Account, at.Contact)
+	contact, err := w.node.Contact(at.Account, at.Contact())
 	if errors.Is(err, actors.ErrUnknownContact) {
 		w.told[at] = false
 		return nil // removed
@@ -227,7 +227,7 @@ func (w *outboxWatch) waitedFor(queued store.Millis, limit time.Duration) bool {
 // giveUpOld gives up the messages of a conversation that have waited too long.
 func (w *outboxWatch) giveUpOld(ctx context.Context, at store.Conversation) error {
 	var old []store.MessageID
-	for m, err := range w.node.Undelivered(at.Account, at.Contact) {
+	for m, err := range w.node.Undelivered(at.Account, at.Contact()) {
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (w *outboxWatch) giveUpOld(ctx context.Context, at store.Conversation) erro
 	}
 	reason := fmt.Sprintf("the contact's device could not be reached for %s", w.config.Network.GiveUp)
 	for _, m := range old {
-		if _, err := w.node.CancelMessage(ctx, at.Account, at.Contact, m, reason); err != nil {
+		if _, err := w.node.CancelMessage(ctx, at.Account, at.Contact(), m, reason); err != nil {
 			return err
 		}
 	}
@@ -254,13 +254,13 @@ func (c *connector) openNotice(ctx context.Context, at store.Conversation) (last
 // tellWaiting keeps the notice of one room: waits is what it has to say. It reports
 // whether a notice is open.
 func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, waits waitingNow) (open bool, err error) {
-	at := store.Conversation{Account: contact.Account, Contact: contact.ID}
+	at := store.ConversationWith(contact.Account, contact.ID)
 	last, had := c.openNotice(ctx, at)
 	open = had
 	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
 		return had, nil
 	}
-	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.Contact))
+	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.Contact()))
 	if err != nil || portal == nil || portal.MXID == "" {
 		return had, err
 	}
@@ -290,7 +290,7 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	// The moment and the number of edits name the notice: said again after a crash,
 	// it is the same one.
 	scope := newSendScope(store.Event{
-		Account: at.Account, Conversation: at.Contact, Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
+		Account: at.Account, Conversation: at.Contact(), Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
 	}, next.Edits)
 	scoped, cancel := scope.with(c.br.BackgroundCtx, ctx)
 	defer cancel()

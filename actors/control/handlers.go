@@ -120,7 +120,7 @@ func warningsOf(state actors.Status) []Warning {
 	}
 	for _, c := range state.FullConversations {
 		warnings = append(warnings, Warning{Code: "contact_full", Text: fmt.Sprintf(
-			"The messages of contact %s take most of the disk; new ones are refused until there is space. mimird contact block or remove ends that.", c.Contact.Short())})
+			"The messages of contact %s take most of the disk; new ones are refused until there is space. mimird contact block or remove ends that.", c.Contact().Short())})
 	}
 	for _, p := range state.KeyProblems {
 		warnings = append(warnings, Warning{Code: "key_lost", Text: p.String()})

@@ -53,14 +53,14 @@ func (s *Store) FullConversations() []Conversation {
 	s.crowders.mu.Unlock()
 	full := make([]Conversation, 0, len(over))
 	for conversation, taken := range over {
-		c, err := s.Contact(conversation.Account, conversation.Contact)
+		c, err := s.Contact(conversation.Account, conversation.Contact())
 		if errors.Is(err, ErrNotFound) || err == nil && c.State == ContactBlocked || taken <= s.space.left() {
 			continue
 		}
 		full = append(full, conversation)
 	}
 	slices.SortFunc(full, func(a, b Conversation) int {
-		return slices.Compare(append(a.Account[:], a.Contact[:]...), append(b.Account[:], b.Contact[:]...))
+		return slices.Compare(append(a.Account[:], a.ID.id[:]...), append(b.Account[:], b.ID.id[:]...))
 	})
 	return full
 }
@@ -82,7 +82,7 @@ func (t *txn) needShare(account, contact identity.PublicKey, size int) error {
 		return rowError("measure a conversation", err)
 	}
 	over := taken > s.opts.ContactBytes && taken > s.space.left()
-	if s.crowders.set(Conversation{Account: account, Contact: contact}, over, taken) && over {
+	if s.crowders.set(ConversationWith(account, contact), over, taken) && over {
 		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", contact.Short(), "bytes", taken)
 	}
 	if over {

@@ -70,7 +70,7 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 	if err := write(1, 1, 1, 7); !errors.Is(err, ErrContactFull) {
 		t.Errorf("an edit: %v", err)
 	}
-	if full := s.FullConversations(); !slices.Equal(full, []Conversation{{modelKey(1), modelKey(1)}}) {
+	if full := s.FullConversations(); !slices.Equal(full, []Conversation{ConversationWith(modelKey(1), modelKey(1))}) {
 		t.Errorf("full: %v", full)
 	}
 	for n := range int64(5) {

@@ -214,7 +214,7 @@ func (t *txn) event(ev Event) error {
 	value := t.keep(ev.appendTo(t.scratch))
 	entry := t.keep(appendConvLogKey(t.scratch, ev.Account, ev.Conversation, ev.Seq))
 	t.changes = append(t.changes, change{changeEvent, key, value}, change{changeAppend, entry, nil})
-	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
+	t.touched = append(t.touched, ConversationWith(ev.Account, ev.Conversation))
 	return nil
 }
 

@@ -10,13 +10,6 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// Conversation names a conversation of an account. With a zero Contact it means
-// what is about the account itself.
-type Conversation struct {
-	Account identity.PublicKey
-	Contact identity.PublicKey
-}
-
 // maxWatched is how many conversations a watch remembers between two Takes.
 const maxWatched = 4096
 

@@ -15,7 +15,7 @@ import (
 func set(pairs ...identity.PublicKey) map[store.Conversation]struct{} {
 	conversations := make(map[store.Conversation]struct{})
 	for i := 0; i < len(pairs); i += 2 {
-		conversations[store.Conversation{Account: pairs[i], Contact: pairs[i+1]}] = struct{}{}
+		conversations[store.ConversationWith(pairs[i], pairs[i+1])] = struct{}{}
 	}
 	return conversations
 }
