@@ -61,6 +61,9 @@ var (
 	// errSearch marks a failed search of a room for what it may have already: nothing was
 	// sent yet.
 	errSearch = errors.New("search the room")
+	// errUnreadable marks what could not be handled because the bridge's database cannot
+	// be read. It is retried, for as long as it takes.
+	errUnreadable = errors.New("the bridge's database cannot be read")
 	// errNoEncryption marks an encrypted room of a bridge that cannot encrypt.
 	errNoEncryption = errors.New("the room is encrypted, and the bridge does not encrypt")
 )
@@ -140,3 +143,18 @@ func (e *retryAfter) Unwrap() error { return e.err }
 
 // maxRetryAfter is the longest wait that a homeserver can impose.
 const maxRetryAfter = 15 * time.Minute
+
+// isFinal reports whether the homeserver has refused a request for good: with an
+// answer that another attempt would not change.
+func isFinal(err error) bool {
+	var failure mautrix.HTTPError
+	if !errors.As(err, &failure) || failure.Response == nil {
+		return false
+	}
+	switch code := failure.Response.StatusCode; code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= http.StatusBadRequest && code < http.StatusInternalServerError
+	}
+}

@@ -23,10 +23,11 @@ const maxName = 100
 
 // GetChatInfo says who is in a room: the user and the contact.
 func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
-	contact, err := portalContact(portal)
+	_, key, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
 		return nil, err
 	}
+	contact := mimirid.User(key)
 	info, err := cl.contactInfo(contact)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,10 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // connector is Mimir as bridgev2 sees it. There is a new one for every start of
@@ -50,7 +53,14 @@ var (
 
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
-	c.br, c.copies.br = br, br
+	c.br = br
+	c.copies = newCopies(br, c.matrix.bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
+		reactions, err := c.node.Reactions(account, contact, target)
+		if isGone(err) {
+			return nil, nil
+		}
+		return reactions, err
+	})
 	c.deliver.again, c.deliver.profile = c.showAgain, c.showProfile
 	c.deliver.remake, c.deliver.beside = c.rebuildRoom, func(stop, work context.Context) {
 		var watchers sync.WaitGroup

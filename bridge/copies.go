@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
@@ -16,6 +17,11 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 const (
@@ -27,6 +33,15 @@ const (
 	maxLate = 64
 )
 
+// newCopies returns what takes back the second event of a message. reactions returns the
+// reactions to a message that count, and none of a conversation that is gone.
+func newCopies(
+	br *bridgev2.Bridge, bot *appservice.IntentAPI, log *slog.Logger,
+	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error),
+) *copies {
+	return &copies{br: br, bot: bot, log: log, reactions: reactions}
+}
+
 // copies takes back the second event of a message. One that was sent again because
 // the homeserver did not have it may turn up all the same: what Dendrite v0.15.2 has
 // in its hands when it is killed, it takes up again 30 seconds later when it was
@@ -37,10 +52,12 @@ const (
 // The event that counts is the one in the bridge's table: replies and reactions
 // refer to it.
 type copies struct {
-	br     *bridgev2.Bridge
-	node   Node
-	matrix matrixConnector
-	log    *slog.Logger
+	br  *bridgev2.Bridge
+	bot *appservice.IntentAPI
+	log *slog.Logger
+	// reactions returns the reactions to a message that count; none of a conversation
+	// that is gone.
+	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
 
 	mu    sync.Mutex   // from the look into the table until it is noted what was seen
 	early []earlyEvent // oldest first
@@ -62,7 +79,7 @@ type shownIn struct {
 // came looks at an event of a portal's room. An error means that it has to be
 // looked at again.
 func (c *copies) came(ctx context.Context, evt *event.Event) error {
-	mark, ok := evt.Content.Raw[markerKey].(string)
+	mark, ok := evt.Content.Raw[mimirid.MarkerKey].(string)
 	if !ok || evt.Type != event.EventMessage && evt.Type != event.EventEncrypted && evt.Type != event.EventReaction {
 		return nil
 	}
@@ -76,11 +93,11 @@ func (c *copies) came(ctx context.Context, evt *event.Event) error {
 	if evt.Type == event.EventReaction {
 		return c.reactionCame(ctx, portal, evt)
 	}
-	contact, err := portalContact(portal)
+	_, contact, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
-	in := shownIn{evt.RoomID, networkid.MessageID(string(contact) + "/" + mark)}
+	in := shownIn{evt.RoomID, mimirid.MarkedMessage(mimirid.User(contact), mark)}
 	row, err := c.rowOrNote(ctx, portal, in, evt)
 	if err != nil || row == nil {
 		return err
@@ -90,7 +107,7 @@ func (c *copies) came(ctx context.Context, evt *event.Event) error {
 
 // isOurs tells our events from those of members who copy the marker.
 func (c *copies) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
-	if evt.Sender == c.matrix.bot().UserID || c.br.IsGhostMXID(evt.Sender) {
+	if evt.Sender == c.bot.UserID || c.br.IsGhostMXID(evt.Sender) {
 		return true
 	}
 	login := c.br.GetCachedUserLoginByID(portal.Receiver)
@@ -163,7 +180,7 @@ func (c *copies) takeBack(ctx context.Context, row *database.Message, evt *event
 
 // redact takes back an event, of which another one shows what it shows.
 func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID) error {
-	_, err := c.matrix.bot().RedactEvent(mautrix.WithMaxRetries(ctx, 0), evt.RoomID, evt.ID,
+	_, err := c.bot.RedactEvent(mautrix.WithMaxRetries(ctx, 0), evt.RoomID, evt.ID,
 		mautrix.ReqRedact{Reason: "This was sent twice"})
 	err = classify(err)
 	if kind := kindOf(err); kind == answerRefused || kind == answerRoom || kind == answerDoubtful && !isServerFault(err) {
@@ -175,4 +192,54 @@ func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID)
 	}
 	c.log.Info("an event was taken back, what it shows was in the room already", "event_id", evt.ID, "shown_as", shown)
 	return nil
+}
+
+// reactionCame takes back an event of ours that shows a reaction which does not count
+// any more, or which another event shows. Nothing else would: what the contact takes
+// back later is the event in the bridge's table.
+//
+// An event whose row is on its way is left alone. A copy that comes in that moment is
+// not found; those of Dendrite come half a minute later.
+func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt *event.Event) error {
+	content := evt.Content.AsReaction()
+	key := variationselector.Remove(content.RelatesTo.Key)
+	target, err := c.br.DB.Message.GetPartByMXID(ctx, content.RelatesTo.EventID)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if target == nil || key == "" {
+		return nil
+	}
+	account, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
+		return nil //nolint:nilerr // a portal of no conversation
+	}
+	_, message, _, err := mimirid.ParseMessage(target.ID)
+	if err != nil {
+		return nil //nolint:nilerr // a notice
+	}
+	dir, sender := store.Out, mimirid.User(account)
+	if ghost, ok := c.br.Matrix.ParseGhostMXID(evt.Sender); ok && ghost == mimirid.User(contact) {
+		dir, sender = store.In, ghost
+	}
+	reactions, err := c.reactions(account, contact, peer.GUID(message.GUID))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	counts := false
+	for _, r := range reactions {
+		counts = counts || r.Dir == dir && variationselector.Remove(cleanText(r.Emoji)) == key
+	}
+	shown := evt.ID
+	if counts {
+		row, err := c.br.DB.Reaction.GetByID(ctx, portal.Receiver, target.ID, "", sender, "")
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+		if row == nil || row.MXID == evt.ID || variationselector.Remove(row.Emoji) != key {
+			return nil
+		}
+		shown = row.MXID
+	}
+	return c.redact(ctx, evt, shown)
 }

@@ -5,19 +5,17 @@ package bridge
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
 )
 
 const (
@@ -54,12 +52,12 @@ func (t *transport) createRoom(req *http.Request) (*http.Response, error) {
 	if room != "" {
 		return answerOK(req, map[string]id.RoomID{"room_id": room}), nil
 	}
-	return t.do(req, t.patient, roomTimeout)
+	return t.do(req, t.rooms, roomTimeout)
 }
 
 // roomMade looks for a room that was made for what the request is for.
 func (t *transport) roomMade(req *http.Request) (id.RoomID, error) {
-	if t.made == nil || req.GetBody == nil {
+	if t.deps.FindRoom == nil || req.GetBody == nil {
 		return "", nil
 	}
 	body, err := req.GetBody()
@@ -78,7 +76,7 @@ func (t *transport) roomMade(req *http.Request) (id.RoomID, error) {
 	}
 	for _, state := range create.InitialState {
 		if key := claimedKey(&state.Content); state.Type == event.StateBridge.Type && !key.IsEmpty() {
-			return t.made(req.Context(), key)
+			return t.deps.FindRoom(req.Context(), key)
 		}
 	}
 	return "", nil
@@ -96,63 +94,21 @@ func answerOK(req *http.Request, content any) *http.Response {
 	}
 }
 
-// errAwaitTurn means that a conversation needs a room and others are being made. It
-// is delivered when its turn has come.
-var errAwaitTurn = errors.New("other rooms are being made")
+// spaceChannel is what the library calls a login's space in the state of its room.
+const spaceChannel = "__personal_filtering_space__"
 
-// roomTurns lets a few conversations at a time have their rooms made, the others in
-// the order in which they came. A conversation that waits takes no place of those
-// that have a room. A turn lasts until the end of the delivery it was taken in, or
-// was given for. The zero value is ready. It is safe for use by many goroutines.
-type roomTurns struct {
-	mu      sync.Mutex
-	taken   map[store.Conversation]bool
-	waiting []store.Conversation
-}
-
-// take reports whether it is the conversation's turn. Otherwise a later release
-// returns it.
-func (t *roomTurns) take(c store.Conversation) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.taken[c]:
-		return true
-	case len(t.taken) < roomsAtOnce:
-		t.give(c)
-		return true
-	case !slices.Contains(t.waiting, c):
-		t.waiting = append(t.waiting, c)
+// claimedKey returns what a room is, by the state that the library writes. It is
+// empty for what the bridge has not written.
+func claimedKey(content *event.BridgeEventContent) networkid.PortalKey {
+	key := networkid.PortalKey{ID: networkid.PortalID(content.Channel.ID), Receiver: networkid.UserLoginID(content.Channel.Receiver)}
+	if key.ID == spaceChannel {
+		if _, err := mimirid.ParseLogin(key.Receiver); err == nil {
+			return key
+		}
+		return networkid.PortalKey{}
 	}
-	return false
-}
-
-// release ends the turn of a conversation, if it has one, and returns those whose
-// turn begins. They have to be delivered, or released as well.
-func (t *roomTurns) release(c store.Conversation) (next []store.Conversation) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.taken, c)
-	for len(t.waiting) > 0 && len(t.taken) < roomsAtOnce {
-		t.give(t.waiting[0])
-		next = append(next, t.waiting[0])
-		t.waiting = t.waiting[1:]
+	if _, _, err := mimirid.ParsePortal(key); err != nil {
+		return networkid.PortalKey{}
 	}
-	return next
-}
-
-// forget is release for a conversation that is not delivered any more.
-func (t *roomTurns) forget(c store.Conversation) (next []store.Conversation) {
-	t.mu.Lock()
-	t.waiting = slices.DeleteFunc(t.waiting, func(w store.Conversation) bool { return w == c })
-	t.mu.Unlock()
-	return t.release(c)
-}
-
-// give is called under mu.
-func (t *roomTurns) give(c store.Conversation) {
-	if t.taken == nil {
-		t.taken = make(map[store.Conversation]bool)
-	}
-	t.taken[c] = true
+	return key
 }

@@ -23,6 +23,8 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 	"maunium.net/go/mautrix/sqlstatestore"
+
+	"github.com/mimird/mimird/bridge/mimirid"
 )
 
 // canEncrypt is whether this program can take part in encrypted rooms.
@@ -209,7 +211,7 @@ func (d *botDevice) Reset(ctx context.Context, _ bool) error {
 func (d *botDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content *event.Content) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	mark, marked := content.Raw[markerKey]
+	mark, marked := content.Raw[mimirid.MarkerKey]
 	encrypted, err := d.mach.EncryptMegolmEvent(ctx, room, kind, content)
 	if crypto.IsShareError(err) {
 		if err = d.share(ctx, room); err == nil {
@@ -221,7 +223,7 @@ func (d *botDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type
 	}
 	content.Parsed, content.Raw, content.VeryRaw = encrypted, nil, nil
 	if marked { // it has to be found again, see room.go, and says nothing but which one it is
-		content.Raw = map[string]any{markerKey: mark}
+		content.Raw = map[string]any{mimirid.MarkerKey: mark}
 	}
 	return nil
 }

@@ -306,10 +306,7 @@ func (d *dispatcher) context(work context.Context) context.Context {
 	return d.library.With().Logger().WithContext(work)
 }
 
-var (
-	errUnreadable = errors.New("the bridge's database cannot be read")
-	errUnhandled  = refusal("the bridge cannot handle it; its log says why")
-)
+var errUnhandled = refusal("the bridge cannot handle it; its log says why")
 
 // maxTakeBack is how often a failed redaction of a duplicate is repeated before the
 // event is handled all the same.

@@ -62,7 +62,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 	if o.Wait == 0 {
 		o.Wait = 30 * time.Second
 	}
-	d := &doctor{DoctorOptions: o, server: newPatient(o.Config)}
+	d := &doctor{DoctorOptions: o, server: newPatient(o.Config.Homeserver.Address)}
 	defer d.server.close()
 	for _, check := range []struct {
 		name string

@@ -28,9 +28,9 @@ type patient struct {
 	date    time.Time // by its clock, zero when it does not say
 }
 
-func newPatient(c *Config) *patient {
+func newPatient(address string) *patient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	address := strings.TrimSuffix(c.Homeserver.Address, "/")
+	address = strings.TrimSuffix(address, "/")
 	if path, ok := strings.CutPrefix(address, "unix://"); ok {
 		address = "http://unix"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -121,16 +121,15 @@ func (p *patient) at(ctx context.Context, method, address, token string, in, out
 
 // software names the program of the homeserver, if it tells.
 func (p *patient) software(ctx context.Context) string {
-	if name, version := serverVersion(ctx, p.client, p.address); name != "" {
+	if name, version := p.version(ctx); name != "" {
 		return strings.TrimSpace(name + " " + version)
 	}
 	return "a homeserver"
 }
 
-// serverVersion returns the name of a homeserver's program, and its version if it
+// version returns the name of a homeserver's program, and its version if it
 // tells. Both are "" when it cannot be known.
-func serverVersion(ctx context.Context, client *http.Client, address string) (name, version string) {
-	p := &patient{client: client, address: address}
+func (p *patient) version(ctx context.Context) (name, version string) {
 	var about struct {
 		Server struct {
 			Name    string `json:"name"`

@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/http/httptrace"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -221,7 +218,7 @@ func (d *dispatcher) download(needs *neededFile, patience time.Duration, handle 
 	timer := time.AfterFunc(patience, func() { cancel(errSlowDownload) })
 	defer timer.Stop()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { timer.Stop() }})
-	ctx = context.WithValue(ctx, downloadLimitKey{}, d.node.MaxFile())
+	ctx = withDownloadLimit(ctx, d.node.MaxFile())
 	err := d.br.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), needs.url, needs.file, false, func(file *os.File) error {
 		timer.Stop()
 		handle(file)
@@ -250,35 +247,4 @@ func refusedFile(err error) error {
 	default:
 		return nil
 	}
-}
-
-type downloadLimitKey struct{}
-
-var errOverLimit = errors.New("the file is too large")
-
-// limitDownload makes the reading of an answer fail that is larger than its request
-// allows, so that no file fills the disk before it is refused.
-func limitDownload(req *http.Request, resp *http.Response) error {
-	limit, limited := req.Context().Value(downloadLimitKey{}).(int64)
-	if !limited || resp.StatusCode != http.StatusOK || !strings.Contains(req.URL.Path, "/media/") {
-		return nil
-	}
-	if resp.ContentLength > limit {
-		return errOverLimit
-	}
-	resp.Body = &limitedBody{ReadCloser: resp.Body, left: limit}
-	return nil
-}
-
-type limitedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errOverLimit
-	}
-	return n, err
 }

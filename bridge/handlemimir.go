@@ -203,7 +203,7 @@ func (d *delivery) put(
 	converted *bridgev2.ConvertedMessage,
 ) error {
 	for _, p := range converted.Parts {
-		p.Extra = map[string]any{markerKey: marker(id)}
+		p.Extra = map[string]any{mimirid.MarkerKey: mimirid.Marker(id)}
 	}
 	if d.at.inDoubt {
 		found, err := d.recover(ctx, portal, id, sender, at)

@@ -4,9 +4,7 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -15,21 +13,6 @@ import (
 
 // maxJoinTries is how often the bot tries to join a room that it is invited to.
 const maxJoinTries = 20
-
-// isFinal reports whether the homeserver has refused a request for good: with an
-// answer that another attempt would not change.
-func isFinal(err error) bool {
-	var failure mautrix.HTTPError
-	if !errors.As(err, &failure) || failure.Response == nil {
-		return false
-	}
-	switch code := failure.Response.StatusCode; code {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	default:
-		return code >= http.StatusBadRequest && code < http.StatusInternalServerError
-	}
-}
 
 // acceptInvitation joins the room that the bot is invited to, before the library
 // sees the invitation: the library tries it once and forgets an invitation that

@@ -39,7 +39,7 @@ const (
 type puppets struct {
 	*connector
 	library zerolog.Logger
-	t       *transport
+	direct  func(*http.Request) (*http.Response, error) // makes one request, as it is
 	tests   chan puppetTest
 	again   chan struct{} // capacity 1: the homeserver is back
 
@@ -56,9 +56,9 @@ type puppetTest struct {
 	every  time.Duration
 }
 
-func newPuppets(c *connector, library zerolog.Logger, t *transport) *puppets {
+func newPuppets(c *connector, library zerolog.Logger, direct func(*http.Request) (*http.Response, error)) *puppets {
 	return &puppets{
-		connector: c, library: library, t: t, tests: make(chan puppetTest, maxPuppetTests), again: make(chan struct{}, 1),
+		connector: c, library: library, direct: direct, tests: make(chan puppetTest, maxPuppetTests), again: make(chan struct{}, 1),
 		tested: make(map[id.UserID]time.Time),
 	}
 }
@@ -169,7 +169,7 @@ func (p *puppets) isDue(user id.UserID, every time.Duration) bool {
 // isDead reports whether the homeserver refuses a token, and with which words. What a
 // proxy says does not count.
 func (p *puppets) isDead(ctx context.Context, whoami *http.Request) (reason string, dead bool) {
-	resp, err := p.t.do(whoami.WithContext(ctx), p.t.normal, requestTimeout)
+	resp, err := p.direct(whoami.WithContext(ctx))
 	if err != nil {
 		return "", false
 	}

@@ -134,7 +134,7 @@ func (d *delivery) addReaction(
 			return d.queue(ctx, reactionAdded+int(dir), &simplevent.Reaction{
 				EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
 				TargetMessage: message, Emoji: wanted.Emoji,
-				ExtraContent: map[string]any{markerKey: marker(id)},
+				ExtraContent: map[string]any{mimirid.MarkerKey: mimirid.Marker(id)},
 			})
 		},
 		exists: func(ctx context.Context) error {

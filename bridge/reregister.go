@@ -4,10 +4,8 @@ package bridge
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,49 +22,37 @@ const (
 	maxReregistered = 10_000
 )
 
-// reregister notices that the homeserver does not know a user of the bridge any more:
+// registrations notices that the homeserver does not know a user of the bridge any more:
 // it was restored from an older copy, or set up anew. Homeservers have no common
-// answer for that, and refuse whatever the user does. So a refusal makes us register
-// the user again: a homeserver that knows them says so.
+// answer for that, and refuse whatever the user does. So a refusal makes the transport
+// register the user again: a homeserver that knows them says so.
 //
 // It is safe for use by many goroutines.
-type reregister struct {
-	log *slog.Logger
-	// isOurs tells the users of the bridge, and missed is called with one who had to be
-	// registered again.
-	isOurs func(id.UserID) bool
-	missed func(ctx context.Context, user id.UserID)
-
+type registrations struct {
 	mu    sync.Mutex
 	tried map[id.UserID]time.Time
 }
 
-// isDue reports whether a refused request is worth a test of its user.
-func (r *reregister) isDue(req *http.Request, resp *http.Response) (id.UserID, bool) {
-	user := id.UserID(req.URL.Query().Get("user_id"))
-	if resp.StatusCode != http.StatusForbidden || user == "" || strings.HasSuffix(req.URL.Path, "/register") || !r.isOurs(user) {
-		return "", false
-	}
+// isDue reports whether a test of a user is due, and notes that it is made.
+func (r *registrations) isDue(user id.UserID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.tried[user]) < reregisterEvery {
-		return "", false
+		return false
 	}
 	if r.tried == nil || len(r.tried) >= maxReregistered {
 		r.tried = make(map[id.UserID]time.Time)
 	}
 	r.tried[user] = time.Now()
-	return user, true
+	return true
 }
 
 // unknownUser reports whether a request was refused because the homeserver did not
 // know its user. Then it knows them now, and the request can be made again.
 func (t *transport) unknownUser(req *http.Request, resp *http.Response) bool {
-	if t.users == nil {
-		return false
-	}
-	user, due := t.users.isDue(req, resp)
-	if !due {
+	user := id.UserID(req.URL.Query().Get("user_id"))
+	if t.deps.IsOurs == nil || resp.StatusCode != http.StatusForbidden || user == "" ||
+		strings.HasSuffix(req.URL.Path, "/register") || !t.deps.IsOurs(user) || !t.registrations.isDue(user) {
 		return false
 	}
 	body, err := json.Marshal(map[string]any{
@@ -84,7 +70,7 @@ func (t *transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	}
 	register.Header.Set("Authorization", req.Header.Get("Authorization"))
 	register.Header.Set("Content-Type", "application/json")
-	answer, err := t.do(register, t.normal, requestTimeout)
+	answer, err := t.direct(register)
 	if err != nil {
 		return false
 	}
@@ -93,34 +79,7 @@ func (t *transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	if answer.StatusCode != http.StatusOK {
 		return false // it knows the user, as a rule
 	}
-	t.users.log.Warn("the homeserver did not know a user of the bridge any more: registered again", "user_id", user)
-	t.users.missed(req.Context(), user)
+	t.deps.Log.Warn("the homeserver did not know a user of the bridge any more: registered again", "user_id", user)
+	t.deps.Registered(req.Context(), user)
 	return true
-}
-
-// userMissed corrects the tables for a user who was registered again: they are in no
-// room, and have no profile.
-func (c *connector) userMissed(ctx context.Context, user id.UserID) {
-	ctx = context.WithoutCancel(ctx) // whoever waits for the answer
-	if _, err := c.br.DB.Exec(ctx, "DELETE FROM mx_user_profile WHERE user_id=$1", user); err != nil {
-		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "error", oneLine(err))
-	}
-	network, isGhost := c.matrix.ParseGhostMXID(user)
-	if !isGhost {
-		return
-	}
-	// The ghost in memory belongs to the delivery that is alone with it: this may be any
-	// goroutine that sends. So it changes the row, and a delivery the rest.
-	ghost, err := c.br.DB.Ghost.GetByID(ctx, network)
-	if err != nil || ghost == nil {
-		return
-	}
-	// The name at once, the rest with the next event of the contact.
-	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
-	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
-	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
-		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", oneLine(err))
-	}
-	c.missedGhosts.Store(network, named)
-	c.restored.look() // more is gone, then
 }

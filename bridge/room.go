@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -20,27 +18,8 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-const (
-	// markerKey is the key in an event's content that says which message it shows.
-	markerKey = "im.mimir.message"
-	// recoverEvents is how far back a room is searched for an event of which it is
-	// not known whether it was sent. It is nearly always among the last recoverPage.
-	recoverEvents = 1000
-	recoverPage   = 100
-	// barrierLooks is how often it is looked whether a homeserver lists a barrier, two
-	// times in the first pause of the back-off: for half a minute.
-	barrierLooks = 60
-	// barrierPart is the part of an entry that it is.
-	barrierPart = 1_000_030
-)
-
-// barrierEvent is put into a room to see when the homeserver lists it. Clients show
-// nothing of it.
-var barrierEvent = event.Type{Type: "im.mimir.barrier", Class: event.MessageEventType}
-
-// marker is what an event says of itself. It names the message within its
-// conversation, which the room is.
-func marker(message networkid.MessageID) string { return string(message[2*32+1:]) }
+// barrierPart is the part of an entry that a barrier is.
+const barrierPart = 1_000_030
 
 // ensureRoom returns the portal with a room that the user is in, or invited to.
 // It returns nil when the configuration says that there shall be none.
@@ -176,13 +155,14 @@ func (d *delivery) recover(
 	return true, d.copies.counts(ctx, portal.MXID, row, shown[1:]...)
 }
 
-// find searches a room for the events with a marker, again when there is none and
-// one may have been sent just now: a homeserver may take an event before it lists it,
-// and one that was restarted has forgotten our transactions.
+// find searches a room for the events with a marker, and once more behind a barrier when
+// there is none and one may have been sent just now.
 func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
 	found, err := d.findMarked(ctx, room, message)
 	if err == nil && len(found) == 0 && d.at.begun {
-		if err = d.awaitListing(ctx, room); err == nil {
+		// The transaction is the same at every attempt: a homeserver that returns the old
+		// event remembers transactions, and will recognise the message as well.
+		if err = d.search().awaitListing(ctx, newSendScope(d.ev, barrierPart), room); err == nil {
 			d.at.begun = false // once for all parts of a message
 			found, err = d.findMarked(ctx, room, message)
 		}
@@ -190,94 +170,15 @@ func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.M
 	return found, err
 }
 
-// awaitListing returns when the homeserver lists what it has taken before: when it
-// lists an event that is sent now. Homeservers deal with the events of a room one
-// after the other. The exception is what Dendrite had in its hands when it was
-// killed, see copies.go. One that does not list the event at all is not waited for
-// for ever.
-func (d *delivery) awaitListing(ctx context.Context, room id.RoomID) error {
-	// The transaction is the same at every attempt: a homeserver that returns the old
-	// event remembers transactions, and will know the message again.
-	scoped, cancel := newSendScope(d.ev, barrierPart).with(ctx, ctx)
-	defer cancel()
-	barrier, err := d.matrix.bot().SendMessageEvent(scoped, room, barrierEvent, struct{}{})
-	if err != nil {
-		return fmt.Errorf("%w: send a barrier: %w", errSearch, classify(err))
-	}
-	ctx = mautrix.WithMaxRetries(ctx, 0)
-	pause := time.NewTicker(max(d.deliver.retry.Min/2, time.Millisecond))
-	defer pause.Stop()
-	for range barrierLooks {
-		page, err := d.lastEvents(ctx, room, recoverPage)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(page.Chunk, func(e *event.Event) bool { return e.ID == barrier.EventID }) {
-			return nil
-		}
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	d.log.Warn("the homeserver does not list what it has taken", "room_id", room, "event_id", barrier.EventID)
-	return nil
-}
-
-// lastEvents asks for the end of a room. Dendrite wants to be told a limit above
-// 100 in the filter.
-func (d *delivery) lastEvents(ctx context.Context, room id.RoomID, limit int) (*mautrix.RespMessages, error) {
-	filter := &mautrix.FilterPart{Limit: limit}
-	page, err := d.matrix.bot().Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errSearch, classify(err))
-	}
-	return page, nil
-}
-
-// findMarked searches the end of a room for the events with a marker and returns
-// them, oldest first. Events of a conversation are sent in order, but for what a
-// homeserver takes up late: it is looked no further back than to where there are
-// others of ours. There is never a second page: Dendrite leaves out events where one
-// ends, and the message would be sent again.
 func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
-	ctx = mautrix.WithMaxRetries(ctx, 0)
-	want := marker(message)
-	for _, limit := range []int{recoverPage, recoverEvents} {
-		page, err := d.lastEvents(ctx, room, limit)
-		if err != nil {
-			return nil, err
-		}
-		var found []*event.Event
-		others := false
-		for _, evt := range page.Chunk {
-			switch has, ok := evt.Content.Raw[markerKey].(string); {
-			case !ok || !d.isOurs(evt.Sender):
-			case has == want:
-				found = append(found, evt)
-			default:
-				others = true
-			}
-		}
-		if len(found) > 0 || others || page.End == "" || len(page.Chunk) == 0 {
-			slices.Reverse(found)
-			return found, nil
-		}
-	}
-	return nil, nil
+	return d.search().findMarked(ctx, room, mimirid.Marker(message), d.isOurs)
+}
+
+func (d *delivery) search() roomSearch {
+	return roomSearch{bot: d.matrix.bot(), pause: d.deliver.retry.Min / 2, log: d.log}
 }
 
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
 	return sender == d.matrix.bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
-}
-
-// portalContact returns whose conversation a portal shows.
-func portalContact(portal *bridgev2.Portal) (networkid.UserID, error) {
-	_, contact, err := mimirid.ParsePortal(portal.PortalKey)
-	if err != nil {
-		return "", err
-	}
-	return mimirid.User(contact), nil
 }

@@ -13,13 +13,9 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
-
-	"github.com/mimird/mimird/bridge/mimirid"
 )
 
 const (
-	// spaceChannel is what the library calls a login's space in the state of its room.
-	spaceChannel = "__personal_filtering_space__"
 	// selfTestName is the name of the rooms that have nobody but the bot in them.
 	selfTestRoomName = "Mimir bridge self-test"
 )
@@ -138,20 +134,4 @@ func byBot[T any](evt *event.Event, bot id.UserID) (content T, ok bool) {
 	}
 	content, ok = evt.Content.Parsed.(T)
 	return content, ok
-}
-
-// claimedKey returns what a room is, by the state that the library writes. It is
-// empty for what the bridge has not written.
-func claimedKey(content *event.BridgeEventContent) networkid.PortalKey {
-	key := networkid.PortalKey{ID: networkid.PortalID(content.Channel.ID), Receiver: networkid.UserLoginID(content.Channel.Receiver)}
-	if key.ID == spaceChannel {
-		if _, err := mimirid.ParseLogin(key.Receiver); err == nil {
-			return key
-		}
-		return networkid.PortalKey{}
-	}
-	if _, _, err := mimirid.ParsePortal(key); err != nil {
-		return networkid.PortalKey{}
-	}
-	return key
 }

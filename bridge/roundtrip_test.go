@@ -72,7 +72,7 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				server := &slowServer{reads: seconds(c.reads), thinks: seconds(c.thinks)}
-				transport := newTransport(ctx, lastRequests, server, new(health), func(time.Time) {})
+				transport := newTransport(ctx, transportDeps{Base: server, Linger: linger, Homeserver: new(health), Sent: func(time.Time) {}})
 				if c.closes > 0 {
 					time.AfterFunc(seconds(c.closes), transport.close)
 				}
@@ -112,7 +112,9 @@ func TestPingIsNoErrorForABridgeThatStops(t *testing.T) {
 	for name, leaves := range map[string]time.Duration{"while it is under way": time.Second / 2, "before it is made": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				transport := newTransport(t.Context(), lastRequests, &slowServer{thinks: time.Second}, new(health), func(time.Time) {})
+				transport := newTransport(t.Context(), transportDeps{
+					Base: &slowServer{thinks: time.Second}, Linger: linger, Homeserver: new(health), Sent: func(time.Time) {},
+				})
 				defer transport.close()
 				ctx, cancel := context.WithTimeout(t.Context(), leaves)
 				defer cancel()
@@ -132,5 +134,8 @@ func TestPingIsNoErrorForABridgeThatStops(t *testing.T) {
 		})
 	}
 }
+
+// linger is how long requests of these tests may go on.
+const linger = 4 * time.Second
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -184,7 +184,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	}
 	c := &connector{
 		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
-		copies: &copies{node: r.node, matrix: matrix, log: r.log}, fetched: new(attachments), homeserver: &r.condition.homeserver,
+		fetched: new(attachments), homeserver: &r.condition.homeserver,
 		profiles: make(chan *client, maxProfiles),
 	}
 	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
@@ -199,14 +199,16 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	if r.base != nil {
 		client.Transport = r.base
 	}
-	t := newTransport(ctx, lastRequests, client.Transport, &r.condition.homeserver, r.listener.hearing.spoke)
-	t.retries, t.pause, t.mustEncrypt = r.opts.Config.Homeserver.RetryLimit, 2*r.opts.Retry.Min, matrix.isEncrypted
-	t.made = c.lost.made
-	t.users = &reregister{log: r.log, missed: c.userMissed, isOurs: func(user id.UserID) bool {
-		return user == matrix.bot().UserID || c.br.IsGhostMXID(user)
-	}}
-	puppets := newPuppets(c, r.library, t)
-	t.refused = puppets.refused
+	var puppets *puppets
+	t := newTransport(ctx, transportDeps{
+		Log: r.log, Base: client.Transport, Linger: lastRequests,
+		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
+		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.isEncrypted, FindRoom: c.lost.made,
+		IsOurs:     func(user id.UserID) bool { return user == matrix.bot().UserID || c.br.IsGhostMXID(user) },
+		Registered: c.userMissed,
+		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
+	})
+	puppets = newPuppets(c, r.library, t.direct)
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t, puppets: puppets}, nil
 }
@@ -339,9 +341,9 @@ func (r *runner) wantsSideSync(ctx context.Context) bool {
 	case SideSyncNever:
 		return false
 	}
-	server := newPatient(r.opts.Config)
+	server := newPatient(r.opts.Config.Homeserver.Address)
 	defer server.close()
-	name, _ := serverVersion(ctx, server.client, server.address)
+	name, _ := server.version(ctx)
 	return name != "Synapse" // which pushes all of it; what cannot be known is fetched, twice is once
 }
 

@@ -5,15 +5,12 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"go.mau.fi/util/retryafter"
@@ -23,7 +20,6 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/crashpoint"
-	"github.com/mimird/mimird/actors/store"
 )
 
 const (
@@ -34,7 +30,42 @@ const (
 	requestTimeout = time.Minute
 	// slowTimeout is both for requests that may wait on purpose, and for media.
 	slowTimeout = 3 * time.Minute
+	// maxIdleConns is how many connections are kept open for further requests: two for
+	// each delivery that runs at the same time.
+	maxIdleConns = 128
 )
+
+// transportDeps is what a [transport] uses.
+type transportDeps struct {
+	Log *slog.Logger
+	// Base is used instead of the network, when set. Of the library it is a transport
+	// that dials a unix socket.
+	Base http.RoundTripper
+	// Linger is how long requests may last after the end of the context that newTransport
+	// got.
+	Linger time.Duration
+	// Retries is how often a request is repeated that nobody else repeats, and Pause the
+	// time before the first repetition; it doubles five times.
+	Retries int
+	Pause   time.Duration
+	// Homeserver notes whether the homeserver answers.
+	Homeserver *health
+	// Sent is called after the homeserver has accepted an event that it has to send back
+	// to the bridge; begun is when the request began.
+	Sent func(begun time.Time)
+	// MustEncrypt reports whether a room is encrypted, so that no plaintext may be sent
+	// into it.
+	MustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
+	// FindRoom returns a room that exists already for a conversation or a Matrix space,
+	// "" when there is none. No second one is created for it.
+	FindRoom func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
+	// IsOurs tells the bot and the ghosts from other users. When the homeserver does not
+	// know one of them any more, the transport registers it and calls Registered.
+	IsOurs     func(id.UserID) bool
+	Registered func(ctx context.Context, user id.UserID)
+	// Refused is called with the status of every answer.
+	Refused func(req *http.Request, status int)
+}
 
 // transport is what all requests to the homeserver go through. It gives the
 // events of a [sendScope] transaction ids of our own, repeats requests that
@@ -43,37 +74,23 @@ const (
 // goroutines that nobody stops.
 type transport struct {
 	*roundTrips
-	normal, slow http.RoundTripper
-	patient      http.RoundTripper // for what creates a room
-	retries      int
-	pause        time.Duration // before a request is repeated; it doubles five times
-	homeserver   *health
-	spoke        func(begun time.Time) // the homeserver took an event that it has to send back
-	// mustEncrypt reports whether nothing may be sent into a room as it is.
-	mustEncrypt func(ctx context.Context, room id.RoomID) (bool, error)
-	// made returns a room that was created before for the same, see createroom.go.
-	made     func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
-	users    *reregister
-	refused  func(req *http.Request, status int) // is told of refused requests
-	creating chan struct{}                       // a place for each room that is being created
-	end      context.CancelFunc                  // of the life of all round trips
+	deps                transportDeps
+	normal, slow, rooms http.RoundTripper // rooms is for requests that create one
+	creating            chan struct{}     // a place for each room that is being created
+	end                 context.CancelFunc
+	registrations
 }
 
-// newTransport wraps what the library would use; nil means the standard one. All
-// requests end when last is over after ctx has ended, if close did not end them.
-func newTransport(
-	ctx context.Context, last time.Duration, base http.RoundTripper, homeserver *health, spoke func(begun time.Time),
-) *transport {
-	t := &transport{
-		normal: base, slow: base, patient: base, homeserver: homeserver, spoke: spoke,
-		creating: make(chan struct{}, roomsAtOnce),
-	}
+// newTransport returns the transport of one start of the bridge. All requests end at
+// deps.Linger after the end of ctx, or with close.
+func newTransport(ctx context.Context, deps transportDeps) *transport {
+	t := &transport{deps: deps, normal: deps.Base, slow: deps.Base, rooms: deps.Base, creating: make(chan struct{}, roomsAtOnce)}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(last, end) })
+	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(deps.Linger, end) })
 	t.roundTrips, t.end = newRoundTrips(life), func() { unlink(); end() }
-	if base == nil { // otherwise it is one that dials a unix socket
+	if deps.Base == nil {
 		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
-		t.patient = newHTTPTransport(roomTimeout)
+		t.rooms = newHTTPTransport(roomTimeout)
 	}
 	return t
 }
@@ -81,7 +98,7 @@ func newTransport(
 func newHTTPTransport(timeout time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = timeout
-	t.MaxIdleConnsPerHost = 2 * deliveriesAtOnce
+	t.MaxIdleConnsPerHost = maxIdleConns
 	return t
 }
 
@@ -89,7 +106,7 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 func (t *transport) close() {
 	t.roundTrips.close()
 	t.end()
-	for _, next := range []http.RoundTripper{t.normal, t.slow, t.patient} {
+	for _, next := range []http.RoundTripper{t.normal, t.slow, t.rooms} {
 		if closer, ok := next.(interface{ CloseIdleConnections() }); ok {
 			closer.CloseIdleConnections()
 		}
@@ -108,8 +125,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		begun := time.Now()
 		resp, err := t.once(req)
 		t.note(req, resp, err, begun)
-		if err == nil && t.refused != nil {
-			t.refused(req, resp.StatusCode)
+		if err == nil && t.deps.Refused != nil {
+			t.deps.Refused(req, resp.StatusCode)
 		}
 		if resp != nil && resp.StatusCode >= http.StatusBadRequest {
 			boundAnswer(resp)
@@ -127,7 +144,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				resp = nil
 			}
 		}
-		pause := t.pause << min(try, 5)
+		pause := t.deps.Pause << min(try, 5)
 		if err == nil && t.unknownUser(req, resp) && mayRepeat(req) {
 			pause = 0
 		} else if try >= t.retriesOf(req) || !worthRepeating(resp, err, &pause) {
@@ -173,7 +190,7 @@ var errPlaintext = errors.New("the room is encrypted and the message is not, so 
 // keepSecret refuses to send a message as it is into a room that is encrypted,
 // whoever forgot to encrypt it. It is the last gate: every request passes it.
 func (t *transport) keepSecret(req *http.Request) error {
-	if req.Method != http.MethodPut || t.mustEncrypt == nil {
+	if req.Method != http.MethodPut || t.deps.MustEncrypt == nil {
 		return nil
 	}
 	_, path, _ := strings.Cut(req.URL.Path, "/rooms/")
@@ -182,7 +199,7 @@ func (t *transport) keepSecret(req *http.Request) error {
 	if kind != event.EventMessage.Type && kind != event.EventSticker.Type {
 		return nil
 	}
-	encrypted, err := t.mustEncrypt(req.Context(), id.RoomID(room))
+	encrypted, err := t.deps.MustEncrypt(req.Context(), id.RoomID(room))
 	if err != nil {
 		return fmt.Errorf("look whether the room is encrypted: %w", err)
 	}
@@ -205,7 +222,7 @@ func (t *transport) retriesOf(req *http.Request) int {
 	if !mayRepeat(req) {
 		return 0
 	}
-	return t.retries
+	return t.deps.Retries
 }
 
 // mayRepeat reports whether the body of a request can be sent again.
@@ -249,77 +266,28 @@ func (t *transport) once(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// direct makes one request that is neither repeated nor counted.
+func (t *transport) direct(req *http.Request) (*http.Response, error) {
+	return t.do(req, t.normal, requestTimeout)
+}
+
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
 func (t *transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
 	case err != nil && (req.Context().Err() != nil || isClosed(t.closed) || errors.Is(err, errOverLimit)):
 	case err != nil:
-		t.homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
+		t.deps.Homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
 	case resp.StatusCode >= http.StatusInternalServerError:
-		t.homeserver.down(fmt.Errorf("the homeserver answers %s", resp.Status))
+		t.deps.Homeserver.down(fmt.Errorf("the homeserver answers %s", resp.Status))
 	case resp.StatusCode == http.StatusTooManyRequests:
 	case strings.HasSuffix(req.URL.Path, "/versions"), strings.HasSuffix(req.URL.Path, "/whoami"):
 	default:
-		t.homeserver.up()
+		t.deps.Homeserver.up()
 		if resp.StatusCode == http.StatusOK && req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/send/") {
-			t.spoke(begun)
+			t.deps.Sent(begun)
 		}
 	}
-}
-
-// sendScope marks the requests that one entry of the event log causes. The events
-// sent in it get transaction ids that depend only on that entry, on the event's
-// type, and on how many of its type came before. So when the entry is handled
-// again, a homeserver that remembers makes no second event of it.
-type sendScope struct {
-	seed string
-
-	mu    sync.Mutex
-	ids   map[string]string // the library's transaction id to ours; HTTP retries keep theirs
-	count map[string]int    // by event type
-	sent  id.EventID        // the last message that the homeserver took
-	err   error             // of what the library does not report
-	last  error             // the last failure of a request
-}
-
-func newSendScope(ev store.Event, part int) *sendScope {
-	return newNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
-}
-
-// newNamedScope returns the scope of what belongs to no entry. Its name takes the
-// place of one, and must not be used for anything else.
-func newNamedScope(name string) *sendScope {
-	return &sendScope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
-}
-
-type scopeKey struct{}
-
-// with returns a context for what the entry causes. It has the values of library,
-// which is bridgev2's own, ends also with work, and allows one attempt: whoever
-// handles the entry tries again.
-func (s *sendScope) with(library, work context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithValue(library, scopeKey{}, s))
-	stop := context.AfterFunc(work, cancel)
-	return mautrix.WithMaxRetries(ctx, 0), func() { stop(); cancel() }
-}
-
-func scopeOf(ctx context.Context) *sendScope {
-	scope, _ := ctx.Value(scopeKey{}).(*sendScope)
-	return scope
-}
-
-// fail notes an error that has no other way out of the library.
-func (s *sendScope) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = errors.Join(s.err, err)
-}
-
-func (s *sendScope) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // maxAnswer bounds what is read of an answer that is an error: a proxy may answer
@@ -334,98 +302,8 @@ func boundAnswer(resp *http.Response) {
 	resp.Header.Del("Content-Length")
 }
 
-// failed notes the failure of a request.
-func (s *sendScope) failed(req *http.Request, resp *http.Response, err error) {
-	failure := mautrix.HTTPError{Request: req, Response: resp, WrappedError: err, Message: "request failed"}
-	if err == nil {
-		if resp.StatusCode < http.StatusBadRequest {
-			return
-		}
-		body, _ := io.ReadAll(resp.Body) //nolint:forbidigo // it is bounded
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-		answer := &mautrix.RespError{StatusCode: resp.StatusCode}
-		if json.Unmarshal(body, answer) == nil && answer.ErrCode != "" {
-			failure.RespError = answer
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last = failure
-}
-
-// lastFailure returns the last failure of a request, nil when there was none.
-func (s *sendScope) lastFailure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last
-}
-
-// maxSent bounds the homeserver's answer to a message.
-const maxSent = 64 << 10
-
-// answered notes which event a message became, and leaves the answer to be read.
-func (s *sendScope) answered(resp *http.Response) error {
-	if resp.StatusCode != http.StatusOK {
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSent)) //nolint:forbidigo // it is limited
-	if err != nil {
-		return fmt.Errorf("read the homeserver's answer: %w", err)
-	}
-	_ = resp.Body.Close()
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	var answer mautrix.RespSendEvent
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil // the library says so, too
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sent = answer.EventID
-	return nil
-}
-
-// shown returns the last message that the homeserver took; none when there was none.
-func (s *sendScope) shown() id.EventID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent
-}
-
-// rewrite puts our transaction id into PUT .../rooms/{room}/send/{type}/{txn} and
-// PUT .../rooms/{room}/redact/{event}/{txn}.
-func (s *sendScope) rewrite(req *http.Request) *http.Request {
-	path := req.URL.EscapedPath()
-	parts := strings.Split(path, "/")
-	n := len(parts)
-	if req.Method != http.MethodPut || n < 4 || (parts[n-3] != "send" && parts[n-3] != "redact") {
-		return req
-	}
-	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
-	out := req.Clone(req.Context())
-	out.URL.Path = plain
-	if out.URL.RawPath != "" {
-		parts[n-1] = s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
-		out.URL.RawPath = strings.Join(parts, "/")
-	}
-	return out
-}
-
 // isMessage reports whether a request puts a message of the event log into a room.
 func isMessage(req *http.Request) bool {
 	return scopeOf(req.Context()) != nil && (strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/") ||
 		strings.Contains(req.URL.Path, "/send/"+event.EventEncrypted.Type+"/"))
-}
-
-// transaction returns our id for a transaction id of the library.
-func (s *sendScope) transaction(kind, original string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ours, known := s.ids[original]
-	if !known {
-		sum := sha256.Sum256(fmt.Appendf(nil, "mimird/1/%s/%s/%d", s.seed, kind, s.count[kind]))
-		ours = "mimird-" + hex.EncodeToString(sum[:16])
-		s.count[kind]++
-		s.ids[original] = ours
-	}
-	return ours
 }

@@ -220,7 +220,7 @@ func mutants() []mutant {
 		{
 			name:   "random-transaction-id",
 			harm:   "a message is shown again when the answer of the homeserver was lost",
-			file:   "bridge/transport.go",
+			file:   "bridge/scope.go",
 			before: "fmt.Appendf(nil, \"mimird/1/%s/%s/%d\", s.seed, kind, s.count[kind])",
 			after:  "fmt.Appendf(nil, \"mimird/1/%s/%s/%d/%p\", s.seed, kind, s.count[kind], s)",
 			tests:  []string{"-run", "Once|Same|Scope|Transaction", "./bridge"},

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+)
+
+// sendScope marks the requests that one entry of the event log causes. The events
+// sent in it get transaction ids that depend only on that entry, on the event's
+// type, and on how many of its type came before. So when the entry is handled
+// again, a homeserver that remembers makes no second event of it.
+type sendScope struct {
+	seed string
+
+	mu    sync.Mutex
+	ids   map[string]string // the library's transaction id to ours; HTTP retries keep theirs
+	count map[string]int    // by event type
+	sent  id.EventID        // the last message that the homeserver took
+	err   error             // of what the library does not report
+	last  error             // the last failure of a request
+}
+
+func newSendScope(ev store.Event, part int) *sendScope {
+	return newNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
+}
+
+// newNamedScope returns the scope of what belongs to no entry. Its name takes the
+// place of one, and must not be used for anything else.
+func newNamedScope(name string) *sendScope {
+	return &sendScope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
+}
+
+type scopeKey struct{}
+
+// with returns a context for what the entry causes. It has the values of library,
+// which is bridgev2's own, ends also with work, and allows one attempt: whoever
+// handles the entry tries again.
+func (s *sendScope) with(library, work context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithValue(library, scopeKey{}, s))
+	stop := context.AfterFunc(work, cancel)
+	return mautrix.WithMaxRetries(ctx, 0), func() { stop(); cancel() }
+}
+
+func scopeOf(ctx context.Context) *sendScope {
+	scope, _ := ctx.Value(scopeKey{}).(*sendScope)
+	return scope
+}
+
+// fail notes an error that has no other way out of the library.
+func (s *sendScope) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = errors.Join(s.err, err)
+}
+
+func (s *sendScope) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// failed notes the failure of a request.
+func (s *sendScope) failed(req *http.Request, resp *http.Response, err error) {
+	failure := mautrix.HTTPError{Request: req, Response: resp, WrappedError: err, Message: "request failed"}
+	if err == nil {
+		if resp.StatusCode < http.StatusBadRequest {
+			return
+		}
+		body, _ := io.ReadAll(resp.Body) //nolint:forbidigo // it is bounded
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		answer := &mautrix.RespError{StatusCode: resp.StatusCode}
+		if json.Unmarshal(body, answer) == nil && answer.ErrCode != "" {
+			failure.RespError = answer
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = failure
+}
+
+// lastFailure returns the last failure of a request, nil when there was none.
+func (s *sendScope) lastFailure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// maxSent bounds the homeserver's answer to a message.
+const maxSent = 64 << 10
+
+// answered notes which event a message became, and leaves the answer to be read.
+func (s *sendScope) answered(resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSent)) //nolint:forbidigo // it is limited
+	if err != nil {
+		return fmt.Errorf("read the homeserver's answer: %w", err)
+	}
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var answer mautrix.RespSendEvent
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil // the library says so, too
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = answer.EventID
+	return nil
+}
+
+// shown returns the last message that the homeserver took; none when there was none.
+func (s *sendScope) shown() id.EventID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
+}
+
+// rewrite puts our transaction id into PUT .../rooms/{room}/send/{type}/{txn} and
+// PUT .../rooms/{room}/redact/{event}/{txn}.
+func (s *sendScope) rewrite(req *http.Request) *http.Request {
+	path := req.URL.EscapedPath()
+	parts := strings.Split(path, "/")
+	n := len(parts)
+	if req.Method != http.MethodPut || n < 4 || (parts[n-3] != "send" && parts[n-3] != "redact") {
+		return req
+	}
+	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+	out := req.Clone(req.Context())
+	out.URL.Path = plain
+	if out.URL.RawPath != "" {
+		parts[n-1] = s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+		out.URL.RawPath = strings.Join(parts, "/")
+	}
+	return out
+}
+
+// transaction returns our id for a transaction id of the library.
+func (s *sendScope) transaction(kind, original string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ours, known := s.ids[original]
+	if !known {
+		sum := sha256.Sum256(fmt.Appendf(nil, "mimird/1/%s/%s/%d", s.seed, kind, s.count[kind]))
+		ours = "mimird-" + hex.EncodeToString(sum[:16])
+		s.count[kind]++
+		s.ids[original] = ours
+	}
+	return ours
+}
