@@ -10,7 +10,6 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -62,62 +61,6 @@ type env struct {
 
 	writer   kernel.Ref // the store actor
 	resolver kernel.Ref
-}
-
-// networkCell holds the network that runs at this moment. The overlay actor
-// changes it; whoever needs a carrier asks each time.
-type networkCell struct {
-	current atomic.Pointer[networkHandle]
-	// up says that there are links to the network.
-	up atomic.Bool
-}
-
-type networkHandle struct{ Network }
-
-func (n *networkCell) set(net Network) { n.current.Store(&networkHandle{net}) }
-
-func (n *networkCell) clear() {
-	n.up.Store(false)
-	n.current.Store(nil)
-}
-
-// Carrier returns the carrier of a kind; false while the overlay is not running, or
-// when the carrier is off.
-func (n *networkCell) Carrier(kind overlay.Kind) (overlay.Carrier, bool) {
-	h := n.current.Load()
-	if h == nil {
-		return nil, false
-	}
-	if kind == overlay.KindStream {
-		return h.Stream(), true
-	}
-	if net, ok := h.Network.(interface {
-		CarrierOf(kind overlay.Kind) (overlay.Carrier, bool)
-	}); ok {
-		return net.CarrierOf(kind)
-	}
-	return nil, false
-}
-
-// TCP returns the TCP carrier with the methods that only it has; false as for Carrier.
-func (n *networkCell) TCP() (overlay.AddressCarrier, bool) {
-	c, ok := n.Carrier(overlay.KindTCP)
-	if !ok {
-		return nil, false
-	}
-	tcp, ok := c.(overlay.AddressCarrier)
-	return tcp, ok
-}
-
-// Up reports whether there are links to the network.
-func (n *networkCell) Up() bool { return n.up.Load() }
-
-// status returns false while the overlay is not running.
-func (n *networkCell) status() (overlay.Status, bool) {
-	if h := n.current.Load(); h != nil {
-		return h.Status(), true
-	}
-	return overlay.Status{}, false
 }
 
 // nowMillis is the wall clock in the unit of the wire and of the store. It is for

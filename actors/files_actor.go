@@ -86,7 +86,7 @@ func (a *filesActor) Started(c *kernel.Context) error {
 		a.host.close()
 		return errors.Join(fmt.Errorf("listen on port %d: %w", files.Port, err), net.Close())
 	}
-	a.env.filesNet.set(net)
+	a.env.filesNet.Set(net)
 	host := a.host
 	c.Go("serve", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines and for the disk, so it is
@@ -119,7 +119,7 @@ func (a *filesActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (a *filesActor) Stopping(*kernel.Context) { a.env.filesNet.clear() }
+func (a *filesActor) Stopping(*kernel.Context) { a.env.filesNet.Clear() }
 
 func (a *filesActor) onExpire(c *kernel.Context) {
 	host, inbox := a.host, c.Inbox()

@@ -17,11 +17,6 @@ import (
 
 // To the node actor.
 type (
-	// overlayOpened is the overlay's: there is a carrier, under a new network. The
-	// node passes it on to whoever listens on a port.
-	overlayOpened struct{}
-	// overlayChanged is the overlay's: links to the network are up, or none is.
-	overlayChanged struct{ Up bool }
 	// accountsChanged is the API's: look at the accounts in the store again.
 	accountsChanged struct{}
 	// closeAccount is the API's: end the actors of an account that is going to be

@@ -87,7 +87,9 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
-		spawn(overlayName, func() kernel.Actor { return &overlayActor{env: n.env} })
+		spawn(overlayName, func() kernel.Actor {
+			return newOverlay(overlayDeps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.node, Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
+		})
 	}
 	if n.env.opts.Tracker != nil {
 		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })

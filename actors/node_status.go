@@ -73,11 +73,11 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {
 		return Status{}, err
 	}
-	s.Overlay, s.Running = n.env.net.status()
-	if role, ok := n.env.trackerNet.status(); ok {
+	s.Overlay, s.Running = n.env.net.Status()
+	if role, ok := n.env.trackerNet.Status(); ok {
 		s.Tracker = &role
 	}
-	if role, ok := n.env.filesNet.status(); ok {
+	if role, ok := n.env.filesNet.Status(); ok {
 		s.Files = &role
 	}
 	return s, nil

@@ -7,27 +7,10 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
-
-// Network is the overlay as the node uses it: *overlay.Network, or its in-memory
-// twin in tests.
-type Network interface {
-	// Stream is the carrier of generation 3.
-	Stream() overlay.Carrier
-	// Links counts the links that are up. It does not block.
-	Links() int
-	// Status asks the network and may block.
-	Status() overlay.Status
-	// Failed is closed when the network is of no more use; Err says why.
-	Failed() <-chan struct{}
-	Err() error
-	// Close ends every connection and blocks until all is released.
-	Close() error
-}
 
 // Options is what a [Node] is made from. Only Dir is required, and OpenNetwork
 // unless the process is a server only.

@@ -11,32 +11,56 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// linkCheck is how often the overlay actor looks whether links are up. There is
-// no event for it, and asking costs microseconds.
+// linkCheck is how often the actor counts the links. There is no event for it, and
+// counting costs microseconds.
 const linkCheck = time.Second
 
-// settleTime is how long a link must have been up before anybody uses it. A node
-// that has just joined is not found by others yet: they would take our first
-// packet and be unable to answer it, and Yggdrasil does not repeat the answer to
-// a handshake for a minute.
+// settleTime is how long a link must have been up before the network counts as up. The
+// others do not find a node that has just joined: they receive our first packet and
+// cannot answer it, and Yggdrasil does not repeat the answer to a handshake for a minute.
 const settleTime = 3 * time.Second
 
 type checkLinks struct{}
 
-// overlayActor owns the connection to the Yggdrasil network. It tells its parent
-// when links come up and go down. When it is restarted everything that went over
-// the old network ends by itself and is opened again over the new one.
+type (
+	// overlayOpened tells the parent that there is a carrier, under a new network. It is
+	// for everybody who listens on a port.
+	overlayOpened struct{}
+	// overlayChanged tells the parent whether links to the network are up.
+	overlayChanged struct{ Up bool }
+)
+
+// overlayDeps is what the actor of [newOverlay] uses.
+type overlayDeps struct {
+	// Open joins the network under Key. It is called at every start of the actor, also
+	// after a failure, and must not block on the network.
+	Open func(identity.NodePrivateKey) (Network, error)
+	Key  identity.NodePrivateKey
+	// Cell is set to the network while that runs.
+	Cell *networkCell
+	// Pairs is how many pairs of an account and an accepted contact there are at a node;
+	// zero for a stranger. The network asks it for each packet.
+	Pairs func(identity.NodeKey) int
+}
+
+// overlayActor owns the connection to the Yggdrasil network. When it is restarted,
+// everything that ran over the old network ends by itself and is opened again over the
+// new one.
 type overlayActor struct {
-	env *env
-	net Network
+	deps overlayDeps
+	net  Network
 	// linked is when the first link came up; zero without one.
 	linked time.Time
-	// changes is what changesOf has counted.
+	// changes is the last result of changesOf.
 	changes uint64
 }
 
-// changesOf counts how often the machine of a network woke up or came to another
-// one, for a network that notices.
+// newOverlay returns the actor that owns the node's connection to the network. It tells
+// its parent [overlayOpened] and [overlayChanged].
+func newOverlay(deps overlayDeps) kernel.Actor { return &overlayActor{deps: deps} }
+
+// changesOf counts how often the machine of a network woke up or moved to another link,
+// when the network notices that.
 func changesOf(n Network) uint64 {
 	if n, ok := n.(interface{ Changes() uint64 }); ok {
 		return n.Changes()
@@ -44,8 +68,9 @@ func changesOf(n Network) uint64 {
 	return 0
 }
 
+// Started implements [kernel.Starter].
 func (o *overlayActor) Started(c *kernel.Context) error {
-	net, err := o.env.opts.OpenNetwork(o.env.keys.node)
+	net, err := o.deps.Open(o.deps.Key)
 	if err != nil {
 		return fmt.Errorf("join the overlay: %w", err)
 	}
@@ -53,9 +78,9 @@ func (o *overlayActor) Started(c *kernel.Context) error {
 	if n, ok := net.(interface {
 		KnowContacts(pairs func(identity.NodeKey) int)
 	}); ok {
-		n.KnowContacts(o.env.contactNodes.pairs)
+		n.KnowContacts(o.deps.Pairs)
 	}
-	o.env.net.set(net)
+	o.deps.Cell.Set(net)
 	c.Go("network", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines, so it is done here and not
 		// in a turn.
@@ -69,10 +94,11 @@ func (o *overlayActor) Started(c *kernel.Context) error {
 	})
 	c.Every(linkCheck, checkLinks{})
 	c.Tell(c.Parent(), overlayOpened{})
-	c.Log().Info("Joined the overlay", "node", o.env.keys.node.Key().Short())
+	c.Log().Info("overlay joined", "node", o.deps.Key.Key().Short())
 	return nil
 }
 
+// Receive implements [kernel.Actor].
 func (o *overlayActor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case checkLinks:
@@ -82,9 +108,10 @@ func (o *overlayActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
+// Stopping implements [kernel.Stopper].
 func (o *overlayActor) Stopping(c *kernel.Context) {
-	wasUp := o.env.net.up.Load()
-	o.env.net.clear()
+	wasUp := o.deps.Cell.Up()
+	o.deps.Cell.Clear()
 	if wasUp {
 		c.Tell(c.Parent(), overlayChanged{Up: false})
 	}
@@ -103,8 +130,8 @@ func (o *overlayActor) onCheckLinks(c *kernel.Context) {
 		o.linked = time.Now()
 	}
 	up := !o.linked.IsZero() && time.Since(o.linked) >= settleTime
-	if o.env.net.up.Swap(up) != up {
-		c.Log().Info("Links to the overlay changed", "up", links)
+	if o.deps.Cell.up.Swap(up) != up {
+		c.Log().Info("links to the overlay changed", "count", links)
 		c.Tell(c.Parent(), overlayChanged{Up: up})
 	}
 }

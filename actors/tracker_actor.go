@@ -56,7 +56,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		return errors.Join(fmt.Errorf("listen on port %d: %w", tracker.Port, err), net.Close())
 	}
 	t.net = net
-	t.env.trackerNet.set(net)
+	t.env.trackerNet.Set(net)
 	c.Go("serve", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines, so it is done here and not
 		// in a turn.
@@ -87,7 +87,7 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.clear() }
+func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.Clear() }
 
 // serveOld answers apps of older generations, over the carriers that run.
 func (t *trackerActor) serveOld(c *kernel.Context) error {
