@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -18,17 +19,35 @@ import (
 // queues a message or adds a contact writes that to the store and is done.
 type account struct {
 	// Fixed at creation.
-	env *env
-	id  identity.PublicKey
+	deps *accountDeps
+	id   identity.PublicKey
 
 	// State.
 	record store.Account // as of the last look
 }
 
+// accountDeps is what the account actors of a node use. The node builds it before
+// it starts the first account.
+type accountDeps struct {
+	// Store is for reading; Writer is the actor that writes to it.
+	Store  *store.Store
+	Writer kernel.Ref
+	// Resolver gets announce.
+	Resolver kernel.Ref
+	// Now is the wall clock, for what is stored.
+	Now  func() time.Time
+	Log  *strangerlog.Log
+	Keys *keyring
+	// Contact is for the account's contacts.
+	Contact *contactDeps
+}
+
+func (d *accountDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
+
 // newAccountSpec makes the spec of an account's actor.
-func newAccountSpec(e *env, id identity.PublicKey) kernel.Spec {
+func newAccountSpec(d *accountDeps, id identity.PublicKey) kernel.Spec {
 	return kernel.Spec{Name: accountName(id), Kind: "account", New: func() kernel.Actor {
-		return &account{env: e, id: id}
+		return &account{deps: d, id: id}
 	}}
 }
 
@@ -44,19 +63,19 @@ type childRested struct{ Name string }
 func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
 
 func (a *account) Started(c *kernel.Context) error {
-	if err := a.env.keys.load(a.id); err != nil {
+	if err := a.deps.Keys.load(a.id); err != nil {
 		return err
 	}
 	var err error
-	if a.record, err = a.env.store.Account(a.id); err != nil {
+	if a.record, err = a.deps.Store.Account(a.id); err != nil {
 		return fmt.Errorf("read account: %w", err)
 	}
 	// Watch first, look then: what changes in between is seen twice, not missed.
-	a.env.store.WatchLog(c, a.id)
+	a.deps.Store.WatchLog(c, a.id)
 	if err := a.spawnMissing(c); err != nil {
 		return err
 	}
-	c.Tell(a.env.resolver, announce{Account: a.id})
+	c.Tell(a.deps.Resolver, announce{Account: a.id})
 	return a.handOver(c)
 }
 
@@ -67,7 +86,7 @@ func (a *account) handOver(c *kernel.Context) error {
 	case a.record.HandOver.IsZero() && running:
 		c.Stop(child)
 	case !a.record.HandOver.IsZero() && !running:
-		if _, err := c.Spawn(newPassOnSpec(a.env, a.id, a.record.HandOver)); err != nil {
+		if _, err := c.Spawn(newPassOnSpec(a.deps, a.id, a.record.HandOver)); err != nil {
 			return fmt.Errorf("start hand-over: %w", err)
 		}
 	}
@@ -76,7 +95,7 @@ func (a *account) handOver(c *kernel.Context) error {
 
 // spawnMissing starts an actor for every contact that has none.
 func (a *account) spawnMissing(c *kernel.Context) error {
-	contacts, err := a.env.store.Contacts(a.id)
+	contacts, err := a.deps.Store.Contacts(a.id)
 	if err != nil {
 		return fmt.Errorf("read contacts: %w", err)
 	}
@@ -111,7 +130,7 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 }
 
 func (a *account) Stopping(c *kernel.Context) {
-	c.Tell(a.env.resolver, announce{Account: a.id, Stop: true})
+	c.Tell(a.deps.Resolver, announce{Account: a.id, Stop: true})
 }
 
 func (a *account) onInbound(c *kernel.Context, msg inbound) {
@@ -120,7 +139,7 @@ func (a *account) onInbound(c *kernel.Context, msg inbound) {
 		var err error
 		if contact, err = a.spawn(c, msg.Contact); err != nil {
 			msg.Stream.drop()
-			a.env.strangerLog.Warn("cannot start a contact actor for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
+			a.deps.Log.Warn("cannot start a contact actor for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
 			return
 		}
 	}
@@ -159,7 +178,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 // spawnKnown starts the actor of a contact. The conversation of one that was removed
 // has events too, and needs no actor.
 func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) error {
-	switch _, err := a.env.store.Contact(a.id, contact); {
+	switch _, err := a.deps.Store.Contact(a.id, contact); {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
@@ -171,7 +190,7 @@ func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) erro
 
 // look reads the account itself again, and passes on what others have to know.
 func (a *account) look(c *kernel.Context) {
-	record, err := a.env.store.Account(a.id)
+	record, err := a.deps.Store.Account(a.id)
 	if err != nil {
 		c.Fail(fmt.Errorf("read account: %w", err))
 	}
@@ -192,7 +211,7 @@ func (a *account) look(c *kernel.Context) {
 	if record.Role == before.Role && record.Priority == before.Priority {
 		return
 	}
-	c.Tell(a.env.resolver, announce{Account: a.id, Again: true})
+	c.Tell(a.deps.Resolver, announce{Account: a.id, Again: true})
 	for _, contact := range c.Children() {
 		c.Tell(contact, roleChanged{})
 	}
@@ -227,7 +246,7 @@ func (a *account) onChildRested(c *kernel.Context, msg childRested) {
 }
 
 func (a *account) spawn(c *kernel.Context, contact identity.PublicKey) (kernel.Ref, error) {
-	ref, err := c.Spawn(newContactSpec(a.env, store.ConversationWith(a.id, contact)))
+	ref, err := c.Spawn(newContactSpec(a.deps.Contact, store.ConversationWith(a.id, contact)))
 	if err != nil {
 		return kernel.Ref{}, fmt.Errorf("start contact: %w", err)
 	}

@@ -33,7 +33,7 @@ const (
 // queues have the event as their source: whatever happens in between, each is
 // queued once.
 type passOn struct {
-	env     *env
+	deps    *accountDeps
 	account identity.PublicKey
 	home    identity.PublicKey
 
@@ -43,25 +43,25 @@ type passOn struct {
 
 type passOnDue struct{}
 
-func newPassOnSpec(e *env, account, home identity.PublicKey) kernel.Spec {
+func newPassOnSpec(d *accountDeps, account, home identity.PublicKey) kernel.Spec {
 	return kernel.Spec{Name: passOnName, Kind: passOnName, New: func() kernel.Actor {
-		return &passOn{env: e, account: account, home: home}
+		return &passOn{deps: d, account: account, home: home}
 	}}
 }
 
 func (p *passOn) Started(c *kernel.Context) error {
-	after, err := p.env.store.Cursor(passOnConsumer, p.account, identity.PublicKey{})
+	after, err := p.deps.Store.Cursor(passOnConsumer, p.account, identity.PublicKey{})
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
 	p.after = after
-	account, err := p.env.store.Account(p.account)
+	account, err := p.deps.Store.Account(p.account)
 	if err != nil {
 		return fmt.Errorf("read account: %w", err)
 	}
 	// Whoever is passed on to is a contact of who passes on.
-	c.Tell(p.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
-		Account: p.home, ID: p.account, Nickname: account.Name, State: store.ContactAccepted, Added: p.env.nowMillis(),
+	c.Tell(p.deps.Writer, store.Write{Op: store.AddContact{Contact: store.Contact{
+		Account: p.home, ID: p.account, Nickname: account.Name, State: store.ContactAccepted, Added: p.deps.nowMillis(),
 	}}})
 	return p.next(c)
 }
@@ -82,7 +82,7 @@ func (p *passOn) Stopping(*kernel.Context) {}
 // next goes through the log up to the next message that is to be passed on.
 func (p *passOn) next(c *kernel.Context) error {
 	for p.wait == 0 {
-		events, err := p.env.store.Events(p.account, p.after, passOnPage)
+		events, err := p.deps.Store.Events(p.account, p.after, passOnPage)
 		if err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}
@@ -96,7 +96,7 @@ func (p *passOn) next(c *kernel.Context) error {
 			}
 			if op != nil {
 				p.wait = e.Seq
-				c.Tell(p.env.writer, store.Write{Token: e.Seq, Op: *op})
+				c.Tell(p.deps.Writer, store.Write{Token: e.Seq, Op: *op})
 				return nil
 			}
 			p.after = e.Seq
@@ -111,21 +111,21 @@ func (p *passOn) message(e store.Event) (*store.EnqueueMessage, error) {
 	if e.Kind != store.MessageReceived || e.Conversation == p.home {
 		return nil, nil // nothing, or what was passed on before
 	}
-	account, err := p.env.store.Account(p.account)
+	account, err := p.deps.Store.Account(p.account)
 	if err != nil {
 		return nil, fmt.Errorf("read account: %w", err)
 	}
 	if account.Role == store.RoleMirror {
 		return nil, nil // its senders bring it to the phone themselves
 	}
-	m, err := p.env.store.Message(p.account, e.Conversation, e.Message)
+	m, err := p.deps.Store.Message(p.account, e.Conversation, e.Message)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil // removed with its contact
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
-	from, err := p.env.store.Contact(p.account, e.Conversation)
+	from, err := p.deps.Store.Contact(p.account, e.Conversation)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read contact: %w", err)
 	}
@@ -138,7 +138,7 @@ func (p *passOn) message(e store.Event) (*store.EnqueueMessage, error) {
 	return &store.EnqueueMessage{
 		Account: p.home, Contact: p.account, Source: source,
 		GUID: int64(peer.DeriveGUID(p.home[:], p.account[:], []byte(source))),
-		Type: m.Type, SendTime: m.SendTime, Created: p.env.nowMillis(), Payload: payload,
+		Type: m.Type, SendTime: m.SendTime, Created: p.deps.nowMillis(), Payload: payload,
 	}, nil
 }
 
@@ -194,5 +194,5 @@ func (p *passOn) onWritten(c *kernel.Context, msg store.Written) {
 }
 
 func (p *passOn) move(c *kernel.Context) {
-	c.Tell(p.env.writer, store.Write{Op: store.MoveCursor{Consumer: passOnConsumer, Account: p.account, Seq: p.after}})
+	c.Tell(p.deps.Writer, store.Write{Op: store.MoveCursor{Consumer: passOnConsumer, Account: p.account, Seq: p.after}})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -43,7 +44,7 @@ const (
 // a restart loses nothing.
 type contact struct {
 	// Fixed at creation.
-	env *env
+	deps *contactDeps
 	store.Conversation
 
 	// State.
@@ -102,11 +103,42 @@ type (
 	holdOver   struct{ stream *handover } // that has been held long enough
 )
 
+// contactDeps is what the contact actors of a node use. The node builds it before
+// it starts the first account.
+type contactDeps struct {
+	// Store is for reading; Writer is the actor that writes to it.
+	Store  *store.Store
+	Writer kernel.Ref
+	// Resolver answers lookup.
+	Resolver kernel.Ref
+	// Network says whether there are links.
+	Network *networkCell
+	// Now is the wall clock, for what is stored.
+	Now  func() time.Time
+	Log  *strangerlog.Log
+	Keys *keyring
+	// Nodes gets the node keys of accepted contacts.
+	Nodes *contactNodes
+	Table *contactTable
+	// Pairs says when a pair may have a session with a node, OwedFiles which pairs
+	// have asked for a file that their session could not send.
+	Pairs     *pairTable
+	OwedFiles *owedFiles
+	Session   *env
+	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
+	CallRing, Patience time.Duration
+	// MediaOf is the row of the file of a message from an accepted contact; nil when
+	// the file is not fetched.
+	MediaOf func(a peer.Attachment, now store.Millis) *store.Media
+}
+
+func (d *contactDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
+
 // newContactSpec makes the spec of a contact's actor.
-func newContactSpec(e *env, p store.Conversation) kernel.Spec {
+func newContactSpec(d *contactDeps, p store.Conversation) kernel.Spec {
 	return kernel.Spec{Name: p.Contact().String(), Kind: "contact", New: func() kernel.Actor {
 		return &contact{
-			env: e, Conversation: p,
+			deps: d, Conversation: p,
 			crossing: newCrossing(p.Account, p.Contact()), acking: make(map[peer.GUID]store.Op),
 		}
 	}}
@@ -194,12 +226,12 @@ func (x *contact) Stopping(*kernel.Context) {
 		x.held.drop()
 	}
 	x.dropDevices()
-	x.env.presence.forget(x.Account, x.Contact())
+	x.deps.Table.presence.forget(x.Conversation)
 }
 
 // look reads the contact from the store.
 func (x *contact) look() error {
-	record, err := x.env.store.Contact(x.Account, x.Contact())
+	record, err := x.deps.Store.Contact(x.Account, x.Contact())
 	if record.Added != x.record.Added {
 		x.undelivered = 0
 	}
@@ -213,10 +245,10 @@ func (x *contact) look() error {
 	}
 	if !x.allowed() { // else they are among contactNodes
 		for _, n := range x.record.NodeKeys {
-			x.env.keys.seen.add(n.Key)
+			x.deps.Keys.seen.add(n.Key)
 		}
 	}
-	x.env.contactNodes.set(x.Conversation, x.acceptedNodes())
+	x.deps.Nodes.set(x.Conversation, x.acceptedNodes())
 	return nil
 }
 
@@ -237,7 +269,7 @@ func (x *contact) logInfo(c *kernel.Context, event string, args ...any) {
 		c.Log().Info(event, args...)
 		return
 	}
-	x.env.strangerLog.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact().Short(), "stranger", true)...)
+	x.deps.Log.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact().Short(), "stranger", true)...)
 }
 
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
@@ -319,7 +351,7 @@ func (x *contact) deliver(c *kernel.Context) {
 
 func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
 	x.sessions++
-	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.env, x.Conversation, start)
+	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Session, x.Conversation, start)
 }
 
 // onInbound is a stream of somebody who has proved to be this contact.
@@ -422,16 +454,16 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	if x.devices.prefer == msg.Node {
 		x.devices.prefer = identity.NodeKey{}
 	}
-	x.env.keys.seen.add(msg.Node)
+	x.deps.Keys.seen.add(msg.Node)
 	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
-		c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: store.Contact{
-			Account: x.Account, ID: x.Contact(), State: store.ContactAccepted, Added: x.env.nowMillis(),
+		c.Tell(x.deps.Writer, store.Write{Op: store.AddContact{Contact: store.Contact{
+			Account: x.Account, ID: x.Contact(), State: store.ContactAccepted, Added: x.deps.nowMillis(),
 		}}})
 	}
 	x.noteSeen(c)
-	x.env.presence.set(x.Account, x.Contact(), Presence{Online: true, Since: time.Now(), Node: msg.Node})
+	x.deps.Table.presence.set(x.Conversation, Presence{Online: true, Since: time.Now(), Node: msg.Node})
 	// What the contact may do can have changed while the session opened.
 	c.Tell(x.live, permit{Allowed: x.allowed()})
 	if x.recall && x.allowed() && x.record.Owed == store.AnswerNone {
@@ -442,14 +474,23 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.deliver(c)
 }
 
+// onHandshakeRelayed raises the alarm, once for a while.
+func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
+	if !x.deps.Table.suspicions.note(SuspicionRelay, x.Conversation, msg.Node, !x.allowed(), time.Now()) {
+		return
+	}
+	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
+	c.Tell(x.deps.Writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact(), Node: msg.Node}})
+}
+
 // recordNode remembers where the contact is, for the next time. Strangers are not
 // worth it: a new node of theirs would be an event.
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.allowed() {
-		x.env.contactNodes.add(x.Conversation, x.liveNode)
+		x.deps.Nodes.add(x.Conversation, x.liveNode)
 		x.countDevice(x.liveNode, x.liveGeneration)
-		c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.env.nowMillis(),
+		c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
+			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.deps.nowMillis(),
 		}})
 	}
 }
@@ -459,7 +500,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	x.noteSeen(c)
 	x.unheard = 0
 	x.acking[msg.GUID] = store.MarkDelivered{
-		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.env.nowMillis(),
+		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.deps.nowMillis(),
 	}
 	x.tellOutcome(c, msg.GUID)
 }
@@ -467,14 +508,14 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 // tellOutcome tells the store what has become of a message.
 func (x *contact) tellOutcome(c *kernel.Context, guid peer.GUID) {
 	if op := x.acking[guid]; op != nil {
-		c.Tell(x.env.writer, store.Write{Token: uint64(guid), Op: op})
+		c.Tell(x.deps.Writer, store.Write{Token: uint64(guid), Op: op})
 	}
 }
 
 // onStoreRefused waits until the store takes something again. A full disk is no
 // reason to fail, and what the contact has must not be sent again, nor what cannot be sent.
 func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
-	x.env.strangerLog.Warn("store refused a write", "account", x.Account.Short(), "contact", x.Contact().Short(), "err", msg.Err)
+	x.deps.Log.Warn("store refused a write", "account", x.Account.Short(), "contact", x.Contact().Short(), "err", msg.Err)
 	guid := peer.GUID(msg.Token)
 	if guid == 0 {
 		return
@@ -522,8 +563,8 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	case store.Accepted:
 		if r.Crowded {
 			x.sending = 0
-			c.Tell(x.env.writer, store.Write{Op: store.FailMessage{
-				Account: x.Account, Contact: x.Contact(), GUID: int64(msg.Token), Time: x.env.nowMillis(),
+			c.Tell(x.deps.Writer, store.Write{Op: store.FailMessage{
+				Account: x.Account, Contact: x.Contact(), GUID: int64(msg.Token), Time: x.deps.nowMillis(),
 				Reason: "its id has too many contents at the other account",
 			}})
 			return
@@ -600,8 +641,8 @@ func (x *contact) noteSeen(c *kernel.Context) {
 		return
 	}
 	x.seen = time.Now()
-	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
-		Account: x.Account, Contact: x.Contact(), Fields: store.FieldLastSeen, LastSeen: x.env.nowMillis(),
+	c.Tell(x.deps.Writer, store.Write{Op: store.UpdateContact{
+		Account: x.Account, Contact: x.Contact(), Fields: store.FieldLastSeen, LastSeen: x.deps.nowMillis(),
 	}})
 }
 
@@ -609,7 +650,7 @@ func (x *contact) showPresence(reason error) {
 	if !x.live.IsZero() {
 		return
 	}
-	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) {
+	x.deps.Table.presence.update(x.Conversation, func(p *Presence) {
 		*p = Presence{NextAttempt: p.NextAttempt, LastError: p.LastError}
 		if reason != nil {
 			p.LastError = reason.Error()

@@ -45,11 +45,11 @@ func (x *contact) onCallOffered(c *kernel.Context) {
 	default:
 		x.call.until = now.Add(redialTime)
 		x.call.ringing = true
-		if x.env.opts.CallRing <= 0 {
+		if x.deps.CallRing <= 0 {
 			x.endCall(c)
 			return
 		}
-		x.call.over = c.After(x.env.opts.CallRing, ringOver{})
+		x.call.over = c.After(x.deps.CallRing, ringOver{})
 	}
 }
 
@@ -78,5 +78,5 @@ func (x *contact) endCall(c *kernel.Context) {
 
 func (x *contact) missCall(c *kernel.Context) {
 	c.Log().Info("A call was missed")
-	c.Tell(x.env.writer, store.Write{Op: store.NoteMissedCall{Account: x.Account, Contact: x.Contact()}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.NoteMissedCall{Account: x.Account, Contact: x.Contact()}})
 }

@@ -64,7 +64,7 @@ func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
 	}
 	h.stream = msg.Stream
 	c.After(holdTime, holdStreamOver{msg.Stream})
-	x.env.heldDevices.set(x.Conversation, x.devices.waiting())
+	x.deps.Table.held.set(x.Conversation, x.devices.waiting())
 	return true
 }
 
@@ -79,11 +79,11 @@ func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
 		changesNodes(known, g):
 		return false
 	}
-	named, err := x.env.store.Addresses(x.Contact())
+	named, err := x.deps.Store.Addresses(x.Contact())
 	if err != nil {
 		return true // a cache that cannot be read names nobody
 	}
-	now := x.env.nowMillis()
+	now := x.deps.nowMillis()
 	return !slices.ContainsFunc(named, func(a store.Address) bool { return a.Node == node && a.Expires > now })
 }
 
@@ -118,7 +118,7 @@ func (x *contact) lookAtDevices(c *kernel.Context) {
 }
 
 func (x *contact) askForDevices(c *kernel.Context) {
-	c.Ask(x.env.resolver, lookup{Identity: x.Contact(), Fresh: true}, lookupPatience)
+	c.Ask(x.deps.Resolver, lookup{Identity: x.Contact(), Fresh: true}, lookupPatience)
 }
 
 func (x *contact) onHoldDue(c *kernel.Context) {
@@ -167,7 +167,7 @@ func (x *contact) knownNodeMet() {
 
 // knownNodeMissed: no known node could be reached.
 func (x *contact) knownNodeMissed(c *kernel.Context) {
-	if !x.env.net.Up() {
+	if !x.deps.Network.Up() {
 		return
 	}
 	for _, h := range x.devices.holds {
@@ -191,7 +191,7 @@ func (x *contact) decideDevices(c *kernel.Context) {
 			x.refuseDevice(c, h, now)
 		}
 	}
-	x.env.heldDevices.set(x.Conversation, x.devices.waiting())
+	x.deps.Table.held.set(x.Conversation, x.devices.waiting())
 }
 
 // takeDevice ends a hold: the node is one of the contact's from now on. When its
@@ -204,10 +204,10 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 		g = h.stream.stream.generation
 	}
 	x.countDevice(h.node, g)
-	c.Tell(x.env.writer, store.Write{Op: store.RecordNodeKey{
-		Account: x.Account, Contact: x.Contact(), Key: h.node, Generation: uint8(g), Time: x.env.nowMillis(), Unconfirmed: unconfirmed,
+	c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
+		Account: x.Account, Contact: x.Contact(), Key: h.node, Generation: uint8(g), Time: x.deps.nowMillis(), Unconfirmed: unconfirmed,
 	}})
-	x.env.keys.seen.add(h.node)
+	x.deps.Keys.seen.add(h.node)
 	if h.stream != nil {
 		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact(), Stream: h.stream})
 		return
@@ -229,11 +229,11 @@ func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) 
 		h.stream.drop()
 		h.stream = nil
 	}
-	if !x.env.suspicions.note(SuspicionDevice, x.Conversation, h.node, false, now) {
+	if !x.deps.Table.suspicions.note(SuspicionDevice, x.Conversation, h.node, false, now) {
 		return
 	}
 	c.Log().Error("refused a device that authenticated as a contact: no tracker names it, and a known device answers", "node", h.node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteDeviceRefused{Account: x.Account, Contact: x.Contact(), Node: h.node}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.NoteDeviceRefused{Account: x.Account, Contact: x.Contact(), Node: h.node}})
 }
 
 // devicesLooked compares with the contact's row, which was just read: our user may
@@ -262,7 +262,7 @@ func (x *contact) dropDevices() {
 		}
 	}
 	x.devices = devices{looking: x.devices.looking}
-	x.env.heldDevices.set(x.Conversation, nil)
+	x.deps.Table.held.set(x.Conversation, nil)
 }
 
 func (d *devices) hold(node identity.NodeKey) *deviceHold {

@@ -36,13 +36,13 @@ const (
 
 // connect begins an attempt to reach the contact, unless one is under way.
 func (x *contact) connect(c *kernel.Context) {
-	if !x.env.net.Up() || x.waiting || x.resolving || !x.crossing.mayDial() {
+	if !x.deps.Network.Up() || x.waiting || x.resolving || !x.crossing.mayDial() {
 		return
 	}
 	x.resolving = true
 	// The first attempt goes to where the contact was found before, the next ones
 	// ask again.
-	c.Ask(x.env.resolver, lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
+	c.Ask(x.deps.Resolver, lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
 }
 
 // onUnanswered goes on without the resolver: it has failed, or takes too long.
@@ -60,7 +60,7 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 		return
 	}
 	x.resolving = false
-	if !x.crossing.mayDial() || !x.env.net.Up() {
+	if !x.crossing.mayDial() || !x.deps.Network.Up() {
 		return
 	}
 	nodes := x.candidates(msg.Found)
@@ -118,7 +118,7 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 	})
 	var nodes []identity.NodeKey
 	add := func(n identity.NodeKey) {
-		if !slices.Contains(nodes, n) && n != x.env.keys.node.Key() {
+		if !slices.Contains(nodes, n) && n != x.deps.Keys.node.Key() {
 			nodes = append(nodes, n)
 		}
 	}
@@ -164,7 +164,7 @@ func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
 	x.stopRetry()
 	x.waiting = true
 	x.retry = c.After(d, retryDue{})
-	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
+	x.deps.Table.presence.update(x.Conversation, func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
 }
 
 func (x *contact) stopRetry() {
@@ -176,7 +176,7 @@ func (x *contact) stopRetry() {
 // waits. A time that has passed must not be shown as the next one.
 func (x *contact) retryOver() {
 	x.waiting = false
-	x.env.presence.update(x.Account, x.Contact(), func(p *Presence) { p.NextAttempt = time.Time{} })
+	x.deps.Table.presence.update(x.Conversation, func(p *Presence) { p.NextAttempt = time.Time{} })
 }
 
 // onOverlayChanged: with the network back there is no reason to wait on.

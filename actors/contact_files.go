@@ -21,7 +21,7 @@ type patienceOver struct{}
 func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 	x.patience.Stop()
 	first := true
-	for m, err := range x.env.store.UndeliveredFrom(x.Account, x.Contact(), x.undelivered) {
+	for m, err := range x.deps.Store.UndeliveredFrom(x.Account, x.Contact(), x.undelivered) {
 		if err != nil {
 			c.Fail(fmt.Errorf("read outbox: %w", err))
 		}
@@ -31,8 +31,8 @@ func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 		if !m.Held {
 			return m, true
 		}
-		patience := x.env.opts.Media.Patience
-		left := patience - x.env.opts.Now().Sub(m.Created.Time())
+		patience := x.deps.Patience
+		left := patience - x.deps.Now().Sub(m.Created.Time())
 		// More than all of it is left when the clock was set back: then nobody waits.
 		if left > 0 && left <= patience {
 			x.patience = c.After(left, patienceOver{})

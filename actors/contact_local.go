@@ -20,10 +20,10 @@ import (
 // a phone has too is looked for there as its role wants it; and what is handed over
 // to a phone is for the phone.
 func (x *contact) local(c *kernel.Context) bool {
-	if _, served := x.env.keys.account(x.Contact()); !served {
+	if _, served := x.deps.Keys.account(x.Contact()); !served {
 		return false
 	}
-	other, err := x.env.store.Account(x.Contact())
+	other, err := x.deps.Store.Account(x.Contact())
 	if errors.Is(err, store.ErrNotFound) {
 		return false // about to be removed
 	}
@@ -50,10 +50,10 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 		return
 	}
 	x.sending = peer.GUID(m.ID.GUID)
-	c.Tell(x.env.writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
+	c.Tell(x.deps.Writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
 		Account: x.Contact(), Contact: x.Account,
 		GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
-		Received: x.env.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
+		Received: x.deps.nowMillis(), Payload: m.Payload, Media: x.fileOf(m),
 	}})
 	x.showLocally(c, us)
 }
@@ -67,19 +67,19 @@ func (x *contact) fileOf(m store.Message) *store.Media {
 	if err != nil {
 		return nil
 	}
-	return x.env.opts.Media.mediaOf(a, true, x.env.nowMillis())
+	return x.deps.MediaOf(a, x.deps.nowMillis())
 }
 
 // asKnownThere is what the other account knows of ours. A stranger whom it takes
 // without asking is a contact by that.
 func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactState) {
-	us, err := x.env.store.Contact(x.Contact(), x.Account)
+	us, err := x.deps.Store.Contact(x.Contact(), x.Account)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		other, err := x.env.store.Account(x.Contact())
+		other, err := x.deps.Store.Account(x.Contact())
 		if err == nil && other.Strangers == store.StrangersAccept {
-			us = store.Contact{Account: x.Contact(), ID: x.Account, State: store.ContactAccepted, Added: x.env.nowMillis()}
-			c.Tell(x.env.writer, store.Write{Op: store.AddContact{Contact: us}})
+			us = store.Contact{Account: x.Contact(), ID: x.Account, State: store.ContactAccepted, Added: x.deps.nowMillis()}
+			c.Tell(x.deps.Writer, store.Write{Op: store.AddContact{Contact: us}})
 			return us, store.ContactAccepted
 		}
 		return store.Contact{}, store.ContactStranger
@@ -91,11 +91,11 @@ func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactS
 
 // showLocally takes our profile over there when it has changed.
 func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
-	own, err := x.env.store.Account(x.Account)
+	own, err := x.deps.Store.Account(x.Account)
 	if err != nil || us.State != store.ContactAccepted || us.ProfileTime >= own.ProfileTime {
 		return
 	}
-	c.Tell(x.env.writer, store.Write{Op: store.UpdateContact{
+	c.Tell(x.deps.Writer, store.Write{Op: store.UpdateContact{
 		Account: x.Contact(), Contact: x.Account,
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
 		Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, ProfileTime: own.ProfileTime,
@@ -107,8 +107,8 @@ func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
 func (x *contact) settleLocally(c *kernel.Context) {
 	if x.record.Owed != store.AnswerNone {
 		accepted := x.record.Owed == store.AnswerYes
-		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Contact(), Contact: x.Account, Accepted: accepted}})
-		c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: x.record.Owed}})
+		c.Tell(x.deps.Writer, store.Write{Op: store.MarkAnswered{Account: x.Contact(), Contact: x.Account, Accepted: accepted}})
+		c.Tell(x.deps.Writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: x.record.Owed}})
 		x.record.Owed = store.AnswerNone
 	}
 	if x.record.Asked != store.AskWaiting {
@@ -117,23 +117,23 @@ func (x *contact) settleLocally(c *kernel.Context) {
 	us, state := x.asKnownThere(c)
 	switch state {
 	case store.ContactAccepted:
-		c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: true}})
+		c.Tell(x.deps.Writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: true}})
 		x.showLocally(c, us)
 	case store.ContactStranger:
-		own, err := x.env.store.Account(x.Account)
-		other, otherErr := x.env.store.Account(x.Contact())
+		own, err := x.deps.Store.Account(x.Account)
+		other, otherErr := x.deps.Store.Account(x.Contact())
 		if err := errors.Join(err, otherErr); err != nil {
 			c.Fail(fmt.Errorf("read account: %w", err))
 		}
 		if other.Strangers == store.StrangersRefuse {
 			return
 		}
-		now := x.env.nowMillis()
-		c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
+		now := x.deps.nowMillis()
+		c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 			Account: x.Contact(), ID: x.Account, State: store.ContactRequested, Added: now, Requested: now,
 			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.Asking,
 		}}})
 	}
 	x.record.Asked = store.AskSent
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
 }

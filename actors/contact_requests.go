@@ -48,15 +48,15 @@ func (x *contact) takeRequest(c *kernel.Context, msg contactRequested) bool {
 	case store.StrangersAccept:
 		state = store.ContactAccepted
 	}
-	if !x.env.requests.allow(x.liveNode, time.Now()) {
-		x.env.strangerLog.Warn("rate-limiting contact requests", "node", x.liveNode.Short(), "account", x.Account.Short())
+	if !x.deps.Table.requests.allow(x.liveNode, time.Now()) {
+		x.deps.Log.Warn("rate-limiting contact requests", "node", x.liveNode.Short(), "account", x.Account.Short())
 		return false
 	}
 	x.receiving = true
 	x.unstored.request(msg.Credit)
 	r := msg.Request
-	now := x.env.nowMillis()
-	c.Tell(x.env.writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
+	now := x.deps.nowMillis()
+	c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 		Account: x.Account, ID: x.Contact(), State: state, Added: now, Requested: now,
 		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
 	}}})
@@ -95,7 +95,7 @@ func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	}
 	x.logInfo(c, "A contact answered our request", "accepted", msg.Accepted)
 	x.unstored.answer(msg.Credit)
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: msg.Accepted}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: msg.Accepted}})
 }
 
 // wantsSession reports whether something other than a message is worth a session:
@@ -132,7 +132,7 @@ func (x *contact) onResponded(c *kernel.Context, msg responded) {
 	if x.record.Owed == answer {
 		x.record.Owed = store.AnswerNone
 	}
-	c.Tell(x.env.writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: answer}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: answer}})
 }
 
 // onAskedHeard is the contact having our request.
@@ -144,12 +144,12 @@ func (x *contact) onAskedHeard(c *kernel.Context) {
 	if x.record.Asked == store.AskWaiting {
 		x.record.Asked = store.AskSent
 	}
-	c.Tell(x.env.writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
+	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
 }
 
 // strangers is what the account wants done with people it does not know.
 func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
-	account, err := x.env.store.Account(x.Account)
+	account, err := x.deps.Store.Account(x.Account)
 	if err != nil {
 		c.Fail(fmt.Errorf("read account: %w", err))
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // How a contact waits for its turn at a node that gets one pair at a time, see
@@ -20,7 +19,7 @@ import (
 // earlier.
 func (x *contact) inTurn(c *kernel.Context, nodes []identity.NodeKey) (now []identity.NodeKey, wait time.Duration) {
 	for _, node := range nodes {
-		w := x.env.pairs.ask(node, x.Conversation, c.Self())
+		w := x.deps.Pairs.ask(node, x.Conversation, c.Self())
 		switch {
 		case w == 0:
 			now = append(now, node)
@@ -55,15 +54,9 @@ func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
 // again only then.
 func (x *contact) noteTurn(reason error) {
 	_, refused := errors.AsType[*turnError](reason)
-	if refused || errors.Is(reason, errSharedNode) || x.env.owedFiles.has(x.Conversation, time.Now()) {
+	if refused || errors.Is(reason, errSharedNode) || x.deps.OwedFiles.has(x.Conversation, time.Now()) {
 		x.wantTurn = x.allowed()
 	}
-}
-
-// undeliverable is a session's: the message cannot be sent, ever.
-type undeliverable struct {
-	GUID   peer.GUID
-	Reason string
 }
 
 func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
@@ -71,7 +64,7 @@ func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
 		return
 	}
 	x.acking[msg.GUID] = store.FailMessage{
-		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.env.nowMillis(), Reason: msg.Reason,
+		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.deps.nowMillis(), Reason: msg.Reason,
 	}
 	x.tellOutcome(c, msg.GUID)
 }

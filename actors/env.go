@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // env is what the actors of one node share. The node actor fills in the addresses
@@ -26,7 +27,7 @@ type env struct {
 	trackerNet *networkCell
 	// filesNet is the file server's network.
 	filesNet *networkCell
-	presence *presence
+	contacts *contactTable
 	// pairs knows which pairs have a session with each node, owedFiles what they asked for.
 	pairs     *pairTable
 	owedFiles *owedFiles
@@ -39,13 +40,8 @@ type env struct {
 	elsewhere   *elsewhere
 	// askers are strangers to whom a signature was given.
 	askers askers
-	// suspicions are attempts to be somebody else.
-	suspicions suspicions
-	// heldDevices are nodes of contacts that nothing speaks for yet.
-	heldDevices heldDevices
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
-	requests    *requestGuard
 	// strangers are the sessions with identities that are not accepted contacts.
 	strangers *strangerSessions
 	media     *media.Store
@@ -66,3 +62,18 @@ type env struct {
 // nowMillis is the wall clock in the unit of the wire and of the store. It is for
 // what is written down only: it may jump, and nothing may wait for it.
 func (e *env) nowMillis() store.Millis { return store.MillisOf(e.opts.Now()) }
+
+func (e *env) contactDeps() *contactDeps {
+	return &contactDeps{
+		Store: e.store, Writer: e.writer, Resolver: e.resolver, Network: e.net, Now: e.opts.Now, Log: e.strangerLog,
+		Keys: e.keys, Nodes: e.contactNodes, Table: e.contacts, Pairs: e.pairs, OwedFiles: e.owedFiles, Session: e,
+		CallRing: e.opts.CallRing, Patience: e.opts.Media.Patience,
+		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media { return e.opts.Media.mediaOf(a, true, now) },
+	}
+}
+
+func (e *env) accountDeps() *accountDeps {
+	return &accountDeps{
+		Store: e.store, Writer: e.writer, Resolver: e.resolver, Now: e.opts.Now, Log: e.strangerLog, Keys: e.keys, Contact: e.contactDeps(),
+	}
+}

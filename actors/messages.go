@@ -70,6 +70,11 @@ type (
 	sessionAlive struct{}
 	// acked is a session's: the peer has the message.
 	acked struct{ GUID peer.GUID }
+	// undeliverable is a session's: the message cannot be sent, ever.
+	undeliverable struct {
+		GUID   peer.GUID
+		Reason string
+	}
 	// contactRequested is a session's: the peer asks to be a contact.
 	contactRequested struct {
 		Request peer.ContactRequest

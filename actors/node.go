@@ -97,9 +97,9 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
-		presence: newPresence(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
+		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
 		profiles: newProfileLimiter(), placements: newPlacements(),
-		requests: newRequestGuard(), strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
+		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),

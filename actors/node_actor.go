@@ -40,6 +40,8 @@ var errStoreStopped = errors.New("the store stopped")
 type nodeActor struct {
 	node *Node
 	env  *env
+	// accounts is for the account actors.
+	accounts *accountDeps
 
 	failing map[string]failing
 	// closed are accounts that are being removed, by the names of their actors; the
@@ -101,6 +103,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	if n.env.opts.OpenNetwork != nil {
 		spawn(transfersName, func() kernel.Actor { return newTransfers(n.env) })
 	}
+	n.accounts = n.env.accountDeps()
 	if err := n.startAccounts(c); err != nil {
 		return err
 	}
@@ -177,7 +180,7 @@ func (n *nodeActor) startAccounts(c *kernel.Context) error {
 		if _, ok := n.closed[accountName(a.ID)]; ok {
 			continue
 		}
-		if _, err := c.Spawn(newAccountSpec(n.env, a.ID)); err != nil {
+		if _, err := c.Spawn(newAccountSpec(n.accounts, a.ID)); err != nil {
 			return fmt.Errorf("start account: %w", err)
 		}
 		delete(n.failing, accountName(a.ID))

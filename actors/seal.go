@@ -6,10 +6,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -60,13 +58,4 @@ func reportRelay(inbox kernel.Inbox, node identity.NodeKey, err error) {
 	if errors.Is(err, identity.ErrRelayed) {
 		inbox.Tell(handshakeRelayed{node})
 	}
-}
-
-// onHandshakeRelayed raises the alarm, once for a while.
-func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
-	if !x.env.suspicions.note(SuspicionRelay, x.Conversation, msg.Node, !x.allowed(), time.Now()) {
-		return
-	}
-	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
-	c.Tell(x.env.writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact(), Node: msg.Node}})
 }

@@ -176,7 +176,7 @@ func TestNextToSend_ManyHeldFiles_TextOvertakes(t *testing.T) {
 	want := r.text(r.bob, "in a hurry")
 	r.do(want)
 	r.now = r.now.Add(r.opts.Media.Patience + time.Second)
-	x := &contact{env: r.env, Conversation: store.ConversationWith(r.account, r.bob)}
+	x := &contact{deps: r.env.contactDeps(), Conversation: store.ConversationWith(r.account, r.bob)}
 	if m, ok := x.nextToSend(nil); !ok || m.ID.GUID != want.GUID {
 		t.Errorf("got %v, %v", m.ID, ok)
 	}

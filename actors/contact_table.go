@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// Presence is what is known of the way to a contact at this moment.
+type Presence struct {
+	// Online says that there is a live session, since Since, to the device at Node.
+	Online bool
+	Since  time.Time
+	Node   identity.NodeKey
+	// While there is none: when the next attempt is made (zero while one is under way,
+	// and when nothing waits to be sent), and why the last one failed.
+	NextAttempt time.Time
+	LastError   string
+}
+
+// contactTable has what the contact actors of a node show to others, and what they
+// count together. It is safe for concurrent use.
+type contactTable struct {
+	presence   *presence
+	held       heldDevices
+	suspicions suspicions
+	requests   *requestGuard
+}
+
+func newContactTable() *contactTable {
+	return &contactTable{presence: newPresence(), requests: newRequestGuard()}
+}
+
+// online counts live sessions.
+func (t *contactTable) online() int { return t.presence.online() }
+
+// presence is written by contact actors and read by whoever shows a status. It
+// has one entry per contact actor.
+type presence struct {
+	mu      sync.RWMutex
+	entries map[store.Conversation]Presence
+}
+
+func newPresence() *presence { return &presence{entries: make(map[store.Conversation]Presence)} }
+
+func (p *presence) get(conversation store.Conversation) Presence {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.entries[conversation]
+}
+
+func (p *presence) set(conversation store.Conversation, entry Presence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entries[conversation] = entry
+}
+
+// update changes the entry in place.
+func (p *presence) update(conversation store.Conversation, change func(*Presence)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	entry := p.entries[conversation]
+	change(&entry)
+	p.entries[conversation] = entry
+}
+
+func (p *presence) forget(conversation store.Conversation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.entries, conversation)
+}
+
+// online counts live sessions.
+func (p *presence) online() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	n := 0
+	for _, e := range p.entries {
+		if e.Online {
+			n++
+		}
+	}
+	return n
+}
+
+// HeldDevice is a node that authenticated as a contact who was never met there.
+type HeldDevice struct {
+	Node  identity.NodeKey
+	Since time.Time
+	// Refused says that it was looked at and turned away.
+	Refused bool
+}
+
+// heldDevices shows the held nodes of all contacts to whoever shows a status. It
+// is safe for concurrent use.
+type heldDevices struct {
+	mu     sync.Mutex
+	byPair map[store.Conversation][]HeldDevice
+}
+
+func (t *heldDevices) set(p store.Conversation, nodes []HeldDevice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(nodes) == 0 {
+		delete(t.byPair, p)
+		return
+	}
+	if t.byPair == nil {
+		t.byPair = make(map[store.Conversation][]HeldDevice)
+	}
+	t.byPair[p] = nodes
+}
+
+func (t *heldDevices) get(p store.Conversation) []HeldDevice {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.byPair[p])
+}
