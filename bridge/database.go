@@ -5,7 +5,6 @@ package bridge
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -14,7 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
-	"modernc.org/sqlite" // also registers the driver
+	_ "modernc.org/sqlite" // registers the driver
 )
 
 // The database types, under the names that mautrix bridges have for them.
@@ -88,11 +87,4 @@ func reserveFile(path string) error {
 		return err
 	}
 	return file.Close()
-}
-
-// isDatabaseError reports whether an error is the bridge's own database failing,
-// which is no property of what was to be done: that can be tried again.
-func isDatabaseError(err error) bool {
-	var failure *sqlite.Error
-	return errors.As(err, &failure) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone)
 }

@@ -2,10 +2,7 @@
 
 package bridge
 
-import (
-	"errors"
-	"strings"
-)
+import "errors"
 
 var (
 	// ErrNoMatrix means that this program was built without the bridge.
@@ -18,14 +15,3 @@ var (
 	// errNoDevice means that the homeserver gives the bot no device to encrypt with.
 	errNoDevice = errors.New("the homeserver gives the bridge no device, so it cannot encrypt")
 )
-
-// oneLine makes a short sentence of an error, for people, without the tokens of a
-// request.
-func oneLine(err error) string {
-	const most = 300
-	text := hideTokens(strings.Join(strings.Fields(err.Error()), " "))
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
-}

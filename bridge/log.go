@@ -37,12 +37,6 @@ const (
 // longKey is a public key: the log has the first 8 digits.
 var longKey = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 
-// urlToken is an access token in an address, such as one in the error of a request.
-var urlToken = regexp.MustCompile(`((?:access_token|openid_token|token)=)[^&\s"'<>]+`)
-
-// hideTokens takes the access tokens out of the addresses in a text.
-func hideTokens(text string) string { return urlToken.ReplaceAllString(text, "${1}<secret>") }
-
 // newLibraryLogger returns the logger for bridgev2, which writes to ours.
 func newLibraryLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
 	var pairs []string

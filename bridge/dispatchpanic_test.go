@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,20 +15,6 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 )
-
-func TestGuardMakesAPanicAnError(t *testing.T) {
-	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
-	if err := guarded(logger, "nothing", func() error { return nil }); err != nil {
-		t.Error(err)
-	}
-	if err := guarded(logger, "a failure", func() error { return errDeaf }); !errors.Is(err, errDeaf) || errors.Is(err, errPanic) {
-		t.Error(err)
-	}
-	if err := guarded(logger, "a bug", func() error { panic("here") }); !errors.Is(err, errPanic) || !strings.Contains(log.String(), "here") {
-		t.Errorf("%v; %s", err, log.String())
-	}
-}
 
 // An event that panics whenever it is handled holds up no other.
 func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
