@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -203,7 +205,7 @@ func (d *dispatcher) removeFinished() {
 			<-d.finished.wake
 			continue
 		}
-		err := guarded(d.log, "remove journal entries", func() error {
+		err := fault.Guard(d.log, "remove journal entries", func() error {
 			return d.node.FinishJournalBatch(d.work, queue, seqs)
 		})
 		switch {
@@ -215,7 +217,7 @@ func (d *dispatcher) removeFinished() {
 		}
 		d.finished.add(queue, seqs...)
 		if !errors.Is(err, context.Canceled) {
-			d.log.Log(d.work, level(failures), "removing journal entries failed, retrying", "err", oneLine(err))
+			d.log.Log(d.work, level(failures), "removing journal entries failed, retrying", "err", fault.OneLine(err))
 		}
 		timer := time.NewTimer(d.retry.Delay(failures))
 		failures++

@@ -5,6 +5,8 @@ package bridge
 import (
 	"context"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/id"
 )
@@ -21,7 +23,7 @@ func newCheckEncryption(m matrixConnector, isEncrypted func(context.Context, id.
 		Func: func(ce *commands.Event) {
 			encrypted, err := isEncrypted(ce.Ctx, ce.RoomID)
 			if err != nil {
-				ce.Reply("It cannot be looked at now: %s.", oneLine(err))
+				ce.Reply("It cannot be looked at now: %s.", fault.OneLine(err))
 				return
 			}
 			text := "This room is not encrypted: your homeserver can read it."

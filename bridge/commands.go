@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/event"
@@ -221,7 +223,7 @@ func replyText(ce *commands.Event, text string) {
 }
 
 func replyError(ce *commands.Event, err error) {
-	replyText(ce, "That did not work: "+oneLine(err)+".")
+	replyText(ce, "That did not work: "+fault.OneLine(err)+".")
 	ce.MessageStatus = &bridgev2.MessageStatus{Status: event.MessageStatusFail, InternalError: err, ErrorAsMessage: true, IsCertain: true}
 }
 

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // fakeConn is a connection from a host.
@@ -89,7 +91,7 @@ func TestConnections_TrustedOnesAreBounded(t *testing.T) {
 func TestLog_TokensInAddressesAreHidden(t *testing.T) {
 	const secret = "s3cr3t-t0ken"
 	err := fmt.Errorf("request: %w", errors.New(`Get "https://example.org/_matrix/federation/v1/openid/userinfo?access_token=`+secret+`&x=y": refused`))
-	if text := oneLine(err); strings.Contains(text, secret) || !strings.Contains(text, "&x=y") {
+	if text := fault.OneLine(err); strings.Contains(text, secret) || !strings.Contains(text, "&x=y") {
 		t.Errorf("the sentence is %q", text)
 	}
 	var log bytes.Buffer

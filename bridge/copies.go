@@ -19,6 +19,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -184,7 +185,7 @@ func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID)
 		mautrix.ReqRedact{Reason: "This was sent twice"})
 	err = classify(err)
 	if kind := kindOf(err); kind == answerRefused || kind == answerRoom || kind == answerDoubtful && !isServerFault(err) {
-		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", oneLine(err))
+		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", fault.OneLine(err))
 		return nil
 	}
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
 	"maunium.net/go/mautrix"
@@ -106,10 +108,10 @@ func (d *botDevice) init(ctx context.Context, mayReset bool) error {
 	if err := d.mach.Load(ctx); err != nil {
 		// Such as another pickle_key: whatever was encrypted for the old device is lost
 		// with it, and only that.
-		if !mayReset || isDatabaseError(err) {
+		if !mayReset || fault.IsDatabaseError(err) {
 			return fmt.Errorf("read the keys of the bot's device: %w", err)
 		}
-		d.log.Error("the keys of the bot's device cannot be read, it gets another device", "error", oneLine(err))
+		d.log.Error("the keys of the bot's device cannot be read, it gets another device", "error", fault.OneLine(err))
 		return d.reset(ctx)
 	}
 	if known != "" {
@@ -130,7 +132,7 @@ func (d *botDevice) init(ctx context.Context, mayReset bool) error {
 	}
 	if e.SelfSign {
 		if err := d.sign(ctx); err != nil {
-			d.log.Warn("the bot's device cannot be signed, clients will warn of it", "error", oneLine(err))
+			d.log.Warn("the bot's device cannot be signed, clients will warn of it", "error", fault.OneLine(err))
 		}
 	}
 	return nil
@@ -194,7 +196,7 @@ func (d *botDevice) reset(ctx context.Context) error {
 		}
 	}
 	if _, err := d.matrix.Logout(ctx); err != nil {
-		d.log.Warn("the bot's old device cannot be logged out", "error", oneLine(err))
+		d.log.Warn("the bot's old device cannot be logged out", "error", fault.OneLine(err))
 	}
 	return d.init(ctx, false)
 }
@@ -257,7 +259,7 @@ func (d *botDevice) decrypt(ctx context.Context, evt *event.Event) (*event.Event
 	defer d.mu.RUnlock()
 	// The device tells whether the sender is trusted.
 	if key := evt.Content.AsEncrypted().SenderKey; key != "" {
-		if _, err := d.mach.GetOrFetchDeviceByKey(mautrix.WithMaxRetries(ctx, 0), evt.Sender, key); err != nil && isDatabaseError(err) {
+		if _, err := d.mach.GetOrFetchDeviceByKey(mautrix.WithMaxRetries(ctx, 0), evt.Sender, key); err != nil && fault.IsDatabaseError(err) {
 			return nil, err
 		}
 	}
@@ -379,7 +381,7 @@ func (d *botDevice) explain(ctx context.Context, user id.UserID) string {
 	}
 	devices, err := d.mach.FetchKeys(ctx, []id.UserID{user}, true)
 	if err != nil {
-		return text + " Your devices cannot be looked at now: " + oneLine(err) + "."
+		return text + " Your devices cannot be looked at now: " + fault.OneLine(err) + "."
 	}
 	able, waiting := 0, 0
 	for _, dev := range devices[user] {
@@ -447,7 +449,7 @@ func (d *botDevice) RequestSession(
 	}
 	err := d.mach.SendRoomKeyRequest(mautrix.WithMaxRetries(ctx, 0), room, sender, session, "", map[id.UserID][]id.DeviceID{user: {dev}})
 	if err != nil {
-		d.log.Warn("the keys of a message cannot be asked for", "error", oneLine(err))
+		d.log.Warn("the keys of a message cannot be asked for", "error", fault.OneLine(err))
 	}
 }
 
@@ -456,7 +458,7 @@ func (d *botDevice) ResetSession(ctx context.Context, room id.RoomID) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.store.RemoveOutboundGroupSession(ctx, room); err != nil {
-		d.log.Warn("a room does not get a new key", "error", oneLine(err))
+		d.log.Warn("a room does not get a new key", "error", fault.OneLine(err))
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"gopkg.in/yaml.v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -70,7 +72,7 @@ func (c *Config) registrationProblems(dir string) (problems []string) {
 		case errors.Is(err, os.ErrNotExist):
 			continue
 		case err != nil:
-			problems = append(problems, fmt.Sprintf("%s cannot be read: %s", path, oneLine(err)))
+			problems = append(problems, fmt.Sprintf("%s cannot be read: %s", path, fault.OneLine(err)))
 		case yaml.Unmarshal(have, &parsed) != nil || !parsed.isWhole():
 			problems = append(problems, fmt.Sprintf("%s is damaged: run mimird matrix -g, and give it to the homeserver", path))
 		case !sameRegistration(have, file.Content):

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
 
@@ -395,11 +397,11 @@ func (d *deliverer) deliver(stop, work context.Context, at *position) {
 	})
 	defer patience.Stop()
 	var more bool
-	err := guarded(d.log, "deliver", func() (err error) {
+	err := fault.Guard(d.log, "deliver", func() (err error) {
 		more, err = d.page(stop, work, at)
 		return err
 	})
-	if errors.Is(err, errPanic) {
+	if errors.Is(err, fault.ErrPanic) {
 		at.inDoubt, at.begun = true, true // it may have been shown
 	}
 
@@ -475,10 +477,10 @@ func (d *deliverer) backOff(at *position, err error) {
 	}
 	if at.failures == 0 {
 		at.since = at.began
-		d.log.Warn("delivery to room failed, retrying", "contact", at.Contact().Short(), "error", oneLine(err), "retry_in", delay)
+		d.log.Warn("delivery to room failed, retrying", "contact", at.Contact().Short(), "error", fault.OneLine(err), "retry_in", delay)
 	} else {
 		d.log.Debug("delivery to room failed again",
-			"contact", at.Contact().Short(), "error", oneLine(err), "retry_in", delay, "failures", at.failures)
+			"contact", at.Contact().Short(), "error", fault.OneLine(err), "retry_in", delay, "failures", at.failures)
 	}
 	at.failures++
 	at.err = err

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -67,7 +69,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 func (d *deliverer) moveCursor(work context.Context, c store.Conversation, seq uint64) (wait func() error) {
 	done := make(chan error, 1)
 	go func() {
-		done <- guarded(d.log, "move a cursor", func() error { return d.node.MoveCursor(work, consumer, c.Account, c.Contact(), seq) })
+		done <- fault.Guard(d.log, "move a cursor", func() error { return d.node.MoveCursor(work, consumer, c.Account, c.Contact(), seq) })
 	}()
 	return sync.OnceValue(func() error { return <-done })
 }
@@ -81,14 +83,14 @@ func (d *deliverer) rebuildIfAsked(work context.Context, at *position) error {
 	if job == nil {
 		return nil
 	}
-	err := guarded(d.log, "make a room anew", func() error { return d.remake(work, at, job) })
+	err := fault.Guard(d.log, "make a room anew", func() error { return d.remake(work, at, job) })
 	if err == nil {
 		return nil
 	}
 	at.inDoubt, at.begun = true, true
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if at.rebuild == nil && !errors.Is(err, errPanic) { // which would come again
+	if at.rebuild == nil && !errors.Is(err, fault.ErrPanic) { // which would come again
 		at.rebuild = job // it was promised
 	}
 	return err

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
@@ -160,7 +162,7 @@ func (d *dispatcher) enqueue(entry store.JournalEntry) {
 		d.log.Error("dropping an unreadable journal entry", "err", err, "size", len(entry.Body))
 		return
 	}
-	_ = guarded(d.log, "hand on keys and receipts", func() error {
+	_ = fault.Guard(d.log, "hand on keys and receipts", func() error {
 		d.toDevice(append(c.ToDevice, c.OldToDevice...))
 		d.ephemeral(append(c.Ephemeral, c.OldEphemeral...))
 		d.encryption(d.work, &c)
@@ -214,7 +216,7 @@ func (d *dispatcher) handle(t *task, failures int) laneResult {
 		return laneResult{cut: true}
 	}
 	if t.ephemeral != nil {
-		_ = guarded(d.log, "handle a receipt", func() error {
+		_ = fault.Guard(d.log, "handle a receipt", func() error {
 			d.matrix.processor().Dispatch(d.context(d.work), t.ephemeral)
 			return nil
 		})
@@ -225,7 +227,7 @@ func (d *dispatcher) handle(t *task, failures int) laneResult {
 
 // attempt handles the event of a task.
 func (d *dispatcher) attempt(t *task, failures int) error {
-	return guarded(d.log, "handle a Matrix event", func() error {
+	return fault.Guard(d.log, "handle a Matrix event", func() error {
 		raw, err := d.eventOf(t)
 		switch {
 		case err != nil || raw == nil:
@@ -252,13 +254,13 @@ func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
 		return laneResult{}
 	case errors.As(err, &needs):
 		return laneResult{err: err, aside: func() laneResult { return d.fetch(t, failures, needs) }}
-	case errors.Is(err, errPanic) && failures+1 >= maxTries:
+	case errors.Is(err, fault.ErrPanic) && failures+1 >= maxTries:
 		d.log.Error("dropping a Matrix event that cannot be handled", "transaction", t.entry.id)
 		d.refuseEvent(t)
 		d.done(t)
 		return laneResult{}
 	default:
-		d.log.Log(d.work, level(failures), "handling a Matrix event failed, retrying", "err", oneLine(err))
+		d.log.Log(d.work, level(failures), "handling a Matrix event failed, retrying", "err", fault.OneLine(err))
 		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
 }
@@ -275,7 +277,7 @@ func (d *dispatcher) done(t *task) {
 
 // refuseEvent tells the sender that an event cannot be handled.
 func (d *dispatcher) refuseEvent(t *task) {
-	_ = guarded(d.log, "refuse a Matrix event", func() error {
+	_ = fault.Guard(d.log, "refuse a Matrix event", func() error {
 		raw, err := d.eventOf(t)
 		if err != nil || raw == nil {
 			return err
@@ -331,7 +333,7 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 		if errors.Is(err, errUnreadable) || failures < maxTakeBack {
 			return err
 		}
-		d.log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", oneLine(err))
+		d.log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", fault.OneLine(err))
 	}
 	if evt.Type == event.EventRedaction && d.sideSync && entry != redactionEntry(evt.ID) {
 		if err := journalRedaction(ctx, d.node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"gopkg.in/yaml.v3"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
@@ -173,7 +175,7 @@ func (d *doctor) registration(context.Context) Check {
 	const remedy = "run mimird matrix -g, and restart the homeserver"
 	files, err := d.Config.Registrations()
 	if err != nil {
-		return failed(remedy, "%s", oneLine(err))
+		return failed(remedy, "%s", fault.OneLine(err))
 	}
 	names := make([]string, 0, len(files))
 	for _, file := range files {
@@ -183,7 +185,7 @@ func (d *doctor) registration(context.Context) Check {
 		case errors.Is(err, os.ErrNotExist):
 			return warning(remedy, "there is no %s to compare with", file.Name)
 		case err != nil:
-			return warning("look at the file's permissions", "%s cannot be read: %s", file.Name, oneLine(err))
+			return warning("look at the file's permissions", "%s cannot be read: %s", file.Name, fault.OneLine(err))
 		case !sameRegistration(have, file.Content):
 			return failed(remedy, "%s does not fit the configuration any more", file.Name)
 		}
@@ -207,7 +209,7 @@ func (d *doctor) homeserver(ctx context.Context) Check {
 	answer := d.server.ask(ctx, "GET", "/_matrix/client/versions", "", nil, &d.spec)
 	switch {
 	case answer.err != nil:
-		return failed("start the homeserver, or correct homeserver.address", "nothing answers at %s: %s", address, oneLine(answer.err))
+		return failed("start the homeserver, or correct homeserver.address", "nothing answers at %s: %s", address, fault.OneLine(answer.err))
 	case answer.status != 200 || len(d.spec.Versions) == 0:
 		return failed("correct homeserver.address: it is the address without /_matrix",
 			"what answers at %s is no homeserver (HTTP status %d)", address, answer.status)
@@ -248,7 +250,7 @@ func (d *doctor) asToken(ctx context.Context) Check {
 	const give = "give registration.yaml to the homeserver (mimird matrix init --help) and restart it"
 	switch {
 	case answer.err != nil:
-		return failed("look at the homeserver's log", "the homeserver does not answer: %s", oneLine(answer.err))
+		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(answer.err))
 	case answer.code == "M_UNKNOWN_TOKEN" || answer.code == "M_MISSING_TOKEN" || answer.status == 401:
 		return failed(give, "the homeserver does not know the bridge's as_token")
 	case answer.status != 200 && answer.code != "M_USER_IN_USE":

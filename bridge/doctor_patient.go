@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 const (
@@ -55,7 +57,7 @@ type answer struct {
 func (a answer) reason() string {
 	switch {
 	case a.err != nil:
-		return oneLine(a.err)
+		return fault.OneLine(a.err)
 	case a.code != "":
 		return fmt.Sprintf("%.64s: %.120s", a.code, oneLineText(a.text))
 	default:

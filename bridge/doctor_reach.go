@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -42,7 +44,7 @@ func (d *doctor) listener(ctx context.Context) Check {
 			"another program listens at %s", d.listenAddress())
 	}
 	if err := own.open(ctx, a.Hostname, a.Port); err != nil {
-		return failed("correct appservice.hostname and appservice.port", "the bridge cannot listen at %s: %s", d.listenAddress(), oneLine(err))
+		return failed("correct appservice.hostname and appservice.port", "the bridge cannot listen at %s: %s", d.listenAddress(), fault.OneLine(err))
 	}
 	d.own, d.listens = own, true
 	return fine("the bridge does not run, and can listen at %s", d.listenAddress())
@@ -95,7 +97,7 @@ func (d *doctor) hsToken(ctx context.Context) Check {
 	}
 	before, err := d.heard(ctx)
 	if err != nil {
-		return failed("run it again", "the listener has ended meanwhile: %s", oneLine(err))
+		return failed("run it again", "the listener has ended meanwhile: %s", fault.OneLine(err))
 	}
 	room, a := d.makeRoom(ctx)
 	if room == "" {
@@ -188,7 +190,7 @@ func (d *doctor) doublePuppet(ctx context.Context) Check {
 	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/account/whoami"+query, token, nil, &whoami)
 	switch {
 	case a.err != nil:
-		return failed("look at the homeserver's log", "the homeserver does not answer: %s", oneLine(a.err))
+		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(a.err))
 	case a.status == http.StatusUnauthorized || a.code == "M_UNKNOWN_TOKEN":
 		return failed(give, "the homeserver does not know the token of %s", file)
 	case len(users) == 0:

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -109,7 +111,7 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		return laneResult{cut: true}
 	}
 	result := laneResult{cut: true}
-	err := guarded(d.log, "download a file", func() error {
+	err := fault.Guard(d.log, "download a file", func() error {
 		return d.download(needs, patience, func(file *os.File) {
 			result = d.handleWith(t, failures, needs, file, nil)
 		})
@@ -125,13 +127,13 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		refusal = errNoDownload
 	}
 	if refusal != nil {
-		d.log.Warn("refusing a message whose file cannot be downloaded", "event_id", needs.event, "err", oneLine(err))
+		d.log.Warn("refusing a message whose file cannot be downloaded", "event_id", needs.event, "err", fault.OneLine(err))
 		return d.handleWith(t, failures, needs, nil, refusal)
 	}
 	if !parked && failures+1 < downloadTries && !errors.Is(err, errSlowDownload) {
 		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
-	d.log.Log(d.work, level(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", oneLine(err))
+	d.log.Log(d.work, level(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", fault.OneLine(err))
 	if parked {
 		return laneResult{err: err, after: d.fileRetry(failures)}
 	}
@@ -156,7 +158,7 @@ func (d *dispatcher) handleWith(t *task, failures int, needs *neededFile, file *
 func (d *dispatcher) park(t *task, failures int, needs *neededFile, why error) laneResult {
 	raw, err := d.eventOf(t)
 	if err == nil && raw != nil {
-		err = guarded(d.log, "put a Matrix event aside", func() error {
+		err = fault.Guard(d.log, "put a Matrix event aside", func() error {
 			return d.parkEvent(raw, why)
 		})
 	}

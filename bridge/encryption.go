@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
@@ -57,7 +59,7 @@ type device interface {
 
 // unavailable says why there is no encryption, and what to do.
 func unavailable(why error) Encryption {
-	text := "Rooms are not encrypted, though encryption.allow is set: " + oneLine(why) + "."
+	text := "Rooms are not encrypted, though encryption.allow is set: " + fault.OneLine(why) + "."
 	if errors.Is(why, errNoDevice) {
 		text += " With Synapse 1.121 and later set encryption.msc4190; with another homeserver, or if the room may be readable " +
 			"there, set encryption.allow to false."
@@ -133,10 +135,10 @@ func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 // cannotDecrypt tells the sender that an event will not be read, unless it is only
 // our own database that cannot be.
 func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
-	if isDatabaseError(why) || ctx.Err() != nil {
+	if fault.IsDatabaseError(why) || ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", errUnreadable, why)
 	}
-	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", oneLine(why))
+	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"
 	if errors.Is(why, errUntrusted) || errors.Is(why, errNoKeys) {
 		text = why.Error()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -48,13 +50,13 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 	case errors.Is(err, errLook):
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
-				"contact", at.Contact().Short(), "error", oneLine(err))
+				"contact", at.Contact().Short(), "error", fault.OneLine(err))
 			return nil
 		}
-	case errors.Is(err, errPanic):
+	case errors.Is(err, fault.ErrPanic):
 		if d.tries("panic") >= maxTries {
 			c.log.Error("event cannot be converted, a notice replaces it",
-				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "error", oneLine(err))
+				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "error", fault.OneLine(err))
 			return d.insteadOf(ctx, err)
 		}
 	case kindOf(err) == answerRoom:
@@ -77,7 +79,7 @@ func (d *delivery) tries(what string) int {
 
 // handle does the work of show. A panic spoils this entry, not the process.
 func (d *delivery) handle(ctx context.Context) error {
-	return guarded(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
+	return fault.Guard(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
 }
 
 func (d *delivery) handleKind(ctx context.Context) error {
@@ -239,7 +241,7 @@ func (d *delivery) put(
 // the homeserver works and refuses the search.
 func (d *delivery) unlessBlind(err error) error {
 	if kind := kindOf(err); d.at.blind && (kind == answerDoubtful || kind == answerRefused) {
-		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", oneLine(err))
+		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
 		return nil
 	}
 	return err

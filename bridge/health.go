@@ -5,6 +5,8 @@ package bridge
 import (
 	"sync"
 	"time"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // health is whether something outside works, as far as we have seen. It is safe
@@ -54,7 +56,7 @@ func (h *health) down(err error) {
 		h.state.Since = time.Now()
 	}
 	h.state.OK = false
-	h.state.Error = oneLine(err)
+	h.state.Error = fault.OneLine(err)
 }
 
 func (h *health) get() Health {

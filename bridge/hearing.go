@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -139,7 +141,7 @@ func (c *connector) tellHearing(deaf error) {
 		if deaf != nil {
 			state = status.BridgeState{
 				StateEvent: status.StateUnknownError, Error: stateDeaf,
-				Message: "What you write does not reach the bridge: " + oneLine(deaf) + ".",
+				Message: "What you write does not reach the bridge: " + fault.OneLine(deaf) + ".",
 			}
 		}
 		c.sendState(login, state)

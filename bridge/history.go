@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
@@ -178,10 +180,10 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	old := &delivery{connector: d.connector, at: d.at, old: true, ev: store.Event{
 		Account: d.at.Account, Conversation: d.at.Contact(), Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
-	err = guarded(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
-	if errors.Is(err, errPanic) {
+	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
+	if errors.Is(err, fault.ErrPanic) {
 		d.log.Error("message of the history cannot be converted, a notice replaces it",
-			"contact", d.at.Contact().Short(), "message", m.ID, "error", oneLine(err))
+			"contact", d.at.Contact().Short(), "message", m.ID, "error", fault.OneLine(err))
 		err = old.insteadOf(ctx, err)
 	}
 	if err != nil {
@@ -255,7 +257,7 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 		scoped, cancel := newSendScope(d.ev, 0).with(c.br.BackgroundCtx, ctx)
 		defer cancel()
 		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
-			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", oneLine(err))
+			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", fault.OneLine(err))
 		}
 	}
 	job.given = true // or there was none

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -36,7 +38,7 @@ func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, fai
 	switch {
 	case err == nil:
 	case isFinal(err), failures >= maxJoinTries:
-		d.log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", oneLine(err))
+		d.log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", fault.OneLine(err))
 	default:
 		return nil, fmt.Errorf("accept the invitation to %s: %w", evt.RoomID, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 )
 
@@ -123,7 +125,7 @@ func (w *libraryLog) show(key string, value any) (string, bool) {
 }
 
 func (w *libraryLog) clean(text string, most int) string {
-	text = hideTokens(longKey.ReplaceAllString(w.hide.Replace(text), "$1"))
+	text = fault.HideTokens(longKey.ReplaceAllString(w.hide.Replace(text), "$1"))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -225,7 +227,7 @@ func (l *login) adoptRooms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, adoptTime)
 	defer cancel()
 	if err := l.lost.adoptAll(ctx); err != nil {
-		l.log.Warn("the rooms of a login cannot be searched now", "error", oneLine(err))
+		l.log.Warn("the rooms of a login cannot be searched now", "error", fault.OneLine(err))
 		l.lost.search()
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 
@@ -164,12 +166,12 @@ func (c *connector) setProfiles(stop, work context.Context) {
 // keepTrying sets the profile of a login, again and again until it is set.
 func (cl *client) keepTrying(stop, work context.Context) {
 	for try := 0; ; try++ {
-		err := guarded(cl.log, "set a profile", func() error { return cl.setProfile(work) })
+		err := fault.Guard(cl.log, "set a profile", func() error { return cl.setProfile(work) })
 		if err == nil || stop.Err() != nil {
 			return
 		}
 		if try == 0 {
-			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", oneLine(err))
+			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", fault.OneLine(err))
 		}
 		timer := time.NewTimer(cl.deliver.retry.Delay(try))
 		select {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -132,7 +134,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	if !isUse(evt.Type) || evt.Content.AsMessage().MsgType == event.MsgNotice || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
 		return nil
 	}
-	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(why))
+	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(why))
 	scope := newNamedScope("unknown room/" + string(evt.ID))
 	ctx, cancel := scope.with(ctx, ctx)
 	defer cancel()
@@ -140,7 +142,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	l.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	err := classify(scope.failure())
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
-		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", oneLine(err))
+		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(err))
 		return nil
 	}
 	return err

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
@@ -81,7 +83,7 @@ func (d *deviceOrNone) Init(ctx context.Context) error {
 	if d.c.Config.Encryption.Require {
 		return fmt.Errorf("encryption.require is set: %w", err)
 	}
-	d.c.log.Warn("rooms are not encrypted", "error", oneLine(err))
+	d.c.log.Warn("rooms are not encrypted", "error", fault.OneLine(err))
 	d.c.dev, d.c.Crypto, d.c.noDevice = nil, nil, err
 	d.c.Config.Encryption.Default = false
 	return nil

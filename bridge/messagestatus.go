@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
@@ -38,7 +40,7 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 		return
 	}
 	ms = explained(ms)
-	if isDatabaseError(ms.InternalError) && s.retry(evt.SourceEventID, ms.InternalError) {
+	if fault.IsDatabaseError(ms.InternalError) && s.retry(evt.SourceEventID, ms.InternalError) {
 		return // the event is handled again
 	}
 	scope := scopeOf(ctx)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
@@ -105,7 +107,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 		return err
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
-		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", oneLine(why))
+		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", fault.OneLine(why))
 	d.deliver.replaced.Add(1)
 	return nil
 }
@@ -166,7 +168,7 @@ func (d *delivery) libraryContext(ctx context.Context) (context.Context, context
 func reasonOf(err error) string {
 	var failure mautrix.HTTPError
 	switch {
-	case errors.Is(err, errPanic):
+	case errors.Is(err, fault.ErrPanic):
 		return "the bridge cannot convert it"
 	case errors.As(err, &failure) && failure.RespError != nil:
 		return fmt.Sprintf("your homeserver answers %s", cleanName(failure.RespError.ErrCode))
@@ -174,6 +176,6 @@ func reasonOf(err error) string {
 		return fmt.Sprintf("your homeserver, or a proxy before it, answers %d %s",
 			failure.Response.StatusCode, http.StatusText(failure.Response.StatusCode))
 	default:
-		return cleanName(oneLine(err))
+		return cleanName(fault.OneLine(err))
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -38,7 +40,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	case err == nil:
 		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
 		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
-			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "error", oneLine(errors.Join(err, refused)))
+			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "error", fault.OneLine(errors.Join(err, refused)))
 		}
 		d.repairPower(library, portal.MXID)
 	case d.hasLost(library, portal.MXID):
@@ -49,7 +51,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 			d.log.Error("lost room cannot be given up", "error", err)
 		}
 	default:
-		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "error", oneLine(err))
+		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "error", fault.OneLine(err))
 	}
 }
 
@@ -62,7 +64,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
 	}
 	if err != nil {
-		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", oneLine(err))
+		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", fault.OneLine(err))
 		return
 	}
 	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact())
@@ -71,7 +73,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		return
 	}
 	if _, err := d.matrix.bot().SetPowerLevels(ctx, room, levels); err != nil {
-		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", oneLine(err))
+		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", fault.OneLine(err))
 	}
 }
 
@@ -157,7 +159,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 			return fmt.Errorf("forget the notice: %w", err)
 		}
 	}
-	if err := guarded(c.log, "show a message again", func() error { return d.showMessage(ctx, m) }); err != nil && !errors.Is(err, errPanic) {
+	if err := fault.Guard(c.log, "show a message again", func() error { return d.showMessage(ctx, m) }); err != nil && !errors.Is(err, fault.ErrPanic) {
 		for _, row := range rows {
 			err = errors.Join(err, c.br.DB.Message.Insert(ctx, row))
 		}
@@ -172,7 +174,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 		}
 		_, err = c.matrix.bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
 		if err != nil {
-			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", oneLine(err))
+			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", fault.OneLine(err))
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -68,7 +70,7 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 	defer cancel()
 	evt, err := cl.matrix.bot().GetEvent(mautrix.WithMaxRetries(ctx, 0), msg.Portal.MXID, target)
 	if err != nil {
-		cl.log.Debug("sending a reply without its quotation", "event_id", msg.Event.ID, "err", oneLine(err))
+		cl.log.Debug("sending a reply without its quotation", "event_id", msg.Event.ID, "err", fault.OneLine(err))
 		return ""
 	}
 	evt.Type.Class = event.MessageEventType

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
@@ -151,7 +153,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		}
 		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
-				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "error", oneLine(err))
+				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
 			}
 		}
 		d.at.muted = contact.Muted

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
@@ -79,7 +81,7 @@ func (r *restored) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			r.log.Log(stop, level(try), "cannot look whether the homeserver has lost messages, retrying", "error", oneLine(err))
+			r.log.Log(stop, level(try), "cannot look whether the homeserver has lost messages, retrying", "error", fault.OneLine(err))
 			delay = r.retry.Delay(try)
 			try++
 		}
@@ -364,13 +366,13 @@ func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, jo
 	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
 		login.SpaceRoom = ""
 		if err := login.Save(ctx); err != nil {
-			r.log.Warn("space cannot be forgotten", "error", oneLine(err))
+			r.log.Warn("space cannot be forgotten", "error", fault.OneLine(err))
 		}
 	}
 	if room, err := r.managementOf(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
-			r.log.Warn("management room cannot be forgotten", "error", oneLine(err))
+			r.log.Warn("management room cannot be forgotten", "error", fault.OneLine(err))
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -80,7 +82,7 @@ func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
 		_, err = l.follow(ctx, claim)
 	}
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "error", oneLine(err))
+		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "error", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -95,7 +97,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 		l.matrix.bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
 	if err = classify(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", oneLine(err))
+		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -125,7 +127,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		return false, nil
 	}
 	if err := puppet.EnsureInvited(ctx, room, l.matrix.bot().UserID); err != nil {
-		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", oneLine(err))
+		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", fault.OneLine(err))
 	}
 	return join()
 }
@@ -210,7 +212,7 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
 	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil); err != nil {
-		l.log.Warn("the old room cannot be linked", "room_id", room, "error", oneLine(err))
+		l.log.Warn("the old room cannot be linked", "room_id", room, "error", fault.OneLine(err))
 	}
 	return nil
 }

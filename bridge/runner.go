@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
 	"golang.org/x/sync/errgroup"
@@ -245,7 +247,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 		}
 		r.condition.homeserver.down(fmt.Errorf("the homeserver cannot be reached: %w", err))
 		if try == 0 {
-			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", oneLine(err))
+			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", fault.OneLine(err))
 		}
 		timer := time.NewTimer(min(r.opts.Retry.Delay(try), probeEvery))
 		select {
@@ -293,7 +295,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		retry: r.opts.Retry, rooms: d.sideSync,
 	}
 	part := func(name string, run func() error) {
-		group.Go(func() error { return guarded(r.log, name, run) })
+		group.Go(func() error { return fault.Guard(r.log, name, run) })
 	}
 	part("deliver", func() error { return in.deliver.run(stop, work) })
 	part("dispatch", d.run)
@@ -312,7 +314,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		in.br.PostStart(library)
 		in.restored.look()
 		if err := in.selfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
-			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", oneLine(err))
+			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", fault.OneLine(err))
 		}
 		return nil
 	})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -86,7 +88,7 @@ func (s *sideSync) run(stop context.Context) error {
 		if errors.Is(err, mautrix.MUnknownToken) {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
-		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", oneLine(err))
+		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
 		timer := time.NewTimer(s.retry.Delay(try))
 		try++
 		select {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
@@ -155,7 +157,7 @@ func (c *condition) status(node Node) Status {
 	c.mu.Lock()
 	s := Status{State: c.state, Since: c.since, Problems: c.problems}
 	if c.err != nil {
-		s.Error = oneLine(c.err)
+		s.Error = fault.OneLine(c.err)
 	}
 	live := c.live
 	c.mu.Unlock()
@@ -182,7 +184,7 @@ func (d *dispatcher) waiting() (list []WaitingRoom) {
 	for _, at := range rooms[:min(len(rooms), maxWaiting)] {
 		w := WaitingRoom{Room: at.name, Events: at.tasks, Since: at.since}
 		if at.err != nil {
-			w.Error = oneLine(at.err)
+			w.Error = fault.OneLine(at.err)
 		}
 		list = append(list, w)
 	}
@@ -215,7 +217,7 @@ func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
 			}
 			w.Since, w.Error = t.since, t.reason()
 			if t.err != nil {
-				w.Error = oneLine(t.err)
+				w.Error = fault.OneLine(t.err)
 			}
 			failing = append(failing, w)
 		}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2"
 )
 
@@ -16,11 +18,11 @@ func (c *connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 	// The moment names the notice: said again after a lost answer it is the same one.
 	name := what + "/" + string(user.MXID) + "/" + time.Now().Format(time.RFC3339Nano)
 	for try := range maxTellTries {
-		err := guarded(c.log, "tell a user", func() error { return c.tellUser(stop, newNamedScope(name), user, text) })
+		err := fault.Guard(c.log, "tell a user", func() error { return c.tellUser(stop, newNamedScope(name), user, text) })
 		if err == nil || stop.Err() != nil {
 			return
 		}
-		c.log.Log(stop, level(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", oneLine(err))
+		c.log.Log(stop, level(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
 		timer := time.NewTimer(c.deliver.retry.Delay(try))
 		select {
 		case <-timer.C:

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -193,9 +195,9 @@ func (c *connector) watchTroubles(stop, work context.Context) {
 				continue
 			}
 			tellers.Go(func() {
-				err := guarded(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
+				err := fault.Guard(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
 				if err != nil && work.Err() == nil {
-					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "error", oneLine(err))
+					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "error", fault.OneLine(err))
 				}
 				mu.Lock()
 				delete(busy, login)

@@ -7,6 +7,8 @@ import (
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // userMissed corrects the tables for a user who was registered again: they are in no
@@ -14,7 +16,7 @@ import (
 func (c *connector) userMissed(ctx context.Context, user id.UserID) {
 	ctx = context.WithoutCancel(ctx) // whoever waits for the answer
 	if _, err := c.br.DB.Exec(ctx, "DELETE FROM mx_user_profile WHERE user_id=$1", user); err != nil {
-		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "error", oneLine(err))
+		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "error", fault.OneLine(err))
 	}
 	network, isGhost := c.matrix.ParseGhostMXID(user)
 	if !isGhost {
@@ -30,7 +32,7 @@ func (c *connector) userMissed(ctx context.Context, user id.UserID) {
 	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
 	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
 	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
-		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", oneLine(err))
+		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", fault.OneLine(err))
 	}
 	c.missedGhosts.Store(network, named)
 	c.restored.look() // more is gone, then

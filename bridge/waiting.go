@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/bridge/fault"
+
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -98,9 +100,9 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 		w.forget(watch.Take())
 		w.note(stop)
 		for _, account := range c.deliver.attached() {
-			err := guarded(c.log, "watch outboxes", func() error { return w.look(work, account) })
+			err := fault.Guard(c.log, "watch outboxes", func() error { return w.look(work, account) })
 			if err != nil && stop.Err() == nil {
-				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "error", oneLine(err))
+				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "error", fault.OneLine(err))
 			}
 		}
 	}
@@ -125,7 +127,7 @@ func (w *outboxWatch) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "error", oneLine(how.err))
+			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "error", fault.OneLine(how.err))
 		}
 	}
 }
@@ -206,7 +208,7 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 		return err
 	}
 	began := w.rooms.start(at, func() (open bool, err error) {
-		err = guarded(w.log, "tell what waits", func() (err error) {
+		err = fault.Guard(w.log, "tell what waits", func() (err error) {
 			open, err = w.tellWaiting(ctx, contact, waitingNow{size.Messages, oldest})
 			return err
 		})
