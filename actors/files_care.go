@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
 )
@@ -42,7 +43,7 @@ func (n *Node) linkHosted(dir string) (left []string, err error) {
 		hosted = hosted[:maxSnapshotHosted]
 	}
 	for _, file := range hosted {
-		err := linkOrCopy(n.hostedPath(file.Hash), filepath.Join(dir, filepath.FromSlash(hostedName(file.Hash))))
+		err := durable.LinkOrCopy(n.hostedPath(file.Hash), filepath.Join(dir, filepath.FromSlash(hostedName(file.Hash))), nil)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("share hosted file %s: %w", file.Hash, err)
 		}
@@ -61,27 +62,6 @@ func (n *Node) leftHosted() ([]string, error) {
 		bytes += file.Size
 	}
 	return []string{fmt.Sprintf("the %d files, %d bytes, that others have put on this file server", len(hosted), bytes)}, nil
-}
-
-// linkOrCopy makes a file that is not there yet, of one that does not change.
-func linkOrCopy(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }() // only read
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // checkHosted reads the files that others have put here and compares them with their

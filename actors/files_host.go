@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
@@ -94,7 +95,7 @@ type hostUpload struct {
 
 // openFileHost opens the directory and compares it with the rows.
 func openFileHost(dir string, opts FilesOptions, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
-	if err := makeDirs(dir, syncDir); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("make directory of the file server: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
@@ -121,7 +122,7 @@ func (h *fileHost) look(s *store.Store) error {
 			return err
 		}
 	}
-	if err := h.syncDir("."); err != nil {
+	if err := durable.SyncDirIn(h.root, "."); err != nil {
 		return err
 	}
 	rows, err := s.HostedFiles()
@@ -357,7 +358,7 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 		err = h.root.Rename(u.name, hostedName(id))
 	}
 	if err == nil {
-		err = errors.Join(h.syncDir(path.Dir(hostedName(id))), h.syncDir(hostedDir))
+		err = errors.Join(durable.SyncDirIn(h.root, path.Dir(hostedName(id))), durable.SyncDirIn(h.root, hostedDir))
 	}
 	if err != nil {
 		h.drop(key, u)
@@ -381,14 +382,6 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 		h.add(file)
 	}
 	return nil
-}
-
-func (h *fileHost) syncDir(name string) error {
-	d, err := h.root.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // expire removes what is too old, and uploads that nobody goes on with.

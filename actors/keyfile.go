@@ -5,9 +5,12 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/mimird/mimird/actors/durable"
 )
 
 // keyFileMode is what secret files are created with and must have.
@@ -23,33 +26,17 @@ var errLooseKeyFile = errors.New("can be read by others")
 // identity is the one mistake that cannot be mended. The content is on the disk,
 // under its name, when it returns.
 func writeKeyFile(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	if err := makeDirs(dir, syncDir); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("make key directory: %w", err)
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("write key file %s: %w", filepath.Base(path), fs.ErrExist)
-	}
-	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600, O_EXCL
-	if err != nil {
-		return fmt.Errorf("write key file: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
-	_, err = tmp.Write(content)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		// Link, unlike rename, fails when the name was taken meanwhile.
-		err = os.Link(tmp.Name(), path)
-	}
+	err := durable.Create(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write key file %s: %w", filepath.Base(path), err)
 	}
-	return syncDir(dir)
+	return nil
 }
 
 // readKeyFile reads a secret and refuses files that others can read: a copied
@@ -94,49 +81,12 @@ func removeKeyFile(path string, deleteIt bool) error {
 	if err != nil {
 		return fmt.Errorf("remove key file: %w", err)
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func removeFile(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	return nil
-}
-
-// makeDirs makes a private directory with its parents and syncs the parent of each that
-// it made: a directory that is not in its parent after a power cut takes what is in it
-// along.
-func makeDirs(dir string, sync func(dir string) error) error {
-	var made []string
-	for path := dir; ; path = filepath.Dir(path) {
-		if _, err := os.Lstat(path); err == nil || path == filepath.Dir(path) {
-			break
-		}
-		made = append(made, path)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, path := range made {
-		if err := sync(filepath.Dir(path)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
 	}
 	return nil
 }

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/strangerlog"
 
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -61,7 +61,7 @@ func Open(opts Options) (*Node, error) {
 	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil {
 		return nil, errors.New("open node: Dir is required, and something to do")
 	}
-	if err := makeDirs(opts.Dir, syncDir); err != nil {
+	if err := durable.MkdirAll(opts.Dir); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	n := &Node{opts: opts, failed: make(chan struct{})}
@@ -125,15 +125,12 @@ func (n *Node) openParts(s *store.Store) (err error) {
 }
 
 // syncDataDir makes durable that the data directory and what was made in it exist. The
-// command makes the directory itself; a parent that we may not read was there before.
+// command creates the directory itself.
 func syncDataDir(dir string) error {
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
+	return durable.SyncParent(dir)
 }
 
 // Start starts the actors and returns when all of them are there. It does not

@@ -7,11 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mimird/mimird/actors/durable"
 )
 
 // RegistrationFile is what the homeserver has to be given, as a file.
@@ -107,37 +108,9 @@ func derive(what, token string) string {
 
 // WriteSecretFile writes a file that only its owner may read. It is there whole,
 // or not at all: a file of that name keeps its content until then.
-func WriteSecretFile(path string, content []byte) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", filepath.Base(path), err)
-		}
-	}()
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	_, err = file.Write(content)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	if dir, openErr := os.Open(filepath.Dir(path)); openErr == nil {
-		_ = dir.Sync() // not every file system can
-		_ = dir.Close()
+func WriteSecretFile(path string, content []byte) error {
+	if err := durable.Replace(path, content); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }

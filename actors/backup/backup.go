@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/mimird/mimird/actors/durable"
 )
 
 // Format is the version of the format that this program writes. It reads all up
@@ -166,26 +168,12 @@ func Read(r io.Reader, dir string) (About, error) {
 	defer compressed.Close()
 	about, err := readArchive(tar.NewReader(compressed), dir)
 	if err == nil {
-		err = syncDirs(dir)
+		err = durable.SyncTree(dir)
 	}
 	if err != nil {
 		return about, fmt.Errorf("read backup: %w", err)
 	}
 	return about, nil
-}
-
-// syncDirs makes the names of all files durable.
-func syncDirs(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return err
-		}
-		d, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		return errors.Join(d.Sync(), d.Close())
-	})
 }
 
 func readArchive(archive *tar.Reader, dir string) (About, error) {

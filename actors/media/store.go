@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/mimird/mimird/actors/durable"
 )
 
 const (
@@ -98,7 +100,7 @@ func Open(opts Options) (_ *Store, err error) {
 			return nil, fmt.Errorf("make media directory: %w", err)
 		}
 	}
-	if err := s.sync("."); err != nil {
+	if err := durable.SyncDirIn(s.root, "."); err != nil {
 		return nil, fmt.Errorf("make media directory: %w", err)
 	}
 	if err := s.count(); err != nil {
@@ -229,31 +231,11 @@ func (s *Store) remove(name string) error {
 // open: by a hard link where the file system allows it, else by a copy.
 func (s *Store) LinkTo(dir string, h Hash) error {
 	to := filepath.Join(dir, filepath.FromSlash(fileName(h)))
-	err := os.MkdirAll(filepath.Dir(to), 0o700)
-	if err == nil {
-		if os.Link(filepath.Join(s.opts.Dir, filepath.FromSlash(fileName(h))), to) == nil {
-			return nil
-		}
-		err = s.copyTo(to, h)
-	}
-	if err != nil {
+	open := func() (io.ReadCloser, error) { return s.Open(h) } // which checks the content
+	if err := durable.LinkOrCopy(filepath.Join(s.opts.Dir, filepath.FromSlash(fileName(h))), to, open); err != nil {
 		return fmt.Errorf("share media %s: %w", h.Short(), err)
 	}
 	return nil
-}
-
-func (s *Store) copyTo(to string, h Hash) error {
-	from, err := s.Open(h)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = from.Close() }() // only read
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, from)
-	return errors.Join(err, out.Close())
 }
 
 // Each calls f with every file until it returns an error, which it returns.

@@ -11,6 +11,8 @@ import (
 	"path"
 	"strconv"
 	"syscall"
+
+	"github.com/mimird/mimird/actors/durable"
 )
 
 // sniffed is how much of a file is looked at to tell what it is.
@@ -120,7 +122,7 @@ func (w *Writer) place(info Info) (placed bool, err error) {
 		return false, err
 	}
 	s.remember(info.Hash, stampOf(stat))
-	return true, errors.Join(s.sync(path.Dir(name)), s.sync(filesDir))
+	return true, errors.Join(durable.SyncDirIn(s.root, path.Dir(name)), durable.SyncDirIn(s.root, filesDir))
 }
 
 func (s *Store) rename(from, to string) error {
@@ -137,15 +139,6 @@ func (w *Writer) Discard() {
 	_ = w.file.Close() // nobody wants what is in it
 	w.file = nil
 	_ = w.store.remove(w.name) // or found at the next start
-}
-
-// sync makes a directory's names durable.
-func (s *Store) sync(dir string) error {
-	d, err := s.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // full marks the errors of a full disk.

@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/config"
 )
@@ -112,27 +113,27 @@ func encrypted(w io.Writer, secret string, write func(io.Writer) error) error {
 // writeNew makes a private file that is complete, and on the disk, or not there.
 // What is there already is left alone.
 func writeNew(path string, write func(io.Writer) error) (size int64, err error) {
-	if _, err := os.Lstat(path); err == nil {
+	err = durable.Create(path, func(w io.Writer) error {
+		counter := &countingWriter{Writer: w}
+		defer func() { size = counter.n }()
+		return write(counter)
+	})
+	if errors.Is(err, fs.ErrExist) {
 		return 0, fmt.Errorf("%s is there already; choose another name", path)
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".mimird-backup-*") // mode 0600
-	if err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(file.Name()) }() // gone already when all went well
-	err = write(file)
-	if err == nil {
-		err = file.Sync()
-	}
-	info, statErr := file.Stat()
-	if err = errors.Join(err, statErr, file.Close()); err != nil {
-		return 0, err
-	}
-	// Link, unlike rename, leaves alone what has come there meanwhile.
-	if err := os.Link(file.Name(), path); err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
-	}
-	return info.Size(), nil
+	return size, err
+}
+
+// countingWriter counts what is written.
+type countingWriter struct {
+	io.Writer
+	n int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.n += int64(n)
+	return n, err
 }
 
 // backupOf returns what writes a backup of a node that has a configuration.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/backup"
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -54,7 +55,7 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 	}
 	// Beside its place, so that it is there in whole or not at all.
 	parent := filepath.Dir(filepath.Clean(f.dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	dir, err := os.MkdirTemp(parent, ".mimird-restore-")
@@ -73,6 +74,9 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 		return fmt.Errorf("restore: %w", err) // it was empty
 	}
 	if err := os.Rename(dir, f.dir); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if err := durable.SyncParent(f.dir); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	out := cmd.OutOrStdout()

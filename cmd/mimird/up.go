@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/config"
@@ -171,7 +172,7 @@ func awaitControl(ctx context.Context, socket string) {
 // that has a store had one: without it the node would run with public peers and
 // without the bridge.
 func prepareDir(f *flags) error {
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	if err := durable.MkdirAll(f.dir); err != nil {
 		return fmt.Errorf("make data directory: %w; choose another one with --data", err)
 	}
 	if f.config != "" {
