@@ -151,7 +151,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 	if msg.Changes.All {
 		a.look(c)
 		for _, contact := range c.Children() {
-			c.Tell(contact, conversationChanged{})
+			c.Tell(contact, lookAgain{})
 		}
 		if err := a.spawnMissing(c); err != nil {
 			c.Fail(err)
@@ -159,7 +159,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		return
 	}
 	if child, ok := c.Child(passOnName); ok {
-		c.Tell(child, conversationChanged{})
+		c.Tell(child, lookAgain{})
 	}
 	for conversation := range msg.Changes.Conversations {
 		id := conversation.Contact()
@@ -168,7 +168,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 			continue
 		}
 		if contact, ok := c.Child(id.String()); ok {
-			c.Tell(contact, conversationChanged{})
+			c.Tell(contact, lookAgain{})
 		} else if err := a.spawnKnown(c, id); err != nil { // looks for itself
 			c.Fail(err)
 		}

@@ -68,7 +68,7 @@ func (p *passOn) Started(c *kernel.Context) error {
 
 func (p *passOn) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case conversationChanged, passOnDue:
+	case lookAgain, passOnDue:
 		if err := p.next(c); err != nil {
 			c.Fail(err)
 		}

@@ -36,13 +36,3 @@ func CheckAvatar(picture []byte) error {
 	}
 	return fmt.Errorf("%w: it is no JPEG, PNG, GIF, WebP or BMP file", ErrAvatar)
 }
-
-// usableAvatar returns a contact's picture, or nil for what apps would not show:
-// by the magic number, as they do. Nothing of it is decoded here.
-func usableAvatar(picture []byte) []byte {
-	switch http.DetectContentType(picture) {
-	case "image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp":
-		return picture
-	}
-	return nil
-}

@@ -96,6 +96,17 @@ type contact struct {
 	seen     time.Time
 }
 
+// The account's messages to a contact actor, which also gets inbound and
+// overlayChanged.
+type (
+	// lookAgain says that the contact or its outbox has changed in the store.
+	lookAgain struct{}
+	// profileChanged says that the account has another profile.
+	profileChanged struct{}
+	// roleChanged says that the account has another role: its sessions begin anew.
+	roleChanged struct{}
+)
+
 type (
 	retryDue struct{}
 	// outcomeDue tells the store once more what has become of a message.
@@ -158,8 +169,8 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onInbound(c, msg)
 	case overlayChanged:
 		x.onOverlayChanged(c, msg)
-	case conversationChanged:
-		x.onConversationChanged(c)
+	case lookAgain:
+		x.onLookAgain(c)
 	case addresses:
 		x.onAddresses(c, msg)
 	case kernel.Unanswered:
@@ -274,9 +285,9 @@ func (x *contact) logInfo(c *kernel.Context, event string, args ...any) {
 
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
 
-// onConversationChanged looks again: at what may be done with the contact, and at
+// onLookAgain looks again: at what may be done with the contact, and at
 // what waits.
-func (x *contact) onConversationChanged(c *kernel.Context) {
+func (x *contact) onLookAgain(c *kernel.Context) {
 	was, known := x.allowed(), x.known
 	if err := x.look(); err != nil {
 		c.Fail(err)
@@ -556,10 +567,10 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		x.unstored.answerStored()
 	case store.Settled:
 		x.settling = false
-		x.onConversationChanged(c) // something else may be owed by now
+		x.onLookAgain(c) // something else may be owed by now
 	case store.AskMarked:
 		x.marking = false
-		x.onConversationChanged(c)
+		x.onLookAgain(c)
 	case store.Accepted:
 		if r.Crowded {
 			x.sending = 0

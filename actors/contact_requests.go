@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
@@ -58,7 +59,7 @@ func (x *contact) takeRequest(c *kernel.Context, msg contactRequested) bool {
 	now := x.deps.nowMillis()
 	c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 		Account: x.Account, ID: x.Contact(), State: state, Added: now, Requested: now,
-		Nickname: r.Nickname, Info: r.Info, Avatar: usableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
+		Nickname: r.Nickname, Info: r.Info, Avatar: media.UsableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
 	}}})
 	return true
 }
@@ -70,7 +71,7 @@ func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
 	if !x.live.IsZero() {
 		c.Tell(x.live, requestStored{})
 	}
-	x.onConversationChanged(c) // the account's word of it may come later
+	x.onLookAgain(c) // the account's word of it may come later
 	if r.Answer != store.AnswerNone && !x.live.IsZero() {
 		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
 	}

@@ -19,7 +19,7 @@
 //	contact  -> session                         Complete, Deliver, Probe
 //	session  -> contact                         SessionReady, SessionLive, Acked
 //	session, contact -> store                   store.Write, answered by store.Written
-//	store's event log -> account -> contact     conversationChanged: look again
+//	store's event log -> account -> contact     lookAgain
 //
 // Nothing waits for an answer inside Receive.
 package actors

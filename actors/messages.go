@@ -15,25 +15,6 @@ import (
 // Everything the actors of this package tell each other, grouped by receiver.
 // Who may tell whom stands in the package text.
 
-// To the node actor.
-type (
-	// accountsChanged is the API's: look at the accounts in the store again.
-	accountsChanged struct{}
-	// closeAccount is the API's: end the actors of an account that is going to be
-	// removed; answered with accountClosed. reopenAccounts is the API's, when it is
-	// removed or could not be: look at the accounts in the store again.
-	closeAccount   struct{ Account identity.PublicKey }
-	accountClosed  struct{}
-	reopenAccounts struct{ Account identity.PublicKey }
-	// alarmsRequest is the API's; answered with []Alarm.
-	alarmsRequest struct{}
-	// partRequest is the API's; answered with the kernel.Ref of that child.
-	partRequest struct{ Name string }
-	// readyRequest is Node.Start's; answered with ready.
-	readyRequest struct{}
-	ready        struct{}
-)
-
 // To an account actor.
 type (
 	// inbound is the listener's, by way of the node: a stream whose initiator has
@@ -46,9 +27,6 @@ type (
 
 // To a contact actor; it also gets inbound and overlayChanged.
 type (
-	// conversationChanged is the account's: look at the contact and its outbox in
-	// the store again.
-	conversationChanged struct{}
 	// addresses answers lookup.
 	addresses struct {
 		Identity identity.PublicKey
@@ -93,10 +71,6 @@ type (
 	// any longer.
 	callOffered struct{ Credit frameCredit }
 	callHung    struct{ Credit frameCredit }
-	// profileChanged is the account's: its profile is another one. roleChanged is
-	// too: its sessions have to begin anew.
-	profileChanged struct{}
-	roleChanged    struct{}
 )
 
 // To a session actor.
@@ -181,15 +155,4 @@ func (h *handover) drop() {
 	if h.claim() {
 		_ = h.stream.Abort() // there is nothing left to do with it
 	}
-}
-
-// Alarm is a part of the node that keeps failing.
-type Alarm struct {
-	Part string
-	// Since is when it began to fail, Err why it failed last.
-	Since time.Time
-	Err   error
-	// GaveUp says that it is not started again before the node is; an account is after
-	// some minutes.
-	GaveUp bool
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
@@ -60,10 +61,38 @@ type failing struct {
 	gaveUp bool
 }
 
+// Messages to the node actor.
 type (
+	// accountsChanged is the API's: look at the accounts in the store again.
+	accountsChanged struct{}
+	// closeAccount is the API's: end the actors of an account that is going to be
+	// removed; answered with accountClosed. reopenAccounts is the API's, when it is
+	// removed or could not be: look at the accounts in the store again.
+	closeAccount   struct{ Account identity.PublicKey }
+	accountClosed  struct{}
+	reopenAccounts struct{ Account identity.PublicKey }
+	// alarmsRequest is the API's; answered with []Alarm.
+	alarmsRequest struct{}
+	// partRequest is the API's; answered with the kernel.Ref of that child.
+	partRequest struct{ Name string }
+	// readyRequest is Node.Start's; answered with ready.
+	readyRequest struct{}
+	ready        struct{}
+	// rotateChallenges and flushStrangerLog are its own.
 	rotateChallenges struct{}
 	flushStrangerLog struct{}
 )
+
+// Alarm is a part of the node that keeps failing.
+type Alarm struct {
+	Part string
+	// Since is when it began to fail, Err why it failed last.
+	Since time.Time
+	Err   error
+	// GaveUp says that it is not started again before the node is; an account is after
+	// some minutes.
+	GaveUp bool
+}
 
 func (n *nodeActor) Started(c *kernel.Context) error {
 	spawn := func(name string, make func() kernel.Actor) kernel.Ref {

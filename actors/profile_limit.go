@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -92,7 +93,7 @@ func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit fr
 	s.write(c, store.UpdateContact{
 		Account: s.Account, Contact: s.Contact(),
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,
-		Nickname: f.Nickname, Info: f.Info, Avatar: usableAvatar(f.Avatar),
+		Nickname: f.Nickname, Info: f.Info, Avatar: media.UsableAvatar(f.Avatar),
 		ProfileTime: profileTime(f.Time, time.Now()),
 	}, pendingWrite{credit: credit})
 }

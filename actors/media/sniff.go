@@ -10,6 +10,7 @@ import (
 	_ "image/png"  // (same)
 	"io"
 	"mime"
+	"net/http"
 
 	"github.com/gabriel-vasile/mimetype"
 )
@@ -31,6 +32,24 @@ func sniff(head []byte) string {
 		return Unknown
 	}
 	return detected
+}
+
+// IsPicture reports whether apps show a file of that type as a picture.
+func IsPicture(mimeType string) bool {
+	switch mimeType {
+	case "image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp":
+		return true
+	}
+	return false
+}
+
+// UsableAvatar returns a contact's avatar, or nil when apps would not show it. It
+// goes by the magic number, as they do, and decodes nothing.
+func UsableAvatar(picture []byte) []byte {
+	if IsPicture(http.DetectContentType(picture)) {
+		return picture
+	}
+	return nil
 }
 
 // PictureSize returns the width and height of a picture in pixels, read from its
