@@ -9,7 +9,6 @@ import (
 	"github.com/mimird/mimird/actors/strangerlog"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -44,12 +43,8 @@ type env struct {
 	oldTrackers *oldTrackers
 	// strangers are the sessions with identities that are not accepted contacts.
 	strangers *strangerSessions
-	media     *media.Store
-	progress  *progressTable
-	fetches   *fetchTable
-	silent    *silentServers
-	// placements keeps who places files in the media store and who removes them apart.
-	placements *placements
+	// files are the files of messages.
+	files *transferService
 	// strayReactions and crowdedGUIDs are for the status.
 	strayReactions, crowdedGUIDs atomic.Uint64
 	// parallel bounds the live sessions of the whole node.
@@ -68,7 +63,7 @@ func (e *env) contactDeps() *contactDeps {
 		Store: e.store, Writer: e.writer, Resolver: e.resolver, Network: e.net, Now: e.opts.Now, Log: e.strangerLog,
 		Keys: e.keys, Nodes: e.contactNodes, Table: e.contacts, Pairs: e.pairs, OwedFiles: e.owedFiles, Session: e,
 		CallRing: e.opts.CallRing, Patience: e.opts.Media.Patience,
-		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media { return e.opts.Media.mediaOf(a, true, now) },
+		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media { return e.opts.Media.Incoming(a, true, now) },
 	}
 }
 

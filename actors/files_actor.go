@@ -67,6 +67,10 @@ type filesActor struct {
 	host *fileHost
 }
 
+// fileChunkTime is how long a client may pause, and how long it may take to read an
+// answer, as in the apps.
+const fileChunkTime = 60 * time.Second
+
 func newFilesActor(e *env) kernel.Actor { return &filesActor{env: e} }
 
 func (a *filesActor) Started(c *kernel.Context) error {

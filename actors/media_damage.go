@@ -19,40 +19,41 @@ const damagedReason = "it was damaged on the disk and is fetched again"
 // The messages that it belongs to get it again from where it came from, if it can be
 // had there; a message that was never uploaded fails when its upload is tried. It
 // waits for the store, so it must not be called in an actor.
-func (e *env) fileDamaged(h media.Hash) {
-	e.log.Error("file is damaged on the disk", "component", "media", "file", h.String())
-	if e.writer.IsZero() {
+func (s *transferService) fileDamaged(h media.Hash) {
+	s.deps.Log.Error("file is damaged on the disk", "component", "media", "file", h.String())
+	if s.deps.Writer().IsZero() {
 		return // the node is not started: FetchMedia finds that it is missing
 	}
-	err := e.eachMedia(func(m store.Media) error {
+	err := s.eachMedia(func(m store.Media) error {
 		if m.Hash != h || m.State != store.MediaStored {
 			return nil
 		}
-		m.State, m.Asked, m.Attempts, m.Due, m.Reason = store.MediaDownloading, true, 0, e.nowMillis(), damagedReason
-		_, err := store.Do[bool](context.Background(), e.writer, store.ChangeMedia{From: store.MediaStored, Media: m})
+		m.State, m.Asked, m.Attempts, m.Due, m.Reason = store.MediaDownloading, true, 0, s.nowMillis(), damagedReason
+		_, err := store.Do[bool](context.Background(), s.deps.Writer(), store.ChangeMedia{From: store.MediaStored, Media: m})
 		if errors.Is(err, store.ErrNotFound) {
 			return nil // the message is gone
 		}
 		return err
 	})
 	if err != nil {
-		e.log.Error("damaged file is not fetched again", "component", "media", "file", h.String(), "err", err)
+		s.deps.Log.Error("damaged file is not fetched again", "component", "media", "file", h.String(), "err", err)
 	}
 }
 
 // maxMediaProblems is how many damaged files Check reports.
 const maxMediaProblems = 100
 
-// checkMedia hashes the files of all messages, and looks for those that are missing.
-func (n *Node) checkMedia() (problems []string, err error) {
+// Check hashes the files of all messages, and looks for those that are missing. It says,
+// one phrase each, what is wrong. It reads all files from the disk.
+func (s *transferService) Check() (problems []string, err error) {
 	seen := make(map[media.Hash]string) // what is wrong, "" when nothing is
-	err = n.env.eachMedia(func(m store.Media) error {
+	err = s.eachMedia(func(m store.Media) error {
 		if m.State != store.MediaStored && m.State != store.MediaUploading || len(problems) >= maxMediaProblems {
 			return nil
 		}
 		what, known := seen[m.Hash]
 		if !known {
-			err := n.env.media.Verify(m.Hash)
+			err := s.media.Verify(m.Hash)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				what = "it is missing"
@@ -65,7 +66,7 @@ func (n *Node) checkMedia() (problems []string, err error) {
 			return nil
 		}
 		// One that was removed meanwhile has lost its row first.
-		now, err := n.store.Media(m.Account, m.Contact, m.Message)
+		now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
 		if err == nil && now.State == m.State && now.Hash == m.Hash {
 			problems = append(problems, fmt.Sprintf("file %s of message %s with %s: %s", m.Hash, m.Message, m.Contact.Short(), what))
 		}

@@ -36,17 +36,17 @@ type candidate struct {
 
 // makeRoom removes files of at least that many bytes, or all that may go. It is
 // media.Options.MakeRoom, so it runs in goroutines only and once at a time.
-func (e *env) makeRoom(bytes int64) error {
-	watch := e.placements.watch()
-	defer e.placements.unwatch(watch)
-	removed, err := e.media.EvictPartials(bytes)
+func (s *transferService) makeRoom(bytes int64) error {
+	watch := s.placements.watch()
+	defer s.placements.unwatch(watch)
+	removed, err := s.media.EvictPartials(bytes)
 	if err != nil {
 		return fmt.Errorf("make room for a file: %w", err)
 	}
 	if removed >= bytes {
 		return nil
 	}
-	found, err := e.mediaInUse()
+	found, err := s.mediaInUse()
 	if err != nil {
 		return fmt.Errorf("make room for a file: %w", err)
 	}
@@ -57,7 +57,7 @@ func (e *env) makeRoom(bytes int64) error {
 		if file.needed {
 			continue
 		}
-		gone, err := e.evict(watch, file)
+		gone, err := s.evict(watch, file)
 		if err != nil {
 			return fmt.Errorf("make room for a file: %w", err)
 		}
@@ -65,7 +65,7 @@ func (e *env) makeRoom(bytes int64) error {
 			continue // needed again meanwhile
 		}
 		removed += file.size
-		e.log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
+		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
 	}
 	if removed == 0 {
 		return media.ErrFull
@@ -79,17 +79,17 @@ const contactShare = 4
 // makeShare removes files that a contact has sent, until another one of that size is
 // within the share of the contact. Errors: [ErrFileTooLarge] when none could be;
 // media.ErrFull when the others are needed.
-func (e *env) makeShare(contact identity.PublicKey, size int64) error {
-	_, quota := e.media.Used()
+func (s *transferService) makeShare(contact identity.PublicKey, size int64) error {
+	_, quota := s.media.Used()
 	share := quota / contactShare
 	if size > share {
 		return fmt.Errorf("%w: %d bytes, and the files of one contact may take %d", ErrFileTooLarge, size, share)
 	}
-	watch := e.placements.watch()
-	defer e.placements.unwatch(watch)
+	watch := s.placements.watch()
+	defer s.placements.unwatch(watch)
 	byHash := make(map[media.Hash]*candidate)
 	total := int64(0)
-	err := e.eachMediaOf(contact, func(m store.Media) error {
+	err := s.eachMediaOf(contact, func(m store.Media) error {
 		if m.State != store.MediaStored || m.Message.Dir != store.In {
 			return nil
 		}
@@ -99,7 +99,7 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 			byHash[m.Hash] = file
 			total += m.Size
 		}
-		needed, err := e.needsFile(m)
+		needed, err := s.needsFile(m)
 		file.needed = file.needed || needed
 		file.last = max(file.last, m.Changed)
 		file.rows = append(file.rows, m)
@@ -116,7 +116,7 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 		if file.needed {
 			continue
 		}
-		gone, err := e.evictOf(watch, contact, file)
+		gone, err := s.evictOf(watch, contact, file)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 			continue // needed again meanwhile
 		}
 		total -= file.size
-		e.log.Info("A file was removed from the media store to make room", "component", "media", "contact", contact.Short(), "file", file.hash.Short(), "bytes", file.size)
+		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "contact", contact.Short(), "file", file.hash.Short(), "bytes", file.size)
 	}
 	if total+size > share {
 		return fmt.Errorf("the files of the contact: %w", media.ErrFull)
@@ -134,9 +134,9 @@ func (e *env) makeShare(contact identity.PublicKey, size int64) error {
 
 // evictOf removes a file from what a contact has sent; for others who have the same
 // one it stays. It reports whether the contact's rows say now that it is gone.
-func (e *env) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
+func (s *transferService) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
 	shared := false
-	err = e.eachMedia(func(m store.Media) error {
+	err = s.eachMedia(func(m store.Media) error {
 		shared = shared || m.Hash == file.hash && (m.Contact != contact || m.Message.Dir != store.In) &&
 			(m.State == store.MediaStored || m.State == store.MediaUploading)
 		return nil
@@ -145,18 +145,18 @@ func (e *env) evictOf(watch *placementWatch, contact identity.PublicKey, file *c
 		return false, err
 	}
 	if !shared {
-		return e.evict(watch, file)
+		return s.evict(watch, file)
 	}
-	return e.markEvicted(file)
+	return s.markEvicted(file)
 }
 
-func (e *env) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
-	accounts, err := e.store.Accounts()
+func (s *transferService) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
+	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
 	}
 	for _, a := range accounts {
-		if err := e.store.EachMediaOf(a.ID, contact, f); err != nil {
+		if err := s.deps.Store.EachMediaOf(a.ID, contact, f); err != nil {
 			return err
 		}
 	}
@@ -164,21 +164,21 @@ func (e *env) eachMediaOf(contact identity.PublicKey, f func(store.Media) error)
 }
 
 // mediaInUse returns all files, those first that nobody needs, oldest first.
-func (e *env) mediaInUse() ([]*candidate, error) {
+func (s *transferService) mediaInUse() ([]*candidate, error) {
 	byHash := make(map[media.Hash]*candidate)
-	err := e.media.Each(func(h media.Hash, size int64) error {
+	err := s.media.Each(func(h media.Hash, size int64) error {
 		byHash[h] = &candidate{hash: h, size: size}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = e.eachMedia(func(m store.Media) error {
+	err = s.eachMedia(func(m store.Media) error {
 		file, ok := byHash[m.Hash]
 		if !ok {
 			return nil
 		}
-		needed, err := e.needsFile(m)
+		needed, err := s.needsFile(m)
 		file.needed = file.needed || needed
 		file.last = max(file.last, m.Changed)
 		file.rows = append(file.rows, m)
@@ -201,7 +201,7 @@ func (e *env) mediaInUse() ([]*candidate, error) {
 }
 
 // needsFile reports whether a message needs its file to be here.
-func (e *env) needsFile(m store.Media) (bool, error) {
+func (s *transferService) needsFile(m store.Media) (bool, error) {
 	if m.State == store.MediaUploading {
 		return true, nil
 	}
@@ -209,14 +209,14 @@ func (e *env) needsFile(m store.Media) (bool, error) {
 		return false, nil
 	}
 	if m.Message.Dir == store.Out {
-		msg, err := e.store.Message(m.Account, m.Contact, m.Message)
+		msg, err := s.deps.Store.Message(m.Account, m.Contact, m.Message)
 		if errors.Is(err, store.ErrNotFound) {
 			return false, nil
 		}
 		return msg.State == store.StatePending, err
 	}
-	for _, consumer := range e.opts.Media.Consumers {
-		seen, err := e.store.Cursor(consumer, m.Account, m.Contact)
+	for _, consumer := range s.deps.Options.Consumers {
+		seen, err := s.deps.Store.Cursor(consumer, m.Account, m.Contact)
 		if err != nil || seen < m.Seq {
 			return true, err
 		}
@@ -227,30 +227,30 @@ func (e *env) needsFile(m store.Media) (bool, error) {
 // evict removes a file, after its rows say so: the other way round a crash would
 // leave rows that promise what is gone. It reports whether it did: a file that was
 // placed or asked for since it was chosen stays.
-func (e *env) evict(watch *placementWatch, file *candidate) (gone bool, err error) {
-	err = e.placements.remove(watch, file.hash, func() error {
-		marked, err := e.markEvicted(file)
+func (s *transferService) evict(watch *placementWatch, file *candidate) (gone bool, err error) {
+	err = s.placements.remove(watch, file.hash, func() error {
+		marked, err := s.markEvicted(file)
 		if err != nil || !marked {
 			return err
 		}
 		gone = true
-		return e.media.Remove(file.hash)
+		return s.media.Remove(file.hash)
 	})
 	return gone, err
 }
 
 // markEvicted says in the rows of a file that it is not here any more. It reports
 // false, and leaves the rest of the rows alone, when one of them needs it by now.
-func (e *env) markEvicted(file *candidate) (bool, error) {
+func (s *transferService) markEvicted(file *candidate) (bool, error) {
 	for _, m := range file.rows {
-		now, err := e.store.Media(m.Account, m.Contact, m.Message)
+		now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // removed with its contact
 		}
 		if err != nil {
 			return false, err
 		}
-		needed, err := e.needsFile(now)
+		needed, err := s.needsFile(now)
 		if err != nil || needed {
 			return false, err
 		}
@@ -260,7 +260,7 @@ func (e *env) markEvicted(file *candidate) (bool, error) {
 			continue
 		}
 		m.State = store.MediaEvicted
-		changed, err := store.Do[bool](context.Background(), e.writer, store.ChangeMedia{From: store.MediaStored, Media: m})
+		changed, err := store.Do[bool](context.Background(), s.deps.Writer(), store.ChangeMedia{From: store.MediaStored, Media: m})
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -268,7 +268,7 @@ func (e *env) markEvicted(file *candidate) (bool, error) {
 			return false, err
 		}
 		if !changed {
-			now, err := e.store.Media(m.Account, m.Contact, m.Message)
+			now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
 			if err == nil && now.State == store.MediaUploading {
 				return false, nil // it is to be uploaded once more
 			}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -36,6 +35,7 @@ type Node struct {
 	store    *store.Store
 	keys     *keyring
 	env      *env
+	files    *transferService
 	// trackerKey is zero without the tracker role.
 	trackerKey identity.NodeKey
 	// filesKey is zero without the role of a file server.
@@ -98,11 +98,10 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
 		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
-		profiles: newProfileLimiter(), placements: newPlacements(),
+		profiles:  newProfileLimiter(),
 		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
-		progress:    newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	n.env.pairs = newPairTable(n.env.strangerLog)
 	if err := n.env.contactNodes.load(s); err != nil {
@@ -111,15 +110,16 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	if err := n.env.rememberElsewhere(); err != nil {
 		return err
 	}
-	n.env.media, err = media.Open(media.Options{
-		Dir: filepath.Join(opts.Dir, mediaDirName), Quota: opts.Media.Quota, MakeRoom: n.env.makeRoom, DiskLow: s.DiskLow,
-		OnDamage: n.env.fileDamaged, ReadOnly: n.readOnly,
+	n.files, err = openTransfer(transferDeps{
+		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.account, Guard: keys, Network: n.env.net,
+		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
 	})
+	n.env.files = n.files
 	if err != nil || n.readOnly {
 		return err
 	}
 	if err := syncDataDir(opts.Dir); err != nil {
-		return errors.Join(err, n.env.media.Close())
+		return errors.Join(err, n.files.Close())
 	}
 	return nil
 }
@@ -207,6 +207,14 @@ func do[R any](ctx context.Context, n *Node, op store.Op) (R, error) {
 		return none, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	return result, err
+}
+
+// storeActor is the actor that writes to the store, zero before the node is started.
+func (n *Node) storeActor() kernel.Ref {
+	if writer := n.writer.Load(); writer != nil {
+		return *writer
+	}
+	return kernel.Ref{}
 }
 
 // tell sends a message to the root when there is one.

@@ -130,7 +130,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	}
 	n.node.writer.Store(&n.env.writer)
 	if n.env.opts.OpenNetwork != nil {
-		spawn(transfersName, func() kernel.Actor { return newTransfers(n.env) })
+		spawn(transfersName, func() kernel.Actor { return newTransfers(n.node.files) })
 	}
 	n.accounts = n.env.accountDeps()
 	if err := n.startAccounts(c); err != nil {

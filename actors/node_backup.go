@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/mimird/mimird/actors/store"
@@ -54,7 +53,7 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	}()
 	made.Dir = dir
 	// Meanwhile no file is removed that a row of the copy names.
-	defer n.env.placements.hold()()
+	defer n.files.Hold()()
 	// Keys come after the store: an account never lacks its key.
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
 		return made, err
@@ -66,7 +65,7 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	if err != nil {
 		return made, err
 	}
-	if made.Left, err = n.linkMedia(filepath.Join(dir, mediaDirName)); err != nil {
+	if made.Left, err = n.files.LinkTo(filepath.Join(dir, mediaDirName), maxSnapshotFiles); err != nil {
 		return made, err
 	}
 	var left []string
@@ -80,34 +79,6 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 		made.Left = append(made.Left, "a key: "+p.String())
 	}
 	return made, err
-}
-
-// linkMedia shares the files of messages with a snapshot.
-func (n *Node) linkMedia(dir string) (left []string, err error) {
-	found, err := n.env.mediaInUse()
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(found) // newest first
-	slices.SortStableFunc(found, func(a, b *candidate) int {
-		switch {
-		case a.needed == b.needed:
-			return 0
-		case a.needed:
-			return -1
-		}
-		return 1
-	})
-	if more := len(found) - maxSnapshotFiles; more > 0 {
-		left = append(left, fmt.Sprintf("%d files of messages, the oldest", more))
-		found = found[:maxSnapshotFiles]
-	}
-	for _, file := range found {
-		if err := n.env.media.LinkTo(dir, file.hash); err != nil {
-			return nil, err
-		}
-	}
-	return left, nil
 }
 
 // copyTo copies all key files.
@@ -165,7 +136,7 @@ func (n *Node) Check() ([]string, error) {
 	for _, p := range keys {
 		problems = append(problems, p.String())
 	}
-	for _, check := range []func() ([]string, error){n.checkMedia, n.checkHosted} {
+	for _, check := range []func() ([]string, error){n.files.Check, n.checkHosted} {
 		found, err := check()
 		problems = append(problems, found...)
 		if err != nil && !errors.Is(err, store.ErrCorrupt) { // which the check of the store has said

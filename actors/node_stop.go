@@ -81,7 +81,7 @@ func (n *Node) Close() error {
 	if n.running.Load() {
 		return errStillRunning
 	}
-	return errors.Join(n.env.media.Close(), n.store.Close())
+	return errors.Join(n.files.Close(), n.store.Close())
 }
 
 // onShutdown stops the parts so that nothing new is taken in while what was taken

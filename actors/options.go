@@ -111,7 +111,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxOutbox <= 0 {
 		o.MaxOutbox = 100_000
 	}
-	o.Media = o.Media.withDefaults()
+	o.Media = o.Media.WithDefaults()
 	if o.Files != nil {
 		role := o.Files.withDefaults()
 		o.Files = &role

@@ -6,7 +6,9 @@ import (
 	"math"
 	"time"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // MediaAlways as a limit of automatic downloads means: whatever the size, up to
@@ -47,7 +49,8 @@ type MediaOptions struct {
 	Consumers []string
 }
 
-func (o MediaOptions) withDefaults() MediaOptions {
+// WithDefaults returns the options with the defaults in the place of what is not set.
+func (o MediaOptions) WithDefaults() MediaOptions {
 	if o.MaxFile <= 0 {
 		o.MaxFile = 100 << 20
 	}
@@ -64,4 +67,30 @@ func (o MediaOptions) withDefaults() MediaOptions {
 		o.Parallel = 4
 	}
 	return o
+}
+
+// Incoming returns the row of a file that has come in, of an accepted contact if known:
+// whether it is fetched at once is decided by the sender's word.
+func (o MediaOptions) Incoming(a peer.Attachment, known bool, now store.Millis) *store.Media {
+	limit := o.AutoDownloadStrangers
+	if known {
+		limit = o.AutoDownload
+	}
+	m := &store.Media{State: store.MediaOffered, Size: a.Size}
+	switch {
+	case !a.Downloadable():
+		m.State, m.Reason = store.MediaFailed, errIncomplete.Error()
+	case a.Form == peer.FormInline:
+		// It is here already, inside of the message; what is decided is whether it is
+		// copied.
+		if m.Size = int64(len(a.Data)); m.Size <= limit {
+			m.State = store.MediaDownloading
+		}
+	case a.Size > 0 && a.Size <= limit && a.Size <= o.MaxFile:
+		m.State = store.MediaDownloading
+	}
+	if m.State == store.MediaDownloading {
+		m.Due = now
+	}
+	return m
 }

@@ -3,7 +3,6 @@
 package actors
 
 import (
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
@@ -133,22 +132,16 @@ func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
 
 // A file that was chosen to go, and is sent again before it does, stays.
 func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
-	r := newOutboxRig(t)
-	r.placements, r.log = newPlacements(), slog.New(slog.DiscardHandler)
-	var err error
-	if r.media, err = media.Open(media.Options{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = r.media.Close() }()
+	r := newTransferRig(t)
 	place := func(content string) media.Info {
-		w, err := r.media.Create()
+		w, err := r.service.media.Create()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write([]byte(content)); err != nil {
 			t.Fatal(err)
 		}
-		defer r.placements.place(w.Sum())()
+		defer r.service.placements.place(w.Sum())()
 		info, err := w.Commit()
 		if err != nil {
 			t.Fatal(err)
@@ -161,16 +154,16 @@ func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 		return info
 	}
 	first, second := place("one"), place("two")
-	watch := r.placements.watch()
-	chosen, err := r.mediaInUse()
+	watch := r.service.placements.watch()
+	chosen, err := r.service.mediaInUse()
 	if err != nil || len(chosen) != 2 {
 		t.Fatalf("%d files, %v", len(chosen), err)
 	}
 	place("one")
 	for _, file := range chosen {
-		gone, err := r.evict(watch, file)
-		if want := file.hash == second.Hash; err != nil || gone != want || r.media.Has(file.hash) == want {
-			t.Errorf("%s: gone %v, there %v, %v", file.hash.Short(), gone, r.media.Has(file.hash), err)
+		gone, err := r.service.evict(watch, file)
+		if want := file.hash == second.Hash; err != nil || gone != want || r.service.media.Has(file.hash) == want {
+			t.Errorf("%s: gone %v, there %v, %v", file.hash.Short(), gone, r.service.media.Has(file.hash), err)
 		}
 	}
 	if row, err := r.store.Media(r.account, r.bob, store.MessageID{Dir: store.In, GUID: 1}); err != nil || row.State != store.MediaStored || row.Hash != first.Hash {

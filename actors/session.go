@@ -63,9 +63,11 @@ type session struct {
 	conn *peerConn // nil until the stream is open
 	// place is what the pairTable knows of this session; nil before it is entered, and
 	// for generations without data streams.
-	place   *pairSession
-	live    bool
-	allowed bool
+	place *pairSession
+	live  bool
+	// disconnected tells the files that the session has ended; see sessionFiles.
+	disconnected func()
+	allowed      bool
 	// refused says that a message was read and forgotten, as the peer was not allowed.
 	refused bool
 	// strangerUntil is when the session ends because its peer is still a stranger;
@@ -188,7 +190,7 @@ func (s *session) Stopping(c *kernel.Context) {
 		s.place.leave()
 	}
 	if s.live {
-		s.env.fetches.leave(s.Conversation, c.Self())
+		s.disconnected()
 	}
 	s.env.strangers.leave(c.Self())
 	if s.parallel {
@@ -317,7 +319,8 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	if s.place != nil {
 		s.place.goLive()
 	}
-	s.env.fetches.enter(s.Conversation, c.Self())
+	self := c.Self()
+	s.disconnected = s.env.files.Connected(s.Conversation, func(r peer.FileRequest) { self.Tell(requestFile{r}) })
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)

@@ -6,15 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 
-	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -24,6 +21,30 @@ import (
 // Files between two peers without a server in between: what came with a message,
 // what we have asked the contact for, and what it asks us for. A file never has to
 // be in memory, and no name from the wire is a path.
+
+// sessionFiles is what sessions need of the files of messages. Its methods are safe
+// for concurrent use. Connected, Awaits, Incoming and Offered are called in session
+// actors, the others in goroutines: they wait for the disk.
+type sessionFiles interface {
+	// Connected notes that a contact has a live session. request asks the contact for
+	// a file; it may be called from any goroutine until disconnected has been.
+	Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func())
+	// Awaits reports whether a contact was asked for a file that has not begun to come.
+	Awaits(c store.Conversation) bool
+	// Incoming says what becomes of the file of a message that has come in; nil for a
+	// message without one.
+	Incoming(c store.Conversation, m peer.Message) *store.Media
+	// Take reads a file that a contact was asked for, and reports whether it is safe,
+	// so that the contact may be told. An error means that src cannot be read on.
+	Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error)
+	// Keep reads a file that comes inside of a message and calls accept with its row,
+	// which accepts the message. When the file can be kept later only, Keep fails.
+	Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error
+	// Offered returns the file that was offered to a contact under that guid, and false
+	// for anything else. OpenOffered opens it; it fails when the file is not here.
+	Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool)
+	OpenOffered(f peer.FileMeta) (io.ReadCloser, error)
+}
 
 const (
 	taskTakeFile = "take_file"
@@ -41,52 +62,6 @@ type (
 	fileRead struct{ Message peer.Message }
 )
 
-// mediaOf says what becomes of the file of a message that has come in; nil for a
-// message without one. The message is accepted whatever becomes of its file.
-func (s *session) mediaOf(m peer.Message) *store.Media {
-	if m.Type != peer.TypeImage && m.Type != peer.TypeFile {
-		return nil
-	}
-	a, err := peer.ParseAttachment(m.Payload)
-	if err != nil {
-		return nil // shown as what it is: something that nobody can read
-	}
-	contact, err := s.env.store.Contact(s.Account, s.Contact())
-	known := err == nil && contact.State == store.ContactAccepted
-	media := s.env.opts.Media.mediaOf(a, known, s.env.nowMillis())
-	if media.State == store.MediaDownloading {
-		if many, err := s.env.hasManyFiles(s.Conversation); err == nil && many {
-			media.State, media.Due, media.Reason = store.MediaOffered, 0, errManyFiles.Error()
-		}
-	}
-	return media
-}
-
-// mediaOf decides by the sender's word whether a file is fetched at once.
-func (o MediaOptions) mediaOf(a peer.Attachment, known bool, now store.Millis) *store.Media {
-	limit := o.AutoDownloadStrangers
-	if known {
-		limit = o.AutoDownload
-	}
-	m := &store.Media{State: store.MediaOffered, Size: a.Size}
-	switch {
-	case !a.Downloadable():
-		m.State, m.Reason = store.MediaFailed, errIncomplete.Error()
-	case a.Form == peer.FormInline:
-		// It is here already, inside of the message; what is decided is whether it is
-		// copied.
-		if m.Size = int64(len(a.Data)); m.Size <= limit {
-			m.State = store.MediaDownloading
-		}
-	case a.Size > 0 && a.Size <= limit && a.Size <= o.MaxFile:
-		m.State = store.MediaDownloading
-	}
-	if m.State == store.MediaDownloading {
-		m.Due = now
-	}
-	return m
-}
-
 // onFileResponse takes a small file, which comes on the control stream, in a
 // goroutine: it goes to the disk.
 func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
@@ -101,69 +76,11 @@ func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frame
 // takeFile reads a file that we have asked for. A violation means that src cannot
 // be read on.
 func (e *env) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
-	request, ok := e.fetches.take(p, h.GUID)
-	if !ok {
-		return wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
+	taken, err := e.files.Take(p, src, h)
+	if taken {
+		inbox.Tell(fileTaken{h.GUID})
 	}
-	finished := false
-	defer func() {
-		if !finished { // a panic, which the session ends of
-			_ = request.finish(nil, errNoAnswer)
-		}
-	}()
-	w, err := e.readFile(src, h, request)
-	finished = true
-	if err != nil {
-		_ = request.finish(nil, err) // the answer is the error
-		if errors.Is(err, errNotTheFile) {
-			return nil // read to its end; without OK, as in the apps
-		}
-		return err
-	}
-	defer w.Discard()
-	if err := request.finish(w, nil); err != nil {
-		return nil // the transfer has it; the stream is in order
-	}
-	inbox.Tell(fileTaken{h.GUID})
-	return nil
-}
-
-// readFile reads a file to the disk and compares it with what was asked for. All
-// that the peer says of it counts for nothing.
-func (e *env) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
-	_, size, err := peer.ReadFileMeta(src, h.Size)
-	if err != nil {
-		return nil, err
-	}
-	if size > request.limit() || request.size > 0 && size != request.size {
-		return nil, permanent(wire.NewViolation(wire.CodeLength, "file of %d bytes, want %d", size, request.limit()))
-	}
-	w, err := e.media.Create()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.CopyN(countingWriter{w, request.progress}, src, size); err != nil {
-		w.Discard()
-		return nil, err
-	}
-	if w.Sum() != request.hash {
-		w.Discard()
-		return nil, permanent(errNotTheFile)
-	}
-	return w, nil
-}
-
-// countingWriter reports how much of a file was written.
-type countingWriter struct {
-	*media.Writer
-	progress func(int64)
-}
-
-func (w countingWriter) Write(b []byte) (int, error) {
-	n, err := w.Writer.Write(b)
-	w.progress(w.Size())
-	crashpoint.At(crashpoint.DuringArrival)
-	return n, err
+	return err
 }
 
 // takeInline reads a message from a data stream that has its file inside and is
@@ -184,28 +101,15 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 		return err
 	}
 	size := h.Size - int64(len(payload))
-	if size > e.opts.Media.MaxFile {
-		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, e.opts.Media.MaxFile)
-	}
-	stored, w, err := e.keepArriving(p, src, size)
-	if err != nil {
+	var accepted store.Accepted
+	err = e.files.Keep(p, src, size, func(file store.Media) (err error) {
+		accepted, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
+			Account: p.Account, Contact: p.Contact(),
+			GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
+			SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
+			Received: e.nowMillis(), Payload: payload, Media: &file,
+		})
 		return err
-	}
-	if w != nil {
-		defer w.Discard()
-		defer e.placements.place(w.Sum())()
-		info, err := w.Commit()
-		if err != nil {
-			return err
-		}
-		crashpoint.At(crashpoint.AfterArrival)
-		stored = store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType}
-	}
-	accepted, err := store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
-		Account: p.Account, Contact: p.Contact(),
-		GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
-		SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
-		Received: e.nowMillis(), Payload: payload, Media: &stored,
 	})
 	if err != nil {
 		return err
@@ -216,31 +120,6 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 	}
 	inbox.Tell(fileTaken{h.GUID})
 	return nil
-}
-
-// keepArriving reads a file to the disk, also one that is larger than what is fetched
-// by itself: it cannot be had again. One that never could be kept is read and
-// dropped, and stored says why: the message is taken all the same. When there is no
-// room at the moment it fails, so that the contact keeps the message. The caller ends
-// w, which is nil for a file that was dropped.
-func (e *env) keepArriving(p store.Conversation, src io.Reader, size int64) (stored store.Media, w *media.Writer, err error) {
-	err = e.makeShare(p.Contact(), size)
-	if errors.Is(err, ErrFileTooLarge) {
-		stored = store.Media{State: store.MediaFailed, Size: size, Reason: clipReason(err.Error())}
-		_, err = io.CopyN(io.Discard, src, size)
-		return stored, nil, err
-	}
-	if err != nil {
-		return stored, nil, err
-	}
-	if w, err = e.media.Create(); err != nil {
-		return stored, nil, err
-	}
-	if _, err := io.CopyN(countingWriter{w, func(int64) {}}, src, size); err != nil {
-		w.Discard()
-		return stored, nil, err
-	}
-	return stored, w, nil
 }
 
 func (s *session) onFileTaken(c *kernel.Context, msg fileTaken) {
@@ -256,15 +135,15 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	if !s.allowed || len(s.toServe) >= maxFileRequests {
 		return
 	}
-	file, ok := s.env.offered(s.Conversation, f)
+	offered, ok := s.env.files.Offered(s.Conversation, f)
 	if !ok {
 		c.Log().Debug("A file was asked for that was not offered")
 		return
 	}
-	if slices.ContainsFunc(s.toServe, func(other servedFile) bool { return other.guid == file.guid }) {
+	if slices.ContainsFunc(s.toServe, func(other servedFile) bool { return other.guid == f.GUID }) {
 		return // asked for again while it is on its way
 	}
-	s.toServe = append(s.toServe, file)
+	s.toServe = append(s.toServe, servedFile{guid: f.GUID, meta: offered})
 	if len(s.toServe) == 1 {
 		s.serve(c)
 	}
@@ -273,36 +152,11 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 // servedFile is a file that the contact has asked for.
 type servedFile struct {
 	guid peer.GUID
-	hash media.Hash
-	size int64
-	name string
+	meta peer.FileMeta
 }
 
-// meta is what is before the file in its frame, frameSize the size of both.
-func (f servedFile) meta() []byte {
-	return peer.FileMeta{Name: f.name, Hash: f.hash.String(), Size: f.size}.AppendTo(nil)
-}
-
-func (f servedFile) frameSize() int64 { return int64(len(f.meta())) + f.size }
-
-// offered looks up what a contact asks for.
-func (e *env) offered(p store.Conversation, f peer.FileRequest) (servedFile, bool) {
-	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
-	m, err := e.store.Media(p.Account, p.Contact(), id)
-	if err != nil {
-		return servedFile{}, false
-	}
-	hash, err := media.ParseHash(f.Hash)
-	if err != nil || hash != m.Hash {
-		return servedFile{}, false
-	}
-	msg, err := e.store.Message(p.Account, p.Contact(), id)
-	if err != nil || msg.State == store.StateFailed || msg.Held {
-		return servedFile{}, false
-	}
-	a, err := peer.ParseAttachment(msg.Payload)
-	return servedFile{guid: f.GUID, hash: hash, size: m.Size, name: a.Name}, err == nil
-}
+// frameSize is the size of the file with what is before it in its frame.
+func (f servedFile) frameSize() int64 { return int64(len(f.meta.AppendTo(nil))) + f.meta.Size }
 
 // serve sends the next of the files that the contact has asked for.
 func (s *session) serve(c *kernel.Context) {
@@ -316,19 +170,15 @@ func (s *session) serve(c *kernel.Context) {
 		return
 	}
 	c.Go(taskSendFile, func(ctx context.Context) error {
-		f, err := e.media.Open(file.hash)
+		f, err := e.files.OpenOffered(file.meta)
 		if err != nil {
-			return nil // removed meanwhile: no answer, by the protocol
+			return nil // removed meanwhile, or not what was offered: no answer, by the protocol
 		}
 		defer func() { _ = f.Close() }() // only read
-		if f.Size != file.size {
-			return nil // not what was offered: no answer
-		}
-		meta := file.meta()
 		h := peer.DataHeader{
-			GUID: file.guid, SendTime: int64(e.nowMillis()), Type: peer.TypeFileResponse, Size: int64(len(meta)) + f.Size,
+			GUID: file.guid, SendTime: int64(e.nowMillis()), Type: peer.TypeFileResponse, Size: file.frameSize(),
 		}
-		whole := io.MultiReader(bytes.NewReader(meta), f)
+		whole := io.MultiReader(bytes.NewReader(file.meta.AppendTo(nil)), f)
 		if h.Size <= wire.DataStreamThreshold {
 			payload := make([]byte, h.Size)
 			if _, err := io.ReadFull(whole, payload); err != nil {
@@ -369,7 +219,7 @@ func (s *session) onServed(c *kernel.Context, err error) {
 func (s *session) servingTime() time.Duration {
 	var size int64
 	for _, f := range s.toServe {
-		size += f.size
+		size += f.meta.Size
 	}
 	return transferTime(size)
 }

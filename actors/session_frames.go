@@ -112,7 +112,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		Account: s.Account, Contact: s.Contact(),
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
-		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.mediaOf(m),
+		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.env.files.Incoming(s.Conversation, m),
 	}, then)
 	return true
 }

@@ -67,7 +67,7 @@ func (s *session) mayYield(now time.Time) bool {
 	waited := now.Sub(s.yielding)
 	busy := s.inFlight != nil || len(s.waiting) > 0
 	switch {
-	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.fetches.awaits(s.Conversation):
+	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.files.Awaits(s.Conversation):
 		return waited >= yieldLimit
 	case waited >= yieldTime:
 		return true

@@ -25,6 +25,9 @@ const (
 	// it has to move beyond that.
 	attemptTime     = 10 * time.Minute
 	slowestTransfer = 4 << 10
+	// noSessionRetry is the longest pause of a file that only a contact without a
+	// session has.
+	noSessionRetry = 2 * time.Minute
 	// silentTime is how long a file server that does not answer is left alone.
 	silentTime = time.Minute
 	// fetchTime is how long a file of a contact is tried: a server has forgotten it
@@ -37,22 +40,22 @@ const (
 // place in the tree and an end. It is never restarted: what failed is due again
 // later.
 type transfer struct {
-	env  *env
-	name string
-	m    store.Media
+	service *transferService
+	name    string
+	m       store.Media
 }
 
-func newTransferSpec(e *env, name string, m store.Media) kernel.Spec {
+func newTransferSpec(s *transferService, name string, m store.Media) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "transfer", Once: true, New: func() kernel.Actor {
-		return &transfer{env: e, name: name, m: m}
+		return &transfer{service: s, name: name, m: m}
 	}}
 }
 
 func (t *transfer) Started(c *kernel.Context) error {
 	log := c.Log()
 	c.Go("run", func(ctx context.Context) error {
-		job := &transferJob{env: t.env, from: t.m.State, m: t.m, progress: t.env.progress.begin(t.name)}
-		defer t.env.progress.end(t.name)
+		job := &transferJob{service: t.service, from: t.m.State, m: t.m, progress: t.service.progress.begin(t.name)}
+		defer t.service.progress.end(t.name)
 		defer job.release()
 		err := job.runWithin(ctx)
 		if ctx.Err() != nil {
@@ -74,14 +77,14 @@ func (t *transfer) Receive(c *kernel.Context, msg any) {
 
 // transferJob is what the goroutine of a transfer works on.
 type transferJob struct {
-	env      *env
+	service  *transferService
 	from     store.MediaState // when it began
 	m        store.Media      // as it is to be written
 	payload  []byte           // of the message, when that is to be replaced
 	progress *atomic.Int64
 	msg      store.Message
 	file     peer.Attachment
-	placed   func() // ends what env.placements has of it; nil before
+	placed   func() // ends what placements has of it; nil before
 }
 
 // runWithin bounds an attempt: a server that sends a byte a minute would have a
@@ -89,7 +92,7 @@ type transferJob struct {
 func (j *transferJob) runWithin(ctx context.Context) error {
 	size := j.m.Size
 	if size <= 0 {
-		size = j.env.opts.Media.MaxFile
+		size = j.service.deps.Options.MaxFile
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTime+time.Duration(size/slowestTransfer)*time.Second)
 	defer cancel()
@@ -100,7 +103,7 @@ func (j *transferJob) runWithin(ctx context.Context) error {
 // so.
 func (j *transferJob) run(ctx context.Context) error {
 	var err error
-	if j.msg, err = j.env.store.Message(j.m.Account, j.m.Contact, j.m.Message); err != nil {
+	if j.msg, err = j.service.deps.Store.Message(j.m.Account, j.m.Contact, j.m.Message); err != nil {
 		return err
 	}
 	if j.file, err = peer.ParseAttachment(j.msg.Payload); err != nil {
@@ -130,10 +133,10 @@ func (j *transferJob) settle(ctx context.Context, failed error) error {
 	default:
 		m.Attempts++
 		m.Reason = failed.Error()
-		m.Due = store.MillisOf(j.env.opts.Now().Add(transferBackoff(m.Attempts, failed)))
+		m.Due = store.MillisOf(j.service.deps.Now().Add(transferBackoff(m.Attempts, failed)))
 	}
 	m.Reason = clipReason(m.Reason)
-	_, err := store.Do[bool](ctx, j.env.writer, store.ChangeMedia{From: j.from, Media: m, Payload: j.payload})
+	_, err := store.Do[bool](ctx, j.service.deps.Writer(), store.ChangeMedia{From: j.from, Media: m, Payload: j.payload})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil // the message is gone, with everything that belongs to it
 	}
@@ -146,7 +149,7 @@ func (j *transferJob) giveUp(ctx context.Context, reason error) error {
 	if j.from != store.MediaUploading {
 		return nil
 	}
-	_, err := store.Do[bool](ctx, j.env.writer, store.FailMessage{
+	_, err := store.Do[bool](ctx, j.service.deps.Writer(), store.FailMessage{
 		Account: j.m.Account, Contact: j.m.Contact, GUID: j.m.Message.GUID, Reason: clipReason(reason.Error()),
 	})
 	return err
@@ -164,7 +167,7 @@ func transferBackoff(attempts uint32, reason error) time.Duration {
 	case refusal(reason) == files.TextQuota, errors.Is(reason, media.ErrFull), errors.Is(reason, media.ErrDiskFull):
 		d = lastTransferRetry // a quota does not become free in seconds
 	case errors.Is(reason, errNoSession):
-		d = min(d, lastRetry)
+		d = min(d, noSessionRetry)
 	}
 	return kernel.Jitter(d)
 }
@@ -172,7 +175,7 @@ func transferBackoff(attempts uint32, reason error) time.Duration {
 // place puts what was written into the media store. Until the row says that it is
 // there nobody may take it for a file that no row names.
 func (j *transferJob) place(w *media.Writer) error {
-	j.placed = j.env.placements.place(w.Sum())
+	j.placed = j.service.placements.place(w.Sum())
 	crashpoint.At(crashpoint.BeforePlace)
 	info, err := w.Commit()
 	if err != nil {

@@ -20,8 +20,13 @@ import (
 
 // What a file server gets time for, as in the apps.
 const (
-	fileRequestTime = 15 * time.Second
-	fileChunkTime   = 60 * time.Second
+	serverDialTime    = 10 * time.Second
+	serverRequestTime = 15 * time.Second
+	serverChunkTime   = 60 * time.Second
+	// serverWriteTime is how long a server may take nothing of what is written to it.
+	serverWriteTime = 30 * time.Second
+	// answerBuffer is what answers are read in. Chunks are read past it.
+	answerBuffer = 4 << 10
 )
 
 // fileClient is a connection to a file server on which we have logged in. It is
@@ -36,13 +41,13 @@ type fileClient struct {
 // dialFiles connects to a file server and logs in as an identity. Everything that
 // the connection does ends with ctx.
 func dialFiles(ctx context.Context, carrier overlay.Carrier, server identity.NodeKey, key identity.PrivateKey, guard identity.Guard) (*fileClient, error) {
-	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+	dialCtx, cancel := context.WithTimeout(ctx, serverDialTime)
 	defer cancel()
 	conn, err := carrier.Dial(dialCtx, server, files.Port)
 	if err != nil {
 		return nil, fmt.Errorf("dial file server %s: %w", server.Short(), err)
 	}
-	f := &fileClient{conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
+	f := &fileClient{conn: conn, in: bufio.NewReaderSize(conn, answerBuffer)}
 	f.stop = context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 	if err := f.login(key, guard); err != nil {
 		f.close(err)
@@ -65,7 +70,7 @@ func (f *fileClient) login(key identity.PrivateKey, guard identity.Guard) error 
 	if err := f.write(files.Opening()); err != nil {
 		return err
 	}
-	r, err := f.call(files.GetNonce{Identity: key.Public()}, fileRequestTime)
+	r, err := f.call(files.GetNonce{Identity: key.Public()}, serverRequestTime)
 	if err != nil {
 		return err
 	}
@@ -77,7 +82,7 @@ func (f *fileClient) login(key identity.PrivateKey, guard identity.Guard) error 
 	if err != nil {
 		return err
 	}
-	r, err = f.call(files.Auth{Identity: key.Public(), Nonce: nonce, Signature: signature}, fileRequestTime)
+	r, err = f.call(files.Auth{Identity: key.Public(), Nonce: nonce, Signature: signature}, serverRequestTime)
 	if err != nil {
 		return err
 	}
@@ -102,7 +107,7 @@ func (f *fileClient) send(q files.Request) (id uint16, err error) {
 }
 
 func (f *fileClient) write(b []byte) error {
-	if err := f.conn.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+	if err := f.conn.SetWriteDeadline(time.Now().Add(serverWriteTime)); err != nil {
 		return err
 	}
 	_, err := f.conn.Write(b)
@@ -134,7 +139,7 @@ func refusal(err error) string {
 
 // stored reports whether the server has the whole file already.
 func (f *fileClient) stored(hash files.Hash, size int64) (bool, error) {
-	r, err := f.call(files.FileInfo{Hash: hash}, fileRequestTime)
+	r, err := f.call(files.FileInfo{Hash: hash}, serverRequestTime)
 	if err != nil {
 		return false, err
 	}
@@ -197,7 +202,7 @@ func (f *fileClient) upload(u upload) error {
 func (f *fileClient) uploadChunk(u upload, offset int64, chunk []byte) error {
 	r, err := f.call(files.Upload{
 		Hash: u.hash, GUID: u.guid, Offset: uint64(offset), Total: uint64(u.size), Data: chunk,
-	}, fileChunkTime)
+	}, serverChunkTime)
 	if err != nil {
 		return err
 	}
@@ -242,7 +247,7 @@ func (f *fileClient) download(hash files.Hash, guid, offset, size, most int64, t
 	}
 	total := uint64(size)
 	for {
-		r, err := f.answer(id, fileChunkTime)
+		r, err := f.answer(id, serverChunkTime)
 		if err != nil {
 			return err
 		}

@@ -8,20 +8,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/files"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
 // download gets the file of a message from where its form says.
 func (j *transferJob) download(ctx context.Context) error {
-	if j.env.opts.Now().Sub(j.m.Added.Time()) > fetchTime && !j.m.Asked {
+	if j.service.deps.Now().Sub(j.m.Added.Time()) > fetchTime && !j.m.Asked {
 		return permanent(errExpired)
 	}
-	most := j.env.opts.Media.MaxFile
+	most := j.service.deps.Options.MaxFile
 	switch {
 	case !j.file.Downloadable():
 		return permanent(errIncomplete)
@@ -30,10 +33,10 @@ func (j *transferJob) download(ctx context.Context) error {
 	}
 	// For a moment it is here twice, encrypted and not. Nothing may be removed for a
 	// file that cannot fit.
-	if _, quota := j.env.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
+	if _, quota := j.service.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
 		return permanent(fmt.Errorf("%w for the room there is", ErrFileTooLarge))
 	}
-	if err := j.env.makeShare(j.m.Contact, j.size()); errors.Is(err, ErrFileTooLarge) {
+	if err := j.service.makeShare(j.m.Contact, j.size()); errors.Is(err, ErrFileTooLarge) {
 		if !j.m.Asked { // a person may want it all the same
 			return permanent(err)
 		}
@@ -59,7 +62,7 @@ func (j *transferJob) size() int64 {
 
 // keepInline copies a file that came inside of its message.
 func (j *transferJob) keepInline() error {
-	w, err := j.env.media.Create()
+	w, err := j.service.media.Create()
 	if err != nil {
 		return err
 	}
@@ -77,10 +80,10 @@ func (j *transferJob) downloadFromServer(ctx context.Context) error {
 	if err != nil {
 		return permanent(errIncomplete)
 	}
-	if j.env.opts.Media.KnownServersOnly && j.file.Server != j.env.opts.Media.Server {
+	if j.service.deps.Options.KnownServersOnly && j.file.Server != j.service.deps.Options.Server {
 		return permanent(errForeignServer)
 	}
-	sealed, err := j.env.media.Resume(media.Hash(hash))
+	sealed, err := j.service.media.Resume(media.Hash(hash))
 	if err != nil {
 		return err
 	}
@@ -117,24 +120,24 @@ func (j *transferJob) complete(ctx context.Context, hash files.Hash, sealed *med
 }
 
 func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
-	carrier, ok := j.env.net.Carrier(overlay.KindStream)
+	carrier, ok := j.service.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		return ErrOffline
+		return errNetworkDown
 	}
 	key, err := guest()
 	if err != nil {
 		return err
 	}
-	if j.env.silent.has(j.file.Server) {
+	if j.service.silent.has(j.file.Server) {
 		return errServerSilent
 	}
-	client, err := dialFiles(ctx, carrier, j.file.Server, key, j.env.keys)
+	client, err := dialFiles(ctx, carrier, j.file.Server, key, j.service.deps.Guard)
 	if err != nil {
-		j.env.silent.add(j.file.Server)
+		j.service.silent.add(j.file.Server)
 		return err
 	}
 	j.progress.Store(sealed.Size())
-	err = client.download(hash, j.m.Message.GUID, sealed.Size(), want, files.SealedSize(j.env.opts.Media.MaxFile), func(b []byte) error {
+	err = client.download(hash, j.m.Message.GUID, sealed.Size(), want, files.SealedSize(j.service.deps.Options.MaxFile), func(b []byte) error {
 		_, err := sealed.Write(b)
 		j.progress.Store(sealed.Size())
 		crashpoint.At(crashpoint.DuringDownload)
@@ -155,7 +158,7 @@ func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.
 // open decrypts the file into the media store. Its size must be what the message
 // says: cut at the end of a chunk it would decrypt as well.
 func (j *transferJob) open(sealed *media.Partial) error {
-	w, err := j.env.media.Create()
+	w, err := j.service.media.Create()
 	if err != nil {
 		return err
 	}
@@ -172,4 +175,40 @@ func (j *transferJob) open(sealed *media.Partial) error {
 		return permanent(errNotTheFile)
 	}
 	return j.place(w)
+}
+
+// maxSilent bounds the file servers that are remembered; when there are more, all
+// are forgotten.
+const maxSilent = 1024
+
+// silentServers are file servers that have not answered lately. Whoever sends a
+// thousand files that are said to be on such a server must not make the files of
+// others wait while each of them is tried.
+type silentServers struct {
+	mu    sync.Mutex
+	until map[identity.NodeKey]time.Time
+}
+
+func newSilentServers() *silentServers {
+	return &silentServers{until: make(map[identity.NodeKey]time.Time)}
+}
+
+func (s *silentServers) add(server identity.NodeKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.until) >= maxSilent {
+		clear(s.until)
+	}
+	s.until[server] = time.Now().Add(silentTime)
+}
+
+func (s *silentServers) has(server identity.NodeKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until, ok := s.until[server]
+	if ok && time.Now().After(until) {
+		delete(s.until, server)
+		return false
+	}
+	return ok
 }

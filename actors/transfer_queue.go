@@ -159,9 +159,9 @@ func (q transferQueue) due(
 
 // hasManyFiles reports whether as many files of a contact wait as are fetched by
 // themselves.
-func (e *env) hasManyFiles(p store.Conversation) (bool, error) {
+func (s *transferService) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
-	err := e.store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
+	err := s.deps.Store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
 		if next.Contact == p.Contact() && next.Message.Dir == store.In {
 			n++
 		}

@@ -178,7 +178,7 @@ func TestTransferQueue_BoundPerContact(t *testing.T) {
 	}
 	r.download(quickContact, r.now)
 	r.upload(slowContact, r.now)
-	e := &env{store: r.queue.store}
+	e := &transferService{deps: transferDeps{Store: r.queue.store}}
 	for _, want := range []bool{false, true, true} {
 		if many, err := e.hasManyFiles(store.ConversationWith(r.account, slowContact)); err != nil || many != want {
 			t.Errorf("%v, %v, want %v", many, err, want)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -28,7 +27,7 @@ func (j *transferJob) requestFromContact(ctx context.Context) error {
 	request := &fileRequest{
 		frame:    peer.FileRequest{GUID: peer.GUID(j.m.Message.GUID), Name: j.file.Name, Hash: hash.String()},
 		size:     j.file.Size,
-		most:     j.env.opts.Media.MaxFile,
+		most:     j.service.deps.Options.MaxFile,
 		hash:     hash,
 		progress: j.progress.Store,
 		begun:    make(chan struct{}),
@@ -36,12 +35,12 @@ func (j *transferJob) requestFromContact(ctx context.Context) error {
 		over:     make(chan struct{}),
 	}
 	defer close(request.over)
-	session, ok := j.env.fetches.open(p, request)
+	ask, ok := j.service.fetches.open(p, request)
 	if !ok {
 		return errNoSession
 	}
-	defer j.env.fetches.close(p, request)
-	session.Tell(requestFile{request.frame})
+	defer j.service.fetches.close(p, request)
+	ask(request.frame)
 	patience := time.NewTimer(requestTime)
 	defer patience.Stop()
 	select {
@@ -116,13 +115,17 @@ func (r *fileRequest) limit() int64 {
 	return r.most
 }
 
-// fetchTable knows the session of each contact and the files that contacts were
-// asked for. Nothing else that a contact sends as a file is taken.
+// fetchTable knows which contacts have a session and the files that contacts were
+// asked for. Nothing else that a contact sends as a file is taken. It is safe for
+// concurrent use.
 type fetchTable struct {
 	mu       sync.Mutex
-	sessions map[store.Conversation]kernel.Ref
+	sessions map[store.Conversation]*askContact
 	pending  map[pendingRequest]*fileRequest
 }
+
+// askContact asks a contact for a file over the session there is.
+type askContact func(peer.FileRequest)
 
 type pendingRequest struct {
 	store.Conversation
@@ -130,35 +133,35 @@ type pendingRequest struct {
 }
 
 func newFetchTable() *fetchTable {
-	return &fetchTable{sessions: make(map[store.Conversation]kernel.Ref), pending: make(map[pendingRequest]*fileRequest)}
+	return &fetchTable{sessions: make(map[store.Conversation]*askContact), pending: make(map[pendingRequest]*fileRequest)}
 }
 
-// enter notes the live session of a contact.
-func (t *fetchTable) enter(p store.Conversation, session kernel.Ref) {
+// enter notes the live session of a contact. leave forgets it, unless another one has
+// taken its place.
+func (t *fetchTable) enter(p store.Conversation, ask askContact) (leave func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	session := &ask
 	t.sessions[p] = session
-}
-
-// leave forgets a session.
-func (t *fetchTable) leave(p store.Conversation, session kernel.Ref) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.sessions[p] == session {
-		delete(t.sessions, p)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.sessions[p] == session {
+			delete(t.sessions, p)
+		}
 	}
 }
 
-// open adds a request and returns the session over which to ask; false when there
-// is none.
-func (t *fetchTable) open(p store.Conversation, r *fileRequest) (kernel.Ref, bool) {
+// open adds a request and returns how to ask; false when the contact has no session.
+func (t *fetchTable) open(p store.Conversation, r *fileRequest) (askContact, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	session, ok := t.sessions[p]
-	if ok {
-		t.pending[pendingRequest{p, r.frame.GUID}] = r
+	if !ok {
+		return nil, false
 	}
-	return session, ok
+	t.pending[pendingRequest{p, r.frame.GUID}] = r
+	return *session, true
 }
 
 // awaits reports whether a contact was asked for a file that has not begun to come.

@@ -29,11 +29,11 @@ func (j *transferJob) upload(ctx context.Context) error {
 	if j.msg.State != store.StatePending {
 		return errSettled // given up by a person, or delivered all the same
 	}
-	server := j.env.opts.Media.Server
+	server := j.service.deps.Options.Server
 	if server.IsZero() {
 		return ErrNoFileServer
 	}
-	file, err := j.env.media.Open(j.m.Hash)
+	file, err := j.service.media.Open(j.m.Hash)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return permanent(errFileLost)
@@ -52,16 +52,16 @@ func (j *transferJob) upload(ctx context.Context) error {
 			return err
 		}
 	}
-	key, ok := j.env.keys.account(j.m.Account)
+	key, ok := j.service.deps.Key(j.m.Account)
 	if !ok {
-		return ErrUnknownAccount
+		return errNoKey
 	}
-	carrier, ok := j.env.net.Carrier(overlay.KindStream)
+	carrier, ok := j.service.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		return ErrOffline
+		return errNetworkDown
 	}
 	crashpoint.At(crashpoint.BeforeUpload)
-	client, err := dialFiles(ctx, carrier, server, key, j.env.keys)
+	client, err := dialFiles(ctx, carrier, server, key, j.service.deps.Guard)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 		hash: j.m.FileHash, guid: j.m.Message.GUID, size: files.SealedSize(file.Size), again: again, done: j.progress.Store,
 		sealed: func(offset int64) (io.Reader, error) { return sealedFrom(file, j.m.Key, offset) },
 	})
-	if err == nil && !j.env.opts.Media.TrustUploads {
+	if err == nil && !j.service.deps.Options.TrustUploads {
 		err = j.verify(client)
 	}
 	client.close(err)
@@ -83,7 +83,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 	a := j.file
 	a.Form, a.Hash, a.Key, a.Server = peer.FormServer, j.m.FileHash.String(), j.m.Key[:], server
 	j.payload = a.AppendTo(nil)
-	j.m.State, j.m.Uploaded, j.m.Reason = store.MediaStored, j.env.nowMillis(), ""
+	j.m.State, j.m.Uploaded, j.m.Reason = store.MediaStored, j.service.nowMillis(), ""
 	return nil
 }
 
@@ -122,8 +122,8 @@ func (j *transferJob) chooseKey(ctx context.Context, file *media.File) error {
 	if _, err := io.Copy(h, ctxReader{ctx, sealed}); err != nil {
 		return fmt.Errorf("encrypt: %w", err)
 	}
-	j.m.Key, j.m.FileHash, j.m.Server = key, files.Hash(h.Sum(nil)), j.env.opts.Media.Server
-	written, err := store.Do[bool](ctx, j.env.writer, store.ChangeMedia{From: store.MediaUploading, Media: j.m})
+	j.m.Key, j.m.FileHash, j.m.Server = key, files.Hash(h.Sum(nil)), j.service.deps.Options.Server
+	written, err := store.Do[bool](ctx, j.service.deps.Writer(), store.ChangeMedia{From: store.MediaUploading, Media: j.m})
 	if err == nil && !written {
 		err = errSettled
 	}

@@ -31,7 +31,7 @@ const (
 // file under way is a child, which writes what has become of it to the store
 // itself. So a restart loses nothing but an attempt.
 type transfers struct {
-	env *env
+	service *transferService
 
 	active  map[string]store.Conversation // children, and the conversation of each
 	resting map[string]time.Time          // files that failed to fail; see transferPause
@@ -45,15 +45,15 @@ type (
 	renewDue     struct{}
 )
 
-func newTransfers(e *env) kernel.Actor {
+func newTransfers(s *transferService) kernel.Actor {
 	return &transfers{
-		env: e, active: make(map[string]store.Conversation), resting: make(map[string]time.Time),
+		service: s, active: make(map[string]store.Conversation), resting: make(map[string]time.Time),
 		look: make(map[identity.PublicKey]struct{}),
 	}
 }
 
 func (t *transfers) Started(c *kernel.Context) error {
-	t.env.store.WatchLog(c, identity.PublicKey{})
+	t.service.deps.Store.WatchLog(c, identity.PublicKey{})
 	c.Every(renewEvery, renewDue{})
 	t.onRenewDue(c)
 	return t.lookAtAll(c)
@@ -96,7 +96,7 @@ func (t *transfers) onChanged(c *kernel.Context, msg store.LogChanged) {
 }
 
 func (t *transfers) lookAtAll(c *kernel.Context) error {
-	accounts, err := t.env.store.Accounts()
+	accounts, err := t.service.deps.Store.Accounts()
 	if err != nil {
 		return fmt.Errorf("read accounts: %w", err)
 	}
@@ -109,18 +109,18 @@ func (t *transfers) lookAtAll(c *kernel.Context) error {
 // pump starts what is due, as long as there are places. Accounts with more that is
 // due stay in look.
 func (t *transfers) pump(c *kernel.Context) error {
-	if !t.env.net.Up() {
+	if !t.service.deps.Network.Up() {
 		return nil // goes on with overlayChanged
 	}
-	queue := transferQueue{t.env.store, t.env.opts.Media.Parallel}
+	queue := transferQueue{t.service.deps.Store, t.service.deps.Options.Parallel}
 	for account := range t.look {
-		choice, err := queue.next(account, t.env.opts.Now(), t.active, t.rest)
+		choice, err := queue.next(account, t.service.deps.Now(), t.active, t.rest)
 		if err != nil {
 			return err
 		}
 		for _, m := range choice.files {
 			name := transferName(m)
-			if _, err := c.Spawn(newTransferSpec(t.env, name, m)); err != nil {
+			if _, err := c.Spawn(newTransferSpec(t.service, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
 			t.active[name] = store.ConversationWith(m.Account, m.Contact)
@@ -174,7 +174,7 @@ func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped
 // onRenewDue looks, aside, at what nobody does while nothing goes wrong.
 func (t *transfers) onRenewDue(c *kernel.Context) {
 	c.Go("tidy", func(ctx context.Context) error {
-		return errors.Join(t.env.renewUploads(ctx), t.env.tidyMedia())
+		return errors.Join(t.service.renewUploads(ctx), t.service.tidyMedia())
 	})
 }
 
@@ -194,18 +194,18 @@ func transferName(m store.Media) string {
 
 // renewUploads uploads once more what waits for its contact so long that the file
 // server will forget it. The app does not, and its files are lost then.
-func (e *env) renewUploads(ctx context.Context) error {
-	accounts, err := e.store.Accounts()
+func (s *transferService) renewUploads(ctx context.Context) error {
+	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
 	}
 	for _, a := range accounts {
-		contacts, err := e.store.OutboxContacts(a.ID)
+		contacts, err := s.deps.Store.OutboxContacts(a.ID)
 		if err != nil {
 			return err
 		}
 		for _, contact := range contacts {
-			if err := e.renewOutbox(ctx, a.ID, contact); err != nil {
+			if err := s.renewOutbox(ctx, a.ID, contact); err != nil {
 				return err
 			}
 		}
@@ -213,9 +213,9 @@ func (e *env) renewUploads(ctx context.Context) error {
 	return nil
 }
 
-func (e *env) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
+func (s *transferService) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
 	var waiting []store.MessageID
-	for msg, err := range e.store.Undelivered(account, contact) {
+	for msg, err := range s.deps.Store.Undelivered(account, contact) {
 		if err != nil {
 			return err
 		}
@@ -224,18 +224,18 @@ func (e *env) renewOutbox(ctx context.Context, account, contact identity.PublicK
 		}
 	}
 	for _, id := range waiting {
-		m, err := e.store.Media(account, contact, id)
+		m, err := s.deps.Store.Media(account, contact, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if m.State != store.MediaStored || e.opts.Now().Sub(m.Uploaded.Time()) < renewAfter {
+		if m.State != store.MediaStored || s.deps.Now().Sub(m.Uploaded.Time()) < renewAfter {
 			continue
 		}
-		m.State, m.Due, m.Attempts, m.Key = store.MediaUploading, e.nowMillis(), 0, files.Key{}
-		if _, err := store.Do[bool](ctx, e.writer, store.ChangeMedia{From: store.MediaStored, Media: m, Hold: true}); err != nil {
+		m.State, m.Due, m.Attempts, m.Key = store.MediaUploading, s.nowMillis(), 0, files.Key{}
+		if _, err := store.Do[bool](ctx, s.deps.Writer(), store.ChangeMedia{From: store.MediaStored, Media: m, Hold: true}); err != nil {
 			return err
 		}
 	}
@@ -250,17 +250,17 @@ func hasFile(m store.Message) bool {
 
 // tidyMedia removes pieces of files that are not on their way any more, and files
 // of messages that are gone.
-func (e *env) tidyMedia() error {
+func (s *transferService) tidyMedia() error {
 	wanted := make(map[media.Hash]struct{})
 	known := make(map[media.Hash]struct{})
-	watch := e.placements.watch()
-	defer e.placements.unwatch(watch)
-	err := e.eachMedia(func(m store.Media) error {
+	watch := s.placements.watch()
+	defer s.placements.unwatch(watch)
+	err := s.eachMedia(func(m store.Media) error {
 		known[m.Hash] = struct{}{}
 		if m.State != store.MediaDownloading {
 			return nil
 		}
-		if msg, err := e.store.Message(m.Account, m.Contact, m.Message); err == nil {
+		if msg, err := s.deps.Store.Message(m.Account, m.Contact, m.Message); err == nil {
 			if a, err := peer.ParseAttachment(msg.Payload); err == nil {
 				if h, err := files.ParseHash(a.Hash); err == nil {
 					wanted[media.Hash(h)] = struct{}{}
@@ -273,28 +273,28 @@ func (e *env) tidyMedia() error {
 		return err
 	}
 	var orphans []media.Hash
-	err = e.media.Each(func(h media.Hash, _ int64) error {
+	err = s.media.Each(func(h media.Hash, _ int64) error {
 		if _, ok := known[h]; !ok {
 			orphans = append(orphans, h)
 		}
 		return nil
 	})
 	for _, h := range orphans {
-		err = errors.Join(err, e.placements.remove(watch, h, func() error { return e.media.Remove(h) }))
+		err = errors.Join(err, s.placements.remove(watch, h, func() error { return s.media.Remove(h) }))
 	}
-	return errors.Join(err, e.media.RemovePartials(func(h media.Hash) bool {
+	return errors.Join(err, s.media.RemovePartials(func(h media.Hash) bool {
 		_, ok := wanted[h]
 		return ok
 	}))
 }
 
-func (e *env) eachMedia(f func(store.Media) error) error {
-	accounts, err := e.store.Accounts()
+func (s *transferService) eachMedia(f func(store.Media) error) error {
+	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
 	}
 	for _, a := range accounts {
-		if err := e.store.EachMedia(a.ID, f); err != nil {
+		if err := s.deps.Store.EachMedia(a.ID, f); err != nil {
 			return err
 		}
 	}

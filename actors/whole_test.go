@@ -136,37 +136,6 @@ func TestOutbox_BeyondOnePage_Whole(t *testing.T) {
 	}
 }
 
-// An upload that the server is about to forget is renewed wherever it is in the
-// outbox, for each contact.
-func TestRenewUploads_BeyondOnePage(t *testing.T) {
-	r := newOutboxRig(t)
-	for range manyRows {
-		r.do(r.text(r.bob, "before"))
-	}
-	var sent []store.Message
-	for _, to := range []identity.PublicKey{r.bob, r.carol} {
-		m := r.file(to)
-		row, err := r.store.Media(r.account, to, m.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		row.State, row.Uploaded = store.MediaStored, r.nowMillis()
-		r.do(store.ChangeMedia{From: store.MediaUploading, Media: row, Payload: []byte("uploaded")})
-		sent = append(sent, m)
-	}
-	for _, want := range []store.MediaState{store.MediaStored, store.MediaUploading} {
-		r.now = r.now.Add(renewAfter/2 + time.Hour)
-		if err := r.renewUploads(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range sent {
-			if row, err := r.store.Media(r.account, m.Contact, m.ID); err != nil || row.State != want {
-				t.Errorf("the file for %s is %v, want %v (%v)", m.Contact.Short(), row.State, want, err)
-			}
-		}
-	}
-}
-
 // Files that take long do not hold a text behind them, however many there are.
 func TestNextToSend_ManyHeldFiles_TextOvertakes(t *testing.T) {
 	r := newOutboxRig(t)

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// What a session with a contact needs of the files of messages; session.Files has the
+// same methods as an interface.
+
+// Connected notes that a contact has a live session. The service calls request, from
+// any goroutine, to ask the contact for a file. The session calls disconnected when it
+// ends. It does not block.
+func (s *transferService) Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func()) {
+	return s.fetches.enter(c, request)
+}
+
+// Awaits reports whether a contact was asked for a file that has not begun to come. It
+// does not block.
+func (s *transferService) Awaits(c store.Conversation) bool { return s.fetches.awaits(c) }
+
+// Incoming says what becomes of the file of a message that has come in; nil for a
+// message without one. The message is accepted whatever becomes of its file. It reads
+// the store.
+func (s *transferService) Incoming(c store.Conversation, m peer.Message) *store.Media {
+	if m.Type != peer.TypeImage && m.Type != peer.TypeFile {
+		return nil
+	}
+	a, err := peer.ParseAttachment(m.Payload)
+	if err != nil {
+		return nil // shown as what it is: something that nobody can read
+	}
+	contact, err := s.deps.Store.Contact(c.Account, c.Contact())
+	known := err == nil && contact.State == store.ContactAccepted
+	row := s.deps.Options.Incoming(a, known, s.nowMillis())
+	if row.State == store.MediaDownloading {
+		if many, err := s.hasManyFiles(c); err == nil && many {
+			row.State, row.Due, row.Reason = store.MediaOffered, 0, errManyFiles.Error()
+		}
+	}
+	return row
+}
+
+// Take reads a file that a contact was asked for, and hands it to its transfer. It
+// reports whether the file is safe, so that the contact may be told. An error means
+// that src cannot be read on: a violation when nobody has asked for the file. It waits
+// for src, the disk and the store.
+func (s *transferService) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error) {
+	request, ok := s.fetches.take(c, h.GUID)
+	if !ok {
+		return false, wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
+	}
+	finished := false
+	defer func() {
+		if !finished { // a panic, which the session ends of
+			_ = request.finish(nil, errNoAnswer)
+		}
+	}()
+	w, err := s.readFile(src, h, request)
+	finished = true
+	if err != nil {
+		_ = request.finish(nil, err) // the answer is the error
+		if errors.Is(err, errNotTheFile) {
+			return false, nil // read to its end; without OK, as in the apps
+		}
+		return false, err
+	}
+	defer w.Discard()
+	if err := request.finish(w, nil); err != nil {
+		return false, nil // the transfer has it; the stream is in order
+	}
+	return true, nil
+}
+
+// readFile reads a file to the disk and compares it with what was asked for. All
+// that the peer says of it counts for nothing.
+func (s *transferService) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
+	_, size, err := peer.ReadFileMeta(src, h.Size)
+	if err != nil {
+		return nil, err
+	}
+	if size > request.limit() || request.size > 0 && size != request.size {
+		return nil, permanent(wire.NewViolation(wire.CodeLength, "file of %d bytes, want %d", size, request.limit()))
+	}
+	w, err := s.media.Create()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(countingWriter{w, request.progress}, src, size); err != nil {
+		w.Discard()
+		return nil, err
+	}
+	if w.Sum() != request.hash {
+		w.Discard()
+		return nil, permanent(errNotTheFile)
+	}
+	return w, nil
+}
+
+// countingWriter reports how much of a file was written.
+type countingWriter struct {
+	*media.Writer
+	progress func(int64)
+}
+
+func (w countingWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	w.progress(w.Size())
+	crashpoint.At(crashpoint.DuringArrival)
+	return n, err
+}
+
+// Keep reads a file of that size that comes inside of a message, also one that is
+// larger than what is fetched by itself: it cannot be had again. Then it calls accept,
+// which accepts the message, with the row of the file; until accept returns nobody
+// removes the file. A file that never could be kept is read and dropped, and the row
+// says why. When there is no room at the moment Keep fails, so that the contact keeps
+// the message. It waits for src and the disk.
+func (s *transferService) Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error {
+	if size > s.deps.Options.MaxFile {
+		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, s.deps.Options.MaxFile)
+	}
+	err := s.makeShare(c.Contact(), size)
+	if errors.Is(err, ErrFileTooLarge) {
+		if _, err := io.CopyN(io.Discard, src, size); err != nil {
+			return err
+		}
+		return accept(store.Media{State: store.MediaFailed, Size: size, Reason: clipReason(err.Error())})
+	}
+	if err != nil {
+		return err
+	}
+	w, err := s.media.Create()
+	if err != nil {
+		return err
+	}
+	defer w.Discard()
+	if _, err := io.CopyN(countingWriter{w, func(int64) {}}, src, size); err != nil {
+		return err
+	}
+	defer s.placements.place(w.Sum())()
+	info, err := w.Commit()
+	if err != nil {
+		return err
+	}
+	crashpoint.At(crashpoint.AfterArrival)
+	return accept(store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType})
+}
+
+// Offered returns the file that was offered to a contact under that guid, and false
+// for anything else. It reads the store.
+func (s *transferService) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool) {
+	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
+	m, err := s.deps.Store.Media(c.Account, c.Contact(), id)
+	if err != nil {
+		return peer.FileMeta{}, false
+	}
+	hash, err := media.ParseHash(f.Hash)
+	if err != nil || hash != m.Hash {
+		return peer.FileMeta{}, false
+	}
+	msg, err := s.deps.Store.Message(c.Account, c.Contact(), id)
+	if err != nil || msg.State == store.StateFailed || msg.Held {
+		return peer.FileMeta{}, false
+	}
+	a, err := peer.ParseAttachment(msg.Payload)
+	return peer.FileMeta{Name: a.Name, Hash: hash.String(), Size: m.Size}, err == nil
+}
+
+// OpenOffered opens a file that Offered has returned; the caller closes it. It fails
+// when the file is not here any more, or is another one. It reads from the disk.
+func (s *transferService) OpenOffered(offered peer.FileMeta) (io.ReadCloser, error) {
+	hash, err := media.ParseHash(offered.Hash)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.media.Open(hash)
+	if err != nil {
+		return nil, err
+	}
+	if f.Size != offered.Size {
+		_ = f.Close() // only read
+		return nil, fmt.Errorf("%w: %d bytes, not %d", errOtherSize, f.Size, offered.Size)
+	}
+	return f, nil
+}

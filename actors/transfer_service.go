@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"mime"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// transferDeps is what the files of messages need of a node.
+type transferDeps struct {
+	// Dir is the directory of the files.
+	Dir string
+	// Store is for reading. Writer returns the actor that writes to it, zero until
+	// the node is started.
+	Store  *store.Store
+	Writer func() kernel.Ref
+	// Key returns the key of an account that is served here. Guard says what it must
+	// not sign.
+	Key     func(account identity.PublicKey) (identity.PrivateKey, bool)
+	Guard   identity.Guard
+	Network transferNetwork
+	Log     *slog.Logger
+	// Now is the wall clock, for what is stored.
+	Now func() time.Time
+	// ReadOnly opens the files of a node that is never started.
+	ReadOnly bool
+	Options  MediaOptions
+}
+
+// transferNetwork is the network that runs at the moment.
+type transferNetwork interface {
+	// Carrier returns the carrier of a kind; false while there is none.
+	Carrier(kind overlay.Kind) (overlay.Carrier, bool)
+	// Up reports whether there are links.
+	Up() bool
+}
+
+// transferService has the files of the messages of a node: it keeps them in the media
+// store within a quota, and moves them to and from file servers and contacts. Its
+// methods are safe for concurrent use. Those that may wait for the disk or the store
+// say so; an actor must not call them.
+type transferService struct {
+	deps  transferDeps
+	media *media.Store
+
+	placements *placements
+	progress   *progressTable
+	fetches    *fetchTable
+	silent     *silentServers
+}
+
+// openTransfer opens the media store of a node. The caller closes the service.
+func openTransfer(deps transferDeps) (*transferService, error) {
+	deps.Options = deps.Options.WithDefaults()
+	s := &transferService{
+		deps: deps, placements: newPlacements(), progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
+	}
+	var err error
+	s.media, err = media.Open(media.Options{
+		Dir: deps.Dir, Quota: deps.Options.Quota, MakeRoom: s.makeRoom, DiskLow: deps.Store.DiskLow,
+		OnDamage: s.fileDamaged, ReadOnly: deps.ReadOnly,
+	})
+	return s, err
+}
+
+// Close closes the media store. The actor of the service has to be stopped before.
+func (s *transferService) Close() error { return s.media.Close() }
+
+// Usage returns how many bytes the files of all messages take, and how many they may.
+func (s *transferService) Usage() (used, quota int64) { return s.media.Used() }
+
+func (s *transferService) nowMillis() store.Millis { return store.MillisOf(s.deps.Now()) }
+
+// MediaInfo is what is known of the file of a message.
+type MediaInfo struct {
+	Account, Contact identity.PublicKey
+	Message          store.MessageID
+	State            store.MediaState
+	// Name is a name that may be offered to a person. It is no path.
+	Name string
+	// MIMEType goes by the content once the file is here, else by the sender's word;
+	// media.Unknown when nobody knows.
+	MIMEType string
+	// Size is the sender's word until the file is here; 0 when there is none.
+	Size int64
+	// Hash of the content, zero until the file is here.
+	Hash    media.Hash
+	Caption string
+	Picture bool // sent as a picture
+	Voice   bool // a voice message
+	// Done counts the bytes transferred so far, while it is uploading or downloading.
+	Done int64
+	// Reason says why the last attempt failed, "" when none has.
+	Reason string
+}
+
+// State returns what is known of the file of a message. It fails with [ErrNoMedia]
+// when the message has none. A change of the state is an event, store.MediaChanged;
+// progress in between is not.
+func (s *transferService) State(account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+	_, info, err := s.stateOf(account, contact, id)
+	return info, err
+}
+
+func (s *transferService) stateOf(account, contact identity.PublicKey, id store.MessageID) (store.Media, MediaInfo, error) {
+	msg, err := s.deps.Store.Message(account, contact, id)
+	if err != nil {
+		return store.Media{}, MediaInfo{}, err
+	}
+	a, err := peer.ParseAttachment(msg.Payload)
+	if err != nil || !hasFile(msg) {
+		return store.Media{}, MediaInfo{}, ErrNoMedia
+	}
+	m, err := s.deps.Store.Media(account, contact, id)
+	if errors.Is(err, store.ErrNotFound) { // older than the rows for files
+		m, err = store.Media{Account: account, Contact: contact, Message: id, Size: a.Size}, nil
+	}
+	if err != nil {
+		return store.Media{}, MediaInfo{}, err
+	}
+	info := MediaInfo{
+		Account: account, Contact: contact, Message: id, State: m.State, Name: a.FileName(), MIMEType: m.MIMEType,
+		Size: m.Size, Hash: m.Hash, Caption: a.Text, Picture: peer.MessageType(msg.Type) == peer.TypeImage, Reason: m.Reason,
+		Voice: a.OriginalName == voiceName && a.MIMEType == voiceType,
+	}
+	switch m.State {
+	case store.MediaUploading, store.MediaDownloading:
+		info.Done = s.progress.of(transferName(m))
+	case store.MediaStored:
+	default:
+		info.Hash = media.Hash{}
+	}
+	if info.MIMEType == "" {
+		info.MIMEType = claimedType(a, info.Picture)
+	}
+	return m, info, nil
+}
+
+// claimedType is what the sender takes a file for.
+func claimedType(a peer.Attachment, picture bool) string {
+	if claimed, _, err := mime.ParseMediaType(a.MIMEType); err == nil {
+		return claimed
+	}
+	if byName, _, err := mime.ParseMediaType(mime.TypeByExtension(path.Ext(a.FileName()))); err == nil {
+		return byName
+	}
+	if picture {
+		return "image/jpeg"
+	}
+	return media.Unknown
+}
+
+// Open opens the file of a message; the caller closes it. It fails with [ErrNoMedia],
+// or with [ErrMediaElsewhere] when the file is not here: the info says why, and Fetch
+// may get it. A file that is damaged on the disk is not here, and is fetched again; if
+// that turns out only while it is read, reading fails with media.ErrDamaged before its
+// end. It reads from the disk.
+func (s *transferService) Open(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, MediaInfo, error) {
+	_, info, err := s.stateOf(account, contact, id)
+	if err != nil {
+		return nil, info, err
+	}
+	if info.State != store.MediaStored && info.State != store.MediaUploading {
+		return nil, info, ErrMediaElsewhere
+	}
+	f, err := s.media.Open(info.Hash)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, media.ErrDamaged) {
+		return nil, info, ErrMediaElsewhere
+	}
+	if err != nil {
+		return nil, info, err
+	}
+	return f, info, nil
+}
+
+// Fetch asks for the file of a message, whatever its size (up to MediaOptions.MaxFile)
+// and whoever sent it, and also again after a failure. It waits for the store, not for
+// the file: what becomes of it is told as by State. For a file that is here it changes
+// nothing. The node has to be started.
+func (s *transferService) Fetch(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+	m, info, err := s.stateOf(account, contact, id)
+	if err != nil {
+		return info, err
+	}
+	from := m.State
+	switch from {
+	case store.MediaUploading:
+		return info, nil
+	case store.MediaStored:
+		if s.media.Has(m.Hash) {
+			return info, nil
+		}
+	case store.MediaDownloading:
+		if m.Asked && m.Attempts == 0 {
+			return info, nil
+		}
+	}
+	m.State, m.Asked, m.Attempts, m.Due, m.Reason = store.MediaDownloading, true, 0, s.nowMillis(), ""
+	if _, err := writeFor[bool](ctx, s, store.ChangeMedia{From: from, Media: m}); err != nil {
+		return info, fmt.Errorf("fetch file: %w", err)
+	}
+	return s.State(account, contact, id)
+}
+
+// Hold keeps every file of the media store until the caller calls release. It waits
+// while a file is being removed.
+func (s *transferService) Hold() (release func()) { return s.placements.hold() }
+
+// LinkTo puts at most so many files into another media store's directory, the needed
+// and the newest first, by hard links where the file system has them. left says, one
+// phrase each, what was left out. The caller holds the files, see Hold.
+func (s *transferService) LinkTo(dir string, most int) (left []string, err error) {
+	found, err := s.mediaInUse()
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(found) // newest first
+	slices.SortStableFunc(found, func(a, b *candidate) int {
+		switch {
+		case a.needed == b.needed:
+			return 0
+		case a.needed:
+			return -1
+		}
+		return 1
+	})
+	if more := len(found) - most; more > 0 {
+		left = append(left, fmt.Sprintf("%d files of messages, the oldest", more))
+		found = found[:most]
+	}
+	for _, file := range found {
+		if err := s.media.LinkTo(dir, file.hash); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
