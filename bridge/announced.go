@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -25,7 +27,7 @@ func (d *delivery) accountEvent(ctx context.Context) error {
 	case store.HandshakeRelayed:
 		return d.tellOwner(ctx, fmt.Sprintf("At %s the device %s, which calls itself %s, wanted your identity %s to sign what was meant for another connection: "+
 			"somebody tries to be in the middle of a conversation of yours. Nothing was signed. mimird status says whether it goes on.",
-			d.eventTime(), d.ev.NodeKey, cleanName(d.ev.Reason), d.at.login.RemoteName))
+			d.eventTime(), d.ev.NodeKey, msgconv.CleanName(d.ev.Reason), d.at.login.RemoteName))
 	default:
 		return d.accountChanged(ctx)
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 )
@@ -39,7 +41,7 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 			event.FmtItalic:        event.CapLevelDropped,
 			event.FmtUnderline:     event.CapLevelDropped,
 		},
-		MaxTextLength:   maxOutgoingText,
+		MaxTextLength:   msgconv.MaxOutgoingText,
 		LocationMessage: event.CapLevelPartialSupport,
 		Reply:           event.CapLevelFullySupported,
 		Edit:            edit,
@@ -69,6 +71,6 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 func anyFile(caption event.CapabilitySupportLevel) *event.FileFeatures {
 	return &event.FileFeatures{
 		MimeTypes: map[string]event.CapabilitySupportLevel{"*/*": event.CapLevelFullySupported},
-		Caption:   caption, MaxCaptionLength: maxPartUnits,
+		Caption:   caption, MaxCaptionLength: msgconv.MaxPartUnits,
 	}
 }

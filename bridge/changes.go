@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -47,9 +49,9 @@ func (d *delivery) edited(ctx context.Context) error {
 	if err != nil || m == nil {
 		return err
 	}
-	parts := convertToMatrix(*m)
+	parts := msgconv.TextToMatrix(*m)
 	edit := &simplevent.Message[string]{
-		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), editTime(*m)),
+		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), msgconv.EditTime(*m)),
 		TargetMessage: mimirid.Message(d.at.Contact(), m.ID, 0),
 		ConvertEditFunc: func(_ context.Context, _ *bridgev2.Portal, _ bridgev2.MatrixAPI, existing []*database.Message, _ string) (*bridgev2.ConvertedEdit, error) {
 			content := *parts[0]

@@ -6,7 +6,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
+
+	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -17,9 +18,6 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
-
-// maxName is the longest name that is shown, in characters.
-const maxName = 100
 
 // GetChatInfo says who is in a room: the user and the contact.
 func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
@@ -93,7 +91,7 @@ func (c *connector) userInfo(contact store.Contact) *bridgev2.UserInfo {
 // contact has chosen. A ghost is the same for everybody on the homeserver, so
 // with several users only the public name is shown.
 func (c *connector) displayName(contact store.Contact) string {
-	if name := cleanName(contact.LocalName); name != "" && c.oneUser() {
+	if name := msgconv.CleanName(contact.LocalName); name != "" && c.oneUser() {
 		return name
 	}
 	return c.unlessBot(contact.Nickname, contact.ID)
@@ -125,7 +123,7 @@ func userInfo(key identity.PublicKey, name string, avatar []byte) *bridgev2.User
 }
 
 func nameOr(name string, key identity.PublicKey) string {
-	if name = cleanName(name); name != "" {
+	if name = msgconv.CleanName(name); name != "" {
 		return name
 	}
 	return "Mimir " + key.Short()
@@ -133,17 +131,4 @@ func nameOr(name string, key identity.PublicKey) string {
 
 func loginName(account store.Account) string {
 	return nameOr(account.Name, account.ID)
-}
-
-// cleanName makes a name from outside fit for one line among others: nothing that
-// is invisible, breaks lines, or turns the direction of the text around it. A name
-// that looks like a user id could pass for somebody else's.
-func cleanName(name string) string {
-	name = removeInvisible(strings.ToValidUTF8(name, ""))
-	name = strings.ReplaceAll(name, "`", "'") // what stands between two of them is shown as a command
-	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
-	if runes := []rune(name); len(runes) > maxName {
-		name = strings.TrimSpace(string(runes[:maxName])) + "…"
-	}
-	return name
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -157,7 +159,7 @@ func (c *connector) commandRename(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, key, cleanName(ce.RawArgs))
+	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, key, msgconv.CleanName(ce.RawArgs))
 	if err != nil {
 		replyError(ce, err)
 		return
@@ -214,7 +216,7 @@ func (c *connector) contactLine(contact store.Contact) string {
 // replyText answers a command. What is in the text is not markup: it has names in
 // it that others have chosen.
 func replyText(ce *commands.Event, text string) {
-	content := notice(strings.ReplaceAll(text, "$cmdprefix", ce.Bridge.Config.CommandPrefix))
+	content := msgconv.Notice(strings.ReplaceAll(text, "$cmdprefix", ce.Bridge.Config.CommandPrefix))
 	content.Mentions = &event.Mentions{}
 	_, err := ce.Bot.SendMessage(ce.Ctx, ce.OrigRoomID, event.EventMessage, &event.Content{Parsed: content}, nil)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/appservice"
@@ -229,7 +231,7 @@ func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt 
 	}
 	counts := false
 	for _, r := range reactions {
-		counts = counts || r.Dir == dir && variationselector.Remove(cleanText(r.Emoji)) == key
+		counts = counts || r.Dir == dir && variationselector.Remove(msgconv.CleanText(r.Emoji)) == key
 	}
 	shown := evt.ID
 	if counts {

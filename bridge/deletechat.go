@@ -5,6 +5,8 @@ package bridge
 import (
 	"context"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 
 	"github.com/mimird/mimird/actors/store"
@@ -13,7 +15,7 @@ import (
 
 var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)
 
-var errKept = refusal("the node keeps the conversation, so it is not deleted: delete-portal deletes only the room, and block keeps the contact away")
+var errKept = msgconv.Refusal("the node keeps the conversation, so it is not deleted: delete-portal deletes only the room, and block keeps the contact away")
 
 // HandleMatrixDeleteChat declines a contact request: that is how clients say no to
 // one. The library deletes the room then. Another conversation would come back with

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -308,7 +310,7 @@ func (d *dispatcher) context(work context.Context) context.Context {
 	return d.library.With().Logger().WithContext(work)
 }
 
-var errUnhandled = refusal("the bridge cannot handle it; its log says why")
+var errUnhandled = msgconv.Refusal("the bridge cannot handle it; its log says why")
 
 // maxTakeBack is how often a failed redaction of a duplicate is repeated before the
 // event is handled all the same.
@@ -364,10 +366,10 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 
 // dispatch has the library handle an event, or answers one that it would not answer.
 func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
-	if why := unsupported(evt); why != nil && !d.echo(evt) {
+	if why := msgconv.Unsupported(evt); why != nil && !d.echo(evt) {
 		return d.refuse(ctx, evt, why)
 	}
-	stickerAsPicture(evt)
+	msgconv.StickerToImage(evt)
 	d.status.begin(evt.ID)
 	d.matrix.processor().Dispatch(ctx, evt)
 	if err := d.status.end(evt.ID); err != nil {

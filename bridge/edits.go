@@ -5,6 +5,8 @@ package bridge
 import (
 	"context"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 
@@ -16,10 +18,8 @@ import (
 // the contact does not have yet can be taken back.
 
 var (
-	errNoEdits  = refusal("Mimir has no edits: the contact keeps what you wrote first")
-	errNoDelete = refusal("Mimir has no deletions: the contact has the message and keeps it")
-	errNoPolls  = refusal("Mimir has no polls")
-	errNotWhole = refusal("only the text of a message can be corrected")
+	errNoDelete = msgconv.Refusal("Mimir has no deletions: the contact has the message and keeps it")
+	errNotWhole = msgconv.Refusal("only the text of a message can be corrected")
 )
 
 // correctionSign begins a message that corrects another one.
@@ -29,7 +29,7 @@ const correctionSign = "✏️ "
 // old one, where the configuration says so.
 func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit) error {
 	if cl.config.Network.Edits != EditsCorrection {
-		return errNoEdits
+		return msgconv.ErrNoEdits
 	}
 	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	if err != nil {
@@ -40,7 +40,7 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 	default:
 		return errNotWhole
 	}
-	text := outgoingText(unmarked(msg.Content, msg.OrigSender), cl.nameOf(ctx))
+	text := msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx))
 	if text == "" {
 		return errEmpty
 	}

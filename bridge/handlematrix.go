@@ -6,7 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+
+	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -21,18 +22,12 @@ import (
 )
 
 var (
-	errEmpty     = refusal("there is nothing to send in it")
-	errTooLong   = refusal("it is too long: send it as a file")
-	errNoContact = refusal("this contact is not on the node any more")
-	errBlocked   = refusal("you have blocked this contact")
-	errNoRoom    = refusal("too many messages wait for being sent already")
+	errEmpty     = msgconv.Refusal("there is nothing to send in it")
+	errTooLong   = msgconv.Refusal("it is too long: send it as a file")
+	errNoContact = msgconv.Refusal("this contact is not on the node any more")
+	errBlocked   = msgconv.Refusal("you have blocked this contact")
+	errNoRoom    = msgconv.Refusal("too many messages wait for being sent already")
 )
-
-// refusal is an error that the user is told, as it is.
-func refusal(text string) error {
-	return bridgev2.WrapErrorInStatus(errors.New(text)).WithStatus(event.MessageStatusFail).
-		WithErrorReason(event.MessageStatusUnsupported).WithErrorAsMessage().WithIsCertain(true).WithSendNotice(true)
-}
 
 // HandleMatrixMessage puts what was written in a room into the outbox, under the
 // event's id: handling the event again changes nothing. When it returns, the
@@ -49,9 +44,9 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	var stored store.Message
 	switch msg.Content.MsgType {
 	case event.MsgText, event.MsgNotice, event.MsgEmote:
-		stored, err = cl.sendText(ctx, msg, contact, outgoingText(unmarked(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
+		stored, err = cl.sendText(ctx, msg, contact, msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
 	case event.MsgLocation:
-		stored, err = cl.sendText(ctx, msg, contact, locationText(msg.Content))
+		stored, err = cl.sendText(ctx, msg, contact, msgconv.LocationFromMatrix(msg.Content))
 	case event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile, event.CapMsgSticker:
 		stored, err = cl.sendMedia(ctx, msg, contact)
 	default:
@@ -66,7 +61,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 		MXID:       msg.Event.ID,
 		Room:       msg.Portal.PortalKey,
 		SenderID:   mimirid.User(cl.account),
-		Timestamp:  writtenAt(msg.Event),
+		Timestamp:  msgconv.SendTime(msg.Event),
 		SenderMXID: msg.Event.Sender,
 	}
 	if msg.ReplyTo != nil {
@@ -84,23 +79,6 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	return &bridgev2.MatrixMessageResponse{Pending: true}, nil
 }
 
-// writtenAt is when an event was written: what its server says, or now when that is
-// impossible.
-func writtenAt(evt *event.Event) time.Time {
-	return store.PlausibleTime(store.Millis(evt.Timestamp), store.MillisOf(time.Now())).Time()
-}
-
-// unmarked makes a text of a relayed action: the name of its sender stands before it
-// already, with the sign of an action.
-func unmarked(content *event.MessageEventContent, relayed *bridgev2.OrigSender) *event.MessageEventContent {
-	if relayed == nil || content.MsgType != event.MsgEmote {
-		return content
-	}
-	text := *content
-	text.MsgType = event.MsgText
-	return &text
-}
-
 // sendText puts a text into the outbox, in as many messages as it takes. It
 // returns the last of them: when the contact has that one, the contact has all.
 func (cl *client) sendText(
@@ -109,13 +87,13 @@ func (cl *client) sendText(
 	if text == "" {
 		return store.Message{}, errEmpty
 	}
-	replyTo := replyGUID(msg.ReplyTo)
+	replyTo := msgconv.ReplyGUID(msg.ReplyTo)
 	quoted := ""
 	if replyTo == 0 {
 		quoted = cl.quoteEvent(ctx, msg)
 	}
-	parts := splitOutgoing(quoted + text)
-	if len(parts) > maxParts {
+	parts := msgconv.SplitOutgoing(quoted + text)
+	if len(parts) > msgconv.MaxParts {
 		return store.Message{}, errTooLong
 	}
 	var last store.Message
@@ -123,11 +101,11 @@ func (cl *client) sendText(
 		stored, err := cl.node.Send(ctx, actors.Outgoing{
 			Account:  cl.account,
 			Contact:  contact,
-			Source:   partSource(msg.Event.ID, i),
+			Source:   msgconv.PartSource(msg.Event.ID, i),
 			Type:     peer.TypeText,
 			ReplyTo:  replyTo,
 			Payload:  []byte(parts[i]),
-			SendTime: writtenAt(msg.Event),
+			SendTime: msgconv.SendTime(msg.Event),
 		})
 		if err != nil {
 			return store.Message{}, cl.sendError(msg.Event, err)
@@ -135,9 +113,9 @@ func (cl *client) sendText(
 		if i == 0 && replyTo == 0 && string(stored.Payload) != parts[0] {
 			// It was queued before, with a quotation that the homeserver does not give out
 			// now, or the other way round: the other parts have to go on from there.
-			if earlier := splitOutgoing(quotationOf(string(stored.Payload)) + text); earlier[0] == string(stored.Payload) {
+			if earlier := msgconv.SplitOutgoing(msgconv.Quotation(string(stored.Payload)) + text); earlier[0] == string(stored.Payload) {
 				parts = earlier
-			} else if plain := splitOutgoing(text); plain[0] == string(stored.Payload) {
+			} else if plain := msgconv.SplitOutgoing(text); plain[0] == string(stored.Payload) {
 				parts = plain
 			}
 		}
@@ -175,7 +153,7 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 		return errNoRoom
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
 		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "error", err)
-		return refusal("the node does not take it")
+		return msgconv.Refusal("the node does not take it")
 	default:
 		return cl.again(evt, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -148,7 +150,7 @@ func (d *delivery) message(ctx context.Context) error {
 	if err != nil || m == nil {
 		return err
 	}
-	if isMatrixSource(m.Source) {
+	if msgconv.IsMatrixSource(m.Source) {
 		return nil // it was written in the room
 	}
 	return d.showMessage(ctx, *m)
@@ -166,7 +168,7 @@ func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error)
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	for part, content := range convertToMatrix(m) {
+	for part, content := range msgconv.TextToMatrix(m) {
 		converted := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
 			Type: event.EventMessage, Content: content,
 		}}}
@@ -175,7 +177,7 @@ func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error)
 				return err
 			}
 		}
-		if err := d.send(ctx, part, mimirid.Message(d.at.Contact(), m.ID, part), sender, shownTime(m), converted); err != nil {
+		if err := d.send(ctx, part, mimirid.Message(d.at.Contact(), m.ID, part), sender, msgconv.ShownTime(m), converted); err != nil {
 			return err
 		}
 	}
@@ -310,7 +312,7 @@ const noticePart = -1
 func (d *delivery) putNotice(
 	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, at time.Time, text string,
 ) error {
-	return d.put(ctx, portal, noticePart, id, sender, at, single(notice(text)))
+	return d.put(ctx, portal, noticePart, id, sender, at, msgconv.Single(msgconv.Notice(text)))
 }
 
 // refusalText is the notice in place of a message.

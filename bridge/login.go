@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -77,7 +79,7 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 			Type: bridgev2.LoginInputFieldTypeUsername, ID: fieldName, Name: "name",
 			Description: "Your contacts will see it.",
 			Validate: func(name string) (string, error) {
-				if name = cleanName(name); name == "" {
+				if name = msgconv.CleanName(name); name == "" {
 					return "", errors.New("a name has at least one letter")
 				}
 				return name, nil
@@ -112,7 +114,7 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 // SubmitUserInput takes the answer.
 func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (*bridgev2.LoginStep, error) {
 	if l.flow == flowNew {
-		name := cleanName(answer[fieldName])
+		name := msgconv.CleanName(answer[fieldName])
 		if name == "" {
 			return nil, errors.New("a name has at least one letter")
 		}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 
 	"github.com/mimird/mimird/actors"
@@ -37,7 +39,7 @@ func (l *login) askSeed() *bridgev2.LoginStep {
 			Type: bridgev2.LoginInputFieldTypeUsername, ID: fieldName, Name: "name",
 			Description: "Your contacts will see it.",
 			Validate: func(name string) (string, error) {
-				if name = cleanName(name); name == "" {
+				if name = msgconv.CleanName(name); name == "" {
 					return "", errors.New("a name has at least one letter")
 				}
 				return name, nil
@@ -83,7 +85,7 @@ func (l *login) importSeed(ctx context.Context, answer map[string]string) (*brid
 	if err != nil {
 		return nil, err
 	}
-	imported, err := l.node.ImportAccount(ctx, actors.Import{Key: key, Name: cleanName(answer[fieldName])})
+	imported, err := l.node.ImportAccount(ctx, actors.Import{Key: key, Name: msgconv.CleanName(answer[fieldName])})
 	if err != nil {
 		return nil, fmt.Errorf("bring the identity here: %w", err)
 	}

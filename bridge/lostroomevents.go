@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/appservice"
@@ -17,12 +19,12 @@ import (
 // What somebody is told who writes in a room that is the bridge's and has no
 // conversation.
 var (
-	errNoLoginForRoom = refusal("the bridge does not know this room any more: say `login attach` to the bot, where you talk with it alone, " +
+	errNoLoginForRoom = msgconv.Refusal("the bridge does not know this room any more: say `login attach` to the bot, where you talk with it alone, " +
 		"and the room will be used again")
-	errNotAdopted = refusal("the bridge does not know this room any more, and does not take it over, because somebody else is in it, or somebody " +
+	errNotAdopted = msgconv.Refusal("the bridge does not know this room any more, and does not take it over, because somebody else is in it, or somebody " +
 		"else uses the identity now")
-	errGivenUp     = refusal("the bridge has given up this room; the next message of the contact comes in another one")
-	errNotReadable = refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
+	errGivenUp     = msgconv.Refusal("the bridge has given up this room; the next message of the contact comes in another one")
+	errNotReadable = msgconv.Refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
 )
 
 // event decides about an event of a room that the tables do not know. It adopts the
@@ -102,7 +104,7 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 	case portal.MXID == "":
 		return false, l.answer(ctx, evt, errGivenUp)
 	default:
-		return false, l.answer(ctx, evt, refusal("this conversation goes on in another room: "+
+		return false, l.answer(ctx, evt, msgconv.Refusal("this conversation goes on in another room: "+
 			portal.MXID.URI(l.matrix.ServerName()).MatrixToURL()))
 	}
 }

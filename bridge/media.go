@@ -6,14 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	_ "image/gif"  // sizes of pictures
 	_ "image/jpeg" // sizes of pictures
 	_ "image/png"  // sizes of pictures
 	"io"
-	"strings"
 
-	"go.mau.fi/util/exmime"
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -50,7 +49,7 @@ func (d *delivery) file(ctx context.Context, m store.Message) error {
 // mediaChanged is the entry that says that a file has come, or does not.
 func (d *delivery) mediaChanged(ctx context.Context) error {
 	m, err := d.storedMessage()
-	if err != nil || m == nil || isMatrixSource(m.Source) {
+	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
 		return err
 	}
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, mimirid.Message(d.at.Contact(), m.ID, 0))
@@ -70,46 +69,22 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info actors
 	case store.MediaFailed:
 		reason = "it could not be fetched"
 		if info.Reason != "" {
-			reason += " (" + cleanName(info.Reason) + ")"
+			reason += " (" + msgconv.CleanName(info.Reason) + ")"
 		}
 	case store.MediaEvicted:
 		reason = "there was no room left for it"
 	}
 	text := fmt.Sprintf("📎 %s: %s. Reply to this with `%s fetch` to try it now.",
-		describe(info), reason, d.br.Config.CommandPrefix)
+		msgconv.DescribeFile(info.Name, info.Size), reason, d.br.Config.CommandPrefix)
 	sender := d.contactSender()
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), sender, d.ev.Time.Time(), single(notice(text)))
+	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // fileNotePart is the part of an entry that it is.
 const fileNotePart = 1_000_020
-
-// describe is a file's name and size for people.
-func describe(info actors.MediaInfo) string {
-	name := cleanName(info.Name)
-	if name == "" {
-		name = "a file"
-	}
-	if info.Size > 0 {
-		name += " (" + bytesText(info.Size) + ")"
-	}
-	return name
-}
-
-func bytesText(n int64) string {
-	for _, unit := range []struct {
-		size int64
-		name string
-	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
-		if n >= unit.size {
-			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.size), unit.name)
-		}
-	}
-	return fmt.Sprintf("%d bytes", n)
-}
 
 // sendFile uploads a file and shows it. When the entry is handled again, the file
 // is uploaded again and the event is not sent again.
@@ -124,7 +99,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	}
 	id := mimirid.Message(d.at.Contact(), m.ID, 0)
 	if d.at.inDoubt { // before the upload
-		if found, err := d.recover(ctx, portal, id, sender, shownTime(m)); err != nil || found {
+		if found, err := d.recover(ctx, portal, id, sender, msgconv.ShownTime(m)); err != nil || found {
 			return err
 		}
 	}
@@ -137,11 +112,11 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	case err != nil || content == nil:
 		return err
 	}
-	converted := single(content)
+	converted := msgconv.Single(content)
 	if converted.ReplyTo, err = d.reply(ctx, m.ReplyTo, content); err != nil {
 		return err
 	}
-	if err := d.send(ctx, 0, id, sender, shownTime(m), converted); err != nil {
+	if err := d.send(ctx, 0, id, sender, msgconv.ShownTime(m), converted); err != nil {
 		return err
 	}
 	return d.reactionsTo(ctx, m.ID)
@@ -164,7 +139,7 @@ func (d *delivery) uploadOrNotice(
 			if errors.Is(why, mautrix.MTooLarge) {
 				words = "is larger than your homeserver takes."
 			}
-			return d.putNotice(ctx, portal, id, sender, shownTime(m), d.fileText(m, words))
+			return d.putNotice(ctx, portal, id, sender, msgconv.ShownTime(m), d.fileText(m, words))
 		},
 	})
 	return content, err
@@ -176,23 +151,19 @@ func (d *delivery) fileText(m store.Message, words string) string {
 	if err != nil {
 		return "A file is here that " + words
 	}
-	return "📎 " + describe(info) + " " + words + " It is kept on the node: `mimird file` gets it."
+	return "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 }
 
 // insteadOfFile shows words in a file's place.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
 	if info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID); err == nil {
-		words = "📎 " + describe(info) + " " + words + " It is kept on the node: `mimird file` gets it."
+		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 	}
 	sender := d.contactSender()
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, 0, mimirid.Message(d.at.Contact(), m.ID, 0), sender, shownTime(m), single(notice(words)))
-}
-
-func single(content *event.MessageEventContent) *bridgev2.ConvertedMessage {
-	return &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{Type: event.EventMessage, Content: content}}}
+	return d.send(ctx, 0, mimirid.Message(d.at.Contact(), m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
 }
 
 // upload brings a file to the homeserver, encrypted where the room is.
@@ -202,20 +173,9 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 		return nil, err
 	}
 	defer func() { _ = body.Close() }() // it was only read
-	content := fileContent(info)
-	if content.MsgType == event.MsgImage {
-		// The header alone says it; nothing is decoded.
-		size, _, err := image.DecodeConfig(io.LimitReader(body, maxHeader))
-		switch {
-		case err == nil && int64(size.Width)*int64(size.Height) <= maxPixels:
-			content.Info.Width, content.Info.Height = size.Width, size.Height
-		case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // one that only clients know, or with a long header
-		default: // whoever decodes it may run out of memory
-			content.MsgType = event.MsgFile
-		}
-		if _, err := body.Seek(0, io.SeekStart); err != nil {
-			return nil, fmt.Errorf("read a file: %w", err)
-		}
+	content := msgconv.FileToMatrix(fileOf(info))
+	if err := msgconv.SetImageSize(content, body); err != nil {
+		return nil, fmt.Errorf("read a file: %w", err)
 	}
 	scoped, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
 	defer cancel()
@@ -234,40 +194,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	return content, nil
 }
 
-// maxPixels is how large a picture may be that is shown as one.
-const maxPixels = 64_000_000
-
-// maxHeader bounds what is read of a picture to find its size.
-const maxHeader = 1 << 20
-
-// fileContent describes a file as Matrix does.
-func fileContent(info actors.MediaInfo) *event.MessageEventContent {
-	content := &event.MessageEventContent{
-		MsgType: event.MsgFile,
-		Body:    fileName(info),
-		Info:    &event.FileInfo{MimeType: info.MIMEType, Size: int(info.Size)},
-	}
-	switch kind, _, _ := strings.Cut(info.MIMEType, "/"); {
-	case kind == "image" && info.MIMEType != "image/svg+xml": // that one is a program
-		content.MsgType = event.MsgImage
-	case kind == "video" && !info.Voice:
-		content.MsgType = event.MsgVideo
-	case kind == "audio", info.Voice:
-		content.MsgType = event.MsgAudio
-	}
-	if info.Voice {
-		content.MSC3245Voice = &event.MSC3245Voice{}
-		content.MSC1767Audio = &event.MSC1767Audio{}
-	}
-	if caption := strings.TrimSpace(cleanText(info.Caption)); caption != "" {
-		content.FileName, content.Body = content.Body, splitText(caption)[0]
-	}
-	return content
-}
-
-func fileName(info actors.MediaInfo) string {
-	if name := cleanName(info.Name); name != "" {
-		return name
-	}
-	return "file" + exmime.ExtensionFromMimetype(info.MIMEType)
+// fileOf is what a room is told of a file.
+func fileOf(info actors.MediaInfo) msgconv.File {
+	return msgconv.File{Name: info.Name, MIMEType: info.MIMEType, Size: info.Size, Caption: info.Caption, Voice: info.Voice}
 }

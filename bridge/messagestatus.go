@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -67,7 +69,7 @@ func (s *statusSender) note(ctx context.Context, room id.RoomID, text string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	if err := s.notice(ctx, room, notice(text)); err != nil {
+	if err := s.notice(ctx, room, msgconv.Notice(text)); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Stringer("room_id", room).Msg("Failed to send a notice")
 	}
 }
@@ -76,8 +78,8 @@ func (s *statusSender) note(ctx context.Context, room id.RoomID, text string) {
 // not have it, the words and the notice that other refusals have.
 func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
 	for _, refused := range [...]struct{ library, ours error }{
-		{bridgev2.ErrEditsNotSupportedInPortal, errNoEdits},
-		{bridgev2.ErrPollsNotSupported, errNoPolls},
+		{bridgev2.ErrEditsNotSupportedInPortal, msgconv.ErrNoEdits},
+		{bridgev2.ErrPollsNotSupported, msgconv.ErrNoPolls},
 	} {
 		if ms.InternalError != nil && errors.Is(refused.library, ms.InternalError) {
 			status := bridgev2.WrapErrorInStatus(refused.ours)

@@ -10,29 +10,6 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-func TestCleanName_RemovesWhatNobodySees(t *testing.T) {
-	for name, want := range map[string]string{
-		"Bob":                          "Bob",
-		"Mimir\u200b bridge\u200d bot": "Mimir bridge bot",
-		"\u2060B\u00ado\u180eb\ufeff":  "Bob",
-		"B\u034fo\u115fb\u3164":        "Bob",
-		"Bob\U000e0041\ufe0f":          "Bob",
-		"B\u2062o\u206ab":              "Bob",
-		"Bob\u2800":                    "Bob",
-		"Bob\u202egnp.exe":             "Bobgnp.exe",
-		"two\u00a0words":               "two words",
-		"no\nlines\u2028at all":        "nolinesat all",
-		"@bob":                         "bob",
-		"❤\ufe0f 👨\u200d👩\u200d👧":      "❤\ufe0f 👨\u200d👩\u200d👧",
-		"👍🏽\u200d":                     "👍🏽\u200d",
-		"\u200b\u2060":                 "",
-	} {
-		if got := cleanName(name); got != want {
-			t.Errorf("%q is %q, want %q", name, got, want)
-		}
-	}
-}
-
 // A contact cannot be called what the bot is called, however it is written.
 func TestUnlessBot_LookAlikes(t *testing.T) {
 	c := &connector{config: &Config{}}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 
@@ -18,11 +20,11 @@ import (
 )
 
 var (
-	errNoDownload  = refusal("the homeserver does not give out the file")
-	errEmptyFile   = refusal("the file is empty")
-	errLargeFile   = refusal("the file is larger than this node sends")
-	errMediaFull   = refusal("the node has no room left for files")
-	errLongCaption = refusal("the text of the file is too long: send it by itself")
+	errNoDownload  = msgconv.Refusal("the homeserver does not give out the file")
+	errEmptyFile   = msgconv.Refusal("the file is empty")
+	errLargeFile   = msgconv.Refusal("the file is larger than this node sends")
+	errMediaFull   = msgconv.Refusal("the node has no room left for files")
+	errLongCaption = msgconv.Refusal("the text of the file is too long: send it by itself")
 )
 
 // sendMedia puts a file into the outbox, with its caption.
@@ -30,7 +32,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	content := msg.Content
 	caption := ""
 	if content.MsgType != event.CapMsgSticker && content.GetCaption() != "" {
-		caption = outgoingText(&event.MessageEventContent{
+		caption = msgconv.TextFromMatrix(&event.MessageEventContent{
 			MsgType: event.MsgText, Body: content.GetCaption(), Format: content.Format, FormattedBody: content.FormattedBody,
 		}, cl.nameOf(ctx))
 	}
@@ -44,7 +46,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	case file == nil: // the event is handled again with it
 		return store.Message{}, cl.again(msg.Event, &neededFile{event: msg.Event.ID, room: msg.Event.RoomID, url: content.URL, file: content.File})
 	}
-	replyTo := replyGUID(msg.ReplyTo)
+	replyTo := msgconv.ReplyGUID(msg.ReplyTo)
 	if replyTo == 0 {
 		if quoted := strings.TrimSpace(cl.quoteEvent(ctx, msg) + caption); len(quoted) <= wire.MaxCaption {
 			caption = quoted
@@ -52,8 +54,8 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	}
 	stored, sendErr := cl.node.SendFile(ctx, actors.OutgoingFile{
 		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
-		Body: file, Name: outgoingName(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
-		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: writtenAt(msg.Event),
+		Body: file, Name: msgconv.FileNameFromMatrix(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
+		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: msgconv.SendTime(msg.Event),
 	})
 	switch {
 	case sendErr == nil:
@@ -67,23 +69,4 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	default:
 		return store.Message{}, cl.sendError(msg.Event, sendErr)
 	}
-}
-
-// stickerAsPicture makes a picture of a sticker, which is what Mimir has. The library
-// would mark the event while another of its goroutines reads it.
-func stickerAsPicture(evt *event.Event) {
-	content, ok := evt.Content.Parsed.(*event.MessageEventContent)
-	if !ok || evt.Type != event.EventSticker {
-		return
-	}
-	evt.Type = event.EventMessage
-	content.MsgType, content.Body, content.FileName = event.MsgImage, "sticker", "sticker"
-}
-
-// outgoingName is the name of a file for the contact.
-func outgoingName(content *event.MessageEventContent) string {
-	if content.MsgType == event.CapMsgSticker {
-		return "sticker"
-	}
-	return cleanName(content.GetFileName())
 }

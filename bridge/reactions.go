@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -35,7 +37,7 @@ func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "error", err)
 		return nil
 	}
-	if isMatrixSource(m.Source) {
+	if msgconv.IsMatrixSource(m.Source) {
 		return nil // it was made in the room
 	}
 	return d.syncReaction(ctx, reaction.Target, m.ID.Dir)
@@ -69,7 +71,7 @@ func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reac
 	}
 	for _, r := range reactions {
 		if r.Dir == dir {
-			r.Emoji = strings.TrimSpace(cleanText(r.Emoji))
+			r.Emoji = strings.TrimSpace(msgconv.CleanText(r.Emoji))
 			return &r, nil
 		}
 	}
@@ -178,7 +180,7 @@ func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid
 		if len(rows) > 0 {
 			return id, nil
 		}
-		if sourceEvent(m.Source) != "" && time.Since(m.Created.Time()) < noteTime {
+		if msgconv.SourceEvent(m.Source) != "" && time.Since(m.Created.Time()) < noteTime {
 			return "", errNotNoted
 		}
 	}
@@ -219,13 +221,13 @@ func (d *delivery) recoverReaction(
 }
 
 var (
-	errOddReaction = refusal("only emoji can be reactions in Mimir")
-	errNoTarget    = refusal("this is nothing that the contact knows of")
+	errOddReaction = msgconv.Refusal("only emoji can be reactions in Mimir")
+	errNoTarget    = msgconv.Refusal("this is nothing that the contact knows of")
 )
 
 // PreHandleMatrixReaction says whose reaction it is. There is one at a time.
 func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
-	emoji := variationselector.FullyQualify(cleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
+	emoji := variationselector.FullyQualify(msgconv.CleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
 	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
 		return bridgev2.MatrixReactionPreResponse{}, errOddReaction
 	}
@@ -262,7 +264,7 @@ func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.
 func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
 	_, err := cl.node.React(ctx, actors.OutgoingReaction{
 		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
-		SendTime: writtenAt(evt),
+		SendTime: msgconv.SendTime(evt),
 	})
 	if err != nil {
 		return cl.sendError(evt, err)

@@ -3,13 +3,12 @@
 package bridge
 
 import (
-	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
-	"maunium.net/go/mautrix/bridgev2"
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 )
@@ -53,12 +52,12 @@ func TestReadEvent_OddDecorationIsIgnored(t *testing.T) {
 // Bar R13, on the way out: what a server says of the time is bounded.
 func TestWrittenAt_ImpossibleTimesAreNow(t *testing.T) {
 	for _, odd := range []int64{1, -5, 0, 4_102_444_800_000, 1<<63 - 1, -1 << 63} {
-		if at := writtenAt(&event.Event{Timestamp: odd}); time.Since(at).Abs() > time.Minute {
+		if at := msgconv.SendTime(&event.Event{Timestamp: odd}); time.Since(at).Abs() > time.Minute {
 			t.Errorf("%d becomes %v", odd, at)
 		}
 	}
 	fine := time.Now().Add(-time.Hour).UnixMilli()
-	if at := writtenAt(&event.Event{Timestamp: fine}); at.UnixMilli() != fine {
+	if at := msgconv.SendTime(&event.Event{Timestamp: fine}); at.UnixMilli() != fine {
 		t.Errorf("%d becomes %v", fine, at)
 	}
 }
@@ -81,28 +80,9 @@ func TestOutgoingText_EmptyHTMLUsesTheBody(t *testing.T) {
 		"&#8203;\u2060", `<script>x</script>`, `<title>x`, ` `,
 	} {
 		content := &event.MessageEventContent{MsgType: event.MsgText, Body: ":wave:", Format: event.FormatHTML, FormattedBody: formatted}
-		if text := outgoingText(content, name); text != ":wave:" {
+		if text := msgconv.TextFromMatrix(content, name); text != ":wave:" {
 			t.Errorf("%q becomes %q", formatted, text)
 		}
-	}
-}
-
-func TestOutgoingText_RelayedActionHasOneSign(t *testing.T) {
-	name := func(id.UserID) string { return "" }
-	action := &event.MessageEventContent{MsgType: event.MsgEmote, Body: "* Carol waves"}
-	if text := outgoingText(unmarked(action, &bridgev2.OrigSender{}), name); text != "* Carol waves" {
-		t.Errorf("relayed: %q", text)
-	}
-	action.Body = "waves"
-	if text := outgoingText(unmarked(action, nil), name); text != "* waves" || action.MsgType != event.MsgEmote {
-		t.Errorf("own: %q", text)
-	}
-}
-
-func TestNotice_NamesOfContactsAreNoCommands(t *testing.T) {
-	name := cleanName("report `!mimir logout` .pdf")
-	if content := notice(fmt.Sprintf("📎 %s: say `fetch`.", name)); strings.Count(content.FormattedBody, "<code>") != 1 {
-		t.Errorf("the notice is %s", content.FormattedBody)
 	}
 }
 

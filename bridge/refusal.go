@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -171,11 +173,11 @@ func reasonOf(err error) string {
 	case errors.Is(err, fault.ErrPanic):
 		return "the bridge cannot convert it"
 	case errors.As(err, &failure) && failure.RespError != nil:
-		return fmt.Sprintf("your homeserver answers %s", cleanName(failure.RespError.ErrCode))
+		return fmt.Sprintf("your homeserver answers %s", msgconv.CleanName(failure.RespError.ErrCode))
 	case errors.As(err, &failure) && failure.Response != nil:
 		return fmt.Sprintf("your homeserver, or a proxy before it, answers %d %s",
 			failure.Response.StatusCode, http.StatusText(failure.Response.StatusCode))
 	default:
-		return cleanName(fault.OneLine(err))
+		return msgconv.CleanName(fault.OneLine(err))
 	}
 }

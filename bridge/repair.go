@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -230,7 +232,7 @@ func (c *connector) redo(ce *commands.Event) error {
 			return errors.New("this message is shown already")
 		}
 	}
-	if row == nil || isMatrixSource(m.Source) {
+	if row == nil || msgconv.IsMatrixSource(m.Source) {
 		return errors.New("this is no notice in place of a message")
 	}
 	if !cl.deliver.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {

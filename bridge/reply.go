@@ -5,54 +5,24 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // A reply names its message where both sides know it. Where one does not, the
 // words are quoted.
-
-// maxQuote is how much of a message is quoted, in characters.
-const maxQuote = 200
-
-// quotationOf returns the quotation that a text begins with, as quote makes it.
-func quotationOf(text string) string {
-	head, _, found := strings.Cut(text, "\n\n")
-	for line := range strings.SplitSeq(head, "\n") {
-		if !strings.HasPrefix(line, "> ") {
-			return ""
-		}
-	}
-	if !found {
-		return ""
-	}
-	return head + "\n\n"
-}
-
-// quote makes lines of a text that read as a quotation, with an empty line below.
-func quote(text string) string {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return ""
-	}
-	if runes := []rune(text); len(runes) > maxQuote {
-		text = strings.TrimSpace(string(runes[:maxQuote])) + "…"
-	}
-	return "> " + strings.ReplaceAll(text, "\n", "\n> ") + "\n\n"
-}
 
 // quoteTime bounds the look for what is quoted.
 var quoteTime = 5 * time.Second
@@ -84,7 +54,7 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 	if evt.Type != event.EventMessage {
 		return "" // nobody can read it any more, for example
 	}
-	return quote(outgoingText(evt.Content.AsMessage(), cl.nameOf(ctx)))
+	return msgconv.Quote(msgconv.TextFromMatrix(evt.Content.AsMessage(), cl.nameOf(ctx)))
 }
 
 // noteTime is how long the row of a message from a room may be on its way: the
@@ -115,43 +85,18 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 		if err != nil {
 			return nil, fmt.Errorf("look for what was shown: %w", err)
 		}
-		evt := sourceEvent(m.Source)
+		evt := msgconv.SourceEvent(m.Source)
 		switch {
 		case len(rows) > 0:
 			return &networkid.MessageOptionalPartID{MessageID: id}, nil
 		case evt != "" && time.Since(m.Created.Time()) < noteTime:
 			content.GetRelatesTo().SetReplyTo(evt)
 		default:
-			addQuote(content, quote(cleanText(summary(m))))
+			msgconv.AddQuote(content, msgconv.Quote(msgconv.CleanText(msgconv.Summary(m))))
 		}
 		return nil, nil
 	}
 	return nil, nil
-}
-
-// addQuote puts a quotation above a text, or above the caption of a file.
-func addQuote(content *event.MessageEventContent, quoted string) {
-	switch {
-	case quoted == "":
-	case content.MsgType.IsMedia():
-		content.FileName, content.Body = content.GetFileName(), strings.TrimSpace(quoted+content.GetCaption())
-	default:
-		content.Body = quoted + content.Body
-	}
-}
-
-// summary is a message in a line or two.
-func summary(m store.Message) string {
-	switch peer.MessageType(m.Type) {
-	case peer.TypeImage, peer.TypeFile:
-		if attachment, err := peer.ParseAttachment(m.Payload); err == nil {
-			return attachment.DisplayText()
-		}
-		return "a file"
-	case peer.TypeReaction, peer.TypeCall:
-		return ""
-	}
-	return string(m.Payload)
 }
 
 // nameOf returns a function that names a Matrix user as people know them.
@@ -167,7 +112,7 @@ func (c *connector) nameOf(ctx context.Context) func(id.UserID) string {
 // shownAs names the event that shows a message. What was written in a room in one
 // piece may have become several messages: the last of them names the event.
 func (d *delivery) shownAs(ctx context.Context, m store.Message) (networkid.MessageID, error) {
-	if evt := sourceEvent(m.Source); evt != "" {
+	if evt := msgconv.SourceEvent(m.Source); evt != "" {
 		row, err := d.br.DB.Message.GetPartByMXID(ctx, evt)
 		if err != nil {
 			return "", fmt.Errorf("look for what was shown: %w", err)
@@ -177,16 +122,4 @@ func (d *delivery) shownAs(ctx context.Context, m store.Message) (networkid.Mess
 		}
 	}
 	return mimirid.Message(d.at.Contact(), m.ID, 0), nil
-}
-
-// replyGUID is how Mimir names the message that is replied to.
-func replyGUID(target *database.Message) peer.GUID {
-	if target == nil {
-		return 0
-	}
-	_, id, _, err := mimirid.ParseMessage(target.ID)
-	if err != nil { // a notice of the bridge
-		return 0
-	}
-	return peer.GUID(id.GUID)
 }

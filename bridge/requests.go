@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -88,7 +90,7 @@ func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 		return err
 	}
 	text := fmt.Sprintf("%s is your contact now.", d.displayName(contact))
-	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
+	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // told reports whether the room has a notice.
@@ -113,21 +115,21 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 		return err
 	}
 	at := contact.Requested.Time()
-	if text := strings.TrimSpace(cleanText(contact.Request)); text != "" {
-		content := &event.MessageEventContent{MsgType: event.MsgText, Body: splitText(text)[0]}
-		if err := d.send(ctx, requestText, d.requestNotice(contact, requestText), d.contactSender(), at, single(content)); err != nil {
+	if text := strings.TrimSpace(msgconv.CleanText(contact.Request)); text != "" {
+		content := &event.MessageEventContent{MsgType: event.MsgText, Body: msgconv.SplitText(text)[0]}
+		if err := d.send(ctx, requestText, d.requestNotice(contact, requestText), d.contactSender(), at, msgconv.Single(content)); err != nil {
 			return err
 		}
 	}
 	prefix := d.br.Config.CommandPrefix
-	content := notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
+	content := msgconv.Notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
 		d.displayName(contact), prefix, prefix, prefix))
-	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, single(content))
+	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, msgconv.Single(content))
 }
 
 // say has the bot say something in the room, once per entry and part.
 func (d *delivery) say(ctx context.Context, part int, text string) error {
-	return d.send(ctx, part, mimirid.Notice(d.at.Contact(), d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), single(notice(text)))
+	return d.send(ctx, part, mimirid.Notice(d.at.Contact(), d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // changeRoom tells the room what has changed about its contact. All of it happens
@@ -212,7 +214,7 @@ func (d *delivery) callMissed(ctx context.Context) error {
 		return nil
 	}
 	return d.send(ctx, 0, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
-		single(notice("📞 Missed call. Calls can be taken with the Mimir app.")))
+		msgconv.Single(msgconv.Notice("📞 Missed call. Calls can be taken with the Mimir app.")))
 }
 
 // sayIfThere says something in a room, and makes none for it.
@@ -243,7 +245,7 @@ func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bri
 	return nil
 }
 
-var errNotYourRequest = refusal("only who was asked can accept")
+var errNotYourRequest = msgconv.Refusal("only who was asked can accept")
 
 // HandleMute notes that a conversation shall make no noise.
 func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {

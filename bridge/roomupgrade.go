@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -95,7 +97,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 	defer cancel()
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
 		l.matrix.bot().UserID)
-	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: notice(text)}, nil)
+	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
 	if err = classify(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
 		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
 		return nil
@@ -211,7 +213,7 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	ctx, cancel := scope.with(ctx, ctx)
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
-	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: notice(text)}, nil); err != nil {
+	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
 		l.log.Warn("the old room cannot be linked", "room_id", room, "error", fault.OneLine(err))
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"golang.org/x/text/unicode/norm"
 	"maunium.net/go/mautrix/bridgev2"
 
@@ -144,7 +146,7 @@ func (cl *client) named(matches func(name string) bool, prefix string) ([]store.
 }
 
 // fold makes names comparable: case and compatibility forms do not count.
-func fold(name string) string { return strings.ToLower(norm.NFKC.String(cleanName(name))) }
+func fold(name string) string { return strings.ToLower(norm.NFKC.String(msgconv.CleanName(name))) }
 
 func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev2.ResolveIdentifierResponse, error) {
 	ghost, err := cl.br.GetGhostByID(ctx, mimirid.User(contact.ID))

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -277,7 +279,7 @@ func (c *connector) connected(account identity.PublicKey) status.BridgeState {
 func (c *connector) tellUser(ctx context.Context, scope *sendScope, user *bridgev2.User, text string) error {
 	library, cancel := scope.with(c.br.BackgroundCtx, ctx)
 	defer cancel()
-	content := notice(text)
+	content := msgconv.Notice(text)
 	content.Mentions = &event.Mentions{}
 	for fresh := false; ; fresh = true {
 		room, err := user.GetManagementRoom(library)

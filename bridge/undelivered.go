@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
@@ -22,7 +24,7 @@ func (cl *client) undelivered(contact identity.PublicKey) ([]store.MessageID, er
 
 // undeliveredOf returns those that come from an event.
 func (cl *client) undeliveredOf(contact identity.PublicKey, evt id.EventID) ([]store.MessageID, error) {
-	return cl.selectUndelivered(contact, func(m store.Message) bool { return evt != "" && sourceEvent(m.Source) == evt })
+	return cl.selectUndelivered(contact, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
 }
 
 func (cl *client) selectUndelivered(contact identity.PublicKey, want func(store.Message) bool) ([]store.MessageID, error) {

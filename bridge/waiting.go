@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/bridge/msgconv"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -284,7 +286,7 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	default:
 		return had, nil
 	}
-	content := notice(text)
+	content := msgconv.Notice(text)
 	content.Mentions = &event.Mentions{}
 	if open {
 		content.SetEdit(last.Event)

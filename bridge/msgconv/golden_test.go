@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package msgconv
 
 import (
 	"bytes"
@@ -14,7 +14,6 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -62,11 +61,11 @@ func TestGoldenFromMatrix(t *testing.T) {
 		if err := json.Unmarshal(input, &content); err != nil {
 			t.Fatal(err)
 		}
-		text := outgoingText(&content, names)
+		text := TextFromMatrix(&content, names)
 		if content.MsgType == event.MsgLocation {
-			text = locationText(&content)
+			text = LocationFromMatrix(&content)
 		}
-		return strings.Join(splitOutgoing(text), "\n====\n") + "\n"
+		return strings.Join(SplitOutgoing(text), "\n====\n") + "\n"
 	})
 }
 
@@ -76,16 +75,16 @@ func TestGoldenToMatrix(t *testing.T) {
 		var in struct {
 			Type int32
 			Text string
-			File *actors.MediaInfo
+			File *File
 		}
 		if err := json.Unmarshal(input, &in); err != nil {
 			t.Fatal(err)
 		}
 		var contents []*event.MessageEventContent
 		if in.File != nil {
-			contents = one(fileContent(*in.File))
+			contents = one(FileToMatrix(*in.File))
 		} else {
-			contents = convertToMatrix(store.Message{Type: in.Type, Payload: []byte(in.Text)})
+			contents = TextToMatrix(store.Message{Type: in.Type, Payload: []byte(in.Text)})
 		}
 		var out bytes.Buffer
 		encoder := json.NewEncoder(&out)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package msgconv
 
 import (
 	"strconv"
@@ -12,22 +12,22 @@ import (
 // The source of a message that was written in a room is the id of the event, so
 // that handling the event again queues nothing anew.
 
-// isMatrixSource tells messages that were written in a room.
-func isMatrixSource(source string) bool { return strings.HasPrefix(source, "$") }
+// IsMatrixSource tells messages that were written in a room.
+func IsMatrixSource(source string) bool { return strings.HasPrefix(source, "$") }
 
-// partSource is the source of a part of what an event says. The first part has
+// PartSource is the source of a part of what an event says. The first part has
 // the event's id alone.
-func partSource(evt id.EventID, part int) string {
+func PartSource(evt id.EventID, part int) string {
 	if part == 0 {
 		return string(evt)
 	}
 	return string(evt) + "#" + strconv.Itoa(part)
 }
 
-// sourceEvent returns the event that a message comes from, "" when it was not
+// SourceEvent returns the event that a message comes from, "" when it was not
 // written in a room.
-func sourceEvent(source string) id.EventID {
-	if !isMatrixSource(source) {
+func SourceEvent(source string) id.EventID {
+	if !IsMatrixSource(source) {
 		return ""
 	}
 	if i := strings.LastIndexByte(source, '#'); i >= 0 {

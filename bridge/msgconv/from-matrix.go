@@ -1,52 +1,56 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package msgconv
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 
 	"github.com/rivo/uniseg"
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
 )
 
 const (
-	// maxPartUnits is how long a message of ours is at most, in UTF-16 units: what the
+	// MaxPartUnits is how long a message of ours is at most, in UTF-16 units: what the
 	// apps let people type.
-	maxPartUnits = 5000
-	// maxParts bounds how many messages become of one text. What a homeserver takes
+	MaxPartUnits = 5000
+	// MaxParts bounds how many messages become of one text. What a homeserver takes
 	// as one event makes 14 at most.
-	maxParts = 32
-	// maxOutgoingText is the longest text that clients should offer to send.
-	maxOutgoingText = 65_536
+	MaxParts = 32
+	// MaxOutgoingText is the longest text that clients should offer to send.
+	MaxOutgoingText = 65_536
 )
 
-// outgoingText makes the text of a message that was written in a room. It is
+// TextFromMatrix makes the text of a message that was written in a room. It is
 // empty when there is nothing to send.
-func outgoingText(content *event.MessageEventContent, nameOf func(id.UserID) string) string {
+func TextFromMatrix(content *event.MessageEventContent, nameOf func(id.UserID) string) string {
 	text := content.Body
 	if content.RelatesTo.GetReplyTo() != "" {
 		text = event.TrimReplyFallbackText(text)
 	}
 	if content.Format == event.FormatHTML && content.FormattedBody != "" {
 		// HTML that shows nothing, such as a picture without a name, has a body for that.
-		if plain, ok := plainText(content.FormattedBody, nameOf); ok && removeInvisible(plain) != "" {
+		if plain, ok := plainText(content.FormattedBody, nameOf); ok && RemoveInvisible(plain) != "" {
 			text = plain
 		}
 	}
-	text = strings.TrimSpace(cleanText(text))
+	text = strings.TrimSpace(CleanText(text))
 	if text != "" && content.MsgType == event.MsgEmote {
 		text = "* " + text
 	}
 	return text
 }
 
-// locationText makes a text of a place: its name, and a link to a map.
-func locationText(content *event.MessageEventContent) string {
-	name := strings.TrimSpace(cleanText(content.Body))
+// LocationFromMatrix makes a text of a place: its name, and a link to a map.
+func LocationFromMatrix(content *event.MessageEventContent) string {
+	name := strings.TrimSpace(CleanText(content.Body))
 	place, _, _ := strings.Cut(strings.TrimPrefix(content.GeoURI, "geo:"), ";")
 	lat, lon, _ := strings.Cut(place, ",")
 	lon, _, _ = strings.Cut(lon, ",") // an altitude
@@ -65,13 +69,13 @@ func locationText(content *event.MessageEventContent) string {
 	return text
 }
 
-// splitOutgoing cuts a text into messages as long as the apps' own, between
+// SplitOutgoing cuts a text into messages as long as the apps' own, between
 // paragraphs, lines or words where there are some. The parts depend on the text
 // alone: a text that is handled again is cut at the same places.
-func splitOutgoing(text string) []string {
+func SplitOutgoing(text string) []string {
 	var parts []string
 	for {
-		end := prefixOfUnits(text, maxPartUnits)
+		end := prefixOfUnits(text, MaxPartUnits)
 		if end == len(text) {
 			return append(parts, text)
 		}
@@ -117,4 +121,40 @@ func prefixOfRunes(text string, limit int) int {
 		}
 	}
 	return len(text)
+}
+
+// StickerToImage makes a picture of a sticker, which is what Mimir has. The library
+// would mark the event while another of its goroutines reads it.
+func StickerToImage(evt *event.Event) {
+	content, ok := evt.Content.Parsed.(*event.MessageEventContent)
+	if !ok || evt.Type != event.EventSticker {
+		return
+	}
+	evt.Type = event.EventMessage
+	content.MsgType, content.Body, content.FileName = event.MsgImage, "sticker", "sticker"
+}
+
+// FileNameFromMatrix is the name of a file for the contact.
+func FileNameFromMatrix(content *event.MessageEventContent) string {
+	if content.MsgType == event.CapMsgSticker {
+		return "sticker"
+	}
+	return CleanName(content.GetFileName())
+}
+
+// SendTime is when an event was written: what its server says, or now when that is
+// impossible.
+func SendTime(evt *event.Event) time.Time {
+	return store.PlausibleTime(store.Millis(evt.Timestamp), store.MillisOf(time.Now())).Time()
+}
+
+// WithoutEmote makes a text of a relayed action: the name of its sender stands before it
+// already, with the sign of an action.
+func WithoutEmote(content *event.MessageEventContent, relayed *bridgev2.OrigSender) *event.MessageEventContent {
+	if relayed == nil || content.MsgType != event.MsgEmote {
+		return content
+	}
+	text := *content
+	text.MsgType = event.MsgText
+	return &text
 }
