@@ -83,10 +83,10 @@ func (a *account) Started(c *kernel.Context) error {
 func (a *account) handOver(c *kernel.Context) error {
 	child, running := c.Child(passOnName)
 	switch {
-	case a.record.HandOver.IsZero() && running:
+	case a.record.ForwardTo.IsZero() && running:
 		c.Stop(child)
-	case !a.record.HandOver.IsZero() && !running:
-		if _, err := c.Spawn(newPassOnSpec(a.deps, a.id, a.record.HandOver)); err != nil {
+	case !a.record.ForwardTo.IsZero() && !running:
+		if _, err := c.Spawn(newPassOnSpec(a.deps, a.id, a.record.ForwardTo)); err != nil {
 			return fmt.Errorf("start hand-over: %w", err)
 		}
 	}
@@ -201,8 +201,8 @@ func (a *account) look(c *kernel.Context) {
 			c.Tell(contact, profileChanged{})
 		}
 	}
-	if record.HandOver != before.HandOver {
-		if child, ok := c.Child(passOnName); ok && !record.HandOver.IsZero() {
+	if record.ForwardTo != before.ForwardTo {
+		if child, ok := c.Child(passOnName); ok && !record.ForwardTo.IsZero() {
 			c.Stop(child) // begins again with the other account, in onContactStopped
 		} else if err := a.handOver(c); err != nil {
 			c.Fail(err)

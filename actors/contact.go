@@ -501,7 +501,7 @@ func (x *contact) recordNode(c *kernel.Context) {
 		x.deps.Nodes.add(x.Conversation, x.liveNode)
 		x.countDevice(x.liveNode, x.liveGeneration)
 		c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), Behind: store.IPv6Of(x.liveBehind), Time: x.deps.nowMillis(),
+			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), SubnetAddr: store.IPv6Of(x.liveBehind), Time: x.deps.nowMillis(),
 		}})
 	}
 }

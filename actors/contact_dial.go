@@ -81,12 +81,12 @@ func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
 	start.known, start.behind = make(map[identity.NodeKey]generation), make(map[identity.NodeKey]netip.Addr)
 	for _, n := range x.record.NodeKeys {
 		start.known[n.Key] = generation(n.Generation)
-		if device := n.Behind.Addr(); device.IsValid() {
+		if device := n.SubnetAddr.Addr(); device.IsValid() {
 			start.behind[n.Key] = device
 		}
 	}
 	for _, a := range msg.Found {
-		if device := a.Behind.Addr(); device.IsValid() { // newer than what we remember
+		if device := a.SubnetAddr.Addr(); device.IsValid() { // newer than what we remember
 			start.behind[a.Node] = device
 		}
 	}

@@ -31,7 +31,7 @@ func (x *contact) local(c *kernel.Context) bool {
 		c.Fail(fmt.Errorf("read account: %w", err))
 	}
 	switch {
-	case other.HandOver == x.Account:
+	case other.ForwardTo == x.Account:
 		return false
 	case other.Role == store.RolePrimary:
 		return true
@@ -131,7 +131,7 @@ func (x *contact) settleLocally(c *kernel.Context) {
 		now := x.deps.nowMillis()
 		c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
 			Account: x.Contact(), ID: x.Account, State: store.ContactRequested, Added: now, Requested: now,
-			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.Asking,
+			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.OurRequest,
 		}}})
 	}
 	x.record.Asked = store.AskSent

@@ -116,7 +116,7 @@ func (x *contact) settle(c *kernel.Context) {
 	}
 	if x.allowed() && x.record.Asked == store.AskWaiting && !x.asking && !x.marking {
 		x.asking = true
-		c.Tell(x.live, ask{Text: x.record.Asking})
+		c.Tell(x.live, ask{Text: x.record.OurRequest})
 	}
 }
 

@@ -56,10 +56,10 @@ func (e *env) rememberElsewhere() error {
 		return fmt.Errorf("read accounts: %w", err)
 	}
 	for _, a := range accounts {
-		for _, n := range a.Elsewhere {
+		for _, n := range a.ForeignNodes {
 			e.keys.know(n.Key)
 		}
-		e.elsewhere.remember(a.ID, a.Elsewhere, time.Now())
+		e.elsewhere.remember(a.ID, a.ForeignNodes, time.Now())
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (g generation) drive(machine *peer.Handshake) handshake {
 // true for one who comes from a node.
 func checkAddress(hs handshake, from overlay.Conn) bool {
 	old, ok := hs.(*legacy.Handshake)
-	return !ok || !old.Address().IsValid() || legacy.Behind(old.Address(), overlay.AddressOf(from.RemoteKey()))
+	return !ok || !old.Address().IsValid() || legacy.InSubnetOf(old.Address(), overlay.AddressOf(from.RemoteKey()))
 }
 
 // claimAddress says in our HELLO under which address we are reached, when that is not

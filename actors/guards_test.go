@@ -80,7 +80,7 @@ func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey
 		t.Fatal(err)
 	}
 	for _, e := range events {
-		if e.Kind == store.AnnouncedElsewhere {
+		if e.Kind == store.ForeignNodeAnnounced {
 			nodes = append(nodes, e.NodeKey)
 		}
 	}

@@ -180,7 +180,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 		return err
 	}
 	for _, a := range all {
-		if a.HandOver == account {
+		if a.ForwardTo == account {
 			if _, err := n.SetHandOver(ctx, a.ID, identity.PublicKey{}); err != nil {
 				return err
 			}
@@ -273,7 +273,7 @@ func (n *Node) SetHandOver(ctx context.Context, account, home identity.PublicKey
 	if err != nil {
 		return before, err
 	}
-	if before.HandOver.IsZero() && !home.IsZero() {
+	if before.ForwardTo.IsZero() && !home.IsZero() {
 		// From now on: the past is on the phone, or would come as a flood.
 		last, err := n.LastEvent(account)
 		if err != nil {
@@ -283,7 +283,7 @@ func (n *Node) SetHandOver(ctx context.Context, account, home identity.PublicKey
 			return before, err
 		}
 	}
-	return n.updateAccount(ctx, store.UpdateAccount{Account: account, Fields: store.AccountHandOver, HandOver: home})
+	return n.updateAccount(ctx, store.UpdateAccount{Account: account, Fields: store.AccountForwardTo, ForwardTo: home})
 }
 
 // checkHandOver keeps hand-overs from forming a chain, and so from going round:
@@ -299,7 +299,7 @@ func (n *Node) checkHandOver(account, home identity.PublicKey) error {
 	found := false
 	for _, a := range all {
 		found = found || a.ID == home
-		if a.ID == home && !a.HandOver.IsZero() || a.HandOver == account {
+		if a.ID == home && !a.ForwardTo.IsZero() || a.ForwardTo == account {
 			return ErrHandOver
 		}
 	}

@@ -317,7 +317,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	now := r.env.opts.Now()
 	for _, rec := range l.found {
 		answer.Found = append(answer.Found, store.Address{
-			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), Behind: store.IPv6Of(l.behind[rec.Node]),
+			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), SubnetAddr: store.IPv6Of(l.behind[rec.Node]),
 		})
 	}
 	switch {

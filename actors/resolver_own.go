@@ -39,7 +39,7 @@ func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracke
 			"account", q.identity.Short(), "node", rec.Node.Short(), "tracker", q.tracker.address.Node.Short())
 		// From now on it is a node key that we know, and never sign.
 		r.env.keys.know(rec.Node)
-		c.Tell(r.env.writer, store.Write{Op: store.NoteAnnouncedElsewhere{Account: q.identity, Node: rec.Node}})
+		c.Tell(r.env.writer, store.Write{Op: store.NoteForeignNode{Account: q.identity, Node: rec.Node}})
 	}
 	if news {
 		r.announceAfter(c, q.announced, 0)

@@ -186,7 +186,7 @@ func TestHandOver(t *testing.T) {
 		if err := s.n.RemoveAccount(t.Context(), home.ID, true); err != nil {
 			t.Fatal(err)
 		}
-		if a, err := s.n.Node.Account(s.n.Account.ID); err != nil || !a.HandOver.IsZero() {
+		if a, err := s.n.Node.Account(s.n.Account.ID); err != nil || !a.ForwardTo.IsZero() {
 			t.Errorf("%+v, %v", a, err)
 		}
 	})

@@ -56,7 +56,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 		said++
 		n.EventuallyWithin(generationPatience, "the app talks", func() bool {
 			p = dial(theirs)
-			p.Behind = behind
+			p.SubnetAddr = behind
 			err := p.Dial()
 			if err == nil {
 				err = p.Say(`"guid":`+string(rune('0'+said))+`,"sendTime":1768000000456,"type":0`, []byte("hello"), 21)
@@ -153,7 +153,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 	p = talk(behind[:])
 	n.Eventually("the address behind the node is remembered", func() bool {
 		contact, err := n.Contact(n.Account.ID, identity.PublicKey(id.Key()))
-		return err == nil && len(contact.NodeKeys) == 1 && contact.NodeKeys[0].Behind.Addr() == device
+		return err == nil && len(contact.NodeKeys) == 1 && contact.NodeKeys[0].SubnetAddr.Addr() == device
 	})
 	callBack(device, "and behind your router?")
 }

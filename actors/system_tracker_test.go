@@ -108,6 +108,6 @@ func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 	n.EventuallyWithin(generationPatience, "the device is remembered with its router", func() bool {
 		contact, err := n.Contact(n.Account.ID, identity.PublicKey(id.Key()))
 		return err == nil && len(contact.NodeKeys) == 1 && contact.NodeKeys[0].Key == router.Key() &&
-			contact.NodeKeys[0].Behind.Addr() == device.Addr()
+			contact.NodeKeys[0].SubnetAddr.Addr() == device.Addr()
 	})
 }

@@ -32,7 +32,7 @@ type addressRecord struct {
 // behind has for it.
 func (r addressRecord) own() bool {
 	address, source := r.Address.Addr(), r.from.addr()
-	return address == source || legacy.Behind(address, source)
+	return address == source || legacy.InSubnetOf(address, source)
 }
 
 func newAddressTable(maxIdentities int) *addressTable {

@@ -19,7 +19,7 @@ const alarmAge = 7 * 24 * time.Hour
 // accountEvent handles what concerns the whole account.
 func (d *delivery) accountEvent(ctx context.Context) error {
 	switch d.ev.Kind {
-	case store.AnnouncedElsewhere:
+	case store.ForeignNodeAnnounced:
 		return d.tellOwner(ctx, fmt.Sprintf("Since %s trackers lead people who look for your identity %s to the device %s, which is none of yours, and the "+
 			"record has your signature: somebody may have tricked a device of yours into it. Messages for you may wait, and nobody "+
 			"else can read them. If the device is yours, its operator adds it to security.own_devices; if not, mimird status says "+

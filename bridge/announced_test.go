@@ -13,12 +13,12 @@ import (
 func TestForeignDeviceIsToldWhereTheBotIs(t *testing.T) {
 	f := newFixture(t)
 	foreign := identity.NodeKey(key("somebody's node"))
-	f.node.apply(store.NoteAnnouncedElsewhere{Account: f.account, Node: foreign})
+	f.node.apply(store.NoteForeignNode{Account: f.account, Node: foreign})
 	f.botSays(f.management, "your identity Alice to the device "+foreign.String()+", which is none of yours")
 	f.await("it is told once", func() bool { return f.status().Conversations == 0 })
 	f.stop()
 	f.start()
-	f.node.apply(store.NoteAnnouncedElsewhere{Account: f.account, Node: identity.NodeKey(key("another"))})
+	f.node.apply(store.NoteForeignNode{Account: f.account, Node: identity.NodeKey(key("another"))})
 	f.botSays(f.management, identity.NodeKey(key("another")).String())
 	count := 0
 	for _, text := range f.texts(f.alice, f.management, f.bot()) {

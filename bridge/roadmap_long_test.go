@@ -80,7 +80,7 @@ func (r *roadmap) devices(t *testing.T) {
 		}
 	}
 	r.botSays(r.room, "reachable at a new device ("+identity.NodeKey(key("other phone")).Short()+")")
-	r.node.apply(store.NoteAnnouncedElsewhere{Account: r.account, Node: identity.NodeKey(key("no device of hers"))})
+	r.node.apply(store.NoteForeignNode{Account: r.account, Node: identity.NodeKey(key("no device of hers"))})
 	r.botSays(r.management, identity.NodeKey(key("no device of hers")).String())
 }
 

@@ -31,9 +31,9 @@ type Import struct {
 // Imported is an account that was imported.
 type Imported struct {
 	Account Account `json:"account"`
-	// Elsewhere are the node keys of other devices of the identity. It is null when no
+	// ForeignNodes are the node keys of other devices of the identity. It is null when no
 	// tracker could be asked.
-	Elsewhere []string `json:"elsewhere"`
+	ForeignNodes []string `json:"elsewhere"`
 }
 
 // Secret is the secret key of an account.
@@ -50,7 +50,7 @@ type AccountChange struct {
 	NoAvatar  bool    `json:"no_avatar,omitempty" doc:"Remove the picture"`
 	Strangers *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
 	Role      *string `json:"role,omitempty" enum:"primary,backup,mirror"`
-	HandOver  *string `json:"hand_over,omitempty" doc:"The account that passes on what this one receives; empty for none"`
+	ForwardTo *string `json:"hand_over,omitempty" doc:"The account that passes on what this one receives; empty for none"`
 }
 
 func (s *service) registerAccounts(api huma.API) {
@@ -119,10 +119,10 @@ func (s *service) importAccount(ctx context.Context, in *struct{ Body Import }) 
 	}
 	out := Imported{Account: view}
 	if done.Asked {
-		out.Elsewhere = []string{}
+		out.ForeignNodes = []string{}
 	}
 	for _, a := range done.Elsewhere {
-		out.Elsewhere = append(out.Elsewhere, a.Node.String())
+		out.ForeignNodes = append(out.ForeignNodes, a.Node.String())
 	}
 	return &body[Imported]{out}, nil
 }
@@ -188,10 +188,10 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 			return nil, problem(err)
 		}
 	}
-	if change.HandOver != nil {
+	if change.ForwardTo != nil {
 		var home identity.PublicKey
-		if *change.HandOver != "" {
-			if home, err = s.account(*change.HandOver); err != nil {
+		if *change.ForwardTo != "" {
+			if home, err = s.account(*change.ForwardTo); err != nil {
 				return nil, err
 			}
 		}

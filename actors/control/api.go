@@ -28,8 +28,8 @@ type Account struct {
 	Avatar int `json:"avatar_bytes,omitempty"`
 	// Role is the part the node plays for an account that a phone has too.
 	Role string `json:"role" enum:"primary,backup,mirror"`
-	// HandOver is the account that passes on what this one receives.
-	HandOver string `json:"hand_over,omitempty"`
+	// ForwardTo is the account that passes on what this one receives.
+	ForwardTo string `json:"hand_over,omitempty"`
 	// Strangers is what happens when an unknown identity connects.
 	Strangers string    `json:"strangers" enum:"ask,accept,refuse"`
 	Created   time.Time `json:"created,omitzero"`
@@ -189,7 +189,7 @@ func accountOf(n *actors.Node, a store.Account) (Account, error) {
 	waiting, err := n.Waiting(a.ID)
 	return Account{
 		ID: a.ID.String(), Name: a.Name, Info: a.Info, Link: n.Link(a).String(), Avatar: len(a.Avatar),
-		Role: a.Role.String(), HandOver: hexOf(a.HandOver),
+		Role: a.Role.String(), ForwardTo: hexOf(a.ForwardTo),
 		Strangers: a.Strangers.String(), Created: a.Created.Time(), Waiting: waiting,
 	}, err
 }

@@ -36,7 +36,7 @@ type keeper struct {
 
 	// For the keeper's goroutine.
 	looked, listened time.Time
-	surroundings     surroundings
+	host             hostWatch
 	spares           atomic.Pointer[[]string]
 }
 
@@ -44,7 +44,7 @@ func newKeeper(n *Network, peers []string, want int) *keeper {
 	k := &keeper{net: n}
 	now := time.Now()
 	k.looked, k.listened = now, now
-	k.surroundings.look(now, addresses())
+	k.host.check(now, addresses())
 	var candidates []*candidate
 	for _, uri := range peers {
 		name := nameOf(uri)
@@ -94,7 +94,7 @@ func (k *keeper) keep(now time.Time) {
 	look := now.Sub(k.looked) >= lookEvery
 	if look {
 		k.looked = now
-		if what := k.surroundings.look(now, addresses()); what != "" {
+		if what := k.host.check(now, addresses()); what != "" {
 			k.changed(what)
 		}
 	}

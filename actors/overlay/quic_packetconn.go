@@ -70,7 +70,7 @@ func (p *quicPacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		if stream.Classify(packet[0]) == stream.ClassTraffic && len(packet) > 1 && isQUIC(packet[1:]) {
 			return copy(b, packet[1:]), p.addr(p.reader.from), nil
 		}
-		p.reader.handOver()
+		p.reader.dispatch()
 	}
 	return 0, nil, net.ErrClosed
 }

@@ -115,7 +115,7 @@ func (s *Stack) read() {
 			c.packets.read(r)
 			return
 		}
-		r.handOver()
+		r.dispatch()
 	}
 }
 
@@ -143,8 +143,8 @@ func (r *packetReader) next() bool {
 	}
 }
 
-// handOver gives the packet to whom it is for.
-func (r *packetReader) handOver() {
+// dispatch gives the packet to whom it is for.
+func (r *packetReader) dispatch() {
 	if handle := r.stack.handlers[stream.Classify(r.packet[0])]; handle != nil {
 		handle(r.from, r.packet)
 	}

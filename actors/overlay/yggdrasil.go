@@ -34,7 +34,7 @@ type coreLayer struct {
 	core   *core.Core
 	key    identity.NodeKey
 	logger *coreLogger
-	room   *stackRoom
+	grow   *stackGrow
 }
 
 // newCore starts a Yggdrasil node without peers and listeners.
@@ -51,7 +51,7 @@ func newCore(key identity.NodePrivateKey, logger *slog.Logger) (*coreLayer, erro
 	if err != nil {
 		return nil, fmt.Errorf("start Yggdrasil: %w", err)
 	}
-	return &coreLayer{core: c, key: identity.NodeKey(c.PublicKey()), logger: l, room: newStackRoom()}, nil
+	return &coreLayer{core: c, key: identity.NodeKey(c.PublicKey()), logger: l, grow: newStackGrow()}, nil
 }
 
 // selfSigned makes the certificate that TLS and QUIC links show. Nobody checks
@@ -107,7 +107,7 @@ func (l *coreLayer) HasPath(key identity.NodeKey) bool {
 
 func (l *coreLayer) Close() error {
 	l.core.Stop()
-	l.room.close()
+	l.grow.close()
 	return nil
 }
 

@@ -18,7 +18,7 @@ const (
 	AccountAvatar
 	AccountStrangers
 	AccountRole // with the priority
-	AccountHandOver
+	AccountForwardTo
 )
 
 // UpdateAccount changes the selected fields of an account. When name, info or
@@ -33,7 +33,7 @@ type UpdateAccount struct {
 	Strangers StrangerPolicy
 	Role      Role
 	Priority  uint8
-	HandOver  identity.PublicKey
+	ForwardTo identity.PublicKey
 }
 
 func (op UpdateAccount) size() int {
@@ -62,7 +62,7 @@ func (op UpdateAccount) apply(t *txn) (any, error) {
 	set(AccountAvatar, !bytes.Equal(acc.Avatar, op.Avatar), func() { acc.Avatar = op.Avatar })
 	set(AccountStrangers, acc.Strangers != op.Strangers, func() { acc.Strangers = op.Strangers })
 	set(AccountRole, acc.Role != op.Role || acc.Priority != op.Priority, func() { acc.Role, acc.Priority = op.Role, op.Priority })
-	set(AccountHandOver, acc.HandOver != op.HandOver, func() { acc.HandOver = op.HandOver })
+	set(AccountForwardTo, acc.ForwardTo != op.ForwardTo, func() { acc.ForwardTo = op.ForwardTo })
 	if !changed {
 		return false, nil
 	}

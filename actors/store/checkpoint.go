@@ -40,11 +40,11 @@ func (s *Store) Checkpoint(dir string) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	// The copy has logs and a manifest of its own.
-	promised := promise{commits: commits, manifest: noManifest()}
-	if promised.logs, err = logsIn(s.fileSystem(), dir); err != nil {
+	marked := marker{commits: commits, manifest: noManifest()}
+	if marked.logs, err = logsIn(s.fileSystem(), dir); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if err := promised.write(s.fileSystem(), dir); err != nil {
+	if err := marked.write(s.fileSystem(), dir); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil

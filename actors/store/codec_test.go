@@ -28,12 +28,12 @@ func fullRecords() []any {
 	return []any{
 		&Account{
 			Name: "name", Info: "info", Avatar: []byte{1}, ClientID: 2, Priority: 3,
-			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5, Role: RoleMirror, HandOver: key(6), Elsewhere: []ForeignNode{{Key: key(7), Since: 8}},
+			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5, Role: RoleMirror, ForwardTo: key(6), ForeignNodes: []ForeignNode{{Key: key(7), Since: 8}},
 		},
 		&Contact{
 			Nickname: "nick", LocalName: "local", Info: "info", Avatar: []byte{1}, State: ContactBlocked, ProfileTime: 2,
-			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}, {Key: key(4), Generation: 1, Behind: IPv6{3, 1}}}, Added: 6, LastSeen: -7,
-			Request: "let me in", Requested: 8, Declined: 9, Owed: AnswerNo, Asking: "may I", Asked: AskDeclined,
+			NodeKeys: []KnownNode{{Key: key(3), FirstAuth: 4, LastAuth: 5}, {Key: key(4), Generation: 1, SubnetAddr: IPv6{3, 1}}}, Added: 6, LastSeen: -7,
+			Request: "let me in", Requested: 8, Declined: 9, Owed: AnswerNo, OurRequest: "may I", Asked: AskDeclined,
 			Muted: true, Unblocked: ContactAccepted, NicknameSince: 10, FormerNames: []FormerName{{Name: "former", Since: 11}},
 		},
 		&Message{
@@ -49,7 +49,7 @@ func fullRecords() []any {
 			Conversation: key(1), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
 			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,
 		},
-		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, Behind: IPv6{3}}},
+		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, SubnetAddr: IPv6{3}}},
 		&JournalEntry{ID: "id", Time: 1, Body: []byte{2}},
 		&Reaction{Emoji: "+", SendTime: 1, Message: id},
 		&schemaRow{Version: 1},

@@ -51,7 +51,7 @@ func (b *batch) write(c change) error {
 		return b.events.Set(c.key, c.value, nil)
 	}
 	// What is deleted may be events that came before.
-	if err := b.gather(); err != nil {
+	if err := b.mergeEvents(); err != nil {
 		return err
 	}
 	if c.kind == changeDelete {
@@ -62,8 +62,8 @@ func (b *batch) write(c change) error {
 	return b.rows.DeleteRange(c.key, prefixEnd(c.key), nil)
 }
 
-// gather moves the events to the end of the other rows.
-func (b *batch) gather() error {
+// mergeEvents moves the events to the end of the other rows.
+func (b *batch) mergeEvents() error {
 	if err := b.rows.Apply(b.events, nil); err != nil {
 		return fmt.Errorf("gather events: %w", err)
 	}
@@ -117,7 +117,7 @@ func (b *batch) commit(s *Store) error {
 
 // apply commits to Pebble. With sync it returns when the batch is on the disk.
 func (s *Store) apply(b *batch) error {
-	if err := b.gather(); err != nil {
+	if err := b.mergeEvents(); err != nil {
 		return s.fail(fmt.Errorf("commit: %w", err))
 	}
 	opts := pebble.NoSync

@@ -226,12 +226,12 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 		now = t.now
 	}
 	result := NodeKeyRecorded{}
-	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now, Generation: op.Generation, Behind: op.Behind}
+	node := KnownNode{Key: op.Key, FirstAuth: now, LastAuth: now, Generation: op.Generation, SubnetAddr: op.SubnetAddr}
 	if i := slices.IndexFunc(c.NodeKeys, func(n KnownNode) bool { return n.Key == op.Key }); i >= 0 {
 		node.FirstAuth = c.NodeKeys[i].FirstAuth
 		node.LastAuth = max(now, c.NodeKeys[i].LastAuth)
 		if op.Generation != 1 { // another device, which says nothing of that one
-			node.Behind = c.NodeKeys[i].Behind
+			node.SubnetAddr = c.NodeKeys[i].SubnetAddr
 		}
 		c.NodeKeys = slices.Delete(c.NodeKeys, i, i+1)
 		t.unsynced = true // nothing is lost but a hint
@@ -257,9 +257,9 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
 }
 
-func (op NoteAnnouncedElsewhere) size() int { return opOverhead }
+func (op NoteForeignNode) size() int { return opOverhead }
 
-func (op NoteAnnouncedElsewhere) apply(t *txn) (any, error) {
+func (op NoteForeignNode) apply(t *txn) (any, error) {
 	if op.Node.IsZero() {
 		return nil, fmt.Errorf("node key is zero: %w", ErrInvalid)
 	}
@@ -268,13 +268,13 @@ func (op NoteAnnouncedElsewhere) apply(t *txn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	acc.Elsewhere = slices.DeleteFunc(acc.Elsewhere, func(n ForeignNode) bool { return n.Key == op.Node })
-	acc.Elsewhere = append(acc.Elsewhere, ForeignNode{Key: op.Node, Since: t.now})
-	acc.Elsewhere = acc.Elsewhere[max(0, len(acc.Elsewhere)-MaxForeignNodes):]
+	acc.ForeignNodes = slices.DeleteFunc(acc.ForeignNodes, func(n ForeignNode) bool { return n.Key == op.Node })
+	acc.ForeignNodes = append(acc.ForeignNodes, ForeignNode{Key: op.Node, Since: t.now})
+	acc.ForeignNodes = acc.ForeignNodes[max(0, len(acc.ForeignNodes)-MaxForeignNodes):]
 	if err := t.update(accountKey(op.Account), old, acc); err != nil {
 		return nil, err
 	}
-	return true, t.event(Event{Account: op.Account, Kind: AnnouncedElsewhere, NodeKey: op.Node})
+	return true, t.event(Event{Account: op.Account, Kind: ForeignNodeAnnounced, NodeKey: op.Node})
 }
 
 func (op PutAddresses) size() int { return opOverhead + 64*len(op.Addresses) }

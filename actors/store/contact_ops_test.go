@@ -301,24 +301,24 @@ func TestRecordNodeKey(t *testing.T) {
 func TestNoteAnnouncedElsewhere(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	seq := r.lastSeq(alice)
-	must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(7)})
+	must[any](r, store.NoteForeignNode{Account: alice, Node: nodeKey(7)})
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 1 || events[0].Kind != store.AnnouncedElsewhere || events[0].NodeKey != nodeKey(7) || !events[0].Conversation.IsZero() {
+	if len(events) != 1 || events[0].Kind != store.ForeignNodeAnnounced || events[0].NodeKey != nodeKey(7) || !events[0].Conversation.IsZero() {
 		t.Errorf("%+v", events)
 	}
 	// It is remembered once, with when it was told last; the oldest makes room.
 	for n := range byte(store.MaxForeignNodes) {
-		must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(n + 10)})
+		must[any](r, store.NoteForeignNode{Account: alice, Node: nodeKey(n + 10)})
 	}
-	must[any](r, store.NoteAnnouncedElsewhere{Account: alice, Node: nodeKey(12)})
-	nodes := get[store.Account](r)(r.store.Account(alice)).Elsewhere
+	must[any](r, store.NoteForeignNode{Account: alice, Node: nodeKey(12)})
+	nodes := get[store.Account](r)(r.store.Account(alice)).ForeignNodes
 	if len(nodes) != store.MaxForeignNodes || nodes[0].Key != nodeKey(10) || nodes[len(nodes)-1].Key != nodeKey(12) || nodes[2].Key != nodeKey(13) || nodes[0].Since == 0 {
 		t.Errorf("remembered: %+v", nodes)
 	}
-	if _, err := do[any](r, store.NoteAnnouncedElsewhere{Account: alice}); !errors.Is(err, store.ErrInvalid) {
+	if _, err := do[any](r, store.NoteForeignNode{Account: alice}); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("a zero key: %v", err)
 	}
-	if _, err := do[any](r, store.NoteAnnouncedElsewhere{Account: key(9), Node: nodeKey(7)}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := do[any](r, store.NoteForeignNode{Account: key(9), Node: nodeKey(7)}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("no such account: %v", err)
 	}
 	r.checked()

@@ -55,12 +55,12 @@ func worn(t *testing.T) (fs *vfs.MemFS, opts Options, history []*model) {
 	commits := r.store.count
 	deadline := time.Now().Add(time.Minute)
 	for { // the marker follows the tables
-		promised, _, err := r.store.readMarker()
-		if err == nil && promised.commits >= commits && slices.Equal(logNumbers(promised.logs), logNumbers(r.store.logs.list())) {
+		marked, _, err := r.store.readMarker()
+		if err == nil && marked.commits >= commits && slices.Equal(logNumbers(marked.logs), logNumbers(r.store.logs.list())) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("marker says %+v after %d commits, %v", promised, commits, err)
+			t.Fatalf("marker says %+v after %d commits, %v", marked, commits, err)
 		}
 		runtime.Gosched()
 	}

@@ -56,9 +56,9 @@ func (f lookOnly) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 
 // look opens the database for reading. It must have a marker, or may be one that
 // was never finished: then there may be none, and db is nil.
-func (s *Store) look(promised promise, exists bool) (db *pebble.DB, err error) {
+func (s *Store) look(marked marker, exists bool) (db *pebble.DB, err error) {
 	if exists {
-		if err := errors.Join(s.checkLogs(promised), s.checkManifest(promised)); err != nil {
+		if err := errors.Join(s.checkLogs(marked), s.checkManifest(marked)); err != nil {
 			return nil, err
 		}
 	}
@@ -79,15 +79,15 @@ func (s *Store) look(promised promise, exists bool) (db *pebble.DB, err error) {
 		}
 		return nil, openError(err)
 	}
-	if err := s.inspect(db, promised); err != nil {
+	if err := s.inspect(db, marked); err != nil {
 		return nil, errors.Join(openError(err), db.Close())
 	}
 	return db, nil
 }
 
 // inspect looks whether an open database is all there.
-func (s *Store) inspect(db *pebble.DB, promised promise) (err error) {
-	if s.count, err = checkCommits(db, promised); err != nil {
+func (s *Store) inspect(db *pebble.DB, marked marker) (err error) {
+	if s.count, err = checkCommits(db, marked); err != nil {
 		return err
 	}
 	system := s.fileSystem()
@@ -102,10 +102,10 @@ func (s *Store) inspect(db *pebble.DB, promised promise) (err error) {
 			newest, path = number, system.PathJoin(s.opts.Dir, name)
 		}
 	}
-	if path == "" || promised.secret == nil {
+	if path == "" || marked.secret == nil {
 		return nil
 	}
-	return checkTail(system, path, s.count, promised.secret)
+	return checkTail(system, path, s.count, marked.secret)
 }
 
 // openError says of what Pebble answers to an attempt to open a database whether it

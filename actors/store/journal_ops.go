@@ -161,7 +161,7 @@ func (t *txn) forget(queue string, q *queueState) error {
 		}
 		var oldest doneRow
 		if _, err := t.load(doneKey(queue, q.firstDone), &oldest); err != nil {
-			return promised(err)
+			return missingIsCorrupt(err)
 		}
 		if known <= rememberIDs && t.now-oldest.Time < rememberFor {
 			return nil

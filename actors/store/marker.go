@@ -54,8 +54,8 @@ const (
 	markerInterval = 3 * time.Second
 )
 
-// promise is what the marker says.
-type promise struct {
+// marker is what the marker says.
+type marker struct {
 	commits  uint64
 	manifest manifestMark
 	secret   []byte // in each synced commit of the logs, see tail.go; nil for none
@@ -66,7 +66,7 @@ type promise struct {
 }
 
 // text returns the content of the marker.
-func (p promise) text() string {
+func (p marker) text() string {
 	m := p.manifest
 	if p.v1Log != 0 {
 		return fmt.Sprintf(markerV1, p.commits, p.v1Log, m.name, m.size, m.sum)
@@ -83,10 +83,10 @@ func (p promise) text() string {
 	return text.String()
 }
 
-// parsePromise reads the content of a marker. Errors: [ErrCorrupt],
+// parseMarker reads the content of a marker. Errors: [ErrCorrupt],
 // [ErrNewerSchema].
-func parsePromise(text string) (promise, error) {
-	var p promise
+func parseMarker(text string) (marker, error) {
+	var p marker
 	m := &p.manifest
 	version := 1
 	if strings.HasPrefix(text, "version ") {
@@ -183,18 +183,18 @@ func (s *Store) number(b *pebble.Batch) error {
 }
 
 // readMarker returns what the marker says, and whether there is one.
-func (s *Store) readMarker() (p promise, exists bool, err error) {
+func (s *Store) readMarker() (p marker, exists bool, err error) {
 	system := s.fileSystem()
 	f, err := system.Open(system.PathJoin(s.opts.Dir, markerName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return promise{manifest: noManifest()}, false, nil
+		return marker{manifest: noManifest()}, false, nil
 	}
 	if err != nil {
 		return p, false, fmt.Errorf("open %s: %w", markerName, err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxMarker)) //nolint:forbidigo // it is limited
 	if err = errors.Join(err, f.Close()); err == nil {
-		p, err = parsePromise(string(raw))
+		p, err = parseMarker(string(raw))
 	}
 	if err != nil {
 		return p, false, fmt.Errorf("read %s: %w", markerName, err)
@@ -204,7 +204,7 @@ func (s *Store) readMarker() (p promise, exists bool, err error) {
 
 // checkManifest compares the manifest that the marker knows with what is there of
 // it. When it is gone there is a newer one, which Pebble looks for.
-func (s *Store) checkManifest(p promise) error {
+func (s *Store) checkManifest(p marker) error {
 	system := s.fileSystem()
 	f, err := system.Open(system.PathJoin(s.opts.Dir, p.manifest.name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -226,7 +226,7 @@ func (s *Store) checkManifest(p promise) error {
 
 // checkLogs looks for the logs that the marker names, each at least as long as
 // what was synced of it.
-func (s *Store) checkLogs(p promise) error {
+func (s *Store) checkLogs(p marker) error {
 	system := s.fileSystem()
 	names, err := system.List(s.opts.Dir)
 	if err != nil {
@@ -261,7 +261,7 @@ func (s *Store) checkLogs(p promise) error {
 
 // checkCommits reads the number of the last commit and compares it with what the
 // marker says.
-func checkCommits(db rows, p promise) (count uint64, err error) {
+func checkCommits(db rows, p marker) (count uint64, err error) {
 	err = loadRow(db, countKey(), &count)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return 0, fmt.Errorf("read number of commits: %w", err)
@@ -284,12 +284,12 @@ func (s *Store) markerDue() {
 // writeMarker promises what is synced at the moment. It may be called from any
 // goroutine. An error fails the store.
 func (s *Store) writeMarker() error {
-	s.marking.Lock()
-	defer s.marking.Unlock()
+	s.markerWrite.Lock()
+	defer s.markerWrite.Unlock()
 	if err := s.failure(); err != nil {
 		return err
 	}
-	p := promise{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
+	p := marker{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
 	if err := p.write(s.fileSystem(), s.opts.Dir); err != nil {
 		return s.fail(err)
 	}
@@ -306,7 +306,7 @@ func (s *Store) giveUpLog(path string) error {
 }
 
 // write makes the promise durable in the directory of a database.
-func (p promise) write(system vfs.FS, dir string) error {
+func (p marker) write(system vfs.FS, dir string) error {
 	temp := system.PathJoin(dir, markerTemp)
 	f, err := system.Create(temp, vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -245,19 +245,19 @@ func TestMarker_KnowsOwnFilesOnly(t *testing.T) {
 
 func TestMarker_Format(t *testing.T) {
 	mark := manifestMark{"MANIFEST-000001", 5, bytes.Repeat([]byte{0xab}, 32)}
-	for name, p := range map[string]promise{
+	for name, p := range map[string]marker{
 		"new":         {commits: 0, manifest: noManifest()},
 		"with logs":   {commits: 7, manifest: mark, logs: []liveLog{{3, 0}, {1 << 40, 1 << 41}}},
 		"with secret": {commits: 7, manifest: mark, secret: bytes.Repeat([]byte{0xcd}, 16), logs: []liveLog{{3, 0}, {1 << 40, 1 << 41}}},
 		"version 1":   {commits: 7, manifest: mark, v1Log: 9},
 	} {
-		got, err := parsePromise(p.text())
+		got, err := parseMarker(p.text())
 		if err != nil || got.text() != p.text() || got.commits != p.commits {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		text := p.text()
 		for at := range len(text) {
-			if _, err := parsePromise(text[:at]); !errors.Is(err, ErrCorrupt) {
+			if _, err := parseMarker(text[:at]); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%s: %q: %v", name, text[:at], err)
 			}
 		}
@@ -267,15 +267,15 @@ func TestMarker_Format(t *testing.T) {
 		for at := range len(text) {
 			flipped := []byte(text)
 			flipped[at] ^= 1
-			if _, err := parsePromise(string(flipped)); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewerSchema) {
+			if _, err := parseMarker(string(flipped)); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewerSchema) {
 				t.Errorf("%s: %q: %v", name, flipped, err)
 			}
 		}
 	}
-	if _, err := parsePromise("version 3\nof another program\n"); !errors.Is(err, ErrNewerSchema) {
+	if _, err := parseMarker("version 3\nof another program\n"); !errors.Is(err, ErrNewerSchema) {
 		t.Errorf("a newer marker: %v", err)
 	}
-	if p, err := parsePromise("commits 4\nlog 0\nmanifest unknown 0 e3b0\n"); err != nil || p.commits != 4 {
+	if p, err := parseMarker("commits 4\nlog 0\nmanifest unknown 0 e3b0\n"); err != nil || p.commits != 4 {
 		t.Errorf("of a backup: %+v, %v", p, err)
 	}
 }

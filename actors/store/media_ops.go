@@ -105,7 +105,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 func (t *txn) rewrite(m Media, order uint64, payload []byte) error {
 	msg, raw, err := t.message(m.Account, m.Contact, order)
 	if err != nil {
-		return promised(err)
+		return missingIsCorrupt(err)
 	}
 	if msg.State != StatePending {
 		return nil

@@ -247,7 +247,7 @@ func (t *txn) settle(
 	}
 	msg, raw, err := t.message(account, contact, ref.Order)
 	if err != nil {
-		return nil, promised(err)
+		return nil, missingIsCorrupt(err)
 	}
 	pending := msg.State == StatePending
 	kind, changed := change(&msg)
@@ -298,7 +298,7 @@ func (t *txn) variants(account, contact identity.PublicKey, id MessageID) ([]var
 			return nil, err
 		}
 		if v.msg, v.rawMsg, err = t.message(account, contact, v.ref.Order); err != nil {
-			return nil, promised(err)
+			return nil, missingIsCorrupt(err)
 		}
 		found = append(found, v)
 	}

@@ -189,9 +189,9 @@ func TestEnqueueIsIdempotentBySource(t *testing.T) {
 		}
 		r.restart()
 	}
-	elsewhere := enqueue(8, "hi", "$event")
-	elsewhere.Account = anna
-	if got := must[store.Enqueued](r, elsewhere); got.Duplicate {
+	foreign := enqueue(8, "hi", "$event")
+	foreign.Account = anna
+	if got := must[store.Enqueued](r, foreign); got.Duplicate {
 		t.Error("the source of another account counted")
 	}
 	if got := r.lastSeq(alice); got != seq {

@@ -90,7 +90,7 @@ func TestEnumText(t *testing.T) {
 		{MessageQueued, new(EventKind), "message_queued"},
 		{MessageDelivered, new(EventKind), "message_delivered"},
 		{MessageFailed, new(EventKind), "message_failed"},
-		{AnnouncedElsewhere, new(EventKind), "announced_elsewhere"},
+		{ForeignNodeAnnounced, new(EventKind), "announced_elsewhere"},
 		{CallMissed, new(EventKind), "call_missed"},
 		{ContactAnswered, new(EventKind), "contact_answered"},
 		{HandshakeRelayed, new(EventKind), "handshake_relayed"},

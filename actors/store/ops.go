@@ -98,9 +98,9 @@ type RecordNodeKey struct {
 	// Generation of Mimir that answers there. Apps of generation 2 have another node
 	// key at every start, which is therefore no event unless it is Unconfirmed.
 	Generation uint8
-	// Behind is the address of a device behind the node, in generation 1 only.
-	Behind IPv6
-	Time   Millis
+	// SubnetAddr is the address of a device behind the node, in generation 1 only.
+	SubnetAddr IPv6
+	Time       Millis
 	// Unconfirmed says that nothing but the handshake speaks for a new key.
 	Unconfirmed bool
 }
@@ -114,10 +114,10 @@ type NodeKeyRecorded struct {
 	Changed bool // the contact was known by other keys: there is an event
 }
 
-// NoteAnnouncedElsewhere puts into an account's log that trackers lead to a node
-// which is none of its devices, and remembers it in [Account.Elsewhere]. The result
+// NoteForeignNode puts into an account's log that trackers lead to a node
+// which is none of its devices, and remembers it in [Account.ForeignNodes]. The result
 // is true.
-type NoteAnnouncedElsewhere struct {
+type NoteForeignNode struct {
 	Account identity.PublicKey
 	Node    identity.NodeKey
 }

@@ -23,7 +23,7 @@ func (s *Store) Accounts() ([]Account, error) {
 			}
 			account := Account{ID: key.account}
 			if err := loadRow(r, accountKey(key.account), &account); err != nil {
-				return promised(err)
+				return missingIsCorrupt(err)
 			}
 			found = append(found, account)
 		}
@@ -102,7 +102,7 @@ func (s *Store) Message(account, contact identity.PublicKey, id MessageID) (Mess
 // readMessage reads a message that another row promises.
 func readMessage(r rows, account, contact identity.PublicKey, order uint64) (Message, error) {
 	msg := Message{Account: account, Contact: contact, Order: order}
-	return msg, promised(loadRow(r, messageKey(account, contact, order), &msg))
+	return msg, missingIsCorrupt(loadRow(r, messageKey(account, contact, order), &msg))
 }
 
 // Messages returns a page of a conversation, newest first: the messages below
@@ -212,7 +212,7 @@ func (s *Store) ConversationEvents(account, conversation identity.PublicKey, aft
 		later := scanAfter(r, prefix, convLogKey(account, conversation, after))
 		found, err = page(later, limit, func(row row) (Event, int, error) {
 			ev := Event{Account: account, Seq: row.number()}
-			err := promised(loadRow(r, eventKey(account, ev.Seq), &ev))
+			err := missingIsCorrupt(loadRow(r, eventKey(account, ev.Seq), &ev))
 			return ev, len(ev.Reason), err
 		})
 		return err
@@ -309,9 +309,9 @@ func (s *Store) Addresses(id identity.PublicKey) ([]Address, error) {
 	return found, nil
 }
 
-// promised reports a row that is missing although another row says that it
+// missingIsCorrupt reports a row that is missing although another row says that it
 // exists.
-func promised(err error) error {
+func missingIsCorrupt(err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("a row that another one names is missing: %w", ErrCorrupt)
 	}

@@ -49,12 +49,12 @@ type Account struct {
 	Created     Millis             `cbor:"7,keyasint,omitempty"`
 	ProfileTime Millis             `cbor:"8,keyasint,omitempty"` // when name, info or avatar changed
 	Role        Role               `cbor:"20,keyasint,omitempty"`
-	// HandOver is another account of this node, which passes on what this one
+	// ForwardTo is another account of this node, which passes on what this one
 	// receives; zero for nobody.
-	HandOver identity.PublicKey `cbor:"21,keyasint,omitzero"`
-	// Elsewhere are nodes that are none of the account's devices and for which there
-	// was an event [AnnouncedElsewhere], the latest last.
-	Elsewhere []ForeignNode `cbor:"22,keyasint,omitempty"`
+	ForwardTo identity.PublicKey `cbor:"21,keyasint,omitzero"`
+	// ForeignNodes are nodes that are none of the account's devices and for which there
+	// was an event [ForeignNodeAnnounced], the latest last.
+	ForeignNodes []ForeignNode `cbor:"22,keyasint,omitempty"`
 }
 
 // MaxForeignNodes is how many foreign nodes are remembered per account. Each needs
@@ -113,8 +113,8 @@ type Contact struct {
 	Owed      Answer `cbor:"23,keyasint,omitempty"` // what the contact has not been told yet
 
 	// Our request to the contact.
-	Asking string   `cbor:"24,keyasint,omitempty"` // its text
-	Asked  AskState `cbor:"25,keyasint,omitempty"`
+	OurRequest string   `cbor:"24,keyasint,omitempty"` // its text
+	Asked      AskState `cbor:"25,keyasint,omitempty"`
 
 	Muted     bool         `cbor:"26,keyasint,omitempty"` // for consumers: they show it, quietly
 	Unblocked ContactState `cbor:"27,keyasint,omitempty"` // a blocked contact: the state that it had before
@@ -189,9 +189,9 @@ type KnownNode struct {
 	LastAuth  Millis           `cbor:"3,keyasint,omitempty"`
 	// Generation of Mimir that answered there last, 0 when nobody noted it.
 	Generation uint8 `cbor:"4,keyasint,omitempty"`
-	// Behind is the address of the device behind the node that answered there last in
+	// SubnetAddr is the address of the device behind the node that answered there last in
 	// generation 1; zero when it was the node itself.
-	Behind IPv6 `cbor:"5,keyasint,omitzero"`
+	SubnetAddr IPv6 `cbor:"5,keyasint,omitzero"`
 }
 
 // IPv6 is an address as it is kept; zero is none.
@@ -292,9 +292,9 @@ const (
 	MessageDelivered
 	// MessageFailed says that a message was given up.
 	MessageFailed
-	// AnnouncedElsewhere says that a tracker has a record with the account's own
+	// ForeignNodeAnnounced says that a tracker has a record with the account's own
 	// signature that leads to a node which is none of its devices.
-	AnnouncedElsewhere
+	ForeignNodeAnnounced
 	// CallMissed says that the contact has called and nobody took it. There is one
 	// for each call.
 	CallMissed
@@ -313,11 +313,11 @@ const (
 
 // Address is one place where an identity may be reachable.
 type Address struct {
-	Node     identity.NodeKey `cbor:"1,keyasint"`
-	Priority uint8            `cbor:"2,keyasint,omitempty"`
-	Expires  Millis           `cbor:"3,keyasint,omitempty"`
-	LastAuth Millis           `cbor:"4,keyasint,omitempty"` // when a session there last authenticated
-	Behind   IPv6             `cbor:"5,keyasint,omitzero"`  // of a device behind the node, see KnownNode
+	Node       identity.NodeKey `cbor:"1,keyasint"`
+	Priority   uint8            `cbor:"2,keyasint,omitempty"`
+	Expires    Millis           `cbor:"3,keyasint,omitempty"`
+	LastAuth   Millis           `cbor:"4,keyasint,omitempty"` // when a session there last authenticated
+	SubnetAddr IPv6             `cbor:"5,keyasint,omitzero"`  // of a device behind the node, see KnownNode
 }
 
 // MaxAddresses is how many addresses the cache keeps per identity, as many as a

@@ -224,10 +224,10 @@ func (op AskContact) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	changed, err := t.changeContact(op.Account, op.Contact, func(c *Contact) bool {
-		if c.Asked == AskSent || c.Asked == AskWaiting && c.Asking == op.Text {
+		if c.Asked == AskSent || c.Asked == AskWaiting && c.OurRequest == op.Text {
 			return false
 		}
-		c.Asked, c.Asking = AskWaiting, op.Text
+		c.Asked, c.OurRequest = AskWaiting, op.Text
 		return true
 	})
 	if err != nil || !changed {

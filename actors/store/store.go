@@ -43,14 +43,14 @@ type Store struct {
 	// count is the number of the last commit that was begun with a sync; it belongs
 	// to the goroutine that commits. What the marker says is in synced, which is the
 	// number of the last one that is synced, logs, and manifest as it was synced last.
-	// marking is held while the marker is written, due asks for that; see marker.go.
-	count    uint64
-	secret   []byte // of the marker; not changed once the database is open for writing
-	synced   atomic.Uint64
-	logs     liveLogs
-	manifest atomic.Pointer[manifestMark]
-	marking  sync.Mutex
-	due      chan struct{}
+	// markerWrite is held while the marker is written, due asks for that; see marker.go.
+	count       uint64
+	secret      []byte // of the marker; not changed once the database is open for writing
+	synced      atomic.Uint64
+	logs        liveLogs
+	manifest    atomic.Pointer[manifestMark]
+	markerWrite sync.Mutex
+	due         chan struct{}
 
 	failOnce sync.Once
 	failErr  error         // set before failed is closed
@@ -137,7 +137,7 @@ func (s *Store) begin(steps []migration) (err error) {
 	if err := migrate(s.db, steps); err != nil {
 		return err
 	}
-	if s.count, err = checkCommits(s.db, promise{commits: s.count}); err != nil {
+	if s.count, err = checkCommits(s.db, marker{commits: s.count}); err != nil {
 		return err
 	}
 	s.synced.Store(s.count) // Pebble has written what it has read into tables
@@ -154,17 +154,17 @@ func (s *Store) begin(steps []migration) (err error) {
 // examine opens the database for reading when it may also be opened for writing,
 // and reports whether there should be one. db is nil when there is none.
 func (s *Store) examine(steps []migration) (db *pebble.DB, exists bool, err error) {
-	promised, exists, err := s.readMarker()
+	marked, exists, err := s.readMarker()
 	if err != nil {
 		return nil, false, err
 	}
-	s.synced.Store(promised.commits)
-	s.secret = promised.secret
-	s.manifest.Store(&promised.manifest) // until Pebble begins another one
-	for _, log := range promised.logs {
+	s.synced.Store(marked.commits)
+	s.secret = marked.secret
+	s.manifest.Store(&marked.manifest) // until Pebble begins another one
+	for _, log := range marked.logs {
 		s.logs.begin(log)
 	}
-	if db, err = s.look(promised, exists); err != nil || db == nil {
+	if db, err = s.look(marked, exists); err != nil || db == nil {
 		return nil, exists, err
 	}
 	if err := checkSchema(db, steps); err != nil {

@@ -36,12 +36,12 @@ type caller interface{ answer(Written) }
 // used by one goroutine at a time, except where noted; a fresh one is made for
 // each incarnation of the actor and reads what it needs from the database.
 type writer struct {
-	store    *Store
-	txn      txn
-	inFlight *batch   // being committed, or nil
-	waiting  []*batch // to be committed, oldest first; only the last takes operations
-	bytes    int      // in inFlight and waiting
-	behind   []answer // true as soon as inFlight is on the disk
+	store          *Store
+	txn            txn
+	inFlight       *batch   // being committed, or nil
+	waiting        []*batch // to be committed, oldest first; only the last takes operations
+	bytes          int      // in inFlight and waiting
+	pendingAnswers []answer // true as soon as inFlight is on the disk
 
 	// lookups finds single rows in the database as it was when the iterator was
 	// made. What was committed since is in recent, newest last.
@@ -104,7 +104,7 @@ func (w *writer) submit(to caller, msg Write) {
 		b := w.waiting[n-1]
 		b.answers = append(b.answers, answer{to, written})
 	case w.inFlight != nil:
-		w.behind = append(w.behind, answer{to, written})
+		w.pendingAnswers = append(w.pendingAnswers, answer{to, written})
 	default:
 		to.answer(written)
 	}
@@ -198,8 +198,8 @@ func (w *writer) next() *batch {
 
 // ended notes that the commit of the batch that next returned is over.
 func (w *writer) ended() {
-	answerAll(w.behind, nil)
-	w.behind = nil
+	answerAll(w.pendingAnswers, nil)
+	w.pendingAnswers = nil
 	b := w.inFlight
 	w.inFlight = nil
 	w.bytes -= b.bytes
@@ -230,8 +230,8 @@ func (w *writer) abandon(reason error) {
 			w.inFlight.answer(err)
 		}
 	}
-	answerAll(w.behind, reason)
-	w.behind = nil
+	answerAll(w.pendingAnswers, reason)
+	w.pendingAnswers = nil
 	for _, b := range w.waiting {
 		b.answer(reason)
 		_ = b.discard() // never applied

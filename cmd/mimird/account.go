@@ -104,7 +104,7 @@ func newAccountRemove(f *flags) *cobra.Command {
 }
 
 func newAccountSet(f *flags) *cobra.Command {
-	var name, info, avatar, strangers, role, handOver string
+	var name, info, avatar, strangers, role, forwardTo string
 	cmd := &cobra.Command{
 		Use:   "set ACCOUNT",
 		Short: "Change the profile, the role and the rules of an account",
@@ -123,7 +123,7 @@ func newAccountSet(f *flags) *cobra.Command {
 			given("info", &info, &change.Info)
 			given("strangers", &strangers, &change.Strangers)
 			given("role", &role, &change.Role)
-			given("hand-over", &handOver, &change.HandOver)
+			given("hand-over", &forwardTo, &change.ForwardTo)
 			if cmd.Flags().Changed("avatar") {
 				var err error
 				if change.Avatar, err = readAvatar(avatar); err != nil {
@@ -145,7 +145,7 @@ func newAccountSet(f *flags) *cobra.Command {
 	flags.StringVar(&avatar, "avatar", "", "a picture file of at most 50 KiB; an empty name removes the picture")
 	flags.StringVar(&strangers, "strangers", "", "what happens when somebody unknown connects: ask, accept or refuse")
 	flags.StringVar(&role, "role", "", "the part of this node beside a phone with the same account: primary, backup or mirror")
-	flags.StringVar(&handOver, "hand-over", "", "the account that passes on to the phone what this one receives; an empty name ends that")
+	flags.StringVar(&forwardTo, "hand-over", "", "the account that passes on to the phone what this one receives; an empty name ends that")
 	return cmd
 }
 

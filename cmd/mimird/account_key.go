@@ -67,7 +67,7 @@ func newAccountImport(f *flags) *cobra.Command {
 			return f.print(out, done, func() {
 				fmt.Fprintf(out, "%q is an account (%s), in the role %s, with %d contacts\n",
 					printable(done.Account.Name), done.Account.ID, done.Account.Role, len(contacts))
-				warnElsewhere(cmd.ErrOrStderr(), done)
+				warnForeignNodes(cmd.ErrOrStderr(), done)
 			})
 		},
 	}
@@ -100,14 +100,14 @@ func importContacts(ctx context.Context, client *control.Client, account string,
 	return nil
 }
 
-// warnElsewhere says who else uses an imported key.
-func warnElsewhere(out io.Writer, done control.Imported) {
+// warnForeignNodes warns that other nodes use an imported key.
+func warnForeignNodes(out io.Writer, done control.Imported) {
 	switch {
-	case done.Elsewhere == nil:
+	case done.ForeignNodes == nil:
 		fmt.Fprintln(out, "No tracker could be asked whether the account is in use elsewhere.")
-	case len(done.Elsewhere) > 0:
-		fmt.Fprintf(out, "Warning: the account is in use at %d other node, for example a phone (%s). Who writes to it reaches\n"+
-			"one of them only; which one is up to the role, see docs/roles.md.\n", len(done.Elsewhere), strings.Join(done.Elsewhere, ", "))
+	case len(done.ForeignNodes) > 0:
+		fmt.Fprintf(out, "Warning: the account is in use at %d other node, for example a phone (%s). A sender reaches\n"+
+			"one of them only; which one is up to the role, see docs/roles.md.\n", len(done.ForeignNodes), strings.Join(done.ForeignNodes, ", "))
 	}
 }
 

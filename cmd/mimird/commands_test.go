@@ -67,7 +67,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
-		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).occupy,
+		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).listenOn,
 		"hang": (*world).hang, "schema": (*world).schema,
 		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
@@ -377,7 +377,7 @@ func (w *world) bytes(args []string) error {
 	return os.WriteFile(w.ts.MkAbs(args[0]), bytes.Repeat(unit, count), 0o600)
 }
 
-func (w *world) occupy(args []string) error {
+func (w *world) listenOn(args []string) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -133,7 +133,7 @@ func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c conf
 	if err != nil {
 		return err
 	}
-	g := greeting{Version: version().String(), Control: f.socket(c)}
+	g := startReport{Version: version().String(), Control: f.socket(c)}
 	if c.Has(config.RoleNode) {
 		account, err := firstAccount(ctx, node, o.name)
 		if err != nil {
@@ -318,8 +318,8 @@ func firstAccount(ctx context.Context, node *actors.Node, name string) (store.Ac
 	return node.CreateAccount(ctx, name)
 }
 
-// greeting is what up prints when the node runs, before there is any network.
-type greeting struct {
+// startReport is what up prints when the node runs, before there is any network.
+type startReport struct {
 	Version string `json:"version"`
 	Data    string `json:"data"`
 	Account string `json:"account,omitempty"`
@@ -332,7 +332,7 @@ type greeting struct {
 	Lost []string `json:"lost,omitempty"`
 }
 
-func greet(f *flags, o upOptions, node *actors.Node, g greeting) error {
+func greet(f *flags, o upOptions, node *actors.Node, g startReport) error {
 	g.Data = f.dir
 	if dir, err := filepath.Abs(f.dir); err == nil {
 		g.Data = dir

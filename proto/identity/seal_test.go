@@ -108,13 +108,13 @@ func TestSeal_FailsWithoutRandomness(t *testing.T) {
 // Bar S08: nobody signs what was sealed for another connection, under no pretext.
 func TestSignChallenge_SealedForAnotherConnection_Refused(t *testing.T) {
 	k, here := key(2), exampleSeal()
-	elsewhere := here
-	elsewhere.VerifierNode = identity.NodeKey{9}
-	c, err := elsewhere.Draw(rand.Reader)
+	other := here
+	other.VerifierNode = identity.NodeKey{9}
+	c, err := other.Draw(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sig, err := k.SignChallenge(c, elsewhere, identity.GuardFunc(permit)); err != nil || k.Public().VerifyChallenge(c, sig) != nil {
+	if sig, err := k.SignChallenge(c, other, identity.GuardFunc(permit)); err != nil || k.Public().VerifyChallenge(c, sig) != nil {
 		t.Errorf("on its own connection: %v", err)
 	}
 	for name, sign := range map[string]func() (identity.Signature, error){

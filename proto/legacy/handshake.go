@@ -42,7 +42,7 @@ func (g Generation) NewHandshake(machine *peer.Handshake) *Handshake {
 
 // Address is the IPv6 address in a HELLO of generation 1: its sender sits behind
 // a router, in its subnet. It is invalid when there was none. Nothing proves it;
-// see [Behind].
+// see [InSubnetOf].
 func (h *Handshake) Address() netip.Addr { return h.address }
 
 // ClaimAddress makes an initiator of generation 1 say that others reach it at an
@@ -172,10 +172,10 @@ func answerPing(src *bufio.Reader, dst io.Writer) error {
 	return nil
 }
 
-// Behind reports whether an address that a HELLO claims lies in the subnet that
+// InSubnetOf reports whether an address that a HELLO claims lies in the subnet that
 // the Yggdrasil node at source routes: an address of 300::/8 whose next seven
 // bytes are those of the node's.
-func Behind(claimed, source netip.Addr) bool {
+func InSubnetOf(claimed, source netip.Addr) bool {
 	if !claimed.Is6() || !source.Is6() {
 		return false
 	}

@@ -248,11 +248,11 @@ func TestBehind(t *testing.T) {
 		"3.8.0.98":            false,
 		"308:62:45:62::5%eth": true,
 	} {
-		if got := legacy.Behind(netip.MustParseAddr(claimed), node); got != want {
+		if got := legacy.InSubnetOf(netip.MustParseAddr(claimed), node); got != want {
 			t.Errorf("%s: %v", claimed, got)
 		}
 	}
-	if legacy.Behind(netip.Addr{}, node) || legacy.Behind(netip.MustParseAddr("308:62:45:62::5"), netip.Addr{}) {
+	if legacy.InSubnetOf(netip.Addr{}, node) || legacy.InSubnetOf(netip.MustParseAddr("308:62:45:62::5"), netip.Addr{}) {
 		t.Error("no address lies behind a node")
 	}
 }

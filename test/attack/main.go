@@ -77,7 +77,7 @@ func attack(ctx context.Context, keys int, during time.Duration) (bool, error) {
 	defer func() { _ = network.Close() }()
 	defer friend.Stop()
 	began := time.Now()
-	s, err := gather(ctx, v, keys)
+	s, err := newStrangers(ctx, v, keys)
 	if err != nil {
 		return false, err
 	}
@@ -102,7 +102,7 @@ func attack(ctx context.Context, keys int, during time.Duration) (bool, error) {
 // victim is the process that is attacked.
 type victim struct {
 	cmd  *exec.Cmd
-	at   greeting
+	at   startReport
 	stop func()
 
 	mu     sync.Mutex

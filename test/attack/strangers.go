@@ -50,8 +50,8 @@ type stranger struct {
 	quic  overlay.Carrier
 }
 
-// gather makes the strangers join the network, all as neighbours of the node.
-func gather(ctx context.Context, v *victim, keys int) (*strangers, error) {
+// newStrangers makes the strangers join the network, all as neighbours of the node.
+func newStrangers(ctx context.Context, v *victim, keys int) (*strangers, error) {
 	s := &strangers{v: v, nodes: make([]*stranger, keys)}
 	found := func(n *stranger) {
 		if l := s.line(ctx, n.Stream()); l != nil { // it has found the way

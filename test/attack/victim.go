@@ -26,8 +26,8 @@ const friendName = "friend"
 // reportEvery is how often the node says how it is.
 const reportEvery = time.Second
 
-// greeting is the node's first line.
-type greeting struct {
+// startReport is the node's first line.
+type startReport struct {
 	Account identity.PublicKey
 	Node    identity.NodeKey
 	Listen  string
@@ -116,7 +116,7 @@ func beVictim(ctx context.Context) (err error) {
 		return err
 	}
 	out := json.NewEncoder(os.Stdout)
-	if err := out.Encode(greeting{Account: account.ID, Node: node.Key(), Listen: network.ListenAddrs()[0]}); err != nil {
+	if err := out.Encode(startReport{Account: account.ID, Node: node.Key(), Listen: network.ListenAddrs()[0]}); err != nil {
 		return err
 	}
 	tick := time.NewTicker(reportEvery)

@@ -103,7 +103,7 @@ func (r *running) dial(ctx context.Context, c *contact, d *dialling) (*Session, 
 		defer r.mu.Unlock()
 		d.final = true
 		if ctx.Err() != nil {
-			return errGaveWay
+			return errYielded
 		}
 		return nil
 	}
@@ -113,7 +113,7 @@ func (r *running) dial(ctx context.Context, c *contact, d *dialling) (*Session, 
 	if err != nil {
 		s.vanish(err)
 		if ctx.Err() != nil && r.ctx.Err() == nil {
-			err = errGaveWay
+			err = errYielded
 		}
 		return nil, err
 	}

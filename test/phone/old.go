@@ -38,9 +38,9 @@ type Old struct {
 	Identity Identity
 	// Remote is who should be at the other end.
 	Remote Key
-	// Behind is the address that Dial says, of an app of generation 1 behind a router;
+	// SubnetAddr is the address that Dial says, of an app of generation 1 behind a router;
 	// nil for none.
-	Behind []byte
+	SubnetAddr []byte
 	// Sizes are the size fields of what was read, by type.
 	Sizes map[int]int64
 }
@@ -101,7 +101,7 @@ func (o *Old) OK(id int64) error {
 
 // Dial runs the handshake as the one who has dialled.
 func (o *Old) Dial() error {
-	if err := o.Hello(o.Behind); err != nil {
+	if err := o.Hello(o.SubnetAddr); err != nil {
 		return err
 	}
 	f, err := o.Expect(OldChallenge)

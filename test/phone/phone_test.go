@@ -147,7 +147,7 @@ func TestSessionsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The other side's pings put the first of our own off, as in the apps.
-		if <-s.Done(); !errors.Is(s.Err(), errDeaf) {
+		if <-s.Done(); !errors.Is(s.Err(), errUnreachable) {
 			t.Errorf("the session ended because of %v", s.Err())
 		}
 	})

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	errDeaf   = errors.New("no PONG")
-	errIdle   = errors.New("idle")
-	errClosed = errors.New("closed by the test")
+	errUnreachable = errors.New("no PONG")
+	errIdle        = errors.New("idle")
+	errClosed      = errors.New("closed by the test")
 )
 
 // Session is an authenticated control stream, with the data stream that goes with
@@ -268,7 +268,7 @@ func (s *Session) keepAlive() {
 		due, act := s.event.Add(pingEvery), s.pingUnless // the first
 		switch {
 		case s.waiting:
-			due, act = s.pinged.Add(pongTime), func() error { return errDeaf }
+			due, act = s.pinged.Add(pongTime), func() error { return errUnreachable }
 		case !s.pinged.IsZero():
 			due = s.pinged.Add(pingEvery)
 		}

@@ -72,7 +72,7 @@ func (w *world) takePictures(ctx context.Context, o options) error {
 	}
 	pictures := []picture{
 		{"conversation.png", height, w.room, "See you at noon!"},
-		{"request.png", 600, w.asking, "Will you come?"},
+		{"request.png", 600, w.carolRoom, "Will you come?"},
 	}
 	// Who is in a room the client fetches when somebody asks for the list of them; what
 	// it has drawn by then, receipts above all, it does not draw again. After the first

@@ -154,11 +154,11 @@ func (w *world) request(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.asking = e.RoomID
+	w.carolRoom = e.RoomID
 	if err := w.waitAsked(ctx, "asks to be your contact"); err != nil {
 		return err
 	}
-	if _, err := w.user.SendText(ctx, w.asking, "Hello Carol! Yes, he told me about you."); err != nil {
+	if _, err := w.user.SendText(ctx, w.carolRoom, "Hello Carol! Yes, he told me about you."); err != nil {
 		return err
 	}
 	if err := w.waitAsked(ctx, "Carol is your contact now"); err != nil {
@@ -180,7 +180,7 @@ func (w *world) request(ctx context.Context) error {
 // waitAsked waits for a message in the room with Carol.
 func (w *world) waitAsked(ctx context.Context, text string) error {
 	_, err := w.user.Wait(ctx, func(e *event.Event) bool {
-		return e.RoomID == w.asking && e.Type == event.EventMessage && strings.Contains(e.Content.AsMessage().Body, text)
+		return e.RoomID == w.carolRoom && e.Type == event.EventMessage && strings.Contains(e.Content.AsMessage().Body, text)
 	})
 	if err != nil {
 		return fmt.Errorf("wait for %.32q: %w", text, err)

@@ -51,7 +51,7 @@ type world struct {
 	client *process.Process
 
 	// Rooms with Bob and with Carol, who was a stranger.
-	room, asking id.RoomID
+	room, carolRoom id.RoomID
 }
 
 // end stops everything and removes the directory.

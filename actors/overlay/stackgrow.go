@@ -4,7 +4,7 @@ package overlay
 
 import "sync"
 
-// stackRoom makes new goroutines begin with larger stacks.
+// stackGrow makes new goroutines begin with larger stacks.
 //
 // Yggdrasil's actors run in goroutines that live for a message or two, thousands in
 // a second. Their ciphers need more stack than the 2 KiB that a goroutine has at
@@ -14,26 +14,26 @@ import "sync"
 // something rare and use little; so here is one that waits and uses much. It counts
 // the less, the more goroutines there are, and the memory that it makes them take
 // stays below 2 MiB.
-type stackRoom struct {
+type stackGrow struct {
 	done   chan struct{}
 	waiter sync.WaitGroup
 }
 
 const (
-	roomFrame  = 64 << 10
-	roomFrames = 3 // with the rest of the stack less than the 256 KiB that it then has
+	growFrame  = 64 << 10
+	growFrames = 3 // with the rest of the stack less than the 256 KiB that it then has
 )
 
-func newStackRoom() *stackRoom {
-	r := &stackRoom{done: make(chan struct{})}
-	r.waiter.Go(func() { r.wait(roomFrames) })
+func newStackGrow() *stackGrow {
+	r := &stackGrow{done: make(chan struct{})}
+	r.waiter.Go(func() { r.wait(growFrames) })
 	return r
 }
 
 // wait waits for the end with that many frames on the stack.
-func (r *stackRoom) wait(frames int) {
-	var frame [roomFrame]byte
-	occupy(&frame)
+func (r *stackGrow) wait(frames int) {
+	var frame [growFrame]byte
+	keepAlive(&frame)
 	if frames > 1 {
 		r.wait(frames - 1)
 		return
@@ -41,12 +41,12 @@ func (r *stackRoom) wait(frames int) {
 	<-r.done
 }
 
-// occupy keeps the compiler from leaving out what nobody reads.
+// keepAlive keeps the compiler from leaving out what nobody reads.
 //
 //go:noinline
-func occupy(*[roomFrame]byte) {}
+func keepAlive(*[growFrame]byte) {}
 
-func (r *stackRoom) close() {
+func (r *stackGrow) close() {
 	close(r.done)
 	r.waiter.Wait()
 }

@@ -13,15 +13,15 @@ import (
 // machine was asleep, or that nothing ran here for a while.
 const sleepGap = 10 * time.Second
 
-// surroundings notice that the machine was asleep, or that its addresses changed.
-type surroundings struct {
+// hostWatch notices that the machine was asleep, or that its addresses changed.
+type hostWatch struct {
 	last  time.Time
 	addrs []netip.Addr
 }
 
-// look returns why everything should be tried again, "" for no reason. The first
-// look gives none.
-func (m *surroundings) look(now time.Time, addrs []netip.Addr) (reason string) {
+// check returns why everything should be tried again, "" for no reason. The first
+// check gives none.
+func (m *hostWatch) check(now time.Time, addrs []netip.Addr) (reason string) {
 	switch {
 	case m.last.IsZero():
 	case asleep(now.Sub(m.last), now.Round(0).Sub(m.last.Round(0))):

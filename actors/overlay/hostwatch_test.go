@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestSleepShowsInTheClocks(t *testing.T) {
+func TestHostWatch_Sleep_ShowsInClocks(t *testing.T) {
 	for name, test := range map[string]struct {
 		monotonic, wall time.Duration
 		want            bool
@@ -28,10 +28,10 @@ func TestSleepShowsInTheClocks(t *testing.T) {
 	}
 }
 
-func TestSurroundingsNoticeAnotherNetwork(t *testing.T) {
+func TestHostWatch_OtherNetwork_Noticed(t *testing.T) {
 	home, train := []netip.Addr{netip.MustParseAddr("192.0.2.7")}, []netip.Addr{netip.MustParseAddr("198.51.100.7")}
 	now := time.Now()
-	var s surroundings
+	var s hostWatch
 	for i, step := range []struct {
 		after time.Duration
 		addrs []netip.Addr
@@ -47,7 +47,7 @@ func TestSurroundingsNoticeAnotherNetwork(t *testing.T) {
 		{lookEvery, train, false},
 	} {
 		now = now.Add(step.after)
-		if reason := s.look(now, step.addrs); (reason != "") != step.want {
+		if reason := s.check(now, step.addrs); (reason != "") != step.want {
 			t.Errorf("look %d: %q", i, reason)
 		}
 	}
