@@ -76,10 +76,10 @@ func TestNothingIsAcceptedBeforeItIsOnTheDisk(t *testing.T) {
 				return store.Open(o)
 			}
 		})
-		announced(t, n)
+		n.AwaitAnnounced()
 		key := phone.Key(n.Account.ID)
-		p := call(t, w, "phone", phone.Quirks{})
-		befriend(t, n, p.Key())
+		p := w.Phone("phone", phone.Quirks{})
+		n.AddPhone(p.Key())
 		p.AddContact(key)
 		k := &talk{n: n, key: key, p: p}
 		k.phoneSays("first")
@@ -101,7 +101,7 @@ func TestNothingIsAcceptedBeforeItIsOnTheDisk(t *testing.T) {
 		if told := p.Page(key).Told; len(told) != 1 {
 			t.Errorf("%d messages are acknowledged and not on the disk", len(told)-1)
 		}
-		if texts := heard(t, n, p.Key()); !slices.Equal(texts, []string{"first"}) {
+		if texts := n.HeardFrom(p.Key()); !slices.Equal(texts, []string{"first"}) {
 			t.Errorf("%q can be seen and are not on the disk", texts[1:])
 		}
 		select {

@@ -31,7 +31,7 @@ func TestNodeKeyStays(t *testing.T) {
 func TestIdentityKeyIsTriedAsNodeKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, _ := owner(t, w)
+		n, _ := w.Owner()
 		id := phone.IdentityOf("a simple device")
 		device := w.Net.NodeAt(identity.NodeKey(id.Key()), overlay.Limits{})
 		t.Cleanup(func() { _ = device.Close() })
@@ -39,8 +39,8 @@ func TestIdentityKeyIsTriedAsNodeKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		befriend(t, n, id.Key())
-		say(t, n, id.Key(), "are you there?")
+		n.AddPhone(id.Key())
+		n.SayTo(id.Key(), "are you there?")
 		l := phone.NewLine(accept(t, port))
 		if role, err := l.ReadBytes(1, time.Second); err != nil || role[0] != phone.RoleControl {
 			t.Fatalf("role %x, %v", role, err)

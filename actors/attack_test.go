@@ -223,10 +223,10 @@ func TestAttack_AllAtOnce(t *testing.T) {
 		s.n = s.w.Node("owner", func(o *actors.Options) {
 			o.Logger = slog.New(lineCounter{slog.DiscardHandler, &s.lines})
 		})
-		announced(t, s.n)
+		s.n.AwaitAnnounced()
 		key := phone.Key(s.n.Account.ID)
-		friend := call(t, s.w, "friend", phone.Quirks{})
-		befriend(t, s.n, friend.Key())
+		friend := s.w.Phone("friend", phone.Quirks{})
+		s.n.AddPhone(friend.Key())
 		friend.Write(key, "before")
 		friend.Eventually(t, time.Minute, "the friend has been there", func() bool { return len(friend.Waiting(key)) == 0 })
 		friend.Session(key).Close()

@@ -26,7 +26,7 @@ type holdWorld struct {
 	t        *testing.T
 	w        *actorstest.World
 	n        *actorstest.Node
-	tracker  *fakeTracker
+	tracker  *actorstest.Tracker
 	silent   atomic.Bool
 	bob      *phone.Phone
 	carol    *phone.Phone
@@ -41,7 +41,7 @@ func newHoldWorld(t *testing.T) *holdWorld {
 		t: t, w: actorstest.New(t, memnet.Options{}),
 		table: make(map[identity.PublicKey]map[identity.NodeKey]tracker.Record), withhold: make(map[identity.NodeKey]bool),
 	}
-	h.tracker = newFakeTracker(t, h.w, func(q tracker.Request) [][]byte {
+	h.tracker = h.w.NewTracker(func(q tracker.Request) [][]byte {
 		if h.silent.Load() {
 			return nil
 		}
@@ -68,10 +68,10 @@ func newHoldWorld(t *testing.T) *holdWorld {
 		}
 		return nil
 	})
-	h.n = h.w.Node("owner", withTrackers(h.tracker.address()))
+	h.n = h.w.Node("owner", actorstest.WithTrackers(h.tracker.Address()))
 	h.bob, h.carol = h.phone("bob", false), h.phone("carol", false)
 	for _, p := range []*phone.Phone{h.bob, h.carol} {
-		befriend(t, h.n, p.Key())
+		h.n.AddPhone(p.Key())
 		h.says(p, "first")
 	}
 	return h
@@ -84,7 +84,7 @@ func (h *holdWorld) phone(name string, withheld bool) *phone.Phone {
 	node := h.w.Net.Node(overlay.Limits{ConnectionsPerKey: 128})
 	h.t.Cleanup(func() { _ = node.Close() })
 	h.keep(node.Key(), withheld)
-	p := phone.New(phone.Options{Name: name, Trackers: []identity.NodeKey{h.tracker.address().Node}, Log: h.t.Logf})
+	p := phone.New(phone.Options{Name: name, Trackers: []identity.NodeKey{h.tracker.Address().Node}, Log: h.t.Logf})
 	p.Found(phone.Key(h.n.Account.ID), h.n.Key()) // it remembers where the node is
 	if err := p.Start(node); err != nil {
 		h.t.Fatal(err)
@@ -107,7 +107,7 @@ func (h *holdWorld) says(p *phone.Phone, text string) time.Duration {
 	begin := time.Now()
 	guid := p.Write(phone.Key(h.n.Account.ID), text)
 	h.n.EventuallyWithin(15*time.Minute, text+" arrives", func() bool {
-		return slices.Contains(heard(h.t, h.n, p.Key()), text)
+		return slices.Contains(h.n.HeardFrom(p.Key()), text)
 	})
 	p.Eventually(h.t, time.Minute, text+" is acknowledged", func() bool {
 		return !slices.ContainsFunc(p.Waiting(phone.Key(h.n.Account.ID)), func(m phone.Message) bool { return m.GUID == guid })
@@ -120,7 +120,7 @@ func (h *holdWorld) says(p *phone.Phone, text string) time.Duration {
 // newDevices are the events about new devices of a contact: the node's reason.
 func (h *holdWorld) newDevices(p *phone.Phone) (reasons []string) {
 	h.t.Helper()
-	for _, e := range alarmsOf(h.t, h.n, store.NodeKeyChanged) {
+	for _, e := range h.n.EventsOf(store.NodeKeyChanged) {
 		if e.Conversation == identity.PublicKey(p.Key()) {
 			reasons = append(reasons, e.Reason)
 		}
@@ -131,7 +131,7 @@ func (h *holdWorld) newDevices(p *phone.Phone) (reasons []string) {
 // calm checks that there was no alarm, and nothing about the other contact.
 func (h *holdWorld) calm() {
 	h.t.Helper()
-	if refused := alarmsOf(h.t, h.n, store.DeviceRefused); len(refused) != 0 {
+	if refused := h.n.EventsOf(store.DeviceRefused); len(refused) != 0 {
 		h.t.Errorf("alarms: %+v", refused)
 	}
 	if s := h.n.Status(); len(s.Suspicions) != 0 {
@@ -204,7 +204,7 @@ func TestNewDevice_AllTrackersDown_TakenWithWarning(t *testing.T) {
 			if events := h.newDevices(bob); !slices.Equal(events, []string{store.Unconfirmed}) {
 				t.Errorf("events %q", events)
 			}
-			if texts := heard(t, h.n, bob.Key()); !slices.Equal(texts, []string{"first", "written during the hold", "on a bad day"}) {
+			if texts := h.n.HeardFrom(bob.Key()); !slices.Equal(texts, []string{"first", "written during the hold", "on a bad day"}) {
 				t.Errorf("heard %q", texts)
 			}
 			h.calm()
@@ -229,19 +229,19 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 		}
 		h.says(h.bob, "from bob")
 		h.says(h.carol, "from carol")
-		say(t, h.n, h.bob.Key(), "to bob")
+		h.n.SayTo(h.bob.Key(), "to bob")
 		h.bob.Eventually(t, 5*time.Minute, "bob has it", func() bool { return len(h.bob.Page(owner).Received) == 1 })
-		h.n.EventuallyWithin(15*time.Minute, "the alarm", func() bool { return len(alarmsOf(t, h.n, store.DeviceRefused)) > 0 })
+		h.n.EventuallyWithin(15*time.Minute, "the alarm", func() bool { return len(h.n.EventsOf(store.DeviceRefused)) > 0 })
 		time.Sleep(40 * time.Minute)
 
-		alarms := alarmsOf(t, h.n, store.DeviceRefused)
+		alarms := h.n.EventsOf(store.DeviceRefused)
 		if len(alarms) != 1 || alarms[0].NodeKey != thief.Node() || alarms[0].Conversation != identity.PublicKey(h.bob.Key()) {
 			t.Errorf("alarms: %+v", alarms)
 		}
 		if s := h.n.Status().Suspicions; len(s) != 1 || s[0].Kind != actors.SuspicionDevice || s[0].Node != thief.Node() {
 			t.Errorf("suspicions: %+v", s)
 		}
-		if texts := heard(t, h.n, h.bob.Key()); slices.Contains(texts, "from in between") {
+		if texts := h.n.HeardFrom(h.bob.Key()); slices.Contains(texts, "from in between") {
 			t.Errorf("heard %q", texts)
 		}
 		if page := thief.Page(owner); len(page.Received) != 0 {
@@ -255,7 +255,7 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.n.EventuallyWithin(5*time.Minute, "it is heard after all", func() bool {
-			return slices.Contains(heard(t, h.n, h.bob.Key()), "from in between")
+			return slices.Contains(h.n.HeardFrom(h.bob.Key()), "from in between")
 		})
 	})
 }
@@ -270,11 +270,11 @@ func TestNewDevice_TrackersDownAndKnownDeviceThere_Waits(t *testing.T) {
 		node := h.phone("bob", false)
 		node.Write(phone.Key(h.n.Account.ID), "patience")
 		time.Sleep(30 * time.Minute)
-		if texts := heard(t, h.n, node.Key()); len(texts) != 1 {
+		if texts := h.n.HeardFrom(node.Key()); len(texts) != 1 {
 			t.Errorf("heard %q", texts)
 		}
 		h.silent.Store(false)
-		h.n.EventuallyWithin(15*time.Minute, "it arrives", func() bool { return slices.Contains(heard(t, h.n, node.Key()), "patience") })
+		h.n.EventuallyWithin(15*time.Minute, "it arrives", func() bool { return slices.Contains(h.n.HeardFrom(node.Key()), "patience") })
 		if events := h.newDevices(node); !slices.Equal(events, []string{""}) {
 			t.Errorf("events %q", events)
 		}

@@ -16,9 +16,9 @@ import (
 func TestContactNodes_FollowTheContacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
-		friend, stranger := call(t, w, "friend", phone.Quirks{}), call(t, w, "stranger", phone.Quirks{})
-		befriend(t, n, friend.Key())
+		n, key := w.Owner()
+		friend, stranger := w.Phone("friend", phone.Quirks{}), w.Phone("stranger", phone.Quirks{})
+		n.AddPhone(friend.Key())
 		id := identity.PublicKey(friend.Key())
 		index := func(what string, want int) {
 			t.Helper()

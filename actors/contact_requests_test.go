@@ -52,8 +52,8 @@ func TestRequestIsHeldAndAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
-				n, key := owner(t, w)
-				p := call(t, w, "phone", phone.Quirks{})
+				n, key := w.Owner()
+				p := w.Phone("phone", phone.Quirks{})
 				if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 					t.Fatal(err)
 				}
@@ -90,7 +90,7 @@ func TestRequestIsHeldAndAccepted(t *testing.T) {
 func TestRequestIsDeclined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		at, p := phoneNode(t, w), phone.New(phone.Options{Name: "phone", Trackers: []identity.NodeKey{w.Tracker.Node}, Log: t.Logf})
 		if err := p.Start(at); err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func TestRequestIsDeclined(t *testing.T) {
 		p.Stop()
 		time.Sleep(25 * time.Hour)
 		n.Start()
-		announced(t, n)
+		n.AwaitAnnounced()
 		if err := p.Start(at); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestOurRequestIsAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
-				n, key := owner(t, w)
+				n, key := w.Owner()
 				p := phone.New(phone.Options{Name: "phone", ContactsOnly: true, Trackers: []identity.NodeKey{w.Tracker.Node}, Log: t.Logf})
 				link := identity.Link{Key: identity.PublicKey(p.Key())}
 				for range 2 { // asking twice is one request
@@ -159,7 +159,7 @@ func TestOurRequestIsAnswered(t *testing.T) {
 				p.Eventually(t, 10*time.Minute, "the request", func() bool { return len(page().Of(phone.TypeContactRequest)) > 0 })
 				n.Eventually("the request was heard", func() bool { return contactOf(t, n, p.Key()).Asked == store.AskSent })
 				p.Session(key).Close()
-				say(t, n, p.Key(), "beside it") // makes another session
+				n.SayTo(p.Key(), "beside it") // makes another session
 				p.Eventually(t, 10*time.Minute, "the next session", func() bool { return p.Session(key) != nil })
 				if err := p.Session(key).Send(phone.Frame{Type: phone.TypeContactResponse, Fields: phone.Fields{"accepted": accepted}}); err != nil {
 					t.Fatal(err)
@@ -204,7 +204,7 @@ func startPhone(t *testing.T, w *actorstest.World, p *phone.Phone) {
 func TestRequestsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		node := phoneNode(t, w)
 		requests := func() int {
 			contacts, err := n.Contacts(n.Account.ID)
@@ -254,11 +254,11 @@ func TestRequestsAreLimited(t *testing.T) {
 func TestPolicyAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		if _, err := n.SetStrangers(t.Context(), n.Account.ID, store.StrangersAccept); err != nil {
 			t.Fatal(err)
 		}
-		p := call(t, w, "phone", phone.Quirks{})
+		p := w.Phone("phone", phone.Quirks{})
 		k := &talk{n: n, key: key, p: p}
 		k.phoneSays("hello")
 		k.settles(t, 5*time.Minute)
@@ -280,8 +280,8 @@ func TestBlockAndUnblock(t *testing.T) {
 		k.n.Eventually("the session has ended", func() bool { return k.n.Status().Sessions == 0 })
 		k.phoneSays("meanwhile")
 		time.Sleep(10 * time.Minute)
-		if texts := heard(t, k.n, k.p.Key()); len(texts) != 1 {
-			t.Errorf("heard %s", brief(texts))
+		if texts := k.n.HeardFrom(k.p.Key()); len(texts) != 1 {
+			t.Errorf("heard %s", actorstest.Brief(texts))
 		}
 		if _, err := k.n.UnblockContact(t.Context(), k.n.Account.ID, id); err != nil {
 			t.Fatal(err)
@@ -369,10 +369,10 @@ func TestCallsAreMissed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
 				n := w.Node("owner", func(o *actors.Options) { o.CallRing = ring })
-				announced(t, n)
-				p := call(t, w, "phone", phone.Quirks{})
+				n.AwaitAnnounced()
+				p := w.Phone("phone", phone.Quirks{})
 				key := phone.Key(n.Account.ID)
-				befriend(t, n, p.Key())
+				n.AddPhone(p.Key())
 				calls := func() {
 					if _, err := p.Dial(t.Context(), key); err != nil {
 						t.Fatal(err)
@@ -458,8 +458,8 @@ func TestReactionsThatCount(t *testing.T) {
 			t.Errorf("after it was taken back: %+v", got)
 		}
 
-		other := call(t, w, "other", phone.Quirks{})
-		befriend(t, n, other.Key())
+		other := w.Phone("other", phone.Quirks{})
+		n.AddPhone(other.Key())
 		other.React(k.key, "👎", target)
 		other.Eventually(t, time.Minute, "the OK", func() bool { return len(other.Waiting(k.key)) == 0 })
 		if got := reactions(); len(got) != 1 {

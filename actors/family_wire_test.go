@@ -34,7 +34,7 @@ type wireFamily struct {
 func wireUp(t *testing.T) *wireFamily {
 	t.Helper()
 	w := actorstest.New(t, memnet.Options{})
-	n, _ := owner(t, w)
+	n, _ := w.Owner()
 	f := &wireFamily{t: t, n: n, device: w.Net.Node(overlay.Limits{}), accounts: []identity.PublicKey{n.Account.ID}}
 	t.Cleanup(func() { _ = f.device.Close() })
 	other, err := n.CreateAccount(t.Context(), "other")
@@ -119,7 +119,7 @@ func (f *wireFamily) nobodyHeard() {
 	for a := range f.accounts {
 		for p := range f.people {
 			if texts := f.heard(p, a); len(texts) > 0 {
-				f.t.Errorf("account %d has from person %d: %s", a, p, brief(texts))
+				f.t.Errorf("account %d has from person %d: %s", a, p, actorstest.Brief(texts))
 			}
 		}
 	}
@@ -328,14 +328,14 @@ func TestDataStream_Flood_IsBounded(t *testing.T) {
 // With sessions of several pairs at a node its texts go over the control stream, and
 // no data stream is opened to it.
 func TestSender_SharedNode_ControlStreamOnly(t *testing.T) {
-	families(t, func(t *testing.T, f *family) {
-		f.each(func(a, p int) { f.phoneSays(a, p, 10) })
-		f.settles(t, 30*time.Minute)
-		f.each(func(a, p int) { f.nodeSays(t, a, p, 1<<20) })
-		f.settles(t, 10*time.Minute)
-		f.once(t)
-		f.each(func(a, p int) {
-			if n := f.phones[p].Page(phone.Key(f.accounts[a])).Counts[phone.TypeMessage]; n != 1 {
+	families(t, func(t *testing.T, f *actorstest.Family) {
+		f.Each(func(a, p int) { f.PhoneSays(a, p, 10) })
+		f.Settle(30 * time.Minute)
+		f.Each(func(a, p int) { f.NodeSays(a, p, 1<<20) })
+		f.Settle(10 * time.Minute)
+		f.CheckOnce()
+		f.Each(func(a, p int) {
+			if n := f.Phones[p].Page(phone.Key(f.Accounts[a])).Counts[phone.TypeMessage]; n != 1 {
 				t.Errorf("%d messages on the control stream of account %d and phone %d", n, a, p)
 			}
 		})
@@ -347,21 +347,21 @@ func TestSender_SharedNode_ControlStreamOnly(t *testing.T) {
 func TestSender_SharedNode_TextAboveLimitWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		f := gather(t, w, 2, 1, phone.Android())
-		f.each(func(a, p int) { f.phoneSays(a, p, 10) })
-		f.settles(t, 30*time.Minute)
-		f.each(func(a, p int) {
-			text := textOf("to the phone", a, p, 1<<20+1)
-			f.fromNode[a][p] = append(f.fromNode[a][p], text)
-			if _, err := f.n.EnqueueForTest(t.Context(), actors.Outgoing{Account: f.accounts[a], Contact: f.contact(p), Payload: []byte(text)}); err != nil {
+		f := w.NewFamily(2, 1, phone.Android())
+		f.Each(func(a, p int) { f.PhoneSays(a, p, 10) })
+		f.Settle(30 * time.Minute)
+		f.Each(func(a, p int) {
+			text := actorstest.TextOf("to the phone", a, p, 1<<20+1)
+			f.NodeSaid(a, p, text)
+			if _, err := f.Node.EnqueueForTest(t.Context(), actors.Outgoing{Account: f.Accounts[a], Contact: f.Contact(p), Payload: []byte(text)}); err != nil {
 				t.Fatal(err)
 			}
-			f.nodeSays(t, a, p, 20)
+			f.NodeSays(a, p, 20)
 		})
-		f.settles(t, 10*time.Minute)
-		f.once(t)
-		f.each(func(a, p int) {
-			if n := f.phones[p].Page(phone.Key(f.accounts[a])).Counts[phone.TypeMessage]; n != 1 {
+		f.Settle(10 * time.Minute)
+		f.CheckOnce()
+		f.Each(func(a, p int) {
+			if n := f.Phones[p].Page(phone.Key(f.Accounts[a])).Counts[phone.TypeMessage]; n != 1 {
 				t.Errorf("%d messages on the control stream of account %d, want 1", n, a)
 			}
 		})
@@ -378,25 +378,25 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 				carrier := w.Net.Node(overlay.Limits{})
 				t.Cleanup(func() { _ = carrier.Close() })
 				server := phone.ServeFiles(t, carrier, phone.FileFaults{})
-				f := gather(t, w, 2, 2, q, func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
-				f.each(func(a, p int) { f.phoneSays(a, p, 10) })
-				f.settles(t, 30*time.Minute)
+				f := w.NewFamily(2, 2, q, func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
+				f.Each(func(a, p int) { f.PhoneSays(a, p, 10) })
+				f.Settle(30 * time.Minute)
 				var offers []store.Message
 				var data [][]byte
-				for a, account := range f.accounts {
+				for a, account := range f.Accounts {
 					data = append(data, pattern(200_000, byte(a)))
-					m, err := f.n.SendFile(t.Context(), actors.OutgoingFile{
-						Account: account, Contact: f.contact(0), Body: bytes.NewReader(data[a]), Name: "file.bin",
+					m, err := f.Node.SendFile(t.Context(), actors.OutgoingFile{
+						Account: account, Contact: f.Contact(0), Body: bytes.NewReader(data[a]), Name: "file.bin",
 					})
 					if err != nil {
 						t.Fatal(err)
 					}
 					offers = append(offers, m)
 				}
-				f.settles(t, time.Hour)
-				for a, account := range f.accounts {
+				f.Settle(time.Hour)
+				for a, account := range f.Accounts {
 					sum := sha256.Sum256(data[a])
-					err := f.phones[0].Session(phone.Key(account)).Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
+					err := f.Phones[0].Session(phone.Key(account)).Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
 						"guid": offers[a].ID.GUID, "name": "file.bin", "hash": hex.EncodeToString(sum[:]),
 					}})
 					if err != nil {
@@ -404,17 +404,17 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 					}
 				}
 				start := time.Now()
-				f.n.EventuallyWithin(10*time.Minute, "both files", func() bool {
-					return len(f.phones[0].Page(phone.Key(f.accounts[0])).Files) > 0 && len(f.phones[0].Page(phone.Key(f.accounts[1])).Files) > 0
+				f.Node.EventuallyWithin(10*time.Minute, "both files", func() bool {
+					return len(f.Phones[0].Page(phone.Key(f.Accounts[0])).Files) > 0 && len(f.Phones[0].Page(phone.Key(f.Accounts[1])).Files) > 0
 				})
 				t.Logf("after %v", time.Since(start))
 				time.Sleep(5 * time.Minute)
-				for a, account := range f.accounts {
-					files := f.phones[0].Page(phone.Key(account)).Files
+				for a, account := range f.Accounts {
+					files := f.Phones[0].Page(phone.Key(account)).Files
 					if len(files) != 1 || !bytes.HasSuffix(files[0].Payload, data[a]) || int64(files[0].GUID) != offers[a].ID.GUID {
 						t.Errorf("account %d: %d files, not the one that was asked for", a, len(files))
 					}
-					if files := f.phones[1].Page(phone.Key(account)).Files; len(files) != 0 {
+					if files := f.Phones[1].Page(phone.Key(account)).Files; len(files) != 0 {
 						t.Errorf("%d files for the other phone", len(files))
 					}
 				}
@@ -431,38 +431,38 @@ func TestSender_SharedNode_FileCutByAConflict(t *testing.T) {
 		carrier := w.Net.Node(overlay.Limits{})
 		t.Cleanup(func() { _ = carrier.Close() })
 		server := phone.ServeFiles(t, carrier, phone.FileFaults{})
-		f := gather(t, w, 2, 1, phone.Android(), func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
+		f := w.NewFamily(2, 1, phone.Android(), func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
 		data := pattern(6_000_000, 1) // takes a minute and a half
-		m, err := f.n.SendFile(t.Context(), actors.OutgoingFile{
-			Account: f.accounts[0], Contact: f.contact(0), Body: bytes.NewReader(data), Name: "file.bin",
+		m, err := f.Node.SendFile(t.Context(), actors.OutgoingFile{
+			Account: f.Accounts[0], Contact: f.Contact(0), Body: bytes.NewReader(data), Name: "file.bin",
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.settles(t, time.Hour)
+		f.Settle(time.Hour)
 		sum := sha256.Sum256(data)
-		err = f.phones[0].Session(phone.Key(f.accounts[0])).Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
+		err = f.Phones[0].Session(phone.Key(f.Accounts[0])).Send(phone.Frame{Type: phone.TypeFileRequest, Fields: phone.Fields{
 			"guid": m.ID.GUID, "name": "file.bin", "hash": hex.EncodeToString(sum[:]),
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(30 * time.Second)
-		ended := f.phones[0].Page(phone.Key(f.accounts[0])).Ended
-		f.phoneSays(1, 0, 120_000)
-		f.n.EventuallyWithin(15*time.Minute, "the file", func() bool {
-			return len(f.phones[0].Page(phone.Key(f.accounts[0])).Files) > 0
+		ended := f.Phones[0].Page(phone.Key(f.Accounts[0])).Ended
+		f.PhoneSays(1, 0, 120_000)
+		f.Node.EventuallyWithin(15*time.Minute, "the file", func() bool {
+			return len(f.Phones[0].Page(phone.Key(f.Accounts[0])).Files) > 0
 		})
-		f.settles(t, 15*time.Minute)
-		page := f.phones[0].Page(phone.Key(f.accounts[0]))
+		f.Settle(15 * time.Minute)
+		page := f.Phones[0].Page(phone.Key(f.Accounts[0]))
 		if page.Ended == ended {
 			t.Error("no session has ended, so nothing was cut")
 		}
 		if len(page.Files) != 1 || !bytes.HasSuffix(page.Files[0].Payload, data) {
 			t.Errorf("%d files, not the one that was asked for", len(page.Files))
 		}
-		if texts := f.heard(t, 1, 0); len(texts) != 1 {
-			t.Errorf("the other account has %s", brief(texts))
+		if texts := f.Heard(1, 0); len(texts) != 1 {
+			t.Errorf("the other account has %s", actorstest.Brief(texts))
 		}
 	})
 }
@@ -471,9 +471,9 @@ func TestSender_SharedNode_FileCutByAConflict(t *testing.T) {
 // streams as well: each is filed under the message and the account that it is for.
 func TestDataStream_FilesOfAFamily(t *testing.T) {
 	const size = 200_000
-	families(t, func(t *testing.T, f *family) {
-		f.each(func(a, p int) { f.phoneSays(a, p, 10) })
-		f.settles(t, 30*time.Minute)
+	families(t, func(t *testing.T, f *actorstest.Family) {
+		f.Each(func(a, p int) { f.PhoneSays(a, p, 10) })
+		f.Settle(30 * time.Minute)
 		type file struct {
 			id   store.MessageID
 			data []byte
@@ -481,50 +481,50 @@ func TestDataStream_FilesOfAFamily(t *testing.T) {
 			meta phone.Attachment
 		}
 		files := make(map[[2]int][]file)
-		f.each(func(a, p int) {
-			key := phone.Key(f.accounts[a])
+		f.Each(func(a, p int) {
+			key := phone.Key(f.Accounts[a])
 			inside := pattern(size, byte(10*a+p))
-			guid := f.phones[p].Post(key, phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "inside.bin", Size: size}.Inline(inside)})
+			guid := f.Phones[p].Post(key, phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "inside.bin", Size: size}.Inline(inside)})
 			files[[2]int{a, p}] = append(files[[2]int{a, p}], file{id: store.MessageID{Dir: store.In, GUID: int64(guid)}, data: inside})
 
 			asked := pattern(size, byte(100+10*a+p))
 			sum := sha256.Sum256(asked)
 			meta := phone.Attachment{Name: "asked.bin", Size: size, Hash: hex.EncodeToString(sum[:])}
-			guid = f.phones[p].Post(key, phone.Message{Type: phone.File, Payload: meta.Payload()})
+			guid = f.Phones[p].Post(key, phone.Message{Type: phone.File, Payload: meta.Payload()})
 			files[[2]int{a, p}] = append(files[[2]int{a, p}], file{store.MessageID{Dir: store.In, GUID: int64(guid)}, asked, meta})
 		})
 		answered := make(map[[2]int]int)
-		f.n.EventuallyWithin(3*time.Hour, "all files", func() bool {
+		f.Node.EventuallyWithin(3*time.Hour, "all files", func() bool {
 			done := true
-			f.each(func(a, p int) {
-				key := phone.Key(f.accounts[a])
-				requests := f.phones[p].Page(key).Of(phone.TypeFileRequest)
+			f.Each(func(a, p int) {
+				key := phone.Key(f.Accounts[a])
+				requests := f.Phones[p].Page(key).Of(phone.TypeFileRequest)
 				asked := files[[2]int{a, p}][1]
 				if n := answered[[2]int{a, p}]; len(requests) > n {
 					answered[[2]int{a, p}]++
-					if s := f.phones[p].Session(key); s != nil {
+					if s := f.Phones[p].Session(key); s != nil {
 						// It may fail, with its session; then the node asks again.
 						_ = s.Answer(phone.Message{GUID: phone.GUID(asked.id.GUID), SendTime: 1, Type: phone.FileResponse, Payload: asked.meta.Inline(asked.data)})
 					}
 				}
 				for _, file := range files[[2]int{a, p}] {
-					info, err := f.n.MediaState(f.accounts[a], f.contact(p), file.id)
+					info, err := f.Node.MediaState(f.Accounts[a], f.Contact(p), file.id)
 					done = done && err == nil && info.State == store.MediaStored
 				}
 			})
 			return done
 		})
-		f.each(func(a, p int) {
+		f.Each(func(a, p int) {
 			for _, file := range files[[2]int{a, p}] {
-				info, err := f.n.MediaState(f.accounts[a], f.contact(p), file.id)
+				info, err := f.Node.MediaState(f.Accounts[a], f.Contact(p), file.id)
 				if err != nil || info.Hash != sha256.Sum256(file.data) {
 					t.Errorf("account %d, phone %d: not the file of the message, %v", a, p, err)
 				}
 			}
 		})
-		f.settles(t, time.Hour)
-		f.each(func(a, p int) {
-			if n := len(f.heard(t, a, p)); n != 3 {
+		f.Settle(time.Hour)
+		f.Each(func(a, p int) {
+			if n := len(f.Heard(a, p)); n != 3 {
 				t.Errorf("account %d has %d messages from phone %d, want 3", a, n, p)
 			}
 		})

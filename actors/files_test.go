@@ -46,11 +46,11 @@ func pack(t *testing.T, faults phone.FileFaults, change ...func(*actors.MediaOpt
 			f(&o.Media)
 		}
 	})
-	announced(t, n)
-	k := &talk{n: n, key: phone.Key(n.Account.ID), p: call(t, w, "phone", phone.Quirks{})}
-	befriend(t, n, k.p.Key())
+	n.AwaitAnnounced()
+	k := &talk{n: n, key: phone.Key(n.Account.ID), p: w.Phone("phone", phone.Quirks{})}
+	n.AddPhone(k.p.Key())
 	k.p.Write(k.key, "hello")
-	n.Eventually("a session", func() bool { return len(stored(t, n, k.p.Key())) == 1 })
+	n.Eventually("a session", func() bool { return len(n.Stored(k.p.Key())) == 1 })
 	return &parcel{talk: k, w: w, server: server, clock: clock}
 }
 
@@ -184,7 +184,7 @@ func TestConversationKeepsItsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pack(t, phone.FileFaults{CutUpload: 100_000, Times: 2})
 		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(jpeg), Name: "first.jpg"})
-		say(t, p.n, p.p.Key(), "second")
+		p.n.SayTo(p.p.Key(), "second")
 		p.p.Eventually(t, time.Hour, "both", func() bool { return len(p.p.Page(p.key).Received) == 2 })
 		if got := p.p.Page(p.key).Received; int64(got[0].GUID) != m.ID.GUID {
 			t.Errorf("first came %s", got[0].Payload)
@@ -199,7 +199,7 @@ func TestPatienceEnds(t *testing.T) {
 		p := pack(t, phone.FileFaults{Refuse: "quota exceeded"}, func(o *actors.MediaOptions) { o.Patience = 2 * time.Minute })
 		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(jpeg), Name: "late.jpg"})
 		start := time.Now()
-		say(t, p.n, p.p.Key(), "overtakes")
+		p.n.SayTo(p.p.Key(), "overtakes")
 		p.p.Eventually(t, time.Hour, "the text", func() bool { return len(p.p.Page(p.key).Received) == 1 })
 		if took := time.Since(start); took < 110*time.Second || took > 150*time.Second {
 			t.Errorf("the text came after %v", took)
@@ -379,7 +379,7 @@ func TestInlineFileWithoutRoomIsOfferedAgain(t *testing.T) {
 		p.becomes(t, id, store.MediaStored)
 		p.holds(t, id, pattern(3<<20, 2))
 		p.becomes(t, first, store.MediaEvicted)
-		if got := stored(t, p.n, p.p.Key()); len(got) != 3 {
+		if got := p.n.Stored(p.p.Key()); len(got) != 3 {
 			t.Errorf("%d messages", len(got))
 		}
 	})
@@ -416,7 +416,7 @@ func TestFileIsRequested(t *testing.T) {
 		}
 		p.p.Post(p.key, phone.Message{GUID: 77, Type: phone.FileResponse, Payload: a.Inline([]byte("unasked"))})
 		time.Sleep(time.Minute)
-		for _, m := range stored(t, p.n, p.p.Key()) {
+		for _, m := range p.n.Stored(p.p.Key()) {
 			if m.ID.GUID == 77 {
 				t.Error("a file that nobody asked for was taken")
 			}
@@ -538,10 +538,10 @@ func TestFilesAreServedToWhomTheyWereOffered(t *testing.T) {
 		data := pattern(200_000, 8)
 		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(data), Name: "mine.bin"})
 		p.arrives(t, m)
-		other := call(t, p.w, "other", phone.Quirks{})
-		befriend(t, p.n, other.Key())
+		other := p.w.Phone("other", phone.Quirks{})
+		p.n.AddPhone(other.Key())
 		other.Write(p.key, "hello")
-		p.n.Eventually("the other's session", func() bool { return len(stored(t, p.n, other.Key())) == 1 })
+		p.n.Eventually("the other's session", func() bool { return len(p.n.Stored(other.Key())) == 1 })
 		sum := sha256.Sum256(data)
 		hash := hex.EncodeToString(sum[:])
 		ask := func(who *phone.Phone, guid int64, name, hash string) {
@@ -576,8 +576,8 @@ func TestOldFilesMakeRoom(t *testing.T) {
 			return phone.Message{Type: phone.File, Payload: p.server.Offer(string(seed), pattern(120_000, seed)).Payload()}
 		}
 		receive := func(seed byte) store.MessageID { return p.post(t, offer(seed)) }
-		other := call(t, p.w, "other", phone.Quirks{})
-		befriend(t, p.n, other.Key())
+		other := p.w.Phone("other", phone.Quirks{})
+		p.n.AddPhone(other.Key())
 		guid := other.Post(p.key, offer(1))
 		theirs := func() store.MediaState {
 			info, err := p.n.MediaState(p.n.Account.ID, identity.PublicKey(other.Key()), store.MessageID{Dir: store.In, GUID: int64(guid)})
@@ -664,8 +664,8 @@ func TestSilentServerDoesNotHoldUpOthers(t *testing.T) {
 			p.p.Post(p.key, phone.Message{Type: phone.File, Payload: a.Payload()})
 		}
 		p.p.Eventually(t, time.Minute, "all are acknowledged", func() bool { return len(p.p.Waiting(p.key)) == 0 })
-		other := call(t, p.w, "other", phone.Quirks{})
-		befriend(t, p.n, other.Key())
+		other := p.w.Phone("other", phone.Quirks{})
+		p.n.AddPhone(other.Key())
 		data := pattern(1000, 2)
 		guid := other.Post(p.key, phone.Message{Type: phone.File, Payload: p.server.Offer("b", data).Payload()})
 		p.n.EventuallyWithin(2*time.Minute, "the other's file", func() bool {

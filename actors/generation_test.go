@@ -227,7 +227,7 @@ func TestFamily_OldGenerations(t *testing.T) {
 					return err == nil && len(in) > 0
 				})
 				if len(in) != 1 || in[0] != text(1-side, them, us) {
-					t.Errorf("account %d/%d has from %d: %s", side, us, them, brief(in))
+					t.Errorf("account %d/%d has from %d: %s", side, us, them, actorstest.Brief(in))
 				}
 				n.EventuallyWithin(generationPatience, "the generation is remembered", func() bool {
 					contact, err := n.Contact(ids[side][us], ids[1-side][them])

@@ -25,53 +25,6 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// keyOf is the secret key of a node's account, which mallory has a signature of.
-func keyOf(t *testing.T, n *actorstest.Node) identity.PrivateKey {
-	t.Helper()
-	pem, err := actorstest.KeyFile(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := identity.ParsePEM(pem)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// lyingTracker takes every announcement, and tells of every identity what the test
-// says at that moment.
-type lyingTracker struct {
-	*fakeTracker
-	records   atomic.Pointer[[]tracker.Record]
-	announced atomic.Int32
-}
-
-func newLyingTracker(t *testing.T, w *actorstest.World) *lyingTracker {
-	t.Helper()
-	l := &lyingTracker{}
-	l.say()
-	l.fakeTracker = newFakeTracker(t, w, func(q tracker.Request) [][]byte {
-		switch q := q.(type) {
-		case tracker.Announce:
-			l.announced.Add(1)
-			return [][]byte{tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: 240}.AppendTo(nil)}
-		case tracker.Lookup:
-			return [][]byte{tracker.LookupReply{Nonce: q.Nonce, Records: *l.records.Load()}.AppendTo(nil)}
-		}
-		return nil
-	})
-	return l
-}
-
-func (l *lyingTracker) say(records ...tracker.Record) { l.records.Store(&records) }
-
-func recordFor(key identity.PrivateKey, node identity.NodeKey, priority uint8) tracker.Record {
-	r := tracker.NewRecord(key, node, priority, 7)
-	r.ExpiresMS = 600_000
-	return r
-}
-
 // elsewhereEvents counts the alarms in the account's log.
 func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey) {
 	t.Helper()
@@ -94,22 +47,22 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		phoneOfAlice, thief := identity.NodeKey{1}, identity.NodeKey{2}
-		l := newLyingTracker(t, w)
-		alice := w.Node("alice", withTrackers(l.address()), func(o *actors.Options) { o.OwnDevices = []identity.NodeKey{phoneOfAlice} })
-		key, somebody := keyOf(t, alice), keyOf(t, w.Node("somebody"))
+		l := w.NewLyingTracker()
+		alice := w.Node("alice", actorstest.WithTrackers(l.Address()), func(o *actors.Options) { o.OwnDevices = []identity.NodeKey{phoneOfAlice} })
+		key, somebody := alice.AccountKey(), w.Node("somebody").AccountKey()
 		// Our own node, another device of ours, a foreign node without our signature.
-		l.say(recordFor(key, alice.Key(), 1), recordFor(key, phoneOfAlice, 1), recordFor(somebody, thief, 9))
-		alice.Eventually("it is announced", func() bool { return l.announced.Load() > 0 })
+		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, phoneOfAlice, 1), actorstest.RecordFor(somebody, thief, 9))
+		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
 		time.Sleep(time.Hour)
 		if s := alice.Status(); len(s.Elsewhere) != 0 || len(elsewhereEvents(t, alice)) != 0 {
 			t.Fatalf("a false alarm: %+v", s.Elsewhere)
 		}
 
-		l.say(recordFor(key, alice.Key(), 1), recordFor(key, thief, 9))
-		before := l.announced.Load()
+		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, thief, 9))
+		before := l.Announced.Load()
 		alice.EventuallyWithin(4*time.Minute, "the alarm", func() bool { return len(elsewhereEvents(t, alice)) == 1 })
 		time.Sleep(time.Second)
-		if now := l.announced.Load(); now != before+2 {
+		if now := l.Announced.Load(); now != before+2 {
 			t.Errorf("announced %d times, once by the clock and once for the alarm", now-before)
 		}
 		time.Sleep(time.Hour)
@@ -135,18 +88,18 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 			t.Errorf("the alarm is as old as the process: %v", since)
 		}
 		another := identity.NodeKey{3}
-		l.say(recordFor(key, thief, 9), recordFor(key, another, 9))
+		l.Say(actorstest.RecordFor(key, thief, 9), actorstest.RecordFor(key, another, 9))
 		alice.EventuallyWithin(4*time.Minute, "the other alarm", func() bool { return len(elsewhereEvents(t, alice)) > 1 })
 		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief, another}) {
 			t.Errorf("alarms for %v", nodes)
 		}
 
-		l.say(recordFor(key, alice.Key(), 1))
+		l.Say(actorstest.RecordFor(key, alice.Key(), 1))
 		time.Sleep(30 * time.Minute)
 		if s := alice.Status(); len(s.Elsewhere) != 0 {
 			t.Errorf("the alarm does not end: %+v", s.Elsewhere)
 		}
-		l.say(recordFor(key, thief, 9))
+		l.Say(actorstest.RecordFor(key, thief, 9))
 		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 3 })
 	})
 }
@@ -156,16 +109,16 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		l := newLyingTracker(t, w)
-		alice, bob := w.Node("alice", withTrackers(l.address())), w.Node("bob", withTrackers(l.address()))
-		key := keyOf(t, bob)
+		l := w.NewLyingTracker()
+		alice, bob := w.Node("alice", actorstest.WithTrackers(l.Address())), w.Node("bob", actorstest.WithTrackers(l.Address()))
+		key := bob.AccountKey()
 		actorstest.Befriend(alice, bob)
 		talk := func(text string, n int) {
 			alice.Say(bob, text)
 			bob.EventuallyWithin(10*time.Minute, "bob hears "+text, func() bool { return len(bob.Heard(alice)) == n })
 		}
 		old := bob.Key()
-		l.say(recordFor(key, old, 1))
+		l.Say(actorstest.RecordFor(key, old, 1))
 		talk("here", 1)
 
 		// Bob moves to another node, which authenticates; at the old one sits a trap.
@@ -175,7 +128,7 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 		}
 		bob.Opts.ReplaceNodeKeys = true
 		bob.Start()
-		l.say(recordFor(key, bob.Key(), 1))
+		l.Say(actorstest.RecordFor(key, bob.Key(), 1))
 		talk("there", 2)
 		trap := w.Net.NodeAt(old, overlay.Limits{})
 		port, err := trap.Listen(phone.Port)
@@ -203,11 +156,11 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 
 		// The session is idle and ends; the tracker has only the old record, or both.
 		for i, records := range [][]tracker.Record{
-			{recordFor(key, old, 255), recordFor(key, bob.Key(), 1)},
-			{recordFor(key, old, 255)},
+			{actorstest.RecordFor(key, old, 255), actorstest.RecordFor(key, bob.Key(), 1)},
+			{actorstest.RecordFor(key, old, 255)},
 		} {
 			time.Sleep(20 * time.Minute)
-			l.say(records...)
+			l.Say(records...)
 			talk(fmt.Sprint("again ", i), 3+i)
 			if n := caught.Load(); n != 0 {
 				t.Errorf("records %d: the old node was tried %d times before the newest", i, n)

@@ -116,7 +116,7 @@ func chmod(t *testing.T, path string, mode fs.FileMode) {
 func TestAccountsAreExportedAndImported(t *testing.T) {
 	w := actorstest.New(t, memnet.Options{})
 	one, two := w.Node("one"), w.Node("two")
-	announced(t, one)
+	one.AwaitAnnounced()
 	pem, err := one.ExportAccount(one.Account.ID)
 	if err != nil {
 		t.Fatal(err)

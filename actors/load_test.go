@@ -79,10 +79,10 @@ func TestFloodStopsAtTheSource(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		d := newDisk()
 		n := w.Node("owner", d.under)
-		announced(t, n)
+		n.AwaitAnnounced()
 		i := &intruder{t: t, n: n, owner: phone.Key(n.Account.ID), id: phone.IdentityOf("flooder"), carrier: w.Net.Node(overlay.Limits{})}
 		t.Cleanup(func() { _ = i.carrier.Close() })
-		befriend(t, n, i.id.Key())
+		n.AddPhone(i.id.Key())
 		l := i.until(0)
 		synctest.Wait()
 		d.hold(true)
@@ -119,7 +119,7 @@ func TestFloodStopsAtTheSource(t *testing.T) {
 		flooding.Wait()
 		time.Sleep(time.Second)
 		seen := make(map[int64]bool)
-		for _, m := range stored(t, n, i.id.Key()) {
+		for _, m := range n.Stored(i.id.Key()) {
 			if seen[m.ID.GUID] {
 				t.Errorf("message %d is there twice", m.ID.GUID)
 			}
@@ -141,11 +141,11 @@ func TestQuietNodeHardlyWrites(t *testing.T) {
 		d := newDisk()
 		n := w.Node("owner", d.under)
 		for i := range 50 {
-			befriend(t, n, phone.IdentityOf(fmt.Sprint("quiet ", i)).Key())
+			n.AddPhone(phone.IdentityOf(fmt.Sprint("quiet ", i)).Key())
 		}
-		p := call(t, w, "phone", phone.Quirks{})
-		befriend(t, n, p.Key())
-		say(t, n, p.Key(), "hello")
+		p := w.Phone("phone", phone.Quirks{})
+		n.AddPhone(p.Key())
+		n.SayTo(p.Key(), "hello")
 		n.Eventually("one of them is there", func() bool {
 			return n.Presence(n.Account.ID, identity.PublicKey(p.Key())).Online
 		})

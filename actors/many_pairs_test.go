@@ -33,7 +33,7 @@ func TestManyPairs_TwoNodes(t *testing.T) {
 				nodes := [2]*actorstest.Node{w.Node("left"), w.Node("right")}
 				var ids [2][]identity.PublicKey
 				for side, n := range nodes {
-					announced(t, n)
+					n.AwaitAnnounced()
 					for i := range manyPairs {
 						a, err := n.CreateAccount(t.Context(), fmt.Sprint("account ", i))
 						if err != nil {
@@ -106,21 +106,21 @@ func TestManyPairs_OnePhone(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, phone dials %v", name, phoneDials), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := actorstest.New(t, memnet.Options{Link: memnet.Link{Delay: 30 * time.Millisecond}})
-					f := gather(t, w, manyPairs, 1, q)
+					f := w.NewFamily(manyPairs, 1, q)
 					start := time.Now()
-					f.each(func(a, p int) {
+					f.Each(func(a, p int) {
 						if phoneDials {
-							f.phoneSays(a, p, 100)
+							f.PhoneSays(a, p, 100)
 						} else {
-							f.nodeSays(t, a, p, 100)
+							f.NodeSays(a, p, 100)
 						}
 					})
-					f.settles(t, 3*time.Minute)
+					f.Settle(3 * time.Minute)
 					t.Logf("after %v", time.Since(start))
-					f.once(t)
+					f.CheckOnce()
 					sessions := 0
-					f.each(func(a, p int) {
-						if f.n.Presence(f.accounts[a], f.contact(p)).Online {
+					f.Each(func(a, p int) {
+						if f.Node.Presence(f.Accounts[a], f.Contact(p)).Online {
 							sessions++
 						}
 					})
@@ -141,7 +141,7 @@ func TestManyPairs_HandshakesAtOnce(t *testing.T) {
 		for i := len(f.people); i < manyPairs; i++ {
 			id := phone.IdentityOf(fmt.Sprint("contact ", i))
 			f.people = append(f.people, id)
-			befriend(t, f.n, id.Key())
+			f.n.AddPhone(id.Key())
 		}
 		for i := range f.people {
 			f.session(i, 0).Close() // from here on the node is known as that of a contact
@@ -166,9 +166,9 @@ func TestContact_NodeDoesNotAnswer_SaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n := w.Node("owner", withCarriers(w, true)) // what it dials does not answer
-		other, _ := owner(t, w)
-		befriend(t, n, phone.Key(other.Account.ID))
-		say(t, n, phone.Key(other.Account.ID), "hello")
+		other, _ := w.Owner()
+		n.AddPhone(phone.Key(other.Account.ID))
+		n.SayTo(phone.Key(other.Account.ID), "hello")
 		n.EventuallyWithin(5*time.Minute, "a reason", func() bool {
 			reason := n.Presence(n.Account.ID, other.Account.ID).LastError
 			return strings.Contains(reason, "does not answer within 10s")

@@ -18,7 +18,7 @@ func TestNewDevice_OldAppAtEachStart_NotHeld(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			o, id := newOldWorld(t), phone.IdentityOf("old app")
-			befriend(t, o.n, id.Key())
+			o.n.AddPhone(id.Key())
 			for start := range 3 {
 				p := o.dial(o.device(kind), kind, id)
 				if err := p.Dial(); err != nil {

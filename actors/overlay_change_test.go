@@ -27,22 +27,22 @@ func (s sleeper) Changes() uint64 { return s.changes.Load() }
 func TestWakingUpBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		l := newLyingTracker(t, w)
+		l := w.NewLyingTracker()
 		var changes atomic.Uint64
-		alice := w.Node("alice", withTrackers(l.address()), func(o *actors.Options) {
+		alice := w.Node("alice", actorstest.WithTrackers(l.Address()), func(o *actors.Options) {
 			open := o.OpenNetwork
 			o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
 				n, err := open(key)
 				return sleeper{n, &changes}, err
 			}
 		})
-		alice.Eventually("it is announced", func() bool { return l.announced.Load() > 0 })
+		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
 		time.Sleep(time.Second)
-		before := l.announced.Load()
+		before := l.Announced.Load()
 		changes.Add(1)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if now := l.announced.Load(); now != before+1 {
+		if now := l.Announced.Load(); now != before+1 {
 			t.Errorf("announced %d times after waking up", now-before)
 		}
 	})

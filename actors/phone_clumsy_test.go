@@ -52,7 +52,7 @@ func TestClumsyPhones(t *testing.T) {
 				k.nodeHasAllOnce(t)
 				page := k.p.Page(k.key)
 				if texts := page.Texts(); !slices.Equal(texts, k.fromNode) {
-					t.Errorf("the phone has %s, want %s", brief(texts), brief(k.fromNode))
+					t.Errorf("the phone has %s, want %s", actorstest.Brief(texts), actorstest.Brief(k.fromNode))
 				}
 				if !test.allow.told && !slices.Equal(page.Told, k.phoneGUIDs) {
 					t.Errorf("the phone was told %v, want %v", page.Told, k.phoneGUIDs)
@@ -115,9 +115,9 @@ func clumsyPhones() map[string]clumsyPhone {
 // meet makes a node and a phone that are each other's contacts.
 func meet(t *testing.T, w *actorstest.World, q phone.Quirks) *talk {
 	t.Helper()
-	n, key := owner(t, w)
-	p := call(t, w, "phone", q)
-	befriend(t, n, p.Key())
+	n, key := w.Owner()
+	p := w.Phone("phone", q)
+	n.AddPhone(p.Key())
 	p.AddContact(key)
 	return &talk{n: n, key: key, p: p}
 }
@@ -140,7 +140,7 @@ func TestPhoneThatNeverAcknowledges(t *testing.T) {
 				time.Sleep(20 * time.Minute)
 				page := k.p.Page(k.key)
 				if len(page.Received) == 0 || len(page.Received) > page.Started || slices.Contains(page.Texts(), "two") {
-					t.Errorf("the phone has %s in %d sessions", brief(page.Texts()), page.Started)
+					t.Errorf("the phone has %s in %d sessions", actorstest.Brief(page.Texts()), page.Started)
 				}
 				if page.Started < 2 {
 					t.Errorf("the node has not tried again: %d sessions", page.Started)
@@ -152,7 +152,7 @@ func TestPhoneThatNeverAcknowledges(t *testing.T) {
 				k.p.SetQuirks(phone.Quirks{})
 				k.settles(t, 20*time.Minute)
 				if texts := k.p.Page(k.key).Texts()[before:]; !slices.Equal(slices.Compact(texts), []string{"one", "two"}) {
-					t.Errorf("then it got %s", brief(texts))
+					t.Errorf("then it got %s", actorstest.Brief(texts))
 				}
 			})
 		})
@@ -174,7 +174,7 @@ func TestPhoneThatAcknowledgesTooLate(t *testing.T) {
 		k.settles(t, 10*time.Minute)
 		k.nodeHasAllOnce(t)
 		if texts := slices.Compact(k.p.Page(k.key).Texts()); !slices.Equal(texts, k.fromNode) {
-			t.Errorf("the phone has %s", brief(texts))
+			t.Errorf("the phone has %s", actorstest.Brief(texts))
 		}
 	})
 }
@@ -212,10 +212,10 @@ func TestMessageWithoutGUID(t *testing.T) {
 		k.nodeSays(t, "to the phone")
 		k.p.Eventually(t, 20*time.Minute, "all is acknowledged", func() bool { return len(k.p.Waiting(k.key)) == 0 })
 		k.n.EventuallyWithin(10*time.Minute, "the node's message arrives", func() bool { return slices.Contains(k.p.Page(k.key).Texts(), "to the phone") })
-		if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, []string{"nameless", "named"}) {
-			t.Errorf("the node has %s", brief(texts))
+		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, []string{"nameless", "named"}) {
+			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
-		for _, m := range stored(t, k.n, k.p.Key()) {
+		for _, m := range k.n.Stored(k.p.Key()) {
 			if m.ID.GUID == 0 {
 				t.Errorf("stored %q with guid 0", m.Payload)
 			}
@@ -232,7 +232,7 @@ func TestReactionComesTwice(t *testing.T) {
 		k.settles(t, time.Minute)
 		k.p.React(k.key, "🔥", k.nodeGUIDs[0])
 		k.p.Eventually(t, time.Minute, "both are acknowledged", func() bool { return len(k.p.Waiting(k.key)) == 0 })
-		reactions := stored(t, k.n, k.p.Key())
+		reactions := k.n.Stored(k.p.Key())
 		if len(reactions) != 2 {
 			t.Fatalf("%d messages", len(reactions))
 		}
@@ -304,8 +304,8 @@ func TestRepetitionsAreStoredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		k := meet(t, w, phone.Quirks{})
-		other := call(t, w, "other", phone.Quirks{})
-		befriend(t, k.n, other.Key())
+		other := w.Phone("other", phone.Quirks{})
+		k.n.AddPhone(other.Key())
 		other.AddContact(k.key)
 		m := phone.Message{GUID: -77, SendTime: 1_767_225_600_123, Payload: []byte("once")}
 		repeat := func(p *phone.Phone) {
@@ -325,8 +325,8 @@ func TestRepetitionsAreStoredOnce(t *testing.T) {
 		}
 		repeat(other)
 		for _, p := range []*phone.Phone{k.p, other} {
-			if texts := heard(t, k.n, p.Key()); !slices.Equal(texts, []string{"once"}) {
-				t.Errorf("the node has %s", brief(texts))
+			if texts := k.n.HeardFrom(p.Key()); !slices.Equal(texts, []string{"once"}) {
+				t.Errorf("the node has %s", actorstest.Brief(texts))
 			}
 		}
 		if told := k.p.Page(k.key).Told; len(told) < 100 {
@@ -344,8 +344,8 @@ func TestSameGUIDOtherText(t *testing.T) {
 			k.p.Post(k.key, phone.Message{GUID: 77, SendTime: 1_767_225_600_123, Payload: []byte(text)})
 			k.p.Eventually(t, time.Minute, "an OK", func() bool { return len(k.p.Waiting(k.key)) == 0 })
 		}
-		if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, []string{"one", "two"}) {
-			t.Errorf("the node has %s", brief(texts))
+		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, []string{"one", "two"}) {
+			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
 	})
 }
@@ -366,10 +366,10 @@ func TestMessage_SeventeenthContentOfAGUID_NotAcknowledged(t *testing.T) {
 		}
 		k.p.Write(k.key, "another")
 		want = append(want, "another")
-		k.n.EventuallyWithin(time.Minute, "another message arrives", func() bool { return len(heard(t, k.n, k.p.Key())) == len(want) })
+		k.n.EventuallyWithin(time.Minute, "another message arrives", func() bool { return len(k.n.HeardFrom(k.p.Key())) == len(want) })
 		time.Sleep(time.Second)
-		if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, want) {
-			t.Errorf("the node has %s", brief(texts))
+		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, want) {
+			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
 		told := 0
 		for _, guid := range k.p.Page(k.key).Told {
@@ -387,12 +387,12 @@ func TestMessage_SeventeenthContentOfAGUID_NotAcknowledged(t *testing.T) {
 func TestProfilesAreSwapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		avatar := []byte{0xff, 0xd8, 0xff, 0xe0, 1, 2, 3}
 		p := phone.InMemory(t, w.Net, phone.Options{
 			Name: "Алиса", Info: "about me", Avatar: avatar, Trackers: []identity.NodeKey{w.Tracker.Node},
 		})
-		befriend(t, n, p.Key())
+		n.AddPhone(p.Key())
 		if _, err := p.Dial(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
@@ -429,11 +429,11 @@ func TestContactAddedAgainIsWrittenTo(t *testing.T) {
 		if err := k.n.RemoveContact(t.Context(), k.n.Account.ID, identity.PublicKey(k.p.Key())); err != nil {
 			t.Fatal(err)
 		}
-		befriend(t, k.n, k.p.Key())
+		k.n.AddPhone(k.p.Key())
 		k.nodeSays(t, "four")
 		k.settles(t, 10*time.Minute)
 		if texts := k.p.Page(k.key).Texts(); !slices.Equal(texts, k.fromNode) {
-			t.Errorf("the phone has %s, want %s", brief(texts), brief(k.fromNode))
+			t.Errorf("the phone has %s, want %s", actorstest.Brief(texts), actorstest.Brief(k.fromNode))
 		}
 	})
 }

@@ -38,18 +38,18 @@ func TestAcceptedStrangerNeedNotWriteAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
-				n, key := owner(t, w)
-				p := call(t, w, "phone", phone.Quirks{})
+				n, key := w.Owner()
+				p := w.Phone("phone", phone.Quirks{})
 				k := &talk{n: n, key: key, p: p}
 				if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 					t.Fatal(err)
 				}
 				k.phoneSays(text(size))
 				time.Sleep(20 * time.Second)
-				if got := heard(t, n, p.Key()); len(got) != 0 {
-					t.Fatalf("a stranger was heard: %s", brief(got))
+				if got := n.HeardFrom(p.Key()); len(got) != 0 {
+					t.Fatalf("a stranger was heard: %s", actorstest.Brief(got))
 				}
-				befriend(t, n, p.Key())
+				n.AddPhone(p.Key())
 				k.settles(t, 10*time.Second)
 				k.once(t)
 				k.nodeSays(t, "welcome")
@@ -71,13 +71,13 @@ func TestAcceptedStrangerNeedNotWriteAgain(t *testing.T) {
 func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
-		p := call(t, w, "phone", phone.Quirks{})
+		n, key := w.Owner()
+		p := w.Phone("phone", phone.Quirks{})
 		if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		befriend(t, n, p.Key())
+		n.AddPhone(p.Key())
 		p.Eventually(t, 10*time.Second, "the answer", func() bool {
 			return len(p.Page(key).Of(phone.TypeContactResponse)) == 1
 		})
@@ -93,10 +93,10 @@ func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
 func TestWhoDoesNotHearUsIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		p := phone.InMemory(t, w.Net, phone.Options{Name: "phone", ContactsOnly: true, Trackers: []identity.NodeKey{w.Tracker.Node}, Log: t.Logf})
 		p.Eventually(t, 10*time.Minute, "the phone is announced", func() bool { return p.Announced() > 0 })
-		befriend(t, n, p.Key())
+		n.AddPhone(p.Key())
 		k := &talk{n: n, key: key, p: p}
 		k.nodeSays(t, "from a stranger")
 		time.Sleep(time.Hour)
@@ -130,7 +130,7 @@ func TestNextSessionGoesWhereTheLastWas(t *testing.T) {
 		k.n.Eventually("the session has ended", func() bool { return k.n.Status().Sessions == 0 })
 
 		start := time.Now()
-		say(t, k.n, k.p.Key(), "to the second place")
+		k.n.SayTo(k.p.Key(), "to the second place")
 		moved.Eventually(t, time.Minute, "the message", func() bool {
 			return slices.Contains(moved.Page(k.key).Texts(), "to the second place")
 		})

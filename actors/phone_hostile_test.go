@@ -36,11 +36,11 @@ type intruder struct {
 func intrude(t *testing.T) *intruder {
 	t.Helper()
 	w := actorstest.New(t, memnet.Options{})
-	n, key := owner(t, w)
+	n, key := w.Owner()
 	carrier := w.Net.Node(overlay.Limits{})
 	t.Cleanup(func() { _ = carrier.Close() })
 	i := &intruder{t: t, n: n, owner: key, id: phone.IdentityOf("intruder"), carrier: carrier}
-	befriend(t, n, i.id.Key())
+	n.AddPhone(i.id.Key())
 	return i
 }
 
@@ -71,8 +71,8 @@ func (i *intruder) until(stop phone.Type) *phone.Line {
 // nothing checks that the node has not kept anything of the intruder.
 func (i *intruder) nothing(events int) {
 	i.t.Helper()
-	if texts := heard(i.t, i.n, i.id.Key()); len(texts) != 0 {
-		i.t.Errorf("the node has %s", brief(texts))
+	if texts := i.n.HeardFrom(i.id.Key()); len(texts) != 0 {
+		i.t.Errorf("the node has %s", actorstest.Brief(texts))
 	}
 	if now := i.events(); now != events {
 		i.t.Errorf("%d events, %d before", now, events)
@@ -163,7 +163,7 @@ func TestTrafficBeforeAuthenticationOfWhoIsDialled(t *testing.T) {
 		t.Run(due.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
-				n, key := owner(t, w)
+				n, key := w.Owner()
 				// The phone is off, and somebody else is where it was.
 				p := phone.New(phone.Options{Name: "phone", Trackers: []identity.NodeKey{w.Tracker.Node}})
 				carrier := w.Net.Node(overlay.Limits{})
@@ -172,8 +172,8 @@ func TestTrafficBeforeAuthenticationOfWhoIsDialled(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				befriend(t, n, p.Key())
-				sent := say(t, n, p.Key(), "secret")
+				n.AddPhone(p.Key())
+				sent := n.SayTo(p.Key(), "secret")
 				events, err := n.Events(n.Account.ID, 0, 0)
 				if err != nil {
 					t.Fatal(err)
@@ -259,8 +259,8 @@ func TestDeclaredLengths(t *testing.T) {
 				t.Errorf("%s: %d bytes were taken", lie.Name, taken)
 			}
 		}
-		if texts := heard(t, i.n, i.id.Key()); len(texts) != 0 {
-			t.Errorf("the node has %s", brief(texts))
+		if texts := i.n.HeardFrom(i.id.Key()); len(texts) != 0 {
+			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
 		if s := i.n.Status(); s.Sessions != 0 || len(s.Alarms) != 0 {
 			t.Errorf("%d sessions, alarms %v", s.Sessions, s.Alarms)
@@ -392,7 +392,7 @@ func TestReplayedSession(t *testing.T) {
 				if err := l.Send(anyFrame(phone.TypeMessage)); err != nil {
 					t.Fatal(err)
 				}
-				i.n.Eventually("the message is there", func() bool { return len(heard(t, i.n, i.id.Key())) == 1 })
+				i.n.Eventually("the message is there", func() bool { return len(i.n.HeardFrom(i.id.Key())) == 1 })
 			}
 			l.Abort()
 			time.Sleep(time.Second)
@@ -404,7 +404,7 @@ func TestReplayedSession(t *testing.T) {
 		if err != nil || bytes.Contains(rest, phone.Frame{Type: phone.TypeOK}.AppendTo(nil)) {
 			t.Errorf("the node answered %x, %v", rest, err)
 		}
-		if now := i.events(); now != events || len(heard(t, i.n, i.id.Key())) != 1 {
+		if now := i.events(); now != events || len(i.n.HeardFrom(i.id.Key())) != 1 {
 			t.Errorf("%d events, %d before", now, events)
 		}
 	})
@@ -439,7 +439,7 @@ func TestChallengesThatAreKeys(t *testing.T) {
 		k.settles(t, time.Minute)
 		i := &intruder{t: t, n: k.n, owner: k.key, id: phone.IdentityOf("intruder"), carrier: w.Net.Node(overlay.Limits{})}
 		defer func() { _ = i.carrier.Close() }()
-		befriend(t, k.n, i.id.Key())
+		k.n.AddPhone(i.id.Key())
 		for name, challenge := range map[string]identity.NodeKey{
 			"the tracker": w.Tracker.Node, "a contact's node": k.p.Node(), "the node": k.n.Key(),
 			"the intruder's node": i.carrier.Key(), "the owner": identity.NodeKey(k.key), "zeros": {},
@@ -509,8 +509,8 @@ func TestUnfinishedFrames(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if texts := heard(t, i.n, i.id.Key()); len(texts) != 0 {
-			t.Errorf("the node has %s", brief(texts))
+		if texts := i.n.HeardFrom(i.id.Key()); len(texts) != 0 {
+			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
 	})
 }
@@ -520,7 +520,7 @@ func TestUnfinishedFrames(t *testing.T) {
 func TestStrangersLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, key := owner(t, w)
+		n, key := w.Owner()
 		events := func() int {
 			all, err := n.Events(n.Account.ID, 0, 0)
 			if err != nil {
@@ -529,7 +529,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 			return len(all)
 		}
 		before := events()
-		p := call(t, w, "stranger", phone.Quirks{UnaskedInfo: true, PlainChallenges: true})
+		p := w.Phone("stranger", phone.Quirks{UnaskedInfo: true, PlainChallenges: true})
 		p.Write(key, "a text")
 		p.React(key, "👍", 7)
 		p.Post(key, phone.Message{EditTime: 5, Payload: []byte("an edit")})
@@ -574,9 +574,9 @@ func TestStrangersLeaveNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		befriend(t, n, p.Key())
+		n.AddPhone(p.Key())
 		p.Eventually(t, 20*time.Minute, "all is acknowledged", func() bool { return len(p.Waiting(key)) == 0 })
-		if got := len(stored(t, n, p.Key())); got != 5 {
+		if got := len(n.Stored(p.Key())); got != 5 {
 			t.Errorf("%d messages", got)
 		}
 		if yes := p.Page(key).Of(phone.TypeContactResponse); len(yes) == 0 || yes[0].Int("accepted") != 1 {

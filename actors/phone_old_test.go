@@ -133,7 +133,7 @@ func TestOldAppsTalk(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			o, id := newOldWorld(t), phone.IdentityOf("old app")
-			befriend(t, o.n, id.Key())
+			o.n.AddPhone(id.Key())
 			device := o.device(kind)
 			p := o.dial(device, kind, id)
 			if err := p.Dial(); err != nil {
@@ -234,7 +234,7 @@ func (o oldWorld) calledBack(device overlay.Carrier, kind overlay.Kind, id phone
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent := say(t, o.n, id.Key(), "to an old app")
+	sent := o.n.SayTo(id.Key(), "to an old app")
 	conn, err := l.Accept(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func (o oldWorld) calledBack(device overlay.Carrier, kind overlay.Kind, id phone
 // sides have proved who they are; one signature for each role and connection.
 func TestOldAppsHolesAreClosed(t *testing.T) {
 	o, id := newOldWorld(t), phone.IdentityOf("a friend")
-	befriend(t, o.n, id.Key())
+	o.n.AddPhone(id.Key())
 	for _, kind := range []overlay.Kind{overlay.KindTCP, overlay.KindQUIC} {
 		device := o.device(kind)
 		challenge := bytes.Repeat([]byte{7}, 32)

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -40,86 +39,16 @@ func TestNodeKeepsToTheScripts(t *testing.T) {
 // scriptEnv lets a script talk to a node of the world.
 func scriptEnv(t *testing.T, w *actorstest.World, owner *actorstest.Node) phone.Env {
 	t.Helper()
-	announced(t, owner)
+	owner.AwaitAnnounced()
 	carrier := w.Net.Node(overlay.Limits{})
 	t.Cleanup(func() { _ = carrier.Close() })
 	return phone.Env{
 		Carrier: carrier, Node: owner.Key(), Owner: phone.Key(owner.Account.ID),
 		Trackers: []identity.NodeKey{w.Tracker.Node},
-		Contact:  func(k phone.Key) { befriend(t, owner, k) },
-		Say:      func(to phone.Key, text string) { say(t, owner, to, text) },
-		Heard:    func(from phone.Key) []string { return heard(t, owner, from) },
+		Contact:  func(k phone.Key) { owner.AddPhone(k) },
+		Say:      func(to phone.Key, text string) { owner.SayTo(to, text) },
+		Heard:    func(from phone.Key) []string { return owner.HeardFrom(from) },
 	}
-}
-
-// announced waits until a tracker knows the node's account, which also says that it
-// can be reached.
-func announced(t *testing.T, n *actorstest.Node) {
-	t.Helper()
-	n.Eventually("the node is announced", func() bool {
-		trackers := n.Status().Trackers
-		return len(trackers) > 0 && !trackers[0].AnnouncedUntil.IsZero()
-	})
-}
-
-// befriend makes a phone a contact of the node's owner.
-func befriend(t *testing.T, n *actorstest.Node, k phone.Key) {
-	t.Helper()
-	if _, err := n.AddContact(t.Context(), n.Account.ID, identity.Link{Key: identity.PublicKey(k)}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// say writes to a phone in the owner's name.
-func say(t *testing.T, n *actorstest.Node, to phone.Key, text string) phone.GUID {
-	t.Helper()
-	m, err := n.Send(t.Context(), actors.Outgoing{Account: n.Account.ID, Contact: identity.PublicKey(to), Payload: []byte(text)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return phone.GUID(m.ID.GUID)
-}
-
-// stored are the messages that the node has from a phone, in the order of arrival.
-func stored(t *testing.T, n *actorstest.Node, from phone.Key) []store.Message {
-	t.Helper()
-	page, err := n.Messages(n.Account.ID, identity.PublicKey(from), 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var in []store.Message
-	for i := len(page) - 1; i >= 0; i-- { // newest first
-		if page[i].ID.Dir == store.In {
-			in = append(in, page[i])
-		}
-	}
-	return in
-}
-
-// heard are the texts of what the node has from a phone.
-func heard(t *testing.T, n *actorstest.Node, from phone.Key) []string {
-	t.Helper()
-	var texts []string
-	for _, m := range stored(t, n, from) {
-		texts = append(texts, string(m.Payload))
-	}
-	return texts
-}
-
-// call makes a phone in the world, with its quirks.
-func call(t *testing.T, w *actorstest.World, name string, q phone.Quirks) *phone.Phone {
-	t.Helper()
-	p := phone.InMemory(t, w.Net, phone.Options{Name: name, Trackers: []identity.NodeKey{w.Tracker.Node}, Quirks: q, Log: t.Logf})
-	p.Eventually(t, 10*time.Minute, "the phone is announced", func() bool { return p.Announced() > 0 })
-	return p
-}
-
-// owner makes a node in the world that a tracker knows.
-func owner(t *testing.T, w *actorstest.World) (*actorstest.Node, phone.Key) {
-	t.Helper()
-	n := w.Node("owner")
-	announced(t, n)
-	return n, phone.Key(n.Account.ID)
 }
 
 // talk is what a test has sent, to be compared with what both sides have.
@@ -136,7 +65,7 @@ type talk struct {
 func (k *talk) nodeSays(t *testing.T, text string) {
 	t.Helper()
 	k.fromNode = append(k.fromNode, text)
-	k.nodeGUIDs = append(k.nodeGUIDs, say(t, k.n, k.p.Key(), text))
+	k.nodeGUIDs = append(k.nodeGUIDs, k.n.SayTo(k.p.Key(), text))
 }
 
 func (k *talk) phoneSays(text string) {
@@ -150,7 +79,7 @@ func (k *talk) settles(t *testing.T, within time.Duration) {
 	k.n.EventuallyWithin(within, "everything has arrived and is acknowledged", func() bool {
 		waiting, err := k.n.Waiting(k.n.Account.ID)
 		return err == nil && waiting == 0 && len(k.p.Waiting(k.key)) == 0 &&
-			len(stored(t, k.n, k.p.Key())) >= len(k.fromPhone) && len(k.p.Page(k.key).Received) >= len(k.fromNode)
+			len(k.n.Stored(k.p.Key())) >= len(k.fromPhone) && len(k.p.Page(k.key).Received) >= len(k.fromNode)
 	})
 }
 
@@ -161,7 +90,7 @@ func (k *talk) once(t *testing.T) {
 	k.nodeHasAllOnce(t)
 	page := k.p.Page(k.key)
 	if texts := page.Texts(); !slices.Equal(texts, k.fromNode) {
-		t.Errorf("the phone has %s, want %s", brief(texts), brief(k.fromNode))
+		t.Errorf("the phone has %s, want %s", actorstest.Brief(texts), actorstest.Brief(k.fromNode))
 	}
 	if !slices.Equal(page.Acknowledged, k.nodeGUIDs) {
 		t.Errorf("the phone has acknowledged %v, want %v", page.Acknowledged, k.nodeGUIDs)
@@ -175,14 +104,14 @@ func (k *talk) once(t *testing.T) {
 func (k *talk) nodeHasAllOnce(t *testing.T) {
 	t.Helper()
 	var guids []phone.GUID
-	for _, m := range stored(t, k.n, k.p.Key()) {
+	for _, m := range k.n.Stored(k.p.Key()) {
 		guids = append(guids, phone.GUID(m.ID.GUID))
 	}
 	if !slices.Equal(guids, k.phoneGUIDs) {
 		t.Errorf("the node has guids %v, want %v", guids, k.phoneGUIDs)
 	}
-	if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, k.fromPhone) {
-		t.Errorf("the node has %s, want %s", brief(texts), brief(k.fromPhone))
+	if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, k.fromPhone) {
+		t.Errorf("the node has %s, want %s", actorstest.Brief(texts), actorstest.Brief(k.fromPhone))
 	}
 	for _, guid := range k.nodeGUIDs {
 		id := store.MessageID{Dir: store.Out, GUID: int64(guid)}
@@ -190,18 +119,6 @@ func (k *talk) nodeHasAllOnce(t *testing.T) {
 			t.Errorf("message %d is in state %v, %v", guid, m.State, err)
 		}
 	}
-}
-
-// brief shows texts without the long ones.
-func brief(texts []string) string {
-	var short []string
-	for _, text := range texts {
-		if len(text) > 20 {
-			text = fmt.Sprintf("%s... (%d bytes)", text[:10], len(text))
-		}
-		short = append(short, text)
-	}
-	return fmt.Sprintf("%d: %q", len(texts), short)
 }
 
 // A well-behaved phone and a node find each other through a tracker, whoever dials,
@@ -216,9 +133,9 @@ func TestPhoneAndNodeTalk(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, node dials %v", name, nodeDials), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := actorstest.New(t, memnet.Options{Link: link})
-					n, key := owner(t, w)
-					p := call(t, w, "phone", phone.Quirks{})
-					befriend(t, n, p.Key())
+					n, key := w.Owner()
+					p := w.Phone("phone", phone.Quirks{})
+					n.AddPhone(p.Key())
 					p.AddContact(key)
 					k := &talk{n: n, key: key, p: p}
 					if nodeDials {

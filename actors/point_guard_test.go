@@ -28,7 +28,7 @@ func TestPointChallenge_OfStrangers_RefusedFromTheSecondOn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
 				n := w.Node("owner", func(o *actors.Options) { o.RefusePointChallenges = refuse })
-				announced(t, n)
+				n.AwaitAnnounced()
 				owner := phone.Key(n.Account.ID)
 				nodes := make(map[string]*memnet.Node)
 				signed := func(node, name string, challenge [32]byte) bool {
@@ -68,7 +68,7 @@ func TestPointChallenge_OfStrangers_RefusedFromTheSecondOn(t *testing.T) {
 					}
 				}
 				contact := phone.IdentityOf("contact")
-				befriend(t, n, contact.Key())
+				n.AddPhone(contact.Key())
 				for i := range 3 {
 					if got := signed("first node", "contact", point); got == refuse {
 						t.Errorf("contact, %d: signed %v", i, got)

@@ -21,13 +21,13 @@ func TestProfileChangesAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n := w.Node("owner")
-		announced(t, n)
+		n.AwaitAnnounced()
 		key := phone.Key(n.Account.ID)
-		phones := []*phone.Phone{call(t, w, "busy", phone.Quirks{NoInfoRequest: true}), call(t, w, "quiet", phone.Quirks{NoInfoRequest: true})}
+		phones := []*phone.Phone{w.Phone("busy", phone.Quirks{NoInfoRequest: true}), w.Phone("quiet", phone.Quirks{NoInfoRequest: true})}
 		for _, p := range phones {
-			befriend(t, n, p.Key())
+			n.AddPhone(p.Key())
 			p.Write(key, "hello")
-			n.Eventually("a session", func() bool { return len(stored(t, n, p.Key())) == 1 })
+			n.Eventually("a session", func() bool { return len(n.Stored(p.Key())) == 1 })
 		}
 		change := func(p *phone.Phone, number int) {
 			t.Helper()

@@ -67,39 +67,24 @@ func newRelay(t *testing.T, w *actorstest.World, to identity.NodeKey) *relay {
 	return r
 }
 
-// alarmsOf returns the events of a kind in the account's log.
-func alarmsOf(t *testing.T, n *actorstest.Node, kind store.EventKind) (found []store.Event) {
-	t.Helper()
-	events, err := n.Events(n.Account.ID, 0, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range events {
-		if e.Kind == kind {
-			found = append(found, e)
-		}
-	}
-	return found
-}
-
 // Bar S08: somebody between two of our nodes gets no signature out of them, and
 // the one who is asked raises the alarm, once. Each of them has another contact,
 // who is not disturbed.
 func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		l := newLyingTracker(t, w)
-		alice, bob := w.Node("alice", withTrackers(l.address())), w.Node("bob", withTrackers(l.address()))
-		carol := w.Node("carol", withTrackers(l.address()))
+		l := w.NewLyingTracker()
+		alice, bob := w.Node("alice", actorstest.WithTrackers(l.Address())), w.Node("bob", actorstest.WithTrackers(l.Address()))
+		carol := w.Node("carol", actorstest.WithTrackers(l.Address()))
 		actorstest.Befriend(alice, bob)
 		actorstest.Befriend(carol, alice)
 		actorstest.Befriend(carol, bob)
 		mallory := newRelay(t, w, bob.Key())
 		// Mallory has got a signature of Bob's over her node key, and has announced it.
-		ofAlice := recordFor(keyOf(t, alice), alice.Key(), 1)
-		l.say(recordFor(keyOf(t, bob), mallory.Key(), 1), ofAlice)
+		ofAlice := actorstest.RecordFor(alice.AccountKey(), alice.Key(), 1)
+		l.Say(actorstest.RecordFor(bob.AccountKey(), mallory.Key(), 1), ofAlice)
 		alice.Say(bob, "for bob alone")
-		alice.EventuallyWithin(5*time.Minute, "the alarm", func() bool { return len(alarmsOf(t, alice, store.HandshakeRelayed)) > 0 })
+		alice.EventuallyWithin(5*time.Minute, "the alarm", func() bool { return len(alice.EventsOf(store.HandshakeRelayed)) > 0 })
 		time.Sleep(30 * time.Minute)
 
 		if mallory.streams.Load() < 2 {
@@ -108,7 +93,7 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 		if heard := bob.Heard(alice); len(heard) != 0 {
 			t.Errorf("through mallory came %q", heard)
 		}
-		events := alarmsOf(t, alice, store.HandshakeRelayed)
+		events := alice.EventsOf(store.HandshakeRelayed)
 		if len(events) != 1 || events[0].NodeKey != mallory.Key() || events[0].Reason != bob.Account.ID.String() {
 			t.Errorf("alarms: %+v", events)
 		}
@@ -117,14 +102,14 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 			s.Suspicions[0].Count < 2 || s.Suspected != s.Suspicions[0].Count {
 			t.Errorf("status: %+v, %d in all", s.Suspicions, s.Suspected)
 		}
-		if n := len(alarmsOf(t, bob, store.HandshakeRelayed)); n != 0 {
+		if n := len(bob.EventsOf(store.HandshakeRelayed)); n != 0 {
 			t.Errorf("%d alarms of bob, who was asked for nothing", n)
 		}
 
 		carol.Say(alice, "hello alice")
 		alice.EventuallyWithin(5*time.Minute, "carol reaches alice", func() bool { return len(alice.Heard(carol)) == 1 })
 		// With the true node in the tracker again everything arrives.
-		l.say(recordFor(keyOf(t, bob), bob.Key(), 1), ofAlice)
+		l.Say(actorstest.RecordFor(bob.AccountKey(), bob.Key(), 1), ofAlice)
 		bob.EventuallyWithin(10*time.Minute, "bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })
 	})
 }
@@ -191,7 +176,7 @@ func TestRelay_ByStrangersWhoDial_RefusedFewAlarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n := w.Node("owner")
-		announced(t, n)
+		n.AwaitAnnounced()
 		carrier := newCarrier(t, w)
 		const strangers = 20
 		for i := range strangers {
@@ -217,7 +202,7 @@ func TestRelay_ByStrangersWhoDial_RefusedFewAlarms(t *testing.T) {
 			l.Abort()
 			time.Sleep(2 * time.Second) // within what one node may begin
 		}
-		events := alarmsOf(t, n, store.HandshakeRelayed)
+		events := n.EventsOf(store.HandshakeRelayed)
 		if len(events) == 0 || len(events) > 4 || events[0].NodeKey != carrier.Key() || events[0].Reason != phone.IdentityOf("stranger 0").Key().String() {
 			t.Errorf("%d alarms: %+v", len(events), events)
 		}

@@ -3,91 +3,24 @@
 package actors_test
 
 import (
-	"context"
 	"crypto/rand"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-// fakeTracker answers what the test says; nil is silence.
-type fakeTracker struct {
-	node   *memnet.Node
-	answer func(tracker.Request) [][]byte
-
-	mu   sync.Mutex
-	seen []time.Time // of lookups
-}
-
-func newFakeTracker(t *testing.T, w *actorstest.World, answer func(tracker.Request) [][]byte) *fakeTracker {
-	t.Helper()
-	f := &fakeTracker{node: w.Net.Node(overlay.Limits{}), answer: answer}
-	port, err := f.node.ListenDatagrams(tracker.Port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			from, payload, err := port.Receive(ctx)
-			if err != nil {
-				return
-			}
-			q, err := tracker.ParseRequest(payload)
-			if err != nil {
-				continue
-			}
-			if q.Command() == tracker.CommandLookup {
-				f.mu.Lock()
-				f.seen = append(f.seen, time.Now())
-				f.mu.Unlock()
-			}
-			for _, reply := range answer(q) {
-				_ = port.Send(from, tracker.Port, reply)
-			}
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		serving.Wait()
-		_ = f.node.Close()
-	})
-	return f
-}
-
-func (f *fakeTracker) address() tracker.Address {
-	return tracker.Address{Node: f.node.Key(), Port: tracker.Port}
-}
-
-func (f *fakeTracker) lookups() []time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]time.Time(nil), f.seen...)
-}
-
-func silence(tracker.Request) [][]byte { return nil }
-
-// withTrackers tells a node about other trackers than the world's own.
-func withTrackers(addresses ...tracker.Address) func(*actors.Options) {
-	return func(o *actors.Options) { o.Trackers = addresses }
-}
-
 // Bar R08: with one tracker silent the others do.
 func TestSilentTrackerIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		silent := newFakeTracker(t, w, silence)
-		alice := w.Node("alice", withTrackers(silent.address(), w.Tracker))
-		bob := w.Node("bob", withTrackers(w.Tracker, silent.address()))
+		silent := w.NewTracker(actorstest.Silence)
+		alice := w.Node("alice", actorstest.WithTrackers(silent.Address(), w.Tracker))
+		bob := w.Node("bob", actorstest.WithTrackers(w.Tracker, silent.Address()))
 		actorstest.Befriend(alice, bob)
 		alice.Say(bob, "hello")
 		bob.Eventually("bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })
@@ -98,14 +31,14 @@ func TestSilentTrackerIsNotMissed(t *testing.T) {
 func TestSilentTrackersAreNotPestered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		silent := newFakeTracker(t, w, silence)
-		alice, bob := w.Node("alice", withTrackers(silent.address())), w.Node("bob")
+		silent := w.NewTracker(actorstest.Silence)
+		alice, bob := w.Node("alice", actorstest.WithTrackers(silent.Address())), w.Node("bob")
 		actorstest.Befriend(alice, bob)
 		alice.Say(bob, "hello")
 		start := time.Now()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		questions := len(silent.lookups()) / 3 // each is repeated twice
+		questions := len(silent.Lookups()) / 3 // each is repeated twice
 		if minutes := int(time.Since(start) / time.Minute); questions > minutes {
 			t.Errorf("%d lookups in %d minutes", questions, minutes)
 		}
@@ -161,12 +94,12 @@ func TestLyingTrackersAreNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := actorstest.New(t, memnet.Options{})
-				liar := newFakeTracker(t, w, answer)
-				alice, bob := w.Node("alice", withTrackers(liar.address(), w.Tracker)), w.Node("bob")
+				liar := w.NewTracker(answer)
+				alice, bob := w.Node("alice", actorstest.WithTrackers(liar.Address(), w.Tracker)), w.Node("bob")
 				actorstest.Befriend(alice, bob)
 				alice.Say(bob, "hello")
 				bob.EventuallyWithin(2*time.Minute, "bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })
-				if len(liar.lookups()) == 0 {
+				if len(liar.Lookups()) == 0 {
 					t.Error("the liar was not even asked")
 				}
 			})
@@ -192,13 +125,13 @@ func TestStolenAddressDoesNotAuthenticate(t *testing.T) {
 		// anybody have it.
 		stolen := tracker.NewRecord(bobKey, mallory.Key(), 255, 77)
 		stolen.ExpiresMS = 600_000
-		liar := newFakeTracker(t, w, func(q tracker.Request) [][]byte {
+		liar := w.NewTracker(func(q tracker.Request) [][]byte {
 			if q, ok := q.(tracker.Lookup); ok {
 				return [][]byte{tracker.LookupReply{Nonce: q.Nonce, Records: []tracker.Record{stolen}}.AppendTo(nil)}
 			}
 			return nil
 		})
-		alice := w.Node("alice", withTrackers(liar.address(), w.Tracker))
+		alice := w.Node("alice", actorstest.WithTrackers(liar.Address(), w.Tracker))
 		actorstest.Befriend(alice, bob)
 		alice.Say(bob, "secret")
 		bob.EventuallyWithin(2*time.Minute, "bob hears alice", func() bool { return len(bob.Heard(alice)) == 1 })

@@ -32,7 +32,7 @@ type shared struct {
 func share(t *testing.T, role store.Role) *shared {
 	t.Helper()
 	s := &shared{w: actorstest.New(t, memnet.Options{})}
-	s.n, s.key = owner(t, s.w)
+	s.n, s.key = s.w.Owner()
 	if _, err := s.n.SetRole(t.Context(), s.n.Account.ID, role); err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +43,8 @@ func share(t *testing.T, role store.Role) *shared {
 		t.Fatal("the phone has another identity")
 	}
 	s.at = phoneNode(t, s.w)
-	s.bob = call(t, s.w, "bob", phone.Quirks{})
-	befriend(t, s.n, s.bob.Key())
+	s.bob = s.w.Phone("bob", phone.Quirks{})
+	s.n.AddPhone(s.bob.Key())
 	time.Sleep(time.Minute) // the tracker has the new priority
 	return s
 }
@@ -93,7 +93,7 @@ func (s *shared) phoneHas(text string) bool {
 }
 
 func (s *shared) nodeHas(t *testing.T, text string) bool {
-	return slices.Contains(heard(t, s.n, s.bob.Key()), text)
+	return slices.Contains(s.n.HeardFrom(s.bob.Key()), text)
 }
 
 func TestRoles(t *testing.T) {
@@ -129,8 +129,8 @@ func TestRoles(t *testing.T) {
 				if n, p, a := s.nodeHas(t, text), s.phoneHas(text), s.acknowledged(); n != test.nodeLater || p != test.phoneLater || a != test.ackedL {
 					t.Errorf("later: node %v, phone %v, acknowledged %v", n, p, a)
 				}
-				if texts := heard(t, s.n, s.bob.Key()); len(texts) > 1 {
-					t.Errorf("the node has %s", brief(texts))
+				if texts := s.n.HeardFrom(s.bob.Key()); len(texts) > 1 {
+					t.Errorf("the node has %s", actorstest.Brief(texts))
 				}
 			})
 		})
@@ -225,8 +225,8 @@ func TestPhoneAnswersItsOwnIdentityInVain(t *testing.T) {
 func TestSeveralAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, _ := owner(t, w)
-		p := call(t, w, "phone", phone.Quirks{})
+		n, _ := w.Owner()
+		p := w.Phone("phone", phone.Quirks{})
 		var ids []identity.PublicKey
 		for _, name := range []string{"one", "two", "three"} {
 			a, err := n.CreateAccount(t.Context(), name)

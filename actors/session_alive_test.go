@@ -21,12 +21,12 @@ func TestSession_LatePeer_TextSentOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		k := meet(t, w, phone.Quirks{OKDelay: 150 * time.Second})
-		other := call(t, w, "other", phone.Quirks{})
-		befriend(t, k.n, other.Key())
+		other := w.Phone("other", phone.Quirks{})
+		k.n.AddPhone(other.Key())
 		other.AddContact(k.key)
 		k.nodeSays(t, "one")
 		k.nodeSays(t, "two")
-		say(t, k.n, other.Key(), "to somebody else")
+		k.n.SayTo(other.Key(), "to somebody else")
 		for i := range 20 {
 			time.Sleep(20 * time.Second)
 			k.phoneSays(fmt.Sprint("busy ", i))
@@ -34,14 +34,14 @@ func TestSession_LatePeer_TextSentOnce(t *testing.T) {
 		k.settles(t, 10*time.Minute)
 		page := k.p.Page(k.key)
 		if texts := page.Texts(); !slices.Equal(texts, []string{"one", "two"}) || page.Started != 1 || page.Ended != 0 {
-			t.Errorf("the phone has %s in %d sessions, %d ended", brief(texts), page.Started, page.Ended)
+			t.Errorf("the phone has %s in %d sessions, %d ended", actorstest.Brief(texts), page.Started, page.Ended)
 		}
 		if waiting, err := k.n.Waiting(k.n.Account.ID); err != nil || waiting != 0 {
 			t.Errorf("%d messages wait, %v", waiting, err)
 		}
 		k.nodeHasAllOnce(t)
 		if texts := other.Page(k.key).Texts(); !slices.Equal(texts, []string{"to somebody else"}) {
-			t.Errorf("the other phone has %s", brief(texts))
+			t.Errorf("the other phone has %s", actorstest.Brief(texts))
 		}
 	})
 }

@@ -27,7 +27,7 @@ func TestStranger_AYearOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n := w.Node("owner", func(o *actors.Options) { o.Logger = nil })
-		announced(t, n)
+		n.AwaitAnnounced()
 		time.Sleep(10 * time.Minute)
 		began := live(n)
 		heap := int64(0)

@@ -55,10 +55,10 @@ func requestOf(name string) phone.Frame {
 func TestStranger_SessionEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, _ := owner(t, w)
+		n, _ := w.Owner()
 		carrier := newCarrier(t, w)
 		friend, newcomer := phone.IdentityOf("friend"), phone.IdentityOf("newcomer")
-		befriend(t, n, friend.Key())
+		n.AddPhone(friend.Key())
 		of := map[string]*phone.Line{}
 		for _, who := range []string{"friend", "silent", "asker", "newcomer"} {
 			of[who] = logIn(t, carrier, n, phone.IdentityOf(who))
@@ -113,9 +113,9 @@ func TestStranger_SessionEndsInTime(t *testing.T) {
 func TestStranger_OldestSessionGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		n, _ := owner(t, w)
+		n, _ := w.Owner()
 		friend := phone.IdentityOf("friend")
-		befriend(t, n, friend.Key())
+		n.AddPhone(friend.Key())
 		contact := logIn(t, newCarrier(t, w), n, friend)
 		var lines []*phone.Line
 		for i := range 140 {
@@ -182,7 +182,7 @@ func TestFramesPassedOn_KeepTheirCredit(t *testing.T) {
 						}
 					}
 				})
-				announced(t, n)
+				n.AwaitAnnounced()
 				who := phone.IdentityOf("somebody")
 				if tc.contact {
 					if _, err := n.RequestContact(t.Context(), n.Account.ID, identity.Link{Key: identity.PublicKey(who.Key())}, "hello"); err != nil {

@@ -34,7 +34,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 		}
 	})
 	id := phone.IdentityOf("old app")
-	befriend(t, n, id.Key())
+	n.AddPhone(id.Key())
 	dial := func(from netip.Addr) (p *phone.Old) {
 		n.Eventually("the node listens on the system's address", func() bool {
 			socket, err := all.System(nil).Dial(t.Context(), from, netip.AddrPortFrom(own, 5050))
@@ -117,7 +117,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
-		sent := say(t, n, id.Key(), text)
+		sent := n.SayTo(id.Key(), text)
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)

@@ -88,8 +88,8 @@ func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	befriend(t, n, id.Key())
-	say(t, n, id.Key(), "found you")
+	n.AddPhone(id.Key())
+	n.SayTo(id.Key(), "found you")
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

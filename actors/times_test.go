@@ -39,10 +39,10 @@ func TestMessage_ImpossibleDate_ShownOnce(t *testing.T) {
 		k.p.Post(k.key, phone.Message{SendTime: 253_402_300_800_001, Payload: []byte("nameless")})
 		time.Sleep(40 * time.Minute) // several sessions, each with a repetition
 		want = append(want, "nameless")
-		if texts := heard(t, k.n, k.p.Key()); !slices.Equal(texts, want) {
-			t.Errorf("the node has %s, want %s", brief(texts), brief(want))
+		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, want) {
+			t.Errorf("the node has %s, want %s", actorstest.Brief(texts), actorstest.Brief(want))
 		}
-		for _, m := range stored(t, k.n, k.p.Key()) {
+		for _, m := range k.n.Stored(k.p.Key()) {
 			if at := int64(m.SendTime); at < begun || at > time.Now().UnixMilli() || m.SendTime != m.Created {
 				t.Errorf("%q is dated %d, received %d", m.Payload, at, m.Created)
 			}

@@ -78,8 +78,8 @@ func TestOldTrackersThatAreSilent(t *testing.T) {
 			return len(s) == 1 && s[0].Tracker == silent && s[0].LastAnswer.IsZero() && errors.Is(s[0].Err, overlay.ErrTimeout)
 		})
 		bob := identity.NewPrivateKey([32]byte{2}).Public()
-		befriend(t, n, [32]byte(bob))
-		say(t, n, [32]byte(bob), "where are you?")
+		n.AddPhone([32]byte(bob))
+		n.SayTo([32]byte(bob), "where are you?")
 		n.Eventually("the contact's presence says it", func() bool {
 			return n.Presence(n.Account.ID, bob).LastError == actors.ErrTrackersSilent.Error()
 		})

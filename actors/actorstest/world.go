@@ -262,3 +262,33 @@ func (w *testWriter) Write(line []byte) (int, error) {
 func KeyFile(n *Node) ([]byte, error) {
 	return os.ReadFile(filepath.Join(n.Opts.Dir, "keys", n.Account.ID.String()+".pem"))
 }
+
+// AccountKey returns the secret key of the node's account.
+func (n *Node) AccountKey() identity.PrivateKey {
+	n.w.t.Helper()
+	pem, err := KeyFile(n)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	key, err := identity.ParsePEM(pem)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	return key
+}
+
+// EventsOf returns the events of a kind in the log of the node's account, at most
+// 1,000.
+func (n *Node) EventsOf(kind store.EventKind) (found []store.Event) {
+	n.w.t.Helper()
+	events, err := n.Events(n.Account.ID, 0, 1000)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == kind {
+			found = append(found, e)
+		}
+	}
+	return found
+}
