@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/actors/kernel"
 )
 
@@ -15,7 +17,7 @@ import (
 type Options struct {
 	// Config is the section of the configuration file. It needs its secrets, see
 	// [GenerateSecrets]. It must not be changed afterwards.
-	Config *Config
+	Config *config.Config
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Registrations is the directory with the registration files that the homeserver was
@@ -32,16 +34,16 @@ type Options struct {
 }
 
 // New checks the options and returns what makes the bridge actor of a node, for
-// kernel.Spec.New. It touches neither disk nor network. It returns [ErrNoTokens],
+// kernel.Spec.New. It touches neither disk nor network. It returns [config.ErrNoTokens],
 // and [ErrNoMatrix] when this program was built without the bridge.
 func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if err := opts.Config.checkSecrets(); err != nil {
+	if err := opts.Config.CheckSecrets(); err != nil {
 		return nil, err
 	}
-	if _, _, err := newMatrixConnector(opts.Config.library(), false, nil); err != nil {
+	if _, _, err := newMatrixConnector(opts.Config.Library(), false, nil); err != nil {
 		return nil, err
 	}
 	if opts.Retry.Min == 0 {
@@ -83,14 +85,14 @@ func (a *bridgeActor) Started(c *kernel.Context) error {
 	}
 	a.condition = &condition{state: StateStarting}
 	if dir := a.opts.Registrations; dir != "" {
-		a.condition.problems = a.opts.Config.registrationProblems(dir)
+		a.condition.problems = a.opts.Config.RegistrationProblems(dir)
 	}
 	for _, problem := range a.condition.problems {
 		c.Log().Warn("a file of the Matrix bridge is not as it should be", "problem", problem)
 	}
 	r := &runner{
 		opts: a.opts, node: a.node, log: c.Log(), condition: a.condition,
-		library: newLibraryLogger(c.Log(), least, a.opts.Config.secretValues()),
+		library: newLibraryLogger(c.Log(), least, a.opts.Config.SecretValues()),
 	}
 	c.Go(taskRun, r.run)
 	return nil

@@ -5,6 +5,8 @@ package bridge_test
 import (
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
@@ -40,7 +42,7 @@ func TestRelayedHandshake_ToldWhereTheBotIs(t *testing.T) {
 
 // The fake homeserver gives the bot no device.
 func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) { config.Encryption.Allow = true })
+	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Encryption.Allow = true })
 	const sentence = "Rooms are not encrypted, though encryption.allow is set"
 	if e := f.status().Encryption; e.State != bridge.EncryptionUnavailable || !contains(e.Error, sentence) || !contains(e.Error, "encryption.allow to false") {
 		t.Errorf("encryption is %+v", e)

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/id"
 
@@ -90,18 +92,18 @@ const bubbleUser id.UserID = "@alice:mimir.test"
 // inAnswerBubble runs a test with a bridge in virtual time.
 func inAnswerBubble(t *testing.T, test func(b *bubble)) {
 	t.Helper()
-	inAnswerBubbleWith(t, func(*bridge.Config) {}, test)
+	inAnswerBubbleWith(t, func(*matrixconfig.Config) {}, test)
 }
 
-func inAnswerBubbleWith(t *testing.T, configure func(*bridge.Config), test func(b *bubble)) {
+func inAnswerBubbleWith(t *testing.T, configure func(*matrixconfig.Config), test func(b *bubble)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: dir, log: &logBuffer{}}
 		b := &bubble{t: t, log: w.log}
-		config := bridge.DefaultConfig()
+		config := matrixconfig.Default()
 		config.Homeserver.Domain = "mimir.test"
-		config.Homeserver.SideSync = bridge.SideSyncNever
+		config.Homeserver.SideSync = matrixconfig.SideSyncNever
 		config.Bridge.Permissions = bridgeconfig.PermissionConfig{"mimir.test": &bridgeconfig.PermissionLevelUser}
 		config.Matrix.MessageStatusEvents = true
 		config.Encryption.Allow = false

@@ -4,12 +4,9 @@ package bridge_test
 
 import (
 	"database/sql"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/mimird/mimird/bridge"
 )
 
 func TestCopyOfTheDatabaseWhileItIsInUse(t *testing.T) {
@@ -32,19 +29,5 @@ func TestCopyOfTheDatabaseWhileItIsInUse(t *testing.T) {
 	var rooms int
 	if err := db.QueryRow("SELECT COUNT(*) FROM portal WHERE mxid=?", room).Scan(&rooms); err != nil || rooms != 1 {
 		t.Errorf("the copy has the room %d times, %v", rooms, err)
-	}
-}
-
-func TestNoCopyOfWhatIsNotThere(t *testing.T) {
-	config, target := bridge.DefaultConfig(), t.TempDir()
-	if err := config.CopyDatabase(t.Context(), t.TempDir(), target); err != nil {
-		t.Error(err)
-	}
-	if entries, err := os.ReadDir(target); err != nil || len(entries) > 0 {
-		t.Errorf("%v, %v", entries, err)
-	}
-	config.Database.Type = "postgres"
-	if err := config.CopyDatabase(t.Context(), t.TempDir(), target); !errors.Is(err, bridge.ErrNotAFile) {
-		t.Errorf("of a database elsewhere: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -17,7 +19,7 @@ import (
 // rendered to text, which keeps what has a sign of its own.
 func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *event.RoomFeatures {
 	edit := event.CapLevelRejected
-	if cl.config.Network.Edits == EditsCorrection {
+	if cl.config.Network.Edits == config.EditsCorrection {
 		edit = event.CapLevelPartialSupport
 	}
 	request := portal != nil && portal.MessageRequest

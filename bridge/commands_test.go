@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"maunium.net/go/mautrix"
@@ -16,7 +18,6 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -124,7 +125,7 @@ func TestLoginImportsAnIdentityAndDeletesTheSecret(t *testing.T) {
 
 // Bar S18
 func TestRelayModeNamesWhoWritesAndTellsTheContact(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) {
+	f := newFixtureWith(t, func(config *matrixconfig.Config) {
 		config.Bridge.Relay.Enabled = true
 		config.Bridge.Permissions["@carol:mimir.test"] = &bridgeconfig.PermissionLevelRelay
 	})

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"go.mau.fi/util/configupgrade"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
@@ -23,7 +25,7 @@ import (
 // the bridge.
 type connector struct {
 	node    Node
-	config  *Config
+	config  *config.Config
 	log     *slog.Logger
 	br      *bridgev2.Bridge
 	matrix  matrixConnector

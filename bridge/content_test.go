@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge"
 )
 
 // put sends any content as alice.
@@ -105,7 +106,7 @@ func edited(evt id.EventID, text string) *event.MessageEventContent {
 }
 
 func TestEditBecomesACorrection(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) { config.Network.Edits = bridge.EditsCorrection })
+	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.Edits = matrixconfig.EditsCorrection })
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "hallo")
 	f.put(room, event.EventMessage, edited(evt, "hello"))

@@ -29,21 +29,6 @@ func FuzzTransaction(f *testing.F) {
 	})
 }
 
-func FuzzConfig(f *testing.F) {
-	f.Add([]byte("homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"))
-	f.Add(exampleConfig)
-	f.Fuzz(func(t *testing.T, section []byte) {
-		config, err := ParseConfig(section)
-		if err != nil {
-			return
-		}
-		config.GenerateSecrets()
-		if _, err := config.Registrations(); err != nil {
-			t.Errorf("no registration: %v", err)
-		}
-	})
-}
-
 func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
 	entry := store.Event{Account: identity.PublicKey{1}, Conversation: identity.PublicKey{2}, Seq: 3, Kind: store.MessageReceived}
 	ids := func(ev store.Event, part int, kinds ...string) (ids []string) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge"
 )
 
@@ -64,7 +66,7 @@ func checkpoint(t *testing.T, path string) {
 
 func TestDamagedRegistrations_NamedAtStart(t *testing.T) {
 	w := newWorld(t)
-	w.config.DoublePuppet.Registration = bridge.DoublePuppetSeparate
+	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate
 	w.config.GenerateSecrets()
 	w.withFake()
 	w.files = t.TempDir()

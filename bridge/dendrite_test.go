@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -34,12 +36,12 @@ const buildPatience = 10 * time.Minute
 
 func newReal(t *testing.T) *real {
 	t.Helper()
-	return newRealWith(t, func(*bridge.Config) {})
+	return newRealWith(t, func(*matrixconfig.Config) {})
 }
 
 // newRealWith changes the configuration before anything is started. Where the
 // bridge encrypts, alice does.
-func newRealWith(t *testing.T, change func(*bridge.Config)) *real {
+func newRealWith(t *testing.T, change func(*matrixconfig.Config)) *real {
 	t.Helper()
 	r := &real{world: newWorld(t)}
 	change(r.config)
@@ -47,7 +49,7 @@ func newRealWith(t *testing.T, change func(*bridge.Config)) *real {
 	var files []string
 	for _, registration := range r.registrations() {
 		file := filepath.Join(r.dir, registration.Name)
-		if err := bridge.WriteSecretFile(file, registration.Content); err != nil {
+		if err := matrixconfig.WriteSecretFile(file, registration.Content); err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, file)

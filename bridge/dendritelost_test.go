@@ -6,16 +6,17 @@ import (
 	"net/http"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // What a real homeserver says of rooms is enough to learn them again, and to follow
 // one that it has upgraded.
 func TestDendriteRoomsAreFollowed(t *testing.T) {
-	r := newRealWith(t, func(c *bridge.Config) { c.Encryption.Allow = false })
+	r := newRealWith(t, func(c *matrixconfig.Config) { c.Encryption.Allow = false })
 	bob, carol := r.node.addContact(r.account, "Bob"), r.node.addContact(r.account, "Carol")
 	r.node.receive(r.account, bob, "I am Bob")
 	r.node.receive(r.account, carol, "I am Carol")

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge/fault"
 
-	"gopkg.in/yaml.v3"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 )
@@ -41,7 +42,7 @@ type Check struct {
 
 // DoctorOptions say what to look at.
 type DoctorOptions struct {
-	Config *Config
+	Config *config.Config
 	// Dir is where the registration files are that the homeserver was given.
 	Dir string
 	// Wait is how long the homeserver may take to come to the bridge; 0 means 30 s.
@@ -135,7 +136,7 @@ func (d *doctor) configuration(context.Context) Check {
 	if err := d.Config.CheckFilledIn(); err != nil {
 		return failed("edit it, then: mimird matrix -g", "homeserver.domain or bridge.permissions is still that of the example")
 	}
-	if err := d.Config.checkSecrets(); err != nil {
+	if err := d.Config.CheckSecrets(); err != nil {
 		return failed("run: mimird matrix -g", "the tokens are missing")
 	}
 	d.configured = true
@@ -186,22 +187,11 @@ func (d *doctor) registration(context.Context) Check {
 			return warning(remedy, "there is no %s to compare with", file.Name)
 		case err != nil:
 			return warning("look at the file's permissions", "%s cannot be read: %s", file.Name, fault.OneLine(err))
-		case !sameRegistration(have, file.Content):
+		case !config.SameRegistration(have, file.Content):
 			return failed(remedy, "%s does not fit the configuration any more", file.Name)
 		}
 	}
 	return fine("%s fits the configuration", strings.Join(names, ", "))
-}
-
-func sameRegistration(a, b []byte) bool {
-	var one, other registration
-	if yaml.Unmarshal(a, &one) != nil || yaml.Unmarshal(b, &other) != nil {
-		return false
-	}
-	// Written in one way, so that equal ones are equal.
-	first, err := yaml.Marshal(one)
-	second, err2 := yaml.Marshal(other)
-	return err == nil && err2 == nil && string(first) == string(second)
 }
 
 func (d *doctor) homeserver(ctx context.Context) Check {

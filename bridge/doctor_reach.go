@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -169,9 +171,9 @@ func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
 func (d *doctor) doublePuppet(ctx context.Context) Check {
 	token, file := d.Config.AppService.ASToken, "registration.yaml"
 	switch d.Config.DoublePuppet.Registration {
-	case DoublePuppetNone:
+	case config.DoublePuppetNone:
 		return skipped("switched off: you have to accept invitations yourself")
-	case DoublePuppetSeparate:
+	case config.DoublePuppetSeparate:
 		token, file = d.Config.DoublePuppet.ASToken, "doublepuppet.yaml"
 	}
 	give := fmt.Sprintf("give %s to the homeserver and restart it", file)

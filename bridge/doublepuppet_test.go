@@ -5,8 +5,9 @@ package bridge_test
 import (
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/actors"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -24,7 +25,7 @@ func (r *real) elsewhere(contact identity.PublicKey, text string) {
 
 // With the second registration, what is written elsewhere is alice's in Matrix.
 func TestDendriteDoublePuppetRegistration(t *testing.T) {
-	r := newRealWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetSeparate })
+	r := newRealWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate })
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "hello")
 	room := r.awaitText(r.alice, r.ghost(bob), "hello")
@@ -41,7 +42,7 @@ func TestDendriteDoublePuppetRegistration(t *testing.T) {
 
 // Without any registration for it, a token of alice's own does the same for her.
 func TestDendriteDoublePuppetByToken(t *testing.T) {
-	r := newRealWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetNone })
+	r := newRealWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "hello")
 	room := r.awaitText(r.alice, r.ghost(bob), "hello")

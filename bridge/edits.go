@@ -5,6 +5,8 @@ package bridge
 import (
 	"context"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -28,7 +30,7 @@ const correctionSign = "✏️ "
 // HandleMatrixEdit sends the new text of a message as a message that answers the
 // old one, where the configuration says so.
 func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit) error {
-	if cl.config.Network.Edits != EditsCorrection {
+	if cl.config.Network.Edits != config.EditsCorrection {
 		return msgconv.ErrNoEdits
 	}
 	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -25,7 +27,7 @@ type encrypted struct {
 
 func newEncrypted(t *testing.T) *encrypted {
 	t.Helper()
-	e := &encrypted{real: newRealWith(t, func(c *bridge.Config) { c.Encryption.Allow = true })}
+	e := &encrypted{real: newRealWith(t, func(c *matrixconfig.Config) { c.Encryption.Allow = true })}
 	e.bob = e.node.addContact(e.account, "Bob")
 	e.node.receive(e.account, e.bob, "hello Alice")
 	e.room = e.awaitText(e.alice, e.ghost(e.bob), "hello Alice")

@@ -41,7 +41,7 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 	}
 	r.wake = make(chan struct{}, 1)
 	r.listener = newListener(node, log, opts.Config.AppService.HSToken, r.stored)
-	db, err := opts.Config.openDatabase(ctx, opts.Dir, r.library)
+	db, err := opts.Config.OpenDatabase(ctx, opts.Dir, r.library)
 	if err != nil {
 		stop()
 		return nil, err

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
@@ -316,7 +317,7 @@ func TestOwnMessagesFromElsewhere(t *testing.T) {
 
 func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
 	w := newWorld(t)
-	w.config.DoublePuppet.Registration = bridge.DoublePuppetNone
+	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetNone
 	homeserver := w.withFake()
 	account := w.node.addAccount("Alice")
 	bob := w.node.addContact(account, "Bob")
@@ -343,7 +344,7 @@ func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
 
 func TestSeparateRegistrationForDoublePuppets(t *testing.T) {
 	w := newWorld(t)
-	w.config.DoublePuppet.Registration = bridge.DoublePuppetSeparate
+	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate
 	homeserver := w.withFake()
 	account := w.node.addAccount("Alice")
 	bob := w.node.addContact(account, "Bob")

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -114,7 +116,7 @@ func TestHistoryGoesOnWhereItWasInterrupted(t *testing.T) {
 }
 
 func TestWaitingIsToldOnceAndEdited(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) { config.Network.WaitingNotice = 50 * time.Millisecond })
+	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.WaitingNotice = 50 * time.Millisecond })
 	bob, room := f.conversation("Bob")
 	f.write(room, "are you there")
 	f.botSays(room, "Waiting for Bob since")
@@ -139,7 +141,7 @@ func TestWaitingIsToldOnceAndEdited(t *testing.T) {
 }
 
 func TestWhatWaitsTooLongIsGivenUp(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) {
+	f := newFixtureWith(t, func(config *matrixconfig.Config) {
 		config.Network.WaitingNotice, config.Network.GiveUp = 40*time.Millisecond, time.Hour
 	})
 	bob, _ := f.conversation("Bob")

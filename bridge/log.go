@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -43,9 +42,7 @@ var longKey = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 func newLibraryLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
 	var pairs []string
 	for _, secret := range secrets {
-		if !missing(secret) {
-			pairs = append(pairs, secret, "<secret>")
-		}
+		pairs = append(pairs, secret, "<secret>")
 	}
 	w := &libraryLog{log: log, least: least, hide: strings.NewReplacer(pairs...)}
 	level := zerolog.FatalLevel
@@ -130,19 +127,4 @@ func (w *libraryLog) clean(text string, most int) string {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text
-}
-
-// secretValues lists what must never be in a log.
-func (c *Config) secretValues() []string {
-	values := []string{c.Database.URI}
-	if c.Database.Type == databaseSQLite {
-		values = nil
-	}
-	for _, s := range c.secrets() {
-		values = append(values, *s.value)
-	}
-	for _, s := range c.DoublePuppet.Secrets {
-		values = append(values, s)
-	}
-	return slices.DeleteFunc(values, func(s string) bool { return s == "" || s == "disable" })
 }

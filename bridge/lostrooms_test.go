@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -34,7 +36,7 @@ type household struct {
 
 func newHousehold(t *testing.T) *household {
 	t.Helper()
-	return householdWith(t, func(*bridge.Config) {})
+	return householdWith(t, func(*matrixconfig.Config) {})
 }
 
 // fill makes the second login and the conversations.

@@ -5,6 +5,8 @@ package bridge
 import (
 	"testing"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -12,7 +14,7 @@ import (
 
 // A contact cannot be called what the bot is called, however it is written.
 func TestUnlessBot_LookAlikes(t *testing.T) {
-	c := &connector{config: &Config{}}
+	c := &connector{config: &config.Config{}}
 	c.config.AppService.Bot = bridgeconfig.BotUserConfig{Username: "mimirbot", Displayname: "Mimir bridge bot"}
 	key := identity.PublicKey{1, 2, 3, 4}
 	for _, name := range []string{

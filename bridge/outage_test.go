@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/bridge"
@@ -29,10 +31,10 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	return newFixtureWith(t, func(*bridge.Config) {})
+	return newFixtureWith(t, func(*matrixconfig.Config) {})
 }
 
-func newFixtureWith(t *testing.T, configure func(*bridge.Config)) *fixture {
+func newFixtureWith(t *testing.T, configure func(*matrixconfig.Config)) *fixture {
 	t.Helper()
 	return newFixtureOf(t, configure, func(url string) string { return url })
 }
@@ -40,10 +42,10 @@ func newFixtureWith(t *testing.T, configure func(*bridge.Config)) *fixture {
 // newFixtureBehind is newFixture with a proxy between bridge and homeserver.
 func newFixtureBehind(t *testing.T, proxy func(upstream string) (url string)) *fixture {
 	t.Helper()
-	return newFixtureOf(t, func(*bridge.Config) {}, proxy)
+	return newFixtureOf(t, func(*matrixconfig.Config) {}, proxy)
 }
 
-func newFixtureOf(t *testing.T, configure func(*bridge.Config), proxy func(upstream string) (url string)) *fixture {
+func newFixtureOf(t *testing.T, configure func(*matrixconfig.Config), proxy func(upstream string) (url string)) *fixture {
 	t.Helper()
 	f := &fixture{world: newWorld(t)}
 	configure(f.config)

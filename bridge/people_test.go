@@ -12,11 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -157,7 +158,7 @@ func TestAnswersAndMissedCallsAreTold(t *testing.T) {
 }
 
 func TestMissedCallsCanBeLeftOut(t *testing.T) {
-	f := newFixtureWith(t, func(config *bridge.Config) { config.Network.CallNotices = false })
+	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.CallNotices = false })
 	bob, room := f.conversation("Bob")
 	f.node.apply(store.NoteMissedCall{Account: f.account, Contact: bob})
 	f.node.receive(f.account, bob, "I have called you")

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
@@ -214,7 +216,7 @@ func (p *puppets) revive(ctx context.Context) {
 		switch token := user.AccessToken; {
 		case token != "":
 			_ = user.LoginDoublePuppet(ctx, token) // or it stays as it is
-		case p.config.DoublePuppet.Registration != DoublePuppetNone:
+		case p.config.DoublePuppet.Registration != config.DoublePuppetNone:
 			user.LogoutDoublePuppet(ctx) // the next use tries
 			if user.DoublePuppet(ctx) != nil {
 				p.log.Info("the bridge acts as a user again", "user_id", user.MXID)

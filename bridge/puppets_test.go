@@ -5,10 +5,11 @@ package bridge_test
 import (
 	"testing"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -38,7 +39,7 @@ func (f *fixture) shownBy(who *bridgetest.Client, room id.RoomID, sender id.User
 }
 
 // householdWith is newHousehold with another configuration.
-func householdWith(t *testing.T, configure func(*bridge.Config)) *household {
+func householdWith(t *testing.T, configure func(*matrixconfig.Config)) *household {
 	t.Helper()
 	h := &household{fixture: newFixtureWith(t, configure)}
 	h.fill()
@@ -47,7 +48,7 @@ func householdWith(t *testing.T, configure func(*bridge.Config)) *household {
 
 // A user logs out the token that the bridge has of them, while it runs.
 func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
-	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetNone })
+	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	url := h.homeserver.URL()
 	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
 	h.say(h.alice, h.management, "login-matrix "+tokens[0], "Successfully switched puppets")
@@ -77,7 +78,7 @@ func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
 
 // The homeserver has lost the registration with which the bridge acts as its users.
 func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
-	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetSeparate })
+	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate })
 	h.elsewhere(h.account, h.bob, "alive")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive")
 	recall := h.homeserver.ForgetService(h.config.AppService.ID + "-doublepuppet")
@@ -102,7 +103,7 @@ func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
 
 // A user who cannot be told that their token is dead delays nobody else.
 func TestDeadPuppetToken_UserWhoCannotBeToldDelaysNoOther(t *testing.T) {
-	h := householdWith(t, func(c *bridge.Config) { c.DoublePuppet.Registration = bridge.DoublePuppetNone })
+	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	url := h.homeserver.URL()
 	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
 	h.say(h.alice, h.management, "login-matrix "+tokens[0], "Successfully switched puppets")

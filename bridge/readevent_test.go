@@ -85,15 +85,3 @@ func TestOutgoingText_EmptyHTMLUsesTheBody(t *testing.T) {
 		}
 	}
 }
-
-func TestParseConfig_SecondDocumentIsAnError(t *testing.T) {
-	const section = "homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"
-	if _, err := ParseConfig([]byte(section)); err != nil {
-		t.Fatal(err)
-	}
-	for _, more := range []string{"---\nhomeserver: {domain: y}\n", "---\n", "---\n[\n"} {
-		if _, err := ParseConfig([]byte(section + more)); err == nil {
-			t.Errorf("%q is read", more)
-		}
-	}
-}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"maunium.net/go/mautrix"
@@ -22,7 +24,6 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -43,7 +44,7 @@ func TestRoadmap(t *testing.T) {
 }
 
 func walk(t *testing.T, encrypted bool) {
-	r := newRealWith(t, func(c *bridge.Config) {
+	r := newRealWith(t, func(c *matrixconfig.Config) {
 		c.Encryption.Allow = encrypted
 		c.Bridge.Relay.Enabled = true
 		c.Bridge.Permissions["@carol:mimir.test"] = &bridgeconfig.PermissionLevelRelay

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/config"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -155,7 +157,7 @@ type incarnation struct {
 
 // bridge runs bridgev2 from its start to its end.
 func (r *runner) bridge(ctx context.Context) error {
-	db, err := r.opts.Config.openDatabase(ctx, r.opts.Dir, r.library)
+	db, err := r.opts.Config.OpenDatabase(ctx, r.opts.Dir, r.library)
 	if err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (r *runner) bridge(ctx context.Context) error {
 
 // build makes a bridge that does nothing yet.
 func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, error) {
-	lib := r.opts.Config.library()
+	lib := r.opts.Config.Library()
 	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
 	if err != nil {
 		return nil, err
@@ -338,9 +340,9 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 // fetched.
 func (r *runner) wantsSideSync(ctx context.Context) bool {
 	switch r.opts.Config.Homeserver.SideSync {
-	case SideSyncAlways:
+	case config.SideSyncAlways:
 		return true
-	case SideSyncNever:
+	case config.SideSyncNever:
 		return false
 	}
 	server := newPatient(r.opts.Config.Homeserver.Address)

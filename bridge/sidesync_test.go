@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -102,7 +104,7 @@ func (f *fixture) delivered(contact identity.PublicKey, room id.RoomID, text str
 
 // The fake homeserver pushes redactions, and its /sync has them too.
 func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
-	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
+	f := newFixtureWith(t, func(c *matrixconfig.Config) { c.Homeserver.SideSync = matrixconfig.SideSyncAlways })
 	bob, room := f.conversation("Bob")
 	evt := f.delivered(bob, room, "to be deleted")
 	if _, err := f.alice.Matrix.RedactEvent(soon(t), room, evt); err != nil {
@@ -156,7 +158,7 @@ func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
 // While many messages are shown, the homeserver is not asked for news after each of
 // them, and a redaction is found all the same.
 func TestSideSyncMakesWayForABacklog(t *testing.T) {
-	f := newFixtureWith(t, func(c *bridge.Config) { c.Homeserver.SideSync = bridge.SideSyncAlways })
+	f := newFixtureWith(t, func(c *matrixconfig.Config) { c.Homeserver.SideSync = matrixconfig.SideSyncAlways })
 	bob, room := f.conversation("Bob")
 	evt := f.delivered(bob, room, "to be deleted")
 	var asked atomic.Int32

@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
@@ -161,7 +162,7 @@ func TestOwnProfileThatHangsDelaysNobody(t *testing.T) {
 
 // A room that cannot be told what waits delays no other room.
 func TestWaitingNoticeThatHangsDelaysNoOther(t *testing.T) {
-	inAnswerBubbleWith(t, func(c *bridge.Config) { c.Network.WaitingNotice = time.Minute }, func(b *bubble) {
+	inAnswerBubbleWith(t, func(c *matrixconfig.Config) { c.Network.WaitingNotice = time.Minute }, func(b *bubble) {
 		bob, carol := b.meet("Bob"), b.meet("Carol")
 		for _, c := range []*talk{bob, carol} {
 			c.says("hello")

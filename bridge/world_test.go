@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -42,7 +44,7 @@ func soon(t *testing.T) context.Context {
 // configuration must not come up in its log.
 type world struct {
 	t      *testing.T
-	config *bridge.Config
+	config *matrixconfig.Config
 	dir    string
 	files  string // for bridge.Options.Registrations
 	retry  kernel.Backoff
@@ -74,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config = bridge.DefaultConfig()
+	w.config = matrixconfig.Default()
 	w.config.Homeserver.Domain = "mimir.test"
 	w.config.AppService.Address = "http://" + address
 	w.config.AppService.Port = uint16(number)
@@ -119,7 +121,7 @@ func (w *world) withFake() *bridgetest.Homeserver {
 	return homeserver
 }
 
-func (w *world) registrations() []bridge.RegistrationFile {
+func (w *world) registrations() []matrixconfig.RegistrationFile {
 	w.t.Helper()
 	files, err := w.config.Registrations()
 	if err != nil {

@@ -12,13 +12,14 @@ import (
 	"path/filepath"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/durable"
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/config"
 )
 
@@ -167,7 +168,7 @@ func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.
 			if err == nil {
 				err = section.CopyDatabase(ctx, f.dir, dir)
 			}
-			if errors.Is(err, bridge.ErrNotAFile) {
+			if errors.Is(err, matrixconfig.ErrNotAFile) {
 				about.Left, err = append(about.Left, err.Error()), nil
 			}
 			if err != nil {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
@@ -93,7 +95,7 @@ func matrixPart(f *flags, c config.Config) (actors.Part, func(context.Context) (
 }
 
 // bridgeConfig reads the section of the bridge.
-func bridgeConfig(c config.Config) (*bridge.Config, error) {
+func bridgeConfig(c config.Config) (*matrixconfig.Config, error) {
 	section, err := yaml.Marshal(&c.Matrix)
 	if err != nil {
 		return nil, fmt.Errorf("read section %s: %w", matrixName, err)
@@ -101,7 +103,7 @@ func bridgeConfig(c config.Config) (*bridge.Config, error) {
 	if len(c.Matrix.Content) == 0 {
 		return nil, fmt.Errorf("there is the role %s and no section %s; make it with: mimird matrix -e", config.RoleMatrix, matrixName)
 	}
-	parsed, err := bridge.ParseConfig(section)
+	parsed, err := matrixconfig.Parse(section)
 	if err != nil {
 		return nil, fmt.Errorf("section %s is wrong:\n%w", matrixName, err)
 	}
@@ -126,14 +128,14 @@ func writeExample(f *flags, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	if raw, err = withSection(f, raw, bridge.ExampleConfig()); err != nil {
+	if raw, err = withSection(f, raw, matrixconfig.Example()); err != nil {
 		return err
 	}
 	c, err := config.Parse(raw)
 	if err != nil { // such as an empty section written in another way
 		return configError{fmt.Errorf("%s with a section %s would be wrong; nothing was changed: %w", f.configPath(), matrixName, err)}
 	}
-	if err := bridge.WriteSecretFile(f.configPath(), raw); err != nil {
+	if err := matrixconfig.WriteSecretFile(f.configPath(), raw); err != nil {
 		return err
 	}
 	return f.print(out, matrixDone{Config: f.configPath(), Role: c.Has(config.RoleMatrix)}, func() {
@@ -177,7 +179,7 @@ func generateRegistration(f *flags, out io.Writer, path string, keep bool) error
 	if len(c.Matrix.Content) == 0 {
 		return configError{fmt.Errorf("%s has no section %s; make it with: mimird matrix -e", f.configPath(), matrixName)}
 	}
-	filled, changed, err := bridge.GenerateSecrets(raw, matrixName)
+	filled, changed, err := matrixconfig.GenerateSecrets(raw, matrixName)
 	if err != nil {
 		return configError{err}
 	}
@@ -210,12 +212,12 @@ func generateRegistration(f *flags, out io.Writer, path string, keep bool) error
 		done.Registrations = append(done.Registrations, target)
 	}
 	if changed {
-		if err := bridge.WriteSecretFile(f.configPath(), filled); err != nil {
+		if err := matrixconfig.WriteSecretFile(f.configPath(), filled); err != nil {
 			return err
 		}
 	}
 	for i, file := range files {
-		if err := bridge.WriteSecretFile(done.Registrations[i], file.Content); err != nil {
+		if err := matrixconfig.WriteSecretFile(done.Registrations[i], file.Content); err != nil {
 			return err
 		}
 	}

@@ -11,14 +11,15 @@ import (
 	"os"
 	"path/filepath"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/config"
 )
 
 func newMatrixInit(f *flags) *cobra.Command {
-	var o bridge.InitOptions
+	var o matrixconfig.InitOptions
 	cmd := &cobra.Command{
 		Use:   "init --homeserver URL --domain NAME",
 		Short: "Set up the Matrix bridge in one step",
@@ -56,8 +57,8 @@ type paste struct {
 
 // initMatrix looks at everything first and writes last, the configuration at the
 // end: whoever is interrupted can repeat it after removing what was written.
-func initMatrix(f *flags, out io.Writer, o bridge.InitOptions) error {
-	section, err := bridge.InitSection(o)
+func initMatrix(f *flags, out io.Writer, o matrixconfig.InitOptions) error {
+	section, err := matrixconfig.InitSection(o)
 	if err != nil {
 		return configError{err}
 	}
@@ -72,7 +73,7 @@ func initMatrix(f *flags, out io.Writer, o bridge.InitOptions) error {
 	if err != nil {
 		return err
 	}
-	if raw, _, err = bridge.GenerateSecrets(raw, matrixName); err != nil {
+	if raw, _, err = matrixconfig.GenerateSecrets(raw, matrixName); err != nil {
 		return configError{err}
 	}
 	c, err := config.Parse(raw)
@@ -106,20 +107,20 @@ func initMatrix(f *flags, out io.Writer, o bridge.InitOptions) error {
 		return err
 	}
 	for i, file := range files {
-		if err := bridge.WriteSecretFile(done.Registrations[i], file.Content); err != nil {
+		if err := matrixconfig.WriteSecretFile(done.Registrations[i], file.Content); err != nil {
 			return err
 		}
 	}
-	if err := bridge.WriteSecretFile(f.configPath(), raw); err != nil {
+	if err := matrixconfig.WriteSecretFile(f.configPath(), raw); err != nil {
 		return err
 	}
-	for _, p := range bridge.Pastes(o.Domain, absolute) {
+	for _, p := range matrixconfig.Pastes(o.Domain, absolute) {
 		done.Paste = append(done.Paste, paste(p))
 	}
 	return f.print(out, done, func() { done.say(f, out, o, c) })
 }
 
-func (d matrixInitialised) say(f *flags, out io.Writer, o bridge.InitOptions, c config.Config) {
+func (d matrixInitialised) say(f *flags, out io.Writer, o matrixconfig.InitOptions, c config.Config) {
 	fmt.Fprintf(out, "Written: %s\n", d.Config)
 	for _, path := range d.Registrations {
 		fmt.Fprintf(out, "Written: %s\n", path)

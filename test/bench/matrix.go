@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -233,11 +235,11 @@ bridge:
   permissions:
     "@alice:%[2]s": admin
 `, at.homeserver, domain, at.bridge, port)
-	document, _, err := bridge.GenerateSecrets([]byte(section))
+	document, _, err := matrixconfig.GenerateSecrets([]byte(section))
 	if err != nil {
 		return actors.Part{}, at, nil, err
 	}
-	config, err := bridge.ParseConfig(document)
+	config, err := matrixconfig.Parse(document)
 	if err != nil {
 		return actors.Part{}, at, nil, err
 	}
@@ -247,7 +249,7 @@ bridge:
 	}
 	for _, file := range files {
 		path := filepath.Join(dir, file.Name)
-		if err := bridge.WriteSecretFile(path, file.Content); err != nil {
+		if err := matrixconfig.WriteSecretFile(path, file.Content); err != nil {
 			return actors.Part{}, at, nil, err
 		}
 		registrations = append(registrations, path)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package config
 
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
+	"modernc.org/sqlite"
 	_ "modernc.org/sqlite" // registers the driver
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // The database types, under the names that mautrix bridges have for them.
@@ -22,9 +25,9 @@ const (
 	databasePostgres = "postgres"
 )
 
-// openDatabase opens the bridge's own tables. SQLite is the one in pure Go. Every
+// OpenDatabase opens the bridge's own tables. SQLite is the one in pure Go. Every
 // commit of it is synced: a room that was made must not be forgotten.
-func (c *Config) openDatabase(ctx context.Context, dir string, log zerolog.Logger) (*dbutil.Database, error) {
+func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logger) (*dbutil.Database, error) {
 	cfg := c.Database
 	logger := dbutil.ZeroLogger(log.With().Str("db_section", "main").Logger())
 	if cfg.Type == databasePostgres {
@@ -87,4 +90,38 @@ func reserveFile(path string) error {
 		return err
 	}
 	return file.Close()
+}
+
+// damagedTables says that the bridge's tables cannot be used, and what to do. What
+// the bridge needs of them it learns again.
+func damagedTables(path string, err error) error {
+	return fmt.Errorf("%s is damaged: stop mimird, and restore the file from a backup, or move it and its -wal and -shm away; "+
+		"without it the bridge learns its rooms again and its users log in again (%w)", path, err)
+}
+
+// isDamage reports whether an error of SQLite means that the file is not what it was.
+func isDamage(err error) bool {
+	var failure *sqlite.Error
+	if !errors.As(err, &failure) {
+		return false
+	}
+	const primary = 0xff // the rest says more exactly
+	code := failure.Code() & primary
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
+// checkTables reads every page of an SQLite database.
+func checkTables(ctx context.Context, db *sql.DB, path string) error {
+	var found string
+	err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found)
+	switch {
+	case err != nil && isDamage(err):
+		return damagedTables(path, err)
+	case err != nil:
+		return fmt.Errorf("check the bridge's database: %w", err)
+	case found != "ok":
+		return damagedTables(path, fmt.Errorf("%.200s", found))
+	default:
+		return nil
+	}
 }

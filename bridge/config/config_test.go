@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge_test
+package config_test
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ import (
 	"gopkg.in/yaml.v3"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 
-	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/config"
 )
 
 func TestExampleEqualsDefaults(t *testing.T) {
-	parsed, err := bridge.ParseConfig(bridge.ExampleConfig())
+	parsed, err := config.Parse(config.Example())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bridge.DefaultConfig()
+	want := config.Default()
 	want.Homeserver.Domain = "example.com"
 	want.Bridge.Permissions = parsed.Bridge.Permissions
 	diff := cmp.Diff(want, parsed, cmpopts.EquateEmpty(),
@@ -43,17 +43,17 @@ bridge: {permissions: {mimir.test: user}}
 `
 
 func TestSmallestConfig(t *testing.T) {
-	config, err := bridge.ParseConfig([]byte(smallest))
+	c, err := config.Parse([]byte(smallest))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.AppService.Port != 29399 || !config.Matrix.DeliveryReceipts {
-		t.Errorf("defaults are missing: %+v", config)
+	if c.AppService.Port != 29399 || !c.Matrix.DeliveryReceipts {
+		t.Errorf("defaults are missing: %+v", c)
 	}
 }
 
 func TestConfigNamesEveryProblemAtOnce(t *testing.T) {
-	_, err := bridge.ParseConfig([]byte(`
+	_, err := config.Parse([]byte(`
 homeserver: {address: "ftp://x", retry_limit: -1, websocket: true}
 appservice: {address: "", hostname: "", port: 0, id: "", bot: {username: "Big Bot"}, username_template: nothing, async_transactions: true}
 bridge: {command_prefix: "", async_events: true, split_portals: true, outgoing_message_re_id: true, bridge_status_notices: some}
@@ -83,27 +83,27 @@ logging: {min_level: loud}
 }
 
 func TestConfigRefusesUnknownKeys(t *testing.T) {
-	_, err := bridge.ParseConfig([]byte(smallest + "database: {typo: 1}\nnonsense: {}\n"))
+	_, err := config.Parse([]byte(smallest + "database: {typo: 1}\nnonsense: {}\n"))
 	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("error is %v", err)
 	}
 	for _, text := range []string{"- list", "homeserver: [", "appservice: {port: 99999}", "bridge: {permissions: {x: god}}"} {
-		if _, err := bridge.ParseConfig([]byte(text)); err == nil {
+		if _, err := config.Parse([]byte(text)); err == nil {
 			t.Errorf("%q was read", text)
 		}
 	}
 }
 
 func TestConfigRefusesGhostsThatAreTheBot(t *testing.T) {
-	_, err := bridge.ParseConfig([]byte(smallest + "appservice: {username_template: 'mimir{{.}}'}\n"))
+	_, err := config.Parse([]byte(smallest + "appservice: {username_template: 'mimir{{.}}'}\n"))
 	if err == nil || !strings.Contains(err.Error(), "must not match") {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestGenerateSecretsKeepsTheFileAsItIs(t *testing.T) {
-	document := "# first\nroles: [node, matrix]\n\nmatrix:\n" + indent(string(bridge.ExampleConfig())) + "\n# last\n"
-	filled, changed, err := bridge.GenerateSecrets([]byte(document), "matrix")
+	document := "# first\nroles: [node, matrix]\n\nmatrix:\n" + indent(string(config.Example())) + "\n# last\n"
+	filled, changed, err := config.GenerateSecrets([]byte(document), "matrix")
 	if err != nil || !changed {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
@@ -114,7 +114,7 @@ func TestGenerateSecretsKeepsTheFileAsItIs(t *testing.T) {
 	if back := generated.ReplaceAllString(string(filled), "generate"); back != document {
 		t.Errorf("more than the secrets changed:\n%s", cmp.Diff(document, back))
 	}
-	again, changed, err := bridge.GenerateSecrets(filled, "matrix")
+	again, changed, err := config.GenerateSecrets(filled, "matrix")
 	if err != nil || changed || string(again) != string(filled) {
 		t.Errorf("a second time: changed %v, %v", changed, err)
 	}
@@ -130,7 +130,7 @@ func TestGenerateSecretsAddsWhatIsMissing(t *testing.T) {
 		"matrix:\n    homeserver: {domain: mimir.test}\n    appservice:\n        as_token:\n        hs_token: \"\" # here\n" +
 			"    double_puppet:\n        registration: separate\n    bridge: {permissions: {mimir.test: user}}\n",
 	} {
-		filled, changed, err := bridge.GenerateSecrets([]byte(document), "matrix")
+		filled, changed, err := config.GenerateSecrets([]byte(document), "matrix")
 		if err != nil || !changed {
 			t.Fatalf("changed %v, %v", changed, err)
 		}
@@ -142,30 +142,30 @@ func TestGenerateSecretsAddsWhatIsMissing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := bridge.ParseConfig(section)
+		c, err := config.Parse(section)
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, filled)
 		}
-		if _, err := config.Registrations(); err != nil {
+		if _, err := c.Registrations(); err != nil {
 			t.Errorf("%v after filling in\n%s", err, filled)
 		}
 	}
 	for _, document := range []string{"", "roles: [node]\n", "matrix: [1]\n", "matrix: {homeserver: {domain: mimir.test}, bridge: {permissions: {mimir.test: user}}}\n"} {
-		if filled, _, err := bridge.GenerateSecrets([]byte(document), "matrix"); err == nil {
+		if filled, _, err := config.GenerateSecrets([]byte(document), "matrix"); err == nil {
 			t.Errorf("%q became %q", document, filled)
 		}
 	}
 }
 
 func TestRegistrations(t *testing.T) {
-	config, err := bridge.ParseConfig([]byte(smallest))
+	c, err := config.Parse([]byte(smallest))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.Registrations(); !errors.Is(err, bridge.ErrNoTokens) {
+	if _, err := c.Registrations(); !errors.Is(err, config.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
-	config.GenerateSecrets()
+	c.GenerateSecrets()
 	read := func(content []byte) (r struct {
 		ID, URL, ASToken, HSToken, SenderLocalpart string
 		Namespaces                                 struct {
@@ -183,12 +183,12 @@ func TestRegistrations(t *testing.T) {
 		}
 		return r
 	}
-	files, err := config.Registrations()
+	files, err := c.Registrations()
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	main := read(files[0].Content)
-	if main.ID != "mimir" || main.URL != "http://localhost:29399" || main.ASToken != config.AppService.ASToken || main.HSToken != config.AppService.HSToken {
+	if main.ID != "mimir" || main.URL != "http://localhost:29399" || main.ASToken != c.AppService.ASToken || main.HSToken != c.AppService.HSToken {
 		t.Errorf("registration is %+v", main)
 	}
 	owns := func(user string) (match, exclusive bool) {
@@ -212,13 +212,13 @@ func TestRegistrations(t *testing.T) {
 			t.Errorf("%s is in the namespace", user)
 		}
 	}
-	again, err := config.Registrations()
+	again, err := c.Registrations()
 	if err != nil || string(again[0].Content) != string(files[0].Content) {
 		t.Error("the same configuration makes another registration")
 	}
 
-	config.DoublePuppet.Registration = bridge.DoublePuppetSeparate
-	files, err = config.Registrations()
+	c.DoublePuppet.Registration = config.DoublePuppetSeparate
+	files, err = c.Registrations()
 	if err != nil || len(files) != 2 {
 		t.Fatalf("separate: %d files, %v", len(files), err)
 	}
@@ -241,7 +241,7 @@ func TestSecretFileIsPrivateAndWhole(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := bridge.WriteSecretFile(path, []byte("new")); err != nil {
+	if err := config.WriteSecretFile(path, []byte("new")); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -252,11 +252,52 @@ func TestSecretFileIsPrivateAndWhole(t *testing.T) {
 		t.Errorf("content %q, %v", content, err)
 	}
 	missing := filepath.Join(t.TempDir(), "no", "file")
-	if err := bridge.WriteSecretFile(missing, nil); !errors.Is(err, os.ErrNotExist) {
+	if err := config.WriteSecretFile(missing, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"))
+	f.Add(config.Example())
+	f.Fuzz(func(t *testing.T, section []byte) {
+		c, err := config.Parse(section)
+		if err != nil {
+			return
+		}
+		c.GenerateSecrets()
+		if _, err := c.Registrations(); err != nil {
+			t.Errorf("no registration: %v", err)
+		}
+	})
+}
+
+func TestParseConfig_SecondDocumentIsAnError(t *testing.T) {
+	const section = "homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"
+	if _, err := config.Parse([]byte(section)); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"---\nhomeserver: {domain: y}\n", "---\n", "---\n[\n"} {
+		if _, err := config.Parse([]byte(section + more)); err == nil {
+			t.Errorf("%q is read", more)
+		}
+	}
+}
+
+func TestNoCopyOfWhatIsNotThere(t *testing.T) {
+	c, target := config.Default(), t.TempDir()
+	if err := c.CopyDatabase(t.Context(), t.TempDir(), target); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(target); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	c.Database.Type = "postgres"
+	if err := c.CopyDatabase(t.Context(), t.TempDir(), target); !errors.Is(err, config.ErrNotAFile) {
+		t.Errorf("of a database elsewhere: %v", err)
 	}
 }

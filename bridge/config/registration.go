@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package config
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/mimird/mimird/actors/durable"
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // RegistrationFile is what the homeserver has to be given, as a file.
@@ -29,7 +31,7 @@ var ErrNoTokens = errors.New("the tokens of the Matrix bridge are missing: run `
 // one for acting as users, when that is separate. It returns [ErrNoTokens] when
 // [GenerateSecrets] has not been at work.
 func (c *Config) Registrations() ([]RegistrationFile, error) {
-	if err := c.checkSecrets(); err != nil {
+	if err := c.CheckSecrets(); err != nil {
 		return nil, err
 	}
 	domain := regexp.QuoteMeta(c.Homeserver.Domain)
@@ -113,4 +115,47 @@ func WriteSecretFile(path string, content []byte) error {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// isWhole reports whether a registration has what every homeserver wants of one.
+func (r *registration) isWhole() bool {
+	return r.ID != "" && r.ASToken != "" && r.HSToken != "" && r.SenderLocalpart != "" && len(r.Namespaces.Users) > 0
+}
+
+// RegistrationProblems compares the registration files in a directory, which the
+// homeserver was given, with what they should be. A file that is not there is no
+// problem: it may have been moved to the homeserver.
+func (c *Config) RegistrationProblems(dir string) (problems []string) {
+	files, err := c.Registrations()
+	if err != nil {
+		return nil // New has said so
+	}
+	for _, file := range files {
+		path := filepath.Join(dir, file.Name)
+		have, err := os.ReadFile(path)
+		var parsed registration
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("%s cannot be read: %s", path, fault.OneLine(err)))
+		case yaml.Unmarshal(have, &parsed) != nil || !parsed.isWhole():
+			problems = append(problems, fmt.Sprintf("%s is damaged: run mimird matrix -g, and give it to the homeserver", path))
+		case !SameRegistration(have, file.Content):
+			problems = append(problems, fmt.Sprintf("%s does not fit the configuration: run mimird matrix -g, give it to the homeserver and restart it", path))
+		}
+	}
+	return problems
+}
+
+// SameRegistration reports whether two registration files mean the same.
+func SameRegistration(a, b []byte) bool {
+	var one, other registration
+	if yaml.Unmarshal(a, &one) != nil || yaml.Unmarshal(b, &other) != nil {
+		return false
+	}
+	// Written in one way, so that equal ones are equal.
+	first, err := yaml.Marshal(one)
+	second, err2 := yaml.Marshal(other)
+	return err == nil && err2 == nil && string(first) == string(second)
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+// Package config is the section `matrix:` of the configuration file and the files that
+// belong to it: its defaults, its check, the generated secrets, the registration files
+// for the homeserver, and the bridge's own database with its backup. It makes no request
+// and knows no other package of the bridge but fault. The commands `mimird matrix` and
+// `mimird backup`, the bridge and its doctor call it.
+package config
 
 import (
 	"bytes"
@@ -23,24 +28,24 @@ import (
 
 // Config is the section `matrix:` of the configuration file. Its keys are those
 // of mautrix bridges where they mean the same; sections and keys that would
-// change what is promised here do not exist. Read it with [ParseConfig], or start
-// from [DefaultConfig].
+// change what is promised here do not exist. Read it with [Parse], or start
+// from [Default].
 type Config struct {
-	Homeserver   HomeserverConfig                `yaml:"homeserver"`
+	Homeserver   Homeserver                      `yaml:"homeserver"`
 	AppService   bridgeconfig.AppserviceConfig   `yaml:"appservice"`
 	Bridge       bridgeconfig.BridgeConfig       `yaml:"bridge"`
 	Database     dbutil.Config                   `yaml:"database"`
 	Matrix       bridgeconfig.MatrixConfig       `yaml:"matrix"`
-	DoublePuppet DoublePuppetConfig              `yaml:"double_puppet"`
+	DoublePuppet DoublePuppet                    `yaml:"double_puppet"`
 	Provisioning bridgeconfig.ProvisioningConfig `yaml:"provisioning"`
 	Backfill     bridgeconfig.BackfillConfig     `yaml:"backfill"`
 	Encryption   bridgeconfig.EncryptionConfig   `yaml:"encryption"`
-	Network      NetworkConfig                   `yaml:"network"`
-	Logging      LoggingConfig                   `yaml:"logging"`
+	Network      Network                         `yaml:"network"`
+	Logging      Logging                         `yaml:"logging"`
 }
 
-// HomeserverConfig is the homeserver and how strict to be with it.
-type HomeserverConfig struct {
+// Homeserver is the homeserver and how strict to be with it.
+type Homeserver struct {
 	bridgeconfig.HomeserverConfig `yaml:",inline"`
 
 	// IgnoreUnsupported goes on with a homeserver that announces only versions of
@@ -61,8 +66,8 @@ const (
 	SideSyncNever = "never"
 )
 
-// DoublePuppetConfig says how the bridge may act as Matrix users.
-type DoublePuppetConfig struct {
+// DoublePuppet says how the bridge may act as Matrix users.
+type DoublePuppet struct {
 	bridgeconfig.DoublePuppetConfig `yaml:",inline"`
 
 	// Registration is one of the DoublePuppet constants.
@@ -81,21 +86,21 @@ const (
 	DoublePuppetNone = "none"
 )
 
-// LoggingConfig says how much the bridge logs.
-type LoggingConfig struct {
+// Logging says how much the bridge logs.
+type Logging struct {
 	MinLevel string `yaml:"min_level"`
 }
 
 //go:embed example-config.yaml
 var exampleConfig []byte
 
-// ExampleConfig returns the commented section. Apart from the domain and the
+// Example returns the commented section. Apart from the domain and the
 // permissions, its values are the defaults.
-func ExampleConfig() []byte { return slices.Clone(exampleConfig) }
+func Example() []byte { return slices.Clone(exampleConfig) }
 
-// DefaultConfig returns what an empty section means. Homeserver.Domain and
+// Default returns what an empty section means. Homeserver.Domain and
 // Bridge.Permissions are left to be filled in.
-func DefaultConfig() *Config {
+func Default() *Config {
 	var c Config
 	c.Homeserver.Address = "http://localhost:8008"
 	c.Homeserver.Software = bridgeconfig.SoftwareStandard
@@ -154,11 +159,11 @@ func DefaultConfig() *Config {
 	return &c
 }
 
-// ParseConfig reads the section, fills in defaults and checks every value. The
+// Parse reads the section, fills in defaults and checks every value. The
 // error joins everything that is wrong, one line each. Tokens may still be
 // missing: see [GenerateSecrets].
-func ParseConfig(section []byte) (*Config, error) {
-	c := DefaultConfig()
+func Parse(section []byte) (*Config, error) {
+	c := Default()
 	decoder := yaml.NewDecoder(bytes.NewReader(section))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -315,8 +320,8 @@ func (c *Config) ghostPattern() *regexp.Regexp {
 	return regexp.MustCompile("^" + regexp.QuoteMeta(before) + ".*" + regexp.QuoteMeta(after) + "$")
 }
 
-// library returns the configuration as bridgev2 wants it.
-func (c *Config) library() *bridgeconfig.Config {
+// Library returns the configuration as bridgev2 wants it.
+func (c *Config) Library() *bridgeconfig.Config {
 	lib := &bridgeconfig.Config{
 		Bridge:       c.Bridge,
 		Database:     c.Database,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package config
 
 import (
 	"crypto/rand"
@@ -47,7 +47,7 @@ func (c *Config) GenerateSecrets() {
 	}
 }
 
-func (c *Config) checkSecrets() error {
+func (c *Config) CheckSecrets() error {
 	for _, s := range c.secrets() {
 		if s.needed && missing(*s.value) {
 			return ErrNoTokens
@@ -106,7 +106,7 @@ func parseUnder(document []byte, under []string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseConfig(section)
+	return Parse(section)
 }
 
 // descend follows the keys as far as they exist. It returns the last node and the
@@ -175,4 +175,19 @@ func insertKeys(lines []string, mapping *yaml.Node, keys []string, value string)
 		added = append(added, line+"\n")
 	}
 	return slices.Insert(lines, first.Line-1, added...), nil
+}
+
+// SecretValues lists what must never be in a log.
+func (c *Config) SecretValues() []string {
+	values := []string{c.Database.URI}
+	if c.Database.Type == databaseSQLite {
+		values = nil
+	}
+	for _, s := range c.secrets() {
+		values = append(values, *s.value)
+	}
+	for _, s := range c.DoublePuppet.Secrets {
+		values = append(values, s)
+	}
+	return slices.DeleteFunc(values, func(s string) bool { return missing(s) || s == "disable" })
 }

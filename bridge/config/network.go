@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package config
 
 import (
 	"slices"
 	"time"
 )
 
-// NetworkConfig is what concerns Mimir alone, under the key that mautrix bridges
+// Network is what concerns Mimir alone, under the key that mautrix bridges
 // have for such things.
-type NetworkConfig struct {
+type Network struct {
 	// Edits is one of the Edits constants.
 	Edits string `yaml:"edits"`
 	// CallNotices says in the room when the contact has called.
@@ -30,11 +30,11 @@ const (
 	EditsCorrection = "correction"
 )
 
-func defaultNetwork() NetworkConfig {
-	return NetworkConfig{Edits: EditsRefuse, CallNotices: true, WaitingNotice: time.Minute}
+func defaultNetwork() Network {
+	return Network{Edits: EditsRefuse, CallNotices: true, WaitingNotice: time.Minute}
 }
 
-func (c *NetworkConfig) validate(bad report) {
+func (c *Network) validate(bad report) {
 	if !slices.Contains([]string{EditsRefuse, EditsCorrection}, c.Edits) {
 		bad("network.edits: %.64q is neither %s nor %s", c.Edits, EditsRefuse, EditsCorrection)
 	}

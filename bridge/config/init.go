@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package config
 
 import (
 	"errors"
@@ -87,7 +87,7 @@ func InitSection(o InitOptions) ([]byte, error) {
 		}
 		section = strings.Replace(section, edit[0], edit[1], 1)
 	}
-	config, err := ParseConfig([]byte(section))
+	config, err := Parse([]byte(section))
 	if err == nil {
 		err = config.CheckFilledIn()
 	}
