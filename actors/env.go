@@ -4,6 +4,7 @@ package actors
 
 import (
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/strangerlog"
@@ -70,5 +71,16 @@ func (e *env) contactDeps() *contactDeps {
 func (e *env) accountDeps() *accountDeps {
 	return &accountDeps{
 		Store: e.store, Writer: e.writer, Resolver: e.resolver, Now: e.opts.Now, Log: e.strangerLog, Keys: e.keys, Contact: e.contactDeps(),
+	}
+}
+
+func (e *env) trackerDeps() trackerDeps {
+	return trackerDeps{Key: e.keys.tracker, Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
+}
+
+func (e *env) filesDeps() filesDeps {
+	return filesDeps{
+		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.files, Cell: e.filesNet, Store: e.store, Writer: e.writer,
+		Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 	}
 }

@@ -9,23 +9,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
-	filesKeyName = "files.pem"
 	// maxFileClients bounds the connections to our file server, in all and of one
 	// node. A further one is refused.
 	maxFileClients        = 128
 	maxFileClientsPerNode = 8
 	expireEvery           = time.Hour
+	// loginTime is how long a client may take to log in.
+	loginTime = 15 * time.Second
+	// progressTime is how long a client may take for a read or a write within a request.
+	progressTime = time.Minute
+	// filesReadBuffer is what requests are read in; chunks are read past it.
+	filesReadBuffer = 4 << 10
 )
 
 // FilesOptions configures the role of a file server, which has a node key and a
@@ -63,24 +70,41 @@ type (
 // filesActor is the role of a file server: it keeps encrypted files for others,
 // for a while. What is in them it cannot know.
 type filesActor struct {
-	env  *env
+	deps filesDeps
+	opts FilesOptions
 	host *fileHost
 }
 
-// fileChunkTime is how long a client may pause, and how long it may take to read an
-// answer, as in the apps.
-const fileChunkTime = 60 * time.Second
+// filesDeps is what the actor of [newFilesActor] uses.
+type filesDeps struct {
+	// Dir is where the files are; it is created.
+	Dir string
+	// Key is the node key of the role.
+	Key identity.NodePrivateKey
+	// Cell is set to the role's network while that runs.
+	Cell *networkCell
+	// Store is for reading, Writer is the store actor.
+	Store  *store.Store
+	Writer kernel.Ref
+	// Now is the wall clock.
+	Now func() time.Time
+	// Log is for goroutines, Strangers for what strangers cause.
+	Log       *slog.Logger
+	Strangers *strangerlog.Log
+}
 
-func newFilesActor(e *env) kernel.Actor { return &filesActor{env: e} }
+// newFilesActor returns the actor of the role of a file server.
+func newFilesActor(deps filesDeps, opts FilesOptions) kernel.Actor {
+	return &filesActor{deps: deps, opts: opts.withDefaults()}
+}
 
 func (a *filesActor) Started(c *kernel.Context) error {
-	opts := *a.env.opts.Files
 	var err error
-	a.host, err = openFileHost(filepath.Join(a.env.opts.Dir, filesDirName), opts, a.env.store, a.env.writer, a.env.opts.Now)
+	a.host, err = openFileHost(a.deps.Dir, a.opts, a.deps.Store, a.deps.Writer, a.deps.Now)
 	if err != nil {
 		return err
 	}
-	net, err := opts.OpenNetwork(a.env.keys.files)
+	net, err := a.opts.OpenNetwork(a.deps.Key)
 	if err != nil {
 		a.host.close()
 		return fmt.Errorf("join the overlay as a file server: %w", err)
@@ -90,7 +114,7 @@ func (a *filesActor) Started(c *kernel.Context) error {
 		a.host.close()
 		return errors.Join(fmt.Errorf("listen on port %d: %w", files.Port, err), net.Close())
 	}
-	a.env.filesNet.Set(net)
+	a.deps.Cell.Set(net)
 	host := a.host
 	c.Go("serve", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines and for the disk, so it is
@@ -100,11 +124,11 @@ func (a *filesActor) Started(c *kernel.Context) error {
 		if err := host.forgetLost(ctx); err != nil {
 			return err
 		}
-		return (&fileServer{env: a.env, host: host, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
+		return (&fileServer{deps: a.deps, host: host, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
 	})
 	c.Every(expireEvery, expireFiles{})
 	a.onExpire(c)
-	c.Log().Info("File server is up", "key", a.env.keys.files.Key())
+	c.Log().Info("File server is up", "key", a.deps.Key.Key())
 	return nil
 }
 
@@ -123,7 +147,7 @@ func (a *filesActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (a *filesActor) Stopping(*kernel.Context) { a.env.filesNet.Clear() }
+func (a *filesActor) Stopping(*kernel.Context) { a.deps.Cell.Clear() }
 
 func (a *filesActor) onExpire(c *kernel.Context) {
 	host, inbox := a.host, c.Inbox()
@@ -135,7 +159,7 @@ func (a *filesActor) onExpire(c *kernel.Context) {
 
 // fileServer answers the clients.
 type fileServer struct {
-	env  *env
+	deps filesDeps
 	host *fileHost
 
 	mu      sync.Mutex
@@ -163,14 +187,14 @@ func (s *fileServer) serve(ctx context.Context, port overlay.Listener) error {
 			defer s.leave(conn.RemoteKey())
 			stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 			defer stop()
-			client := &servedClient{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
-			err := s.env.strangerLog.Protect("file server", func() error { return client.serve(ctx) })
+			client := &servedClient{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, filesReadBuffer)}
+			err := s.deps.Strangers.Protect("file server", func() error { return client.serve(ctx) })
 			if errors.Is(err, io.EOF) {
 				_ = conn.Close() // in order
 				return
 			}
 			_ = conn.Abort() // nothing of it is of use any more
-			s.env.log.Debug("A client of the file server has ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
+			s.deps.Log.Debug("A client of the file server has ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
 		})
 	}
 }
@@ -209,7 +233,7 @@ type servedClient struct {
 }
 
 func (c *servedClient) serve(ctx context.Context) error {
-	c.loginBy = time.Now().Add(handshakeTime)
+	c.loginBy = time.Now().Add(loginTime)
 	if err := c.conn.SetReadDeadline(c.loginBy); err != nil {
 		return err
 	}
@@ -240,7 +264,7 @@ func (c *servedClient) read() (files.Call, error) {
 	if _, err := c.in.Peek(1); err != nil {
 		return files.Call{}, err
 	}
-	if err := c.conn.SetReadDeadline(c.deadline(fileChunkTime)); err != nil {
+	if err := c.conn.SetReadDeadline(c.deadline(progressTime)); err != nil {
 		return files.Call{}, err
 	}
 	return files.ReadCall(c.in)
@@ -254,7 +278,7 @@ func (c *servedClient) deadline(patience time.Duration) time.Time {
 }
 
 func (c *servedClient) write(b []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(fileChunkTime)); err != nil {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(progressTime)); err != nil {
 		return err
 	}
 	_, err := c.conn.Write(b)

@@ -25,15 +25,16 @@ const maxSnapshotHosted = 40_000
 // maxHostedProblems is how many problems of hosted files Check reports.
 const maxHostedProblems = 100
 
-func (n *Node) hostedPath(id files.Hash) string {
-	return filepath.Join(n.opts.Dir, filesDirName, filepath.FromSlash(hostedName(id)))
+func hostedPath(dir string, id files.Hash) string {
+	return filepath.Join(dir, filepath.FromSlash(hostedName(id)))
 }
 
-// linkHosted shares the files that others have put here with a snapshot, whose store
-// is older: what came since then has no row there, and what went since then no file.
-// Both are forgotten at the start of the role.
-func (n *Node) linkHosted(dir string) (left []string, err error) {
-	hosted, err := n.store.HostedFiles()
+// linkHosted links or copies the files of the file server from one directory into that of
+// a snapshot, and returns what it left out, one phrase each. The store of the snapshot is
+// older: files that came since then have no row there, and rows of files that went since
+// then no file. The file server forgets both when it starts.
+func linkHosted(s *store.Store, from, to string) (left []string, err error) {
+	hosted, err := s.HostedFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (n *Node) linkHosted(dir string) (left []string, err error) {
 		hosted = hosted[:maxSnapshotHosted]
 	}
 	for _, file := range hosted {
-		err := durable.LinkOrCopy(n.hostedPath(file.Hash), filepath.Join(dir, filepath.FromSlash(hostedName(file.Hash))), nil)
+		err := durable.LinkOrCopy(hostedPath(from, file.Hash), hostedPath(to, file.Hash), nil)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("share hosted file %s: %w", file.Hash, err)
 		}
@@ -51,9 +52,10 @@ func (n *Node) linkHosted(dir string) (left []string, err error) {
 	return left, nil
 }
 
-// leftHosted says what a snapshot without hosted files lacks.
-func (n *Node) leftHosted() ([]string, error) {
-	hosted, err := n.store.HostedFiles()
+// leftHosted says what a snapshot without the files of the file server lacks, one phrase
+// each.
+func leftHosted(s *store.Store) ([]string, error) {
+	hosted, err := s.HostedFiles()
 	if err != nil || len(hosted) == 0 {
 		return nil, err
 	}
@@ -64,16 +66,16 @@ func (n *Node) leftHosted() ([]string, error) {
 	return []string{fmt.Sprintf("the %d files, %d bytes, that others have put on this file server", len(hosted), bytes)}, nil
 }
 
-// checkHosted reads the files that others have put here and compares them with their
-// rows.
-func (n *Node) checkHosted() (problems []string, err error) {
-	hosted, err := n.store.HostedFiles()
+// checkHosted reads all files of the file server below a directory and returns what is
+// wrong with them, one phrase each.
+func checkHosted(s *store.Store, dir string) (problems []string, err error) {
+	hosted, err := s.HostedFiles()
 	if err != nil {
 		return nil, err
 	}
 	var missing []files.Hash
 	for _, file := range hosted {
-		what, err := checkHostedFile(n.hostedPath(file.Hash), file)
+		what, err := checkHostedFile(hostedPath(dir, file.Hash), file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, file.Hash)
@@ -91,7 +93,7 @@ func (n *Node) checkHosted() (problems []string, err error) {
 		return problems, nil
 	}
 	// One that was removed meanwhile has lost its row first.
-	if hosted, err = n.store.HostedFiles(); err != nil {
+	if hosted, err = s.HostedFiles(); err != nil {
 		return nil, err
 	}
 	for _, id := range missing[:min(len(missing), maxHostedProblems)] {

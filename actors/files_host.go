@@ -25,9 +25,8 @@ import (
 )
 
 const (
-	filesDirName = "files"
-	hostedDir    = "hosted"
-	uploadDir    = "uploads"
+	hostedDir = "hosted"
+	uploadDir = "uploads"
 	// uploadTime is how long an upload may make no progress. Reference.
 	uploadTime = time.Hour
 	// maxUploads bounds the unfinished uploads of one identity, and those that one node

@@ -19,6 +19,7 @@ const (
 	keyDirName     = "keys"
 	nodeKeyName    = "node.pem"
 	trackerKeyName = "tracker.pem"
+	filesKeyName   = "files.pem"
 
 	// challengeMemory is how long a challenge of ours is remembered at least, so
 	// that we never answer our own, and maxIssued how many within that time.

@@ -21,6 +21,7 @@ import (
 const (
 	storeDirName = "store"
 	mediaDirName = "media"
+	filesDirName = "files"
 )
 
 // Node is one Mimir node: its accounts, their contacts, everything they say. Its
@@ -185,6 +186,9 @@ func (n *Node) Key() identity.NodeKey { return publicOf(n.keys.node) }
 
 // TrackerKey returns the node key of the tracker role; false without that role.
 func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.trackerKey.IsZero() }
+
+// filesDir is where the files of the file server are.
+func (n *Node) filesDir() string { return filepath.Join(n.opts.Dir, filesDirName) }
 
 // FilesKey returns the node key of the file server that this node is: what others
 // put into their configuration. It returns false without that role.

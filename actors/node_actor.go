@@ -123,10 +123,10 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		})
 	}
 	if n.env.opts.Tracker != nil {
-		spawn(trackerName, func() kernel.Actor { return newTracker(n.env) })
+		spawn(trackerName, func() kernel.Actor { return newTracker(n.env.trackerDeps(), *n.env.opts.Tracker) })
 	}
 	if n.env.opts.Files != nil {
-		spawn(filesName, func() kernel.Actor { return newFilesActor(n.env) })
+		spawn(filesName, func() kernel.Actor { return newFilesActor(n.env.filesDeps(), *n.env.opts.Files) })
 	}
 	n.node.writer.Store(&n.env.writer)
 	if n.env.opts.OpenNetwork != nil {

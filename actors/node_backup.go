@@ -70,9 +70,9 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	}
 	var left []string
 	if opts.WithoutHosted {
-		left, err = n.leftHosted()
+		left, err = leftHosted(n.store)
 	} else {
-		left, err = n.linkHosted(filepath.Join(dir, filesDirName))
+		left, err = linkHosted(n.store, n.filesDir(), filepath.Join(dir, filesDirName))
 	}
 	made.Left = append(made.Left, left...)
 	for _, p := range lost {
@@ -136,7 +136,7 @@ func (n *Node) Check() ([]string, error) {
 	for _, p := range keys {
 		problems = append(problems, p.String())
 	}
-	for _, check := range []func() ([]string, error){n.files.Check, n.checkHosted} {
+	for _, check := range []func() ([]string, error){n.files.Check, func() ([]string, error) { return checkHosted(n.store, n.filesDir()) }} {
 		found, err := check()
 		problems = append(problems, found...)
 		if err != nil && !errors.Is(err, store.ErrCorrupt) { // which the check of the store has said

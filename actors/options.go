@@ -82,16 +82,6 @@ type Part struct {
 	New func(n *Node) kernel.Actor
 }
 
-// TrackerOptions configures the tracker role, which has a node key and a network
-// of its own: a tracker and a tracker's client both listen on port 69.
-type TrackerOptions struct {
-	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
-	// MaxIdentities bounds the table. Default 100,000.
-	MaxIdentities int
-	// SyncWith are other trackers to share announcements with.
-	SyncWith []SyncPartner
-}
-
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -112,14 +102,5 @@ func (o Options) withDefaults() Options {
 		o.MaxOutbox = 100_000
 	}
 	o.Media = o.Media.WithDefaults()
-	if o.Files != nil {
-		role := o.Files.withDefaults()
-		o.Files = &role
-	}
-	if o.Tracker != nil && o.Tracker.MaxIdentities <= 0 {
-		role := *o.Tracker
-		role.MaxIdentities = 100_000
-		o.Tracker = &role
-	}
 	return o
 }

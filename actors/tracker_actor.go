@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -23,8 +25,9 @@ type collectExpired struct{}
 // remembers who says where it is. What it knows is gone after a restart; devices
 // say it again within 16 minutes.
 type trackerActor struct {
-	env *env
-	net Network
+	deps trackerDeps
+	opts TrackerOptions
+	net  Network
 
 	mu        sync.Mutex
 	table     *trackerTable
@@ -35,19 +38,45 @@ type trackerActor struct {
 	lines []*syncLine
 }
 
-func newTracker(e *env) kernel.Actor {
-	most := e.opts.Tracker.MaxIdentities
-	t := &trackerActor{
-		env: e, table: newTrackerTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
+// TrackerOptions configures the tracker role, which has a node key and a network
+// of its own: a tracker and a tracker's client both listen on port 69.
+type TrackerOptions struct {
+	// OpenNetwork joins the overlay under the role's key.
+	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	// MaxIdentities bounds the table. Default 100,000.
+	MaxIdentities int
+	// SyncWith are other trackers to share announcements with.
+	SyncWith []SyncPartner
+}
+
+// trackerDeps is what the actor of [newTracker] uses.
+type trackerDeps struct {
+	// Key is the node key of the role.
+	Key identity.NodePrivateKey
+	// Cell is set to the role's network while that runs.
+	Cell *networkCell
+	// Log is for goroutines, Strangers for what strangers cause.
+	Log       *slog.Logger
+	Strangers *strangerlog.Log
+}
+
+// newTracker returns the actor of the tracker role.
+func newTracker(deps trackerDeps, opts TrackerOptions) kernel.Actor {
+	most := opts.MaxIdentities
+	if most <= 0 {
+		most = 100_000
 	}
-	for _, p := range e.opts.Tracker.SyncWith {
+	t := &trackerActor{
+		deps: deps, opts: opts, table: newTrackerTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
+	}
+	for _, p := range opts.SyncWith {
 		t.lines = append(t.lines, &syncLine{partner: p, queue: make(chan syncItem, syncQueue)})
 	}
 	return t
 }
 
 func (t *trackerActor) Started(c *kernel.Context) error {
-	net, err := t.env.opts.Tracker.OpenNetwork(t.env.keys.tracker)
+	net, err := t.opts.OpenNetwork(t.deps.Key)
 	if err != nil {
 		return fmt.Errorf("join the overlay as a tracker: %w", err)
 	}
@@ -56,7 +85,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		return errors.Join(fmt.Errorf("listen on port %d: %w", tracker.Port, err), net.Close())
 	}
 	t.net = net
-	t.env.trackerNet.Set(net)
+	t.deps.Cell.Set(net)
 	c.Go("serve", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines, so it is done here and not
 		// in a turn.
@@ -70,7 +99,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 		return err
 	}
 	c.Every(collectEvery, collectExpired{})
-	c.Log().Info("Tracker is up", "address", tracker.Address{Node: t.env.keys.tracker.Key(), Port: tracker.Port}.String())
+	c.Log().Info("Tracker is up", "address", tracker.Address{Node: t.deps.Key.Key(), Port: tracker.Port}.String())
 	return nil
 }
 
@@ -87,11 +116,11 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (t *trackerActor) Stopping(*kernel.Context) { t.env.trackerNet.Clear() }
+func (t *trackerActor) Stopping(*kernel.Context) { t.deps.Cell.Clear() }
 
 // serveOld answers apps of older generations, over the carriers that run.
 func (t *trackerActor) serveOld(c *kernel.Context) error {
-	if carrier, ok := t.env.trackerNet.Carrier(overlay.KindQUIC); ok {
+	if carrier, ok := t.deps.Cell.Carrier(overlay.KindQUIC); ok {
 		l, err := carrier.Listen(gen2.port())
 		if err != nil {
 			return fmt.Errorf("listen for generation 2: %w", err)
@@ -101,7 +130,7 @@ func (t *trackerActor) serveOld(c *kernel.Context) error {
 			return t.serveStreams(ctx, l)
 		})
 	}
-	if tcp, ok := t.env.trackerNet.TCP(); ok {
+	if tcp, ok := t.deps.Cell.TCP(); ok {
 		port, err := tcp.ListenPacket(tracker.Port1)
 		if err != nil {
 			return fmt.Errorf("listen for generation 1: %w", err)
@@ -180,7 +209,7 @@ func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Ti
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.strangerLog.Warn("announcement refused: no place for the identity", "component", "tracker", "node", from.Short())
+			t.deps.Strangers.Warn("announcement refused: no place for the identity", "component", "tracker", "node", from.Short())
 			return nil
 		}
 		return tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: uint64(ttl / time.Second)}.AppendTo(nil)

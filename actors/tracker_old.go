@@ -47,7 +47,7 @@ func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout trac
 		}
 		t.mu.Unlock()
 		if !ok {
-			t.env.strangerLog.Warn("announcement refused: no place for the identity", "component", "tracker")
+			t.deps.Strangers.Warn("announcement refused: no place for the identity", "component", "tracker")
 			return nil, false
 		}
 	case tracker.CommandLookup:
@@ -102,7 +102,7 @@ func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) err
 			continue
 		}
 		requests.Go(func() {
-			_ = t.env.strangerLog.Protect("old tracker", func() error { t.serveStream(ctx, conn); return nil })
+			_ = t.deps.Strangers.Protect("old tracker", func() error { t.serveStream(ctx, conn); return nil })
 			<-places
 		})
 	}

@@ -216,7 +216,7 @@ func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
 	for {
 		if !l.busy() {
 			err := t.dialLine(ctx, l)
-			t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
+			t.deps.Log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
 		}
 		pause := time.NewTimer(kernel.Jitter(syncRetry))
 		select {
@@ -233,7 +233,7 @@ func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
 	carrier, port := t.net.Stream(), tracker.Port
 	if l.partner.Old {
 		var ok bool
-		if carrier, ok = t.env.trackerNet.Carrier(overlay.KindQUIC); !ok {
+		if carrier, ok = t.deps.Cell.Carrier(overlay.KindQUIC); !ok {
 			return overlay.ErrNoCarrier
 		}
 		port = gen2.port()
@@ -271,12 +271,12 @@ func (t *trackerActor) acceptLines(ctx context.Context, listener overlay.Listene
 		l := t.line(conn.RemoteKey(), false)
 		if l == nil {
 			_ = conn.Abort()
-			t.env.log.Debug("Refused a tracker that is no partner", "component", "tracker", "node", conn.RemoteKey().Short())
+			t.deps.Log.Debug("Refused a tracker that is no partner", "component", "tracker", "node", conn.RemoteKey().Short())
 			continue
 		}
 		// The overlay bounds how many streams one node has.
 		running.Go(func() {
-			_ = t.env.strangerLog.Protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
+			_ = t.deps.Strangers.Protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
 		})
 	}
 }
@@ -298,14 +298,14 @@ func (t *trackerActor) acceptLine(ctx context.Context, l *syncLine, conn overlay
 		return
 	}
 	err = t.runLine(ctx, l, conn, src)
-	t.env.log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
+	t.deps.Log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
 }
 
 // runLine passes records both ways until the stream ends.
 func (t *trackerActor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) error {
 	defer l.leave(conn)
 	defer func() { _ = conn.Close() }()
-	t.env.log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner.String())
+	t.deps.Log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner.String())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
