@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"image"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -31,8 +32,8 @@ import (
 )
 
 // all makes TestRoadmap go through its conversation in encrypted rooms too, which
-// takes as long again. make e2e does.
-var all = flag.Bool("all", false, "everything, in encrypted rooms too")
+// takes as long again. make e2e does, with the variable of the environment.
+var all = flag.Bool("all", os.Getenv("MIMIRD_E2E_ALL") != "", "everything, in encrypted rooms too")
 
 // TestRoadmap goes through what ROADMAP.md promises with a real homeserver and a
 // real Matrix client: in one conversation that is not encrypted, and in one that is.

@@ -19,9 +19,13 @@ func TestEveryTickedLineNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join("..", "..", "bridge", "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, folder := range []string{"bridge", filepath.Join("bridge", "*")} {
+		found, err := filepath.Glob(filepath.Join("..", "..", folder, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	var source strings.Builder
 	for _, file := range files {
