@@ -10,6 +10,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -116,7 +117,7 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 		a.onInbound(c, msg)
 	case store.LogChanged:
 		a.onLogChanged(c, msg)
-	case overlayChanged:
+	case uplink.Changed:
 		for _, contact := range c.Children() {
 			c.Tell(contact, msg)
 		}

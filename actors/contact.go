@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -97,7 +98,7 @@ type contact struct {
 }
 
 // The account's messages to a contact actor, which also gets inbound and
-// overlayChanged.
+// uplink.Changed.
 type (
 	// lookAgain says that the contact or its outbox has changed in the store.
 	lookAgain struct{}
@@ -123,7 +124,7 @@ type contactDeps struct {
 	// Resolver answers lookup.
 	Resolver kernel.Ref
 	// Network says whether there are links.
-	Network *networkCell
+	Network *uplink.Cell
 	// Now is the wall clock, for what is stored.
 	Now  func() time.Time
 	Log  *strangerlog.Log
@@ -167,7 +168,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case inbound:
 		x.onInbound(c, msg)
-	case overlayChanged:
+	case uplink.Changed:
 		x.onOverlayChanged(c, msg)
 	case lookAgain:
 		x.onLookAgain(c)

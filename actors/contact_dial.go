@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -180,7 +181,7 @@ func (x *contact) retryOver() {
 }
 
 // onOverlayChanged: with the network back there is no reason to wait on.
-func (x *contact) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
+func (x *contact) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	if !msg.Up {
 		return
 	}

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"github.com/mimird/mimird/actors/strangerlog"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -22,11 +22,11 @@ type env struct {
 	log   *slog.Logger
 	store *store.Store // for reading
 	keys  *keyring
-	net   *networkCell
+	net   *uplink.Cell
 	// trackerNet is the tracker role's network.
-	trackerNet *networkCell
+	trackerNet *uplink.Cell
 	// filesNet is the file server's network.
-	filesNet *networkCell
+	filesNet *uplink.Cell
 	contacts *contactTable
 	// pairs knows which pairs have a session with each node, owedFiles what they asked for.
 	pairs     *pairTable

@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -38,7 +39,7 @@ const (
 // FilesOptions configures the role of a file server, which has a node key and a
 // network of its own, so that its address stays when the node's changes.
 type FilesOptions struct {
-	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
 	// Quota is the room for all files. Default 20 GiB.
 	Quota int64
 	// PerIdentity is the room for the files of one identity. Default 3 GiB, as on the
@@ -82,7 +83,7 @@ type filesDeps struct {
 	// Key is the node key of the role.
 	Key identity.NodePrivateKey
 	// Cell is set to the role's network while that runs.
-	Cell *networkCell
+	Cell *uplink.Cell
 	// Store is for reading, Writer is the store actor.
 	Store  *store.Store
 	Writer kernel.Ref

@@ -13,13 +13,14 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // disguised is a network of one old generation, whose carrier is ygg_stream below:
 // TCP and QUIC do not know virtual time, and sessions do not know the difference.
 type disguised struct {
-	actors.Network
+	uplink.Network
 	kind  overlay.Kind
 	dials *atomic.Int32
 }
@@ -55,7 +56,7 @@ func TestOldSessionsEndWhenIdle(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, dials := actorstest.New(t, memnet.Options{}), &atomic.Int32{}
 				old := func(o *actors.Options) {
-					o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+					o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 						net, err := w.Open(key)
 						return disguised{net, kind, dials}, err
 					}

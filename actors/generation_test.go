@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -25,7 +26,7 @@ import (
 // ygg_stream, and it reaches nobody, trackers apart: a node of another time.
 func withCarriers(w *actorstest.World, mute bool, kinds ...overlay.Kind) func(*actors.Options) {
 	return func(o *actors.Options) {
-		o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+		o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 			n, err := w.Open(key)
 			if err != nil {
 				return nil, err
@@ -44,7 +45,7 @@ func withCarriers(w *actorstest.World, mute bool, kinds ...overlay.Kind) func(*a
 }
 
 // oldNetwork is a network whose stream carrier is good for datagrams only.
-type oldNetwork struct{ actors.Network }
+type oldNetwork struct{ uplink.Network }
 
 func (n oldNetwork) Stream() overlay.Carrier { return mute{n.Network.Stream()} }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
@@ -39,7 +40,7 @@ func newListener(e *env) kernel.Actor { return &listener{env: e, begun: newHands
 func (l *listener) Started(c *kernel.Context) error {
 	carriers := l.env.carriers()
 	if len(carriers) == 0 {
-		return nil // begins with overlayOpened
+		return nil // begins with uplink.Opened
 	}
 	l.greetings = newGreetings()
 	inbox := c.Inbox()
@@ -58,7 +59,7 @@ func (l *listener) Started(c *kernel.Context) error {
 
 func (l *listener) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case overlayOpened:
+	case uplink.Opened:
 		l.onOverlayOpened(c)
 	case inbound:
 		c.Tell(c.Parent(), msg)

@@ -25,7 +25,7 @@ type (
 	}
 )
 
-// To a contact actor; it also gets inbound and overlayChanged.
+// To a contact actor; it also gets inbound and uplink.Changed.
 type (
 	// addresses answers lookup.
 	addresses struct {

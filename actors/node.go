@@ -10,11 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/mimird/mimird/actors/strangerlog"
-
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -97,7 +97,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.store = s
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
-		net: new(networkCell), trackerNet: new(networkCell), filesNet: new(networkCell),
+		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
 		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
 		profiles:  newProfileLimiter(),
 		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),

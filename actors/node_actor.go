@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -119,7 +120,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
 		spawn(overlayName, func() kernel.Actor {
-			return newOverlay(overlayDeps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.node, Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
+			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.node, Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
 		})
 	}
 	if n.env.opts.Tracker != nil {
@@ -148,9 +149,9 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case inbound:
 		n.onInbound(c, msg)
-	case overlayOpened:
+	case uplink.Opened:
 		n.tellChildren(c, msg, resolverName, listenerName)
-	case overlayChanged:
+	case uplink.Changed:
 		n.onOverlayChanged(c, msg)
 	case accountsChanged:
 		if err := n.startAccounts(c); err != nil {
@@ -238,7 +239,7 @@ func (n *nodeActor) onInbound(c *kernel.Context, msg inbound) {
 	c.Tell(account, msg)
 }
 
-func (n *nodeActor) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
+func (n *nodeActor) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	n.tellChildren(c, msg, append(n.accountNames(c), resolverName, transfersName)...)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -20,7 +21,7 @@ func TestSnapshotIsANode(t *testing.T) {
 	open := func(dir string) *actors.Node {
 		n, err := actors.Open(actors.Options{
 			Dir:         dir,
-			OpenNetwork: func(identity.NodePrivateKey) (actors.Network, error) { return nil, errors.New("there is no network") },
+			OpenNetwork: func(identity.NodePrivateKey) (uplink.Network, error) { return nil, errors.New("there is no network") },
 		})
 		if err != nil {
 			t.Fatal(err)

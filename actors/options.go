@@ -8,6 +8,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -23,7 +24,7 @@ type Options struct {
 	// start of the overlay actor, also after a failure, and must not block on the
 	// network. Without it there are no accounts: the process plays only the role of
 	// a server.
-	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
 	// OpenStore opens the store; nil means store.Open. Tests put it into memory.
 	OpenStore func(store.Options) (*store.Store, error)
 	// Trackers are asked for contacts and told about our accounts.

@@ -11,12 +11,13 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // sleeper is a network on a machine that sleeps now and then.
 type sleeper struct {
-	actors.Network
+	uplink.Network
 	changes *atomic.Uint64
 }
 
@@ -31,7 +32,7 @@ func TestWakingUpBeginsAnew(t *testing.T) {
 		var changes atomic.Uint64
 		alice := w.Node("alice", actorstest.WithTrackers(l.Address()), func(o *actors.Options) {
 			open := o.OpenNetwork
-			o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+			o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 				n, err := open(key)
 				return sleeper{n, &changes}, err
 			}

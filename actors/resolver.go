@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -115,7 +116,7 @@ func (r *resolver) Started(c *kernel.Context) error {
 func (r *resolver) listen(c *kernel.Context) error {
 	carrier, ok := r.env.net.Carrier(overlay.KindStream)
 	if !ok || r.port != nil {
-		return nil // begins with overlayOpened, or is closing and begins anew
+		return nil // begins with uplink.Opened, or is closing and begins anew
 	}
 	// Trackers answer to their own port, whatever port the question came from.
 	port, err := carrier.ListenDatagrams(tracker.Port)
@@ -134,11 +135,11 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 		r.onLookup(c, msg)
 	case announce:
 		r.onAnnounce(c, msg)
-	case overlayOpened:
+	case uplink.Opened:
 		if err := r.listen(c); err != nil {
 			c.Fail(err)
 		}
-	case overlayChanged:
+	case uplink.Changed:
 		r.onOverlayChanged(c, msg)
 	case datagram:
 		r.onDatagram(c, msg)
@@ -357,7 +358,7 @@ func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 	}
 }
 
-func (r *resolver) onOverlayChanged(c *kernel.Context, msg overlayChanged) {
+func (r *resolver) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	if !msg.Up {
 		return
 	}

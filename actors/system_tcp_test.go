@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
@@ -25,7 +26,7 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 	own, theirs := overlay.AddressOf(daemon.Key()), overlay.AddressOf(app.Key())
 	system := all.System(func() []netip.Addr { return []netip.Addr{own} })
 	n := w.Node("owner", func(o *actors.Options) {
-		o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+		o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 			net, err := w.Open(key)
 			if err != nil {
 				return nil, err

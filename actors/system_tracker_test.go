@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/legacy"
 	"github.com/mimird/mimird/proto/tracker"
@@ -75,7 +76,7 @@ func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 	system.knows.Life = time.Hour
 	n := w.Node("owner", func(o *actors.Options) {
 		o.OldTrackers = []actors.OldTracker{{Address: system.at}}
-		o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+		o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 			net, err := w.Open(key)
 			if err != nil {
 				return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -27,7 +28,7 @@ type collectExpired struct{}
 type trackerActor struct {
 	deps trackerDeps
 	opts TrackerOptions
-	net  Network
+	net  uplink.Network
 
 	mu        sync.Mutex
 	table     *trackerTable
@@ -42,7 +43,7 @@ type trackerActor struct {
 // of its own: a tracker and a tracker's client both listen on port 69.
 type TrackerOptions struct {
 	// OpenNetwork joins the overlay under the role's key.
-	OpenNetwork func(key identity.NodePrivateKey) (Network, error)
+	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
 	// MaxIdentities bounds the table. Default 100,000.
 	MaxIdentities int
 	// SyncWith are other trackers to share announcements with.
@@ -54,7 +55,7 @@ type trackerDeps struct {
 	// Key is the node key of the role.
 	Key identity.NodePrivateKey
 	// Cell is set to the role's network while that runs.
-	Cell *networkCell
+	Cell *uplink.Cell
 	// Log is for goroutines, Strangers for what strangers cause.
 	Log       *slog.Logger
 	Strangers *strangerlog.Log

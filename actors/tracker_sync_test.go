@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -29,7 +30,7 @@ type syncTracker struct {
 
 func newSyncTracker(t *testing.T, w *actorstest.World) *syncTracker {
 	t.Helper()
-	s := &syncTracker{options: &actors.TrackerOptions{MaxIdentities: 100, OpenNetwork: func(key identity.NodePrivateKey) (actors.Network, error) {
+	s := &syncTracker{options: &actors.TrackerOptions{MaxIdentities: 100, OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 		net, err := w.Open(key)
 		if err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -66,7 +67,7 @@ func (t *transfers) Receive(c *kernel.Context, msg any) {
 	case transfersDue:
 		t.due = time.Time{}
 		t.failOn(c, t.lookAtAll(c))
-	case overlayChanged:
+	case uplink.Changed:
 		t.failOn(c, t.lookAtAll(c))
 	case renewDue:
 		t.onRenewDue(c)
@@ -110,7 +111,7 @@ func (t *transfers) lookAtAll(c *kernel.Context) error {
 // due stay in look.
 func (t *transfers) pump(c *kernel.Context) error {
 	if !t.service.deps.Network.Up() {
-		return nil // goes on with overlayChanged
+		return nil // goes on with uplink.Changed
 	}
 	queue := transferQueue{t.service.deps.Store, t.service.deps.Options.Parallel}
 	for account := range t.look {

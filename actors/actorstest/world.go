@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -55,11 +56,11 @@ func New(t testing.TB, opts memnet.Options) *World {
 }
 
 // Open opens a node's network; it is an actors.Options.OpenNetwork.
-func (w *World) Open(key identity.NodePrivateKey) (actors.Network, error) {
+func (w *World) Open(key identity.NodePrivateKey) (uplink.Network, error) {
 	return &network{Node: w.Net.NodeAt(key.Key(), w.Limits), failed: make(chan struct{})}, nil
 }
 
-// network is a memnet node as actors.Network.
+// network is a memnet node as uplink.Network.
 type network struct {
 	*memnet.Node
 	failed chan struct{}

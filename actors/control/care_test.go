@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -129,7 +130,7 @@ func TestTraceTellsTheLifeOfAMessage(t *testing.T) {
 func TestLocalOfANodeThatIsNotStarted(t *testing.T) {
 	n, err := actors.Open(actors.Options{
 		Dir:         t.TempDir(),
-		OpenNetwork: func(identity.NodePrivateKey) (actors.Network, error) { return nil, errors.New("not started") },
+		OpenNetwork: func(identity.NodePrivateKey) (uplink.Network, error) { return nil, errors.New("not started") },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/config"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -283,8 +284,8 @@ func controlOptions(f *flags, c config.Config) control.Options {
 }
 
 // opener returns how a node joins the overlay that the configuration describes.
-func opener(c config.Config, listen []string, log *slog.Logger) func(identity.NodePrivateKey) (actors.Network, error) {
-	return func(key identity.NodePrivateKey) (actors.Network, error) {
+func opener(c config.Config, listen []string, log *slog.Logger) func(identity.NodePrivateKey) (uplink.Network, error) {
+	return func(key identity.NodePrivateKey) (uplink.Network, error) {
 		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Connected: c.Yggdrasil.Connected, Listen: listen, Logger: log}
 		if c.Yggdrasil.Multicast {
 			options.Multicast = []overlay.MulticastInterface{{Regex: ".*", Beacon: true, Listen: true}}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
@@ -82,7 +83,7 @@ func beVictim(ctx context.Context) (err error) {
 	log := slog.New(lineCounter{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}), &lines})
 	node, err := actors.Open(actors.Options{
 		Dir: filepath.Join(dir, "node"), Logger: log,
-		OpenNetwork: func(key identity.NodePrivateKey) (actors.Network, error) {
+		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}, Logger: log})
 			if err != nil {
 				return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
@@ -145,7 +146,7 @@ func newNodeRig(ctx context.Context, change ...func(*actors.Options)) (_ *nodeRi
 	listening := make(chan []string, 1)
 	opts := actors.Options{
 		Dir: dir,
-		OpenNetwork: func(key identity.NodePrivateKey) (actors.Network, error) {
+		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			network, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
 			if err == nil {
 				listening <- network.ListenAddrs()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/process"
 )
@@ -39,7 +40,7 @@ func newRig(t *testing.T, contacts int) *rig {
 	opened := make(chan *overlay.Network, 1)
 	node, err := actors.Open(actors.Options{
 		Dir: filepath.Join(t.TempDir(), "node"), MaxSessions: contacts + 10,
-		OpenNetwork: func(key identity.NodePrivateKey) (actors.Network, error) {
+		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			// All phones share a node, so its limits are those of everybody.
 			n, err := overlay.Open(overlay.Options{
 				Key: key, Listen: []string{"tcp://127.0.0.1:0"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -19,7 +20,7 @@ import (
 // trackers apart.
 func speak(o *actors.Options, kinds ...overlay.Kind) {
 	open := o.OpenNetwork
-	o.OpenNetwork = func(key identity.NodePrivateKey) (actors.Network, error) {
+	o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 		n, err := open(key)
 		if err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -104,7 +105,7 @@ func (w *world) befriend() {
 }
 
 // open is an actors.Options.OpenNetwork. Whoever starts the node takes the network.
-func (w *world) open(key identity.NodePrivateKey) (actors.Network, error) {
+func (w *world) open(key identity.NodePrivateKey) (uplink.Network, error) {
 	n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
 	if err == nil {
 		w.opened <- n

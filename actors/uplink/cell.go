@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package uplink
 
 import (
 	"sync/atomic"
@@ -29,29 +29,29 @@ type Network interface {
 	Close() error
 }
 
-// networkCell holds the network that runs at this moment. The actor that opened the
+// Cell holds the network that runs at this moment. The actor that opened the
 // network sets it; the others ask for a carrier each time they need one. Its zero value
 // has no network. It is safe for concurrent use.
-type networkCell struct {
-	current atomic.Pointer[networkHandle]
+type Cell struct {
+	current atomic.Pointer[handle]
 	// up says that there are links to the network.
 	up atomic.Bool
 }
 
-type networkHandle struct{ Network }
+type handle struct{ Network }
 
 // Set makes a network the current one. Only its owner calls it.
-func (n *networkCell) Set(net Network) { n.current.Store(&networkHandle{net}) }
+func (n *Cell) Set(net Network) { n.current.Store(&handle{net}) }
 
 // Clear removes the network, when it is about to be closed. Only its owner calls it.
-func (n *networkCell) Clear() {
+func (n *Cell) Clear() {
 	n.up.Store(false)
 	n.current.Store(nil)
 }
 
 // Carrier returns the carrier of a kind; false while the overlay is not running, or
 // when the carrier is off.
-func (n *networkCell) Carrier(kind overlay.Kind) (overlay.Carrier, bool) {
+func (n *Cell) Carrier(kind overlay.Kind) (overlay.Carrier, bool) {
 	h := n.current.Load()
 	if h == nil {
 		return nil, false
@@ -68,7 +68,7 @@ func (n *networkCell) Carrier(kind overlay.Kind) (overlay.Carrier, bool) {
 }
 
 // TCP returns the TCP carrier with the methods that only it has; false as for Carrier.
-func (n *networkCell) TCP() (overlay.AddressCarrier, bool) {
+func (n *Cell) TCP() (overlay.AddressCarrier, bool) {
 	c, ok := n.Carrier(overlay.KindTCP)
 	if !ok {
 		return nil, false
@@ -78,10 +78,10 @@ func (n *networkCell) TCP() (overlay.AddressCarrier, bool) {
 }
 
 // Up reports whether links to the network have been up for long enough to use them.
-func (n *networkCell) Up() bool { return n.up.Load() }
+func (n *Cell) Up() bool { return n.up.Load() }
 
 // Status asks the network and may block; false while the overlay is not running.
-func (n *networkCell) Status() (overlay.Status, bool) {
+func (n *Cell) Status() (overlay.Status, bool) {
 	if h := n.current.Load(); h != nil {
 		return h.Status(), true
 	}

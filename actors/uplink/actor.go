@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package uplink has the connection of a node to the Yggdrasil network: the actor that
+// opens it and watches its links, and the [Cell] in which the others find the network
+// that runs at this moment. The node creates the actor and passes its events [Opened]
+// and [Changed] to the parts that dial or listen; every part that opens streams or
+// datagrams has the Cell. The roles of a server own their networks and use a Cell of
+// their own. It imports the kernel, the overlay and proto/identity.
+package uplink
 
 import (
 	"context"
@@ -23,31 +29,31 @@ const settleTime = 3 * time.Second
 type checkLinks struct{}
 
 type (
-	// overlayOpened tells the parent that there is a carrier, under a new network. It is
+	// Opened tells the parent that there is a carrier, under a new network. It is
 	// for everybody who listens on a port.
-	overlayOpened struct{}
-	// overlayChanged tells the parent whether links to the network are up.
-	overlayChanged struct{ Up bool }
+	Opened struct{}
+	// Changed tells the parent whether links to the network are up.
+	Changed struct{ Up bool }
 )
 
-// overlayDeps is what the actor of [newOverlay] uses.
-type overlayDeps struct {
+// Deps is what the actor of [newOverlay] uses.
+type Deps struct {
 	// Open joins the network under Key. It is called at every start of the actor, also
 	// after a failure, and must not block on the network.
 	Open func(identity.NodePrivateKey) (Network, error)
 	Key  identity.NodePrivateKey
 	// Cell is set to the network while that runs.
-	Cell *networkCell
+	Cell *Cell
 	// Pairs is how many pairs of an account and an accepted contact there are at a node;
 	// zero for a stranger. The network asks it for each packet.
 	Pairs func(identity.NodeKey) int
 }
 
-// overlayActor owns the connection to the Yggdrasil network. When it is restarted,
+// actor owns the connection to the Yggdrasil network. When it is restarted,
 // everything that ran over the old network ends by itself and is opened again over the
 // new one.
-type overlayActor struct {
-	deps overlayDeps
+type actor struct {
+	deps Deps
 	net  Network
 	// linked is when the first link came up; zero without one.
 	linked time.Time
@@ -55,9 +61,9 @@ type overlayActor struct {
 	changes uint64
 }
 
-// newOverlay returns the actor that owns the node's connection to the network. It tells
-// its parent [overlayOpened] and [overlayChanged].
-func newOverlay(deps overlayDeps) kernel.Actor { return &overlayActor{deps: deps} }
+// NewActor returns the actor that owns the node's connection to the network. It tells
+// its parent [Opened] and [Changed].
+func NewActor(deps Deps) kernel.Actor { return &actor{deps: deps} }
 
 // changesOf counts how often the machine of a network woke up or moved to another link,
 // when the network notices that.
@@ -69,7 +75,7 @@ func changesOf(n Network) uint64 {
 }
 
 // Started implements [kernel.Starter].
-func (o *overlayActor) Started(c *kernel.Context) error {
+func (o *actor) Started(c *kernel.Context) error {
 	net, err := o.deps.Open(o.deps.Key)
 	if err != nil {
 		return fmt.Errorf("join the overlay: %w", err)
@@ -93,13 +99,13 @@ func (o *overlayActor) Started(c *kernel.Context) error {
 		}
 	})
 	c.Every(linkCheck, checkLinks{})
-	c.Tell(c.Parent(), overlayOpened{})
+	c.Tell(c.Parent(), Opened{})
 	c.Log().Info("overlay joined", "node", o.deps.Key.Key().Short())
 	return nil
 }
 
 // Receive implements [kernel.Actor].
-func (o *overlayActor) Receive(c *kernel.Context, msg any) {
+func (o *actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case checkLinks:
 		o.onCheckLinks(c)
@@ -109,15 +115,15 @@ func (o *overlayActor) Receive(c *kernel.Context, msg any) {
 }
 
 // Stopping implements [kernel.Stopper].
-func (o *overlayActor) Stopping(c *kernel.Context) {
+func (o *actor) Stopping(c *kernel.Context) {
 	wasUp := o.deps.Cell.Up()
 	o.deps.Cell.Clear()
 	if wasUp {
-		c.Tell(c.Parent(), overlayChanged{Up: false})
+		c.Tell(c.Parent(), Changed{Up: false})
 	}
 }
 
-func (o *overlayActor) onCheckLinks(c *kernel.Context) {
+func (o *actor) onCheckLinks(c *kernel.Context) {
 	links, changes := o.net.Links(), changesOf(o.net)
 	changed := changes != o.changes
 	o.changes = changes
@@ -132,6 +138,6 @@ func (o *overlayActor) onCheckLinks(c *kernel.Context) {
 	up := !o.linked.IsZero() && time.Since(o.linked) >= settleTime
 	if o.deps.Cell.up.Swap(up) != up {
 		c.Log().Info("links to the overlay changed", "count", links)
-		c.Tell(c.Parent(), overlayChanged{Up: up})
+		c.Tell(c.Parent(), Changed{Up: up})
 	}
 }
