@@ -375,6 +375,7 @@ func (c *cell) refuse() {
 // gone is the last turn: the library has taken the actor off its registry and is
 // about to tell the parent.
 func (c *cell) gone() {
+	c.flushCounts() // who hears of the end finds everything counted
 	c.mu.Lock()
 	asks := c.asks
 	c.asks, c.log, c.ended = nil, nil, true

@@ -31,6 +31,10 @@ type mailbox struct {
 
 	lib     libraryContext
 	current envelope // the user message of this turn
+
+	// Of run: the user messages handled since began, which Stats does not show yet.
+	handled uint64
+	began   time.Time
 }
 
 // libraryContext is what the library has for each actor. Fixed before the first
@@ -124,17 +128,11 @@ func (c *cell) closeUser() (rest queue) {
 // run handles what is queued until nothing is left. User code may leave it by
 // runtime.Goexit, which cannot be stopped: then another goroutine goes on.
 func (c *cell) run() {
-	var handled uint64
-	began := time.Now()
-	flush := func() {
-		now := time.Now()
-		c.kind.handled(handled, now.Sub(began))
-		handled, began = 0, now
-	}
+	c.began = time.Now()
 	idle := false
 	defer func() {
-		flush()
 		if !idle {
+			c.flushCounts()
 			if value := recover(); value != nil {
 				c.broken(recovered(value))
 			}
@@ -157,15 +155,16 @@ func (c *cell) run() {
 		case c.open && c.user.len > 0:
 			c.current = c.user.pop()
 			c.mu.Unlock()
-			handled++
+			c.handled++
 			c.lib.InvokeUserMessage(userTurn{})
-			if handled%flushEvery == 0 {
-				flush()
+			if c.handled >= flushEvery {
+				c.flushCounts()
 			}
 		case c.wake != nil && !c.ended:
-			c.rest(flush, handled > 0)
-			began = time.Now()
+			c.rest()
+			c.began = time.Now()
 		default:
+			c.flushCounts()
 			c.running, idle = false, true
 			c.mu.Unlock()
 			return
@@ -176,10 +175,10 @@ func (c *cell) run() {
 // rest is what a resident actor does when nothing is queued, with mu locked, which
 // it unlocks. Who was just answered may have more to say: others run first, and
 // only when nothing has come then does it wait.
-func (c *cell) rest(flush func(), busy bool) {
-	if busy {
+func (c *cell) rest() {
+	if c.handled > 0 {
 		c.mu.Unlock()
-		flush()
+		c.flushCounts()
 		runtime.Gosched()
 		return
 	}
@@ -190,6 +189,13 @@ func (c *cell) rest(flush func(), busy bool) {
 
 // flushEvery bounds how many messages a busy actor handles before they show in Stats.
 const flushEvery = 256
+
+// flushCounts shows in Stats what was handled; only in run.
+func (c *cell) flushCounts() {
+	now := time.Now()
+	c.kind.handled(c.handled, now.Sub(c.began))
+	c.handled, c.began = 0, now
+}
 
 // dequeue drops the first element and gives the memory back with the last.
 func dequeue[T any](s []T) []T {
