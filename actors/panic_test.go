@@ -74,11 +74,20 @@ func TestPanicOfTheStoreEndsTheNode(t *testing.T) {
 // Bar R16: a part that fails again and again is started less and less often, and
 // the status says so. Everybody else goes on.
 func TestPartThatKeepsPanickingRaisesAnAlarm(t *testing.T) {
+	t.Run("live session", func(t *testing.T) { keepsPanicking(t, 0) })
+	// Each text needs a new session then, and so a lookup.
+	t.Run("no live session", func(t *testing.T) { keepsPanicking(t, 30*time.Second) })
+}
+
+// keepsPanicking lets Alice's resolver panic for 20 minutes while she writes to Bob.
+// With idle her sessions end after that time without anything to do.
+func keepsPanicking(t *testing.T, idle time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		var panics atomic.Int32
 		var armed atomic.Bool
 		w := actorstest.New(t, memnet.Options{})
 		alice := w.Node("alice", func(o *actors.Options) {
+			o.SessionIdle = idle
 			o.BeforeReceive = func(actor kernel.Ref, _ any) {
 				if kindOf(actor) == "resolver" && armed.Load() {
 					panics.Add(1)
@@ -90,6 +99,9 @@ func TestPartThatKeepsPanickingRaisesAnAlarm(t *testing.T) {
 		actorstest.Befriend(alice, bob)
 		alice.Say(bob, "before")
 		bob.Eventually("it arrives", func() bool { return len(bob.Heard(alice)) == 1 })
+		if idle > 0 {
+			alice.EventuallyWithin(5*time.Minute, "the session ends", func() bool { return !alice.Presence(alice.Account.ID, bob.Account.ID).Online })
+		}
 		armed.Store(true)
 		const minutes = 20
 		for n := range minutes {
