@@ -50,7 +50,7 @@ func newPassOnSpec(d *accountDeps, account, home identity.PublicKey) kernel.Spec
 }
 
 func (p *passOn) Started(c *kernel.Context) error {
-	after, err := p.deps.Store.Cursor(passOnConsumer, p.account, identity.PublicKey{})
+	after, err := p.deps.Store.Cursor(passOnConsumer, p.account, store.ConversationID{})
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
@@ -108,7 +108,7 @@ func (p *passOn) next(c *kernel.Context) error {
 
 // message is what an event makes to be passed on; nil for nothing.
 func (p *passOn) message(e store.Event) (*store.EnqueueMessage, error) {
-	if e.Kind != store.MessageReceived || e.Conversation == p.home {
+	if e.Kind != store.MessageReceived || e.Conversation.Contact() == p.home {
 		return nil, nil // nothing, or what was passed on before
 	}
 	account, err := p.deps.Store.Account(p.account)
@@ -125,18 +125,18 @@ func (p *passOn) message(e store.Event) (*store.EnqueueMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
-	from, err := p.deps.Store.Contact(p.account, e.Conversation)
+	from, err := p.deps.Store.Contact(p.account, e.Conversation.Contact())
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read contact: %w", err)
 	}
-	from.ID = e.Conversation
+	from.ID = e.Conversation.Contact()
 	payload := passedOn(m, nameOf(from))
 	if payload == nil {
 		return nil, nil
 	}
-	source := fmt.Sprintf("hand-over:%s:%s:%s", p.account, e.Conversation, e.Message)
+	source := fmt.Sprintf("hand-over:%s:%s:%s", p.account, e.Conversation.Contact(), e.Message)
 	return &store.EnqueueMessage{
-		Account: p.home, Contact: p.account, Source: source,
+		Account: p.home, Conversation: store.ContactConversation(p.account), Source: source,
 		GUID: int64(peer.DeriveGUID(p.home[:], p.account[:], []byte(source))),
 		Type: m.Type, SendTime: m.SendTime, Created: p.deps.nowMillis(), Payload: payload,
 	}, nil

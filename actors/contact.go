@@ -512,7 +512,7 @@ func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	x.noteSeen(c)
 	x.unheard = 0
 	x.acking[msg.GUID] = store.MarkDelivered{
-		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.deps.nowMillis(),
+		Account: x.Account, Conversation: x.ID, GUID: int64(msg.GUID), Time: x.deps.nowMillis(),
 	}
 	x.tellOutcome(c, msg.GUID)
 }
@@ -576,7 +576,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		if r.Crowded {
 			x.sending = 0
 			c.Tell(x.deps.Writer, store.Write{Op: store.FailMessage{
-				Account: x.Account, Contact: x.Contact(), GUID: int64(msg.Token), Time: x.deps.nowMillis(),
+				Account: x.Account, Conversation: x.ID, GUID: int64(msg.Token), Time: x.deps.nowMillis(),
 				Reason: "its id has too many contents at the other account",
 			}})
 			return

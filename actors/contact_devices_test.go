@@ -121,7 +121,7 @@ func (h *holdWorld) says(p *phone.Phone, text string) time.Duration {
 func (h *holdWorld) newDevices(p *phone.Phone) (reasons []string) {
 	h.t.Helper()
 	for _, e := range h.n.EventsOf(store.NodeKeyChanged) {
-		if e.Conversation == identity.PublicKey(p.Key()) {
+		if e.Conversation.Contact() == identity.PublicKey(p.Key()) {
 			reasons = append(reasons, e.Reason)
 		}
 	}
@@ -235,7 +235,7 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 		time.Sleep(40 * time.Minute)
 
 		alarms := h.n.EventsOf(store.DeviceRefused)
-		if len(alarms) != 1 || alarms[0].NodeKey != thief.Node() || alarms[0].Conversation != identity.PublicKey(h.bob.Key()) {
+		if len(alarms) != 1 || alarms[0].NodeKey != thief.Node() || alarms[0].Conversation.Contact() != identity.PublicKey(h.bob.Key()) {
 			t.Errorf("alarms: %+v", alarms)
 		}
 		if s := h.n.Status().Suspicions; len(s) != 1 || s[0].Kind != actors.SuspicionDevice || s[0].Node != thief.Node() {

@@ -21,7 +21,7 @@ type patienceOver struct{}
 func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 	x.patience.Stop()
 	first := true
-	for m, err := range x.deps.Store.UndeliveredFrom(x.Account, x.Contact(), x.undelivered) {
+	for m, err := range x.deps.Store.UndeliveredFrom(x.Account, x.ID, x.undelivered) {
 		if err != nil {
 			c.Fail(fmt.Errorf("read outbox: %w", err))
 		}

@@ -64,7 +64,7 @@ func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
 		return
 	}
 	x.acking[msg.GUID] = store.FailMessage{
-		Account: x.Account, Contact: x.Contact(), GUID: int64(msg.GUID), Time: x.deps.nowMillis(), Reason: msg.Reason,
+		Account: x.Account, Conversation: x.ID, GUID: int64(msg.GUID), Time: x.deps.nowMillis(), Reason: msg.Reason,
 	}
 	x.tellOutcome(c, msg.GUID)
 }

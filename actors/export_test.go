@@ -19,7 +19,7 @@ func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
 
 // MediaRowForTest returns what the store has of the file of a message.
 func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.MessageID) (store.Media, error) {
-	return n.store.Media(account, contact, id)
+	return n.store.Media(account, store.ContactConversation(contact), id)
 }
 
 // PairsAtForTest is the number of accepted pairs that have met at a node key.

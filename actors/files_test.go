@@ -370,7 +370,7 @@ func TestInlineFileWithoutRoomIsOfferedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.n.MoveCursor(t.Context(), "reader", p.n.Account.ID, p.contact(), last); err != nil {
+		if err := p.n.MoveCursor(t.Context(), "reader", p.n.Account.ID, store.ContactConversation(p.contact()), last); err != nil {
 			t.Fatal(err)
 		}
 		// Long before the session would have ended for being idle.
@@ -600,7 +600,7 @@ func TestOldFilesMakeRoom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.n.MoveCursor(t.Context(), "reader", p.n.Account.ID, p.contact(), last); err != nil {
+		if err := p.n.MoveCursor(t.Context(), "reader", p.n.Account.ID, store.ContactConversation(p.contact()), last); err != nil {
 			t.Fatal(err)
 		}
 		p.becomes(t, third, store.MediaStored)

@@ -150,7 +150,7 @@ func TestAccountsAreExportedAndImported(t *testing.T) {
 	if last, err := two.LastEvent(a.ID); err != nil || last != 0 {
 		t.Errorf("its log ends at %d, %v", last, err)
 	}
-	if err := two.MoveCursor(t.Context(), "consumer", a.ID, identity.PublicKey{}, 1); !errors.Is(err, store.ErrNotFound) {
+	if err := two.MoveCursor(t.Context(), "consumer", a.ID, store.ConversationID{}, 1); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a consumer goes on: %v", err)
 	}
 	removed := filepath.Join(two.Opts.Dir, "keys", a.ID.String()+".pem.removed")

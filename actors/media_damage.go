@@ -66,9 +66,9 @@ func (s *transferService) Check() (problems []string, err error) {
 			return nil
 		}
 		// One that was removed meanwhile has lost its row first.
-		now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
+		now, err := s.deps.Store.Media(m.Account, m.Conversation, m.Message)
 		if err == nil && now.State == m.State && now.Hash == m.Hash {
-			problems = append(problems, fmt.Sprintf("file %s of message %s with %s: %s", m.Hash, m.Message, m.Contact.Short(), what))
+			problems = append(problems, fmt.Sprintf("file %s of message %s with %s: %s", m.Hash, m.Message, m.Conversation.Short(), what))
 		}
 		return nil
 	})

@@ -137,7 +137,7 @@ func (s *transferService) makeShare(contact identity.PublicKey, size int64) erro
 func (s *transferService) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
 	shared := false
 	err = s.eachMedia(func(m store.Media) error {
-		shared = shared || m.Hash == file.hash && (m.Contact != contact || m.Message.Dir != store.In) &&
+		shared = shared || m.Hash == file.hash && (m.Conversation.Contact() != contact || m.Message.Dir != store.In) &&
 			(m.State == store.MediaStored || m.State == store.MediaUploading)
 		return nil
 	})
@@ -156,7 +156,7 @@ func (s *transferService) eachMediaOf(contact identity.PublicKey, f func(store.M
 		return err
 	}
 	for _, a := range accounts {
-		if err := s.deps.Store.EachMediaOf(a.ID, contact, f); err != nil {
+		if err := s.deps.Store.EachMediaOf(a.ID, store.ContactConversation(contact), f); err != nil {
 			return err
 		}
 	}
@@ -209,14 +209,14 @@ func (s *transferService) needsFile(m store.Media) (bool, error) {
 		return false, nil
 	}
 	if m.Message.Dir == store.Out {
-		msg, err := s.deps.Store.Message(m.Account, m.Contact, m.Message)
+		msg, err := s.deps.Store.Message(m.Account, m.Conversation, m.Message)
 		if errors.Is(err, store.ErrNotFound) {
 			return false, nil
 		}
 		return msg.State == store.StatePending, err
 	}
 	for _, consumer := range s.deps.Options.Consumers {
-		seen, err := s.deps.Store.Cursor(consumer, m.Account, m.Contact)
+		seen, err := s.deps.Store.Cursor(consumer, m.Account, m.Conversation)
 		if err != nil || seen < m.Seq {
 			return true, err
 		}
@@ -243,7 +243,7 @@ func (s *transferService) evict(watch *placementWatch, file *candidate) (gone bo
 // false, and leaves the rest of the rows alone, when one of them needs it by now.
 func (s *transferService) markEvicted(file *candidate) (bool, error) {
 	for _, m := range file.rows {
-		now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
+		now, err := s.deps.Store.Media(m.Account, m.Conversation, m.Message)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // removed with its contact
 		}
@@ -268,7 +268,7 @@ func (s *transferService) markEvicted(file *candidate) (bool, error) {
 			return false, err
 		}
 		if !changed {
-			now, err := s.deps.Store.Media(m.Account, m.Contact, m.Message)
+			now, err := s.deps.Store.Media(m.Account, m.Conversation, m.Message)
 			if err == nil && now.State == store.MediaUploading {
 				return false, nil // it is to be uploaded once more
 			}

@@ -74,7 +74,7 @@ func (n *Node) enqueueOf(m Outgoing) store.EnqueueMessage {
 		m.SendTime = now
 	}
 	return store.EnqueueMessage{
-		Account: m.Account, Contact: m.Contact, Source: source,
+		Account: m.Account, Conversation: store.ContactConversation(m.Contact), Source: source,
 		// Derived from the source, so that a repetition can be recognised.
 		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
 		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
@@ -90,41 +90,48 @@ func randomID() string {
 
 // Message returns one message, or store.ErrNotFound.
 func (n *Node) Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error) {
-	return n.store.Message(account, contact, id)
+	return n.store.Message(account, store.ContactConversation(contact), id)
 }
 
 // Messages returns up to limit messages of a conversation, newest first, before
 // the given order; 0 means the newest.
 func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error) {
-	return n.store.Messages(account, contact, before, limit)
+	return n.store.Messages(account, store.ContactConversation(contact), before, limit)
 }
 
 // Outbox returns up to limit undelivered messages to a contact, oldest first; the
 // limit is at most store.MaxPage. Undelivered has all of them.
 func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
-	return n.store.Outbox(account, contact, 0, limit)
+	return n.store.Outbox(account, store.ContactConversation(contact), 0, limit)
 }
 
 // Undelivered iterates over all undelivered messages to a contact, oldest first.
 func (n *Node) Undelivered(account, contact identity.PublicKey) iter.Seq2[store.Message, error] {
-	return n.store.Undelivered(account, contact)
+	return n.store.Undelivered(account, store.ContactConversation(contact))
 }
 
 // OutboxContacts returns the contacts of an account for whom something is
 // undelivered.
 func (n *Node) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error) {
-	return n.store.OutboxContacts(account)
+	conversations, err := n.store.OutboxConversations(account)
+	var found []identity.PublicKey
+	for _, c := range conversations {
+		if c.Kind() == store.KindContact {
+			found = append(found, c.Contact())
+		}
+	}
+	return found, err
 }
 
 // OutboxSize counts the undelivered messages to a contact, or those of the whole
 // account when contact is zero.
 func (n *Node) OutboxSize(account, contact identity.PublicKey) (store.OutboxSize, error) {
-	return n.store.OutboxSize(account, contact)
+	return n.store.OutboxSize(account, store.ContactConversation(contact))
 }
 
 // CountConversationEvents counts the events of one conversation after a sequence
 // number.
-func (n *Node) CountConversationEvents(account, conversation identity.PublicKey, after uint64) (int, error) {
+func (n *Node) CountConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64) (int, error) {
 	return n.store.CountConversationEvents(account, conversation, after)
 }
 
@@ -144,7 +151,7 @@ func (n *Node) LastEvent(account identity.PublicKey) (uint64, error) {
 
 // ConversationEvents returns up to limit events of one conversation after a
 // sequence number.
-func (n *Node) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+func (n *Node) ConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64, limit int) ([]store.Event, error) {
 	return n.store.ConversationEvents(account, conversation, after, limit)
 }
 
@@ -156,13 +163,13 @@ func (n *Node) Pending(consumer string, account identity.PublicKey) ([]store.Pen
 
 // Cursor returns the last event of a conversation that a consumer has dealt with,
 // 0 for none.
-func (n *Node) Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error) {
+func (n *Node) Cursor(consumer string, account identity.PublicKey, conversation store.ConversationID) (uint64, error) {
 	return n.store.Cursor(consumer, account, conversation)
 }
 
 // MoveCursor notes, synced, that a consumer has dealt with a conversation up to a
 // sequence number.
-func (n *Node) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
+func (n *Node) MoveCursor(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID, seq uint64) error {
 	_, err := do[bool](ctx, n, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
 	return err
 }

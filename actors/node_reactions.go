@@ -49,5 +49,5 @@ func (n *Node) React(ctx context.Context, r OutgoingReaction) (store.Message, er
 // are dealt with. When a message comes after the reaction to it, this returns the
 // reaction at once.
 func (n *Node) Reactions(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
-	return n.store.Reactions(account, contact, int64(target))
+	return n.store.Reactions(account, store.ContactConversation(contact), int64(target))
 }

@@ -120,6 +120,6 @@ func (n *Node) Presence(account, contact identity.PublicKey) Presence {
 
 // Waiting counts the messages of an account that have not been delivered.
 func (n *Node) Waiting(account identity.PublicKey) (int, error) {
-	size, err := n.store.OutboxSize(account, identity.PublicKey{})
+	size, err := n.store.OutboxSize(account, store.ConversationID{})
 	return size.Messages, err
 }

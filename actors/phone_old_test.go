@@ -215,7 +215,7 @@ func TestOldAppsTalk(t *testing.T) {
 func (o oldWorld) picture(m store.Message, want []byte) {
 	o.t.Helper()
 	o.n.EventuallyWithin(generationPatience, "the picture is kept", func() bool {
-		file, _, err := o.n.OpenMedia(m.Account, m.Contact, m.ID)
+		file, _, err := o.n.OpenMedia(m.Account, m.Conversation.Contact(), m.ID)
 		if err != nil {
 			return false
 		}

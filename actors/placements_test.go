@@ -148,7 +148,7 @@ func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 		}
 		r.nextGUID++
 		r.do(store.AcceptMessage{
-			Account: r.account, Contact: r.bob, GUID: r.nextGUID, Type: int32(peer.TypeFile),
+			Account: r.account, Conversation: store.ContactConversation(r.bob), GUID: r.nextGUID, Type: int32(peer.TypeFile),
 			Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size},
 		})
 		return info
@@ -166,7 +166,7 @@ func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 			t.Errorf("%s: gone %v, there %v, %v", file.hash.Short(), gone, r.service.media.Has(file.hash), err)
 		}
 	}
-	if row, err := r.store.Media(r.account, r.bob, store.MessageID{Dir: store.In, GUID: 1}); err != nil || row.State != store.MediaStored || row.Hash != first.Hash {
+	if row, err := r.store.Media(r.account, store.ContactConversation(r.bob), store.MessageID{Dir: store.In, GUID: 1}); err != nil || row.State != store.MediaStored || row.Hash != first.Hash {
 		t.Errorf("the row of what stays: %+v, %v", row, err)
 	}
 }

@@ -69,7 +69,7 @@ func changes(t *testing.T, n *actorstest.Node, contact phone.Key) (count int) {
 			return count
 		}
 		for _, ev := range page {
-			if ev.Kind == store.ContactChanged && ev.Conversation == identity.PublicKey(contact) {
+			if ev.Kind == store.ContactChanged && ev.Conversation.Contact() == identity.PublicKey(contact) {
 				count++
 			}
 			after = ev.Seq

@@ -109,7 +109,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		s.schedule(c)
 	}
 	s.write(c, store.AcceptMessage{
-		Account: s.Account, Contact: s.Contact(),
+		Account: s.Account, Conversation: s.ID,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
 		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.env.files.Incoming(s.Conversation, m),

@@ -62,7 +62,7 @@ func (t *transfer) Started(c *kernel.Context) error {
 			return nil // stopped; another attempt is due as it was
 		}
 		if err != nil && !errors.Is(err, errSettled) {
-			log.Info("A file was not transferred", "contact", t.m.Contact.Short(), "message", t.m.Message, "err", err, "for_good", isPermanent(err))
+			log.Info("A file was not transferred", "contact", t.m.Conversation.Short(), "message", t.m.Message, "err", err, "for_good", isPermanent(err))
 		}
 		return job.settle(ctx, err)
 	})
@@ -103,7 +103,7 @@ func (j *transferJob) runWithin(ctx context.Context) error {
 // so.
 func (j *transferJob) run(ctx context.Context) error {
 	var err error
-	if j.msg, err = j.service.deps.Store.Message(j.m.Account, j.m.Contact, j.m.Message); err != nil {
+	if j.msg, err = j.service.deps.Store.Message(j.m.Account, j.m.Conversation, j.m.Message); err != nil {
 		return err
 	}
 	if j.file, err = peer.ParseAttachment(j.msg.Payload); err != nil {
@@ -150,7 +150,7 @@ func (j *transferJob) giveUp(ctx context.Context, reason error) error {
 		return nil
 	}
 	_, err := store.Do[bool](ctx, j.service.deps.Writer(), store.FailMessage{
-		Account: j.m.Account, Contact: j.m.Contact, GUID: j.m.Message.GUID, Reason: clipReason(reason.Error()),
+		Account: j.m.Account, Conversation: j.m.Conversation, GUID: j.m.Message.GUID, Reason: clipReason(reason.Error()),
 	})
 	return err
 }

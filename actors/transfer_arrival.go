@@ -161,7 +161,7 @@ func (s *transferService) Keep(c store.Conversation, src io.Reader, size int64, 
 // for anything else. It reads the store.
 func (s *transferService) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool) {
 	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
-	m, err := s.deps.Store.Media(c.Account, c.Contact(), id)
+	m, err := s.deps.Store.Media(c.Account, c.ID, id)
 	if err != nil {
 		return peer.FileMeta{}, false
 	}
@@ -169,7 +169,7 @@ func (s *transferService) Offered(c store.Conversation, f peer.FileRequest) (pee
 	if err != nil || hash != m.Hash {
 		return peer.FileMeta{}, false
 	}
-	msg, err := s.deps.Store.Message(c.Account, c.Contact(), id)
+	msg, err := s.deps.Store.Message(c.Account, c.ID, id)
 	if err != nil || msg.State == store.StateFailed || msg.Held {
 		return peer.FileMeta{}, false
 	}

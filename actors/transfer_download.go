@@ -36,7 +36,7 @@ func (j *transferJob) download(ctx context.Context) error {
 	if _, quota := j.service.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
 		return permanent(fmt.Errorf("%w for the room there is", ErrFileTooLarge))
 	}
-	if err := j.service.makeShare(j.m.Contact, j.size()); errors.Is(err, ErrFileTooLarge) {
+	if err := j.service.makeShare(j.m.Conversation.Contact(), j.size()); errors.Is(err, ErrFileTooLarge) {
 		if !j.m.Asked { // a person may want it all the same
 			return permanent(err)
 		}

@@ -67,7 +67,7 @@ func (q transferQueue) next(
 			files := waiting[i].files(uploads)
 			next := (*files)[0]
 			*files = (*files)[1:]
-			m, err := q.store.Media(next.Account, next.Contact, next.Message)
+			m, err := q.store.Media(next.Account, next.Conversation, next.Message)
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}
@@ -112,10 +112,10 @@ func (q transferQueue) due(
 		}
 	}
 	collect := func(next store.Transfer) {
-		c := found[next.Contact]
+		c := found[next.Conversation.Contact()]
 		if c == nil {
-			c = &conversationFiles{Conversation: store.ConversationWith(account, next.Contact)}
-			found[next.Contact] = c
+			c = &conversationFiles{Conversation: store.ConversationWith(account, next.Conversation.Contact())}
+			found[next.Conversation.Contact()] = c
 		}
 		if !c.listed {
 			c.listed = true
@@ -125,7 +125,7 @@ func (q transferQueue) due(
 		if len(*files) >= q.parallel {
 			return
 		}
-		name := transferName(store.Media{Account: account, Contact: next.Contact, Message: next.Message})
+		name := transferName(store.Media{Account: account, Conversation: next.Conversation, Message: next.Message})
 		if _, running := active[name]; running {
 			return
 		}
@@ -162,7 +162,7 @@ func (q transferQueue) due(
 func (s *transferService) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
 	err := s.deps.Store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
-		if next.Contact == p.Contact() && next.Message.Dir == store.In {
+		if next.Conversation == p.ID && next.Message.Dir == store.In {
 			n++
 		}
 		return n < maxWaitingFiles

@@ -68,7 +68,7 @@ func (r *queueRig) download(contact identity.PublicKey, due time.Time) {
 	r.t.Helper()
 	r.guid++
 	queueDo[store.Accepted](r, store.AcceptMessage{
-		Account: r.account, Contact: contact, GUID: r.guid, Payload: []byte("{}"),
+		Account: r.account, Conversation: store.ContactConversation(contact), GUID: r.guid, Payload: []byte("{}"),
 		Media: &store.Media{State: store.MediaDownloading, Due: store.MillisOf(due)},
 	})
 }
@@ -77,7 +77,7 @@ func (r *queueRig) upload(contact identity.PublicKey, due time.Time) {
 	r.t.Helper()
 	r.guid++
 	queueDo[store.Enqueued](r, store.EnqueueFile{
-		Message: store.EnqueueMessage{Account: r.account, Contact: contact, GUID: r.guid, Payload: []byte("{}")},
+		Message: store.EnqueueMessage{Account: r.account, Conversation: store.ContactConversation(contact), GUID: r.guid, Payload: []byte("{}")},
 		Media:   store.Media{State: store.MediaUploading, Due: store.MillisOf(due)},
 	})
 }
@@ -89,7 +89,7 @@ func (r *queueRig) next() transferChoice {
 		r.t.Fatal(err)
 	}
 	for _, m := range choice.files {
-		r.active[transferName(m)] = store.ConversationWith(m.Account, m.Contact)
+		r.active[transferName(m)] = store.ConversationWith(m.Account, m.Conversation.Contact())
 	}
 	return choice
 }
@@ -99,7 +99,7 @@ func (r *queueRig) expect(choice transferChoice, want ...string) {
 	r.t.Helper()
 	var have []string
 	for _, m := range choice.files {
-		have = append(have, fmt.Sprintf("%s %d", m.State, m.Contact[0]))
+		have = append(have, fmt.Sprintf("%s %d", m.State, m.Conversation.Contact()[0]))
 	}
 	if fmt.Sprint(have) != fmt.Sprint(want) {
 		r.t.Errorf("started are %v, want %v", have, want)

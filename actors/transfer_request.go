@@ -23,7 +23,7 @@ func (j *transferJob) requestFromContact(ctx context.Context) error {
 	if err != nil {
 		return permanent(errIncomplete)
 	}
-	p := store.ConversationWith(j.m.Account, j.m.Contact)
+	p := store.ConversationWith(j.m.Account, j.m.Conversation.Contact())
 	request := &fileRequest{
 		frame:    peer.FileRequest{GUID: peer.GUID(j.m.Message.GUID), Name: j.file.Name, Hash: hash.String()},
 		size:     j.file.Size,

@@ -76,7 +76,7 @@ func (r *transferRig) do(op store.Op) any {
 
 func (r *transferRig) text(to identity.PublicKey, text string) store.EnqueueMessage {
 	r.nextGUID++
-	return store.EnqueueMessage{Account: r.account, Contact: to, GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
+	return store.EnqueueMessage{Account: r.account, Conversation: store.ContactConversation(to), GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
 }
 
 // file queues a message with a file, which is held.
@@ -97,7 +97,7 @@ func TestRenewUploads_BeyondOnePage(t *testing.T) {
 	var sent []store.Message
 	for _, to := range []identity.PublicKey{r.bob, r.carol} {
 		m := r.file(to)
-		row, err := r.store.Media(r.account, to, m.ID)
+		row, err := r.store.Media(r.account, store.ContactConversation(to), m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,8 +111,8 @@ func TestRenewUploads_BeyondOnePage(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range sent {
-			if row, err := r.store.Media(r.account, m.Contact, m.ID); err != nil || row.State != want {
-				t.Errorf("the file for %s is %v, want %v (%v)", m.Contact.Short(), row.State, want, err)
+			if row, err := r.store.Media(r.account, m.Conversation, m.ID); err != nil || row.State != want {
+				t.Errorf("the file for %s is %v, want %v (%v)", m.Conversation.Short(), row.State, want, err)
 			}
 		}
 	}

@@ -119,7 +119,7 @@ func (s *transferService) State(account, contact identity.PublicKey, id store.Me
 }
 
 func (s *transferService) stateOf(account, contact identity.PublicKey, id store.MessageID) (store.Media, MediaInfo, error) {
-	msg, err := s.deps.Store.Message(account, contact, id)
+	msg, err := s.deps.Store.Message(account, store.ContactConversation(contact), id)
 	if err != nil {
 		return store.Media{}, MediaInfo{}, err
 	}
@@ -127,9 +127,9 @@ func (s *transferService) stateOf(account, contact identity.PublicKey, id store.
 	if err != nil || !hasFile(msg) {
 		return store.Media{}, MediaInfo{}, ErrNoMedia
 	}
-	m, err := s.deps.Store.Media(account, contact, id)
+	m, err := s.deps.Store.Media(account, store.ContactConversation(contact), id)
 	if errors.Is(err, store.ErrNotFound) { // older than the rows for files
-		m, err = store.Media{Account: account, Contact: contact, Message: id, Size: a.Size}, nil
+		m, err = store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, Size: a.Size}, nil
 	}
 	if err != nil {
 		return store.Media{}, MediaInfo{}, err

@@ -124,7 +124,7 @@ func (t *transfers) pump(c *kernel.Context) error {
 			if _, err := c.Spawn(newTransferSpec(t.service, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = store.ConversationWith(m.Account, m.Contact)
+			t.active[name] = store.ConversationWith(m.Account, m.Conversation.Contact())
 		}
 		if choice.wait >= 0 {
 			t.wakeIn(c, choice.wait)
@@ -190,7 +190,7 @@ func (t *transfers) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 
 // transferName names the file of a message among all transfers.
 func transferName(m store.Media) string {
-	return m.Account.Short() + "-" + m.Contact.String() + "-" + m.Message.String()
+	return m.Account.Short() + "-" + m.Conversation.String() + "-" + m.Message.String()
 }
 
 // renewUploads uploads once more what waits for its contact so long that the file
@@ -201,12 +201,12 @@ func (s *transferService) renewUploads(ctx context.Context) error {
 		return err
 	}
 	for _, a := range accounts {
-		contacts, err := s.deps.Store.OutboxContacts(a.ID)
+		conversations, err := s.deps.Store.OutboxConversations(a.ID)
 		if err != nil {
 			return err
 		}
-		for _, contact := range contacts {
-			if err := s.renewOutbox(ctx, a.ID, contact); err != nil {
+		for _, conversation := range conversations {
+			if err := s.renewOutbox(ctx, a.ID, conversation); err != nil {
 				return err
 			}
 		}
@@ -214,9 +214,9 @@ func (s *transferService) renewUploads(ctx context.Context) error {
 	return nil
 }
 
-func (s *transferService) renewOutbox(ctx context.Context, account, contact identity.PublicKey) error {
+func (s *transferService) renewOutbox(ctx context.Context, account identity.PublicKey, conversation store.ConversationID) error {
 	var waiting []store.MessageID
-	for msg, err := range s.deps.Store.Undelivered(account, contact) {
+	for msg, err := range s.deps.Store.Undelivered(account, conversation) {
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *transferService) renewOutbox(ctx context.Context, account, contact iden
 		}
 	}
 	for _, id := range waiting {
-		m, err := s.deps.Store.Media(account, contact, id)
+		m, err := s.deps.Store.Media(account, conversation, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -261,7 +261,7 @@ func (s *transferService) tidyMedia() error {
 		if m.State != store.MediaDownloading {
 			return nil
 		}
-		if msg, err := s.deps.Store.Message(m.Account, m.Contact, m.Message); err == nil {
+		if msg, err := s.deps.Store.Message(m.Account, m.Conversation, m.Message); err == nil {
 			if a, err := peer.ParseAttachment(msg.Payload); err == nil {
 				if h, err := files.ParseHash(a.Hash); err == nil {
 					wanted[media.Hash(h)] = struct{}{}

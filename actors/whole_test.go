@@ -68,7 +68,7 @@ func (r *outboxRig) do(op store.Op) any {
 
 func (r *outboxRig) text(to identity.PublicKey, text string) store.EnqueueMessage {
 	r.nextGUID++
-	return store.EnqueueMessage{Account: r.account, Contact: to, GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
+	return store.EnqueueMessage{Account: r.account, Conversation: store.ContactConversation(to), GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
 }
 
 // file queues a message with a file, which is held.
@@ -89,7 +89,7 @@ func TestOutbox_BeyondOnePage_Whole(t *testing.T) {
 		r.do(r.text(r.carol, "to carol"))
 	}
 	n := 0
-	for m, err := range r.store.Undelivered(r.account, r.bob) {
+	for m, err := range r.store.Undelivered(r.account, store.ContactConversation(r.bob)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,10 +105,10 @@ func TestOutbox_BeyondOnePage_Whole(t *testing.T) {
 	if n, err := node.Waiting(r.account); err != nil || n != manyRows+3 {
 		t.Errorf("%d messages wait, %v", n, err)
 	}
-	if size, err := r.store.OutboxSize(r.account, r.carol); err != nil || size != (store.OutboxSize{Messages: 3, Bytes: 24}) {
+	if size, err := r.store.OutboxSize(r.account, store.ContactConversation(r.carol)); err != nil || size != (store.OutboxSize{Messages: 3, Bytes: 24}) {
 		t.Errorf("%+v, %v", size, err)
 	}
-	if n, err := r.store.CountConversationEvents(r.account, r.bob, 0); err != nil || n != manyRows+1 {
+	if n, err := r.store.CountConversationEvents(r.account, store.ContactConversation(r.bob), 0); err != nil || n != manyRows+1 {
 		t.Errorf("%d events, %v", n, err)
 	}
 	for range manyRows {
@@ -119,9 +119,12 @@ func TestOutbox_BeyondOnePage_Whole(t *testing.T) {
 		t.Errorf("%d entries, %v", n, err)
 	}
 	for name, read := range map[string]func(limit int) (int, error){
-		"outbox": func(limit int) (int, error) { m, err := r.store.Outbox(r.account, r.bob, 0, limit); return len(m), err },
+		"outbox": func(limit int) (int, error) {
+			m, err := r.store.Outbox(r.account, store.ContactConversation(r.bob), 0, limit)
+			return len(m), err
+		},
 		"messages": func(limit int) (int, error) {
-			m, err := r.store.Messages(r.account, r.bob, 0, limit)
+			m, err := r.store.Messages(r.account, store.ContactConversation(r.bob), 0, limit)
 			return len(m), err
 		},
 		"events":  func(limit int) (int, error) { e, err := r.store.Events(r.account, 0, limit); return len(e), err },

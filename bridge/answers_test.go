@@ -483,13 +483,13 @@ func outgoingRequests() []outgoingRequest {
 func (c *talk) react(emoji string) {
 	c.t.Helper()
 	payload := peer.Reaction{Target: peer.GUID(c.first.GUID), Emoji: emoji}.AppendTo(nil)
-	c.node.accept(store.AcceptMessage{Account: c.account, Contact: c.contact, Type: int32(peer.TypeReaction), Payload: payload})
+	c.node.accept(store.AcceptMessage{Account: c.account, Conversation: store.ContactConversation(c.contact), Type: int32(peer.TypeReaction), Payload: payload})
 }
 
 func (c *talk) edit(text string) {
 	c.t.Helper()
 	c.node.accept(store.AcceptMessage{
-		Account: c.account, Contact: c.contact, GUID: c.first.GUID, Payload: []byte(text), EditTime: store.MillisOf(time.Now()),
+		Account: c.account, Conversation: store.ContactConversation(c.contact), GUID: c.first.GUID, Payload: []byte(text), EditTime: store.MillisOf(time.Now()),
 	})
 }
 

@@ -169,7 +169,7 @@ func (c *connector) repliedTo(ce *commands.Event) (cl *client, contact identity.
 		if noticeErr != nil || seq == 0 {
 			return cl, contact, m, err
 		}
-		events, eventErr := cl.node.ConversationEvents(cl.account, contact, seq-1, 1)
+		events, eventErr := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), seq-1, 1)
 		if eventErr != nil || len(events) == 0 || events[0].Seq != seq {
 			return cl, contact, m, errors.Join(err, eventErr)
 		}
@@ -244,7 +244,7 @@ func (c *connector) commandTrace(ce *commands.Event) {
 	}
 	lines := []string{fmt.Sprintf("Message %s, %s", m.ID, m.State)}
 	for after, read := uint64(0), 0; read < maxTraced; {
-		events, err := cl.node.ConversationEvents(cl.account, contact, after, 0)
+		events, err := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), after, 0)
 		if err != nil {
 			replyError(ce, err)
 			return

@@ -45,7 +45,7 @@ func TestLongTextBecomesSeveralMessages(t *testing.T) {
 	f.await("it is delivered", func() bool { return len(f.statuses(evt)) == 2 })
 
 	// An answer to any of them is an answer to the event.
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("to the first"), ReplyTo: parts[0].ID.GUID})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("to the first"), ReplyTo: parts[0].ID.GUID})
 	answer, err := f.alice.WaitText(soon(t), room, f.ghost(bob), "to the first")
 	if err != nil {
 		t.Fatal(err)
@@ -84,8 +84,8 @@ func TestWhatTheRoomDoesNotShowIsQuoted(t *testing.T) {
 	f.stop()
 	f.forgetLast() // it was written before there was a room
 	f.start()
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("I know it now"), ReplyTo: old.GUID})
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("nobody knows what I mean"), ReplyTo: 4711})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("I know it now"), ReplyTo: old.GUID})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("nobody knows what I mean"), ReplyTo: 4711})
 	f.awaitShown(room, "I am Bob", "an old\nquestion", "> an old\n> question\n\nI know it now", "nobody knows what I mean")
 }
 

@@ -30,7 +30,7 @@ func FuzzTransaction(f *testing.F) {
 }
 
 func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
-	entry := store.Event{Account: identity.PublicKey{1}, Conversation: identity.PublicKey{2}, Seq: 3, Kind: store.MessageReceived}
+	entry := store.Event{Account: identity.PublicKey{1}, Conversation: store.ContactConversation(identity.PublicKey{2}), Seq: 3, Kind: store.MessageReceived}
 	ids := func(ev store.Event, part int, kinds ...string) (ids []string) {
 		scope := newSendScope(ev, part)
 		for i, kind := range kinds {
@@ -49,7 +49,7 @@ func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
 	}
 	later, other := entry, entry
 	later.Seq++
-	other.Conversation[0]++
+	other.Conversation[1]++
 	for _, id := range []string{
 		ids(entry, 1, "send/m.room.message")[0], ids(later, 0, "send/m.room.message")[0], ids(other, 0, "send/m.room.message")[0],
 	} {

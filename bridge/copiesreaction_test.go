@@ -30,7 +30,7 @@ func TestReactionIsShownOnceThoughTheHomeserverTakesItUpLate(t *testing.T) {
 			target := f.guidOf(bob, "look")
 			react := func(emoji string, at store.Millis) {
 				f.node.accept(store.AcceptMessage{
-					Account: f.account, Contact: bob, Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
+					Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
 					Payload: peer.Reaction{Emoji: emoji, Target: peer.GUID(target)}.AppendTo(nil),
 				})
 			}

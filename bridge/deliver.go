@@ -265,7 +265,7 @@ func (d *deliverer) lookAt(account identity.PublicKey) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range pending {
-		d.mark(store.ConversationWith(account, p.Conversation))
+		d.mark(store.Conversation{Account: account, ID: p.Conversation})
 	}
 	d.looked[account] = true
 	return nil

@@ -58,35 +58,35 @@ func (n *logNode) Pending(_ string, account identity.PublicKey) ([]store.Pending
 	var pending []store.PendingConversation
 	for conversation, last := range n.last {
 		if cursor := n.cursors[conversation]; conversation.Account == account && cursor < last {
-			pending = append(pending, store.PendingConversation{Conversation: conversation.Contact(), Last: last, Cursor: cursor})
+			pending = append(pending, store.PendingConversation{Conversation: conversation.ID, Last: last, Cursor: cursor})
 		}
 	}
 	return pending, nil
 }
 
-func (n *logNode) Cursor(_ string, account, contact identity.PublicKey) (uint64, error) {
+func (n *logNode) Cursor(_ string, account identity.PublicKey, id store.ConversationID) (uint64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cursors[store.ConversationWith(account, contact)], nil
+	return n.cursors[store.Conversation{Account: account, ID: id}], nil
 }
 
-func (n *logNode) ConversationEvents(account, contact identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+func (n *logNode) ConversationEvents(account identity.PublicKey, id store.ConversationID, after uint64, limit int) ([]store.Event, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var events []store.Event
-	for seq := after + 1; seq <= n.last[store.ConversationWith(account, contact)] && len(events) < limit; seq++ {
-		events = append(events, store.Event{Account: account, Conversation: contact, Seq: seq})
+	for seq := after + 1; seq <= n.last[store.Conversation{Account: account, ID: id}] && len(events) < limit; seq++ {
+		events = append(events, store.Event{Account: account, Conversation: id, Seq: seq})
 	}
 	return events, nil
 }
 
-func (n *logNode) CountConversationEvents(account, contact identity.PublicKey, after uint64) (int, error) {
+func (n *logNode) CountConversationEvents(account identity.PublicKey, id store.ConversationID, after uint64) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return int(n.last[store.ConversationWith(account, contact)] - after), nil
+	return int(n.last[store.Conversation{Account: account, ID: id}] - after), nil
 }
 
-func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact identity.PublicKey, seq uint64) error {
+func (n *logNode) MoveCursor(_ context.Context, _ string, account identity.PublicKey, id store.ConversationID, seq uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.move != nil {
@@ -94,7 +94,7 @@ func (n *logNode) MoveCursor(_ context.Context, _ string, account, contact ident
 			return err
 		}
 	}
-	n.cursors[store.ConversationWith(account, contact)] = seq
+	n.cursors[store.Conversation{Account: account, ID: id}] = seq
 	return nil
 }
 
@@ -346,7 +346,7 @@ func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
 		}
-		if cursor, err := n.Cursor(consumer, bob.Account, bob.Contact()); err != nil || cursor != 5 {
+		if cursor, err := n.Cursor(consumer, bob.Account, bob.ID); err != nil || cursor != 5 {
 			t.Errorf("the cursor is at %d: %v", cursor, err)
 		}
 	})

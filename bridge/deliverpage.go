@@ -16,7 +16,7 @@ import (
 // be more.
 func (d *deliverer) page(stop, work context.Context, at *position) (more bool, err error) {
 	if !at.loaded {
-		if at.cursor, err = d.node.Cursor(consumer, at.Account, at.Contact()); err != nil {
+		if at.cursor, err = d.node.Cursor(consumer, at.Account, at.ID); err != nil {
 			return false, err
 		}
 		at.loaded = true
@@ -30,7 +30,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 	if err := d.profileIfDue(work, at); err != nil {
 		return false, err
 	}
-	events, err := d.node.ConversationEvents(at.Account, at.Contact(), at.cursor, deliveryPage)
+	events, err := d.node.ConversationEvents(at.Account, at.ID, at.cursor, deliveryPage)
 	if err != nil {
 		return false, err
 	}
@@ -69,7 +69,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 func (d *deliverer) moveCursor(work context.Context, c store.Conversation, seq uint64) (wait func() error) {
 	done := make(chan error, 1)
 	go func() {
-		done <- fault.Guard(d.log, "move a cursor", func() error { return d.node.MoveCursor(work, consumer, c.Account, c.Contact(), seq) })
+		done <- fault.Guard(d.log, "move a cursor", func() error { return d.node.MoveCursor(work, consumer, c.Account, c.ID, seq) })
 	}()
 	return sync.OnceValue(func() error { return <-done })
 }

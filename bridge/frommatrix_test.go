@@ -88,7 +88,7 @@ func TestFailureIsTold(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "too late")
 	sent := f.node.outgoing(f.account, bob)[0]
 	f.node.must(store.Do[bool](context.Background(), f.node.actor, store.FailMessage{
-		Account: f.account, Contact: bob, GUID: sent.ID.GUID, Reason: "you have cancelled it",
+		Account: f.account, Conversation: store.ContactConversation(bob), GUID: sent.ID.GUID, Reason: "you have cancelled it",
 	}))
 	f.botSays(room, "was not bridged: you have cancelled it")
 	f.await("it has failed", func() bool { return len(f.statuses(evt)) == 2 })
@@ -206,7 +206,7 @@ func TestRepliesGoBothWays(t *testing.T) {
 	if answer.ReplyTo != question.GUID {
 		t.Errorf("replies to %d, want %d", answer.ReplyTo, question.GUID)
 	}
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("thanks"), ReplyTo: answer.ID.GUID})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("thanks"), ReplyTo: answer.ID.GUID})
 	thanks, err := f.alice.WaitText(soon(t), room, f.ghost(bob), "thanks")
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func TestOwnMessagesFromElsewhere(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "from Matrix")
 	sum := int64(4711)
 	_, err := store.Do[store.Enqueued](context.Background(), f.node.actor, store.EnqueueMessage{
-		Account: f.account, Contact: bob, GUID: sum, Payload: []byte("from the command line"), Source: "local:1",
+		Account: f.account, Conversation: store.ContactConversation(bob), GUID: sum, Payload: []byte("from the command line"), Source: "local:1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -328,7 +328,7 @@ func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
 	w.node.receive(account, bob, "hello")
 	room := w.awaitText(alice, w.ghost(bob), "hello")
 	_, err := store.Do[store.Enqueued](context.Background(), w.node.actor, store.EnqueueMessage{
-		Account: account, Contact: bob, GUID: 1, Payload: []byte("from elsewhere"), Source: "local:1",
+		Account: account, Conversation: store.ContactConversation(bob), GUID: 1, Payload: []byte("from elsewhere"), Source: "local:1",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ type shownRoom struct {
 }
 
 func historyKey(c store.Conversation) database.Key {
-	return database.Key("im.mimir.history." + c.Account.String() + "." + c.Contact().String())
+	return database.Key("im.mimir.history." + c.Account.String() + "." + c.ID.String())
 }
 
 func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) {
@@ -99,7 +99,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 // historyEnd returns the position of the first message that the log will bring.
 func (d *delivery) historyEnd() (uint64, error) {
 	for after := d.at.cursor; ; {
-		events, err := d.node.ConversationEvents(d.at.Account, d.at.Contact(), after, 0)
+		events, err := d.node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
 		if err != nil {
 			return 0, err
 		}
@@ -178,7 +178,7 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 		return err
 	}
 	old := &delivery{connector: d.connector, at: d.at, old: true, ev: store.Event{
-		Account: d.at.Account, Conversation: d.at.Contact(), Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
+		Account: d.at.Account, Conversation: d.at.ID, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
 	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
 	if errors.Is(err, fault.ErrPanic) {
@@ -235,7 +235,7 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 	if job.missing != nil {
 		return c.showMissing(ctx, at, job)
 	}
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact(), Seq: at.cursor, Kind: historyEntry}}
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)

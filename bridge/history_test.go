@@ -26,15 +26,15 @@ import (
 func (f *fixture) wholeConversation() (bob identity.PublicKey, room id.RoomID, want []string) {
 	f.t.Helper()
 	bob, room = f.conversation("Bob")
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("an old one"), SendTime: 1_600_000_000_000})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("an old one"), SendTime: 1_600_000_000_000})
 	f.awaitText(f.alice, f.ghost(bob), "an old one")
 	f.write(room, "from alice")
 	f.awaitOutgoing(f.account, bob, "from alice")
 	sent := f.node.outgoing(f.account, bob)[0]
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Payload: []byte("an answer"), ReplyTo: sent.ID.GUID})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("an answer"), ReplyTo: sent.ID.GUID})
 	f.awaitText(f.alice, f.ghost(bob), "an answer")
 	f.node.accept(store.AcceptMessage{
-		Account: f.account, Contact: bob, Type: int32(peer.TypeReaction), ReplyTo: sent.ID.GUID, SendTime: 2_000_000_000_000,
+		Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(peer.TypeReaction), ReplyTo: sent.ID.GUID, SendTime: 2_000_000_000_000,
 		Payload: peer.Reaction{Emoji: "👍️", Target: peer.GUID(sent.ID.GUID)}.AppendTo(nil),
 	})
 	f.await("all is shown", func() bool { return f.status().Conversations == 0 })
@@ -147,7 +147,7 @@ func TestWhatWaitsTooLongIsGivenUp(t *testing.T) {
 	bob, _ := f.conversation("Bob")
 	for i, created := range []time.Time{time.Now().Add(-2 * time.Hour), time.Now()} {
 		_, err := store.Do[store.Enqueued](context.Background(), f.node.actor, store.EnqueueMessage{
-			Account: f.account, Contact: bob, GUID: int64(i + 1), Payload: []byte{byte('a' + i)}, Source: "local:" + string(rune('a'+i)),
+			Account: f.account, Conversation: store.ContactConversation(bob), GUID: int64(i + 1), Payload: []byte{byte('a' + i)}, Source: "local:" + string(rune('a'+i)),
 			Created: store.MillisOf(created),
 		})
 		if err != nil {

@@ -207,7 +207,7 @@ func TestReactionsOfTheContact(t *testing.T) {
 	target := f.node.outgoing(f.account, bob)[0].ID.GUID
 	react := func(emoji string, at store.Millis) {
 		f.node.accept(store.AcceptMessage{
-			Account: f.account, Contact: bob, Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
+			Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
 			Payload: peer.Reaction{Emoji: emoji, Target: peer.GUID(target)}.AppendTo(nil),
 		})
 	}
@@ -274,7 +274,7 @@ func TestReactionIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 	f.await("all is told", func() bool { return f.status().Conversations == 0 })
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
 	f.node.accept(store.AcceptMessage{
-		Account: f.account, Contact: bob, Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: 2_000_000_000_000,
+		Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: 2_000_000_000_000,
 		Payload: peer.Reaction{Emoji: "👍️", Target: peer.GUID(target)}.AppendTo(nil),
 	})
 	f.await("it is in the room", func() bool { return f.reactions(room, f.ghost(bob))[evt] != "" })

@@ -204,7 +204,7 @@ func TestBehindNginx(t *testing.T) {
 	react := func(emoji string) {
 		t.Helper()
 		f.node.accept(store.AcceptMessage{
-			Account: f.account, Contact: bob, Type: int32(peer.TypeReaction),
+			Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(peer.TypeReaction),
 			Payload: peer.Reaction{Target: peer.GUID(f.firstOf(bob).GUID), Emoji: emoji}.AppendTo(nil),
 		})
 	}

@@ -77,17 +77,17 @@ type Node interface {
 	Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error)
 	// ConversationEvents returns the events of a conversation after one of them. The
 	// zero conversation is what concerns the account itself.
-	ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error)
+	ConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64, limit int) ([]store.Event, error)
 	// CountConversationEvents counts them.
-	CountConversationEvents(account, conversation identity.PublicKey, after uint64) (int, error)
+	CountConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64) (int, error)
 	// Pending returns the conversations with events that a consumer has not dealt
 	// with.
 	Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error)
 	// Cursor returns the last event of a conversation that a consumer has dealt with,
 	// 0 for none.
-	Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error)
+	Cursor(consumer string, account identity.PublicKey, conversation store.ConversationID) (uint64, error)
 	// MoveCursor notes what a consumer has dealt with.
-	MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error
+	MoveCursor(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID, seq uint64) error
 	// WatchEvents wakes whenever an account gets events. The caller closes it.
 	WatchEvents() *store.Watch
 	// AppendJournal stores an entry of a queue, once per id. It is durable when

@@ -88,5 +88,5 @@ func (n *testNode) React(ctx context.Context, r actors.OutgoingReaction) (store.
 }
 
 func (n *testNode) Reactions(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
-	return n.Store.Reactions(account, contact, int64(target))
+	return n.Store.Reactions(account, store.ContactConversation(contact), int64(target))
 }

@@ -41,7 +41,7 @@ func (n *testNode) offer(account, contact identity.PublicKey, info actors.MediaI
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return n.accept(store.AcceptMessage{Account: account, Contact: contact, GUID: id.GUID, Type: int32(kind), Payload: payload})
+	return n.accept(store.AcceptMessage{Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Type: int32(kind), Payload: payload})
 }
 
 // arrive makes the file of a message be here, or become something else.
@@ -56,12 +56,12 @@ func (n *testNode) arrive(id store.MessageID, state store.MediaState, data []byt
 	account, contact, reason := f.info.Account, f.info.Contact, f.info.Reason
 	n.mu.Unlock()
 	before := store.MediaOffered
-	if known, err := n.Media(account, contact, id); err == nil {
+	if known, err := n.Media(account, store.ContactConversation(contact), id); err == nil {
 		before = known.State
 	}
 	n.must(store.Do[bool](context.Background(), n.actor, store.ChangeMedia{
 		From:  before,
-		Media: store.Media{Account: account, Contact: contact, Message: id, State: state, Reason: reason},
+		Media: store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, State: state, Reason: reason},
 	}))
 }
 

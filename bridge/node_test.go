@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"iter"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -57,9 +58,35 @@ func newTestNode(t *testing.T, stage *kerneltest.Stage) *testNode {
 	return n
 }
 
+// Message, Messages, Undelivered, OutboxSize and OutboxContacts are the node's, which
+// names a contact.
+func (n *testNode) Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error) {
+	return n.Store.Message(account, store.ContactConversation(contact), id)
+}
+
+func (n *testNode) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error) {
+	return n.Store.Messages(account, store.ContactConversation(contact), before, limit)
+}
+
+func (n *testNode) Undelivered(account, contact identity.PublicKey) iter.Seq2[store.Message, error] {
+	return n.Store.Undelivered(account, store.ContactConversation(contact))
+}
+
+func (n *testNode) OutboxSize(account, contact identity.PublicKey) (store.OutboxSize, error) {
+	return n.Store.OutboxSize(account, store.ContactConversation(contact))
+}
+
+func (n *testNode) OutboxContacts(account identity.PublicKey) (contacts []identity.PublicKey, err error) {
+	conversations, err := n.OutboxConversations(account)
+	for _, c := range conversations {
+		contacts = append(contacts, c.Contact())
+	}
+	return contacts, err
+}
+
 // Outbox is the node's, which begins with the oldest.
 func (n *testNode) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
-	return n.Store.Outbox(account, contact, 0, limit)
+	return n.Store.Outbox(account, store.ContactConversation(contact), 0, limit)
 }
 
 // stopChild stops a child of the stage and waits until it is gone.
@@ -95,7 +122,7 @@ func (n *testNode) receive(account, contact identity.PublicKey, texts ...string)
 	n.t.Helper()
 	ids := make([]store.MessageID, len(texts))
 	for i, text := range texts {
-		ids[i] = n.accept(store.AcceptMessage{Account: account, Contact: contact, Payload: []byte(text)})
+		ids[i] = n.accept(store.AcceptMessage{Account: account, Conversation: store.ContactConversation(contact), Payload: []byte(text)})
 	}
 	return ids
 }
@@ -119,7 +146,7 @@ func (n *testNode) accept(m store.AcceptMessage) store.MessageID {
 func (n *testNode) acknowledge(account, contact identity.PublicKey, ids ...store.MessageID) {
 	n.t.Helper()
 	for _, id := range ids {
-		n.must(store.Do[bool](context.Background(), n.actor, store.MarkDelivered{Account: account, Contact: contact, GUID: id.GUID}))
+		n.must(store.Do[bool](context.Background(), n.actor, store.MarkDelivered{Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID}))
 	}
 }
 
@@ -180,14 +207,14 @@ func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, 
 	}
 	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Source))
 	queued, err := store.Do[store.Enqueued](ctx, n.actor, store.EnqueueMessage{
-		Account: m.Account, Contact: m.Contact, GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		Account: m.Account, Conversation: store.ContactConversation(m.Contact), GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source,
 	})
 	return queued.Message, err
 }
 
 func (n *testNode) CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error) {
-	return store.Do[bool](ctx, n.actor, store.FailMessage{Account: account, Contact: contact, GUID: id.GUID, Reason: reason})
+	return store.Do[bool](ctx, n.actor, store.FailMessage{Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Reason: reason})
 }
 
 func (n *testNode) setCursorError(err error) {
@@ -196,7 +223,7 @@ func (n *testNode) setCursorError(err error) {
 	n.cursors = err
 }
 
-func (n *testNode) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
+func (n *testNode) MoveCursor(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID, seq uint64) error {
 	n.mu.Lock()
 	err := n.cursors
 	n.mu.Unlock()

@@ -78,7 +78,7 @@ func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 			}
 			// The row was made: it can be replied to, and is known to be shown.
 			f.node.accept(store.AcceptMessage{
-				Account: f.account, Contact: bob, Payload: []byte("reply"), ReplyTo: f.guidOf(bob, "in doubt"),
+				Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("reply"), ReplyTo: f.guidOf(bob, "in doubt"),
 			})
 			f.await("the reply is shown", func() bool { return slices.Contains(f.shown(room), "reply") })
 			if reply := f.sendsOf("reply")[0]; !strings.Contains(string(reply.Content), string(f.eventOf(room, "in doubt"))) {

@@ -35,12 +35,12 @@ func (n *panickyNode) Message(account, contact identity.PublicKey, id store.Mess
 	return n.Node.Message(account, contact, id)
 }
 
-func (n *panickyNode) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+func (n *panickyNode) ConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64, limit int) ([]store.Event, error) {
 	n.passing("ConversationEvents")
 	return n.Node.ConversationEvents(account, conversation, after, limit)
 }
 
-func (n *panickyNode) MoveCursor(ctx context.Context, consumer string, account, conversation identity.PublicKey, seq uint64) error {
+func (n *panickyNode) MoveCursor(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID, seq uint64) error {
 	n.passing("MoveCursor")
 	return n.Node.MoveCursor(ctx, consumer, account, conversation, seq)
 }

@@ -112,16 +112,16 @@ func (c *connector) keepProfiles(ctx context.Context) {
 	var left []store.Conversation
 	for _, name := range readNames(c.br.DB.KV.Get(ctx, profilesDueKey)) {
 		account, err1 := identity.ParsePublicKey(name[0])
-		contact, err2 := identity.ParsePublicKey(name[1])
+		id, err2 := store.ParseConversationID(name[1])
 		if err1 == nil && err2 == nil {
-			left = append(left, store.ConversationWith(account, contact))
+			left = append(left, store.Conversation{Account: account, ID: id})
 		}
 	}
 	c.deliver.profiles.restore(left)
 	c.deliver.profiles.save = func(due []store.Conversation) {
 		names := make([][2]string, len(due))
 		for i, conversation := range due {
-			names[i] = [2]string{conversation.Account.String(), conversation.Contact().String()}
+			names[i] = [2]string{conversation.Account.String(), conversation.ID.String()}
 		}
 		text, _ := json.Marshal(names) // cannot fail
 		c.br.DB.KV.Set(c.br.BackgroundCtx, profilesDueKey, string(text))
@@ -136,7 +136,7 @@ func readNames(text string) (names [][2]string) {
 // showProfile shows the profile of a contact as it is now.
 func (c *connector) showProfile(ctx context.Context, at *position) error {
 	err := c.show(ctx, at, store.Event{
-		Account: at.Account, Conversation: at.Contact(), Kind: store.ContactChanged, Time: store.MillisOf(time.Now()),
+		Account: at.Account, Conversation: at.ID, Kind: store.ContactChanged, Time: store.MillisOf(time.Now()),
 	})
 	if err == nil { // also when the contact is gone, or the homeserver refuses it
 		c.deliver.profiles.noteShown(at.Conversation, time.Now(), false)

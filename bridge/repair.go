@@ -150,7 +150,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 		return err
 	}
 	d := &delivery{connector: c, at: at, old: true, ev: store.Event{
-		Account: at.Account, Conversation: at.Contact(), Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
+		Account: at.Account, Conversation: at.ID, Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
 	}}
 	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.login.ID, job.row)
 	if err != nil {

@@ -399,7 +399,7 @@ func (d *deliverer) askRebuild(conversation store.Conversation, job *rebuilding)
 // showMissing notes which part of the history is missing, and shows it. Called again
 // after an error it goes on: what was noted is kept with the tables.
 func (c *connector) showMissing(ctx context.Context, at *position, job *rebuilding) error {
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.Contact(), Seq: at.cursor, Kind: historyEntry}}
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)

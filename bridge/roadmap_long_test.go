@@ -41,7 +41,7 @@ func (r *roadmap) order(t *testing.T) {
 		t.Errorf("sent %q", have)
 	}
 	r.last(r.room, r.ghost(r.bob), incoming...)
-	r.node.accept(store.AcceptMessage{Account: r.account, Contact: r.bob, SendTime: 1_600_000_000_000, Payload: []byte("long ago")})
+	r.node.accept(store.AcceptMessage{Account: r.account, Conversation: store.ContactConversation(r.bob), SendTime: 1_600_000_000_000, Payload: []byte("long ago")})
 	evt, err := r.alice.WaitText(soon(t), r.room, r.ghost(r.bob), "long ago")
 	if err != nil {
 		t.Fatal(err)

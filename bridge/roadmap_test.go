@@ -271,7 +271,7 @@ func (r *roadmap) replies(t *testing.T) {
 	if sent.ReplyTo == 0 {
 		t.Error("the answer is no reply")
 	}
-	r.node.accept(store.AcceptMessage{Account: r.account, Contact: r.bob, Payload: []byte("his answer"), ReplyTo: sent.ID.GUID})
+	r.node.accept(store.AcceptMessage{Account: r.account, Conversation: store.ContactConversation(r.bob), Payload: []byte("his answer"), ReplyTo: sent.ID.GUID})
 	evt, err := r.alice.WaitText(soon(t), r.room, r.ghost(r.bob), "his answer")
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func (r *roadmap) reactionsBothWays(t *testing.T) {
 	target := r.node.outgoing(r.account, r.bob)[0].ID.GUID
 	react := func(emoji string, at store.Millis) {
 		r.node.accept(store.AcceptMessage{
-			Account: r.account, Contact: r.bob, Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
+			Account: r.account, Conversation: store.ContactConversation(r.bob), Type: int32(peer.TypeReaction), ReplyTo: target, SendTime: at,
 			Payload: peer.Reaction{Emoji: emoji, Target: peer.GUID(target)}.AppendTo(nil),
 		})
 	}
@@ -461,7 +461,7 @@ func (r *roadmap) profile(t *testing.T) {
 
 func (r *roadmap) doublePuppet(t *testing.T) {
 	_, err := store.Do[store.Enqueued](context.Background(), r.node.actor, store.EnqueueMessage{
-		Account: r.account, Contact: r.bob, GUID: 4711, Payload: []byte("from elsewhere"), Source: "local:1",
+		Account: r.account, Conversation: store.ContactConversation(r.bob), GUID: 4711, Payload: []byte("from elsewhere"), Source: "local:1",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -154,13 +154,13 @@ func TestGhostThatWasThrownOutComesBack(t *testing.T) {
 func TestEditsAreShownAsEdits(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, GUID: 99, SendTime: 1_700_000_000_000, Payload: []byte("frist")})
+	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), GUID: 99, SendTime: 1_700_000_000_000, Payload: []byte("frist")})
 	original, err := f.alice.WaitText(soon(t), room, f.ghost(bob), "frist")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.node.accept(store.AcceptMessage{
-		Account: f.account, Contact: bob, GUID: 99, SendTime: 1_700_000_000_000, EditTime: 1_700_000_060_000, Payload: []byte("first"),
+		Account: f.account, Conversation: store.ContactConversation(bob), GUID: 99, SendTime: 1_700_000_000_000, EditTime: 1_700_000_060_000, Payload: []byte("first"),
 	})
 	edit, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
 		return evt.RoomID == room && evt.Type == event.EventMessage && evt.Content.AsMessage().RelatesTo.GetReplaceID() == original.ID
@@ -179,7 +179,7 @@ func TestTimesOfMessages(t *testing.T) {
 	const written, received = 1_700_000_000_000, 1_760_000_000_000
 	for text, at := range map[string]store.Millis{"then": written, "seconds": written / 1000, "never": 1, "some day": received * 10} {
 		f.node.accept(store.AcceptMessage{
-			Account: f.account, Contact: bob, SendTime: at, Received: received, Payload: []byte(text),
+			Account: f.account, Conversation: store.ContactConversation(bob), SendTime: at, Received: received, Payload: []byte(text),
 		})
 	}
 	for text, want := range map[string]int64{"then": written, "seconds": written, "never": received, "some day": received} {
@@ -200,7 +200,7 @@ func TestOtherTypesAreNamed(t *testing.T) {
 		peer.TypeImage: "{}", peer.TypeFile: "{}", peer.TypeCall: "{}",
 		4711: "shown as text",
 	} {
-		f.node.accept(store.AcceptMessage{Account: f.account, Contact: bob, Type: int32(kind), Payload: []byte(payload)})
+		f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), Type: int32(kind), Payload: []byte(payload)})
 	}
 	for _, part := range []string{"A file is here that cannot be read", "A call", "shown as text"} {
 		if _, err := f.alice.Wait(soon(t), isNotice(room, part)); err != nil {

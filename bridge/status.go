@@ -203,11 +203,11 @@ func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
 		}
 		conversations += len(pending)
 		for _, p := range pending {
-			t := d.troubleOf(store.ConversationWith(account, p.Conversation))
+			t := d.troubleOf(store.Conversation{Account: account, ID: p.Conversation})
 			if t.since.IsZero() && len(others) >= maxWaiting || len(failing) >= maxWaiting {
 				continue
 			}
-			w := Waiting{Account: account, Contact: p.Conversation}
+			w := Waiting{Account: account, Contact: p.Conversation.Contact()}
 			if n, err := d.node.CountConversationEvents(account, p.Conversation, p.Cursor); err == nil {
 				w.Events = n
 			}

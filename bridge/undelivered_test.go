@@ -19,13 +19,13 @@ func TestUndelivered_BeyondOnePage(t *testing.T) {
 	carol, _ := f.conversation("Carol")
 	for n := range many {
 		op := store.EnqueueMessage{
-			Account: f.account, Contact: bob, GUID: int64(n + 1), Payload: fmt.Append(nil, n), Source: fmt.Sprint("local:", n),
+			Account: f.account, Conversation: store.ContactConversation(bob), GUID: int64(n + 1), Payload: fmt.Append(nil, n), Source: fmt.Sprint("local:", n),
 		}
 		if _, err := store.Do[store.Enqueued](context.Background(), f.node.actor, op); err != nil {
 			t.Fatal(err)
 		}
 	}
-	op := store.EnqueueMessage{Account: f.account, Contact: carol, GUID: 1, Payload: []byte("to carol"), Source: "local:carol"}
+	op := store.EnqueueMessage{Account: f.account, Conversation: store.ContactConversation(carol), GUID: 1, Payload: []byte("to carol"), Source: "local:carol"}
 	if _, err := store.Do[store.Enqueued](context.Background(), f.node.actor, op); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ type waitingNotice struct {
 }
 
 func waitingKey(c store.Conversation) database.Key {
-	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.Contact().String())
+	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.ID.String())
 }
 
 // outboxWatch is what is known of the outboxes between two looks. The event log says
@@ -294,7 +294,7 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	// The moment and the number of edits name the notice: said again after a crash,
 	// it is the same one.
 	scope := newSendScope(store.Event{
-		Account: at.Account, Conversation: at.Contact(), Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
+		Account: at.Account, Conversation: at.ID, Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
 	}, next.Edits)
 	scoped, cancel := scope.with(c.br.BackgroundCtx, ctx)
 	defer cancel()

@@ -231,7 +231,7 @@ func displayName(c store.Contact) string {
 
 func messageOf(m store.Message) Message {
 	out := Message{
-		ID: m.ID.String(), GUID: strconv.FormatInt(m.ID.GUID, 10), Contact: m.Contact.String(), Direction: "in",
+		ID: m.ID.String(), GUID: strconv.FormatInt(m.ID.GUID, 10), Contact: m.Conversation.String(), Direction: "in",
 		Order: m.Order, Type: m.Type, Sent: m.SendTime.Time(), Stored: m.Created.Time(),
 		State: m.State.String(), Since: m.StateTime.Time(), Reason: m.Reason,
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -112,7 +113,7 @@ func TestTraceTellsTheLifeOfAMessage(t *testing.T) {
 		return len(kinds) == 2 && kinds[1] == "message_delivered" && life.Message.State == "delivered"
 	})
 	last := life.Steps[1].Seq
-	if err := r.alice.MoveCursor(ctx, "reader", r.alice.Account.ID, r.bob.Account.ID, last); err != nil {
+	if err := r.alice.MoveCursor(ctx, "reader", r.alice.Account.ID, store.ContactConversation(r.bob.Account.ID), last); err != nil {
 		t.Fatal(err)
 	}
 	if _, life = steps(sent.ID); !life.Shown["reader"] {

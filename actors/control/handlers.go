@@ -287,12 +287,12 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 	out := Event{Seq: e.Seq, Kind: e.Kind.String(), Time: e.Time.Time(), Reason: e.Reason}
 	if !e.Conversation.IsZero() {
 		out.Contact = e.Conversation.String()
-		if c, err := s.node.Contact(account, e.Conversation); err == nil {
+		if c, err := s.node.Contact(account, e.Conversation.Contact()); err == nil {
 			out.Name = displayName(c)
 		}
 	}
 	if e.Message != (store.MessageID{}) {
-		if m, err := s.node.Message(account, e.Conversation, e.Message); err == nil {
+		if m, err := s.node.Message(account, e.Conversation.Contact(), e.Message); err == nil {
 			view := messageOf(m)
 			out.Message = &view
 		}

@@ -84,7 +84,7 @@ func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.M
 	t := Trace{Message: messageOf(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: make(map[string]bool)}
 	var last uint64
 	for after := uint64(0); ; {
-		events, err := s.node.ConversationEvents(account, c.ID, after, eventPage)
+		events, err := s.node.ConversationEvents(account, store.ContactConversation(c.ID), after, eventPage)
 		if err != nil {
 			return t, err
 		}
@@ -100,7 +100,7 @@ func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.M
 		}
 	}
 	for _, consumer := range s.opts.Consumers {
-		cursor, err := s.node.Cursor(consumer, account, c.ID)
+		cursor, err := s.node.Cursor(consumer, account, store.ContactConversation(c.ID))
 		if err != nil {
 			return t, err
 		}

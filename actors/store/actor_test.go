@@ -45,7 +45,7 @@ func TestAnswerComesAfterSync(t *testing.T) {
 		first := r.ask(accept(1, "x"))
 		synctest.Wait()
 		duplicate := r.ask(accept(1, "x"))
-		unknown := r.ask(store.MarkDelivered{Account: alice, Contact: bob, GUID: 5})
+		unknown := r.ask(store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 5})
 		refused := r.ask(accept(0, "x"))
 		time.Sleep(time.Second) // of virtual time; Ask gives up after a minute
 		synctest.Wait()
@@ -61,7 +61,7 @@ func TestAnswerComesAfterSync(t *testing.T) {
 		if got := r.texts(alice, bob); len(got) != 0 {
 			t.Errorf("%q is visible before the sync", got)
 		}
-		if _, err := r.store.Message(alice, bob, store.MessageID{GUID: 1}); !errors.Is(err, store.ErrNotFound) {
+		if _, err := r.store.Message(alice, store.ContactConversation(bob), store.MessageID{GUID: 1}); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("the message is visible before the sync: %v", err)
 		}
 		quiet(t, w)

@@ -25,5 +25,5 @@ func (op NoteDeviceRefused) apply(t *txn) (any, error) {
 	if _, _, err := t.contact(op.Account, op.Contact); err != nil {
 		return nil, err
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: DeviceRefused, NodeKey: op.Node})
+	return true, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: DeviceRefused, NodeKey: op.Node})
 }

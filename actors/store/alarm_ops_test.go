@@ -38,7 +38,7 @@ func TestNoteDeviceRefused(t *testing.T) {
 	seq := r.lastSeq(alice)
 	must[any](r, store.NoteDeviceRefused{Account: alice, Contact: bob, Node: nodeKey(7)})
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 1 || events[0].Kind != store.DeviceRefused || events[0].NodeKey != nodeKey(7) || events[0].Conversation != bob {
+	if len(events) != 1 || events[0].Kind != store.DeviceRefused || events[0].NodeKey != nodeKey(7) || events[0].Conversation.Contact() != bob {
 		t.Errorf("%+v", events)
 	}
 	if _, err := do[any](r, store.NoteDeviceRefused{Account: alice, Contact: bob}); !errors.Is(err, store.ErrInvalid) {

@@ -45,7 +45,7 @@ func BenchmarkAccept(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		w.submit(nobody{}, Write{Op: AcceptMessage{
-			Account: account, Contact: identity.PublicKey{2, byte(i % 100)}, GUID: rand.Int64() | 1, Type: 1,
+			Account: account, Conversation: ContactConversation(identity.PublicKey{2, byte(i % 100)}), GUID: rand.Int64() | 1, Type: 1,
 			SendTime: 1_700_000_000_000, Payload: payload,
 		}})
 		if i%64 == 63 {

@@ -91,19 +91,19 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 	case tableAccount:
 		c.decodes(k, row, &Account{})
 	case tableContact:
-		c.decodes(k, row, &Contact{})
+		c.checkOwner(k, row)
 	case tableMessage:
 		c.checkMessage(k, row)
 	case tableRef:
 		var ref messageRef
 		var msg Message
-		if c.decodes(k, row, &ref) && c.exists(k, messageKey(k.account, k.other, ref.Order), &msg) && msg.ID != k.message {
+		if c.decodes(k, row, &ref) && c.exists(k, messageKey(k.account, k.conversation, ref.Order), &msg) && msg.ID != k.message {
 			c.problem(k, "names message %s, which is %s", k.message, msg.ID)
 		}
 	case tableOutbox:
 		var size uint64
 		var msg Message
-		if c.decodes(k, row, &size) && c.exists(k, messageKey(k.account, k.other, k.number), &msg) &&
+		if c.decodes(k, row, &size) && c.exists(k, messageKey(k.account, k.conversation, k.number), &msg) &&
 			(msg.State != StatePending || uint64(len(msg.Payload)) != size) {
 			c.problem(k, "message %s is %s with %d bytes", msg.ID, msg.State, len(msg.Payload))
 		}
@@ -111,18 +111,18 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		c.decodes(k, row, &sourceRow{})
 	case tableMedia:
 		var m Media
-		if c.decodes(k, row, &m) && c.exists(k, refKey(k.account, k.other, k.message), &messageRef{}) && m.waits() {
-			c.exists(k, transferKey(k.account, m.due(), k.other, k.message), nil)
+		if c.decodes(k, row, &m) && c.exists(k, refKey(k.account, k.conversation, k.message), &messageRef{}) && m.waits() {
+			c.exists(k, transferKey(k.account, m.due(), k.conversation, k.message), nil)
 		}
 	case tableTransfer:
 		var m Media
-		if c.exists(k, mediaKey(k.account, k.other, k.message), &m) && (!m.waits() || m.due() != k.number) {
+		if c.exists(k, mediaKey(k.account, k.conversation, k.message), &m) && (!m.waits() || m.due() != k.number) {
 			c.problem(k, "the file is %s, due at %d", m.State, m.Due)
 		}
 	case tableReaction:
 		var r Reaction
 		if c.decodes(k, row, &r) {
-			c.exists(k, refKey(k.account, k.other, r.Message), &messageRef{})
+			c.exists(k, refKey(k.account, k.conversation, r.Message), &messageRef{})
 		}
 	case tableEvent:
 		if k.number != c.seq+1 {
@@ -135,7 +135,7 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		}
 	case tableConvLog:
 		var ev Event
-		if c.exists(k, eventKey(k.account, k.number), &ev) && ev.Conversation != k.other {
+		if c.exists(k, eventKey(k.account, k.number), &ev) && ev.Conversation != k.conversation {
 			c.problem(k, "event %d is of another conversation", k.number)
 		}
 	case tableCursor:
@@ -146,18 +146,30 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 	}
 }
 
+// checkOwner looks at the row of a contact or group.
+func (c *checker) checkOwner(k parsedKey, row row) {
+	if k.conversation.Kind() != KindGroup {
+		c.decodes(k, row, &Contact{})
+		return
+	}
+	var g Group
+	if c.decodes(k, row, &g) && GroupConversation(g.Mediator, g.Chat) != k.conversation {
+		c.problem(k, "group %d of mediator %s has another name", g.Chat, g.Mediator.Short())
+	}
+}
+
 func (c *checker) checkMessage(k parsedKey, row row) {
 	var msg Message
 	var ref messageRef
 	if !c.decodes(k, row, &msg) {
 		return
 	}
-	c.exists(k, contactKey(k.account, k.other), &Contact{})
-	if c.exists(k, refKey(k.account, k.other, msg.ID), &ref) && ref.Order != k.number {
+	c.exists(k, ownerKey(k.account, k.conversation), nil)
+	if c.exists(k, refKey(k.account, k.conversation, msg.ID), &ref) && ref.Order != k.number {
 		c.problem(k, "message %s is at %d too", msg.ID, ref.Order)
 	}
 	if msg.State == StatePending {
-		c.exists(k, outboxKey(k.account, k.other, k.number), nil)
+		c.exists(k, outboxKey(k.account, k.conversation, k.number), nil)
 	}
 }
 

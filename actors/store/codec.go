@@ -39,6 +39,7 @@ type record interface{ lastField() uint64 }
 
 func (Account) lastField() uint64      { return 22 }
 func (Contact) lastField() uint64      { return 29 }
+func (Group) lastField() uint64        { return 3 }
 func (Message) lastField() uint64      { return 20 }
 func (Event) lastField() uint64        { return 20 }
 func (JournalEntry) lastField() uint64 { return 3 }

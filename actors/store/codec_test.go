@@ -46,7 +46,7 @@ func fullRecords() []any {
 		},
 		&HostedFile{Owner: key(1), GUID: 2, Size: 3, Added: 4},
 		&Event{
-			Conversation: key(1), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
+			Conversation: ContactConversation(key(1)), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
 			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,
 		},
 		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, SubnetAddr: IPv6{3}}},
@@ -54,7 +54,8 @@ func fullRecords() []any {
 		&Reaction{Emoji: "+", SendTime: 1, Message: id},
 		&schemaRow{Version: 1},
 		&messageRef{Order: 1, First: []byte{2}},
-		&sourceRow{Contact: key(1), Order: 2},
+		&sourceRow{Conversation: ContactConversation(key(1)), Order: 2},
+		&Group{Mediator: identity.NodeKey{1}, Chat: 2, Added: 3},
 		&doneRow{ID: "id", Time: 1},
 	}
 }

@@ -102,18 +102,18 @@ func (op AddContact) apply(t *txn) (any, error) {
 	if len(c.NodeKeys) > MaxNodeKeys {
 		c.NodeKeys = c.NodeKeys[:MaxNodeKeys]
 	}
-	conversation, err := t.w.conversation(t, c.Account, c.ID)
+	conversation, err := t.w.conversation(t, c.Account, ContactConversation(c.ID))
 	if err != nil {
 		return nil, err
 	}
-	t.setContact(conversation, true)
+	t.setExists(conversation, true)
 	if err := t.countRequest(c.Account, ContactStranger, c.State); err != nil {
 		return nil, err
 	}
 	if err := t.put(contactKey(c.Account, c.ID), c); err != nil {
 		return nil, err
 	}
-	return Added{Contact: c}, t.event(Event{Account: c.Account, Conversation: c.ID, Kind: ContactAdded, State: c.State})
+	return Added{Contact: c}, t.event(Event{Account: c.Account, Conversation: ContactConversation(c.ID), Kind: ContactAdded, State: c.State})
 }
 
 func (op UpdateContact) size() int {
@@ -153,7 +153,7 @@ func (op UpdateContact) apply(t *txn) (any, error) {
 		t.unsynced = true
 		return true, nil
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactChanged, State: c.State})
+	return true, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.State})
 }
 
 func (op SetContactState) size() int { return opOverhead }
@@ -189,26 +189,27 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, size, err := t.sumOutbox(pairPrefix(op.Account, tableOutbox, op.Contact))
+	id := ContactConversation(op.Contact)
+	rows, size, err := t.sumOutbox(conversationPrefix(op.Account, tableOutbox, id))
 	if err != nil {
 		return nil, err
 	}
-	conversation, err := t.w.conversation(t, op.Account, op.Contact)
+	conversation, err := t.w.conversation(t, op.Account, id)
 	if err != nil {
 		return nil, err
 	}
 	t.count(&outbox.rows, outbox.rows-rows)
 	t.count(&outbox.bytes, outbox.bytes-size)
-	t.setContact(conversation, false)
+	t.setExists(conversation, false)
 	t.count(&conversation.lastOrder, 0)
 	t.delete(contactKey(op.Account, op.Contact))
-	if err := t.forgetTransfers(op.Account, op.Contact); err != nil {
+	if err := t.forgetTransfers(op.Account, id); err != nil {
 		return nil, err
 	}
 	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction, tableMedia} {
-		t.clear(pairPrefix(op.Account, table, op.Contact))
+		t.clear(conversationPrefix(op.Account, table, id))
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactRemoved})
+	return true, t.event(Event{Account: op.Account, Conversation: id, Kind: ContactRemoved})
 }
 
 func (op RecordNodeKey) size() int { return opOverhead }
@@ -254,7 +255,7 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 	if op.Unconfirmed {
 		reason = Unconfirmed
 	}
-	return result, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
+	return result, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
 }
 
 func (op NoteForeignNode) size() int { return opOverhead }
@@ -292,11 +293,11 @@ func (op PutAddresses) apply(t *txn) (any, error) {
 	return nil, t.put(key, op.Addresses[:min(len(op.Addresses), MaxAddresses)])
 }
 
-// setContact notes whether a contact exists.
-func (t *txn) setContact(c *conversationState, exists bool) {
-	before := c.contact
-	t.undo = append(t.undo, func() { c.contact = before })
-	c.contact = exists
+// setExists notes whether the contact or group of a conversation exists.
+func (t *txn) setExists(c *conversationState, exists bool) {
+	before := c.exists
+	t.undo = append(t.undo, func() { c.exists = before })
+	c.exists = exists
 }
 
 // contact reads a contact row and its bytes.
@@ -312,6 +313,13 @@ func (t *txn) contact(account, contact identity.PublicKey) (Contact, []byte, err
 func checkPair(account, contact identity.PublicKey) error {
 	if account.IsZero() || contact.IsZero() {
 		return fmt.Errorf("account or contact is missing: %w", ErrInvalid)
+	}
+	return nil
+}
+
+func checkConversation(account identity.PublicKey, conversation ConversationID) error {
+	if account.IsZero() || conversation.IsZero() {
+		return fmt.Errorf("account or conversation is missing: %w", ErrInvalid)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestRemoveAccountTakesEverything(t *testing.T) {
 		must[store.Accepted](r, accept(guid, "x"))
 		must[store.Enqueued](r, enqueue(guid, "x", guidText(guid)))
 	}
-	must[bool](r, store.MoveCursor{Consumer: "c", Account: alice, Conversation: bob, Seq: 3})
+	must[bool](r, store.MoveCursor{Consumer: "c", Account: alice, Conversation: store.ContactConversation(bob), Seq: 3})
 	if !must[bool](r, store.RemoveAccount{Account: alice}) || must[bool](r, store.RemoveAccount{Account: alice}) {
 		t.Error("an account is removed once")
 	}
@@ -79,7 +79,7 @@ func TestRemoveAccountTakesEverything(t *testing.T) {
 		t.Errorf("another account: %v", err)
 	}
 	r.people() // again, from nothing
-	if got := get[uint64](r)(r.store.Cursor("c", alice, bob)); got != 0 {
+	if got := get[uint64](r)(r.store.Cursor("c", alice, store.ContactConversation(bob))); got != 0 {
 		t.Errorf("cursor %d is left", got)
 	}
 	for guid := int64(1); guid <= 2; guid++ {
@@ -118,7 +118,7 @@ func TestAddContact(t *testing.T) {
 		t.Errorf("%+v", contacts)
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 1 || events[0].Kind != store.ContactAdded || events[0].State != store.ContactRequested || events[0].Conversation != key(7) {
+	if len(events) != 1 || events[0].Kind != store.ContactAdded || events[0].State != store.ContactRequested || events[0].Conversation.Contact() != key(7) {
 		t.Errorf("%+v", events)
 	}
 	many := store.Contact{Account: alice, ID: key(8), NodeKeys: make([]store.KnownNode, store.MaxNodeKeys+5)}
@@ -214,7 +214,7 @@ func TestRemoveContactTakesConversation(t *testing.T) {
 	must[store.Accepted](r, accept(1, "in"))
 	must[store.Enqueued](r, enqueue(1, "out", "$a"))
 	kept := enqueue(1, "kept", "$b")
-	kept.Contact = carol
+	kept.Conversation = store.ContactConversation(carol)
 	must[store.Enqueued](r, kept)
 	seq := r.lastSeq(alice)
 	op := store.RemoveContact{Account: alice, Contact: bob}
@@ -230,12 +230,12 @@ func TestRemoveContactTakesConversation(t *testing.T) {
 	if _, err := do[store.Accepted](r, accept(2, "late")); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a message of a removed contact: %v", err)
 	}
-	if must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 1}) {
+	if must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1}) {
 		t.Error("a removed message was delivered")
 	}
-	contacts, err := r.store.OutboxContacts(alice)
-	if err != nil || len(contacts) != 1 || contacts[0] != carol {
-		t.Errorf("%v %v", contacts, err)
+	found, err := r.store.OutboxConversations(alice)
+	if err != nil || len(found) != 1 || found[0] != store.ContactConversation(carol) {
+		t.Errorf("%v %v", found, err)
 	}
 	must[store.Added](r, store.AddContact{Contact: store.Contact{Account: alice, ID: bob}})
 	if got := must[store.Enqueued](r, enqueue(2, "again", "$c")); got.Message.Order != 1 {
@@ -272,7 +272,7 @@ func TestRecordNodeKey(t *testing.T) {
 		t.Error(diff)
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 1 || events[0].Kind != store.NodeKeyChanged || events[0].NodeKey != nodeKey(2) || events[0].Conversation != bob {
+	if len(events) != 1 || events[0].Kind != store.NodeKeyChanged || events[0].NodeKey != nodeKey(2) || events[0].Conversation.Contact() != bob {
 		t.Errorf("%+v", events)
 	}
 	for i := range byte(store.MaxNodeKeys) {

@@ -23,23 +23,28 @@ const (
 	KindGroup
 )
 
+var conversationKinds = [...]ConversationKind{KindContact, KindGroup}
+
 // ConversationID names a conversation within an account. It is comparable. The zero
 // value names what is about the account itself and has the kind of contacts.
 //
 // Conversations of two kinds never share a row, whatever their 32 bytes are: the kind
 // is part of every key and every record (see schema.go).
-type ConversationID struct {
-	kind ConversationKind
-	id   [conversationSize]byte
-}
+type ConversationID [1 + conversationSize]byte // the kind and the name
 
-// conversationSize is how many bytes name a conversation of one kind.
+// conversationSize is how many bytes name a conversation among those of its kind.
 const conversationSize = 32
+
+func newConversationID(kind ConversationKind, name [conversationSize]byte) (c ConversationID) {
+	c[0] = byte(kind)
+	copy(c[1:], name[:])
+	return c
+}
 
 // ContactConversation names the conversation with a contact. The zero key gives the
 // zero id.
 func ContactConversation(contact identity.PublicKey) ConversationID {
-	return ConversationID{kind: KindContact, id: contact}
+	return newConversationID(KindContact, contact)
 }
 
 // groupDomain separates the hash that names a group chat from other uses of SHA-256.
@@ -54,11 +59,14 @@ func GroupConversation(mediator identity.NodeKey, chat uint64) ConversationID {
 	h.Write([]byte(groupDomain))
 	h.Write(mediator[:])
 	h.Write(binary.BigEndian.AppendUint64(nil, chat))
-	return ConversationID{kind: KindGroup, id: [conversationSize]byte(h.Sum(nil))}
+	return newConversationID(KindGroup, [conversationSize]byte(h.Sum(nil)))
 }
 
 // Kind returns what the conversation is.
-func (c ConversationID) Kind() ConversationKind { return c.kind }
+func (c ConversationID) Kind() ConversationKind { return ConversationKind(c[0]) }
+
+// name returns the 32 bytes.
+func (c ConversationID) name() []byte { return c[1:] }
 
 // IsZero reports whether the id names no conversation but the account itself.
 func (c ConversationID) IsZero() bool { return c == ConversationID{} }
@@ -66,10 +74,10 @@ func (c ConversationID) IsZero() bool { return c == ConversationID{} }
 // Contact returns the key of the contact, zero for a group chat and for the account
 // itself.
 func (c ConversationID) Contact() identity.PublicKey {
-	if c.kind != KindContact {
+	if c.Kind() != KindContact {
 		return identity.PublicKey{}
 	}
-	return c.id
+	return identity.PublicKey(c.name())
 }
 
 // groupText begins the text form of a group chat's name.
@@ -77,13 +85,13 @@ const groupText = "group-"
 
 // String returns the text form: of a contact its key, of a group chat "group-" and
 // 64 hex digits. It is stable.
-func (c ConversationID) String() string { return c.prefix() + hex.EncodeToString(c.id[:]) }
+func (c ConversationID) String() string { return c.prefix() + hex.EncodeToString(c.name()) }
 
 // Short returns the first bytes, for logs.
-func (c ConversationID) Short() string { return c.prefix() + hex.EncodeToString(c.id[:4]) }
+func (c ConversationID) Short() string { return c.prefix() + hex.EncodeToString(c.name()[:4]) }
 
 func (c ConversationID) prefix() string {
-	if c.kind == KindGroup {
+	if c.Kind() == KindGroup {
 		return groupText
 	}
 	return ""
@@ -92,20 +100,18 @@ func (c ConversationID) prefix() string {
 // ParseConversationID reads the text form. It accepts exactly what
 // [ConversationID.String] writes.
 func ParseConversationID(s string) (ConversationID, error) {
-	var c ConversationID
+	kind := KindContact
 	digits, group := strings.CutPrefix(s, groupText)
 	if group {
-		c.kind = KindGroup
+		kind = KindGroup
 	}
-	id, err := hex.DecodeString(digits)
-	if err != nil || len(id) != conversationSize {
-		return ConversationID{}, fmt.Errorf("parse conversation id %.64q: %w", s, ErrInvalid)
+	name, err := hex.DecodeString(digits)
+	if err == nil && len(name) == conversationSize {
+		if c := newConversationID(kind, [conversationSize]byte(name)); c.String() == s {
+			return c, nil
+		}
 	}
-	c.id = [conversationSize]byte(id)
-	if c.String() != s {
-		return ConversationID{}, fmt.Errorf("parse conversation id %.64q: %w", s, ErrInvalid)
-	}
-	return c, nil
+	return ConversationID{}, fmt.Errorf("parse conversation id %.64q: %w", s, ErrInvalid)
 }
 
 // MarshalText writes the text form.
@@ -115,6 +121,38 @@ func (c ConversationID) MarshalText() ([]byte, error) { return []byte(c.String()
 func (c *ConversationID) UnmarshalText(text []byte) (err error) {
 	*c, err = ParseConversationID(string(text))
 	return err
+}
+
+// binary is the form inside of records: of a contact its key, of a group chat its kind
+// and 32 bytes, of the account itself nothing. So the records of contacts are those of
+// the time before there were other conversations.
+func (c ConversationID) binary() []byte {
+	switch {
+	case c.IsZero():
+		return nil
+	case c.Kind() == KindContact:
+		return c.name()
+	default:
+		return c[:]
+	}
+}
+
+// MarshalBinary writes the form inside of records.
+func (c ConversationID) MarshalBinary() ([]byte, error) { return c.binary(), nil }
+
+// UnmarshalBinary reads it.
+func (c *ConversationID) UnmarshalBinary(b []byte) error {
+	switch {
+	case len(b) == 0:
+		*c = ConversationID{}
+	case len(b) == conversationSize:
+		*c = newConversationID(KindContact, [conversationSize]byte(b))
+	case len(b) == len(c) && ConversationKind(b[0]) == KindGroup:
+		*c = ConversationID(b)
+	default:
+		return fmt.Errorf("conversation id of %d bytes: %w", len(b), ErrCorrupt)
+	}
+	return nil
 }
 
 // Conversation names a conversation of this node: one of an account. With a zero ID it

@@ -133,8 +133,8 @@ func (c crash) check(t failer, opts Options) {
 	for _, op := range []Op{
 		PutAccount{Account: Account{ID: modelKey(1)}},
 		AddContact{Contact: Contact{Account: modelKey(1), ID: modelKey(1)}},
-		AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: 99},
-		EnqueueMessage{Account: modelKey(1), Contact: modelKey(1), GUID: 99, Source: "$99"},
+		AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: 99},
+		EnqueueMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: 99, Source: "$99"},
 		AppendJournal{Queue: "q", ID: "99"},
 	} {
 		r.submit(op)

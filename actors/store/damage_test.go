@@ -34,9 +34,9 @@ func worn(t *testing.T) (fs *vfs.MemFS, opts Options, history []*model) {
 			for i := range payload {
 				payload[i] = byte(random.Uint32())
 			}
-			r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: id, Payload: payload})
-			r.submit(EnqueueMessage{Account: modelKey(1), Contact: modelKey(2), GUID: id, Payload: payload})
-			r.submit(MarkDelivered{Account: modelKey(1), Contact: modelKey(2), GUID: id})
+			r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: id, Payload: payload})
+			r.submit(EnqueueMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(2)), GUID: id, Payload: payload})
+			r.submit(MarkDelivered{Account: modelKey(1), Conversation: ContactConversation(modelKey(2)), GUID: id})
 			if n%4 == 0 {
 				r.settle()
 				history = append(history, r.durable)
@@ -65,7 +65,7 @@ func worn(t *testing.T) (fs *vfs.MemFS, opts Options, history []*model) {
 		runtime.Gosched()
 	}
 	for guid := range int64(3) { // only in the log
-		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -guid - 1, Payload: []byte("late")})
+		r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: -guid - 1, Payload: []byte("late")})
 		r.settle()
 		history = append(history, r.durable)
 	}

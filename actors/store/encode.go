@@ -43,7 +43,7 @@ func (m Message) appendTo(b []byte) []byte {
 
 func (ev Event) appendTo(b []byte) []byte {
 	w := newRecordWriter(b)
-	w.key(1, ev.Conversation)
+	w.bytes(1, ev.Conversation.binary())
 	w.field(2)
 	w.head(cborNumber, uint64(ev.Kind))
 	w.integer(3, int64(ev.Time))

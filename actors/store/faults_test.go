@@ -154,11 +154,11 @@ func faultRun(t *testing.T, fs vfs.FS, f *fault) (must, may *model) {
 				payload[i] = byte(random.Uint32())
 			}
 			id := int64(cycle)*1000 + guid + 1
-			ops = append(ops, AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: id, Payload: payload},
-				EnqueueMessage{Account: modelKey(1), Contact: modelKey(2), GUID: id, Payload: payload},
+			ops = append(ops, AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: id, Payload: payload},
+				EnqueueMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(2)), GUID: id, Payload: payload},
 				AppendJournal{Queue: "q", ID: fmt.Sprint(id), Body: payload})
 			if guid%2 == 1 {
-				ops = append(ops, MarkDelivered{Account: modelKey(1), Contact: modelKey(2), GUID: id})
+				ops = append(ops, MarkDelivered{Account: modelKey(1), Conversation: ContactConversation(modelKey(2)), GUID: id})
 			}
 		}
 		for len(ops) > 0 {

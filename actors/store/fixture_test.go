@@ -34,12 +34,12 @@ func (r *rig) fill() {
 	must[store.Accepted](r, edit)
 	must[store.Accepted](r, accept(1, "a conflict"))
 	must[store.Enqueued](r, enqueue(2, "delivered", "$a"))
-	must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 2})
+	must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 2})
 	must[store.Journaled](r, store.AppendJournal{Queue: "matrix", ID: "t1", Body: []byte("{}")})
 	must[bool](r, store.FinishJournal{Queue: "matrix", Seq: 1})
 	r.restart() // the part before is in a table, the part after in the log
 	must[store.Enqueued](r, enqueue(3, "pending", "$b"))
-	must[bool](r, store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: bob, Seq: 6})
+	must[bool](r, store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: store.ContactConversation(bob), Seq: 6})
 	must[store.Journaled](r, store.AppendJournal{Queue: "matrix", ID: "t2", Body: []byte("{}")})
 	must[any](r, store.PutAddresses{Identity: bob, Addresses: []store.Address{{Node: nodeKey(1), Priority: 2}}})
 	must[bool](r, store.SetContactState{Account: anna, Contact: carol, State: store.ContactBlocked})
@@ -109,11 +109,11 @@ func (r *rig) checkFixture() {
 	if diff := cmp.Diff(want, r.kinds(alice, 0)); diff != "" {
 		t.Error(diff)
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0))
 	if len(outbox) != 1 || outbox[0].Source != "$b" || outbox[0].State != store.StatePending {
 		t.Errorf("%+v", outbox)
 	}
-	if got := get[uint64](r)(r.store.Cursor("matrix", alice, bob)); got != 6 {
+	if got := get[uint64](r)(r.store.Cursor("matrix", alice, store.ContactConversation(bob))); got != 6 {
 		t.Errorf("cursor at %d", got)
 	}
 	if diff := cmp.Diff([]string{"t2"}, r.entries("matrix")); diff != "" {

@@ -21,7 +21,7 @@ func TestEventsAreNumberedWithoutGaps(t *testing.T) {
 	for guid := int64(1); guid <= 2000; guid++ { // more than a page
 		op := accept(guid, "x")
 		if guid%2 == 0 {
-			op.Contact = carol
+			op.Conversation = store.ContactConversation(carol)
 		}
 		must[store.Accepted](r, op)
 	}
@@ -55,13 +55,13 @@ func TestConversationEvents(t *testing.T) {
 	for guid := int64(1); guid <= 4; guid++ {
 		op := accept(guid, "x")
 		if guid%2 == 0 {
-			op.Contact = carol
+			op.Conversation = store.ContactConversation(carol)
 		}
 		must[store.Accepted](r, op)
 	}
 	seqs := func(conversation identity.PublicKey, after uint64, limit int) (seqs []uint64) {
-		for _, ev := range get[[]store.Event](r)(r.store.ConversationEvents(alice, conversation, after, limit)) {
-			if ev.Conversation != conversation || ev.Account != alice {
+		for _, ev := range get[[]store.Event](r)(r.store.ConversationEvents(alice, store.ContactConversation(conversation), after, limit)) {
+			if ev.Conversation.Contact() != conversation || ev.Account != alice {
 				t.Errorf("%+v", ev)
 			}
 			seqs = append(seqs, ev.Seq)
@@ -92,7 +92,7 @@ func TestCursorsOnlyMoveForward(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	must[store.Accepted](r, accept(1, "x"))
 	last := r.lastSeq(alice)
-	op := store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: bob, Seq: last - 1}
+	op := store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: store.ContactConversation(bob), Seq: last - 1}
 	for _, step := range []struct {
 		seq   uint64
 		moved bool
@@ -102,7 +102,7 @@ func TestCursorsOnlyMoveForward(t *testing.T) {
 		if got := must[bool](r, op); got != step.moved {
 			t.Errorf("to %d: moved %v", step.seq, got)
 		}
-		if got := get[uint64](r)(r.store.Cursor("matrix", alice, bob)); got != step.want {
+		if got := get[uint64](r)(r.store.Cursor("matrix", alice, store.ContactConversation(bob))); got != step.want {
 			t.Errorf("to %d: cursor at %d", step.seq, got)
 		}
 	}
@@ -117,7 +117,7 @@ func TestCursorsOnlyMoveForward(t *testing.T) {
 		"other conversation": {"matrix", alice, carol, 0},
 		"other account":      {"matrix", anna, bob, 0},
 	} {
-		if got := get[uint64](r)(r.store.Cursor(test.consumer, test.account, test.conversation)); got != test.want {
+		if got := get[uint64](r)(r.store.Cursor(test.consumer, test.account, store.ContactConversation(test.conversation))); got != test.want {
 			t.Errorf("%s: %d", name, got)
 		}
 	}
@@ -135,7 +135,7 @@ func TestCursorsOnlyMoveForward(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := r.store.Cursor("", alice, bob); !errors.Is(err, store.ErrInvalid) {
+	if _, err := r.store.Cursor("", alice, store.ContactConversation(bob)); !errors.Is(err, store.ErrInvalid) {
 		t.Error(err)
 	}
 	r.checked()
@@ -145,19 +145,19 @@ func TestPendingConversations(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	must[store.Accepted](r, accept(1, "x"))
 	move := func(conversation identity.PublicKey, seq uint64) {
-		must[bool](r, store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: conversation, Seq: seq})
+		must[bool](r, store.MoveCursor{Consumer: "matrix", Account: alice, Conversation: store.ContactConversation(conversation), Seq: seq})
 	}
 	pending := func() []store.PendingConversation {
 		return get[[]store.PendingConversation](r)(r.store.Pending("matrix", alice))
 	}
-	all := []store.PendingConversation{{Last: 1}, {Conversation: bob, Last: 4}, {Conversation: carol, Last: 3}}
+	all := []store.PendingConversation{{Last: 1}, {Conversation: store.ContactConversation(bob), Last: 4}, {Conversation: store.ContactConversation(carol), Last: 3}}
 	if diff := cmp.Diff(all, pending()); diff != "" {
 		t.Error(diff)
 	}
 	move(identity.PublicKey{}, 1)
 	move(bob, 2)
 	move(carol, 4)
-	want := []store.PendingConversation{{Conversation: bob, Last: 4, Cursor: 2}}
+	want := []store.PendingConversation{{Conversation: store.ContactConversation(bob), Last: 4, Cursor: 2}}
 	if diff := cmp.Diff(want, pending()); diff != "" {
 		t.Error(diff)
 	}

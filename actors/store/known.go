@@ -76,13 +76,13 @@ func (s *guidSet) size() uint64 {
 
 // isNew reports whether it is certain that the conversation has no message with
 // the guid. It has to be called before the operation changes anything.
-func (t *txn) isNew(account, contact identity.PublicKey, guid int64) (bool, error) {
-	c, err := t.w.conversation(t, account, contact)
+func (t *txn) isNew(account identity.PublicKey, conversation ConversationID, guid int64) (bool, error) {
+	c, err := t.w.conversation(t, account, conversation)
 	if err != nil {
 		return false, err
 	}
 	if c.known == nil && c.lastOrder <= maxKnownRead && !c.crowded {
-		if err := t.readKnown(c, account, contact); err != nil {
+		if err := t.readKnown(c, account, conversation); err != nil {
 			return false, err
 		}
 	}
@@ -90,9 +90,9 @@ func (t *txn) isNew(account, contact identity.PublicKey, guid int64) (bool, erro
 }
 
 // readKnown makes the set of a conversation.
-func (t *txn) readKnown(c *conversationState, account, contact identity.PublicKey) error {
+func (t *txn) readKnown(c *conversationState, account identity.PublicKey, conversation ConversationID) error {
 	c.known = newGUIDSet()
-	err := t.scan(pairPrefix(account, tableRef, contact), func(key, _ []byte) error {
+	err := t.scan(conversationPrefix(account, tableRef, conversation), func(key, _ []byte) error {
 		k, err := parseKey(key)
 		if err == nil {
 			t.w.know(c, k.message.GUID)

@@ -22,7 +22,7 @@ func (b *bench) accept(guid int64) (duplicate bool) {
 
 // conversation returns what the writer knows of the test's conversation.
 func (b *bench) conversation() *conversationState {
-	return b.writer.accounts[testAccount].conversations[testContact]
+	return b.writer.accounts[testAccount].conversations[ContactConversation(testContact)]
 }
 
 func TestNewMessagesAreNotLookedUp(t *testing.T) {
@@ -31,7 +31,7 @@ func TestNewMessagesAreNotLookedUp(t *testing.T) {
 	b.writer.refresh()
 	for guid := int64(2); guid < 100; guid++ {
 		b.accept(guid)
-		b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1000 + guid})
+		b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1000 + guid})
 	}
 	if b.writer.lookups != nil {
 		t.Error("the database was asked")
@@ -43,7 +43,7 @@ func TestNewMessagesAreNotLookedUp(t *testing.T) {
 func TestKnownMessagesAreFoundWhereverTheyAre(t *testing.T) {
 	b := newBench(t, Options{})
 	b.accept(1)
-	b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 2})
+	b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 2})
 	b.commit()
 	b.submit(message(3))
 	inFlight := b.writer.next()
@@ -131,7 +131,7 @@ func TestRemovedAccountMakesRoom(t *testing.T) {
 	other := identity.PublicKey{7}
 	b.submit(PutAccount{Account: Account{ID: other}})
 	b.submit(AddContact{Contact: Contact{Account: other, ID: testContact}})
-	b.submit(AcceptMessage{Account: other, Contact: testContact, GUID: 1})
+	b.submit(AcceptMessage{Account: other, Conversation: ContactConversation(testContact), GUID: 1})
 	if b.writer.known != 2 {
 		t.Fatalf("%d guids are known", b.writer.known)
 	}

@@ -18,7 +18,7 @@ func TestLog_NothingOfAnOlderLog(t *testing.T) {
 	b := newBench(t, Options{FS: mem, MemTableBytes: 256 << 10})
 	seen := map[uint64]bool{}
 	for guid := int64(1); len(seen) < 8; guid++ {
-		b.submit(AcceptMessage{Account: testAccount, Contact: testContact, GUID: guid, Payload: bytes.Repeat([]byte("old"), 20_000)})
+		b.submit(AcceptMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: guid, Payload: bytes.Repeat([]byte("old"), 20_000)})
 		b.commit()
 		killed := mem.CrashClone(vfs.CrashCloneCfg{})
 		for _, log := range b.store.logs.list() {

@@ -65,13 +65,13 @@ func manyLogs(t *testing.T) logged {
 		}
 		for account := 1; account <= 2; account++ {
 			for contact := 1; contact <= 2; contact++ {
-				r.submit(AcceptMessage{Account: modelKey(account), Contact: modelKey(contact), GUID: guid, Payload: payload[:len(payload)/contact]})
+				r.submit(AcceptMessage{Account: modelKey(account), Conversation: ContactConversation(modelKey(contact)), GUID: guid, Payload: payload[:len(payload)/contact]})
 				r.settle()
 			}
 		}
 	}
 	for guid := range int64(5) {
-		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -guid - 1, Payload: []byte("in the newest log")})
+		r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: -guid - 1, Payload: []byte("in the newest log")})
 		r.settle()
 	}
 	if err := r.store.writeMarker(); err != nil {
@@ -203,7 +203,7 @@ func TestMarker_FollowsTheLogs(t *testing.T) {
 	}
 	seen := make(map[uint64]bool)
 	for guid := int64(1); len(seen) < 12; guid++ {
-		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: guid, Payload: bytes.Repeat([]byte{1}, 8000)})
+		r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: guid, Payload: bytes.Repeat([]byte{1}, 8000)})
 		r.settle()
 		p, exists, err := r.store.readMarker()
 		if !exists || err != nil {

@@ -53,7 +53,7 @@ func (op ChangeMedia) size() int { return opOverhead + len(op.Payload) + len(op.
 
 func (op ChangeMedia) apply(t *txn) (any, error) {
 	m := op.Media
-	if err := checkPair(m.Account, m.Contact); err != nil {
+	if err := checkConversation(m.Account, m.Conversation); err != nil {
 		return nil, err
 	}
 	if err := checkTexts(m.Reason, m.MIMEType); err != nil {
@@ -62,8 +62,8 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 	if len(op.Payload) > MaxPayload {
 		return nil, fmt.Errorf("payload of %d bytes: %w", len(op.Payload), ErrInvalid)
 	}
-	before := Media{Account: m.Account, Contact: m.Contact, Message: m.Message}
-	raw, err := t.load(mediaKey(m.Account, m.Contact, m.Message), &before)
+	before := Media{Account: m.Account, Conversation: m.Conversation, Message: m.Message}
+	raw, err := t.load(mediaKey(m.Account, m.Conversation, m.Message), &before)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 		return false, nil
 	}
 	var ref messageRef
-	if _, err := t.load(refKey(m.Account, m.Contact, m.Message), &ref); err != nil {
+	if _, err := t.load(refKey(m.Account, m.Conversation, m.Message), &ref); err != nil {
 		return nil, fmt.Errorf("message %s: %w", m.Message, err)
 	}
 	if op.Payload != nil || op.Hold {
@@ -80,7 +80,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 		}
 	}
 	if before.waits() {
-		t.delete(transferKey(m.Account, before.due(), m.Contact, m.Message))
+		t.delete(transferKey(m.Account, before.due(), m.Conversation, m.Message))
 	}
 	m.Added = orNow(before.Added, t.now)
 	if m.State == before.State {
@@ -88,7 +88,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 	} else {
 		m.Changed = t.now
 		ev := Event{
-			Account: m.Account, Conversation: m.Contact, Kind: MediaChanged, Message: m.Message, Order: ref.Order, Reason: m.Reason,
+			Account: m.Account, Conversation: m.Conversation, Kind: MediaChanged, Message: m.Message, Order: ref.Order, Reason: m.Reason,
 		}
 		if err := t.event(ev); err != nil {
 			return nil, err
@@ -103,7 +103,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 // rewrite gives an undelivered message its final content, or holds it again when
 // payload is nil.
 func (t *txn) rewrite(m Media, order uint64, payload []byte) error {
-	msg, raw, err := t.message(m.Account, m.Contact, order)
+	msg, raw, err := t.message(m.Account, m.Conversation, order)
 	if err != nil {
 		return missingIsCorrupt(err)
 	}
@@ -118,7 +118,7 @@ func (t *txn) rewrite(m Media, order uint64, payload []byte) error {
 		}
 		t.count(&outbox.bytes, outbox.bytes-uint64(len(msg.Payload))+uint64(len(payload)))
 		msg.Payload = payload
-		if err := t.put(outboxKey(m.Account, m.Contact, order), uint64(len(payload))); err != nil {
+		if err := t.put(outboxKey(m.Account, m.Conversation, order), uint64(len(payload))); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (t *txn) insertMedia(msg *Message, media *Media) error {
 		return nil
 	}
 	m := *media
-	m.Account, m.Contact, m.Message = msg.Account, msg.Contact, msg.ID
+	m.Account, m.Conversation, m.Message = msg.Account, msg.Conversation, msg.ID
 	m.Added, m.Changed = msg.Created, msg.Created
 	var err error
 	if m.Seq, err = t.lastSeq(msg.Account); err != nil {
@@ -144,9 +144,9 @@ func (t *txn) insertMedia(msg *Message, media *Media) error {
 // putMedia writes the row and its place in the queue.
 func (t *txn) putMedia(m Media, old []byte) error {
 	if m.waits() {
-		t.putRaw(transferKey(m.Account, m.due(), m.Contact, m.Message), nil)
+		t.putRaw(transferKey(m.Account, m.due(), m.Conversation, m.Message), nil)
 	}
-	return t.update(mediaKey(m.Account, m.Contact, m.Message), old, m)
+	return t.update(mediaKey(m.Account, m.Conversation, m.Message), old, m)
 }
 
 // lastSeq is the number of the event that was appended last.
@@ -159,8 +159,8 @@ func (t *txn) lastSeq(account identity.PublicKey) (uint64, error) {
 }
 
 // forgetTransfers takes the files of a conversation out of the queue.
-func (t *txn) forgetTransfers(account, contact identity.PublicKey) error {
-	return t.scan(pairPrefix(account, tableMedia, contact), func(key, value []byte) error {
+func (t *txn) forgetTransfers(account identity.PublicKey, conversation ConversationID) error {
+	return t.scan(conversationPrefix(account, tableMedia, conversation), func(key, value []byte) error {
 		k, err := parseKey(key)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (t *txn) forgetTransfers(account, contact identity.PublicKey) error {
 			return err
 		}
 		if m.waits() {
-			t.delete(transferKey(account, m.due(), contact, k.message))
+			t.delete(transferKey(account, m.due(), conversation, k.message))
 		}
 		return nil
 	})

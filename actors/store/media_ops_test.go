@@ -55,11 +55,11 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	if kinds := r.kinds(alice, before); !slices.Equal(kinds, []store.EventKind{store.MediaChanged}) {
 		t.Errorf("%v", kinds)
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0))
 	if len(outbox) != 1 || outbox[0].Held || string(outbox[0].Payload) != "with key" {
 		t.Errorf("%+v", outbox)
 	}
-	got := get[store.Media](r)(r.store.Media(alice, bob, m.ID))
+	got := get[store.Media](r)(r.store.Media(alice, store.ContactConversation(bob), m.ID))
 	if got.Seq != r.lastSeq(alice) || got.Key != (files.Key{7}) {
 		t.Errorf("%+v", got)
 	}
@@ -69,11 +69,11 @@ func TestFileIsHeldUntilUploaded(t *testing.T) {
 	renewed := got
 	renewed.State, renewed.Due = store.MediaUploading, 1
 	must[bool](r, store.ChangeMedia{From: store.MediaStored, Media: renewed, Hold: true})
-	if outbox = get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); !outbox[0].Held {
+	if outbox = get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0)); !outbox[0].Held {
 		t.Error("not held")
 	}
 	r.checked()
-	must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 1})
+	must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1})
 	r.checked()
 	r.restart()
 	if queue = r.transfers(alice); len(queue) != 1 {
@@ -90,7 +90,7 @@ func TestAcceptedMessageBringsItsFile(t *testing.T) {
 	if got := must[store.Accepted](r, op); !got.Duplicate {
 		t.Errorf("%+v", got)
 	}
-	m := get[store.Media](r)(r.store.Media(alice, bob, id))
+	m := get[store.Media](r)(r.store.Media(alice, store.ContactConversation(bob), id))
 	if m.State != store.MediaDownloading || m.Seq != r.lastSeq(alice) || m.Added == 0 {
 		t.Errorf("%+v", m)
 	}
@@ -103,7 +103,7 @@ func TestAcceptedMessageBringsItsFile(t *testing.T) {
 	if queue := r.transfers(alice); len(queue) != 0 {
 		t.Errorf("%+v", queue)
 	}
-	if _, err := r.store.Media(alice, bob, id); !errors.Is(err, store.ErrNotFound) {
+	if _, err := r.store.Media(alice, store.ContactConversation(bob), id); !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
 	}
 	r.checked()
@@ -113,7 +113,7 @@ func TestAcceptedMessageBringsItsFile(t *testing.T) {
 func TestUnknownFileCountsAsOffered(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	id := must[store.Accepted](r, accept(5, "attachment")).ID
-	m := store.Media{Account: alice, Contact: bob, Message: id, State: store.MediaDownloading, Asked: true}
+	m := store.Media{Account: alice, Conversation: store.ContactConversation(bob), Message: id, State: store.MediaDownloading, Asked: true}
 	if must[bool](r, store.ChangeMedia{From: store.MediaStored, Media: m}) {
 		t.Error("it was never stored")
 	}
@@ -160,7 +160,7 @@ func TestHostedFiles(t *testing.T) {
 func (r *rig) transfers(account identity.PublicKey) (queue []store.Media) {
 	r.t.Helper()
 	err := r.store.EachTransfer(account, 0, func(next store.Transfer) bool {
-		queue = append(queue, get[store.Media](r)(r.store.Media(next.Account, next.Contact, next.Message)))
+		queue = append(queue, get[store.Media](r)(r.store.Media(next.Account, next.Conversation, next.Message)))
 		return true
 	})
 	if err != nil {

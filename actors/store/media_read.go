@@ -5,14 +5,15 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // Media returns what is known of the file of a message, or [ErrNotFound].
-func (s *Store) Media(account, contact identity.PublicKey, id MessageID) (Media, error) {
-	m := Media{Account: account, Contact: contact, Message: id}
-	err := s.read(func(r rows) error { return loadRow(r, mediaKey(account, contact, id), &m) })
+func (s *Store) Media(account identity.PublicKey, conversation ConversationID, id MessageID) (Media, error) {
+	m := Media{Account: account, Conversation: conversation, Message: id}
+	err := s.read(func(r rows) error { return loadRow(r, mediaKey(account, conversation, id), &m) })
 	if err != nil {
 		return Media{}, fmt.Errorf("file of message %s: %w", id, err)
 	}
@@ -21,9 +22,10 @@ func (s *Store) Media(account, contact identity.PublicKey, id MessageID) (Media,
 
 // Transfer is a file in the queue of transfers.
 type Transfer struct {
-	Account, Contact identity.PublicKey
-	Message          MessageID
-	Due              Millis
+	Account      identity.PublicKey
+	Conversation ConversationID
+	Message      MessageID
+	Due          Millis
 }
 
 // EachTransfer calls f for the files of an account that are to be transferred and
@@ -41,7 +43,7 @@ func (s *Store) EachTransfer(account identity.PublicKey, from Millis, f func(Tra
 			if err != nil {
 				return err
 			}
-			if !f(Transfer{Account: account, Contact: k.other, Message: k.message, Due: Millis(k.number)}) {
+			if !f(Transfer{Account: account, Conversation: k.conversation, Message: k.message, Due: Millis(k.number)}) {
 				return nil
 			}
 		}
@@ -53,21 +55,23 @@ func (s *Store) EachTransfer(account identity.PublicKey, from Millis, f func(Tra
 	return nil
 }
 
-// EachMedia calls f for every file of an account, in the order of contacts and
+// EachMedia calls f for every file of an account, in the order of conversations and
 // messages, until it returns an error, which it returns. What f sees is as of the
 // call.
 func (s *Store) EachMedia(account identity.PublicKey, f func(Media) error) error {
-	return s.eachMedia(account, tablePrefix(account, tableMedia), f)
+	return s.eachMedia(account, func(r rows) iter.Seq2[row, error] { return scanKinds(r, account, tableMedia) }, f)
 }
 
 // EachMediaOf is EachMedia for the files of one conversation.
-func (s *Store) EachMediaOf(account, contact identity.PublicKey, f func(Media) error) error {
-	return s.eachMedia(account, pairPrefix(account, tableMedia, contact), f)
+func (s *Store) EachMediaOf(account identity.PublicKey, conversation ConversationID, f func(Media) error) error {
+	return s.eachMedia(account, func(r rows) iter.Seq2[row, error] {
+		return scanPrefix(r, conversationPrefix(account, tableMedia, conversation))
+	}, f)
 }
 
-func (s *Store) eachMedia(account identity.PublicKey, prefix []byte, f func(Media) error) error {
+func (s *Store) eachMedia(account identity.PublicKey, files func(rows) iter.Seq2[row, error], f func(Media) error) error {
 	return s.read(func(r rows) error {
-		for row, err := range scanPrefix(r, prefix) {
+		for row, err := range files(r) {
 			m, err := mediaRow(account, row, err)
 			if err != nil {
 				return err

@@ -11,9 +11,9 @@ import (
 // Media is what is known of the file of one message, in either direction. The
 // file itself is in the media store, under its hash.
 type Media struct {
-	Account identity.PublicKey `cbor:"-"`
-	Contact identity.PublicKey `cbor:"-"`
-	Message MessageID          `cbor:"-"`
+	Account      identity.PublicKey `cbor:"-"`
+	Conversation ConversationID     `cbor:"-"`
+	Message      MessageID          `cbor:"-"`
 
 	State MediaState `cbor:"1,keyasint,omitempty"`
 	// Hash and Size are those of the plain file. Until it is here the size is the

@@ -19,13 +19,13 @@ func (op AcceptMessage) size() int { return opOverhead + len(op.Payload) }
 // the sender's clock is not part of the content, because a repeat may carry
 // another time.
 func (op AcceptMessage) apply(t *txn) (any, error) {
-	if err := checkMessage(op.Account, op.Contact, op.GUID, op.Payload); err != nil {
+	if err := checkMessage(op.Account, op.Conversation, op.GUID, op.Payload); err != nil {
 		return nil, err
 	}
-	if err := t.needContact(op.Account, op.Contact); err != nil {
+	if err := t.needConversation(op.Account, op.Conversation); err != nil {
 		return nil, err
 	}
-	known, err := t.variants(op.Account, op.Contact, MessageID{Dir: In, GUID: op.GUID})
+	known, err := t.variants(op.Account, op.Conversation, MessageID{Dir: In, GUID: op.GUID})
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +57,11 @@ func (op AcceptMessage) apply(t *txn) (any, error) {
 }
 
 func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
-	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Contact, op.size())); err != nil {
+	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Conversation, op.size())); err != nil {
 		return nil, err
 	}
 	msg := Message{
-		Account: op.Account, Contact: op.Contact,
+		Account: op.Account, Conversation: op.Conversation,
 		ID:       MessageID{Dir: In, GUID: op.GUID, Variant: variant},
 		Type:     op.Type,
 		ReplyTo:  op.ReplyTo,
@@ -86,12 +86,12 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 }
 
 func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
-	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Contact, op.size())); err != nil {
+	if err := errors.Join(t.needSpace(), t.needShare(op.Account, op.Conversation, op.size())); err != nil {
 		return nil, err
 	}
 	if v.ref.First == nil {
 		v.ref.First = contentHash(v.msg.Type, v.msg.ReplyTo, v.msg.Payload)
-		if err := t.update(refKey(op.Account, op.Contact, v.msg.ID), v.rawRef, v.ref); err != nil {
+		if err := t.update(refKey(op.Account, op.Conversation, v.msg.ID), v.rawRef, v.ref); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +122,7 @@ func contentHash(kind int32, replyTo int64, payload []byte) []byte {
 func (op EnqueueMessage) size() int { return opOverhead + len(op.Payload) + 2*len(op.Source) }
 
 func (op EnqueueMessage) apply(t *txn) (any, error) {
-	if err := checkMessage(op.Account, op.Contact, op.GUID, op.Payload); err != nil {
+	if err := checkMessage(op.Account, op.Conversation, op.GUID, op.Payload); err != nil {
 		return nil, err
 	}
 	if len(op.Source) > MaxSource {
@@ -137,11 +137,11 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 			return Enqueued{Message: msg, Duplicate: true}, nil
 		}
 	}
-	if err := t.needContact(op.Account, op.Contact); err != nil {
+	if err := t.needConversation(op.Account, op.Conversation); err != nil {
 		return nil, err
 	}
 	id := MessageID{Dir: Out, GUID: op.GUID}
-	taken, err := t.isTaken(op.Account, op.Contact, id)
+	taken, err := t.isTaken(op.Account, op.Conversation, id)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 			op.Account.Short(), outbox.rows, outbox.bytes, ErrOutboxFull)
 	}
 	msg := Message{
-		Account: op.Account, Contact: op.Contact,
+		Account: op.Account, Conversation: op.Conversation,
 		ID:      id,
 		Type:    op.Type,
 		ReplyTo: op.ReplyTo,
@@ -177,11 +177,11 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 	}
 	t.count(&outbox.rows, outbox.rows+1)
 	t.count(&outbox.bytes, outbox.bytes+size)
-	if err := t.put(outboxKey(op.Account, op.Contact, msg.Order), size); err != nil {
+	if err := t.put(outboxKey(op.Account, op.Conversation, msg.Order), size); err != nil {
 		return nil, err
 	}
 	if op.Source != "" {
-		if err := t.put(sourceKey(op.Account, op.Source), sourceRow{Contact: op.Contact, Order: msg.Order}); err != nil {
+		if err := t.put(sourceKey(op.Account, op.Source), sourceRow{Conversation: op.Conversation, Order: msg.Order}); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +199,7 @@ func (t *txn) bySource(account identity.PublicKey, source string) (Message, bool
 	if err != nil {
 		return Message{}, false, err
 	}
-	msg, _, err := t.message(account, row.Contact, row.Order)
+	msg, _, err := t.message(account, row.Conversation, row.Order)
 	if errors.Is(err, ErrNotFound) {
 		return Message{}, false, nil
 	}
@@ -209,7 +209,7 @@ func (t *txn) bySource(account identity.PublicKey, source string) (Message, bool
 func (op MarkDelivered) size() int { return opOverhead }
 
 func (op MarkDelivered) apply(t *txn) (any, error) {
-	return t.settle(op.Account, op.Contact, op.GUID, func(msg *Message) (EventKind, bool) {
+	return t.settle(op.Account, op.Conversation, op.GUID, func(msg *Message) (EventKind, bool) {
 		if msg.State != StatePending && msg.State != StateFailed {
 			return 0, false
 		}
@@ -224,7 +224,7 @@ func (op FailMessage) apply(t *txn) (any, error) {
 	if err := checkTexts(op.Reason); err != nil {
 		return nil, err
 	}
-	return t.settle(op.Account, op.Contact, op.GUID, func(msg *Message) (EventKind, bool) {
+	return t.settle(op.Account, op.Conversation, op.GUID, func(msg *Message) (EventKind, bool) {
 		if msg.State != StatePending {
 			return 0, false
 		}
@@ -235,17 +235,17 @@ func (op FailMessage) apply(t *txn) (any, error) {
 
 // settle changes the state of an outgoing message and takes it out of the outbox.
 func (t *txn) settle(
-	account, contact identity.PublicKey, guid int64, change func(*Message) (EventKind, bool),
+	account identity.PublicKey, conversation ConversationID, guid int64, change func(*Message) (EventKind, bool),
 ) (any, error) {
 	var ref messageRef
-	_, err := t.load(refKey(account, contact, MessageID{Dir: Out, GUID: guid}), &ref)
+	_, err := t.load(refKey(account, conversation, MessageID{Dir: Out, GUID: guid}), &ref)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	msg, raw, err := t.message(account, contact, ref.Order)
+	msg, raw, err := t.message(account, conversation, ref.Order)
 	if err != nil {
 		return nil, missingIsCorrupt(err)
 	}
@@ -261,7 +261,7 @@ func (t *txn) settle(
 		}
 		t.count(&outbox.rows, outbox.rows-1)
 		t.count(&outbox.bytes, outbox.bytes-uint64(len(msg.Payload)))
-		t.delete(outboxKey(account, contact, msg.Order))
+		t.delete(outboxKey(account, conversation, msg.Order))
 	}
 	if err := t.updateMessage(msg, raw); err != nil {
 		return nil, err
@@ -282,22 +282,22 @@ func (v variant) duplicate() Accepted {
 }
 
 // variants reads what is stored for a guid, in order.
-func (t *txn) variants(account, contact identity.PublicKey, id MessageID) ([]variant, error) {
-	if isNew, err := t.isNew(account, contact, id.GUID); isNew || err != nil {
+func (t *txn) variants(account identity.PublicKey, conversation ConversationID, id MessageID) ([]variant, error) {
+	if isNew, err := t.isNew(account, conversation, id.GUID); isNew || err != nil {
 		return nil, err
 	}
 	var found []variant
 	for ; id.Variant < MaxVariants; id.Variant++ {
 		var v variant
 		var err error
-		v.rawRef, err = t.load(refKey(account, contact, id), &v.ref)
+		v.rawRef, err = t.load(refKey(account, conversation, id), &v.ref)
 		if errors.Is(err, ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		if v.msg, v.rawMsg, err = t.message(account, contact, v.ref.Order); err != nil {
+		if v.msg, v.rawMsg, err = t.message(account, conversation, v.ref.Order); err != nil {
 			return nil, missingIsCorrupt(err)
 		}
 		found = append(found, v)
@@ -306,44 +306,44 @@ func (t *txn) variants(account, contact identity.PublicKey, id MessageID) ([]var
 }
 
 // isTaken reports whether there is a message with the id.
-func (t *txn) isTaken(account, contact identity.PublicKey, id MessageID) (bool, error) {
-	if isNew, err := t.isNew(account, contact, id.GUID); isNew || err != nil {
+func (t *txn) isTaken(account identity.PublicKey, conversation ConversationID, id MessageID) (bool, error) {
+	if isNew, err := t.isNew(account, conversation, id.GUID); isNew || err != nil {
 		return false, err
 	}
-	return t.has(refKey(account, contact, id))
+	return t.has(refKey(account, conversation, id))
 }
 
-func (t *txn) message(account, contact identity.PublicKey, order uint64) (Message, []byte, error) {
-	msg := Message{Account: account, Contact: contact, Order: order}
-	raw, err := t.load(messageKey(account, contact, order), &msg)
+func (t *txn) message(account identity.PublicKey, conversation ConversationID, order uint64) (Message, []byte, error) {
+	msg := Message{Account: account, Conversation: conversation, Order: order}
+	raw, err := t.load(messageKey(account, conversation, order), &msg)
 	return msg, raw, err
 }
 
 // insertMessage gives the message the next position of its conversation and
 // writes it with its reference.
 func (t *txn) insertMessage(msg *Message) error {
-	c, err := t.w.conversation(t, msg.Account, msg.Contact)
+	c, err := t.w.conversation(t, msg.Account, msg.Conversation)
 	if err != nil {
 		return err
 	}
 	t.count(&c.lastOrder, c.lastOrder+1)
 	msg.Order = c.lastOrder
 	t.w.know(c, msg.ID.GUID)
-	if err := t.put(messageKey(msg.Account, msg.Contact, msg.Order), msg); err != nil {
+	if err := t.put(messageKey(msg.Account, msg.Conversation, msg.Order), msg); err != nil {
 		return err
 	}
-	if err := t.put(refKey(msg.Account, msg.Contact, msg.ID), messageRef{Order: msg.Order}); err != nil {
+	if err := t.put(refKey(msg.Account, msg.Conversation, msg.ID), messageRef{Order: msg.Order}); err != nil {
 		return err
 	}
 	return t.react(msg)
 }
 
 func (t *txn) updateMessage(msg Message, old []byte) error {
-	return t.update(messageKey(msg.Account, msg.Contact, msg.Order), old, msg)
+	return t.update(messageKey(msg.Account, msg.Conversation, msg.Order), old, msg)
 }
 
 func (t *txn) messageEvent(msg *Message, kind EventKind) error {
-	ev := Event{Account: msg.Account, Conversation: msg.Contact, Kind: kind, Message: msg.ID, Order: msg.Order}
+	ev := Event{Account: msg.Account, Conversation: msg.Conversation, Kind: kind, Message: msg.ID, Order: msg.Order}
 	if kind == MessageFailed {
 		ev.Reason = msg.Reason
 	}
@@ -351,21 +351,23 @@ func (t *txn) messageEvent(msg *Message, kind EventKind) error {
 }
 
 // sumOutbox counts undelivered messages and their bytes.
-func (t *txn) sumOutbox(prefix []byte) (rows, bytes uint64, err error) {
-	err = t.scan(prefix, func(_, value []byte) error {
-		var size uint64
-		if err := decode(value, &size); err != nil {
-			return err
-		}
-		rows++
-		bytes += size
-		return nil
-	})
+func (t *txn) sumOutbox(prefixes ...[]byte) (rows, bytes uint64, err error) {
+	for _, prefix := range prefixes {
+		err = errors.Join(err, t.scan(prefix, func(_, value []byte) error {
+			var size uint64
+			if err := decode(value, &size); err != nil {
+				return err
+			}
+			rows++
+			bytes += size
+			return nil
+		}))
+	}
 	return rows, bytes, err
 }
 
-func checkMessage(account, contact identity.PublicKey, guid int64, payload []byte) error {
-	if err := checkPair(account, contact); err != nil {
+func checkMessage(account identity.PublicKey, conversation ConversationID, guid int64, payload []byte) error {
+	if err := checkConversation(account, conversation); err != nil {
 		return err
 	}
 	if guid == 0 {

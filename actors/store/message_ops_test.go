@@ -17,7 +17,7 @@ func TestAcceptStoresMessageAndEvent(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	before := r.lastSeq(alice)
 	got := must[store.Accepted](r, store.AcceptMessage{
-		Account: alice, Contact: bob, GUID: -7, Type: 3, ReplyTo: 99,
+		Account: alice, Conversation: store.ContactConversation(bob), GUID: -7, Type: 3, ReplyTo: 99,
 		SendTime: 1_500_000_000_011, EditTime: 12, Received: 1_500_000_000_013, Payload: []byte("hello"),
 	})
 	id := store.MessageID{Dir: store.In, GUID: -7}
@@ -25,17 +25,17 @@ func TestAcceptStoresMessageAndEvent(t *testing.T) {
 		t.Fatalf("accepted %+v, want %+v", got, want)
 	}
 	want := store.Message{
-		Account: alice, Contact: bob, Order: 1, ID: id, Type: 3, ReplyTo: 99,
+		Account: alice, Conversation: store.ContactConversation(bob), Order: 1, ID: id, Type: 3, ReplyTo: 99,
 		SendTime: 1_500_000_000_011, EditTime: 12, Created: 1_500_000_000_013, Payload: []byte("hello"),
 		State: store.StateReceived, StateTime: 1_500_000_000_013,
 	}
-	msg := get[store.Message](r)(r.store.Message(alice, bob, id))
+	msg := get[store.Message](r)(r.store.Message(alice, store.ContactConversation(bob), id))
 	if diff := cmp.Diff(want, msg); diff != "" {
 		t.Errorf("message: %s", diff)
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, before, 0))
 	wantEvents := []store.Event{{
-		Account: alice, Seq: before + 1, Conversation: bob, Kind: store.MessageReceived,
+		Account: alice, Seq: before + 1, Conversation: store.ContactConversation(bob), Kind: store.MessageReceived,
 		Time: store.MillisOf(r.clock.now), Message: id, Order: 1,
 	}}
 	if diff := cmp.Diff(wantEvents, events); diff != "" {
@@ -72,9 +72,9 @@ func TestAcceptKnowsDuplicates(t *testing.T) {
 func TestAcceptSeparatesPeersAndAccounts(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	for _, account := range []struct{ op store.AcceptMessage }{
-		{store.AcceptMessage{Account: alice, Contact: bob, GUID: 1, Payload: []byte("x")}},
-		{store.AcceptMessage{Account: alice, Contact: carol, GUID: 1, Payload: []byte("x")}},
-		{store.AcceptMessage{Account: anna, Contact: bob, GUID: 1, Payload: []byte("x")}},
+		{store.AcceptMessage{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1, Payload: []byte("x")}},
+		{store.AcceptMessage{Account: alice, Conversation: store.ContactConversation(carol), GUID: 1, Payload: []byte("x")}},
+		{store.AcceptMessage{Account: anna, Conversation: store.ContactConversation(bob), GUID: 1, Payload: []byte("x")}},
 	} {
 		if got := must[store.Accepted](r, account.op); got.Duplicate || got.Order != 1 {
 			t.Errorf("%+v", got)
@@ -121,7 +121,7 @@ func TestAcceptAppliesEditOnce(t *testing.T) {
 	if diff := cmp.Diff([]store.EventKind{store.MessageEdited, store.MessageEdited}, r.kinds(alice, seq)); diff != "" {
 		t.Error(diff)
 	}
-	msg := get[store.Message](r)(r.store.Message(alice, bob, first.ID))
+	msg := get[store.Message](r)(r.store.Message(alice, store.ContactConversation(bob), first.ID))
 	if string(msg.Payload) != "hello" || msg.EditTime != 2000 {
 		t.Errorf("message after edits: %+v", msg)
 	}
@@ -161,10 +161,10 @@ func TestAcceptRefuses(t *testing.T) {
 		want error
 	}{
 		{"guid 0", accept(0, "x"), store.ErrInvalid},
-		{"no account", store.AcceptMessage{Contact: bob, GUID: 1}, store.ErrInvalid},
+		{"no account", store.AcceptMessage{Conversation: store.ContactConversation(bob), GUID: 1}, store.ErrInvalid},
 		{"no contact", store.AcceptMessage{Account: alice, GUID: 1}, store.ErrInvalid},
-		{"stranger", store.AcceptMessage{Account: alice, Contact: key(9), GUID: 1}, store.ErrNotFound},
-		{"unknown account", store.AcceptMessage{Account: key(9), Contact: bob, GUID: 1}, store.ErrNotFound},
+		{"stranger", store.AcceptMessage{Account: alice, Conversation: store.ContactConversation(key(9)), GUID: 1}, store.ErrNotFound},
+		{"unknown account", store.AcceptMessage{Account: key(9), Conversation: store.ContactConversation(bob), GUID: 1}, store.ErrNotFound},
 		{"huge payload", accept(1, string(make([]byte, store.MaxPayload+1))), store.ErrInvalid},
 	} {
 		if _, err := do[store.Accepted](r, test.op); !errors.Is(err, test.want) {
@@ -204,7 +204,7 @@ func TestEnqueueRefuses(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	must[store.Enqueued](r, enqueue(8, "hi", ""))
 	stranger := enqueue(1, "x", "")
-	stranger.Contact = key(9)
+	stranger.Conversation = store.ContactConversation(key(9))
 	for _, test := range []struct {
 		name string
 		op   store.EnqueueMessage
@@ -234,24 +234,24 @@ func TestOutboxKeepsOrder(t *testing.T) {
 	for i := range int64(n) {
 		must[store.Enqueued](r, enqueue(n-i, guidText(i), ""))
 	}
-	outbox := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0))
+	outbox := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0))
 	if len(outbox) != 1024 {
 		t.Fatalf("a page has %d messages", len(outbox))
 	}
 	delivered := 0
 	for delivered < n {
-		page := get[[]store.Message](r)(r.store.Outbox(alice, bob, uint64(delivered), 100))
+		page := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), uint64(delivered), 100))
 		for _, msg := range page {
 			if want := guidText(int64(delivered)); string(msg.Payload) != want || msg.Order != uint64(delivered+1) {
 				t.Fatalf("message %d is %q at %d", delivered, msg.Payload, msg.Order)
 			}
-			if !must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: msg.ID.GUID}) {
+			if !must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: msg.ID.GUID}) {
 				t.Fatalf("message %d was not delivered", delivered)
 			}
 			delivered++
 		}
 	}
-	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(rest) != 0 {
+	if rest := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0)); len(rest) != 0 {
 		t.Errorf("%d messages are left", len(rest))
 	}
 	r.checked()
@@ -262,7 +262,7 @@ func TestMarkDeliveredOnce(t *testing.T) {
 	must[store.Enqueued](r, enqueue(8, "hi", ""))
 	must[store.Accepted](r, accept(9, "incoming"))
 	seq := r.lastSeq(alice)
-	mark := store.MarkDelivered{Account: alice, Contact: bob, GUID: 8, Time: 77}
+	mark := store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 8, Time: 77}
 	for i, want := range []bool{true, false, false} {
 		if got := must[bool](r, mark); got != want {
 			t.Errorf("mark %d: %v", i, got)
@@ -270,11 +270,11 @@ func TestMarkDeliveredOnce(t *testing.T) {
 		r.restart()
 	}
 	for name, op := range map[string]store.Op{
-		"unknown guid":      store.MarkDelivered{Account: alice, Contact: bob, GUID: 1},
-		"an incoming guid":  store.MarkDelivered{Account: alice, Contact: bob, GUID: 9},
-		"unknown contact":   store.MarkDelivered{Account: alice, Contact: key(9), GUID: 8},
-		"failing delivered": store.FailMessage{Account: alice, Contact: bob, GUID: 8},
-		"failing unknown":   store.FailMessage{Account: alice, Contact: bob, GUID: 1},
+		"unknown guid":      store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1},
+		"an incoming guid":  store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 9},
+		"unknown contact":   store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(key(9)), GUID: 8},
+		"failing delivered": store.FailMessage{Account: alice, Conversation: store.ContactConversation(bob), GUID: 8},
+		"failing unknown":   store.FailMessage{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1},
 	} {
 		if must[bool](r, op) {
 			t.Errorf("%s: true", name)
@@ -283,7 +283,7 @@ func TestMarkDeliveredOnce(t *testing.T) {
 	if diff := cmp.Diff([]store.EventKind{store.MessageDelivered}, r.kinds(alice, seq)); diff != "" {
 		t.Error(diff)
 	}
-	msg := get[store.Message](r)(r.store.Message(alice, bob, store.MessageID{Dir: store.Out, GUID: 8}))
+	msg := get[store.Message](r)(r.store.Message(alice, store.ContactConversation(bob), store.MessageID{Dir: store.Out, GUID: 8}))
 	if msg.State != store.StateDelivered || msg.StateTime != 77 {
 		t.Errorf("%+v", msg)
 	}
@@ -294,11 +294,11 @@ func TestFailMessageLeavesOutbox(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	must[store.Enqueued](r, enqueue(8, "hi", ""))
 	seq := r.lastSeq(alice)
-	fail := store.FailMessage{Account: alice, Contact: bob, GUID: 8, Time: 77, Reason: "gave up"}
+	fail := store.FailMessage{Account: alice, Conversation: store.ContactConversation(bob), GUID: 8, Time: 77, Reason: "gave up"}
 	if !must[bool](r, fail) || must[bool](r, fail) {
 		t.Error("a message fails once")
 	}
-	if rest := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(rest) != 0 {
+	if rest := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0)); len(rest) != 0 {
 		t.Errorf("%d messages are left", len(rest))
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
@@ -306,10 +306,10 @@ func TestFailMessageLeavesOutbox(t *testing.T) {
 		t.Errorf("%+v", events)
 	}
 	// The peer's OK came late, but it came.
-	if !must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 8}) {
+	if !must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 8}) {
 		t.Error("a failed message that arrived is not delivered")
 	}
-	msg := get[store.Message](r)(r.store.Message(alice, bob, store.MessageID{Dir: store.Out, GUID: 8}))
+	msg := get[store.Message](r)(r.store.Message(alice, store.ContactConversation(bob), store.MessageID{Dir: store.Out, GUID: 8}))
 	if msg.State != store.StateDelivered || msg.Reason != "" {
 		t.Errorf("%+v", msg)
 	}
@@ -337,7 +337,7 @@ func TestOutboxIsBounded(t *testing.T) {
 	fill()
 	full(4, "x")
 	other := enqueue(4, "x", "")
-	other.Contact = carol
+	other.Conversation = store.ContactConversation(carol)
 	if _, err := do[store.Enqueued](r, other); !errors.Is(err, store.ErrOutboxFull) {
 		t.Errorf("the bound is per account: %v", err)
 	}
@@ -345,8 +345,8 @@ func TestOutboxIsBounded(t *testing.T) {
 	must[store.Enqueued](r, other)
 	r.restart()
 	full(5, "x")
-	must[bool](r, store.MarkDelivered{Account: alice, Contact: bob, GUID: 1})
-	must[bool](r, store.FailMessage{Account: alice, Contact: bob, GUID: 2})
+	must[bool](r, store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 1})
+	must[bool](r, store.FailMessage{Account: alice, Conversation: store.ContactConversation(bob), GUID: 2})
 	full(5, "012345678 too many bytes")
 	must[store.Enqueued](r, enqueue(5, "012345678", ""))
 	full(6, "x")
@@ -361,20 +361,20 @@ func TestOutboxIsBounded(t *testing.T) {
 
 func TestOutboxContacts(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
-	if got := get[[]store.Message](r)(r.store.Outbox(alice, bob, 0, 0)); len(got) != 0 {
+	if got := get[[]store.Message](r)(r.store.Outbox(alice, store.ContactConversation(bob), 0, 0)); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
 	for guid := range int64(5) {
 		op := enqueue(guid+1, "x", "")
 		must[store.Enqueued](r, op)
-		op.Contact = carol
+		op.Conversation = store.ContactConversation(carol)
 		must[store.Enqueued](r, op)
 	}
-	contacts, err := r.store.OutboxContacts(alice)
-	if err != nil || len(contacts) != 2 || contacts[0] != bob || contacts[1] != carol {
-		t.Errorf("%v %v", contacts, err)
+	found, err := r.store.OutboxConversations(alice)
+	if err != nil || len(found) != 2 || found[0] != store.ContactConversation(bob) || found[1] != store.ContactConversation(carol) {
+		t.Errorf("%v %v", found, err)
 	}
-	if contacts, err := r.store.OutboxContacts(anna); err != nil || len(contacts) != 0 {
+	if contacts, err := r.store.OutboxConversations(anna); err != nil || len(contacts) != 0 {
 		t.Errorf("%v %v", contacts, err)
 	}
 }
@@ -385,7 +385,7 @@ func TestMessagesPages(t *testing.T) {
 		must[store.Accepted](r, accept(guid, guidText(guid)))
 	}
 	orders := func(before uint64, limit int) (orders []uint64) {
-		for _, msg := range get[[]store.Message](r)(r.store.Messages(alice, bob, before, limit)) {
+		for _, msg := range get[[]store.Message](r)(r.store.Messages(alice, store.ContactConversation(bob), before, limit)) {
 			orders = append(orders, msg.Order)
 		}
 		return orders
@@ -416,8 +416,8 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 		must[store.Enqueued](r, op)
 	}
 	for name, read := range map[string]func() ([]store.Message, error){
-		"messages": func() ([]store.Message, error) { return r.store.Messages(alice, bob, 0, 0) },
-		"outbox":   func() ([]store.Message, error) { return r.store.Outbox(alice, bob, 0, 0) },
+		"messages": func() ([]store.Message, error) { return r.store.Messages(alice, store.ContactConversation(bob), 0, 0) },
+		"outbox":   func() ([]store.Message, error) { return r.store.Outbox(alice, store.ContactConversation(bob), 0, 0) },
 	} {
 		if page := get[[]store.Message](r)(read()); len(page) != 2 {
 			t.Errorf("%s: %d large messages in a page", name, len(page))
@@ -427,7 +427,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 
 func TestMessageNotFound(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
-	if _, err := r.store.Message(alice, bob, store.MessageID{GUID: 1}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := r.store.Message(alice, store.ContactConversation(bob), store.MessageID{GUID: 1}); !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
 	}
 }

@@ -64,11 +64,11 @@ func migrateBlocked(b *pebble.Batch, key parsedKey, row row) error {
 	if raw, err = mergeUnknown(raw, c); err != nil {
 		return err
 	}
-	return b.Set(contactKey(key.account, key.other), raw, nil)
+	return b.Set(ownerKey(key.account, key.conversation), raw, nil)
 }
 
 func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]Millis) error {
-	msg := Message{Account: key.account, Contact: key.other, Order: key.number}
+	msg := Message{Account: key.account, Conversation: key.conversation, Order: key.number}
 	if err := row.load(&msg); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 	if !ok {
 		return nil
 	}
-	place := reactionKey(key.account, key.other, r.Target, r.Dir)
+	place := reactionKey(key.account, key.conversation, r.Target, r.Dir)
 	if before, found := latest[string(place)]; found && before > r.SendTime {
 		return nil
 	}

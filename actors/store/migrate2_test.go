@@ -30,13 +30,13 @@ func TestMigrationToVersion2(t *testing.T) {
 			at    Millis
 		}{{"early", 10}, {"late", 2_000_000_000_000}, {"middle", 20}} {
 			id := MessageID{Dir: In, GUID: int64(order + 1)}
-			rows[string(messageKey(a, b, uint64(order+1)))] = Message{
+			rows[string(messageKey(a, ContactConversation(b), uint64(order+1)))] = Message{
 				ID: id, Type: int32(peer.TypeReaction), SendTime: r.at, Payload: peer.Reaction{Emoji: r.emoji, Target: 9}.AppendTo(nil),
 			}
-			rows[string(refKey(a, b, id))] = messageRef{Order: uint64(order + 1)}
+			rows[string(refKey(a, ContactConversation(b), id))] = messageRef{Order: uint64(order + 1)}
 		}
-		rows[string(messageKey(a, b, 4))] = Message{ID: MessageID{Dir: Out, GUID: 9}, Payload: []byte("a text")}
-		rows[string(refKey(a, b, MessageID{Dir: Out, GUID: 9}))] = messageRef{Order: 4}
+		rows[string(messageKey(a, ContactConversation(b), 4))] = Message{ID: MessageID{Dir: Out, GUID: 9}, Payload: []byte("a text")}
+		rows[string(refKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: 9}))] = messageRef{Order: 4}
 		for key, row := range rows {
 			raw, err := encode(row)
 			if err != nil {
@@ -63,7 +63,7 @@ func TestMigrationToVersion2(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	reactions, err := s.Reactions(a, b, 9)
+	reactions, err := s.Reactions(a, ContactConversation(b), 9)
 	if err != nil || len(reactions) != 1 || reactions[0].Emoji != "late" || reactions[0].Message.GUID != 2 {
 		t.Errorf("%+v, %v", reactions, err)
 	}

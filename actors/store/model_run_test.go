@@ -24,6 +24,15 @@ import (
 // stepsPerSequence is how many operations one sequence of the model tests has.
 const stepsPerSequence = 100
 
+// modelConversation returns one of the conversations of the model: 0 is the account
+// itself, 4 a group chat, the others are contacts.
+func modelConversation(n int) ConversationID {
+	if n == 4 {
+		return GroupConversation(identity.NodeKey{1}, 1)
+	}
+	return ContactConversation(modelKey(n))
+}
+
 func modelKey(n int) identity.PublicKey { return identity.PublicKey{byte(n)} }
 
 // dice draws numbers below n. Rapid prefers small numbers, so each sequence gives
@@ -47,6 +56,7 @@ func populate() (ops []Op) {
 		for contact := 1; contact <= 2; contact++ {
 			ops = append(ops, AddContact{Contact: Contact{Account: modelKey(account), ID: modelKey(contact)}})
 		}
+		ops = append(ops, AddGroup{Account: modelKey(account), Mediator: identity.NodeKey{1}, Chat: 1})
 	}
 	return ops
 }
@@ -55,6 +65,7 @@ func populate() (ops []Op) {
 // so that operations meet.
 func drawOp(t *rapid.T, kinds dice) Op {
 	account, contact := modelKey(rapid.IntRange(1, 2).Draw(t, "account")), modelKey(rapid.IntRange(1, 3).Draw(t, "contact"))
+	conversation := modelConversation(rapid.IntRange(1, 4).Draw(t, "conversation"))
 	guid := rapid.SampledFrom([]int64{-1, 1, 2, 3, 4, 5}).Draw(t, "guid")
 	text := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "text") }
 	at := func() Millis { return Millis(rapid.IntRange(0, 3).Draw(t, "time")) }
@@ -66,6 +77,8 @@ func drawOp(t *rapid.T, kinds dice) Op {
 		return PutAccount{Account: Account{ID: account, Name: text(), Created: at()}}
 	case n < 7:
 		return RemoveAccount{Account: account}
+	case n < 8:
+		return AddGroup{Account: account, Mediator: identity.NodeKey{1}, Chat: 1}
 	case n < 17:
 		return AddContact{Contact: Contact{Account: account, ID: contact, Nickname: text(), State: ContactState(at()), Added: at()}}
 	case n < 20:
@@ -79,21 +92,21 @@ func drawOp(t *rapid.T, kinds dice) Op {
 		return RecordNodeKey{Account: account, Contact: contact, Key: identity.NodeKey{byte(guid + 2)}, Time: at() + 1, Unconfirmed: guid%2 == 0}
 	case n < 52:
 		return AcceptMessage{
-			Account: account, Contact: contact, GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),
+			Account: account, Conversation: conversation, GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),
 			Payload: []byte(text()),
 		}
 	case n < 70:
 		source := rapid.SampledFrom([]string{"", "$1", "$2", "$3", "$4"}).Draw(t, "source")
 		return EnqueueMessage{
-			Account: account, Contact: contact, GUID: guid, Type: 1, ReplyTo: 7, SendTime: sent(), Created: at(), Payload: []byte(text()), Source: source,
+			Account: account, Conversation: conversation, GUID: guid, Type: 1, ReplyTo: 7, SendTime: sent(), Created: at(), Payload: []byte(text()), Source: source,
 		}
 	case n < 78:
-		return MarkDelivered{Account: account, Contact: contact, GUID: guid, Time: at()}
+		return MarkDelivered{Account: account, Conversation: conversation, GUID: guid, Time: at()}
 	case n < 81:
-		return FailMessage{Account: account, Contact: contact, GUID: guid, Time: at(), Reason: text()}
+		return FailMessage{Account: account, Conversation: conversation, GUID: guid, Time: at(), Reason: text()}
 	case n < 87:
 		consumer := rapid.SampledFrom([]string{"m", "mm"}).Draw(t, "consumer")
-		conversation := modelKey(rapid.IntRange(0, 3).Draw(t, "conversation"))
+		conversation := modelConversation(rapid.IntRange(0, 4).Draw(t, "log"))
 		return MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: uint64(rapid.IntRange(0, 12).Draw(t, "seq"))}
 	case n < 93:
 		id := fmt.Sprint(rapid.IntRange(1, 12).Draw(t, "id"))
@@ -280,57 +293,62 @@ func (r *run) compareAccount(a *modelAccount) {
 	})
 	r.equal("events", a.events, events, err)
 	var contacts []Contact
-	var outbox []identity.PublicKey
+	var outbox []ConversationID
 	pending := make(map[string][]PendingConversation)
-	for n := 0; n <= 3; n++ {
-		contact := modelKey(n)
+	for n := 0; n <= 4; n++ {
+		conversation := modelConversation(n)
 		var events []Event
 		for _, ev := range a.events {
-			if ev.Conversation == contact {
+			if ev.Conversation == conversation {
 				events = append(events, ev)
 			}
 		}
 		got, err := pages(r.limit, func(e Event) uint64 { return e.Seq }, func(after uint64) ([]Event, error) {
-			return s.ConversationEvents(id, contact, after, r.limit)
+			return s.ConversationEvents(id, conversation, after, r.limit)
 		})
 		r.equal("conversation events", events, got, err)
 		for _, consumer := range []string{"m", "mm"} {
-			want := a.cursors[consumer][contact]
-			got, err := s.Cursor(consumer, id, contact)
+			want := a.cursors[consumer][conversation]
+			got, err := s.Cursor(consumer, id, conversation)
 			r.equal("cursor", want, got, err)
 			if len(events) > 0 && events[len(events)-1].Seq > want {
-				p := PendingConversation{Conversation: contact, Last: events[len(events)-1].Seq, Cursor: want}
+				p := PendingConversation{Conversation: conversation, Last: events[len(events)-1].Seq, Cursor: want}
 				pending[consumer] = append(pending[consumer], p)
 			}
 		}
-		c := a.contacts[contact]
-		if c == nil {
-			if _, err := s.Contact(id, contact); !errors.Is(err, ErrNotFound) {
-				r.t.Fatalf("contact that is not there: %v", err)
-			}
+		c := a.contacts[conversation]
+		_, err = s.Contact(id, conversation.Contact())
+		if conversation.Kind() == KindGroup {
+			_, err = s.Group(id, conversation)
+		}
+		if (err == nil) != (c != nil) || err != nil && !errors.Is(err, ErrNotFound) {
+			r.t.Fatalf("conversation %d: %v", n, err)
+		}
+		switch {
+		case c == nil:
 			c = &modelContact{}
-		} else {
+		case conversation.Kind() == KindContact:
 			contacts = append(contacts, c.contact)
 		}
-		r.compareMessages(id, contact, c)
+		r.compareMessages(id, conversation, c)
 		if len(c.undelivered()) > 0 {
-			outbox = append(outbox, contact)
+			outbox = append(outbox, conversation)
 		}
 	}
 	gotContacts, err := s.Contacts(id)
 	r.equal("contacts", contacts, gotContacts, err)
-	gotOutbox, err := s.OutboxContacts(id)
-	r.equal("outbox contacts", outbox, gotOutbox, err)
+	gotOutbox, err := s.OutboxConversations(id)
+	r.equal("outbox conversations", outbox, gotOutbox, err)
 	for _, consumer := range []string{"m", "mm"} {
 		got, err := s.Pending(consumer, id)
 		r.equal("pending", pending[consumer], got, err)
 	}
 }
 
-func (r *run) compareMessages(account, contact identity.PublicKey, c *modelContact) {
+func (r *run) compareMessages(account identity.PublicKey, conversation ConversationID, c *modelContact) {
 	var messages []Message
 	for before := uint64(0); ; {
-		page, err := r.store.Messages(account, contact, before, r.limit)
+		page, err := r.store.Messages(account, conversation, before, r.limit)
 		if err != nil {
 			r.t.Fatalf("%v", err)
 		}
@@ -343,10 +361,10 @@ func (r *run) compareMessages(account, contact identity.PublicKey, c *modelConta
 	slices.Reverse(messages)
 	r.equal("messages", c.messages, messages, nil)
 	for _, want := range c.messages {
-		got, err := r.store.Message(account, contact, want.ID)
+		got, err := r.store.Message(account, conversation, want.ID)
 		r.equal("message", want, got, err)
 	}
-	outbox, err := r.store.Outbox(account, contact, 0, 0)
+	outbox, err := r.store.Outbox(account, conversation, 0, 0)
 	r.equal("outbox", c.undelivered(), outbox, err)
 }
 
@@ -436,7 +454,7 @@ func TestModelMakesCollisions(t *testing.T) {
 		"store.EnqueueMessage " + ErrGUIDTaken.Error(), "store.EnqueueMessage " + ErrOutboxFull.Error(),
 		"store.AppendJournal duplicate=true", "store.AppendJournal " + ErrJournalFull.Error(), "store.RecordNodeKey changed=true",
 		"store.MarkDelivered true", "store.FailMessage true", "store.MoveCursor true", "store.MoveCursor " + ErrInvalid.Error(),
-		"store.RemoveContact true", "store.RemoveAccount true",
+		"store.RemoveContact true", "store.RemoveAccount true", "store.AddGroup true",
 	} {
 		if seen[what] < lessWithRace(20, 1) {
 			t.Errorf("%s happens %d times; there are %v", what, seen[what], slices.Sorted(maps.Keys(seen)))

@@ -25,9 +25,9 @@ type model struct {
 
 type modelAccount struct {
 	account  Account
-	contacts map[identity.PublicKey]*modelContact
+	contacts map[ConversationID]*modelContact
 	events   []Event
-	cursors  map[string]map[identity.PublicKey]uint64
+	cursors  map[string]map[ConversationID]uint64
 }
 
 type modelContact struct {
@@ -59,7 +59,7 @@ func (m *model) clone() *model {
 	for id, a := range m.accounts {
 		copied := *a
 		copied.events = slices.Clone(a.events)
-		copied.contacts = make(map[identity.PublicKey]*modelContact)
+		copied.contacts = make(map[ConversationID]*modelContact)
 		for id, contact := range a.contacts {
 			contactCopy := *contact
 			contactCopy.contact.NodeKeys = slices.Clone(contact.contact.NodeKeys)
@@ -67,7 +67,7 @@ func (m *model) clone() *model {
 			contactCopy.originals = maps.Clone(contact.originals)
 			copied.contacts[id] = &contactCopy
 		}
-		copied.cursors = make(map[string]map[identity.PublicKey]uint64)
+		copied.cursors = make(map[string]map[ConversationID]uint64)
 		for name, cursors := range a.cursors {
 			copied.cursors[name] = maps.Clone(cursors)
 		}
@@ -82,11 +82,20 @@ func (m *model) clone() *model {
 }
 
 func (m *model) contact(account, contact identity.PublicKey) (*modelAccount, *modelContact) {
+	return m.conversation(account, ContactConversation(contact))
+}
+
+func (m *model) conversation(account identity.PublicKey, id ConversationID) (*modelAccount, *modelContact) {
 	a := m.accounts[account]
 	if a == nil {
 		return nil, nil
 	}
-	return a, a.contacts[contact]
+	return a, a.contacts[id]
+}
+
+// compareConversations orders conversations as the store does.
+func compareConversations(x, y ConversationID) int {
+	return bytes.Compare(x[:], y[:])
 }
 
 func (m *model) event(a *modelAccount, ev Event) {
@@ -105,6 +114,17 @@ func (m *model) apply(op Op) (any, error) {
 		return existed, nil
 	case AddContact:
 		return m.addContact(op)
+	case AddGroup:
+		a := m.accounts[op.Account]
+		if a == nil {
+			return nil, ErrNotFound
+		}
+		id := GroupConversation(op.Mediator, op.Chat)
+		if a.contacts[id] != nil {
+			return false, nil
+		}
+		a.contacts[id] = &modelContact{originals: make(map[MessageID]AcceptMessage)}
+		return true, nil
 	case UpdateContact:
 		return m.updateContact(op)
 	case SetContactState:
@@ -114,8 +134,8 @@ func (m *model) apply(op Op) (any, error) {
 		if c == nil {
 			return false, nil
 		}
-		delete(a.contacts, op.Contact)
-		m.event(a, Event{Conversation: op.Contact, Kind: ContactRemoved})
+		delete(a.contacts, ContactConversation(op.Contact))
+		m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactRemoved})
 		return true, nil
 	case RecordNodeKey:
 		return m.recordNodeKey(op)
@@ -124,9 +144,9 @@ func (m *model) apply(op Op) (any, error) {
 	case EnqueueMessage:
 		return m.enqueue(op)
 	case MarkDelivered:
-		return m.settle(op.Account, op.Contact, op.GUID, StateDelivered, op.Time, ""), nil
+		return m.settle(op.Account, op.Conversation, op.GUID, StateDelivered, op.Time, ""), nil
 	case FailMessage:
-		return m.settle(op.Account, op.Contact, op.GUID, StateFailed, op.Time, op.Reason), nil
+		return m.settle(op.Account, op.Conversation, op.GUID, StateFailed, op.Time, op.Reason), nil
 	case MoveCursor:
 		return m.moveCursor(op)
 	case AppendJournal:
@@ -152,8 +172,8 @@ func (m *model) putAccount(op PutAccount) bool {
 	if a == nil {
 		op.Account.Created = orNow(op.Account.Created, m.now)
 		a = &modelAccount{
-			account: op.Account, contacts: make(map[identity.PublicKey]*modelContact),
-			cursors: make(map[string]map[identity.PublicKey]uint64),
+			account: op.Account, contacts: make(map[ConversationID]*modelContact),
+			cursors: make(map[string]map[ConversationID]uint64),
 		}
 		m.accounts[op.Account.ID] = a
 		m.event(a, Event{Kind: AccountAdded})
@@ -177,8 +197,8 @@ func (m *model) addContact(op AddContact) (any, error) {
 		return Added{Contact: c.contact, Existed: true}, nil
 	}
 	op.Contact.Added = orNow(op.Contact.Added, m.now)
-	a.contacts[op.Contact.ID] = &modelContact{contact: op.Contact, originals: make(map[MessageID]AcceptMessage)}
-	m.event(a, Event{Conversation: op.Contact.ID, Kind: ContactAdded, State: op.Contact.State})
+	a.contacts[ContactConversation(op.Contact.ID)] = &modelContact{contact: op.Contact, originals: make(map[MessageID]AcceptMessage)}
+	m.event(a, Event{Conversation: ContactConversation(op.Contact.ID), Kind: ContactAdded, State: op.Contact.State})
 	return Added{Contact: op.Contact}, nil
 }
 
@@ -216,7 +236,7 @@ func (m *model) updateContact(op UpdateContact) (any, error) {
 		}
 		c.contact.FormerNames = former
 		c.contact.Nickname, changed = op.Nickname, true
-		m.event(a, Event{Conversation: op.Contact, Kind: ContactChanged, State: c.contact.State})
+		m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.contact.State})
 	}
 	return changed, nil
 }
@@ -241,7 +261,7 @@ func (m *model) setContactState(op SetContactState) (any, error) {
 	if op.State == ContactBlocked {
 		c.contact.Unblocked, c.contact.Owed = from, AnswerNone
 	}
-	m.event(a, Event{Conversation: op.Contact, Kind: ContactChanged, State: op.State})
+	m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: op.State})
 	return true, nil
 }
 
@@ -268,13 +288,13 @@ func (m *model) recordNodeKey(op RecordNodeKey) (any, error) {
 		if op.Unconfirmed {
 			reason = Unconfirmed
 		}
-		m.event(a, Event{Conversation: op.Contact, Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
+		m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: NodeKeyChanged, NodeKey: op.Key, Reason: reason})
 	}
 	return NodeKeyRecorded{New: !known, Changed: changed}, nil
 }
 
 func (m *model) accept(op AcceptMessage) (any, error) {
-	a, c := m.contact(op.Account, op.Contact)
+	a, c := m.conversation(op.Account, op.Conversation)
 	if c == nil {
 		return nil, ErrNotFound
 	}
@@ -299,7 +319,7 @@ func (m *model) accept(op AcceptMessage) (any, error) {
 			c.originals[msg.ID] = AcceptMessage{Type: msg.Type, Payload: msg.Payload}
 		}
 		msg.Type, msg.Payload, msg.ReplyTo, msg.EditTime = op.Type, op.Payload, op.ReplyTo, op.EditTime
-		m.event(a, Event{Conversation: op.Contact, Kind: MessageEdited, Message: msg.ID, Order: msg.Order})
+		m.event(a, Event{Conversation: op.Conversation, Kind: MessageEdited, Message: msg.ID, Order: msg.Order})
 		return Accepted{ID: msg.ID, Order: msg.Order, Edited: true}, nil
 	}
 	for _, msg := range variants {
@@ -311,18 +331,18 @@ func (m *model) accept(op AcceptMessage) (any, error) {
 		return Accepted{Crowded: true}, nil
 	}
 	msg := Message{
-		Account: op.Account, Contact: op.Contact, Order: uint64(len(c.messages) + 1),
+		Account: op.Account, Conversation: op.Conversation, Order: uint64(len(c.messages) + 1),
 		ID: MessageID{Dir: In, GUID: op.GUID, Variant: uint16(len(variants))}, Type: op.Type, ReplyTo: op.ReplyTo,
 		SendTime: modelTime(op.SendTime, orNow(op.Received, m.now)), EditTime: op.EditTime, Created: orNow(op.Received, m.now), Payload: op.Payload,
 		StateTime: orNow(op.Received, m.now),
 	}
 	c.messages = append(c.messages, msg)
-	m.event(a, Event{Conversation: op.Contact, Kind: MessageReceived, Message: msg.ID, Order: msg.Order})
+	m.event(a, Event{Conversation: op.Conversation, Kind: MessageReceived, Message: msg.ID, Order: msg.Order})
 	return Accepted{ID: msg.ID, Order: msg.Order}, nil
 }
 
 func (m *model) enqueue(op EnqueueMessage) (any, error) {
-	a, c := m.contact(op.Account, op.Contact)
+	a, c := m.conversation(op.Account, op.Conversation)
 	if a != nil && op.Source != "" {
 		for _, other := range a.contacts {
 			for _, msg := range other.messages {
@@ -344,18 +364,18 @@ func (m *model) enqueue(op EnqueueMessage) (any, error) {
 		return nil, ErrOutboxFull
 	}
 	msg := Message{
-		Account: op.Account, Contact: op.Contact, Order: uint64(len(c.messages) + 1),
+		Account: op.Account, Conversation: op.Conversation, Order: uint64(len(c.messages) + 1),
 		ID: MessageID{Dir: Out, GUID: op.GUID}, Type: op.Type, ReplyTo: op.ReplyTo, SendTime: modelTime(op.SendTime, orNow(op.Created, m.now)),
 		Created: orNow(op.Created, m.now), Payload: op.Payload, State: StatePending, StateTime: orNow(op.Created, m.now), Source: op.Source,
 	}
 	c.messages = append(c.messages, msg)
-	m.event(a, Event{Conversation: op.Contact, Kind: MessageQueued, Message: msg.ID, Order: msg.Order})
+	m.event(a, Event{Conversation: op.Conversation, Kind: MessageQueued, Message: msg.ID, Order: msg.Order})
 	return Enqueued{Message: msg}, nil
 }
 
-// undelivered returns the outboxes of an account's contacts, one after the other.
+// undelivered returns the outboxes of an account's conversations, one after the other.
 func (a *modelAccount) undelivered() (msgs []Message) {
-	for _, id := range slices.SortedFunc(maps.Keys(a.contacts), func(x, y identity.PublicKey) int { return bytes.Compare(x[:], y[:]) }) {
+	for _, id := range slices.SortedFunc(maps.Keys(a.contacts), compareConversations) {
 		msgs = append(msgs, a.contacts[id].undelivered()...)
 	}
 	return msgs
@@ -370,8 +390,8 @@ func (c *modelContact) undelivered() (msgs []Message) {
 	return msgs
 }
 
-func (m *model) settle(account, contact identity.PublicKey, guid int64, state MessageState, at Millis, reason string) bool {
-	a, c := m.contact(account, contact)
+func (m *model) settle(account identity.PublicKey, id ConversationID, guid int64, state MessageState, at Millis, reason string) bool {
+	a, c := m.conversation(account, id)
 	if c == nil {
 		return false
 	}
@@ -388,7 +408,7 @@ func (m *model) settle(account, contact identity.PublicKey, guid int64, state Me
 			return false
 		}
 		msg.State, msg.StateTime, msg.Reason = state, orNow(at, m.now), reason
-		m.event(a, Event{Conversation: contact, Kind: kind, Message: msg.ID, Order: msg.Order, Reason: reason})
+		m.event(a, Event{Conversation: id, Kind: kind, Message: msg.ID, Order: msg.Order, Reason: reason})
 		return true
 	}
 	return false
@@ -405,7 +425,7 @@ func (m *model) moveCursor(op MoveCursor) (any, error) {
 		return false, nil
 	}
 	if a.cursors[op.Consumer] == nil {
-		a.cursors[op.Consumer] = make(map[identity.PublicKey]uint64)
+		a.cursors[op.Consumer] = make(map[ConversationID]uint64)
 	}
 	a.cursors[op.Consumer][op.Conversation] = op.Seq
 	return true, nil

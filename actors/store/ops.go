@@ -137,7 +137,7 @@ type NoteDeviceRefused struct {
 	Node             identity.NodeKey
 }
 
-// AcceptMessage stores a message from a contact, once: the same guid with the
+// AcceptMessage stores a message of somebody else in a conversation, once: the same guid with the
 // same content is a duplicate. The same guid with other content and a newer edit
 // time replaces the content; without an edit time it is a message of its own. The
 // result is [Accepted]; when it arrives the peer may be told OK.
@@ -146,17 +146,18 @@ type NoteDeviceRefused struct {
 // reactions, in seconds. What is stored is its [PlausibleTime]. EditTime is stored
 // as it is: it orders the edits of one sender.
 //
-// Errors: [ErrNotFound] when the contact is unknown, [ErrDiskFull], [ErrBusy],
+// Errors: [ErrNotFound] when the contact or group is unknown, [ErrDiskFull], [ErrBusy],
 // [ErrInvalid].
 type AcceptMessage struct {
-	Account, Contact identity.PublicKey
-	GUID             int64
-	Type             int32
-	ReplyTo          int64
-	SendTime         Millis
-	EditTime         Millis
-	Received         Millis
-	Payload          []byte
+	Account      identity.PublicKey
+	Conversation ConversationID
+	GUID         int64
+	Type         int32
+	ReplyTo      int64
+	SendTime     Millis
+	EditTime     Millis
+	Received     Millis
+	Payload      []byte
 	// Media is the file that belongs to the message, nil for none.
 	Media *Media
 }
@@ -177,17 +178,18 @@ type Accepted struct {
 // the same source of the same account again returns the message stored the first
 // time and writes nothing. The result is [Enqueued].
 //
-// Errors: [ErrNotFound] when the contact is unknown, [ErrGUIDTaken],
+// Errors: [ErrNotFound] when the contact or group is unknown, [ErrGUIDTaken],
 // [ErrOutboxFull], [ErrDiskFull], [ErrBusy], [ErrInvalid].
 type EnqueueMessage struct {
-	Account, Contact identity.PublicKey
-	GUID             int64
-	Type             int32
-	ReplyTo          int64
-	SendTime         Millis
-	Created          Millis
-	Payload          []byte
-	Source           string
+	Account      identity.PublicKey
+	Conversation ConversationID
+	GUID         int64
+	Type         int32
+	ReplyTo      int64
+	SendTime     Millis
+	Created      Millis
+	Payload      []byte
+	Source       string
 
 	held bool // see EnqueueFile
 }
@@ -203,18 +205,20 @@ type Enqueued struct {
 // result is false, and nothing is written, for an unknown guid and for a message
 // that is delivered already.
 type MarkDelivered struct {
-	Account, Contact identity.PublicKey
-	GUID             int64
-	Time             Millis
+	Account      identity.PublicKey
+	Conversation ConversationID
+	GUID         int64
+	Time         Millis
 }
 
 // FailMessage gives up an undelivered message. The result is false, and nothing
 // is written, when it is not undelivered.
 type FailMessage struct {
-	Account, Contact identity.PublicKey
-	GUID             int64
-	Time             Millis
-	Reason           string // for people
+	Account      identity.PublicKey
+	Conversation ConversationID
+	GUID         int64
+	Time         Millis
+	Reason       string // for people
 }
 
 // MoveCursor notes that a consumer has dealt with the events of a conversation up
@@ -222,7 +226,7 @@ type FailMessage struct {
 type MoveCursor struct {
 	Consumer     string
 	Account      identity.PublicKey
-	Conversation identity.PublicKey
+	Conversation ConversationID
 	Seq          uint64
 }
 

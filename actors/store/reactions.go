@@ -26,7 +26,7 @@ func (t *txn) react(msg *Message) error {
 	if !ok {
 		return nil
 	}
-	key := reactionKey(msg.Account, msg.Contact, r.Target, r.Dir)
+	key := reactionKey(msg.Account, msg.Conversation, r.Target, r.Dir)
 	var before Reaction
 	old, err := t.load(key, &before)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -46,7 +46,7 @@ func (t *txn) isStray(msg *Message) (bool, error) {
 		return false, nil
 	}
 	for _, dir := range []Direction{In, Out} {
-		known, err := t.has(refKey(msg.Account, msg.Contact, MessageID{Dir: dir, GUID: r.Target}))
+		known, err := t.has(refKey(msg.Account, msg.Conversation, MessageID{Dir: dir, GUID: r.Target}))
 		if known || err != nil {
 			return false, err
 		}
@@ -71,13 +71,13 @@ func reactionOf(msg *Message) (Reaction, bool) {
 
 // Reactions returns the reactions to one message that count, the contact's before
 // ours. It returns none for a message that the conversation does not have.
-func (s *Store) Reactions(account, contact identity.PublicKey, target int64) ([]Reaction, error) {
+func (s *Store) Reactions(account identity.PublicKey, conversation ConversationID, target int64) ([]Reaction, error) {
 	var found []Reaction
 	err := s.read(func(r rows) error {
-		if known, err := hasGUID(r, account, contact, target); err != nil || !known {
+		if known, err := hasGUID(r, account, conversation, target); err != nil || !known {
 			return err
 		}
-		for row, err := range scanPrefix(r, reactionPrefix(account, contact, target)) {
+		for row, err := range scanPrefix(r, reactionPrefix(account, conversation, target)) {
 			if err != nil {
 				return err
 			}
@@ -96,16 +96,16 @@ func (s *Store) Reactions(account, contact identity.PublicKey, target int64) ([]
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reactions in the conversation with %s: %w", contact.Short(), err)
+		return nil, fmt.Errorf("reactions in conversation %s: %w", conversation.Short(), err)
 	}
 	return found, nil
 }
 
 // hasGUID reports whether a conversation has a message with the guid, of either
 // side.
-func hasGUID(r rows, account, contact identity.PublicKey, guid int64) (bool, error) {
+func hasGUID(r rows, account identity.PublicKey, conversation ConversationID, guid int64) (bool, error) {
 	for _, dir := range []Direction{In, Out} {
-		_, err := getRow(r, refKey(account, contact, MessageID{Dir: dir, GUID: guid}))
+		_, err := getRow(r, refKey(account, conversation, MessageID{Dir: dir, GUID: guid}))
 		if !errors.Is(err, ErrNotFound) {
 			return err == nil, err
 		}

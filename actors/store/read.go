@@ -13,7 +13,7 @@ import (
 func (s *Store) Accounts() ([]Account, error) {
 	var found []Account
 	err := s.read(func(r rows) error {
-		for row, err := range scanGroups(r, []byte{spaceAccount}, identity.KeySize) {
+		for row, err := range scanLast(r, []byte{spaceAccount}, identity.KeySize) {
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
 			if err != nil {
 				return err
 			}
-			contact := Contact{Account: account, ID: key.other}
+			contact := Contact{Account: account, ID: key.conversation.Contact()}
 			if err := row.load(&contact); err != nil {
 				return err
 			}
@@ -82,15 +82,15 @@ func (s *Store) Contact(account, contact identity.PublicKey) (Contact, error) {
 }
 
 // Message returns one message, or [ErrNotFound].
-func (s *Store) Message(account, contact identity.PublicKey, id MessageID) (Message, error) {
+func (s *Store) Message(account identity.PublicKey, conversation ConversationID, id MessageID) (Message, error) {
 	var msg Message
 	err := s.read(func(r rows) error {
 		var ref messageRef
-		err := loadRow(r, refKey(account, contact, id), &ref)
+		err := loadRow(r, refKey(account, conversation, id), &ref)
 		if err != nil {
 			return err
 		}
-		msg, err = readMessage(r, account, contact, ref.Order)
+		msg, err = readMessage(r, account, conversation, ref.Order)
 		return err
 	})
 	if err != nil {
@@ -100,31 +100,31 @@ func (s *Store) Message(account, contact identity.PublicKey, id MessageID) (Mess
 }
 
 // readMessage reads a message that another row promises.
-func readMessage(r rows, account, contact identity.PublicKey, order uint64) (Message, error) {
-	msg := Message{Account: account, Contact: contact, Order: order}
-	return msg, missingIsCorrupt(loadRow(r, messageKey(account, contact, order), &msg))
+func readMessage(r rows, account identity.PublicKey, conversation ConversationID, order uint64) (Message, error) {
+	msg := Message{Account: account, Conversation: conversation, Order: order}
+	return msg, missingIsCorrupt(loadRow(r, messageKey(account, conversation, order), &msg))
 }
 
 // Messages returns a page of a conversation, newest first: the messages below
 // the position before, or the newest ones when before is 0. A limit of 0 means
 // the largest page.
-func (s *Store) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]Message, error) {
-	prefix := pairPrefix(account, tableMessage, contact)
+func (s *Store) Messages(account identity.PublicKey, conversation ConversationID, before uint64, limit int) ([]Message, error) {
+	prefix := conversationPrefix(account, tableMessage, conversation)
 	upper := prefixEnd(prefix)
 	if before > 0 {
-		upper = messageKey(account, contact, before)
+		upper = messageKey(account, conversation, before)
 	}
 	var found []Message
 	err := s.read(func(r rows) (err error) {
 		found, err = page(scanBack(r, prefix, upper), limit, func(row row) (Message, int, error) {
-			msg := Message{Account: account, Contact: contact, Order: row.number()}
+			msg := Message{Account: account, Conversation: conversation, Order: row.number()}
 			err := row.load(&msg)
 			return msg, len(msg.Payload), err
 		})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("messages of contact %s: %w", contact.Short(), err)
+		return nil, fmt.Errorf("messages of %s: %w", conversation.Short(), err)
 	}
 	return found, nil
 }
@@ -133,27 +133,27 @@ func (s *Store) Messages(account, contact identity.PublicKey, before uint64, lim
 // position on, oldest first. The rows of delivered messages have to be passed over
 // until Pebble has merged them away: who looks often says where the last look found
 // the first one.
-func (s *Store) Outbox(account, contact identity.PublicKey, from uint64, limit int) ([]Message, error) {
+func (s *Store) Outbox(account identity.PublicKey, conversation ConversationID, from uint64, limit int) ([]Message, error) {
 	var found []Message
 	err := s.read(func(r rows) (err error) {
-		undelivered := scan(r, outboxKey(account, contact, from), prefixEnd(pairPrefix(account, tableOutbox, contact)))
+		undelivered := scan(r, outboxKey(account, conversation, from), prefixEnd(conversationPrefix(account, tableOutbox, conversation)))
 		found, err = page(undelivered, limit, func(row row) (Message, int, error) {
-			msg, err := readMessage(r, account, contact, row.number())
+			msg, err := readMessage(r, account, conversation, row.number())
 			return msg, len(msg.Payload), err
 		})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("outbox of contact %s: %w", contact.Short(), err)
+		return nil, fmt.Errorf("outbox of %s: %w", conversation.Short(), err)
 	}
 	return found, nil
 }
 
-// OutboxContacts returns the contacts for whom something is undelivered.
-func (s *Store) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error) {
-	var found []identity.PublicKey
+// OutboxConversations returns the conversations in which something is undelivered.
+func (s *Store) OutboxConversations(account identity.PublicKey) ([]ConversationID, error) {
+	var found []ConversationID
 	err := s.read(func(r rows) error {
-		for row, err := range scanGroups(r, tablePrefix(account, tableOutbox), identity.KeySize) {
+		for row, err := range scanConversations(r, account, tableOutbox) {
 			if err != nil {
 				return err
 			}
@@ -161,7 +161,7 @@ func (s *Store) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey
 			if err != nil {
 				return err
 			}
-			found = append(found, key.other)
+			found = append(found, key.conversation)
 		}
 		return nil
 	})
@@ -205,10 +205,10 @@ func (s *Store) LastEvent(account identity.PublicKey) (uint64, error) {
 
 // ConversationEvents returns a page of the events of one conversation: those
 // after the given one. What it returns is synced.
-func (s *Store) ConversationEvents(account, conversation identity.PublicKey, after uint64, limit int) ([]Event, error) {
+func (s *Store) ConversationEvents(account identity.PublicKey, conversation ConversationID, after uint64, limit int) ([]Event, error) {
 	var found []Event
 	err := s.read(func(r rows) (err error) {
-		prefix := pairPrefix(account, tableConvLog, conversation)
+		prefix := conversationPrefix(account, tableConvLog, conversation)
 		later := scanAfter(r, prefix, convLogKey(account, conversation, after))
 		found, err = page(later, limit, func(row row) (Event, int, error) {
 			ev := Event{Account: account, Seq: row.number()}
@@ -218,14 +218,14 @@ func (s *Store) ConversationEvents(account, conversation identity.PublicKey, aft
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("events of contact %s: %w", conversation.Short(), err)
+		return nil, fmt.Errorf("events of %s: %w", conversation.Short(), err)
 	}
 	return found, nil
 }
 
 // Cursor returns the last event of a conversation that a consumer has dealt
 // with, 0 for none.
-func (s *Store) Cursor(consumer string, account, conversation identity.PublicKey) (uint64, error) {
+func (s *Store) Cursor(consumer string, account identity.PublicKey, conversation ConversationID) (uint64, error) {
 	var seq uint64
 	err := s.read(func(r rows) (err error) {
 		seq, err = readCursor(r, consumer, account, conversation)
@@ -234,7 +234,7 @@ func (s *Store) Cursor(consumer string, account, conversation identity.PublicKey
 	return seq, err
 }
 
-func readCursor(r rows, consumer string, account, conversation identity.PublicKey) (uint64, error) {
+func readCursor(r rows, consumer string, account identity.PublicKey, conversation ConversationID) (uint64, error) {
 	if !validName(consumer) {
 		return 0, fmt.Errorf("consumer name of %d bytes: %w", len(consumer), ErrInvalid)
 	}
@@ -252,7 +252,7 @@ func readCursor(r rows, consumer string, account, conversation identity.PublicKe
 func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingConversation, error) {
 	var found []PendingConversation
 	err := s.read(func(r rows) error {
-		for row, err := range scanGroups(r, tablePrefix(account, tableConvLog), identity.KeySize) {
+		for row, err := range scanConversations(r, account, tableConvLog) {
 			if err != nil {
 				return err
 			}
@@ -260,12 +260,12 @@ func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingC
 			if err != nil {
 				return err
 			}
-			cursor, err := readCursor(r, consumer, account, key.other)
+			cursor, err := readCursor(r, consumer, account, key.conversation)
 			if err != nil {
 				return err
 			}
 			if cursor < key.number {
-				found = append(found, PendingConversation{Conversation: key.other, Last: key.number, Cursor: cursor})
+				found = append(found, PendingConversation{Conversation: key.conversation, Last: key.number, Cursor: cursor})
 			}
 		}
 		return nil

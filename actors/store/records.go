@@ -213,22 +213,32 @@ func (a IPv6) Addr() netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
+// Group is a group chat that an account belongs to.
+type Group struct {
+	Account identity.PublicKey `cbor:"-"`
+	ID      ConversationID     `cbor:"-"` // GroupConversation(Mediator, Chat)
+	// Mediator and Chat name the chat on the wire.
+	Mediator identity.NodeKey `cbor:"1,keyasint"`
+	Chat     uint64           `cbor:"2,keyasint"`
+	Added    Millis           `cbor:"3,keyasint,omitempty"`
+}
+
 // Message is one message of a conversation, in either direction.
 type Message struct {
-	Account   identity.PublicKey `cbor:"-"`
-	Contact   identity.PublicKey `cbor:"-"`
-	Order     uint64             `cbor:"-"` // position in the conversation, from 1, by arrival here
-	ID        MessageID          `cbor:"1,keyasint"`
-	Type      int32              `cbor:"2,keyasint,omitempty"`
-	ReplyTo   int64              `cbor:"3,keyasint,omitempty"` // guid, 0 for none
-	SendTime  Millis             `cbor:"4,keyasint,omitempty"` // by the sender's clock
-	EditTime  Millis             `cbor:"5,keyasint,omitempty"` // by the sender's clock, 0 when never edited
-	Created   Millis             `cbor:"6,keyasint,omitempty"` // when it was stored here, by our clock
-	Payload   []byte             `cbor:"7,keyasint,omitempty"`
-	State     MessageState       `cbor:"8,keyasint,omitempty"`
-	StateTime Millis             `cbor:"9,keyasint,omitempty"`
-	Reason    string             `cbor:"10,keyasint,omitempty"` // why it failed, for people
-	Source    string             `cbor:"11,keyasint,omitempty"` // idempotency key of who queued it
+	Account      identity.PublicKey `cbor:"-"`
+	Conversation ConversationID     `cbor:"-"`
+	Order        uint64             `cbor:"-"` // position in the conversation, from 1, by arrival here
+	ID           MessageID          `cbor:"1,keyasint"`
+	Type         int32              `cbor:"2,keyasint,omitempty"`
+	ReplyTo      int64              `cbor:"3,keyasint,omitempty"` // guid, 0 for none
+	SendTime     Millis             `cbor:"4,keyasint,omitempty"` // by the sender's clock
+	EditTime     Millis             `cbor:"5,keyasint,omitempty"` // by the sender's clock, 0 when never edited
+	Created      Millis             `cbor:"6,keyasint,omitempty"` // when it was stored here, by our clock
+	Payload      []byte             `cbor:"7,keyasint,omitempty"`
+	State        MessageState       `cbor:"8,keyasint,omitempty"`
+	StateTime    Millis             `cbor:"9,keyasint,omitempty"`
+	Reason       string             `cbor:"10,keyasint,omitempty"` // why it failed, for people
+	Source       string             `cbor:"11,keyasint,omitempty"` // idempotency key of who queued it
 	// Held says that its file has to be uploaded before it can be sent.
 	Held bool `cbor:"20,keyasint,omitempty"`
 }
@@ -252,7 +262,7 @@ const (
 type Event struct {
 	Account      identity.PublicKey `cbor:"-"`
 	Seq          uint64             `cbor:"-"`                     // per account, from 1, without gaps
-	Conversation identity.PublicKey `cbor:"1,keyasint,omitzero"`   // zero: about the account itself
+	Conversation ConversationID     `cbor:"1,keyasint,omitzero"`   // zero: about the account itself
 	Kind         EventKind          `cbor:"2,keyasint"`            //
 	Time         Millis             `cbor:"3,keyasint,omitempty"`  // by our clock
 	Message      MessageID          `cbor:"4,keyasint"`            // events about messages
@@ -345,7 +355,7 @@ type JournalEntry struct {
 // PendingConversation is a conversation with events that a consumer has not
 // dealt with: those after Cursor, up to and including Last.
 type PendingConversation struct {
-	Conversation identity.PublicKey
+	Conversation ConversationID
 	Last         uint64
 	Cursor       uint64
 }

@@ -201,7 +201,7 @@ func (t *txn) moveContact(c Contact, old []byte, to ContactState) error {
 	if err := t.update(contactKey(c.Account, c.ID), old, c); err != nil {
 		return err
 	}
-	return t.event(Event{Account: c.Account, Conversation: c.ID, Kind: ContactChanged, State: c.State})
+	return t.event(Event{Account: c.Account, Conversation: ContactConversation(c.ID), Kind: ContactChanged, State: c.State})
 }
 
 func (op SettleAnswer) size() int { return opOverhead }
@@ -267,16 +267,16 @@ func (op MarkAnswered) apply(t *txn) (any, error) {
 	if err != nil || !changed {
 		return AnswerMarked(changed), err
 	}
-	return AnswerMarked(true), t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: ContactAnswered, Accepted: op.Accepted})
+	return AnswerMarked(true), t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: ContactAnswered, Accepted: op.Accepted})
 }
 
 func (op NoteMissedCall) size() int { return opOverhead }
 
 func (op NoteMissedCall) apply(t *txn) (any, error) {
-	if err := t.needContact(op.Account, op.Contact); err != nil {
+	if err := t.needConversation(op.Account, ContactConversation(op.Contact)); err != nil {
 		return nil, err
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: op.Contact, Kind: CallMissed})
+	return true, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: CallMissed})
 }
 
 // changeContact rewrites a contact without an event. It reports what change does:
@@ -295,7 +295,7 @@ func (t *txn) contactEvent(account, contact identity.PublicKey, kind EventKind) 
 	if err != nil {
 		return err
 	}
-	return t.event(Event{Account: account, Conversation: contact, Kind: kind, State: c.State})
+	return t.event(Event{Account: account, Conversation: ContactConversation(contact), Kind: kind, State: c.State})
 }
 
 // requests returns the number of contacts of an account that wait for an answer.

@@ -64,7 +64,7 @@ func TestRequestIsDecided(t *testing.T) {
 		t.Errorf("declining a contact: %v", err)
 	}
 	want := []store.EventKind{store.ContactAdded, store.ContactChanged, store.ContactChanged, store.ContactChanged}
-	events := get[[]store.Event](r)(r.store.ConversationEvents(alice, dave, 0, 100))
+	events := get[[]store.Event](r)(r.store.ConversationEvents(alice, store.ContactConversation(dave), 0, 100))
 	var kinds []store.EventKind
 	for _, e := range events {
 		kinds = append(kinds, e.Kind)
@@ -149,7 +149,7 @@ func TestOurRequest(t *testing.T) {
 		t.Error("an answer changes for ever")
 	}
 	var answers []bool
-	for _, e := range get[[]store.Event](r)(r.store.ConversationEvents(alice, bob, 0, 100)) {
+	for _, e := range get[[]store.Event](r)(r.store.ConversationEvents(alice, store.ContactConversation(bob), 0, 100)) {
 		if e.Kind == store.ContactAnswered {
 			answers = append(answers, e.Accepted)
 		}
@@ -194,7 +194,7 @@ func TestReactionsOfBothSides(t *testing.T) {
 		return op
 	}
 	emojis := func() (found []string) {
-		for _, x := range get[[]store.Reaction](r)(r.store.Reactions(alice, bob, 1)) {
+		for _, x := range get[[]store.Reaction](r)(r.store.Reactions(alice, store.ContactConversation(bob), 1)) {
 			found = append(found, x.Dir.String()+x.Emoji)
 		}
 		return found
@@ -207,7 +207,7 @@ func TestReactionsOfBothSides(t *testing.T) {
 	must[store.Accepted](r, reaction(3, "b", 1_700_000_000_000)) // older
 	must[store.Accepted](r, reaction(4, "a", 1_700_000_001))     // the app's repetition, in seconds
 	must[store.Enqueued](r, store.EnqueueMessage{
-		Account: alice, Contact: bob, GUID: 5, Type: int32(peer.TypeReaction), ReplyTo: 1, SendTime: 5,
+		Account: alice, Conversation: store.ContactConversation(bob), GUID: 5, Type: int32(peer.TypeReaction), ReplyTo: 1, SendTime: 5,
 		Payload: peer.Reaction{Emoji: "o", Target: 1}.AppendTo(nil),
 	})
 	broken := accept(6, "no JSON")

@@ -166,7 +166,7 @@ func get[R any](r *rig) func(R, error) R {
 // accept is a message from bob to alice.
 func accept(guid int64, text string) store.AcceptMessage {
 	return store.AcceptMessage{
-		Account: alice, Contact: bob, GUID: guid, Type: 1,
+		Account: alice, Conversation: store.ContactConversation(bob), GUID: guid, Type: 1,
 		SendTime: 1_699_999_000_000, Payload: []byte(text),
 	}
 }
@@ -174,7 +174,7 @@ func accept(guid int64, text string) store.AcceptMessage {
 // enqueue is a message from alice to bob.
 func enqueue(guid int64, text, source string) store.EnqueueMessage {
 	return store.EnqueueMessage{
-		Account: alice, Contact: bob, GUID: guid, Type: 1,
+		Account: alice, Conversation: store.ContactConversation(bob), GUID: guid, Type: 1,
 		SendTime: 1_699_999_000_000, Payload: []byte(text), Source: source,
 	}
 }
@@ -208,7 +208,7 @@ func (r *rig) texts(account, contact identity.PublicKey) []string {
 	r.t.Helper()
 	var texts []string
 	for before := uint64(0); ; {
-		page := get[[]store.Message](r)(r.store.Messages(account, contact, before, 0))
+		page := get[[]store.Message](r)(r.store.Messages(account, store.ContactConversation(contact), before, 0))
 		if len(page) == 0 {
 			return texts
 		}

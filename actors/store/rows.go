@@ -9,6 +9,8 @@ import (
 	"iter"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // rows is what reading needs of Pebble: the database itself in a txn, a snapshot
@@ -88,10 +90,33 @@ func scanBack(r rows, lower, upper []byte) iter.Seq2[row, error] {
 	return walk(r, lower, upper, (*pebble.Iterator).Last, (*pebble.Iterator).Prev)
 }
 
-// scanGroups iterates over the last row of each group under a prefix: the rows of
-// a group have the same size bytes after the prefix. It seeks, so the rows between
-// cost nothing.
-func scanGroups(r rows, prefix []byte, size int) iter.Seq2[row, error] {
+// scanKinds iterates over the rows of all conversations of an account in a table.
+func scanKinds(r rows, account identity.PublicKey, table byte) iter.Seq2[row, error] {
+	return eachKind(account, table, func(prefix []byte) iter.Seq2[row, error] { return scanPrefix(r, prefix) })
+}
+
+// scanConversations iterates over the last row of each conversation of an account in a
+// table.
+func scanConversations(r rows, account identity.PublicKey, table byte) iter.Seq2[row, error] {
+	return eachKind(account, table, func(prefix []byte) iter.Seq2[row, error] { return scanLast(r, prefix, conversationSize) })
+}
+
+// eachKind scans the tables that the kinds of conversations have, one after the other.
+func eachKind(account identity.PublicKey, table byte, scan func(prefix []byte) iter.Seq2[row, error]) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
+		for _, kind := range conversationKinds {
+			for row, err := range scan(tablePrefix(account, tableFor(table, kind))) {
+				if !yield(row, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// scanLast iterates over the last row of each part of a prefix: the rows of a part have
+// the same size bytes after the prefix. It seeks, so the rows between cost nothing.
+func scanLast(r rows, prefix []byte, size int) iter.Seq2[row, error] {
 	last := func(it *pebble.Iterator) bool {
 		if len(it.Key()) < len(prefix)+size {
 			return true // damaged; the reader of the key sees it

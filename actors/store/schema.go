@@ -28,16 +28,23 @@ import (
 //	10 account 23 source                               sourceRow: the message queued for that source
 //	10 account 24 contact target:8 dir:1               Reaction: the one that counts
 //	10 account 30 seq:8                                Event
-//	10 account 31 conversation seq:8                   empty: the event belongs to the conversation
-//	10 account 40 consumer 00 conversation             uint: seq of the last event dealt with
+//	10 account 31 contact seq:8                        empty: the event belongs to the conversation
+//	10 account 40 consumer 00 contact                  uint: seq of the last event dealt with
 //	10 account 50 contact dir:1 guid:8 variant:2       Media: the file of a message
 //	10 account 51 due:8 contact dir:1 guid:8 variant:2 empty: that file is to be transferred
+//	10 account 90 group                                Group
+//	10 account A0 A1 A2 A4 B1 C0 D0 group ...          as 20 21 22 24 31 40 50, for groups
 //	20 queue 00 00 seq:8                               JournalEntry, unfinished
 //	20 queue 00 01 id                                  uint: seq, of finished entries too
 //	20 queue 00 02 n:8                                 doneRow: the n-th entry finished, until its id is forgotten
 //	20 queue 00 03                                     uint: the last seq given away
 //	30 identity                                        []Address, not synced
 //	40 hash                                            HostedFile: what others have put on our file server
+//
+// contact and group are the 32 bytes of a ConversationID; a contact of zero is the
+// account itself, which has events and cursors only. The tables of groups are those of
+// contacts with the highest bit set, so rows of two kinds of conversation never meet,
+// and a kind can be added without touching what is stored.
 const (
 	spaceMeta    = 0x00
 	spaceAccount = 0x10
@@ -61,6 +68,7 @@ const (
 	tableEntryID  = 0x01
 	tableDone     = 0x02
 	tableLastSeq  = 0x03
+	groupBit      = 0x80 // added to a table of contacts
 	signBit       = uint64(1) << 63
 	schemaKeyName = "schema"
 	countKeyName  = "commits"
@@ -106,21 +114,51 @@ func appendTablePrefix(key []byte, account identity.PublicKey, table byte) []byt
 
 func accountKey(account identity.PublicKey) []byte { return tablePrefix(account, tableAccount) }
 
-// pairPrefix starts the keys of one conversation in a table.
-func pairPrefix(account identity.PublicKey, table byte, contact identity.PublicKey) []byte {
-	return append(tablePrefix(account, table), contact[:]...)
+// conversationTables are the tables that have rows of conversations.
+var conversationTables = [...]byte{tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia}
+
+// tableFor returns the table of a kind of conversations, given that of contacts.
+func tableFor(table byte, kind ConversationKind) byte {
+	if kind == KindGroup {
+		return table | groupBit
+	}
+	return table
+}
+
+// tableKind is the inverse of tableFor. Of a table that is not of conversations the
+// kind is zero.
+func tableKind(table byte) (byte, ConversationKind) {
+	if bytes.IndexByte(conversationTables[:], table&^groupBit) < 0 || table&groupBit == 0 {
+		return table, KindContact
+	}
+	return table &^ groupBit, KindGroup
+}
+
+// conversationPrefix starts the keys of one conversation in a table.
+func conversationPrefix(account identity.PublicKey, table byte, conversation ConversationID) []byte {
+	return appendConversationPrefix(newKey(), account, table, conversation)
+}
+
+func appendConversationPrefix(key []byte, account identity.PublicKey, table byte, conversation ConversationID) []byte {
+	key = appendTablePrefix(key, account, tableFor(table, conversation.Kind()))
+	return append(key, conversation.name()...)
 }
 
 func contactKey(account, contact identity.PublicKey) []byte {
-	return pairPrefix(account, tableContact, contact)
+	return ownerKey(account, ContactConversation(contact))
 }
 
-func messageKey(account, contact identity.PublicKey, order uint64) []byte {
-	return binary.BigEndian.AppendUint64(pairPrefix(account, tableMessage, contact), order)
+// ownerKey is the key of the contact or group whose conversation it is.
+func ownerKey(account identity.PublicKey, conversation ConversationID) []byte {
+	return conversationPrefix(account, tableContact, conversation)
 }
 
-func refKey(account, contact identity.PublicKey, id MessageID) []byte {
-	return appendMessageID(pairPrefix(account, tableRef, contact), id)
+func messageKey(account identity.PublicKey, conversation ConversationID, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableMessage, conversation), order)
+}
+
+func refKey(account identity.PublicKey, conversation ConversationID, id MessageID) []byte {
+	return appendMessageID(conversationPrefix(account, tableRef, conversation), id)
 }
 
 func appendMessageID(key []byte, id MessageID) []byte {
@@ -128,19 +166,19 @@ func appendMessageID(key []byte, id MessageID) []byte {
 	return binary.BigEndian.AppendUint16(key, id.Variant)
 }
 
-func mediaKey(account, contact identity.PublicKey, id MessageID) []byte {
-	return appendMessageID(pairPrefix(account, tableMedia, contact), id)
+func mediaKey(account identity.PublicKey, conversation ConversationID, id MessageID) []byte {
+	return appendMessageID(conversationPrefix(account, tableMedia, conversation), id)
 }
 
-func transferKey(account identity.PublicKey, due uint64, contact identity.PublicKey, id MessageID) []byte {
+func transferKey(account identity.PublicKey, due uint64, conversation ConversationID, id MessageID) []byte {
 	key := binary.BigEndian.AppendUint64(tablePrefix(account, tableTransfer), due)
-	return appendMessageID(append(key, contact[:]...), id)
+	return appendMessageID(append(key, conversation.name()...), id)
 }
 
 func hostedKey(hash files.Hash) []byte { return append([]byte{spaceHosted}, hash[:]...) }
 
-func outboxKey(account, contact identity.PublicKey, order uint64) []byte {
-	return binary.BigEndian.AppendUint64(pairPrefix(account, tableOutbox, contact), order)
+func outboxKey(account identity.PublicKey, conversation ConversationID, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableOutbox, conversation), order)
 }
 
 func sourceKey(account identity.PublicKey, source string) []byte {
@@ -148,14 +186,14 @@ func sourceKey(account identity.PublicKey, source string) []byte {
 }
 
 // reactionKey is the place for the reaction of one side (dir) to a message.
-func reactionKey(account, contact identity.PublicKey, target int64, dir Direction) []byte {
-	key := reactionPrefix(account, contact, target)
+func reactionKey(account identity.PublicKey, conversation ConversationID, target int64, dir Direction) []byte {
+	key := reactionPrefix(account, conversation, target)
 	return append(key, byte(dir))
 }
 
 // reactionPrefix starts the keys of the reactions to a message.
-func reactionPrefix(account, contact identity.PublicKey, target int64) []byte {
-	return binary.BigEndian.AppendUint64(pairPrefix(account, tableReaction, contact), uint64(target)^signBit)
+func reactionPrefix(account identity.PublicKey, conversation ConversationID, target int64) []byte {
+	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableReaction, conversation), uint64(target)^signBit)
 }
 
 func eventKey(account identity.PublicKey, seq uint64) []byte {
@@ -166,21 +204,17 @@ func appendEventKey(key []byte, account identity.PublicKey, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendTablePrefix(key, account, tableEvent), seq)
 }
 
-func convLogKey(account, conversation identity.PublicKey, seq uint64) []byte {
+func convLogKey(account identity.PublicKey, conversation ConversationID, seq uint64) []byte {
 	return appendConvLogKey(newKey(), account, conversation, seq)
 }
 
-func appendConvLogKey(key []byte, account, conversation identity.PublicKey, seq uint64) []byte {
-	key = append(appendTablePrefix(key, account, tableConvLog), conversation[:]...)
-	return binary.BigEndian.AppendUint64(key, seq)
+func appendConvLogKey(key []byte, account identity.PublicKey, conversation ConversationID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendConversationPrefix(key, account, tableConvLog, conversation), seq)
 }
 
-func cursorPrefix(account identity.PublicKey, consumer string) []byte {
-	return append(append(tablePrefix(account, tableCursor), consumer...), 0)
-}
-
-func cursorKey(account identity.PublicKey, consumer string, conversation identity.PublicKey) []byte {
-	return append(cursorPrefix(account, consumer), conversation[:]...)
+func cursorKey(account identity.PublicKey, consumer string, conversation ConversationID) []byte {
+	key := append(tablePrefix(account, tableFor(tableCursor, conversation.Kind())), consumer...)
+	return append(append(key, 0), conversation.name()...)
 }
 
 func journalPrefix(queue string, table byte) []byte {
@@ -228,7 +262,8 @@ func trailingUint64(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(
 type parsedKey struct {
 	space, table byte
 	account      identity.PublicKey
-	other        identity.PublicKey // contact, conversation, or identity of an address
+	conversation ConversationID     // of the rows of one: its kind is part of the table
+	other        identity.PublicKey // identity of an address
 	number       uint64             // order, seq or n
 	message      MessageID
 	hash         files.Hash
@@ -308,7 +343,9 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		return bad()
 	}
 	k.account = identity.PublicKey(rest[:identity.KeySize])
-	k.table, rest = rest[identity.KeySize], rest[identity.KeySize+1:]
+	table, kind := tableKind(rest[identity.KeySize])
+	k.table, k.conversation[0] = table, byte(kind)
+	rest = rest[identity.KeySize+1:]
 	want := -1 // bytes left; -1 for a variable length
 	switch k.table {
 	case tableAccount:
@@ -337,7 +374,8 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		k.number, rest = binary.BigEndian.Uint64(rest), rest[8:]
 		fallthrough
 	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia:
-		k.other, rest = identity.PublicKey(rest[:identity.KeySize]), rest[identity.KeySize:]
+		copy(k.conversation[1:], rest)
+		rest = rest[conversationSize:]
 	}
 	switch k.table {
 	case tableMessage, tableOutbox, tableConvLog, tableEvent:
@@ -367,7 +405,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		if !found || !validName(k.name) || len(conversation) != identity.KeySize {
 			return bad()
 		}
-		k.other = identity.PublicKey(conversation)
+		copy(k.conversation[1:], conversation)
 	}
 	return k, nil
 }
@@ -395,27 +433,27 @@ func (k parsedKey) encode() []byte {
 	}
 	switch k.table {
 	case tableContact:
-		return contactKey(k.account, k.other)
+		return ownerKey(k.account, k.conversation)
 	case tableMessage:
-		return messageKey(k.account, k.other, k.number)
+		return messageKey(k.account, k.conversation, k.number)
 	case tableRef:
-		return refKey(k.account, k.other, k.message)
+		return refKey(k.account, k.conversation, k.message)
 	case tableOutbox:
-		return outboxKey(k.account, k.other, k.number)
+		return outboxKey(k.account, k.conversation, k.number)
 	case tableSource:
 		return sourceKey(k.account, k.text)
 	case tableReaction:
-		return reactionKey(k.account, k.other, k.message.GUID, k.message.Dir)
+		return reactionKey(k.account, k.conversation, k.message.GUID, k.message.Dir)
 	case tableMedia:
-		return mediaKey(k.account, k.other, k.message)
+		return mediaKey(k.account, k.conversation, k.message)
 	case tableTransfer:
-		return transferKey(k.account, k.number, k.other, k.message)
+		return transferKey(k.account, k.number, k.conversation, k.message)
 	case tableEvent:
 		return eventKey(k.account, k.number)
 	case tableConvLog:
-		return convLogKey(k.account, k.other, k.number)
+		return convLogKey(k.account, k.conversation, k.number)
 	case tableCursor:
-		return cursorKey(k.account, k.name, k.other)
+		return cursorKey(k.account, k.name, k.conversation)
 	default:
 		return accountKey(k.account)
 	}
@@ -439,8 +477,8 @@ func (messageRef) lastField() uint64 { return 2 }
 // sourceRow says which message was queued for a source. It may outlive the
 // message: then the source is as good as new.
 type sourceRow struct {
-	Contact identity.PublicKey `cbor:"1,keyasint"`
-	Order   uint64             `cbor:"2,keyasint"`
+	Conversation ConversationID `cbor:"1,keyasint"`
+	Order        uint64         `cbor:"2,keyasint"`
 }
 
 // doneRow remembers the id of a finished journal entry.

@@ -53,8 +53,10 @@ func keyParts(t *rapid.T) parsedKey {
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
-		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia, tableTransfer:
-			k.other = draw("other")
+		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia:
+			k.conversation = newConversationID(rapid.SampledFrom(conversationKinds[:]).Draw(t, "kind"), draw("conversation"))
+		case tableTransfer:
+			k.conversation = ContactConversation(draw("contact"))
 		}
 		switch k.table {
 		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer:
@@ -84,6 +86,7 @@ func keyParts(t *rapid.T) parsedKey {
 // compareKeys compares by meaning, without the encoding.
 func compareKeys(a, b parsedKey) int {
 	ids := func(a, b identity.PublicKey) int { return slices.Compare(a[:], b[:]) }
+	table := func(k parsedKey) byte { return tableFor(k.table, k.conversation.Kind()) }
 	if c := cmp.Compare(a.space, b.space); c != 0 {
 		return c
 	}
@@ -101,7 +104,8 @@ func compareKeys(a, b parsedKey) int {
 		if a.table == tableTransfer && a.account == b.account && a.table == b.table && a.number != b.number {
 			return cmp.Compare(a.number, b.number)
 		}
-		return cmp.Or(ids(a.account, b.account), cmp.Compare(a.table, b.table), strings.Compare(a.name, b.name), ids(a.other, b.other),
+		return cmp.Or(ids(a.account, b.account), cmp.Compare(table(a), table(b)), strings.Compare(a.name, b.name),
+			bytes.Compare(a.conversation.name(), b.conversation.name()),
 			cmp.Compare(a.number, b.number), cmp.Compare(a.message.Dir, b.message.Dir), cmp.Compare(a.message.GUID, b.message.GUID),
 			cmp.Compare(a.message.Variant, b.message.Variant), strings.Compare(a.text, b.text))
 	}
@@ -129,10 +133,10 @@ func TestKeysBelongToTheirPrefix(t *testing.T) {
 		other[i] = 0xff
 	}
 	for _, test := range []struct{ prefix, key []byte }{
-		{accountPrefix(other), cursorKey(other, "c", other)},
+		{accountPrefix(other), cursorKey(other, "c", ContactConversation(other))},
 		{tablePrefix(account, tableEvent), eventKey(account, math.MaxUint64)},
-		{pairPrefix(account, tableMessage, other), messageKey(account, other, math.MaxUint64)},
-		{cursorPrefix(account, "c"), cursorKey(account, "c", other)},
+		{conversationPrefix(account, tableMessage, ContactConversation(other)), messageKey(account, ContactConversation(other), math.MaxUint64)},
+		{tablePrefix(account, tableCursor), cursorKey(account, "c", ContactConversation(other))},
 		{journalPrefix("q", tableDone), doneKey("q", math.MaxUint64)},
 	} {
 		if !bytes.HasPrefix(test.key, test.prefix) || bytes.Compare(test.key, prefixEnd(test.prefix)) >= 0 {
@@ -149,6 +153,8 @@ func TestKeysBelongToTheirPrefix(t *testing.T) {
 func TestSchemaIsStable(t *testing.T) {
 	a, b := identity.PublicKey{0xaa}, identity.PublicKey{0xbb}
 	id := func(first string) string { return first + strings.Repeat("00", 31) }
+	group := GroupConversation(identity.NodeKey{0xdd}, 7)
+	const groupID = "97ee54aa5ff9ef270839686235cb16288d15abe804deee03de8aa212478b3624"
 	for _, test := range []struct {
 		key  []byte
 		want string
@@ -157,20 +163,28 @@ func TestSchemaIsStable(t *testing.T) {
 		{schemaKey(), "00736368656d61"},
 		{accountKey(a), "10" + id("aa") + "00"},
 		{contactKey(a, b), "10" + id("aa") + "10" + id("bb")},
-		{mediaKey(a, b, MessageID{Dir: Out, GUID: 1, Variant: 2}), "10" + id("aa") + "50" + id("bb") + "0180000000000000010002"},
+		{mediaKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: 1, Variant: 2}), "10" + id("aa") + "50" + id("bb") + "0180000000000000010002"},
 		{
-			transferKey(a, 5, b, MessageID{GUID: -1}),
+			transferKey(a, 5, ContactConversation(b), MessageID{GUID: -1}),
 			"10" + id("aa") + "51" + "0000000000000005" + id("bb") + "007fffffffffffffff0000",
 		},
 		{hostedKey(files.Hash{0xcc}), "40" + id("cc")},
-		{messageKey(a, b, 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
-		{refKey(a, b, MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
-		{outboxKey(a, b, 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},
+		{messageKey(a, ContactConversation(b), 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
+		{refKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
+		{outboxKey(a, ContactConversation(b), 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},
 		{sourceKey(a, "$e"), "10" + id("aa") + "23" + "2465"},
-		{reactionKey(a, b, -1, Out), "10" + id("aa") + "24" + id("bb") + "7fffffffffffffff" + "01"},
+		{reactionKey(a, ContactConversation(b), -1, Out), "10" + id("aa") + "24" + id("bb") + "7fffffffffffffff" + "01"},
 		{eventKey(a, 3), "10" + id("aa") + "30" + "0000000000000003"},
-		{convLogKey(a, b, 3), "10" + id("aa") + "31" + id("bb") + "0000000000000003"},
-		{cursorKey(a, "m", b), "10" + id("aa") + "40" + "6d00" + id("bb")},
+		{convLogKey(a, ContactConversation(b), 3), "10" + id("aa") + "31" + id("bb") + "0000000000000003"},
+		{cursorKey(a, "m", ContactConversation(b)), "10" + id("aa") + "40" + "6d00" + id("bb")},
+		{ownerKey(a, group), "10" + id("aa") + "90" + groupID},
+		{messageKey(a, group, 3), "10" + id("aa") + "a0" + groupID + "0000000000000003"},
+		{refKey(a, group, MessageID{GUID: -1}), "10" + id("aa") + "a1" + groupID + "007fffffffffffffff0000"},
+		{outboxKey(a, group, 3), "10" + id("aa") + "a2" + groupID + "0000000000000003"},
+		{reactionKey(a, group, -1, Out), "10" + id("aa") + "a4" + groupID + "7fffffffffffffff" + "01"},
+		{convLogKey(a, group, 3), "10" + id("aa") + "b1" + groupID + "0000000000000003"},
+		{cursorKey(a, "m", group), "10" + id("aa") + "c0" + "6d00" + groupID},
+		{mediaKey(a, group, MessageID{GUID: -1}), "10" + id("aa") + "d0" + groupID + "007fffffffffffffff0000"},
 		{entryKey("q", 3), "20710000" + "0000000000000003"},
 		{entryIDKey("q", "t"), "20710001" + "74"},
 		{doneKey("q", 3), "20710002" + "0000000000000003"},
@@ -207,10 +221,10 @@ func TestParseKeyRefuses(t *testing.T) {
 		"short contact":           append(short, 1),
 		"something after account": append(accountKey(account), 1),
 		"no source":               tablePrefix(account, tableSource),
-		"cursor without name":     cursorKey(account, "", account),
-		"cursor, short id":        append(cursorPrefix(account, "c"), 1),
-		"reference to guid 0":     refKey(account, account, MessageID{}),
-		"unknown direction":       refKey(account, account, MessageID{Dir: 7, GUID: 1}),
+		"cursor without name":     cursorKey(account, "", ContactConversation(account)),
+		"cursor, short id":        append(tablePrefix(account, tableCursor), 'c', 0, 1),
+		"reference to guid 0":     refKey(account, ContactConversation(account), MessageID{}),
+		"unknown direction":       refKey(account, ContactConversation(account), MessageID{Dir: 7, GUID: 1}),
 	} {
 		if k, err := parseKey(key); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %+v, %v", name, k, err)
@@ -221,9 +235,9 @@ func TestParseKeyRefuses(t *testing.T) {
 func FuzzStoreKey(f *testing.F) {
 	account := identity.PublicKey{1}
 	for _, key := range [][]byte{
-		schemaKey(), countKey(), accountKey(account), contactKey(account, account), messageKey(account, account, 1),
-		refKey(account, account, MessageID{GUID: 5}), sourceKey(account, "s"), eventKey(account, 1),
-		cursorKey(account, "c", account), entryKey("q", 1), entryIDKey("q", "i"), doneKey("q", 1), lastSeqKey("q"), addressKey(account),
+		schemaKey(), countKey(), accountKey(account), contactKey(account, account), messageKey(account, ContactConversation(account), 1),
+		refKey(account, ContactConversation(account), MessageID{GUID: 5}), sourceKey(account, "s"), eventKey(account, 1),
+		cursorKey(account, "c", ContactConversation(account)), entryKey("q", 1), entryIDKey("q", "i"), doneKey("q", 1), lastSeqKey("q"), addressKey(account),
 	} {
 		f.Add(key)
 	}

@@ -53,21 +53,30 @@ func (s *Store) FullConversations() []Conversation {
 	s.crowders.mu.Unlock()
 	full := make([]Conversation, 0, len(over))
 	for conversation, taken := range over {
-		c, err := s.Contact(conversation.Account, conversation.Contact())
-		if errors.Is(err, ErrNotFound) || err == nil && c.State == ContactBlocked || taken <= s.space.left() {
+		if taken <= s.space.left() || !s.maySend(conversation) {
 			continue
 		}
 		full = append(full, conversation)
 	}
 	slices.SortFunc(full, func(a, b Conversation) int {
-		return slices.Compare(append(a.Account[:], a.ID.id[:]...), append(b.Account[:], b.ID.id[:]...))
+		return slices.Compare(append(a.Account[:], a.ID[:]...), append(b.Account[:], b.ID[:]...))
 	})
 	return full
 }
 
+// maySend reports whether anybody can still send messages to a conversation.
+func (s *Store) maySend(conversation Conversation) bool {
+	if conversation.ID.Kind() == KindGroup {
+		_, err := s.Group(conversation.Account, conversation.ID)
+		return !errors.Is(err, ErrNotFound)
+	}
+	c, err := s.Contact(conversation.Account, conversation.Contact())
+	return !errors.Is(err, ErrNotFound) && (err != nil || c.State != ContactBlocked)
+}
+
 // needShare fails when a contact has taken its part of the disk.
-func (t *txn) needShare(account, contact identity.PublicKey, size int) error {
-	c, err := t.w.conversation(t, account, contact)
+func (t *txn) needShare(account identity.PublicKey, conversation ConversationID, size int) error {
+	c, err := t.w.conversation(t, account, conversation)
 	if err != nil {
 		return err
 	}
@@ -76,14 +85,14 @@ func (t *txn) needShare(account, contact identity.PublicKey, size int) error {
 	if c.measured && c.unmeasured < s.opts.ContactBytes/shareSteps {
 		return nil
 	}
-	prefix := pairPrefix(account, tableMessage, contact)
+	prefix := conversationPrefix(account, tableMessage, conversation)
 	taken, err := s.db.EstimateDiskUsage(prefix, prefixEnd(prefix))
 	if err != nil {
 		return rowError("measure a conversation", err)
 	}
 	over := taken > s.opts.ContactBytes && taken > s.space.left()
-	if s.crowders.set(ConversationWith(account, contact), over, taken) && over {
-		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", contact.Short(), "bytes", taken)
+	if s.crowders.set(Conversation{account, conversation}, over, taken) && over {
+		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", conversation.Short(), "bytes", taken)
 	}
 	if over {
 		return fmt.Errorf("%w: %d bytes", ErrContactFull, taken)

@@ -57,7 +57,7 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 		for i := range payload {
 			payload[i] = byte(random.Uint32())
 		}
-		return do(AcceptMessage{Account: modelKey(account), Contact: modelKey(contact), GUID: guid, EditTime: edited, Payload: payload})
+		return do(AcceptMessage{Account: modelKey(account), Conversation: ContactConversation(modelKey(contact)), GUID: guid, EditTime: edited, Payload: payload})
 	}
 	guid := int64(1)
 	for ; err == nil && guid < 1000; guid++ {
@@ -80,7 +80,7 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 			}
 		}
 	}
-	if err := do(EnqueueMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -1, Payload: []byte("ours")}); err != nil {
+	if err := do(EnqueueMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: -1, Payload: []byte("ours")}); err != nil {
 		t.Errorf("to the contact: %v", err)
 	}
 	for _, state := range []ContactState{ContactBlocked, ContactAccepted} {

@@ -56,8 +56,8 @@ func TestTail_FlippedBitInTheNewestLog(t *testing.T) {
 			payload[i] = byte(random.Uint32())
 		}
 		before = r.durable
-		r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: guid + 1, Payload: payload})
-		r.submit(AcceptMessage{Account: modelKey(2), Contact: modelKey(2), GUID: guid + 1, Payload: payload[:len(payload)/3]})
+		r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: guid + 1, Payload: payload})
+		r.submit(AcceptMessage{Account: modelKey(2), Conversation: ContactConversation(modelKey(2)), GUID: guid + 1, Payload: payload[:len(payload)/3]})
 		r.settle()
 		logs := r.store.logs.list()
 		log := logs[len(logs)-1]
@@ -143,7 +143,7 @@ func TestTail_ForgedCommits(t *testing.T) {
 	}
 	r.settle()
 	// A commit larger than a table takes another way through Pebble.
-	r.submit(AcceptMessage{Account: modelKey(1), Contact: modelKey(1), GUID: -1, Payload: make([]byte, 2*r.opts.MemTableBytes)})
+	r.submit(AcceptMessage{Account: modelKey(1), Conversation: ContactConversation(modelKey(1)), GUID: -1, Payload: make([]byte, 2*r.opts.MemTableBytes)})
 	r.settle()
 	r.close()
 	name, content := newestLog(t, mem)

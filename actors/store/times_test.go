@@ -75,7 +75,7 @@ func TestAccept_ImpossibleTimes(t *testing.T) {
 		if again := must[store.Accepted](r, op); !again.Duplicate || again.ID != first.ID {
 			t.Errorf("%s: the repetition is %+v", name, again)
 		}
-		if m := get[store.Message](r)(r.store.Message(alice, bob, first.ID)); m.SendTime != received {
+		if m := get[store.Message](r)(r.store.Message(alice, store.ContactConversation(bob), first.ID)); m.SendTime != received {
 			t.Errorf("%s: stored with %d", name, m.SendTime)
 		}
 		out := enqueue(guid, name, "")

@@ -77,8 +77,9 @@ type txn struct {
 // recent is the conversation that the operation asked for last: most ask for one,
 // several times.
 type recent struct {
-	account, contact identity.PublicKey
-	state            *conversationState // nil for none
+	account      identity.PublicKey
+	conversation ConversationID
+	state        *conversationState // nil for none
 }
 
 // counter is a number that the writer remembers, as it was.
@@ -214,7 +215,7 @@ func (t *txn) event(ev Event) error {
 	value := t.keep(ev.appendTo(t.scratch))
 	entry := t.keep(appendConvLogKey(t.scratch, ev.Account, ev.Conversation, ev.Seq))
 	t.changes = append(t.changes, change{changeEvent, key, value}, change{changeAppend, entry, nil})
-	t.touched = append(t.touched, ConversationWith(ev.Account, ev.Conversation))
+	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
 	return nil
 }
 
@@ -288,11 +289,11 @@ func (t *txn) scan(prefix []byte, f func(key, value []byte) error) error {
 	return nil
 }
 
-// needContact fails unless the account has the contact.
-func (t *txn) needContact(account, contact identity.PublicKey) error {
-	c, err := t.w.conversation(t, account, contact)
-	if err == nil && !c.contact {
-		err = fmt.Errorf("contact %s of account %s: %w", contact.Short(), account.Short(), ErrNotFound)
+// needConversation fails unless the account has the contact or the group.
+func (t *txn) needConversation(account identity.PublicKey, conversation ConversationID) error {
+	c, err := t.w.conversation(t, account, conversation)
+	if err == nil && !c.exists {
+		err = fmt.Errorf("conversation %s of account %s: %w", conversation.Short(), account.Short(), ErrNotFound)
 	}
 	return err
 }

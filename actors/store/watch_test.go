@@ -51,7 +51,7 @@ func TestWatchCoalesces(t *testing.T) {
 	for guid := int64(1); guid <= 20; guid++ {
 		must[store.Accepted](r, accept(guid, "x"))
 		op := accept(guid, "x")
-		op.Contact = carol
+		op.Conversation = store.ContactConversation(carol)
 		must[store.Accepted](r, op)
 	}
 	woken(t, all)

@@ -17,21 +17,21 @@ import (
 
 // Undelivered iterates over all undelivered messages of a conversation, oldest
 // first. An error is the last thing it yields.
-func (s *Store) Undelivered(account, contact identity.PublicKey) iter.Seq2[Message, error] {
-	return s.UndeliveredFrom(account, contact, 0)
+func (s *Store) Undelivered(account identity.PublicKey, conversation ConversationID) iter.Seq2[Message, error] {
+	return s.UndeliveredFrom(account, conversation, 0)
 }
 
 // UndeliveredFrom is Undelivered from a position on; see [Store.Outbox].
-func (s *Store) UndeliveredFrom(account, contact identity.PublicKey, from uint64) iter.Seq2[Message, error] {
-	return whole(s, "outbox of contact "+contact.Short(), func(r rows) iter.Seq2[Message, error] {
+func (s *Store) UndeliveredFrom(account identity.PublicKey, conversation ConversationID, from uint64) iter.Seq2[Message, error] {
+	return whole(s, "outbox of "+conversation.Short(), func(r rows) iter.Seq2[Message, error] {
 		return func(yield func(Message, error) bool) {
-			undelivered := scan(r, outboxKey(account, contact, from), prefixEnd(pairPrefix(account, tableOutbox, contact)))
+			undelivered := scan(r, outboxKey(account, conversation, from), prefixEnd(conversationPrefix(account, tableOutbox, conversation)))
 			for row, err := range undelivered {
 				if err != nil {
 					yield(Message{}, err)
 					return
 				}
-				msg, err := readMessage(r, account, contact, row.number())
+				msg, err := readMessage(r, account, conversation, row.number())
 				if !yield(msg, err) || err != nil {
 					return
 				}
@@ -49,7 +49,7 @@ func mediaRow(account identity.PublicKey, found row, err error) (Media, error) {
 	if err != nil {
 		return Media{}, err
 	}
-	m := Media{Account: account, Contact: k.other, Message: k.message}
+	m := Media{Account: account, Conversation: k.conversation, Message: k.message}
 	return m, found.load(&m)
 }
 
@@ -83,15 +83,15 @@ type OutboxSize struct {
 }
 
 // OutboxSize counts the undelivered messages of a conversation, or of the whole
-// account when contact is zero.
-func (s *Store) OutboxSize(account, contact identity.PublicKey) (OutboxSize, error) {
-	prefix := tablePrefix(account, tableOutbox)
-	if !contact.IsZero() {
-		prefix = pairPrefix(account, tableOutbox, contact)
-	}
+// account when conversation is zero.
+func (s *Store) OutboxSize(account identity.PublicKey, conversation ConversationID) (OutboxSize, error) {
 	var size OutboxSize
 	err := s.read(func(r rows) error {
-		for row, err := range scanPrefix(r, prefix) {
+		undelivered := scanKinds(r, account, tableOutbox)
+		if !conversation.IsZero() {
+			undelivered = scanPrefix(r, conversationPrefix(account, tableOutbox, conversation))
+		}
+		for row, err := range undelivered {
 			if err != nil {
 				return err
 			}
@@ -111,11 +111,11 @@ func (s *Store) OutboxSize(account, contact identity.PublicKey) (OutboxSize, err
 }
 
 // CountConversationEvents counts the events of a conversation after a given one.
-func (s *Store) CountConversationEvents(account, conversation identity.PublicKey, after uint64) (int, error) {
-	prefix := pairPrefix(account, tableConvLog, conversation)
+func (s *Store) CountConversationEvents(account identity.PublicKey, conversation ConversationID, after uint64) (int, error) {
+	prefix := conversationPrefix(account, tableConvLog, conversation)
 	n, err := s.countAfter(prefix, convLogKey(account, conversation, after))
 	if err != nil {
-		return 0, fmt.Errorf("events of contact %s: %w", conversation.Short(), err)
+		return 0, fmt.Errorf("events of %s: %w", conversation.Short(), err)
 	}
 	return n, nil
 }

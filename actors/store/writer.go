@@ -244,13 +244,13 @@ func (w *writer) abandon(reason error) {
 // read once and counted on from there.
 type accountState struct {
 	lastSeq       uint64
-	conversations map[identity.PublicKey]*conversationState
+	conversations map[ConversationID]*conversationState
 	outbox        *outboxState // nil until needed
 	requests      *uint64      // contacts in state ContactRequested; nil until needed
 }
 
 type conversationState struct {
-	contact   bool // the contact exists
+	exists    bool // the row of the contact or group exists
 	lastOrder uint64
 	known     *guidSet // nil for none
 	crowded   bool     // there was no room for known
@@ -272,40 +272,40 @@ func (w *writer) account(t *txn, id identity.PublicKey) (*accountState, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &accountState{lastSeq: last, conversations: make(map[identity.PublicKey]*conversationState)}
+	a := &accountState{lastSeq: last, conversations: make(map[ConversationID]*conversationState)}
 	w.accounts[id] = a
 	w.counted++
 	return a, nil
 }
 
 // conversation returns the state of a conversation.
-func (w *writer) conversation(t *txn, account, contact identity.PublicKey) (*conversationState, error) {
-	if t.recent.state != nil && t.recent.contact == contact && t.recent.account == account {
+func (w *writer) conversation(t *txn, account identity.PublicKey, conversation ConversationID) (*conversationState, error) {
+	if t.recent.state != nil && t.recent.conversation == conversation && t.recent.account == account {
 		return t.recent.state, nil
 	}
-	c, err := w.findConversation(t, account, contact)
+	c, err := w.findConversation(t, account, conversation)
 	if err == nil {
-		t.recent = recent{account, contact, c}
+		t.recent = recent{account, conversation, c}
 	}
 	return c, err
 }
 
-func (w *writer) findConversation(t *txn, account, contact identity.PublicKey) (*conversationState, error) {
+func (w *writer) findConversation(t *txn, account identity.PublicKey, conversation ConversationID) (*conversationState, error) {
 	a, err := w.account(t, account)
 	if err != nil {
 		return nil, err
 	}
-	if c, ok := a.conversations[contact]; ok {
+	if c, ok := a.conversations[conversation]; ok {
 		return c, nil
 	}
 	c := &conversationState{}
-	if c.contact, err = t.has(contactKey(account, contact)); err != nil {
+	if c.exists, err = t.has(ownerKey(account, conversation)); err != nil {
 		return nil, err
 	}
-	if c.lastOrder, err = t.last(pairPrefix(account, tableMessage, contact)); err != nil {
+	if c.lastOrder, err = t.last(conversationPrefix(account, tableMessage, conversation)); err != nil {
 		return nil, err
 	}
-	a.conversations[contact] = c
+	a.conversations[conversation] = c
 	w.counted++
 	return c, nil
 }
@@ -316,7 +316,7 @@ func (w *writer) outbox(t *txn, account identity.PublicKey) (*outboxState, error
 	if err != nil || a.outbox != nil {
 		return a.outbox, err
 	}
-	rows, bytes, err := t.sumOutbox(tablePrefix(account, tableOutbox))
+	rows, bytes, err := t.sumOutbox(tablePrefix(account, tableFor(tableOutbox, KindContact)), tablePrefix(account, tableFor(tableOutbox, KindGroup)))
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (b *bench) last() Written {
 }
 
 func message(guid int64) AcceptMessage {
-	return AcceptMessage{Account: testAccount, Contact: testContact, GUID: guid, Payload: []byte("x")}
+	return AcceptMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: guid, Payload: []byte("x")}
 }
 
 // brokenOp changes everything it can and then fails.
@@ -111,10 +111,10 @@ func (brokenOp) size() int { return 1 }
 func (op brokenOp) apply(t *txn) (any, error) {
 	for _, inner := range []Op{
 		message(77),
-		EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 77, Source: "s"},
+		EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 77, Source: "s"},
 		AppendJournal{Queue: "q", ID: "i"},
 		FinishJournal{Queue: "q", Seq: 1},
-		MarkDelivered{Account: testAccount, Contact: testContact, GUID: 77},
+		MarkDelivered{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 77},
 		AddContact{Contact: Contact{Account: testAccount, ID: identity.PublicKey{9}}},
 		RemoveContact{Account: testAccount, Contact: testContact},
 		RemoveAccount{Account: testAccount},
@@ -141,7 +141,7 @@ func TestFailedOperationLeavesNoTrace(t *testing.T) {
 		}
 	}
 	b.submit(message(2))
-	b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1, Source: "s"})
+	b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1, Source: "s"})
 	b.submit(AppendJournal{Queue: "q", ID: "i"})
 	b.commit()
 	got := b.got[len(b.got)-3:]
@@ -209,18 +209,18 @@ func (b *bench) check() {
 				b.t.Errorf("account %s: outbox %+v, want %+v, %v", id.Short(), have.outbox, want, err)
 			}
 		}
-		for contact, have := range have.conversations {
-			want, err := fresh.conversation(&fresh.txn, id, contact)
-			if err != nil || have.contact != want.contact || have.lastOrder != want.lastOrder {
-				b.t.Errorf("contact %s: %+v, want %+v, %v", contact.Short(), have, want, err)
+		for conversation, have := range have.conversations {
+			want, err := fresh.conversation(&fresh.txn, id, conversation)
+			if err != nil || have.exists != want.exists || have.lastOrder != want.lastOrder {
+				b.t.Errorf("conversation %s: %+v, want %+v, %v", conversation.Short(), have, want, err)
 			}
 			known += have.known.size()
-			if err := fresh.txn.readKnown(want, id, contact); err != nil {
+			if err := fresh.txn.readKnown(want, id, conversation); err != nil {
 				b.t.Fatal(err)
 			}
 			for _, d := range want.known.slots {
 				if d != 0 && have.known != nil && *have.known.slot(d) != d {
-					b.t.Errorf("contact %s: a guid is not known", contact.Short())
+					b.t.Errorf("conversation %s: a guid is not known", conversation.Short())
 				}
 			}
 		}
@@ -240,7 +240,7 @@ func TestOperationsSeeEarlierOnes(t *testing.T) {
 	see := func(when string) {
 		t.Helper()
 		b.submit(message(1))
-		b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1, Source: "s"})
+		b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1, Source: "s"})
 		b.submit(AppendJournal{Queue: "q", ID: "i"})
 		b.commit()
 		got := b.got[len(b.got)-3:]
@@ -250,7 +250,7 @@ func TestOperationsSeeEarlierOnes(t *testing.T) {
 	}
 	write := func() {
 		b.submit(message(1))
-		b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1, Source: "s"})
+		b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1, Source: "s"})
 		b.submit(AppendJournal{Queue: "q", ID: "i"})
 	}
 	write()
@@ -267,7 +267,7 @@ func TestOperationsSeeEarlierOnes(t *testing.T) {
 	b.submit(AddContact{Contact: Contact{Account: testAccount, ID: testContact}})
 	write()
 	inFlight := b.writer.next()
-	b.submit(MarkDelivered{Account: testAccount, Contact: testContact, GUID: 1}) // of a message in flight
+	b.submit(MarkDelivered{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1}) // of a message in flight
 	b.submit(RemoveContact{Account: testAccount, Contact: testContact})
 	b.submit(AddContact{Contact: Contact{Account: testAccount, ID: testContact}})
 	b.submit(message(1))
@@ -284,7 +284,7 @@ func TestOutboxCountsWhatIsInFlight(t *testing.T) {
 	other := identity.PublicKey{3}
 	b.submit(AddContact{Contact: Contact{Account: testAccount, ID: other}})
 	queue := func(contact identity.PublicKey, guid int64) {
-		b.submit(EnqueueMessage{Account: testAccount, Contact: contact, GUID: guid, Payload: []byte("x")})
+		b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(contact), GUID: guid, Payload: []byte("x")})
 	}
 	queue(testContact, 1)
 	b.commit()
@@ -354,7 +354,7 @@ func TestJournalRemembersBoundedIDs(t *testing.T) {
 func TestBatchesAreBounded(t *testing.T) {
 	b := newBench(t, Options{})
 	for i := range 2*maxBatchOps + 1 {
-		b.submit(MoveCursor{Consumer: "c", Account: testAccount, Conversation: identity.PublicKey{byte(i), byte(i >> 8)}, Seq: 1})
+		b.submit(MoveCursor{Consumer: "c", Account: testAccount, Conversation: ContactConversation(identity.PublicKey{byte(i), byte(i >> 8)}), Seq: 1})
 	}
 	if got := len(b.writer.waiting); got != 3 {
 		t.Errorf("%d operations are in %d batches", 2*maxBatchOps+1, got)
@@ -415,7 +415,7 @@ func TestDiskReserve(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := newBench(t, Options{FS: mem})
 	b.store.space.now = func() time.Time { return now }
-	b.submit(EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 1})
+	b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1})
 	b.submit(AppendJournal{Queue: "q", ID: "1"})
 	b.commit()
 	later := func(usage vfs.DiskUsage) {
@@ -429,7 +429,7 @@ func TestDiskReserve(t *testing.T) {
 	}
 	for _, op := range []Op{
 		message(1),
-		EnqueueMessage{Account: testAccount, Contact: testContact, GUID: 2},
+		EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 2},
 		AppendJournal{Queue: "q", ID: "2"},
 		AddContact{Contact: Contact{Account: testAccount, ID: identity.PublicKey{9}}},
 	} {
@@ -439,7 +439,7 @@ func TestDiskReserve(t *testing.T) {
 		}
 	}
 	for _, op := range []Op{
-		MarkDelivered{Account: testAccount, Contact: testContact, GUID: 1},
+		MarkDelivered{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 1},
 		FinishJournal{Queue: "q", Seq: 1},
 		MoveCursor{Consumer: "c", Account: testAccount, Seq: 1},
 		AppendJournal{Queue: "q", ID: "1"},

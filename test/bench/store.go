@@ -160,7 +160,7 @@ func (r *storeRig) acceptRate(ctx context.Context, length time.Duration) (float6
 		group.Go(func() {
 			for time.Since(begun) < length && errs[i] == nil {
 				op := store.AcceptMessage{
-					Account: r.account, Contact: contact, GUID: r.guid.Add(1), Type: 1,
+					Account: r.account, Conversation: store.ContactConversation(contact), GUID: r.guid.Add(1), Type: 1,
 					SendTime: store.MillisOf(begun), Payload: make([]byte, storePayload),
 				}
 				_, errs[i] = store.Do[store.Accepted](ctx, r.ref, op)
