@@ -5,6 +5,8 @@ package bridge_test
 import (
 	"testing"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"github.com/mimird/mimird/actors/store"
@@ -44,7 +46,7 @@ func TestRelayedHandshake_ToldWhereTheBotIs(t *testing.T) {
 func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Encryption.Allow = true })
 	const sentence = "Rooms are not encrypted, though encryption.allow is set"
-	if e := f.status().Encryption; e.State != bridge.EncryptionUnavailable || !contains(e.Error, sentence) || !contains(e.Error, "encryption.allow to false") {
+	if e := f.status().Encryption; e.State != botcrypto.Unavailable || !contains(e.Error, sentence) || !contains(e.Error, "encryption.allow to false") {
 		t.Errorf("encryption is %+v", e)
 	}
 	f.await("the login's state says it", func() bool { return contains(f.provision("GET", "/v3/whoami", ""), sentence) })
@@ -55,7 +57,7 @@ func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
 
 func TestEncryptionThatNobodyWantsIsNoWarning(t *testing.T) {
 	f := newFixture(t)
-	if e := f.status().Encryption; e != (bridge.Encryption{State: bridge.EncryptionOff}) {
+	if e := f.status().Encryption; e != (botcrypto.Status{State: botcrypto.Off}) {
 		t.Errorf("encryption is %+v", e)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -251,7 +253,7 @@ func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
 	case err == nil:
 		d.done(t)
 		return laneResult{}
-	case errors.Is(err, errNoKeys):
+	case errors.Is(err, botcrypto.ErrNoKeys):
 		d.aside.sleep(t.entry) // until keys come
 		return laneResult{}
 	case errors.As(err, &needs):

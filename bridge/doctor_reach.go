@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/config"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -212,7 +214,7 @@ func (d *doctor) encryption(ctx context.Context) Check {
 	if !e.Allow {
 		return skipped("switched off with encryption.allow")
 	}
-	if !canEncrypt {
+	if !botcrypto.CanEncrypt {
 		return failed("build it with -tags goolm, or set encryption.allow to false", "this program was built without encryption")
 	}
 	var flows mautrix.RespLoginFlows

@@ -9,9 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/fault"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -35,37 +36,7 @@ const (
 // encryption.
 const stateNotEncrypted = "mimir-not-encrypted"
 
-var (
-	errNoKeys    = errors.New("the keys of this message have not come yet")
-	errUntrusted = errors.New("the device that sent this message is not trusted")
-)
-
-// device is the bot's device, with which the bridge takes part in encrypted rooms.
-// Its one implementation is in a file with a build tag.
-type device interface {
-	// decrypt returns what is in an encrypted event. The error is errNoKeys when
-	// that may become possible.
-	decrypt(ctx context.Context, evt *event.Event) (*event.Event, error)
-	// request asks the other devices of the sender for the keys of an event.
-	request(ctx context.Context, evt *event.Event)
-	// receive takes what concerns devices and keys from an answer to /sync, and
-	// notes with done that it has. After an error the same has to be given again.
-	receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error
-	// client acts as the device.
-	client() *mautrix.Client
-	// explain says in plain sentences how encryption is for a user.
-	explain(ctx context.Context, user id.UserID) string
-}
-
-// unavailable says why there is no encryption, and what to do.
-func unavailable(why error) Encryption {
-	text := "Rooms are not encrypted, though encryption.allow is set: " + fault.OneLine(why) + "."
-	if errors.Is(why, errNoDevice) {
-		text += " With Synapse 1.121 and later set encryption.msc4190; with another homeserver, or if the room may be readable " +
-			"there, set encryption.allow to false."
-	}
-	return Encryption{State: EncryptionUnavailable, Error: text}
-}
+var errUntrusted = errors.New("the device that sent this message is not trusted")
 
 // echo tells the encrypted events that are our own.
 func (d *dispatcher) echo(evt *event.Event) bool {
@@ -77,7 +48,7 @@ func (d *dispatcher) echo(evt *event.Event) bool {
 
 // encrypted handles an encrypted event. One without keys is kept, so that the
 // events behind it need not wait; the order is lost then, and nothing else.
-func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event, raw []byte) error {
+func (d *dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *event.Event, raw []byte) error {
 	if d.echo(evt) {
 		return nil
 	}
@@ -85,11 +56,11 @@ func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event
 	session := evt.Content.AsEncrypted().SessionID
 	for {
 		arrived := d.keys.next() // before trying, so that none is missed
-		decrypted, err := dev.decrypt(ctx, evt)
+		decrypted, err := dev.Decrypt(ctx, evt)
 		if err == nil {
 			return d.decrypted(ctx, decrypted)
 		}
-		if !errors.Is(err, errNoKeys) {
+		if !errors.Is(err, botcrypto.ErrNoKeys) {
 			return d.cannotDecrypt(ctx, evt, err)
 		}
 		wait := time.Until(deadline)
@@ -110,15 +81,15 @@ func (d *dispatcher) encrypted(ctx context.Context, dev device, evt *event.Event
 	d.missing.add(session)
 	switch err := d.putAside(ctx, undecryptable, evt, raw); {
 	case errors.Is(err, store.ErrJournalFull):
-		return d.cannotDecrypt(ctx, evt, errNoKeys)
+		return d.cannotDecrypt(ctx, evt, botcrypto.ErrNoKeys)
 	case err != nil:
 		return err
 	}
 	d.log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
-	dev.request(ctx, evt)
+	dev.Request(ctx, evt)
 	d.status.send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusUndecryptable,
-		InternalError: errNoKeys, Message: errNoKeys.Error() + "; the bridge waits for them",
+		InternalError: botcrypto.ErrNoKeys, Message: botcrypto.ErrNoKeys.Error() + "; the bridge waits for them",
 	}, bridgev2.StatusEventInfoFromEvent(evt))
 	return nil
 }
@@ -140,7 +111,7 @@ func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 	}
 	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"
-	if errors.Is(why, errUntrusted) || errors.Is(why, errNoKeys) {
+	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) {
 		text = why.Error()
 	}
 	d.status.send(ctx, &bridgev2.MessageStatus{
@@ -162,23 +133,23 @@ func (d *dispatcher) retryUndecryptable() {
 	}
 }
 
-// retryOne decrypts an event that was kept for its keys. The error is errNoKeys
+// retryOne decrypts an event that was kept for its keys. The error is botcrypto.ErrNoKeys
 // when they are not there yet.
 func (d *dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
 	dev := d.matrix.device()
 	if dev == nil {
-		return errNoKeys
+		return botcrypto.ErrNoKeys
 	}
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
 	}
 	ctx := d.context(work)
-	decrypted, err := dev.decrypt(ctx, evt)
+	decrypted, err := dev.Decrypt(ctx, evt)
 	switch {
 	case err == nil:
 		return d.decrypted(ctx, decrypted)
-	case !errors.Is(err, errNoKeys), time.Since(entry.time) > giveUpKeys:
+	case !errors.Is(err, botcrypto.ErrNoKeys), time.Since(entry.time) > giveUpKeys:
 		return d.cannotDecrypt(ctx, evt, err)
 	default:
 		return err

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"maunium.net/go/mautrix/crypto"
@@ -63,7 +65,7 @@ func (e *encrypted) botDevices() map[id.DeviceID]*id.Device {
 func TestDendriteEncryptedConversation(t *testing.T) {
 	e := newEncrypted(t)
 	out := []string{"hello Bob"}
-	if state := e.status().Encryption; state.State != bridge.EncryptionOn || state.Error != "" {
+	if state := e.status().Encryption; state.State != botcrypto.On || state.Error != "" {
 		t.Errorf("encryption is %+v", state)
 	}
 	e.write(out[0])

@@ -5,6 +5,8 @@ package bridge
 import (
 	"context"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
@@ -23,10 +25,10 @@ type matrixConnector interface {
 	bot() *appservice.IntentAPI
 	// device returns the bot's device, nil when the bridge does not take part in
 	// encrypted rooms.
-	device() device
+	device() botcrypto.Device
 	// encryption says whether the bridge takes part in encrypted rooms, once it was
 	// started.
-	encryption() Encryption
+	encryption() botcrypto.Status
 	// isEncrypted reports whether a room is, as far as our tables say.
 	isEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 }

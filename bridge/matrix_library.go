@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/appservice"
@@ -27,7 +29,7 @@ type libraryConnector struct {
 	*matrix.Connector
 	status *statusSender
 	log    *slog.Logger
-	dev    *botDevice // nil when there shall be no encryption, or can be none
+	dev    *botcrypto.BotDevice // nil when there shall be no encryption, or can be none
 	// noDevice is why there can be none.
 	noDevice error
 }
@@ -49,8 +51,8 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 	// Echoes of what we send as somebody are recognised by this.
 	c.AS.DoublePuppetValue = "mimird/" + c.Config.AppService.ID
 	if c.Config.Encryption.Allow {
-		c.dev = newBotDevice(c.Config, c.AS, br, c.StateStore, c.Bot.UserID, c.log)
-		c.Crypto = &deviceOrNone{botDevice: c.dev, c: c}
+		c.dev = botcrypto.New(c.Config, c.AS, br, c.StateStore, c.Bot.UserID, c.log)
+		c.Crypto = &deviceOrNone{BotDevice: c.dev, c: c}
 	}
 	c.EventProcessor.ExecMode = appservice.Sync
 	c.EventProcessor.ExecSyncWarnTime, c.EventProcessor.ExecSyncTimeout = 0, 0
@@ -64,20 +66,20 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 		c.Crypto.ResetSession(ce.Ctx, ce.RoomID)
 		ce.Reply("The next message in this room will be encrypted with a new key.")
 	}
-	br.Commands.(*commands.Processor).AddHandlers(&discard, newCheckEncryption(c, c.isEncrypted))
+	br.Commands.(*commands.Processor).AddHandlers(&discard, botcrypto.NewCommand(c.device, c.isEncrypted))
 }
 
 // deviceOrNone is the device until it turns out that there can be none.
 type deviceOrNone struct {
-	*botDevice
+	*botcrypto.BotDevice
 	c *libraryConnector
 }
 
 // Init is called by the library before anything is sent. A bridge that cannot
 // encrypt goes on without, and leaves encrypted rooms alone.
 func (d *deviceOrNone) Init(ctx context.Context) error {
-	err := d.botDevice.Init(ctx)
-	if !errors.Is(err, errNoDevice) && !errors.Is(err, ErrNoEncryption) {
+	err := d.BotDevice.Init(ctx)
+	if !errors.Is(err, botcrypto.ErrNoDevice) && !errors.Is(err, botcrypto.ErrNoEncryption) {
 		return err
 	}
 	if d.c.Config.Encryption.Require {
@@ -89,14 +91,14 @@ func (d *deviceOrNone) Init(ctx context.Context) error {
 	return nil
 }
 
-func (c *libraryConnector) encryption() Encryption {
+func (c *libraryConnector) encryption() botcrypto.Status {
 	switch {
 	case c.noDevice != nil:
-		return unavailable(c.noDevice)
+		return botcrypto.NewUnavailable(c.noDevice)
 	case c.dev == nil:
-		return Encryption{State: EncryptionOff}
+		return botcrypto.Status{State: botcrypto.Off}
 	default:
-		return Encryption{State: EncryptionOn}
+		return botcrypto.Status{State: botcrypto.On}
 	}
 }
 
@@ -140,7 +142,7 @@ func (c *libraryConnector) appService() *appservice.AppService    { return c.AS 
 func (c *libraryConnector) processor() *appservice.EventProcessor { return c.EventProcessor }
 func (c *libraryConnector) bot() *appservice.IntentAPI            { return c.Bot }
 
-func (c *libraryConnector) device() device {
+func (c *libraryConnector) device() botcrypto.Device {
 	if c.dev == nil {
 		return nil
 	}

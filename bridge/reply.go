@@ -47,7 +47,7 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
 	if dev := cl.matrix.device(); dev != nil && evt.Type == event.EventEncrypted {
 		evt.RoomID = msg.Portal.MXID
-		if decrypted, err := dev.decrypt(ctx, evt); err == nil {
+		if decrypted, err := dev.Decrypt(ctx, evt); err == nil {
 			evt = decrypted
 		}
 	}

@@ -112,7 +112,7 @@ func level(try int) slog.Level {
 func (s *sideSync) client() (*mautrix.Client, database.Key) {
 	client := s.matrix.bot().Client
 	if device := s.matrix.device(); device != nil {
-		client = device.client()
+		client = device.Client()
 	}
 	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
 }
@@ -143,7 +143,7 @@ func (s *sideSync) once(
 		return s.noteSync(ctx, key, resp.NextBatch)
 	}
 	if device := s.matrix.device(); device != nil {
-		if err := device.receive(ctx, resp, done); err != nil {
+		if err := device.Receive(ctx, resp, done); err != nil {
 			return "", err
 		}
 		if len(resp.ToDevice.Events) > 0 {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/id"
@@ -36,7 +38,7 @@ type Status struct {
 	Problems []string `json:",omitempty"`
 	// Encryption is whether the bridge can take part in encrypted rooms, known while
 	// it runs.
-	Encryption Encryption
+	Encryption botcrypto.Status
 	// Logins is how many accounts are used from Matrix.
 	Logins int
 	// Transactions is how many events of the homeserver are stored and not yet handled.
@@ -65,28 +67,6 @@ const (
 	StateDegraded State = "degraded"
 	// StateFailed is between a failed start and the next one.
 	StateFailed State = "failed"
-)
-
-// Encryption is whether the bridge can take part in encrypted rooms.
-type Encryption struct {
-	State EncryptionState
-	// Error is why it cannot although it should, and what to do, in a sentence or two
-	// for people.
-	Error string `json:",omitempty"`
-}
-
-// EncryptionState is whether the bridge can take part in encrypted rooms.
-type EncryptionState string
-
-// The states of encryption.
-const (
-	// EncryptionOff is when the configuration does not want it.
-	EncryptionOff EncryptionState = "off"
-	// EncryptionOn is when rooms are encrypted.
-	EncryptionOn EncryptionState = "on"
-	// EncryptionUnavailable is when the configuration wants it, and the homeserver or
-	// this program cannot: rooms are not encrypted.
-	EncryptionUnavailable EncryptionState = "unavailable"
 )
 
 // Waiting is a conversation with events that are not in their room yet.

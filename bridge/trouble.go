@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -268,7 +270,7 @@ func (c *connector) connected(account identity.PublicKey) status.BridgeState {
 	if rooms, text := c.roomsInTrouble(account); rooms > 0 {
 		// The library takes states for the same whose messages alone are different.
 		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
-	} else if e := c.matrix.encryption(); e.State == EncryptionUnavailable {
+	} else if e := c.matrix.encryption(); e.State == botcrypto.Unavailable {
 		state.Reason, state.Message = stateNotEncrypted, e.Error
 	}
 	return state

@@ -8,16 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
+
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 )
 
 func TestStatusSaysWhenRoomsAreNotEncrypted(t *testing.T) {
-	for sentence, state := range map[string]bridge.EncryptionState{
-		"Rooms are not encrypted, use another homeserver.": bridge.EncryptionUnavailable,
-		"": bridge.EncryptionOn,
+	for sentence, state := range map[string]botcrypto.State{
+		"Rooms are not encrypted, use another homeserver.": botcrypto.Unavailable,
+		"": botcrypto.On,
 	} {
-		part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Encryption: bridge.Encryption{State: state, Error: sentence}})
+		part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Encryption: botcrypto.Status{State: state, Error: sentence}})
 		if err != nil {
 			t.Fatal(err)
 		}

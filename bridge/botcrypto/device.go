@@ -2,7 +2,7 @@
 
 //go:build goolm && !nocrypto
 
-package bridge
+package botcrypto
 
 import (
 	"context"
@@ -29,14 +29,14 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-// canEncrypt is whether this program can take part in encrypted rooms.
-const canEncrypt = true
+// CanEncrypt is whether this program can take part in encrypted rooms.
+const CanEncrypt = true
 
-// botDevice is the device of the bot. All ghosts encrypt with its keys: that is
+// BotDevice is the device of the bot. All ghosts encrypt with its keys: that is
 // what clients of the user know. It stands in for the library's own, which needs a
 // C compiler, ends the process when /sync fails, and loses keys when the process
 // is killed.
-type botDevice struct {
+type BotDevice struct {
 	config *bridgeconfig.Config
 	as     *appservice.AppService
 	br     *bridgev2.Bridge
@@ -52,10 +52,10 @@ type botDevice struct {
 	signed bool // clients can see that the device belongs to the bot
 }
 
-func newBotDevice(
+func New(
 	config *bridgeconfig.Config, as *appservice.AppService, br *bridgev2.Bridge, states *sqlstatestore.SQLStateStore, bot id.UserID, log *slog.Logger,
-) *botDevice {
-	return &botDevice{
+) *BotDevice {
+	return &BotDevice{
 		config: config, as: as, br: br, states: states, bot: bot, log: log,
 		zlog: br.Log.With().Str("component", "crypto").Logger(),
 	}
@@ -74,15 +74,15 @@ func (s *keyStore) GetGroupSession(ctx context.Context, room id.RoomID, session 
 	return keys, err
 }
 
-// Init makes the device, or takes it up again. It returns errNoDevice when the
+// Init makes the device, or takes it up again. It returns ErrNoDevice when the
 // homeserver gives the bridge none.
-func (d *botDevice) Init(ctx context.Context) error {
+func (d *BotDevice) Init(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.init(ctx, true)
 }
 
-func (d *botDevice) init(ctx context.Context, mayReset bool) error {
+func (d *BotDevice) init(ctx context.Context, mayReset bool) error {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	d.store = &keyStore{crypto.NewSQLCryptoStore(
 		d.br.DB.Database, dbutil.ZeroLogger(d.zlog), string(d.br.ID), "", []byte(d.config.Encryption.PickleKey))}
@@ -99,7 +99,7 @@ func (d *botDevice) init(ctx context.Context, mayReset bool) error {
 	d.store.DeviceID = d.matrix.DeviceID
 	d.mach = crypto.NewOlmMachine(d.matrix, &d.zlog, d.store, d.states)
 	d.mach.DisableSharedGroupSessionTracking = true
-	d.mach.DisableDecryptKeyFetching = true // see receive
+	d.mach.DisableDecryptKeyFetching = true // see Receive
 	d.mach.AllowKeyShare = d.mayShare
 	e := &d.config.Encryption
 	d.mach.SendKeysMinTrust = e.VerificationLevels.Receive
@@ -139,7 +139,7 @@ func (d *botDevice) init(ctx context.Context, mayReset bool) error {
 }
 
 // login gets an access token for the device.
-func (d *botDevice) login(ctx context.Context, known id.DeviceID) error {
+func (d *BotDevice) login(ctx context.Context, known id.DeviceID) error {
 	const name = "Mimir bridge"
 	d.matrix = d.as.NewMautrixClient(d.bot)
 	if d.config.Encryption.MSC4190 {
@@ -153,7 +153,7 @@ func (d *botDevice) login(ctx context.Context, known id.DeviceID) error {
 		return fmt.Errorf("%w: %w", deviceError(err), err)
 	}
 	if !flows.HasFlow(mautrix.AuthTypeAppservice) {
-		return errNoDevice
+		return ErrNoDevice
 	}
 	_, err = d.matrix.Login(ctx, &mautrix.ReqLogin{
 		Type:                     mautrix.AuthTypeAppservice,
@@ -174,12 +174,12 @@ func deviceError(err error) error {
 	var failure mautrix.HTTPError
 	if errors.As(err, &failure) && failure.Response != nil && failure.Response.StatusCode >= 400 && failure.Response.StatusCode < 500 &&
 		failure.Response.StatusCode != 429 {
-		return errNoDevice
+		return ErrNoDevice
 	}
 	return errors.New("get a device for the bot")
 }
 
-func (d *botDevice) onServer(ctx context.Context) (bool, error) {
+func (d *BotDevice) onServer(ctx context.Context) (bool, error) {
 	resp, err := d.matrix.QueryKeys(ctx, &mautrix.ReqQueryKeys{DeviceKeys: mautrix.DeviceKeysRequest{d.bot: {d.matrix.DeviceID}}})
 	if err != nil {
 		return false, fmt.Errorf("look for the keys of the bot's device: %w", err)
@@ -189,7 +189,7 @@ func (d *botDevice) onServer(ctx context.Context) (bool, error) {
 }
 
 // reset gives the bot another device.
-func (d *botDevice) reset(ctx context.Context) error {
+func (d *BotDevice) reset(ctx context.Context) error {
 	for _, table := range []string{"crypto_account", "crypto_olm_session", "crypto_megolm_outbound_session"} {
 		if _, err := d.store.DB.Exec(ctx, "DELETE FROM "+table); err != nil {
 			return fmt.Errorf("forget the bot's device: %w", err)
@@ -202,7 +202,7 @@ func (d *botDevice) reset(ctx context.Context) error {
 }
 
 // Reset implements the library's interface.
-func (d *botDevice) Reset(ctx context.Context, _ bool) error {
+func (d *BotDevice) Reset(ctx context.Context, _ bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.reset(ctx)
@@ -210,7 +210,7 @@ func (d *botDevice) Reset(ctx context.Context, _ bool) error {
 
 // Encrypt replaces the content of an event. After an error the event must not be
 // sent.
-func (d *botDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content *event.Content) error {
+func (d *BotDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content *event.Content) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	mark, marked := content.Raw[mimirid.MarkerKey]
@@ -231,7 +231,7 @@ func (d *botDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type
 }
 
 // share gives the members of a room the keys of what is sent from now on.
-func (d *botDevice) share(ctx context.Context, room id.RoomID) error {
+func (d *BotDevice) share(ctx context.Context, room id.RoomID) error {
 	fetched, err := d.states.HasFetchedMembers(ctx, room)
 	if err != nil {
 		return err
@@ -254,7 +254,7 @@ func (d *botDevice) share(ctx context.Context, room id.RoomID) error {
 	return d.mach.ShareGroupSession(ctx, room, users)
 }
 
-func (d *botDevice) decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
+func (d *BotDevice) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	// The device tells whether the sender is trusted.
@@ -265,20 +265,20 @@ func (d *botDevice) decrypt(ctx context.Context, evt *event.Event) (*event.Event
 	}
 	decrypted, err := d.mach.DecryptMegolmEvent(ctx, evt)
 	if errors.Is(err, crypto.ErrNoSessionFound) || errors.Is(err, olm.ErrUnknownMessageIndex) {
-		return nil, fmt.Errorf("%w: %w", errNoKeys, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoKeys, err)
 	}
 	return decrypted, err
 }
 
-func (d *botDevice) request(ctx context.Context, evt *event.Event) {
+func (d *BotDevice) Request(ctx context.Context, evt *event.Event) {
 	content := evt.Content.AsEncrypted()
 	d.RequestSession(ctx, evt.RoomID, content.SenderKey, content.SessionID, evt.Sender, "")
 }
 
-// receive takes keys. What a message between devices does to our tables, and that
+// Receive takes keys. What a message between devices does to our tables, and that
 // it was taken, is one transaction per message: after a crash in between, the
 // homeserver sends it again, and it can be read again.
-func (d *botDevice) receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error {
+func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	ctx = mautrix.WithMaxRetries(ctx, 0)
@@ -321,7 +321,7 @@ func (d *botDevice) receive(ctx context.Context, resp *mautrix.RespSync, done fu
 }
 
 // sign has the bot sign its own device.
-func (d *botDevice) sign(ctx context.Context) error {
+func (d *BotDevice) sign(ctx context.Context) error {
 	const key = "recovery_key"
 	hasKeys, verified, err := d.mach.GetOwnVerificationStatus(ctx)
 	if err != nil {
@@ -347,7 +347,7 @@ func (d *botDevice) sign(ctx context.Context) error {
 }
 
 // mayShare decides who is given keys that they ask for.
-func (d *botDevice) mayShare(ctx context.Context, dev *id.Device, info event.RequestedKeyInfo) *crypto.KeyShareRejection {
+func (d *BotDevice) mayShare(ctx context.Context, dev *id.Device, info event.RequestedKeyInfo) *crypto.KeyShareRejection {
 	e := &d.config.Encryption
 	trust, err := d.mach.ResolveTrustContext(ctx, dev)
 	switch {
@@ -369,8 +369,8 @@ func (d *botDevice) mayShare(ctx context.Context, dev *id.Device, info event.Req
 	return nil
 }
 
-// explain says in plain sentences how encryption is for a user.
-func (d *botDevice) explain(ctx context.Context, user id.UserID) string {
+// Explain says in plain sentences how encryption is for a user.
+func (d *BotDevice) Explain(ctx context.Context, user id.UserID) string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	text := fmt.Sprintf("The bridge encrypts, with the device %s of %s", d.matrix.DeviceID, d.bot)
@@ -406,40 +406,33 @@ func (d *botDevice) explain(ctx context.Context, user id.UserID) string {
 	return text
 }
 
-func (d *botDevice) client() *mautrix.Client { return d.Client() }
-
 // Client implements the library's interface, as what follows does.
-func (d *botDevice) Client() *mautrix.Client {
+func (d *BotDevice) Client() *mautrix.Client {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.matrix
 }
 
 // Start and Stop have nothing to do: keys come with the side sync, see sidesync.go.
-func (*botDevice) Start() {}
-func (*botDevice) Stop()  {}
-
-// Decrypt implements the library's interface.
-func (d *botDevice) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
-	return d.decrypt(ctx, evt)
-}
+func (*BotDevice) Start() {}
+func (*BotDevice) Stop()  {}
 
 // HandleMemberEvent implements the library's interface.
-func (d *botDevice) HandleMemberEvent(ctx context.Context, evt *event.Event) {
+func (d *BotDevice) HandleMemberEvent(ctx context.Context, evt *event.Event) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	d.mach.HandleMemberEvent(ctx, evt)
 }
 
 // WaitForSession implements the library's interface.
-func (d *botDevice) WaitForSession(ctx context.Context, room id.RoomID, sender id.SenderKey, session id.SessionID, wait time.Duration) bool {
+func (d *BotDevice) WaitForSession(ctx context.Context, room id.RoomID, sender id.SenderKey, session id.SessionID, wait time.Duration) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.mach.WaitForSession(ctx, room, sender, session, wait)
 }
 
 // RequestSession implements the library's interface.
-func (d *botDevice) RequestSession(
+func (d *BotDevice) RequestSession(
 	ctx context.Context, room id.RoomID, sender id.SenderKey, session id.SessionID, user id.UserID, dev id.DeviceID,
 ) {
 	d.mu.RLock()
@@ -454,7 +447,7 @@ func (d *botDevice) RequestSession(
 }
 
 // ResetSession implements the library's interface.
-func (d *botDevice) ResetSession(ctx context.Context, room id.RoomID) {
+func (d *BotDevice) ResetSession(ctx context.Context, room id.RoomID) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.store.RemoveOutboundGroupSession(ctx, room); err != nil {
@@ -463,13 +456,13 @@ func (d *botDevice) ResetSession(ctx context.Context, room id.RoomID) {
 }
 
 // ShareKeys implements the library's interface.
-func (d *botDevice) ShareKeys(ctx context.Context) error {
+func (d *BotDevice) ShareKeys(ctx context.Context) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.mach.ShareKeys(ctx, -1)
 }
 
 // BeeperStreamPublisher implements the library's interface.
-func (*botDevice) BeeperStreamPublisher() bridgev2.BeeperStreamPublisher { return nil }
+func (*BotDevice) BeeperStreamPublisher() bridgev2.BeeperStreamPublisher { return nil }
 
-var _ device = (*botDevice)(nil)
+var _ Device = (*BotDevice)(nil)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package botcrypto
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// newCheckEncryption makes the command that says in plain sentences whether
+// NewCommand returns the command that says in plain sentences whether
 // messages are encrypted, and who can read them.
-func newCheckEncryption(m matrixConnector, isEncrypted func(context.Context, id.RoomID) (bool, error)) *commands.FullHandler {
+func NewCommand(device func() Device, isEncrypted func(context.Context, id.RoomID) (bool, error)) *commands.FullHandler {
 	return &commands.FullHandler{
 		Name: "check-encryption",
 		Help: commands.HelpMeta{
@@ -30,8 +30,8 @@ func newCheckEncryption(m matrixConnector, isEncrypted func(context.Context, id.
 			if encrypted {
 				text = "This room is encrypted: your homeserver cannot read it. The bridge can, and encrypts it anew for Mimir."
 			}
-			if dev := m.device(); dev != nil {
-				ce.Reply("%s %s", text, dev.explain(ce.Ctx, ce.User.MXID))
+			if dev := device(); dev != nil {
+				ce.Reply("%s %s", text, dev.Explain(ce.Ctx, ce.User.MXID))
 				return
 			}
 			if encrypted {
