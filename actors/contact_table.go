@@ -36,8 +36,25 @@ func newContactTable() *contactTable {
 	return &contactTable{presence: newPresence(), requests: newRequestGuard()}
 }
 
-// online counts live sessions.
-func (t *contactTable) online() int { return t.presence.online() }
+// Presence returns what is known of the way to a contact.
+func (t *contactTable) Presence(conversation store.Conversation) Presence {
+	return t.presence.get(conversation)
+}
+
+// Online counts the live sessions.
+func (t *contactTable) Online() int { return t.presence.online() }
+
+// HeldDevices returns the nodes of a contact that are held or refused, the oldest
+// first.
+func (t *contactTable) HeldDevices(conversation store.Conversation) []HeldDevice {
+	return t.held.get(conversation)
+}
+
+// Suspicions returns the attempts of the last day to be somebody else, and counts all
+// since the start.
+func (t *contactTable) Suspicions(now time.Time) (recent []Suspicion, total uint64) {
+	return t.suspicions.current(now)
+}
 
 // presence is written by contact actors and read by whoever shows a status. It
 // has one entry per contact actor.

@@ -13,7 +13,7 @@ import (
 // HeldDevices returns the nodes that authenticated as a contact and that nothing
 // else speaks for, the oldest first. They are turned away or wait to be.
 func (n *Node) HeldDevices(account, contact identity.PublicKey) []HeldDevice {
-	return n.env.contacts.held.get(store.ConversationWith(account, contact))
+	return n.env.contacts.HeldDevices(store.ConversationWith(account, contact))
 }
 
 // TrustDevice lets a contact in from a node, whatever else speaks for it. Our user

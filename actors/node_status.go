@@ -66,10 +66,10 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
-		Sessions: n.env.contacts.online(), StrayReactions: n.env.strayReactions.Load(), CrowdedGUIDs: n.env.crowdedGUIDs.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		Sessions: n.env.contacts.Online(), StrayReactions: n.env.strayReactions.Load(), CrowdedGUIDs: n.env.crowdedGUIDs.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 		FullConversations: n.store.FullConversations(),
 	}
-	s.Suspicions, s.Suspected = n.env.contacts.suspicions.current(time.Now())
+	s.Suspicions, s.Suspected = n.env.contacts.Suspicions(time.Now())
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {
 		return Status{}, err
 	}
@@ -115,7 +115,7 @@ func (n *Node) Part(ctx context.Context, name string) (kernel.Ref, error) {
 
 // Presence says whether a contact can be reached at this moment.
 func (n *Node) Presence(account, contact identity.PublicKey) Presence {
-	return n.env.contacts.presence.get(store.ConversationWith(account, contact))
+	return n.env.contacts.Presence(store.ConversationWith(account, contact))
 }
 
 // Waiting counts the messages of an account that have not been delivered.
