@@ -38,7 +38,7 @@ type accountDeps struct {
 	// Now is the wall clock, for what is stored.
 	Now  func() time.Time
 	Log  *strangerlog.Log
-	Keys *keyring
+	Keys *Ring
 	// Contact is for the account's contacts.
 	Contact *contactDeps
 }
@@ -64,7 +64,7 @@ type childRested struct{ Name string }
 func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
 
 func (a *account) Started(c *kernel.Context) error {
-	if err := a.deps.Keys.load(a.id); err != nil {
+	if err := a.deps.Keys.Load(a.id); err != nil {
 		return err
 	}
 	var err error

@@ -128,7 +128,7 @@ type contactDeps struct {
 	// Now is the wall clock, for what is stored.
 	Now  func() time.Time
 	Log  *strangerlog.Log
-	Keys *keyring
+	Keys *Ring
 	// Nodes gets the node keys of accepted contacts.
 	Nodes *contactNodes
 	Table *contactTable
@@ -257,7 +257,7 @@ func (x *contact) look() error {
 	}
 	if !x.allowed() { // else they are among contactNodes
 		for _, n := range x.record.NodeKeys {
-			x.deps.Keys.seen.add(n.Key)
+			x.deps.Keys.KnowStranger(n.Key)
 		}
 	}
 	x.deps.Nodes.set(x.Conversation, x.acceptedNodes())
@@ -466,7 +466,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	if x.devices.prefer == msg.Node {
 		x.devices.prefer = identity.NodeKey{}
 	}
-	x.deps.Keys.seen.add(msg.Node)
+	x.deps.Keys.KnowStranger(msg.Node)
 	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {

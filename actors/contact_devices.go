@@ -207,7 +207,7 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 	c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
 		Account: x.Account, Contact: x.Contact(), Key: h.node, Generation: uint8(g), Time: x.deps.nowMillis(), Unconfirmed: unconfirmed,
 	}})
-	x.deps.Keys.seen.add(h.node)
+	x.deps.Keys.KnowStranger(h.node)
 	if h.stream != nil {
 		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact(), Stream: h.stream})
 		return

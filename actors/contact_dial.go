@@ -119,7 +119,7 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 	})
 	var nodes []identity.NodeKey
 	add := func(n identity.NodeKey) {
-		if !slices.Contains(nodes, n) && n != x.deps.Keys.node.Key() {
+		if !slices.Contains(nodes, n) && n != x.deps.Keys.RoleKey(RoleNode) {
 			nodes = append(nodes, n)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // a phone has too is looked for there as its role wants it; and what is handed over
 // to a phone is for the phone.
 func (x *contact) local(c *kernel.Context) bool {
-	if _, served := x.deps.Keys.account(x.Contact()); !served {
+	if _, served := x.deps.Keys.Account(x.Contact()); !served {
 		return false
 	}
 	other, err := x.deps.Store.Account(x.Contact())

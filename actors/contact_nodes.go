@@ -127,6 +127,9 @@ func (n *contactNodes) forgetAccount(account identity.PublicKey) {
 	}
 }
 
+// Refuses implements identity.Guard: the node key of a contact is never signed.
+func (n *contactNodes) Refuses(value [32]byte) bool { return n.has(value) }
+
 // has reports whether an accepted contact has authenticated from the node.
 func (n *contactNodes) has(node identity.NodeKey) bool { return n.pairs(node) > 0 }
 

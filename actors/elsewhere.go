@@ -57,7 +57,7 @@ func (e *env) rememberElsewhere() error {
 	}
 	for _, a := range accounts {
 		for _, n := range a.ForeignNodes {
-			e.keys.know(n.Key)
+			e.keys.Know(n.Key)
 		}
 		e.elsewhere.remember(a.ID, a.ForeignNodes, time.Now())
 	}

@@ -21,7 +21,7 @@ type env struct {
 	opts  Options
 	log   *slog.Logger
 	store *store.Store // for reading
-	keys  *keyring
+	keys  *Ring
 	net   *uplink.Cell
 	// trackerNet is the tracker role's network.
 	trackerNet *uplink.Cell
@@ -75,12 +75,12 @@ func (e *env) accountDeps() *accountDeps {
 }
 
 func (e *env) trackerDeps() trackerDeps {
-	return trackerDeps{Key: e.keys.tracker, Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
+	return trackerDeps{Key: e.keys.Role(RoleTracker), Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
 }
 
 func (e *env) filesDeps() filesDeps {
 	return filesDeps{
-		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.files, Cell: e.filesNet, Store: e.store, Writer: e.writer,
+		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.Role(RoleFiles), Cell: e.filesNet, Store: e.store, Writer: e.writer,
 		Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 	}
 }

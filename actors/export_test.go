@@ -14,7 +14,7 @@ func (n *Node) RefusesToSignForTest(value [32]byte) bool { return n.keys.Refuses
 
 // RefusesChallengeForTest asks what a handshake with some node asks.
 func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
-	return n.env.security(identity.NodeKey{}).Guard.Refuses(value)
+	return n.env.keys.Security(identity.NodeKey{}).Guard.Refuses(value)
 }
 
 // MediaRowForTest returns what the store has of the file of a message.
@@ -42,9 +42,7 @@ func (n *Node) MailboxDepthForTest(kind string) int {
 // KnownNodesForTest are the numbers of node keys that are remembered for good, and of
 // strangers' ones.
 func (n *Node) KnownNodesForTest() (named, seen int) {
-	n.keys.mu.RLock()
-	defer n.keys.mu.RUnlock()
-	return len(n.keys.nodes), n.keys.seen.count()
+	return n.keys.KnownForTest()
 }
 
 // EnqueueForTest is Send without its limit on the payload, as in older versions.

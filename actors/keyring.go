@@ -9,55 +9,70 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
+
+// KeyDirName is the folder of the data directory that has the key files.
+const KeyDirName = "keys"
 
 const (
-	keyDirName     = "keys"
-	nodeKeyName    = "node.pem"
-	trackerKeyName = "tracker.pem"
-	filesKeyName   = "files.pem"
-
-	// challengeMemory is how long a challenge of ours is remembered at least, so
-	// that we never answer our own, and maxIssued how many within that time.
-	challengeMemory = 10 * time.Minute
-	maxIssued       = 16_384
+	// ChallengeRotation is how often the node calls Rotate. A challenge of ours is
+	// remembered for at least that long, so that we never answer our own.
+	ChallengeRotation = 10 * time.Minute
+	// maxIssued is how many challenges are remembered within ChallengeRotation.
+	maxIssued = 16_384
 )
 
-// keyring holds the secrets of a node: its node key and the key of every account.
-// They live in files of their own beside the database, so that a person can copy
-// an identity to a safe place with the tools they know. It is safe for concurrent
-// use.
-type keyring struct {
+// KeyringOptions says where the keys are and what else must not be signed.
+type KeyringOptions struct {
+	// Dir is the data directory; the keys are in its folder [KeyDirName].
+	Dir string
+	// RefusePoints refuses every challenge that could be a public key, known or not; see
+	// identity.CurvePoints.
+	RefusePoints bool
+	// Others know further values that must not be signed, such as the node keys of
+	// contacts.
+	Others []identity.Guard
+}
+
+// Ring holds the secrets of a node, its node keys and the keys of its accounts, and
+// knows what must not be signed with them. The keys are in files beside the database, so
+// that a person can copy an identity to a safe place with the tools they know. Its
+// methods are safe for concurrent use, but for those of roles.
+type Ring struct {
+	opts   KeyringOptions
 	dir    string
 	issued *identity.Issued
-	// node, tracker and files are the node keys, those of roles zero without the role.
-	node, tracker, files identity.NodePrivateKey
+	// roles are the node keys in use.
+	roles map[Role]identity.NodePrivateKey
 
 	mu       sync.RWMutex
 	accounts map[identity.PublicKey]identity.PrivateKey
-	// nodes are node keys that the configuration, the store or our user names: a
-	// signature over one of them would be an announcement. contacts has those of
-	// contacts, seen those of strangers.
-	nodes    map[identity.NodeKey]struct{}
-	contacts *contactNodes
-	seen     *seenNodes
+	// nodes are the keys of Know, strangers those of KnowStranger.
+	nodes     map[identity.NodeKey]struct{}
+	strangers *seenNodes
 }
 
-// openKeyring opens a key directory, which may be missing. It reads no key.
-func openKeyring(dir string) (*keyring, error) {
-	k := &keyring{
-		dir:      filepath.Join(dir, keyDirName),
-		issued:   identity.NewIssued(maxIssued),
-		accounts: make(map[identity.PublicKey]identity.PrivateKey),
-		nodes:    make(map[identity.NodeKey]struct{}),
-		contacts: newContactNodes(),
-		seen:     newSeenNodes(),
+// OpenKeyring opens a key directory, which may be missing. It reads no key.
+//
+// Errors: one that says what to do when others can list or write the directory.
+func OpenKeyring(opts KeyringOptions) (*Ring, error) {
+	r := &Ring{
+		opts:      opts,
+		dir:       filepath.Join(opts.Dir, KeyDirName),
+		issued:    identity.NewIssued(maxIssued),
+		roles:     make(map[Role]identity.NodePrivateKey),
+		accounts:  make(map[identity.PublicKey]identity.PrivateKey),
+		nodes:     make(map[identity.NodeKey]struct{}),
+		strangers: newSeenNodes(),
 	}
-	return k, checkKeyDir(k.dir)
+	return r, checkKeyDir(r.dir)
 }
 
 // checkKeyDir refuses a key directory that others can list or write.
@@ -74,46 +89,49 @@ func checkKeyDir(dir string) error {
 	return nil
 }
 
-func (k *keyring) accountFile(id identity.PublicKey) string {
-	return filepath.Join(k.dir, id.String()+".pem")
-}
+func (r *Ring) path(name string) string { return filepath.Join(r.dir, name) }
 
-// create makes a new identity and stores its key. The account is not served
-// before load is called.
-func (k *keyring) create() (identity.PublicKey, error) {
+func (r *Ring) accountFile(id identity.PublicKey) string { return r.path(id.String() + ".pem") }
+
+// Create creates an identity and stores its key, durably. The account is not served
+// before Load.
+func (r *Ring) Create() (identity.PublicKey, error) {
 	key, err := identity.GeneratePrivateKey(rand.Reader)
 	if err != nil {
-		return identity.PublicKey{}, fmt.Errorf("make identity: %w", err)
+		return identity.PublicKey{}, fmt.Errorf("create identity: %w", err)
 	}
 	id := key.Public()
-	if err := writeKeyFile(k.accountFile(id), key.MarshalPEM()); err != nil {
-		return identity.PublicKey{}, fmt.Errorf("make identity: %w", err)
+	if err := writeKeyFile(r.accountFile(id), key.MarshalPEM()); err != nil {
+		return identity.PublicKey{}, fmt.Errorf("create identity: %w", err)
 	}
 	return id, nil
 }
 
-// put stores the key of an identity that exists already. A file that holds it
-// already is as good.
-func (k *keyring) put(key identity.PrivateKey) error {
+// Put stores the key of an existing identity, durably. It does nothing when a file has
+// that key, and never replaces one.
+//
+// Errors: fs.ErrExist when there is a file that cannot be read or has another key.
+func (r *Ring) Put(key identity.PrivateKey) error {
 	id := key.Public()
-	if there, err := k.read(id); err == nil && there.Equal(key) {
+	if there, err := r.Read(id); err == nil && there.Equal(key) {
 		return nil
 	}
-	return writeKeyFile(k.accountFile(id), key.MarshalPEM())
+	return writeKeyFile(r.accountFile(id), key.MarshalPEM())
 }
 
-// remove takes the key of an account out of use: its file gets another ending, or
-// is deleted.
-func (k *keyring) remove(id identity.PublicKey, deleteIt bool) error {
-	k.mu.Lock()
-	delete(k.accounts, id)
-	k.mu.Unlock()
-	return removeKeyFile(k.accountFile(id), deleteIt)
+// Remove ends serving an account: its key file gets another ending, or is deleted.
+func (r *Ring) Remove(id identity.PublicKey, deleteFile bool) error {
+	r.mu.Lock()
+	delete(r.accounts, id)
+	r.mu.Unlock()
+	return removeKeyFile(r.accountFile(id), deleteFile)
 }
 
-// read reads the key of an account from its file.
-func (k *keyring) read(id identity.PublicKey) (identity.PrivateKey, error) {
-	pem, err := readKeyFile(k.accountFile(id))
+// Read reads the key of an account from its file, whether it is served or not.
+//
+// Errors: fs.ErrNotExist when there is no file.
+func (r *Ring) Read(id identity.PublicKey) (identity.PrivateKey, error) {
+	pem, err := readKeyFile(r.accountFile(id))
 	if err != nil {
 		return identity.PrivateKey{}, fmt.Errorf("key of account %s: %w", id.Short(), err)
 	}
@@ -127,40 +145,106 @@ func (k *keyring) read(id identity.PublicKey) (identity.PrivateKey, error) {
 	return key, nil
 }
 
-// load reads the key of an account, which is served from then on.
-func (k *keyring) load(id identity.PublicKey) error {
-	key, err := k.read(id)
+// Load reads the key of an account and begins to serve it: Account returns its key.
+func (r *Ring) Load(id identity.PublicKey) error {
+	key, err := r.Read(id)
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	k.accounts[id] = key
-	k.mu.Unlock()
+	r.mu.Lock()
+	r.accounts[id] = key
+	r.mu.Unlock()
 	return nil
 }
 
-// account returns the key of an account that is served here.
-func (k *keyring) account(id identity.PublicKey) (identity.PrivateKey, bool) {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	key, ok := k.accounts[id]
+// Account returns the key of an account that is served; false for any other.
+func (r *Ring) Account(id identity.PublicKey) (identity.PrivateKey, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	key, ok := r.accounts[id]
 	return key, ok
 }
 
-// know adds node keys to those that are never signed as a challenge.
-func (k *keyring) know(nodes ...identity.NodeKey) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// CopyTo copies all key files into a new directory, also those out of use.
+func (r *Ring) CopyTo(dir string) error {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // then there is nothing to copy
+		return fmt.Errorf("list keys: %w", err)
+	}
+	for _, entry := range entries {
+		if !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		content, err := readKeyFile(r.path(entry.Name()))
+		if err == nil {
+			err = writeKeyFile(filepath.Join(dir, entry.Name()), content)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Know adds node keys to those that are never signed as a challenge, because the
+// signature would be an announcement: those that the configuration, the store or the
+// user names.
+func (r *Ring) Know(nodes ...identity.NodeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, n := range nodes {
-		k.nodes[n] = struct{}{}
+		r.nodes[n] = struct{}{}
 	}
 }
 
-// Refuses implements identity.Guard.
-func (k *keyring) Refuses(value [32]byte) bool {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	_, node := k.nodes[value]
-	_, account := k.accounts[value]
-	return node || account || k.contacts.has(value) || k.seen.has(value)
+// KnowStranger does for a node from which a stranger authenticated what Know does for
+// others. Only the latest few thousand are remembered.
+func (r *Ring) KnowStranger(node identity.NodeKey) { r.strangers.add(node) }
+
+// KnownForTest counts the nodes of Know and those of KnowStranger.
+func (r *Ring) KnownForTest() (known, strangers int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.nodes), r.strangers.count()
+}
+
+// Refuses implements [identity.Guard]: it refuses the keys of Know and KnowStranger, of
+// roles and of accounts, and what the guards of the options refuse.
+func (r *Ring) Refuses(value [32]byte) bool {
+	r.mu.RLock()
+	_, node := r.nodes[value]
+	_, account := r.accounts[value]
+	r.mu.RUnlock()
+	if node || account || r.strangers.has(value) {
+		return true
+	}
+	for _, g := range r.opts.Others {
+		if g.Refuses(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// Security returns what a handshake with a node needs to sign with care: the guards and
+// the challenges of ours. The caller adds the names for the seals.
+func (r *Ring) Security(remote identity.NodeKey) peer.Security {
+	guard := identity.GuardSet{r, addressGuard(remote)}
+	if r.opts.RefusePoints {
+		guard = append(guard, identity.CurvePoints{})
+	}
+	return peer.Security{Guard: guard, Issued: r.issued, RemoteNode: remote, Random: rand.Reader}
+}
+
+// Rotate forgets the challenges of ours that are older than two calls of it; see
+// [identity.Issued]. The node calls it every [ChallengeRotation].
+func (r *Ring) Rotate() { r.issued.Rotate() }
+
+// addressGuard refuses to sign the key of the node that we talk with, also when its
+// address is all that is known of it.
+type addressGuard identity.NodeKey
+
+// Refuses implements [identity.Guard].
+func (g addressGuard) Refuses(value [32]byte) bool {
+	return overlay.SameAddress(identity.NodeKey(g), value)
 }

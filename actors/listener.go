@@ -4,7 +4,6 @@ package actors
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -138,7 +137,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	}
 	security, points := l.env.secure(s), &pointGuard{env: l.env, node: s.RemoteKey()}
 	security.Guard = identity.GuardSet{security.Guard, points}
-	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.env.keys.account, Security: security})
+	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.env.keys.Account, Security: security})
 	points.hs = hs
 	framed := s.generation.drive(hs)
 	p, err := framed.Start()
@@ -160,24 +159,6 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 		return err
 	}
 	return handOver(inbox, inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandover(s, framed)})
-}
-
-// security is what a handshake with a node needs to sign with care.
-func (e *env) security(remote identity.NodeKey) peer.Security {
-	guard := identity.GuardSet{e.keys, addressGuard(remote)}
-	if e.opts.RefusePointChallenges {
-		guard = append(guard, identity.CurvePoints{})
-	}
-	return peer.Security{Guard: guard, Issued: e.keys.issued, RemoteNode: remote, Random: rand.Reader}
-}
-
-// addressGuard refuses to sign the key of the node that we talk with, also when its
-// address is all that is known of it.
-type addressGuard identity.NodeKey
-
-// Refuses implements identity.Guard.
-func (g addressGuard) Refuses(value [32]byte) bool {
-	return overlay.SameAddress(identity.NodeKey(g), value)
 }
 
 func handOver(inbox kernel.Inbox, msg any) error {

@@ -34,13 +34,11 @@ type Node struct {
 	// readOnly is a node of OpenReadOnly, which is never started.
 	readOnly bool
 	store    *store.Store
-	keys     *keyring
+	keys     *Ring
 	env      *env
 	files    *transferService
-	// trackerKey is zero without the tracker role.
-	trackerKey identity.NodeKey
-	// filesKey is zero without the role of a file server.
-	filesKey identity.NodeKey
+	// contactNodes are the node keys of accepted contacts.
+	contactNodes *contactNodes
 
 	system *kernel.System
 	root   kernel.Ref
@@ -90,15 +88,15 @@ func Open(opts Options) (*Node, error) {
 func (n *Node) openParts(s *store.Store) (err error) {
 	opts, keys := n.opts, n.keys
 	for _, t := range opts.Trackers {
-		keys.know(t.Node)
+		keys.Know(t.Node)
 	}
-	keys.know(opts.OwnDevices...)
-	keys.know(opts.Media.Server)
+	keys.Know(opts.OwnDevices...)
+	keys.Know(opts.Media.Server)
 	n.store = s
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
-		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: keys.contacts, strangerLog: strangerlog.New(opts.Logger),
+		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
 		profiles:  newProfileLimiter(),
 		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
@@ -112,7 +110,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		return err
 	}
 	n.files, err = openTransfer(transferDeps{
-		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.account, Guard: keys, Network: n.env.net,
+		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.env.net,
 		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
 	})
 	n.env.files = n.files
@@ -182,17 +180,23 @@ func (n *Node) fail(err error) {
 // Key returns the node key, the address of this node in the overlay.
 // It is zero when the key cannot be read, which only a node of [OpenReadOnly] lets
 // pass.
-func (n *Node) Key() identity.NodeKey { return publicOf(n.keys.node) }
+func (n *Node) Key() identity.NodeKey { return n.keys.RoleKey(RoleNode) }
 
 // TrackerKey returns the node key of the tracker role; false without that role.
-func (n *Node) TrackerKey() (identity.NodeKey, bool) { return n.trackerKey, !n.trackerKey.IsZero() }
+func (n *Node) TrackerKey() (identity.NodeKey, bool) {
+	key := n.keys.RoleKey(RoleTracker)
+	return key, !key.IsZero()
+}
 
 // filesDir is where the files of the file server are.
 func (n *Node) filesDir() string { return filepath.Join(n.opts.Dir, filesDirName) }
 
 // FilesKey returns the node key of the file server that this node is: what others
 // put into their configuration. It returns false without that role.
-func (n *Node) FilesKey() (identity.NodeKey, bool) { return n.filesKey, !n.filesKey.IsZero() }
+func (n *Node) FilesKey() (identity.NodeKey, bool) {
+	key := n.keys.RoleKey(RoleFiles)
+	return key, !key.IsZero()
+}
 
 // do has the store actor carry out an operation. Once told, the store cannot be told
 // to leave it: so the answer is waited for also when ctx is cancelled meanwhile, as a

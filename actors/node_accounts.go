@@ -37,7 +37,7 @@ func (n *Node) Account(id identity.PublicKey) (store.Account, error) {
 // CreateAccount makes a new identity with that name. Its secret key is in a file
 // of its own below keys/ when this returns.
 func (n *Node) CreateAccount(ctx context.Context, name string) (store.Account, error) {
-	id, err := n.keys.create()
+	id, err := n.keys.Create()
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -76,9 +76,9 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 	}
 	id := in.Key.Public()
 	if there, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
-		if _, lost := n.keys.read(id); err == nil && errors.Is(lost, fs.ErrNotExist) {
+		if _, lost := n.keys.Read(id); err == nil && errors.Is(lost, fs.ErrNotExist) {
 			// Its actor tries again by itself.
-			if err := n.keys.put(in.Key); err != nil {
+			if err := n.keys.Put(in.Key); err != nil {
 				return Imported{}, fmt.Errorf("import account: %w", err)
 			}
 			return Imported{Account: there}, nil
@@ -93,7 +93,7 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 	}
 	var out Imported
 	out.Elsewhere, out.Asked = n.elsewhere(ctx, id)
-	if err := n.keys.put(in.Key); err != nil {
+	if err := n.keys.Put(in.Key); err != nil {
 		return Imported{}, fmt.Errorf("import account: %w", err)
 	}
 	var err error
@@ -158,7 +158,7 @@ func (n *Node) ExportAccount(account identity.PublicKey) ([]byte, error) {
 	if _, err := n.Account(account); err != nil {
 		return nil, err
 	}
-	key, err := n.keys.read(account)
+	key, err := n.keys.Read(account)
 	if err != nil {
 		return nil, fmt.Errorf("export account: %w", err)
 	}
@@ -197,7 +197,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 		return fmt.Errorf("remove account: %w", err)
 	}
 	n.env.contactNodes.forgetAccount(account)
-	if err := n.keys.remove(account, deleteKey); err != nil {
+	if err := n.keys.Remove(account, deleteKey); err != nil {
 		return fmt.Errorf("remove account: its messages are gone, its key file is still there: %w", err)
 	}
 	return nil

@@ -29,8 +29,6 @@ const (
 	// worth an alarm: one failure is what restarts are for.
 	alarmAfter  = 3
 	alarmMemory = 5 * time.Minute
-	// challengeRotation forgets our own challenges; see identity.Issued.
-	challengeRotation = challengeMemory
 	// strangerLogFlush tells what was suppressed when nothing follows.
 	strangerLogFlush = time.Minute
 )
@@ -120,7 +118,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
 		spawn(overlayName, func() kernel.Actor {
-			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.node, Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
+			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
 		})
 	}
 	if n.env.opts.Tracker != nil {
@@ -140,7 +138,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	for _, part := range n.env.opts.Parts {
 		spawn(part.Name, func() kernel.Actor { return part.New(n.node) })
 	}
-	c.Every(challengeRotation, rotateChallenges{})
+	c.Every(ChallengeRotation, rotateChallenges{})
 	c.Every(strangerLogFlush, flushStrangerLog{})
 	return nil
 }
@@ -178,7 +176,7 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	case stopOver:
 		n.onStopOver(c)
 	case rotateChallenges:
-		n.env.keys.issued.Rotate()
+		n.env.keys.Rotate()
 	case store.Written: // of RememberNodeKeys
 		if msg.Err != nil {
 			c.Log().Warn("node keys not remembered", "err", msg.Err)

@@ -58,7 +58,7 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
 		return made, err
 	}
-	if err := n.keys.copyTo(filepath.Join(dir, keyDirName)); err != nil {
+	if err := n.keys.CopyTo(filepath.Join(dir, KeyDirName)); err != nil {
 		return made, err
 	}
 	lost, err := n.KeyProblems()
@@ -79,27 +79,6 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 		made.Left = append(made.Left, "a key: "+p.String())
 	}
 	return made, err
-}
-
-// copyTo copies all key files.
-func (k *keyring) copyTo(dir string) error {
-	entries, err := os.ReadDir(k.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // KeyProblems says what is missing
-		return fmt.Errorf("list keys: %w", err)
-	}
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), ".") {
-			continue
-		}
-		content, err := readKeyFile(filepath.Join(k.dir, entry.Name()))
-		if err == nil {
-			err = writeKeyFile(filepath.Join(dir, entry.Name()), content)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // removeSnapshots removes what a crash has left.

@@ -25,6 +25,6 @@ func (n *Node) TrustDevice(ctx context.Context, account, contact identity.Public
 	if err != nil {
 		return store.Contact{}, fmt.Errorf("trust device: %w", known(err, ErrUnknownContact))
 	}
-	n.env.keys.know(node)
+	n.env.keys.Know(node)
 	return n.Contact(account, contact)
 }

@@ -105,7 +105,7 @@ func (r *resolver) Started(c *kernel.Context) error {
 		return fmt.Errorf("read accounts: %w", err)
 	}
 	for _, a := range accounts {
-		if _, ok := r.env.keys.account(a.ID); ok { // else its actor tells us when it is
+		if _, ok := r.env.keys.Account(a.ID); ok { // else its actor tells us when it is
 			r.onAnnounce(c, announce{Account: a.ID})
 		}
 	}
@@ -397,7 +397,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 		r.announceAfter(c, due, max(t.quietUntil.Sub(now), busyRetry))
 		return
 	}
-	key, ok := r.env.keys.account(due.account)
+	key, ok := r.env.keys.Account(due.account)
 	if !ok {
 		r.announceAfter(c, due, announceRetry) // its actor is starting, or is about to stop this
 		return
@@ -408,7 +408,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 		r.announceAfter(c, due, announceRetry)
 		return
 	}
-	record := tracker.NewRecord(key, r.env.keys.node.Key(), account.Priority, account.ClientID)
+	record := tracker.NewRecord(key, r.env.keys.RoleKey(RoleNode), account.Priority, account.ClientID)
 	nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request {
 		return tracker.Announce{Nonce: n, Identity: due.account, Record: record}
 	})

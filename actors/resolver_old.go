@@ -195,7 +195,7 @@ func (o oldClient) announce(ctx context.Context, accounts []identity.PublicKey) 
 }
 
 func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.PublicKey) error {
-	key, ok := o.env.keys.account(id)
+	key, ok := o.env.keys.Account(id)
 	if !ok {
 		return ErrUnknownAccount
 	}
@@ -215,7 +215,7 @@ func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.Pub
 		}
 		q.Record = tracker.NewAddressRecord(key, netip.AddrPortFrom(own, legacy.Port), oldPriority, account.ClientID)
 	} else {
-		q.Record = tracker.NewNodeRecord(key, o.env.keys.node.Key(), oldPriority, account.ClientID)
+		q.Record = tracker.NewNodeRecord(key, o.env.keys.RoleKey(RoleNode), oldPriority, account.ClientID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, oldAnnounceTime)
 	defer cancel()

@@ -38,7 +38,7 @@ func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracke
 		c.Log().Error("A tracker leads to a node that is none of ours, with our own signature",
 			"account", q.identity.Short(), "node", rec.Node.Short(), "tracker", q.tracker.address.Node.Short())
 		// From now on it is a node key that we know, and never sign.
-		r.env.keys.know(rec.Node)
+		r.env.keys.Know(rec.Node)
 		c.Tell(r.env.writer, store.Write{Op: store.NoteForeignNode{Account: q.identity, Node: rec.Node}})
 	}
 	if news {
@@ -47,5 +47,5 @@ func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracke
 }
 
 func (r *resolver) isOwn(node identity.NodeKey) bool {
-	return node == r.env.keys.node.Key() || slices.Contains(r.env.opts.OwnDevices, node)
+	return node == r.env.keys.RoleKey(RoleNode) || slices.Contains(r.env.opts.OwnDevices, node)
 }

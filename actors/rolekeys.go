@@ -8,62 +8,111 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A node key that is lost is not replaced in silence: contacts, users of the tracker
-// and of the file server would look for the old one. The store remembers which keys
-// there were.
+// Role says what a node key is for; its value is the name of the key's file.
+type Role string
 
-// keyPolicy says what becomes of a node key that is missing, or is not the one that
-// the store remembers.
-type keyPolicy struct {
-	// needed refuses to create a key, because there must be one.
-	needed bool
-	// replace takes the key that is there for the new one, or creates one, and moves
-	// a file that cannot be read out of the way.
-	replace bool
+// The roles that have a node key of their own. RoleNode is that of the accounts.
+const (
+	RoleNode    Role = "node.pem"
+	RoleTracker Role = "tracker.pem"
+	RoleFiles   Role = "files.pem"
+)
+
+// A node key that is lost is not replaced silently: contacts, users of the tracker and
+// of the file server would look for the old one. The store remembers which keys there
+// were.
+
+// KeyPolicy says what happens when a node key is missing, or is not the one that the
+// store remembers.
+type KeyPolicy struct {
+	// Needed forbids creating a key, because there must be one.
+	Needed bool
+	// Replace uses the key that is there instead of the remembered one, or creates one.
+	// It renames a file that cannot be read.
+	Replace bool
 }
 
-// roleKey reads a node key by its file name, and creates it when there never was one.
-// The key is one of those that must never be signed as a challenge.
+// OpenRole reads the node key of a role, or creates it when there never was one. known
+// is the key that the store remembers, or zero. It is called before the ring is shared
+// between goroutines.
 //
 // Errors: [ErrNodeKey].
-func (k *keyring) roleKey(name string, known identity.NodeKey, policy keyPolicy) (identity.NodePrivateKey, error) {
-	key, err := k.readNodeKey(name)
+func (r *Ring) OpenRole(role Role, known identity.NodeKey, policy KeyPolicy) error {
+	key, err := r.openRole(role, known, policy)
+	if err == nil {
+		r.roles[role] = key
+	}
+	return err
+}
+
+// ReadRole is OpenRole that creates no key: without a key that can be read, the ring has
+// none for the role.
+func (r *Ring) ReadRole(role Role) {
+	if key, err := r.readRole(role); err == nil {
+		r.roles[role] = key
+	}
+}
+
+// CheckRole reads the file of a role and returns what is wrong with it. known is the key
+// that the store remembers, or zero.
+//
+// Errors: [ErrNodeKey].
+func (r *Ring) CheckRole(role Role, known identity.NodeKey) error {
+	_, err := r.openRole(role, known, KeyPolicy{Needed: true})
+	return err
+}
+
+// Node is Role(RoleNode).
+func (r *Ring) Node() identity.NodePrivateKey { return r.Role(RoleNode) }
+
+// Role returns the key of a role; zero when the node does not have it.
+func (r *Ring) Role(role Role) identity.NodePrivateKey { return r.roles[role] }
+
+// RoleKey returns the public key of a role; zero when the node does not have it.
+func (r *Ring) RoleKey(role Role) identity.NodeKey {
+	if key := r.roles[role]; !key.IsZero() {
+		return key.Key()
+	}
+	return identity.NodeKey{}
+}
+
+// openRole does the work of OpenRole. The key is one that must never be signed as a
+// challenge.
+func (r *Ring) openRole(role Role, known identity.NodeKey, policy KeyPolicy) (identity.NodePrivateKey, error) {
+	key, err := r.readRole(role)
+	path := r.path(string(role))
 	switch {
-	case err == nil && (known.IsZero() || known == key.Key() || policy.replace):
-		k.know(key.Key())
+	case err == nil && (known.IsZero() || known == key.Key() || policy.Replace):
+		r.Know(key.Key())
 		return key, nil
 	case err == nil:
-		err = fmt.Errorf("%w: %s holds another key than this node had, %s instead of %s", ErrNodeKey, k.path(name), key.Key().Short(), known.Short())
+		err = fmt.Errorf("%w: %s holds another key than this node had, %s instead of %s", ErrNodeKey, path, key.Key().Short(), known.Short())
 		return identity.NodePrivateKey{}, err
 	case errors.Is(err, errLooseKeyFile):
 		return identity.NodePrivateKey{}, fmt.Errorf("node key: %w", err)
-	case policy.replace, errors.Is(err, fs.ErrNotExist) && known.IsZero() && !policy.needed:
-		return k.createNodeKey(name)
+	case policy.Replace, errors.Is(err, fs.ErrNotExist) && known.IsZero() && !policy.Needed:
+		return r.createRole(role)
 	case errors.Is(err, fs.ErrNotExist):
-		return identity.NodePrivateKey{}, fmt.Errorf("%w: %s is missing", ErrNodeKey, k.path(name))
+		return identity.NodePrivateKey{}, fmt.Errorf("%w: %s is missing", ErrNodeKey, path)
 	}
-	return identity.NodePrivateKey{}, fmt.Errorf("%w: %s: %w", ErrNodeKey, k.path(name), err)
+	return identity.NodePrivateKey{}, fmt.Errorf("%w: %s: %w", ErrNodeKey, path, err)
 }
 
-func (k *keyring) path(name string) string { return filepath.Join(k.dir, name) }
-
-func (k *keyring) readNodeKey(name string) (identity.NodePrivateKey, error) {
-	pem, err := readKeyFile(k.path(name))
+func (r *Ring) readRole(role Role) (identity.NodePrivateKey, error) {
+	pem, err := readKeyFile(r.path(string(role)))
 	if err != nil {
 		return identity.NodePrivateKey{}, err
 	}
 	return identity.ParseNodePEM(pem)
 }
 
-// createNodeKey writes a new key. What is under its name is kept under a free one.
-func (k *keyring) createNodeKey(name string) (identity.NodePrivateKey, error) {
-	path := k.path(name)
+// createRole writes a new key. A file with its name gets a free one.
+func (r *Ring) createRole(role Role) (identity.NodePrivateKey, error) {
+	path := r.path(string(role))
 	aside := path + removedEnding
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(aside); err != nil {
@@ -81,52 +130,6 @@ func (k *keyring) createNodeKey(name string) (identity.NodePrivateKey, error) {
 	if err != nil {
 		return identity.NodePrivateKey{}, fmt.Errorf("create node key: %w", err)
 	}
-	k.know(key.Key())
+	r.Know(key.Key())
 	return key, nil
-}
-
-// openKeys reads the node keys that the options need.
-func (n *Node) openKeys(s *store.Store) error {
-	known, err := s.NodeKeys()
-	if err != nil {
-		return err
-	}
-	// A store that is older than its memory of keys has accounts.
-	accounts, err := s.Accounts()
-	if err != nil {
-		return err
-	}
-	if n.keys, err = openKeyring(n.opts.Dir); err != nil {
-		return err
-	}
-	policy := keyPolicy{replace: n.opts.ReplaceNodeKeys}
-	if n.keys.node, err = n.keys.roleKey(nodeKeyName, known.Node, keyPolicy{len(accounts) > 0, policy.replace}); err != nil {
-		return err
-	}
-	if n.opts.Tracker != nil {
-		if n.keys.tracker, err = n.keys.roleKey(trackerKeyName, known.Tracker, policy); err != nil {
-			return err
-		}
-		n.trackerKey = n.keys.tracker.Key()
-	}
-	if n.opts.Files != nil {
-		if n.keys.files, err = n.keys.roleKey(filesKeyName, known.Files, policy); err != nil {
-			return err
-		}
-		n.filesKey = n.keys.files.Key()
-	}
-	return nil
-}
-
-// nodeKeys returns the public node keys in use.
-func (n *Node) nodeKeys() store.NodeKeys {
-	return store.NodeKeys{Node: n.Key(), Tracker: n.trackerKey, Files: n.filesKey}
-}
-
-// publicOf returns the key of a secret that may be zero.
-func publicOf(key identity.NodePrivateKey) identity.NodeKey {
-	if key.IsZero() {
-		return identity.NodeKey{}
-	}
-	return key.Key()
 }

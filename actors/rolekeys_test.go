@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -28,29 +27,29 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		content []byte // nil: there is no file
 		known   identity.NodeKey
-		policy  keyPolicy
+		policy  KeyPolicy
 		want    error
 		same    bool // the key that was there
 	}{
-		"first start":                   {nil, never, keyPolicy{}, nil, false},
-		"as it was":                     {key.MarshalPEM(), known, keyPolicy{needed: true}, nil, true},
-		"older than the memory of keys": {key.MarshalPEM(), never, keyPolicy{needed: true}, nil, true},
-		"missing":                       {nil, known, keyPolicy{}, ErrNodeKey, false},
-		"missing beside accounts":       {nil, never, keyPolicy{needed: true}, ErrNodeKey, false},
-		"another one":                   {other.MarshalPEM(), known, keyPolicy{}, ErrNodeKey, false},
-		"unreadable":                    {[]byte("rubbish"), known, keyPolicy{}, ErrNodeKey, false},
-		"cut":                           {key.MarshalPEM()[:60], known, keyPolicy{}, ErrNodeKey, false},
-		"empty":                         {[]byte{}, never, keyPolicy{}, ErrNodeKey, false},
-		"missing, replaced":             {nil, known, keyPolicy{true, true}, nil, false},
-		"another one, taken":            {other.MarshalPEM(), known, keyPolicy{true, true}, nil, false},
-		"unreadable, replaced":          {[]byte("rubbish"), known, keyPolicy{true, true}, nil, false},
+		"first start":                   {nil, never, KeyPolicy{}, nil, false},
+		"as it was":                     {key.MarshalPEM(), known, KeyPolicy{Needed: true}, nil, true},
+		"older than the memory of keys": {key.MarshalPEM(), never, KeyPolicy{Needed: true}, nil, true},
+		"missing":                       {nil, known, KeyPolicy{}, ErrNodeKey, false},
+		"missing beside accounts":       {nil, never, KeyPolicy{Needed: true}, ErrNodeKey, false},
+		"another one":                   {other.MarshalPEM(), known, KeyPolicy{}, ErrNodeKey, false},
+		"unreadable":                    {[]byte("rubbish"), known, KeyPolicy{}, ErrNodeKey, false},
+		"cut":                           {key.MarshalPEM()[:60], known, KeyPolicy{}, ErrNodeKey, false},
+		"empty":                         {[]byte{}, never, KeyPolicy{}, ErrNodeKey, false},
+		"missing, replaced":             {nil, known, KeyPolicy{true, true}, nil, false},
+		"another one, taken":            {other.MarshalPEM(), known, KeyPolicy{true, true}, nil, false},
+		"unreadable, replaced":          {[]byte("rubbish"), known, KeyPolicy{true, true}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := openKeyring(t.TempDir())
+			k, err := OpenKeyring(KeyringOptions{Dir: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join(k.dir, trackerKeyName)
+			path := k.path(string(RoleTracker))
 			if err := os.MkdirAll(k.dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +58,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, err := k.roleKey(trackerKeyName, test.known, test.policy)
+			got, err := k.openRole(RoleTracker, test.known, test.policy)
 			if !errors.Is(err, test.want) {
 				t.Fatalf("%v", err)
 			}
@@ -72,7 +71,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 			if test.same != got.Equal(key) || !k.Refuses([32]byte(got.Key())) {
 				t.Errorf("key %s, was %s", got.Key().Short(), known.Short())
 			}
-			again, err := k.roleKey(trackerKeyName, got.Key(), keyPolicy{needed: true})
+			again, err := k.openRole(RoleTracker, got.Key(), KeyPolicy{Needed: true})
 			if err != nil || !again.Equal(got) {
 				t.Errorf("at the next start: %v", err)
 			}
@@ -82,7 +81,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 
 // Each replacement keeps what it replaces.
 func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
-	k, err := openKeyring(t.TempDir())
+	k, err := OpenKeyring(KeyringOptions{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,15 +89,15 @@ func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, rubbish := range []string{"first", "second", "third"} {
-		if err := errors.Join(removeFile(k.path(nodeKeyName)), os.WriteFile(k.path(nodeKeyName), []byte(rubbish), 0o600)); err != nil {
+		if err := errors.Join(removeFile(k.path(string(RoleNode))), os.WriteFile(k.path(string(RoleNode)), []byte(rubbish), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.roleKey(nodeKeyName, identity.NodeKey{1}, keyPolicy{replace: true}); err != nil {
+		if _, err := k.openRole(RoleNode, identity.NodeKey{1}, KeyPolicy{Replace: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, want := range map[string]string{
-		nodeKeyName + removedEnding: "first", nodeKeyName + removedEnding + "-2": "second", nodeKeyName + removedEnding + "-3": "third",
+		string(RoleNode) + removedEnding: "first", string(RoleNode) + removedEnding + "-2": "second", string(RoleNode) + removedEnding + "-3": "third",
 	} {
 		if got, err := os.ReadFile(k.path(name)); string(got) != want || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)

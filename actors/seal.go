@@ -21,8 +21,8 @@ type handshakeRelayed struct{ Node identity.NodeKey }
 
 // secure is what a handshake over a stream needs to sign with care.
 func (e *env) secure(s *stream) peer.Security {
-	security := e.security(s.RemoteKey())
-	security.SealLocal, security.SealRemote = sealNames(e.keys.node.Key(), s)
+	security := e.keys.Security(s.RemoteKey())
+	security.SealLocal, security.SealRemote = sealNames(e.keys.RoleKey(RoleNode), s)
 	return security
 }
 

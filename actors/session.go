@@ -206,7 +206,7 @@ func (s *session) Stopping(c *kernel.Context) {
 
 // startDial looks for the contact at the given nodes.
 func (s *session) startDial(c *kernel.Context) error {
-	key, ok := s.env.keys.account(s.Account)
+	key, ok := s.env.keys.Account(s.Account)
 	if !ok {
 		return kernel.Fatal(ErrUnknownAccount)
 	}

@@ -117,7 +117,7 @@ func mutants() []mutant {
 			harm:   "somebody between two nodes is each of them for the other",
 			file:   "actors/listener.go",
 			before: "security, points := l.env.secure(s),",
-			after:  "security, points := l.env.security(s.RemoteKey()),",
+			after:  "security, points := l.env.keys.Security(s.RemoteKey()),",
 			tests:  []string{"-run", "TestRelay", "./actors"},
 		},
 		{
