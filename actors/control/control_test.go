@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -380,7 +381,7 @@ func TestFollowWaitsForWhoReadsSlowly(t *testing.T) {
 			if len(got) == 5 {
 				return errEnough
 			}
-			time.Sleep(time.Hour)
+			virtual.Sleep(time.Hour)
 			return nil
 		})
 		if !errors.Is(err, errEnough) || slices.ContainsFunc(got, func(text string) bool { return text != long }) {

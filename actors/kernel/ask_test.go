@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestAsk(t *testing.T) {
@@ -148,7 +149,7 @@ func TestAskOfAClosingActorEndsAtOnce(t *testing.T) {
 			started: func(c *kernel.Context) error {
 				c.Go("slow", func(ctx context.Context) error {
 					<-ctx.Done()
-					time.Sleep(4 * time.Second)
+					virtual.Sleep(4 * time.Second)
 					return nil
 				})
 				return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // chaos is a tree whose actors are told at random to fail in every way, to spawn,
@@ -175,10 +176,10 @@ func (a *chaosActor) Receive(c *kernel.Context, msg any) {
 			})
 			for ctx.Err() == nil {
 				inbox.Tell(chaosFrame{a})
-				time.Sleep(m.lag)
+				virtual.Sleep(m.lag)
 			}
 			inbox.Tell(chaosFrame{a})
-			time.Sleep(m.lag)
+			virtual.Sleep(m.lag)
 			return ctx.Err()
 		})
 	case chaosFrame:
@@ -224,7 +225,7 @@ func (ch *chaos) drive(steps int, number func() int) {
 		case 10:
 			ref.Tell(chaosStop{name})
 		case 11, 12, 13:
-			time.Sleep(time.Duration(ch.roll(3000)) * time.Microsecond)
+			virtual.Sleep(time.Duration(ch.roll(3000)) * time.Microsecond)
 		default:
 			ch.locked(func() { ref.Tell(number()) })
 		}
@@ -262,7 +263,7 @@ func playChaos(t *testing.T, seed uint64) (born int) {
 	if seed%2 == 0 {
 		drivers.Wait()
 	} else { // it stops in the middle of it all
-		time.Sleep(time.Duration(seed) * 2 * time.Millisecond)
+		virtual.Sleep(time.Duration(seed) * 2 * time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -120,7 +121,7 @@ func onStage(t *testing.T, test func(t *testing.T, stage *kerneltest.Stage)) {
 
 // pass lets virtual time go by and then everything come to rest.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	virtual.Sleep(d)
 	synctest.Wait()
 }
 

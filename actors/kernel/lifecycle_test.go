@@ -16,6 +16,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestTellAndReply(t *testing.T) {
@@ -378,7 +379,7 @@ func TestTheFirstReasonToStopCounts(t *testing.T) {
 			started: func(c *kernel.Context) error {
 				c.Go("slow", func(ctx context.Context) error {
 					<-ctx.Done()
-					time.Sleep(time.Second)
+					virtual.Sleep(time.Second)
 					return nil
 				})
 				return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // pose has an asker put a question.
@@ -192,7 +193,7 @@ func TestContextAsk_EndsWithItsIncarnation(t *testing.T) {
 		ref.Tell("ask")
 		synctest.Wait()
 		ref.Tell("boom")
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		questioner.Tell("late")
 		synctest.Wait()
 		mu.Lock()

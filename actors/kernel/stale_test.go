@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // counting counts what it lives through. Its fields are read when all is at rest.
@@ -91,7 +93,7 @@ func TestStaleWatchdogDoesNothing(t *testing.T) {
 		var old, x *Context
 		c.look(func() { old = c.cur })
 		c.ref().Tell(context.Canceled)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		c.look(func() {
 			if x = c.cur; a.started != 2 || x == old {
 				t.Fatalf("it did not restart: %+v", a)
@@ -100,7 +102,7 @@ func TestStaleWatchdogDoesNothing(t *testing.T) {
 		c.signal(event{kind: eventAdvance, ctx: x}) // this one is not ending
 		c.ref().Tell(func(ctx context.Context) error {
 			<-ctx.Done()
-			time.Sleep(3 * time.Second)
+			virtual.Sleep(3 * time.Second)
 			return nil
 		})
 		synctest.Wait()
@@ -130,7 +132,7 @@ func TestStaleStepDoesNothing(t *testing.T) {
 			c.ref().Tell(Spec{Name: name, Kind: "test", New: func() Actor { return &slow{release} }})
 		}
 		c.ref().Tell([][]string{{"a"}, {"b"}})
-		time.Sleep(11 * time.Second) // now b is being stopped
+		virtual.Sleep(11 * time.Second) // now b is being stopped
 		var x *Context
 		var step int
 		c.look(func() { x, step = c.cur, c.cur.step })
@@ -140,7 +142,7 @@ func TestStaleStepDoesNothing(t *testing.T) {
 				t.Errorf("the second step was passed: %+v", x.seq)
 			}
 		})
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		c.look(func() { step = x.step })
 		c.signal(event{kind: eventStep, ctx: x, step: step}) // nothing is under way
 	})
@@ -153,19 +155,19 @@ func (*slow) Receive(*Context, any) {}
 func (a *slow) Started(c *Context) error {
 	c.Go("slow", func(ctx context.Context) error {
 		<-ctx.Done()
-		time.Sleep(min(a.lag, taskGrace-time.Second))
+		virtual.Sleep(min(a.lag, taskGrace-time.Second))
 		return nil
 	})
 	return nil
 }
-func (a *slow) Stopping(*Context) { time.Sleep(a.lag - min(a.lag, taskGrace-time.Second)) }
+func (a *slow) Stopping(*Context) { virtual.Sleep(a.lag - min(a.lag, taskGrace-time.Second)) }
 
 // A dead letter of the library's, should there be one, leaves no goroutine behind
 // for longer than a moment.
 func TestLibraryDeadLetterLeavesNothing(t *testing.T) {
 	inBubble(t, func(_ *testing.T, s *System, _ *cell, _ *counting) {
 		s.lib.Root.Send(s.lib.NewLocalPID("nobody"), "x")
-		time.Sleep(time.Millisecond)
+		virtual.Sleep(time.Millisecond)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestSystemWithoutRootStops(t *testing.T) {
@@ -207,7 +208,7 @@ func TestStopChildren_Total_BoundsAllGroups(t *testing.T) {
 			}
 			var order [][]string
 			for _, name := range names {
-				if _, err := c.Spawn(spec(name, funcs{stopping: func(*kernel.Context) { time.Sleep(4 * time.Second) }})); err != nil {
+				if _, err := c.Spawn(spec(name, funcs{stopping: func(*kernel.Context) { virtual.Sleep(4 * time.Second) }})); err != nil {
 					c.Fail(err)
 				}
 				order = append(order, []string{name})
@@ -231,7 +232,7 @@ func TestStopSequenceEndsWithItsIncarnation(t *testing.T) {
 		var r record
 		ref := stage.Spawn(t, spec("a", funcs{
 			started: func(c *kernel.Context) error {
-				_, err := c.Spawn(spec("slow", funcs{stopping: func(*kernel.Context) { time.Sleep(5 * time.Second) }}))
+				_, err := c.Spawn(spec("slow", funcs{stopping: func(*kernel.Context) { virtual.Sleep(5 * time.Second) }}))
 				return err
 			},
 			receive: func(c *kernel.Context, msg any) {
@@ -283,7 +284,7 @@ func TestStats(t *testing.T) {
 			case "wait":
 				<-release
 			case "work":
-				time.Sleep(3 * time.Second)
+				virtual.Sleep(3 * time.Second)
 			}
 		}}))
 		ref.Tell("work")

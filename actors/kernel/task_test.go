@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestTaskDoneComesAfterEverythingTheTaskSent(t *testing.T) {
@@ -97,7 +98,7 @@ func TestRestartWaitsForTasksAndDropsWhatTheySendLate(t *testing.T) {
 				c.Go("reader", func(ctx context.Context) error {
 					inbox.Tell("hello")
 					<-ctx.Done()
-					time.Sleep(3 * time.Second) // slow to end, and it still sends
+					virtual.Sleep(3 * time.Second) // slow to end, and it still sends
 					if inbox.Tell("late") {
 						r.add("late message was taken")
 					}
@@ -282,7 +283,7 @@ func TestStoppedTimerIsNotDeliveredAlsoWhenQueued(t *testing.T) {
 			},
 			receive: func(_ *kernel.Context, msg any) {
 				r.add("%v", msg)
-				time.Sleep(time.Minute) // both are queued meanwhile
+				virtual.Sleep(time.Minute) // both are queued meanwhile
 				for _, timer := range timers {
 					timer.Stop()
 					timer.Stop()
@@ -300,7 +301,7 @@ func TestTicksOfABusyActorDoNotPileUp(t *testing.T) {
 		ticks := 0
 		stage.Spawn(t, spec("a", funcs{
 			started: func(c *kernel.Context) error { c.Every(time.Second, "tick"); return nil },
-			receive: func(*kernel.Context, any) { ticks++; time.Sleep(10 * time.Second) },
+			receive: func(*kernel.Context, any) { ticks++; virtual.Sleep(10 * time.Second) },
 		}))
 		pass(105 * time.Second)
 		if ticks < 10 || ticks > 11 {
@@ -321,7 +322,7 @@ func TestMissedTicksAreNotMadeUpFor(t *testing.T) {
 			receive: func(*kernel.Context, any) {
 				r.add("%v", time.Since(begin))
 				if len(r.all()) == 1 {
-					time.Sleep(10 * time.Second)
+					virtual.Sleep(10 * time.Second)
 				}
 			},
 		}))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // The TestTrap tests record what protoactor-go does where it is dangerous, in the
@@ -43,7 +45,7 @@ func inLibrary(t *testing.T, test func(t *testing.T, sys *actor.ActorSystem)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		test(t, rawSystem())
-		time.Sleep(time.Hour) // a dead letter starts a goroutine that waits for its throttle
+		virtual.Sleep(time.Hour) // a dead letter starts a goroutine that waits for its throttle
 	})
 }
 

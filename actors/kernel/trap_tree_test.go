@@ -15,6 +15,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Trap 14: Shutdown of a system leaves its actors alive, and panics when called
@@ -182,7 +183,7 @@ func TestTrap18OrderOfStopping(t *testing.T) {
 				for i, name := range names {
 					props := raw(func(_ actor.Context, msg any) {
 						if _, ok := msg.(*actor.Stopping); ok {
-							time.Sleep(time.Duration(len(names)-i) * time.Second)
+							virtual.Sleep(time.Duration(len(names)-i) * time.Second)
 							r.add("%s", name)
 						}
 					})
@@ -204,7 +205,7 @@ func TestTrap18OrderOfStopping(t *testing.T) {
 				started: func(c *kernel.Context) error {
 					for i, name := range names {
 						s := spec(name, funcs{stopping: func(*kernel.Context) {
-							time.Sleep(time.Duration(len(names)-i) * time.Second)
+							virtual.Sleep(time.Duration(len(names)-i) * time.Second)
 							r.add("%s", name)
 						}})
 						if _, err := c.Spawn(s); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // expectNoStreams waits until the node has none.
@@ -23,7 +24,7 @@ func (h *handPeer) expectNoStreams() {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("%d streams are left", h.node.Stack().Streams())
 		}
-		time.Sleep(100 * time.Millisecond)
+		virtual.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -156,7 +157,7 @@ func TestClosedStreamDiscards(t *testing.T) {
 		if p := h.expect("ACK", flagACK); p.ack != 16384 || p.window != fullWindow {
 			t.Errorf("got %v, want the data gone", p)
 		}
-		time.Sleep(11 * time.Second)
+		virtual.Sleep(11 * time.Second)
 		h.expectNoStreams()
 		h.sendData(16384, make([]byte, 16384))
 		h.expect("RST", flagRST)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func mustWrite(t *testing.T, w io.Writer, b []byte) {
@@ -172,7 +173,7 @@ func growFlight(t *testing.T, h *handPeer, c net.Conn) uint32 {
 	for range 20 {
 		mustWrite(t, c, pattern(16<<10))
 		for range h.segments(seq, 16<<10) {
-			time.Sleep(time.Millisecond)
+			virtual.Sleep(time.Millisecond)
 		}
 		seq += 16 << 10
 		h.sendACK(seq)
@@ -346,7 +347,7 @@ func TestWindowIsEnforced(t *testing.T) {
 		for seq < fullWindow {
 			h.sendData(seq, make([]byte, 16384))
 			seq += 16384
-			time.Sleep(10 * time.Millisecond)
+			virtual.Sleep(10 * time.Millisecond)
 			synctest.Wait()
 			for len(h.packets) > 0 {
 				last = h.expect("ACK", flagACK)
@@ -375,7 +376,7 @@ func TestOpenedWindowIsRepeated(t *testing.T) {
 		c := h.open(l, 49152)
 		for seq := uint32(0); seq < fullWindow; seq += 16384 {
 			h.sendData(seq, make([]byte, 16384))
-			time.Sleep(time.Millisecond)
+			virtual.Sleep(time.Millisecond)
 		}
 		h.drain()
 		h.expectSilence(10 * time.Second)
@@ -468,7 +469,7 @@ func TestRestedStreamSendsOnePacketFirst(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		seq := growFlight(t, h, c)
-		time.Sleep(51 * time.Second)
+		virtual.Sleep(51 * time.Second)
 		mustWrite(t, c, pattern(60_000))
 		p := h.expect("first segment", flagACK)
 		h.expectSilence(50 * time.Millisecond)

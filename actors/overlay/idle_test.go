@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // The contract of net.Conn, over real Yggdrasil nodes; memnet has its own.
@@ -64,7 +65,7 @@ func TestRestingStreamsAreSmall(t *testing.T) {
 			c, d := use()
 			conns = append(conns, c, d)
 		}
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		if more := runtime.NumGoroutine() - goroutines; more > 0 {
 			t.Errorf("%d more goroutines", more)
 		}
@@ -127,7 +128,7 @@ func TestStreamFlood(t *testing.T) {
 		one := n.NewEndpoint()
 		for i := range 10_000 {
 			open(one, uint16(49152+i))
-			time.Sleep(100 * time.Millisecond) // within its allowance
+			virtual.Sleep(100 * time.Millisecond) // within its allowance
 		}
 		if most > 8 {
 			t.Errorf("one node had %d streams", most)

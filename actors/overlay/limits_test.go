@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/stream"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Bar S14
@@ -82,7 +83,7 @@ func TestHalfOpenStreamsGiveWay(t *testing.T) {
 			}
 		}
 		newHandPeer(t, n, node).open(l, 49152)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		if n := node.Stack().Streams(); n != 1 {
 			t.Errorf("%d streams are left, want 1", n)
 		}
@@ -100,7 +101,7 @@ func TestAcceptQueueFills(t *testing.T) {
 			c := mustDial(t, a, b)
 			mustWrite(t, c, fmt.Appendf(nil, "%d", i))
 		}
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		got := make(map[string]bool)
 		for range 5 {
 			c := mustAccept(t, l)
@@ -186,7 +187,7 @@ func TestStrangersAreLimited(t *testing.T) {
 			}
 		}
 		h.send(flagDG, 0, 0, 0, nil)
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if dropped := h.node.Stack().Dropped(); dropped != 985 {
 			t.Errorf("%d dropped, want 985", dropped)
 		}
@@ -295,7 +296,7 @@ func TestReceiveMemoryIsShared(t *testing.T) {
 			go func() { results <- sendAll(c, want, len(want)) }()
 			accepted = append(accepted, mustAccept(t, l))
 		}
-		time.Sleep(10 * time.Second) // nobody reads
+		virtual.Sleep(10 * time.Second) // nobody reads
 		for _, c := range accepted {
 			go func() { results <- receiveAll(c, want, 1000) }()
 		}
@@ -317,7 +318,7 @@ func TestHoarderDoesNotStarveOthers(t *testing.T) {
 		hoarder := mustDial(t, a, b)
 		mustAccept(t, l) // and never read
 		go func() { _, _ = hoarder.Write(pattern(1 << 20)) }()
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		c := mustDial(t, a, b)
 		d := mustAccept(t, l)
 		want := pattern(200_000)

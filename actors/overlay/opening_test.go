@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestDialSendsTheReferencesPackets(t *testing.T) {
@@ -161,7 +162,7 @@ func TestSilenceAfterTwoFailures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(60 * time.Second)
+		virtual.Sleep(60 * time.Second)
 		var silenced *overlay.SilencedError
 		_, err = h.node.Dial(t.Context(), to, 42)
 		if !errors.Is(err, overlay.ErrSilenced) || !errors.As(err, &silenced) || silenced.Remaining != 5*time.Second {
@@ -171,7 +172,7 @@ func TestSilenceAfterTwoFailures(t *testing.T) {
 			t.Errorf("datagram: got %v, want ErrSilenced", err)
 		}
 		h.expectSilence(4 * time.Second)
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if err := d.Send(to, 69, nil); err != nil {
 			t.Errorf("datagram after the silence: %v", err)
 		}
@@ -183,7 +184,7 @@ func TestSilenceAfterTwoFailures(t *testing.T) {
 func TestSilenceStopsOpenStreams(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			if _, err := h.node.Dial(ctx, h.endpoint.Key(), 42); !errors.Is(err, context.DeadlineExceeded) {
@@ -270,7 +271,7 @@ func TestPortsAreNotReused(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.expect("RST", flagRST)
-			time.Sleep(100 * time.Millisecond) // not to exceed a stranger's allowance
+			virtual.Sleep(100 * time.Millisecond) // not to exceed a stranger's allowance
 		}
 	})
 }
@@ -400,7 +401,7 @@ func TestPeerRestarts(t *testing.T) {
 		old := h.open(l, 49152)
 		h.sendData(0, []byte("first life"))
 		h.expect("ACK", flagACK)
-		time.Sleep(14 * time.Second)
+		virtual.Sleep(14 * time.Second)
 		h.sendSYN()
 		h.expectSilence(time.Second) // a late copy, for all we know
 		if err := readExactly(old, "first life"); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/stream"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestRing(t *testing.T) {
@@ -220,7 +221,7 @@ func TestBurstDrains(t *testing.T) {
 				if took := time.Since(start); took > 2*drainTick {
 					t.Errorf("woken after %v", took)
 				}
-				time.Sleep(pause)
+				virtual.Sleep(pause)
 			}
 		})
 	}

@@ -6,11 +6,11 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/quic-go/quic-go"
 
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // countsOf are the places that are taken.
@@ -80,7 +80,7 @@ func TestQUICAdmission_LostConnectionsExpire(t *testing.T) {
 		if counts := countsOf(places); counts[placeStranger] != 1 {
 			t.Fatalf("places %v", counts)
 		}
-		time.Sleep(quicAcceptTime)
+		virtual.Sleep(quicAcceptTime)
 		synctest.Wait()
 		if counts := countsOf(places); counts[placeStranger] != 0 {
 			t.Errorf("places %v", counts)

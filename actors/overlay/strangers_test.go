@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // contactList is a contact index for a node.
@@ -198,7 +199,7 @@ func TestGapsOfStrangersAreDropped(t *testing.T) {
 			for i := 1; i < 17; i++ {
 				tc.h.sendData(uint32(i*size), want[i*size:(i+1)*size])
 			}
-			time.Sleep(tc.wait)
+			virtual.Sleep(tc.wait)
 			tc.h.drain()
 			tc.h.sendData(0, want[:size])
 			if p := tc.h.expect("ACK", flagACK); p.ack != uint32(tc.reach*size) {
@@ -232,7 +233,7 @@ func TestGapsDoNotPinTheReceiveMemory(t *testing.T) {
 							h.sendData(uint32(16+j*(16<<10)), make([]byte, 16<<10))
 						}
 						h.drain()
-						time.Sleep(10 * time.Millisecond) // for the limit on packets
+						virtual.Sleep(10 * time.Millisecond) // for the limit on packets
 					}
 				}
 				synctest.Wait()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // badLink draws a link from very good to very bad.
@@ -142,7 +143,7 @@ func waitForNoStreams(t *testing.T, nodes ...*memnet.Node) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d streams are left", node.Stack().Streams())
 			}
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // asked is an operation on its way.
@@ -47,7 +48,7 @@ func TestAnswerComesAfterSync(t *testing.T) {
 		duplicate := r.ask(accept(1, "x"))
 		unknown := r.ask(store.MarkDelivered{Account: alice, Conversation: store.ContactConversation(bob), GUID: 5})
 		refused := r.ask(accept(0, "x"))
-		time.Sleep(time.Second) // of virtual time; Ask gives up after a minute
+		virtual.Sleep(time.Second) // of virtual time; Ask gives up after a minute
 		synctest.Wait()
 		if first.done || duplicate.done || unknown.done {
 			t.Error("answered before the sync")
@@ -194,7 +195,7 @@ func TestRestartAnswersOnceAndLosesNothing(t *testing.T) {
 			t.Errorf("a new incarnation works beside the commit of the old: %+v", after)
 		}
 		g.release()
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		synctest.Wait()
 		for name, a := range map[string]*asked{"in flight": inFlight, "after": after} {
 			if !a.done || a.err != nil || a.result.(store.Accepted).Duplicate {
@@ -220,9 +221,9 @@ func TestNewIncarnationWaitsForAnOldCommit(t *testing.T) {
 		inFlight := r.ask(accept(1, "x"))
 		synctest.Wait()
 		r.ref.Tell(poison{})
-		time.Sleep(10 * time.Second) // longer than the kernel waits for a goroutine
+		virtual.Sleep(10 * time.Second) // longer than the kernel waits for a goroutine
 		after := r.ask(accept(2, "y"))
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		if !errors.Is(inFlight.err, kernel.ErrFailed) {
 			t.Errorf("in flight, with the incarnation gone that had the question: %+v", inFlight)
 		}
@@ -230,7 +231,7 @@ func TestNewIncarnationWaitsForAnOldCommit(t *testing.T) {
 			t.Errorf("a new incarnation works beside the commit of the old: %+v", after)
 		}
 		g.release()
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		synctest.Wait()
 		if after.err != nil || after.result.(store.Accepted).Order != 2 {
 			t.Errorf("after %+v", after)
@@ -337,9 +338,9 @@ func TestIdleActorLetsGo(t *testing.T) {
 		r := newPeopledRig(t, store.Options{FS: g})
 		g.hold()
 		held := r.ask(accept(1, "x"))
-		time.Sleep(5 * time.Second) // the timer meets a commit under way
+		virtual.Sleep(5 * time.Second) // the timer meets a commit under way
 		g.release()
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		synctest.Wait()
 		if !held.done {
 			t.Error("not answered")
@@ -347,7 +348,7 @@ func TestIdleActorLetsGo(t *testing.T) {
 		for guid := int64(2); guid < 100; guid++ {
 			must[store.Accepted](r, accept(guid, "x"))
 			if guid%10 == 0 {
-				time.Sleep(2 * time.Second)
+				virtual.Sleep(2 * time.Second)
 			}
 		}
 		if got := must[store.Accepted](r, accept(1, "x")); !got.Duplicate {

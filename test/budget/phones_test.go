@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/poll"
 )
 
 // orderVariable holds, in the process of the phones, what they are to do.
@@ -100,13 +101,12 @@ func obey(text string) error {
 
 // hungUp waits until the other side knows that every stream has ended.
 func hungUp(n *overlay.Network) error {
-	for range 600 {
-		if n.Status().Streams == 0 {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if !poll.Until(ctx, func() bool { return n.Status().Streams == 0 }) {
+		return errors.New("streams do not end")
 	}
-	return errors.New("streams do not end")
+	return nil
 }
 
 // dial opens a stream; the first ones get lost while the network looks for the way.

@@ -5,6 +5,8 @@ package budget_test
 import (
 	"testing"
 	"time"
+
+	"github.com/mimird/mimird/test/poll"
 )
 
 // maxIdle is the part of one core that a node with nothing to do may use.
@@ -20,7 +22,7 @@ func TestQuietNode(t *testing.T) {
 	r.callAll()
 	const watch = time.Minute
 	before := processorTime(t)
-	time.Sleep(watch)
+	poll.Pass(t.Context(), watch)
 	used := (processorTime(t) - before).Seconds() / watch.Seconds()
 	show("%6d quiet contacts: %.2f %% of one core", contacts, 100*used)
 	if used > maxIdle {

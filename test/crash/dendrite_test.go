@@ -40,7 +40,7 @@ func TestKilledAgainstDendrite(t *testing.T) {
 		for _, d := range directions {
 			w.progress(d, 1+random.IntN(window))
 		}
-		time.Sleep(soonest + time.Duration(random.Int64N(int64(latest-soonest)))) // the moment itself
+		w.run(soonest + time.Duration(random.Int64N(int64(latest-soonest))))
 		w.kill()
 		w.must(w.victim.Launch())
 		w.must(w.victim.Ready(w.soon()))
@@ -65,11 +65,11 @@ func TestKilledTogetherWithDendrite(t *testing.T) {
 	w := newRealWorld(t)
 	w.note = fmt.Sprintf("together with Dendrite, seed %d: ", seed)
 	random := rand.New(rand.NewPCG(seed, 98)) //nolint:gosec // no secret
-	// What the user writes it may hand over in another order then.
+	// Dendrite may push what the user writes in another order then.
 	end := w.load(mimirToMatrix)
 	for range *togetherFlag {
 		w.progress(mimirToMatrix, 1+random.IntN(window))
-		time.Sleep(time.Duration(random.Int64N(int64(soonest)))) // the moment itself
+		w.run(time.Duration(random.Int64N(int64(soonest))))
 		w.killTogether()
 		w.must(w.dendrite.Restart(w.soon()))
 		w.must(w.victim.Launch())
@@ -80,7 +80,7 @@ func TestKilledTogetherWithDendrite(t *testing.T) {
 	w.settle()
 	// What it had in its hands it takes up again by a clock of its own, or only when
 	// something new comes into the room. The bridge takes back what is there twice then.
-	time.Sleep(takenUpAfter)
+	w.run(takenUpAfter)
 	w.say(1, directions...)
 	w.settle()
 	poll(nil, func() bool { return w.verdict(mimirToMatrix).OK() }) // check says if it never is

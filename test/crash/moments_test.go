@@ -30,7 +30,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 				if random.IntN(2) == 0 {
 					w.progress(d, 1+random.IntN(2*window))
 				}
-				time.Sleep(soonest + time.Duration(random.Int64N(int64(latest-soonest)))) // the moment itself
+				w.run(soonest + time.Duration(random.Int64N(int64(latest-soonest))))
 				w.kill()
 				if random.IntN(2) == 0 {
 					w.homeserver.ForgetTransactions()

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -283,6 +284,19 @@ func (w *world) logIn() {
 		return e.RoomID == room && e.Sender == bot && strings.Contains(e.Content.AsMessage().Body, "You use the Mimir identity")
 	})
 	w.must(err)
+}
+
+// run lets the node run for a time, which it must not end in by itself. What it does
+// meanwhile is up to chance, or to a clock of another program.
+func (w *world) run(d time.Duration) {
+	w.t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.victim.Process().Ended():
+		w.t.Fatalf("%sthe node ended by itself: %v\n%s", w.note, w.victim.Process().Err(), w.victim.Process().LogTail())
+	}
 }
 
 // kill kills the node.

@@ -6,9 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -50,7 +50,7 @@ func fakeGo(how string, args []string) int {
 		fmt.Fprintln(os.Stderr, "one: syntax error")
 		return 1
 	case "hang":
-		time.Sleep(time.Hour) // until it is killed
+		untilKilled()
 	}
 	fmt.Fprintln(os.Stderr, "one\ntwo")
 	for i, arg := range args {
@@ -70,6 +70,13 @@ func starter(dir string) int {
 		return 1
 	}
 	fmt.Println(server.URL())
-	time.Sleep(time.Hour) // until it is killed
+	untilKilled()
 	return 0
+}
+
+// untilKilled returns when the process is asked to end, if it is not killed.
+func untilKilled() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	<-ctx.Done()
 }

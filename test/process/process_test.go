@@ -5,6 +5,7 @@
 package process_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/mimird/mimird/test/poll"
 	"github.com/mimird/mimird/test/process"
 )
 
@@ -55,12 +57,10 @@ func TestStopIsPoliteAndKillIsNot(t *testing.T) {
 	}{{"stop", (*process.Process).Stop, true}, {"kill", (*process.Process).Kill, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			p := start(t, script)
-			deadline := time.Now().Add(10 * time.Second)
-			for !strings.Contains(p.LogTail(), "ready") {
-				if time.Now().After(deadline) {
-					t.Fatal("does not start")
-				}
-				time.Sleep(5 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if !poll.Until(ctx, func() bool { return strings.Contains(p.LogTail(), "ready") }) {
+				t.Fatal("does not start")
 			}
 			if err := c.end(p); err != nil {
 				t.Fatal(err)

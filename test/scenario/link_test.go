@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mimird/mimird/test/poll"
 )
 
 // shape says how nodes are linked: pairs of their numbers.
@@ -119,21 +121,53 @@ func (l *link) setCut(cut bool) {
 	}
 }
 
-// flap cuts every link at random moments for a while, and leaves all of them whole.
-func (w *world) flap(d time.Duration) {
+// flapping cuts and mends links.
+type flapping struct {
+	changed chan struct{} // has a value after a change
+	ended   chan struct{} // closed
+}
+
+// flap cuts every link at random moments for a time, and leaves all of them whole.
+func (w *world) flap(d time.Duration) *flapping {
+	f := &flapping{changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	go func() {
+		defer close(f.ended)
+		w.cutAtRandom(d, f.changed)
+	}()
+	return f
+}
+
+// awaitChange waits until a link was cut or mended since the last call, or until
+// flapping has ended.
+func (f *flapping) awaitChange() {
+	select {
+	case <-f.changed:
+	case <-f.ended:
+	}
+}
+
+func (w *world) cutAtRandom(d time.Duration, changed chan<- struct{}) {
 	end := time.Now().Add(d)
+	ctx := w.t.Context()
+	set := func(l *link, cut bool) {
+		l.setCut(cut)
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
 	var all sync.WaitGroup
 	for i, l := range w.links {
 		random := rand.New(rand.NewPCG(*seed, uint64(i)))
 		between := func(least, most time.Duration) {
-			time.Sleep(least + time.Duration(random.Int64N(int64(most-least))))
+			poll.Pass(ctx, least+time.Duration(random.Int64N(int64(most-least))))
 		}
 		all.Go(func() {
-			for time.Now().Before(end) {
+			for time.Now().Before(end) && ctx.Err() == nil {
 				between(3*time.Second, 7*time.Second)
-				l.setCut(true)
+				set(l, true)
 				between(time.Second, 5*time.Second)
-				l.setCut(false)
+				set(l, false)
 			}
 		})
 	}

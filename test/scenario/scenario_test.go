@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,10 @@ func flapTime() time.Duration {
 	}
 	return 12 * time.Second
 }
+
+// roundsPerChange is how many rounds of messages are written between two changes of
+// links.
+const roundsPerChange = 4
 
 // Everybody writes to everybody, over real Yggdrasil cores.
 //
@@ -47,12 +50,12 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 // few are those that run with all other tests, where minutes are dear.
 var few = []string{"stream  2 nodes, chain, flapping", "stream  5 nodes, star , stable"}
 
-func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flapping bool, change ...func(i int, o *actors.Options)) {
+func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flap bool, change ...func(i int, o *actors.Options)) {
 	w := newWorld(t, size, links, change...)
 	each := max(2, 40/size)
-	var flaps sync.WaitGroup
-	if flapping {
-		flaps.Go(func() { w.flap(flapTime()) })
+	var flaps *flapping
+	if flap {
+		flaps = w.flap(flapTime())
 	}
 	begin := time.Now()
 	for i := range each {
@@ -63,11 +66,13 @@ func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flappin
 				}
 			}
 		}
-		if flapping { // spread over the time in which links come and go
-			time.Sleep(flapTime() / time.Duration(each))
+		if flap && i%roundsPerChange == 0 {
+			flaps.awaitChange()
 		}
 	}
-	flaps.Wait()
+	if flap {
+		<-flaps.ended
+	}
 	w.report(name, each, begin)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -124,7 +125,7 @@ func TestExpectationsFail(t *testing.T) {
 			}},
 			{"the stage did not stop: stop actors: context deadline exceeded: did not stop: stage/stuck (in a turn)", func(tb testing.TB) {
 				stage := kerneltest.NewStage(tb, kernel.Options{})
-				stuck := stage.SpawnProbe(tb, "stuck", func(*kernel.Context, any) { time.Sleep(time.Minute) })
+				stuck := stage.SpawnProbe(tb, "stuck", func(*kernel.Context, any) { virtual.Sleep(time.Minute) })
 				stuck.Ref().Tell("x")
 				synctest.Wait()
 			}},
@@ -141,6 +142,6 @@ func TestExpectationsFail(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, c.want)
 			}
 		}
-		time.Sleep(time.Hour) // the stuck one ends
+		virtual.Sleep(time.Hour) // the stuck one ends
 	})
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,7 +94,7 @@ func arrivals(t *testing.T, opts memnet.Options, count int) (order []byte, times
 			t.Error(err)
 		}
 	}
-	time.Sleep(time.Minute)
+	virtual.Sleep(time.Minute)
 	for _, e := range []*memnet.Endpoint{a, b} {
 		if err := e.Close(); err != nil {
 			t.Error(err)
