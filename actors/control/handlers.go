@@ -277,7 +277,7 @@ func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) 
 func (s *service) encodable(e Event) bool {
 	if _, err := json.Marshal(e); err != nil {
 		s.unencodable.Add(1)
-		s.log.Error("event cannot be encoded", "seq", e.Seq, "contact", e.Contact, "err", err)
+		s.log.Error("event cannot be encoded", "event", e.Seq, "contact", e.Contact, "err", err)
 		return false
 	}
 	return true

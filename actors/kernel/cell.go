@@ -227,7 +227,7 @@ func (c *cell) afterTurn(x *Context, err error) {
 func (c *cell) fail(x *Context, err error) {
 	c.kind.failures.Add(1)
 	now := time.Now()
-	attrs := []any{slog.Any("error", err)}
+	attrs := []any{slog.Any("err", err)}
 	level, text := slog.LevelWarn, "actor failed, it will be restarted"
 	if stack := stackOf(err); stack != nil {
 		level = slog.LevelError
@@ -252,10 +252,10 @@ func (c *cell) fail(x *Context, err error) {
 		var storm bool
 		*c.past, c.delay, storm = c.backoff().next(*c.past, now.Sub(x.begun), now, rand.Float64())
 		if storm {
-			level, text = slog.LevelError, "actor failed too often, it is stopped"
+			level, text = slog.LevelError, "actor failed too often, stopping it"
 			c.final = &ending{fmt.Errorf("%w: %w", ErrRestartStorm, err)}
 		} else {
-			attrs = append(attrs, slog.Duration("restart_in", c.delay))
+			attrs = append(attrs, slog.Duration("retry_in", c.delay))
 			c.tellParent(err)
 		}
 		attrs = append(attrs, slog.Int("failures", c.past.failures))
@@ -330,7 +330,7 @@ func (c *cell) end() {
 			return
 		}
 		err := recovered(recover())
-		c.logger().Error("actor failed in Stopping", append(stackOf(err), slog.Any("error", err))...)
+		c.logger().Error("actor failed in Stopping", append(stackOf(err), slog.Any("err", err))...)
 	}()
 	s.Stopping(x)
 	done = true
@@ -412,7 +412,7 @@ func (c *cell) childGone(who *actor.PID) {
 // broken is told that the kernel itself panicked in a turn of this actor: a bug
 // of ours, which costs this one actor.
 func (c *cell) broken(err error) {
-	c.sys.log.Error("the actor kernel panicked", append(stackOf(err), slog.String("actor", c.path()), slog.Any("error", err))...)
+	c.sys.log.Error("the actor kernel panicked", append(stackOf(err), slog.String("actor", c.path()), slog.Any("err", err))...)
 	c.stop(err)
 }
 

@@ -147,7 +147,7 @@ func (x *Context) send(to Ref, msg any, sender Ref) {
 func (x *Context) Stop(child Ref) {
 	c, ok := child.to.(*cell)
 	if !ok || c.parent != x.cell {
-		x.Log().Error("only a child can be stopped", "target", child)
+		x.Log().Error("only a child can be stopped", "child", child)
 		return
 	}
 	c.stop(nil)

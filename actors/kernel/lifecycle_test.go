@@ -617,7 +617,7 @@ func TestFailureIsLoggedOnceWithStack(t *testing.T) {
 		if len(lines) != 1 {
 			t.Fatalf("%d records: %v", len(lines), lines)
 		}
-		for _, want := range []string{`"level":"ERROR"`, `"error":"panic: boom"`, `"actor":"stage/a"`, `"kind":"test"`, `"restart_in":`, "helper_test.go"} {
+		for _, want := range []string{`"level":"ERROR"`, `"err":"panic: boom"`, `"actor":"stage/a"`, `"kind":"test"`, `"retry_in":`, "helper_test.go"} {
 			if !strings.Contains(lines[0], want) {
 				t.Errorf("no %s in %s", want, lines[0])
 			}

@@ -152,8 +152,8 @@ func (x *Context) stepOverran(step int) {
 		late.Unstopped = append(late.Unstopped, child.unstopped()...)
 	}
 	x.seq.report.Unstopped = append(x.seq.report.Unstopped, late.Unstopped...)
-	x.Log().Error("children did not stop in time, the next ones are stopped",
-		"error", late, "after", x.seq.step, "stack", string(stackWith(allStacks(), turnMark)))
+	x.Log().Error("children did not stop in time, stopping the next ones",
+		"err", late, "after", x.seq.step, "stack", string(stackWith(allStacks(), turnMark)))
 	x.nextStep()
 }
 

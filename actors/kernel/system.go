@@ -229,7 +229,7 @@ func (s *System) forget(t *task) {
 
 func (s *System) refuseNil(to, from Ref) {
 	s.lost.Add(1)
-	s.log.Error("a nil message was refused", "actor", to, "sender", from)
+	s.log.Error("refusing a nil message", "actor", to, "sender", from)
 }
 
 // libraryHandler passes the library's records on: its errors as they are, the

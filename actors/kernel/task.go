@@ -103,7 +103,7 @@ func (c *cell) abandonTasks() {
 	if len(late) > 0 {
 		dump := allStacks()
 		for _, t := range late {
-			c.logger().Error("a goroutine of the actor did not end in time, it is left behind",
+			c.logger().Error("goroutine of the actor did not end in time, left behind",
 				"task", t.name, "after", taskGrace, "stack", string(stackWith(dump, t.goroutine)))
 		}
 	}

@@ -120,7 +120,7 @@ func TestTrap04NilMessage(t *testing.T) {
 			if n := stage.System.Lost(); n < 7 {
 				t.Errorf("%d lost", n)
 			}
-			if n := log.count("a nil message was refused"); n != 7 {
+			if n := log.count("refusing a nil message"); n != 7 {
 				t.Errorf("%d logged", n)
 			}
 		})

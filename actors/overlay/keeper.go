@@ -113,7 +113,7 @@ func (k *keeper) keep(now time.Time) {
 
 func (k *keeper) changed(what string) {
 	k.changes.Add(1)
-	k.net.logger.Info("Trying all peers again", "because", what)
+	k.net.logger.Info("retrying all peers", "reason", what)
 	if k.choice != nil {
 		k.choice.changed()
 	}
@@ -130,9 +130,9 @@ func (k *keeper) choose(now time.Time) {
 	}
 	add, drop := k.choice.step(now, seen)
 	for _, p := range drop {
-		k.net.logger.Info("Disconnecting from a peer that others are better than", "uri", p.name)
+		k.net.logger.Info("disconnecting from a peer, others are better", "uri", p.name)
 		if err := k.net.RemovePeer(p.uri); err != nil && !errors.Is(err, ErrPeerUnknown) {
-			k.net.logger.Warn("A peer cannot be disconnected from", "uri", p.name, "err", err)
+			k.net.logger.Warn("disconnecting from a peer failed", "uri", p.name, "err", err)
 		}
 	}
 	for _, p := range add {

@@ -126,7 +126,7 @@ func (n *Network) configure(uri, sintf string) {
 		return
 	}
 	name := nameOf(uri)
-	n.logger.Error("Ignored a peer of the configuration: it cannot be used", "uri", name, "err", err)
+	n.logger.Error("ignoring an unusable peer of the configuration", "uri", name, "err", err)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.peers = append(n.peers, &configuredPeer{uri: name, sintf: sintf, err: err})
@@ -145,11 +145,11 @@ func (n *Network) listen(uri string) {
 	name := nameOf(uri)
 	n.listenErrors[name] = err
 	if _, ok := errors.AsType[*net.OpError](err); ok {
-		n.logger.Error("A listener of the configuration cannot be used for now; it is tried again", "uri", name, "err", err)
+		n.logger.Error("opening a listener failed, retrying", "uri", name, "err", err)
 		n.unopened = append(n.unopened, uri)
 		return
 	}
-	n.logger.Error("Ignored a listener of the configuration: it cannot be used", "uri", name, "err", err)
+	n.logger.Error("ignoring an unusable listener of the configuration", "uri", name, "err", err)
 }
 
 // noteEndedListeners finds the listeners that have ended by themselves. They are
@@ -163,7 +163,7 @@ func (n *Network) noteEndedListeners() (any bool) {
 			n.listeners = slices.Delete(n.listeners, i, i+1)
 			n.listenErrors[nameOf(uri)] = errListenerEnded
 			n.unopened = append(n.unopened, uri)
-			n.logger.Error("A listener has ended; it is tried again", "uri", nameOf(uri))
+			n.logger.Error("listener ended, retrying", "uri", nameOf(uri))
 			any = true
 		}
 		n.mu.Unlock()
@@ -182,7 +182,7 @@ func (n *Network) listenAgain() {
 		n.mu.Lock()
 		n.listenErrors[name] = err
 		if err == nil {
-			n.logger.Info("A listener of the configuration is open now", "uri", name)
+			n.logger.Info("listener is open", "uri", name)
 			delete(n.listenErrors, name)
 			n.listeners = append(n.listeners, l)
 			n.unopened = slices.DeleteFunc(n.unopened, func(u string) bool { return u == uri })

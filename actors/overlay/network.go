@@ -111,7 +111,7 @@ func (n *Network) discover(interfaces []MulticastInterface) {
 	for _, i := range interfaces {
 		re, err := regexp.Compile(i.Regex)
 		if err != nil {
-			n.logger.Error("Ignored a multicast interface: its name pattern cannot be used", "pattern", i.Regex, "err", err)
+			n.logger.Error("ignoring a multicast interface with an unusable name pattern", "text", i.Regex, "err", err)
 			continue
 		}
 		options = append(options, multicast.MulticastInterface{
@@ -124,7 +124,7 @@ func (n *Network) discover(interfaces []MulticastInterface) {
 	}
 	m, err := multicast.New(n.layer.core, n.layer.logger, options...)
 	if err != nil {
-		n.logger.Error("Local discovery is off: it cannot be started", "err", fmt.Errorf("start multicast: %w", err))
+		n.logger.Error("local discovery cannot start", "err", fmt.Errorf("start multicast: %w", err))
 		return
 	}
 	n.multicast = m

@@ -202,7 +202,7 @@ func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, di
 	if s.places.full(p.key) {
 		i := slices.IndexFunc(p.accepted, func(c *streamConn) bool { return c.lingering.Load() })
 		if i < 0 {
-			s.logger.Debug("Ignored a stream: its node has too many", "node", p.key.Short())
+			s.logger.Debug("ignoring a stream, its node has too many", "node", p.key.Short())
 			return nil, nil, nil, false
 		}
 		displaced = append(displaced, s.displace(p.accepted[i]))

@@ -97,7 +97,7 @@ func (l *systemListener) run() {
 		if err != nil {
 			if err.Error() != told {
 				told = err.Error()
-				l.carrier.logger.Warn("Cannot listen over the system's Yggdrasil, and try again", "port", l.port, "err", err)
+				l.carrier.logger.Warn("listening over the system's Yggdrasil failed, retrying", "port", l.port, "err", err)
 			}
 			l.pause(systemRetry)
 			continue
@@ -138,7 +138,7 @@ func (l *systemListener) listen() error {
 	if err != nil {
 		return err
 	}
-	l.carrier.logger.Info("Listening over the system's Yggdrasil", "address", own, "port", l.port)
+	l.carrier.logger.Info("listening over the system's Yggdrasil", "address", own, "port", l.port)
 	failed := make(chan error, 1)
 	var accepting sync.WaitGroup
 	accepting.Go(func() { failed <- l.accept(&accepting, sockets) })
@@ -188,7 +188,7 @@ func (l *systemListener) accept(bringing *sync.WaitGroup, sockets net.Listener) 
 		if err != nil {
 			<-l.places
 			if !errors.Is(err, ErrClosed) {
-				l.carrier.logger.Debug("Ignored a TCP connection", "from", remote, "err", err)
+				l.carrier.logger.Debug("ignoring a TCP connection", "address", remote, "err", err)
 			}
 			continue
 		}

@@ -228,7 +228,7 @@ func (c *tcpCarrier) take(ep tcpip.Endpoint, queue *waiter.Queue, from tcpip.Ful
 	}
 	conn, err := c.enter(key, true)
 	if err != nil {
-		c.logger.Debug("Ignored a TCP connection", "node", key.Short(), "err", err)
+		c.logger.Debug("ignoring a TCP connection", "node", key.Short(), "err", err)
 		ep.Abort()
 		return nil
 	}

@@ -177,7 +177,7 @@ const (
 
 func (l *coreLogger) log(level slog.Level, text string) {
 	if l.logger.Enabled(context.Background(), level) {
-		l.logger.Log(context.Background(), level, "Yggdrasil reports", "text", strings.TrimSpace(text))
+		l.logger.Log(context.Background(), level, "report of Yggdrasil", "text", strings.TrimSpace(text))
 	}
 }
 

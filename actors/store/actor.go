@@ -88,7 +88,7 @@ func (a *storeActor) Receive(c *kernel.Context, msg any) {
 	case kernel.TaskDone:
 		c.Fail(kernel.Fatal(m.Err)) // of watch: the store has failed
 	default:
-		c.Log().Warn("Unexpected message", "type", fmt.Sprintf("%T", msg))
+		c.Log().Warn("unexpected message", "type", fmt.Sprintf("%T", msg))
 	}
 }
 

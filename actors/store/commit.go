@@ -110,7 +110,7 @@ func (b *batch) commit(s *Store) error {
 	s.watches.wake(b.touched)
 	b.answer(nil)
 	if took := time.Since(begun); took > slowCommit {
-		s.log.Warn("Disk is slow", "commit", took, "operations", b.ops, "bytes", b.bytes)
+		s.log.Warn("disk is slow", "took", took, "count", b.ops, "bytes", b.bytes)
 	}
 	return nil
 }

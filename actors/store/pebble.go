@@ -54,9 +54,9 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 				}
 			},
 			WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
-				s.log.Warn("Commits wait for the disk", "reason", info.Reason)
+				s.log.Warn("pebble write stall", "reason", info.Reason)
 			},
-			WriteStallEnd: func() { s.log.Info("Commits go on") },
+			WriteStallEnd: func() { s.log.Info("pebble write stall over") },
 		},
 	}
 	for i := range opts.Levels {
@@ -78,11 +78,11 @@ func damageOr(err error) error {
 type pebbleLogger struct{ s *Store }
 
 func (l pebbleLogger) Infof(format string, args ...any) {
-	l.s.log.Debug("Database reports", "text", fmt.Sprintf(format, args...))
+	l.s.log.Debug("report of Pebble", "text", fmt.Sprintf(format, args...))
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.s.log.Error("Database reports an error", "text", fmt.Sprintf(format, args...))
+	l.s.log.Error("error reported by Pebble", "text", fmt.Sprintf(format, args...))
 }
 
 // commitFatal is the text with which Pebble reports a failed commit: from

@@ -66,7 +66,7 @@ func (s *Store) beginReadOnly(steps []migration) (err error) {
 		return fmt.Errorf("%s: no store here: %w", s.opts.Dir, fs.ErrNotExist)
 	}
 	if !exists {
-		s.log.Warn("marker of the store is missing", "file", markerName)
+		s.log.Warn("marker of the store is missing", "path", markerName)
 	}
 	if version, err := schemaOf(db); err != nil || version != newestOf(steps) {
 		if err == nil {

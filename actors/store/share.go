@@ -92,7 +92,7 @@ func (t *txn) needShare(account identity.PublicKey, conversation ConversationID,
 	}
 	over := taken > s.opts.ContactBytes && taken > s.space.left()
 	if s.crowders.set(Conversation{account, conversation}, over, taken) && over {
-		s.log.Warn("contact takes most of the disk, its messages are refused", "account", account.Short(), "contact", conversation.Short(), "bytes", taken)
+		s.log.Warn("contact takes most of the disk, refusing their messages", "account", account.Short(), "contact", conversation.Short(), "bytes", taken)
 	}
 	if over {
 		return fmt.Errorf("%w: %d bytes", ErrContactFull, taken)

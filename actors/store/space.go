@@ -59,9 +59,9 @@ func (s *space) low() bool {
 	s.isLow = usage.AvailBytes < reserve
 	switch {
 	case s.isLow && !before:
-		s.log.Error("Disk is nearly full, new messages are refused", "free_bytes", usage.AvailBytes, "reserve_bytes", reserve)
+		s.log.Error("disk nearly full, refusing new messages", "free_bytes", usage.AvailBytes, "limit", reserve)
 	case before && !s.isLow:
-		s.log.Info("Disk has room again", "free_bytes", usage.AvailBytes)
+		s.log.Info("disk has space again", "free_bytes", usage.AvailBytes)
 	}
 	return s.isLow
 }

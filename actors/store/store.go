@@ -117,7 +117,7 @@ func (s *Store) begin(steps []migration) (err error) {
 	}
 	if db != nil {
 		if !exists && s.count > 0 {
-			s.log.Warn("marker of the store is missing", "file", markerName)
+			s.log.Warn("marker of the store is missing", "path", markerName)
 		}
 		if err := db.Close(); err != nil {
 			return openError(err)
@@ -244,7 +244,7 @@ func (s *Store) fail(cause error) error {
 		if s.opening.Load() {
 			return // Open returns it
 		}
-		s.log.Error("Store has failed, the process must end", "err", cause)
+		s.log.Error("store failed, the process must end", "err", cause)
 		if s.opts.OnFatal != nil {
 			s.opts.OnFatal(s.failErr)
 		}

@@ -133,7 +133,7 @@ func (w *writer) run(op Op) (result any, err error) {
 			// A defect of one operation is not a reason to take the answers of all
 			// others away, which is what a restart of the actor would do.
 			reason := recover()
-			w.store.log.Error("Store operation panicked", "op", fmt.Sprintf("%T", op),
+			w.store.log.Error("store operation panicked", "op", fmt.Sprintf("%T", op),
 				"reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
 			result, err = nil, fmt.Errorf("apply %T: panic: %v", op, reason)
 		}

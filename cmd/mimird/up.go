@@ -89,7 +89,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 		return err
 	}
 	defer func() {
-		log.Info("Stopping")
+		log.Info("stopping")
 		err = errors.Join(err, stop(context.WithoutCancel(ctx), node))
 	}()
 	err = start(ctx, f, o, node, c)

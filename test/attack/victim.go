@@ -52,7 +52,7 @@ type lineCounter struct {
 }
 
 func (h lineCounter) Handle(ctx context.Context, r slog.Record) error {
-	ours := strings.HasPrefix(r.Message, "Session ") || r.Message == "Yggdrasil reports"
+	ours := strings.HasPrefix(strings.ToLower(r.Message), "session ") || r.Message == "report of Yggdrasil"
 	r.Attrs(func(a slog.Attr) bool {
 		ours = ours && a.Key != "stranger"
 		return true
