@@ -39,7 +39,7 @@ type env struct {
 	strangerLog *strangerlog.Log
 	elsewhere   *elsewhere
 	// askers are strangers to whom a signature was given.
-	askers askers
+	askers *askers
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
 	// strangers are the sessions with identities that are not accepted contacts.

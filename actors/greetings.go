@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -132,37 +133,29 @@ func (g *greetings) removeLocked(e *greeting) {
 // handshakers limits how often a node may begin a handshake. It is safe for
 // concurrent use.
 type handshakers struct {
-	mu     sync.Mutex
-	known  map[identity.NodeKey]*list.Element
-	latest *list.List // of *allowance, the latest first
+	mu    sync.Mutex
+	nodes *lru.Table[identity.NodeKey, *allowance]
 }
 
 // allowance is what a node may still begin, as of a moment.
 type allowance struct {
-	node identity.NodeKey
 	left float64
 	asOf time.Time
 }
 
 func newHandshakers() *handshakers {
-	return &handshakers{known: make(map[identity.NodeKey]*list.Element), latest: list.New()}
+	return &handshakers{nodes: lru.New[identity.NodeKey, *allowance](maxHandshakers)}
 }
 
 // begin reports whether a node may begin a handshake, and counts it.
 func (h *handshakers) begin(node identity.NodeKey, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	place := h.known[node]
-	if place == nil {
-		place = h.latest.PushFront(&allowance{node: node, left: handshakeBurst, asOf: now})
-		h.known[node] = place
-		if h.latest.Len() > maxHandshakers {
-			forgotten := h.latest.Remove(h.latest.Back()).(*allowance)
-			delete(h.known, forgotten.node)
-		}
+	a, ok := h.nodes.Get(node)
+	if !ok {
+		a = &allowance{left: handshakeBurst, asOf: now}
+		h.nodes.Put(node, a)
 	}
-	h.latest.MoveToFront(place)
-	a := place.Value.(*allowance)
 	a.left = min(handshakeBurst, a.left+max(0, now.Sub(a.asOf).Seconds()/handshakeEvery.Seconds()))
 	a.asOf = now
 	if a.left < 1 {
@@ -176,8 +169,7 @@ func (h *handshakers) begin(node identity.NodeKey, now time.Time) bool {
 func (h *handshakers) welcome(node identity.NodeKey) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if place := h.known[node]; place != nil {
-		a := place.Value.(*allowance)
+	if a, ok := h.nodes.Peek(node); ok {
 		a.left = min(handshakeBurst, a.left+1)
 	}
 }

@@ -97,7 +97,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
 		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
-		profiles:  newProfileLimiter(),
+		profiles: newProfileLimiter(), askers: newAskers(),
 		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
 		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),

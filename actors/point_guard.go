@@ -3,9 +3,9 @@
 package actors
 
 import (
-	"container/list"
 	"sync"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -26,10 +26,11 @@ const maxAskers = 8192
 // askers remembers the keys of strangers to whom a signature was given. It is safe
 // for concurrent use.
 type askers struct {
-	mu     sync.Mutex
-	places map[[33]byte]*list.Element
-	latest list.List // of [33]byte, the latest first
+	mu   sync.Mutex
+	keys *lru.Table[[33]byte, struct{}]
 }
+
+func newAskers() *askers { return &askers{keys: lru.New[[33]byte, struct{}](maxAskers)} }
 
 // ask notes that a stranger wants a signature, and reports whether the node or the
 // identity has wanted one before.
@@ -43,18 +44,9 @@ func (a *askers) ask(node identity.NodeKey, id identity.PublicKey) (before bool)
 func (a *askers) noteLocked(kind byte, key [32]byte) (before bool) {
 	k := [33]byte{kind}
 	copy(k[1:], key[:])
-	if place := a.places[k]; place != nil {
-		a.latest.MoveToFront(place)
-		return true
-	}
-	if a.places == nil {
-		a.places = make(map[[33]byte]*list.Element)
-	}
-	a.places[k] = a.latest.PushFront(k)
-	if a.latest.Len() > maxAskers {
-		delete(a.places, a.latest.Remove(a.latest.Back()).([33]byte))
-	}
-	return false
+	_, before = a.keys.Peek(k)
+	a.keys.Put(k, struct{}{})
+	return before
 }
 
 // pointGuard is the guard of one accepted handshake.

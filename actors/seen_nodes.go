@@ -3,9 +3,9 @@
 package actors
 
 import (
-	"container/list"
 	"sync"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -17,13 +17,12 @@ const maxSeenNodes = 4096
 // seenNodes remembers the node keys from which strangers have authenticated, the
 // latest maxSeenNodes. It is safe for concurrent use.
 type seenNodes struct {
-	mu     sync.Mutex
-	places map[identity.NodeKey]*list.Element
-	latest list.List // of identity.NodeKey, the latest first
+	mu    sync.Mutex
+	nodes *lru.Table[identity.NodeKey, struct{}]
 }
 
 func newSeenNodes() *seenNodes {
-	return &seenNodes{places: make(map[identity.NodeKey]*list.Element)}
+	return &seenNodes{nodes: lru.New[identity.NodeKey, struct{}](maxSeenNodes)}
 }
 
 // add notes a node. When there are too many the one that was noted least recently is
@@ -31,24 +30,18 @@ func newSeenNodes() *seenNodes {
 func (s *seenNodes) add(node identity.NodeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if place := s.places[node]; place != nil {
-		s.latest.MoveToFront(place)
-		return
-	}
-	s.places[node] = s.latest.PushFront(node)
-	if s.latest.Len() > maxSeenNodes {
-		delete(s.places, s.latest.Remove(s.latest.Back()).(identity.NodeKey))
-	}
+	s.nodes.Put(node, struct{}{})
 }
 
 func (s *seenNodes) has(node identity.NodeKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.places[node] != nil
+	_, ok := s.nodes.Peek(node)
+	return ok
 }
 
 func (s *seenNodes) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.latest.Len()
+	return s.nodes.Len()
 }

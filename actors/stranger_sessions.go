@@ -3,11 +3,11 @@
 package actors
 
 import (
-	"container/list"
 	"sync"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/lru"
 )
 
 const (
@@ -30,31 +30,21 @@ type endStranger struct{}
 // stranger has proved its identity. When there are too many the oldest ends. It is
 // safe for concurrent use.
 type strangerSessions struct {
-	limit int
-
-	mu     sync.Mutex
-	oldest list.List // of kernel.Ref, the oldest first
-	places map[kernel.Ref]*list.Element
+	mu       sync.Mutex
+	sessions *lru.Table[kernel.Ref, kernel.Ref]
 }
 
 func newStrangerSessions(maxSessions int) *strangerSessions {
-	return &strangerSessions{
-		limit: max(1, min(maxStrangerSessions, maxSessions/2)), places: make(map[kernel.Ref]*list.Element),
-	}
+	return &strangerSessions{sessions: lru.New[kernel.Ref, kernel.Ref](max(1, min(maxStrangerSessions, maxSessions/2)))}
 }
 
 // enter adds a session and returns the one that has to end for it, zero for none.
 func (s *strangerSessions) enter(session kernel.Ref) (evicted kernel.Ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.places[session] != nil {
-		return kernel.Ref{}
+	if _, ok := s.sessions.Peek(session); !ok {
+		evicted, _ = s.sessions.Put(session, session)
 	}
-	if s.oldest.Len() >= s.limit {
-		evicted = s.oldest.Remove(s.oldest.Front()).(kernel.Ref)
-		delete(s.places, evicted)
-	}
-	s.places[session] = s.oldest.PushBack(session)
 	return evicted
 }
 
@@ -62,16 +52,13 @@ func (s *strangerSessions) enter(session kernel.Ref) (evicted kernel.Ref) {
 func (s *strangerSessions) leave(session kernel.Ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if place := s.places[session]; place != nil {
-		s.oldest.Remove(place)
-		delete(s.places, session)
-	}
+	s.sessions.Delete(session)
 }
 
 func (s *strangerSessions) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.oldest.Len()
+	return s.sessions.Len()
 }
 
 // strangerStanding keeps the session's place among strangers and its time limit in

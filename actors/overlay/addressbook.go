@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"container/list"
 	"context"
 	"crypto/ed25519"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/yggdrasil-network/yggdrasil-go/src/address"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -71,10 +71,10 @@ type addressBook struct {
 	layer PacketLayer
 
 	mu        sync.Mutex
-	byKey     map[identity.NodeKey]*addressEntry
+	used      map[identity.NodeKey]*addressEntry // with a connection
+	unused    *lru.Table[identity.NodeKey, *addressEntry]
 	byAddress map[netip.Addr]*addressEntry
 	bySubnet  map[[8]byte]*addressEntry
-	unused    list.List // of *addressEntry without a connection, the latest first
 	waiting   int
 	asked     int           // calls of ask that still wait, as one of waiting
 	changed   chan struct{} // closed when a path has been found, then replaced
@@ -85,13 +85,13 @@ type addressEntry struct {
 	address netip.Addr
 	found   int // paths to it, since it is here
 	uses    int
-	place   *list.Element // in unused, nil while uses > 0
 }
 
 func newAddressBook(layer PacketLayer) *addressBook {
 	b := &addressBook{
 		layer:     layer,
-		byKey:     make(map[identity.NodeKey]*addressEntry),
+		used:      make(map[identity.NodeKey]*addressEntry),
+		unused:    lru.New[identity.NodeKey, *addressEntry](maxAddresses),
 		byAddress: make(map[netip.Addr]*addressEntry),
 		bySubnet:  make(map[[8]byte]*addressEntry),
 		changed:   make(chan struct{}),
@@ -134,29 +134,29 @@ func (b *addressBook) owns(key identity.NodeKey, a netip.Addr) bool {
 }
 
 func (b *addressBook) learnLocked(key identity.NodeKey) *addressEntry {
-	if e := b.byKey[key]; e != nil {
-		if e.place != nil {
-			b.unused.MoveToFront(e.place)
-		}
+	if e := b.used[key]; e != nil {
+		return e
+	}
+	if e, ok := b.unused.Get(key); ok {
 		return e
 	}
 	e := &addressEntry{key: key, address: AddressOf(key)}
-	b.byKey[key], b.byAddress[e.address], b.bySubnet[subnetOf(e.address)] = e, e, e
-	e.place = b.unused.PushFront(e)
-	if b.unused.Len() > maxAddresses {
-		b.forgetLocked(b.unused.Back().Value.(*addressEntry))
-	}
+	b.byAddress[e.address], b.bySubnet[subnetOf(e.address)] = e, e
+	b.putUnusedLocked(e)
 	return e
 }
 
-func (b *addressBook) forgetLocked(e *addressEntry) {
-	b.unused.Remove(e.place)
-	delete(b.byKey, e.key)
-	// Another node may have the same address: then it is the other's now.
-	if b.byAddress[e.address] == e {
-		delete(b.byAddress, e.address)
+// putUnusedLocked adds an entry without a connection and forgets the one that makes room.
+func (b *addressBook) putUnusedLocked(e *addressEntry) {
+	evicted, full := b.unused.Put(e.key, e)
+	if !full {
+		return
 	}
-	if subnet := subnetOf(e.address); b.bySubnet[subnet] == e {
+	// Another node may have the same address: then it is the other's now.
+	if b.byAddress[evicted.address] == evicted {
+		delete(b.byAddress, evicted.address)
+	}
+	if subnet := subnetOf(evicted.address); b.bySubnet[subnet] == evicted {
 		delete(b.bySubnet, subnet)
 	}
 }
@@ -167,18 +167,17 @@ func (b *addressBook) use(key identity.NodeKey) {
 	defer b.mu.Unlock()
 	e := b.learnLocked(key)
 	e.uses++
-	if e.place != nil {
-		b.unused.Remove(e.place)
-		e.place = nil
-	}
+	b.unused.Delete(key)
+	b.used[key] = e
 }
 
 func (b *addressBook) release(key identity.NodeKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e := b.byKey[key]; e != nil && e.uses > 0 {
+	if e := b.used[key]; e != nil {
 		if e.uses--; e.uses == 0 {
-			e.place = b.unused.PushFront(e)
+			delete(b.used, key)
+			b.putUnusedLocked(e)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func TestBuffersComeBackWhole(t *testing.T) {
 // Every port once per destination, then again in the same order; other
 // destinations do not matter, and taken ports are passed over.
 func TestPortChooser(t *testing.T) {
-	p := portChooser{first: ephemeralPorts - 3}
+	p := newPortChooser(ephemeralPorts - 3)
 	free := func(uint16) bool { return false }
 	node := identity.NodeKey{1}
 	seen := make(map[uint16]bool)
@@ -86,13 +86,13 @@ func TestPortChooser(t *testing.T) {
 }
 
 func TestPortChooserForgets(t *testing.T) {
-	var p portChooser
+	p := newPortChooser(0)
 	free := func(uint16) bool { return false }
 	for i := range 2 * maxDestinations {
 		p.choose(identity.NodeKey{byte(i), byte(i >> 8)}, 42, free)
 	}
-	if len(p.used) != maxDestinations || p.order.Len() != maxDestinations {
-		t.Errorf("%d destinations are remembered", len(p.used))
+	if p.next.Len() != maxDestinations {
+		t.Errorf("%d destinations are remembered", p.next.Len())
 	}
 }
 
@@ -103,16 +103,16 @@ func TestPeerTableForgetsStrangers(t *testing.T) {
 	for i := range 2 * maxStrangers {
 		table.admit(identity.NodeKey{byte(i), byte(i >> 8)})
 	}
-	if len(table.peers) != maxStrangers+1 || table.strangers.Len() != maxStrangers {
-		t.Errorf("%d peers, %d strangers are remembered", len(table.peers), table.strangers.Len())
+	if len(table.pinned) != 1 || table.strangers.Len() != maxStrangers {
+		t.Errorf("%d peers, %d strangers are remembered", len(table.pinned), table.strangers.Len())
 	}
-	if table.peers[friend] != pinned {
+	if table.pinned[friend] != pinned {
 		t.Error("a peer with streams was forgotten")
 	}
 	table.unpin(pinned)
 	table.admit(identity.NodeKey{0xee, 0xee, 1})
-	if len(table.peers) > maxStrangers+1 {
-		t.Errorf("%d peers are remembered", len(table.peers))
+	if len(table.pinned)+table.strangers.Len() > maxStrangers+1 {
+		t.Errorf("%d peers are remembered", len(table.pinned)+table.strangers.Len())
 	}
 }
 

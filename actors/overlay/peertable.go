@@ -3,13 +3,13 @@
 package overlay
 
 import (
-	"container/list"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -42,7 +42,6 @@ type peer struct {
 	accepted []*streamConn
 	failures int
 	resetAt  time.Duration
-	place    *list.Element // in strangers, nil while streams > 0
 
 	// early is what waits behind gaps in all streams of the peer, in bytes.
 	early atomic.Int64
@@ -70,31 +69,35 @@ type peerTable struct {
 	dropped atomic.Uint64
 
 	mu        sync.Mutex
-	peers     map[identity.NodeKey]*peer
-	strangers list.List // of *peer, the latest first
+	pinned    map[identity.NodeKey]*peer // those with streams
+	strangers *lru.Table[identity.NodeKey, *peer]
 }
 
 func newPeerTable(start time.Time, limits Limits) *peerTable {
-	return &peerTable{start: start, limits: limits, peers: make(map[identity.NodeKey]*peer)}
+	return &peerTable{start: start, limits: limits, pinned: make(map[identity.NodeKey]*peer), strangers: lru.New[identity.NodeKey, *peer](maxStrangers)}
 }
 
-// get returns the peer with that key, at the front of strangers when it is one.
+// get returns the peer with that key, which it creates when the table does not have it.
 func (t *peerTable) get(key identity.NodeKey) *peer {
-	p := t.peers[key]
-	if p == nil {
-		perSecond := t.limits.StrangerPackets
-		p = &peer{key: key, packets: rate.NewLimiter(rate.Limit(perSecond), burstSeconds*perSecond)}
-		p.heard.Store(-1)
-		t.peers[key] = p
-		p.place = t.strangers.PushFront(p)
-		if t.strangers.Len() > maxStrangers {
-			oldest := t.strangers.Remove(t.strangers.Back()).(*peer)
-			delete(t.peers, oldest.key)
-		}
-	} else if p.place != nil {
-		t.strangers.MoveToFront(p.place)
+	if p := t.pinned[key]; p != nil {
+		return p
 	}
+	if p, ok := t.strangers.Get(key); ok {
+		return p
+	}
+	perSecond := t.limits.StrangerPackets
+	p := &peer{key: key, packets: rate.NewLimiter(rate.Limit(perSecond), burstSeconds*perSecond)}
+	p.heard.Store(-1)
+	t.strangers.Put(key, p)
 	return p
+}
+
+// find returns the peer with that key when the table has it.
+func (t *peerTable) find(key identity.NodeKey) (*peer, bool) {
+	if p := t.pinned[key]; p != nil {
+		return p, true
+	}
+	return t.strangers.Peek(key)
 }
 
 func (t *peerTable) allow(p *peer, perSecond int) {
@@ -127,8 +130,8 @@ func (t *peerTable) pin(key identity.NodeKey) *peer {
 	p := t.get(key)
 	p.streams++
 	if p.streams == 1 {
-		t.strangers.Remove(p.place)
-		p.place = nil
+		t.strangers.Delete(key)
+		t.pinned[key] = p
 	}
 	return p
 }
@@ -139,7 +142,8 @@ func (t *peerTable) unpin(p *peer) {
 	p.streams--
 	if p.streams == 0 {
 		t.allow(p, t.limits.StrangerPackets)
-		p.place = t.strangers.PushFront(p)
+		delete(t.pinned, p.key)
+		t.strangers.Put(p.key, p)
 	}
 }
 
@@ -161,8 +165,8 @@ func (t *peerTable) allowMany(p *peer, times int) {
 func (t *peerTable) heardSince(key identity.NodeKey, since time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.peers[key]
-	return p != nil && time.Duration(p.heard.Load()) > since
+	p, ok := t.find(key)
+	return ok && time.Duration(p.heard.Load()) > since
 }
 
 // failed notes that a node did not answer.
@@ -180,7 +184,7 @@ func (t *peerTable) failed(p *peer) {
 func (t *peerTable) silent(key identity.NodeKey) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p := t.peers[key]; p != nil {
+	if p, ok := t.find(key); ok {
 		return p.silent(time.Since(t.start))
 	}
 	return 0

@@ -91,7 +91,7 @@ func newStreamCarrier(layer PacketLayer, peers *peerTable, places *places, memor
 	s.burst.start = start
 	s.arriving.limit = arrivingMemory
 	s.strayTask.run = s.handleStrays
-	s.ports.first = uint16(rand.N(uint32(ephemeralPorts)))
+	s.ports = newPortChooser(uint16(rand.N(uint32(ephemeralPorts))))
 	return s
 }
 

@@ -3,8 +3,7 @@
 package overlay
 
 import (
-	"container/list"
-
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/stream"
 )
@@ -21,8 +20,11 @@ const (
 // random because they may remember an earlier run of ours.
 type portChooser struct {
 	first uint16
-	used  map[destination]*list.Element
-	order list.List // of *portCursor, the latest destination first
+	next  *lru.Table[destination, *uint16] // offset from the first ephemeral port
+}
+
+func newPortChooser(first uint16) portChooser {
+	return portChooser{first: first, next: lru.New[destination, *uint16](maxDestinations)}
 }
 
 type destination struct {
@@ -30,17 +32,12 @@ type destination struct {
 	port uint16
 }
 
-type portCursor struct {
-	destination destination
-	next        uint16 // offset from the first ephemeral port
-}
-
 // choose returns the next port for a destination that is not taken.
 func (p *portChooser) choose(node identity.NodeKey, port uint16, taken func(local uint16) bool) (uint16, bool) {
-	c := p.cursor(destination{node, port})
+	next := p.cursor(destination{node, port})
 	for range ephemeralPorts {
-		local := stream.MinEphemeralPort + c.next
-		c.next = (c.next + 1) % ephemeralPorts
+		local := stream.MinEphemeralPort + *next
+		*next = (*next + 1) % ephemeralPorts
 		if !taken(local) {
 			return local, true
 		}
@@ -48,21 +45,15 @@ func (p *portChooser) choose(node identity.NodeKey, port uint16, taken func(loca
 	return 0, false
 }
 
-func (p *portChooser) cursor(d destination) *portCursor {
-	if e := p.used[d]; e != nil {
-		p.order.MoveToFront(e)
-		return e.Value.(*portCursor)
+// cursor returns the offset of the next port for a destination from the first one.
+func (p *portChooser) cursor(d destination) *uint16 {
+	if next, ok := p.next.Get(d); ok {
+		return next
 	}
-	if p.used == nil {
-		p.used = make(map[destination]*list.Element)
+	next := new(uint16)
+	if evicted, full := p.next.Put(d, next); full {
+		p.first = *evicted // a destination that comes back later starts where it stood
 	}
-	if p.order.Len() >= maxDestinations {
-		// A destination that comes back later starts where this one stood.
-		oldest := p.order.Remove(p.order.Back()).(*portCursor)
-		delete(p.used, oldest.destination)
-		p.first = oldest.next
-	}
-	c := &portCursor{destination: d, next: p.first % ephemeralPorts}
-	p.used[d] = p.order.PushFront(c)
-	return c
+	*next = p.first % ephemeralPorts
+	return next
 }
