@@ -11,11 +11,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,6 +24,7 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/unixsocket"
 )
 
 const (
@@ -71,14 +70,13 @@ func newListener(node Node, log *slog.Logger, hsToken string, stored func()) *li
 
 // open listens, and tests that what listens is we.
 func (l *listener) open(ctx context.Context, hostname string, port uint16) error {
-	network, address := "tcp", net.JoinHostPort(hostname, strconv.Itoa(int(port)))
+	var socket net.Listener
+	var err error
 	if strings.HasPrefix(hostname, "/") {
-		network, address = "unix", hostname
-		if err := removeSocket(address); err != nil {
-			return fmt.Errorf("listen for the homeserver: %w", err)
-		}
+		socket, err = unixsocket.Listen(ctx, hostname)
+	} else {
+		socket, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(hostname, strconv.Itoa(int(port))))
 	}
-	socket, err := new(net.ListenConfig).Listen(ctx, network, address)
 	if err != nil {
 		return fmt.Errorf("listen for the homeserver: %w", err)
 	}
@@ -102,21 +100,6 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		return err
 	}
 	return nil
-}
-
-// removeSocket removes what an earlier process left, and nothing else.
-func removeSocket(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is no socket", path)
-	}
-	return os.Remove(path)
 }
 
 // refuse answers 503 to transactions from now on. The homeserver keeps them.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/unixsocket"
 )
 
 const (
@@ -66,7 +67,7 @@ type controlActor struct {
 
 // Started implements kernel.Starter.
 func (a *controlActor) Started(c *kernel.Context) error {
-	listener, err := listenUnix(c.Lifetime(), a.opts.Socket)
+	listener, err := listen(c.Lifetime(), a.opts.Socket)
 	if err != nil {
 		return err
 	}
@@ -122,45 +123,20 @@ func (a *controlActor) Receive(c *kernel.Context, msg any) {
 // errSocketGone has the actor start again, and with it the socket.
 var errSocketGone = errors.New("the control socket was removed")
 
-// listenUnix opens the socket for its owner alone.
-func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
-	if err := removeSocket(path); err != nil {
-		return nil, err
-	}
-	opened, err := new(net.ListenConfig).Listen(ctx, "unix", path)
-	if err != nil {
+// listen opens the socket for its owner alone.
+func listen(ctx context.Context, path string) (*net.UnixListener, error) {
+	listener, err := unixsocket.Listen(ctx, path)
+	switch {
+	case errors.Is(err, unixsocket.ErrNotASocket):
+		return nil, fmt.Errorf("listen for commands: %w; set control.socket to another path", err)
+	case err != nil:
 		return nil, fmt.Errorf("listen for commands (a socket's path has at most about 100 characters): %w", err)
-	}
-	listener, ok := opened.(*net.UnixListener)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("listen for commands: got a %T", opened), opened.Close())
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("make control socket private: %w", err), listener.Close())
 	}
 	return listener, nil
 }
-
-// removeSocket removes the socket of a process that has ended, and nothing else: a
-// path in the configuration may be wrong.
-func removeSocket(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("look at control socket: %w", err)
-	case info.Mode().Type() != os.ModeSocket:
-		return fmt.Errorf("control socket %s: %w", path, errNotASocket)
-	}
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("remove stale control socket: %w", err)
-	}
-	return nil
-}
-
-// errNotASocket leaves a file alone that the configuration names by mistake.
-var errNotASocket = errors.New("not a socket; set control.socket to another path")
 
 // handler is the API on its own, for the server and for tests.
 func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
