@@ -217,7 +217,7 @@ func (d *dispatcher) removeFinished() {
 		}
 		d.finished.add(queue, seqs...)
 		if !errors.Is(err, context.Canceled) {
-			d.log.Log(d.work, level(failures), "removing journal entries failed, retrying", "err", fault.OneLine(err))
+			d.log.Log(d.work, fault.RetryLevel(failures), "removing journal entries failed, retrying", "err", fault.OneLine(err))
 		}
 		timer := time.NewTimer(d.retry.Delay(failures))
 		failures++

@@ -29,8 +29,8 @@ type backlog struct {
 	until time.Time
 }
 
-// shown is told that an event was shown behind which others wait.
-func (b *backlog) shown(others int) {
+// note is told that an event was shown behind which others wait.
+func (b *backlog) note(others int) {
 	if others < backlogSize {
 		return
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -60,6 +61,9 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 		reactions, err := c.node.Reactions(account, contact, target)
 		if isGone(err) {
 			return nil, nil
+		}
+		for i := range reactions {
+			reactions[i].Emoji = msgconv.CleanText(reactions[i].Emoji)
 		}
 		return reactions, err
 	})

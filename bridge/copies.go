@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/mimird/mimird/bridge/msgconv"
-
 	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/appservice"
@@ -37,7 +35,8 @@ const (
 )
 
 // newCopies returns what takes back the second event of a message. reactions returns the
-// reactions to a message that count, and none of a conversation that is gone.
+// reactions to a message that count, with emoji as rooms show them, and none of a
+// conversation that is gone.
 func newCopies(
 	br *bridgev2.Bridge, bot *appservice.IntentAPI, log *slog.Logger,
 	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error),
@@ -58,8 +57,8 @@ type copies struct {
 	br  *bridgev2.Bridge
 	bot *appservice.IntentAPI
 	log *slog.Logger
-	// reactions returns the reactions to a message that count; none of a conversation
-	// that is gone.
+	// reactions returns the reactions to a message that count, with emoji as rooms show
+	// them; none of a conversation that is gone.
 	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
 
 	mu    sync.Mutex   // from the look into the table until it is noted what was seen
@@ -231,7 +230,7 @@ func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt 
 	}
 	counts := false
 	for _, r := range reactions {
-		counts = counts || r.Dir == dir && variationselector.Remove(msgconv.CleanText(r.Emoji)) == key
+		counts = counts || r.Dir == dir && variationselector.Remove(r.Emoji) == key
 	}
 	shown := evt.ID
 	if counts {

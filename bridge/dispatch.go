@@ -264,7 +264,7 @@ func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
 		d.done(t)
 		return laneResult{}
 	default:
-		d.log.Log(d.work, level(failures), "handling a Matrix event failed, retrying", "err", fault.OneLine(err))
+		d.log.Log(d.work, fault.RetryLevel(failures), "handling a Matrix event failed, retrying", "err", fault.OneLine(err))
 		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -248,7 +249,7 @@ func (d *doctor) asToken(ctx context.Context) Check {
 			"the homeserver lets the bridge not be %s (%s)", bot, answer.reason())
 	}
 	var whoami mautrix.RespWhoami
-	answer = d.server.ask(ctx, "GET", "/_matrix/client/v3/account/whoami?user_id="+queryEscape(string(bot)), d.Config.AppService.ASToken, nil, &whoami)
+	answer = d.server.ask(ctx, "GET", "/_matrix/client/v3/account/whoami?user_id="+url.QueryEscape(string(bot)), d.Config.AppService.ASToken, nil, &whoami)
 	switch {
 	case answer.err != nil || answer.status != 200:
 		return failed(give, "the homeserver lets the bridge not act as %s (%s)", bot, answer.reason())

@@ -2,7 +2,11 @@
 
 package bridge
 
-import "context"
+import (
+	"context"
+
+	"github.com/mimird/mimird/bridge/fault"
+)
 
 // NodeState is what is known of the node that should run the bridge.
 type NodeState struct {
@@ -30,7 +34,7 @@ func (d *doctor) node(ctx context.Context) Check {
 	case !state.Runs:
 		return skipped("mimird does not run; start it with: mimird up")
 	case state.Error != "":
-		return failed("look at the log of mimird", "the bridge of the running node does not answer: %.200s", oneLineText(state.Error))
+		return failed("look at the log of mimird", "the bridge of the running node does not answer: %.200s", fault.OneLineText(state.Error))
 	case state.Status == nil:
 		return failed("restart mimird", "the node that runs was started without the bridge")
 	}
@@ -41,7 +45,7 @@ func (d *doctor) node(ctx context.Context) Check {
 		return warning("wait, and run it again", "the bridge of the running node is starting")
 	case StateDegraded:
 		return warning("see the other checks", "the bridge of the running node works only in part: %.200s",
-			oneLineText(s.Homeserver.Error+" "+s.Listener.Error))
+			fault.OneLineText(s.Homeserver.Error+" "+s.Listener.Error))
 	default:
 		return fine("the bridge runs in the node, with %d logins", s.Logins)
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -59,15 +58,11 @@ func (a answer) reason() string {
 	case a.err != nil:
 		return fault.OneLine(a.err)
 	case a.code != "":
-		return fmt.Sprintf("%.64s: %.120s", a.code, oneLineText(a.text))
+		return fmt.Sprintf("%.64s: %.120s", a.code, fault.OneLineText(a.text))
 	default:
 		return fmt.Sprintf("HTTP status %d", a.status)
 	}
 }
-
-func oneLineText(text string) string { return strings.Join(strings.Fields(text), " ") }
-
-func queryEscape(text string) string { return url.QueryEscape(text) }
 
 // ask makes a request. The answer to one that succeeds is read into out.
 func (p *patient) ask(ctx context.Context, method, path, token string, in, out any) answer {
@@ -140,7 +135,7 @@ func (p *patient) version(ctx context.Context) (name, version string) {
 	}
 	a := p.ask(ctx, http.MethodGet, "/_matrix/federation/v1/version", "", nil, &about)
 	if a.err == nil && a.status == http.StatusOK && about.Server.Name != "" {
-		return fmt.Sprintf("%.40s", oneLineText(about.Server.Name)), fmt.Sprintf("%.40s", oneLineText(about.Server.Version))
+		return fmt.Sprintf("%.40s", fault.OneLineText(about.Server.Name)), fmt.Sprintf("%.40s", fault.OneLineText(about.Server.Version))
 	}
 	// One that does not federate may have no such address.
 	if a = p.ask(ctx, http.MethodGet, "/_dendrite/monitor/health", "", nil, nil); a.err == nil && a.status == http.StatusOK {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,7 @@ func (d *doctor) ping(ctx context.Context) Check {
 		Duration int64 `json:"duration_ms"`
 	}
 	address := d.Config.AppService.Address
-	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v1/appservice/"+queryEscape(d.Config.AppService.ID)+"/ping",
+	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v1/appservice/"+url.QueryEscape(d.Config.AppService.ID)+"/ping",
 		d.Config.AppService.ASToken, map[string]any{"transaction_id": "doctor"}, &result)
 	reachable := fmt.Sprintf("make %s reachable from the homeserver, or correct appservice.address; then mimird matrix -g, and restart it", address)
 	switch {
@@ -164,7 +165,7 @@ func (d *doctor) makeRoom(ctx context.Context) (id.RoomID, answer) {
 
 func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
 	for _, how := range []string{"leave", "forget"} {
-		d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+queryEscape(string(room))+"/"+how,
+		d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+url.QueryEscape(string(room))+"/"+how,
 			d.Config.AppService.ASToken, struct{}{}, nil)
 	}
 }
@@ -188,7 +189,7 @@ func (d *doctor) doublePuppet(ctx context.Context) Check {
 	slices.Sort(users)
 	query := ""
 	if len(users) > 0 {
-		query = "?user_id=" + queryEscape(users[0])
+		query = "?user_id=" + url.QueryEscape(users[0])
 	}
 	var whoami mautrix.RespWhoami
 	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/account/whoami"+query, token, nil, &whoami)

@@ -133,7 +133,7 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 	if !parked && failures+1 < downloadTries && !errors.Is(err, errSlowDownload) {
 		return laneResult{err: err, after: d.retry.Delay(failures)}
 	}
-	d.log.Log(d.work, level(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", fault.OneLine(err))
+	d.log.Log(d.work, fault.RetryLevel(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", fault.OneLine(err))
 	if parked {
 		return laneResult{err: err, after: d.fileRetry(failures)}
 	}

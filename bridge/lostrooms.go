@@ -103,7 +103,7 @@ func (l *lostRooms) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			l.log.Log(stop, level(try), "the rooms of the bridge cannot be searched, retrying", "error", fault.OneLine(err))
+			l.log.Log(stop, fault.RetryLevel(try), "the rooms of the bridge cannot be searched, retrying", "error", fault.OneLine(err))
 			delay = l.retry.Delay(try)
 			try++
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -81,7 +82,7 @@ func (p *puppets) refused(req *http.Request, status int) {
 	base, _, _ := strings.Cut(address.Path, "/_matrix/")
 	address.Path, address.RawPath, address.RawQuery = base+"/_matrix/client/v3/account/whoami", "", ""
 	if !own {
-		address.RawQuery = "user_id=" + queryEscape(string(user))
+		address.RawQuery = "user_id=" + url.QueryEscape(string(user))
 	}
 	whoami, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), http.MethodGet, address.String(), nil)
 	if err != nil {

@@ -81,7 +81,7 @@ func (r *restored) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			r.log.Log(stop, level(try), "cannot look whether the homeserver has lost messages, retrying", "error", fault.OneLine(err))
+			r.log.Log(stop, fault.RetryLevel(try), "cannot look whether the homeserver has lost messages, retrying", "error", fault.OneLine(err))
 			delay = r.retry.Delay(try)
 			try++
 		}

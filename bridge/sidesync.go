@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -88,7 +87,7 @@ func (s *sideSync) run(stop context.Context) error {
 		if errors.Is(err, mautrix.MUnknownToken) {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
-		s.log.Log(stop, level(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
+		s.log.Log(stop, fault.RetryLevel(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
 		timer := time.NewTimer(s.retry.Delay(try))
 		try++
 		select {
@@ -98,13 +97,6 @@ func (s *sideSync) run(stop context.Context) error {
 			return nil
 		}
 	}
-}
-
-func level(try int) slog.Level {
-	if try == 0 {
-		return slog.LevelWarn
-	}
-	return slog.LevelDebug
 }
 
 // client returns who asks, and under which name is noted how far: another device

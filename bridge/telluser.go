@@ -22,7 +22,7 @@ func (c *connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 		if err == nil || stop.Err() != nil {
 			return
 		}
-		c.log.Log(stop, level(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
+		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
 		timer := time.NewTimer(c.deliver.retry.Delay(try))
 		select {
 		case <-timer.C:

@@ -8,6 +8,7 @@ package fault
 import (
 	"database/sql"
 	"errors"
+	"log/slog"
 	"regexp"
 	"strings"
 
@@ -26,7 +27,7 @@ func HideTokens(text string) string { return urlToken.ReplaceAllString(text, "${
 // OneLine returns the text of an error as one line of at most 300 bytes, without the
 // access tokens of a request. It is for logs, the status and messages to users.
 func OneLine(err error) string {
-	text := HideTokens(strings.Join(strings.Fields(err.Error()), " "))
+	text := HideTokens(OneLineText(err.Error()))
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "…"
 	}
@@ -38,4 +39,16 @@ func OneLine(err error) string {
 func IsDatabaseError(err error) bool {
 	var failure *sqlite.Error
 	return errors.As(err, &failure) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone)
+}
+
+// OneLineText replaces every run of white space in a text by one space.
+func OneLineText(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// RetryLevel is the level at which the failure of an attempt is logged: the first one,
+// numbered 0, warns.
+func RetryLevel(try int) slog.Level {
+	if try == 0 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
