@@ -106,7 +106,7 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 		accepted, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
 			Account: p.Account, Conversation: p.ID,
 			GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
-			SendTime: store.Millis(h.SendTime), EditTime: store.Millis(h.EditTime),
+			SendTime: store.Millis(peer.NormalizeSendTime(h.SendTime)), EditTime: store.Millis(h.EditTime),
 			Received: e.nowMillis(), Payload: payload, Media: &file,
 		})
 		return err

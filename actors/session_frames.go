@@ -111,10 +111,23 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 	s.write(c, store.AcceptMessage{
 		Account: s.Account, Conversation: s.ID,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
-		SendTime: store.Millis(m.SendTime), EditTime: store.Millis(m.EditTime),
-		Received: s.env.nowMillis(), Payload: m.Payload, Media: s.env.files.Incoming(s.Conversation, m),
+		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
+		Received: s.env.nowMillis(), Payload: m.Payload, Reaction: parseReaction(m.Type, m.Payload), Media: s.env.files.Incoming(s.Conversation, m),
 	}, then)
 	return true
+}
+
+// parseReaction reads the payload of a reaction for the store; nil for other types. One
+// that cannot be read is stored as a message and counts nowhere.
+func parseReaction(t peer.MessageType, payload []byte) *store.ReactionTo {
+	if t != peer.TypeReaction {
+		return nil
+	}
+	r, err := peer.ParseReaction(payload)
+	if err != nil {
+		return nil
+	}
+	return &store.ReactionTo{Target: int64(r.Target), Emoji: r.Emoji}
 }
 
 func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {

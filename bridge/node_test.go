@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // testNode is a node without a network: a real store, and contacts that the test
@@ -135,11 +136,25 @@ func (n *testNode) accept(m store.AcceptMessage) store.MessageID {
 		m.GUID = n.nextGUID
 		n.mu.Unlock()
 	}
+	m.SendTime = store.Millis(peer.NormalizeSendTime(int64(m.SendTime)))
+	m.Reaction = reactionOf(peer.MessageType(m.Type), m.Payload)
 	accepted, err := store.Do[store.Accepted](context.Background(), n.actor, m)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	return accepted.ID
+}
+
+// reactionOf reads a payload as the node does.
+func reactionOf(t peer.MessageType, payload []byte) *store.ReactionTo {
+	if t != peer.TypeReaction {
+		return nil
+	}
+	r, err := peer.ParseReaction(payload)
+	if err != nil {
+		return nil
+	}
+	return &store.ReactionTo{Target: int64(r.Target), Emoji: r.Emoji}
 }
 
 // acknowledge marks messages as delivered, as the contact's OK does.
@@ -208,7 +223,7 @@ func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, 
 	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Source))
 	queued, err := store.Do[store.Enqueued](ctx, n.actor, store.EnqueueMessage{
 		Account: m.Account, Conversation: store.ContactConversation(m.Contact), GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
-		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source,
+		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source, Reaction: reactionOf(m.Type, m.Payload),
 	})
 	return queued.Message, err
 }

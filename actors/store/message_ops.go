@@ -10,7 +10,6 @@ import (
 	"fmt"
 
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 func (op AcceptMessage) size() int { return opOverhead + len(op.Payload) }
@@ -70,15 +69,15 @@ func (op AcceptMessage) insert(t *txn, variant uint16) (any, error) {
 		Payload:  op.Payload,
 		State:    StateReceived,
 	}
-	msg.SendTime = PlausibleTime(Millis(peer.NormalizeSendTime(int64(op.SendTime))), msg.Created)
+	msg.SendTime = PlausibleTime(op.SendTime, msg.Created)
 	msg.StateTime = msg.Created
-	if err := t.insertMessage(&msg); err != nil {
+	if err := t.insertMessage(&msg, op.Reaction); err != nil {
 		return nil, err
 	}
 	if err := t.messageEvent(&msg, MessageReceived); err != nil {
 		return nil, err
 	}
-	stray, err := t.isStray(&msg)
+	stray, err := t.isStray(&msg, op.Reaction)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
 	if err := t.updateMessage(v.msg, v.rawMsg); err != nil {
 		return nil, err
 	}
-	if err := t.react(&v.msg); err != nil {
+	if err := t.react(&v.msg, op.Reaction); err != nil {
 		return nil, err
 	}
 	return Accepted{ID: v.msg.ID, Order: v.msg.Order, Edited: true}, t.messageEvent(&v.msg, MessageEdited)
@@ -172,7 +171,7 @@ func (op EnqueueMessage) apply(t *txn) (any, error) {
 		Held:    op.held,
 	}
 	msg.SendTime, msg.StateTime = PlausibleTime(op.SendTime, msg.Created), msg.Created
-	if err := t.insertMessage(&msg); err != nil {
+	if err := t.insertMessage(&msg, op.Reaction); err != nil {
 		return nil, err
 	}
 	t.count(&outbox.rows, outbox.rows+1)
@@ -321,7 +320,7 @@ func (t *txn) message(account identity.PublicKey, conversation ConversationID, o
 
 // insertMessage gives the message the next position of its conversation and
 // writes it with its reference.
-func (t *txn) insertMessage(msg *Message) error {
+func (t *txn) insertMessage(msg *Message, reaction *ReactionTo) error {
 	c, err := t.w.conversation(t, msg.Account, msg.Conversation)
 	if err != nil {
 		return err
@@ -335,7 +334,7 @@ func (t *txn) insertMessage(msg *Message) error {
 	if err := t.put(refKey(msg.Account, msg.Conversation, msg.ID), messageRef{Order: msg.Order}); err != nil {
 		return err
 	}
-	return t.react(msg)
+	return t.react(msg, reaction)
 }
 
 func (t *txn) updateMessage(msg Message, old []byte) error {

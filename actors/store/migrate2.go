@@ -2,7 +2,11 @@
 
 package store
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/mimird/mimird/proto/peer"
+)
 
 // toVersion2 makes the rows of the reactions that count from the messages there
 // are, says of blocked contacts what unblocking makes of them, and gives accounts
@@ -72,7 +76,7 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 	if err := row.load(&msg); err != nil {
 		return err
 	}
-	r, ok := reactionOf(&msg)
+	r, ok := readReaction(&msg)
 	if !ok {
 		return nil
 	}
@@ -86,4 +90,20 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 		return err
 	}
 	return b.Set(place, raw, nil)
+}
+
+// readReaction reads a message as a reaction; false when it is none. Version 1 did not
+// store what it had parsed, so this step alone reads a payload.
+func readReaction(msg *Message) (Reaction, bool) {
+	if peer.MessageType(msg.Type) != peer.TypeReaction {
+		return Reaction{}, false
+	}
+	r, err := peer.ParseReaction(msg.Payload)
+	if err != nil {
+		return Reaction{}, false
+	}
+	return Reaction{
+		Target: int64(r.Target), Dir: msg.ID.Dir, Emoji: r.Emoji,
+		SendTime: Millis(peer.NormalizeSendTime(int64(msg.SendTime))), Message: msg.ID,
+	}, true
 }

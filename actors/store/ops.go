@@ -142,9 +142,8 @@ type NoteDeviceRefused struct {
 // time replaces the content; without an edit time it is a message of its own. The
 // result is [Accepted]; when it arrives the peer may be told OK.
 //
-// SendTime is what the sender claims, in milliseconds or, as apps do for some
-// reactions, in seconds. What is stored is its [PlausibleTime]. EditTime is stored
-// as it is: it orders the edits of one sender.
+// SendTime is what the sender claims. What is stored is its [PlausibleTime]. EditTime is
+// stored as it is: it orders the edits of one sender.
 //
 // Errors: [ErrNotFound] when the contact or group is unknown, [ErrDiskFull], [ErrBusy],
 // [ErrInvalid].
@@ -158,8 +157,16 @@ type AcceptMessage struct {
 	EditTime     Millis
 	Received     Millis
 	Payload      []byte
+	// Reaction is what the payload says when the message is a reaction, else nil.
+	Reaction *ReactionTo
 	// Media is the file that belongs to the message, nil for none.
 	Media *Media
+}
+
+// ReactionTo is the content of a reaction. The caller has read it from the payload.
+type ReactionTo struct {
+	Target int64  // guid of the message reacted to, of either side
+	Emoji  string // "" takes the reaction back
 }
 
 // Accepted is the result of [AcceptMessage].
@@ -190,6 +197,7 @@ type EnqueueMessage struct {
 	Created      Millis
 	Payload      []byte
 	Source       string
+	Reaction     *ReactionTo // as in AcceptMessage
 
 	held bool // see EnqueueFile
 }

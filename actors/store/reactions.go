@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // A reaction is a message like any other: stored once, in its place, with an event
@@ -20,53 +19,36 @@ import (
 // was said about it. A reaction to a message that never comes, or is of another
 // conversation, is found by nobody.
 
-// react notes the reaction that a message is.
-func (t *txn) react(msg *Message) error {
-	r, ok := reactionOf(msg)
-	if !ok {
+// react notes the reaction that a message is; nil for a message of another type.
+func (t *txn) react(msg *Message, reaction *ReactionTo) error {
+	if reaction == nil {
 		return nil
 	}
-	key := reactionKey(msg.Account, msg.Conversation, r.Target, r.Dir)
+	key := reactionKey(msg.Account, msg.Conversation, reaction.Target, msg.ID.Dir)
 	var before Reaction
 	old, err := t.load(key, &before)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if err == nil && before.SendTime > r.SendTime {
+	if err == nil && before.SendTime > msg.SendTime {
 		return nil
 	}
-	return t.update(key, old, r)
+	return t.update(key, old, Reaction{Emoji: reaction.Emoji, SendTime: msg.SendTime, Message: msg.ID})
 }
 
 // isStray reports whether a message is a reaction to one that the conversation does
 // not have. It is kept, for the message may come later, and shown nowhere.
-func (t *txn) isStray(msg *Message) (bool, error) {
-	r, ok := reactionOf(msg)
-	if !ok {
+func (t *txn) isStray(msg *Message, reaction *ReactionTo) (bool, error) {
+	if reaction == nil {
 		return false, nil
 	}
 	for _, dir := range []Direction{In, Out} {
-		known, err := t.has(refKey(msg.Account, msg.Conversation, MessageID{Dir: dir, GUID: r.Target}))
+		known, err := t.has(refKey(msg.Account, msg.Conversation, MessageID{Dir: dir, GUID: reaction.Target}))
 		if known || err != nil {
 			return false, err
 		}
 	}
 	return true, nil
-}
-
-// reactionOf reads a message as a reaction; false when it is none.
-func reactionOf(msg *Message) (Reaction, bool) {
-	if peer.MessageType(msg.Type) != peer.TypeReaction {
-		return Reaction{}, false
-	}
-	r, err := peer.ParseReaction(msg.Payload)
-	if err != nil {
-		return Reaction{}, false // kept as a message, for whoever can make sense of it
-	}
-	return Reaction{
-		Target: int64(r.Target), Dir: msg.ID.Dir, Emoji: r.Emoji,
-		SendTime: Millis(peer.NormalizeSendTime(int64(msg.SendTime))), Message: msg.ID,
-	}, true
 }
 
 // Reactions returns the reactions to one message that count, the contact's before

@@ -4,6 +4,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 var dave = key(0xd1)
@@ -189,8 +189,8 @@ func TestReactionsOfBothSides(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	reaction := func(guid int64, emoji string, at store.Millis) store.AcceptMessage {
 		op := accept(guid, "")
-		op.Type, op.ReplyTo, op.SendTime = int32(peer.TypeReaction), 1, at
-		op.Payload = peer.Reaction{Emoji: emoji, Target: 1}.AppendTo(nil)
+		op.ReplyTo, op.SendTime, op.Payload = 1, at, fmt.Append(nil, emoji, guid)
+		op.Reaction = &store.ReactionTo{Target: 1, Emoji: emoji}
 		return op
 	}
 	emojis := func() (found []string) {
@@ -205,14 +205,12 @@ func TestReactionsOfBothSides(t *testing.T) {
 	}
 	must[store.Accepted](r, accept(1, "look"))
 	must[store.Accepted](r, reaction(3, "b", 1_700_000_000_000)) // older
-	must[store.Accepted](r, reaction(4, "a", 1_700_000_001))     // the app's repetition, in seconds
+	must[store.Accepted](r, reaction(4, "a", 1_700_000_001_000)) // a repetition, without the milliseconds
 	must[store.Enqueued](r, store.EnqueueMessage{
-		Account: alice, Conversation: store.ContactConversation(bob), GUID: 5, Type: int32(peer.TypeReaction), ReplyTo: 1, SendTime: 5,
-		Payload: peer.Reaction{Emoji: "o", Target: 1}.AppendTo(nil),
+		Account: alice, Conversation: store.ContactConversation(bob), GUID: 5, ReplyTo: 1, SendTime: 5,
+		Reaction: &store.ReactionTo{Target: 1, Emoji: "o"},
 	})
-	broken := accept(6, "no JSON")
-	broken.Type = int32(peer.TypeReaction)
-	must[store.Accepted](r, broken)
+	must[store.Accepted](r, accept(6, "none"))
 	if diff := cmp.Diff([]string{"ina", "outo"}, emojis()); diff != "" {
 		t.Error(diff)
 	}
