@@ -110,6 +110,8 @@ type (
 
 type (
 	retryDue struct{}
+	// patienceOver: messages may overtake a file, see nextToSend.
+	patienceOver struct{}
 	// outcomeDue tells the store once more what has become of a message.
 	outcomeDue struct{ GUID peer.GUID }
 	holdOver   struct{ stream *handover } // that has been held long enough
@@ -359,6 +361,34 @@ func (x *contact) deliver(c *kernel.Context) {
 	}
 	x.sending = guid
 	c.Tell(x.live, deliver{next})
+}
+
+// nextToSend returns the first message that may be sent now. A message with a file is
+// held until the file is on the file server. The messages behind it wait too, so that
+// a conversation arrives as it was written, but only for deps.Patience after the file
+// was queued. Then they overtake it, as they do in the apps at once.
+func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
+	x.patience.Stop()
+	first := true
+	for m, err := range x.deps.Store.UndeliveredFrom(x.Account, x.ID, x.undelivered) {
+		if err != nil {
+			c.Fail(fmt.Errorf("read outbox: %w", err))
+		}
+		if first {
+			x.undelivered, first = m.Order, false
+		}
+		if !m.Held {
+			return m, true
+		}
+		patience := x.deps.Patience
+		left := patience - x.deps.Now().Sub(m.Created.Time())
+		// More than all of it is left when the clock was set back: then nobody waits.
+		if left > 0 && left <= patience {
+			x.patience = c.After(left, patienceOver{})
+			break
+		}
+	}
+	return store.Message{}, false
 }
 
 func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
