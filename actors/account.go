@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -38,7 +39,7 @@ type accountDeps struct {
 	// Now is the wall clock, for what is stored.
 	Now  func() time.Time
 	Log  *strangerlog.Log
-	Keys *Ring
+	Keys *keyring.Ring
 	// Contact is for the account's contacts.
 	Contact *contactDeps
 }

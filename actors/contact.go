@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -130,7 +131,7 @@ type contactDeps struct {
 	// Now is the wall clock, for what is stored.
 	Now  func() time.Time
 	Log  *strangerlog.Log
-	Keys *Ring
+	Keys *keyring.Ring
 	// Nodes gets the node keys of accepted contacts.
 	Nodes *contactNodes
 	Table *contactTable

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
@@ -119,7 +120,7 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 	})
 	var nodes []identity.NodeKey
 	add := func(n identity.NodeKey) {
-		if !slices.Contains(nodes, n) && n != x.deps.Keys.RoleKey(RoleNode) {
+		if !slices.Contains(nodes, n) && n != x.deps.Keys.RoleKey(keyring.RoleNode) {
 			nodes = append(nodes, n)
 		}
 	}

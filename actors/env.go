@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -21,7 +22,7 @@ type env struct {
 	opts  Options
 	log   *slog.Logger
 	store *store.Store // for reading
-	keys  *Ring
+	keys  *keyring.Ring
 	net   *uplink.Cell
 	// trackerNet is the tracker role's network.
 	trackerNet *uplink.Cell
@@ -75,12 +76,12 @@ func (e *env) accountDeps() *accountDeps {
 }
 
 func (e *env) trackerDeps() trackerDeps {
-	return trackerDeps{Key: e.keys.Role(RoleTracker), Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
+	return trackerDeps{Key: e.keys.Role(keyring.RoleTracker), Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
 }
 
 func (e *env) filesDeps() filesDeps {
 	return filesDeps{
-		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.Role(RoleFiles), Cell: e.filesNet, Store: e.store, Writer: e.writer,
+		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.Role(keyring.RoleFiles), Cell: e.filesNet, Store: e.store, Writer: e.writer,
 		Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 	}
 }

@@ -2,9 +2,16 @@
 
 package actors
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/mimird/mimird/actors/keyring"
+)
 
 var (
+	// ErrNodeKey and ErrUnknownAccount are those of the keyring.
+	ErrNodeKey        = keyring.ErrNodeKey
+	ErrUnknownAccount = keyring.ErrUnknownAccount
 	// ErrNotRunning says that the node has not been started, or has stopped.
 	ErrNotRunning = errors.New("the node is not running")
 	// ErrUnknownContact says that the account does not know that identity.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -34,7 +35,7 @@ type Node struct {
 	// readOnly is a node of OpenReadOnly, which is never started.
 	readOnly bool
 	store    *store.Store
-	keys     *Ring
+	keys     *keyring.Ring
 	env      *env
 	files    *transferService
 	// contactNodes are the node keys of accepted contacts.
@@ -180,11 +181,11 @@ func (n *Node) fail(err error) {
 // Key returns the node key, the address of this node in the overlay.
 // It is zero when the key cannot be read, which only a node of [OpenReadOnly] lets
 // pass.
-func (n *Node) Key() identity.NodeKey { return n.keys.RoleKey(RoleNode) }
+func (n *Node) Key() identity.NodeKey { return n.keys.RoleKey(keyring.RoleNode) }
 
 // TrackerKey returns the node key of the tracker role; false without that role.
 func (n *Node) TrackerKey() (identity.NodeKey, bool) {
-	key := n.keys.RoleKey(RoleTracker)
+	key := n.keys.RoleKey(keyring.RoleTracker)
 	return key, !key.IsZero()
 }
 
@@ -194,7 +195,7 @@ func (n *Node) filesDir() string { return filepath.Join(n.opts.Dir, filesDirName
 // FilesKey returns the node key of the file server that this node is: what others
 // put into their configuration. It returns false without that role.
 func (n *Node) FilesKey() (identity.NodeKey, bool) {
-	key := n.keys.RoleKey(RoleFiles)
+	key := n.keys.RoleKey(keyring.RoleFiles)
 	return key, !key.IsZero()
 }
 

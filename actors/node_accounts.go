@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
@@ -31,7 +32,7 @@ func (n *Node) Accounts() ([]store.Account, error) { return n.store.Accounts() }
 // Account returns one identity of this node, or [ErrUnknownAccount].
 func (n *Node) Account(id identity.PublicKey) (store.Account, error) {
 	a, err := n.store.Account(id)
-	return a, known(err, ErrUnknownAccount)
+	return a, known(err, keyring.ErrUnknownAccount)
 }
 
 // CreateAccount makes a new identity with that name. Its secret key is in a file
@@ -75,7 +76,7 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 		return Imported{}, fmt.Errorf("import account: no key: %w", store.ErrInvalid)
 	}
 	id := in.Key.Public()
-	if there, err := n.Account(id); !errors.Is(err, ErrUnknownAccount) {
+	if there, err := n.Account(id); !errors.Is(err, keyring.ErrUnknownAccount) {
 		if _, lost := n.keys.Read(id); err == nil && errors.Is(lost, fs.ErrNotExist) {
 			// Its actor tries again by itself.
 			if err := n.keys.Put(in.Key); err != nil {
@@ -304,14 +305,14 @@ func (n *Node) checkHandOver(account, home identity.PublicKey) error {
 		}
 	}
 	if !found {
-		return ErrUnknownAccount
+		return keyring.ErrUnknownAccount
 	}
 	return nil
 }
 
 func (n *Node) updateAccount(ctx context.Context, op store.UpdateAccount) (store.Account, error) {
 	if _, err := do[bool](ctx, n, op); err != nil {
-		return store.Account{}, fmt.Errorf("change account: %w", known(err, ErrUnknownAccount))
+		return store.Account{}, fmt.Errorf("change account: %w", known(err, keyring.ErrUnknownAccount))
 	}
 	return n.Account(op.Account)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -138,7 +139,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	for _, part := range n.env.opts.Parts {
 		spawn(part.Name, func() kernel.Actor { return part.New(n.node) })
 	}
-	c.Every(ChallengeRotation, rotateChallenges{})
+	c.Every(keyring.ChallengeRotation, rotateChallenges{})
 	c.Every(strangerLogFlush, flushStrangerLog{})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -58,7 +59,7 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	if err := n.store.Checkpoint(filepath.Join(dir, storeDirName)); err != nil {
 		return made, err
 	}
-	if err := n.keys.CopyTo(filepath.Join(dir, KeyDirName)); err != nil {
+	if err := n.keys.CopyTo(filepath.Join(dir, keyring.DirName)); err != nil {
 		return made, err
 	}
 	lost, err := n.KeyProblems()

@@ -5,6 +5,7 @@ package actors
 import (
 	"fmt"
 
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -12,7 +13,7 @@ import (
 // openKeyring opens the key directory and says what must not be signed.
 func (n *Node) openKeyring() (err error) {
 	n.contactNodes = newContactNodes()
-	n.keys, err = OpenKeyring(KeyringOptions{
+	n.keys, err = keyring.Open(keyring.Options{
 		Dir: n.opts.Dir, RefusePoints: n.opts.RefusePointChallenges, Others: []identity.Guard{n.contactNodes},
 	})
 	return err
@@ -36,7 +37,7 @@ func (n *Node) openKeys(s *store.Store) error {
 		if !role.used {
 			continue
 		}
-		policy := KeyPolicy{Needed: role.role == RoleNode && len(accounts) > 0, Replace: n.opts.ReplaceNodeKeys}
+		policy := keyring.Policy{Needed: role.role == keyring.RoleNode && len(accounts) > 0, Replace: n.opts.ReplaceNodeKeys}
 		if err := n.keys.OpenRole(role.role, role.known, policy); err != nil {
 			return err
 		}
@@ -60,22 +61,22 @@ func (n *Node) readKeys() error {
 
 // nodeRole is a role that has a node key.
 type nodeRole struct {
-	role  Role
+	role  keyring.Role
 	known identity.NodeKey // zero when the store remembers none
 	used  bool
 }
 
 func (n *Node) roles(known store.NodeKeys) []nodeRole {
 	return []nodeRole{
-		{RoleNode, known.Node, true},
-		{RoleTracker, known.Tracker, n.opts.Tracker != nil},
-		{RoleFiles, known.Files, n.opts.Files != nil},
+		{keyring.RoleNode, known.Node, true},
+		{keyring.RoleTracker, known.Tracker, n.opts.Tracker != nil},
+		{keyring.RoleFiles, known.Files, n.opts.Files != nil},
 	}
 }
 
 // nodeKeys returns the public node keys in use.
 func (n *Node) nodeKeys() store.NodeKeys {
-	return store.NodeKeys{Node: n.Key(), Tracker: n.keys.RoleKey(RoleTracker), Files: n.keys.RoleKey(RoleFiles)}
+	return store.NodeKeys{Node: n.Key(), Tracker: n.keys.RoleKey(keyring.RoleTracker), Files: n.keys.RoleKey(keyring.RoleFiles)}
 }
 
 // KeyProblem is an account or a role whose key is lost.
@@ -97,7 +98,7 @@ func (n *Node) KeyProblems() ([]KeyProblem, error) {
 	}
 	var problems []KeyProblem
 	for _, role := range n.roles(known) {
-		if role.known.IsZero() && (role.role != RoleNode || len(accounts) == 0) {
+		if role.known.IsZero() && (role.role != keyring.RoleNode || len(accounts) == 0) {
 			continue
 		}
 		if err := n.keys.CheckRole(role.role, role.known); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
@@ -408,7 +409,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 		r.announceAfter(c, due, announceRetry)
 		return
 	}
-	record := tracker.NewRecord(key, r.env.keys.RoleKey(RoleNode), account.Priority, account.ClientID)
+	record := tracker.NewRecord(key, r.env.keys.RoleKey(keyring.RoleNode), account.Priority, account.ClientID)
 	nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request {
 		return tracker.Announce{Nonce: n, Identity: due.account, Record: record}
 	})

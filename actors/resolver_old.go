@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/legacy"
@@ -197,7 +198,7 @@ func (o oldClient) announce(ctx context.Context, accounts []identity.PublicKey) 
 func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.PublicKey) error {
 	key, ok := o.env.keys.Account(id)
 	if !ok {
-		return ErrUnknownAccount
+		return keyring.ErrUnknownAccount
 	}
 	account, err := o.env.store.Account(id)
 	if err != nil {
@@ -215,7 +216,7 @@ func (o oldClient) announceTo(ctx context.Context, t OldTracker, id identity.Pub
 		}
 		q.Record = tracker.NewAddressRecord(key, netip.AddrPortFrom(own, legacy.Port), oldPriority, account.ClientID)
 	} else {
-		q.Record = tracker.NewNodeRecord(key, o.env.keys.RoleKey(RoleNode), oldPriority, account.ClientID)
+		q.Record = tracker.NewNodeRecord(key, o.env.keys.RoleKey(keyring.RoleNode), oldPriority, account.ClientID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, oldAnnounceTime)
 	defer cancel()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -47,5 +48,5 @@ func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracke
 }
 
 func (r *resolver) isOwn(node identity.NodeKey) bool {
-	return node == r.env.keys.RoleKey(RoleNode) || slices.Contains(r.env.opts.OwnDevices, node)
+	return node == r.env.keys.RoleKey(keyring.RoleNode) || slices.Contains(r.env.opts.OwnDevices, node)
 }

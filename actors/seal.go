@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -22,7 +23,7 @@ type handshakeRelayed struct{ Node identity.NodeKey }
 // secure is what a handshake over a stream needs to sign with care.
 func (e *env) secure(s *stream) peer.Security {
 	security := e.keys.Security(s.RemoteKey())
-	security.SealLocal, security.SealRemote = sealNames(e.keys.RoleKey(RoleNode), s)
+	security.SealLocal, security.SealRemote = sealNames(e.keys.RoleKey(keyring.RoleNode), s)
 	return security
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -208,7 +209,7 @@ func (s *session) Stopping(c *kernel.Context) {
 func (s *session) startDial(c *kernel.Context) error {
 	key, ok := s.env.keys.Account(s.Account)
 	if !ok {
-		return kernel.Fatal(ErrUnknownAccount)
+		return kernel.Fatal(keyring.ErrUnknownAccount)
 	}
 	carriers := s.env.carriers()
 	if len(carriers) == 0 {

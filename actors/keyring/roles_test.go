@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package keyring
 
 import (
 	"bytes"
@@ -27,25 +27,25 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		content []byte // nil: there is no file
 		known   identity.NodeKey
-		policy  KeyPolicy
+		policy  Policy
 		want    error
 		same    bool // the key that was there
 	}{
-		"first start":                   {nil, never, KeyPolicy{}, nil, false},
-		"as it was":                     {key.MarshalPEM(), known, KeyPolicy{Needed: true}, nil, true},
-		"older than the memory of keys": {key.MarshalPEM(), never, KeyPolicy{Needed: true}, nil, true},
-		"missing":                       {nil, known, KeyPolicy{}, ErrNodeKey, false},
-		"missing beside accounts":       {nil, never, KeyPolicy{Needed: true}, ErrNodeKey, false},
-		"another one":                   {other.MarshalPEM(), known, KeyPolicy{}, ErrNodeKey, false},
-		"unreadable":                    {[]byte("rubbish"), known, KeyPolicy{}, ErrNodeKey, false},
-		"cut":                           {key.MarshalPEM()[:60], known, KeyPolicy{}, ErrNodeKey, false},
-		"empty":                         {[]byte{}, never, KeyPolicy{}, ErrNodeKey, false},
-		"missing, replaced":             {nil, known, KeyPolicy{true, true}, nil, false},
-		"another one, taken":            {other.MarshalPEM(), known, KeyPolicy{true, true}, nil, false},
-		"unreadable, replaced":          {[]byte("rubbish"), known, KeyPolicy{true, true}, nil, false},
+		"first start":                   {nil, never, Policy{}, nil, false},
+		"as it was":                     {key.MarshalPEM(), known, Policy{Needed: true}, nil, true},
+		"older than the memory of keys": {key.MarshalPEM(), never, Policy{Needed: true}, nil, true},
+		"missing":                       {nil, known, Policy{}, ErrNodeKey, false},
+		"missing beside accounts":       {nil, never, Policy{Needed: true}, ErrNodeKey, false},
+		"another one":                   {other.MarshalPEM(), known, Policy{}, ErrNodeKey, false},
+		"unreadable":                    {[]byte("rubbish"), known, Policy{}, ErrNodeKey, false},
+		"cut":                           {key.MarshalPEM()[:60], known, Policy{}, ErrNodeKey, false},
+		"empty":                         {[]byte{}, never, Policy{}, ErrNodeKey, false},
+		"missing, replaced":             {nil, known, Policy{true, true}, nil, false},
+		"another one, taken":            {other.MarshalPEM(), known, Policy{true, true}, nil, false},
+		"unreadable, replaced":          {[]byte("rubbish"), known, Policy{true, true}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := OpenKeyring(KeyringOptions{Dir: t.TempDir()})
+			k, err := Open(Options{Dir: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 			if test.same != got.Equal(key) || !k.Refuses([32]byte(got.Key())) {
 				t.Errorf("key %s, was %s", got.Key().Short(), known.Short())
 			}
-			again, err := k.openRole(RoleTracker, got.Key(), KeyPolicy{Needed: true})
+			again, err := k.openRole(RoleTracker, got.Key(), Policy{Needed: true})
 			if err != nil || !again.Equal(got) {
 				t.Errorf("at the next start: %v", err)
 			}
@@ -81,7 +81,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 
 // Each replacement keeps what it replaces.
 func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
-	k, err := OpenKeyring(KeyringOptions{Dir: t.TempDir()})
+	k, err := Open(Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
 		if err := errors.Join(removeFile(k.path(string(RoleNode))), os.WriteFile(k.path(string(RoleNode)), []byte(rubbish), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.openRole(RoleNode, identity.NodeKey{1}, KeyPolicy{Replace: true}); err != nil {
+		if _, err := k.openRole(RoleNode, identity.NodeKey{1}, Policy{Replace: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package keyring holds the secrets of a node, in files beside the database, and knows
+// what must never be signed with them: node keys, because the signature would announce a
+// node as ours, and challenges that are our own. The node opens the [Ring], which is the
+// only code that reads and writes key files; accounts load their keys from it, sessions
+// take the guards of their handshakes, the resolver signs announcements. It imports
+// durable, the overlay for one comparison of addresses, proto/identity and proto/peer.
+package keyring
 
 import (
 	"crypto/rand"
@@ -18,8 +24,16 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// KeyDirName is the folder of the data directory that has the key files.
-const KeyDirName = "keys"
+var (
+	// ErrNodeKey says that a node key is missing, cannot be read, or is another one than
+	// the store remembers. Policy.Replace goes on with another key.
+	ErrNodeKey = errors.New("a node key is lost")
+	// ErrUnknownAccount says that this node does not have that identity.
+	ErrUnknownAccount = errors.New("no such account on this node")
+)
+
+// DirName is the folder of the data directory that has the key files.
+const DirName = "keys"
 
 const (
 	// ChallengeRotation is how often the node calls Rotate. A challenge of ours is
@@ -29,9 +43,9 @@ const (
 	maxIssued = 16_384
 )
 
-// KeyringOptions says where the keys are and what else must not be signed.
-type KeyringOptions struct {
-	// Dir is the data directory; the keys are in its folder [KeyDirName].
+// Options says where the keys are and what else must not be signed.
+type Options struct {
+	// Dir is the data directory; the keys are in its folder [DirName].
 	Dir string
 	// RefusePoints refuses every challenge that could be a public key, known or not; see
 	// identity.CurvePoints.
@@ -46,7 +60,7 @@ type KeyringOptions struct {
 // that a person can copy an identity to a safe place with the tools they know. Its
 // methods are safe for concurrent use, but for those of roles.
 type Ring struct {
-	opts   KeyringOptions
+	opts   Options
 	dir    string
 	issued *identity.Issued
 	// roles are the node keys in use.
@@ -59,13 +73,13 @@ type Ring struct {
 	strangers *seenNodes
 }
 
-// OpenKeyring opens a key directory, which may be missing. It reads no key.
+// Open opens a key directory, which may be missing. It reads no key.
 //
 // Errors: one that says what to do when others can list or write the directory.
-func OpenKeyring(opts KeyringOptions) (*Ring, error) {
+func Open(opts Options) (*Ring, error) {
 	r := &Ring{
 		opts:      opts,
-		dir:       filepath.Join(opts.Dir, KeyDirName),
+		dir:       filepath.Join(opts.Dir, DirName),
 		issued:    identity.NewIssued(maxIssued),
 		roles:     make(map[Role]identity.NodePrivateKey),
 		accounts:  make(map[identity.PublicKey]identity.PrivateKey),

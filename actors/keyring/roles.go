@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package keyring
 
 import (
 	"crypto/rand"
@@ -26,9 +26,9 @@ const (
 // of the file server would look for the old one. The store remembers which keys there
 // were.
 
-// KeyPolicy says what happens when a node key is missing, or is not the one that the
+// Policy says what happens when a node key is missing, or is not the one that the
 // store remembers.
-type KeyPolicy struct {
+type Policy struct {
 	// Needed forbids creating a key, because there must be one.
 	Needed bool
 	// Replace uses the key that is there instead of the remembered one, or creates one.
@@ -41,7 +41,7 @@ type KeyPolicy struct {
 // between goroutines.
 //
 // Errors: [ErrNodeKey].
-func (r *Ring) OpenRole(role Role, known identity.NodeKey, policy KeyPolicy) error {
+func (r *Ring) OpenRole(role Role, known identity.NodeKey, policy Policy) error {
 	key, err := r.openRole(role, known, policy)
 	if err == nil {
 		r.roles[role] = key
@@ -62,7 +62,7 @@ func (r *Ring) ReadRole(role Role) {
 //
 // Errors: [ErrNodeKey].
 func (r *Ring) CheckRole(role Role, known identity.NodeKey) error {
-	_, err := r.openRole(role, known, KeyPolicy{Needed: true})
+	_, err := r.openRole(role, known, Policy{Needed: true})
 	return err
 }
 
@@ -82,7 +82,7 @@ func (r *Ring) RoleKey(role Role) identity.NodeKey {
 
 // openRole does the work of OpenRole. The key is one that must never be signed as a
 // challenge.
-func (r *Ring) openRole(role Role, known identity.NodeKey, policy KeyPolicy) (identity.NodePrivateKey, error) {
+func (r *Ring) openRole(role Role, known identity.NodeKey, policy Policy) (identity.NodePrivateKey, error) {
 	key, err := r.readRole(role)
 	path := r.path(string(role))
 	switch {
