@@ -3,8 +3,10 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -110,15 +112,20 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 	case tableSource:
 		c.decodes(k, row, &sourceRow{})
 	case tableMedia:
-		var m Media
-		if c.decodes(k, row, &m) && c.exists(k, refKey(k.account, k.conversation, k.message), &messageRef{}) && m.waits() {
-			c.exists(k, transferKey(k.account, m.due(), k.conversation, k.message), nil)
+		m := Media{Account: k.account, Conversation: k.conversation, Message: k.message}
+		if c.decodes(k, row, &m) && c.exists(k, refKey(k.account, k.conversation, k.message), &messageRef{}) {
+			for _, place := range m.places() {
+				c.exists(k, place, nil)
+			}
 		}
-	case tableTransfer:
-		var m Media
-		if c.exists(k, mediaKey(k.account, k.conversation, k.message), &m) && (!m.waits() || m.due() != k.number) {
-			c.problem(k, "the file is %s, due at %d", m.State, m.Due)
+	case tableTransfer, tableStored, tableFile:
+		m := Media{Account: k.account, Conversation: k.conversation, Message: k.message}
+		if c.exists(k, mediaKey(k.account, k.conversation, k.message), &m) &&
+			!slices.ContainsFunc(m.places(), func(place []byte) bool { return bytes.Equal(place, row.key) }) {
+			c.problem(k, "the file is %s, changed at %d, due at %d", m.State, m.Changed, m.Due)
 		}
+	case tableTransfer2:
+		c.problem(k, "it is of an older version")
 	case tableReaction:
 		var r Reaction
 		if c.decodes(k, row, &r) {

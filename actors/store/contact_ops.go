@@ -203,7 +203,7 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	t.setExists(conversation, false)
 	t.count(&conversation.lastOrder, 0)
 	t.delete(contactKey(op.Account, op.Contact))
-	if err := t.forgetTransfers(op.Account, id); err != nil {
+	if err := t.forgetMedia(op.Account, id); err != nil {
 		return nil, err
 	}
 	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction, tableMedia} {

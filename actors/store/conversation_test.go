@@ -101,7 +101,7 @@ func TestConversationID_SameBytes_RowsAreApart(t *testing.T) {
 	do(group)
 	for i, id := range []ConversationID{ContactConversation(contact), group.id()} {
 		payload := []byte{byte(i)}
-		media := &Media{State: MediaStored, Hash: [32]byte{1}, FileHash: files.Hash{1}}
+		media := &Media{State: MediaDownloading, Due: 5, Hash: [32]byte{1}, FileHash: files.Hash{1}}
 		if got := do(AcceptMessage{Account: account, Conversation: id, GUID: 1, Payload: payload, Media: media}); got.(Accepted).Order != 1 || got.(Accepted).Duplicate {
 			t.Errorf("%s: %+v", id.Short(), got)
 		}

@@ -3,8 +3,10 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
@@ -79,9 +81,6 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 			return nil, err
 		}
 	}
-	if before.waits() {
-		t.delete(transferKey(m.Account, before.due(), m.Conversation, m.Message))
-	}
 	m.Added = orNow(before.Added, t.now)
 	if m.State == before.State {
 		m.Changed, m.Seq = before.Changed, before.Seq
@@ -97,7 +96,7 @@ func (op ChangeMedia) apply(t *txn) (any, error) {
 			return nil, err
 		}
 	}
-	return true, t.putMedia(m, raw)
+	return true, t.putMedia(m, before, raw)
 }
 
 // rewrite gives an undelivered message its final content, or holds it again when
@@ -138,15 +137,40 @@ func (t *txn) insertMedia(msg *Message, media *Media) error {
 	if m.Seq, err = t.lastSeq(msg.Account); err != nil {
 		return err
 	}
-	return t.putMedia(m, nil)
+	return t.putMedia(m, Media{}, nil)
 }
 
-// putMedia writes the row and its place in the queue.
-func (t *txn) putMedia(m Media, old []byte) error {
-	if m.waits() {
-		t.putRaw(transferKey(m.Account, m.due(), m.Conversation, m.Message), nil)
+// putMedia writes the row and its places in the indexes, in which before was.
+func (t *txn) putMedia(m, before Media, old []byte) error {
+	places, left := m.places(), before.places()
+	for _, key := range left {
+		if !slices.ContainsFunc(places, func(p []byte) bool { return bytes.Equal(p, key) }) {
+			t.delete(key)
+		}
+	}
+	for _, key := range places {
+		if !slices.ContainsFunc(left, func(p []byte) bool { return bytes.Equal(p, key) }) {
+			t.putRaw(key, nil)
+		}
 	}
 	return t.update(mediaKey(m.Account, m.Conversation, m.Message), old, m)
+}
+
+// places are the keys of the rows that lead to this one: its place in the queue of
+// transfers, among the stored files by age, and among the messages with the same file.
+// A file that waits to be uploaded is in the media store too, but is no candidate for
+// eviction.
+func (m Media) places() (keys [][]byte) {
+	if m.waits() {
+		keys = append(keys, transferKey(m.Account, m.due(), m.Conversation, m.Message))
+	}
+	if m.State == MediaStored {
+		keys = append(keys, storedKey(m.Account, uint64(max(m.Changed, 0)), m.Conversation, m.Message))
+	}
+	if m.isHere() {
+		keys = append(keys, fileKey(m.Account, m.Hash, m.Conversation, m.Message))
+	}
+	return keys
 }
 
 // lastSeq is the number of the event that was appended last.
@@ -158,19 +182,19 @@ func (t *txn) lastSeq(account identity.PublicKey) (uint64, error) {
 	return a.lastSeq, nil
 }
 
-// forgetTransfers takes the files of a conversation out of the queue.
-func (t *txn) forgetTransfers(account identity.PublicKey, conversation ConversationID) error {
+// forgetMedia takes the files of a conversation out of the indexes.
+func (t *txn) forgetMedia(account identity.PublicKey, conversation ConversationID) error {
 	return t.scan(conversationPrefix(account, tableMedia, conversation), func(key, value []byte) error {
 		k, err := parseKey(key)
 		if err != nil {
 			return err
 		}
-		var m Media
+		m := Media{Account: account, Conversation: conversation, Message: k.message}
 		if err := decode(value, &m); err != nil {
 			return err
 		}
-		if m.waits() {
-			t.delete(transferKey(account, m.due(), conversation, k.message))
+		for _, place := range m.places() {
+			t.delete(place)
 		}
 		return nil
 	})
@@ -178,6 +202,9 @@ func (t *txn) forgetTransfers(account identity.PublicKey, conversation Conversat
 
 // waits reports whether the file is in the queue of transfers.
 func (m Media) waits() bool { return m.State == MediaDownloading || m.State == MediaUploading }
+
+// isHere reports whether the file is in the media store.
+func (m Media) isHere() bool { return m.State == MediaStored || m.State == MediaUploading }
 
 func (m Media) due() uint64 { return uint64(max(m.Due, 0)) }
 

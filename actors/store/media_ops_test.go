@@ -168,3 +168,58 @@ func (r *rig) transfers(account identity.PublicKey) (queue []store.Media) {
 	}
 	return queue
 }
+
+// The index by age has the stored files of all accounts, oldest first, and follows every
+// change of a row; the index by hash has those too that wait to be uploaded.
+func TestStoredFiles_ByAgeAndHash_FollowTheRows(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	received := func(account identity.PublicKey, guid int64, at store.Millis, hash byte) {
+		op := accept(guid, "a file")
+		op.Account, op.Received = account, at
+		op.Media = &store.Media{State: store.MediaStored, Hash: media.Hash{hash}, Size: 1}
+		must[store.Accepted](r, op)
+	}
+	ages := func() (found []store.Millis) {
+		err := r.store.EachStored(func(m store.Media) (bool, error) {
+			found = append(found, m.Changed)
+			return true, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	check := func(what string, want []store.Millis, withHash2 int) {
+		t.Helper()
+		if got := ages(); !slices.Equal(got, want) {
+			t.Errorf("%s: ages %v, want %v", what, got, want)
+		}
+		if got := get[[]store.Media](r)(r.store.MediaOfFile(media.Hash{2})); len(got) != withHash2 {
+			t.Errorf("%s: the file has %d messages, want %d", what, len(got), withHash2)
+		}
+		r.checked()
+	}
+	received(alice, 11, 30, 1)
+	received(anna, 12, 20, 2)
+	received(alice, 13, 10, 2)
+	received(anna, 14, 40, 4)
+	op := store.EnqueueFile{Message: enqueue(15, "draft", "source"), Media: store.Media{Hash: media.Hash{2}, Size: 1}}
+	must[store.Enqueued](r, op)
+	check("received", []store.Millis{10, 20, 30, 40}, 3)
+
+	n := 0
+	err := r.store.EachStored(func(store.Media) (bool, error) { n++; return n < 2, nil })
+	if err != nil || n != 2 {
+		t.Errorf("%d files are read after enough was found, %v", n, err)
+	}
+	evicted := get[store.Media](r)(r.store.Media(alice, store.ContactConversation(bob), store.MessageID{GUID: 13}))
+	evicted.State = store.MediaEvicted
+	must[bool](r, store.ChangeMedia{From: store.MediaStored, Media: evicted})
+	check("evicted", []store.Millis{20, 30, 40}, 2)
+	r.restart()
+	check("after a restart", []store.Millis{20, 30, 40}, 2)
+	must[bool](r, store.RemoveContact{Account: alice, Contact: bob})
+	check("without the contact", []store.Millis{20, 40}, 1)
+	must[bool](r, store.RemoveAccount{Account: anna})
+	check("without the account", nil, 0)
+}

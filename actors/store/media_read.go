@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -82,6 +83,75 @@ func (s *Store) eachMedia(account identity.PublicKey, files func(rows) iter.Seq2
 		}
 		return nil
 	})
+}
+
+// EachStored calls f for the files of all accounts that are in the media store and not
+// on their way to a file server, in the order of [Media.Changed], the oldest first, until
+// f returns false or an error, which it returns. What f sees is as of the call. It reads
+// no more than f asks for.
+func (s *Store) EachStored(f func(Media) (more bool, err error)) error {
+	accounts, err := s.Accounts()
+	if err != nil {
+		return err
+	}
+	prefixes := make([][]byte, len(accounts))
+	for i, a := range accounts {
+		prefixes[i] = tablePrefix(a.ID, tableStored)
+	}
+	return s.read(func(r rows) error {
+		for row, err := range scanMerged(r, prefixes) {
+			if err != nil {
+				return err
+			}
+			m, err := namedMedia(r, row.key)
+			if err != nil {
+				return err
+			}
+			if more, err := f(m); err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// MediaOfFile returns what is known of a file of the media store, for each message that
+// has it, of all accounts.
+func (s *Store) MediaOfFile(hash media.Hash) ([]Media, error) {
+	accounts, err := s.Accounts()
+	if err != nil {
+		return nil, err
+	}
+	var found []Media
+	err = s.read(func(r rows) error {
+		for _, a := range accounts {
+			for row, err := range scanPrefix(r, filePrefix(a.ID, hash)) {
+				if err != nil {
+					return err
+				}
+				m, err := namedMedia(r, row.key)
+				if err != nil {
+					return err
+				}
+				found = append(found, m)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("messages with file %s: %w", hash.Short(), err)
+	}
+	return found, nil
+}
+
+// namedMedia reads the row that a row of an index names.
+func namedMedia(r rows, key []byte) (Media, error) {
+	k, err := parseKey(key)
+	if err != nil {
+		return Media{}, err
+	}
+	m := Media{Account: k.account, Conversation: k.conversation, Message: k.message}
+	return m, missingIsCorrupt(loadRow(r, mediaKey(k.account, k.conversation, k.message), &m))
 }
 
 // HostedFiles returns what is on our file server.

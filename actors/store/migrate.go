@@ -21,7 +21,7 @@ type migration struct {
 
 // migrations lists the steps in order, without gaps. The version that this
 // program writes is that of the last step, or 1.
-func migrations() []migration { return []migration{{2, toVersion2}} }
+func migrations() []migration { return []migration{{2, toVersion2}, {3, toVersion3}} }
 
 // migrate brings the database to the newest version.
 func migrate(db *pebble.DB, steps []migration) error {

@@ -3,6 +3,8 @@
 package store
 
 import (
+	"bytes"
+	"container/heap"
 	"errors"
 	"fmt"
 	"io"
@@ -126,6 +128,75 @@ func scanLast(r rows, prefix []byte, size int) iter.Seq2[row, error] {
 	first := func(it *pebble.Iterator) bool { return it.First() && last(it) }
 	next := func(it *pebble.Iterator) bool { return it.Next() && last(it) }
 	return walk(r, prefix, prefixEnd(prefix), first, next)
+}
+
+// scanMerged iterates over the rows under several prefixes of the same length, in the
+// order of what follows the prefix.
+func scanMerged(r rows, prefixes [][]byte) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
+		var open sources
+		defer func() {
+			for _, s := range open {
+				_ = s.Close() // its error is s.Error()
+			}
+		}()
+		for _, prefix := range prefixes {
+			it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+			if err != nil {
+				yield(row{}, rowError("open iterator", err))
+				return
+			}
+			open = append(open, source{it, len(prefix)})
+			if it.First() {
+				continue
+			}
+			if err := it.Error(); err != nil {
+				yield(row{}, rowError("iterate", err))
+				return
+			}
+			open = open[:len(open)-1]
+			_ = it.Close() // its error is it.Error()
+		}
+		heap.Init(&open)
+		for len(open) > 0 {
+			first := open[0].Iterator
+			if !yield(row{first.Key(), first}, nil) {
+				return
+			}
+			if first.Next() {
+				heap.Fix(&open, 0)
+				continue
+			}
+			if err := first.Error(); err != nil {
+				yield(row{}, rowError("iterate", err))
+				return
+			}
+			heap.Remove(&open, 0)
+			_ = first.Close() // its error is first.Error()
+		}
+	}
+}
+
+// source is an iterator at a row, and the length of its prefix.
+type source struct {
+	*pebble.Iterator
+	prefix int
+}
+
+// sources is a heap, the one with the first row on top.
+type sources []source
+
+func (s sources) Len() int      { return len(s) }
+func (s sources) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
+func (s sources) Less(i, j int) bool {
+	return bytes.Compare(s[i].Key()[s[i].prefix:], s[j].Key()[s[j].prefix:]) < 0
+}
+func (s *sources) Push(x any) { *s = append(*s, x.(source)) }
+
+func (s *sources) Pop() any {
+	last := (*s)[len(*s)-1]
+	*s = (*s)[:len(*s)-1]
+	return last
 }
 
 func walk(r rows, lower, upper []byte, first, next func(*pebble.Iterator) bool) iter.Seq2[row, error] {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -31,7 +32,9 @@ import (
 //	10 account 31 contact seq:8                        empty: the event belongs to the conversation
 //	10 account 40 consumer 00 contact                  uint: seq of the last event dealt with
 //	10 account 50 contact dir:1 guid:8 variant:2       Media: the file of a message
-//	10 account 51 due:8 contact dir:1 guid:8 variant:2 empty: that file is to be transferred
+//	10 account 52 due:8 message                        empty: the file of the message is to be transferred
+//	10 account 53 changed:8 message                    empty: it is in the media store, since then
+//	10 account 54 hash message                         empty: it is that file, which is in the media store
 //	10 account 90 group                                Group
 //	10 account A0 A1 A2 A4 B1 C0 D0 group ...          as 20 21 22 24 31 40 50, for groups
 //	20 queue 00 00 seq:8                               JournalEntry, unfinished
@@ -41,10 +44,14 @@ import (
 //	30 identity                                        []Address, not synced
 //	40 hash                                            HostedFile: what others have put on our file server
 //
+// 51 was the queue of transfers until version 3.
+//
 // contact and group are the 32 bytes of a ConversationID; a contact of zero is the
 // account itself, which has events and cursors only. The tables of groups are those of
 // contacts with the highest bit set, so rows of two kinds of conversation never meet,
-// and a kind can be added without touching what is stored.
+// and a kind can be added without touching what is stored. Tables in another order than
+// that of conversations have all kinds; message there is kind:1 contact-or-group dir:1
+// guid:8 variant:2.
 const (
 	spaceMeta    = 0x00
 	spaceAccount = 0x10
@@ -63,16 +70,20 @@ const (
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
 	tableMedia    = 0x50
-	tableTransfer = 0x51
+	tableTransfer = 0x52
+	tableStored   = 0x53
+	tableFile     = 0x54
 	tableEntry    = 0x00
 	tableEntryID  = 0x01
 	tableDone     = 0x02
 	tableLastSeq  = 0x03
 	groupBit      = 0x80 // added to a table of contacts
-	signBit       = uint64(1) << 63
-	schemaKeyName = "schema"
-	countKeyName  = "commits"
-	nodesKeyName  = "nodes"
+
+	tableTransfer2 = 0x51 // as tableTransfer, without the kind; until version 3
+	signBit        = uint64(1) << 63
+	schemaKeyName  = "schema"
+	countKeyName   = "commits"
+	nodesKeyName   = "nodes"
 )
 
 // Limits of what callers may use as names and keys.
@@ -172,7 +183,26 @@ func mediaKey(account identity.PublicKey, conversation ConversationID, id Messag
 
 func transferKey(account identity.PublicKey, due uint64, conversation ConversationID, id MessageID) []byte {
 	key := binary.BigEndian.AppendUint64(tablePrefix(account, tableTransfer), due)
-	return appendMessageID(append(key, conversation.name()...), id)
+	return appendMessage(key, conversation, id)
+}
+
+func storedKey(account identity.PublicKey, changed uint64, conversation ConversationID, id MessageID) []byte {
+	key := binary.BigEndian.AppendUint64(tablePrefix(account, tableStored), changed)
+	return appendMessage(key, conversation, id)
+}
+
+func fileKey(account identity.PublicKey, hash media.Hash, conversation ConversationID, id MessageID) []byte {
+	return appendMessage(filePrefix(account, hash), conversation, id)
+}
+
+// filePrefix starts the keys of the messages that have a file.
+func filePrefix(account identity.PublicKey, hash media.Hash) []byte {
+	return append(tablePrefix(account, tableFile), hash[:]...)
+}
+
+// appendMessage names a message of any conversation.
+func appendMessage(key []byte, conversation ConversationID, id MessageID) []byte {
+	return appendMessageID(append(key, conversation[:]...), id)
 }
 
 func hostedKey(hash files.Hash) []byte { return append([]byte{spaceHosted}, hash[:]...) }
@@ -266,9 +296,9 @@ type parsedKey struct {
 	other        identity.PublicKey // identity of an address
 	number       uint64             // order, seq or n
 	message      MessageID
-	hash         files.Hash
-	name         string // consumer or queue
-	text         string // source or journal id
+	hash         files.Hash // of a hosted file, or of a message's plain file
+	name         string     // consumer or queue
+	text         string     // source or journal id
 }
 
 // parseKey takes any key apart. It refuses what the functions above cannot have
@@ -356,8 +386,12 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		want = identity.KeySize + 8
 	case tableRef, tableMedia:
 		want = identity.KeySize + 1 + 8 + 2
-	case tableTransfer:
-		want = 8 + identity.KeySize + 1 + 8 + 2
+	case tableTransfer, tableStored:
+		want = 8 + 1 + conversationSize + 1 + 8 + 2
+	case tableTransfer2:
+		want = 8 + conversationSize + 1 + 8 + 2
+	case tableFile:
+		want = len(media.Hash{}) + 1 + conversationSize + 1 + 8 + 2
 	case tableReaction:
 		want = identity.KeySize + 8 + 1
 	case tableEvent:
@@ -370,17 +404,26 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		return bad()
 	}
 	switch k.table {
-	case tableTransfer:
+	case tableTransfer, tableTransfer2, tableStored:
 		k.number, rest = binary.BigEndian.Uint64(rest), rest[8:]
-		fallthrough
-	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia:
+	case tableFile:
+		k.hash = files.Hash(rest[:len(k.hash)])
+		rest = rest[len(k.hash):]
+	}
+	switch k.table {
+	case tableTransfer, tableStored, tableFile:
+		k.conversation, rest = ConversationID(rest[:len(k.conversation)]), rest[len(k.conversation):]
+		if k.conversation.Kind() > KindGroup {
+			return bad()
+		}
+	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia, tableTransfer2:
 		copy(k.conversation[1:], rest)
 		rest = rest[conversationSize:]
 	}
 	switch k.table {
 	case tableMessage, tableOutbox, tableConvLog, tableEvent:
 		k.number = binary.BigEndian.Uint64(rest)
-	case tableRef, tableMedia, tableTransfer:
+	case tableRef, tableMedia, tableTransfer, tableTransfer2, tableStored, tableFile:
 		k.message = MessageID{
 			Dir:     Direction(rest[0]),
 			GUID:    int64(binary.BigEndian.Uint64(rest[1:9]) ^ signBit),
@@ -448,6 +491,13 @@ func (k parsedKey) encode() []byte {
 		return mediaKey(k.account, k.conversation, k.message)
 	case tableTransfer:
 		return transferKey(k.account, k.number, k.conversation, k.message)
+	case tableTransfer2:
+		key := binary.BigEndian.AppendUint64(tablePrefix(k.account, tableTransfer2), k.number)
+		return appendMessageID(append(key, k.conversation.name()...), k.message)
+	case tableStored:
+		return storedKey(k.account, k.number, k.conversation, k.message)
+	case tableFile:
+		return fileKey(k.account, media.Hash(k.hash), k.conversation, k.message)
 	case tableEvent:
 		return eventKey(k.account, k.number)
 	case tableConvLog:

@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -49,21 +50,22 @@ func keyParts(t *rapid.T) parsedKey {
 	case spaceAccount:
 		k.table = rapid.SampledFrom([]byte{
 			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
-			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer,
+			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
-		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia:
+		case tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia,
+			tableTransfer, tableStored, tableFile:
 			k.conversation = newConversationID(rapid.SampledFrom(conversationKinds[:]).Draw(t, "kind"), draw("conversation"))
-		case tableTransfer:
+		case tableTransfer2:
 			k.conversation = ContactConversation(draw("contact"))
 		}
 		switch k.table {
-		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer:
+		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer, tableTransfer2, tableStored:
 			k.number = number.Draw(t, "number")
 		}
 		switch k.table {
-		case tableRef, tableMedia, tableTransfer:
+		case tableRef, tableMedia, tableTransfer, tableTransfer2, tableStored, tableFile:
 			k.message = MessageID{
 				Dir:     rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
 				GUID:    rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
@@ -74,6 +76,10 @@ func keyParts(t *rapid.T) parsedKey {
 				Dir:  rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
 				GUID: rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
 			}
+		}
+		switch k.table {
+		case tableFile:
+			k.hash = files.Hash(draw("hash"))
 		case tableSource:
 			k.text = rapid.StringN(1, 8, MaxSource).Draw(t, "source")
 		case tableCursor:
@@ -83,10 +89,20 @@ func keyParts(t *rapid.T) parsedKey {
 	return k
 }
 
+// isIndex reports whether the table has messages of all conversations in another order.
+func (k parsedKey) isIndex() bool {
+	return k.space == spaceAccount && k.table >= tableTransfer2 && k.table <= tableFile
+}
+
 // compareKeys compares by meaning, without the encoding.
 func compareKeys(a, b parsedKey) int {
 	ids := func(a, b identity.PublicKey) int { return slices.Compare(a[:], b[:]) }
-	table := func(k parsedKey) byte { return tableFor(k.table, k.conversation.Kind()) }
+	table := func(k parsedKey) byte {
+		if k.isIndex() {
+			return k.table
+		}
+		return tableFor(k.table, k.conversation.Kind())
+	}
 	if c := cmp.Compare(a.space, b.space); c != 0 {
 		return c
 	}
@@ -101,8 +117,12 @@ func compareKeys(a, b parsedKey) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.table, b.table),
 			cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text))
 	default:
-		if a.table == tableTransfer && a.account == b.account && a.table == b.table && a.number != b.number {
-			return cmp.Compare(a.number, b.number)
+		if a.isIndex() && a.account == b.account && a.table == b.table {
+			if c := cmp.Or(cmp.Compare(a.number, b.number), bytes.Compare(a.hash[:], b.hash[:])); c != 0 {
+				return c
+			}
+			return cmp.Or(bytes.Compare(a.conversation[:], b.conversation[:]), cmp.Compare(a.message.Dir, b.message.Dir),
+				cmp.Compare(a.message.GUID, b.message.GUID), cmp.Compare(a.message.Variant, b.message.Variant))
 		}
 		return cmp.Or(ids(a.account, b.account), cmp.Compare(table(a), table(b)), strings.Compare(a.name, b.name),
 			bytes.Compare(a.conversation.name(), b.conversation.name()),
@@ -166,8 +186,11 @@ func TestSchemaIsStable(t *testing.T) {
 		{mediaKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: 1, Variant: 2}), "10" + id("aa") + "50" + id("bb") + "0180000000000000010002"},
 		{
 			transferKey(a, 5, ContactConversation(b), MessageID{GUID: -1}),
-			"10" + id("aa") + "51" + "0000000000000005" + id("bb") + "007fffffffffffffff0000",
+			"10" + id("aa") + "52" + "0000000000000005" + "00" + id("bb") + "007fffffffffffffff0000",
 		},
+		{transferKey(a, 5, group, MessageID{GUID: -1}), "10" + id("aa") + "52" + "0000000000000005" + "01" + groupID + "007fffffffffffffff0000"},
+		{storedKey(a, 5, group, MessageID{GUID: -1}), "10" + id("aa") + "53" + "0000000000000005" + "01" + groupID + "007fffffffffffffff0000"},
+		{fileKey(a, media.Hash{0xcc}, group, MessageID{GUID: -1}), "10" + id("aa") + "54" + id("cc") + "01" + groupID + "007fffffffffffffff0000"},
 		{hostedKey(files.Hash{0xcc}), "40" + id("cc")},
 		{messageKey(a, ContactConversation(b), 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
 		{refKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
@@ -221,6 +244,7 @@ func TestParseKeyRefuses(t *testing.T) {
 		"short contact":           append(short, 1),
 		"something after account": append(accountKey(account), 1),
 		"no source":               tablePrefix(account, tableSource),
+		"unknown kind":            storedKey(account, 1, ConversationID{9}, MessageID{GUID: 1}),
 		"cursor without name":     cursorKey(account, "", ContactConversation(account)),
 		"cursor, short id":        append(tablePrefix(account, tableCursor), 'c', 0, 1),
 		"reference to guid 0":     refKey(account, ContactConversation(account), MessageID{}),

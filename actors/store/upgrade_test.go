@@ -65,8 +65,17 @@ func upgraded(t *testing.T, fs vfs.FS) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all, err := allRows(s)
+	problems, checkErr := s.Check()
+	if err := errors.Join(err, checkErr, s.Close()); err != nil || len(problems) > 0 {
+		t.Fatalf("%v, %q", err, problems)
+	}
+	return all
+}
+
+func allRows(s *Store) (map[string]string, error) {
 	all := make(map[string]string)
-	err = s.read(func(r rows) error {
+	err := s.read(func(r rows) error {
 		for row, err := range scan(r, nil, nil) {
 			if err != nil {
 				return err
@@ -79,9 +88,5 @@ func upgraded(t *testing.T, fs vfs.FS) map[string]string {
 		}
 		return nil
 	})
-	problems, checkErr := s.Check()
-	if err := errors.Join(err, checkErr, s.Close()); err != nil || len(problems) > 0 {
-		t.Fatalf("%v, %q", err, problems)
-	}
-	return all
+	return all, err
 }
