@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -96,7 +95,7 @@ func (d *delivery) failed(ctx context.Context) error {
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
 		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
 		if err != nil {
-			homeserver.ScopeOf(ctx).Fail(err)
+			scopeOf(ctx).fail(err)
 		}
 		for _, row := range rows {
 			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).

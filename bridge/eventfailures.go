@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"maunium.net/go/mautrix/id"
 )
 
@@ -38,11 +36,11 @@ type eventFailure struct {
 // answered other requests. While it answers nothing, nothing is hopeless, and neither
 // is what failed without it.
 func (f *eventFailures) isHopeless(evt id.EventID, err error, limit int) bool {
-	switch homeserver.AnswerOf(err) {
-	case homeserver.AnswerNone, homeserver.AnswerAway:
+	switch kindOf(err) {
+	case answerNone, answerAway:
 		return false
-	case homeserver.AnswerDoubtful:
-		if homeserver.IsServerFault(err) {
+	case answerDoubtful:
+		if isServerFault(err) {
 			break
 		}
 		return true

@@ -55,9 +55,9 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 	}
 	if err != nil {
 		stop()
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
-	r.condition.homeserver.OnUp(in.deliver.kick)
+	r.condition.homeserver.whenUp(in.deliver.kick)
 	r.condition.set(StateRunning, nil, in)
 	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
 	go func() { o.done <- in.deliver.run(ctx, ctx) }()

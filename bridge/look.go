@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -100,8 +98,8 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 		d.at.wantAlone = true
 		return errAwaitAlone
 	}
-	scope := homeserver.NewScope(d.ev, 0)
-	scoped, cancel := scope.With(d.br.BackgroundCtx, ctx)
+	scope := newSendScope(d.ev, 0)
+	scoped, cancel := scope.with(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	info := d.userInfo(contact)
 	if info.Avatar == nil && ghost.AvatarID != "" {
@@ -112,7 +110,7 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	}
 	ghost.UpdateInfo(scoped, info)
 	if !ghost.NameSet || !ghost.AvatarSet {
-		return errors.Join(homeserver.ErrProfile, scope.LastError())
+		return errors.Join(errLook, scope.lastFailure())
 	}
 	d.at.lookDue = time.Time{}
 	return nil

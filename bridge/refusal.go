@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -57,11 +56,11 @@ type trial struct {
 // notice in its place, is in the room.
 func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) error {
 	err := u.send(ctx)
-	kind := homeserver.AnswerOf(err)
-	if err == nil || ctx.Err() != nil || kind == homeserver.AnswerNone || kind == homeserver.AnswerAway {
+	kind := kindOf(err)
+	if err == nil || ctx.Err() != nil || kind == answerNone || kind == answerAway {
 		return err
 	}
-	if kind == homeserver.AnswerDone {
+	if kind == answerDone {
 		if u.exists != nil {
 			return u.exists(ctx)
 		}
@@ -71,10 +70,10 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	if t.key != u.key {
 		*t = trial{key: u.key}
 	}
-	if t.tries++; t.tries < maxTries || kind == homeserver.AnswerRoom {
+	if t.tries++; t.tries < maxTries || kind == answerRoom {
 		return err
 	}
-	if kind == homeserver.AnswerRefused && !errors.Is(err, homeserver.ErrSearch) {
+	if kind == answerRefused && !errors.Is(err, errSearch) {
 		if failed := d.replace(ctx, u, u.sender, err); failed != nil {
 			return d.stuck(ctx, err, failed)
 		}
@@ -84,12 +83,12 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	for _, sender := range d.standIns(u.sender) {
 		failed := d.probe(ctx, portal, sender)
 		// A refusal of the probe may be about its type, which is ours alone.
-		if failed == nil || homeserver.AnswerOf(failed) == homeserver.AnswerRefused || homeserver.AnswerOf(failed) == homeserver.AnswerDoubtful && !homeserver.IsServerFault(failed) {
+		if failed == nil || kindOf(failed) == answerRefused || kindOf(failed) == answerDoubtful && !isServerFault(failed) {
 			// The first attempt may have reached the room although its answer was an error.
 			d.at.inDoubt, d.at.begun, d.at.blind = true, true, true
 			err := u.send(ctx)
 			d.at.blind = false
-			if kind := homeserver.AnswerOf(err); err == nil || ctx.Err() != nil || kind == homeserver.AnswerNone || kind == homeserver.AnswerAway {
+			if kind := kindOf(err); err == nil || ctx.Err() != nil || kind == answerNone || kind == answerAway {
 				return err
 			}
 			failed = d.replace(ctx, u, sender, err)
@@ -118,16 +117,16 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 // stuck is the outcome of a unit that was refused, and whose notice was refused too:
 // the room or the homeserver is at fault.
 func (d *delivery) stuck(ctx context.Context, err, notice error) error {
-	wait := (*homeserver.RetryAfter)(nil)
-	switch kind := homeserver.AnswerOf(notice); {
+	wait := (*retryAfter)(nil)
+	switch kind := kindOf(notice); {
 	case ctx.Err() != nil:
 		return err
 	case errors.As(notice, &wait):
-		return &homeserver.RetryAfter{Delay: wait.Delay, Err: err}
-	case kind == homeserver.AnswerNone, kind == homeserver.AnswerAway, homeserver.IsServerFault(notice):
+		return &retryAfter{delay: wait.delay, err: err}
+	case kind == answerNone, kind == answerAway, isServerFault(notice):
 		return err
 	}
-	return fmt.Errorf("%w: %w", homeserver.ErrRoom, err)
+	return fmt.Errorf("%w: %w", errRoom, err)
 }
 
 // standIns returns who may speak in a room in place of a user: the user first. The
@@ -154,9 +153,9 @@ func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender br
 	if !ok {
 		return bridgev2.ErrFailedToGetIntent
 	}
-	_, err := intent.SendMessage(library, portal.MXID, homeserver.BarrierEvent, &event.Content{Raw: map[string]any{}},
+	_, err := intent.SendMessage(library, portal.MXID, barrierEvent, &event.Content{Raw: map[string]any{}},
 		&bridgev2.MatrixSendExtra{Timestamp: time.Now()})
-	return homeserver.WithRetryAfter(err)
+	return classify(err)
 }
 
 // libraryContext returns a context with the values of bridgev2's own that ends with

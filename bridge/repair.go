@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -71,7 +70,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		return
 	}
 	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact())
-	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
+	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(barrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
 		return
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -148,11 +147,11 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
 		if portal.UpdateCapabilities(ctx, d.at.login, false) { // a request can be deleted
 			if err := portal.Save(ctx); err != nil {
-				homeserver.ScopeOf(ctx).Fail(err)
+				scopeOf(ctx).fail(err)
 			}
 		}
 		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
-			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: the room's name or its picture was not set", homeserver.ErrProfile))
+			scopeOf(ctx).fail(fmt.Errorf("%w: the room's name or its picture was not set", errLook))
 		}
 		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {

@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -64,7 +62,7 @@ func TestRoomTurns_NotKeptByWhoIsNotDelivered(t *testing.T) {
 				time.Sleep(time.Millisecond)
 				return errAwaitTurn
 			default:
-				return &homeserver.RetryAfter{Delay: homeserver.MaxRetryAfter, Err: errTestFailure}
+				return &retryAfter{delay: maxRetryAfter, err: errTestFailure}
 			}
 			return nil
 		})

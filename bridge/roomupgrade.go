@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -39,7 +38,7 @@ func (l *lostRooms) tombstone(ctx context.Context, evt *event.Event) (handled bo
 	}
 	portal, err := l.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	content, ok := evt.Content.Parsed.(*event.TombstoneEventContent)
 	switch {
@@ -93,13 +92,13 @@ func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
 
 // tellUpgrade says in the old room what is missing for the conversation to move.
 func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
-	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
-	ctx, cancel := scope.With(ctx, ctx)
+	scope := newNamedScope("upgrade/" + string(evt.ID))
+	ctx, cancel := scope.with(ctx, ctx)
 	defer cancel()
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
 		l.matrix.bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
-	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
+	if err = classify(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
 		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
 		return nil
 	}
@@ -115,7 +114,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		switch {
 		case err == nil:
 			return true, nil
-		case homeserver.IsFinal(err):
+		case isFinal(err):
 			return false, nil
 		default:
 			return false, fmt.Errorf("enter an upgraded room: %w", err)
@@ -143,7 +142,7 @@ func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) 
 	}
 	portal, err := l.br.GetPortalByMXID(ctx, claim.predecessor)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		return false, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	if portal == nil {
 		return false, nil
@@ -210,8 +209,8 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	}
 	l.log.Info("an upgraded room was followed", "contact", contact.Short(), "room_id", room, "old", old)
 	l.deliver.retryNow(conversation)
-	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
-	ctx, cancel := scope.With(ctx, ctx)
+	scope := newNamedScope("moved/" + string(old) + "/" + string(room))
+	ctx, cancel := scope.with(ctx, ctx)
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
 	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {

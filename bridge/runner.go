@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/config"
-	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -91,7 +90,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		err := r.bridge(ctx)
 		if errors.Is(err, errListenerEnded) {
-			r.condition.listener.Down(err)
+			r.condition.listener.down(err)
 			r.listener.close(0)
 			r.listener = nil
 		}
@@ -132,10 +131,10 @@ func (r *runner) listen(ctx context.Context) error {
 	l := newListener(r.node, r.log, config.HSToken, r.stored)
 	l.domain = r.opts.Config.Homeserver.Domain
 	if err := l.open(ctx, config.Hostname, config.Port); err != nil {
-		r.condition.listener.Down(err)
+		r.condition.listener.down(err)
 		return err
 	}
-	r.condition.listener.Up()
+	r.condition.listener.up()
 	r.listener = l
 	return nil
 }
@@ -151,7 +150,7 @@ func (r *runner) stored() {
 // incarnation is one start of bridgev2.
 type incarnation struct {
 	*connector
-	transport *homeserver.Transport
+	transport *transport
 	puppets   *puppets
 	inbound   atomic.Pointer[dispatcher] // nil before it runs
 }
@@ -205,7 +204,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 		client.Transport = r.base
 	}
 	var puppets *puppets
-	t := homeserver.NewTransport(ctx, homeserver.Deps{
+	t := newTransport(ctx, transportDeps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
 		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.isEncrypted, FindRoom: c.lost.made,
@@ -213,7 +212,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 		Registered: c.userMissed,
 		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
 	})
-	puppets = newPuppets(c, r.library, t.Direct)
+	puppets = newPuppets(c, r.library, t.direct)
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t, puppets: puppets}, nil
 }
@@ -227,7 +226,7 @@ func (in *incarnation) end() {
 			login.BridgeState.Destroy() // the library leaves its goroutine
 		}
 	}
-	in.transport.Close()
+	in.transport.close()
 }
 
 // awaitHomeserver waits until the homeserver answers, and makes sure that the bot
@@ -238,7 +237,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 		err := in.matrix.bot().Register(ctx)
 		if err == nil || errors.Is(err, mautrix.MUserInUse) {
 			in.matrix.bot().Registered = true
-			r.condition.homeserver.Up()
+			r.condition.homeserver.up()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -248,7 +247,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 			failure.Response.StatusCode < http.StatusInternalServerError && failure.Response.StatusCode != http.StatusTooManyRequests {
 			return explain(err)
 		}
-		r.condition.homeserver.Down(fmt.Errorf("the homeserver cannot be reached: %w", err))
+		r.condition.homeserver.down(fmt.Errorf("the homeserver cannot be reached: %w", err))
 		if try == 0 {
 			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", fault.OneLine(err))
 		}
@@ -284,7 +283,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.OnUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
+	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
 		copies: in.copies, lost: in.lost, fetched: in.fetched,
@@ -346,9 +345,9 @@ func (r *runner) wantsSideSync(ctx context.Context) bool {
 	case config.SideSyncNever:
 		return false
 	}
-	server := homeserver.NewProbe(r.opts.Config.Homeserver.Address)
-	defer server.Close()
-	name, _ := server.Version(ctx)
+	server := newPatient(r.opts.Config.Homeserver.Address)
+	defer server.close()
+	name, _ := server.version(ctx)
 	return name != "Synapse" // which pushes all of it; what cannot be known is fetched, twice is once
 }
 
@@ -366,7 +365,7 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.err)
 		case <-tick.C:
 		}
-		if h := &r.condition.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
+		if h := &r.condition.homeserver; !h.get().OK || h.quietFor() > probeEvery {
 			// The transport notes the outcome.
 			ctx := mautrix.WithMaxRetries(stop, 0)
 			_, _ = in.matrix.bot().GetDisplayName(ctx, in.matrix.bot().UserID)
@@ -389,9 +388,9 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 		return in.selfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 	})
 	if err = errors.Join(err, unheard); err == nil {
-		r.condition.listener.Up()
+		r.condition.listener.up()
 	} else {
-		r.condition.listener.Down(err)
+		r.condition.listener.down(err)
 		r.log.Warn("the homeserver may not reach the bridge", "error", err)
 	}
 	if changed {

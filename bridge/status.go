@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -26,10 +25,10 @@ type Status struct {
 	// State is where in its life the bridge is.
 	State State
 	// Homeserver is whether the homeserver answers.
-	Homeserver homeserver.Health
+	Homeserver Health
 	// Listener is whether the homeserver could reach us: whether what listens at our
 	// address is us.
-	Listener homeserver.Health
+	Listener Health
 	// Error is why the bridge does not run, in one sentence for people, and Since
 	// when that is so. Both are zero while it runs.
 	Error string
@@ -105,7 +104,7 @@ const inboundPatience = time.Minute
 // condition is what the actor and its goroutine share. It is safe for use by
 // both.
 type condition struct {
-	homeserver, listener homeserver.Monitor
+	homeserver, listener health
 	problems             []string // not changed after the start
 
 	mu    sync.Mutex
@@ -142,7 +141,7 @@ func (c *condition) status(node Node) Status {
 	}
 	live := c.live
 	c.mu.Unlock()
-	s.Homeserver, s.Listener = c.homeserver.Health(), c.listener.Health()
+	s.Homeserver, s.Listener = c.homeserver.get(), c.listener.get()
 	if s.State == StateRunning && (!s.Homeserver.OK || !s.Listener.OK) {
 		s.State = StateDegraded
 	}

@@ -6,27 +6,34 @@ package botcrypto
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+	"maunium.net/go/mautrix/sqlstatestore"
 )
 
-// CanEncrypt says whether this program was built with encryption.
+// CanEncrypt is whether this program can take part in encrypted rooms.
 const CanEncrypt = false
 
-// BotDevice replaces the device in a program without encryption.
+// BotDevice is none: this program has no encryption in it.
 type BotDevice struct{}
 
-// New returns a device that cannot be initialised.
-func New(Deps) *BotDevice { return &BotDevice{} }
+func New(
+	*bridgeconfig.Config, *appservice.AppService, *bridgev2.Bridge, *sqlstatestore.SQLStateStore, id.UserID, *slog.Logger,
+) *BotDevice {
+	return &BotDevice{}
+}
 
-// Init returns [ErrNoEncryption].
+// Init says why there is none.
 func (*BotDevice) Init(context.Context) error { return ErrNoEncryption }
 
-// Nothing calls the other methods, because Init fails.
+// What follows is never called: without Init the device is given up.
 
 func (*BotDevice) Start()                                                {}
 func (*BotDevice) Stop()                                                 {}

@@ -9,7 +9,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 )
 
-// relayDefaults is the section bridge.relay with its defaults.
 const relayDefaults = `
 admin_only: true
 prefer_default: true
@@ -26,7 +25,7 @@ message_formats:
 displayname_format: "{{ .DisambiguatedName }}"
 `
 
-// defaultRelay returns the meaning of an empty section. Unmarshalling also compiles the
+// defaultRelay returns what an empty section means. Reading it also compiles the
 // templates, which the library needs.
 func defaultRelay() (relay bridgeconfig.RelayConfig) {
 	if err := yaml.Unmarshal([]byte(relayDefaults), &relay); err != nil {

@@ -25,17 +25,18 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// maxEventText bounds the text of one event, in bytes of JSON. Homeservers refuse events
-// above 65,536 bytes, and encryption makes an event a third larger.
+// maxEventText is how many bytes of JSON one event's text may take. Homeservers
+// refuse events above 65,536 bytes; the rest is for everything else in the event,
+// which encryption makes a third larger.
 const maxEventText = 40_000
 
-// TextToMatrix converts a text or a call to the contents of one or more events. A text
-// that does not fit one event is split.
+// TextToMatrix makes the content of events of a text. There is at least one; a
+// text that is too long for one event is cut into several.
 func TextToMatrix(m store.Message) []*event.MessageEventContent {
 	if peer.MessageType(m.Type) == peer.TypeCall {
-		return []*event.MessageEventContent{Notice("📞 A call.")}
+		return one(Notice("📞 A call."))
 	}
-	// The app shows unknown types as text too.
+	// Types that nobody knows yet are text, as they are in the app.
 	var parts []*event.MessageEventContent
 	for _, text := range SplitText(CleanText(string(m.Payload))) {
 		parts = append(parts, &event.MessageEventContent{MsgType: event.MsgText, Body: text})
@@ -43,11 +44,14 @@ func TextToMatrix(m store.Message) []*event.MessageEventContent {
 	return parts
 }
 
-// inlineCode matches what a notice shows as code: commands to type.
+func one(content *event.MessageEventContent) []*event.MessageEventContent {
+	return []*event.MessageEventContent{content}
+}
+
+// inlineCode is what a notice shows as code: commands to type.
 var inlineCode = regexp.MustCompile("`([^`\n]+)`")
 
-// Notice converts a text of the bot to the content of a notice. Text between backticks,
-// such as a command to type, is shown as code.
+// Notice is what the bot says. Commands in it stand between backticks.
 func Notice(text string) *event.MessageEventContent {
 	content := &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
 	if inlineCode.MatchString(text) {
@@ -57,14 +61,14 @@ func Notice(text string) *event.MessageEventContent {
 	return content
 }
 
-// CleanText returns a peer's text as valid UTF-8 without NUL bytes, which homeservers
-// require. The result is plain text, never markup.
+// CleanText makes bytes from a peer text that homeservers take: UTF-8, without
+// NUL. What it looks like is left to clients: nothing in it is markup.
 func CleanText(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
 }
 
-// SplitText splits a text into one or more parts that each fit an event, between lines
-// or words where possible.
+// SplitText cuts a text into pieces that each fit an event, between lines or words
+// where there are some. It returns at least one piece.
 func SplitText(text string) []string {
 	var parts []string
 	for {
@@ -82,7 +86,7 @@ func SplitText(text string) []string {
 	}
 }
 
-// fitting returns how many bytes of a text fit an event, in whole characters.
+// fitting returns how much of a text fits an event, not cutting a character.
 func fitting(text string) int {
 	size := 0
 	for i, r := range text {
@@ -94,8 +98,8 @@ func fitting(text string) int {
 	return len(text)
 }
 
-// jsonSize returns how many bytes encoding/json needs for a character at most. It
-// escapes the special characters of HTML.
+// jsonSize is how many bytes encoding/json, which escapes what HTML cares for,
+// makes of a character at most.
 func jsonSize(r rune) int {
 	switch {
 	case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029', r == 0x7f:
@@ -107,12 +111,12 @@ func jsonSize(r rune) int {
 	}
 }
 
-// ShownTime returns the time that a room shows for a message: the sender's, or if that
-// is implausible ours. Either clock may be wrong.
+// ShownTime is when a message is shown to have been written. Clocks of other
+// people may say anything, and ours may have been wrong when the message came.
 func ShownTime(m store.Message) time.Time { return plausibleTime(m, time.Now()) }
 
-// plausibleTime returns the first plausible time of the sender's, that of the arrival,
-// and now. Times before Mimir existed, or later than tomorrow, are implausible.
+// plausibleTime takes what the sender says, else when we got it, else now: the
+// first of them that is not before Mimir was and not later than tomorrow.
 func plausibleTime(m store.Message, now time.Time) time.Time {
 	sent := time.UnixMilli(peer.NormalizeSendTime(int64(m.SendTime)))
 	for _, at := range []time.Time{sent, m.Created.Time(), now} {
@@ -123,17 +127,15 @@ func plausibleTime(m store.Message, now time.Time) time.Time {
 	return earliest // our clock has not been set yet
 }
 
-// earliest is before Mimir existed.
+// earliest is before Mimir was.
 var earliest = time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// EditTime returns the time that a room shows for an edit of a message.
 func EditTime(m store.Message) time.Time {
 	m.SendTime = m.EditTime
 	return ShownTime(m)
 }
 
-// DescribeFile returns the name of a file and, unless it is 0, its size in bytes, for
-// people.
+// describe is a file's name and size for people.
 func DescribeFile(name string, size int64) string {
 	name = CleanName(name)
 	if name == "" {
@@ -157,28 +159,17 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// Single returns a message of one event.
 func Single(content *event.MessageEventContent) *bridgev2.ConvertedMessage {
 	return &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{Type: event.EventMessage, Content: content}}}
 }
 
-const (
-	// maxPixels bounds the images that are shown as images. A larger one may exhaust the
-	// memory of the client that decodes it, so it is sent as a file.
-	maxPixels = 64_000_000
-	// maxHeader bounds how many bytes of an image are read to find its size.
-	maxHeader = 1 << 20
-)
+// maxPixels is how large a picture may be that is shown as one.
+const maxPixels = 64_000_000
 
-// File describes the file of a message, sent by the contact or by our user.
-type File struct {
-	Name, MIMEType, Caption string
-	Size                    int64 // bytes, 0 if unknown
-	Voice                   bool  // a voice message
-}
+// maxHeader bounds what is read of a picture to find its size.
+const maxHeader = 1 << 20
 
-// FileToMatrix converts the description of a file to the content of an event, without
-// the URL of the file.
+// FileToMatrix describes a file as Matrix does.
 func FileToMatrix(file File) *event.MessageEventContent {
 	content := &event.MessageEventContent{
 		MsgType: event.MsgFile,
@@ -186,7 +177,7 @@ func FileToMatrix(file File) *event.MessageEventContent {
 		Info:    &event.FileInfo{MimeType: file.MIMEType, Size: int(file.Size)},
 	}
 	switch kind, _, _ := strings.Cut(file.MIMEType, "/"); {
-	case kind == "image" && file.MIMEType != "image/svg+xml": // SVG can contain scripts
+	case kind == "image" && file.MIMEType != "image/svg+xml": // that one is a program
 		content.MsgType = event.MsgImage
 	case kind == "video" && !file.Voice:
 		content.MsgType = event.MsgVideo
@@ -210,9 +201,7 @@ func fileName(file File) string {
 	return "file" + exmime.ExtensionFromMimetype(file.MIMEType)
 }
 
-// SetImageSize adds the size of an image to its content, or makes it a plain file when
-// the image is too large to be decoded. It reads the header alone, and leaves body at
-// its start. It returns an error of body.
+// SetImageSize
 func SetImageSize(content *event.MessageEventContent, body io.ReadSeeker) error {
 	if content.MsgType != event.MsgImage {
 		return nil
@@ -221,10 +210,17 @@ func SetImageSize(content *event.MessageEventContent, body io.ReadSeeker) error 
 	switch {
 	case err == nil && int64(size.Width)*int64(size.Height) <= maxPixels:
 		content.Info.Width, content.Info.Height = size.Width, size.Height
-	case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // unknown format, or a long header
-	default:
+	case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // one that only clients know, or with a long header
+	default: // whoever decodes it may run out of memory
 		content.MsgType = event.MsgFile
 	}
 	_, err = body.Seek(0, io.SeekStart)
 	return err
+}
+
+// File is what is known of a file that a contact or our user sent.
+type File struct {
+	Name, MIMEType, Caption string
+	Size                    int64 // bytes, 0 when it is unknown
+	Voice                   bool  // a voice message
 }

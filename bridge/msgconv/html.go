@@ -13,14 +13,14 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// maxHTMLDepth bounds the nesting of HTML: deeper elements are rendered as plain text.
-// The Matrix specification has the same limit.
+// maxHTMLDepth is how deep the HTML of a message may nest before what is below is
+// taken for plain text. The Matrix specification names the same number.
 const maxHTMLDepth = 100
 
-// plainText renders the HTML of a Matrix message as text that reads well without markup:
-// paragraphs and lists are separated, quotes, code and list items have their signs, links
-// their URL. A mention whose text is a user id gets the name that nameOf returns. It
-// returns false if the HTML cannot be parsed.
+// plainText renders the HTML of Matrix messages so that it reads well without
+// markup: paragraphs and lists stay apart, quotes, code and lists keep their
+// signs, links their address, people their name, which nameOf knows where a client
+// wrote an id. It returns false for what cannot be parsed.
 func plainText(formatted string, nameOf func(id.UserID) string) (string, bool) {
 	doc, err := html.Parse(strings.NewReader(formatted))
 	if err != nil {
@@ -31,8 +31,8 @@ func plainText(formatted string, nameOf func(id.UserID) string) (string, bool) {
 	return w.String(), true
 }
 
-// textWriter renders HTML as text. It collapses white space as HTML does: to one space,
-// and to none at the beginning or end of a line. Blocks are separated by line breaks.
+// textWriter collects text. White space is that of HTML: any amount of it is one
+// space, none where a line begins or ends, and blocks are apart by lines.
 type textWriter struct {
 	nameOf func(id.UserID) string
 
@@ -44,7 +44,7 @@ type textWriter struct {
 // String returns the text so far.
 func (w *textWriter) String() string { return strings.TrimSpace(w.out.String()) }
 
-// flush writes the pending space or line breaks.
+// flush writes what has to stand between the text so far and what comes next.
 func (w *textWriter) flush() {
 	switch {
 	case w.out.Len() == 0:
@@ -73,10 +73,10 @@ func (w *textWriter) text(s string) {
 	}
 }
 
-// isHTMLSpace reports whether HTML collapses a character. A non-breaking space stays.
+// A non-breaking space is none of them: it is there on purpose.
 func isHTMLSpace(r rune) bool { return strings.ContainsRune(" \t\n\r\f", r) }
 
-// verbatim writes text unchanged.
+// verbatim writes text as it is.
 func (w *textWriter) verbatim(s string) {
 	if s != "" {
 		w.flush()
@@ -84,10 +84,10 @@ func (w *textWriter) verbatim(s string) {
 	}
 }
 
-// apart asks for at least so many line breaks before the next text.
+// apart puts at least so many line breaks between what is there and what comes.
 func (w *textWriter) apart(lines int) { w.lines = max(w.lines, lines) }
 
-// breakLine renders <br>: two of them make an empty line.
+// breakLine is <br>: two of them make an empty line.
 func (w *textWriter) breakLine() {
 	if w.out.Len() > 0 {
 		w.lines++
@@ -114,7 +114,7 @@ func (w *textWriter) children(n *html.Node, depth int) {
 	}
 }
 
-// inner renders the children of an element on their own.
+// inner renders what is in an element for itself.
 func (w *textWriter) inner(n *html.Node, depth int) string {
 	in := textWriter{nameOf: w.nameOf}
 	in.children(n, depth)
@@ -134,7 +134,8 @@ func (w *textWriter) node(n *html.Node, depth int) {
 	}
 }
 
-// element renders one element. Unknown elements are running text.
+// element renders one element. What it does not know it takes for a piece of
+// running text.
 func (w *textWriter) element(n *html.Node, depth int) {
 	switch n.DataAtom {
 	case atom.Head, atom.Script, atom.Style, atom.Title, atom.Template:
@@ -173,7 +174,7 @@ func (w *textWriter) element(n *html.Node, depth int) {
 		w.apart(1)
 	case atom.Code, atom.Tt:
 		w.wrapped("`", w.inner(n, depth), "`")
-	case atom.Del, atom.S, atom.Strike: // without a sign the text would mean the opposite
+	case atom.Del, atom.S, atom.Strike: // without a sign it would say the opposite
 		w.wrapped("~~", w.inner(n, depth), "~~")
 	case atom.Sup:
 		w.wrapped("^", w.inner(n, depth), "")
@@ -188,7 +189,7 @@ func (w *textWriter) element(n *html.Node, depth int) {
 	case atom.Span:
 		w.span(n, depth)
 	default:
-		if n.Data == "mx-reply" { // the relation of the event says it
+		if n.Data == "mx-reply" { // the reply says what it replies to
 			return
 		}
 		w.children(n, depth)
@@ -207,8 +208,8 @@ func (w *textWriter) wrapped(before, text, after string) {
 	}
 }
 
-// list renders each item on its own line, and indents the content of an item below its
-// first line. No empty line precedes a nested list.
+// list renders the items of a list one below the other, with what belongs to an
+// item below its text. A list in a list follows its item at once.
 func (w *textWriter) list(n *html.Node, depth int) {
 	lines := 2
 	if n.Parent != nil && n.Parent.DataAtom == atom.Li {
@@ -242,7 +243,7 @@ func (w *textWriter) list(n *html.Node, depth int) {
 	w.apart(lines)
 }
 
-// code renders preformatted text between fences, as Markdown does.
+// code renders preformatted text with the fences that everybody knows.
 func (w *textWriter) code(n *html.Node) {
 	code := strings.Trim(allText(n), "\n")
 	if code == "" {
@@ -280,7 +281,7 @@ func (w *textWriter) link(n *html.Node, depth int) {
 	}
 }
 
-// sameAddress reports whether the text of a link is its URL.
+// sameAddress reports whether a link's text says already where it leads.
 func sameAddress(text, target string) bool {
 	for _, scheme := range []string{"", "https://", "http://", "mailto:"} {
 		if rest, ok := strings.CutPrefix(target, scheme); ok && strings.TrimSuffix(rest, "/") == strings.TrimSuffix(text, "/") {
@@ -331,8 +332,8 @@ func attribute(n *html.Node, key string) string {
 	return ""
 }
 
-// allText returns the text below a node, unchanged. It does not recurse, because the
-// nesting of a document has no bound.
+// allText returns the text below a node as it stands in the document. It does not
+// recurse: a document may be deeper than a stack.
 func allText(n *html.Node) string {
 	var text strings.Builder
 	for at := n.FirstChild; at != nil; {
@@ -357,7 +358,7 @@ func allText(n *html.Node) string {
 	return text.String()
 }
 
-// firstOf returns the first string that is not blank.
+// firstOf returns the first string with something in it.
 func firstOf(texts ...string) string {
 	for _, text := range texts {
 		if strings.TrimFunc(text, unicode.IsSpace) != "" {

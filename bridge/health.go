@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package homeserver
+package bridge
 
 import (
 	"sync"
@@ -9,9 +9,9 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// Monitor is whether something outside works, as far as we have seen. It is safe
+// health is whether something outside works, as far as we have seen. It is safe
 // for use by many goroutines.
-type Monitor struct {
+type health struct {
 	mu    sync.Mutex
 	state Health
 	last  time.Time // of the last success
@@ -29,7 +29,7 @@ type Health struct {
 	Error string
 }
 
-func (h *Monitor) Up() {
+func (h *health) up() {
 	h.mu.Lock()
 	h.last = time.Now()
 	changed := !h.state.OK
@@ -43,13 +43,13 @@ func (h *Monitor) Up() {
 	}
 }
 
-func (h *Monitor) OnUp(onUp func()) {
+func (h *health) whenUp(onUp func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onUp = onUp
 }
 
-func (h *Monitor) Down(err error) {
+func (h *health) down(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.state.OK || h.state.Since.IsZero() {
@@ -59,21 +59,21 @@ func (h *Monitor) Down(err error) {
 	h.state.Error = fault.OneLine(err)
 }
 
-func (h *Monitor) Health() Health {
+func (h *health) get() Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state
 }
 
-// LastUp is when the last success was, zero for never.
-func (h *Monitor) LastUp() time.Time {
+// lastUp is when the last success was, zero for never.
+func (h *health) lastUp() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last
 }
 
-// QuietFor is how long ago the last success was.
-func (h *Monitor) QuietFor() time.Duration {
+// quietFor is how long ago the last success was.
+func (h *health) quietFor() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(h.last)
