@@ -35,7 +35,7 @@ type candidate struct {
 }
 
 // makeRoom removes files of at least that many bytes, or all that may go. It is
-// media.Options.MakeRoom, so it runs in goroutines only and once at a time.
+// media.Options.Evict, so it runs in goroutines only and once at a time.
 func (s *transferService) makeRoom(bytes int64) error {
 	watch := s.placements.watch()
 	defer s.placements.unwatch(watch)

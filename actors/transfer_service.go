@@ -73,7 +73,7 @@ func openTransfer(deps transferDeps) (*transferService, error) {
 	}
 	var err error
 	s.media, err = media.Open(media.Options{
-		Dir: deps.Dir, Quota: deps.Options.Quota, MakeRoom: s.makeRoom, DiskLow: deps.Store.DiskLow,
+		Dir: deps.Dir, Quota: deps.Options.Quota, Evict: s.makeRoom, DiskLow: deps.Store.DiskLow,
 		OnDamage: s.fileDamaged, ReadOnly: deps.ReadOnly,
 	})
 	return s, err

@@ -74,7 +74,7 @@ type Yggdrasil struct {
 	Carriers  []string `yaml:"carriers"`
 	// SystemTCP makes the carrier tcp use the Yggdrasil of the operating system.
 	SystemTCP bool `yaml:"system_tcp"`
-	// OldTrackers are those of generations 1 and 2.
+	// OldTrackers are those of gen1 and gen2.
 	OldTrackers []string `yaml:"old_trackers"`
 }
 
@@ -103,13 +103,13 @@ type Session struct {
 	Max  int      `yaml:"max"`
 }
 
-// Calls says what becomes of a contact's call, which nobody takes here.
+// Calls says how a contact's call ends, which a node cannot take.
 type Calls struct {
 	// Ring is how long it rings before it is declined.
 	Ring Duration `yaml:"ring"`
 }
 
-// Outbox bounds what waits to be sent.
+// Outbox bounds the undelivered messages.
 type Outbox struct {
 	MaxMessages int `yaml:"max_messages"`
 }

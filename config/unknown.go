@@ -73,7 +73,7 @@ func Nearest(misspelt string, known iter.Seq[string]) string {
 
 // editDistance counts the letters to insert, delete or replace to turn a into b.
 func editDistance(a, b string) int {
-	const most = 64 // longer keys are no misspellings
+	const most = 64 // longer keys are not misspellings
 	if len(a) > most || len(b) > most {
 		return most
 	}

@@ -98,10 +98,10 @@ func open(archive *zip.Reader, name string, limit uint64) (io.ReadCloser, error)
 		}
 		return r, nil
 	}
-	return nil, fmt.Errorf("it has no %s", name)
+	return nil, fmt.Errorf("missing %s", name)
 }
 
-// picture reads an avatar; one that is missing or too large is no reason to fail.
+// picture reads an avatar; it returns nil for one that is missing or too large.
 func picture(archive *zip.Reader, name string) []byte {
 	r, err := open(archive, "avatars/"+path.Base(name), wire.MaxAvatar)
 	if err != nil {
@@ -149,7 +149,7 @@ func extract(archive *zip.Reader, to string) (err error) {
 
 // readDatabase reads the app's tables.
 func readDatabase(file string) (b Backup, avatar string, err error) {
-	// The file is somebody's: what its schema may do is nothing.
+	// The file is untrusted: its schema must not run anything.
 	where := url.URL{Scheme: "file", Path: file, RawQuery: url.Values{
 		"mode": {"ro"}, "immutable": {"1"}, "_pragma": {"trusted_schema(0)", "query_only(1)"},
 	}.Encode()}
@@ -178,18 +178,18 @@ func readDatabase(file string) (b Backup, avatar string, err error) {
 var computes = regexp.MustCompile(`(?i)\bAS\b`)
 
 // onlyTable refuses what is not a plain table of stored values: a view of that name,
-// or a column that is computed, may never come to an end.
+// or a column that is computed, may never end.
 func onlyTable(ctx context.Context, db *sql.DB, name string) error {
 	var definition sql.NullString
 	err := db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')", name).Scan(&definition)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("it has no table %s", name)
+		return fmt.Errorf("missing table %s", name)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the table %s: %w", name, err)
 	}
 	if !strings.HasPrefix(strings.ToUpper(definition.String), "CREATE TABLE ") || computes.MatchString(definition.String) {
-		return fmt.Errorf("%s is not a table of stored values", name)
+		return fmt.Errorf("table %s is a view or has computed columns", name)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func readAccount(ctx context.Context, db *sql.DB, b *Backup) (avatar string, err
 	err = db.QueryRowContext(ctx, "SELECT privkey, pubkey, name, info, avatar FROM accounts ORDER BY id LIMIT 1").
 		Scan(&private, &public, &name, &info, &picture)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", errors.New("there is none")
+		return "", errors.New("no account")
 	}
 	if err != nil {
 		return "", err
@@ -211,7 +211,7 @@ func readAccount(ctx context.Context, db *sql.DB, b *Backup) (avatar string, err
 	}
 	b.Key = identity.NewPrivateKey(seed)
 	if want, err := key32(public); err != nil || b.Key.Public() != identity.PublicKey(want) {
-		return "", errors.New("its two keys do not belong together")
+		return "", errors.New("the public key does not belong to the secret key")
 	}
 	b.Name, b.Info = wire.CutText(name.String, wire.MaxNickname), wire.CutText(info.String, wire.MaxInfo)
 	return picture.String, nil
@@ -237,7 +237,7 @@ func readContacts(ctx context.Context, db *sql.DB, own identity.PublicKey) (foun
 		key, err := key32(raw)
 		id := identity.PublicKey(key)
 		if err != nil || id.Validate() != nil || id == own {
-			continue // nobody one could write to
+			continue // not a key that can be written to
 		}
 		found = append(found, Contact{
 			Key: id, Name: wire.CutText(name.String, wire.MaxNickname), Renamed: renamed.Bool, Muted: muted.Bool,

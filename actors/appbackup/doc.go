@@ -6,8 +6,8 @@
 //
 // # Format
 //
-// As the app writes it since April 2026 (BackupActivity, SqlStorage version 21).
-// The archive is a ZIP file without a password; whoever has it is that account.
+// As the app writes it since April 2026 (BackupActivity, SqlStorage version 21). The
+// archive is a ZIP file without a password; anyone who has it can act as that account.
 //
 //	entry               content
 //	data.db             the app's SQLite database, after a checkpoint of its log
@@ -28,6 +28,6 @@
 //
 // The database says that it has a write-ahead log, although that is empty and not
 // in the archive. It is read from a copy in a private directory, which is removed
-// afterwards; in the copy the two bytes that say so are changed, so that nothing is
-// looked for beside it.
+// afterwards; in the copy the two bytes that say so are changed, so that SQLite does
+// not look for a log.
 package appbackup

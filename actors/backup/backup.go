@@ -40,7 +40,7 @@ const (
 var (
 	// ErrDamaged means that a backup is not what was written: cut short or changed.
 	ErrDamaged = errors.New("the backup is damaged or incomplete")
-	// ErrNewer means that a backup was made by a newer version of this program.
+	// ErrNewer means that a newer version of this program wrote the backup.
 	ErrNewer = errors.New("the backup was made by a newer version of this program")
 )
 
@@ -200,7 +200,7 @@ func readArchive(archive *tar.Reader, dir string) (About, error) {
 	}
 }
 
-// makeEmpty makes a directory, or takes one that has nothing in it.
+// makeEmpty creates a directory, or accepts an empty one.
 func makeEmpty(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

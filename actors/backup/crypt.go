@@ -24,7 +24,7 @@ const maxWork = 22
 var workForTest int
 
 // SetWorkForTest makes a passphrase as cheap to try as 2 to the power of work. It
-// panics in a program that is no test, so that nobody's backup is ever made so.
+// panics outside of a test, so that no real backup is written that way.
 func SetWorkForTest(work int) {
 	if !testing.Testing() {
 		panic("backup: a cheap passphrase is for tests")

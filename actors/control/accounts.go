@@ -50,7 +50,7 @@ type AccountChange struct {
 	NoAvatar  bool    `json:"no_avatar,omitempty" doc:"Remove the picture"`
 	Strangers *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
 	Role      *string `json:"role,omitempty" enum:"primary,backup,mirror"`
-	ForwardTo *string `json:"hand_over,omitempty" doc:"The account that passes on what this one receives; empty for none"`
+	ForwardTo *string `json:"hand_over,omitempty" doc:"The account that forwards what this one receives; empty for none"`
 }
 
 func (s *service) registerAccounts(api huma.API) {
@@ -207,12 +207,12 @@ func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 	return get[[]Account](ctx, c, "/v1/accounts")
 }
 
-// CreateAccount makes an account.
+// CreateAccount creates an account.
 func (c *Client) CreateAccount(ctx context.Context, name string) (Account, error) {
 	return post[Account](ctx, c, "/v1/accounts", map[string]string{"name": name})
 }
 
-// ImportAccount makes an account of an identity that exists already.
+// ImportAccount creates an account of an identity that exists already.
 func (c *Client) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 	return post[Imported](ctx, c, "/v1/accounts/import", in)
 }

@@ -28,7 +28,7 @@ type Account struct {
 	Avatar int `json:"avatar_bytes,omitempty"`
 	// Role is the part the node plays for an account that a phone has too.
 	Role string `json:"role" enum:"primary,backup,mirror"`
-	// ForwardTo is the account that passes on what this one receives.
+	// ForwardTo is the account that forwards what this one receives.
 	ForwardTo string `json:"hand_over,omitempty"`
 	// Strangers is what happens when an unknown identity connects.
 	Strangers string    `json:"strangers" enum:"ask,accept,refuse"`
@@ -37,7 +37,7 @@ type Account struct {
 	Waiting int `json:"waiting"`
 }
 
-// Contact is somebody an account knows.
+// Contact is an identity that an account knows.
 type Contact struct {
 	ID   string `json:"id" doc:"Identity key, 64 hex digits"`
 	Name string `json:"name" doc:"Local name, else nickname, else the first digits of the key"`
@@ -103,7 +103,7 @@ type Status struct {
 	Address  string    `json:"address,omitempty" doc:"Yggdrasil IPv6 address"`
 	Overlay  Overlay   `json:"overlay"`
 	Trackers []Tracker `json:"trackers"`
-	// OldTrackers are those of generations 1 and 2.
+	// OldTrackers are those of gen1 and gen2.
 	OldTrackers []OldTracker `json:"old_trackers,omitempty"`
 	Sessions    int          `json:"sessions" doc:"Contacts connected at this moment"`
 	// StrayReactions is 0 as a rule.
@@ -152,7 +152,7 @@ type Tracker struct {
 	Last      time.Time `json:"last_answer,omitzero"`
 }
 
-// OldTracker is a tracker of generation 1 or 2 that this node uses.
+// OldTracker is a tracker of gen1 or gen2 that this node uses.
 type OldTracker struct {
 	Address string    `json:"address"`
 	Answers bool      `json:"answers" doc:"It answered the last question"`
@@ -172,7 +172,7 @@ type FilesRole struct {
 	Listening []string `json:"listening,omitempty"`
 }
 
-// MediaUsage is the room that the files of messages take.
+// MediaUsage is the space that the files of messages take.
 type MediaUsage struct {
 	Used  int64 `json:"used_bytes"`
 	Quota int64 `json:"quota_bytes"`

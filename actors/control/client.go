@@ -35,7 +35,7 @@ const (
 // Client talks to a running node. It is safe for concurrent use.
 type Client struct{ http *http.Client }
 
-// NewClient makes a client for a socket. It does not connect.
+// NewClient returns a client for a socket. It does not connect.
 func NewClient(socket string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -44,7 +44,7 @@ func NewClient(socket string) *Client {
 				return nil, ErrNotRunning
 			}
 			if errors.Is(err, fs.ErrPermission) {
-				err = fmt.Errorf("%w; only the user whose node it is may", err)
+				err = fmt.Errorf("%w; only the user who runs the node may", err)
 			}
 			return conn, err
 		},
@@ -81,11 +81,11 @@ func (c *Client) Send(ctx context.Context, account, contact string, text Text) (
 	return post[Message](ctx, c, accountURL(account, "contacts", contact, "messages"), text)
 }
 
-// Follow calls handle for each event of an account after a sequence number, or
-// from now on when after is -1, until ctx ends, handle returns an error, or the
-// node stops ([ErrNotRunning]). handle may take its time: only one who takes nothing
-// for a day, while there is more than fits on the way, is left by the node as if it
-// had stopped.
+// Follow calls handle for each event of an account after a sequence number, or from now
+// on when after is -1, until ctx ends, handle returns an error, or the node stops
+// ([ErrNotRunning]). handle may take its time: the node drops a follower that reads
+// nothing for a day while there is more than the connection buffers, as if the node had
+// stopped.
 func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(Event) error) error {
 	// A stream cannot answer with an error, so the account is looked up first.
 	if _, err := c.Contacts(ctx, account); err != nil {
@@ -124,7 +124,7 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 }
 
 // nextLine returns the next whole line, without its end, in the memory of the one
-// before. What a stream that is cut off leaves after its last line end is no line.
+// before. What follows the last line end of a stream that was cut off is discarded.
 func nextLine(r *bufio.Reader, line []byte) ([]byte, error) {
 	line = line[:0]
 	for {

@@ -17,7 +17,7 @@ import (
 
 // The part of the API that is about contacts.
 
-// NewContact is somebody to be added.
+// NewContact is an identity to be added.
 type NewContact struct {
 	Link string `json:"link" doc:"Contact link, or the 64 hex digits of a key" maxLength:"4096"`
 	// Ask sends a contact request with the text in Request.
@@ -239,7 +239,7 @@ func (c *Client) DeclineContact(ctx context.Context, account, contact string) (C
 	return c.contactVerb(ctx, account, contact, "decline")
 }
 
-// BlockContact takes nothing from a contact any more.
+// BlockContact blocks a contact: nothing of theirs is accepted any more.
 func (c *Client) BlockContact(ctx context.Context, account, contact string) (Contact, error) {
 	return c.contactVerb(ctx, account, contact, "block")
 }

@@ -5,7 +5,7 @@
 // as server-sent events. Every mimird command that talks to a running node uses
 // its [Client]; a bot in another language uses curl.
 //
-// Whoever can open the socket can read and write as the node's accounts, so it is
+// A process that can open the socket can read and write as the node's accounts. It is
 // mode 0600 in a directory of mode 0700, and there is no other authentication.
 //
 // Start reading at api.go, which has every request and answer.

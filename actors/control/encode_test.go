@@ -21,7 +21,7 @@ func TestFollow_UnencodableEventIsCounted(t *testing.T) {
 	if s.encodable(Event{Seq: 2, Message: &Message{Sent: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}) {
 		t.Error("JSON has no such time")
 	}
-	if n := s.unencodable.Load(); n != 1 || !strings.Contains(log.String(), "seq=2") {
+	if n := s.unencodable.Load(); n != 1 || !strings.Contains(log.String(), "event=2") {
 		t.Errorf("counted %d, logged %q", n, log.String())
 	}
 }

@@ -31,7 +31,7 @@ type File struct {
 	Message   string `json:"message" doc:"Id of the message"`
 	Direction string `json:"direction" enum:"in,out"`
 	State     string `json:"state" enum:"offered,downloading,stored,failed,evicted,uploading"`
-	Name      string `json:"name" doc:"To be shown; it is no path"`
+	Name      string `json:"name" doc:"To be shown; not a path"`
 	Type      string `json:"type" doc:"MIME type, by the content once the file is here"`
 	Size      int64  `json:"size,omitempty" doc:"Bytes; the sender's word until the file is here"`
 	Done      int64  `json:"done,omitempty" doc:"Bytes transferred so far"`
@@ -209,8 +209,8 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 // maxSource is the longest source of a message, in bytes.
 const maxSource = 200
 
-// sourceOf makes the store's source of one that a caller has chosen, which shall not
-// be taken for the source of somebody else, such as the bridge's.
+// sourceOf makes the store's source of one that a caller has chosen, which must not
+// collide with the sources of another caller, such as the bridge.
 func sourceOf(source string) (string, error) {
 	switch {
 	case source == "":

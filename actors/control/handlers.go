@@ -33,7 +33,7 @@ const (
 	eventPage = 100
 	// followPatience is how long a follower of the event log may read nothing while
 	// there is something to read. Bots take their time over an event, and people stop
-	// the output in a terminal; one who waits costs a goroutine.
+	// the output in a terminal; a waiting follower costs a goroutine.
 	followPatience = 24 * time.Hour
 )
 
@@ -164,7 +164,7 @@ func listenWarnings(s overlay.Status, key string) []Warning {
 	var warnings []Warning
 	for _, uri := range slices.Sorted(maps.Keys(s.ListenErrors)) {
 		warnings = append(warnings, Warning{Code: "not_listening", Text: fmt.Sprintf(
-			"Nobody can connect to %s (%v); change %s, or free the port: it is tried again every few seconds.", uri, s.ListenErrors[uri], key)})
+			"Nobody can connect to %s (%v); change %s, or free the port: the node retries every few seconds.", uri, s.ListenErrors[uri], key)})
 	}
 	return warnings
 }
@@ -272,7 +272,7 @@ func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) 
 }
 
 // encodable reports whether an event can be sent. One that cannot be is counted and
-// logged, and the follower goes on with the next: it would otherwise end at the same
+// logged, and the follower goes on with the next: otherwise it would end at the same
 // event each time it is started.
 func (s *service) encodable(e Event) bool {
 	if _, err := json.Marshal(e); err != nil {
@@ -356,7 +356,8 @@ func (s *service) contactFor(in *ContactPath, purpose actors.NamePurpose) (accou
 	return account, contact, nil
 }
 
-// problem makes an answer of an error: what the caller can mend is told as it is.
+// problem makes an answer of an error: what the caller can correct is passed on as it
+// is.
 func problem(err error) error {
 	switch {
 	case err == nil:
@@ -364,7 +365,7 @@ func problem(err error) error {
 	case errors.Is(err, actors.ErrUnknownAccount), errors.Is(err, actors.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, actors.ErrOwnKey):
-		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of somebody else")
+		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")
 	case errors.Is(err, actors.ErrBlocked):
 		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
 	case errors.Is(err, actors.ErrAccountExists):

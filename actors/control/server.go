@@ -31,8 +31,8 @@ const (
 	readTime = 30 * time.Second
 	// drainTime is how long requests under way get when the node stops.
 	drainTime = 2 * time.Second
-	// lookEvery is how often it is looked whether the socket still has its name: who
-	// cleans up behind programs that have ended may take it away.
+	// lookEvery is how often the server checks that the socket still has its
+	// name: a cleaner of temporary files may remove it.
 	lookEvery = 2 * time.Second
 )
 
@@ -93,7 +93,7 @@ func (a *controlActor) Started(c *kernel.Context) error {
 				return err
 			case <-look.C:
 				if now, err := os.Lstat(a.opts.Socket); err != nil || !os.SameFile(own, now) {
-					listener.SetUnlinkOnClose(false) // it is somebody else's, if any
+					listener.SetUnlinkOnClose(false) // the name belongs to another file now, if to any
 					err = errors.Join(errSocketGone, server.Close())
 					<-ended
 					return err
@@ -142,7 +142,7 @@ func listen(ctx context.Context, path string) (*net.UnixListener, error) {
 func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("mimird control API", opts.Version)
-	config.DocsPath = "" // would load scripts from elsewhere
+	config.DocsPath = "" // would load scripts from other hosts
 	config.CreateHooks = nil
 	api := humago.New(mux, config)
 	s := &service{node: n, opts: opts, log: log}
@@ -150,7 +150,7 @@ func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
 	s.registerFiles(api, mux)
 	bounded := http.NewServeMux()
 	bounded.Handle("/", http.MaxBytesHandler(mux, maxBody))
-	// A file is as large as the node takes it, and never in memory.
+	// A file may be as large as the node's limit, and is never in memory.
 	bounded.HandleFunc("POST /v1/accounts/{account}/contacts/{contact}/files", s.sendFile)
 	return bounded
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mimird/mimird/actors"
 )
 
-// suspicionWarning says what somebody has tried, and what to do.
+// suspicionWarning says what was tried, and what to do.
 func suspicionWarning(s actors.Suspicion) Warning {
 	w := Warning{Code: string(s.Kind), Since: s.Since}
 	times := "once"

@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Every question has a deadline at the one who asks, and an actor that ends answers
-// whoever has asked it: with Ask for goroutines, and with Context.Ask for actors. A
-// flag that only an answer clears would otherwise stay for ever after one panic of
-// somebody else.
+// Every question has a deadline that the asker sets, and an actor that ends answers all
+// open questions: with Ask for goroutines, and with Context.Ask for actors. Otherwise a
+// panic of another actor would leave a flag set for ever that only an answer clears.
 
 // AskPatience is how long Ask waits with a context that has no deadline.
 const AskPatience = time.Minute
@@ -76,7 +75,7 @@ type Unanswered struct {
 	Err error
 }
 
-// Ask sends msg to another actor as a question. Exactly one message comes of it:
+// Ask sends msg to another actor as a question. Exactly one message follows:
 // the reply, with the replier as the sender, or [Unanswered], at the latest within
 // the given time, which must be above 0. Neither comes when this incarnation ends
 // before. A second reply, and one that comes after Unanswered, is counted and

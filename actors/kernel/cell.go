@@ -336,7 +336,7 @@ func (c *cell) end() {
 	done = true
 }
 
-// advance goes on with an ending incarnation when nothing of it is left.
+// advance takes an ending incarnation to its next state when nothing of it is left.
 func (c *cell) advance() {
 	if c.state != closing || len(c.children) > 0 || c.taskCount() > 0 {
 		return
@@ -361,7 +361,7 @@ func (c *cell) bury() {
 	c.lib.Stop(c.pid)
 }
 
-// refuse drops what is in the mailbox and all that comes later. Who asked learns it.
+// refuse drops what is in the mailbox and all that comes later. The askers are told.
 func (c *cell) refuse() {
 	rest := c.closeUser()
 	c.kind.dropped.Add(uint64(rest.len))
@@ -375,7 +375,7 @@ func (c *cell) refuse() {
 // gone is the last turn: the library has taken the actor off its registry and is
 // about to tell the parent.
 func (c *cell) gone() {
-	c.flushCounts() // who hears of the end finds everything counted
+	c.flushCounts() // the parent, told of the end, finds everything counted
 	c.mu.Lock()
 	asks := c.asks
 	c.asks, c.log, c.ended = nil, nil, true

@@ -9,8 +9,8 @@
 // An actor is a value with a Receive method and a mailbox. Its messages are
 // handled one at a time, in the order in which they came: that is its turn.
 // Nothing blocks inside a turn; blocking work runs in goroutines the actor owns
-// ([Context.Go]), which report back by message. Actors form a tree: whoever
-// spawns an actor is its parent, and no actor outlives its parent.
+// ([Context.Go]), which report back by message. Actors form a tree: the actor
+// that spawns another one is its parent, and no actor outlives its parent.
 //
 // One life of an actor between New and the end of its goroutines is an
 // incarnation. Its [Context] belongs to it alone, and so does everything made

@@ -24,7 +24,7 @@ var neverUse = map[string]string{
 	"NewExponentialBackoffStrategy": "is linear, without a cap",
 	"SetReceiveTimeout":             "races with its own timer",
 	"Stash":                         "comes back reversed, and only after a restart",
-	"WithGuardian":                  "panics in whoever reports a failure",
+	"WithGuardian":                  "panics in the actor that reports a failure",
 	"EscalateFailure":               "leaves the child suspended when it is resumed",
 	"EscalateDirective":             "leaves the child suspended when it is resumed",
 	"Shutdown":                      "stops no actor",

@@ -90,7 +90,7 @@ func TestContextAsk_DeadlineIsTheAskers(t *testing.T) {
 	})
 }
 
-// Whoever is asked and panics, stops, or was gone before, answers by it.
+// An actor that panics, stops, or was gone before, answers the question by that.
 func TestContextAsk_EndOfTheAskedAnswers(t *testing.T) {
 	slow := kernel.Backoff{Min: time.Hour, Max: time.Hour}
 	for name, test := range map[string]struct {

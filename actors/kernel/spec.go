@@ -32,17 +32,17 @@ type Stopper interface {
 	Stopping(c *Context)
 }
 
-// Spec says how an actor is made, and made again after a failure.
+// Spec says how an actor is created, also after a failure.
 type Spec struct {
 	// Name is unique among siblings: 1 to 128 printable ASCII bytes, no '/', no space.
 	Name string
 	// Kind is the fixed label for statistics and logs, such as "session": a
 	// lower-case word, never derived from data. A system takes at most 64 kinds.
 	Kind string
-	// New makes a fresh actor for each incarnation. It allocates only; the work
+	// New returns a fresh actor for each incarnation. It allocates only; the work
 	// is done in Started. It runs in the new actor's own first turn.
 	New func() Actor
-	// Backoff says when a failed actor is started again, and when no more.
+	// Backoff says when a failed actor is started again, and when it is given up.
 	// Its zero fields have the defaults.
 	Backoff Backoff
 	// Once is for actors that cannot live twice, such as the owner of a socket: any
@@ -112,7 +112,7 @@ type ChildStopped struct {
 }
 
 // ChildFailed tells the parent that a child has failed and will be restarted. It
-// is news for statistics and alarms; there is nothing to be done about it.
+// is for statistics and alarms; the parent need not act on it.
 type ChildFailed struct {
 	Child Ref
 	Name  string

@@ -32,7 +32,7 @@ type System struct {
 	before func(Ref, any)
 	lib    *actor.ActorSystem
 	lost   atomic.Uint64
-	done   chan struct{} // closed when the root is gone, or can never be
+	done   chan struct{} // closed when the root is gone, or was never spawned
 
 	mu      sync.Mutex
 	kinds   map[string]*kindStats
@@ -83,8 +83,8 @@ func newLibrary(log *slog.Logger) *actor.ActorSystem {
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 			return slog.New(&libraryHandler{log.Handler()})
 		}),
-		// The kernel has no dead letters in the library's sense. Should there be
-		// one, the throttle's goroutine must not outlive the system.
+		// The kernel has no dead letters in the library's sense. If there ever
+		// is one, the throttle's goroutine must not outlive the system.
 		actor.WithDeadLetterThrottleInterval(time.Microsecond),
 	)
 	pids := lib.ProcessRegistry.LocalPIDs
@@ -119,7 +119,7 @@ type spawner interface {
 }
 
 // spawn has the library start an actor. All actors share one value of Props,
-// which is a fifth of an idle actor, so the cell is handed over beside it.
+// which is a fifth of an idle actor, so the cell is passed beside it.
 func (s *System) spawn(c *cell, by spawner, name string) error {
 	s.spawnMu.Lock()
 	defer s.spawnMu.Unlock()
@@ -232,7 +232,7 @@ func (s *System) refuseNil(to, from Ref) {
 	s.log.Error("refusing a nil message", "actor", to, "sender", from)
 }
 
-// libraryHandler passes the library's records on: its errors as they are, the
+// libraryHandler forwards the library's records: its errors as they are, the
 // rest, which nobody asked for, at debug level.
 type libraryHandler struct{ next slog.Handler }
 

@@ -18,7 +18,7 @@ type task struct {
 }
 
 // Go starts a goroutine owned by this incarnation. Its ctx is Lifetime: when it
-// ends, run has to return, after Stopping has closed whatever it may be blocked
+// ends, run has to return, after Stopping has closed what it may be blocked
 // on. The actor ends, or starts again, only when it has. A goroutine that takes
 // longer than 5 s for that is logged with its stack and left behind.
 //
@@ -58,7 +58,7 @@ func (t *task) run(ctx context.Context, run func(ctx context.Context) error) {
 	done = true
 }
 
-// end takes the task off its incarnation and tells whom it concerns.
+// end removes the task from its incarnation and tells the actor or the system.
 func (t *task) end(err error) {
 	x := t.ctx
 	c := x.cell

@@ -293,7 +293,7 @@ func TestTrap09EscalateAndResume(t *testing.T) {
 	})
 }
 
-// Trap 10: a guardian panics in whoever reports a failure to it when its strategy
+// Trap 10: a guardian panics in the actor that reports a failure when its strategy
 // wants to know siblings or to escalate; and each strategy value makes a new one.
 func TestTrap10Guardian(t *testing.T) {
 	library(t, func(t *testing.T, sys *actor.ActorSystem) {

@@ -300,7 +300,7 @@ type batch []any
 
 func (b batch) GetMessages() []any { return b }
 
-// Also of the library: messages of its own types are obeyed, whoever sends them.
+// Also of the library: messages of its own types are obeyed, from any sender.
 // To the kernel they are messages like any other.
 func TestTrapLibraryMessagesAreObeyed(t *testing.T) {
 	library(t, func(t *testing.T, sys *actor.ActorSystem) {

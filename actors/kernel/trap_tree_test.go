@@ -233,7 +233,7 @@ func TestTrap18OrderOfStopping(t *testing.T) {
 	})
 }
 
-// Trap 19: Children is the live slice, so it changes under whoever keeps it.
+// Trap 19: Children is the live slice, so it changes under a caller that keeps it.
 func TestTrap19LiveChildrenSlice(t *testing.T) {
 	library(t, func(t *testing.T, sys *actor.ActorSystem) {
 		quiet := raw(func(actor.Context, any) {})

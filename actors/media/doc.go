@@ -12,11 +12,11 @@
 // start. Names from outside never become paths, and everything goes through
 // [os.Root], which does not leave its directory.
 //
-// There is a quota for all files together, pieces included. When it is reached
-// the store asks for room (Options.MakeRoom) and, when there is none, writes
-// nothing more ([ErrFull]). Which files are needed is not known here: this
-// package counts bytes, its user references.
+// There is a quota for all files together, pieces included. When it is reached the
+// store has files evicted (Options.Evict) and, when that frees nothing, writes nothing
+// more ([ErrFull]). Which files are needed is not known here: this package counts
+// bytes, its user references.
 //
-// What a file is goes by its first bytes, not by what somebody says it is. No
+// The type of a file is told by its first bytes, not by what its sender says. No
 // picture is decoded; see [PictureSize].
 package media

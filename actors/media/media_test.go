@@ -223,7 +223,7 @@ func TestQuota(t *testing.T) {
 	var s *media.Store
 	var old media.Info
 	asked := 0
-	s = open(t, media.Options{Quota: 100, MakeRoom: func(n int64) error {
+	s = open(t, media.Options{Quota: 100, Evict: func(n int64) error {
 		asked++
 		if asked > 1 {
 			return media.ErrFull

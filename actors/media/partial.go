@@ -16,8 +16,8 @@ import (
 )
 
 // Partial is a piece of something that arrives from its beginning on, such as an
-// encrypted file, and is kept until it is whole, also over a restart. It is no
-// file of the store. It is for one goroutine.
+// encrypted file, and is kept until it is whole, also over a restart. It is not
+// a file of the store. It is for one goroutine.
 type Partial struct {
 	store *Store
 	name  string

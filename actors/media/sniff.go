@@ -21,8 +21,8 @@ const Unknown = "application/octet-stream"
 // MaxPixels is the largest picture that anybody should decode.
 const MaxPixels = 64 << 20
 
-// ErrPicture says that a file is no picture whose size can be told, or one that
-// nobody should decode.
+// ErrPicture says that a file is not a picture of a known format, or one that is too
+// large to decode.
 var ErrPicture = errors.New("not a picture of a reasonable size")
 
 // sniff tells the type of a file by its first bytes, without parameters.

@@ -23,33 +23,34 @@ const (
 	newPrefix  = "new-"
 	partPrefix = "part-"
 
-	// DefaultQuota is the room for all files when nobody says otherwise.
+	// DefaultQuota is the quota for all files when Options has none.
 	DefaultQuota = 4 << 30
 )
 
 var (
-	// ErrFull says that the quota is reached and nothing can make room.
+	// ErrFull says that the quota is reached and nothing can be evicted.
 	ErrFull = errors.New("the media store is full")
-	// ErrDiskFull says that the disk has no more room for files.
+	// ErrDiskFull says that the disk has no more space for files.
 	ErrDiskFull = errors.New("the disk is too full for files")
-	// ErrBusy says that somebody else writes to the same piece.
+	// ErrBusy says that another caller writes to the same piece.
 	ErrBusy = errors.New("the file is being written already")
 )
 
 // Options say where the store is and how large it may become. Only Dir is
 // required.
 type Options struct {
-	// Dir is made with mode 0700.
+	// Dir is created with mode 0700.
 	Dir string
-	// Quota is the room for all files in bytes; 0 means DefaultQuota.
+	// Quota is the limit of all files together, in bytes; 0 means DefaultQuota.
 	Quota int64
-	// MakeRoom is asked to remove files of at least that many bytes; it may block,
-	// and calls Remove. nil: nothing makes room. It runs once at a time.
-	MakeRoom func(bytes int64) error
+	// Evict is asked to remove files of at least that many bytes; it may block,
+	// and calls Remove. nil: nothing is evicted. It runs once at a time.
+	Evict func(bytes int64) error
 	// DiskLow reports that the disk is needed for more important things. nil: never.
 	DiskLow func() bool
 	// OnDamage is told of a file that is damaged and not in the store any more. It may
-	// block; it is called by whoever has opened or read the file. nil: nobody is told.
+	// block; it is called in the goroutine that has opened or read the file. May be
+	// nil.
 	OnDamage func(Hash)
 	// ReadOnly changes nothing in the directory, which may be missing. Methods that
 	// write must not be called.
@@ -62,7 +63,7 @@ type Store struct {
 	opts Options
 	root *os.Root
 
-	making  sync.Mutex // held while room is made
+	making  sync.Mutex // held while files are evicted
 	placing sync.Mutex // held while a file is placed
 	naming  sync.Mutex // held while a name comes to lead to another file; after placing
 
@@ -73,7 +74,7 @@ type Store struct {
 	serial  uint64
 }
 
-// Open opens or makes the store, counts what is there, and removes what was being
+// Open opens or creates the store, counts what is there, and removes what was being
 // written when the process ended.
 func Open(opts Options) (_ *Store, err error) {
 	if opts.Quota <= 0 {
@@ -208,7 +209,7 @@ func (s *Store) Has(h Hash) bool {
 	return err == nil
 }
 
-// Remove removes a file. Whoever has it open can go on reading. A file that is not
+// Remove removes a file. Readers that have it open can go on. A file that is not
 // there is removed already.
 func (s *Store) Remove(h Hash) error { return s.remove(fileName(h)) }
 
@@ -265,7 +266,7 @@ func (s *Store) Each(f func(h Hash, size int64) error) error {
 	})
 }
 
-// take reserves room for n bytes.
+// take reserves space for n bytes.
 func (s *Store) take(n int64) error {
 	if s.opts.DiskLow != nil && s.opts.DiskLow() {
 		return ErrDiskFull
@@ -273,16 +274,16 @@ func (s *Store) take(n int64) error {
 	if s.tryTake(n) {
 		return nil
 	}
-	if s.opts.MakeRoom == nil {
+	if s.opts.Evict == nil {
 		return ErrFull
 	}
 	s.making.Lock()
 	defer s.making.Unlock()
 	if s.tryTake(n) {
-		return nil // somebody else has made room
+		return nil // another caller has evicted files
 	}
 	// More than is needed now: the next piece comes soon.
-	if err := s.opts.MakeRoom(max(n, s.opts.Quota/20)); err != nil {
+	if err := s.opts.Evict(max(n, s.opts.Quota/20)); err != nil {
 		return err
 	}
 	if !s.tryTake(n) {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A file's name is the hash of its content, so damage on the disk can be told from
-// what was stored. A file is hashed whole before its first byte is given out, once
+// A file's name is the hash of its content, so damage on the disk can
+// be detected. A file is hashed whole before its first byte is given out, once
 // per process while its size and time of change stand still, and again while it is
 // read from its beginning to its end.
 
@@ -22,7 +22,7 @@ import (
 var ErrDamaged = errors.New("the file is damaged on the disk")
 
 // damagedEnding is added to the name of a damaged file, which is kept for a person
-// to look at, and is no file of the store any more.
+// to look at, and is not a file of the store any more.
 const damagedEnding = ".damaged"
 
 // maxIntact bounds what is remembered of files that were hashed; beyond it all is
@@ -81,8 +81,8 @@ func (s *Store) verify(f *os.File, h Hash, info fs.FileInfo) error {
 	return nil
 }
 
-// Verify hashes a file, also one that was hashed before. It changes nothing; whoever
-// opens a damaged file next finds out. Errors: [ErrDamaged], fs.ErrNotExist.
+// Verify hashes a file, also one that was hashed before. It changes nothing; the
+// next Open finds a damaged file. Errors: [ErrDamaged], fs.ErrNotExist.
 func (s *Store) Verify(h Hash) error {
 	s.forget(h)
 	if s.root == nil {
@@ -108,7 +108,7 @@ func (s *Store) setAside(h Hash, damaged fs.FileInfo) {
 		return
 	}
 	if !s.moveAside(h, damaged) {
-		return // somebody else has done it, or it was removed
+		return // another caller has done it, or it was removed
 	}
 	s.free(damaged.Size())
 	if s.opts.OnDamage != nil {

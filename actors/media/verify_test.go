@@ -40,7 +40,7 @@ func spoil(t *testing.T, dir string, h media.Hash, at int, trace bool) {
 	}
 }
 
-// Bar R12: not one byte of a damaged file is given out, whoever asks; what is put in
+// Bar R12: not one byte of a damaged file is given out to any caller; what is put in
 // again afterwards is whole.
 func TestVerify_DamagedFileIsNotGivenOut(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "media")

@@ -51,7 +51,7 @@ func (s *Store) Create() (*Writer, error) {
 }
 
 // Write implements io.Writer. It fails with [ErrFull] or [ErrDiskFull] when there
-// is no room.
+// is no space.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.file == nil {
 		return 0, os.ErrClosed

@@ -6,8 +6,8 @@
 // tests put package memnet in its place.
 //
 //	users            Dial, Listen, Conn, Datagrams
-//	quicCarrier      generation 2: QUIC, one connection between two nodes
-//	tcpCarrier       generation 1: TCP over IPv6, with a network stack in the program
+//	quicCarrier      gen2: QUIC, one connection between two nodes
+//	tcpCarrier       gen1: TCP over IPv6, with a network stack in the program
 //	streamCarrier    ygg_stream v0.2: tables, ports, limits, the silence rule
 //	  streamConn       one stream: lock, deadlines, timer, its queue of packets
 //	    machine          its state, without clock, lock or socket

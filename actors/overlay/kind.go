@@ -12,11 +12,11 @@ type Kind string
 
 // The carriers.
 const (
-	// KindTCP is generation 1: TCP between the IPv6 addresses of nodes.
+	// KindTCP is gen1: TCP between the IPv6 addresses of nodes.
 	KindTCP Kind = "tcp"
-	// KindQUIC is generation 2: QUIC in the packets of nodes.
+	// KindQUIC is gen2: QUIC in the packets of nodes.
 	KindQUIC Kind = "quic"
-	// KindStream is generation 3: ygg_stream.
+	// KindStream is gen3: ygg_stream.
 	KindStream Kind = "stream"
 )
 
@@ -100,7 +100,7 @@ func (s *Stack) CarrierOf(kind Kind) (Carrier, bool) {
 	return nil, false
 }
 
-// TCP returns the carrier of generation 1, which can dial addresses too, or false
+// TCP returns the carrier of gen1, which can dial addresses too, or false
 // when it was not enabled.
 func (s *Stack) TCP() (AddressCarrier, bool) {
 	if c := s.traffic.system.Load(); c != nil {
@@ -119,5 +119,5 @@ func (n *Network) EnableSystem(system System) error { return n.stack.EnableSyste
 // CarrierOf returns a carrier, or false when it was not enabled.
 func (n *Network) CarrierOf(kind Kind) (Carrier, bool) { return n.stack.CarrierOf(kind) }
 
-// TCP returns the carrier of generation 1; see [Stack.TCP].
+// TCP returns the carrier of gen1; see [Stack.TCP].
 func (n *Network) TCP() (AddressCarrier, bool) { return n.stack.TCP() }

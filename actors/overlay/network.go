@@ -70,7 +70,7 @@ func Open(opts Options) (*Network, error) {
 // Key is the node's public key.
 func (n *Network) Key() identity.NodeKey { return n.layer.key }
 
-// Stream is the carrier of generation 3.
+// Stream is the carrier of gen3.
 func (n *Network) Stream() Carrier { return n.stack.Stream() }
 
 // Links is the number of links that are up. Unlike Status it may be called

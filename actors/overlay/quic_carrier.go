@@ -20,7 +20,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// The settings of the library that the apps of generation 2 use, where they can be
+// The settings of the library that the apps of gen2 use, where they can be
 // seen from outside.
 const (
 	quicHandshakeTime = 8 * time.Second
@@ -44,7 +44,7 @@ const (
 	quicPackets = 8
 )
 
-// quicCarrier is QUIC in the packets of a layer, as the apps of generation 2 speak
+// quicCarrier is QUIC in the packets of a layer, as the apps of gen2 speak
 // it: one connection between two nodes, dialled by either, on which both open
 // streams. There are no ports: whoever listens gets every stream.
 //

@@ -18,7 +18,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// quicNode is a node with the carrier of generation 2.
+// quicNode is a node with the carrier of gen2.
 func quicNode(t testing.TB, n *memnet.Net, limits overlay.Limits) (*memnet.Node, overlay.Carrier) {
 	t.Helper()
 	node := newNode(t, n, limits)

@@ -67,7 +67,7 @@ func NewStack(layer PacketLayer, limits Limits, logger *slog.Logger) *Stack {
 	return s
 }
 
-// Stream is the carrier of generation 3.
+// Stream is the carrier of gen3.
 func (s *Stack) Stream() Carrier { return s.stream }
 
 // Failed is closed when the packet layer has failed; Close does not close it.

@@ -259,7 +259,7 @@ func TestQUICStreamsOfStrangersAreLimited(t *testing.T) {
 	strangerNode, stranger := quicNode(t, n, overlay.Limits{})
 	knowContacts(node, nil)
 	l, l3 := mustListen(t, carrier), mustListen(t, node)
-	for range 3 { // over generation 3
+	for range 3 { // over gen3
 		mustDial(t, strangerNode, node)
 		mustAccept(t, l3)
 	}
@@ -305,7 +305,7 @@ func TestTCPStreamsOfStrangersAreLimited(t *testing.T) {
 	strangerNode, stranger := tcpNode(t, n, overlay.Limits{})
 	knowContacts(node, nil)
 	l, l3 := mustListen(t, carrier), mustListen(t, node)
-	for range 7 { // over generation 3
+	for range 7 { // over gen3
 		mustDial(t, strangerNode, node)
 		mustAccept(t, l3)
 	}

@@ -34,7 +34,7 @@ type Socket interface {
 var ErrNoSystem = errors.New("the system has no Yggdrasil address: is its Yggdrasil running?")
 
 // addressOn returns the first address of a system in Yggdrasil's ranges, as the apps
-// of generation 1 look for it.
+// of gen1 look for it.
 func addressOn(s System) (netip.Addr, error) {
 	all, err := s.Addresses()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // These tests use sockets on loopback in place of a system's Yggdrasil: no test has a
 // TUN device.
 
-// systemNode is a node whose carrier of generation 1 goes over a system with the
+// systemNode is a node whose carrier of gen1 goes over a system with the
 // address of another node.
 func systemNode(t *testing.T, n *memnet.Net, all *memnet.Systems, limits overlay.Limits) (overlay.AddressCarrier, *memnet.Node) {
 	t.Helper()

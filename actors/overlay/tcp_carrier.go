@@ -19,7 +19,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// AddressCarrier is the carrier of generation 1, where nodes are reached at IPv6
+// AddressCarrier is the carrier of gen1, where nodes are reached at IPv6
 // addresses. Its Dial goes to the address of a node key.
 type AddressCarrier interface {
 	Carrier

@@ -18,7 +18,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// tcpNode is a node with the carrier of generation 1.
+// tcpNode is a node with the carrier of gen1.
 func tcpNode(t testing.TB, n *memnet.Net, limits overlay.Limits) (*memnet.Node, overlay.AddressCarrier) {
 	t.Helper()
 	node := newNode(t, n, limits)

@@ -56,7 +56,7 @@ func TestRecordNodeKey_Unconfirmed_SaysSo(t *testing.T) {
 	seq := r.lastSeq(alice)
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(2), Time: 2, Unconfirmed: true})
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(3), Time: 3})
-	// An app of generation 2 has a new key at every start, which is worth an event only
+	// An app of gen2 has a new key at every start, which is worth an event only
 	// when nothing else speaks for it.
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(4), Time: 4, Generation: 2})
 	must[store.NodeKeyRecorded](r, store.RecordNodeKey{Account: alice, Contact: bob, Key: nodeKey(5), Time: 5, Generation: 2, Unconfirmed: true})

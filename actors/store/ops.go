@@ -95,10 +95,10 @@ type RemoveContact struct{ Account, Contact identity.PublicKey }
 type RecordNodeKey struct {
 	Account, Contact identity.PublicKey
 	Key              identity.NodeKey
-	// Generation of Mimir that answers there. Apps of generation 2 have another node
+	// Generation of Mimir that answers there. Apps of gen2 have another node
 	// key at every start, which is therefore no event unless it is Unconfirmed.
 	Generation uint8
-	// SubnetAddr is the address of a device behind the node, in generation 1 only.
+	// SubnetAddr is the address of a device behind the node, in gen1 only.
 	SubnetAddr IPv6
 	Time       Millis
 	// Unconfirmed says that nothing but the handshake speaks for a new key.

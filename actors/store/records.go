@@ -190,7 +190,7 @@ type KnownNode struct {
 	// Generation of Mimir that answered there last, 0 when nobody noted it.
 	Generation uint8 `cbor:"4,keyasint,omitempty"`
 	// SubnetAddr is the address of the device behind the node that answered there last in
-	// generation 1; zero when it was the node itself.
+	// gen1; zero when it was the node itself.
 	SubnetAddr IPv6 `cbor:"5,keyasint,omitzero"`
 }
 

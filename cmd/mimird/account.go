@@ -145,7 +145,7 @@ func newAccountSet(f *flags) *cobra.Command {
 	flags.StringVar(&avatar, "avatar", "", "a picture file of at most 50 KiB; an empty name removes the picture")
 	flags.StringVar(&strangers, "strangers", "", "what happens when somebody unknown connects: ask, accept or refuse")
 	flags.StringVar(&role, "role", "", "the part of this node beside a phone with the same account: primary, backup or mirror")
-	flags.StringVar(&forwardTo, "hand-over", "", "the account that passes on to the phone what this one receives; an empty name ends that")
+	flags.StringVar(&forwardTo, "hand-over", "", "the account that forwards to the phone what this one receives; an empty name ends that")
 	return cmd
 }
 

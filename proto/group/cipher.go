@@ -66,7 +66,7 @@ func (k Key) Wrap(random io.Reader, recipient identity.PublicKey) (invite [Invit
 
 // Unwrap opens the data of an invite for one of our identities. Its errors are
 // [ErrSealed] and [identity.ErrInvalidKey]: the invite is for somebody else, or of
-// generation 2.
+// gen2.
 func Unwrap(own identity.PrivateKey, invite []byte) (Key, error) {
 	return unwrap(own, invite, Key.Open)
 }

@@ -137,7 +137,7 @@ func TestGenerations_DoNotInteroperate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := group.Unwrap(bob(), invite[:]); !errors.Is(err, group.ErrSealed) {
-		t.Errorf("an invite of generation 2: %v", err)
+		t.Errorf("an invite of gen2: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@
 // A message is a whole MESSAGE frame of package peer. A profile is a nickname and an
 // info text (each with a length of two bytes) and a picture (length of four bytes).
 //
-// The functions whose names end in Gen2 are the cipher of generation 2. It is not RFC
+// The functions whose names end in Gen2 are the cipher of gen2. It is not RFC
 // 8439, and neither generation reads the other:
 //
 //	keystream    ChaCha20 (96-bit nonce, counter 0), one continuous stream
@@ -33,7 +33,7 @@
 // Until 16 November 2025 its apps converted identities whose top bit is set to a wrong
 // key: such an invite cannot be opened by anybody.
 //
-// Facts are those of the core a31933f and the Android app 3.1.2, for generation 2 those
+// Facts are those of the core a31933f and the Android app 3.1.2, for gen2 those
 // of the app at aef232c, its cipher checked against BouncyCastle 1.72. The package is
 // pure.
 package group

@@ -7,12 +7,12 @@ import (
 	"io"
 
 	"golang.org/x/crypto/chacha20"
-	"golang.org/x/crypto/poly1305" //nolint:staticcheck // the cipher of generation 2 is no AEAD that any library has, see the package text
+	"golang.org/x/crypto/poly1305" //nolint:staticcheck // the cipher of gen2 is no AEAD that any library has, see the package text
 
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// SealGen2 encrypts a text for the group's members of generation 2. The nonce is
+// SealGen2 encrypts a text for the group's members of gen2. The nonce is
 // drawn from random, which is crypto/rand.Reader outside of tests.
 func (k Key) SealGen2(random io.Reader, text []byte) ([]byte, error) {
 	sealed := make([]byte, nonceSize+len(text), Overhead+len(text))
@@ -29,7 +29,7 @@ func (k Key) SealGen2(random io.Reader, text []byte) ([]byte, error) {
 	return append(sealed, tag[:]...), nil
 }
 
-// OpenGen2 decrypts what a member of generation 2 has sealed. Its error is
+// OpenGen2 decrypts what a member of gen2 has sealed. Its error is
 // [ErrSealed].
 func (k Key) OpenGen2(sealed []byte) (text []byte, err error) {
 	if len(sealed) < Overhead {

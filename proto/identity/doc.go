@@ -29,7 +29,7 @@
 // that was made for another connection is not signed.
 //
 // Two uses sign other lengths, which cannot be taken for these, and need no guard:
-// the announcement of generation 1 (16 bytes, PrivateKey.SignAnnounceAddress) and
+// the announcement of gen1 (16 bytes, PrivateKey.SignAnnounceAddress) and
 // the making of a group chat (36 bytes, PrivateKey.SignChat).
 //
 // # Agreement

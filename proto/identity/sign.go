@@ -43,7 +43,7 @@ func (k PrivateKey) SignServerNonce(nonce [32]byte, guard Guard) (Signature, err
 // our own; who signs another one gives the identity's address away.
 func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node[:]) }
 
-// SignAnnounceAddress is SignAnnounce for generation 1, where devices are reached
+// SignAnnounceAddress is SignAnnounce for gen1, where devices are reached
 // at an IPv6 address. Its 16 bytes cannot be taken for a challenge.
 func (k PrivateKey) SignAnnounceAddress(address [16]byte) Signature { return k.sign(address[:]) }
 
@@ -114,7 +114,7 @@ func (k PublicKey) VerifyChallenge(c Challenge, sig Signature) error { return k.
 // valid one may be years old.
 func (k PublicKey) VerifyAnnounce(node NodeKey, sig Signature) error { return k.verify(node[:], sig) }
 
-// VerifyAnnounceAddress is VerifyAnnounce for generation 1.
+// VerifyAnnounceAddress is VerifyAnnounce for gen1.
 func (k PublicKey) VerifyAnnounceAddress(address [16]byte, sig Signature) error {
 	return k.verify(address[:], sig)
 }

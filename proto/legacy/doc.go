@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package legacy is the wire format of the Mimir peer protocol, generations 1
-// and 2: what apps of the versions 1.x and 2.0 say over TCP and QUIC. Frames are
+// Package legacy is the wire format of the Mimir peer protocol, gen1
+// and gen2: what apps of the versions 1.x and 2.0 say over TCP and QUIC. Frames are
 // the values of package peer, whose bodies did not change since; here is what
 // differs. Like that package it opens nothing, waits for nothing and decides
 // nothing.
@@ -11,12 +11,12 @@
 //
 // # Streams
 //
-// A connection of generation 1 is one TCP connection to port 5050; one of
-// generation 2 is one bidirectional QUIC stream, opened by the side that dials.
+// A connection of gen1 is one TCP connection to port 5050; one of
+// gen2 is one bidirectional QUIC stream, opened by the side that dials.
 // Both begin with the header of HELLO: there is no role byte, and there are no
 // data streams. Whatever is sent, attachments included, is a frame.
 //
-// # What differs from generation 3
+// # What differs from gen3
 //
 // The header is the same, 16 bytes: i32 stream = 0, i32 type, i64 size. The size
 // is wrong for two types, and since apps may log or compare it we are wrong in
@@ -33,22 +33,22 @@
 // The stored part of a message is its payload, of an attachment only the
 // description.
 //
-//   - The address in HELLO has 16 bytes in generation 1, an IPv6 address, and 32
-//     in generation 2, a node key.
-//   - Nobody can skip a type they do not know: a reader of generation 1 takes the
-//     body for the next header, and so does one of generation 2 for all purposes.
+//   - The address in HELLO has 16 bytes in gen1, an IPv6 address, and 32
+//     in gen2, a node key.
+//   - Nobody can skip a type they do not know: a reader of gen1 takes the
+//     body for the next header, and so does one of gen2 for all purposes.
 //     So nothing is sent that the other side cannot read ([Generation.Reads]), and
 //     an unknown type is a violation here.
-//   - The acceptor of generation 1 sends INFO_REQUEST right behind the OK of the
+//   - The acceptor of gen1 sends INFO_REQUEST right behind the OK of the
 //     first half of the handshake, [Handshake.Asked].
-//   - Generation 2 pings also during the handshake.
+//   - gen2 pings also during the handshake.
 //
 // # Messages
 //
 // The JSON header has the keys guid, replyTo, sendTime, editTime, type and
 // payloadSize in this order; replyTo and editTime when not 0, payloadSize when
 // there is a payload. guid must be there. Times are milliseconds, except that
-// generation 2 sends each reaction twice, once with seconds
+// gen2 sends each reaction twice, once with seconds
 // ([peer.NormalizeSendTime]).
 //
 //	type  payload                                                generation

@@ -13,7 +13,7 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Port is the TCP port of generation 1, of peers and, as UDP, of trackers.
+// Port is the TCP port of gen1, of peers and, as UDP, of trackers.
 const Port uint16 = 5050
 
 // ErrUnreadable says that a frame cannot be read by the apps of a generation and
@@ -31,7 +31,7 @@ const (
 	Gen2 Generation = 2
 )
 
-// String returns "generation 1" or "generation 2".
+// String returns "gen1" or "gen2".
 func (g Generation) String() string { return fmt.Sprintf("generation %d", uint8(g)) }
 
 // headerSize is the length of every frame's header.
@@ -79,7 +79,7 @@ func (g Generation) Reads(f peer.Frame) bool {
 }
 
 // Append appends a frame as the generation writes it, header and body, to be
-// written at once: apps of generation 2 hang when a header comes in pieces. It
+// written at once: apps of gen2 hang when a header comes in pieces. It
 // returns [ErrUnreadable] for what the generation cannot read.
 func (g Generation) Append(b []byte, f peer.Frame) ([]byte, error) {
 	if !g.Reads(f) {

@@ -40,12 +40,12 @@ func (g Generation) NewHandshake(machine *peer.Handshake) *Handshake {
 	return &Handshake{Handshake: machine, generation: g}
 }
 
-// Address is the IPv6 address in a HELLO of generation 1: its sender sits behind
+// Address is the IPv6 address in a HELLO of gen1: its sender sits behind
 // a router, in its subnet. It is invalid when there was none. Nothing proves it;
 // see [InSubnetOf].
 func (h *Handshake) Address() netip.Addr { return h.address }
 
-// ClaimAddress makes an initiator of generation 1 say that others reach it at an
+// ClaimAddress makes an initiator of gen1 say that others reach it at an
 // address behind a router, from whose address it comes. Any other address is not said.
 func (h *Handshake) ClaimAddress(own netip.Addr) {
 	if h.generation == Gen1 && own.Is6() && own.As16()[0] == 0x03 {
@@ -53,7 +53,7 @@ func (h *Handshake) ClaimAddress(own netip.Addr) {
 	}
 }
 
-// Asked is the INFO_REQUEST that an acceptor of generation 1 sends before we know
+// Asked is the INFO_REQUEST that an acceptor of gen1 sends before we know
 // who it is, nil without one. It is to be answered after the handshake.
 func (h *Handshake) Asked() *peer.InfoRequest { return h.asked }
 
@@ -120,7 +120,7 @@ func (h *Handshake) read(src *bufio.Reader, dst io.Writer) (peer.Frame, error) {
 	}
 }
 
-// appendHello writes a HELLO of generation 1 with an address.
+// appendHello writes a HELLO of gen1 with an address.
 func appendHello(b []byte, f peer.Hello, own netip.Addr) []byte {
 	start := len(b)
 	b = f.AppendTo(b)
@@ -130,7 +130,7 @@ func appendHello(b []byte, f peer.Hello, own netip.Addr) []byte {
 	return b
 }
 
-// readHello reads a HELLO of generation 1 with an address.
+// readHello reads a HELLO of gen1 with an address.
 func (h *Handshake) readHello(src *bufio.Reader) (peer.Frame, error) {
 	var f peer.Hello
 	var address [16]byte

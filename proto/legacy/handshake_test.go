@@ -122,7 +122,7 @@ func appAcceptor(e end, between []byte) error {
 	return err
 }
 
-// Quirk: the acceptor of generation 1 asks for the profile before it has proved
+// Quirk: the acceptor of gen1 asks for the profile before it has proved
 // anything.
 func TestHandshakeKeepsTheEarlyQuestion(t *testing.T) {
 	ask := peer.InfoRequest{Since: 5}.AppendTo(nil)
@@ -144,7 +144,7 @@ func TestHandshakeKeepsTheEarlyQuestion(t *testing.T) {
 		t.Errorf("asked twice: error %v", err)
 	}
 	if _, err := dial(legacy.Gen2, ask); wire.ViolationCode(err) != wire.CodeFrameType {
-		t.Errorf("asked in generation 2: error %v", err)
+		t.Errorf("asked in gen2: error %v", err)
 	}
 	message, err := legacy.Gen1.Append(nil, peer.Message{GUID: 1, Payload: []byte("forged")})
 	if err != nil {
@@ -155,7 +155,7 @@ func TestHandshakeKeepsTheEarlyQuestion(t *testing.T) {
 	}
 }
 
-// Quirk: generation 2 pings in every state.
+// Quirk: gen2 pings in every state.
 func TestHandshakeAnswersPings(t *testing.T) {
 	for pings, wantCode := range map[int]string{1: "", 4: "", 5: wire.CodeFrameType} {
 		a, b := pipe(t)
@@ -221,7 +221,7 @@ func TestHandshakeSaysTheAddressBehindARouter(t *testing.T) {
 			t.Errorf("said %v, want %v: %v", got, own, said)
 		}
 	}
-	// Generation 2 has node keys in its place.
+	// gen2 has node keys in its place.
 	h := initiator(legacy.Gen2)
 	h.ClaimAddress(behind)
 	p, err := h.Start()

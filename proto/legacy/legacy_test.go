@@ -75,7 +75,7 @@ func TestReadFrameRefusesWhatHasNoPlace(t *testing.T) {
 	}
 	for _, kind := range []peer.FrameType{peer.FramePing, peer.FramePong, peer.FrameCallOffer, peer.FrameCallHang} {
 		if _, err := legacy.Gen1.ReadFrame(buffered(frame(kind, 0, make([]byte, 200))), peer.Limits{}); wire.ViolationCode(err) != wire.CodeFrameType {
-			t.Errorf("%s in generation 1: error %v", kind, err)
+			t.Errorf("%s in gen1: error %v", kind, err)
 		}
 	}
 }

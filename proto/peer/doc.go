@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package peer is the wire format of the Mimir peer protocol, generation 3: what
+// Package peer is the wire format of the Mimir peer protocol, gen3: what
 // two apps or nodes say to each other over ygg_stream, port 42. It turns bytes
 // into frames and frames into bytes, and runs the handshake as a state machine.
 // It opens nothing, waits for nothing and decides nothing.

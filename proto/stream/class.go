@@ -12,7 +12,7 @@ const (
 	// ClassStream is a ygg_stream packet.
 	ClassStream
 	// ClassTraffic is Yggdrasil's own session traffic: IPv6 and QUIC of Mimir's
-	// generations 1 and 2, after one type byte.
+	// gen1 and gen2, after one type byte.
 	ClassTraffic
 	// ClassProtocol is Yggdrasil's node information and debugging.
 	ClassProtocol

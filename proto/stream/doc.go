@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package stream is the packet format of ygg_stream v0.2 ("TCP/KEY"), the
-// layer that carries Mimir's generation 3: streams and datagrams between two
+// layer that carries Mimir's gen3: streams and datagrams between two
 // Yggdrasil node keys. It turns bytes into packets and back; the state machine
 // is in actors/overlay.
 //

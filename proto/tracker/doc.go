@@ -71,7 +71,7 @@
 //
 // # Version 1
 //
-// Generation 1 sends UDP datagrams to port 5050 ([LayoutAddress]); generation 2
+// gen1 sends UDP datagrams to port 5050 ([LayoutAddress]); gen2
 // opens a QUIC stream for each request, whose first byte is 00 ([LayoutNode]); for
 // some weeks its requests also went in a datagram each, without that byte.
 //
@@ -87,7 +87,7 @@
 //	record, address    IPv6(16) signature(64) port(2) priority(1) client id(4) TTL(8, s)
 //	record, node       node key(32) signature(64) priority(1) client id(4) rest(8, ms)
 //
-// The lowest priority is dialled first. Trackers of generation 2 pass records on
+// The lowest priority is dialled first. Trackers of gen2 pass records on
 // over streams that begin with 01 and the caller's node key:
 //
 //	14  ping

@@ -14,28 +14,28 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Version 1 has two layouts. In one, of generation 1, an identity is reached at
+// Version 1 has two layouts. In one, of gen1, an identity is reached at
 // an IPv6 address and a TCP port, and requests are UDP datagrams. In the other,
-// of generation 2, it is reached at a node key, and a request is a stream of its
+// of gen2, it is reached at a node key, and a request is a stream of its
 // own, or one datagram in the weeks before version 2.
 
 const (
 	// Version1 is the first byte of a request of version 1.
 	Version1 = 1
-	// Port1 is the UDP port of trackers of generation 1.
+	// Port1 is the UDP port of trackers of gen1.
 	Port1 uint16 = 5050
-	// TTL1 is how long a tracker of generation 1 keeps a record.
+	// TTL1 is how long a tracker of gen1 keeps a record.
 	TTL1 = time.Hour
 	// AnnounceEvery1 is the TTL that it answers an ANNOUNCE with.
 	AnnounceEvery1 = 10 * time.Minute
 	// SelectorClient is the first byte of a stream to a tracker
-	// of generation 2 when a client calls.
+	// of gen2 when a client calls.
 	SelectorClient byte = 0x00
 	// SelectorSync is that byte when another tracker calls.
 	SelectorSync byte = 0x01
-	// MaxRecords1 is how many records an answer of generation 1 has room for.
+	// MaxRecords1 is how many records an answer of gen1 has room for.
 	MaxRecords1 = 10
-	// MaxRecords2 is how many records an app of generation 2 reads.
+	// MaxRecords2 is how many records an app of gen2 reads.
 	MaxRecords2 = 9
 )
 

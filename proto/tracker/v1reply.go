@@ -97,13 +97,13 @@ func (p *Reply1) add(r Record1, owner identity.PublicKey, err error) {
 	}
 }
 
-// AppendSyncHello1 appends what a tracker of generation 2 begins a stream to
+// AppendSyncHello1 appends what a tracker of gen2 begins a stream to
 // another one with: the selector and its own node key, which nobody checks.
 func AppendSyncHello1(b []byte, own identity.NodeKey) []byte {
 	return append(append(b, SelectorSync), own[:]...)
 }
 
-// AppendSync1 appends a frame between trackers of generation 2, to be written at
+// AppendSync1 appends a frame between trackers of gen2, to be written at
 // once: the reference waits no longer than 200 ms for the rest of one.
 func AppendSync1(b []byte, f SyncFrame) []byte {
 	record, ok := f.(SyncRecord)
@@ -120,11 +120,11 @@ func AppendSync1(b []byte, f SyncFrame) []byte {
 	return wire.AppendUint32(b, record.PrevTTLMinutes)
 }
 
-// syncSize1 is the length of a record between trackers of generation 2, without
+// syncSize1 is the length of a record between trackers of gen2, without
 // its command.
 const syncSize1 = 1 + 2*identity.KeySize + len(identity.Signature{}) + 1 + 4 + 4 + 4
 
-// ReadSync1 reads the next frame of a stream between trackers of generation 2. A
+// ReadSync1 reads the next frame of a stream between trackers of gen2. A
 // SyncRecord with a hop count above 0 has been verified. Errors are those of
 // [ReadSync].
 func ReadSync1(src *bufio.Reader) (SyncFrame, error) {

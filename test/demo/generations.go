@@ -20,7 +20,7 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// oldPhone is an app of generation 1 or 2 on a device of its own. It is the second
+// oldPhone is an app of gen1 or 2 on a device of its own. It is the second
 // implementation of tests, so it shares nothing with Alice's node but the overlay.
 type oldPhone struct {
 	name     string
@@ -54,7 +54,7 @@ func (w *world) startOldPhones() error {
 }
 
 // threeGenerations lets the old phones and Alice's Matrix user talk, and finds their
-// conversations beside the one with Bob, whose node is of generation 3.
+// conversations beside the one with Bob, whose node is of gen3.
 func (w *world) threeGenerations(ctx context.Context) (string, error) {
 	rooms := []id.RoomID{w.room}
 	for _, p := range w.oldPhones {

@@ -53,7 +53,7 @@ func (w *world) steps() []step {
 		{"Alice logs in to the bridge from Matrix", w.login, network},
 		{"she reads the same text in a Matrix room", w.readInMatrix, network},
 		{"she answers in Matrix; the answer arrives at Bob's node", w.answerFromMatrix, network},
-		{"phones of generations 1 and 2 talk with her; all are in one space", w.threeGenerations, network},
+		{"phones of gen1 and gen2 talk with her; all are in one space", w.threeGenerations, network},
 		{"Alice's node is killed in the middle of a burst and started again", w.killAndRestart, network},
 		{"everything has arrived, once and in order, in both directions", w.everythingOnce, network},
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package phone is a Mimir phone for tests: a second implementation of the peer
-// protocol, generation 3, and of the client of trackers, version 2. It was written
+// protocol, gen3, and of the client of trackers, version 2. It was written
 // from the description of the protocol and its vectors alone and shares no code
 // with proto, so that a test in which a node and a phone understand each other
 // proves something. A test of this package holds that fence.

@@ -13,7 +13,7 @@ import (
 	"net"
 )
 
-// The frame types of generations 1 and 2, by their numbers in the apps.
+// The frame types of gen1 and gen2, by their numbers in the apps.
 const (
 	OldHello            = 1
 	OldChallenge        = 2
@@ -31,14 +31,14 @@ const (
 	OldOK               = 32767
 )
 
-// Old is a connection of an app of generation 1 or 2, step by step: it does what it
+// Old is a connection of an app of gen1 or gen2, step by step: it does what it
 // is told, in any order, as those apps would. Its caller sets deadlines.
 type Old struct {
 	net.Conn
 	Identity Identity
 	// Remote is who should be at the other end.
 	Remote Key
-	// SubnetAddr is the address that Dial says, of an app of generation 1 behind a router;
+	// SubnetAddr is the address that Dial says, of an app of gen1 behind a router;
 	// nil for none.
 	SubnetAddr []byte
 	// Sizes are the size fields of what was read, by type.
@@ -72,7 +72,7 @@ func (o *Old) Put(kind int, size int64, body []byte) error {
 	return err
 }
 
-// Hello introduces us. address is what generation 1 adds behind a router, or nil.
+// Hello introduces us. address is what gen1 adds behind a router, or nil.
 func (o *Old) Hello(address []byte) error {
 	own := o.Identity.Key()
 	b := oldBlob(oldBlob([]byte{0, 0, 0, 1}, own[:]), o.Remote[:])
@@ -127,7 +127,7 @@ func (o *Old) Dial() error {
 	return o.OK(0)
 }
 
-// Accept runs the handshake as the one who was dialled. With ask, generation 1
+// Accept runs the handshake as the one who was dialled. With ask, gen1
 // asks for the profile in the middle of it.
 func (o *Old) Accept(ask bool) error {
 	if _, err := o.Expect(OldHello); err != nil {

@@ -111,7 +111,7 @@ func TestScenarioThreeGenerations(t *testing.T) {
 			t.Errorf("a node has %d links, want the one to the relay", links)
 		}
 	}
-	t.Logf("scenario  generations 1, 2 and 3: %d messages in %v, lost 0 doubled 0", 6*each, time.Since(begin).Round(time.Second))
+	t.Logf("scenario  gen1, gen2 and gen3: %d messages in %v, lost 0 doubled 0", 6*each, time.Since(begin).Round(time.Second))
 }
 
 // arrives waits until all that from has written to n is there, once and in order.
@@ -135,7 +135,7 @@ func (w *world) arrives(n, from *node, count int) {
 	}
 }
 
-// The scenarios of generation 3 over the carriers of the older ones, with -all;
+// The scenarios of gen3 over the carriers of the older ones, with -all;
 // TestScenarioThreeGenerations is for every day.
 func TestScenarioOldCarriers(t *testing.T) {
 	if !*all {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package fixed is the protocol of mediators in its fixed layout, both directions:
-// what apps and mediator of generation 2 spoke from 6 to 15 November 2025. Package
+// what apps and mediator of gen2 spoke from 6 to 15 November 2025. Package
 // mediator is the protocol of today. Package group encrypts what both carry.
 //
 // A client opens a QUIC stream to the mediator's node key and sends [SelectorClient].
