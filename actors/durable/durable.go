@@ -17,7 +17,7 @@ import (
 )
 
 // SyncDir makes the names in a directory durable. A file system that cannot sync a
-// directory is no error: there is nothing that could be done about it.
+// directory is not an error: there is nothing that could be done about it.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

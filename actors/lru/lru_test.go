@@ -28,11 +28,11 @@ func TestTable_EvictsTheLeastRecentlyUsed(t *testing.T) {
 	if value, ok := table.Peek("a"); !ok || value != 3 {
 		t.Errorf("a is %d, %v", value, ok)
 	}
-	put("d", 5, 3) // Peek was no use
+	put("d", 5, 3) // Peek does not count as a use
 	if value, ok := table.Get("c"); !ok || value != 4 {
 		t.Errorf("c is %d, %v", value, ok)
 	}
-	put("e", 6, 5) // Get was one
+	put("e", 6, 5) // Get does
 	table.Delete("c")
 	table.Delete("c")
 	put("f", 7)

@@ -94,7 +94,7 @@ func (l *Log) admit(event string, now time.Time) (suppressed uint64, ok bool) {
 func (l *Log) Protect(part string, run func() error) error {
 	err := kernel.Protect(run)
 	if p, ok := errors.AsType[*kernel.PanicError](err); ok {
-		l.Warn("panic while serving a connection", "part", part, "err", p, "stack", string(p.Stack))
+		l.Warn("panic while serving a connection", "task", part, "err", p, "stack", string(p.Stack))
 	}
 	return err
 }
