@@ -16,16 +16,16 @@ import (
 )
 
 // account is one identity of this node: it keeps an actor for each contact, sends
-// incoming streams to them, and tells them when the event log says that there is
-// something to do. The log is the one way in which anybody makes it act: whoever
-// queues a message or adds a contact writes that to the store and is done.
+// incoming streams to them, and tells them when the event log has something for them.
+// The log is the only way to make it act: the API queues a message or adds a contact
+// by writing to the store.
 type account struct {
 	// Fixed at creation.
 	deps *accountDeps
 	id   identity.PublicKey
 
 	// State.
-	record store.Account // as of the last look
+	record store.Account // as it was read last
 }
 
 // accountDeps is what the account actors of a node use. The node builds it before
@@ -55,12 +55,13 @@ func newAccountSpec(d *accountDeps, id identity.PublicKey) kernel.Spec {
 
 const (
 	accountPrefix = "account-"
-	// childRest is how long a child rests that was given up.
-	childRest = 5 * time.Minute
+	// childPause is how long a child that failed too often stays stopped. The node
+	// does the same with accounts.
+	childPause = 5 * time.Minute
 )
 
-// childRested is the account's own: a child that was given up has rested.
-type childRested struct{ Name string }
+// childDue is the end of childPause.
+type childDue struct{ Name string }
 
 func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
 
@@ -72,24 +73,24 @@ func (a *account) Started(c *kernel.Context) error {
 	if a.record, err = a.deps.Store.Account(a.id); err != nil {
 		return fmt.Errorf("read account: %w", err)
 	}
-	// Watch first, look then: what changes in between is seen twice, not missed.
+	// Watch first, then read: a change in between is seen twice, not missed.
 	a.deps.Store.WatchLog(c, a.id)
 	if err := a.spawnMissing(c); err != nil {
 		return err
 	}
 	c.Tell(a.deps.Resolver, announce{Account: a.id})
-	return a.handOver(c)
+	return a.updateForwarder(c)
 }
 
-// handOver starts the actor that passes on what comes, or stops it.
-func (a *account) handOver(c *kernel.Context) error {
-	child, running := c.Child(passOnName)
+// updateForwarder starts or stops the forwarder, as the record says.
+func (a *account) updateForwarder(c *kernel.Context) error {
+	child, running := c.Child(forwarderName)
 	switch {
 	case a.record.ForwardTo.IsZero() && running:
 		c.Stop(child)
 	case !a.record.ForwardTo.IsZero() && !running:
-		if _, err := c.Spawn(newPassOnSpec(a.deps, a.id, a.record.ForwardTo)); err != nil {
-			return fmt.Errorf("start hand-over: %w", err)
+		if _, err := c.Spawn(newForwarderSpec(a.deps, a.id, a.record.ForwardTo)); err != nil {
+			return fmt.Errorf("start forwarder: %w", err)
 		}
 	}
 	return nil
@@ -122,10 +123,10 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 		for _, contact := range c.Children() {
 			c.Tell(contact, msg)
 		}
-	case childRested:
-		a.onChildRested(c, msg)
+	case childDue:
+		a.onChildDue(c, msg)
 	case kernel.ChildStopped:
-		a.onContactStopped(c, msg)
+		a.onChildStopped(c, msg)
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("%s: %w", msg.Name, msg.Err))
 	}
@@ -141,7 +142,7 @@ func (a *account) onInbound(c *kernel.Context, msg inbound) {
 		var err error
 		if contact, err = a.spawn(c, msg.Contact); err != nil {
 			msg.Stream.drop()
-			a.deps.Log.Warn("cannot start a contact actor for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
+			a.deps.Log.Warn("contact actor not started for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
 			return
 		}
 	}
@@ -160,7 +161,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		}
 		return
 	}
-	if child, ok := c.Child(passOnName); ok {
+	if child, ok := c.Child(forwarderName); ok {
 		c.Tell(child, lookAgain{})
 	}
 	for conversation := range msg.Changes.Conversations {
@@ -171,14 +172,14 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		}
 		if contact, ok := c.Child(id.String()); ok {
 			c.Tell(contact, lookAgain{})
-		} else if err := a.spawnKnown(c, id); err != nil { // looks for itself
+		} else if err := a.spawnKnown(c, id); err != nil { // it reads the store itself
 			c.Fail(err)
 		}
 	}
 }
 
-// spawnKnown starts the actor of a contact. The conversation of one that was removed
-// has events too, and needs no actor.
+// spawnKnown starts the actor of a contact, unless the contact was removed: its
+// conversation has events too, and needs no actor.
 func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) error {
 	switch _, err := a.deps.Store.Contact(a.id, contact); {
 	case errors.Is(err, store.ErrNotFound):
@@ -190,7 +191,7 @@ func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) erro
 	return err
 }
 
-// look reads the account itself again, and passes on what others have to know.
+// look reads the account's record again, and tells the others what has changed.
 func (a *account) look(c *kernel.Context) {
 	record, err := a.deps.Store.Account(a.id)
 	if err != nil {
@@ -204,9 +205,9 @@ func (a *account) look(c *kernel.Context) {
 		}
 	}
 	if record.ForwardTo != before.ForwardTo {
-		if child, ok := c.Child(passOnName); ok && !record.ForwardTo.IsZero() {
-			c.Stop(child) // begins again with the other account, in onContactStopped
-		} else if err := a.handOver(c); err != nil {
+		if child, ok := c.Child(forwarderName); ok && !record.ForwardTo.IsZero() {
+			c.Stop(child) // begins again with the other account, in onChildStopped
+		} else if err := a.updateForwarder(c); err != nil {
 			c.Fail(err)
 		}
 	}
@@ -219,26 +220,26 @@ func (a *account) look(c *kernel.Context) {
 	}
 }
 
-// onContactStopped: a stranger has left, or a child has failed too often. The latter
-// comes back with the next thing to do for it, at the latest after childRest.
-func (a *account) onContactStopped(c *kernel.Context, msg kernel.ChildStopped) {
+// onChildStopped: a stranger has left, or a child has failed too often. The latter
+// starts again with the next event for it, at the latest after childPause.
+func (a *account) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	switch {
 	case msg.Err != nil:
-		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "restart_in", childRest)
-		c.After(childRest, childRested{msg.Name})
-	case msg.Name == passOnName:
-		a.onChildRested(c, childRested{msg.Name})
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", childPause)
+		c.After(childPause, childDue{msg.Name})
+	case msg.Name == forwarderName:
+		a.onChildDue(c, childDue{msg.Name})
 	}
 }
 
-// onChildRested starts a child again that was given up, if it is still needed.
-func (a *account) onChildRested(c *kernel.Context, msg childRested) {
+// onChildDue starts a child that was given up, if it is still needed.
+func (a *account) onChildDue(c *kernel.Context, msg childDue) {
 	if _, running := c.Child(msg.Name); running {
 		return
 	}
 	var err error
-	if msg.Name == passOnName {
-		err = a.handOver(c)
+	if msg.Name == forwarderName {
+		err = a.updateForwarder(c)
 	} else if id, parseErr := identity.ParsePublicKey(msg.Name); parseErr == nil {
 		err = a.spawnKnown(c, id)
 	}

@@ -280,7 +280,7 @@ func (n *Node) SetHandOver(ctx context.Context, account, home identity.PublicKey
 		if err != nil {
 			return before, err
 		}
-		if err := n.MoveCursor(ctx, passOnConsumer, account, store.ConversationID{}, last); err != nil {
+		if err := n.MoveCursor(ctx, forwardConsumer, account, store.ConversationID{}, last); err != nil {
 			return before, err
 		}
 	}

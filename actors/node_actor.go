@@ -297,8 +297,8 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 		return
 	}
 	if strings.HasPrefix(msg.Name, accountPrefix) {
-		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "restart_in", childRest)
-		c.After(childRest, accountsChanged{})
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", childPause)
+		c.After(childPause, accountsChanged{})
 	} else {
 		c.Log().Error("part of the node given up", "part", msg.Name, "err", msg.Err)
 	}

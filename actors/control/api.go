@@ -205,7 +205,7 @@ func hexOf(k identity.PublicKey) string {
 func contactOf(n *actors.Node, c store.Contact) Contact {
 	p := n.Presence(c.Account, c.ID)
 	out := Contact{
-		ID: c.ID.String(), Name: displayName(c), Nickname: c.Nickname, State: c.State.String(),
+		ID: c.ID.String(), Name: c.DisplayName(), Nickname: c.Nickname, State: c.State.String(),
 		Info: c.Info, Muted: c.Muted, Request: c.Request, Requested: c.Requested.Time(),
 		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError, Held: heldOf(n, c),
 	}
@@ -216,17 +216,6 @@ func contactOf(n *actors.Node, c store.Contact) Contact {
 		out.Node = p.Node.String()
 	}
 	return out
-}
-
-// displayName is what a person sees of a contact.
-func displayName(c store.Contact) string {
-	switch {
-	case c.LocalName != "":
-		return c.LocalName
-	case c.Nickname != "":
-		return c.Nickname
-	}
-	return c.ID.Short()
 }
 
 func messageOf(m store.Message) Message {

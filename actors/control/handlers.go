@@ -288,7 +288,7 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 	if !e.Conversation.IsZero() {
 		out.Contact = e.Conversation.String()
 		if c, err := s.node.Contact(account, e.Conversation.Contact()); err == nil {
-			out.Name = displayName(c)
+			out.Name = c.DisplayName()
 		}
 	}
 	if e.Message != (store.MessageID{}) {

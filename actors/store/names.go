@@ -4,6 +4,18 @@ package store
 
 import "slices"
 
+// DisplayName returns the name that a person sees of a contact: the one that our user
+// has given, else the contact's own, else the beginning of the key.
+func (c *Contact) DisplayName() string {
+	switch {
+	case c.LocalName != "":
+		return c.LocalName
+	case c.Nickname != "":
+		return c.Nickname
+	}
+	return c.ID.Short()
+}
+
 // setNickname changes the nickname of a contact. Of an accepted one the former name
 // is remembered, and since when it was borne; one that is taken up again counts
 // from then.
