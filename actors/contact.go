@@ -135,11 +135,8 @@ type contactDeps struct {
 	// Nodes gets the node keys of accepted contacts.
 	Nodes *contactNodes
 	Table *contactTable
-	// Pairs says when a pair may have a session with a node, OwedFiles which pairs
-	// have asked for a file that their session could not send.
-	Pairs     *pairTable
-	OwedFiles *owedFiles
-	Session   *env
+	// Sessions is what sessions use; its Table says when a pair may have one.
+	Sessions *sessionDeps
 	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
 	CallRing, Patience time.Duration
 	// MediaOf is the row of the file of a message from an accepted contact; nil when
@@ -394,7 +391,7 @@ func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 
 func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
 	x.sessions++
-	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Session, x.Conversation, start)
+	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Sessions, x.Conversation, start)
 }
 
 // onInbound is a stream of somebody who has proved to be this contact.

@@ -19,7 +19,7 @@ import (
 // earlier.
 func (x *contact) inTurn(c *kernel.Context, nodes []identity.NodeKey) (now []identity.NodeKey, wait time.Duration) {
 	for _, node := range nodes {
-		w := x.deps.Pairs.ask(node, x.Conversation, c.Self())
+		w := x.deps.Sessions.Table.Wait(node, x.Conversation, c.Self())
 		switch {
 		case w == 0:
 			now = append(now, node)
@@ -54,7 +54,7 @@ func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
 // again only then.
 func (x *contact) noteTurn(reason error) {
 	_, refused := errors.AsType[*turnError](reason)
-	if refused || errors.Is(reason, errSharedNode) || x.deps.OwedFiles.has(x.Conversation, time.Now()) {
+	if refused || errors.Is(reason, errSharedNode) || x.deps.Sessions.Table.OwesFiles(x.Conversation) {
 		x.wantTurn = x.allowed()
 	}
 }

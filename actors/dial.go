@@ -18,10 +18,10 @@ type dialCarrier struct {
 }
 
 // carriers returns those that run, the newest generation first.
-func (e *env) carriers() []dialCarrier {
+func (d *sessionDeps) carriers() []dialCarrier {
 	var all []dialCarrier
 	for _, g := range generations() {
-		if c, ok := e.net.Carrier(g.kind()); ok {
+		if c, ok := d.Network.Carrier(g.kind()); ok {
 			all = append(all, dialCarrier{g, c})
 		}
 	}

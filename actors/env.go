@@ -5,7 +5,6 @@ package actors
 import (
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -29,28 +28,16 @@ type env struct {
 	// filesNet is the file server's network.
 	filesNet *uplink.Cell
 	contacts *contactTable
-	// pairs knows which pairs have a session with each node, owedFiles what they asked for.
-	pairs     *pairTable
-	owedFiles *owedFiles
+	sessions *sessionTable
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
-	// profiles limits how often contacts change their profiles.
-	profiles *profileLimiter
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerlog.Log
 	elsewhere   *elsewhere
-	// askers are strangers to whom a signature was given.
-	askers *askers
 	// oldTrackers is how those of the options answer.
 	oldTrackers *oldTrackers
-	// strangers are the sessions with identities that are not accepted contacts.
-	strangers *strangerSessions
 	// files are the files of messages.
 	files *transferService
-	// strayReactions and crowdedGUIDs are for the status.
-	strayReactions, crowdedGUIDs atomic.Uint64
-	// parallel bounds the live sessions of the whole node.
-	parallel *kernel.Credits
 
 	writer   kernel.Ref // the store actor
 	resolver kernel.Ref
@@ -63,9 +50,19 @@ func (e *env) nowMillis() store.Millis { return store.MillisOf(e.opts.Now()) }
 func (e *env) contactDeps() *contactDeps {
 	return &contactDeps{
 		Store: e.store, Writer: e.writer, Resolver: e.resolver, Network: e.net, Now: e.opts.Now, Log: e.strangerLog,
-		Keys: e.keys, Nodes: e.contactNodes, Table: e.contacts, Pairs: e.pairs, OwedFiles: e.owedFiles, Session: e,
+		Keys: e.keys, Nodes: e.contactNodes, Table: e.contacts, Sessions: e.sessionDeps(),
 		CallRing: e.opts.CallRing, Patience: e.opts.Media.Patience,
 		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media { return e.opts.Media.Incoming(a, true, now) },
+	}
+}
+
+// sessionDeps is what sessions and the listener use. It is for actors that are started
+// after the store actor.
+func (e *env) sessionDeps() *sessionDeps {
+	return &sessionDeps{
+		Store: e.store, Writer: e.writer, Node: e.keys.RoleKey(keyring.RoleNode), Keys: e.keys,
+		Network: e.net, Files: e.files, Table: e.sessions, Pairs: e.contactNodes.pairs,
+		Idle: e.opts.SessionIdle, Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 	}
 }
 

@@ -28,16 +28,16 @@ const handshakeTime = 15 * time.Second
 // the first half of the handshake. No actor and nothing in the store exists for a
 // stream before that.
 type listener struct {
-	env       *env
+	deps      *sessionDeps
 	ports     []overlay.Listener // one for each carrier
 	greetings *greetings
 	begun     *handshakers
 }
 
-func newListener(e *env) kernel.Actor { return &listener{env: e, begun: newHandshakers()} }
+func newListener(d *sessionDeps) kernel.Actor { return &listener{deps: d, begun: newHandshakers()} }
 
 func (l *listener) Started(c *kernel.Context) error {
-	carriers := l.env.carriers()
+	carriers := l.deps.carriers()
 	if len(carriers) == 0 {
 		return nil // begins with uplink.Opened
 	}
@@ -95,14 +95,14 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 		if err != nil {
 			return err
 		}
-		e := l.greetings.enter(conn, l.env.contactNodes.pairs(conn.RemoteKey()))
-		data := l.env.pairs.opened(conn.RemoteKey())
+		e := l.greetings.enter(conn, l.deps.Pairs(conn.RemoteKey()))
+		data := l.deps.Table.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
-			err := l.env.strangerLog.Protect("handshake", func() error { return l.greet(inbox, s) })
+			err := l.deps.Strangers.Protect("handshake", func() error { return l.greet(inbox, s) })
 			l.greetings.leave(e)
 			if errors.Is(err, errDataStream) {
-				if err = l.env.strangerLog.Protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
+				if err = l.deps.Strangers.Protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
 					return
 				}
 			}
@@ -135,9 +135,9 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if !l.begun.begin(s.RemoteKey(), time.Now()) {
 		return errTooManyHandshakes
 	}
-	security, points := l.env.secure(s), &pointGuard{env: l.env, node: s.RemoteKey()}
+	security, points := l.deps.secure(s), &pointGuard{deps: l.deps, node: s.RemoteKey()}
 	security.Guard = identity.GuardSet{security.Guard, points}
-	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.env.keys.Account, Security: security})
+	hs := peer.NewAcceptor(peer.AcceptorConfig{Lookup: l.deps.Keys.Account, Security: security})
 	points.hs = hs
 	framed := s.generation.drive(hs)
 	p, err := framed.Start()
@@ -150,7 +150,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if !checkAddress(framed, s) {
 		return wire.NewViolation(wire.CodeValue, "an address that is not behind the node it comes from")
 	}
-	if contact, err := l.env.store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
+	if contact, err := l.deps.Store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
 		l.begun.welcome(s.RemoteKey())
 	}
 	// What remains of the handshake gets its own 15 s: the apps count them from the
@@ -171,11 +171,11 @@ func handOver(inbox kernel.Inbox, msg any) error {
 func (l *listener) logGreeting(node identity.NodeKey, err error) {
 	switch {
 	case wire.ViolationCode(err) != "":
-		l.env.strangerLog.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
+		l.deps.Strangers.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset),
 		errors.Is(err, errTooManyHandshakes), errors.Is(err, kernel.ErrStopped):
-		l.env.log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+		l.deps.Log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	default:
-		l.env.strangerLog.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+		l.deps.Strangers.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	}
 }

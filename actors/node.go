@@ -97,13 +97,11 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.env = &env{
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
-		contacts: newContactTable(), owedFiles: newOwedFiles(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
-		profiles: newProfileLimiter(), askers: newAskers(),
-		strangers: newStrangerSessions(opts.MaxSessions), elsewhere: newElsewhere(),
+		contacts: newContactTable(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
+		elsewhere:   newElsewhere(),
 		oldTrackers: newOldTrackers(opts.OldTrackers),
-		parallel:    kernel.NewCredits(opts.MaxSessions, int64(opts.MaxSessions)),
 	}
-	n.env.pairs = newPairTable(n.env.strangerLog)
+	n.env.sessions = newSessionTable(opts.MaxSessions, n.env.strangerLog)
 	if err := n.env.contactNodes.load(s); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
-		spawn(listenerName, func() kernel.Actor { return newListener(n.env) })
+		spawn(listenerName, func() kernel.Actor { return newListener(n.env.sessionDeps()) })
 		spawn(overlayName, func() kernel.Actor {
 			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
 		})

@@ -66,7 +66,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
-		Sessions: n.env.contacts.Online(), StrayReactions: n.env.strayReactions.Load(), CrowdedGUIDs: n.env.crowdedGUIDs.Load(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		Sessions: n.env.contacts.Online(), StrayReactions: n.env.sessions.StrayReactions(), CrowdedGUIDs: n.env.sessions.CrowdedGUIDs(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 		FullConversations: n.store.FullConversations(),
 	}
 	s.Suspicions, s.Suspected = n.env.contacts.Suspicions(time.Now())

@@ -66,16 +66,15 @@ func TestAppendServed_KeepsTheFirst(t *testing.T) {
 // While a file is being sent, a text that no control frame carries may ask for the node:
 // all files are owed then, and the end of the one on its way finds none.
 func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
-	e := &env{owedFiles: newOwedFiles(), pairs: newPairTable(strangerlog.New(slog.New(slog.DiscardHandler)))}
-	table := e.pairs
-	place, err := table.enter(sessionEntry{pair: testPair(0, 0), known: true})
+	table := newSessionTable(1, strangerlog.New(slog.New(slog.DiscardHandler)))
+	place, err := table.pairs.enter(sessionEntry{pair: testPair(0, 0), known: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{env: e, Conversation: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
+	s := &session{deps: &sessionDeps{Table: table}, Conversation: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
 	s.owe(kernel.Ref{})
 	s.onServed(nil, nil)
-	if !e.owedFiles.has(testPair(0, 0), time.Now()) {
+	if !table.OwesFiles(testPair(0, 0)) {
 		t.Error("the file is not owed")
 	}
 }

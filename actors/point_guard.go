@@ -51,7 +51,7 @@ func (a *askers) noteLocked(kind byte, key [32]byte) (before bool) {
 
 // pointGuard is the guard of one accepted handshake.
 type pointGuard struct {
-	env  *env
+	deps *sessionDeps
 	node identity.NodeKey
 	hs   *peer.Handshake
 }
@@ -59,9 +59,9 @@ type pointGuard struct {
 // Refuses implements identity.Guard. It is asked once in a handshake, after the
 // other side has proved who it is.
 func (g *pointGuard) Refuses(value [32]byte) bool {
-	contact, err := g.env.store.Contact(g.hs.Local(), g.hs.Remote())
+	contact, err := g.deps.Store.Contact(g.hs.Local(), g.hs.Remote())
 	if err == nil && contact.State == store.ContactAccepted {
 		return false
 	}
-	return g.env.askers.ask(g.node, g.hs.Remote()) && identity.IsCurvePoint(value)
+	return g.deps.Table.askers.ask(g.node, g.hs.Remote()) && identity.IsCurvePoint(value)
 }

@@ -67,7 +67,7 @@ func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit 
 		s.held = &heldProfile{f, credit}
 		return true
 	}
-	if wait := s.env.profiles.take(s.Conversation, time.Now()); wait > 0 {
+	if wait := s.deps.Table.profiles.take(s.Conversation, time.Now()); wait > 0 {
 		s.held = &heldProfile{f, credit}
 		c.After(wait, profileDue{})
 		return true
@@ -81,7 +81,7 @@ func (s *session) onProfileDue(c *kernel.Context) {
 	if held == nil {
 		return
 	}
-	if wait := s.env.profiles.take(s.Conversation, time.Now()); wait > 0 { // another session of the contact was quicker
+	if wait := s.deps.Table.profiles.take(s.Conversation, time.Now()); wait > 0 { // another session of the contact was quicker
 		c.After(wait, profileDue{})
 		return
 	}

@@ -44,8 +44,9 @@ func (fewConns) Port() uint16 { return 0 }
 
 func TestListener_PanicInAHandshake_EndsThatStreamOnly(t *testing.T) {
 	log := strangerlog.New(slog.New(slog.DiscardHandler))
-	e := &env{strangerLog: log, contactNodes: newContactNodes(), pairs: newPairTable(log), log: slog.New(slog.DiscardHandler)}
-	l := &listener{env: e, greetings: newGreetings(), begun: newHandshakers()}
+	l := &listener{deps: &sessionDeps{
+		Strangers: log, Log: slog.New(slog.DiscardHandler), Table: newSessionTable(1, log), Pairs: func(identity.NodeKey) int { return 0 },
+	}, greetings: newGreetings(), begun: newHandshakers()}
 	port := make(fewConns, 2)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

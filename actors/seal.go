@@ -8,7 +8,6 @@ import (
 	"net/netip"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -21,9 +20,9 @@ import (
 type handshakeRelayed struct{ Node identity.NodeKey }
 
 // secure is what a handshake over a stream needs to sign with care.
-func (e *env) secure(s *stream) peer.Security {
-	security := e.keys.Security(s.RemoteKey())
-	security.SealLocal, security.SealRemote = sealNames(e.keys.RoleKey(keyring.RoleNode), s)
+func (d *sessionDeps) secure(s *stream) peer.Security {
+	security := d.Keys.Security(s.RemoteKey())
+	security.SealLocal, security.SealRemote = sealNames(d.Node, s)
 	return security
 }
 

@@ -56,7 +56,7 @@ type sessionStart struct {
 // crossing.
 type session struct {
 	// Fixed at creation.
-	env *env
+	deps *sessionDeps
 	store.Conversation
 	start sessionStart
 
@@ -96,7 +96,7 @@ type session struct {
 	probing                 bool      // the contact waits for a sign of life
 	timer                   kernel.Timer
 	due                     time.Time // when timer fires; it may be early, never late
-	parallel                bool      // holds one of env.parallel
+	parallel                bool      // holds one of Table.parallel
 	yielding                time.Time // when another pair began to wait for the node; zero without one
 	ending                  error     // why it ends as soon as nothing is in doubt; nil while it does not
 }
@@ -118,9 +118,9 @@ type inFlight struct {
 type sessionDue struct{}
 
 // newSessionSpec makes the actor's spec.
-func newSessionSpec(name string, e *env, p store.Conversation, start sessionStart) kernel.Spec {
+func newSessionSpec(name string, d *sessionDeps, p store.Conversation, start sessionStart) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "session", Once: true, New: func() kernel.Actor {
-		return &session{env: e, Conversation: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
+		return &session{deps: d, Conversation: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
 	}}
 }
 
@@ -193,9 +193,9 @@ func (s *session) Stopping(c *kernel.Context) {
 	if s.live {
 		s.disconnected()
 	}
-	s.env.strangers.leave(c.Self())
+	s.deps.Table.strangers.leave(c.Self())
 	if s.parallel {
-		s.env.parallel.Release(1)
+		s.deps.Table.parallel.Release(1)
 	}
 	if s.conn != nil {
 		s.conn.close()
@@ -207,22 +207,22 @@ func (s *session) Stopping(c *kernel.Context) {
 
 // startDial looks for the contact at the given nodes.
 func (s *session) startDial(c *kernel.Context) error {
-	key, ok := s.env.keys.Account(s.Account)
+	key, ok := s.deps.Keys.Account(s.Account)
 	if !ok {
 		return kernel.Fatal(keyring.ErrUnknownAccount)
 	}
-	carriers := s.env.carriers()
+	carriers := s.deps.carriers()
 	if len(carriers) == 0 {
 		return kernel.Fatal(ErrOffline)
 	}
-	account, err := s.env.store.Account(s.Account)
+	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
 		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.Contact(), ClientID: account.ClientID},
-		secure: s.env.secure,
+		secure: s.deps.secure,
 	}
 	inbox := c.Inbox()
 	d.report = func(node identity.NodeKey, err error) { reportRelay(inbox, node, err) }
@@ -302,13 +302,13 @@ func (s *session) startAccepted(c *kernel.Context) error {
 
 // onLive begins the session proper.
 func (s *session) onLive(c *kernel.Context, dialled bool) {
-	if !s.env.parallel.TryAcquire(1) {
+	if !s.deps.Table.parallel.TryAcquire(1) {
 		s.end(c, fmt.Errorf("session refused: %w", errTooManySessions))
 		return
 	}
-	account, err := s.env.store.Account(s.Account)
+	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
-		s.env.parallel.Release(1)
+		s.deps.Table.parallel.Release(1)
 		s.end(c, fmt.Errorf("read account: %w", err))
 		return
 	}
@@ -321,7 +321,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 		s.place.goLive()
 	}
 	self := c.Self()
-	s.disconnected = s.env.files.Connected(s.Conversation, func(r peer.FileRequest) { self.Tell(requestFile{r}) })
+	s.disconnected = s.deps.Files.Connected(s.Conversation, func(r peer.FileRequest) { self.Tell(requestFile{r}) })
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
@@ -338,7 +338,7 @@ func (s *session) greet(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return
 	}
-	contact, err := s.env.store.Contact(s.Account, s.Contact())
+	contact, err := s.deps.Store.Contact(s.Account, s.Contact())
 	if err != nil {
 		return // not a contact yet
 	}
@@ -352,7 +352,7 @@ func (s *session) end(c *kernel.Context, reason error) {
 		_ = s.conn.stream.Abort() // no use in a graceful end
 	}
 	if errors.Is(reason, errSharedNode) && len(s.toServe) > 0 {
-		s.env.owedFiles.put(s.Conversation, s.toServe, time.Now()) // the contact does not ask again
+		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now()) // the contact does not ask again
 	}
 	c.StopSelf(reason)
 }
@@ -375,7 +375,7 @@ func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 // timers back without a word; onDue then finds nothing to do and looks ahead
 // again, so that a busy session costs no timers.
 func (s *session) schedule(c *kernel.Context) {
-	next := s.lastUse().Add(s.generation().idle(s.env.opts.SessionIdle))
+	next := s.lastUse().Add(s.generation().idle(s.deps.Idle))
 	sooner := func(t time.Time) {
 		if t.Before(next) {
 			next = t
@@ -426,7 +426,7 @@ func (s *session) onDue(c *kernel.Context) {
 		return
 	case !s.yielding.IsZero() && s.mayYield(now):
 		s.endUndoubted(c, errYielded)
-	case now.Sub(s.lastUse()) >= s.generation().idle(s.env.opts.SessionIdle):
+	case now.Sub(s.lastUse()) >= s.generation().idle(s.deps.Idle):
 		s.end(c, errIdle)
 		return
 	case s.pinged.IsZero() && s.generation().hasPings() && now.Sub(s.lastByte()) >= pingAfter:

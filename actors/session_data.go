@@ -41,7 +41,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	if !msg.Stream.claim() {
 		return
 	}
-	data, conn, inbox, e, p := msg.Stream.stream, s.conn, c.Inbox(), s.env, s.Conversation
+	data, conn, inbox, d, p := msg.Stream.stream, s.conn, c.Inbox(), s.deps, s.Conversation
 	data.noteRead = conn.traffic.noteDataRead
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
@@ -50,13 +50,13 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 		if err := conn.permission.wait(ctx); err != nil {
 			return err
 		}
-		return e.readData(ctx, p, data, conn, inbox)
+		return d.readData(ctx, p, data, conn, inbox)
 	})
 }
 
 // readData reads the frames of a data stream until it ends. Files go to the disk;
 // one that nobody asked for ends the stream.
-func (e *env) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
+func (d *sessionDeps) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
 	defer conn.receiving.Store(false)
 	for {
 		conn.receiving.Store(false)
@@ -71,9 +71,9 @@ func (e *env) readData(ctx context.Context, p store.Conversation, data *stream, 
 		withFile := h.Type == peer.TypeImage || h.Type == peer.TypeFile
 		switch {
 		case h.Type == peer.TypeFileResponse:
-			err = e.takeFile(p, data.reader, h, inbox)
+			err = d.takeFile(p, data.reader, h, inbox)
 		case h.Size > wire.MaxControlPayload && withFile:
-			if err = e.takeInline(ctx, p, data.reader, h, inbox); err != nil {
+			if err = d.takeInline(ctx, p, data.reader, h, inbox); err != nil {
 				err = &notTakenError{err}
 			}
 		default:
@@ -106,7 +106,7 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + transferTime(int64(len(m.Payload))))
 	s.inFlight.onData = true
-	carrier, ok := s.env.net.Carrier(overlay.KindStream)
+	carrier, ok := s.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
 		s.end(c, ErrOffline)
 		return

@@ -65,18 +65,18 @@ type (
 // onFileResponse takes a small file, which comes on the control stream, in a
 // goroutine: it goes to the disk.
 func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
-	inbox, e, p := c.Inbox(), s.env, s.Conversation
+	inbox, d, p := c.Inbox(), s.deps, s.Conversation
 	c.Go(taskTakeFile, func(context.Context) error {
 		defer credit.release()
-		return e.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
+		return d.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
 	})
 	return true
 }
 
 // takeFile reads a file that we have asked for. A violation means that src cannot
 // be read on.
-func (e *env) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
-	taken, err := e.files.Take(p, src, h)
+func (d *sessionDeps) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+	taken, err := d.Files.Take(p, src, h)
 	if taken {
 		inbox.Tell(fileTaken{h.GUID})
 	}
@@ -86,8 +86,8 @@ func (e *env) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeade
 // takeInline reads a message from a data stream that has its file inside and is
 // too large to be held in memory. The file goes to the media store; what is kept
 // of the payload is the description. It runs in the goroutine that reads.
-func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
-	contact, err := e.store.Contact(p.Account, p.Contact())
+func (d *sessionDeps) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+	contact, err := d.Store.Contact(p.Account, p.Contact())
 	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
 		return wire.NewViolation(wire.CodeLength, "message of %d bytes", h.Size)
 	}
@@ -102,12 +102,12 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 	}
 	size := h.Size - int64(len(payload))
 	var accepted store.Accepted
-	err = e.files.Keep(p, src, size, func(file store.Media) (err error) {
-		accepted, err = store.Do[store.Accepted](ctx, e.writer, store.AcceptMessage{
+	err = d.Files.Keep(p, src, size, func(file store.Media) (err error) {
+		accepted, err = store.Do[store.Accepted](ctx, d.Writer, store.AcceptMessage{
 			Account: p.Account, Conversation: p.ID,
 			GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
 			SendTime: store.Millis(peer.NormalizeSendTime(h.SendTime)), EditTime: store.Millis(h.EditTime),
-			Received: e.nowMillis(), Payload: payload, Media: &file,
+			Received: d.nowMillis(), Payload: payload, Media: &file,
 		})
 		return err
 	})
@@ -115,7 +115,7 @@ func (e *env) takeInline(ctx context.Context, p store.Conversation, src *bufio.R
 		return err
 	}
 	if accepted.Crowded {
-		e.noteCrowded(p)
+		d.noteCrowded(p)
 		return nil // not ours, so no OK
 	}
 	inbox.Tell(fileTaken{h.GUID})
@@ -135,7 +135,7 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	if !s.allowed || len(s.toServe) >= maxFileRequests {
 		return
 	}
-	offered, ok := s.env.files.Offered(s.Conversation, f)
+	offered, ok := s.deps.Files.Offered(s.Conversation, f)
 	if !ok {
 		c.Log().Debug("A file was asked for that was not offered")
 		return
@@ -160,23 +160,23 @@ func (f servedFile) frameSize() int64 { return int64(len(f.meta.AppendTo(nil))) 
 
 // serve sends the next of the files that the contact has asked for.
 func (s *session) serve(c *kernel.Context) {
-	carrier, ok := s.env.net.Carrier(overlay.KindStream)
+	carrier, ok := s.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
 		return // the session ends with the network
 	}
-	file, conn, place, e, inbox := s.toServe[0], s.conn, s.place, s.env, c.Inbox()
+	file, conn, place, d, inbox := s.toServe[0], s.conn, s.place, s.deps, c.Inbox()
 	if file.frameSize() > wire.DataStreamThreshold && !s.mayUseData() {
 		s.claimNode(c)
 		return
 	}
 	c.Go(taskSendFile, func(ctx context.Context) error {
-		f, err := e.files.OpenOffered(file.meta)
+		f, err := d.Files.OpenOffered(file.meta)
 		if err != nil {
 			return nil // removed meanwhile, or not what was offered: no answer, by the protocol
 		}
 		defer func() { _ = f.Close() }() // only read
 		h := peer.DataHeader{
-			GUID: file.guid, SendTime: int64(e.nowMillis()), Type: peer.TypeFileResponse, Size: file.frameSize(),
+			GUID: file.guid, SendTime: int64(d.nowMillis()), Type: peer.TypeFileResponse, Size: file.frameSize(),
 		}
 		whole := io.MultiReader(bytes.NewReader(file.meta.AppendTo(nil)), f)
 		if h.Size <= wire.DataStreamThreshold {

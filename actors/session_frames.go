@@ -112,7 +112,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		Account: s.Account, Conversation: s.ID,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
-		Received: s.env.nowMillis(), Payload: m.Payload, Reaction: parseReaction(m.Type, m.Payload), Media: s.env.files.Incoming(s.Conversation, m),
+		Received: s.deps.nowMillis(), Payload: m.Payload, Reaction: parseReaction(m.Type, m.Payload), Media: s.deps.Files.Incoming(s.Conversation, m),
 	}, then)
 	return true
 }
@@ -134,7 +134,7 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 	if !s.allowed {
 		return
 	}
-	account, err := s.env.store.Account(s.Account)
+	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
 		s.end(c, err)
 		return
@@ -162,7 +162,7 @@ func profileOf(a store.Account) peer.Profile {
 func (s *session) write(c *kernel.Context, op store.Op, then pendingWrite) {
 	s.nextToken++
 	s.waiting[s.nextToken] = then
-	c.Tell(s.env.writer, store.Write{Token: s.nextToken, Op: op})
+	c.Tell(s.deps.Writer, store.Write{Token: s.nextToken, Op: op})
 }
 
 // onWritten is the moment of acceptance: the commit is synced, so the peer may be
@@ -183,10 +183,10 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	accepted, _ := msg.Result.(store.Accepted)
 	switch {
 	case accepted.Crowded:
-		s.env.noteCrowded(s.Conversation)
+		s.deps.noteCrowded(s.Conversation)
 		return // not ours, so no OK
 	case accepted.Stray:
-		s.env.strayReactions.Add(1)
+		s.deps.Table.stray.Add(1)
 	}
 	if then.ok != nil {
 		crashpoint.At(crashpoint.BeforeOK)
@@ -252,11 +252,4 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 	s.inFlight = nil
 	c.Tell(c.Parent(), acked{GUID: f.ID})
 	s.endUndoubted(c, s.ending)
-}
-
-// noteCrowded counts a message that was not taken because its guid had too many
-// contents. The sender keeps it, and no other message waits for it.
-func (e *env) noteCrowded(p store.Conversation) {
-	e.crowdedGUIDs.Add(1)
-	e.strangerLog.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact().Short())
 }

@@ -21,7 +21,7 @@ func (s *session) onRespond(c *kernel.Context, msg respond) {
 // onAsk sends a contact request. Nothing acknowledges it, so a ping goes with it:
 // the peer reads in order, and has the request when it answers the ping.
 func (s *session) onAsk(c *kernel.Context, msg ask) {
-	account, err := s.env.store.Account(s.Account)
+	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
 		s.end(c, fmt.Errorf("read account: %w", err))
 		return
@@ -51,7 +51,7 @@ func (s *session) onTellProfile(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return
 	}
-	account, err := s.env.store.Account(s.Account)
+	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
 		s.end(c, fmt.Errorf("read account: %w", err))
 		return

@@ -27,7 +27,7 @@ func (s *session) enter(c *kernel.Context) error {
 	if !s.generation().hasRoles() {
 		return nil // no data streams
 	}
-	place, err := s.env.pairs.enter(sessionEntry{
+	place, err := s.deps.Table.pairs.enter(sessionEntry{
 		node: s.conn.node, pair: s.Conversation, session: c.Self(), contact: c.Parent(), known: s.allowed,
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *session) mayYield(now time.Time) bool {
 	waited := now.Sub(s.yielding)
 	busy := s.inFlight != nil || len(s.waiting) > 0
 	switch {
-	case len(s.toServe) > 0, s.conn.receiving.Load(), s.env.files.Awaits(s.Conversation):
+	case len(s.toServe) > 0, s.conn.receiving.Load(), s.deps.Files.Awaits(s.Conversation):
 		return waited >= yieldLimit
 	case waited >= yieldTime:
 		return true
@@ -94,7 +94,7 @@ func (s *session) claimNode(c *kernel.Context) {
 // owe leaves the files to the next session, and asks for the node.
 func (s *session) owe(contact kernel.Ref) {
 	if len(s.toServe) > 0 {
-		s.env.owedFiles.put(s.Conversation, s.toServe, time.Now())
+		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now())
 		s.toServe = nil
 	}
 	s.place.claim(contact)
@@ -108,7 +108,7 @@ func (s *session) serveOwed(c *kernel.Context) {
 	}
 	s.served = true
 	idle := len(s.toServe) == 0
-	s.toServe = appendServed(s.toServe, s.env.owedFiles.take(s.Conversation, time.Now()))
+	s.toServe = appendServed(s.toServe, s.deps.Table.owed.take(s.Conversation, time.Now()))
 	if idle && len(s.toServe) > 0 {
 		s.serve(c)
 	}

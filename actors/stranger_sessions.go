@@ -66,13 +66,13 @@ func (s *strangerSessions) count() int {
 func (s *session) strangerStanding(c *kernel.Context) {
 	if s.allowed {
 		s.strangerUntil = time.Time{}
-		s.env.strangers.leave(c.Self())
+		s.deps.Table.strangers.leave(c.Self())
 		return
 	}
 	if s.strangerUntil.IsZero() {
 		s.strangerUntil = time.Now().Add(strangerTime)
 	}
-	if evicted := s.env.strangers.enter(c.Self()); !evicted.IsZero() {
+	if evicted := s.deps.Table.strangers.enter(c.Self()); !evicted.IsZero() {
 		c.Tell(evicted, endStranger{})
 	}
 }
