@@ -46,31 +46,63 @@ func (s *transferService) makeRoom(bytes int64) error {
 	if removed >= bytes {
 		return nil
 	}
-	found, err := s.mediaInUse()
+	evicted, err := s.evictOldest(watch, bytes-removed)
+	removed += evicted
+	if err == nil && removed < bytes {
+		before, _ := s.media.Used()
+		err = s.tidyMedia() // files of which no row is left
+		after, _ := s.media.Used()
+		removed += max(before-after, 0)
+	}
 	if err != nil {
 		return fmt.Errorf("make room for a file: %w", err)
-	}
-	for _, file := range found {
-		if removed >= bytes {
-			break
-		}
-		if file.needed {
-			continue
-		}
-		gone, err := s.evict(watch, file)
-		if err != nil {
-			return fmt.Errorf("make room for a file: %w", err)
-		}
-		if !gone {
-			continue // needed again meanwhile
-		}
-		removed += file.size
-		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
 	}
 	if removed == 0 {
 		return media.ErrFull
 	}
 	return nil
+}
+
+// evictOldest removes files that nobody needs, the oldest first, until they have at
+// least that many bytes, and returns how many they have. It reads no more than the files
+// up to there.
+func (s *transferService) evictOldest(watch *placementWatch, bytes int64) (removed int64, err error) {
+	err = s.deps.Store.EachStored(func(m store.Media) (more bool, err error) {
+		file, err := s.candidateOf(m)
+		if err != nil || file == nil {
+			return true, err
+		}
+		gone, err := s.evict(watch, file)
+		if err != nil || !gone {
+			return true, err // needed again meanwhile
+		}
+		removed += file.size
+		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
+		return removed < bytes, nil
+	})
+	return removed, err
+}
+
+// candidateOf returns the file of a message if it may go and this message got it last,
+// else nil.
+func (s *transferService) candidateOf(m store.Media) (*candidate, error) {
+	if !s.media.Has(m.Hash) {
+		return nil, nil
+	}
+	rows, err := s.deps.Store.MediaOfFile(m.Hash)
+	for _, other := range rows {
+		if other.State == store.MediaStored && other.Changed > m.Changed {
+			return nil, nil // it is as old as its latest message
+		}
+		needed, err := s.needsFile(other)
+		if needed || err != nil {
+			return nil, err
+		}
+	}
+	if err != nil || len(rows) == 0 { // it has gone since the index was read
+		return nil, err
+	}
+	return &candidate{hash: m.Hash, size: m.Size, last: m.Changed, rows: rows}, nil
 }
 
 // contactShare is the part of the quota that the files of one contact may take.
@@ -135,15 +167,13 @@ func (s *transferService) makeShare(contact identity.PublicKey, size int64) erro
 // evictOf removes a file from what a contact has sent; for others who have the same
 // one it stays. It reports whether the contact's rows say now that it is gone.
 func (s *transferService) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
-	shared := false
-	err = s.eachMedia(func(m store.Media) error {
-		shared = shared || m.Hash == file.hash && (m.Conversation.Contact() != contact || m.Message.Dir != store.In) &&
-			(m.State == store.MediaStored || m.State == store.MediaUploading)
-		return nil
-	})
+	all, err := s.deps.Store.MediaOfFile(file.hash)
 	if err != nil {
 		return false, err
 	}
+	shared := slices.ContainsFunc(all, func(m store.Media) bool {
+		return m.Conversation != store.ContactConversation(contact) || m.Message.Dir != store.In
+	})
 	if !shared {
 		return s.evict(watch, file)
 	}
@@ -163,7 +193,8 @@ func (s *transferService) eachMediaOf(contact identity.PublicKey, f func(store.M
 	return nil
 }
 
-// mediaInUse returns all files, those first that nobody needs, oldest first.
+// mediaInUse returns all files of the media store, the oldest first. It reads what is known
+// of every file.
 func (s *transferService) mediaInUse() ([]*candidate, error) {
 	byHash := make(map[media.Hash]*candidate)
 	err := s.media.Each(func(h media.Hash, size int64) error {

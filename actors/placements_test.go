@@ -3,11 +3,15 @@
 package actors
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -130,29 +134,33 @@ func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
 	})
 }
 
+// place stores a file that a contact has sent.
+func (r *transferRig) place(account, contact identity.PublicKey, content string) media.Info {
+	r.t.Helper()
+	w, err := r.service.media.Create()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		r.t.Fatal(err)
+	}
+	defer r.service.placements.place(w.Sum())()
+	info, err := w.Commit()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.nextGUID++
+	r.do(store.AcceptMessage{
+		Account: account, Conversation: store.ContactConversation(contact), GUID: r.nextGUID, Type: int32(peer.TypeFile),
+		Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size},
+	})
+	return info
+}
+
 // A file that was chosen to go, and is sent again before it does, stays.
 func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 	r := newTransferRig(t)
-	place := func(content string) media.Info {
-		w, err := r.service.media.Create()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(content)); err != nil {
-			t.Fatal(err)
-		}
-		defer r.service.placements.place(w.Sum())()
-		info, err := w.Commit()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.nextGUID++
-		r.do(store.AcceptMessage{
-			Account: r.account, Conversation: store.ContactConversation(r.bob), GUID: r.nextGUID, Type: int32(peer.TypeFile),
-			Media: &store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size},
-		})
-		return info
-	}
+	place := func(content string) media.Info { return r.place(r.account, r.bob, content) }
 	first, second := place("one"), place("two")
 	watch := r.service.placements.watch()
 	chosen, err := r.service.mediaInUse()
@@ -168,5 +176,84 @@ func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 	}
 	if row, err := r.store.Media(r.account, store.ContactConversation(r.bob), store.MessageID{Dir: store.In, GUID: 1}); err != nil || row.State != store.MediaStored || row.Hash != first.Hash {
 		t.Errorf("the row of what stays: %+v, %v", row, err)
+	}
+}
+
+// The file goes first that was last received the longest ago, over all accounts; what
+// is needed stays; and what no row names goes when nothing else is left.
+func TestMakeRoom_OldestFirst_OverAllAccounts(t *testing.T) {
+	r := newTransferRig(t)
+	other := identity.PublicKey{9}
+	r.do(store.PutAccount{Account: store.Account{ID: other}})
+	r.do(store.AddContact{Contact: store.Contact{Account: other, ID: r.bob, State: store.ContactAccepted}})
+	hour := func() { r.now = r.now.Add(time.Hour) }
+	files := make(map[string]media.Hash)
+	receive := func(account, contact identity.PublicKey, content string) {
+		files[content] = r.place(account, contact, content).Hash
+		hour()
+	}
+	receive(r.account, r.bob, "sent again")
+	receive(other, r.bob, "the oldest")
+	receive(r.account, r.carol, "needed by a reader")
+	receive(r.account, r.bob, "the second oldest")
+	receive(other, r.bob, "sent again")
+	lost, err := r.service.media.Create()
+	if err == nil {
+		_, err = lost.Write([]byte("no row"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := lost.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["no row"] = info.Hash
+	// A reader has passed all conversations but one.
+	r.service.deps.Options.Consumers = []string{"reader"}
+	for _, c := range []store.Conversation{store.ConversationWith(r.account, r.bob), store.ConversationWith(other, r.bob)} {
+		seq, err := r.store.LastEvent(c.Account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.do(store.MoveCursor{Consumer: "reader", Account: c.Account, Conversation: c.ID, Seq: seq})
+	}
+	there := func(want ...string) {
+		t.Helper()
+		for content, hash := range files {
+			if got := r.service.media.Has(hash); got != slices.Contains(want, content) {
+				t.Errorf("the file %q is there: %v", content, got)
+			}
+		}
+	}
+	for _, step := range []struct {
+		err  error
+		left []string
+	}{
+		{nil, []string{"needed by a reader", "the second oldest", "sent again", "no row"}},
+		{nil, []string{"needed by a reader", "sent again", "no row"}},
+		{nil, []string{"needed by a reader", "no row"}},
+		{nil, []string{"needed by a reader"}},
+		{media.ErrFull, []string{"needed by a reader"}},
+	} {
+		if err := r.service.makeRoom(1); !errors.Is(err, step.err) {
+			t.Fatalf("%v, want %v", err, step.err)
+		}
+		there(step.left...)
+	}
+	for _, account := range []identity.PublicKey{r.account, other} {
+		err := r.store.EachMedia(account, func(m store.Media) error {
+			want := store.MediaEvicted
+			if m.Hash == files["needed by a reader"] {
+				want = store.MediaStored
+			}
+			if m.State != want {
+				t.Errorf("the file of message %s is %s, want %s", m.Message, m.State, want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
