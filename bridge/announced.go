@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/actors/store"
@@ -41,7 +42,7 @@ func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	if err := d.tellUser(ctx, newSendScope(d.ev, 0), d.at.login.User, text); err != nil {
+	if err := d.tellUser(ctx, homeserver.NewScope(d.ev, 0), d.at.login.User, text); err != nil {
 		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil

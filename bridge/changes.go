@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -95,7 +96,7 @@ func (d *delivery) failed(ctx context.Context) error {
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
 		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
 		if err != nil {
-			scopeOf(ctx).fail(err)
+			homeserver.ScopeOf(ctx).Fail(err)
 		}
 		for _, row := range rows {
 			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"go.mau.fi/util/configupgrade"
 	"maunium.net/go/mautrix/bridgev2"
@@ -32,12 +33,12 @@ type connector struct {
 	matrix  matrixConnector
 	status  *statusSender
 	deliver *deliverer
-	copies  *copies
+	copies  *homeserver.Deduper
 	lost    *lostRooms
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored
 	// homeserver is whether it answers, in whatever incarnation.
-	homeserver *health
+	homeserver *homeserver.Monitor
 	fetched    *attachments
 	// loginNames is held while the name of a login changes, and while the library reads
 	// it for a bridge state: it has no lock of its own.
@@ -57,7 +58,7 @@ var (
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
 	c.br = br
-	c.copies = newCopies(br, c.matrix.bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
+	c.copies = homeserver.NewDeduper(br, c.matrix.bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
 		reactions, err := c.node.Reactions(account, contact, target)
 		if isGone(err) {
 			return nil, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -32,9 +33,9 @@ func FuzzTransaction(f *testing.F) {
 func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
 	entry := store.Event{Account: identity.PublicKey{1}, Conversation: store.ContactConversation(identity.PublicKey{2}), Seq: 3, Kind: store.MessageReceived}
 	ids := func(ev store.Event, part int, kinds ...string) (ids []string) {
-		scope := newSendScope(ev, part)
+		scope := homeserver.NewScope(ev, part)
 		for i, kind := range kinds {
-			ids = append(ids, scope.transaction(kind, string(rune('a'+i))))
+			ids = append(ids, scope.Transaction(kind, string(rune('a'+i))))
 		}
 		return ids
 	}
@@ -58,26 +59,26 @@ func TestSendScopeNamesTransactionsAfterTheEntry(t *testing.T) {
 	if len(seen) != 6 {
 		t.Errorf("%d different transactions of 6", len(seen))
 	}
-	scope := newSendScope(entry, 0)
-	if id := scope.transaction("x", "original"); id != scope.transaction("x", "original") {
+	scope := homeserver.NewScope(entry, 0)
+	if id := scope.Transaction("x", "original"); id != scope.Transaction("x", "original") {
 		t.Error("a repeated request has another transaction")
 	}
 }
 
 func TestHealth(t *testing.T) {
-	var h health
+	var h homeserver.Monitor
 	ups := 0
-	h.whenUp(func() { ups++ })
-	h.up()
-	h.up()
-	since := h.get().Since
-	h.down(errRoom)
-	h.down(errRefused)
-	if state := h.get(); state.OK || state.Error != errRefused.Error() || state.Since.Before(since) {
+	h.OnUp(func() { ups++ })
+	h.Up()
+	h.Up()
+	since := h.Health().Since
+	h.Down(homeserver.ErrRoom)
+	h.Down(homeserver.ErrRefused)
+	if state := h.Health(); state.OK || state.Error != homeserver.ErrRefused.Error() || state.Since.Before(since) {
 		t.Errorf("state is %+v", state)
 	}
-	h.up()
-	if state := h.get(); !state.OK || state.Error != "" || ups != 2 || h.quietFor() > time.Minute {
+	h.Up()
+	if state := h.Health(); !state.OK || state.Error != "" || ups != 2 || h.QuietFor() > time.Minute {
 		t.Errorf("state is %+v after %d ups", state, ups)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -58,7 +60,7 @@ type deliverer struct {
 	retry  kernel.Backoff
 
 	wake    chan struct{} // capacity 1: there may be something to start
-	backlog backlog
+	backlog homeserver.Backlog
 	turns   roomTurns
 
 	replaced atomic.Int64 // events that a notice has replaced
@@ -293,7 +295,7 @@ func (d *deliverer) kick() {
 	k.pause = min(max(2*k.pause, d.retry.Min), d.retry.Max)
 	k.next = time.Now().Add(k.pause)
 	for _, at := range d.known {
-		if wait := (*retryAfter)(nil); errors.As(at.err, &wait) || kindOf(at.err) == answerRoom {
+		if wait := (*homeserver.RetryAfter)(nil); errors.As(at.err, &wait) || homeserver.AnswerOf(at.err) == homeserver.AnswerRoom {
 			continue
 		}
 		if at.timer != nil && at.timer.Stop() {
@@ -467,13 +469,13 @@ func (d *deliverer) later(at *position, delay time.Duration) {
 // backOff is called under mu.
 func (d *deliverer) backOff(at *position, err error) {
 	backoff := d.retry
-	if kindOf(err) == answerRoom {
+	if homeserver.AnswerOf(err) == homeserver.AnswerRoom {
 		backoff.Max *= parkFactor
 	}
 	delay := backoff.Delay(at.failures)
-	var wait *retryAfter
+	var wait *homeserver.RetryAfter
 	if errors.As(err, &wait) {
-		delay = max(delay, min(wait.delay, maxRetryAfter))
+		delay = max(delay, min(wait.Delay, homeserver.MaxRetryAfter))
 	}
 	if at.failures == 0 {
 		at.since = at.began

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"maunium.net/go/mautrix/bridgev2"
 
@@ -247,7 +249,7 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 		n.add(limited, 1)
 		s.setFail(func(at *position, _ store.Event) error {
 			if at.Conversation == limited {
-				return &retryAfter{delay: 10 * time.Minute, err: errTestFailure}
+				return &homeserver.RetryAfter{Delay: 10 * time.Minute, Err: errTestFailure}
 			}
 			return errTestFailure
 		})

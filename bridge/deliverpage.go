@@ -57,7 +57,7 @@ func (d *deliverer) page(stop, work context.Context, at *position) (more bool, e
 			break
 		}
 		moved = d.moveCursor(work, at.Conversation, ev.Seq)
-		d.backlog.note(len(events) - i - 1)
+		d.backlog.Note(len(events) - i - 1)
 		at.cursor, at.trial, at.repairs = ev.Seq, trial{}, 0
 		at.inDoubt, at.again, at.begun = at.again, false, at.begun && at.again
 	}

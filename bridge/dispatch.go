@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/msgconv"
 
@@ -53,7 +54,7 @@ type dispatcher struct {
 	br      *bridgev2.Bridge
 	matrix  matrixConnector
 	status  *statusSender
-	copies  *copies
+	copies  *homeserver.Deduper
 	lost    *lostRooms
 	fetched *attachments
 	wake    <-chan struct{}
@@ -202,7 +203,7 @@ func (d *dispatcher) eventOf(t *task) ([]byte, error) {
 	}
 	entries, err := d.node.Journal(t.entry.queue, t.entry.seq-1, 1)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if len(entries) == 0 || entries[0].Seq != t.entry.seq {
 		return nil, nil
@@ -333,8 +334,8 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 		return nil
 	}
 	ctx := d.context(work)
-	if err := d.copies.came(ctx, evt); err != nil {
-		if errors.Is(err, errUnreadable) || failures < maxTakeBack {
+	if err := d.copies.Observe(ctx, evt); err != nil {
+		if errors.Is(err, homeserver.ErrDatabase) || failures < maxTakeBack {
 			return err
 		}
 		d.log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", fault.OneLine(err))
@@ -393,14 +394,14 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 	}
 	portal, err := d.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal != nil {
 		return true, nil
 	}
 	management, err := d.lost.managementOf(ctx, evt.Sender)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if management == evt.RoomID {
 		return true, nil

@@ -32,7 +32,7 @@ func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Minute) // of virtual time, for the retries
 		d.lanes.close(nil)
-		for event, want := range map[string]int{`part="handle a Matrix event"`: 2 * maxTries, "dropping a Matrix event": 2} {
+		for event, want := range map[string]int{`component="handle a Matrix event"`: 2 * maxTries, "dropping a Matrix event": 2} {
 			if n := strings.Count(log.String(), event); n != want {
 				t.Errorf("%q is in the log %d times, want %d", event, n, want)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -66,8 +67,8 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 	if o.Wait == 0 {
 		o.Wait = 30 * time.Second
 	}
-	d := &doctor{DoctorOptions: o, server: newPatient(o.Config.Homeserver.Address)}
-	defer d.server.close()
+	d := &doctor{DoctorOptions: o, server: homeserver.NewProbe(o.Config.Homeserver.Address)}
+	defer d.server.Close()
 	for _, check := range []struct {
 		name string
 		run  func(context.Context) Check
@@ -109,7 +110,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 // doctor is one diagnosis.
 type doctor struct {
 	DoctorOptions
-	server *patient
+	server *homeserver.Probe
 	own    *listener // in place of a bridge that does not run
 	checks []Check
 
@@ -197,17 +198,17 @@ func (d *doctor) registration(context.Context) Check {
 
 func (d *doctor) homeserver(ctx context.Context) Check {
 	address := d.Config.Homeserver.Address
-	answer := d.server.ask(ctx, "GET", "/_matrix/client/versions", "", nil, &d.spec)
+	answer := d.server.Ask(ctx, "GET", "/_matrix/client/versions", "", nil, &d.spec)
 	switch {
-	case answer.err != nil:
-		return failed("start the homeserver, or correct homeserver.address", "nothing answers at %s: %s", address, fault.OneLine(answer.err))
-	case answer.status != 200 || len(d.spec.Versions) == 0:
+	case answer.Err != nil:
+		return failed("start the homeserver, or correct homeserver.address", "nothing answers at %s: %s", address, fault.OneLine(answer.Err))
+	case answer.Status != 200 || len(d.spec.Versions) == 0:
 		return failed("correct homeserver.address: it is the address without /_matrix",
-			"what answers at %s is no homeserver (HTTP status %d)", address, answer.status)
+			"what answers at %s is no homeserver (HTTP status %d)", address, answer.Status)
 	}
 	d.answers = true
-	d.server.date = answer.date
-	return fine("%s answers at %s", d.server.software(ctx), address)
+	d.server.Date = answer.Date
+	return fine("%s answers at %s", d.server.Software(ctx), address)
 }
 
 func (d *doctor) versions(context.Context) Check {
@@ -223,10 +224,10 @@ func (d *doctor) versions(context.Context) Check {
 }
 
 func (d *doctor) clock(context.Context) Check {
-	if d.server.date.IsZero() {
+	if d.server.Date.IsZero() {
 		return skipped("the homeserver does not say what time it is")
 	}
-	apart := time.Since(d.server.date).Round(time.Second)
+	apart := time.Since(d.server.Date).Round(time.Second)
 	if apart.Abs() > clockTolerance {
 		return warning("set both clocks, such as with NTP", "the homeserver's clock and this one are %s apart", apart.Abs())
 	}
@@ -236,23 +237,23 @@ func (d *doctor) clock(context.Context) Check {
 // asToken looks whether the homeserver knows the bridge.
 func (d *doctor) asToken(ctx context.Context) Check {
 	bot := id.NewUserID(d.Config.AppService.Bot.Username, d.Config.Homeserver.Domain)
-	answer := d.server.ask(ctx, "POST", "/_matrix/client/v3/register?kind=user", d.Config.AppService.ASToken,
+	answer := d.server.Ask(ctx, "POST", "/_matrix/client/v3/register?kind=user", d.Config.AppService.ASToken,
 		map[string]any{"type": mautrix.AuthTypeAppservice, "username": d.Config.AppService.Bot.Username, "inhibit_login": true}, nil)
 	const give = "give registration.yaml to the homeserver (mimird matrix init --help) and restart it"
 	switch {
-	case answer.err != nil:
-		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(answer.err))
-	case answer.code == "M_UNKNOWN_TOKEN" || answer.code == "M_MISSING_TOKEN" || answer.status == 401:
+	case answer.Err != nil:
+		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(answer.Err))
+	case answer.Code == "M_UNKNOWN_TOKEN" || answer.Code == "M_MISSING_TOKEN" || answer.Status == 401:
 		return failed(give, "the homeserver does not know the bridge's as_token")
-	case answer.status != 200 && answer.code != "M_USER_IN_USE":
+	case answer.Status != 200 && answer.Code != "M_USER_IN_USE":
 		return failed("run mimird matrix -g, give registration.yaml to the homeserver and restart it",
-			"the homeserver lets the bridge not be %s (%s)", bot, answer.reason())
+			"the homeserver lets the bridge not be %s (%s)", bot, answer.Reason())
 	}
 	var whoami mautrix.RespWhoami
-	answer = d.server.ask(ctx, "GET", "/_matrix/client/v3/account/whoami?user_id="+url.QueryEscape(string(bot)), d.Config.AppService.ASToken, nil, &whoami)
+	answer = d.server.Ask(ctx, "GET", "/_matrix/client/v3/account/whoami?user_id="+url.QueryEscape(string(bot)), d.Config.AppService.ASToken, nil, &whoami)
 	switch {
-	case answer.err != nil || answer.status != 200:
-		return failed(give, "the homeserver lets the bridge not act as %s (%s)", bot, answer.reason())
+	case answer.Err != nil || answer.Status != 200:
+		return failed(give, "the homeserver lets the bridge not act as %s (%s)", bot, answer.Reason())
 	case whoami.UserID != bot:
 		return failed("correct homeserver.domain, then: mimird matrix -g", "the homeserver calls the bot %.80s, not %s", whoami.UserID, bot)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/config"
 
@@ -39,10 +40,10 @@ func (d *doctor) listener(ctx context.Context) Check {
 	own.refuse() // the homeserver keeps what it brings, for the bridge
 	heard, err := d.heard(ctx)
 	switch {
-	case err == nil && heard.status == http.StatusOK:
+	case err == nil && heard.Status == http.StatusOK:
 		d.listens = true
 		return fine("the bridge runs and listens at %s", d.listenAddress())
-	case err == nil && (heard.status == http.StatusForbidden || heard.status == http.StatusUnauthorized):
+	case err == nil && (heard.Status == http.StatusForbidden || heard.Status == http.StatusUnauthorized):
 		return failed("restart mimird", "the bridge runs with another hs_token than the configuration has")
 	case err == nil:
 		return failed("stop it, or choose another appservice.port; then mimird matrix -g, and restart the homeserver",
@@ -64,14 +65,14 @@ func (d *doctor) listenAddress() string {
 }
 
 type heardAnswer struct {
-	answer
+	homeserver.Reply
 	Heard
 }
 
 // heard asks the listener of the bridge. An error means that there is none.
 func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 	if d.own != nil {
-		return heardAnswer{answer: answer{status: http.StatusOK}, Heard: d.own.hearing.get()}, nil
+		return heardAnswer{Reply: homeserver.Reply{Status: http.StatusOK}, Heard: d.own.hearing.get()}, nil
 	}
 	network, address := "tcp", d.listenAddress()
 	if strings.HasPrefix(address, "/") {
@@ -88,10 +89,10 @@ func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 			return new(net.Dialer).DialContext(ctx, network, address)
 		},
 	}
-	p := &patient{client: &http.Client{Transport: transport, Timeout: patientTimeout}}
+	p := &homeserver.Probe{Client: &http.Client{Transport: transport, Timeout: homeserver.ProbeTimeout}}
 	var h heardAnswer
-	h.answer = p.at(ctx, http.MethodGet, "http://listener"+hearingPath, d.Config.AppService.HSToken, nil, &h.Heard)
-	return h, h.err
+	h.Reply = p.AskAt(ctx, http.MethodGet, "http://listener"+hearingPath, d.Config.AppService.HSToken, nil, &h.Heard)
+	return h, h.Err
 }
 
 // hsToken looks whether the homeserver reaches the listener, with the token that
@@ -106,7 +107,7 @@ func (d *doctor) hsToken(ctx context.Context) Check {
 	}
 	room, a := d.makeRoom(ctx)
 	if room == "" {
-		return failed("look at the homeserver's log", "the homeserver does not let the bridge make a room (%s)", a.reason())
+		return failed("look at the homeserver's log", "the homeserver does not let the bridge make a room (%s)", a.Reason())
 	}
 	defer d.leaveRoom(context.WithoutCancel(ctx), room)
 	begun := time.Now()
@@ -138,34 +139,34 @@ func (d *doctor) ping(ctx context.Context) Check {
 		Duration int64 `json:"duration_ms"`
 	}
 	address := d.Config.AppService.Address
-	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v1/appservice/"+url.QueryEscape(d.Config.AppService.ID)+"/ping",
+	a := d.server.Ask(ctx, http.MethodPost, "/_matrix/client/v1/appservice/"+url.QueryEscape(d.Config.AppService.ID)+"/ping",
 		d.Config.AppService.ASToken, map[string]any{"transaction_id": "doctor"}, &result)
 	reachable := fmt.Sprintf("make %s reachable from the homeserver, or correct appservice.address; then mimird matrix -g, and restart it", address)
 	switch {
-	case a.err == nil && a.status == http.StatusOK:
+	case a.Err == nil && a.Status == http.StatusOK:
 		return fine("the homeserver reaches the bridge at %s, after %d ms", address, result.Duration)
-	case a.code == "M_URL_NOT_SET":
+	case a.Code == "M_URL_NOT_SET":
 		return failed("give registration.yaml to the homeserver and restart it", "the registration that the homeserver has has no url")
-	case a.code == "M_BAD_STATUS":
+	case a.Code == "M_BAD_STATUS":
 		return failed("give registration.yaml to the homeserver and restart it",
-			"the homeserver reaches the bridge, which refuses its hs_token (%s)", a.reason())
+			"the homeserver reaches the bridge, which refuses its hs_token (%s)", a.Reason())
 	default:
-		return failed(reachable, "the homeserver does not reach the bridge at %s (%s)", address, a.reason())
+		return failed(reachable, "the homeserver does not reach the bridge at %s (%s)", address, a.Reason())
 	}
 }
 
 // makeRoom makes a room with the bot alone in it: all that happens in it has to be
 // sent to the bridge.
-func (d *doctor) makeRoom(ctx context.Context) (id.RoomID, answer) {
+func (d *doctor) makeRoom(ctx context.Context) (id.RoomID, homeserver.Reply) {
 	var made mautrix.RespCreateRoom
-	a := d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/createRoom", d.Config.AppService.ASToken,
+	a := d.server.Ask(ctx, http.MethodPost, "/_matrix/client/v3/createRoom", d.Config.AppService.ASToken,
 		map[string]any{"name": "Mimir bridge self-test", "preset": "private_chat", "creation_content": map[string]any{"m.federate": false}}, &made)
 	return made.RoomID, a
 }
 
 func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
 	for _, how := range []string{"leave", "forget"} {
-		d.server.ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+url.QueryEscape(string(room))+"/"+how,
+		d.server.Ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+url.QueryEscape(string(room))+"/"+how,
 			d.Config.AppService.ASToken, struct{}{}, nil)
 	}
 }
@@ -192,16 +193,16 @@ func (d *doctor) doublePuppet(ctx context.Context) Check {
 		query = "?user_id=" + url.QueryEscape(users[0])
 	}
 	var whoami mautrix.RespWhoami
-	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/account/whoami"+query, token, nil, &whoami)
+	a := d.server.Ask(ctx, http.MethodGet, "/_matrix/client/v3/account/whoami"+query, token, nil, &whoami)
 	switch {
-	case a.err != nil:
-		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(a.err))
-	case a.status == http.StatusUnauthorized || a.code == "M_UNKNOWN_TOKEN":
+	case a.Err != nil:
+		return failed("look at the homeserver's log", "the homeserver does not answer: %s", fault.OneLine(a.Err))
+	case a.Status == http.StatusUnauthorized || a.Code == "M_UNKNOWN_TOKEN":
 		return failed(give, "the homeserver does not know the token of %s", file)
 	case len(users) == 0:
 		return fine("the homeserver knows the token of %s", file)
-	case a.status != http.StatusOK:
-		return failed(fmt.Sprintf("make the user, or %s", give), "the bridge may not act as %s (%s)", users[0], a.reason())
+	case a.Status != http.StatusOK:
+		return failed(fmt.Sprintf("make the user, or %s", give), "the bridge may not act as %s (%s)", users[0], a.Reason())
 	case string(whoami.UserID) != users[0]:
 		return failed(give, "asked to act as %s, the bridge is %.80s", users[0], whoami.UserID)
 	default:
@@ -219,10 +220,10 @@ func (d *doctor) encryption(ctx context.Context) Check {
 		return failed("build it with -tags goolm, or set encryption.allow to false", "this program was built without encryption")
 	}
 	var flows mautrix.RespLoginFlows
-	a := d.server.ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
+	a := d.server.Ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
 	switch {
-	case a.err != nil || a.status != http.StatusOK:
-		return failed("look at the homeserver's log", "the homeserver does not say how to log in (%s)", a.reason())
+	case a.Err != nil || a.Status != http.StatusOK:
+		return failed("look at the homeserver's log", "the homeserver does not say how to log in (%s)", a.Reason())
 	case !flows.HasFlow(mautrix.AuthTypeAppservice) && !e.MSC4190:
 		return warning("set encryption.msc4190 to true if the homeserver has that (Synapse 1.121 and later), then: mimird matrix -g",
 			"the homeserver gives the bridge no device, so rooms are not encrypted")

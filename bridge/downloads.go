@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -102,7 +104,7 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 	parked := t.entry.queue == parkedFiles
 	places, patience := d.downloads, firstByteTime
 	if parked {
-		places, patience = d.parkedOnce, slowTimeout
+		places, patience = d.parkedOnce, homeserver.SlowTimeout
 	}
 	select {
 	case places <- struct{}{}:
@@ -148,7 +150,7 @@ func (d *dispatcher) handleWith(t *task, failures int, needs *neededFile, file *
 	err := d.attempt(t, failures)
 	var again *neededFile
 	if errors.As(err, &again) { // of another event than before
-		err = fmt.Errorf("handle a file: %w", errUnreadable)
+		err = fmt.Errorf("handle a file: %w", homeserver.ErrDatabase)
 	}
 	return d.outcome(t, failures, err)
 }
@@ -220,7 +222,7 @@ func (d *dispatcher) download(needs *neededFile, patience time.Duration, handle 
 	timer := time.AfterFunc(patience, func() { cancel(errSlowDownload) })
 	defer timer.Stop()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { timer.Stop() }})
-	ctx = withDownloadLimit(ctx, d.node.MaxFile())
+	ctx = homeserver.WithDownloadLimit(ctx, d.node.MaxFile())
 	err := d.br.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), needs.url, needs.file, false, func(file *os.File) error {
 		timer.Stop()
 		handle(file)
@@ -238,9 +240,9 @@ var errSlowDownload = errors.New("the homeserver does not begin to answer")
 // the sender is told, or nil.
 func refusedFile(err error) error {
 	switch {
-	case errors.Is(err, errOverLimit):
+	case errors.Is(err, homeserver.ErrOverLimit):
 		return errLargeFile
-	case isFinal(err),
+	case homeserver.IsFinal(err),
 		errors.Is(err, id.ErrInvalidContentURI), errors.Is(err, id.ErrInputNotJSONString),
 		errors.Is(err, attachment.ErrHashMismatch), errors.Is(err, attachment.ErrUnsupportedVersion),
 		errors.Is(err, attachment.ErrUnsupportedAlgorithm), errors.Is(err, attachment.ErrInvalidKey),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -107,7 +108,7 @@ func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 // our own database that cannot be.
 func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
 	if fault.IsDatabaseError(why) || ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, why)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, why)
 	}
 	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"maunium.net/go/mautrix/id"
 )
 
@@ -36,11 +38,11 @@ type eventFailure struct {
 // answered other requests. While it answers nothing, nothing is hopeless, and neither
 // is what failed without it.
 func (f *eventFailures) isHopeless(evt id.EventID, err error, limit int) bool {
-	switch kindOf(err) {
-	case answerNone, answerAway:
+	switch homeserver.AnswerOf(err) {
+	case homeserver.AnswerNone, homeserver.AnswerAway:
 		return false
-	case answerDoubtful:
-		if isServerFault(err) {
+	case homeserver.AnswerDoubtful:
+		if homeserver.IsServerFault(err) {
 			break
 		}
 		return true

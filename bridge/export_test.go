@@ -57,7 +57,7 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 		stop()
 		return nil, errors.Join(err, db.Close())
 	}
-	r.condition.homeserver.whenUp(in.deliver.kick)
+	r.condition.homeserver.OnUp(in.deliver.kick)
 	r.condition.set(StateRunning, nil, in)
 	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
 	go func() { o.done <- in.deliver.run(ctx, ctx) }()

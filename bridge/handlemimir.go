@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -49,7 +50,7 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 		return err
 	}
 	switch {
-	case errors.Is(err, errLook):
+	case errors.Is(err, homeserver.ErrProfile):
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
 				"contact", at.Contact().Short(), "error", fault.OneLine(err))
@@ -61,7 +62,7 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "error", fault.OneLine(err))
 			return d.insteadOf(ctx, err)
 		}
-	case kindOf(err) == answerRoom:
+	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
 		if at.repairs++; at.repairs%maxTries == 1 {
 			d.repairRoom(ctx)
 		}
@@ -216,7 +217,7 @@ func (d *delivery) put(
 		}
 	}
 	crashpoint.At(crashpoint.BeforeRoom)
-	scope := newSendScope(d.ev, part)
+	scope := homeserver.NewScope(d.ev, part)
 	err := d.queueIn(ctx, scope, &simplevent.PreConvertedMessage{
 		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
 		ID:        id,
@@ -225,8 +226,8 @@ func (d *delivery) put(
 	if err != nil {
 		return err
 	}
-	if shown := scope.shown(); shown != "" { // and its row is there, else there would be an error
-		return d.unlessBlind(d.copies.counts(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
+	if shown := scope.Sent(); shown != "" { // and its row is there, else there would be an error
+		return d.unlessBlind(d.copies.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
@@ -234,15 +235,15 @@ func (d *delivery) put(
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
 	if len(rows) == 0 {
-		return fmt.Errorf("%w: the event was ignored", errRoom)
+		return fmt.Errorf("%w: the event was ignored", homeserver.ErrRoom)
 	}
-	return d.unlessBlind(d.copies.counts(ctx, portal.MXID, rows[0]))
+	return d.unlessBlind(d.copies.KeepOnly(ctx, portal.MXID, rows[0]))
 }
 
 // unlessBlind drops an error of the search for what is in doubt, once it is known that
 // the homeserver works and refuses the search.
 func (d *delivery) unlessBlind(err error) error {
-	if kind := kindOf(err); d.at.blind && (kind == answerDoubtful || kind == answerRefused) {
+	if kind := homeserver.AnswerOf(err); d.at.blind && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
 		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
 		return nil
 	}
@@ -258,14 +259,14 @@ func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSend
 
 // queue hands an event to bridgev2 and waits for what becomes of it.
 func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
-	return d.queueIn(ctx, newSendScope(d.ev, part), evt)
+	return d.queueIn(ctx, homeserver.NewScope(d.ev, part), evt)
 }
 
 // queueIn is queue in a scope that the caller looks into afterwards.
-func (d *delivery) queueIn(ctx context.Context, scope *sendScope, evt bridgev2.RemoteEvent) error {
+func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bridgev2.RemoteEvent) error {
 	var cancel context.CancelFunc
 	setContext(evt, func(library context.Context) context.Context {
-		library, cancel = scope.with(library, ctx)
+		library, cancel = scope.With(library, ctx)
 		return library
 	})
 	res := d.br.QueueRemoteEvent(d.at.login, evt)
@@ -278,9 +279,9 @@ func (d *delivery) queueIn(ctx context.Context, scope *sendScope, evt bridgev2.R
 	case !res.Success && res.Error == nil:
 		return errors.New("bridgev2 could not deal with the event")
 	case !res.Success:
-		return classify(res.Error)
+		return homeserver.WithRetryAfter(res.Error)
 	}
-	return classify(scope.failure())
+	return homeserver.WithRetryAfter(scope.Err())
 }
 
 // setContext makes the library handle the event in a context of ours.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -254,7 +256,7 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 			return fmt.Errorf("give up the room: %w", err)
 		}
 		job.given = true
-		scoped, cancel := newSendScope(d.ev, 0).with(c.br.BackgroundCtx, ctx)
+		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
 		defer cancel()
 		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
 			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", fault.OneLine(err))

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -29,7 +31,7 @@ func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, fai
 	}
 	user, err := d.br.GetUserByMXID(ctx, evt.Sender)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if user == nil || !user.Permissions.Commands {
 		return func() {}, nil // the library refuses it
@@ -37,7 +39,7 @@ func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, fai
 	err = bot.EnsureJoined(mautrix.WithMaxRetries(ctx, 0), evt.RoomID)
 	switch {
 	case err == nil:
-	case isFinal(err), failures >= maxJoinTries:
+	case homeserver.IsFinal(err), failures >= maxJoinTries:
 		d.log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", fault.OneLine(err))
 	default:
 		return nil, fmt.Errorf("accept the invitation to %s: %w", evt.RoomID, err)

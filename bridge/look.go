@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix"
@@ -98,8 +100,8 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 		d.at.wantAlone = true
 		return errAwaitAlone
 	}
-	scope := newSendScope(d.ev, 0)
-	scoped, cancel := scope.with(d.br.BackgroundCtx, ctx)
+	scope := homeserver.NewScope(d.ev, 0)
+	scoped, cancel := scope.With(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	info := d.userInfo(contact)
 	if info.Avatar == nil && ghost.AvatarID != "" {
@@ -110,7 +112,7 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	}
 	ghost.UpdateInfo(scoped, info)
 	if !ghost.NameSet || !ghost.AvatarSet {
-		return errors.Join(errLook, scope.lastFailure())
+		return errors.Join(homeserver.ErrProfile, scope.LastError())
 	}
 	d.at.lookDue = time.Time{}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -98,7 +99,7 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 	portal, err := l.br.GetPortalByKey(ctx, key)
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	case portal.MXID == evt.RoomID:
 		return true, nil
 	case portal.MXID == "":
@@ -137,12 +138,12 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 		return nil
 	}
 	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(why))
-	scope := newNamedScope("unknown room/" + string(evt.ID))
-	ctx, cancel := scope.with(ctx, ctx)
+	scope := homeserver.NewNamedScope("unknown room/" + string(evt.ID))
+	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	status := bridgev2.WrapErrorInStatus(why)
 	l.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
-	err := classify(scope.failure())
+	err := homeserver.WithRetryAfter(scope.Err())
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
 		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(err))
 		return nil

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -78,7 +80,7 @@ func newLostRooms(c *connector, library zerolog.Logger, retry kernel.Backoff) *l
 	return &lostRooms{
 		connector: c, library: library, retry: retry, wake: make(chan struct{}, 1),
 		seen: make(map[id.RoomID]networkid.PortalKey), failed: make(map[id.RoomID]int),
-		failures:  eventFailures{lastUp: c.homeserver.lastUp},
+		failures:  eventFailures{lastUp: c.homeserver.LastUp},
 		passedLog: rate.NewLimiter(rate.Every(10*time.Second), 5),
 	}
 }
@@ -279,9 +281,9 @@ func (l *lostRooms) adoptAll(ctx context.Context) error {
 	// Spaces first: the rooms are put into them.
 	slices.SortStableFunc(keys, func(a, b networkid.PortalKey) int {
 		switch {
-		case (a.ID == spaceChannel) == (b.ID == spaceChannel):
+		case (a.ID == homeserver.SpaceChannel) == (b.ID == homeserver.SpaceChannel):
 			return 0
-		case a.ID == spaceChannel:
+		case a.ID == homeserver.SpaceChannel:
 			return -1
 		default:
 			return 1
@@ -318,13 +320,13 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	}
 	user, err := l.br.GetUserByMXID(ctx, claim.people[0])
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	l.adopting.Lock()
 	defer l.adopting.Unlock()
 	room, err := l.managementOf(ctx, user.MXID)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if room != "" {
 		return false, nil
@@ -332,7 +334,7 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	user.ManagementRoom = claim.room
 	if err := user.Save(ctx); err != nil {
 		user.ManagementRoom = ""
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	l.log.Info("management room adopted", "room_id", claim.room)
 	return true, nil
@@ -341,7 +343,7 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 // adoptKey adopts one of the rooms that say to be the same: the one used last. The
 // others point to it.
 func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
-	if key.ID == spaceChannel {
+	if key.ID == homeserver.SpaceChannel {
 		return l.adoptSpace(ctx, key, claims)
 	}
 	login, err := l.loginOf(ctx, key)
@@ -354,7 +356,7 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 	}
 	portal, err := l.br.GetPortalByKey(ctx, key)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	rooms := make([]id.RoomID, 0, len(claims)+1)
 	if portal.MXID != "" {
@@ -399,7 +401,7 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*bridgev2.UserLogin, error) {
 	login, err := l.br.GetExistingUserLoginByID(ctx, key.Receiver)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	return login, nil
 }
@@ -409,7 +411,7 @@ func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*brid
 func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	account, err := mimirid.ParseLogin(key.Receiver)
 	if err != nil {
-		return nil //nolint:nilerr // claimedKey has parsed it
+		return nil //nolint:nilerr // homeserver.RoomKey has parsed it
 	}
 	login, err := l.loginOf(ctx, key)
 	if err != nil {
@@ -428,14 +430,14 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 		}
 		if space, err := l.spaceOf(ctx, login); err != nil || space != "" {
 			if err != nil {
-				return fmt.Errorf("%w: %w", errUnreadable, err)
+				return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 			}
 			continue
 		}
 		login.SpaceRoom = claim.room
 		if err := login.Save(ctx); err != nil {
 			login.SpaceRoom = ""
-			return fmt.Errorf("%w: %w", errUnreadable, err)
+			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
 		l.log.Info("space adopted", "account", account.Short(), "room_id", claim.room)
 	}

@@ -51,7 +51,9 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 	// Echoes of what we send as somebody are recognised by this.
 	c.AS.DoublePuppetValue = "mimird/" + c.Config.AppService.ID
 	if c.Config.Encryption.Allow {
-		c.dev = botcrypto.New(c.Config, c.AS, br, c.StateStore, c.Bot.UserID, c.log)
+		c.dev = botcrypto.New(botcrypto.Deps{
+			Config: c.Config, AppService: c.AS, Bridge: br, StateStore: c.StateStore, Bot: c.Bot.UserID, Log: c.log,
+		})
 		c.Crypto = &deviceOrNone{BotDevice: c.dev, c: c}
 	}
 	c.EventProcessor.ExecMode = appservice.Sync

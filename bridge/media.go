@@ -11,6 +11,7 @@ import (
 	_ "image/png"  // sizes of pictures
 	"io"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix"
@@ -131,7 +132,7 @@ func (d *delivery) uploadOrNotice(
 		key: "upload " + string(id), sender: sender,
 		send: func(ctx context.Context) (err error) {
 			content, err = d.upload(ctx, portal, m)
-			return classify(err)
+			return homeserver.WithRetryAfter(err)
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
@@ -177,7 +178,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	if err := msgconv.SetImageSize(content, body); err != nil {
 		return nil, fmt.Errorf("read a file: %w", err)
 	}
-	scoped, cancel := newSendScope(d.ev, 0).with(d.br.BackgroundCtx, ctx)
+	scoped, cancel := homeserver.NewScope(d.ev, 0).With(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	content.URL, content.File, err = d.br.Bot.UploadMediaStream(scoped, portal.MXID, info.Size, false, func(file io.Writer) (*bridgev2.FileStreamResult, error) {
 		if _, err := io.Copy(file, body); err != nil {

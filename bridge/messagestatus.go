@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -35,7 +36,7 @@ type statusSender struct {
 }
 
 // send sends a status. What belongs to an entry of the event log is sent in its
-// [sendScope], which then has the error; the rest is told at most once.
+// [homeserver.Scope], which then has the error; the rest is told at most once.
 func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
 	if evt.EventType.IsEphemeral() || evt.SourceEventID == "" || errors.Is(ms.InternalError, bridgev2.ErrNoPortal) {
 		// In rooms that are no portals, and perhaps none of ours, we say nothing.
@@ -45,7 +46,7 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	if fault.IsDatabaseError(ms.InternalError) && s.retry(evt.SourceEventID, ms.InternalError) {
 		return // the event is handled again
 	}
-	scope := scopeOf(ctx)
+	scope := homeserver.ScopeOf(ctx)
 	if scope == nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, statusTimeout)
@@ -53,7 +54,7 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 	if err := s.tell(ctx, ms, evt); err != nil {
 		if scope != nil {
-			scope.fail(err)
+			scope.Fail(err)
 			return
 		}
 		zerolog.Ctx(ctx).Warn().Err(err).Stringer("room_id", evt.RoomID).Stringer("event_id", evt.SourceEventID).

@@ -213,7 +213,7 @@ func (d *delivery) recoverReaction(
 		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
 	}
 	for _, again := range shown[1:] {
-		if err := d.copies.redact(ctx, again, evt.ID); err != nil {
+		if err := d.copies.Redact(ctx, again, evt.ID); err != nil {
 			return false, err
 		}
 	}

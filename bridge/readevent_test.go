@@ -10,7 +10,6 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 )
 
 // What is odd beside a message does not keep it from being read.
@@ -73,15 +72,3 @@ func TestReadTime(t *testing.T) {
 }
 
 // HTML that shows nothing does not take the place of the text.
-func TestOutgoingText_EmptyHTMLUsesTheBody(t *testing.T) {
-	name := func(id.UserID) string { return "" }
-	for _, formatted := range []string{
-		`<img data-mx-emoticon src="mxc://x/y">`, `<mx-reply><blockquote>quoted</blockquote></mx-reply>`, `<!-- a comment`, `<!-- -->`, `<b`, `<p></p>`,
-		"&#8203;\u2060", `<script>x</script>`, `<title>x`, ` `,
-	} {
-		content := &event.MessageEventContent{MsgType: event.MsgText, Body: ":wave:", Format: event.FormatHTML, FormattedBody: formatted}
-		if text := msgconv.TextFromMatrix(content, name); text != ":wave:" {
-			t.Errorf("%q becomes %q", formatted, text)
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -56,11 +57,11 @@ type trial struct {
 // notice in its place, is in the room.
 func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) error {
 	err := u.send(ctx)
-	kind := kindOf(err)
-	if err == nil || ctx.Err() != nil || kind == answerNone || kind == answerAway {
+	kind := homeserver.AnswerOf(err)
+	if err == nil || ctx.Err() != nil || kind == homeserver.AnswerNone || kind == homeserver.AnswerAway {
 		return err
 	}
-	if kind == answerDone {
+	if kind == homeserver.AnswerDone {
 		if u.exists != nil {
 			return u.exists(ctx)
 		}
@@ -70,10 +71,10 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	if t.key != u.key {
 		*t = trial{key: u.key}
 	}
-	if t.tries++; t.tries < maxTries || kind == answerRoom {
+	if t.tries++; t.tries < maxTries || kind == homeserver.AnswerRoom {
 		return err
 	}
-	if kind == answerRefused && !errors.Is(err, errSearch) {
+	if kind == homeserver.AnswerRefused && !errors.Is(err, homeserver.ErrSearch) {
 		if failed := d.replace(ctx, u, u.sender, err); failed != nil {
 			return d.stuck(ctx, err, failed)
 		}
@@ -83,12 +84,12 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 	for _, sender := range d.standIns(u.sender) {
 		failed := d.probe(ctx, portal, sender)
 		// A refusal of the probe may be about its type, which is ours alone.
-		if failed == nil || kindOf(failed) == answerRefused || kindOf(failed) == answerDoubtful && !isServerFault(failed) {
+		if failed == nil || homeserver.AnswerOf(failed) == homeserver.AnswerRefused || homeserver.AnswerOf(failed) == homeserver.AnswerDoubtful && !homeserver.IsServerFault(failed) {
 			// The first attempt may have reached the room although its answer was an error.
 			d.at.inDoubt, d.at.begun, d.at.blind = true, true, true
 			err := u.send(ctx)
 			d.at.blind = false
-			if kind := kindOf(err); err == nil || ctx.Err() != nil || kind == answerNone || kind == answerAway {
+			if kind := homeserver.AnswerOf(err); err == nil || ctx.Err() != nil || kind == homeserver.AnswerNone || kind == homeserver.AnswerAway {
 				return err
 			}
 			failed = d.replace(ctx, u, sender, err)
@@ -117,16 +118,16 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 // stuck is the outcome of a unit that was refused, and whose notice was refused too:
 // the room or the homeserver is at fault.
 func (d *delivery) stuck(ctx context.Context, err, notice error) error {
-	wait := (*retryAfter)(nil)
-	switch kind := kindOf(notice); {
+	wait := (*homeserver.RetryAfter)(nil)
+	switch kind := homeserver.AnswerOf(notice); {
 	case ctx.Err() != nil:
 		return err
 	case errors.As(notice, &wait):
-		return &retryAfter{delay: wait.delay, err: err}
-	case kind == answerNone, kind == answerAway, isServerFault(notice):
+		return &homeserver.RetryAfter{Delay: wait.Delay, Err: err}
+	case kind == homeserver.AnswerNone, kind == homeserver.AnswerAway, homeserver.IsServerFault(notice):
 		return err
 	}
-	return fmt.Errorf("%w: %w", errRoom, err)
+	return fmt.Errorf("%w: %w", homeserver.ErrRoom, err)
 }
 
 // standIns returns who may speak in a room in place of a user: the user first. The
@@ -153,9 +154,9 @@ func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender br
 	if !ok {
 		return bridgev2.ErrFailedToGetIntent
 	}
-	_, err := intent.SendMessage(library, portal.MXID, barrierEvent, &event.Content{Raw: map[string]any{}},
+	_, err := intent.SendMessage(library, portal.MXID, homeserver.BarrierEvent, &event.Content{Raw: map[string]any{}},
 		&bridgev2.MatrixSendExtra{Timestamp: time.Now()})
-	return classify(err)
+	return homeserver.WithRetryAfter(err)
 }
 
 // libraryContext returns a context with the values of bridgev2's own that ends with

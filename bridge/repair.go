@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -70,7 +71,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		return
 	}
 	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact())
-	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(barrierEvent))
+	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
 		return
 	}

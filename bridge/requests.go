@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -147,11 +148,11 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
 		if portal.UpdateCapabilities(ctx, d.at.login, false) { // a request can be deleted
 			if err := portal.Save(ctx); err != nil {
-				scopeOf(ctx).fail(err)
+				homeserver.ScopeOf(ctx).Fail(err)
 			}
 		}
 		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
-			scopeOf(ctx).fail(fmt.Errorf("%w: the room's name or its picture was not set", errLook))
+			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: the room's name or its picture was not set", homeserver.ErrProfile))
 		}
 		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
@@ -120,7 +122,7 @@ func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error
 		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
 		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, r.br.ID, movedKey(key), key.ID, key.Receiver)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	return nil
 }
@@ -153,7 +155,7 @@ func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, li
 	}
 	found, err := r.br.DB.Query(ctx, fmt.Sprintf("%s ORDER BY rowid DESC LIMIT %d", query, limit), args...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	defer func() { _ = found.Close() }() // found.Err says what went wrong
 	for found.Next() {
@@ -161,13 +163,13 @@ func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, li
 		var room networkid.PortalKey
 		var nanoseconds int64
 		if err := found.Scan(&row.row, &row.id, &row.evt, &nanoseconds, &room.ID, &room.Receiver); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", errUnreadable, err)
+			return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
 		row.at = time.Unix(0, nanoseconds)
 		rows, keys = append(rows, row), append(keys, room)
 	}
 	if err := found.Err(); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	return rows, keys, nil
 }
@@ -193,7 +195,7 @@ func (r *restored) once(ctx context.Context) error {
 	}
 	portals, err := r.br.DB.Portal.GetAllWithMXID(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	lost := make(map[networkid.UserLoginID]*loss)
 	for _, portal := range portals {
@@ -228,7 +230,7 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 	for i, row := range rows {
 		portal, err := r.br.GetExistingPortalByKey(ctx, keys[i])
 		if err != nil {
-			return false, fmt.Errorf("%w: %w", errUnreadable, err)
+			return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
 		if portal == nil || !joined[portal.MXID] || time.Since(row.at) > restoredAge {
 			continue

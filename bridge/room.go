@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -37,7 +39,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, errAwaitTurn
 		}
 		if _, err := d.resync(ctx, portal, true); err != nil {
-			return nil, roomError("make the room", err)
+			return nil, homeserver.RoomError("make the room", err)
 		}
 		if portal.MXID == "" {
 			return nil, errors.New("make the room: there is none")
@@ -52,7 +54,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			err = refused // the library does not report it
 		}
 		if err != nil {
-			return nil, roomError("invite you into the room", err)
+			return nil, homeserver.RoomError("invite you into the room", err)
 		}
 	}
 	if err := d.mayWrite(ctx, portal); err != nil {
@@ -89,7 +91,7 @@ func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error 
 		return fmt.Errorf("look whether the room is encrypted: %w", err)
 	}
 	if encrypted {
-		return errNoEncryption
+		return homeserver.ErrRoomEncrypted
 	}
 	return nil
 }
@@ -103,14 +105,14 @@ func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
 func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) (refused, err error) {
 	meta := d.meta(bridgev2.RemoteEventChatResync, bridgev2.EventSender{}, time.Time{})
 	meta.CreatePortal = create
-	scope := newSendScope(d.ev, 0)
+	scope := homeserver.NewScope(d.ev, 0)
 	err = d.queueIn(ctx, scope, &simplevent.ChatResync{
 		EventMeta: meta,
 		GetChatInfoFunc: func(ctx context.Context, _ *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
 			return d.at.login.Client.GetChatInfo(ctx, portal)
 		},
 	})
-	return classify(scope.lastFailure()), err
+	return homeserver.WithRetryAfter(scope.LastError()), err
 }
 
 // recover looks for an event that may have been sent without our knowing it: the
@@ -129,7 +131,7 @@ func (d *delivery) recover(
 		if err != nil {
 			return false, err
 		}
-		return true, d.copies.counts(ctx, portal.MXID, rows[0], shown...)
+		return true, d.copies.KeepOnly(ctx, portal.MXID, rows[0], shown...)
 	}
 	shown, err := d.find(ctx, portal.MXID, message)
 	if err != nil || len(shown) == 0 {
@@ -152,7 +154,7 @@ func (d *delivery) recover(
 	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
 	}
-	return true, d.copies.counts(ctx, portal.MXID, row, shown[1:]...)
+	return true, d.copies.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
 }
 
 // find searches a room for the events with a marker, and once more behind a barrier when
@@ -162,7 +164,7 @@ func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.M
 	if err == nil && len(found) == 0 && d.at.begun {
 		// The transaction is the same at every attempt: a homeserver that returns the old
 		// event remembers transactions, and will recognise the message as well.
-		if err = d.search().awaitListing(ctx, newSendScope(d.ev, barrierPart), room); err == nil {
+		if err = d.search().AwaitListing(ctx, homeserver.NewScope(d.ev, barrierPart), room); err == nil {
 			d.at.begun = false // once for all parts of a message
 			found, err = d.findMarked(ctx, room, message)
 		}
@@ -171,11 +173,11 @@ func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.M
 }
 
 func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
-	return d.search().findMarked(ctx, room, mimirid.Marker(message), d.isOurs)
+	return d.search().FindMarked(ctx, room, mimirid.Marker(message), d.isOurs)
 }
 
-func (d *delivery) search() roomSearch {
-	return roomSearch{bot: d.matrix.bot(), pause: d.deliver.retry.Min / 2, log: d.log}
+func (d *delivery) search() homeserver.Search {
+	return homeserver.Search{Bot: d.matrix.bot(), Pause: d.deliver.retry.Min / 2, Log: d.log}
 }
 
 // isOurs tells the senders of our events from members who copy the marker.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -26,7 +28,7 @@ const (
 type roomClaim struct {
 	room id.RoomID
 	// key names the conversation that the room shows, or the login whose space it is,
-	// with the ID spaceChannel. It is empty when the bot has written neither.
+	// with the ID homeserver.SpaceChannel. It is empty when the bot has written neither.
 	key networkid.PortalKey
 	// people are the members who are neither the bot nor ghosts, invited ones
 	// included; ghosts is the number of members who are.
@@ -64,7 +66,7 @@ func (c *roomClaim) belongsTo(user id.UserID) bool {
 	}
 }
 
-func (c *roomClaim) isSpace() bool { return c.key.ID == spaceChannel }
+func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel }
 
 // readClaim asks the homeserver for the state of a room. It returns nil when the bot
 // is not in it. The bridge's table of members is then as the homeserver says.
@@ -105,7 +107,7 @@ func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 	}
 	for _, evt := range state[event.StateBridge] {
 		if content, ok := evt.Content.Parsed.(*event.BridgeEventContent); ok && evt.Sender == bot.UserID {
-			if key := claimedKey(content); !key.IsEmpty() {
+			if key := homeserver.RoomKey(content); !key.IsEmpty() {
 				claim.key = key
 			}
 		}

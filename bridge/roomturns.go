@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -32,7 +34,7 @@ func (t *roomTurns) take(c store.Conversation) bool {
 	switch {
 	case t.taken[c]:
 		return true
-	case len(t.taken) < roomsAtOnce:
+	case len(t.taken) < homeserver.RoomsAtOnce:
 		t.give(c)
 		return true
 	case !slices.Contains(t.waiting, c):
@@ -47,7 +49,7 @@ func (t *roomTurns) release(c store.Conversation) (next []store.Conversation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.taken, c)
-	for len(t.waiting) > 0 && len(t.taken) < roomsAtOnce {
+	for len(t.waiting) > 0 && len(t.taken) < homeserver.RoomsAtOnce {
 		t.give(t.waiting[0])
 		next = append(next, t.waiting[0])
 		t.waiting = t.waiting[1:]

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -62,7 +64,7 @@ func TestRoomTurns_NotKeptByWhoIsNotDelivered(t *testing.T) {
 				time.Sleep(time.Millisecond)
 				return errAwaitTurn
 			default:
-				return &retryAfter{delay: maxRetryAfter, err: errTestFailure}
+				return &homeserver.RetryAfter{Delay: homeserver.MaxRetryAfter, Err: errTestFailure}
 			}
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -38,7 +39,7 @@ func (l *lostRooms) tombstone(ctx context.Context, evt *event.Event) (handled bo
 	}
 	portal, err := l.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	content, ok := evt.Content.Parsed.(*event.TombstoneEventContent)
 	switch {
@@ -92,13 +93,13 @@ func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
 
 // tellUpgrade says in the old room what is missing for the conversation to move.
 func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
-	scope := newNamedScope("upgrade/" + string(evt.ID))
-	ctx, cancel := scope.with(ctx, ctx)
+	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
+	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
 		l.matrix.bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
-	if err = classify(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
+	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
 		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
 		return nil
 	}
@@ -114,7 +115,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		switch {
 		case err == nil:
 			return true, nil
-		case isFinal(err):
+		case homeserver.IsFinal(err):
 			return false, nil
 		default:
 			return false, fmt.Errorf("enter an upgraded room: %w", err)
@@ -142,7 +143,7 @@ func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) 
 	}
 	portal, err := l.br.GetPortalByMXID(ctx, claim.predecessor)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnreadable, err)
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal == nil {
 		return false, nil
@@ -209,8 +210,8 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	}
 	l.log.Info("an upgraded room was followed", "contact", contact.Short(), "room_id", room, "old", old)
 	l.deliver.retryNow(conversation)
-	scope := newNamedScope("moved/" + string(old) + "/" + string(room))
-	ctx, cancel := scope.with(ctx, ctx)
+	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
+	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
 	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -90,7 +91,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		err := r.bridge(ctx)
 		if errors.Is(err, errListenerEnded) {
-			r.condition.listener.down(err)
+			r.condition.listener.Down(err)
 			r.listener.close(0)
 			r.listener = nil
 		}
@@ -131,10 +132,10 @@ func (r *runner) listen(ctx context.Context) error {
 	l := newListener(r.node, r.log, config.HSToken, r.stored)
 	l.domain = r.opts.Config.Homeserver.Domain
 	if err := l.open(ctx, config.Hostname, config.Port); err != nil {
-		r.condition.listener.down(err)
+		r.condition.listener.Down(err)
 		return err
 	}
-	r.condition.listener.up()
+	r.condition.listener.Up()
 	r.listener = l
 	return nil
 }
@@ -150,7 +151,7 @@ func (r *runner) stored() {
 // incarnation is one start of bridgev2.
 type incarnation struct {
 	*connector
-	transport *transport
+	transport *homeserver.Transport
 	puppets   *puppets
 	inbound   atomic.Pointer[dispatcher] // nil before it runs
 }
@@ -204,7 +205,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 		client.Transport = r.base
 	}
 	var puppets *puppets
-	t := newTransport(ctx, transportDeps{
+	t := homeserver.NewTransport(ctx, homeserver.Deps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
 		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.isEncrypted, FindRoom: c.lost.made,
@@ -212,7 +213,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 		Registered: c.userMissed,
 		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
 	})
-	puppets = newPuppets(c, r.library, t.direct)
+	puppets = newPuppets(c, r.library, t.Direct)
 	client.Transport, client.Timeout = t, 0
 	return &incarnation{connector: c, transport: t, puppets: puppets}, nil
 }
@@ -226,7 +227,7 @@ func (in *incarnation) end() {
 			login.BridgeState.Destroy() // the library leaves its goroutine
 		}
 	}
-	in.transport.close()
+	in.transport.Close()
 }
 
 // awaitHomeserver waits until the homeserver answers, and makes sure that the bot
@@ -237,7 +238,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 		err := in.matrix.bot().Register(ctx)
 		if err == nil || errors.Is(err, mautrix.MUserInUse) {
 			in.matrix.bot().Registered = true
-			r.condition.homeserver.up()
+			r.condition.homeserver.Up()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -247,7 +248,7 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 			failure.Response.StatusCode < http.StatusInternalServerError && failure.Response.StatusCode != http.StatusTooManyRequests {
 			return explain(err)
 		}
-		r.condition.homeserver.down(fmt.Errorf("the homeserver cannot be reached: %w", err))
+		r.condition.homeserver.Down(fmt.Errorf("the homeserver cannot be reached: %w", err))
 		if try == 0 {
 			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", fault.OneLine(err))
 		}
@@ -283,7 +284,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.whenUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
+	r.condition.homeserver.OnUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
 		copies: in.copies, lost: in.lost, fetched: in.fetched,
@@ -345,9 +346,9 @@ func (r *runner) wantsSideSync(ctx context.Context) bool {
 	case config.SideSyncNever:
 		return false
 	}
-	server := newPatient(r.opts.Config.Homeserver.Address)
-	defer server.close()
-	name, _ := server.version(ctx)
+	server := homeserver.NewProbe(r.opts.Config.Homeserver.Address)
+	defer server.Close()
+	name, _ := server.Version(ctx)
 	return name != "Synapse" // which pushes all of it; what cannot be known is fetched, twice is once
 }
 
@@ -365,7 +366,7 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.err)
 		case <-tick.C:
 		}
-		if h := &r.condition.homeserver; !h.get().OK || h.quietFor() > probeEvery {
+		if h := &r.condition.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
 			// The transport notes the outcome.
 			ctx := mautrix.WithMaxRetries(stop, 0)
 			_, _ = in.matrix.bot().GetDisplayName(ctx, in.matrix.bot().UserID)
@@ -388,9 +389,9 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 		return in.selfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 	})
 	if err = errors.Join(err, unheard); err == nil {
-		r.condition.listener.up()
+		r.condition.listener.Up()
 	} else {
-		r.condition.listener.down(err)
+		r.condition.listener.Down(err)
 		r.log.Warn("the homeserver may not reach the bridge", "error", err)
 	}
 	if changed {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -25,10 +26,10 @@ type Status struct {
 	// State is where in its life the bridge is.
 	State State
 	// Homeserver is whether the homeserver answers.
-	Homeserver Health
+	Homeserver homeserver.Health
 	// Listener is whether the homeserver could reach us: whether what listens at our
 	// address is us.
-	Listener Health
+	Listener homeserver.Health
 	// Error is why the bridge does not run, in one sentence for people, and Since
 	// when that is so. Both are zero while it runs.
 	Error string
@@ -104,7 +105,7 @@ const inboundPatience = time.Minute
 // condition is what the actor and its goroutine share. It is safe for use by
 // both.
 type condition struct {
-	homeserver, listener health
+	homeserver, listener homeserver.Monitor
 	problems             []string // not changed after the start
 
 	mu    sync.Mutex
@@ -141,7 +142,7 @@ func (c *condition) status(node Node) Status {
 	}
 	live := c.live
 	c.mu.Unlock()
-	s.Homeserver, s.Listener = c.homeserver.get(), c.listener.get()
+	s.Homeserver, s.Listener = c.homeserver.Health(), c.listener.Health()
 	if s.State == StateRunning && (!s.Homeserver.OK || !s.Listener.OK) {
 		s.State = StateDegraded
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -70,8 +72,8 @@ func (t *tellers) end(at store.Conversation, how telling) {
 	}
 	failure := t.fails[at]
 	pause := t.retry.Delay(failure.tries)
-	if wait := (*retryAfter)(nil); errors.As(how.err, &wait) {
-		pause = max(pause, min(wait.delay, maxRetryAfter))
+	if wait := (*homeserver.RetryAfter)(nil); errors.As(how.err, &wait) {
+		pause = max(pause, min(wait.Delay, homeserver.MaxRetryAfter))
 	}
 	t.fails[at] = tellFailure{failure.tries + 1, time.Now().Add(pause)}
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -18,7 +20,7 @@ func (c *connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 	// The moment names the notice: said again after a lost answer it is the same one.
 	name := what + "/" + string(user.MXID) + "/" + time.Now().Format(time.RFC3339Nano)
 	for try := range maxTellTries {
-		err := fault.Guard(c.log, "tell a user", func() error { return c.tellUser(stop, newNamedScope(name), user, text) })
+		err := fault.Guard(c.log, "tell a user", func() error { return c.tellUser(stop, homeserver.NewNamedScope(name), user, text) })
 		if err == nil || stop.Err() != nil {
 			return
 		}

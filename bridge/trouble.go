@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/msgconv"
 
@@ -120,7 +121,7 @@ func (d *deliverer) retryNow(conversation store.Conversation) {
 
 // retryLocked is called under mu.
 func (d *deliverer) retryLocked(at *position) {
-	if wait := (*retryAfter)(nil); errors.As(at.err, &wait) {
+	if wait := (*homeserver.RetryAfter)(nil); errors.As(at.err, &wait) {
 		return
 	}
 	if at.timer != nil && at.timer.Stop() {
@@ -172,7 +173,7 @@ func (c *connector) watchTroubles(stop, work context.Context) {
 			return
 		case <-tick.C:
 		}
-		bad, well := c.deliver.troubles(c.homeserver.lastUp())
+		bad, well := c.deliver.troubles(c.homeserver.LastUp())
 		type news struct {
 			bad  []trouble
 			well []*position
@@ -236,7 +237,7 @@ func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 			lines = append(lines, fmt.Sprintf("✅ Messages from %s reach their room again.", c.nameOfContact(at.Conversation)))
 		}
 	}
-	if err := c.tellUser(ctx, newSendScope(entry, len(told)+len(well)), login.User, strings.Join(lines, "\n")); err != nil {
+	if err := c.tellUser(ctx, homeserver.NewScope(entry, len(told)+len(well)), login.User, strings.Join(lines, "\n")); err != nil {
 		return err
 	}
 	c.deliver.setTold(told, true)
@@ -278,22 +279,22 @@ func (c *connector) connected(account identity.PublicKey) status.BridgeState {
 
 // tellUser has the bot say something to a user in the management room, in a scope. A
 // room that is gone, or in which the bot must not write, is given up for another.
-func (c *connector) tellUser(ctx context.Context, scope *sendScope, user *bridgev2.User, text string) error {
-	library, cancel := scope.with(c.br.BackgroundCtx, ctx)
+func (c *connector) tellUser(ctx context.Context, scope *homeserver.Scope, user *bridgev2.User, text string) error {
+	library, cancel := scope.With(c.br.BackgroundCtx, ctx)
 	defer cancel()
 	content := msgconv.Notice(text)
 	content.Mentions = &event.Mentions{}
 	for fresh := false; ; fresh = true {
 		room, err := user.GetManagementRoom(library)
 		if err != nil {
-			return fmt.Errorf("open the room with the bot: %w", classify(err))
+			return fmt.Errorf("open the room with the bot: %w", homeserver.WithRetryAfter(err))
 		}
 		_, err = c.br.Bot.SendMessage(library, room, event.EventMessage, &event.Content{Parsed: content}, nil)
 		if err == nil {
 			return nil
 		}
 		if fresh || !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {
-			return fmt.Errorf("write to the user: %w", classify(err))
+			return fmt.Errorf("write to the user: %w", homeserver.WithRetryAfter(err))
 		}
 		c.log.Warn("room with the bot is closed to it, opening another", "room_id", room, "user", user.MXID)
 		user.ManagementRoom = ""
@@ -316,14 +317,14 @@ func (c *connector) nameOfContact(conversation store.Conversation) string {
 func (c *connector) advice(conversation store.Conversation, err error) string {
 	anew := fmt.Sprintf("or say `history %s` here: that makes a new room.", c.nameOfContact(conversation))
 	switch {
-	case errors.Is(err, errNoEncryption), errors.Is(err, errPlaintext):
+	case errors.Is(err, homeserver.ErrRoomEncrypted), errors.Is(err, homeserver.ErrPlaintext):
 		return "Set encryption.allow in the configuration of the bridge, " + anew
 	case errors.Is(err, mautrix.MUnknownToken), errors.Is(err, mautrix.MMissingToken), errors.Is(err, mautrix.MExclusive):
 		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
-	case kindOf(err) == answerRoom:
+	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
 		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
 			c.matrix.bot().UserID, c.ghostUser(conversation.Contact()), anew)
-	case kindOf(err) == answerNone && err != nil:
+	case homeserver.AnswerOf(err) == homeserver.AnswerNone && err != nil:
 		return "The log of the node says more."
 	default:
 		return "The logs of the homeserver, and of the proxy before it, say more."

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/bridge/homeserver"
+
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 )
@@ -18,14 +20,14 @@ import (
 func (d *dispatcher) refuse(ctx context.Context, evt *event.Event, why error) error {
 	portal, err := d.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal == nil {
 		return nil
 	}
 	user, err := d.br.GetUserByMXID(ctx, evt.Sender)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if user == nil || !user.Permissions.SendEvents {
 		return nil

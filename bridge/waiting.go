@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -293,14 +294,14 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	}
 	// The moment and the number of edits name the notice: said again after a crash,
 	// it is the same one.
-	scope := newSendScope(store.Event{
+	scope := homeserver.NewScope(store.Event{
 		Account: at.Account, Conversation: at.ID, Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
 	}, next.Edits)
-	scoped, cancel := scope.with(c.br.BackgroundCtx, ctx)
+	scoped, cancel := scope.With(c.br.BackgroundCtx, ctx)
 	defer cancel()
 	resp, err := c.br.Bot.SendMessage(scoped, portal.MXID, event.EventMessage, &event.Content{Parsed: content}, nil)
 	if err != nil {
-		return had, fmt.Errorf("tell what waits: %w", classify(err))
+		return had, fmt.Errorf("tell what waits: %w", homeserver.WithRetryAfter(err))
 	}
 	if !open {
 		next.Event = resp.EventID

@@ -2,7 +2,7 @@
 
 // Package botcrypto is the encryption of Matrix rooms: the one device of the bot, with
 // whose keys all ghosts encrypt, and the command that explains to a user how encryption
-// is. It stands in for the library's own helper, which needs a C compiler, ends the
+// is. It replaces the library's own helper, which needs a C compiler, ends the
 // process when /sync fails, and loses keys when the process is killed. The keys are in
 // the bridge's own database. The library package plugs the device into bridgev2, and the
 // appservice package feeds it with what /sync returns.
@@ -14,10 +14,15 @@ package botcrypto
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/appservice"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+	"maunium.net/go/mautrix/sqlstatestore"
 
 	"github.com/mimird/mimird/bridge/fault"
 )
@@ -36,7 +41,7 @@ var (
 // Status says whether the bridge can take part in encrypted rooms.
 type Status struct {
 	State State
-	// Error is why it cannot although it should, and what to do, in a sentence or two
+	// Error says, when the state is Unavailable, why, and what to do, in a sentence or two
 	// for people.
 	Error string `json:",omitempty"`
 }
@@ -46,33 +51,46 @@ type State string
 
 // The states of encryption.
 const (
-	// Off is when the configuration does not want it.
+	// Off means that the configuration does not ask for encryption.
 	Off State = "off"
-	// On is when rooms are encrypted.
+	// On means that the bridge encrypts.
 	On State = "on"
-	// Unavailable is when the configuration wants it, and the homeserver or
-	// this program cannot: rooms are not encrypted.
+	// Unavailable means that the configuration asks for encryption, and that the
+	// homeserver or this program does not support it.
 	Unavailable State = "unavailable"
 )
 
-// Device is the bot's device, with which the bridge takes part in encrypted rooms.
-// Its one implementation is in a file with a build tag.
+// Deps is what [New] needs. All fields are required.
+type Deps struct {
+	Config     *bridgeconfig.Config
+	AppService *appservice.AppService
+	Bridge     *bridgev2.Bridge
+	StateStore *sqlstatestore.SQLStateStore
+	Bot        id.UserID
+	Log        *slog.Logger
+}
+
+// Device is the bot's device, with which the bridge takes part in encrypted rooms. Its
+// implementation, [BotDevice], has a build tag. All methods may be called from any
+// goroutine.
 type Device interface {
-	// Decrypt returns what is in an encrypted event. The error is ErrNoKeys when
-	// that may become possible.
+	// Decrypt returns the event inside an encrypted one, or ErrNoKeys when its keys may
+	// still arrive.
 	Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error)
 	// Request asks the other devices of the sender for the keys of an event.
 	Request(ctx context.Context, evt *event.Event)
-	// Receive takes what concerns devices and keys from an answer to /sync, and
-	// notes with done that it has. After an error the same has to be given again.
+	// Receive handles the messages between devices and the changes of devices in an
+	// answer to /sync, and then calls done. After an error the caller passes the same
+	// answer again.
 	Receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error
-	// Client acts as the device.
+	// Client returns the client of the device.
 	Client() *mautrix.Client
-	// Explain says in plain sentences how encryption is for a user.
+	// Explain describes in plain sentences what the bridge and the devices of a user can
+	// decrypt.
 	Explain(ctx context.Context, user id.UserID) string
 }
 
-// NewUnavailable says why there is no encryption, and what to do.
+// NewUnavailable returns the status Unavailable, with the cause and what to do about it.
 func NewUnavailable(why error) Status {
 	text := "Rooms are not encrypted, though encryption.allow is set: " + fault.OneLine(why) + "."
 	if errors.Is(why, ErrNoDevice) {

@@ -11,8 +11,8 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// NewCommand returns the command that says in plain sentences whether
-// messages are encrypted, and who can read them.
+// NewCommand returns the command check-encryption, which describes whether the messages
+// of a room are encrypted, and who can decrypt them. device returns nil without encryption.
 func NewCommand(device func() Device, isEncrypted func(context.Context, id.RoomID) (bool, error)) *commands.FullHandler {
 	return &commands.FullHandler{
 		Name: "check-encryption",

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -17,52 +16,39 @@ import (
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
 	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/crypto"
 	"maunium.net/go/mautrix/crypto/olm"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
-	"maunium.net/go/mautrix/sqlstatestore"
 
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-// CanEncrypt is whether this program can take part in encrypted rooms.
+// CanEncrypt says whether this program was built with encryption.
 const CanEncrypt = true
 
-// BotDevice is the device of the bot. All ghosts encrypt with its keys: that is
-// what clients of the user know. It stands in for the library's own, which needs a
-// C compiler, ends the process when /sync fails, and loses keys when the process
-// is killed.
+// BotDevice is the device of the bot, with whose keys all ghosts encrypt: clients trust
+// one device. It implements [Device] and, for the library, the interface matrix.Crypto.
+// All methods may be called from any goroutine.
 type BotDevice struct {
-	config *bridgeconfig.Config
-	as     *appservice.AppService
-	br     *bridgev2.Bridge
-	states *sqlstatestore.SQLStateStore
-	bot    id.UserID
-	log    *slog.Logger
-	zlog   zerolog.Logger
+	deps Deps
+	zlog zerolog.Logger
 
-	mu     sync.RWMutex // reset replaces all of them
+	mu     sync.RWMutex // of what follows, which reset replaces
 	matrix *mautrix.Client
 	store  *keyStore
 	mach   *crypto.OlmMachine
 	signed bool // clients can see that the device belongs to the bot
 }
 
-func New(
-	config *bridgeconfig.Config, as *appservice.AppService, br *bridgev2.Bridge, states *sqlstatestore.SQLStateStore, bot id.UserID, log *slog.Logger,
-) *BotDevice {
-	return &BotDevice{
-		config: config, as: as, br: br, states: states, bot: bot, log: log,
-		zlog: br.Log.With().Str("component", "crypto").Logger(),
-	}
+// New returns the device, which does nothing before Init.
+func New(deps Deps) *BotDevice {
+	return &BotDevice{deps: deps, zlog: deps.Bridge.Log.With().Str("component", "crypto").Logger()}
 }
 
-// keyStore forgets that keys were withheld when they come after all: a client
-// withholds them from a device that is not verified yet.
+// keyStore accepts keys that were withheld at first: a client withholds them from a device
+// that is not verified yet.
 type keyStore struct{ *crypto.SQLCryptoStore }
 
 // GetGroupSession implements crypto.Store.
@@ -74,8 +60,8 @@ func (s *keyStore) GetGroupSession(ctx context.Context, room id.RoomID, session 
 	return keys, err
 }
 
-// Init makes the device, or takes it up again. It returns ErrNoDevice when the
-// homeserver gives the bridge none.
+// Init creates the device, or resumes the one of an earlier start. It makes requests. It
+// returns [ErrNoDevice] when the homeserver gives the bridge no device.
 func (d *BotDevice) Init(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,7 +71,7 @@ func (d *BotDevice) Init(ctx context.Context) error {
 func (d *BotDevice) init(ctx context.Context, mayReset bool) error {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	d.store = &keyStore{crypto.NewSQLCryptoStore(
-		d.br.DB.Database, dbutil.ZeroLogger(d.zlog), string(d.br.ID), "", []byte(d.config.Encryption.PickleKey))}
+		d.deps.Bridge.DB.Database, dbutil.ZeroLogger(d.zlog), string(d.deps.Bridge.ID), "", []byte(d.deps.Config.Encryption.PickleKey))}
 	if err := d.store.DB.Upgrade(ctx); err != nil {
 		return fmt.Errorf("open the tables for encryption: %w", err)
 	}
@@ -97,21 +83,21 @@ func (d *BotDevice) init(ctx context.Context, mayReset bool) error {
 		return err
 	}
 	d.store.DeviceID = d.matrix.DeviceID
-	d.mach = crypto.NewOlmMachine(d.matrix, &d.zlog, d.store, d.states)
+	d.mach = crypto.NewOlmMachine(d.matrix, &d.zlog, d.store, d.deps.StateStore)
 	d.mach.DisableSharedGroupSessionTracking = true
 	d.mach.DisableDecryptKeyFetching = true // see Receive
 	d.mach.AllowKeyShare = d.mayShare
-	e := &d.config.Encryption
+	e := &d.deps.Config.Encryption
 	d.mach.SendKeysMinTrust = e.VerificationLevels.Receive
 	d.mach.PlaintextMentions = e.PlaintextMentions
 	d.mach.DisableDeviceChangeKeyRotation = e.Rotation.DisableDeviceChangeKeyRotation
 	if err := d.mach.Load(ctx); err != nil {
-		// Such as another pickle_key: whatever was encrypted for the old device is lost
-		// with it, and only that.
+		// pickle_key was changed, for example. What was encrypted for the old device is
+		// lost, and nothing else.
 		if !mayReset || fault.IsDatabaseError(err) {
 			return fmt.Errorf("read the keys of the bot's device: %w", err)
 		}
-		d.log.Error("the keys of the bot's device cannot be read, it gets another device", "error", fault.OneLine(err))
+		d.deps.Log.Error("keys of the bot's device not readable, creating another device", "err", fault.OneLine(err))
 		return d.reset(ctx)
 	}
 	if known != "" {
@@ -123,7 +109,7 @@ func (d *BotDevice) init(ctx context.Context, mayReset bool) error {
 			if !mayReset {
 				return errors.New("the homeserver does not keep the keys of the bot's device")
 			}
-			d.log.Warn("the homeserver has lost the keys of the bot's device, it gets another device")
+			d.deps.Log.Warn("homeserver lost the keys of the bot's device, creating another device")
 			return d.reset(ctx)
 		}
 	}
@@ -132,17 +118,18 @@ func (d *BotDevice) init(ctx context.Context, mayReset bool) error {
 	}
 	if e.SelfSign {
 		if err := d.sign(ctx); err != nil {
-			d.log.Warn("the bot's device cannot be signed, clients will warn of it", "error", fault.OneLine(err))
+			d.deps.Log.Warn("signing the bot's device failed, clients will show a warning", "err", fault.OneLine(err))
 		}
 	}
 	return nil
 }
 
-// login gets an access token for the device.
+// login gets the device and its access token from the homeserver. known is the id of an
+// existing device, or empty.
 func (d *BotDevice) login(ctx context.Context, known id.DeviceID) error {
 	const name = "Mimir bridge"
-	d.matrix = d.as.NewMautrixClient(d.bot)
-	if d.config.Encryption.MSC4190 {
+	d.matrix = d.deps.AppService.NewMautrixClient(d.deps.Bot)
+	if d.deps.Config.Encryption.MSC4190 {
 		if err := d.matrix.CreateDeviceMSC4190(ctx, known, name); err != nil {
 			return fmt.Errorf("%w: %w", deviceError(err), err)
 		}
@@ -157,7 +144,7 @@ func (d *BotDevice) login(ctx context.Context, known id.DeviceID) error {
 	}
 	_, err = d.matrix.Login(ctx, &mautrix.ReqLogin{
 		Type:                     mautrix.AuthTypeAppservice,
-		Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: string(d.bot)},
+		Identifier:               mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: string(d.deps.Bot)},
 		DeviceID:                 known,
 		InitialDeviceDisplayName: name,
 		StoreCredentials:         true,
@@ -169,7 +156,7 @@ func (d *BotDevice) login(ctx context.Context, known id.DeviceID) error {
 	return nil
 }
 
-// deviceError tells a homeserver that gives no device from one that fails.
+// deviceError tells a homeserver that refuses a device from one that fails.
 func deviceError(err error) error {
 	var failure mautrix.HTTPError
 	if errors.As(err, &failure) && failure.Response != nil && failure.Response.StatusCode >= 400 && failure.Response.StatusCode < 500 &&
@@ -179,16 +166,17 @@ func deviceError(err error) error {
 	return errors.New("get a device for the bot")
 }
 
+// onServer reports whether the homeserver still has the keys of the device.
 func (d *BotDevice) onServer(ctx context.Context) (bool, error) {
-	resp, err := d.matrix.QueryKeys(ctx, &mautrix.ReqQueryKeys{DeviceKeys: mautrix.DeviceKeysRequest{d.bot: {d.matrix.DeviceID}}})
+	resp, err := d.matrix.QueryKeys(ctx, &mautrix.ReqQueryKeys{DeviceKeys: mautrix.DeviceKeysRequest{d.deps.Bot: {d.matrix.DeviceID}}})
 	if err != nil {
 		return false, fmt.Errorf("look for the keys of the bot's device: %w", err)
 	}
 	own := d.mach.OwnIdentity()
-	return resp.DeviceKeys[d.bot][d.matrix.DeviceID].Keys.GetCurve25519(d.matrix.DeviceID) == own.IdentityKey, nil
+	return resp.DeviceKeys[d.deps.Bot][d.matrix.DeviceID].Keys.GetCurve25519(d.matrix.DeviceID) == own.IdentityKey, nil
 }
 
-// reset gives the bot another device.
+// reset replaces the device by a new one.
 func (d *BotDevice) reset(ctx context.Context) error {
 	for _, table := range []string{"crypto_account", "crypto_olm_session", "crypto_megolm_outbound_session"} {
 		if _, err := d.store.DB.Exec(ctx, "DELETE FROM "+table); err != nil {
@@ -196,20 +184,21 @@ func (d *BotDevice) reset(ctx context.Context) error {
 		}
 	}
 	if _, err := d.matrix.Logout(ctx); err != nil {
-		d.log.Warn("the bot's old device cannot be logged out", "error", fault.OneLine(err))
+		d.deps.Log.Warn("logging out the bot's old device failed", "err", fault.OneLine(err))
 	}
 	return d.init(ctx, false)
 }
 
-// Reset implements the library's interface.
+// Reset implements the library's interface: it replaces the device.
 func (d *BotDevice) Reset(ctx context.Context, _ bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.reset(ctx)
 }
 
-// Encrypt replaces the content of an event. After an error the event must not be
-// sent.
+// Encrypt replaces the content of an event by its encrypted form. It keeps the marker in
+// clear, by which the homeserver package finds the event again. After an error the event
+// must not be sent.
 func (d *BotDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content *event.Content) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -224,40 +213,41 @@ func (d *BotDevice) Encrypt(ctx context.Context, room id.RoomID, kind event.Type
 		return fmt.Errorf("encrypt for the room: %w", err)
 	}
 	content.Parsed, content.Raw, content.VeryRaw = encrypted, nil, nil
-	if marked { // it has to be found again, see room.go, and says nothing but which one it is
+	if marked {
 		content.Raw = map[string]any{mimirid.MarkerKey: mark}
 	}
 	return nil
 }
 
-// share gives the members of a room the keys of what is sent from now on.
+// share sends the members of a room the keys of future events.
 func (d *BotDevice) share(ctx context.Context, room id.RoomID) error {
-	fetched, err := d.states.HasFetchedMembers(ctx, room)
+	fetched, err := d.deps.StateStore.HasFetchedMembers(ctx, room)
 	if err != nil {
 		return err
 	}
 	if !fetched {
-		if _, err := d.as.BotIntent().Members(ctx, room); err != nil {
+		if _, err := d.deps.AppService.BotIntent().Members(ctx, room); err != nil {
 			return fmt.Errorf("read the members: %w", err)
 		}
 	}
-	members, err := d.states.GetRoomJoinedOrInvitedMembers(ctx, room)
+	members, err := d.deps.StateStore.GetRoomJoinedOrInvitedMembers(ctx, room)
 	if err != nil {
 		return err
 	}
 	var users []id.UserID
 	for _, member := range members {
-		if member != d.bot && !d.br.IsGhostMXID(member) {
+		if member != d.deps.Bot && !d.deps.Bridge.IsGhostMXID(member) {
 			users = append(users, member)
 		}
 	}
 	return d.mach.ShareGroupSession(ctx, room, users)
 }
 
+// Decrypt implements [Device].
 func (d *BotDevice) Decrypt(ctx context.Context, evt *event.Event) (*event.Event, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	// The device tells whether the sender is trusted.
+	// Trust in the sender depends on the device.
 	if key := evt.Content.AsEncrypted().SenderKey; key != "" {
 		if _, err := d.mach.GetOrFetchDeviceByKey(mautrix.WithMaxRetries(ctx, 0), evt.Sender, key); err != nil && fault.IsDatabaseError(err) {
 			return nil, err
@@ -270,14 +260,15 @@ func (d *BotDevice) Decrypt(ctx context.Context, evt *event.Event) (*event.Event
 	return decrypted, err
 }
 
+// Request implements [Device].
 func (d *BotDevice) Request(ctx context.Context, evt *event.Event) {
 	content := evt.Content.AsEncrypted()
 	d.RequestSession(ctx, evt.RoomID, content.SenderKey, content.SessionID, evt.Sender, "")
 }
 
-// Receive takes keys. What a message between devices does to our tables, and that
-// it was taken, is one transaction per message: after a crash in between, the
-// homeserver sends it again, and it can be read again.
+// Receive implements [Device]. Each message between devices is handled in a transaction
+// of its own, so that a message can be decrypted again that the homeserver sends again
+// after a crash.
 func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done func(context.Context) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -291,7 +282,7 @@ func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done fu
 	for _, evt := range resp.ToDevice.Events {
 		evt.Type.Class = event.ToDeviceEventType
 		if err := evt.Content.ParseRaw(evt.Type); err != nil {
-			continue // of a kind that is unknown here, or malformed
+			continue // unknown or malformed
 		}
 		encrypted, ok := evt.Content.Parsed.(*event.EncryptedEventContent)
 		if !ok {
@@ -299,11 +290,11 @@ func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done fu
 			continue
 		}
 		keysUsed = true
-		// In the transaction no request may be made: others wait for it.
+		// Fetch before the transaction, which other goroutines wait for.
 		if _, err := d.mach.GetOrFetchDeviceByKey(ctx, evt.Sender, encrypted.SenderKey); err != nil {
 			return fmt.Errorf("look for the device of a sender: %w", err)
 		}
-		err := d.br.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
+		err := d.deps.Bridge.DB.DoTxn(ctx, nil, func(ctx context.Context) error {
 			d.mach.HandleToDeviceEvent(ctx, evt)
 			return nil
 		})
@@ -312,7 +303,7 @@ func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done fu
 		}
 	}
 	d.mach.MarkOlmHashSavePoint(ctx)
-	if keysUsed { // a homeserver need not say how many there are
+	if keysUsed { // homeservers need not tell how many keys are left
 		if err := d.mach.ShareKeys(ctx, -1); err != nil {
 			return fmt.Errorf("publish new one-time keys: %w", err)
 		}
@@ -320,14 +311,14 @@ func (d *BotDevice) Receive(ctx context.Context, resp *mautrix.RespSync, done fu
 	return done(ctx)
 }
 
-// sign has the bot sign its own device.
+// sign signs the device with the bot's cross-signing key, which it creates if necessary.
 func (d *BotDevice) sign(ctx context.Context) error {
 	const key = "recovery_key"
 	hasKeys, verified, err := d.mach.GetOwnVerificationStatus(ctx)
 	if err != nil {
 		return err
 	}
-	switch recovery := d.br.DB.KV.Get(ctx, key); {
+	switch recovery := d.deps.Bridge.DB.KV.Get(ctx, key); {
 	case hasKeys && verified:
 	case hasKeys && recovery != "":
 		if err := d.mach.VerifyWithRecoveryKey(ctx, recovery); err != nil {
@@ -336,7 +327,7 @@ func (d *BotDevice) sign(ctx context.Context) error {
 	default:
 		recovery, err := d.mach.GenerateAndVerifyWithRecoveryKey(ctx)
 		if recovery != "" {
-			d.br.DB.KV.Set(ctx, key, recovery)
+			d.deps.Bridge.DB.KV.Set(ctx, key, recovery)
 		}
 		if err != nil {
 			return err
@@ -346,9 +337,10 @@ func (d *BotDevice) sign(ctx context.Context) error {
 	return nil
 }
 
-// mayShare decides who is given keys that they ask for.
+// mayShare decides whether a device gets the keys that it requests: a trusted device of
+// the user whose room it is.
 func (d *BotDevice) mayShare(ctx context.Context, dev *id.Device, info event.RequestedKeyInfo) *crypto.KeyShareRejection {
-	e := &d.config.Encryption
+	e := &d.deps.Config.Encryption
 	trust, err := d.mach.ResolveTrustContext(ctx, dev)
 	switch {
 	case !e.AllowKeySharing || err != nil:
@@ -358,22 +350,22 @@ func (d *BotDevice) mayShare(ctx context.Context, dev *id.Device, info event.Req
 	case trust < e.VerificationLevels.Share:
 		return &crypto.KeyShareRejectUnverified
 	}
-	portal, err := d.br.GetPortalByMXID(ctx, info.RoomID)
+	portal, err := d.deps.Bridge.GetPortalByMXID(ctx, info.RoomID)
 	if err != nil || portal == nil {
 		return &crypto.KeyShareRejectNoResponse
 	}
-	login, err := d.br.GetExistingUserLoginByID(ctx, portal.Receiver)
-	if err != nil || login == nil || login.UserMXID != dev.UserID { // only the owner may read all of it
+	login, err := d.deps.Bridge.GetExistingUserLoginByID(ctx, portal.Receiver)
+	if err != nil || login == nil || login.UserMXID != dev.UserID {
 		return &crypto.KeyShareRejectNoResponse
 	}
 	return nil
 }
 
-// Explain says in plain sentences how encryption is for a user.
+// Explain implements [Device].
 func (d *BotDevice) Explain(ctx context.Context, user id.UserID) string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	text := fmt.Sprintf("The bridge encrypts, with the device %s of %s", d.matrix.DeviceID, d.bot)
+	text := fmt.Sprintf("The bridge encrypts, with the device %s of %s", d.matrix.DeviceID, d.deps.Bot)
 	if d.signed {
 		text += ", which is signed."
 	} else {
@@ -386,7 +378,7 @@ func (d *BotDevice) Explain(ctx context.Context, user id.UserID) string {
 	able, waiting := 0, 0
 	for _, dev := range devices[user] {
 		trust, err := d.mach.ResolveTrustContext(ctx, dev)
-		if err == nil && trust >= d.config.Encryption.VerificationLevels.Receive {
+		if err == nil && trust >= d.deps.Config.Encryption.VerificationLevels.Receive {
 			able++
 		} else {
 			waiting++
@@ -400,22 +392,24 @@ func (d *BotDevice) Explain(ctx context.Context, user id.UserID) string {
 	default:
 		text += fmt.Sprintf(" All your devices, %d, can read what the bridge sends.", able)
 	}
-	if d.config.Encryption.VerificationLevels.Send > id.TrustStateUnset {
+	if d.deps.Config.Encryption.VerificationLevels.Send > id.TrustStateUnset {
 		text += " The bridge reads only what verified devices send."
 	}
 	return text
 }
 
-// Client implements the library's interface, as what follows does.
+// Client implements [Device] and the library's interface.
 func (d *BotDevice) Client() *mautrix.Client {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.matrix
 }
 
-// Start and Stop have nothing to do: keys come with the side sync, see sidesync.go.
+// Start implements the library's interface. Keys arrive with [BotDevice.Receive] instead.
 func (*BotDevice) Start() {}
-func (*BotDevice) Stop()  {}
+
+// Stop implements the library's interface.
+func (*BotDevice) Stop() {}
 
 // HandleMemberEvent implements the library's interface.
 func (d *BotDevice) HandleMemberEvent(ctx context.Context, evt *event.Event) {
@@ -442,7 +436,7 @@ func (d *BotDevice) RequestSession(
 	}
 	err := d.mach.SendRoomKeyRequest(mautrix.WithMaxRetries(ctx, 0), room, sender, session, "", map[id.UserID][]id.DeviceID{user: {dev}})
 	if err != nil {
-		d.log.Warn("the keys of a message cannot be asked for", "error", fault.OneLine(err))
+		d.deps.Log.Warn("requesting the keys of a message failed", "err", fault.OneLine(err))
 	}
 }
 
@@ -451,7 +445,7 @@ func (d *BotDevice) ResetSession(ctx context.Context, room id.RoomID) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.store.RemoveOutboundGroupSession(ctx, room); err != nil {
-		d.log.Warn("a room does not get a new key", "error", fault.OneLine(err))
+		d.deps.Log.Warn("discarding the key of a room failed", "err", fault.OneLine(err))
 	}
 }
 

@@ -6,34 +6,27 @@ package botcrypto
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
-	"maunium.net/go/mautrix/sqlstatestore"
 )
 
-// CanEncrypt is whether this program can take part in encrypted rooms.
+// CanEncrypt says whether this program was built with encryption.
 const CanEncrypt = false
 
-// BotDevice is none: this program has no encryption in it.
+// BotDevice replaces the device in a program without encryption.
 type BotDevice struct{}
 
-func New(
-	*bridgeconfig.Config, *appservice.AppService, *bridgev2.Bridge, *sqlstatestore.SQLStateStore, id.UserID, *slog.Logger,
-) *BotDevice {
-	return &BotDevice{}
-}
+// New returns a device that cannot be initialised.
+func New(Deps) *BotDevice { return &BotDevice{} }
 
-// Init says why there is none.
+// Init returns [ErrNoEncryption].
 func (*BotDevice) Init(context.Context) error { return ErrNoEncryption }
 
-// What follows is never called: without Init the device is given up.
+// Nothing calls the other methods, because Init fails.
 
 func (*BotDevice) Start()                                                {}
 func (*BotDevice) Stop()                                                 {}

@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 )
 
-// ErrNotAFile means that the bridge's tables are not in a file of ours.
+// ErrNotAFile means that the bridge's database is not a file of ours.
 var ErrNotAFile = errors.New("the bridge's tables are in PostgreSQL, which has backups of its own")
 
-// CopyDatabase copies the bridge's tables into the directory target, under the name
-// that they have in the data directory dir, also while the bridge uses them. It does
-// nothing when there are none yet, and returns [ErrNotAFile] when they are elsewhere.
+// CopyDatabase copies the file of the bridge's database into the directory target, under
+// its path relative to the data directory dir. The bridge may use it meanwhile. It does
+// nothing if there is no file yet, and returns [ErrNotAFile] for PostgreSQL.
 func (c *Config) CopyDatabase(ctx context.Context, dir, target string) error {
 	if c.Database.Type == databasePostgres {
 		return ErrNotAFile
@@ -26,7 +26,7 @@ func (c *Config) CopyDatabase(ctx context.Context, dir, target string) error {
 	path := c.databasePath(dir)
 	name, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(name) {
-		name = filepath.Base(path) // it is elsewhere, and comes home when it is restored
+		name = filepath.Base(path) // a file outside of dir is restored into it
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -26,10 +26,9 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// Config is the section `matrix:` of the configuration file. Its keys are those
-// of mautrix bridges where they mean the same; sections and keys that would
-// change what is promised here do not exist. Read it with [Parse], or start
-// from [Default].
+// Config is the section `matrix:` of the configuration file. Its keys are those of
+// mautrix bridges where they mean the same. Sections and keys that would break a promise
+// of this bridge do not exist. Read it with [Parse], or start from [Default].
 type Config struct {
 	Homeserver   Homeserver                      `yaml:"homeserver"`
 	AppService   bridgeconfig.AppserviceConfig   `yaml:"appservice"`
@@ -44,33 +43,32 @@ type Config struct {
 	Logging      Logging                         `yaml:"logging"`
 }
 
-// Homeserver is the homeserver and how strict to be with it.
+// Homeserver says which homeserver there is, and how strict to be with it.
 type Homeserver struct {
 	bridgeconfig.HomeserverConfig `yaml:",inline"`
 
-	// IgnoreUnsupported goes on with a homeserver that announces only versions of
-	// the specification that are too old: what it lacks is done without, or in
-	// another way.
+	// IgnoreUnsupported allows a homeserver that announces only versions of the
+	// specification that are too old. The bridge replaces what it lacks, or does without.
 	IgnoreUnsupported bool `yaml:"ignore_unsupported"`
 	// SideSync is one of the SideSync constants.
 	SideSync string `yaml:"side_sync"`
 }
 
-// Ways to learn of redactions, receipts and typing notices.
+// Ways to get redactions, receipts and typing notices.
 const (
 	// SideSyncAuto fetches them unless the homeserver is known to push them.
 	SideSyncAuto = "auto"
-	// SideSyncAlways fetches them; what is pushed too is handled once.
+	// SideSyncAlways fetches them. Those that are pushed too are handled once.
 	SideSyncAlways = "always"
-	// SideSyncNever waits for what the homeserver pushes.
+	// SideSyncNever relies on the homeserver to push them.
 	SideSyncNever = "never"
 )
 
-// DoublePuppet says how the bridge may act as Matrix users.
+// DoublePuppet says how the bridge acts as Matrix users.
 type DoublePuppet struct {
 	bridgeconfig.DoublePuppetConfig `yaml:",inline"`
 
-	// Registration is one of the DoublePuppet constants.
+	// Registration is DoublePuppetShared, DoublePuppetSeparate or DoublePuppetNone.
 	Registration string `yaml:"registration"`
 	// ASToken is the token of the separate registration.
 	ASToken string `yaml:"as_token"`
@@ -78,11 +76,11 @@ type DoublePuppet struct {
 
 // Ways to let the bridge act as users of its own homeserver.
 const (
-	// DoublePuppetShared puts it into the bridge's one registration.
+	// DoublePuppetShared uses the registration of the bridge.
 	DoublePuppetShared = "shared"
-	// DoublePuppetSeparate makes a second registration.
+	// DoublePuppetSeparate uses a second registration.
 	DoublePuppetSeparate = "separate"
-	// DoublePuppetNone does not do it.
+	// DoublePuppetNone does not act as users.
 	DoublePuppetNone = "none"
 )
 
@@ -98,8 +96,8 @@ var exampleConfig []byte
 // permissions, its values are the defaults.
 func Example() []byte { return slices.Clone(exampleConfig) }
 
-// Default returns what an empty section means. Homeserver.Domain and
-// Bridge.Permissions are left to be filled in.
+// Default returns the meaning of an empty section. Homeserver.Domain and
+// Bridge.Permissions have no default.
 func Default() *Config {
 	var c Config
 	c.Homeserver.Address = "http://localhost:8008"
@@ -159,9 +157,9 @@ func Default() *Config {
 	return &c
 }
 
-// Parse reads the section, fills in defaults and checks every value. The
-// error joins everything that is wrong, one line each. Tokens may still be
-// missing: see [GenerateSecrets].
+// Parse reads the section, fills in defaults and checks every value but the secrets,
+// which may still be missing: see [GenerateSecrets]. The error names every problem, one
+// line each.
 func Parse(section []byte) (*Config, error) {
 	c := Default()
 	decoder := yaml.NewDecoder(bytes.NewReader(section))
@@ -182,8 +180,8 @@ func Parse(section []byte) (*Config, error) {
 	return c, nil
 }
 
-// Validate checks every value but the secrets. The error joins everything that is
-// wrong, one line each.
+// Validate checks every value but the secrets. The error names every problem, one line
+// each.
 func (c *Config) Validate() error {
 	var problems []error
 	bad := func(format string, args ...any) {
@@ -224,8 +222,10 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
+// report notes a problem.
 type report func(format string, args ...any)
 
+// serverName matches the names of homeservers.
 var serverName = regexp.MustCompile(`^[A-Za-z0-9.\-]+(:\d{1,5})?$|^\[[0-9A-Fa-f:.]+\](:\d{1,5})?$`)
 
 func (c *Config) validateHomeserver(bad report) {
@@ -249,7 +249,7 @@ func (c *Config) validateHomeserver(bad report) {
 	}
 }
 
-// localpart is what the specification allows in user ids.
+// localpart matches the local part of a user id, as the specification has it.
 var localpart = regexp.MustCompile(`^[a-z0-9._=/+\-]{1,200}$`)
 
 func (c *Config) validateAppService(bad report) {
@@ -314,13 +314,14 @@ func checkAddress(bad report, key, address string, schemes ...string) {
 	}
 }
 
-// ghostPattern matches the user names of ghosts.
+// ghostPattern returns what matches the local part of a ghost's user id.
 func (c *Config) ghostPattern() *regexp.Regexp {
 	before, after, _ := strings.Cut(c.AppService.UsernameTemplate, "{{.}}")
 	return regexp.MustCompile("^" + regexp.QuoteMeta(before) + ".*" + regexp.QuoteMeta(after) + "$")
 }
 
-// Library returns the configuration as bridgev2 wants it.
+// Library returns the configuration of bridgev2 and its Matrix connector. The caller may
+// change it.
 func (c *Config) Library() *bridgeconfig.Config {
 	lib := &bridgeconfig.Config{
 		Bridge:       c.Bridge,
@@ -338,9 +339,9 @@ func (c *Config) Library() *bridgeconfig.Config {
 			WelcomeUnconnected: "Use `help` for help or `login` to log in.",
 		},
 	}
-	lib.Homeserver.RetryLimit = 0 // our transport repeats requests
-	// The library names the rooms of a ghost in goroutines of its own, without a
-	// lock. [connector.contactRoom] says the name and the picture instead.
+	lib.Homeserver.RetryLimit = 0 // our transport retries requests
+	// The library names the rooms of a ghost in goroutines of its own, without a lock.
+	// The connector sets name and picture of a room instead.
 	lib.Bridge.PrivateChatPortalMeta = false
 	lib.Encryption.Default = c.Encryption.Default && c.Encryption.Allow
 	lib.Bridge.Backfill = c.Backfill

@@ -18,7 +18,7 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 )
 
-func TestExampleEqualsDefaults(t *testing.T) {
+func TestExample_EqualsDefaults(t *testing.T) {
 	parsed, err := config.Parse(config.Example())
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ homeserver: {domain: mimir.test}
 bridge: {permissions: {mimir.test: user}}
 `
 
-func TestSmallestConfig(t *testing.T) {
+func TestParse_SmallestConfig(t *testing.T) {
 	c, err := config.Parse([]byte(smallest))
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestSmallestConfig(t *testing.T) {
 	}
 }
 
-func TestConfigNamesEveryProblemAtOnce(t *testing.T) {
+func TestParse_NamesEveryProblem(t *testing.T) {
 	_, err := config.Parse([]byte(`
 homeserver: {address: "ftp://x", retry_limit: -1, websocket: true}
 appservice: {address: "", hostname: "", port: 0, id: "", bot: {username: "Big Bot"}, username_template: nothing, async_transactions: true}
@@ -82,9 +82,9 @@ logging: {min_level: loud}
 	}
 }
 
-func TestConfigRefusesUnknownKeys(t *testing.T) {
-	_, err := config.Parse([]byte(smallest + "database: {typo: 1}\nnonsense: {}\n"))
-	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "nonsense") {
+func TestParse_UnknownKeysRejected(t *testing.T) {
+	_, err := config.Parse([]byte(smallest + "database: {typo: 1}\nsurplus: {}\n"))
+	if err == nil || !strings.Contains(err.Error(), "typo") || !strings.Contains(err.Error(), "surplus") {
 		t.Errorf("error is %v", err)
 	}
 	for _, text := range []string{"- list", "homeserver: [", "appservice: {port: 99999}", "bridge: {permissions: {x: god}}"} {
@@ -94,14 +94,14 @@ func TestConfigRefusesUnknownKeys(t *testing.T) {
 	}
 }
 
-func TestConfigRefusesGhostsThatAreTheBot(t *testing.T) {
+func TestParse_GhostNamesMatchingBotRejected(t *testing.T) {
 	_, err := config.Parse([]byte(smallest + "appservice: {username_template: 'mimir{{.}}'}\n"))
 	if err == nil || !strings.Contains(err.Error(), "must not match") {
 		t.Errorf("error is %v", err)
 	}
 }
 
-func TestGenerateSecretsKeepsTheFileAsItIs(t *testing.T) {
+func TestGenerateSecrets_RestOfFileUnchanged(t *testing.T) {
 	document := "# first\nroles: [node, matrix]\n\nmatrix:\n" + indent(string(config.Example())) + "\n# last\n"
 	filled, changed, err := config.GenerateSecrets([]byte(document), "matrix")
 	if err != nil || !changed {
@@ -124,7 +124,7 @@ func indent(text string) string {
 	return "  " + strings.TrimRight(strings.ReplaceAll(text, "\n", "\n  "), " ")
 }
 
-func TestGenerateSecretsAddsWhatIsMissing(t *testing.T) {
+func TestGenerateSecrets_MissingKeysInserted(t *testing.T) {
 	for _, document := range []string{
 		"matrix:\n  homeserver:\n    domain: mimir.test\n  bridge:\n    permissions: {mimir.test: user}\n",
 		"matrix:\n    homeserver: {domain: mimir.test}\n    appservice:\n        as_token:\n        hs_token: \"\" # here\n" +
@@ -236,7 +236,7 @@ func TestRegistrations(t *testing.T) {
 }
 
 // Bar S20
-func TestSecretFileIsPrivateAndWhole(t *testing.T) {
+func TestWriteSecretFile_PrivateAndAtomic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "registration.yaml")
 	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestSecretFileIsPrivateAndWhole(t *testing.T) {
 	}
 }
 
-func FuzzConfig(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add([]byte("homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"))
 	f.Add(config.Example())
 	f.Fuzz(func(t *testing.T, section []byte) {
@@ -276,7 +276,7 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-func TestParseConfig_SecondDocumentIsAnError(t *testing.T) {
+func TestParse_SecondDocumentRejected(t *testing.T) {
 	const section = "homeserver: {domain: x}\nbridge: {permissions: {x: user}}\n"
 	if _, err := config.Parse([]byte(section)); err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func TestParseConfig_SecondDocumentIsAnError(t *testing.T) {
 	}
 }
 
-func TestNoCopyOfWhatIsNotThere(t *testing.T) {
+func TestCopyDatabase_NothingToCopy(t *testing.T) {
 	c, target := config.Default(), t.TempDir()
 	if err := c.CopyDatabase(t.Context(), t.TempDir(), target); err != nil {
 		t.Error(err)

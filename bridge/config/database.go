@@ -19,14 +19,15 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// The database types, under the names that mautrix bridges have for them.
+// The database types, with the names that mautrix bridges use.
 const (
 	databaseSQLite   = "sqlite3-fk-wal"
 	databasePostgres = "postgres"
 )
 
-// OpenDatabase opens the bridge's own tables. SQLite is the one in pure Go. Every
-// commit of it is synced: a room that was made must not be forgotten.
+// OpenDatabase opens the bridge's own database. A file of SQLite is below dir, the data
+// directory, has mode 0600, is checked for corruption first, and syncs every commit: a
+// room that was created must not be forgotten. The caller closes the database.
 func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logger) (*dbutil.Database, error) {
 	cfg := c.Database
 	logger := dbutil.ZeroLogger(log.With().Str("db_section", "main").Logger())
@@ -57,9 +58,9 @@ func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logge
 		err = raw.PingContext(ctx)
 	}
 	if err == nil {
-		err = checkTables(ctx, raw, path)
-	} else if isDamage(err) {
-		err = damagedTables(path, err)
+		err = checkDatabase(ctx, raw, path)
+	} else if isCorrupt(err) {
+		err = corruptError(path, err)
 	}
 	if err != nil {
 		_ = raw.Close()
@@ -68,7 +69,7 @@ func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logge
 	return db, nil
 }
 
-// databasePath is where the file of the tables is.
+// databasePath returns the path of the SQLite file.
 func (c *Config) databasePath(dir string) string {
 	path := strings.TrimPrefix(c.Database.URI, "file:")
 	if !filepath.IsAbs(path) {
@@ -77,13 +78,14 @@ func (c *Config) databasePath(dir string) string {
 	return path
 }
 
+// sqliteSource returns the data source name of a file.
 func sqliteSource(path string, query url.Values) string {
 	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
 	return source.String()
 }
 
-// reserveFile makes the database's file with mode 0600: it holds access tokens.
-// SQLite gives its other files the same mode.
+// reserveFile creates the file of a database with mode 0600, because it has access
+// tokens. SQLite gives its other files the same mode.
 func reserveFile(path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -92,35 +94,36 @@ func reserveFile(path string) error {
 	return file.Close()
 }
 
-// damagedTables says that the bridge's tables cannot be used, and what to do. What
-// the bridge needs of them it learns again.
-func damagedTables(path string, err error) error {
+// corruptError says that the database is corrupt, and what to do. The bridge can rebuild
+// what it needs of it.
+func corruptError(path string, err error) error {
 	return fmt.Errorf("%s is damaged: stop mimird, and restore the file from a backup, or move it and its -wal and -shm away; "+
 		"without it the bridge learns its rooms again and its users log in again (%w)", path, err)
 }
 
-// isDamage reports whether an error of SQLite means that the file is not what it was.
-func isDamage(err error) bool {
+// isCorrupt reports whether an error of SQLite means that the file is corrupt.
+func isCorrupt(err error) bool {
 	var failure *sqlite.Error
 	if !errors.As(err, &failure) {
 		return false
 	}
-	const primary = 0xff // the rest says more exactly
+	const primary = 0xff // the other bits give details
 	code := failure.Code() & primary
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
-// checkTables reads every page of an SQLite database.
-func checkTables(ctx context.Context, db *sql.DB, path string) error {
+// checkDatabase reads every page of an SQLite database, and returns an error if it is
+// corrupt.
+func checkDatabase(ctx context.Context, db *sql.DB, path string) error {
 	var found string
 	err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found)
 	switch {
-	case err != nil && isDamage(err):
-		return damagedTables(path, err)
+	case err != nil && isCorrupt(err):
+		return corruptError(path, err)
 	case err != nil:
 		return fmt.Errorf("check the bridge's database: %w", err)
 	case found != "ok":
-		return damagedTables(path, fmt.Errorf("%.200s", found))
+		return corruptError(path, fmt.Errorf("%.200s", found))
 	default:
 		return nil
 	}

@@ -13,29 +13,28 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// InitOptions are what a first configuration has to know.
+// InitOptions are the values of a new configuration.
 type InitOptions struct {
-	// Homeserver is the address of the homeserver's client API, and Domain its name:
-	// what stands after the colon in user ids.
+	// Homeserver is the URL of the homeserver's client API, and Domain its name: the part
+	// after the colon in user ids.
 	Homeserver, Domain string
-	// Admin is the user who may use the identities that the node has already. Empty
-	// means nobody.
+	// Admin is the user who may use the accounts that the node has already. Empty means
+	// nobody.
 	Admin string
-	// Address is where the homeserver reaches the bridge, and Listen, a host and a
-	// port, where the bridge listens. Empty means the defaults, on loopback; an
-	// Address alone also says the port.
+	// Address is the URL at which the homeserver reaches the bridge, and Listen, a host
+	// and a port, where the bridge listens. Empty means the defaults, on loopback. Without
+	// Listen the bridge listens at the port of Address.
 	Address, Listen string
 }
 
-// exampleDomain is the domain of the commented example.
+// exampleDomain is the domain in [Example].
 const exampleDomain = "example.com"
 
 // ErrExample means that the domain of the example was left in the configuration.
 var ErrExample = errors.New("the section matrix still has " + exampleDomain + " of the example in it: " +
 	"set homeserver.domain and bridge.permissions to your own")
 
-// CheckFilledIn returns [ErrExample] while the values of the example stand where
-// those of the operator belong.
+// CheckFilledIn returns [ErrExample] when the domain of the example was not replaced.
 func (c *Config) CheckFilledIn() error {
 	if isExample(c.Homeserver.Domain) {
 		return ErrExample
@@ -57,10 +56,9 @@ func isExample(domain string) bool {
 	return domain == exampleDomain || strings.HasSuffix(domain, "."+exampleDomain)
 }
 
-// InitSection returns the commented section with the operator's values in it, and
-// with a registration of its own for acting as users: the homeserver then sends
-// nothing because of that. It is valid, and has no secrets yet. An error says
-// which option is wrong.
+// InitSection returns [Example] with the operator's values, and with a separate
+// registration for double puppets, for which the homeserver pushes nothing. The result is
+// valid and has no secrets yet. The error says which option is wrong.
 func InitSection(o InitOptions) ([]byte, error) {
 	edits := [][2]string{
 		{"\n  address: http://localhost:8008\n", "\n  address: " + strings.TrimSuffix(o.Homeserver, "/") + "\n"},
@@ -71,7 +69,7 @@ func InitSection(o InitOptions) ([]byte, error) {
 	admin := [2]string{"\n    \"@admin:example.com\": admin\n", "\n"}
 	if o.Admin != "" {
 		if _, _, err := id.UserID(o.Admin).ParseAndValidateRelaxed(); err != nil {
-			return nil, fmt.Errorf("%.64q is no user id such as @you:%s", o.Admin, o.Domain)
+			return nil, fmt.Errorf("%.64q is not a user id such as @you:%s", o.Admin, o.Domain)
 		}
 		admin[1] = "\n    " + strconv.Quote(o.Admin) + ": admin\n"
 	}
@@ -100,7 +98,7 @@ func InitSection(o InitOptions) ([]byte, error) {
 	return []byte(section), nil
 }
 
-// listenEdits are the changes for where the homeserver reaches the bridge.
+// listenEdits returns the replacements in the example for Address and Listen.
 func (o *InitOptions) listenEdits() (edits [][2]string, err error) {
 	var port string
 	if o.Address != "" {
@@ -127,16 +125,16 @@ func (o *InitOptions) listenEdits() (edits [][2]string, err error) {
 	return edits, nil
 }
 
-// Paste is what makes a kind of homeserver know the registration files.
+// Paste is the line of configuration that tells a homeserver of the registration files.
 type Paste struct {
-	// Homeserver is the program, and Where the place for the text.
+	// Homeserver is the name of the program, and Where the place for the text.
 	Homeserver, Where string
-	// Text is one line. It has no secrets in it.
+	// Text is one line without secrets.
 	Text string
 }
 
-// Pastes returns what to paste for each kind of homeserver, for registration
-// files at the given paths.
+// Pastes returns the [Paste] of each known homeserver program, for registration files at
+// the given paths.
 func Pastes(domain string, paths []string) []Paste {
 	quoted := make([]string, len(paths))
 	for i, path := range paths {

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Network is what concerns Mimir alone, under the key that mautrix bridges
-// have for such things.
+// Network has the settings that concern Mimir alone, under the key that mautrix bridges
+// have for those of their network.
 type Network struct {
-	// Edits is one of the Edits constants.
+	// Edits is EditsRefuse or EditsCorrection.
 	Edits string `yaml:"edits"`
-	// CallNotices says in the room when the contact has called.
+	// CallNotices tells the room of missed calls.
 	CallNotices bool `yaml:"call_notices"`
-	// WaitingNotice is how long a message waits for the contact before the room is
-	// told that it does; 0 means never.
+	// WaitingNotice is the time after which the room is told that a message is still
+	// undelivered. 0 means never.
 	WaitingNotice time.Duration `yaml:"waiting_notice"`
-	// GiveUp is how long a message waits for the contact before it is given up; 0
-	// means that it is not.
+	// GiveUp is the time after which the bridge cancels an undelivered message. 0 means
+	// never.
 	GiveUp time.Duration `yaml:"give_up"`
 }
 
-// What becomes of an edit in Matrix, which Mimir does not have.
+// Ways to handle an edit in Matrix. Mimir has none.
 const (
-	// EditsRefuse tells the user that there are none.
+	// EditsRefuse tells the user that Mimir has no edits.
 	EditsRefuse = "refuse"
-	// EditsCorrection sends the new text as a message that answers the old one.
+	// EditsCorrection sends the new text as a reply to the old message.
 	EditsCorrection = "correction"
 )
 

@@ -17,19 +17,18 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// RegistrationFile is what the homeserver has to be given, as a file.
+// RegistrationFile is a file that the operator gives to the homeserver.
 type RegistrationFile struct {
-	// Name is a proposal for the file's name.
+	// Name is the file's name, without a folder.
 	Name    string
 	Content []byte
 }
 
-// ErrNoTokens means that the secrets were not generated yet.
+// ErrNoTokens means that the secrets are missing: see [GenerateSecrets].
 var ErrNoTokens = errors.New("the tokens of the Matrix bridge are missing: run `mimird matrix -g` and give the registration file to the homeserver")
 
-// Registrations returns the registration of the bridge, and as a second one the
-// one for acting as users, when that is separate. It returns [ErrNoTokens] when
-// [GenerateSecrets] has not been at work.
+// Registrations returns the registration of the bridge and, if it is separate, that of
+// the double puppets. It returns [ErrNoTokens] if a secret is missing.
 func (c *Config) Registrations() ([]RegistrationFile, error) {
 	if err := c.CheckSecrets(); err != nil {
 		return nil, err
@@ -63,14 +62,14 @@ func (c *Config) Registrations() ([]RegistrationFile, error) {
 	puppets := registration{
 		ID:              c.AppService.ID + "-doublepuppet",
 		ASToken:         c.DoublePuppet.ASToken,
-		HSToken:         derive("hs", c.DoublePuppet.ASToken), // nothing is sent, but there must be one
+		HSToken:         derive("hs", c.DoublePuppet.ASToken), // the field is required, although nothing is pushed
 		SenderLocalpart: derive("sender", c.DoublePuppet.ASToken),
 	}
 	puppets.Namespaces.Users = []namespace{anybody}
 	return appendFile(files, "doublepuppet.yaml", puppets)
 }
 
-// registration is the file's format. URL is null when the homeserver shall send
+// registration is the format of a registration file. URL is null if the homeserver pushes
 // nothing.
 type registration struct {
 	ID              string  `yaml:"id"`
@@ -101,15 +100,14 @@ func appendFile(files []RegistrationFile, name string, r registration) ([]Regist
 	return append(files, RegistrationFile{Name: name, Content: content}), nil
 }
 
-// derive makes a value that stays the same as long as the token does, and does
-// not tell what the token is.
+// derive returns a value that changes only with the token and does not reveal it.
 func derive(what, token string) string {
 	sum := sha256.Sum256([]byte("mimird matrix " + what + "\x00" + token))
 	return hex.EncodeToString(sum[:16])
 }
 
-// WriteSecretFile writes a file that only its owner may read. It is there whole,
-// or not at all: a file of that name keeps its content until then.
+// WriteSecretFile creates or replaces a file with mode 0600, atomically: after an error
+// or a crash the old file is unchanged.
 func WriteSecretFile(path string, content []byte) error {
 	if err := durable.Replace(path, content); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
@@ -117,18 +115,18 @@ func WriteSecretFile(path string, content []byte) error {
 	return nil
 }
 
-// isWhole reports whether a registration has what every homeserver wants of one.
+// isWhole reports whether a registration has all that homeservers require.
 func (r *registration) isWhole() bool {
 	return r.ID != "" && r.ASToken != "" && r.HSToken != "" && r.SenderLocalpart != "" && len(r.Namespaces.Users) > 0
 }
 
-// RegistrationProblems compares the registration files in a directory, which the
-// homeserver was given, with what they should be. A file that is not there is no
-// problem: it may have been moved to the homeserver.
+// RegistrationProblems compares the registration files in a directory with
+// [Config.Registrations] and returns a sentence for each that is unreadable or differs. A
+// missing file is not a problem: it may have been moved to the homeserver.
 func (c *Config) RegistrationProblems(dir string) (problems []string) {
 	files, err := c.Registrations()
 	if err != nil {
-		return nil // New has said so
+		return nil // bridge.New reports it
 	}
 	for _, file := range files {
 		path := filepath.Join(dir, file.Name)
@@ -148,13 +146,14 @@ func (c *Config) RegistrationProblems(dir string) (problems []string) {
 	return problems
 }
 
-// SameRegistration reports whether two registration files mean the same.
+// SameRegistration reports whether two registration files are valid and equal, apart from
+// their form.
 func SameRegistration(a, b []byte) bool {
 	var one, other registration
 	if yaml.Unmarshal(a, &one) != nil || yaml.Unmarshal(b, &other) != nil {
 		return false
 	}
-	// Written in one way, so that equal ones are equal.
+	// Marshalling brings both into the same form.
 	first, err := yaml.Marshal(one)
 	second, err2 := yaml.Marshal(other)
 	return err == nil && err2 == nil && string(first) == string(second)

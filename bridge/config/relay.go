@@ -9,6 +9,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 )
 
+// relayDefaults is the section bridge.relay with its defaults.
 const relayDefaults = `
 admin_only: true
 prefer_default: true
@@ -25,7 +26,7 @@ message_formats:
 displayname_format: "{{ .DisambiguatedName }}"
 `
 
-// defaultRelay returns what an empty section means. Reading it also compiles the
+// defaultRelay returns the meaning of an empty section. Unmarshalling also compiles the
 // templates, which the library needs.
 func defaultRelay() (relay bridgeconfig.RelayConfig) {
 	if err := yaml.Unmarshal([]byte(relayDefaults), &relay); err != nil {

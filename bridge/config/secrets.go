@@ -12,14 +12,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// placeholder stands in the configuration for a secret that is not there yet.
+// placeholder is the value of a secret that was not generated yet.
 const placeholder = "generate"
 
 // secret is one generated value of the configuration.
 type secret struct {
 	path   []string
 	value  *string
-	needed bool // or else filled in only where the file has the key
+	needed bool // if false, it is generated only where the file has the key
 }
 
 func (c *Config) secrets() []secret {
@@ -32,13 +32,13 @@ func (c *Config) secrets() []secret {
 	}
 }
 
+// missing reports whether a secret was not generated yet.
 func missing(value string) bool { return value == "" || value == placeholder }
 
-// newSecret returns 52 characters with 256 random bits.
+// newSecret returns 52 characters with at least 256 random bits.
 func newSecret() string { return rand.Text() + rand.Text() }
 
-// GenerateSecrets fills in the secrets that are missing, for a configuration that
-// is not in a file.
+// GenerateSecrets generates the missing secrets of a configuration that has no file.
 func (c *Config) GenerateSecrets() {
 	for _, s := range c.secrets() {
 		if missing(*s.value) {
@@ -47,6 +47,7 @@ func (c *Config) GenerateSecrets() {
 	}
 }
 
+// CheckSecrets returns [ErrNoTokens] if a secret is missing that the bridge needs.
 func (c *Config) CheckSecrets() error {
 	for _, s := range c.secrets() {
 		if s.needed && missing(*s.value) {
@@ -56,10 +57,9 @@ func (c *Config) CheckSecrets() error {
 	return nil
 }
 
-// GenerateSecrets returns the document, a YAML file that has the section under
-// the given keys, with every missing secret filled in, and whether there was one.
-// All else stays as it is, comments and blank lines included. The section must be
-// valid.
+// GenerateSecrets returns a YAML document with every missing secret of the section under
+// the given keys filled in, and whether there was one. The rest of the document is
+// unchanged, comments and blank lines included. The section must be valid.
 func GenerateSecrets(document []byte, under ...string) (filled []byte, changed bool, err error) {
 	config, err := parseUnder(document, under)
 	if err != nil {
@@ -70,7 +70,7 @@ func GenerateSecrets(document []byte, under ...string) (filled []byte, changed b
 		if !missing(*s.value) {
 			continue
 		}
-		// Line numbers move with every insertion, so the document is read anew.
+		// Every insertion changes line numbers, so the document is parsed again.
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(strings.Join(lines, "")), &doc); err != nil {
 			return nil, false, fmt.Errorf("fill in secrets: %w", err)
@@ -92,7 +92,7 @@ func GenerateSecrets(document []byte, under ...string) (filled []byte, changed b
 	return []byte(strings.Join(lines, "")), changed, nil
 }
 
-// parseUnder reads the section that stands under the given keys of a document.
+// parseUnder parses the section under the given keys of a document.
 func parseUnder(document []byte, under []string) (*Config, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(document, &doc); err != nil {
@@ -109,8 +109,8 @@ func parseUnder(document []byte, under []string) (*Config, error) {
 	return Parse(section)
 }
 
-// descend follows the keys as far as they exist. It returns the last node and the
-// keys that are missing below it.
+// descend follows the keys as far as they exist. It returns the last node and the keys
+// that do not exist below it.
 func descend(doc *yaml.Node, path []string) (node *yaml.Node, rest []string) {
 	node = doc
 	if doc.Kind == yaml.DocumentNode {
@@ -129,7 +129,7 @@ func descend(doc *yaml.Node, path []string) (node *yaml.Node, rest []string) {
 	return node, nil
 }
 
-// replaceScalar puts another value where "generate" or nothing stands.
+// replaceScalar replaces a value that is "generate" or empty.
 func replaceScalar(lines []string, node *yaml.Node, value string) error {
 	old := node.Value
 	switch {
@@ -139,7 +139,7 @@ func replaceScalar(lines []string, node *yaml.Node, value string) error {
 		old = `"` + old + `"`
 	case node.Style&yaml.SingleQuotedStyle != 0:
 		old = `'` + old + `'`
-	case old == "": // nothing stands behind the colon
+	case old == "": // the colon ends the line
 		line := lines[node.Line-1]
 		colon := strings.Index(line, ":") + 1
 		lines[node.Line-1] = line[:colon] + " " + value + line[colon:]
@@ -155,8 +155,7 @@ func replaceScalar(lines []string, node *yaml.Node, value string) error {
 
 var errOneKeyPerLine = errors.New("write the section with one key per line")
 
-// insertKeys adds a key, and the sections it is in, before the first key of a
-// mapping.
+// insertKeys inserts a key, and the sections above it, before the first key of a mapping.
 func insertKeys(lines []string, mapping *yaml.Node, keys []string, value string) ([]string, error) {
 	if mapping.Kind != yaml.MappingNode || mapping.Style&yaml.FlowStyle != 0 || len(mapping.Content) == 0 {
 		return nil, fmt.Errorf("line %d: %w", mapping.Line, errOneKeyPerLine)
@@ -177,7 +176,7 @@ func insertKeys(lines []string, mapping *yaml.Node, keys []string, value string)
 	return slices.Insert(lines, first.Line-1, added...), nil
 }
 
-// SecretValues lists what must never be in a log.
+// SecretValues returns the secrets of the configuration, which no log line may contain.
 func (c *Config) SecretValues() []string {
 	values := []string{c.Database.URI}
 	if c.Database.Type == databaseSQLite {

@@ -18,7 +18,7 @@ var ErrPanic = errors.New("panic")
 func Guard(log *slog.Logger, part string, run func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			log.Error("part of the bridge panicked", "part", part, "value", fmt.Sprint(value), "stack", string(debug.Stack()))
+			log.Error("part of the bridge panicked", "component", part, "text", fmt.Sprint(value), "stack", string(debug.Stack()))
 			err = fmt.Errorf("%s: %w", part, ErrPanic)
 		}
 	}()

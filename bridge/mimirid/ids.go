@@ -91,7 +91,7 @@ func ParseMessage(id networkid.MessageID) (contact identity.PublicKey, message s
 }
 
 // Notice names something that is said in a conversation because of an event of the
-// account's log, and is no message of the conversation. Parts count from 0.
+// account's log, and is not a message of the conversation. Parts count from 0.
 func Notice(contact identity.PublicKey, event uint64, part int) networkid.MessageID {
 	text := contact.String() + "/n" + strconv.FormatUint(event, 10)
 	if part > 0 {

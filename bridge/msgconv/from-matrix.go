@@ -18,25 +18,26 @@ import (
 )
 
 const (
-	// MaxPartUnits is how long a message of ours is at most, in UTF-16 units: what the
-	// apps let people type.
+	// MaxPartUnits bounds one message to Mimir, in UTF-16 units, as the apps do.
 	MaxPartUnits = 5000
-	// MaxParts bounds how many messages become of one text. What a homeserver takes
-	// as one event makes 14 at most.
+	// MaxParts bounds the messages that one text is split into. A text that fits one
+	// Matrix event needs 14 at most.
 	MaxParts = 32
-	// MaxOutgoingText is the longest text that clients should offer to send.
+	// MaxOutgoingText is the longest text that Matrix clients should let people type, in
+	// characters.
 	MaxOutgoingText = 65_536
 )
 
-// TextFromMatrix makes the text of a message that was written in a room. It is
-// empty when there is nothing to send.
+// TextFromMatrix converts a text, notice or emote of a room to the text of a message.
+// nameOf returns the name of a mentioned user. The result is empty if there is nothing to
+// send.
 func TextFromMatrix(content *event.MessageEventContent, nameOf func(id.UserID) string) string {
 	text := content.Body
 	if content.RelatesTo.GetReplyTo() != "" {
 		text = event.TrimReplyFallbackText(text)
 	}
 	if content.Format == event.FormatHTML && content.FormattedBody != "" {
-		// HTML that shows nothing, such as a picture without a name, has a body for that.
+		// HTML that renders to nothing, such as an image without a name, has a body instead.
 		if plain, ok := plainText(content.FormattedBody, nameOf); ok && RemoveInvisible(plain) != "" {
 			text = plain
 		}
@@ -48,7 +49,7 @@ func TextFromMatrix(content *event.MessageEventContent, nameOf func(id.UserID) s
 	return text
 }
 
-// LocationFromMatrix makes a text of a place: its name, and a link to a map.
+// LocationFromMatrix converts a location to a text: its name, and a link to a map.
 func LocationFromMatrix(content *event.MessageEventContent) string {
 	name := strings.TrimSpace(CleanText(content.Body))
 	place, _, _ := strings.Cut(strings.TrimPrefix(content.GeoURI, "geo:"), ";")
@@ -69,9 +70,9 @@ func LocationFromMatrix(content *event.MessageEventContent) string {
 	return text
 }
 
-// SplitOutgoing cuts a text into messages as long as the apps' own, between
-// paragraphs, lines or words where there are some. The parts depend on the text
-// alone: a text that is handled again is cut at the same places.
+// SplitOutgoing splits a text into messages that are no longer than the apps' own,
+// between paragraphs, lines or words where possible. It is deterministic: a retry gets
+// the same parts.
 func SplitOutgoing(text string) []string {
 	var parts []string
 	for {
@@ -92,8 +93,9 @@ func SplitOutgoing(text string) []string {
 	}
 }
 
-// prefixOfUnits returns how many bytes of a text make at most so many UTF-16
-// units, not cutting what people see as one character.
+// prefixOfUnits returns the length in bytes of the longest prefix of at most limit UTF-16
+// units that splits no grapheme cluster. A cluster longer than limit is split between
+// characters.
 func prefixOfUnits(text string, limit int) int {
 	end, units, state := 0, 0, -1
 	for rest := text; rest != ""; {
@@ -103,7 +105,7 @@ func prefixOfUnits(text string, limit int) int {
 			units += max(utf16.RuneLen(r), 1)
 		}
 		if units > limit {
-			if end == 0 { // a heap of accents
+			if end == 0 {
 				return prefixOfRunes(text, limit)
 			}
 			return end
@@ -123,8 +125,8 @@ func prefixOfRunes(text string, limit int) int {
 	return len(text)
 }
 
-// StickerToImage makes a picture of a sticker, which is what Mimir has. The library
-// would mark the event while another of its goroutines reads it.
+// StickerToImage changes a sticker event into an image event, because Mimir has no
+// stickers. The library would change the event while another of its goroutines reads it.
 func StickerToImage(evt *event.Event) {
 	content, ok := evt.Content.Parsed.(*event.MessageEventContent)
 	if !ok || evt.Type != event.EventSticker {
@@ -134,7 +136,7 @@ func StickerToImage(evt *event.Event) {
 	content.MsgType, content.Body, content.FileName = event.MsgImage, "sticker", "sticker"
 }
 
-// FileNameFromMatrix is the name of a file for the contact.
+// FileNameFromMatrix returns the name of an attachment for the contact.
 func FileNameFromMatrix(content *event.MessageEventContent) string {
 	if content.MsgType == event.CapMsgSticker {
 		return "sticker"
@@ -142,14 +144,14 @@ func FileNameFromMatrix(content *event.MessageEventContent) string {
 	return CleanName(content.GetFileName())
 }
 
-// SendTime is when an event was written: what its server says, or now when that is
-// impossible.
+// SendTime returns when an event was sent: the time of its server, or now if that is
+// implausible.
 func SendTime(evt *event.Event) time.Time {
 	return store.PlausibleTime(store.Millis(evt.Timestamp), store.MillisOf(time.Now())).Time()
 }
 
-// WithoutEmote makes a text of a relayed action: the name of its sender stands before it
-// already, with the sign of an action.
+// WithoutEmote returns the content of a relayed emote as a text: its body already begins
+// with the sign of an emote and the name of the sender. Other content is returned as it is.
 func WithoutEmote(content *event.MessageEventContent, relayed *bridgev2.OrigSender) *event.MessageEventContent {
 	if relayed == nil || content.MsgType != event.MsgEmote {
 		return content

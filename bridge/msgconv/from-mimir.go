@@ -25,18 +25,17 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// maxEventText is how many bytes of JSON one event's text may take. Homeservers
-// refuse events above 65,536 bytes; the rest is for everything else in the event,
-// which encryption makes a third larger.
+// maxEventText bounds the text of one event, in bytes of JSON. Homeservers refuse events
+// above 65,536 bytes, and encryption makes an event a third larger.
 const maxEventText = 40_000
 
-// TextToMatrix makes the content of events of a text. There is at least one; a
-// text that is too long for one event is cut into several.
+// TextToMatrix converts a text or a call to the contents of one or more events. A text
+// that does not fit one event is split.
 func TextToMatrix(m store.Message) []*event.MessageEventContent {
 	if peer.MessageType(m.Type) == peer.TypeCall {
-		return one(Notice("📞 A call."))
+		return []*event.MessageEventContent{Notice("📞 A call.")}
 	}
-	// Types that nobody knows yet are text, as they are in the app.
+	// The app shows unknown types as text too.
 	var parts []*event.MessageEventContent
 	for _, text := range SplitText(CleanText(string(m.Payload))) {
 		parts = append(parts, &event.MessageEventContent{MsgType: event.MsgText, Body: text})
@@ -44,14 +43,11 @@ func TextToMatrix(m store.Message) []*event.MessageEventContent {
 	return parts
 }
 
-func one(content *event.MessageEventContent) []*event.MessageEventContent {
-	return []*event.MessageEventContent{content}
-}
-
-// inlineCode is what a notice shows as code: commands to type.
+// inlineCode matches what a notice shows as code: commands to type.
 var inlineCode = regexp.MustCompile("`([^`\n]+)`")
 
-// Notice is what the bot says. Commands in it stand between backticks.
+// Notice converts a text of the bot to the content of a notice. Text between backticks,
+// such as a command to type, is shown as code.
 func Notice(text string) *event.MessageEventContent {
 	content := &event.MessageEventContent{MsgType: event.MsgNotice, Body: text}
 	if inlineCode.MatchString(text) {
@@ -61,14 +57,14 @@ func Notice(text string) *event.MessageEventContent {
 	return content
 }
 
-// CleanText makes bytes from a peer text that homeservers take: UTF-8, without
-// NUL. What it looks like is left to clients: nothing in it is markup.
+// CleanText returns a peer's text as valid UTF-8 without NUL bytes, which homeservers
+// require. The result is plain text, never markup.
 func CleanText(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
 }
 
-// SplitText cuts a text into pieces that each fit an event, between lines or words
-// where there are some. It returns at least one piece.
+// SplitText splits a text into one or more parts that each fit an event, between lines
+// or words where possible.
 func SplitText(text string) []string {
 	var parts []string
 	for {
@@ -86,7 +82,7 @@ func SplitText(text string) []string {
 	}
 }
 
-// fitting returns how much of a text fits an event, not cutting a character.
+// fitting returns how many bytes of a text fit an event, in whole characters.
 func fitting(text string) int {
 	size := 0
 	for i, r := range text {
@@ -98,8 +94,8 @@ func fitting(text string) int {
 	return len(text)
 }
 
-// jsonSize is how many bytes encoding/json, which escapes what HTML cares for,
-// makes of a character at most.
+// jsonSize returns how many bytes encoding/json needs for a character at most. It
+// escapes the special characters of HTML.
 func jsonSize(r rune) int {
 	switch {
 	case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029', r == 0x7f:
@@ -111,12 +107,12 @@ func jsonSize(r rune) int {
 	}
 }
 
-// ShownTime is when a message is shown to have been written. Clocks of other
-// people may say anything, and ours may have been wrong when the message came.
+// ShownTime returns the time that a room shows for a message: the sender's, or if that
+// is implausible ours. Either clock may be wrong.
 func ShownTime(m store.Message) time.Time { return plausibleTime(m, time.Now()) }
 
-// plausibleTime takes what the sender says, else when we got it, else now: the
-// first of them that is not before Mimir was and not later than tomorrow.
+// plausibleTime returns the first plausible time of the sender's, that of the arrival,
+// and now. Times before Mimir existed, or later than tomorrow, are implausible.
 func plausibleTime(m store.Message, now time.Time) time.Time {
 	sent := time.UnixMilli(peer.NormalizeSendTime(int64(m.SendTime)))
 	for _, at := range []time.Time{sent, m.Created.Time(), now} {
@@ -127,15 +123,17 @@ func plausibleTime(m store.Message, now time.Time) time.Time {
 	return earliest // our clock has not been set yet
 }
 
-// earliest is before Mimir was.
+// earliest is before Mimir existed.
 var earliest = time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// EditTime returns the time that a room shows for an edit of a message.
 func EditTime(m store.Message) time.Time {
 	m.SendTime = m.EditTime
 	return ShownTime(m)
 }
 
-// describe is a file's name and size for people.
+// DescribeFile returns the name of a file and, unless it is 0, its size in bytes, for
+// people.
 func DescribeFile(name string, size int64) string {
 	name = CleanName(name)
 	if name == "" {
@@ -159,17 +157,28 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
+// Single returns a message of one event.
 func Single(content *event.MessageEventContent) *bridgev2.ConvertedMessage {
 	return &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{Type: event.EventMessage, Content: content}}}
 }
 
-// maxPixels is how large a picture may be that is shown as one.
-const maxPixels = 64_000_000
+const (
+	// maxPixels bounds the images that are shown as images. A larger one may exhaust the
+	// memory of the client that decodes it, so it is sent as a file.
+	maxPixels = 64_000_000
+	// maxHeader bounds how many bytes of an image are read to find its size.
+	maxHeader = 1 << 20
+)
 
-// maxHeader bounds what is read of a picture to find its size.
-const maxHeader = 1 << 20
+// File describes the file of a message, sent by the contact or by our user.
+type File struct {
+	Name, MIMEType, Caption string
+	Size                    int64 // bytes, 0 if unknown
+	Voice                   bool  // a voice message
+}
 
-// FileToMatrix describes a file as Matrix does.
+// FileToMatrix converts the description of a file to the content of an event, without
+// the URL of the file.
 func FileToMatrix(file File) *event.MessageEventContent {
 	content := &event.MessageEventContent{
 		MsgType: event.MsgFile,
@@ -177,7 +186,7 @@ func FileToMatrix(file File) *event.MessageEventContent {
 		Info:    &event.FileInfo{MimeType: file.MIMEType, Size: int(file.Size)},
 	}
 	switch kind, _, _ := strings.Cut(file.MIMEType, "/"); {
-	case kind == "image" && file.MIMEType != "image/svg+xml": // that one is a program
+	case kind == "image" && file.MIMEType != "image/svg+xml": // SVG can contain scripts
 		content.MsgType = event.MsgImage
 	case kind == "video" && !file.Voice:
 		content.MsgType = event.MsgVideo
@@ -201,7 +210,9 @@ func fileName(file File) string {
 	return "file" + exmime.ExtensionFromMimetype(file.MIMEType)
 }
 
-// SetImageSize
+// SetImageSize adds the size of an image to its content, or makes it a plain file when
+// the image is too large to be decoded. It reads the header alone, and leaves body at
+// its start. It returns an error of body.
 func SetImageSize(content *event.MessageEventContent, body io.ReadSeeker) error {
 	if content.MsgType != event.MsgImage {
 		return nil
@@ -210,17 +221,10 @@ func SetImageSize(content *event.MessageEventContent, body io.ReadSeeker) error 
 	switch {
 	case err == nil && int64(size.Width)*int64(size.Height) <= maxPixels:
 		content.Info.Width, content.Info.Height = size.Width, size.Height
-	case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // one that only clients know, or with a long header
-	default: // whoever decodes it may run out of memory
+	case errors.Is(err, image.ErrFormat), errors.Is(err, io.ErrUnexpectedEOF): // unknown format, or a long header
+	default:
 		content.MsgType = event.MsgFile
 	}
 	_, err = body.Seek(0, io.SeekStart)
 	return err
-}
-
-// File is what is known of a file that a contact or our user sent.
-type File struct {
-	Name, MIMEType, Caption string
-	Size                    int64 // bytes, 0 when it is unknown
-	Voice                   bool  // a voice message
 }

@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// eachGolden calls make with the content of every JSON file in a folder below
+// eachGolden calls render with the content of every JSON file in a folder below
 // testdata, and compares what it returns with the file beside it.
 func eachGolden(t *testing.T, folder string, render func(t *testing.T, input []byte) string) {
 	t.Helper()
@@ -52,8 +52,7 @@ func eachGolden(t *testing.T, folder string, render func(t *testing.T, input []b
 	}
 }
 
-// What is written in Matrix, as the contact gets it. Lines of signs are between
-// messages.
+// TestGoldenFromMatrix converts events to messages, which ==== separates.
 func TestGoldenFromMatrix(t *testing.T) {
 	names := func(user id.UserID) string { return strings.ToUpper(user.Localpart()) }
 	eachGolden(t, "frommatrix", func(t *testing.T, input []byte) string {
@@ -69,7 +68,7 @@ func TestGoldenFromMatrix(t *testing.T) {
 	})
 }
 
-// What a contact sends, as the room gets it. Files have no address yet.
+// TestGoldenToMatrix converts messages to events. Files have no URL yet.
 func TestGoldenToMatrix(t *testing.T) {
 	eachGolden(t, "tomatrix", func(t *testing.T, input []byte) string {
 		var in struct {
@@ -82,7 +81,7 @@ func TestGoldenToMatrix(t *testing.T) {
 		}
 		var contents []*event.MessageEventContent
 		if in.File != nil {
-			contents = one(FileToMatrix(*in.File))
+			contents = []*event.MessageEventContent{FileToMatrix(*in.File)}
 		} else {
 			contents = TextToMatrix(store.Message{Type: in.Type, Payload: []byte(in.Text)})
 		}

@@ -13,14 +13,14 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// maxHTMLDepth is how deep the HTML of a message may nest before what is below is
-// taken for plain text. The Matrix specification names the same number.
+// maxHTMLDepth bounds the nesting of HTML: deeper elements are rendered as plain text.
+// The Matrix specification has the same limit.
 const maxHTMLDepth = 100
 
-// plainText renders the HTML of Matrix messages so that it reads well without
-// markup: paragraphs and lists stay apart, quotes, code and lists keep their
-// signs, links their address, people their name, which nameOf knows where a client
-// wrote an id. It returns false for what cannot be parsed.
+// plainText renders the HTML of a Matrix message as text that reads well without markup:
+// paragraphs and lists are separated, quotes, code and list items have their signs, links
+// their URL. A mention whose text is a user id gets the name that nameOf returns. It
+// returns false if the HTML cannot be parsed.
 func plainText(formatted string, nameOf func(id.UserID) string) (string, bool) {
 	doc, err := html.Parse(strings.NewReader(formatted))
 	if err != nil {
@@ -31,8 +31,8 @@ func plainText(formatted string, nameOf func(id.UserID) string) (string, bool) {
 	return w.String(), true
 }
 
-// textWriter collects text. White space is that of HTML: any amount of it is one
-// space, none where a line begins or ends, and blocks are apart by lines.
+// textWriter renders HTML as text. It collapses white space as HTML does: to one space,
+// and to none at the beginning or end of a line. Blocks are separated by line breaks.
 type textWriter struct {
 	nameOf func(id.UserID) string
 
@@ -44,7 +44,7 @@ type textWriter struct {
 // String returns the text so far.
 func (w *textWriter) String() string { return strings.TrimSpace(w.out.String()) }
 
-// flush writes what has to stand between the text so far and what comes next.
+// flush writes the pending space or line breaks.
 func (w *textWriter) flush() {
 	switch {
 	case w.out.Len() == 0:
@@ -73,10 +73,10 @@ func (w *textWriter) text(s string) {
 	}
 }
 
-// A non-breaking space is none of them: it is there on purpose.
+// isHTMLSpace reports whether HTML collapses a character. A non-breaking space stays.
 func isHTMLSpace(r rune) bool { return strings.ContainsRune(" \t\n\r\f", r) }
 
-// verbatim writes text as it is.
+// verbatim writes text unchanged.
 func (w *textWriter) verbatim(s string) {
 	if s != "" {
 		w.flush()
@@ -84,10 +84,10 @@ func (w *textWriter) verbatim(s string) {
 	}
 }
 
-// apart puts at least so many line breaks between what is there and what comes.
+// apart asks for at least so many line breaks before the next text.
 func (w *textWriter) apart(lines int) { w.lines = max(w.lines, lines) }
 
-// breakLine is <br>: two of them make an empty line.
+// breakLine renders <br>: two of them make an empty line.
 func (w *textWriter) breakLine() {
 	if w.out.Len() > 0 {
 		w.lines++
@@ -114,7 +114,7 @@ func (w *textWriter) children(n *html.Node, depth int) {
 	}
 }
 
-// inner renders what is in an element for itself.
+// inner renders the children of an element on their own.
 func (w *textWriter) inner(n *html.Node, depth int) string {
 	in := textWriter{nameOf: w.nameOf}
 	in.children(n, depth)
@@ -134,8 +134,7 @@ func (w *textWriter) node(n *html.Node, depth int) {
 	}
 }
 
-// element renders one element. What it does not know it takes for a piece of
-// running text.
+// element renders one element. Unknown elements are running text.
 func (w *textWriter) element(n *html.Node, depth int) {
 	switch n.DataAtom {
 	case atom.Head, atom.Script, atom.Style, atom.Title, atom.Template:
@@ -174,7 +173,7 @@ func (w *textWriter) element(n *html.Node, depth int) {
 		w.apart(1)
 	case atom.Code, atom.Tt:
 		w.wrapped("`", w.inner(n, depth), "`")
-	case atom.Del, atom.S, atom.Strike: // without a sign it would say the opposite
+	case atom.Del, atom.S, atom.Strike: // without a sign the text would mean the opposite
 		w.wrapped("~~", w.inner(n, depth), "~~")
 	case atom.Sup:
 		w.wrapped("^", w.inner(n, depth), "")
@@ -189,7 +188,7 @@ func (w *textWriter) element(n *html.Node, depth int) {
 	case atom.Span:
 		w.span(n, depth)
 	default:
-		if n.Data == "mx-reply" { // the reply says what it replies to
+		if n.Data == "mx-reply" { // the relation of the event says it
 			return
 		}
 		w.children(n, depth)
@@ -208,8 +207,8 @@ func (w *textWriter) wrapped(before, text, after string) {
 	}
 }
 
-// list renders the items of a list one below the other, with what belongs to an
-// item below its text. A list in a list follows its item at once.
+// list renders each item on its own line, and indents the content of an item below its
+// first line. No empty line precedes a nested list.
 func (w *textWriter) list(n *html.Node, depth int) {
 	lines := 2
 	if n.Parent != nil && n.Parent.DataAtom == atom.Li {
@@ -243,7 +242,7 @@ func (w *textWriter) list(n *html.Node, depth int) {
 	w.apart(lines)
 }
 
-// code renders preformatted text with the fences that everybody knows.
+// code renders preformatted text between fences, as Markdown does.
 func (w *textWriter) code(n *html.Node) {
 	code := strings.Trim(allText(n), "\n")
 	if code == "" {
@@ -281,7 +280,7 @@ func (w *textWriter) link(n *html.Node, depth int) {
 	}
 }
 
-// sameAddress reports whether a link's text says already where it leads.
+// sameAddress reports whether the text of a link is its URL.
 func sameAddress(text, target string) bool {
 	for _, scheme := range []string{"", "https://", "http://", "mailto:"} {
 		if rest, ok := strings.CutPrefix(target, scheme); ok && strings.TrimSuffix(rest, "/") == strings.TrimSuffix(text, "/") {
@@ -332,8 +331,8 @@ func attribute(n *html.Node, key string) string {
 	return ""
 }
 
-// allText returns the text below a node as it stands in the document. It does not
-// recurse: a document may be deeper than a stack.
+// allText returns the text below a node, unchanged. It does not recurse, because the
+// nesting of a document has no bound.
 func allText(n *html.Node) string {
 	var text strings.Builder
 	for at := n.FirstChild; at != nil; {
@@ -358,7 +357,7 @@ func allText(n *html.Node) string {
 	return text.String()
 }
 
-// firstOf returns the first string with something in it.
+// firstOf returns the first string that is not blank.
 func firstOf(texts ...string) string {
 	for _, text := range texts {
 		if strings.TrimFunc(text, unicode.IsSpace) != "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-func TestSplitTextCutsBetweenWords(t *testing.T) {
+func TestSplitText_BetweenWords(t *testing.T) {
 	words := strings.Repeat("word ", 20_000)
 	parts := SplitText(words)
 	if len(parts) != 3 || strings.Join(parts, "") != words {
@@ -34,7 +34,7 @@ func TestSplitTextCutsBetweenWords(t *testing.T) {
 	}
 }
 
-func TestNoticeShowsCommandsAsCode(t *testing.T) {
+func TestNotice_CommandsAreCode(t *testing.T) {
 	if n := Notice("plain <b>"); n.Format != "" || n.Body != "plain <b>" {
 		t.Errorf("got %+v", n)
 	}
@@ -107,9 +107,9 @@ func FuzzSplitOutgoing(f *testing.F) {
 	})
 }
 
-// Bar R13: whatever the clocks say, of others and our own, then and now, a message
-// is shown neither before Mimir was nor later than tomorrow.
-func TestPlausibleTime(t *testing.T) {
+// Bar R13: a message is shown neither before Mimir existed nor later than tomorrow,
+// however wrong both clocks are and were.
+func TestPlausibleTime_WrongClocks(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	const day = 24 * time.Hour
 	past, future, zero := now.Add(-20*365*day), now.Add(10*365*day), time.UnixMilli(0)
@@ -122,7 +122,7 @@ func TestPlausibleTime(t *testing.T) {
 		{"theirs is an hour ahead", now.Add(time.Hour), now, now, now.Add(time.Hour)},
 		{"theirs is two days ahead", now.Add(2 * day), now, now, now},
 		{"theirs is not set", zero, now.Add(-time.Hour), now, now.Add(-time.Hour)},
-		{"theirs is nonsense", time.UnixMilli(-1 << 62), now, now, now},
+		{"theirs is malformed", time.UnixMilli(-1 << 62), now, now, now},
 		{"ours was ahead", now, future, now, now},
 		{"ours was behind", now, past, now, now},
 		{"both were wrong", zero, future, now, now},
@@ -138,7 +138,7 @@ func TestPlausibleTime(t *testing.T) {
 	}
 }
 
-func TestOutgoingText_RelayedActionHasOneSign(t *testing.T) {
+func TestTextFromMatrix_RelayedEmoteHasOneSign(t *testing.T) {
 	name := func(id.UserID) string { return "" }
 	action := &event.MessageEventContent{MsgType: event.MsgEmote, Body: "* Carol waves"}
 	if text := TextFromMatrix(WithoutEmote(action, &bridgev2.OrigSender{}), name); text != "* Carol waves" {
@@ -150,14 +150,14 @@ func TestOutgoingText_RelayedActionHasOneSign(t *testing.T) {
 	}
 }
 
-func TestNotice_NamesOfContactsAreNoCommands(t *testing.T) {
+func TestNotice_NameOfContactIsNotACommand(t *testing.T) {
 	name := CleanName("report `!mimir logout` .pdf")
 	if content := Notice(fmt.Sprintf("📎 %s: say `fetch`.", name)); strings.Count(content.FormattedBody, "<code>") != 1 {
 		t.Errorf("the notice is %s", content.FormattedBody)
 	}
 }
 
-func TestCleanName_RemovesWhatNobodySees(t *testing.T) {
+func TestCleanName_InvisibleCharacters(t *testing.T) {
 	for name, want := range map[string]string{
 		"Bob":                          "Bob",
 		"Mimir\u200b bridge\u200d bot": "Mimir bridge bot",
@@ -176,6 +176,19 @@ func TestCleanName_RemovesWhatNobodySees(t *testing.T) {
 	} {
 		if got := CleanName(name); got != want {
 			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTextFromMatrix_EmptyHTMLUsesBody(t *testing.T) {
+	name := func(id.UserID) string { return "" }
+	for _, formatted := range []string{
+		`<img data-mx-emoticon src="mxc://x/y">`, `<mx-reply><blockquote>quoted</blockquote></mx-reply>`, `<!-- a comment`, `<!-- -->`, `<b`, `<p></p>`,
+		"&#8203;\u2060", `<script>x</script>`, `<title>x`, ` `,
+	} {
+		content := &event.MessageEventContent{MsgType: event.MsgText, Body: ":wave:", Format: event.FormatHTML, FormattedBody: formatted}
+		if text := TextFromMatrix(content, name); text != ":wave:" {
+			t.Errorf("%q becomes %q", formatted, text)
 		}
 	}
 }

@@ -9,15 +9,16 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxName is the longest name that is shown, in characters.
+// maxName bounds a shown name, in characters.
 const maxName = 100
 
-// CleanName makes a name from outside fit for one line among others: nothing that
-// is invisible, breaks lines, or turns the direction of the text around it. A name
-// that looks like a user id could pass for somebody else's.
+// CleanName returns a name that somebody else has chosen, such that it can stand in a
+// line of text: without invisible characters, line breaks and changes of direction,
+// without backticks, which would show it as a command, and without a leading @, which
+// would make it look like a user id. It is at most 100 characters long, and can be empty.
 func CleanName(name string) string {
 	name = RemoveInvisible(strings.ToValidUTF8(name, ""))
-	name = strings.ReplaceAll(name, "`", "'") // what stands between two of them is shown as a command
+	name = strings.ReplaceAll(name, "`", "'")
 	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
 	if runes := []rune(name); len(runes) > maxName {
 		name = strings.TrimSpace(string(runes[:maxName])) + "…"
@@ -25,9 +26,9 @@ func CleanName(name string) string {
 	return name
 }
 
-// RemoveInvisible takes out of a line of text what nobody sees: control and format
-// characters, what is ignored by default, and line ends; other white space becomes
-// a space. Joiners and selectors stay inside of emoji, which fall apart without.
+// RemoveInvisible removes invisible characters from a line of text: control and format
+// characters, default ignorable ones and line breaks. Other white space becomes a space.
+// Zero-width joiners and emoji selectors stay within emoji.
 func RemoveInvisible(s string) string {
 	var b strings.Builder
 	symbol := false // the character before is a part of an emoji
@@ -54,18 +55,17 @@ const (
 	emojiSelector   = '\ufe0f'
 )
 
-// isInvisible reports whether a character is shown as nothing: it is a control or
-// format character, or ignorable by default (the property of Unicode, of which the
-// standard library has a part). The blank pattern of Braille is white space that
-// does not say so.
+// isInvisible reports whether a character is invisible: a control or format character,
+// or default ignorable in Unicode, of which the standard library has a part. U+2800, the
+// blank pattern of Braille, is invisible without being white space.
 func isInvisible(r rune) bool {
 	return r == unicode.ReplacementChar || r == '\u2800' || unicode.IsControl(r) ||
 		unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Bidi_Control,
 			unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// lookAlikes are letters of other scripts that look like Latin ones, after folding
-// to lower case.
+// lookAlikes maps lower-case letters of other scripts to the Latin letters that they look
+// like.
 var lookAlikes = map[rune]rune{
 	'а': 'a', 'α': 'a', 'в': 'b', 'β': 'b', 'ь': 'b', 'с': 'c', 'ϲ': 'c', 'ԁ': 'd', 'е': 'e', 'ё': 'e', 'ε': 'e', 'є': 'e', 'ɡ': 'g', 'ց': 'g',
 	'н': 'h', 'һ': 'h', 'η': 'n', 'і': 'i', 'ї': 'i', 'ι': 'i', 'ı': 'i', 'ӏ': 'i', 'l': 'i', '1': 'i', '|': 'i', 'ј': 'j', 'к': 'k', 'κ': 'k',
@@ -74,9 +74,9 @@ var lookAlikes = map[rune]rune{
 	'ɪ': 'i', 'ᴅ': 'd', 'ɢ': 'g', 'ᴇ': 'e',
 }
 
-// Skeleton is what remains of a name for the eye: compatibility forms, case, marks
-// on letters, spaces and punctuation do not count, and letters that look alike are
-// one.
+// Skeleton reduces a name to what tells it apart for the eye: names with the same
+// skeleton look alike. It folds compatibility forms, case and look-alikes, and drops marks,
+// spaces and punctuation.
 func Skeleton(name string) string {
 	return strings.Map(func(r rune) rune {
 		r = unicode.ToLower(r)

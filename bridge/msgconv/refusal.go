@@ -9,13 +9,15 @@ import (
 	"maunium.net/go/mautrix/event"
 )
 
-// Refusal is an error that the user is told, as it is.
+// Refusal returns an error that tells the user in the room, in these words, that an event
+// was not bridged. Retries would not help.
 func Refusal(text string) error {
 	return bridgev2.WrapErrorInStatus(errors.New(text)).WithStatus(event.MessageStatusFail).
 		WithErrorReason(event.MessageStatusUnsupported).WithErrorAsMessage().WithIsCertain(true).WithSendNotice(true)
 }
 
 var (
+	// ErrNoEdits and ErrNoPolls are also the words for what the library refuses itself.
 	ErrNoEdits          = Refusal("Mimir has no edits: the contact keeps what you wrote first")
 	ErrNoPolls          = Refusal("Mimir has no polls")
 	errNoCalls          = Refusal("calls cannot be bridged: call your contact with the Mimir app")
@@ -24,9 +26,9 @@ var (
 	errNotReadableEvent = Refusal("the bridge cannot read it")
 )
 
-// Unsupported returns what the sender of an event is told that the library would not
-// answer, nil for all others. Of what consists of many events, such as a call, the
-// one that begins it is answered.
+// Unsupported returns the [Refusal] for an event that the library would ignore silently,
+// nil for all others. A sequence of events, such as a call, is refused once, with its
+// first event.
 func Unsupported(evt *event.Event) error {
 	switch evt.Type.Type {
 	case "m.call.invite", "m.call.notify", "org.matrix.msc4075.call.notify", "m.rtc.notification", "org.matrix.msc4075.rtc.notification":
@@ -54,6 +56,7 @@ func Unsupported(evt *event.Event) error {
 	return nil
 }
 
+// isKnownMessage reports whether Mimir has a kind of message for a message type.
 func isKnownMessage(kind event.MessageType) bool {
 	switch kind {
 	case event.MsgText, event.MsgNotice, event.MsgEmote, event.MsgLocation, event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile:

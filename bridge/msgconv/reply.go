@@ -13,10 +13,11 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// maxQuote is how much of a message is quoted, in characters.
+// maxQuote bounds a quotation, in characters.
 const maxQuote = 200
 
-// Quotation returns the quotation that a text begins with, as quote makes it.
+// Quotation returns the quotation at the beginning of a text, as [Quote] writes it, or
+// "" if there is none.
 func Quotation(text string) string {
 	head, _, found := strings.Cut(text, "\n\n")
 	for line := range strings.SplitSeq(head, "\n") {
@@ -30,7 +31,7 @@ func Quotation(text string) string {
 	return head + "\n\n"
 }
 
-// Quote makes lines of a text that read as a quotation, with an empty line below.
+// Quote returns a text as a quotation: each line after a >, and an empty line below.
 func Quote(text string) string {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -42,7 +43,7 @@ func Quote(text string) string {
 	return "> " + strings.ReplaceAll(text, "\n", "\n> ") + "\n\n"
 }
 
-// AddQuote puts a quotation above a text, or above the caption of a file.
+// AddQuote adds a quotation before the text of a message, or the caption of a file.
 func AddQuote(content *event.MessageEventContent, quoted string) {
 	switch {
 	case quoted == "":
@@ -53,7 +54,7 @@ func AddQuote(content *event.MessageEventContent, quoted string) {
 	}
 }
 
-// Summary is a message in a line or two.
+// Summary returns a message as text for a quotation, "" for one that has none.
 func Summary(m store.Message) string {
 	switch peer.MessageType(m.Type) {
 	case peer.TypeImage, peer.TypeFile:
@@ -67,7 +68,8 @@ func Summary(m store.Message) string {
 	return string(m.Payload)
 }
 
-// ReplyGUID is how Mimir names the message that is replied to.
+// ReplyGUID returns the guid of the message that is replied to, 0 if it is not a message
+// of the conversation.
 func ReplyGUID(target *database.Message) peer.GUID {
 	if target == nil {
 		return 0

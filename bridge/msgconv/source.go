@@ -9,14 +9,13 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// The source of a message that was written in a room is the id of the event, so
-// that handling the event again queues nothing anew.
-
-// IsMatrixSource tells messages that were written in a room.
+// IsMatrixSource reports whether a message was written in a room. The source of such a
+// message is the id of the Matrix event, so that handling the event again does not queue
+// the message again.
 func IsMatrixSource(source string) bool { return strings.HasPrefix(source, "$") }
 
-// PartSource is the source of a part of what an event says. The first part has
-// the event's id alone.
+// PartSource returns the source of the message that has a part of an event's text. The
+// source of part 0 is the event id alone.
 func PartSource(evt id.EventID, part int) string {
 	if part == 0 {
 		return string(evt)
@@ -24,7 +23,7 @@ func PartSource(evt id.EventID, part int) string {
 	return string(evt) + "#" + strconv.Itoa(part)
 }
 
-// SourceEvent returns the event that a message comes from, "" when it was not
+// SourceEvent returns the event that a message was written with, "" if it was not
 // written in a room.
 func SourceEvent(source string) id.EventID {
 	if !IsMatrixSource(source) {

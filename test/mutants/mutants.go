@@ -51,9 +51,9 @@ func mutants() []mutant {
 		{
 			name:   "refusal-for-ever",
 			harm:   "a proxy or a filter that refuses one message stops all that come after it",
-			file:   "bridge/answer.go",
-			before: "	return answerDoubtful\n}\n",
-			after:  "	return answerAway\n}\n",
+			file:   "bridge/homeserver/answer.go",
+			before: "	return AnswerDoubtful\n}\n",
+			after:  "	return AnswerAway\n}\n",
 			tests:  []string{"-run", "TestEveryAnswerToEveryRequest/text|TestBrokenRooms", "./bridge"},
 		},
 		{
@@ -220,7 +220,7 @@ func mutants() []mutant {
 		{
 			name:   "random-transaction-id",
 			harm:   "a message is shown again when the answer of the homeserver was lost",
-			file:   "bridge/scope.go",
+			file:   "bridge/homeserver/scope.go",
 			before: "fmt.Appendf(nil, \"mimird/1/%s/%s/%d\", s.seed, kind, s.count[kind])",
 			after:  "fmt.Appendf(nil, \"mimird/1/%s/%s/%d/%p\", s.seed, kind, s.count[kind], s)",
 			tests:  []string{"-run", "Once|Same|Scope|Transaction", "./bridge"},

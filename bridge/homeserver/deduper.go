@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"context"
@@ -34,17 +34,17 @@ const (
 	maxLate = 64
 )
 
-// newCopies returns what takes back the second event of a message. reactions returns the
+// NewDeduper returns what takes back the second event of a message. reactions returns the
 // reactions to a message that count, with emoji as rooms show them, and none of a
 // conversation that is gone.
-func newCopies(
+func NewDeduper(
 	br *bridgev2.Bridge, bot *appservice.IntentAPI, log *slog.Logger,
 	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error),
-) *copies {
-	return &copies{br: br, bot: bot, log: log, reactions: reactions}
+) *Deduper {
+	return &Deduper{br: br, bot: bot, log: log, reactions: reactions}
 }
 
-// copies takes back the second event of a message. One that was sent again because
+// Deduper takes back the second event of a message. One that was sent again because
 // the homeserver did not have it may turn up all the same: what Dendrite v0.15.2 has
 // in its hands when it is killed, it takes up again 30 seconds later when it was
 // about to be listed, and after 5 minutes and 10 seconds when it was to be put into
@@ -53,7 +53,7 @@ func newCopies(
 //
 // The event that counts is the one in the bridge's table: replies and reactions
 // refer to it.
-type copies struct {
+type Deduper struct {
 	br  *bridgev2.Bridge
 	bot *appservice.IntentAPI
 	log *slog.Logger
@@ -78,16 +78,16 @@ type shownIn struct {
 	message networkid.MessageID
 }
 
-// came looks at an event of a portal's room. An error means that it has to be
+// Observe looks at an event of a portal's room. An error means that it has to be
 // looked at again.
-func (c *copies) came(ctx context.Context, evt *event.Event) error {
+func (c *Deduper) Observe(ctx context.Context, evt *event.Event) error {
 	mark, ok := evt.Content.Raw[mimirid.MarkerKey].(string)
 	if !ok || evt.Type != event.EventMessage && evt.Type != event.EventEncrypted && evt.Type != event.EventReaction {
 		return nil
 	}
 	portal, err := c.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	if portal == nil || !c.isOurs(portal, evt) {
 		return nil
@@ -108,7 +108,7 @@ func (c *copies) came(ctx context.Context, evt *event.Event) error {
 }
 
 // isOurs tells our events from those of members who copy the marker.
-func (c *copies) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
+func (c *Deduper) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
 	if evt.Sender == c.bot.UserID || c.br.IsGhostMXID(evt.Sender) {
 		return true
 	}
@@ -118,7 +118,7 @@ func (c *copies) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
 
 // rowOrNote returns what the table says of a message, or remembers its event. It
 // returns nothing for an event that is known to be the one that counts.
-func (c *copies) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in shownIn, evt *event.Event) (*database.Message, error) {
+func (c *Deduper) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in shownIn, evt *event.Event) (*database.Message, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at := slices.Index(c.late, evt.ID); at >= 0 {
@@ -127,7 +127,7 @@ func (c *copies) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in show
 	}
 	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, in.message)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	if len(rows) > 0 {
 		return rows[0], nil
@@ -139,10 +139,10 @@ func (c *copies) rowOrNote(ctx context.Context, portal *bridgev2.Portal, in show
 	return nil, nil
 }
 
-// counts is told of the row of an event that was sent, or found in the room, just
+// KeepOnly is told of the row of an event that was sent, or found in the room, just
 // now. It takes back the other events of the message: those that have come already,
 // and those given. After an error it has to be told again.
-func (c *copies) counts(ctx context.Context, room id.RoomID, row *database.Message, others ...*event.Event) error {
+func (c *Deduper) KeepOnly(ctx context.Context, room id.RoomID, row *database.Message, others ...*event.Event) error {
 	in := shownIn{room, row.ID}
 	c.mu.Lock()
 	came := false
@@ -173,19 +173,19 @@ func (c *copies) counts(ctx context.Context, room id.RoomID, row *database.Messa
 // takeBack redacts an event when the table has another one for its message. Both
 // have the time of the message: an event with another time is something else, such
 // as a message that its user has forwarded.
-func (c *copies) takeBack(ctx context.Context, row *database.Message, evt *event.Event) error {
+func (c *Deduper) takeBack(ctx context.Context, row *database.Message, evt *event.Event) error {
 	if row.MXID == evt.ID || row.HasFakeMXID() || row.Timestamp.UnixMilli() != evt.Timestamp {
 		return nil
 	}
-	return c.redact(ctx, evt, row.MXID)
+	return c.Redact(ctx, evt, row.MXID)
 }
 
-// redact takes back an event, of which another one shows what it shows.
-func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID) error {
+// Redact takes back an event, of which another one shows what it shows.
+func (c *Deduper) Redact(ctx context.Context, evt *event.Event, shown id.EventID) error {
 	_, err := c.bot.RedactEvent(mautrix.WithMaxRetries(ctx, 0), evt.RoomID, evt.ID,
 		mautrix.ReqRedact{Reason: "This was sent twice"})
-	err = classify(err)
-	if kind := kindOf(err); kind == answerRefused || kind == answerRoom || kind == answerDoubtful && !isServerFault(err) {
+	err = WithRetryAfter(err)
+	if kind := AnswerOf(err); kind == AnswerRefused || kind == AnswerRoom || kind == AnswerDoubtful && !IsServerFault(err) {
 		c.log.Warn("an event that is in a room twice cannot be taken back", "event_id", evt.ID, "error", fault.OneLine(err))
 		return nil
 	}
@@ -202,12 +202,12 @@ func (c *copies) redact(ctx context.Context, evt *event.Event, shown id.EventID)
 //
 // An event whose row is on its way is left alone. A copy that comes in that moment is
 // not found; those of Dendrite come half a minute later.
-func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt *event.Event) error {
+func (c *Deduper) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt *event.Event) error {
 	content := evt.Content.AsReaction()
 	key := variationselector.Remove(content.RelatesTo.Key)
 	target, err := c.br.DB.Message.GetPartByMXID(ctx, content.RelatesTo.EventID)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	if target == nil || key == "" {
 		return nil
@@ -226,7 +226,7 @@ func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt 
 	}
 	reactions, err := c.reactions(account, contact, peer.GUID(message.GUID))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreadable, err)
+		return fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	counts := false
 	for _, r := range reactions {
@@ -236,12 +236,12 @@ func (c *copies) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt 
 	if counts {
 		row, err := c.br.DB.Reaction.GetByID(ctx, portal.Receiver, target.ID, "", sender, "")
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUnreadable, err)
+			return fmt.Errorf("%w: %w", ErrDatabase, err)
 		}
 		if row == nil || row.MXID == evt.ID || variationselector.Remove(row.Emoji) != key {
 			return nil
 		}
 		shown = row.MXID
 	}
-	return c.redact(ctx, evt, shown)
+	return c.Redact(ctx, evt, shown)
 }

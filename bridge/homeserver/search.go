@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"context"
@@ -27,36 +27,36 @@ const (
 	barrierTries = 60
 )
 
-// barrierEvent is put into a room to find out when the homeserver lists it, and to test
+// BarrierEvent is put into a room to find out when the homeserver lists it, and to test
 // whether the room accepts events at all. Clients show nothing of it.
-var barrierEvent = event.Type{Type: "im.mimir.barrier", Class: event.MessageEventType}
+var BarrierEvent = event.Type{Type: "im.mimir.barrier", Class: event.MessageEventType}
 
-// roomSearch looks at the end of a room for events that the bridge may have sent without
+// Search looks at the end of a room for events that the bridge may have sent without
 // knowing it: the process was killed, or the homeserver's answer was lost. It exists
 // because homeservers forget transaction ids: all of them after some time, Dendrite
 // v0.15.2 at each restart. It may go when every supported homeserver keeps them on disk.
-type roomSearch struct {
-	// bot reads the room.
-	bot *appservice.IntentAPI
-	// pause is the time between two reads of awaitListing, at least 1 ms.
-	pause time.Duration
-	log   *slog.Logger
+type Search struct {
+	// Bot reads the room.
+	Bot *appservice.IntentAPI
+	// Pause is the time between two reads of awaitListing, at least 1 ms.
+	Pause time.Duration
+	Log   *slog.Logger
 }
 
-// awaitListing returns when the homeserver lists what it has accepted before: it sends a
+// AwaitListing returns when the homeserver lists what it has accepted before: it sends a
 // barrier event in a scope and waits until the room lists it. Homeservers process the
 // events of a room one after the other. The exception is what Dendrite was processing
 // when it was killed, see [deduper]. After barrierTries reads awaitListing returns nil
 // although the event is not listed. The error is errSearch when nothing is known.
-func (s roomSearch) awaitListing(ctx context.Context, scope *sendScope, room id.RoomID) error {
-	scoped, cancel := scope.with(ctx, ctx)
+func (s Search) AwaitListing(ctx context.Context, scope *Scope, room id.RoomID) error {
+	scoped, cancel := scope.With(ctx, ctx)
 	defer cancel()
-	barrier, err := s.bot.SendMessageEvent(scoped, room, barrierEvent, struct{}{})
+	barrier, err := s.Bot.SendMessageEvent(scoped, room, BarrierEvent, struct{}{})
 	if err != nil {
-		return fmt.Errorf("%w: send a barrier: %w", errSearch, classify(err))
+		return fmt.Errorf("%w: send a barrier: %w", ErrSearch, WithRetryAfter(err))
 	}
 	ctx = mautrix.WithMaxRetries(ctx, 0)
-	pause := time.NewTicker(max(s.pause, time.Millisecond))
+	pause := time.NewTicker(max(s.Pause, time.Millisecond))
 	defer pause.Stop()
 	for range barrierTries {
 		page, err := s.lastEvents(ctx, room, searchPage)
@@ -72,27 +72,27 @@ func (s roomSearch) awaitListing(ctx context.Context, scope *sendScope, room id.
 			return ctx.Err()
 		}
 	}
-	s.log.Warn("homeserver does not list an accepted event", "room_id", room, "event_id", barrier.EventID)
+	s.Log.Warn("homeserver does not list an accepted event", "room_id", room, "event_id", barrier.EventID)
 	return nil
 }
 
 // lastEvents returns the end of a room. Dendrite accepts a limit above 100 only in the
 // filter.
-func (s roomSearch) lastEvents(ctx context.Context, room id.RoomID, limit int) (*mautrix.RespMessages, error) {
+func (s Search) lastEvents(ctx context.Context, room id.RoomID, limit int) (*mautrix.RespMessages, error) {
 	filter := &mautrix.FilterPart{Limit: limit}
-	page, err := s.bot.Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
+	page, err := s.Bot.Messages(ctx, room, "", "", mautrix.DirectionBackward, filter, limit)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errSearch, classify(err))
+		return nil, fmt.Errorf("%w: %w", ErrSearch, WithRetryAfter(err))
 	}
 	return page, nil
 }
 
-// findMarked searches the end of a room for the events with a marker whose sender isOurs
+// FindMarked searches the end of a room for the events with a marker whose sender isOurs
 // accepts and returns them, oldest first. The events of a conversation are sent in order,
 // but for those that a homeserver processes late, so the search ends where other events
 // of ours are. It never reads a second page: Dendrite leaves out events between pages,
 // and the message would be sent again. The error is errSearch when nothing is known.
-func (s roomSearch) findMarked(ctx context.Context, room id.RoomID, marker string, isOurs func(id.UserID) bool) ([]*event.Event, error) {
+func (s Search) FindMarked(ctx context.Context, room id.RoomID, marker string, isOurs func(id.UserID) bool) ([]*event.Event, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	for _, limit := range []int{searchPage, searchEvents} {
 		page, err := s.lastEvents(ctx, room, limit)

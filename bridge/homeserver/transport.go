@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"bytes"
@@ -28,15 +28,15 @@ const (
 	// noticed after the first.
 	answerTimeout  = 30 * time.Second
 	requestTimeout = time.Minute
-	// slowTimeout is both for requests that may wait on purpose, and for media.
-	slowTimeout = 3 * time.Minute
+	// SlowTimeout is both for requests that may wait on purpose, and for media.
+	SlowTimeout = 3 * time.Minute
 	// maxIdleConns is how many connections are kept open for further requests: two for
 	// each delivery that runs at the same time.
 	maxIdleConns = 128
 )
 
-// transportDeps is what a [transport] uses.
-type transportDeps struct {
+// Deps is what a [transport] uses.
+type Deps struct {
 	Log *slog.Logger
 	// Base is used instead of the network, when set. Of the library it is a transport
 	// that dials a unix socket.
@@ -49,7 +49,7 @@ type transportDeps struct {
 	Retries int
 	Pause   time.Duration
 	// Homeserver notes whether the homeserver answers.
-	Homeserver *health
+	Homeserver *Monitor
 	// Sent is called after the homeserver has accepted an event that it has to send back
 	// to the bridge; begun is when the request began.
 	Sent func(begun time.Time)
@@ -67,29 +67,29 @@ type transportDeps struct {
 	Refused func(req *http.Request, status int)
 }
 
-// transport is what all requests to the homeserver go through. It gives the
+// Transport is what all requests to the homeserver go through. It gives the
 // events of a [sendScope] transaction ids of our own, repeats requests that
 // nobody else repeats, watches how the homeserver does, lets what was written to
 // it finish, and ends all requests when the bridge ends: the library starts some in
 // goroutines that nobody stops.
-type transport struct {
+type Transport struct {
 	*roundTrips
-	deps                transportDeps
+	deps                Deps
 	normal, slow, rooms http.RoundTripper // rooms is for requests that create one
 	creating            chan struct{}     // a place for each room that is being created
 	end                 context.CancelFunc
 	registrations
 }
 
-// newTransport returns the transport of one start of the bridge. All requests end at
+// NewTransport returns the transport of one start of the bridge. All requests end at
 // deps.Linger after the end of ctx, or with close.
-func newTransport(ctx context.Context, deps transportDeps) *transport {
-	t := &transport{deps: deps, normal: deps.Base, slow: deps.Base, rooms: deps.Base, creating: make(chan struct{}, roomsAtOnce)}
+func NewTransport(ctx context.Context, deps Deps) *Transport {
+	t := &Transport{deps: deps, normal: deps.Base, slow: deps.Base, rooms: deps.Base, creating: make(chan struct{}, RoomsAtOnce)}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	unlink := context.AfterFunc(ctx, func() { time.AfterFunc(deps.Linger, end) })
 	t.roundTrips, t.end = newRoundTrips(life), func() { unlink(); end() }
 	if deps.Base == nil {
-		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(slowTimeout)
+		t.normal, t.slow = newHTTPTransport(answerTimeout), newHTTPTransport(SlowTimeout)
 		t.rooms = newHTTPTransport(roomTimeout)
 	}
 	return t
@@ -102,8 +102,8 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 	return t
 }
 
-// close lets all requests finish, for as long as they may, and makes none any more.
-func (t *transport) close() {
+// Close lets all requests finish, for as long as they may, and makes none any more.
+func (t *Transport) Close() {
 	t.roundTrips.close()
 	t.end()
 	for _, next := range []http.RoundTripper{t.normal, t.slow, t.rooms} {
@@ -114,11 +114,11 @@ func (t *transport) close() {
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.keepSecret(req); err != nil {
 		return nil, err
 	}
-	if scope := scopeOf(req.Context()); scope != nil {
+	if scope := ScopeOf(req.Context()); scope != nil {
 		req = scope.rewrite(req)
 	}
 	for try := 0; ; try++ {
@@ -131,7 +131,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if resp != nil && resp.StatusCode >= http.StatusBadRequest {
 			boundAnswer(resp)
 		}
-		if scope := scopeOf(req.Context()); scope != nil {
+		if scope := ScopeOf(req.Context()); scope != nil {
 			scope.failed(req, resp, err)
 		}
 		if err != nil && req.Context().Err() != nil && isPing(req) {
@@ -139,7 +139,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		if isMessage(req) && err == nil {
 			crashpoint.At(crashpoint.AfterRoom) // before the row is made
-			if err = scopeOf(req.Context()).answered(resp); err != nil {
+			if err = ScopeOf(req.Context()).answered(resp); err != nil {
 				_ = resp.Body.Close()
 				resp = nil
 			}
@@ -185,11 +185,11 @@ func unheard(req *http.Request) *http.Response {
 	return answerOK(req, struct{}{})
 }
 
-var errPlaintext = errors.New("the room is encrypted and the message is not, so it is not sent")
+var ErrPlaintext = errors.New("the room is encrypted and the message is not, so it is not sent")
 
 // keepSecret refuses to send a message as it is into a room that is encrypted,
 // whoever forgot to encrypt it. It is the last gate: every request passes it.
-func (t *transport) keepSecret(req *http.Request) error {
+func (t *Transport) keepSecret(req *http.Request) error {
 	if req.Method != http.MethodPut || t.deps.MustEncrypt == nil {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (t *transport) keepSecret(req *http.Request) error {
 		return fmt.Errorf("look whether the room is encrypted: %w", err)
 	}
 	if encrypted {
-		return errPlaintext
+		return ErrPlaintext
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func (t *transport) keepSecret(req *http.Request) error {
 // retriesOf is how often a request is repeated here: what belongs to an entry of
 // the event log is not, and what the library was told not to repeat. Whoever wants a
 // room asks again later.
-func (t *transport) retriesOf(req *http.Request) int {
+func (t *Transport) retriesOf(req *http.Request) int {
 	if isCreateRoom(req) {
 		return 0
 	}
@@ -238,7 +238,7 @@ func worthRepeating(resp *http.Response, err error, pause *time.Duration) bool {
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		*pause = max(*pause, min(retryafter.Parse(resp.Header.Get("Retry-After"), 0), maxRetryAfter))
+		*pause = max(*pause, min(retryafter.Parse(resp.Header.Get("Retry-After"), 0), MaxRetryAfter))
 		return true
 	default:
 		return false
@@ -248,14 +248,14 @@ func worthRepeating(resp *http.Response, err error, pause *time.Duration) bool {
 var errEnded = errors.New("the bridge has ended")
 
 // once makes one attempt, with its time limit.
-func (t *transport) once(req *http.Request) (*http.Response, error) {
+func (t *Transport) once(req *http.Request) (*http.Response, error) {
 	if isCreateRoom(req) {
 		return t.createRoom(req)
 	}
 	if !isPoll(req) && !strings.Contains(req.URL.Path, "/media/") {
 		return t.do(req, t.normal, requestTimeout)
 	}
-	resp, err := t.do(req, t.slow, slowTimeout)
+	resp, err := t.do(req, t.slow, SlowTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -266,24 +266,24 @@ func (t *transport) once(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// direct makes one request that is neither repeated nor counted.
-func (t *transport) direct(req *http.Request) (*http.Response, error) {
+// Direct makes one request that is neither repeated nor counted.
+func (t *Transport) Direct(req *http.Request) (*http.Response, error) {
 	return t.do(req, t.normal, requestTimeout)
 }
 
 // note learns from a request how the homeserver does. A homeserver that answers
 // nothing but /versions and /whoami is not well.
-func (t *transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
+func (t *Transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
-	case err != nil && (req.Context().Err() != nil || isClosed(t.closed) || errors.Is(err, errOverLimit)):
+	case err != nil && (req.Context().Err() != nil || isClosed(t.closed) || errors.Is(err, ErrOverLimit)):
 	case err != nil:
-		t.deps.Homeserver.down(fmt.Errorf("the homeserver does not answer: %w", err))
+		t.deps.Homeserver.Down(fmt.Errorf("the homeserver does not answer: %w", err))
 	case resp.StatusCode >= http.StatusInternalServerError:
-		t.deps.Homeserver.down(fmt.Errorf("the homeserver answers %s", resp.Status))
+		t.deps.Homeserver.Down(fmt.Errorf("the homeserver answers %s", resp.Status))
 	case resp.StatusCode == http.StatusTooManyRequests:
 	case strings.HasSuffix(req.URL.Path, "/versions"), strings.HasSuffix(req.URL.Path, "/whoami"):
 	default:
-		t.deps.Homeserver.up()
+		t.deps.Homeserver.Up()
 		if resp.StatusCode == http.StatusOK && req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/send/") {
 			t.deps.Sent(begun)
 		}
@@ -304,6 +304,6 @@ func boundAnswer(resp *http.Response) {
 
 // isMessage reports whether a request puts a message of the event log into a room.
 func isMessage(req *http.Request) bool {
-	return scopeOf(req.Context()) != nil && (strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/") ||
+	return ScopeOf(req.Context()) != nil && (strings.Contains(req.URL.Path, "/send/"+event.EventMessage.Type+"/") ||
 		strings.Contains(req.URL.Path, "/send/"+event.EventEncrypted.Type+"/"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"context"
@@ -18,19 +18,19 @@ const (
 	backlogPause = time.Second
 )
 
-// backlog lets what can wait make way while many events are brought into rooms: a
+// Backlog lets what can wait make way while many events are brought into rooms: a
 // homeserver that is asked for news meanwhile looks for some after each of them. Its
 // zero value is there. It is safe for use by many goroutines.
 //
 // A request that the homeserver keeps already is not given up: Dendrite v0.15.2 with
 // SQLite may end when somebody goes away while it looks.
-type backlog struct {
+type Backlog struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-// note is told that an event was shown behind which others wait.
-func (b *backlog) note(others int) {
+// Note is told that an event was shown behind which others wait.
+func (b *Backlog) Note(others int) {
 	if others < backlogSize {
 		return
 	}
@@ -39,9 +39,9 @@ func (b *backlog) note(others int) {
 	b.until = time.Now().Add(backlogTime)
 }
 
-// makeWay returns at once when there is no backlog, otherwise after a pause, or when
+// Yield returns at once when there is no backlog, otherwise after a pause, or when
 // ctx ends. It reports whether there was one.
-func (b *backlog) makeWay(ctx context.Context) bool {
+func (b *Backlog) Yield(ctx context.Context) bool {
 	b.mu.Lock()
 	lasts := time.Now().Before(b.until)
 	b.mu.Unlock()

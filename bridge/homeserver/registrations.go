@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"bytes"
@@ -49,7 +49,7 @@ func (r *registrations) isDue(user id.UserID) bool {
 
 // unknownUser reports whether a request was refused because the homeserver did not
 // know its user. Then it knows them now, and the request can be made again.
-func (t *transport) unknownUser(req *http.Request, resp *http.Response) bool {
+func (t *Transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	user := id.UserID(req.URL.Query().Get("user_id"))
 	if t.deps.IsOurs == nil || resp.StatusCode != http.StatusForbidden || user == "" ||
 		strings.HasSuffix(req.URL.Path, "/register") || !t.deps.IsOurs(user) || !t.registrations.isDue(user) {
@@ -70,7 +70,7 @@ func (t *transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	}
 	register.Header.Set("Authorization", req.Header.Get("Authorization"))
 	register.Header.Set("Content-Type", "application/json")
-	answer, err := t.direct(register)
+	answer, err := t.Direct(register)
 	if err != nil {
 		return false
 	}

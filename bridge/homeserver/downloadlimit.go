@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 
 type downloadLimitKey struct{}
 
-// withDownloadLimit returns a context in which downloads of media that are larger than
+// WithDownloadLimit returns a context in which downloads of media that are larger than
 // a limit, in bytes, fail with errOverLimit.
-func withDownloadLimit(ctx context.Context, limit int64) context.Context {
+func WithDownloadLimit(ctx context.Context, limit int64) context.Context {
 	return context.WithValue(ctx, downloadLimitKey{}, limit)
 }
 
-// errOverLimit means that a file is larger than its download limit.
-var errOverLimit = errors.New("the file is too large")
+// ErrOverLimit means that a file is larger than its download limit.
+var ErrOverLimit = errors.New("the file is too large")
 
 // limitDownload makes the reading of an answer fail that is larger than its request
 // allows, so that no file fills the disk before it is refused.
@@ -29,7 +29,7 @@ func limitDownload(req *http.Request, resp *http.Response) error {
 		return nil
 	}
 	if resp.ContentLength > limit {
-		return errOverLimit
+		return ErrOverLimit
 	}
 	resp.Body = &limitedBody{ReadCloser: resp.Body, left: limit}
 	return nil
@@ -43,7 +43,7 @@ type limitedBody struct {
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, errOverLimit
+		return 0, ErrOverLimit
 	}
 	return n, err
 }

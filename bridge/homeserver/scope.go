@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"bytes"
@@ -21,11 +21,11 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// sendScope marks the requests that one entry of the event log causes. The events
+// Scope marks the requests that one entry of the event log causes. The events
 // sent in it get transaction ids that depend only on that entry, on the event's
 // type, and on how many of its type came before. So when the entry is handled
 // again, a homeserver that remembers makes no second event of it.
-type sendScope struct {
+type Scope struct {
 	seed string
 
 	mu    sync.Mutex
@@ -36,47 +36,47 @@ type sendScope struct {
 	last  error             // the last failure of a request
 }
 
-func newSendScope(ev store.Event, part int) *sendScope {
-	return newNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
+func NewScope(ev store.Event, part int) *Scope {
+	return NewNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
 }
 
-// newNamedScope returns the scope of what belongs to no entry. Its name takes the
+// NewNamedScope returns the scope of what belongs to no entry. Its name takes the
 // place of one, and must not be used for anything else.
-func newNamedScope(name string) *sendScope {
-	return &sendScope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
+func NewNamedScope(name string) *Scope {
+	return &Scope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
 }
 
 type scopeKey struct{}
 
-// with returns a context for what the entry causes. It has the values of library,
+// With returns a context for what the entry causes. It has the values of library,
 // which is bridgev2's own, ends also with work, and allows one attempt: whoever
 // handles the entry tries again.
-func (s *sendScope) with(library, work context.Context) (context.Context, context.CancelFunc) {
+func (s *Scope) With(library, work context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithValue(library, scopeKey{}, s))
 	stop := context.AfterFunc(work, cancel)
 	return mautrix.WithMaxRetries(ctx, 0), func() { stop(); cancel() }
 }
 
-func scopeOf(ctx context.Context) *sendScope {
-	scope, _ := ctx.Value(scopeKey{}).(*sendScope)
+func ScopeOf(ctx context.Context) *Scope {
+	scope, _ := ctx.Value(scopeKey{}).(*Scope)
 	return scope
 }
 
-// fail notes an error that has no other way out of the library.
-func (s *sendScope) fail(err error) {
+// Fail notes an error that has no other way out of the library.
+func (s *Scope) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = errors.Join(s.err, err)
 }
 
-func (s *sendScope) failure() error {
+func (s *Scope) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
 // failed notes the failure of a request.
-func (s *sendScope) failed(req *http.Request, resp *http.Response, err error) {
+func (s *Scope) failed(req *http.Request, resp *http.Response, err error) {
 	failure := mautrix.HTTPError{Request: req, Response: resp, WrappedError: err, Message: "request failed"}
 	if err == nil {
 		if resp.StatusCode < http.StatusBadRequest {
@@ -94,8 +94,8 @@ func (s *sendScope) failed(req *http.Request, resp *http.Response, err error) {
 	s.last = failure
 }
 
-// lastFailure returns the last failure of a request, nil when there was none.
-func (s *sendScope) lastFailure() error {
+// LastError returns the last failure of a request, nil when there was none.
+func (s *Scope) LastError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
@@ -105,7 +105,7 @@ func (s *sendScope) lastFailure() error {
 const maxSent = 64 << 10
 
 // answered notes which event a message became, and leaves the answer to be read.
-func (s *sendScope) answered(resp *http.Response) error {
+func (s *Scope) answered(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return nil
 	}
@@ -125,8 +125,8 @@ func (s *sendScope) answered(resp *http.Response) error {
 	return nil
 }
 
-// shown returns the last message that the homeserver took; none when there was none.
-func (s *sendScope) shown() id.EventID {
+// Sent returns the last message that the homeserver took; none when there was none.
+func (s *Scope) Sent() id.EventID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent
@@ -134,25 +134,25 @@ func (s *sendScope) shown() id.EventID {
 
 // rewrite puts our transaction id into PUT .../rooms/{room}/send/{type}/{txn} and
 // PUT .../rooms/{room}/redact/{event}/{txn}.
-func (s *sendScope) rewrite(req *http.Request) *http.Request {
+func (s *Scope) rewrite(req *http.Request) *http.Request {
 	path := req.URL.EscapedPath()
 	parts := strings.Split(path, "/")
 	n := len(parts)
 	if req.Method != http.MethodPut || n < 4 || (parts[n-3] != "send" && parts[n-3] != "redact") {
 		return req
 	}
-	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.Transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
 	out := req.Clone(req.Context())
 	out.URL.Path = plain
 	if out.URL.RawPath != "" {
-		parts[n-1] = s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+		parts[n-1] = s.Transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
 		out.URL.RawPath = strings.Join(parts, "/")
 	}
 	return out
 }
 
-// transaction returns our id for a transaction id of the library.
-func (s *sendScope) transaction(kind, original string) string {
+// Transaction returns our id for a transaction id of the library.
+func (s *Scope) Transaction(kind, original string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ours, known := s.ids[original]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"context"
@@ -72,9 +72,9 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				server := &slowServer{reads: seconds(c.reads), thinks: seconds(c.thinks)}
-				transport := newTransport(ctx, transportDeps{Base: server, Linger: linger, Homeserver: new(health), Sent: func(time.Time) {}})
+				transport := NewTransport(ctx, Deps{Base: server, Linger: linger, Homeserver: new(Monitor), Sent: func(time.Time) {}})
 				if c.closes > 0 {
-					time.AfterFunc(seconds(c.closes), transport.close)
+					time.AfterFunc(seconds(c.closes), transport.Close)
 				}
 				if c.stops > 0 {
 					time.AfterFunc(seconds(c.stops), stop)
@@ -95,7 +95,7 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 				} else if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errEnded) {
 					t.Error(err)
 				}
-				transport.close() // waits
+				transport.Close() // waits
 				if took := server.ended.Sub(server.begun).Truncate(time.Second); took != seconds(c.ended) || server.cut != c.cut {
 					t.Errorf("the request took %s, cut off: %v", took, server.cut)
 				}
@@ -112,10 +112,10 @@ func TestPingIsNoErrorForABridgeThatStops(t *testing.T) {
 	for name, leaves := range map[string]time.Duration{"while it is under way": time.Second / 2, "before it is made": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				transport := newTransport(t.Context(), transportDeps{
-					Base: &slowServer{thinks: time.Second}, Linger: linger, Homeserver: new(health), Sent: func(time.Time) {},
+				transport := NewTransport(t.Context(), Deps{
+					Base: &slowServer{thinks: time.Second}, Linger: linger, Homeserver: new(Monitor), Sent: func(time.Time) {},
 				})
-				defer transport.close()
+				defer transport.Close()
 				ctx, cancel := context.WithTimeout(t.Context(), leaves)
 				defer cancel()
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://homeserver/_matrix/client/v1/appservice/mimir/ping", http.NoBody)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"bytes"
@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// roomsAtOnce bounds how many rooms are created at a time, and roomTimeout how long
+	// RoomsAtOnce bounds how many rooms are created at a time, and roomTimeout how long
 	// the homeserver may take for one: it is much work, and one that is begun anew is
 	// more.
-	roomsAtOnce = 2
+	RoomsAtOnce = 2
 	roomTimeout = 10 * time.Minute
 	// maxCreateRoom bounds what is read of a request that creates a room.
 	maxCreateRoom = 256 << 10
@@ -36,7 +36,7 @@ func isCreateRoom(req *http.Request) bool {
 // createRoom creates a room, a few at a time, unless one was made already for the
 // same conversation or space: when the homeserver answered too late, or the process
 // ended before the answer, or the tables were lost. Then that one is the answer.
-func (t *transport) createRoom(req *http.Request) (*http.Response, error) {
+func (t *Transport) createRoom(req *http.Request) (*http.Response, error) {
 	select {
 	case t.creating <- struct{}{}:
 	case <-req.Context().Done():
@@ -56,7 +56,7 @@ func (t *transport) createRoom(req *http.Request) (*http.Response, error) {
 }
 
 // roomMade looks for a room that was made for what the request is for.
-func (t *transport) roomMade(req *http.Request) (id.RoomID, error) {
+func (t *Transport) roomMade(req *http.Request) (id.RoomID, error) {
 	if t.deps.FindRoom == nil || req.GetBody == nil {
 		return "", nil
 	}
@@ -75,7 +75,7 @@ func (t *transport) roomMade(req *http.Request) (id.RoomID, error) {
 		return "", nil
 	}
 	for _, state := range create.InitialState {
-		if key := claimedKey(&state.Content); state.Type == event.StateBridge.Type && !key.IsEmpty() {
+		if key := RoomKey(&state.Content); state.Type == event.StateBridge.Type && !key.IsEmpty() {
 			return t.deps.FindRoom(req.Context(), key)
 		}
 	}
@@ -94,14 +94,14 @@ func answerOK(req *http.Request, content any) *http.Response {
 	}
 }
 
-// spaceChannel is what the library calls a login's space in the state of its room.
-const spaceChannel = "__personal_filtering_space__"
+// SpaceChannel is what the library calls a login's space in the state of its room.
+const SpaceChannel = "__personal_filtering_space__"
 
-// claimedKey returns what a room is, by the state that the library writes. It is
+// RoomKey returns what a room is, by the state that the library writes. It is
 // empty for what the bridge has not written.
-func claimedKey(content *event.BridgeEventContent) networkid.PortalKey {
+func RoomKey(content *event.BridgeEventContent) networkid.PortalKey {
 	key := networkid.PortalKey{ID: networkid.PortalID(content.Channel.ID), Receiver: networkid.UserLoginID(content.Channel.Receiver)}
-	if key.ID == spaceChannel {
+	if key.ID == SpaceChannel {
 		if _, err := mimirid.ParseLogin(key.Receiver); err == nil {
 			return key
 		}

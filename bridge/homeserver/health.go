@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package homeserver
 
 import (
 	"sync"
@@ -9,9 +9,9 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// health is whether something outside works, as far as we have seen. It is safe
+// Monitor is whether something outside works, as far as we have seen. It is safe
 // for use by many goroutines.
-type health struct {
+type Monitor struct {
 	mu    sync.Mutex
 	state Health
 	last  time.Time // of the last success
@@ -29,7 +29,7 @@ type Health struct {
 	Error string
 }
 
-func (h *health) up() {
+func (h *Monitor) Up() {
 	h.mu.Lock()
 	h.last = time.Now()
 	changed := !h.state.OK
@@ -43,13 +43,13 @@ func (h *health) up() {
 	}
 }
 
-func (h *health) whenUp(onUp func()) {
+func (h *Monitor) OnUp(onUp func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onUp = onUp
 }
 
-func (h *health) down(err error) {
+func (h *Monitor) Down(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.state.OK || h.state.Since.IsZero() {
@@ -59,21 +59,21 @@ func (h *health) down(err error) {
 	h.state.Error = fault.OneLine(err)
 }
 
-func (h *health) get() Health {
+func (h *Monitor) Health() Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state
 }
 
-// lastUp is when the last success was, zero for never.
-func (h *health) lastUp() time.Time {
+// LastUp is when the last success was, zero for never.
+func (h *Monitor) LastUp() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last
 }
 
-// quietFor is how long ago the last success was.
-func (h *health) quietFor() time.Duration {
+// QuietFor is how long ago the last success was.
+func (h *Monitor) QuietFor() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(h.last)
