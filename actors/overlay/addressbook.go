@@ -146,13 +146,15 @@ func (b *addressBook) learnLocked(key identity.NodeKey) *addressEntry {
 	return e
 }
 
-// putUnusedLocked adds an entry without a connection and forgets the one that makes room.
+// putUnusedLocked adds an entry without a connection and evicts the oldest when there
+// are too many.
 func (b *addressBook) putUnusedLocked(e *addressEntry) {
 	evicted, full := b.unused.Put(e.key, e)
 	if !full {
 		return
 	}
-	// Another node may have the same address: then it is the other's now.
+	// Another node may have the same address: then the address belongs to that node
+	// now.
 	if b.byAddress[evicted.address] == evicted {
 		delete(b.byAddress, evicted.address)
 	}
@@ -200,7 +202,7 @@ func (b *addressBook) keyLocked(a netip.Addr) (identity.NodeKey, bool) {
 	return e.key, true
 }
 
-// resolve finds the key of the node at an address.
+// resolve looks up the key of the node at an address.
 func (b *addressBook) resolve(ctx context.Context, a netip.Addr) (identity.NodeKey, error) {
 	var key identity.NodeKey
 	err := b.seek(ctx, partialKey(a), func() (ok bool) {

@@ -59,7 +59,7 @@ type memory struct {
 	limit int64
 }
 
-// take reserves n bytes, or reports that they are not to be had.
+// take reserves n bytes, or reports that there is not enough.
 func (m *memory) take(n int) bool {
 	if m.used.Add(int64(n)) > m.limit {
 		m.used.Add(-int64(n))
@@ -68,7 +68,7 @@ func (m *memory) take(n int) bool {
 	return true
 }
 
-// force reserves n bytes whatever the limit: for what must make progress.
+// force reserves n bytes beyond the limit, for a stream that must make progress.
 func (m *memory) force(n int) { m.used.Add(int64(n)) }
 
 func (m *memory) give(n int) { m.used.Add(-int64(n)) }

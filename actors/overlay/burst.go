@@ -76,7 +76,7 @@ func (b *burst) give(n int) {
 	b.grant()
 }
 
-// grant wakes the first stream that waits, when there is room for a segment.
+// grant wakes the first stream that waits, when a segment fits.
 func (b *burst) grant() {
 	if b.waiting.len() == 0 || b.level+stream.SegmentSize > burstLimit {
 		return
@@ -96,7 +96,7 @@ func (b *burst) drain() {
 	}
 }
 
-// arm makes sure that streams are woken also when nothing is acknowledged.
+// arm starts the timer that wakes streams when nothing is acknowledged.
 func (b *burst) arm() {
 	if b.timer == nil {
 		b.timer = time.AfterFunc(drainTick, b.tick)

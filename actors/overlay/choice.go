@@ -18,7 +18,7 @@ const (
 	// failAfter is how long a peer that we want may be down before it counts as
 	// failed. Yggdrasil tries again after 2, 4 and 8 seconds.
 	failAfter = 10 * time.Second
-	// cutOffAfter is how long no link may be up before everybody is asked.
+	// cutOffAfter is how long no link may be up before all peers are dialled.
 	cutOffAfter = 5 * time.Second
 	// trialTime is how long a new link is watched before it is compared with others.
 	trialTime = 20 * time.Second
@@ -31,7 +31,7 @@ const (
 	// forgotten after failureHalf.
 	failureCost = 200 * time.Millisecond
 	failureHalf = 10 * time.Minute
-	// unmeasured is what a peer is taken for that was never connected.
+	// unmeasured is the latency assumed for a peer that was never connected.
 	unmeasured = 300 * time.Millisecond
 	// incumbent is the part of its score that counts for a peer in use, so that two
 	// equal ones do not take turns.
@@ -42,7 +42,7 @@ const (
 type choice struct {
 	want       int // how many are to be connected
 	candidates []*candidate
-	// settled is set once a first choice has been made among several links.
+	// settled is set after the first choice among several links.
 	settled bool
 	// lastUp is when a link was seen last, or the beginning; lastTrial when a spare
 	// was tried last.
@@ -74,12 +74,12 @@ type linkSeen struct {
 	latency time.Duration // zero while unknown
 }
 
-// newChoice makes a choice of want among the candidates, best guess first.
+// newChoice returns a choice of want among the candidates, best guess first.
 func newChoice(want int, candidates []*candidate, now time.Time) *choice {
 	return &choice{want: want, candidates: candidates, lastUp: now, lastTrial: now}
 }
 
-// step takes what is seen and says which peers to ask for and which to drop.
+// step returns which peers to dial and which to drop, from what is seen of links.
 func (c *choice) step(now time.Time, seen map[string]linkSeen) (add, drop []*candidate) {
 	up := c.observe(now, seen)
 	if len(up) == 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// contactIndex says whose node keys those of contacts are. All carriers of a stack
+// contactIndex tells which node keys belong to contacts. All carriers of a stack
 // share one. Without an index, as on the network of a server, nobody is a stranger
 // and nothing is reserved for contacts.
 type contactIndex struct {

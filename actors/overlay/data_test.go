@@ -405,7 +405,7 @@ func TestOpenedWindowIsRepeated(t *testing.T) {
 }
 
 // A closed window is probed with a byte that has been acknowledged, which the
-// reference answers with its window; and is no reason to give up.
+// reference answers with its window; it does not end the stream.
 func TestClosedWindowIsProbed(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)

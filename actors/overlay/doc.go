@@ -29,8 +29,8 @@
 //
 // No goroutine per stream, no queue without a bound, nothing sent to a node that
 // the silence rule protects. It knows nothing of identities, contacts or
-// messages: whoever proves to own a node key may open streams, and who that is
-// is the users' business.
+// messages: the owner of any node key may open streams; users of the
+// package authenticate them.
 //
 // Start reading at [Carrier], then [Stack], then machine in stream_machine.go.
 // The carriers of older generations share one class of packets; traffic.go tells

@@ -14,17 +14,17 @@ var (
 	ErrClosed = errors.New("overlay is closed")
 	// ErrRefused says that the node answered and has no listener on the port.
 	ErrRefused = errors.New("connection refused by the remote node")
-	// ErrTimeout says that the node did not answer, or stopped answering. It is
-	// not os.ErrDeadlineExceeded: the stream has ended, waiting longer is no use.
+	// ErrTimeout says that the node did not answer, or stopped answering. It is not
+	// os.ErrDeadlineExceeded: the stream has ended, so waiting longer does not help.
 	ErrTimeout = errors.New("remote node does not answer")
 	// ErrSilenced matches every SilencedError.
-	ErrSilenced = errors.New("node must be left alone for a while")
+	ErrSilenced = errors.New("node is unreachable, next attempt not yet due")
 	// ErrReset says that the other side ended the connection abruptly.
 	ErrReset = errors.New("connection reset by the remote node")
 	// ErrExhausted says that a connection has carried all bytes that its
 	// sequence numbers allow. Close it and dial again.
-	ErrExhausted = errors.New("connection has carried all it can, dial a new one")
-	// ErrPortTaken says that somebody listens on the port already.
+	ErrExhausted = errors.New("connection has used up its sequence numbers")
+	// ErrPortTaken says that the port has a listener already.
 	ErrPortTaken = errors.New("port is taken")
 	// ErrBadPort says that a port cannot be used for this purpose.
 	ErrBadPort = errors.New("port cannot be used")
@@ -38,7 +38,7 @@ var (
 // a node: after two unanswered attempts our packets would only keep alive an
 // encryption session that the node has lost.
 type SilencedError struct {
-	// Remaining is the time until the next attempt may be made.
+	// Remaining is the time until the next attempt is allowed.
 	Remaining time.Duration
 }
 

@@ -4,9 +4,9 @@ package overlay
 
 import "container/list"
 
-// halfOpenStreams are streams whose opening is not complete. When there are too
-// many the oldest goes, a stranger's before a contact's; strangers leave a quarter
-// to contacts. The carrier's lock guards it.
+// halfOpenStreams are streams whose opening is not complete. When there are too many
+// the oldest is evicted, a stranger's before a contact's; a quarter is reserved for
+// contacts. The carrier's lock guards it.
 type halfOpenStreams struct {
 	contacts *contactIndex
 	limit    int
@@ -20,8 +20,8 @@ func (h *halfOpenStreams) of(stranger bool) *list.List {
 	return &h.lists[0]
 }
 
-// add adds a stream and returns the one that has to go for it, nil for none. A
-// stream that is gone is to be removed by its owner.
+// add adds a stream and returns the one that is evicted for it, nil for
+// none. The owner of an evicted stream removes it.
 func (h *halfOpenStreams) add(c *streamConn) (oldest *streamConn) {
 	stranger := !h.contacts.known() || h.contacts.stranger(c.key.node)
 	own, contacts, strangers := h.of(stranger), h.of(false), h.of(true)

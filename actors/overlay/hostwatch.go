@@ -19,7 +19,7 @@ type hostWatch struct {
 	addrs []netip.Addr
 }
 
-// check returns why everything should be tried again, "" for no reason. The first
+// check returns why the node should reconnect, "" for no reason. The first
 // check gives none.
 func (m *hostWatch) check(now time.Time, addrs []netip.Addr) (reason string) {
 	switch {
@@ -35,7 +35,7 @@ func (m *hostWatch) check(now time.Time, addrs []netip.Addr) (reason string) {
 
 // asleep compares what has passed by the monotonic clock, which stands still in
 // sleep on some systems, and by the one on the wall, which does not; on the others
-// the look itself is late.
+// the check itself is late.
 func asleep(monotonic, wall time.Duration) bool {
 	return wall-monotonic >= sleepGap || monotonic >= lookEvery+sleepGap
 }

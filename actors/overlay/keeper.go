@@ -18,13 +18,13 @@ const (
 	keepEvery = time.Second
 	lookEvery = 5 * time.Second
 	quietTime = time.Second
-	// listenEvery is how often a listener is tried again that could not be opened, as
-	// somebody else has the port or the address is not there yet, or that has ended.
+	// listenEvery is how often the keeper retries a listener that could not be opened,
+	// because the port is in use or the address is not there yet, or that has ended.
 	listenEvery = 5 * time.Second
 )
 
 // keeper looks after the links of a Network: it chooses among the peers, opens
-// listeners that could not be opened or have ended, and has everything tried again at once when
+// listeners that could not be opened or have ended, and retries everything at once when
 // the machine was asleep or has come to another network.
 type keeper struct {
 	net    *Network
@@ -120,7 +120,7 @@ func (k *keeper) changed(what string) {
 	k.net.RetryPeersNow()
 }
 
-// choose has the choice look at the links, and does what it says.
+// choose passes the links to the choice, and connects and disconnects as it says.
 func (k *keeper) choose(now time.Time) {
 	seen := make(map[string]linkSeen)
 	for _, p := range k.net.layer.peers() {

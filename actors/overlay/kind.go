@@ -60,11 +60,11 @@ func (s *Stack) Enable(kind Kind) error {
 		s.traffic.quic.Store(c)
 		return nil
 	}
-	return fmt.Errorf("start carrier: there is none named %.64q", string(kind))
+	return fmt.Errorf("start carrier: unknown kind %.64q", string(kind))
 }
 
 // EnableSystem starts the carrier KindTCP over the Yggdrasil of a system in place of
-// ours; nil is the system that the program runs on. Nothing is asked of it now: while
+// ours; nil is the system that the program runs on. Enabling does not use it yet: while
 // it has no Yggdrasil address, dials fail and listeners wait.
 func (s *Stack) EnableSystem(system System) error {
 	s.traffic.mu.Lock()

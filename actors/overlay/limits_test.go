@@ -30,7 +30,7 @@ func TestStreamsPerNodeAreLimited(t *testing.T) {
 		h.ours = 50000
 		h.sendSYN()
 		h.expectSilence(time.Second)
-		// A stream that we have closed makes room.
+		// A stream that we have closed frees its place.
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestStreamsInTotalAreLimited(t *testing.T) {
 	})
 }
 
-// Bar S04: openings that are never completed give way to new ones.
+// Bar S04: openings that are never completed are evicted for new ones.
 func TestHalfOpenStreamsGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})

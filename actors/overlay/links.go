@@ -34,11 +34,11 @@ const (
 var (
 	// ErrPeerKnown says that a peer with this address is configured already.
 	ErrPeerKnown = errors.New("peer is configured already")
-	// ErrPeerUnknown says that there is no such peer.
+	// ErrPeerUnknown says that no peer has that address.
 	ErrPeerUnknown = errors.New("peer is not configured")
 )
 
-var errListenerEnded = errors.New("it has ended by itself, as when there are too many open files")
+var errListenerEnded = errors.New("listener ended by itself, as when there are too many open files")
 
 // configuredPeer is an entry of the configuration or of AddPeer.
 type configuredPeer struct {
@@ -64,8 +64,8 @@ func (l linkListener) addr() string {
 	return linkName(&u)
 }
 
-// AddPeer keeps a link to another Yggdrasil node. When the node is known, it is
-// tried again at once and ErrPeerKnown returned.
+// AddPeer keeps a link to another Yggdrasil node. When the peer is known, it
+// is dialled at once and ErrPeerKnown returned.
 func (n *Network) AddPeer(uri string) error { return n.addPeer(uri, "") }
 
 // RemovePeer ends a link and forgets it. The URI's options do not matter.
@@ -93,7 +93,7 @@ func (n *Network) RemovePeer(uri string) error {
 	return nil
 }
 
-// RetryPeersNow tries all peers that are down at once, for example after the
+// RetryPeersNow dials all peers that are down at once, for example after the
 // machine woke up.
 func (n *Network) RetryPeersNow() { n.layer.core.RetryPeersNow() }
 
@@ -132,8 +132,8 @@ func (n *Network) configure(uri, sintf string) {
 	n.peers = append(n.peers, &configuredPeer{uri: name, sintf: sintf, err: err})
 }
 
-// listen opens a listener of the configuration. What cannot be used stays
-// visible, and is tried again when that may help.
+// listen opens a listener of the configuration. A listener that cannot be
+// opened stays visible, and is retried when that may help.
 func (n *Network) listen(uri string) {
 	l, err := n.openListener(uri)
 	n.mu.Lock()
@@ -153,7 +153,7 @@ func (n *Network) listen(uri string) {
 }
 
 // noteEndedListeners finds the listeners that have ended by themselves. They are
-// shown, and tried again.
+// shown, and retried.
 func (n *Network) noteEndedListeners() (any bool) {
 	for _, addr := range n.layer.logger.endedListeners() {
 		n.mu.Lock()
@@ -171,7 +171,7 @@ func (n *Network) noteEndedListeners() (any bool) {
 	return any
 }
 
-// listenAgain tries the listeners that could not be opened or have ended.
+// listenAgain retries the listeners that could not be opened or have ended.
 func (n *Network) listenAgain() {
 	n.mu.Lock()
 	again := slices.Clone(n.unopened)
@@ -203,8 +203,8 @@ func (n *Network) openListener(uri string) (linkListener, error) {
 	return linkListener{url: u, listener: l}, err
 }
 
-// parsePeer checks what Yggdrasil would take without a word or only find out
-// when it dials, and bounds its back-off.
+// parsePeer checks what Yggdrasil accepts silently or finds out only when
+// it dials, and bounds its back-off.
 func parsePeer(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	if err != nil {

@@ -114,7 +114,7 @@ func TestReceiverPacksSmallSegments(t *testing.T) {
 }
 
 // Large segments out of order are bounded by their memory, and what is kept of
-// them goes when the stream ends, whoever ends it.
+// them is freed when the stream ends, from either side.
 func TestReceiverBoundsEarlyBytes(t *testing.T) {
 	for _, end := range []stream.Flags{stream.RST, 0} {
 		shared := newReceiveMemory(1 << 30)

@@ -29,7 +29,7 @@ type Network struct {
 	peers     []*configuredPeer
 	listeners []linkListener
 	// listenErrors are the listeners that could not be opened, by URI; unopened those
-	// of them that are tried again, with their options.
+	// of them that the keeper retries, with their options.
 	listenErrors map[string]error
 	unopened     []string
 	closeOnce    sync.Once
@@ -77,8 +77,8 @@ func (n *Network) Stream() Carrier { return n.stack.Stream() }
 // anywhere, also inside an actor.
 func (n *Network) Links() int { return int(n.layer.logger.links.Load()) }
 
-// Changes counts how often the machine woke up or came to another network. What
-// others were told of us may have been forgotten meanwhile.
+// Changes counts how often the machine woke up or came to another network. Other
+// nodes may have forgotten our announcements meanwhile.
 func (n *Network) Changes() uint64 { return n.keeper.changes.Load() }
 
 // Failed is closed when the node has failed and must be opened anew. Close does

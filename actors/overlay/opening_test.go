@@ -435,7 +435,7 @@ func TestPeerRestartsBeforeAnyData(t *testing.T) {
 	})
 }
 
-// A stream that we have closed makes room at once.
+// A stream that we have closed frees its place at once.
 func TestPeerReusesPortOfClosedStream(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		old := h.open(l, 49152)

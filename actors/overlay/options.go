@@ -28,7 +28,7 @@ type Options struct {
 	Multicast []MulticastInterface
 	// Logger receives what an operator should know; nil discards it.
 	Logger *slog.Logger
-	// Limits bound what other nodes can make us hold. Zero fields get defaults.
+	// Limits bound what other nodes can make us hold. Zero fields have defaults.
 	Limits Limits
 	// LayerForTest is put between Yggdrasil and the carriers: tests lose packets
 	// there, benchmarks measure there.

@@ -13,10 +13,10 @@ import (
 // contact adds to what its node may open.
 const streamsPerPair = 4
 
-// places shares out the streams of a node, those of all carriers together. A
-// quarter of them is reserved for contacts and a quarter for our own dials; when
-// there is no place left, the stranger's stream that was opened first ends. Its
-// lock is taken last, and nobody is called under it but the contact index.
+// places counts the streams of a node, those of all carriers together. A quarter of
+// them is reserved for contacts and a quarter for our own dials; when there is no place
+// left, the oldest stream of a stranger is evicted. Its lock is taken last, and only
+// the contact index is called under it.
 type places struct {
 	contacts *contactIndex
 	total    int
@@ -25,8 +25,8 @@ type places struct {
 	mu       sync.Mutex
 	counts   [placeKinds]int
 	accepted map[identity.NodeKey]int
-	// strangers are the places that may be taken away, the oldest first. Some are
-	// those of contacts by now: that is looked at when their turn comes.
+	// strangers are the places that may be evicted, the oldest first. Some
+	// belong to contacts by now: that is checked when their turn comes.
 	strangers list.List // of *place
 }
 
@@ -46,7 +46,7 @@ type place struct {
 	// that is known of the node at first is an address.
 	key, who identity.NodeKey
 	kind     placeKind
-	// uncounted says that it is no stream.
+	// uncounted says that it is not a stream, but a connection that carries streams.
 	uncounted bool
 	// evict ends what has the place. It is called without a lock.
 	evict   func()
@@ -59,7 +59,7 @@ func newPlaces(contacts *contactIndex, limits Limits) *places {
 }
 
 // dial takes a place for something that we open. It fails with ErrTooMany; else the
-// caller ends what had to go for it, with evictAll.
+// caller ends the evicted streams, with evictAll.
 func (p *places) dial(key identity.NodeKey, evict func()) (*place, []*place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +144,7 @@ func (p *places) available(kind placeKind) int {
 	return free
 }
 
-// oldestStranger returns the place that goes first, nil when there is none.
+// oldestStranger returns the place that is evicted first, nil when there is none.
 func (p *places) oldestStranger() *place {
 	for p.strangers.Len() > 0 {
 		oldest := p.strangers.Front().Value.(*place)
@@ -160,14 +160,14 @@ func (p *places) oldestStranger() *place {
 	return nil
 }
 
-// identify notes whose a place is, once that has been found out.
+// identify notes whose node a place belongs to, once that is known.
 func (p *places) identify(l *place, who identity.NodeKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.who = who
 }
 
-// leave gives a place back. Further calls do nothing, nor does a nil place.
+// leave frees a place. Further calls do nothing, nor does a nil place.
 func (p *places) leave(l *place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -193,7 +193,7 @@ func (p *places) leaveLocked(l *place) {
 	}
 }
 
-// evictAll ends those who had to go. No lock may be held.
+// evictAll ends evicted streams. No lock may be held.
 func evictAll(evicted []*place) {
 	for _, l := range evicted {
 		l.evict()

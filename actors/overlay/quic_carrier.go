@@ -46,10 +46,10 @@ const (
 
 // quicCarrier is QUIC in the packets of a layer, as the apps of gen2 speak
 // it: one connection between two nodes, dialled by either, on which both open
-// streams. There are no ports: whoever listens gets every stream.
+// streams. There are no ports: the one listener gets every stream.
 //
-// A node is proved by Yggdrasil; the certificates prove nothing and are not looked
-// at.
+// A node is proved by Yggdrasil; the certificates prove nothing and are not
+// checked.
 type quicCarrier struct {
 	layer     PacketLayer
 	peers     *peerTable
@@ -128,7 +128,7 @@ func newQUICCarrier(layer PacketLayer, peers *peerTable, places *places, memory 
 	return c, nil
 }
 
-// quicCertificate makes a certificate of a key that is good for nothing else.
+// quicCertificate returns a certificate of a fresh key that is used for nothing else.
 func quicCertificate() (*tls.Certificate, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -137,9 +137,9 @@ func quicCertificate() (*tls.Certificate, error) {
 	return selfSigned(key)
 }
 
-// resetKey lets us tell the other side after a restart that its connection is
-// gone, which it would notice only after minutes. It must be the same then, so it
-// is made of the node key; without one there is none.
+// resetKey lets us tell the other side after a restart that its connection is gone,
+// which it would notice only after minutes. The key must survive the restart, so it is
+// derived from the node key; without a node key there are no such resets.
 func resetKey(layer PacketLayer) *quic.StatelessResetKey {
 	node, ok := layer.(*coreLayer)
 	if !ok {
@@ -174,7 +174,7 @@ func (c *quicCarrier) accept() {
 		}
 		entry, ok := conn.Context().Value(quicEntryKey{}).(*quicEntry)
 		if !ok || !entry.accepted(conn) {
-			_ = conn.CloseWithError(0, quicReplacedText) // its place was taken away
+			_ = conn.CloseWithError(0, quicReplacedText) // its place was evicted
 			continue
 		}
 		if _, err := c.add(from.key, conn, nil); err != nil {
@@ -183,7 +183,7 @@ func (c *quicCarrier) accept() {
 	}
 }
 
-// add makes a connection the one for new streams to its node. The oldest gives way
+// add makes a connection the one for new streams to its node. The oldest is evicted
 // when there are too many. dialled is the place of one that we have opened.
 func (c *quicCarrier) add(key identity.NodeKey, conn *quic.Conn, dialled *place) (*quicLink, error) {
 	c.mu.Lock()
@@ -216,14 +216,14 @@ func (c *quicCarrier) node(key identity.NodeKey) *quicNode {
 	return n
 }
 
-// tidy forgets a node with which there is nothing. The carrier is locked.
+// tidy forgets a node without connections and dials. The carrier is locked.
 func (c *quicCarrier) tidy(key identity.NodeKey) {
 	if n := c.nodes[key]; n != nil && len(n.links) == 0 && n.dialling == nil {
 		delete(c.nodes, key)
 	}
 }
 
-// Dial implements Carrier. The port is not looked at. The other side knows of the
+// Dial implements Carrier. The port is ignored. The other side knows of the
 // stream when something is written to it, and not before.
 func (c *quicCarrier) Dial(ctx context.Context, to identity.NodeKey, _ uint16) (Conn, error) {
 	conn, err := c.dial(ctx, to)
@@ -235,7 +235,7 @@ func (c *quicCarrier) Dial(ctx context.Context, to identity.NodeKey, _ uint16) (
 
 // dial opens a stream on the newest connection, or opens one. When two nodes dial
 // each other at once, one of the dials fails or even both do; after a moment there
-// is the other side's, or room for another try.
+// is the other side's connection, or a retry can succeed.
 func (c *quicCarrier) dial(ctx context.Context, to identity.NodeKey) (*quicConn, error) {
 	switch {
 	case ctx.Err() != nil:
@@ -284,8 +284,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// link returns the newest connection to a node, and dials when there is none and
-// nobody else does. dialled says that it has tried.
+// link returns the newest connection to a node, and dials when there is none and no
+// other dial is under way. dialled says that it has tried.
 func (c *quicCarrier) link(ctx context.Context, to identity.NodeKey) (l *quicLink, dialled bool, err error) {
 	for {
 		c.mu.Lock()

@@ -202,7 +202,7 @@ func (c *quicConn) Close() error {
 	if c.ended.Swap(true) {
 		return net.ErrClosed
 	}
-	// A write that waits is given up; what it has handed over is delivered.
+	// A write that waits is given up; what it has written is delivered.
 	_ = c.SetWriteDeadline(aLongTimeAgo)
 	c.CancelRead(quicStreamAborted)
 	c.writing.Lock()
@@ -233,7 +233,7 @@ func (c *quicConn) error(err error) error {
 	return quicError(err)
 }
 
-// quicError makes one of this package's errors.
+// quicError maps an error of quic-go to one of this package.
 func quicError(err error) error {
 	var (
 		idle      *quic.IdleTimeoutError
@@ -321,7 +321,7 @@ func (l *quicListener) Close() error {
 	return nil
 }
 
-// drain gives up what nobody has accepted.
+// drain resets streams that were not accepted.
 func (l *quicListener) drain() {
 	for {
 		select {

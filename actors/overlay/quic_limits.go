@@ -158,7 +158,7 @@ func (e *quicEntry) evict() {
 	}
 }
 
-// expire gives the place back of a connection that quic-go has lost.
+// expire frees the place of a connection that quic-go has lost.
 func (e *quicEntry) expire() {
 	e.mu.Lock()
 	lost := e.conn == nil
@@ -181,8 +181,8 @@ func (a *quicAdmission) config(standard *quic.Config) func(*quic.ClientInfo) (*q
 	}
 }
 
-// grow is quic.Config.AllowConnectionWindowIncrease: a window grows when the other
-// side is no stranger, as long as all windows leave half of the receive memory to
+// grow is quic.Config.AllowConnectionWindowIncrease: a window grows when the other side
+// is not a stranger, as long as all windows leave half of the receive memory to
 // others.
 func (a *quicAdmission) grow(conn *quic.Conn, delta uint64) bool {
 	to, ok := conn.RemoteAddr().(*quicAddr)

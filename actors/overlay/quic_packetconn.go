@@ -62,7 +62,7 @@ func (p *quicPacketConn) read(r *packetReader) {
 // close ends quic-go's reading when it has never begun. The layer is closed.
 func (p *quicPacketConn) close() { close(p.closed) }
 
-// ReadFrom returns the next packet of QUIC, and hands over all others meanwhile.
+// ReadFrom returns the next packet of QUIC, and dispatches all others meanwhile.
 // One goroutine calls it.
 func (p *quicPacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for p.next() {
@@ -106,7 +106,7 @@ func (p *quicPacketConn) addr(key identity.NodeKey) *quicAddr {
 	return a
 }
 
-// WriteTo never fails because of the network, as there is no way to say so.
+// WriteTo never fails because of the network: quic-go would close the connection.
 func (p *quicPacketConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	addr, ok := to.(*quicAddr)
 	if !ok {

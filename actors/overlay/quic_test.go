@@ -87,7 +87,7 @@ func TestQUICSurvivesLoss(t *testing.T) {
 	carryOver(t, dialled, accepted, 256<<10)
 }
 
-// Both sides open streams on the one connection, whoever has dialled it.
+// Both sides open streams on the one connection, dialled by either.
 func TestQUICUsesOneConnectionForBothDirections(t *testing.T) {
 	n := newNet(t, memnet.Options{})
 	an, a := quicNode(t, n, overlay.Limits{})
@@ -111,7 +111,7 @@ func TestQUICUsesOneConnectionForBothDirections(t *testing.T) {
 	}
 }
 
-// Whoever closes ends its own direction only in the apps; here both end, so that
+// A side that closes ends its own direction only in the apps; here both end, so that
 // streams do not pile up to the hundred that may be open.
 func TestQUICStreamsDoNotPileUp(t *testing.T) {
 	n := newNet(t, memnet.Options{})

@@ -50,7 +50,7 @@ func newStreamMemory(all *receiveMemory, earlyOfNode *atomic.Int64, stranger fun
 
 func (m *streamMemory) ofStranger() bool { return m.stranger != nil && m.stranger() }
 
-// take reserves n bytes, or reports that they are not to be had.
+// take reserves n bytes, or reports that there is not enough.
 func (m *streamMemory) take(n int) bool {
 	if m.ofStranger() {
 		if !m.all.strangers.take(n) {
@@ -65,7 +65,7 @@ func (m *streamMemory) take(n int) bool {
 	return true
 }
 
-// force reserves n bytes whatever the limit, for a stream that must make progress. A
+// force reserves n bytes beyond the limit, for a stream that must make progress. A
 // stranger's is held to the size of a handshake's frames.
 func (m *streamMemory) force(n int) bool {
 	if m.ofStranger() {

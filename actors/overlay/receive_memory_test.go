@@ -23,7 +23,7 @@ func TestReceiver_OverlapsCountOnce(t *testing.T) {
 }
 
 // Strangers have a quarter of the receive memory together, and gaps have a quarter:
-// whoever takes them, a contact's stream gets what it needs. All is given back, also
+// a contact's stream still gets what it needs. All is given back, also
 // when a stranger has become a contact meanwhile.
 func TestReceiveMemory_Shares(t *testing.T) {
 	all := newReceiveMemory(4 << 20)

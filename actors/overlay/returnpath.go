@@ -19,12 +19,12 @@ import (
 // may know it yet; the answer then waits, and since Yggdrasil ignores repetitions
 // of the handshake that it has answered, the two cannot talk for a minute.
 //
-// returnPaths looks for the way back as soon as somebody looks for us, and again
+// returnPaths looks up the way back as soon as another node looks us up, and retries
 // until it is found. The waiting answer leaves at that moment.
 const (
-	// maxSeekers bounds how many nodes the way back is looked for at once; those
-	// that come while there are so many have Yggdrasil's one try. Whoever looks is
-	// not authenticated, so this bounds what we can be made to send, too.
+	// maxSeekers bounds for how many nodes the way back is looked up at once; further
+	// ones have Yggdrasil's single attempt. A node that looks us up is not
+	// authenticated, so this bounds what we can be made to send, too.
 	maxSeekers  = 256
 	seekEvery   = time.Second
 	seekTimes   = 10

@@ -29,7 +29,7 @@ func openForTest(t *testing.T, opts Options) *Network {
 	return n
 }
 
-// Whoever looks for a node is looked for in return, before any packet flows.
+// A node that looks us up is looked up in return, before any packet flows.
 func TestReturnPathIsFound(t *testing.T) {
 	a := openForTest(t, Options{Listen: []string{"tcp://127.0.0.1:0"}})
 	b := openForTest(t, Options{Peers: a.ListenAddrs()})

@@ -104,10 +104,10 @@ func (s *Stack) Close() error {
 	return err
 }
 
-// read hands packets over and does nothing else, see PacketLayer.ReadPacket. When
+// read dispatches packets and does nothing else, see PacketLayer.ReadPacket. When
 // QUIC starts, it leaves that to the reader of quic-go: a packet that crosses to
-// another goroutine waits for it to wake up, longer than anything else is done with
-// it here.
+// another goroutine waits for it to wake up, which takes longer than all other work
+// on it.
 func (s *Stack) read() {
 	r := &packetReader{stack: s, buf: make([]byte, 1<<16)}
 	for r.next() {
@@ -143,7 +143,7 @@ func (r *packetReader) next() bool {
 	}
 }
 
-// dispatch gives the packet to whom it is for.
+// dispatch passes the packet to the handler of its class.
 func (r *packetReader) dispatch() {
 	if handle := r.stack.handlers[stream.Classify(r.packet[0])]; handle != nil {
 		handle(r.from, r.packet)

@@ -11,7 +11,7 @@ import "sync"
 // first, so each of them would move its stack once or twice: a seventh of all that a
 // small packet costs. The runtime lets goroutines begin with what those that it
 // found at its last collection use on average, a power of two. Most of ours wait for
-// something rare and use little; so here is one that waits and uses much. It counts
+// something rare and use little; so this is one that waits and uses much. It counts
 // the less, the more goroutines there are, and the memory that it makes them take
 // stays below 2 MiB.
 type stackGrow struct {
@@ -41,7 +41,7 @@ func (r *stackGrow) wait(frames int) {
 	<-r.done
 }
 
-// keepAlive keeps the compiler from leaving out what nobody reads.
+// keepAlive keeps the compiler from removing a frame that is never read.
 //
 //go:noinline
 func keepAlive(*[growFrame]byte) {}

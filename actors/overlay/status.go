@@ -27,7 +27,7 @@ type Status struct {
 	Spares []string
 	// Streams is the number of open streams.
 	Streams int
-	// Dropped counts packets thrown away because somebody sent too many.
+	// Dropped counts packets that were dropped because their sender sent too many.
 	Dropped uint64
 }
 

@@ -92,7 +92,7 @@ func TestStrangersHaveHalfOfAllStreams(t *testing.T) {
 				break
 			}
 		}
-		// Contacts and dials go on to the last place, and strangers make room.
+		// Contacts and dials go on to the last place, and strangers are evicted.
 		if _, err := lateStream.Write([]byte("still here")); err != nil {
 			t.Errorf("the stream of who logged in meanwhile: %v", err)
 		}

@@ -138,7 +138,7 @@ func (s *streamCarrier) dial(ctx context.Context, to identity.NodeKey, port uint
 	c.begin()
 	if err := s.awaitOpen(ctx, c); err != nil {
 		if c.attempts() > 1 && time.Duration(p.heard.Load()) < began && s.layer.HasPath(to) {
-			// What had no path never reached the node and cannot harm it.
+			// A packet without a path never reached the node and cannot harm it.
 			s.peers.failed(p)
 		}
 		c.abandon(err)
@@ -166,7 +166,7 @@ func (s *streamCarrier) awaitOpen(ctx context.Context, c *streamConn) error {
 }
 
 // addDialled makes a stream that dials. It takes over the caller's pin on p, and
-// says who had to go for it.
+// returns what was evicted for it.
 func (s *streamCarrier) addDialled(p *peer, port uint16) (*streamConn, []*place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,8 +27,8 @@ const (
 // streamConn is one stream: a machine, the lock around it, and what connects
 // it to the network, the clock and its users.
 //
-// Whoever changes the machine calls update, which sends what is due and wakes
-// whom it concerns. An idle stream has no goroutine and no buffers.
+// A call that changes the machine calls update afterwards, which sends what is due and
+// wakes readers and writers. An idle stream has no goroutine and no buffers.
 type streamConn struct {
 	carrier  *streamCarrier
 	key      streamKey
@@ -55,7 +55,7 @@ type streamConn struct {
 	// announced: opened is closed, or the listener has the stream.
 	announced bool
 	forgotten bool
-	// pumping: somebody is sending what is due; what becomes due is sent as well.
+	// pumping: a goroutine is sending what is due; what becomes due is sent as well.
 	pumping bool
 	// writing keeps concurrent writes apart.
 	writing  bool
@@ -313,7 +313,7 @@ func (c *streamConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn. It returns when p has been taken over; delivery
+// Write implements net.Conn. It returns when p has been buffered; delivery
 // goes on in the background.
 func (c *streamConn) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
@@ -454,7 +454,7 @@ func (c *streamConn) expel() {
 	c.update(0)
 }
 
-// evict ends a stream whose place another one gets, without a packet.
+// evict ends a stream that is evicted for another one, without a packet.
 func (c *streamConn) evict() {
 	c.carrier.forget(c)
 	c.expel()

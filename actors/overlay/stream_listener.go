@@ -187,8 +187,8 @@ func (s *streamCarrier) answerSYN(from identity.NodeKey, h stream.Header) {
 }
 
 // addAccepted makes a stream of a SYN. It takes over the caller's pin on p when
-// it returns one, and says which streams had to go for it: displaced ones, which the
-// carrier has forgotten, and those whose places were taken away.
+// it returns one, and returns the streams that end for it: displaced ones,
+// which the carrier has forgotten, and evicted ones.
 func (s *streamCarrier) addAccepted(p *peer, h stream.Header) (c *streamConn, displaced []*streamConn, evicted []*place, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

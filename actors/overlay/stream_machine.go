@@ -125,8 +125,8 @@ const (
 	restarted
 )
 
-// receive handles a packet and owns its payload. mayOpen is false while the
-// listener has no room for the stream. It returns a verdict and how many bytes
+// receive handles a packet and owns its payload. mayOpen is false while
+// the listener's queue is full. It returns a verdict and how many bytes
 // the packet shows to have left the network.
 func (m *machine) receive(p stream.Packet, mayOpen bool, now time.Duration) (verdict, int) {
 	switch m.state {
@@ -257,7 +257,7 @@ func (m *machine) receiveACK(p stream.Packet, pure bool, now time.Duration) int 
 	return left
 }
 
-// settle sets the end of a stream that has nothing left to do.
+// settle sets when a stream ends that has nothing left to do.
 func (m *machine) settle(now time.Duration) {
 	if m.state != stateOpen || m.endAt != 0 {
 		return

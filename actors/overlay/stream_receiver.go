@@ -52,7 +52,7 @@ type receiver struct {
 	// gapAt is since when the segments of early wait for the one before them; 0 when
 	// there are none.
 	gapAt time.Duration
-	// discard drops what arrives: nobody will read it.
+	// discard drops what arrives: the stream has no reader any more.
 	discard bool
 
 	// fin is where the peer's bytes end, once finKnown. finished says that all
@@ -189,9 +189,9 @@ func (r *receiver) append(payload []byte, skip int) bool {
 	return true
 }
 
-// holdEarly keeps a segment that begins behind next, within bounds. One that
-// overlaps another one is dropped: whoever repeats a segment repeats all of it, and
-// many that share their bytes would take memory for each.
+// holdEarly keeps a segment that begins behind next, within bounds. One that overlaps
+// another one is dropped: a sender repeats whole segments, and many that share their
+// bytes would take memory for each.
 func (r *receiver) holdEarly(seq uint64, payload []byte, now time.Duration) {
 	i, found := slices.BinarySearchFunc(r.early, seq, func(e earlySegment, seq uint64) int {
 		switch {
@@ -259,7 +259,7 @@ func (r *receiver) limit() int {
 
 func (r *receiver) window() int { return max(0, r.limit()-r.buffered) }
 
-// wide says that the window has room enough to be worth telling.
+// wide says that the window is large enough to be worth an update.
 func (r *receiver) wide() bool { return r.window() >= r.limit()/2 }
 
 // acknowledge returns the fields of an acknowledgment that is being sent.

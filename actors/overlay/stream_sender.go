@@ -104,7 +104,7 @@ func newSender() sender {
 	return sender{window: stream.DefaultWindow, congestion: newCongestion(), backoff: 1}
 }
 
-// write takes bytes from p while there is room, and says how many.
+// write buffers bytes of p while they fit, and returns how many.
 func (s *sender) write(p []byte) int {
 	n := 0
 	for n < len(p) && s.pendingBytes < maxPending && s.written < maxBytes {
@@ -384,8 +384,8 @@ func (s *sender) await(now time.Duration) {
 	}
 }
 
-// heard notes a packet from the peer: a closed window is no stall while its
-// probes are answered.
+// heard notes a packet from the peer: a closed window does not count as a stall while
+// its probes are answered.
 func (s *sender) heard() {
 	if s.unacked() == 0 {
 		s.stalled = 0

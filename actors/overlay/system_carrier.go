@@ -136,7 +136,7 @@ func (c *systemCarrier) keyOf(ctx context.Context, a netip.Addr) identity.NodeKe
 	return key
 }
 
-// enter makes a stream of a socket, within the limits; else the socket is reset.
+// enter turns a socket into a stream, within the limits; else the socket is reset.
 func (c *systemCarrier) enter(socket Socket, remote netip.Addr, accepted bool) (*systemConn, error) {
 	conn := &systemConn{Socket: socket, carrier: c}
 	// The key is found out later, so streams are counted by what the address shows of

@@ -106,8 +106,8 @@ func (l *systemListener) run() {
 	}
 }
 
-// dropWaiting resets what was not accepted. Nothing comes any more: run has waited
-// for all that brings streams.
+// dropWaiting resets streams that were not accepted. No more come: run has waited for
+// the goroutines that bring them.
 func (l *systemListener) dropWaiting() {
 	for {
 		select {
@@ -160,8 +160,8 @@ func (l *systemListener) listen() error {
 	}
 }
 
-// accept takes sockets until there are no more. Each is brought by a goroutine of its
-// own, as finding a key takes a while.
+// accept accepts sockets until the listener ends. Each has a goroutine of its own, as
+// looking up a key takes a while.
 func (l *systemListener) accept(bringing *sync.WaitGroup, sockets net.Listener) error {
 	for {
 		conn, err := sockets.Accept()
@@ -233,7 +233,7 @@ func (c *systemCarrier) ListenPacket(port uint16) (net.PacketConn, error) {
 	return p, nil
 }
 
-// ReadFrom implements net.PacketConn. What comes from elsewhere is dropped.
+// ReadFrom implements net.PacketConn. Packets from other addresses are dropped.
 func (p *systemPort) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := p.PacketConn.ReadFrom(b)

@@ -122,7 +122,7 @@ func TestSystemTCPRefusesOtherAddresses(t *testing.T) {
 	}
 }
 
-// Whoever comes from an address that is not Yggdrasil's is reset, and so is one of
+// A connection from an address that is not Yggdrasil's is reset, and so is one
 // too many.
 func TestSystemTCPTakesNobodyElse(t *testing.T) {
 	n, all := newNet(t, memnet.Options{}), &memnet.Systems{}

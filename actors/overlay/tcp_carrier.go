@@ -110,7 +110,7 @@ func (c *tcpCarrier) deliver() {
 	}
 }
 
-// admit keeps out everything but TCP, errors about it, and UDP to ports that are
+// admit drops everything but TCP, errors about it, and UDP to ports that are
 // open, with the addresses that sender and receiver really have.
 func (c *tcpCarrier) admit(from identity.NodeKey, packet []byte) bool {
 	h, ok := parseIP(packet)
@@ -213,7 +213,7 @@ func (c *tcpCarrier) dial(ctx context.Context, key identity.NodeKey, to netip.Ad
 	return conn, nil
 }
 
-// enter makes a stream within the limits. leave gives its place back.
+// enter turns a connection into a stream, within the limits. leave frees its place.
 func (c *tcpCarrier) enter(key identity.NodeKey, accepted bool) (*tcpConn, error) {
 	conn := &tcpConn{carrier: c, key: key}
 	take := c.places.dial

@@ -42,7 +42,7 @@ func (c *tcpConn) start(queue *waiter.Queue, ep tcpip.Endpoint) {
 	defer c.starting.Unlock()
 	c.TCPConn = gonet.NewTCPConn(queue, ep)
 	c.endpoint = ep
-	if c.ended.Load() { // its place was taken away meanwhile
+	if c.ended.Load() { // its place was evicted meanwhile
 		ep.Abort()
 		c.wake()
 	}
@@ -94,8 +94,8 @@ func (c *tcpConn) Abort() error {
 // wake ends calls that wait.
 func (c *tcpConn) wake() { _ = c.SetDeadline(aLongTimeAgo) }
 
-// error makes one of this package's of an error of the network stack, which has
-// only texts.
+// error maps an error of the network stack, which has only texts, to one of
+// this package.
 func (c *tcpConn) error(err error) error {
 	var timeout net.Error
 	var op *net.OpError

@@ -274,8 +274,8 @@ func TestUDPAsksAndAnswers(t *testing.T) {
 	}
 }
 
-// What pretends to come from another address, or is no TCP or UDP, never reaches
-// the network stack, and nonsense does no harm.
+// Packets with a forged address, or that are neither TCP nor UDP, never reach the
+// network stack, and malformed ones do no harm.
 func TestTCPIgnoresForeignPackets(t *testing.T) {
 	n := newNet(t, memnet.Options{})
 	_, b := tcpNode(t, n, overlay.Limits{StrangerPackets: 10000})

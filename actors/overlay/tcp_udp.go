@@ -15,8 +15,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 )
 
-// udpPort is an open UDP port. It is for questions to trackers and their answers:
-// packets may be lost, also because the way to their receiver is not known yet.
+// udpPort is an open UDP port. It is for requests to trackers and their answers:
+// packets may be lost, also because the path to their receiver is not known yet.
 type udpPort struct {
 	*gonet.UDPConn
 	carrier *tcpCarrier

@@ -19,7 +19,7 @@ const (
 	queuedBytes   = 4 << 20
 )
 
-// traffic is what arrives as Yggdrasil's own traffic, and whom it is for.
+// traffic dispatches what arrives as Yggdrasil's own traffic to its carrier.
 type traffic struct {
 	mu   sync.Mutex // held while a carrier starts
 	tcp  atomic.Pointer[tcpCarrier]
@@ -28,7 +28,7 @@ type traffic struct {
 	system atomic.Pointer[systemCarrier]
 }
 
-// receive hands a packet to its carrier; see packetHandler. Those of QUIC do not
+// receive passes a packet to its carrier; see packetHandler. Those of QUIC do not
 // come here: as long as QUIC runs, its reader picks them out.
 func (t *traffic) receive(from identity.NodeKey, packet []byte) {
 	packet = packet[1:] // the type, which the caller has looked at
@@ -77,7 +77,7 @@ func sendTraffic(layer PacketLayer, peers *peerTable, to identity.NodeKey, packe
 		defer putBuffer(buf)
 		return writeTraffic(layer, to, buf, packet)
 	}
-	// All that QUIC sends is small, and too much of it for the garbage collector.
+	// All that QUIC sends is small, and frequent, so buffers are reused.
 	small := trafficPool.Get().(*[smallBuffer]byte)
 	defer trafficPool.Put(small)
 	return writeTraffic(layer, to, small[:1+len(packet)], packet)

@@ -111,7 +111,7 @@ func (l *coreLayer) Close() error {
 	return nil
 }
 
-// coreLogger passes Yggdrasil's log on. Its texts are not constant, so they
+// coreLogger forwards Yggdrasil's log. Its texts are not constant, so they
 // become a field.
 //
 // It also counts links. The core can be asked for them, but its answer has a
@@ -127,12 +127,12 @@ type coreLogger struct {
 	ended []string
 }
 
-// maxEnded bounds the listeners that have ended and that nobody has asked for. There
-// are no more than the configuration names, which are asked for every second.
+// maxEnded bounds the ended listeners that endedListeners has not returned yet. There
+// are no more than in the configuration, and the keeper asks every second.
 const maxEnded = 256
 
 // endedListeners returns the addresses of listeners that have ended since it was
-// called last. The core has no other word for it: one error of accept, such as too
+// called last. The core reports it in no other way: one error of accept, such as too
 // many open files, ends a listener for good.
 func (l *coreLogger) endedListeners() []string {
 	l.mu.Lock()

@@ -149,7 +149,7 @@ func (e *Endpoint) Fail(err error) {
 	e.arrived.Broadcast()
 }
 
-// arrive queues a packet; when too many wait the oldest go.
+// arrive queues a packet; when there are too many the oldest are dropped.
 func (e *Endpoint) arrive(from identity.NodeKey, payload []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -77,7 +77,7 @@ type link struct {
 	busy time.Time
 }
 
-// New makes a network without nodes.
+// New returns a network without nodes.
 func New(opts Options) *Net {
 	if opts.Queue == 0 {
 		opts.Queue = defaultQueue
@@ -159,7 +159,7 @@ func (n *Net) send(from, to identity.NodeKey, payload []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	l := n.link(path{from, to})
-	// Every packet draws the same numbers whatever becomes of it.
+	// Every packet draws the same numbers, whether it arrives or not.
 	lost := l.random.Float64() < l.Loss
 	twice := l.random.Float64() < l.Duplicate
 	jitter := [2]float64{l.random.Float64(), l.random.Float64()}
