@@ -5,10 +5,10 @@ package botcrypto
 import (
 	"context"
 
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // NewCommand returns the command check-encryption, which describes whether the messages
