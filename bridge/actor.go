@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/mimird/mimird/bridge/config"
-
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/library"
 )
 
 // Options say how to bridge.
@@ -35,7 +35,7 @@ type Options struct {
 
 // New checks the options and returns what makes the bridge actor of a node, for
 // kernel.Spec.New. It touches neither disk nor network. It returns [config.ErrNoTokens],
-// and [ErrNoMatrix] when this program was built without the bridge.
+// and [library.ErrNoMatrix] when this program was built without the bridge.
 func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.CheckSecrets(); err != nil {
 		return nil, err
 	}
-	if _, _, err := newMatrixConnector(opts.Config.Library(), false, nil); err != nil {
+	if _, _, err := library.New(opts.Config.Library(), false, nil); err != nil {
 		return nil, err
 	}
 	if opts.Retry.Min == 0 {
@@ -55,7 +55,7 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	if opts.DeafAfter == 0 {
 		opts.DeafAfter = defaultDeafAfter
 	}
-	prepareLibrary()
+	library.Prepare()
 	return func(node Node) kernel.Actor { return &bridgeActor{opts: opts, node: node} }, nil
 }
 
@@ -92,7 +92,7 @@ func (a *bridgeActor) Started(c *kernel.Context) error {
 	}
 	r := &runner{
 		opts: a.opts, node: a.node, log: c.Log(), condition: a.condition,
-		library: newLibraryLogger(c.Log(), least, a.opts.Config.SecretValues()),
+		library: library.NewLogger(c.Log(), least, a.opts.Config.SecretValues()),
 	}
 	c.Go(taskRun, r.run)
 	return nil

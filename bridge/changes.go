@@ -8,16 +8,15 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
-
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/simplevent"
 	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // changeNotice is the part of an entry that the notice in place of a change is.
@@ -101,7 +100,7 @@ func (d *delivery) failed(ctx context.Context) error {
 		for _, row := range rows {
 			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
 				WithErrorReason(event.MessageStatusTooOld).WithMessage(reason).WithIsCertain(true).WithSendNotice(true)
-			d.status.send(ctx, &status, &bridgev2.MessageStatusEventInfo{
+			d.status.Send(ctx, &status, &bridgev2.MessageStatusEventInfo{
 				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
 			})
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/library"
 )
 
 // fakeConn is a connection from a host.
@@ -95,7 +96,7 @@ func TestLog_TokensInAddressesAreHidden(t *testing.T) {
 		t.Errorf("the sentence is %q", text)
 	}
 	var log bytes.Buffer
-	logger := newLibraryLogger(slog.New(slog.NewTextHandler(&log, nil)), slog.LevelDebug, nil)
+	logger := library.NewLogger(slog.New(slog.NewTextHandler(&log, nil)), slog.LevelDebug, nil)
 	logger.Warn().Err(err).Str("url", "https://example.org/?token="+secret).Msg("failed " + err.Error())
 	if strings.Contains(log.String(), secret) || !strings.Contains(log.String(), "refused") {
 		t.Errorf("the log has %s", log.String())

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/mimird/mimird/bridge/config"
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"go.mau.fi/util/configupgrade"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
@@ -17,6 +14,9 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
@@ -30,8 +30,8 @@ type connector struct {
 	config  *config.Config
 	log     *slog.Logger
 	br      *bridgev2.Bridge
-	matrix  matrixConnector
-	status  *statusSender
+	matrix  library.Matrix
+	status  *library.StatusSender
 	deliver *deliverer
 	copies  *homeserver.Deduper
 	lost    *lostRooms
@@ -58,7 +58,7 @@ var (
 // Init is called by NewBridge.
 func (c *connector) Init(br *bridgev2.Bridge) {
 	c.br = br
-	c.copies = homeserver.NewDeduper(br, c.matrix.bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
+	c.copies = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
 		reactions, err := c.node.Reactions(account, contact, target)
 		if isGone(err) {
 			return nil, nil

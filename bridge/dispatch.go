@@ -11,13 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
@@ -26,6 +19,11 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 const (
@@ -52,8 +50,8 @@ type dispatcher struct {
 	log     *slog.Logger
 	library zerolog.Logger
 	br      *bridgev2.Bridge
-	matrix  matrixConnector
-	status  *statusSender
+	matrix  library.Matrix
+	status  *library.StatusSender
 	copies  *homeserver.Deduper
 	lost    *lostRooms
 	fetched *attachments
@@ -222,7 +220,7 @@ func (d *dispatcher) handle(t *task, failures int) laneResult {
 	}
 	if t.ephemeral != nil {
 		_ = fault.Guard(d.log, "handle a receipt", func() error {
-			d.matrix.processor().Dispatch(d.context(d.work), t.ephemeral)
+			d.matrix.Processor().Dispatch(d.context(d.work), t.ephemeral)
 			return nil
 		})
 		return laneResult{}
@@ -293,7 +291,7 @@ func (d *dispatcher) refuseEvent(t *task) {
 				return err
 			}
 			status := bridgev2.WrapErrorInStatus(errUnhandled)
-			d.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+			d.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 		}
 		return nil
 	})
@@ -349,12 +347,12 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 		return err
 	}
 	if evt.Type == event.EventEncrypted {
-		if dev := d.matrix.device(); dev != nil {
+		if dev := d.matrix.Device(); dev != nil {
 			return d.encrypted(ctx, dev, evt, raw)
 		}
 	}
 	if evt.Type.IsState() {
-		mautrix.UpdateStateStore(ctx, d.matrix.appService().StateStore, evt)
+		mautrix.UpdateStateStore(ctx, d.matrix.AppService().StateStore, evt)
 		unlock, err := d.acceptInvitation(ctx, evt, failures)
 		if err != nil {
 			return err
@@ -373,9 +371,9 @@ func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 		return d.refuse(ctx, evt, why)
 	}
 	msgconv.StickerToImage(evt)
-	d.status.begin(evt.ID)
-	d.matrix.processor().Dispatch(ctx, evt)
-	if err := d.status.end(evt.ID); err != nil {
+	d.status.Begin(evt.ID)
+	d.matrix.Processor().Dispatch(ctx, evt)
+	if err := d.status.End(evt.ID); err != nil {
 		return fmt.Errorf("event %s: %w", evt.ID, err)
 	}
 	return d.lost.botInvited(ctx, evt)
@@ -385,7 +383,7 @@ func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 // with which the bridge acts as users makes the homeserver send every event of
 // every room they are in.
 func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, error) {
-	bot := d.matrix.bot().UserID
+	bot := d.matrix.Bot().UserID
 	if evt.Type.Type == event.StateMember.Type {
 		target := id.UserID(evt.GetStateKey())
 		if target == bot || d.br.IsGhostMXID(target) {
@@ -413,7 +411,7 @@ func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 func (d *dispatcher) toDevice(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceToDevice, event.ToDeviceEventType); evt != nil {
-			d.matrix.processor().Dispatch(d.context(d.work), evt)
+			d.matrix.Processor().Dispatch(d.context(d.work), evt)
 		}
 	}
 }
@@ -453,14 +451,14 @@ func (d *dispatcher) encryption(work context.Context, c *content) {
 	ctx := d.context(work)
 	for _, lists := range []*mautrix.DeviceLists{c.DeviceLists, c.OldDeviceLists} {
 		if lists != nil {
-			d.matrix.processor().DispatchDeviceList(ctx, lists)
+			d.matrix.Processor().DispatchDeviceList(ctx, lists)
 		}
 	}
 	for _, counts := range []map[id.UserID]deviceOTKCounts{c.OTKCounts, c.OldOTKCounts, c.OlderOTKCounts} {
 		for user, devices := range counts {
 			for device, count := range devices {
 				count.UserID, count.DeviceID = user, device
-				d.matrix.processor().DispatchOTK(ctx, &count)
+				d.matrix.Processor().DispatchOTK(ctx, &count)
 			}
 		}
 	}

@@ -11,10 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -24,6 +20,8 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 // The file of a message is downloaded before the message is handled, so that the
@@ -182,11 +180,11 @@ func (d *dispatcher) parkEvent(raw []byte, why error) error {
 	d.startParked(d.fileRetry(0))
 	text := "the homeserver does not serve the file at the moment; the bridge retries for a day, and sends the message then. " +
 		"Delete the message if it shall not be sent any more"
-	d.status.send(ctx, &bridgev2.MessageStatus{
+	d.status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepRemote, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusNetworkError,
 		InternalError: why, Message: text,
 	}, bridgev2.StatusEventInfoFromEvent(evt))
-	d.status.note(ctx, evt.RoomID, "⚠️ Your message waits: "+text+".")
+	d.status.Note(ctx, evt.RoomID, "⚠️ Your message waits: "+text+".")
 	return nil
 }
 

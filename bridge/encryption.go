@@ -9,11 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -21,6 +16,9 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 const (
@@ -41,10 +39,10 @@ var errUntrusted = errors.New("the device that sent this message is not trusted"
 
 // echo tells the encrypted events that are our own.
 func (d *dispatcher) echo(evt *event.Event) bool {
-	if evt.Sender == d.matrix.bot().UserID || d.br.IsGhostMXID(evt.Sender) {
+	if evt.Sender == d.matrix.Bot().UserID || d.br.IsGhostMXID(evt.Sender) {
 		return true
 	}
-	return evt.Content.Raw[appservice.DoublePuppetKey] == d.matrix.appService().DoublePuppetValue
+	return evt.Content.Raw[appservice.DoublePuppetKey] == d.matrix.AppService().DoublePuppetValue
 }
 
 // encrypted handles an encrypted event. One without keys is kept, so that the
@@ -88,7 +86,7 @@ func (d *dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *e
 	}
 	d.log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
 	dev.Request(ctx, evt)
-	d.status.send(ctx, &bridgev2.MessageStatus{
+	d.status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusUndecryptable,
 		InternalError: botcrypto.ErrNoKeys, Message: botcrypto.ErrNoKeys.Error() + "; the bridge waits for them",
 	}, bridgev2.StatusEventInfoFromEvent(evt))
@@ -115,7 +113,7 @@ func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) {
 		text = why.Error()
 	}
-	d.status.send(ctx, &bridgev2.MessageStatus{
+	d.status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusRetriable, ErrorReason: event.MessageStatusUndecryptable,
 		InternalError: why, Message: text, IsCertain: true, SendNotice: true,
 	}, bridgev2.StatusEventInfoFromEvent(evt))
@@ -125,7 +123,7 @@ func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 // retryUndecryptable puts the events whose keys were not there into their lanes
 // again.
 func (d *dispatcher) retryUndecryptable() {
-	if d.matrix.device() == nil {
+	if d.matrix.Device() == nil {
 		return
 	}
 	d.missing.clear()
@@ -137,7 +135,7 @@ func (d *dispatcher) retryUndecryptable() {
 // retryOne decrypts an event that was kept for its keys. The error is botcrypto.ErrNoKeys
 // when they are not there yet.
 func (d *dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
-	dev := d.matrix.device()
+	dev := d.matrix.Device()
 	if dev == nil {
 		return botcrypto.ErrNoKeys
 	}

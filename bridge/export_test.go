@@ -17,6 +17,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -33,11 +34,11 @@ type OutgoingForTest struct {
 
 // StartOutgoingForTest starts it, with requests that go through base.
 func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base http.RoundTripper, log *slog.Logger) (*OutgoingForTest, error) {
-	prepareLibrary()
+	library.Prepare()
 	ctx, stop := context.WithCancel(ctx)
 	r := &runner{
 		opts: opts, node: node, log: log, condition: &condition{state: StateStarting}, base: base,
-		library: newLibraryLogger(log, slog.LevelWarn, nil),
+		library: library.NewLogger(log, slog.LevelWarn, nil),
 	}
 	r.wake = make(chan struct{}, 1)
 	r.listener = newListener(node, log, opts.Config.AppService.HSToken, r.stored)
@@ -129,7 +130,7 @@ func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
 
 // Encrypted makes our tables say that a room is encrypted, as its state event does.
 func (o *OutgoingForTest) Encrypted(ctx context.Context, room id.RoomID) error {
-	return o.in.matrix.appService().StateStore.SetEncryptionEvent(ctx, room, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
+	return o.in.matrix.AppService().StateStore.SetEncryptionEvent(ctx, room, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
 }
 
 // Stop ends it.

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mimird/mimird/bridge/msgconv"
-
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
@@ -17,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -72,7 +71,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	}
 	if stored.State == store.StatePending {
 		pending := &bridgev2.MessageStatus{Status: event.MessageStatusPending, Message: "waiting for the contact's device"}
-		cl.status.send(ctx, pending, bridgev2.StatusEventInfoFromEvent(msg.Event))
+		cl.status.Send(ctx, pending, bridgev2.StatusEventInfoFromEvent(msg.Event))
 	}
 	// Pending keeps the library from telling the room that all is done, and from
 	// making the row, whose failing it would only log.
@@ -162,7 +161,7 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 // again has the event handled again later, without telling the room that it has
 // failed: it has not.
 func (cl *client) again(evt *event.Event, err error) error {
-	cl.status.retry(evt.ID, err)
+	cl.status.Retry(evt.ID, err)
 	return bridgev2.MessageStatus{
 		Status: event.MessageStatusPending, InternalError: fmt.Errorf("not yet: %w", err), DisableMSS: true,
 	}

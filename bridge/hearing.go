@@ -9,13 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 const (
@@ -111,7 +111,7 @@ func (h *hearing) check(after time.Duration, address string, ask func() error) (
 // selfTest sends an event that the homeserver has to send back: a bridge that
 // nobody writes to knows whether it is reached, too.
 func (c *connector) selfTest(ctx context.Context) error {
-	bot := c.matrix.bot()
+	bot := c.matrix.Bot()
 	if room := id.RoomID(c.br.DB.KV.Get(ctx, selfTestRoomKey)); room != "" {
 		_, err := bot.SendMessageEvent(ctx, room, selfTestEvent, struct{}{})
 		if !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {

@@ -6,13 +6,12 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 // maxJoinTries is how often the bot tries to join a room that it is invited to.
@@ -24,7 +23,7 @@ const maxJoinTries = 20
 // other invitation of the same user is handled, because the first one opens the
 // user's management room.
 func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
-	bot := d.matrix.bot()
+	bot := d.matrix.Bot()
 	if evt.Type != event.StateMember || id.UserID(evt.GetStateKey()) != bot.UserID ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return func() {}, nil

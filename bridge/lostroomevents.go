@@ -6,15 +6,14 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // What somebody is told who writes in a room that is the bridge's and has no
@@ -34,8 +33,8 @@ var (
 // answered if somebody could have meant it for a contact. An error means that it has
 // to be tried again.
 func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, err error) {
-	bot := l.matrix.bot().UserID
-	inRoom := l.matrix.appService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
+	bot := l.matrix.Bot().UserID
+	inRoom := l.matrix.AppService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
 	if l.isOurs(evt) {
 		return inRoom, nil
 	}
@@ -124,11 +123,11 @@ func (l *lostRooms) passOver(evt *event.Event) {
 // isOurs reports whether the bridge itself has sent an event, or it is the echo of
 // what the bridge did as one of its users.
 func (l *lostRooms) isOurs(evt *event.Event) bool {
-	if evt.Sender == l.matrix.bot().UserID || l.br.IsGhostMXID(evt.Sender) {
+	if evt.Sender == l.matrix.Bot().UserID || l.br.IsGhostMXID(evt.Sender) {
 		return true
 	}
 	value, ok := evt.Content.Raw[appservice.DoublePuppetKey]
-	return ok && value == l.matrix.appService().DoublePuppetValue
+	return ok && value == l.matrix.AppService().DoublePuppetValue
 }
 
 // answer tells the sender of a message that it was not sent, and why. An error means
@@ -142,7 +141,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	status := bridgev2.WrapErrorInStatus(why)
-	l.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+	l.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	err := homeserver.WithRetryAfter(scope.Err())
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
 		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(err))

@@ -12,10 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 	"maunium.net/go/mautrix"
@@ -26,6 +22,8 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
@@ -130,7 +128,7 @@ func (l *lostRooms) list(ctx context.Context, maxAge time.Duration) (map[id.Room
 		return joined, nil
 	}
 	begun := time.Now()
-	resp, err := l.matrix.bot().JoinedRooms(mautrix.WithMaxRetries(ctx, 0))
+	resp, err := l.matrix.Bot().JoinedRooms(mautrix.WithMaxRetries(ctx, 0))
 	if err != nil {
 		return nil, fmt.Errorf("list the bot's rooms: %w", err)
 	}
@@ -452,14 +450,14 @@ func (l *lostRooms) lastUsed(ctx context.Context, rooms []id.RoomID) (newest id.
 	latest := int64(-1)
 	now := time.Now().UnixMilli()
 	for _, room := range rooms {
-		page, err := l.matrix.bot().Messages(mautrix.WithMaxRetries(ctx, 0), room, "", "", mautrix.DirectionBackward,
+		page, err := l.matrix.Bot().Messages(mautrix.WithMaxRetries(ctx, 0), room, "", "", mautrix.DirectionBackward,
 			&mautrix.FilterPart{Limit: lastUseEvents}, lastUseEvents)
 		if err != nil {
 			return "", fmt.Errorf("look when a room was used last: %w", err)
 		}
 		used := int64(0)
 		for _, evt := range page.Chunk {
-			if isUse(evt.Type) && evt.Sender != l.matrix.bot().UserID {
+			if isUse(evt.Type) && evt.Sender != l.matrix.Bot().UserID {
 				used = max(used, min(evt.Timestamp, now))
 			}
 		}
@@ -511,7 +509,7 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 
 // leave leaves a room in which nobody is.
 func (l *lostRooms) leave(ctx context.Context, room id.RoomID) {
-	if _, err := l.matrix.bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
+	if _, err := l.matrix.Bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
 		l.log.Warn("a room made for nobody cannot be left", "room_id", room, "error", fault.OneLine(err))
 		return
 	}
@@ -520,7 +518,7 @@ func (l *lostRooms) leave(ctx context.Context, room id.RoomID) {
 
 // point makes a room lead to the one that stays.
 func (l *lostRooms) point(ctx context.Context, old, stays id.RoomID) {
-	_, err := l.matrix.bot().SendStateEvent(mautrix.WithMaxRetries(ctx, 0), old, event.StateTombstone, "", &event.TombstoneEventContent{
+	_, err := l.matrix.Bot().SendStateEvent(mautrix.WithMaxRetries(ctx, 0), old, event.StateTombstone, "", &event.TombstoneEventContent{
 		Body: "This conversation goes on in another room.", ReplacementRoom: stays,
 	})
 	if err != nil { // what is written there is still answered

@@ -14,11 +14,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/config"
-
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/config"
 )
 
 const (
@@ -75,7 +75,7 @@ func (p *puppets) refused(req *http.Request, status int) {
 	token := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 	user := id.UserID(req.URL.Query().Get("user_id"))
 	own := user == "" && token != p.config.AppService.ASToken && token != p.config.DoublePuppet.ASToken
-	if token == "" || user == "" && !own || user == p.matrix.bot().UserID || p.br.IsGhostMXID(user) {
+	if token == "" || user == "" && !own || user == p.matrix.Bot().UserID || p.br.IsGhostMXID(user) {
 		return
 	}
 	address := *req.URL

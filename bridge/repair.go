@@ -11,11 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -24,6 +19,9 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -38,7 +36,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	}
 	library, cancel := d.libraryContext(ctx)
 	defer cancel()
-	members, err := d.matrix.bot().Members(library, portal.MXID) // also replaces the table
+	members, err := d.matrix.Bot().Members(library, portal.MXID) // also replaces the table
 	switch {
 	case err == nil:
 		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
@@ -61,7 +59,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 // repairPower makes the contact's user powerful enough to write.
 func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 	levels := &event.PowerLevelsEventContent{}
-	client := d.matrix.bot().Client // what our tables say may be wrong
+	client := d.matrix.Bot().Client // what our tables say may be wrong
 	err := client.StateEvent(ctx, room, event.StatePowerLevels, "", levels)
 	if err == nil {
 		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
@@ -70,12 +68,12 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", fault.OneLine(err))
 		return
 	}
-	bot, ghost := d.matrix.bot().UserID, d.ghostUser(d.at.Contact())
+	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
 	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
 		return
 	}
-	if _, err := d.matrix.bot().SetPowerLevels(ctx, room, levels); err != nil {
+	if _, err := d.matrix.Bot().SetPowerLevels(ctx, room, levels); err != nil {
 		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", fault.OneLine(err))
 	}
 }
@@ -83,7 +81,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 // hasLost reports whether the homeserver says for sure that the bot is not in a
 // room.
 func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
-	joined, err := d.matrix.bot().JoinedRooms(ctx)
+	joined, err := d.matrix.Bot().JoinedRooms(ctx)
 	return err == nil && !slices.Contains(joined.JoinedRooms, room)
 }
 
@@ -175,7 +173,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 		if err != nil || portal == nil || row.HasFakeMXID() {
 			continue
 		}
-		_, err = c.matrix.bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
+		_, err = c.matrix.Bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
 		if err != nil {
 			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", fault.OneLine(err))
 		}
@@ -226,7 +224,7 @@ func (c *connector) redo(ce *commands.Event) error {
 	if err != nil {
 		return err
 	}
-	evt, err := c.matrix.bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
+	evt, err := c.matrix.Bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
 	if err == nil && evt.Type == event.EventMessage {
 		_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
 		if evt.Content.AsMessage().MsgType != event.MsgNotice {

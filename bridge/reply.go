@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -18,7 +14,9 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // A reply names its message where both sides know it. Where one does not, the
@@ -38,14 +36,14 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 	}
 	ctx, cancel := context.WithTimeout(ctx, quoteTime)
 	defer cancel()
-	evt, err := cl.matrix.bot().GetEvent(mautrix.WithMaxRetries(ctx, 0), msg.Portal.MXID, target)
+	evt, err := cl.matrix.Bot().GetEvent(mautrix.WithMaxRetries(ctx, 0), msg.Portal.MXID, target)
 	if err != nil {
 		cl.log.Debug("sending a reply without its quotation", "event_id", msg.Event.ID, "err", fault.OneLine(err))
 		return ""
 	}
 	evt.Type.Class = event.MessageEventType
 	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
-	if dev := cl.matrix.device(); dev != nil && evt.Type == event.EventEncrypted {
+	if dev := cl.matrix.Device(); dev != nil && evt.Type == event.EventEncrypted {
 		evt.RoomID = msg.Portal.MXID
 		if decrypted, err := dev.Decrypt(ctx, evt); err == nil {
 			evt = decrypted

@@ -11,10 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
@@ -24,6 +20,8 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
@@ -253,7 +251,7 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 
 // isThere asks the homeserver for an event.
 func (r *restored) isThere(ctx context.Context, room id.RoomID, evt id.EventID) (bool, error) {
-	_, err := r.matrix.bot().GetEvent(ctx, room, evt)
+	_, err := r.matrix.Bot().GetEvent(ctx, room, evt)
 	switch {
 	case err == nil:
 		return true, nil
@@ -276,7 +274,7 @@ func (r *restored) room(ctx context.Context, row *database.Portal, there bool, l
 		lost.roomsGone++
 		return r.ask(conversation, &rebuilding{gone: row.MXID, limit: max(r.config.Backfill.MaxCatchupMessages, 1)})
 	}
-	if _, err := r.matrix.bot().Members(ctx, row.MXID); err != nil { // also replaces the table
+	if _, err := r.matrix.Bot().Members(ctx, row.MXID); err != nil { // also replaces the table
 		return fmt.Errorf("read the members of a restored room: %w", err)
 	}
 	rows, _, err := r.latest(ctx, &row.PortalKey, maxMissingRows)

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -17,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
@@ -83,10 +82,10 @@ func (d *delivery) existingRoom(ctx context.Context) (*bridgev2.Portal, error) {
 // mayWrite returns an error when the room is encrypted and the bridge does not
 // encrypt.
 func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error {
-	if d.matrix.device() != nil {
+	if d.matrix.Device() != nil {
 		return nil
 	}
-	encrypted, err := d.matrix.isEncrypted(ctx, portal.MXID)
+	encrypted, err := d.matrix.IsEncrypted(ctx, portal.MXID)
 	if err != nil {
 		return fmt.Errorf("look whether the room is encrypted: %w", err)
 	}
@@ -97,7 +96,7 @@ func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error 
 }
 
 func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
-	return d.matrix.appService().StateStore.IsInvited(ctx, room, d.at.login.UserMXID) // or has joined
+	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.login.UserMXID) // or has joined
 }
 
 // resync makes the room what it should be: there, and with its members. refused is
@@ -177,10 +176,10 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 }
 
 func (d *delivery) search() homeserver.Search {
-	return homeserver.Search{Bot: d.matrix.bot(), Pause: d.deliver.retry.Min / 2, Log: d.log}
+	return homeserver.Search{Bot: d.matrix.Bot(), Pause: d.deliver.retry.Min / 2, Log: d.log}
 }
 
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
-	return sender == d.matrix.bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
+	return sender == d.matrix.Bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
 }

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 const (
@@ -71,7 +71,7 @@ func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel 
 // readClaim asks the homeserver for the state of a room. It returns nil when the bot
 // is not in it. The bridge's table of members is then as the homeserver says.
 func (c *connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
-	bot := c.matrix.bot()
+	bot := c.matrix.Bot()
 	state, err := bot.Client.State(mautrix.WithMaxRetries(ctx, 0), room)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):

@@ -9,11 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -21,7 +16,10 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // A room that was upgraded is replaced by another one: a tombstone in the old room
@@ -76,7 +74,7 @@ func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room 
 // botInvited looks whether a room that the bot was just invited to replaces the room
 // of a conversation.
 func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
-	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.bot().UserID) || l.isOurs(evt) ||
+	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.Bot().UserID) || l.isOurs(evt) ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return nil
 	}
@@ -97,7 +95,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
-		l.matrix.bot().UserID)
+		l.matrix.Bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
 	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
 		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
@@ -111,7 +109,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (bool, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	join := func() (bool, error) {
-		_, err := l.matrix.bot().JoinRoom(ctx, string(room), &mautrix.ReqJoinRoom{Via: []string{via.Homeserver()}})
+		_, err := l.matrix.Bot().JoinRoom(ctx, string(room), &mautrix.ReqJoinRoom{Via: []string{via.Homeserver()}})
 		switch {
 		case err == nil:
 			return true, nil
@@ -129,7 +127,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 	if puppet == nil {
 		return false, nil
 	}
-	if err := puppet.EnsureInvited(ctx, room, l.matrix.bot().UserID); err != nil {
+	if err := puppet.EnsureInvited(ctx, room, l.matrix.Bot().UserID); err != nil {
 		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", fault.OneLine(err))
 	}
 	return join()
@@ -161,7 +159,7 @@ func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) 
 // isReplaced reports whether a room has a tombstone that names another one, by
 // somebody with the power to send it who is none of the bridge.
 func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
-	state, err := l.matrix.bot().Client.State(mautrix.WithMaxRetries(ctx, 0), old)
+	state, err := l.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), old)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
 		return false, nil

@@ -7,16 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/mimird/mimird/bridge/config"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
 
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
@@ -27,6 +20,10 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
 )
 
 const (
@@ -48,15 +45,6 @@ const (
 	// probeDown is how often a homeserver that is down is looked at.
 	probeDown = 2 * time.Second
 )
-
-// prepareLibrary sets what bridgev2 has as package variables. With a buffer of 0
-// its queue of remote events is synchronous, and the result of an event is real;
-// and it shall wait for that for as long as it takes: all that can take long has
-// time limits of its own.
-var prepareLibrary = sync.OnceFunc(func() {
-	bridgev2.PortalEventBuffer = 0
-	bridgev2.EventHandlingTimeoutTicks = math.MaxInt
-})
 
 // runner is the goroutine that is the bridge.
 type runner struct {
@@ -183,7 +171,7 @@ func (r *runner) bridge(ctx context.Context) error {
 // build makes a bridge that does nothing yet.
 func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, error) {
 	lib := r.opts.Config.Library()
-	matrix, status, err := newMatrixConnector(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
+	matrix, status, err := library.New(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +188,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 		return commands.NewProcessor(br)
 	})
 	c.br.Commands = newCommandTurns(c.br.Commands)
-	client := matrix.appService().HTTPClient
+	client := matrix.AppService().HTTPClient
 	if r.base != nil {
 		client.Transport = r.base
 	}
@@ -208,8 +196,8 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	t := homeserver.NewTransport(ctx, homeserver.Deps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
-		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.isEncrypted, FindRoom: c.lost.made,
-		IsOurs:     func(user id.UserID) bool { return user == matrix.bot().UserID || c.br.IsGhostMXID(user) },
+		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.IsEncrypted, FindRoom: c.lost.made,
+		IsOurs:     func(user id.UserID) bool { return user == matrix.Bot().UserID || c.br.IsGhostMXID(user) },
 		Registered: c.userMissed,
 		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
 	})
@@ -235,9 +223,9 @@ func (in *incarnation) end() {
 func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 	ctx = mautrix.WithMaxRetries(r.library.WithContext(ctx), 0)
 	for try := 0; ; try++ {
-		err := in.matrix.bot().Register(ctx)
+		err := in.matrix.Bot().Register(ctx)
 		if err == nil || errors.Is(err, mautrix.MUserInUse) {
-			in.matrix.bot().Registered = true
+			in.matrix.Bot().Registered = true
 			r.condition.homeserver.Up()
 			return nil
 		}
@@ -302,7 +290,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	}
 	part("deliver", func() error { return in.deliver.run(stop, work) })
 	part("dispatch", d.run)
-	if d.sideSync || in.matrix.device() != nil {
+	if d.sideSync || in.matrix.Device() != nil {
 		part("side sync", func() error { return side.run(stop) })
 	}
 	part("lost rooms", func() error { return in.lost.run(stop) })
@@ -321,7 +309,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		}
 		return nil
 	})
-	r.listener.library.Store(in.matrix.appService().Router)
+	r.listener.library.Store(in.matrix.AppService().Router)
 	defer r.listener.library.Store(nil)
 	r.condition.set(StateRunning, nil, in)
 	r.log.Info("the Matrix bridge runs", "homeserver", r.opts.Config.Homeserver.Domain, "listens_at", r.listener.address.String())
@@ -369,7 +357,7 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 		if h := &r.condition.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
 			// The transport notes the outcome.
 			ctx := mautrix.WithMaxRetries(stop, 0)
-			_, _ = in.matrix.bot().GetDisplayName(ctx, in.matrix.bot().UserID)
+			_, _ = in.matrix.Bot().GetDisplayName(ctx, in.matrix.Bot().UserID)
 		}
 		if time.Since(listenerTested) > min(probeEvery, r.opts.DeafAfter) {
 			listenerTested = time.Now()

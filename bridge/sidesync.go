@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2/database"
@@ -20,6 +18,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 const (
@@ -102,8 +101,8 @@ func (s *sideSync) run(stop context.Context) error {
 // client returns who asks, and under which name is noted how far: another device
 // gets other things.
 func (s *sideSync) client() (*mautrix.Client, database.Key) {
-	client := s.matrix.bot().Client
-	if device := s.matrix.device(); device != nil {
+	client := s.matrix.Bot().Client
+	if device := s.matrix.Device(); device != nil {
 		client = device.Client()
 	}
 	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
@@ -134,7 +133,7 @@ func (s *sideSync) once(
 		}
 		return s.noteSync(ctx, key, resp.NextBatch)
 	}
-	if device := s.matrix.device(); device != nil {
+	if device := s.matrix.Device(); device != nil {
 		if err := device.Receive(ctx, resp, done); err != nil {
 			return "", err
 		}

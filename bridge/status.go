@@ -6,14 +6,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -151,7 +149,7 @@ func (c *condition) status(node Node) Status {
 	}
 	if live != nil {
 		s.Logins, s.Conversations, s.Waiting = live.waiting()
-		s.Encryption = live.matrix.encryption()
+		s.Encryption = live.matrix.Encryption()
 		if d := live.inbound.Load(); d != nil {
 			s.Inbound = d.waiting()
 		}

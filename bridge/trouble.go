@@ -10,13 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/status"
@@ -24,7 +17,11 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -271,7 +268,7 @@ func (c *connector) connected(account identity.PublicKey) status.BridgeState {
 	if rooms, text := c.roomsInTrouble(account); rooms > 0 {
 		// The library takes states for the same whose messages alone are different.
 		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
-	} else if e := c.matrix.encryption(); e.State == botcrypto.Unavailable {
+	} else if e := c.matrix.Encryption(); e.State == botcrypto.Unavailable {
 		state.Reason, state.Message = stateNotEncrypted, e.Error
 	}
 	return state
@@ -323,7 +320,7 @@ func (c *connector) advice(conversation store.Conversation, err error) string {
 		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
 		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
-			c.matrix.bot().UserID, c.ghostUser(conversation.Contact()), anew)
+			c.matrix.Bot().UserID, c.ghostUser(conversation.Contact()), anew)
 	case homeserver.AnswerOf(err) == homeserver.AnswerNone && err != nil:
 		return "The log of the node says more."
 	default:

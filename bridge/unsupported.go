@@ -6,10 +6,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 // What users can send in Matrix and Mimir does not have is answered, once for what a
@@ -37,6 +37,6 @@ func (d *dispatcher) refuse(ctx context.Context, evt *event.Event, why error) er
 		return nil // others may talk here about anything
 	}
 	status := bridgev2.WrapErrorInStatus(why)
-	d.status.send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+	d.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	return nil
 }

@@ -2,7 +2,7 @@
 
 //go:build cgo && !goolm && !nocrypto
 
-package bridge
+package library
 
 import (
 	"log/slog"
@@ -10,8 +10,8 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 )
 
-// newMatrixConnector fails: with a C compiler, bridgev2's Matrix connector wants a
+// New fails: with a C compiler, bridgev2's Matrix connector wants a
 // library in C for its encryption, unless it is told to use the one in Go.
-func newMatrixConnector(*bridgeconfig.Config, bool, *slog.Logger) (matrixConnector, *statusSender, error) {
+func New(*bridgeconfig.Config, bool, *slog.Logger) (Matrix, *StatusSender, error) {
 	return nil, nil, ErrNoMatrix
 }

@@ -2,17 +2,13 @@
 
 //go:build !cgo || goolm || nocrypto
 
-package bridge
+package library
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-
-	"github.com/mimird/mimird/bridge/botcrypto"
-
-	"github.com/mimird/mimird/bridge/fault"
 
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
@@ -21,29 +17,32 @@ import (
 	"maunium.net/go/mautrix/bridgev2/matrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/fault"
 )
 
-// libraryConnector is bridgev2's Matrix connector with our own way of telling
+// connector is bridgev2's Matrix connector with our own way of telling
 // rooms what becomes of their messages.
-type libraryConnector struct {
+type connector struct {
 	*matrix.Connector
-	status *statusSender
+	status *StatusSender
 	log    *slog.Logger
 	dev    *botcrypto.BotDevice // nil when there shall be no encryption, or can be none
 	// noDevice is why there can be none.
 	noDevice error
 }
 
-// newMatrixConnector makes the connector. It makes no request.
-func newMatrixConnector(config *bridgeconfig.Config, ignoreUnsupported bool, log *slog.Logger) (matrixConnector, *statusSender, error) {
-	c := &libraryConnector{Connector: matrix.NewConnector(config), log: log}
+// New makes the connector. It makes no request.
+func New(config *bridgeconfig.Config, ignoreUnsupported bool, log *slog.Logger) (Matrix, *StatusSender, error) {
+	c := &connector{Connector: matrix.NewConnector(config), log: log}
 	c.IgnoreUnsupportedServer = ignoreUnsupported
-	c.status = &statusSender{config: config.Matrix, bot: c.bot, notice: c.sendNotice}
+	c.status = &StatusSender{config: config.Matrix, bot: c.Bot, notice: c.sendNotice}
 	return c, c.status, nil
 }
 
 // Init is called by NewBridge.
-func (c *libraryConnector) Init(br *bridgev2.Bridge) {
+func (c *connector) Init(br *bridgev2.Bridge) {
 	allow := c.Config.Encryption.Allow
 	c.Config.Encryption.Allow = false // the library's own
 	c.Connector.Init(br)
@@ -52,7 +51,7 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 	c.AS.DoublePuppetValue = "mimird/" + c.Config.AppService.ID
 	if c.Config.Encryption.Allow {
 		c.dev = botcrypto.New(botcrypto.Deps{
-			Config: c.Config, AppService: c.AS, Bridge: br, StateStore: c.StateStore, Bot: c.Bot.UserID, Log: c.log,
+			Config: c.Config, AppService: c.AS, Bridge: br, StateStore: c.StateStore, Bot: c.Connector.Bot.UserID, Log: c.log,
 		})
 		c.Crypto = &deviceOrNone{BotDevice: c.dev, c: c}
 	}
@@ -68,13 +67,13 @@ func (c *libraryConnector) Init(br *bridgev2.Bridge) {
 		c.Crypto.ResetSession(ce.Ctx, ce.RoomID)
 		ce.Reply("The next message in this room will be encrypted with a new key.")
 	}
-	br.Commands.(*commands.Processor).AddHandlers(&discard, botcrypto.NewCommand(c.device, c.isEncrypted))
+	br.Commands.(*commands.Processor).AddHandlers(&discard, botcrypto.NewCommand(c.Device, c.IsEncrypted))
 }
 
 // deviceOrNone is the device until it turns out that there can be none.
 type deviceOrNone struct {
 	*botcrypto.BotDevice
-	c *libraryConnector
+	c *connector
 }
 
 // Init is called by the library before anything is sent. A bridge that cannot
@@ -93,7 +92,7 @@ func (d *deviceOrNone) Init(ctx context.Context) error {
 	return nil
 }
 
-func (c *libraryConnector) encryption() botcrypto.Status {
+func (c *connector) Encryption() botcrypto.Status {
 	switch {
 	case c.noDevice != nil:
 		return botcrypto.NewUnavailable(c.noDevice)
@@ -105,12 +104,12 @@ func (c *libraryConnector) encryption() botcrypto.Status {
 }
 
 // isEncrypted says what our tables say of a room.
-func (c *libraryConnector) isEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
+func (c *connector) IsEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
 	return c.StateStore.IsEncrypted(ctx, room)
 }
 
 // Start adds to the library's exit codes what they mean.
-func (c *libraryConnector) Start(ctx context.Context) error {
+func (c *connector) Start(ctx context.Context) error {
 	err := c.Connector.Start(ctx)
 	var exit matrix.ExitError
 	if !errors.As(err, &exit) {
@@ -130,21 +129,21 @@ func (c *libraryConnector) Start(ctx context.Context) error {
 }
 
 // SendMessageStatus replaces the library's.
-func (c *libraryConnector) SendMessageStatus(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
-	c.status.send(ctx, ms, evt)
+func (c *connector) SendMessageStatus(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
+	c.status.Send(ctx, ms, evt)
 }
 
 // sendNotice has the bot say something, encrypted where the room is.
-func (c *libraryConnector) sendNotice(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error {
+func (c *connector) sendNotice(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error {
 	_, err := c.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: content}, nil)
 	return err
 }
 
-func (c *libraryConnector) appService() *appservice.AppService    { return c.AS }
-func (c *libraryConnector) processor() *appservice.EventProcessor { return c.EventProcessor }
-func (c *libraryConnector) bot() *appservice.IntentAPI            { return c.Bot }
+func (c *connector) AppService() *appservice.AppService    { return c.AS }
+func (c *connector) Processor() *appservice.EventProcessor { return c.EventProcessor }
+func (c *connector) Bot() *appservice.IntentAPI            { return c.Connector.Bot }
 
-func (c *libraryConnector) device() botcrypto.Device {
+func (c *connector) Device() botcrypto.Device {
 	if c.dev == nil {
 		return nil
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package library
 
 import (
 	"context"
@@ -8,26 +8,25 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix/appservice"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // statusTimeout bounds the sending of a status that nothing depends on.
 const statusTimeout = 15 * time.Second
 
-// statusSender tells rooms what becomes of their messages. It stands in for the
+// StatusSender tells rooms what becomes of their messages. It stands in for the
 // library's own, which sends in goroutines nobody waits for: statuses could
 // overtake each other, and one that meets a dead homeserver is gone.
-type statusSender struct {
+type StatusSender struct {
 	config bridgeconfig.MatrixConfig
 	bot    func() *appservice.IntentAPI
 	// notice has the bot say something, encrypted where the room is.
@@ -35,15 +34,15 @@ type statusSender struct {
 	verdict
 }
 
-// send sends a status. What belongs to an entry of the event log is sent in its
+// Send sends a status. What belongs to an entry of the event log is sent in its
 // [homeserver.Scope], which then has the error; the rest is told at most once.
-func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
+func (s *StatusSender) Send(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
 	if evt.EventType.IsEphemeral() || evt.SourceEventID == "" || errors.Is(ms.InternalError, bridgev2.ErrNoPortal) {
 		// In rooms that are no portals, and perhaps none of ours, we say nothing.
 		return
 	}
 	ms = explained(ms)
-	if fault.IsDatabaseError(ms.InternalError) && s.retry(evt.SourceEventID, ms.InternalError) {
+	if fault.IsDatabaseError(ms.InternalError) && s.Retry(evt.SourceEventID, ms.InternalError) {
 		return // the event is handled again
 	}
 	scope := homeserver.ScopeOf(ctx)
@@ -62,9 +61,9 @@ func (s *statusSender) send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 }
 
-// note has the bot say something about a message that waits, where users want to be
+// Note has the bot say something about a message that waits, where users want to be
 // told. Nothing depends on it.
-func (s *statusSender) note(ctx context.Context, room id.RoomID, text string) {
+func (s *StatusSender) Note(ctx context.Context, room id.RoomID, text string) {
 	if !s.config.MessageErrorNotices {
 		return
 	}
@@ -90,7 +89,7 @@ func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
 	return ms
 }
 
-func (s *statusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) error {
+func (s *StatusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) error {
 	if s.config.MessageStatusEvents && !ms.DisableMSS {
 		if _, err := s.bot().SendMessageEvent(ctx, evt.RoomID, event.BeeperMessageStatus, ms.ToMSSEvent(evt)); err != nil {
 			return err
@@ -115,8 +114,8 @@ type verdict struct {
 	handled map[id.EventID]error // why each has to be handled again
 }
 
-// begin says that an event is being handled from now on.
-func (v *verdict) begin(evt id.EventID) {
+// Begin says that an event is being handled from now on.
+func (v *verdict) Begin(evt id.EventID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.handled == nil {
@@ -125,9 +124,9 @@ func (v *verdict) begin(evt id.EventID) {
 	v.handled[evt] = nil
 }
 
-// retry says that an event has to be handled again later. It reports false for an
+// Retry says that an event has to be handled again later. It reports false for an
 // event that is not being handled.
-func (v *verdict) retry(evt id.EventID, err error) bool {
+func (v *verdict) Retry(evt id.EventID, err error) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if _, ok := v.handled[evt]; !ok {
@@ -137,8 +136,8 @@ func (v *verdict) retry(evt id.EventID, err error) bool {
 	return true
 }
 
-// end returns why an event has to be handled again, or nil.
-func (v *verdict) end(evt id.EventID) error {
+// End returns why an event has to be handled again, or nil.
+func (v *verdict) End(evt id.EventID) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	err := v.handled[evt]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package library
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/mimird/mimird/bridge/fault"
-
 	"github.com/rs/zerolog"
+
+	"github.com/mimird/mimird/bridge/fault"
 )
 
 // loggedFields are the fields of bridgev2's log entries that are passed on. All
@@ -38,8 +38,8 @@ const (
 // longKey is a public key: the log has the first 8 digits.
 var longKey = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 
-// newLibraryLogger returns the logger for bridgev2, which writes to ours.
-func newLibraryLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
+// NewLogger returns the logger for bridgev2, which writes to ours.
+func NewLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
 	var pairs []string
 	for _, secret := range secrets {
 		pairs = append(pairs, secret, "<secret>")
