@@ -24,11 +24,11 @@ func (d *delivery) accountEvent(ctx context.Context) error {
 		return d.tellOwner(ctx, fmt.Sprintf("Since %s trackers lead people who look for your identity %s to the device %s, which is none of yours, and the "+
 			"record has your signature: somebody may have tricked a device of yours into it. Messages for you may wait, and nobody "+
 			"else can read them. If the device is yours, its operator adds it to security.own_devices; if not, mimird status says "+
-			"when it is over.", d.eventTime(), d.at.login.RemoteName, d.ev.NodeKey))
+			"when it is over.", d.eventTime(), d.at.Login.RemoteName, d.ev.NodeKey))
 	case store.HandshakeRelayed:
 		return d.tellOwner(ctx, fmt.Sprintf("At %s the device %s, which calls itself %s, wanted your identity %s to sign what was meant for another connection: "+
 			"somebody tries to be in the middle of a conversation of yours. Nothing was signed. mimird status says whether it goes on.",
-			d.eventTime(), d.ev.NodeKey, msgconv.CleanName(d.ev.Reason), d.at.login.RemoteName))
+			d.eventTime(), d.ev.NodeKey, msgconv.CleanName(d.ev.Reason), d.at.Login.RemoteName))
 	default:
 		return d.accountChanged(ctx)
 	}
@@ -42,7 +42,7 @@ func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	if err := d.tellUser(ctx, homeserver.NewScope(d.ev, 0), d.at.login.User, text); err != nil {
+	if err := d.tellUser(ctx, homeserver.NewScope(d.ev, 0), d.at.Login.User, text); err != nil {
 		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil

@@ -55,7 +55,7 @@ const (
 func (cl *client) Connect(context.Context) {
 	_, err := cl.node.Account(cl.account)
 	if err == nil {
-		err = cl.deliver.attach(cl.account, cl.login)
+		err = cl.deliver.Attach(cl.account, cl.login)
 	}
 	switch {
 	case err == nil:
@@ -80,7 +80,7 @@ func (cl *client) Connect(context.Context) {
 func (cl *client) Disconnect() {
 	ctx, cancel := context.WithTimeout(context.Background(), disconnectTimeout)
 	defer cancel()
-	cl.deliver.detach(ctx, cl.account)
+	cl.deliver.Detach(ctx, cl.account)
 }
 
 // IsLoggedIn reports whether the account exists.

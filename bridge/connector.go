@@ -13,8 +13,10 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -32,7 +34,11 @@ type connector struct {
 	br      *bridgev2.Bridge
 	matrix  library.Matrix
 	status  *library.StatusSender
-	deliver *deliverer
+	deliver *deliver.Deliverer
+	// retry is the back-off of what is retried in goroutines of the connector.
+	retry kernel.Backoff
+	// backlog is where deliveries note that many events wait.
+	backlog *homeserver.Backlog
 	copies  *homeserver.Deduper
 	lost    *lostRooms
 	// restored notices a homeserver that was restored from an older copy.
@@ -68,14 +74,6 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 		}
 		return reactions, err
 	})
-	c.deliver.again, c.deliver.profile = c.showAgain, c.showProfile
-	c.deliver.remake, c.deliver.beside = c.rebuildRoom, func(stop, work context.Context) {
-		var watchers sync.WaitGroup
-		watchers.Go(func() { c.watchOutboxes(stop, work) })
-		watchers.Go(func() { c.watchTroubles(stop, work) })
-		watchers.Go(func() { c.setProfiles(stop, work) })
-		watchers.Wait()
-	}
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
 }
 
@@ -131,4 +129,13 @@ func (c *connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) 
 func (c *connector) ValidateUserID(id networkid.UserID) bool {
 	key, err := mimirid.ParseUser(id)
 	return err == nil && key.Validate() == nil
+}
+
+// watch runs beside the deliveries.
+func (c *connector) watch(stop, work context.Context) {
+	var watchers sync.WaitGroup
+	watchers.Go(func() { c.watchOutboxes(stop, work) })
+	watchers.Go(func() { c.watchTroubles(stop, work) })
+	watchers.Go(func() { c.setProfiles(stop, work) })
+	watchers.Wait()
 }

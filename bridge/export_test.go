@@ -17,6 +17,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -58,10 +59,10 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 		stop()
 		return nil, errors.Join(err, db.Close())
 	}
-	r.condition.homeserver.OnUp(in.deliver.kick)
+	r.condition.homeserver.OnUp(in.deliver.Kick)
 	r.condition.set(StateRunning, nil, in)
 	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
-	go func() { o.done <- in.deliver.run(ctx, ctx) }()
+	go func() { o.done <- in.deliver.Run(ctx, ctx) }()
 	return o, nil
 }
 
@@ -90,7 +91,7 @@ func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account ide
 func (o *OutgoingForTest) Status() Status { return o.condition.status(o.node) }
 
 // Replaced counts the events that a notice has replaced.
-func (o *OutgoingForTest) Replaced() int64 { return o.in.deliver.replaced.Load() }
+func (o *OutgoingForTest) Replaced() int64 { return o.in.deliver.Replaced() }
 
 // Room returns the room of a conversation, empty for none.
 func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.PublicKey) (id.RoomID, error) {
@@ -111,21 +112,20 @@ func (o *OutgoingForTest) BridgeState(account identity.PublicKey) status.BridgeS
 
 // Retry ends the pause of a conversation.
 func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
-	o.in.deliver.retryNow(store.ConversationWith(account, contact))
+	o.in.deliver.Retry(store.ConversationWith(account, contact))
 }
 
 // Doubt makes the next event of a conversation one that may be in its room already.
 func (o *OutgoingForTest) Doubt(account, contact identity.PublicKey) {
-	d := o.in.deliver
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at := d.known[store.ConversationWith(account, contact)]
-	at.inDoubt, at.begun = true, true
+	o.in.deliver.Redo(store.ConversationWith(account, contact), func(_ context.Context, at *deliver.Position) error {
+		at.Doubt()
+		return nil
+	})
 }
 
 // Rebuild makes the room of a conversation anew.
 func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
-	o.in.deliver.rebuild(store.ConversationWith(account, contact), 0)
+	o.in.rebuild(store.ConversationWith(account, contact), 0)
 }
 
 // Encrypted makes our tables say that a room is encrypted, as its state event does.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
@@ -29,7 +30,7 @@ import (
 // delivery is the handling of one entry of the event log.
 type delivery struct {
 	*connector
-	at *position
+	at *deliver.Position
 	ev store.Event
 	// old says that it is history, for a room that is being made whole.
 	old bool
@@ -38,15 +39,15 @@ type delivery struct {
 // show brings one entry of the event log into its room. It returns nil when that
 // is done, or when there is nothing to be done. It is called for one entry of a
 // conversation at a time, and again for the same entry after an error.
-func (c *connector) show(ctx context.Context, at *position, ev store.Event) error {
+func (c *connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{connector: c, at: at, ev: ev}
 	if err := d.forgetLook(ctx); err != nil {
-		at.settled = false
+		at.GhostStable = false
 		return err
 	}
 	err := d.handle(ctx)
-	at.settled = d.settleLook(ctx) && !at.wantAlone
-	if err == nil || ctx.Err() != nil || errors.Is(err, errAwaitAlone) {
+	at.GhostStable = d.settleLook(ctx) && !at.NeedsExclusive
+	if err == nil || ctx.Err() != nil || errors.Is(err, deliver.ErrAwaitExclusive) {
 		return err
 	}
 	switch {
@@ -63,7 +64,7 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 			return d.insteadOf(ctx, err)
 		}
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
-		if at.repairs++; at.repairs%maxTries == 1 {
+		if at.Repairs++; at.Repairs%maxTries == 1 {
 			d.repairRoom(ctx)
 		}
 	}
@@ -73,11 +74,11 @@ func (c *connector) show(ctx context.Context, at *position, ev store.Event) erro
 // tries counts a failure of the whole entry.
 func (d *delivery) tries(what string) int {
 	key := fmt.Sprintf("%s %d %s", d.ev.Kind, d.ev.Seq, what)
-	if d.at.trial.key != key {
-		d.at.trial = trial{key: key}
+	if d.at.Trial.Key != key {
+		d.at.Trial = deliver.Trial{Key: key}
 	}
-	d.at.trial.tries++
-	return d.at.trial.tries
+	d.at.Trial.Tries++
+	return d.at.Trial.Tries
 }
 
 // handle does the work of show. A panic spoils this entry, not the process.
@@ -89,7 +90,7 @@ func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
 		return d.accountEvent(ctx)
 	}
-	if cl, ok := d.at.login.Client.(*client); ok {
+	if cl, ok := d.at.Login.Client.(*client); ok {
 		cl.prepare(ctx)
 	}
 	switch d.ev.Kind {
@@ -131,7 +132,7 @@ func (d *delivery) contactSender() bridgev2.EventSender {
 // ownSender is who writes what our user wrote elsewhere: the user, if the bridge
 // may act as them.
 func (d *delivery) ownSender() bridgev2.EventSender {
-	return bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(d.at.Account), SenderLogin: d.at.login.ID}
+	return bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(d.at.Account), SenderLogin: d.at.Login.ID}
 }
 
 // storedMessage reads the message the entry is about; nil when it is gone.
@@ -210,7 +211,7 @@ func (d *delivery) put(
 	for _, p := range converted.Parts {
 		p.Extra = map[string]any{mimirid.MarkerKey: mimirid.Marker(id)}
 	}
-	if d.at.inDoubt {
+	if d.at.InDoubt {
 		found, err := d.recover(ctx, portal, id, sender, at)
 		if err = d.unlessBlind(err); err != nil || found {
 			return err
@@ -230,7 +231,7 @@ func (d *delivery) put(
 		return d.unlessBlind(d.copies.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
 	}
 	// "Ignored" can also mean that the room went away meanwhile.
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -243,7 +244,7 @@ func (d *delivery) put(
 // unlessBlind drops an error of the search for what is in doubt, once it is known that
 // the homeserver works and refuses the search.
 func (d *delivery) unlessBlind(err error) error {
-	if kind := homeserver.AnswerOf(err); d.at.blind && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
+	if kind := homeserver.AnswerOf(err); d.at.SkipSearch && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
 		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
 		return nil
 	}
@@ -269,7 +270,7 @@ func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bri
 		library, cancel = scope.With(library, ctx)
 		return library
 	})
-	res := d.br.QueueRemoteEvent(d.at.login, evt)
+	res := d.br.QueueRemoteEvent(d.at.Login, evt)
 	if cancel != nil {
 		cancel()
 	}
@@ -381,9 +382,9 @@ func (d *delivery) accountChanged(ctx context.Context) error {
 	d.loginNames.Lock()
 	defer d.loginNames.Unlock()
 	name := loginName(account)
-	if d.at.login.RemoteName == name {
+	if d.at.Login.RemoteName == name {
 		return nil
 	}
-	d.at.login.RemoteName, d.at.login.RemoteProfile.Name = name, account.Name
-	return d.at.login.Save(ctx)
+	d.at.Login.RemoteName, d.at.Login.RemoteProfile.Name = name, account.Name
+	return d.at.Login.Save(ctx)
 }

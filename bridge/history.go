@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -61,7 +62,7 @@ func (d *delivery) noteShownRoom(ctx context.Context, shown shownRoom) {
 // history shows what belongs into a room before anything else. The first room of a
 // conversation has no history but what the log says.
 func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
-	if d.at.whole == portal.MXID {
+	if d.at.HistoryRoom == portal.MXID {
 		return nil
 	}
 	shown, known := d.shownRoom(ctx)
@@ -73,15 +74,15 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		if !d.config.Backfill.Enabled {
 			limit = 0
 		}
-		if d.at.historyLimit != nil {
-			limit = *d.at.historyLimit
+		if d.at.HistoryLimit != nil {
+			limit = *d.at.HistoryLimit
 		}
 		end, err := d.historyEnd()
 		if err != nil {
 			return err
 		}
 		begin := uint64(1)
-		if d.at.historyLimit == nil || limit > 0 {
+		if d.at.HistoryLimit == nil || limit > 0 {
 			if begin, err = d.historyBegin(end, limit); err != nil {
 				return err
 			}
@@ -94,13 +95,13 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 			return err
 		}
 	}
-	d.at.whole, d.at.historyLimit = portal.MXID, nil
+	d.at.HistoryRoom, d.at.HistoryLimit = portal.MXID, nil
 	return nil
 }
 
 // historyEnd returns the position of the first message that the log will bring.
 func (d *delivery) historyEnd() (uint64, error) {
-	for after := d.at.cursor; ; {
+	for after := d.at.Cursor; ; {
 		events, err := d.node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
 		if err != nil {
 			return 0, err
@@ -175,7 +176,7 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 // showOld shows a message of the history, unless it is there.
 func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	id := mimirid.Message(d.at.Contact(), m.ID, 0)
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil || len(rows) > 0 {
 		return err
 	}
@@ -191,23 +192,18 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	if err != nil {
 		return fmt.Errorf("show the history: %w", err)
 	}
-	d.at.inDoubt, d.at.again, d.at.begun = false, false, false // what came after it is not in the room yet
+	d.at.ClearDoubt() // what came after it is not in the room yet
 	return nil
 }
 
 // rebuild makes the room of a conversation anew, with the latest messages of its
 // history; 0 means all.
-func (d *deliverer) rebuild(conversation store.Conversation, limit int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mark(conversation)
-	if at := d.known[conversation]; at != nil {
-		at.rebuild = &rebuilding{limit: limit}
-		if at.running {
-			at.dirty = true
-		}
-		d.retryLocked(at)
-	}
+func (c *connector) rebuild(conversation store.Conversation, limit int) {
+	c.deliver.Rebuild(conversation, c.rebuildJob(&rebuilding{limit: limit}))
+}
+
+func (c *connector) rebuildJob(job *rebuilding) deliver.Job {
+	return func(ctx context.Context, at *deliver.Position) error { return c.rebuildRoom(ctx, at, job) }
 }
 
 // rebuilding is a room that is being made anew.
@@ -233,11 +229,11 @@ func (c *connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
 
 // rebuildRoom gives up a room and makes another. Called again after an error, it
 // gives up no second one.
-func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuilding) error {
+func (c *connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
 	if job.missing != nil {
 		return c.showMissing(ctx, at, job)
 	}
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.cursor, Kind: historyEntry}}
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
@@ -263,7 +259,7 @@ func (c *connector) rebuildRoom(ctx context.Context, at *position, job *rebuildi
 		}
 	}
 	job.given = true // or there was none
-	at.historyLimit = &job.limit
+	at.HistoryLimit = &job.limit
 	_, err = d.ensureRoom(ctx)
 	return err
 }

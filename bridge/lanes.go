@@ -7,13 +7,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mimird/mimird/bridge/deliver"
 )
 
 const (
 	// lanesAtOnce bounds how many lanes have a goroutine. It is more than
-	// maxDeliveries: a delivery to a slow room keeps the lane of that room waiting in
+	// deliver.MaxDeliveries: a delivery to a slow room keeps the lane of that room waiting in
 	// the library.
-	lanesAtOnce = maxDeliveries + 64
+	lanesAtOnce = deliver.MaxDeliveries + 64
 	// laneTurn is after how many tasks a lane lets others go first.
 	laneTurn = 16
 )

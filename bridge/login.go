@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -262,7 +263,7 @@ func (l *login) create(ctx context.Context, account store.Account) (*bridgev2.Us
 // skipHistory moves the cursors of an account so that only the latest messages of
 // each conversation are shown, as many as the configuration says.
 func (c *connector) skipHistory(ctx context.Context, account identity.PublicKey) error {
-	pending, err := c.node.Pending(consumer, account)
+	pending, err := c.node.Pending(deliver.Consumer, account)
 	if err != nil {
 		return err
 	}
@@ -282,7 +283,7 @@ func (c *connector) skipHistory(ctx context.Context, account identity.PublicKey)
 		if begin <= conversation.Cursor {
 			continue
 		}
-		if err := c.node.MoveCursor(ctx, consumer, account, conversation.Conversation, begin); err != nil {
+		if err := c.node.MoveCursor(ctx, deliver.Consumer, account, conversation.Conversation, begin); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/fault"
@@ -42,26 +43,26 @@ func (d *delivery) settleLook(ctx context.Context) bool {
 	if ghost.Name != "" && ghost.NameSet && ghost.AvatarSet {
 		return true
 	}
-	if !d.at.alone || ghost.Name == "" {
+	if !d.at.Exclusive || ghost.Name == "" {
 		return false
 	}
 	ghost.NameSet, ghost.AvatarSet = true, true
-	d.at.lookDue = time.Now().Add(lookPause)
+	d.at.ProfileDue = time.Now().Add(lookPause)
 	return true
 }
 
 // forgetLook makes the ghost of the contact what it is after it was registered again:
 // without a picture, and without a name when that was refused. The error is
-// errAwaitAlone when somebody else delivers for the contact.
+// deliver.ErrAwaitExclusive when somebody else delivers for the contact.
 func (d *delivery) forgetLook(ctx context.Context) error {
 	user := mimirid.User(d.at.Contact())
 	named, missed := d.missedGhosts.Load(user)
 	if !missed {
 		return nil
 	}
-	if !d.at.alone {
-		d.at.wantAlone = true
-		return errAwaitAlone
+	if !d.at.Exclusive {
+		d.at.NeedsExclusive = true
+		return deliver.ErrAwaitExclusive
 	}
 	ghost, err := d.br.GetExistingGhostByID(ctx, user)
 	if err != nil {
@@ -77,14 +78,14 @@ func (d *delivery) forgetLook(ctx context.Context) error {
 // retryLook sets a name and a picture that were refused before. No message waits for
 // them: a failure is noted, and that is all.
 func (d *delivery) retryLook(ctx context.Context) error {
-	if d.at.lookDue.IsZero() || time.Now().Before(d.at.lookDue) {
+	if d.at.ProfileDue.IsZero() || time.Now().Before(d.at.ProfileDue) {
 		return nil
 	}
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if err != nil {
 		return nil //nolint:nilerr // a message shows it
 	}
-	if err := d.updateGhost(ctx, contact); errors.Is(err, errAwaitAlone) {
+	if err := d.updateGhost(ctx, contact); errors.Is(err, deliver.ErrAwaitExclusive) {
 		return err
 	}
 	return nil
@@ -96,9 +97,9 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	if err != nil || ghost == nil {
 		return err
 	}
-	if !d.at.alone {
-		d.at.wantAlone = true
-		return errAwaitAlone
+	if !d.at.Exclusive {
+		d.at.NeedsExclusive = true
+		return deliver.ErrAwaitExclusive
 	}
 	scope := homeserver.NewScope(d.ev, 0)
 	scoped, cancel := scope.With(d.br.BackgroundCtx, ctx)
@@ -107,14 +108,14 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	if info.Avatar == nil && ghost.AvatarID != "" {
 		info.Avatar = &bridgev2.Avatar{Remove: true}
 	}
-	if !d.at.lookDue.IsZero() {
+	if !d.at.ProfileDue.IsZero() {
 		ghost.NameSet, ghost.AvatarSet = false, false
 	}
 	ghost.UpdateInfo(scoped, info)
 	if !ghost.NameSet || !ghost.AvatarSet {
 		return errors.Join(homeserver.ErrProfile, scope.LastError())
 	}
-	d.at.lookDue = time.Time{}
+	d.at.ProfileDue = time.Time{}
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (cl *client) keepTrying(stop, work context.Context) {
 		if try == 0 {
 			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", fault.OneLine(err))
 		}
-		timer := time.NewTimer(cl.deliver.retry.Delay(try))
+		timer := time.NewTimer(cl.retry.Delay(try))
 		select {
 		case <-stop.Done():
 			timer.Stop()

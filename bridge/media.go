@@ -53,7 +53,7 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
 		return err
 	}
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, mimirid.Message(d.at.Contact(), m.ID, 0))
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.Contact(), m.ID, 0))
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -99,7 +99,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 		sender = d.ownSender()
 	}
 	id := mimirid.Message(d.at.Contact(), m.ID, 0)
-	if d.at.inDoubt { // before the upload
+	if d.at.InDoubt { // before the upload
 		if found, err := d.recover(ctx, portal, id, sender, msgconv.ShownTime(m)); err != nil || found {
 			return err
 		}

@@ -94,7 +94,7 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 	if err != nil {
 		return err
 	}
-	row, err := d.br.DB.Reaction.GetByID(ctx, d.at.login.ID, message, "", sender.Sender, "")
+	row, err := d.br.DB.Reaction.GetByID(ctx, d.at.Login.ID, message, "", sender.Sender, "")
 	if err != nil {
 		return fmt.Errorf("look for the reaction that is shown: %w", err)
 	}
@@ -127,7 +127,7 @@ func (d *delivery) addReaction(
 	return d.unit(ctx, portal, unit{
 		key: "reaction " + string(id), sender: sender,
 		send: func(ctx context.Context) error {
-			if d.at.inDoubt {
+			if d.at.InDoubt {
 				found, err := d.recoverReaction(ctx, message, id, sender, wanted)
 				if err = d.unlessBlind(err); err != nil || found {
 					return err
@@ -173,7 +173,7 @@ func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid
 		if err != nil {
 			return "", err
 		}
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 		if err != nil {
 			return "", fmt.Errorf("look for what is reacted to: %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
@@ -47,12 +48,6 @@ type unit struct {
 	replace func(ctx context.Context, sender bridgev2.EventSender, why error) error
 }
 
-// trial counts the refusals of a unit.
-type trial struct {
-	key   string
-	tries int
-}
-
 // unit sends a unit into the room of a portal. It returns nil when the unit, or a
 // notice in its place, is in the room.
 func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) error {
@@ -67,11 +62,11 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 		}
 		return nil
 	}
-	t := &d.at.trial
-	if t.key != u.key {
-		*t = trial{key: u.key}
+	t := &d.at.Trial
+	if t.Key != u.key {
+		*t = deliver.Trial{Key: u.key}
 	}
-	if t.tries++; t.tries < maxTries || kind == homeserver.AnswerRoom {
+	if t.Tries++; t.Tries < maxTries || kind == homeserver.AnswerRoom {
 		return err
 	}
 	if kind == homeserver.AnswerRefused && !errors.Is(err, homeserver.ErrSearch) {
@@ -86,9 +81,10 @@ func (d *delivery) unit(ctx context.Context, portal *bridgev2.Portal, u unit) er
 		// A refusal of the probe may be about its type, which is ours alone.
 		if failed == nil || homeserver.AnswerOf(failed) == homeserver.AnswerRefused || homeserver.AnswerOf(failed) == homeserver.AnswerDoubtful && !homeserver.IsServerFault(failed) {
 			// The first attempt may have reached the room although its answer was an error.
-			d.at.inDoubt, d.at.begun, d.at.blind = true, true, true
+			d.at.Doubt()
+			d.at.SkipSearch = true
 			err := u.send(ctx)
-			d.at.blind = false
+			d.at.SkipSearch = false
 			if kind := homeserver.AnswerOf(err); err == nil || ctx.Err() != nil || kind == homeserver.AnswerNone || kind == homeserver.AnswerAway {
 				return err
 			}
@@ -111,7 +107,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
 		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", fault.OneLine(why))
-	d.deliver.replaced.Add(1)
+	d.deliver.CountReplaced()
 	return nil
 }
 
@@ -150,7 +146,7 @@ func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender 
 func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender bridgev2.EventSender) error {
 	library, cancel := d.libraryContext(ctx)
 	defer cancel()
-	intent, ok := portal.GetIntentFor(library, sender, d.at.login, bridgev2.RemoteEventUnknown)
+	intent, ok := portal.GetIntentFor(library, sender, d.at.Login, bridgev2.RemoteEventUnknown)
 	if !ok {
 		return bridgev2.ErrFailedToGetIntent
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -89,8 +90,6 @@ const (
 	// redoEntry is the kind of the entries that messages count as which are shown in
 	// place of their notices. None in a log has it.
 	redoEntry store.EventKind = 252
-	// maxRedo bounds the messages of a conversation that wait for that.
-	maxRedo = 64
 )
 
 // redoing is a message that is to be shown in place of the notice that replaces it.
@@ -102,45 +101,14 @@ type redoing struct {
 
 // redoLater makes the next delivery of a conversation show a message in place of its
 // notice. It reports false when too many wait for that.
-func (d *deliverer) redoLater(conversation store.Conversation, job redoing) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mark(conversation)
-	at := d.known[conversation]
-	if at == nil || len(at.redo) >= maxRedo {
-		return false
-	}
+func (c *connector) redoLater(conversation store.Conversation, job redoing) bool {
 	job.stamp = uint64(time.Now().UnixNano())
-	at.redo = append(at.redo, job)
-	if at.running {
-		at.dirty = true
-	}
-	d.retryLocked(at)
-	return true
-}
-
-// redoIfAsked shows the messages again that somebody has asked for.
-func (d *deliverer) redoIfAsked(work context.Context, at *position) error {
-	for {
-		d.mu.Lock()
-		if len(at.redo) == 0 {
-			d.mu.Unlock()
-			return nil
-		}
-		job := at.redo[0]
-		d.mu.Unlock()
-		if err := d.again(work, at, job); err != nil {
-			return err
-		}
-		d.mu.Lock()
-		at.redo = at.redo[1:]
-		d.mu.Unlock()
-	}
+	return c.deliver.Redo(conversation, func(ctx context.Context, at *deliver.Position) error { return c.showAgain(ctx, at, job) })
 }
 
 // showAgain shows a message in place of its notice, and takes the notice back. When it
 // is refused again there is a new notice.
-func (c *connector) showAgain(ctx context.Context, at *position, job redoing) error {
+func (c *connector) showAgain(ctx context.Context, at *deliver.Position, job redoing) error {
 	m, err := c.node.Message(at.Account, at.Contact(), job.message)
 	if isGone(err) {
 		return nil
@@ -151,7 +119,7 @@ func (c *connector) showAgain(ctx context.Context, at *position, job redoing) er
 	d := &delivery{connector: c, at: at, old: true, ev: store.Event{
 		Account: at.Account, Conversation: at.ID, Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
 	}}
-	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.login.ID, job.row)
+	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.Login.ID, job.row)
 	if err != nil {
 		return fmt.Errorf("look for the notice: %w", err)
 	}
@@ -195,15 +163,15 @@ func (c *connector) commandRetry(ce *commands.Event) {
 			replyError(ce, err)
 			return
 		}
-		cl.deliver.retryNow(store.ConversationWith(cl.account, contact))
+		cl.deliver.Retry(store.ConversationWith(cl.account, contact))
 		replyText(ce, "Trying again what does not reach the room.")
 		return
 	}
-	_, _, rooms := c.deliver.waiting()
+	_, _, rooms := c.deliver.Waiting()
 	tried := 0
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
-			c.deliver.retryNow(store.ConversationWith(room.Account, room.Contact))
+			c.deliver.Retry(store.ConversationWith(room.Account, room.Contact))
 			tried++
 		}
 	}
@@ -234,7 +202,7 @@ func (c *connector) redo(ce *commands.Event) error {
 	if row == nil || msgconv.IsMatrixSource(m.Source) {
 		return errors.New("this is no notice in place of a message")
 	}
-	if !cl.deliver.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
+	if !cl.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
 		return errors.New("too many messages of this room are tried again already")
 	}
 	return nil
@@ -268,5 +236,5 @@ func (c *connector) commandHistory(ce *commands.Event) {
 		return
 	}
 	replyText(ce, "The room is made anew, with its history.")
-	cl.deliver.rebuild(store.ConversationWith(cl.account, contact), limit)
+	cl.rebuild(store.ConversationWith(cl.account, contact), limit)
 }

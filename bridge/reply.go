@@ -79,7 +79,7 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 		if err != nil {
 			return nil, err
 		}
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, id)
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 		if err != nil {
 			return nil, fmt.Errorf("look for what was shown: %w", err)
 		}

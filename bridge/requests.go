@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 
@@ -42,8 +43,8 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 		return nil
 	case !early:
 		err := d.updateGhost(ctx, contact)
-		if !errors.Is(err, errAwaitAlone) { // a refused change was an attempt, too
-			d.deliver.profiles.noteShown(d.at.Conversation, time.Now(), changed)
+		if !errors.Is(err, deliver.ErrAwaitExclusive) { // a refused change was an attempt, too
+			d.deliver.ProfileShown(d.at.Conversation, changed)
 		}
 		if err != nil {
 			return err
@@ -96,7 +97,7 @@ func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 
 // told reports whether the room has a notice.
 func (d *delivery) told(ctx context.Context, notice networkid.MessageID) (bool, error) {
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, notice)
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, notice)
 	if err != nil {
 		return false, fmt.Errorf("look for what the room was told: %w", err)
 	}
@@ -146,7 +147,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 			d.reuseAvatar(ctx, info.Avatar)
 		}
 		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
-		if portal.UpdateCapabilities(ctx, d.at.login, false) { // a request can be deleted
+		if portal.UpdateCapabilities(ctx, d.at.Login, false) { // a request can be deleted
 			if err := portal.Save(ctx); err != nil {
 				homeserver.ScopeOf(ctx).Fail(err)
 			}
@@ -154,12 +155,12 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
 			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: the room's name or its picture was not set", homeserver.ErrProfile))
 		}
-		if puppet := d.at.login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.muted {
+		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.Muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
 				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
 			}
 		}
-		d.at.muted = contact.Muted
+		d.at.Muted = contact.Muted
 	}
 	return d.queueExisting(ctx, 0, &meta)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -299,7 +300,7 @@ func (r *restored) room(ctx context.Context, row *database.Portal, there bool, l
 // ask gives a conversation the job to show what is missing. Nobody waits for that of
 // somebody who is not logged in: it is done when they are.
 func (r *restored) ask(conversation store.Conversation, job *rebuilding) error {
-	if r.deliver.askRebuild(conversation, job) || r.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account)) == nil {
+	if r.deliver.OfferRebuild(conversation, r.rebuildJob(job)) || r.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account)) == nil {
 		return nil
 	}
 	return errNotAttached
@@ -377,29 +378,10 @@ func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, jo
 	}
 }
 
-// askRebuild gives a conversation a job, unless it has one. It reports false for a
-// conversation that is not delivered.
-func (d *deliverer) askRebuild(conversation store.Conversation, job *rebuilding) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mark(conversation)
-	at := d.known[conversation]
-	if at == nil {
-		return false
-	}
-	if at.rebuild == nil {
-		at.rebuild = job
-		if at.running {
-			at.dirty = true
-		}
-	}
-	return true
-}
-
 // showMissing notes which part of the history is missing, and shows it. Called again
 // after an error it goes on: what was noted is kept with the tables.
-func (c *connector) showMissing(ctx context.Context, at *position, job *rebuilding) error {
-	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.cursor, Kind: historyEntry}}
+func (c *connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+	d := &delivery{connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
@@ -435,7 +417,7 @@ func (c *connector) showMissing(ctx context.Context, at *position, job *rebuildi
 				return fmt.Errorf("forget what the homeserver has lost: %w", err)
 			}
 		}
-		at.whole = ""
+		at.HistoryRoom = ""
 		job.given = true
 	}
 	_, err = d.ensureRoom(ctx)

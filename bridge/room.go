@@ -15,6 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
@@ -31,11 +32,11 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		return nil, fmt.Errorf("look for the room: %w", err)
 	}
 	if portal.MXID == "" {
-		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.login.ID, key) {
+		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.Login.ID, key) {
 			return nil, nil
 		}
-		if !d.deliver.turns.take(d.at.Conversation) {
-			return nil, errAwaitTurn
+		if !d.deliver.MayCreateRoom(d.at.Conversation) {
+			return nil, deliver.ErrAwaitTurn
 		}
 		if _, err := d.resync(ctx, portal, true); err != nil {
 			return nil, homeserver.RoomError("make the room", err)
@@ -43,7 +44,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		if portal.MXID == "" {
 			return nil, errors.New("make the room: there is none")
 		}
-		d.at.begun = false // nothing is in a room that is new
+		d.at.Unlisted = false // nothing is in a room that is new
 	}
 	// The crash of an earlier run may have come between the making of the room and
 	// the invitation, or the user has left; a new message is a reason to come back.
@@ -96,7 +97,7 @@ func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error 
 }
 
 func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
-	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.login.UserMXID) // or has joined
+	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.Login.UserMXID) // or has joined
 }
 
 // resync makes the room what it should be: there, and with its members. refused is
@@ -108,7 +109,7 @@ func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create b
 	err = d.queueIn(ctx, scope, &simplevent.ChatResync{
 		EventMeta: meta,
 		GetChatInfoFunc: func(ctx context.Context, _ *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
-			return d.at.login.Client.GetChatInfo(ctx, portal)
+			return d.at.Login.Client.GetChatInfo(ctx, portal)
 		},
 	})
 	return homeserver.WithRetryAfter(scope.LastError()), err
@@ -121,7 +122,7 @@ func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create b
 func (d *delivery) recover(
 	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 ) (found bool, err error) {
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.login.ID, message)
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, message)
 	if err != nil {
 		return false, fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -148,7 +149,7 @@ func (d *delivery) recover(
 	row := &database.Message{
 		ID: message, MXID: evt.ID, Room: portal.PortalKey,
 		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
-		IsDoublePuppeted: evt.Sender == d.at.login.UserMXID,
+		IsDoublePuppeted: evt.Sender == d.at.Login.UserMXID,
 	}
 	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
@@ -160,11 +161,11 @@ func (d *delivery) recover(
 // there is none and one may have been sent just now.
 func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
 	found, err := d.findMarked(ctx, room, message)
-	if err == nil && len(found) == 0 && d.at.begun {
+	if err == nil && len(found) == 0 && d.at.Unlisted {
 		// The transaction is the same at every attempt: a homeserver that returns the old
 		// event remembers transactions, and will recognise the message as well.
 		if err = d.search().AwaitListing(ctx, homeserver.NewScope(d.ev, barrierPart), room); err == nil {
-			d.at.begun = false // once for all parts of a message
+			d.at.Unlisted = false // once for all parts of a message
 			found, err = d.findMarked(ctx, room, message)
 		}
 	}
@@ -176,10 +177,10 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 }
 
 func (d *delivery) search() homeserver.Search {
-	return homeserver.Search{Bot: d.matrix.Bot(), Pause: d.deliver.retry.Min / 2, Log: d.log}
+	return homeserver.Search{Bot: d.matrix.Bot(), Pause: d.retry.Min / 2, Log: d.log}
 }
 
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
-	return sender == d.matrix.Bot().UserID || sender == d.at.login.UserMXID || d.br.IsGhostMXID(sender)
+	return sender == d.matrix.Bot().UserID || sender == d.at.Login.UserMXID || d.br.IsGhostMXID(sender)
 }

@@ -207,7 +207,7 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 		return err
 	}
 	l.log.Info("an upgraded room was followed", "contact", contact.Short(), "room_id", room, "old", old)
-	l.deliver.retryNow(conversation)
+	l.deliver.Retry(conversation)
 	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/library"
@@ -178,12 +179,14 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	c := &connector{
 		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
 		fetched: new(attachments), homeserver: &r.condition.homeserver,
-		profiles: make(chan *client, maxProfiles),
+		profiles: make(chan *client, maxProfiles), retry: r.opts.Retry, backlog: new(homeserver.Backlog),
 	}
-	c.deliver = newDeliverer(r.node, r.log, r.opts.Retry)
+	c.deliver = deliver.New(deliver.Deps{
+		Node: r.node, Log: r.log, Retry: r.opts.Retry, Backlog: c.backlog,
+		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
+	})
 	c.lost = newLostRooms(c, r.library, r.opts.Retry)
 	c.restored = newRestored(c, r.library, r.opts.Retry)
-	c.deliver.show = c.show
 	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
 	})
@@ -272,7 +275,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.OnUp(func() { in.deliver.kick(); in.puppets.wake(); in.restored.look() })
+	r.condition.homeserver.OnUp(func() { in.deliver.Kick(); in.puppets.wake(); in.restored.look() })
 	d := &dispatcher{
 		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
 		copies: in.copies, lost: in.lost, fetched: in.fetched,
@@ -288,7 +291,7 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	part := func(name string, run func() error) {
 		group.Go(func() error { return fault.Guard(r.log, name, run) })
 	}
-	part("deliver", func() error { return in.deliver.run(stop, work) })
+	part("deliver", func() error { return in.deliver.Run(stop, work) })
 	part("dispatch", d.run)
 	if d.sideSync || in.matrix.Device() != nil {
 		part("side sync", func() error { return side.run(stop) })

@@ -70,7 +70,7 @@ func (s *sideSync) run(stop context.Context) error {
 	since := s.br.DB.KV.Get(stop, key)
 	for try := 0; ; {
 		timeout := syncTimeout
-		if since == "" || s.deliver.backlog.Yield(stop) {
+		if since == "" || s.backlog.Yield(stop) {
 			timeout = 0
 		}
 		next, err := s.once(stop, client, key, since, timeout)

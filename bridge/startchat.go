@@ -37,7 +37,7 @@ func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, crea
 		return nil, errors.New("this is your own identity")
 	}
 	if createChat {
-		cl.deliver.hold(store.ConversationWith(cl.account, link.Key), roomTime)
+		cl.deliver.Hold(store.ConversationWith(cl.account, link.Key), roomTime)
 		contact, err := cl.node.RequestContact(ctx, cl.account, link, "")
 		if err != nil {
 			return nil, fmt.Errorf("add the contact: %w", err)
@@ -64,7 +64,7 @@ func (cl *client) CreateChatWithGhost(ctx context.Context, ghost *bridgev2.Ghost
 	if err != nil {
 		return nil, err
 	}
-	cl.deliver.hold(store.ConversationWith(cl.account, key), roomTime)
+	cl.deliver.Hold(store.ConversationWith(cl.account, key), roomTime)
 	if _, err := cl.node.RequestContact(ctx, cl.account, identity.Link{Key: key}, ""); err != nil {
 		return nil, fmt.Errorf("add the contact: %w", err)
 	}

@@ -6,14 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"maunium.net/go/mautrix/id"
-
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 // StatusRequest asks the bridge actor how it is. The answer is a [Status].
@@ -69,21 +65,9 @@ const (
 )
 
 // Waiting is a conversation with events that are not in their room yet.
-type Waiting struct {
-	Account, Contact identity.PublicKey
-	// Events is how many.
-	Events int
-	// Error is why the first of them is not, when that was tried, and Since when.
-	Error string
-	Since time.Time
-	// Name is how the contact is called, Room where the events belong, empty when there
-	// is no room yet, and Remedy what to do. They are known when there is an Error.
-	Name   string    `json:",omitempty"`
-	Room   id.RoomID `json:",omitempty"`
-	Remedy string    `json:",omitempty"`
-}
+type Waiting = deliver.Waiting
 
-// maxWaiting bounds the list of conversations.
+// maxWaiting bounds the list of rooms.
 const maxWaiting = 100
 
 // WaitingRoom is a room with events that have not been handled yet.
@@ -168,68 +152,4 @@ func (d *dispatcher) waiting() (list []WaitingRoom) {
 		list = append(list, w)
 	}
 	return list
-}
-
-// waiting says what is not delivered yet: first what fails, then what has its turn
-// still before it.
-func (d *deliverer) waiting() (logins, conversations int, list []Waiting) {
-	accounts := d.attached()
-	var failing, others []Waiting
-	for _, account := range accounts {
-		pending, err := d.node.Pending(consumer, account)
-		if err != nil {
-			continue
-		}
-		conversations += len(pending)
-		for _, p := range pending {
-			t := d.troubleOf(store.Conversation{Account: account, ID: p.Conversation})
-			if t.since.IsZero() && len(others) >= maxWaiting || len(failing) >= maxWaiting {
-				continue
-			}
-			w := Waiting{Account: account, Contact: p.Conversation.Contact()}
-			if n, err := d.node.CountConversationEvents(account, p.Conversation, p.Cursor); err == nil {
-				w.Events = n
-			}
-			if t.since.IsZero() {
-				others = append(others, w)
-				continue
-			}
-			w.Since, w.Error = t.since, t.reason()
-			if t.err != nil {
-				w.Error = fault.OneLine(t.err)
-			}
-			failing = append(failing, w)
-		}
-	}
-	list = append(failing, others...)
-	return len(accounts), conversations, list[:min(len(list), maxWaiting)]
-}
-
-// waiting adds to what the deliverer knows who it is about, and what to do.
-func (c *connector) waiting() (logins, conversations int, list []Waiting) {
-	logins, conversations, list = c.deliver.waiting()
-	for i := range list {
-		w := &list[i]
-		if w.Error == "" {
-			continue
-		}
-		conversation := store.ConversationWith(w.Account, w.Contact)
-		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.troubleOf(conversation).err)
-		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, w.Contact))
-		if err == nil && portal != nil {
-			w.Room = portal.MXID
-		}
-	}
-	return logins, conversations, list
-}
-
-// troubleOf returns why nothing of a conversation arrives, the zero value when nothing
-// has failed.
-func (d *deliverer) troubleOf(conversation store.Conversation) trouble {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if at := d.known[conversation]; at != nil {
-		return at.trouble()
-	}
-	return trouble{}
 }

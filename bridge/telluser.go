@@ -25,7 +25,7 @@ func (c *connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 			return
 		}
 		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
-		timer := time.NewTimer(c.deliver.retry.Delay(try))
+		timer := time.NewTimer(c.retry.Delay(try))
 		select {
 		case <-timer.C:
 		case <-stop.Done():

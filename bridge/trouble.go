@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -31,14 +32,8 @@ import (
 // homeserver answers nothing, nobody can be told in Matrix, and the status says so.
 
 const (
-	// troubleAfter is how long deliveries of a conversation fail before its user is
-	// told.
-	troubleAfter = time.Minute
 	// troubleTick is how often conversations are checked for trouble.
 	troubleTick = 5 * time.Second
-	// troubleFresh is how recent a failure must be to be told. An older one is
-	// confirmed first by another attempt: the homeserver may have recovered.
-	troubleFresh = 15 * time.Second
 	// maxTroubles bounds the conversations that one notice names.
 	maxTroubles = 10
 	// troubleEntry is the kind of the entries that these notices count as. None in a log
@@ -48,111 +43,12 @@ const (
 	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
 )
 
-// trouble is a conversation whose messages do not reach their room.
-type trouble struct {
-	at    *position
-	err   error // nil while the homeserver has not answered at all
-	since time.Time
-}
-
-// reason says why, in a few words for people.
-func (t *trouble) reason() string {
-	if t.err == nil {
-		return "your homeserver does not answer"
+// troubleReason says why a conversation is in trouble, in a few words for people.
+func troubleReason(t deliver.Trouble) string {
+	if t.Err == nil {
+		return deliver.NoAnswer
 	}
-	return reasonOf(t.err)
-}
-
-// troubles returns the conversations of which users are to be told, and those that
-// are well again after their users were told. lastAnswer is when the homeserver last
-// answered a request well.
-func (d *deliverer) troubles(lastAnswer time.Time) (bad []trouble, well []*position) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := time.Now()
-	for _, at := range d.known {
-		t := at.trouble()
-		if t.since.IsZero() {
-			if at.told {
-				well = append(well, at)
-			}
-			continue
-		}
-		if at.told || now.Sub(t.since) < troubleAfter || lastAnswer.Before(at.began) {
-			continue
-		}
-		if !at.running && now.Sub(at.ended) > troubleFresh {
-			if now.Sub(at.confirmed) > troubleAfter {
-				at.confirmed = now
-				d.retryLocked(at)
-			}
-			continue
-		}
-		bad = append(bad, t)
-	}
-	return bad, well
-}
-
-// trouble returns since when and why nothing of a conversation arrives; the zero value
-// when all is well. It is called under deliverer.mu.
-func (at *position) trouble() trouble {
-	switch {
-	case at.err != nil:
-		return trouble{at: at, err: at.err, since: at.since}
-	case at.running && time.Since(at.began) > troubleAfter:
-		return trouble{at: at, since: at.began}
-	default:
-		return trouble{}
-	}
-}
-
-// retryNow ends the pause of a conversation, unless the homeserver asked for it.
-func (d *deliverer) retryNow(conversation store.Conversation) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mark(conversation)
-	if at := d.known[conversation]; at != nil {
-		d.retryLocked(at)
-	}
-}
-
-// retryLocked is called under mu.
-func (d *deliverer) retryLocked(at *position) {
-	if wait := (*homeserver.RetryAfter)(nil); errors.As(at.err, &wait) {
-		return
-	}
-	if at.timer != nil && at.timer.Stop() {
-		at.timer = nil
-		d.enqueue(at)
-	}
-}
-
-// begins notes that an attempt at an event begins.
-func (d *deliverer) begins(at *position) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at.began = time.Now()
-}
-
-// setTold notes whether the user knows that a conversation is in trouble.
-func (d *deliverer) setTold(positions []*position, told bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, at := range positions {
-		at.told = told
-	}
-}
-
-// toldTroubles returns the troubles of an account that its user was told of.
-func (d *deliverer) toldTroubles(account identity.PublicKey) (told []trouble) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, at := range d.known {
-		if t := at.trouble(); at.Account == account && at.told && !t.since.IsZero() {
-			told = append(told, t)
-		}
-	}
-	return told
+	return reasonOf(t.Err)
 }
 
 // watchTroubles tells users of conversations in trouble until stop ends. A login whose
@@ -170,20 +66,20 @@ func (c *connector) watchTroubles(stop, work context.Context) {
 			return
 		case <-tick.C:
 		}
-		bad, well := c.deliver.troubles(c.homeserver.LastUp())
+		bad, well := c.deliver.Troubles(c.homeserver.LastUp())
 		type news struct {
-			bad  []trouble
-			well []*position
+			bad  []deliver.Trouble
+			well []*deliver.Position
 		}
 		byLogin := make(map[*bridgev2.UserLogin]*news)
-		of := func(at *position) *news {
-			if byLogin[at.login] == nil {
-				byLogin[at.login] = &news{}
+		of := func(at *deliver.Position) *news {
+			if byLogin[at.Login] == nil {
+				byLogin[at.Login] = &news{}
 			}
-			return byLogin[at.login]
+			return byLogin[at.Login]
 		}
 		for _, t := range bad {
-			of(t.at).bad = append(of(t.at).bad, t)
+			of(t.At).bad = append(of(t.At).bad, t)
 		}
 		for _, at := range well {
 			of(at).well = append(of(at).well, at)
@@ -210,18 +106,18 @@ func (c *connector) watchTroubles(stop, work context.Context) {
 }
 
 // tellTroubles tells the user of a login what is in trouble, and what no longer is.
-func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin, bad []trouble, well []*position) error {
+func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin, bad []deliver.Trouble, well []*deliver.Position) error {
 	var lines []string
-	var told []*position
+	var told []*deliver.Position
 	// The moment names the notice: it is another one at each attempt.
 	entry := store.Event{Seq: uint64(time.Now().UnixNano()), Kind: troubleEntry}
 	for i, t := range bad {
-		told = append(told, t.at)
+		told = append(told, t.At)
 		if i >= maxTroubles {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("⚠️ Messages from %s have not reached their room since %s: %s. %s", c.nameOfContact(t.at.Conversation),
-			t.since.UTC().Format(momentForm), t.reason(), c.advice(t.at.Conversation, t.err)))
+		lines = append(lines, fmt.Sprintf("⚠️ Messages from %s have not reached their room since %s: %s. %s", c.nameOfContact(t.At.Conversation),
+			t.Since.UTC().Format(momentForm), troubleReason(t), c.advice(t.At.Conversation, t.Err)))
 	}
 	if over := len(bad) - maxTroubles; over > 0 {
 		lines = append(lines, fmt.Sprintf("… and those of %d more contacts. `mimird status` lists them.", over))
@@ -237,8 +133,8 @@ func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 	if err := c.tellUser(ctx, homeserver.NewScope(entry, len(told)+len(well)), login.User, strings.Join(lines, "\n")); err != nil {
 		return err
 	}
-	c.deliver.setTold(told, true)
-	c.deliver.setTold(well, false)
+	c.deliver.SetTold(told, true)
+	c.deliver.SetTold(well, false)
 	if cl, ok := login.Client.(*client); ok && cl.IsLoggedIn() && login.BridgeState != nil {
 		c.sendState(login, c.connected(cl.account))
 	}
@@ -248,13 +144,13 @@ func (c *connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 // roomsInTrouble says in a sentence, for a bridge state, how many rooms are in trouble,
 // and which.
 func (c *connector) roomsInTrouble(account identity.PublicKey) (rooms int, text string) {
-	told := c.deliver.toldTroubles(account)
+	told := c.deliver.ToldTroubles(account)
 	if len(told) == 0 {
 		return 0, ""
 	}
 	t := told[0]
-	text = fmt.Sprintf("Messages from %s do not reach their room: %s. %s", c.nameOfContact(t.at.Conversation), t.reason(),
-		c.advice(t.at.Conversation, t.err))
+	text = fmt.Sprintf("Messages from %s do not reach their room: %s. %s", c.nameOfContact(t.At.Conversation), troubleReason(t),
+		c.advice(t.At.Conversation, t.Err))
 	if len(told) > 1 {
 		text += fmt.Sprintf(" The same is true for %d more contacts.", len(told)-1)
 	}
@@ -330,4 +226,22 @@ func (c *connector) advice(conversation store.Conversation, err error) string {
 
 func (c *connector) ghostUser(contact identity.PublicKey) id.UserID {
 	return c.matrix.GhostIntent(mimirid.User(contact)).GetMXID()
+}
+
+// waiting adds to what the deliverer knows who it is about, and what to do.
+func (c *connector) waiting() (logins, conversations int, list []deliver.Waiting) {
+	logins, conversations, list = c.deliver.Waiting()
+	for i := range list {
+		w := &list[i]
+		if w.Error == "" {
+			continue
+		}
+		conversation := store.ConversationWith(w.Account, w.Contact)
+		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.TroubleOf(conversation).Err)
+		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, w.Contact))
+		if err == nil && portal != nil {
+			w.Room = portal.MXID
+		}
+	}
+	return logins, conversations, list
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -91,7 +90,7 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 	w := outboxWatch{
 		connector: c, told: make(map[store.Conversation]bool),
 		oldest: make(map[store.Conversation]store.Millis), seen: make(map[identity.PublicKey]struct{}),
-		rooms: newTellers(c.deliver.retry),
+		rooms: newTellers(c.retry),
 	}
 	defer w.rooms.group.Wait()
 	for {
@@ -102,7 +101,7 @@ func (c *connector) watchOutboxes(stop, work context.Context) {
 		}
 		w.forget(watch.Take())
 		w.note(stop)
-		for _, account := range c.deliver.attached() {
+		for _, account := range c.deliver.Attached() {
 			err := fault.Guard(c.log, "watch outboxes", func() error { return w.look(work, account) })
 			if err != nil && stop.Err() == nil {
 				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "error", fault.OneLine(err))
@@ -315,11 +314,4 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	}
 	c.br.DB.KV.Set(ctx, waitingKey(at), string(value))
 	return next.Event != "", nil
-}
-
-// attached returns the accounts that are delivered for.
-func (d *deliverer) attached() []identity.PublicKey {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Collect(maps.Keys(d.logins))
 }

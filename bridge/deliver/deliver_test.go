@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package deliver
 
 import (
 	"context"
@@ -111,7 +111,7 @@ func (n *logNode) add(conversation store.Conversation, events uint64) store.Chan
 // shower records what is shown, and fails where it is told to.
 type shower struct {
 	mu     sync.Mutex
-	fail   func(at *position, ev store.Event) error
+	fail   func(at *Position, ev store.Event) error
 	tries  int
 	shown  map[store.Conversation][]uint64
 	doubts []uint64 // events that were in doubt
@@ -119,13 +119,13 @@ type shower struct {
 	now    int
 }
 
-func (s *shower) show(ctx context.Context, at *position, ev store.Event) error {
+func (s *shower) show(ctx context.Context, at *Position, ev store.Event) error {
 	s.mu.Lock()
 	s.tries++
 	s.now++
 	s.most = max(s.most, s.now)
 	fail := s.fail
-	if at.inDoubt {
+	if at.InDoubt {
 		s.doubts = append(s.doubts, ev.Seq)
 	}
 	s.mu.Unlock()
@@ -166,23 +166,22 @@ func (s *shower) atOnce() int {
 	return s.most
 }
 
-func (s *shower) setFail(fail func(at *position, ev store.Event) error) {
+func (s *shower) setFail(fail func(at *Position, ev store.Event) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
 }
 
 // inBubble runs a deliverer in virtual time.
-func inBubble(t *testing.T, test func(t *testing.T, d *deliverer, n *logNode, s *shower)) {
+func inBubble(t *testing.T, test func(t *testing.T, d *Deliverer, n *logNode, s *shower)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := newLogNode(t)
 		s := &shower{shown: make(map[store.Conversation][]uint64)}
-		d := newDeliverer(n, slog.New(slog.DiscardHandler), kernel.Backoff{Min: time.Second, Max: 5 * time.Minute})
-		d.show = s.show
+		d := New(Deps{Node: n, Log: slog.New(slog.DiscardHandler), Retry: kernel.Backoff{Min: time.Second, Max: 5 * time.Minute}, Backlog: new(homeserver.Backlog), Show: s.show})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- d.run(ctx, ctx) }()
+		go func() { done <- d.Run(ctx, ctx) }()
 		test(t, d, n, s)
 		stop()
 		if err := <-done; err != nil {
@@ -203,18 +202,18 @@ func count(n uint64) []uint64 {
 	return seqs
 }
 
-func attach(t *testing.T, d *deliverer, account byte) {
+func attach(t *testing.T, d *Deliverer, account byte) {
 	t.Helper()
-	if err := d.attach(identity.PublicKey{account}, &bridgev2.UserLogin{}); err != nil {
+	if err := d.Attach(identity.PublicKey{account}, &bridgev2.UserLogin{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob := conversation(1, 2)
 		n.add(bob, 3)
-		s.setFail(func(*position, store.Event) error { return errTestFailure })
+		s.setFail(func(*Position, store.Event) error { return errTestFailure })
 		attach(t, d, 1)
 		time.Sleep(6 * time.Hour)
 		synctest.Wait()
@@ -224,7 +223,7 @@ func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
 		// A homeserver that answers everything but what we send.
 		before := s.count()
 		for range 6 * 3600 / 2 {
-			d.kick()
+			d.Kick()
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
@@ -243,11 +242,11 @@ func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
 var errTestFailure = errors.New("the test says no")
 
 func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob, limited := conversation(1, 2), conversation(1, 3)
 		n.add(bob, 3)
 		n.add(limited, 1)
-		s.setFail(func(at *position, _ store.Event) error {
+		s.setFail(func(at *Position, _ store.Event) error {
 			if at.Conversation == limited {
 				return &homeserver.RetryAfter{Delay: 10 * time.Minute, Err: errTestFailure}
 			}
@@ -257,7 +256,7 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 		time.Sleep(9 * time.Minute)
 		synctest.Wait()
 		s.setFail(nil)
-		d.kick()
+		d.Kick()
 		synctest.Wait()
 		if !slices.Equal(s.of(bob), count(3)) {
 			t.Errorf("shown %v at once", s.of(bob))
@@ -274,10 +273,10 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 }
 
 func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		const contacts, events = 200, 150
 		var calls atomic.Int64
-		s.setFail(func(*position, store.Event) error {
+		s.setFail(func(*Position, store.Event) error {
 			time.Sleep(time.Millisecond)
 			if calls.Add(1)%97 == 0 {
 				return errTestFailure
@@ -297,18 +296,18 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 				t.Fatalf("conversation %d: shown %v", i, s.of(conversation(1, i)))
 			}
 		}
-		if s.atOnce() > maxDeliveries {
+		if s.atOnce() > MaxDeliveries {
 			t.Errorf("%d deliveries at once", s.atOnce())
 		}
 	})
 }
 
 func TestFirstEventsAndWhatFailedAreInDoubt(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob := conversation(1, 2)
 		n.add(bob, 5)
 		failed := false
-		s.setFail(func(_ *position, ev store.Event) error {
+		s.setFail(func(_ *Position, ev store.Event) error {
 			if ev.Seq == 3 && !failed {
 				failed = true
 				return errTestFailure
@@ -331,7 +330,7 @@ func TestFirstEventsAndWhatFailedAreInDoubt(t *testing.T) {
 // The next event is shown while the cursor moves. When it cannot be moved, what was
 // shown meanwhile is shown again, in doubt.
 func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob := conversation(1, 2)
 		n.add(bob, 5)
 		failed := false
@@ -348,19 +347,19 @@ func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
 		}
-		if cursor, err := n.Cursor(consumer, bob.Account, bob.ID); err != nil || cursor != 5 {
+		if cursor, err := n.Cursor(Consumer, bob.Account, bob.ID); err != nil || cursor != 5 {
 			t.Errorf("the cursor is at %d: %v", cursor, err)
 		}
 	})
 }
 
 func TestLoginsComeAndGo(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob, other := conversation(1, 2), conversation(9, 2)
 		n.add(bob, 1)
 		n.add(other, 1)
 		busy := make(chan struct{})
-		s.setFail(func(*position, store.Event) error { <-busy; return nil })
+		s.setFail(func(*Position, store.Event) error { <-busy; return nil })
 		attach(t, d, 1)
 		attach(t, d, 9) // the same contact: waits for the other one
 		synctest.Wait()
@@ -370,7 +369,7 @@ func TestLoginsComeAndGo(t *testing.T) {
 		// Logged out while something is under way, and in again as somebody else.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		d.detach(ctx, bob.Account)
+		d.Detach(ctx, bob.Account)
 		n.add(bob, 2)
 		attach(t, d, 1)
 		close(busy)
@@ -381,7 +380,7 @@ func TestLoginsComeAndGo(t *testing.T) {
 				t.Errorf("shown %v of %d", shown, n.last[c])
 			}
 		}
-		d.detach(t.Context(), bob.Account)
+		d.Detach(t.Context(), bob.Account)
 		if err := d.changes(n.add(bob, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -389,7 +388,7 @@ func TestLoginsComeAndGo(t *testing.T) {
 		if len(s.of(bob)) > 4 {
 			t.Errorf("shown %v after the logout", s.of(bob))
 		}
-		if logins, conversations, _ := d.waiting(); logins != 1 || conversations != 0 {
+		if logins, conversations, _ := d.Waiting(); logins != 1 || conversations != 0 {
 			t.Errorf("%d logins with %d conversations", logins, conversations)
 		}
 	})
@@ -397,9 +396,9 @@ func TestLoginsComeAndGo(t *testing.T) {
 
 // Bar R07: slow rooms give their places to others.
 func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		slow := make(chan struct{})
-		s.setFail(func(at *position, _ store.Event) error {
+		s.setFail(func(at *Position, _ store.Event) error {
 			if at.Contact()[0] < 100 {
 				<-slow
 			}
@@ -423,7 +422,7 @@ func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
 				t.Fatalf("conversation %d: shown %v after 2 s", i, s.of(c))
 			}
 		}
-		if s.atOnce() > maxDeliveries {
+		if s.atOnce() > MaxDeliveries {
 			t.Errorf("%d deliveries at once", s.atOnce())
 		}
 		close(slow)
@@ -443,10 +442,10 @@ func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
 // Conversations of two accounts with the same contact wait for each other only as long
 // as the contact's name is not settled.
 func TestAccountsWithOneContactDoNotWait(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		slow := make(chan struct{})
-		s.setFail(func(at *position, ev store.Event) error {
-			at.settled = true
+		s.setFail(func(at *Position, ev store.Event) error {
+			at.GhostStable = true
 			if at.Account[0] == 1 && ev.Seq == 2 {
 				<-slow
 			}
@@ -476,10 +475,10 @@ func TestAccountsWithOneContactDoNotWait(t *testing.T) {
 }
 
 func TestHeldConversationWaits(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		attach(t, d, 1)
 		bob := conversation(1, 2)
-		d.hold(bob, 5*time.Second)
+		d.Hold(bob, 5*time.Second)
 		if err := d.changes(n.add(bob, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -493,19 +492,19 @@ func TestHeldConversationWaits(t *testing.T) {
 		if len(s.of(bob)) != 1 {
 			t.Error("it waits for ever")
 		}
-		d.hold(conversation(7, 7), time.Second) // nobody's
+		d.Hold(conversation(7, 7), time.Second) // nobody's
 	})
 }
 
 func TestWaitingIsBounded(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
-		s.setFail(func(*position, store.Event) error { return fmt.Errorf("line one\nline two: %w", errTestFailure) })
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
+		s.setFail(func(*Position, store.Event) error { return fmt.Errorf("line one\nline two: %w", errTestFailure) })
 		for i := range byte(250) {
 			n.add(conversation(1, i), 2000)
 		}
 		attach(t, d, 1)
 		synctest.Wait()
-		_, conversations, list := d.waiting()
+		_, conversations, list := d.Waiting()
 		if conversations != 250 || len(list) != maxWaiting {
 			t.Fatalf("%d conversations, %d listed", conversations, len(list))
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package deliver
 
 import (
 	"slices"
@@ -17,14 +17,14 @@ import (
 // A turn that is given on while the conversation that waits for it has not yet ended
 // its attempt is not lost.
 func TestRoomTurns_GivenDuringTheAttempt(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		first, second, third := conversation(1, 2), conversation(2, 3), conversation(1, 4)
 		ends := map[store.Conversation]chan struct{}{first: make(chan struct{}), second: make(chan struct{})}
-		s.setFail(func(at *position, _ store.Event) error {
+		s.setFail(func(at *Position, _ store.Event) error {
 			if !d.turns.take(at.Conversation) {
 				close(ends[first])
 				time.Sleep(time.Millisecond) // it ends meanwhile
-				return errAwaitTurn
+				return ErrAwaitTurn
 			}
 			if end := ends[at.Conversation]; end != nil {
 				<-end
@@ -51,18 +51,18 @@ func TestRoomTurns_GivenDuringTheAttempt(t *testing.T) {
 // A conversation whose account has logged out, or that waits for its next attempt,
 // keeps no turn.
 func TestRoomTurns_NotKeptByWhoIsNotDelivered(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		first, second, gone, parked := conversation(1, 2), conversation(1, 3), conversation(2, 4), conversation(1, 5)
 		end := make(chan struct{})
-		s.setFail(func(at *position, _ store.Event) error {
+		s.setFail(func(at *Position, _ store.Event) error {
 			switch turn := d.turns.take(at.Conversation); {
 			case turn && (at.Conversation == first || at.Conversation == second):
 				<-end
 			case turn:
 			case at.Conversation == gone:
-				go d.detach(t.Context(), identity.PublicKey{2})
+				go d.Detach(t.Context(), identity.PublicKey{2})
 				time.Sleep(time.Millisecond)
-				return errAwaitTurn
+				return ErrAwaitTurn
 			default:
 				return &homeserver.RetryAfter{Delay: homeserver.MaxRetryAfter, Err: errTestFailure}
 			}

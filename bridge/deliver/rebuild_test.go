@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package deliver
 
 import (
 	"context"
@@ -14,21 +14,17 @@ import (
 // it has failed before anything was done. One at which the bridge panics holds up no
 // message.
 func TestRebuild_IsNotForgotten(t *testing.T) {
-	inBubble(t, func(t *testing.T, d *deliverer, n *logNode, s *shower) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob, carol := conversation(1, 2), conversation(1, 3)
 		tries := 0 // one conversation makes a room anew at a time
-		d.remake = func(_ context.Context, at *position, job *rebuilding) error {
-			if at.Conversation == carol {
-				panic("the test says no")
-			}
+		attach(t, d, 1)
+		d.Rebuild(bob, func(context.Context, *Position) error {
 			if tries++; tries < 3 {
 				return errTestFailure
 			}
 			return nil
-		}
-		attach(t, d, 1)
-		d.rebuild(bob, 7)
-		d.rebuild(carol, 0)
+		})
+		d.Rebuild(carol, func(context.Context, *Position) error { panic("the test says no") })
 		if err := d.changes(n.add(carol, 1)); err != nil {
 			t.Fatal(err)
 		}
