@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/tracker"
 )
 
@@ -122,7 +123,7 @@ func (t *trackerActor) Stopping(*kernel.Context) { t.deps.Cell.Clear() }
 // serveOld answers apps of older generations, over the carriers that run.
 func (t *trackerActor) serveOld(c *kernel.Context) error {
 	if carrier, ok := t.deps.Cell.Carrier(overlay.KindQUIC); ok {
-		l, err := carrier.Listen(gen2.port())
+		l, err := carrier.Listen(peer.Port) // which QUIC does not look at
 		if err != nil {
 			return fmt.Errorf("listen for generation 2: %w", err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/tracker"
 )
 
@@ -236,7 +237,7 @@ func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
 		if carrier, ok = t.deps.Cell.Carrier(overlay.KindQUIC); !ok {
 			return overlay.ErrNoCarrier
 		}
-		port = gen2.port()
+		port = peer.Port // which QUIC does not look at
 	}
 	dialling, cancel := context.WithTimeout(ctx, syncWrite)
 	defer cancel()
