@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -72,12 +74,12 @@ func (e *env) accountDeps() *accountDeps {
 	}
 }
 
-func (e *env) trackerDeps() trackerDeps {
-	return trackerDeps{Key: e.keys.Role(keyring.RoleTracker), Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
+func (e *env) trackerDeps() trackerserver.Deps {
+	return trackerserver.Deps{Key: e.keys.Role(keyring.RoleTracker), Cell: e.trackerNet, Log: e.log, Strangers: e.strangerLog}
 }
 
-func (e *env) filesDeps() filesDeps {
-	return filesDeps{
+func (e *env) filesDeps() fileserver.Deps {
+	return fileserver.Deps{
 		Dir: filepath.Join(e.opts.Dir, filesDirName), Key: e.keys.Role(keyring.RoleFiles), Cell: e.filesNet, Store: e.store, Writer: e.writer,
 		Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 	}

@@ -12,13 +12,14 @@ import (
 	"testing/synctest"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/fileserver"
 )
 
 // Bar R21: what others have put on the file server is in a backup, and served again
 // from it; check notices when it is damaged.
 func TestHostedFilesAreBackedUpAndChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{})
+		d := newDepot(t, fileserver.Options{})
 		one, two := pattern(200_000, 1), pattern(70_000, 2)
 		c := d.dial(t, "alice")
 		hash, err := c.Upload(one)

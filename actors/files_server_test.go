@@ -21,6 +21,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
@@ -37,13 +38,13 @@ type depot struct {
 	clock   *wallClock
 }
 
-func newDepot(t *testing.T, opts actors.FilesOptions) *depot {
+func newDepot(t *testing.T, opts fileserver.Options) *depot {
 	t.Helper()
 	return newDepotOn(t, opts, nil)
 }
 
 // newDepotOn has the store on a disk, nil for any.
-func newDepotOn(t *testing.T, opts actors.FilesOptions, disk vfs.FS) *depot {
+func newDepotOn(t *testing.T, opts fileserver.Options, disk vfs.FS) *depot {
 	t.Helper()
 	d := &depot{w: actorstest.New(t, memnet.Options{}), clock: new(wallClock)}
 	opts.OpenNetwork = d.w.Open
@@ -89,7 +90,7 @@ func (d *depot) dial(t *testing.T, name string) *phone.FileClient {
 // TestFileServerServesTheApp byte by byte as the description has it.
 func TestFileServerServesTheApp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{})
+		d := newDepot(t, fileserver.Options{})
 		data := pattern(1_000_000, 1)
 		c := d.dial(t, "alice")
 		hash, err := c.Upload(data)
@@ -153,7 +154,7 @@ func authBody(name string, nonce [32]byte) []byte {
 // TestFileServerResumesUploads of the same identity, on another connection.
 func TestFileServerResumesUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{})
+		d := newDepot(t, fileserver.Options{})
 		data := pattern(200_000, 2)
 		hash, total := sha256.Sum256(data), uint64(len(data))
 		c := d.dial(t, "alice")
@@ -182,7 +183,7 @@ func TestFileServerResumesUploads(t *testing.T) {
 // TestFileServerQuota: per identity, in all, and for uploads that nobody finishes.
 func TestFileServerQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{Quota: 300_000, PerIdentity: 150_000})
+		d := newDepot(t, fileserver.Options{Quota: 300_000, PerIdentity: 150_000})
 		full := func(name string, size int) error {
 			return second(d.dial(t, name).Upload(pattern(size, name[0])))
 		}
@@ -225,7 +226,7 @@ func quotaExceeded(t *testing.T, what string, err error) {
 // file open, and make space for others when they stand still.
 func TestFileServerQuota_ManyIdentities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{Quota: 100 << 20, PerIdentity: 20 << 20})
+		d := newDepot(t, fileserver.Options{Quota: 100 << 20, PerIdentity: 20 << 20})
 		before := openFiles(t)
 		// One node with one identity, and with a new one for each upload.
 		c := d.dial(t, "erin")
@@ -280,7 +281,7 @@ func TestFileServerQuota_ManyIdentities(t *testing.T) {
 // A total counts from the first chunk on, and a tiny file counts as what it costs.
 func TestFileServerQuota_CountsWhatItCosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{Quota: 1 << 20, PerIdentity: 1 << 19})
+		d := newDepot(t, fileserver.Options{Quota: 1 << 20, PerIdentity: 1 << 19})
 		if err := begin(d.dial(t, "alice"), 1, 500_000); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +289,7 @@ func TestFileServerQuota_CountsWhatItCosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		quotaExceeded(t, "beside two that have begun", begin(d.dial(t, "carol"), 3, 500_000))
-		d = newDepot(t, actors.FilesOptions{Quota: 1 << 20, PerIdentity: 1 << 19})
+		d = newDepot(t, fileserver.Options{Quota: 1 << 20, PerIdentity: 1 << 19})
 		c := d.dial(t, "alice")
 		n := 0
 		for ; n < 200; n++ {
@@ -308,7 +309,7 @@ func TestFileServerQuota_CountsWhatItCosts(t *testing.T) {
 func TestFileServerQuota_DiskReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &narrowDisk{FS: vfs.NewMem()}
-		d := newDepotOn(t, actors.FilesOptions{}, disk)
+		d := newDepotOn(t, fileserver.Options{}, disk)
 		data := pattern(100_000, 2)
 		hash, total := sha256.Sum256(data), uint64(len(data))
 		c := d.dial(t, "alice")
@@ -363,7 +364,7 @@ func openFiles(t *testing.T) int {
 // Bar S05
 func TestFileServerOutlastsSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{})
+		d := newDepot(t, fileserver.Options{})
 		alive := d.dial(t, "alice")
 		ends := func(within time.Duration, bytes ...byte) {
 			t.Helper()
@@ -406,7 +407,7 @@ func TestFileServerOutlastsSilence(t *testing.T) {
 // in the middle of an upload.
 func TestFilesBetweenNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDepot(t, actors.FilesOptions{})
+		d := newDepot(t, fileserver.Options{})
 		media := func(o *actors.Options) {
 			o.Media = actors.MediaOptions{Server: d.key, AutoDownload: actors.MediaAlways}
 		}

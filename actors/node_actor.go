@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -123,10 +125,10 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		})
 	}
 	if n.env.opts.Tracker != nil {
-		spawn(trackerName, func() kernel.Actor { return newTracker(n.env.trackerDeps(), *n.env.opts.Tracker) })
+		spawn(trackerName, func() kernel.Actor { return trackerserver.NewActor(n.env.trackerDeps(), *n.env.opts.Tracker) })
 	}
 	if n.env.opts.Files != nil {
-		spawn(filesName, func() kernel.Actor { return newFilesActor(n.env.filesDeps(), *n.env.opts.Files) })
+		spawn(filesName, func() kernel.Actor { return fileserver.NewActor(n.env.filesDeps(), *n.env.opts.Files) })
 	}
 	n.node.writer.Store(&n.env.writer)
 	if n.env.opts.OpenNetwork != nil {

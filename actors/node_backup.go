@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -71,9 +72,9 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	}
 	var left []string
 	if opts.WithoutHosted {
-		left, err = leftHosted(n.store)
+		left, err = fileserver.LeftOut(n.store)
 	} else {
-		left, err = linkHosted(n.store, n.filesDir(), filepath.Join(dir, filesDirName))
+		left, err = fileserver.Link(n.store, n.filesDir(), filepath.Join(dir, filesDirName))
 	}
 	made.Left = append(made.Left, left...)
 	for _, p := range lost {
@@ -116,7 +117,7 @@ func (n *Node) Check() ([]string, error) {
 	for _, p := range keys {
 		problems = append(problems, p.String())
 	}
-	for _, check := range []func() ([]string, error){n.files.Check, func() ([]string, error) { return checkHosted(n.store, n.filesDir()) }} {
+	for _, check := range []func() ([]string, error){n.files.Check, func() ([]string, error) { return fileserver.Check(n.store, n.filesDir()) }} {
 		found, err := check()
 		problems = append(problems, found...)
 		if err != nil && !errors.Is(err, store.ErrCorrupt) { // which the check of the store has said

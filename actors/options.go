@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -57,9 +59,9 @@ type Options struct {
 	// Media configures the files of messages.
 	Media MediaOptions
 	// Tracker, when set, makes this node a tracker too.
-	Tracker *TrackerOptions
+	Tracker *trackerserver.Options
 	// Files, when set, makes this node a file server too.
-	Files *FilesOptions
+	Files *fileserver.Options
 	// ReplaceNodeKeys takes another node key than the store remembers, or creates one
 	// where it is missing, instead of failing with [ErrNodeKey].
 	ReplaceNodeKeys bool

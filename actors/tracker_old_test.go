@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
@@ -23,7 +24,7 @@ func oldTrackerNode(w *actorstest.World) identity.NodeKey {
 	var role actors.Options
 	withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP)(&role)
 	n := w.Node("old tracker", func(o *actors.Options) {
-		o.Tracker = &actors.TrackerOptions{OpenNetwork: role.OpenNetwork}
+		o.Tracker = &trackerserver.Options{OpenNetwork: role.OpenNetwork}
 	})
 	var key identity.NodeKey
 	n.Eventually("the tracker is up", func() bool {

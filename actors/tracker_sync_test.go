@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -24,13 +25,13 @@ import (
 // syncTracker is a tracker that is not started yet: its partners have to know its key.
 type syncTracker struct {
 	node    *actors.Node
-	options *actors.TrackerOptions
+	options *trackerserver.Options
 	key     identity.NodeKey
 }
 
 func newSyncTracker(t *testing.T, w *actorstest.World) *syncTracker {
 	t.Helper()
-	s := &syncTracker{options: &actors.TrackerOptions{MaxIdentities: 100, OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
+	s := &syncTracker{options: &trackerserver.Options{MaxIdentities: 100, OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 		net, err := w.Open(key)
 		if err != nil {
 			return nil, err
@@ -53,7 +54,7 @@ func newSyncTracker(t *testing.T, w *actorstest.World) *syncTracker {
 	return s
 }
 
-func (s *syncTracker) start(t *testing.T, with ...actors.SyncPartner) {
+func (s *syncTracker) start(t *testing.T, with ...trackerserver.Partner) {
 	t.Helper()
 	s.options.SyncWith = with
 	if err := s.node.Start(t.Context()); err != nil {
@@ -118,11 +119,11 @@ func TestTrackersShareWhatIsAnnounced(t *testing.T) {
 	a, b, c := newSyncTracker(t, w), newSyncTracker(t, w), newSyncTracker(t, w)
 	for _, s := range []struct {
 		*syncTracker
-		with []actors.SyncPartner
+		with []trackerserver.Partner
 	}{
-		{a, []actors.SyncPartner{{Node: b.key}}},
-		{b, []actors.SyncPartner{{Node: a.key}, {Node: c.key, Old: true}, {Node: device.Key()}}},
-		{c, []actors.SyncPartner{{Node: b.key, Old: true}}},
+		{a, []trackerserver.Partner{{Node: b.key}}},
+		{b, []trackerserver.Partner{{Node: a.key}, {Node: c.key, Old: true}, {Node: device.Key()}}},
+		{c, []trackerserver.Partner{{Node: b.key, Old: true}}},
 	} {
 		s.start(t, s.with...)
 		ask.ask(s.key, tracker.Ping{Nonce: 5}, 5) // it is up before the next one calls

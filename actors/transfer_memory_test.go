@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
@@ -24,7 +25,7 @@ import (
 func TestLargeFileStaysOutOfMemory(t *testing.T) {
 	const size, most = 20 << 20, 32 << 20
 	w := actorstest.New(t, memnet.Options{})
-	depot := w.Node("depot", func(o *actors.Options) { o.Files = &actors.FilesOptions{OpenNetwork: w.Open} })
+	depot := w.Node("depot", func(o *actors.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
 	key, _ := depot.FilesKey()
 	options := func(o *actors.Options) { o.Media = actors.MediaOptions{Server: key, AutoDownload: actors.MediaAlways} }
 	a, b := w.Node("a", options), w.Node("b", options)

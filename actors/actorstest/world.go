@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -44,7 +45,7 @@ func New(t testing.TB, opts memnet.Options) *World {
 	w := &World{Net: memnet.New(opts), t: t}
 	t.Cleanup(w.Net.Close)
 	role := w.Node("tracker", func(o *actors.Options) {
-		o.Tracker = &actors.TrackerOptions{OpenNetwork: w.Open}
+		o.Tracker = &trackerserver.Options{OpenNetwork: w.Open}
 	})
 	role.Eventually("the tracker is up", func() bool {
 		if status := role.Status().Tracker; status != nil {

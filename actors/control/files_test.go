@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 )
 
@@ -18,7 +19,7 @@ import (
 // and fetches it at the other end.
 func TestFilesThroughTheAPI(t *testing.T) {
 	w := actorstest.New(t, memnet.Options{})
-	depot := w.Node("depot", func(o *actors.Options) { o.Files = &actors.FilesOptions{OpenNetwork: w.Open} })
+	depot := w.Node("depot", func(o *actors.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
 	server, _ := depot.FilesKey()
 	node := func(name string) (*actorstest.Node, *control.Client) {
 		socket := filepath.Join(t.TempDir(), name)

@@ -19,8 +19,10 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/durable"
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/config"
 	"github.com/mimird/mimird/proto/identity"
@@ -227,11 +229,11 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		opts.OwnDevices = append(opts.OwnDevices, k.NodeKey)
 	}
 	if c.Has(config.RoleTracker) {
-		opts.Tracker = &actors.TrackerOptions{
+		opts.Tracker = &trackerserver.Options{
 			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,
 		}
 		for _, s := range c.Server.SyncWith {
-			partner, err := actors.ParseSyncPartner(s)
+			partner, err := trackerserver.ParsePartner(s)
 			if err != nil {
 				return actors.Options{}, configError{fmt.Errorf("tracker.sync_with: %q: %w", clip(s), err)}
 			}
@@ -240,7 +242,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	}
 	opts.Media = mediaOptions(c)
 	if c.Has(config.RoleFiles) {
-		opts.Files = &actors.FilesOptions{
+		opts.Files = &fileserver.Options{
 			OpenNetwork: opener(c, c.Files.Listen, log.With("role", "files")),
 			Quota:       int64(c.Files.Quota), PerIdentity: int64(c.Files.PerIdentity), Keep: time.Duration(c.Files.Keep),
 		}

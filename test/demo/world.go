@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
@@ -173,7 +174,7 @@ func (w *world) relayURI() string { return w.relay.ListenAddrs()[0] }
 func (w *world) startTracker(ctx context.Context) error {
 	node, err := actors.Open(actors.Options{
 		Dir: filepath.Join(w.dir, "tracker"), Logger: slog.New(slog.DiscardHandler),
-		Tracker: &actors.TrackerOptions{OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
+		Tracker: &trackerserver.Options{OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			return overlay.Open(overlay.Options{Key: key, Peers: []string{w.relayURI()}})
 		}},
 	})

@@ -139,10 +139,10 @@ func mutants() []mutant {
 		{
 			name:   "newest-records-only",
 			harm:   "an old announcement under many client ids hides a person's true node",
-			file:   "actors/tracker_table.go",
+			file:   "actors/trackerserver/table.go",
 			before: "		fresh = dropExcess(fresh)\n",
 			after:  "		fresh = fresh[:maxTrackerRecords]\n",
-			tests:  []string{"-run", "TestTrackerTable", "./actors"},
+			tests:  []string{"-run", "TestTrackerTable", "./actors/trackerserver"},
 		},
 		{
 			name:   "device-not-held",

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -69,7 +70,7 @@ func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *a
 func newUnlinkedWorld(t *testing.T, size int, change ...func(i int, o *actors.Options)) *world {
 	t.Helper()
 	w := &world{t: t, deadline: time.Now().Add(patience), opened: make(chan *overlay.Network, 1)}
-	role := w.start(actors.Options{Tracker: &actors.TrackerOptions{OpenNetwork: w.open}}, "tracker")
+	role := w.start(actors.Options{Tracker: &trackerserver.Options{OpenNetwork: w.open}}, "tracker")
 	key, _ := role.TrackerKey()
 	w.tracker = tracker.Address{Node: key, Port: tracker.Port}
 	w.role = <-w.opened

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package fileserver is the role of a file server: it keeps encrypted files of others for
+// a while, on the disk beside the database and with a row for each in the store. It owns
+// a network under a key of its own. The node starts its actor, sees its network in a
+// [uplink.Cell], and has its files in backups ([Link], [LeftOut]) and checks ([Check]).
+package fileserver
 
 import (
 	"bufio"
@@ -36,9 +40,9 @@ const (
 	filesReadBuffer = 4 << 10
 )
 
-// FilesOptions configures the role of a file server, which has a node key and a
+// Options configures the role of a file server, which has a node key and a
 // network of its own, so that its address stays when the node's changes.
-type FilesOptions struct {
+type Options struct {
 	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
 	// Quota is the room for all files. Default 20 GiB.
 	Quota int64
@@ -50,7 +54,7 @@ type FilesOptions struct {
 	Keep time.Duration
 }
 
-func (o FilesOptions) withDefaults() FilesOptions {
+func (o Options) withDefaults() Options {
 	if o.Quota <= 0 {
 		o.Quota = 20 << 30
 	}
@@ -68,16 +72,16 @@ type (
 	filesExpired struct{ err error }
 )
 
-// filesActor is the role of a file server: it keeps encrypted files for others,
+// actor is the role of a file server: it keeps encrypted files for others,
 // for a while. What is in them it cannot know.
-type filesActor struct {
-	deps filesDeps
-	opts FilesOptions
+type actor struct {
+	deps Deps
+	opts Options
 	host *fileHost
 }
 
-// filesDeps is what the actor of [newFilesActor] uses.
-type filesDeps struct {
+// Deps is what the actor of [newFilesActor] uses.
+type Deps struct {
 	// Dir is where the files are; it is created.
 	Dir string
 	// Key is the node key of the role.
@@ -94,12 +98,12 @@ type filesDeps struct {
 	Strangers *strangerlog.Log
 }
 
-// newFilesActor returns the actor of the role of a file server.
-func newFilesActor(deps filesDeps, opts FilesOptions) kernel.Actor {
-	return &filesActor{deps: deps, opts: opts.withDefaults()}
+// NewActor returns the actor of the role of a file server.
+func NewActor(deps Deps, opts Options) kernel.Actor {
+	return &actor{deps: deps, opts: opts.withDefaults()}
 }
 
-func (a *filesActor) Started(c *kernel.Context) error {
+func (a *actor) Started(c *kernel.Context) error {
 	var err error
 	a.host, err = openFileHost(a.deps.Dir, a.opts, a.deps.Store, a.deps.Writer, a.deps.Now)
 	if err != nil {
@@ -133,7 +137,7 @@ func (a *filesActor) Started(c *kernel.Context) error {
 	return nil
 }
 
-func (a *filesActor) Receive(c *kernel.Context, msg any) {
+func (a *actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case expireFiles:
 		a.onExpire(c)
@@ -148,9 +152,9 @@ func (a *filesActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (a *filesActor) Stopping(*kernel.Context) { a.deps.Cell.Clear() }
+func (a *actor) Stopping(*kernel.Context) { a.deps.Cell.Clear() }
 
-func (a *filesActor) onExpire(c *kernel.Context) {
+func (a *actor) onExpire(c *kernel.Context) {
 	host, inbox := a.host, c.Inbox()
 	c.Go("expire", func(ctx context.Context) error {
 		inbox.Tell(filesExpired{host.expire(ctx)})
@@ -160,7 +164,7 @@ func (a *filesActor) onExpire(c *kernel.Context) {
 
 // fileServer answers the clients.
 type fileServer struct {
-	deps filesDeps
+	deps Deps
 	host *fileHost
 
 	mu      sync.Mutex

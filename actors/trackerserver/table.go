@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package trackerserver
 
 import (
 	"slices"
@@ -30,20 +30,20 @@ type trackerRecord struct {
 // own reports whether the node has announced itself.
 func (r trackerRecord) own() bool { return !r.passedOn && r.from == announcer(r.Node) }
 
-// trackerTable is what a tracker knows. It has no clock and no lock: one actor
+// nodeTable is what a tracker knows. It has no clock and no lock: one actor
 // owns it and tells it the time.
-type trackerTable struct {
+type nodeTable struct {
 	max        int // identities
 	records    map[identity.PublicKey][]trackerRecord
 	announcers *announcers
 }
 
-func newTrackerTable(maxIdentities int) *trackerTable {
-	return &trackerTable{max: maxIdentities, records: make(map[identity.PublicKey][]trackerRecord), announcers: newAnnouncers()}
+func newNodeTable(maxIdentities int) *nodeTable {
+	return &nodeTable{max: maxIdentities, records: make(map[identity.PublicKey][]trackerRecord), announcers: newAnnouncers()}
 }
 
 // announce is announceFrom for a node that announces itself.
-func (t *trackerTable) announce(id identity.PublicKey, r tracker.Record, now time.Time) (ttl time.Duration, ok bool) {
+func (t *nodeTable) announce(id identity.PublicKey, r tracker.Record, now time.Time) (ttl time.Duration, ok bool) {
 	return t.announceFrom(r.Node, id, r, now)
 }
 
@@ -55,7 +55,7 @@ func (t *trackerTable) announce(id identity.PublicKey, r tracker.Record, now tim
 // identity that it does not know takes the place of one of the node with the most,
 // when that has at least two more than the newcomer's; else it is refused: whoever
 // floods the table pushes out themselves.
-func (t *trackerTable) announceFrom(from identity.NodeKey, id identity.PublicKey, r tracker.Record, now time.Time) (ttl time.Duration, ok bool) {
+func (t *nodeTable) announceFrom(from identity.NodeKey, id identity.PublicKey, r tracker.Record, now time.Time) (ttl time.Duration, ok bool) {
 	if !t.admit(announcer(from), id) {
 		return 0, false
 	}
@@ -73,7 +73,7 @@ func (t *trackerTable) announceFrom(from identity.NodeKey, id identity.PublicKey
 // put stores a record that another tracker passes on, whose signature has been
 // verified, unless there is nothing new in it: what one has passed on may come back,
 // and then it has less time to live. A full table is as in announceFrom.
-func (t *trackerTable) put(id identity.PublicKey, r trackerRecord, now time.Time) bool {
+func (t *nodeTable) put(id identity.PublicKey, r trackerRecord, now time.Time) bool {
 	if !r.expires.After(now) {
 		return false
 	}
@@ -92,7 +92,7 @@ func (t *trackerTable) put(id identity.PublicKey, r trackerRecord, now time.Time
 
 // admit reports whether a record of an identity may be stored, and makes room for
 // it.
-func (t *trackerTable) admit(from announcer, id identity.PublicKey) bool {
+func (t *nodeTable) admit(from announcer, id identity.PublicKey) bool {
 	if !t.announcers.allows(from, id) {
 		return false
 	}
@@ -109,7 +109,7 @@ func (t *trackerTable) admit(from announcer, id identity.PublicKey) bool {
 // evict removes, of what a node has announced, the identity that expires first. It
 // reports whether there is room then: an identity with records of other nodes
 // keeps those.
-func (t *trackerTable) evict(from announcer) bool {
+func (t *nodeTable) evict(from announcer) bool {
 	var first identity.PublicKey
 	var expires time.Time
 	for id := range t.announcers.of[from] {
@@ -127,7 +127,7 @@ func (t *trackerTable) evict(from announcer) bool {
 // insert puts a record first: the newest is, and there is one for each device. A
 // device that a node has announced for itself is not replaced by what another node
 // says of it: both stay.
-func (t *trackerTable) insert(id identity.PublicKey, r trackerRecord) {
+func (t *nodeTable) insert(id identity.PublicKey, r trackerRecord) {
 	fresh := append(make([]trackerRecord, 0, maxTrackerRecords+1), r)
 	for _, o := range t.records[id] {
 		if o.ClientID != r.ClientID || o.own() && !r.own() && o.Node != r.Node {
@@ -159,7 +159,7 @@ func dropExcess(records []trackerRecord) []trackerRecord {
 }
 
 // set replaces the records of an identity and counts who has announced it.
-func (t *trackerTable) set(id identity.PublicKey, records []trackerRecord) {
+func (t *nodeTable) set(id identity.PublicKey, records []trackerRecord) {
 	before := t.records[id]
 	for _, r := range before {
 		t.announcers.remove(r.from, id)
@@ -175,7 +175,7 @@ func (t *trackerTable) set(id identity.PublicKey, records []trackerRecord) {
 }
 
 // lookup returns the records of an identity that have not expired, newest first.
-func (t *trackerTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record {
+func (t *nodeTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record {
 	var live []tracker.Record
 	for _, r := range t.records[id] {
 		if r.expires.After(now) {
@@ -187,7 +187,7 @@ func (t *trackerTable) lookup(id identity.PublicKey, now time.Time) []tracker.Re
 }
 
 // collect forgets what has expired.
-func (t *trackerTable) collect(now time.Time) {
+func (t *nodeTable) collect(now time.Time) {
 	for id, records := range t.records {
 		if slices.ContainsFunc(records, func(r trackerRecord) bool { return !r.expires.After(now) }) {
 			t.set(id, slices.DeleteFunc(slices.Clone(records), func(r trackerRecord) bool { return !r.expires.After(now) }))

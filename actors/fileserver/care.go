@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package fileserver
 
 import (
 	"cmp"
@@ -29,11 +29,11 @@ func hostedPath(dir string, id files.Hash) string {
 	return filepath.Join(dir, filepath.FromSlash(hostedName(id)))
 }
 
-// linkHosted links or copies the files of the file server from one directory into that of
+// Link links or copies the files of the file server from one directory into that of
 // a snapshot, and returns what it left out, one phrase each. The store of the snapshot is
 // older: files that came since then have no row there, and rows of files that went since
 // then no file. The file server forgets both when it starts.
-func linkHosted(s *store.Store, from, to string) (left []string, err error) {
+func Link(s *store.Store, from, to string) (left []string, err error) {
 	hosted, err := s.HostedFiles()
 	if err != nil {
 		return nil, err
@@ -52,9 +52,9 @@ func linkHosted(s *store.Store, from, to string) (left []string, err error) {
 	return left, nil
 }
 
-// leftHosted says what a snapshot without the files of the file server lacks, one phrase
+// LeftOut says what a snapshot without the files of the file server lacks, one phrase
 // each.
-func leftHosted(s *store.Store) ([]string, error) {
+func LeftOut(s *store.Store) ([]string, error) {
 	hosted, err := s.HostedFiles()
 	if err != nil || len(hosted) == 0 {
 		return nil, err
@@ -66,9 +66,9 @@ func leftHosted(s *store.Store) ([]string, error) {
 	return []string{fmt.Sprintf("the %d files, %d bytes, that others have put on this file server", len(hosted), bytes)}, nil
 }
 
-// checkHosted reads all files of the file server below a directory and returns what is
+// Check reads all files of the file server below a directory and returns what is
 // wrong with them, one phrase each.
-func checkHosted(s *store.Store, dir string) (problems []string, err error) {
+func Check(s *store.Store, dir string) (problems []string, err error) {
 	hosted, err := s.HostedFiles()
 	if err != nil {
 		return nil, err

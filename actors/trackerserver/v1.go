@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package trackerserver
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ const (
 
 // answerOld answers a request of version 1 that a node has sent; false says that
 // there is no answer.
-func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
+func (t *actor) answerOld(from announcer, q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
 	reply := tracker.Reply1{Command: q.Command, Nonce: q.Nonce}
 	switch q.Command {
 	case tracker.CommandAnnounce:
@@ -67,7 +67,7 @@ func (t *trackerActor) answerOld(from announcer, q tracker.Request1, layout trac
 
 // servePackets answers requests of generation 1 until the port is closed. What
 // comes there has a source in Yggdrasil's ranges, and an answer goes nowhere else.
-func (t *trackerActor) servePackets(port net.PacketConn) error {
+func (t *actor) servePackets(port net.PacketConn) error {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := port.ReadFrom(buf)
@@ -86,7 +86,7 @@ func (t *trackerActor) servePackets(port net.PacketConn) error {
 }
 
 // serveStreams answers requests of generation 2 until the listener is closed.
-func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) error {
+func (t *actor) serveStreams(ctx context.Context, l overlay.Listener) error {
 	var requests sync.WaitGroup
 	defer requests.Wait()
 	places := make(chan struct{}, maxOldRequests)
@@ -110,7 +110,7 @@ func (t *trackerActor) serveStreams(ctx context.Context, l overlay.Listener) err
 
 // serveStream answers the one request of a stream. Another tracker that calls to pass
 // records on is taken when it is a partner.
-func (t *trackerActor) serveStream(ctx context.Context, conn overlay.Conn) {
+func (t *actor) serveStream(ctx context.Context, conn overlay.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
 	defer stop()
 	defer func() { _ = conn.Close() }()

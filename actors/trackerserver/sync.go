@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package trackerserver
 
 import (
 	"bufio"
@@ -44,30 +44,30 @@ const (
 	syncRecent = 10 * time.Second
 )
 
-// SyncPartner is another tracker, which passes on to us what it is told and is passed
+// Partner is another tracker, which passes on to us what it is told and is passed
 // on what we are told. It must name us too.
-type SyncPartner struct {
+type Partner struct {
 	Node identity.NodeKey
 	// Old says that it is of generation 2, and reached over QUIC.
 	Old bool
 }
 
-// ParseSyncPartner reads "<64 hex digits>:69" for a tracker of today, "<64 hex digits>"
+// ParsePartner reads "<64 hex digits>:69" for a tracker of today, "<64 hex digits>"
 // for one of generation 2: as trackers are written everywhere.
-func ParseSyncPartner(s string) (SyncPartner, error) {
+func ParsePartner(s string) (Partner, error) {
 	if !strings.Contains(s, ":") {
 		node, err := identity.ParseNodeKey(s)
-		return SyncPartner{Node: node, Old: true}, err
+		return Partner{Node: node, Old: true}, err
 	}
 	a, err := tracker.ParseAddress(s)
 	if err == nil && a.Port != tracker.Port {
 		err = fmt.Errorf("port %d: trackers meet at %d", a.Port, tracker.Port)
 	}
-	return SyncPartner{Node: a.Node}, err
+	return Partner{Node: a.Node}, err
 }
 
 // String is the form that ParseSyncPartner reads.
-func (p SyncPartner) String() string {
+func (p Partner) String() string {
 	if p.Old {
 		return p.Node.String()
 	}
@@ -83,7 +83,7 @@ type syncItem struct {
 
 // syncLine is what there is between us and a partner.
 type syncLine struct {
-	partner SyncPartner
+	partner Partner
 	queue   chan syncItem
 
 	mu      sync.Mutex
@@ -150,9 +150,9 @@ func (l *syncLine) busy() bool {
 }
 
 // line returns the one to a partner, nil when it is none of that generation.
-func (t *trackerActor) line(node identity.NodeKey, old bool) *syncLine {
+func (t *actor) line(node identity.NodeKey, old bool) *syncLine {
 	for _, l := range t.lines {
-		if l.partner == (SyncPartner{node, old}) {
+		if l.partner == (Partner{node, old}) {
 			return l
 		}
 	}
@@ -161,7 +161,7 @@ func (t *trackerActor) line(node identity.NodeKey, old bool) *syncLine {
 
 // pass hands a record to all partners but the one it came from. The caller holds the
 // lock, so that each partner gets records in the order in which they were stored.
-func (t *trackerActor) pass(item syncItem, from *syncLine, now time.Time) {
+func (t *actor) pass(item syncItem, from *syncLine, now time.Time) {
 	if len(t.lines) == 0 {
 		return
 	}
@@ -178,7 +178,7 @@ func (t *trackerActor) pass(item syncItem, from *syncLine, now time.Time) {
 }
 
 // announced tells the partners what was announced here. The caller holds the lock.
-func (t *trackerActor) announced(id identity.PublicKey, now time.Time) {
+func (t *actor) announced(id identity.PublicKey, now time.Time) {
 	if records := t.table.records[id]; len(records) > 0 {
 		t.pass(syncItem{id, records[0], tracker.FirstHop}, nil, now)
 	}
@@ -186,7 +186,7 @@ func (t *trackerActor) announced(id identity.PublicKey, now time.Time) {
 
 // onSynced stores what a partner passes on, whose signature has been verified, and
 // passes it on.
-func (t *trackerActor) onSynced(from *syncLine, f tracker.SyncRecord, now time.Time) {
+func (t *actor) onSynced(from *syncLine, f tracker.SyncRecord, now time.Time) {
 	if f.Hop == 0 {
 		return
 	}
@@ -204,7 +204,7 @@ func (t *trackerActor) onSynced(from *syncLine, f tracker.SyncRecord, now time.T
 }
 
 // collectRecent forgets what may be passed on again. The caller holds the lock.
-func (t *trackerActor) collectRecent(now time.Time) {
+func (t *actor) collectRecent(now time.Time) {
 	for id, at := range t.recent {
 		if now.Sub(at) >= syncRecent {
 			delete(t.recent, id)
@@ -213,7 +213,7 @@ func (t *trackerActor) collectRecent(now time.Time) {
 }
 
 // keepLine connects to a partner again and again.
-func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
+func (t *actor) keepLine(ctx context.Context, l *syncLine) error {
 	for {
 		if !l.busy() {
 			err := t.dialLine(ctx, l)
@@ -230,7 +230,7 @@ func (t *trackerActor) keepLine(ctx context.Context, l *syncLine) error {
 }
 
 // dialLine connects to a partner and returns when the stream has ended.
-func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
+func (t *actor) dialLine(ctx context.Context, l *syncLine) error {
 	carrier, port := t.net.Stream(), tracker.Port
 	if l.partner.Old {
 		var ok bool
@@ -261,7 +261,7 @@ func (t *trackerActor) dialLine(ctx context.Context, l *syncLine) error {
 }
 
 // acceptLines takes the streams of partners of today until the listener is closed.
-func (t *trackerActor) acceptLines(ctx context.Context, listener overlay.Listener) error {
+func (t *actor) acceptLines(ctx context.Context, listener overlay.Listener) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
@@ -283,7 +283,7 @@ func (t *trackerActor) acceptLines(ctx context.Context, listener overlay.Listene
 }
 
 // acceptLine reads the greeting of a partner and runs the line.
-func (t *trackerActor) acceptLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) {
+func (t *actor) acceptLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
 	defer stop()
 	var caller identity.NodeKey
@@ -303,7 +303,7 @@ func (t *trackerActor) acceptLine(ctx context.Context, l *syncLine, conn overlay
 }
 
 // runLine passes records both ways until the stream ends.
-func (t *trackerActor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) error {
+func (t *actor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) error {
 	defer l.leave(conn)
 	defer func() { _ = conn.Close() }()
 	t.deps.Log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner.String())

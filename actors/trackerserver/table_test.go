@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package trackerserver
 
 import (
 	"testing"
@@ -15,7 +15,7 @@ func record(node byte, clientID uint32) tracker.Record {
 }
 
 func TestTrackerTableDoublesTheTimeOfSteadyDevices(t *testing.T) {
-	table, now := newTrackerTable(10), time.Unix(1e9, 0)
+	table, now := newNodeTable(10), time.Unix(1e9, 0)
 	id := identity.PublicKey{1}
 	for i, want := range []time.Duration{4, 8, 16, 16} {
 		ttl, ok := table.announce(id, record(1, 1), now)
@@ -29,7 +29,7 @@ func TestTrackerTableDoublesTheTimeOfSteadyDevices(t *testing.T) {
 }
 
 func TestTrackerTableKeepsOneRecordForEachDevice(t *testing.T) {
-	table, now := newTrackerTable(10), time.Unix(1e9, 0)
+	table, now := newNodeTable(10), time.Unix(1e9, 0)
 	id := identity.PublicKey{1}
 	table.announce(id, record(1, 1), now)
 	table.announce(id, record(2, 2), now)
@@ -41,7 +41,7 @@ func TestTrackerTableKeepsOneRecordForEachDevice(t *testing.T) {
 }
 
 func TestTrackerTableForgets(t *testing.T) {
-	table, now := newTrackerTable(10), time.Unix(1e9, 0)
+	table, now := newNodeTable(10), time.Unix(1e9, 0)
 	id := identity.PublicKey{1}
 	table.announce(id, record(1, 1), now)
 	last := now.Add(5 * time.Minute) // the time and a minute of grace
@@ -58,7 +58,7 @@ func TestTrackerTableForgets(t *testing.T) {
 }
 
 func TestTrackerTableIsBounded(t *testing.T) {
-	table, now := newTrackerTable(2), time.Unix(1e9, 0)
+	table, now := newNodeTable(2), time.Unix(1e9, 0)
 	for i := range byte(2) {
 		if _, ok := table.announce(identity.PublicKey{i}, record(i, 1), now); !ok {
 			t.Fatal("refused while there is room")

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package trackerserver is the role of a tracker: it answers where identities can be
+// reached, in versions 2 and 1 of the protocol, remembers what their devices announce,
+// and shares it with other trackers. It owns a network under a key of its own. The node
+// starts its actor and sees its network in a [uplink.Cell]. It has nothing on the disk,
+// and imports no other part of the node.
+package trackerserver
 
 import (
 	"context"
@@ -23,16 +28,16 @@ const collectEvery = time.Minute
 
 type collectExpired struct{}
 
-// trackerActor is the tracker role: it answers who asks where an identity is, and
+// actor is the tracker role: it answers who asks where an identity is, and
 // remembers who says where it is. What it knows is gone after a restart; devices
 // say it again within 16 minutes.
-type trackerActor struct {
-	deps trackerDeps
-	opts TrackerOptions
+type actor struct {
+	deps Deps
+	opts Options
 	net  uplink.Network
 
 	mu        sync.Mutex
-	table     *trackerTable
+	table     *nodeTable
 	addresses *addressTable // of generation 1
 	// recent is when identities were passed on last.
 	recent map[identity.PublicKey]time.Time
@@ -40,19 +45,19 @@ type trackerActor struct {
 	lines []*syncLine
 }
 
-// TrackerOptions configures the tracker role, which has a node key and a network
+// Options configures the tracker role, which has a node key and a network
 // of its own: a tracker and a tracker's client both listen on port 69.
-type TrackerOptions struct {
+type Options struct {
 	// OpenNetwork joins the overlay under the role's key.
 	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
 	// MaxIdentities bounds the table. Default 100,000.
 	MaxIdentities int
 	// SyncWith are other trackers to share announcements with.
-	SyncWith []SyncPartner
+	SyncWith []Partner
 }
 
-// trackerDeps is what the actor of [newTracker] uses.
-type trackerDeps struct {
+// Deps is what the actor of [newTracker] uses.
+type Deps struct {
 	// Key is the node key of the role.
 	Key identity.NodePrivateKey
 	// Cell is set to the role's network while that runs.
@@ -62,14 +67,14 @@ type trackerDeps struct {
 	Strangers *strangerlog.Log
 }
 
-// newTracker returns the actor of the tracker role.
-func newTracker(deps trackerDeps, opts TrackerOptions) kernel.Actor {
+// NewActor returns the actor of the tracker role.
+func NewActor(deps Deps, opts Options) kernel.Actor {
 	most := opts.MaxIdentities
 	if most <= 0 {
 		most = 100_000
 	}
-	t := &trackerActor{
-		deps: deps, opts: opts, table: newTrackerTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
+	t := &actor{
+		deps: deps, opts: opts, table: newNodeTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
 	}
 	for _, p := range opts.SyncWith {
 		t.lines = append(t.lines, &syncLine{partner: p, queue: make(chan syncItem, syncQueue)})
@@ -77,7 +82,7 @@ func newTracker(deps trackerDeps, opts TrackerOptions) kernel.Actor {
 	return t
 }
 
-func (t *trackerActor) Started(c *kernel.Context) error {
+func (t *actor) Started(c *kernel.Context) error {
 	net, err := t.opts.OpenNetwork(t.deps.Key)
 	if err != nil {
 		return fmt.Errorf("join the overlay as a tracker: %w", err)
@@ -105,7 +110,7 @@ func (t *trackerActor) Started(c *kernel.Context) error {
 	return nil
 }
 
-func (t *trackerActor) Receive(c *kernel.Context, msg any) {
+func (t *actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case collectExpired:
 		t.mu.Lock()
@@ -118,10 +123,10 @@ func (t *trackerActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (t *trackerActor) Stopping(*kernel.Context) { t.deps.Cell.Clear() }
+func (t *actor) Stopping(*kernel.Context) { t.deps.Cell.Clear() }
 
 // serveOld answers apps of older generations, over the carriers that run.
-func (t *trackerActor) serveOld(c *kernel.Context) error {
+func (t *actor) serveOld(c *kernel.Context) error {
 	if carrier, ok := t.deps.Cell.Carrier(overlay.KindQUIC); ok {
 		l, err := carrier.Listen(peer.Port) // which QUIC does not look at
 		if err != nil {
@@ -147,7 +152,7 @@ func (t *trackerActor) serveOld(c *kernel.Context) error {
 }
 
 // serveSync takes part in the sync with other trackers, when there are partners.
-func (t *trackerActor) serveSync(c *kernel.Context) error {
+func (t *actor) serveSync(c *kernel.Context) error {
 	if len(t.lines) == 0 {
 		return nil
 	}
@@ -167,7 +172,7 @@ func (t *trackerActor) serveSync(c *kernel.Context) error {
 
 // serve answers one datagram after the other. The overlay bounds how many wait
 // and how many one node may send.
-func (t *trackerActor) serve(ctx context.Context, port overlay.Datagrams) error {
+func (t *actor) serve(ctx context.Context, port overlay.Datagrams) error {
 	for {
 		from, payload, err := port.Receive(ctx)
 		if err != nil {
@@ -183,7 +188,7 @@ func (t *trackerActor) serve(ctx context.Context, port overlay.Datagrams) error 
 
 // answer returns the datagram to send, nil for none: what is malformed or not
 // signed gets no answer.
-func (t *trackerActor) answer(from identity.NodeKey, payload []byte, now time.Time) []byte {
+func (t *actor) answer(from identity.NodeKey, payload []byte, now time.Time) []byte {
 	request, err := tracker.ParseRequest(payload)
 	if err != nil {
 		// For some weeks apps sent version 1 in this way.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package fileserver
 
 import (
 	"context"
@@ -51,7 +51,7 @@ const (
 //
 // Its methods touch the disk and wait for the store, so they are for goroutines.
 type fileHost struct {
-	opts   FilesOptions
+	opts   Options
 	writer kernel.Ref
 	root   *os.Root
 	now    func() time.Time
@@ -93,7 +93,7 @@ type hostUpload struct {
 }
 
 // openFileHost opens the directory and compares it with the rows.
-func openFileHost(dir string, opts FilesOptions, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
+func openFileHost(dir string, opts Options, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
 	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("make directory of the file server: %w", err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package trackerserver
 
 import (
 	"encoding/binary"
@@ -34,7 +34,7 @@ func TestTrackerTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
 	mallory := identity.NodeKey{9}
 	id, now := identity.PublicKey{1}, time.Unix(1e9, 0)
 	for name, order := range map[string][]string{"true node first": {"true", "replay"}, "replay first": {"replay", "true"}, "again": {"true", "replay", "replay"}} {
-		table := newTrackerTable(10)
+		table := newNodeTable(10)
 		for _, who := range order {
 			if who == "true" {
 				table.announce(id, record(truth, 1), now)
@@ -63,7 +63,7 @@ func TestTrackerTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
 // so.
 func TestTrackerTable_MovedDevice_Replaced(t *testing.T) {
 	id, now := identity.PublicKey{1}, time.Unix(1e9, 0)
-	table := newTrackerTable(10)
+	table := newNodeTable(10)
 	synced := func(node byte) {
 		table.put(id, trackerRecord{Record: record(node, 1), ttl: time.Minute, expires: now.Add(10 * time.Minute)}, now)
 	}
@@ -87,7 +87,7 @@ func TestTrackerTable_MovedDevice_Replaced(t *testing.T) {
 func TestTrackerTable_Flood_NewcomersAndServedStay(t *testing.T) {
 	const most = 10 * maxPerAnnouncer
 	now := time.Unix(1e9, 0)
-	table := newTrackerTable(most)
+	table := newNodeTable(most)
 	taken := 0
 	for n := range 2 * maxPerAnnouncer {
 		if _, ok := table.announce(identityAt(n), record(100, 1), now); ok {
