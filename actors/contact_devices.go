@@ -269,7 +269,7 @@ func (x *contact) devicesLookedUp(c *kernel.Context, msg addresses) {
 		return // isNewDevice has looked there
 	}
 	answered := msg.Err == nil || errors.Is(msg.Err, ErrNotFound)
-	if !answered && !errors.Is(msg.Err, ErrTrackersSilent) && !errors.Is(msg.Err, errNoTrackers) {
+	if !answered && !errors.Is(msg.Err, ErrTrackersSilent) && !errors.Is(msg.Err, ErrNoTrackers) {
 		return // says nothing about trackers
 	}
 	for _, h := range x.devices.holds {

@@ -35,9 +35,8 @@ type env struct {
 	contactNodes *contactNodes
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerlog.Log
-	elsewhere   *elsewhere
-	// oldTrackers is how those of the options answer.
-	oldTrackers *oldTrackers
+	foreign     *foreignNodes
+	trackersV1  *trackersV1
 	// files are the files of messages.
 	files *transferService
 
@@ -71,6 +70,13 @@ func (e *env) sessionDeps() *sessionDeps {
 func (e *env) accountDeps() *accountDeps {
 	return &accountDeps{
 		Store: e.store, Writer: e.writer, Resolver: e.resolver, Now: e.opts.Now, Log: e.strangerLog, Keys: e.keys, Contact: e.contactDeps(),
+	}
+}
+
+func (e *env) resolverDeps() resolverDeps {
+	return resolverDeps{
+		Store: e.store, Writer: e.writer, Keys: e.keys, Network: e.net, Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
+		Trackers: e.opts.Trackers, V1: e.trackersV1, OwnDevices: e.opts.OwnDevices, Foreign: e.foreign,
 	}
 }
 

@@ -54,8 +54,8 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, phoneOfAlice, 1), actorstest.RecordFor(somebody, thief, 9))
 		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
 		time.Sleep(time.Hour)
-		if s := alice.Status(); len(s.Elsewhere) != 0 || len(elsewhereEvents(t, alice)) != 0 {
-			t.Fatalf("a false alarm: %+v", s.Elsewhere)
+		if s := alice.Status(); len(s.ForeignNodes) != 0 || len(elsewhereEvents(t, alice)) != 0 {
+			t.Fatalf("a false alarm: %+v", s.ForeignNodes)
 		}
 
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, thief, 9))
@@ -70,8 +70,8 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 			t.Errorf("alarms for %v", nodes)
 		}
 		s := alice.Status()
-		if len(s.Elsewhere) != 1 || s.Elsewhere[0].Node != thief || s.Elsewhere[0].Account != alice.Account.ID || time.Since(s.Elsewhere[0].Since) < time.Hour {
-			t.Errorf("status: %+v", s.Elsewhere)
+		if len(s.ForeignNodes) != 1 || s.ForeignNodes[0].Node != thief || s.ForeignNodes[0].Account != alice.Account.ID || time.Since(s.ForeignNodes[0].Since) < time.Hour {
+			t.Errorf("status: %+v", s.ForeignNodes)
 		}
 		if !alice.RefusesToSignForTest(thief) {
 			t.Error("it would sign the foreign key once more")
@@ -83,8 +83,8 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		if !alice.RefusesToSignForTest(thief) {
 			t.Error("after a restart it would sign the foreign key")
 		}
-		alice.EventuallyWithin(4*time.Minute, "the alarm in the status", func() bool { return len(alice.Status().Elsewhere) == 1 })
-		if since := alice.Status().Elsewhere[0].Since; time.Since(since) < time.Hour {
+		alice.EventuallyWithin(4*time.Minute, "the alarm in the status", func() bool { return len(alice.Status().ForeignNodes) == 1 })
+		if since := alice.Status().ForeignNodes[0].Since; time.Since(since) < time.Hour {
 			t.Errorf("the alarm is as old as the process: %v", since)
 		}
 		another := identity.NodeKey{3}
@@ -96,8 +96,8 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1))
 		time.Sleep(30 * time.Minute)
-		if s := alice.Status(); len(s.Elsewhere) != 0 {
-			t.Errorf("the alarm does not end: %+v", s.Elsewhere)
+		if s := alice.Status(); len(s.ForeignNodes) != 0 {
+			t.Errorf("the alarm does not end: %+v", s.ForeignNodes)
 		}
 		l.Say(actorstest.RecordFor(key, thief, 9))
 		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 3 })

@@ -132,7 +132,7 @@ func TestAccountsAreExportedAndImported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !done.Asked || len(done.Elsewhere) != 1 || done.Elsewhere[0].Node != one.Key() {
+	if !done.Asked || len(done.ForeignNodes) != 1 || done.ForeignNodes[0].Node != one.Key() {
 		t.Errorf("the account is in use elsewhere: %+v", done)
 	}
 	a := done.Account

@@ -27,14 +27,6 @@ type (
 
 // To a contact actor; it also gets inbound and uplink.Changed.
 type (
-	// addresses answers lookup.
-	addresses struct {
-		Identity identity.PublicKey
-		Found    []store.Address
-		// Cached says that no tracker was asked for it.
-		Cached bool
-		Err    error // ErrNotFound, ErrTrackersSilent, ...
-	}
 	// sessionReady is a dialling session's: authenticated, nothing promised yet.
 	sessionReady struct{ Node identity.NodeKey }
 	// sessionLive is a session's: both sides have it.
@@ -101,24 +93,6 @@ type (
 	replace struct{}
 	// dataStream is the listener's: a data stream from the session's node.
 	dataStream struct{ Stream *handover }
-)
-
-// To the resolver.
-type (
-	// lookup is a contact's question, put with kernel.Context.Ask; answered with
-	// addresses. Fresh passes the cache over.
-	lookup struct {
-		Identity identity.PublicKey
-		Fresh    bool
-	}
-	// announce is an account's: keep telling trackers where it is, or stop that.
-	// Again tells them at once.
-	announce struct {
-		Account     identity.PublicKey
-		Stop, Again bool
-	}
-	// trackersRequest is the API's; answered with []TrackerStatus.
-	trackersRequest struct{}
 )
 
 // handoverTime is how long a stream may be on its way between two owners. It is a

@@ -98,14 +98,13 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
 		contacts: newContactTable(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
-		elsewhere:   newElsewhere(),
-		oldTrackers: newOldTrackers(opts.OldTrackers),
+		trackersV1: newTrackersV1(opts.TrackersV1),
 	}
 	n.env.sessions = newSessionTable(opts.MaxSessions, n.env.strangerLog)
 	if err := n.env.contactNodes.load(s); err != nil {
 		return err
 	}
-	if err := n.env.rememberElsewhere(); err != nil {
+	if n.env.foreign, err = openForeignNodes(s, keys); err != nil {
 		return err
 	}
 	n.files, err = openTransfer(transferDeps{

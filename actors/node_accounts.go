@@ -22,8 +22,8 @@ const (
 	// appClientID is the client id of every app. A tracker keeps one record per
 	// client id, so a node with the same one would push a phone out.
 	appClientID = 1
-	// elsewhereTime is how long trackers are asked who else uses an imported key.
-	elsewhereTime = 10 * time.Second
+	// foreignLookupTime is how long trackers are asked who else uses an imported key.
+	foreignLookupTime = 10 * time.Second
 )
 
 // Accounts returns the identities of this node.
@@ -58,11 +58,11 @@ type Import struct {
 // Imported is an account that was imported.
 type Imported struct {
 	Account store.Account
-	// Elsewhere are other nodes where trackers say that the identity is at this
+	// ForeignNodes are other nodes where trackers say that the identity is at this
 	// moment: a phone, most likely, see docs/roles.md. Asked is false when no tracker
 	// could be asked.
-	Elsewhere []store.Address
-	Asked     bool
+	ForeignNodes []store.Address
+	Asked        bool
 }
 
 // ImportAccount makes an account of an identity that exists already, such as one
@@ -93,7 +93,7 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 		in.Avatar = nil
 	}
 	var out Imported
-	out.Elsewhere, out.Asked = n.elsewhere(ctx, id)
+	out.ForeignNodes, out.Asked = n.foreignNodes(ctx, id)
 	if err := n.keys.Put(in.Key); err != nil {
 		return Imported{}, fmt.Errorf("import account: %w", err)
 	}
@@ -104,12 +104,12 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 	return out, err
 }
 
-// elsewhere asks trackers at which other nodes an identity is.
-func (n *Node) elsewhere(ctx context.Context, id identity.PublicKey) (found []store.Address, asked bool) {
+// foreignNodes asks trackers at which other nodes an identity is.
+func (n *Node) foreignNodes(ctx context.Context, id identity.PublicKey) (found []store.Address, asked bool) {
 	if n.env.resolver.IsZero() {
 		return nil, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, elsewhereTime)
+	ctx, cancel := context.WithTimeout(ctx, foreignLookupTime)
 	defer cancel()
 	answer, err := kernel.Ask[addresses](ctx, n.env.resolver, lookup{Identity: id, Fresh: true})
 	if err != nil || answer.Err != nil && !errors.Is(answer.Err, ErrNotFound) {

@@ -118,7 +118,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	// Before anything that rests on the keys, such as an account.
 	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
 	if n.env.opts.OpenNetwork != nil {
-		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env) })
+		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env.resolverDeps()) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env.sessionDeps()) })
 		spawn(overlayName, func() kernel.Actor {
 			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})

@@ -19,9 +19,9 @@ type Status struct {
 	Overlay  overlay.Status
 	Running  bool
 	Trackers []TrackerStatus
-	// OldTrackers are those of generations 1 and 2, in the order of the options.
-	OldTrackers []OldTrackerStatus
-	Sessions    int
+	// TrackersV1 are those of version 1, in the order of the options.
+	TrackersV1 []TrackerV1Status
+	Sessions   int
 	// StrayReactions counts, since the start, the reactions to messages that the
 	// conversation does not have: older ones than this node, or somebody else's. They
 	// are shown nowhere.
@@ -36,9 +36,9 @@ type Status struct {
 	Alarms            []Alarm
 	// KeyProblems are accounts and roles whose key file is lost.
 	KeyProblems []KeyProblem
-	// Elsewhere are nodes that trackers name for our accounts and that are none of
-	// ours. It is empty while nobody abuses a signature.
-	Elsewhere []AnnouncedElsewhere
+	// ForeignNodes are nodes that trackers give for our accounts and that are not ours.
+	// It is empty while nobody abuses a signature.
+	ForeignNodes []ForeignNode
 	// Suspicions are attempts of the last day to be somebody else; Suspected counts
 	// all since the start.
 	Suspicions []Suspicion
@@ -65,7 +65,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := Status{
-		Trackers: trackers, OldTrackers: n.env.oldTrackers.current(), Alarms: alarms, Elsewhere: n.env.elsewhere.current(time.Now()),
+		Trackers: trackers, TrackersV1: n.env.trackersV1.Status(), Alarms: alarms, ForeignNodes: n.env.foreign.Current(time.Now()),
 		Sessions: n.env.contacts.Online(), StrayReactions: n.env.sessions.StrayReactions(), CrowdedGUIDs: n.env.sessions.CrowdedGUIDs(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 		FullConversations: n.store.FullConversations(),
 	}

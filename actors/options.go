@@ -31,9 +31,9 @@ type Options struct {
 	OpenStore func(store.Options) (*store.Store, error)
 	// Trackers are asked for contacts and told about our accounts.
 	Trackers []tracker.Address
-	// OldTrackers are those of generations 1 and 2. They are reached over the
+	// TrackersV1 are those of version 1, of gen1 and gen2. They are reached over the
 	// carriers of their generation.
-	OldTrackers []OldTracker
+	TrackersV1 []TrackerV1
 
 	// SessionIdle is how long a session lives without anything but pings. Default
 	// 10 min, which is what the apps use.
@@ -53,7 +53,7 @@ type Options struct {
 	// fails.
 	RefusePointChallenges bool
 	// OwnDevices are the node keys of other devices of our accounts. A record of
-	// ours with another node key raises an alarm; see Status.Elsewhere.
+	// ours with another node key raises an alarm; see Status.ForeignNodes.
 	OwnDevices []identity.NodeKey
 
 	// Media configures the files of messages.

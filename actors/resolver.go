@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,22 +16,37 @@ import (
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 )
 
+// The reasons of [Addresses] for finding nothing, beside uplink.ErrOffline.
+var (
+	// ErrNotFound says that no tracker knows where an identity is.
+	ErrNotFound = errors.New("no tracker knows the identity")
+	// ErrTrackersSilent says that no tracker answered.
+	ErrTrackersSilent = errors.New("no tracker answers")
+	// ErrNoTrackers says that the configuration has none.
+	ErrNoTrackers = errors.New("no trackers are configured")
+
+	errBusy = errors.New("too many concurrent lookups")
+)
+
 const (
-	// asked is how many trackers a lookup asks at once. They share what they know,
-	// but one may be silent, and one may lie by leaving something out.
+	// askedAtOnce is how many trackers a lookup asks at once. They share what they know,
+	// but one may be unreachable, and one may lie by leaving something out.
 	askedAtOnce = 3
-	// graceForOthers is how long an answer waits for those of the other trackers.
+	// graceForOthers is how long a lookup waits for the other trackers once one has given
+	// addresses.
 	graceForOthers = 300 * time.Millisecond
-	// maxLookups and maxWaiting bound who waits for an answer.
+	// maxLookups bounds the identities that are looked up at once, maxWaiting the actors
+	// that wait for one of them.
 	maxLookups = 1024
 	maxWaiting = 64
-	// maxDatagrams and maxDatagramBytes bound what was received and not yet looked
-	// at; beyond it datagrams are dropped.
+	// maxDatagrams and maxDatagramBytes bound the answers in the mailbox; beyond it
+	// datagrams are dropped.
 	maxDatagrams     = 64
 	maxDatagramBytes = 1 << 20
 	// announceRetry is the pause after a malformed answer to an announcement, and after
@@ -40,11 +56,60 @@ const (
 	busyRetry     = time.Second
 )
 
-// resolver is the node's client of the trackers: it tells them where our accounts
-// are, and asks them where contacts are. Everything a tracker says is a hint; the
-// handshake decides. It answers from the cache when it can.
+// Messages to the resolver.
+type (
+	// lookup asks where an identity is; the answer is [addresses]. With Fresh the
+	// resolver asks trackers also when its cache has addresses.
+	lookup struct {
+		Identity identity.PublicKey
+		Fresh    bool
+	}
+	// announce says that trackers shall know where an account is, until one with Stop.
+	// Again announces at once.
+	announce struct {
+		Account     identity.PublicKey
+		Stop, Again bool
+	}
+	// trackersRequest asks how the trackers answer; the answer is []TrackerStatus.
+	trackersRequest struct{}
+)
+
+// addresses answers [lookup].
+type addresses struct {
+	Identity identity.PublicKey
+	Found    []store.Address
+	// Cached says that no tracker was asked.
+	Cached bool
+	// Err says why there is nothing in Found: [ErrNotFound], [ErrTrackersSilent],
+	// [ErrNoTrackers], uplink.ErrOffline, or that the resolver is busy.
+	Err error
+}
+
+// resolverDeps is what a resolver uses.
+type resolverDeps struct {
+	// Store is for reading; Writer is the actor that writes to it.
+	Store  *store.Store
+	Writer kernel.Ref
+	// Keys has the keys of the accounts to announce, and of the node.
+	Keys    *keyring.Ring
+	Network *uplink.Cell
+	// Now is the wall clock, for the times at which addresses expire.
+	Now       func() time.Time
+	Log       *slog.Logger
+	Strangers *strangerlog.Log
+	// Trackers are asked and told; those of version 1 are in V1.
+	Trackers []tracker.Address
+	V1       *trackersV1
+	// OwnDevices are further node keys of our accounts; a record with one of them is not
+	// foreign.
+	OwnDevices []identity.NodeKey
+	Foreign    *foreignNodes
+}
+
+// resolver is the node's client of the trackers. Everything that a tracker says is a
+// hint; the handshake decides. It answers from the cache when it can.
 type resolver struct {
-	env      *env
+	deps     resolverDeps
 	port     overlay.Datagrams
 	trackers []*trackerState
 	open     map[tracker.Nonce]*question
@@ -52,11 +117,11 @@ type resolver struct {
 	accounts map[identity.PublicKey]struct{}
 	timers   map[announceDue]kernel.Timer
 	credits  *kernel.Credits
-	// announcingOld says that the old trackers are being told.
-	announcingOld bool
+	// announcingV1 says that the task that announces to trackers of version 1 runs.
+	announcingV1 bool
 }
 
-// lookupState is one identity that is being asked for.
+// lookupState is a lookup that has not been answered.
 type lookupState struct {
 	waiting  []kernel.Ref
 	asked    int // trackers that have not answered yet
@@ -79,34 +144,37 @@ type (
 	}
 )
 
-func newResolver(e *env) kernel.Actor {
+// newResolver returns the resolver. It takes [lookup], [announce], [trackersRequest], and
+// the events of the uplink.
+func newResolver(deps resolverDeps) kernel.Actor {
 	r := &resolver{
-		env:      e,
+		deps:     deps,
 		open:     make(map[tracker.Nonce]*question),
 		lookups:  make(map[identity.PublicKey]*lookupState),
 		accounts: make(map[identity.PublicKey]struct{}),
 		timers:   make(map[announceDue]kernel.Timer),
 		credits:  kernel.NewCredits(maxDatagrams, maxDatagramBytes),
 	}
-	for _, address := range e.opts.Trackers {
+	for _, address := range deps.Trackers {
 		r.trackers = append(r.trackers, &trackerState{address: address, latency: assumedLatency})
 	}
 	return r
 }
 
+// Started implements [kernel.Starter].
 func (r *resolver) Started(c *kernel.Context) error {
 	if err := r.listen(c); err != nil {
 		return err
 	}
-	if len(r.env.opts.OldTrackers) > 0 {
-		c.Every(oldAnnounceEvery, oldAnnounceDue{})
+	if !r.deps.V1.none() {
+		c.Every(announceEveryV1, announceDueV1{})
 	}
-	accounts, err := r.env.store.Accounts()
+	accounts, err := r.deps.Store.Accounts()
 	if err != nil {
 		return fmt.Errorf("read accounts: %w", err)
 	}
 	for _, a := range accounts {
-		if _, ok := r.env.keys.Account(a.ID); ok { // else its actor tells us when it is
+		if _, ok := r.deps.Keys.Account(a.ID); ok { // else its actor tells us when it is
 			r.onAnnounce(c, announce{Account: a.ID})
 		}
 	}
@@ -115,9 +183,9 @@ func (r *resolver) Started(c *kernel.Context) error {
 
 // listen opens the port for answers, now or when there is a network.
 func (r *resolver) listen(c *kernel.Context) error {
-	carrier, ok := r.env.net.Carrier(overlay.KindStream)
+	carrier, ok := r.deps.Network.Carrier(overlay.KindStream)
 	if !ok || r.port != nil {
-		return nil // begins with uplink.Opened, or is closing and begins anew
+		return nil // continues with uplink.Opened, or when the closing port has failed
 	}
 	// Trackers answer to their own port, whatever port the question came from.
 	port, err := carrier.ListenDatagrams(tracker.Port)
@@ -130,6 +198,7 @@ func (r *resolver) listen(c *kernel.Context) error {
 	return nil
 }
 
+// Receive implements [kernel.Actor].
 func (r *resolver) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case lookup:
@@ -153,31 +222,32 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 	case trackersRequest:
 		r.onTrackersRequest(c)
 	case store.Written:
-		// The cache is only a cache, and an alarm is shown without its event too.
-	case oldAnnounceDue:
-		r.announceOld(c)
-	case oldFound:
-		r.onOldFound(c, msg)
+		// The cache may lack an entry, and the status has a foreign node without its event.
+	case announceDueV1:
+		r.announceV1(c)
+	case foundV1:
+		r.onFoundV1(c, msg)
 	case kernel.TaskDone:
 		switch msg.Name {
-		case taskOldLookup:
+		case taskLookupV1:
 			return
-		case taskOldAnnounce:
-			r.announcingOld = false
+		case taskAnnounceV1:
+			r.announcingV1 = false
 			return
 		}
 		c.Fail(fmt.Errorf("receive datagrams: %w", msg.Err))
 	}
 }
 
+// Stopping implements [kernel.Stopper].
 func (r *resolver) Stopping(*kernel.Context) {
 	if r.port != nil {
 		_ = r.port.Close()
 	}
 }
 
-// receive hands over what comes from trackers and drops the rest at once: anybody
-// on the network can send here.
+// receive tells the resolver the datagrams of trackers and drops all others: everybody
+// on the network can send some.
 func (r *resolver) receive(ctx context.Context, inbox kernel.Inbox) error {
 	known := make(map[identity.NodeKey]struct{}, len(r.trackers))
 	for _, t := range r.trackers {
@@ -215,7 +285,7 @@ func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
 		return
 	}
 	if r.port == nil {
-		c.Reply(addresses{Identity: msg.Identity, Err: ErrOffline})
+		c.Reply(addresses{Identity: msg.Identity, Err: uplink.ErrOffline})
 		return
 	}
 	l = &lookupState{waiting: []kernel.Ref{c.Sender()}}
@@ -225,7 +295,7 @@ func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
 		r.open[nonce].identity = msg.Identity
 		l.asked++
 	}
-	if r.askOld(c, msg.Identity) {
+	if r.askV1(c, msg.Identity) {
 		l.asked++
 	}
 	if l.asked == 0 {
@@ -233,18 +303,17 @@ func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
 	}
 }
 
-// cached returns the addresses of an identity that a tracker named and that have
-// not expired.
+// cached returns the addresses of an identity that have not expired.
 func (r *resolver) cached(id identity.PublicKey) []store.Address {
-	all, err := r.env.store.Addresses(id)
+	all, err := r.deps.Store.Addresses(id)
 	if err != nil {
 		return nil // a cache that cannot be read is an empty one
 	}
-	now := r.env.nowMillis()
+	now := store.MillisOf(r.deps.Now())
 	return slices.DeleteFunc(all, func(a store.Address) bool { return a.Expires <= now })
 }
 
-// onDatagram takes an answer. It counts only from the tracker that was asked, with
+// onDatagram handles an answer. It counts only from the tracker that was asked, with
 // the nonce and the command of a question that is still open.
 func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 	r.credits.Release(int64(len(msg.payload)))
@@ -262,7 +331,7 @@ func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 	case tracker.Lookup:
 		answer, err := reply.Lookup(q.identity)
 		if err != nil {
-			c.Log().Warn("A tracker answered nonsense", "tracker", msg.from.Short(), "err", err)
+			c.Log().Warn("malformed answer from tracker", "server", msg.from.Short(), "err", err)
 		}
 		if q.own {
 			r.onOwnRecords(c, q, answer.Records)
@@ -272,11 +341,11 @@ func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 	case tracker.Announce:
 		answer, err := reply.Announce()
 		if err != nil {
-			c.Log().Warn("A tracker answered nonsense", "tracker", msg.from.Short(), "err", err)
+			c.Log().Warn("malformed answer from tracker", "server", msg.from.Short(), "err", err)
 			r.announceAfter(c, q.announced, announceRetry)
 			return
 		}
-		c.Log().Debug("Announced", "tracker", msg.from.Short(), "account", q.identity.Short(), "ttl", answer.TTL())
+		c.Log().Debug("account announced", "server", msg.from.Short(), "account", q.identity.Short(), "ttl", answer.TTL())
 		q.tracker.announcedUntil = time.Now().Add(answer.TTL())
 		// In time to be repeated before it is forgotten.
 		r.announceAfter(c, q.announced, answer.TTL()*4/5)
@@ -284,7 +353,7 @@ func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 	}
 }
 
-// onAnswer adds what one tracker said about an identity.
+// onAnswer adds the records that one tracker gave for an identity.
 func (r *resolver) onAnswer(c *kernel.Context, id identity.PublicKey, records []tracker.Record) {
 	l := r.lookups[id]
 	if l == nil {
@@ -306,7 +375,7 @@ func (r *resolver) onAnswer(c *kernel.Context, id identity.PublicKey, records []
 	}
 }
 
-// finishLookup answers whoever waits, and fills the cache.
+// finishLookup answers the actors that wait, and fills the cache.
 func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	l := r.lookups[id]
 	if l == nil {
@@ -316,7 +385,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	l.grace.Stop()
 	answer := addresses{Identity: id}
 	tracker.Rank(l.found)
-	now := r.env.opts.Now()
+	now := r.deps.Now()
 	for _, rec := range l.found {
 		answer.Found = append(answer.Found, store.Address{
 			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), SubnetAddr: store.IPv6Of(l.behind[rec.Node]),
@@ -324,11 +393,11 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	}
 	switch {
 	case len(answer.Found) > 0:
-		c.Tell(r.env.writer, store.Write{Op: store.PutAddresses{Identity: id, Addresses: slices.Clone(answer.Found)}})
+		c.Tell(r.deps.Writer, store.Write{Op: store.PutAddresses{Identity: id, Addresses: slices.Clone(answer.Found)}})
 	case l.answered > 0:
 		answer.Err = ErrNotFound
-	case len(r.trackers)+len(r.env.opts.OldTrackers) == 0:
-		answer.Err = errNoTrackers
+	case len(r.trackers) == 0 && r.deps.V1.none():
+		answer.Err = ErrNoTrackers
 	default:
 		answer.Err = ErrTrackersSilent
 	}
@@ -337,11 +406,11 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	}
 }
 
-// onAnnounce begins or ends telling trackers about an account.
+// onAnnounce begins or ends the announcements of an account.
 func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 	if msg.Stop {
 		delete(r.accounts, msg.Account)
-		r.env.elsewhere.hide(msg.Account)
+		r.deps.Foreign.suppress(msg.Account)
 		for i := range r.trackers {
 			due := announceDue{msg.Account, i}
 			r.timers[due].Stop()
@@ -353,8 +422,8 @@ func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
 		return
 	}
 	r.accounts[msg.Account] = struct{}{}
-	if r.env.net.Up() {
-		r.announceOld(c)
+	if r.deps.Network.Up() {
+		r.announceV1(c)
 		r.announceEverywhere(c, msg.Account)
 	}
 }
@@ -363,11 +432,11 @@ func (r *resolver) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	if !msg.Up {
 		return
 	}
-	// The silence of trackers meant nothing while we were cut off.
+	// That trackers did not answer meant nothing while we were cut off.
 	for _, t := range r.trackers {
 		t.failures, t.quietUntil = 0, time.Time{}
 	}
-	r.announceOld(c)
+	r.announceV1(c)
 	for account := range r.accounts {
 		r.announceEverywhere(c, account)
 	}
@@ -391,25 +460,25 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 	delete(r.timers, due)
 	t := r.trackers[due.tracker]
 	now := time.Now()
-	if !r.env.net.Up() || r.port == nil {
-		return // comes back with the network
+	if !r.deps.Network.Up() || r.port == nil {
+		return // continues with uplink.Changed
 	}
 	if !t.mayAsk(now) {
 		r.announceAfter(c, due, max(t.quietUntil.Sub(now), busyRetry))
 		return
 	}
-	key, ok := r.env.keys.Account(due.account)
+	key, ok := r.deps.Keys.Account(due.account)
 	if !ok {
-		r.announceAfter(c, due, announceRetry) // its actor is starting, or is about to stop this
+		r.announceAfter(c, due, announceRetry) // its actor is starting, or about to tell us to stop
 		return
 	}
-	account, err := r.env.store.Account(due.account)
+	account, err := r.deps.Store.Account(due.account)
 	if err != nil {
 		c.Log().Error("announcement failed, retrying", "account", due.account.Short(), "err", err)
 		r.announceAfter(c, due, announceRetry)
 		return
 	}
-	record := tracker.NewRecord(key, r.env.keys.RoleKey(keyring.RoleNode), account.Priority, account.ClientID)
+	record := tracker.NewRecord(key, r.deps.Keys.RoleKey(keyring.RoleNode), account.Priority, account.ClientID)
 	nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request {
 		return tracker.Announce{Nonce: n, Identity: due.account, Record: record}
 	})
@@ -417,7 +486,7 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 	r.open[nonce].announced = due
 }
 
-// ask sends a question to a tracker, and again until it is answered or given up.
+// ask sends a question to a tracker, and repeats it until it is answered or given up.
 func (r *resolver) ask(c *kernel.Context, t *trackerState, make func(tracker.Nonce) tracker.Request) tracker.Nonce {
 	nonce := r.freeNonce(c)
 	q := &question{tracker: t, request: make(nonce), sent: time.Now()}
@@ -447,13 +516,13 @@ func (r *resolver) transmit(c *kernel.Context, nonce tracker.Nonce, q *question)
 		return
 	}
 	if err != nil {
-		c.Log().Debug("A datagram could not be sent", "tracker", q.tracker.address.Node.Short(), "err", err)
+		c.Log().Debug("sending a datagram failed", "server", q.tracker.address.Node.Short(), "err", err)
 	}
 	q.timer = c.After(resendAfter[q.tries], questionDue{nonce})
 	q.tries++
 }
 
-// onQuestionDue sends a question again, or gives it up.
+// onQuestionDue repeats a question, or gives it up.
 func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 	q := r.open[msg.nonce]
 	if q == nil {
@@ -474,7 +543,7 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 			}
 		}
 	case tracker.Announce:
-		c.Log().Info("A tracker does not answer", "tracker", q.tracker.address.Node.Short())
+		c.Log().Info("tracker does not answer", "server", q.tracker.address.Node.Short())
 		r.announceAfter(c, q.announced, q.tracker.quietUntil.Sub(now))
 	}
 }
@@ -493,4 +562,42 @@ func (r *resolver) onTrackersRequest(c *kernel.Context) {
 		status = append(status, t.status(now))
 	}
 	c.Reply(status)
+}
+
+// askForOwn looks up an account at a tracker that has just answered its announcement, to
+// see what the tracker tells others.
+func (r *resolver) askForOwn(c *kernel.Context, announcement *question) {
+	id := announcement.identity
+	nonce := r.ask(c, announcement.tracker, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: id} })
+	q := r.open[nonce]
+	q.identity, q.announced, q.own = id, announcement.announced, true
+}
+
+// onOwnRecords looks for foreign nodes: records with the signature of an account that
+// lead to a node which is none of its devices. Each is reported once, also over restarts,
+// and again when it is back after it was gone. Then our own record is announced again, so
+// that it stands before the foreign one.
+func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracker.Record) {
+	if _, ok := r.accounts[q.identity]; !ok {
+		return // removed in the meantime
+	}
+	news := false
+	for _, rec := range records {
+		if r.isOwn(rec.Node) || !r.deps.Foreign.observe(q.identity, rec.Node, time.Now()) {
+			continue
+		}
+		news = true
+		c.Log().Error("tracker leads to a foreign node with our signature",
+			"account", q.identity.Short(), "node", rec.Node.Short(), "server", q.tracker.address.Node.Short())
+		// A known node key is never signed.
+		r.deps.Keys.Know(rec.Node)
+		c.Tell(r.deps.Writer, store.Write{Op: store.NoteForeignNode{Account: q.identity, Node: rec.Node}})
+	}
+	if news {
+		r.announceAfter(c, q.announced, 0)
+	}
+}
+
+func (r *resolver) isOwn(node identity.NodeKey) bool {
+	return node == r.deps.Keys.RoleKey(keyring.RoleNode) || slices.Contains(r.deps.OwnDevices, node)
 }

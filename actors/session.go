@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
@@ -213,7 +214,7 @@ func (s *session) startDial(c *kernel.Context) error {
 	}
 	carriers := s.deps.carriers()
 	if len(carriers) == 0 {
-		return kernel.Fatal(ErrOffline)
+		return kernel.Fatal(uplink.ErrOffline)
 	}
 	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -108,7 +109,7 @@ func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	s.inFlight.onData = true
 	carrier, ok := s.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		s.end(c, ErrOffline)
+		s.end(c, uplink.ErrOffline)
 		return
 	}
 	conn, place := s.conn, s.place

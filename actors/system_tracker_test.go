@@ -75,7 +75,7 @@ func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 	}
 	system.knows.Life = time.Hour
 	n := w.Node("owner", func(o *actors.Options) {
-		o.OldTrackers = []actors.OldTracker{{Address: system.at}}
+		o.TrackersV1 = []actors.TrackerV1{{Address: system.at}}
 		o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 			net, err := w.Open(key)
 			if err != nil {

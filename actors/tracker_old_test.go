@@ -44,13 +44,13 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 			t.Parallel()
 			w := actorstest.New(t, memnet.Options{})
 			key := oldTrackerNode(w)
-			where := actors.OldTracker{Node: key}
+			where := actors.TrackerV1{Node: key}
 			if generation == 1 {
-				where = actors.OldTracker{Address: netip.AddrPortFrom(overlay.AddressOf(key), tracker.Port1)}
+				where = actors.TrackerV1{Address: netip.AddrPortFrom(overlay.AddressOf(key), tracker.Port1)}
 			}
 			old := func(o *actors.Options) {
 				withCarriers(w, true, kind)(o)
-				o.Trackers, o.OldTrackers = nil, []actors.OldTracker{where}
+				o.Trackers, o.TrackersV1 = nil, []actors.TrackerV1{where}
 			}
 			a, b := w.Node("a", old), w.Node("b", old)
 			actorstest.Befriend(a, b)
@@ -58,7 +58,7 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 			b.EventuallyWithin(generationPatience, "b hears a", func() bool { return len(b.Heard(a)) == 1 })
 			a.EventuallyWithin(generationPatience, "the generation is remembered", func() bool { return spoken(a, b) == generation })
 			a.EventuallyWithin(generationPatience, "the status has the answer", func() bool {
-				s := a.Status().OldTrackers
+				s := a.Status().TrackersV1
 				return len(s) == 1 && s[0].Tracker == where && !s[0].LastAnswer.IsZero() && s[0].Err == nil
 			})
 		})
@@ -69,13 +69,13 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 func TestOldTrackersThatAreSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		silent := actors.OldTracker{Node: identity.NodeKey{1}}
+		silent := actors.TrackerV1{Node: identity.NodeKey{1}}
 		n := w.Node("a", func(o *actors.Options) {
 			withCarriers(w, true, overlay.KindQUIC)(o)
-			o.Trackers, o.OldTrackers = nil, []actors.OldTracker{silent}
+			o.Trackers, o.TrackersV1 = nil, []actors.TrackerV1{silent}
 		})
 		n.Eventually("the status says it", func() bool {
-			s := n.Status().OldTrackers
+			s := n.Status().TrackersV1
 			return len(s) == 1 && s[0].Tracker == silent && s[0].LastAnswer.IsZero() && errors.Is(s[0].Err, overlay.ErrTimeout)
 		})
 		bob := identity.NewPrivateKey([32]byte{2}).Public()
@@ -133,7 +133,7 @@ func TestOldTrackerRefusesForgeries(t *testing.T) {
 	}
 }
 
-func TestParseOldTracker(t *testing.T) {
+func TestParseTrackerV1(t *testing.T) {
 	for s, ok := range map[string]bool{
 		"[208:62:45:62:59b8:f1a2:62ca:f87c]:5050":                          true,
 		"e1436b91fbcbbfe694177da47103b4e370658ba2db31e7879a8d613a447c9302": true,
@@ -141,7 +141,7 @@ func TestParseOldTracker(t *testing.T) {
 		"127.0.0.1:5050":     false,
 		"":                   false,
 	} {
-		got, err := actors.ParseOldTracker(s)
+		got, err := actors.ParseTrackerV1(s)
 		if ok != (err == nil) || ok && got.String() != s {
 			t.Errorf("%q: %v, error %v", s, got, err)
 		}

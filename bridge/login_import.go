@@ -90,7 +90,7 @@ func (l *login) importSeed(ctx context.Context, answer map[string]string) (*brid
 		return nil, fmt.Errorf("bring the identity here: %w", err)
 	}
 	step, err := l.finish(ctx, imported.Account, false)
-	if err == nil && len(imported.Elsewhere) > 0 {
+	if err == nil && len(imported.ForeignNodes) > 0 {
 		step.Instructions += " Attention: it is in use at another place just now."
 	}
 	return step, err

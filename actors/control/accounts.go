@@ -121,7 +121,7 @@ func (s *service) importAccount(ctx context.Context, in *struct{ Body Import }) 
 	if done.Asked {
 		out.ForeignNodes = []string{}
 	}
-	for _, a := range done.Elsewhere {
+	for _, a := range done.ForeignNodes {
 		out.ForeignNodes = append(out.ForeignNodes, a.Node.String())
 	}
 	return &body[Imported]{out}, nil

@@ -260,7 +260,7 @@ func trackerOf(t actors.TrackerStatus) Tracker {
 	}
 }
 
-func oldTrackerOf(t actors.OldTrackerStatus) OldTracker {
+func oldTrackerOf(t actors.TrackerV1Status) OldTracker {
 	out := OldTracker{Address: t.Tracker.String(), Answers: t.Err == nil && !t.LastAnswer.IsZero(), Last: t.LastAnswer}
 	if t.Err != nil {
 		out.Error = t.Err.Error()

@@ -94,7 +94,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	for _, t := range state.Trackers {
 		out.Trackers = append(out.Trackers, trackerOf(t))
 	}
-	for _, t := range state.OldTrackers {
+	for _, t := range state.TrackersV1 {
 		out.OldTrackers = append(out.OldTrackers, oldTrackerOf(t))
 	}
 	if state.Tracker != nil {
@@ -125,7 +125,7 @@ func warningsOf(state actors.Status) []Warning {
 	for _, p := range state.KeyProblems {
 		warnings = append(warnings, Warning{Code: "key_lost", Text: p.String()})
 	}
-	for _, a := range state.Elsewhere {
+	for _, a := range state.ForeignNodes {
 		warnings = append(warnings, Warning{Code: "announced_elsewhere", Since: a.Since, Text: fmt.Sprintf(
 			"Trackers lead to node %s for account %s, with its own signature; somebody may have tricked a device of yours into it, and contacts may look there in vain. If the node is a device of yours, add it to security.own_devices.",
 			a.Node, a.Account.Short())})

@@ -3,10 +3,14 @@
 package uplink
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/overlay"
 )
+
+// ErrOffline says that the overlay is not running at the moment.
+var ErrOffline = errors.New("the overlay network is not running")
 
 // Network is the overlay as a node uses it: *overlay.Network, or its in-memory twin in
 // tests. A Network may have these methods too, which the package uses when they are

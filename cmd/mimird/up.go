@@ -218,11 +218,11 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		opts.Trackers = append(opts.Trackers, t.Address)
 	}
 	for _, t := range c.Yggdrasil.OldTrackers {
-		old, err := actors.ParseOldTracker(t)
+		old, err := actors.ParseTrackerV1(t)
 		if err != nil {
 			return actors.Options{}, configError{fmt.Errorf("yggdrasil.old_trackers: %q: %w", clip(t), err)}
 		}
-		opts.OldTrackers = append(opts.OldTrackers, old)
+		opts.TrackersV1 = append(opts.TrackersV1, old)
 	}
 	opts.RefusePointChallenges = c.Security.RefusePointChallenges
 	for _, k := range c.Security.OwnDevices {
