@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
@@ -38,7 +40,7 @@ type env struct {
 	foreign     *foreignNodes
 	trackersV1  *trackersV1
 	// files are the files of messages.
-	files *transferService
+	files *transfer.Service
 
 	writer   kernel.Ref // the store actor
 	resolver kernel.Ref

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
@@ -378,7 +380,7 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 				carrier := w.Net.Node(overlay.Limits{})
 				t.Cleanup(func() { _ = carrier.Close() })
 				server := phone.ServeFiles(t, carrier, phone.FileFaults{})
-				f := w.NewFamily(2, 2, q, func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
+				f := w.NewFamily(2, 2, q, func(o *actors.Options) { o.Media = transfer.Options{Server: server.Key()} })
 				f.Each(func(a, p int) { f.PhoneSays(a, p, 10) })
 				f.Settle(30 * time.Minute)
 				var offers []store.Message
@@ -431,7 +433,7 @@ func TestSender_SharedNode_FileCutByAConflict(t *testing.T) {
 		carrier := w.Net.Node(overlay.Limits{})
 		t.Cleanup(func() { _ = carrier.Close() })
 		server := phone.ServeFiles(t, carrier, phone.FileFaults{})
-		f := w.NewFamily(2, 1, phone.Android(), func(o *actors.Options) { o.Media = actors.MediaOptions{Server: server.Key()} })
+		f := w.NewFamily(2, 1, phone.Android(), func(o *actors.Options) { o.Media = transfer.Options{Server: server.Key()} })
 		data := pattern(6_000_000, 1) // takes a minute and a half
 		m, err := f.Node.SendFile(t.Context(), actors.OutgoingFile{
 			Account: f.Accounts[0], Contact: f.Contact(0), Body: bytes.NewReader(data), Name: "file.bin",

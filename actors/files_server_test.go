@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/mimird/mimird/actors"
@@ -409,7 +411,7 @@ func TestFilesBetweenNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDepot(t, fileserver.Options{})
 		media := func(o *actors.Options) {
-			o.Media = actors.MediaOptions{Server: d.key, AutoDownload: actors.MediaAlways}
+			o.Media = transfer.Options{Server: d.key, AutoDownload: transfer.Always}
 		}
 		a, b := d.w.Node("a", media), d.w.Node("b", media)
 		actorstest.Befriend(a, b)

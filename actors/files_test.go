@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
@@ -32,7 +34,7 @@ type parcel struct {
 }
 
 // pack makes the three; they are each other's contacts and have a session.
-func pack(t *testing.T, faults phone.FileFaults, change ...func(*actors.MediaOptions)) *parcel {
+func pack(t *testing.T, faults phone.FileFaults, change ...func(*transfer.Options)) *parcel {
 	t.Helper()
 	w := actorstest.New(t, memnet.Options{})
 	carrier := w.Net.Node(overlay.Limits{})
@@ -41,7 +43,7 @@ func pack(t *testing.T, faults phone.FileFaults, change ...func(*actors.MediaOpt
 	clock := new(wallClock)
 	n := w.Node("owner", func(o *actors.Options) {
 		o.Now = clock.Now
-		o.Media = actors.MediaOptions{Server: server.Key()}
+		o.Media = transfer.Options{Server: server.Key()}
 		for _, f := range change {
 			f(&o.Media)
 		}
@@ -69,7 +71,7 @@ func (p *parcel) post(t *testing.T, m phone.Message) store.MessageID {
 	return id
 }
 
-func (p *parcel) state(t *testing.T, id store.MessageID) actors.MediaInfo {
+func (p *parcel) state(t *testing.T, id store.MessageID) transfer.Info {
 	t.Helper()
 	info, err := p.n.MediaState(p.n.Account.ID, p.contact(), id)
 	if err != nil {
@@ -79,7 +81,7 @@ func (p *parcel) state(t *testing.T, id store.MessageID) actors.MediaInfo {
 }
 
 // becomes waits until the file of a message is in a state.
-func (p *parcel) becomes(t *testing.T, id store.MessageID, want store.MediaState) actors.MediaInfo {
+func (p *parcel) becomes(t *testing.T, id store.MessageID, want store.MediaState) transfer.Info {
 	t.Helper()
 	p.n.EventuallyWithin(2*time.Hour, "the file is "+want.String(), func() bool { return p.state(t, id).State == want })
 	return p.state(t, id)
@@ -196,7 +198,7 @@ func TestConversationKeepsItsOrder(t *testing.T) {
 // uploaded, and the file follows when it can.
 func TestPatienceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{Refuse: "quota exceeded"}, func(o *actors.MediaOptions) { o.Patience = 2 * time.Minute })
+		p := pack(t, phone.FileFaults{Refuse: "quota exceeded"}, func(o *transfer.Options) { o.Patience = 2 * time.Minute })
 		m := p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(jpeg), Name: "late.jpg"})
 		start := time.Now()
 		p.n.SayTo(p.p.Key(), "overtakes")
@@ -264,7 +266,7 @@ func TestSpoiltUploadIsRepeated(t *testing.T) {
 func TestUploadIsTrustedWhenToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for trust, reads := range map[bool]int{false: 1, true: 0} {
-			p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.TrustUploads = trust })
+			p := pack(t, phone.FileFaults{}, func(o *transfer.Options) { o.TrustUploads = trust })
 			p.arrives(t, p.sends(t, actors.OutgoingFile{Body: bytes.NewReader(pattern(200_000, 1)), Name: "a.bin"}))
 			if n := len(p.server.Offsets()); n != reads {
 				t.Errorf("trusted %t: %d downloads", trust, n)
@@ -319,7 +321,7 @@ func TestFileIsFetched(t *testing.T) {
 // that size are fetched by themselves, else when a person asks.
 func TestInlineFileObeysItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.AutoDownload, o.Quota = 10_000, 20<<20 })
+		p := pack(t, phone.FileFaults{}, func(o *transfer.Options) { o.AutoDownload, o.Quota = 10_000, 20<<20 })
 		post := func(size int) (store.MessageID, []byte) {
 			data := pattern(size, byte(size))
 			return p.post(t, phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "x.bin", Size: int64(size)}.Inline(data)}), data
@@ -355,7 +357,7 @@ func TestInlineFileObeysItsLimit(t *testing.T) {
 // another session, so the session ends; with room the message comes, once.
 func TestInlineFileWithoutRoomIsOfferedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.Quota, o.Consumers = 16<<20, []string{"reader"} })
+		p := pack(t, phone.FileFaults{}, func(o *transfer.Options) { o.Quota, o.Consumers = 16<<20, []string{"reader"} })
 		inline := func(seed byte) phone.Message {
 			return phone.Message{Type: phone.File, Payload: phone.Attachment{Name: "x.bin", Size: 3 << 20}.Inline(pattern(3<<20, seed))}
 		}
@@ -479,7 +481,7 @@ func TestFileThatCannotBeHad(t *testing.T) {
 				if info := p.state(t, id); !strings.Contains(info.Reason, test.want) {
 					t.Errorf("%+v", info)
 				}
-				if _, _, err := p.n.OpenMedia(p.n.Account.ID, p.contact(), id); !errors.Is(err, actors.ErrMediaElsewhere) {
+				if _, _, err := p.n.OpenMedia(p.n.Account.ID, p.contact(), id); !errors.Is(err, transfer.ErrNotHere) {
 					t.Error(err)
 				}
 				p.n.Eventually("nothing is left", func() bool { used, _ := p.n.MediaUsage(); return used == 0 })
@@ -500,7 +502,7 @@ func TestFileThatCannotBeHad(t *testing.T) {
 // TestLargeFileWaitsToBeAskedFor: above the limit, and without a size.
 func TestLargeFileWaitsToBeAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.AutoDownload, o.MaxFile = 1000, 2000 })
+		p := pack(t, phone.FileFaults{}, func(o *transfer.Options) { o.AutoDownload, o.MaxFile = 1000, 2000 })
 		for size, want := range map[int]store.MediaState{1000: store.MediaStored, 1001: store.MediaOffered} {
 			data := pattern(size, 1)
 			id := p.post(t, phone.Message{Type: phone.File, Payload: p.server.Offer("a", data).Payload()})
@@ -524,7 +526,7 @@ func TestLargeFileWaitsToBeAskedFor(t *testing.T) {
 			}
 		}
 		id := p.post(t, phone.Message{Type: phone.Text, Payload: []byte("no file")})
-		if _, err := p.n.MediaState(p.n.Account.ID, p.contact(), id); !errors.Is(err, actors.ErrNoMedia) {
+		if _, err := p.n.MediaState(p.n.Account.ID, p.contact(), id); !errors.Is(err, transfer.ErrNoMedia) {
 			t.Error(err)
 		}
 	})
@@ -571,7 +573,7 @@ func TestFilesAreServedToWhomTheyWereOffered(t *testing.T) {
 // another contact are not touched, also when they are the same.
 func TestOldFilesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{}, func(o *actors.MediaOptions) { o.Quota, o.Consumers = 1_200_000, []string{"reader"} })
+		p := pack(t, phone.FileFaults{}, func(o *transfer.Options) { o.Quota, o.Consumers = 1_200_000, []string{"reader"} })
 		offer := func(seed byte) phone.Message {
 			return phone.Message{Type: phone.File, Payload: p.server.Offer(string(seed), pattern(120_000, seed)).Payload()}
 		}
@@ -620,7 +622,7 @@ func TestOldFilesMakeRoom(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
-		if _, err := p.n.SendFile(t.Context(), actors.OutgoingFile{Account: p.n.Account.ID, Contact: p.contact(), Body: strings.NewReader("")}); !errors.Is(err, actors.ErrFileEmpty) {
+		if _, err := p.n.SendFile(t.Context(), actors.OutgoingFile{Account: p.n.Account.ID, Contact: p.contact(), Body: strings.NewReader("")}); !errors.Is(err, transfer.ErrFileEmpty) {
 			t.Error(err)
 		}
 		// What would never fit is given up, unless a person wants it.
@@ -638,7 +640,7 @@ func TestOldFilesMakeRoom(t *testing.T) {
 // TestPiecesMakeRoom: what never becomes whole keeps nobody from sending.
 func TestPiecesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pack(t, phone.FileFaults{CutDownload: 1_100_000}, func(o *actors.MediaOptions) { o.Quota = 8_000_000 })
+		p := pack(t, phone.FileFaults{CutDownload: 1_100_000}, func(o *transfer.Options) { o.Quota = 8_000_000 })
 		for seed := range byte(9) {
 			p.post(t, phone.Message{Type: phone.File, Payload: p.server.Offer(string('a'+seed), pattern(1_400_000, seed)).Payload()})
 		}

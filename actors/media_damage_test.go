@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/test/phone"
@@ -63,7 +65,7 @@ func TestDamagedFileIsFetchedAgain(t *testing.T) {
 			}
 		}
 		for _, id := range []store.MessageID{first, sent.ID} {
-			if f, info, err := p.n.OpenMedia(p.n.Account.ID, p.contact(), id); !errors.Is(err, actors.ErrMediaElsewhere) {
+			if f, info, err := p.n.OpenMedia(p.n.Account.ID, p.contact(), id); !errors.Is(err, transfer.ErrNotHere) {
 				t.Errorf("%s: %v, %+v, %v", id, f, info, err)
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -37,7 +39,7 @@ type Node struct {
 	store    *store.Store
 	keys     *keyring.Ring
 	env      *env
-	files    *transferService
+	files    *transfer.Service
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
 
@@ -107,7 +109,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	if n.env.foreign, err = openForeignNodes(s, keys); err != nil {
 		return err
 	}
-	n.files, err = openTransfer(transferDeps{
+	n.files, err = transfer.Open(transfer.Deps{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.env.net,
 		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
 	})

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
@@ -132,7 +134,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	}
 	n.node.writer.Store(&n.env.writer)
 	if n.env.opts.OpenNetwork != nil {
-		spawn(transfersName, func() kernel.Actor { return newTransfers(n.node.files) })
+		spawn(transfersName, func() kernel.Actor { return transfer.NewActor(n.node.files) })
 	}
 	n.accounts = n.env.accountDeps()
 	if err := n.startAccounts(c); err != nil {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -49,7 +51,7 @@ func (n *Node) SendFile(ctx context.Context, f OutgoingFile) (store.Message, err
 	message := n.enqueueOf(Outgoing{
 		Account: f.Account, Contact: f.Contact, Source: f.Source, ReplyTo: f.ReplyTo, SendTime: f.SendTime,
 	})
-	queued, err := n.files.Send(ctx, message, transferFile{
+	queued, err := n.files.Send(ctx, message, transfer.File{
 		Body: f.Body, Name: f.Name, MIMEType: f.MIMEType, Caption: f.Caption, Voice: f.Voice,
 	})
 	return queued, running(err)
@@ -67,7 +69,7 @@ func running(err error) error {
 // MediaState returns what is known of the file of a message. It fails with
 // [ErrNoMedia] when the message has none. A change of the state is an event,
 // store.MediaChanged; progress in between is not.
-func (n *Node) MediaState(account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+func (n *Node) MediaState(account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {
 	return n.files.State(account, contact, id)
 }
 
@@ -76,7 +78,7 @@ func (n *Node) MediaState(account, contact identity.PublicKey, id store.MessageI
 // says why, and FetchMedia may get it. A file that is damaged on the disk is not
 // here, and is fetched again; if that turns out only while it is read, reading fails
 // with media.ErrDamaged before its end.
-func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, MediaInfo, error) {
+func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error) {
 	return n.files.Open(account, contact, id)
 }
 
@@ -84,7 +86,7 @@ func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID
 // MediaOptions.MaxFile) and whoever sent it, and also again after a failure. It
 // returns at once; what becomes of it is told as by MediaState. For a file that is
 // here it changes nothing.
-func (n *Node) FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+func (n *Node) FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {
 	info, err := n.files.Fetch(ctx, account, contact, id)
 	return info, running(err)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -57,7 +59,7 @@ type Options struct {
 	OwnDevices []identity.NodeKey
 
 	// Media configures the files of messages.
-	Media MediaOptions
+	Media transfer.Options
 	// Tracker, when set, makes this node a tracker too.
 	Tracker *trackerserver.Options
 	// Files, when set, makes this node a file server too.

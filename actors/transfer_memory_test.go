@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/fileserver"
@@ -27,7 +29,7 @@ func TestLargeFileStaysOutOfMemory(t *testing.T) {
 	w := actorstest.New(t, memnet.Options{})
 	depot := w.Node("depot", func(o *actors.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
 	key, _ := depot.FilesKey()
-	options := func(o *actors.Options) { o.Media = actors.MediaOptions{Server: key, AutoDownload: actors.MediaAlways} }
+	options := func(o *actors.Options) { o.Media = transfer.Options{Server: key, AutoDownload: transfer.Always} }
 	a, b := w.Node("a", options), w.Node("b", options)
 	actorstest.Befriend(a, b)
 	a.Say(b, "hello")
@@ -52,7 +54,7 @@ func TestLargeFileStaysOutOfMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := store.MessageID{Dir: store.In, GUID: m.ID.GUID}
-	var info actors.MediaInfo
+	var info transfer.Info
 	b.EventuallyWithin(5*time.Minute, "the file", func() bool {
 		look()
 		info, err = b.MediaState(b.Account.ID, a.Account.ID, id)

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
@@ -361,7 +363,7 @@ func outgoingRequests() []outgoingRequest {
 		{
 			name: "upload", outcome: noticed, room: true, routes: []string{"POST /_matrix/media/v3/upload"},
 			cause: func(c *talk) {
-				c.file = c.node.offer(c.account, c.contact, actors.MediaInfo{Name: c.name + ".txt", MIMEType: "text/plain"})
+				c.file = c.node.offer(c.account, c.contact, transfer.Info{Name: c.name + ".txt", MIMEType: "text/plain"})
 				c.node.arrive(c.file, store.MediaStored, []byte("the file of "+c.name+"."))
 			},
 			meets: func(c *talk) bridgetest.Fault {

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -231,7 +232,7 @@ func TestContent_HugePictureIsAFile(t *testing.T) {
 	for size, want := range map[[2]uint32]event.MessageType{{9000, 9000}: event.MsgFile, {1 << 30, 1 << 30}: event.MsgFile, {8000, 8000}: event.MsgImage} {
 		picture := pngHeader(size[0], size[1])
 		name := fmt.Sprintf("%d.png", size[0])
-		id := f.node.offer(f.account, bob, actors.MediaInfo{Name: name, Size: int64(len(picture)), MIMEType: "image/png", Picture: true})
+		id := f.node.offer(f.account, bob, transfer.Info{Name: name, Size: int64(len(picture)), MIMEType: "image/png", Picture: true})
 		f.node.arrive(id, store.MediaStored, picture)
 		evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
 			return evt.RoomID == room && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == name

@@ -11,7 +11,9 @@ import (
 	_ "image/png"  // sizes of pictures
 	"io"
 
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/homeserver"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix"
@@ -19,7 +21,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -31,7 +32,7 @@ import (
 // file brings a message with a file into the room, if the file is here.
 func (d *delivery) file(ctx context.Context, m store.Message) error {
 	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
-	if errors.Is(err, actors.ErrNoMedia) || isGone(err) {
+	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
 	}
 	if err != nil {
@@ -64,7 +65,7 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 }
 
 // fileMissing says why there is no file to see, once per entry.
-func (d *delivery) fileMissing(ctx context.Context, m store.Message, info actors.MediaInfo) error {
+func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transfer.Info) error {
 	reason := "it was not fetched"
 	switch info.State {
 	case store.MediaFailed:
@@ -108,7 +109,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	switch {
 	case errors.Is(err, bridgev2.ErrMediaTooLarge):
 		return d.insteadOfFile(ctx, m, "is larger than your homeserver takes.")
-	case errors.Is(err, actors.ErrMediaElsewhere), errors.Is(err, actors.ErrNoMedia):
+	case errors.Is(err, transfer.ErrNotHere), errors.Is(err, transfer.ErrNoMedia):
 		return nil // it went away just now; an entry says so
 	case err != nil || content == nil:
 		return err
@@ -187,7 +188,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 		return &bridgev2.FileStreamResult{FileName: content.GetFileName(), MimeType: content.Info.MimeType}, nil
 	})
 	if errors.Is(err, media.ErrDamaged) {
-		return nil, actors.ErrMediaElsewhere // on our disk; it is fetched again, and an entry says what became of it
+		return nil, transfer.ErrNotHere // on our disk; it is fetched again, and an entry says what became of it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("upload a file: %w", err)
@@ -196,6 +197,6 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 }
 
 // fileOf is what a room is told of a file.
-func fileOf(info actors.MediaInfo) msgconv.File {
+func fileOf(info transfer.Info) msgconv.File {
 	return msgconv.File{Name: info.Name, MIMEType: info.MIMEType, Size: info.Size, Caption: info.Caption, Voice: info.Voice}
 }

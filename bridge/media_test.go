@@ -7,10 +7,11 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/peer"
@@ -59,15 +60,15 @@ func TestFilesComeAsWhatTheyAre(t *testing.T) {
 	bob, room := f.conversation("Bob")
 	picture := picture(t, 30, 20)
 	for _, c := range []struct {
-		info actors.MediaInfo
+		info transfer.Info
 		kind event.MessageType
 	}{
-		{actors.MediaInfo{Name: "cat.png", MIMEType: "image/png", Picture: true, Caption: "my <cat>"}, event.MsgImage},
-		{actors.MediaInfo{Name: "song.ogg", MIMEType: "audio/ogg"}, event.MsgAudio},
-		{actors.MediaInfo{Name: "voice_message.m4a", MIMEType: "audio/mp4", Voice: true}, event.MsgAudio},
-		{actors.MediaInfo{Name: "film.mp4", MIMEType: "video/mp4"}, event.MsgVideo},
-		{actors.MediaInfo{Name: "../\u202eevil.svg", MIMEType: "image/svg+xml"}, event.MsgFile},
-		{actors.MediaInfo{Name: "", MIMEType: "application/pdf"}, event.MsgFile},
+		{transfer.Info{Name: "cat.png", MIMEType: "image/png", Picture: true, Caption: "my <cat>"}, event.MsgImage},
+		{transfer.Info{Name: "song.ogg", MIMEType: "audio/ogg"}, event.MsgAudio},
+		{transfer.Info{Name: "voice_message.m4a", MIMEType: "audio/mp4", Voice: true}, event.MsgAudio},
+		{transfer.Info{Name: "film.mp4", MIMEType: "video/mp4"}, event.MsgVideo},
+		{transfer.Info{Name: "../\u202eevil.svg", MIMEType: "image/svg+xml"}, event.MsgFile},
+		{transfer.Info{Name: "", MIMEType: "application/pdf"}, event.MsgFile},
 	} {
 		c.info.State = store.MediaDownloading
 		message := f.node.offer(f.account, bob, c.info)
@@ -98,7 +99,7 @@ func TestFilesComeAsWhatTheyAre(t *testing.T) {
 func TestFileThatDoesNotComeIsExplainedAndCanBeFetched(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	message := f.node.offer(f.account, bob, actors.MediaInfo{
+	message := f.node.offer(f.account, bob, transfer.Info{
 		Name: "big.zip", Size: 5 << 20, MIMEType: "application/zip", State: store.MediaOffered,
 	})
 	note, err := f.alice.Wait(soon(t), isNotice(room, "big.zip (5.0 MiB): it was not fetched"))
@@ -120,10 +121,10 @@ func TestFileThatDoesNotComeIsExplainedAndCanBeFetched(t *testing.T) {
 func TestDamagedFileIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	message := f.node.offer(f.account, bob, actors.MediaInfo{Name: "a.zip", MIMEType: "application/zip", State: store.MediaDownloading})
+	message := f.node.offer(f.account, bob, transfer.Info{Name: "a.zip", MIMEType: "application/zip", State: store.MediaDownloading})
 	f.node.rot(message)
 	f.node.arrive(message, store.MediaStored, []byte("PK damaged"))
-	behind := f.node.offer(f.account, bob, actors.MediaInfo{Name: "b.zip", MIMEType: "application/zip", State: store.MediaDownloading})
+	behind := f.node.offer(f.account, bob, transfer.Info{Name: "b.zip", MIMEType: "application/zip", State: store.MediaDownloading})
 	f.node.arrive(behind, store.MediaStored, []byte("PK behind"))
 	f.awaitFile(room, f.ghost(bob), "b.zip")
 	f.node.arrive(message, store.MediaDownloading, nil)

@@ -18,9 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
@@ -191,7 +192,7 @@ func TestBehindNginx(t *testing.T) {
 	both("after the text")
 	noticed("413")
 
-	file := f.node.offer(f.account, bob, actors.MediaInfo{Name: "large.bin", MIMEType: "application/octet-stream"})
+	file := f.node.offer(f.account, bob, transfer.Info{Name: "large.bin", MIMEType: "application/octet-stream"})
 	f.node.arrive(file, store.MediaStored, bytes.Repeat([]byte("large"), 1<<20/4))
 	both("after the file")
 	if shown := f.shown(room); !slices.ContainsFunc(shown, func(text string) bool {
@@ -230,7 +231,7 @@ func TestBehindNginx(t *testing.T) {
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: func(r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, "/upload")
 	}})
-	file = f.node.offer(f.account, bob, actors.MediaInfo{Name: "small.txt", MIMEType: "text/plain"})
+	file = f.node.offer(f.account, bob, transfer.Info{Name: "small.txt", MIMEType: "text/plain"})
 	f.node.arrive(file, store.MediaStored, []byte("small"))
 	f.await("the proxy says that the homeserver is stalled", func() bool {
 		return slices.ContainsFunc(f.failing(), func(w bridge.Waiting) bool { return strings.Contains(w.Error, "504") })

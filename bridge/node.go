@@ -8,6 +8,8 @@ import (
 	"io"
 	"iter"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -55,11 +57,11 @@ type Node interface {
 	// MaxFile returns the largest file that SendFile takes, in bytes.
 	MaxFile() int64
 	// MediaState returns what is known of the file of a message.
-	MediaState(account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
-	// OpenMedia opens the file of a message, or returns actors.ErrMediaElsewhere.
-	OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, actors.MediaInfo, error)
+	MediaState(account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error)
+	// OpenMedia opens the file of a message, or returns transfer.ErrNotHere.
+	OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error)
 	// FetchMedia asks for the file of a message, again if need be.
-	FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error)
+	FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error)
 	// CancelMessage gives up an undelivered message and reports whether it was one.
 	CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error)
 	// Outbox returns a page of the undelivered messages to a contact, oldest first;

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -18,14 +20,14 @@ import (
 
 // file is a file of a message of a testNode.
 type file struct {
-	info actors.MediaInfo
+	info transfer.Info
 	data []byte
 	// damaged: reading fails before the end.
 	damaged bool
 }
 
 // offer stores a message of a contact with a file that is not here yet.
-func (n *testNode) offer(account, contact identity.PublicKey, info actors.MediaInfo) store.MessageID {
+func (n *testNode) offer(account, contact identity.PublicKey, info transfer.Info) store.MessageID {
 	n.t.Helper()
 	n.mu.Lock()
 	n.nextGUID++
@@ -71,7 +73,7 @@ func (n *testNode) SendFile(ctx context.Context, f actors.OutgoingFile) (store.M
 		return store.Message{}, err
 	}
 	if len(data) == 0 {
-		return store.Message{}, actors.ErrFileEmpty
+		return store.Message{}, transfer.ErrFileEmpty
 	}
 	kind := peer.TypeFile
 	if http.DetectContentType(data) == "image/png" {
@@ -86,7 +88,7 @@ func (n *testNode) SendFile(ctx context.Context, f actors.OutgoingFile) (store.M
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.files[m.ID] = &file{data: data, info: actors.MediaInfo{
+	n.files[m.ID] = &file{data: data, info: transfer.Info{
 		Account: f.Account, Contact: f.Contact, Message: m.ID, State: store.MediaUploading, Name: f.Name,
 		MIMEType: f.MIMEType, Caption: f.Caption, Size: int64(len(data)), Voice: f.Voice, Picture: kind == peer.TypeImage,
 	}}
@@ -103,12 +105,12 @@ func (n *testNode) fileOf(id store.MessageID) file {
 	return file{}
 }
 
-func (n *testNode) MediaState(_, _ identity.PublicKey, id store.MessageID) (actors.MediaInfo, error) {
+func (n *testNode) MediaState(_, _ identity.PublicKey, id store.MessageID) (transfer.Info, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f := n.files[id]
 	if f == nil {
-		return actors.MediaInfo{}, actors.ErrNoMedia
+		return transfer.Info{}, transfer.ErrNoMedia
 	}
 	return f.info, nil
 }
@@ -140,13 +142,13 @@ func (n *testNode) rot(id store.MessageID) {
 	n.files[id].damaged = true
 }
 
-func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, actors.MediaInfo, error) {
+func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error) {
 	f := n.fileOf(id)
 	switch {
 	case f.info.Message != id:
-		return nil, actors.MediaInfo{}, actors.ErrNoMedia
+		return nil, transfer.Info{}, transfer.ErrNoMedia
 	case f.data == nil:
-		return nil, f.info, actors.ErrMediaElsewhere
+		return nil, f.info, transfer.ErrNotHere
 	}
 	if f.damaged {
 		return damagedFile{openFile{bytes.NewReader(f.data)}}, f.info, nil
@@ -154,9 +156,9 @@ func (n *testNode) OpenMedia(_, _ identity.PublicKey, id store.MessageID) (io.Re
 	return openFile{bytes.NewReader(f.data)}, f.info, nil
 }
 
-func (n *testNode) FetchMedia(_ context.Context, account, contact identity.PublicKey, id store.MessageID) (actors.MediaInfo, error) {
+func (n *testNode) FetchMedia(_ context.Context, account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {
 	if _, err := n.MediaState(account, contact, id); err != nil {
-		return actors.MediaInfo{}, err
+		return transfer.Info{}, err
 	}
 	n.arrive(id, store.MediaDownloading, nil)
 	return n.MediaState(account, contact, id)

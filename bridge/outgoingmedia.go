@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -60,9 +62,9 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	switch {
 	case sendErr == nil:
 		return stored, nil
-	case errors.Is(sendErr, actors.ErrFileEmpty):
+	case errors.Is(sendErr, transfer.ErrFileEmpty):
 		return store.Message{}, errEmptyFile
-	case errors.Is(sendErr, actors.ErrFileTooLarge):
+	case errors.Is(sendErr, transfer.ErrFileTooLarge):
 		return store.Message{}, errLargeFile
 	case errors.Is(sendErr, media.ErrFull):
 		return store.Message{}, errMediaFull

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"github.com/makiuchi-d/gozxing"
@@ -23,7 +25,6 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -345,7 +346,7 @@ func (r *roadmap) reactionsBothWays(t *testing.T) {
 
 func (r *roadmap) filesIn(t *testing.T) {
 	data := picture(t, 30, 20)
-	message := r.node.offer(r.account, r.bob, actors.MediaInfo{
+	message := r.node.offer(r.account, r.bob, transfer.Info{
 		Name: "cat.png", MIMEType: "image/png", Picture: true, Caption: "my cat", State: store.MediaDownloading,
 	})
 	r.node.arrive(message, store.MediaStored, data)
@@ -353,7 +354,7 @@ func (r *roadmap) filesIn(t *testing.T) {
 	if content.MsgType != event.MsgImage || content.GetCaption() != "my cat" || !bytes.Equal(r.download(content), data) {
 		t.Errorf("the picture is %+v", content)
 	}
-	message = r.node.offer(r.account, r.bob, actors.MediaInfo{
+	message = r.node.offer(r.account, r.bob, transfer.Info{
 		Name: "voice_message.m4a", MIMEType: "audio/mp4", Voice: true, State: store.MediaDownloading,
 	})
 	r.node.arrive(message, store.MediaStored, []byte("sound"))
@@ -412,7 +413,7 @@ func (r *roadmap) upload(data []byte, content *event.MessageEventContent) {
 }
 
 func (r *roadmap) fetch(t *testing.T) {
-	message := r.node.offer(r.account, r.bob, actors.MediaInfo{
+	message := r.node.offer(r.account, r.bob, transfer.Info{
 		Name: "big.zip", Size: 5 << 20, MIMEType: "application/zip", State: store.MediaOffered,
 	})
 	note, err := r.alice.Wait(soon(t), isNotice(r.room, "big.zip (5.0 MiB): it was not fetched"))

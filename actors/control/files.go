@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/mimird/mimird/actors"
@@ -59,7 +61,7 @@ func (s *service) registerFiles(api huma.API, mux *http.ServeMux) {
 	mux.HandleFunc("GET "+one+"/content", s.fileContent)
 }
 
-func fileOf(info actors.MediaInfo) File {
+func fileOf(info transfer.Info) File {
 	f := File{
 		Contact: info.Contact.String(), Message: info.Message.String(), Direction: info.Message.Dir.String(),
 		State: info.State.String(), Name: info.Name, Type: info.MIMEType, Size: info.Size, Done: info.Done,
@@ -84,7 +86,7 @@ func (s *service) files(_ context.Context, in *ContactPath) (*body[[]File], erro
 	out := []File{}
 	for _, m := range messages {
 		info, err := s.node.MediaState(account, contact, m.ID)
-		if errors.Is(err, actors.ErrNoMedia) {
+		if errors.Is(err, transfer.ErrNoMedia) {
 			continue
 		}
 		if err != nil {
@@ -130,11 +132,11 @@ func (s *service) fetchFile(ctx context.Context, in *FilePath) (*body[File], err
 // fileProblem adds what goes wrong with files only.
 func fileProblem(err error) error {
 	switch {
-	case errors.Is(err, actors.ErrNoMedia):
+	case errors.Is(err, transfer.ErrNoMedia):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, actors.ErrMediaElsewhere):
+	case errors.Is(err, transfer.ErrNotHere):
 		return huma.Error409Conflict(err.Error() + "; fetch it first")
-	case errors.Is(err, actors.ErrFileEmpty), errors.Is(err, actors.ErrFileTooLarge):
+	case errors.Is(err, transfer.ErrFileEmpty), errors.Is(err, transfer.ErrFileTooLarge):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, media.ErrFull), errors.Is(err, media.ErrDiskFull):
 		return huma.Error507InsufficientStorage(err.Error())

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
@@ -24,7 +26,7 @@ func TestFilesThroughTheAPI(t *testing.T) {
 	node := func(name string) (*actorstest.Node, *control.Client) {
 		socket := filepath.Join(t.TempDir(), name)
 		n := w.Node(name, withControl(t, socket), func(o *actors.Options) {
-			o.Media = actors.MediaOptions{Server: server, AutoDownload: actors.MediaNever}
+			o.Media = transfer.Options{Server: server, AutoDownload: transfer.Never}
 		})
 		client := control.NewClient(socket)
 		t.Cleanup(client.Close)

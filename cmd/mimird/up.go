@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mimird/mimird/actors/transfer"
+
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
@@ -263,8 +265,8 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 }
 
 // mediaOptions says what becomes of the files of messages.
-func mediaOptions(c config.Config) actors.MediaOptions {
-	m := actors.MediaOptions{
+func mediaOptions(c config.Config) transfer.Options {
+	m := transfer.Options{
 		Server: c.Media.Server.NodeKey, KnownServersOnly: c.Media.FetchFrom == config.FetchFromKnown,
 		Quota: int64(c.Media.Quota), MaxFile: int64(c.Media.MaxFile), Patience: time.Duration(c.Media.Patience),
 		AutoDownload: int64(c.Media.AutoDownload), AutoDownloadStrangers: int64(c.Media.AutoDownloadStrangers),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -25,8 +25,8 @@ const (
 	voiceType = "audio/mp4"
 )
 
-// transferFile is a file to be sent.
-type transferFile struct {
+// File is a file to be sent.
+type File struct {
 	// Body is read to its end, or until the file is too large.
 	Body io.Reader
 	// Name is what the contact sees; only its last element counts. "" is possible.
@@ -48,7 +48,7 @@ type transferFile struct {
 //
 // Errors: [ErrFileEmpty], [ErrFileTooLarge], media.ErrFull, media.ErrDiskFull, those of
 // reading f.Body, and those of store.EnqueueFile.
-func (s *transferService) Send(ctx context.Context, m store.EnqueueMessage, f transferFile) (store.Message, error) {
+func (s *Service) Send(ctx context.Context, m store.EnqueueMessage, f File) (store.Message, error) {
 	w, err := s.media.Create()
 	if err != nil {
 		return store.Message{}, fmt.Errorf("send file: %w", err)
@@ -83,7 +83,7 @@ func (s *transferService) Send(ctx context.Context, m store.EnqueueMessage, f tr
 
 // writeFor has the store carry out an operation for somebody who calls the service. It
 // is carried out also when ctx ends meanwhile.
-func writeFor[R any](ctx context.Context, s *transferService, op store.Op) (R, error) {
+func writeFor[R any](ctx context.Context, s *Service, op store.Op) (R, error) {
 	var none R
 	if err := ctx.Err(); err != nil {
 		return none, err
@@ -93,7 +93,7 @@ func writeFor[R any](ctx context.Context, s *transferService, op store.Op) (R, e
 
 // describe makes the description of a file as it is before the upload: key, hash
 // and server are not known yet.
-func (f transferFile) describe(info media.Info) (peer.MessageType, peer.Attachment) {
+func (f File) describe(info media.Info) (peer.MessageType, peer.Attachment) {
 	claimed, _, err := mime.ParseMediaType(f.MIMEType)
 	if err != nil || len(claimed) > wire.MaxMIMEType || claimed == media.Unknown {
 		claimed = info.MIMEType

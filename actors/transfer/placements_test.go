@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"errors"
@@ -135,7 +135,7 @@ func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
 }
 
 // place stores a file that a contact has sent.
-func (r *transferRig) place(account, contact identity.PublicKey, content string) media.Info {
+func (r *rig) place(account, contact identity.PublicKey, content string) media.Info {
 	r.t.Helper()
 	w, err := r.service.media.Create()
 	if err != nil {
@@ -159,7 +159,7 @@ func (r *transferRig) place(account, contact identity.PublicKey, content string)
 
 // A file that was chosen to go, and is sent again before it does, stays.
 func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
-	r := newTransferRig(t)
+	r := newRig(t)
 	place := func(content string) media.Info { return r.place(r.account, r.bob, content) }
 	first, second := place("one"), place("two")
 	watch := r.service.placements.watch()
@@ -182,7 +182,7 @@ func TestEvict_FilePlacedSinceItWasChosen_Stays(t *testing.T) {
 // The file goes first that was last received the longest ago, over all accounts; what
 // is needed stays; and what no row names goes when nothing else is left.
 func TestMakeRoom_OldestFirst_OverAllAccounts(t *testing.T) {
-	r := newTransferRig(t)
+	r := newRig(t)
 	other := identity.PublicKey{9}
 	r.do(store.PutAccount{Account: store.Account{ID: other}})
 	r.do(store.AddContact{Contact: store.Contact{Account: other, ID: r.bob, State: store.ContactAccepted}})

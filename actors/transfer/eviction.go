@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"cmp"
@@ -36,7 +36,7 @@ type candidate struct {
 
 // makeRoom removes files of at least that many bytes, or all that may go. It is
 // media.Options.Evict, so it runs in goroutines only and once at a time.
-func (s *transferService) makeRoom(bytes int64) error {
+func (s *Service) makeRoom(bytes int64) error {
 	watch := s.placements.watch()
 	defer s.placements.unwatch(watch)
 	removed, err := s.media.EvictPartials(bytes)
@@ -66,7 +66,7 @@ func (s *transferService) makeRoom(bytes int64) error {
 // evictOldest removes files that nobody needs, the oldest first, until they have at
 // least that many bytes, and returns how many they have. It reads no more than the files
 // up to there.
-func (s *transferService) evictOldest(watch *placementWatch, bytes int64) (removed int64, err error) {
+func (s *Service) evictOldest(watch *placementWatch, bytes int64) (removed int64, err error) {
 	err = s.deps.Store.EachStored(func(m store.Media) (more bool, err error) {
 		file, err := s.candidateOf(m)
 		if err != nil || file == nil {
@@ -85,7 +85,7 @@ func (s *transferService) evictOldest(watch *placementWatch, bytes int64) (remov
 
 // candidateOf returns the file of a message if it may go and this message got it last,
 // else nil.
-func (s *transferService) candidateOf(m store.Media) (*candidate, error) {
+func (s *Service) candidateOf(m store.Media) (*candidate, error) {
 	if !s.media.Has(m.Hash) {
 		return nil, nil
 	}
@@ -111,7 +111,7 @@ const contactShare = 4
 // makeShare removes files that a contact has sent, until another one of that size is
 // within the share of the contact. Errors: [ErrFileTooLarge] when none could be;
 // media.ErrFull when the others are needed.
-func (s *transferService) makeShare(contact identity.PublicKey, size int64) error {
+func (s *Service) makeShare(contact identity.PublicKey, size int64) error {
 	_, quota := s.media.Used()
 	share := quota / contactShare
 	if size > share {
@@ -166,7 +166,7 @@ func (s *transferService) makeShare(contact identity.PublicKey, size int64) erro
 
 // evictOf removes a file from what a contact has sent; for others who have the same
 // one it stays. It reports whether the contact's rows say now that it is gone.
-func (s *transferService) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
+func (s *Service) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
 	all, err := s.deps.Store.MediaOfFile(file.hash)
 	if err != nil {
 		return false, err
@@ -180,7 +180,7 @@ func (s *transferService) evictOf(watch *placementWatch, contact identity.Public
 	return s.markEvicted(file)
 }
 
-func (s *transferService) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
+func (s *Service) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
 	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (s *transferService) eachMediaOf(contact identity.PublicKey, f func(store.M
 
 // mediaInUse returns all files of the media store, the oldest first. It reads what is known
 // of every file.
-func (s *transferService) mediaInUse() ([]*candidate, error) {
+func (s *Service) mediaInUse() ([]*candidate, error) {
 	byHash := make(map[media.Hash]*candidate)
 	err := s.media.Each(func(h media.Hash, size int64) error {
 		byHash[h] = &candidate{hash: h, size: size}
@@ -232,7 +232,7 @@ func (s *transferService) mediaInUse() ([]*candidate, error) {
 }
 
 // needsFile reports whether a message needs its file to be here.
-func (s *transferService) needsFile(m store.Media) (bool, error) {
+func (s *Service) needsFile(m store.Media) (bool, error) {
 	if m.State == store.MediaUploading {
 		return true, nil
 	}
@@ -258,7 +258,7 @@ func (s *transferService) needsFile(m store.Media) (bool, error) {
 // evict removes a file, after its rows say so: the other way round a crash would
 // leave rows that promise what is gone. It reports whether it did: a file that was
 // placed or asked for since it was chosen stays.
-func (s *transferService) evict(watch *placementWatch, file *candidate) (gone bool, err error) {
+func (s *Service) evict(watch *placementWatch, file *candidate) (gone bool, err error) {
 	err = s.placements.remove(watch, file.hash, func() error {
 		marked, err := s.markEvicted(file)
 		if err != nil || !marked {
@@ -272,7 +272,7 @@ func (s *transferService) evict(watch *placementWatch, file *candidate) (gone bo
 
 // markEvicted says in the rows of a file that it is not here any more. It reports
 // false, and leaves the rest of the rows alone, when one of them needs it by now.
-func (s *transferService) markEvicted(file *candidate) (bool, error) {
+func (s *Service) markEvicted(file *candidate) (bool, error) {
 	for _, m := range file.rows {
 		now, err := s.deps.Store.Media(m.Account, m.Conversation, m.Message)
 		if errors.Is(err, store.ErrNotFound) {

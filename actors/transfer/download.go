@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 )
 
 // download gets the file of a message from where its form says.
-func (j *transferJob) download(ctx context.Context) error {
+func (j *job) download(ctx context.Context) error {
 	if j.service.deps.Now().Sub(j.m.Added.Time()) > fetchTime && !j.m.Asked {
 		return permanent(errExpired)
 	}
@@ -53,7 +53,7 @@ func (j *transferJob) download(ctx context.Context) error {
 }
 
 // size is what the message says, or what it has inside.
-func (j *transferJob) size() int64 {
+func (j *job) size() int64 {
 	if j.file.Form == peer.FormInline {
 		return int64(len(j.file.Data))
 	}
@@ -61,7 +61,7 @@ func (j *transferJob) size() int64 {
 }
 
 // keepInline copies a file that came inside of its message.
-func (j *transferJob) keepInline() error {
+func (j *job) keepInline() error {
 	w, err := j.service.media.Create()
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (j *transferJob) keepInline() error {
 
 // downloadFromServer gets the encrypted file, goes on where the last attempt
 // stopped, and decrypts it when it is whole and the one that was announced.
-func (j *transferJob) downloadFromServer(ctx context.Context) error {
+func (j *job) downloadFromServer(ctx context.Context) error {
 	hash, err := files.ParseHash(j.file.Hash)
 	if err != nil {
 		return permanent(errIncomplete)
@@ -98,7 +98,7 @@ func (j *transferJob) downloadFromServer(ctx context.Context) error {
 }
 
 // complete gets what is missing and compares the hash.
-func (j *transferJob) complete(ctx context.Context, hash files.Hash, sealed *media.Partial) error {
+func (j *job) complete(ctx context.Context, hash files.Hash, sealed *media.Partial) error {
 	resumed := sealed.Size()
 	want := files.SealedSize(j.file.Size)
 	if j.file.Size == 0 || resumed != want {
@@ -119,7 +119,7 @@ func (j *transferJob) complete(ctx context.Context, hash files.Hash, sealed *med
 	return permanent(errNotTheFile)
 }
 
-func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
+func (j *job) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
 	carrier, ok := j.service.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
 		return errNetworkDown
@@ -157,7 +157,7 @@ func (j *transferJob) fetch(ctx context.Context, hash files.Hash, sealed *media.
 
 // open decrypts the file into the media store. Its size must be what the message
 // says: cut at the end of a chunk it would decrypt as well.
-func (j *transferJob) open(sealed *media.Partial) error {
+func (j *job) open(sealed *media.Partial) error {
 	w, err := j.service.media.Create()
 	if err != nil {
 		return err

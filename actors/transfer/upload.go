@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -25,7 +25,7 @@ import (
 // The encrypted file is never on the disk: it is made while it is read, once for
 // its hash and once to be sent. As the key is stored first, every attempt makes
 // the same bytes, also after a restart.
-func (j *transferJob) upload(ctx context.Context) error {
+func (j *job) upload(ctx context.Context) error {
 	if j.msg.State != store.StatePending {
 		return errSettled // given up by a person, or delivered all the same
 	}
@@ -91,7 +91,7 @@ func (j *transferJob) upload(ctx context.Context) error {
 // of what it has received, not of what it has written, and under load it has been
 // seen to write two chunks in the wrong order. It would keep that for 15 days, the
 // contact could not read it, and we would never know.
-func (j *transferJob) verify(client *fileClient) error {
+func (j *job) verify(client *fileClient) error {
 	size := files.SealedSize(j.m.Size)
 	if size <= files.UploadChunk {
 		return nil // there is only one
@@ -109,7 +109,7 @@ func (j *transferJob) verify(client *fileClient) error {
 
 // chooseKey draws the key of an upload, finds out the hash that the encrypted file
 // will have, and writes both down.
-func (j *transferJob) chooseKey(ctx context.Context, file *media.File) error {
+func (j *job) chooseKey(ctx context.Context, file *media.File) error {
 	key, err := files.NewKey(rand.Reader)
 	if err != nil {
 		return err

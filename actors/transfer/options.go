@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"math"
@@ -11,15 +11,15 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// MediaAlways as a limit of automatic downloads means: whatever the size, up to
+// Always as a limit of automatic downloads means: whatever the size, up to
 // MediaOptions.MaxFile.
-const MediaAlways = math.MaxInt64
+const Always = math.MaxInt64
 
-// MediaNever as a limit of automatic downloads means: only when somebody asks.
-const MediaNever = -1
+// Never as a limit of automatic downloads means: only when somebody asks.
+const Never = -1
 
-// MediaOptions configures the files of messages.
-type MediaOptions struct {
+// Options configures the files of messages.
+type Options struct {
 	// Server takes the files that are sent. Zero: files wait until there is one.
 	Server identity.NodeKey
 	// KnownServersOnly fetches files from no other server. Otherwise the sender of a
@@ -50,7 +50,7 @@ type MediaOptions struct {
 }
 
 // WithDefaults returns the options with the defaults in the place of what is not set.
-func (o MediaOptions) WithDefaults() MediaOptions {
+func (o Options) WithDefaults() Options {
 	if o.MaxFile <= 0 {
 		o.MaxFile = 100 << 20
 	}
@@ -58,7 +58,7 @@ func (o MediaOptions) WithDefaults() MediaOptions {
 		o.AutoDownload = 5 << 20
 	}
 	if o.AutoDownloadStrangers == 0 {
-		o.AutoDownloadStrangers = MediaNever
+		o.AutoDownloadStrangers = Never
 	}
 	if o.Patience <= 0 {
 		o.Patience = 5 * time.Minute
@@ -71,7 +71,7 @@ func (o MediaOptions) WithDefaults() MediaOptions {
 
 // Incoming returns the row of a file that has come in, of an accepted contact if known:
 // whether it is fetched at once is decided by the sender's word.
-func (o MediaOptions) Incoming(a peer.Attachment, known bool, now store.Millis) *store.Media {
+func (o Options) Incoming(a peer.Attachment, known bool, now store.Millis) *store.Media {
 	limit := o.AutoDownloadStrangers
 	if known {
 		limit = o.AutoDownload

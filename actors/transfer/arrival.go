@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"bufio"
@@ -21,18 +21,18 @@ import (
 // Connected notes that a contact has a live session. The service calls request, from
 // any goroutine, to ask the contact for a file. The session calls disconnected when it
 // ends. It does not block.
-func (s *transferService) Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func()) {
+func (s *Service) Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func()) {
 	return s.fetches.enter(c, request)
 }
 
 // Awaits reports whether a contact was asked for a file that has not begun to come. It
 // does not block.
-func (s *transferService) Awaits(c store.Conversation) bool { return s.fetches.awaits(c) }
+func (s *Service) Awaits(c store.Conversation) bool { return s.fetches.awaits(c) }
 
 // Incoming says what becomes of the file of a message that has come in; nil for a
 // message without one. The message is accepted whatever becomes of its file. It reads
 // the store.
-func (s *transferService) Incoming(c store.Conversation, m peer.Message) *store.Media {
+func (s *Service) Incoming(c store.Conversation, m peer.Message) *store.Media {
 	if m.Type != peer.TypeImage && m.Type != peer.TypeFile {
 		return nil
 	}
@@ -55,7 +55,7 @@ func (s *transferService) Incoming(c store.Conversation, m peer.Message) *store.
 // reports whether the file is safe, so that the contact may be told. An error means
 // that src cannot be read on: a violation when nobody has asked for the file. It waits
 // for src, the disk and the store.
-func (s *transferService) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error) {
+func (s *Service) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error) {
 	request, ok := s.fetches.take(c, h.GUID)
 	if !ok {
 		return false, wire.NewViolation(wire.CodeCommand, "a file that nobody asked for")
@@ -84,7 +84,7 @@ func (s *transferService) Take(c store.Conversation, src *bufio.Reader, h peer.D
 
 // readFile reads a file to the disk and compares it with what was asked for. All
 // that the peer says of it counts for nothing.
-func (s *transferService) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
+func (s *Service) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
 	_, size, err := peer.ReadFileMeta(src, h.Size)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (w countingWriter) Write(b []byte) (int, error) {
 // removes the file. A file that never could be kept is read and dropped, and the row
 // says why. When there is no room at the moment Keep fails, so that the contact keeps
 // the message. It waits for src and the disk.
-func (s *transferService) Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error {
+func (s *Service) Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error {
 	if size > s.deps.Options.MaxFile {
 		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, s.deps.Options.MaxFile)
 	}
@@ -159,7 +159,7 @@ func (s *transferService) Keep(c store.Conversation, src io.Reader, size int64, 
 
 // Offered returns the file that was offered to a contact under that guid, and false
 // for anything else. It reads the store.
-func (s *transferService) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool) {
+func (s *Service) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool) {
 	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
 	m, err := s.deps.Store.Media(c.Account, c.ID, id)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *transferService) Offered(c store.Conversation, f peer.FileRequest) (pee
 
 // OpenOffered opens a file that Offered has returned; the caller closes it. It fails
 // when the file is not here any more, or is another one. It reads from the disk.
-func (s *transferService) OpenOffered(offered peer.FileMeta) (io.ReadCloser, error) {
+func (s *Service) OpenOffered(offered peer.FileMeta) (io.ReadCloser, error) {
 	hash, err := media.ParseHash(offered.Hash)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"cmp"
@@ -16,17 +16,17 @@ import (
 // at the same time. Those beyond are offered, and a person can fetch them.
 const maxWaitingFiles = 256
 
-// transferQueue chooses which files of an account are moved next: of each
+// queue chooses which files of an account are moved next: of each
 // conversation those that are due first, uploads before downloads, and conversations
 // with the fewest files under way first. However many files of one conversation
 // wait, the others get their turn.
-type transferQueue struct {
+type queue struct {
 	store    *store.Store
 	parallel int // files that are moved at once
 }
 
-// transferChoice is what the queue says.
-type transferChoice struct {
+// choice is what the queue says.
+type choice struct {
 	files []store.Media // to be started, in this order
 	more  bool          // others are due that have no place yet
 	wait  time.Duration // until the next one is due; negative when none is
@@ -42,9 +42,9 @@ type conversationFiles struct {
 
 // next chooses at most as many files as there are places. rest returns how long a
 // file has to wait that has failed without noting it; zero for all others.
-func (q transferQueue) next(
+func (q queue) next(
 	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration,
-) (choice transferChoice, err error) {
+) (choice choice, err error) {
 	choice.wait = -1
 	waiting, err := q.due(account, now, active, rest, &choice)
 	if err != nil {
@@ -92,8 +92,8 @@ func (c *conversationFiles) files(uploads bool) *[]store.Transfer {
 
 // due collects the files that may be started, by conversation: as many of each as
 // there are places.
-func (q transferQueue) due(
-	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration, choice *transferChoice,
+func (q queue) due(
+	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration, choice *choice,
 ) ([]*conversationFiles, error) {
 	found := make(map[identity.PublicKey]*conversationFiles)
 	var order []*conversationFiles
@@ -159,7 +159,7 @@ func (q transferQueue) due(
 
 // hasManyFiles reports whether as many files of a contact wait as are fetched by
 // themselves.
-func (s *transferService) hasManyFiles(p store.Conversation) (bool, error) {
+func (s *Service) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
 	err := s.deps.Store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {
 		if next.Conversation == p.ID && next.Message.Dir == store.In {

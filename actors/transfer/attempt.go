@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -35,26 +35,26 @@ const (
 	fetchTime = files.KeepTime + 24*time.Hour
 )
 
-// transfer is one attempt to move one file. The work is done in a goroutine, as
+// attempt is one attempt to move one file. The work is done in a goroutine, as
 // every step of it waits for a disk or a network; the actor gives it an owner, a
 // place in the tree and an end. It is never restarted: what failed is due again
 // later.
-type transfer struct {
-	service *transferService
+type attempt struct {
+	service *Service
 	name    string
 	m       store.Media
 }
 
-func newTransferSpec(s *transferService, name string, m store.Media) kernel.Spec {
+func newAttemptSpec(s *Service, name string, m store.Media) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "transfer", Once: true, New: func() kernel.Actor {
-		return &transfer{service: s, name: name, m: m}
+		return &attempt{service: s, name: name, m: m}
 	}}
 }
 
-func (t *transfer) Started(c *kernel.Context) error {
+func (t *attempt) Started(c *kernel.Context) error {
 	log := c.Log()
 	c.Go("run", func(ctx context.Context) error {
-		job := &transferJob{service: t.service, from: t.m.State, m: t.m, progress: t.service.progress.begin(t.name)}
+		job := &job{service: t.service, from: t.m.State, m: t.m, progress: t.service.progress.begin(t.name)}
 		defer t.service.progress.end(t.name)
 		defer job.release()
 		err := job.runWithin(ctx)
@@ -69,15 +69,15 @@ func (t *transfer) Started(c *kernel.Context) error {
 	return nil
 }
 
-func (t *transfer) Receive(c *kernel.Context, msg any) {
+func (t *attempt) Receive(c *kernel.Context, msg any) {
 	if done, ok := msg.(kernel.TaskDone); ok {
 		c.StopSelf(done.Err)
 	}
 }
 
-// transferJob is what the goroutine of a transfer works on.
-type transferJob struct {
-	service  *transferService
+// job is what the goroutine of a transfer works on.
+type job struct {
+	service  *Service
 	from     store.MediaState // when it began
 	m        store.Media      // as it is to be written
 	payload  []byte           // of the message, when that is to be replaced
@@ -89,7 +89,7 @@ type transferJob struct {
 
 // runWithin bounds an attempt: a server that sends a byte a minute would have a
 // place for ever. What has come by then is kept.
-func (j *transferJob) runWithin(ctx context.Context) error {
+func (j *job) runWithin(ctx context.Context) error {
 	size := j.m.Size
 	if size <= 0 {
 		size = j.service.deps.Options.MaxFile
@@ -101,7 +101,7 @@ func (j *transferJob) runWithin(ctx context.Context) error {
 
 // run does the work. When it returns nil the file is where it belongs, and m says
 // so.
-func (j *transferJob) run(ctx context.Context) error {
+func (j *job) run(ctx context.Context) error {
 	var err error
 	if j.msg, err = j.service.deps.Store.Message(j.m.Account, j.m.Conversation, j.m.Message); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (j *transferJob) run(ctx context.Context) error {
 }
 
 // settle writes to the store what has become of the file.
-func (j *transferJob) settle(ctx context.Context, failed error) error {
+func (j *job) settle(ctx context.Context, failed error) error {
 	m := j.m
 	switch {
 	case failed == nil:
@@ -145,7 +145,7 @@ func (j *transferJob) settle(ctx context.Context, failed error) error {
 
 // giveUp fails the message of a file that will never be uploaded. It comes before
 // the file is failed: the other way round a crash would hold the message for ever.
-func (j *transferJob) giveUp(ctx context.Context, reason error) error {
+func (j *job) giveUp(ctx context.Context, reason error) error {
 	if j.from != store.MediaUploading {
 		return nil
 	}
@@ -174,7 +174,7 @@ func transferBackoff(attempts uint32, reason error) time.Duration {
 
 // place puts what was written into the media store. Until the row says that it is
 // there nobody may take it for a file that no row names.
-func (j *transferJob) place(w *media.Writer) error {
+func (j *job) place(w *media.Writer) error {
 	j.placed = j.service.placements.place(w.Sum())
 	crashpoint.At(crashpoint.BeforePlace)
 	info, err := w.Commit()
@@ -187,7 +187,7 @@ func (j *transferJob) place(w *media.Writer) error {
 	return nil
 }
 
-func (j *transferJob) release() {
+func (j *job) release() {
 	if j.placed != nil {
 		j.placed()
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -18,7 +18,7 @@ const requestTime = time.Minute
 
 // requestFromContact gets a file that the contact has kept, over the session there
 // is.
-func (j *transferJob) requestFromContact(ctx context.Context) error {
+func (j *job) requestFromContact(ctx context.Context) error {
 	hash, err := media.ParseHash(j.file.Hash)
 	if err != nil {
 		return permanent(errIncomplete)

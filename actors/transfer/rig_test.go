@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"log/slog"
@@ -17,21 +17,21 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// transferRig is a service with a store in which an account has two contacts, and
+// rig is a service with a store in which an account has two contacts, and
 // without a network.
-type transferRig struct {
+type rig struct {
 	t          *testing.T
 	store      *store.Store
-	service    *transferService
+	service    *Service
 	account    identity.PublicKey
 	bob, carol identity.PublicKey
 	now        time.Time
 	nextGUID   int64
 }
 
-func newTransferRig(t *testing.T) *transferRig {
+func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &transferRig{
+	r := &rig{
 		t: t, account: identity.PublicKey{1}, bob: identity.PublicKey{2}, carol: identity.PublicKey{3},
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
@@ -43,7 +43,7 @@ func newTransferRig(t *testing.T) *transferRig {
 	stage := kerneltest.NewStage(t, kernel.Options{Logger: log})
 	writer := stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(s) }})
 	r.store = s
-	r.service, err = openTransfer(transferDeps{
+	r.service, err = Open(Deps{
 		Dir: t.TempDir(), Store: s, Writer: func() kernel.Ref { return writer }, Log: log, Now: func() time.Time { return r.now },
 	})
 	if err != nil {
@@ -65,7 +65,7 @@ func newTransferRig(t *testing.T) *transferRig {
 	return r
 }
 
-func (r *transferRig) do(op store.Op) any {
+func (r *rig) do(op store.Op) any {
 	r.t.Helper()
 	result, err := store.Do[any](r.t.Context(), r.service.deps.Writer(), op)
 	if err != nil {
@@ -74,13 +74,13 @@ func (r *transferRig) do(op store.Op) any {
 	return result
 }
 
-func (r *transferRig) text(to identity.PublicKey, text string) store.EnqueueMessage {
+func (r *rig) text(to identity.PublicKey, text string) store.EnqueueMessage {
 	r.nextGUID++
 	return store.EnqueueMessage{Account: r.account, Conversation: store.ContactConversation(to), GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
 }
 
 // file queues a message with a file, which is held.
-func (r *transferRig) file(to identity.PublicKey) store.Message {
+func (r *rig) file(to identity.PublicKey) store.Message {
 	op := r.text(to, "a file")
 	op.Type = int32(peer.TypeFile)
 	queued, _ := r.do(store.EnqueueFile{Message: op, Media: store.Media{Hash: media.Hash{1}, Size: 10}}).(store.Enqueued)
@@ -90,7 +90,7 @@ func (r *transferRig) file(to identity.PublicKey) store.Message {
 // An upload that the server is about to forget is renewed wherever it is in the
 // outbox, for each contact.
 func TestRenewUploads_BeyondOnePage(t *testing.T) {
-	r := newTransferRig(t)
+	r := newRig(t)
 	for range 1500 { // more than a page
 		r.do(r.text(r.bob, "before"))
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -22,8 +22,8 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// transferDeps is what the files of messages need of a node.
-type transferDeps struct {
+// Deps is what the files of messages need of a node.
+type Deps struct {
 	// Dir is the directory of the files.
 	Dir string
 	// Store is for reading. Writer returns the actor that writes to it, zero until
@@ -34,29 +34,29 @@ type transferDeps struct {
 	// not sign.
 	Key     func(account identity.PublicKey) (identity.PrivateKey, bool)
 	Guard   identity.Guard
-	Network transferNetwork
+	Network Network
 	Log     *slog.Logger
 	// Now is the wall clock, for what is stored.
 	Now func() time.Time
 	// ReadOnly opens the files of a node that is never started.
 	ReadOnly bool
-	Options  MediaOptions
+	Options  Options
 }
 
-// transferNetwork is the network that runs at the moment.
-type transferNetwork interface {
+// Network is the network that runs at the moment.
+type Network interface {
 	// Carrier returns the carrier of a kind; false while there is none.
 	Carrier(kind overlay.Kind) (overlay.Carrier, bool)
 	// Up reports whether there are links.
 	Up() bool
 }
 
-// transferService has the files of the messages of a node: it keeps them in the media
+// Service has the files of the messages of a node: it keeps them in the media
 // store within a quota, and moves them to and from file servers and contacts. Its
 // methods are safe for concurrent use. Those that may wait for the disk or the store
 // say so; an actor must not call them.
-type transferService struct {
-	deps  transferDeps
+type Service struct {
+	deps  Deps
 	media *media.Store
 
 	placements *placements
@@ -65,10 +65,10 @@ type transferService struct {
 	silent     *silentServers
 }
 
-// openTransfer opens the media store of a node. The caller closes the service.
-func openTransfer(deps transferDeps) (*transferService, error) {
+// Open opens the media store of a node. The caller closes the service.
+func Open(deps Deps) (*Service, error) {
 	deps.Options = deps.Options.WithDefaults()
-	s := &transferService{
+	s := &Service{
 		deps: deps, placements: newPlacements(), progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
 	}
 	var err error
@@ -80,15 +80,15 @@ func openTransfer(deps transferDeps) (*transferService, error) {
 }
 
 // Close closes the media store. The actor of the service has to be stopped before.
-func (s *transferService) Close() error { return s.media.Close() }
+func (s *Service) Close() error { return s.media.Close() }
 
 // Usage returns how many bytes the files of all messages take, and how many they may.
-func (s *transferService) Usage() (used, quota int64) { return s.media.Used() }
+func (s *Service) Usage() (used, quota int64) { return s.media.Used() }
 
-func (s *transferService) nowMillis() store.Millis { return store.MillisOf(s.deps.Now()) }
+func (s *Service) nowMillis() store.Millis { return store.MillisOf(s.deps.Now()) }
 
-// MediaInfo is what is known of the file of a message.
-type MediaInfo struct {
+// Info is what is known of the file of a message.
+type Info struct {
 	Account, Contact identity.PublicKey
 	Message          store.MessageID
 	State            store.MediaState
@@ -113,28 +113,28 @@ type MediaInfo struct {
 // State returns what is known of the file of a message. It fails with [ErrNoMedia]
 // when the message has none. A change of the state is an event, store.MediaChanged;
 // progress in between is not.
-func (s *transferService) State(account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+func (s *Service) State(account, contact identity.PublicKey, id store.MessageID) (Info, error) {
 	_, info, err := s.stateOf(account, contact, id)
 	return info, err
 }
 
-func (s *transferService) stateOf(account, contact identity.PublicKey, id store.MessageID) (store.Media, MediaInfo, error) {
+func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageID) (store.Media, Info, error) {
 	msg, err := s.deps.Store.Message(account, store.ContactConversation(contact), id)
 	if err != nil {
-		return store.Media{}, MediaInfo{}, err
+		return store.Media{}, Info{}, err
 	}
 	a, err := peer.ParseAttachment(msg.Payload)
 	if err != nil || !hasFile(msg) {
-		return store.Media{}, MediaInfo{}, ErrNoMedia
+		return store.Media{}, Info{}, ErrNoMedia
 	}
 	m, err := s.deps.Store.Media(account, store.ContactConversation(contact), id)
 	if errors.Is(err, store.ErrNotFound) { // older than the rows for files
 		m, err = store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, Size: a.Size}, nil
 	}
 	if err != nil {
-		return store.Media{}, MediaInfo{}, err
+		return store.Media{}, Info{}, err
 	}
-	info := MediaInfo{
+	info := Info{
 		Account: account, Contact: contact, Message: id, State: m.State, Name: a.FileName(), MIMEType: m.MIMEType,
 		Size: m.Size, Hash: m.Hash, Caption: a.Text, Picture: peer.MessageType(msg.Type) == peer.TypeImage, Reason: m.Reason,
 		Voice: a.OriginalName == voiceName && a.MIMEType == voiceType,
@@ -171,17 +171,17 @@ func claimedType(a peer.Attachment, picture bool) string {
 // may get it. A file that is damaged on the disk is not here, and is fetched again; if
 // that turns out only while it is read, reading fails with media.ErrDamaged before its
 // end. It reads from the disk.
-func (s *transferService) Open(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, MediaInfo, error) {
+func (s *Service) Open(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, Info, error) {
 	_, info, err := s.stateOf(account, contact, id)
 	if err != nil {
 		return nil, info, err
 	}
 	if info.State != store.MediaStored && info.State != store.MediaUploading {
-		return nil, info, ErrMediaElsewhere
+		return nil, info, ErrNotHere
 	}
 	f, err := s.media.Open(info.Hash)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, media.ErrDamaged) {
-		return nil, info, ErrMediaElsewhere
+		return nil, info, ErrNotHere
 	}
 	if err != nil {
 		return nil, info, err
@@ -193,7 +193,7 @@ func (s *transferService) Open(account, contact identity.PublicKey, id store.Mes
 // and whoever sent it, and also again after a failure. It waits for the store, not for
 // the file: what becomes of it is told as by State. For a file that is here it changes
 // nothing. The node has to be started.
-func (s *transferService) Fetch(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (MediaInfo, error) {
+func (s *Service) Fetch(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (Info, error) {
 	m, info, err := s.stateOf(account, contact, id)
 	if err != nil {
 		return info, err
@@ -220,12 +220,12 @@ func (s *transferService) Fetch(ctx context.Context, account, contact identity.P
 
 // Hold keeps every file of the media store until the caller calls release. It waits
 // while a file is being removed.
-func (s *transferService) Hold() (release func()) { return s.placements.hold() }
+func (s *Service) Hold() (release func()) { return s.placements.hold() }
 
 // LinkTo puts at most so many files into another media store's directory, the needed
 // and the newest first, by hard links where the file system has them. left says, one
 // phrase each, what was left out. The caller holds the files, see Hold.
-func (s *transferService) LinkTo(dir string, most int) (left []string, err error) {
+func (s *Service) LinkTo(dir string, most int) (left []string, err error) {
 	found, err := s.mediaInUse()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -27,12 +27,12 @@ const (
 	renewAfter = files.KeepTime - 2*24*time.Hour
 )
 
-// transfers moves files to and from file servers, a few at a time. What is to be
+// mover moves files to and from file servers, a few at a time. What is to be
 // moved is a queue in the store, ordered by when the next attempt is due; each
 // file under way is a child, which writes what has become of it to the store
 // itself. So a restart loses nothing but an attempt.
-type transfers struct {
-	service *transferService
+type mover struct {
+	service *Service
 
 	active  map[string]store.Conversation // children, and the conversation of each
 	resting map[string]time.Time          // files that failed to fail; see transferPause
@@ -46,21 +46,21 @@ type (
 	renewDue     struct{}
 )
 
-func newTransfers(s *transferService) kernel.Actor {
-	return &transfers{
+func NewActor(s *Service) kernel.Actor {
+	return &mover{
 		service: s, active: make(map[string]store.Conversation), resting: make(map[string]time.Time),
 		look: make(map[identity.PublicKey]struct{}),
 	}
 }
 
-func (t *transfers) Started(c *kernel.Context) error {
+func (t *mover) Started(c *kernel.Context) error {
 	t.service.deps.Store.WatchLog(c, identity.PublicKey{})
 	c.Every(renewEvery, renewDue{})
 	t.onRenewDue(c)
 	return t.lookAtAll(c)
 }
 
-func (t *transfers) Receive(c *kernel.Context, msg any) {
+func (t *mover) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case store.LogChanged:
 		t.onChanged(c, msg)
@@ -78,13 +78,13 @@ func (t *transfers) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-func (t *transfers) failOn(c *kernel.Context, err error) {
+func (t *mover) failOn(c *kernel.Context, err error) {
 	if err != nil {
 		c.Fail(err)
 	}
 }
 
-func (t *transfers) onChanged(c *kernel.Context, msg store.LogChanged) {
+func (t *mover) onChanged(c *kernel.Context, msg store.LogChanged) {
 	msg.Release()
 	if msg.Changes.All {
 		t.failOn(c, t.lookAtAll(c))
@@ -96,7 +96,7 @@ func (t *transfers) onChanged(c *kernel.Context, msg store.LogChanged) {
 	t.failOn(c, t.pump(c))
 }
 
-func (t *transfers) lookAtAll(c *kernel.Context) error {
+func (t *mover) lookAtAll(c *kernel.Context) error {
 	accounts, err := t.service.deps.Store.Accounts()
 	if err != nil {
 		return fmt.Errorf("read accounts: %w", err)
@@ -109,11 +109,11 @@ func (t *transfers) lookAtAll(c *kernel.Context) error {
 
 // pump starts what is due, as long as there are places. Accounts with more that is
 // due stay in look.
-func (t *transfers) pump(c *kernel.Context) error {
+func (t *mover) pump(c *kernel.Context) error {
 	if !t.service.deps.Network.Up() {
 		return nil // goes on with uplink.Changed
 	}
-	queue := transferQueue{t.service.deps.Store, t.service.deps.Options.Parallel}
+	queue := queue{t.service.deps.Store, t.service.deps.Options.Parallel}
 	for account := range t.look {
 		choice, err := queue.next(account, t.service.deps.Now(), t.active, t.rest)
 		if err != nil {
@@ -121,7 +121,7 @@ func (t *transfers) pump(c *kernel.Context) error {
 		}
 		for _, m := range choice.files {
 			name := transferName(m)
-			if _, err := c.Spawn(newTransferSpec(t.service, name, m)); err != nil {
+			if _, err := c.Spawn(newAttemptSpec(t.service, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
 			t.active[name] = store.ConversationWith(m.Account, m.Conversation.Contact())
@@ -139,7 +139,7 @@ func (t *transfers) pump(c *kernel.Context) error {
 
 // rest is how long a file has to wait that did not get to say when it wants its
 // next attempt.
-func (t *transfers) rest(name string) time.Duration {
+func (t *mover) rest(name string) time.Duration {
 	until, ok := t.resting[name]
 	if !ok {
 		return 0
@@ -151,7 +151,7 @@ func (t *transfers) rest(name string) time.Duration {
 	return max(left, 0)
 }
 
-func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {
+func (t *mover) wakeIn(c *kernel.Context, d time.Duration) {
 	at := time.Now().Add(d)
 	if !t.due.IsZero() && !at.Before(t.due) {
 		return
@@ -161,7 +161,7 @@ func (t *transfers) wakeIn(c *kernel.Context, d time.Duration) {
 	t.timer = c.After(d, transfersDue{})
 }
 
-func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
+func (t *mover) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	account := t.active[msg.Name].Account
 	delete(t.active, msg.Name)
 	if msg.Err != nil {
@@ -173,13 +173,13 @@ func (t *transfers) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped
 }
 
 // onRenewDue looks, aside, at what nobody does while nothing goes wrong.
-func (t *transfers) onRenewDue(c *kernel.Context) {
+func (t *mover) onRenewDue(c *kernel.Context) {
 	c.Go("tidy", func(ctx context.Context) error {
 		return errors.Join(t.service.renewUploads(ctx), t.service.tidyMedia())
 	})
 }
 
-func (t *transfers) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
+func (t *mover) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 	if msg.Name != "tidy" {
 		c.Fail(fmt.Errorf("%s: %w", msg.Name, msg.Err))
 	}
@@ -195,7 +195,7 @@ func transferName(m store.Media) string {
 
 // renewUploads uploads once more what waits for its contact so long that the file
 // server will forget it. The app does not, and its files are lost then.
-func (s *transferService) renewUploads(ctx context.Context) error {
+func (s *Service) renewUploads(ctx context.Context) error {
 	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func (s *transferService) renewUploads(ctx context.Context) error {
 	return nil
 }
 
-func (s *transferService) renewOutbox(ctx context.Context, account identity.PublicKey, conversation store.ConversationID) error {
+func (s *Service) renewOutbox(ctx context.Context, account identity.PublicKey, conversation store.ConversationID) error {
 	var waiting []store.MessageID
 	for msg, err := range s.deps.Store.Undelivered(account, conversation) {
 		if err != nil {
@@ -251,7 +251,7 @@ func hasFile(m store.Message) bool {
 
 // tidyMedia removes pieces of files that are not on their way any more, and files
 // of messages that are gone.
-func (s *transferService) tidyMedia() error {
+func (s *Service) tidyMedia() error {
 	wanted := make(map[media.Hash]struct{})
 	known := make(map[media.Hash]struct{})
 	watch := s.placements.watch()
@@ -289,7 +289,7 @@ func (s *transferService) tidyMedia() error {
 	}))
 }
 
-func (s *transferService) eachMedia(f func(store.Media) error) error {
+func (s *Service) eachMedia(f func(store.Media) error) error {
 	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // queueRig is a queue of transfers over a store of its own.
 type queueRig struct {
 	t       *testing.T
-	queue   transferQueue
+	queue   queue
 	writer  kernel.Ref
 	account identity.PublicKey
 	now     time.Time
@@ -36,7 +36,7 @@ func newQueueRig(t *testing.T, contacts ...identity.PublicKey) *queueRig {
 	}
 	stage := kerneltest.NewStage(t, kernel.Options{})
 	r := &queueRig{
-		t: t, queue: transferQueue{opened, 4}, account: identity.PublicKey{1}, now: time.Unix(1_800_000_000, 0),
+		t: t, queue: queue{opened, 4}, account: identity.PublicKey{1}, now: time.Unix(1_800_000_000, 0),
 		active: make(map[string]store.Conversation), resting: make(map[string]time.Duration),
 		writer: stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(opened) }}),
 	}
@@ -82,7 +82,7 @@ func (r *queueRig) upload(contact identity.PublicKey, due time.Time) {
 	})
 }
 
-func (r *queueRig) next() transferChoice {
+func (r *queueRig) next() choice {
 	r.t.Helper()
 	choice, err := r.queue.next(r.account, r.now, r.active, func(name string) time.Duration { return r.resting[name] })
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *queueRig) next() transferChoice {
 }
 
 // expect compares what is to be started with a list of directions and contacts.
-func (r *queueRig) expect(choice transferChoice, want ...string) {
+func (r *queueRig) expect(choice choice, want ...string) {
 	r.t.Helper()
 	var have []string
 	for _, m := range choice.files {
@@ -178,7 +178,7 @@ func TestTransferQueue_BoundPerContact(t *testing.T) {
 	}
 	r.download(quickContact, r.now)
 	r.upload(slowContact, r.now)
-	e := &transferService{deps: transferDeps{Store: r.queue.store}}
+	e := &Service{deps: Deps{Store: r.queue.store}}
 	for _, want := range []bool{false, true, true} {
 		if many, err := e.hasManyFiles(store.ConversationWith(r.account, slowContact)); err != nil || many != want {
 			t.Errorf("%v, %v, want %v", many, err, want)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package transfer
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const damagedReason = "it was damaged on the disk and is fetched again"
 // The messages that it belongs to get it again from where it came from, if it can be
 // had there; a message that was never uploaded fails when its upload is tried. It
 // waits for the store, so it must not be called in an actor.
-func (s *transferService) fileDamaged(h media.Hash) {
+func (s *Service) fileDamaged(h media.Hash) {
 	s.deps.Log.Error("file is damaged on the disk", "component", "media", "file", h.String())
 	if s.deps.Writer().IsZero() {
 		return // the node is not started: FetchMedia finds that it is missing
@@ -45,7 +45,7 @@ const maxMediaProblems = 100
 
 // Check hashes the files of all messages, and looks for those that are missing. It says,
 // one phrase each, what is wrong. It reads all files from the disk.
-func (s *transferService) Check() (problems []string, err error) {
+func (s *Service) Check() (problems []string, err error) {
 	seen := make(map[media.Hash]string) // what is wrong, "" when nothing is
 	err = s.eachMedia(func(m store.Media) error {
 		if m.State != store.MediaStored && m.State != store.MediaUploading || len(problems) >= maxMediaProblems {
