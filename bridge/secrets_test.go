@@ -40,7 +40,7 @@ func TestSecretsAndTextsAreNotLogged(t *testing.T) {
 			}
 		}
 	}
-	if !f.log.contains("bridgev2: Request completed") {
+	if !f.log.contains(`text="Request completed"`) {
 		t.Error("bridgev2's log is missing")
 	}
 }

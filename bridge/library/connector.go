@@ -22,18 +22,19 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// connector is bridgev2's Matrix connector with our own way of telling
-// rooms what becomes of their messages.
+// connector is bridgev2's Matrix connector with our encryption and message statuses.
 type connector struct {
 	*matrix.Connector
 	status *StatusSender
 	log    *slog.Logger
-	dev    *botcrypto.BotDevice // nil when there shall be no encryption, or can be none
-	// noDevice is why there can be none.
+	dev    *botcrypto.BotDevice // nil without encryption
+	// noDevice is why there is no device although the configuration asks for one.
 	noDevice error
 }
 
-// New makes the connector. It makes no request.
+// New returns the Matrix connector for [bridgev2.NewBridge], and the sender of message
+// statuses that it uses. It makes no request. ignoreUnsupported allows a homeserver whose
+// versions of the specification are too old. The error is [ErrNoMatrix].
 func New(config *bridgeconfig.Config, ignoreUnsupported bool, log *slog.Logger) (Matrix, *StatusSender, error) {
 	c := &connector{Connector: matrix.NewConnector(config), log: log}
 	c.IgnoreUnsupportedServer = ignoreUnsupported
@@ -41,13 +42,13 @@ func New(config *bridgeconfig.Config, ignoreUnsupported bool, log *slog.Logger) 
 	return c, c.status, nil
 }
 
-// Init is called by NewBridge.
+// Init implements [bridgev2.MatrixConnector]; NewBridge calls it.
 func (c *connector) Init(br *bridgev2.Bridge) {
 	allow := c.Config.Encryption.Allow
-	c.Config.Encryption.Allow = false // the library's own
+	c.Config.Encryption.Allow = false // without the library's own encryption
 	c.Connector.Init(br)
 	c.Config.Encryption.Allow = allow
-	// Echoes of what we send as somebody are recognised by this.
+	// Echoes of events that the bridge sends as a double puppet have this value.
 	c.AS.DoublePuppetValue = "mimird/" + c.Config.AppService.ID
 	if c.Config.Encryption.Allow {
 		c.dev = botcrypto.New(botcrypto.Deps{
@@ -57,7 +58,7 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 	}
 	c.EventProcessor.ExecMode = appservice.Sync
 	c.EventProcessor.ExecSyncWarnTime, c.EventProcessor.ExecSyncTimeout = 0, 0
-	// The library's command looks for its own connector, not for ours.
+	// The library's command asserts that the connector is its own, not ours.
 	discard := *matrix.CommandDiscardMegolmSession
 	discard.Func = func(ce *commands.Event) {
 		if c.Crypto == nil {
@@ -70,14 +71,14 @@ func (c *connector) Init(br *bridgev2.Bridge) {
 	br.Commands.(*commands.Processor).AddHandlers(&discard, botcrypto.NewCommand(c.Device, c.IsEncrypted))
 }
 
-// deviceOrNone is the device until it turns out that there can be none.
+// deviceOrNone gives the device up when the homeserver or the program cannot encrypt.
 type deviceOrNone struct {
 	*botcrypto.BotDevice
 	c *connector
 }
 
-// Init is called by the library before anything is sent. A bridge that cannot
-// encrypt goes on without, and leaves encrypted rooms alone.
+// Init implements the library's interface, which calls it before anything is sent. A
+// bridge that cannot encrypt goes on without, and sends nothing into encrypted rooms.
 func (d *deviceOrNone) Init(ctx context.Context) error {
 	err := d.BotDevice.Init(ctx)
 	if !errors.Is(err, botcrypto.ErrNoDevice) && !errors.Is(err, botcrypto.ErrNoEncryption) {
@@ -86,12 +87,13 @@ func (d *deviceOrNone) Init(ctx context.Context) error {
 	if d.c.Config.Encryption.Require {
 		return fmt.Errorf("encryption.require is set: %w", err)
 	}
-	d.c.log.Warn("rooms are not encrypted", "error", fault.OneLine(err))
+	d.c.log.Warn("encryption unavailable, rooms are not encrypted", "err", fault.OneLine(err))
 	d.c.dev, d.c.Crypto, d.c.noDevice = nil, nil, err
 	d.c.Config.Encryption.Default = false
 	return nil
 }
 
+// Encryption implements [Matrix].
 func (c *connector) Encryption() botcrypto.Status {
 	switch {
 	case c.noDevice != nil:
@@ -103,12 +105,12 @@ func (c *connector) Encryption() botcrypto.Status {
 	}
 }
 
-// isEncrypted says what our tables say of a room.
+// IsEncrypted implements [Matrix].
 func (c *connector) IsEncrypted(ctx context.Context, room id.RoomID) (bool, error) {
 	return c.StateStore.IsEncrypted(ctx, room)
 }
 
-// Start adds to the library's exit codes what they mean.
+// Start implements [bridgev2.MatrixConnector]. It explains the library's exit codes.
 func (c *connector) Start(ctx context.Context) error {
 	err := c.Connector.Start(ctx)
 	var exit matrix.ExitError
@@ -128,21 +130,27 @@ func (c *connector) Start(ctx context.Context) error {
 	}
 }
 
-// SendMessageStatus replaces the library's.
+// SendMessageStatus implements [bridgev2.MatrixConnector] with our [StatusSender].
 func (c *connector) SendMessageStatus(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
 	c.status.Send(ctx, ms, evt)
 }
 
-// sendNotice has the bot say something, encrypted where the room is.
+// sendNotice sends a notice of the bot, encrypted if the room is.
 func (c *connector) sendNotice(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error {
 	_, err := c.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: content}, nil)
 	return err
 }
 
-func (c *connector) AppService() *appservice.AppService    { return c.AS }
-func (c *connector) Processor() *appservice.EventProcessor { return c.EventProcessor }
-func (c *connector) Bot() *appservice.IntentAPI            { return c.Connector.Bot }
+// AppService implements [Matrix].
+func (c *connector) AppService() *appservice.AppService { return c.AS }
 
+// Processor implements [Matrix].
+func (c *connector) Processor() *appservice.EventProcessor { return c.EventProcessor }
+
+// Bot implements [Matrix].
+func (c *connector) Bot() *appservice.IntentAPI { return c.Connector.Bot }
+
+// Device implements [Matrix].
 func (c *connector) Device() botcrypto.Device {
 	if c.dev == nil {
 		return nil

@@ -16,9 +16,9 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// loggedFields are the fields of bridgev2's log entries that are passed on. All
-// others are dropped: among them are bodies of requests and contents of events,
-// which hold what people write.
+// loggedFields are the fields of bridgev2's log lines that our log has too. All others are
+// dropped: among them are bodies of requests and contents of events, with the texts of
+// messages.
 var loggedFields = []string{
 	"action", "attempt", "bridge_evt_type", "bridge_requires", "command", "component", "count", "db_section",
 	"duration", "error", "event_id", "event_loop_index", "event_type", "existing_mxid", "expected_user_id",
@@ -30,21 +30,22 @@ var loggedFields = []string{
 }
 
 const (
-	// maxLogged bounds a logged value, in bytes; stacks may be longer.
+	// maxLogged and maxLoggedStack bound a logged value and a stack, in bytes.
 	maxLogged      = 256
 	maxLoggedStack = 8 << 10
 )
 
-// longKey is a public key: the log has the first 8 digits.
+// longKey matches a public key, of which the log has the first 8 digits.
 var longKey = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 
-// NewLogger returns the logger for bridgev2, which writes to ours.
+// NewLogger returns a logger for bridgev2 that writes lines of at least a level to log. It
+// replaces secrets, access tokens and all but the beginning of keys.
 func NewLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Logger {
 	var pairs []string
 	for _, secret := range secrets {
 		pairs = append(pairs, secret, "<secret>")
 	}
-	w := &libraryLog{log: log, least: least, hide: strings.NewReplacer(pairs...)}
+	w := &libraryLog{log: log, least: least, replacer: strings.NewReplacer(pairs...)}
 	level := zerolog.FatalLevel
 	for l, z := range map[slog.Level]zerolog.Level{
 		slog.LevelDebug: zerolog.DebugLevel, slog.LevelInfo: zerolog.InfoLevel, slog.LevelWarn: zerolog.WarnLevel,
@@ -56,12 +57,11 @@ func NewLogger(log *slog.Logger, least slog.Level, secrets []string) zerolog.Log
 	return zerolog.New(w).Level(level)
 }
 
-// libraryLog turns zerolog's lines into records. It is safe for use by many
-// goroutines.
+// libraryLog converts zerolog's lines into records. It is safe for concurrent use.
 type libraryLog struct {
-	log   *slog.Logger
-	least slog.Level
-	hide  *strings.Replacer
+	log      *slog.Logger
+	least    slog.Level
+	replacer *strings.Replacer
 }
 
 var _ zerolog.LevelWriter = (*libraryLog)(nil)
@@ -70,16 +70,18 @@ func (w *libraryLog) enabled(level slog.Level) bool {
 	return level >= w.least && w.log.Enabled(context.Background(), level)
 }
 
+// Write implements [io.Writer].
 func (w *libraryLog) Write(line []byte) (int, error) {
 	return w.WriteLevel(zerolog.NoLevel, line)
 }
 
+// WriteLevel implements [zerolog.LevelWriter].
 func (w *libraryLog) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	mapped := slog.LevelInfo
 	switch level {
 	case zerolog.TraceLevel, zerolog.DebugLevel:
 		mapped = slog.LevelDebug
-	case zerolog.WarnLevel, zerolog.ErrorLevel: // nobody has to act: we try again
+	case zerolog.WarnLevel, zerolog.ErrorLevel: // nobody has to act: the bridge retries
 		mapped = slog.LevelWarn
 	case zerolog.FatalLevel, zerolog.PanicLevel:
 		mapped = slog.LevelError
@@ -91,23 +93,27 @@ func (w *libraryLog) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.UseNumber()
 	if err := decoder.Decode(&fields); err != nil {
-		w.log.Warn("a log entry of bridgev2 cannot be read", "error", err)
+		w.log.Warn("malformed log line of bridgev2", "err", err)
 		return len(line), nil
 	}
 	text, _ := fields[zerolog.MessageFieldName].(string)
-	var attrs []slog.Attr
+	attrs := []slog.Attr{slog.String("text", w.clean(text, maxLogged))}
 	for _, key := range loggedFields {
 		if value, ok := fields[key]; ok {
-			if shown, ok := w.show(key, value); ok {
+			if shown, ok := w.format(key, value); ok {
+				if key == zerolog.ErrorFieldName {
+					key = "err"
+				}
 				attrs = append(attrs, slog.String(key, shown))
 			}
 		}
 	}
-	w.log.LogAttrs(context.Background(), mapped, "bridgev2: "+w.clean(text, maxLogged), attrs...)
+	w.log.LogAttrs(context.Background(), mapped, "bridgev2", attrs...)
 	return len(line), nil
 }
 
-func (w *libraryLog) show(key string, value any) (string, bool) {
+// format returns the value of a field as text, false if it may not be logged.
+func (w *libraryLog) format(key string, value any) (string, bool) {
 	switch v := value.(type) {
 	case string:
 		if key == zerolog.ErrorStackFieldName {
@@ -121,8 +127,9 @@ func (w *libraryLog) show(key string, value any) (string, bool) {
 	}
 }
 
+// clean removes secrets from a text and bounds its length in bytes.
 func (w *libraryLog) clean(text string, most int) string {
-	text = fault.HideTokens(longKey.ReplaceAllString(w.hide.Replace(text), "$1"))
+	text = fault.HideTokens(longKey.ReplaceAllString(w.replacer.Replace(text), "$1"))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

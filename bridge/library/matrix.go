@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package library is how the bridge uses bridgev2, the framework of the mautrix bridges:
-// the Matrix connector with our encryption and our message statuses, the logger that
-// writes its lines into ours without what people say, and the package variables that make
-// its queue synchronous. The bridge starts it; appservice, deliver and connector use it
-// through [Matrix] and [StatusSender].
+// Package library adapts bridgev2, the framework of the mautrix bridges, to this bridge:
+// its Matrix connector with our encryption and message statuses, a logger that writes its
+// lines into our log without the content of messages, and its package variables, set so
+// that its queue is synchronous. It knows nothing of the node. Package bridge creates all
+// of it; appservice, deliver and connector use it through [Matrix] and [StatusSender].
 package library
 
 import (
@@ -20,24 +20,23 @@ import (
 	"github.com/mimird/mimird/bridge/botcrypto"
 )
 
-// Matrix is bridgev2's Matrix connector as far as we use it. Its one
-// implementation is in a file with a build tag, because the package it comes from
-// wants either no C compiler or a tag; see New.
-//
-// All methods but those of bridgev2 give something only after NewBridge.
+// Matrix is bridgev2's Matrix connector, as far as the bridge uses it. Its implementation
+// has a build tag, as the library's has; see [New]. The methods that bridgev2 does not
+// have may be called after NewBridge, from any goroutine.
 type Matrix interface {
 	bridgev2.MatrixConnector
 
+	// AppService returns the library's application service.
 	AppService() *appservice.AppService
+	// Processor returns what dispatches Matrix events to bridgev2.
 	Processor() *appservice.EventProcessor
+	// Bot returns the client of the bot.
 	Bot() *appservice.IntentAPI
-	// Device returns the bot's device, nil when the bridge does not take part in
-	// encrypted rooms.
+	// Device returns the bot's device, nil if the bridge does not encrypt.
 	Device() botcrypto.Device
-	// Encryption says whether the bridge takes part in encrypted rooms, once it was
-	// started.
+	// Encryption returns the state of encryption, which is known after Start.
 	Encryption() botcrypto.Status
-	// IsEncrypted reports whether a room is, as far as our tables say.
+	// IsEncrypted reports whether a room is encrypted according to the bridge's database.
 	IsEncrypted(ctx context.Context, room id.RoomID) (bool, error)
 }
 
@@ -45,10 +44,10 @@ type Matrix interface {
 var ErrNoMatrix = errors.New("this program was built with cgo and without the tag goolm, so the Matrix bridge is not in it: " +
 	"build it with CGO_ENABLED=0 or with -tags goolm")
 
-// Prepare sets what bridgev2 has as package variables. With a buffer of 0
-// its queue of remote events is synchronous, and the result of an event is real;
-// and it shall wait for that for as long as it takes: all that can take long has
-// time limits of its own.
+// Prepare sets the package variables of bridgev2, once per process and before anything of
+// it is created. With a buffer of 0 its queue of remote events is synchronous and returns
+// the result of each event. It waits for that without a limit, because every operation has
+// a limit of its own.
 var Prepare = sync.OnceFunc(func() {
 	bridgev2.PortalEventBuffer = 0
 	bridgev2.EventHandlingTimeoutTicks = math.MaxInt

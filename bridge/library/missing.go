@@ -10,8 +10,8 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 )
 
-// New fails: with a C compiler, bridgev2's Matrix connector wants a
-// library in C for its encryption, unless it is told to use the one in Go.
+// New returns [ErrNoMatrix]: with cgo and without a tag, bridgev2's Matrix connector needs
+// a C library for its encryption.
 func New(*bridgeconfig.Config, bool, *slog.Logger) (Matrix, *StatusSender, error) {
 	return nil, nil, ErrNoMatrix
 }

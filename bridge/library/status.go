@@ -20,25 +20,27 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// statusTimeout bounds the sending of a status that nothing depends on.
+// statusTimeout bounds the sending of a status that belongs to no event of the event log.
 const statusTimeout = 15 * time.Second
 
-// StatusSender tells rooms what becomes of their messages. It stands in for the
-// library's own, which sends in goroutines nobody waits for: statuses could
-// overtake each other, and one that meets a dead homeserver is gone.
+// StatusSender sends message statuses: events, notices and receipts that tell a room
+// whether its messages were delivered. It replaces the library's own, which sends in
+// goroutines that nobody waits for: statuses could overtake each other, or get lost with
+// an unreachable homeserver. It is safe for concurrent use.
 type StatusSender struct {
 	config bridgeconfig.MatrixConfig
 	bot    func() *appservice.IntentAPI
-	// notice has the bot say something, encrypted where the room is.
+	// notice sends a notice of the bot, encrypted if the room is.
 	notice func(ctx context.Context, room id.RoomID, content *event.MessageEventContent) error
 	verdict
 }
 
-// Send sends a status. What belongs to an entry of the event log is sent in its
-// [homeserver.Scope], which then has the error; the rest is told at most once.
+// Send sends a status. If ctx has the [homeserver.Scope] of an event of the event log, the
+// scope gets the error, so that the event is retried. Otherwise the status is sent at most
+// once.
 func (s *StatusSender) Send(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) {
 	if evt.EventType.IsEphemeral() || evt.SourceEventID == "" || errors.Is(ms.InternalError, bridgev2.ErrNoPortal) {
-		// In rooms that are no portals, and perhaps none of ours, we say nothing.
+		// The room may not belong to the bridge.
 		return
 	}
 	ms = explained(ms)
@@ -61,8 +63,8 @@ func (s *StatusSender) Send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 }
 
-// Note has the bot say something about a message that waits, where users want to be
-// told. Nothing depends on it.
+// Note sends a notice of the bot about an undelivered message, at most once, and only if
+// matrix.message_error_notices is set.
 func (s *StatusSender) Note(ctx context.Context, room id.RoomID, text string) {
 	if !s.config.MessageErrorNotices {
 		return
@@ -74,8 +76,8 @@ func (s *StatusSender) Note(ctx context.Context, room id.RoomID, text string) {
 	}
 }
 
-// explained gives what the library refuses by itself, because a room's features do
-// not have it, the words and the notice that other refusals have.
+// explained replaces the status for an event that the library refuses itself, because
+// the features of the room lack it, by one with our words and a notice.
 func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
 	for _, refused := range [...]struct{ library, ours error }{
 		{bridgev2.ErrEditsNotSupportedInPortal, msgconv.ErrNoEdits},
@@ -89,6 +91,7 @@ func explained(ms *bridgev2.MessageStatus) *bridgev2.MessageStatus {
 	return ms
 }
 
+// tell sends the event, the notice and the receipt of a status.
 func (s *StatusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt *bridgev2.MessageStatusEventInfo) error {
 	if s.config.MessageStatusEvents && !ms.DisableMSS {
 		if _, err := s.bot().SendMessageEvent(ctx, evt.RoomID, event.BeeperMessageStatus, ms.ToMSSEvent(evt)); err != nil {
@@ -107,14 +110,14 @@ func (s *StatusSender) tell(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	return nil
 }
 
-// verdict is what became of the Matrix events that are being handled, as far as
-// the library does not say.
+// verdict has the Matrix events that are being handled and have to be retried, which the
+// library does not report.
 type verdict struct {
 	mu      sync.Mutex
-	handled map[id.EventID]error // why each has to be handled again
+	handled map[id.EventID]error // why an event has to be retried, or nil
 }
 
-// Begin says that an event is being handled from now on.
+// Begin notes that the handling of an event begins.
 func (v *verdict) Begin(evt id.EventID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -124,7 +127,7 @@ func (v *verdict) Begin(evt id.EventID) {
 	v.handled[evt] = nil
 }
 
-// Retry says that an event has to be handled again later. It reports false for an
+// Retry notes that an event has to be retried because of err. It returns false for an
 // event that is not being handled.
 func (v *verdict) Retry(evt id.EventID, err error) bool {
 	v.mu.Lock()
@@ -136,7 +139,8 @@ func (v *verdict) Retry(evt id.EventID, err error) bool {
 	return true
 }
 
-// End returns why an event has to be handled again, or nil.
+// End notes that the handling of an event has ended, and returns why it has to be retried,
+// or nil.
 func (v *verdict) End(evt id.EventID) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
