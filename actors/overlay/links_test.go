@@ -90,7 +90,7 @@ func TestBadEntriesAreReported(t *testing.T) {
 		}
 	}
 	text := log.String()
-	if got, want := strings.Count(text, "cannot be used"), reported+len(status.ListenErrors)+1; got != want {
+	if got, want := strings.Count(text, "unusable ")+strings.Count(text, "opening a listener failed"), reported+len(status.ListenErrors)+1; got != want {
 		t.Errorf("%d entries are logged, want %d", got, want)
 	}
 	if strings.Contains(text, "secret") {

@@ -11,12 +11,12 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 )
 
-// tidyAfter is how long the store actor keeps what makes the next operation
-// cheaper when there is none.
+// tidyAfter is how long an idle store actor keeps its lookup iterator
+// for the next operation.
 const tidyAfter = time.Second
 
 var (
-	errStopping    = errors.New("store actor stops: not accepted, try again")
+	errStopping    = errors.New("store actor stops: not accepted")
 	errNotAnAnswer = errors.New("store answered with another type")
 )
 
@@ -35,7 +35,7 @@ type (
 	beginCommit struct{ waiting int }
 	// committed says that the batch in flight is on the disk.
 	committed struct{}
-	// tidy lets go of what nobody has used for a while.
+	// tidy frees what was not used for tidyAfter.
 	tidy struct{}
 )
 
@@ -100,9 +100,8 @@ func (a *storeActor) onWrite(c *kernel.Context, m Write) {
 	a.begin(c)
 }
 
-// begin sees to it that what waits is committed as soon as nothing is in flight,
-// and not before the operations that are in the mailbox already: they share the
-// commit.
+// begin schedules the next commit, for when nothing is in flight and the
+// operations that are in the mailbox already have run: they share the commit.
 func (a *storeActor) begin(c *kernel.Context) {
 	if !a.begins && a.writer.inFlight == nil && a.writer.waitingOps() > 0 {
 		a.begins = true
@@ -145,7 +144,7 @@ func (a *storeActor) onTidy(c *kernel.Context) {
 	a.writer.refresh()
 }
 
-// sender answers by message.
+// sender is a caller that is answered by message.
 type sender kernel.Ref
 
 func (s sender) answer(w Written) { kernel.Ref(s).Tell(w) }

@@ -307,7 +307,7 @@ func TestCommitErrorIsFinal(t *testing.T) {
 
 func TestActorIgnoresOtherMessages(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
-	r.ref.Tell("nonsense")
+	r.ref.Tell("not a message of the store")
 	r.ref.Tell(store.Write{Op: accept(1, "x")}) // nobody waits for the answer
 	if _, err := do[any](r, nil); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("no operation: %v", err)

@@ -11,7 +11,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// maxProblems is how many problems Check reports before it gives up.
+// maxProblems is how many problems Check reports before it ends.
 const maxProblems = 100
 
 // Check reads every row and says, one sentence each, where they are damaged or
@@ -42,7 +42,7 @@ func (s *Store) Check() ([]string, error) {
 	return c.problems, nil
 }
 
-// checker looks at the rows in the order of their keys.
+// checker checks the rows in the order of their keys.
 type checker struct {
 	rows     rows
 	problems []string
@@ -56,7 +56,7 @@ func (c *checker) problem(k parsedKey, format string, args ...any) {
 	c.problems = append(c.problems, where+": "+fmt.Sprintf(format, args...))
 }
 
-// check looks at one row and at the rows that it names.
+// check checks one row and the rows that it names.
 func (c *checker) check(row row) {
 	k, err := parseKey(row.key)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // system allows it, tables are shared by hard links, so it takes little time and
 // space; dir has to be on the same one for that.
 //
-// It is for goroutines outside actors. When it fails, what it has made of dir is
-// for the caller to remove.
+// It is for goroutines outside actors. When it fails, the caller removes what
+// is in dir.
 func (s *Store) Checkpoint(dir string) error {
 	if s.closed.Load() {
 		return ErrClosed

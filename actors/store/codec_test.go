@@ -194,7 +194,7 @@ func checkMerge(t *testing.T, raw []byte, rec record) {
 	t.Helper()
 	merged, err := mergeUnknown(raw, rec)
 	if err != nil {
-		return // keys that are no numbers: not written by us
+		return // keys that are not numbers: not written by us
 	}
 	var before, after map[uint64]cbor.RawMessage
 	if decode(raw, &before) != nil {

@@ -14,8 +14,8 @@ import (
 // slowCommit is how long a commit may take before an operator should know.
 const slowCommit = 2 * time.Second
 
-// batch is a group of operations that are committed together. It is built by the
-// writer and not changed any more once it was handed over.
+// batch is a group of operations that are committed together. The writer builds it, and
+// changes it no more once the commit goroutine has it.
 type batch struct {
 	rows *pebble.Batch
 	// events are rows that come behind the others. Pebble inserts a row fastest next
@@ -29,12 +29,12 @@ type batch struct {
 	touched map[Conversation]struct{}
 	answers []answer
 
-	// answered is set by who answers the callers: the commit, or the actor when
-	// the store has failed and the commit may never return.
+	// answered is set by the side that answers the callers: the commit, or the actor
+	// when the store has failed and the commit may never return.
 	answered atomic.Bool
 }
 
-// newBatch makes a batch that will have about as many rows.
+// newBatch returns a batch with space for about as many rows.
 func newBatch(db *pebble.DB, rows int) *batch {
 	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(rows), touched: make(map[Conversation]struct{})}
 }
@@ -65,7 +65,7 @@ func (b *batch) write(c change) error {
 // mergeEvents moves the events to the end of the other rows.
 func (b *batch) mergeEvents() error {
 	if err := b.rows.Apply(b.events, nil); err != nil {
-		return fmt.Errorf("gather events: %w", err)
+		return fmt.Errorf("merge events: %w", err)
 	}
 	b.events.Reset()
 	return nil
@@ -79,7 +79,7 @@ type answer struct {
 	written Written
 }
 
-// answerAll answers with what was found out, or with the error instead.
+// answerAll answers with the results, or with the error in place of all.
 func answerAll(answers []answer, err error) {
 	for _, a := range answers {
 		if err != nil {
@@ -131,7 +131,7 @@ func (s *Store) apply(b *batch) error {
 		return s.fail(fmt.Errorf("commit: %w", err))
 	}
 	if err := s.failure(); err != nil {
-		return err // met elsewhere meanwhile; nothing is promised any more
+		return err // another goroutine met it meanwhile; the commit does not count
 	}
 	if b.sync {
 		s.synced.Store(s.count)
@@ -150,7 +150,7 @@ type job struct {
 
 var errUnderWay = errors.New("another commit is under way")
 
-// startCommit hands a batch to the goroutine that commits, which belongs to the
+// startCommit passes a batch to the goroutine that commits, which belongs to the
 // store: when the disk fails it is parked, and an actor could not wait for it.
 // ended is called from there after a commit that succeeded. There is one commit
 // at a time.

@@ -231,11 +231,11 @@ func (op RecordNodeKey) apply(t *txn) (any, error) {
 	if i := slices.IndexFunc(c.NodeKeys, func(n KnownNode) bool { return n.Key == op.Key }); i >= 0 {
 		node.FirstAuth = c.NodeKeys[i].FirstAuth
 		node.LastAuth = max(now, c.NodeKeys[i].LastAuth)
-		if op.Generation != 1 { // another device, which says nothing of that one
+		if op.Generation != 1 { // another device: the generation of that one stays
 			node.SubnetAddr = c.NodeKeys[i].SubnetAddr
 		}
 		c.NodeKeys = slices.Delete(c.NodeKeys, i, i+1)
-		t.unsynced = true // nothing is lost but a hint
+		t.unsynced = true // only a hint is lost
 	} else {
 		result.New = true
 		result.Changed = len(c.NodeKeys) > 0 && (op.Generation != 2 || op.Unconfirmed)

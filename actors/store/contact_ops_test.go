@@ -306,7 +306,7 @@ func TestNoteAnnouncedElsewhere(t *testing.T) {
 	if len(events) != 1 || events[0].Kind != store.ForeignNodeAnnounced || events[0].NodeKey != nodeKey(7) || !events[0].Conversation.IsZero() {
 		t.Errorf("%+v", events)
 	}
-	// It is remembered once, with when it was told last; the oldest makes room.
+	// It is remembered once, with when it was told last; the oldest is evicted.
 	for n := range byte(store.MaxForeignNodes) {
 		must[any](r, store.NoteForeignNode{Account: alice, Node: nodeKey(n + 10)})
 	}

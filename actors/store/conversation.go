@@ -17,7 +17,7 @@ type ConversationKind uint8
 
 const (
 	// KindContact is the conversation with a contact, named by the contact's key. The
-	// zero key names what is about the account itself.
+	// zero key names the account itself.
 	KindContact ConversationKind = iota
 	// KindGroup is a group chat, named by a hash of its mediator and chat id.
 	KindGroup

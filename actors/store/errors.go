@@ -14,23 +14,23 @@ var (
 	// ErrGUIDTaken says that an outgoing guid is used by another message of the
 	// same conversation.
 	ErrGUIDTaken = errors.New("message id is already used by another message")
-	// ErrOutboxFull says that the account has as much undelivered as it may have.
-	// Nothing is evicted to make room.
+	// ErrOutboxFull says that the account's outbox is full. Nothing
+	// is evicted from it.
 	ErrOutboxFull = errors.New("too many undelivered messages")
 	// ErrJournalFull says that a journal has as many unfinished entries as it may
 	// have.
 	ErrJournalFull = errors.New("too many unfinished journal entries")
-	// ErrRequestsFull says that as many contact requests wait for the user of an
-	// account as may wait.
+	// ErrRequestsFull says that too many contact requests of an account wait
+	// for its user.
 	ErrRequestsFull = errors.New("too many contact requests are waiting")
-	// ErrBusy says that more waits for the disk than may wait. Try again later.
+	// ErrBusy says that too many bytes wait for the disk. The caller may retry later.
 	ErrBusy = errors.New("too much is waiting for the disk")
 	// ErrDiskFull says that the free space is below the reserve. Operations that
-	// take in something new are refused, all others go on.
+	// add something are refused, all others work.
 	ErrDiskFull = errors.New("not enough free disk space")
 
 	// ErrContactFull says that the messages of one contact take most of the disk. New
-	// ones of it are refused, those of others are taken.
+	// ones of it are refused, those of others are accepted.
 	ErrContactFull = errors.New("the messages of this contact take most of the disk")
 
 	// ErrInUse says that another process, or another Store of this one, has the

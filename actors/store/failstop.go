@@ -14,7 +14,7 @@ import (
 )
 
 // failStop is the file system that Pebble gets. Some errors fail the store here
-// and go no further, because Pebble does not survive them:
+// and are not returned, because Pebble does not survive them:
 //
 //   - a failed sync: nobody knows afterwards what is on the disk;
 //   - any error on the write-ahead log: when Pebble cannot begin a new log file it
@@ -31,7 +31,7 @@ type failStop struct {
 	store *Store
 }
 
-// retryPause is how long an operation in a failed store takes to be refused.
+// retryPause is the delay before an operation in a failed store is refused.
 const retryPause = time.Second
 
 // do carries out an operation on a file. It does not return when the operation

@@ -17,7 +17,7 @@ import (
 
 // Opening a database for writing changes it before it is known to be whole: Pebble
 // writes what the logs have into tables, removes the logs, and begins a new
-// manifest. A file that was missing is of no use any more then, also when it is
+// manifest. A file that was missing is useless then, even when it is
 // found. So a database is opened for reading first, on a file system that refuses
 // every change, and is compared with its marker.
 
@@ -54,8 +54,8 @@ func (f lookOnly) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return f.FS.Open(name, opts...)
 }
 
-// look opens the database for reading. It must have a marker, or may be one that
-// was never finished: then there may be none, and db is nil.
+// look opens the database for reading. Without a marker it may be one whose creation
+// was never finished: then there may be no database, and db is nil.
 func (s *Store) look(marked marker, exists bool) (db *pebble.DB, err error) {
 	if exists {
 		if err := errors.Join(s.checkLogs(marked), s.checkManifest(marked)); err != nil {
@@ -85,7 +85,7 @@ func (s *Store) look(marked marker, exists bool) (db *pebble.DB, err error) {
 	return db, nil
 }
 
-// inspect looks whether an open database is all there.
+// inspect checks that an open database is complete.
 func (s *Store) inspect(db *pebble.DB, marked marker) (err error) {
 	if s.count, err = checkCommits(db, marked); err != nil {
 		return err
@@ -108,9 +108,8 @@ func (s *Store) inspect(db *pebble.DB, marked marker) (err error) {
 	return checkTail(system, path, s.count, marked.secret)
 }
 
-// openError says of what Pebble answers to an attempt to open a database whether it
-// is damage. What the operating system refuses is not, except for a file that is
-// missing.
+// openError marks an error of opening a database as [ErrCorrupt] when it means
+// damage. An error of the operating system does not, except for a missing file.
 func openError(err error) error {
 	var errno syscall.Errno
 	switch {

@@ -14,7 +14,7 @@ const (
 	rememberIDs = 100_000
 	rememberFor = Millis(30 * 24 * time.Hour / time.Millisecond)
 	// rememberAtLeast keeps the newest ids whatever their age: a clock that jumps
-	// ahead must not make us forget what a homeserver is about to repeat.
+	// ahead must not drop ids that a homeserver is about to repeat.
 	rememberAtLeast = 1000
 	// forgetAtOnce bounds the work of one operation. It is more than one, so that
 	// the excess shrinks.
@@ -151,8 +151,8 @@ func (op FinishJournal) apply(t *txn) (any, error) {
 	return true, t.forget(op.Queue, q)
 }
 
-// forget drops the ids of entries that were finished too long or too many
-// finishes ago.
+// forget drops the ids of finished entries that are too old or
+// too many.
 func (t *txn) forget(queue string, q *queueState) error {
 	for range forgetAtOnce {
 		known := q.lastDone - q.firstDone + 1

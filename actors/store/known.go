@@ -10,8 +10,8 @@ import (
 
 // Limits of what the writer remembers of guids.
 const (
-	// maxKnown is how many guids all sets may have, 6 to 11 MB. A conversation that
-	// finds no room goes without a set.
+	// maxKnown is how many guids all sets may have, 6 to 11 MB. A conversation
+	// beyond that has no set.
 	maxKnown = 1 << 20
 	// maxKnownRead is the longest conversation whose guids are read: that many take
 	// some 10 ms, once.
@@ -32,7 +32,7 @@ type guidSet struct {
 
 func newGUIDSet() *guidSet { return &guidSet{slots: make([]uint32, 16)} }
 
-// guidSeed keeps those who choose guids from choosing where they go.
+// guidSeed keeps a sender, who chooses guids, from choosing their slots.
 var guidSeed = maphash.MakeSeed()
 
 // digest is never 0.
@@ -89,7 +89,7 @@ func (t *txn) isNew(account identity.PublicKey, conversation ConversationID, gui
 	return c.known != nil && !c.known.has(guid), nil
 }
 
-// readKnown makes the set of a conversation.
+// readKnown builds the set of a conversation.
 func (t *txn) readKnown(c *conversationState, account identity.PublicKey, conversation ConversationID) error {
 	c.known = newGUIDSet()
 	err := t.scan(conversationPrefix(account, tableRef, conversation), func(key, _ []byte) error {
@@ -105,8 +105,8 @@ func (t *txn) readKnown(c *conversationState, account identity.PublicKey, conver
 	return err
 }
 
-// know adds a guid to the set of its conversation, if it has one. When there is no
-// room, the set goes for good: it would have to be read again.
+// know adds a guid to the set of its conversation, if it has one. When all sets are
+// full, the set is dropped for good: it would have to be read again.
 func (w *writer) know(c *conversationState, guid int64) {
 	switch {
 	case c.known == nil || c.known.has(guid):

@@ -17,7 +17,7 @@ type liveLog struct {
 	size   int64
 }
 
-// liveLogs are the write-ahead logs that exist and were not given up by Pebble. It
+// liveLogs are the write-ahead logs that exist and that Pebble still needs. It
 // is safe for concurrent use: Pebble writes, removes and reuses logs in goroutines
 // of its own.
 type liveLogs struct {

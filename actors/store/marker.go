@@ -29,7 +29,7 @@ import (
 //
 // The marker is written at each start and end, when a log was created, before a
 // log is removed or reused, when tables were written, and markerInterval after a
-// commit. It never promises what is not synced yet.
+// commit. It never states what is not synced yet.
 //
 // What is left uncovered: a crash less than markerInterval after a commit, together
 // with damage to the record of the very last commit. Damage to an earlier one is
@@ -54,13 +54,13 @@ const (
 	markerInterval = 3 * time.Second
 )
 
-// marker is what the marker says.
+// marker is the content of the marker.
 type marker struct {
 	commits  uint64
 	manifest manifestMark
 	secret   []byte // in each synced commit of the logs, see tail.go; nil for none
 	logs     []liveLog
-	// v1Log is what a marker of version 1 said: there is a log of that number or a
+	// v1Log is what a marker of version 1 states: there is a log of that number or a
 	// newer one. 0 for none.
 	v1Log uint64
 }
@@ -136,7 +136,7 @@ type manifestMark struct {
 	sum  []byte
 }
 
-// noManifest stands where no manifest is known.
+// noManifest stands for an unknown manifest.
 func noManifest() manifestMark {
 	nothing := sha256.Sum256(nil)
 	return manifestMark{name: "unknown", sum: nothing[:]}
@@ -277,11 +277,11 @@ func checkCommits(db rows, p marker) (count uint64, err error) {
 func (s *Store) markerDue() {
 	select {
 	case s.due <- struct{}{}:
-	default: // it is asked already
+	default: // it has been asked already
 	}
 }
 
-// writeMarker promises what is synced at the moment. It may be called from any
+// writeMarker writes what is synced at the moment. It may be called from any
 // goroutine. An error fails the store.
 func (s *Store) writeMarker() error {
 	s.markerWrite.Lock()
@@ -296,7 +296,7 @@ func (s *Store) writeMarker() error {
 	return nil
 }
 
-// giveUpLog takes a log off the marker, so that Pebble may remove or reuse it.
+// giveUpLog removes a log from the marker, so that Pebble may remove or reuse it.
 func (s *Store) giveUpLog(path string) error {
 	number, isLog := logNumberOf(path)
 	if !isLog || !s.logs.end(number) {
@@ -305,7 +305,7 @@ func (s *Store) giveUpLog(path string) error {
 	return s.writeMarker()
 }
 
-// write makes the promise durable in the directory of a database.
+// write makes the marker durable in the directory of a database.
 func (p marker) write(system vfs.FS, dir string) error {
 	temp := system.PathJoin(dir, markerTemp)
 	f, err := system.Create(temp, vfs.WriteCategoryUnspecified)

@@ -38,8 +38,8 @@ func (op EnqueueFile) apply(t *txn) (any, error) {
 }
 
 // ChangeMedia replaces what is known of the file of a message. It changes nothing
-// unless the file is in the state From at that moment; a file that nothing is
-// known of counts as offered. A change of the state is an event. The result is
+// unless the file is in the state From at that moment; a file without a
+// row counts as offered. A change of the state is an event. The result is
 // whether anything was written.
 type ChangeMedia struct {
 	From  MediaState
@@ -158,8 +158,8 @@ func (t *txn) putMedia(m, before Media, old []byte) error {
 
 // places are the keys of the rows that lead to this one: its place in the queue of
 // transfers, among the stored files by age, and among the messages with the same file.
-// A file that waits to be uploaded is in the media store too, but is no candidate for
-// eviction.
+// A file that waits to be uploaded is in the media store too, but cannot be
+// evicted.
 func (m Media) places() (keys [][]byte) {
 	if m.waits() {
 		keys = append(keys, transferKey(m.Account, m.due(), m.Conversation, m.Message))
@@ -182,7 +182,7 @@ func (t *txn) lastSeq(account identity.PublicKey) (uint64, error) {
 	return a.lastSeq, nil
 }
 
-// forgetMedia takes the files of a conversation out of the indexes.
+// forgetMedia removes the files of a conversation from the indexes.
 func (t *txn) forgetMedia(account identity.PublicKey, conversation ConversationID) error {
 	return t.scan(conversationPrefix(account, tableMedia, conversation), func(key, value []byte) error {
 		k, err := parseKey(key)
@@ -208,7 +208,7 @@ func (m Media) isHere() bool { return m.State == MediaStored || m.State == Media
 
 func (m Media) due() uint64 { return uint64(max(m.Due, 0)) }
 
-// HostedFile is a file that somebody has put on our file server. The file itself
+// HostedFile is an upload on our file server. The file itself
 // is beside the database, under its hash.
 type HostedFile struct {
 	Hash  files.Hash         `cbor:"-"`

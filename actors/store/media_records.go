@@ -41,11 +41,11 @@ type Media struct {
 	Uploaded Millis           `cbor:"15,keyasint,omitempty"`
 }
 
-// MediaState is where the file of a message is on its way.
+// MediaState is the state of the file of a message.
 type MediaState uint8
 
 const (
-	// MediaOffered can be had, but nobody has asked for it.
+	// MediaOffered can be downloaded, but was not asked for.
 	MediaOffered MediaState = iota
 	// MediaDownloading is on its way here, or waits for its turn.
 	MediaDownloading
@@ -53,7 +53,7 @@ const (
 	MediaStored
 	// MediaFailed was given up; Reason says why.
 	MediaFailed
-	// MediaEvicted was in the media store and had to make room.
+	// MediaEvicted was in the media store and was evicted.
 	MediaEvicted
 	// MediaUploading is in the media store, and on its way to a file server.
 	MediaUploading

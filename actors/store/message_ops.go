@@ -14,7 +14,7 @@ import (
 
 func (op AcceptMessage) size() int { return opOverhead + len(op.Payload) }
 
-// apply makes twice once. What makes two messages the same is guid and content;
+// apply deduplicates. Two messages are the same when guid and content are;
 // the sender's clock is not part of the content, because a repeat may carry
 // another time.
 func (op AcceptMessage) apply(t *txn) (any, error) {

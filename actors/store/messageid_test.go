@@ -113,7 +113,7 @@ func TestEnumText(t *testing.T) {
 		if err := test.into.UnmarshalText([]byte(test.text)); err != nil || test.into.(enum).String() != test.text {
 			t.Errorf("%s is read %v, %v", test.text, test.into, err)
 		}
-		for _, bad := range []string{"", "nonsense"} {
+		for _, bad := range []string{"", "malformed"} {
 			if err := test.into.UnmarshalText([]byte(bad)); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%q: %v", bad, err)
 			}

@@ -10,12 +10,11 @@ import (
 )
 
 // migration is one step from a version of the schema to the next. run reads the
-// database and adds the changes to the batch, which is committed together with
-// the new version: a crash leaves the step done or not begun. A step that is too
-// large for one batch commits batches of its own first, and must then be able to
-// begin again.
+// database and adds the changes to the batch, which is committed together with the new
+// version: a crash leaves the step done or not begun. A step that is too large for one
+// batch commits batches of its own first, and must then be restartable.
 type migration struct {
-	to  uint64 // the version that it makes; the first step makes 2
+	to  uint64 // the version it leads to, 2 for the first step
 	run func(db *pebble.DB, b *pebble.Batch) error
 }
 
@@ -66,7 +65,7 @@ func schemaOf(db rows) (uint64, error) {
 	return row.Version, nil
 }
 
-// checkSchema looks whether migrate can bring the database to the newest version.
+// checkSchema checks that migrate can bring the database to the newest version.
 // It changes nothing.
 func checkSchema(db rows, steps []migration) error {
 	version, err := schemaOf(db)

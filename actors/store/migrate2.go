@@ -8,12 +8,12 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// toVersion2 makes the rows of the reactions that count from the messages there
-// are, says of blocked contacts what unblocking makes of them, and gives accounts
-// the priority of their role, which is primary: above that of a phone. Everything
-// else that is new in version 2 begins empty.
+// toVersion2 derives the rows of the reactions that count from the messages, gives
+// blocked contacts the state that unblocking restores, and gives accounts the priority
+// of their role, which is primary: above that of a phone. Everything else that is new
+// in version 2 begins empty.
 func toVersion2(db *pebble.DB, b *pebble.Batch) error {
-	latest := make(map[string]Millis) // of each row that was made
+	latest := make(map[string]Millis) // of each row that was written
 	for row, err := range scanPrefix(db, []byte{spaceAccount}) {
 		if err != nil {
 			return err
@@ -54,7 +54,8 @@ func migratePriority(b *pebble.Batch, key parsedKey, row row) error {
 	return b.Set(accountKey(key.account), raw, nil)
 }
 
-// migrateBlocked: version 1 blocked whoever was a contact.
+// migrateBlocked notes that a blocked contact was accepted before: version 1 blocked no
+// others.
 func migrateBlocked(b *pebble.Batch, key parsedKey, row row) error {
 	raw, err := row.value()
 	if err != nil {
@@ -92,8 +93,8 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 	return b.Set(place, raw, nil)
 }
 
-// readReaction reads a message as a reaction; false when it is none. Version 1 did not
-// store what it had parsed, so this step alone reads a payload.
+// readReaction reads a message as a reaction; false when it is not one. Version 1 did
+// not store what it had parsed, so this step alone reads a payload.
 func readReaction(msg *Message) (Reaction, bool) {
 	if peer.MessageType(msg.Type) != peer.TypeReaction {
 		return Reaction{}, false

@@ -8,15 +8,15 @@ import "github.com/cockroachdb/pebble/v2"
 // work.
 const maxMigrationBatch = 1 << 20
 
-// toVersion3 gives the queue of transfers keys that have the kind of a conversation, and
-// makes the indexes of stored files, by age and by hash. From this version on there may
-// be rows of group chats, in tables that earlier programs do not know; what is stored of
-// contacts stays as it is.
+// toVersion3 gives the queue of transfers keys that have the kind of a conversation,
+// and builds the indexes of stored files, by age and by hash. From this version on
+// there may be rows of group chats, in tables that earlier programs do not know; what
+// is stored of contacts stays as it is.
 func toVersion3(db *pebble.DB, b *pebble.Batch) error {
 	return indexMedia(db, b, maxMigrationBatch)
 }
 
-// indexMedia makes all indexes of files anew, in batches of a number of bytes. The last
+// indexMedia rebuilds all indexes of files, in batches of a number of bytes. The last
 // part is left in b.
 func indexMedia(db *pebble.DB, b *pebble.Batch, limit int) error {
 	part := db.NewBatch()

@@ -97,7 +97,7 @@ func TestOpenReportsFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := store.Open(store.Options{Dir: locked}); err == nil || errors.Is(err, store.ErrInUse) {
-		t.Errorf("lock file cannot be made: %v", err)
+		t.Errorf("lock file cannot be created: %v", err)
 	}
 }
 

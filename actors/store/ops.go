@@ -78,8 +78,8 @@ type UpdateContact struct {
 	Muted       bool
 }
 
-// SetContactState changes the state of a contact. Whoever becomes accepted is owed
-// the answer yes, see [SettleAnswer]. The result is whether it changed.
+// SetContactState changes the state of a contact. A contact that becomes accepted is
+// owed the answer yes, see [SettleAnswer]. The result is whether it changed.
 type SetContactState struct {
 	Account, Contact identity.PublicKey
 	State            ContactState
@@ -123,7 +123,7 @@ type NoteForeignNode struct {
 }
 
 // NoteHandshakeRelayed puts into an account's log that it was asked, over a
-// connection with a node and an identity, to sign a challenge which was made for
+// connection with a node and an identity, to sign a challenge that is sealed for
 // another connection. The result is true.
 type NoteHandshakeRelayed struct {
 	Account, Remote identity.PublicKey
@@ -137,8 +137,8 @@ type NoteDeviceRefused struct {
 	Node             identity.NodeKey
 }
 
-// AcceptMessage stores a message of somebody else in a conversation, once: the same guid with the
-// same content is a duplicate. The same guid with other content and a newer edit
+// AcceptMessage stores an incoming message of a conversation, once: the same guid with
+// the same content is a duplicate. The same guid with other content and a newer edit
 // time replaces the content; without an edit time it is a message of its own. The
 // result is [Accepted]; when it arrives the peer may be told OK.
 //

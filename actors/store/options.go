@@ -12,7 +12,7 @@ import (
 // Options say where the store is and how large things may become. Only Dir is
 // required.
 type Options struct {
-	// Dir is the directory of the database. It is made with mode 0700.
+	// Dir is the directory of the database. It is created with mode 0700.
 	Dir string
 	// Logger gets what an operator should know; nil for none.
 	Logger *slog.Logger
@@ -25,12 +25,12 @@ type Options struct {
 	// WaitingBytes is how much may wait for the disk, the commit under way included,
 	// before further operations are refused with ErrBusy. 0 means 64 MiB.
 	WaitingBytes int
-	// Reserve is the free disk space below which nothing new is taken in: Pebble
+	// Reserve is the free disk space below which nothing new is accepted: Pebble
 	// cannot go on when a write meets a full disk. 0 means 256 MiB, or a twentieth
 	// of the disk when that is less.
 	Reserve uint64
-	// ContactBytes is what the messages of a contact may take on the disk whatever is
-	// left; 0 means 1 GiB. See ErrContactFull.
+	// ContactBytes is what the messages of a contact may always take on the disk;
+	// 0 means 1 GiB. See ErrContactFull.
 	ContactBytes uint64
 	// CacheBytes is the size of Pebble's block cache, 0 for 16 MiB. MemTableBytes
 	// is the size that a memtable may grow to, 0 for 16 MiB; it starts small. A

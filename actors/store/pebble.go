@@ -31,15 +31,16 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		MemTableSize: s.opts.MemTableBytes,
 		// Two tables may wait while one is filled: a burst does not stall commits.
 		MemTableStopWritesThreshold: 4,
-		// Half of what goes into the tables goes there by merging them. Late is cheaper:
-		// a scan has at most sixteen tables to look into, new messages none (see guidSet).
+		// Merging tables is half of what is written to them. Merging late is cheaper: a
+		// scan has at most sixteen tables to look into, new messages none (see
+		// guidSet).
 		L0CompactionThreshold:      32,
 		L0StopWritesThreshold:      48,
 		MaxOpenFiles:               256,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
-			// Pebble would try again at once, and again, without a pause: on a full disk
-			// or a damaged table it burns a core until somebody notices.
+			// Pebble would retry at once and without a pause: on a full disk
+			// or a damaged table it would keep a core busy.
 			BackgroundError: func(err error) { _ = s.fail(damageOr(err)) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				_ = s.fail(fmt.Errorf("%w: file %s: %w", ErrCorrupt, info.Path, info.Details))

@@ -9,15 +9,15 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A reaction is a message like any other: stored once, in its place, with an event
-// of its own. Beside it the store keeps, for each message and side, the reaction
-// that counts: the latest by the clock of who reacted. An app that offers the same
-// reaction twice, with another guid and its time in seconds, changes nothing by
-// that, and whoever reads the events late or twice still finds what is true now.
+// A reaction is a message like any other: stored once, in its place, with an event of
+// its own. Beside it the store keeps, for each message and side, the reaction that
+// counts: the latest by the clock of who reacted. An app that offers the same reaction
+// twice, with another guid and its time in seconds, changes nothing by that, and a
+// consumer that reads the events late or twice still finds the present state.
 //
 // The message reacted to need not be there yet: a picture may arrive after what
 // was said about it. A reaction to a message that never comes, or is of another
-// conversation, is found by nobody.
+// conversation, is never read.
 
 // react notes the reaction that a message is; nil for a message of another type.
 func (t *txn) react(msg *Message, reaction *ReactionTo) error {

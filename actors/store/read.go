@@ -129,10 +129,10 @@ func (s *Store) Messages(account identity.PublicKey, conversation ConversationID
 	return found, nil
 }
 
-// Outbox returns a page of the undelivered messages of a conversation from a
-// position on, oldest first. The rows of delivered messages have to be passed over
-// until Pebble has merged them away: who looks often says where the last look found
-// the first one.
+// Outbox returns a page of the undelivered messages of a conversation from a position
+// on, oldest first. The rows of delivered messages have to be passed over until Pebble
+// has merged them away: a frequent caller passes the position of the first one that it
+// found last.
 func (s *Store) Outbox(account identity.PublicKey, conversation ConversationID, from uint64, limit int) ([]Message, error) {
 	var found []Message
 	err := s.read(func(r rows) (err error) {
@@ -298,8 +298,8 @@ func (s *Store) Journal(queue string, after uint64, limit int) ([]JournalEntry, 
 	return found, nil
 }
 
-// Addresses returns what the resolver has stored for an identity; nothing when
-// there is nothing.
+// Addresses returns what the resolver has stored for an identity,
+// if anything.
 func (s *Store) Addresses(id identity.PublicKey) ([]Address, error) {
 	var found []Address
 	err := s.read(func(r rows) error { return loadRow(r, addressKey(id), &found) })

@@ -44,7 +44,7 @@ func openReadOnly(opts Options, steps []migration) (_ *Store, err error) {
 	return s, nil
 }
 
-// realDir returns the one true name of a directory that must exist.
+// realDir returns the path of an existing directory without symbolic links.
 func (s *Store) realDir() (string, error) {
 	if s.opts.FS != nil {
 		_, err := s.opts.FS.Stat(s.opts.Dir)
@@ -79,7 +79,7 @@ func (s *Store) beginReadOnly(steps []migration) (err error) {
 	return nil
 }
 
-// copyFiles copies a store that is open for reading: nobody changes it. Tables are
+// copyFiles copies a store that is open for reading, and so does not change. Tables are
 // never written again and may be shared; logs, of which Pebble reuses the files, and
 // the rest are copied.
 func (s *Store) copyFiles(dir string) error {

@@ -49,8 +49,8 @@ type Account struct {
 	Created     Millis             `cbor:"7,keyasint,omitempty"`
 	ProfileTime Millis             `cbor:"8,keyasint,omitempty"` // when name, info or avatar changed
 	Role        Role               `cbor:"20,keyasint,omitempty"`
-	// ForwardTo is another account of this node, which passes on what this one
-	// receives; zero for nobody.
+	// ForwardTo is another account of this node, to which this one forwards what it
+	// receives; zero for none.
 	ForwardTo identity.PublicKey `cbor:"21,keyasint,omitzero"`
 	// ForeignNodes are nodes that are none of the account's devices and for which there
 	// was an event [ForeignNodeAnnounced], the latest last.
@@ -67,7 +67,7 @@ type ForeignNode struct {
 	Since Millis           `cbor:"2,keyasint,omitempty"`
 }
 
-// Role is the part that a node plays for an account that a phone has too.
+// Role is what a node does for an account that a phone has too.
 type Role uint8
 
 const (
@@ -75,8 +75,8 @@ const (
 	RolePrimary Role = iota
 	// RoleBackup receives what senders cannot bring to the phone.
 	RoleBackup
-	// RoleMirror keeps what senders cannot bring to the phone, and acknowledges
-	// nothing, so that they go on trying.
+	// RoleMirror keeps what senders cannot bring to the phone, and
+	// acknowledges nothing, so that they keep retrying.
 	RoleMirror
 )
 
@@ -121,7 +121,7 @@ type Contact struct {
 
 	// NicknameSince is since when the contact has borne the nickname as an accepted
 	// contact, 0 when that is Added. FormerNames are earlier ones, the latest last: a
-	// name that has led to one contact must not come to lead to another.
+	// name that has meant one contact must not come to mean another.
 	NicknameSince Millis       `cbor:"28,keyasint,omitempty"`
 	FormerNames   []FormerName `cbor:"29,keyasint,omitempty"`
 }
@@ -140,7 +140,7 @@ type FormerName struct {
 type Answer uint8
 
 const (
-	// AnswerNone is no answer, or none that is owed.
+	// AnswerNone means that no answer is owed.
 	AnswerNone Answer = iota
 	// AnswerYes makes two contacts.
 	AnswerYes
@@ -152,7 +152,7 @@ const (
 type AskState uint8
 
 const (
-	// AskNone is no request.
+	// AskNone means that there is no request.
 	AskNone AskState = iota
 	// AskWaiting goes out with the next session.
 	AskWaiting
@@ -194,10 +194,10 @@ type KnownNode struct {
 	SubnetAddr IPv6 `cbor:"5,keyasint,omitzero"`
 }
 
-// IPv6 is an address as it is kept; zero is none.
+// IPv6 is an address in a record; zero is none.
 type IPv6 [16]byte
 
-// IPv6Of returns an address as it is kept.
+// IPv6Of returns an address for a record.
 func IPv6Of(a netip.Addr) IPv6 {
 	if !a.Is6() {
 		return IPv6{}
@@ -238,12 +238,12 @@ type Message struct {
 	State        MessageState       `cbor:"8,keyasint,omitempty"`
 	StateTime    Millis             `cbor:"9,keyasint,omitempty"`
 	Reason       string             `cbor:"10,keyasint,omitempty"` // why it failed, for people
-	Source       string             `cbor:"11,keyasint,omitempty"` // idempotency key of who queued it
+	Source       string             `cbor:"11,keyasint,omitempty"` // idempotency key of the caller that queued it
 	// Held says that its file has to be uploaded before it can be sent.
 	Held bool `cbor:"20,keyasint,omitempty"`
 }
 
-// MessageState is where a message is on its way.
+// MessageState is how far a message has come.
 type MessageState uint8
 
 const (
@@ -281,7 +281,7 @@ const (
 	AccountAdded EventKind = iota + 1
 	// AccountChanged says that the account's own fields changed.
 	AccountChanged
-	// ContactAdded says that a contact row was made, in Event.State.
+	// ContactAdded says that a contact row was created, in Event.State.
 	ContactAdded
 	// ContactChanged says that profile, local name or state changed.
 	ContactChanged
@@ -305,7 +305,7 @@ const (
 	// ForeignNodeAnnounced says that a tracker has a record with the account's own
 	// signature that leads to a node which is none of its devices.
 	ForeignNodeAnnounced
-	// CallMissed says that the contact has called and nobody took it. There is one
+	// CallMissed says that a call of the contact was not answered. There is one
 	// for each call.
 	CallMissed
 	// ContactAnswered says that the contact has answered our request.
@@ -314,10 +314,10 @@ const (
 	// [Media].
 	MediaChanged
 	// HandshakeRelayed says that the account was asked to sign a challenge that one of
-	// our nodes had made for another connection: somebody is in between.
+	// our nodes had sealed for another connection: a relay is in between.
 	HandshakeRelayed
-	// DeviceRefused says that somebody connected as the contact from a device that
-	// nothing speaks for, and was turned away.
+	// DeviceRefused says that a device connected as the contact that
+	// nothing speaks for, and was refused.
 	DeviceRefused
 )
 
@@ -334,12 +334,12 @@ type Address struct {
 // tracker's answer can hold.
 const MaxAddresses = 16
 
-// Reaction is what one side of a conversation thinks of a message, as it stands.
+// Reaction is the present reaction of one side of a conversation to a message.
 type Reaction struct {
 	Target   int64     `cbor:"-"`                    // guid of the message reacted to
 	Dir      Direction `cbor:"-"`                    // In: the contact's, Out: ours
 	Emoji    string    `cbor:"1,keyasint,omitempty"` // "" when it was taken back
-	SendTime Millis    `cbor:"2,keyasint,omitempty"` // by the clock of who reacted
+	SendTime Millis    `cbor:"2,keyasint,omitempty"` // by the clock of the side that reacted
 	Message  MessageID `cbor:"3,keyasint,omitzero"`  // that brought it
 }
 

@@ -15,18 +15,18 @@ const (
 	// MaxRequests is how many contact requests wait for the user of an account.
 	MaxRequests = 1000
 	// DeclinedFor is how long a contact who was declined is declined again without
-	// asking anybody, in milliseconds: a day.
+	// asking the user, in milliseconds: a day.
 	DeclinedFor Millis = 24 * 60 * 60 * 1000
 )
 
-// ReceiveRequest notes that somebody asks to be a contact. Of one who is known
-// already nothing is changed, except that somebody who was declined long ago may
-// ask again. The result is [Requested].
+// ReceiveRequest notes a contact request. It changes nothing for an identity that is
+// known already, except that one that was declined long ago may ask again. The result
+// is [Requested].
 //
 // Errors: [ErrRequestsFull], [ErrDiskFull], [ErrNotFound] when the account is
 // unknown, [ErrInvalid].
 type ReceiveRequest struct {
-	// Contact is who asks, as it is stored when it is new: with its profile, Request,
+	// Contact is the sender, as it is stored when it is new: with its profile, Request,
 	// and the state that the account gives to strangers who ask.
 	Contact Contact
 }
@@ -34,7 +34,7 @@ type ReceiveRequest struct {
 // Requested is the result of [ReceiveRequest].
 type Requested struct {
 	State ContactState // of the contact now
-	// Answer is what the contact is to be told at once, without asking anybody.
+	// Answer is what the contact is to be told at once, without asking the user.
 	Answer Answer
 }
 
@@ -56,11 +56,11 @@ type SettleAnswer struct {
 // Settled is the result of [SettleAnswer]: whether the answer was owed.
 type Settled bool
 
-// UnblockContact takes a contact back into the state that it had before it was
+// UnblockContact restores the state that a contact had before it was
 // blocked. The result is whether it was blocked.
 type UnblockContact struct{ Account, Contact identity.PublicKey }
 
-// AskContact makes a request to a contact, to be sent with the next session, or
+// AskContact queues a request to a contact, to be sent with the next session, or
 // replaces the text of one that has not been sent. A request that was sent and not
 // answered stays: apps show every one. The result is whether anything changed.
 type AskContact struct {
@@ -129,7 +129,7 @@ func (op ReceiveRequest) apply(t *txn) (any, error) {
 	return Requested{State: c.State}, t.moveContact(known, old, c.State)
 }
 
-// needRequest fails when a request more would be too many.
+// needRequest fails when the account has as many requests as it may have.
 func (t *txn) needRequest(c Contact) error {
 	if c.State != ContactRequested {
 		return nil
@@ -233,7 +233,7 @@ func (op AskContact) apply(t *txn) (any, error) {
 	if err != nil || !changed {
 		return changed, err
 	}
-	// The event wakes whoever sends it.
+	// The event wakes the contact's actor, which sends it.
 	return true, t.contactEvent(op.Account, op.Contact, ContactChanged)
 }
 

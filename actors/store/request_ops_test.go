@@ -93,7 +93,7 @@ func TestBlockedGoBackToWhatTheyWere(t *testing.T) {
 	}
 }
 
-// Bar S10: a thousand requests wait, and no more; each that is decided makes room.
+// Bar S10: a thousand requests wait, and no more; each that is decided frees its place.
 func TestRequestsAreBounded(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	person := func(i int) (k identity.PublicKey) {

@@ -42,7 +42,7 @@ import (
 //	20 queue 00 02 n:8                                 doneRow: the n-th entry finished, until its id is forgotten
 //	20 queue 00 03                                     uint: the last seq given away
 //	30 identity                                        []Address, not synced
-//	40 hash                                            HostedFile: what others have put on our file server
+//	40 hash                                            HostedFile: an upload on our file server
 //
 // 51 was the queue of transfers until version 3.
 //
@@ -107,8 +107,7 @@ func countKey() []byte { return append([]byte{spaceMeta}, countKeyName...) }
 
 func nodeKeysKey() []byte { return append([]byte{spaceMeta}, nodesKeyName...) }
 
-// accountPrefix starts every key of an account.
-// newKey has room for the keys of an account that have a fixed length.
+// newKey returns an empty key with the capacity of keys of fixed length.
 func newKey() []byte { return make([]byte, 0, 96) }
 
 func accountPrefix(account identity.PublicKey) []byte {
@@ -301,8 +300,8 @@ type parsedKey struct {
 	text         string     // source or journal id
 }
 
-// parseKey takes any key apart. It refuses what the functions above cannot have
-// made.
+// parseKey takes any key apart. It rejects keys that the functions above cannot
+// make.
 func parseKey(key []byte) (parsedKey, error) {
 	bad := func() (parsedKey, error) {
 		return parsedKey{}, fmt.Errorf("key %.64x: %w", key, ErrCorrupt)

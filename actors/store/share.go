@@ -12,10 +12,10 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// One contact must not fill the disk until nobody's messages are taken. When the
-// messages of a conversation take more than Options.ContactBytes, they may not take
-// more than what is left on the disk for all others above its reserve. So whoever
-// writes without end comes to a stop at half of it, the next one at a quarter.
+// One contact must not fill the disk until no messages are accepted from anybody. When
+// the messages of a conversation take more than Options.ContactBytes, they may not take
+// more than what is left on the disk for all others above its reserve. So a
+// contact that writes without end is stopped at half of it, the next one at a quarter.
 
 // shareSteps is how often a conversation is measured while it grows by
 // Options.ContactBytes. Measuring reads indexes of tables.
@@ -45,7 +45,7 @@ func (c *crowders) set(conversation Conversation, over bool, taken uint64) (chan
 
 // FullConversations returns the conversations whose contacts' messages are refused
 // because they take most of the disk, see [ErrContactFull]. Left out are those for
-// which there is room by now, and contacts who are blocked or gone: they may never
+// which there is space by now, and contacts that are blocked or removed: they may never
 // write again.
 func (s *Store) FullConversations() []Conversation {
 	s.crowders.mu.Lock()

@@ -20,7 +20,7 @@ const (
 	spaceInterval = time.Second
 )
 
-// space watches the free space of the disk, so that the store stops taking in
+// space watches the free space of the disk, so that the store stops accepting
 // messages before Pebble meets a full disk, which it does not survive.
 type space struct {
 	fs      vfs.FS
@@ -35,8 +35,8 @@ type space struct {
 	above    uint64 // free space above the reserve, when it was measured
 }
 
-// low reports whether the free space is below the reserve. A disk that cannot
-// be asked has room.
+// low reports whether the free space is below the reserve. A disk that cannot be
+// measured counts as having space.
 func (s *space) low() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,7 +57,7 @@ type Store struct {
 	failed   chan struct{} // closed when the store has failed
 }
 
-// Open opens or makes the store in opts.Dir. It reads the log of a crashed
+// Open opens or creates the store in opts.Dir. It reads the log of a crashed
 // process, so it may take seconds.
 //
 // Errors: [ErrInUse], [ErrNewerSchema], [ErrCorrupt], and those of the file
@@ -271,8 +271,8 @@ func (s *Store) fileSystem() vfs.FS {
 	return s.opts.FS
 }
 
-// makeDir makes the directory with its parents, so that it survives a power cut,
-// and returns its one true name: the lock is by name within this process.
+// makeDir creates the directory with its parents, so that it survives a power cut,
+// and returns its path without symbolic links: the lock is by name within this process.
 func makeDir(custom vfs.FS, dir string) (string, error) {
 	system := custom
 	if system == nil {
@@ -329,7 +329,7 @@ func lockDir(system vfs.FS, dir string) (*pebble.Lock, error) {
 	var onPath *fs.PathError
 	var errno syscall.Errno
 	switch {
-	case errors.As(err, &onPath): // the lock file could not be made
+	case errors.As(err, &onPath): // the lock file could not be created
 	case errors.As(err, &errno) && errno != syscall.EAGAIN && errno != syscall.EACCES:
 	default:
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)

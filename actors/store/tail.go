@@ -17,8 +17,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The newest write-ahead log of a process that was killed ends in a torn record,
-// or where its room begins. A damaged record looks the same. Pebble tells the two
+// The newest write-ahead log of a process that was killed ends in a torn record, or
+// where its unused space begins. A damaged record looks the same. Pebble tells the two
 // apart by marks in the records behind the place, which say up to where the log was
 // synced when they were written. These marks are too low: they leave out what was
 // written as a full block (Pebble 2.1.7, see docs/pebble-sync-marks.md), so that
@@ -32,7 +32,7 @@ import (
 //
 // Behind the end of a log that is used again is what an older log has left there:
 // messages, also, of contacts who wrote them to look like commits. So only a record
-// with the secret counts, random bytes that nobody outside of this directory knows.
+// with the secret counts, random bytes that are known only in this directory.
 // The first marker of a store gets it and all later ones keep it.
 
 // The format of Pebble's logs: blocks of 32 KiB, in them chunks, none across two

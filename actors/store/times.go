@@ -4,15 +4,15 @@ package store
 
 import "time"
 
-// Times that others claim: the clock of a phone, of a homeserver, of whoever wants
-// to break the reader of a log. Two bounds apply. What is written down lies within
-// [PlausibleTime], and what is read lies within the years 1 to 9999, beyond which
-// neither RFC 3339 nor encoding/json can write a time.
+// Times that others claim: the clock of a phone, of a homeserver, of an attacker who
+// wants to break the readers of a log. Two bounds apply. What is written down lies
+// within [PlausibleTime], and what is read lies within the years 1 to 9999, beyond
+// which neither RFC 3339 nor encoding/json can write a time.
 
 const (
 	// earliestMillis is the start of 2015, before there was Mimir.
 	earliestMillis Millis = 1_420_070_400_000
-	// maxAheadMillis is how far the clock of somebody else may be ahead of ours.
+	// maxAheadMillis is how far the clock of a sender may be ahead of ours.
 	maxAheadMillis Millis = 24 * 60 * 60 * 1000
 
 	// firstMillis and lastMillis are the ends of the years 1 and 9999.

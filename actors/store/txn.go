@@ -67,7 +67,7 @@ type txn struct {
 	now      Millis
 	changes  []change
 	scratch  []byte         // of the keys and values that no operation reads
-	recent   recent         // what was asked for last
+	recent   recent         // the conversation that was asked for last
 	touched  []Conversation // conversations that got an event
 	unsynced bool           // the operation may be lost in a crash
 	counters []counter      // values before the operation, to restore

@@ -9,7 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// views hands the state as of the last synced commit to readers. One commit is
+// views gives readers the state as of the last synced commit. One commit is
 // under way at a time, so a snapshot that is taken when it has ended, and before
 // the next begins, shows exactly what is on the disk.
 type views struct {
@@ -60,7 +60,7 @@ func (v *views) acquire() *view {
 	return v.current
 }
 
-// release retires a view that nobody uses any more. Closing a snapshot may wait
+// release retires a view that has no users any more. Closing a snapshot may wait
 // for the disk, which neither a reader nor the next commit should.
 func (v *views) release(old *view) {
 	if old == nil {

@@ -17,12 +17,12 @@ const maxWatched = 4096
 type Changes struct {
 	Conversations map[Conversation]struct{}
 	// All is set when there were more than a watch remembers, and instead of them:
-	// look at every conversation.
+	// read every conversation.
 	All bool
 }
 
-// Watch wakes one consumer of the event log. It only says where to look; what
-// happened is read from the log, after the consumer's cursor.
+// Watch wakes one consumer of the event log. It only says where; the events
+// are read from the log, after the consumer's cursor.
 type Watch struct {
 	owner   *watches
 	account identity.PublicKey // zero: all accounts
@@ -33,7 +33,7 @@ type Watch struct {
 }
 
 // Watch returns a watch over one account, or over all when account is zero. What
-// happened before is not reported: make the watch first, then read the log, then
+// happened before is not reported: create the watch first, then read the log, then
 // wait. The owner has to call Close.
 func (s *Store) Watch(account identity.PublicKey) *Watch {
 	w := &Watch{owner: &s.watches, account: account, wake: make(chan struct{}, 1)}

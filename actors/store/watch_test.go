@@ -64,7 +64,7 @@ func TestWatchCoalesces(t *testing.T) {
 		t.Error(diff)
 	}
 	must[bool](r, store.PutAccount{Account: store.Account{ID: anna, Name: "other"}})
-	must[store.Accepted](r, accept(1, "x")) // a duplicate is no event
+	must[store.Accepted](r, accept(1, "x")) // a duplicate makes no event
 	woken(t, one)
 	if diff := cmp.Diff(store.Changes{Conversations: set(anna, identity.PublicKey{})}, one.Take()); diff != "" {
 		t.Error(diff)

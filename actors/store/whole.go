@@ -10,10 +10,11 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// Reads of everything. A page is for who shows a part, or has a cursor and comes
-// back; who needs all rows takes one of these, and who needs their number counts.
-// All see the state as of the call, however long they take, and read one row at a
-// time. They must be iterated to be closed; a long one keeps old rows on the disk.
+// Reads of everything. A page is for a caller that shows a part, or has a cursor and
+// comes back; a caller that needs all rows uses one of these, and one that needs their
+// number counts. All see the state as of the call, however long they take, and read one
+// row at a time. They must be iterated to be closed; a long one keeps old rows on the
+// disk.
 
 // Undelivered iterates over all undelivered messages of a conversation, oldest
 // first. An error is the last thing it yields.
@@ -146,6 +147,6 @@ func (s *Store) countAfter(prefix, after []byte) (n int, err error) {
 	return n, err
 }
 
-// errPageTooLarge refuses a limit that a page does not have: what came would look
-// like all there is.
+// errPageTooLarge refuses a limit that a page does not have: the page
+// would look complete.
 var errPageTooLarge = errors.New("limit above the largest page")

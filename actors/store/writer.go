@@ -27,14 +27,14 @@ const (
 	maxRecentBytes = 1 << 20
 )
 
-// caller is who gets the answer to an operation. answer may be called from any
+// caller receives the answer to an operation. answer may be called from any
 // goroutine and must not block.
 type caller interface{ answer(Written) }
 
 // writer is the state behind the store actor: the two-phase group commit. While
 // one batch is being committed, operations run at once against the next. It is
-// used by one goroutine at a time, except where noted; a fresh one is made for
-// each incarnation of the actor and reads what it needs from the database.
+// used by one goroutine at a time, except where noted; a fresh one is created for
+// each incarnation of the actor and reads its state from the database.
 type writer struct {
 	store          *Store
 	txn            txn
@@ -44,7 +44,7 @@ type writer struct {
 	pendingAnswers []answer // true as soon as inFlight is on the disk
 
 	// lookups finds single rows in the database as it was when the iterator was
-	// made. What was committed since is in recent, newest last.
+	// created. What was committed since is in recent, newest last.
 	lookups     *pebble.Iterator
 	recent      []*layer
 	recentBytes int
@@ -130,8 +130,8 @@ func (w *writer) run(op Op) (result any, err error) {
 		w.txn.rollback()
 		w.txn.reset(0)
 		if !done {
-			// A defect of one operation is not a reason to take the answers of all
-			// others away, which is what a restart of the actor would do.
+			// A defect of one operation must not lose the answers of
+			// all others, as a restart of the actor would.
 			reason := recover()
 			w.store.log.Error("store operation panicked", "op", fmt.Sprintf("%T", op),
 				"reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
@@ -253,9 +253,9 @@ type conversationState struct {
 	exists    bool // the row of the contact or group exists
 	lastOrder uint64
 	known     *guidSet // nil for none
-	crowded   bool     // there was no room for known
+	crowded   bool     // there was no space for known
 
-	// measured says that its size on the disk was looked at, unmeasured is what came
+	// measured says that its size on the disk was measured, unmeasured is what came
 	// since then; see needShare.
 	measured   bool
 	unmeasured uint64
