@@ -9,8 +9,9 @@ import (
 )
 
 var (
-	// ErrNodeKey and ErrUnknownAccount are those of the keyring.
+	// ErrNodeKey, ErrExposed and ErrUnknownAccount are those of the keyring.
 	ErrNodeKey        = keyring.ErrNodeKey
+	ErrExposed        = keyring.ErrExposed
 	ErrUnknownAccount = keyring.ErrUnknownAccount
 	// ErrNotRunning says that the node has not been started, or has stopped.
 	ErrNotRunning = errors.New("the node is not running")

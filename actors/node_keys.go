@@ -98,6 +98,9 @@ func (n *Node) KeyProblems() ([]KeyProblem, error) {
 	}
 	var problems []KeyProblem
 	for _, role := range n.roles(known) {
+		if !role.used {
+			continue // given up; its key is of no use
+		}
 		if role.known.IsZero() && (role.role != keyring.RoleNode || len(accounts) == 0) {
 			continue
 		}

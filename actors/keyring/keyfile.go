@@ -19,9 +19,6 @@ const keyFileMode fs.FileMode = 0o600
 // maxKeyFile bounds what is read from a key file; a PEM block has about 120 bytes.
 const maxKeyFile = 4 << 10
 
-// errLooseKeyFile says that a key file has a mode that is too open.
-var errLooseKeyFile = errors.New("can be read by others")
-
 // writeKeyFile creates path with content. It never overwrites: losing an
 // identity is the one mistake that cannot be mended. The content is on the disk,
 // under its name, when it returns.
@@ -50,7 +47,7 @@ func readKeyFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file %s is not a regular file", path)
 	}
 	if loose := info.Mode().Perm() &^ keyFileMode; loose != 0 {
-		return nil, fmt.Errorf("key file %s %w (mode %04o); make it private with: chmod 600 %s", path, errLooseKeyFile, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("key file %s %w (mode %04o); make it private with: chmod 600 %s", path, ErrExposed, info.Mode().Perm(), path)
 	}
 	if info.Size() > maxKeyFile {
 		return nil, fmt.Errorf("key file %s has %d bytes; this is no key file", path, info.Size())

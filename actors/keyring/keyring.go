@@ -28,6 +28,9 @@ var (
 	// ErrNodeKey says that a node key is missing, cannot be read, or is another one than
 	// the store remembers. Policy.Replace goes on with another key.
 	ErrNodeKey = errors.New("a node key is lost")
+	// ErrExposed says that the mode of a key file or of the key directory lets others
+	// in. The message has the command that mends it.
+	ErrExposed = errors.New("can be read by others")
 	// ErrUnknownAccount says that this node does not have that identity.
 	ErrUnknownAccount = errors.New("no such account on this node")
 )
@@ -75,7 +78,7 @@ type Ring struct {
 
 // Open opens a key directory, which may be missing. It reads no key.
 //
-// Errors: one that says what to do when others can list or write the directory.
+// Errors: [ErrExposed].
 func Open(opts Options) (*Ring, error) {
 	r := &Ring{
 		opts:      opts,
@@ -98,7 +101,7 @@ func checkKeyDir(dir string) error {
 	case err != nil:
 		return fmt.Errorf("open key directory: %w", err)
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("key directory %s can be opened by others (mode %04o); make it private with: chmod 700 %s", dir, info.Mode().Perm(), dir)
+		return fmt.Errorf("key directory %s %w (mode %04o); make it private with: chmod 700 %s", dir, ErrExposed, info.Mode().Perm(), dir)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func (r *Ring) openRole(role Role, known identity.NodeKey, policy Policy) (ident
 	case err == nil:
 		err = fmt.Errorf("%w: %s holds another key than this node had, %s instead of %s", ErrNodeKey, path, key.Key().Short(), known.Short())
 		return identity.NodePrivateKey{}, err
-	case errors.Is(err, errLooseKeyFile):
+	case errors.Is(err, ErrExposed):
 		return identity.NodePrivateKey{}, fmt.Errorf("node key: %w", err)
 	case policy.Replace, errors.Is(err, fs.ErrNotExist) && known.IsZero() && !policy.Needed:
 		return r.createRole(role)

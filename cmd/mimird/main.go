@@ -34,7 +34,7 @@ import (
 const (
 	exitFine     = 0
 	exitError    = 1
-	exitConfig   = 2 // the configuration is wrong; starting again does not help
+	exitConfig   = 2 // the configuration or the mode of a key is wrong; starting again does not help
 	exitDamaged  = 3 // the store is damaged, or a key is lost
 	exitDiskFull = 4 // the disk is full
 	exitInUse    = 5 // another process has the data directory open
@@ -125,7 +125,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitFine
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong), errors.Is(err, actors.ErrExposed):
 		return exitConfig
 	case errors.Is(err, store.ErrInUse):
 		return exitInUse

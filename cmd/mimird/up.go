@@ -51,8 +51,8 @@ func newUp(f *flags) *cobra.Command {
 		Long: "Runs the node until it gets an interrupt or terminate signal; a second signal ends it at once, and nothing is\n" +
 			"lost by that. The first start makes the data directory, a commented configuration and an account, and prints\n" +
 			"the account's link and QR code.\n\n" +
-			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong or missing, 3 the store is damaged\n" +
-			"or a key of the node is lost, 4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
+			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong or missing, or others\n" +
+			"can read a key, 3 the store is damaged or a key of the node is lost, 4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
 			"After 2, 3, 5 and 6 starting again does not help.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
