@@ -18,6 +18,7 @@ import (
 
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/id"
 
@@ -129,7 +130,7 @@ func inStartBubble(t *testing.T, configure func(*matrixconfig.Config), test func
 		config.GenerateSecrets()
 		w.config = config
 		stage := kerneltest.NewStage(t, kernel.Options{Logger: slog.New(slog.DiscardHandler)})
-		b.node = newTestNode(t, stage)
+		b.node = newTestNode(t, stage, vfs.NewMem())
 		var services []bridgetest.Service
 		for _, registration := range w.registrations() {
 			service, err := bridgetest.ParseService(registration.Content)

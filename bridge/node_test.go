@@ -42,9 +42,9 @@ type testNode struct {
 
 var _ bridge.Node = (*testNode)(nil)
 
-func newTestNode(t *testing.T, stage *kerneltest.Stage) *testNode {
+func newTestNode(t *testing.T, stage *kerneltest.Stage, fs vfs.FS) *testNode {
 	t.Helper()
-	opened, err := store.Open(store.Options{Dir: "store", FS: vfs.NewMem()})
+	opened, err := store.Open(store.Options{Dir: "store", FS: fs})
 	if err != nil {
 		t.Fatal(err)
 	}

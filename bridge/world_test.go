@@ -18,6 +18,7 @@ import (
 
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -65,6 +66,12 @@ var quickRetry = kernel.Backoff{Min: 10 * time.Millisecond, Max: 100 * time.Mill
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, vfs.NewMem())
+}
+
+// newWorldOn is newWorld with the store of a file system.
+func newWorldOn(t *testing.T, fs vfs.FS) *world {
+	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{output: t.Output()}}
 	t.Cleanup(w.log.end) // runs last
 	address, err := dendrite.FreeAddress(t.Context())
@@ -96,7 +103,7 @@ func newWorld(t *testing.T) *world {
 			(*before)(actor, msg)
 		}
 	}})
-	w.node = newTestNode(t, w.stage)
+	w.node = newTestNode(t, w.stage, fs)
 	w.facing = w.node
 	return w
 }

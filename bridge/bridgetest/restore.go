@@ -4,6 +4,7 @@ package bridgetest
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -67,6 +68,66 @@ func copyOf(users map[id.UserID]*account, rooms map[id.RoomID]*room) *Copy {
 		c.rooms[name] = &room{id: r.id, state: maps.Clone(r.state), timeline: timeline}
 	}
 	return c
+}
+
+// saved is what a homeserver had when an earlier program stopped, see Load.
+type saved struct {
+	Users map[id.UserID]struct {
+		Password string                     `json:"password"`
+		Profile  map[string]json.RawMessage `json:"profile"`
+		Data     map[string]json.RawMessage `json:"data"`
+	} `json:"users"`
+	Events       []*Event `json:"events"` // of all rooms, in order
+	Transactions []struct {
+		User  id.UserID
+		Room  id.RoomID
+		Txn   string
+		Event id.EventID
+	} `json:"transactions"`
+	NextID int `json:"next_id"`
+	Pushed int `json:"pushed"` // how many events the application services have
+}
+
+// Load makes a new homeserver one that was saved.
+func (h *Homeserver) Load(state []byte) error {
+	var s saved
+	if err := json.Unmarshal(state, &s); err != nil {
+		return fmt.Errorf("load homeserver: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, user := range s.Users {
+		a := &account{password: user.Password, profile: maps.Clone(user.Profile), data: maps.Clone(user.Data)}
+		if a.profile == nil {
+			a.profile = make(map[string]json.RawMessage)
+		}
+		if a.data == nil {
+			a.data = make(map[string]json.RawMessage)
+		}
+		h.users[name] = a
+	}
+	for i, event := range s.Events {
+		event.position = i + 1
+		r := h.rooms[event.Room]
+		if r == nil {
+			r = &room{id: event.Room, state: make(map[stateKey]*Event)}
+			h.rooms[event.Room] = r
+		}
+		r.timeline = append(r.timeline, event)
+		if event.StateKey != nil {
+			r.state[stateKey{event.Type, *event.StateKey}] = event
+		}
+	}
+	for _, t := range s.Transactions {
+		h.txns[txnKey{t.User, t.Room, t.Txn}] = t.Event
+	}
+	h.stream, h.nextID = s.Events, s.NextID
+	for _, service := range h.services {
+		service.next = s.Pushed
+		service.transactions = len(s.Events) // not less than there were
+	}
+	h.notifyLocked()
+	return nil
 }
 
 // Leave takes a user out of a room.

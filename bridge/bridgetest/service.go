@@ -52,7 +52,9 @@ type service struct {
 	Service
 	users []*regexp.Regexp
 	retry time.Duration
-	next  int // stream position of the first event not pushed; owned by the pusher
+	next  int // stream position of the first event not pushed
+	// transactions is the number of the last one.
+	transactions int
 }
 
 func newService(s Service, retry time.Duration) (*service, error) {
@@ -103,8 +105,8 @@ func (h *Homeserver) push(s *service) {
 	}
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
-	for txn := 1; ; txn++ {
-		body := h.nextTransaction(s)
+	for {
+		txn, body := h.nextTransaction(s)
 		if body == nil {
 			return
 		}
@@ -120,9 +122,9 @@ func (h *Homeserver) push(s *service) {
 	}
 }
 
-// nextTransaction waits for events that a service wants. It returns nil when the
-// homeserver stops.
-func (h *Homeserver) nextTransaction(s *service) []byte {
+// nextTransaction waits for events that a service wants, and gives them a number. body
+// is nil when the homeserver stops.
+func (h *Homeserver) nextTransaction(s *service) (txn int, body []byte) {
 	for {
 		h.mu.Lock()
 		changed := h.changed
@@ -134,17 +136,21 @@ func (h *Homeserver) nextTransaction(s *service) []byte {
 			s.next++
 		}
 		body, err := json.Marshal(map[string]any{"events": events})
+		if len(events) > 0 {
+			s.transactions++
+		}
+		txn = s.transactions
 		h.mu.Unlock()
 		if err != nil {
 			panic(err) // our own structs
 		}
 		if len(events) > 0 {
-			return body
+			return txn, body
 		}
 		select {
 		case <-changed:
 		case <-h.stopped.Done():
-			return nil
+			return 0, nil
 		}
 	}
 }
