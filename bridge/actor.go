@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/library"
 )
@@ -28,9 +29,9 @@ type Options struct {
 	// tried again, and with which the bridge is started again. Other requests are
 	// repeated after twice its beginning. The zero value means 1 s to 5 min.
 	Retry kernel.Backoff
-	// DeafAfter is how long the homeserver may take to send back an event of the
-	// bridge before the bridge counts as deaf. Zero means 150 s.
-	DeafAfter time.Duration
+	// UnreachableAfter is how long the homeserver may take to send back an event of the
+	// bridge before the bridge counts as unreachable for it. Zero means 150 s.
+	UnreachableAfter time.Duration
 }
 
 // New checks the options and returns what makes the bridge actor of a node, for
@@ -52,8 +53,8 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	if opts.Retry.Max == 0 {
 		opts.Retry.Max = max(defaultRetryMax, opts.Retry.Min)
 	}
-	if opts.DeafAfter == 0 {
-		opts.DeafAfter = defaultDeafAfter
+	if opts.UnreachableAfter == 0 {
+		opts.UnreachableAfter = appservice.DefaultUnreachableAfter
 	}
 	library.Prepare()
 	return func(node Node) kernel.Actor { return &bridgeActor{opts: opts, node: node} }, nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
@@ -45,7 +46,7 @@ type connector struct {
 	restored *restored
 	// homeserver is whether it answers, in whatever incarnation.
 	homeserver *homeserver.Monitor
-	fetched    *attachments
+	fetched    *appservice.Attachments
 	// loginNames is held while the name of a login changes, and while the library reads
 	// it for a bridge state: it has no lock of its own.
 	loginNames sync.Mutex

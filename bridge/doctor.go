@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/homeserver"
 
@@ -102,7 +103,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 		}
 	}
 	if d.own != nil {
-		d.own.close(0)
+		d.own.Close(0)
 	}
 	return d.checks
 }
@@ -111,7 +112,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 type doctor struct {
 	DoctorOptions
 	server *homeserver.Probe
-	own    *listener // in place of a bridge that does not run
+	own    *appservice.Listener // in place of a bridge that does not run
 	checks []Check
 
 	configured, answers, known, listens, both bool

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/botcrypto"
 	"github.com/mimird/mimird/bridge/homeserver"
 
@@ -36,8 +37,8 @@ const heardEvery = 100 * time.Millisecond
 // nobody does.
 func (d *doctor) listener(ctx context.Context) Check {
 	a := &d.Config.AppService
-	own := newListener(nil, slog.New(slog.DiscardHandler), a.HSToken, nil)
-	own.refuse() // the homeserver keeps what it brings, for the bridge
+	own := appservice.NewListener(appservice.ListenerOptions{Log: slog.New(slog.DiscardHandler), Token: a.HSToken})
+	own.Refuse() // the homeserver keeps what it brings, for the bridge
 	heard, err := d.heard(ctx)
 	switch {
 	case err == nil && heard.Status == http.StatusOK:
@@ -49,7 +50,7 @@ func (d *doctor) listener(ctx context.Context) Check {
 		return failed("stop it, or choose another appservice.port; then mimird matrix -g, and restart the homeserver",
 			"another program listens at %s", d.listenAddress())
 	}
-	if err := own.open(ctx, a.Hostname, a.Port); err != nil {
+	if err := own.Open(ctx, a.Hostname, a.Port); err != nil {
 		return failed("correct appservice.hostname and appservice.port", "the bridge cannot listen at %s: %s", d.listenAddress(), fault.OneLine(err))
 	}
 	d.own, d.listens = own, true
@@ -66,13 +67,13 @@ func (d *doctor) listenAddress() string {
 
 type heardAnswer struct {
 	homeserver.Reply
-	Heard
+	appservice.Heard
 }
 
 // heard asks the listener of the bridge. An error means that there is none.
 func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 	if d.own != nil {
-		return heardAnswer{Reply: homeserver.Reply{Status: http.StatusOK}, Heard: d.own.hearing.get()}, nil
+		return heardAnswer{Reply: homeserver.Reply{Status: http.StatusOK}, Heard: d.own.Inbound.Heard()}, nil
 	}
 	network, address := "tcp", d.listenAddress()
 	if strings.HasPrefix(address, "/") {
@@ -91,7 +92,7 @@ func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 	}
 	p := &homeserver.Probe{Client: &http.Client{Transport: transport, Timeout: homeserver.ProbeTimeout}}
 	var h heardAnswer
-	h.Reply = p.AskAt(ctx, http.MethodGet, "http://listener"+hearingPath, d.Config.AppService.HSToken, nil, &h.Heard)
+	h.Reply = p.AskAt(ctx, http.MethodGet, "http://listener"+appservice.HeardPath, d.Config.AppService.HSToken, nil, &h.Heard)
 	return h, h.Err
 }
 

@@ -17,6 +17,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -42,7 +43,7 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 		library: library.NewLogger(log, slog.LevelWarn, nil),
 	}
 	r.wake = make(chan struct{}, 1)
-	r.listener = newListener(node, log, opts.Config.AppService.HSToken, r.stored)
+	r.listener = appservice.NewListener(appservice.ListenerOptions{Node: node, Log: log, Token: opts.Config.AppService.HSToken, Stored: r.stored})
 	db, err := opts.Config.OpenDatabase(ctx, opts.Dir, r.library)
 	if err != nil {
 		stop()

@@ -27,12 +27,12 @@ var (
 	errNotReadable = msgconv.Refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
 )
 
-// event decides about an event of a room that the tables do not know. It adopts the
+// UnknownRoom decides about an event of a room that the tables do not know. It adopts the
 // room if it can. It reports whether the event is to be handled: then the room is the
 // bot's, or has just become that of a conversation. An event that is not handled was
 // answered if somebody could have meant it for a contact. An error means that it has
 // to be tried again.
-func (l *lostRooms) event(ctx context.Context, evt *event.Event) (handle bool, err error) {
+func (l *lostRooms) UnknownRoom(ctx context.Context, evt *event.Event) (handle bool, err error) {
 	bot := l.matrix.Bot().UserID
 	inRoom := l.matrix.AppService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
 	if l.isOurs(evt) {

@@ -237,7 +237,7 @@ func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) 
 		if err != nil {
 			return nil, fmt.Errorf("list the known rooms: %w", err)
 		}
-		management, err := l.managementOf(ctx, login.UserMXID)
+		management, err := l.ManagementRoom(ctx, login.UserMXID)
 		if err != nil {
 			return nil, fmt.Errorf("list the known rooms: %w", err)
 		}
@@ -256,8 +256,8 @@ func (c *connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.
 	return row.SpaceRoom, nil
 }
 
-// managementOf returns the management room of a user, "" for none, as spaceOf does.
-func (c *connector) managementOf(ctx context.Context, user id.UserID) (id.RoomID, error) {
+// ManagementRoom returns the management room of a user, "" for none, as spaceOf does.
+func (c *connector) ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error) {
 	row, err := c.br.DB.User.GetByMXID(ctx, user)
 	if err != nil || row == nil {
 		return "", err
@@ -322,7 +322,7 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	}
 	l.adopting.Lock()
 	defer l.adopting.Unlock()
-	room, err := l.managementOf(ctx, user.MXID)
+	room, err := l.ManagementRoom(ctx, user.MXID)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/transfer"
 
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -22,9 +23,7 @@ import (
 )
 
 var (
-	errNoDownload  = msgconv.Refusal("the homeserver does not give out the file")
 	errEmptyFile   = msgconv.Refusal("the file is empty")
-	errLargeFile   = msgconv.Refusal("the file is larger than this node sends")
 	errMediaFull   = msgconv.Refusal("the node has no room left for files")
 	errLongCaption = msgconv.Refusal("the text of the file is too long: send it by itself")
 )
@@ -41,12 +40,12 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	if len(caption) > wire.MaxCaption {
 		return store.Message{}, errLongCaption
 	}
-	file, err := cl.fetched.get(msg.Event.ID)
+	file, err := cl.fetched.Get(msg.Event.ID)
 	switch {
 	case err != nil:
 		return store.Message{}, err
 	case file == nil: // the event is handled again with it
-		return store.Message{}, cl.again(msg.Event, &neededFile{event: msg.Event.ID, room: msg.Event.RoomID, url: content.URL, file: content.File})
+		return store.Message{}, cl.again(msg.Event, &appservice.NeededFile{Event: msg.Event.ID, Room: msg.Event.RoomID, URL: content.URL, File: content.File})
 	}
 	replyTo := msgconv.ReplyGUID(msg.ReplyTo)
 	if replyTo == 0 {
@@ -65,7 +64,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	case errors.Is(sendErr, transfer.ErrFileEmpty):
 		return store.Message{}, errEmptyFile
 	case errors.Is(sendErr, transfer.ErrFileTooLarge):
-		return store.Message{}, errLargeFile
+		return store.Message{}, appservice.ErrLargeFile
 	case errors.Is(sendErr, media.ErrFull):
 		return store.Message{}, errMediaFull
 	default:

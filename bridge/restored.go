@@ -370,7 +370,7 @@ func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, jo
 			r.log.Warn("space cannot be forgotten", "error", fault.OneLine(err))
 		}
 	}
-	if room, err := r.managementOf(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
+	if room, err := r.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
 			r.log.Warn("management room cannot be forgotten", "error", fault.OneLine(err))

@@ -28,10 +28,10 @@ import (
 // the new room. What is missing then may come later: each of these is looked at again
 // when somebody joins the new room, and when all rooms are searched.
 
-// tombstone deals with an event that says that the room of a conversation was
+// Tombstone deals with an event that says that the room of a conversation was
 // replaced. It reports false for any other event, and for a tombstone that names no
 // other room: the library then gives up the room.
-func (l *lostRooms) tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
+func (l *lostRooms) Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
 	if evt.Type != event.StateTombstone || evt.GetStateKey() != "" {
 		return false, nil
 	}
@@ -71,9 +71,9 @@ func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room 
 	return l.follow(ctx, claim)
 }
 
-// botInvited looks whether a room that the bot was just invited to replaces the room
+// BotInvited looks whether a room that the bot was just invited to replaces the room
 // of a conversation.
-func (l *lostRooms) botInvited(ctx context.Context, evt *event.Event) error {
+func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
 	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.Bot().UserID) || l.isOurs(evt) ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return nil

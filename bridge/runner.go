@@ -20,6 +20,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
@@ -56,7 +57,7 @@ type runner struct {
 	condition *condition
 
 	wake     chan struct{} // capacity 1: a transaction was stored
-	listener *listener
+	listener *appservice.Listener
 	base     http.RoundTripper // instead of the network, when set
 }
 
@@ -68,8 +69,8 @@ func (r *runner) run(ctx context.Context) error {
 	r.wake = make(chan struct{}, 1)
 	defer func() {
 		if r.listener != nil {
-			r.listener.refuse()
-			r.listener.close(listenerGrace)
+			r.listener.Refuse()
+			r.listener.Close(listenerGrace)
 		}
 	}()
 	r.attempt(ctx, func() error {
@@ -81,7 +82,7 @@ func (r *runner) run(ctx context.Context) error {
 		err := r.bridge(ctx)
 		if errors.Is(err, errListenerEnded) {
 			r.condition.listener.Down(err)
-			r.listener.close(0)
+			r.listener.Close(0)
 			r.listener = nil
 		}
 		return err
@@ -118,9 +119,10 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 
 func (r *runner) listen(ctx context.Context) error {
 	config := r.opts.Config.AppService
-	l := newListener(r.node, r.log, config.HSToken, r.stored)
-	l.domain = r.opts.Config.Homeserver.Domain
-	if err := l.open(ctx, config.Hostname, config.Port); err != nil {
+	l := appservice.NewListener(appservice.ListenerOptions{
+		Node: r.node, Log: r.log, Token: config.HSToken, Domain: r.opts.Config.Homeserver.Domain, Stored: r.stored,
+	})
+	if err := l.Open(ctx, config.Hostname, config.Port); err != nil {
 		r.condition.listener.Down(err)
 		return err
 	}
@@ -137,12 +139,15 @@ func (r *runner) stored() {
 	}
 }
 
+// A delivery to a slow room keeps the lane of that room waiting: there are more lanes.
+var _ [appservice.MaxLanes - deliver.MaxDeliveries - 1]struct{}
+
 // incarnation is one start of bridgev2.
 type incarnation struct {
 	*connector
 	transport *homeserver.Transport
 	puppets   *puppets
-	inbound   atomic.Pointer[dispatcher] // nil before it runs
+	inbound   atomic.Pointer[appservice.Dispatcher] // nil before it runs
 }
 
 // bridge runs bridgev2 from its start to its end.
@@ -178,7 +183,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	}
 	c := &connector{
 		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
-		fetched: new(attachments), homeserver: &r.condition.homeserver,
+		fetched: new(appservice.Attachments), homeserver: &r.condition.homeserver,
 		profiles: make(chan *client, maxProfiles), retry: r.opts.Retry, backlog: new(homeserver.Backlog),
 	}
 	c.deliver = deliver.New(deliver.Deps{
@@ -199,7 +204,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	t := homeserver.NewTransport(ctx, homeserver.Deps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
-		Homeserver: &r.condition.homeserver, Sent: r.listener.hearing.spoke, MustEncrypt: matrix.IsEncrypted, FindRoom: c.lost.made,
+		Homeserver: &r.condition.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted, FindRoom: c.lost.made,
 		IsOurs:     func(user id.UserID) bool { return user == matrix.Bot().UserID || c.br.IsGhostMXID(user) },
 		Registered: c.userMissed,
 		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
@@ -276,25 +281,25 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
 	r.condition.homeserver.OnUp(func() { in.deliver.Kick(); in.puppets.wake(); in.restored.look() })
-	d := &dispatcher{
-		node: r.node, log: r.log, library: r.library, br: in.br, matrix: in.matrix, status: in.status,
-		copies: in.copies, lost: in.lost, fetched: in.fetched,
-		wake: r.wake, retry: r.opts.Retry, sideSync: r.wantsSideSync(ctx),
-		keys: new(broadcast), trust: r.opts.Config.Encryption.VerificationLevels.Send,
-	}
-	d.prepare(stop, work)
+	keys, wantsRooms := new(appservice.Broadcast), r.wantsSideSync(ctx)
+	d := appservice.NewDispatcher(appservice.DispatcherDeps{
+		Node: r.node, Log: r.log, Library: r.library, Bridge: in.br, Matrix: in.matrix, Status: in.status,
+		Deduper: in.copies, Rooms: in.lost, Attachments: in.fetched,
+		Wake: r.wake, Retry: r.opts.Retry, SideSync: wantsRooms,
+		Keys: keys, Trust: r.opts.Config.Encryption.VerificationLevels.Send,
+	}, stop, work)
 	in.inbound.Store(d)
-	side := &sideSync{
-		connector: in.connector, library: r.library, wake: r.stored, keys: d.keys, ephemeral: d.offerEphemeral,
-		retry: r.opts.Retry, rooms: d.sideSync,
-	}
+	side := appservice.NewSideSync(appservice.SideSyncDeps{
+		Node: r.node, Log: r.log, Library: r.library, Bridge: in.br, Matrix: in.matrix, Backlog: in.backlog,
+		Wake: r.stored, Keys: keys, Ephemeral: d.OfferEphemeral, Retry: r.opts.Retry, Rooms: wantsRooms,
+	})
 	part := func(name string, run func() error) {
 		group.Go(func() error { return fault.Guard(r.log, name, run) })
 	}
 	part("deliver", func() error { return in.deliver.Run(stop, work) })
-	part("dispatch", d.run)
-	if d.sideSync || in.matrix.Device() != nil {
-		part("side sync", func() error { return side.run(stop) })
+	part("dispatch", d.Run)
+	if wantsRooms || in.matrix.Device() != nil {
+		part("side sync", func() error { return side.Run(stop) })
 	}
 	part("lost rooms", func() error { return in.lost.run(stop) })
 	part("restored", func() error { return in.restored.run(stop) })
@@ -312,14 +317,14 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		}
 		return nil
 	})
-	r.listener.library.Store(in.matrix.AppService().Router)
-	defer r.listener.library.Store(nil)
+	r.listener.SetRoutes(in.matrix.AppService().Router)
+	defer r.listener.SetRoutes(nil)
 	r.condition.set(StateRunning, nil, in)
-	r.log.Info("the Matrix bridge runs", "homeserver", r.opts.Config.Homeserver.Domain, "listens_at", r.listener.address.String())
+	r.log.Info("the Matrix bridge runs", "homeserver", r.opts.Config.Homeserver.Domain, "listens_at", r.listener.Address().String())
 
 	<-stop.Done()
 	if ctx.Err() != nil {
-		r.listener.refuse()
+		r.listener.Refuse()
 	}
 	err := group.Wait()
 	if ctx.Err() != nil {
@@ -353,8 +358,8 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 		select {
 		case <-stop.Done():
 			return nil
-		case <-r.listener.ended:
-			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.err)
+		case <-r.listener.Ended():
+			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.Err())
 		case <-tick.C:
 		}
 		if h := &r.condition.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
@@ -362,7 +367,7 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 			ctx := mautrix.WithMaxRetries(stop, 0)
 			_, _ = in.matrix.Bot().GetDisplayName(ctx, in.matrix.Bot().UserID)
 		}
-		if time.Since(listenerTested) > min(probeEvery, r.opts.DeafAfter) {
+		if time.Since(listenerTested) > min(probeEvery, r.opts.UnreachableAfter) {
 			listenerTested = time.Now()
 			r.testListener(stop, in)
 		}
@@ -372,11 +377,11 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 // testListener looks whether our listener answers, and whether the homeserver
 // comes there.
 func (r *runner) testListener(stop context.Context, in *incarnation) {
-	err := r.listener.test(stop)
+	err := r.listener.Test(stop)
 	if stop.Err() != nil {
 		return
 	}
-	changed, unheard := r.listener.hearing.check(r.opts.DeafAfter, r.opts.Config.AppService.Address, func() error {
+	changed, unheard := r.listener.Inbound.Check(r.opts.UnreachableAfter, r.opts.Config.AppService.Address, func() error {
 		return in.selfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 	})
 	if err = errors.Join(err, unheard); err == nil {
@@ -386,7 +391,7 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 		r.log.Warn("the homeserver may not reach the bridge", "error", err)
 	}
 	if changed {
-		in.tellHearing(unheard)
+		in.tellInbound(unheard)
 	}
 }
 

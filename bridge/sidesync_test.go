@@ -125,7 +125,7 @@ func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
 // Bar R17
 func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
 	w := newWorld(t)
-	w.deaf = 50 * time.Millisecond
+	w.unreachable = 50 * time.Millisecond
 	w.config.Bridge.BridgeStatusNotices = "all"
 	homeserver := w.withFake()
 	w.node.addAccount("Alice")

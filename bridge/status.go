@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/botcrypto"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
@@ -67,22 +68,8 @@ const (
 // Waiting is a conversation with events that are not in their room yet.
 type Waiting = deliver.Waiting
 
-// maxWaiting bounds the list of rooms.
-const maxWaiting = 100
-
 // WaitingRoom is a room with events that have not been handled yet.
-type WaitingRoom struct {
-	Room string
-	// Events is how many.
-	Events int
-	// Error is why the first of them is not, when an attempt has failed.
-	Error string
-	Since time.Time
-}
-
-// inboundPatience is how long an event of a room may take before the room is
-// listed.
-const inboundPatience = time.Minute
+type WaitingRoom = appservice.WaitingRoom
 
 // condition is what the actor and its goroutine share. It is safe for use by
 // both.
@@ -128,28 +115,15 @@ func (c *condition) status(node Node) Status {
 	if s.State == StateRunning && (!s.Homeserver.OK || !s.Listener.OK) {
 		s.State = StateDegraded
 	}
-	if n, err := node.CountJournal(journalQueue); err == nil {
+	if n, err := node.CountJournal(appservice.JournalQueue); err == nil {
 		s.Transactions = n
 	}
 	if live != nil {
 		s.Logins, s.Conversations, s.Waiting = live.waiting()
 		s.Encryption = live.matrix.Encryption()
 		if d := live.inbound.Load(); d != nil {
-			s.Inbound = d.waiting()
+			s.Inbound = d.Waiting()
 		}
 	}
 	return s
-}
-
-// waiting says which rooms have waited for longer than a minute.
-func (d *dispatcher) waiting() (list []WaitingRoom) {
-	rooms, _ := d.lanes.stuck(inboundPatience)
-	for _, at := range rooms[:min(len(rooms), maxWaiting)] {
-		w := WaitingRoom{Room: at.name, Events: at.tasks, Since: at.since}
-		if at.err != nil {
-			w.Error = fault.OneLine(at.err)
-		}
-		list = append(list, w)
-	}
-	return list
 }

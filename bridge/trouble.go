@@ -43,6 +43,10 @@ const (
 	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
 )
 
+// stateNotEncrypted is the reason in a bridge state that rooms are not encrypted
+// although the configuration wants it.
+const stateNotEncrypted = "mimir-not-encrypted"
+
 // troubleReason says why a conversation is in trouble, in a few words for people.
 func troubleReason(t deliver.Trouble) string {
 	if t.Err == nil {

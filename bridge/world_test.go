@@ -44,17 +44,17 @@ func soon(t *testing.T) context.Context {
 // world is a bridge between a testNode and a homeserver. The secrets of its
 // configuration must not come up in its log.
 type world struct {
-	t      *testing.T
-	config *matrixconfig.Config
-	dir    string
-	files  string // for bridge.Options.Registrations
-	retry  kernel.Backoff
-	deaf   time.Duration // for bridge.Options.DeafAfter
-	stage  *kerneltest.Stage
-	node   *testNode
-	facing bridge.Node // what the bridge is given: node, unless something is in front of it
-	log    *logBuffer
-	bridge kernel.Ref
+	t           *testing.T
+	config      *matrixconfig.Config
+	dir         string
+	files       string // for bridge.Options.Registrations
+	retry       kernel.Backoff
+	unreachable time.Duration // for bridge.Options.UnreachableAfter
+	stage       *kerneltest.Stage
+	node        *testNode
+	facing      bridge.Node // what the bridge is given: node, unless something is in front of it
+	log         *logBuffer
+	bridge      kernel.Ref
 	// encrypted is whether the people's clients encrypt.
 	encrypted bool
 	// before, when set, is called before an actor handles a message.
@@ -140,7 +140,7 @@ func (w *world) registrations() []matrixconfig.RegistrationFile {
 // start starts the bridge; stop ends it.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Registrations: w.files, Retry: w.retry, DeafAfter: w.deaf})
+	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Registrations: w.files, Retry: w.retry, UnreachableAfter: w.unreachable})
 	if err != nil {
 		w.t.Fatal(err)
 	}

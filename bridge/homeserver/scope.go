@@ -141,18 +141,18 @@ func (s *Scope) rewrite(req *http.Request) *http.Request {
 	if req.Method != http.MethodPut || n < 4 || (parts[n-3] != "send" && parts[n-3] != "redact") {
 		return req
 	}
-	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.Transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+	plain := strings.TrimSuffix(req.URL.Path, parts[n-1]) + s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
 	out := req.Clone(req.Context())
 	out.URL.Path = plain
 	if out.URL.RawPath != "" {
-		parts[n-1] = s.Transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
+		parts[n-1] = s.transaction(parts[n-3]+"/"+parts[n-2], parts[n-1])
 		out.URL.RawPath = strings.Join(parts, "/")
 	}
 	return out
 }
 
-// Transaction returns our id for a transaction id of the library.
-func (s *Scope) Transaction(kind, original string) string {
+// transaction returns our id for a transaction id of the library.
+func (s *Scope) transaction(kind, original string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ours, known := s.ids[original]

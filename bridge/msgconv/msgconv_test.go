@@ -192,3 +192,16 @@ func TestTextFromMatrix_EmptyHTMLUsesBody(t *testing.T) {
 		}
 	}
 }
+
+// Bar R13, on the way out: what a server says of the time is bounded.
+func TestSendTime_ImpossibleTimesAreNow(t *testing.T) {
+	for _, odd := range []int64{1, -5, 0, 4_102_444_800_000, 1<<63 - 1, -1 << 63} {
+		if at := SendTime(&event.Event{Timestamp: odd}); time.Since(at).Abs() > time.Minute {
+			t.Errorf("%d becomes %v", odd, at)
+		}
+	}
+	fine := time.Now().Add(-time.Hour).UnixMilli()
+	if at := SendTime(&event.Event{Timestamp: fine}); at.UnixMilli() != fine {
+		t.Errorf("%d becomes %v", fine, at)
+	}
+}

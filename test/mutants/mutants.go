@@ -204,9 +204,9 @@ func mutants() []mutant {
 		{
 			name:   "200-before-storing",
 			harm:   "what is written in Matrix is lost when the node is killed",
-			file:   "bridge/listener.go",
-			before: "	if err := appendEntries(ctx, l.node, entries); err != nil {\n",
-			after:  "	writeOK(w)\n	if err := appendEntries(ctx, l.node, entries); err != nil {\n",
+			file:   "bridge/appservice/listener.go",
+			before: "	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {\n",
+			after:  "	writeOK(w)\n	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {\n",
 			tests:  []string{"-run", "Stored|Store|Listener|Transaction", "./bridge"},
 		},
 		{
@@ -223,7 +223,7 @@ func mutants() []mutant {
 			file:   "bridge/homeserver/scope.go",
 			before: "fmt.Appendf(nil, \"mimird/1/%s/%s/%d\", s.seed, kind, s.count[kind])",
 			after:  "fmt.Appendf(nil, \"mimird/1/%s/%s/%d/%p\", s.seed, kind, s.count[kind], s)",
-			tests:  []string{"-run", "Once|Same|Scope|Transaction", "./bridge"},
+			tests:  []string{"-run", "Once|Same|Scope|Transaction", "./bridge", "./bridge/homeserver"},
 		},
 		{
 			name:   "settled-early",
@@ -252,8 +252,8 @@ func mutants() []mutant {
 		{
 			name:   "unknown-room-dropped",
 			harm:   "after the bridge has lost its tables, what is written in its rooms is acknowledged and gone",
-			file:   "bridge/dispatch.go",
-			before: "	return d.lost.event(ctx, evt)\n",
+			file:   "bridge/appservice/dispatch.go",
+			before: "	return d.deps.Rooms.UnknownRoom(ctx, evt)\n",
 			after:  "	return false, nil\n",
 			tests:  []string{"-run", "TestLostTables_UnknownRoom", "./bridge"},
 		},
@@ -300,10 +300,10 @@ func mutants() []mutant {
 		{
 			name:   "no-lane",
 			harm:   "one room that does not get on stops what is written in all others",
-			file:   "bridge/dispatch.go",
+			file:   "bridge/appservice/dispatch.go",
 			before: "		d.lanes.add(string(e.Room), d.newTask(at, i, raw))\n",
 			after:  "		_ = e\n		d.lanes.add(\"\", d.newTask(at, i, raw))\n",
-			tests:  []string{"-run", "TestInbound_LanesPerRoom", "./bridge"},
+			tests:  []string{"-run", "TestInbound_LanesPerRoom", "./bridge/appservice"},
 		},
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"encoding/json"
@@ -17,16 +17,16 @@ import (
 // each time: the library's goroutines may still look at the one before. What is odd
 // and does not matter is left out: servers and clients put anything beside what they
 // mean.
-func (d *dispatcher) read(raw []byte) *event.Event {
+func (d *Dispatcher) read(raw []byte) *event.Event {
 	evt := new(event.Event)
 	if err := json.Unmarshal(raw, evt); err != nil {
 		if evt = readEssentials(raw); evt == nil {
-			d.log.Warn("dropping an unreadable event of the homeserver", "err", err)
+			d.deps.Log.Warn("dropping an unreadable event of the homeserver", "err", err)
 			return nil
 		}
 	}
 	if !strings.HasPrefix(string(evt.ID), "$") || evt.RoomID == "" {
-		d.log.Warn("dropping an event of the homeserver that has no id or no room")
+		d.deps.Log.Warn("dropping an event of the homeserver that has no id or no room")
 		return nil
 	}
 	evt.Mautrix.ReceivedAt = time.Now()
@@ -37,7 +37,7 @@ func (d *dispatcher) read(raw []byte) *event.Event {
 		evt.Type.Class = event.StateEventType
 	}
 	if err := parseContent(evt); err != nil {
-		d.log.Debug("the content of a Matrix event cannot be read", "event_id", evt.ID, "err", err)
+		d.deps.Log.Debug("the content of a Matrix event cannot be read", "event_id", evt.ID, "err", err)
 	}
 	return evt
 }

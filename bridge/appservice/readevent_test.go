@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"log/slog"
 	"testing"
-	"time"
-
-	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/event"
 )
 
 // What is odd beside a message does not keep it from being read.
 func TestReadEvent_OddDecorationIsIgnored(t *testing.T) {
-	d := &dispatcher{log: slog.New(slog.DiscardHandler)}
+	d := &Dispatcher{deps: DispatcherDeps{Log: slog.New(slog.DiscardHandler)}}
 	const content = `{"msgtype":"m.text","body":"hello"}`
 	form := func(content, extra string) string {
 		return `{"event_id":"$e","room_id":"!r","sender":"@a:b","type":"m.room.message","content":` + content + extra + `}`
@@ -48,19 +45,6 @@ func TestReadEvent_OddDecorationIsIgnored(t *testing.T) {
 	}
 }
 
-// Bar R13, on the way out: what a server says of the time is bounded.
-func TestWrittenAt_ImpossibleTimesAreNow(t *testing.T) {
-	for _, odd := range []int64{1, -5, 0, 4_102_444_800_000, 1<<63 - 1, -1 << 63} {
-		if at := msgconv.SendTime(&event.Event{Timestamp: odd}); time.Since(at).Abs() > time.Minute {
-			t.Errorf("%d becomes %v", odd, at)
-		}
-	}
-	fine := time.Now().Add(-time.Hour).UnixMilli()
-	if at := msgconv.SendTime(&event.Event{Timestamp: fine}); at.UnixMilli() != fine {
-		t.Errorf("%d becomes %v", fine, at)
-	}
-}
-
 func TestReadTime(t *testing.T) {
 	for raw, want := range map[string]int64{
 		`5`: 5, `5.9`: 5, `"7"`: 7, `1e3`: 1000, `-5`: -5, `"x"`: 0, `[]`: 0, ``: 0, `1e300`: 0, `"NaN"`: 0, `null`: 0,
@@ -70,5 +54,3 @@ func TestReadTime(t *testing.T) {
 		}
 	}
 }
-
-// HTML that shows nothing does not take the place of the text.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -22,13 +22,13 @@ const maxJoinTries = 20
 // fails. An error means that it has to be tried again. Until unlock is called no
 // other invitation of the same user is handled, because the first one opens the
 // user's management room.
-func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
-	bot := d.matrix.Bot()
+func (d *Dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
+	bot := d.deps.Matrix.Bot()
 	if evt.Type != event.StateMember || id.UserID(evt.GetStateKey()) != bot.UserID ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return func() {}, nil
 	}
-	user, err := d.br.GetUserByMXID(ctx, evt.Sender)
+	user, err := d.deps.Bridge.GetUserByMXID(ctx, evt.Sender)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
@@ -39,7 +39,7 @@ func (d *dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, fai
 	switch {
 	case err == nil:
 	case homeserver.IsFinal(err), failures >= maxJoinTries:
-		d.log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", fault.OneLine(err))
+		d.deps.Log.Warn("dropping an invitation that cannot be accepted", "room_id", evt.RoomID, "err", fault.OneLine(err))
 	default:
 		return nil, fmt.Errorf("accept the invitation to %s: %w", evt.RoomID, err)
 	}

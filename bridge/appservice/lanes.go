@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/mimird/mimird/bridge/deliver"
 )
 
 const (
-	// lanesAtOnce bounds how many lanes have a goroutine. It is more than
-	// deliver.MaxDeliveries: a delivery to a slow room keeps the lane of that room waiting in
-	// the library.
-	lanesAtOnce = deliver.MaxDeliveries + 64
+	// MaxLanes bounds how many lanes have a goroutine. It is more than the deliverer's
+	// deliveries: a delivery to a slow room keeps the lane of that room waiting in the
+	// library.
+	MaxLanes = 320
 	// laneTurn is after how many tasks a lane lets others go first.
 	laneTurn = 16
 )
@@ -127,7 +125,7 @@ func (l *lanes[T]) makeReady(at *lane[T]) {
 
 // start gives goroutines to lanes. It is called under mu.
 func (l *lanes[T]) start() {
-	for !l.closed && len(l.ready) > 0 && l.running < lanesAtOnce {
+	for !l.closed && len(l.ready) > 0 && l.running < MaxLanes {
 		at := l.ready[0]
 		l.ready = l.ready[1:]
 		l.running++

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -68,4 +69,22 @@ func TestJournalEntries_RefusesWhatIsNoTransaction(t *testing.T) {
 	if entries, _ := entriesOf(t, strings.Repeat("x", 10_000), `{}`); len(entries) != 0 {
 		t.Errorf("entries are %s", entries)
 	}
+}
+
+func FuzzTransaction(f *testing.F) {
+	f.Add("1", []byte(`{"events":[{"event_id":"$a"}]}`))
+	f.Add("", []byte(`{"events":null}`))
+	f.Fuzz(func(t *testing.T, txn string, body []byte) {
+		entries, _, err := journalEntries(txn, body)
+		if err != nil {
+			return
+		}
+		for _, entry := range entries {
+			var c content
+			_ = json.Unmarshal(entry.Body, &c) // must not panic
+			if !json.Valid(entry.Body) || len(entry.ID) > 64 {
+				t.Errorf("entry %q: %s", entry.ID, entry.Body)
+			}
+		}
+	})
 }

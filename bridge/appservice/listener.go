@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ import (
 const (
 	// maxTransaction is the largest transaction that is read.
 	maxTransaction = store.MaxBody
-	// journalQueue is where transactions are kept until they have been handled.
-	journalQueue = "matrix"
+	// JournalQueue is where transactions are kept until they have been handled.
+	JournalQueue = "matrix"
 	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or
 	// longer.
 	journalTimeout = 20 * time.Second
@@ -40,18 +40,16 @@ const (
 	selfTestName = "X-Mimird-Listener"
 )
 
-// listener is the application service's HTTP server: what the homeserver pushes
+// Listener is the HTTP server of the application service: what the homeserver pushes
 // comes in here. It answers 200 to a transaction when that is on the disk.
-type listener struct {
-	node        Node
-	log         *slog.Logger
+type Listener struct {
+	opts        ListenerOptions
 	token       [sha256.Size]byte // of hs_token
 	nonce       string
-	domain      string // of the homeserver
-	stored      func() // called when there is a new transaction
 	connections connections
 
-	hearing  hearing
+	// Inbound is whether the homeserver reaches the listener.
+	Inbound  InboundHealth
 	stopping atomic.Bool
 	library  atomic.Pointer[http.ServeMux] // users, rooms, provisioning; nil while there is no bridge
 
@@ -61,15 +59,41 @@ type listener struct {
 	err     error         // why; read after ended
 }
 
-func newListener(node Node, log *slog.Logger, hsToken string, stored func()) *listener {
-	return &listener{
-		node: node, log: log, stored: stored, nonce: rand.Text(), ended: make(chan struct{}),
-		token: sha256.Sum256([]byte(hsToken)),
+// ListenerOptions configures a [Listener].
+type ListenerOptions struct {
+	Node Node
+	Log  *slog.Logger
+	// Token is the token with which the homeserver authenticates itself, hs_token.
+	Token string
+	// Domain is that of the homeserver.
+	Domain string
+	// Stored is called when there is a new transaction in the journal.
+	Stored func()
+}
+
+// NewListener returns a listener that does nothing before Open.
+func NewListener(opts ListenerOptions) *Listener {
+	return &Listener{
+		opts: opts, nonce: rand.Text(), ended: make(chan struct{}),
+		token: sha256.Sum256([]byte(opts.Token)),
 	}
 }
 
-// open listens, and tests that what listens is we.
-func (l *listener) open(ctx context.Context, hostname string, port uint16) error {
+// Address returns where the listener listens, after Open.
+func (l *Listener) Address() net.Addr { return l.address }
+
+// Ended is closed when the server has ended, and Err says why then.
+func (l *Listener) Ended() <-chan struct{} { return l.ended }
+
+// Err returns why the server has ended, after the end of Ended.
+func (l *Listener) Err() error { return l.err }
+
+// SetRoutes gives the listener what answers all other requests: users, rooms and
+// provisioning. Nil means that the bridge is starting.
+func (l *Listener) SetRoutes(routes *http.ServeMux) { l.library.Store(routes) }
+
+// Open listens, and tests that what listens is we.
+func (l *Listener) Open(ctx context.Context, hostname string, port uint16) error {
 	var socket net.Listener
 	var err error
 	if strings.HasPrefix(hostname, "/") {
@@ -89,25 +113,25 @@ func (l *listener) open(ctx context.Context, hostname string, port uint16) error
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       withConnection,
-		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(l.opts.Log.Handler(), slog.LevelDebug),
 	}
 	go func() {
 		l.err = l.server.Serve(socket)
 		close(l.ended)
 	}()
-	if err := l.test(ctx); err != nil {
-		l.close(0)
+	if err := l.Test(ctx); err != nil {
+		l.Close(0)
 		return err
 	}
 	return nil
 }
 
-// refuse answers 503 to transactions from now on. The homeserver keeps them.
-func (l *listener) refuse() { l.stopping.Store(true) }
+// Refuse answers 503 to transactions from now on. The homeserver keeps them.
+func (l *Listener) Refuse() { l.stopping.Store(true) }
 
-// close ends the server, after waiting for the requests that are being answered,
+// Close ends the server, after waiting for the requests that are being answered,
 // at most so long.
-func (l *listener) close(wait time.Duration) {
+func (l *Listener) Close(wait time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	if l.server.Shutdown(ctx) != nil {
@@ -116,10 +140,10 @@ func (l *listener) close(wait time.Duration) {
 	<-l.ended
 }
 
-var errDeaf = errors.New("the listener for the homeserver does not answer itself")
+var errSelfTest = errors.New("the listener for the homeserver does not answer itself")
 
-// test asks the listener whether it is the one that answers at its address.
-func (l *listener) test(ctx context.Context) error {
+// Test asks the listener whether it is the one that answers at its address.
+func (l *Listener) Test(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
@@ -130,15 +154,15 @@ func (l *listener) test(ctx context.Context) error {
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://listener"+selfTestPath, nil)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDeaf, err)
+		return fmt.Errorf("%w: %w", errSelfTest, err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDeaf, err)
+		return fmt.Errorf("%w: %w", errSelfTest, err)
 	}
 	defer resp.Body.Close()
 	if resp.Header.Get(selfTestName) != l.nonce {
-		return fmt.Errorf("%w: somebody else does, at %s", errDeaf, l.address)
+		return fmt.Errorf("%w: somebody else does, at %s", errSelfTest, l.address)
 	}
 	return nil
 }
@@ -157,20 +181,20 @@ func dialable(address net.Addr) string {
 	return (&net.TCPAddr{IP: loopback, Port: tcp.Port}).String()
 }
 
-func (l *listener) routes() http.Handler {
+func (l *Listener) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /_matrix/app/v1/transactions/{txn}", l.authenticated(l.transaction))
 	mux.HandleFunc("POST /_matrix/app/v1/ping", l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
-		l.hearing.heardNow()
+		l.Inbound.heardNow()
 		writeOK(w)
 	}))
 	mux.HandleFunc("GET "+selfTestPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(selfTestName, l.nonce)
 		writeOK(w)
 	})
-	mux.HandleFunc("GET "+hearingPath, l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+HeardPath, l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(l.hearing.get())
+		_ = json.NewEncoder(w).Encode(l.Inbound.Heard())
 	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if l.isForeign(r) {
@@ -189,17 +213,17 @@ func (l *listener) routes() http.Handler {
 
 // isForeign reports whether a request has a token that another server would have to
 // be asked about: whoever knows our address must not choose whom we connect to.
-func (l *listener) isForeign(r *http.Request) bool {
+func (l *Listener) isForeign(r *http.Request) bool {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return strings.HasPrefix(token, "openid:") && id.UserID(r.URL.Query().Get("user_id")).Homeserver() != l.domain
+	return strings.HasPrefix(token, "openid:") && id.UserID(r.URL.Query().Get("user_id")).Homeserver() != l.opts.Domain
 }
 
-func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
+func (l *Listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {
 			if r.Method == http.MethodPut {
-				l.hearing.refusedNow()
+				l.Inbound.refusedNow()
 			}
 			writeFailure(w, http.StatusUnauthorized, mautrix.MMissingToken.ErrCode, "no access token")
 			return
@@ -208,7 +232,7 @@ func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 		given := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(given[:], l.token[:]) != 1 {
 			if r.Method == http.MethodPut {
-				l.hearing.refusedNow() // whoever sends us transactions, it is the homeserver or wants to be
+				l.Inbound.refusedNow() // whoever sends us transactions, it is the homeserver or wants to be
 			}
 			writeFailure(w, http.StatusForbidden, mautrix.MForbidden.ErrCode, "wrong access token")
 			return
@@ -219,8 +243,8 @@ func (l *listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 }
 
 // transaction stores a transaction and answers. Nothing is lost from here on.
-func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
-	l.hearing.heardNow()
+func (l *Listener) transaction(w http.ResponseWriter, r *http.Request) {
+	l.Inbound.heardNow()
 	if l.stopping.Load() {
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is stopping")
 		return
@@ -229,7 +253,7 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxTransaction)); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			l.log.Warn("a transaction of the homeserver is too large", "limit", maxTransaction)
+			l.opts.Log.Warn("a transaction of the homeserver is too large", "limit", maxTransaction)
 			writeFailure(w, http.StatusRequestEntityTooLarge, mautrix.MTooLarge.ErrCode, "transaction too large")
 			return
 		}
@@ -238,23 +262,23 @@ func (l *listener) transaction(w http.ResponseWriter, r *http.Request) {
 	}
 	entries, unreadable, err := journalEntries(r.PathValue("txn"), body.Bytes())
 	if err != nil {
-		l.log.Warn("a transaction of the homeserver is malformed", "error", err)
+		l.opts.Log.Warn("a transaction of the homeserver is malformed", "error", err)
 		writeFailure(w, http.StatusBadRequest, mautrix.MBadJSON.ErrCode, "malformed transaction")
 		return
 	}
 	if unreadable > 0 {
-		l.log.Warn("dropping events of the homeserver without an id or a room", "count", unreadable)
+		l.opts.Log.Warn("dropping events of the homeserver without an id or a room", "count", unreadable)
 	}
 	crashpoint.At(crashpoint.BeforeTransaction)
 	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
 	defer cancel()
-	if err := appendEntries(ctx, l.node, entries); err != nil {
-		l.log.Warn("a transaction of the homeserver cannot be stored, it is refused", "error", err)
+	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {
+		l.opts.Log.Warn("a transaction of the homeserver cannot be stored, it is refused", "error", err)
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
 		return
 	}
 	crashpoint.At(crashpoint.BeforeTransactionOK)
-	l.stored()
+	l.opts.Stored()
 	writeOK(w)
 	_ = http.NewResponseController(w).Flush() // all of it; the homeserver asks again if it got nothing
 	crashpoint.At(crashpoint.AfterTransactionOK)

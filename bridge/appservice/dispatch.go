@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -35,33 +35,20 @@ const (
 	// maxHeld bounds the bytes of events that are held in memory while they wait in
 	// their lanes. The others are read again when it is their turn.
 	maxHeld = 16 << 20
+	// maxPanics is how often the handling of an event may panic before it is dropped.
+	maxPanics = 3
 	// maxQueuedEphemeral is how many tasks a lane may have before typing notices and
 	// receipts of its room are dropped.
 	maxQueuedEphemeral = 16
 )
 
-// dispatcher hands the stored events of the homeserver to bridgev2: those of a
+// Dispatcher hands the stored events of the homeserver to bridgev2: those of a
 // room in their order, one at a time, and the rooms beside each other. An entry of
 // the journal is removed when all its events have been handled. What a crash
 // interrupts is handled again: messages are known by their event id, see
 // handlematrix.go.
-type dispatcher struct {
-	node    Node
-	log     *slog.Logger
-	library zerolog.Logger
-	br      *bridgev2.Bridge
-	matrix  library.Matrix
-	status  *library.StatusSender
-	copies  *homeserver.Deduper
-	lost    *lostRooms
-	fetched *attachments
-	wake    <-chan struct{}
-	retry   kernel.Backoff
-	// sideSync is set when redactions come in two ways.
-	sideSync bool
-
-	keys  *broadcast    // keys of encrypted events have come
-	trust id.TrustState // what the device of a sender needs at least
+type Dispatcher struct {
+	deps DispatcherDeps
 
 	lanes      *lanes[*task]
 	finished   finished
@@ -73,6 +60,62 @@ type dispatcher struct {
 	parkedOnce chan struct{} // the same for parked ones
 	stop, work context.Context
 	cancel     context.CancelFunc // of stop
+}
+
+// DispatcherDeps is what a [Dispatcher] uses.
+type DispatcherDeps struct {
+	Node Node
+	Log  *slog.Logger
+	// Library is the logger that bridgev2 gets with each event.
+	Library zerolog.Logger
+	Bridge  *bridgev2.Bridge
+	Matrix  library.Matrix
+	Status  *library.StatusSender
+	// Deduper sees each event before it is handled.
+	Deduper *homeserver.Deduper
+	Rooms   Rooms
+	// Attachments is where downloaded files are put for the connector.
+	Attachments *Attachments
+	// Wake says that the journal has something new.
+	Wake  <-chan struct{}
+	Retry kernel.Backoff
+	// SideSync is set when redactions come in two ways.
+	SideSync bool
+	// Keys says that keys of encrypted events have come.
+	Keys *Broadcast
+	// Trust is what the device of a sender needs at least.
+	Trust id.TrustState
+}
+
+// Rooms decides about events that the tables of the bridge do not explain. Its errors
+// have the event handled again.
+type Rooms interface {
+	// ManagementRoom returns the room in which a user talks with the bot, "" for none.
+	ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error)
+	// UnknownRoom reports whether an event of a room that is in no table is to be handled.
+	UnknownRoom(ctx context.Context, evt *event.Event) (handle bool, err error)
+	// Tombstone handles the end of a room that was upgraded, and reports whether evt was
+	// one.
+	Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error)
+	// BotInvited is called after the library has handled an event, which may be an
+	// invitation of the bot.
+	BotInvited(ctx context.Context, evt *event.Event) error
+}
+
+// Node is what this package uses of the node.
+type Node interface {
+	// AppendJournal stores an entry of a queue, once per id. It is durable when
+	// AppendJournal returns.
+	AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error)
+	// AppendJournalBatch stores entries of a queue in their order, once per id. They are
+	// durable when AppendJournalBatch returns.
+	AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error
+	// Journal returns unfinished entries of a queue, oldest first, after one of them.
+	Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error)
+	// FinishJournalBatch removes entries; their ids stay known.
+	FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error
+	// MaxFile returns the largest file that can be sent, in bytes.
+	MaxFile() int64
 }
 
 // task is an event that waits for its turn in the lane of its room.
@@ -91,19 +134,23 @@ type journaled struct {
 	left      atomic.Int32 // events that have not been handled
 }
 
-// prepare makes the dispatcher ready for events. The lanes begin with the first
-// task.
-func (d *dispatcher) prepare(stop, work context.Context) {
+// NewDispatcher returns a dispatcher that accepts ephemeral events; the stored ones are
+// dispatched by Run. After the end of stop nothing new begins, and work is the context of
+// what is being handled.
+func NewDispatcher(deps DispatcherDeps, stop, work context.Context) *Dispatcher {
+	d := &Dispatcher{
+		deps: deps, work: work,
+		downloads: make(chan struct{}, downloadsAtOnce), parkedOnce: make(chan struct{}, parkedAtOnce),
+	}
 	d.stop, d.cancel = context.WithCancel(stop)
-	d.work = work
 	d.lanes = newLanes(d.handle)
 	d.finished.wake = make(chan struct{}, 1)
-	d.downloads, d.parkedOnce = make(chan struct{}, downloadsAtOnce), make(chan struct{}, parkedAtOnce)
+	return d
 }
 
-// run dispatches until stop ends. What is being handled then is finished, unless
+// Run dispatches until stop ends. What is being handled then is finished, unless
 // work ends first. It returns an error only when the journal cannot be read.
-func (d *dispatcher) run() error {
+func (d *Dispatcher) Run() error {
 	removed := make(chan struct{})
 	go func() {
 		defer close(removed)
@@ -123,13 +170,13 @@ func (d *dispatcher) run() error {
 
 // readJournal puts the events of the journal into lanes, in their order, until
 // stop ends.
-func (d *dispatcher) readJournal() error {
+func (d *Dispatcher) readJournal() error {
 	poll := time.NewTicker(journalPoll)
 	defer poll.Stop()
-	keys := d.keys.next()
+	keys := d.deps.Keys.next()
 	d.retryUndecryptable()
 	for read := uint64(0); d.stop.Err() == nil; {
-		entries, err := d.node.Journal(journalQueue, read, journalPage)
+		entries, err := d.deps.Node.Journal(JournalQueue, read, journalPage)
 		if err != nil {
 			return fmt.Errorf("read the transactions of the homeserver: %w", err)
 		}
@@ -143,12 +190,12 @@ func (d *dispatcher) readJournal() error {
 		select {
 		case <-d.stop.Done():
 			return nil
-		case <-d.wake:
+		case <-d.deps.Wake:
 			continue
 		case <-keys:
 		case <-poll.C:
 		}
-		keys = d.keys.next()
+		keys = d.deps.Keys.next()
 		d.retryUndecryptable()
 	}
 	return nil
@@ -156,16 +203,16 @@ func (d *dispatcher) readJournal() error {
 
 // enqueue puts the events of an entry into the lanes of their rooms, and handles
 // what else is in it.
-func (d *dispatcher) enqueue(entry store.JournalEntry) {
+func (d *Dispatcher) enqueue(entry store.JournalEntry) {
 	at := &journaled{queue: entry.Queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}
 	at.left.Store(1) // released below
 	defer d.release(at)
 	var c content
 	if err := json.Unmarshal(entry.Body, &c); err != nil {
-		d.log.Error("dropping an unreadable journal entry", "err", err, "size", len(entry.Body))
+		d.deps.Log.Error("dropping an unreadable journal entry", "err", err, "size", len(entry.Body))
 		return
 	}
-	_ = fault.Guard(d.log, "hand on keys and receipts", func() error {
+	_ = fault.Guard(d.deps.Log, "hand on keys and receipts", func() error {
 		d.toDevice(append(c.ToDevice, c.OldToDevice...))
 		d.ephemeral(append(c.Ephemeral, c.OldEphemeral...))
 		d.encryption(d.work, &c)
@@ -174,7 +221,7 @@ func (d *dispatcher) enqueue(entry store.JournalEntry) {
 	for i, raw := range c.Events { // several in what an earlier version has stored
 		e, ok := readEnvelope(raw)
 		if !ok {
-			d.log.Warn("dropping an event of the homeserver that has no id or no room")
+			d.deps.Log.Warn("dropping an event of the homeserver that has no id or no room")
 			continue
 		}
 		at.left.Add(1)
@@ -183,7 +230,7 @@ func (d *dispatcher) enqueue(entry store.JournalEntry) {
 }
 
 // newTask makes a task that holds the event while there is space.
-func (d *dispatcher) newTask(at *journaled, index int, raw []byte) *task {
+func (d *Dispatcher) newTask(at *journaled, index int, raw []byte) *task {
 	t := &task{entry: at, index: index}
 	if d.held.Add(int64(len(raw))) <= maxHeld {
 		t.raw = raw
@@ -195,11 +242,11 @@ func (d *dispatcher) newTask(at *journaled, index int, raw []byte) *task {
 
 // eventOf returns the event of a task, nil when its entry is not in the journal
 // any more.
-func (d *dispatcher) eventOf(t *task) ([]byte, error) {
+func (d *Dispatcher) eventOf(t *task) ([]byte, error) {
 	if t.raw != nil {
 		return t.raw, nil
 	}
-	entries, err := d.node.Journal(t.entry.queue, t.entry.seq-1, 1)
+	entries, err := d.deps.Node.Journal(t.entry.queue, t.entry.seq-1, 1)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
@@ -214,13 +261,13 @@ func (d *dispatcher) eventOf(t *task) ([]byte, error) {
 }
 
 // handle makes an attempt at a task. It is what the lanes run.
-func (d *dispatcher) handle(t *task, failures int) laneResult {
+func (d *Dispatcher) handle(t *task, failures int) laneResult {
 	if d.stop.Err() != nil {
 		return laneResult{cut: true}
 	}
 	if t.ephemeral != nil {
-		_ = fault.Guard(d.log, "handle a receipt", func() error {
-			d.matrix.Processor().Dispatch(d.context(d.work), t.ephemeral)
+		_ = fault.Guard(d.deps.Log, "handle a receipt", func() error {
+			d.deps.Matrix.Processor().Dispatch(d.context(d.work), t.ephemeral)
 			return nil
 		})
 		return laneResult{}
@@ -229,8 +276,8 @@ func (d *dispatcher) handle(t *task, failures int) laneResult {
 }
 
 // attempt handles the event of a task.
-func (d *dispatcher) attempt(t *task, failures int) error {
-	return fault.Guard(d.log, "handle a Matrix event", func() error {
+func (d *Dispatcher) attempt(t *task, failures int) error {
+	return fault.Guard(d.deps.Log, "handle a Matrix event", func() error {
 		raw, err := d.eventOf(t)
 		switch {
 		case err != nil || raw == nil:
@@ -244,8 +291,8 @@ func (d *dispatcher) attempt(t *task, failures int) error {
 }
 
 // outcome makes of an attempt what the lanes do next.
-func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
-	var needs *neededFile
+func (d *Dispatcher) outcome(t *task, failures int, err error) laneResult {
+	var needs *NeededFile
 	switch {
 	case d.work.Err() != nil:
 		return laneResult{cut: true} // it may have been cut off
@@ -257,19 +304,19 @@ func (d *dispatcher) outcome(t *task, failures int, err error) laneResult {
 		return laneResult{}
 	case errors.As(err, &needs):
 		return laneResult{err: err, aside: func() laneResult { return d.fetch(t, failures, needs) }}
-	case errors.Is(err, fault.ErrPanic) && failures+1 >= maxTries:
-		d.log.Error("dropping a Matrix event that cannot be handled", "transaction", t.entry.id)
+	case errors.Is(err, fault.ErrPanic) && failures+1 >= maxPanics:
+		d.deps.Log.Error("dropping a Matrix event that cannot be handled", "transaction", t.entry.id)
 		d.refuseEvent(t)
 		d.done(t)
 		return laneResult{}
 	default:
-		d.log.Log(d.work, fault.RetryLevel(failures), "handling a Matrix event failed, retrying", "err", fault.OneLine(err))
-		return laneResult{err: err, after: d.retry.Delay(failures)}
+		d.deps.Log.Log(d.work, fault.RetryLevel(failures), "handling a Matrix event failed, retrying", "err", fault.OneLine(err))
+		return laneResult{err: err, after: d.deps.Retry.Delay(failures)}
 	}
 }
 
 // done notes that the event of a task has been handled.
-func (d *dispatcher) done(t *task) {
+func (d *Dispatcher) done(t *task) {
 	if t.raw != nil {
 		d.held.Add(-int64(len(t.raw)))
 		t.raw = nil
@@ -279,8 +326,8 @@ func (d *dispatcher) done(t *task) {
 }
 
 // refuseEvent tells the sender that an event cannot be handled.
-func (d *dispatcher) refuseEvent(t *task) {
-	_ = fault.Guard(d.log, "refuse a Matrix event", func() error {
+func (d *Dispatcher) refuseEvent(t *task) {
+	_ = fault.Guard(d.deps.Log, "refuse a Matrix event", func() error {
 		raw, err := d.eventOf(t)
 		if err != nil || raw == nil {
 			return err
@@ -291,7 +338,7 @@ func (d *dispatcher) refuseEvent(t *task) {
 				return err
 			}
 			status := bridgev2.WrapErrorInStatus(errUnhandled)
-			d.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+			d.deps.Status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 		}
 		return nil
 	})
@@ -299,7 +346,7 @@ func (d *dispatcher) refuseEvent(t *task) {
 
 // release takes one event off what is left of an entry, and has the entry removed
 // when that was the last.
-func (d *dispatcher) release(at *journaled) {
+func (d *Dispatcher) release(at *journaled) {
 	if at.left.Add(-1) == 0 {
 		d.finished.add(at.queue, at.seq)
 	}
@@ -307,8 +354,8 @@ func (d *dispatcher) release(at *journaled) {
 
 // context returns the context for one event. Its logger is for that event alone:
 // the library adds to it.
-func (d *dispatcher) context(work context.Context) context.Context {
-	return d.library.With().Logger().WithContext(work)
+func (d *Dispatcher) context(work context.Context) context.Context {
+	return d.deps.Library.With().Logger().WithContext(work)
 }
 
 var errUnhandled = msgconv.Refusal("the bridge cannot handle it; its log says why")
@@ -319,7 +366,7 @@ const maxTakeBack = 5
 
 // event handles one event of a room; failures is how many attempts have failed. An
 // error means that it has to be tried again.
-func (d *dispatcher) event(work context.Context, entry string, raw []byte, failures int) error {
+func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failures int) error {
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
@@ -332,14 +379,14 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 		return nil
 	}
 	ctx := d.context(work)
-	if err := d.copies.Observe(ctx, evt); err != nil {
+	if err := d.deps.Deduper.Observe(ctx, evt); err != nil {
 		if errors.Is(err, homeserver.ErrDatabase) || failures < maxTakeBack {
 			return err
 		}
-		d.log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", fault.OneLine(err))
+		d.deps.Log.Warn("leaving a duplicate event in its room", "event_id", evt.ID, "err", fault.OneLine(err))
 	}
-	if evt.Type == event.EventRedaction && d.sideSync && entry != redactionEntry(evt.ID) {
-		if err := journalRedaction(ctx, d.node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
+	if evt.Type == event.EventRedaction && d.deps.SideSync && entry != redactionEntry(evt.ID) {
+		if err := journalRedaction(ctx, d.deps.Node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
 			return err // it is handled when its own entry is
 		}
 	}
@@ -347,87 +394,87 @@ func (d *dispatcher) event(work context.Context, entry string, raw []byte, failu
 		return err
 	}
 	if evt.Type == event.EventEncrypted {
-		if dev := d.matrix.Device(); dev != nil {
+		if dev := d.deps.Matrix.Device(); dev != nil {
 			return d.encrypted(ctx, dev, evt, raw)
 		}
 	}
 	if evt.Type.IsState() {
-		mautrix.UpdateStateStore(ctx, d.matrix.AppService().StateStore, evt)
+		mautrix.UpdateStateStore(ctx, d.deps.Matrix.AppService().StateStore, evt)
 		unlock, err := d.acceptInvitation(ctx, evt, failures)
 		if err != nil {
 			return err
 		}
 		defer unlock()
 	}
-	if handled, err := d.lost.tombstone(ctx, evt); err != nil || handled {
+	if handled, err := d.deps.Rooms.Tombstone(ctx, evt); err != nil || handled {
 		return err
 	}
 	return d.dispatch(ctx, evt)
 }
 
 // dispatch has the library handle an event, or answers one that it would not answer.
-func (d *dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
+func (d *Dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 	if why := msgconv.Unsupported(evt); why != nil && !d.echo(evt) {
 		return d.refuse(ctx, evt, why)
 	}
 	msgconv.StickerToImage(evt)
-	d.status.Begin(evt.ID)
-	d.matrix.Processor().Dispatch(ctx, evt)
-	if err := d.status.End(evt.ID); err != nil {
+	d.deps.Status.Begin(evt.ID)
+	d.deps.Matrix.Processor().Dispatch(ctx, evt)
+	if err := d.deps.Status.End(evt.ID); err != nil {
 		return fmt.Errorf("event %s: %w", evt.ID, err)
 	}
-	return d.lost.botInvited(ctx, evt)
+	return d.deps.Rooms.BotInvited(ctx, evt)
 }
 
 // concernsUs tells the events of our rooms from those of others: a registration
 // with which the bridge acts as users makes the homeserver send every event of
 // every room they are in.
-func (d *dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, error) {
-	bot := d.matrix.Bot().UserID
+func (d *Dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, error) {
+	bot := d.deps.Matrix.Bot().UserID
 	if evt.Type.Type == event.StateMember.Type {
 		target := id.UserID(evt.GetStateKey())
-		if target == bot || d.br.IsGhostMXID(target) {
+		if target == bot || d.deps.Bridge.IsGhostMXID(target) {
 			return true, nil
 		}
 	}
-	portal, err := d.br.GetPortalByMXID(ctx, evt.RoomID)
+	portal, err := d.deps.Bridge.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal != nil {
 		return true, nil
 	}
-	management, err := d.lost.managementOf(ctx, evt.Sender)
+	management, err := d.deps.Rooms.ManagementRoom(ctx, evt.Sender)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if management == evt.RoomID {
 		return true, nil
 	}
-	return d.lost.event(ctx, evt)
+	return d.deps.Rooms.UnknownRoom(ctx, evt)
 }
 
 // toDevice hands on messages between devices, in their order.
-func (d *dispatcher) toDevice(raws []json.RawMessage) {
+func (d *Dispatcher) toDevice(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceToDevice, event.ToDeviceEventType); evt != nil {
-			d.matrix.Processor().Dispatch(d.context(d.work), evt)
+			d.deps.Matrix.Processor().Dispatch(d.context(d.work), evt)
 		}
 	}
 }
 
 // ephemeral puts what may be lost into the lanes of its rooms.
-func (d *dispatcher) ephemeral(raws []json.RawMessage) {
+func (d *Dispatcher) ephemeral(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceEphemeral, event.EphemeralEventType); evt != nil {
-			d.offerEphemeral(evt)
+			d.OfferEphemeral(evt)
 		}
 	}
 }
 
-// offerEphemeral has an ephemeral event handled in the lane of its room, unless
+// OfferEphemeral has an ephemeral event handled in the lane of its room, unless
 // that is busy.
-func (d *dispatcher) offerEphemeral(evt *event.Event) {
+func (d *Dispatcher) OfferEphemeral(evt *event.Event) {
 	if evt.RoomID != "" {
 		d.lanes.offer(string(evt.RoomID), &task{ephemeral: evt}, maxQueuedEphemeral)
 	}
@@ -447,19 +494,50 @@ func readEphemeral(raw []byte, source event.Source, class event.TypeClass) *even
 }
 
 // encryption hands on what end-to-bridge encryption needs.
-func (d *dispatcher) encryption(work context.Context, c *content) {
+func (d *Dispatcher) encryption(work context.Context, c *content) {
 	ctx := d.context(work)
 	for _, lists := range []*mautrix.DeviceLists{c.DeviceLists, c.OldDeviceLists} {
 		if lists != nil {
-			d.matrix.Processor().DispatchDeviceList(ctx, lists)
+			d.deps.Matrix.Processor().DispatchDeviceList(ctx, lists)
 		}
 	}
 	for _, counts := range []map[id.UserID]deviceOTKCounts{c.OTKCounts, c.OldOTKCounts, c.OlderOTKCounts} {
 		for user, devices := range counts {
 			for device, count := range devices {
 				count.UserID, count.DeviceID = user, device
-				d.matrix.Processor().DispatchOTK(ctx, &count)
+				d.deps.Matrix.Processor().DispatchOTK(ctx, &count)
 			}
 		}
 	}
+}
+
+// WaitingRoom is a room with events that have not been handled yet.
+type WaitingRoom struct {
+	Room string
+	// Events is how many.
+	Events int
+	// Error is why the first of them is not, when an attempt has failed.
+	Error string
+	Since time.Time
+}
+
+// inboundPatience is how long an event of a room may take before the room is
+// listed.
+const inboundPatience = time.Minute
+
+// maxWaitingRooms bounds the list of rooms.
+const maxWaitingRooms = 100
+
+// Waiting returns the rooms with an event that is being handled for a minute or longer, at
+// most 100 of them, the oldest first.
+func (d *Dispatcher) Waiting() (list []WaitingRoom) {
+	rooms, _ := d.lanes.stuck(inboundPatience)
+	for _, at := range rooms[:min(len(rooms), maxWaitingRooms)] {
+		w := WaitingRoom{Room: at.name, Events: at.tasks, Since: at.since}
+		if at.err != nil {
+			w.Error = fault.OneLine(at.err)
+		}
+		list = append(list, w)
+	}
+	return list
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"bytes"
@@ -20,24 +20,23 @@ import (
 func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
-		d := &dispatcher{ // without a bridge behind it: every event panics
-			log:   slog.New(slog.NewTextHandler(&log, nil)),
-			retry: kernel.Backoff{Min: time.Millisecond, Max: time.Millisecond},
-		}
-		d.prepare(t.Context(), t.Context())
-		d.enqueue(store.JournalEntry{Queue: journalQueue, Seq: 7, Body: []byte(`{"events": [
+		d := NewDispatcher(DispatcherDeps{ // without a bridge behind it: every event panics
+			Log:   slog.New(slog.NewTextHandler(&log, nil)),
+			Retry: kernel.Backoff{Min: time.Millisecond, Max: time.Millisecond},
+		}, t.Context(), t.Context())
+		d.enqueue(store.JournalEntry{Queue: JournalQueue, Seq: 7, Body: []byte(`{"events": [
 			{"event_id": "$bad", "room_id": "!room", "type": "m.room.message"}, {"event_id": ""}, 5,
 			{"event_id": "$next", "room_id": "!room", "type": "m.room.message"}
 		]}`)})
 		synctest.Wait()
 		time.Sleep(time.Minute) // of virtual time, for the retries
 		d.lanes.close(nil)
-		for event, want := range map[string]int{`component="handle a Matrix event"`: 2 * maxTries, "dropping a Matrix event": 2} {
+		for event, want := range map[string]int{`component="handle a Matrix event"`: 2 * maxPanics, "dropping a Matrix event": 2} {
 			if n := strings.Count(log.String(), event); n != want {
 				t.Errorf("%q is in the log %d times, want %d", event, n, want)
 			}
 		}
-		if queue, seqs, _ := d.finished.take(); queue != journalQueue || !slices.Equal(seqs, []uint64{7}) {
+		if queue, seqs, _ := d.finished.take(); queue != JournalQueue || !slices.Equal(seqs, []uint64{7}) {
 			t.Errorf("finished are %d of %q", seqs, queue)
 		}
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -17,26 +17,26 @@ import (
 
 // refuse tells the sender of an event in the room of a conversation why it was not
 // sent. Where commands are given, and to whom may not use the bridge, nothing is said.
-func (d *dispatcher) refuse(ctx context.Context, evt *event.Event, why error) error {
-	portal, err := d.br.GetPortalByMXID(ctx, evt.RoomID)
+func (d *Dispatcher) refuse(ctx context.Context, evt *event.Event, why error) error {
+	portal, err := d.deps.Bridge.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal == nil {
 		return nil
 	}
-	user, err := d.br.GetUserByMXID(ctx, evt.Sender)
+	user, err := d.deps.Bridge.GetUserByMXID(ctx, evt.Sender)
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if user == nil || !user.Permissions.SendEvents {
 		return nil
 	}
-	login := d.br.GetCachedUserLoginByID(portal.Receiver)
+	login := d.deps.Bridge.GetCachedUserLoginByID(portal.Receiver)
 	if portal.Relay == nil && (login == nil || login.UserMXID != user.MXID) {
 		return nil // others may talk here about anything
 	}
 	status := bridgev2.WrapErrorInStatus(why)
-	d.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
+	d.deps.Status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	return nil
 }

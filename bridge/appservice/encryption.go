@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -31,30 +31,26 @@ const (
 	giveUpKeys = 7 * 24 * time.Hour
 )
 
-// stateNotEncrypted is the reason in a bridge state that all is well but for
-// encryption.
-const stateNotEncrypted = "mimir-not-encrypted"
-
 var errUntrusted = errors.New("the device that sent this message is not trusted")
 
 // echo tells the encrypted events that are our own.
-func (d *dispatcher) echo(evt *event.Event) bool {
-	if evt.Sender == d.matrix.Bot().UserID || d.br.IsGhostMXID(evt.Sender) {
+func (d *Dispatcher) echo(evt *event.Event) bool {
+	if evt.Sender == d.deps.Matrix.Bot().UserID || d.deps.Bridge.IsGhostMXID(evt.Sender) {
 		return true
 	}
-	return evt.Content.Raw[appservice.DoublePuppetKey] == d.matrix.AppService().DoublePuppetValue
+	return evt.Content.Raw[appservice.DoublePuppetKey] == d.deps.Matrix.AppService().DoublePuppetValue
 }
 
 // encrypted handles an encrypted event. One without keys is kept, so that the
 // events behind it need not wait; the order is lost then, and nothing else.
-func (d *dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *event.Event, raw []byte) error {
+func (d *Dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *event.Event, raw []byte) error {
 	if d.echo(evt) {
 		return nil
 	}
 	deadline := time.Now().Add(keyWait)
 	session := evt.Content.AsEncrypted().SessionID
 	for {
-		arrived := d.keys.next() // before trying, so that none is missed
+		arrived := d.deps.Keys.next() // before trying, so that none is missed
 		decrypted, err := dev.Decrypt(ctx, evt)
 		if err == nil {
 			return d.decrypted(ctx, decrypted)
@@ -84,9 +80,9 @@ func (d *dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *e
 	case err != nil:
 		return err
 	}
-	d.log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
+	d.deps.Log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
 	dev.Request(ctx, evt)
-	d.status.Send(ctx, &bridgev2.MessageStatus{
+	d.deps.Status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusUndecryptable,
 		InternalError: botcrypto.ErrNoKeys, Message: botcrypto.ErrNoKeys.Error() + "; the bridge waits for them",
 	}, bridgev2.StatusEventInfoFromEvent(evt))
@@ -94,8 +90,8 @@ func (d *dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *e
 }
 
 // decrypted hands on what was in an encrypted event.
-func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
-	if evt.Mautrix.TrustState < d.trust {
+func (d *Dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
+	if evt.Mautrix.TrustState < d.deps.Trust {
 		return d.cannotDecrypt(ctx, evt, fmt.Errorf("%w (%s)", errUntrusted, evt.Mautrix.TrustState))
 	}
 	evt.Mautrix.CheckpointSent = true
@@ -104,16 +100,16 @@ func (d *dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 
 // cannotDecrypt tells the sender that an event will not be read, unless it is only
 // our own database that cannot be.
-func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
+func (d *Dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
 	if fault.IsDatabaseError(why) || ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, why)
 	}
-	d.log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
+	d.deps.Log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"
 	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) {
 		text = why.Error()
 	}
-	d.status.Send(ctx, &bridgev2.MessageStatus{
+	d.deps.Status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusRetriable, ErrorReason: event.MessageStatusUndecryptable,
 		InternalError: why, Message: text, IsCertain: true, SendNotice: true,
 	}, bridgev2.StatusEventInfoFromEvent(evt))
@@ -122,8 +118,8 @@ func (d *dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 
 // retryUndecryptable puts the events whose keys were not there into their lanes
 // again.
-func (d *dispatcher) retryUndecryptable() {
-	if d.matrix.Device() == nil {
+func (d *Dispatcher) retryUndecryptable() {
+	if d.deps.Matrix.Device() == nil {
 		return
 	}
 	d.missing.clear()
@@ -134,8 +130,8 @@ func (d *dispatcher) retryUndecryptable() {
 
 // retryOne decrypts an event that was kept for its keys. The error is botcrypto.ErrNoKeys
 // when they are not there yet.
-func (d *dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
-	dev := d.matrix.Device()
+func (d *Dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
+	dev := d.deps.Matrix.Device()
 	if dev == nil {
 		return botcrypto.ErrNoKeys
 	}

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
 )
 
 const (
@@ -34,29 +38,45 @@ const (
 	idleNote = time.Minute
 )
 
-// sideSync is a consumer of the bot's /sync, for what the homeserver does not push:
+// SideSync is a consumer of the bot's /sync, for what the homeserver does not push:
 // redactions, receipts and typing notices, and the keys of encrypted rooms. Where
 // it stands is noted when what came is on the disk: redactions are in the journal
 // of the transactions, under a name that makes them one with those that are
 // pushed all the same; keys are in the tables of the bridge. The others may be
 // lost. While a backlog is delivered it asks about once a second.
-type sideSync struct {
-	*connector
-	library zerolog.Logger
-	wake    func() // the journal has something new
-	keys    *broadcast
-	// ephemeral takes receipts and typing notices, and does not wait.
-	ephemeral func(*event.Event)
-	retry     kernel.Backoff
-	rooms     bool // whether anything of rooms is wanted
-	noted     time.Time
+type SideSync struct {
+	deps  SideSyncDeps
+	noted time.Time
 }
 
-// syncFilter is the filter of the requests, inline.
-func (s *sideSync) filter() string {
+// SideSyncDeps is what a [SideSync] uses.
+type SideSyncDeps struct {
+	Node Node
+	Log  *slog.Logger
+	// Library is the logger that bridgev2 gets.
+	Library zerolog.Logger
+	Bridge  *bridgev2.Bridge
+	Matrix  library.Matrix
+	Backlog *homeserver.Backlog
+	// Wake is called when the journal has something new.
+	Wake func()
+	// Keys is told when keys of encrypted events have come.
+	Keys *Broadcast
+	// Ephemeral takes receipts and typing notices, and does not wait.
+	Ephemeral func(*event.Event)
+	Retry     kernel.Backoff
+	// Rooms says whether anything of rooms is wanted, and not the keys alone.
+	Rooms bool
+}
+
+// NewSideSync returns a side sync that does nothing before Run.
+func NewSideSync(deps SideSyncDeps) *SideSync { return &SideSync{deps: deps} }
+
+// filter returns the filter of the requests, inline.
+func (s *SideSync) filter() string {
 	everything := map[string]any{"not_types": []string{"*"}}
 	room := map[string]any{"state": everything, "account_data": everything, "timeline": everything, "ephemeral": everything}
-	if s.rooms {
+	if s.deps.Rooms {
 		room["timeline"] = map[string]any{"types": []string{event.EventRedaction.Type}, "limit": syncEvents}
 		room["ephemeral"] = map[string]any{"types": []string{event.EphemeralEventReceipt.Type, event.EphemeralEventTyping.Type}}
 	}
@@ -64,13 +84,13 @@ func (s *sideSync) filter() string {
 	return string(filter)
 }
 
-// run consumes until stop ends.
-func (s *sideSync) run(stop context.Context) error {
+// Run consumes until stop ends.
+func (s *SideSync) Run(stop context.Context) error {
 	client, key := s.client()
-	since := s.br.DB.KV.Get(stop, key)
+	since := s.deps.Bridge.DB.KV.Get(stop, key)
 	for try := 0; ; {
 		timeout := syncTimeout
-		if since == "" || s.backlog.Yield(stop) {
+		if since == "" || s.deps.Backlog.Yield(stop) {
 			timeout = 0
 		}
 		next, err := s.once(stop, client, key, since, timeout)
@@ -86,8 +106,8 @@ func (s *sideSync) run(stop context.Context) error {
 		if errors.Is(err, mautrix.MUnknownToken) {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
-		s.log.Log(stop, fault.RetryLevel(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
-		timer := time.NewTimer(s.retry.Delay(try))
+		s.deps.Log.Log(stop, fault.RetryLevel(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
+		timer := time.NewTimer(s.deps.Retry.Delay(try))
 		try++
 		select {
 		case <-timer.C:
@@ -100,9 +120,9 @@ func (s *sideSync) run(stop context.Context) error {
 
 // client returns who asks, and under which name is noted how far: another device
 // gets other things.
-func (s *sideSync) client() (*mautrix.Client, database.Key) {
-	client := s.matrix.Bot().Client
-	if device := s.matrix.Device(); device != nil {
+func (s *SideSync) client() (*mautrix.Client, database.Key) {
+	client := s.deps.Matrix.Bot().Client
+	if device := s.deps.Matrix.Device(); device != nil {
 		client = device.Client()
 	}
 	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
@@ -110,7 +130,7 @@ func (s *sideSync) client() (*mautrix.Client, database.Key) {
 
 // once makes one request, which the homeserver may keep for some time, and deals with
 // the answer.
-func (s *sideSync) once(
+func (s *SideSync) once(
 	ctx context.Context, client *mautrix.Client, key database.Key, since string, timeout time.Duration,
 ) (next string, err error) {
 	resp, err := client.FullSyncRequest(mautrix.WithMaxRetries(ctx, 0), mautrix.ReqSync{
@@ -119,7 +139,7 @@ func (s *sideSync) once(
 	if err != nil {
 		return "", err
 	}
-	ctx = s.library.WithContext(ctx)
+	ctx = s.deps.Library.WithContext(ctx)
 	if since != "" { // what was before is nothing new
 		for room, joined := range resp.Rooms.Join {
 			if err := s.room(ctx, client, room, joined, since); err != nil {
@@ -133,12 +153,12 @@ func (s *sideSync) once(
 		}
 		return s.noteSync(ctx, key, resp.NextBatch)
 	}
-	if device := s.matrix.Device(); device != nil {
+	if device := s.deps.Matrix.Device(); device != nil {
 		if err := device.Receive(ctx, resp, done); err != nil {
 			return "", err
 		}
 		if len(resp.ToDevice.Events) > 0 {
-			s.keys.happened()
+			s.deps.Keys.happened()
 		}
 		return resp.NextBatch, nil
 	}
@@ -147,9 +167,9 @@ func (s *sideSync) once(
 
 // noteSync notes how far everything was dealt with. The library's own way of doing
 // so only logs what fails.
-func (s *sideSync) noteSync(ctx context.Context, key database.Key, token string) error {
-	_, err := s.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
-		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, s.br.ID, key, token)
+func (s *SideSync) noteSync(ctx context.Context, key database.Key, token string) error {
+	_, err := s.deps.Bridge.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, s.deps.Bridge.ID, key, token)
 	if err != nil {
 		return fmt.Errorf("note how far the homeserver's news were read: %w", err)
 	}
@@ -169,7 +189,7 @@ func isNews(resp *mautrix.RespSync) bool {
 }
 
 // room deals with what happened in a room.
-func (s *sideSync) room(ctx context.Context, client *mautrix.Client, room id.RoomID, joined *mautrix.SyncJoinedRoom, since string) error {
+func (s *SideSync) room(ctx context.Context, client *mautrix.Client, room id.RoomID, joined *mautrix.SyncJoinedRoom, since string) error {
 	redactions := joined.Timeline.Events
 	if joined.Timeline.Limited {
 		older, err := s.older(ctx, client, room, joined.Timeline.PrevBatch, since)
@@ -187,24 +207,24 @@ func (s *sideSync) room(ctx context.Context, client *mautrix.Client, room id.Roo
 		if err != nil {
 			return err
 		}
-		if err := journalRedaction(ctx, s.node, evt.ID, raw); err != nil {
+		if err := journalRedaction(ctx, s.deps.Node, evt.ID, raw); err != nil {
 			return err
 		}
-		s.wake()
+		s.deps.Wake()
 	}
 	for _, evt := range joined.Ephemeral.Events {
 		evt.RoomID = room
 		evt.Mautrix.ReceivedAt, evt.Mautrix.EventSource = time.Now(), event.SourceEphemeral
 		evt.Type.Class = event.EphemeralEventType
 		if err := evt.Content.ParseRaw(evt.Type); err == nil || errors.Is(err, event.ErrContentAlreadyParsed) {
-			s.ephemeral(evt) // not here: a slow room would hold up the keys of all others
+			s.deps.Ephemeral(evt) // not here: a slow room would hold up the keys of all others
 		}
 	}
 	return nil
 }
 
 // older fetches the redactions that an answer left out, oldest first.
-func (s *sideSync) older(ctx context.Context, client *mautrix.Client, room id.RoomID, from, since string) ([]*event.Event, error) {
+func (s *SideSync) older(ctx context.Context, client *mautrix.Client, room id.RoomID, from, since string) ([]*event.Event, error) {
 	filter := &mautrix.FilterPart{Types: []event.Type{event.EventRedaction}, Limit: syncPage}
 	var found []*event.Event
 	for range maxSyncPages {
@@ -231,7 +251,7 @@ func journalRedaction(ctx context.Context, node Node, redaction id.EventID, raw 
 	if err != nil {
 		return err
 	}
-	if _, err := node.AppendJournal(ctx, journalQueue, redactionEntry(redaction), body); err != nil {
+	if _, err := node.AppendJournal(ctx, JournalQueue, redactionEntry(redaction), body); err != nil {
 		return fmt.Errorf("store a redaction: %w", err)
 	}
 	return nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"errors"
@@ -15,9 +15,10 @@ import (
 
 // A panic of a download is a failure of that download: its goroutine is nobody's.
 func TestDownload_PanicEndsNothing(t *testing.T) {
-	d := &dispatcher{log: slog.New(slog.DiscardHandler), retry: kernel.Backoff{Min: time.Second, Max: time.Minute}}
-	d.prepare(t.Context(), t.Context())
-	result := d.fetch(&task{entry: &journaled{queue: journalQueue}}, 0, new(neededFile)) // there is no library
+	d := NewDispatcher(DispatcherDeps{
+		Log: slog.New(slog.DiscardHandler), Retry: kernel.Backoff{Min: time.Second, Max: time.Minute},
+	}, t.Context(), t.Context())
+	result := d.fetch(&task{entry: &journaled{queue: JournalQueue}}, 0, new(NeededFile)) // there is no library
 	if !errors.Is(result.err, fault.ErrPanic) || result.after == 0 {
 		t.Errorf("the download has come to %+v", result)
 	}

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import "sync"
 
-// broadcast tells all who wait that something has happened. The zero value is
+// Broadcast tells all who wait that something has happened. The zero value is
 // ready for use.
-type broadcast struct {
+type Broadcast struct {
 	mu sync.Mutex
 	c  chan struct{}
 }
 
 // next returns a channel that is closed when it happens the next time.
-func (b *broadcast) next() <-chan struct{} {
+func (b *Broadcast) next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.c == nil {
@@ -21,7 +21,7 @@ func (b *broadcast) next() <-chan struct{} {
 	return b.c
 }
 
-func (b *broadcast) happened() {
+func (b *Broadcast) happened() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.c != nil {

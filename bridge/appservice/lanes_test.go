@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"errors"
@@ -65,7 +65,7 @@ func TestLanes_WaitingLanesHoldUpNoOther(t *testing.T) {
 			ran.note(task)
 			return laneResult{}
 		})
-		for i := range 2 * lanesAtOnce {
+		for i := range 2 * MaxLanes {
 			l.add(fmt.Sprint("aside", i), "aside")
 			l.add(fmt.Sprint("aside", i), "behind")
 			l.add(fmt.Sprint("failing", i), "failing")
@@ -76,12 +76,12 @@ func TestLanes_WaitingLanesHoldUpNoOther(t *testing.T) {
 		ran.expect(t, "good")
 		close(release)
 		synctest.Wait()
-		if n := len(ran.of("behind")); n != 2*lanesAtOnce {
-			t.Errorf("%d tasks behind the slow ones were run, want %d", n, 2*lanesAtOnce)
+		if n := len(ran.of("behind")); n != 2*MaxLanes {
+			t.Errorf("%d tasks behind the slow ones were run, want %d", n, 2*MaxLanes)
 		}
 		time.Sleep(2 * time.Hour)
 		l.close(nil)
-		if n := len(ran.of("")); n != 1+6*lanesAtOnce {
+		if n := len(ran.of("")); n != 1+6*MaxLanes {
 			t.Errorf("%d tasks were run", n)
 		}
 		if stuck, tasks := l.stuck(0); len(stuck) != 0 || tasks != 0 {
@@ -134,13 +134,13 @@ func TestLanes_GoroutinesAreBounded(t *testing.T) {
 			mu.Unlock()
 			return laneResult{}
 		})
-		for i := range 10 * lanesAtOnce {
+		for i := range 10 * MaxLanes {
 			l.add(fmt.Sprint(i), i)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if stuck, _ := l.stuck(0); most != lanesAtOnce || len(stuck) != 0 {
-			t.Errorf("%d at once, want %d; %d are left", most, lanesAtOnce, len(stuck))
+		if stuck, _ := l.stuck(0); most != MaxLanes || len(stuck) != 0 {
+			t.Errorf("%d at once, want %d; %d are left", most, MaxLanes, len(stuck))
 		}
 		l.close(nil)
 	})
@@ -236,8 +236,7 @@ func TestInbound_LanesPerRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ran ledger
 		release := make(chan struct{})
-		d := &dispatcher{log: slog.New(slog.DiscardHandler)}
-		d.prepare(t.Context(), t.Context())
+		d := NewDispatcher(DispatcherDeps{Log: slog.New(slog.DiscardHandler)}, t.Context(), t.Context())
 		d.lanes = newLanes(func(task *task, _ int) laneResult {
 			e, _ := readEnvelope(task.raw)
 			if e.Room == "!stuck" {
@@ -247,9 +246,9 @@ func TestInbound_LanesPerRoom(t *testing.T) {
 			d.done(task)
 			return laneResult{}
 		})
-		d.enqueue(store.JournalEntry{Queue: journalQueue, Seq: 1, Body: []byte(`{"events":[
+		d.enqueue(store.JournalEntry{Queue: JournalQueue, Seq: 1, Body: []byte(`{"events":[
 			{"event_id":"$s1","room_id":"!stuck"},{"event_id":"$s2","room_id":"!stuck"},{"event_id":"$a1","room_id":"!a"}]}`)})
-		d.enqueue(store.JournalEntry{Queue: journalQueue, Seq: 2, Body: []byte(`{"events":[{"event_id":"$a2","room_id":"!a"}]}`)})
+		d.enqueue(store.JournalEntry{Queue: JournalQueue, Seq: 2, Body: []byte(`{"events":[{"event_id":"$a2","room_id":"!a"}]}`)})
 		synctest.Wait()
 		ran.expect(t, "$a1", "$a2")
 		if _, seqs, _ := d.finished.take(); !slices.Equal(seqs, []uint64{2}) {
@@ -267,8 +266,8 @@ func TestInbound_LanesPerRoom(t *testing.T) {
 
 // Events beyond a bound are not held in memory, but read again when it is their turn.
 func TestInbound_MemoryIsBounded(t *testing.T) {
-	d := &dispatcher{log: slog.New(slog.DiscardHandler)}
-	at := &journaled{queue: journalQueue, seq: 1}
+	d := &Dispatcher{deps: DispatcherDeps{Log: slog.New(slog.DiscardHandler)}}
+	at := &journaled{queue: JournalQueue, seq: 1}
 	large := make([]byte, maxHeld/4)
 	held := 0
 	for i := range 10 {

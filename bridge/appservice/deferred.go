@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -112,20 +112,20 @@ func (a *asideEvents) find(evt id.EventID) *journaled {
 }
 
 // putAside stores an event in another journal, once.
-func (d *dispatcher) putAside(ctx context.Context, queue string, evt *event.Event, raw []byte) error {
+func (d *Dispatcher) putAside(ctx context.Context, queue string, evt *event.Event, raw []byte) error {
 	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
 	if err != nil {
 		return err
 	}
-	if _, err := d.node.AppendJournal(ctx, queue, string(evt.ID), body); err != nil {
+	if _, err := d.deps.Node.AppendJournal(ctx, queue, string(evt.ID), body); err != nil {
 		return err
 	}
-	return d.aside.load(d.node, queue)
+	return d.aside.load(d.deps.Node, queue)
 }
 
 // withdraw drops an event that was put aside when it is redacted: what was deleted
 // in the room must not be sent later.
-func (d *dispatcher) withdraw(ctx context.Context, evt *event.Event) (bool, error) {
+func (d *Dispatcher) withdraw(ctx context.Context, evt *event.Event) (bool, error) {
 	if evt.Type != event.EventRedaction {
 		return false, nil
 	}
@@ -137,7 +137,7 @@ func (d *dispatcher) withdraw(ctx context.Context, evt *event.Event) (bool, erro
 	if entry == nil {
 		return false, nil
 	}
-	if err := d.node.FinishJournalBatch(ctx, entry.queue, []uint64{entry.seq}); err != nil {
+	if err := d.deps.Node.FinishJournalBatch(ctx, entry.queue, []uint64{entry.seq}); err != nil {
 		return false, fmt.Errorf("drop a redacted event: %w", err)
 	}
 	d.aside.forget(entry)
@@ -195,7 +195,7 @@ func (f *finished) take() (queue string, seqs []uint64, closed bool) {
 
 // removeFinished removes the finished entries from their journals, those that come
 // up meanwhile together. It returns after close.
-func (d *dispatcher) removeFinished() {
+func (d *Dispatcher) removeFinished() {
 	for failures := 0; ; {
 		queue, seqs, closed := d.finished.take()
 		if len(seqs) == 0 {
@@ -205,8 +205,8 @@ func (d *dispatcher) removeFinished() {
 			<-d.finished.wake
 			continue
 		}
-		err := fault.Guard(d.log, "remove journal entries", func() error {
-			return d.node.FinishJournalBatch(d.work, queue, seqs)
+		err := fault.Guard(d.deps.Log, "remove journal entries", func() error {
+			return d.deps.Node.FinishJournalBatch(d.work, queue, seqs)
 		})
 		switch {
 		case err == nil:
@@ -217,9 +217,9 @@ func (d *dispatcher) removeFinished() {
 		}
 		d.finished.add(queue, seqs...)
 		if !errors.Is(err, context.Canceled) {
-			d.log.Log(d.work, fault.RetryLevel(failures), "removing journal entries failed, retrying", "err", fault.OneLine(err))
+			d.deps.Log.Log(d.work, fault.RetryLevel(failures), "removing journal entries failed, retrying", "err", fault.OneLine(err))
 		}
-		timer := time.NewTimer(d.retry.Delay(failures))
+		timer := time.NewTimer(d.deps.Retry.Delay(failures))
 		failures++
 		select {
 		case <-timer.C:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -133,7 +133,7 @@ func appendEntries(ctx context.Context, node Node, entries []store.NewEntry) err
 			size += len(entries[n].Body)
 			n++
 		}
-		if err := node.AppendJournalBatch(ctx, journalQueue, entries[:n]); err != nil {
+		if err := node.AppendJournalBatch(ctx, JournalQueue, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package appservice
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
 )
 
 // The file of a message is downloaded before the message is handled, so that the
@@ -51,19 +52,26 @@ const (
 	parkedFiles = "matrix-files"
 )
 
-// neededFile is the error of an event that cannot be handled without its file.
-type neededFile struct {
-	event id.EventID
-	room  id.RoomID
-	url   id.ContentURIString
-	file  *event.EncryptedFileInfo
+var (
+	// ErrLargeFile tells the sender that a file is larger than MaxFile.
+	ErrLargeFile = msgconv.Refusal("the file is larger than this node sends")
+
+	errNoDownload = msgconv.Refusal("the homeserver does not give out the file")
+)
+
+// NeededFile is the error of an event that cannot be handled without its file.
+type NeededFile struct {
+	Event id.EventID
+	Room  id.RoomID
+	URL   id.ContentURIString
+	File  *event.EncryptedFileInfo
 }
 
-func (n *neededFile) Error() string { return "the file of the message has to be downloaded" }
+func (n *NeededFile) Error() string { return "the file of the message has to be downloaded" }
 
-// attachments are the files that were downloaded for events that are being
+// Attachments are the files that were downloaded for events that are being
 // handled. The zero value is ready for use, by many goroutines.
-type attachments struct {
+type Attachments struct {
 	mu    sync.Mutex
 	files map[id.EventID]attachmentFile
 }
@@ -74,7 +82,7 @@ type attachmentFile struct {
 }
 
 // put notes the file of an event, or why there will be none, until forget.
-func (a *attachments) put(evt id.EventID, file *os.File, err error) {
+func (a *Attachments) put(evt id.EventID, file *os.File, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.files == nil {
@@ -83,14 +91,14 @@ func (a *attachments) put(evt id.EventID, file *os.File, err error) {
 	a.files[evt] = attachmentFile{file, err}
 }
 
-func (a *attachments) forget(evt id.EventID) {
+func (a *Attachments) forget(evt id.EventID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.files, evt)
 }
 
-// get returns the file of an event. Both are nil when it was not downloaded yet.
-func (a *attachments) get(evt id.EventID) (*os.File, error) {
+// Get returns the file of an event. Both are nil when it was not downloaded yet.
+func (a *Attachments) Get(evt id.EventID) (*os.File, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	found := a.files[evt]
@@ -98,7 +106,7 @@ func (a *attachments) get(evt id.EventID) (*os.File, error) {
 }
 
 // fetch downloads the file that an event needs and handles the event with it.
-func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult {
+func (d *Dispatcher) fetch(t *task, failures int, needs *NeededFile) laneResult {
 	parked := t.entry.queue == parkedFiles
 	places, patience := d.downloads, firstByteTime
 	if parked {
@@ -111,7 +119,7 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		return laneResult{cut: true}
 	}
 	result := laneResult{cut: true}
-	err := fault.Guard(d.log, "download a file", func() error {
+	err := fault.Guard(d.deps.Log, "download a file", func() error {
 		return d.download(needs, patience, func(file *os.File) {
 			result = d.handleWith(t, failures, needs, file, nil)
 		})
@@ -127,13 +135,13 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 		refusal = errNoDownload
 	}
 	if refusal != nil {
-		d.log.Warn("refusing a message whose file cannot be downloaded", "event_id", needs.event, "err", fault.OneLine(err))
+		d.deps.Log.Warn("refusing a message whose file cannot be downloaded", "event_id", needs.Event, "err", fault.OneLine(err))
 		return d.handleWith(t, failures, needs, nil, refusal)
 	}
 	if !parked && failures+1 < downloadTries && !errors.Is(err, errSlowDownload) {
-		return laneResult{err: err, after: d.retry.Delay(failures)}
+		return laneResult{err: err, after: d.deps.Retry.Delay(failures)}
 	}
-	d.log.Log(d.work, fault.RetryLevel(failures), "downloading a file failed, retrying", "event_id", needs.event, "err", fault.OneLine(err))
+	d.deps.Log.Log(d.work, fault.RetryLevel(failures), "downloading a file failed, retrying", "event_id", needs.Event, "err", fault.OneLine(err))
 	if parked {
 		return laneResult{err: err, after: d.fileRetry(failures)}
 	}
@@ -142,11 +150,11 @@ func (d *dispatcher) fetch(t *task, failures int, needs *neededFile) laneResult 
 
 // handleWith makes another attempt at an event, with its file or with why there is
 // none.
-func (d *dispatcher) handleWith(t *task, failures int, needs *neededFile, file *os.File, refusal error) laneResult {
-	d.fetched.put(needs.event, file, refusal)
-	defer d.fetched.forget(needs.event)
+func (d *Dispatcher) handleWith(t *task, failures int, needs *NeededFile, file *os.File, refusal error) laneResult {
+	d.deps.Attachments.put(needs.Event, file, refusal)
+	defer d.deps.Attachments.forget(needs.Event)
 	err := d.attempt(t, failures)
-	var again *neededFile
+	var again *NeededFile
 	if errors.As(err, &again) { // of another event than before
 		err = fmt.Errorf("handle a file: %w", homeserver.ErrDatabase)
 	}
@@ -155,10 +163,10 @@ func (d *dispatcher) handleWith(t *task, failures int, needs *neededFile, file *
 
 // park puts the event of a task aside and tells its sender, so that the events
 // behind it need not wait any more.
-func (d *dispatcher) park(t *task, failures int, needs *neededFile, why error) laneResult {
+func (d *Dispatcher) park(t *task, failures int, needs *NeededFile, why error) laneResult {
 	raw, err := d.eventOf(t)
 	if err == nil && raw != nil {
-		err = fault.Guard(d.log, "put a Matrix event aside", func() error {
+		err = fault.Guard(d.deps.Log, "put a Matrix event aside", func() error {
 			return d.parkEvent(raw, why)
 		})
 	}
@@ -168,7 +176,7 @@ func (d *dispatcher) park(t *task, failures int, needs *neededFile, why error) l
 	return d.outcome(t, failures, err)
 }
 
-func (d *dispatcher) parkEvent(raw []byte, why error) error {
+func (d *Dispatcher) parkEvent(raw []byte, why error) error {
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
@@ -180,18 +188,18 @@ func (d *dispatcher) parkEvent(raw []byte, why error) error {
 	d.startParked(d.fileRetry(0))
 	text := "the homeserver does not serve the file at the moment; the bridge retries for a day, and sends the message then. " +
 		"Delete the message if it shall not be sent any more"
-	d.status.Send(ctx, &bridgev2.MessageStatus{
+	d.deps.Status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepRemote, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusNetworkError,
 		InternalError: why, Message: text,
 	}, bridgev2.StatusEventInfoFromEvent(evt))
-	d.status.Note(ctx, evt.RoomID, "⚠️ Your message waits: "+text+".")
+	d.deps.Status.Note(ctx, evt.RoomID, "⚠️ Your message waits: "+text+".")
 	return nil
 }
 
 // resumeParked begins with the events that an earlier run has put aside.
-func (d *dispatcher) resumeParked() error {
+func (d *Dispatcher) resumeParked() error {
 	for _, queue := range []string{undecryptable, parkedFiles} {
-		if err := d.aside.load(d.node, queue); err != nil {
+		if err := d.aside.load(d.deps.Node, queue); err != nil {
 			return err
 		}
 	}
@@ -200,7 +208,7 @@ func (d *dispatcher) resumeParked() error {
 }
 
 // startParked gives each event that waits for its file a lane of its own.
-func (d *dispatcher) startParked(after time.Duration) {
+func (d *Dispatcher) startParked(after time.Duration) {
 	for _, at := range d.aside.awake(parkedFiles) {
 		d.lanes.addAfter("file/"+at.entry.id, &task{entry: at.entry}, after)
 	}
@@ -208,20 +216,20 @@ func (d *dispatcher) startParked(after time.Duration) {
 
 // fileRetry is how long to wait before another attempt at a file that nobody waits
 // for.
-func (d *dispatcher) fileRetry(failures int) time.Duration {
-	return kernel.Backoff{Min: fileRetryMin * d.retry.Min, Max: fileRetryMax * d.retry.Max}.Delay(failures)
+func (d *Dispatcher) fileRetry(failures int) time.Duration {
+	return kernel.Backoff{Min: fileRetryMin * d.deps.Retry.Min, Max: fileRetryMax * d.deps.Retry.Max}.Delay(failures)
 }
 
 // download fetches a file and calls handle with it.
-func (d *dispatcher) download(needs *neededFile, patience time.Duration, handle func(*os.File)) error {
+func (d *Dispatcher) download(needs *NeededFile, patience time.Duration, handle func(*os.File)) error {
 	ctx, cancel := context.WithCancelCause(d.context(d.work))
 	defer cancel(nil)
 	defer context.AfterFunc(d.stop, func() { cancel(d.stop.Err()) })()
 	timer := time.AfterFunc(patience, func() { cancel(errSlowDownload) })
 	defer timer.Stop()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { timer.Stop() }})
-	ctx = homeserver.WithDownloadLimit(ctx, d.node.MaxFile())
-	err := d.br.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), needs.url, needs.file, false, func(file *os.File) error {
+	ctx = homeserver.WithDownloadLimit(ctx, d.deps.Node.MaxFile())
+	err := d.deps.Bridge.Bot.DownloadMediaToFile(mautrix.WithMaxRetries(ctx, 0), needs.URL, needs.File, false, func(file *os.File) error {
 		timer.Stop()
 		handle(file)
 		return nil
@@ -239,7 +247,7 @@ var errSlowDownload = errors.New("the homeserver does not begin to answer")
 func refusedFile(err error) error {
 	switch {
 	case errors.Is(err, homeserver.ErrOverLimit):
-		return errLargeFile
+		return ErrLargeFile
 	case homeserver.IsFinal(err),
 		errors.Is(err, id.ErrInvalidContentURI), errors.Is(err, id.ErrInputNotJSONString),
 		errors.Is(err, attachment.ErrHashMismatch), errors.Is(err, attachment.ErrUnsupportedVersion),
