@@ -432,7 +432,7 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	case doNothing, holdIncoming:
 	case holdAndProbe:
 		// Another device of the contact has something to say: a quiet session ends for it.
-		c.Tell(x.live, probe{Yield: x.held.stream.RemoteKey() != x.liveNode})
+		c.Tell(x.live, probe{Yield: x.held.Node() != x.liveNode})
 	case dropIncoming:
 		x.held.drop()
 		x.held = nil

@@ -161,9 +161,8 @@ type (
 // holdsDevice reports whether a stream is not answered for now, because nothing
 // but the handshake speaks for the node that it comes from.
 func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
-	stream := msg.Stream.stream
-	node := stream.RemoteKey()
-	if !x.isNewDevice(node, stream.generation) {
+	node := msg.Stream.Node()
+	if !x.isNewDevice(node, msg.Stream.Generation()) {
 		return false
 	}
 	now := time.Now()
@@ -323,7 +322,7 @@ func (x *contact) takeDevice(c *kernel.Context, h *deviceHold, unconfirmed bool)
 	x.devices.remove(h)
 	g := gen3
 	if h.stream != nil {
-		g = h.stream.stream.generation
+		g = h.stream.Generation()
 	}
 	x.countDevice(h.node, g)
 	c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{

@@ -26,7 +26,7 @@ func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.Mes
 func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.env.contactNodes.pairs(node) }
 
 // StrangerSessionsForTest is the number of sessions with strangers.
-func (n *Node) StrangerSessionsForTest() int { return n.env.sessions.strangers.count() }
+func (n *Node) StrangerSessionsForTest() int { return n.env.sessions.Strangers() }
 
 // MailboxDepthForTest is the number of messages that wait in mailboxes of a kind of
 // actor.

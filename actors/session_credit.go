@@ -84,35 +84,3 @@ func (p *permission) cost(f peer.Frame) int64 {
 	}
 	return frameCost(f)
 }
-
-// unstoredFrames are the credits of frames whose operation the store has not
-// answered. A contact actor owns it.
-type unstoredFrames struct {
-	asked    frameCredit
-	answered []frameCredit
-}
-
-func (u *unstoredFrames) request(credit frameCredit) { u.asked = credit }
-
-func (u *unstoredFrames) requestStored() {
-	u.asked.release()
-	u.asked = frameCredit{}
-}
-
-func (u *unstoredFrames) answer(credit frameCredit) { u.answered = append(u.answered, credit) }
-
-func (u *unstoredFrames) answerStored() {
-	if len(u.answered) > 0 {
-		u.answered[0].release()
-		u.answered = u.answered[1:]
-	}
-}
-
-// releaseAll is called when the store has refused one of the operations: it does not
-// say which.
-func (u *unstoredFrames) releaseAll() {
-	u.requestStored()
-	for len(u.answered) > 0 {
-		u.answerStored()
-	}
-}

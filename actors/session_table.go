@@ -97,6 +97,9 @@ func (t *sessionTable) Wait(node identity.NodeKey, c store.Conversation, contact
 // send: its next one does.
 func (t *sessionTable) OwesFiles(c store.Conversation) bool { return t.owed.has(c, time.Now()) }
 
+// Strangers counts the sessions with identities that are not accepted contacts.
+func (t *sessionTable) Strangers() int { return t.strangers.count() }
+
 // StrayReactions counts the reactions to messages that their conversations do not have,
 // CrowdedGUIDs the messages that were not accepted because their guid had
 // store.MaxVariants contents already.

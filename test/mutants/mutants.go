@@ -148,7 +148,7 @@ func mutants() []mutant {
 			name:   "device-not-held",
 			harm:   "somebody in between is a contact for the node",
 			file:   "actors/contact_devices.go",
-			before: "	if !x.isNewDevice(node, stream.generation) {\n",
+			before: "	if !x.isNewDevice(node, msg.Stream.Generation()) {\n",
 			after:  "	if true {\n",
 			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors"},
 		},

@@ -115,6 +115,12 @@ func newHandover(s *stream, hs handshake) *handover {
 	return h
 }
 
+// Node is the node at the other end.
+func (h *handover) Node() identity.NodeKey { return h.stream.RemoteKey() }
+
+// Generation is what the other end speaks.
+func (h *handover) Generation() generation { return h.stream.generation }
+
 // claim makes the caller the owner; it returns false when the time was up.
 func (h *handover) claim() bool {
 	if h.taken.Swap(true) {
