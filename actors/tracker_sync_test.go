@@ -122,8 +122,8 @@ func TestTrackersShareWhatIsAnnounced(t *testing.T) {
 		with []trackerserver.Partner
 	}{
 		{a, []trackerserver.Partner{{Node: b.key}}},
-		{b, []trackerserver.Partner{{Node: a.key}, {Node: c.key, Old: true}, {Node: device.Key()}}},
-		{c, []trackerserver.Partner{{Node: b.key, Old: true}}},
+		{b, []trackerserver.Partner{{Node: a.key}, {Node: c.key, V1: true}, {Node: device.Key()}}},
+		{c, []trackerserver.Partner{{Node: b.key, V1: true}}},
 	} {
 		s.start(t, s.with...)
 		ask.ask(s.key, tracker.Ping{Nonce: 5}, 5) // it is up before the next one calls

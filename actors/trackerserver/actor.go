@@ -24,39 +24,25 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-const collectEvery = time.Minute
+// expireEvery is how often expired records are removed. Lookups do not return them
+// before that either.
+const expireEvery = time.Minute
 
-type collectExpired struct{}
+type expireRecords struct{}
 
-// actor is the tracker role: it answers who asks where an identity is, and
-// remembers who says where it is. What it knows is gone after a restart; devices
-// say it again within 16 minutes.
-type actor struct {
-	deps Deps
-	opts Options
-	net  uplink.Network
-
-	mu        sync.Mutex
-	table     *nodeTable
-	addresses *addressTable // of generation 1
-	// recent is when identities were passed on last.
-	recent map[identity.PublicKey]time.Time
-
-	lines []*syncLine
-}
-
-// Options configures the tracker role, which has a node key and a network
-// of its own: a tracker and a tracker's client both listen on port 69.
+// Options configures the tracker role, which has a node key and a network of its own: a
+// tracker and a client of trackers both listen on port 69.
 type Options struct {
-	// OpenNetwork joins the overlay under the role's key.
+	// OpenNetwork joins the overlay under the role's key. It is called at every start of
+	// the actor, also after a failure, and must not block on the network.
 	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
-	// MaxIdentities bounds the table. Default 100,000.
+	// MaxIdentities bounds the identities of each version. Default 100,000.
 	MaxIdentities int
 	// SyncWith are other trackers to share announcements with.
 	SyncWith []Partner
 }
 
-// Deps is what the actor of [newTracker] uses.
+// Deps is what the actor of [NewActor] uses.
 type Deps struct {
 	// Key is the node key of the role.
 	Key identity.NodePrivateKey
@@ -67,6 +53,22 @@ type Deps struct {
 	Strangers *strangerlog.Log
 }
 
+// actor is the tracker role. What it knows is gone after a restart; devices announce it
+// again within 16 minutes.
+type actor struct {
+	deps Deps
+	opts Options
+	net  uplink.Network
+
+	mu        sync.Mutex
+	nodes     *nodeTable
+	addresses *addressTable // of gen1
+	// forwardedAt is when an identity was forwarded last.
+	forwardedAt map[identity.PublicKey]time.Time
+
+	links []*syncLink
+}
+
 // NewActor returns the actor of the tracker role.
 func NewActor(deps Deps, opts Options) kernel.Actor {
 	most := opts.MaxIdentities
@@ -74,14 +76,16 @@ func NewActor(deps Deps, opts Options) kernel.Actor {
 		most = 100_000
 	}
 	t := &actor{
-		deps: deps, opts: opts, table: newNodeTable(most), addresses: newAddressTable(most), recent: make(map[identity.PublicKey]time.Time),
+		deps: deps, opts: opts, nodes: newNodeTable(most), addresses: newAddressTable(most),
+		forwardedAt: make(map[identity.PublicKey]time.Time),
 	}
 	for _, p := range opts.SyncWith {
-		t.lines = append(t.lines, &syncLine{partner: p, queue: make(chan syncItem, syncQueue)})
+		t.links = append(t.links, &syncLink{partner: p, queue: make(chan syncItem, syncQueue)})
 	}
 	return t
 }
 
+// Started implements [kernel.Starter].
 func (t *actor) Started(c *kernel.Context) error {
 	net, err := t.opts.OpenNetwork(t.deps.Key)
 	if err != nil {
@@ -99,38 +103,49 @@ func (t *actor) Started(c *kernel.Context) error {
 		defer func() { _ = net.Close() }()
 		return t.serve(ctx, port)
 	})
-	if err := t.serveOld(c); err != nil {
+	if err := t.startV1(c); err != nil {
 		return err
 	}
-	if err := t.serveSync(c); err != nil {
+	if err := t.startSync(c); err != nil {
 		return err
 	}
-	c.Every(collectEvery, collectExpired{})
-	c.Log().Info("Tracker is up", "address", tracker.Address{Node: t.deps.Key.Key(), Port: tracker.Port}.String())
+	c.Every(expireEvery, expireRecords{})
+	c.Log().Info("tracker started", "address", tracker.Address{Node: t.deps.Key.Key(), Port: tracker.Port}.String())
 	return nil
 }
 
+// Receive implements [kernel.Actor].
 func (t *actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case collectExpired:
-		t.mu.Lock()
-		t.table.collect(time.Now())
-		t.addresses.collect(time.Now())
-		t.collectRecent(time.Now())
-		t.mu.Unlock()
+	case expireRecords:
+		t.onExpireRecords()
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("tracker: %w", msg.Err))
 	}
 }
 
+// Stopping implements [kernel.Stopper].
 func (t *actor) Stopping(*kernel.Context) { t.deps.Cell.Clear() }
 
-// serveOld answers apps of older generations, over the carriers that run.
-func (t *actor) serveOld(c *kernel.Context) error {
+func (t *actor) onExpireRecords() {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.nodes.expire(now)
+	t.addresses.expire(now)
+	for id, at := range t.forwardedAt {
+		if now.Sub(at) >= syncRecent {
+			delete(t.forwardedAt, id)
+		}
+	}
+}
+
+// startV1 serves version 1, over the carriers that run.
+func (t *actor) startV1(c *kernel.Context) error {
 	if carrier, ok := t.deps.Cell.Carrier(overlay.KindQUIC); ok {
-		l, err := carrier.Listen(peer.Port) // which QUIC does not look at
+		l, err := carrier.Listen(peer.Port) // QUIC has no ports
 		if err != nil {
-			return fmt.Errorf("listen for generation 2: %w", err)
+			return fmt.Errorf("listen for gen2: %w", err)
 		}
 		c.Go("serve_streams", func(ctx context.Context) error {
 			defer func() { _ = l.Close() }()
@@ -140,7 +155,7 @@ func (t *actor) serveOld(c *kernel.Context) error {
 	if tcp, ok := t.deps.Cell.TCP(); ok {
 		port, err := tcp.ListenPacket(tracker.Port1)
 		if err != nil {
-			return fmt.Errorf("listen for generation 1: %w", err)
+			return fmt.Errorf("listen for gen1: %w", err)
 		}
 		c.Go("serve_packets", func(ctx context.Context) error {
 			stop := context.AfterFunc(ctx, func() { _ = port.Close() })
@@ -151,27 +166,8 @@ func (t *actor) serveOld(c *kernel.Context) error {
 	return nil
 }
 
-// serveSync takes part in the sync with other trackers, when there are partners.
-func (t *actor) serveSync(c *kernel.Context) error {
-	if len(t.lines) == 0 {
-		return nil
-	}
-	listener, err := t.net.Stream().Listen(tracker.Port)
-	if err != nil {
-		return fmt.Errorf("listen for other trackers: %w", err)
-	}
-	c.Go("sync_accept", func(ctx context.Context) error {
-		defer func() { _ = listener.Close() }()
-		return t.acceptLines(ctx, listener)
-	})
-	for _, l := range t.lines {
-		c.Go("sync_"+l.partner.Node.Short(), func(ctx context.Context) error { return t.keepLine(ctx, l) })
-	}
-	return nil
-}
-
-// serve answers one datagram after the other. The overlay bounds how many wait
-// and how many one node may send.
+// serve answers one datagram after the other. The overlay bounds the queue and the
+// datagrams of one node.
 func (t *actor) serve(ctx context.Context, port overlay.Datagrams) error {
 	for {
 		from, payload, err := port.Receive(ctx)
@@ -179,21 +175,21 @@ func (t *actor) serve(ctx context.Context, port overlay.Datagrams) error {
 			return err
 		}
 		if reply := t.answer(from, payload, time.Now()); reply != nil {
-			// A tracker answers to port 69 whatever port the question came from. What
-			// cannot be sent is asked for again.
+			// A tracker answers to port 69, from whatever port the request came. When the
+			// answer is lost, the client asks again.
 			_ = port.Send(from, tracker.Port, reply)
 		}
 	}
 }
 
-// answer returns the datagram to send, nil for none: what is malformed or not
-// signed gets no answer.
+// answer returns the datagram to send; nil when the request is malformed or its signature
+// is wrong.
 func (t *actor) answer(from identity.NodeKey, payload []byte, now time.Time) []byte {
 	request, err := tracker.ParseRequest(payload)
 	if err != nil {
 		// For some weeks apps sent version 1 in this way.
-		if old, err := tracker.ParseRequest1(payload, tracker.LayoutNode); err == nil {
-			reply, _ := t.answerOld(announcer(from), old, tracker.LayoutNode, now)
+		if v1, err := tracker.ParseRequest1(payload, tracker.LayoutNode); err == nil {
+			reply, _ := t.answerV1(announcer(from), v1, tracker.LayoutNode, now)
 			return reply
 		}
 		return nil
@@ -204,22 +200,36 @@ func (t *actor) answer(from identity.NodeKey, payload []byte, now time.Time) []b
 	case tracker.Lookup:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		return tracker.LookupReply{Nonce: q.Nonce, Records: t.table.lookup(q.Identity, now)}.AppendTo(nil)
+		return tracker.LookupReply{Nonce: q.Nonce, Records: t.nodes.lookup(q.Identity, now)}.AppendTo(nil)
 	case tracker.Announce:
 		if q.Record.Verify(q.Identity) != nil {
 			return nil
 		}
-		t.mu.Lock()
-		ttl, ok := t.table.announceFrom(from, q.Identity, q.Record, now)
-		if ok {
-			t.announced(q.Identity, now)
-		}
-		t.mu.Unlock()
+		ttl, ok := t.announce(from, q.Identity, q.Record, now)
 		if !ok {
-			t.deps.Strangers.Warn("announcement refused: no place for the identity", "component", "tracker", "node", from.Short())
 			return nil
 		}
 		return tracker.AnnounceReply{Nonce: q.Nonce, TTLSeconds: uint64(ttl / time.Second)}.AppendTo(nil)
 	}
 	return nil
+}
+
+// announce stores a record that a node has announced, whose signature has been verified,
+// and forwards it. It returns false when the table refuses it.
+func (t *actor) announce(from identity.NodeKey, id identity.PublicKey, r tracker.Record, now time.Time) (ttl time.Duration, ok bool) {
+	t.mu.Lock()
+	ttl, ok = t.nodes.announce(from, id, r, now)
+	if ok {
+		t.forward(syncItem{id, t.nodes.records[id][0], tracker.FirstHop}, nil, now)
+	}
+	t.mu.Unlock()
+	if !ok {
+		t.refused(from.Short())
+	}
+	return ttl, ok
+}
+
+// refused logs that a table refuses an announcement.
+func (t *actor) refused(from string) {
+	t.deps.Strangers.Warn("announcement refused: table is full", "component", "tracker", "node", from)
 }

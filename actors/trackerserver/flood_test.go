@@ -29,7 +29,7 @@ func names(records []tracker.Record, node byte) bool {
 
 // An old, valid announcement can be repeated by anybody, under any client id. It
 // pushes out neither the node where the identity is, nor its other devices.
-func TestTrackerTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
+func TestNodeTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
 	const truth, spare, old = 1, 2, 3
 	mallory := identity.NodeKey{9}
 	id, now := identity.PublicKey{1}, time.Unix(1e9, 0)
@@ -37,21 +37,21 @@ func TestTrackerTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
 		table := newNodeTable(10)
 		for _, who := range order {
 			if who == "true" {
-				table.announce(id, record(truth, 1), now)
-				table.announce(id, record(spare, 500), now)
+				table.announce(nodeAt(truth), id, nodeRecord(truth, 1), now)
+				table.announce(nodeAt(spare), id, nodeRecord(spare, 500), now)
 				continue
 			}
 			for client := range uint32(40) {
-				table.announceFrom(mallory, id, record(old, client), now)
+				table.announce(mallory, id, nodeRecord(old, client), now)
 			}
 		}
 		found := table.lookup(id, now)
-		if !names(found, truth) || !names(found, spare) || len(found) > maxTrackerRecords {
+		if !names(found, truth) || !names(found, spare) || len(found) > maxNodeRecords {
 			t.Errorf("%s: %d records, true node %v, spare %v", name, len(found), names(found, truth), names(found, spare))
 		}
-		// Whoever has the old node does not do better.
+		// The owner of the old node does not do better.
 		for client := range uint32(40) {
-			table.announce(id, record(old, client+2), now)
+			table.announce(nodeAt(old), id, nodeRecord(old, client+2), now)
 		}
 		if found := table.lookup(id, now); !names(found, truth) || !names(found, spare) {
 			t.Errorf("%s: pushed out by the old node itself", name)
@@ -61,18 +61,18 @@ func TestTrackerTable_ReplayedAnnouncement_KeepsTheTrueNode(t *testing.T) {
 
 // A device that moves is found at its new node only, also when another tracker says
 // so.
-func TestTrackerTable_MovedDevice_Replaced(t *testing.T) {
+func TestNodeTable_MovedDevice_Replaced(t *testing.T) {
 	id, now := identity.PublicKey{1}, time.Unix(1e9, 0)
 	table := newNodeTable(10)
 	synced := func(node byte) {
-		table.put(id, trackerRecord{Record: record(node, 1), ttl: time.Minute, expires: now.Add(10 * time.Minute)}, now)
+		table.forwarded(id, nodeRecord(node, 1), time.Minute, now.Add(10*time.Minute), now)
 	}
 	synced(1)
 	synced(2)
 	if found := table.lookup(id, now); len(found) != 1 || !names(found, 2) {
 		t.Errorf("passed on: %v", found)
 	}
-	table.announce(id, record(3, 1), now)
+	table.announce(nodeAt(3), id, nodeRecord(3, 1), now)
 	if found := table.lookup(id, now); len(found) != 1 || !names(found, 3) {
 		t.Errorf("announced: %v", found)
 	}
@@ -84,29 +84,29 @@ func TestTrackerTable_MovedDevice_Replaced(t *testing.T) {
 
 // A node announces at most 64 identities, and no number of nodes that do so keeps
 // newcomers out, or pushes out those whose node has a few.
-func TestTrackerTable_Flood_NewcomersAndServedStay(t *testing.T) {
+func TestNodeTable_Flood_NewcomersAndServedStay(t *testing.T) {
 	const most = 10 * maxPerAnnouncer
 	now := time.Unix(1e9, 0)
 	table := newNodeTable(most)
 	taken := 0
 	for n := range 2 * maxPerAnnouncer {
-		if _, ok := table.announce(identityAt(n), record(100, 1), now); ok {
+		if _, ok := table.announce(nodeAt(100), identityAt(n), nodeRecord(100, 1), now); ok {
 			taken++
 		}
 	}
 	if taken != maxPerAnnouncer {
 		t.Errorf("one node has %d identities", taken)
 	}
-	if _, ok := table.announce(identityAt(0), record(100, 1), now); !ok {
+	if _, ok := table.announce(nodeAt(100), identityAt(0), nodeRecord(100, 1), now); !ok {
 		t.Error("an identity of it cannot be announced again")
 	}
 	served := func(n int) bool { return len(table.lookup(identityAt(n), now)) == 1 }
 	for n := range 3 { // a family
-		table.announce(identityAt(1_000_000+n), record(1, 1), now)
+		table.announce(nodeAt(1), identityAt(1_000_000+n), nodeRecord(1, 1), now)
 	}
 	for node := range byte(20) {
 		for n := range maxPerAnnouncer {
-			table.announce(identityAt(10_000*int(node+1)+n), record(101+node, 1), now)
+			table.announce(nodeAt(101+node), identityAt(10_000*int(node+1)+n), nodeRecord(101+node, 1), now)
 		}
 	}
 	if len(table.records) != most {
@@ -114,7 +114,7 @@ func TestTrackerTable_Flood_NewcomersAndServedStay(t *testing.T) {
 	}
 	for n := range 20 {
 		id := identityAt(2_000_000 + n)
-		if _, ok := table.announce(id, record(byte(30+n), 1), now); !ok || !served(2_000_000+n) {
+		if _, ok := table.announce(nodeAt(byte(30+n)), id, nodeRecord(byte(30+n), 1), now); !ok || !served(2_000_000+n) {
 			t.Fatalf("newcomer %d is refused", n)
 		}
 		if len(table.records) > most {
@@ -129,17 +129,17 @@ func TestTrackerTable_Flood_NewcomersAndServedStay(t *testing.T) {
 	// Somebody who repeats others' announcements takes no place of theirs.
 	mallory := identity.NodeKey{250}
 	for n := range 20 {
-		table.announceFrom(mallory, identityAt(2_000_000+n), record(byte(30+n), 7), now)
+		table.announce(mallory, identityAt(2_000_000+n), nodeRecord(byte(30+n), 7), now)
 	}
 	for n := range 20 {
-		table.announce(identityAt(3_000_000+n), record(byte(60+n), 1), now)
+		table.announce(nodeAt(byte(60+n)), identityAt(3_000_000+n), nodeRecord(byte(60+n), 1), now)
 	}
 	for n := range 20 {
 		if !served(2_000_000+n) && len(table.lookup(identityAt(2_000_000+n), now)) == 0 {
 			t.Errorf("newcomer %d was pushed out by a repetition", n)
 		}
 	}
-	table.collect(now.Add(time.Hour))
+	table.expire(now.Add(time.Hour))
 	if len(table.records) != 0 || len(table.announcers.of) != 0 {
 		t.Errorf("%d identities and %d nodes are left", len(table.records), len(table.announcers.of))
 	}
@@ -150,7 +150,7 @@ func TestTrackerTable_Flood_NewcomersAndServedStay(t *testing.T) {
 	}
 }
 
-// The same for generation 1, where addresses stand for nodes.
+// The same for gen1, where addresses stand for nodes.
 func TestAddressTable_FloodAndReplay(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	address := func(b byte) netip.Addr { return netip.AddrFrom16([16]byte{0x02, b}) }
@@ -186,11 +186,11 @@ func TestAddressTable_FloodAndReplay(t *testing.T) {
 	if !table.announce(from(50), identityAt(-7), at(50, 1), now) || !found(table, identityAt(-7), 50) {
 		t.Error("a newcomer is refused")
 	}
-	behind := addressRecord{Record1: tracker.Record1{Address: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x03, 1, 0, 0, 0, 0, 0, 0, 7}), 5050)}, from: from(1)}
-	if !behind.own() || (addressRecord{Record1: at(2, 1), from: from(1)}).own() {
-		t.Error("who has announced itself is not recognised")
+	behind := netip.AddrFrom16([16]byte{0x03, 1, 0, 0, 0, 0, 0, 0, 7})
+	if !ownAddress(behind, address(1)) || !ownAddress(address(1), address(1)) || ownAddress(address(2), address(1)) {
+		t.Error("a device that has announced itself is not recognised, or another is")
 	}
-	table.collect(now.Add(2 * tracker.TTL1))
+	table.expire(now.Add(2 * tracker.TTL1))
 	if len(table.records) != 0 || len(table.announcers.of) != 0 {
 		t.Error("something is left")
 	}

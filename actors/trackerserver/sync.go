@@ -20,55 +20,55 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-// Trackers pass on what is announced to them, over a stream between each two of them
-// that lasts. Who is passed something passes it on in turn, a few times.
+// Trackers forward announcements to each other, over a lasting stream between each two of
+// them, and forward again what was forwarded to them, a few hops.
 //
-// The reference takes such streams from everybody. Here both sides name each other:
-// a signature proves who made a record, not that it is the latest.
+// The reference accepts such streams from everybody. Here both sides name each other: a
+// signature proves that the owner signed a record, not that it is the latest.
 
 const (
-	// syncQueue is how many records wait for one partner, as in the reference. Further
-	// ones are not passed on: their devices announce again.
+	// syncQueue is how many records are queued for one partner, as in the reference.
+	// Further ones are dropped: their devices announce again.
 	syncQueue = 512
-	// syncPingEvery is within the 30 s after which the reference gives up. Its own
-	// pings come up to 31 s apart; syncSilence is when we give up.
+	// syncPingEvery is within the 30 s after which the reference gives up. Its own pings
+	// come up to 31 s apart; syncIdle is when we give up.
 	syncPingEvery = 12 * time.Second
-	syncSilence   = 45 * time.Second
-	// syncRetry is the pause before the next attempt, shortened at random.
+	syncIdle      = 45 * time.Second
+	// syncRetry is the pause before the next dial, shortened at random.
 	syncRetry = 30 * time.Second
-	// syncAgain bounds what a stream repeats of the one before.
-	syncAgain = 64
-	// syncWrite is how long one write, the greeting and a dial may take.
-	syncWrite = 15 * time.Second
-	// syncRecent is for how long an identity that was passed on is not passed on again.
+	// syncRepeat bounds what a stream repeats of the one before.
+	syncRepeat = 64
+	// syncTimeout is how long a write, the hello and a dial may take.
+	syncTimeout = 15 * time.Second
+	// syncRecent is for how long an identity that was forwarded is not forwarded again.
 	syncRecent = 10 * time.Second
 )
 
-// Partner is another tracker, which passes on to us what it is told and is passed
-// on what we are told. It must name us too.
+// Partner is another tracker, with which announcements are shared both ways. It must name
+// us too.
 type Partner struct {
 	Node identity.NodeKey
-	// Old says that it is of generation 2, and reached over QUIC.
-	Old bool
+	// V1 says that it speaks version 1, over QUIC.
+	V1 bool
 }
 
-// ParsePartner reads "<64 hex digits>:69" for a tracker of today, "<64 hex digits>"
-// for one of generation 2: as trackers are written everywhere.
+// ParsePartner reads "<64 hex digits>:69" for a tracker of version 2, "<64 hex digits>"
+// for one of version 1, as apps write trackers.
 func ParsePartner(s string) (Partner, error) {
 	if !strings.Contains(s, ":") {
 		node, err := identity.ParseNodeKey(s)
-		return Partner{Node: node, Old: true}, err
+		return Partner{Node: node, V1: true}, err
 	}
 	a, err := tracker.ParseAddress(s)
 	if err == nil && a.Port != tracker.Port {
-		err = fmt.Errorf("port %d: trackers meet at %d", a.Port, tracker.Port)
+		err = fmt.Errorf("port %d: trackers connect to port %d", a.Port, tracker.Port)
 	}
 	return Partner{Node: a.Node}, err
 }
 
-// String is the form that ParseSyncPartner reads.
+// String returns the form that [ParsePartner] reads.
 func (p Partner) String() string {
-	if p.Old {
+	if p.V1 {
 		return p.Node.String()
 	}
 	return tracker.Address{Node: p.Node, Port: tracker.Port}.String()
@@ -77,27 +77,27 @@ func (p Partner) String() string {
 // syncItem is a record on its way to other trackers.
 type syncItem struct {
 	identity identity.PublicKey
-	record   trackerRecord
+	record   record[tracker.Record]
 	hop      uint8
 }
 
-// syncLine is what there is between us and a partner.
-type syncLine struct {
+// syncLink is the connection to a partner, over one stream after the other.
+type syncLink struct {
 	partner Partner
 	queue   chan syncItem
 
 	mu      sync.Mutex
 	conn    overlay.Conn // the stream in use, nil without one
 	dialled bool         // by us
-	// written are the latest that went out, at most syncAgain. What was written into a
-	// stream that ends just then, as when both sides have dialled, does not arrive, so
-	// the next stream begins with them.
+	// written are the latest items that were written, at most syncRepeat. An item that
+	// was written when the stream ended, as when both sides have dialled, is lost, so the
+	// next stream begins with them.
 	written []syncItem
 }
 
-// enter makes a stream the one in use. While there is one it is dropped, unless both
-// sides have dialled: then the dial of the smaller key stays, and both sides see that.
-func (l *syncLine) enter(conn overlay.Conn, own identity.NodeKey, dialled bool) bool {
+// enter makes a stream the one in use; false when the link has one. When both sides have
+// dialled, both use the stream that the smaller key has dialled.
+func (l *syncLink) enter(conn overlay.Conn, own identity.NodeKey, dialled bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn != nil {
@@ -111,23 +111,23 @@ func (l *syncLine) enter(conn overlay.Conn, own identity.NodeKey, dialled bool) 
 	return true
 }
 
-// take notes that an item goes out over a stream. It returns false when that is not
-// the one in use any more.
-func (l *syncLine) take(conn overlay.Conn, item syncItem) bool {
+// note notes that an item is written to a stream. It returns false when another stream is
+// in use.
+func (l *syncLink) note(conn overlay.Conn, item syncItem) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn != conn {
 		return false
 	}
-	if len(l.written) == syncAgain {
+	if len(l.written) == syncRepeat {
 		l.written = l.written[1:]
 	}
 	l.written = append(l.written, item)
 	return true
 }
 
-// again returns what a stream that has just become the one in use begins with.
-func (l *syncLine) again() []syncItem {
+// takeWritten returns, and clears, what a new stream repeats of the one before.
+func (l *syncLink) takeWritten() []syncItem {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	written := l.written
@@ -135,7 +135,7 @@ func (l *syncLine) again() []syncItem {
 	return written
 }
 
-func (l *syncLine) leave(conn overlay.Conn) {
+func (l *syncLink) leave(conn overlay.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn == conn {
@@ -143,30 +143,49 @@ func (l *syncLine) leave(conn overlay.Conn) {
 	}
 }
 
-func (l *syncLine) busy() bool {
+func (l *syncLink) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conn != nil
 }
 
-// line returns the one to a partner, nil when it is none of that generation.
-func (t *actor) line(node identity.NodeKey, old bool) *syncLine {
-	for _, l := range t.lines {
-		if l.partner == (Partner{node, old}) {
+// link returns the one to a partner; nil when that node is not a partner of that version.
+func (t *actor) link(node identity.NodeKey, v1 bool) *syncLink {
+	for _, l := range t.links {
+		if l.partner == (Partner{node, v1}) {
 			return l
 		}
 	}
 	return nil
 }
 
-// pass hands a record to all partners but the one it came from. The caller holds the
+// startSync dials the partners and accepts their streams, when there are any.
+func (t *actor) startSync(c *kernel.Context) error {
+	if len(t.links) == 0 {
+		return nil
+	}
+	listener, err := t.net.Stream().Listen(tracker.Port)
+	if err != nil {
+		return fmt.Errorf("listen for other trackers: %w", err)
+	}
+	c.Go("sync_accept", func(ctx context.Context) error {
+		defer func() { _ = listener.Close() }()
+		return t.acceptLinks(ctx, listener)
+	})
+	for _, l := range t.links {
+		c.Go("sync_"+l.partner.Node.Short(), func(ctx context.Context) error { return t.maintainLink(ctx, l) })
+	}
+	return nil
+}
+
+// forward queues an item for all partners but the one it came from. The caller holds the
 // lock, so that each partner gets records in the order in which they were stored.
-func (t *actor) pass(item syncItem, from *syncLine, now time.Time) {
-	if len(t.lines) == 0 {
+func (t *actor) forward(item syncItem, from *syncLink, now time.Time) {
+	if len(t.links) == 0 {
 		return
 	}
-	t.recent[item.identity] = now
-	for _, l := range t.lines {
+	t.forwardedAt[item.identity] = now
+	for _, l := range t.links {
 		if l == from {
 			continue
 		}
@@ -177,47 +196,31 @@ func (t *actor) pass(item syncItem, from *syncLine, now time.Time) {
 	}
 }
 
-// announced tells the partners what was announced here. The caller holds the lock.
-func (t *actor) announced(id identity.PublicKey, now time.Time) {
-	if records := t.table.records[id]; len(records) > 0 {
-		t.pass(syncItem{id, records[0], tracker.FirstHop}, nil, now)
-	}
-}
-
-// onSynced stores what a partner passes on, whose signature has been verified, and
-// passes it on.
-func (t *actor) onSynced(from *syncLine, f tracker.SyncRecord, now time.Time) {
+// onSynced stores a record of a partner, whose signature has been verified, and forwards
+// it.
+func (t *actor) onSynced(from *syncLink, f tracker.SyncRecord, now time.Time) {
 	if f.Hop == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	record := trackerRecord{Record: f.Record, ttl: f.PreviousTTL(), expires: now.Add(f.Life())}
-	if !t.table.put(f.Identity, record, now) {
-		return // nothing new
+	ttl, expires := f.PreviousTTL(), now.Add(f.Life())
+	if !t.nodes.forwarded(f.Identity, f.Record, ttl, expires, now) {
+		return
 	}
-	last, seen := t.recent[f.Identity]
+	last, seen := t.forwardedAt[f.Identity]
 	if f.Hop > 1 && (!seen || now.Sub(last) >= syncRecent) {
-		t.pass(syncItem{f.Identity, record, f.Hop - 1}, from, now)
+		t.forward(syncItem{f.Identity, record[tracker.Record]{value: f.Record, ttl: ttl, expires: expires}, f.Hop - 1}, from, now)
 	}
-	t.recent[f.Identity] = now
+	t.forwardedAt[f.Identity] = now
 }
 
-// collectRecent forgets what may be passed on again. The caller holds the lock.
-func (t *actor) collectRecent(now time.Time) {
-	for id, at := range t.recent {
-		if now.Sub(at) >= syncRecent {
-			delete(t.recent, id)
-		}
-	}
-}
-
-// keepLine connects to a partner again and again.
-func (t *actor) keepLine(ctx context.Context, l *syncLine) error {
+// maintainLink dials a partner whenever there is no stream to it.
+func (t *actor) maintainLink(ctx context.Context, l *syncLink) error {
 	for {
 		if !l.busy() {
-			err := t.dialLine(ctx, l)
-			t.deps.Log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
+			err := t.dialLink(ctx, l)
+			t.deps.Log.Debug("sync link ended", "component", "tracker", "server", l.partner.String(), "err", err)
 		}
 		pause := time.NewTimer(kernel.Jitter(syncRetry))
 		select {
@@ -229,39 +232,39 @@ func (t *actor) keepLine(ctx context.Context, l *syncLine) error {
 	}
 }
 
-// dialLine connects to a partner and returns when the stream has ended.
-func (t *actor) dialLine(ctx context.Context, l *syncLine) error {
+// dialLink connects to a partner and returns when the stream has ended.
+func (t *actor) dialLink(ctx context.Context, l *syncLink) error {
 	carrier, port := t.net.Stream(), tracker.Port
-	if l.partner.Old {
+	if l.partner.V1 {
 		var ok bool
 		if carrier, ok = t.deps.Cell.Carrier(overlay.KindQUIC); !ok {
 			return overlay.ErrNoCarrier
 		}
-		port = peer.Port // which QUIC does not look at
+		port = peer.Port // QUIC has no ports
 	}
-	dialling, cancel := context.WithTimeout(ctx, syncWrite)
+	dialCtx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	conn, err := carrier.Dial(dialling, l.partner.Node, port)
+	conn, err := carrier.Dial(dialCtx, l.partner.Node, port)
 	if err != nil {
 		return err
 	}
 	own := carrier.Key()
-	greeting := own[:]
-	if l.partner.Old {
-		greeting = tracker.AppendSyncHello1(nil, own)
+	hello := own[:]
+	if l.partner.V1 {
+		hello = tracker.AppendSyncHello1(nil, own)
 	}
-	if err = conn.SetWriteDeadline(time.Now().Add(syncWrite)); err == nil {
-		_, err = conn.Write(greeting)
+	if err = conn.SetWriteDeadline(time.Now().Add(syncTimeout)); err == nil {
+		_, err = conn.Write(hello)
 	}
 	if err != nil || !l.enter(conn, own, true) {
 		_ = conn.Abort()
 		return err
 	}
-	return t.runLine(ctx, l, conn, bufio.NewReader(conn))
+	return t.runLink(ctx, l, conn, bufio.NewReader(conn))
 }
 
-// acceptLines takes the streams of partners of today until the listener is closed.
-func (t *actor) acceptLines(ctx context.Context, listener overlay.Listener) error {
+// acceptLinks serves the streams of partners of version 2 until the listener is closed.
+func (t *actor) acceptLinks(ctx context.Context, listener overlay.Listener) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
@@ -269,25 +272,25 @@ func (t *actor) acceptLines(ctx context.Context, listener overlay.Listener) erro
 		if err != nil {
 			return err
 		}
-		l := t.line(conn.RemoteKey(), false)
+		l := t.link(conn.RemoteKey(), false)
 		if l == nil {
 			_ = conn.Abort()
-			t.deps.Log.Debug("Refused a tracker that is no partner", "component", "tracker", "node", conn.RemoteKey().Short())
+			t.deps.Log.Debug("sync link refused: not a partner", "component", "tracker", "node", conn.RemoteKey().Short())
 			continue
 		}
 		// The overlay bounds how many streams one node has.
 		running.Go(func() {
-			_ = t.deps.Strangers.Protect("tracker sync", func() error { t.acceptLine(ctx, l, conn, bufio.NewReader(conn)); return nil })
+			_ = t.deps.Strangers.Protect("tracker sync", func() error { t.acceptLink(ctx, l, conn, bufio.NewReader(conn)); return nil })
 		})
 	}
 }
 
-// acceptLine reads the greeting of a partner and runs the line.
-func (t *actor) acceptLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) {
+// acceptLink reads the hello of a partner and runs the link.
+func (t *actor) acceptLink(ctx context.Context, l *syncLink, conn overlay.Conn, src *bufio.Reader) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
 	defer stop()
 	var caller identity.NodeKey
-	err := conn.SetDeadline(time.Now().Add(syncWrite))
+	err := conn.SetDeadline(time.Now().Add(syncTimeout))
 	if err == nil {
 		_, err = io.ReadFull(src, caller[:])
 	}
@@ -298,15 +301,15 @@ func (t *actor) acceptLine(ctx context.Context, l *syncLine, conn overlay.Conn, 
 		_ = conn.Abort()
 		return
 	}
-	err = t.runLine(ctx, l, conn, src)
-	t.deps.Log.Debug("Not in sync with a tracker", "component", "tracker", "tracker", l.partner.String(), "err", err)
+	err = t.runLink(ctx, l, conn, src)
+	t.deps.Log.Debug("sync link ended", "component", "tracker", "server", l.partner.String(), "err", err)
 }
 
-// runLine passes records both ways until the stream ends.
-func (t *actor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src *bufio.Reader) error {
+// runLink sends and receives records until the stream ends.
+func (t *actor) runLink(ctx context.Context, l *syncLink, conn overlay.Conn, src *bufio.Reader) error {
 	defer l.leave(conn)
 	defer func() { _ = conn.Close() }()
-	t.deps.Log.Info("In sync with a tracker", "component", "tracker", "tracker", l.partner.String())
+	t.deps.Log.Info("sync link up", "component", "tracker", "server", l.partner.String())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
@@ -316,29 +319,29 @@ func (t *actor) runLine(ctx context.Context, l *syncLine, conn overlay.Conn, src
 	defer cancel()
 	writing.Go(func() {
 		defer cancel()
-		_ = l.write(ctx, conn) // the reader sees the end
+		_ = l.write(ctx, conn) // the reader fails then too
 	})
 	read := tracker.ReadSync
-	if l.partner.Old {
+	if l.partner.V1 {
 		read = tracker.ReadSync1
 	}
 	for {
-		if err := conn.SetReadDeadline(time.Now().Add(syncSilence)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(syncIdle)); err != nil {
 			return err
 		}
 		frame, err := read(src)
 		if err != nil {
 			return err
 		}
-		if record, ok := frame.(tracker.SyncRecord); ok {
-			t.onSynced(l, record, time.Now())
+		if f, ok := frame.(tracker.SyncRecord); ok {
+			t.onSynced(l, f, time.Now())
 		}
 	}
 }
 
-// write sends what waits for a partner, each frame in one piece, and pings.
-func (l *syncLine) write(ctx context.Context, conn overlay.Conn) error {
-	for _, item := range l.again() {
+// write sends the queue of a partner and pings until it fails. Each frame is one write.
+func (l *syncLink) write(ctx context.Context, conn overlay.Conn) error {
+	for _, item := range l.takeWritten() {
 		if err := l.writeItem(conn, item); err != nil {
 			return err
 		}
@@ -361,37 +364,37 @@ func (l *syncLine) write(ctx context.Context, conn overlay.Conn) error {
 	}
 }
 
-// errOtherLine ends the writing to a stream that is not the one in use any more.
-var errOtherLine = errors.New("another stream is in use")
+// errOtherStream ends the writing to a stream that is no longer in use.
+var errOtherStream = errors.New("another stream is in use")
 
-func (l *syncLine) writeItem(conn overlay.Conn, item syncItem) error {
+func (l *syncLink) writeItem(conn overlay.Conn, item syncItem) error {
 	life := time.Until(item.record.expires)
 	if life < time.Second {
-		return nil // it has waited too long
+		return nil // it expired in the queue
 	}
-	if !l.take(conn, item) {
+	if !l.note(conn, item) {
 		select {
 		case l.queue <- item: // for the other one
 		default:
 		}
-		return errOtherLine
+		return errOtherStream
 	}
 	return l.writeFrame(conn, tracker.SyncRecord{
-		Hop: item.hop, Identity: item.identity, Record: item.record.Record,
+		Hop: item.hop, Identity: item.identity, Record: item.record.value,
 		TTLSeconds: uint64(life / time.Second), PrevTTLMinutes: uint32(item.record.ttl / time.Minute),
 	})
 }
 
-func (l *syncLine) writeFrame(conn overlay.Conn, frame tracker.SyncFrame) error {
+func (l *syncLink) writeFrame(conn overlay.Conn, frame tracker.SyncFrame) error {
 	b := frame.AppendTo(nil)
-	if l.partner.Old {
+	if l.partner.V1 {
 		b = tracker.AppendSync1(nil, frame)
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(syncWrite)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(syncTimeout)); err != nil {
 		return err
 	}
 	if _, err := conn.Write(b); err != nil {
-		return fmt.Errorf("write to a tracker: %w", err)
+		return fmt.Errorf("write to tracker: %w", err)
 	}
 	return nil
 }

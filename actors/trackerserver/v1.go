@@ -14,21 +14,20 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 )
 
-// The tracker role for apps of generations 1 and 2, as far as the carriers of its
-// network run: UDP for the first, a QUIC stream for each request of the second.
-// Generation 2 names nodes, so it shares what is known with version 2.
+// Version 1, for apps of gen1 and gen2, as far as the carriers of the role's network run:
+// UDP for gen1, a QUIC stream for each request of gen2. gen2 names nodes, so it shares the
+// table of version 2.
 
 const (
-	// maxOldRequests bounds the requests of generation 2 that are being answered.
-	maxOldRequests = 64
-	// oldRequestTime is what one may take, with the time that the other side needs
-	// to end its stream.
-	oldRequestTime = 10 * time.Second
+	// maxV1Streams bounds the streams of gen2 that are being served.
+	maxV1Streams = 64
+	// v1StreamTime is how long one may take, with the time that the other side needs to
+	// end its stream.
+	v1StreamTime = 10 * time.Second
 )
 
-// answerOld answers a request of version 1 that a node has sent; false says that
-// there is no answer.
-func (t *actor) answerOld(from announcer, q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
+// answerV1 answers a request of version 1 that a node has sent; false for none.
+func (t *actor) answerV1(from announcer, q tracker.Request1, layout tracker.Layout, now time.Time) ([]byte, bool) {
 	reply := tracker.Reply1{Command: q.Command, Nonce: q.Nonce}
 	switch q.Command {
 	case tracker.CommandAnnounce:
@@ -36,18 +35,12 @@ func (t *actor) answerOld(from announcer, q tracker.Request1, layout tracker.Lay
 			return nil, false
 		}
 		var ok bool
-		t.mu.Lock()
 		if layout == tracker.LayoutAddress {
-			reply.TTL, ok = tracker.AnnounceEvery1, t.addresses.announce(from, q.Identity, q.Record, now)
+			reply.TTL, ok = tracker.AnnounceEvery1, t.announceAddress(from, q.Identity, q.Record, now)
 		} else {
-			reply.TTL, ok = t.table.announceFrom(identity.NodeKey(from), q.Identity, q.Record.V2(), now)
-			if ok {
-				t.announced(q.Identity, now)
-			}
+			reply.TTL, ok = t.announce(identity.NodeKey(from), q.Identity, q.Record.V2(), now)
 		}
-		t.mu.Unlock()
 		if !ok {
-			t.deps.Strangers.Warn("announcement refused: no place for the identity", "component", "tracker")
 			return nil, false
 		}
 	case tracker.CommandLookup:
@@ -57,7 +50,7 @@ func (t *actor) answerOld(from announcer, q tracker.Request1, layout tracker.Lay
 			reply.Records = t.addresses.lookup(q.Identity, now)
 			break
 		}
-		for _, r := range t.table.lookup(q.Identity, now) {
+		for _, r := range t.nodes.lookup(q.Identity, now) {
 			reply.Records = append(reply.Records, r.V1())
 		}
 	case tracker.CommandPing:
@@ -65,8 +58,20 @@ func (t *actor) answerOld(from announcer, q tracker.Request1, layout tracker.Lay
 	return reply.AppendTo(nil), true
 }
 
-// servePackets answers requests of generation 1 until the port is closed. What
-// comes there has a source in Yggdrasil's ranges, and an answer goes nowhere else.
+// announceAddress stores a record of gen1 whose signature has been verified. It returns
+// false when the table refuses it.
+func (t *actor) announceAddress(from announcer, id identity.PublicKey, r tracker.Record1, now time.Time) bool {
+	t.mu.Lock()
+	ok := t.addresses.announce(from, id, r, now)
+	t.mu.Unlock()
+	if !ok {
+		t.refused(from.addr().String())
+	}
+	return ok
+}
+
+// servePackets answers the packets of gen1 until the port is closed. Their sources are in
+// Yggdrasil's ranges, so no answer goes to another network.
 func (t *actor) servePackets(port net.PacketConn) error {
 	buf := make([]byte, 2048)
 	for {
@@ -78,49 +83,48 @@ func (t *actor) servePackets(port net.PacketConn) error {
 		if err != nil || q.Record.Layout == tracker.LayoutAddress && !overlay.IsYggdrasil(q.Record.Address.Addr()) {
 			continue
 		}
-		if reply, ok := t.answerOld(announcerAt(from), q, tracker.LayoutAddress, time.Now()); ok {
-			// What cannot be sent is asked for again.
+		if reply, ok := t.answerV1(announcerAt(from), q, tracker.LayoutAddress, time.Now()); ok {
+			// When the answer is lost, the client asks again.
 			_, _ = port.WriteTo(reply, from)
 		}
 	}
 }
 
-// serveStreams answers requests of generation 2 until the listener is closed.
+// serveStreams serves the streams of gen2 until the listener is closed.
 func (t *actor) serveStreams(ctx context.Context, l overlay.Listener) error {
 	var requests sync.WaitGroup
 	defer requests.Wait()
-	places := make(chan struct{}, maxOldRequests)
+	slots := make(chan struct{}, maxV1Streams)
 	for {
 		conn, err := l.Accept(ctx)
 		if err != nil {
 			return err
 		}
 		select {
-		case places <- struct{}{}:
+		case slots <- struct{}{}:
 		default:
-			_ = conn.Abort() // too many at once; the app asks again
+			_ = conn.Abort() // too many at once; the client asks again
 			continue
 		}
 		requests.Go(func() {
-			_ = t.deps.Strangers.Protect("old tracker", func() error { t.serveStream(ctx, conn); return nil })
-			<-places
+			_ = t.deps.Strangers.Protect("tracker v1", func() error { t.serveStream(ctx, conn); return nil })
+			<-slots
 		})
 	}
 }
 
-// serveStream answers the one request of a stream. Another tracker that calls to pass
-// records on is taken when it is a partner.
+// serveStream answers the one request of a stream. A stream of a partner is a sync link.
 func (t *actor) serveStream(ctx context.Context, conn overlay.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() })
 	defer stop()
 	defer func() { _ = conn.Close() }()
-	if conn.SetDeadline(time.Now().Add(oldRequestTime)) != nil {
+	if conn.SetDeadline(time.Now().Add(v1StreamTime)) != nil {
 		return
 	}
 	src := bufio.NewReader(conn)
 	selector, err := src.ReadByte()
-	if l := t.line(conn.RemoteKey(), true); err == nil && selector == tracker.SelectorSync && l != nil {
-		t.acceptLine(ctx, l, conn, src)
+	if l := t.link(conn.RemoteKey(), true); err == nil && selector == tracker.SelectorSync && l != nil {
+		t.acceptLink(ctx, l, conn, src)
 		return
 	}
 	if err != nil || selector != tracker.SelectorClient {
@@ -130,15 +134,15 @@ func (t *actor) serveStream(ctx context.Context, conn overlay.Conn) {
 	if err != nil {
 		return
 	}
-	reply, ok := t.answerOld(announcer(conn.RemoteKey()), q, tracker.LayoutNode, time.Now())
+	reply, ok := t.answerV1(announcer(conn.RemoteKey()), q, tracker.LayoutNode, time.Now())
 	if !ok {
 		return
 	}
 	if _, err := conn.Write(reply); err != nil {
 		return
 	}
-	// The app closes when it has read the answer; before that our end would take it
-	// away from it.
+	// The client closes when it has read the answer. If we closed before that, the answer
+	// could be lost.
 	_ = conn.CloseWrite()
 	_, _ = src.ReadByte()
 }
