@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -78,7 +79,7 @@ func (a *account) Started(c *kernel.Context) error {
 	if err := a.spawnMissing(c); err != nil {
 		return err
 	}
-	c.Tell(a.deps.Resolver, announce{Account: a.id})
+	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id})
 	return a.updateForwarder(c)
 }
 
@@ -133,7 +134,7 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 }
 
 func (a *account) Stopping(c *kernel.Context) {
-	c.Tell(a.deps.Resolver, announce{Account: a.id, Stop: true})
+	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id, Stop: true})
 }
 
 func (a *account) onInbound(c *kernel.Context, msg inbound) {
@@ -214,7 +215,7 @@ func (a *account) look(c *kernel.Context) {
 	if record.Role == before.Role && record.Priority == before.Priority {
 		return
 	}
-	c.Tell(a.deps.Resolver, announce{Account: a.id, Again: true})
+	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id, Again: true})
 	for _, contact := range c.Children() {
 		c.Tell(contact, roleChanged{})
 	}

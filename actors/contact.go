@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -172,7 +173,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onOverlayChanged(c, msg)
 	case lookAgain:
 		x.onLookAgain(c)
-	case addresses:
+	case resolver.Addresses:
 		x.onAddresses(c, msg)
 	case kernel.Unanswered:
 		x.onUnanswered(c, msg)

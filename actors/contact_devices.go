@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -239,7 +240,7 @@ func (x *contact) lookAtDevices(c *kernel.Context) {
 }
 
 func (x *contact) askForDevices(c *kernel.Context) {
-	c.Ask(x.deps.Resolver, lookup{Identity: x.Contact(), Fresh: true}, lookupPatience)
+	c.Ask(x.deps.Resolver, resolver.Lookup{Identity: x.Contact(), Fresh: true}, lookupPatience)
 }
 
 func (x *contact) onHoldDue(c *kernel.Context) {
@@ -260,15 +261,15 @@ func (x *contact) onHoldStreamOver(msg holdStreamOver) {
 }
 
 // devicesLookedUp is what trackers have said, whoever has asked.
-func (x *contact) devicesLookedUp(c *kernel.Context, msg addresses) {
+func (x *contact) devicesLookedUp(c *kernel.Context, msg resolver.Addresses) {
 	if len(x.devices.holds) == 0 {
 		return
 	}
 	if msg.Cached {
 		return // isNewDevice has looked there
 	}
-	answered := msg.Err == nil || errors.Is(msg.Err, ErrNotFound)
-	if !answered && !errors.Is(msg.Err, ErrTrackersSilent) && !errors.Is(msg.Err, ErrNoTrackers) {
+	answered := msg.Err == nil || errors.Is(msg.Err, resolver.ErrNotFound)
+	if !answered && !errors.Is(msg.Err, resolver.ErrTrackersSilent) && !errors.Is(msg.Err, resolver.ErrNoTrackers) {
 		return // says nothing about trackers
 	}
 	for _, h := range x.devices.holds {

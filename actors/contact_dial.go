@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -44,19 +45,19 @@ func (x *contact) connect(c *kernel.Context) {
 	x.resolving = true
 	// The first attempt goes to where the contact was found before, the next ones
 	// ask again.
-	c.Ask(x.deps.Resolver, lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
+	c.Ask(x.deps.Resolver, resolver.Lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
 }
 
 // onUnanswered goes on without the resolver: it has failed, or takes too long.
 func (x *contact) onUnanswered(c *kernel.Context, msg kernel.Unanswered) {
-	if q, ok := msg.Question.(lookup); ok {
+	if q, ok := msg.Question.(resolver.Lookup); ok {
 		c.Log().Warn("lookup was not answered", "err", msg.Err)
-		x.onAddresses(c, addresses{Identity: q.Identity, Err: fmt.Errorf("look up the contact: %w", msg.Err)})
+		x.onAddresses(c, resolver.Addresses{Identity: q.Identity, Err: fmt.Errorf("look up the contact: %w", msg.Err)})
 	}
 }
 
 // onAddresses dials.
-func (x *contact) onAddresses(c *kernel.Context, msg addresses) {
+func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 	x.devicesLookedUp(c, msg)
 	if !x.resolving {
 		return

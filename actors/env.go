@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 
 	"github.com/mimird/mimird/actors/fileserver"
-	"github.com/mimird/mimird/actors/transfer"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -37,8 +37,8 @@ type env struct {
 	contactNodes *contactNodes
 	// strangerLog has every log line whose number a stranger decides.
 	strangerLog *strangerlog.Log
-	foreign     *foreignNodes
-	trackersV1  *trackersV1
+	foreign     *resolver.ForeignNodes
+	trackersV1  *resolver.TrackersV1
 	// files are the files of messages.
 	files *transfer.Service
 
@@ -75,8 +75,8 @@ func (e *env) accountDeps() *accountDeps {
 	}
 }
 
-func (e *env) resolverDeps() resolverDeps {
-	return resolverDeps{
+func (e *env) resolverDeps() resolver.Deps {
+	return resolver.Deps{
 		Store: e.store, Writer: e.writer, Keys: e.keys, Network: e.net, Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,
 		Trackers: e.opts.Trackers, V1: e.trackersV1, OwnDevices: e.opts.OwnDevices, Foreign: e.foreign,
 	}

@@ -10,13 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/mimird/mimird/actors/transfer"
-
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -100,13 +100,13 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		opts: opts, log: opts.Logger, store: s, keys: keys,
 		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
 		contacts: newContactTable(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
-		trackersV1: newTrackersV1(opts.TrackersV1),
+		trackersV1: resolver.NewTrackersV1(opts.TrackersV1),
 	}
 	n.env.sessions = newSessionTable(opts.MaxSessions, n.env.strangerLog)
 	if err := n.env.contactNodes.load(s); err != nil {
 		return err
 	}
-	if n.env.foreign, err = openForeignNodes(s, keys); err != nil {
+	if n.env.foreign, err = resolver.OpenForeignNodes(s, keys); err != nil {
 		return err
 	}
 	n.files, err = transfer.Open(transfer.Deps{

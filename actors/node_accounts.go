@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
@@ -111,8 +112,8 @@ func (n *Node) foreignNodes(ctx context.Context, id identity.PublicKey) (found [
 	}
 	ctx, cancel := context.WithTimeout(ctx, foreignLookupTime)
 	defer cancel()
-	answer, err := kernel.Ask[addresses](ctx, n.env.resolver, lookup{Identity: id, Fresh: true})
-	if err != nil || answer.Err != nil && !errors.Is(answer.Err, ErrNotFound) {
+	answer, err := kernel.Ask[resolver.Addresses](ctx, n.env.resolver, resolver.Lookup{Identity: id, Fresh: true})
+	if err != nil || answer.Err != nil && !errors.Is(answer.Err, resolver.ErrNotFound) {
 		return nil, false
 	}
 	for _, a := range answer.Found {

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/fileserver"
-	"github.com/mimird/mimird/actors/transfer"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -120,7 +120,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	// Before anything that rests on the keys, such as an account.
 	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
 	if n.env.opts.OpenNetwork != nil {
-		n.env.resolver = spawn(resolverName, func() kernel.Actor { return newResolver(n.env.resolverDeps()) })
+		n.env.resolver = spawn(resolverName, func() kernel.Actor { return resolver.New(n.env.resolverDeps()) })
 		spawn(listenerName, func() kernel.Actor { return newListener(n.env.sessionDeps()) })
 		spawn(overlayName, func() kernel.Actor {
 			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
@@ -167,7 +167,7 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 		if err := n.startAccounts(c); err != nil {
 			c.Fail(err)
 		}
-	case trackersRequest:
+	case resolver.StatusRequest:
 		c.Forward(n.env.resolver, msg)
 	case alarmsRequest:
 		n.onAlarmsRequest(c)

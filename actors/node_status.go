@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -18,9 +19,9 @@ type Status struct {
 	// Overlay is false in Running while the overlay actor is down.
 	Overlay  overlay.Status
 	Running  bool
-	Trackers []TrackerStatus
+	Trackers []resolver.TrackerStatus
 	// TrackersV1 are those of version 1, in the order of the options.
-	TrackersV1 []TrackerV1Status
+	TrackersV1 []resolver.TrackerV1Status
 	Sessions   int
 	// StrayReactions counts, since the start, the reactions to messages that the
 	// conversation does not have: older ones than this node, or somebody else's. They
@@ -38,7 +39,7 @@ type Status struct {
 	KeyProblems []KeyProblem
 	// ForeignNodes are nodes that trackers give for our accounts and that are not ours.
 	// It is empty while nobody abuses a signature.
-	ForeignNodes []ForeignNode
+	ForeignNodes []resolver.ForeignNode
 	// Suspicions are attempts of the last day to be somebody else; Suspected counts
 	// all since the start.
 	Suspicions []Suspicion
@@ -88,18 +89,18 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 const trackersPatience = 2 * time.Second
 
 // trackers asks the resolver how trackers answer. While it does not say, none answers.
-func (n *Node) trackers(ctx context.Context) ([]TrackerStatus, error) {
+func (n *Node) trackers(ctx context.Context) ([]resolver.TrackerStatus, error) {
 	if n.opts.OpenNetwork == nil {
 		return nil, nil
 	}
 	soon, cancel := context.WithTimeout(ctx, trackersPatience)
 	defer cancel()
-	trackers, err := kernel.Ask[[]TrackerStatus](soon, n.root, trackersRequest{})
+	trackers, err := kernel.Ask[[]resolver.TrackerStatus](soon, n.root, resolver.StatusRequest{})
 	if err == nil || ctx.Err() != nil || errors.Is(err, kernel.ErrStopped) {
 		return trackers, err
 	}
 	for _, address := range n.opts.Trackers {
-		trackers = append(trackers, TrackerStatus{Address: address})
+		trackers = append(trackers, resolver.TrackerStatus{Address: address})
 	}
 	return trackers, nil
 }

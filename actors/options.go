@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/fileserver"
-	"github.com/mimird/mimird/actors/transfer"
-
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -35,7 +35,7 @@ type Options struct {
 	Trackers []tracker.Address
 	// TrackersV1 are those of version 1, of gen1 and gen2. They are reached over the
 	// carriers of their generation.
-	TrackersV1 []TrackerV1
+	TrackersV1 []resolver.TrackerV1
 
 	// SessionIdle is how long a session lives without anything but pings. Default
 	// 10 min, which is what the apps use.

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/legacy"
@@ -75,7 +76,7 @@ func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 	}
 	system.knows.Life = time.Hour
 	n := w.Node("owner", func(o *actors.Options) {
-		o.TrackersV1 = []actors.TrackerV1{{Address: system.at}}
+		o.TrackersV1 = []resolver.TrackerV1{{Address: system.at}}
 		o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 			net, err := w.Open(key)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -44,13 +45,13 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 			t.Parallel()
 			w := actorstest.New(t, memnet.Options{})
 			key := oldTrackerNode(w)
-			where := actors.TrackerV1{Node: key}
+			where := resolver.TrackerV1{Node: key}
 			if generation == 1 {
-				where = actors.TrackerV1{Address: netip.AddrPortFrom(overlay.AddressOf(key), tracker.Port1)}
+				where = resolver.TrackerV1{Address: netip.AddrPortFrom(overlay.AddressOf(key), tracker.Port1)}
 			}
 			old := func(o *actors.Options) {
 				withCarriers(w, true, kind)(o)
-				o.Trackers, o.TrackersV1 = nil, []actors.TrackerV1{where}
+				o.Trackers, o.TrackersV1 = nil, []resolver.TrackerV1{where}
 			}
 			a, b := w.Node("a", old), w.Node("b", old)
 			actorstest.Befriend(a, b)
@@ -69,10 +70,10 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 func TestOldTrackersThatAreSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
-		silent := actors.TrackerV1{Node: identity.NodeKey{1}}
+		silent := resolver.TrackerV1{Node: identity.NodeKey{1}}
 		n := w.Node("a", func(o *actors.Options) {
 			withCarriers(w, true, overlay.KindQUIC)(o)
-			o.Trackers, o.TrackersV1 = nil, []actors.TrackerV1{silent}
+			o.Trackers, o.TrackersV1 = nil, []resolver.TrackerV1{silent}
 		})
 		n.Eventually("the status says it", func() bool {
 			s := n.Status().TrackersV1
@@ -82,7 +83,7 @@ func TestOldTrackersThatAreSilent(t *testing.T) {
 		n.AddPhone([32]byte(bob))
 		n.SayTo([32]byte(bob), "where are you?")
 		n.Eventually("the contact's presence says it", func() bool {
-			return n.Presence(n.Account.ID, bob).LastError == actors.ErrTrackersSilent.Error()
+			return n.Presence(n.Account.ID, bob).LastError == resolver.ErrTrackersSilent.Error()
 		})
 	})
 }
@@ -141,7 +142,7 @@ func TestParseTrackerV1(t *testing.T) {
 		"127.0.0.1:5050":     false,
 		"":                   false,
 	} {
-		got, err := actors.ParseTrackerV1(s)
+		got, err := resolver.ParseTrackerV1(s)
 		if ok != (err == nil) || ok && got.String() != s {
 			t.Errorf("%q: %v, error %v", s, got, err)
 		}

@@ -45,8 +45,8 @@ func isMessage(msg any, name string) bool { return fmt.Sprintf("%T", msg) == nam
 // them is found at the next attempt, in both accounts of the node.
 func TestResolver_PanicDuringLookup_WedgesNobody(t *testing.T) {
 	for name, fatal := range map[string]func(actor kernel.Ref, msg any) bool{
-		"at the question":       func(_ kernel.Ref, msg any) bool { return isMessage(msg, "actors.lookup") },
-		"at a tracker's answer": func(_ kernel.Ref, msg any) bool { return isMessage(msg, "actors.datagram") },
+		"at the question":       func(_ kernel.Ref, msg any) bool { return isMessage(msg, "resolver.Lookup") },
+		"at a tracker's answer": func(_ kernel.Ref, msg any) bool { return isMessage(msg, "resolver.datagram") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -253,14 +254,14 @@ func overlayOf(s overlay.Status, running bool) Overlay {
 	return out
 }
 
-func trackerOf(t actors.TrackerStatus) Tracker {
+func trackerOf(t resolver.TrackerStatus) Tracker {
 	return Tracker{
 		Address: t.Address.String(), Answers: t.Answers, LatencyMS: milliseconds(t.Latency),
 		Announced: t.AnnouncedUntil, Last: t.LastAnswer,
 	}
 }
 
-func oldTrackerOf(t actors.TrackerV1Status) OldTracker {
+func oldTrackerOf(t resolver.TrackerV1Status) OldTracker {
 	out := OldTracker{Address: t.Tracker.String(), Answers: t.Err == nil && !t.LastAnswer.IsZero(), Last: t.LastAnswer}
 	if t.Err != nil {
 		out.Error = t.Err.Error()

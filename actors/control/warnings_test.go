@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -24,7 +25,7 @@ func TestWarnings(t *testing.T) {
 		says  []string
 	}{
 		"announced_elsewhere": {
-			actors.Status{Overlay: up, ForeignNodes: []actors.ForeignNode{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
+			actors.Status{Overlay: up, ForeignNodes: []resolver.ForeignNode{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), "security.own_devices"},
 		},
 		"handshake_relayed": {

@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mimird/mimird/actors/transfer"
-
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
@@ -23,8 +21,10 @@ import (
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/config"
 	"github.com/mimird/mimird/proto/identity"
@@ -220,7 +220,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		opts.Trackers = append(opts.Trackers, t.Address)
 	}
 	for _, t := range c.Yggdrasil.OldTrackers {
-		old, err := actors.ParseTrackerV1(t)
+		old, err := resolver.ParseTrackerV1(t)
 		if err != nil {
 			return actors.Options{}, configError{fmt.Errorf("yggdrasil.old_trackers: %q: %w", clip(t), err)}
 		}

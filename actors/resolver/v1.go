@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package resolver
 
 import (
 	"bufio"
@@ -83,28 +83,28 @@ type TrackerV1Status struct {
 	Err error
 }
 
-// trackersV1 are the trackers of version 1 and how they answer. It is safe for concurrent
+// TrackersV1 are the trackers of version 1 and how they answer. It is safe for concurrent
 // use.
-type trackersV1 struct {
+type TrackersV1 struct {
 	all []TrackerV1
 
 	mu    sync.Mutex
 	state []TrackerV1Status // in the order of all
 }
 
-// newTrackersV1 returns trackers that were not asked yet.
-func newTrackersV1(all []TrackerV1) *trackersV1 {
-	t := &trackersV1{all: all}
+// NewTrackersV1 returns trackers that were not asked yet.
+func NewTrackersV1(all []TrackerV1) *TrackersV1 {
+	t := &TrackersV1{all: all}
 	for _, tracker := range all {
 		t.state = append(t.state, TrackerV1Status{Tracker: tracker})
 	}
 	return t
 }
 
-func (t *trackersV1) none() bool { return len(t.all) == 0 }
+func (t *TrackersV1) none() bool { return len(t.all) == 0 }
 
 // note records how the last request to a tracker ended.
-func (t *trackersV1) note(tracker TrackerV1, err error) {
+func (t *TrackersV1) note(tracker TrackerV1, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.state {
@@ -117,7 +117,7 @@ func (t *trackersV1) note(tracker TrackerV1, err error) {
 }
 
 // Status returns how the trackers answer, in the order of the configuration.
-func (t *trackersV1) Status() []TrackerV1Status {
+func (t *TrackersV1) Status() []TrackerV1Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.state)
@@ -183,9 +183,9 @@ func (r *resolver) announceV1(c *kernel.Context) {
 }
 
 // clientV1 sends requests to trackers of version 1. Its methods block and run in tasks.
-type clientV1 struct{ deps resolverDeps }
+type clientV1 struct{ deps Deps }
 
-// lookup asks all trackers at once and merges their records.
+// Lookup asks all trackers at once and merges their records.
 func (o clientV1) lookup(ctx context.Context, id identity.PublicKey) foundV1 {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeV1)
 	defer cancel()
@@ -233,7 +233,7 @@ func (o clientV1) locate(ctx context.Context, r tracker.Record1) (identity.NodeK
 	return node, err == nil
 }
 
-// announce announces the accounts to all trackers.
+// Announce announces the accounts to all trackers.
 func (o clientV1) announce(ctx context.Context, accounts []identity.PublicKey) {
 	var telling sync.WaitGroup
 	defer telling.Wait()

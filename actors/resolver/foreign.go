@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package resolver
 
 import (
 	"cmp"
@@ -39,17 +39,17 @@ type ForeignNode struct {
 	suppressed bool
 }
 
-// foreignNodes remembers the foreign nodes of all accounts, for the resolver and for the
+// ForeignNodes remembers the foreign nodes of all accounts, for the resolver and for the
 // status. It is safe for concurrent use.
-type foreignNodes struct {
+type ForeignNodes struct {
 	mu   sync.Mutex
 	seen map[identity.PublicKey][]ForeignNode
 }
 
-// openForeignNodes reads the foreign nodes that earlier runs have reported. The keyring
+// OpenForeignNodes reads the foreign nodes that earlier runs have reported. The keyring
 // never signs their keys.
-func openForeignNodes(s *store.Store, keys *keyring.Ring) (*foreignNodes, error) {
-	f := &foreignNodes{seen: make(map[identity.PublicKey][]ForeignNode)}
+func OpenForeignNodes(s *store.Store, keys *keyring.Ring) (*ForeignNodes, error) {
+	f := &ForeignNodes{seen: make(map[identity.PublicKey][]ForeignNode)}
 	accounts, err := s.Accounts()
 	if err != nil {
 		return nil, fmt.Errorf("read accounts: %w", err)
@@ -65,7 +65,7 @@ func openForeignNodes(s *store.Store, keys *keyring.Ring) (*foreignNodes, error)
 }
 
 // observe notes a foreign node and reports whether that is to be reported.
-func (f *foreignNodes) observe(account identity.PublicKey, node identity.NodeKey, now time.Time) (report bool) {
+func (f *ForeignNodes) observe(account identity.PublicKey, node identity.NodeKey, now time.Time) (report bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seen := f.seen[account]
@@ -86,7 +86,7 @@ func (f *foreignNodes) observe(account identity.PublicKey, node identity.NodeKey
 
 // suppress leaves the nodes of an account out of Current, because the account is not
 // served any more. When it is served again they are not reported again.
-func (f *foreignNodes) suppress(account identity.PublicKey) {
+func (f *ForeignNodes) suppress(account identity.PublicKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.seen[account] {
@@ -96,7 +96,7 @@ func (f *foreignNodes) suppress(account identity.PublicKey) {
 
 // Current returns the foreign nodes that trackers have named within the last 20 minutes,
 // the oldest first.
-func (f *foreignNodes) Current(now time.Time) []ForeignNode {
+func (f *ForeignNodes) Current(now time.Time) []ForeignNode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []ForeignNode

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+// Package resolver is the client of the trackers: it announces where our accounts are,
+// and looks up where contacts are. Accounts tell it [Announce], contacts ask it [Lookup],
+// and the node reads how trackers answer. Everything that a tracker says is a hint; the
+// handshake of a session decides. It reads the store, caches addresses in it, and reports
+// there the foreign nodes that trackers give for our accounts. It imports the kernel, the
+// keyring, the store, the stranger log, the uplink with the overlay, and proto.
+//
+// Start reading at resolver.go for the actor and the trackers of version 2, at v1.go for
+// those of version 1.
+package resolver
 
 import (
 	"context"
@@ -58,24 +67,24 @@ const (
 
 // Messages to the resolver.
 type (
-	// lookup asks where an identity is; the answer is [addresses]. With Fresh the
+	// Lookup asks where an identity is; the answer is [Addresses]. With Fresh the
 	// resolver asks trackers also when its cache has addresses.
-	lookup struct {
+	Lookup struct {
 		Identity identity.PublicKey
 		Fresh    bool
 	}
-	// announce says that trackers shall know where an account is, until one with Stop.
+	// Announce says that trackers shall know where an account is, until one with Stop.
 	// Again announces at once.
-	announce struct {
+	Announce struct {
 		Account     identity.PublicKey
 		Stop, Again bool
 	}
-	// trackersRequest asks how the trackers answer; the answer is []TrackerStatus.
-	trackersRequest struct{}
+	// StatusRequest asks how the trackers answer; the answer is []TrackerStatus.
+	StatusRequest struct{}
 )
 
-// addresses answers [lookup].
-type addresses struct {
+// Addresses answers [Lookup].
+type Addresses struct {
 	Identity identity.PublicKey
 	Found    []store.Address
 	// Cached says that no tracker was asked.
@@ -85,8 +94,8 @@ type addresses struct {
 	Err error
 }
 
-// resolverDeps is what a resolver uses.
-type resolverDeps struct {
+// Deps is what a resolver uses.
+type Deps struct {
 	// Store is for reading; Writer is the actor that writes to it.
 	Store  *store.Store
 	Writer kernel.Ref
@@ -99,17 +108,17 @@ type resolverDeps struct {
 	Strangers *strangerlog.Log
 	// Trackers are asked and told; those of version 1 are in V1.
 	Trackers []tracker.Address
-	V1       *trackersV1
+	V1       *TrackersV1
 	// OwnDevices are further node keys of our accounts; a record with one of them is not
 	// foreign.
 	OwnDevices []identity.NodeKey
-	Foreign    *foreignNodes
+	Foreign    *ForeignNodes
 }
 
 // resolver is the node's client of the trackers. Everything that a tracker says is a
 // hint; the handshake decides. It answers from the cache when it can.
 type resolver struct {
-	deps     resolverDeps
+	deps     Deps
 	port     overlay.Datagrams
 	trackers []*trackerState
 	open     map[tracker.Nonce]*question
@@ -144,9 +153,9 @@ type (
 	}
 )
 
-// newResolver returns the resolver. It takes [lookup], [announce], [trackersRequest], and
+// New returns the resolver. It takes [Lookup], [Announce], [StatusRequest], and
 // the events of the uplink.
-func newResolver(deps resolverDeps) kernel.Actor {
+func New(deps Deps) kernel.Actor {
 	r := &resolver{
 		deps:     deps,
 		open:     make(map[tracker.Nonce]*question),
@@ -175,7 +184,7 @@ func (r *resolver) Started(c *kernel.Context) error {
 	}
 	for _, a := range accounts {
 		if _, ok := r.deps.Keys.Account(a.ID); ok { // else its actor tells us when it is
-			r.onAnnounce(c, announce{Account: a.ID})
+			r.onAnnounce(c, Announce{Account: a.ID})
 		}
 	}
 	return nil
@@ -201,9 +210,9 @@ func (r *resolver) listen(c *kernel.Context) error {
 // Receive implements [kernel.Actor].
 func (r *resolver) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case lookup:
+	case Lookup:
 		r.onLookup(c, msg)
-	case announce:
+	case Announce:
 		r.onAnnounce(c, msg)
 	case uplink.Opened:
 		if err := r.listen(c); err != nil {
@@ -219,7 +228,7 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 		r.finishLookup(c, msg.identity)
 	case announceDue:
 		r.onAnnounceDue(c, msg)
-	case trackersRequest:
+	case StatusRequest:
 		r.onTrackersRequest(c)
 	case store.Written:
 		// The cache may lack an entry, and the status has a foreign node without its event.
@@ -268,24 +277,24 @@ func (r *resolver) receive(ctx context.Context, inbox kernel.Inbox) error {
 }
 
 // onLookup answers from the cache, or joins or starts a question to the trackers.
-func (r *resolver) onLookup(c *kernel.Context, msg lookup) {
+func (r *resolver) onLookup(c *kernel.Context, msg Lookup) {
 	if !msg.Fresh {
 		if cached := r.cached(msg.Identity); len(cached) > 0 {
-			c.Reply(addresses{Identity: msg.Identity, Found: cached, Cached: true})
+			c.Reply(Addresses{Identity: msg.Identity, Found: cached, Cached: true})
 			return
 		}
 	}
 	l := r.lookups[msg.Identity]
 	switch {
 	case l == nil && len(r.lookups) >= maxLookups, l != nil && len(l.waiting) >= maxWaiting:
-		c.Reply(addresses{Identity: msg.Identity, Err: errBusy})
+		c.Reply(Addresses{Identity: msg.Identity, Err: errBusy})
 		return
 	case l != nil:
 		l.waiting = append(l.waiting, c.Sender())
 		return
 	}
 	if r.port == nil {
-		c.Reply(addresses{Identity: msg.Identity, Err: uplink.ErrOffline})
+		c.Reply(Addresses{Identity: msg.Identity, Err: uplink.ErrOffline})
 		return
 	}
 	l = &lookupState{waiting: []kernel.Ref{c.Sender()}}
@@ -383,7 +392,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	}
 	delete(r.lookups, id)
 	l.grace.Stop()
-	answer := addresses{Identity: id}
+	answer := Addresses{Identity: id}
 	tracker.Rank(l.found)
 	now := r.deps.Now()
 	for _, rec := range l.found {
@@ -407,7 +416,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 }
 
 // onAnnounce begins or ends the announcements of an account.
-func (r *resolver) onAnnounce(c *kernel.Context, msg announce) {
+func (r *resolver) onAnnounce(c *kernel.Context, msg Announce) {
 	if msg.Stop {
 		delete(r.accounts, msg.Account)
 		r.deps.Foreign.suppress(msg.Account)
