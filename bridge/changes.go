@@ -38,7 +38,7 @@ func (d *delivery) change(
 			if words == "" {
 				return nil // the probe was accepted
 			}
-			id := mimirid.Notice(d.at.Contact(), d.ev.Seq, changeNotice)
+			id := mimirid.Notice(d.at.ID, d.ev.Seq, changeNotice)
 			return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), fmt.Sprintf(words, reasonOf(why)))
 		},
 	})
@@ -52,7 +52,7 @@ func (d *delivery) edited(ctx context.Context) error {
 	parts := msgconv.TextToMatrix(*m)
 	edit := &simplevent.Message[string]{
 		EventMeta:     d.meta(bridgev2.RemoteEventEdit, d.contactSender(), msgconv.EditTime(*m)),
-		TargetMessage: mimirid.Message(d.at.Contact(), m.ID, 0),
+		TargetMessage: mimirid.Message(d.at.ID, m.ID, 0),
 		ConvertEditFunc: func(_ context.Context, _ *bridgev2.Portal, _ bridgev2.MatrixAPI, existing []*database.Message, _ string) (*bridgev2.ConvertedEdit, error) {
 			content := *parts[0]
 			if len(parts) > 1 {
@@ -72,7 +72,7 @@ func (d *delivery) edited(ctx context.Context) error {
 func (d *delivery) delivered(ctx context.Context) error {
 	receipt := &simplevent.Receipt{
 		EventMeta: d.meta(bridgev2.RemoteEventDeliveryReceipt, d.contactSender(), d.ev.Time.Time()),
-		Targets:   []networkid.MessageID{mimirid.Message(d.at.Contact(), d.ev.Message, 0)},
+		Targets:   []networkid.MessageID{mimirid.Message(d.at.ID, d.ev.Message, 0)},
 	}
 	return d.change(ctx, "receipt", bridgev2.EventSender{}, "", func(ctx context.Context) error { return d.queue(ctx, 0, receipt) })
 }

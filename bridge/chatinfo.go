@@ -21,7 +21,8 @@ import (
 
 // GetChatInfo says who is in a room: the user and the contact.
 func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
-	_, key, err := mimirid.ParsePortal(portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	key := conversation.Contact()
 	if err != nil {
 		return nil, err
 	}

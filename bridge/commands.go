@@ -95,7 +95,8 @@ var errNotYourRoom = errors.New("this is somebody else's conversation")
 
 // roomOf returns the login and the contact of a room.
 func (c *connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, error) {
-	account, contact, err := mimirid.ParsePortal(ce.Portal.PortalKey)
+	account, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return nil, contact, err
 	}

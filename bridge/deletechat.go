@@ -21,7 +21,8 @@ var errKept = msgconv.Refusal("the node keeps the conversation, so it is not del
 // one. The library deletes the room then. Another conversation would come back with
 // the contact's next message, whole, which nobody would call deleted: it is refused.
 func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.MatrixDeleteChat) error {
-	_, key, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	key := conversation.Contact()
 	if err != nil {
 		return err
 	}

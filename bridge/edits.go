@@ -33,7 +33,8 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 	if cl.config.Network.Edits != config.EditsCorrection {
 		return msgconv.ErrNoEdits
 	}
-	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,8 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 
 // HandleMatrixMessageRemove gives up a message that the contact does not have yet.
 func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.MatrixMessageRemove) error {
-	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func (o *OutgoingForTest) Replaced() int64 { return o.in.deliver.Replaced() }
 
 // Room returns the room of a conversation, empty for none.
 func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.PublicKey) (id.RoomID, error) {
-	portal, err := o.in.br.GetExistingPortalByKey(ctx, mimirid.Portal(account, contact))
+	portal, err := o.in.br.GetExistingPortalByKey(ctx, mimirid.Portal(account, store.ContactConversation(contact)))
 	if err != nil || portal == nil {
 		return "", err
 	}

@@ -33,7 +33,8 @@ var (
 // message is on the disk, and the room is told that it waits; that the contact has
 // it comes later, from the event log.
 func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixMessage) (*bridgev2.MatrixMessageResponse, error) {
-	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	}
 	crashpoint.At(crashpoint.AfterEnqueue)
 	row := &database.Message{
-		ID:         mimirid.Message(contact, stored.ID, 0),
+		ID:         mimirid.Message(store.ContactConversation(contact), stored.ID, 0),
 		MXID:       msg.Event.ID,
 		Room:       msg.Portal.PortalKey,
 		SenderID:   mimirid.User(cl.account),

@@ -121,7 +121,7 @@ func (d *delivery) handleKind(ctx context.Context) error {
 }
 
 func (d *delivery) portalKey() networkid.PortalKey {
-	return mimirid.Portal(d.at.Account, d.at.Contact())
+	return mimirid.Portal(d.at.Account, d.at.ID)
 }
 
 // contactSender is who writes what the contact wrote.
@@ -179,7 +179,7 @@ func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error)
 				return err
 			}
 		}
-		if err := d.send(ctx, part, mimirid.Message(d.at.Contact(), m.ID, part), sender, msgconv.ShownTime(m), converted); err != nil {
+		if err := d.send(ctx, part, mimirid.Message(d.at.ID, m.ID, part), sender, msgconv.ShownTime(m), converted); err != nil {
 			return err
 		}
 	}
@@ -329,9 +329,9 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	sender, id := d.contactSender(), mimirid.Notice(d.at.Contact(), d.ev.Seq, 0)
+	sender, id := d.contactSender(), mimirid.Notice(d.at.ID, d.ev.Seq, 0)
 	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry {
-		id = mimirid.Message(d.at.Contact(), d.ev.Message, 0)
+		id = mimirid.Message(d.at.ID, d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
 			sender = d.ownSender()
 		}

@@ -175,7 +175,7 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 
 // showOld shows a message of the history, unless it is there.
 func (d *delivery) showOld(ctx context.Context, m store.Message) error {
-	id := mimirid.Message(d.at.Contact(), m.ID, 0)
+	id := mimirid.Message(d.at.ID, m.ID, 0)
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil || len(rows) > 0 {
 		return err

@@ -474,7 +474,8 @@ func isUse(kind event.Type) bool {
 
 // take makes a room the one of a conversation.
 func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
-	_, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}

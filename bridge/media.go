@@ -54,7 +54,7 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
 		return err
 	}
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.Contact(), m.ID, 0))
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.ID, m.ID, 0))
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -82,7 +82,7 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.ID, d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // fileNotePart is the part of an entry that it is.
@@ -99,7 +99,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	id := mimirid.Message(d.at.Contact(), m.ID, 0)
+	id := mimirid.Message(d.at.ID, m.ID, 0)
 	if d.at.InDoubt { // before the upload
 		if found, err := d.recover(ctx, portal, id, sender, msgconv.ShownTime(m)); err != nil || found {
 			return err
@@ -165,7 +165,7 @@ func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words str
 	if m.ID.Dir == store.Out {
 		sender = d.ownSender()
 	}
-	return d.send(ctx, 0, mimirid.Message(d.at.Contact(), m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
+	return d.send(ctx, 0, mimirid.Message(d.at.ID, m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
 }
 
 // upload brings a file to the homeserver, encrypted where the room is.

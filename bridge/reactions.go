@@ -123,7 +123,7 @@ func (d *delivery) addReaction(
 	if err != nil || portal == nil {
 		return err
 	}
-	id := mimirid.Message(d.at.Contact(), wanted.Message, 0)
+	id := mimirid.Message(d.at.ID, wanted.Message, 0)
 	return d.unit(ctx, portal, unit{
 		key: "reaction " + string(id), sender: sender,
 		send: func(ctx context.Context) error {
@@ -147,7 +147,7 @@ func (d *delivery) addReaction(
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
-			return d.putNotice(ctx, portal, mimirid.Notice(d.at.Contact(), d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
+			return d.putNotice(ctx, portal, mimirid.Notice(d.at.ID, d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
 		},
 	})
 }
@@ -274,9 +274,11 @@ func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.
 
 // reactionTarget returns whom a reaction goes to, and what it is about.
 func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (contact identity.PublicKey, target peer.GUID, err error) {
-	if _, contact, err = mimirid.ParsePortal(portal.PortalKey); err != nil {
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
 		return contact, 0, err
 	}
+	contact = conversation.Contact()
 	_, id, _, err := mimirid.ParseMessage(message)
 	if err != nil { // a notice of the bridge
 		return contact, 0, errNoTarget

@@ -119,5 +119,5 @@ func (d *delivery) shownAs(ctx context.Context, m store.Message) (networkid.Mess
 			return row.ID, nil
 		}
 	}
-	return mimirid.Message(d.at.Contact(), m.ID, 0), nil
+	return mimirid.Message(d.at.ID, m.ID, 0), nil
 }

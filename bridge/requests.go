@@ -69,7 +69,7 @@ const (
 )
 
 func (d *delivery) requestNotice(contact store.Contact, part int) networkid.MessageID {
-	return mimirid.Notice(d.at.Contact(), uint64(max(contact.Requested, 0)), part)
+	return mimirid.Notice(d.at.ID, uint64(max(contact.Requested, 0)), part)
 }
 
 // accepted makes the room of a contact, and of a message request a conversation.
@@ -131,7 +131,7 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 
 // say has the bot say something in the room, once per entry and part.
 func (d *delivery) say(ctx context.Context, part int, text string) error {
-	return d.send(ctx, part, mimirid.Notice(d.at.Contact(), d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+	return d.send(ctx, part, mimirid.Notice(d.at.ID, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // changeRoom tells the room what has changed about its contact. All of it happens
@@ -215,7 +215,7 @@ func (d *delivery) callMissed(ctx context.Context) error {
 	if !d.config.Network.CallNotices {
 		return nil
 	}
-	return d.send(ctx, 0, mimirid.Notice(d.at.Contact(), d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
+	return d.send(ctx, 0, mimirid.Notice(d.at.ID, d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
 		msgconv.Single(msgconv.Notice("📞 Missed call. Calls can be taken with the Mimir app.")))
 }
 
@@ -230,7 +230,8 @@ func (d *delivery) sayIfThere(ctx context.Context, text string) error {
 
 // HandleMatrixAcceptMessageRequest says yes to whoever has asked to be a contact.
 func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
-	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}
@@ -251,7 +252,8 @@ var errNotYourRequest = msgconv.Refusal("only who was asked can accept")
 
 // HandleMute notes that a conversation shall make no noise.
 func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
-	_, contact, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}

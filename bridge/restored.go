@@ -266,11 +266,11 @@ func (r *restored) isThere(ctx context.Context, room id.RoomID, evt id.EventID) 
 // room finds out what a room has lost, and has it shown again. A room that is not
 // there any more is made again.
 func (r *restored) room(ctx context.Context, row *database.Portal, there bool, lost *loss) error {
-	account, contact, err := mimirid.ParsePortal(row.PortalKey)
+	account, conversationID, err := mimirid.ParsePortal(row.PortalKey)
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
-	conversation := store.ConversationWith(account, contact)
+	conversation := store.Conversation{Account: account, ID: conversationID}
 	if !there {
 		lost.roomsGone++
 		return r.ask(conversation, &rebuilding{gone: row.MXID, limit: max(r.config.Backfill.MaxCatchupMessages, 1)})
@@ -290,7 +290,7 @@ func (r *restored) room(ctx context.Context, row *database.Portal, there bool, l
 	messages := make(map[networkid.MessageID]bool)
 	for _, row := range rows[:count] {
 		if _, id, _, err := mimirid.ParseMessage(row.id); err == nil { // others are notices
-			messages[mimirid.Message(contact, id, 0)] = true
+			messages[mimirid.Message(conversationID, id, 0)] = true
 		}
 	}
 	lost.messages += len(messages)

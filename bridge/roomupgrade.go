@@ -184,11 +184,12 @@ func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) 
 
 // move makes another room that of a conversation, and links the old one there.
 func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
-	account, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	account, conversationID, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
 		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
 	}
-	conversation, old := store.ConversationWith(account, contact), portal.MXID
+	contact := conversationID.Contact()
+	conversation, old := store.Conversation{Account: account, ID: conversationID}, portal.MXID
 	// The bot may have no power to invite there; its owner may.
 	if puppet := login.User.DoublePuppet(ctx); puppet != nil {
 		for _, who := range []networkid.UserID{mimirid.User(contact), mimirid.User(account)} {

@@ -160,5 +160,5 @@ func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev
 }
 
 func (cl *client) chat(contact identity.PublicKey) *bridgev2.CreateChatResponse {
-	return &bridgev2.CreateChatResponse{PortalKey: mimirid.Portal(cl.account, contact)}
+	return &bridgev2.CreateChatResponse{PortalKey: mimirid.Portal(cl.account, store.ContactConversation(contact))}
 }

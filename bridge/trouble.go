@@ -242,7 +242,7 @@ func (c *connector) waiting() (logins, conversations int, list []deliver.Waiting
 		}
 		conversation := store.ConversationWith(w.Account, w.Contact)
 		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.TroubleOf(conversation).Err)
-		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, w.Contact))
+		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, store.ContactConversation(w.Contact)))
 		if err == nil && portal != nil {
 			w.Room = portal.MXID
 		}

@@ -264,7 +264,7 @@ func (c *connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
 		return had, nil
 	}
-	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.Contact()))
+	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.ID))
 	if err != nil || portal == nil || portal.MXID == "" {
 		return had, err
 	}

@@ -95,11 +95,11 @@ func (c *Deduper) Observe(ctx context.Context, evt *event.Event) error {
 	if evt.Type == event.EventReaction {
 		return c.reactionCame(ctx, portal, evt)
 	}
-	_, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
-	in := shownIn{evt.RoomID, mimirid.MarkedMessage(mimirid.User(contact), mark)}
+	in := shownIn{evt.RoomID, mimirid.MarkedMessage(conversation, mark)}
 	row, err := c.rowOrNote(ctx, portal, in, evt)
 	if err != nil || row == nil {
 		return err
@@ -212,7 +212,8 @@ func (c *Deduper) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt
 	if target == nil || key == "" {
 		return nil
 	}
-	account, contact, err := mimirid.ParsePortal(portal.PortalKey)
+	account, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	contact := conversation.Contact()
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}

@@ -6,10 +6,13 @@
 //
 //	login     the account's public key           64 hex digits
 //	user      an identity's public key           64 hex digits, also the ghost's user name
-//	portal    the contact's public key, with the login as its receiver
-//	message   <contact's key>/<message>[/<part>]   message as in store.MessageID
-//	notice    <contact's key>/n<event>             something the bridge itself says
+//	portal    <conversation>, with the login as its receiver
+//	message   <conversation>/<message>[/<part>]   message as in store.MessageID
+//	notice    <conversation>/n<event>             something the bridge itself says
+//
+// A conversation is written as store.ConversationID does: that with a contact is the
+// contact's public key, a group chat is "group-" and 64 hex digits.
 //
 // bridgev2 wants message ids to be unique among all conversations of a login,
-// Mimir's are unique within one: that is why the contact is in them.
+// Mimir's are unique within one: that is why the conversation is in them.
 package mimirid

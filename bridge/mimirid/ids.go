@@ -44,25 +44,25 @@ func ParseUser(id networkid.UserID) (identity.PublicKey, error) {
 }
 
 // Portal names the conversation of an account with a contact.
-func Portal(account, contact identity.PublicKey) networkid.PortalKey {
-	return networkid.PortalKey{ID: networkid.PortalID(contact.String()), Receiver: Login(account)}
+func Portal(account identity.PublicKey, conversation store.ConversationID) networkid.PortalKey {
+	return networkid.PortalKey{ID: networkid.PortalID(conversation.String()), Receiver: Login(account)}
 }
 
 // ParsePortal reads what Portal writes.
-func ParsePortal(key networkid.PortalKey) (account, contact identity.PublicKey, err error) {
+func ParsePortal(key networkid.PortalKey) (account identity.PublicKey, conversation store.ConversationID, err error) {
 	if account, err = ParseLogin(key.Receiver); err != nil {
-		return account, contact, fmt.Errorf("portal id: %w", err)
+		return account, conversation, fmt.Errorf("portal id: %w", err)
 	}
-	if contact, err = parseKey(string(key.ID)); err != nil {
-		return account, contact, fmt.Errorf("portal id: %w", err)
+	if conversation, err = parseConversation(string(key.ID)); err != nil {
+		return account, conversation, fmt.Errorf("portal id: %w", err)
 	}
-	return account, contact, nil
+	return account, conversation, nil
 }
 
 // Message names a part of a message. Parts count from 0; most messages have no
 // other.
-func Message(contact identity.PublicKey, id store.MessageID, part int) networkid.MessageID {
-	text := contact.String() + "/" + id.String()
+func Message(conversation store.ConversationID, id store.MessageID, part int) networkid.MessageID {
+	text := conversation.String() + "/" + id.String()
 	if part > 0 {
 		text += "/" + strconv.Itoa(part)
 	}
@@ -70,13 +70,13 @@ func Message(contact identity.PublicKey, id store.MessageID, part int) networkid
 }
 
 // ParseMessage reads what Message writes, and nothing else.
-func ParseMessage(id networkid.MessageID) (contact identity.PublicKey, message store.MessageID, part int, err error) {
-	fail := func(err error) (identity.PublicKey, store.MessageID, int, error) {
-		return identity.PublicKey{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
+func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, message store.MessageID, part int, err error) {
+	fail := func(err error) (store.ConversationID, store.MessageID, int, error) {
+		return store.ConversationID{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
 	}
 	key, rest, _ := strings.Cut(string(id), "/")
 	text, number, hasPart := strings.Cut(rest, "/")
-	if contact, err = parseKey(key); err != nil {
+	if conversation, err = parseConversation(key); err != nil {
 		return fail(err)
 	}
 	if message, err = store.ParseMessageID(text); err != nil {
@@ -87,13 +87,13 @@ func ParseMessage(id networkid.MessageID) (contact identity.PublicKey, message s
 			return fail(fmt.Errorf("part %.16q", number))
 		}
 	}
-	return contact, message, part, nil
+	return conversation, message, part, nil
 }
 
 // Notice names something that is said in a conversation because of an event of the
 // account's log, and is not a message of the conversation. Parts count from 0.
-func Notice(contact identity.PublicKey, event uint64, part int) networkid.MessageID {
-	text := contact.String() + "/n" + strconv.FormatUint(event, 10)
+func Notice(conversation store.ConversationID, event uint64, part int) networkid.MessageID {
+	text := conversation.String() + "/n" + strconv.FormatUint(event, 10)
 	if part > 0 {
 		text += "/" + strconv.Itoa(part)
 	}
@@ -112,6 +112,15 @@ func ParseNotice(id networkid.MessageID) (event uint64, err error) {
 
 // parseKey accepts the one form that is written: an id is a name, and a name has
 // one spelling.
+// parseConversation reads what ConversationID.String writes, of a contact or a group.
+func parseConversation(text string) (store.ConversationID, error) {
+	id, err := store.ParseConversationID(text)
+	if err == nil && id.Kind() == store.KindContact {
+		_, err = parseKey(text)
+	}
+	return id, err
+}
+
 func parseKey(text string) (identity.PublicKey, error) {
 	key, err := identity.ParsePublicKey(text)
 	if err == nil && key.String() != text {

@@ -19,6 +19,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	account = identity.PublicKey{0xaa, 1}
 	contact = identity.PublicKey{0xbb, 2}
+
+	conversations = []store.ConversationID{store.ContactConversation(contact), store.GroupConversation(identity.NodeKey{0xcc}, 3)}
 )
 
 func TestIDsReadBack(t *testing.T) {
@@ -28,15 +30,18 @@ func TestIDsReadBack(t *testing.T) {
 	if key, err := mimirid.ParseUser(mimirid.User(contact)); err != nil || key != contact {
 		t.Errorf("user: %s, %v", key, err)
 	}
-	if a, c, err := mimirid.ParsePortal(mimirid.Portal(account, contact)); err != nil || a != account || c != contact {
-		t.Errorf("portal: %s, %s, %v", a, c, err)
+	for _, conversation := range conversations {
+		if a, c, err := mimirid.ParsePortal(mimirid.Portal(account, conversation)); err != nil || a != account || c != conversation {
+			t.Errorf("portal: %s, %s, %v", a, c, err)
+		}
 	}
 	for _, id := range []store.MessageID{
 		{GUID: 1}, {GUID: -1}, {Dir: store.Out, GUID: 1 << 62}, {GUID: 7, Variant: 3},
 	} {
-		for _, part := range []int{0, 1, 35} {
-			c, m, p, err := mimirid.ParseMessage(mimirid.Message(contact, id, part))
-			if err != nil || c != contact || m != id || p != part {
+		for i, part := range []int{0, 1, 35} {
+			conversation := conversations[i%len(conversations)]
+			c, m, p, err := mimirid.ParseMessage(mimirid.Message(conversation, id, part))
+			if err != nil || c != conversation || m != id || p != part {
 				t.Errorf("message %s part %d: %s, %s, %d, %v", id, part, c, m, p, err)
 			}
 		}
@@ -45,7 +50,7 @@ func TestIDsReadBack(t *testing.T) {
 
 func TestIDsDiffer(t *testing.T) {
 	seen := make(map[networkid.MessageID]bool)
-	for _, c := range []identity.PublicKey{account, contact} {
+	for _, c := range conversations {
 		for _, dir := range []store.Direction{store.In, store.Out} {
 			for part := range 3 {
 				seen[mimirid.Message(c, store.MessageID{Dir: dir, GUID: 5}, part)] = true
@@ -59,10 +64,10 @@ func TestIDsDiffer(t *testing.T) {
 }
 
 func TestParseRefusesOtherSpellings(t *testing.T) {
-	good := string(mimirid.Message(contact, store.MessageID{GUID: 1}, 2))
+	good := string(mimirid.Message(conversations[0], store.MessageID{GUID: 1}, 2))
 	for _, id := range []string{
 		"", "/", strings.ToUpper(good[:64]) + good[64:], good + "/", good + "/1", good[:len(good)-1] + "0", good[:len(good)-1] + "01",
-		good[:len(good)-1] + "-1", good[:len(good)-1] + "99999", strings.Replace(good, "/i", "/x", 1), string(mimirid.Notice(contact, 1, 0)),
+		good[:len(good)-1] + "-1", good[:len(good)-1] + "99999", strings.Replace(good, "/i", "/x", 1), string(mimirid.Notice(conversations[0], 1, 0)),
 	} {
 		if _, _, _, err := mimirid.ParseMessage(networkid.MessageID(id)); err == nil {
 			t.Errorf("%q was read", id)

@@ -3,9 +3,11 @@
 package mimirid
 
 import (
+	"strings"
+
 	"maunium.net/go/mautrix/bridgev2/networkid"
 
-	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/actors/store"
 )
 
 // MarkerKey is the key in an event's content that names the message which the event
@@ -13,10 +15,13 @@ import (
 const MarkerKey = "im.mimir.message"
 
 // Marker names a message within its conversation, which is the room: it is the id
-// without the contact.
-func Marker(message networkid.MessageID) string { return string(message[2*identity.KeySize+1:]) }
+// without the conversation.
+func Marker(message networkid.MessageID) string {
+	_, marker, _ := strings.Cut(string(message), "/")
+	return marker
+}
 
 // MarkedMessage is the inverse of Marker.
-func MarkedMessage(contact networkid.UserID, marker string) networkid.MessageID {
-	return networkid.MessageID(string(contact) + "/" + marker)
+func MarkedMessage(conversation store.ConversationID, marker string) networkid.MessageID {
+	return networkid.MessageID(conversation.String() + "/" + marker)
 }

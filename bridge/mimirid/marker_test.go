@@ -7,14 +7,14 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 func TestMarker_Inverse(t *testing.T) {
-	contact := identity.PublicKey{7}
-	message := mimirid.Message(contact, store.MessageID{Dir: store.In, GUID: -5}, 2)
-	marker := mimirid.Marker(message)
-	if back := mimirid.MarkedMessage(mimirid.User(contact), marker); back != message {
-		t.Errorf("marker %q of %q names %q", marker, message, back)
+	for _, conversation := range conversations {
+		message := mimirid.Message(conversation, store.MessageID{Dir: store.In, GUID: -5}, 2)
+		marker := mimirid.Marker(message)
+		if back := mimirid.MarkedMessage(conversation, marker); back != message || marker != "ifffffffffffffffb/2" {
+			t.Errorf("marker %q of %q names %q", marker, message, back)
+		}
 	}
 }
