@@ -15,12 +15,12 @@ import (
 	"github.com/mimird/mimird/actors/control"
 )
 
-// maxAvatarFile is a little more than an avatar may have, so that one that is too
-// large is told from one that is not.
+// maxAvatarFile is a little more than an avatar may have, so that one
+// that is too large is recognised.
 const maxAvatarFile = 1 << 20
 
 func newAccount(f *flags) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "account", Short: "Make, import, change and remove accounts"})
+	cmd := group(&cobra.Command{Use: "account", Short: "Create, import, change and remove accounts"})
 	cmd.AddCommand(newAccountList(f), newAccountAdd(f), newAccountImport(f), newAccountExport(f), newAccountRemove(f), newAccountSet(f))
 	return cmd
 }
@@ -46,7 +46,7 @@ func newAccountList(f *flags) *cobra.Command {
 				}
 				_ = w.Flush() // what it writes to reports its own errors
 				if len(accounts) == 0 {
-					fmt.Fprintln(out, "no accounts yet; make one with: mimird up")
+					fmt.Fprintln(out, "no accounts yet; create one with: mimird up")
 				}
 			})
 		},
@@ -56,7 +56,7 @@ func newAccountList(f *flags) *cobra.Command {
 func newAccountAdd(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "add NAME",
-		Short: "Make a new account",
+		Short: "Create an account",
 		Args:  oneArg("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.withAccount(cmd, "%q is an account\n", func(client *control.Client) (control.Account, error) {
@@ -87,7 +87,7 @@ func newAccountRemove(f *flags) *cobra.Command {
 			}
 			what := fmt.Sprintf("the account %q with its contacts and messages", a.Name)
 			if deleteKey {
-				what += " and its key: nobody can be it again without a copy"
+				what += "  and its key: without a copy nobody can act as it again"
 			}
 			if err := confirm(cmd, yes, what, a.Name); err != nil {
 				return err
@@ -156,7 +156,7 @@ func somethingGiven(cmd *cobra.Command) bool {
 	return given
 }
 
-// readAvatar reads a picture; no name is no picture.
+// readAvatar reads a picture; without a name there is none.
 func readAvatar(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -179,7 +179,7 @@ func readAvatar(path string) ([]byte, error) {
 	return picture, nil
 }
 
-// withAccount does something that answers with an account, and says so in a
+// withAccount runs a request whose answer is an account, and prints a
 // sentence with its name.
 func (f *flags) withAccount(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Account, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, a control.Account) { fmt.Fprintf(w, sentence, printable(a.Name)) })

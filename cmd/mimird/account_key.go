@@ -32,7 +32,7 @@ func newAccountImport(f *flags) *cobra.Command {
 		Long: "Reads an identity from a file, or from standard input when FILE is -: a PEM block as mimird account export\n" +
 			"writes it, a seed of 64 hex digits, or the backup that the Mimir app makes (a .zip file, not from standard\n" +
 			"input). The account of a phone that stays in use gets the role backup: the phone comes first, and the node\n" +
-			"takes what the phone misses. See docs/roles.md.",
+			"receives what the phone misses. See docs/roles.md.",
 		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, contacts, err := readImport(cmd.InOrStdin(), args[0])
@@ -135,7 +135,7 @@ func readImport(stdin io.Reader, path string) (control.Import, []appbackup.Conta
 		return control.Import{}, nil, fmt.Errorf("import account: %w", err)
 	}
 	if len(raw) > maxKeyInput {
-		return control.Import{}, nil, errors.New("this is no key: it is too long")
+		return control.Import{}, nil, errors.New("not a key: it is too long")
 	}
 	key, err := parseKey(raw)
 	if err != nil {
@@ -155,7 +155,7 @@ func parseKey(raw []byte) (identity.PrivateKey, error) {
 	}
 	key, err := identity.ParsePEM(raw)
 	if err != nil {
-		return key, errors.New("this is no key: want a PEM block (PRIVATE KEY), a seed of 64 hex digits, or the .zip file of an app's backup")
+		return key, errors.New("not a key: want a PEM block (PRIVATE KEY), a seed of 64 hex digits, or the .zip file of an app's backup")
 	}
 	return key, nil
 }
@@ -176,7 +176,7 @@ func newAccountExport(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export ACCOUNT",
 		Short: "Write the secret key of an account",
-		Long: "Writes the secret key of an account as a PEM block. Whoever has it is that account, so it belongs into a safe\n" +
+		Long: "Writes the secret key of an account as a PEM block. Anyone who has it can act as that account, so keep it in a safe\n" +
 			"place. It works whether the node runs or not. Messages are something else: mimird backup.",
 		Args:              oneArg("ACCOUNT"),
 		ValidArgsFunction: f.completeAccount,
@@ -208,7 +208,7 @@ func newAccountExport(f *flags) *cobra.Command {
 	return cmd
 }
 
-// writeSecret makes a file, mode 0600 whatever the umask, and never overwrites one.
+// writeSecret creates a file, mode 0600 whatever the umask, and never overwrites one.
 func writeSecret(path, content string) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

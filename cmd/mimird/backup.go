@@ -31,7 +31,7 @@ func newBackup(f *flags) *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Write everything into one encrypted file",
 		Long: "Writes keys, messages, files, the bridge's tables and the configuration into one file, also while the node runs. The\n" +
-			"file is encrypted with a passphrase: whoever can read it is you. - writes to standard output. Any tool for age\n" +
+			"file is encrypted with a passphrase: anyone who can read it can act as you. - writes to standard output. Any tool for age\n" +
 			"(https://age-encryption.org) and zstd opens it too; to get it back: mimird restore FILE --data NEW-DIRECTORY",
 		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,12 +45,12 @@ func newBackup(f *flags) *cobra.Command {
 	}
 	secret.flag(cmd)
 	cmd.Flags().BoolVar(&plain, "plain", false, "do not encrypt: the file has your secret keys as they are")
-	cmd.Flags().BoolVar(&request.WithoutHosted, "without-hosted", false, "leave out what others have put on this file server")
+	cmd.Flags().BoolVar(&request.WithoutHosted, "without-hosted", false, "leave out the uploads on this file server")
 	cmd.MarkFlagsMutuallyExclusive("plain", passphraseFlag)
 	return cmd
 }
 
-// made is what backup says when it is done.
+// made is what backup prints when it is done.
 type made struct {
 	File      string   `json:"file"`
 	Bytes     int64    `json:"bytes"`
@@ -96,7 +96,7 @@ func printLeft(out io.Writer, left []string) {
 	}
 }
 
-// encrypted has write write to w, encrypted when there is a secret.
+// encrypted calls write with w, or with an encryption to w when there is a secret.
 func encrypted(w io.Writer, secret string, write func(io.Writer) error) error {
 	if secret == "" {
 		return write(w)
@@ -106,13 +106,13 @@ func encrypted(w io.Writer, secret string, write func(io.Writer) error) error {
 		return err
 	}
 	if err := write(sealed); err != nil {
-		return err // not closed: what was written is no backup
+		return err // not closed: what was written is not a backup
 	}
 	return sealed.Close()
 }
 
-// writeNew makes a private file that is complete, and on the disk, or not there.
-// What is there already is left alone.
+// writeNew creates a private file that is complete and synced, or not
+// there. It never overwrites a file.
 func writeNew(path string, write func(io.Writer) error) (size int64, err error) {
 	err = durable.Create(path, func(w io.Writer) error {
 		counter := &countingWriter{Writer: w}

@@ -21,7 +21,7 @@ func confirm(cmd *cobra.Command, yes bool, what, name string) error {
 		return nil
 	}
 	if !isTerminal(cmd.InOrStdin()) {
-		return fmt.Errorf("this removes %s; nobody is there to ask, so give --yes", what)
+		return fmt.Errorf("this removes %s; there is no terminal to confirm it on, so give --yes", what)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "This removes %s.\nType %q to go on: ", what, printable(name))
 	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')

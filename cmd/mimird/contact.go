@@ -39,7 +39,7 @@ func newContact(f *flags) *cobra.Command {
 			"%s is declined\n", (*control.Client).DeclineContact,
 		},
 		{
-			"block", "Take nothing from a contact any more",
+			"block", "Block a contact",
 			"Ends what is going on with a contact and takes nothing from them any more, until they are unblocked.",
 			"%s is blocked\n", (*control.Client).BlockContact,
 		},
@@ -47,7 +47,7 @@ func newContact(f *flags) *cobra.Command {
 			"unblock", "Make a blocked contact what they were before", "Undoes mimird contact block.",
 			"%s is not blocked any more\n", (*control.Client).UnblockContact,
 		},
-		{"mute", "Show a contact's messages quietly", "Tells whoever shows the messages, such as the Matrix bridge, to make no noise about them.", "%s is muted\n", muted(true)},
+		{"mute", "Show a contact's messages quietly", "Tells programs that show the messages, such as the Matrix bridge, not to notify about them.", "%s is muted\n", muted(true)},
 		{"unmute", "Undo mute", "Undoes mimird contact mute.", "%s is not muted any more\n", muted(false)},
 	} {
 		cmd.AddCommand(&cobra.Command{
@@ -63,7 +63,7 @@ func newContact(f *flags) *cobra.Command {
 	return cmd
 }
 
-// withContact does something that answers with a contact, and says so in a
+// withContact runs a request whose answer is a contact, and prints a
 // sentence with its name.
 func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Contact, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, c control.Contact) { fmt.Fprintf(w, sentence, printable(c.Name)) })
@@ -72,7 +72,7 @@ func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*contro
 func newContactAdd(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "add LINK",
-		Short: "Add somebody by their link or key",
+		Short: "Add a contact by link or key",
 		Long: "Adds a contact: they may write to you from then on, and you to them. The other side has to add you too, or\n" +
 			"accept messages from everybody, which is what the apps do unless told otherwise. To ask them: mimird contact\n" +
 			"request.",
@@ -90,7 +90,7 @@ func newContactAdd(f *flags) *cobra.Command {
 func newContactRequest(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "request LINK [TEXT...]",
-		Short: "Add somebody and ask them to add you",
+		Short: "Add a contact and ask them to add you",
 		Long: "Adds a contact and sends them a contact request with a text, as soon as they can be reached. There is one at a\n" +
 			"time until they answer. Messages can be sent meanwhile.",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -111,7 +111,7 @@ func newContactRename(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rename CONTACT [NAME]",
 		Short: "Give a contact a name of your own",
-		Long:  "Gives a contact a name that stays whatever they call themselves. Without a name it is theirs again.",
+		Long:  "Gives a contact a name that stays when they change theirs. Without a name, theirs is shown again.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 || args[0] == "" {
 				return fmt.Errorf("%s takes a CONTACT and a name%s", cmd.CommandPath(), seeHelp(cmd))

@@ -48,7 +48,7 @@ func listFiles(out io.Writer, files []control.File) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", file.Message, state, sizeText(file.Size), printable(file.Type), printable(file.Name))
 	}
-	_ = w.Flush() // what cannot be printed cannot be told
+	_ = w.Flush() // nothing can report an error of printing
 }
 
 func sizeText(n int64) string {
@@ -104,7 +104,7 @@ func newFileGet(f *flags) *cobra.Command {
 	return cmd
 }
 
-// localName makes sure that a name leads nowhere else, whoever has made it.
+// localName turns a sender's name into one that stays in the current directory.
 func localName(name string) string {
 	if name == "" || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) || strings.HasPrefix(name, ".") {
 		return "file"

@@ -38,7 +38,7 @@ func newID(f *flags) *cobra.Command {
 				return err
 			}
 			if len(accounts) == 0 {
-				return fmt.Errorf("there is no account in %s; make one with: mimird up", f.dir)
+				return fmt.Errorf("there is no account in %s; create one with: mimird up", f.dir)
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, accounts, func() {
@@ -53,7 +53,7 @@ func newID(f *flags) *cobra.Command {
 	return cmd
 }
 
-// listAccounts asks the running node, or looks into the data directory when none
+// listAccounts asks the running node, or reads the data directory when none
 // runs.
 func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 	client, err := f.client()

@@ -88,7 +88,7 @@ func wantsValue(command *cobra.Command, arg string) bool {
 }
 
 // untilSignal returns a context that ends with the first signal. A second one
-// ends the process at once: whoever sends it has decided not to wait, and nothing
+// ends the process at once: its sender has decided not to wait, and nothing
 // that was accepted is lost.
 func untilSignal() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -115,7 +115,7 @@ func untilSignal() (context.Context, func()) {
 	}
 }
 
-// configError marks what is wrong with the configuration.
+// configError marks an error in the configuration.
 type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }

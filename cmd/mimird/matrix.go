@@ -40,7 +40,7 @@ func newMatrix(f *flags) *cobra.Command {
 			"Or step by step, with the flags every mautrix bridge has:\n\n" +
 			"  1. mimird matrix -e    writes the section \"matrix\" into the configuration\n" +
 			"  2. edit homeserver, domain and permissions there\n" +
-			"  3. mimird matrix -g    makes the tokens and the registration file\n" +
+			"  3. mimird matrix -g    creates the tokens and the registration file\n" +
 			"  4. give the registration file to the homeserver, and start it again\n" +
 			"  5. mimird up",
 		Args: noArgs,
@@ -60,7 +60,7 @@ func newMatrix(f *flags) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&example, "example", "e", false, "write the example section into the configuration")
-	cmd.Flags().BoolVarP(&generate, "generate-registration", "g", false, "make the tokens and the registration file")
+	cmd.Flags().BoolVarP(&generate, "generate-registration", "g", false, "create the tokens and the registration file")
 	cmd.Flags().StringVarP(&f.config, "config-file", "c", "", "configuration file, the same as --config")
 	cmd.Flags().StringVarP(&registration, "registration", "r", "", "registration file (default: registration.yaml beside the configuration)")
 	cmd.Flags().BoolVarP(&keep, "no-update", "n", false, "do not write the configuration: with -g, the tokens must be there")
@@ -194,7 +194,7 @@ func generateRegistration(f *flags, out io.Writer, path string, keep bool) error
 		return configError{fmt.Errorf("%s: %w", f.configPath(), err)}
 	}
 	if changed && keep {
-		return configError{fmt.Errorf("%s has no tokens yet; leave out -n, so that they are made", f.configPath())}
+		return configError{fmt.Errorf("%s has no tokens yet; leave out -n to create them", f.configPath())}
 	}
 	files, err := section.Registrations()
 	if err != nil {

@@ -24,7 +24,7 @@ func newMatrixDoctor(f *flags) *cobra.Command {
 		Use:   "doctor",
 		Short: "Test whether the homeserver and the bridge reach each other",
 		Long: "Tests the Matrix bridge in both directions, with mimird running or not, and says for everything that is\n" +
-			"wrong what to do. It fails when something is wrong; warnings are no failure.",
+			"wrong what to do. It fails when something is wrong; warnings do not count.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return examineMatrix(cmd, f, wait) },
 	}
@@ -73,8 +73,8 @@ func examineMatrix(cmd *cobra.Command, f *flags, wait time.Duration) error {
 	return nil
 }
 
-// diagnose runs the checks. What is wrong with the configuration itself is one
-// too.
+// diagnose runs the checks, of which the configuration itself is
+// one.
 func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(bridge.Check)) ([]bridge.Check, error) {
 	c, err := f.load()
 	if err != nil {

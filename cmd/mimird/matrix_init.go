@@ -55,8 +55,8 @@ type paste struct {
 	Text       string `json:"text"`
 }
 
-// initMatrix looks at everything first and writes last, the configuration at the
-// end: whoever is interrupted can repeat it after removing what was written.
+// initMatrix checks everything first and writes last, the configuration at the end:
+// a user who is interrupted can repeat it after removing what was written.
 func initMatrix(f *flags, out io.Writer, o matrixconfig.InitOptions) error {
 	section, err := matrixconfig.InitSection(o)
 	if err != nil {

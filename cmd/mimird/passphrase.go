@@ -72,7 +72,7 @@ func firstLine(path string) (string, error) {
 func typed(cmd *cobra.Command, what string) (string, error) {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return "", fmt.Errorf("nobody is there to type a passphrase; give --%s or %s", passphraseFlag, passphraseEnv)
+		return "", fmt.Errorf("no terminal to type a passphrase on; give --%s or %s", passphraseFlag, passphraseEnv)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s: ", what)
 	raw, err := term.ReadPassword(int(in.Fd()))

@@ -20,8 +20,8 @@ func newRestore(f *flags) *cobra.Command {
 	var secret passphrase
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Make a data directory from a backup",
-		Long: "Makes the data directory, which must not exist yet, from a backup, and checks it. - reads from standard input.\n\n" +
+		Short: "Restore a data directory from a backup",
+		Long: "Creates the data directory, which must not exist yet, from a backup, and checks it. - reads from standard input.\n\n" +
 			"What comes back is the same node with the same keys. If the original still runs somewhere, stop it first: two\n" +
 			"nodes with one key take messages and connections from each other.",
 		Args: oneArg("FILE"),
@@ -53,7 +53,7 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 	if err != nil {
 		return err
 	}
-	// Beside its place, so that it is there in whole or not at all.
+	// Beside its final name, so that it is there whole or not at all.
 	parent := filepath.Dir(filepath.Clean(f.dir))
 	if err := durable.MkdirAll(parent); err != nil {
 		return fmt.Errorf("restore: %w", err)

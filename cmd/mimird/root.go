@@ -17,7 +17,7 @@ import (
 	"github.com/mimird/mimird/config"
 )
 
-// defaultDir is where data goes when nobody says otherwise: below the current
+// defaultDir is the data directory without --data: below the current
 // directory, so that a first try leaves nothing elsewhere.
 const defaultDir = "mimird-data"
 
@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// check refuses what is wrong whatever the command is.
+// check rejects flags that are wrong for every command.
 func (f *flags) check() error {
 	if f.dir == "" {
 		return errors.New("--data: want a directory, have nothing")

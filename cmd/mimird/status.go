@@ -72,7 +72,7 @@ func printStatus(out io.Writer, s control.Status) {
 		case t.Answers:
 			state = "answered at " + t.Last.Local().Format(time.TimeOnly)
 		}
-		fmt.Fprintf(w, "old tracker\t%s\t%s\n", short(t.Address), printable(state))
+		fmt.Fprintf(w, "tracker v1\t%s\t%s\n", short(t.Address), printable(state))
 	}
 	if s.Role != nil {
 		fmt.Fprintf(w, "tracker role\t%s\n", s.Role.Address)

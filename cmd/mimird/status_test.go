@@ -70,7 +70,7 @@ func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
 		"0123456789ab…   answered at 12:30:15\n",
 		"[200::2]:505…   the last question failed: remote node does not answer\n",
 	} {
-		if !strings.Contains(out.String(), "old tracker   "+line) {
+		if !strings.Contains(out.String(), "tracker v1   "+line) {
 			t.Errorf("no line %q in:\n%s", line, out.String())
 		}
 	}

@@ -107,7 +107,7 @@ func describe(e control.Event) string {
 	return what
 }
 
-// printable keeps what others wrote from doing things to the terminal: control
+// printable keeps text of others from controlling the terminal: control
 // characters and marks that turn the text around become spaces.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -49,7 +49,7 @@ func newUp(f *flags) *cobra.Command {
 		Use:   "up",
 		Short: "Run the node",
 		Long: "Runs the node until it gets an interrupt or terminate signal; a second signal ends it at once, and nothing is\n" +
-			"lost by that. The first start makes the data directory, a commented configuration and an account, and prints\n" +
+			"lost by that. The first start creates the data directory, a commented configuration and an account, and prints\n" +
 			"the account's link and QR code.\n\n" +
 			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong or missing, or others\n" +
 			"can read a key, 3 the store is damaged or a key of the node is lost, 4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
@@ -59,7 +59,7 @@ func newUp(f *flags) *cobra.Command {
 			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, newNodeKey: newNodeKey, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "home", "name of the account that the first start makes")
+	cmd.Flags().StringVar(&name, "name", "home", "name of the account that the first start creates")
 	cmd.Flags().BoolVar(&noQR, "no-qr", false, "print the link without the QR code")
 	cmd.Flags().BoolVar(&newNodeKey, "new-node-key", false, "go on with another node key when the old one is lost")
 	return cmd
@@ -153,9 +153,9 @@ func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c conf
 	return greet(f, o, node, g)
 }
 
-// awaitControl waits until commands reach the node, so that whoever has read the
-// greeting can use them. A control API that fails is not waited for long: the node
-// does without.
+// awaitControl waits until commands reach the node, so that they work as soon as the
+// report is printed. It gives up after controlTime: the node runs without its control
+// API.
 func awaitControl(ctx context.Context, socket string) {
 	ctx, cancel := context.WithTimeout(ctx, controlTime)
 	defer cancel()
@@ -173,7 +173,7 @@ func awaitControl(ctx context.Context, socket string) {
 	}
 }
 
-// prepareDir makes the data directory with a commented configuration. A directory
+// prepareDir creates the data directory with a commented configuration. A directory
 // that has a store had one: without it the node would run with public peers and
 // without the bridge.
 func prepareDir(f *flags) error {

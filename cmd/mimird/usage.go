@@ -14,7 +14,7 @@ import (
 )
 
 // What cobra says of a wrong command line is short, in several lines, or nothing
-// at all; what stands here is one sentence with what to do next.
+// at all; these functions return one sentence with what to do next.
 
 // noArgs refuses arguments.
 func noArgs(cmd *cobra.Command, args []string) error {

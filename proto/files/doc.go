@@ -2,7 +2,7 @@
 
 // Package files is the protocol of file servers, both directions of it, and the
 // encryption of the files on them. File servers keep encrypted files under their
-// hash for 15 days; whoever knows the hash gets the bytes, and the key travels in
+// hash for 15 days; anyone who knows the hash gets the bytes, and the key travels in
 // the message ([peer.Attachment]).
 //
 // A client opens a stream to [Port] of the server's node key, sends [Opening], and

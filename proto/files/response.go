@@ -23,7 +23,7 @@ type Response struct {
 }
 
 // ReadResponse reads an answer. Errors end the connection. What the server
-// refuses is no error here: see [Response.Err].
+// refuses is not an error here: see [Response.Err].
 func ReadResponse(src *bufio.Reader) (Response, error) {
 	r := wire.NewReader(src)
 	status, id, payload := r.ServerFrame("response", maxResponse)

@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"golang.org/x/crypto/chacha20"
-	"golang.org/x/crypto/poly1305" //nolint:staticcheck // the cipher of gen2 is no AEAD that any library has, see the package text
+	"golang.org/x/crypto/poly1305" //nolint:staticcheck // no library has the AEAD of gen2, see the package text
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -68,7 +68,7 @@ func (k Key) WrapGen2(random io.Reader, recipient identity.PublicKey) (invite [I
 
 // UnwrapGen2 opens the data of an invite for one of our identities. Its errors are
 // [ErrSealed] and [identity.ErrInvalidKey]: the invite is for somebody else, is of
-// another generation, or was made before 16 November 2025 (about half of those, see
+// another generation, or was written before 16 November 2025 (about half of those, see
 // the package text). Who made it is not to be seen from it.
 func UnwrapGen2(own identity.PrivateKey, invite []byte) (Key, error) {
 	return unwrap(own, invite, Key.OpenGen2)

@@ -16,7 +16,7 @@ var ErrSealed = errors.New("cannot decrypt what came from the group")
 // KeySize is the length of a [Key] in bytes.
 const KeySize = 32
 
-// Key is the secret that the members of a group share. The zero value is no key;
+// Key is the secret that the members of a group share. The zero value is not a key;
 // using it panics. It prints as "[redacted]" in every format; only [Key.Bytes] gives
 // the secret away.
 //

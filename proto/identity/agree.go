@@ -25,7 +25,7 @@ func (k PublicKey) X25519() (public [KeySize]byte, err error) {
 }
 
 // Agree returns the secret that this identity shares with the owner of an X25519
-// key, who knows us by [PublicKey.X25519]. It is no key yet: a key is derived from
+// key, who knows us by [PublicKey.X25519]. It is not a key yet: a key is derived from
 // it. Public keys of small order give [ErrInvalidKey].
 func (k PrivateKey) Agree(public [KeySize]byte) (shared [KeySize]byte, err error) {
 	seed := k.Seed()

@@ -18,15 +18,15 @@
 //	tracker announcement    own node key                PrivateKey.SignAnnounce
 //	mediator, file server   nonce of the server         PrivateKey.SignServerNonce
 //
-// So a signature made for one use is valid for the others: whoever gets us to
-// sign their node key as a "challenge" can announce that node as ours. Hence the
+// So a signature made for one use is valid for the others: an attacker who gets us
+// to sign their node key as a "challenge" can announce that node as ours. Hence the
 // rules of this package: every use has its own method; values chosen by others
 // are exactly 32 bytes and pass a [Guard] that knows which values are node keys
 // or challenges of our own; without a guard nothing is signed.
 //
 // Nothing in the value says for which connection it is, so a handshake can be
-// relayed. Challenges of our own are sealed for theirs ([Seal]), and a sealed one
-// that was made for another connection is not signed.
+// relayed. Challenges of our own are sealed for theirs ([Seal]), and one that
+// is sealed for another connection is not signed.
 //
 // Two uses sign other lengths, which cannot be taken for these, and need no guard:
 // the announcement of gen1 (16 bytes, PrivateKey.SignAnnounceAddress) and

@@ -10,8 +10,8 @@ var (
 	ErrRefusedToSign = errors.New("refused to sign")
 	// ErrRelayed says that a challenge was sealed for another connection: somebody
 	// hands on a handshake, see [Seal].
-	ErrRelayed = errors.New("the challenge was made for another connection")
-	// ErrInvalidKey says that a public key is no key: zero, of small order, not a
+	ErrRelayed = errors.New("the challenge is sealed for another connection")
+	// ErrInvalidKey says that a public key is invalid: zero, of small order, not a
 	// point or not canonically encoded.
 	ErrInvalidKey = errors.New("invalid public key")
 	// ErrInvalidSignature says that a signature does not verify.

@@ -23,7 +23,7 @@ const (
 type Link struct {
 	Key PublicKey
 	// Name is what the link calls the contact; "" when it does not say. It is a
-	// proposal of whoever made the link, not a fact.
+	// proposal of the link's author, not a fact.
 	Name string
 }
 

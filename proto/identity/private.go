@@ -24,7 +24,7 @@ const (
 	maxPEM = 4 << 10
 )
 
-// PrivateKey signs as an identity. The zero value is no key; using it panics.
+// PrivateKey signs as an identity. The zero value is not a key; using it panics.
 //
 // It is small and safe to copy and to share between goroutines. Printing,
 // logging and marshalling it give "[redacted]"; only [PrivateKey.Seed] and
@@ -32,7 +32,7 @@ const (
 type PrivateKey struct{ secret }
 
 // NodePrivateKey is the private key of a Yggdrasil node. It never signs as an
-// identity. The zero value is no key; using it panics. It prints as
+// identity. The zero value is not a key; using it panics. It prints as
 // "[redacted]".
 type NodePrivateKey struct{ secret }
 

@@ -22,7 +22,7 @@ const (
 
 // Seal names the connection that a challenge is for. The wire has no channel
 // binding, so a challenge can be handed on to somebody else and be signed there.
-// A sealed challenge says where it belongs, to whoever knows the form; for the
+// A sealed challenge says where it belongs, to a reader who knows the form; for the
 // apps it is 32 random bytes like any other:
 //
 //	offset  size  content
@@ -30,7 +30,7 @@ const (
 //	16      5     mark: SHA-256(label ∥ "mark" ∥ r)
 //	21      11    seal: SHA-256(label ∥ "seal" ∥ r ∥ verifier's node ∥ verifier ∥ prover ∥ role)
 //
-// The mark lets a prover recognise a sealed challenge whatever it was made for, so
+// The mark lets a prover recognise a sealed challenge whatever it was sealed for, so
 // that it need not know the nodes of everybody else. A random challenge carries it
 // with a chance of 2^-40. The verifier is the end that draws the challenge, the
 // prover the one that signs it. All fields are of fixed length.

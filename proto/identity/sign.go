@@ -47,7 +47,7 @@ func (k PrivateKey) SignAnnounce(node NodeKey) Signature { return k.sign(node[:]
 // at an IPv6 address. Its 16 bytes cannot be taken for a challenge.
 func (k PrivateKey) SignAnnounceAddress(address [16]byte) Signature { return k.sign(address[:]) }
 
-// SignChat searches the signature that a mediator wants from whoever makes a group
+// SignChat searches the signature that a mediator demands from the creator of a group
 // chat: one over its nonce and a counter that begins with two zero bytes, a proof
 // of work. It tries counters from first on, at most tries of them, so that the
 // caller can stop in between; 65,000 tries find one on average. Its 36 bytes cannot
@@ -119,7 +119,7 @@ func (k PublicKey) VerifyAnnounceAddress(address [16]byte, sig Signature) error 
 	return k.verify(address[:], sig)
 }
 
-// VerifyChat checks the proof of work that a group chat is made with, see
+// VerifyChat checks the proof of work that creating a group chat takes, see
 // [PrivateKey.SignChat]. It returns [ErrInvalidKey] or [ErrInvalidSignature].
 func (k PublicKey) VerifyChat(nonce [32]byte, counter uint32, sig Signature) error {
 	if !isProofOfWork(sig) {

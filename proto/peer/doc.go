@@ -103,5 +103,5 @@
 //	OK                   ──────────▶
 //
 // An answer is the signature over the bare challenge. There is no error frame:
-// whoever is not content closes the stream.
+// a side that is not content closes the stream.
 package peer

@@ -105,7 +105,7 @@ func (t FrameType) String() string {
 }
 
 // Frame is one control frame. Frames are plain values; slices in them belong to
-// whoever holds the frame.
+// its owner.
 type Frame interface {
 	// FrameType returns the type that the frame has on the wire.
 	FrameType() FrameType

@@ -33,7 +33,7 @@ func DeriveGUID(parts ...[]byte) GUID {
 	return nonZero(GUID(binary.BigEndian.Uint64(sum)))
 }
 
-// nonZero replaces the one value that is no guid.
+// nonZero replaces zero, the one value that cannot be a guid.
 func nonZero(g GUID) GUID {
 	if g == 0 {
 		return 1

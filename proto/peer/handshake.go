@@ -377,7 +377,7 @@ func (h *Handshake) seal(verifier identity.NodeKey, ours bool) identity.Seal {
 }
 
 // answer signs the other side's challenge, unless it could be something else, or
-// was made for another connection.
+// was sealed for another connection.
 func (h *Handshake) answer(c identity.Challenge) (identity.Signature, error) {
 	here := h.seal(h.security.SealRemote, false)
 	sig, err := h.key.SignChallenge(c, here, identity.GuardSet{identity.GuardFunc(h.refuses), h.security.Guard})

@@ -12,7 +12,7 @@ type InfoRequest struct {
 }
 
 // Profile is what a person shows of themselves. Texts that come in are cut to
-// wire.MaxNickname and wire.MaxInfo bytes and otherwise as sent: whoever shows
+// wire.MaxNickname and wire.MaxInfo bytes and otherwise as sent: a caller that shows
 // them cleans them.
 type Profile struct {
 	Nickname string

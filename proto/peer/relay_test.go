@@ -34,7 +34,7 @@ func TestHandshake_SealedBetweenOurNodes_Completes(t *testing.T) {
 }
 
 // Mallory accepts Alice's stream as Bob and dials Bob as Alice. She hands on every
-// frame; the first challenge that she hands on was made for another connection.
+// frame; the first challenge that she forwards was sealed for another connection.
 //
 // Bar S08
 func TestHandshake_RelayedBetweenTwoStreams_Refused(t *testing.T) {

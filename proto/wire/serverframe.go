@@ -43,8 +43,8 @@ func FinishServerFrame(b []byte, start int) []byte {
 
 // Refusal returns the text in the payload of a refusal, which [AppendShortText]
 // writes: cut, and on one line, without characters that steer a terminal or turn
-// the direction of writing, because it ends up in logs and rooms. A payload that
-// is no text gives what there is of it.
+// the direction of writing, because it ends up in logs and rooms. A malformed
+// payload gives what is readable of it.
 func Refusal(payload []byte) string {
 	if len(payload) < 2 {
 		return ""

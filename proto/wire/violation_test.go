@@ -41,7 +41,7 @@ func TestCodesAreDistinctMetricLabels(t *testing.T) {
 	codes := wire.Codes()
 	for _, code := range codes {
 		if strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_") != "" {
-			t.Errorf("code %q is no label", code)
+			t.Errorf("code %q is not a label", code)
 		}
 	}
 	slices.Sort(codes)

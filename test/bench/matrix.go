@@ -226,7 +226,7 @@ func makeBridge(ctx context.Context, dir, domain string) (part actors.Part, at b
 homeserver:
   address: http://%[1]s
   domain: %[2]s
-encryption: {allow: false} # whoever looks on reads what the homeserver has
+encryption: {allow: false} # the tests read what the homeserver has
 appservice:
   address: http://%[3]s
   hostname: 127.0.0.1

@@ -297,7 +297,7 @@ func rawPacket(n int) []byte {
 }
 
 // tapLayer takes the benchmark's own packets out before the carriers see them.
-// It reads as everybody must who uses the layer: hand over, never write.
+// It reads as every user of the layer must: dispatch, never write.
 type tapLayer struct {
 	overlay.PacketLayer
 	packets chan []byte

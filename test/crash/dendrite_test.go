@@ -149,5 +149,5 @@ func (f *finisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { _ = resp.Body.Close() }()
 	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
-	_, _ = io.Copy(w, resp.Body) // whoever asked may be gone
+	_, _ = io.Copy(w, resp.Body) // the client may be gone
 }

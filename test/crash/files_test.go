@@ -199,7 +199,7 @@ func (w *filesWorld) dieDoing(what func()) {
 	w.must(w.phone.on())
 }
 
-// bytesOf makes a file that is no other's, of more than one encrypted piece.
+// bytesOf returns the content of a unique file, of more than one encrypted piece.
 func bytesOf(name crashpoint.Name) []byte {
 	sum := sha256.Sum256([]byte(name))
 	return bytes.Repeat(sum[:], (1<<20+300_000)/len(sum))

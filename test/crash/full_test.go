@@ -67,7 +67,7 @@ func (w *world) nothingIsWrong() {
 	}
 }
 
-// nothingAcceptedBelowReserve fills the disk and makes room again. What is written
+// nothingAcceptedBelowReserve fills the disk and frees it again. What is written
 // meanwhile waits where it was written.
 func (w *world) nothingAcceptedBelowReserve() {
 	w.t.Helper()

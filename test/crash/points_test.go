@@ -44,12 +44,12 @@ func TestEveryPointHasACase(t *testing.T) {
 	}
 	for name := range fileCases {
 		if !slices.Contains(names, name) {
-			t.Errorf("a case for %s, which is no point", name)
+			t.Errorf("a case for %s, which is not a point", name)
 		}
 	}
 	for name := range pointCases {
 		if !slices.Contains(names, name) {
-			t.Errorf("a case for %s, which is no point", name)
+			t.Errorf("a case for %s, which is not a point", name)
 		}
 	}
 }

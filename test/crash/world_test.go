@@ -212,7 +212,7 @@ matrix:
   homeserver:
     address: http://%s
     domain: %s
-  encryption: {allow: false} # whoever looks on reads what the homeserver has
+  encryption: {allow: false} # the test reads what the homeserver has
   appservice:
     address: http://%s
     hostname: %s

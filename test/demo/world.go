@@ -208,7 +208,7 @@ matrix:
   homeserver:
     address: http://%s
     domain: %s
-  encryption: {allow: false} # whoever looks on reads what the homeserver has
+  encryption: {allow: false} # onlookers read what the homeserver has
   appservice:
     address: http://%s
     hostname: %s

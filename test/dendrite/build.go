@@ -206,7 +206,7 @@ func (b builder) build(ctx context.Context, program string) error {
 	return nil
 }
 
-// run runs the go command and hands over its lines as they come.
+// run runs the go command and passes on its lines as they come.
 func (b builder) run(ctx context.Context, onOut, onErr func(line string), args ...string) error {
 	cmd := exec.CommandContext(ctx, b.goCommand, args...)
 	cmd.Dir = b.dir

@@ -38,7 +38,7 @@ var ErrNotRunning = errors.New("dendrite is not running")
 
 // Options say what to start.
 type Options struct {
-	// Dir holds everything the server writes. It is made when it is missing; a
+	// Dir holds everything the server writes. It is created when it is missing; a
 	// server started on the same folder goes on where it ended. Required.
 	Dir string
 	// Registrations are the paths of application service registration files.
@@ -66,7 +66,7 @@ type Server struct {
 	current *process.Process // nil when stopped
 }
 
-// Start starts a server and returns when it answers. Whoever starts it calls
+// Start starts a server and returns when it answers. The caller calls
 // [Server.Stop] or [Server.Kill]; on Linux it also ends with this process.
 // Cancelling ctx ends the waiting, and the server when it does not answer yet,
 // but not a server that was returned.
@@ -234,7 +234,7 @@ func (s *Server) awaitAnswer(ctx context.Context, p *process.Process) error {
 	for {
 		answered := answers(ctx, client, s.URL()+"/_matrix/client/versions")
 		select {
-		case <-p.Ended(): // whoever answered, it was not this process
+		case <-p.Ended(): // another process answered
 			return s.whyEnded(p)
 		default:
 		}

@@ -89,7 +89,7 @@ func TestServerAnswersAndKeepsItsUsers(t *testing.T) {
 		t.Fatalf("login: %q, %v", id, err)
 	}
 	if err := server.CreateUser(t.Context(), "alice", "other-secret", false); err == nil {
-		t.Error("the same user was made twice")
+		t.Error("the same user was created twice")
 	}
 
 	for name, end := range map[string]func() error{

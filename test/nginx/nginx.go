@@ -42,7 +42,7 @@ type Proxy struct {
 	ended   chan struct{}
 }
 
-// Everything that is not about where files are is nginx's default.
+// config is the configuration: what is not about where files are is nginx's default.
 var config = template.Must(template.New("nginx.conf").Parse(`
 daemon off;
 master_process off;

@@ -13,7 +13,7 @@ import (
 
 var (
 	errUnanswered = errors.New("left unanswered: another session is the one")
-	errYielded    = errors.New("gave way to a dial of the other side")
+	errYielded    = errors.New("yielded to a dial of the other side")
 	errBusy       = errors.New("is being dialled already")
 	errOff        = errors.New("the phone is off")
 	errReplaced   = errors.New("replaced by a newer session")

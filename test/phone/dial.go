@@ -46,7 +46,7 @@ func (r *running) wanted(c *contact) bool {
 }
 
 // connect makes a session. A guarded dial is the only one, does nothing when there
-// is a session, and gives way to a dial of the other side.
+// is a session, and yields to a dial of the other side.
 func (r *running) connect(ctx context.Context, c *contact, guarded bool) (*Session, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -10,7 +10,7 @@
 // apps do differently, and what they might. For what no app does there is a [Line],
 // one stream byte by byte; a [Handshake] that can be made to lie in any step; and
 // [LengthLies], a frame for each length that can be declared wrongly. [Script] is a
-// conversation written down in a text file, to be read by whoever knows the
+// conversation written down in a text file, to be read by people who know the
 // protocol and nothing else.
 //
 // What a phone has received, acknowledged and was told to be acknowledged is on a

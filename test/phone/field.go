@@ -138,7 +138,7 @@ func number(v any) int64 {
 	case MessageType:
 		return int64(v)
 	}
-	panic(fmt.Sprintf("phone: %T is no number", v))
+	panic(fmt.Sprintf("phone: %T is not a number", v))
 }
 
 // octets is the value of a field that holds bytes.
@@ -155,7 +155,7 @@ func octets(v any) []byte {
 	case identity.NodeKey:
 		return v[:]
 	}
-	panic(fmt.Sprintf("phone: %T are no bytes", v))
+	panic(fmt.Sprintf("phone: %T is not bytes", v))
 }
 
 func sorted[T cmp.Ordered](all []T) []T {

@@ -17,7 +17,7 @@ const handshakeTime = 15 * time.Second
 
 var (
 	errProtocol    = errors.New("protocol error") // the other side's
-	errWillNotSign = errors.New("this is no challenge to be signed")
+	errWillNotSign = errors.New("not a challenge to be signed")
 )
 
 // ErrStopped is a handshake that was stopped where its Gate said.
@@ -137,7 +137,7 @@ func (h *Handshake) ask(l *Line, ask, answer Type, who Key) error {
 	return nil
 }
 
-// PlainChallenge is a challenge that could be no key, as nodes of this project draw
+// PlainChallenge is a challenge that cannot be a key, as nodes of this project draw
 // them. Half of all challenges of apps could be one, and a stranger's is then
 // answered once only.
 func PlainChallenge() []byte {

@@ -73,7 +73,7 @@ func (l *ledger) note(who Key, change func(*Page)) {
 	l.stirLocked()
 }
 
-// stir wakes whoever waits: something has changed.
+// stir wakes all waiting calls: something has changed.
 func (l *ledger) stir() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -22,8 +22,8 @@ import (
 type Line struct {
 	conn overlay.Conn
 	in   *bufio.Reader
-	// turn is the right to write. It is a channel, as whoever waits for it inside
-	// testing/synctest must not stop the clock.
+	// turn is the right to write. It is a channel, as a goroutine that waits for it
+	// inside testing/synctest must not stop the clock.
 	turn chan struct{}
 	// split cuts a write into the pieces that go out one after the other; nil leaves
 	// it whole.

@@ -103,7 +103,7 @@ type header struct {
 	payloadSize int64
 }
 
-// parseHeader reads the JSON of a message. What is no integer of 64 bits reads as
+// parseHeader reads the JSON of a message. What is not an integer of 64 bits reads as
 // 0, and so does what is missing.
 func parseHeader(b []byte) (header, error) {
 	var all map[string]any

@@ -40,7 +40,7 @@ type Options struct {
 	Name string
 	Seed *[ed25519.SeedSize]byte
 	// Info and Avatar are the rest of the profile, ProfileTime when it changed, in
-	// seconds since 1970; 0 means when the phone was made.
+	// seconds since 1970; 0 means when the phone was created.
 	Info        string
 	Avatar      []byte
 	ProfileTime int64
@@ -302,7 +302,7 @@ func (r *running) greetControl(l *Line) {
 }
 
 // handshake prepares a handshake that signs nothing that could be used elsewhere:
-// whoever is asked for a signature of 32 bytes must not know what they are.
+// a signer of 32 bytes must not know what they are.
 func (r *running) handshake(l *Line) *Handshake {
 	h := &Handshake{Identity: r.id, Challenge: drawChallenge()}
 	if r.quirks.Load().PlainChallenges {
@@ -337,7 +337,7 @@ func (r *running) recognises(challenge [32]byte, l *Line) bool {
 }
 
 // greetData reads a data stream. It names nobody, so it belongs to the newest session
-// with its node, whoever that is with.
+// with its node, of any contact.
 func (r *running) greetData(l *Line) {
 	var s *Session
 	find := func() bool {

@@ -29,7 +29,7 @@ type Quirks struct {
 
 	// Sessions.
 
-	// PlainChallenges: draws challenges that could be no key, see PlainChallenge.
+	// PlainChallenges: draws challenges that cannot be keys, see PlainChallenge.
 	PlainChallenges bool
 	// ParallelDials: each message written while there is no session starts that many
 	// dials of its own, as the apps do with one.

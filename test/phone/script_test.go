@@ -131,7 +131,7 @@ func TestScriptMistakes(t *testing.T) {
 		"-- cases --\ncase | x\none":                 "columns",
 		"-- cases --\n":                              "no cases",
 		"-- something --\n":                          "unknown section",
-		"dial a\na ignores DANCE":                    "is no type",
+		"dial a\na ignores DANCE":                    "is not a type",
 		"dial a\na > x\"00\"\na < CHALLENGE":         "wait for CHALLENGE",
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -160,7 +160,7 @@ func (c *conversation) onStream(s *scriptStream, verb string, args []string) err
 		for _, word := range args {
 			t, ok := typeOf(word)
 			if !ok {
-				return fmt.Errorf("%s is no type", word)
+				return fmt.Errorf("%s is not a type", word)
 			}
 			s.ignored[t] = true
 		}

@@ -41,7 +41,7 @@ func (v variables) value(word string) (any, error) {
 	}
 	n, err := strconv.ParseInt(word, 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no value", word)
+		return nil, fmt.Errorf("%s is not a value", word)
 	}
 	return n, nil
 }
@@ -94,7 +94,7 @@ func (v variables) call(words []string) (any, error) {
 	}
 	n, err := strconv.Atoi(words[1])
 	if err != nil || n < 0 {
-		return nil, fmt.Errorf("%s is no place", words[1])
+		return nil, fmt.Errorf("%s is not a place", words[1])
 	}
 	if words[0] == "cut" {
 		return append(b, make([]byte, n)...)[:n:n], nil

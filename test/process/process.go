@@ -48,7 +48,7 @@ type Process struct {
 	mu sync.Mutex
 }
 
-// Start starts a program. Whoever starts it calls Stop or Kill.
+// Start starts a program. The caller calls Stop or Kill.
 func Start(spec Spec) (*Process, error) {
 	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *Process) end(ask func(*os.Process) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.ended: // by itself; its number may be somebody else's now
+	case <-p.ended: // by itself; its number may be another process's now
 		return nil
 	default:
 	}

@@ -38,7 +38,7 @@ func TestProcessLogsWhatItPrints(t *testing.T) {
 	p := start(t, "echo out $MARK; echo err >&2; exit 3")
 	<-p.Ended()
 	if p.Err() == nil {
-		t.Error("exit code 3 is no error")
+		t.Error("exit code 3 is not an error")
 	}
 	if tail := p.LogTail(); tail != "out here\nerr" {
 		t.Errorf("log: %q", tail)

@@ -25,14 +25,14 @@ func speak(o *actors.Options, kinds ...overlay.Kind) {
 		if err != nil {
 			return nil, err
 		}
-		modern := false
+		gen3 := false
 		for _, kind := range kinds {
-			modern = modern || kind == overlay.KindStream
+			gen3 = gen3 || kind == overlay.KindStream
 			if err := n.(*overlay.Network).Enable(kind); err != nil {
 				return nil, err
 			}
 		}
-		if modern {
+		if gen3 {
 			return n, nil
 		}
 		return oldNetwork{n.(*overlay.Network)}, nil
@@ -52,24 +52,24 @@ func (mute) Dial(ctx context.Context, _ identity.NodeKey, _ uint16) (overlay.Con
 }
 
 func (mute) Listen(port uint16) (overlay.Listener, error) {
-	return &deafListener{port: port, closed: make(chan struct{})}, nil
+	return &silentListener{port: port, closed: make(chan struct{})}, nil
 }
 
-// deafListener hears nobody.
-type deafListener struct {
+// silentListener accepts nothing.
+type silentListener struct {
 	port   uint16
 	once   sync.Once
 	closed chan struct{}
 }
 
-func (l *deafListener) Port() uint16 { return l.port }
+func (l *silentListener) Port() uint16 { return l.port }
 
-func (l *deafListener) Close() error {
+func (l *silentListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-func (l *deafListener) Accept(ctx context.Context) (overlay.Conn, error) {
+func (l *silentListener) Accept(ctx context.Context) (overlay.Conn, error) {
 	select {
 	case <-l.closed:
 		return nil, overlay.ErrClosed

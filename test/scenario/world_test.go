@@ -105,7 +105,8 @@ func (w *world) befriend() {
 	}
 }
 
-// open is an actors.Options.OpenNetwork. Whoever starts the node takes the network.
+// open is an actors.Options.OpenNetwork. The caller starts the node and takes the
+// network.
 func (w *world) open(key identity.NodePrivateKey) (uplink.Network, error) {
 	n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
 	if err == nil {

@@ -131,7 +131,7 @@ func (w *world) startNodes(ctx context.Context) error {
 	return nil
 }
 
-// start makes a node and starts it. The bridge's registration is made meanwhile.
+// start creates a node and starts it. The bridge's registration is written meanwhile.
 func (w *world) start(ctx context.Context, at **demo.Node, name, config string) error {
 	n, err := demo.NewNode(w.program, w.dir, name, config)
 	if err != nil {

@@ -153,7 +153,7 @@ type Answer struct {
 }
 
 // ReadAnswer reads what a mediator sends. Errors, and only those of this function,
-// end the stream. What the mediator refuses is no error here.
+// end the stream. What the mediator refuses is not an error here.
 func ReadAnswer(src *bufio.Reader) (Answer, error) {
 	r := wire.NewReader(src)
 	status, id, payload := r.ServerFrame("answer", MaxAnswer)

@@ -148,7 +148,7 @@ func TestResultsAreNotMixed(t *testing.T) {
 		t.Errorf("not deleted: %v", err)
 	}
 	if err := read(t, fixed.AppendError(nil, 1, "no")).Parse(nil); err == nil {
-		t.Error("a refusal is no error")
+		t.Error("a refusal counts as a success")
 	}
 }
 
