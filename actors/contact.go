@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// reconnectAfter is the pause after a session that broke: an app whose sessions
-	// crossed ends both, and needs a moment.
+	// reconnectAfter is the pause after a session that broke: an app ends both sessions
+	// when two have crossed, and needs a moment.
 	reconnectAfter = 5 * time.Second
 	// holdTime is how long an incoming stream waits for our own dial, or for a sign
 	// of life from the session there is. With the rest of the handshake it must fit
@@ -33,70 +33,72 @@ const (
 	seenEvery = time.Minute
 	// refusedRetry is the pause after the store has refused a write.
 	refusedRetry = 15 * time.Second
-	// impatience is how long after a failed attempt a new message is reason enough
-	// for the next one, whatever the pause had been.
+	// impatience is how long after a failed attempt a new message starts the next one,
+	// whatever the pause.
 	impatience = 15 * time.Second
 )
 
 // contact is one contact of an account, or for a moment a stranger who has
-// connected. It decides which of several streams becomes the session, opens one
-// when something waits to be sent, and sends what waits, in order, one message at
-// a time.
+// connected. It decides which of several streams becomes the session, dials when the
+// outbox has a message, and sends the outbox in order, one message at a time.
 //
-// What waits is in the store. The actor keeps only what it is doing about it, so
-// a restart loses nothing.
+// The outbox is in the store. The actor keeps only what it is doing about it, so a
+// restart loses nothing.
 type contact struct {
 	// Fixed at creation.
 	deps *contactDeps
 	store.Conversation
 
 	// State.
-	record   store.Contact // as of the last look
-	known    bool          // there is a record
-	crossing crossing
-	devices  devices    // nodes from which it was never met
-	held     *handover  // the incoming stream that crossing is told of
-	dialling kernel.Ref // the session that dials
-	incoming kernel.Ref // the session that accepts
-	live     kernel.Ref // the session there is
-	liveNode identity.NodeKey
-	// liveGeneration is what liveNode speaks, liveBehind the device behind it.
+	record     store.Contact // as it was read last
+	known      bool          // there is a record
+	crossing   crossing
+	devices    devices    // nodes from which the contact has never connected
+	heldStream *handover  // the incoming stream that crossing knows of
+	dialling   kernel.Ref // the session that dials
+	incoming   kernel.Ref // the session that accepts
+	live       kernel.Ref // the session that is open
+	liveNode   identity.NodeKey
+	// liveGeneration is the generation of the session, liveSubnetAddr the address of the
+	// device when it lies behind liveNode.
 	liveGeneration generation
-	liveBehind     netip.Addr
+	liveSubnetAddr netip.Addr
 	sessions       uint64 // names of children
 
-	// undelivered is a position below which no message waits. Positions begin anew
-	// when the contact is removed and added again.
+	// undelivered is a position in the outbox below which every message is delivered.
+	// Positions begin anew when the contact is removed and added again.
 	undelivered uint64
-	sending     peer.GUID // what live was told to send; 0 when nothing
-	// acking has what the store has not noted yet of messages that are not sent again:
-	// that the contact has them, or that they cannot be sent.
+	sending     peer.GUID // the message that live was told to send; 0 for none
+	// acking has the operations that the store has not answered yet, of messages that
+	// are not sent again: they are delivered, or cannot be sent.
 	acking map[peer.GUID]store.Op
-	// resolving says that the resolver has been asked for addresses. The answer clears
-	// it, or kernel.Unanswered does.
+	// resolving says that the resolver was asked for addresses. The answer clears it,
+	// or kernel.Unanswered does.
 	resolving bool
 	attempts  int // failed in a row
-	unheard   int // sessions in a row in which nothing was acknowledged
-	failed    time.Time
-	retry     kernel.Timer
-	patience  kernel.Timer // see nextToSend
-	waiting   bool         // retry is running
-	// recall asks for one session although nothing waits to be sent: the contact has
-	// something for us that we have refused. It is then told that it is a contact.
-	recall bool
-	// wantTurn asks for one session too: the contact may have to send again what could
-	// not be attributed, or waits for what needs a node to itself.
+	// sessionsWithoutAck counts the sessions in a row in which nothing was acknowledged.
+	sessionsWithoutAck int
+	failedAt           time.Time // of the last attempt
+	retry              kernel.Timer
+	patience           kernel.Timer // see nextToSend
+	retryPending       bool         // retry is running
+	// wantRedial asks for one session although the outbox is empty: the contact has a
+	// message for us that we have refused. It is then told that it is a contact.
+	wantRedial bool
+	// wantTurn asks for one session too: the contact may have to send a message again
+	// that could not be attributed, or waits for a file that needs the node to itself.
 	wantTurn bool
-	// answering and asking say that live was told to say what the contact is owed.
-	answering, asking bool
-	// settling and marking say that it has been told, which the store has not noted
-	// yet: until then the contact's row says otherwise.
-	settling, marking bool
-	receiving         bool // the store has a request of theirs to answer
+	// answerSent and requestSent say that live was told to send the answer, or the
+	// request, that the contact's row owes.
+	answerSent, requestSent bool
+	// answerUnsaved and requestUnsaved say that it was sent and that the store has not
+	// noted it yet: until then the row still owes it.
+	answerUnsaved, requestUnsaved bool
+	receiving                     bool // the store was told to keep a request of theirs
 	// unstored are the credits of frames that wait for the store.
 	unstored unstoredFrames
 	call     call
-	seen     time.Time
+	seenAt   time.Time // when LastSeen was stored last
 }
 
 // The account's messages to a contact actor, which also gets inbound and
@@ -114,9 +116,10 @@ type (
 	retryDue struct{}
 	// patienceOver: messages may overtake a file, see nextToSend.
 	patienceOver struct{}
-	// outcomeDue tells the store once more what has become of a message.
+	// outcomeDue tells the store once more the outcome of a message.
 	outcomeDue struct{ GUID peer.GUID }
-	holdOver   struct{ stream *handover } // that has been held long enough
+	// holdOver: the stream was held for holdTime.
+	holdOver struct{ stream *handover }
 )
 
 // contactDeps is what the contact actors of a node use. The node builds it before
@@ -158,7 +161,7 @@ func newContactSpec(d *contactDeps, p store.Conversation) kernel.Spec {
 }
 
 func (x *contact) Started(c *kernel.Context) error {
-	if err := x.look(); err != nil {
+	if err := x.read(); err != nil {
 		return err
 	}
 	x.deliver(c)
@@ -172,7 +175,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case uplink.Changed:
 		x.onOverlayChanged(c, msg)
 	case lookAgain:
-		x.onLookAgain(c)
+		x.onChanged(c)
 	case resolver.Addresses:
 		x.onAddresses(c, msg)
 	case kernel.Unanswered:
@@ -203,7 +206,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 	case responded:
 		x.onResponded(c, msg)
 	case askedHeard:
-		x.onAskedHeard(c)
+		x.onRequestDelivered(c)
 	case callOffered:
 		x.onCallOffered(c)
 		msg.Credit.release()
@@ -235,15 +238,15 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 }
 
 func (x *contact) Stopping(*kernel.Context) {
-	if x.held != nil {
-		x.held.drop()
+	if x.heldStream != nil {
+		x.heldStream.drop()
 	}
 	x.dropDevices()
 	x.deps.Table.presence.forget(x.Conversation)
 }
 
-// look reads the contact from the store.
-func (x *contact) look() error {
+// read reads the contact from the store.
+func (x *contact) read() error {
 	record, err := x.deps.Store.Contact(x.Account, x.Contact())
 	if record.Added != x.record.Added {
 		x.undelivered = 0
@@ -256,7 +259,7 @@ func (x *contact) look() error {
 	default:
 		x.record, x.known = record, true
 	}
-	if !x.allowed() { // else they are among contactNodes
+	if !x.allowed() { // else Nodes has them
 		for _, n := range x.record.NodeKeys {
 			x.deps.Keys.KnowStranger(n.Key)
 		}
@@ -265,8 +268,8 @@ func (x *contact) look() error {
 	return nil
 }
 
-// acceptedNodes are the node keys of an accepted contact, also the one of which the
-// store's answer is still to come.
+// acceptedNodes returns the node keys of an accepted contact, with the one that the
+// store is about to note.
 func (x *contact) acceptedNodes() []identity.NodeKey {
 	nodes := nodesOfContact(x.record)
 	if x.allowed() && !x.liveNode.IsZero() && !slices.Contains(nodes, x.liveNode) {
@@ -275,26 +278,25 @@ func (x *contact) acceptedNodes() []identity.NodeKey {
 	return nodes
 }
 
-// logInfo writes a log line about the contact, or about a stranger: of those there
-// can be any number.
+// logInfo writes a log line about the contact. Lines about strangers are limited:
+// there can be any number of them.
 func (x *contact) logInfo(c *kernel.Context, event string, args ...any) {
 	if x.allowed() {
 		c.Log().Info(event, args...)
 		return
 	}
-	x.deps.Log.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact().Short(), "stranger", true)...)
+	x.deps.Log.Info(event, append(args, "account", x.Account.Short(), "contact", x.Contact().Short())...)
 }
 
 func (x *contact) allowed() bool { return x.known && x.record.State == store.ContactAccepted }
 
-// onLookAgain looks again: at what may be done with the contact, and at
-// what waits.
-func (x *contact) onLookAgain(c *kernel.Context) {
+// onChanged reads the contact again, and continues with its outbox.
+func (x *contact) onChanged(c *kernel.Context) {
 	was, known := x.allowed(), x.known
-	if err := x.look(); err != nil {
+	if err := x.read(); err != nil {
 		c.Fail(err)
 	}
-	x.devicesLooked(c)
+	x.devicesRead(c)
 	if x.known && x.record.State == store.ContactBlocked || known && !x.known {
 		x.stopSessions(c) // blocked, or removed
 	}
@@ -302,23 +304,22 @@ func (x *contact) onLookAgain(c *kernel.Context) {
 		c.Tell(x.live, permit{Allowed: now})
 		x.recordNode(c)
 		if now && x.record.Owed == store.AnswerNone {
-			// It has not asked, and an app that takes messages from contacts only makes
-			// us one when it hears this.
+			// The contact has not asked. An app that accepts messages from contacts only
+			// makes us one of them when it reads this.
 			c.Tell(x.live, respond{Accepted: true})
 		}
 	}
-	x.settle(c)
-	if x.waiting && time.Since(x.failed) > impatience {
+	x.sendOwed(c)
+	if x.retryPending && time.Since(x.failedAt) > impatience {
 		x.stopRetry()
 	}
 	x.deliver(c)
-	x.leaveIfStranger(c)
+	x.stopIfStranger(c)
 }
 
-// leaveIfStranger ends the actor of somebody who is no contact and not here any
-// more.
-func (x *contact) leaveIfStranger(c *kernel.Context) {
-	if !x.known && len(c.Children()) == 0 && x.held == nil {
+// stopIfStranger ends the actor of a stranger who is not connected any more.
+func (x *contact) stopIfStranger(c *kernel.Context) {
+	if !x.known && len(c.Children()) == 0 && x.heldStream == nil {
 		c.StopSelf(nil)
 	}
 }
@@ -329,15 +330,14 @@ func (x *contact) stopSessions(c *kernel.Context) {
 	}
 }
 
-// deliver moves the conversation on: it sends the next message, or sees to it
-// that there will be a session to send it over.
+// deliver sends the next message of the outbox, or connects when there is no session.
 func (x *contact) deliver(c *kernel.Context) {
 	if !x.allowed() || x.sending != 0 {
 		return
 	}
 	local := x.local(c)
 	if local {
-		x.settleLocally(c)
+		x.sendOwedLocally(c)
 	}
 	next, ok := x.nextToSend(c)
 	if !ok {
@@ -348,7 +348,7 @@ func (x *contact) deliver(c *kernel.Context) {
 	}
 	guid := peer.GUID(next.ID.GUID)
 	if _, done := x.acking[guid]; done {
-		return // goes on when the store has noted it
+		return // continues when the store has noted it
 	}
 	if local {
 		x.deliverLocally(c, next)
@@ -395,7 +395,7 @@ func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
 	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Sessions, x.Conversation, start)
 }
 
-// onInbound is a stream of somebody who has proved to be this contact.
+// onInbound gets a stream whose initiator has proved to be this contact.
 func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 	if x.known && x.record.State == store.ContactBlocked {
 		msg.Stream.drop()
@@ -403,7 +403,7 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 	}
 	if (!x.known || x.record.State == store.ContactStranger) && x.strangers(c) == store.StrangersRefuse {
 		msg.Stream.drop()
-		x.leaveIfStranger(c)
+		x.stopIfStranger(c)
 		return
 	}
 	if x.holdsDevice(c, msg) {
@@ -411,18 +411,18 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 	}
 	verdict := x.crossing.arrived()
 	if verdict == dropIncoming {
-		msg.Stream.drop() // and what is held stays held
+		msg.Stream.drop() // the held stream stays held
 		return
 	}
-	x.held = msg.Stream
+	x.heldStream = msg.Stream
 	x.act(c, verdict)
-	if x.held != nil {
-		c.After(holdTime, holdOver{x.held})
+	if x.heldStream != nil {
+		c.After(holdTime, holdOver{x.heldStream})
 	}
 }
 
 func (x *contact) onHoldOver(c *kernel.Context, msg holdOver) {
-	if msg.stream == x.held { // else it was decided about, and another one may be held
+	if msg.stream == x.heldStream { // else crossing has decided, and another one may be held
 		x.act(c, x.crossing.holdExpired())
 	}
 }
@@ -432,11 +432,11 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	switch v {
 	case doNothing, holdIncoming:
 	case holdAndProbe:
-		// Another device of the contact has something to say: a quiet session ends for it.
-		c.Tell(x.live, probe{Yield: x.held.Node() != x.liveNode})
+		// Another device of the contact may have a message: a quiet session ends for it.
+		c.Tell(x.live, probe{Yield: x.heldStream.Node() != x.liveNode})
 	case dropIncoming:
-		x.held.drop()
-		x.held = nil
+		x.heldStream.drop()
+		x.heldStream = nil
 	case acceptIncoming:
 		x.accept(c)
 	case stopDialAndAccept:
@@ -456,10 +456,10 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	}
 }
 
-// accept goes on with the stream that is held.
+// accept starts a session on the held stream.
 func (x *contact) accept(c *kernel.Context) {
-	stream := x.held
-	x.held = nil
+	stream := x.heldStream
+	x.heldStream = nil
 	session, err := c.Spawn(x.sessionSpec(sessionStart{accept: stream, allowed: x.allowed()}))
 	if err != nil {
 		stream.drop()
@@ -470,7 +470,7 @@ func (x *contact) accept(c *kernel.Context) {
 
 func (x *contact) onSessionReady(c *kernel.Context) {
 	if c.Sender() != x.dialling {
-		return // stopped meanwhile
+		return // it was stopped meanwhile
 	}
 	x.act(c, x.crossing.dialReady())
 }
@@ -486,17 +486,21 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 		x.live = c.Sender()
 		x.crossing.incomingCompleted()
 	default:
-		return // stopped meanwhile
+		return // it was stopped meanwhile
 	}
-	x.liveNode, x.liveGeneration, x.liveBehind = msg.Node, msg.Generation, msg.Behind
+	x.liveNode, x.liveGeneration, x.liveSubnetAddr = msg.Node, msg.Generation, msg.Behind
 	x.attempts = 0
 	x.stopRetry()
 	x.knownNodeMet()
-	if x.devices.prefer == msg.Node {
-		x.devices.prefer = identity.NodeKey{}
+	if x.devices.dialFirst == msg.Node {
+		x.devices.dialFirst = identity.NodeKey{}
 	}
 	x.deps.Keys.KnowStranger(msg.Node)
-	x.logInfo(c, "Session is live", "node", msg.Node.Short(), "generation", msg.Generation, "dialled", msg.Dialled)
+	direction := "accepted"
+	if msg.Dialled {
+		direction = "dialled"
+	}
+	x.logInfo(c, "session opened", "node", msg.Node.Short(), "kind", msg.Generation.kind(), "type", direction)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.deps.Writer, store.Write{Op: store.AddContact{Contact: store.Contact{
@@ -505,13 +509,13 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	}
 	x.noteSeen(c)
 	x.deps.Table.presence.set(x.Conversation, Presence{Online: true, Since: time.Now(), Node: msg.Node})
-	// What the contact may do can have changed while the session opened.
+	// The contact's state can have changed while the session opened.
 	c.Tell(x.live, permit{Allowed: x.allowed()})
-	if x.recall && x.allowed() && x.record.Owed == store.AnswerNone {
+	if x.wantRedial && x.allowed() && x.record.Owed == store.AnswerNone {
 		c.Tell(x.live, respond{Accepted: true})
 	}
-	x.recall, x.wantTurn = false, false
-	x.settle(c)
+	x.wantRedial, x.wantTurn = false, false
+	x.sendOwed(c)
 	x.deliver(c)
 }
 
@@ -520,18 +524,18 @@ func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
 	if !x.deps.Table.suspicions.note(SuspicionRelay, x.Conversation, msg.Node, !x.allowed(), time.Now()) {
 		return
 	}
-	c.Log().Error("handshake relayed: the challenge was made for another connection, nothing was signed", "node", msg.Node.Short())
+	c.Log().Error("handshake relayed: challenge of another connection, nothing was signed", "node", msg.Node.Short())
 	c.Tell(x.deps.Writer, store.Write{Op: store.NoteHandshakeRelayed{Account: x.Account, Remote: x.Contact(), Node: msg.Node}})
 }
 
-// recordNode remembers where the contact is, for the next time. Strangers are not
-// worth it: a new node of theirs would be an event.
+// recordNode stores the node of a contact, for the next dial. Those of strangers are
+// not stored: a new one would be an event.
 func (x *contact) recordNode(c *kernel.Context) {
 	if x.allowed() {
 		x.deps.Nodes.add(x.Conversation, x.liveNode)
-		x.countDevice(x.liveNode, x.liveGeneration)
+		x.addKnownNode(x.liveNode, x.liveGeneration)
 		c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
-			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), SubnetAddr: store.IPv6Of(x.liveBehind), Time: x.deps.nowMillis(),
+			Account: x.Account, Contact: x.Contact(), Key: x.liveNode, Generation: uint8(x.liveGeneration), SubnetAddr: store.IPv6Of(x.liveSubnetAddr), Time: x.deps.nowMillis(),
 		}})
 	}
 }
@@ -539,22 +543,22 @@ func (x *contact) recordNode(c *kernel.Context) {
 func (x *contact) onAcked(c *kernel.Context, msg acked) {
 	crashpoint.At(crashpoint.BeforeDelivered)
 	x.noteSeen(c)
-	x.unheard = 0
+	x.sessionsWithoutAck = 0
 	x.acking[msg.GUID] = store.MarkDelivered{
 		Account: x.Account, Conversation: x.ID, GUID: int64(msg.GUID), Time: x.deps.nowMillis(),
 	}
 	x.tellOutcome(c, msg.GUID)
 }
 
-// tellOutcome tells the store what has become of a message.
+// tellOutcome tells the store the outcome of a message.
 func (x *contact) tellOutcome(c *kernel.Context, guid peer.GUID) {
 	if op := x.acking[guid]; op != nil {
 		c.Tell(x.deps.Writer, store.Write{Token: uint64(guid), Op: op})
 	}
 }
 
-// onStoreRefused waits until the store takes something again. A full disk is no
-// reason to fail, and what the contact has must not be sent again, nor what cannot be sent.
+// onStoreRefused retries when the store has refused a write. A full disk does not fail
+// the actor, and neither a delivered message nor one that cannot be sent is sent again.
 func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
 	x.deps.Log.Warn("store refused a write", "account", x.Account.Short(), "contact", x.Contact().Short(), "err", msg.Err)
 	guid := peer.GUID(msg.Token)
@@ -568,15 +572,15 @@ func (x *contact) onStoreRefused(c *kernel.Context, msg store.Written) {
 	if x.sending == guid { // to another account of this node
 		x.sending = 0
 	}
-	x.failed = time.Now()
+	x.failedAt = time.Now()
 	x.retryAfter(c, refusedRetry)
 }
 
-// onWritten is the store's answer. The token of MarkDelivered is the guid, that
-// of everything else 0.
+// onWritten gets the store's answer. The token is the guid for the outcome of a message
+// and for a message to another account of this node, else 0.
 func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	if msg.Err != nil {
-		x.receiving, x.settling, x.marking = false, false, false
+		x.receiving, x.answerUnsaved, x.requestUnsaved = false, false, false
 		x.unstored.releaseAll()
 	}
 	switch {
@@ -589,18 +593,18 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	switch r := msg.Result.(type) {
 	case store.NodeKeyRecorded:
 		if r.Changed {
-			c.Log().Warn("A contact has connected from a node that was not known", "node", x.liveNode.Short())
+			c.Log().Warn("contact connected from a new node", "node", x.liveNode.Short())
 		}
 	case store.Requested:
 		x.onRequested(c, r)
 	case store.AnswerMarked:
 		x.unstored.answerStored()
 	case store.Settled:
-		x.settling = false
-		x.onLookAgain(c) // something else may be owed by now
+		x.answerUnsaved = false
+		x.onChanged(c) // something else may be owed now
 	case store.AskMarked:
-		x.marking = false
-		x.onLookAgain(c)
+		x.requestUnsaved = false
+		x.onChanged(c)
 	case store.Accepted:
 		if r.Crowded {
 			x.sending = 0
@@ -610,7 +614,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 			}})
 			return
 		}
-		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // by the other account of this node
+		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // the other account of this node has it
 		return
 	}
 	guid := peer.GUID(msg.Token)
@@ -624,9 +628,10 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 	x.deliver(c)
 }
 
-// onSessionEnded: whatever was being sent is sent again over the next session.
+// onSessionEnded decides when to connect again. The message that was being sent is sent
+// again over the next session.
 func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
-	c.Log().Debug("Session ended", "session", msg.Name, "err", msg.Err)
+	c.Log().Debug("session ended", "session", msg.Name, "err", msg.Err)
 	turn, refused := errors.AsType[*turnError](msg.Err)
 	switch msg.Child {
 	case x.dialling:
@@ -649,39 +654,93 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 			x.deliver(c)
 		}
 	case x.live:
-		x.logInfo(c, "Session ended", "node", x.liveNode.Short(), "reason", msg.Err)
+		x.logInfo(c, "session closed", "node", x.liveNode.Short(), "err", msg.Err)
 		x.forgetLive()
 		x.showPresence(msg.Err)
 		x.noteSeen(c)
 		x.act(c, x.crossing.liveEnded())
-		x.recall = errors.Is(msg.Err, errRefused)
+		x.wantRedial = errors.Is(msg.Err, errRefused)
 		x.noteTurn(msg.Err)
 		switch {
 		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored), errors.Is(msg.Err, errYielded), errors.Is(msg.Err, errOtherDevice):
 			x.deliver(c)
 		case errors.Is(msg.Err, errNotAnswering):
-			// Most likely we are no contact of theirs yet: each try is a session and a
-			// repetition that come to nothing.
-			x.unheard++
-			x.retryAfter(c, kernel.Backoff{Min: reconnectAfter, Max: lastRetry}.Delay(x.unheard))
+			// Most likely we are not a contact of theirs yet: each attempt costs a session,
+			// and the message is sent in vain.
+			x.sessionsWithoutAck++
+			x.retryAfter(c, kernel.Backoff{Min: reconnectAfter, Max: lastRetry}.Delay(x.sessionsWithoutAck))
 		default:
 			x.retryAfter(c, kernel.Jitter(reconnectAfter))
 		}
 	}
-	x.leaveIfStranger(c)
+	x.stopIfStranger(c)
+}
+
+// inTurn returns the nodes at which the contact may be dialled now. When there are
+// none, wait is the time to the next attempt; turnCame comes when it is its turn
+// earlier. See session.Table: some nodes get one conversation at a time.
+func (x *contact) inTurn(c *kernel.Context, nodes []identity.NodeKey) (now []identity.NodeKey, wait time.Duration) {
+	for _, node := range nodes {
+		w := x.deps.Sessions.Table.Wait(node, x.Conversation, c.Self())
+		switch {
+		case w == 0:
+			now = append(now, node)
+		case wait == 0 || w < wait:
+			wait = w
+		}
+	}
+	return now, wait
+}
+
+// waitForTurn postpones the attempt, which has not failed.
+func (x *contact) waitForTurn(c *kernel.Context, wait time.Duration) {
+	x.showPresence(&turnError{Wait: wait})
+	x.retryAfter(c, wait)
+}
+
+// onTurnCame: the node is free, or will be in a moment.
+func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
+	if !x.live.IsZero() {
+		return
+	}
+	x.stopRetry()
+	if msg.Wait > 0 {
+		x.retryAfter(c, msg.Wait)
+		return
+	}
+	x.deliver(c)
+}
+
+// noteTurn asks for another session, also with an empty outbox, when a session ended
+// for a reason after which the contact has something to send again.
+func (x *contact) noteTurn(reason error) {
+	_, refused := errors.AsType[*turnError](reason)
+	if refused || errors.Is(reason, errSharedNode) || x.deps.Sessions.Table.OwesFiles(x.Conversation) {
+		x.wantTurn = x.allowed()
+	}
+}
+
+func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
+	if c.Sender() != x.live || x.sending != msg.GUID {
+		return
+	}
+	x.acking[msg.GUID] = store.FailMessage{
+		Account: x.Account, Conversation: x.ID, GUID: int64(msg.GUID), Time: x.deps.nowMillis(), Reason: msg.Reason,
+	}
+	x.tellOutcome(c, msg.GUID)
 }
 
 func (x *contact) forgetLive() {
 	x.live, x.sending = kernel.Ref{}, 0
-	x.answering, x.asking = false, false
+	x.answerSent, x.requestSent = false, false
 }
 
-// noteSeen keeps LastSeen about right without a write for each sign of life.
+// noteSeen stores LastSeen, at most once in seenEvery.
 func (x *contact) noteSeen(c *kernel.Context) {
-	if !x.known || time.Since(x.seen) < seenEvery {
+	if !x.known || time.Since(x.seenAt) < seenEvery {
 		return
 	}
-	x.seen = time.Now()
+	x.seenAt = time.Now()
 	c.Tell(x.deps.Writer, store.Write{Op: store.UpdateContact{
 		Account: x.Account, Contact: x.Contact(), Fields: store.FieldLastSeen, LastSeen: x.deps.nowMillis(),
 	}})

@@ -9,17 +9,16 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// redialTime is how long a caller's app tries: an offer over a new session within
-// it is the same call, whose end the caller has not heard of.
+// redialTime is how long a caller's app tries. An offer over a new session within that
+// time is the same call: the app has not read that it was declined.
 const redialTime = 60 * time.Second
 
-// callPause is how long after an offer another one on the same session is the same
-// call still: people are slower, and the log is not for those who are not.
+// callPause is how long an offer on the same session is still the same call: people do
+// not call again that soon, and the event log must not grow with every frame.
 const callPause = 3 * time.Second
 
-// call is what a contact actor knows of its contact's call. Nobody is here to
-// talk, so every call ends as one that was missed: at once, or when it has rung
-// for the configured time, or when the caller hangs up.
+// call is the state of a contact's call. There is nobody to talk to, so every call is
+// missed: at once, after the configured time, or when the caller hangs up.
 type call struct {
 	ringing bool
 	over    kernel.Timer
@@ -39,7 +38,7 @@ func (x *contact) onCallOffered(c *kernel.Context) {
 	x.call.session, x.call.offered = x.live, now
 	switch {
 	case x.call.ringing:
-		// It goes on ringing, over another session perhaps.
+		// It rings on, perhaps over another session.
 	case again:
 		c.Tell(x.live, declineCall{})
 	default:
@@ -53,7 +52,7 @@ func (x *contact) onCallOffered(c *kernel.Context) {
 	}
 }
 
-// onCallHung is the caller hanging up.
+// onCallHung: the caller has hung up.
 func (x *contact) onCallHung(c *kernel.Context) {
 	if c.Sender() != x.live || !x.call.ringing {
 		return
@@ -77,6 +76,6 @@ func (x *contact) endCall(c *kernel.Context) {
 }
 
 func (x *contact) missCall(c *kernel.Context) {
-	c.Log().Info("A call was missed")
+	c.Log().Info("call missed")
 	c.Tell(x.deps.Writer, store.Write{Op: store.NoteMissedCall{Account: x.Account, Contact: x.Contact()}})
 }

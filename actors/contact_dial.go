@@ -19,39 +19,38 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// How a contact is reached: whom to dial, in which order, and when to try again.
+// How a contact is reached: which nodes to dial, in which order, and when to retry.
 
 const (
 	// firstRetry doubles with every failed attempt, up to lastRetry, which is the
-	// apps' own interval. Each is shortened at random by up to half, so that
-	// contacts who lost each other do not meet again and again.
+	// apps' own interval. Each pause is shortened at random by up to half, so that both
+	// sides do not dial at the same time again and again.
 	firstRetry = time.Second
 	lastRetry  = 2 * time.Minute
-	// guessTime is what a node gets to answer that no tracker has named: meanwhile a
+	// guessTime is the time to answer of a node that no tracker named: meanwhile a
 	// tracker may have learned more.
 	guessTime = 3 * time.Second
 	// maxCandidates bounds the nodes of one attempt.
 	maxCandidates = 8
-	// lookupPatience is how long an attempt waits for the resolver, which gives every
-	// tracker less. After it the attempt goes on with the nodes that are known.
+	// lookupPatience is how long an attempt waits for the resolver, which waits less for
+	// each tracker. Then the attempt continues with the known nodes.
 	lookupPatience = 30 * time.Second
 )
 
 // connect begins an attempt to reach the contact, unless one is under way.
 func (x *contact) connect(c *kernel.Context) {
-	if !x.deps.Network.Up() || x.waiting || x.resolving || !x.crossing.mayDial() {
+	if !x.deps.Network.Up() || x.retryPending || x.resolving || !x.crossing.mayDial() {
 		return
 	}
 	x.resolving = true
-	// The first attempt goes to where the contact was found before, the next ones
-	// ask again.
+	// The first attempt may use the resolver's cache.
 	c.Ask(x.deps.Resolver, resolver.Lookup{Identity: x.Contact(), Fresh: x.attempts > 0}, lookupPatience)
 }
 
-// onUnanswered goes on without the resolver: it has failed, or takes too long.
+// onUnanswered continues without the resolver, which has failed or takes too long.
 func (x *contact) onUnanswered(c *kernel.Context, msg kernel.Unanswered) {
 	if q, ok := msg.Question.(resolver.Lookup); ok {
-		c.Log().Warn("lookup was not answered", "err", msg.Err)
+		c.Log().Warn("lookup not answered", "err", msg.Err)
 		x.onAddresses(c, resolver.Addresses{Identity: q.Identity, Err: fmt.Errorf("look up the contact: %w", msg.Err)})
 	}
 }
@@ -68,7 +67,7 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 	}
 	nodes := x.candidates(msg.Found)
 	if len(nodes) == 0 {
-		c.Log().Debug("The contact was not found", "err", msg.Err)
+		c.Log().Debug("contact not found", "err", msg.Err)
 		x.onAttemptFailed(c, msg.Err)
 		return
 	}
@@ -89,7 +88,7 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 		}
 	}
 	for _, a := range msg.Found {
-		if device := a.SubnetAddr.Addr(); device.IsValid() { // newer than what we remember
+		if device := a.SubnetAddr.Addr(); device.IsValid() { // newer than the stored one
 			start.behind[a.Node] = device
 		}
 	}
@@ -104,9 +103,9 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 // candidates ranks where the contact may be: at the first attempt the node of the
 // last session, which is better evidence than a tracker's; then the nodes that have
 // authenticated as the contact, latest first, when a tracker still names them;
-// then what else trackers say, by priority; then nodes that were right once. When
-// nothing is known and asking again did not help, it is the identity key itself,
-// which a simple device uses as its node key.
+// then the other nodes that trackers name, by priority; then nodes that have
+// authenticated once. When there are none and a fresh lookup found nothing, it is the
+// identity key itself, which a simple device uses as its node key.
 func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 	lastAuth := make(map[identity.NodeKey]store.Millis)
 	for _, n := range x.record.NodeKeys {
@@ -125,8 +124,8 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 			nodes = append(nodes, n)
 		}
 	}
-	if !x.devices.prefer.IsZero() {
-		add(x.devices.prefer)
+	if !x.devices.dialFirst.IsZero() {
+		add(x.devices.dialFirst)
 	}
 	if x.attempts == 0 && !x.liveNode.IsZero() {
 		add(x.liveNode)
@@ -145,9 +144,9 @@ func (x *contact) candidates(found []store.Address) []identity.NodeKey {
 
 func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 	x.attempts++
-	x.failed = time.Now()
-	x.recall, x.wantTurn = false, false // from here on the contact tries
-	x.devices.prefer = identity.NodeKey{}
+	x.failedAt = time.Now()
+	x.wantRedial, x.wantTurn = false, false // from now on the contact has to dial
+	x.devices.dialFirst = identity.NodeKey{}
 	x.knownNodeMissed(c)
 	x.showPresence(reason)
 	x.retryAfter(c, x.pause(reason))
@@ -156,7 +155,7 @@ func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 // pause is how long to wait after a failed attempt.
 func (x *contact) pause(reason error) time.Duration {
 	d := kernel.Backoff{Min: firstRetry, Max: lastRetry}.Delay(x.attempts - 1)
-	// A node that must be left alone for a while is not dialled before.
+	// A silenced node is not dialled earlier.
 	if silenced, ok := errors.AsType[*overlay.SilencedError](reason); ok {
 		d = max(d, silenced.Remaining)
 	}
@@ -165,7 +164,7 @@ func (x *contact) pause(reason error) time.Duration {
 
 func (x *contact) retryAfter(c *kernel.Context, d time.Duration) {
 	x.stopRetry()
-	x.waiting = true
+	x.retryPending = true
 	x.retry = c.After(d, retryDue{})
 	x.deps.Table.presence.update(x.Conversation, func(p *Presence) { p.NextAttempt = time.Now().Add(d) })
 }
@@ -175,20 +174,20 @@ func (x *contact) stopRetry() {
 	x.retryOver()
 }
 
-// retryOver notes that there is no next attempt for now: one is under way, or nothing
-// waits. A time that has passed must not be shown as the next one.
+// retryOver notes that no attempt is planned: one is under way, or none is needed. The
+// status must not show a time in the past as that of the next attempt.
 func (x *contact) retryOver() {
-	x.waiting = false
+	x.retryPending = false
 	x.deps.Table.presence.update(x.Conversation, func(p *Presence) { p.NextAttempt = time.Time{} })
 }
 
-// onOverlayChanged: with the network back there is no reason to wait on.
+// onOverlayChanged shortens the pause when the network is back.
 func (x *contact) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	if !msg.Up {
 		return
 	}
 	x.attempts = 0
-	if x.waiting {
+	if x.retryPending {
 		x.retryAfter(c, kernel.Jitter(firstRetry))
 		return
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// A contact that is another account of this node has no way to itself through the
-// network: Yggdrasil does not find its own key. What would go over a session goes
-// through the store instead, with the same rules on the other side, and a message
-// is delivered when the other account has it on the disk.
+// A contact that is another account of this node cannot be dialled: Yggdrasil does not
+// find its own key. Messages and requests go through the store instead, with the same
+// rules on the other side, and a message is delivered when the other account has it on
+// disk.
 
-// local reports whether the contact is reached without the network. An account that
-// a phone has too is looked for there as its role wants it; and what is handed over
-// to a phone is for the phone.
+// local reports whether the contact is reached through the store. If a phone has the
+// account too, its role decides; and messages that the other account forwards to its
+// phone go to the phone.
 func (x *contact) local(c *kernel.Context) bool {
 	if _, served := x.deps.Keys.Account(x.Contact()); !served {
 		return false
@@ -41,8 +41,8 @@ func (x *contact) local(c *kernel.Context) bool {
 	return false
 }
 
-// deliverLocally hands a message to the other account, or leaves it waiting as an
-// app does that takes messages from contacts only.
+// deliverLocally gives a message to the other account. It leaves it undelivered unless
+// we are a contact over there, as an app does that accepts messages from contacts only.
 func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 	us, state := x.asKnownThere(c)
 	if state != store.ContactAccepted {
@@ -58,7 +58,7 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 	x.showLocally(c, us)
 }
 
-// fileOf is what becomes of the file of a message over there.
+// fileOf returns the row of a message's file in the other account, nil for none.
 func (x *contact) fileOf(m store.Message) *store.Media {
 	if kind := peer.MessageType(m.Type); kind != peer.TypeImage && kind != peer.TypeFile {
 		return nil
@@ -70,8 +70,8 @@ func (x *contact) fileOf(m store.Message) *store.Media {
 	return x.deps.MediaOf(a, x.deps.nowMillis())
 }
 
-// asKnownThere is what the other account knows of ours. A stranger whom it takes
-// without asking is a contact by that.
+// asKnownThere returns our account as the other account knows it. If that accepts
+// strangers without asking, we become its contact.
 func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactState) {
 	us, err := x.deps.Store.Contact(x.Contact(), x.Account)
 	switch {
@@ -89,7 +89,7 @@ func (x *contact) asKnownThere(c *kernel.Context) (store.Contact, store.ContactS
 	return us, us.State
 }
 
-// showLocally takes our profile over there when it has changed.
+// showLocally stores our profile in the other account when it has changed.
 func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
 	own, err := x.deps.Store.Account(x.Account)
 	if err != nil || us.State != store.ContactAccepted || us.ProfileTime >= own.ProfileTime {
@@ -102,9 +102,9 @@ func (x *contact) showLocally(c *kernel.Context, us store.Contact) {
 	}})
 }
 
-// settleLocally tells the other account what it is owed, as settle does over a
-// session.
-func (x *contact) settleLocally(c *kernel.Context) {
+// sendOwedLocally gives the other account the answer and the request that it is owed, as
+// sendOwed does over a session.
+func (x *contact) sendOwedLocally(c *kernel.Context) {
 	if x.record.Owed != store.AnswerNone {
 		accepted := x.record.Owed == store.AnswerYes
 		c.Tell(x.deps.Writer, store.Write{Op: store.MarkAnswered{Account: x.Contact(), Contact: x.Account, Accepted: accepted}})

@@ -15,23 +15,22 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Contact requests, both ways. What we owe a contact, an answer or a request, is
-// in the store until the contact has it; that it has been told is noted when it
-// has, so a crash in between repeats it once.
+// Contact requests, both ways. An answer or a request that we owe a contact stays in
+// the store until it was sent, so a crash in between repeats it once.
 
-// onContactRequested answers who is a contact already, and holds or accepts the
-// rest as the account wants it.
+// onContactRequested answers a contact, and accepts or stores the request of a
+// stranger as the account's policy says.
 //
-// The credit of the frame is kept until the store has the request: a peer that sends
-// one after the other is read no faster than that.
+// It keeps the credit of the frame until the store has the request: a peer that sends
+// one request after the other is read no faster than that.
 func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
-	if !x.takeRequest(c, msg) {
+	if !x.storesRequest(c, msg) {
 		msg.Credit.release()
 	}
 }
 
-// takeRequest reports whether the store is asked to keep the request.
-func (x *contact) takeRequest(c *kernel.Context, msg contactRequested) bool {
+// storesRequest reports whether the store was told to keep the request.
+func (x *contact) storesRequest(c *kernel.Context, msg contactRequested) bool {
 	if c.Sender() != x.live {
 		return false
 	}
@@ -71,19 +70,19 @@ func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
 	if !x.live.IsZero() {
 		c.Tell(x.live, requestStored{})
 	}
-	x.onLookAgain(c) // the account's word of it may come later
+	x.onChanged(c) // lookAgain may come later
 	if r.Answer != store.AnswerNone && !x.live.IsZero() {
 		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
 	}
 }
 
-// isRefusal reports whether the store has refused something new, which is no
-// failure of ours.
+// isRefusal reports whether the store refused something for lack of space or by a
+// quota, which does not fail the actor.
 func isRefusal(err error) bool {
 	return errors.Is(err, store.ErrRequestsFull) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrContactFull) || errors.Is(err, store.ErrBusy)
 }
 
-// onContactAnswered notes an answer to our request.
+// onContactAnswered stores the answer to our request.
 func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	if c.Sender() != x.live || !x.known {
 		msg.Credit.release()
@@ -92,40 +91,44 @@ func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
 	switch x.record.Asked {
 	case store.AskNone, store.AskAccepted:
 		msg.Credit.release()
-		return // apps answer also who has not asked, and whom they have answered
+		return // apps answer without having been asked, and more than once
 	}
-	x.logInfo(c, "A contact answered our request", "accepted", msg.Accepted)
+	state := "declined"
+	if msg.Accepted {
+		state = "accepted"
+	}
+	x.logInfo(c, "contact request answered", "state", state)
 	x.unstored.answer(msg.Credit)
 	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAnswered{Account: x.Account, Contact: x.Contact(), Accepted: msg.Accepted}})
 }
 
-// wantsSession reports whether something other than a message is worth a session:
-// our request, and a yes. A no is told when the contact comes by.
+// wantsSession reports whether something other than a message needs a session: our
+// request, and a yes to theirs. A no waits until the contact connects.
 func (x *contact) wantsSession() bool {
-	return x.recall || x.wantTurn || x.devices.wantSession() || x.record.Asked == store.AskWaiting || x.record.Owed == store.AnswerYes
+	return x.wantRedial || x.wantTurn || x.devices.wantSession() || x.record.Asked == store.AskWaiting || x.record.Owed == store.AnswerYes
 }
 
-// settle tells the contact what it is owed, once in a session.
-func (x *contact) settle(c *kernel.Context) {
+// sendOwed sends the answer and the request that the contact is owed, once in a session.
+func (x *contact) sendOwed(c *kernel.Context) {
 	if x.live.IsZero() || !x.known {
 		return
 	}
-	if x.record.Owed != store.AnswerNone && !x.answering && !x.settling {
-		x.answering = true
+	if x.record.Owed != store.AnswerNone && !x.answerSent && !x.answerUnsaved {
+		x.answerSent = true
 		c.Tell(x.live, respond{Accepted: x.record.Owed == store.AnswerYes, Owed: true})
 	}
-	if x.allowed() && x.record.Asked == store.AskWaiting && !x.asking && !x.marking {
-		x.asking = true
+	if x.allowed() && x.record.Asked == store.AskWaiting && !x.requestSent && !x.requestUnsaved {
+		x.requestSent = true
 		c.Tell(x.live, ask{Text: x.record.OurRequest})
 	}
 }
 
-// onResponded is the session having sent the answer that was owed.
+// onResponded notes that the session has sent the answer that was owed.
 func (x *contact) onResponded(c *kernel.Context, msg responded) {
 	if c.Sender() != x.live {
 		return
 	}
-	x.answering, x.settling = false, true
+	x.answerSent, x.answerUnsaved = false, true
 	answer := store.AnswerNo
 	if msg.Accepted {
 		answer = store.AnswerYes
@@ -136,19 +139,19 @@ func (x *contact) onResponded(c *kernel.Context, msg responded) {
 	c.Tell(x.deps.Writer, store.Write{Op: store.SettleAnswer{Account: x.Account, Contact: x.Contact(), Answer: answer}})
 }
 
-// onAskedHeard is the contact having our request.
-func (x *contact) onAskedHeard(c *kernel.Context) {
+// onRequestDelivered notes that the contact has our request.
+func (x *contact) onRequestDelivered(c *kernel.Context) {
 	if c.Sender() != x.live {
 		return
 	}
-	x.asking, x.marking = false, true
+	x.requestSent, x.requestUnsaved = false, true
 	if x.record.Asked == store.AskWaiting {
 		x.record.Asked = store.AskSent
 	}
 	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})
 }
 
-// strangers is what the account wants done with people it does not know.
+// strangers returns the account's policy for strangers.
 func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
 	account, err := x.deps.Store.Account(x.Account)
 	if err != nil {
@@ -158,8 +161,8 @@ func (x *contact) strangers(c *kernel.Context) store.StrangerPolicy {
 }
 
 const (
-	// maxRequests is how many contact requests of one node are taken within
-	// requestWindow: identities cost nothing, nodes hardly more.
+	// maxRequests bounds the contact requests from one node within requestWindow:
+	// identities cost nothing, nodes hardly more.
 	maxRequests   = 20
 	requestWindow = time.Hour
 	// maxRequestNodes bounds the nodes that are remembered. When there are more, the
@@ -199,7 +202,7 @@ func (g *requestGuard) allow(node identity.NodeKey, now time.Time) bool {
 	return count.n <= maxRequests
 }
 
-// forgetOldest makes room.
+// forgetOldest forgets the counts that are over, or else the oldest one.
 func (g *requestGuard) forgetOldest(now time.Time) {
 	var oldest identity.NodeKey
 	since := now.Add(time.Hour)

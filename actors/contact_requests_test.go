@@ -125,7 +125,7 @@ func TestRequestIsDeclined(t *testing.T) {
 		}
 		defer p.Stop()
 		asks("three")
-		n.Eventually("the request may be made again", state(store.ContactRequested))
+		n.Eventually("a request is possible again", state(store.ContactRequested))
 		if c := contactOf(t, n, p.Key()); c.Request != "three" {
 			t.Errorf("%+v", c)
 		}
@@ -250,7 +250,7 @@ func TestRequestsAreLimited(t *testing.T) {
 	})
 }
 
-// Whoever asks an account that takes everybody is a contact at once.
+// An account that accepts everybody makes a stranger who asks a contact at once.
 func TestPolicyAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
@@ -463,7 +463,7 @@ func TestReactionsThatCount(t *testing.T) {
 		other.React(k.key, "👎", target)
 		other.Eventually(t, time.Minute, "the OK", func() bool { return len(other.Waiting(k.key)) == 0 })
 		if got := reactions(); len(got) != 1 {
-			t.Errorf("somebody else's reaction: %+v", got)
+			t.Errorf("a foreign reaction: %+v", got)
 		}
 		if got, err := n.Reactions(n.Account.ID, identity.PublicKey(other.Key()), peer.GUID(target)); err != nil || len(got) != 0 {
 			t.Errorf("a reaction to nothing: %+v, %v", got, err)

@@ -17,8 +17,8 @@ type Presence struct {
 	Online bool
 	Since  time.Time
 	Node   identity.NodeKey
-	// While there is none: when the next attempt is made (zero while one is under way,
-	// and when nothing waits to be sent), and why the last one failed.
+	// While there is none: the time of the next attempt (zero while one is under way,
+	// and when the outbox is empty), and why the last one failed.
 	NextAttempt time.Time
 	LastError   string
 }
@@ -56,8 +56,7 @@ func (t *contactTable) Suspicions(now time.Time) (recent []Suspicion, total uint
 	return t.suspicions.current(now)
 }
 
-// presence is written by contact actors and read by whoever shows a status. It
-// has one entry per contact actor.
+// presence has one entry per contact actor, which writes it.
 type presence struct {
 	mu      sync.RWMutex
 	entries map[store.Conversation]Presence
@@ -105,16 +104,16 @@ func (p *presence) online() int {
 	return n
 }
 
-// HeldDevice is a node that authenticated as a contact who was never met there.
+// HeldDevice is a node that authenticated as a contact for the first time.
 type HeldDevice struct {
 	Node  identity.NodeKey
 	Since time.Time
-	// Refused says that it was looked at and turned away.
+	// Refused says that it was refused, see deviceHold.
 	Refused bool
 }
 
-// heldDevices shows the held nodes of all contacts to whoever shows a status. It
-// is safe for concurrent use.
+// heldDevices has the held nodes of all contacts, for the status. It is safe for
+// concurrent use.
 type heldDevices struct {
 	mu     sync.Mutex
 	byPair map[store.Conversation][]HeldDevice

@@ -8,11 +8,12 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// Two devices of the same two identities may open connections to each other at
-// the same moment, and an app opens several at once. If two sessions complete,
-// the app's own clean-up ends both, so exactly one may. crossing decides which,
-// before it completes; it is pure, so that its rules can be tried in every
-// order. The contact actor feeds it and does what it says.
+// crossing decides which of several connections with a contact becomes the session.
+// Two devices of the same two identities may connect to each other at the same moment,
+// and an app opens several connections at once. If two sessions complete, the app's own
+// clean-up ends both, so exactly one may: crossing decides before one completes. It is
+// pure, so that its rules can be tested in every order. The contact actor tells it what
+// happens and does what its verdicts say.
 //
 // The rules, from what the apps do (they never arbitrate: an incoming session
 // counts for them when we answer their second challenge, an outgoing one when
@@ -23,9 +24,9 @@ import (
 //     ended; the other side gives its own dial up. A stream that is never answered
 //     expires at the other side without any effect.
 //   - With a live session, an incoming stream is held while the old session is
-//     probed. Does the old one answer, the new one was a parallel dial and is left
-//     unanswered. Is it silent, the other side has lost it: it is aborted before
-//     the new one goes on.
+//     probed. If the old one answers, the new one was a parallel dial and is left
+//     unanswered. If it does not, the other side has lost it: it is aborted before
+//     the new one continues.
 //   - One incoming stream is considered at a time; further ones are left
 //     unanswered.
 type crossing struct {
@@ -53,12 +54,12 @@ const (
 	incomingAccepting
 )
 
-// verdict is what the contact actor has to do after an event.
+// verdict is what the contact actor does after an event.
 type verdict uint8
 
 const (
 	doNothing    verdict = iota
-	dropIncoming         // leave the new stream unanswered: just forget it
+	dropIncoming         // leave the new stream unanswered
 	holdIncoming         // keep it until the dial has ended
 	holdAndProbe         // keep it and ask the live session whether it is alive
 	acceptIncoming
@@ -80,8 +81,8 @@ func (x *crossing) mayDial() bool {
 // dialStarted records that our dial is on its way.
 func (x *crossing) dialStarted() { x.dial = dialRunning }
 
-// dialReady is our dial before its final OK: nothing has happened yet that the
-// other side counts.
+// dialReady: our dial is about to send its final OK, until which the other side counts
+// nothing.
 func (x *crossing) dialReady() verdict {
 	if x.dial != dialRunning {
 		return stopDial // given up meanwhile
@@ -90,7 +91,7 @@ func (x *crossing) dialReady() verdict {
 	return completeDial
 }
 
-// dialEnded is our dial after a failure, also after it was stopped.
+// dialEnded: our dial has failed, or was stopped.
 func (x *crossing) dialEnded() verdict {
 	x.dial = dialNone
 	if x.incoming == incomingHeld && !x.live {
@@ -100,7 +101,7 @@ func (x *crossing) dialEnded() verdict {
 	return doNothing
 }
 
-// arrived is an incoming stream whose initiator has proved its identity.
+// arrived: there is an incoming stream whose initiator has proved its identity.
 func (x *crossing) arrived() verdict {
 	switch {
 	case x.incoming != incomingNone:
@@ -125,9 +126,8 @@ func (x *crossing) arrived() verdict {
 	}
 }
 
-// holdExpired is when a held stream has waited as long as it may: a dial that
-// takes so long is not going to be answered, and a live session that does not
-// answer a probe is dead.
+// holdExpired: a stream was held for holdTime. A dial that takes so long will not be
+// answered, and a live session that does not answer a probe is dead.
 func (x *crossing) holdExpired() verdict {
 	if x.incoming != incomingHeld {
 		return doNothing
@@ -145,8 +145,7 @@ func (x *crossing) holdExpired() verdict {
 	}
 }
 
-// liveAnswered is the live session proving that it is alive while a stream is
-// held.
+// liveAnswered: the live session has answered the probe while a stream is held.
 func (x *crossing) liveAnswered() verdict {
 	if x.incoming != incomingHeld {
 		return doNothing
@@ -155,7 +154,7 @@ func (x *crossing) liveAnswered() verdict {
 	return dropIncoming
 }
 
-// dialCompleted is our dial having become the live session.
+// dialCompleted: our dial has become the live session.
 func (x *crossing) dialCompleted() verdict {
 	x.dial = dialNone
 	x.live = true
@@ -166,16 +165,16 @@ func (x *crossing) dialCompleted() verdict {
 	return doNothing
 }
 
-// incomingCompleted is the incoming stream having become the live session.
+// incomingCompleted: the incoming stream has become the live session.
 func (x *crossing) incomingCompleted() {
 	x.incoming = incomingNone
 	x.live = true
 }
 
-// incomingEnded is the incoming stream having failed before it was live.
+// incomingEnded: the incoming stream has failed before it was live.
 func (x *crossing) incomingEnded() { x.incoming = incomingNone }
 
-// liveEnded is the live session having ended.
+// liveEnded: the live session has ended.
 func (x *crossing) liveEnded() verdict {
 	x.live = false
 	if x.incoming == incomingHeld && x.dial == dialNone {

@@ -223,7 +223,7 @@ func crossingEndsWithOneSession(t *rapid.T) {
 		moves[choose(len(moves))]()
 	}
 	w.settle(choose)
-	// Whoever is without a session and wants one dials again.
+	// A side that wants a session and has none dials again.
 	for range 4 {
 		w.dial(0)
 		w.dial(1)

@@ -32,21 +32,21 @@ func TestDeviceHold_Decides(t *testing.T) {
 		// within is the number of steps after which it is decided; before it nothing is.
 		within int
 	}{
-		"named at once":                         {[]string{"n-"}, holdTake, 1},
-		"named while the known node answers":    {[]string{"ak", "nk"}, holdTake, 2},
-		"all silent":                            {repeat("sx", 10), holdTakeUnconfirmed, 4},
+		"named at once":                         {[]string{"n-"}, holdAccept, 1},
+		"named while the known node answers":    {[]string{"ak", "nk"}, holdAccept, 2},
+		"all silent":                            {repeat("sx", 10), holdAcceptUnconfirmed, 4},
 		"one failure is not enough":             {join([]string{"sx"}, repeat("--", 40)), holdOn, 0},
 		"trackers silent, known node there":     {repeat("sk", 100), holdOn, 0},
 		"trackers answer, known node there":     {repeat("ak", 40), holdRefuse, 31},
-		"trackers answer, known node gone":      {repeat("ax", 40), holdTakeUnconfirmed, 31},
-		"trackers answer, nobody tried":         {repeat("a-", 40), holdTakeUnconfirmed, 31},
-		"known node answered once, is gone":     {join([]string{"ak"}, repeat("ax", 40)), holdTakeUnconfirmed, 31},
+		"trackers answer, known node gone":      {repeat("ax", 40), holdAcceptUnconfirmed, 31},
+		"trackers answer, nobody tried":         {repeat("a-", 40), holdAcceptUnconfirmed, 31},
+		"known node answered once, is gone":     {join([]string{"ak"}, repeat("ax", 40)), holdAcceptUnconfirmed, 31},
 		"trackers come back late":               {join(repeat("sk", 20), repeat("ak", 40)), holdRefuse, 51},
 		"trackers answer with gaps":             {join(repeat("ak", 20), repeat("sk", 3), repeat("ak", 29)), holdOn, 0},
-		"one lost answer is no gap":             {join(repeat("ak", 20), repeat("sk", 1), repeat("ak", 20)), holdRefuse, 31},
-		"named in the last minute":              {join(repeat("ak", 29), []string{"nk"}), holdTake, 30},
+		"one lost answer is not a gap":          {join(repeat("ak", 20), repeat("sk", 1), repeat("ak", 20)), holdRefuse, 31},
+		"named in the last minute":              {join(repeat("ak", 29), []string{"nk"}), holdAccept, 30},
 		"silence, then the known node answers":  {join([]string{"sx"}, repeat("sk", 60)), holdOn, 0},
-		"trackers answer, then all fall silent": {join(repeat("ax", 10), repeat("sx", 10)), holdTakeUnconfirmed, 12},
+		"trackers answer, then all fall silent": {join(repeat("ax", 10), repeat("sx", 10)), holdAcceptUnconfirmed, 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(1_700_000_000, 0)
@@ -89,7 +89,7 @@ func TestDeviceHold_RefusedAndNamedLater_Taken(t *testing.T) {
 		t.Errorf("verdict %d before it is named", v)
 	}
 	h.lookedUp([]store.Address{{Node: identity.NodeKey{1}}}, true, now.Add(time.Hour))
-	if v := h.decide(now.Add(time.Hour)); v != holdTake {
+	if v := h.decide(now.Add(time.Hour)); v != holdAccept {
 		t.Errorf("verdict %d after it is named", v)
 	}
 }
@@ -110,7 +110,7 @@ func TestDeviceHold_OneSilenceHeardTwice_CountsOnce(t *testing.T) {
 	}
 	now = now.Add(holdLook)
 	h.lookedUp(nil, false, now)
-	if v := h.decide(now); v != holdTakeUnconfirmed {
+	if v := h.decide(now); v != holdAcceptUnconfirmed {
 		t.Errorf("verdict %d after two lookups", v)
 	}
 }
@@ -127,9 +127,9 @@ func TestChangesNodes(t *testing.T) {
 		comes generation
 		want  bool
 	}{
-		"generation 2 again":                {known(2), gen2, true},
-		"generation 1 again":                {known(3, 1), gen1, true},
-		"generation 3 as ever":              {known(3, 3), gen3, false},
+		"gen2 again":                        {known(2), gen2, true},
+		"gen1 again":                        {known(3, 1), gen1, true},
+		"gen3 as ever":                      {known(3, 3), gen3, false},
 		"before generations were noted":     {known(0), gen3, false},
 		"an old app that is a new one":      {known(2, 3), gen3, true},
 		"a new app beside an old one":       {known(3, 2), gen3, false},

@@ -16,30 +16,30 @@ import (
 type SuspicionKind string
 
 const (
-	// SuspicionRelay is somebody who handed on a challenge that was made for another
-	// connection: they are between two people.
+	// SuspicionRelay is a relayed handshake: the challenge is sealed for another
+	// connection, so the peer stands between two others.
 	SuspicionRelay SuspicionKind = "handshake_relayed"
-	// SuspicionDevice is a node that authenticated as a contact, and that nothing else
-	// speaks for.
+	// SuspicionDevice is a node that authenticated as a contact and was refused, see
+	// deviceHold.
 	SuspicionDevice SuspicionKind = "device_refused"
 )
 
 const (
-	// suspicionMemory is for how long a suspicion is shown after it was seen last, and
-	// suspicionRepeat after which pause it is news again.
+	// suspicionMemory is how long a suspicion is shown after it was seen last, and
+	// suspicionRepeat the pause after which it raises an alarm again.
 	suspicionMemory = 24 * time.Hour
 	suspicionRepeat = time.Hour
-	// maxSuspicions bounds what is remembered; the one unseen longest makes room.
+	// maxSuspicions bounds what is remembered; the one unseen longest is evicted.
 	maxSuspicions = 64
-	// maxStrangerNews is how many suspicions about strangers are news within
-	// suspicionRepeat: a stranger can raise any number of them.
+	// maxStrangerNews bounds the alarms about strangers within suspicionRepeat: a
+	// stranger can cause any number of suspicions.
 	maxStrangerNews = 4
 )
 
-// Suspicion is an attempt to be somebody else.
+// Suspicion is an attempt to act as another identity.
 type Suspicion struct {
 	Kind SuspicionKind
-	// Account is ours, Remote who the other side said or proved to be.
+	// Account is ours, Remote the identity that the other side claimed or proved.
 	Account, Remote identity.PublicKey
 	Node            identity.NodeKey
 	// Since is when it was first seen, Last when it was seen last.
@@ -48,21 +48,21 @@ type Suspicion struct {
 	Count uint64
 }
 
-// suspicions remembers them for the status, and says which are news. It is safe
-// for concurrent use.
+// suspicions remembers them for the status, and decides which raise an alarm. It is
+// safe for concurrent use.
 type suspicions struct {
 	mu   sync.Mutex
 	seen []Suspicion
 	// total counts what was ever noted.
 	total uint64
-	// strangerNews are what there was of strangers since strangersSince.
+	// strangerNews counts the alarms about strangers since strangersSince.
 	strangerNews   int
 	strangersSince time.Time
 }
 
-// note counts a suspicion and reports whether it is news: the first of its kind
-// with that account and node, for a while. Those about strangers have a budget;
-// beyond it they are counted in the total only.
+// note counts a suspicion and reports whether it raises an alarm: it is the first of its
+// kind with that account and node for suspicionRepeat. Those about strangers have a
+// budget; beyond it they are counted in the total only.
 func (s *suspicions) note(kind SuspicionKind, p store.Conversation, node identity.NodeKey, stranger bool, now time.Time) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *suspicions) note(kind SuspicionKind, p store.Conversation, node identit
 	return news
 }
 
-// current are those of the last day, and how many there ever were.
+// current returns the suspicions of the last day, and the number of all.
 func (s *suspicions) current(now time.Time) ([]Suspicion, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

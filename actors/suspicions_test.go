@@ -21,7 +21,7 @@ func TestSuspicions_NewsOnceForAWhile(t *testing.T) {
 	}
 	now = now.Add(suspicionRepeat)
 	if !note(SuspicionRelay, bob) {
-		t.Error("after a while it is no news")
+		t.Error("after a while there is no alarm")
 	}
 	all, total := s.current(now)
 	if len(all) != 3 || total != 5 {
@@ -32,8 +32,8 @@ func TestSuspicions_NewsOnceForAWhile(t *testing.T) {
 	}
 }
 
-// Strangers can raise any number of suspicions. They are counted, few are news, and
-// none pushes out what there is about contacts.
+// Strangers can raise any number of suspicions. They are counted, few raise an alarm,
+// and none evicts those about contacts.
 func TestSuspicions_OfStrangers_Bounded(t *testing.T) {
 	var s suspicions
 	now := time.Unix(1_700_000_000, 0)
@@ -51,9 +51,9 @@ func TestSuspicions_OfStrangers_Bounded(t *testing.T) {
 		t.Errorf("%d news, %d shown, %d counted", news, len(all), total)
 	}
 	if !s.note(SuspicionRelay, bob, identity.NodeKey{10}, false, now) {
-		t.Error("a contact's is no news any more")
+		t.Error("a contact's raises none any more")
 	}
 	if !s.note(SuspicionRelay, store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{7}), identity.NodeKey{7}, true, now.Add(suspicionRepeat)) {
-		t.Error("an hour later a stranger's is no news")
+		t.Error("an hour later a stranger's raises none")
 	}
 }

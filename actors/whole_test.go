@@ -22,10 +22,11 @@ import (
 // manyRows is more than a page.
 const manyRows = 1500
 
-// outboxRig is an env with nothing but a store, in which an account has two contacts.
+// outboxRig is a store in which an account has two contacts.
 type outboxRig struct {
-	*env
 	t          *testing.T
+	store      *store.Store
+	writer     kernel.Ref
 	account    identity.PublicKey
 	bob, carol identity.PublicKey
 	now        time.Time
@@ -49,7 +50,7 @@ func newOutboxRig(t *testing.T) *outboxRig {
 	})
 	stage := kerneltest.NewStage(t, kernel.Options{Logger: slog.New(slog.DiscardHandler)}) // stops first
 	writer := stage.Spawn(t, kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(s) }})
-	r.env = &env{store: s, writer: writer, opts: Options{Now: func() time.Time { return r.now }}.withDefaults()}
+	r.store, r.writer = s, writer
 	r.do(store.PutAccount{Account: store.Account{ID: r.account}})
 	for _, id := range []identity.PublicKey{r.bob, r.carol} {
 		r.do(store.AddContact{Contact: store.Contact{Account: r.account, ID: id, State: store.ContactAccepted}})
@@ -136,20 +137,5 @@ func TestOutbox_BeyondOnePage_Whole(t *testing.T) {
 		if n, err := read(store.MaxPage); err != nil || n != store.MaxPage {
 			t.Errorf("%s: %d rows, %v", name, n, err)
 		}
-	}
-}
-
-// Files that take long do not hold a text behind them, however many there are.
-func TestNextToSend_ManyHeldFiles_TextOvertakes(t *testing.T) {
-	r := newOutboxRig(t)
-	for range manyRows {
-		r.file(r.bob)
-	}
-	want := r.text(r.bob, "in a hurry")
-	r.do(want)
-	r.now = r.now.Add(r.opts.Media.Patience + time.Second)
-	x := &contact{deps: r.env.contactDeps(), Conversation: store.ConversationWith(r.account, r.bob)}
-	if m, ok := x.nextToSend(nil); !ok || m.ID.GUID != want.GUID {
-		t.Errorf("got %v, %v", m.ID, ok)
 	}
 }
