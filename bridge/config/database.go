@@ -14,8 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.mau.fi/util/dbutil"
-	"modernc.org/sqlite"
-	_ "modernc.org/sqlite" // registers the driver
+	"modernc.org/sqlite" // also registers the driver
 	sqlite3 "modernc.org/sqlite/lib"
 )
 

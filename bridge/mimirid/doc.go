@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package mimirid makes and reads the names under which bridgev2 keeps what is
-// Mimir's. Every id is text made of what it stands for, so that it can be read
-// back, by us and by people who look into the bridge's database:
+// Package mimirid formats and parses the ids under which bridgev2 stores accounts,
+// contacts and messages. Every id is the text of what it stands for, so that the bridge,
+// and people who read its database, can parse it:
 //
 //	login     the account's public key           64 hex digits
 //	user      an identity's public key           64 hex digits, also the ghost's user name
 //	portal    <conversation>, with the login as its receiver
 //	message   <conversation>/<message>[/<part>]   message as in store.MessageID
-//	notice    <conversation>/n<event>             something the bridge itself says
+//	notice    <conversation>/n<event>[/<part>]    a notice of the bridge about an event
 //
-// A conversation is written as store.ConversationID does: that with a contact is the
-// contact's public key, a group chat is "group-" and 64 hex digits.
-//
-// bridgev2 wants message ids to be unique among all conversations of a login,
-// Mimir's are unique within one: that is why the conversation is in them.
+// A conversation is the text of its store.ConversationID: the contact's public key, or
+// "group-" and 64 hex digits for a group chat. It is part of message ids because bridgev2
+// requires them to be unique within a login, and Mimir's are unique within a conversation.
+// The ids are stored: they must not change. Every package of the bridge may use this one.
 package mimirid

@@ -13,16 +13,16 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// maxPart bounds the part numbers that are read. A text that was cut into more
-// would be larger than the protocol allows.
+// maxPart bounds the parts of a message. A text of more parts would be larger than the
+// protocol allows.
 const maxPart = 9999
 
-// Login names the login of an account.
+// Login returns the id of an account's login.
 func Login(account identity.PublicKey) networkid.UserLoginID {
 	return networkid.UserLoginID(account.String())
 }
 
-// ParseLogin reads what Login writes.
+// ParseLogin parses the result of [Login].
 func ParseLogin(id networkid.UserLoginID) (identity.PublicKey, error) {
 	key, err := parseKey(string(id))
 	if err != nil {
@@ -31,10 +31,10 @@ func ParseLogin(id networkid.UserLoginID) (identity.PublicKey, error) {
 	return key, nil
 }
 
-// User names an identity as a Matrix ghost.
+// User returns the id of an identity's ghost.
 func User(key identity.PublicKey) networkid.UserID { return networkid.UserID(key.String()) }
 
-// ParseUser reads what User writes.
+// ParseUser parses the result of [User].
 func ParseUser(id networkid.UserID) (identity.PublicKey, error) {
 	key, err := parseKey(string(id))
 	if err != nil {
@@ -43,12 +43,12 @@ func ParseUser(id networkid.UserID) (identity.PublicKey, error) {
 	return key, nil
 }
 
-// Portal names the conversation of an account with a contact.
+// Portal returns the key of a conversation of an account.
 func Portal(account identity.PublicKey, conversation store.ConversationID) networkid.PortalKey {
 	return networkid.PortalKey{ID: networkid.PortalID(conversation.String()), Receiver: Login(account)}
 }
 
-// ParsePortal reads what Portal writes.
+// ParsePortal parses the result of [Portal].
 func ParsePortal(key networkid.PortalKey) (account identity.PublicKey, conversation store.ConversationID, err error) {
 	if account, err = ParseLogin(key.Receiver); err != nil {
 		return account, conversation, fmt.Errorf("portal id: %w", err)
@@ -59,8 +59,7 @@ func ParsePortal(key networkid.PortalKey) (account identity.PublicKey, conversat
 	return account, conversation, nil
 }
 
-// Message names a part of a message. Parts count from 0; most messages have no
-// other.
+// Message returns the id of a part of a message. Parts count from 0.
 func Message(conversation store.ConversationID, id store.MessageID, part int) networkid.MessageID {
 	text := conversation.String() + "/" + id.String()
 	if part > 0 {
@@ -69,7 +68,7 @@ func Message(conversation store.ConversationID, id store.MessageID, part int) ne
 	return networkid.MessageID(text)
 }
 
-// ParseMessage reads what Message writes, and nothing else.
+// ParseMessage parses the result of [Message]. It rejects any other form.
 func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, message store.MessageID, part int, err error) {
 	fail := func(err error) (store.ConversationID, store.MessageID, int, error) {
 		return store.ConversationID{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
@@ -90,8 +89,8 @@ func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, me
 	return conversation, message, part, nil
 }
 
-// Notice names something that is said in a conversation because of an event of the
-// account's log, and is not a message of the conversation. Parts count from 0.
+// Notice returns the id of a notice in a conversation about an event of the event log.
+// Parts count from 0.
 func Notice(conversation store.ConversationID, event uint64, part int) networkid.MessageID {
 	text := conversation.String() + "/n" + strconv.FormatUint(event, 10)
 	if part > 0 {
@@ -100,7 +99,7 @@ func Notice(conversation store.ConversationID, event uint64, part int) networkid
 	return networkid.MessageID(text)
 }
 
-// ParseNotice returns the event of what Notice writes.
+// ParseNotice returns the sequence number of the event in the result of [Notice].
 func ParseNotice(id networkid.MessageID) (event uint64, err error) {
 	_, rest, _ := strings.Cut(string(id), "/n")
 	number, _, _ := strings.Cut(rest, "/")
@@ -110,9 +109,7 @@ func ParseNotice(id networkid.MessageID) (event uint64, err error) {
 	return event, nil
 }
 
-// parseKey accepts the one form that is written: an id is a name, and a name has
-// one spelling.
-// parseConversation reads what ConversationID.String writes, of a contact or a group.
+// parseConversation parses the result of ConversationID.String.
 func parseConversation(text string) (store.ConversationID, error) {
 	id, err := store.ParseConversationID(text)
 	if err == nil && id.Kind() == store.KindContact {
@@ -121,6 +118,7 @@ func parseConversation(text string) (store.ConversationID, error) {
 	return id, err
 }
 
+// parseKey parses a key in lower case: an id has one spelling.
 func parseKey(text string) (identity.PublicKey, error) {
 	key, err := identity.ParsePublicKey(text)
 	if err == nil && key.String() != text {

@@ -17,8 +17,9 @@ func Refusal(text string) error {
 }
 
 var (
-	// ErrNoEdits and ErrNoPolls are also the words for what the library refuses itself.
-	ErrNoEdits          = Refusal("Mimir has no edits: the contact keeps what you wrote first")
+	// ErrNoEdits refuses an edit, also one that the library refuses itself.
+	ErrNoEdits = Refusal("Mimir has no edits: the contact keeps what you wrote first")
+	// ErrNoPolls refuses a poll, also one that the library refuses itself.
 	ErrNoPolls          = Refusal("Mimir has no polls")
 	errNoCalls          = Refusal("calls cannot be bridged: call your contact with the Mimir app")
 	errNoLive           = Refusal("Mimir has no live locations: send where you are as a place")

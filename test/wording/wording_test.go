@@ -19,6 +19,7 @@ var reviewed = []string{
 	"actors/actorstest", "actors/appbackup", "actors/backup", "actors/control", "actors/crashpoint", "actors/durable",
 	"actors/kernel/...", "actors/lru", "actors/media", "actors/overlay/...", "actors/store/...", "actors/strangerlog",
 	"actors/trackerserver", "actors/unixsocket", "cmd/...", "config", "docs", ".", "proto/...", "test/...",
+	"bridge/botcrypto", "bridge/config", "bridge/fault", "bridge/library", "bridge/mimirid", "bridge/msgconv",
 }
 
 func isReviewed(name string) bool {
