@@ -72,7 +72,7 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 	}
 	var left []string
 	if opts.WithoutHosted {
-		left, err = fileserver.LeftOut(n.store)
+		left, err = fileserver.Omitted(n.store)
 	} else {
 		left, err = fileserver.Link(n.store, n.filesDir(), filepath.Join(dir, filesDirName))
 	}

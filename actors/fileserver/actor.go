@@ -3,7 +3,7 @@
 // Package fileserver is the role of a file server: it keeps encrypted files of others for
 // a while, on the disk beside the database and with a row for each in the store. It owns
 // a network under a key of its own. The node starts its actor, sees its network in a
-// [uplink.Cell], and has its files in backups ([Link], [LeftOut]) and checks ([Check]).
+// [uplink.Cell], and has its files in backups ([Link], [Omitted]) and checks ([Check]).
 package fileserver
 
 import (
@@ -27,30 +27,31 @@ import (
 )
 
 const (
-	// maxFileClients bounds the connections to our file server, in all and of one
-	// node. A further one is refused.
-	maxFileClients        = 128
-	maxFileClientsPerNode = 8
-	expireEvery           = time.Hour
+	// maxClients bounds the connections, in all and of one node. A further one is refused.
+	maxClients        = 128
+	maxClientsPerNode = 8
+	expireEvery       = time.Hour
 	// loginTime is how long a client may take to log in.
 	loginTime = 15 * time.Second
 	// progressTime is how long a client may take for a read or a write within a request.
 	progressTime = time.Minute
-	// filesReadBuffer is what requests are read in; chunks are read past it.
-	filesReadBuffer = 4 << 10
+	// readBuffer is for requests; chunks are read past it.
+	readBuffer = 4 << 10
 )
 
-// Options configures the role of a file server, which has a node key and a
-// network of its own, so that its address stays when the node's changes.
+// Options configures the role of a file server, which has a node key and a network of its
+// own, so that its address stays when the node's changes.
 type Options struct {
+	// OpenNetwork joins the overlay under the role's key. It is called at every start of
+	// the actor, also after a failure, and must not block on the network.
 	OpenNetwork func(key identity.NodePrivateKey) (uplink.Network, error)
-	// Quota is the room for all files. Default 20 GiB.
+	// Quota is the space for all files, in bytes. Default 20 GiB.
 	Quota int64
-	// PerIdentity is the room for the files of one identity. Default 3 GiB, as on the
-	// public server.
+	// PerIdentity is the space for the files of one identity, in bytes. Default 3 GiB, as
+	// on the public server.
 	PerIdentity int64
-	// Keep is how long a file is kept. Default 15 days, as on the public server; the
-	// apps expect no less.
+	// Keep is how long a file is kept. Default 15 days, as on the public server; apps
+	// expect no less.
 	Keep time.Duration
 }
 
@@ -72,15 +73,14 @@ type (
 	filesExpired struct{ err error }
 )
 
-// actor is the role of a file server: it keeps encrypted files for others,
-// for a while. What is in them it cannot know.
+// actor is the role of a file server. It cannot read the files: they are encrypted.
 type actor struct {
 	deps Deps
 	opts Options
-	host *fileHost
+	host *host
 }
 
-// Deps is what the actor of [newFilesActor] uses.
+// Deps is what the actor of [NewActor] uses.
 type Deps struct {
 	// Dir is where the files are; it is created.
 	Dir string
@@ -103,9 +103,10 @@ func NewActor(deps Deps, opts Options) kernel.Actor {
 	return &actor{deps: deps, opts: opts.withDefaults()}
 }
 
+// Started implements [kernel.Starter].
 func (a *actor) Started(c *kernel.Context) error {
 	var err error
-	a.host, err = openFileHost(a.deps.Dir, a.opts, a.deps.Store, a.deps.Writer, a.deps.Now)
+	a.host, err = openHost(a.deps, a.opts)
 	if err != nil {
 		return err
 	}
@@ -120,30 +121,31 @@ func (a *actor) Started(c *kernel.Context) error {
 		return errors.Join(fmt.Errorf("listen on port %d: %w", files.Port, err), net.Close())
 	}
 	a.deps.Cell.Set(net)
-	host := a.host
+	h := a.host
 	c.Go("serve", func(ctx context.Context) error {
 		// Closing waits for the network's own goroutines and for the disk, so it is
 		// done here and not in a turn.
-		defer host.close()
+		defer h.close()
 		defer func() { _ = net.Close() }()
-		if err := host.forgetLost(ctx); err != nil {
+		if err := h.removeLost(ctx); err != nil {
 			return err
 		}
-		return (&fileServer{deps: a.deps, host: host, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
+		return (&server{deps: a.deps, host: h, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
 	})
 	c.Every(expireEvery, expireFiles{})
 	a.onExpire(c)
-	c.Log().Info("File server is up", "key", a.deps.Key.Key())
+	c.Log().Info("file server started", "node", a.deps.Key.Key().Short())
 	return nil
 }
 
+// Receive implements [kernel.Actor].
 func (a *actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case expireFiles:
 		a.onExpire(c)
 	case filesExpired:
 		if msg.err != nil {
-			c.Log().Warn("Old files could not be removed", "err", msg.err)
+			c.Log().Warn("expired files not removed", "err", msg.err)
 		}
 	case kernel.TaskDone:
 		if msg.Name == "serve" {
@@ -152,29 +154,30 @@ func (a *actor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
+// Stopping implements [kernel.Stopper].
 func (a *actor) Stopping(*kernel.Context) { a.deps.Cell.Clear() }
 
 func (a *actor) onExpire(c *kernel.Context) {
-	host, inbox := a.host, c.Inbox()
+	h, inbox := a.host, c.Inbox()
 	c.Go("expire", func(ctx context.Context) error {
-		inbox.Tell(filesExpired{host.expire(ctx)})
+		inbox.Tell(filesExpired{h.expire(ctx)})
 		return nil
 	})
 }
 
-// fileServer answers the clients.
-type fileServer struct {
+// server accepts connections, within its limits.
+type server struct {
 	deps Deps
-	host *fileHost
+	host *host
 
 	mu      sync.Mutex
 	clients int
 	perNode map[identity.NodeKey]int
 }
 
-// serve accepts until the port or the incarnation is closed, and waits for the
-// clients then.
-func (s *fileServer) serve(ctx context.Context, port overlay.Listener) error {
+// serve accepts until the port is closed or the context ends, and then waits for the
+// clients.
+func (s *server) serve(ctx context.Context, port overlay.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -185,29 +188,29 @@ func (s *fileServer) serve(ctx context.Context, port overlay.Listener) error {
 			return err
 		}
 		if !s.enter(conn.RemoteKey()) {
-			_ = conn.Abort() // there is no word for it in the protocol
+			_ = conn.Abort() // the protocol has no refusal
 			continue
 		}
 		clients.Go(func() {
 			defer s.leave(conn.RemoteKey())
 			stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 			defer stop()
-			client := &servedClient{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, filesReadBuffer)}
-			err := s.deps.Strangers.Protect("file server", func() error { return client.serve(ctx) })
+			served := &client{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
+			err := s.deps.Strangers.Protect("file server", func() error { return served.serve(ctx) })
 			if errors.Is(err, io.EOF) {
 				_ = conn.Close() // in order
 				return
 			}
-			_ = conn.Abort() // nothing of it is of use any more
-			s.deps.Log.Debug("A client of the file server has ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
+			_ = conn.Abort() // it cannot go on
+			s.deps.Log.Debug("file client ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
 		})
 	}
 }
 
-func (s *fileServer) enter(node identity.NodeKey) bool {
+func (s *server) enter(node identity.NodeKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.clients >= maxFileClients || s.perNode[node] >= maxFileClientsPerNode {
+	if s.clients >= maxClients || s.perNode[node] >= maxClientsPerNode {
 		return false
 	}
 	s.clients++
@@ -215,7 +218,7 @@ func (s *fileServer) enter(node identity.NodeKey) bool {
 	return true
 }
 
-func (s *fileServer) leave(node identity.NodeKey) {
+func (s *server) leave(node identity.NodeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients--
@@ -224,20 +227,19 @@ func (s *fileServer) leave(node identity.NodeKey) {
 	}
 }
 
-// servedClient is one connection to the file server. Its requests are worked off
-// one after the other.
-type servedClient struct {
-	host *fileHost
+// client is one connection. Its requests are served one after the other.
+type client struct {
+	host *host
 	conn overlay.Conn
 	in   *bufio.Reader
 
-	claimed identity.PublicKey // who has asked for the nonce
+	claimed identity.PublicKey // that asked for the nonce
 	nonce   [32]byte           // zero without one
 	owner   identity.PublicKey // zero until logged in
 	loginBy time.Time          // when a connection without a login ends
 }
 
-func (c *servedClient) serve(ctx context.Context) error {
+func (c *client) serve(ctx context.Context) error {
 	c.loginBy = time.Now().Add(loginTime)
 	if err := c.conn.SetReadDeadline(c.loginBy); err != nil {
 		return err
@@ -260,9 +262,9 @@ func (c *servedClient) serve(ctx context.Context) error {
 	}
 }
 
-// read waits long for a request to begin, and less for the rest of it. Whoever has
-// not logged in has until loginBy for everything.
-func (c *servedClient) read() (files.Call, error) {
+// read waits files.IdleTime for a request to begin and progressTime for the rest of it; a
+// client that has not logged in has until loginBy for everything.
+func (c *client) read() (files.Call, error) {
 	if err := c.conn.SetReadDeadline(c.deadline(files.IdleTime)); err != nil {
 		return files.Call{}, err
 	}
@@ -275,14 +277,14 @@ func (c *servedClient) read() (files.Call, error) {
 	return files.ReadCall(c.in)
 }
 
-func (c *servedClient) deadline(patience time.Duration) time.Time {
+func (c *client) deadline(wait time.Duration) time.Time {
 	if c.owner.IsZero() {
 		return c.loginBy
 	}
-	return time.Now().Add(patience)
+	return time.Now().Add(wait)
 }
 
-func (c *servedClient) write(b []byte) error {
+func (c *client) write(b []byte) error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(progressTime)); err != nil {
 		return err
 	}
@@ -290,11 +292,11 @@ func (c *servedClient) write(b []byte) error {
 	return err
 }
 
-// answer works a request off. An error ends the connection; a refusal does not.
-func (c *servedClient) answer(ctx context.Context, call files.Call) error {
+// answer serves a request. An error ends the connection; a refusal does not.
+func (c *client) answer(ctx context.Context, call files.Call) error {
 	q, err := call.Parse()
 	if err == nil && q == nil {
-		return nil // by the protocol there is no answer
+		return nil // the protocol has no answer to it
 	}
 	var reply []byte
 	if err == nil {
@@ -309,8 +311,8 @@ func (c *servedClient) answer(ctx context.Context, call files.Call) error {
 	return c.write(reply)
 }
 
-// handle returns the answer, nil when it was written already.
-func (c *servedClient) handle(ctx context.Context, id uint16, q files.Request) ([]byte, error) {
+// handle returns the answer; nil when it has written the answer itself.
+func (c *client) handle(ctx context.Context, id uint16, q files.Request) ([]byte, error) {
 	switch q := q.(type) {
 	case files.Ping:
 		return files.AppendOK(nil, id), nil
@@ -331,7 +333,7 @@ func (c *servedClient) handle(ctx context.Context, id uint16, q files.Request) (
 	}
 	switch q := q.(type) {
 	case files.Upload:
-		if err := c.host.upload(ctx, c.conn.RemoteKey(), c.owner, q); err != nil {
+		if err := c.host.addChunk(ctx, c.conn.RemoteKey(), c.owner, q); err != nil {
 			return nil, err
 		}
 		return files.AppendOK(nil, id), nil
@@ -347,7 +349,7 @@ func (c *servedClient) handle(ctx context.Context, id uint16, q files.Request) (
 	return nil, refuse("unknown cmd")
 }
 
-func (c *servedClient) login(q files.Auth) error {
+func (c *client) login(q files.Auth) error {
 	switch {
 	case c.nonce == [32]byte{} || q.Identity != c.claimed:
 		return refuse("unknown nonce")
@@ -366,7 +368,7 @@ func (c *servedClient) login(q files.Auth) error {
 }
 
 // download sends a file, a chunk at a time.
-func (c *servedClient) download(id uint16, q files.Download) error {
+func (c *client) download(id uint16, q files.Download) error {
 	file, ok := c.host.info(q.Hash)
 	if !ok {
 		return refuse(files.TextNotFound)
@@ -387,7 +389,7 @@ func (c *servedClient) download(id uint16, q files.Download) error {
 	for offset := q.Offset; offset < end; {
 		piece := buf[:min(end-offset, uint64(len(buf)))]
 		if _, err := f.ReadAt(piece, int64(offset)); err != nil {
-			return refuse("read error: the disk does not give it")
+			return refuse("read error")
 		}
 		if err := c.write(files.Chunk{Offset: offset, Total: uint64(file.Size), Data: piece}.AppendTo(nil, id)); err != nil {
 			return err

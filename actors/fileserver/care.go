@@ -18,43 +18,42 @@ import (
 	"github.com/mimird/mimird/proto/files"
 )
 
-// maxSnapshotHosted bounds the files of the file server in a snapshot, the newest
-// first.
-const maxSnapshotHosted = 40_000
-
-// maxHostedProblems is how many problems of hosted files Check reports.
-const maxHostedProblems = 100
+const (
+	// maxSnapshotFiles bounds the files in a snapshot, the newest first.
+	maxSnapshotFiles = 40_000
+	// maxProblems bounds the problems that Check returns.
+	maxProblems = 100
+)
 
 func hostedPath(dir string, id files.Hash) string {
 	return filepath.Join(dir, filepath.FromSlash(hostedName(id)))
 }
 
-// Link links or copies the files of the file server from one directory into that of
-// a snapshot, and returns what it left out, one phrase each. The store of the snapshot is
-// older: files that came since then have no row there, and rows of files that went since
-// then no file. The file server forgets both when it starts.
+// Link links or copies the files of a directory into that of a snapshot, and returns what
+// it left out, one phrase each. The store of the snapshot is older: files that were uploaded
+// since then have no row there, and rows of files that were removed since then no file. The
+// file server removes both when it starts. It blocks on the disk.
 func Link(s *store.Store, from, to string) (left []string, err error) {
 	hosted, err := s.HostedFiles()
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(hosted, func(a, b store.HostedFile) int { return cmp.Compare(b.Added, a.Added) })
-	if more := len(hosted) - maxSnapshotHosted; more > 0 {
+	if more := len(hosted) - maxSnapshotFiles; more > 0 {
 		left = append(left, fmt.Sprintf("%d of the files that others have put on this file server, the oldest", more))
-		hosted = hosted[:maxSnapshotHosted]
+		hosted = hosted[:maxSnapshotFiles]
 	}
 	for _, file := range hosted {
 		err := durable.LinkOrCopy(hostedPath(from, file.Hash), hostedPath(to, file.Hash), nil)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("share hosted file %s: %w", file.Hash, err)
+			return nil, fmt.Errorf("copy hosted file %s: %w", file.Hash, err)
 		}
 	}
 	return left, nil
 }
 
-// LeftOut says what a snapshot without the files of the file server lacks, one phrase
-// each.
-func LeftOut(s *store.Store) ([]string, error) {
+// Omitted returns what a snapshot without the files lacks, one phrase each.
+func Omitted(s *store.Store) ([]string, error) {
 	hosted, err := s.HostedFiles()
 	if err != nil || len(hosted) == 0 {
 		return nil, err
@@ -66,8 +65,8 @@ func LeftOut(s *store.Store) ([]string, error) {
 	return []string{fmt.Sprintf("the %d files, %d bytes, that others have put on this file server", len(hosted), bytes)}, nil
 }
 
-// Check reads all files of the file server below a directory and returns what is
-// wrong with them, one phrase each.
+// Check reads all files of a directory and returns which are missing or corrupt, one phrase
+// each. It blocks on the disk.
 func Check(s *store.Store, dir string) (problems []string, err error) {
 	hosted, err := s.HostedFiles()
 	if err != nil {
@@ -75,7 +74,7 @@ func Check(s *store.Store, dir string) (problems []string, err error) {
 	}
 	var missing []files.Hash
 	for _, file := range hosted {
-		what, err := checkHostedFile(hostedPath(dir, file.Hash), file)
+		what, err := checkFile(hostedPath(dir, file.Hash), file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, file.Hash)
@@ -85,18 +84,18 @@ func Check(s *store.Store, dir string) (problems []string, err error) {
 		case what != "":
 			problems = append(problems, fmt.Sprintf("hosted file %s: %s", file.Hash, what))
 		}
-		if len(problems) >= maxHostedProblems {
+		if len(problems) >= maxProblems {
 			return problems, nil
 		}
 	}
 	if len(missing) == 0 {
 		return problems, nil
 	}
-	// One that was removed meanwhile has lost its row first.
+	// The row of a file that expired meanwhile is gone, too.
 	if hosted, err = s.HostedFiles(); err != nil {
 		return nil, err
 	}
-	for _, id := range missing[:min(len(missing), maxHostedProblems)] {
+	for _, id := range missing[:min(len(missing), maxProblems)] {
 		if slices.ContainsFunc(hosted, func(f store.HostedFile) bool { return f.Hash == id }) {
 			problems = append(problems, fmt.Sprintf("hosted file %s: it is missing, and is forgotten when the file server starts", id))
 		}
@@ -104,8 +103,8 @@ func Check(s *store.Store, dir string) (problems []string, err error) {
 	return problems, nil
 }
 
-// checkHostedFile says what is wrong with a file, "" when nothing is.
-func checkHostedFile(path string, want store.HostedFile) (string, error) {
+// checkFile returns what is wrong with a file, "" when nothing is.
+func checkFile(path string, want store.HostedFile) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

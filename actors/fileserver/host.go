@@ -18,7 +18,6 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/durable"
-	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
@@ -27,49 +26,47 @@ import (
 const (
 	hostedDir = "hosted"
 	uploadDir = "uploads"
-	// uploadTime is how long an upload may make no progress. Reference.
+	// uploadTime is how long an upload may make no progress, as in the reference.
 	uploadTime = time.Hour
 	// maxUploads bounds the unfinished uploads of one identity, and those that one node
-	// has begun: identities are free. maxAllUploads bounds them all.
+	// has begun, as identities cost nothing. maxAllUploads bounds all of them.
 	maxUploads    = 8
 	maxAllUploads = 256
-	// maxUploadFiles bounds the descriptors that uploads have open, each while a chunk
-	// is written.
+	// maxUploadFiles bounds the descriptors of uploads. One is open while a chunk is
+	// written.
 	maxUploadFiles = 64
-	// idleUploadTime is after how long without progress an upload makes space for another
-	// one, when there is none otherwise.
+	// idleUploadTime is after how long without progress an upload yields its space to
+	// another one.
 	idleUploadTime = 2 * time.Minute
 )
 
-// fileHost keeps what others have put on our file server: encrypted files, named
-// by their hash, beside the database, and a row for each in it. A file is there
-// when its row is; what has no row is removed at the start.
+// host has the files: encrypted, named by their hash, beside the database, and with a row
+// for each in it. A file without a row is removed at the start.
 //
-// An upload belongs to an identity and a hash, not to a connection: whoever comes
-// back within an hour goes on where they stopped. The public server forgets an
-// upload with its connection, and clients that know only that begin again.
+// An upload belongs to an identity and a hash, not to a connection: a client resumes it
+// within an hour. The public server forgets an upload with its connection, and clients
+// that know only that begin again.
 //
-// Its methods touch the disk and wait for the store, so they are for goroutines.
-type fileHost struct {
-	opts   Options
-	writer kernel.Ref
-	root   *os.Root
-	now    func() time.Time
-	// diskLow reports that the disk is needed for messages.
+// Its methods block on the disk and on the store, so they are for goroutines.
+type host struct {
+	deps Deps
+	opts Options
+	root *os.Root
+	// diskLow reports that the space left on the disk is reserved for messages.
 	diskLow func() bool
 
-	// settling is held for reading while an upload becomes a file, and for writing while a
-	// file is removed: the two must not meet.
-	settling sync.RWMutex
+	// placing is locked for reading while an upload becomes a file, and for writing while a
+	// file is removed, which could be the file of that upload.
+	placing sync.RWMutex
 
 	mu      sync.Mutex
 	files   map[files.Hash]store.HostedFile
-	space   hostSpace
-	uploads map[uploadKey]*hostUpload
+	space   space
+	uploads map[uploadKey]*upload
 	serial  uint64
 	lost    []files.Hash // rows without a file, to be removed
 
-	// open has a place for each descriptor that an upload has open.
+	// open has an element for each descriptor that an upload has open.
 	open chan struct{}
 }
 
@@ -78,12 +75,12 @@ type uploadKey struct {
 	hash  files.Hash
 }
 
-// hostUpload is an unfinished upload. Its mutex is held while a chunk of it is
-// worked on; it is taken before the host's, never after it.
-type hostUpload struct {
+// upload is an unfinished upload. Its mutex is locked while a chunk of it is written, and
+// before the host's, never after it.
+type upload struct {
 	mu       sync.Mutex
 	name     string
-	node     identity.NodeKey // which has begun it
+	node     identity.NodeKey // that began it
 	guid     int64
 	total    int64
 	received int64
@@ -92,27 +89,28 @@ type hostUpload struct {
 	over     bool
 }
 
-// openFileHost opens the directory and compares it with the rows.
-func openFileHost(dir string, opts Options, s *store.Store, writer kernel.Ref, now func() time.Time) (*fileHost, error) {
-	if err := durable.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("make directory of the file server: %w", err)
+// openHost opens the directory and compares it with the rows.
+func openHost(deps Deps, opts Options) (*host, error) {
+	if err := durable.MkdirAll(deps.Dir); err != nil {
+		return nil, fmt.Errorf("create directory of the file server: %w", err)
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := os.OpenRoot(deps.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open directory of the file server: %w", err)
 	}
-	h := &fileHost{
-		opts: opts, writer: writer, root: root, now: now, files: make(map[files.Hash]store.HostedFile),
-		diskLow: s.DiskLow, uploads: make(map[uploadKey]*hostUpload), open: make(chan struct{}, maxUploadFiles),
-		space: hostSpace{quota: opts.Quota, perIdentity: opts.PerIdentity, used: make(map[identity.PublicKey]int64)},
+	h := &host{
+		deps: deps, opts: opts, root: root, files: make(map[files.Hash]store.HostedFile),
+		diskLow: deps.Store.DiskLow, uploads: make(map[uploadKey]*upload), open: make(chan struct{}, maxUploadFiles),
+		space: space{quota: opts.Quota, perIdentity: opts.PerIdentity, used: make(map[identity.PublicKey]int64)},
 	}
-	if err := h.look(s); err != nil {
-		return nil, errors.Join(fmt.Errorf("look at the files of the file server: %w", err), root.Close())
+	if err := h.reconcile(deps.Store); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the files of the file server: %w", err), root.Close())
 	}
 	return h, nil
 }
 
-func (h *fileHost) look(s *store.Store) error {
+// reconcile reads the rows, notes those without a file, and removes files without a row.
+func (h *host) reconcile(s *store.Store) error {
 	if err := h.root.RemoveAll(uploadDir); err != nil {
 		return err
 	}
@@ -129,8 +127,8 @@ func (h *fileHost) look(s *store.Store) error {
 		return err
 	}
 	for _, file := range rows {
-		// Without its file a row must not count: whoever uploads it again would be told
-		// that it is there. A backup may leave the files out.
+		// A row without its file must not count: a client that uploads it again would be
+		// told that it is there. A backup may leave the files out.
 		if _, err := h.root.Stat(hostedName(file.Hash)); err != nil {
 			h.lost = append(h.lost, file.Hash)
 			continue
@@ -151,15 +149,15 @@ func (h *fileHost) look(s *store.Store) error {
 
 func hostedName(id files.Hash) string { return path.Join(hostedDir, id.String()[:2], id.String()) }
 
-func (h *fileHost) add(file store.HostedFile) {
+func (h *host) add(file store.HostedFile) {
 	h.files[file.Hash] = file
-	h.space.take(file.Owner, file.Size)
+	h.space.add(file.Owner, file.Size)
 }
 
 // close ends all uploads. Their files are removed at the next start.
-func (h *fileHost) close() {
+func (h *host) close() {
 	h.mu.Lock()
-	uploads := make([]*hostUpload, 0, len(h.uploads))
+	uploads := make([]*upload, 0, len(h.uploads))
 	for _, u := range h.uploads {
 		uploads = append(uploads, u)
 	}
@@ -173,8 +171,8 @@ func (h *fileHost) close() {
 	_ = h.root.Close() // nothing of it is buffered
 }
 
-// info returns what is known of a file.
-func (h *fileHost) info(id files.Hash) (store.HostedFile, bool) {
+// info returns the row of a file; false without one.
+func (h *host) info(id files.Hash) (store.HostedFile, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	file, ok := h.files[id]
@@ -182,19 +180,25 @@ func (h *fileHost) info(id files.Hash) (store.HostedFile, bool) {
 }
 
 // read opens a file for reading.
-func (h *fileHost) read(id files.Hash) (*os.File, error) { return h.root.Open(hostedName(id)) }
+func (h *host) read(id files.Hash) (*os.File, error) { return h.root.Open(hostedName(id)) }
 
-// refuse is an answer with an error to a client.
+// refuse returns the error that is the answer to a client.
 func refuse(text string) error { return &files.RequestError{Text: text} }
 
-// upload takes one chunk that came from a node. Refusals are of type
-// *files.RequestError; any other error is ours.
-func (h *fileHost) upload(ctx context.Context, node identity.NodeKey, owner identity.PublicKey, q files.Upload) error {
+// failed logs an error of ours and returns the refusal that tells the client.
+func (h *host) failed(text string, err error) error {
+	h.deps.Strangers.Warn("upload not stored", "component", "files", "err", err)
+	return refuse(text)
+}
+
+// addChunk stores one chunk of an upload. Refusals are of type *files.RequestError; any
+// other error is ours.
+func (h *host) addChunk(ctx context.Context, node identity.NodeKey, owner identity.PublicKey, q files.Upload) error {
 	if _, there := h.info(q.Hash); there {
-		return nil // by the protocol it is not looked at
+		return nil // the protocol ignores it
 	}
 	if h.diskLow() {
-		return refuse(files.TextQuota) // what has come of it is kept for a while
+		return refuse(files.TextQuota) // the upload can be resumed
 	}
 	u, err := h.uploadOf(node, owner, q)
 	if err != nil {
@@ -223,11 +227,11 @@ func (h *fileHost) upload(ctx context.Context, node identity.NodeKey, owner iden
 			return err
 		}
 		h.drop(uploadKey{owner, q.Hash}, u)
-		return refuse("write error: the disk does not take it")
+		return h.failed("write error", err)
 	}
 	u.hash.Write(q.Data)
 	u.received += int64(len(q.Data))
-	u.last = h.now()
+	u.last = h.deps.Now()
 	crashpoint.At(crashpoint.DuringHosting)
 	if !whole {
 		return nil
@@ -235,9 +239,9 @@ func (h *fileHost) upload(ctx context.Context, node identity.NodeKey, owner iden
 	return h.publish(ctx, owner, q.Hash, u)
 }
 
-// writeChunk writes the next bytes of an upload; the last ones are synced, with all
-// before them. The file is open meanwhile and no longer.
-func (h *fileHost) writeChunk(ctx context.Context, u *hostUpload, data []byte, last bool) error {
+// writeChunk writes the next bytes of an upload, and syncs the file after the last ones.
+// The file is open only meanwhile.
+func (h *host) writeChunk(ctx context.Context, u *upload, data []byte, last bool) error {
 	select {
 	case h.open <- struct{}{}:
 		defer func() { <-h.open }()
@@ -259,16 +263,16 @@ func (h *fileHost) writeChunk(ctx context.Context, u *hostUpload, data []byte, l
 	return errors.Join(err, f.Close())
 }
 
-// uploadOf finds the upload that a chunk belongs to; the first one begins it.
-func (h *fileHost) uploadOf(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
+// uploadOf returns the upload that a chunk belongs to; the first chunk begins it.
+func (h *host) uploadOf(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*upload, error) {
 	u, err := h.beginUpload(node, owner, q)
-	if err != nil && err.Error() == files.TextQuota && h.yield() {
+	if err != nil && err.Error() == files.TextQuota && h.yieldIdle() {
 		u, err = h.beginUpload(node, owner, q)
 	}
 	return u, err
 }
 
-func (h *fileHost) beginUpload(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*hostUpload, error) {
+func (h *host) beginUpload(node identity.NodeKey, owner identity.PublicKey, q files.Upload) (*upload, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	key := uploadKey{owner, q.Hash}
@@ -286,14 +290,14 @@ func (h *fileHost) beginUpload(node identity.NodeKey, owner identity.PublicKey, 
 	}
 	h.serial++
 	name := path.Join(uploadDir, strconv.FormatUint(h.serial, 10))
-	u := &hostUpload{name: name, node: node, guid: q.GUID, total: int64(q.Total), hash: sha256.New(), last: h.now()} //nolint:gosec // it fits
-	h.space.take(owner, u.total)
+	u := &upload{name: name, node: node, guid: q.GUID, total: int64(q.Total), hash: sha256.New(), last: h.deps.Now()} //nolint:gosec // it fits
+	h.space.add(owner, u.total)
 	h.uploads[key] = u
 	return u, nil
 }
 
-// mayBegin reports whether there is a place for another upload. mu is held.
-func (h *fileHost) mayBegin(node identity.NodeKey, owner identity.PublicKey) bool {
+// mayBegin reports whether the limits allow another upload. The caller holds mu.
+func (h *host) mayBegin(node identity.NodeKey, owner identity.PublicKey) bool {
 	if len(h.uploads) >= maxAllUploads {
 		return false
 	}
@@ -309,12 +313,12 @@ func (h *fileHost) mayBegin(node identity.NodeKey, owner identity.PublicKey) boo
 	return ofOwner < maxUploads && ofNode < maxUploads
 }
 
-// yield drops the uploads that have made no progress for idleUploadTime, and reports
+// yieldIdle drops the uploads that have made no progress for idleUploadTime, and reports
 // whether there were any.
-func (h *fileHost) yield() bool { return h.dropIdle(idleUploadTime) > 0 }
+func (h *host) yieldIdle() bool { return h.dropIdle(idleUploadTime) > 0 }
 
 // dropIdle drops the uploads that have made no progress for that long.
-func (h *fileHost) dropIdle(most time.Duration) (dropped int) {
+func (h *host) dropIdle(most time.Duration) (dropped int) {
 	h.mu.Lock()
 	uploads := maps.Clone(h.uploads)
 	h.mu.Unlock()
@@ -322,7 +326,7 @@ func (h *fileHost) dropIdle(most time.Duration) (dropped int) {
 		if !u.mu.TryLock() {
 			continue // a chunk of it is being written
 		}
-		if !u.over && h.now().Sub(u.last) > most {
+		if !u.over && h.deps.Now().Sub(u.last) > most {
 			h.drop(key, u)
 			dropped++
 		}
@@ -331,27 +335,27 @@ func (h *fileHost) dropIdle(most time.Duration) (dropped int) {
 	return dropped
 }
 
-// drop forgets an upload. Its mutex is held.
-func (h *fileHost) drop(key uploadKey, u *hostUpload) {
+// drop forgets an upload. The caller holds its mutex.
+func (h *host) drop(key uploadKey, u *upload) {
 	u.over = true
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.uploads, key)
-	h.space.release(key.owner, u.total)
+	h.space.remove(key.owner, u.total)
 	_ = h.root.Remove(u.name) // or at the next start
 }
 
-// publish makes an upload a file. When it returns without an error, the file is
-// safe: only then the last chunk is answered.
-func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id files.Hash, u *hostUpload) error {
+// publish turns an upload into a file. When it returns without an error, the file is
+// durable: only then the last chunk is answered. The caller holds the upload's mutex.
+func (h *host) publish(ctx context.Context, owner identity.PublicKey, id files.Hash, u *upload) error {
 	key := uploadKey{owner, id}
 	if got := files.Hash(u.hash.Sum(nil)); got != id {
 		h.drop(key, u)
 		return refuse(files.TextHashMismatch(id, got))
 	}
-	h.settling.RLock()
-	defer h.settling.RUnlock()
-	file := store.HostedFile{Hash: id, Owner: owner, GUID: u.guid, Size: u.total, Added: store.MillisOf(h.now())}
+	h.placing.RLock()
+	defer h.placing.RUnlock()
+	file := store.HostedFile{Hash: id, Owner: owner, GUID: u.guid, Size: u.total, Added: store.MillisOf(h.deps.Now())}
 	err := h.root.MkdirAll(path.Dir(hostedName(id)), 0o700)
 	if err == nil {
 		err = h.root.Rename(u.name, hostedName(id))
@@ -361,31 +365,31 @@ func (h *fileHost) publish(ctx context.Context, owner identity.PublicKey, id fil
 	}
 	if err != nil {
 		h.drop(key, u)
-		return refuse("rename error: the disk does not take it")
+		return h.failed("rename error", err)
 	}
 	crashpoint.At(crashpoint.BeforeHosted)
-	if _, err := store.Do[bool](ctx, h.writer, store.PutHosted{File: file}); err != nil {
+	if _, err := store.Do[bool](ctx, h.deps.Writer, store.PutHosted{File: file}); err != nil {
 		h.drop(key, u)
 		if _, there := h.info(id); !there { // another identity may have uploaded the same
 			_ = h.root.Remove(hostedName(id)) // or at the next start
 		}
-		return refuse("meta write error")
+		return h.failed("meta write error", err)
 	}
 	crashpoint.At(crashpoint.AfterHosted)
 	u.over = true
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.uploads, key)
-	h.space.release(owner, u.total)
+	h.space.remove(owner, u.total)
 	if _, there := h.files[id]; !there { // two identities may have uploaded the same
 		h.add(file)
 	}
 	return nil
 }
 
-// expire removes what is too old, and uploads that nobody goes on with.
-func (h *fileHost) expire(ctx context.Context) error {
-	now := h.now()
+// expire removes the files that are older than Options.Keep, and abandoned uploads.
+func (h *host) expire(ctx context.Context) error {
+	now := h.deps.Now()
 	h.mu.Lock()
 	var old []store.HostedFile
 	for _, file := range h.files {
@@ -403,15 +407,15 @@ func (h *fileHost) expire(ctx context.Context) error {
 	return nil
 }
 
-func (h *fileHost) remove(ctx context.Context, file store.HostedFile) error {
-	h.settling.Lock()
-	defer h.settling.Unlock()
-	// First nobody is told any more that it is there.
+func (h *host) remove(ctx context.Context, file store.HostedFile) error {
+	h.placing.Lock()
+	defer h.placing.Unlock()
+	// First no client is told any more that it is there.
 	h.mu.Lock()
 	delete(h.files, file.Hash)
-	h.space.release(file.Owner, file.Size)
+	h.space.remove(file.Owner, file.Size)
 	h.mu.Unlock()
-	if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
+	if _, err := store.Do[bool](ctx, h.deps.Writer, store.RemoveHosted{Hash: file.Hash}); err != nil {
 		return err
 	}
 	if err := h.root.Remove(hostedName(file.Hash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -420,13 +424,64 @@ func (h *fileHost) remove(ctx context.Context, file store.HostedFile) error {
 	return nil
 }
 
-// forgetLost removes the rows that have no file. Nothing is served before that.
-func (h *fileHost) forgetLost(ctx context.Context) error {
+// removeLost removes the rows that have no file. It is called before anything is served.
+func (h *host) removeLost(ctx context.Context) error {
 	for _, id := range h.lost {
-		if _, err := store.Do[bool](ctx, h.writer, store.RemoveHosted{Hash: id}); err != nil {
+		if _, err := store.Do[bool](ctx, h.deps.Writer, store.RemoveHosted{Hash: id}); err != nil {
 			return err
 		}
 	}
 	h.lost = nil
 	return nil
+}
+
+const (
+	// A file occupies whole blocks on the disk, and a name, a row and memory beside them:
+	// small files count for what they cost.
+	blockSize    = 4 << 10
+	fileOverhead = 1 << 10
+	// maxFiles bounds the files, unfinished uploads included.
+	maxFiles = 100_000
+)
+
+// cost is what a file of that size counts.
+func cost(size int64) int64 {
+	return (size+blockSize-1)/blockSize*blockSize + fileOverhead
+}
+
+// space counts what the files use of the quotas. An upload counts whole from its beginning
+// on. It is not safe for concurrent use.
+type space struct {
+	quota, perIdentity int64
+
+	total int64
+	count int
+	used  map[identity.PublicKey]int64
+}
+
+// fits reports whether there is space for a file. The size can be any number.
+func (s *space) fits(owner identity.PublicKey, size uint64) bool {
+	if size > uint64(s.perIdentity) || s.count >= maxFiles {
+		return false
+	}
+	c := cost(int64(size)) //nolint:gosec // it is not larger than perIdentity
+	return s.used[owner]+c <= s.perIdentity && s.total+c <= s.quota
+}
+
+// add counts a file.
+func (s *space) add(owner identity.PublicKey, size int64) {
+	c := cost(size)
+	s.total += c
+	s.used[owner] += c
+	s.count++
+}
+
+// remove no longer counts a file.
+func (s *space) remove(owner identity.PublicKey, size int64) {
+	c := cost(size)
+	s.total -= c
+	s.count--
+	if s.used[owner] -= c; s.used[owner] <= 0 {
+		delete(s.used, owner)
+	}
 }

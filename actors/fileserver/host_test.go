@@ -6,19 +6,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // Two identities upload the same file. The second upload does not come to its end,
 // because the node stops: the file of the first, who was answered, stays.
-func TestFileHost_FailedSecondUploadLeavesTheFile(t *testing.T) {
+func TestHost_FailedSecondUploadLeavesTheFile(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -28,16 +30,16 @@ func TestFileHost_FailedSecondUploadLeavesTheFile(t *testing.T) {
 	first, second := identity.PublicKey{1}, identity.PublicKey{2}
 	id := files.Hash(sha256.Sum256(content))
 	for _, taken := range []bool{true, false} {
-		h := &fileHost{
-			root: root, now: time.Now, files: make(map[files.Hash]store.HostedFile), uploads: make(map[uploadKey]*hostUpload),
-			space: hostSpace{quota: 1 << 30, perIdentity: 1 << 30, used: make(map[identity.PublicKey]int64)},
+		h := &host{
+			deps: Deps{Now: time.Now, Strangers: strangerlog.New(slog.New(slog.DiscardHandler))}, root: root, files: make(map[files.Hash]store.HostedFile), uploads: make(map[uploadKey]*upload),
+			space: space{quota: 1 << 30, perIdentity: 1 << 30, used: make(map[identity.PublicKey]int64)},
 		}
 		if taken {
 			h.add(store.HostedFile{Hash: id, Owner: first, Size: int64(len(content))})
 		}
-		u := &hostUpload{name: "upload", total: int64(len(content)), hash: sha256.New()}
+		u := &upload{name: "upload", total: int64(len(content)), hash: sha256.New()}
 		u.hash.Write(content)
-		h.space.take(second, u.total)
+		h.space.add(second, u.total)
 		h.uploads[uploadKey{second, id}] = u
 		if err := root.WriteFile(u.name, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -45,7 +47,7 @@ func TestFileHost_FailedSecondUploadLeavesTheFile(t *testing.T) {
 		if err := root.MkdirAll(hostedDir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		h.writer = kernel.Ref{} // it takes nothing any more
+		h.deps.Writer = kernel.Ref{} // the store has stopped
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := h.publish(ctx, second, id, u); err == nil {
