@@ -27,6 +27,8 @@ const (
 	// sides do not dial at the same time again and again.
 	firstRetry = time.Second
 	lastRetry  = 2 * time.Minute
+	// dialPatience is the time to answer of a node that a tracker named.
+	dialPatience = 10 * time.Second
 	// guessTime is the time to answer of a node that no tracker named: meanwhile a
 	// tracker may have learned more.
 	guessTime = 3 * time.Second
@@ -76,7 +78,7 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 		x.waitForTurn(c, wait)
 		return
 	}
-	start := sessionStart{dial: nodes, patience: dialTime, allowed: x.allowed()}
+	start := sessionStart{dial: nodes, patience: dialPatience, allowed: x.allowed()}
 	if len(msg.Found) == 0 {
 		start.patience = guessTime
 	}

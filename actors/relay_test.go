@@ -114,61 +114,6 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 	})
 }
 
-// Both ends of a stream name it alike, in every generation: else no sealed
-// challenge would be signed, or none would be sealed.
-func TestSealNames_EveryGeneration_EndsAgree(t *testing.T) {
-	for generation, kind := range map[uint8]overlay.Kind{1: overlay.KindTCP, 2: overlay.KindQUIC, 3: overlay.KindStream} {
-		t.Run(string(kind), func(t *testing.T) {
-			w := actorstest.New(t, memnet.Options{})
-			a, aKey := openCarrier(t, w, kind)
-			b, bKey := openCarrier(t, w, kind)
-			port, err := b.Listen(peer.Port)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := a.Dial(t.Context(), bKey, peer.Port)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := out.Write([]byte{1}); err != nil { // QUIC says nothing before
-				t.Fatal(err)
-			}
-			in, err := port.Accept(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			la, ra := actors.SealNamesForTest(aKey, out, generation)
-			lb, rb := actors.SealNamesForTest(bKey, in, generation)
-			if la.IsZero() || la != rb || lb.IsZero() || lb != ra || la == lb {
-				t.Errorf("dialled: %s and %s, accepted: %s and %s", la.Short(), ra.Short(), lb.Short(), rb.Short())
-			}
-		})
-	}
-}
-
-// openCarrier joins a network with a node of its own, over one carrier.
-func openCarrier(t *testing.T, w *actorstest.World, kind overlay.Kind) (overlay.Carrier, identity.NodeKey) {
-	t.Helper()
-	key, err := identity.GenerateNodePrivateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var o actors.Options
-	withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP)(&o)
-	net, err := o.OpenNetwork(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = net.Close() })
-	carrier, ok := net.(interface {
-		CarrierOf(overlay.Kind) (overlay.Carrier, bool)
-	}).CarrierOf(kind)
-	if !ok {
-		t.Fatal("no such carrier")
-	}
-	return carrier, key.Key()
-}
-
 // A stranger who dials us and shows a challenge that was made for another
 // connection gets no signature, and raises an alarm; a hundred of them raise few,
 // and are counted.
