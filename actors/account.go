@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
@@ -116,7 +118,7 @@ func (a *account) spawnMissing(c *kernel.Context) error {
 
 func (a *account) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case inbound:
+	case session.Inbound:
 		a.onInbound(c, msg)
 	case store.LogChanged:
 		a.onLogChanged(c, msg)
@@ -137,12 +139,12 @@ func (a *account) Stopping(c *kernel.Context) {
 	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id, Stop: true})
 }
 
-func (a *account) onInbound(c *kernel.Context, msg inbound) {
+func (a *account) onInbound(c *kernel.Context, msg session.Inbound) {
 	contact, ok := c.Child(msg.Contact.String())
 	if !ok {
 		var err error
 		if contact, err = a.spawn(c, msg.Contact); err != nil {
-			msg.Stream.drop()
+			msg.Stream.Drop()
 			a.deps.Log.Warn("contact actor not started for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
 			return
 		}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -53,15 +55,15 @@ type contact struct {
 	record     store.Contact // as it was read last
 	known      bool          // there is a record
 	crossing   crossing
-	devices    devices    // nodes from which the contact has never connected
-	heldStream *handover  // the incoming stream that crossing knows of
-	dialling   kernel.Ref // the session that dials
-	incoming   kernel.Ref // the session that accepts
-	live       kernel.Ref // the session that is open
+	devices    devices          // nodes from which the contact has never connected
+	heldStream *session.Handoff // the incoming stream that crossing knows of
+	dialling   kernel.Ref       // the session that dials
+	incoming   kernel.Ref       // the session that accepts
+	live       kernel.Ref       // the session that is open
 	liveNode   identity.NodeKey
 	// liveGeneration is the generation of the session, liveSubnetAddr the address of the
 	// device when it lies behind liveNode.
-	liveGeneration generation
+	liveGeneration session.Generation
 	liveSubnetAddr netip.Addr
 	sessions       uint64 // names of children
 
@@ -119,7 +121,7 @@ type (
 	// outcomeDue tells the store once more the outcome of a message.
 	outcomeDue struct{ GUID peer.GUID }
 	// holdOver: the stream was held for holdTime.
-	holdOver struct{ stream *handover }
+	holdOver struct{ stream *session.Handoff }
 )
 
 // contactDeps is what the contact actors of a node use. The node builds it before
@@ -140,7 +142,7 @@ type contactDeps struct {
 	Nodes *contactNodes
 	Table *contactTable
 	// Sessions is what sessions use; its Table says when a pair may have one.
-	Sessions *sessionDeps
+	Sessions *session.Deps
 	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
 	CallRing, Patience time.Duration
 	// MediaOf is the row of the file of a message from an accepted contact; nil when
@@ -170,7 +172,7 @@ func (x *contact) Started(c *kernel.Context) error {
 
 func (x *contact) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case inbound:
+	case session.Inbound:
 		x.onInbound(c, msg)
 	case uplink.Changed:
 		x.onOverlayChanged(c, msg)
@@ -180,44 +182,44 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onAddresses(c, msg)
 	case kernel.Unanswered:
 		x.onUnanswered(c, msg)
-	case sessionReady:
+	case session.Ready:
 		x.onSessionReady(c)
-	case sessionLive:
+	case session.Live:
 		x.onSessionLive(c, msg)
-	case sessionAlive:
+	case session.Alive:
 		x.knownNodeMet()
 		x.act(c, x.crossing.liveAnswered())
 	case holdDue:
 		x.onHoldDue(c)
 	case holdStreamOver:
 		x.onHoldStreamOver(msg)
-	case handshakeRelayed:
+	case session.HandshakeRelayed:
 		x.onHandshakeRelayed(c, msg)
-	case acked:
+	case session.Acked:
 		x.onAcked(c, msg)
-	case undeliverable:
+	case session.Undeliverable:
 		x.onUndeliverable(c, msg)
-	case turnCame:
+	case session.TurnCame:
 		x.onTurnCame(c, msg)
-	case contactRequested:
+	case session.Requested:
 		x.onContactRequested(c, msg)
-	case contactAnswered:
+	case session.Answered:
 		x.onContactAnswered(c, msg)
-	case responded:
+	case session.Responded:
 		x.onResponded(c, msg)
-	case askedHeard:
+	case session.RequestDelivered:
 		x.onRequestDelivered(c)
-	case callOffered:
+	case session.CallOffered:
 		x.onCallOffered(c)
-		msg.Credit.release()
-	case callHung:
+		msg.Credit.Release()
+	case session.CallHung:
 		x.onCallHung(c)
-		msg.Credit.release()
+		msg.Credit.Release()
 	case ringOver:
 		x.endCall(c)
 	case profileChanged:
 		if !x.live.IsZero() && x.allowed() {
-			c.Tell(x.live, tellProfile{})
+			c.Tell(x.live, session.TellProfile{})
 		}
 	case roleChanged:
 		x.stopSessions(c)
@@ -239,7 +241,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 
 func (x *contact) Stopping(*kernel.Context) {
 	if x.heldStream != nil {
-		x.heldStream.drop()
+		x.heldStream.Drop()
 	}
 	x.dropDevices()
 	x.deps.Table.presence.forget(x.Conversation)
@@ -301,12 +303,12 @@ func (x *contact) onChanged(c *kernel.Context) {
 		x.stopSessions(c) // blocked, or removed
 	}
 	if now := x.allowed(); now != was && !x.live.IsZero() {
-		c.Tell(x.live, permit{Allowed: now})
+		c.Tell(x.live, session.Permit{Allowed: now})
 		x.recordNode(c)
 		if now && x.record.Owed == store.AnswerNone {
 			// The contact has not asked. An app that accepts messages from contacts only
 			// makes us one of them when it reads this.
-			c.Tell(x.live, respond{Accepted: true})
+			c.Tell(x.live, session.Respond{Accepted: true})
 		}
 	}
 	x.sendOwed(c)
@@ -359,7 +361,7 @@ func (x *contact) deliver(c *kernel.Context) {
 		return
 	}
 	x.sending = guid
-	c.Tell(x.live, deliver{next})
+	c.Tell(x.live, session.Deliver{Message: next})
 }
 
 // nextToSend returns the first message that may be sent now. A message with a file is
@@ -390,19 +392,19 @@ func (x *contact) nextToSend(c *kernel.Context) (store.Message, bool) {
 	return store.Message{}, false
 }
 
-func (x *contact) sessionSpec(start sessionStart) kernel.Spec {
+func (x *contact) sessionSpec(start session.Start) kernel.Spec {
 	x.sessions++
-	return newSessionSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Sessions, x.Conversation, start)
+	return session.NewSpec("session-"+strconv.FormatUint(x.sessions, 10), x.deps.Sessions, x.Conversation, start)
 }
 
 // onInbound gets a stream whose initiator has proved to be this contact.
-func (x *contact) onInbound(c *kernel.Context, msg inbound) {
+func (x *contact) onInbound(c *kernel.Context, msg session.Inbound) {
 	if x.known && x.record.State == store.ContactBlocked {
-		msg.Stream.drop()
+		msg.Stream.Drop()
 		return
 	}
 	if (!x.known || x.record.State == store.ContactStranger) && x.strangers(c) == store.StrangersRefuse {
-		msg.Stream.drop()
+		msg.Stream.Drop()
 		x.stopIfStranger(c)
 		return
 	}
@@ -411,7 +413,7 @@ func (x *contact) onInbound(c *kernel.Context, msg inbound) {
 	}
 	verdict := x.crossing.arrived()
 	if verdict == dropIncoming {
-		msg.Stream.drop() // the held stream stays held
+		msg.Stream.Drop() // the held stream stays held
 		return
 	}
 	x.heldStream = msg.Stream
@@ -433,9 +435,9 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 	case doNothing, holdIncoming:
 	case holdAndProbe:
 		// Another device of the contact may have a message: a quiet session ends for it.
-		c.Tell(x.live, probe{Yield: x.heldStream.Node() != x.liveNode})
+		c.Tell(x.live, session.Probe{Yield: x.heldStream.Node() != x.liveNode})
 	case dropIncoming:
-		x.heldStream.drop()
+		x.heldStream.Drop()
 		x.heldStream = nil
 	case acceptIncoming:
 		x.accept(c)
@@ -444,12 +446,12 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 		x.dialling = kernel.Ref{}
 		x.accept(c)
 	case abortLiveAndAccept:
-		c.Tell(x.live, replace{})
+		c.Tell(x.live, session.Replace{})
 		x.forgetLive()
-		x.showPresence(errReplaced)
+		x.showPresence(session.ErrReplaced)
 		x.accept(c)
 	case completeDial:
-		c.Tell(x.dialling, complete{})
+		c.Tell(x.dialling, session.Complete{})
 	case stopDial:
 		c.Stop(x.dialling)
 		x.dialling = kernel.Ref{}
@@ -460,9 +462,9 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 func (x *contact) accept(c *kernel.Context) {
 	stream := x.heldStream
 	x.heldStream = nil
-	session, err := c.Spawn(x.sessionSpec(sessionStart{accept: stream, allowed: x.allowed()}))
+	session, err := c.Spawn(x.sessionSpec(session.Start{Accept: stream, Allowed: x.allowed()}))
 	if err != nil {
-		stream.drop()
+		stream.Drop()
 		c.Fail(fmt.Errorf("start session: %w", err))
 	}
 	x.incoming = session
@@ -475,7 +477,7 @@ func (x *contact) onSessionReady(c *kernel.Context) {
 	x.act(c, x.crossing.dialReady())
 }
 
-func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
+func (x *contact) onSessionLive(c *kernel.Context, msg session.Live) {
 	switch c.Sender() {
 	case x.dialling:
 		x.dialling = kernel.Ref{}
@@ -500,7 +502,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	if msg.Dialled {
 		direction = "dialled"
 	}
-	x.logInfo(c, "session opened", "node", msg.Node.Short(), "kind", msg.Generation.kind(), "type", direction)
+	x.logInfo(c, "session opened", "node", msg.Node.Short(), "kind", msg.Generation.Kind(), "type", direction)
 	x.recordNode(c)
 	if !x.known && x.strangers(c) == store.StrangersAccept {
 		c.Tell(x.deps.Writer, store.Write{Op: store.AddContact{Contact: store.Contact{
@@ -510,9 +512,9 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 	x.noteSeen(c)
 	x.deps.Table.presence.set(x.Conversation, Presence{Online: true, Since: time.Now(), Node: msg.Node})
 	// The contact's state can have changed while the session opened.
-	c.Tell(x.live, permit{Allowed: x.allowed()})
+	c.Tell(x.live, session.Permit{Allowed: x.allowed()})
 	if x.wantRedial && x.allowed() && x.record.Owed == store.AnswerNone {
-		c.Tell(x.live, respond{Accepted: true})
+		c.Tell(x.live, session.Respond{Accepted: true})
 	}
 	x.wantRedial, x.wantTurn = false, false
 	x.sendOwed(c)
@@ -520,7 +522,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg sessionLive) {
 }
 
 // onHandshakeRelayed raises the alarm, once for a while.
-func (x *contact) onHandshakeRelayed(c *kernel.Context, msg handshakeRelayed) {
+func (x *contact) onHandshakeRelayed(c *kernel.Context, msg session.HandshakeRelayed) {
 	if !x.deps.Table.suspicions.note(SuspicionRelay, x.Conversation, msg.Node, !x.allowed(), time.Now()) {
 		return
 	}
@@ -540,7 +542,7 @@ func (x *contact) recordNode(c *kernel.Context) {
 	}
 }
 
-func (x *contact) onAcked(c *kernel.Context, msg acked) {
+func (x *contact) onAcked(c *kernel.Context, msg session.Acked) {
 	crashpoint.At(crashpoint.BeforeDelivered)
 	x.noteSeen(c)
 	x.sessionsWithoutAck = 0
@@ -614,7 +616,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 			}})
 			return
 		}
-		x.onAcked(c, acked{GUID: peer.GUID(msg.Token)}) // the other account of this node has it
+		x.onAcked(c, session.Acked{GUID: peer.GUID(msg.Token)}) // the other account of this node has it
 		return
 	}
 	guid := peer.GUID(msg.Token)
@@ -632,7 +634,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 // again over the next session.
 func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 	c.Log().Debug("session ended", "session", msg.Name, "err", msg.Err)
-	turn, refused := errors.AsType[*turnError](msg.Err)
+	turn, refused := errors.AsType[*session.TurnError](msg.Err)
 	switch msg.Child {
 	case x.dialling:
 		x.dialling = kernel.Ref{}
@@ -659,12 +661,12 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		x.showPresence(msg.Err)
 		x.noteSeen(c)
 		x.act(c, x.crossing.liveEnded())
-		x.wantRedial = errors.Is(msg.Err, errRefused)
+		x.wantRedial = errors.Is(msg.Err, session.ErrRefused)
 		x.noteTurn(msg.Err)
 		switch {
-		case errors.Is(msg.Err, errIdle), errors.Is(msg.Err, errMirrored), errors.Is(msg.Err, errYielded), errors.Is(msg.Err, errOtherDevice):
+		case errors.Is(msg.Err, session.ErrIdle), errors.Is(msg.Err, session.ErrMirrored), errors.Is(msg.Err, session.ErrYielded), errors.Is(msg.Err, session.ErrOtherDevice):
 			x.deliver(c)
-		case errors.Is(msg.Err, errNotAnswering):
+		case errors.Is(msg.Err, session.ErrNotAnswering):
 			// Most likely we are not a contact of theirs yet: each attempt costs a session,
 			// and the message is sent in vain.
 			x.sessionsWithoutAck++
@@ -694,12 +696,12 @@ func (x *contact) inTurn(c *kernel.Context, nodes []identity.NodeKey) (now []ide
 
 // waitForTurn postpones the attempt, which has not failed.
 func (x *contact) waitForTurn(c *kernel.Context, wait time.Duration) {
-	x.showPresence(&turnError{Wait: wait})
+	x.showPresence(&session.TurnError{Wait: wait})
 	x.retryAfter(c, wait)
 }
 
 // onTurnCame: the node is free, or will be in a moment.
-func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
+func (x *contact) onTurnCame(c *kernel.Context, msg session.TurnCame) {
 	if !x.live.IsZero() {
 		return
 	}
@@ -714,13 +716,13 @@ func (x *contact) onTurnCame(c *kernel.Context, msg turnCame) {
 // noteTurn asks for another session, also with an empty outbox, when a session ended
 // for a reason after which the contact has something to send again.
 func (x *contact) noteTurn(reason error) {
-	_, refused := errors.AsType[*turnError](reason)
-	if refused || errors.Is(reason, errSharedNode) || x.deps.Sessions.Table.OwesFiles(x.Conversation) {
+	_, refused := errors.AsType[*session.TurnError](reason)
+	if refused || errors.Is(reason, session.ErrSharedNode) || x.deps.Sessions.Table.OwesFiles(x.Conversation) {
 		x.wantTurn = x.allowed()
 	}
 }
 
-func (x *contact) onUndeliverable(c *kernel.Context, msg undeliverable) {
+func (x *contact) onUndeliverable(c *kernel.Context, msg session.Undeliverable) {
 	if c.Sender() != x.live || x.sending != msg.GUID {
 		return
 	}

@@ -5,6 +5,8 @@ package actors
 import (
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -40,7 +42,7 @@ func (x *contact) onCallOffered(c *kernel.Context) {
 	case x.call.ringing:
 		// It rings on, perhaps over another session.
 	case again:
-		c.Tell(x.live, declineCall{})
+		c.Tell(x.live, session.DeclineCall{})
 	default:
 		x.call.until = now.Add(redialTime)
 		x.call.ringing = true
@@ -70,7 +72,7 @@ func (x *contact) endCall(c *kernel.Context) {
 	}
 	x.call.ringing = false
 	if !x.live.IsZero() {
-		c.Tell(x.live, declineCall{})
+		c.Tell(x.live, session.DeclineCall{})
 	}
 	x.missCall(c)
 }

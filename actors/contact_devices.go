@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
@@ -37,7 +39,7 @@ type deviceHold struct {
 	node  identity.NodeKey
 	since time.Time
 	// stream is the latest stream from there, nil when it was dropped.
-	stream *handover
+	stream *session.Handoff
 	// named says that a tracker has named the node with the contact's signature.
 	named bool
 	// answeringSince is since when trackers answer without a gap, zero while they do
@@ -131,12 +133,12 @@ func (h *deviceHold) missed() { h.unreachable++ }
 // connected in it, for one of gen3 when the contact connected in gen1 or gen2 last,
 // because then the app was updated. A contact that has connected in gen3 only does not
 // become one by connecting in another.
-func changesNodes(known []store.KnownNode, g generation) bool {
-	if g == gen3 {
-		last := generation(known[0].Generation)
-		return last == gen1 || last == gen2
+func changesNodes(known []store.KnownNode, g session.Generation) bool {
+	if g == session.Gen3 {
+		last := session.Generation(known[0].Generation)
+		return last == session.Gen1 || last == session.Gen2
 	}
-	return slices.ContainsFunc(known, func(n store.KnownNode) bool { return generation(n.Generation) == g })
+	return slices.ContainsFunc(known, func(n store.KnownNode) bool { return session.Generation(n.Generation) == g })
 }
 
 // devices are the held nodes of one contact, the oldest first.
@@ -156,12 +158,12 @@ type (
 	// holdDue checks the held nodes.
 	holdDue struct{}
 	// holdStreamOver: the app at the other end does not wait for an answer any longer.
-	holdStreamOver struct{ stream *handover }
+	holdStreamOver struct{ stream *session.Handoff }
 )
 
 // holdsDevice reports whether it holds a stream, because there is only the handshake to
 // prove that the contact is at its node.
-func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
+func (x *contact) holdsDevice(c *kernel.Context, msg session.Inbound) bool {
 	node := msg.Stream.Node()
 	if !x.isNewDevice(node, msg.Stream.Generation()) {
 		return false
@@ -182,7 +184,7 @@ func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
 		x.askForDevices(c)
 	}
 	if h.stream != nil {
-		h.stream.drop()
+		h.stream.Drop()
 	}
 	h.stream = msg.Stream
 	c.After(holdTime, holdStreamOver{msg.Stream})
@@ -192,7 +194,7 @@ func (x *contact) holdsDevice(c *kernel.Context, msg inbound) bool {
 
 // isNewDevice reports whether an accepted contact with known nodes has never
 // authenticated from this one, and the resolver's cache does not prove it.
-func (x *contact) isNewDevice(node identity.NodeKey, g generation) bool {
+func (x *contact) isNewDevice(node identity.NodeKey, g session.Generation) bool {
 	known := x.knownNodes()
 	switch {
 	case !x.allowed() || len(known) == 0,
@@ -216,7 +218,7 @@ func (x *contact) knownNodes() []store.KnownNode {
 }
 
 // addKnownNode makes a node one of the contact's, before the store has noted it.
-func (x *contact) addKnownNode(node identity.NodeKey, g generation) {
+func (x *contact) addKnownNode(node identity.NodeKey, g session.Generation) {
 	x.devices.accepted = slices.DeleteFunc(x.devices.accepted, func(n store.KnownNode) bool { return n.Key == node })
 	x.devices.accepted = slices.Insert(x.devices.accepted, 0, store.KnownNode{Key: node, Generation: uint8(g)})
 	x.devices.accepted = x.devices.accepted[:min(len(x.devices.accepted), maxHolds)]
@@ -227,7 +229,7 @@ func (x *contact) addKnownNode(node identity.NodeKey, g generation) {
 func (x *contact) checkDevices(c *kernel.Context) {
 	x.askForDevices(c)
 	if !x.live.IsZero() {
-		c.Tell(x.live, probe{}) // sessionAlive follows, or the session's end
+		c.Tell(x.live, session.Probe{}) // sessionAlive follows, or the session's end
 	} else {
 		if x.retryPending && time.Since(x.failedAt) >= holdLook {
 			x.stopRetry()
@@ -255,7 +257,7 @@ func (x *contact) onHoldDue(c *kernel.Context) {
 func (x *contact) onHoldStreamOver(msg holdStreamOver) {
 	for _, h := range x.devices.holds {
 		if h.stream == msg.stream {
-			h.stream.drop()
+			h.stream.Drop()
 			h.stream = nil
 		}
 	}
@@ -323,7 +325,7 @@ func (x *contact) decideDevices(c *kernel.Context) {
 // its messages again.
 func (x *contact) acceptDevice(c *kernel.Context, h *deviceHold, unconfirmed bool) {
 	x.devices.remove(h)
-	g := gen3
+	g := session.Gen3
 	if h.stream != nil {
 		g = h.stream.Generation()
 	}
@@ -333,12 +335,12 @@ func (x *contact) acceptDevice(c *kernel.Context, h *deviceHold, unconfirmed boo
 	}})
 	x.deps.Keys.KnowStranger(h.node)
 	if h.stream != nil {
-		x.onInbound(c, inbound{Account: x.Account, Contact: x.Contact(), Stream: h.stream})
+		x.onInbound(c, session.Inbound{Account: x.Account, Contact: x.Contact(), Stream: h.stream})
 		return
 	}
 	x.devices.dialFirst = h.node
 	if !x.live.IsZero() {
-		c.Tell(x.live, probe{Yield: true}) // a quiet session with another device ends
+		c.Tell(x.live, session.Probe{Yield: true}) // a quiet session with another device ends
 		return
 	}
 	x.stopRetry()
@@ -350,7 +352,7 @@ func (x *contact) acceptDevice(c *kernel.Context, h *deviceHold, unconfirmed boo
 func (x *contact) refuseDevice(c *kernel.Context, h *deviceHold, now time.Time) {
 	h.refused, h.since = now, now
 	if h.stream != nil {
-		h.stream.drop()
+		h.stream.Drop()
 		h.stream = nil
 	}
 	if !x.deps.Table.suspicions.note(SuspicionDevice, x.Conversation, h.node, false, now) {
@@ -382,7 +384,7 @@ func (x *contact) devicesRead(c *kernel.Context) {
 func (x *contact) dropDevices() {
 	for _, h := range x.devices.holds {
 		if h.stream != nil {
-			h.stream.drop()
+			h.stream.Drop()
 		}
 	}
 	x.devices = devices{timerRuns: x.devices.timerRuns}
@@ -401,7 +403,7 @@ func (d *devices) hold(node identity.NodeKey) *deviceHold {
 func (d *devices) add(h *deviceHold) {
 	if len(d.holds) >= maxHolds {
 		if s := d.holds[0].stream; s != nil {
-			s.drop()
+			s.Drop()
 		}
 		d.holds = slices.Delete(d.holds, 0, 1)
 	}

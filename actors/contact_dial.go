@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
@@ -78,20 +80,20 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 		x.waitForTurn(c, wait)
 		return
 	}
-	start := sessionStart{dial: nodes, patience: dialPatience, allowed: x.allowed()}
+	start := session.Start{Dial: nodes, Patience: dialPatience, Allowed: x.allowed()}
 	if len(msg.Found) == 0 {
-		start.patience = guessTime
+		start.Patience = guessTime
 	}
-	start.known, start.behind = make(map[identity.NodeKey]generation), make(map[identity.NodeKey]netip.Addr)
+	start.Known, start.Behind = make(map[identity.NodeKey]session.Generation), make(map[identity.NodeKey]netip.Addr)
 	for _, n := range x.record.NodeKeys {
-		start.known[n.Key] = generation(n.Generation)
+		start.Known[n.Key] = session.Generation(n.Generation)
 		if device := n.SubnetAddr.Addr(); device.IsValid() {
-			start.behind[n.Key] = device
+			start.Behind[n.Key] = device
 		}
 	}
 	for _, a := range msg.Found {
 		if device := a.SubnetAddr.Addr(); device.IsValid() { // newer than the stored one
-			start.behind[a.Node] = device
+			start.Behind[a.Node] = device
 		}
 	}
 	session, err := c.Spawn(x.sessionSpec(start))

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -53,7 +55,7 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 	c.Tell(x.deps.Writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
 		Account: x.Contact(), Conversation: store.ContactConversation(x.Account),
 		GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
-		Received: x.deps.nowMillis(), Payload: m.Payload, Reaction: parseReaction(peer.MessageType(m.Type), m.Payload), Media: x.fileOf(m),
+		Received: x.deps.nowMillis(), Payload: m.Payload, Reaction: session.ParseReaction(peer.MessageType(m.Type), m.Payload), Media: x.fileOf(m),
 	}})
 	x.showLocally(c, us)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -23,20 +25,20 @@ import (
 //
 // It keeps the credit of the frame until the store has the request: a peer that sends
 // one request after the other is read no faster than that.
-func (x *contact) onContactRequested(c *kernel.Context, msg contactRequested) {
+func (x *contact) onContactRequested(c *kernel.Context, msg session.Requested) {
 	if !x.storesRequest(c, msg) {
-		msg.Credit.release()
+		msg.Credit.Release()
 	}
 }
 
 // storesRequest reports whether the store was told to keep the request.
-func (x *contact) storesRequest(c *kernel.Context, msg contactRequested) bool {
+func (x *contact) storesRequest(c *kernel.Context, msg session.Requested) bool {
 	if c.Sender() != x.live {
 		return false
 	}
 	switch {
 	case x.allowed():
-		c.Tell(x.live, respond{Accepted: true})
+		c.Tell(x.live, session.Respond{Accepted: true})
 		return false
 	case x.receiving || x.known && x.record.State != store.ContactStranger:
 		return false // asked before, or blocked
@@ -68,11 +70,11 @@ func (x *contact) onRequested(c *kernel.Context, r store.Requested) {
 	x.receiving = false
 	x.unstored.requestStored()
 	if !x.live.IsZero() {
-		c.Tell(x.live, requestStored{})
+		c.Tell(x.live, session.RequestStored{})
 	}
 	x.onChanged(c) // lookAgain may come later
 	if r.Answer != store.AnswerNone && !x.live.IsZero() {
-		c.Tell(x.live, respond{Accepted: r.Answer == store.AnswerYes})
+		c.Tell(x.live, session.Respond{Accepted: r.Answer == store.AnswerYes})
 	}
 }
 
@@ -83,14 +85,14 @@ func isRefusal(err error) bool {
 }
 
 // onContactAnswered stores the answer to our request.
-func (x *contact) onContactAnswered(c *kernel.Context, msg contactAnswered) {
+func (x *contact) onContactAnswered(c *kernel.Context, msg session.Answered) {
 	if c.Sender() != x.live || !x.known {
-		msg.Credit.release()
+		msg.Credit.Release()
 		return
 	}
 	switch x.record.Asked {
 	case store.AskNone, store.AskAccepted:
-		msg.Credit.release()
+		msg.Credit.Release()
 		return // apps answer without having been asked, and more than once
 	}
 	state := "declined"
@@ -115,16 +117,16 @@ func (x *contact) sendOwed(c *kernel.Context) {
 	}
 	if x.record.Owed != store.AnswerNone && !x.answerSent && !x.answerUnsaved {
 		x.answerSent = true
-		c.Tell(x.live, respond{Accepted: x.record.Owed == store.AnswerYes, Owed: true})
+		c.Tell(x.live, session.Respond{Accepted: x.record.Owed == store.AnswerYes, Owed: true})
 	}
 	if x.allowed() && x.record.Asked == store.AskWaiting && !x.requestSent && !x.requestUnsaved {
 		x.requestSent = true
-		c.Tell(x.live, ask{Text: x.record.OurRequest})
+		c.Tell(x.live, session.Ask{Text: x.record.OurRequest})
 	}
 }
 
 // onResponded notes that the session has sent the answer that was owed.
-func (x *contact) onResponded(c *kernel.Context, msg responded) {
+func (x *contact) onResponded(c *kernel.Context, msg session.Responded) {
 	if c.Sender() != x.live {
 		return
 	}
@@ -221,22 +223,22 @@ func (g *requestGuard) forgetOldest(now time.Time) {
 // unstoredFrames are the credits of frames whose operation the store has not
 // answered. A contact actor owns it.
 type unstoredFrames struct {
-	asked    frameCredit
-	answered []frameCredit
+	asked    session.Credit
+	answered []session.Credit
 }
 
-func (u *unstoredFrames) request(credit frameCredit) { u.asked = credit }
+func (u *unstoredFrames) request(credit session.Credit) { u.asked = credit }
 
 func (u *unstoredFrames) requestStored() {
-	u.asked.release()
-	u.asked = frameCredit{}
+	u.asked.Release()
+	u.asked = session.Credit{}
 }
 
-func (u *unstoredFrames) answer(credit frameCredit) { u.answered = append(u.answered, credit) }
+func (u *unstoredFrames) answer(credit session.Credit) { u.answered = append(u.answered, credit) }
 
 func (u *unstoredFrames) answerStored() {
 	if len(u.answered) > 0 {
-		u.answered[0].release()
+		u.answered[0].Release()
 		u.answered = u.answered[1:]
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -124,17 +126,17 @@ func TestChangesNodes(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		known []store.KnownNode // the latest first
-		comes generation
+		comes session.Generation
 		want  bool
 	}{
-		"gen2 again":                        {known(2), gen2, true},
-		"gen1 again":                        {known(3, 1), gen1, true},
-		"gen3 as ever":                      {known(3, 3), gen3, false},
-		"before generations were noted":     {known(0), gen3, false},
-		"an old app that is a new one":      {known(2, 3), gen3, true},
-		"a new app beside an old one":       {known(3, 2), gen3, false},
-		"an old generation is a way around": {known(3), gen2, false},
-		"another old generation":            {known(2), gen1, false},
+		"gen2 again":                        {known(2), session.Gen2, true},
+		"gen1 again":                        {known(3, 1), session.Gen1, true},
+		"gen3 as ever":                      {known(3, 3), session.Gen3, false},
+		"before generations were noted":     {known(0), session.Gen3, false},
+		"an old app that is a new one":      {known(2, 3), session.Gen3, true},
+		"a new app beside an old one":       {known(3, 2), session.Gen3, false},
+		"an old generation is a way around": {known(3), session.Gen2, false},
+		"another old generation":            {known(2), session.Gen1, false},
 	} {
 		if got := changesNodes(test.known, test.comes); got != test.want {
 			t.Errorf("%s: %v", name, got)

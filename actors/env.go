@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -32,7 +34,7 @@ type env struct {
 	// filesNet is the file server's network.
 	filesNet *uplink.Cell
 	contacts *contactTable
-	sessions *sessionTable
+	sessions *session.Table
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
 	// strangerLog has every log line whose number a stranger decides.
@@ -61,8 +63,8 @@ func (e *env) contactDeps() *contactDeps {
 
 // sessionDeps is what sessions and the listener use. It is for actors that are started
 // after the store actor.
-func (e *env) sessionDeps() *sessionDeps {
-	return &sessionDeps{
+func (e *env) sessionDeps() *session.Deps {
+	return &session.Deps{
 		Store: e.store, Writer: e.writer, Node: e.keys.RoleKey(keyring.RoleNode), Keys: e.keys,
 		Network: e.net, Files: e.files, Table: e.sessions, Pairs: e.contactNodes.pairs,
 		Idle: e.opts.SessionIdle, Now: e.opts.Now, Log: e.log, Strangers: e.strangerLog,

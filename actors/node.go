@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -102,7 +104,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		contacts: newContactTable(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
 		trackersV1: resolver.NewTrackersV1(opts.TrackersV1),
 	}
-	n.env.sessions = newSessionTable(opts.MaxSessions, n.env.strangerLog)
+	n.env.sessions = session.NewTable(opts.MaxSessions, n.env.strangerLog)
 	if err := n.env.contactNodes.load(s); err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -121,7 +123,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
 	if n.env.opts.OpenNetwork != nil {
 		n.env.resolver = spawn(resolverName, func() kernel.Actor { return resolver.New(n.env.resolverDeps()) })
-		spawn(listenerName, func() kernel.Actor { return newListener(n.env.sessionDeps()) })
+		spawn(listenerName, func() kernel.Actor { return session.NewListener(n.env.sessionDeps()) })
 		spawn(overlayName, func() kernel.Actor {
 			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
 		})
@@ -150,7 +152,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 
 func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case inbound:
+	case session.Inbound:
 		n.onInbound(c, msg)
 	case uplink.Opened:
 		n.tellChildren(c, msg, resolverName, listenerName)
@@ -233,10 +235,10 @@ func (n *nodeActor) onCloseAccount(c *kernel.Context, msg closeAccount) {
 	c.Reply(accountClosed{})
 }
 
-func (n *nodeActor) onInbound(c *kernel.Context, msg inbound) {
+func (n *nodeActor) onInbound(c *kernel.Context, msg session.Inbound) {
 	account, ok := c.Child(accountName(msg.Account))
 	if !ok || n.stopping {
-		msg.Stream.drop()
+		msg.Stream.Drop()
 		return
 	}
 	c.Tell(account, msg)

@@ -11,6 +11,8 @@ import (
 	"iter"
 	"time"
 
+	"github.com/mimird/mimird/actors/session"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -78,7 +80,7 @@ func (n *Node) enqueueOf(m Outgoing) store.EnqueueMessage {
 		// Derived from the source, so that a repetition can be recognised.
 		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
 		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
-		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload, Reaction: parseReaction(m.Type, m.Payload),
+		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload, Reaction: session.ParseReaction(m.Type, m.Payload),
 	}
 }
 

@@ -11,7 +11,7 @@ func mutants() []mutant {
 		{
 			name:   "ok-before-commit",
 			harm:   "what a peer believes to be safe is lost when the node is killed",
-			file:   "actors/session_frames.go",
+			file:   "actors/session/frames.go",
 			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}\n",
 			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{credit: credit}\n",
 			tests:  []string{"-run", "Accepted", "./actors"},
@@ -115,7 +115,7 @@ func mutants() []mutant {
 		{
 			name:   "challenge-not-sealed",
 			harm:   "somebody between two nodes is each of them for the other",
-			file:   "actors/listener.go",
+			file:   "actors/session/listener.go",
 			before: "security, points := l.deps.secure(s),",
 			after:  "security, points := l.deps.Keys.Security(s.RemoteKey()),",
 			tests:  []string{"-run", "TestRelay", "./actors"},
@@ -123,7 +123,7 @@ func mutants() []mutant {
 		{
 			name:   "points-signed",
 			harm:   "a stranger announces their node as ours, as often as they like",
-			file:   "actors/point_guard.go",
+			file:   "actors/session/pointguard.go",
 			before: "	return g.deps.Table.askers.ask(g.node, g.hs.Remote()) && identity.IsCurvePoint(value)\n",
 			after:  "	return false\n",
 			tests:  []string{"-run", "TestPointChallenge", "./actors"},
@@ -155,7 +155,7 @@ func mutants() []mutant {
 		{
 			name:   "stranger-heard",
 			harm:   "people who are blocked or unknown can write",
-			file:   "actors/session_frames.go",
+			file:   "actors/session/frames.go",
 			before: "	if !s.allowed {\n		s.refused = true\n		return false\n	}\n",
 			after:  "",
 			tests:  []string{"-run", "Stranger|Blocked", "./actors"},
@@ -163,7 +163,7 @@ func mutants() []mutant {
 		{
 			name:   "newest-session",
 			harm:   "a large text for one account is stored in another, or under another name",
-			file:   "actors/pair_streams.go",
+			file:   "actors/session/pairs_streams.go",
 			before: "	d.several = d.several || d.metAny && d.met != p\n",
 			after:  "",
 			tests:  []string{"-run", "TestDataStream", "./actors"},
@@ -171,7 +171,7 @@ func mutants() []mutant {
 		{
 			name:   "stream-left",
 			harm:   "a large text for an account whose session has ended is stored in the one that is left",
-			file:   "actors/pair_table.go",
+			file:   "actors/session/pairs.go",
 			before: "	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
 			after: "	for _, d := range n.streams {\n		d.several, d.metAny = false, false\n		for _, o := range n.sessions {\n" +
 				"			if !o.ended {\n				d.meetLocked(o.pair)\n			}\n		}\n	}\n	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
@@ -180,7 +180,7 @@ func mutants() []mutant {
 		{
 			name:   "sender-shares",
 			harm:   "an app files a large text under the account that was last at its node",
-			file:   "actors/pair_turns.go",
+			file:   "actors/session/pairs_turns.go",
 			before: "	if n == nil || s.shared || s.revoked || s.ended {\n",
 			after:  "	if n == nil {\n",
 			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors"},
@@ -228,7 +228,7 @@ func mutants() []mutant {
 		{
 			name:   "settled-early",
 			harm:   "a message leaves the outbox though the contact has not acknowledged it",
-			file:   "actors/session_frames.go",
+			file:   "actors/session/frames.go",
 			before: "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n",
 			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), acked{GUID: frame.GUID})\n",
 			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors"},

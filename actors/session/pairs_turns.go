@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"slices"
@@ -49,11 +49,11 @@ type turnWish struct {
 	asked   time.Time
 }
 
-// turnError says that another pair has its turn at the node. Wait is when to ask
+// TurnError says that another pair has its turn at the node. Wait is when to ask
 // again, unless turnCame comes earlier.
-type turnError struct{ Wait time.Duration }
+type TurnError struct{ Wait time.Duration }
 
-func (*turnError) Error() string { return "another conversation with the same device has its turn" }
+func (*TurnError) Error() string { return "another conversation with the same device has its turn" }
 
 // What the table tells the actors of sessions and contacts.
 type (
@@ -62,8 +62,8 @@ type (
 	yieldTurn struct{}
 	// endShared tells a session to end: a data stream could not be attributed.
 	endShared struct{}
-	// turnCame tells a contact that it is its turn, after a wait.
-	turnCame struct{ Wait time.Duration }
+	// TurnCame tells a contact that it is its turn, after a wait.
+	TurnCame struct{ Wait time.Duration }
 )
 
 // takeTurnsLocked lets the node have one pair at a time from now on.
@@ -171,7 +171,7 @@ func (n *nodePairs) waitLocked(w turnWish) {
 func (n *nodePairs) wakeLocked(now time.Time) {
 	if first, ok := n.turns.first(now); ok {
 		if wait := n.turnLocked(first.pair, now); wait < turnFallback {
-			first.contact.Tell(turnCame{Wait: wait})
+			first.contact.Tell(TurnCame{Wait: wait})
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"maps"
@@ -51,19 +51,19 @@ func (l *profileLimiter) take(p store.Conversation, now time.Time) time.Duration
 // ends before, the next one asks for it again.
 type heldProfile struct {
 	profile peer.InfoResponse
-	credit  frameCredit
+	credit  Credit
 }
 
 type profileDue struct{}
 
 // onInfoResponse stores the contact's profile. Of several within profilePause the
 // last one is stored.
-func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit frameCredit) (later bool) {
+func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit Credit) (later bool) {
 	if !s.allowed {
 		return false
 	}
 	if s.held != nil {
-		s.held.credit.release()
+		s.held.credit.Release()
 		s.held = &heldProfile{f, credit}
 		return true
 	}
@@ -89,7 +89,7 @@ func (s *session) onProfileDue(c *kernel.Context) {
 	s.storeProfile(c, held.profile, held.credit)
 }
 
-func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit frameCredit) {
+func (s *session) storeProfile(c *kernel.Context, f peer.InfoResponse, credit Credit) {
 	s.write(c, store.UpdateContact{
 		Account: s.Account, Contact: s.Contact(),
 		Fields:   store.FieldNickname | store.FieldInfo | store.FieldAvatar | store.FieldProfileTime,

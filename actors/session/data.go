@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ const (
 // second takes the place of the first.
 func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	if !s.live {
-		msg.Stream.drop()
+		msg.Stream.Drop()
 		return
 	}
 	if !msg.Stream.claim() {
@@ -57,7 +57,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 
 // readData reads the frames of a data stream until it ends. Files go to the disk;
 // one that nobody asked for ends the stream.
-func (d *sessionDeps) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
+func (d *Deps) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
 	defer conn.receiving.Store(false)
 	for {
 		conn.receiving.Store(false)
@@ -92,7 +92,7 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 	if err := r.Err(); err != nil {
 		return err
 	}
-	credit := frameCredit{credits, frameOverhead + h.Size}
+	credit := Credit{credits, frameOverhead + h.Size}
 	if err := credits.Acquire(ctx, credit.cost); err != nil {
 		return err
 	}

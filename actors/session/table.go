@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"log/slog"
@@ -15,17 +15,17 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// sessionDeps is what the sessions and the listener of a node use.
-type sessionDeps struct {
+// Deps is what the sessions and the listener of a node use.
+type Deps struct {
 	// Store is for reading; Writer is the actor that writes to it.
 	Store  *store.Store
 	Writer kernel.Ref
 	// Node is the key of our node.
 	Node    identity.NodeKey
-	Keys    sessionKeys
-	Network sessionNetwork
-	Files   sessionFiles
-	Table   *sessionTable
+	Keys    Keys
+	Network Network
+	Files   Files
+	Table   *Table
 	// Pairs is how many pairs of an account and an accepted contact there are at a
 	// node; 0 for a stranger.
 	Pairs func(identity.NodeKey) int
@@ -38,32 +38,32 @@ type sessionDeps struct {
 	Strangers *strangerlog.Log
 }
 
-// sessionKeys are the keys of our accounts.
-type sessionKeys interface {
+// Keys are the keys of our accounts.
+type Keys interface {
 	// Account returns the key of an account that is served here.
 	Account(id identity.PublicKey) (identity.PrivateKey, bool)
 	// Security is what a handshake with a node needs to sign with care.
 	Security(remote identity.NodeKey) peer.Security
 }
 
-// sessionNetwork is the network that runs at the moment.
-type sessionNetwork interface {
+// Network is the network that runs at the moment.
+type Network interface {
 	// Carrier returns the carrier of a kind; false while there is none.
 	Carrier(kind overlay.Kind) (overlay.Carrier, bool)
 }
 
-func (d *sessionDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
+func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
 
 // noteCrowded counts a message that was not taken because its guid had too many
 // contents. The sender keeps it, and no other message waits for it.
-func (d *sessionDeps) noteCrowded(p store.Conversation) {
+func (d *Deps) noteCrowded(p store.Conversation) {
 	d.Table.crowded.Add(1)
 	d.Strangers.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact().Short())
 }
 
-// sessionTable is what the sessions of a node, its listener and its contacts share. It
+// Table is what the sessions of a node, its listener and its contacts share. It
 // is safe for concurrent use and never blocks.
-type sessionTable struct {
+type Table struct {
 	// pairs knows which pairs have a session with each node, owed what they asked for.
 	pairs *pairTable
 	owed  *owedFiles
@@ -78,9 +78,9 @@ type sessionTable struct {
 	stray, crowded atomic.Uint64
 }
 
-// newSessionTable returns the table of a node with at most so many live sessions.
-func newSessionTable(maxSessions int, strangers *strangerlog.Log) *sessionTable {
-	return &sessionTable{
+// NewTable returns the table of a node with at most so many live sessions.
+func NewTable(maxSessions int, strangers *strangerlog.Log) *Table {
+	return &Table{
 		pairs: newPairTable(strangers), owed: newOwedFiles(), profiles: newProfileLimiter(), askers: newAskers(),
 		strangers: newStrangerSessions(maxSessions), parallel: kernel.NewCredits(maxSessions, int64(maxSessions)),
 	}
@@ -89,21 +89,21 @@ func newSessionTable(maxSessions int, strangers *strangerlog.Log) *sessionTable 
 // Wait returns how long a conversation has to wait until it may have a session with a
 // node, and 0 when it need not. It is then in line, and contact, an actor, gets
 // turnCame when its turn has come.
-func (t *sessionTable) Wait(node identity.NodeKey, c store.Conversation, contact kernel.Ref) time.Duration {
+func (t *Table) Wait(node identity.NodeKey, c store.Conversation, contact kernel.Ref) time.Duration {
 	return t.pairs.ask(node, c, contact)
 }
 
 // OwesFiles reports whether a contact has asked for files that its session could not
 // send: its next one does.
-func (t *sessionTable) OwesFiles(c store.Conversation) bool { return t.owed.has(c, time.Now()) }
+func (t *Table) OwesFiles(c store.Conversation) bool { return t.owed.has(c, time.Now()) }
 
 // Strangers counts the sessions with identities that are not accepted contacts.
-func (t *sessionTable) Strangers() int { return t.strangers.count() }
+func (t *Table) Strangers() int { return t.strangers.count() }
 
 // StrayReactions counts the reactions to messages that their conversations do not have,
 // CrowdedGUIDs the messages that were not accepted because their guid had
 // store.MaxVariants contents already.
-func (t *sessionTable) StrayReactions() uint64 { return t.stray.Load() }
+func (t *Table) StrayReactions() uint64 { return t.stray.Load() }
 
 // CrowdedGUIDs is documented at StrayReactions.
-func (t *sessionTable) CrowdedGUIDs() uint64 { return t.crowded.Load() }
+func (t *Table) CrowdedGUIDs() uint64 { return t.crowded.Load() }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"time"
@@ -21,7 +21,7 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	s.pinged = time.Time{} // whatever came, the peer is alive
 	if s.probing {
 		s.probing = false
-		c.Tell(c.Parent(), sessionAlive{})
+		c.Tell(c.Parent(), Alive{})
 	}
 	switch msg.frame.(type) {
 	case peer.Ping, peer.Pong:
@@ -29,7 +29,7 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 		s.lastActivity = s.lastFrame
 	}
 	if !s.onPeerFrame(c, msg) {
-		msg.credit.release()
+		msg.credit.Release()
 	}
 	s.serveOwed(c)
 }
@@ -42,9 +42,9 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.OK:
 		s.onOK(c, f)
 	case peer.ContactRequest:
-		return s.passOn(c, contactRequested{Request: f, Credit: msg.credit})
+		return s.passOn(c, Requested{Request: f, Credit: msg.credit})
 	case peer.ContactResponse:
-		return s.passOn(c, contactAnswered{Accepted: f.Accepted, Credit: msg.credit})
+		return s.passOn(c, Answered{Accepted: f.Accepted, Credit: msg.credit})
 	case peer.Message:
 		return s.onMessage(c, f, msg.credit)
 	case peer.InfoRequest:
@@ -52,9 +52,9 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.InfoResponse:
 		return s.onInfoResponse(c, f, msg.credit)
 	case peer.CallOffer:
-		return s.passOn(c, callOffered{Credit: msg.credit})
+		return s.passOn(c, CallOffered{Credit: msg.credit})
 	case peer.CallHang:
-		return s.passOn(c, callHung{Credit: msg.credit})
+		return s.passOn(c, CallHung{Credit: msg.credit})
 	case peer.FileRequest:
 		s.onFileRequest(c, f)
 	case peer.Pong:
@@ -81,14 +81,14 @@ func (s *session) passOn(c *kernel.Context, msg any) (later bool) {
 func (s *session) onSkippedMessage(c *kernel.Context) {
 	s.refused = true
 	if s.allowed {
-		s.end(c, errRefused)
+		s.end(c, ErrRefused)
 	}
 }
 
 // onMessage stores a message; OK follows its commit. A message from somebody who
 // may not write is read and forgotten, without OK, as the apps do: the sender
 // keeps it and sends it again when that has changed.
-func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
+func (s *session) onMessage(c *kernel.Context, m peer.Message, credit Credit) (later bool) {
 	if !s.allowed {
 		s.refused = true
 		return false
@@ -112,14 +112,14 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit frameCredi
 		Account: s.Account, Conversation: s.ID,
 		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
-		Received: s.deps.nowMillis(), Payload: m.Payload, Reaction: parseReaction(m.Type, m.Payload), Media: s.deps.Files.Incoming(s.Conversation, m),
+		Received: s.deps.nowMillis(), Payload: m.Payload, Reaction: ParseReaction(m.Type, m.Payload), Media: s.deps.Files.Incoming(s.Conversation, m),
 	}, then)
 	return true
 }
 
-// parseReaction reads the payload of a reaction for the store; nil for other types. One
+// ParseReaction reads the payload of a reaction for the store; nil for other types. One
 // that cannot be read is stored as a message and counts nowhere.
-func parseReaction(t peer.MessageType, payload []byte) *store.ReactionTo {
+func ParseReaction(t peer.MessageType, payload []byte) *store.ReactionTo {
 	if t != peer.TypeReaction {
 		return nil
 	}
@@ -173,7 +173,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 		return
 	}
 	delete(s.waiting, msg.Token)
-	then.credit.release()
+	then.credit.Release()
 	if msg.Err != nil {
 		// During a session the app never sends a message again, so the session must
 		// end for it to be offered once more.
@@ -198,7 +198,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 // onDeliver sends a message of the outbox. There is one at a time: the apps show
 // a repeated message twice, so at most one may be in doubt when a connection
 // breaks.
-func (s *session) onDeliver(c *kernel.Context, msg deliver) {
+func (s *session) onDeliver(c *kernel.Context, msg Deliver) {
 	if !s.live || s.inFlight != nil || s.ending != nil {
 		return
 	}
@@ -211,7 +211,7 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 	frame, ok := s.generation().readable(frame)
 	if !ok {
 		c.Log().Info("A message that the contact's app cannot show was left out", "type", m.Type)
-		c.Tell(c.Parent(), acked{GUID: frame.GUID})
+		c.Tell(c.Parent(), Acked{GUID: frame.GUID})
 		return
 	}
 	crashpoint.At(crashpoint.BeforeSend)
@@ -234,7 +234,7 @@ func (s *session) onDeliver(c *kernel.Context, msg deliver) {
 func (s *session) onTooLarge(c *kernel.Context, m peer.Message) {
 	s.inFlight = nil
 	if s.place == nil {
-		c.Tell(c.Parent(), undeliverable{GUID: m.GUID, Reason: "the message is too large for the contact's app"})
+		c.Tell(c.Parent(), Undeliverable{GUID: m.GUID, Reason: "the message is too large for the contact's app"})
 		return
 	}
 	s.claimNode(c)
@@ -250,6 +250,6 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 		s.place.dataRead()
 	}
 	s.inFlight = nil
-	c.Tell(c.Parent(), acked{GUID: f.ID})
+	c.Tell(c.Parent(), Acked{GUID: f.ID})
 	s.endUndoubted(c, s.ending)
 }

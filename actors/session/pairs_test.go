@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"errors"
@@ -87,7 +87,7 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 			case 0, 1:
 				p := testPair(rapid.IntRange(0, 1).Draw(t, "account"), rapid.IntRange(0, 1).Draw(t, "contact"))
 				_, err := w.enter(p)
-				var wait *turnError
+				var wait *TurnError
 				if err != nil && !errors.As(err, &wait) {
 					t.Fatal(err)
 				}
@@ -103,7 +103,7 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 			case 3:
 				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && !d.held }); d != nil {
 					d.held = true
-					d.hold(newStream(idleConn{}, gen3))
+					d.hold(newStream(idleConn{}, Gen3))
 				}
 			case 4:
 				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && d.held }); d != nil {
@@ -148,7 +148,7 @@ func TestPairTable_StreamsWithoutASession_LeaveNothing(t *testing.T) {
 	w := newTableWorld()
 	for i := range 100 {
 		d := w.table.opened(identity.NodeKey{1, byte(i)})
-		d.hand(t.Context(), newStream(&abortedConn{}, gen3))
+		d.hand(t.Context(), newStream(&abortedConn{}, Gen3))
 		if d.owner != nil {
 			t.Fatal("the stream was given to somebody")
 		}
@@ -194,7 +194,7 @@ func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
 			if err != nil || !s.reserve(true) {
 				t.Fatal(err)
 			}
-			var wait *turnError
+			var wait *TurnError
 			if _, err := w.enter(testPair(1, 0)); !errors.As(err, &wait) || wait.Wait <= 0 || wait.Wait > reserveTime {
 				t.Fatal(err)
 			}

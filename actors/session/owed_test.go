@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"log/slog"
@@ -66,12 +66,12 @@ func TestAppendServed_KeepsTheFirst(t *testing.T) {
 // While a file is being sent, a text that no control frame carries may ask for the node:
 // all files are owed then, and the end of the one on its way finds none.
 func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
-	table := newSessionTable(1, strangerlog.New(slog.New(slog.DiscardHandler)))
+	table := NewTable(1, strangerlog.New(slog.New(slog.DiscardHandler)))
 	place, err := table.pairs.enter(sessionEntry{pair: testPair(0, 0), known: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{deps: &sessionDeps{Table: table}, Conversation: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
+	s := &session{deps: &Deps{Table: table}, Conversation: testPair(0, 0), place: place, toServe: []servedFile{{guid: 1}}}
 	s.owe(kernel.Ref{})
 	s.onServed(nil, nil)
 	if !table.OwesFiles(testPair(0, 0)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"fmt"
@@ -11,16 +11,16 @@ import (
 
 // What a session says of contact requests and profiles at its contact's word.
 
-func (s *session) onRespond(c *kernel.Context, msg respond) {
+func (s *session) onRespond(c *kernel.Context, msg Respond) {
 	s.send(c, peer.ContactResponse{Accepted: msg.Accepted})
 	if msg.Owed {
-		c.Tell(c.Parent(), responded{Accepted: msg.Accepted})
+		c.Tell(c.Parent(), Responded{Accepted: msg.Accepted})
 	}
 }
 
 // onAsk sends a contact request. Nothing acknowledges it, so a ping goes with it:
 // the peer reads in order, and has the request when it answers the ping.
-func (s *session) onAsk(c *kernel.Context, msg ask) {
+func (s *session) onAsk(c *kernel.Context, msg Ask) {
 	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
 		s.end(c, fmt.Errorf("read account: %w", err))
@@ -28,8 +28,8 @@ func (s *session) onAsk(c *kernel.Context, msg ask) {
 	}
 	if !s.generation().hasRequests() {
 		// That we are here makes us a contact.
-		c.Tell(c.Parent(), askedHeard{})
-		c.Tell(c.Parent(), contactAnswered{Accepted: true})
+		c.Tell(c.Parent(), RequestDelivered{})
+		c.Tell(c.Parent(), Answered{Accepted: true})
 		return
 	}
 	s.send(c, peer.ContactRequest{Message: msg.Text, Profile: profileOf(account)})
@@ -41,7 +41,7 @@ func (s *session) onPong(c *kernel.Context) {
 	s.pongs++
 	if s.askedAt != 0 && s.pongs >= s.askedAt {
 		s.askedAt = 0
-		c.Tell(c.Parent(), askedHeard{})
+		c.Tell(c.Parent(), RequestDelivered{})
 	}
 }
 

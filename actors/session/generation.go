@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"bufio"
@@ -14,14 +14,14 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// generation is one of the three ways in which apps of Mimir talk. Everything that
+// Generation is one of the three ways in which apps of Mimir talk. Everything that
 // a session does differently in one of them is decided here.
-type generation uint8
+type Generation uint8
 
 const (
-	gen1 = generation(legacy.Gen1)
-	gen2 = generation(legacy.Gen2)
-	gen3 = generation(3)
+	Gen1 = Generation(legacy.Gen1)
+	Gen2 = Generation(legacy.Gen2)
+	Gen3 = Generation(3)
 )
 
 const (
@@ -35,22 +35,22 @@ const (
 )
 
 // generations returns all of them, the newest first.
-func generations() []generation { return []generation{gen3, gen2, gen1} }
+func generations() []Generation { return []Generation{Gen3, Gen2, Gen1} }
 
-// kind is the carrier of the generation.
-func (g generation) kind() overlay.Kind {
+// Kind is the carrier of the generation.
+func (g Generation) Kind() overlay.Kind {
 	switch g {
-	case gen1:
+	case Gen1:
 		return overlay.KindTCP
-	case gen2:
+	case Gen2:
 		return overlay.KindQUIC
 	}
 	return overlay.KindStream
 }
 
 // port is where peers listen. QUIC has no ports and does not look at it.
-func (g generation) port() uint16 {
-	if g == gen1 {
+func (g Generation) port() uint16 {
+	if g == Gen1 {
 		return legacy.Port
 	}
 	return peer.Port
@@ -58,18 +58,18 @@ func (g generation) port() uint16 {
 
 // hasRoles says that streams begin with a role byte, and that large messages have
 // a data stream.
-func (g generation) hasRoles() bool { return g == gen3 }
+func (g Generation) hasRoles() bool { return g == Gen3 }
 
 // hasPings says that the other side answers a ping.
-func (g generation) hasPings() bool { return g != gen1 }
+func (g Generation) hasPings() bool { return g != Gen1 }
 
 // hasRequests says that people ask before they are contacts. Older apps make a
 // contact of everybody who comes.
-func (g generation) hasRequests() bool { return g == gen3 }
+func (g Generation) hasRequests() bool { return g == Gen3 }
 
 // idle is how long a session lives without anything but pings.
-func (g generation) idle(standard time.Duration) time.Duration {
-	if g == gen1 {
+func (g Generation) idle(standard time.Duration) time.Duration {
+	if g == Gen1 {
 		return min(standard, idle1)
 	}
 	return standard
@@ -83,8 +83,8 @@ type handshake interface {
 }
 
 // drive puts a handshake into the framing of the generation.
-func (g generation) drive(machine *peer.Handshake) handshake {
-	if g == gen3 {
+func (g Generation) drive(machine *peer.Handshake) handshake {
+	if g == Gen3 {
 		return machine
 	}
 	return legacy.Generation(g).NewHandshake(machine)
@@ -134,8 +134,8 @@ func askedEarly(hs handshake) *peer.InfoRequest {
 }
 
 // readFrame reads a frame of a session.
-func (g generation) readFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame, error) {
-	if g == gen3 {
+func (g Generation) readFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame, error) {
+	if g == Gen3 {
 		return peer.ReadFrame(src, limits)
 	}
 	return legacy.Generation(g).ReadFrame(src, limits)
@@ -143,8 +143,8 @@ func (g generation) readFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame
 
 // encode writes a frame; false says that the other side cannot read it, so that it
 // must not be sent.
-func (g generation) encode(f peer.Frame) ([]byte, bool) {
-	if g == gen3 {
+func (g Generation) encode(f peer.Frame) ([]byte, bool) {
+	if g == Gen3 {
 		return f.AppendTo(nil), true
 	}
 	b, err := legacy.Generation(g).Append(nil, f)
@@ -154,8 +154,8 @@ func (g generation) encode(f peer.Frame) ([]byte, bool) {
 // readable returns what the other side can read in the place of a message: itself,
 // or a text that says the same to a person. false says that there is nothing to be
 // said, as when a reaction is taken back.
-func (g generation) readable(m peer.Message) (peer.Message, bool) {
-	if g == gen3 || legacy.Generation(g).Reads(m) {
+func (g Generation) readable(m peer.Message) (peer.Message, bool) {
+	if g == Gen3 || legacy.Generation(g).Reads(m) {
 		return m, true
 	}
 	text := ""

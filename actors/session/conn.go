@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -67,7 +67,7 @@ type (
 	// stream. Whoever has dealt with it releases its credit.
 	frameRead struct {
 		frame  peer.Frame
-		credit frameCredit
+		credit Credit
 	}
 )
 
@@ -130,7 +130,7 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 			return err
 		}
 		p.traffic.noteFrame()
-		credit := frameCredit{p.credits, p.permission.cost(frame)}
+		credit := Credit{p.credits, p.permission.cost(frame)}
 		if err := p.credits.Acquire(ctx, credit.cost); err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (p *peerConn) writeQueued() error {
 type dialer struct {
 	carriers []dialCarrier // the newest generation first
 	nodes    []identity.NodeKey
-	known    map[identity.NodeKey]generation // of nodes that were met
+	known    map[identity.NodeKey]Generation // of nodes that were met
 	behind   map[identity.NodeKey]netip.Addr // of devices behind nodes
 	patience time.Duration                   // for each stream to open
 	config   peer.InitiatorConfig
@@ -269,7 +269,7 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 // open opens a stream to a node or, in generation 1, to the device behind it.
 func (d *dialer) open(ctx context.Context, via dialCarrier, node identity.NodeKey) (overlay.Conn, error) {
 	port := via.generation.port()
-	if device := d.behind[node]; device.IsValid() && via.generation == gen1 {
+	if device := d.behind[node]; device.IsValid() && via.generation == Gen1 {
 		if tcp, ok := via.carrier.(overlay.AddressCarrier); ok {
 			return tcp.DialAddress(ctx, netip.AddrPortFrom(device, port))
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"errors"
@@ -15,12 +15,12 @@ import (
 // What our nodes do against somebody who relays a handshake between them; see
 // identity.Seal.
 
-// handshakeRelayed is a session's: the node has asked for a signature over a
+// HandshakeRelayed is a session's: the node has asked for a signature over a
 // challenge that was made for another connection.
-type handshakeRelayed struct{ Node identity.NodeKey }
+type HandshakeRelayed struct{ Node identity.NodeKey }
 
 // secure is what a handshake over a stream needs to sign with care.
-func (d *sessionDeps) secure(s *stream) peer.Security {
+func (d *Deps) secure(s *stream) peer.Security {
 	security := d.Keys.Security(s.RemoteKey())
 	security.SealLocal, security.SealRemote = sealNames(d.Node, s)
 	return security
@@ -30,7 +30,7 @@ func (d *sessionDeps) secure(s *stream) peer.Security {
 // generations 2 and 3 prove the keys of their nodes. In generation 1 the ends see
 // addresses; behind a router they do not see the same, so there is no name then.
 func sealNames(own identity.NodeKey, s *stream) (local, remote identity.NodeKey) {
-	if s.generation != gen1 {
+	if s.generation != Gen1 {
 		return own, s.RemoteKey()
 	}
 	return addressName(s.LocalAddr()), addressName(s.RemoteAddr())
@@ -56,6 +56,6 @@ func addressName(a net.Addr) (name identity.NodeKey) {
 // it was relayed. It may be called from any goroutine.
 func reportRelay(inbox kernel.Inbox, node identity.NodeKey, err error) {
 	if errors.Is(err, identity.ErrRelayed) {
-		inbox.Tell(handshakeRelayed{node})
+		inbox.Tell(HandshakeRelayed{node})
 	}
 }

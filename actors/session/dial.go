@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 
 // dialCarrier is a carrier to dial over.
 type dialCarrier struct {
-	generation generation
+	generation Generation
 	carrier    overlay.Carrier
 }
 
 // carriers returns those that run, the newest generation first.
-func (d *sessionDeps) carriers() []dialCarrier {
+func (d *Deps) carriers() []dialCarrier {
 	var all []dialCarrier
 	for _, g := range generations() {
-		if c, ok := d.Network.Carrier(g.kind()); ok {
+		if c, ok := d.Network.Carrier(g.Kind()); ok {
 			all = append(all, dialCarrier{g, c})
 		}
 	}
@@ -57,7 +57,7 @@ func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, err
 			}
 			conn, err := d.over(ctx, via, node)
 			if err != nil {
-				err = fmt.Errorf("%s: %w", via.generation.kind(), err)
+				err = fmt.Errorf("%s: %w", via.generation.Kind(), err)
 			}
 			outcomes <- outcome{conn, err}
 			if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// frameCredit is the credit of one frame. It goes with the frame, from the reader
+// Credit is the credit of one frame. It goes with the frame, from the reader
 // to the session and on to whoever handles it, and is released once, when the frame
 // has been dealt with: until then the reader reads less. The zero value is the
 // credit of something that did not come from a peer.
-type frameCredit struct {
+type Credit struct {
 	credits *kernel.Credits
 	cost    int64
 }
 
-// release gives the credit back. Of several calls for one value only the first may
+// Release gives the credit back. Of several calls for one value only the first may
 // happen; the owner sees to it.
-func (f frameCredit) release() {
+func (f Credit) Release() {
 	if f.credits != nil {
 		f.credits.Release(f.cost)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -28,13 +28,13 @@ const handshakeTime = 15 * time.Second
 // the first half of the handshake. No actor and nothing in the store exists for a
 // stream before that.
 type listener struct {
-	deps      *sessionDeps
+	deps      *Deps
 	ports     []overlay.Listener // one for each carrier
 	greetings *greetings
 	begun     *handshakers
 }
 
-func newListener(d *sessionDeps) kernel.Actor { return &listener{deps: d, begun: newHandshakers()} }
+func NewListener(d *Deps) kernel.Actor { return &listener{deps: d, begun: newHandshakers()} }
 
 func (l *listener) Started(c *kernel.Context) error {
 	carriers := l.deps.carriers()
@@ -46,10 +46,10 @@ func (l *listener) Started(c *kernel.Context) error {
 	for _, via := range carriers {
 		port, err := via.carrier.Listen(via.generation.port())
 		if err != nil {
-			return fmt.Errorf("listen on %s port %d: %w", via.generation.kind(), via.generation.port(), err)
+			return fmt.Errorf("listen on %s port %d: %w", via.generation.Kind(), via.generation.port(), err)
 		}
 		l.ports = append(l.ports, port)
-		c.Go("accept_"+string(via.generation.kind()), func(ctx context.Context) error {
+		c.Go("accept_"+string(via.generation.Kind()), func(ctx context.Context) error {
 			return l.accept(ctx, inbox, port, via.generation)
 		})
 	}
@@ -60,7 +60,7 @@ func (l *listener) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case uplink.Opened:
 		l.onOverlayOpened(c)
-	case inbound:
+	case Inbound:
 		c.Tell(c.Parent(), msg)
 	case kernel.TaskDone:
 		c.Fail(fmt.Errorf("accept streams: %w", msg.Err))
@@ -84,7 +84,7 @@ func (l *listener) onOverlayOpened(c *kernel.Context) {
 
 // accept runs until the port or the incarnation is closed, and then until the
 // goroutines it started have ended.
-func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.Listener, g generation) error {
+func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.Listener, g Generation) error {
 	var greeters sync.WaitGroup
 	defer greeters.Wait()
 	ctx, over := context.WithCancel(ctx)
@@ -158,7 +158,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
-	return handOver(inbox, inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandover(s, framed)})
+	return handOver(inbox, Inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandoff(s, framed)})
 }
 
 func handOver(inbox kernel.Inbox, msg any) error {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -44,13 +44,13 @@ func (fewConns) Port() uint16 { return 0 }
 
 func TestListener_PanicInAHandshake_EndsThatStreamOnly(t *testing.T) {
 	log := strangerlog.New(slog.New(slog.DiscardHandler))
-	l := &listener{deps: &sessionDeps{
-		Strangers: log, Log: slog.New(slog.DiscardHandler), Table: newSessionTable(1, log), Pairs: func(identity.NodeKey) int { return 0 },
+	l := &listener{deps: &Deps{
+		Strangers: log, Log: slog.New(slog.DiscardHandler), Table: NewTable(1, log), Pairs: func(identity.NodeKey) int { return 0 },
 	}, greetings: newGreetings(), begun: newHandshakers()}
 	port := make(fewConns, 2)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- l.accept(ctx, kernel.Inbox{}, port, gen3) }()
+	go func() { ended <- l.accept(ctx, kernel.Inbox{}, port, Gen3) }()
 	for range 2 {
 		conn := &panickyConn{aborted: make(chan struct{})}
 		port <- conn

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"bufio"
@@ -27,7 +27,7 @@ const (
 // may take long for a large message but a silent one is noticed.
 type stream struct {
 	overlay.Conn
-	generation generation
+	generation Generation
 	reader     *bufio.Reader
 	pieces     bool
 	// noteRead is called with how much was read whenever something was; nil until a
@@ -35,7 +35,7 @@ type stream struct {
 	noteRead func(n int)
 }
 
-func newStream(conn overlay.Conn, g generation) *stream {
+func newStream(conn overlay.Conn, g Generation) *stream {
 	s := &stream{Conn: conn, generation: g}
 	s.reader = bufio.NewReaderSize(s, readBuffer)
 	return s

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -99,7 +99,7 @@ func (d *incomingData) hand(ctx context.Context, s *stream) {
 		_ = s.Abort() // there is nothing left to do with it
 		return
 	}
-	d.owner.actor.Tell(dataStream{newHandover(s, nil)})
+	d.owner.actor.Tell(dataStream{newHandoff(s, nil)})
 }
 
 // hold puts the stream among those that are held. It returns false when it is

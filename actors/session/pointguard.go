@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"sync"
@@ -51,7 +51,7 @@ func (a *askers) noteLocked(kind byte, key [32]byte) (before bool) {
 
 // pointGuard is the guard of one accepted handshake.
 type pointGuard struct {
-	deps *sessionDeps
+	deps *Deps
 	node identity.NodeKey
 	hs   *peer.Handshake
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"context"
@@ -32,20 +32,20 @@ const (
 	yieldAfter = 15 * time.Second
 )
 
-// sessionStart says how a session begins: exactly one of the two.
-type sessionStart struct {
-	// dial are the nodes to try, best first, for patience each.
-	dial     []identity.NodeKey
-	patience time.Duration
-	// known are the generations in which nodes have been met.
-	known map[identity.NodeKey]generation
-	// behind are addresses of devices behind nodes, for generation 1.
-	behind map[identity.NodeKey]netip.Addr
-	// accept is a stream whose initiator has proved its identity; going on with it
+// Start says how a session begins: exactly one of the two.
+type Start struct {
+	// Dial are the nodes to try, best first, for patience each.
+	Dial     []identity.NodeKey
+	Patience time.Duration
+	// Known are the generations in which nodes have been met.
+	Known map[identity.NodeKey]Generation
+	// Behind are addresses of devices behind nodes, for generation 1.
+	Behind map[identity.NodeKey]netip.Addr
+	// Accept is a stream whose initiator has proved its identity; going on with it
 	// proves ours.
-	accept *handover
-	// allowed is whether the peer may do more than ask to be a contact.
-	allowed bool
+	Accept *Handoff
+	// Allowed is whether the peer may do more than ask to be a contact.
+	Allowed bool
 }
 
 // session is one peer connection to one device of a contact: dialling or the
@@ -57,9 +57,9 @@ type sessionStart struct {
 // crossing.
 type session struct {
 	// Fixed at creation.
-	deps *sessionDeps
+	deps *Deps
 	store.Conversation
-	start sessionStart
+	start Start
 
 	// State.
 	conn *peerConn // nil until the stream is open
@@ -105,7 +105,7 @@ type session struct {
 // pendingWrite is what to do when the store has answered.
 type pendingWrite struct {
 	ok     *peer.OK // to be sent when it went well, nil for none
-	credit frameCredit
+	credit Credit
 }
 
 // inFlight is the message that was sent and is not acknowledged. It ends no session
@@ -118,15 +118,15 @@ type inFlight struct {
 
 type sessionDue struct{}
 
-// newSessionSpec makes the actor's spec.
-func newSessionSpec(name string, d *sessionDeps, p store.Conversation, start sessionStart) kernel.Spec {
+// NewSpec makes the actor's spec.
+func NewSpec(name string, d *Deps, p store.Conversation, start Start) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "session", Once: true, New: func() kernel.Actor {
-		return &session{deps: d, Conversation: p, start: start, allowed: start.allowed, waiting: make(map[uint64]pendingWrite)}
+		return &session{deps: d, Conversation: p, start: start, allowed: start.Allowed, waiting: make(map[uint64]pendingWrite)}
 	}}
 }
 
 func (s *session) Started(c *kernel.Context) error {
-	if s.start.accept != nil {
+	if s.start.Accept != nil {
 		return s.startAccepted(c)
 	}
 	return s.startDial(c)
@@ -138,38 +138,38 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.onDialled(c, msg)
 	case accepted:
 		s.onLive(c, false)
-	case complete:
+	case Complete:
 		s.onComplete(c)
-	case handshakeRelayed:
+	case HandshakeRelayed:
 		c.Tell(c.Parent(), msg)
-	case deliver:
+	case Deliver:
 		s.onDeliver(c, msg)
-	case probe:
+	case Probe:
 		s.onProbe(c, msg)
-	case permit:
+	case Permit:
 		s.onPermit(c, msg)
-	case requestStored:
+	case RequestStored:
 		s.onRequestStored(c)
 	case endStranger:
 		s.onEndStranger(c)
-	case respond:
+	case Respond:
 		s.onRespond(c, msg)
-	case ask:
+	case Ask:
 		s.onAsk(c, msg)
-	case declineCall:
+	case DeclineCall:
 		s.send(c, peer.CallAnswer{Accepted: false})
-	case tellProfile:
+	case TellProfile:
 		s.onTellProfile(c)
 	case profileDue:
 		s.onProfileDue(c)
-	case replace:
-		s.end(c, errReplaced)
+	case Replace:
+		s.end(c, ErrReplaced)
 	case dataStream:
 		s.onDataStream(c, msg)
 	case yieldTurn:
 		s.onYieldTurn(c)
 	case endShared:
-		s.endUndoubted(c, errSharedNode)
+		s.endUndoubted(c, ErrSharedNode)
 	case frameRead:
 		s.onFrame(c, msg)
 	case requestFile:
@@ -201,8 +201,8 @@ func (s *session) Stopping(c *kernel.Context) {
 	if s.conn != nil {
 		s.conn.close()
 	}
-	if s.start.accept != nil {
-		s.start.accept.drop()
+	if s.start.Accept != nil {
+		s.start.Accept.Drop()
 	}
 }
 
@@ -221,7 +221,7 @@ func (s *session) startDial(c *kernel.Context) error {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
-		carriers: carriers, nodes: s.start.dial, known: s.start.known, behind: s.start.behind, patience: s.start.patience,
+		carriers: carriers, nodes: s.start.Dial, known: s.start.Known, behind: s.start.Behind, patience: s.start.Patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.Contact(), ClientID: account.ClientID},
 		secure: s.deps.secure,
 	}
@@ -244,7 +244,7 @@ func (s *session) startDial(c *kernel.Context) error {
 // nothing before our final OK.
 func (s *session) onDialled(c *kernel.Context, msg dialled) {
 	s.conn = msg.conn
-	c.Tell(c.Parent(), sessionReady{Node: s.conn.node})
+	c.Tell(c.Parent(), Ready{Node: s.conn.node})
 }
 
 func (s *session) onComplete(c *kernel.Context) {
@@ -273,11 +273,11 @@ func (s *session) onComplete(c *kernel.Context) {
 
 // startAccepted goes on with a handshake whose first half the listener has run.
 func (s *session) startAccepted(c *kernel.Context) error {
-	if !s.start.accept.claim() {
+	if !s.start.Accept.claim() {
 		c.StopSelf(errHandedOverLate)
 		return nil
 	}
-	conn, inbox := newPeerConn(s.start.accept.stream, s.start.accept.hs), c.Inbox()
+	conn, inbox := newPeerConn(s.start.Accept.stream, s.start.Accept.hs), c.Inbox()
 	s.conn = conn
 	if err := s.enter(c); err != nil {
 		_ = conn.stream.Abort() // left unanswered: the other side counts nothing
@@ -326,7 +326,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	conn, inbox := s.conn, c.Inbox()
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
-	c.Tell(c.Parent(), sessionLive{
+	c.Tell(c.Parent(), Live{
 		Node: conn.node, Generation: s.generation(), Behind: behind(conn.hs, conn.stream), Dialled: dialled,
 	})
 	if !dialled {
@@ -348,11 +348,11 @@ func (s *session) greet(c *kernel.Context) {
 
 // end ends the session for a reason that its contact is told.
 func (s *session) end(c *kernel.Context, reason error) {
-	_, unanswered := errors.AsType[*turnError](reason)
-	if s.conn != nil && (unanswered || errors.Is(reason, errReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
+	_, unanswered := errors.AsType[*TurnError](reason)
+	if s.conn != nil && (unanswered || errors.Is(reason, ErrReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
 		_ = s.conn.stream.Abort() // no use in a graceful end
 	}
-	if errors.Is(reason, errSharedNode) && len(s.toServe) > 0 {
+	if errors.Is(reason, ErrSharedNode) && len(s.toServe) > 0 {
 		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now()) // the contact does not ask again
 	}
 	c.StopSelf(reason)
@@ -417,18 +417,18 @@ func (s *session) onDue(c *kernel.Context) {
 		s.end(c, errPingTimeout)
 		return
 	case s.inFlight != nil && !now.Before(s.ackDue()):
-		s.end(c, errNotAnswering)
+		s.end(c, ErrNotAnswering)
 		return
 	case s.inFlight == nil && !s.mirrored.IsZero() && now.Sub(s.mirrored) >= mirrorTime:
-		s.end(c, errMirrored)
+		s.end(c, ErrMirrored)
 		return
 	case !s.strangerUntil.IsZero() && !now.Before(s.strangerUntil):
 		s.end(c, errStrangerTime)
 		return
 	case !s.yielding.IsZero() && s.mayYield(now):
-		s.endUndoubted(c, errYielded)
+		s.endUndoubted(c, ErrYielded)
 	case now.Sub(s.lastUse()) >= s.generation().idle(s.deps.Idle):
-		s.end(c, errIdle)
+		s.end(c, ErrIdle)
 		return
 	case s.pinged.IsZero() && s.generation().hasPings() && now.Sub(s.lastByte()) >= pingAfter:
 		s.ping(c)
@@ -443,9 +443,9 @@ func (s *session) ping(c *kernel.Context) {
 	s.schedule(c)
 }
 
-func (s *session) onProbe(c *kernel.Context, msg probe) {
+func (s *session) onProbe(c *kernel.Context, msg Probe) {
 	if msg.Yield && s.quiet() {
-		s.end(c, errOtherDevice)
+		s.end(c, ErrOtherDevice)
 		return
 	}
 	s.probing = true
@@ -462,9 +462,9 @@ func (s *session) quiet() bool {
 }
 
 // generation is the other side's; the stream is open.
-func (s *session) generation() generation { return s.conn.stream.generation }
+func (s *session) generation() Generation { return s.conn.stream.generation }
 
-func (s *session) onPermit(c *kernel.Context, msg permit) {
+func (s *session) onPermit(c *kernel.Context, msg Permit) {
 	newly := msg.Allowed && !s.allowed
 	s.allowed = msg.Allowed
 	if s.live {
@@ -478,7 +478,7 @@ func (s *session) onPermit(c *kernel.Context, msg permit) {
 	switch {
 	case newly && s.refused:
 		// The peer sends what we have refused only over another session.
-		s.end(c, errRefused)
+		s.end(c, ErrRefused)
 	case newly:
 		s.greet(c)
 	}

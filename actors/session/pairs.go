@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"slices"
@@ -112,7 +112,7 @@ func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
 		if e.known { // who else is there comes again by themselves
 			n.waitLocked(turnWish{pair: e.pair, contact: e.contact, asked: now})
 		}
-		return nil, &turnError{Wait: wait}
+		return nil, &TurnError{Wait: wait}
 	}
 	n.turns.leaveLine(e.pair)
 	s := &pairSession{table: t, node: e.node, pair: e.pair, actor: e.session, known: e.known, entered: now}

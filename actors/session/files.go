@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package session
 
 import (
 	"bufio"
@@ -22,10 +22,10 @@ import (
 // what we have asked the contact for, and what it asks us for. A file never has to
 // be in memory, and no name from the wire is a path.
 
-// sessionFiles is what sessions need of the files of messages. Its methods are safe
+// Files is what sessions need of the files of messages. Its methods are safe
 // for concurrent use. Connected, Awaits, Incoming and Offered are called in session
 // actors, the others in goroutines: they wait for the disk.
-type sessionFiles interface {
+type Files interface {
 	// Connected notes that a contact has a live session. request asks the contact for
 	// a file; it may be called from any goroutine until disconnected has been.
 	Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func())
@@ -64,10 +64,10 @@ type (
 
 // onFileResponse takes a small file, which comes on the control stream, in a
 // goroutine: it goes to the disk.
-func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frameCredit) (later bool) {
+func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit Credit) (later bool) {
 	inbox, d, p := c.Inbox(), s.deps, s.Conversation
 	c.Go(taskTakeFile, func(context.Context) error {
-		defer credit.release()
+		defer credit.Release()
 		return d.takeFile(p, bufio.NewReader(bytes.NewReader(m.Payload)), m.DataHeader(), inbox)
 	})
 	return true
@@ -75,7 +75,7 @@ func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit frame
 
 // takeFile reads a file that we have asked for. A violation means that src cannot
 // be read on.
-func (d *sessionDeps) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+func (d *Deps) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
 	taken, err := d.Files.Take(p, src, h)
 	if taken {
 		inbox.Tell(fileTaken{h.GUID})
@@ -86,7 +86,7 @@ func (d *sessionDeps) takeFile(p store.Conversation, src *bufio.Reader, h peer.D
 // takeInline reads a message from a data stream that has its file inside and is
 // too large to be held in memory. The file goes to the media store; what is kept
 // of the payload is the description. It runs in the goroutine that reads.
-func (d *sessionDeps) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
+func (d *Deps) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
 	contact, err := d.Store.Contact(p.Account, p.Contact())
 	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
 		return wire.NewViolation(wire.CodeLength, "message of %d bytes", h.Size)
