@@ -54,30 +54,30 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 		err = r.awaitHomeserver(ctx, in)
 	}
 	if err == nil {
-		err = in.br.StartConnectors(r.library.WithContext(mautrix.WithMaxRetries(ctx, 0)))
+		err = in.Bridge().StartConnectors(r.library.WithContext(mautrix.WithMaxRetries(ctx, 0)))
 	}
 	if err != nil {
 		stop()
 		return nil, errors.Join(err, db.Close())
 	}
-	r.condition.homeserver.OnUp(in.deliver.Kick)
+	r.condition.homeserver.OnUp(in.Deliverer().Kick)
 	r.condition.set(StateRunning, nil, in)
 	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
-	go func() { o.done <- in.deliver.Run(ctx, ctx) }()
+	go func() { o.done <- in.Deliverer().Run(ctx, ctx) }()
 	return o, nil
 }
 
 // Login makes a user use an account.
 func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account identity.PublicKey) error {
-	ctx = o.in.br.Log.WithContext(ctx)
-	if _, err := o.in.br.GetUserByMXID(ctx, user); err != nil {
+	ctx = o.in.Bridge().Log.WithContext(ctx)
+	if _, err := o.in.Bridge().GetUserByMXID(ctx, user); err != nil {
 		return err
 	}
-	row := &database.UserLogin{BridgeID: o.in.br.ID, UserMXID: user, ID: mimirid.Login(account), RemoteName: account.Short()}
-	if err := o.in.br.DB.UserLogin.Insert(ctx, row); err != nil {
+	row := &database.UserLogin{BridgeID: o.in.Bridge().ID, UserMXID: user, ID: mimirid.Login(account), RemoteName: account.Short()}
+	if err := o.in.Bridge().DB.UserLogin.Insert(ctx, row); err != nil {
 		return fmt.Errorf("store the login: %w", err)
 	}
-	login, err := o.in.br.GetExistingUserLoginByID(ctx, row.ID)
+	login, err := o.in.Bridge().GetExistingUserLoginByID(ctx, row.ID)
 	if err == nil && login == nil {
 		err = errors.New("no login")
 	}
@@ -92,11 +92,11 @@ func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account ide
 func (o *OutgoingForTest) Status() Status { return o.condition.status(o.node) }
 
 // Replaced counts the events that a notice has replaced.
-func (o *OutgoingForTest) Replaced() int64 { return o.in.deliver.Replaced() }
+func (o *OutgoingForTest) Replaced() int64 { return o.in.Deliverer().Replaced() }
 
 // Room returns the room of a conversation, empty for none.
 func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.PublicKey) (id.RoomID, error) {
-	portal, err := o.in.br.GetExistingPortalByKey(ctx, mimirid.Portal(account, store.ContactConversation(contact)))
+	portal, err := o.in.Bridge().GetExistingPortalByKey(ctx, mimirid.Portal(account, store.ContactConversation(contact)))
 	if err != nil || portal == nil {
 		return "", err
 	}
@@ -104,21 +104,21 @@ func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.Pu
 }
 
 // Bridge is the library's.
-func (o *OutgoingForTest) Bridge() *bridgev2.Bridge { return o.in.br }
+func (o *OutgoingForTest) Bridge() *bridgev2.Bridge { return o.in.Bridge() }
 
 // BridgeState is the last bridge state of an account's login.
 func (o *OutgoingForTest) BridgeState(account identity.PublicKey) status.BridgeState {
-	return o.in.br.GetCachedUserLoginByID(mimirid.Login(account)).BridgeState.GetPrev()
+	return o.in.Bridge().GetCachedUserLoginByID(mimirid.Login(account)).BridgeState.GetPrev()
 }
 
 // Retry ends the pause of a conversation.
 func (o *OutgoingForTest) Retry(account, contact identity.PublicKey) {
-	o.in.deliver.Retry(store.ConversationWith(account, contact))
+	o.in.Deliverer().Retry(store.ConversationWith(account, contact))
 }
 
 // Doubt makes the next event of a conversation one that may be in its room already.
 func (o *OutgoingForTest) Doubt(account, contact identity.PublicKey) {
-	o.in.deliver.Redo(store.ConversationWith(account, contact), func(_ context.Context, at *deliver.Position) error {
+	o.in.Deliverer().Redo(store.ConversationWith(account, contact), func(_ context.Context, at *deliver.Position) error {
 		at.Doubt()
 		return nil
 	})
@@ -126,7 +126,7 @@ func (o *OutgoingForTest) Doubt(account, contact identity.PublicKey) {
 
 // Rebuild makes the room of a conversation anew.
 func (o *OutgoingForTest) Rebuild(account, contact identity.PublicKey) {
-	o.in.rebuild(store.ConversationWith(account, contact), 0)
+	o.in.RemakeRoom(store.ConversationWith(account, contact), 0)
 }
 
 // Encrypted makes our tables say that a room is encrypted, as its state event does.

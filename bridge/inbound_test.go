@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -148,7 +149,7 @@ func getsEvent(r *http.Request) bool {
 // Whatever becomes of the look for a quotation, the message is sent, and those behind
 // it.
 func TestInbound_QuotationsMayFail(t *testing.T) {
-	bridge.SetQuoteTime(t, 300*time.Millisecond)
+	t.Cleanup(connector.SetQuoteTimeForTest(300 * time.Millisecond))
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	var want []string

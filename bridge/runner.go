@@ -17,11 +17,11 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
@@ -144,10 +144,13 @@ var _ [appservice.MaxLanes - deliver.MaxDeliveries - 1]struct{}
 
 // incarnation is one start of bridgev2.
 type incarnation struct {
-	*connector
-	transport *homeserver.Transport
-	puppets   *puppets
-	inbound   atomic.Pointer[appservice.Dispatcher] // nil before it runs
+	*connector.Connector
+	matrix      library.Matrix
+	status      *library.StatusSender
+	attachments *appservice.Attachments
+	backlog     *homeserver.Backlog
+	transport   *homeserver.Transport
+	inbound     atomic.Pointer[appservice.Dispatcher] // nil before it runs
 }
 
 // bridge runs bridgev2 from its start to its end.
@@ -168,7 +171,7 @@ func (r *runner) bridge(ctx context.Context) error {
 	// One try at a time: the library repeats by itself what has to be repeated.
 	start, cancel := context.WithCancel(mautrix.WithMaxRetries(ctx, 0))
 	defer cancel() // some of what it starts goes on in the background
-	if err := in.br.StartConnectors(r.library.WithContext(start)); err != nil {
+	if err := in.Bridge().StartConnectors(r.library.WithContext(start)); err != nil {
 		return explain(err)
 	}
 	return r.serve(ctx, in)
@@ -181,43 +184,34 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{
-		node: r.node, config: r.opts.Config, log: r.log, matrix: matrix, status: status,
-		fetched: new(appservice.Attachments), homeserver: &r.condition.homeserver,
-		profiles: make(chan *client, maxProfiles), retry: r.opts.Retry, backlog: new(homeserver.Backlog),
-	}
-	c.deliver = deliver.New(deliver.Deps{
-		Node: r.node, Log: r.log, Retry: r.opts.Retry, Backlog: c.backlog,
-		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
+	in := &incarnation{matrix: matrix, status: status, attachments: new(appservice.Attachments), backlog: new(homeserver.Backlog)}
+	in.Connector = connector.New(connector.Deps{
+		Node: r.node, Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
+		Homeserver: &r.condition.homeserver, Backlog: in.backlog, Attachments: in.attachments, Retry: r.opts.Retry,
+		Direct: func(req *http.Request) (*http.Response, error) { return in.transport.Direct(req) },
 	})
-	c.lost = newLostRooms(c, r.library, r.opts.Retry)
-	c.restored = newRestored(c, r.library, r.opts.Retry)
-	bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, c, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
+	br := bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, in.Connector, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
 	})
-	c.br.Commands = newCommandTurns(c.br.Commands)
+	connector.SerializeCommands(br)
 	client := matrix.AppService().HTTPClient
 	if r.base != nil {
 		client.Transport = r.base
 	}
-	var puppets *puppets
-	t := homeserver.NewTransport(ctx, homeserver.Deps{
+	in.transport = homeserver.NewTransport(ctx, homeserver.Deps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
-		Homeserver: &r.condition.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted, FindRoom: c.lost.made,
-		IsOurs:     func(user id.UserID) bool { return user == matrix.Bot().UserID || c.br.IsGhostMXID(user) },
-		Registered: c.userMissed,
-		Refused:    func(req *http.Request, status int) { puppets.refused(req, status) },
+		Homeserver: &r.condition.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted,
+		FindRoom: in.FindRoom, IsOurs: in.IsOurs, Registered: in.UserRegistered, Refused: in.RequestRefused,
 	})
-	puppets = newPuppets(c, r.library, t.Direct)
-	client.Transport, client.Timeout = t, 0
-	return &incarnation{connector: c, transport: t, puppets: puppets}, nil
+	client.Transport, client.Timeout = in.transport, 0
+	return in, nil
 }
 
 // end releases all that an incarnation holds, also one that was never started.
 func (in *incarnation) end() {
-	logins := in.br.GetAllCachedUserLogins()
-	in.br.StopWithTimeout(libraryGrace)
+	logins := in.Bridge().GetAllCachedUserLogins()
+	in.Bridge().StopWithTimeout(libraryGrace)
 	for _, login := range logins {
 		if login.BridgeState != nil {
 			login.BridgeState.Destroy() // the library leaves its goroutine
@@ -280,39 +274,37 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.OnUp(func() { in.deliver.Kick(); in.puppets.wake(); in.restored.look() })
+	r.condition.homeserver.OnUp(in.HomeserverUp)
 	keys, wantsRooms := new(appservice.Broadcast), r.wantsSideSync(ctx)
 	d := appservice.NewDispatcher(appservice.DispatcherDeps{
-		Node: r.node, Log: r.log, Library: r.library, Bridge: in.br, Matrix: in.matrix, Status: in.status,
-		Deduper: in.copies, Rooms: in.lost, Attachments: in.fetched,
+		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Status: in.status,
+		Deduper: in.Deduper(), Rooms: in.Rooms(), Attachments: in.attachments,
 		Wake: r.wake, Retry: r.opts.Retry, SideSync: wantsRooms,
 		Keys: keys, Trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	}, stop, work)
 	in.inbound.Store(d)
 	side := appservice.NewSideSync(appservice.SideSyncDeps{
-		Node: r.node, Log: r.log, Library: r.library, Bridge: in.br, Matrix: in.matrix, Backlog: in.backlog,
+		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Backlog: in.backlog,
 		Wake: r.stored, Keys: keys, Ephemeral: d.OfferEphemeral, Retry: r.opts.Retry, Rooms: wantsRooms,
 	})
 	part := func(name string, run func() error) {
 		group.Go(func() error { return fault.Guard(r.log, name, run) })
 	}
-	part("deliver", func() error { return in.deliver.Run(stop, work) })
+	part("deliver", func() error { return in.Deliverer().Run(stop, work) })
 	part("dispatch", d.Run)
 	if wantsRooms || in.matrix.Device() != nil {
 		part("side sync", func() error { return side.Run(stop) })
 	}
-	part("lost rooms", func() error { return in.lost.run(stop) })
-	part("restored", func() error { return in.restored.run(stop) })
-	part("puppets", func() error { return in.puppets.run(stop) })
+	part("background of the connector", func() error { return in.RunBackground(stop) })
 	part("probe", func() error { return r.probe(stop, in) })
 	part("start logins", func() error {
 		library := r.library.WithContext(work)
-		if err := in.br.StartLogins(library); err != nil {
+		if err := in.Bridge().StartLogins(library); err != nil {
 			return fmt.Errorf("start the logins: %w", err)
 		}
-		in.br.PostStart(library)
-		in.restored.look()
-		if err := in.selfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
+		in.Bridge().PostStart(library)
+		in.LoginsStarted()
+		if err := in.SelfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
 			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", fault.OneLine(err))
 		}
 		return nil
@@ -382,7 +374,7 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 		return
 	}
 	changed, unheard := r.listener.Inbound.Check(r.opts.UnreachableAfter, r.opts.Config.AppService.Address, func() error {
-		return in.selfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
+		return in.SelfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 	})
 	if err = errors.Join(err, unheard); err == nil {
 		r.condition.listener.Up()
@@ -391,7 +383,7 @@ func (r *runner) testListener(stop context.Context, in *incarnation) {
 		r.log.Warn("the homeserver may not reach the bridge", "error", err)
 	}
 	if changed {
-		in.tellInbound(unheard)
+		in.TellInbound(unheard)
 	}
 }
 

@@ -119,7 +119,7 @@ func (c *condition) status(node Node) Status {
 		s.Transactions = n
 	}
 	if live != nil {
-		s.Logins, s.Conversations, s.Waiting = live.waiting()
+		s.Logins, s.Conversations, s.Waiting = live.Waiting()
 		s.Encryption = live.matrix.Encryption()
 		if d := live.inbound.Load(); d != nil {
 			s.Inbound = d.Waiting()

@@ -59,7 +59,7 @@ func mutants() []mutant {
 		{
 			name:   "refusal-without-test",
 			harm:   "a homeserver that recovers just now loses messages to notices",
-			file:   "bridge/refusal.go",
+			file:   "bridge/connector/refusal.go",
 			before: "		failed := d.probe(ctx, portal, sender)\n",
 			after:  "		failed := d.replace(ctx, u, sender, err)\n		if failed == nil {\n			return nil\n		}\n",
 			tests:  []string{"-run", "TestHomeserverThatRecovers", "./bridge"},
@@ -244,7 +244,7 @@ func mutants() []mutant {
 		{
 			name:   "looked-once",
 			harm:   "a message is shown again when node and homeserver were killed together",
-			file:   "bridge/room.go",
+			file:   "bridge/connector/room.go",
 			before: "	if err == nil && len(found) == 0 && d.at.Unlisted {\n",
 			after:  "	if false {\n",
 			tests:  []string{"-run", "Once", "./bridge"},

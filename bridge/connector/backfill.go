@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/homeserver"
+
+	"github.com/mimird/mimird/bridge/fault"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A room that is made again, because it was deleted or because the user wants it
+// anew, gets the history of the conversation first, from the store: in order, each
+// message with its time, and each once, however often that is interrupted. Matrix
+// has no way to put anything before what is there, so history comes only into rooms
+// that are empty.
+
+// historyEntry is the kind of the entries that history counts as. None in a log
+// has it.
+const historyEntry store.EventKind = 255
+
+// shownRoom says how far the history of a conversation is in its room. It is kept
+// with the bridge's tables. Begin and End are positions in the conversation; all
+// from Begin up to and without End is to be shown, nothing when they are the same.
+type shownRoom struct {
+	Room       id.RoomID `json:"room"`
+	Begin, End uint64
+}
+
+func historyKey(c store.Conversation) database.Key {
+	return database.Key("im.mimir.history." + c.Account.String() + "." + c.ID.String())
+}
+
+func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) {
+	text := d.br.DB.KV.Get(ctx, historyKey(d.at.Conversation))
+	known = json.Unmarshal([]byte(text), &shown) == nil
+	return shown, known
+}
+
+func (d *delivery) noteShownRoom(ctx context.Context, shown shownRoom) {
+	text, err := json.Marshal(shown)
+	if err != nil {
+		panic(fmt.Sprintf("bridge: %v", err)) // a struct of plain fields
+	}
+	d.br.DB.KV.Set(ctx, historyKey(d.at.Conversation), string(text))
+}
+
+// history shows what belongs into a room before anything else. The first room of a
+// conversation has no history but what the log says.
+func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
+	if d.at.HistoryRoom == portal.MXID {
+		return nil
+	}
+	shown, known := d.shownRoom(ctx)
+	switch {
+	case !known:
+		d.noteShownRoom(ctx, shownRoom{Room: portal.MXID})
+	case shown.Room != portal.MXID:
+		limit := max(d.config.Backfill.MaxCatchupMessages, 0)
+		if !d.config.Backfill.Enabled {
+			limit = 0
+		}
+		if d.at.HistoryLimit != nil {
+			limit = *d.at.HistoryLimit
+		}
+		end, err := d.historyEnd()
+		if err != nil {
+			return err
+		}
+		begin := uint64(1)
+		if d.at.HistoryLimit == nil || limit > 0 {
+			if begin, err = d.historyBegin(end, limit); err != nil {
+				return err
+			}
+		}
+		shown = shownRoom{Room: portal.MXID, Begin: begin, End: end}
+		d.noteShownRoom(ctx, shown)
+		fallthrough
+	default:
+		if err := d.showHistory(ctx, shown); err != nil {
+			return err
+		}
+	}
+	d.at.HistoryRoom, d.at.HistoryLimit = portal.MXID, nil
+	return nil
+}
+
+// historyEnd returns the position of the first message that the log will bring.
+func (d *delivery) historyEnd() (uint64, error) {
+	for after := d.at.Cursor; ; {
+		events, err := d.node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
+		if err != nil {
+			return 0, err
+		}
+		for _, ev := range events {
+			after = ev.Seq
+			if ev.Kind == store.MessageReceived || ev.Kind == store.MessageQueued {
+				return ev.Order, nil
+			}
+		}
+		if len(events) == 0 {
+			break
+		}
+	}
+	newest, err := d.node.Messages(d.at.Account, d.at.Contact(), 0, 1)
+	if err != nil || len(newest) == 0 {
+		return 1, err
+	}
+	return newest[0].Order + 1, nil
+}
+
+// historyBegin returns the position from which so many messages, without reactions,
+// go up to the end.
+func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
+	begin := end
+	for begin > 1 && limit > 0 {
+		page, err := d.node.Messages(d.at.Account, d.at.Contact(), begin, historyPage)
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range page {
+			if limit == 0 {
+				break
+			}
+			begin = m.Order
+			if peer.MessageType(m.Type) != peer.TypeReaction {
+				limit--
+			}
+		}
+		if len(page) == 0 {
+			break
+		}
+	}
+	return begin, nil
+}
+
+// historyPage is how many messages are read at once.
+const historyPage = 64
+
+func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
+	for begin := shown.Begin; begin < shown.End; begin += historyPage {
+		page, err := d.node.Messages(d.at.Account, d.at.Contact(), min(begin+historyPage, shown.End), historyPage)
+		if err != nil {
+			return err
+		}
+		slices.Reverse(page) // oldest first
+		for _, m := range page {
+			if m.Order < begin || peer.MessageType(m.Type) == peer.TypeReaction {
+				continue // reactions come with their messages
+			}
+			if err := d.showOld(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+	if shown.Begin != shown.End {
+		d.noteShownRoom(ctx, shownRoom{Room: shown.Room})
+	}
+	return nil
+}
+
+// showOld shows a message of the history, unless it is there.
+func (d *delivery) showOld(ctx context.Context, m store.Message) error {
+	id := mimirid.Message(d.at.ID, m.ID, 0)
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
+	if err != nil || len(rows) > 0 {
+		return err
+	}
+	old := &delivery{Connector: d.Connector, at: d.at, old: true, ev: store.Event{
+		Account: d.at.Account, Conversation: d.at.ID, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
+	}}
+	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
+	if errors.Is(err, fault.ErrPanic) {
+		d.log.Error("message of the history cannot be converted, a notice replaces it",
+			"contact", d.at.Contact().Short(), "message", m.ID, "error", fault.OneLine(err))
+		err = old.insteadOf(ctx, err)
+	}
+	if err != nil {
+		return fmt.Errorf("show the history: %w", err)
+	}
+	d.at.ClearDoubt() // what came after it is not in the room yet
+	return nil
+}
+
+// RemakeRoom makes the room of a conversation anew, with the latest messages of its
+// history; 0 means all.
+func (c *Connector) RemakeRoom(conversation store.Conversation, limit int) {
+	c.deliver.Rebuild(conversation, c.rebuildJob(&rebuilding{limit: limit}))
+}
+
+func (c *Connector) rebuildJob(job *rebuilding) deliver.Job {
+	return func(ctx context.Context, at *deliver.Position) error { return c.rebuildRoom(ctx, at, job) }
+}
+
+// rebuilding is a room that is being made anew.
+type rebuilding struct {
+	limit int  // how much of the history the new room gets; 0 is all
+	given bool // the old room is given up
+	// What the homeserver has lost, see restored.go: the room, or the messages that were
+	// shown there.
+	gone    id.RoomID
+	missing []shownRow
+}
+
+// giveUpRoom notes that a room is given up. The library's own way of doing so only logs
+// what fails.
+func (c *Connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
+	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, '1')
+		ON CONFLICT (bridge_id, key) DO NOTHING`, c.br.ID, givenUpKey(room))
+	if err != nil {
+		return fmt.Errorf("note that a room is given up: %w", err)
+	}
+	return nil
+}
+
+// rebuildRoom gives up a room and makes another. Called again after an error, it
+// gives up no second one.
+func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+	if job.missing != nil {
+		return c.showMissing(ctx, at, job)
+	}
+	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return fmt.Errorf("look for the room: %w", err)
+	}
+	if job.gone != "" && !job.given && (portal == nil || portal.MXID != job.gone) {
+		return nil // there is another one
+	}
+	if portal != nil && portal.MXID != "" && !job.given {
+		old := portal.MXID
+		// First, so that no search finds it again.
+		if err := c.giveUpRoom(ctx, old); err != nil {
+			return err
+		}
+		// The tables go first: a crash then leaves an old room and no lost message.
+		if err := portal.Delete(ctx); err != nil {
+			return fmt.Errorf("give up the room: %w", err)
+		}
+		job.given = true
+		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
+		defer cancel()
+		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
+			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", fault.OneLine(err))
+		}
+	}
+	job.given = true // or there was none
+	at.HistoryLimit = &job.limit
+	_, err = d.ensureRoom(ctx)
+	return err
+}

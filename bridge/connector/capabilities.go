@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mimird/mimird/bridge/config"
+
+	"github.com/mimird/mimird/bridge/msgconv"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/event"
+)
+
+// GetCapabilities says what can be sent from a room, and what cannot: clients hide
+// what is rejected, and the library refuses it with a notice. Formatting is
+// rendered to text, which keeps what has a sign of its own.
+func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *event.RoomFeatures {
+	edit := event.CapLevelRejected
+	if cl.config.Network.Edits == config.EditsCorrection {
+		edit = event.CapLevelPartialSupport
+	}
+	request := portal != nil && portal.MessageRequest
+	return &event.RoomFeatures{
+		// Another id makes the library tell rooms anew.
+		ID: fmt.Sprintf("im.mimir.capabilities.4+edit%d+request=%t", edit, request),
+		Formatting: event.FormattingFeatureMap{
+			event.FmtBlockquote:    event.CapLevelPartialSupport,
+			event.FmtInlineCode:    event.CapLevelPartialSupport,
+			event.FmtCodeBlock:     event.CapLevelPartialSupport,
+			event.FmtInlineLink:    event.CapLevelPartialSupport,
+			event.FmtUserLink:      event.CapLevelPartialSupport,
+			event.FmtUnorderedList: event.CapLevelPartialSupport,
+			event.FmtOrderedList:   event.CapLevelPartialSupport,
+			event.FmtListStart:     event.CapLevelPartialSupport,
+			event.FmtListJumpValue: event.CapLevelPartialSupport,
+			event.FmtStrikethrough: event.CapLevelPartialSupport,
+			event.FmtSpoiler:       event.CapLevelPartialSupport,
+			event.FmtHeaders:       event.CapLevelDropped,
+			event.FmtBold:          event.CapLevelDropped,
+			event.FmtItalic:        event.CapLevelDropped,
+			event.FmtUnderline:     event.CapLevelDropped,
+		},
+		MaxTextLength:   msgconv.MaxOutgoingText,
+		LocationMessage: event.CapLevelPartialSupport,
+		Reply:           event.CapLevelFullySupported,
+		Edit:            edit,
+		Delete:          event.CapLevelRejected,
+		Thread:          event.CapLevelRejected,
+		Poll:            event.CapLevelRejected,
+		Reaction:        event.CapLevelFullySupported,
+		ReactionCount:   1,
+		DeleteChat:      request, // declines
+		MessageRequest: &event.MessageRequestFeatures{
+			AcceptWithMessage: event.CapLevelPartialSupport, // by telling the contact both
+			AcceptWithButton:  event.CapLevelFullySupported,
+		},
+		File: event.FileFeatureMap{
+			event.MsgImage:      anyFile(event.CapLevelFullySupported),
+			event.MsgFile:       anyFile(event.CapLevelFullySupported),
+			event.MsgAudio:      anyFile(event.CapLevelFullySupported),
+			event.MsgVideo:      anyFile(event.CapLevelFullySupported), // a file, to the apps
+			event.CapMsgVoice:   anyFile(event.CapLevelFullySupported),
+			event.CapMsgGIF:     anyFile(event.CapLevelFullySupported),
+			event.CapMsgSticker: anyFile(event.CapLevelRejected),
+		},
+	}
+}
+
+// anyFile is a file of any kind, with or without a text.
+func anyFile(caption event.CapabilitySupportLevel) *event.FileFeatures {
+	return &event.FileFeatures{
+		MimeTypes: map[string]event.CapabilitySupportLevel{"*/*": event.CapLevelFullySupported},
+		Caption:   caption, MaxCaptionLength: msgconv.MaxPartUnits,
+	}
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/status"
+
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// disconnectTimeout is how long a login waits for what is being delivered for it.
+const disconnectTimeout = 3 * time.Second
+
+// client is one login: a Matrix user using an account of the node.
+type client struct {
+	*Connector
+	login   *bridgev2.UserLogin
+	account identity.PublicKey
+	gone    atomic.Bool // the account is not there any more
+
+	preparing sync.Mutex
+	prepared  bool // the library leaves the ghost of the account itself alone
+}
+
+var (
+	_ bridgev2.NetworkAPI                        = (*client)(nil)
+	_ bridgev2.NetworkAPIWithUserID              = (*client)(nil)
+	_ bridgev2.IdentifierResolvingNetworkAPI     = (*client)(nil)
+	_ bridgev2.ContactListingNetworkAPI          = (*client)(nil)
+	_ bridgev2.GhostDMCreatingNetworkAPI         = (*client)(nil)
+	_ bridgev2.EditHandlingNetworkAPI            = (*client)(nil)
+	_ bridgev2.RedactionHandlingNetworkAPI       = (*client)(nil)
+	_ bridgev2.ReactionHandlingNetworkAPI        = (*client)(nil)
+	_ bridgev2.MessageRequestAcceptingNetworkAPI = (*client)(nil)
+	_ bridgev2.MuteHandlingNetworkAPI            = (*client)(nil)
+	_ bridgev2.UserSearchingNetworkAPI           = (*client)(nil)
+)
+
+// The bridge states that are ours.
+const (
+	stateAccountGone status.BridgeStateErrorCode = "mimir-account-gone"
+	stateStoreFailed status.BridgeStateErrorCode = "mimir-store-failed"
+)
+
+// Connect begins to deliver. There is no connection: the node looks after those,
+// for as long as the account exists.
+func (cl *client) Connect(context.Context) {
+	_, err := cl.node.Account(cl.account)
+	if err == nil {
+		err = cl.deliver.Attach(cl.account, cl.login)
+	}
+	switch {
+	case err == nil:
+		cl.gone.Store(false)
+		cl.sendState(cl.login, cl.connected(cl.account))
+	case isGone(err):
+		cl.gone.Store(true)
+		cl.sendState(cl.login, status.BridgeState{
+			StateEvent: status.StateBadCredentials, Error: stateAccountGone,
+			Message: "This identity is not on the node any more.",
+		})
+	default:
+		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "error", err)
+		cl.sendState(cl.login, status.BridgeState{
+			StateEvent: status.StateUnknownError, Error: stateStoreFailed,
+			Message: "The node cannot read its store.",
+		})
+	}
+}
+
+// Disconnect ends the deliveries.
+func (cl *client) Disconnect() {
+	ctx, cancel := context.WithTimeout(context.Background(), disconnectTimeout)
+	defer cancel()
+	cl.deliver.Detach(ctx, cl.account)
+}
+
+// IsLoggedIn reports whether the account exists.
+func (cl *client) IsLoggedIn() bool { return !cl.gone.Load() }
+
+// LogoutRemote ends the login. The account stays on the node, with all it has.
+func (cl *client) LogoutRemote(context.Context) { cl.Disconnect() }
+
+// IsThisUser reports whether a user is the login's own identity.
+func (cl *client) IsThisUser(_ context.Context, user networkid.UserID) bool {
+	return user == cl.GetUserID()
+}
+
+// GetUserID returns the login's own identity.
+func (cl *client) GetUserID() networkid.UserID { return mimirid.User(cl.account) }
+
+// sendState queues a bridge state of a login.
+func (c *Connector) sendState(login *bridgev2.UserLogin, state status.BridgeState) {
+	c.loginNames.Lock()
+	defer c.loginNames.Unlock()
+	login.BridgeState.Send(state)
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mimird/mimird/bridge/msgconv"
+
+	"github.com/mimird/mimird/bridge/fault"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+var (
+	helpContacts = commands.HelpSection{Name: "Contacts", Order: 15}
+	helpMessages = commands.HelpSection{Name: "Messages", Order: 25}
+)
+
+// commandList returns the commands that other bridges do not have. Those that are
+// about somebody are about the contact of the room they are written in, or about
+// whom the argument names.
+func (c *Connector) commandList() []commands.CommandHandler {
+	command := func(name, args, text string, section commands.HelpSection, run func(*commands.Event)) *commands.FullHandler {
+		return &commands.FullHandler{
+			Name: name, Func: run, RequiresLogin: true,
+			Help: commands.HelpMeta{Section: section, Description: text, Args: args},
+		}
+	}
+	decide := func(name string, purpose actors.NamePurpose, text, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error)) *commands.FullHandler {
+		return command(name, "[_contact_]", text, helpContacts, func(ce *commands.Event) { c.decide(ce, purpose, done, decide) })
+	}
+	return []commands.CommandHandler{
+		command("my-link", "", "Show the link and the QR code with which others add you", helpContacts, c.commandMyLink),
+		command("contacts", "[_part of a name_]", "List your contacts, and who asks to be one", helpContacts, c.commandContacts),
+		decide("accept", actors.NameRequest, "Accept a contact request", "%s is your contact now.",
+			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
+				return cl.node.AcceptContact(ctx, cl.account, contact)
+			}),
+		decide("decline", actors.NameRequest, "Decline a contact request", "You have declined %s.",
+			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
+				return cl.node.DeclineContact(ctx, cl.account, contact)
+			}),
+		decide("block", actors.NameBlock, "Take nothing from a contact any more", "You have blocked %s.",
+			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
+				return cl.node.BlockContact(ctx, cl.account, contact)
+			}),
+		decide("unblock", actors.NameUnblock, "Undo block", "%s is unblocked.",
+			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
+				return cl.node.UnblockContact(ctx, cl.account, contact)
+			}),
+		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
+		command("queue", "", "Show what waits for your contacts, and why", helpMessages, c.commandQueue),
+		inRoom(command("cancel", "", "Give up what waits for the contact of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
+		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),
+		inRoom(command("fetch", "", "As a reply: fetch a file that was not fetched", helpMessages, c.commandFetch)),
+		command("history", "[_contact_] [_messages_]", "Make the room of a contact anew, with the whole history or so many messages", helpMessages, c.commandHistory),
+		command("retry", "[_contact_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
+	}
+}
+
+func inRoom(h *commands.FullHandler) *commands.FullHandler {
+	h.RequiresPortal = true
+	return h
+}
+
+// clients returns the logins of whoever gives a command, the one of the room first.
+func (c *Connector) clients(ce *commands.Event) []*client {
+	var all []*client
+	for _, login := range ce.User.GetUserLogins() {
+		cl, ok := login.Client.(*client)
+		switch {
+		case !ok:
+		case ce.Portal != nil && ce.Portal.Receiver == login.ID:
+			all = slices.Insert(all, 0, cl)
+		default:
+			all = append(all, cl)
+		}
+	}
+	return all
+}
+
+var errNotYourRoom = errors.New("this is somebody else's conversation")
+
+// roomOf returns the login and the contact of a room.
+func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, error) {
+	account, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return nil, contact, err
+	}
+	for _, cl := range c.clients(ce) {
+		if cl.account == account {
+			return cl, contact, nil
+		}
+	}
+	return nil, contact, errNotYourRoom
+}
+
+// target returns whom a command is about.
+func (c *Connector) target(ce *commands.Event, purpose actors.NamePurpose) (*client, identity.PublicKey, error) {
+	if ce.RawArgs == "" {
+		if ce.Portal == nil {
+			return nil, identity.PublicKey{}, errors.New("say who: a link, a key, or the name of a contact")
+		}
+		return c.roomOf(ce)
+	}
+	var problem error
+	for _, cl := range c.clients(ce) {
+		link, err := cl.find(ce.RawArgs, purpose)
+		if err == nil {
+			_, err = cl.node.Contact(cl.account, link.Key)
+		}
+		if err == nil {
+			return cl, link.Key, nil
+		}
+		if problem == nil {
+			problem = err
+		}
+	}
+	return nil, identity.PublicKey{}, problem
+}
+
+func (c *Connector) decide(
+	ce *commands.Event, purpose actors.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
+) {
+	cl, key, err := c.target(ce, purpose)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	asked := ce.Portal != nil && ce.Portal.MessageRequest
+	contact, err := decide(ce.Ctx, cl, key)
+	switch {
+	case isGone(err):
+		replyError(ce, errors.New("there is no contact request to answer"))
+	case err != nil:
+		replyError(ce, err)
+	case asked && contact.State == store.ContactAccepted:
+		// The room of the request says so, whichever way it was accepted.
+	default:
+		replyText(ce, fmt.Sprintf(done, c.displayName(contact)))
+	}
+}
+
+func (c *Connector) commandRename(ce *commands.Event) {
+	cl, key, err := c.roomOf(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, key, msgconv.CleanName(ce.RawArgs))
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.shownName(contact)))
+}
+
+// maxListed bounds the lines of an answer.
+const maxListed = 200
+
+func (c *Connector) commandContacts(ce *commands.Event) {
+	var lines []string
+	for _, cl := range c.clients(ce) {
+		contacts, err := cl.node.Contacts(cl.account)
+		if ce.RawArgs != "" {
+			contacts, err = cl.named(func(name string) bool { return strings.Contains(name, fold(ce.RawArgs)) }, ce.RawArgs)
+		}
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		for _, contact := range contacts {
+			if contact.State != store.ContactStranger {
+				lines = append(lines, c.contactLine(contact))
+			}
+		}
+	}
+	if len(lines) == 0 {
+		replyText(ce, "There is nobody yet. Give others your link (my-link), or take theirs (start-chat).")
+		return
+	}
+	replyLines(ce, lines)
+}
+
+func (c *Connector) contactLine(contact store.Contact) string {
+	line := fmt.Sprintf("%s (%s…)", c.shownName(contact), contact.ID.String()[:actors.MinKeyPrefix])
+	switch {
+	case contact.State == store.ContactRequested:
+		line += " asks to be your contact"
+	case contact.State == store.ContactBlocked:
+		line += " is blocked"
+	case contact.Asked == store.AskWaiting, contact.Asked == store.AskSent:
+		line += " was asked and has not answered"
+	}
+	if contact.Muted {
+		line += ", muted"
+	}
+	if !contact.LastSeen.Time().IsZero() {
+		line += ", seen " + moment(contact.LastSeen)
+	}
+	return line
+}
+
+// replyText answers a command. What is in the text is not markup: it has names in
+// it that others have chosen.
+func replyText(ce *commands.Event, text string) {
+	content := msgconv.Notice(strings.ReplaceAll(text, "$cmdprefix", ce.Bridge.Config.CommandPrefix))
+	content.Mentions = &event.Mentions{}
+	_, err := ce.Bot.SendMessage(ce.Ctx, ce.OrigRoomID, event.EventMessage, &event.Content{Parsed: content}, nil)
+	if err != nil {
+		ce.Log.Err(err).Msg("Failed to answer a command")
+	}
+}
+
+func replyError(ce *commands.Event, err error) {
+	replyText(ce, "That did not work: "+fault.OneLine(err)+".")
+	ce.MessageStatus = &bridgev2.MessageStatus{Status: event.MessageStatusFail, InternalError: err, ErrorAsMessage: true, IsCertain: true}
+}
+
+func replyLines(ce *commands.Event, lines []string) {
+	if over := len(lines) - maxListed; over > 0 {
+		lines = append(lines[:maxListed], fmt.Sprintf("… and %d more", over))
+	}
+	replyText(ce, strings.Join(lines, "\n"))
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/skip2/go-qrcode"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// qrPixels is the size of a QR code: large enough for a phone in front of a screen.
+const qrPixels = 512
+
+func (c *Connector) commandMyLink(ce *commands.Event) {
+	for _, cl := range c.clients(ce) {
+		account, err := cl.node.Account(cl.account)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		link := identity.Link{Key: account.ID, Name: account.Name}.String()
+		replyText(ce, loginName(account)+": "+link)
+		if err := sendQR(ce, link); err != nil {
+			replyError(ce, fmt.Errorf("show the QR code: %w", err))
+			return
+		}
+		if ce.Portal != nil {
+			return // that of the room
+		}
+	}
+}
+
+func sendQR(ce *commands.Event, link string) error {
+	png, err := qrcode.Encode(link, qrcode.Low, qrPixels)
+	if err != nil {
+		return err
+	}
+	content := &event.MessageEventContent{
+		MsgType: event.MsgImage, Body: link, FileName: "my-link.png", Mentions: &event.Mentions{},
+		Info: &event.FileInfo{MimeType: "image/png", Size: len(png), Width: qrPixels, Height: qrPixels},
+	}
+	content.URL, content.File, err = ce.Bot.UploadMedia(ce.Ctx, ce.OrigRoomID, png, content.FileName, content.Info.MimeType)
+	if err != nil {
+		return err
+	}
+	_, err = ce.Bot.SendMessage(ce.Ctx, ce.OrigRoomID, event.EventMessage, &event.Content{Parsed: content}, nil)
+	return err
+}
+
+func (c *Connector) commandQueue(ce *commands.Event) {
+	var lines []string
+	for _, cl := range c.clients(ce) {
+		waiting, err := cl.outboxLines()
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		lines = append(lines, waiting...)
+	}
+	_, _, rooms := c.Waiting()
+	for _, room := range rooms {
+		if room.Error != "" && c.mayKnow(ce, room.Account) {
+			lines = append(lines, fmt.Sprintf("%d events for the room of %s since %s: %s. %s",
+				room.Events, room.Name, room.Since.UTC().Format(momentForm), room.Error, room.Remedy))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"Nothing waits: your contacts have everything."}
+	}
+	replyLines(ce, lines)
+}
+
+// outboxLines says what waits for each contact.
+func (cl *client) outboxLines() ([]string, error) {
+	contacts, err := cl.node.OutboxContacts(cl.account)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, id := range contacts {
+		size, err := cl.node.OutboxSize(cl.account, id)
+		if err != nil {
+			return nil, err
+		}
+		oldest, err := cl.node.Outbox(cl.account, id, 1)
+		if err != nil {
+			return nil, err
+		}
+		contact, err := cl.node.Contact(cl.account, id)
+		if errors.Is(err, actors.ErrUnknownContact) || len(oldest) == 0 {
+			continue // removed, or delivered meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
+			cl.shownName(contact), countText(size.Messages), moment(oldest[0].Created), why(contact, oldest[0])))
+	}
+	return lines, nil
+}
+
+func (c *Connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
+	for _, cl := range c.clients(ce) {
+		if cl.account == account {
+			return true
+		}
+	}
+	return false
+}
+
+func countText(n int) string {
+	if n == 1 {
+		return "1 message waits"
+	}
+	return fmt.Sprintf("%d messages wait", n)
+}
+
+// why says what a message waits for, as far as the store knows.
+func why(contact store.Contact, m store.Message) string {
+	switch {
+	case contact.State == store.ContactBlocked:
+		return "you have blocked the contact"
+	case m.Held:
+		return "a file is being uploaded"
+	case contact.LastSeen.Time().IsZero():
+		return "the contact's device was never reached"
+	default:
+		return "the contact's device was last seen " + moment(contact.LastSeen)
+	}
+}
+
+// momentForm is how times are written in answers: the bridge does not know where
+// the user is.
+const momentForm = "2006-01-02 15:04 UTC"
+
+func moment(m store.Millis) string { return m.Time().UTC().Format(momentForm) }
+
+// repliedTo returns the message that a command is a reply to.
+func (c *Connector) repliedTo(ce *commands.Event) (cl *client, contact identity.PublicKey, m store.Message, err error) {
+	if cl, contact, err = c.roomOf(ce); err != nil {
+		return cl, contact, m, err
+	}
+	if ce.ReplyTo == "" {
+		return cl, contact, m, errors.New("write it as a reply to the message")
+	}
+	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
+	if err != nil {
+		return cl, contact, m, err
+	}
+	if row == nil || row.Room != ce.Portal.PortalKey {
+		return cl, contact, m, errors.New("this is no message of the conversation")
+	}
+	_, id, _, err := mimirid.ParseMessage(row.ID)
+	if err != nil { // what the bridge says of a message
+		seq, noticeErr := mimirid.ParseNotice(row.ID)
+		if noticeErr != nil || seq == 0 {
+			return cl, contact, m, err
+		}
+		events, eventErr := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), seq-1, 1)
+		if eventErr != nil || len(events) == 0 || events[0].Seq != seq {
+			return cl, contact, m, errors.Join(err, eventErr)
+		}
+		id = events[0].Message
+	}
+	m, err = cl.node.Message(cl.account, contact, id)
+	return cl, contact, m, err
+}
+
+// What is in the room is in the table a moment later.
+const (
+	rowTime = 2 * time.Second
+	rowPoll = 50 * time.Millisecond
+)
+
+// rowOf returns the row of an event, or nil when there is none. Commands do not wait
+// for their turn among the events of a room, so one that replies at once to what has
+// just been shown may be here before the library has written the row.
+func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Message, error) {
+	patience, cancel := context.WithTimeout(ctx, rowTime)
+	defer cancel()
+	poll := time.NewTicker(rowPoll)
+	defer poll.Stop()
+	for {
+		row, err := c.br.DB.Message.GetPartByMXID(ctx, evt)
+		if row != nil || err != nil {
+			return row, err
+		}
+		select {
+		case <-poll.C:
+		case <-patience.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *Connector) commandCancel(ce *commands.Event) {
+	cl, contact, err := c.roomOf(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	var messages []store.MessageID
+	if ce.ReplyTo != "" {
+		messages, err = cl.undeliveredOf(contact, ce.ReplyTo)
+	} else {
+		messages, err = cl.undelivered(contact)
+	}
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	given, err := cl.giveUp(ce.Ctx, contact, messages, "you have cancelled it")
+	switch {
+	case err != nil:
+		replyError(ce, err)
+	case given == 0:
+		replyText(ce, "There is nothing to cancel: the contact has it.")
+	default:
+		replyText(ce, fmt.Sprintf("Not sent any more: %d.", given))
+	}
+}
+
+// maxTraced bounds how much of a log is read for one message.
+const maxTraced = 100_000
+
+func (c *Connector) commandTrace(ce *commands.Event) {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	lines := []string{fmt.Sprintf("Message %s, %s", m.ID, m.State)}
+	for after, read := uint64(0), 0; read < maxTraced; {
+		events, err := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), after, 0)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		for _, ev := range events {
+			after = ev.Seq
+			read++
+			if ev.Message == m.ID {
+				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s  %s %s", moment(ev.Time), ev.Kind, ev.Reason)))
+			}
+		}
+		if len(events) == 0 {
+			break
+		}
+	}
+	if m.State == store.StatePending {
+		if contact, err := cl.node.Contact(cl.account, contact); err == nil {
+			lines = append(lines, "Not delivered: "+why(contact, m)+".")
+		}
+	}
+	replyLines(ce, lines)
+}
+
+func (c *Connector) commandFetch(ce *commands.Event) {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	info, err := cl.node.FetchMedia(ce.Ctx, cl.account, contact, m.ID)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	switch info.State {
+	case store.MediaStored, store.MediaUploading:
+		replyText(ce, "The file is here already.")
+	default:
+		replyText(ce, "The file is being fetched; it appears here when it has come.")
+	}
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/id"
+)
+
+// slowCommands takes a second for each command, and an hour for "stuck".
+type slowCommands struct {
+	mu    sync.Mutex
+	begun time.Time
+	log   []string
+}
+
+func (s *slowCommands) Handle(_ context.Context, _ id.RoomID, _ id.EventID, user *bridgev2.User, message string, _ id.EventID) {
+	s.note(user.MXID.String() + " " + message)
+	if message == "stuck" {
+		time.Sleep(time.Hour)
+	}
+	time.Sleep(time.Second)
+}
+
+func (s *slowCommands) note(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log, time.Since(s.begun).String()+" "+what)
+}
+
+func TestCommandsOfAUserTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowCommands{begun: time.Now()}
+		turns := newCommandTurns(slow)
+		var all sync.WaitGroup
+		give := func(user id.UserID, message string) {
+			all.Go(func() {
+				turns.Handle(t.Context(), "", "", &bridgev2.User{User: &database.User{MXID: user}}, message, "")
+			})
+			synctest.Wait()
+		}
+		give("alice", "login")
+		give("alice", "answer")
+		give("bob", "login")
+		time.Sleep(5 * time.Second)
+		give("bob", "stuck")
+		give("bob", "cancel")
+		all.Wait()
+		want := []string{"0s alice login", "0s bob login", "1s alice answer", "5s bob stuck", "15s bob cancel"}
+		if !slices.Equal(slow.log, want) {
+			t.Errorf("got %q, want %q", slow.log, want)
+		}
+		if len(turns.users) != 0 {
+			t.Errorf("%d users are left", len(turns.users))
+		}
+	})
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"go.mau.fi/util/configupgrade"
+	"golang.org/x/sync/errgroup"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// Connector is Mimir as bridgev2 sees it. There is a new one for every start of
+// the bridge.
+type Connector struct {
+	node    Node
+	config  *config.Config
+	log     *slog.Logger
+	br      *bridgev2.Bridge
+	matrix  library.Matrix
+	status  *library.StatusSender
+	deliver *deliver.Deliverer
+	// retry is the back-off of what is retried in goroutines of the connector.
+	retry   kernel.Backoff
+	copies  *homeserver.Deduper
+	lost    *lostRooms
+	puppets *puppets
+	// restored notices a homeserver that was restored from an older copy.
+	restored *restored
+	// homeserver is whether it answers, in all starts of the bridge.
+	homeserver *homeserver.Monitor
+	fetched    *appservice.Attachments
+	// loginNames is held while the name of a login changes, and while the library reads
+	// it for a bridge state: it has no lock of its own.
+	loginNames sync.Mutex
+	// missedGhosts are ghosts that were registered again and whose copy in memory says
+	// otherwise: from networkid.UserID to whether the name is set.
+	missedGhosts sync.Map
+	// profiles has the logins whose profile is to be set.
+	profiles chan *client
+}
+
+// Deps is what a [Connector] uses.
+type Deps struct {
+	Node   Node
+	Config *config.Config
+	Log    *slog.Logger
+	// Library is the logger that bridgev2 gets.
+	Library zerolog.Logger
+	Matrix  library.Matrix
+	Status  *library.StatusSender
+	// Homeserver is whether the homeserver answers.
+	Homeserver *homeserver.Monitor
+	// Backlog is where deliveries note that many events wait.
+	Backlog *homeserver.Backlog
+	// Attachments has the files of the events that are being handled.
+	Attachments *appservice.Attachments
+	Retry       kernel.Backoff
+	// Direct makes one request to the homeserver that is neither repeated nor counted.
+	Direct func(*http.Request) (*http.Response, error)
+}
+
+// New returns a connector for bridgev2.NewBridge, which calls Init.
+func New(deps Deps) *Connector {
+	c := &Connector{
+		node: deps.Node, config: deps.Config, log: deps.Log, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
+		homeserver: deps.Homeserver, fetched: deps.Attachments, profiles: make(chan *client, maxProfiles),
+	}
+	c.deliver = deliver.New(deliver.Deps{
+		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
+		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
+	})
+	c.lost = newLostRooms(c, deps.Library, deps.Retry)
+	c.restored = newRestored(c, deps.Library, deps.Retry)
+	c.puppets = newPuppets(c, deps.Library, deps.Direct)
+	return c
+}
+
+// Bridge returns the bridge of the library, nil before Init.
+func (c *Connector) Bridge() *bridgev2.Bridge { return c.br }
+
+// Deliverer returns what brings the event log into rooms. The caller runs it.
+func (c *Connector) Deliverer() *deliver.Deliverer { return c.deliver }
+
+// Deduper returns what takes back the second event of a message, nil before Init.
+func (c *Connector) Deduper() *homeserver.Deduper { return c.copies }
+
+// Rooms returns what decides about events of rooms that are in no table.
+func (c *Connector) Rooms() appservice.Rooms { return c.lost }
+
+// RunBackground searches for rooms, for what a restored homeserver has lost, and tests
+// the tokens of double puppets, until stop ends. A panic is returned as an error.
+func (c *Connector) RunBackground(stop context.Context) error {
+	group, stop := errgroup.WithContext(stop)
+	for name, run := range map[string]func(context.Context) error{
+		"lost rooms": c.lost.run, "restored homeserver": c.restored.run, "double puppets": c.puppets.run,
+	} {
+		group.Go(func() error { return fault.Guard(c.log, name, func() error { return run(stop) }) })
+	}
+	return group.Wait()
+}
+
+// HomeserverUp is called when the homeserver answers again.
+func (c *Connector) HomeserverUp() {
+	c.deliver.Kick()
+	c.puppets.wake()
+	c.restored.look()
+}
+
+// LoginsStarted is called when the logins are there.
+func (c *Connector) LoginsStarted() { c.restored.look() }
+
+// FindRoom returns the room that exists for a conversation or a Matrix space, "" for
+// none. It is for the transport, see [homeserver.Deps].
+func (c *Connector) FindRoom(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
+	return c.lost.made(ctx, key)
+}
+
+// IsOurs tells the bot and the ghosts from other users.
+func (c *Connector) IsOurs(user id.UserID) bool {
+	return user == c.matrix.Bot().UserID || c.br.IsGhostMXID(user)
+}
+
+// RequestRefused is told of the status of every answer. It does not wait.
+func (c *Connector) RequestRefused(req *http.Request, status int) { c.puppets.refused(req, status) }
+
+var (
+	_ bridgev2.NetworkConnector            = (*Connector)(nil)
+	_ bridgev2.IdentifierValidatingNetwork = (*Connector)(nil)
+)
+
+// Init is called by NewBridge.
+func (c *Connector) Init(br *bridgev2.Bridge) {
+	c.br = br
+	c.copies = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
+		reactions, err := c.node.Reactions(account, contact, target)
+		if isGone(err) {
+			return nil, nil
+		}
+		for i := range reactions {
+			reactions[i].Emoji = msgconv.CleanText(reactions[i].Emoji)
+		}
+		return reactions, err
+	})
+	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
+}
+
+// Start is called when the tables are there. The node runs already.
+func (c *Connector) Start(ctx context.Context) error {
+	c.keepProfiles(ctx)
+	return nil
+}
+
+// GetName names the network.
+func (c *Connector) GetName() bridgev2.BridgeName {
+	return bridgev2.BridgeName{
+		DisplayName:          "Mimir",
+		NetworkURL:           "https://mimir.im",
+		NetworkID:            "mimir",
+		BeeperBridgeType:     "mimir",
+		DefaultPort:          29399,
+		DefaultCommandPrefix: "!mimir",
+	}
+}
+
+// GetDBMetaTypes says that we keep nothing of our own in bridgev2's tables.
+func (c *Connector) GetDBMetaTypes() database.MetaTypes { return database.MetaTypes{} }
+
+// GetCapabilities says what the network as a whole can do.
+func (c *Connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
+	return &bridgev2.NetworkGeneralCapabilities{
+		Provisioning: bridgev2.ProvisioningCapabilities{
+			ResolveIdentifier: bridgev2.ResolveIdentifierCapabilities{CreateDM: true, LookupUsername: true, ContactList: true, Search: true},
+		},
+	}
+}
+
+// GetBridgeInfoVersion is raised when rooms have to be told something new.
+func (c *Connector) GetBridgeInfoVersion() (info, capabilities int) { return 1, 1 }
+
+// GetConfig says that the configuration is ours alone.
+func (c *Connector) GetConfig() (string, any, configupgrade.Upgrader) {
+	return "", nil, configupgrade.NoopUpgrader
+}
+
+// LoadUserLogin makes the client of a login.
+func (c *Connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) error {
+	account, err := mimirid.ParseLogin(login.ID)
+	if err != nil {
+		return err
+	}
+	login.Client = &client{Connector: c, login: login, account: account}
+	return nil
+}
+
+// ValidateUserID tells the user names that can be a ghost's.
+func (c *Connector) ValidateUserID(user networkid.UserID) bool {
+	key, err := mimirid.ParseUser(user)
+	return err == nil && key.Validate() == nil
+}
+
+// watch runs beside the deliveries.
+func (c *Connector) watch(stop, work context.Context) {
+	var watchers sync.WaitGroup
+	watchers.Go(func() { c.watchOutboxes(stop, work) })
+	watchers.Go(func() { c.watchTroubles(stop, work) })
+	watchers.Go(func() { c.setProfiles(stop, work) })
+	watchers.Wait()
+}

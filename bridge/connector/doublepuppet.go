@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/config"
+)
+
+const (
+	// puppetTestEvery is how often at most it is tested whether the bridge may act as a
+	// user, after something it did as them was forbidden, which happens. A token that is
+	// not accepted is tested after tokenTestEvery.
+	puppetTestEvery = time.Minute
+	tokenTestEvery  = time.Second
+	// puppetRetry is how often it is tried again to act as those for whom it failed.
+	puppetRetry = time.Hour
+	// maxPuppetTests bounds the tests that wait, and maxWhoami the answer to one.
+	maxPuppetTests = 64
+	maxWhoami      = 64 << 10
+)
+
+// puppets notices that the homeserver does not let the bridge act as one of its users
+// any more, because their access token was logged out or the registration for it is
+// gone. The bridge then stops to, tells the user, and their ghost speaks instead.
+//
+// refused may be called from any goroutine; the rest is run's.
+type puppets struct {
+	*Connector
+	library zerolog.Logger
+	direct  func(*http.Request) (*http.Response, error) // makes one request, as it is
+	tests   chan puppetTest
+	again   chan struct{} // capacity 1: the homeserver is back
+
+	tested  map[id.UserID]time.Time
+	telling sync.WaitGroup // a user who cannot be told delays no other's test
+}
+
+// puppetTest is a question to the homeserver, with a token that the bridge has for a
+// user.
+type puppetTest struct {
+	user   id.UserID
+	whoami *http.Request
+	own    bool // it is a token of the user's own
+	every  time.Duration
+}
+
+func newPuppets(c *Connector, library zerolog.Logger, direct func(*http.Request) (*http.Response, error)) *puppets {
+	return &puppets{
+		Connector: c, library: library, direct: direct, tests: make(chan puppetTest, maxPuppetTests), again: make(chan struct{}, 1),
+		tested: make(map[id.UserID]time.Time),
+	}
+}
+
+// refused is told of every request that was refused. It only notes what has to be
+// tested: the library may hold the lock of the user.
+func (p *puppets) refused(req *http.Request, status int) {
+	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+		return
+	}
+	token := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+	user := id.UserID(req.URL.Query().Get("user_id"))
+	own := user == "" && token != p.config.AppService.ASToken && token != p.config.DoublePuppet.ASToken
+	if token == "" || user == "" && !own || user == p.matrix.Bot().UserID || p.br.IsGhostMXID(user) {
+		return
+	}
+	address := *req.URL
+	base, _, _ := strings.Cut(address.Path, "/_matrix/")
+	address.Path, address.RawPath, address.RawQuery = base+"/_matrix/client/v3/account/whoami", "", ""
+	if !own {
+		address.RawQuery = "user_id=" + url.QueryEscape(string(user))
+	}
+	whoami, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), http.MethodGet, address.String(), nil)
+	if err != nil {
+		return
+	}
+	whoami.Header.Set("Authorization", "Bearer "+token)
+	every := puppetTestEvery
+	if status == http.StatusUnauthorized {
+		every = tokenTestEvery
+	}
+	select {
+	case p.tests <- puppetTest{user: user, whoami: whoami, own: own, every: every}:
+	default: // as many refusals follow as there are requests
+	}
+}
+
+// wake has it tried again to act as those for whom it failed.
+func (p *puppets) wake() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
+}
+
+// run tests until stop ends.
+func (p *puppets) run(stop context.Context) error {
+	defer p.telling.Wait()
+	retry := time.NewTicker(puppetRetry)
+	defer retry.Stop()
+	for {
+		ctx := p.library.WithContext(stop)
+		select {
+		case <-stop.Done():
+			return nil
+		case test := <-p.tests:
+			p.test(ctx, test)
+		case <-retry.C:
+			p.revive(ctx)
+		case <-p.again:
+			p.revive(ctx)
+		}
+	}
+}
+
+// test asks whether a token is any good, and drops it otherwise.
+func (p *puppets) test(ctx context.Context, test puppetTest) {
+	user := p.userOf(ctx, test)
+	if user == nil || !p.isDue(user.MXID, test.every) {
+		return
+	}
+	reason, dead := p.isDead(ctx, test.whoami)
+	if !dead {
+		return
+	}
+	p.log.Warn("the homeserver does not let the bridge act as a user any more", "user_id", user.MXID, "error", reason)
+	user.LogoutDoublePuppet(ctx)
+	p.tell(ctx, user, test.own)
+}
+
+// userOf returns the user whose token was refused. Tokens are compared with the tables:
+// the library writes those in memory under a lock that is its own.
+func (p *puppets) userOf(ctx context.Context, test puppetTest) *bridgev2.User {
+	token := strings.TrimPrefix(test.whoami.Header.Get("Authorization"), "Bearer ")
+	for _, login := range p.br.GetAllCachedUserLogins() {
+		if login.UserMXID == test.user {
+			return login.User
+		}
+		if !test.own {
+			continue
+		}
+		if row, err := p.br.DB.User.GetByMXID(ctx, login.UserMXID); err == nil && row != nil && row.AccessToken == token {
+			return login.User
+		}
+	}
+	return nil
+}
+
+// isDue is called by run alone.
+func (p *puppets) isDue(user id.UserID, every time.Duration) bool {
+	if time.Since(p.tested[user]) < every {
+		return false
+	}
+	p.tested[user] = time.Now() // one entry for each user who has a login
+	return true
+}
+
+// isDead reports whether the homeserver refuses a token, and with which words. What a
+// proxy says does not count.
+func (p *puppets) isDead(ctx context.Context, whoami *http.Request) (reason string, dead bool) {
+	resp, err := p.direct(whoami.WithContext(ctx))
+	if err != nil {
+		return "", false
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return "", false
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(io.LimitReader(resp.Body, maxWhoami)); err != nil {
+		return "", false
+	}
+	var failure struct {
+		Code string `json:"errcode"`
+	}
+	if json.Unmarshal(body.Bytes(), &failure) != nil || failure.Code == "" {
+		return "", false
+	}
+	return fmt.Sprintf("%.64s", failure.Code), true
+}
+
+// tell tells a user that the bridge does not act as them any more.
+func (p *puppets) tell(ctx context.Context, user *bridgev2.User, own bool) {
+	text := "The homeserver does not let the bridge act as you any more. What you write elsewhere is shown by the ghost of your identity from now on. "
+	if own {
+		text += "If you want that back, give the bridge another access token: `login-matrix`."
+	} else {
+		text += "The operator of the bridge finds out why with `mimird matrix doctor`; when it works again, the bridge acts as you again by itself."
+	}
+	p.telling.Go(func() { p.keepTelling(ctx, user, "a dead token", text) })
+}
+
+// revive tries again to act as the users for whom that has failed: the library tries
+// once, and a homeserver may have been away then.
+func (p *puppets) revive(ctx context.Context) {
+	tried := make(map[id.UserID]bool)
+	for _, login := range p.br.GetAllCachedUserLogins() {
+		user := login.User
+		if tried[user.MXID] || user.DoublePuppet(ctx) != nil {
+			continue
+		}
+		tried[user.MXID] = true
+		switch token := user.AccessToken; {
+		case token != "":
+			_ = user.LoginDoublePuppet(ctx, token) // or it stays as it is
+		case p.config.DoublePuppet.Registration != config.DoublePuppetNone:
+			user.LogoutDoublePuppet(ctx) // the next use tries
+			if user.DoublePuppet(ctx) != nil {
+				p.log.Info("the bridge acts as a user again", "user_id", user.MXID)
+			}
+		}
+	}
+}

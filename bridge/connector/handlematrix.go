@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+var (
+	errEmpty     = msgconv.Refusal("there is nothing to send in it")
+	errTooLong   = msgconv.Refusal("it is too long: send it as a file")
+	errNoContact = msgconv.Refusal("this contact is not on the node any more")
+	errBlocked   = msgconv.Refusal("you have blocked this contact")
+	errNoRoom    = msgconv.Refusal("too many messages wait for being sent already")
+)
+
+// HandleMatrixMessage puts what was written in a room into the outbox, under the
+// event's id: handling the event again changes nothing. When it returns, the
+// message is on the disk, and the room is told that it waits; that the contact has
+// it comes later, from the event log.
+func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixMessage) (*bridgev2.MatrixMessageResponse, error) {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.announceRelay(ctx, msg, contact); err != nil {
+		return nil, cl.sendError(msg.Event, err)
+	}
+	var stored store.Message
+	switch msg.Content.MsgType {
+	case event.MsgText, event.MsgNotice, event.MsgEmote:
+		stored, err = cl.sendText(ctx, msg, contact, msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
+	case event.MsgLocation:
+		stored, err = cl.sendText(ctx, msg, contact, msgconv.LocationFromMatrix(msg.Content))
+	case event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile, event.CapMsgSticker:
+		stored, err = cl.sendMedia(ctx, msg, contact)
+	default:
+		return nil, bridgev2.ErrUnsupportedMessageType
+	}
+	if err != nil {
+		return nil, err
+	}
+	crashpoint.At(crashpoint.AfterEnqueue)
+	row := &database.Message{
+		ID:         mimirid.Message(store.ContactConversation(contact), stored.ID, 0),
+		MXID:       msg.Event.ID,
+		Room:       msg.Portal.PortalKey,
+		SenderID:   mimirid.User(cl.account),
+		Timestamp:  msgconv.SendTime(msg.Event),
+		SenderMXID: msg.Event.Sender,
+	}
+	if msg.ReplyTo != nil {
+		row.ReplyTo.MessageID, row.ReplyTo.PartID = msg.ReplyTo.ID, &msg.ReplyTo.PartID
+	}
+	if err := cl.note(ctx, row); err != nil {
+		return nil, cl.again(msg.Event, err)
+	}
+	if stored.State == store.StatePending {
+		pending := &bridgev2.MessageStatus{Status: event.MessageStatusPending, Message: "waiting for the contact's device"}
+		cl.status.Send(ctx, pending, bridgev2.StatusEventInfoFromEvent(msg.Event))
+	}
+	// Pending keeps the library from telling the room that all is done, and from
+	// making the row, whose failing it would only log.
+	return &bridgev2.MatrixMessageResponse{Pending: true}, nil
+}
+
+// sendText puts a text into the outbox, in as many messages as it takes. It
+// returns the last of them: when the contact has that one, the contact has all.
+func (cl *client) sendText(
+	ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey, text string,
+) (store.Message, error) {
+	if text == "" {
+		return store.Message{}, errEmpty
+	}
+	replyTo := msgconv.ReplyGUID(msg.ReplyTo)
+	quoted := ""
+	if replyTo == 0 {
+		quoted = cl.quoteEvent(ctx, msg)
+	}
+	parts := msgconv.SplitOutgoing(quoted + text)
+	if len(parts) > msgconv.MaxParts {
+		return store.Message{}, errTooLong
+	}
+	var last store.Message
+	for i := 0; i < len(parts); i++ {
+		stored, err := cl.node.Send(ctx, actors.Outgoing{
+			Account:  cl.account,
+			Contact:  contact,
+			Source:   msgconv.PartSource(msg.Event.ID, i),
+			Type:     peer.TypeText,
+			ReplyTo:  replyTo,
+			Payload:  []byte(parts[i]),
+			SendTime: msgconv.SendTime(msg.Event),
+		})
+		if err != nil {
+			return store.Message{}, cl.sendError(msg.Event, err)
+		}
+		if i == 0 && replyTo == 0 && string(stored.Payload) != parts[0] {
+			// It was queued before, with a quotation that the homeserver does not give out
+			// now, or the other way round: the other parts have to go on from there.
+			if earlier := msgconv.SplitOutgoing(msgconv.Quotation(string(stored.Payload)) + text); earlier[0] == string(stored.Payload) {
+				parts = earlier
+			} else if plain := msgconv.SplitOutgoing(text); plain[0] == string(stored.Payload) {
+				parts = plain
+			}
+		}
+		last = stored
+		replyTo = 0 // the first part answers
+	}
+	return last, nil
+}
+
+// note makes the row that ties the event to the message, unless it is there.
+func (cl *client) note(ctx context.Context, row *database.Message) error {
+	existing, err := cl.br.DB.Message.GetPartByMXID(ctx, row.MXID)
+	if err != nil || existing != nil {
+		return err
+	}
+	// The room was made anew meanwhile, and another event shows the message.
+	shown, err := cl.br.DB.Message.GetAllPartsByID(ctx, row.Room.Receiver, row.ID)
+	if err != nil || len(shown) > 0 {
+		return err
+	}
+	if _, err := cl.br.GetGhostByID(ctx, row.SenderID); err != nil { // the row refers to it
+		return err
+	}
+	return cl.br.DB.Message.Insert(ctx, row)
+}
+
+// sendError tells what can never succeed from what has to be tried again.
+func (cl *client) sendError(evt *event.Event, err error) error {
+	switch {
+	case isGone(err):
+		return errNoContact
+	case errors.Is(err, actors.ErrBlocked):
+		return errBlocked
+	case errors.Is(err, store.ErrOutboxFull):
+		return errNoRoom
+	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
+		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "error", err)
+		return msgconv.Refusal("the node does not take it")
+	default:
+		return cl.again(evt, err)
+	}
+}
+
+// again has the event handled again later, without telling the room that it has
+// failed: it has not.
+func (cl *client) again(evt *event.Event, err error) error {
+	cl.status.Retry(evt.ID, err)
+	return bridgev2.MessageStatus{
+		Status: event.MessageStatusPending, InternalError: fmt.Errorf("not yet: %w", err), DisableMSS: true,
+	}
+}
+
+var (
+	errEmptyFile   = msgconv.Refusal("the file is empty")
+	errMediaFull   = msgconv.Refusal("the node has no room left for files")
+	errLongCaption = msgconv.Refusal("the text of the file is too long: send it by itself")
+)
+
+// sendMedia puts a file into the outbox, with its caption.
+func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey) (store.Message, error) {
+	content := msg.Content
+	caption := ""
+	if content.MsgType != event.CapMsgSticker && content.GetCaption() != "" {
+		caption = msgconv.TextFromMatrix(&event.MessageEventContent{
+			MsgType: event.MsgText, Body: content.GetCaption(), Format: content.Format, FormattedBody: content.FormattedBody,
+		}, cl.nameOf(ctx))
+	}
+	if len(caption) > wire.MaxCaption {
+		return store.Message{}, errLongCaption
+	}
+	file, err := cl.fetched.Get(msg.Event.ID)
+	switch {
+	case err != nil:
+		return store.Message{}, err
+	case file == nil: // the event is handled again with it
+		return store.Message{}, cl.again(msg.Event, &appservice.NeededFile{Event: msg.Event.ID, Room: msg.Event.RoomID, URL: content.URL, File: content.File})
+	}
+	replyTo := msgconv.ReplyGUID(msg.ReplyTo)
+	if replyTo == 0 {
+		if quoted := strings.TrimSpace(cl.quoteEvent(ctx, msg) + caption); len(quoted) <= wire.MaxCaption {
+			caption = quoted
+		}
+	}
+	stored, sendErr := cl.node.SendFile(ctx, actors.OutgoingFile{
+		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
+		Body: file, Name: msgconv.FileNameFromMatrix(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
+		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: msgconv.SendTime(msg.Event),
+	})
+	switch {
+	case sendErr == nil:
+		return stored, nil
+	case errors.Is(sendErr, transfer.ErrFileEmpty):
+		return store.Message{}, errEmptyFile
+	case errors.Is(sendErr, transfer.ErrFileTooLarge):
+		return store.Message{}, appservice.ErrLargeFile
+	case errors.Is(sendErr, media.ErrFull):
+		return store.Message{}, errMediaFull
+	default:
+		return store.Message{}, cl.sendError(msg.Event, sendErr)
+	}
+}
+
+// Mimir has neither edits nor deletions. What Matrix users do is answered as
+// honestly as possible: a correction is sent as one, where that is wanted, and what
+// the contact does not have yet can be taken back.
+
+var (
+	errNoDelete = msgconv.Refusal("Mimir has no deletions: the contact has the message and keeps it")
+	errNotWhole = msgconv.Refusal("only the text of a message can be corrected")
+)
+
+// correctionSign begins a message that corrects another one.
+const correctionSign = "✏️ "
+
+// HandleMatrixEdit sends the new text of a message as a message that answers the
+// old one, where the configuration says so.
+func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit) error {
+	if cl.config.Network.Edits != config.EditsCorrection {
+		return msgconv.ErrNoEdits
+	}
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	switch msg.Content.MsgType {
+	case event.MsgText, event.MsgNotice, event.MsgEmote:
+	default:
+		return errNotWhole
+	}
+	text := msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx))
+	if text == "" {
+		return errEmpty
+	}
+	_, err = cl.sendText(ctx, &bridgev2.MatrixMessage{
+		MatrixEventBase: bridgev2.MatrixEventBase[*event.MessageEventContent]{
+			Event: msg.Event, Content: msg.Content, Portal: msg.Portal, OrigSender: msg.OrigSender,
+		},
+		ReplyTo: msg.EditTarget,
+	}, contact, correctionSign+text)
+	return err
+}
+
+// HandleMatrixMessageRemove gives up a message that the contact does not have yet.
+func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.MatrixMessageRemove) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	if _, ghost := cl.matrix.ParseGhostMXID(msg.TargetMessage.SenderMXID); ghost {
+		return nil // it is gone from the room, and that is all that was wanted
+	}
+	if msg.Event.Sender != msg.TargetMessage.SenderMXID && msg.Event.Sender != cl.login.UserMXID {
+		return nil // somebody tidies up
+	}
+	messages, err := cl.undeliveredOf(contact, msg.TargetMessage.MXID)
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	switch given, err := cl.giveUp(ctx, contact, messages, "you have deleted it"); {
+	case err != nil:
+		return cl.again(msg.Event, err)
+	case given == 0:
+		return errNoDelete
+	}
+	return nil
+}
+
+// What is in the outbox of a contact, for those who take something out of it. An
+// outbox has no bound that a page could have, so it is read whole, a row at a time.
+
+// undelivered returns the undelivered messages to a contact, oldest first.
+func (cl *client) undelivered(contact identity.PublicKey) ([]store.MessageID, error) {
+	return cl.selectUndelivered(contact, func(store.Message) bool { return true })
+}
+
+// undeliveredOf returns those that come from an event.
+func (cl *client) undeliveredOf(contact identity.PublicKey, evt id.EventID) ([]store.MessageID, error) {
+	return cl.selectUndelivered(contact, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
+}
+
+func (cl *client) selectUndelivered(contact identity.PublicKey, want func(store.Message) bool) ([]store.MessageID, error) {
+	var found []store.MessageID
+	for m, err := range cl.node.Undelivered(cl.account, contact) {
+		if err != nil {
+			return nil, err
+		}
+		if want(m) {
+			found = append(found, m.ID)
+		}
+	}
+	return found, nil
+}
+
+// giveUp takes messages out of the outbox and returns how many of them: one that was
+// delivered meanwhile is not.
+func (cl *client) giveUp(ctx context.Context, contact identity.PublicKey, messages []store.MessageID, reason string) (int, error) {
+	given := 0
+	var errs []error
+	for _, m := range messages {
+		ok, err := cl.node.CancelMessage(ctx, cl.account, contact, m, reason)
+		if ok {
+			given++
+		}
+		errs = append(errs, err)
+	}
+	return given, errors.Join(errs...)
+}
+
+// Relay mode lets people without a login write into a conversation, in the name of
+// the one whose conversation it is. Mimir knows one sender, so the name of the
+// person is in the text, and the contact is told once that others read along.
+
+// relayNotice is what the contact is told before the first relayed message.
+const relayNotice = "This conversation is bridged to a Matrix room: people in that room read along, and what they write " +
+	"comes from me with their name before it."
+
+// announceRelay tells a contact that others read along, once per room.
+func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey) error {
+	if msg.OrigSender == nil {
+		return nil
+	}
+	_, err := cl.node.Send(ctx, actors.Outgoing{
+		Account: cl.account, Contact: contact, Source: "relay:" + string(msg.Portal.MXID),
+		Type: peer.TypeText, Payload: []byte(relayNotice),
+	})
+	return err
+}
+
+var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)
+
+var errKept = msgconv.Refusal("the node keeps the conversation, so it is not deleted: delete-portal deletes only the room, and block keeps the contact away")
+
+// HandleMatrixDeleteChat declines a contact request: that is how clients say no to
+// one. The library deletes the room then. Another conversation would come back with
+// the contact's next message, whole, which nobody would call deleted: it is refused.
+func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.MatrixDeleteChat) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	key := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	contact, err := cl.node.Contact(cl.account, key)
+	switch {
+	case isGone(err):
+		return nil // there is nothing but the room
+	case err != nil:
+		return cl.again(msg.Event, err)
+	case contact.State != store.ContactRequested:
+		return errKept
+	}
+	if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !isGone(err) {
+		return cl.again(msg.Event, err)
+	}
+	return nil
+}

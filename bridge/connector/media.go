@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	_ "image/gif"  // sizes of pictures
+	_ "image/jpeg" // sizes of pictures
+	_ "image/png"  // sizes of pictures
+	"io"
+
+	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/bridge/homeserver"
+
+	"github.com/mimird/mimird/bridge/msgconv"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// A file comes after its message, or never. The room shows it when it is here, and
+// says why when it does not come.
+
+// file brings a message with a file into the room, if the file is here.
+func (d *delivery) file(ctx context.Context, m store.Message) error {
+	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
+	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
+		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
+	}
+	if err != nil {
+		return err
+	}
+	switch info.State {
+	case store.MediaStored, store.MediaUploading:
+		return d.sendFile(ctx, m)
+	case store.MediaDownloading:
+		return nil // MediaChanged follows
+	default:
+		return d.fileMissing(ctx, m, info)
+	}
+}
+
+// mediaChanged is the entry that says that a file has come, or does not.
+func (d *delivery) mediaChanged(ctx context.Context) error {
+	m, err := d.storedMessage()
+	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
+		return err
+	}
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.ID, m.ID, 0))
+	if err != nil {
+		return fmt.Errorf("look for what was shown: %w", err)
+	}
+	if len(rows) > 0 {
+		return nil
+	}
+	return d.file(ctx, *m)
+}
+
+// fileMissing says why there is no file to see, once per entry.
+func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transfer.Info) error {
+	reason := "it was not fetched"
+	switch info.State {
+	case store.MediaFailed:
+		reason = "it could not be fetched"
+		if info.Reason != "" {
+			reason += " (" + msgconv.CleanName(info.Reason) + ")"
+		}
+	case store.MediaEvicted:
+		reason = "there was no room left for it"
+	}
+	text := fmt.Sprintf("📎 %s: %s. Reply to this with `%s fetch` to try it now.",
+		msgconv.DescribeFile(info.Name, info.Size), reason, d.br.Config.CommandPrefix)
+	sender := d.contactSender()
+	if m.ID.Dir == store.Out {
+		sender = d.ownSender()
+	}
+	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.ID, d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// fileNotePart is the part of an entry that it is.
+const fileNotePart = 1_000_020
+
+// sendFile uploads a file and shows it. When the entry is handled again, the file
+// is uploaded again and the event is not sent again.
+func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	sender := d.contactSender()
+	if m.ID.Dir == store.Out {
+		sender = d.ownSender()
+	}
+	id := mimirid.Message(d.at.ID, m.ID, 0)
+	if d.at.InDoubt { // before the upload
+		if found, err := d.recover(ctx, portal, id, sender, msgconv.ShownTime(m)); err != nil || found {
+			return err
+		}
+	}
+	content, err := d.uploadOrNotice(ctx, portal, id, sender, m)
+	switch {
+	case errors.Is(err, bridgev2.ErrMediaTooLarge):
+		return d.insteadOfFile(ctx, m, "is larger than your homeserver takes.")
+	case errors.Is(err, transfer.ErrNotHere), errors.Is(err, transfer.ErrNoMedia):
+		return nil // it went away just now; an entry says so
+	case err != nil || content == nil:
+		return err
+	}
+	converted := msgconv.Single(content)
+	if converted.ReplyTo, err = d.reply(ctx, m.ReplyTo, content); err != nil {
+		return err
+	}
+	if err := d.send(ctx, 0, id, sender, msgconv.ShownTime(m), converted); err != nil {
+		return err
+	}
+	return d.reactionsTo(ctx, m.ID)
+}
+
+// uploadOrNotice uploads a file. It returns nil when a notice replaces the file in the
+// room, because the homeserver refuses it.
+func (d *delivery) uploadOrNotice(
+	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, m store.Message,
+) (content *event.MessageEventContent, err error) {
+	err = d.unit(ctx, portal, unit{
+		key: "upload " + string(id), sender: sender,
+		send: func(ctx context.Context) (err error) {
+			content, err = d.upload(ctx, portal, m)
+			return homeserver.WithRetryAfter(err)
+		},
+		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
+			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
+				reasonOf(why), d.br.Config.CommandPrefix)
+			if errors.Is(why, mautrix.MTooLarge) {
+				words = "is larger than your homeserver takes."
+			}
+			return d.putNotice(ctx, portal, id, sender, msgconv.ShownTime(m), d.fileText(m, words))
+		},
+	})
+	return content, err
+}
+
+// fileText is what is said in a file's place.
+func (d *delivery) fileText(m store.Message, words string) string {
+	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
+	if err != nil {
+		return "A file is here that " + words
+	}
+	return "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
+}
+
+// insteadOfFile shows words in a file's place.
+func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
+	if info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID); err == nil {
+		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
+	}
+	sender := d.contactSender()
+	if m.ID.Dir == store.Out {
+		sender = d.ownSender()
+	}
+	return d.send(ctx, 0, mimirid.Message(d.at.ID, m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
+}
+
+// upload brings a file to the homeserver, encrypted where the room is.
+func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
+	body, info, err := d.node.OpenMedia(d.at.Account, d.at.Contact(), m.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }() // it was only read
+	content := msgconv.FileToMatrix(fileOf(info))
+	if err := msgconv.SetImageSize(content, body); err != nil {
+		return nil, fmt.Errorf("read a file: %w", err)
+	}
+	scoped, cancel := homeserver.NewScope(d.ev, 0).With(d.br.BackgroundCtx, ctx)
+	defer cancel()
+	content.URL, content.File, err = d.br.Bot.UploadMediaStream(scoped, portal.MXID, info.Size, false, func(file io.Writer) (*bridgev2.FileStreamResult, error) {
+		if _, err := io.Copy(file, body); err != nil {
+			return nil, fmt.Errorf("read a file: %w", err)
+		}
+		return &bridgev2.FileStreamResult{FileName: content.GetFileName(), MimeType: content.Info.MimeType}, nil
+	})
+	if errors.Is(err, media.ErrDamaged) {
+		return nil, transfer.ErrNotHere // on our disk; it is fetched again, and an entry says what became of it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("upload a file: %w", err)
+	}
+	return content, nil
+}
+
+// fileOf is what a room is told of a file.
+func fileOf(info transfer.Info) msgconv.File {
+	return msgconv.File{Name: info.Name, MIMEType: info.MIMEType, Size: info.Size, Caption: info.Caption, Voice: info.Voice}
+}

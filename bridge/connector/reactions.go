@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mimird/mimird/bridge/msgconv"
+
+	"go.mau.fi/util/variationselector"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// In Mimir everybody has at most one reaction to a message, and the store knows
+// which one counts. So what is brought into a room is not the event of the log but
+// the state that it has led to.
+
+// reaction brings a reaction into the room that its message is in.
+func (d *delivery) reaction(ctx context.Context, m store.Message) error {
+	reaction, err := peer.ParseReaction(m.Payload)
+	if err != nil {
+		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "error", err)
+		return nil
+	}
+	if msgconv.IsMatrixSource(m.Source) {
+		return nil // it was made in the room
+	}
+	return d.syncReaction(ctx, reaction.Target, m.ID.Dir)
+}
+
+// reactionsTo brings the reactions that came before their message.
+func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		wanted, err := d.effective(peer.GUID(id.GUID), dir)
+		if err != nil {
+			return err
+		}
+		if wanted == nil {
+			continue
+		}
+		if err := d.syncReaction(ctx, peer.GUID(id.GUID), dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// effective returns the reaction of one side that counts, nil for none.
+func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reaction, error) {
+	reactions, err := d.node.Reactions(d.at.Account, d.at.Contact(), target)
+	if isGone(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reactions {
+		if r.Dir == dir {
+			r.Emoji = strings.TrimSpace(msgconv.CleanText(r.Emoji))
+			return &r, nil
+		}
+	}
+	return nil, nil
+}
+
+// syncReaction makes the room show the reaction of one side that counts. It is
+// done in steps, each with a transaction of its own: to take away what was there,
+// and to put what is there now.
+func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store.Direction) error {
+	message, err := d.shownTarget(ctx, target)
+	if err != nil || message == "" {
+		return err
+	}
+	sender := d.contactSender()
+	if dir == store.Out {
+		sender = d.ownSender()
+	}
+	wanted, err := d.effective(target, dir)
+	if err != nil {
+		return err
+	}
+	row, err := d.br.DB.Reaction.GetByID(ctx, d.at.Login.ID, message, "", sender.Sender, "")
+	if err != nil {
+		return fmt.Errorf("look for the reaction that is shown: %w", err)
+	}
+	if row != nil && (wanted == nil || wanted.Emoji != row.Emoji) {
+		err := d.change(ctx, "reaction removed", sender, "A reaction was taken back, and cannot be removed in Matrix (%s).",
+			func(ctx context.Context) error {
+				return d.queue(ctx, reactionRemoved+int(dir), &simplevent.Reaction{
+					EventMeta: d.meta(bridgev2.RemoteEventReactionRemove, sender, d.ev.Time.Time()), TargetMessage: message,
+				})
+			})
+		if err != nil {
+			return err
+		}
+	}
+	if wanted == nil || wanted.Emoji == "" || (row != nil && wanted.Emoji == row.Emoji) {
+		return nil
+	}
+	return d.addReaction(ctx, message, sender, dir, wanted)
+}
+
+// addReaction shows a reaction where none of its sender is shown.
+func (d *delivery) addReaction(
+	ctx context.Context, message networkid.MessageID, sender bridgev2.EventSender, dir store.Direction, wanted *store.Reaction,
+) error {
+	portal, err := d.existingRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	id := mimirid.Message(d.at.ID, wanted.Message, 0)
+	return d.unit(ctx, portal, unit{
+		key: "reaction " + string(id), sender: sender,
+		send: func(ctx context.Context) error {
+			if d.at.InDoubt {
+				found, err := d.recoverReaction(ctx, message, id, sender, wanted)
+				if err = d.unlessBlind(err); err != nil || found {
+					return err
+				}
+			}
+			return d.queue(ctx, reactionAdded+int(dir), &simplevent.Reaction{
+				EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
+				TargetMessage: message, Emoji: wanted.Emoji,
+				ExtraContent: map[string]any{mimirid.MarkerKey: mimirid.Marker(id)},
+			})
+		},
+		exists: func(ctx context.Context) error {
+			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
+				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.Contact().Short())
+			}
+			return nil
+		},
+		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
+			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
+			return d.putNotice(ctx, portal, mimirid.Notice(d.at.ID, d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
+		},
+	})
+}
+
+// The parts of an entry that reactions are, for transactions, to which the side is
+// added. Messages count theirs from 0.
+const (
+	reactionAdded   = 1_000_000
+	reactionRemoved = 1_000_010
+)
+
+// shownTarget finds what is reacted to. Only what is in the room counts.
+func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: int64(target)})
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		id, err := d.shownAs(ctx, m)
+		if err != nil {
+			return "", err
+		}
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
+		if err != nil {
+			return "", fmt.Errorf("look for what is reacted to: %w", err)
+		}
+		if len(rows) > 0 {
+			return id, nil
+		}
+		if msgconv.SourceEvent(m.Source) != "" && time.Since(m.Created.Time()) < noteTime {
+			return "", errNotNoted
+		}
+	}
+	return "", nil
+}
+
+// errNotNoted means that what is reacted to was written in the room just now, and
+// that its row is on its way.
+var errNotNoted = errors.New("the message reacted to is not noted yet")
+
+// recoverReaction looks for a reaction that may be in the room without our knowing
+// it, as recover does for messages.
+func (d *delivery) recoverReaction(
+	ctx context.Context, message, id networkid.MessageID, sender bridgev2.EventSender, wanted *store.Reaction,
+) (found bool, err error) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return false, err
+	}
+	shown, err := d.find(ctx, portal.MXID, id)
+	if err != nil || len(shown) == 0 {
+		return false, err
+	}
+	evt := shown[0]
+	err = d.br.DB.Reaction.Upsert(ctx, &database.Reaction{
+		Room: portal.PortalKey, MessageID: message, SenderID: sender.Sender, SenderMXID: evt.Sender,
+		MXID: evt.ID, Timestamp: wanted.SendTime.Time(), Emoji: wanted.Emoji,
+	})
+	if err != nil {
+		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
+	}
+	for _, again := range shown[1:] {
+		if err := d.copies.Redact(ctx, again, evt.ID); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+var (
+	errOddReaction = msgconv.Refusal("only emoji can be reactions in Mimir")
+	errNoTarget    = msgconv.Refusal("this is nothing that the contact knows of")
+)
+
+// PreHandleMatrixReaction says whose reaction it is. There is one at a time.
+func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
+	emoji := variationselector.FullyQualify(msgconv.CleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
+	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
+		return bridgev2.MatrixReactionPreResponse{}, errOddReaction
+	}
+	return bridgev2.MatrixReactionPreResponse{SenderID: mimirid.User(cl.account), Emoji: emoji, MaxReactions: 1}, nil
+}
+
+// HandleMatrixReaction puts a reaction into the outbox, under its event's id.
+func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
+	contact, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.react(ctx, msg.Event, contact, target, msg.PreHandleResp.Emoji); err != nil {
+		return nil, err
+	}
+	if _, err := cl.br.GetGhostByID(ctx, mimirid.User(cl.account)); err != nil { // the row refers to it
+		return nil, cl.again(msg.Event, err)
+	}
+	return &database.Reaction{}, nil
+}
+
+// HandleMatrixReactionRemove takes a reaction of the user back.
+func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.MatrixReactionRemove) error {
+	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
+		return nil // somebody tidies up
+	}
+	contact, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
+	if err != nil {
+		return err
+	}
+	return cl.react(ctx, msg.Event, contact, target, "")
+}
+
+func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
+	_, err := cl.node.React(ctx, actors.OutgoingReaction{
+		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
+		SendTime: msgconv.SendTime(evt),
+	})
+	if err != nil {
+		return cl.sendError(evt, err)
+	}
+	return nil
+}
+
+// reactionTarget returns whom a reaction goes to, and what it is about.
+func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (contact identity.PublicKey, target peer.GUID, err error) {
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
+		return contact, 0, err
+	}
+	contact = conversation.Contact()
+	_, id, _, err := mimirid.ParseMessage(message)
+	if err != nil { // a notice of the bridge
+		return contact, 0, errNoTarget
+	}
+	return contact, peer.GUID(id.GUID), nil
+}

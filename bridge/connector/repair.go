@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// repairRoom is for a room that does not accept what our tables allow. It reads the
+// members anew, lifts bans, invites, and raises the power of the contact's user, as
+// far as the bot may. A room that the bot is not in any more is given up, so that the
+// next attempt makes another.
+func (d *delivery) repairRoom(ctx context.Context) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return
+	}
+	library, cancel := d.libraryContext(ctx)
+	defer cancel()
+	members, err := d.matrix.Bot().Members(library, portal.MXID) // also replaces the table
+	switch {
+	case err == nil:
+		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
+		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
+			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "error", fault.OneLine(errors.Join(err, refused)))
+		}
+		d.repairPower(library, portal.MXID)
+	case d.hasLost(library, portal.MXID):
+		d.log.Warn("bot is not in the room any more, another will be made",
+			"contact", d.at.Contact().Short(), "room_id", portal.MXID)
+		// With its rows: what was shown there is to be shown again.
+		if err := portal.Delete(ctx); err != nil {
+			d.log.Error("lost room cannot be given up", "error", err)
+		}
+	default:
+		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "error", fault.OneLine(err))
+	}
+}
+
+// repairPower makes the contact's user powerful enough to write.
+func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
+	levels := &event.PowerLevelsEventContent{}
+	client := d.matrix.Bot().Client // what our tables say may be wrong
+	err := client.StateEvent(ctx, room, event.StatePowerLevels, "", levels)
+	if err == nil {
+		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
+	}
+	if err != nil {
+		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", fault.OneLine(err))
+		return
+	}
+	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
+	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
+	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
+		return
+	}
+	if _, err := d.matrix.Bot().SetPowerLevels(ctx, room, levels); err != nil {
+		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", fault.OneLine(err))
+	}
+}
+
+// hasLost reports whether the homeserver says for sure that the bot is not in a
+// room.
+func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
+	joined, err := d.matrix.Bot().JoinedRooms(ctx)
+	return err == nil && !slices.Contains(joined.JoinedRooms, room)
+}
+
+const (
+	// redoEntry is the kind of the entries that messages count as which are shown in
+	// place of their notices. None in a log has it.
+	redoEntry store.EventKind = 252
+)
+
+// redoing is a message that is to be shown in place of the notice that replaces it.
+type redoing struct {
+	message store.MessageID
+	row     networkid.MessageID // the part of it that is replaced
+	stamp   uint64              // names the attempt, for transaction ids
+}
+
+// redoLater makes the next delivery of a conversation show a message in place of its
+// notice. It reports false when too many wait for that.
+func (c *Connector) redoLater(conversation store.Conversation, job redoing) bool {
+	job.stamp = uint64(time.Now().UnixNano())
+	return c.deliver.Redo(conversation, func(ctx context.Context, at *deliver.Position) error { return c.showAgain(ctx, at, job) })
+}
+
+// showAgain shows a message in place of its notice, and takes the notice back. When it
+// is refused again there is a new notice.
+func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job redoing) error {
+	m, err := c.node.Message(at.Account, at.Contact(), job.message)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d := &delivery{Connector: c, at: at, old: true, ev: store.Event{
+		Account: at.Account, Conversation: at.ID, Seq: job.stamp, Kind: redoEntry, Message: m.ID, Time: m.Created,
+	}}
+	rows, err := c.br.DB.Message.GetAllPartsByID(ctx, at.Login.ID, job.row)
+	if err != nil {
+		return fmt.Errorf("look for the notice: %w", err)
+	}
+	for _, row := range rows { // or the message would count as shown
+		if err := c.br.DB.Message.Delete(ctx, row.RowID); err != nil {
+			return fmt.Errorf("forget the notice: %w", err)
+		}
+	}
+	if err := fault.Guard(c.log, "show a message again", func() error { return d.showMessage(ctx, m) }); err != nil && !errors.Is(err, fault.ErrPanic) {
+		for _, row := range rows {
+			err = errors.Join(err, c.br.DB.Message.Insert(ctx, row))
+		}
+		return err
+	}
+	library, cancel := d.libraryContext(ctx)
+	defer cancel()
+	for _, row := range rows {
+		portal, err := c.br.GetExistingPortalByKey(library, row.Room)
+		if err != nil || portal == nil || row.HasFakeMXID() {
+			continue
+		}
+		_, err = c.matrix.Bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
+		if err != nil {
+			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", fault.OneLine(err))
+		}
+	}
+	return nil
+}
+
+// commandRetry tries again what does not reach its room.
+func (c *Connector) commandRetry(ce *commands.Event) {
+	if ce.ReplyTo != "" && ce.Portal != nil {
+		if err := c.redo(ce); err != nil {
+			replyError(ce, err)
+		}
+		return
+	}
+	if ce.Portal != nil || ce.RawArgs != "" {
+		cl, contact, err := c.target(ce, actors.NameContact)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		cl.deliver.Retry(store.ConversationWith(cl.account, contact))
+		replyText(ce, "Trying again what does not reach the room.")
+		return
+	}
+	_, _, rooms := c.deliver.Waiting()
+	tried := 0
+	for _, room := range rooms {
+		if room.Error != "" && c.mayKnow(ce, room.Account) {
+			c.deliver.Retry(store.ConversationWith(room.Account, room.Contact))
+			tried++
+		}
+	}
+	if tried == 0 {
+		replyText(ce, "There is nothing to try again: all messages have reached their rooms.")
+		return
+	}
+	replyText(ce, fmt.Sprintf("Trying again: rooms of %d contacts.", tried))
+}
+
+// redo shows the message again whose notice a command is a reply to.
+func (c *Connector) redo(ce *commands.Event) error {
+	cl, contact, m, err := c.repliedTo(ce)
+	if err != nil {
+		return err
+	}
+	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
+	if err != nil {
+		return err
+	}
+	evt, err := c.matrix.Bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
+	if err == nil && evt.Type == event.EventMessage {
+		_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
+		if evt.Content.AsMessage().MsgType != event.MsgNotice {
+			return errors.New("this message is shown already")
+		}
+	}
+	if row == nil || msgconv.IsMatrixSource(m.Source) {
+		return errors.New("this is no notice in place of a message")
+	}
+	if !cl.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
+		return errors.New("too many messages of this room are tried again already")
+	}
+	return nil
+}
+
+// commandHistory makes a room anew. In a room it is about that room; elsewhere the
+// argument names the contact.
+func (c *Connector) commandHistory(ce *commands.Event) {
+	limit, name := 0, strings.TrimSpace(ce.RawArgs)
+	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
+		n, err := strconv.Atoi(words[len(words)-1])
+		if err != nil && ce.Portal != nil || err == nil && n < 1 {
+			replyError(ce, errors.New("say how many messages, or nothing for all"))
+			return
+		}
+		if err == nil {
+			limit, name = n, strings.TrimSpace(strings.TrimSuffix(name, words[len(words)-1]))
+		}
+	}
+	var cl *client
+	var contact identity.PublicKey
+	var err error
+	if ce.Portal != nil {
+		cl, contact, err = c.roomOf(ce)
+	} else {
+		ce.RawArgs = name
+		cl, contact, err = c.target(ce, actors.NameContact)
+	}
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, "The room is made anew, with its history.")
+	cl.RemakeRoom(store.ConversationWith(cl.account, contact), limit)
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/msgconv"
+
+	"github.com/mimird/mimird/bridge/fault"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// Somebody who asks to be a contact has a room like a contact, which clients that
+// know message requests show as one. What the room says works in every client.
+
+// contactChanged keeps the room and the ghost of a contact.
+func (d *delivery) contactChanged(ctx context.Context) error {
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	changed, early, err := d.profileTurn(ctx, contact)
+	switch {
+	case err != nil:
+		return err
+	case early && contact.State != store.ContactRequested:
+		return nil
+	case !early:
+		err := d.updateGhost(ctx, contact)
+		if !errors.Is(err, deliver.ErrAwaitExclusive) { // a refused change was an attempt, too
+			d.deliver.ProfileShown(d.at.Conversation, changed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch contact.State {
+	case store.ContactAccepted:
+		return d.accepted(ctx, contact)
+	case store.ContactRequested:
+		return d.requested(ctx, contact)
+	default:
+		return d.changeRoom(ctx, contact)
+	}
+}
+
+// The notices of a contact request, which its time names: a change of the profile
+// meanwhile is an entry too.
+const (
+	requestText = iota
+	requestAsks
+	requestAccepted
+)
+
+func (d *delivery) requestNotice(contact store.Contact, part int) networkid.MessageID {
+	return mimirid.Notice(d.at.ID, uint64(max(contact.Requested, 0)), part)
+}
+
+// accepted makes the room of a contact, and of a message request a conversation.
+// A room that was told of the request is told of its end, once, whichever way it was
+// accepted; whoever wrote in the room has heard nothing else of that.
+func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	if err := d.changeRoom(ctx, contact); err != nil || contact.Requested == 0 {
+		return err
+	}
+	asked, err := d.told(ctx, d.requestNotice(contact, requestAsks))
+	if err != nil || !asked {
+		return err
+	}
+	known, err := d.told(ctx, d.requestNotice(contact, requestAccepted))
+	if err != nil || known {
+		return err
+	}
+	text := fmt.Sprintf("%s is your contact now.", d.displayName(contact))
+	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// told reports whether the room has a notice.
+func (d *delivery) told(ctx context.Context, notice networkid.MessageID) (bool, error) {
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, notice)
+	if err != nil {
+		return false, fmt.Errorf("look for what the room was told: %w", err)
+	}
+	return len(rows) > 0, nil
+}
+
+// requested shows a contact request: what the contact says, and what can be done.
+func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
+	if d.ev.State != store.ContactRequested {
+		return nil // it came later, and has an entry of its own
+	}
+	portal, err := d.ensureRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	if err := d.changeRoom(ctx, contact); err != nil {
+		return err
+	}
+	at := contact.Requested.Time()
+	if text := strings.TrimSpace(msgconv.CleanText(contact.Request)); text != "" {
+		content := &event.MessageEventContent{MsgType: event.MsgText, Body: msgconv.SplitText(text)[0]}
+		if err := d.send(ctx, requestText, d.requestNotice(contact, requestText), d.contactSender(), at, msgconv.Single(content)); err != nil {
+			return err
+		}
+	}
+	prefix := d.br.Config.CommandPrefix
+	content := msgconv.Notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
+		d.displayName(contact), prefix, prefix, prefix))
+	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, msgconv.Single(content))
+}
+
+// say has the bot say something in the room, once per entry and part.
+func (d *delivery) say(ctx context.Context, part int, text string) error {
+	return d.send(ctx, part, mimirid.Notice(d.at.ID, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// changeRoom tells the room what has changed about its contact. All of it happens
+// where the library handles the room's events: its own way of naming the rooms of a
+// ghost runs beside them, without a lock.
+func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error {
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		info := d.contactRoom(contact)
+		muted := info.UserLocal
+		info.UserLocal = nil // what the user does in their client is theirs
+		if info.Avatar != nil && !info.Avatar.Remove {
+			d.reuseAvatar(ctx, info.Avatar)
+		}
+		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		if portal.UpdateCapabilities(ctx, d.at.Login, false) { // a request can be deleted
+			if err := portal.Save(ctx); err != nil {
+				homeserver.ScopeOf(ctx).Fail(err)
+			}
+		}
+		if info.Name != nil && (!portal.NameSet || !portal.AvatarSet) {
+			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: the room's name or its picture was not set", homeserver.ErrProfile))
+		}
+		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.Muted {
+			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
+				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
+			}
+		}
+		d.at.Muted = contact.Muted
+	}
+	return d.queueExisting(ctx, 0, &meta)
+}
+
+// reuseAvatar spares a second upload of the picture that the ghost has.
+func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
+	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
+	if err == nil && ghost != nil && ghost.AvatarID == avatar.ID {
+		avatar.MXC, avatar.Hash = ghost.AvatarMXC, ghost.AvatarHash
+	}
+}
+
+// contactRoom is what the contact says about the room.
+func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
+	muted := bridgev2.Unmuted
+	if contact.Muted {
+		muted = event.MutedForever
+	}
+	info := &bridgev2.ChatInfo{UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}}
+	if contact.State == store.ContactAccepted || contact.State == store.ContactRequested {
+		request := contact.State == store.ContactRequested
+		info.MessageRequest = &request
+	}
+	if c.config.Bridge.PrivateChatPortalMeta {
+		shown := c.userInfo(contact)
+		info.Name, info.Avatar = shown.Name, shown.Avatar
+		if info.Avatar == nil {
+			info.Avatar = &bridgev2.Avatar{Remove: true}
+		}
+	}
+	return info
+}
+
+// answered tells what the contact says to a request of ours.
+func (d *delivery) answered(ctx context.Context) error {
+	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := "%s has accepted your contact request."
+	if !d.ev.Accepted {
+		text = "%s has declined your contact request."
+	}
+	return d.sayIfThere(ctx, fmt.Sprintf(text, d.displayName(contact)))
+}
+
+// callMissed tells that the contact has called.
+func (d *delivery) callMissed(ctx context.Context) error {
+	if !d.config.Network.CallNotices {
+		return nil
+	}
+	return d.send(ctx, 0, mimirid.Notice(d.at.ID, d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
+		msgconv.Single(msgconv.Notice("📞 Missed call. Calls can be taken with the Mimir app.")))
+}
+
+// sayIfThere says something in a room, and makes none for it.
+func (d *delivery) sayIfThere(ctx context.Context, text string) error {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" {
+		return err
+	}
+	return d.say(ctx, 0, text)
+}
+
+// HandleMatrixAcceptMessageRequest says yes to whoever has asked to be a contact.
+func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	if msg.OrigSender != nil {
+		return errNotYourRequest
+	}
+	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
+	if isGone(err) {
+		return nil // it was answered elsewhere
+	}
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	return nil
+}
+
+var errNotYourRequest = msgconv.Refusal("only who was asked can accept")
+
+// HandleMute notes that a conversation shall make no noise.
+func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
+	if isGone(err) {
+		return errors.New("this contact is not on the node any more")
+	}
+	return err
+}

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+const (
+	// restoredEvery is how often it is looked whether the homeserver still has what it
+	// was given, when nothing is a reason to.
+	restoredEvery = time.Hour
+	// restoredAge is how old a message may be whose event is gone because the homeserver
+	// was restored. Older ones may have been purged.
+	restoredAge = 24 * time.Hour
+	// latestRows is among how many messages one is looked for whose room is there.
+	latestRows = 50
+	// maxMissingRows bounds how far back a room is compared.
+	maxMissingRows = 20_000
+	// restoredLooks is how many times the first pause of the back-off lies between two
+	// looks: a homeserver that is just starting may list an event late.
+	restoredLooks = 30
+)
+
+// restored notices that the homeserver was restored from an older copy: the latest
+// event of a room is not there any more. The messages after the last one that is there
+// are shown again, in every room, and each user is told how many.
+type restored struct {
+	*Connector
+	library zerolog.Logger
+	retry   kernel.Backoff
+	wake    chan struct{}  // capacity 1: look now
+	telling sync.WaitGroup // of what was lost
+}
+
+func newRestored(c *Connector, library zerolog.Logger, retry kernel.Backoff) *restored {
+	return &restored{Connector: c, library: library, retry: retry, wake: make(chan struct{}, 1)}
+}
+
+// look has it looked soon.
+func (r *restored) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks whenever it is told to, first when the logins are there, and from then on
+// from time to time, until stop ends.
+func (r *restored) run(stop context.Context) error {
+	defer r.telling.Wait()
+	select {
+	case <-stop.Done():
+	case <-r.wake:
+	}
+	for try := 0; stop.Err() == nil; {
+		err := r.once(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
+		if stop.Err() != nil {
+			return nil
+		}
+		delay := restoredEvery
+		if err == nil {
+			try = 0
+		} else {
+			r.log.Log(stop, fault.RetryLevel(try), "cannot look whether the homeserver has lost messages, retrying", "error", fault.OneLine(err))
+			delay = r.retry.Delay(try)
+			try++
+		}
+		r.pause(stop, delay, r.wake)
+	}
+	return nil
+}
+
+func (r *restored) pause(stop context.Context, delay time.Duration, wake <-chan struct{}) {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-stop.Done():
+	case <-wake:
+	case <-timer.C:
+	}
+}
+
+// shownRow is what the tables say of a message in a room.
+type shownRow struct {
+	row int64
+	id  networkid.MessageID
+	evt id.EventID
+	at  time.Time
+}
+
+// movedKey has the latest row of a conversation when it moved to another room: the
+// rows up to it are about events of earlier rooms.
+func movedKey(key networkid.PortalKey) database.Key {
+	return database.Key("im.mimir.moved." + string(key.Receiver) + "." + string(key.ID))
+}
+
+// noteMoved notes that what a conversation has shown will not be in its room.
+func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error {
+	_, err := r.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value)
+		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, r.br.ID, movedKey(key), key.ID, key.Receiver)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	return nil
+}
+
+// latest returns the latest rows of a conversation, or of all, whose events belong
+// into its room, newest first.
+func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
+	all, of, err := r.latestOfAll(ctx, key, limit)
+	moved := make(map[networkid.PortalKey]int64)
+	for i, row := range all {
+		before, known := moved[of[i]]
+		if !known {
+			before, _ = strconv.ParseInt(r.br.DB.KV.Get(ctx, movedKey(of[i])), 10, 64) // 0 when it has never moved
+			moved[of[i]] = before
+		}
+		if row.row > before {
+			rows, keys = append(rows, row), append(keys, of[i])
+		}
+	}
+	return rows, keys, err
+}
+
+// latestOfAll is latest with those of earlier rooms.
+func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
+	query := `SELECT rowid, id, mxid, timestamp, room_id, room_receiver FROM message WHERE bridge_id=$1 AND mxid NOT LIKE '~fake:%'`
+	args := []any{r.br.ID}
+	if key != nil {
+		query += ` AND room_id=$2 AND room_receiver=$3`
+		args = append(args, key.ID, key.Receiver)
+	}
+	found, err := r.br.DB.Query(ctx, fmt.Sprintf("%s ORDER BY rowid DESC LIMIT %d", query, limit), args...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	defer func() { _ = found.Close() }() // found.Err says what went wrong
+	for found.Next() {
+		var row shownRow
+		var room networkid.PortalKey
+		var nanoseconds int64
+		if err := found.Scan(&row.row, &row.id, &row.evt, &nanoseconds, &room.ID, &room.Receiver); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		}
+		row.at = time.Unix(0, nanoseconds)
+		rows, keys = append(rows, row), append(keys, room)
+	}
+	if err := found.Err(); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	return rows, keys, nil
+}
+
+// once looks for the latest message, and into every room when it is gone.
+func (r *restored) once(ctx context.Context) error {
+	gone, err := r.isLatestGone(ctx)
+	if err != nil {
+		return err
+	}
+	if !gone {
+		r.log.Debug("the homeserver has the latest message")
+		return nil
+	}
+	r.pause(ctx, restoredLooks*r.retry.Min, nil)
+	if gone, err = r.isLatestGone(ctx); err != nil || !gone {
+		return err
+	}
+	r.log.Error("the homeserver was restored from an older copy: what was lost is shown again")
+	joined, err := r.lost.list(ctx, 0)
+	if err != nil {
+		return err
+	}
+	portals, err := r.br.DB.Portal.GetAllWithMXID(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	lost := make(map[networkid.UserLoginID]*loss)
+	for _, portal := range portals {
+		if lost[portal.Receiver] == nil {
+			lost[portal.Receiver] = new(loss)
+		}
+		if failed := r.room(ctx, portal, joined[portal.MXID], lost[portal.Receiver]); failed != nil {
+			err = errors.Join(err, failed) // and the others first
+		}
+	}
+	for login, loss := range lost {
+		r.tell(ctx, login, loss, joined)
+	}
+	return err
+}
+
+// loss is what the homeserver has lost of a login.
+type loss struct{ messages, rooms, roomsGone int }
+
+// isLatestGone reports whether the homeserver does not have the latest message that it
+// was given, although that is so recent that it was not purged, and the bot is in the
+// room. A homeserver with none of the bridge's rooms was set up anew.
+func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
+	rows, keys, err := r.latest(ctx, nil, latestRows)
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	joined, err := r.lost.list(ctx, 0)
+	if err != nil {
+		return false, err
+	}
+	for i, row := range rows {
+		portal, err := r.br.GetExistingPortalByKey(ctx, keys[i])
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		}
+		if portal == nil || !joined[portal.MXID] || time.Since(row.at) > restoredAge {
+			continue
+		}
+		there, err := r.isThere(ctx, portal.MXID, row.evt)
+		return !there, err
+	}
+	known, err := r.lost.knownRooms(ctx)
+	if err != nil {
+		return false, err
+	}
+	delete(known, id.RoomID(r.br.DB.KV.Get(ctx, selfTestRoomKey))) // it is made at each start if need be
+	for room := range known {
+		if joined[room] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// isThere asks the homeserver for an event.
+func (r *restored) isThere(ctx context.Context, room id.RoomID, evt id.EventID) (bool, error) {
+	_, err := r.matrix.Bot().GetEvent(ctx, room, evt)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, mautrix.MNotFound), errors.Is(err, mautrix.MForbidden):
+		return false, nil
+	default:
+		return false, fmt.Errorf("look for a message: %w", err)
+	}
+}
+
+// room finds out what a room has lost, and has it shown again. A room that is not
+// there any more is made again.
+func (r *restored) room(ctx context.Context, row *database.Portal, there bool, lost *loss) error {
+	account, conversationID, err := mimirid.ParsePortal(row.PortalKey)
+	if err != nil {
+		return nil //nolint:nilerr // a portal of no conversation
+	}
+	conversation := store.Conversation{Account: account, ID: conversationID}
+	if !there {
+		lost.roomsGone++
+		return r.ask(conversation, &rebuilding{gone: row.MXID, limit: max(r.config.Backfill.MaxCatchupMessages, 1)})
+	}
+	if _, err := r.matrix.Bot().Members(ctx, row.MXID); err != nil { // also replaces the table
+		return fmt.Errorf("read the members of a restored room: %w", err)
+	}
+	rows, _, err := r.latest(ctx, &row.PortalKey, maxMissingRows)
+	if err != nil {
+		return err
+	}
+	count, err := r.missing(ctx, row.MXID, rows)
+	if err != nil || count == 0 {
+		return err
+	}
+	lost.rooms++
+	messages := make(map[networkid.MessageID]bool)
+	for _, row := range rows[:count] {
+		if _, id, _, err := mimirid.ParseMessage(row.id); err == nil { // others are notices
+			messages[mimirid.Message(conversationID, id, 0)] = true
+		}
+	}
+	lost.messages += len(messages)
+	return r.ask(conversation, &rebuilding{missing: slices.Clone(rows[:count])})
+}
+
+// ask gives a conversation the job to show what is missing. Nobody waits for that of
+// somebody who is not logged in: it is done when they are.
+func (r *restored) ask(conversation store.Conversation, job *rebuilding) error {
+	if r.deliver.OfferRebuild(conversation, r.rebuildJob(job)) || r.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account)) == nil {
+		return nil
+	}
+	return errNotAttached
+}
+
+var errNotAttached = errors.New("a login is starting")
+
+// missing returns how many of the latest rows have no event any more. What the
+// homeserver has lost is the end of a room; what it has purged is the beginning.
+func (r *restored) missing(ctx context.Context, room id.RoomID, rows []shownRow) (int, error) {
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	begin, end := 0, len(rows) // all before begin are missing, the one at end is there
+	for begin < end {
+		middle := begin
+		if begin > 0 { // the latest first: as a rule it is there
+			middle = (begin + end) / 2
+		}
+		there, err := r.isThere(ctx, room, rows[middle].evt)
+		if err != nil {
+			return 0, err
+		}
+		if there {
+			end = middle
+		} else {
+			begin = middle + 1
+		}
+	}
+	if begin == len(rows) { // there is none at all: how many were purged?
+		begin = 0
+		for begin < len(rows) && time.Since(rows[begin].at) < restoredAge {
+			begin++
+		}
+	}
+	return begin, nil
+}
+
+// tell tells the user of a login what was lost.
+func (r *restored) tell(ctx context.Context, login networkid.UserLoginID, lost *loss, joined map[id.RoomID]bool) {
+	made := r.br.GetCachedUserLoginByID(login)
+	if made == nil || *lost == (loss{}) {
+		return
+	}
+	r.log.Warn("messages were not on the homeserver any more", "account", mimirAccount(login), "messages", lost.messages,
+		"rooms", lost.rooms, "rooms_gone", lost.roomsGone)
+	r.forgetGone(ctx, made, joined)
+	text := fmt.Sprintf("The homeserver was restored from an older copy: %d messages of %d rooms were not there any more, and %d rooms were gone. "+
+		"They are shown again, with the time they had.", lost.messages, lost.rooms, lost.roomsGone)
+	r.telling.Go(func() { r.keepTelling(ctx, made.User, "a restored homeserver", text) })
+}
+
+func mimirAccount(login networkid.UserLoginID) string {
+	account, err := mimirid.ParseLogin(login)
+	if err != nil {
+		return ""
+	}
+	return account.Short()
+}
+
+// forgetGone forgets the space and the management room of a login that are gone, so
+// that others are made.
+func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, joined map[id.RoomID]bool) {
+	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
+		login.SpaceRoom = ""
+		if err := login.Save(ctx); err != nil {
+			r.log.Warn("space cannot be forgotten", "error", fault.OneLine(err))
+		}
+	}
+	if room, err := r.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
+		login.User.ManagementRoom = ""
+		if err := login.User.Save(ctx); err != nil {
+			r.log.Warn("management room cannot be forgotten", "error", fault.OneLine(err))
+		}
+	}
+}
+
+// showMissing notes which part of the history is missing, and shows it. Called again
+// after an error it goes on: what was noted is kept with the tables.
+func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return fmt.Errorf("look for the room: %w", err)
+	}
+	if portal == nil || portal.MXID == "" {
+		return nil
+	}
+	if !job.given {
+		end, err := d.historyEnd()
+		if err != nil {
+			return err
+		}
+		begin := end
+		for _, row := range job.missing {
+			_, id, _, err := mimirid.ParseMessage(row.id)
+			if err != nil {
+				continue
+			}
+			m, err := c.node.Message(at.Account, at.Contact(), id)
+			if err == nil {
+				begin = min(begin, m.Order)
+			} else if !isGone(err) {
+				return err
+			}
+		}
+		if shown, known := d.shownRoom(ctx); known && shown.Room == portal.MXID && shown.Begin < shown.End {
+			begin = min(begin, shown.Begin) // what an earlier attempt has not finished
+		}
+		// First: a crash before the rows are gone is noticed at the next start.
+		d.noteShownRoom(ctx, shownRoom{Room: portal.MXID, Begin: begin, End: end})
+		for _, row := range job.missing {
+			if err := c.br.DB.Message.Delete(ctx, row.row); err != nil {
+				return fmt.Errorf("forget what the homeserver has lost: %w", err)
+			}
+		}
+		at.HistoryRoom = ""
+		job.given = true
+	}
+	_, err = d.ensureRoom(ctx)
+	return err
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/bridgev2/simplevent"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+// barrierPart is the part of an entry that a barrier is.
+const barrierPart = 1_000_030
+
+// ensureRoom returns the portal with a room that the user is in, or invited to.
+// It returns nil when the configuration says that there shall be none.
+func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
+	key := d.portalKey()
+	portal, err := d.br.GetPortalByKey(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("look for the room: %w", err)
+	}
+	if portal.MXID == "" {
+		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.Login.ID, key) {
+			return nil, nil
+		}
+		if !d.deliver.MayCreateRoom(d.at.Conversation) {
+			return nil, deliver.ErrAwaitTurn
+		}
+		if _, err := d.resync(ctx, portal, true); err != nil {
+			return nil, homeserver.RoomError("make the room", err)
+		}
+		if portal.MXID == "" {
+			return nil, errors.New("make the room: there is none")
+		}
+		d.at.Unlisted = false // nothing is in a room that is new
+	}
+	// The crash of an earlier run may have come between the making of the room and
+	// the invitation, or the user has left; a new message is a reason to come back.
+	if !d.userIsIn(ctx, portal.MXID) {
+		refused, err := d.resync(ctx, portal, false)
+		if err == nil && !d.userIsIn(ctx, portal.MXID) {
+			err = refused // the library does not report it
+		}
+		if err != nil {
+			return nil, homeserver.RoomError("invite you into the room", err)
+		}
+	}
+	if err := d.mayWrite(ctx, portal); err != nil {
+		return nil, err
+	}
+	if !d.old {
+		if err := d.history(ctx, portal); err != nil {
+			return nil, err
+		}
+	}
+	return portal, nil
+}
+
+// existingRoom returns the portal of the conversation, nil when it has no room.
+func (d *delivery) existingRoom(ctx context.Context) (*bridgev2.Portal, error) {
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return nil, fmt.Errorf("look for the room: %w", err)
+	}
+	if portal == nil || portal.MXID == "" {
+		return nil, nil
+	}
+	return portal, d.mayWrite(ctx, portal)
+}
+
+// mayWrite returns an error when the room is encrypted and the bridge does not
+// encrypt.
+func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error {
+	if d.matrix.Device() != nil {
+		return nil
+	}
+	encrypted, err := d.matrix.IsEncrypted(ctx, portal.MXID)
+	if err != nil {
+		return fmt.Errorf("look whether the room is encrypted: %w", err)
+	}
+	if encrypted {
+		return homeserver.ErrRoomEncrypted
+	}
+	return nil
+}
+
+func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
+	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.Login.UserMXID) // or has joined
+}
+
+// resync makes the room what it should be: there, and with its members. refused is
+// the last failure of a request that the library may not have reported.
+func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) (refused, err error) {
+	meta := d.meta(bridgev2.RemoteEventChatResync, bridgev2.EventSender{}, time.Time{})
+	meta.CreatePortal = create
+	scope := homeserver.NewScope(d.ev, 0)
+	err = d.queueIn(ctx, scope, &simplevent.ChatResync{
+		EventMeta: meta,
+		GetChatInfoFunc: func(ctx context.Context, _ *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
+			return d.at.Login.Client.GetChatInfo(ctx, portal)
+		},
+	})
+	return homeserver.WithRetryAfter(scope.LastError()), err
+}
+
+// recover looks for an event that may have been sent without our knowing it: the
+// homeserver had it, and we were killed, or the answer was lost. The transaction
+// id alone does not help: homeservers forget those. It reports whether the event
+// is there, and notes it then. When it is there more than once, one is left.
+func (d *delivery) recover(
+	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
+) (found bool, err error) {
+	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, message)
+	if err != nil {
+		return false, fmt.Errorf("look for what was shown: %w", err)
+	}
+	if len(rows) > 0 {
+		shown, err := d.findMarked(ctx, portal.MXID, message)
+		if err != nil {
+			return false, err
+		}
+		return true, d.copies.KeepOnly(ctx, portal.MXID, rows[0], shown...)
+	}
+	shown, err := d.find(ctx, portal.MXID, message)
+	if err != nil || len(shown) == 0 {
+		return false, err
+	}
+	evt := shown[0]
+	d.log.Info("an event was in the room already", "contact", d.at.Contact().Short(), "event_id", evt.ID)
+	if sender.Sender != "" {
+		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
+			return false, err
+		}
+	} else if _, err := d.br.GetGhostByID(ctx, ""); err != nil {
+		return false, err
+	}
+	row := &database.Message{
+		ID: message, MXID: evt.ID, Room: portal.PortalKey,
+		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
+		IsDoublePuppeted: evt.Sender == d.at.Login.UserMXID,
+	}
+	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
+		return false, fmt.Errorf("note what was in the room already: %w", err)
+	}
+	return true, d.copies.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
+}
+
+// find searches a room for the events with a marker, and once more behind a barrier when
+// there is none and one may have been sent just now.
+func (d *delivery) find(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
+	found, err := d.findMarked(ctx, room, message)
+	if err == nil && len(found) == 0 && d.at.Unlisted {
+		// The transaction is the same at every attempt: a homeserver that returns the old
+		// event remembers transactions, and will recognise the message as well.
+		if err = d.search().AwaitListing(ctx, homeserver.NewScope(d.ev, barrierPart), room); err == nil {
+			d.at.Unlisted = false // once for all parts of a message
+			found, err = d.findMarked(ctx, room, message)
+		}
+	}
+	return found, err
+}
+
+func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message networkid.MessageID) ([]*event.Event, error) {
+	return d.search().FindMarked(ctx, room, mimirid.Marker(message), d.isOurs)
+}
+
+func (d *delivery) search() homeserver.Search {
+	return homeserver.Search{Bot: d.matrix.Bot(), Pause: d.retry.Min / 2, Log: d.log}
+}
+
+// isOurs tells the senders of our events from members who copy the marker.
+func (d *delivery) isOurs(sender id.UserID) bool {
+	return sender == d.matrix.Bot().UserID || sender == d.at.Login.UserMXID || d.br.IsGhostMXID(sender)
+}

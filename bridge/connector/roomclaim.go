@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/homeserver"
+)
+
+const (
+	// selfTestName is the name of the rooms that have nobody but the bot in them.
+	selfTestRoomName = "Mimir bridge self-test"
+)
+
+// roomClaim is what the state of a room says about it, as far as the bridge's bot
+// wrote it itself. Nobody else can write in the bot's name, and whoever copies the
+// bot's state into a room of their own is its sender.
+type roomClaim struct {
+	room id.RoomID
+	// key names the conversation that the room shows, or the login whose space it is,
+	// with the ID homeserver.SpaceChannel. It is empty when the bot has written neither.
+	key networkid.PortalKey
+	// people are the members who are neither the bot nor ghosts, invited ones
+	// included; ghosts is the number of members who are.
+	people []id.UserID
+	ghosts int
+	joined []id.UserID // those of people who have joined
+	// ownRoom means that the bot made the room.
+	ownRoom bool
+	// named are the users whom the bot has given a power level.
+	named []id.UserID
+	name  string
+	// movedTo is the room that replaces this one, and predecessor the one it replaces,
+	// by what each of them says of itself.
+	movedTo, predecessor id.RoomID
+	// givenUp means that the bridge has made another room instead of it.
+	givenUp bool
+}
+
+// givenUpKey is set for a room that the bridge has given up for another one: the bot
+// may not be able to leave it, and it must not be found again.
+func givenUpKey(room id.RoomID) database.Key {
+	return database.Key("im.mimir.given_up." + string(room))
+}
+
+// belongsTo reports whether nobody is in the room but the bridge and this user. A
+// room in which nobody is yet was made for its user, by the bot.
+func (c *roomClaim) belongsTo(user id.UserID) bool {
+	switch len(c.people) {
+	case 0:
+		return c.ownRoom
+	case 1:
+		return c.people[0] == user
+	default:
+		return false
+	}
+}
+
+func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel }
+
+// readClaim asks the homeserver for the state of a room. It returns nil when the bot
+// is not in it. The bridge's table of members is then as the homeserver says.
+func (c *Connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
+	bot := c.matrix.Bot()
+	state, err := bot.Client.State(mautrix.WithMaxRetries(ctx, 0), room)
+	switch {
+	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the state of a room: %w", err)
+	}
+	claim := &roomClaim{room: room, givenUp: c.br.DB.KV.Get(ctx, givenUpKey(room)) != ""}
+	inRoom := false
+	for user, evt := range state[event.StateMember] {
+		member, ok := evt.Content.Parsed.(*event.MemberEventContent)
+		switch user := id.UserID(user); {
+		case !ok || !member.Membership.IsInviteOrJoin():
+		case user == bot.UserID:
+			inRoom = member.Membership == event.MembershipJoin
+		case c.br.IsGhostMXID(user):
+			claim.ghosts++
+		default:
+			claim.people = append(claim.people, user)
+			if member.Membership == event.MembershipJoin {
+				claim.joined = append(claim.joined, user)
+			}
+		}
+	}
+	if !inRoom {
+		return nil, nil
+	}
+	if evt := state[event.StateCreate][""]; evt != nil {
+		claim.ownRoom = evt.Sender == bot.UserID
+		if create, ok := evt.Content.Parsed.(*event.CreateEventContent); ok {
+			claim.predecessor = create.GetPredecessor().RoomID
+		}
+	}
+	for _, evt := range state[event.StateBridge] {
+		if content, ok := evt.Content.Parsed.(*event.BridgeEventContent); ok && evt.Sender == bot.UserID {
+			if key := homeserver.RoomKey(content); !key.IsEmpty() {
+				claim.key = key
+			}
+		}
+	}
+	if levels, ok := byBot[*event.PowerLevelsEventContent](state[event.StatePowerLevels][""], bot.UserID); ok {
+		for user := range levels.Users {
+			claim.named = append(claim.named, user)
+		}
+	}
+	if name, ok := byBot[*event.RoomNameEventContent](state[event.StateRoomName][""], bot.UserID); ok {
+		claim.name = name.Name
+	}
+	if evt := state[event.StateTombstone][""]; evt != nil {
+		if tombstone, ok := evt.Content.Parsed.(*event.TombstoneEventContent); ok {
+			claim.movedTo = tombstone.ReplacementRoom
+		}
+	}
+	slices.Sort(claim.people)
+	return claim, nil
+}
+
+// byBot returns the content of a state event if the bot has sent it.
+func byBot[T any](evt *event.Event, bot id.UserID) (content T, ok bool) {
+	if evt == nil || evt.Sender != bot {
+		return content, false
+	}
+	content, ok = evt.Content.Parsed.(T)
+	return content, ok
+}

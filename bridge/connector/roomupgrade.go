@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+)
+
+// A room that was upgraded is replaced by another one: a tombstone in the old room
+// names the new one, and the new one its predecessor. The conversation moves when both
+// agree, whoever sent the tombstone had the power to, and the owner of the login is in
+// the new room. What is missing then may come later: each of these is looked at again
+// when somebody joins the new room, and when all rooms are searched.
+
+// Tombstone deals with an event that says that the room of a conversation was
+// replaced. It reports false for any other event, and for a tombstone that names no
+// other room: the library then gives up the room.
+func (l *lostRooms) Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
+	if evt.Type != event.StateTombstone || evt.GetStateKey() != "" {
+		return false, nil
+	}
+	portal, err := l.br.GetPortalByMXID(ctx, evt.RoomID)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	content, ok := evt.Content.Parsed.(*event.TombstoneEventContent)
+	switch {
+	case portal == nil, l.isOurs(evt):
+		return true, nil
+	case !ok || content.ReplacementRoom == "":
+		return false, nil
+	}
+	login, err := l.loginOf(ctx, portal.PortalKey)
+	if err != nil || login == nil {
+		return true, err
+	}
+	moved, err := l.moveTo(ctx, login, content.ReplacementRoom, evt.Sender)
+	if moved || err != nil && !l.failures.isHopeless(evt.ID, err, maxTries) {
+		return true, err
+	}
+	return true, l.tellUpgrade(ctx, evt)
+}
+
+// moveTo moves a conversation to the room that a tombstone names, if that can be done
+// now.
+func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (moved bool, err error) {
+	entered, err := l.enter(ctx, login, room, via)
+	if err != nil || !entered {
+		return false, err
+	}
+	claim, err := l.readClaim(ctx, room)
+	if err != nil || claim == nil {
+		return false, err
+	}
+	return l.follow(ctx, claim)
+}
+
+// BotInvited looks whether a room that the bot was just invited to replaces the room
+// of a conversation.
+func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
+	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.Bot().UserID) || l.isOurs(evt) ||
+		evt.Content.AsMember().Membership != event.MembershipInvite {
+		return nil
+	}
+	claim, err := l.readClaim(ctx, evt.RoomID)
+	if err == nil && claim != nil {
+		_, err = l.follow(ctx, claim)
+	}
+	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
+		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "error", fault.OneLine(err))
+		return nil
+	}
+	return err
+}
+
+// tellUpgrade says in the old room what is missing for the conversation to move.
+func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
+	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
+	ctx, cancel := scope.With(ctx, ctx)
+	defer cancel()
+	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
+		l.matrix.Bot().UserID)
+	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
+	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
+		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
+		return nil
+	}
+	return err
+}
+
+// enter brings the bot into a room that replaces another: by itself, or with an
+// invitation of the owner of the login, if the bridge may act as them.
+func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (bool, error) {
+	ctx = mautrix.WithMaxRetries(ctx, 0)
+	join := func() (bool, error) {
+		_, err := l.matrix.Bot().JoinRoom(ctx, string(room), &mautrix.ReqJoinRoom{Via: []string{via.Homeserver()}})
+		switch {
+		case err == nil:
+			return true, nil
+		case homeserver.IsFinal(err):
+			return false, nil
+		default:
+			return false, fmt.Errorf("enter an upgraded room: %w", err)
+		}
+	}
+	entered, err := join()
+	if err != nil || entered {
+		return entered, err
+	}
+	puppet := login.User.DoublePuppet(ctx)
+	if puppet == nil {
+		return false, nil
+	}
+	if err := puppet.EnsureInvited(ctx, room, l.matrix.Bot().UserID); err != nil {
+		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", fault.OneLine(err))
+	}
+	return join()
+}
+
+// follow moves a conversation to the room that replaces its own, and reports whether
+// it did.
+func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) {
+	if claim.predecessor == "" {
+		return false, nil
+	}
+	portal, err := l.br.GetPortalByMXID(ctx, claim.predecessor)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	if portal == nil {
+		return false, nil
+	}
+	login, err := l.loginOf(ctx, portal.PortalKey)
+	if err != nil || login == nil || !slices.Contains(claim.joined, login.UserMXID) {
+		return false, err
+	}
+	if replaced, err := l.isReplaced(ctx, portal.MXID, claim.room); err != nil || !replaced {
+		return false, err
+	}
+	return true, l.move(ctx, login, portal, claim.room)
+}
+
+// isReplaced reports whether a room has a tombstone that names another one, by
+// somebody with the power to send it who is none of the bridge.
+func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
+	state, err := l.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), old)
+	switch {
+	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read the state of an upgraded room: %w", err)
+	}
+	tombstone, levels := state[event.StateTombstone][""], state[event.StatePowerLevels][""]
+	if tombstone == nil || levels == nil || l.isOurs(tombstone) {
+		return false, nil
+	}
+	content, ok := tombstone.Content.Parsed.(*event.TombstoneEventContent)
+	power, isPower := levels.Content.Parsed.(*event.PowerLevelsEventContent)
+	if !ok || !isPower || content.ReplacementRoom != replacement {
+		return false, nil
+	}
+	if power.GetUserLevel(tombstone.Sender) < power.GetEventLevel(event.StateTombstone) {
+		l.log.Warn("an upgrade of a room is not followed: its sender had no power to", "room_id", old, "user_id", tombstone.Sender)
+		return false, nil
+	}
+	return true, nil
+}
+
+// move makes another room that of a conversation, and links the old one there.
+func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
+	account, conversationID, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
+		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
+	}
+	contact := conversationID.Contact()
+	conversation, old := store.Conversation{Account: account, ID: conversationID}, portal.MXID
+	// The bot may have no power to invite there; its owner may.
+	if puppet := login.User.DoublePuppet(ctx); puppet != nil {
+		for _, who := range []networkid.UserID{mimirid.User(contact), mimirid.User(account)} {
+			if ghost, err := l.br.GetGhostByID(ctx, who); err == nil {
+				_ = puppet.EnsureInvited(ctx, room, ghost.Intent.GetMXID()) // or the bot does
+			}
+		}
+	}
+	// First, so that the history is not shown again.
+	shown, err := json.Marshal(shownRoom{Room: room})
+	if err != nil {
+		return err
+	}
+	l.br.DB.KV.Set(ctx, historyKey(conversation), string(shown))
+	if err := l.take(ctx, login, portal, room); err != nil {
+		return err
+	}
+	l.log.Info("an upgraded room was followed", "contact", contact.Short(), "room_id", room, "old", old)
+	l.deliver.Retry(conversation)
+	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
+	ctx, cancel := scope.With(ctx, ctx)
+	defer cancel()
+	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
+	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
+		l.log.Warn("the old room cannot be linked", "room_id", room, "error", fault.OneLine(err))
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/status"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// A conversation whose messages do not reach their room is in trouble when the
+// homeserver answers other requests meanwhile. Its user is told after a minute: in the
+// management room, in the bridge state of the login, and by `mimird status`. While the
+// homeserver answers nothing, nobody can be told in Matrix, and the status says so.
+
+const (
+	// troubleTick is how often conversations are checked for trouble.
+	troubleTick = 5 * time.Second
+	// maxTroubles bounds the conversations that one notice names.
+	maxTroubles = 10
+	// troubleEntry is the kind of the entries that these notices count as. None in a log
+	// has it.
+	troubleEntry store.EventKind = 253
+	// stateRoomWaits is in a bridge state while a conversation is in trouble.
+	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
+)
+
+// stateNotEncrypted is the reason in a bridge state that rooms are not encrypted
+// although the configuration wants it.
+const stateNotEncrypted = "mimir-not-encrypted"
+
+// troubleReason says why a conversation is in trouble, in a few words for people.
+func troubleReason(t deliver.Trouble) string {
+	if t.Err == nil {
+		return deliver.NoAnswer
+	}
+	return reasonOf(t.Err)
+}
+
+// watchTroubles tells users of conversations in trouble until stop ends. A login whose
+// management room does not answer delays no other.
+func (c *Connector) watchTroubles(stop, work context.Context) {
+	tick := time.NewTicker(troubleTick)
+	defer tick.Stop()
+	var tellers sync.WaitGroup
+	defer tellers.Wait()
+	var mu sync.Mutex
+	busy := make(map[*bridgev2.UserLogin]bool)
+	for {
+		select {
+		case <-stop.Done():
+			return
+		case <-tick.C:
+		}
+		bad, well := c.deliver.Troubles(c.homeserver.LastUp())
+		type news struct {
+			bad  []deliver.Trouble
+			well []*deliver.Position
+		}
+		byLogin := make(map[*bridgev2.UserLogin]*news)
+		of := func(at *deliver.Position) *news {
+			if byLogin[at.Login] == nil {
+				byLogin[at.Login] = &news{}
+			}
+			return byLogin[at.Login]
+		}
+		for _, t := range bad {
+			of(t.At).bad = append(of(t.At).bad, t)
+		}
+		for _, at := range well {
+			of(at).well = append(of(at).well, at)
+		}
+		for login, n := range byLogin {
+			mu.Lock()
+			skip := busy[login]
+			busy[login] = true
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			tellers.Go(func() {
+				err := fault.Guard(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
+				if err != nil && work.Err() == nil {
+					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "error", fault.OneLine(err))
+				}
+				mu.Lock()
+				delete(busy, login)
+				mu.Unlock()
+			})
+		}
+	}
+}
+
+// tellTroubles tells the user of a login what is in trouble, and what no longer is.
+func (c *Connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin, bad []deliver.Trouble, well []*deliver.Position) error {
+	var lines []string
+	var told []*deliver.Position
+	// The moment names the notice: it is another one at each attempt.
+	entry := store.Event{Seq: uint64(time.Now().UnixNano()), Kind: troubleEntry}
+	for i, t := range bad {
+		told = append(told, t.At)
+		if i >= maxTroubles {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("⚠️ Messages from %s have not reached their room since %s: %s. %s", c.nameOfContact(t.At.Conversation),
+			t.Since.UTC().Format(momentForm), troubleReason(t), c.advice(t.At.Conversation, t.Err)))
+	}
+	if over := len(bad) - maxTroubles; over > 0 {
+		lines = append(lines, fmt.Sprintf("… and those of %d more contacts. `mimird status` lists them.", over))
+	}
+	if len(bad) > 0 {
+		lines = append(lines, "Nothing is lost. The bridge retries by itself; say `retry` to try at once.")
+	}
+	for i, at := range well {
+		if i < maxTroubles {
+			lines = append(lines, fmt.Sprintf("✅ Messages from %s reach their room again.", c.nameOfContact(at.Conversation)))
+		}
+	}
+	if err := c.tellUser(ctx, homeserver.NewScope(entry, len(told)+len(well)), login.User, strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	c.deliver.SetTold(told, true)
+	c.deliver.SetTold(well, false)
+	if cl, ok := login.Client.(*client); ok && cl.IsLoggedIn() && login.BridgeState != nil {
+		c.sendState(login, c.connected(cl.account))
+	}
+	return nil
+}
+
+// roomsInTrouble says in a sentence, for a bridge state, how many rooms are in trouble,
+// and which.
+func (c *Connector) roomsInTrouble(account identity.PublicKey) (rooms int, text string) {
+	told := c.deliver.ToldTroubles(account)
+	if len(told) == 0 {
+		return 0, ""
+	}
+	t := told[0]
+	text = fmt.Sprintf("Messages from %s do not reach their room: %s. %s", c.nameOfContact(t.At.Conversation), troubleReason(t),
+		c.advice(t.At.Conversation, t.Err))
+	if len(told) > 1 {
+		text += fmt.Sprintf(" The same is true for %d more contacts.", len(told)-1)
+	}
+	return len(told), text
+}
+
+// connected is the bridge state of a login with which all is well, or as well as the
+// homeserver allows.
+func (c *Connector) connected(account identity.PublicKey) status.BridgeState {
+	state := status.BridgeState{StateEvent: status.StateConnected}
+	if rooms, text := c.roomsInTrouble(account); rooms > 0 {
+		// The library takes states for the same whose messages alone are different.
+		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
+	} else if e := c.matrix.Encryption(); e.State == botcrypto.Unavailable {
+		state.Reason, state.Message = stateNotEncrypted, e.Error
+	}
+	return state
+}
+
+// tellUser has the bot say something to a user in the management room, in a scope. A
+// room that is gone, or in which the bot must not write, is given up for another.
+func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user *bridgev2.User, text string) error {
+	library, cancel := scope.With(c.br.BackgroundCtx, ctx)
+	defer cancel()
+	content := msgconv.Notice(text)
+	content.Mentions = &event.Mentions{}
+	for fresh := false; ; fresh = true {
+		room, err := user.GetManagementRoom(library)
+		if err != nil {
+			return fmt.Errorf("open the room with the bot: %w", homeserver.WithRetryAfter(err))
+		}
+		_, err = c.br.Bot.SendMessage(library, room, event.EventMessage, &event.Content{Parsed: content}, nil)
+		if err == nil {
+			return nil
+		}
+		if fresh || !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {
+			return fmt.Errorf("write to the user: %w", homeserver.WithRetryAfter(err))
+		}
+		c.log.Warn("room with the bot is closed to it, opening another", "room_id", room, "user", user.MXID)
+		user.ManagementRoom = ""
+		if err := user.Save(library); err != nil {
+			return fmt.Errorf("give up the room with the bot: %w", err)
+		}
+	}
+}
+
+// nameOfContact is how a contact is called.
+func (c *Connector) nameOfContact(conversation store.Conversation) string {
+	contact, err := c.node.Contact(conversation.Account, conversation.Contact())
+	if err != nil {
+		return nameOr("", conversation.Contact())
+	}
+	return c.displayName(contact)
+}
+
+// advice says what to do about a failed delivery, in a sentence or two.
+func (c *Connector) advice(conversation store.Conversation, err error) string {
+	anew := fmt.Sprintf("or say `history %s` here: that makes a new room.", c.nameOfContact(conversation))
+	switch {
+	case errors.Is(err, homeserver.ErrRoomEncrypted), errors.Is(err, homeserver.ErrPlaintext):
+		return "Set encryption.allow in the configuration of the bridge, " + anew
+	case errors.Is(err, mautrix.MUnknownToken), errors.Is(err, mautrix.MMissingToken), errors.Is(err, mautrix.MExclusive):
+		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
+	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
+		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
+			c.matrix.Bot().UserID, c.ghostUser(conversation.Contact()), anew)
+	case homeserver.AnswerOf(err) == homeserver.AnswerNone && err != nil:
+		return "The log of the node says more."
+	default:
+		return "The logs of the homeserver, and of the proxy before it, say more."
+	}
+}
+
+func (c *Connector) ghostUser(contact identity.PublicKey) id.UserID {
+	return c.matrix.GhostIntent(mimirid.User(contact)).GetMXID()
+}
+
+// Waiting adds to what the deliverer knows who it is about, and what to do.
+func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting) {
+	logins, conversations, list = c.deliver.Waiting()
+	for i := range list {
+		w := &list[i]
+		if w.Error == "" {
+			continue
+		}
+		conversation := store.ConversationWith(w.Account, w.Contact)
+		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.TroubleOf(conversation).Err)
+		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, store.ContactConversation(w.Contact)))
+		if err == nil && portal != nil {
+			w.Room = portal.MXID
+		}
+	}
+	return logins, conversations, list
+}
+
+// keepTelling has the bot tell a user something, again until the homeserver takes it,
+// stop ends, or it has failed maxTellTries times. It takes its time: whoever has
+// others to see to does not wait for it.
+func (c *Connector) keepTelling(stop context.Context, user *bridgev2.User, what, text string) {
+	// The moment names the notice: said again after a lost answer it is the same one.
+	name := what + "/" + string(user.MXID) + "/" + time.Now().Format(time.RFC3339Nano)
+	for try := range maxTellTries {
+		err := fault.Guard(c.log, "tell a user", func() error { return c.tellUser(stop, homeserver.NewNamedScope(name), user, text) })
+		if err == nil || stop.Err() != nil {
+			return
+		}
+		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
+		timer := time.NewTimer(c.retry.Delay(try))
+		select {
+		case <-timer.C:
+		case <-stop.Done():
+			timer.Stop()
+			return
+		}
+	}
+	c.log.Warn("a user was not told", "user_id", user.MXID, "about", what)
+}
