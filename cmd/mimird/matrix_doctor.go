@@ -15,6 +15,7 @@ import (
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/config"
 )
 
@@ -36,7 +37,7 @@ func newMatrixDoctor(f *flags) *cobra.Command {
 // diagnosis is what the command says with --json.
 type diagnosis struct {
 	Fine   bool           `json:"fine"`
-	Checks []bridge.Check `json:"checks"`
+	Checks []doctor.Check `json:"checks"`
 }
 
 var errNotWell = errors.New("the bridge cannot work like this")
@@ -46,7 +47,7 @@ func examineMatrix(cmd *cobra.Command, f *flags, wait time.Duration) error {
 	if wait <= 0 {
 		return errors.New("--wait: want a duration such as 30s")
 	}
-	report := func(check bridge.Check) {
+	report := func(check doctor.Check) {
 		if !f.json {
 			printCheck(out, check)
 		}
@@ -57,7 +58,7 @@ func examineMatrix(cmd *cobra.Command, f *flags, wait time.Duration) error {
 	}
 	bad := 0
 	for _, check := range checks {
-		if check.Result == bridge.CheckFailed {
+		if check.Result == doctor.Failed {
 			bad++
 		}
 	}
@@ -75,7 +76,7 @@ func examineMatrix(cmd *cobra.Command, f *flags, wait time.Duration) error {
 
 // diagnose runs the checks, of which the configuration itself is
 // one.
-func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(bridge.Check)) ([]bridge.Check, error) {
+func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(doctor.Check)) ([]doctor.Check, error) {
 	c, err := f.load()
 	if err != nil {
 		return nil, err
@@ -87,15 +88,15 @@ func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(brid
 	if err != nil {
 		return nil, configError{err}
 	}
-	return bridge.Diagnose(cmd.Context(), bridge.DoctorOptions{
+	return doctor.Diagnose(cmd.Context(), doctor.Options{
 		Config: section, Dir: filepath.Dir(f.configPath()), Wait: wait, Report: report,
-		Node: func(ctx context.Context) bridge.NodeState { return nodeState(ctx, f, c) },
+		Node: func(ctx context.Context) doctor.NodeState { return nodeState(ctx, f, c) },
 	}), nil
 }
 
 // nodeState asks the node of the configuration for its bridge, if it runs.
-func nodeState(ctx context.Context, f *flags, c config.Config) bridge.NodeState {
-	state := bridge.NodeState{Role: c.Has(config.RoleMatrix)}
+func nodeState(ctx context.Context, f *flags, c config.Config) doctor.NodeState {
+	state := doctor.NodeState{Role: c.Has(config.RoleMatrix)}
 	client := control.NewClient(f.socket(c))
 	defer client.Close()
 	status, err := client.Status(ctx)
@@ -128,7 +129,7 @@ func nodeState(ctx context.Context, f *flags, c config.Config) bridge.NodeState 
 }
 
 // printCheck prints a check as one line, with what to do behind an arrow.
-func printCheck(out io.Writer, check bridge.Check) {
+func printCheck(out io.Writer, check doctor.Check) {
 	remedy := ""
 	if check.Remedy != "" {
 		remedy = " -> " + check.Remedy

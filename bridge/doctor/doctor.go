@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+// Package doctor is `mimird matrix doctor`: it checks, in both directions, whether the
+// bridge and its homeserver can work with each other, and says what to do about each
+// problem. It knows the configuration, makes requests of its own, and listens in place of
+// a bridge that does not run. It does not need a running node and changes nothing. Only
+// the command calls it.
+package doctor
 
 import (
 	"context"
@@ -13,67 +18,78 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/appservice"
-	"github.com/mimird/mimird/bridge/config"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
-// Result is what a check came to.
+// Result is the outcome of a check.
 type Result string
 
 // The results of checks.
 const (
-	CheckFine    Result = "ok"
-	CheckWarning Result = "warning" // the bridge works, with less
-	CheckFailed  Result = "failed"
-	CheckSkipped Result = "skipped" // it depends on one that failed, or is switched off
+	OK      Result = "ok"
+	Warning Result = "warning" // the bridge works, with limitations
+	Failed  Result = "failed"
+	Skipped Result = "skipped" // a check before it failed, or the feature is switched off
 )
 
-// Check is one thing that [Diagnose] has looked at.
+// Check is one check of [Diagnose].
 type Check struct {
 	Name   string `json:"name"`
 	Result Result `json:"result"`
-	// Found is what was found, and Remedy what to do about it, each a sentence.
+	// Found says what the check found, and Remedy what to do about it, each in a sentence.
 	Found  string `json:"found"`
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// DoctorOptions say what to look at.
-type DoctorOptions struct {
+// Options are the parameters of [Diagnose].
+type Options struct {
 	Config *config.Config
-	// Dir is where the registration files are that the homeserver was given.
+	// Dir is the directory with the registration files that the homeserver was given.
 	Dir string
-	// Wait is how long the homeserver may take to come to the bridge; 0 means 30 s.
+	// Wait is the time within which the homeserver must reach the bridge; 0 means 30 s.
 	Wait time.Duration
-	// Node says what is known of the node that should run the bridge. Nil means that
-	// there is none to ask.
+	// Node returns the state of the node that should run the bridge. Nil means that there
+	// is no node to ask.
 	Node func(context.Context) NodeState
-	// Report is called with each check when it is done.
+	// Report, if set, is called with each check when it has ended.
 	Report func(Check)
 }
 
-// clockTolerance is how far the clocks may be apart.
+// NodeState is the state of the node that should run the bridge.
+type NodeState struct {
+	// Role says whether the configuration gives the node the role matrix.
+	Role bool
+	// Runs says whether a node is running. Status is that of its bridge, nil without one,
+	// and Error the answer in place of a status.
+	Runs   bool
+	Status *bridge.Status
+	Error  string
+}
+
+// clockTolerance is the largest difference of the clocks that is not reported.
 const clockTolerance = 30 * time.Second
 
-// Diagnose looks whether homeserver and bridge can work with each other, both
-// ways, without changing anything but a room that is left again. The bridge may be
-// running, and need not be: then Diagnose listens in its place, and lets the
-// homeserver keep what it brings. All is done when it returns.
-func Diagnose(ctx context.Context, o DoctorOptions) []Check {
+// Diagnose runs all checks, in order, and returns their outcomes. Their only trace is a
+// room that the bot creates and leaves. If the bridge is not running, Diagnose listens in
+// its place and refuses the transactions, which the homeserver then keeps. It returns
+// early when ctx ends.
+func Diagnose(ctx context.Context, o Options) []Check {
 	if o.Wait == 0 {
 		o.Wait = 30 * time.Second
 	}
-	d := &doctor{DoctorOptions: o, server: homeserver.NewProbe(o.Config.Homeserver.Address)}
+	d := &doctor{Options: o, server: homeserver.NewProbe(o.Config.Homeserver.Address)}
 	defer d.server.Close()
 	for _, check := range []struct {
 		name string
 		run  func(context.Context) Check
-		need *bool // what must have been found fine before
+		need *bool // set by a check before this one
 	}{
 		{"configuration", d.configuration, nil},
 		{"permissions", d.permissions, &d.configured},
@@ -89,7 +105,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 		{"node", d.node, nil},
 	} {
 		d.both = d.known && d.listens
-		result := Check{Result: CheckSkipped, Found: "cannot be tested before what is above is right"}
+		result := Check{Result: Skipped, Found: "cannot be tested before what is above is right"}
 		if check.need == nil || *check.need {
 			result = check.run(ctx)
 		}
@@ -108,31 +124,35 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Check {
 	return d.checks
 }
 
-// doctor is one diagnosis.
+// doctor is one run of [Diagnose].
 type doctor struct {
-	DoctorOptions
+	Options
 	server *homeserver.Probe
-	own    *appservice.Listener // in place of a bridge that does not run
+	own    *appservice.Listener // in place of a bridge that is not running
 	checks []Check
 
 	configured, answers, known, listens, both bool
 	spec                                      mautrix.RespVersions
 }
 
+// fine returns a check that found no problem.
 func fine(format string, args ...any) Check {
-	return Check{Result: CheckFine, Found: fmt.Sprintf(format, args...)}
+	return Check{Result: OK, Found: fmt.Sprintf(format, args...)}
 }
 
+// failed returns a check that found a problem which keeps the bridge from working.
 func failed(remedy, format string, args ...any) Check {
-	return Check{Result: CheckFailed, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+	return Check{Result: Failed, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
+// warning returns a check that found a limitation.
 func warning(remedy, format string, args ...any) Check {
-	return Check{Result: CheckWarning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+	return Check{Result: Warning, Found: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
+// skipped returns a check that did not run.
 func skipped(found string) Check {
-	return Check{Result: CheckSkipped, Found: found}
+	return Check{Result: Skipped, Found: found}
 }
 
 func (d *doctor) configuration(context.Context) Check {
@@ -173,8 +193,7 @@ func (d *doctor) permissions(context.Context) Check {
 	}
 }
 
-// registration compares the files that the homeserver was given, as far as they
-// are here, with what they should be.
+// registration compares the registration files in Dir with the configuration.
 func (d *doctor) registration(context.Context) Check {
 	const remedy = "run mimird matrix -g, and restart the homeserver"
 	files, err := d.Config.Registrations()
@@ -205,7 +224,7 @@ func (d *doctor) homeserver(ctx context.Context) Check {
 		return failed("start the homeserver, or correct homeserver.address", "nothing answers at %s: %s", address, fault.OneLine(answer.Err))
 	case answer.Status != 200 || len(d.spec.Versions) == 0:
 		return failed("correct homeserver.address: it is the address without /_matrix",
-			"what answers at %s is no homeserver (HTTP status %d)", address, answer.Status)
+			"what answers at %s is not a homeserver (HTTP status %d)", address, answer.Status)
 	}
 	d.answers = true
 	d.server.Date = answer.Date
@@ -235,7 +254,7 @@ func (d *doctor) clock(context.Context) Check {
 	return fine("the homeserver's clock and this one agree")
 }
 
-// asToken looks whether the homeserver knows the bridge.
+// asToken checks whether the homeserver knows the bridge.
 func (d *doctor) asToken(ctx context.Context) Check {
 	bot := id.NewUserID(d.Config.AppService.Bot.Username, d.Config.Homeserver.Domain)
 	answer := d.server.Ask(ctx, "POST", "/_matrix/client/v3/register?kind=user", d.Config.AppService.ASToken,
@@ -260,4 +279,36 @@ func (d *doctor) asToken(ctx context.Context) Check {
 	}
 	d.known = true
 	return fine("the homeserver knows the bridge as %s", bot)
+}
+
+// node checks whether the bridge runs in the running node. All other checks can pass
+// without a running bridge.
+func (d *doctor) node(ctx context.Context) Check {
+	if d.Node == nil {
+		return skipped("there is no node to ask")
+	}
+	state := d.Node(ctx)
+	switch {
+	case !state.Role && state.Runs && state.Status == nil:
+		return failed("set roles: [node, matrix] in the configuration and restart mimird", "the node runs without the bridge: roles lacks matrix")
+	case !state.Role:
+		return failed("set roles: [node, matrix] in the configuration and restart mimird", "roles lacks matrix, so no bridge is started")
+	case !state.Runs:
+		return skipped("mimird does not run; start it with: mimird up")
+	case state.Error != "":
+		return failed("look at the log of mimird", "the bridge of the running node does not answer: %.200s", fault.OneLineText(state.Error))
+	case state.Status == nil:
+		return failed("restart mimird", "the node that runs was started without the bridge")
+	}
+	switch s := state.Status; s.State {
+	case bridge.StateFailed:
+		return failed("do what it says; mimird starts the bridge again by itself", "the bridge of the running node fails: %.200s", s.Error)
+	case bridge.StateStarting:
+		return warning("wait, and run it again", "the bridge of the running node is starting")
+	case bridge.StateDegraded:
+		return warning("see the other checks", "the bridge of the running node works only in part: %.200s",
+			fault.OneLineText(s.Homeserver.Error+" "+s.Listener.Error))
+	default:
+		return fine("the bridge runs in the node, with %d logins", s.Logins)
+	}
 }

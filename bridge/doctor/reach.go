@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package bridge
+package doctor
 
 import (
 	"context"
@@ -14,31 +14,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/appservice"
-	"github.com/mimird/mimird/bridge/botcrypto"
-	"github.com/mimird/mimird/bridge/homeserver"
-
-	"github.com/mimird/mimird/bridge/config"
-
-	"github.com/mimird/mimird/bridge/fault"
-
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/botcrypto"
+	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
-// minSpecVersion is what bridgev2 wants of a homeserver.
+// minSpecVersion is the version of the specification that bridgev2 requires.
 var minSpecVersion = mautrix.SpecV14
 
-// heardEvery is how often the listener is asked whether the homeserver has come.
+// heardEvery is how often the doctor asks the listener whether the homeserver has reached it.
 const heardEvery = 100 * time.Millisecond
 
-// listener looks who listens at the bridge's address, and listens itself when
-// nobody does.
+// listener checks which program listens at the bridge's address, and listens there itself
+// if none does.
 func (d *doctor) listener(ctx context.Context) Check {
 	a := &d.Config.AppService
 	own := appservice.NewListener(appservice.ListenerOptions{Log: slog.New(slog.DiscardHandler), Token: a.HSToken})
-	own.Refuse() // the homeserver keeps what it brings, for the bridge
+	own.Refuse() // the homeserver keeps the transactions for the bridge
 	heard, err := d.heard(ctx)
 	switch {
 	case err == nil && heard.Status == http.StatusOK:
@@ -57,6 +55,7 @@ func (d *doctor) listener(ctx context.Context) Check {
 	return fine("the bridge does not run, and can listen at %s", d.listenAddress())
 }
 
+// listenAddress returns where the bridge listens: a host and a port, or a path.
 func (d *doctor) listenAddress() string {
 	a := &d.Config.AppService
 	if strings.HasPrefix(a.Hostname, "/") {
@@ -65,12 +64,14 @@ func (d *doctor) listenAddress() string {
 	return net.JoinHostPort(a.Hostname, strconv.Itoa(int(a.Port)))
 }
 
+// heardAnswer is the answer of a listener.
 type heardAnswer struct {
 	homeserver.Reply
 	appservice.Heard
 }
 
-// heard asks the listener of the bridge. An error means that there is none.
+// heard asks the bridge's listener when the homeserver reached it. The error means that
+// none listens.
 func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 	if d.own != nil {
 		return heardAnswer{Reply: homeserver.Reply{Status: http.StatusOK}, Heard: d.own.Inbound.Heard()}, nil
@@ -96,8 +97,7 @@ func (d *doctor) heard(ctx context.Context) (heardAnswer, error) {
 	return h, h.Err
 }
 
-// hsToken looks whether the homeserver reaches the listener, with the token that
-// it should have.
+// hsToken checks whether the homeserver reaches the listener with the right token.
 func (d *doctor) hsToken(ctx context.Context) Check {
 	if d.spec.Supports(mautrix.FeatureAppservicePing) {
 		return d.ping(ctx)
@@ -106,7 +106,7 @@ func (d *doctor) hsToken(ctx context.Context) Check {
 	if err != nil {
 		return failed("run it again", "the listener has ended meanwhile: %s", fault.OneLine(err))
 	}
-	room, a := d.makeRoom(ctx)
+	room, a := d.createRoom(ctx)
 	if room == "" {
 		return failed("look at the homeserver's log", "the homeserver does not let the bridge make a room (%s)", a.Reason())
 	}
@@ -134,7 +134,7 @@ func (d *doctor) hsToken(ctx context.Context) Check {
 		"the homeserver did not come to %s within %s", d.Config.AppService.Address, d.Wait)
 }
 
-// ping has the homeserver try.
+// ping asks the homeserver to ping the bridge.
 func (d *doctor) ping(ctx context.Context) Check {
 	var result struct {
 		Duration int64 `json:"duration_ms"`
@@ -156,15 +156,16 @@ func (d *doctor) ping(ctx context.Context) Check {
 	}
 }
 
-// makeRoom makes a room with the bot alone in it: all that happens in it has to be
-// sent to the bridge.
-func (d *doctor) makeRoom(ctx context.Context) (id.RoomID, homeserver.Reply) {
+// createRoom creates a room with the bot alone in it, whose events the homeserver has to
+// push to the bridge.
+func (d *doctor) createRoom(ctx context.Context) (id.RoomID, homeserver.Reply) {
 	var made mautrix.RespCreateRoom
 	a := d.server.Ask(ctx, http.MethodPost, "/_matrix/client/v3/createRoom", d.Config.AppService.ASToken,
 		map[string]any{"name": "Mimir bridge self-test", "preset": "private_chat", "creation_content": map[string]any{"m.federate": false}}, &made)
 	return made.RoomID, a
 }
 
+// leaveRoom removes the bot from a room.
 func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
 	for _, how := range []string{"leave", "forget"} {
 		d.server.Ask(ctx, http.MethodPost, "/_matrix/client/v3/rooms/"+url.QueryEscape(string(room))+"/"+how,
@@ -172,7 +173,7 @@ func (d *doctor) leaveRoom(ctx context.Context, room id.RoomID) {
 	}
 }
 
-// doublePuppet looks whether the bridge may act as its users.
+// doublePuppet checks whether the bridge may act as its users.
 func (d *doctor) doublePuppet(ctx context.Context) Check {
 	token, file := d.Config.AppService.ASToken, "registration.yaml"
 	switch d.Config.DoublePuppet.Registration {
@@ -211,7 +212,7 @@ func (d *doctor) doublePuppet(ctx context.Context) Check {
 	}
 }
 
-// encryption looks whether the bridge can take part in encrypted rooms.
+// encryption checks whether the bridge can encrypt.
 func (d *doctor) encryption(ctx context.Context) Check {
 	e := &d.Config.Encryption
 	if !e.Allow {
