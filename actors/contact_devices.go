@@ -272,7 +272,7 @@ func (x *contact) devicesLookedUp(c *kernel.Context, msg resolver.Addresses) {
 		return // isNewDevice has read the cache
 	}
 	answered := msg.Err == nil || errors.Is(msg.Err, resolver.ErrNotFound)
-	if !answered && !errors.Is(msg.Err, resolver.ErrTrackersSilent) && !errors.Is(msg.Err, resolver.ErrNoTrackers) {
+	if !answered && !errors.Is(msg.Err, resolver.ErrTrackersUnreachable) && !errors.Is(msg.Err, resolver.ErrNoTrackers) {
 		return // the error does not say whether trackers answer
 	}
 	for _, h := range x.devices.holds {

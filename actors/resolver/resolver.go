@@ -35,8 +35,8 @@ import (
 var (
 	// ErrNotFound says that no tracker knows where an identity is.
 	ErrNotFound = errors.New("no tracker knows the identity")
-	// ErrTrackersSilent says that no tracker answered.
-	ErrTrackersSilent = errors.New("no tracker answers")
+	// ErrTrackersUnreachable says that no tracker answered.
+	ErrTrackersUnreachable = errors.New("no tracker answers")
 	// ErrNoTrackers says that the configuration has none.
 	ErrNoTrackers = errors.New("no trackers are configured")
 
@@ -59,8 +59,7 @@ const (
 	maxDatagrams     = 64
 	maxDatagramBytes = 1 << 20
 	// announceRetry is the pause after a malformed answer to an announcement, and after
-	// a failure of our own; busyRetry the one while the tracker has other questions to
-	// answer first.
+	// a failure of our own; busyRetry the one while other queries to the tracker are open.
 	announceRetry = 60 * time.Second
 	busyRetry     = time.Second
 )
@@ -89,7 +88,7 @@ type Addresses struct {
 	Found    []store.Address
 	// Cached says that no tracker was asked.
 	Cached bool
-	// Err says why there is nothing in Found: [ErrNotFound], [ErrTrackersSilent],
+	// Err says why there is nothing in Found: [ErrNotFound], [ErrTrackersUnreachable],
 	// [ErrNoTrackers], uplink.ErrOffline, or that the resolver is busy.
 	Err error
 }
@@ -121,7 +120,7 @@ type resolver struct {
 	deps     Deps
 	port     overlay.Datagrams
 	trackers []*trackerState
-	open     map[tracker.Nonce]*question
+	queries  map[tracker.Nonce]*query
 	lookups  map[identity.PublicKey]*lookupState
 	accounts map[identity.PublicKey]struct{}
 	timers   map[announceDue]kernel.Timer
@@ -145,7 +144,7 @@ type (
 		from    identity.NodeKey
 		payload []byte
 	}
-	questionDue struct{ nonce tracker.Nonce }
+	queryDue    struct{ nonce tracker.Nonce }
 	lookupDue   struct{ identity identity.PublicKey }
 	announceDue struct {
 		account identity.PublicKey
@@ -158,7 +157,7 @@ type (
 func New(deps Deps) kernel.Actor {
 	r := &resolver{
 		deps:     deps,
-		open:     make(map[tracker.Nonce]*question),
+		queries:  make(map[tracker.Nonce]*query),
 		lookups:  make(map[identity.PublicKey]*lookupState),
 		accounts: make(map[identity.PublicKey]struct{}),
 		timers:   make(map[announceDue]kernel.Timer),
@@ -196,7 +195,7 @@ func (r *resolver) listen(c *kernel.Context) error {
 	if !ok || r.port != nil {
 		return nil // continues with uplink.Opened, or when the closing port has failed
 	}
-	// Trackers answer to their own port, whatever port the question came from.
+	// Trackers answer to their own port, whatever port the request came from.
 	port, err := carrier.ListenDatagrams(tracker.Port)
 	if err != nil {
 		return fmt.Errorf("listen for trackers on port %d: %w", tracker.Port, err)
@@ -222,14 +221,14 @@ func (r *resolver) Receive(c *kernel.Context, msg any) {
 		r.onOverlayChanged(c, msg)
 	case datagram:
 		r.onDatagram(c, msg)
-	case questionDue:
-		r.onQuestionDue(c, msg)
+	case queryDue:
+		r.onQueryDue(c, msg)
 	case lookupDue:
 		r.finishLookup(c, msg.identity)
 	case announceDue:
 		r.onAnnounceDue(c, msg)
 	case StatusRequest:
-		r.onTrackersRequest(c)
+		r.onStatusRequest(c)
 	case store.Written:
 		// The cache may lack an entry, and the status has a foreign node without its event.
 	case announceDueV1:
@@ -276,7 +275,7 @@ func (r *resolver) receive(ctx context.Context, inbox kernel.Inbox) error {
 	}
 }
 
-// onLookup answers from the cache, or joins or starts a question to the trackers.
+// onLookup answers from the cache, or joins or starts a lookup.
 func (r *resolver) onLookup(c *kernel.Context, msg Lookup) {
 	if !msg.Fresh {
 		if cached := r.cached(msg.Identity); len(cached) > 0 {
@@ -300,8 +299,8 @@ func (r *resolver) onLookup(c *kernel.Context, msg Lookup) {
 	l = &lookupState{waiting: []kernel.Ref{c.Sender()}}
 	r.lookups[msg.Identity] = l
 	for _, t := range best(r.trackers, askedAtOnce, time.Now()) {
-		nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: msg.Identity} })
-		r.open[nonce].identity = msg.Identity
+		nonce := r.query(c, t, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: msg.Identity} })
+		r.queries[nonce].identity = msg.Identity
 		l.asked++
 	}
 	if r.askV1(c, msg.Identity) {
@@ -323,18 +322,18 @@ func (r *resolver) cached(id identity.PublicKey) []store.Address {
 }
 
 // onDatagram handles an answer. It counts only from the tracker that was asked, with
-// the nonce and the command of a question that is still open.
+// the nonce and the command of an open query.
 func (r *resolver) onDatagram(c *kernel.Context, msg datagram) {
 	r.credits.Release(int64(len(msg.payload)))
 	reply, ok := tracker.SplitReply(msg.payload)
 	if !ok {
 		return
 	}
-	q := r.open[reply.Nonce]
+	q := r.queries[reply.Nonce]
 	if q == nil || q.tracker.address.Node != msg.from || q.request.Command() != reply.Command {
 		return
 	}
-	r.closeQuestion(reply.Nonce)
+	r.closeQuery(reply.Nonce)
 	q.tracker.answered(time.Since(q.sent))
 	switch q.request.(type) {
 	case tracker.Lookup:
@@ -408,7 +407,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	case len(r.trackers) == 0 && r.deps.V1.none():
 		answer.Err = ErrNoTrackers
 	default:
-		answer.Err = ErrTrackersSilent
+		answer.Err = ErrTrackersUnreachable
 	}
 	for _, w := range l.waiting {
 		c.Tell(w, answer)
@@ -443,7 +442,7 @@ func (r *resolver) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 	}
 	// That trackers did not answer meant nothing while we were cut off.
 	for _, t := range r.trackers {
-		t.failures, t.quietUntil = 0, time.Time{}
+		t.failures, t.retryAt = 0, time.Time{}
 	}
 	r.announceV1(c)
 	for account := range r.accounts {
@@ -472,8 +471,8 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 	if !r.deps.Network.Up() || r.port == nil {
 		return // continues with uplink.Changed
 	}
-	if !t.mayAsk(now) {
-		r.announceAfter(c, due, max(t.quietUntil.Sub(now), busyRetry))
+	if !t.ready(now) {
+		r.announceAfter(c, due, max(t.retryAt.Sub(now), busyRetry))
 		return
 	}
 	key, ok := r.deps.Keys.Account(due.account)
@@ -488,18 +487,18 @@ func (r *resolver) onAnnounceDue(c *kernel.Context, due announceDue) {
 		return
 	}
 	record := tracker.NewRecord(key, r.deps.Keys.RoleKey(keyring.RoleNode), account.Priority, account.ClientID)
-	nonce := r.ask(c, t, func(n tracker.Nonce) tracker.Request {
+	nonce := r.query(c, t, func(n tracker.Nonce) tracker.Request {
 		return tracker.Announce{Nonce: n, Identity: due.account, Record: record}
 	})
-	r.open[nonce].identity = due.account
-	r.open[nonce].announced = due
+	r.queries[nonce].identity = due.account
+	r.queries[nonce].announced = due
 }
 
-// ask sends a question to a tracker, and repeats it until it is answered or given up.
-func (r *resolver) ask(c *kernel.Context, t *trackerState, make func(tracker.Nonce) tracker.Request) tracker.Nonce {
+// query sends a request to a tracker, and repeats it until it is answered or given up.
+func (r *resolver) query(c *kernel.Context, t *trackerState, make func(tracker.Nonce) tracker.Request) tracker.Nonce {
 	nonce := r.freeNonce(c)
-	q := &question{tracker: t, request: make(nonce), sent: time.Now()}
-	r.open[nonce] = q
+	q := &query{tracker: t, request: make(nonce), sent: time.Now()}
+	r.queries[nonce] = q
 	t.open++
 	r.transmit(c, nonce, q)
 	return nonce
@@ -511,29 +510,29 @@ func (r *resolver) freeNonce(c *kernel.Context) tracker.Nonce {
 		if err != nil {
 			c.Fail(err)
 		}
-		if _, taken := r.open[nonce]; !taken {
+		if _, taken := r.queries[nonce]; !taken {
 			return nonce
 		}
 	}
 }
 
-func (r *resolver) transmit(c *kernel.Context, nonce tracker.Nonce, q *question) {
+func (r *resolver) transmit(c *kernel.Context, nonce tracker.Nonce, q *query) {
 	err := r.port.Send(q.tracker.address.Node, q.tracker.address.Port, q.request.AppendTo(nil))
 	if silenced, ok := errors.AsType[*overlay.SilencedError](err); ok {
 		q.silenced, q.tries = silenced.Remaining, len(resendAfter)
-		q.timer = c.After(0, questionDue{nonce}) // given up
+		q.timer = c.After(0, queryDue{nonce}) // given up
 		return
 	}
 	if err != nil {
 		c.Log().Debug("sending a datagram failed", "server", q.tracker.address.Node.Short(), "err", err)
 	}
-	q.timer = c.After(resendAfter[q.tries], questionDue{nonce})
+	q.timer = c.After(resendAfter[q.tries], queryDue{nonce})
 	q.tries++
 }
 
-// onQuestionDue repeats a question, or gives it up.
-func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
-	q := r.open[msg.nonce]
+// onQueryDue repeats a query, or gives it up.
+func (r *resolver) onQueryDue(c *kernel.Context, msg queryDue) {
+	q := r.queries[msg.nonce]
 	if q == nil {
 		return
 	}
@@ -541,9 +540,9 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 		r.transmit(c, msg.nonce, q)
 		return
 	}
-	r.closeQuestion(msg.nonce)
+	r.closeQuery(msg.nonce)
 	now := time.Now()
-	q.tracker.silent(now, q.silenced)
+	q.tracker.timedOut(now, q.silenced)
 	switch q.request.(type) {
 	case tracker.Lookup:
 		if l := r.lookups[q.identity]; l != nil && !q.own {
@@ -553,18 +552,18 @@ func (r *resolver) onQuestionDue(c *kernel.Context, msg questionDue) {
 		}
 	case tracker.Announce:
 		c.Log().Info("tracker does not answer", "server", q.tracker.address.Node.Short())
-		r.announceAfter(c, q.announced, q.tracker.quietUntil.Sub(now))
+		r.announceAfter(c, q.announced, q.tracker.retryAt.Sub(now))
 	}
 }
 
-func (r *resolver) closeQuestion(nonce tracker.Nonce) {
-	q := r.open[nonce]
+func (r *resolver) closeQuery(nonce tracker.Nonce) {
+	q := r.queries[nonce]
 	q.timer.Stop()
 	q.tracker.open--
-	delete(r.open, nonce)
+	delete(r.queries, nonce)
 }
 
-func (r *resolver) onTrackersRequest(c *kernel.Context) {
+func (r *resolver) onStatusRequest(c *kernel.Context) {
 	now := time.Now()
 	status := make([]TrackerStatus, 0, len(r.trackers))
 	for _, t := range r.trackers {
@@ -575,10 +574,10 @@ func (r *resolver) onTrackersRequest(c *kernel.Context) {
 
 // askForOwn looks up an account at a tracker that has just answered its announcement, to
 // see what the tracker tells others.
-func (r *resolver) askForOwn(c *kernel.Context, announcement *question) {
+func (r *resolver) askForOwn(c *kernel.Context, announcement *query) {
 	id := announcement.identity
-	nonce := r.ask(c, announcement.tracker, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: id} })
-	q := r.open[nonce]
+	nonce := r.query(c, announcement.tracker, func(n tracker.Nonce) tracker.Request { return tracker.Lookup{Nonce: n, Identity: id} })
+	q := r.queries[nonce]
 	q.identity, q.announced, q.own = id, announcement.announced, true
 }
 
@@ -586,7 +585,7 @@ func (r *resolver) askForOwn(c *kernel.Context, announcement *question) {
 // lead to a node which is none of its devices. Each is reported once, also over restarts,
 // and again when it is back after it was gone. Then our own record is announced again, so
 // that it stands before the foreign one.
-func (r *resolver) onOwnRecords(c *kernel.Context, q *question, records []tracker.Record) {
+func (r *resolver) onOwnRecords(c *kernel.Context, q *query, records []tracker.Record) {
 	if _, ok := r.accounts[q.identity]; !ok {
 		return // removed in the meantime
 	}

@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-func TestTrackersAreRankedAndLeftAlone(t *testing.T) {
+func TestTrackers_RankingAndBackOff(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	slow, quick, silent := &trackerState{latency: time.Second}, &trackerState{latency: time.Millisecond}, &trackerState{latency: time.Microsecond}
-	silent.silent(now, 0)
-	all := []*trackerState{silent, slow, quick}
+	slow, quick, down := &trackerState{latency: time.Second}, &trackerState{latency: time.Millisecond}, &trackerState{latency: time.Microsecond}
+	down.timedOut(now, 0)
+	all := []*trackerState{down, slow, quick}
 	if got := best(all, 3, now); len(got) != 2 || got[0] != quick || got[1] != slow {
-		t.Error("want the quick one first, and the one that was silent left alone")
+		t.Error("want the quick one first, and not the one that is backing off")
 	}
-	later := now.Add(quietFirst)
-	if got := best(all, 3, later); len(got) != 3 || got[2] != silent {
-		t.Error("it must be asked again after a while, after those that answer")
+	later := now.Add(backOffMin)
+	if got := best(all, 3, later); len(got) != 3 || got[2] != down {
+		t.Error("want it again after the back-off, last")
 	}
-	silent.open = 1
+	down.open = 1
 	if got := best(all, 3, later); len(got) != 2 {
-		t.Error("by one question at a time")
+		t.Error("by one query at a time")
 	}
 	for range 20 {
-		silent.silent(silent.quietUntil, 0)
+		down.timedOut(down.retryAt, 0)
 	}
-	if pause := silent.quietUntil.Sub(now); pause > 20*quietMost {
-		t.Errorf("20 failures: left alone for %v", pause)
+	if pause := down.retryAt.Sub(now); pause > 20*backOffMax {
+		t.Errorf("20 failures: backs off for %v", pause)
 	}
-	silent.silent(silent.quietUntil.Add(-1), 0)
-	if silent.failures != 21 {
-		t.Errorf("%d failures, questions that were open together count once", silent.failures)
+	down.timedOut(down.retryAt.Add(-1), 0)
+	if down.failures != 21 {
+		t.Errorf("%d failures, queries that were open together count once", down.failures)
 	}
-	silent.open = 0
-	silent.answered(time.Millisecond)
-	if got := best(all, 1, now); len(got) != 1 || got[0] != quick && got[0] != silent {
+	down.open = 0
+	down.answered(time.Millisecond)
+	if got := best(all, 1, now); len(got) != 1 || got[0] != quick && got[0] != down {
 		t.Error("one that answers again is like the others")
 	}
 }
