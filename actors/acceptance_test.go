@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // slowDisk is a disk in memory that stops to sync the store's log on demand.
@@ -96,7 +97,7 @@ func TestNothingIsAcceptedBeforeItIsOnTheDisk(t *testing.T) {
 			_, err := n.Send(ctx, actors.Outgoing{Account: n.Account.ID, Contact: identity.PublicKey(p.Key()), Source: "s", Payload: []byte("out")})
 			returned <- err
 		}()
-		time.Sleep(3 * time.Second)
+		virtual.Sleep(3 * time.Second)
 		synctest.Wait()
 		if told := p.Page(key).Told; len(told) != 1 {
 			t.Errorf("%d messages are acknowledged and not on the disk", len(told)-1)

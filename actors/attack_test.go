@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // lineCounter counts the log lines that an operator sees.
@@ -230,7 +231,7 @@ func TestAttack_AllAtOnce(t *testing.T) {
 		friend.Write(key, "before")
 		friend.Eventually(t, time.Minute, "the friend has been there", func() bool { return len(friend.Waiting(key)) == 0 })
 		friend.Session(key).Close()
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 
 		heap := heapInUse()
 		s.lines.Store(0)
@@ -242,7 +243,7 @@ func TestAttack_AllAtOnce(t *testing.T) {
 		s.each(4, s.gaps)
 		began := time.Now()
 		for i := range 4 {
-			time.Sleep(10 * time.Second)
+			virtual.Sleep(10 * time.Second)
 			start := time.Now()
 			session, err := friend.Dial(t.Context(), key)
 			if took := time.Since(start); err != nil || took > 2*time.Second {

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // wallClock is a clock that somebody sets while the program runs.
@@ -98,7 +99,7 @@ func TestClockJumps(t *testing.T) {
 					t.Error("the session has not lived on")
 				}
 				begun := turns.Load()
-				time.Sleep(quiet)
+				virtual.Sleep(quiet)
 				if n := turns.Load() - begun; n > perSecond*int64(quiet/time.Second) {
 					t.Errorf("%d turns while nobody spoke", n)
 				}

@@ -18,6 +18,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // holdWorld is a node with two contacts, Bob and Carol, on phones; and a tracker
@@ -147,12 +148,12 @@ func TestNewDevice_NamedByTracker_TakenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldWorld(t)
 		h.bob.Stop()
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		bob := h.phone("bob", false)
 		if took := h.says(bob, "from my new phone"); took > 30*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if events := h.newDevices(bob); !slices.Equal(events, []string{""}) {
 			t.Errorf("events %q", events)
 		}
@@ -171,7 +172,7 @@ func TestNewDevice_PhoneAndNode_BothHeard(t *testing.T) {
 			if took := h.says(p, "text "+string(rune('a'+i))); took > 5*time.Minute {
 				t.Errorf("text %d took %v", i, took)
 			}
-			time.Sleep(time.Minute)
+			virtual.Sleep(time.Minute)
 		}
 		if events := h.newDevices(node); !slices.Equal(events, []string{""}) {
 			t.Errorf("events %q", events)
@@ -187,12 +188,12 @@ func TestNewDevice_AllTrackersDown_TakenWithWarning(t *testing.T) {
 			h := newHoldWorld(t)
 			h.bob.Stop()
 			h.silent.Store(true)
-			time.Sleep(20 * time.Minute) // nothing is in a cache any more
+			virtual.Sleep(20 * time.Minute) // nothing is in a cache any more
 			bob := h.phone("bob", false)
 			begin := time.Now()
 			bob.Write(phone.Key(h.n.Account.ID), "written during the hold")
 			if restart {
-				time.Sleep(30 * time.Second)
+				virtual.Sleep(30 * time.Second)
 				h.n.Stop()
 				h.n.Start()
 			}
@@ -200,7 +201,7 @@ func TestNewDevice_AllTrackersDown_TakenWithWarning(t *testing.T) {
 			if took := time.Since(begin); took > 15*time.Minute {
 				t.Errorf("it took %v", took)
 			}
-			time.Sleep(time.Hour)
+			virtual.Sleep(time.Hour)
 			if events := h.newDevices(bob); !slices.Equal(events, []string{store.Unconfirmed}) {
 				t.Errorf("events %q", events)
 			}
@@ -222,7 +223,7 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 		thief := h.phone("bob", true)
 		owner := phone.Key(h.n.Account.ID)
 		thief.Write(owner, "from in between")
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		held := h.n.HeldDevices(h.n.Account.ID, identity.PublicKey(h.bob.Key()))
 		if len(held) != 1 || held[0].Node != thief.Node() || held[0].Refused || time.Since(held[0].Since) < 50*time.Second {
 			t.Errorf("held: %+v", held)
@@ -232,7 +233,7 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 		h.n.SayTo(h.bob.Key(), "to bob")
 		h.bob.Eventually(t, 5*time.Minute, "bob has it", func() bool { return len(h.bob.Page(owner).Received) == 1 })
 		h.n.EventuallyWithin(15*time.Minute, "the alarm", func() bool { return len(h.n.EventsOf(store.DeviceRefused)) > 0 })
-		time.Sleep(40 * time.Minute)
+		virtual.Sleep(40 * time.Minute)
 
 		alarms := h.n.EventsOf(store.DeviceRefused)
 		if len(alarms) != 1 || alarms[0].NodeKey != thief.Node() || alarms[0].Conversation.Contact() != identity.PublicKey(h.bob.Key()) {
@@ -266,10 +267,10 @@ func TestNewDevice_TrackersDownAndKnownDeviceThere_Waits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldWorld(t)
 		h.silent.Store(true)
-		time.Sleep(20 * time.Minute)
+		virtual.Sleep(20 * time.Minute)
 		node := h.phone("bob", false)
 		node.Write(phone.Key(h.n.Account.ID), "patience")
-		time.Sleep(30 * time.Minute)
+		virtual.Sleep(30 * time.Minute)
 		if texts := h.n.HeardFrom(node.Key()); len(texts) != 1 {
 			t.Errorf("heard %q", texts)
 		}

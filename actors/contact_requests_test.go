@@ -18,6 +18,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // contactOf is what the node knows of a phone's owner.
@@ -70,7 +71,7 @@ func TestRequestIsHeldAndAccepted(t *testing.T) {
 					t.Fatal(err)
 				}
 				p.Eventually(t, 5*time.Minute, "the answer", func() bool { return len(p.Page(key).Of(phone.TypeContactResponse)) > 0 })
-				time.Sleep(30 * time.Minute)
+				virtual.Sleep(30 * time.Minute)
 				if answers := p.Page(key).Of(phone.TypeContactResponse); len(answers) != 1 || answers[0].Int("accepted") != 1 {
 					t.Errorf("answers %v", answers)
 				}
@@ -117,7 +118,7 @@ func TestRequestIsDeclined(t *testing.T) {
 		}
 		n.Stop() // a day of theirs is a minute of ours
 		p.Stop()
-		time.Sleep(25 * time.Hour)
+		virtual.Sleep(25 * time.Hour)
 		n.Start()
 		n.AwaitAnnounced()
 		if err := p.Start(at); err != nil {
@@ -151,7 +152,7 @@ func TestOurRequestIsAnswered(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				time.Sleep(time.Minute)
+				virtual.Sleep(time.Minute)
 				n.Stop()
 				n.Start()
 				startPhone(t, w, p)
@@ -226,12 +227,12 @@ func TestRequestsAreLimited(t *testing.T) {
 				}
 			}
 			p.Write(key, "spam")
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 			if told := p.Page(key).Told; len(told) != 0 {
 				t.Errorf("acknowledged %v", told)
 			}
 			p.Session(key).Close()
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 		}
 		for i := range 25 {
 			ask(i)
@@ -242,7 +243,7 @@ func TestRequestsAreLimited(t *testing.T) {
 		if got := len(eventsOf(t, n, store.MessageReceived)); got != 0 {
 			t.Errorf("%d messages", got)
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		ask(100)
 		if got := requests(); got != 21 {
 			t.Errorf("%d requests after an hour", got)
@@ -279,7 +280,7 @@ func TestBlockAndUnblock(t *testing.T) {
 		}
 		k.n.Eventually("the session has ended", func() bool { return k.n.Status().Sessions == 0 })
 		k.phoneSays("meanwhile")
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		if texts := k.n.HeardFrom(k.p.Key()); len(texts) != 1 {
 			t.Errorf("heard %s", actorstest.Brief(texts))
 		}
@@ -383,15 +384,15 @@ func TestCallsAreMissed(t *testing.T) {
 				}
 				answers := func() int { return len(p.Page(key).Of(phone.TypeCallAnswer)) }
 				calls()
-				time.Sleep(time.Second)
+				virtual.Sleep(time.Second)
 				if got := answers(); (got == 1) != (ring == 0) {
 					t.Errorf("%d answers after a second", got)
 				}
 				p.Session(key).Abort() // the app offers the call again over the next session
-				time.Sleep(time.Second)
+				virtual.Sleep(time.Second)
 				calls()
 				p.Eventually(t, time.Minute, "the answer", func() bool { return answers() > 0 })
-				time.Sleep(2 * time.Minute)
+				virtual.Sleep(2 * time.Minute)
 				if got := missed(t, n); got != 1 {
 					t.Errorf("%d missed calls", got)
 				}
@@ -400,11 +401,11 @@ func TestCallsAreMissed(t *testing.T) {
 				}
 				before := answers()
 				calls()
-				time.Sleep(ring / 2)
+				virtual.Sleep(ring / 2)
 				if err := p.Session(key).Send(phone.Frame{Type: phone.TypeCallHang}); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(2 * ring)
+				virtual.Sleep(2 * ring)
 				if missed(t, n) != 2 || answers() != before {
 					t.Errorf("%d missed calls, %d answers after a call that was given up", missed(t, n), answers()-before)
 				}
@@ -433,7 +434,7 @@ func TestReactionsThatCount(t *testing.T) {
 			return found
 		}
 		react := func(emoji string) {
-			time.Sleep(1100 * time.Millisecond)
+			virtual.Sleep(1100 * time.Millisecond)
 			k.p.React(k.key, emoji, target)
 			k.p.Eventually(t, time.Minute, "the OK", func() bool { return len(k.p.Waiting(k.key)) == 0 })
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A family moves to a new device while large texts wait on both sides, and our node is
@@ -36,14 +37,14 @@ func TestFamily_MovesToANewDevice(t *testing.T) {
 						f.PhoneSays(a, p, 101)
 					})
 					if restart {
-						time.Sleep(20 * time.Second)
+						virtual.Sleep(20 * time.Second)
 						f.Node.Stop()
 						f.Node.Start()
 					}
 					start := time.Now()
 					f.Settle(time.Hour)
 					t.Logf("after %v", time.Since(start))
-					time.Sleep(10 * time.Minute)
+					virtual.Sleep(10 * time.Minute)
 					f.CheckOnce()
 				})
 			})

@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // families are the ways in which several pairs can be at one node, with phones that
@@ -93,7 +94,7 @@ func TestFamily_ClumsyPhones(t *testing.T) {
 						f.NodeSays(a, p, 70_000+round)
 					})
 					f.Settle(time.Hour)
-					time.Sleep(2 * time.Minute) // whatever comes late has come
+					virtual.Sleep(2 * time.Minute) // whatever comes late has come
 				}
 				f.CheckOnce()
 			})
@@ -116,7 +117,7 @@ func TestFamily_BadNetworkAndRestart(t *testing.T) {
 						f.PhoneSays(a, p, 70+round)
 					})
 					if round == 2 {
-						time.Sleep(20 * time.Second)
+						virtual.Sleep(20 * time.Second)
 						f.Node.Stop()
 						f.Node.Start()
 					}

@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // wireFamily is a node with two accounts, and a device that speaks to them frame by
@@ -94,7 +95,7 @@ func (f *wireFamily) session(person, account int) *phone.Line {
 func (f *wireFamily) data() *phone.Line {
 	f.t.Helper()
 	l := f.line(phone.RoleData)
-	time.Sleep(time.Second)
+	virtual.Sleep(time.Second)
 	synctest.Wait()
 	return l
 }
@@ -194,7 +195,7 @@ func TestDataStream_OneOfTwoPairsLeft_IsReset(t *testing.T) {
 					}
 					data := f.data()
 					lines[1-left].Close()
-					time.Sleep(30 * time.Second) // pings are not answered, the session lives for a minute
+					virtual.Sleep(30 * time.Second) // pings are not answered, the session lives for a minute
 					_, _ = data.Write(large(1).Data())
 					ended(t, "the stream", data)
 					ended(t, "the session that was left", lines[left])
@@ -233,11 +234,11 @@ func TestDataStream_AfterAnotherSession(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := wireUp(t)
 				f.session(0, 0).Close()
-				time.Sleep(after)
+				virtual.Sleep(after)
 				f.session(0, 1)
 				data := f.data()
 				_, _ = data.Write(large(1).Data())
-				time.Sleep(time.Minute)
+				virtual.Sleep(time.Minute)
 				if got := len(f.heard(0, 1)); got != 0 != given || len(f.heard(0, 0)) != 0 {
 					t.Errorf("%d messages, given %v", got, given)
 				}
@@ -277,7 +278,7 @@ func TestDataStream_AfterReset_OnePairAtATime(t *testing.T) {
 		data := f.data()
 		_, _ = data.Write(large(1).Data())
 		ended(t, "the stream", data)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		for account := range f.accounts {
 			var l *phone.Line
 			f.n.EventuallyWithin(2*time.Minute, "the handshake", func() bool {
@@ -297,7 +298,7 @@ func TestDataStream_AfterReset_OnePairAtATime(t *testing.T) {
 			f.n.Eventually("the message", func() bool { return len(f.heard(0, account)) == 1 })
 			_ = l
 		}
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		f.session(0, 0)
 		f.session(0, 1)
 	})
@@ -410,7 +411,7 @@ func TestSender_SharedNode_FileWaitsForTheNode(t *testing.T) {
 					return len(f.Phones[0].Page(phone.Key(f.Accounts[0])).Files) > 0 && len(f.Phones[0].Page(phone.Key(f.Accounts[1])).Files) > 0
 				})
 				t.Logf("after %v", time.Since(start))
-				time.Sleep(5 * time.Minute)
+				virtual.Sleep(5 * time.Minute)
 				for a, account := range f.Accounts {
 					files := f.Phones[0].Page(phone.Key(account)).Files
 					if len(files) != 1 || !bytes.HasSuffix(files[0].Payload, data[a]) || int64(files[0].GUID) != offers[a].ID.GUID {
@@ -449,7 +450,7 @@ func TestSender_SharedNode_FileCutByAConflict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(30 * time.Second)
+		virtual.Sleep(30 * time.Second)
 		ended := f.Phones[0].Page(phone.Key(f.Accounts[0])).Ended
 		f.PhoneSays(1, 0, 120_000)
 		f.Node.EventuallyWithin(15*time.Minute, "the file", func() bool {

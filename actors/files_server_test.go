@@ -29,6 +29,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // depot is a node that is a file server, and a place to call it from.
@@ -75,7 +76,7 @@ func (d *depot) dial(t *testing.T, name string) *phone.FileClient {
 	for {
 		c, err := phone.DialFiles(ctx, d.carrier, d.key)
 		if errors.Is(err, overlay.ErrRefused) && ctx.Err() == nil {
-			time.Sleep(time.Second) // it is still starting
+			virtual.Sleep(time.Second) // it is still starting
 			continue
 		}
 		if err == nil && name != "" {
@@ -135,7 +136,7 @@ func TestFileServerServesTheApp(t *testing.T) {
 			t.Errorf("after a restart: %d bytes, %v", len(got), err)
 		}
 		d.clock.offset.Add(int64(16 * 24 * time.Hour))
-		time.Sleep(61 * time.Minute)
+		virtual.Sleep(61 * time.Minute)
 		if _, err := d.dial(t, "carol").Download(hash, 0); err == nil || !strings.Contains(err.Error(), "file not found") {
 			t.Errorf("after 16 days: %v", err)
 		}
@@ -273,7 +274,7 @@ func TestFileServerQuota_ManyIdentities(t *testing.T) {
 		d.carrier = another
 		honest := d.dial(t, "honest")
 		quotaExceeded(t, "while all places are taken", begin(honest, 1, 1000))
-		time.Sleep(3 * time.Minute)
+		virtual.Sleep(3 * time.Minute)
 		if err := begin(honest, 1, 1000); err != nil {
 			t.Errorf("after three minutes: %v", err)
 		}
@@ -319,11 +320,11 @@ func TestFileServerQuota_DiskReserve(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.low.Store(true)
-		time.Sleep(2 * time.Second) // as long as the last look may count
+		virtual.Sleep(2 * time.Second) // as long as the last look may count
 		quotaExceeded(t, "the rest", c.UploadChunk(hash, 65_536, total, data[65_536:]))
 		quotaExceeded(t, "another", begin(d.dial(t, "bob"), 1, 1000))
 		disk.low.Store(false)
-		time.Sleep(2 * time.Second)
+		virtual.Sleep(2 * time.Second)
 		if err := c.UploadChunk(hash, 65_536, total, data[65_536:]); err != nil {
 			t.Errorf("with room again: %v", err)
 		}
@@ -396,7 +397,7 @@ func TestFileServerOutlastsSilence(t *testing.T) {
 		ends(15*time.Second, 1, 0)
 		ping := d.dial(t, "")
 		start := time.Now()
-		for err := error(nil); err == nil; time.Sleep(time.Second) {
+		for err := error(nil); err == nil; virtual.Sleep(time.Second) {
 			_, err = ping.Call(0x03, nil)
 		}
 		if took := time.Since(start); took > 20*time.Second {

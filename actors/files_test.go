@@ -23,6 +23,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // parcel is a node with a file server that is not ours and a phone.
@@ -239,7 +240,7 @@ func TestUploadSurvivesRestart(t *testing.T) {
 		if _, ok := p.server.Stored(before.FileHash); !ok || p.server.Files() != 1 {
 			t.Errorf("%d files on the server", p.server.Files())
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if got := len(p.p.Page(p.key).Received); got != 1 {
 			t.Errorf("%d messages", got)
 		}
@@ -364,7 +365,7 @@ func TestInlineFileWithoutRoomIsOfferedAgain(t *testing.T) {
 		first := p.post(t, inline(1))
 		p.becomes(t, first, store.MediaStored)
 		guid := p.p.Post(p.key, inline(2)) // beyond the share, and the first was not seen yet
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		if len(p.p.Waiting(p.key)) != 1 {
 			t.Error("a message is acknowledged whose file is nowhere")
 		}
@@ -417,7 +418,7 @@ func TestFileIsRequested(t *testing.T) {
 			t.Errorf("%+v", info)
 		}
 		p.p.Post(p.key, phone.Message{GUID: 77, Type: phone.FileResponse, Payload: a.Inline([]byte("unasked"))})
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		for _, m := range p.n.Stored(p.p.Key()) {
 			if m.ID.GUID == 77 {
 				t.Error("a file that nobody asked for was taken")
@@ -556,7 +557,7 @@ func TestFilesAreServedToWhomTheyWereOffered(t *testing.T) {
 		ask(other, m.ID.GUID, "mine.bin", hash)
 		ask(p.p, m.ID.GUID+1, "mine.bin", hash)
 		ask(p.p, m.ID.GUID, "../../keys/node.pem", strings.Repeat("00", 32))
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		if got := len(other.Page(p.key).Received) + len(other.Page(p.key).Files) + len(p.p.Page(p.key).Received) + len(p.p.Page(p.key).Files); got != 1 {
 			t.Errorf("%d messages", got)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // disguised is a network of one old generation, whose carrier is ygg_stream below:
@@ -79,11 +80,11 @@ func TestOldSessionsEndWhenIdle(t *testing.T) {
 					})
 				}
 				say()
-				time.Sleep(10 * time.Second) // profiles are swapped, and dials that cross have ended
+				virtual.Sleep(10 * time.Second) // profiles are swapped, and dials that cross have ended
 				say()
 				first := dials.Load()
 				for range 3 {
-					time.Sleep(idle - time.Second)
+					virtual.Sleep(idle - time.Second)
 					if !online() {
 						t.Fatalf("the session ended before it was idle for %v", idle)
 					}
@@ -92,11 +93,11 @@ func TestOldSessionsEndWhenIdle(t *testing.T) {
 				if dials.Load() != first {
 					t.Errorf("%d dials while there was a session", dials.Load()-first)
 				}
-				time.Sleep(idle - time.Second)
+				virtual.Sleep(idle - time.Second)
 				if !online() {
 					t.Errorf("the session ended before it was idle for %v", idle)
 				}
-				time.Sleep(2 * time.Second)
+				virtual.Sleep(2 * time.Second)
 				if online() {
 					t.Errorf("the session is still there after %v", idle)
 				}

@@ -23,6 +23,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // elsewhereEvents counts the alarms in the account's log.
@@ -53,7 +54,7 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		// Our own node, another device of ours, a foreign node without our signature.
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, phoneOfAlice, 1), actorstest.RecordFor(somebody, thief, 9))
 		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if s := alice.Status(); len(s.ForeignNodes) != 0 || len(elsewhereEvents(t, alice)) != 0 {
 			t.Fatalf("a false alarm: %+v", s.ForeignNodes)
 		}
@@ -61,11 +62,11 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, thief, 9))
 		before := l.Announced.Load()
 		alice.EventuallyWithin(4*time.Minute, "the alarm", func() bool { return len(elsewhereEvents(t, alice)) == 1 })
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if now := l.Announced.Load(); now != before+2 {
 			t.Errorf("announced %d times, once by the clock and once for the alarm", now-before)
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief}) {
 			t.Errorf("alarms for %v", nodes)
 		}
@@ -95,7 +96,7 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		}
 
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1))
-		time.Sleep(30 * time.Minute)
+		virtual.Sleep(30 * time.Minute)
 		if s := alice.Status(); len(s.ForeignNodes) != 0 {
 			t.Errorf("the alarm does not end: %+v", s.ForeignNodes)
 		}
@@ -159,7 +160,7 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 			{actorstest.RecordFor(key, old, 255), actorstest.RecordFor(key, bob.Key(), 1)},
 			{actorstest.RecordFor(key, old, 255)},
 		} {
-			time.Sleep(20 * time.Minute)
+			virtual.Sleep(20 * time.Minute)
 			l.Say(records...)
 			talk(fmt.Sprint("again ", i), 3+i)
 			if n := caught.Load(); n != 0 {
@@ -168,7 +169,7 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 		}
 
 		// When the newest does not answer the old one is tried, and does not authenticate.
-		time.Sleep(20 * time.Minute)
+		virtual.Sleep(20 * time.Minute)
 		bob.Stop()
 		alice.Say(bob, "nobody there")
 		alice.EventuallyWithin(10*time.Minute, "the old node is tried", func() bool { return caught.Load() > 0 })
@@ -199,19 +200,19 @@ func TestHandshakesOfANodeAreLimited(t *testing.T) {
 			if !answered(i.id) {
 				t.Fatalf("handshake %d of a contact is refused", n)
 			}
-			time.Sleep(time.Millisecond)
+			virtual.Sleep(time.Millisecond)
 		}
 		granted := 0
 		for range 100 {
 			if answered(stranger) {
 				granted++
 			}
-			time.Sleep(time.Millisecond)
+			virtual.Sleep(time.Millisecond)
 		}
 		if granted < 16 || granted > 40 {
 			t.Errorf("%d of 100 handshakes of a stranger were answered", granted)
 		}
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		if !answered(stranger) {
 			t.Error("a minute later it is still refused")
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // disk is a node's disk, whose log can be held up; what is written to it is counted.
@@ -98,10 +99,10 @@ func TestFloodStopsAtTheSource(t *testing.T) {
 				written.Store(g)
 			}
 		})
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		synctest.Wait()
 		first := written.Load()
-		time.Sleep(15 * time.Second)
+		virtual.Sleep(15 * time.Second)
 		if now := written.Load(); now != first || now*payload > maxWaiting {
 			t.Errorf("%d bytes after a moment, %d later", first*payload, now*payload)
 		}
@@ -117,7 +118,7 @@ func TestFloodStopsAtTheSource(t *testing.T) {
 		n.Eventually("it goes on", func() bool { return written.Load() > first+20 })
 		l.Abort()
 		flooding.Wait()
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		seen := make(map[int64]bool)
 		for _, m := range n.Stored(i.id.Key()) {
 			if seen[m.ID.GUID] {
@@ -149,9 +150,9 @@ func TestQuietNodeHardlyWrites(t *testing.T) {
 		n.Eventually("one of them is there", func() bool {
 			return n.Presence(n.Account.ID, identity.PublicKey(p.Key())).Online
 		})
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		before := d.writes.Load()
-		time.Sleep(minutes * time.Minute)
+		virtual.Sleep(minutes * time.Minute)
 		if wrote := d.writes.Load() - before; wrote > minutes*perMinute {
 			t.Errorf("%d writes to the log in %d minutes", wrote, minutes)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // manyPairs is how many conversations two nodes have at least.
@@ -42,7 +43,7 @@ func TestManyPairs_TwoNodes(t *testing.T) {
 						ids[side] = append(ids[side], a.ID)
 					}
 				}
-				time.Sleep(time.Minute) // all are announced
+				virtual.Sleep(time.Minute) // all are announced
 				start := time.Now()
 				text := func(side, i int) string { return fmt.Sprintf("from %d/%d", side, i) }
 				for i := range manyPairs {
@@ -73,7 +74,7 @@ func TestManyPairs_TwoNodes(t *testing.T) {
 				nodes[0].EventuallyWithin(time.Minute, "all have a session and the text", all(2))
 				t.Logf("after %v", time.Since(start))
 				// Nobody's session is there at the expense of another's.
-				time.Sleep(time.Minute)
+				virtual.Sleep(time.Minute)
 				for i := range manyPairs {
 					for side := range nodes {
 						if p := nodes[side].Presence(ids[side][i], ids[1-side][i]); !p.Online || p.Since.After(start.Add(time.Minute)) {
@@ -88,7 +89,7 @@ func TestManyPairs_TwoNodes(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				time.Sleep(2 * time.Minute)
+				virtual.Sleep(2 * time.Minute)
 				nodes[0].Start()
 				start = time.Now()
 				nodes[0].EventuallyWithin(5*time.Minute, "all have the next text", all(3))
@@ -145,7 +146,7 @@ func TestManyPairs_HandshakesAtOnce(t *testing.T) {
 		}
 		for i := range f.people {
 			f.session(i, 0).Close() // from here on the node is known as that of a contact
-			time.Sleep(2 * time.Second)
+			virtual.Sleep(2 * time.Second)
 		}
 		var lines []*phone.Line
 		for range f.people {

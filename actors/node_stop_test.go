@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // slowPart is a part whose goroutine takes its time to end, and reads the store then.
@@ -27,7 +28,7 @@ type slowPart struct {
 func (p *slowPart) Started(c *kernel.Context) error {
 	c.Go("work", func(ctx context.Context) error {
 		<-ctx.Done()
-		time.Sleep(p.takes)
+		virtual.Sleep(p.takes)
 		_, err := p.node.Accounts()
 		p.read <- err
 		return nil

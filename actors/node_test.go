@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,12 +93,12 @@ func TestSessionEndsWhenIdleAndIsOpenedAgain(t *testing.T) {
 		if !online() {
 			t.Fatal("no session after a message")
 		}
-		time.Sleep(9 * time.Minute)
+		virtual.Sleep(9 * time.Minute)
 		synctest.Wait()
 		if !online() {
 			t.Error("the session ended before it was idle for 10 minutes")
 		}
-		time.Sleep(2 * time.Minute)
+		virtual.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if online() {
 			t.Error("the session is still there after 11 idle minutes")
@@ -116,7 +117,7 @@ func TestMessagesWaitForTheContact(t *testing.T) {
 		for i := range 5 {
 			alice.Say(bob, fmt.Sprint(i))
 		}
-		time.Sleep(3 * time.Hour)
+		virtual.Sleep(3 * time.Hour)
 		if n, err := alice.Waiting(alice.Account.ID); err != nil || n != 5 {
 			t.Fatalf("%d messages wait, %v", n, err)
 		}
@@ -153,7 +154,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 			t.Fatal(err)
 		}
 		mallory.Say(alice, "let me in")
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if contacts, err := alice.Contacts(alice.Account.ID); err != nil || len(contacts) != 0 {
 			t.Errorf("contacts %v, %v", contacts, err)
@@ -183,7 +184,7 @@ func TestBlockedContactsAreNotHeard(t *testing.T) {
 		}
 		alice.Eventually("the session ends", func() bool { return !alice.Presence(alice.Account.ID, bob.Account.ID).Online })
 		bob.Say(alice, "two")
-		time.Sleep(5 * time.Minute)
+		virtual.Sleep(5 * time.Minute)
 		if heard := alice.Heard(bob); len(heard) != 1 {
 			t.Errorf("heard %v", heard)
 		}
@@ -228,7 +229,7 @@ func TestPanicsRestartOnlyTheirPart(t *testing.T) {
 				for n := range 10 {
 					say(n + 1)
 				}
-				time.Sleep(11 * time.Minute) // the session ends
+				virtual.Sleep(11 * time.Minute) // the session ends
 				bob.Say(alice, "by a new session")
 				alice.EventuallyWithin(5*time.Minute, "bob has dialled", func() bool { return len(alice.Heard(bob)) == len(want)+1 })
 				want = append(want, "by a new session")
@@ -315,7 +316,7 @@ func bothSidesDialAtOnce(t *testing.T, rounds int) {
 				t.Fatalf("round %d: %+v and %+v", n, a, b)
 			}
 			for alice.Status().Sessions+bob.Status().Sessions > 0 {
-				time.Sleep(time.Second)
+				virtual.Sleep(time.Second)
 			}
 		}
 		for _, p := range [][2]*actorstest.Node{{alice, bob}, {bob, alice}} {

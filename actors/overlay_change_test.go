@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // sleeper is a network on a machine that sleeps now and then.
@@ -38,10 +39,10 @@ func TestWakingUpBeginsAnew(t *testing.T) {
 			}
 		})
 		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		before := l.Announced.Load()
 		changes.Add(1)
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		synctest.Wait()
 		if now := l.Announced.Load(); now != before+1 {
 			t.Errorf("announced %d times after waking up", now-before)

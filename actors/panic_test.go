@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Bar R16: a panic of the store actor ends the node in order, and what was accepted
@@ -107,7 +108,7 @@ func keepsPanicking(t *testing.T, idle time.Duration) {
 		for n := range minutes {
 			before := panics.Load()
 			alice.Say(bob, fmt.Sprint("text ", n))
-			time.Sleep(time.Minute)
+			virtual.Sleep(time.Minute)
 			if more := panics.Load() - before; more > 10 {
 				t.Errorf("%d panics in the minute %d", more, n)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Whatever a phone does otherwise than the protocol asks, the node has each of its
@@ -47,7 +48,7 @@ func TestClumsyPhones(t *testing.T) {
 					if s := k.p.Session(k.key); s != nil {
 						s.Close()
 					}
-					time.Sleep(2 * time.Minute) // whatever comes late has come
+					virtual.Sleep(2 * time.Minute) // whatever comes late has come
 				}
 				k.nodeHasAllOnce(t)
 				page := k.p.Page(k.key)
@@ -137,7 +138,7 @@ func TestPhoneThatNeverAcknowledges(t *testing.T) {
 				k := meet(t, actorstest.New(t, memnet.Options{}), quirks)
 				k.nodeSays(t, "one")
 				k.nodeSays(t, "two")
-				time.Sleep(20 * time.Minute)
+				virtual.Sleep(20 * time.Minute)
 				page := k.p.Page(k.key)
 				if len(page.Received) == 0 || len(page.Received) > page.Started || slices.Contains(page.Texts(), "two") {
 					t.Errorf("the phone has %s in %d sessions", actorstest.Brief(page.Texts()), page.Started)
@@ -165,7 +166,7 @@ func TestPhoneThatAcknowledgesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := meet(t, actorstest.New(t, memnet.Options{}), phone.Quirks{OKDelay: 3 * time.Minute})
 		k.nodeSays(t, "one")
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		if page := k.p.Page(k.key); len(page.Received) > page.Started {
 			t.Errorf("%d times in %d sessions", len(page.Received), page.Started)
 		}
@@ -188,7 +189,7 @@ func TestPhoneThatNeverAnswersPings(t *testing.T) {
 			k.phoneSays(fmt.Sprint("phone ", i))
 			k.nodeSays(t, fmt.Sprint("node ", i))
 			k.settles(t, 10*time.Minute)
-			time.Sleep(5 * time.Minute)
+			virtual.Sleep(5 * time.Minute)
 		}
 		k.once(t)
 		if page := k.p.Page(k.key); page.Ended == 0 {
@@ -203,7 +204,7 @@ func TestMessageWithoutGUID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := meet(t, actorstest.New(t, memnet.Options{}), phone.Quirks{NoGUID: true})
 		k.p.Write(k.key, "nameless")
-		time.Sleep(40 * time.Minute)
+		virtual.Sleep(40 * time.Minute)
 		if page := k.p.Page(k.key); page.Started < 2 || len(k.p.Waiting(k.key)) != 1 {
 			t.Errorf("%d sessions, told %v", page.Started, page.Told)
 		}
@@ -268,7 +269,7 @@ func TestDialsCross(t *testing.T) {
 						k.phoneSays(fmt.Sprint("phone ", round))
 						k.settles(t, 20*time.Minute)
 						oneSession(t, k)
-						time.Sleep(11 * time.Minute) // every session is over
+						virtual.Sleep(11 * time.Minute) // every session is over
 					}
 					k.once(t)
 					if page := k.p.Page(k.key); page.Started != rounds || page.Ended != rounds {
@@ -319,7 +320,7 @@ func TestRepetitionsAreStoredOnce(t *testing.T) {
 				k.n.Start()
 			case i%10 == 9:
 				k.p.Session(k.key).Close()
-				time.Sleep(time.Minute)
+				virtual.Sleep(time.Minute)
 			}
 			repeat(k.p)
 		}
@@ -362,12 +363,12 @@ func TestMessage_SeventeenthContentOfAGUID_NotAcknowledged(t *testing.T) {
 			if n < store.MaxVariants {
 				want = append(want, text)
 			}
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 		}
 		k.p.Write(k.key, "another")
 		want = append(want, "another")
 		k.n.EventuallyWithin(time.Minute, "another message arrives", func() bool { return len(k.n.HeardFrom(k.p.Key())) == len(want) })
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, want) {
 			t.Errorf("the node has %s", actorstest.Brief(texts))
 		}
@@ -425,7 +426,7 @@ func TestContactAddedAgainIsWrittenTo(t *testing.T) {
 		k.settles(t, time.Minute)
 		// Not in the millisecond in which it was added first, which only virtual time
 		// can do: the actor tells the two by that when it sees both changes at once.
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if err := k.n.RemoveContact(t.Context(), k.n.Account.ID, identity.PublicKey(k.p.Key())); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // What only showed when nodes talked to the apps' own core.
@@ -45,7 +46,7 @@ func TestAcceptedStrangerNeedNotWriteAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				k.phoneSays(text(size))
-				time.Sleep(20 * time.Second)
+				virtual.Sleep(20 * time.Second)
 				if got := n.HeardFrom(p.Key()); len(got) != 0 {
 					t.Fatalf("a stranger was heard: %s", actorstest.Brief(got))
 				}
@@ -54,7 +55,7 @@ func TestAcceptedStrangerNeedNotWriteAgain(t *testing.T) {
 				k.once(t)
 				k.nodeSays(t, "welcome")
 				k.settles(t, 10*time.Second)
-				time.Sleep(5 * time.Minute)
+				virtual.Sleep(5 * time.Minute)
 				page := p.Page(key)
 				if got := len(page.Of(phone.TypeContactResponse)); got != 1 {
 					t.Errorf("%d answers to the contact request", got)
@@ -76,7 +77,7 @@ func TestAcceptedStrangerKeepsTheSession(t *testing.T) {
 		if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		n.AddPhone(p.Key())
 		p.Eventually(t, 10*time.Second, "the answer", func() bool {
 			return len(p.Page(key).Of(phone.TypeContactResponse)) == 1
@@ -99,7 +100,7 @@ func TestWhoDoesNotHearUsIsLeftAlone(t *testing.T) {
 		n.AddPhone(p.Key())
 		k := &talk{n: n, key: key, p: p}
 		k.nodeSays(t, "from a stranger")
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if page := p.Page(key); page.Started < 20 || page.Started > 45 {
 			t.Errorf("%d sessions in an hour", page.Started)
 		}

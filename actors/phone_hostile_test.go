@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // intruder is somebody who speaks to a node frame by frame. Their identity is a
@@ -146,7 +147,7 @@ func TestTrafficBeforeAuthentication(t *testing.T) {
 					if err := l.Ended(16 * time.Second); err != nil {
 						t.Errorf("%v: %v", f.Type, err)
 					}
-					time.Sleep(time.Second) // the node considers one stream of a contact at a time
+					virtual.Sleep(time.Second) // the node considers one stream of a contact at a time
 				}
 				i.nothing(events)
 				if s := i.n.Status(); s.Sessions != 0 || len(s.Alarms) != 0 {
@@ -287,7 +288,7 @@ func (i *intruder) tell(lie phone.LengthLie) uint64 {
 			i.t.Fatal(err)
 		}
 	}
-	time.Sleep(time.Second) // the session has begun
+	virtual.Sleep(time.Second) // the session has begun
 	if l == control {
 		drainNow(l)
 	}
@@ -395,7 +396,7 @@ func TestReplayedSession(t *testing.T) {
 				i.n.Eventually("the message is there", func() bool { return len(i.n.HeardFrom(i.id.Key())) == 1 })
 			}
 			l.Abort()
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 		}
 		events := i.events()
 		l := i.line()
@@ -500,7 +501,7 @@ func TestUnfinishedFrames(t *testing.T) {
 			"a profile":     {Type: phone.TypeInfoResponse, Fields: phone.Fields{"nickname": "x"}, Lengths: map[string]int64{"nickname": 200}, End: "nickname"},
 		} {
 			l := i.until(0)
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 			drainNow(l)
 			if err := l.Send(f); err != nil {
 				t.Fatal(err)
@@ -543,7 +544,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 				}
 			}
 		}
-		time.Sleep(30 * time.Minute)
+		virtual.Sleep(30 * time.Minute)
 		page := p.Page(key)
 		if len(page.Told) != 0 || page.Counts[phone.TypeCallAnswer] != 0 || page.Counts[phone.TypeInfoResponse] != 0 {
 			t.Errorf("told %v, got %v", page.Told, page.Counts)
@@ -556,7 +557,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 			if err := p.Ask(t.Context(), key, "let me in"); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute)
+			virtual.Sleep(time.Minute)
 		}
 		contacts, err = n.Contacts(n.Account.ID)
 		if err != nil || len(contacts) != 1 || contacts[0].State != store.ContactRequested || contacts[0].Nickname != "stranger" {
@@ -573,7 +574,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 		if _, err := p.Dial(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		n.AddPhone(p.Key())
 		p.Eventually(t, 20*time.Minute, "all is acknowledged", func() bool { return len(p.Waiting(key)) == 0 })
 		if got := len(n.Stored(p.Key())); got != 5 {

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Bar S08: a stranger who wants a signature over what could be a node key gets one
@@ -46,7 +47,7 @@ func TestPointChallenge_OfStrangers_RefusedFromTheSecondOn(t *testing.T) {
 					h := &phone.Handshake{Identity: phone.IdentityOf(name), Receiver: owner, Challenge: challenge[:]}
 					err = h.Initiate(l)
 					l.Abort()
-					time.Sleep(time.Minute) // the session is over
+					virtual.Sleep(time.Minute) // the session is over
 					return err == nil
 				}
 				for i, step := range []struct {

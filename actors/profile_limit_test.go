@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A contact that changes its profile all the time makes one event a minute, the last
@@ -37,7 +38,7 @@ func TestProfileChangesAreLimited(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * time.Minute) // behind the profiles that came with the sessions
+		virtual.Sleep(2 * time.Minute) // behind the profiles that came with the sessions
 		before := changes(t, n, phones[0].Key())
 		for number := range 800 {
 			change(phones[0], number)
@@ -47,7 +48,7 @@ func TestProfileChangesAreLimited(t *testing.T) {
 		if got := contactOf(t, n, phones[1].Key()); got.Nickname != "name 1" {
 			t.Errorf("the quiet one is %q", got.Nickname)
 		}
-		time.Sleep(2 * time.Minute)
+		virtual.Sleep(2 * time.Minute)
 		if got := contactOf(t, n, phones[0].Key()); got.Nickname != "name 799" {
 			t.Errorf("the busy one is %q", got.Nickname)
 		}

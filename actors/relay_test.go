@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // relay is Mallory, with no key but her node's: every stream to her node goes on,
@@ -85,7 +86,7 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 		l.Say(actorstest.RecordFor(bob.AccountKey(), mallory.Key(), 1), ofAlice)
 		alice.Say(bob, "for bob alone")
 		alice.EventuallyWithin(5*time.Minute, "the alarm", func() bool { return len(alice.EventsOf(store.HandshakeRelayed)) > 0 })
-		time.Sleep(30 * time.Minute)
+		virtual.Sleep(30 * time.Minute)
 
 		if mallory.streams.Load() < 2 {
 			t.Error("alice has not tried again")
@@ -145,7 +146,7 @@ func TestRelay_ByStrangersWhoDial_RefusedFewAlarms(t *testing.T) {
 				t.Errorf("stranger %d has a signature", i)
 			}
 			l.Abort()
-			time.Sleep(2 * time.Second) // within what one node may begin
+			virtual.Sleep(2 * time.Second) // within what one node may begin
 		}
 		events := n.EventsOf(store.HandshakeRelayed)
 		if len(events) == 0 || len(events) > 4 || events[0].NodeKey != carrier.Key() || events[0].Reason != phone.IdentityOf("stranger 0").Key().String() {

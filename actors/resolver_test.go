@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Bar R08: with one tracker silent the others do.
@@ -36,7 +37,7 @@ func TestSilentTrackersAreNotPestered(t *testing.T) {
 		actorstest.Befriend(alice, bob)
 		alice.Say(bob, "hello")
 		start := time.Now()
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		synctest.Wait()
 		questions := len(silent.Lookups()) / 3 // each is repeated twice
 		if minutes := int(time.Since(start) / time.Minute); questions > minutes {

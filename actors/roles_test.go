@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // shared is an account that a node and a phone have, and somebody who writes to it.
@@ -45,7 +46,7 @@ func share(t *testing.T, role store.Role) *shared {
 	s.at = phoneNode(t, s.w)
 	s.bob = s.w.Phone("bob", phone.Quirks{})
 	s.n.AddPhone(s.bob.Key())
-	time.Sleep(time.Minute) // the tracker has the new priority
+	virtual.Sleep(time.Minute) // the tracker has the new priority
 	return s
 }
 
@@ -80,7 +81,7 @@ func (s *shared) write(t *testing.T) string {
 	if open := s.bob.Session(s.key); open != nil {
 		open.Close()
 	}
-	time.Sleep(20 * time.Minute)
+	virtual.Sleep(20 * time.Minute)
 	s.sent++
 	text := fmt.Sprint("message ", s.sent)
 	s.bob.Write(s.key, text)
@@ -118,14 +119,14 @@ func TestRoles(t *testing.T) {
 				}
 				defer s.own.Stop()
 				text := s.write(t)
-				time.Sleep(time.Hour)
+				virtual.Sleep(time.Hour)
 				if n, p, a := s.nodeHas(t, text), s.phoneHas(text), s.acknowledged(); n != test.node || p != test.phone || a != test.acked {
 					t.Errorf("node %v, phone %v, acknowledged %v", n, p, a)
 				}
 				if !test.on {
 					s.turnOn(t)
 				}
-				time.Sleep(time.Hour)
+				virtual.Sleep(time.Hour)
 				if n, p, a := s.nodeHas(t, text), s.phoneHas(text), s.acknowledged(); n != test.nodeLater || p != test.phoneLater || a != test.ackedL {
 					t.Errorf("later: node %v, phone %v, acknowledged %v", n, p, a)
 				}
@@ -171,7 +172,7 @@ func TestHandOver(t *testing.T) {
 		s.own.Eventually(t, time.Hour, "all are on the phone", func() bool { return len(s.own.Page(from).Texts()) >= len(want) })
 		s.own.Write(from, "thank you")
 		s.own.Eventually(t, time.Hour, "the answer", func() bool { return len(s.own.Waiting(from)) == 0 })
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if got := s.own.Page(from).Texts(); !slices.Equal(got, want) {
 			t.Errorf("the phone has %q, want %q", got, want)
 		}
@@ -211,9 +212,9 @@ func TestPhoneAnswersItsOwnIdentityInVain(t *testing.T) {
 		two.Write(own.Key(), "one: hello")
 		two.Eventually(t, time.Hour, "it arrives", func() bool { return len(two.Waiting(own.Key())) == 0 })
 		two.Session(own.Key()).Close()
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		own.Write(own.Key(), "an answer")
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		if len(own.Waiting(own.Key())) != 1 || len(two.Page(own.Key()).Texts()) != 0 {
 			t.Errorf("the answer has arrived: %q", two.Page(own.Key()).Texts())
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A phone whose own queue has overflowed acknowledges minutes later. While it says
@@ -28,7 +29,7 @@ func TestSession_LatePeer_TextSentOnce(t *testing.T) {
 		k.nodeSays(t, "two")
 		k.n.SayTo(other.Key(), "to somebody else")
 		for i := range 20 {
-			time.Sleep(20 * time.Second)
+			virtual.Sleep(20 * time.Second)
 			k.phoneSays(fmt.Sprint("busy ", i))
 		}
 		k.settles(t, 10*time.Minute)
@@ -78,7 +79,7 @@ func TestSession_DeafPeer_GivenUp(t *testing.T) {
 					if k.p.Page(k.key).Ended > 0 {
 						break
 					}
-					time.Sleep(5 * time.Second)
+					virtual.Sleep(5 * time.Second)
 					test.says(k, n)
 				}
 				if took := time.Since(begun); took < test.least || took > test.max+5*time.Second {
@@ -118,7 +119,7 @@ func TestSession_AckBehindASlowLargeFrame_IsAwaited(t *testing.T) {
 		k.phoneSays("hello")
 		k.settles(t, 10*time.Minute)
 		k.phoneSays(strings.Repeat("p", 900_000)) // takes almost four minutes
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		k.nodeSays(t, "meanwhile")
 		k.settles(t, 30*time.Minute)
 		k.once(t)

@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A year of strangers: one an hour, each with a node key and an identity that nobody
@@ -28,17 +29,17 @@ func TestStranger_AYearOfThem(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		n := w.Node("owner", func(o *actors.Options) { o.Logger = nil })
 		n.AwaitAnnounced()
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		began := live(n)
 		heap := int64(0)
 		for i := range strangers {
 			visit(t, w, n, i)
-			time.Sleep(apart)
+			virtual.Sleep(apart)
 			if i == strangers/4 {
 				heap = heapInUse() // every table with a bound below this is full
 			}
 		}
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		synctest.Wait()
 		requests := requestsOf(t, n)
 		if requests > store.MaxRequests {

@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // logIn opens a control stream from a node and completes the handshake.
@@ -93,7 +94,7 @@ func TestStranger_SessionEndsInTime(t *testing.T) {
 				ended[who] = time.Since(began)
 			}()
 		}
-		time.Sleep(5 * time.Minute)
+		virtual.Sleep(5 * time.Minute)
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
@@ -120,7 +121,7 @@ func TestStranger_OldestSessionGoes(t *testing.T) {
 		var lines []*phone.Line
 		for i := range 140 {
 			lines = append(lines, logIn(t, newCarrier(t, w), n, phone.IdentityOf(fmt.Sprint("stranger ", i))))
-			time.Sleep(10 * time.Millisecond)
+			virtual.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
 		if got := n.StrangerSessionsForTest(); got != 128 {
@@ -138,7 +139,7 @@ func TestStranger_OldestSessionGoes(t *testing.T) {
 		if _, err := contact.Drain(time.Second); err == nil {
 			t.Error("the contact's session ended")
 		}
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		synctest.Wait()
 		if got := n.StrangerSessionsForTest(); got != 0 {
 			t.Errorf("%d sessions with strangers after a minute", got)
@@ -191,7 +192,7 @@ func TestFramesPassedOn_KeepTheirCredit(t *testing.T) {
 				}
 				l := logIn(t, newCarrier(t, w), n, who)
 				go func() { _, _ = l.Drain(time.Hour) }() // so that it is not the answers that block
-				time.Sleep(time.Second)
+				virtual.Sleep(time.Second)
 				var flood []byte
 				for len(flood) < 1<<20 {
 					flood = tc.frame.AppendTo(flood)
@@ -209,7 +210,7 @@ func TestFramesPassedOn_KeepTheirCredit(t *testing.T) {
 					}
 					written <- total
 				}()
-				time.Sleep(20 * time.Second)
+				virtual.Sleep(20 * time.Second)
 				depth := n.MailboxDepthForTest("contact")
 				cancel()
 				l.Abort()

@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Bar R13: a message with an impossible date gets that of its receipt. A repetition
@@ -32,12 +33,12 @@ func TestMessage_ImpossibleDate_ShownOnce(t *testing.T) {
 				k.p.Post(k.key, m)
 				k.p.Eventually(t, 10*time.Minute, "an OK", func() bool { return len(k.p.Waiting(k.key)) == 0 })
 				k.p.Session(k.key).Close()
-				time.Sleep(time.Minute)
+				virtual.Sleep(time.Minute)
 			}
 		}
 		k.p.SetQuirks(phone.Quirks{NoGUID: true})
 		k.p.Post(k.key, phone.Message{SendTime: 253_402_300_800_001, Payload: []byte("nameless")})
-		time.Sleep(40 * time.Minute) // several sessions, each with a repetition
+		virtual.Sleep(40 * time.Minute) // several sessions, each with a repetition
 		want = append(want, "nameless")
 		if texts := k.n.HeardFrom(k.p.Key()); !slices.Equal(texts, want) {
 			t.Errorf("the node has %s, want %s", actorstest.Brief(texts), actorstest.Brief(want))

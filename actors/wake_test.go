@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // hook runs before every message of a node while it is set.
@@ -190,7 +191,7 @@ func TestPresence_NextAttempt_NotInThePast(t *testing.T) {
 		alice.Say(bob, "hello")
 		shown := 0
 		for range 600 {
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 			next := alice.Presence(alice.Account.ID, bob.Account.ID).NextAttempt
 			if next.IsZero() {
 				continue
@@ -220,7 +221,7 @@ func TestSend_CancelledWhileQueued_Succeeds(t *testing.T) {
 			if write, ok := msg.(store.Write); ok {
 				if _, ok := write.Op.(store.EnqueueMessage); ok {
 					cancel()
-					time.Sleep(time.Second) // the caller has noticed
+					virtual.Sleep(time.Second) // the caller has noticed
 				}
 			}
 		})
@@ -272,7 +273,7 @@ func TestContact_FullDisk_WaitsWithoutFailing(t *testing.T) {
 			}
 			if _, ok := write.Op.(store.AcceptMessage); ok && refused.Add(1) == 1 {
 				disk.full.Store(true)
-				time.Sleep(2 * time.Second) // the free space is measured once a second
+				virtual.Sleep(2 * time.Second) // the free space is measured once a second
 			}
 		})
 		for _, p := range [][2]store.Account{{alice.Account, anna}, {anna, alice.Account}} {
@@ -283,7 +284,7 @@ func TestContact_FullDisk_WaitsWithoutFailing(t *testing.T) {
 		if _, err := alice.Send(t.Context(), actors.Outgoing{Account: alice.Account.ID, Contact: anna.ID, Payload: []byte("hello")}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		if n := refused.Load(); n < 2 || n > 100 {
 			t.Errorf("%d attempts while the disk was full", n)
 		}
@@ -354,9 +355,9 @@ func TestContact_ShareOfTheDiskUsed_WaitsWithoutFailing(t *testing.T) {
 		}
 		alice.EventuallyWithin(2*time.Minute, "all texts arrive", arrived)
 		disk.free.Store(1<<20 + 1)
-		time.Sleep(2 * time.Second) // the free space is measured once a second
+		virtual.Sleep(2 * time.Second) // the free space is measured once a second
 		send([]byte("hello"))
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		if full := alice.Status().FullConversations; arrived() || len(full) != 1 {
 			t.Fatalf("arrived %v, full conversations %v", arrived(), full)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // answer is one way in which a homeserver, or a proxy before it, fails a request.
@@ -157,7 +158,7 @@ func inStartBubble(t *testing.T, configure func(*matrixconfig.Config), test func
 			t.Error(err)
 		}
 		homeserver.Close()
-		time.Sleep(10 * time.Second) // what the library leaves ends meanwhile
+		virtual.Sleep(10 * time.Second) // what the library leaves ends meanwhile
 	})
 }
 
@@ -172,7 +173,7 @@ func (b *bubble) logged() string {
 // pass lets virtual time pass.
 func (b *bubble) pass(d time.Duration) {
 	b.t.Helper()
-	time.Sleep(d)
+	virtual.Sleep(d)
 	synctest.Wait()
 }
 

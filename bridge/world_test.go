@@ -29,6 +29,7 @@ import (
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/dendrite"
+	"github.com/mimird/mimird/test/poll"
 )
 
 // patience is for conditions that hold within a second on an idle machine.
@@ -173,12 +174,10 @@ func (w *world) status() bridge.Status {
 // await returns when the condition holds.
 func (w *world) await(what string, condition func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("waited too long: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if !poll.Until(ctx, condition) {
+		w.t.Fatalf("waited too long: %s", what)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // Family is a node with several accounts, and a device with several phones that share
@@ -57,7 +58,7 @@ func (w *World) NewFamily(accounts, phones int, q phone.Quirks, change ...func(*
 		f.fromNode = append(f.fromNode, make([][]string, phones))
 		f.fromPhone = append(f.fromPhone, make([][]string, phones))
 	}
-	time.Sleep(time.Minute) // all accounts are announced
+	virtual.Sleep(time.Minute) // all accounts are announced
 	return f
 }
 
@@ -77,7 +78,7 @@ func (f *Family) Move() {
 	for _, p := range f.Phones {
 		p.Stop()
 	}
-	time.Sleep(time.Minute)
+	virtual.Sleep(time.Minute)
 	f.startPhones(len(f.Phones))
 	f.Each(func(a, p int) {
 		f.Phones[p].AddContact(phone.Key(f.Accounts[a]))

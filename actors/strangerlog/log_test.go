@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A flood about strangers writes at most a line a second, another event still gets
@@ -34,7 +35,7 @@ func TestLog_LimitsAndCounts(t *testing.T) {
 		}
 		before := lines()
 		for range 1000 {
-			time.Sleep(100 * time.Millisecond)
+			virtual.Sleep(100 * time.Millisecond)
 			l.Warn("flood")
 			l.Info("something else")
 			l.Error("a third thing")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // An event that panics whenever it is handled holds up no other.
@@ -29,7 +30,7 @@ func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
 			{"event_id": "$next", "room_id": "!room", "type": "m.room.message"}
 		]}`)})
 		synctest.Wait()
-		time.Sleep(time.Minute) // of virtual time, for the retries
+		virtual.Sleep(time.Minute) // of virtual time, for the retries
 		d.lanes.close(nil)
 		for event, want := range map[string]int{`component="handle a Matrix event"`: 2 * maxPanics, "dropping a Matrix event": 2} {
 			if n := strings.Count(log.String(), event); n != want {

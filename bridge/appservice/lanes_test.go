@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // ledger notes what was run, in its order.
@@ -79,7 +80,7 @@ func TestLanes_WaitingLanesHoldUpNoOther(t *testing.T) {
 		if n := len(ran.of("behind")); n != 2*MaxLanes {
 			t.Errorf("%d tasks behind the slow ones were run, want %d", n, 2*MaxLanes)
 		}
-		time.Sleep(2 * time.Hour)
+		virtual.Sleep(2 * time.Hour)
 		l.close(nil)
 		if n := len(ran.of("")); n != 1+6*MaxLanes {
 			t.Errorf("%d tasks were run", n)
@@ -103,7 +104,7 @@ func TestLanes_OrderInALane(t *testing.T) {
 			case task%3 == 0 && failures < 2:
 				return laneResult{err: errLane, after: time.Second}
 			case task%3 == 1 && failures == 0:
-				return laneResult{aside: func() laneResult { time.Sleep(time.Minute); ran.note(fmt.Sprint(task)); return laneResult{} }}
+				return laneResult{aside: func() laneResult { virtual.Sleep(time.Minute); ran.note(fmt.Sprint(task)); return laneResult{} }}
 			}
 			ran.note(fmt.Sprint(task))
 			return laneResult{}
@@ -113,7 +114,7 @@ func TestLanes_OrderInALane(t *testing.T) {
 			l.add("one", i)
 			want = append(want, fmt.Sprint(i))
 		}
-		time.Sleep(24 * time.Hour)
+		virtual.Sleep(24 * time.Hour)
 		l.close(nil)
 		ran.expect(t, want...)
 	})
@@ -128,7 +129,7 @@ func TestLanes_GoroutinesAreBounded(t *testing.T) {
 			running++
 			most = max(most, running)
 			mu.Unlock()
-			time.Sleep(time.Second)
+			virtual.Sleep(time.Second)
 			mu.Lock()
 			running--
 			mu.Unlock()
@@ -137,7 +138,7 @@ func TestLanes_GoroutinesAreBounded(t *testing.T) {
 		for i := range 10 * MaxLanes {
 			l.add(fmt.Sprint(i), i)
 		}
-		time.Sleep(10 * time.Second)
+		virtual.Sleep(10 * time.Second)
 		synctest.Wait()
 		if stuck, _ := l.stuck(0); most != MaxLanes || len(stuck) != 0 {
 			t.Errorf("%d at once, want %d; %d are left", most, MaxLanes, len(stuck))
@@ -167,10 +168,10 @@ func TestLanes_CloseEndsAllAndKeepsWhatIsNotDone(t *testing.T) {
 		l.add("b", "never")
 		l.addAfter("c", "never", time.Hour)
 		synctest.Wait()
-		go func() { time.Sleep(time.Second); close(closing) }()
+		go func() { virtual.Sleep(time.Second); close(closing) }()
 		l.close(nil)
 		l.add("d", "never")
-		time.Sleep(2 * time.Hour)
+		virtual.Sleep(2 * time.Hour)
 		if never := ran.of("never"); len(never) != 0 {
 			t.Error("a task was run after the end")
 		}
@@ -219,7 +220,7 @@ func TestLanes_StuckNamesWhatWaits(t *testing.T) {
 		l := newLanes(func(int, int) laneResult { return laneResult{err: errLane, after: time.Hour} })
 		l.add("old", 1)
 		l.add("old", 2)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		l.add("new", 3)
 		synctest.Wait()
 		stuck, tasks := l.stuck(time.Minute)

@@ -13,6 +13,8 @@ import (
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // slowCommands takes a second for each command, and an hour for "stuck".
@@ -25,9 +27,9 @@ type slowCommands struct {
 func (s *slowCommands) Handle(_ context.Context, _ id.RoomID, _ id.EventID, user *bridgev2.User, message string, _ id.EventID) {
 	s.note(user.MXID.String() + " " + message)
 	if message == "stuck" {
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 	}
-	time.Sleep(time.Second)
+	virtual.Sleep(time.Second)
 }
 
 func (s *slowCommands) note(what string) {
@@ -50,7 +52,7 @@ func TestCommandsOfAUserTakeTurns(t *testing.T) {
 		give("alice", "login")
 		give("alice", "answer")
 		give("bob", "login")
-		time.Sleep(5 * time.Second)
+		virtual.Sleep(5 * time.Second)
 		give("bob", "stuck")
 		give("bob", "cancel")
 		all.Wait()

@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // logNode is an event log in memory: each conversation has so many events, the
@@ -215,7 +216,7 @@ func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
 		n.add(bob, 3)
 		s.setFail(func(*Position, store.Event) error { return errTestFailure })
 		attach(t, d, 1)
-		time.Sleep(6 * time.Hour)
+		virtual.Sleep(6 * time.Hour)
 		synctest.Wait()
 		if s.count() < 60 || s.count() > 200 { // 5 min at most, half of it jitter
 			t.Errorf("tried %d times in 6 hours", s.count())
@@ -224,14 +225,14 @@ func TestDeliveryIsTriedAgainWithoutHammering(t *testing.T) {
 		before := s.count()
 		for range 6 * 3600 / 2 {
 			d.Kick()
-			time.Sleep(2 * time.Second)
+			virtual.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
 		if tries := s.count() - before; tries > 400 {
 			t.Errorf("tried %d times in 6 hours of being kicked", tries)
 		}
 		s.setFail(nil)
-		time.Sleep(5 * time.Minute)
+		virtual.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if !slices.Equal(s.of(bob), count(3)) {
 			t.Errorf("shown %v", s.of(bob))
@@ -253,7 +254,7 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 			return errTestFailure
 		})
 		attach(t, d, 1)
-		time.Sleep(9 * time.Minute)
+		virtual.Sleep(9 * time.Minute)
 		synctest.Wait()
 		s.setFail(nil)
 		d.Kick()
@@ -264,7 +265,7 @@ func TestReturnOfTheHomeserverEndsTheWaiting(t *testing.T) {
 		if len(s.of(limited)) != 0 {
 			t.Error("the homeserver's wish was not heeded")
 		}
-		time.Sleep(2 * time.Minute)
+		virtual.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if len(s.of(limited)) != 1 {
 			t.Error("nothing after the time that the homeserver wanted")
@@ -277,7 +278,7 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 		const contacts, events = 200, 150
 		var calls atomic.Int64
 		s.setFail(func(*Position, store.Event) error {
-			time.Sleep(time.Millisecond)
+			virtual.Sleep(time.Millisecond)
 			if calls.Add(1)%97 == 0 {
 				return errTestFailure
 			}
@@ -289,7 +290,7 @@ func TestDeliveryIsBoundedAndInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		synctest.Wait()
 		for i := range byte(contacts) {
 			if !slices.Equal(s.of(conversation(1, i)), count(events)) {
@@ -315,7 +316,7 @@ func TestFirstEventsAndWhatFailedAreInDoubt(t *testing.T) {
 			return nil
 		})
 		attach(t, d, 1)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		synctest.Wait()
 		if err := d.changes(n.add(bob, 1)); err != nil {
 			t.Fatal(err)
@@ -342,7 +343,7 @@ func TestCursorThatCannotBeMovedBringsDoubt(t *testing.T) {
 			return nil
 		})
 		attach(t, d, 1)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		synctest.Wait()
 		if !slices.Equal(s.of(bob), []uint64{1, 2, 3, 4, 3, 4, 5}) || !slices.Equal(s.inDoubt(), []uint64{1, 2, 3, 4}) {
 			t.Errorf("shown %v, in doubt %v", s.of(bob), s.inDoubt())
@@ -373,7 +374,7 @@ func TestLoginsComeAndGo(t *testing.T) {
 		n.add(bob, 2)
 		attach(t, d, 1)
 		close(busy)
-		time.Sleep(time.Minute)
+		virtual.Sleep(time.Minute)
 		synctest.Wait()
 		for _, c := range []store.Conversation{bob, other} {
 			if shown := s.of(c); !slices.Equal(shown[len(shown)-int(n.last[c]):], count(n.last[c])) && !slices.Equal(shown, count(n.last[c])) {
@@ -415,7 +416,7 @@ func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * time.Second)
+		virtual.Sleep(2 * time.Second)
 		synctest.Wait()
 		for i := range byte(100) {
 			if c := conversation(1, i+101); !slices.Equal(s.of(c), count(3)) {
@@ -426,7 +427,7 @@ func TestManySlowRoomsHoldUpNoOther(t *testing.T) {
 			t.Errorf("%d deliveries at once", s.atOnce())
 		}
 		close(slow)
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		synctest.Wait()
 		for i := range byte(100) {
 			if c := conversation(1, i+1); !slices.Equal(s.of(c), count(3)) {
@@ -461,7 +462,7 @@ func TestAccountsWithOneContactDoNotWait(t *testing.T) {
 		if err := errors.Join(d.changes(n.add(first, 2)), d.changes(n.add(second, 2))); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		synctest.Wait()
 		if !slices.Equal(s.of(second), count(3)) {
 			t.Errorf("the second account has waited: %v", s.of(second))
@@ -482,12 +483,12 @@ func TestHeldConversationWaits(t *testing.T) {
 		if err := d.changes(n.add(bob, 1)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(4 * time.Second)
+		virtual.Sleep(4 * time.Second)
 		synctest.Wait()
 		if len(s.of(bob)) != 0 {
 			t.Error("it did not wait")
 		}
-		time.Sleep(2 * time.Second)
+		virtual.Sleep(2 * time.Second)
 		synctest.Wait()
 		if len(s.of(bob)) != 1 {
 			t.Error("it waits for ever")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A turn that is given on while the conversation that waits for it has not yet ended
@@ -23,7 +24,7 @@ func TestRoomTurns_GivenDuringTheAttempt(t *testing.T) {
 		s.setFail(func(at *Position, _ store.Event) error {
 			if !d.turns.take(at.Conversation) {
 				close(ends[first])
-				time.Sleep(time.Millisecond) // it ends meanwhile
+				virtual.Sleep(time.Millisecond) // it ends meanwhile
 				return ErrAwaitTurn
 			}
 			if end := ends[at.Conversation]; end != nil {
@@ -39,7 +40,7 @@ func TestRoomTurns_GivenDuringTheAttempt(t *testing.T) {
 		if err := d.changes(n.add(third, 1)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		synctest.Wait()
 		if !slices.Equal(s.of(third), count(1)) {
 			t.Errorf("shown %v of a conversation whose turn came", s.of(third))
@@ -61,7 +62,7 @@ func TestRoomTurns_NotKeptByWhoIsNotDelivered(t *testing.T) {
 			case turn:
 			case at.Conversation == gone:
 				go d.Detach(t.Context(), identity.PublicKey{2})
-				time.Sleep(time.Millisecond)
+				virtual.Sleep(time.Millisecond)
 				return ErrAwaitTurn
 			default:
 				return &homeserver.RetryAfter{Delay: homeserver.MaxRetryAfter, Err: errTestFailure}
@@ -74,7 +75,7 @@ func TestRoomTurns_NotKeptByWhoIsNotDelivered(t *testing.T) {
 		synctest.Wait()
 		n.add(gone, 1)
 		attach(t, d, 2)
-		time.Sleep(time.Second)
+		virtual.Sleep(time.Second)
 		if err := d.changes(n.add(parked, 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // A room that somebody wants anew is made when what has failed works again, also when
@@ -28,7 +30,7 @@ func TestRebuild_IsNotForgotten(t *testing.T) {
 		if err := d.changes(n.add(carol, 1)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Hour)
+		virtual.Sleep(time.Hour)
 		synctest.Wait()
 		if tries != 3 {
 			t.Errorf("the room was tried %d times, want 3", tries)
