@@ -14,7 +14,7 @@ func (n *Node) RefusesToSignForTest(value [32]byte) bool { return n.keys.Refuses
 
 // RefusesChallengeForTest asks what a handshake with some node asks.
 func (n *Node) RefusesChallengeForTest(value [32]byte) bool {
-	return n.env.keys.Security(identity.NodeKey{}).Guard.Refuses(value)
+	return n.keys.Security(identity.NodeKey{}).Guard.Refuses(value)
 }
 
 // MediaRowForTest returns what the store has of the file of a message.
@@ -23,10 +23,10 @@ func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.Mes
 }
 
 // PairsAtForTest is the number of accepted pairs that have met at a node key.
-func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.env.contactNodes.pairs(node) }
+func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.contactNodes.pairs(node) }
 
 // StrangerSessionsForTest is the number of sessions with strangers.
-func (n *Node) StrangerSessionsForTest() int { return n.env.sessions.Strangers() }
+func (n *Node) StrangerSessionsForTest() int { return n.sessions.Strangers() }
 
 // MailboxDepthForTest is the number of messages that wait in mailboxes of a kind of
 // actor.

@@ -40,14 +40,24 @@ type Node struct {
 	readOnly bool
 	store    *store.Store
 	keys     *keyring.Ring
-	env      *env
-	files    *transfer.Service
+
+	// What the actors share; Open makes it.
+	net, trackerNet, filesNet *uplink.Cell // of the node and of its roles
+	contacts                  *contactTable
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contactNodes
+	sessions     *session.Table
+	files        *transfer.Service
+	foreign      *resolver.ForeignNodes
+	trackersV1   *resolver.TrackersV1
+	// strangerLog has every log line whose number a stranger decides.
+	strangerLog *strangerlog.Log
 
 	system *kernel.System
 	root   kernel.Ref
 	writer atomic.Pointer[kernel.Ref]
+	// resolver is zero before Start, and in a process that is a server only.
+	resolver kernel.Ref
 	// running says that the actors have been started and not all stopped.
 	running atomic.Bool
 
@@ -89,7 +99,7 @@ func Open(opts Options) (*Node, error) {
 	return n, nil
 }
 
-// openParts makes what the actors share.
+// openParts opens what the actors share.
 func (n *Node) openParts(s *store.Store) (err error) {
 	opts, keys := n.opts, n.keys
 	for _, t := range opts.Trackers {
@@ -98,24 +108,20 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	keys.Know(opts.OwnDevices...)
 	keys.Know(opts.Media.Server)
 	n.store = s
-	n.env = &env{
-		opts: opts, log: opts.Logger, store: s, keys: keys,
-		net: new(uplink.Cell), trackerNet: new(uplink.Cell), filesNet: new(uplink.Cell),
-		contacts: newContactTable(), contactNodes: n.contactNodes, strangerLog: strangerlog.New(opts.Logger),
-		trackersV1: resolver.NewTrackersV1(opts.TrackersV1),
-	}
-	n.env.sessions = session.NewTable(opts.MaxSessions, n.env.strangerLog)
-	if err := n.env.contactNodes.load(s); err != nil {
+	n.net, n.trackerNet, n.filesNet = new(uplink.Cell), new(uplink.Cell), new(uplink.Cell)
+	n.strangerLog = strangerlog.New(opts.Logger)
+	n.trackersV1 = resolver.NewTrackersV1(opts.TrackersV1)
+	n.contacts, n.sessions = newContactTable(), session.NewTable(opts.MaxSessions, n.strangerLog)
+	if err := n.contactNodes.load(s); err != nil {
 		return err
 	}
-	if n.env.foreign, err = resolver.OpenForeignNodes(s, keys); err != nil {
+	if n.foreign, err = resolver.OpenForeignNodes(s, keys); err != nil {
 		return err
 	}
 	n.files, err = transfer.Open(transfer.Deps{
-		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.env.net,
+		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.net,
 		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
 	})
-	n.env.files = n.files
 	if err != nil || n.readOnly {
 		return err
 	}
@@ -144,7 +150,7 @@ func (n *Node) Start(ctx context.Context) error {
 	root, err := n.system.Spawn(kernel.Spec{
 		Name: "node", Kind: "node",
 		New: func() kernel.Actor {
-			return &nodeActor{node: n, env: n.env, failing: make(map[string]failing), closed: make(map[string]kernel.Ref)}
+			return &nodeActor{node: n, failing: make(map[string]failing), closed: make(map[string]kernel.Ref)}
 		},
 	})
 	if err != nil {
@@ -199,6 +205,10 @@ func (n *Node) FilesKey() (identity.NodeKey, bool) {
 	key := n.keys.RoleKey(keyring.RoleFiles)
 	return key, !key.IsZero()
 }
+
+// nowMillis returns the wall clock in the unit of the wire and of the store. It is for
+// what is stored: the clock may jump, and nothing may wait for it.
+func (n *Node) nowMillis() store.Millis { return store.MillisOf(n.opts.Now()) }
 
 // do has the store actor carry out an operation. Once told, the store cannot be told
 // to leave it: so the answer is waited for also when ctx is cancelled meanwhile, as a

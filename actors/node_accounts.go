@@ -107,12 +107,12 @@ func (n *Node) ImportAccount(ctx context.Context, in Import) (Imported, error) {
 
 // foreignNodes asks trackers at which other nodes an identity is.
 func (n *Node) foreignNodes(ctx context.Context, id identity.PublicKey) (found []store.Address, asked bool) {
-	if n.env.resolver.IsZero() {
+	if n.resolver.IsZero() {
 		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, foreignLookupTime)
 	defer cancel()
-	answer, err := kernel.Ask[resolver.Addresses](ctx, n.env.resolver, resolver.Lookup{Identity: id, Fresh: true})
+	answer, err := kernel.Ask[resolver.Addresses](ctx, n.resolver, resolver.Lookup{Identity: id, Fresh: true})
 	if err != nil || answer.Err != nil && !errors.Is(answer.Err, resolver.ErrNotFound) {
 		return nil, false
 	}
@@ -131,7 +131,7 @@ func (n *Node) addAccount(ctx context.Context, a store.Account) (store.Account, 
 		return store.Account{}, err
 	}
 	a.Name = wire.CutText(a.Name, wire.MaxNickname)
-	a.Created = n.env.nowMillis()
+	a.Created = n.nowMillis()
 	a.ProfileTime = a.Created
 	a.Priority = priorityOf(a.Role)
 	if _, err := do[bool](ctx, n, store.PutAccount{Account: a}); err != nil {
@@ -198,7 +198,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	if _, err := do[bool](ctx, n, store.RemoveAccount{Account: account}); err != nil {
 		return fmt.Errorf("remove account: %w", err)
 	}
-	n.env.contactNodes.forgetAccount(account)
+	n.contactNodes.forgetAccount(account)
 	if err := n.keys.Remove(account, deleteKey); err != nil {
 		return fmt.Errorf("remove account: its messages are gone, its key file is still there: %w", err)
 	}

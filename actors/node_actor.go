@@ -46,7 +46,6 @@ var errStoreStopped = errors.New("the store stopped")
 // on, brings parts back that have been given up, and stops everything in order.
 type nodeActor struct {
 	node *Node
-	env  *env
 	// accounts is for the account actors.
 	accounts *accountDeps
 
@@ -113,36 +112,35 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	// knows what is now. The process ends in order and reads it from the disk.
 	writer, err := c.Spawn(kernel.Spec{
 		Name: storeName, Kind: storeName, Once: true, Resident: true,
-		New: func() kernel.Actor { return store.NewActor(n.env.store) },
+		New: func() kernel.Actor { return store.NewActor(n.node.store) },
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", storeName, err)
 	}
-	n.env.writer = writer
 	// Before anything that rests on the keys, such as an account.
 	c.Tell(writer, store.Write{Op: store.RememberNodeKeys{Keys: n.node.nodeKeys()}})
-	if n.env.opts.OpenNetwork != nil {
-		n.env.resolver = spawn(resolverName, func() kernel.Actor { return resolver.New(n.env.resolverDeps()) })
-		spawn(listenerName, func() kernel.Actor { return session.NewListener(n.env.sessionDeps()) })
+	if n.node.opts.OpenNetwork != nil {
+		n.node.resolver = spawn(resolverName, func() kernel.Actor { return resolver.New(n.node.resolverDeps(writer)) })
+		spawn(listenerName, func() kernel.Actor { return session.NewListener(n.node.sessionDeps(writer)) })
 		spawn(overlayName, func() kernel.Actor {
-			return uplink.NewActor(uplink.Deps{Open: n.env.opts.OpenNetwork, Key: n.env.keys.Node(), Cell: n.env.net, Pairs: n.env.contactNodes.pairs})
+			return uplink.NewActor(uplink.Deps{Open: n.node.opts.OpenNetwork, Key: n.node.keys.Node(), Cell: n.node.net, Pairs: n.node.contactNodes.pairs})
 		})
 	}
-	if n.env.opts.Tracker != nil {
-		spawn(trackerName, func() kernel.Actor { return trackerserver.NewActor(n.env.trackerDeps(), *n.env.opts.Tracker) })
+	if n.node.opts.Tracker != nil {
+		spawn(trackerName, func() kernel.Actor { return trackerserver.NewActor(n.node.trackerDeps(), *n.node.opts.Tracker) })
 	}
-	if n.env.opts.Files != nil {
-		spawn(filesName, func() kernel.Actor { return fileserver.NewActor(n.env.filesDeps(), *n.env.opts.Files) })
+	if n.node.opts.Files != nil {
+		spawn(filesName, func() kernel.Actor { return fileserver.NewActor(n.node.filesDeps(writer), *n.node.opts.Files) })
 	}
-	n.node.writer.Store(&n.env.writer)
-	if n.env.opts.OpenNetwork != nil {
+	n.node.writer.Store(&writer)
+	if n.node.opts.OpenNetwork != nil {
 		spawn(transfersName, func() kernel.Actor { return transfer.NewActor(n.node.files) })
 	}
-	n.accounts = n.env.accountDeps()
+	n.accounts = n.node.accountDeps(writer)
 	if err := n.startAccounts(c); err != nil {
 		return err
 	}
-	for _, part := range n.env.opts.Parts {
+	for _, part := range n.node.opts.Parts {
 		spawn(part.Name, func() kernel.Actor { return part.New(n.node) })
 	}
 	c.Every(keyring.ChallengeRotation, rotateChallenges{})
@@ -170,7 +168,7 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 			c.Fail(err)
 		}
 	case resolver.StatusRequest:
-		c.Forward(n.env.resolver, msg)
+		c.Forward(n.node.resolver, msg)
 	case alarmsRequest:
 		n.onAlarmsRequest(c)
 	case partRequest:
@@ -183,13 +181,13 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	case stopOver:
 		n.onStopOver(c)
 	case rotateChallenges:
-		n.env.keys.Rotate()
+		n.node.keys.Rotate()
 	case store.Written: // of RememberNodeKeys
 		if msg.Err != nil {
 			c.Log().Warn("node keys not remembered", "err", msg.Err)
 		}
 	case flushStrangerLog:
-		n.env.strangerLog.Flush()
+		n.node.strangerLog.Flush()
 	case kernel.ChildFailed:
 		n.onChildFailed(msg)
 	case kernel.ChildStopped:
@@ -201,10 +199,10 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 
 // startAccounts starts an actor for every account in the store that has none.
 func (n *nodeActor) startAccounts(c *kernel.Context) error {
-	if n.env.opts.OpenNetwork == nil {
+	if n.node.opts.OpenNetwork == nil {
 		return nil
 	}
-	accounts, err := n.env.store.Accounts()
+	accounts, err := n.node.store.Accounts()
 	if err != nil {
 		return fmt.Errorf("read accounts: %w", err)
 	}

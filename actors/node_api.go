@@ -182,7 +182,7 @@ func (n *Node) WatchEvents() *store.Watch { return n.store.Watch(identity.Public
 // AppendJournal adds an entry to a named durable queue; it is on the disk when
 // this returns. A known id is a duplicate and changes nothing.
 func (n *Node) AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error) {
-	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: n.env.nowMillis()})
+	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: n.nowMillis()})
 	return j.Duplicate, err
 }
 
@@ -196,7 +196,7 @@ func (n *Node) Journal(queue string, after uint64, limit int) ([]store.JournalEn
 // are on the disk when this returns. Entries with a known id are left out. At most
 // [store.MaxJournalBatch] entries are added or none.
 func (n *Node) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
-	_, err := do[int](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.env.nowMillis(), Entries: entries})
+	_, err := do[int](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.nowMillis(), Entries: entries})
 	return err
 }
 
@@ -208,7 +208,7 @@ func (n *Node) FinishJournalBatch(ctx context.Context, queue string, seqs []uint
 }
 
 // MaxFile returns the largest file that this node sends or receives, in bytes.
-func (n *Node) MaxFile() int64 { return n.env.opts.Media.MaxFile }
+func (n *Node) MaxFile() int64 { return n.opts.Media.MaxFile }
 
 // known replaces store.ErrNotFound by what was not found.
 func known(err, unknown error) error {

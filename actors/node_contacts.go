@@ -40,7 +40,7 @@ func (n *Node) AddContact(ctx context.Context, account identity.PublicKey, link 
 	}
 	added, err := do[store.Added](ctx, n, store.AddContact{Contact: store.Contact{
 		Account: account, ID: link.Key, Nickname: wire.CutText(link.Name, wire.MaxNickname),
-		State: store.ContactAccepted, Added: n.env.nowMillis(),
+		State: store.ContactAccepted, Added: n.nowMillis(),
 	}})
 	if err != nil {
 		return store.Contact{}, fmt.Errorf("add contact: %w", err)

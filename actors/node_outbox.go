@@ -20,7 +20,7 @@ func (n *Node) CancelMessage(ctx context.Context, account, contact identity.Publ
 		return false, nil
 	}
 	given, err := do[bool](ctx, n, store.FailMessage{
-		Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Time: n.env.nowMillis(), Reason: reason,
+		Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Time: n.nowMillis(), Reason: reason,
 	})
 	if err != nil {
 		return false, fmt.Errorf("cancel message: %w", err)

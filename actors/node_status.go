@@ -66,19 +66,19 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := Status{
-		Trackers: trackers, TrackersV1: n.env.trackersV1.Status(), Alarms: alarms, ForeignNodes: n.env.foreign.Current(time.Now()),
-		Sessions: n.env.contacts.Online(), StrayReactions: n.env.sessions.StrayReactions(), CrowdedGUIDs: n.env.sessions.CrowdedGUIDs(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
+		Trackers: trackers, TrackersV1: n.trackersV1.Status(), Alarms: alarms, ForeignNodes: n.foreign.Current(time.Now()),
+		Sessions: n.contacts.Online(), StrayReactions: n.sessions.StrayReactions(), CrowdedGUIDs: n.sessions.CrowdedGUIDs(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 		FullConversations: n.store.FullConversations(),
 	}
-	s.Suspicions, s.Suspected = n.env.contacts.Suspicions(time.Now())
+	s.Suspicions, s.Suspected = n.contacts.Suspicions(time.Now())
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {
 		return Status{}, err
 	}
-	s.Overlay, s.Running = n.env.net.Status()
-	if role, ok := n.env.trackerNet.Status(); ok {
+	s.Overlay, s.Running = n.net.Status()
+	if role, ok := n.trackerNet.Status(); ok {
 		s.Tracker = &role
 	}
-	if role, ok := n.env.filesNet.Status(); ok {
+	if role, ok := n.filesNet.Status(); ok {
 		s.Files = &role
 	}
 	return s, nil
@@ -116,7 +116,7 @@ func (n *Node) Part(ctx context.Context, name string) (kernel.Ref, error) {
 
 // Presence says whether a contact can be reached at this moment.
 func (n *Node) Presence(account, contact identity.PublicKey) Presence {
-	return n.env.contacts.Presence(store.ConversationWith(account, contact))
+	return n.contacts.Presence(store.ConversationWith(account, contact))
 }
 
 // Waiting counts the messages of an account that have not been delivered.

@@ -103,7 +103,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context, msg shutdown) {
 	// The answer has to be there before the deadline.
 	forParts := msg.Within - storeStopTime - storeStopTime/4
 	var parts []string
-	for _, part := range n.env.opts.Parts {
+	for _, part := range n.node.opts.Parts {
 		parts = append(parts, part.Name)
 	}
 	order := [][]string{
