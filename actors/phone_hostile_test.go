@@ -563,7 +563,7 @@ func TestStrangersLeaveNothing(t *testing.T) {
 		if err != nil || len(contacts) != 1 || contacts[0].State != store.ContactRequested || contacts[0].Nickname != "stranger" {
 			t.Errorf("contacts %+v, %v", contacts, err)
 		}
-		if made := events() - before; made != 1 {
+		if made := events() - before; made != 2 { // the contact, and the request
 			t.Errorf("%d events", made)
 		}
 		if told := p.Page(key).Told; len(told) != 0 {

@@ -6,14 +6,13 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // The answers, as JSON. Keys are hex, guids decimal strings (they exceed what
@@ -71,7 +70,11 @@ type Message struct {
 	Direction string `json:"direction" enum:"in,out"`
 	Order     uint64 `json:"order" doc:"Position in the conversation"`
 	Type      int32  `json:"type" doc:"0 is text"`
+	TypeName  string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown" doc:"See docs/events.md"`
 	Text      string `json:"text,omitempty" doc:"Of type 0"`
+	// Reaction and File are what the payload says of those types.
+	Reaction *ReactionTo `json:"reaction,omitempty"`
+	File     *File       `json:"file,omitempty"`
 	// Payload is the raw payload of other types, base64.
 	Payload []byte    `json:"payload,omitempty"`
 	ReplyTo string    `json:"reply_to,omitempty" doc:"Guid of the quoted message"`
@@ -82,7 +85,14 @@ type Message struct {
 	Reason  string    `json:"reason,omitempty" doc:"Why it failed"`
 }
 
-// Event is one entry of an account's event log.
+// ReactionTo is what a message says that is a reaction.
+type ReactionTo struct {
+	Target string `json:"target" doc:"Guid of the message reacted to, decimal"`
+	Emoji  string `json:"emoji" doc:"Empty when the reaction is taken back"`
+}
+
+// Event is one entry of an account's event log. The kinds and what each carries are in
+// docs/events.md.
 type Event struct {
 	Seq     uint64    `json:"seq"`
 	Kind    string    `json:"kind"`
@@ -95,6 +105,8 @@ type Event struct {
 	Reason  string   `json:"reason,omitempty"`
 	// Accepted is the contact's answer to our request.
 	Accepted *bool `json:"accepted,omitempty"`
+	// Request is the text of the contact's request, as it is now.
+	Request string `json:"request,omitempty"`
 }
 
 // Status is the state of the running node.
@@ -219,10 +231,22 @@ func contactOf(n *actors.Node, c store.Contact) Contact {
 	return out
 }
 
+// message is messageOf with what is known of the file.
+func (s *service) message(m store.Message) Message {
+	out := messageOf(m)
+	if eventlog.HasFile(m) && m.Conversation.Kind() == store.KindContact {
+		if info, err := s.node.MediaState(m.Account, m.Conversation.Contact(), m.ID); err == nil {
+			file := fileOf(info)
+			out.File = &file
+		}
+	}
+	return out
+}
+
 func messageOf(m store.Message) Message {
 	out := Message{
 		ID: m.ID.String(), GUID: strconv.FormatInt(m.ID.GUID, 10), Contact: m.Conversation.String(), Direction: "in",
-		Order: m.Order, Type: m.Type, Sent: m.SendTime.Time(), Stored: m.Created.Time(),
+		Order: m.Order, Type: m.Type, TypeName: eventlog.TypeName(m), Sent: m.SendTime.Time(), Stored: m.Created.Time(),
 		State: m.State.String(), Since: m.StateTime.Time(), Reason: m.Reason,
 	}
 	if m.ID.Dir == store.Out {
@@ -231,10 +255,12 @@ func messageOf(m store.Message) Message {
 	if m.ReplyTo != 0 {
 		out.ReplyTo = strconv.FormatInt(m.ReplyTo, 10)
 	}
-	if m.Type == int32(peer.TypeText) && utf8.Valid(m.Payload) {
-		out.Text = string(m.Payload)
-	} else {
+	text, isText := eventlog.Text(m)
+	if out.Text = text; !isText {
 		out.Payload = m.Payload
+	}
+	if r, ok := eventlog.Reaction(m); ok {
+		out.Reaction = &ReactionTo{Target: strconv.FormatInt(int64(r.Target), 10), Emoji: r.Emoji}
 	}
 	return out
 }

@@ -173,7 +173,7 @@ func (s *service) react(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[Message]{messageOf(m)}, nil
+	return &body[Message]{s.message(m)}, nil
 }
 
 func (s *service) reactions(_ context.Context, in *struct {

@@ -205,7 +205,7 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(messageOf(m)) // the client may be gone
+	_ = json.NewEncoder(w).Encode(s.message(m)) // the client may be gone
 }
 
 // maxSource is the longest source of a message, in bytes.

@@ -185,7 +185,7 @@ func (s *service) messages(_ context.Context, in *struct {
 	}
 	out := []Message{}
 	for _, m := range page {
-		out = append(out, messageOf(m))
+		out = append(out, s.message(m))
 	}
 	return &body[[]Message]{out}, nil
 }
@@ -222,7 +222,7 @@ func (s *service) send(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[Message]{messageOf(m)}, nil
+	return &body[Message]{s.message(m)}, nil
 }
 
 // followInput asks for the event log from somewhere on.
@@ -289,11 +289,14 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 		out.Contact = e.Conversation.String()
 		if c, err := s.node.Contact(account, e.Conversation.Contact()); err == nil {
 			out.Name = c.DisplayName()
+			if e.Kind == store.RequestReceived {
+				out.Request = c.Request
+			}
 		}
 	}
 	if e.Message != (store.MessageID{}) {
 		if m, err := s.node.Message(account, e.Conversation.Contact(), e.Message); err == nil {
-			view := messageOf(m)
+			view := s.message(m)
 			out.Message = &view
 		}
 	}

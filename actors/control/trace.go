@@ -81,7 +81,7 @@ func messageIDs(text string) ([]store.MessageID, error) {
 }
 
 func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.Message) (Trace, error) {
-	t := Trace{Message: messageOf(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: make(map[string]bool)}
+	t := Trace{Message: s.message(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: make(map[string]bool)}
 	var last uint64
 	for after := uint64(0); ; {
 		events, err := s.node.ConversationEvents(account, store.ContactConversation(c.ID), after, eventPage)

@@ -20,6 +20,7 @@ var (
 		"", "account_added", "account_changed", "contact_added", "contact_changed", "contact_removed",
 		"node_key_changed", "message_received", "message_edited", "message_queued", "message_delivered", "message_failed",
 		"announced_elsewhere", "call_missed", "contact_answered", "media_changed", "handshake_relayed", "device_refused",
+		"request_received",
 	}
 )
 

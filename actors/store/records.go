@@ -319,6 +319,9 @@ const (
 	// DeviceRefused says that a device connected as the contact that
 	// nothing speaks for, and was refused.
 	DeviceRefused
+	// RequestReceived says that a stranger asks to be a contact and waits for our user. It
+	// follows the event of the contact's row, which has the text.
+	RequestReceived
 )
 
 // Address is one place where an identity may be reachable.

@@ -108,7 +108,7 @@ func (op ReceiveRequest) apply(t *txn) (any, error) {
 		if _, err := (AddContact{Contact: c}).apply(t); err != nil {
 			return nil, err
 		}
-		return Requested{State: c.State}, nil
+		return Requested{State: c.State}, t.requestEvent(c)
 	case err != nil:
 		return nil, err
 	case known.State == ContactAccepted:
@@ -126,7 +126,18 @@ func (op ReceiveRequest) apply(t *txn) (any, error) {
 	}
 	known.Nickname, known.Info, known.Avatar = c.Nickname, c.Info, c.Avatar
 	known.Request, known.Requested, known.Declined, known.Owed = c.Request, c.Requested, 0, AnswerNone
-	return Requested{State: c.State}, t.moveContact(known, old, c.State)
+	if err := t.moveContact(known, old, c.State); err != nil {
+		return nil, err
+	}
+	return Requested{State: c.State}, t.requestEvent(c)
+}
+
+// requestEvent says that a request waits for our user, if it does.
+func (t *txn) requestEvent(c Contact) error {
+	if c.State != ContactRequested {
+		return nil
+	}
+	return t.event(Event{Account: c.Account, Conversation: ContactConversation(c.ID), Kind: RequestReceived, State: c.State})
 }
 
 // needRequest fails when the account has as many requests as it may have.

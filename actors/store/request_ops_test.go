@@ -63,7 +63,7 @@ func TestRequestIsDecided(t *testing.T) {
 	if _, err := do[bool](r, store.DecideRequest{Account: alice, Contact: dave}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("declining a contact: %v", err)
 	}
-	want := []store.EventKind{store.ContactAdded, store.ContactChanged, store.ContactChanged, store.ContactChanged}
+	want := []store.EventKind{store.ContactAdded, store.RequestReceived, store.ContactChanged, store.ContactChanged, store.RequestReceived, store.ContactChanged}
 	events := get[[]store.Event](r)(r.store.ConversationEvents(alice, store.ContactConversation(dave), 0, 100))
 	var kinds []store.EventKind
 	for _, e := range events {

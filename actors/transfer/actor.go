@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
@@ -220,7 +221,7 @@ func (s *Service) renewOutbox(ctx context.Context, account identity.PublicKey, c
 		if err != nil {
 			return err
 		}
-		if hasFile(msg) {
+		if eventlog.HasFile(msg) {
 			waiting = append(waiting, msg.ID)
 		}
 	}
@@ -241,12 +242,6 @@ func (s *Service) renewOutbox(ctx context.Context, account identity.PublicKey, c
 		}
 	}
 	return nil
-}
-
-// hasFile reports whether a message is of a type that comes with a file.
-func hasFile(m store.Message) bool {
-	t := peer.MessageType(m.Type)
-	return t == peer.TypeImage || t == peer.TypeFile
 }
 
 // tidyMedia removes pieces of files that are not on their way any more, and files

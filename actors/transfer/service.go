@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
@@ -124,7 +125,7 @@ func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageI
 		return store.Media{}, Info{}, err
 	}
 	a, err := peer.ParseAttachment(msg.Payload)
-	if err != nil || !hasFile(msg) {
+	if err != nil || !eventlog.HasFile(msg) {
 		return store.Media{}, Info{}, ErrNoMedia
 	}
 	m, err := s.deps.Store.Media(account, store.ContactConversation(contact), id)

@@ -18,9 +18,9 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // A room that is made again, because it was deleted or because the user wants it
@@ -137,7 +137,7 @@ func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 				break
 			}
 			begin = m.Order
-			if peer.MessageType(m.Type) != peer.TypeReaction {
+			if !eventlog.IsReaction(m) {
 				limit--
 			}
 		}
@@ -159,7 +159,7 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 		}
 		slices.Reverse(page) // oldest first
 		for _, m := range page {
-			if m.Order < begin || peer.MessageType(m.Type) == peer.TypeReaction {
+			if m.Order < begin || eventlog.IsReaction(m) {
 				continue // reactions come with their messages
 			}
 			if err := d.showOld(ctx, m); err != nil {

@@ -17,13 +17,13 @@ import (
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // delivery is the handling of one entry of the event log.
@@ -114,6 +114,8 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return d.callMissed(ctx)
 	case store.NodeKeyChanged, store.DeviceRefused:
 		return d.deviceChanged(ctx)
+	case store.RequestReceived: // shown with the contact, at the event before
+		return nil
 	default: // nothing that a room shows, or newer than this program
 		return nil
 	}
@@ -159,10 +161,10 @@ func (d *delivery) message(ctx context.Context) error {
 
 // showMessage shows a message as what it is.
 func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error) {
-	switch peer.MessageType(m.Type) {
-	case peer.TypeImage, peer.TypeFile:
+	switch {
+	case eventlog.HasFile(m):
 		return d.file(ctx, m)
-	case peer.TypeReaction:
+	case eventlog.IsReaction(m):
 		return d.reaction(ctx, m)
 	}
 	sender := d.contactSender()

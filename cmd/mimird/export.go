@@ -123,7 +123,7 @@ func writeJSON(w io.Writer, _ control.Contact, messages []control.Message) error
 }
 
 func writeHTML(w io.Writer, contact control.Contact, messages []control.Message) error {
-	page, err := template.New("export").Funcs(template.FuncMap{"moment": moment}).Parse(exportHTML)
+	page, err := template.New("export").Funcs(template.FuncMap{"moment": moment, "summary": summary}).Parse(exportHTML)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}

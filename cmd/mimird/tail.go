@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/eventlog"
+	"github.com/mimird/mimird/actors/store"
 )
 
 func newTail(f *flags) *cobra.Command {
@@ -62,42 +64,53 @@ func (f *flags) printEvent(out io.Writer, e control.Event) error {
 	return err
 }
 
-// describe says in one line what happened.
+// describe says in one line what happened. The kinds are those of eventlog; one that has
+// no sentence of its own is said by its name.
 func describe(e control.Event) string {
 	who := printable(e.Name)
 	text := ""
 	if e.Message != nil {
-		text = printable(e.Message.Text)
-		if e.Message.Type != 0 {
-			text = fmt.Sprintf("[type %d, %d bytes]", e.Message.Type, len(e.Message.Payload))
-		}
+		text = summary(*e.Message)
 	}
-	switch e.Kind {
-	case "message_received":
+	var kind store.EventKind
+	_ = kind.UnmarshalText([]byte(e.Kind)) // 0 for one of a newer node
+	switch kind {
+	case store.MessageReceived:
 		return who + ": " + text
-	case "message_queued":
+	case store.MessageEdited:
+		return who + " has changed a message: " + text
+	case store.MessageQueued:
 		return "to " + who + ": " + text
-	case "message_delivered":
+	case store.MessageDelivered:
 		return who + " has: " + text
-	case "message_failed":
+	case store.MessageFailed:
 		return "not delivered to " + who + " (" + printable(e.Reason) + "): " + text
-	case "call_missed":
+	case store.MediaChanged:
+		if e.Message != nil && e.Message.File != nil {
+			return "the file " + printable(e.Message.File.Name) + " of " + who + " is " + e.Message.File.State
+		}
+	case store.CallMissed:
 		return who + " has called"
-	case "contact_answered":
+	case store.RequestReceived:
+		if e.Request != "" {
+			return who + " asks to be your contact: " + printable(e.Request)
+		}
+		return who + " asks to be your contact"
+	case store.ContactAnswered:
 		if e.Accepted != nil && *e.Accepted {
 			return who + " has said yes to your request"
 		}
 		return who + " has declined your request"
-	case "announced_elsewhere":
+	case store.ForeignNodeAnnounced:
 		return "trackers lead to node " + e.Node + ", with your signature; see: mimird status"
-	case "node_key_changed":
+	case store.NodeKeyChanged:
 		if e.Reason != "" {
 			return who + " is connected from a new device, which nothing but their key speaks for, node " + e.Node
 		}
 		return who + " is connected from a new device, node " + e.Node
-	case "handshake_relayed":
+	case store.HandshakeRelayed:
 		return "node " + e.Node + " tries to be in the middle of a conversation; see: mimird status"
-	case "device_refused":
+	case store.DeviceRefused:
 		return "somebody connected as " + who + " from a device that nothing speaks for, and was turned away, node " + e.Node
 	}
 	what := strings.ReplaceAll(e.Kind, "_", " ")
@@ -105,6 +118,29 @@ func describe(e control.Event) string {
 		what += ": " + who
 	}
 	return what
+}
+
+// summary says in one line what a message is.
+func summary(m control.Message) string {
+	switch {
+	case m.Text != "":
+		return printable(m.Text)
+	case m.Reaction != nil && m.Reaction.Emoji == "":
+		return "[reaction taken back]"
+	case m.Reaction != nil:
+		return "[reaction " + printable(m.Reaction.Emoji) + "]"
+	case m.File != nil:
+		what := fmt.Sprintf("[%s %s, %d bytes]", m.TypeName, printable(m.File.Name), m.File.Size)
+		if m.File.Caption != "" {
+			what += " " + printable(m.File.Caption)
+		}
+		return what
+	case m.TypeName == eventlog.Unknown:
+		return fmt.Sprintf("[type %d, %d bytes]", m.Type, len(m.Payload))
+	case len(m.Payload) > 0:
+		return fmt.Sprintf("[%s, %d bytes]", m.TypeName, len(m.Payload))
+	}
+	return ""
 }
 
 // printable keeps text of others from controlling the terminal: control
