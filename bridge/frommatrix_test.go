@@ -151,7 +151,7 @@ func TestHomeserverKeepsWhatCannotBeStored(t *testing.T) {
 	f.node.setErrors(nil, errors.New("no space"))
 	f.write(room, "first")
 	f.write(room, "second")
-	f.await("it was refused", func() bool { return f.log.contains("cannot be stored, it is refused") })
+	f.await("it was refused", func() bool { return f.log.contains("transaction not stored, refused") })
 	f.node.setErrors(nil, nil)
 	f.awaitOutgoing(f.account, bob, "first", "second")
 }

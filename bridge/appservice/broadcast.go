@@ -4,14 +4,13 @@ package appservice
 
 import "sync"
 
-// Broadcast tells all who wait that something has happened. The zero value is
-// ready for use.
+// Broadcast wakes all goroutines that wait for an event. The zero value is ready for use.
 type Broadcast struct {
 	mu sync.Mutex
 	c  chan struct{}
 }
 
-// next returns a channel that is closed when it happens the next time.
+// next returns a channel that the next call of happened closes.
 func (b *Broadcast) next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()

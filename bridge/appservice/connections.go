@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// maxUnknown bounds the connections whose caller has not shown the homeserver's
-	// token, and maxTrusted the others: a homeserver needs a few.
+	// maxUnknown bounds the connections whose caller has not sent the homeserver's token,
+	// and maxTrusted the others: a homeserver needs a few.
 	maxUnknown = 16
 	maxTrusted = 256
 )
 
 // connections bounds the connections to the listener. A caller without the token gets one
-// of a few places, which the next caller takes away: strangers cannot keep the
+// of a few places, which the next caller takes away, so that strangers cannot shut the
 // homeserver out. The zero value is ready for use, by many goroutines.
 type connections struct {
 	mu      sync.Mutex
@@ -69,7 +69,7 @@ func (p *connections) enter(conn net.Conn) *countedConn {
 	}
 	p.mu.Unlock()
 	if victim != nil {
-		_ = victim.Close() // nobody reads it any more
+		_ = victim.Close() // its reader gets an error
 	}
 	return c
 }
@@ -82,7 +82,7 @@ func hostOf(conn net.Conn) string {
 	return host
 }
 
-// Close gives up the place.
+// Close closes the connection and frees its place.
 func (c *countedConn) Close() error {
 	c.connections.leave(c)
 	return c.Conn.Close()
@@ -104,13 +104,13 @@ func (p *connections) leave(c *countedConn) {
 
 type connectionKey struct{}
 
-// withConnection lets a request know its connection.
+// withConnection puts its connection into the context of a request.
 func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// trust frees the place of the connection of a request that has shown the token. The
-// connection stays open for further requests while there are not too many.
+// trust frees the place of the connection of a request with the right token. The
+// connection stays open for further requests, unless there are too many.
 func (p *connections) trust(r *http.Request) {
 	c, ok := r.Context().Value(connectionKey{}).(*countedConn)
 	if !ok {

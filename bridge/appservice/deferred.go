@@ -19,40 +19,39 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// An event that cannot be handled soon is put aside, into a journal of its own, so
-// that the events behind it need not wait: one whose keys are not here yet, and one
-// whose file the homeserver does not serve. The order is lost then, and nothing
-// else.
+// An event that cannot be handled soon is deferred, in a journal of its own, so that the
+// events behind it need not wait: one whose keys have not come, and one whose file the
+// homeserver does not serve. Only the order is lost.
 
-// asideEvents are the events that were put aside. The zero value is ready for use,
-// by many goroutines.
-type asideEvents struct {
+// deferredEvents are the events in those journals. The zero value is ready for use, by
+// many goroutines.
+type deferredEvents struct {
 	mu     sync.Mutex
-	events map[id.EventID]*asideEvent
+	events map[id.EventID]*deferredEvent
 	read   map[string]uint64 // the last entry of each journal that is in events
 }
 
-type asideEvent struct {
+type deferredEvent struct {
 	entry  *journaled
 	room   id.RoomID
 	queued bool // in a lane
 }
 
-// load notes the new entries of a journal.
-func (a *asideEvents) load(node Node, queue string) error {
+// load reads the new entries of a journal.
+func (a *deferredEvents) load(node Node, queue string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.events == nil {
-		a.events, a.read = make(map[id.EventID]*asideEvent), make(map[string]uint64)
+		a.events, a.read = make(map[id.EventID]*deferredEvent), make(map[string]uint64)
 	}
 	for {
 		entries, err := node.Journal(queue, a.read[queue], journalPage)
 		if err != nil {
-			return fmt.Errorf("read the events that were put aside: %w", err)
+			return fmt.Errorf("read the deferred events: %w", err)
 		}
 		for _, entry := range entries {
 			a.read[queue] = entry.Seq
-			at := &asideEvent{entry: &journaled{queue: queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}}
+			at := &deferredEvent{entry: &journaled{queue: queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}}
 			at.entry.left.Store(1)
 			var c content
 			if json.Unmarshal(entry.Body, &c) == nil && len(c.Events) == 1 {
@@ -67,24 +66,24 @@ func (a *asideEvents) load(node Node, queue string) error {
 	}
 }
 
-// awake returns the events of a journal that are in no lane, oldest first, and
+// takeIdle returns the events of a journal that are not in a lane, oldest first, and
 // notes that they are in one from now on.
-func (a *asideEvents) awake(queue string) []*asideEvent {
+func (a *deferredEvents) takeIdle(queue string) []*deferredEvent {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var found []*asideEvent
+	var found []*deferredEvent
 	for _, at := range a.events {
 		if at.entry.queue == queue && !at.queued {
 			at.queued = true
 			found = append(found, at)
 		}
 	}
-	slices.SortFunc(found, func(a, b *asideEvent) int { return int(min(max(int64(a.entry.seq)-int64(b.entry.seq), -1), 1)) })
+	slices.SortFunc(found, func(a, b *deferredEvent) int { return int(min(max(int64(a.entry.seq)-int64(b.entry.seq), -1), 1)) })
 	return found
 }
 
-// sleep notes that an event has left its lane and is still put aside.
-func (a *asideEvents) sleep(entry *journaled) {
+// setIdle notes that an event has left its lane and stays deferred.
+func (a *deferredEvents) setIdle(entry *journaled) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at := a.events[id.EventID(entry.id)]; at != nil && at.entry == entry {
@@ -93,7 +92,7 @@ func (a *asideEvents) sleep(entry *journaled) {
 }
 
 // forget drops an event that was handled.
-func (a *asideEvents) forget(entry *journaled) {
+func (a *deferredEvents) forget(entry *journaled) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at := a.events[id.EventID(entry.id)]; at != nil && at.entry == entry {
@@ -101,8 +100,8 @@ func (a *asideEvents) forget(entry *journaled) {
 	}
 }
 
-// find returns the entry of an event, nil when it is not put aside.
-func (a *asideEvents) find(evt id.EventID) *journaled {
+// find returns the entry of an event, nil when it is not deferred.
+func (a *deferredEvents) find(evt id.EventID) *journaled {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at := a.events[evt]; at != nil {
@@ -111,8 +110,8 @@ func (a *asideEvents) find(evt id.EventID) *journaled {
 	return nil
 }
 
-// putAside stores an event in another journal, once.
-func (d *Dispatcher) putAside(ctx context.Context, queue string, evt *event.Event, raw []byte) error {
+// deferEvent stores an event in another journal, once.
+func (d *Dispatcher) deferEvent(ctx context.Context, queue string, evt *event.Event, raw []byte) error {
 	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
 	if err != nil {
 		return err
@@ -120,11 +119,11 @@ func (d *Dispatcher) putAside(ctx context.Context, queue string, evt *event.Even
 	if _, err := d.deps.Node.AppendJournal(ctx, queue, string(evt.ID), body); err != nil {
 		return err
 	}
-	return d.aside.load(d.deps.Node, queue)
+	return d.deferred.load(d.deps.Node, queue)
 }
 
-// withdraw drops an event that was put aside when it is redacted: what was deleted
-// in the room must not be sent later.
+// withdraw drops a deferred event when it is redacted: a message that was deleted in the
+// room must not be sent later.
 func (d *Dispatcher) withdraw(ctx context.Context, evt *event.Event) (bool, error) {
 	if evt.Type != event.EventRedaction {
 		return false, nil
@@ -133,18 +132,18 @@ func (d *Dispatcher) withdraw(ctx context.Context, evt *event.Event) (bool, erro
 	if target == "" { // where it is from room version 11 on
 		target = evt.Content.AsRedaction().Redacts
 	}
-	entry := d.aside.find(target)
+	entry := d.deferred.find(target)
 	if entry == nil {
 		return false, nil
 	}
 	if err := d.deps.Node.FinishJournalBatch(ctx, entry.queue, []uint64{entry.seq}); err != nil {
 		return false, fmt.Errorf("drop a redacted event: %w", err)
 	}
-	d.aside.forget(entry)
+	d.deferred.forget(entry)
 	return true, nil
 }
 
-// finished collects the entries of journals whose events have been handled.
+// finished collects the journal entries whose events have been handled.
 type finished struct {
 	mu     sync.Mutex
 	seqs   map[string][]uint64
@@ -176,7 +175,7 @@ func (f *finished) signal() {
 	}
 }
 
-// take returns some entries of one journal; none when there are none.
+// take returns some entries of one journal, none when there are none.
 func (f *finished) take() (queue string, seqs []uint64, closed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -193,8 +192,8 @@ func (f *finished) take() (queue string, seqs []uint64, closed bool) {
 	return "", nil, f.closed
 }
 
-// removeFinished removes the finished entries from their journals, those that come
-// up meanwhile together. It returns after close.
+// removeFinished removes the finished entries from their journals, in batches. It returns
+// after close.
 func (d *Dispatcher) removeFinished() {
 	for failures := 0; ; {
 		queue, seqs, closed := d.finished.take()
@@ -213,7 +212,7 @@ func (d *Dispatcher) removeFinished() {
 			failures = 0
 			continue
 		case closed, d.work.Err() != nil:
-			continue // they are handled again at the next start
+			continue // the next start handles them again
 		}
 		d.finished.add(queue, seqs...)
 		if !errors.Is(err, context.Canceled) {
@@ -240,7 +239,7 @@ type keyedLock struct {
 	users int
 }
 
-// lock locks a key and returns what unlocks it.
+// lock locks a key and returns the function that unlocks it.
 func (k *keyedMutex[K]) lock(key K) (unlock func()) {
 	k.mu.Lock()
 	if k.locks == nil {

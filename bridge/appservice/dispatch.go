@@ -27,13 +27,12 @@ import (
 )
 
 const (
-	// journalPage is how many entries are read at once.
+	// journalPage is how many journal entries are read at once.
 	journalPage = 64
-	// journalPoll is how often the journal is looked at when nobody says that there
-	// is something.
+	// journalPoll is how often the journal is read when nothing wakes the dispatcher.
 	journalPoll = time.Minute
-	// maxHeld bounds the bytes of events that are held in memory while they wait in
-	// their lanes. The others are read again when it is their turn.
+	// maxHeld bounds the events in lanes that are held in memory, in bytes. The others are
+	// read again when it is their turn.
 	maxHeld = 16 << 20
 	// maxPanics is how often the handling of an event may panic before it is dropped.
 	maxPanics = 3
@@ -42,18 +41,17 @@ const (
 	maxQueuedEphemeral = 16
 )
 
-// Dispatcher hands the stored events of the homeserver to bridgev2: those of a
-// room in their order, one at a time, and the rooms beside each other. An entry of
-// the journal is removed when all its events have been handled. What a crash
-// interrupts is handled again: messages are known by their event id, see
-// handlematrix.go.
+// Dispatcher hands the events of the journal to bridgev2: those of a room in order, one at
+// a time, and the rooms beside each other. A journal entry is removed when all its events
+// have been handled. After a crash an event may be handled again: the connector recognises
+// messages by their event id.
 type Dispatcher struct {
 	deps DispatcherDeps
 
 	lanes      *lanes[*task]
 	finished   finished
 	held       atomic.Int64 // bytes of events in lanes
-	aside      asideEvents
+	deferred   deferredEvents
 	missing    missingSessions
 	invites    keyedMutex[id.UserID]
 	downloads  chan struct{} // a place for each download that is under way
@@ -118,15 +116,15 @@ type Node interface {
 	MaxFile() int64
 }
 
-// task is an event that waits for its turn in the lane of its room.
+// task is an event in the lane of its room.
 type task struct {
 	entry     *journaled
 	index     int    // of the event in the entry
-	raw       []byte // nil when it has to be read again
+	raw       []byte // nil when it has to be read from the journal
 	ephemeral *event.Event
 }
 
-// journaled is an entry of the journal whose events are in lanes.
+// journaled is a journal entry whose events are in lanes.
 type journaled struct {
 	queue, id string
 	seq       uint64
@@ -148,8 +146,9 @@ func NewDispatcher(deps DispatcherDeps, stop, work context.Context) *Dispatcher 
 	return d
 }
 
-// Run dispatches until stop ends. What is being handled then is finished, unless
-// work ends first. It returns an error only when the journal cannot be read.
+// Run dispatches until stop ends, and returns when the events that are being handled have
+// been, or when work ends. The error means that the journal cannot be read. It is called
+// once.
 func (d *Dispatcher) Run() error {
 	removed := make(chan struct{})
 	go func() {
@@ -178,7 +177,7 @@ func (d *Dispatcher) readJournal() error {
 	for read := uint64(0); d.stop.Err() == nil; {
 		entries, err := d.deps.Node.Journal(JournalQueue, read, journalPage)
 		if err != nil {
-			return fmt.Errorf("read the transactions of the homeserver: %w", err)
+			return fmt.Errorf("read the journal of transactions: %w", err)
 		}
 		for _, entry := range entries {
 			d.enqueue(entry)
@@ -201,15 +200,15 @@ func (d *Dispatcher) readJournal() error {
 	return nil
 }
 
-// enqueue puts the events of an entry into the lanes of their rooms, and handles
-// what else is in it.
+// enqueue puts the events of an entry into the lanes of their rooms, and handles the rest
+// of it.
 func (d *Dispatcher) enqueue(entry store.JournalEntry) {
 	at := &journaled{queue: entry.Queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}
 	at.left.Store(1) // released below
 	defer d.release(at)
 	var c content
 	if err := json.Unmarshal(entry.Body, &c); err != nil {
-		d.deps.Log.Error("dropping an unreadable journal entry", "err", err, "size", len(entry.Body))
+		d.deps.Log.Error("dropping an unreadable journal entry", "err", err, "bytes", len(entry.Body))
 		return
 	}
 	_ = fault.Guard(d.deps.Log, "hand on keys and receipts", func() error {
@@ -218,10 +217,10 @@ func (d *Dispatcher) enqueue(entry store.JournalEntry) {
 		d.encryption(d.work, &c)
 		return nil
 	})
-	for i, raw := range c.Events { // several in what an earlier version has stored
+	for i, raw := range c.Events { // several in an entry of an earlier version
 		e, ok := readEnvelope(raw)
 		if !ok {
-			d.deps.Log.Warn("dropping an event of the homeserver that has no id or no room")
+			d.deps.Log.Warn("dropping an event without an id or a room")
 			continue
 		}
 		at.left.Add(1)
@@ -229,7 +228,7 @@ func (d *Dispatcher) enqueue(entry store.JournalEntry) {
 	}
 }
 
-// newTask makes a task that holds the event while there is space.
+// newTask makes a task that holds the event, within maxHeld.
 func (d *Dispatcher) newTask(at *journaled, index int, raw []byte) *task {
 	t := &task{entry: at, index: index}
 	if d.held.Add(int64(len(raw))) <= maxHeld {
@@ -240,8 +239,7 @@ func (d *Dispatcher) newTask(at *journaled, index int, raw []byte) *task {
 	return t
 }
 
-// eventOf returns the event of a task, nil when its entry is not in the journal
-// any more.
+// eventOf returns the event of a task, nil when its journal entry is gone.
 func (d *Dispatcher) eventOf(t *task) ([]byte, error) {
 	if t.raw != nil {
 		return t.raw, nil
@@ -260,7 +258,7 @@ func (d *Dispatcher) eventOf(t *task) ([]byte, error) {
 	return c.Events[t.index], nil
 }
 
-// handle makes an attempt at a task. It is what the lanes run.
+// handle makes an attempt at a task. The lanes run it.
 func (d *Dispatcher) handle(t *task, failures int) laneResult {
 	if d.stop.Err() != nil {
 		return laneResult{cut: true}
@@ -290,20 +288,20 @@ func (d *Dispatcher) attempt(t *task, failures int) error {
 	})
 }
 
-// outcome makes of an attempt what the lanes do next.
+// outcome decides what the lanes do after an attempt.
 func (d *Dispatcher) outcome(t *task, failures int, err error) laneResult {
 	var needs *NeededFile
 	switch {
 	case d.work.Err() != nil:
-		return laneResult{cut: true} // it may have been cut off
+		return laneResult{cut: true} // the attempt may have been cut off
 	case err == nil:
 		d.done(t)
 		return laneResult{}
 	case errors.Is(err, botcrypto.ErrNoKeys):
-		d.aside.sleep(t.entry) // until keys come
+		d.deferred.setIdle(t.entry) // until keys come
 		return laneResult{}
 	case errors.As(err, &needs):
-		return laneResult{err: err, aside: func() laneResult { return d.fetch(t, failures, needs) }}
+		return laneResult{err: err, background: func() laneResult { return d.fetch(t, failures, needs) }}
 	case errors.Is(err, fault.ErrPanic) && failures+1 >= maxPanics:
 		d.deps.Log.Error("dropping a Matrix event that cannot be handled", "transaction", t.entry.id)
 		d.refuseEvent(t)
@@ -321,7 +319,7 @@ func (d *Dispatcher) done(t *task) {
 		d.held.Add(-int64(len(t.raw)))
 		t.raw = nil
 	}
-	d.aside.forget(t.entry)
+	d.deferred.forget(t.entry)
 	d.release(t.entry)
 }
 
@@ -344,15 +342,15 @@ func (d *Dispatcher) refuseEvent(t *task) {
 	})
 }
 
-// release takes one event off what is left of an entry, and has the entry removed
-// when that was the last.
+// release counts one event of an entry as handled, and has the entry removed after the
+// last.
 func (d *Dispatcher) release(at *journaled) {
 	if at.left.Add(-1) == 0 {
 		d.finished.add(at.queue, at.seq)
 	}
 }
 
-// context returns the context for one event. Its logger is for that event alone:
+// context returns the context for one event. Its logger is for that event alone, because
 // the library adds to it.
 func (d *Dispatcher) context(work context.Context) context.Context {
 	return d.deps.Library.With().Logger().WithContext(work)
@@ -360,12 +358,12 @@ func (d *Dispatcher) context(work context.Context) context.Context {
 
 var errUnhandled = msgconv.Refusal("the bridge cannot handle it; its log says why")
 
-// maxTakeBack is how often a failed redaction of a duplicate is repeated before the
-// event is handled all the same.
+// maxTakeBack is how often the redaction of a duplicate may fail before the event is
+// handled all the same.
 const maxTakeBack = 5
 
-// event handles one event of a room; failures is how many attempts have failed. An
-// error means that it has to be tried again.
+// event handles one event of a room; failures is how many attempts have failed. After an
+// error the event has to be handled again.
 func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failures int) error {
 	evt := d.read(raw)
 	if evt == nil {
@@ -387,7 +385,7 @@ func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failu
 	}
 	if evt.Type == event.EventRedaction && d.deps.SideSync && entry != redactionEntry(evt.ID) {
 		if err := journalRedaction(ctx, d.deps.Node, evt.ID, raw); !errors.Is(err, store.ErrJournalFull) {
-			return err // it is handled when its own entry is
+			return err // the redaction is handled with its own entry
 		}
 	}
 	if withdrawn, err := d.withdraw(ctx, evt); withdrawn || err != nil {
@@ -412,7 +410,7 @@ func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failu
 	return d.dispatch(ctx, evt)
 }
 
-// dispatch has the library handle an event, or answers one that it would not answer.
+// dispatch has the library handle an event, or refuses one that the library would ignore.
 func (d *Dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 	if why := msgconv.Unsupported(evt); why != nil && !d.echo(evt) {
 		return d.refuse(ctx, evt, why)
@@ -426,9 +424,9 @@ func (d *Dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
 	return d.deps.Rooms.BotInvited(ctx, evt)
 }
 
-// concernsUs tells the events of our rooms from those of others: a registration
-// with which the bridge acts as users makes the homeserver send every event of
-// every room they are in.
+// concernsUs tells the events of the bridge's rooms from others: a registration with which
+// the bridge acts as users makes the homeserver send every event of every room that they
+// are in.
 func (d *Dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, error) {
 	bot := d.deps.Matrix.Bot().UserID
 	if evt.Type.Type == event.StateMember.Type {
@@ -454,7 +452,7 @@ func (d *Dispatcher) concernsUs(ctx context.Context, evt *event.Event) (bool, er
 	return d.deps.Rooms.UnknownRoom(ctx, evt)
 }
 
-// toDevice hands on messages between devices, in their order.
+// toDevice hands messages between devices to the library, in order.
 func (d *Dispatcher) toDevice(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceToDevice, event.ToDeviceEventType); evt != nil {
@@ -463,7 +461,7 @@ func (d *Dispatcher) toDevice(raws []json.RawMessage) {
 	}
 }
 
-// ephemeral puts what may be lost into the lanes of its rooms.
+// ephemeral puts receipts and typing notices into the lanes of their rooms.
 func (d *Dispatcher) ephemeral(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceEphemeral, event.EphemeralEventType); evt != nil {
@@ -472,8 +470,8 @@ func (d *Dispatcher) ephemeral(raws []json.RawMessage) {
 	}
 }
 
-// OfferEphemeral has an ephemeral event handled in the lane of its room, unless
-// that is busy.
+// OfferEphemeral has an ephemeral event handled in the lane of its room, unless the lane
+// is full. It does not wait.
 func (d *Dispatcher) OfferEphemeral(evt *event.Event) {
 	if evt.RoomID != "" {
 		d.lanes.offer(string(evt.RoomID), &task{ephemeral: evt}, maxQueuedEphemeral)
@@ -493,7 +491,7 @@ func readEphemeral(raw []byte, source event.Source, class event.TypeClass) *even
 	return evt
 }
 
-// encryption hands on what end-to-bridge encryption needs.
+// encryption hands device lists and key counts to the library.
 func (d *Dispatcher) encryption(work context.Context, c *content) {
 	ctx := d.context(work)
 	for _, lists := range []*mautrix.DeviceLists{c.DeviceLists, c.OldDeviceLists} {

@@ -25,16 +25,15 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// The file of a message is downloaded before the message is handled, so that the
-// library does not keep the conversation waiting meanwhile: the first attempt at
-// the event finds no file and says which one it needs; the file is downloaded
-// aside; the second attempt finds it. The events behind it in the same room wait
-// for a while. A file that the homeserver does not serve by then is tried on for a
-// day without holding up anything.
+// The file of a message is downloaded before the message is handled, so that the library
+// does not block the conversation meanwhile: the first attempt at the event returns a
+// [NeededFile]; the file is downloaded in the background; the second attempt finds it. The
+// events behind it in the same room wait for a while. A file that the homeserver does not
+// serve by then is retried for a day, and delays no event.
 
 const (
-	// downloadsAtOnce bounds the downloads that rooms wait for, and parkedAtOnce those
-	// that nobody waits for.
+	// downloadsAtOnce bounds the downloads that rooms wait for, and parkedAtOnce the
+	// others.
 	downloadsAtOnce = 32
 	parkedAtOnce    = 4
 	// firstByteTime is how long the homeserver may take until it begins to answer while
@@ -44,8 +43,8 @@ const (
 	downloadTries = 3
 	// giveUpFile is how long a file is tried in all.
 	giveUpFile = 24 * time.Hour
-	// fileRetryMin and fileRetryMax make of the back-off of events the one of files that
-	// nobody waits for: a minute to an hour.
+	// fileRetryMin and fileRetryMax are the factors between the back-off of events and that
+	// of files that no room waits for: a minute to an hour.
 	fileRetryMin, fileRetryMax = 60, 12
 
 	// parkedFiles is the journal of events whose file the homeserver does not serve.
@@ -59,7 +58,7 @@ var (
 	errNoDownload = msgconv.Refusal("the homeserver does not give out the file")
 )
 
-// NeededFile is the error of an event that cannot be handled without its file.
+// NeededFile is the error with which the connector asks for the file of an event.
 type NeededFile struct {
 	Event id.EventID
 	Room  id.RoomID
@@ -69,8 +68,7 @@ type NeededFile struct {
 
 func (n *NeededFile) Error() string { return "the file of the message has to be downloaded" }
 
-// Attachments are the files that were downloaded for events that are being
-// handled. The zero value is ready for use, by many goroutines.
+// Attachments are the downloaded files of the events that are being handled. The zero value is ready for use, by many goroutines.
 type Attachments struct {
 	mu    sync.Mutex
 	files map[id.EventID]attachmentFile
@@ -81,7 +79,7 @@ type attachmentFile struct {
 	err  error
 }
 
-// put notes the file of an event, or why there will be none, until forget.
+// put stores the file of an event, or why there is none, until forget.
 func (a *Attachments) put(evt id.EventID, file *os.File, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,7 +95,8 @@ func (a *Attachments) forget(evt id.EventID) {
 	delete(a.files, evt)
 }
 
-// Get returns the file of an event. Both are nil when it was not downloaded yet.
+// Get returns the file of an event, or why there is none. Both are nil before the
+// download.
 func (a *Attachments) Get(evt id.EventID) (*os.File, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -148,7 +147,7 @@ func (d *Dispatcher) fetch(t *task, failures int, needs *NeededFile) laneResult 
 	return d.park(t, failures, needs, err)
 }
 
-// handleWith makes another attempt at an event, with its file or with why there is
+// handleWith makes another attempt at an event, with its file or the reason why there is
 // none.
 func (d *Dispatcher) handleWith(t *task, failures int, needs *NeededFile, file *os.File, refusal error) laneResult {
 	d.deps.Attachments.put(needs.Event, file, refusal)
@@ -161,12 +160,12 @@ func (d *Dispatcher) handleWith(t *task, failures int, needs *NeededFile, file *
 	return d.outcome(t, failures, err)
 }
 
-// park puts the event of a task aside and tells its sender, so that the events
-// behind it need not wait any more.
+// park defers the event of a task and tells its sender, so that the events behind it need
+// not wait any more.
 func (d *Dispatcher) park(t *task, failures int, needs *NeededFile, why error) laneResult {
 	raw, err := d.eventOf(t)
 	if err == nil && raw != nil {
-		err = fault.Guard(d.deps.Log, "put a Matrix event aside", func() error {
+		err = fault.Guard(d.deps.Log, "defer a Matrix event", func() error {
 			return d.parkEvent(raw, why)
 		})
 	}
@@ -182,7 +181,7 @@ func (d *Dispatcher) parkEvent(raw []byte, why error) error {
 		return nil
 	}
 	ctx := d.context(d.work)
-	if err := d.putAside(ctx, parkedFiles, evt, raw); err != nil {
+	if err := d.deferEvent(ctx, parkedFiles, evt, raw); err != nil {
 		return err
 	}
 	d.startParked(d.fileRetry(0))
@@ -196,10 +195,10 @@ func (d *Dispatcher) parkEvent(raw []byte, why error) error {
 	return nil
 }
 
-// resumeParked begins with the events that an earlier run has put aside.
+// resumeParked begins with the events that an earlier run has deferred.
 func (d *Dispatcher) resumeParked() error {
 	for _, queue := range []string{undecryptable, parkedFiles} {
-		if err := d.aside.load(d.deps.Node, queue); err != nil {
+		if err := d.deferred.load(d.deps.Node, queue); err != nil {
 			return err
 		}
 	}
@@ -209,13 +208,12 @@ func (d *Dispatcher) resumeParked() error {
 
 // startParked gives each event that waits for its file a lane of its own.
 func (d *Dispatcher) startParked(after time.Duration) {
-	for _, at := range d.aside.awake(parkedFiles) {
+	for _, at := range d.deferred.takeIdle(parkedFiles) {
 		d.lanes.addAfter("file/"+at.entry.id, &task{entry: at.entry}, after)
 	}
 }
 
-// fileRetry is how long to wait before another attempt at a file that nobody waits
-// for.
+// fileRetry is the pause before another attempt at a file that no room waits for.
 func (d *Dispatcher) fileRetry(failures int) time.Duration {
 	return kernel.Backoff{Min: fileRetryMin * d.deps.Retry.Min, Max: fileRetryMax * d.deps.Retry.Max}.Delay(failures)
 }
@@ -242,8 +240,8 @@ func (d *Dispatcher) download(needs *NeededFile, patience time.Duration, handle 
 
 var errSlowDownload = errors.New("the homeserver does not begin to answer")
 
-// refusedFile tells a file that will never come from one that may: it returns what
-// the sender is told, or nil.
+// refusedFile returns what the sender is told of a file that will never come, nil for one
+// that may come.
 func refusedFile(err error) error {
 	switch {
 	case errors.Is(err, homeserver.ErrOverLimit):

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// undecryptable is the journal of events whose keys are not here yet.
+	// undecryptable is the journal of events whose keys have not come.
 	undecryptable = "matrix-undecryptable"
-	// keyWait is how long the events behind one wait for its keys, which come in
-	// another way than the event does.
+	// keyWait is how long an event, and those behind it, waits for its keys, which come
+	// separately.
 	keyWait = 3 * time.Second
 	// giveUpKeys is how long an event waits for its keys in all.
 	giveUpKeys = 7 * 24 * time.Hour
@@ -33,7 +33,7 @@ const (
 
 var errUntrusted = errors.New("the device that sent this message is not trusted")
 
-// echo tells the encrypted events that are our own.
+// echo reports whether the bridge has sent an event itself.
 func (d *Dispatcher) echo(evt *event.Event) bool {
 	if evt.Sender == d.deps.Matrix.Bot().UserID || d.deps.Bridge.IsGhostMXID(evt.Sender) {
 		return true
@@ -41,8 +41,8 @@ func (d *Dispatcher) echo(evt *event.Event) bool {
 	return evt.Content.Raw[appservice.DoublePuppetKey] == d.deps.Matrix.AppService().DoublePuppetValue
 }
 
-// encrypted handles an encrypted event. One without keys is kept, so that the
-// events behind it need not wait; the order is lost then, and nothing else.
+// encrypted handles an encrypted event. One without keys is deferred, so that the events
+// behind it need not wait; only the order is lost.
 func (d *Dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *event.Event, raw []byte) error {
 	if d.echo(evt) {
 		return nil
@@ -74,13 +74,13 @@ func (d *Dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *e
 		}
 	}
 	d.missing.add(session)
-	switch err := d.putAside(ctx, undecryptable, evt, raw); {
+	switch err := d.deferEvent(ctx, undecryptable, evt, raw); {
 	case errors.Is(err, store.ErrJournalFull):
 		return d.cannotDecrypt(ctx, evt, botcrypto.ErrNoKeys)
 	case err != nil:
 		return err
 	}
-	d.deps.Log.Warn("the keys of a Matrix event are not here yet, it is kept", "event_id", evt.ID)
+	d.deps.Log.Warn("keys of a Matrix event have not come, deferred", "event_id", evt.ID)
 	dev.Request(ctx, evt)
 	d.deps.Status.Send(ctx, &bridgev2.MessageStatus{
 		Step: status.MsgStepDecrypted, Status: event.MessageStatusPending, ErrorReason: event.MessageStatusUndecryptable,
@@ -89,7 +89,7 @@ func (d *Dispatcher) encrypted(ctx context.Context, dev botcrypto.Device, evt *e
 	return nil
 }
 
-// decrypted hands on what was in an encrypted event.
+// decrypted dispatches the content of an encrypted event.
 func (d *Dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 	if evt.Mautrix.TrustState < d.deps.Trust {
 		return d.cannotDecrypt(ctx, evt, fmt.Errorf("%w (%s)", errUntrusted, evt.Mautrix.TrustState))
@@ -98,13 +98,13 @@ func (d *Dispatcher) decrypted(ctx context.Context, evt *event.Event) error {
 	return d.dispatch(ctx, evt)
 }
 
-// cannotDecrypt tells the sender that an event will not be read, unless it is only
-// our own database that cannot be.
+// cannotDecrypt tells the sender that an event is dropped, unless the reason is the
+// bridge's own database.
 func (d *Dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why error) error {
 	if fault.IsDatabaseError(why) || ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, why)
 	}
-	d.deps.Log.Warn("a Matrix event cannot be decrypted, it is dropped", "event_id", evt.ID, "error", fault.OneLine(why))
+	d.deps.Log.Warn("dropping a Matrix event that cannot be decrypted", "event_id", evt.ID, "err", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"
 	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) {
 		text = why.Error()
@@ -116,14 +116,13 @@ func (d *Dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 	return nil
 }
 
-// retryUndecryptable puts the events whose keys were not there into their lanes
-// again.
+// retryUndecryptable puts the events without keys into their lanes again.
 func (d *Dispatcher) retryUndecryptable() {
 	if d.deps.Matrix.Device() == nil {
 		return
 	}
 	d.missing.clear()
-	for _, at := range d.aside.awake(undecryptable) {
+	for _, at := range d.deferred.takeIdle(undecryptable) {
 		d.lanes.add(string(at.room), &task{entry: at.entry})
 	}
 }
@@ -151,8 +150,8 @@ func (d *Dispatcher) retryOne(work context.Context, raw []byte, entry *journaled
 	}
 }
 
-// missingSessions are the sessions whose keys were waited for in vain. The zero
-// value is ready for use, by many goroutines.
+// missingSessions are the sessions whose keys did not come in time. The zero value is
+// ready for use, by many goroutines.
 type missingSessions struct {
 	mu       sync.Mutex
 	sessions map[id.SessionID]bool

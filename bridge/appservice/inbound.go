@@ -10,69 +10,71 @@ import (
 )
 
 const (
-	// HeardPath says, to those who have the token, when the homeserver was heard.
+	// HeardPath is the path under which the listener says, to a caller with the token, when
+	// the homeserver came: a [Heard] as JSON.
 	HeardPath = selfTestPath + "/heard"
-	// DefaultUnreachableAfter is how long the homeserver may take until it sends back what
-	// we have sent to it. Dendrite pauses for up to 64 s after a failure.
+	// DefaultUnreachableAfter is how long the homeserver may take until it sends back an
+	// event of the bridge. Dendrite pauses for up to 64 s after a failure.
 	DefaultUnreachableAfter = 150 * time.Second
 )
 
-// InboundHealth is what we have heard of the homeserver, and whether we should have. It
-// is safe for use by many goroutines.
+// InboundHealth notes when the homeserver reached the listener, and when it should have.
+// It is safe for use by many goroutines.
 type InboundHealth struct {
 	mu          sync.Mutex
 	heard       Heard
-	spoken      time.Time // when we began to send something that did not come back yet
-	asked       time.Time // when we sent something only to see whether it comes back
+	owed        time.Time // since when the homeserver owes an event of the bridge
+	asked       time.Time // when the last test event was sent
 	unreachable bool
 }
 
-// Heard is when a listener had visits. Both are zero for never.
+// Heard says when transactions came. Both are zero for never.
 type Heard struct {
-	// Transaction is when the homeserver came with the right token, and Refused when
-	// somebody came with a transaction and another token.
+	// Transaction is when one came with the right token, and Refused when one came with
+	// another token.
 	Transaction time.Time `json:"transaction,omitzero"`
 	Refused     time.Time `json:"refused,omitzero"`
 }
 
+// Heard returns when transactions came.
 func (h *InboundHealth) Heard() Heard {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.heard
 }
 
-func (h *InboundHealth) heardNow() {
+func (h *InboundHealth) noteHeard() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard.Transaction, h.spoken = time.Now(), time.Time{}
+	h.heard.Transaction, h.owed = time.Now(), time.Time{}
 }
 
-func (h *InboundHealth) refusedNow() {
+func (h *InboundHealth) noteRefused() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard.Refused = time.Now()
 }
 
-// Sent notes that the homeserver took an event which it has to send back, if it
-// is a new one. It may have been quicker than its answer.
+// Sent notes that the homeserver has accepted an event which it has to send back, if it
+// is a new one. begun is when the request began: the event may come before the answer.
 func (h *InboundHealth) Sent(begun time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.spoken.IsZero() && h.heard.Transaction.Before(begun) {
-		h.spoken = begun
+	if h.owed.IsZero() && h.heard.Transaction.Before(begun) {
+		h.owed = begun
 	}
 }
 
-var errUnreachable = errors.New("the homeserver does not send the bridge what happens in its rooms")
+var errUnreachable = errors.New("the homeserver does not send the bridge the events of its rooms")
 
-// Check returns an error when the homeserver should have sent something for so
-// long, and changed whether that is another result than the last time. Before that
-// it wants to be sent something new, by ask: what was sent twice comes back once.
+// Check returns an error when the homeserver has owed an event for longer than after, and
+// whether that differs from the last result. Before it does, it has ask send a new event:
+// one that was sent twice comes back once. address is where the listener is reachable.
 func (h *InboundHealth) Check(after time.Duration, address string, ask func() error) (changed bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	waits := !h.spoken.IsZero() && time.Since(h.spoken) > after/2
-	if waits && h.asked.Before(h.spoken) {
+	waits := !h.owed.IsZero() && time.Since(h.owed) > after/2
+	if waits && h.asked.Before(h.owed) {
 		begun := time.Now()
 		h.mu.Unlock()
 		err := ask()
@@ -81,11 +83,11 @@ func (h *InboundHealth) Check(after time.Duration, address string, ask func() er
 			h.asked = begun
 		}
 	}
-	unreachable := waits && !h.spoken.IsZero() && h.asked.After(h.spoken) && time.Since(h.asked) > after/2
+	unreachable := waits && !h.owed.IsZero() && h.asked.After(h.owed) && time.Since(h.asked) > after/2
 	changed, h.unreachable = unreachable != h.unreachable, unreachable
 	switch {
-	case unreachable && h.heard.Refused.After(h.spoken):
-		return changed, fmt.Errorf("%w: it comes with another hs_token; give it the registration file and restart it", errUnreachable)
+	case unreachable && h.heard.Refused.After(h.owed):
+		return changed, fmt.Errorf("%w: its hs_token is wrong; give it the registration file and restart it", errUnreachable)
 	case unreachable:
 		return changed, fmt.Errorf("%w: it has to reach %s; mimird matrix doctor says more", errUnreachable, address)
 	default:

@@ -18,10 +18,9 @@ import (
 const maxJoinTries = 20
 
 // acceptInvitation joins the room that the bot is invited to, before the library
-// sees the invitation: the library tries it once and forgets an invitation that
-// fails. An error means that it has to be tried again. Until unlock is called no
-// other invitation of the same user is handled, because the first one opens the
-// user's management room.
+// sees the invitation: the library tries once. After an error it has to be called again.
+// Until unlock is called no other invitation of the same user is handled, because the
+// first one opens the user's management room.
 func (d *Dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
 	bot := d.deps.Matrix.Bot()
 	if evt.Type != event.StateMember || id.UserID(evt.GetStateKey()) != bot.UserID ||

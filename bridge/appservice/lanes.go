@@ -14,14 +14,14 @@ const (
 	// deliveries: a delivery to a slow room keeps the lane of that room waiting in the
 	// library.
 	MaxLanes = 320
-	// laneTurn is after how many tasks a lane lets others go first.
+	// laneTurn is after how many tasks a lane yields to others.
 	laneTurn = 16
 )
 
-// lanes runs tasks: those of one lane strictly in their order, one at a time, and
-// the lanes beside each other. A lane whose first task has to wait, for its next
-// attempt or for something slow, has no goroutine meanwhile, so that no number of
-// them keeps the others from working. It is safe for use by many goroutines.
+// lanes runs tasks: those of one lane in order, one at a time, and the lanes beside each
+// other. A lane whose first task waits, for its next attempt or for something slow, has no
+// goroutine meanwhile, so that no number of such lanes delays the others. It is safe for
+// use by many goroutines.
 type lanes[T any] struct {
 	// run makes an attempt at a task; failures is how many have failed. It must not
 	// panic.
@@ -35,7 +35,7 @@ type lanes[T any] struct {
 	work    sync.WaitGroup
 }
 
-// lane is what there is of a lane while it has tasks.
+// lane is a lane that has tasks.
 type lane[T any] struct {
 	name  string
 	tasks []T // the first is the one that is run
@@ -47,13 +47,13 @@ type lane[T any] struct {
 	timer    *time.Timer
 }
 
-// laneResult is what became of an attempt at a task. The zero value means that the
-// task is done.
+// laneResult is the outcome of an attempt at a task. The zero value means that the task
+// is done.
 type laneResult struct {
-	err   error             // why it has to be repeated; nil when it is done
-	after time.Duration     // how long to wait before that
-	aside func() laneResult // goes on with the task, in a goroutine that may take its time
-	cut   bool              // the lanes are being closed, and the task may not be done
+	err        error             // why it has to be repeated; nil when it is done
+	after      time.Duration     // how long to wait before that
+	background func() laneResult // continues the task, in a goroutine of its own
+	cut        bool              // the lanes are being closed, and the task may not be done
 }
 
 func newLanes[T any](run func(task T, failures int) laneResult) *lanes[T] {
@@ -84,7 +84,7 @@ func (l *lanes[T]) addAfter(name string, task T, pause time.Duration) {
 	l.makeReady(at)
 }
 
-// offer is add for what may be lost: a lane with that many tasks does not take it.
+// offer is add for a task that may be lost: a lane with limit tasks drops it.
 func (l *lanes[T]) offer(name string, task T, limit int) {
 	l.mu.Lock()
 	at := l.known[name]
@@ -95,8 +95,8 @@ func (l *lanes[T]) offer(name string, task T, limit int) {
 	}
 }
 
-// close starts nothing any more, and returns when nothing is being run, or when
-// limit is closed: what is being run then ends with what it uses.
+// close starts no further task, and returns when none runs, or when limit is closed: a
+// task that runs then ends with what it uses.
 func (l *lanes[T]) close(limit <-chan struct{}) {
 	l.mu.Lock()
 	l.closed = true
@@ -143,7 +143,7 @@ func (l *lanes[T]) wait(at *lane[T], pause time.Duration) {
 	})
 }
 
-// runLane runs tasks of a lane until it has to wait, or others want to go first.
+// runLane runs tasks of a lane until one has to wait, or the turn of the lane is over.
 func (l *lanes[T]) runLane(at *lane[T]) {
 	for range laneTurn {
 		l.mu.Lock()
@@ -159,12 +159,12 @@ func (l *lanes[T]) runLane(at *lane[T]) {
 	l.makeReady(at)
 }
 
-// settle notes what became of the first task of a lane, and reports whether the
-// next one can be run at once by the lane's own goroutine.
+// settle notes the outcome of the first task of a lane, and reports whether the lane's own
+// goroutine can run the next one at once.
 func (l *lanes[T]) settle(at *lane[T], result laneResult, own bool) (next bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	done := result.err == nil && result.aside == nil && !result.cut
+	done := result.err == nil && result.background == nil && !result.cut
 	if done {
 		var none T
 		at.tasks[0] = none
@@ -184,8 +184,8 @@ func (l *lanes[T]) settle(at *lane[T], result laneResult, own bool) (next bool) 
 		delete(l.known, at.name)
 	case done:
 		l.makeReady(at)
-	case result.aside != nil:
-		l.work.Go(func() { l.settle(at, result.aside(), false) })
+	case result.background != nil:
+		l.work.Go(func() { l.settle(at, result.background(), false) })
 	case result.err != nil:
 		at.failures++
 		at.err = result.err
@@ -194,7 +194,7 @@ func (l *lanes[T]) settle(at *lane[T], result laneResult, own bool) (next bool) 
 	return false
 }
 
-// laneState is a lane that does not get on.
+// laneState describes a lane whose first task takes long.
 type laneState struct {
 	name  string
 	tasks int
@@ -202,8 +202,8 @@ type laneState struct {
 	err   error     // of the last attempt; nil while it is the first
 }
 
-// stuck returns the lanes whose first task is older than so long, the oldest
-// first, and how many tasks all lanes have.
+// stuck returns the lanes whose first task is older than after, the oldest first, and the
+// number of tasks in all lanes.
 func (l *lanes[T]) stuck(after time.Duration) (found []laneState, tasks int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

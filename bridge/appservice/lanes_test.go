@@ -59,7 +59,7 @@ func TestLanes_WaitingLanesHoldUpNoOther(t *testing.T) {
 		l := newLanes(func(task string, failures int) laneResult {
 			switch {
 			case task == "aside" && failures == 0:
-				return laneResult{aside: func() laneResult { <-release; return laneResult{} }}
+				return laneResult{background: func() laneResult { <-release; return laneResult{} }}
 			case task == "failing" && failures == 0:
 				return laneResult{err: errLane, after: time.Hour}
 			}
@@ -104,7 +104,7 @@ func TestLanes_OrderInALane(t *testing.T) {
 			case task%3 == 0 && failures < 2:
 				return laneResult{err: errLane, after: time.Second}
 			case task%3 == 1 && failures == 0:
-				return laneResult{aside: func() laneResult { virtual.Sleep(time.Minute); ran.note(fmt.Sprint(task)); return laneResult{} }}
+				return laneResult{background: func() laneResult { virtual.Sleep(time.Minute); ran.note(fmt.Sprint(task)); return laneResult{} }}
 			}
 			ran.note(fmt.Sprint(task))
 			return laneResult{}

@@ -28,14 +28,13 @@ import (
 )
 
 const (
-	// maxTransaction is the largest transaction that is read.
+	// maxTransaction bounds a transaction, in bytes.
 	maxTransaction = store.MaxBody
-	// JournalQueue is where transactions are kept until they have been handled.
+	// JournalQueue is the journal of the events of transactions that have not been handled.
 	JournalQueue = "matrix"
-	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or
-	// longer.
+	// journalTimeout bounds the storing of a transaction. Homeservers wait 30 s or longer.
 	journalTimeout = 20 * time.Second
-	// selfTestPath answers with a number that only this listener knows.
+	// selfTestPath answers with a random text that only this listener has.
 	selfTestPath = "/_matrix/mau/live"
 	selfTestName = "X-Mimird-Listener"
 )
@@ -92,7 +91,7 @@ func (l *Listener) Err() error { return l.err }
 // provisioning. Nil means that the bridge is starting.
 func (l *Listener) SetRoutes(routes *http.ServeMux) { l.library.Store(routes) }
 
-// Open listens, and tests that what listens is we.
+// Open listens, and tests that this listener answers at its address.
 func (l *Listener) Open(ctx context.Context, hostname string, port uint16) error {
 	var socket net.Listener
 	var err error
@@ -129,8 +128,8 @@ func (l *Listener) Open(ctx context.Context, hostname string, port uint16) error
 // Refuse answers 503 to transactions from now on. The homeserver keeps them.
 func (l *Listener) Refuse() { l.stopping.Store(true) }
 
-// Close ends the server, after waiting for the requests that are being answered,
-// at most so long.
+// Close ends the server, after waiting at most wait for the requests that are being
+// answered.
 func (l *Listener) Close(wait time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
@@ -142,7 +141,7 @@ func (l *Listener) Close(wait time.Duration) {
 
 var errSelfTest = errors.New("the listener for the homeserver does not answer itself")
 
-// Test asks the listener whether it is the one that answers at its address.
+// Test checks that this listener answers at its address, and not another program.
 func (l *Listener) Test(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -162,13 +161,13 @@ func (l *Listener) Test(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	if resp.Header.Get(selfTestName) != l.nonce {
-		return fmt.Errorf("%w: somebody else does, at %s", errSelfTest, l.address)
+		return fmt.Errorf("%w: another program answers at %s", errSelfTest, l.address)
 	}
 	return nil
 }
 
-// dialable turns an address that means every interface into one that can be
-// dialled.
+// dialable returns an address to dial for the address of a listener, which may stand for
+// all interfaces.
 func dialable(address net.Addr) string {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -185,7 +184,7 @@ func (l *Listener) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /_matrix/app/v1/transactions/{txn}", l.authenticated(l.transaction))
 	mux.HandleFunc("POST /_matrix/app/v1/ping", l.authenticated(func(w http.ResponseWriter, _ *http.Request) {
-		l.Inbound.heardNow()
+		l.Inbound.noteHeard()
 		writeOK(w)
 	}))
 	mux.HandleFunc("GET "+selfTestPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -212,7 +211,7 @@ func (l *Listener) routes() http.Handler {
 }
 
 // isForeign reports whether a request has a token that another server would have to
-// be asked about: whoever knows our address must not choose whom we connect to.
+// verify: a stranger must not choose the servers that the bridge connects to.
 func (l *Listener) isForeign(r *http.Request) bool {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return strings.HasPrefix(token, "openid:") && id.UserID(r.URL.Query().Get("user_id")).Homeserver() != l.opts.Domain
@@ -223,7 +222,7 @@ func (l *Listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {
 			if r.Method == http.MethodPut {
-				l.Inbound.refusedNow()
+				l.Inbound.noteRefused()
 			}
 			writeFailure(w, http.StatusUnauthorized, mautrix.MMissingToken.ErrCode, "no access token")
 			return
@@ -232,7 +231,7 @@ func (l *Listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 		given := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(given[:], l.token[:]) != 1 {
 			if r.Method == http.MethodPut {
-				l.Inbound.refusedNow() // whoever sends us transactions, it is the homeserver or wants to be
+				l.Inbound.noteRefused() // a transaction: it is the homeserver, or a program that claims to be
 			}
 			writeFailure(w, http.StatusForbidden, mautrix.MForbidden.ErrCode, "wrong access token")
 			return
@@ -242,9 +241,9 @@ func (l *Listener) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// transaction stores a transaction and answers. Nothing is lost from here on.
+// transaction stores the events of a transaction and answers 200.
 func (l *Listener) transaction(w http.ResponseWriter, r *http.Request) {
-	l.Inbound.heardNow()
+	l.Inbound.noteHeard()
 	if l.stopping.Load() {
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the bridge is stopping")
 		return
@@ -253,7 +252,7 @@ func (l *Listener) transaction(w http.ResponseWriter, r *http.Request) {
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxTransaction)); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			l.opts.Log.Warn("a transaction of the homeserver is too large", "limit", maxTransaction)
+			l.opts.Log.Warn("transaction too large, refused", "limit", maxTransaction)
 			writeFailure(w, http.StatusRequestEntityTooLarge, mautrix.MTooLarge.ErrCode, "transaction too large")
 			return
 		}
@@ -262,25 +261,25 @@ func (l *Listener) transaction(w http.ResponseWriter, r *http.Request) {
 	}
 	entries, unreadable, err := journalEntries(r.PathValue("txn"), body.Bytes())
 	if err != nil {
-		l.opts.Log.Warn("a transaction of the homeserver is malformed", "error", err)
+		l.opts.Log.Warn("malformed transaction, refused", "err", err)
 		writeFailure(w, http.StatusBadRequest, mautrix.MBadJSON.ErrCode, "malformed transaction")
 		return
 	}
 	if unreadable > 0 {
-		l.opts.Log.Warn("dropping events of the homeserver without an id or a room", "count", unreadable)
+		l.opts.Log.Warn("dropping events without an id or a room", "count", unreadable)
 	}
 	crashpoint.At(crashpoint.BeforeTransaction)
 	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
 	defer cancel()
 	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {
-		l.opts.Log.Warn("a transaction of the homeserver cannot be stored, it is refused", "error", err)
+		l.opts.Log.Warn("transaction not stored, refused", "err", err)
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
 		return
 	}
 	crashpoint.At(crashpoint.BeforeTransactionOK)
 	l.opts.Stored()
 	writeOK(w)
-	_ = http.NewResponseController(w).Flush() // all of it; the homeserver asks again if it got nothing
+	_ = http.NewResponseController(w).Flush() // all of it; without an answer the homeserver sends it again
 	crashpoint.At(crashpoint.AfterTransactionOK)
 }
 
@@ -288,7 +287,7 @@ func writeOK(w http.ResponseWriter) {
 	const body = "{}"
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write([]byte(body)) // a homeserver that went away asks again
+	_, _ = w.Write([]byte(body)) // a homeserver that has left sends it again
 }
 
 func writeFailure(w http.ResponseWriter, status int, code, text string) {

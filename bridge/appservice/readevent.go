@@ -13,10 +13,10 @@ import (
 	"maunium.net/go/mautrix/event"
 )
 
-// read reads an event of a room; nil is one that cannot be read. It is read anew
-// each time: the library's goroutines may still look at the one before. What is odd
-// and does not matter is left out: servers and clients put anything beside what they
-// mean.
+// read parses an event of a room, and returns nil when it cannot be. Each attempt parses
+// it again, because goroutines of the library may still use the event of the one before.
+// Fields that are malformed and not needed are left out: servers and clients put anything
+// into an event.
 func (d *Dispatcher) read(raw []byte) *event.Event {
 	evt := new(event.Event)
 	if err := json.Unmarshal(raw, evt); err != nil {
@@ -42,8 +42,8 @@ func (d *Dispatcher) read(raw []byte) *event.Event {
 	return evt
 }
 
-// readEssentials reads what of an event matters, each field by itself. It returns nil
-// when an essential one cannot be read.
+// readEssentials parses the fields of an event that are needed, each by itself. It returns
+// nil when one without which it would be another event cannot be parsed.
 func readEssentials(raw []byte) *event.Event {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil {
@@ -70,7 +70,7 @@ func readEssentials(raw []byte) *event.Event {
 	return evt
 }
 
-// readTime reads a time in whatever form a server has given it, 0 when it cannot.
+// readTime parses a time in any form that servers use, and returns 0 for others.
 func readTime(raw json.RawMessage) int64 {
 	text := string(raw)
 	_ = json.Unmarshal(raw, &text) // of a string, its content
@@ -81,8 +81,8 @@ func readTime(raw json.RawMessage) int64 {
 	return int64(at)
 }
 
-// parseContent parses the content of an event. Of a message that cannot be parsed as
-// it is, the fields are left out that cannot be.
+// parseContent parses the content of an event. When that of a message cannot be parsed, it
+// leaves out the fields that cannot be.
 func parseContent(evt *event.Event) error {
 	parse := func(content *event.Content) error {
 		err := content.ParseRaw(evt.Type)

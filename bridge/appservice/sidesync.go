@@ -26,24 +26,24 @@ import (
 )
 
 const (
-	// syncTimeout is how long the homeserver keeps a request without news.
+	// syncTimeout is how long the homeserver holds a request without news.
 	syncTimeout = 30 * time.Second
 	// syncEvents is how many redactions of a room come with an answer. Older ones are
 	// fetched in pages as large as can be: Dendrite leaves out events between pages.
 	syncEvents   = 100
 	syncPage     = 1000
 	maxSyncPages = 100
-	// idleNote is how old the note of where it stands may become while nothing comes
-	// that must not be read twice: some homeservers answer at every message.
+	// idleNote is how old the stored position may become while nothing comes that must not
+	// be read twice: some homeservers answer at every message.
 	idleNote = time.Minute
 )
 
-// SideSync is a consumer of the bot's /sync, for what the homeserver does not push:
-// redactions, receipts and typing notices, and the keys of encrypted rooms. Where
-// it stands is noted when what came is on the disk: redactions are in the journal
-// of the transactions, under a name that makes them one with those that are
-// pushed all the same; keys are in the tables of the bridge. The others may be
-// lost. While a backlog is delivered it asks about once a second.
+// SideSync reads the bot's /sync, for what the homeserver does not push: Dendrite v0.15.2
+// pushes neither redactions nor receipts nor typing notices, and no homeserver pushes the
+// keys of encrypted rooms without MSC3202. It may go when they do. Its position is stored
+// when what came is on the disk: redactions are in the journal of transactions, under an
+// id that makes them one with those that are pushed all the same; keys are in the tables
+// of the bridge. The others may be lost. During a backlog it polls about once a second.
 type SideSync struct {
 	deps  SideSyncDeps
 	noted time.Time
@@ -106,7 +106,7 @@ func (s *SideSync) Run(stop context.Context) error {
 		if errors.Is(err, mautrix.MUnknownToken) {
 			return fmt.Errorf("the homeserver has logged the bridge's bot out: %w", err) // logs in again at the next start
 		}
-		s.deps.Log.Log(stop, fault.RetryLevel(try), "what the homeserver does not push cannot be fetched, it is tried again", "error", fault.OneLine(err))
+		s.deps.Log.Log(stop, fault.RetryLevel(try), "side sync failed, retrying", "err", fault.OneLine(err))
 		timer := time.NewTimer(s.deps.Retry.Delay(try))
 		try++
 		select {
@@ -118,8 +118,8 @@ func (s *SideSync) Run(stop context.Context) error {
 	}
 }
 
-// client returns who asks, and under which name is noted how far: another device
-// gets other things.
+// client returns the client that syncs, and the key of its position: another device gets
+// other keys.
 func (s *SideSync) client() (*mautrix.Client, database.Key) {
 	client := s.deps.Matrix.Bot().Client
 	if device := s.deps.Matrix.Device(); device != nil {
@@ -128,8 +128,7 @@ func (s *SideSync) client() (*mautrix.Client, database.Key) {
 	return client, database.Key("im.mimir.sync." + client.DeviceID.String())
 }
 
-// once makes one request, which the homeserver may keep for some time, and deals with
-// the answer.
+// once makes one request, which the homeserver may hold, and handles the answer.
 func (s *SideSync) once(
 	ctx context.Context, client *mautrix.Client, key database.Key, since string, timeout time.Duration,
 ) (next string, err error) {
@@ -140,7 +139,7 @@ func (s *SideSync) once(
 		return "", err
 	}
 	ctx = s.deps.Library.WithContext(ctx)
-	if since != "" { // what was before is nothing new
+	if since != "" { // what is older was handled before
 		for room, joined := range resp.Rooms.Join {
 			if err := s.room(ctx, client, room, joined, since); err != nil {
 				return "", err
@@ -165,20 +164,19 @@ func (s *SideSync) once(
 	return resp.NextBatch, done(ctx)
 }
 
-// noteSync notes how far everything was dealt with. The library's own way of doing
-// so only logs what fails.
+// noteSync stores the position. The library's own function only logs a failure.
 func (s *SideSync) noteSync(ctx context.Context, key database.Key, token string) error {
 	_, err := s.deps.Bridge.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
 		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, s.deps.Bridge.ID, key, token)
 	if err != nil {
-		return fmt.Errorf("note how far the homeserver's news were read: %w", err)
+		return fmt.Errorf("store the position of the side sync: %w", err)
 	}
 	s.noted = time.Now()
 	return nil
 }
 
-// isNews reports whether there is something in an answer that costs work when it is
-// read again.
+// isNews reports whether there is something in an answer that costs work when it is read
+// again.
 func isNews(resp *mautrix.RespSync) bool {
 	for _, joined := range resp.Rooms.Join {
 		if len(joined.Timeline.Events) > 0 {
@@ -188,7 +186,7 @@ func isNews(resp *mautrix.RespSync) bool {
 	return len(resp.ToDevice.Events) > 0 || len(resp.DeviceLists.Changed) > 0
 }
 
-// room deals with what happened in a room.
+// room handles the events of a room.
 func (s *SideSync) room(ctx context.Context, client *mautrix.Client, room id.RoomID, joined *mautrix.SyncJoinedRoom, since string) error {
 	redactions := joined.Timeline.Events
 	if joined.Timeline.Limited {
@@ -223,7 +221,7 @@ func (s *SideSync) room(ctx context.Context, client *mautrix.Client, room id.Roo
 	return nil
 }
 
-// older fetches the redactions that an answer left out, oldest first.
+// older fetches the redactions that an answer has left out, oldest first.
 func (s *SideSync) older(ctx context.Context, client *mautrix.Client, room id.RoomID, from, since string) ([]*event.Event, error) {
 	filter := &mautrix.FilterPart{Types: []event.Type{event.EventRedaction}, Limit: syncPage}
 	var found []*event.Event
@@ -242,7 +240,7 @@ func (s *SideSync) older(ctx context.Context, client *mautrix.Client, room id.Ro
 	return found, nil
 }
 
-// redactionEntry names the journal's entry of a redaction, wherever it came from.
+// redactionEntry is the id of the journal entry of a redaction, pushed or fetched.
 func redactionEntry(redaction id.EventID) string { return "redaction/" + string(redaction) }
 
 // journalRedaction stores a redaction as a transaction of its own, once.

@@ -16,13 +16,12 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// A transaction of the homeserver is stored as one journal entry per event, so
-// that each event is removed when it has been handled, whatever becomes of the
-// others: events of different rooms do not wait for each other. Everything else in
-// the transaction is one more entry.
+// A transaction is stored as one journal entry per event, so that each event is removed
+// when it has been handled, and events of different rooms do not wait for each other.
+// Everything else in the transaction is one more entry.
 
-// content is a transaction, read as leniently as possible: an event that cannot
-// be read does not spoil the others.
+// content is a transaction, parsed leniently: an event that cannot be parsed does not
+// affect the others.
 type content struct {
 	Events         []json.RawMessage             `json:"events,omitempty"`
 	Ephemeral      []json.RawMessage             `json:"ephemeral,omitempty"`
@@ -38,25 +37,24 @@ type content struct {
 
 type deviceOTKCounts map[id.DeviceID]mautrix.OTKCount
 
-// envelope is what of an event is needed to put it into a lane.
+// envelope has the fields of an event that choose its lane.
 type envelope struct {
 	ID   id.EventID `json:"event_id"`
 	Room id.RoomID  `json:"room_id"`
 }
 
-// readEnvelope reports false for what is not an event of a room.
+// readEnvelope parses an envelope. It reports false for anything but an event of a room.
 func readEnvelope(raw []byte) (envelope, bool) {
 	var e envelope
 	ok := json.Unmarshal(raw, &e) == nil && strings.HasPrefix(string(e.ID), "$") && e.Room != ""
 	return e, ok
 }
 
-// journalEntries makes the journal entries of a transaction, and counts the events
-// that nothing can be made of. An entry is known by the transaction's number and
-// the event's id, or its content when it is none of events: the number alone is not
-// enough, as a homeserver that was set up anew begins at 1 again, and the event
-// tells another age each time. An event that comes in another transaction as well
-// is handled again, see copies.go.
+// journalEntries makes the journal entries of a transaction, and counts the events without
+// an id or a room. The id of an entry is made of the transaction's number and the event's
+// id, or the content when it is not an event: the number alone is not enough, because a
+// new homeserver begins at 1 again, and the event's age differs each time. An event that
+// comes in another transaction as well is handled again, see homeserver.Deduper.
 func journalEntries(txn string, body []byte) (entries []store.NewEntry, unreadable int, err error) {
 	var events struct {
 		Events []json.RawMessage `json:"events"`
@@ -86,8 +84,7 @@ func journalEntries(txn string, body []byte) (entries []store.NewEntry, unreadab
 	return entries, unreadable, nil
 }
 
-// restOf makes the entry of all that is not an event of a room; nil when there is
-// nothing.
+// restOf makes the entry of everything that is not an event of a room, nil for nothing.
 func restOf(txn string, body []byte) (*store.NewEntry, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
@@ -115,7 +112,7 @@ func restOf(txn string, body []byte) (*store.NewEntry, error) {
 	return &store.NewEntry{ID: entryName("rest", txn, string(rest)), Body: rest}, nil
 }
 
-// entryName names a journal entry by what it is about, in few bytes.
+// entryName makes the id of a journal entry of a kind and what identifies it.
 func entryName(kind string, about ...string) string {
 	sum := sha256.New()
 	for _, part := range about {
@@ -124,8 +121,8 @@ func entryName(kind string, about ...string) string {
 	return kind + "/" + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// appendEntries stores entries in their order. When it fails, some may be stored:
-// the homeserver sends all again, and those are known.
+// appendEntries stores entries in their order. When it fails, some may be stored: the
+// homeserver sends all again, and the journal recognises those.
 func appendEntries(ctx context.Context, node Node, entries []store.NewEntry) error {
 	for len(entries) > 0 {
 		n, size := 0, 0

@@ -12,11 +12,8 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 )
 
-// What users can send in Matrix and Mimir does not have is answered, once for what a
-// user has done, and not with silence.
-
 // refuse tells the sender of an event in the room of a conversation why it was not
-// sent. Where commands are given, and to whom may not use the bridge, nothing is said.
+// sent. It says nothing in management rooms and to users who may not use the bridge.
 func (d *Dispatcher) refuse(ctx context.Context, evt *event.Event, why error) error {
 	portal, err := d.deps.Bridge.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {

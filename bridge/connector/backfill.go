@@ -186,7 +186,7 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
 	if errors.Is(err, fault.ErrPanic) {
 		d.log.Error("message of the history cannot be converted, a notice replaces it",
-			"contact", d.at.Contact().Short(), "message", m.ID, "error", fault.OneLine(err))
+			"contact", d.at.Contact().Short(), "message", m.ID, "err", fault.OneLine(err))
 		err = old.insteadOf(ctx, err)
 	}
 	if err != nil {
@@ -255,7 +255,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
 		defer cancel()
 		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
-			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "error", fault.OneLine(err))
+			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "err", fault.OneLine(err))
 		}
 	}
 	job.given = true // or there was none

@@ -68,7 +68,7 @@ func (cl *client) Connect(context.Context) {
 			Message: "This identity is not on the node any more.",
 		})
 	default:
-		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "error", err)
+		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "err", err)
 		cl.sendState(cl.login, status.BridgeState{
 			StateEvent: status.StateUnknownError, Error: stateStoreFailed,
 			Message: "The node cannot read its store.",

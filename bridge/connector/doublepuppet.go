@@ -137,7 +137,7 @@ func (p *puppets) test(ctx context.Context, test puppetTest) {
 	if !dead {
 		return
 	}
-	p.log.Warn("the homeserver does not let the bridge act as a user any more", "user_id", user.MXID, "error", reason)
+	p.log.Warn("the homeserver does not let the bridge act as a user any more", "user_id", user.MXID, "reason", reason)
 	user.LogoutDoublePuppet(ctx)
 	p.tell(ctx, user, test.own)
 }

@@ -176,7 +176,7 @@ func (cl *client) keepTrying(stop, work context.Context) {
 			return
 		}
 		if try == 0 {
-			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "error", fault.OneLine(err))
+			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "err", fault.OneLine(err))
 		}
 		timer := time.NewTimer(cl.retry.Delay(try))
 		select {
@@ -279,7 +279,7 @@ func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (chan
 func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
 	ctx = context.WithoutCancel(ctx) // whoever waits for the answer
 	if _, err := c.br.DB.Exec(ctx, "DELETE FROM mx_user_profile WHERE user_id=$1", user); err != nil {
-		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "error", fault.OneLine(err))
+		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "err", fault.OneLine(err))
 	}
 	network, isGhost := c.matrix.ParseGhostMXID(user)
 	if !isGhost {
@@ -295,7 +295,7 @@ func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
 	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
 	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
 	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
-		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "error", fault.OneLine(err))
+		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "err", fault.OneLine(err))
 	}
 	c.missedGhosts.Store(network, named)
 	c.restored.look() // more is gone, then

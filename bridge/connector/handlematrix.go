@@ -159,7 +159,7 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 	case errors.Is(err, store.ErrOutboxFull):
 		return errNoRoom
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
-		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "error", err)
+		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "err", err)
 		return msgconv.Refusal("the node does not take it")
 	default:
 		return cl.again(evt, err)

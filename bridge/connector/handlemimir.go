@@ -53,13 +53,13 @@ func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Eve
 	case errors.Is(err, homeserver.ErrProfile):
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
-				"contact", at.Contact().Short(), "error", fault.OneLine(err))
+				"contact", at.Contact().Short(), "err", fault.OneLine(err))
 			return nil
 		}
 	case errors.Is(err, fault.ErrPanic):
 		if d.tries("panic") >= maxTries {
 			c.log.Error("event cannot be converted, a notice replaces it",
-				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "error", fault.OneLine(err))
+				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "err", fault.OneLine(err))
 			return d.insteadOf(ctx, err)
 		}
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
@@ -246,7 +246,7 @@ func (d *delivery) put(
 // the homeserver works and refuses the search.
 func (d *delivery) unlessBlind(err error) error {
 	if kind := homeserver.AnswerOf(err); d.at.SkipSearch && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
-		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "error", fault.OneLine(err))
+		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
 		return nil
 	}
 	return err

@@ -231,7 +231,7 @@ func (l *login) adoptRooms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, adoptTime)
 	defer cancel()
 	if err := l.lost.adoptAll(ctx); err != nil {
-		l.log.Warn("the rooms of a login cannot be searched now", "error", fault.OneLine(err))
+		l.log.Warn("the rooms of a login cannot be searched now", "err", fault.OneLine(err))
 		l.lost.search()
 	}
 }

@@ -136,7 +136,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	if !isUse(evt.Type) || evt.Content.AsMessage().MsgType == event.MsgNotice || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
 		return nil
 	}
-	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(why))
+	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(why))
 	scope := homeserver.NewNamedScope("unknown room/" + string(evt.ID))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
@@ -144,7 +144,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	l.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	err := homeserver.WithRetryAfter(scope.Err())
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
-		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "error", fault.OneLine(err))
+		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err

@@ -103,7 +103,7 @@ func (l *lostRooms) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			l.log.Log(stop, fault.RetryLevel(try), "the rooms of the bridge cannot be searched, retrying", "error", fault.OneLine(err))
+			l.log.Log(stop, fault.RetryLevel(try), "the rooms of the bridge cannot be searched, retrying", "err", fault.OneLine(err))
 			delay = l.retry.Delay(try)
 			try++
 		}
@@ -217,7 +217,7 @@ func (l *lostRooms) isUnreadable(room id.RoomID, err error) bool {
 	}
 	l.failed[room]++
 	if l.failed[room] == maxTries {
-		l.log.Warn("the state of a room cannot be read, it is left alone", "room_id", room, "error", fault.OneLine(err))
+		l.log.Warn("the state of a room cannot be read, it is left alone", "room_id", room, "err", fault.OneLine(err))
 	}
 	return l.failed[room] >= maxTries
 }
@@ -503,7 +503,7 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 		},
 	})
 	if !result.Success && ctx.Err() == nil { // the next message tries again
-		l.log.Warn("the members of an adopted room are not complete", "room_id", room, "error", fault.OneLine(result.Error))
+		l.log.Warn("the members of an adopted room are not complete", "room_id", room, "err", fault.OneLine(result.Error))
 	}
 	return nil
 }
@@ -511,7 +511,7 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 // leave leaves a room in which nobody is.
 func (l *lostRooms) leave(ctx context.Context, room id.RoomID) {
 	if _, err := l.matrix.Bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
-		l.log.Warn("a room made for nobody cannot be left", "room_id", room, "error", fault.OneLine(err))
+		l.log.Warn("a room made for nobody cannot be left", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
 	l.log.Info("a room made for nobody was left", "room_id", room)
@@ -523,7 +523,7 @@ func (l *lostRooms) point(ctx context.Context, old, stays id.RoomID) {
 		Body: "This conversation goes on in another room.", ReplacementRoom: stays,
 	})
 	if err != nil { // what is written there is still answered
-		l.log.Warn("a room cannot point to the one that stays", "room_id", old, "error", fault.OneLine(err))
+		l.log.Warn("a room cannot point to the one that stays", "room_id", old, "err", fault.OneLine(err))
 		return
 	}
 	l.log.Info("the second room of a conversation points to the other", "room_id", old, "replacement", stays)

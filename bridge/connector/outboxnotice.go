@@ -105,7 +105,7 @@ func (c *Connector) watchOutboxes(stop, work context.Context) {
 		for _, account := range c.deliver.Attached() {
 			err := fault.Guard(c.log, "watch outboxes", func() error { return w.look(work, account) })
 			if err != nil && stop.Err() == nil {
-				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "error", fault.OneLine(err))
+				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "err", fault.OneLine(err))
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func (w *outboxWatch) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "error", fault.OneLine(how.err))
+			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(how.err))
 		}
 	}
 }

@@ -34,7 +34,7 @@ import (
 func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 	reaction, err := peer.ParseReaction(m.Payload)
 	if err != nil {
-		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "error", err)
+		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "err", err)
 		return nil
 	}
 	if msgconv.IsMatrixSource(m.Source) {

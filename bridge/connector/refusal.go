@@ -106,7 +106,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 		return err
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
-		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "error", fault.OneLine(why))
+		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "err", fault.OneLine(why))
 	d.deliver.CountReplaced()
 	return nil
 }

@@ -42,7 +42,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	case err == nil:
 		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
 		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
-			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "error", fault.OneLine(errors.Join(err, refused)))
+			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "err", fault.OneLine(errors.Join(err, refused)))
 		}
 		d.repairPower(library, portal.MXID)
 	case d.hasLost(library, portal.MXID):
@@ -50,10 +50,10 @@ func (d *delivery) repairRoom(ctx context.Context) {
 			"contact", d.at.Contact().Short(), "room_id", portal.MXID)
 		// With its rows: what was shown there is to be shown again.
 		if err := portal.Delete(ctx); err != nil {
-			d.log.Error("lost room cannot be given up", "error", err)
+			d.log.Error("lost room cannot be given up", "err", err)
 		}
 	default:
-		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "error", fault.OneLine(err))
+		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "err", fault.OneLine(err))
 	}
 }
 
@@ -66,7 +66,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
 	}
 	if err != nil {
-		d.log.Warn("power levels of a room cannot be read", "room_id", room, "error", fault.OneLine(err))
+		d.log.Warn("power levels of a room cannot be read", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
 	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
@@ -75,7 +75,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		return
 	}
 	if _, err := d.matrix.Bot().SetPowerLevels(ctx, room, levels); err != nil {
-		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "error", fault.OneLine(err))
+		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "err", fault.OneLine(err))
 	}
 }
 
@@ -143,7 +143,7 @@ func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job red
 		}
 		_, err = c.matrix.Bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
 		if err != nil {
-			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "error", fault.OneLine(err))
+			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "err", fault.OneLine(err))
 		}
 	}
 	return nil

@@ -82,7 +82,7 @@ func (r *restored) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			r.log.Log(stop, fault.RetryLevel(try), "cannot look whether the homeserver has lost messages, retrying", "error", fault.OneLine(err))
+			r.log.Log(stop, fault.RetryLevel(try), "cannot look whether the homeserver has lost messages, retrying", "err", fault.OneLine(err))
 			delay = r.retry.Delay(try)
 			try++
 		}
@@ -367,13 +367,13 @@ func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, jo
 	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
 		login.SpaceRoom = ""
 		if err := login.Save(ctx); err != nil {
-			r.log.Warn("space cannot be forgotten", "error", fault.OneLine(err))
+			r.log.Warn("space cannot be forgotten", "err", fault.OneLine(err))
 		}
 	}
 	if room, err := r.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
-			r.log.Warn("management room cannot be forgotten", "error", fault.OneLine(err))
+			r.log.Warn("management room cannot be forgotten", "err", fault.OneLine(err))
 		}
 	}
 }

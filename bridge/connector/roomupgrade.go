@@ -83,7 +83,7 @@ func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
 		_, err = l.follow(ctx, claim)
 	}
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "error", fault.OneLine(err))
+		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -98,7 +98,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 		l.matrix.Bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
 	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "error", fault.OneLine(err))
+		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -128,7 +128,7 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		return false, nil
 	}
 	if err := puppet.EnsureInvited(ctx, room, l.matrix.Bot().UserID); err != nil {
-		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "error", fault.OneLine(err))
+		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "err", fault.OneLine(err))
 	}
 	return join()
 }
@@ -214,7 +214,7 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
 	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
-		l.log.Warn("the old room cannot be linked", "room_id", room, "error", fault.OneLine(err))
+		l.log.Warn("the old room cannot be linked", "room_id", room, "err", fault.OneLine(err))
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (c *Connector) watchTroubles(stop, work context.Context) {
 			tellers.Go(func() {
 				err := fault.Guard(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
 				if err != nil && work.Err() == nil {
-					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "error", fault.OneLine(err))
+					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "err", fault.OneLine(err))
 				}
 				mu.Lock()
 				delete(busy, login)
@@ -261,7 +261,7 @@ func (c *Connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 		if err == nil || stop.Err() != nil {
 			return
 		}
-		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "error", fault.OneLine(err))
+		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "err", fault.OneLine(err))
 		timer := time.NewTimer(c.retry.Delay(try))
 		select {
 		case <-timer.C:

@@ -164,7 +164,7 @@ type Position struct {
 	err                    error       // the last failure
 	since                  time.Time   // when the first attempt in a row that failed began
 	began, ended           time.Time   // the last attempt at an event
-	confirmed              time.Time   // when an attempt was made early, see Troubles
+	confirmed              time.Time   // when an early attempt began, see Troubles
 	told                   bool        // the user knows of the trouble
 }
 

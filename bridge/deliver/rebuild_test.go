@@ -12,9 +12,8 @@ import (
 	"github.com/mimird/mimird/test/virtual"
 )
 
-// A room that somebody wants anew is made when what has failed works again, also when
-// it has failed before anything was done. One at which the bridge panics holds up no
-// message.
+// A job that remakes a room is repeated until it succeeds. One that panics is dropped and
+// delays no message.
 func TestRebuild_IsNotForgotten(t *testing.T) {
 	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
 		bob, carol := conversation(1, 2), conversation(1, 3)

@@ -12,14 +12,15 @@ import (
 	"maunium.net/go/mautrix"
 )
 
-// Answer says what a failed request means for what was requested.
+// Answer is what a failed request says about what was requested.
 type Answer uint8
 
 const (
-	// AnswerNone is an error in which the homeserver had no part, such as one of our
-	// own database. It is retried.
+	// AnswerNone is an error in which the homeserver had no part, such as one of the
+	// bridge's own database. The request is retried.
 	AnswerNone Answer = iota
-	// AnswerAway is no answer, or one that asks to come back later. It is retried.
+	// AnswerAway means that no answer came, or one that asks for a pause. The request is
+	// retried.
 	AnswerAway
 	// AnswerDone means that the room has what was sent.
 	AnswerDone
@@ -29,8 +30,8 @@ const (
 	// AnswerDoubtful can be about the content, the room or the whole homeserver.
 	// [delivery.unit] tests which.
 	AnswerDoubtful
-	// AnswerRoom means that the room, or our membership in it, is not what our tables
-	// say. The conversation is parked until the room is repaired.
+	// AnswerRoom means that the room, or the membership of a sender in it, is not what the
+	// tables say. Retries become rare until the room is repaired.
 	AnswerRoom
 )
 
@@ -39,8 +40,8 @@ func (k Answer) String() string {
 }
 
 // answerCodes has the error codes of Matrix that leave no doubt. All others, and all
-// answers without a code, are doubtful: a proxy, a spam filter or a full disk
-// answered.
+// answers without a code, are doubtful: they can come from a proxy, a spam filter or a
+// full disk.
 var answerCodes = map[string]Answer{
 	mautrix.MTooLarge.ErrCode:      AnswerRefused,
 	mautrix.MBadJSON.ErrCode:       AnswerRefused,
@@ -54,12 +55,12 @@ var (
 	// ErrRefused marks content that no retry makes acceptable: the homeserver refuses
 	// it, or the conversion failed.
 	ErrRefused = errors.New("cannot be shown in Matrix")
-	// ErrRoom marks a room, or our membership in it, that is not what our tables say.
+	// ErrRoom marks a room, or a membership in it, that is not what the tables say.
 	ErrRoom = errors.New("the room does not accept what the bridge sends")
-	// ErrProfile marks a failed change of a name or a picture. No message waits for it.
+	// ErrProfile marks a failed change of a name or a picture. Messages do not wait for it.
 	ErrProfile = errors.New("the name or picture was not changed")
-	// ErrSearch marks a failed search of a room for what it may have already: nothing was
-	// sent yet.
+	// ErrSearch marks a failed search of a room for an event in doubt: nothing was sent
+	// yet.
 	ErrSearch = errors.New("search the room")
 	// ErrDatabase marks what could not be handled because the bridge's database cannot
 	// be read. It is retried, for as long as it takes.
@@ -68,8 +69,8 @@ var (
 	ErrRoomEncrypted = errors.New("the room is encrypted, and the bridge does not encrypt")
 )
 
-// AnswerOf classifies an error of a request. Errors that do not come from a request are
-// answerNone, unless they are marked.
+// AnswerOf classifies an error of a request. An error that does not come from a request
+// is AnswerNone, unless it is marked.
 func AnswerOf(err error) Answer {
 	var failure mautrix.HTTPError
 	switch wait := (*RetryAfter)(nil); {
@@ -96,15 +97,15 @@ func AnswerOf(err error) Answer {
 	return AnswerDoubtful
 }
 
-// IsServerFault reports whether the homeserver, or the proxy before it, failed while
-// it handled a request, so that nothing is known of the request itself.
+// IsServerFault reports whether the homeserver, or the proxy before it, failed while it
+// handled a request (5xx), so that nothing is known of the request itself.
 func IsServerFault(err error) bool {
 	var failure mautrix.HTTPError
 	return errors.As(err, &failure) && failure.Response != nil && failure.Response.StatusCode >= http.StatusInternalServerError
 }
 
-// WithRetryAfter adds to an error of the library when the homeserver wants the request to
-// be repeated.
+// WithRetryAfter makes a [RetryAfter] of an error of the library in whose answer the
+// homeserver says when the request may be repeated, and returns others unchanged.
 func WithRetryAfter(err error) error {
 	var failure mautrix.HTTPError
 	if err == nil || !errors.As(err, &failure) || failure.Response == nil || failure.Response.StatusCode < http.StatusBadRequest {
@@ -121,7 +122,8 @@ func WithRetryAfter(err error) error {
 	return err
 }
 
-// RoomError marks an error without which there would be a room to send to.
+// RoomError marks an error because of which there is no room to send to. what is what was
+// being done.
 func RoomError(what string, err error) error {
 	switch AnswerOf(err) {
 	case AnswerNone, AnswerAway:
@@ -131,8 +133,8 @@ func RoomError(what string, err error) error {
 	}
 }
 
-// RetryAfter is an error with the time after which the homeserver wants the request
-// to be repeated.
+// RetryAfter is an error of a request that the homeserver wants to be repeated after
+// Delay, not before.
 type RetryAfter struct {
 	Delay time.Duration
 	Err   error
@@ -141,7 +143,7 @@ type RetryAfter struct {
 func (e *RetryAfter) Error() string { return e.Err.Error() }
 func (e *RetryAfter) Unwrap() error { return e.Err }
 
-// MaxRetryAfter is the longest wait that a homeserver can impose.
+// MaxRetryAfter bounds the pause that a homeserver can impose.
 const MaxRetryAfter = 15 * time.Minute
 
 // IsFinal reports whether the homeserver has refused a request for good: with an

@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// backlogSize is how many events of a conversation wait when there is a backlog.
+	// backlogSize is how many undelivered events of a conversation are a backlog.
 	backlogSize = 8
-	// backlogTime is how long after one of them was shown it is taken to last: more may
-	// come, and a request that is kept then is kept for long.
+	// backlogTime is how long a backlog lasts after one of them was shown: more may come,
+	// and a long poll that begins then lasts for long.
 	backlogTime = 10 * time.Second
-	// backlogPause is the pause of who makes way for it.
+	// backlogPause is how long Yield waits.
 	backlogPause = time.Second
 )
 
-// Backlog lets what can wait make way while many events are brought into rooms: a
-// homeserver that is asked for news meanwhile looks for some after each of them. Its
-// zero value is there. It is safe for use by many goroutines.
+// Backlog lets long polls yield while many events are brought into rooms: a homeserver
+// that holds a long poll meanwhile looks for news after each of them. It may go when
+// Dendrite no longer does. The zero value is ready for use, by many goroutines.
 //
-// A request that the homeserver keeps already is not given up: Dendrite v0.15.2 with
-// SQLite may end when somebody goes away while it looks.
+// A long poll that the homeserver holds already is not cut: Dendrite v0.15.2 with SQLite
+// may end when its client leaves while it looks.
 type Backlog struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-// Note is told that an event was shown behind which others wait.
+// Note is called after an event was shown, with the number of events behind it.
 func (b *Backlog) Note(others int) {
 	if others < backlogSize {
 		return
@@ -39,8 +39,8 @@ func (b *Backlog) Note(others int) {
 	b.until = time.Now().Add(backlogTime)
 }
 
-// Yield returns at once when there is no backlog, otherwise after a pause, or when
-// ctx ends. It reports whether there was one.
+// Yield returns at once when there is no backlog, otherwise after a pause or the end of
+// ctx. It reports whether there is one.
 func (b *Backlog) Yield(ctx context.Context) bool {
 	b.mu.Lock()
 	lasts := time.Now().Before(b.until)

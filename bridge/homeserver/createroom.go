@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	// RoomsAtOnce bounds how many rooms are created at a time, and roomTimeout how long
-	// the homeserver may take for one: it is much work, and one that is begun anew is
-	// more.
+	// RoomsAtOnce bounds how many rooms are created at the same time, and roomTimeout how
+	// long the homeserver may take for one: it is much work, and a second attempt is more.
 	RoomsAtOnce = 2
 	roomTimeout = 10 * time.Minute
 	// maxCreateRoom bounds what is read of a request that creates a room.
@@ -33,9 +32,9 @@ func isCreateRoom(req *http.Request) bool {
 	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/createRoom")
 }
 
-// createRoom creates a room, a few at a time, unless one was made already for the
-// same conversation or space: when the homeserver answered too late, or the process
-// ended before the answer, or the tables were lost. Then that one is the answer.
+// createRoom creates a room, a few at the same time, unless one exists for the same
+// conversation or Matrix space: the homeserver answered too late, the process ended before
+// the answer, or the tables were lost. Then that room is the answer.
 func (t *Transport) createRoom(req *http.Request) (*http.Response, error) {
 	select {
 	case t.creating <- struct{}{}:
@@ -55,7 +54,7 @@ func (t *Transport) createRoom(req *http.Request) (*http.Response, error) {
 	return t.do(req, t.rooms, roomTimeout)
 }
 
-// roomMade looks for a room that was made for what the request is for.
+// roomMade returns the room that exists for what the request is for, "" for none.
 func (t *Transport) roomMade(req *http.Request) (id.RoomID, error) {
 	if t.deps.FindRoom == nil || req.GetBody == nil {
 		return "", nil
@@ -82,7 +81,7 @@ func (t *Transport) roomMade(req *http.Request) (id.RoomID, error) {
 	return "", nil
 }
 
-// answerOK is what the library gets for a request that was not made.
+// answerOK is the answer that the library gets to a request that was not sent.
 func answerOK(req *http.Request, content any) *http.Response {
 	body, err := json.Marshal(content)
 	if err != nil {
@@ -94,11 +93,12 @@ func answerOK(req *http.Request, content any) *http.Response {
 	}
 }
 
-// SpaceChannel is what the library calls a login's space in the state of its room.
+// SpaceChannel is the channel id of a login's Matrix space in the state that the library
+// writes into the room.
 const SpaceChannel = "__personal_filtering_space__"
 
-// RoomKey returns what a room is, by the state that the library writes. It is
-// empty for what the bridge has not written.
+// RoomKey returns which conversation, or which login's Matrix space, a room is for,
+// by the m.bridge state that the library writes. It is empty for other state.
 func RoomKey(content *event.BridgeEventContent) networkid.PortalKey {
 	key := networkid.PortalKey{ID: networkid.PortalID(content.Channel.ID), Receiver: networkid.UserLoginID(content.Channel.Receiver)}
 	if key.ID == SpaceChannel {

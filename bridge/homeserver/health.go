@@ -9,8 +9,8 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 )
 
-// Monitor is whether something outside works, as far as we have seen. It is safe
-// for use by many goroutines.
+// Monitor notes whether something outside works, as last seen. It is safe for use by
+// many goroutines.
 type Monitor struct {
 	mu    sync.Mutex
 	state Health
@@ -18,17 +18,17 @@ type Monitor struct {
 	onUp  func()    // called without the lock, after it came back
 }
 
-// Health is whether something outside works.
+// Health says whether something outside works.
 type Health struct {
-	// OK is what was seen last. Before anything was seen it is false, without an
-	// Error.
+	// OK is what was seen last. Before anything was seen it is false, and Error empty.
 	OK bool
 	// Since is when OK became what it is.
 	Since time.Time
-	// Error is what is wrong, in one sentence for people.
+	// Error is the failure, in one sentence for people.
 	Error string
 }
 
+// Up notes a success, and calls the function of OnUp when it follows a failure.
 func (h *Monitor) Up() {
 	h.mu.Lock()
 	h.last = time.Now()
@@ -43,12 +43,14 @@ func (h *Monitor) Up() {
 	}
 }
 
+// OnUp sets what is called when a success follows a failure, without a lock.
 func (h *Monitor) OnUp(onUp func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onUp = onUp
 }
 
+// Down notes a failure.
 func (h *Monitor) Down(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,20 +61,21 @@ func (h *Monitor) Down(err error) {
 	h.state.Error = fault.OneLine(err)
 }
 
+// Health returns what was seen last.
 func (h *Monitor) Health() Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state
 }
 
-// LastUp is when the last success was, zero for never.
+// LastUp returns when the last success was, zero for never.
 func (h *Monitor) LastUp() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last
 }
 
-// QuietFor is how long ago the last success was.
+// QuietFor returns how long ago the last success was.
 func (h *Monitor) QuietFor() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -17,18 +17,23 @@ import (
 )
 
 const (
-	ProbeTimeout   = 15 * time.Second
-	maxPatientBody = 1 << 20
+	// ProbeTimeout bounds one request of a [Probe].
+	ProbeTimeout = 15 * time.Second
+	// maxProbeBody bounds what is read of an answer, in bytes.
+	maxProbeBody = 1 << 20
 )
 
-// Probe is the homeserver as [Diagnose] asks it: one request at a time, nothing
-// repeated, and every answer looked at.
+// Probe makes single requests to a homeserver, for diagnosis: none is repeated, and every
+// answer is returned.
 type Probe struct {
 	Client  *http.Client
 	address string
-	Date    time.Time // by its clock, zero when it does not say
+	// Date is the time by the homeserver's clock, when the caller has noted it.
+	Date time.Time
 }
 
+// NewProbe returns a probe of the homeserver at an address: an URL, or unix:// and the
+// path of a socket.
 func NewProbe(address string) *Probe {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	address = strings.TrimSuffix(address, "/")
@@ -41,9 +46,10 @@ func NewProbe(address string) *Probe {
 	return &Probe{Client: &http.Client{Transport: transport, Timeout: ProbeTimeout}, address: address}
 }
 
+// Close closes idle connections.
 func (p *Probe) Close() { p.Client.CloseIdleConnections() }
 
-// Reply is what came of a request. Code is Matrix's name for what is wrong.
+// Reply is the outcome of a request. Code is Matrix's error code.
 type Reply struct {
 	Status int
 	Code   string
@@ -52,7 +58,7 @@ type Reply struct {
 	Err    error
 }
 
-// Reason says in a few words what is wrong.
+// Reason says in a few words why a request failed.
 func (a Reply) Reason() string {
 	switch {
 	case a.Err != nil:
@@ -64,11 +70,12 @@ func (a Reply) Reason() string {
 	}
 }
 
-// Ask makes a request. The answer to one that succeeds is read into out.
+// Ask makes a request to a path of the homeserver. A successful answer is read into out.
 func (p *Probe) Ask(ctx context.Context, method, path, token string, in, out any) Reply {
 	return p.AskAt(ctx, method, p.address+path, token, in, out)
 }
 
+// AskAt is Ask for a whole address.
 func (p *Probe) AskAt(ctx context.Context, method, address, token string, in, out any) Reply {
 	var body io.Reader
 	if in != nil {
@@ -96,7 +103,7 @@ func (p *Probe) AskAt(ctx context.Context, method, address, token string, in, ou
 	a := Reply{Status: resp.StatusCode}
 	a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	var buffer bytes.Buffer
-	if _, a.Err = buffer.ReadFrom(io.LimitReader(resp.Body, maxPatientBody)); a.Err != nil {
+	if _, a.Err = buffer.ReadFrom(io.LimitReader(resp.Body, maxProbeBody)); a.Err != nil {
 		return a
 	}
 	raw := buffer.Bytes()
@@ -116,7 +123,7 @@ func (p *Probe) AskAt(ctx context.Context, method, address, token string, in, ou
 	return a
 }
 
-// Software names the program of the homeserver, if it tells.
+// Software returns the name and version of the homeserver's program, as far as known.
 func (p *Probe) Software(ctx context.Context) string {
 	if name, version := p.Version(ctx); name != "" {
 		return strings.TrimSpace(name + " " + version)
@@ -125,7 +132,7 @@ func (p *Probe) Software(ctx context.Context) string {
 }
 
 // Version returns the name of a homeserver's program, and its version if it
-// tells. Both are "" when it cannot be known.
+// says so. Both are "" when they cannot be known.
 func (p *Probe) Version(ctx context.Context) (name, version string) {
 	var about struct {
 		Server struct {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// reregisterEvery is how often at most it is tested for a user whether the
-	// homeserver knows them, and maxReregistered for how many users that is remembered.
+	// reregisterEvery is the least time between two tests whether the homeserver knows a
+	// user, and maxReregistered bounds the users whose last test is remembered.
 	reregisterEvery = time.Minute
 	maxReregistered = 10_000
 )
@@ -33,7 +33,7 @@ type registrations struct {
 	tried map[id.UserID]time.Time
 }
 
-// isDue reports whether a test of a user is due, and notes that it is made.
+// isDue reports whether the test of a user is due. If so, it counts as done now.
 func (r *registrations) isDue(user id.UserID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,7 +48,7 @@ func (r *registrations) isDue(user id.UserID) bool {
 }
 
 // unknownUser reports whether a request was refused because the homeserver did not
-// know its user. Then it knows them now, and the request can be made again.
+// know its user. Then the user is registered now, and the request can be repeated.
 func (t *Transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	user := id.UserID(req.URL.Query().Get("user_id"))
 	if t.deps.IsOurs == nil || resp.StatusCode != http.StatusForbidden || user == "" ||
@@ -74,12 +74,12 @@ func (t *Transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	if err != nil {
 		return false
 	}
-	_, _ = io.CopyN(io.Discard, answer.Body, maxIgnored) // or the connection is of no use any more
+	_, _ = io.CopyN(io.Discard, answer.Body, maxIgnored) // or the connection cannot be reused
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return false // it knows the user, as a rule
+		return false // the homeserver knows the user, as a rule
 	}
-	t.deps.Log.Warn("the homeserver did not know a user of the bridge any more: registered again", "user_id", user)
+	t.deps.Log.Warn("user unknown to the homeserver, registered again", "user_id", user)
 	t.deps.Registered(req.Context(), user)
 	return true
 }

@@ -14,24 +14,23 @@ import (
 )
 
 const (
-	// finishTime is how long a request goes on that nobody waits for any more. A
-	// homeserver that loses its client in the middle of a write may undo it or not,
-	// and Dendrite with SQLite may be unable to write from then on.
+	// finishTime is how long a request goes on after its caller has left. A homeserver
+	// that loses its client in the middle of a write may undo it or not, and Dendrite with
+	// SQLite may be unable to write from then on.
 	finishTime = 5 * time.Second
-	// pollFinishTime is the same for a request with which the homeserver waits for
-	// something to happen: it has no more to do than to look whether it did.
+	// pollFinishTime is finishTime of a long poll, which writes nothing.
 	pollFinishTime = 250 * time.Millisecond
-	// maxIgnored is how much of an answer is read that nobody waits for.
+	// maxIgnored bounds what is read of an answer whose caller has left, in bytes.
 	maxIgnored = 64 << 10
 )
 
-// roundTrips owns the requests that are under way. They are made apart from those
-// who wait for them: a caller may leave at any time, and what was written to the
-// homeserver by then goes on for a while.
+// roundTrips owns the requests that are under way, each in a goroutine of its own: the
+// caller may leave at any time, and a request that was written by then goes on for a
+// while.
 type roundTrips struct {
 	life   context.Context // ends all of them
 	mu     sync.Mutex
-	closed chan struct{} // everybody has to leave
+	closed chan struct{} // callers have to leave
 	count  sync.WaitGroup
 }
 
@@ -39,7 +38,7 @@ func newRoundTrips(life context.Context) *roundTrips {
 	return &roundTrips{life: life, closed: make(chan struct{})}
 }
 
-// close refuses new ones, lets everybody leave, and waits for what goes on.
+// close refuses new requests, makes callers leave, and waits for the requests.
 func (r *roundTrips) close() {
 	r.mu.Lock()
 	if !isClosed(r.closed) {
@@ -49,7 +48,7 @@ func (r *roundTrips) close() {
 	r.count.Wait()
 }
 
-// begin counts a round trip, or reports that there can be none.
+// begin counts a round trip. It reports false when there can be none.
 func (r *roundTrips) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,15 +68,15 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// outcome is what became of a round trip.
+// outcome is the result of a round trip.
 type outcome struct {
 	resp *http.Response
 	err  error
 }
 
-// do makes one round trip. It ends after the time limit, the reading of the answer
-// included, with the life of all, and when its caller leaves before the request is
-// written or after the answer has begun.
+// do makes one round trip. It ends after the limit, the reading of the answer included;
+// when life ends; and when its caller leaves before the request is written or after the
+// answer has begun.
 func (r *roundTrips) do(req *http.Request, next http.RoundTripper, limit time.Duration) (*http.Response, error) {
 	if !r.begin() {
 		return nil, errEnded
@@ -93,7 +92,7 @@ func (r *roundTrips) do(req *http.Request, next http.RoundTripper, limit time.Du
 	})
 	answered := make(chan outcome, 1)
 	go func() {
-		resp, err := next.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // by whoever takes the answer
+		resp, err := next.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // the receiver closes it
 		answered <- outcome{resp, err}
 	}()
 
@@ -113,17 +112,17 @@ func (r *roundTrips) do(req *http.Request, next http.RoundTripper, limit time.Du
 	case <-r.closed:
 		why = errEnded
 	}
-	// Nobody waits any more.
+	// The caller leaves.
 	leave := func() {
 		defer r.count.Done()
 		defer release()
 		if got := <-answered; got.err == nil {
-			_, _ = io.CopyN(io.Discard, got.resp.Body, maxIgnored) // or the connection is of no use any more
+			_, _ = io.CopyN(io.Discard, got.resp.Body, maxIgnored) // or the connection cannot be reused
 			_ = got.resp.Body.Close()
 		}
 	}
 	if !written.Load() {
-		cancel() // what reads the body may be gone soon
+		cancel() // the reader of the body may be gone soon
 		leave()
 		return nil, why
 	}
@@ -139,10 +138,10 @@ func (r *roundTrips) do(req *http.Request, next http.RoundTripper, limit time.Du
 	return nil, why
 }
 
-// isPoll reports whether the homeserver may wait for something to happen.
+// isPoll reports whether a request is a long poll.
 func isPoll(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/sync") }
 
-// releasingBody releases what a round trip holds when its answer is closed.
+// releasingBody calls release when the answer of a round trip is closed.
 type releasingBody struct {
 	io.ReadCloser
 	release func()

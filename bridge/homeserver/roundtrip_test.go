@@ -109,7 +109,7 @@ func TestRequestFinishesThoughItsCallerLeaves(t *testing.T) {
 
 // The library would sleep after an error.
 func TestPingIsNoErrorForABridgeThatStops(t *testing.T) {
-	for name, leaves := range map[string]time.Duration{"while it is under way": time.Second / 2, "before it is made": 0} {
+	for name, leaves := range map[string]time.Duration{"while it is under way": time.Second / 2, "before it begins": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				transport := NewTransport(t.Context(), Deps{

@@ -21,54 +21,58 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// Scope marks the requests that one entry of the event log causes. The events
-// sent in it get transaction ids that depend only on that entry, on the event's
-// type, and on how many of its type came before. So when the entry is handled
-// again, a homeserver that remembers makes no second event of it.
+// Scope marks the requests that one entry of the event log causes. The events that are
+// sent in it get transaction ids that depend only on that entry, on the event's type, and
+// on how many of its type came before. So when the entry is shown again, a homeserver
+// that remembers transactions creates no second event. It exists because bridgev2 draws a
+// random transaction id for each attempt.
 type Scope struct {
 	seed string
 
 	mu    sync.Mutex
 	ids   map[string]string // the library's transaction id to ours; HTTP retries keep theirs
 	count map[string]int    // by event type
-	sent  id.EventID        // the last message that the homeserver took
-	err   error             // of what the library does not report
+	sent  id.EventID        // the last message that the homeserver accepted
+	err   error             // what the library does not report
 	last  error             // the last failure of a request
 }
 
+// NewScope returns the scope of a part of an entry.
 func NewScope(ev store.Event, part int) *Scope {
 	return NewNamedScope(fmt.Sprintf("%s/%s/%d/%s/%s/%d", ev.Account, ev.Conversation, ev.Seq, ev.Kind, ev.Message, part))
 }
 
-// NewNamedScope returns the scope of what belongs to no entry. Its name takes the
-// place of one, and must not be used for anything else.
+// NewNamedScope returns the scope of something that is not an entry. Its name takes the
+// place of the entry, and must be unique.
 func NewNamedScope(name string) *Scope {
 	return &Scope{seed: name, ids: make(map[string]string), count: make(map[string]int)}
 }
 
 type scopeKey struct{}
 
-// With returns a context for what the entry causes. It has the values of library,
-// which is bridgev2's own, ends also with work, and allows one attempt: whoever
-// handles the entry tries again.
+// With returns a context for what the entry causes. It has the values of library, the
+// context of bridgev2, ends also with work, and allows one attempt for each request: the
+// deliverer retries the entry.
 func (s *Scope) With(library, work context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithValue(library, scopeKey{}, s))
 	stop := context.AfterFunc(work, cancel)
 	return mautrix.WithMaxRetries(ctx, 0), func() { stop(); cancel() }
 }
 
+// ScopeOf returns the scope that a request belongs to, nil for none.
 func ScopeOf(ctx context.Context) *Scope {
 	scope, _ := ctx.Value(scopeKey{}).(*Scope)
 	return scope
 }
 
-// Fail notes an error that has no other way out of the library.
+// Fail notes an error that the library does not return.
 func (s *Scope) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = errors.Join(s.err, err)
 }
 
+// Err returns the errors that were noted with Fail.
 func (s *Scope) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,10 +105,10 @@ func (s *Scope) LastError() error {
 	return s.last
 }
 
-// maxSent bounds the homeserver's answer to a message.
+// maxSent bounds the homeserver's answer to a message, in bytes.
 const maxSent = 64 << 10
 
-// answered notes which event a message became, and leaves the answer to be read.
+// answered notes the event id of a message, and leaves the answer to be read.
 func (s *Scope) answered(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return nil
@@ -117,7 +121,7 @@ func (s *Scope) answered(resp *http.Response) error {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	var answer mautrix.RespSendEvent
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil // the library says so, too
+		return nil // the library reports it, too
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +129,7 @@ func (s *Scope) answered(resp *http.Response) error {
 	return nil
 }
 
-// Sent returns the last message that the homeserver took; none when there was none.
+// Sent returns the last message that the homeserver accepted, "" for none.
 func (s *Scope) Sent() id.EventID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +155,7 @@ func (s *Scope) rewrite(req *http.Request) *http.Request {
 	return out
 }
 
-// transaction returns our id for a transaction id of the library.
+// transaction returns our transaction id in place of one of the library.
 func (s *Scope) transaction(kind, original string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

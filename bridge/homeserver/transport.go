@@ -24,11 +24,11 @@ import (
 
 const (
 	// answerTimeout is how long the homeserver may take until it begins to answer a
-	// request, and requestTimeout until it has answered. A homeserver that hangs is
-	// noticed after the first.
+	// request, and requestTimeout until it has answered. The first finds a homeserver that
+	// hangs.
 	answerTimeout  = 30 * time.Second
 	requestTimeout = time.Minute
-	// SlowTimeout is both for requests that may wait on purpose, and for media.
+	// SlowTimeout is both for long polls and for media.
 	SlowTimeout = 3 * time.Minute
 	// maxIdleConns is how many connections are kept open for further requests: two for
 	// each delivery that runs at the same time.
@@ -41,7 +41,7 @@ type Deps struct {
 	// Base is used instead of the network, when set. Of the library it is a transport
 	// that dials a unix socket.
 	Base http.RoundTripper
-	// Linger is how long requests may last after the end of the context that newTransport
+	// Linger is how long requests may last after the end of the context that NewTransport
 	// got.
 	Linger time.Duration
 	// Retries is how often a request is repeated that nobody else repeats, and Pause the
@@ -67,11 +67,11 @@ type Deps struct {
 	Refused func(req *http.Request, status int)
 }
 
-// Transport is what all requests to the homeserver go through. It gives the
-// events of a [sendScope] transaction ids of our own, repeats requests that
-// nobody else repeats, watches how the homeserver does, lets what was written to
-// it finish, and ends all requests when the bridge ends: the library starts some in
-// goroutines that nobody stops.
+// Transport is the [http.RoundTripper] of all requests to the homeserver. It gives the
+// events of a [Scope] transaction ids of our own, repeats requests that no caller repeats,
+// notes whether the homeserver answers, lets a request that was written finish, and ends
+// all requests when the bridge ends: the library makes some in goroutines that it does not
+// stop.
 type Transport struct {
 	*roundTrips
 	deps                Deps
@@ -102,7 +102,8 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 	return t
 }
 
-// Close lets all requests finish, for as long as they may, and makes none any more.
+// Close refuses new requests and waits until the others have finished, or have reached
+// their limits.
 func (t *Transport) Close() {
 	t.roundTrips.close()
 	t.end()
@@ -115,7 +116,7 @@ func (t *Transport) Close() {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.keepSecret(req); err != nil {
+	if err := t.requireEncryption(req); err != nil {
 		return nil, err
 	}
 	if scope := ScopeOf(req.Context()); scope != nil {
@@ -135,10 +136,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			scope.failed(req, resp, err)
 		}
 		if err != nil && req.Context().Err() != nil && isPing(req) {
-			return unheard(req), nil
+			return pingAnswer(req), nil
 		}
 		if isMessage(req) && err == nil {
-			crashpoint.At(crashpoint.AfterRoom) // before the row is made
+			crashpoint.At(crashpoint.AfterRoom) // before the row is inserted
 			if err = ScopeOf(req.Context()).answered(resp); err != nil {
 				_ = resp.Body.Close()
 				resp = nil
@@ -179,17 +180,17 @@ func isPing(req *http.Request) bool {
 	return strings.Contains(req.URL.Path, "/appservice/") && strings.HasSuffix(req.URL.Path, "/ping")
 }
 
-// unheard is what the library gets for a ping that it has no use for any more. At an
-// error it sleeps for 5 s, six times, even when it is to stop (mautrix v0.30.0).
-func unheard(req *http.Request) *http.Response {
+// pingAnswer is what the library gets for a ping whose context has ended. After an error
+// it would sleep for 5 s, six times, even when it is to stop (mautrix v0.30.0).
+func pingAnswer(req *http.Request) *http.Response {
 	return answerOK(req, struct{}{})
 }
 
-var ErrPlaintext = errors.New("the room is encrypted and the message is not, so it is not sent")
+var ErrPlaintext = errors.New("plaintext message for an encrypted room")
 
-// keepSecret refuses to send a message as it is into a room that is encrypted,
-// whoever forgot to encrypt it. It is the last gate: every request passes it.
-func (t *Transport) keepSecret(req *http.Request) error {
+// requireEncryption refuses to send a message in plaintext into an encrypted room. Every
+// request passes it, so that no bug elsewhere can send one.
+func (t *Transport) requireEncryption(req *http.Request) error {
 	if req.Method != http.MethodPut || t.deps.MustEncrypt == nil {
 		return nil
 	}
@@ -201,7 +202,7 @@ func (t *Transport) keepSecret(req *http.Request) error {
 	}
 	encrypted, err := t.deps.MustEncrypt(req.Context(), id.RoomID(room))
 	if err != nil {
-		return fmt.Errorf("look whether the room is encrypted: %w", err)
+		return fmt.Errorf("read whether the room is encrypted: %w", err)
 	}
 	if encrypted {
 		return ErrPlaintext
@@ -209,9 +210,9 @@ func (t *Transport) keepSecret(req *http.Request) error {
 	return nil
 }
 
-// retriesOf is how often a request is repeated here: what belongs to an entry of
-// the event log is not, and what the library was told not to repeat. Whoever wants a
-// room asks again later.
+// retriesOf returns how often the transport repeats a request. It does not repeat what
+// belongs to an entry of the event log, what the library was told not to repeat, and the
+// creation of rooms: the deliverer retries those.
 func (t *Transport) retriesOf(req *http.Request) int {
 	if isCreateRoom(req) {
 		return 0
@@ -230,8 +231,8 @@ func mayRepeat(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// worthRepeating reports whether a request may do better next time. It makes the
-// pause as long as the homeserver wants.
+// worthRepeating reports whether a request may succeed when it is repeated. It extends the
+// pause to what the homeserver asks for.
 func worthRepeating(resp *http.Response, err error, pause *time.Duration) bool {
 	if err != nil {
 		return !errors.Is(err, context.Canceled) && !errors.Is(err, errEnded)
@@ -271,8 +272,8 @@ func (t *Transport) Direct(req *http.Request) (*http.Response, error) {
 	return t.do(req, t.normal, requestTimeout)
 }
 
-// note learns from a request how the homeserver does. A homeserver that answers
-// nothing but /versions and /whoami is not well.
+// note notes whether the homeserver answers. One that answers only /versions and /whoami
+// does not count as up.
 func (t *Transport) note(req *http.Request, resp *http.Response, err error, begun time.Time) {
 	switch {
 	case err != nil && (req.Context().Err() != nil || isClosed(t.closed) || errors.Is(err, ErrOverLimit)):
@@ -290,8 +291,8 @@ func (t *Transport) note(req *http.Request, resp *http.Response, err error, begu
 	}
 }
 
-// maxAnswer bounds what is read of an answer that is an error: a proxy may answer
-// with anything, and what is read becomes part of an error that is kept for long.
+// maxAnswer bounds what is read of the answer to a failed request, in bytes: a proxy may
+// answer with anything, and it becomes part of an error that is kept for long.
 const maxAnswer = 16 << 10
 
 // boundAnswer cuts the answer to a failed request.

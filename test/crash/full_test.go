@@ -80,7 +80,7 @@ func (w *world) nothingAcceptedBelowReserve() {
 	w.await("the phone is refused", func() bool { return w.phone.Page(w.phone.victim).Ended >= ended+2 })
 	w.await("the homeserver is refused", func() bool {
 		log, err := endOf(filepath.Join(w.dir, "log"))
-		return err == nil && strings.Contains(string(log), "cannot be stored, it is refused")
+		return err == nil && strings.Contains(string(log), "transaction not stored, refused")
 	})
 	if _, err := w.victim.Client.Send(w.soon(), "-", w.talks[0].key(), control.Text{Text: "x"}); err == nil || !strings.Contains(err.Error(), refused) {
 		w.t.Errorf("%sa command that writes is answered: %v", w.note, err)
