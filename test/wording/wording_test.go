@@ -20,7 +20,7 @@ var reviewed = []string{
 	"actors/kernel/...", "actors/lru", "actors/media", "actors/overlay/...", "actors/store/...", "actors/strangerlog",
 	"actors/fileserver",
 	"actors/trackerserver", "actors/unixsocket", "cmd/...", "config", "docs", ".", "proto/...", "test/...",
-	"bridge/botcrypto", "bridge/config", "bridge/fault", "bridge/library", "bridge/mimirid", "bridge/msgconv",
+	"bridge/appservice", "bridge/botcrypto", "bridge/config", "bridge/deliver", "bridge/fault", "bridge/homeserver", "bridge/library", "bridge/mimirid", "bridge/msgconv",
 }
 
 func isReviewed(name string) bool {
