@@ -78,7 +78,7 @@ func archive(t *testing.T, entries map[string][]byte) *bytes.Reader {
 	return bytes.NewReader(b.Bytes())
 }
 
-func TestReadsTheAppsBackup(t *testing.T) {
+func TestRead_AppBackup(t *testing.T) {
 	seed, public := owner.Seed(), owner.Public()
 	file := archive(t, map[string][]byte{
 		"data.db": database(t, []any{accounts}, []any{contacts}, []any{addAccount, seed[:], public[:]},
@@ -101,7 +101,7 @@ func TestReadsTheAppsBackup(t *testing.T) {
 	}
 }
 
-func TestReadsAnOldBackup(t *testing.T) {
+func TestRead_OldBackup(t *testing.T) {
 	seed, public := owner.Seed(), owner.Public()
 	file := archive(t, map[string][]byte{
 		"data.db": database(t, []any{accounts}, []any{oldContacts},
@@ -119,7 +119,7 @@ func TestReadsAnOldBackup(t *testing.T) {
 
 // A database is somebody's program: one that computes for ever is refused before it
 // begins.
-func TestRefusesWhatComputes(t *testing.T) {
+func TestRead_ComputedColumns_Rejected(t *testing.T) {
 	const endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
 	seed, public := owner.Seed(), owner.Public()
 	for name, statements := range map[string][][]any{
@@ -149,14 +149,14 @@ func TestRefusesWhatComputes(t *testing.T) {
 }
 
 // What is packed may be larger than it looks.
-func TestRefusesALargeDatabase(t *testing.T) {
+func TestRead_LargeDatabase_Rejected(t *testing.T) {
 	file := archive(t, map[string][]byte{"data.db": make([]byte, 65<<20)})
 	if _, err := appbackup.Read(file, file.Size()); !errors.Is(err, appbackup.ErrNotBackup) || !strings.Contains(err.Error(), "more than") {
 		t.Error(err)
 	}
 }
 
-func TestRefusesWhatIsNoBackup(t *testing.T) {
+func TestRead_NotABackup_Rejected(t *testing.T) {
 	seed, public := owner.Seed(), owner.Public()
 	other := bob
 	good := database(t, []any{accounts}, []any{contacts}, []any{addAccount, seed[:], public[:]})

@@ -70,7 +70,7 @@ func TestBackupIsCompleteOrAnError(t *testing.T) {
 	}
 }
 
-func TestCheckOfASoundStore(t *testing.T) {
+func TestCheck_SoundStore(t *testing.T) {
 	r := newRig(t)
 	health, err := r.client.Check(t.Context())
 	if err != nil || health.Problems == nil || len(health.Problems) > 0 {

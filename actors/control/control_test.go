@@ -128,7 +128,7 @@ func TestConversationThroughTheAPI(t *testing.T) {
 }
 
 // Somebody cleans up: the API is there again, at a socket of its own.
-func TestSocketThatIsRemovedIsMadeAgain(t *testing.T) {
+func TestSocket_Removed_Recreated(t *testing.T) {
 	r := newRig(t)
 	if err := os.Remove(r.socket); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestLargestTextIsAccepted(t *testing.T) {
 
 // JSON makes six bytes of one of these: neither the request nor the event may be
 // too long for that.
-func TestLargestTextIsAcceptedWhateverItIsMadeOf(t *testing.T) {
+func TestLargestText_AnyCharacters_Accepted(t *testing.T) {
 	r := newRig(t)
 	if _, err := r.client.AddContact(t.Context(), "-", r.bob.Link(r.bob.Account).String()); err != nil {
 		t.Fatal(err)
@@ -361,7 +361,7 @@ func TestFollowReadsLongEventsAndNoLongerOnes(t *testing.T) {
 }
 
 // A bot may think about an event, and people stop the output of a terminal.
-func TestFollowWaitsForWhoReadsSlowly(t *testing.T) {
+func TestFollow_SlowReader_Waits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
 		alice, bob := w.Node("alice"), w.Node("bob")

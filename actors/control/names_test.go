@@ -12,7 +12,7 @@ import (
 
 // A stranger who waits for an answer takes nothing that is meant for the contact of
 // the same name, and can be answered by that name.
-func TestStrangerOfTheSameName_TakesNothing(t *testing.T) {
+func TestContactLookup_StrangerOfSameName_NotMatched(t *testing.T) {
 	socket := t.TempDir() + "/s"
 	w := actorstest.New(t, memnet.Options{})
 	alice, bob, stranger := w.Node("alice", withControl(t, socket)), w.Node("bob"), w.Node("bob")

@@ -42,7 +42,7 @@ func TestCreditsBoundCountAndBytes(t *testing.T) {
 	}
 }
 
-func TestLargeItemIsAlone(t *testing.T) {
+func TestCredits_LargeItem_Alone(t *testing.T) {
 	c := kernel.NewCredits(3, 100)
 	if !c.TryAcquire(1000) {
 		t.Fatal("alone it is refused")
@@ -90,7 +90,7 @@ func TestAcquireWaitsForReleaseAndContext(t *testing.T) {
 	})
 }
 
-func TestReleasingTooMuchPanics(t *testing.T) {
+func TestCredits_ReleaseTooMuch_Panics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("it does not panic")

@@ -169,7 +169,7 @@ func TestFatalStops(t *testing.T) {
 	}
 }
 
-func TestParentHearsOfRestarts(t *testing.T) {
+func TestChildFailed_EveryRestart_ParentIsTold(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		var r record
 		s := recording("a", &r)
@@ -195,7 +195,7 @@ func TestParentHearsOfRestarts(t *testing.T) {
 	})
 }
 
-func TestNewsOfAChildIsForTheIncarnationThatSpawnedIt(t *testing.T) {
+func TestChildFailed_OnlySpawningIncarnation_IsTold(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		var r record
 		gate := make(chan struct{})

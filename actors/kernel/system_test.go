@@ -181,7 +181,7 @@ func TestStopChildrenPassesAnOverrunningStep(t *testing.T) {
 	})
 }
 
-func TestStopChildrenOfNobodyEndsAtOnce(t *testing.T) {
+func TestStopChildren_NoChildren_EndsAtOnce(t *testing.T) {
 	onStage(t, func(t *testing.T, stage *kerneltest.Stage) {
 		probe := stage.SpawnProbe(t, "probe", func(c *kernel.Context, msg any) {
 			if msg == "stop" {

@@ -72,7 +72,7 @@ func used(s *media.Store) int64 {
 	return n
 }
 
-func TestStoredTwiceIsThereOnce(t *testing.T) {
+func TestStore_SameContent_OneFile(t *testing.T) {
 	s := open(t, media.Options{})
 	a, b := put(t, s, []byte("the same")), put(t, s, []byte("the same"))
 	if a != b || a.Hash != media.Hash(sha256.Sum256([]byte("the same"))) || a.Size != 8 || a.MIMEType != "text/plain" {
@@ -89,9 +89,9 @@ func TestStoredTwiceIsThereOnce(t *testing.T) {
 	}
 }
 
-// TestRestartForgetsWhatNobodyFinishes: what was being written is removed, what is
+// TestOpen_UnfinishedFiles_Removed: what was being written is removed, what is
 // whole stays, and pieces go on.
-func TestRestartForgetsWhatNobodyFinishes(t *testing.T) {
+func TestOpen_UnfinishedFiles_Removed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "media")
 	s := open(t, media.Options{Dir: dir})
 	kept := put(t, s, []byte("kept"))
@@ -328,10 +328,10 @@ func TestPictureSize(t *testing.T) {
 	}
 }
 
-// TestTypeGoesByContent: the sender's word does not count.
+// TestType_ByContent: the sender's word does not count.
 //
 // Bar S17
-func TestTypeGoesByContent(t *testing.T) {
+func TestType_ByContent(t *testing.T) {
 	s := open(t, media.Options{})
 	for want, b := range map[string][]byte{
 		"image/png": bomb(1, 1), "text/plain": []byte("hello"), "application/pdf": []byte("%PDF-1.7\n"),

@@ -97,7 +97,7 @@ func TestFINWaitsForMissingBytes(t *testing.T) {
 }
 
 // The reference acknowledges a FIN with its own number, once.
-func TestFINWithoutProperAnswer(t *testing.T) {
+func TestStream_UnansweredFIN(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		if err := c.Close(); err != nil {
@@ -126,7 +126,7 @@ func TestFINWithoutProperAnswer(t *testing.T) {
 }
 
 // Its own FIN, which it sends without the ACK flag, makes that answer count.
-func TestFINOfTheReference(t *testing.T) {
+func TestStream_ReferenceFIN(t *testing.T) {
 	withHandPeer(t, func(t *testing.T, h *handPeer, l overlay.Listener) {
 		c := h.open(l, 49152)
 		if err := c.Close(); err != nil {

@@ -40,7 +40,7 @@ func TestDeadRelaysAreReplaced(t *testing.T) {
 }
 
 // A port that somebody else has when the node starts is taken as soon as it is free.
-func TestListenerIsTriedAgain(t *testing.T) {
+func TestListener_OpenFails_Retried(t *testing.T) {
 	t.Parallel() // it waits
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,7 +64,7 @@ func TestListenerIsTriedAgain(t *testing.T) {
 
 // Yggdrasil gives a listener up at its first error. It is shown while nobody listens,
 // and opened again.
-func TestListenerThatEndsIsOpenedAgain(t *testing.T) {
+func TestListener_Ends_Reopened(t *testing.T) {
 	t.Parallel() // it waits
 	n := openNetwork(t, overlay.Options{Listen: []string{"tcp://127.0.0.1:0", "tcp://localhost:0?priority=3"}})
 	before := n.ListenAddrs()

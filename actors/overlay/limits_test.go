@@ -65,7 +65,7 @@ func TestStreamsInTotalAreLimited(t *testing.T) {
 }
 
 // Bar S04: openings that are never completed are evicted for new ones.
-func TestHalfOpenStreamsGiveWay(t *testing.T) {
+func TestHalfOpenStreams_TooMany_OldestEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, memnet.Options{})
 		node := newNode(t, n, overlay.Limits{HalfOpen: 16})

@@ -137,7 +137,7 @@ func TestPeersComeAndGo(t *testing.T) {
 }
 
 // Bar R28: what a network starts ends with it.
-func TestNetworkLeavesNothing(t *testing.T) {
+func TestNetwork_Close_NothingLeft(t *testing.T) {
 	key := newKey(t)
 	run := func() {
 		a, err := overlay.Open(overlay.Options{Key: newKey(t), Listen: []string{"tcp://127.0.0.1:0"}})

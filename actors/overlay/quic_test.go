@@ -226,7 +226,7 @@ func TestQUICKeepsDeadlines(t *testing.T) {
 	keepsDeadlines(t, dialled, accepted)
 }
 
-func TestQUICSaysWhyADialFails(t *testing.T) {
+func TestQUIC_DialErrors(t *testing.T) {
 	n := newNet(t, memnet.Options{})
 	_, a := quicNode(t, n, overlay.Limits{Connections: 2}) // a connection and its stream
 	_, b := quicNode(t, n, overlay.Limits{})

@@ -124,7 +124,7 @@ func TestSystemTCPRefusesOtherAddresses(t *testing.T) {
 
 // A connection from an address that is not Yggdrasil's is reset, and so is one
 // too many.
-func TestSystemTCPTakesNobodyElse(t *testing.T) {
+func TestSystemTCP_OtherSenders_Rejected(t *testing.T) {
 	n, all := newNet(t, memnet.Options{}), &memnet.Systems{}
 	a, _ := systemNode(t, n, all, overlay.Limits{})
 	b, _ := systemNode(t, n, all, overlay.Limits{ConnectionsPerKey: 1})

@@ -109,7 +109,7 @@ func TestTCPRefusesOtherAddresses(t *testing.T) {
 	}
 }
 
-func TestTCPSaysWhyADialFails(t *testing.T) {
+func TestTCP_DialErrors(t *testing.T) {
 	n := newNet(t, memnet.Options{})
 	_, a := tcpNode(t, n, overlay.Limits{})
 	_, b := tcpNode(t, n, overlay.Limits{})

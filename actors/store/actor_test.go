@@ -332,7 +332,7 @@ func TestActorIgnoresOtherMessages(t *testing.T) {
 	}
 }
 
-func TestIdleActorLetsGo(t *testing.T) {
+func TestActor_Idle_FreesIterator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		r := newPeopledRig(t, store.Options{FS: g})

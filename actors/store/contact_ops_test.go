@@ -298,7 +298,7 @@ func TestRecordNodeKey(t *testing.T) {
 	}
 }
 
-func TestNoteAnnouncedElsewhere(t *testing.T) {
+func TestNoteForeignNode(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	seq := r.lastSeq(alice)
 	must[any](r, store.NoteForeignNode{Account: alice, Node: nodeKey(7)})
@@ -356,7 +356,7 @@ func TestAddresses(t *testing.T) {
 	r.checked()
 }
 
-func TestRecordsKeepTextThatIsNotText(t *testing.T) {
+func TestRecords_InvalidUTF8_Kept(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	odd := "not \xff UTF-8 \x00"
 	must[bool](r, store.UpdateContact{Account: alice, Contact: bob, Fields: store.FieldNickname, Nickname: odd})

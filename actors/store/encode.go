@@ -10,7 +10,7 @@ import (
 
 // The three records of which every message writes one each are written by hand, in
 // a fifth of the library's time: that is a tenth of what a durable message costs.
-// TestRecordsByHandAreTheLibrarys holds the two together, byte for byte.
+// TestEncode_ByHand_MatchesLibrary holds the two together, byte for byte.
 
 // selfEncoder is a record that is written by hand.
 type selfEncoder interface {

@@ -52,7 +52,7 @@ func fill(t *testing.T, r *rand.Rand, v reflect.Value) {
 	}
 }
 
-func TestRecordsByHandAreTheLibrarys(t *testing.T) {
+func TestEncode_ByHand_MatchesLibrary(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	tried := 0
 	for _, rec := range fullRecords() {

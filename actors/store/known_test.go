@@ -25,7 +25,7 @@ func (b *bench) conversation() *conversationState {
 	return b.writer.accounts[testAccount].conversations[ContactConversation(testContact)]
 }
 
-func TestNewMessagesAreNotLookedUp(t *testing.T) {
+func TestGUIDSet_NewMessage_NotLookedUp(t *testing.T) {
 	b := newBench(t, Options{})
 	b.accept(1)
 	b.writer.refresh()
@@ -40,7 +40,7 @@ func TestNewMessagesAreNotLookedUp(t *testing.T) {
 	b.check()
 }
 
-func TestKnownMessagesAreFoundWhereverTheyAre(t *testing.T) {
+func TestGUIDSet_KnownMessage_Found(t *testing.T) {
 	b := newBench(t, Options{})
 	b.accept(1)
 	b.submit(EnqueueMessage{Account: testAccount, Conversation: ContactConversation(testContact), GUID: 2})
@@ -125,7 +125,7 @@ func TestKnownIsBounded(t *testing.T) {
 	}
 }
 
-func TestRemovedAccountMakesRoom(t *testing.T) {
+func TestGUIDSet_RemovedAccount_FreesSpace(t *testing.T) {
 	b := newBench(t, Options{})
 	b.accept(1)
 	other := identity.PublicKey{7}

@@ -22,7 +22,7 @@ func (d cramped) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 
 func (crampedFile) Preallocate(int64, int64) error { return syscall.EOPNOTSUPP }
 
-func TestLogsHaveZerosAhead(t *testing.T) {
+func TestLogFile_ZerosPreallocated(t *testing.T) {
 	const size = 64 << 10 // less than what is written ahead at a time
 	for name, test := range map[string]struct {
 		fs      vfs.FS

@@ -75,7 +75,7 @@ func TestRequestIsDecided(t *testing.T) {
 	r.checked()
 }
 
-func TestBlockedGoBackToWhatTheyWere(t *testing.T) {
+func TestUnblock_RestoresState(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	state := func(id identity.PublicKey) store.Contact { return get[store.Contact](r)(r.store.Contact(alice, id)) }
 	must[store.Requested](r, request(dave, ""))

@@ -14,7 +14,7 @@ import (
 	"github.com/mimird/mimird/bridge"
 )
 
-func TestStatusSaysWhenRoomsAreNotEncrypted(t *testing.T) {
+func TestStatus_UnencryptedRooms_Named(t *testing.T) {
 	for sentence, state := range map[string]botcrypto.State{
 		"Rooms are not encrypted, use another homeserver.": botcrypto.Unavailable,
 		"": botcrypto.On,
@@ -31,7 +31,7 @@ func TestStatusSaysWhenRoomsAreNotEncrypted(t *testing.T) {
 	}
 }
 
-func TestStatusNamesRoomsThatMessagesDoNotReach(t *testing.T) {
+func TestStatus_StuckRooms_Named(t *testing.T) {
 	long := time.Now().Add(-2 * time.Minute)
 	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Waiting: []bridge.Waiting{
 		{Events: 3, Name: "Bob", Room: "!a:b", Error: "M_FORBIDDEN", Since: long, Remedy: "Do this."},
@@ -57,7 +57,7 @@ func TestStatusNamesRoomsThatMessagesDoNotReach(t *testing.T) {
 	}
 }
 
-func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
+func TestStatus_TrackersV1(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local)
 	var out strings.Builder
 	printStatus(&out, control.Status{OldTrackers: []control.OldTracker{
@@ -76,7 +76,7 @@ func TestStatusSaysHowOldTrackersAnswer(t *testing.T) {
 	}
 }
 
-func TestStatusNamesMatrixRoomsThatDoNotGetOn(t *testing.T) {
+func TestStatus_StuckInboundRooms_Named(t *testing.T) {
 	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Inbound: []bridge.WaitingRoom{
 		{Room: "!a\x1b[31m:example.org", Events: 3, Since: time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local), Error: "the disk is full"},
 	}})

@@ -99,7 +99,7 @@ func TestSizes(t *testing.T) {
 }
 
 // Bar S21
-func TestKeyHidesItself(t *testing.T) {
+func TestKey_RedactedInLogs(t *testing.T) {
 	key := files.Key{0xab, 0xcd}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		if s := fmt.Sprintf(format, key); s != "[redacted]" {

@@ -162,8 +162,8 @@ func TestChunkRefuses(t *testing.T) {
 	}
 }
 
-// TestServerErrorIsTame: the text of a server ends up in logs and rooms.
-func TestServerErrorIsTame(t *testing.T) {
+// TestServerError_TextSanitized: the text of a server ends up in logs and rooms.
+func TestServerError_TextSanitized(t *testing.T) {
 	r, err := files.ReadResponse(buffered(files.AppendError(nil, 1, "no\n\x1b[31m"+strings.Repeat("x", 1000))))
 	if err != nil {
 		t.Fatal(err)

@@ -79,8 +79,8 @@ func TestSealedTextsAreRefused(t *testing.T) {
 	}
 }
 
-// TestTheCipherIsNoStandardOne: who repairs it breaks it.
-func TestTheCipherIsNoStandardOne(t *testing.T) {
+// TestGen2Cipher_NotRFC8439: who repairs it breaks it.
+func TestGen2Cipher_NotRFC8439(t *testing.T) {
 	k := newKey(t)
 	raw := k.Bytes()
 	aead, err := chacha20poly1305.New(raw[:])
@@ -190,7 +190,7 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-func TestKeysHideThemselves(t *testing.T) {
+func TestKeys_RedactedInLogs(t *testing.T) {
 	k := newKey(t)
 	raw := k.Bytes()
 	holder := struct{ hidden group.Key }{k}

@@ -68,7 +68,7 @@ func TestEveryUseSignsTheBareValue(t *testing.T) {
 }
 
 // Bar S08
-func TestNothingForeignIsSignedWithoutALook(t *testing.T) {
+func TestSign_ForeignValue_NeedsGuard(t *testing.T) {
 	k := key(1)
 	value := [32]byte(bytes.Repeat([]byte{5}, 32))
 	for name, test := range map[string]struct {
@@ -182,7 +182,7 @@ func plusL(sig identity.Signature) identity.Signature {
 }
 
 // Bar S06
-func TestValidateRefusesWhatIsNoKey(t *testing.T) {
+func TestValidate_InvalidKeys_Rejected(t *testing.T) {
 	for name, digits := range map[string]string{
 		"zero, order 4":                    strings.Repeat("00", 32),
 		"order 1":                          "01" + strings.Repeat("00", 31),

@@ -235,7 +235,7 @@ func TestHandshakeSaysTheAddressBehindARouter(t *testing.T) {
 	}
 }
 
-func TestBehind(t *testing.T) {
+func TestInSubnetOf(t *testing.T) {
 	node := netip.MustParseAddr("208:62:45:62:59b8:f1a2:62ca:f87c")
 	for claimed, want := range map[string]bool{
 		"308:62:45:62::5":     true,

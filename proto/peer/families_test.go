@@ -15,7 +15,7 @@ import (
 )
 
 // Bar S03
-func TestProfilesAreCutNotPunished(t *testing.T) {
+func TestProfile_TooLong_Cut(t *testing.T) {
 	for _, test := range []struct {
 		sent, kept peer.Profile
 	}{

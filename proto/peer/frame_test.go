@@ -199,7 +199,7 @@ func (l lengthField) with(n int64) []byte {
 // Only the length is sent, then nothing more comes.
 //
 // Bar S02
-func TestALengthAloneCostsNothing(t *testing.T) {
+func TestReadFrame_LengthAlone_NoMemory(t *testing.T) {
 	for _, l := range lengthFields() {
 		bad := []int64{-1, l.limit + 1, math.MaxInt32, math.MinInt32}
 		if l.wide {

@@ -137,7 +137,7 @@ func TestHandshakeFramesHaveExactSizes(t *testing.T) {
 }
 
 // Bar S08
-func TestHandshakeIsNoSigningOracle(t *testing.T) {
+func TestHandshake_NotASigningOracle(t *testing.T) {
 	address := identity.NodeKey(privateKey(6).Public())
 	refused := map[string][32]byte{
 		"the remote node":      aliceNode(),

@@ -51,7 +51,7 @@ func TestMessageHeaderIsReadLiberally(t *testing.T) {
 }
 
 // Bar S15
-func TestMessageHeaderThatIsNoObjectIsRefused(t *testing.T) {
+func TestMessageHeader_NotAnObject_Rejected(t *testing.T) {
 	for _, json := range []string{
 		``, `null`, `[]`, `1`, `"x"`, `{`, `{"guid":1}x`, `{"guid":01}`, `{'guid':1}`, `{"guid":1,}`, "{\"a\":\"\xff\"}",
 		strings.Repeat("[", 10000), `{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`,

@@ -183,7 +183,7 @@ func TestParseRequestTakesFieldsInAnyOrder(t *testing.T) {
 }
 
 // Bar S12
-func TestSplitReplyDropsWhatIsNoAnswer(t *testing.T) {
+func TestSplitReply_NotAnAnswer_Dropped(t *testing.T) {
 	for n := range 5 {
 		if _, ok := tracker.SplitReply(make([]byte, n)); ok {
 			t.Errorf("%d bytes", n)

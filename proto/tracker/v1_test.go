@@ -162,7 +162,7 @@ func TestVectors1(t *testing.T) {
 	}
 }
 
-func TestRequest1RefusesNonsense(t *testing.T) {
+func TestRequestV1_Malformed_Rejected(t *testing.T) {
 	all := load1(t)
 	for name, test := range map[string]struct {
 		b      []byte

@@ -196,7 +196,7 @@ func TestReaderTakesMemoryOnlyAsBytesArrive(t *testing.T) {
 	}
 }
 
-func TestReaderSkipsABlobThatNobodyKeeps(t *testing.T) {
+func TestReader_SkippedBlob_NoMemory(t *testing.T) {
 	const keep, limit = 4, 8
 	for n := range limit + 2 {
 		r := reader(append(wire.AppendBlob(nil, make([]byte, n)), 42))
@@ -220,7 +220,7 @@ func TestReaderSkipsABlobThatNobodyKeeps(t *testing.T) {
 	}
 }
 
-func TestCutTextTearsNoCharacter(t *testing.T) {
+func TestCutText_WholeCharacters(t *testing.T) {
 	const s = "aя€😀b"
 	for n := range len(s) + 2 {
 		got := wire.CutText(s, n)

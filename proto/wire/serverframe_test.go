@@ -44,7 +44,7 @@ func TestServerFramesAreBounded(t *testing.T) {
 	}
 }
 
-func TestRefusalsAreTame(t *testing.T) {
+func TestRefusals_TextSanitized(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                               "",
 		"not a member":                   "not a member",

@@ -17,7 +17,7 @@ import (
 )
 
 // Each quirk shows at a phone without any. a has it.
-func TestQuirksShow(t *testing.T) {
+func TestQuirks_Observable(t *testing.T) {
 	large := strings.Repeat("x", maxControl+1)
 	tests := map[string]struct {
 		quirks Quirks
@@ -237,7 +237,7 @@ func TestQuirksOfPackets(t *testing.T) {
 }
 
 // All quirks that do not lose anything, at the same time.
-func TestQuirksGoTogether(t *testing.T) {
+func TestQuirks_Combine(t *testing.T) {
 	q := Quirks{
 		LateDataStream: time.Second, HeaderApart: true, WrongSize: true, UnknownFrames: true, Duplicates: true,
 		DuplicateLater: true, ReactionTwice: true, AndroidJSON: true, UnknownKeys: true, OKDelay: time.Second,
@@ -254,7 +254,7 @@ func TestQuirksGoTogether(t *testing.T) {
 }
 
 // A line that drips ends with its context.
-func TestLineDrips(t *testing.T) {
+func TestLine_BytewiseWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := memnet.New(memnet.Options{})
 		t.Cleanup(net.Close)

@@ -48,7 +48,7 @@ func TestProcessLogsWhatItPrints(t *testing.T) {
 	}
 }
 
-func TestStopIsPoliteAndKillIsNot(t *testing.T) {
+func TestStop_SendsTERM_Kill_DoesNot(t *testing.T) {
 	const script = "trap 'echo polite; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
 	for _, c := range []struct {
 		name   string

@@ -393,8 +393,8 @@ func TestSystemMessages(t *testing.T) {
 	}
 }
 
-// TestServerErrorIsTame: the text of a mediator ends up in logs.
-func TestServerErrorIsTame(t *testing.T) {
+// TestServerError_TextSanitized: the text of a mediator ends up in logs.
+func TestServerError_TextSanitized(t *testing.T) {
 	err := read(t, fixed.AppendError(nil, 0, "no\n\x1b[31m"+strings.Repeat("x", 1000))).Err()
 	refused, ok := errors.AsType[*fixed.ServerError](err)
 	if !ok || len(refused.Text) > 256 || strings.ContainsAny(refused.Text, "\n\x1b") || !strings.HasPrefix(refused.Text, "no") {
