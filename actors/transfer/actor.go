@@ -19,25 +19,25 @@ import (
 )
 
 const (
-	// transferPause is how long a file rests whose attempt did not even get to say
-	// when it wants the next.
+	// transferPause is the pause of a file whose attempt ended without noting when the
+	// next is due.
 	transferPause = 10 * time.Second
-	// renewEvery is how often undelivered files are looked at that a server may soon
-	// forget, and renewAfter how long before it does.
+	// renewEvery is the interval of the search for undelivered files that a server will
+	// soon delete, renewAfter the age of such an upload.
 	renewEvery = time.Hour
 	renewAfter = files.KeepTime - 2*24*time.Hour
 )
 
-// mover moves files to and from file servers, a few at a time. What is to be
-// moved is a queue in the store, ordered by when the next attempt is due; each
-// file under way is a child, which writes what has become of it to the store
-// itself. So a restart loses nothing but an attempt.
+// mover moves files to and from file servers and contacts, a few at a time. The queue is
+// in the store, ordered by when the next attempt is due; each attempt is a child, which
+// writes the outcome to the store itself. So a restart loses nothing but attempts.
 type mover struct {
 	service *Service
 
-	active  map[string]store.Conversation // children, and the conversation of each
-	resting map[string]time.Time          // files that failed to fail; see transferPause
-	look    map[identity.PublicKey]struct{}
+	active map[string]store.Conversation // of each child
+	// resting has the end of the pause of files, see transferPause.
+	resting map[string]time.Time
+	look    map[identity.PublicKey]struct{} // accounts whose queue is to be read
 	timer   kernel.Timer
 	due     time.Time // when timer fires; zero without one
 }
@@ -108,11 +108,11 @@ func (t *mover) lookAtAll(c *kernel.Context) error {
 	return t.pump(c)
 }
 
-// pump starts what is due, as long as there are places. Accounts with more that is
-// due stay in look.
+// pump starts attempts at the files that are due while there are free places. Accounts
+// with more of them stay in look.
 func (t *mover) pump(c *kernel.Context) error {
 	if !t.service.deps.Network.Up() {
-		return nil // goes on with uplink.Changed
+		return nil // continues with uplink.Changed
 	}
 	queue := queue{t.service.deps.Store, t.service.deps.Options.Parallel}
 	for account := range t.look {
@@ -131,15 +131,14 @@ func (t *mover) pump(c *kernel.Context) error {
 			t.wakeIn(c, choice.wait)
 		}
 		if choice.more {
-			continue // goes on when one has ended
+			continue // continues when a child has ended
 		}
 		delete(t.look, account)
 	}
 	return nil
 }
 
-// rest is how long a file has to wait that did not get to say when it wants its
-// next attempt.
+// rest is the remaining pause of a file, see transferPause.
 func (t *mover) rest(name string) time.Duration {
 	until, ok := t.resting[name]
 	if !ok {
@@ -166,14 +165,14 @@ func (t *mover) onTransferStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	account := t.active[msg.Name].Account
 	delete(t.active, msg.Name)
 	if msg.Err != nil {
-		c.Log().Warn("A file could not be transferred", "transfer", msg.Name, "err", msg.Err)
+		c.Log().Warn("transfer ended without a result", "transfer", msg.Name, "err", msg.Err)
 		t.resting[msg.Name] = time.Now().Add(transferPause)
 	}
 	t.look[account] = struct{}{}
 	t.failOn(c, t.pump(c))
 }
 
-// onRenewDue looks, aside, at what nobody does while nothing goes wrong.
+// onRenewDue renews uploads and removes orphans, in a goroutine.
 func (t *mover) onRenewDue(c *kernel.Context) {
 	c.Go("tidy", func(ctx context.Context) error {
 		return errors.Join(t.service.renewUploads(ctx), t.service.tidyMedia())
@@ -185,17 +184,17 @@ func (t *mover) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 		c.Fail(fmt.Errorf("%s: %w", msg.Name, msg.Err))
 	}
 	if msg.Err != nil && !errors.Is(msg.Err, context.Canceled) {
-		c.Log().Warn("Media could not be tidied up", "err", msg.Err)
+		c.Log().Warn("tidying the media store failed", "err", msg.Err)
 	}
 }
 
-// transferName names the file of a message among all transfers.
+// transferName is the name of the attempt at the file of a message.
 func transferName(m store.Media) string {
 	return m.Account.Short() + "-" + m.Conversation.String() + "-" + m.Message.String()
 }
 
-// renewUploads uploads once more what waits for its contact so long that the file
-// server will forget it. The app does not, and its files are lost then.
+// renewUploads queues another upload of undelivered files that the file server will soon
+// delete. The app does not do that, and its files are lost then.
 func (s *Service) renewUploads(ctx context.Context) error {
 	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
@@ -244,8 +243,8 @@ func (s *Service) renewOutbox(ctx context.Context, account identity.PublicKey, c
 	return nil
 }
 
-// tidyMedia removes pieces of files that are not on their way any more, and files
-// of messages that are gone.
+// tidyMedia removes incomplete files that are not being downloaded, and orphans: files
+// without a row.
 func (s *Service) tidyMedia() error {
 	wanted := make(map[media.Hash]struct{})
 	known := make(map[media.Hash]struct{})

@@ -15,30 +15,29 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// What a session with a contact needs of the files of messages; session.Files has the
-// same methods as an interface.
+// The methods that sessions call, see session.Files.
 
 // Connected notes that a contact has a live session. The service calls request, from
 // any goroutine, to ask the contact for a file. The session calls disconnected when it
-// ends. It does not block.
+// ends. Connected does not block.
 func (s *Service) Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func()) {
 	return s.fetches.enter(c, request)
 }
 
-// Awaits reports whether a contact was asked for a file that has not begun to come. It
-// does not block.
+// Awaits reports whether a contact was asked for a file that has not begun to arrive.
+// It does not block.
 func (s *Service) Awaits(c store.Conversation) bool { return s.fetches.awaits(c) }
 
-// Incoming says what becomes of the file of a message that has come in; nil for a
-// message without one. The message is accepted whatever becomes of its file. It reads
-// the store.
+// Incoming returns the row of the file of a received message, nil for a message without
+// one. The message is accepted whether or not its file is fetched. Incoming reads the
+// store.
 func (s *Service) Incoming(c store.Conversation, m peer.Message) *store.Media {
 	if m.Type != peer.TypeImage && m.Type != peer.TypeFile {
 		return nil
 	}
 	a, err := peer.ParseAttachment(m.Payload)
 	if err != nil {
-		return nil // shown as what it is: something that nobody can read
+		return nil // shown as a message that cannot be read
 	}
 	contact, err := s.deps.Store.Contact(c.Account, c.Contact())
 	known := err == nil && contact.State == store.ContactAccepted
@@ -52,9 +51,9 @@ func (s *Service) Incoming(c store.Conversation, m peer.Message) *store.Media {
 }
 
 // Take reads a file that a contact was asked for, and hands it to its transfer. It
-// reports whether the file is safe, so that the contact may be told. An error means
-// that src cannot be read on: a violation when nobody has asked for the file. It waits
-// for src, the disk and the store.
+// reports whether the file was stored, so that the session may acknowledge it. After an
+// error src cannot be read any further; the error is a violation when nobody asked for
+// the file. Take waits for src, the disk and the store.
 func (s *Service) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error) {
 	request, ok := s.fetches.take(c, h.GUID)
 	if !ok {
@@ -62,7 +61,7 @@ func (s *Service) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeade
 	}
 	finished := false
 	defer func() {
-		if !finished { // a panic, which the session ends of
+		if !finished { // a panic, which ends the session
 			_ = request.finish(nil, errNoAnswer)
 		}
 	}()
@@ -71,19 +70,19 @@ func (s *Service) Take(c store.Conversation, src *bufio.Reader, h peer.DataHeade
 	if err != nil {
 		_ = request.finish(nil, err) // the answer is the error
 		if errors.Is(err, errNotTheFile) {
-			return false, nil // read to its end; without OK, as in the apps
+			return false, nil // read to its end, and not acknowledged, as in the apps
 		}
 		return false, err
 	}
 	defer w.Discard()
 	if err := request.finish(w, nil); err != nil {
-		return false, nil // the transfer has it; the stream is in order
+		return false, nil // the transfer reports the error; src can be read on
 	}
 	return true, nil
 }
 
-// readFile reads a file to the disk and compares it with what was asked for. All
-// that the peer says of it counts for nothing.
+// readFile reads a file to the disk and compares it with the request. Name, hash and
+// size that the peer sends with it are ignored.
 func (s *Service) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRequest) (*media.Writer, error) {
 	_, size, err := peer.ReadFileMeta(src, h.Size)
 	if err != nil {
@@ -107,7 +106,7 @@ func (s *Service) readFile(src *bufio.Reader, h peer.DataHeader, request *fileRe
 	return w, nil
 }
 
-// countingWriter reports how much of a file was written.
+// countingWriter calls progress with the bytes written so far.
 type countingWriter struct {
 	*media.Writer
 	progress func(int64)
@@ -120,17 +119,17 @@ func (w countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Keep reads a file of that size that comes inside of a message, also one that is
-// larger than what is fetched by itself: it cannot be had again. Then it calls accept,
-// which accepts the message, with the row of the file; until accept returns nobody
-// removes the file. A file that never could be kept is read and dropped, and the row
-// says why. When there is no room at the moment Keep fails, so that the contact keeps
-// the message. It waits for src and the disk.
+// Keep stores a file of that size that arrives inside a message, also above the limit
+// of automatic downloads, because it cannot be fetched later. It then calls accept with
+// the row of the file, which accepts the message; until accept returns, the file is not
+// removed. A file that is larger than the share of a contact is read and discarded, and
+// the row says why. When there is no space at the moment Keep fails, so that the contact
+// sends the message again. Keep waits for src and the disk.
 func (s *Service) Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error {
 	if size > s.deps.Options.MaxFile {
 		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, s.deps.Options.MaxFile)
 	}
-	err := s.makeShare(c.Contact(), size)
+	err := s.evictFor(c.Contact(), size)
 	if errors.Is(err, ErrFileTooLarge) {
 		if _, err := io.CopyN(io.Discard, src, size); err != nil {
 			return err
@@ -157,8 +156,8 @@ func (s *Service) Keep(c store.Conversation, src io.Reader, size int64, accept f
 	return accept(store.Media{State: store.MediaStored, Hash: info.Hash, Size: info.Size, MIMEType: info.MIMEType})
 }
 
-// Offered returns the file that was offered to a contact under that guid, and false
-// for anything else. It reads the store.
+// Offered returns the file that was offered to a contact under that guid; false when
+// none was, or another one. It reads the store.
 func (s *Service) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMeta, bool) {
 	id := store.MessageID{Dir: store.Out, GUID: int64(f.GUID)}
 	m, err := s.deps.Store.Media(c.Account, c.ID, id)
@@ -177,8 +176,8 @@ func (s *Service) Offered(c store.Conversation, f peer.FileRequest) (peer.FileMe
 	return peer.FileMeta{Name: a.Name, Hash: hash.String(), Size: m.Size}, err == nil
 }
 
-// OpenOffered opens a file that Offered has returned; the caller closes it. It fails
-// when the file is not here any more, or is another one. It reads from the disk.
+// OpenOffered opens a file that Offered returned; the caller closes it. It fails when
+// the file was removed, or has another size. It reads from the disk.
 func (s *Service) OpenOffered(offered peer.FileMeta) (io.ReadCloser, error) {
 	hash, err := media.ParseHash(offered.Hash)
 	if err != nil {

@@ -21,24 +21,22 @@ const (
 	// firstTransferRetry doubles with every failed attempt, up to lastTransferRetry.
 	firstTransferRetry = 5 * time.Second
 	lastTransferRetry  = 30 * time.Minute
-	// attemptTime is what one attempt gets, and slowestTransfer how many bytes a second
-	// it has to move beyond that.
+	// attemptTime is the time limit of an attempt, to which one second is added for each
+	// slowestTransfer bytes of the file.
 	attemptTime     = 10 * time.Minute
 	slowestTransfer = 4 << 10
-	// noSessionRetry is the longest pause of a file that only a contact without a
-	// session has.
+	// noSessionRetry bounds the pause when only a contact without a session has the file.
 	noSessionRetry = 2 * time.Minute
-	// silentTime is how long a file server that does not answer is left alone.
-	silentTime = time.Minute
-	// fetchTime is how long a file of a contact is tried: a server has forgotten it
-	// then.
+	// unreachableTime is how long a file server that did not answer is not dialled.
+	unreachableTime = time.Minute
+	// fetchTime is how long the download of a file is tried. After it no server has the
+	// file.
 	fetchTime = files.KeepTime + 24*time.Hour
 )
 
-// attempt is one attempt to move one file. The work is done in a goroutine, as
-// every step of it waits for a disk or a network; the actor gives it an owner, a
-// place in the tree and an end. It is never restarted: what failed is due again
-// later.
+// attempt is one attempt to move one file. A goroutine does the work, because every
+// step waits for a disk or a network; the actor owns it. The actor is never restarted: a
+// file that failed is due again later.
 type attempt struct {
 	service *Service
 	name    string
@@ -59,12 +57,16 @@ func (t *attempt) Started(c *kernel.Context) error {
 		defer job.release()
 		err := job.runWithin(ctx)
 		if ctx.Err() != nil {
-			return nil // stopped; another attempt is due as it was
+			return nil // stopped: the file is due as it was
 		}
-		if err != nil && !errors.Is(err, errSettled) {
-			log.Info("A file was not transferred", "contact", t.m.Conversation.Short(), "message", t.m.Message, "err", err, "for_good", isPermanent(err))
+		switch {
+		case err == nil, errors.Is(err, errSettled):
+		case isPermanent(err):
+			log.Info("transfer failed for good", "contact", t.m.Conversation.Short(), "message", t.m.Message, "err", err)
+		default:
+			log.Info("transfer failed, retrying", "contact", t.m.Conversation.Short(), "message", t.m.Message, "err", err)
 		}
-		return job.settle(ctx, err)
+		return job.finish(ctx, err)
 	})
 	return nil
 }
@@ -75,20 +77,20 @@ func (t *attempt) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-// job is what the goroutine of a transfer works on.
+// job is the work of an attempt. Its goroutine owns it.
 type job struct {
 	service  *Service
-	from     store.MediaState // when it began
-	m        store.Media      // as it is to be written
-	payload  []byte           // of the message, when that is to be replaced
+	from     store.MediaState // of the row when the attempt began
+	m        store.Media      // the row to be written
+	payload  []byte           // replaces that of the message unless nil
 	progress *atomic.Int64
 	msg      store.Message
 	file     peer.Attachment
 	placed   func() // ends what placements has of it; nil before
 }
 
-// runWithin bounds an attempt: a server that sends a byte a minute would have a
-// place for ever. What has come by then is kept.
+// runWithin runs the job within its time limit: otherwise a server that sends a byte a
+// minute would use a place for ever. The part that has arrived is kept.
 func (j *job) runWithin(ctx context.Context) error {
 	size := j.m.Size
 	if size <= 0 {
@@ -99,8 +101,7 @@ func (j *job) runWithin(ctx context.Context) error {
 	return j.run(ctx)
 }
 
-// run does the work. When it returns nil the file is where it belongs, and m says
-// so.
+// run moves the file. When it returns nil the file has arrived, and m says so.
 func (j *job) run(ctx context.Context) error {
 	var err error
 	if j.msg, err = j.service.deps.Store.Message(j.m.Account, j.m.Conversation, j.m.Message); err != nil {
@@ -115,8 +116,8 @@ func (j *job) run(ctx context.Context) error {
 	return j.download(ctx)
 }
 
-// settle writes to the store what has become of the file.
-func (j *job) settle(ctx context.Context, failed error) error {
+// finish writes the outcome to the store.
+func (j *job) finish(ctx context.Context, failed error) error {
 	m := j.m
 	switch {
 	case failed == nil:
@@ -138,13 +139,14 @@ func (j *job) settle(ctx context.Context, failed error) error {
 	m.Reason = clipReason(m.Reason)
 	_, err := store.Do[bool](ctx, j.service.deps.Writer(), store.ChangeMedia{From: j.from, Media: m, Payload: j.payload})
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // the message is gone, with everything that belongs to it
+		return nil // the message was removed
 	}
 	return err
 }
 
-// giveUp fails the message of a file that will never be uploaded. It comes before
-// the file is failed: the other way round a crash would hold the message for ever.
+// giveUp fails the message of a file that will never be uploaded. It is called before
+// the row of the file is failed: a crash in between would otherwise hold the message for
+// ever.
 func (j *job) giveUp(ctx context.Context, reason error) error {
 	if j.from != store.MediaUploading {
 		return nil
@@ -160,20 +162,20 @@ func clipReason(s string) string {
 	return s[:min(len(s), most)]
 }
 
-// transferBackoff is how long to wait after so many failed attempts in a row.
+// transferBackoff is the pause after so many failed attempts in a row.
 func transferBackoff(attempts uint32, reason error) time.Duration {
 	d := kernel.Backoff{Min: firstTransferRetry, Max: lastTransferRetry}.Step(int(attempts) - 1)
 	switch {
 	case refusal(reason) == files.TextQuota, errors.Is(reason, media.ErrFull), errors.Is(reason, media.ErrDiskFull):
-		d = lastTransferRetry // a quota does not become free in seconds
+		d = lastTransferRetry // a quota is not free again within seconds
 	case errors.Is(reason, errNoSession):
 		d = min(d, noSessionRetry)
 	}
 	return kernel.Jitter(d)
 }
 
-// place puts what was written into the media store. Until the row says that it is
-// there nobody may take it for a file that no row names.
+// place commits the file to the media store. The placement lasts until the row is
+// written, so that the file is not removed as an orphan.
 func (j *job) place(w *media.Writer) error {
 	j.placed = j.service.placements.place(w.Sum())
 	crashpoint.At(crashpoint.BeforePlace)
@@ -193,8 +195,8 @@ func (j *job) release() {
 	}
 }
 
-// progressTable counts the bytes of files under way. An entry lives as long as its
-// transfer.
+// progressTable has the number of bytes that each attempt has moved. It is safe for
+// concurrent use.
 type progressTable struct {
 	mu      sync.Mutex
 	entries map[string]*atomic.Int64

@@ -18,19 +18,19 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// What a file server gets time for, as in the apps.
+// Time limits for a file server, as in the apps.
 const (
 	serverDialTime    = 10 * time.Second
 	serverRequestTime = 15 * time.Second
 	serverChunkTime   = 60 * time.Second
-	// serverWriteTime is how long a server may take nothing of what is written to it.
+	// serverWriteTime is how long a write to a server may block.
 	serverWriteTime = 30 * time.Second
-	// answerBuffer is what answers are read in. Chunks are read past it.
+	// answerBuffer is the size of the buffer for answers. Chunks are read past it.
 	answerBuffer = 4 << 10
 )
 
-// fileClient is a connection to a file server on which we have logged in. It is
-// for one goroutine. Its end is its owner's: close.
+// fileClient is an authenticated connection to a file server. It is for one goroutine,
+// which calls close at the end.
 type fileClient struct {
 	conn overlay.Conn
 	in   *bufio.Reader
@@ -38,8 +38,8 @@ type fileClient struct {
 	stop func() bool
 }
 
-// dialFiles connects to a file server and logs in as an identity. Everything that
-// the connection does ends with ctx.
+// dialFiles connects to a file server and logs in as an identity. The connection ends
+// with ctx.
 func dialFiles(ctx context.Context, carrier overlay.Carrier, server identity.NodeKey, key identity.PrivateKey, guard identity.Guard) (*fileClient, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, serverDialTime)
 	defer cancel()
@@ -56,14 +56,14 @@ func dialFiles(ctx context.Context, carrier overlay.Carrier, server identity.Nod
 	return f, nil
 }
 
-// close ends the connection: in order, or at once after a failure.
+// close closes the connection, or resets it after an error.
 func (f *fileClient) close(err error) {
 	f.stop()
 	if err != nil {
-		_ = f.conn.Abort() // nothing of it is of use any more
+		_ = f.conn.Abort() // nothing more to send
 		return
 	}
-	_ = f.conn.Close() // nothing waits to be delivered
+	_ = f.conn.Close() // everything is acknowledged
 }
 
 func (f *fileClient) login(key identity.PrivateKey, guard identity.Guard) error {
@@ -89,7 +89,7 @@ func (f *fileClient) login(key identity.PrivateKey, guard identity.Guard) error 
 	return r.Err()
 }
 
-// call sends a request and reads one answer, which may be a refusal.
+// call sends a request and reads the answer, which may be a refusal.
 func (f *fileClient) call(q files.Request, patience time.Duration) (files.Response, error) {
 	id, err := f.send(q)
 	if err != nil {
@@ -128,8 +128,7 @@ func (f *fileClient) answer(id uint16, patience time.Duration) (files.Response, 
 	return r, nil
 }
 
-// refusal returns the words of a server that has refused something, "" for any
-// other error.
+// refusal returns the text of a refusal by the server, "" for any other error.
 func refusal(err error) string {
 	if refused, ok := errors.AsType[*files.ServerError](err); ok {
 		return refused.Text
@@ -137,7 +136,7 @@ func refusal(err error) string {
 	return ""
 }
 
-// stored reports whether the server has the whole file already.
+// stored reports whether the server has the complete file.
 func (f *fileClient) stored(hash files.Hash, size int64) (bool, error) {
 	r, err := f.call(files.FileInfo{Hash: hash}, serverRequestTime)
 	if err != nil {
@@ -153,7 +152,7 @@ func (f *fileClient) stored(hash files.Hash, size int64) (bool, error) {
 	return info.Total == uint64(size), nil
 }
 
-// upload is an encrypted file on its way to a server.
+// upload is an encrypted file to be sent to a server.
 type upload struct {
 	hash files.Hash
 	guid int64
@@ -161,12 +160,12 @@ type upload struct {
 	// sealed returns the encrypted file from an offset on.
 	sealed func(offset int64) (io.Reader, error)
 	done   func(int64)
-	// again says that a part may be there already.
+	// again says that the server may have a part already.
 	again bool
 }
 
-// upload sends the file. A server that has a part of it from an earlier attempt,
-// which the public one never has, gets the rest.
+// upload sends the file, resuming an earlier attempt if the server has kept a part of
+// it; the public server never does.
 func (f *fileClient) upload(u upload) error {
 	if there, err := f.stored(u.hash, u.size); there || err != nil {
 		return err
@@ -209,8 +208,8 @@ func (f *fileClient) uploadChunk(u upload, offset int64, chunk []byte) error {
 	return r.Err()
 }
 
-// resumeUpload finds out where an upload goes on: it sends the second chunk, and a
-// server that wants another one says which. 0 means from the beginning.
+// resumeUpload returns the offset from which an upload is resumed: it sends the second
+// chunk, and a server that expects another one says which. 0 means from the beginning.
 func (f *fileClient) resumeUpload(u upload) (int64, error) {
 	src, err := u.sealed(files.UploadChunk)
 	if err != nil {
@@ -234,11 +233,11 @@ func (f *fileClient) resumeUpload(u upload) (int64, error) {
 	return 0, nil
 }
 
-// errBeyondEnd says that more of a file is here than the server has.
-var errBeyondEnd = errors.New("the piece that is here is longer than the file")
+// errBeyondEnd says that our part of a file is longer than the file on the server.
+var errBeyondEnd = errors.New("the local part is longer than the file on the server")
 
-// download asks for a file from an offset on and hands over what comes, in order.
-// size is what the whole encrypted file must have, or 0 when nobody has said;
+// download requests a file from an offset on and calls take with the chunks, in order.
+// size is that of the complete encrypted file, or 0 when the message does not say it;
 // most bounds it then.
 func (f *fileClient) download(hash files.Hash, guid, offset, size, most int64, take func([]byte) error) error {
 	id, err := f.send(files.Download{Hash: hash, GUID: guid, Offset: uint64(offset)})
@@ -280,7 +279,7 @@ func (f *fileClient) download(hash files.Hash, guid, offset, size, most int64, t
 	}
 }
 
-// guest draws an identity for one download. Servers give a file to any identity,
-// and the server is the sender's choice: it must not learn who fetches, nor get a
-// signature of an identity that means something.
+// guest creates an identity for one download. Servers give a file to any identity, and
+// the sender chooses the server: it must not learn who fetches, nor get a signature of
+// one of our accounts.
 func guest() (identity.PrivateKey, error) { return identity.GeneratePrivateKey(rand.Reader) }

@@ -12,17 +12,17 @@ import (
 	"github.com/mimird/mimird/actors/store"
 )
 
-// damagedReason says to people why a file that was here is fetched again.
+// damagedReason tells a person why a file that was here is fetched again.
 const damagedReason = "it was damaged on the disk and is fetched again"
 
-// fileDamaged is media.Options.OnDamage: the file is not in the media store any more.
-// The messages that it belongs to get it again from where it came from, if it can be
-// had there; a message that was never uploaded fails when its upload is tried. It
-// waits for the store, so it must not be called in an actor.
+// fileDamaged is media.Options.OnDamage: the media store has removed a corrupt file. Its
+// messages fetch it again from where it came from; a message whose file was never
+// uploaded fails when the upload is tried. It waits for the store, so it must not be
+// called in an actor.
 func (s *Service) fileDamaged(h media.Hash) {
-	s.deps.Log.Error("file is damaged on the disk", "component", "media", "file", h.String())
+	s.deps.Log.Error("file is corrupt", "component", "media", "blob", h.String())
 	if s.deps.Writer().IsZero() {
-		return // the node is not started: FetchMedia finds that it is missing
+		return // the node is not started: Fetch finds that the file is missing
 	}
 	err := s.eachMedia(func(m store.Media) error {
 		if m.Hash != h || m.State != store.MediaStored {
@@ -31,20 +31,20 @@ func (s *Service) fileDamaged(h media.Hash) {
 		m.State, m.Asked, m.Attempts, m.Due, m.Reason = store.MediaDownloading, true, 0, s.nowMillis(), damagedReason
 		_, err := store.Do[bool](context.Background(), s.deps.Writer(), store.ChangeMedia{From: store.MediaStored, Media: m})
 		if errors.Is(err, store.ErrNotFound) {
-			return nil // the message is gone
+			return nil // the message was removed
 		}
 		return err
 	})
 	if err != nil {
-		s.deps.Log.Error("damaged file is not fetched again", "component", "media", "file", h.String(), "err", err)
+		s.deps.Log.Error("corrupt file is not fetched again", "component", "media", "blob", h.String(), "err", err)
 	}
 }
 
-// maxMediaProblems is how many damaged files Check reports.
+// maxMediaProblems bounds the problems that Check returns.
 const maxMediaProblems = 100
 
-// Check hashes the files of all messages, and looks for those that are missing. It says,
-// one phrase each, what is wrong. It reads all files from the disk.
+// Check compares the files of all messages with their hashes, and returns one phrase for
+// each that is corrupt or missing. It reads all files from the disk.
 func (s *Service) Check() (problems []string, err error) {
 	seen := make(map[media.Hash]string) // what is wrong, "" when nothing is
 	err = s.eachMedia(func(m store.Media) error {
@@ -65,7 +65,7 @@ func (s *Service) Check() (problems []string, err error) {
 		if what == "" {
 			return nil
 		}
-		// One that was removed meanwhile has lost its row first.
+		// The row of a file that was evicted meanwhile has changed before.
 		now, err := s.deps.Store.Media(m.Account, m.Conversation, m.Message)
 		if err == nil && now.State == m.State && now.Hash == m.Hash {
 			problems = append(problems, fmt.Sprintf("file %s of message %s with %s: %s", m.Hash, m.Message, m.Conversation.Short(), what))

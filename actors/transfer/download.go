@@ -19,7 +19,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// download gets the file of a message from where its form says.
+// download fetches the file of a message from where its form says.
 func (j *job) download(ctx context.Context) error {
 	if j.service.deps.Now().Sub(j.m.Added.Time()) > fetchTime && !j.m.Asked {
 		return permanent(errExpired)
@@ -31,13 +31,13 @@ func (j *job) download(ctx context.Context) error {
 	case j.file.Size > most:
 		return permanent(fmt.Errorf("%w: %d bytes, at most %d", ErrFileTooLarge, j.file.Size, most))
 	}
-	// For a moment it is here twice, encrypted and not. Nothing may be removed for a
-	// file that cannot fit.
+	// While it is decrypted the file is stored twice. No other file is evicted for one
+	// that cannot fit.
 	if _, quota := j.service.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
-		return permanent(fmt.Errorf("%w for the room there is", ErrFileTooLarge))
+		return permanent(fmt.Errorf("%w for the quota", ErrFileTooLarge))
 	}
-	if err := j.service.makeShare(j.m.Conversation.Contact(), j.size()); errors.Is(err, ErrFileTooLarge) {
-		if !j.m.Asked { // a person may want it all the same
+	if err := j.service.evictFor(j.m.Conversation.Contact(), j.size()); errors.Is(err, ErrFileTooLarge) {
+		if !j.m.Asked { // a person can still fetch it
 			return permanent(err)
 		}
 	} else if err != nil {
@@ -52,7 +52,7 @@ func (j *job) download(ctx context.Context) error {
 	return j.downloadFromServer(ctx)
 }
 
-// size is what the message says, or what it has inside.
+// size is the size that the message says, or that of the file inside it.
 func (j *job) size() int64 {
 	if j.file.Form == peer.FormInline {
 		return int64(len(j.file.Data))
@@ -60,7 +60,7 @@ func (j *job) size() int64 {
 	return max(j.file.Size, 0)
 }
 
-// keepInline copies a file that came inside of its message.
+// keepInline copies a file that arrived inside its message.
 func (j *job) keepInline() error {
 	w, err := j.service.media.Create()
 	if err != nil {
@@ -73,8 +73,8 @@ func (j *job) keepInline() error {
 	return j.place(w)
 }
 
-// downloadFromServer gets the encrypted file, goes on where the last attempt
-// stopped, and decrypts it when it is whole and the one that was announced.
+// downloadFromServer fetches the encrypted file, resuming the last attempt, and
+// decrypts it when it is complete and has the hash of the message.
 func (j *job) downloadFromServer(ctx context.Context) error {
 	hash, err := files.ParseHash(j.file.Hash)
 	if err != nil {
@@ -91,13 +91,13 @@ func (j *job) downloadFromServer(ctx context.Context) error {
 		err = j.open(sealed)
 	}
 	if err == nil || isPermanent(err) {
-		_ = sealed.Remove() // what is left of it is removed later
+		_ = sealed.Remove() // what remains is removed with orphans
 		return err
 	}
 	return errors.Join(err, sealed.Close())
 }
 
-// complete gets what is missing and compares the hash.
+// complete fetches the missing part and compares the hash.
 func (j *job) complete(ctx context.Context, hash files.Hash, sealed *media.Partial) error {
 	resumed := sealed.Size()
 	want := files.SealedSize(j.file.Size)
@@ -109,7 +109,7 @@ func (j *job) complete(ctx context.Context, hash files.Hash, sealed *media.Parti
 	if sealed.Sum() == media.Hash(hash) {
 		return nil
 	}
-	// What was kept may have been spoilt by a power cut; the rest is the server's.
+	// A power cut may have corrupted the part that was kept; the rest is the server's.
 	if err := sealed.Reset(); err != nil {
 		return err
 	}
@@ -128,12 +128,12 @@ func (j *job) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial,
 	if err != nil {
 		return err
 	}
-	if j.service.silent.has(j.file.Server) {
+	if j.service.unreachable.has(j.file.Server) {
 		return errServerSilent
 	}
 	client, err := dialFiles(ctx, carrier, j.file.Server, key, j.service.deps.Guard)
 	if err != nil {
-		j.service.silent.add(j.file.Server)
+		j.service.unreachable.add(j.file.Server)
 		return err
 	}
 	j.progress.Store(sealed.Size())
@@ -155,8 +155,8 @@ func (j *job) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial,
 	return nil
 }
 
-// open decrypts the file into the media store. Its size must be what the message
-// says: cut at the end of a chunk it would decrypt as well.
+// open decrypts the file into the media store. Its size has to be that of the message:
+// a file that is cut at the end of a chunk decrypts without an error.
 func (j *job) open(sealed *media.Partial) error {
 	w, err := j.service.media.Create()
 	if err != nil {
@@ -177,32 +177,32 @@ func (j *job) open(sealed *media.Partial) error {
 	return j.place(w)
 }
 
-// maxSilent bounds the file servers that are remembered; when there are more, all
-// are forgotten.
-const maxSilent = 1024
+// maxUnreachable bounds the servers that are remembered; when there are more, all are
+// forgotten.
+const maxUnreachable = 1024
 
-// silentServers are file servers that have not answered lately. Whoever sends a
-// thousand files that are said to be on such a server must not make the files of
-// others wait while each of them is tried.
-type silentServers struct {
+// unreachableServers are file servers that have not answered lately. They are not
+// dialled for a while: otherwise a contact who sends a thousand files with the address
+// of such a server would delay the files of others. It is safe for concurrent use.
+type unreachableServers struct {
 	mu    sync.Mutex
 	until map[identity.NodeKey]time.Time
 }
 
-func newSilentServers() *silentServers {
-	return &silentServers{until: make(map[identity.NodeKey]time.Time)}
+func newUnreachableServers() *unreachableServers {
+	return &unreachableServers{until: make(map[identity.NodeKey]time.Time)}
 }
 
-func (s *silentServers) add(server identity.NodeKey) {
+func (s *unreachableServers) add(server identity.NodeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.until) >= maxSilent {
+	if len(s.until) >= maxUnreachable {
 		clear(s.until)
 	}
-	s.until[server] = time.Now().Add(silentTime)
+	s.until[server] = time.Now().Add(unreachableTime)
 }
 
-func (s *silentServers) has(server identity.NodeKey) bool {
+func (s *unreachableServers) has(server identity.NodeKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until, ok := s.until[server]

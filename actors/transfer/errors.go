@@ -7,14 +7,14 @@ import "errors"
 var (
 	// ErrNoMedia says that a message has no file.
 	ErrNoMedia = errors.New("the message has no file")
-	// ErrNotHere says that a file is known but not here.
+	// ErrNotHere says that the file of a message is not in the media store.
 	ErrNotHere = errors.New("the file is not here")
-	// ErrFileEmpty says that a file has no content: apps claim to send such a file
-	// and do not.
+	// ErrFileEmpty says that a file has no content. Apps cannot send such a file.
 	ErrFileEmpty = errors.New("the file is empty")
-	// ErrFileTooLarge says that a file is larger than this node takes.
+	// ErrFileTooLarge says that a file is larger than Options.MaxFile, or than the share
+	// of a contact.
 	ErrFileTooLarge = errors.New("the file is too large")
-	// ErrNoFileServer says that no file server is configured to send files with.
+	// ErrNoFileServer says that no file server is configured.
 	ErrNoFileServer = errors.New("no file server is configured")
 
 	errNetworkDown   = errors.New("the overlay network is not running")
@@ -34,7 +34,7 @@ var (
 	errSettled       = errors.New("the message is not waiting any more")
 )
 
-// permanentError is a failure of a transfer that trying again does not mend.
+// permanentError is a failure of a transfer that is not retried.
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }

@@ -15,33 +15,35 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// What makes room in the media store when its quota is reached. Pieces of files that
-// are not whole go first: nobody can see anything of them, and they can be fetched
-// again. A contact's files take a quarter of the quota at most, over all accounts.
+// Eviction from the media store when its quota is reached. Incomplete files go first:
+// nobody can open them, and they can be fetched again. The files of one contact have a
+// quarter of the quota at most, over all accounts.
 //
-// References are not counted but read: the rows say which files are needed, so
-// there is no number that could be wrong. Needed is what has not been delivered or
-// uploaded yet, and what a consumer of the event log has not seen yet. Of the rest
-// the file goes first whose last reference is the oldest. Its rows then say that
-// it was evicted; a person can fetch it again while a server has it.
+// References are not counted but read: the rows say which files are needed, so no
+// counter can be wrong. A file is needed until it is uploaded and its message
+// delivered, and until every consumer of the event log has seen it. Of the others the
+// file whose last reference is the oldest is evicted first. Its rows then say so; a
+// person can fetch it again while a server has it.
 
-// candidate is a file that may have to go.
+// candidate is a file that may be evicted.
 type candidate struct {
-	hash   media.Hash
-	size   int64
-	last   store.Millis // when it was stored last
-	needed bool
-	rows   []store.Media
+	hash media.Hash
+	size int64
+	// last is when a message last got the file, lastSeq the event of that.
+	last    store.Millis
+	lastSeq uint64
+	needed  bool
+	rows    []store.Media
 }
 
-// makeRoom removes files of at least that many bytes, or all that may go. It is
-// media.Options.Evict, so it runs in goroutines only and once at a time.
-func (s *Service) makeRoom(bytes int64) error {
+// evictBytes evicts files of at least that many bytes, or all that are not needed. It
+// is media.Options.Evict, so it runs in goroutines only and once at a time.
+func (s *Service) evictBytes(bytes int64) error {
 	watch := s.placements.watch()
 	defer s.placements.unwatch(watch)
 	removed, err := s.media.EvictPartials(bytes)
 	if err != nil {
-		return fmt.Errorf("make room for a file: %w", err)
+		return fmt.Errorf("evict files: %w", err)
 	}
 	if removed >= bytes {
 		return nil
@@ -55,7 +57,7 @@ func (s *Service) makeRoom(bytes int64) error {
 		removed += max(before-after, 0)
 	}
 	if err != nil {
-		return fmt.Errorf("make room for a file: %w", err)
+		return fmt.Errorf("evict files: %w", err)
 	}
 	if removed == 0 {
 		return media.ErrFull
@@ -63,9 +65,8 @@ func (s *Service) makeRoom(bytes int64) error {
 	return nil
 }
 
-// evictOldest removes files that nobody needs, the oldest first, until they have at
-// least that many bytes, and returns how many they have. It reads no more than the files
-// up to there.
+// evictOldest evicts files that are not needed, the oldest first, until they have at
+// least that many bytes, and returns how many they have. It reads the rows up to there.
 func (s *Service) evictOldest(watch *placementWatch, bytes int64) (removed int64, err error) {
 	err = s.deps.Store.EachStored(func(m store.Media) (more bool, err error) {
 		file, err := s.candidateOf(m)
@@ -77,14 +78,14 @@ func (s *Service) evictOldest(watch *placementWatch, bytes int64) (removed int64
 			return true, err // needed again meanwhile
 		}
 		removed += file.size
-		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "file", file.hash.Short(), "bytes", file.size)
+		s.deps.Log.Info("file evicted", "component", "media", "blob", file.hash.Short(), "bytes", file.size)
 		return removed < bytes, nil
 	})
 	return removed, err
 }
 
-// candidateOf returns the file of a message if it may go and this message got it last,
-// else nil.
+// candidateOf returns the file of a message if it may be evicted and this message got it
+// last, else nil.
 func (s *Service) candidateOf(m store.Media) (*candidate, error) {
 	if !s.media.Has(m.Hash) {
 		return nil, nil
@@ -92,26 +93,27 @@ func (s *Service) candidateOf(m store.Media) (*candidate, error) {
 	rows, err := s.deps.Store.MediaOfFile(m.Hash)
 	for _, other := range rows {
 		if other.State == store.MediaStored && other.Changed > m.Changed {
-			return nil, nil // it is as old as its latest message
+			return nil, nil // the file is as old as its latest message
 		}
 		needed, err := s.needsFile(other)
 		if needed || err != nil {
 			return nil, err
 		}
 	}
-	if err != nil || len(rows) == 0 { // it has gone since the index was read
+	if err != nil || len(rows) == 0 { // removed since the index was read
 		return nil, err
 	}
 	return &candidate{hash: m.Hash, size: m.Size, last: m.Changed, rows: rows}, nil
 }
 
-// contactShare is the part of the quota that the files of one contact may take.
+// contactShare is the fraction of the quota that the files of one contact may have: a
+// quarter.
 const contactShare = 4
 
-// makeShare removes files that a contact has sent, until another one of that size is
-// within the share of the contact. Errors: [ErrFileTooLarge] when none could be;
-// media.ErrFull when the others are needed.
-func (s *Service) makeShare(contact identity.PublicKey, size int64) error {
+// evictFor evicts files that a contact has sent, until another one of that size is
+// within the share of the contact. Errors: [ErrFileTooLarge] when it never could be;
+// media.ErrFull while the others are needed.
+func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
 	_, quota := s.media.Used()
 	share := quota / contactShare
 	if size > share {
@@ -133,14 +135,16 @@ func (s *Service) makeShare(contact identity.PublicKey, size int64) error {
 		}
 		needed, err := s.needsFile(m)
 		file.needed = file.needed || needed
-		file.last = max(file.last, m.Changed)
+		file.last, file.lastSeq = max(file.last, m.Changed), max(file.lastSeq, m.Seq)
 		file.rows = append(file.rows, m)
 		return err
 	})
 	if err != nil || total+size <= share {
 		return err
 	}
-	found := slices.SortedFunc(maps.Values(byHash), func(a, b *candidate) int { return cmp.Compare(a.last, b.last) })
+	found := slices.SortedFunc(maps.Values(byHash), func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(a.lastSeq, b.lastSeq))
+	})
 	for _, file := range found {
 		if total+size <= share {
 			break
@@ -156,7 +160,7 @@ func (s *Service) makeShare(contact identity.PublicKey, size int64) error {
 			continue // needed again meanwhile
 		}
 		total -= file.size
-		s.deps.Log.Info("A file was removed from the media store to make room", "component", "media", "contact", contact.Short(), "file", file.hash.Short(), "bytes", file.size)
+		s.deps.Log.Info("file evicted", "component", "media", "contact", contact.Short(), "blob", file.hash.Short(), "bytes", file.size)
 	}
 	if total+size > share {
 		return fmt.Errorf("the files of the contact: %w", media.ErrFull)
@@ -164,8 +168,8 @@ func (s *Service) makeShare(contact identity.PublicKey, size int64) error {
 	return nil
 }
 
-// evictOf removes a file from what a contact has sent; for others who have the same
-// one it stays. It reports whether the contact's rows say now that it is gone.
+// evictOf evicts a file that a contact has sent; it stays when messages of others have
+// the same one. It reports whether the contact's rows say that it was evicted.
 func (s *Service) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
 	all, err := s.deps.Store.MediaOfFile(file.hash)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // Always as a limit of automatic downloads means: whatever the size, up to
-// MediaOptions.MaxFile.
+// Options.MaxFile.
 const Always = math.MaxInt64
 
 // Never as a limit of automatic downloads means: only when somebody asks.
@@ -20,36 +20,36 @@ const Never = -1
 
 // Options configures the files of messages.
 type Options struct {
-	// Server takes the files that are sent. Zero: files wait until there is one.
+	// Server gets the uploads. When it is zero, files stay in the outbox.
 	Server identity.NodeKey
-	// KnownServersOnly fetches files from no other server. Otherwise the sender of a
-	// file chooses the server; we log in there as nobody in particular, but it learns
-	// our node key and that we are there.
+	// KnownServersOnly fetches files from Server alone. Otherwise the sender of a file
+	// chooses the server; we log in there with an identity that is used once, but it
+	// learns our node key and that we are online.
 	KnownServersOnly bool
-	// Quota is the room for all files. Default media.DefaultQuota.
+	// Quota bounds the bytes of all files. Default media.DefaultQuota.
 	Quota int64
 	// MaxFile is the largest file in either direction. Default 100 MiB.
 	MaxFile int64
-	// AutoDownload is up to which size a contact's file is fetched without being
-	// asked for, AutoDownloadStrangers that of somebody who is not accepted. Defaults
-	// 5 MiB, as in the apps, and MediaNever.
+	// AutoDownload is the size up to which the file of an accepted contact is fetched
+	// automatically, AutoDownloadStrangers that of others. Defaults: 5 MiB, as in the
+	// apps, and Never.
 	AutoDownload          int64
 	AutoDownloadStrangers int64
-	// TrustUploads sends a file's message as soon as the server says that it has the
-	// file. Otherwise what it has is read back before, which doubles the traffic: the
-	// public server was seen to spoil one.
+	// TrustUploads sends the message of a file as soon as the server confirms the
+	// upload. Otherwise the file is read back before, which doubles the traffic: the
+	// public server was seen to corrupt one.
 	TrustUploads bool
-	// Patience is how long other messages wait behind a file that is being uploaded.
+	// Patience is how long messages are not sent before a file that is being uploaded.
 	// Default 5 min.
 	Patience time.Duration
-	// Parallel bounds the files that are moved at once. Default 4.
+	// Parallel bounds the files that are moved at the same time. Default 4.
 	Parallel int
-	// Consumers of the event log who must have seen a file before it may be removed
-	// to make room.
+	// Consumers are the consumers of the event log that must have seen a file before it
+	// may be evicted.
 	Consumers []string
 }
 
-// WithDefaults returns the options with the defaults in the place of what is not set.
+// WithDefaults returns the options with the defaults of the fields that are not set.
 func (o Options) WithDefaults() Options {
 	if o.MaxFile <= 0 {
 		o.MaxFile = 100 << 20
@@ -69,8 +69,9 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// Incoming returns the row of a file that has come in, of an accepted contact if known:
-// whether it is fetched at once is decided by the sender's word.
+// Incoming returns the row of the file of a received message. known says that the sender
+// is an accepted contact. Whether it is fetched at once depends on the size that the
+// sender says.
 func (o Options) Incoming(a peer.Attachment, known bool, now store.Millis) *store.Media {
 	limit := o.AutoDownloadStrangers
 	if known {
@@ -81,8 +82,7 @@ func (o Options) Incoming(a peer.Attachment, known bool, now store.Millis) *stor
 	case !a.Downloadable():
 		m.State, m.Reason = store.MediaFailed, errIncomplete.Error()
 	case a.Form == peer.FormInline:
-		// It is here already, inside of the message; what is decided is whether it is
-		// copied.
+		// The file is inside the message. Up to the limit it is copied to the media store.
 		if m.Size = int64(len(a.Data)); m.Size <= limit {
 			m.State = store.MediaDownloading
 		}

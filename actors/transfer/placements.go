@@ -8,23 +8,24 @@ import (
 	"github.com/mimird/mimird/actors/media"
 )
 
-// placements keeps apart who puts a file into the media store and who removes one. A
-// file is placed before its row is written, so for a moment nothing names it; and rows
-// are compared with files for a long time, in which others place. Neither waits for
-// the other, except for one and the same file.
+// placements coordinates goroutines that put files into the media store with those that
+// remove them. A file is placed before its row is written, so for a moment it looks like
+// an orphan; and comparing rows with files takes long, while others place files. Neither
+// side waits for the other, unless both want the same file.
 //
-// Who removes files takes a watch, reads rows for as long as it needs, and then has
-// each file removed: one that was placed since the watch began stays.
+// A goroutine that removes files begins a watch, reads the rows, and then calls remove
+// for each file: a file that was placed since the watch began stays. It is safe for
+// concurrent use.
 type placements struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	placing  map[media.Hash]int      // files whose rows are being written
 	removing map[media.Hash]struct{} // files that are being removed
-	holders  int                     // while there are any, nothing is removed
+	holders  int                     // while above 0, nothing is removed
 	watches  map[*placementWatch]struct{}
 }
 
-// placementWatch are the files that were placed since it began.
+// placementWatch has the files that were placed since it began.
 type placementWatch struct{ placed map[media.Hash]struct{} }
 
 func newPlacements() *placements {
@@ -36,8 +37,8 @@ func newPlacements() *placements {
 	return p
 }
 
-// place begins to place a file. Its row is written when the caller calls done. It
-// waits while just this file is removed.
+// place begins the placement of a file. The caller calls done when its row is written.
+// place waits while this file is being removed.
 func (p *placements) place(h media.Hash) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,8 +58,8 @@ func (p *placements) place(h media.Hash) (done func()) {
 	}
 }
 
-// watch begins to note what is placed, with what is being placed already. The caller
-// ends it with unwatch.
+// watch begins to note the files that are placed, with those that are being placed
+// already. The caller ends it with unwatch.
 func (p *placements) watch() *placementWatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,8 +78,8 @@ func (p *placements) unwatch(w *placementWatch) {
 }
 
 // remove calls f, which removes a file, unless the file was placed since the watch
-// began. It waits while anybody holds the files, and while somebody else removes the
-// same one: who places it waits for one of them only.
+// began. It waits while the files are held, and while another goroutine removes the same
+// file.
 func (p *placements) remove(w *placementWatch, h media.Hash, f func() error) error {
 	p.mu.Lock()
 	for p.holders > 0 || p.isRemoving(h) {
@@ -105,7 +106,8 @@ func (p *placements) isRemoving(h media.Hash) bool {
 	return removing
 }
 
-// hold keeps all files until the caller calls release: nothing is removed.
+// hold prevents all removals until the caller calls release. It waits for those that
+// have begun.
 func (p *placements) hold() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// A file that is placed while others look at all rows stays, and nobody who places a
-// file waits for them, nor for a backup that holds all files.
+// A file that is placed while others read all rows stays, and placing a file waits
+// neither for them nor for a backup that holds all files.
 func TestPlacements_PlacingWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlacements()
@@ -25,7 +25,7 @@ func TestPlacements_PlacingWaitsForNobody(t *testing.T) {
 		watch := p.watch()
 		p.place(during)()
 		release := p.hold()
-		p.place(after)() // while a backup is made
+		p.place(after)() // during a backup
 		endBefore()
 		removed := make(map[media.Hash]bool)
 		ended := make(chan error, 1)
@@ -59,9 +59,9 @@ func TestPlacements_PlacingWaitsForNobody(t *testing.T) {
 	})
 }
 
-// Two who remove the same file, one to make room and one because no row names it, do
-// it one after the other: else who places it again would wait for the first only, and
-// the second would remove what was placed.
+// Two goroutines that remove the same file, one by eviction and one as an orphan, do it
+// one after the other: otherwise placing it again would wait for the first only, and the
+// second would remove the new file.
 func TestPlacements_TwoWhoRemoveOneFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlacements()
@@ -103,7 +103,7 @@ func TestPlacements_TwoWhoRemoveOneFile(t *testing.T) {
 	})
 }
 
-// Only who places the very file that is being removed waits, and a backup.
+// Only the placement of a file that is being removed waits, and a backup.
 func TestPlacements_RemovingHoldsUpThatFileAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlacements()
@@ -236,7 +236,7 @@ func TestMakeRoom_OldestFirst_OverAllAccounts(t *testing.T) {
 		{nil, []string{"needed by a reader"}},
 		{media.ErrFull, []string{"needed by a reader"}},
 	} {
-		if err := r.service.makeRoom(1); !errors.Is(err, step.err) {
+		if err := r.service.evictBytes(1); !errors.Is(err, step.err) {
 			t.Fatalf("%v, want %v", err, step.err)
 		}
 		there(step.left...)

@@ -12,24 +12,23 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// maxWaitingFiles is how many files of a contact are fetched without being asked for
-// at the same time. Those beyond are offered, and a person can fetch them.
+// maxWaitingFiles bounds the automatic downloads of a contact at the same time. Further
+// files are offered, and a person can fetch them.
 const maxWaitingFiles = 256
 
-// queue chooses which files of an account are moved next: of each
-// conversation those that are due first, uploads before downloads, and conversations
-// with the fewest files under way first. However many files of one conversation
-// wait, the others get their turn.
+// queue chooses the files of an account that are moved next: of each conversation those
+// that are due first, uploads before downloads, and conversations with the fewest active
+// attempts first. So a conversation with many files does not delay the others.
 type queue struct {
 	store    *store.Store
-	parallel int // files that are moved at once
+	parallel int // bounds the active attempts
 }
 
-// choice is what the queue says.
+// choice is the result of [queue.next].
 type choice struct {
 	files []store.Media // to be started, in this order
-	more  bool          // others are due that have no place yet
-	wait  time.Duration // until the next one is due; negative when none is
+	more  bool          // there are others that are due and have no place
+	wait  time.Duration // until the next file is due; negative without one
 }
 
 // conversationFiles are the files of a conversation that are due.
@@ -40,8 +39,8 @@ type conversationFiles struct {
 	uploads, downloads []store.Transfer
 }
 
-// next chooses at most as many files as there are places. rest returns how long a
-// file has to wait that has failed without noting it; zero for all others.
+// next chooses at most as many files as there are free places. rest returns the pause of
+// a file, zero for most.
 func (q queue) next(
 	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration,
 ) (choice choice, err error) {
@@ -60,7 +59,7 @@ func (q queue) next(
 			if i < 0 {
 				break
 			}
-			if free <= 0 || !uploads && downloads <= 0 { // a place is left for uploads
+			if free <= 0 || !uploads && downloads <= 0 { // one place is reserved for uploads
 				choice.more = true
 				break
 			}
@@ -90,8 +89,7 @@ func (c *conversationFiles) files(uploads bool) *[]store.Transfer {
 	return &c.downloads
 }
 
-// due collects the files that may be started, by conversation: as many of each as
-// there are places.
+// due collects the files that are due, by conversation: at most parallel of each.
 func (q queue) due(
 	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration, choice *choice,
 ) ([]*conversationFiles, error) {
@@ -135,7 +133,7 @@ func (q queue) due(
 		}
 		*files = append(*files, next)
 	}
-	last := now.Add(lastTransferRetry * 3 / 2) // a back-off has some jitter
+	last := now.Add(lastTransferRetry * 3 / 2) // longer than any back-off
 	err := q.store.EachTransfer(account, 0, func(next store.Transfer) bool {
 		if wait := next.Due.Time().Sub(now); wait > 0 {
 			if !next.Due.Time().After(last) {
@@ -149,7 +147,7 @@ func (q queue) due(
 	if err != nil {
 		return nil, err
 	}
-	// What is due later than any back-off was noted before the clock was set back.
+	// A file that is due after that was noted before the clock was set back.
 	err = q.store.EachTransfer(account, store.MillisOf(last)+1, func(next store.Transfer) bool {
 		collect(next)
 		return true
@@ -157,8 +155,7 @@ func (q queue) due(
 	return order, err
 }
 
-// hasManyFiles reports whether as many files of a contact wait as are fetched by
-// themselves.
+// hasManyFiles reports whether a contact has maxWaitingFiles downloads in the queue.
 func (s *Service) hasManyFiles(p store.Conversation) (bool, error) {
 	n := 0
 	err := s.deps.Store.EachTransfer(p.Account, 0, func(next store.Transfer) bool {

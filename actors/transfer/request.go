@@ -12,12 +12,11 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// requestTime is how long a contact may take until it begins to send a file that
-// it was asked for. One that does not have it says nothing.
+// requestTime is how long a contact may take to begin to send a file that it was asked
+// for. A contact who does not have the file does not answer.
 const requestTime = time.Minute
 
-// requestFromContact gets a file that the contact has kept, over the session there
-// is.
+// requestFromContact fetches a file that the contact has, over the live session.
 func (j *job) requestFromContact(ctx context.Context) error {
 	hash, err := media.ParseHash(j.file.Hash)
 	if err != nil {
@@ -50,7 +49,7 @@ func (j *job) requestFromContact(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	// From here on the session's own timers end what stands still.
+	// From here on the timers of the session end a transfer that stalls.
 	select {
 	case file := <-request.came:
 		err := file.err
@@ -64,8 +63,8 @@ func (j *job) requestFromContact(ctx context.Context) error {
 	}
 }
 
-// fileRequest is a file that a contact was asked for. The transfer waits for it;
-// the session that reads the answer writes it to the disk.
+// fileRequest is a file that a contact was asked for. The attempt waits for it; the
+// session that reads the answer writes it to the disk.
 type fileRequest struct {
 	frame    peer.FileRequest
 	hash     media.Hash
@@ -73,20 +72,20 @@ type fileRequest struct {
 	most     int64
 	progress func(int64)
 
-	begun chan struct{}    // closed by who takes it
-	came  chan arrivedFile // sent by who took it
-	over  chan struct{}    // closed when nobody waits any more
+	begun chan struct{}    // closed when the file begins to arrive
+	came  chan arrivedFile // gets the file, once
+	over  chan struct{}    // closed when the attempt has ended
 }
 
-// arrivedFile is what came for a request: a file that is the right one, or an
-// error. The answer says whether it is in the media store.
+// arrivedFile is the answer to a request: the requested file, or an error. answer gets
+// nil when the file is in the media store.
 type arrivedFile struct {
 	w      *media.Writer
 	err    error
 	answer chan error
 }
 
-// finish hands the file over to the transfer and waits until it is safe.
+// finish hands the file to the attempt and waits until it is in the media store.
 func (r *fileRequest) finish(w *media.Writer, err error) error {
 	file := arrivedFile{w: w, err: err, answer: make(chan error, 1)}
 	select {
@@ -97,7 +96,7 @@ func (r *fileRequest) finish(w *media.Writer, err error) error {
 	select {
 	case err := <-file.answer:
 		return err
-	case <-r.over: // the transfer has ended: with its answer, or of a panic
+	case <-r.over: // the attempt has ended: with its answer, or by a panic
 	}
 	select {
 	case err := <-file.answer:
@@ -107,7 +106,7 @@ func (r *fileRequest) finish(w *media.Writer, err error) error {
 	}
 }
 
-// limit is how many bytes a file that answers the request may have.
+// limit is the largest size of the file.
 func (r *fileRequest) limit() int64 {
 	if r.size > 0 {
 		return r.size
@@ -115,9 +114,8 @@ func (r *fileRequest) limit() int64 {
 	return r.most
 }
 
-// fetchTable knows which contacts have a session and the files that contacts were
-// asked for. Nothing else that a contact sends as a file is taken. It is safe for
-// concurrent use.
+// fetchTable has the contacts with a session, and the files that contacts were asked
+// for. No other file of a contact is accepted. It is safe for concurrent use.
 type fetchTable struct {
 	mu       sync.Mutex
 	sessions map[store.Conversation]*askContact
@@ -136,8 +134,8 @@ func newFetchTable() *fetchTable {
 	return &fetchTable{sessions: make(map[store.Conversation]*askContact), pending: make(map[pendingRequest]*fileRequest)}
 }
 
-// enter notes the live session of a contact. leave forgets it, unless another one has
-// taken its place.
+// enter adds the live session of a contact. leave removes it, unless another session
+// has replaced it.
 func (t *fetchTable) enter(p store.Conversation, ask askContact) (leave func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,7 +162,7 @@ func (t *fetchTable) open(p store.Conversation, r *fileRequest) (askContact, boo
 	return *session, true
 }
 
-// awaits reports whether a contact was asked for a file that has not begun to come.
+// awaits reports whether a contact was asked for a file that has not begun to arrive.
 func (t *fetchTable) awaits(p store.Conversation) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -184,7 +182,7 @@ func (t *fetchTable) close(p store.Conversation, r *fileRequest) {
 	}
 }
 
-// take finds the request that a contact's answer belongs to. Each is taken once.
+// take returns the request that a contact answers, and removes it.
 func (t *fetchTable) take(p store.Conversation, guid peer.GUID) (*fileRequest, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

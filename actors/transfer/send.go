@@ -19,7 +19,7 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// What apps show a voice message for.
+// Apps show a file with this name and type as a voice message.
 const (
 	voiceName = "voice_message.m4a"
 	voiceType = "audio/mp4"
@@ -31,8 +31,8 @@ type File struct {
 	Body io.Reader
 	// Name is what the contact sees; only its last element counts. "" is possible.
 	Name string
-	// MIMEType is what the sender takes the file for; "" means: look at it. Pictures
-	// that apps can show are sent as such, everything else as a file.
+	// MIMEType is the type that the sender says; "" means that of the content. Pictures
+	// that apps can show are sent as pictures, everything else as a file.
 	MIMEType string
 	// Caption is the text that belongs to the file.
 	Caption string
@@ -42,9 +42,9 @@ type File struct {
 
 // Send puts a message with a file into the outbox; m is the message without type and
 // payload. When it returns without an error the file cannot be lost: it is uploaded to
-// the file server, and then sent. What is queued after it for the same contact is sent
-// after it, unless the upload takes longer than MediaOptions.Patience. It reads f.Body
-// and waits for the disk and the store. The node has to be started.
+// the file server, and then sent. Messages that are queued after it for the same contact
+// are sent after it, unless the upload takes longer than Options.Patience. Send reads
+// f.Body and waits for the disk and the store. The node has to be started.
 //
 // Errors: [ErrFileEmpty], [ErrFileTooLarge], media.ErrFull, media.ErrDiskFull, those of
 // reading f.Body, and those of store.EnqueueFile.
@@ -63,7 +63,7 @@ func (s *Service) Send(ctx context.Context, m store.EnqueueMessage, f File) (sto
 	case size > most:
 		return store.Message{}, fmt.Errorf("send file: %w: at most %d bytes", ErrFileTooLarge, most)
 	}
-	// Until there is a row for it, nobody may take it for a file that has none.
+	// Until its row is written the file must not be removed as an orphan.
 	defer s.placements.place(w.Sum())()
 	info, err := w.Commit()
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *Service) Send(ctx context.Context, m store.EnqueueMessage, f File) (sto
 	return queued.Message, nil
 }
 
-// writeFor has the store carry out an operation for somebody who calls the service. It
-// is carried out also when ctx ends meanwhile.
+// writeFor has the store carry out an operation for a caller of the service. The store
+// carries it out also when ctx ends meanwhile.
 func writeFor[R any](ctx context.Context, s *Service, op store.Op) (R, error) {
 	var none R
 	if err := ctx.Err(); err != nil {
@@ -91,7 +91,7 @@ func writeFor[R any](ctx context.Context, s *Service, op store.Op) (R, error) {
 	return store.Do[R](context.WithoutCancel(ctx), s.deps.Writer(), op)
 }
 
-// describe makes the description of a file as it is before the upload: key, hash
+// describe returns the type and the description of a file before its upload: key, hash
 // and server are not known yet.
 func (f File) describe(info media.Info) (peer.MessageType, peer.Attachment) {
 	claimed, _, err := mime.ParseMediaType(f.MIMEType)
@@ -113,7 +113,7 @@ func (f File) describe(info media.Info) (peer.MessageType, peer.Attachment) {
 	return kind, a
 }
 
-// cleanName makes a name of a file of what somebody calls it.
+// cleanName returns a valid name for a file.
 func cleanName(s string) string {
 	if s == "" {
 		return ""
@@ -130,14 +130,15 @@ func showsPicture(mimeType string) bool {
 	return false
 }
 
-// randomName is how apps name a file on the wire: nobody should see more in it.
+// randomName returns a name for the wire, in the form of the apps, which says nothing
+// about the file.
 func randomName() string {
 	var b [10]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return base32.StdEncoding.EncodeToString(b[:])
 }
 
-// nameEnding returns the ending of a name, with its dot, which tells apps how to
+// nameEnding returns the extension of a name, with its dot. Apps use it to choose how to
 // open the file.
 func nameEnding(name, mimeType string) string {
 	ending := path.Ext(name)

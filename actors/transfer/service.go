@@ -23,7 +23,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Deps is what the files of messages need of a node.
+// Deps is what a [Service] uses.
 type Deps struct {
 	// Dir is the directory of the files.
 	Dir string
@@ -31,8 +31,8 @@ type Deps struct {
 	// the node is started.
 	Store  *store.Store
 	Writer func() kernel.Ref
-	// Key returns the key of an account that is served here. Guard says what it must
-	// not sign.
+	// Key returns the key of an account that is served here. Guard says which values
+	// it must not sign.
 	Key     func(account identity.PublicKey) (identity.PrivateKey, bool)
 	Guard   identity.Guard
 	Network Network
@@ -52,38 +52,38 @@ type Network interface {
 	Up() bool
 }
 
-// Service has the files of the messages of a node: it keeps them in the media
-// store within a quota, and moves them to and from file servers and contacts. Its
-// methods are safe for concurrent use. Those that may wait for the disk or the store
-// say so; an actor must not call them.
+// Service has the files of messages: it keeps them in the media store within a quota,
+// and moves them to and from file servers and contacts. Its methods are safe for
+// concurrent use. An actor must not call those that wait for the disk or the store;
+// their comments say so.
 type Service struct {
 	deps  Deps
 	media *media.Store
 
-	placements *placements
-	progress   *progressTable
-	fetches    *fetchTable
-	silent     *silentServers
+	placements  *placements
+	progress    *progressTable
+	fetches     *fetchTable
+	unreachable *unreachableServers
 }
 
-// Open opens the media store of a node. The caller closes the service.
+// Open opens the media store and returns the service. The caller closes it.
 func Open(deps Deps) (*Service, error) {
 	deps.Options = deps.Options.WithDefaults()
 	s := &Service{
-		deps: deps, placements: newPlacements(), progress: newProgressTable(), fetches: newFetchTable(), silent: newSilentServers(),
+		deps: deps, placements: newPlacements(), progress: newProgressTable(), fetches: newFetchTable(), unreachable: newUnreachableServers(),
 	}
 	var err error
 	s.media, err = media.Open(media.Options{
-		Dir: deps.Dir, Quota: deps.Options.Quota, Evict: s.makeRoom, DiskLow: deps.Store.DiskLow,
+		Dir: deps.Dir, Quota: deps.Options.Quota, Evict: s.evictBytes, DiskLow: deps.Store.DiskLow,
 		OnDamage: s.fileDamaged, ReadOnly: deps.ReadOnly,
 	})
 	return s, err
 }
 
-// Close closes the media store. The actor of the service has to be stopped before.
+// Close closes the media store. The actor of [NewActor] has to be stopped before.
 func (s *Service) Close() error { return s.media.Close() }
 
-// Usage returns how many bytes the files of all messages take, and how many they may.
+// Usage returns how many bytes the files of all messages have, and the quota.
 func (s *Service) Usage() (used, quota int64) { return s.media.Used() }
 
 func (s *Service) nowMillis() store.Millis { return store.MillisOf(s.deps.Now()) }
@@ -93,19 +93,19 @@ type Info struct {
 	Account, Contact identity.PublicKey
 	Message          store.MessageID
 	State            store.MediaState
-	// Name is a name that may be offered to a person. It is no path.
+	// Name is a name that may be offered to a person. It is not a path.
 	Name string
-	// MIMEType goes by the content once the file is here, else by the sender's word;
-	// media.Unknown when nobody knows.
+	// MIMEType is that of the content once the file is here, before that what the sender
+	// says; media.Unknown when neither says.
 	MIMEType string
-	// Size is the sender's word until the file is here; 0 when there is none.
+	// Size is what the sender says until the file is here; 0 when that is unknown.
 	Size int64
-	// Hash of the content, zero until the file is here.
+	// Hash is the hash of the content, zero until the file is here.
 	Hash    media.Hash
 	Caption string
 	Picture bool // sent as a picture
 	Voice   bool // a voice message
-	// Done counts the bytes transferred so far, while it is uploading or downloading.
+	// Done is the number of bytes transferred so far in an upload or download.
 	Done int64
 	// Reason says why the last attempt failed, "" when none has.
 	Reason string
@@ -129,7 +129,7 @@ func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageI
 		return store.Media{}, Info{}, ErrNoMedia
 	}
 	m, err := s.deps.Store.Media(account, store.ContactConversation(contact), id)
-	if errors.Is(err, store.ErrNotFound) { // older than the rows for files
+	if errors.Is(err, store.ErrNotFound) { // a message from before there were rows of files
 		m, err = store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, Size: a.Size}, nil
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageI
 	return m, info, nil
 }
 
-// claimedType is what the sender takes a file for.
+// claimedType is the MIME type that the sender says.
 func claimedType(a peer.Attachment, picture bool) string {
 	if claimed, _, err := mime.ParseMediaType(a.MIMEType); err == nil {
 		return claimed
@@ -190,10 +190,10 @@ func (s *Service) Open(account, contact identity.PublicKey, id store.MessageID) 
 	return f, info, nil
 }
 
-// Fetch asks for the file of a message, whatever its size (up to MediaOptions.MaxFile)
-// and whoever sent it, and also again after a failure. It waits for the store, not for
-// the file: what becomes of it is told as by State. For a file that is here it changes
-// nothing. The node has to be started.
+// Fetch queues the download of the file of a message, of any size up to
+// Options.MaxFile and from any sender, also after a failure. It waits for the store, not
+// for the file: State says how far it is. A file that is here is not fetched again. The
+// node has to be started.
 func (s *Service) Fetch(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (Info, error) {
 	m, info, err := s.stateOf(account, contact, id)
 	if err != nil {
@@ -223,9 +223,9 @@ func (s *Service) Fetch(ctx context.Context, account, contact identity.PublicKey
 // while a file is being removed.
 func (s *Service) Hold() (release func()) { return s.placements.hold() }
 
-// LinkTo puts at most so many files into another media store's directory, the needed
-// and the newest first, by hard links where the file system has them. left says, one
-// phrase each, what was left out. The caller holds the files, see Hold.
+// LinkTo links or copies at most so many files into the directory of another media
+// store, the needed and the newest first. left says, one phrase each, what was left out.
+// The caller holds the files, see Hold. LinkTo reads all rows and writes to the disk.
 func (s *Service) LinkTo(dir string, most int) (left []string, err error) {
 	found, err := s.mediaInUse()
 	if err != nil {

@@ -19,15 +19,15 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// upload brings a file of ours to the file server and makes of the message what
-// the contact needs to fetch it.
+// upload sends a file to the file server and adds to the message where the contact finds
+// it.
 //
-// The encrypted file is never on the disk: it is made while it is read, once for
-// its hash and once to be sent. As the key is stored first, every attempt makes
+// The encrypted file is never on the disk: the file is encrypted while it is read, once
+// for the hash and once to be sent. The key is stored before, so every attempt produces
 // the same bytes, also after a restart.
 func (j *job) upload(ctx context.Context) error {
 	if j.msg.State != store.StatePending {
-		return errSettled // given up by a person, or delivered all the same
+		return errSettled // cancelled by a person, or delivered without an upload
 	}
 	server := j.service.deps.Options.Server
 	if server.IsZero() {
@@ -74,7 +74,7 @@ func (j *job) upload(ctx context.Context) error {
 	}
 	client.close(err)
 	if files.IsHashMismatch(refusal(err)) || errors.Is(err, errSpoilt) {
-		j.m.Key = files.Key{} // it is spoilt under this name
+		j.m.Key = files.Key{} // under this hash the server has another file
 	}
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
@@ -87,14 +87,14 @@ func (j *job) upload(ctx context.Context) error {
 	return nil
 }
 
-// verify reads back what the server has stored. The public server compares the hash
-// of what it has received, not of what it has written, and under load it has been
-// seen to write two chunks in the wrong order. It would keep that for 15 days, the
-// contact could not read it, and we would never know.
+// verify reads the file back. The public server compares the hash of the bytes that it
+// has received, not of those that it has written, and under load it was seen to write two
+// chunks in the wrong order. It would keep them for 15 days, the contact could not
+// decrypt them, and we would never know.
 func (j *job) verify(client *fileClient) error {
 	size := files.SealedSize(j.m.Size)
 	if size <= files.UploadChunk {
-		return nil // there is only one
+		return nil // one chunk
 	}
 	h := sha256.New()
 	err := client.download(j.m.FileHash, j.m.Message.GUID, 0, size, size, func(b []byte) error {
@@ -102,13 +102,13 @@ func (j *job) verify(client *fileClient) error {
 		return err
 	})
 	if isPermanent(err) || err == nil && files.Hash(h.Sum(nil)) != j.m.FileHash {
-		return errSpoilt // whatever it says it has
+		return errSpoilt // another size than the server had confirmed
 	}
 	return err
 }
 
-// chooseKey draws the key of an upload, finds out the hash that the encrypted file
-// will have, and writes both down.
+// chooseKey creates the key of an upload, computes the hash of the encrypted file, and
+// stores both.
 func (j *job) chooseKey(ctx context.Context, file *media.File) error {
 	key, err := files.NewKey(rand.Reader)
 	if err != nil {
@@ -141,7 +141,7 @@ func sealedFrom(file *media.File, key files.Key, offset int64) (io.Reader, error
 	return sealed, nil
 }
 
-// ctxReader ends a long copy with its context.
+// ctxReader fails when its context has ended.
 type ctxReader struct {
 	ctx context.Context
 	src io.Reader
