@@ -3,7 +3,9 @@
 package bridge_test
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mimird/mimird/bridge"
@@ -77,6 +79,29 @@ func TestRestoredHomeserver_NotTakenForALostRoom(t *testing.T) {
 	h.start()
 	h.awaitState(bridge.StateRunning)
 	h.await("the homeserver is found whole", func() bool { return h.log.containsAfter(before, "the homeserver has the latest message") })
+	if h.log.contains("restored from an older copy") {
+		t.Error("the homeserver counts as restored")
+	}
+}
+
+// A homeserver, or a proxy, that says of each event that it is not there, while the
+// timelines have it.
+func TestRestoredHomeserver_NotTakenForWrongAnswers(t *testing.T) {
+	h := newHousehold(t)
+	h.node.receive(h.daveAccount, h.carol, "the latest of all")
+	h.awaitShown(h.daveCarol, "I am Carol, Dave", "the latest of all")
+	h.await("all is delivered", func() bool { return h.status().Conversations == 0 })
+	h.stop()
+	h.homeserver.SetFault(bridgetest.Fault{
+		Kind: bridgetest.FaultAnswer, Status: http.StatusNotFound, Body: []byte(`{"errcode":"M_NOT_FOUND","error":"no"}`),
+		Only: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/event/") },
+	})
+	before := h.log.len()
+	h.start()
+	h.awaitState(bridge.StateRunning)
+	h.await("the homeserver is found whole", func() bool {
+		return h.log.containsAfter(before, "the homeserver has the latest message") || h.log.contains("restored from an older copy")
+	})
 	if h.log.contains("restored from an older copy") {
 		t.Error("the homeserver counts as restored")
 	}

@@ -16,6 +16,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -37,6 +38,9 @@ const (
 	latestRows = 50
 	// maxMissingRows bounds how far back a room is compared.
 	maxMissingRows = 20_000
+	// confirmEvents is how far back a timeline is read for an event that is said to be
+	// gone.
+	confirmEvents = 50
 	// restoredLooks is how many times the first pause of the back-off lies between two
 	// looks: a homeserver that is just starting may list an event late.
 	restoredLooks = 30
@@ -250,17 +254,29 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// isThere asks the homeserver for an event.
+// isThere asks the homeserver for an event. One answer that it is not there is not
+// believed when the room's timeline still ends with it: a proxy can answer 404 too.
 func (r *restored) isThere(ctx context.Context, room id.RoomID, evt id.EventID) (bool, error) {
-	_, err := r.matrix.Bot().GetEvent(ctx, room, evt)
+	bot := r.matrix.Bot()
+	_, err := bot.GetEvent(ctx, room, evt)
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, mautrix.MNotFound), errors.Is(err, mautrix.MForbidden):
-		return false, nil
-	default:
+	case !isMissing(err):
 		return false, fmt.Errorf("look for a message: %w", err)
 	}
+	newest, err := bot.Messages(ctx, room, "", "", mautrix.DirectionBackward, nil, confirmEvents)
+	switch {
+	case err == nil:
+		return slices.ContainsFunc(newest.Chunk, func(e *event.Event) bool { return e.ID == evt }), nil
+	case isMissing(err): // the room is gone
+		return false, nil
+	}
+	return false, fmt.Errorf("look for a message: %w", err)
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, mautrix.MNotFound) || errors.Is(err, mautrix.MForbidden)
 }
 
 // room finds out what a room has lost, and has it shown again. A room that is not
