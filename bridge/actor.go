@@ -14,29 +14,29 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 )
 
-// Options say how to bridge.
+// Options are the parameters of [New].
 type Options struct {
-	// Config is the section of the configuration file. It needs its secrets, see
-	// [GenerateSecrets]. It must not be changed afterwards.
+	// Config is the section of the configuration file, with its secrets (see
+	// [config.GenerateSecrets]). The caller must not change it afterwards.
 	Config *config.Config
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Registrations is the directory with the registration files that the homeserver was
-	// given, which are compared with the configuration at the start. Empty means that
-	// they are not.
+	// given. The bridge compares them with the configuration when it starts, unless it is
+	// empty.
 	Registrations string
-	// Retry is the back-off with which messages that do not reach the homeserver are
-	// tried again, and with which the bridge is started again. Other requests are
-	// repeated after twice its beginning. The zero value means 1 s to 5 min.
+	// Retry is the back-off of deliveries that fail, and of restarts of the bridge. Other
+	// requests are retried after twice its minimum. The zero value means 1 s to 5 min.
 	Retry kernel.Backoff
-	// UnreachableAfter is how long the homeserver may take to send back an event of the
-	// bridge before the bridge counts as unreachable for it. Zero means 150 s.
+	// UnreachableAfter is the time within which the homeserver must push an event of the
+	// bridge back to it, or else the bridge counts as unreachable for it. Zero means 150 s.
 	UnreachableAfter time.Duration
 }
 
-// New checks the options and returns what makes the bridge actor of a node, for
-// kernel.Spec.New. It touches neither disk nor network. It returns [config.ErrNoTokens],
-// and [library.ErrNoMatrix] when this program was built without the bridge.
+// New checks the options and returns the constructor of a node's bridge actor, for
+// kernel.Spec.New. It uses neither disk nor network. It returns the errors of
+// [config.Config.Validate], [config.ErrNoTokens], and [library.ErrNoMatrix] when this
+// program was built without the bridge.
 func New(opts Options) (func(Node) kernel.Actor, error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
@@ -60,19 +60,18 @@ func New(opts Options) (func(Node) kernel.Actor, error) {
 	return func(node Node) kernel.Actor { return &bridgeActor{opts: opts, node: node} }, nil
 }
 
-// bridgeActor owns the bridge: all of it runs in goroutines of this actor, and
-// what fails outside, a homeserver above all, is dealt with there. The actor
-// itself fails only when there is a bug.
+// bridgeActor owns the bridge, which runs in goroutines of this actor. They handle every
+// failure of the homeserver and the network. The actor itself fails only because of a bug.
 type bridgeActor struct {
-	opts      Options
-	node      Node
-	condition *condition
+	opts Options
+	node Node
+	live *liveStatus
 }
 
-// taskRun is the goroutine that is the bridge.
+// taskRun is the name of the goroutine of the [runner].
 const taskRun = "bridge"
 
-// statusReady is a status that was asked for.
+// statusReady is the answer to a [StatusRequest].
 type statusReady struct {
 	to     kernel.Ref
 	status Status
@@ -84,15 +83,15 @@ func (a *bridgeActor) Started(c *kernel.Context) error {
 	if err := least.UnmarshalText([]byte(a.opts.Config.Logging.MinLevel)); err != nil {
 		return kernel.Fatal(err)
 	}
-	a.condition = &condition{state: StateStarting}
+	a.live = &liveStatus{state: StateStarting}
 	if dir := a.opts.Registrations; dir != "" {
-		a.condition.problems = a.opts.Config.RegistrationProblems(dir)
+		a.live.problems = a.opts.Config.RegistrationProblems(dir)
 	}
-	for _, problem := range a.condition.problems {
-		c.Log().Warn("a file of the Matrix bridge is not as it should be", "problem", problem)
+	for _, problem := range a.live.problems {
+		c.Log().Warn("registration file of the bridge not usable", "err", problem)
 	}
 	r := &runner{
-		opts: a.opts, node: a.node, log: c.Log(), condition: a.condition,
+		opts: a.opts, node: a.node, log: c.Log(), live: a.live,
 		library: library.NewLogger(c.Log(), least, a.opts.Config.SecretValues()),
 	}
 	c.Go(taskRun, r.run)
@@ -113,16 +112,16 @@ func (a *bridgeActor) Receive(c *kernel.Context, msg any) {
 	}
 }
 
-// onStatusRequest collects the status in a goroutine, because that reads the
-// store.
+// onStatusRequest collects the status in a goroutine, because that reads the store.
 func (a *bridgeActor) onStatusRequest(c *kernel.Context) {
 	to, inbox := c.Sender(), c.Inbox()
 	c.Go("status", func(context.Context) error {
-		inbox.Tell(statusReady{to: to, status: a.condition.status(a.node)})
+		inbox.Tell(statusReady{to: to, status: a.live.status(a.node)})
 		return nil
 	})
 }
 
+// onTaskDone fails the actor when a goroutine has failed, or when the runner has ended.
 func (a *bridgeActor) onTaskDone(c *kernel.Context, done kernel.TaskDone) {
 	if done.Name == taskRun || done.Err != nil {
 		c.Fail(fmt.Errorf("%s: %w", done.Name, done.Err))

@@ -1,69 +1,60 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package bridge shows a node's conversations as Matrix rooms. It is a bridge on
-// bridgev2, the framework of the mautrix bridges, used as a library under an
-// actor of the node.
+// bridgev2, the framework of the mautrix bridges, used as a library under an actor of the
+// node. This package has the actor ([New]), the runner that starts, stops and restarts all
+// other packages of the bridge, and the status. The command `mimird up` gives the actor
+// to the node.
 //
-// # What it promises
+// # Promises
 //
-// A transaction that the homeserver got its 200 for is on the disk, and every
-// message in it reaches the contact's outbox. An event of the node's log reaches
-// its room, once, in order, however often the homeserver, this process or the
-// network fails meanwhile. bridgev2 promises neither: it keeps both directions in
-// memory. So here the beginnings and the ends are ours:
+// A transaction that was answered with 200 is on disk, and every message in it reaches
+// the contact's outbox. Every event of the event log reaches its room once, in order,
+// however often the homeserver, this process or the network fails meanwhile. bridgev2
+// promises neither, because it keeps both directions in memory. So the beginning and the
+// end of both directions are ours:
 //
-//	from Matrix   listener.go      stores the events of a transaction, then answers 200
-//	              dispatch.go      hands the events of a room to bridgev2, one at a
-//	                               time, and forgets each when it has been handled
-//	              lanes.go         lets the rooms not wait for each other
-//	              downloads.go     fetches files before their events are handled
-//	              aside.go         keeps events that cannot be handled soon
-//	              sidesync.go      fetches what the homeserver does not push
-//	              encryption.go    reads encrypted events, and keeps those whose
-//	                               keys are late
-//	              handlematrix.go  puts a message into the outbox, under its
-//	                               event id: twice is once
-//	to Matrix     deliver.go       reads the event log, with a cursor and a back-off
-//	                               per conversation (deliverpage.go)
-//	              handlemimir.go   makes a remote event of an entry, hands it to
-//	                               bridgev2, and waits for the real result
-//	              transport.go     gives what is sent a transaction id that depends
-//	                               on the entry alone
-//	              roundtrip.go     lets what was written to the homeserver finish,
-//	                               whoever leaves meanwhile
-//	              room.go          looks into the room when a homeserver may have
-//	                               forgotten the transaction id
+//	from Matrix   appservice   stores the events of a transaction, answers 200, and hands
+//	                           them to bridgev2, one of a room at a time, until each is
+//	                           handled
+//	              connector    handlematrix.go: queues a message under its event id, so
+//	                           that handling it twice queues it once
+//	to Matrix     deliver      reads the event log, with a cursor and a back-off per
+//	                           conversation
+//	              connector    handlemimir.go: gives bridgev2 a remote event, and waits for
+//	                           its result
+//	              homeserver   gives requests transaction ids that depend on the event
+//	                           alone, lets requests finish, and searches a room when the
+//	                           homeserver may have forgotten a transaction id
 //
-// Rooms that are the bridge's and that its tables do not know are lostrooms.go's;
-// createroom.go makes rooms, a few at a time, each once.
+// # Packages
 //
-// What is sent into an encrypted room is encrypted by the bot's device
-// (crypto_on.go); transport.go is the last gate, and lets nothing else through.
-// Whether the homeserver reaches us is hearing.go's to know, and doctor.go finds out
-// why not.
+// Imports point down this list:
 //
-// # What belongs to whom
+//	doctor       the checks of mimird matrix doctor
+//	bridge       this package
+//	connector    accounts, contacts, rooms, commands: Mimir as bridgev2 sees it
+//	appservice   what the homeserver pushes, and whether it reaches us
+//	deliver      the order and the retries of what goes to Matrix
+//	library      how bridgev2 is used: Matrix connector, message statuses, logger
+//	botcrypto    the bot's device, with which rooms are encrypted
+//	homeserver   requests to a homeserver that fails and forgets
+//	msgconv      the conversion of messages, pure
+//	config       configuration, registration files, the database
+//	mimirid      the ids under which bridgev2 stores what is Mimir's
+//	fault        errors for people, panics, errors of the database
 //
-// The bridge actor (actor.go) owns one goroutine (runner.go) that starts bridgev2,
-// stops it, and starts it again when it fails. bridgev2 is never called in an
-// actor's turn. Its tables, SQLite as a rule, hold nothing but which room is which
-// conversation and which event which message; everything that must not be lost is
-// in the node's store.
+// # Ownership
 //
-// # Ghosts, rooms, logins
+// The actor (actor.go) owns the runner (runner.go), which owns everything else. bridgev2
+// is never called in an actor's Receive. Its database, SQLite as a rule, says which room
+// is which conversation and which event which message, and nothing else: what must not be
+// lost is in the node's store.
 //
-// An account of the node is a login of one Matrix user. Every contact is a ghost,
-// every conversation a direct room with the login as its receiver: two users of
-// one node share no room. Names are made and read by package mimirid.
+// An account of the node is a login of one Matrix user. Every contact is a ghost, and
+// every conversation a direct room with the login as its receiver: two users of one node
+// share no room.
 //
-// # What is where
-//
-// Content from Matrix is made in outgoingtext.go, plaintext.go (HTML to text) and
-// outgoingmedia.go, content to Matrix in convert.go and media.go; reply.go,
-// reactions.go and edits.go go both ways. People are in chatinfo.go, requests.go,
-// startchat.go and relay.go, what users type to the bot in commands.go. history.go
-// makes a room whole that was made again, waiting.go tells what waits for a contact.
-//
-// Files are named as in other mautrix bridges. Start reading at actor.go and
-// runner.go, then follow a message along the list above.
+// Start reading at actor.go and runner.go, then follow a message along the promises
+// above.
 package bridge

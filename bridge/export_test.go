@@ -27,11 +27,11 @@ import (
 // OutgoingForTest is the half of a bridge that brings messages into rooms, without a
 // listener and without a network, so that it runs in virtual time.
 type OutgoingForTest struct {
-	in        *incarnation
-	condition *condition
-	node      Node
-	stop      context.CancelFunc
-	done      chan error
+	in   *instance
+	live *liveStatus
+	node Node
+	stop context.CancelFunc
+	done chan error
 }
 
 // StartOutgoingForTest starts it, with requests that go through base.
@@ -39,7 +39,7 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 	library.Prepare()
 	ctx, stop := context.WithCancel(ctx)
 	r := &runner{
-		opts: opts, node: node, log: log, condition: &condition{state: StateStarting}, base: base,
+		opts: opts, node: node, log: log, live: &liveStatus{state: StateStarting}, base: base,
 		library: library.NewLogger(log, slog.LevelWarn, nil),
 	}
 	r.wake = make(chan struct{}, 1)
@@ -60,9 +60,9 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 		stop()
 		return nil, errors.Join(err, db.Close())
 	}
-	r.condition.homeserver.OnUp(in.Deliverer().Kick)
-	r.condition.set(StateRunning, nil, in)
-	o := &OutgoingForTest{in: in, condition: r.condition, node: node, stop: stop, done: make(chan error, 1)}
+	r.live.homeserver.OnUp(in.Deliverer().Kick)
+	r.live.set(StateRunning, nil, in)
+	o := &OutgoingForTest{in: in, live: r.live, node: node, stop: stop, done: make(chan error, 1)}
 	go func() { o.done <- in.Deliverer().Run(ctx, ctx) }()
 	return o, nil
 }
@@ -89,7 +89,7 @@ func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account ide
 }
 
 // Status is that of the bridge.
-func (o *OutgoingForTest) Status() Status { return o.condition.status(o.node) }
+func (o *OutgoingForTest) Status() Status { return o.live.status(o.node) }
 
 // Replaced counts the events that a notice has replaced.
 func (o *OutgoingForTest) Replaced() int64 { return o.in.Deliverer().Replaced() }

@@ -32,39 +32,39 @@ const (
 	defaultRetryMin = time.Second
 	defaultRetryMax = 5 * time.Minute
 
-	// stopGrace is how long a stopping bridge lets what is under way finish. The
+	// stopGrace is the time that a stopping bridge has to finish what it has begun. The
 	// kernel gives the actor's goroutines 5 s in all.
 	stopGrace = 2 * time.Second
-	// libraryGrace is how long bridgev2 may take for its own end.
+	// libraryGrace is the time that bridgev2 has to stop.
 	libraryGrace = time.Second
-	// lastRequests is how long after the order to stop a request to the homeserver
-	// may last, and listenerGrace how long the listener may take then.
+	// lastRequests is the time that a request to the homeserver has to end after the order
+	// to stop, and listenerGrace that of the listener.
 	lastRequests  = 4 * time.Second
 	listenerGrace = 500 * time.Millisecond
 
-	// probeEvery is how often homeserver and listener are looked at.
+	// probeEvery is the interval of the probes of homeserver and listener.
 	probeEvery = 20 * time.Second
-	// probeDown is how often a homeserver that is down is looked at.
+	// probeDown is the interval of the probes of an unreachable homeserver.
 	probeDown = 2 * time.Second
 )
 
-// runner is the goroutine that is the bridge.
+// runner starts bridgev2 and the packages of the bridge, stops them, and restarts them
+// after a failure. It runs in one goroutine of the actor.
 type runner struct {
-	opts      Options
-	node      Node
-	log       *slog.Logger
-	library   zerolog.Logger
-	condition *condition
+	opts    Options
+	node    Node
+	log     *slog.Logger
+	library zerolog.Logger
+	live    *liveStatus
 
 	wake     chan struct{} // capacity 1: a transaction was stored
 	listener *appservice.Listener
-	base     http.RoundTripper // instead of the network, when set
+	base     http.RoundTripper // in place of the network, if set
 }
 
-// run bridges until ctx ends. Whatever fails is started again, after a back-off
-// of our own: neither a homeserver that is away nor a wrong token is a reason to
-// disturb the node. The listener stays throughout, so what the homeserver pushes
-// is taken in also while the rest is started again.
+// run runs the bridge until ctx ends, and returns nil. After a failure it backs off and
+// restarts the bridge: neither an unreachable homeserver nor a wrong token must disturb
+// the node. The listener keeps running meanwhile and stores what the homeserver pushes.
 func (r *runner) run(ctx context.Context) error {
 	r.wake = make(chan struct{}, 1)
 	defer func() {
@@ -81,7 +81,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		err := r.bridge(ctx)
 		if errors.Is(err, errListenerEnded) {
-			r.condition.listener.Down(err)
+			r.live.listener.Down(err)
 			r.listener.Close(0)
 			r.listener = nil
 		}
@@ -90,9 +90,10 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
+// errListenerEnded means that the listener has to be opened again.
 var errListenerEnded = errors.New("the listener for the homeserver has ended")
 
-// attempt calls what until it returns no error, or until ctx ends.
+// attempt calls what, with a back-off, until it returns nil or ctx ends.
 func (r *runner) attempt(ctx context.Context, what func() error) {
 	for try := 0; ; try++ {
 		begun := time.Now()
@@ -104,8 +105,8 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 			try = 0
 		}
 		delay := r.opts.Retry.Delay(try)
-		r.condition.set(StateFailed, err, nil)
-		r.log.Error("the Matrix bridge does not run, it will be started again", "error", err, "retry_in", delay)
+		r.live.set(StateFailed, err, nil)
+		r.log.Error("bridge failed, restarting", "err", err, "retry_in", delay)
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
@@ -113,25 +114,26 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 			timer.Stop()
 			return
 		}
-		r.condition.starting()
+		r.live.starting()
 	}
 }
 
+// listen opens the listener for the homeserver.
 func (r *runner) listen(ctx context.Context) error {
 	config := r.opts.Config.AppService
 	l := appservice.NewListener(appservice.ListenerOptions{
 		Node: r.node, Log: r.log, Token: config.HSToken, Domain: r.opts.Config.Homeserver.Domain, Stored: r.stored,
 	})
 	if err := l.Open(ctx, config.Hostname, config.Port); err != nil {
-		r.condition.listener.Down(err)
+		r.live.listener.Down(err)
 		return err
 	}
-	r.condition.listener.Up()
+	r.live.listener.Up()
 	r.listener = l
 	return nil
 }
 
-// stored is called by the listener.
+// stored wakes the dispatcher; the listener calls it after storing a transaction.
 func (r *runner) stored() {
 	select {
 	case r.wake <- struct{}{}:
@@ -139,18 +141,19 @@ func (r *runner) stored() {
 	}
 }
 
-// A delivery to a slow room keeps the lane of that room waiting: there are more lanes.
+// A delivery to a slow room occupies the lane of that room, so there must be more lanes
+// than deliveries.
 var _ [appservice.MaxLanes - deliver.MaxDeliveries - 1]struct{}
 
-// incarnation is one start of bridgev2.
-type incarnation struct {
+// instance is the bridge between one start and its end.
+type instance struct {
 	*connector.Connector
 	matrix      library.Matrix
 	status      *library.StatusSender
 	attachments *appservice.Attachments
 	backlog     *homeserver.Backlog
 	transport   *homeserver.Transport
-	inbound     atomic.Pointer[appservice.Dispatcher] // nil before it runs
+	inbound     atomic.Pointer[appservice.Dispatcher] // nil before serve
 }
 
 // bridge runs bridgev2 from its start to its end.
@@ -168,26 +171,26 @@ func (r *runner) bridge(ctx context.Context) error {
 	if err := r.awaitHomeserver(ctx, in); err != nil {
 		return err
 	}
-	// One try at a time: the library repeats by itself what has to be repeated.
+	// The transport retries requests, so the library must not.
 	start, cancel := context.WithCancel(mautrix.WithMaxRetries(ctx, 0))
-	defer cancel() // some of what it starts goes on in the background
+	defer cancel() // some of what it starts continues in the background
 	if err := in.Bridge().StartConnectors(r.library.WithContext(start)); err != nil {
 		return explain(err)
 	}
 	return r.serve(ctx, in)
 }
 
-// build makes a bridge that does nothing yet.
-func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, error) {
+// build builds an instance, without starting anything.
+func (r *runner) build(ctx context.Context, db *dbutil.Database) (*instance, error) {
 	lib := r.opts.Config.Library()
 	matrix, status, err := library.New(lib, r.opts.Config.Homeserver.IgnoreUnsupported, r.log)
 	if err != nil {
 		return nil, err
 	}
-	in := &incarnation{matrix: matrix, status: status, attachments: new(appservice.Attachments), backlog: new(homeserver.Backlog)}
+	in := &instance{matrix: matrix, status: status, attachments: new(appservice.Attachments), backlog: new(homeserver.Backlog)}
 	in.Connector = connector.New(connector.Deps{
 		Node: r.node, Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
-		Homeserver: &r.condition.homeserver, Backlog: in.backlog, Attachments: in.attachments, Retry: r.opts.Retry,
+		Homeserver: &r.live.homeserver, Backlog: in.backlog, Attachments: in.attachments, Retry: r.opts.Retry,
 		Direct: func(req *http.Request) (*http.Response, error) { return in.transport.Direct(req) },
 	})
 	br := bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, in.Connector, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
@@ -201,34 +204,35 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*incarnation, 
 	in.transport = homeserver.NewTransport(ctx, homeserver.Deps{
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
-		Homeserver: &r.condition.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted,
+		Homeserver: &r.live.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted,
 		FindRoom: in.FindRoom, IsOurs: in.IsOurs, Registered: in.UserRegistered, Refused: in.RequestRefused,
 	})
 	client.Transport, client.Timeout = in.transport, 0
 	return in, nil
 }
 
-// end releases all that an incarnation holds, also one that was never started.
-func (in *incarnation) end() {
+// end stops an instance and releases what it holds, also of one that was never started.
+func (in *instance) end() {
 	logins := in.Bridge().GetAllCachedUserLogins()
 	in.Bridge().StopWithTimeout(libraryGrace)
 	for _, login := range logins {
 		if login.BridgeState != nil {
-			login.BridgeState.Destroy() // the library leaves its goroutine
+			login.BridgeState.Destroy() // the library leaks its goroutine
 		}
 	}
 	in.transport.Close()
 }
 
-// awaitHomeserver waits until the homeserver answers, and makes sure that the bot
-// exists: some homeservers let a user do nothing before.
-func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
+// awaitHomeserver registers the bot, without which some homeservers refuse all requests.
+// It retries until the homeserver answers, and returns an error when the homeserver
+// refuses the bot.
+func (r *runner) awaitHomeserver(ctx context.Context, in *instance) error {
 	ctx = mautrix.WithMaxRetries(r.library.WithContext(ctx), 0)
 	for try := 0; ; try++ {
 		err := in.matrix.Bot().Register(ctx)
 		if err == nil || errors.Is(err, mautrix.MUserInUse) {
 			in.matrix.Bot().Registered = true
-			r.condition.homeserver.Up()
+			r.live.homeserver.Up()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -238,9 +242,9 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 			failure.Response.StatusCode < http.StatusInternalServerError && failure.Response.StatusCode != http.StatusTooManyRequests {
 			return explain(err)
 		}
-		r.condition.homeserver.Down(fmt.Errorf("the homeserver cannot be reached: %w", err))
+		r.live.homeserver.Down(fmt.Errorf("the homeserver cannot be reached: %w", err))
 		if try == 0 {
-			r.log.Warn("the homeserver cannot be reached, the bridge waits for it", "error", fault.OneLine(err))
+			r.log.Warn("homeserver unreachable, retrying", "err", fault.OneLine(err))
 		}
 		timer := time.NewTimer(min(r.opts.Retry.Delay(try), probeEvery))
 		select {
@@ -252,29 +256,29 @@ func (r *runner) awaitHomeserver(ctx context.Context, in *incarnation) error {
 	}
 }
 
-// explain adds to an error of the start what to do about it.
+// explain adds to an error of the start what the operator can do about it.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, mautrix.MUnknownToken):
 		return fmt.Errorf("the homeserver does not know the bridge: give it the registration file and restart it (%w)", err)
 	case errors.Is(err, mautrix.MExclusive), errors.Is(err, mautrix.MForbidden):
 		return fmt.Errorf("the registration file that the homeserver has does not fit homeserver.domain, appservice.bot "+
-			"and appservice.username_template: make it anew and restart the homeserver (%w)", err)
+			"and appservice.username_template: create it again with mimird matrix -g, and restart the homeserver (%w)", err)
 	default:
 		return fmt.Errorf("start the bridge: %w", err)
 	}
 }
 
-// serve is the bridge while it runs. It returns after an orderly end, with nil
-// when that is because ctx has ended.
-func (r *runner) serve(ctx context.Context, in *incarnation) error {
-	// stop ends what begins something new, work what is under way.
+// serve runs a started instance until ctx ends or a part fails. It returns when all parts
+// have ended, with nil if ctx has ended.
+func (r *runner) serve(ctx context.Context, in *instance) error {
+	// stop ends the parts; work ends later what they have begun.
 	group, stop := errgroup.WithContext(ctx)
 	work, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelWork()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(stopGrace, cancelWork) })()
 
-	r.condition.homeserver.OnUp(in.HomeserverUp)
+	r.live.homeserver.OnUp(in.HomeserverUp)
 	keys, wantsRooms := new(appservice.Broadcast), r.wantsSideSync(ctx)
 	d := appservice.NewDispatcher(appservice.DispatcherDeps{
 		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Status: in.status,
@@ -305,14 +309,14 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 		in.Bridge().PostStart(library)
 		in.LoginsStarted()
 		if err := in.SelfTest(mautrix.WithMaxRetries(library, 0)); err != nil && work.Err() == nil {
-			r.log.Warn("the bridge cannot test whether the homeserver reaches it", "error", fault.OneLine(err))
+			r.log.Warn("self-test not sent, inbound health unknown", "err", fault.OneLine(err))
 		}
 		return nil
 	})
 	r.listener.SetRoutes(in.matrix.AppService().Router)
 	defer r.listener.SetRoutes(nil)
-	r.condition.set(StateRunning, nil, in)
-	r.log.Info("the Matrix bridge runs", "homeserver", r.opts.Config.Homeserver.Domain, "listens_at", r.listener.Address().String())
+	r.live.set(StateRunning, nil, in)
+	r.log.Info("bridge running", "server", r.opts.Config.Homeserver.Domain, "address", r.listener.Address().String())
 
 	<-stop.Done()
 	if ctx.Err() != nil {
@@ -325,8 +329,8 @@ func (r *runner) serve(ctx context.Context, in *incarnation) error {
 	return err
 }
 
-// wantsSideSync reports whether redactions, receipts and typing notices have to be
-// fetched.
+// wantsSideSync reports whether the bridge fetches redactions, receipts and typing
+// notices.
 func (r *runner) wantsSideSync(ctx context.Context) bool {
 	switch r.opts.Config.Homeserver.SideSync {
 	case config.SideSyncAlways:
@@ -337,12 +341,12 @@ func (r *runner) wantsSideSync(ctx context.Context) bool {
 	server := homeserver.NewProbe(r.opts.Config.Homeserver.Address)
 	defer server.Close()
 	name, _ := server.Version(ctx)
-	return name != "Synapse" // which pushes all of it; what cannot be known is fetched, twice is once
+	return name != "Synapse" // Synapse pushes all of them. What is both pushed and fetched is handled once.
 }
 
-// probe looks at the homeserver and at our listener from time to time, so that a
-// quiet bridge knows too.
-func (r *runner) probe(stop context.Context, in *incarnation) error {
+// probe probes the homeserver and our listener, so that their health is known also when
+// nobody writes.
+func (r *runner) probe(stop context.Context, in *instance) error {
 	tick := time.NewTicker(min(probeDown, 10*r.opts.Retry.Min))
 	defer tick.Stop()
 	listenerTested := time.Now()
@@ -354,7 +358,7 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 			return fmt.Errorf("%w: %w", errListenerEnded, r.listener.Err())
 		case <-tick.C:
 		}
-		if h := &r.condition.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
+		if h := &r.live.homeserver; !h.Health().OK || h.QuietFor() > probeEvery {
 			// The transport notes the outcome.
 			ctx := mautrix.WithMaxRetries(stop, 0)
 			_, _ = in.matrix.Bot().GetDisplayName(ctx, in.matrix.Bot().UserID)
@@ -366,24 +370,24 @@ func (r *runner) probe(stop context.Context, in *incarnation) error {
 	}
 }
 
-// testListener looks whether our listener answers, and whether the homeserver
-// comes there.
-func (r *runner) testListener(stop context.Context, in *incarnation) {
+// testListener tests whether our listener answers, and whether the homeserver pushes
+// events to it.
+func (r *runner) testListener(stop context.Context, in *instance) {
 	err := r.listener.Test(stop)
 	if stop.Err() != nil {
 		return
 	}
-	changed, unheard := r.listener.Inbound.Check(r.opts.UnreachableAfter, r.opts.Config.AppService.Address, func() error {
+	changed, unreachable := r.listener.Inbound.Check(r.opts.UnreachableAfter, r.opts.Config.AppService.Address, func() error {
 		return in.SelfTest(mautrix.WithMaxRetries(r.library.WithContext(stop), 0))
 	})
-	if err = errors.Join(err, unheard); err == nil {
-		r.condition.listener.Up()
+	if err = errors.Join(err, unreachable); err == nil {
+		r.live.listener.Up()
 	} else {
-		r.condition.listener.Down(err)
-		r.log.Warn("the homeserver may not reach the bridge", "error", err)
+		r.live.listener.Down(err)
+		r.log.Warn("homeserver might be unable to reach the bridge", "err", err)
 	}
 	if changed {
-		in.TellInbound(unheard)
+		in.TellInbound(unreachable)
 	}
 }
 

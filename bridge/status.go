@@ -13,67 +13,67 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 )
 
-// StatusRequest asks the bridge actor how it is. The answer is a [Status].
+// StatusRequest asks the bridge actor for its [Status].
 type StatusRequest struct{}
 
-// Status is how the bridge is.
+// Status is the status of the bridge.
 type Status struct {
-	// State is where in its life the bridge is.
+	// State says whether the bridge runs.
 	State State
-	// Homeserver is whether the homeserver answers.
+	// Homeserver says whether the homeserver answers requests.
 	Homeserver homeserver.Health
-	// Listener is whether the homeserver could reach us: whether what listens at our
-	// address is us.
+	// Listener says whether our listener answers at its address, and whether the
+	// homeserver pushes events to it.
 	Listener homeserver.Health
-	// Error is why the bridge does not run, in one sentence for people, and Since
-	// when that is so. Both are zero while it runs.
+	// Error says why the bridge does not run, in one sentence for people, and Since when
+	// it stopped. Both are zero while it runs.
 	Error string
 	Since time.Time
-	// Problems are files of the bridge that were not as they should be at the start, a
-	// sentence each.
+	// Problems names the registration files that differed from the configuration at the
+	// start, in a sentence each.
 	Problems []string `json:",omitempty"`
-	// Encryption is whether the bridge can take part in encrypted rooms, known while
-	// it runs.
+	// Encryption says whether the bridge encrypts. It is known while the bridge runs.
 	Encryption botcrypto.Status
-	// Logins is how many accounts are used from Matrix.
+	// Logins counts the accounts that Matrix users use.
 	Logins int
-	// Transactions is how many events of the homeserver are stored and not yet handled.
+	// Transactions counts the Matrix events in the journal: stored and not yet handled.
 	Transactions int
-	// Inbound are the rooms with an event that is being handled for a minute or
-	// longer, at most 100 of them, the oldest first.
+	// Inbound lists the rooms whose first event is being handled for a minute or longer:
+	// at most 100, oldest first.
 	Inbound []WaitingRoom
-	// Waiting are the conversations with events that are not in their room yet, at
-	// most 100 of them; Conversations is how many there are.
+	// Waiting lists the conversations with undelivered events, at most 100. Conversations
+	// counts all of them.
 	Waiting       []Waiting
 	Conversations int
 }
 
-// State is where in its life the bridge is.
+// State says whether the bridge runs.
 type State string
 
 // The states of the bridge.
 const (
-	// StateStarting is until the homeserver was reached for the first time, and while
-	// the bridge is being started again.
+	// StateStarting means that the bridge starts, or restarts, and has not reached the
+	// homeserver yet.
 	StateStarting State = "starting"
-	// StateRunning is while messages go both ways, as far as we know.
+	// StateRunning means that messages are bridged both ways, as far as we know.
 	StateRunning State = "running"
-	// StateDegraded is while the bridge runs, and the homeserver or the listener does
-	// not.
+	// StateDegraded means that the bridge runs, and the homeserver or the listener does
+	// not answer.
 	StateDegraded State = "degraded"
-	// StateFailed is between a failed start and the next one.
+	// StateFailed means that a start has failed, and that the bridge backs off before the
+	// next one.
 	StateFailed State = "failed"
 )
 
-// Waiting is a conversation with events that are not in their room yet.
+// Waiting is a conversation with undelivered events.
 type Waiting = deliver.Waiting
 
-// WaitingRoom is a room with events that have not been handled yet.
+// WaitingRoom is a room with Matrix events that were not handled yet.
 type WaitingRoom = appservice.WaitingRoom
 
-// condition is what the actor and its goroutine share. It is safe for use by
-// both.
-type condition struct {
+// liveStatus is the part of the status that the actor and the runner share. It is safe for
+// concurrent use.
+type liveStatus struct {
 	homeserver, listener homeserver.Monitor
 	problems             []string // not changed after the start
 
@@ -81,10 +81,11 @@ type condition struct {
 	state State
 	err   error
 	since time.Time
-	live  *incarnation // while the bridge runs
+	now   *instance // nil unless the bridge runs
 }
 
-func (c *condition) set(state State, err error, live *incarnation) {
+// set notes a state, the error that caused it, and the instance that runs.
+func (c *liveStatus) set(state State, err error, now *instance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
@@ -92,24 +93,25 @@ func (c *condition) set(state State, err error, live *incarnation) {
 	} else if c.err == nil {
 		c.since = time.Now()
 	}
-	c.state, c.err, c.live = state, err, live
+	c.state, c.err, c.now = state, err, now
 }
 
-// starting says that another start is tried; what the last one died of stays.
-func (c *condition) starting() {
+// starting notes that the bridge restarts. The error of the last start stays.
+func (c *liveStatus) starting() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state, c.live = StateStarting, nil
+	c.state, c.now = StateStarting, nil
 }
 
-// status collects the status. It reads the store, so it is not for a turn.
-func (c *condition) status(node Node) Status {
+// status collects the status. It reads the store, so it must not be called in an actor's
+// Receive.
+func (c *liveStatus) status(node Node) Status {
 	c.mu.Lock()
 	s := Status{State: c.state, Since: c.since, Problems: c.problems}
 	if c.err != nil {
 		s.Error = fault.OneLine(c.err)
 	}
-	live := c.live
+	in := c.now
 	c.mu.Unlock()
 	s.Homeserver, s.Listener = c.homeserver.Health(), c.listener.Health()
 	if s.State == StateRunning && (!s.Homeserver.OK || !s.Listener.OK) {
@@ -118,10 +120,10 @@ func (c *condition) status(node Node) Status {
 	if n, err := node.CountJournal(appservice.JournalQueue); err == nil {
 		s.Transactions = n
 	}
-	if live != nil {
-		s.Logins, s.Conversations, s.Waiting = live.Waiting()
-		s.Encryption = live.matrix.Encryption()
-		if d := live.inbound.Load(); d != nil {
+	if in != nil {
+		s.Logins, s.Conversations, s.Waiting = in.Waiting()
+		s.Encryption = in.matrix.Encryption()
+		if d := in.inbound.Load(); d != nil {
 			s.Inbound = d.Waiting()
 		}
 	}
