@@ -4,9 +4,6 @@ package session
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +24,6 @@ const (
 	frameOverhead = 256
 	// maxQueuedBytes bounds what waits to be written to one peer.
 	maxQueuedBytes = 2 << 20
-
-	dialTime   = 10 * time.Second
-	maxDialled = 8
 )
 
 // peerConn is the stream below a session: one goroutine reads it, and one writes
@@ -195,108 +189,4 @@ func (p *peerConn) writeQueued() error {
 		}
 		crashpoint.At(frame.then)
 	}
-}
-
-// dialer opens a control stream to one of several nodes and runs the handshake up
-// to the point where the other side would count it.
-type dialer struct {
-	carriers []dialCarrier // the newest generation first
-	nodes    []identity.NodeKey
-	known    map[identity.NodeKey]Generation // of nodes that were met
-	behind   map[identity.NodeKey]netip.Addr // of devices behind nodes
-	patience time.Duration                   // for each stream to open
-	config   peer.InitiatorConfig
-	secure   func(*stream) peer.Security
-	// report is told how handshakes failed, also when another node is the contact.
-	report func(identity.NodeKey, error)
-}
-
-// dial tries the nodes in order and returns the first that proves to be the
-// contact.
-func (d *dialer) dial(ctx context.Context) (*peerConn, error) {
-	var failed attemptErrors
-	for i, node := range d.nodes {
-		if i >= maxDialled {
-			break
-		}
-		p, err := d.try(ctx, node)
-		if err == nil {
-			return p, nil
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		failed = append(failed, fmt.Errorf("node %s: %w", node.Short(), err))
-	}
-	return nil, failed
-}
-
-// attemptErrors is why none of several nodes could be used, in one line.
-type attemptErrors []error
-
-func (e attemptErrors) Error() string {
-	text := []string{errUnreachable.Error()}
-	for _, err := range e {
-		text = append(text, err.Error())
-	}
-	return strings.Join(text, "; ")
-}
-
-func (e attemptErrors) Unwrap() []error { return e }
-
-// over dials a node over one carrier.
-func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKey) (*peerConn, error) {
-	dialCtx, cancel := context.WithTimeout(ctx, d.patience)
-	defer cancel()
-	conn, err := d.open(dialCtx, via, node)
-	if err != nil {
-		if dialCtx.Err() != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%w within %v", overlay.ErrTimeout, d.patience)
-		}
-		return nil, fmt.Errorf("dial: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
-	defer stop()
-	p, err := d.handshake(newStream(conn, via.generation))
-	if err != nil {
-		_ = conn.Abort() // the other side gets no explanation, by the protocol
-		d.report(node, err)
-		return nil, fmt.Errorf("handshake: %w", err)
-	}
-	return p, nil
-}
-
-// open opens a stream to a node or, in generation 1, to the device behind it.
-func (d *dialer) open(ctx context.Context, via dialCarrier, node identity.NodeKey) (overlay.Conn, error) {
-	port := via.generation.port()
-	if device := d.behind[node]; device.IsValid() && via.generation == Gen1 {
-		if tcp, ok := via.carrier.(overlay.AddressCarrier); ok {
-			return tcp.DialAddress(ctx, netip.AddrPortFrom(device, port))
-		}
-	}
-	return via.carrier.Dial(ctx, node, port)
-}
-
-func (d *dialer) handshake(s *stream) (*peerConn, error) {
-	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
-		return nil, err
-	}
-	if s.generation.hasRoles() {
-		// The role byte is a write of its own, as in the apps.
-		if _, err := s.Write([]byte{byte(peer.RoleControl)}); err != nil {
-			return nil, err
-		}
-	}
-	config := d.config
-	config.Security = d.secure(s)
-	hs := s.generation.drive(peer.NewInitiator(config))
-	claimAddress(hs, s)
-	progress, err := hs.Start()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := hs.Drive(s.reader, s, progress); err != nil {
-		return nil, err
-	}
-	return newPeerConn(s, hs), nil
 }

@@ -4,8 +4,6 @@ package session
 
 import (
 	"net/netip"
-	"sync/atomic"
-	"time"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -94,45 +92,3 @@ type (
 	// dataStream is the listener's: a data stream from the session's node.
 	dataStream struct{ Stream *Handoff }
 )
-
-// handoffTime is how long a stream may be on its way between two owners. It is a
-// safety net: a message to an actor that ends meanwhile is dropped, and a stream
-// without an owner would stay open for ever.
-const handoffTime = 20 * time.Second
-
-// Handoff carries a stream, and what has been read of it, from one owner to the
-// next. Whoever claims it owns it; if nobody does in time, it is aborted.
-type Handoff struct {
-	stream *stream
-	hs     handshake // control streams only
-	taken  atomic.Bool
-	timer  *time.Timer
-}
-
-func newHandoff(s *stream, hs handshake) *Handoff {
-	h := &Handoff{stream: s, hs: hs}
-	h.timer = time.AfterFunc(handoffTime, h.Drop)
-	return h
-}
-
-// Node is the node at the other end.
-func (h *Handoff) Node() identity.NodeKey { return h.stream.RemoteKey() }
-
-// Generation is what the other end speaks.
-func (h *Handoff) Generation() Generation { return h.stream.generation }
-
-// claim makes the caller the owner; it returns false when the time was up.
-func (h *Handoff) claim() bool {
-	if h.taken.Swap(true) {
-		return false
-	}
-	h.timer.Stop()
-	return true
-}
-
-// Drop aborts the stream if nobody has claimed it.
-func (h *Handoff) Drop() {
-	if h.claim() {
-		_ = h.stream.Abort() // there is nothing left to do with it
-	}
-}

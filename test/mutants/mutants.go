@@ -11,7 +11,7 @@ func mutants() []mutant {
 		{
 			name:   "ok-before-commit",
 			harm:   "what a peer believes to be safe is lost when the node is killed",
-			file:   "actors/session/frames.go",
+			file:   "actors/session/session.go",
 			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}\n",
 			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{credit: credit}\n",
 			tests:  []string{"-run", "Accepted", "./actors"},
@@ -155,7 +155,7 @@ func mutants() []mutant {
 		{
 			name:   "stranger-heard",
 			harm:   "people who are blocked or unknown can write",
-			file:   "actors/session/frames.go",
+			file:   "actors/session/session.go",
 			before: "	if !s.allowed {\n		s.refused = true\n		return false\n	}\n",
 			after:  "",
 			tests:  []string{"-run", "Stranger|Blocked", "./actors"},
@@ -228,7 +228,7 @@ func mutants() []mutant {
 		{
 			name:   "settled-early",
 			harm:   "a message leaves the outbox though the contact has not acknowledged it",
-			file:   "actors/session/frames.go",
+			file:   "actors/session/session.go",
 			before: "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n",
 			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), acked{GUID: frame.GUID})\n",
 			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors"},
