@@ -80,7 +80,7 @@ func TestLooseKeyFilesAreRefused(t *testing.T) {
 			if err := os.WriteFile(key, make([]byte, 1<<20), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "no key file"},
+		}, "a key file is smaller"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := actorstest.New(t, memnet.Options{}).Node("owner")

@@ -19,12 +19,11 @@ const keyFileMode fs.FileMode = 0o600
 // maxKeyFile bounds what is read from a key file; a PEM block has about 120 bytes.
 const maxKeyFile = 4 << 10
 
-// writeKeyFile creates path with content. It never overwrites: losing an
-// identity is the one mistake that cannot be mended. The content is on the disk,
-// under its name, when it returns.
+// writeKeyFile creates a key file, durably. It never replaces one: a lost identity cannot
+// be restored.
 func writeKeyFile(path string, content []byte) error {
 	if err := durable.MkdirAll(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("make key directory: %w", err)
+		return fmt.Errorf("create key directory: %w", err)
 	}
 	err := durable.Create(path, func(w io.Writer) error {
 		_, err := w.Write(content)
@@ -36,8 +35,8 @@ func writeKeyFile(path string, content []byte) error {
 	return nil
 }
 
-// readKeyFile reads a secret and refuses files that others can read: a copied
-// key is an identity that two people have.
+// readKeyFile reads a key file, and refuses one that others can read: with a copied key
+// somebody else is the same identity.
 func readKeyFile(path string) ([]byte, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -50,7 +49,7 @@ func readKeyFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file %s %w (mode %04o); make it private with: chmod 600 %s", path, ErrExposed, info.Mode().Perm(), path)
 	}
 	if info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("key file %s has %d bytes; this is no key file", path, info.Size())
+		return nil, fmt.Errorf("key file %s has %d bytes; a key file is smaller", path, info.Size())
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -59,20 +58,18 @@ func readKeyFile(path string) ([]byte, error) {
 	return content, nil
 }
 
-// removedEnding marks the key file of an account that was removed, and one that was
-// replaced.
+// removedEnding is appended to the name of a key file that is out of use.
 const removedEnding = ".removed"
 
-// removeKeyFile takes a key file out of use, or deletes it with what an earlier
-// removal has left.
-func removeKeyFile(path string, deleteIt bool) error {
+// removeKeyFile renames a key file, or deletes it together with a renamed one.
+func removeKeyFile(path string, deleteFile bool) error {
 	var err error
-	if deleteIt {
+	if deleteFile {
 		err = errors.Join(removeFile(path), removeFile(path+removedEnding))
 	} else {
-		// What is there under that name is the same key.
+		// A file with that name has the same key.
 		if err = os.Rename(path, path+removedEnding); errors.Is(err, fs.ErrNotExist) {
-			err = nil // somebody has taken it away
+			err = nil // somebody has removed it
 		}
 	}
 	if err != nil {
@@ -81,6 +78,7 @@ func removeKeyFile(path string, deleteIt bool) error {
 	return durable.SyncDir(filepath.Dir(path))
 }
 
+// removeFile deletes a file if there is one.
 func removeFile(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -5,7 +5,8 @@
 // node as ours, and challenges that are our own. The node opens the [Ring], which is the
 // only code that reads and writes key files; accounts load their keys from it, sessions
 // take the guards of their handshakes, the resolver signs announcements. It imports
-// durable, the overlay for one comparison of addresses, proto/identity and proto/peer.
+// durable, lru, the overlay for one comparison of addresses, proto/identity and
+// proto/peer.
 package keyring
 
 import (
@@ -19,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -44,6 +46,9 @@ const (
 	ChallengeRotation = 10 * time.Minute
 	// maxIssued is how many challenges are remembered within ChallengeRotation.
 	maxIssued = 16_384
+	// maxStrangers bounds the node keys of KnowStranger. Keys cost nothing, so an attacker
+	// can have theirs evicted; they could as well use one that we have never seen.
+	maxStrangers = 4096
 )
 
 // Options says where the keys are and what else must not be signed.
@@ -73,7 +78,7 @@ type Ring struct {
 	accounts map[identity.PublicKey]identity.PrivateKey
 	// nodes are the keys of Know, strangers those of KnowStranger.
 	nodes     map[identity.NodeKey]struct{}
-	strangers *seenNodes
+	strangers *lru.Table[identity.NodeKey, struct{}]
 }
 
 // Open opens a key directory, which may be missing. It reads no key.
@@ -87,7 +92,7 @@ func Open(opts Options) (*Ring, error) {
 		roles:     make(map[Role]identity.NodePrivateKey),
 		accounts:  make(map[identity.PublicKey]identity.PrivateKey),
 		nodes:     make(map[identity.NodeKey]struct{}),
-		strangers: newSeenNodes(),
+		strangers: lru.New[identity.NodeKey, struct{}](maxStrangers),
 	}
 	return r, checkKeyDir(r.dir)
 }
@@ -215,14 +220,18 @@ func (r *Ring) Know(nodes ...identity.NodeKey) {
 }
 
 // KnowStranger does for a node from which a stranger authenticated what Know does for
-// others. Only the latest few thousand are remembered.
-func (r *Ring) KnowStranger(node identity.NodeKey) { r.strangers.add(node) }
+// others. When there are too many, the one that came least recently is evicted.
+func (r *Ring) KnowStranger(node identity.NodeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strangers.Put(node, struct{}{})
+}
 
 // KnownForTest counts the nodes of Know and those of KnowStranger.
 func (r *Ring) KnownForTest() (known, strangers int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.nodes), r.strangers.count()
+	return len(r.nodes), r.strangers.Len()
 }
 
 // Refuses implements [identity.Guard]: it refuses the keys of Know and KnowStranger, of
@@ -231,8 +240,9 @@ func (r *Ring) Refuses(value [32]byte) bool {
 	r.mu.RLock()
 	_, node := r.nodes[value]
 	_, account := r.accounts[value]
+	_, stranger := r.strangers.Peek(value)
 	r.mu.RUnlock()
-	if node || account || r.strangers.has(value) {
+	if node || account || stranger {
 		return true
 	}
 	for _, g := range r.opts.Others {

@@ -12,9 +12,9 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A key that there was is never replaced unasked, whichever role it belongs to and
-// whatever has become of its file; and what is replaced is kept.
-func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
+// A key that the store remembers is never replaced without Policy.Replace, whatever
+// happened to its file, and a replaced file gets another name.
+func TestRing_OpenRole_LostKeyIsAnError(t *testing.T) {
 	key, err := identity.GenerateNodePrivateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 			}
 			if test.want != nil {
 				if after, err := os.ReadFile(path); !bytes.Equal(after, test.content) || err != nil != (test.content == nil) {
-					t.Errorf("the refusal has changed the file: %q, %v", after, err)
+					t.Errorf("the error has changed the file: %q, %v", after, err)
 				}
 				return
 			}
@@ -79,8 +79,8 @@ func TestRoleKeys_LostKeyIsRefused(t *testing.T) {
 	}
 }
 
-// Each replacement keeps what it replaces.
-func TestRoleKeys_ReplacedFilesAreKept(t *testing.T) {
+// Each replacement renames the file that it replaces.
+func TestRing_OpenRole_ReplacedFilesAreKept(t *testing.T) {
 	k, err := Open(Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -131,12 +131,12 @@ type resolver struct {
 
 // lookupState is a lookup that has not been answered.
 type lookupState struct {
-	waiting  []kernel.Ref
-	asked    int // trackers that have not answered yet
-	answered int // trackers that have
-	found    []tracker.Record
-	behind   map[identity.NodeKey]netip.Addr // devices behind nodes that were found
-	grace    kernel.Timer
+	waiting     []kernel.Ref
+	asked       int // trackers that have not answered yet
+	answered    int // trackers that have
+	found       []tracker.Record
+	subnetAddrs map[identity.NodeKey]netip.Addr // devices behind nodes that were found
+	grace       kernel.Timer
 }
 
 type (
@@ -396,7 +396,7 @@ func (r *resolver) finishLookup(c *kernel.Context, id identity.PublicKey) {
 	now := r.deps.Now()
 	for _, rec := range l.found {
 		answer.Found = append(answer.Found, store.Address{
-			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), SubnetAddr: store.IPv6Of(l.behind[rec.Node]),
+			Node: rec.Node, Priority: rec.Priority, Expires: store.MillisOf(now.Add(rec.Life())), SubnetAddr: store.IPv6Of(l.subnetAddrs[rec.Node]),
 		})
 	}
 	switch {

@@ -57,7 +57,7 @@ func ParseTrackerV1(s string) (TrackerV1, error) {
 	}
 	address, err := netip.ParseAddrPort(s)
 	if err != nil {
-		return TrackerV1{}, errors.New("want 64 hex digits for a tracker of generation 2, [<IPv6 address>]:5050 for one of generation 1")
+		return TrackerV1{}, errors.New("want 64 hex digits for a tracker of gen2, [<IPv6 address>]:5050 for one of gen1")
 	}
 	if !overlay.IsYggdrasil(address.Addr()) {
 		return TrackerV1{}, fmt.Errorf("address: %w", overlay.ErrBadAddress)
@@ -129,8 +129,8 @@ type (
 	foundV1 struct {
 		identity identity.PublicKey
 		records  []tracker.Record
-		// behind has the addresses of devices that lie behind a node.
-		behind map[identity.NodeKey]netip.Addr
+		// subnetAddrs has the addresses of devices that lie behind a node.
+		subnetAddrs map[identity.NodeKey]netip.Addr
 	}
 )
 
@@ -152,7 +152,7 @@ func (r *resolver) askV1(c *kernel.Context, id identity.PublicKey) bool {
 
 func (r *resolver) onFoundV1(c *kernel.Context, msg foundV1) {
 	if l := r.lookups[msg.identity]; l != nil {
-		l.behind = msg.behind
+		l.subnetAddrs = msg.subnetAddrs
 	}
 	if len(msg.records) > 0 {
 		r.onAnswer(c, msg.identity, msg.records)
@@ -185,12 +185,12 @@ func (r *resolver) announceV1(c *kernel.Context) {
 // clientV1 sends requests to trackers of version 1. Its methods block and run in tasks.
 type clientV1 struct{ deps Deps }
 
-// Lookup asks all trackers at once and merges their records.
+// lookup asks all trackers at once and merges their records.
 func (o clientV1) lookup(ctx context.Context, id identity.PublicKey) foundV1 {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeV1)
 	defer cancel()
 	var mu sync.Mutex
-	found := foundV1{identity: id, behind: make(map[identity.NodeKey]netip.Addr)}
+	found := foundV1{identity: id, subnetAddrs: make(map[identity.NodeKey]netip.Addr)}
 	var asking sync.WaitGroup
 	for _, t := range o.deps.V1.all {
 		asking.Go(func() {
@@ -209,7 +209,7 @@ func (o clientV1) lookup(ctx context.Context, id identity.PublicKey) foundV1 {
 					mu.Lock()
 					found.records = append(found.records, record.V2())
 					if device := record.Address.Addr(); overlay.IsBehind(device) {
-						found.behind[node] = device
+						found.subnetAddrs[node] = device
 					}
 					mu.Unlock()
 				}
@@ -233,7 +233,7 @@ func (o clientV1) locate(ctx context.Context, r tracker.Record1) (identity.NodeK
 	return node, err == nil
 }
 
-// Announce announces the accounts to all trackers.
+// announce announces the accounts to all trackers.
 func (o clientV1) announce(ctx context.Context, accounts []identity.PublicKey) {
 	var telling sync.WaitGroup
 	defer telling.Wait()

@@ -20,7 +20,7 @@ var ErrOffline = errors.New("the overlay network is not running")
 //	Changes() uint64
 //	KnowContacts(pairs func(identity.NodeKey) int)
 type Network interface {
-	// Stream is the carrier of generation 3.
+	// Stream is the carrier of gen3.
 	Stream() overlay.Carrier
 	// Links counts the links that are up. It does not block.
 	Links() int
