@@ -4,7 +4,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"testing"
 
@@ -133,7 +132,7 @@ func TestCrashMigrationToVersion3(t *testing.T) {
 			return
 		}
 		if got := rowsOf(cut.clone); !maps.Equal(got, want) {
-			t.Fatal(fmt.Sprintf("cut at write %d: %d rows, want %d, or others", at, len(got), len(want)))
+			t.Fatalf("cut at write %d: %d rows, want %d, or others", at, len(got), len(want))
 		}
 	}
 }
