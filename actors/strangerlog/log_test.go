@@ -61,7 +61,7 @@ func TestLog_PanicIsTheErrorOfItsFunction(t *testing.T) {
 	if p := (*kernel.PanicError)(nil); !errors.As(err, &p) || p.Value != "hostile input" {
 		t.Errorf("error %v", err)
 	}
-	if !strings.Contains(out.String(), "part=handshake") || !strings.Contains(out.String(), "log_test.go") {
+	if !strings.Contains(out.String(), "task=handshake") || !strings.Contains(out.String(), "log_test.go") {
 		t.Errorf("log %q", out.String())
 	}
 	if err := l.Protect("handshake", func() error { return io.EOF }); !errors.Is(err, io.EOF) {
