@@ -5,7 +5,11 @@ package resolver
 import (
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTrackers_RankingAndBackOff(t *testing.T) {
 	now := time.Unix(1e9, 0)
