@@ -156,15 +156,15 @@ func TestFramesPassedOn_KeepTheirCredit(t *testing.T) {
 		contact bool
 		frame   phone.Frame
 	}{
-		"a stranger's request": {"actors.contactRequested", false, phone.Frame{
+		"a stranger's request": {"session.Requested", false, phone.Frame{
 			Type: phone.TypeContactRequest, Fields: phone.Fields{"message": "x", "nickname": "x", "avatar": avatar},
 		}},
-		"a contact's request": {"actors.contactRequested", true, phone.Frame{
+		"a contact's request": {"session.Requested", true, phone.Frame{
 			Type: phone.TypeContactRequest, Fields: phone.Fields{"message": "x", "nickname": "x", "avatar": avatar},
 		}},
-		"an answer":  {"actors.contactAnswered", true, anyFrame(phone.TypeContactResponse)},
-		"a call":     {"actors.callOffered", true, anyFrame(phone.TypeCallOffer)},
-		"a hang-up":  {"actors.callHung", true, phone.Frame{Type: phone.TypeCallHang}},
+		"an answer":  {"session.Answered", true, anyFrame(phone.TypeContactResponse)},
+		"a call":     {"session.CallOffered", true, anyFrame(phone.TypeCallOffer)},
+		"a hang-up":  {"session.CallHung", true, phone.Frame{Type: phone.TypeCallHang}},
 		"the answer": {"store.AnswerMarked", true, anyFrame(phone.TypeContactResponse)},
 	} {
 		t.Run(name, func(t *testing.T) {
