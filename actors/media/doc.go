@@ -18,5 +18,5 @@
 // bytes, its user references.
 //
 // The type of a file is told by its first bytes, not by what its sender says. No
-// picture is decoded; see [PictureSize].
+// picture is decoded.
 package media

@@ -8,8 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"image"
-	"image/png"
 	"io"
 	"io/fs"
 	"os"
@@ -302,30 +300,6 @@ func bomb(width, height uint32) []byte {
 	ihdr := binary.BigEndian.AppendUint32([]byte("IHDR"), width)
 	ihdr = append(binary.BigEndian.AppendUint32(ihdr, height), 8, 2, 0, 0, 0)
 	return binary.BigEndian.AppendUint32(append(b, ihdr...), crc32.ChecksumIEEE(ihdr))
-}
-
-// TestPictureSize reads headers only, and believes no picture that is too large.
-//
-// Bar S17
-func TestPictureSize(t *testing.T) {
-	var small bytes.Buffer
-	if err := png.Encode(&small, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
-		t.Fatal(err)
-	}
-	if w, h, err := media.PictureSize(&small); w != 30 || h != 20 || err != nil {
-		t.Errorf("%d x %d, %v", w, h, err)
-	}
-	if w, h, err := media.PictureSize(bytes.NewReader(bomb(8192, 8192))); w != 8192 || h != 8192 || err != nil {
-		t.Errorf("%d x %d, %v", w, h, err)
-	}
-	for name, b := range map[string][]byte{
-		"50k x 50k": bomb(50_000, 50_000), "one more": bomb(8193, 8192), "overflow": bomb(1<<31-1, 1<<31-1),
-		"text": []byte("text"), "nothing": nil,
-	} {
-		if w, h, err := media.PictureSize(bytes.NewReader(b)); !errors.Is(err, media.ErrPicture) {
-			t.Errorf("%s: %d x %d, %v", name, w, h, err)
-		}
-	}
 }
 
 // TestType_ByContent: the sender's word does not count.

@@ -23,8 +23,8 @@ const (
 	newPrefix  = "new-"
 	partPrefix = "part-"
 
-	// DefaultQuota is the quota for all files when Options has none.
-	DefaultQuota = 4 << 30
+	// defaultQuota is the quota for all files when Options has none.
+	defaultQuota = 4 << 30
 )
 
 var (
@@ -41,7 +41,7 @@ var (
 type Options struct {
 	// Dir is created with mode 0700.
 	Dir string
-	// Quota is the limit of all files together, in bytes; 0 means DefaultQuota.
+	// Quota is the limit of all files together, in bytes; 0 means defaultQuota.
 	Quota int64
 	// Evict is asked to remove files of at least that many bytes; it may block,
 	// and calls Remove. nil: nothing is evicted. It runs once at a time.
@@ -78,7 +78,7 @@ type Store struct {
 // written when the process ended.
 func Open(opts Options) (_ *Store, err error) {
 	if opts.Quota <= 0 {
-		opts.Quota = DefaultQuota
+		opts.Quota = defaultQuota
 	}
 	if opts.ReadOnly {
 		return openReadOnly(opts)

@@ -26,7 +26,7 @@ type Options struct {
 	// chooses the server; we log in there with an identity that is used once, but it
 	// learns our node key and that we are online.
 	KnownServersOnly bool
-	// Quota bounds the bytes of all files. Default media.DefaultQuota.
+	// Quota bounds the bytes of all files. Default 4 GiB.
 	Quota int64
 	// MaxFile is the largest file in either direction. Default 100 MiB.
 	MaxFile int64

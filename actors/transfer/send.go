@@ -106,7 +106,7 @@ func (f File) describe(info media.Info) (peer.MessageType, peer.Attachment) {
 	switch {
 	case f.Voice:
 		a.OriginalName, a.MIMEType = voiceName, voiceType
-	case showsPicture(info.MIMEType):
+	case media.IsPicture(info.MIMEType):
 		kind, a.MIMEType = peer.TypeImage, ""
 	}
 	a.Name = randomName() + nameEnding(a.OriginalName, info.MIMEType)
@@ -119,15 +119,6 @@ func cleanName(s string) string {
 		return ""
 	}
 	return peer.Attachment{OriginalName: wire.CutText(strings.ToValidUTF8(s, ""), wire.MaxFileName)}.FileName()
-}
-
-// showsPicture reports whether apps show a file of that type as a picture.
-func showsPicture(mimeType string) bool {
-	switch mimeType {
-	case "image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp":
-		return true
-	}
-	return false
 }
 
 // randomName returns a name for the wire, in the form of the apps, which says nothing
@@ -147,10 +138,10 @@ func nameEnding(name, mimeType string) string {
 	}) {
 		return ending
 	}
-	switch mimeType {
-	case "image/jpeg":
+	switch {
+	case mimeType == "image/jpeg":
 		return ".jpg"
-	case "image/png", "image/gif", "image/webp", "image/bmp":
+	case media.IsPicture(mimeType):
 		return "." + strings.TrimPrefix(mimeType, "image/")
 	}
 	return ".bin"
