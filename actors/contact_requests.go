@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/session"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -167,8 +168,7 @@ const (
 	// identities cost nothing, nodes hardly more.
 	maxRequests   = 20
 	requestWindow = time.Hour
-	// maxRequestNodes bounds the nodes that are remembered. When there are more, the
-	// one that began first is forgotten.
+	// maxRequestNodes bounds the nodes that are remembered.
 	maxRequestNodes = 4096
 )
 
@@ -176,7 +176,7 @@ const (
 // concurrent use.
 type requestGuard struct {
 	mu    sync.Mutex
-	nodes map[identity.NodeKey]requestCount
+	nodes *lru.Table[identity.NodeKey, requestCount]
 }
 
 type requestCount struct {
@@ -185,39 +185,20 @@ type requestCount struct {
 }
 
 func newRequestGuard() *requestGuard {
-	return &requestGuard{nodes: make(map[identity.NodeKey]requestCount)}
+	return &requestGuard{nodes: lru.New[identity.NodeKey, requestCount](maxRequestNodes)}
 }
 
 // allow reports whether a request of a node may be looked at.
 func (g *requestGuard) allow(node identity.NodeKey, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	count, ok := g.nodes[node]
-	if !ok && len(g.nodes) >= maxRequestNodes {
-		g.forgetOldest(now)
-	}
+	count, ok := g.nodes.Peek(node)
 	if !ok || now.Sub(count.since) >= requestWindow {
 		count = requestCount{since: now}
 	}
 	count.n++
-	g.nodes[node] = count
+	g.nodes.Put(node, count)
 	return count.n <= maxRequests
-}
-
-// forgetOldest forgets the counts that are over, or else the oldest one.
-func (g *requestGuard) forgetOldest(now time.Time) {
-	var oldest identity.NodeKey
-	since := now.Add(time.Hour)
-	for node, count := range g.nodes {
-		if now.Sub(count.since) >= requestWindow {
-			delete(g.nodes, node)
-		} else if count.since.Before(since) {
-			oldest, since = node, count.since
-		}
-	}
-	if len(g.nodes) >= maxRequestNodes {
-		delete(g.nodes, oldest)
-	}
 }
 
 // unstoredFrames are the credits of frames whose operation the store has not

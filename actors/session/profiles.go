@@ -3,11 +3,11 @@
 package session
 
 import (
-	"maps"
 	"sync"
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
@@ -17,19 +17,18 @@ const (
 	// profilePause is between two changes of a contact's profile: each is an event in
 	// the log for good, and its avatar is uploaded to the homeserver.
 	profilePause = time.Minute
-	// maxProfileTimes is how many contacts are remembered before those are forgotten
-	// whose pause is over.
+	// maxProfileTimes bounds the contacts whose times are remembered.
 	maxProfileTimes = 4096
 )
 
 // profileLimiter knows when the profiles of contacts were stored, over all sessions.
 type profileLimiter struct {
 	mu   sync.Mutex
-	last map[store.Conversation]time.Time
+	last *lru.Table[store.Conversation, time.Time]
 }
 
 func newProfileLimiter() *profileLimiter {
-	return &profileLimiter{last: make(map[store.Conversation]time.Time)}
+	return &profileLimiter{last: lru.New[store.Conversation, time.Time](maxProfileTimes)}
 }
 
 // take returns 0 when a profile may be stored now, and counts it, else how long it
@@ -37,13 +36,12 @@ func newProfileLimiter() *profileLimiter {
 func (l *profileLimiter) take(p store.Conversation, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if wait := l.last[p].Add(profilePause).Sub(now); wait > 0 {
-		return wait
+	if last, ok := l.last.Peek(p); ok {
+		if wait := last.Add(profilePause).Sub(now); wait > 0 {
+			return wait
+		}
 	}
-	if len(l.last) >= maxProfileTimes {
-		maps.DeleteFunc(l.last, func(_ store.Conversation, at time.Time) bool { return now.Sub(at) >= profilePause })
-	}
-	l.last[p] = now
+	l.last.Put(p, now)
 	return 0
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/crashpoint"
+	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/files"
@@ -177,8 +178,7 @@ func (j *job) open(sealed *media.Partial) error {
 	return j.place(w)
 }
 
-// maxUnreachable bounds the servers that are remembered; when there are more, all are
-// forgotten.
+// maxUnreachable bounds the servers that are remembered.
 const maxUnreachable = 1024
 
 // unreachableServers are file servers that have not answered lately. They are not
@@ -186,29 +186,22 @@ const maxUnreachable = 1024
 // of such a server would delay the files of others. It is safe for concurrent use.
 type unreachableServers struct {
 	mu    sync.Mutex
-	until map[identity.NodeKey]time.Time
+	until *lru.Table[identity.NodeKey, time.Time]
 }
 
 func newUnreachableServers() *unreachableServers {
-	return &unreachableServers{until: make(map[identity.NodeKey]time.Time)}
+	return &unreachableServers{until: lru.New[identity.NodeKey, time.Time](maxUnreachable)}
 }
 
 func (s *unreachableServers) add(server identity.NodeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.until) >= maxUnreachable {
-		clear(s.until)
-	}
-	s.until[server] = time.Now().Add(unreachableTime)
+	s.until.Put(server, time.Now().Add(unreachableTime))
 }
 
 func (s *unreachableServers) has(server identity.NodeKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	until, ok := s.until[server]
-	if ok && time.Now().After(until) {
-		delete(s.until, server)
-		return false
-	}
-	return ok
+	until, ok := s.until.Peek(server)
+	return ok && !time.Now().After(until)
 }
