@@ -13,7 +13,6 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
-	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -70,14 +69,6 @@ func (r *outboxRig) do(op store.Op) any {
 func (r *outboxRig) text(to identity.PublicKey, text string) store.EnqueueMessage {
 	r.nextGUID++
 	return store.EnqueueMessage{Account: r.account, Conversation: store.ContactConversation(to), GUID: r.nextGUID, Type: int32(peer.TypeText), Payload: []byte(text)}
-}
-
-// file queues a message with a file, which is held.
-func (r *outboxRig) file(to identity.PublicKey) store.Message {
-	op := r.text(to, "a file")
-	op.Type = int32(peer.TypeFile)
-	queued, _ := r.do(store.EnqueueFile{Message: op, Media: store.Media{Hash: media.Hash{1}, Size: 10}}).(store.Enqueued)
-	return queued.Message
 }
 
 // Whole reads see everything, a page says that it is none, and counts are exact.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 
 	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
 	"maunium.net/go/mautrix/event"
@@ -91,9 +90,6 @@ func (o *OutgoingForTest) Login(ctx context.Context, user id.UserID, account ide
 // Status is that of the bridge.
 func (o *OutgoingForTest) Status() Status { return o.live.status(o.node) }
 
-// Replaced counts the events that a notice has replaced.
-func (o *OutgoingForTest) Replaced() int64 { return o.in.Deliverer().Replaced() }
-
 // Room returns the room of a conversation, empty for none.
 func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.PublicKey) (id.RoomID, error) {
 	portal, err := o.in.Bridge().GetExistingPortalByKey(ctx, mimirid.Portal(account, store.ContactConversation(contact)))
@@ -102,9 +98,6 @@ func (o *OutgoingForTest) Room(ctx context.Context, account, contact identity.Pu
 	}
 	return portal.MXID, nil
 }
-
-// Bridge is the library's.
-func (o *OutgoingForTest) Bridge() *bridgev2.Bridge { return o.in.Bridge() }
 
 // BridgeState is the last bridge state of an account's login.
 func (o *OutgoingForTest) BridgeState(account identity.PublicKey) status.BridgeState {

@@ -302,7 +302,7 @@ func (n *Network) Status() Status {
 	ip, _ := netip.AddrFromSlice(n.layer.core.Address())
 	s := Status{
 		Key: n.Key(), IPv6: ip, Listening: n.ListenAddrs(),
-		Streams: n.stack.Streams(), Dropped: n.stack.Dropped(),
+		Streams: n.stack.Streams(),
 	}
 	for _, p := range n.layer.peers() {
 		status := PeerStatus{

@@ -76,8 +76,6 @@ type Limits struct {
 	// StrangerPackets is the number of packets per second taken from a node that
 	// has no stream with us (50), with bursts of four times as many.
 	StrangerPackets int
-	// PeerPackets is the same for a node that has one (20,000).
-	PeerPackets int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -91,7 +89,6 @@ func (l Limits) withDefaults() Limits {
 		{&l.Backlog, 16},
 		{&l.ReceiveMemory, 64 << 20},
 		{&l.StrangerPackets, 50},
-		{&l.PeerPackets, 20000},
 	} {
 		if *f.field <= 0 {
 			*f.field = f.standard

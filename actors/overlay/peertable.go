@@ -27,6 +27,9 @@ const (
 	coldAfter = 50 * time.Second
 	// resetPause is the shortest time between two RSTs to one node.
 	resetPause = 100 * time.Millisecond
+	// peerPackets is how many packets a second a node with an open stream may send; see
+	// Limits.StrangerPackets.
+	peerPackets = 20_000
 	// burstSeconds is how many seconds' worth of packets may come at once.
 	burstSeconds = 4
 )
@@ -151,14 +154,14 @@ func (t *peerTable) unpin(p *peer) {
 func (t *peerTable) established(p *peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.allow(p, t.limits.PeerPackets)
+	t.allow(p, peerPackets)
 }
 
 // allowMany is established for a carrier whose packets are small.
 func (t *peerTable) allowMany(p *peer, times int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.allow(p, times*t.limits.PeerPackets)
+	t.allow(p, times*peerPackets)
 }
 
 // heardSince reports whether a packet from a node has come since a time.

@@ -27,8 +27,6 @@ type Status struct {
 	Spares []string
 	// Streams is the number of open streams.
 	Streams int
-	// Dropped counts packets that were dropped because their sender sent too many.
-	Dropped uint64
 }
 
 // PeerStatus is one link to another Yggdrasil node.

@@ -32,11 +32,9 @@ type Options struct {
 	// ContactBytes is what the messages of a contact may always take on the disk;
 	// 0 means 1 GiB. See ErrContactFull.
 	ContactBytes uint64
-	// CacheBytes is the size of Pebble's block cache, 0 for 16 MiB. MemTableBytes
-	// is the size that a memtable may grow to, 0 for 16 MiB; it starts small. A
-	// second one exists for moments, up to four in a long burst. With half the size,
-	// a burst costs a third more processor time for flushes and compactions.
-	CacheBytes    int64
+	// MemTableBytes is the size that a memtable may grow to, 0 for 16 MiB; it starts
+	// small. A second one exists for moments, up to four in a long burst. With half the
+	// size, a burst costs a third more processor time for flushes and compactions.
 	MemTableBytes uint64
 
 	// OnFatal is called at most once, when the store has failed and the process
@@ -58,7 +56,6 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.JournalRows, 100_000)
 	setDefault(&o.WaitingBytes, 64<<20)
 	setDefault(&o.ContactBytes, 1<<30)
-	setDefault(&o.CacheBytes, 16<<20)
 	setDefault(&o.MemTableBytes, 16<<20)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -16,6 +16,9 @@ import (
 // where it was synced, which tells a torn end from damage.
 const formatVersion = pebble.FormatTableFormatV6
 
+// cacheBytes is the size of Pebble's block cache.
+const cacheBytes = 16 << 20
+
 // pebbleOptions returns the settings of the database. They are chosen for a node
 // at home: little memory, few files, every table with a filter because most
 // look-ups are for guids that are not there.
@@ -27,7 +30,7 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, mustExist bool) *pebble.Options
 		FormatMajorVersion: formatVersion,
 		Logger:             pebbleLogger{s},
 		// Pebble takes the memory of its memtables out of the cache.
-		CacheSize:    s.opts.CacheBytes + 2*int64(s.opts.MemTableBytes),
+		CacheSize:    cacheBytes + 2*int64(s.opts.MemTableBytes),
 		MemTableSize: s.opts.MemTableBytes,
 		// Two tables may wait while one is filled: a burst does not stall commits.
 		MemTableStopWritesThreshold: 4,

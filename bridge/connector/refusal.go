@@ -107,7 +107,6 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
 		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "err", fault.OneLine(why))
-	d.deliver.CountReplaced()
 	return nil
 }
 

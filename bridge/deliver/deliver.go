@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -110,7 +109,6 @@ type Deliverer struct {
 	wake     chan struct{} // capacity 1: there may be something to start
 	turns    roomTurns
 	profiles *profiles
-	replaced atomic.Int64
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a delivery has ended
@@ -475,12 +473,6 @@ func (d *Deliverer) Redo(conversation store.Conversation, job Job) bool {
 func (d *Deliverer) MayCreateRoom(conversation store.Conversation) bool {
 	return d.turns.take(conversation)
 }
-
-// CountReplaced notes that a notice replaces an event, and Replaced returns how many.
-func (d *Deliverer) CountReplaced() { d.replaced.Add(1) }
-
-// Replaced returns the number of calls of CountReplaced.
-func (d *Deliverer) Replaced() int64 { return d.replaced.Load() }
 
 // mark notes that a conversation has something new. It is called under mu.
 func (d *Deliverer) mark(conversation store.Conversation) {

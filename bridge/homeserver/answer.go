@@ -35,10 +35,6 @@ const (
 	AnswerRoom
 )
 
-func (k Answer) String() string {
-	return [...]string{"none", "away", "done", "refused", "doubtful", "room"}[k]
-}
-
 // answerCodes has the error codes of Matrix that leave no doubt. All others, and all
 // answers without a code, are doubtful: they can come from a proxy, a spam filter or a
 // full disk.
