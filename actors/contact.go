@@ -490,7 +490,7 @@ func (x *contact) onSessionLive(c *kernel.Context, msg session.Live) {
 	default:
 		return // it was stopped meanwhile
 	}
-	x.liveNode, x.liveGeneration, x.liveSubnetAddr = msg.Node, msg.Generation, msg.Behind
+	x.liveNode, x.liveGeneration, x.liveSubnetAddr = msg.Node, msg.Generation, msg.SubnetAddr
 	x.attempts = 0
 	x.stopRetry()
 	x.knownNodeMet()

@@ -84,16 +84,16 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 	if len(msg.Found) == 0 {
 		start.Patience = guessTime
 	}
-	start.Known, start.Behind = make(map[identity.NodeKey]session.Generation), make(map[identity.NodeKey]netip.Addr)
+	start.Known, start.SubnetAddrs = make(map[identity.NodeKey]session.Generation), make(map[identity.NodeKey]netip.Addr)
 	for _, n := range x.record.NodeKeys {
 		start.Known[n.Key] = session.Generation(n.Generation)
 		if device := n.SubnetAddr.Addr(); device.IsValid() {
-			start.Behind[n.Key] = device
+			start.SubnetAddrs[n.Key] = device
 		}
 	}
 	for _, a := range msg.Found {
 		if device := a.SubnetAddr.Addr(); device.IsValid() { // newer than the stored one
-			start.Behind[a.Node] = device
+			start.SubnetAddrs[a.Node] = device
 		}
 	}
 	session, err := c.Spawn(x.sessionSpec(start))

@@ -41,13 +41,13 @@ func (d *Deps) carriers() []dialCarrier {
 // dialer opens a control stream to one of several nodes and runs the handshake up
 // to the point where the other side would count it.
 type dialer struct {
-	carriers []dialCarrier // the newest generation first
-	nodes    []identity.NodeKey
-	known    map[identity.NodeKey]Generation // of nodes that were met
-	behind   map[identity.NodeKey]netip.Addr // of devices behind nodes
-	patience time.Duration                   // for each stream to open
-	config   peer.InitiatorConfig
-	secure   func(*stream) peer.Security
+	carriers    []dialCarrier // the newest generation first
+	nodes       []identity.NodeKey
+	known       map[identity.NodeKey]Generation // of nodes that were met
+	subnetAddrs map[identity.NodeKey]netip.Addr // of devices behind nodes
+	patience    time.Duration                   // for each stream to open
+	config      peer.InitiatorConfig
+	secure      func(*stream) peer.Security
 	// report is told how handshakes failed, also when another node is the contact.
 	report func(identity.NodeKey, error)
 }
@@ -110,7 +110,7 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 // open opens a stream to a node or, in generation 1, to the device behind it.
 func (d *dialer) open(ctx context.Context, via dialCarrier, node identity.NodeKey) (overlay.Conn, error) {
 	port := via.generation.port()
-	if device := d.behind[node]; device.IsValid() && via.generation == Gen1 {
+	if device := d.subnetAddrs[node]; device.IsValid() && via.generation == Gen1 {
 		if tcp, ok := via.carrier.(overlay.AddressCarrier); ok {
 			return tcp.DialAddress(ctx, netip.AddrPortFrom(device, port))
 		}

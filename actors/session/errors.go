@@ -20,5 +20,5 @@ var (
 	errStrangerTime      = errors.New("time limit of a stranger's session")
 	errTooManyStrangers  = errors.New("too many sessions with strangers")
 	errTooManyHandshakes = errors.New("the node begins too many handshakes")
-	errHandedOverLate    = errors.New("the stream was dropped before its session began")
+	errHandedOffLate     = errors.New("the stream was dropped before its session began")
 )

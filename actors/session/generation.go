@@ -109,7 +109,7 @@ func claimAddress(hs handshake, over overlay.Conn) {
 
 // behind is the address of the device that a session is with, when that lies behind
 // the node at the other end; invalid when it is the node itself.
-func behind(hs handshake, over overlay.Conn) netip.Addr {
+func subnetAddr(hs handshake, over overlay.Conn) netip.Addr {
 	old, ok := hs.(*legacy.Handshake)
 	if !ok {
 		return netip.Addr{}

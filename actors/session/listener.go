@@ -28,20 +28,20 @@ const handshakeTime = 15 * time.Second
 // the first half of the handshake. No actor and nothing in the store exists for a
 // stream before that.
 type listener struct {
-	deps      *Deps
-	ports     []overlay.Listener // one for each carrier
-	greetings *greetings
-	begun     *handshakers
+	deps           *Deps
+	ports          []overlay.Listener // one for each carrier
+	pendingStreams *pendingStreams
+	limiter        *handshakeLimiter
 }
 
-func NewListener(d *Deps) kernel.Actor { return &listener{deps: d, begun: newHandshakers()} }
+func NewListener(d *Deps) kernel.Actor { return &listener{deps: d, limiter: newHandshakeLimiter()} }
 
 func (l *listener) Started(c *kernel.Context) error {
 	carriers := l.deps.carriers()
 	if len(carriers) == 0 {
 		return nil // begins with uplink.Opened
 	}
-	l.greetings = newGreetings()
+	l.pendingStreams = newPendingStreams()
 	inbox := c.Inbox()
 	for _, via := range carriers {
 		port, err := via.carrier.Listen(via.generation.port())
@@ -89,18 +89,18 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 	defer greeters.Wait()
 	ctx, over := context.WithCancel(ctx)
 	defer over()
-	defer l.greetings.abortAll()
+	defer l.pendingStreams.abortAll()
 	for {
 		conn, err := port.Accept(ctx)
 		if err != nil {
 			return err
 		}
-		e := l.greetings.enter(conn, l.deps.Pairs(conn.RemoteKey()))
+		e := l.pendingStreams.enter(conn, l.deps.Pairs(conn.RemoteKey()))
 		data := l.deps.Table.pairs.opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
 			err := l.deps.Strangers.Protect("handshake", func() error { return l.greet(inbox, s) })
-			l.greetings.leave(e)
+			l.pendingStreams.leave(e)
 			if errors.Is(err, errDataStream) {
 				if err = l.deps.Strangers.Protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
 					return
@@ -108,7 +108,7 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 			}
 			if err != nil {
 				_ = conn.Abort() // the other side gets no explanation, by the protocol
-				l.logGreeting(conn.RemoteKey(), err)
+				l.logPending(conn.RemoteKey(), err)
 			}
 			data.forget()
 		})
@@ -132,7 +132,7 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 			return errDataStream
 		}
 	}
-	if !l.begun.begin(s.RemoteKey(), time.Now()) {
+	if !l.limiter.begin(s.RemoteKey(), time.Now()) {
 		return errTooManyHandshakes
 	}
 	security, points := l.deps.secure(s), &pointGuard{deps: l.deps, node: s.RemoteKey()}
@@ -151,24 +151,24 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 		return wire.NewViolation(wire.CodeValue, "an address that is not behind the node it comes from")
 	}
 	if contact, err := l.deps.Store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
-		l.begun.welcome(s.RemoteKey())
+		l.limiter.release(s.RemoteKey())
 	}
 	// What remains of the handshake gets its own 15 s: the apps count them from the
 	// start, but the time a contact takes to decide is ours.
 	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
-	return handOver(inbox, Inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandoff(s, framed)})
+	return tell(inbox, Inbound{Account: hs.Local(), Contact: hs.Remote(), Stream: newHandoff(s, framed)})
 }
 
-func handOver(inbox kernel.Inbox, msg any) error {
+func tell(inbox kernel.Inbox, msg any) error {
 	if !inbox.Tell(msg) {
 		return kernel.ErrStopped
 	}
 	return nil
 }
 
-func (l *listener) logGreeting(node identity.NodeKey, err error) {
+func (l *listener) logPending(node identity.NodeKey, err error) {
 	switch {
 	case wire.ViolationCode(err) != "":
 		l.deps.Strangers.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)

@@ -46,7 +46,7 @@ func TestListener_PanicInAHandshake_EndsThatStreamOnly(t *testing.T) {
 	log := strangerlog.New(slog.New(slog.DiscardHandler))
 	l := &listener{deps: &Deps{
 		Strangers: log, Log: slog.New(slog.DiscardHandler), Table: NewTable(1, log), Pairs: func(identity.NodeKey) int { return 0 },
-	}, greetings: newGreetings(), begun: newHandshakers()}
+	}, pendingStreams: newPendingStreams(), limiter: newHandshakeLimiter()}
 	port := make(fewConns, 2)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

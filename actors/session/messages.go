@@ -4,91 +4,97 @@ package session
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Everything the actors of this package tell each other, grouped by receiver.
-// Who may tell whom stands in the package text.
+// The messages of this package, by receiver.
 
-// To an account actor.
+// To the actor of an account.
 type (
-	// Inbound is the listener's, by way of the node: a stream whose initiator has
-	// proved to be Contact and asks for Account.
+	// Inbound is sent by the listener to its parent, which forwards it: a stream whose
+	// initiator has proved to be Contact and asks for Account. The receiver hands the
+	// stream to a session or drops it.
 	Inbound struct {
 		Account, Contact identity.PublicKey
 		Stream           *Handoff
 	}
 )
 
-// To a contact actor; it also gets inbound and uplink.Changed.
+// Events, to the parent of a session, the actor of its contact. Where an event has a
+// Credit, the receiver releases it when it has handled the event.
 type (
-	// Ready is a dialling session's: authenticated, nothing promised yet.
+	// Ready says that a session that dials has authenticated both sides. It continues
+	// with [Complete].
 	Ready struct{ Node identity.NodeKey }
-	// Live is a session's: both sides have it.
+	// Live says that both sides have the session.
 	Live struct {
 		Node       identity.NodeKey
 		Generation Generation
-		Behind     netip.Addr // of the device, when it lies behind the node
+		SubnetAddr netip.Addr // of the device, if it is behind the node; otherwise invalid
 		Dialled    bool
 	}
-	// Alive is a session's: the answer to probe.
+	// Alive is the answer to [Probe]: the peer has sent a frame.
 	Alive struct{}
-	// Acked is a session's: the peer has the message.
+	// Acked says that the peer has the message.
 	Acked struct{ GUID peer.GUID }
-	// Undeliverable is a session's: the message cannot be sent, ever.
+	// Undeliverable says that the message never can be sent.
 	Undeliverable struct {
 		GUID   peer.GUID
 		Reason string
 	}
-	// Requested is a session's: the peer asks to be a contact.
+	// Requested says that the peer asks to be a contact.
 	Requested struct {
 		Request peer.ContactRequest
 		Credit  Credit
 	}
-	// Answered is a session's: the peer answered our request.
+	// Answered says that the peer has answered our contact request.
 	Answered struct {
 		Accepted bool
 		Credit   Credit
 	}
-	// Responded is a session's: respond with Owed has been sent.
+	// Responded says that a [Respond] with Owed was sent.
 	Responded struct{ Accepted bool }
-	// RequestDelivered is a session's: the contact has read the request of ask.
+	// RequestDelivered says that the peer has read the request of [Ask].
 	RequestDelivered struct{}
-	// CallOffered and callHung are a session's: the contact calls, and does not wait
-	// any longer.
+	// CallOffered says that the contact calls, CallHung that the caller has hung up.
 	CallOffered struct{ Credit Credit }
 	CallHung    struct{ Credit Credit }
+	// HandshakeRelayed says that the node wanted a signature over a challenge that was
+	// created for another connection. The handshake has failed.
+	HandshakeRelayed struct{ Node identity.NodeKey }
+	// TurnCame is sent by the [Table], after [Table.Wait] or a [TurnError]: the contact
+	// may have a session with the node after Wait.
+	TurnCame struct{ Wait time.Duration }
 )
 
-// To a session actor.
+// Commands, to a session.
 type (
-	// Complete is the contact's answer to sessionReady: send the final OK.
+	// Complete answers [Ready]: send the final OK of the handshake.
 	Complete struct{}
-	// Deliver is the contact's: send this message; acked follows, or the session's
-	// end.
+	// Deliver sends a message; [Acked], [Undeliverable] or the end of the session follows.
+	// There is one at a time.
 	Deliver struct{ Message store.Message }
-	// Probe is the contact's: ask the peer for a sign of life; sessionAlive follows.
-	// With Yield a session that is quiet ends instead, in favour of another device.
+	// Probe tests whether the peer answers; [Alive] follows, or the end of the session.
+	// With Yield a quiet session ends instead, in favour of another device.
 	Probe struct{ Yield bool }
-	// Permit is the contact's: whether the peer may do more than ask.
+	// Permit says whether the peer may do more than send a contact request.
 	Permit struct{ Allowed bool }
-	// RequestStored is the contact's: the peer's contact request waits for our user.
+	// RequestStored says that the contact request of the peer was stored.
 	RequestStored struct{}
-	// Respond is the contact's: answer a contact request; with Owed, responded
-	// follows.
+	// Respond answers a contact request; with Owed, [Responded] follows.
 	Respond struct{ Accepted, Owed bool }
-	// Ask is the contact's: send a contact request; askedHeard follows.
+	// Ask sends a contact request; [RequestDelivered] follows.
 	Ask struct{ Text string }
-	// DeclineCall is the contact's: nobody takes the call.
+	// DeclineCall declines the call of the contact.
 	DeclineCall struct{}
-	// TellProfile is the contact's: send our profile, which has changed.
+	// TellProfile sends our profile, which has changed.
 	TellProfile struct{}
-	// Replace is the contact's: end at once, with a reset, in favour of a newer
-	// connection.
+	// Replace ends the session at once, with a reset, in favour of a newer connection.
 	Replace struct{}
-	// dataStream is the listener's: a data stream from the session's node.
+	// dataStream is sent by the listener: a data stream from the node of the session.
 	dataStream struct{ Stream *Handoff }
 )

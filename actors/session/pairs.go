@@ -15,50 +15,50 @@ import (
 )
 
 const (
-	// stragglerTime is how long after a session its data stream may still arrive. The
-	// apps open it right after the handshake and give up after 10 s; the rest is for
+	// stragglerTime is how long after the end of a session its data stream may arrive.
+	// The apps open it right after the handshake and give up after 10 s; the rest is for
 	// a slow network.
 	stragglerTime = 15 * time.Second
-	// maxLingering bounds the ended sessions that are remembered for their
-	// stragglers. The one that ended first is forgotten.
+	// maxLingering bounds the ended sessions whose data streams may arrive. The one that
+	// ended first is evicted.
 	maxLingering = 4096
 )
 
-// pairTable knows which pairs of an account and a contact have a session with each
-// node. A data stream names nobody: all that is known of it is the node at the other
-// end, where several contacts may live, and where several accounts of ours may have
-// sessions. So it belongs to a pair only if no other pair could have been meant.
+// pairTable has the pairs of an account and a contact that have a session with each node.
+// A data stream does not say whose it is: only the node at the other end is known, where
+// several contacts may be, and with which several of our accounts may have sessions. So
+// it belongs to a pair only if it cannot belong to another one.
 //
-// A session counts from the moment at which the other side can count it: before we
-// send CHALLENGE_ANSWER2 as acceptor, before the final OK as initiator. No data
-// stream that belongs to it is opened earlier. It counts until it has ended and its
-// data stream cannot be on the way any more. Only generation 3 has data streams, so
-// only its sessions are entered.
+// A session counts from the moment at which the peer can count it: before we send
+// CHALLENGE_ANSWER2 as acceptor, before the final OK as initiator. None of its data
+// streams is opened earlier. It counts until it has ended and its data stream cannot
+// arrive any more. Only gen3 has data streams, so only its sessions are entered.
 //
-// Three files share the lock: this one has the sessions, pair_streams.go the data
-// streams that arrive, pair_turns.go the nodes that get one pair at a time.
-// The table is safe for concurrent use and never blocks.
+// Three files share the lock: this one has the sessions, pairs_streams.go the data
+// streams that arrive, pairs_turns.go the nodes that have one pair at a time. The table
+// is safe for concurrent use and never blocks.
 type pairTable struct {
 	log *strangerlog.Log
 	now func() time.Time
 
 	mu    sync.Mutex
 	nodes map[identity.NodeKey]*nodePairs
-	// lingering are ended sessions, in the order of their ends.
+	// lingering are ended sessions that still count, in the order of their ends.
 	lingering []*pairSession
 	// heldForStrangers counts held streams that met no accepted contact.
 	heldForStrangers int
-	// turnNodes are the nodes that get one pair at a time, the one whose time ends
+	// turnNodes are the nodes that have one pair at a time, the one whose time ends
 	// first at the head.
 	turnNodes []identity.NodeKey
 }
 
-// nodePairs is what the table knows about one node.
+// nodePairs are the sessions and streams of one node.
 type nodePairs struct {
 	key identity.NodeKey
 	// sessions are all that count, in the order in which they were entered.
 	sessions []*pairSession
-	// streams are those whose session is not decided, in the order of their opening.
+	// streams are the data streams whose session is not decided, in the order of their
+	// opening.
 	streams []*incomingData
 	turns   nodeTurns
 }
@@ -75,7 +75,7 @@ type pairSession struct {
 	// Under the table's lock.
 
 	live bool
-	// revoked: told to end; it gets nothing any more.
+	// revoked: told to end; it gets no data stream any more.
 	revoked bool
 	// hasData: the peer's data stream was given to it.
 	hasData bool
@@ -99,9 +99,8 @@ type sessionEntry struct {
 	known   bool       // the contact is accepted
 }
 
-// enter adds a session that the peer is about to count. It fails with *turnError
-// while the node gets one pair at a time and another pair has its turn; the pair then
-// waits in line.
+// enter adds a session that the peer is about to count. It fails with *TurnError while
+// another pair has its turn at the node; the pair then waits in line.
 func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
 	now := t.now()
 	t.mu.Lock()
@@ -109,7 +108,7 @@ func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
 	t.sweepLocked(now)
 	n := t.nodeLocked(e.node)
 	if wait := n.turnLocked(e.pair, now); wait > 0 {
-		if e.known { // who else is there comes again by themselves
+		if e.known { // strangers try again by themselves
 			n.waitLocked(turnWish{pair: e.pair, contact: e.contact, asked: now})
 		}
 		return nil, &TurnError{Wait: wait}
@@ -129,7 +128,7 @@ func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
 	return s, nil
 }
 
-// goLive says that the session can take the peer's data stream.
+// goLive says that the session can be given the peer's data stream.
 func (s *pairSession) goLive() {
 	now := s.table.now()
 	s.table.mu.Lock()
@@ -153,7 +152,7 @@ func (s *pairSession) leave() {
 	s.ended, s.live = true, false
 	s.until = now.Add(stragglerTime)
 	if s.hasData {
-		// There is one data stream a session, and it was opened at its beginning.
+		// The data stream was opened at the beginning of the session, and there is one.
 		s.until = s.entered.Add(stragglerTime)
 	}
 	if n.turns.reserved == s && n.turns.reservedUntil.After(s.until) {
@@ -181,7 +180,7 @@ func (n *nodePairs) removeLocked(s *pairSession) {
 	n.sessions = slices.DeleteFunc(n.sessions, func(other *pairSession) bool { return other == s })
 }
 
-// counts reports whether the session is there, or its data stream may be.
+// counts reports whether the session is there, or its data stream may arrive.
 func (s *pairSession) counts(now time.Time) bool { return !s.ended || now.Before(s.until) }
 
 func (t *pairTable) nodeLocked(key identity.NodeKey) *nodePairs {
@@ -193,8 +192,7 @@ func (t *pairTable) nodeLocked(key identity.NodeKey) *nodePairs {
 	return n
 }
 
-// sweepLocked forgets the sessions that do not count any more, and nodes about which
-// nothing is left to know.
+// sweepLocked removes the sessions that do not count any more, and empty nodes.
 func (t *pairTable) sweepLocked(now time.Time) {
 	gone := 0
 	for _, s := range t.lingering {

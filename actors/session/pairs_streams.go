@@ -12,25 +12,24 @@ import (
 )
 
 const (
-	// maxHeldPerSession bounds the data streams of a node that are held, for each of
-	// its sessions. A further one resets the oldest.
+	// maxHeldPerSession bounds the data streams of a node that are held, for each of its
+	// sessions. A further one resets the oldest.
 	maxHeldPerSession = 2
 	// maxHeldForStrangers bounds those in all that met no accepted contact. A further
 	// one is reset. Those that met one are bounded by the sessions of contacts.
 	maxHeldForStrangers = 64
 )
 
-// incomingData is a stream from its opening until it is known whose data stream it
-// is. It remembers the pairs that it met: those that counted at its node at any
-// moment since its opening.
+// incomingData is a stream from its opening until its session is decided. It has met the
+// pairs that counted at its node at any moment since its opening.
 //
 //   - It met one pair: it is given to the newest live session of that pair, as soon as
 //     no handshake of the pair is in progress.
-//   - It met several: it could be for any of them, also for one that has left
-//     meanwhile. It is held, unread. The apps open a data stream with every session
-//     and may never use it, so it does no harm. Once it carries a frame all sessions
-//     with the node end, the stream is reset, and the node gets one pair at a time: the
-//     peer sends the frame again, on a stream that meets nobody else.
+//   - It met several: it could be for any of them, also for one that has ended
+//     meanwhile. It is held, unread: the apps open a data stream with every session and
+//     often never use it. When a frame arrives on it, all sessions with the node end, the
+//     stream is reset, and the node has one pair at a time: the peer sends the frame
+//     again, on a stream that meets one pair.
 //   - No session with the node is left: it is reset.
 type incomingData struct {
 	table *pairTable
@@ -50,7 +49,7 @@ type incomingData struct {
 	stranger bool // counted in heldForStrangers
 }
 
-// opened begins to note which pairs a new stream meets. The caller calls hand or
+// opened returns a new stream, which begins to meet pairs. The caller calls hand or
 // forget.
 func (t *pairTable) opened(node identity.NodeKey) *incomingData {
 	now := t.now()
@@ -73,7 +72,7 @@ func (d *incomingData) meetLocked(p store.Conversation) {
 	d.met, d.metAny = p, true
 }
 
-// forget ends the notes: the stream is no data stream, or nobody listens any more.
+// forget removes the stream: it is not a data stream, or the listener ends.
 func (d *incomingData) forget() {
 	d.table.mu.Lock()
 	defer d.table.mu.Unlock()
@@ -83,27 +82,27 @@ func (d *incomingData) forget() {
 	}
 }
 
-// hand waits until the data stream was given to a session or reset, which it is at
-// the end of ctx. It reads nothing of it beyond a look at whether there is something.
+// hand waits until the data stream was given to a session or reset, at the latest at the
+// end of ctx. It only peeks at the first byte.
 func (d *incomingData) hand(ctx context.Context, s *stream) {
 	defer context.AfterFunc(ctx, d.forget)()
 	if s.SetDeadline(time.Time{}) != nil {
-		d.forget() // it has ended
+		d.forget() // the stream has ended
 	} else if d.hold(s) {
 		_, err := s.reader.Peek(1)
 		d.peeked(err)
 	}
 	<-d.decided
-	// What interrupted Peek must not interrupt the session.
+	// The deadline that interrupted Peek must not interrupt the session.
 	if d.owner == nil || s.SetDeadline(time.Time{}) != nil {
-		_ = s.Abort() // there is nothing left to do with it
+		_ = s.Abort() // no owner
 		return
 	}
 	d.owner.actor.Tell(dataStream{newHandoff(s, nil)})
 }
 
-// hold puts the stream among those that are held. It returns false when it is
-// decided already.
+// hold adds the stream to those that are held. It returns false when it is decided
+// already.
 func (d *incomingData) hold(s *stream) bool {
 	t := d.table
 	now := t.now()
@@ -113,7 +112,7 @@ func (d *incomingData) hold(s *stream) bool {
 	d.stream = s
 	t.settleLocked(n, now)
 	if d.over {
-		t.tidyLocked(n, now) // nobody else is at the node, most likely: node keys cost nothing
+		t.tidyLocked(n, now) // most likely the node is empty: a node key is free
 		return false
 	}
 	if !n.hasContactLocked() {
@@ -128,7 +127,7 @@ func (d *incomingData) hold(s *stream) bool {
 	return !d.over
 }
 
-// peeked is the stream carrying a frame, or having ended.
+// peeked notes that a frame arrives on the stream, or that it has ended.
 func (d *incomingData) peeked(err error) {
 	t := d.table
 	now := t.now()
@@ -147,7 +146,7 @@ func (d *incomingData) peeked(err error) {
 	t.settleLocked(n, now)
 }
 
-// settleLocked decides about the streams of a node that can be decided about now.
+// settleLocked decides about the streams of a node as far as possible.
 func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
 	present := slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return !s.ended })
 	for _, d := range slices.Clone(n.streams) {
@@ -169,8 +168,8 @@ func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
 	}
 }
 
-// ownerLocked is the session of a pair that gets its data stream: the newest, once it
-// is live.
+// ownerLocked returns the session of a pair that gets its data stream: the newest; false
+// until it is live.
 func (n *nodePairs) ownerLocked(p store.Conversation) (*pairSession, bool) {
 	for _, s := range slices.Backward(n.sessions) {
 		if s.pair == p && !s.ended && !s.revoked {
@@ -180,9 +179,9 @@ func (n *nodePairs) ownerLocked(p store.Conversation) (*pairSession, bool) {
 	return nil, false
 }
 
-// conflictLocked is a frame on a stream that could be for several pairs. It is reset
-// with the last of the sessions, which end as soon as nothing is in doubt: a peer that
-// sees the reset before may end them itself.
+// conflictLocked handles a frame on a stream that could be for several pairs. The
+// sessions end when nothing is in flight, and the stream is reset with the last of them: a
+// peer that sees the reset earlier may end them itself.
 func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
 	ended := 0
 	for _, s := range n.sessions {
@@ -197,7 +196,7 @@ func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
 	}
 	t.takeTurnsLocked(n, now)
 	t.log.Info("ambiguous data stream reset, node gets one conversation at a time", "component", "listener",
-		"node", n.key.Short(), "sessions", ended, "for", turnsTime)
+		"node", n.key.Short(), "count", ended, "ttl", turnsTime)
 }
 
 // boundHeldLocked resets the oldest held streams when there are too many.
@@ -226,7 +225,7 @@ func (n *nodePairs) hasContactLocked() bool {
 }
 
 // endLocked decides about the stream: it is given to its owner, or reset when there is
-// none. What waits for its first byte is interrupted.
+// none. It interrupts the goroutine that waits for the first byte.
 func (d *incomingData) endLocked(n *nodePairs) {
 	if d.over {
 		return
@@ -238,6 +237,6 @@ func (d *incomingData) endLocked(n *nodePairs) {
 	}
 	close(d.decided)
 	if d.stream != nil {
-		_ = d.stream.SetReadDeadline(time.Unix(1, 0)) // fails when the stream is over, as wanted
+		_ = d.stream.SetReadDeadline(time.Unix(1, 0)) // fails if the stream has ended
 	}
 }

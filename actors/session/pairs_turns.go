@@ -12,25 +12,24 @@ import (
 )
 
 const (
-	// turnsTime is how long a node gets one pair at a time after a data stream could
-	// not be attributed, or since a file was last sent that needs a node to itself.
+	// turnsTime is how long a node has one pair at a time after a data stream that could
+	// be for several pairs, or after a session asked to have the node alone.
 	turnsTime = 5 * time.Minute
-	// maxTurnNodes bounds the nodes that get one pair at a time. The one that began
-	// first gets all at once again.
+	// maxTurnNodes bounds the nodes that have one pair at a time. When there are more,
+	// the one that began first may have all pairs again.
 	maxTurnNodes = 1024
-	// turnFallback is when a pair in line asks again by itself. It is told when its
-	// turn has come.
+	// turnFallback is the interval in which a pair in line asks again, besides TurnCame.
 	turnFallback = 15 * time.Second
-	// turnWishTime is how long a pair stays in line that does not ask again.
+	// turnWishTime is how long a pair that does not ask again stays in line.
 	turnWishTime = 2 * turnFallback
-	// reserveTime is how long a node is kept for one pair while our data stream to it
-	// opens. The other side attributes the stream when it reads the role byte, which it
-	// gets attributeTime for, or until it acknowledges a frame.
+	// reserveTime is how long a node is reserved for one pair while our data stream to it
+	// opens. The peer attributes the stream when it reads the role byte, for which it has
+	// attributeTime; a frame that it acknowledges ends the reservation.
 	reserveTime   = dialTime + attributeTime
 	attributeTime = 10 * time.Second
 )
 
-// nodeTurns is the state of a node that gets one pair at a time.
+// nodeTurns is the state of a node that has one pair at a time.
 type nodeTurns struct {
 	// until is when all pairs may have sessions again; zero when they may.
 	until time.Time
@@ -49,24 +48,21 @@ type turnWish struct {
 	asked   time.Time
 }
 
-// TurnError says that another pair has its turn at the node. Wait is when to ask
-// again, unless turnCame comes earlier.
+// TurnError says that another pair has its turn at the node. The contact asks again
+// after Wait, or when it gets [TurnCame].
 type TurnError struct{ Wait time.Duration }
 
 func (*TurnError) Error() string { return "another conversation with the same device has its turn" }
 
-// What the table tells the actors of sessions and contacts.
+// Messages of the table to sessions.
 type (
-	// yieldTurn tells a session that another pair waits for the node: it is to end when
-	// there is nothing to do.
+	// yieldTurn tells a session to end when it is idle: another pair waits for the node.
 	yieldTurn struct{}
-	// endShared tells a session to end: a data stream could not be attributed.
+	// endShared tells a session to end: a data stream could be for several pairs.
 	endShared struct{}
-	// TurnCame tells a contact that it is its turn, after a wait.
-	TurnCame struct{ Wait time.Duration }
 )
 
-// takeTurnsLocked lets the node have one pair at a time from now on.
+// takeTurnsLocked begins one pair at a time at the node.
 func (t *pairTable) takeTurnsLocked(n *nodePairs, now time.Time) {
 	n.turns.until = now.Add(turnsTime)
 	t.turnNodes = slices.DeleteFunc(t.turnNodes, func(k identity.NodeKey) bool { return k == n.key })
@@ -76,7 +72,7 @@ func (t *pairTable) takeTurnsLocked(n *nodePairs, now time.Time) {
 	}
 }
 
-// sweepTurnsLocked ends what is over.
+// sweepTurnsLocked ends the turns whose time is over.
 func (t *pairTable) sweepTurnsLocked(now time.Time) {
 	for len(t.turnNodes) > 0 {
 		n := t.nodes[t.turnNodes[0]]
@@ -96,7 +92,7 @@ func (t *pairTable) endTurnsLocked(node identity.NodeKey, now time.Time) {
 	}
 }
 
-// turnLocked is how long a pair has to wait for the node, 0 when it may have a
+// turnLocked returns how long a pair has to wait for the node, 0 when it may have a
 // session now.
 func (n *nodePairs) turnLocked(p store.Conversation, now time.Time) time.Duration {
 	turns := &n.turns
@@ -122,7 +118,7 @@ func (n *nodePairs) turnLocked(p store.Conversation, now time.Time) time.Duratio
 	return wait
 }
 
-// first is who is at the head of the line.
+// first returns the head of the line.
 func (x *nodeTurns) first(now time.Time) (turnWish, bool) {
 	for len(x.line) > 0 && now.Sub(x.line[0].asked) > turnWishTime {
 		x.line = x.line[1:]
@@ -138,7 +134,7 @@ func (x *nodeTurns) leaveLine(p store.Conversation) {
 	x.line = slices.DeleteFunc(x.line, func(w turnWish) bool { return w.pair == p })
 }
 
-// release ends what was reserved for a session.
+// release ends the reservation of a session.
 func (x *nodeTurns) release(s *pairSession) {
 	if x.reserved == s {
 		x.reserved, x.reservedUntil = nil, time.Time{}
@@ -158,7 +154,7 @@ func (n *nodePairs) waitLocked(w turnWish) {
 		n.turns.line = append(n.turns.line, w)
 	}
 	if !w.asked.Before(n.turns.until) {
-		return // another pair's data stream is opening, which is over soon
+		return // the node is only reserved, which is over soon
 	}
 	for _, s := range n.sessions {
 		if s.pair != w.pair && !s.ended {
@@ -167,7 +163,7 @@ func (n *nodePairs) waitLocked(w turnWish) {
 	}
 }
 
-// wakeLocked tells the first in line when its turn is.
+// wakeLocked tells the first in line when it has its turn.
 func (n *nodePairs) wakeLocked(now time.Time) {
 	if first, ok := n.turns.first(now); ok {
 		if wait := n.turnLocked(first.pair, now); wait < turnFallback {
@@ -196,9 +192,9 @@ func (t *pairTable) ask(node identity.NodeKey, p store.Conversation, contact ker
 }
 
 // reserve reports whether our data stream to the node may carry a frame now, and
-// keeps the node for this pair while the stream opens. The other side attributes
-// the stream to whoever was last there, and a session that shared the node may have
-// been forgotten with another's end. So this is only for sessions that never shared it.
+// reserves the node for this pair while the stream opens. The peer attributes the stream
+// to the session that began last, and forgets a session that shared the node when another
+// one ends. So only sessions that never shared the node may use data streams.
 func (s *pairSession) reserve(opening bool) bool {
 	now := s.table.now()
 	s.table.mu.Lock()
@@ -213,9 +209,9 @@ func (s *pairSession) reserve(opening bool) bool {
 	return true
 }
 
-// claim asks for the node to be this pair's alone. All sessions with it are asked to
-// end, this one too: the next one of the pair, which is the first in line, shares
-// the node with nobody.
+// claim requests the node for this pair alone. All sessions with the node are told to
+// yield, this one too: the next one of the pair, which is the first in line, does not
+// share the node.
 func (s *pairSession) claim(contact kernel.Ref) {
 	now := s.table.now()
 	s.table.mu.Lock()
@@ -231,7 +227,7 @@ func (s *pairSession) claim(contact kernel.Ref) {
 	}
 }
 
-// dataOpened says that our data stream is open and its role byte is on the way.
+// dataOpened notes that our data stream is open and its role byte was written.
 func (s *pairSession) dataOpened() {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
@@ -240,8 +236,8 @@ func (s *pairSession) dataOpened() {
 	}
 }
 
-// dataRead says that the other side has read a frame of our data stream, so that it
-// has attributed the stream.
+// dataRead notes that the peer has read a frame of our data stream, so it has attributed
+// the stream.
 func (s *pairSession) dataRead() {
 	now := s.table.now()
 	s.table.mu.Lock()

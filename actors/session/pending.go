@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// maxGreetings bounds the streams that have not said who they are, in all and
+	// maxPending bounds the streams that have not said who they are, in all and
 	// for one node. A further one ends the oldest: the one who waits longest is the
 	// one who does not answer.
-	maxGreetings        = 256
-	maxGreetingsPerNode = 8
-	// maxStrangerGreetings leaves a quarter to the nodes of contacts.
-	maxStrangerGreetings = maxGreetings - maxGreetings/4
-	// greetingsPerPair is what each pair of an account and an accepted contact adds to
+	maxPending        = 256
+	maxPendingPerNode = 8
+	// maxStrangerPending leaves a quarter to the nodes of contacts.
+	maxStrangerPending = maxPending - maxPending/4
+	// pendingPerPair is what each pair of an account and an accepted contact adds to
 	// what its node may have: apps dial two or three times at once.
-	greetingsPerPair = 3
+	pendingPerPair = 3
 
 	// A node may begin handshakeBurst handshakes at once and then one every
 	// handshakeEvery. An app dials two or three times within seconds at most; every
@@ -30,49 +30,49 @@ const (
 	// to be a contact does not count.
 	handshakeBurst = 32
 	handshakeEvery = time.Second
-	// maxHandshakers is how many nodes are remembered; forgetting one gives it a new
+	// maxLimitedNodes is how many nodes are remembered; forgetting one gives it a new
 	// allowance. A new node key costs nothing either, so this is no way around.
-	maxHandshakers = 4096
+	maxLimitedNodes = 4096
 )
 
-// greetings are the streams whose other side has not said who it is. Those from the
+// pendingStreams are the streams whose other side has not said who it is. Those from the
 // nodes of contacts have a list of their own, so that strangers cannot take their
 // places however many node keys they have. It is used by the accepting goroutine and
 // those it starts.
-type greetings struct {
+type pendingStreams struct {
 	mu                  sync.Mutex
-	contacts, strangers *list.List // of *greeting, oldest first
+	contacts, strangers *list.List // of *pendingStream, oldest first
 	perNode             map[identity.NodeKey]int
 }
 
-type greeting struct {
+type pendingStream struct {
 	conn overlay.Conn
 	// place is the element of in; nil once left.
 	place *list.Element
 	in    *list.List
 }
 
-func newGreetings() *greetings {
-	return &greetings{contacts: list.New(), strangers: list.New(), perNode: make(map[identity.NodeKey]int)}
+func newPendingStreams() *pendingStreams {
+	return &pendingStreams{contacts: list.New(), strangers: list.New(), perNode: make(map[identity.NodeKey]int)}
 }
 
 // enter adds a stream of a node with that many pairs. When there are too many, the
 // oldest of the same node is aborted, or else the oldest stranger's, and a contact's
 // only for another contact's; its goroutine then ends.
-func (g *greetings) enter(conn overlay.Conn, pairs int) *greeting {
+func (g *pendingStreams) enter(conn overlay.Conn, pairs int) *pendingStream {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	node := conn.RemoteKey()
-	e := &greeting{conn: conn, in: g.contacts}
+	e := &pendingStream{conn: conn, in: g.contacts}
 	if pairs == 0 {
 		e.in = g.strangers
 	}
 	switch {
-	case g.perNode[node] >= maxGreetingsPerNode+greetingsPerPair*pairs:
+	case g.perNode[node] >= maxPendingPerNode+pendingPerPair*pairs:
 		g.evictNodeLocked(node)
-	case pairs == 0 && g.strangers.Len() >= maxStrangerGreetings:
+	case pairs == 0 && g.strangers.Len() >= maxStrangerPending:
 		g.evictLocked(g.strangers.Front())
-	case g.contacts.Len()+g.strangers.Len() < maxGreetings:
+	case g.contacts.Len()+g.strangers.Len() < maxPending:
 	case g.strangers.Len() > 0:
 		g.evictLocked(g.strangers.Front())
 	default:
@@ -84,27 +84,27 @@ func (g *greetings) enter(conn overlay.Conn, pairs int) *greeting {
 }
 
 // leave removes a stream that is known now, or over.
-func (g *greetings) leave(e *greeting) {
+func (g *pendingStreams) leave(e *pendingStream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.removeLocked(e)
 }
 
-func (g *greetings) abortAll() {
+func (g *pendingStreams) abortAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, all := range []*list.List{g.contacts, g.strangers} {
 		for e := all.Front(); e != nil; e = e.Next() {
-			_ = e.Value.(*greeting).conn.Abort() // its goroutine reports the error
+			_ = e.Value.(*pendingStream).conn.Abort() // its goroutine reports the error
 		}
 	}
 }
 
 // evictNodeLocked aborts the oldest stream of a node.
-func (g *greetings) evictNodeLocked(node identity.NodeKey) {
+func (g *pendingStreams) evictNodeLocked(node identity.NodeKey) {
 	for _, all := range []*list.List{g.contacts, g.strangers} {
 		for p := all.Front(); p != nil; p = p.Next() {
-			if p.Value.(*greeting).conn.RemoteKey() == node {
+			if p.Value.(*pendingStream).conn.RemoteKey() == node {
 				g.evictLocked(p)
 				return
 			}
@@ -112,13 +112,13 @@ func (g *greetings) evictNodeLocked(node identity.NodeKey) {
 	}
 }
 
-func (g *greetings) evictLocked(place *list.Element) {
-	e := place.Value.(*greeting)
+func (g *pendingStreams) evictLocked(place *list.Element) {
+	e := place.Value.(*pendingStream)
 	g.removeLocked(e)
 	_ = e.conn.Abort() // its goroutine reports the error
 }
 
-func (g *greetings) removeLocked(e *greeting) {
+func (g *pendingStreams) removeLocked(e *pendingStream) {
 	if e.place == nil {
 		return
 	}
@@ -130,9 +130,9 @@ func (g *greetings) removeLocked(e *greeting) {
 	}
 }
 
-// handshakers limits how often a node may begin a handshake. It is safe for
+// handshakeLimiter limits how often a node may begin a handshake. It is safe for
 // concurrent use.
-type handshakers struct {
+type handshakeLimiter struct {
 	mu    sync.Mutex
 	nodes *lru.Table[identity.NodeKey, *allowance]
 }
@@ -143,12 +143,12 @@ type allowance struct {
 	asOf time.Time
 }
 
-func newHandshakers() *handshakers {
-	return &handshakers{nodes: lru.New[identity.NodeKey, *allowance](maxHandshakers)}
+func newHandshakeLimiter() *handshakeLimiter {
+	return &handshakeLimiter{nodes: lru.New[identity.NodeKey, *allowance](maxLimitedNodes)}
 }
 
 // begin reports whether a node may begin a handshake, and counts it.
-func (h *handshakers) begin(node identity.NodeKey, now time.Time) bool {
+func (h *handshakeLimiter) begin(node identity.NodeKey, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a, ok := h.nodes.Get(node)
@@ -165,8 +165,8 @@ func (h *handshakers) begin(node identity.NodeKey, now time.Time) bool {
 	return true
 }
 
-// welcome gives back what begin has counted: it was a contact.
-func (h *handshakers) welcome(node identity.NodeKey) {
+// release gives back what begin has counted: it was a contact.
+func (h *handshakeLimiter) release(node identity.NodeKey) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if a, ok := h.nodes.Peek(node); ok {

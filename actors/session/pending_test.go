@@ -33,7 +33,7 @@ func silent(i int) *silentConn {
 // Bar S04: strangers with a new node key for each stream push out strangers, and no
 // contact who takes its time, however many they are.
 func TestGreetings_StrangersLeaveContactsTheirPlaces(t *testing.T) {
-	g := newGreetings()
+	g := newPendingStreams()
 	var contacts []*silentConn
 	for i := range 100 {
 		contacts = append(contacts, silent(i))
@@ -55,27 +55,27 @@ func TestGreetings_StrangersLeaveContactsTheirPlaces(t *testing.T) {
 	for i, c := range strangers {
 		if !c.aborted {
 			left++
-		} else if i > len(strangers)-maxGreetings+len(contacts) {
+		} else if i > len(strangers)-maxPending+len(contacts) {
 			t.Errorf("stranger %d was pushed out before an older one", i)
 		}
 	}
-	if want := maxGreetings - len(contacts) - 1; left != want {
+	if want := maxPending - len(contacts) - 1; left != want {
 		t.Errorf("%d strangers are left, want %d", left, want)
 	}
 	// The other way round they have three quarters, until contacts come.
-	g = newGreetings()
+	g = newPendingStreams()
 	for i := range 1000 {
 		g.enter(silent(i), 0)
 	}
-	if got := g.strangers.Len(); got != maxStrangerGreetings {
-		t.Errorf("%d places are strangers', want %d", got, maxStrangerGreetings)
+	if got := g.strangers.Len(); got != maxStrangerPending {
+		t.Errorf("%d places are strangers', want %d", got, maxStrangerPending)
 	}
 }
 
 // A node has its own bound, a larger one with more pairs, and is its own victim.
 func TestGreetings_BoundForEachNode(t *testing.T) {
 	for pairs, want := range map[int]int{0: 8, 1: 11, 20: 68} {
-		g := newGreetings()
+		g := newPendingStreams()
 		other := silent(2)
 		g.enter(other, 0)
 		first := silent(1)

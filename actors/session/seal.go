@@ -12,23 +12,18 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// What our nodes do against somebody who relays a handshake between them; see
-// identity.Seal.
-
-// HandshakeRelayed is a session's: the node has asked for a signature over a
-// challenge that was made for another connection.
-type HandshakeRelayed struct{ Node identity.NodeKey }
-
-// secure is what a handshake over a stream needs to sign with care.
+// secure returns what a handshake over a stream must not sign. Its challenges have a seal
+// with the names of both ends, against an attacker who relays a handshake between two
+// nodes; see identity.Seal.
 func (d *Deps) secure(s *stream) peer.Security {
 	security := d.Keys.Security(s.RemoteKey())
 	security.SealLocal, security.SealRemote = sealNames(d.Node, s)
 	return security
 }
 
-// sealNames names both ends of a stream of our node in a form that both ends see. Streams of
-// generations 2 and 3 prove the keys of their nodes. In generation 1 the ends see
-// addresses; behind a router they do not see the same, so there is no name then.
+// sealNames returns names of both ends of a stream that are equal at both ends. Streams of
+// gen2 and gen3 prove the keys of their nodes. In gen1 the ends see addresses; behind a
+// router they see different ones, and the name is zero.
 func sealNames(own identity.NodeKey, s *stream) (local, remote identity.NodeKey) {
 	if s.generation != Gen1 {
 		return own, s.RemoteKey()
@@ -36,7 +31,7 @@ func sealNames(own identity.NodeKey, s *stream) (local, remote identity.NodeKey)
 	return addressName(s.LocalAddr()), addressName(s.RemoteAddr())
 }
 
-// addressName puts the address of a node in the place of its key; zero for one
+// addressName returns the address of a node in the form of a key; zero for an address
 // behind a router.
 func addressName(a net.Addr) (name identity.NodeKey) {
 	tcp, ok := a.(*net.TCPAddr)

@@ -20,42 +20,41 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Timers of a session. The apps ping after 50 s and give the answer 7 s, which is
-// little for a mesh that has been quiet; we are more patient.
 const (
+	// pingAfter is the idle time before a ping, pongTime the time for its answer. The
+	// apps have 50 s and 7 s; 7 s is little for a mesh that was idle.
 	pingAfter = 50 * time.Second
 	pongTime  = 25 * time.Second
-	// mirrorTime is how long a session goes on after a message that a mirror does not
-	// acknowledge: apps offer a message once in a session, and may have more to say.
+	// mirrorTime is how long a session continues after a message that a mirror does not
+	// acknowledge: apps send a message once in a session, and may have others.
 	mirrorTime = 5 * time.Second
-	// yieldAfter is how long a session has been quiet that ends in favour of another
-	// device of the same contact.
+	// yieldAfter is the idle time after which a session ends in favour of another device
+	// of the same contact.
 	yieldAfter = 15 * time.Second
 )
 
-// Start says how a session begins: exactly one of the two.
+// Start says how a session begins. Either Dial or Accept is set.
 type Start struct {
-	// Dial are the nodes to try, best first, for patience each.
+	// Dial are the nodes to try, best first; each has Patience to answer.
 	Dial     []identity.NodeKey
 	Patience time.Duration
-	// Known are the generations in which nodes have been met.
+	// Known are the generations that nodes spoke when they were met.
 	Known map[identity.NodeKey]Generation
-	// Behind are addresses of devices behind nodes, for generation 1.
-	Behind map[identity.NodeKey]netip.Addr
-	// Accept is a stream whose initiator has proved its identity; going on with it
-	// proves ours.
+	// SubnetAddrs are the addresses of devices behind nodes, for gen1.
+	SubnetAddrs map[identity.NodeKey]netip.Addr
+	// Accept is a stream whose initiator has proved its identity.
 	Accept *Handoff
-	// Allowed is whether the peer may do more than ask to be a contact.
+	// Allowed says that the peer may do more than send a contact request.
 	Allowed bool
 }
 
-// session is one peer connection to one device of a contact: dialling or the
-// second half of an accepted handshake, then frames both ways until one side ends
-// it. It is never restarted: after a failure its contact opens another.
+// session is a connection to one device of a contact: it dials, or runs the second half
+// of an accepted handshake, then exchanges frames until one side ends it. It is never
+// restarted: after a failure its contact opens another.
 //
-// While it opens it does nothing that the other side would count before its
-// contact has said complete, or has started it with an accepted stream; see
-// crossing.
+// A peer counts a session from a step of the handshake on, see [pairTable]. A session
+// that dials takes this step when its contact sends [Complete]; the contact decides
+// between crossing dials.
 type session struct {
 	// Fixed at creation.
 	deps *Deps
@@ -64,62 +63,64 @@ type session struct {
 
 	// State.
 	conn *peerConn // nil until the stream is open
-	// place is what the pairTable knows of this session; nil before it is entered, and
-	// for generations without data streams.
+	// place is the entry in the pairTable; nil before the session is entered, and in
+	// generations without data streams.
 	place *pairSession
 	live  bool
-	// disconnected tells the files that the session has ended; see sessionFiles.
+	// disconnected tells Deps.Files that the session has ended.
 	disconnected func()
 	allowed      bool
-	// refused says that a message was read and forgotten, as the peer was not allowed.
+	// refused says that a message was read and not stored, because the peer was a
+	// stranger.
 	refused bool
 	// strangerUntil is when the session ends because its peer is still a stranger;
 	// zero when it is allowed.
 	strangerUntil time.Time
-	// waiting are the writes to the store that have not been answered yet.
+	// waiting are the writes that the store has not answered.
 	waiting   map[uint64]pendingWrite
 	nextToken uint64
 	inFlight  *inFlight    // the message that the peer has not acknowledged
-	toServe   []servedFile // what the peer has asked for; the first is being sent
-	served    bool         // the files that were owed have been looked for
+	toServe   []servedFile // files that the peer has requested; the first is being sent
+	served    bool         // the owed files were read
 	held      *heldProfile // the profile of the contact that is to be stored next; nil for none
-	// mirror says that what comes is kept and not acknowledged; mirrored is when that
-	// happened last.
+	// mirror says that messages are stored and not acknowledged; mirrored is when that
+	// last happened.
 	mirror   bool
 	mirrored time.Time
-	// pings and pongs count what was sent and what came. Our request has been read
-	// when askedAt pongs have come; 0 while there is none.
+	// pings and pongs count the sent and the received ones. Our contact request was
+	// read when there are askedAt pongs; 0 without a request.
 	pings, pongs, askedAt uint64
 
-	// lastFrame is when anything came, lastActivity when something other than a
-	// ping or pong did.
+	// lastFrame is when the last frame arrived, lastActivity when the last one arrived
+	// that was neither PING nor PONG.
 	lastFrame, lastActivity time.Time
-	pinged                  time.Time // when the unanswered ping was sent; zero without one
-	probing                 bool      // the contact waits for a sign of life
+	pinged                  time.Time // when the unanswered ping was sent; zero if none is
+	probing                 bool      // the contact waits for Alive
 	timer                   kernel.Timer
-	due                     time.Time // when timer fires; it may be early, never late
+	due                     time.Time // when timer fires: at the next deadline or before
 	parallel                bool      // holds one of Table.parallel
-	yielding                time.Time // when another pair began to wait for the node; zero without one
-	ending                  error     // why it ends as soon as nothing is in doubt; nil while it does not
+	yielding                time.Time // when another pair began to wait for the node; zero if none waits
+	ending                  error     // why the session ends when nothing is in flight; nil unless it will
 }
 
-// pendingWrite is what to do when the store has answered.
+// pendingWrite is what is done when the store answers.
 type pendingWrite struct {
-	ok     *peer.OK // to be sent when it went well, nil for none
+	ok     *peer.OK // to be sent after the commit, nil for none
 	credit Credit
 }
 
-// inFlight is the message that was sent and is not acknowledged. It ends no session
-// before until.
+// inFlight is the message that was sent and is not acknowledged. It does not end the
+// session before until.
 type inFlight struct {
 	guid        peer.GUID
 	sent, until time.Time
-	onData      bool // it went over our data stream
+	onData      bool // sent on our data stream
 }
 
 type sessionDue struct{}
 
-// NewSpec makes the actor's spec.
+// NewSpec returns the spec of a session of a conversation, to be a child of the actor of
+// the contact.
 func NewSpec(name string, d *Deps, p store.Conversation, start Start) kernel.Spec {
 	return kernel.Spec{Name: name, Kind: "session", Once: true, New: func() kernel.Actor {
 		return &session{deps: d, Conversation: p, start: start, allowed: start.Allowed, waiting: make(map[uint64]pendingWrite)}
@@ -207,7 +208,7 @@ func (s *session) Stopping(c *kernel.Context) {
 	}
 }
 
-// startDial looks for the contact at the given nodes.
+// startDial dials the nodes in a goroutine.
 func (s *session) startDial(c *kernel.Context) error {
 	key, ok := s.deps.Keys.Account(s.Account)
 	if !ok {
@@ -222,7 +223,7 @@ func (s *session) startDial(c *kernel.Context) error {
 		return kernel.Fatal(fmt.Errorf("read account: %w", err))
 	}
 	d := dialer{
-		carriers: carriers, nodes: s.start.Dial, known: s.start.Known, behind: s.start.Behind, patience: s.start.Patience,
+		carriers: carriers, nodes: s.start.Dial, known: s.start.Known, subnetAddrs: s.start.SubnetAddrs, patience: s.start.Patience,
 		config: peer.InitiatorConfig{Key: key, Remote: s.Contact(), ClientID: account.ClientID},
 		secure: s.deps.secure,
 	}
@@ -234,15 +235,15 @@ func (s *session) startDial(c *kernel.Context) error {
 			return err
 		}
 		if !inbox.Tell(dialled{conn}) {
-			_ = conn.stream.Abort() // nobody wants it any more
+			_ = conn.stream.Abort() // the session has ended
 		}
 		return nil
 	})
 	return nil
 }
 
-// onDialled: both sides have proved who they are, and the other side counts
-// nothing before our final OK.
+// onDialled asks the contact whether the session may complete: both sides have proved
+// their identities, and the peer does not count the session before our final OK.
 func (s *session) onDialled(c *kernel.Context, msg dialled) {
 	s.conn = msg.conn
 	c.Tell(c.Parent(), Ready{Node: s.conn.node})
@@ -261,7 +262,7 @@ func (s *session) onComplete(c *kernel.Context) {
 		s.end(c, fmt.Errorf("complete the handshake: %w", err))
 		return
 	}
-	// The data stream of the peer is on its way as soon as it has this.
+	// After this the peer opens its data stream.
 	s.onLive(c, true)
 	for _, f := range p.Send {
 		s.send(c, f)
@@ -272,17 +273,17 @@ func (s *session) onComplete(c *kernel.Context) {
 	}
 }
 
-// startAccepted goes on with a handshake whose first half the listener has run.
+// startAccepted continues a handshake whose first half the listener has run.
 func (s *session) startAccepted(c *kernel.Context) error {
 	if !s.start.Accept.claim() {
-		c.StopSelf(errHandedOverLate)
+		c.StopSelf(errHandedOffLate)
 		return nil
 	}
 	conn, inbox := newPeerConn(s.start.Accept.stream, s.start.Accept.hs), c.Inbox()
 	s.conn = conn
 	if err := s.enter(c); err != nil {
-		_ = conn.stream.Abort() // left unanswered: the other side counts nothing
-		// No failure of ours: strangers can make this happen as often as they like.
+		_ = conn.stream.Abort() // not answered, so the peer does not count it
+		// Not a failure to be logged: strangers can cause it at any rate.
 		c.StopSelf(err)
 		return nil
 	}
@@ -328,14 +329,14 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	c.Go("read", func(ctx context.Context) error { return conn.readFrames(ctx, inbox) })
 	s.schedule(c)
 	c.Tell(c.Parent(), Live{
-		Node: conn.node, Generation: s.generation(), Behind: behind(conn.hs, conn.stream), Dialled: dialled,
+		Node: conn.node, Generation: s.generation(), SubnetAddr: subnetAddr(conn.hs, conn.stream), Dialled: dialled,
 	})
 	if !dialled {
 		s.greet(c)
 	}
 }
 
-// greet asks for the contact's profile, as the apps do at the start of a session.
+// greet requests the contact's profile, as the apps do at the start of a session.
 func (s *session) greet(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return
@@ -347,14 +348,14 @@ func (s *session) greet(c *kernel.Context) {
 	s.send(c, peer.InfoRequest{Since: profileSeconds(contact.ProfileTime)})
 }
 
-// end ends the session for a reason that its contact is told.
+// end ends the session. The contact gets the reason as the error of the child.
 func (s *session) end(c *kernel.Context, reason error) {
 	_, unanswered := errors.AsType[*TurnError](reason)
 	if s.conn != nil && (unanswered || errors.Is(reason, ErrReplaced) || errors.Is(reason, errPingTimeout) || wire.ViolationCode(reason) != "") {
-		_ = s.conn.stream.Abort() // no use in a graceful end
+		_ = s.conn.stream.Abort() // instead of a graceful close
 	}
 	if errors.Is(reason, ErrSharedNode) && len(s.toServe) > 0 {
-		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now()) // the contact does not ask again
+		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now()) // the contact does not request them again
 	}
 	c.StopSelf(reason)
 }
@@ -365,7 +366,7 @@ func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 		s.onServed(c, msg.Err)
 	case msg.Err == nil:
 	case msg.Name == taskTakeFile:
-		c.Log().Warn("A file from the contact was not taken", "err", msg.Err)
+		c.Log().Warn("file from the contact was not stored", "err", msg.Err)
 	case msg.Name == taskData || msg.Name == taskSendData:
 		s.onDataDone(c, msg)
 	default:
@@ -373,9 +374,9 @@ func (s *session) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 	}
 }
 
-// schedule makes sure that onDue runs when the next timer is over. Frames push
-// timers back without a word; onDue then finds nothing to do and looks ahead
-// again, so that a busy session costs no timers.
+// schedule starts the timer for the next deadline. Frames postpone deadlines without
+// touching the timer; onDue then finds nothing due and schedules again, so a busy session
+// does not restart timers.
 func (s *session) schedule(c *kernel.Context) {
 	next := s.lastUse().Add(s.generation().idle(s.deps.Idle))
 	sooner := func(t time.Time) {
@@ -408,8 +409,8 @@ func (s *session) schedule(c *kernel.Context) {
 	s.timer = c.After(time.Until(next), sessionDue{})
 }
 
-// onDue keeps the timers: the pong and the acknowledgment that are waited for,
-// the idle end, the next ping.
+// onDue handles the deadline that has passed: of a pong, of an acknowledgment, of the
+// session itself, or of the next ping.
 func (s *session) onDue(c *kernel.Context) {
 	now := time.Now()
 	s.due = time.Time{}
@@ -450,19 +451,19 @@ func (s *session) onProbe(c *kernel.Context, msg Probe) {
 		return
 	}
 	s.probing = true
-	// Without pings no answer is the answer: apps that dial have lost the session.
+	// In a generation without pings the session does not answer, so it is replaced: an app
+	// dials only after it has lost the session.
 	if s.live && s.pinged.IsZero() && s.generation().hasPings() {
 		s.ping(c)
 	}
 }
 
-// quiet reports whether nothing is under way that would have to be repeated after
-// the session's end.
+// quiet reports whether the session can end without repeating any work.
 func (s *session) quiet() bool {
 	return s.live && s.inFlight == nil && len(s.waiting) == 0 && len(s.toServe) == 0 && time.Since(s.lastActivity) >= yieldAfter
 }
 
-// generation is the other side's; the stream is open.
+// generation is that of the peer. The stream has to be open.
 func (s *session) generation() Generation { return s.conn.stream.generation }
 
 func (s *session) onPermit(c *kernel.Context, msg Permit) {
@@ -478,15 +479,15 @@ func (s *session) onPermit(c *kernel.Context, msg Permit) {
 	}
 	switch {
 	case newly && s.refused:
-		// The peer sends what we have refused only over another session.
+		// The peer sends a refused message again only in another session.
 		s.end(c, ErrRefused)
 	case newly:
 		s.greet(c)
 	}
 }
 
-// send queues a frame. A peer that does not read what we send is ended: our
-// answers to it must not pile up.
+// send queues a frame. It ends the session when the queue is full, because the peer does
+// not read.
 func (s *session) send(c *kernel.Context, f peer.Frame) {
 	if !s.live {
 		return
@@ -504,7 +505,7 @@ func (s *session) send(c *kernel.Context, f peer.Frame) {
 
 func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	s.lastFrame = time.Now()
-	s.pinged = time.Time{} // whatever came, the peer is alive
+	s.pinged = time.Time{} // any frame proves that the peer is there
 	if s.probing {
 		s.probing = false
 		c.Tell(c.Parent(), Alive{})
@@ -520,7 +521,8 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	s.serveOwed(c)
 }
 
-// onPeerFrame reports whether the frame's credit is released later.
+// onPeerFrame handles a frame of the peer and reports whether its credit is released
+// later: in onWritten for an operation of the store, by the contact actor for an event.
 func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	switch f := msg.frame.(type) {
 	case peer.Ping:
@@ -528,9 +530,9 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.OK:
 		s.onOK(c, f)
 	case peer.ContactRequest:
-		return s.passOn(c, Requested{Request: f, Credit: msg.credit})
+		return s.forward(c, Requested{Request: f, Credit: msg.credit})
 	case peer.ContactResponse:
-		return s.passOn(c, Answered{Accepted: f.Accepted, Credit: msg.credit})
+		return s.forward(c, Answered{Accepted: f.Accepted, Credit: msg.credit})
 	case peer.Message:
 		return s.onMessage(c, f, msg.credit)
 	case peer.InfoRequest:
@@ -538,9 +540,9 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 	case peer.InfoResponse:
 		return s.onInfoResponse(c, f, msg.credit)
 	case peer.CallOffer:
-		return s.passOn(c, CallOffered{Credit: msg.credit})
+		return s.forward(c, CallOffered{Credit: msg.credit})
 	case peer.CallHang:
-		return s.passOn(c, CallHung{Credit: msg.credit})
+		return s.forward(c, CallHung{Credit: msg.credit})
 	case peer.FileRequest:
 		s.onFileRequest(c, f)
 	case peer.Pong:
@@ -550,20 +552,21 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 			s.onSkippedMessage(c)
 		}
 	default:
-		// Calls without an offer.
+		// Frames of a call without an offer are ignored.
 	}
 	return false
 }
 
-// passOn tells the contact actor of a frame. That actor releases the credit: its
-// mailbox has no bound of its own.
-func (s *session) passOn(c *kernel.Context, msg any) (later bool) {
+// forward tells the contact actor of a frame. That actor releases the credit, which
+// bounds its mailbox.
+func (s *session) forward(c *kernel.Context, msg any) (later bool) {
 	c.Tell(c.Parent(), msg)
 	return true
 }
 
-// onSkippedMessage: the reader has passed over a message, as the peer was a stranger.
-// One that has become a contact meanwhile sends it again only over another session.
+// onSkippedMessage handles a message of a stranger, whose payload the reader has
+// skipped. If the stranger is a contact by now, the session ends: the peer sends the
+// message again only in another one.
 func (s *session) onSkippedMessage(c *kernel.Context) {
 	s.refused = true
 	if s.allowed {
@@ -571,9 +574,8 @@ func (s *session) onSkippedMessage(c *kernel.Context) {
 	}
 }
 
-// onMessage stores a message; OK follows its commit. A message from somebody who
-// may not write is read and forgotten, without OK, as the apps do: the sender
-// keeps it and sends it again when that has changed.
+// onMessage stores a message; OK follows its commit. A message of a stranger is neither
+// stored nor acknowledged, as in the apps: the sender keeps it and sends it again later.
 func (s *session) onMessage(c *kernel.Context, m peer.Message, credit Credit) (later bool) {
 	if !s.allowed {
 		s.refused = true
@@ -585,7 +587,7 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit Credit) (l
 	crashpoint.At(crashpoint.AfterDecode)
 	guid := m.GUID
 	if guid == 0 {
-		// The app makes one from the content for a message that lacks it.
+		// The app derives a missing guid from the content.
 		guid = peer.AppGUID(m.Payload, m.SendTime)
 	}
 	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}
@@ -627,7 +629,7 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 	}
 	changed := profileSeconds(account.ProfileTime)
 	if changed <= f.Since {
-		return // by the protocol there is no answer then
+		return // an unchanged profile is not answered
 	}
 	s.send(c, peer.InfoResponse{Time: changed, Profile: profileOf(account)})
 }
@@ -635,8 +637,8 @@ func (s *session) onInfoRequest(c *kernel.Context, f peer.InfoRequest) {
 // profileSeconds is the time of a profile in the protocol's terms: 0 is never.
 func profileSeconds(m store.Millis) int64 { return int64(m) / 1000 }
 
-// profileTime is the time of a contact's profile, which is theirs. One that is
-// ahead of our clock would hide what they change until then, so it counts as now.
+// profileTime converts the time of a contact's profile. A time in the future, by our
+// clock, would suppress later changes until then, so it becomes now.
 func profileTime(seconds int64, now time.Time) store.Millis {
 	return store.Millis(max(0, min(seconds, now.Unix()))) * 1000
 }
@@ -651,8 +653,7 @@ func (s *session) write(c *kernel.Context, op store.Op, then pendingWrite) {
 	c.Tell(s.deps.Writer, store.Write{Token: s.nextToken, Op: op})
 }
 
-// onWritten is the moment of acceptance: the commit is synced, so the peer may be
-// told.
+// onWritten acknowledges a message: the commit is synced, so it is accepted.
 func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	then, ok := s.waiting[msg.Token]
 	if !ok {
@@ -661,8 +662,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	delete(s.waiting, msg.Token)
 	then.credit.Release()
 	if msg.Err != nil {
-		// During a session the app never sends a message again, so the session must
-		// end for it to be offered once more.
+		// The app sends a message again only in another session.
 		s.end(c, msg.Err)
 		return
 	}
@@ -670,7 +670,7 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	switch {
 	case accepted.Crowded:
 		s.deps.noteCrowded(s.Conversation)
-		return // not ours, so no OK
+		return // not accepted, so no OK
 	case accepted.Stray:
 		s.deps.Table.stray.Add(1)
 	}
@@ -681,22 +681,21 @@ func (s *session) onWritten(c *kernel.Context, msg store.Written) {
 	s.endUndoubted(c, s.ending)
 }
 
-// onDeliver sends a message of the outbox. There is one at a time: the apps show
-// a repeated message twice, so at most one may be in doubt when a connection
-// breaks.
+// onDeliver sends a message of the outbox. There is one at a time: apps show a repeated
+// message twice, so at most one may be unacknowledged when a connection breaks.
 func (s *session) onDeliver(c *kernel.Context, msg Deliver) {
 	if !s.live || s.inFlight != nil || s.ending != nil {
 		return
 	}
 	m := msg.Message
 	frame := peer.Message{
-		// Older versions queued any time that Matrix claimed.
+		// Older versions of this program queued any time that Matrix said.
 		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(store.PlausibleTime(m.SendTime, m.Created)),
 		EditTime: int64(m.EditTime), Type: peer.MessageType(m.Type), Payload: m.Payload,
 	}
 	frame, ok := s.generation().readable(frame)
 	if !ok {
-		c.Log().Info("A message that the contact's app cannot show was left out", "type", m.Type)
+		c.Log().Info("message left out: the contact's app cannot show it", "type", m.Type)
 		c.Tell(c.Parent(), Acked{GUID: frame.GUID})
 		return
 	}
@@ -715,8 +714,9 @@ func (s *session) onDeliver(c *kernel.Context, msg Deliver) {
 	s.schedule(c)
 }
 
-// onTooLarge: a message that no control frame carries, from a version that queued
-// such. It waits for a data stream, or is given up where there is none.
+// onTooLarge handles a message that is too large for a control frame, which older
+// versions of this program queued. It waits for a data stream; in a generation without
+// data streams it fails.
 func (s *session) onTooLarge(c *kernel.Context, m peer.Message) {
 	s.inFlight = nil
 	if s.place == nil {
@@ -726,8 +726,8 @@ func (s *session) onTooLarge(c *kernel.Context, m peer.Message) {
 	s.claimNode(c)
 }
 
-// onOK ignores what we did not send over this session: an OK for it proves
-// nothing.
+// onOK handles an acknowledgment. It ignores one for a message that was not sent in this
+// session.
 func (s *session) onOK(c *kernel.Context, f peer.OK) {
 	if s.inFlight == nil || s.inFlight.guid != f.ID {
 		return
@@ -747,8 +747,8 @@ func (s *session) onRespond(c *kernel.Context, msg Respond) {
 	}
 }
 
-// onAsk sends a contact request. Nothing acknowledges it, so a ping goes with it:
-// the peer reads in order, and has the request when it answers the ping.
+// onAsk sends a contact request. Requests are not acknowledged, so a ping follows it: the
+// peer reads in order, and has the request when it answers the ping.
 func (s *session) onAsk(c *kernel.Context, msg Ask) {
 	account, err := s.deps.Store.Account(s.Account)
 	if err != nil {
@@ -756,7 +756,7 @@ func (s *session) onAsk(c *kernel.Context, msg Ask) {
 		return
 	}
 	if !s.generation().hasRequests() {
-		// That we are here makes us a contact.
+		// In this generation a session makes us a contact.
 		c.Tell(c.Parent(), RequestDelivered{})
 		c.Tell(c.Parent(), Answered{Accepted: true})
 		return
@@ -774,8 +774,8 @@ func (s *session) onPong(c *kernel.Context) {
 	}
 }
 
-// onTellProfile sends our profile unasked, as it has changed. Apps take it like
-// the answer to a question.
+// onTellProfile sends our profile, which has changed. Apps accept it like the answer to a
+// request.
 func (s *session) onTellProfile(c *kernel.Context) {
 	if !s.live || !s.allowed {
 		return

@@ -12,28 +12,27 @@ import (
 )
 
 const (
-	// readBuffer is what a stream is read in. Frames are small; payloads are read
-	// past it.
+	// readBuffer is the size of the buffer of a stream. Frames are small; payloads are
+	// read past it.
 	readBuffer = 4 << 10
-	// stallTime is how long a peer may pause inside a frame, and how long it may
-	// take no byte of ours.
+	// stallTime is how long a peer may pause inside a frame, and how long a write to it
+	// may block.
 	stallTime = 30 * time.Second
 )
 
-// stream is an overlay stream with the buffer it is read through, which is handed
-// on with it: it may hold the next frame already. One goroutine at a time reads.
+// stream is an overlay stream with its read buffer, which may have the next frame
+// already. One goroutine at a time reads.
 //
-// The time that a reader waits is limited in one of two ways. During a handshake
-// the deadline is the owner's. After waitForFrame it is the stream's own: none
-// until a frame begins, then stallTime for each piece of it, so that a slow peer
-// may take long for a large message but a silent one is noticed.
+// During a handshake the owner sets the deadline of reads. After waitForFrame the stream
+// sets it: there is none until a frame begins, then stallTime for each piece of the frame.
+// So a slow peer may send a large message, and a peer that stalls is noticed.
 type stream struct {
 	overlay.Conn
 	generation Generation
 	reader     *bufio.Reader
 	pieces     bool
-	// noteRead is called with how much was read whenever something was; nil until a
-	// session has it.
+	// noteRead is called after each read with the number of bytes; nil until a session
+	// owns the stream.
 	noteRead func(n int)
 }
 
@@ -57,7 +56,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// waitForFrame waits for the first byte of a frame, for as long as it takes.
+// waitForFrame waits for the first byte of a frame, without a time limit.
 func (s *stream) waitForFrame() error {
 	if s.reader.Buffered() == 0 {
 		s.pieces = false
@@ -72,13 +71,12 @@ func (s *stream) waitForFrame() error {
 	return nil
 }
 
-// handoffTime is how long a stream may be on its way between two owners. It is a
-// safety net: a message to an actor that ends meanwhile is dropped, and a stream
-// without an owner would stay open for ever.
+// handoffTime is how long a stream may have no owner. A message to an actor that ends
+// meanwhile is dropped, and its stream would stay open for ever.
 const handoffTime = 20 * time.Second
 
-// Handoff carries a stream, and what has been read of it, from one owner to the
-// next. Whoever claims it owns it; if nobody does in time, it is aborted.
+// Handoff moves a stream, with its read buffer, from one owner to the next. A stream
+// that is not claimed within handoffTime is reset. It is safe for concurrent use.
 type Handoff struct {
 	stream *stream
 	hs     handshake // control streams only
@@ -98,7 +96,8 @@ func (h *Handoff) Node() identity.NodeKey { return h.stream.RemoteKey() }
 // Generation is what the other end speaks.
 func (h *Handoff) Generation() Generation { return h.stream.generation }
 
-// claim makes the caller the owner; it returns false when the time was up.
+// claim makes the caller the owner; it returns false when the stream was claimed or
+// dropped before.
 func (h *Handoff) claim() bool {
 	if h.taken.Swap(true) {
 		return false
@@ -107,7 +106,7 @@ func (h *Handoff) claim() bool {
 	return true
 }
 
-// Drop aborts the stream if nobody has claimed it.
+// Drop resets the stream unless it was claimed. It may be called more than once.
 func (h *Handoff) Drop() {
 	if h.claim() {
 		_ = h.stream.Abort() // there is nothing left to do with it
