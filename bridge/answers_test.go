@@ -266,7 +266,7 @@ const (
 type outgoingRequest struct {
 	name    string
 	outcome outcome
-	// routes are where it is made. One that is in no list fails
+	// routes are its addresses. One that is in no list fails
 	// TestEveryRequestIsInTheTable.
 	routes []string
 	// room says that the conversation has a room before the fault.

@@ -76,13 +76,13 @@ func TestCreateRoom_SlowHomeserver_HoldsUpNoOtherRoom(t *testing.T) {
 		contact := f.node.addContact(f.account, fmt.Sprintf("New %d", i))
 		f.node.receive(f.account, contact, "let me in")
 	}
-	f.await("two rooms are being made", func() bool { return asked.Load() == 2 })
+	f.await("two rooms are being created", func() bool { return asked.Load() == 2 })
 	for i := range 5 {
 		f.node.receive(f.account, bob, fmt.Sprintf("text %d", i))
 	}
 	f.awaitShown(room, append([]string{"I am Bob"}, numbered("text", 5)...)...)
 	if n := asked.Load(); n != 2 {
-		t.Errorf("%d rooms are being made at a time", n)
+		t.Errorf("%d rooms are being created at a time", n)
 	}
 	f.homeserver.SetFault(bridgetest.Fault{})
 	f.await("all are delivered", func() bool { return f.status().Conversations == 0 })

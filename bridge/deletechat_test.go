@@ -31,7 +31,7 @@ func TestDeletingAMessageRequestDeclinesIt(t *testing.T) {
 	f.awaitContact(bob, "declined", func(c store.Contact) bool { return c.Declined != 0 })
 	f.await("the room is deleted", func() bool { return !f.joined(room, f.ghost(bob)) })
 
-	// What is no request is kept, and the room says so.
+	// A chat that is not a request is kept, and the room says so.
 	f.write(other, "!mimir accept")
 	f.awaitContact(carol, "accepted", isAccepted)
 	f.await("it cannot be deleted", func() bool { return !contains(f.features(other), `"delete_chat":true`) })

@@ -42,7 +42,7 @@ type gate struct {
 	mu       sync.Mutex
 	listener net.Listener
 	open     map[net.Conn]bool
-	copies   sync.WaitGroup
+	proxied  sync.WaitGroup
 }
 
 func newGate(t *testing.T, upstream string) *gate {
@@ -62,13 +62,13 @@ func (g *gate) start() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.listener, g.address = listener, listener.Addr().String()
-	g.copies.Go(func() {
+	g.proxied.Go(func() {
 		for {
 			in, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			g.copies.Go(func() { g.pass(in) })
+			g.proxied.Go(func() { g.pass(in) })
 		}
 	})
 }
@@ -105,7 +105,7 @@ func (g *gate) shut() {
 		_ = connection.Close()
 	}
 	g.mu.Unlock()
-	g.copies.Wait()
+	g.proxied.Wait()
 }
 
 // proxyLike answers as nginx does with its defaults, only sooner. It stands in for it

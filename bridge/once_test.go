@@ -76,7 +76,7 @@ func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 			if n := len(f.sendsOf("in doubt")); n > 1 && killed {
 				t.Errorf("sent %d times", n)
 			}
-			// The row was made: it can be replied to, and is known to be shown.
+			// The row was written: it can be replied to, and is known to be shown.
 			f.node.accept(store.AcceptMessage{
 				Account: f.account, Conversation: store.ContactConversation(bob), Payload: []byte("reply"), ReplyTo: f.guidOf(bob, "in doubt"),
 			})

@@ -122,7 +122,7 @@ func TestNothingIsLostWhileTheHomeserverIsAway(t *testing.T) {
 		"down":        {Kind: bridgetest.FaultDown},
 		"hangs":       {Kind: bridgetest.FaultHang},
 		"errors":      {Kind: bridgetest.FaultError},
-		"deaf":        {Kind: bridgetest.FaultDeaf},
+		"deaf":        {Kind: bridgetest.FaultUnreachable},
 		"limits":      {Kind: bridgetest.FaultRateLimit, RetryAfter: time.Second},
 		"loses":       {Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly},
 		"sends fail":  {Kind: bridgetest.FaultError, Only: bridgetest.SendsOnly},
@@ -158,7 +158,7 @@ func (f *fixture) failing() []bridge.Waiting {
 	return slices.DeleteFunc(f.status().Waiting, func(w bridge.Waiting) bool { return w.Error == "" })
 }
 
-// checkRateLimits fails when a message was tried again before the time that the
+// checkRateLimits fails when a message was retried before the time that the
 // homeserver had asked for.
 func (f *fixture) checkRateLimits(from int) {
 	f.t.Helper()
@@ -168,7 +168,7 @@ func (f *fixture) checkRateLimits(from int) {
 			continue
 		}
 		if last, ok := limited[send.Room]; ok && send.At.Sub(last) < time.Second {
-			f.t.Errorf("%s was tried again %v after a 429 that asked for 1 s: %+v", send.Room, send.At.Sub(last), send)
+			f.t.Errorf("%s was retried %v after a 429 that asked for 1 s: %+v", send.Room, send.At.Sub(last), send)
 		}
 		delete(limited, send.Room)
 		if send.Fault == bridgetest.FaultRateLimit {
@@ -181,7 +181,7 @@ func (f *fixture) checkRateLimits(from int) {
 func TestHomeserverThatOnlyLooksAliveIsNoticed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
-	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDeaf})
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultUnreachable})
 	f.node.receive(f.account, bob, "can you hear me")
 	f.awaitState(bridge.StateDegraded)
 	status := f.status()

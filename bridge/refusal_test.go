@@ -92,7 +92,7 @@ func TestRoomOfOneAccountDelaysNoOtherAccount(t *testing.T) {
 	})
 }
 
-// A reaction that the room has already is no reason to wait.
+// A reaction that the room has already counts as delivered.
 func TestReactionThatIsThereAlreadyIsDone(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob := b.meet("Bob")
@@ -134,8 +134,8 @@ func TestUserWhoMustNotWriteStopsNothing(t *testing.T) {
 	})
 }
 
-// A message in the history of a room that is made anew is refused like any other, and
-// what was refused before is shown when it no longer is.
+// A message in the history of a room that is created anew is refused like any other,
+// and what was refused before is shown when it no longer is.
 func TestHistoryBringsWhatWasRefused(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob := b.meet("Bob")

@@ -69,7 +69,7 @@ func TestDendriteRedactionsAreFetched(t *testing.T) {
 	redact(sent[0])
 	r.awaitGivenUp(outgoing, "one")
 
-	// Also one that was made while the bridge was away, or before it noted that it
+	// Also one that was sent while the bridge was away, or before it noted that it
 	// has seen it.
 	r.stop()
 	redact(sent[1])
@@ -178,7 +178,7 @@ func TestSideSyncMakesWayForABacklog(t *testing.T) {
 	}
 	f.await("the bot answers", func() bool { return f.refusals(f.alice, room) > 0 })
 	f.awaitShown(room, append([]string{"I am Bob"}, texts...)...)
-	// One is answered, and one is made each second; 120 without all this.
+	// One is answered, and one is sent each second; 120 without all this.
 	if n := asked.Load(); n > 20 {
 		t.Errorf("the homeserver was asked for news %d times", n)
 	}

@@ -297,7 +297,7 @@ func TestFaults(t *testing.T) {
 	if err := send(soon(t)); status(err) != http.StatusTooManyRequests {
 		t.Errorf("rate limit: %v", err)
 	}
-	homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDeaf})
+	homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultUnreachable})
 	if err := send(soon(t)); status(err) != http.StatusBadGateway {
 		t.Errorf("deaf: %v", err)
 	}

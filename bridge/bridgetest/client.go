@@ -198,7 +198,7 @@ func (c *Client) Wait(ctx context.Context, match func(*event.Event) bool) (*even
 }
 
 // Seen returns the ids of all events seen so far for which match is true, for
-// whoever waits for another one.
+// a caller that waits for another one.
 func (c *Client) Seen(match func(*event.Event) bool) map[id.EventID]bool {
 	c.mu.Lock()
 	seen := c.seen

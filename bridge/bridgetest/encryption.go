@@ -110,7 +110,7 @@ func (d *Device) open(ctx context.Context, evt *event.Event) *event.Event {
 	return decrypted
 }
 
-// Encrypt implements the library's interface: whoever is in the room gets the keys.
+// Encrypt implements the library's interface: the members of the room get the keys.
 func (d *Device) Encrypt(ctx context.Context, room id.RoomID, kind event.Type, content any) (*event.EncryptedEventContent, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -31,9 +31,9 @@ const (
 	FaultError
 	// FaultRateLimit answers 429 with Retry-After.
 	FaultRateLimit
-	// FaultDeaf serves /versions and /whoami and answers 502 to all else: a
+	// FaultUnreachable serves /versions and /whoami and answers 502 to all else: a
 	// homeserver that only looks alive.
-	FaultDeaf
+	FaultUnreachable
 	// FaultLoseAnswer serves the request and breaks the connection instead of
 	// answering: the client cannot know what has happened.
 	FaultLoseAnswer
@@ -149,8 +149,8 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 			case FaultAnswer:
 				maps.Copy(w.Header(), fault.Header)
 				w.WriteHeader(fault.Status)
-				_, _ = w.Write(fault.Body) // to whoever is still there
-			case FaultDeaf:
+				_, _ = w.Write(fault.Body) // the client may be gone
+			case FaultUnreachable:
 				if strings.HasSuffix(r.URL.Path, "/versions") || strings.HasSuffix(r.URL.Path, "/whoami") {
 					next.ServeHTTP(w, r)
 					return

@@ -257,7 +257,7 @@ func (h *Homeserver) putProfile(c *call) (any, error) {
 	}
 	key := c.PathValue("key")
 	if c.PathValue("user") != string(c.user) {
-		return nil, forbidden("somebody else's profile")
+		return nil, forbidden("the profile of another user")
 	}
 	h.users[c.user].profile[key] = fields[key]
 	h.notifyLocked()

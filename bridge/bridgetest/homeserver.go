@@ -108,7 +108,7 @@ type Send struct {
 	Fault FaultKind
 	// EventID is empty when the attempt was not served.
 	EventID id.EventID
-	// Repeat means that the transaction id was known: no event was made.
+	// Repeat means that the transaction id was known: no event was added.
 	Repeat bool
 }
 

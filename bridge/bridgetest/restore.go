@@ -135,6 +135,6 @@ func (h *Homeserver) Leave(roomID id.RoomID, user id.UserID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.setMemberLocked(h.rooms[roomID], user, user, "leave", nil); err != nil {
-		panic(err) // whoever is in may leave
+		panic(err) // a member may leave
 	}
 }

@@ -45,7 +45,7 @@ func (r *room) members(membership string) []id.UserID {
 	return users
 }
 
-// addEventLocked puts an event into its room and wakes whoever waits.
+// addEventLocked puts an event into its room and wakes waiting requests.
 func (h *Homeserver) addEventLocked(event Event) *Event {
 	r := h.rooms[event.Room]
 	event.ID = id.EventID("$event" + h.newIDLocked())

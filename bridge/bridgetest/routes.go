@@ -39,7 +39,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	answer, err := json.Marshal(v)
-	if err != nil { // a handler's own answer that is no JSON
+	if err != nil { // a handler's own answer that is not JSON
 		status, answer = http.StatusInternalServerError, []byte(`{"errcode":"M_UNKNOWN"}`)
 	}
 	writeEncoded(w, status, answer)
