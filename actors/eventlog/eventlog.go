@@ -100,7 +100,7 @@ func HasFile(m store.Message) bool {
 }
 
 // Text returns the text of a message of that type; false for other types, and for bytes
-// that are no text.
+// that are not text.
 func Text(m store.Message) (string, bool) {
 	if peer.MessageType(m.Type) != peer.TypeText || !utf8.Valid(m.Payload) {
 		return "", false

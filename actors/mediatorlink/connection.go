@@ -22,8 +22,8 @@ const (
 	loginTime = 15 * time.Second
 	// writeTime is how long the mediator may take nothing of a write.
 	writeTime = 30 * time.Second
-	// loginAttempts is how often a login is tried again at once that failed because
-	// somebody else asked for a nonce of this identity.
+	// loginAttempts is how often a login is retried at once that failed because
+	// another client asked for a nonce of this identity.
 	loginAttempts = 5
 	readBuffer    = 16 << 10
 	// maxLoginAnswer is the payload of an answer to GET_NONCE and AUTH.

@@ -2,7 +2,7 @@
 
 // Package mediatorlink is the connection of one account to one mediator, the server
 // that carries groups. Its actor connects, logs in, keeps the connection alive and
-// connects again when it has ended; it sends requests for others and hands over what
+// connects again when it has ended; it sends requests for others and passes on what
 // the mediator pushes.
 //
 // The parent spawns one link for each account and mediator ([NewSpec]) and gets

@@ -177,7 +177,7 @@ func (l *link) Receive(c *kernel.Context, msg any) {
 	case dropped:
 		msg.missing.Store(false)
 		invites := int(msg.missed.Swap(0))
-		c.Log().Warn("dropped pushes of mediator", "mediator", l.deps.Mediator.Short(), "invites", invites)
+		c.Log().Warn("dropped pushes of mediator", "server", l.deps.Mediator.Short(), "count", invites)
 		c.Tell(c.Parent(), Missed{Mediator: l.deps.Mediator, Invites: invites})
 	case checkAlive:
 		l.checkAlive(c)
@@ -214,7 +214,7 @@ func (l *link) loggedIn(c *kernel.Context, conn *connection) {
 	l.phase, l.connection, l.since = live, conn, now
 	l.seen, l.heard, l.answered = conn.read.Load(), now, now
 	l.check = c.Every(checkTime, checkAlive{})
-	c.Log().Info("connected to mediator", "mediator", l.deps.Mediator.Short())
+	c.Log().Info("connected to mediator", "server", l.deps.Mediator.Short())
 	c.Tell(c.Parent(), Connected{l.deps.Mediator})
 }
 
@@ -238,7 +238,7 @@ func (l *link) ended(c *kernel.Context, err error) {
 	delay := l.backoff.Delay(l.tries)
 	l.tries++
 	l.retry = c.After(delay, retryNow{})
-	c.Log().Info("no connection to mediator, retrying", "mediator", l.deps.Mediator.Short(), "err", err, "retry_in", delay)
+	c.Log().Info("no connection to mediator, retrying", "server", l.deps.Mediator.Short(), "err", err, "retry_in", delay)
 	c.Tell(c.Parent(), Disconnected{Mediator: l.deps.Mediator, Err: err, RetryIn: delay})
 }
 

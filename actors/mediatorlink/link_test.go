@@ -139,7 +139,7 @@ func TestLink_NonceReplaced_LoginRepeated(t *testing.T) {
 	})
 }
 
-// A mediator that hands on a challenge of somebody else's handshake gets no signature.
+// A mediator that relays a challenge of another handshake gets no signature.
 func TestLink_RelayedNonce_NotSigned(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		seal := identity.Seal{Verifier: identity.PublicKey{1}, Prover: identity.PublicKey{2}}

@@ -40,8 +40,8 @@ type Nudge struct{}
 // Connected tells the parent that the link has logged in. There are no subscriptions.
 type Connected struct{ Mediator identity.NodeKey }
 
-// Disconnected tells the parent that a connection has ended, or could not be made. All
-// requests under way have been answered.
+// Disconnected tells the parent that a connection has ended, or could not be opened.
+// All requests under way have been answered.
 type Disconnected struct {
 	Mediator identity.NodeKey
 	Err      error
