@@ -14,7 +14,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-func TestForeignDeviceIsToldWhereTheBotIs(t *testing.T) {
+func TestForeignDevice_ToldInManagementRoom(t *testing.T) {
 	f := newFixture(t)
 	foreign := identity.NodeKey(key("somebody's node"))
 	f.node.apply(store.NoteForeignNode{Account: f.account, Node: foreign})
@@ -35,7 +35,7 @@ func TestForeignDeviceIsToldWhereTheBotIs(t *testing.T) {
 	}
 }
 
-func TestRelayedHandshake_ToldWhereTheBotIs(t *testing.T) {
+func TestRelayedHandshake_ToldInManagementRoom(t *testing.T) {
 	f := newFixture(t)
 	node, who := identity.NodeKey(key("mallory's node")), key("mallory")
 	f.node.apply(store.NoteHandshakeRelayed{Account: f.account, Remote: who, Node: node})
@@ -43,7 +43,7 @@ func TestRelayedHandshake_ToldWhereTheBotIs(t *testing.T) {
 }
 
 // The fake homeserver gives the bot no device.
-func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
+func TestEncryption_HomeserverLacksIt_Told(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Encryption.Allow = true })
 	const sentence = "Rooms are not encrypted, though encryption.allow is set"
 	if e := f.status().Encryption; e.State != botcrypto.Unavailable || !contains(e.Error, sentence) || !contains(e.Error, "encryption.allow to false") {
@@ -55,7 +55,7 @@ func TestEncryptionThatTheHomeserverLacksIsSaid(t *testing.T) {
 	}
 }
 
-func TestEncryptionThatNobodyWantsIsNoWarning(t *testing.T) {
+func TestEncryption_SwitchedOff_NoWarning(t *testing.T) {
 	f := newFixture(t)
 	if e := f.status().Encryption; e != (botcrypto.Status{State: botcrypto.Off}) {
 		t.Errorf("encryption is %+v", e)

@@ -267,7 +267,7 @@ type outgoingRequest struct {
 	name    string
 	outcome outcome
 	// routes are its addresses. One that is in no list fails
-	// TestEveryRequestIsInTheTable.
+	// TestAnswers_EveryRequestInTable.
 	routes []string
 	// room says that the conversation has a room before the fault.
 	room bool
@@ -305,7 +305,7 @@ func routeRooms(method, rest string) string {
 var routeSend = routeRooms("PUT", "send/{type}/{txn}")
 
 // otherRoutes are the requests of the bridge that belong to no conversation, or that
-// only read what others need: see sharedRequests and TestEveryAnswerAtTheStart.
+// only read what others need: see sharedRequests and TestAnswers_EveryAnswerAtStart.
 var otherRoutes = []string{
 	"GET /_matrix/client/v3/account/whoami",
 	"GET /_matrix/client/v3/capabilities",
@@ -320,7 +320,7 @@ var otherRoutes = []string{
 	routeRooms("GET", "state/{type}/{key...}"),
 }
 
-func TestEveryRequestIsInTheTable(t *testing.T) {
+func TestAnswers_EveryRequestInTable(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		known := make(map[string]bool)
 		for i, request := range outgoingRequests() {
@@ -520,7 +520,7 @@ func (c *talk) isDelivered() {
 }
 
 // Bars R06, R07, S16
-func TestEveryAnswerToEveryRequest(t *testing.T) {
+func TestAnswers_EveryAnswerToEveryRequest(t *testing.T) {
 	for _, request := range outgoingRequests() {
 		t.Run(request.name, func(t *testing.T) {
 			inAnswerBubble(t, func(b *bubble) { everyAnswer(b, request) })

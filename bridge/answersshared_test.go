@@ -76,7 +76,7 @@ func someAnswers(turn int) []answer {
 }
 
 // Bars R06, R07
-func TestEveryAnswerToEverySharedRequest(t *testing.T) {
+func TestAnswers_EveryAnswerToEverySharedRequest(t *testing.T) {
 	for i, request := range sharedRequests() {
 		t.Run(request.name, func(t *testing.T) {
 			if !request.early {
@@ -145,7 +145,7 @@ func everySharedAnswer(b *bubble, request sharedRequest, a answer) {
 //
 // Whatever the homeserver answers while the bridge starts, the bridge runs soon after
 // the homeserver has recovered.
-func TestEveryAnswerAtTheStart(t *testing.T) {
+func TestAnswers_EveryAnswerAtStart(t *testing.T) {
 	for i, route := range []string{
 		"GET /_matrix/client/versions",
 		"GET /_matrix/client/v3/account/whoami",

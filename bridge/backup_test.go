@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestCopyOfTheDatabaseWhileItIsInUse(t *testing.T) {
+func TestCopyDatabase_InUse(t *testing.T) {
 	f := newFixture(t)
 	_, room := f.conversation("Bob")
 	target := t.TempDir()

@@ -9,7 +9,7 @@ import (
 	"github.com/mimird/mimird/bridge"
 )
 
-func TestTextGoesBothWays(t *testing.T) {
+func TestText_BothWays(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.withFake()
 	account := w.node.addAccount("Alice")

@@ -21,7 +21,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-func TestCommandsHaveHelp(t *testing.T) {
+func TestCommands_Help(t *testing.T) {
 	f := newFixture(t)
 	if _, err := f.alice.SendText(soon(t), f.management, "help"); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestCommandsHaveHelp(t *testing.T) {
 	}
 }
 
-func TestMyLinkIsTextAndQR(t *testing.T) {
+func TestCommands_MyLink_TextAndQR(t *testing.T) {
 	f := newFixture(t)
 	link := identity.Link{Key: f.account, Name: "Alice"}.String()
 	f.say(f.alice, f.management, "my-link", link)
@@ -59,7 +59,7 @@ func TestMyLinkIsTextAndQR(t *testing.T) {
 	}
 }
 
-func TestQueueCancelTrace(t *testing.T) {
+func TestCommands_QueueCancelTrace(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.say(f.alice, f.management, "queue", "Nothing waits")
@@ -84,7 +84,7 @@ func TestQueueCancelTrace(t *testing.T) {
 	f.say(f.alice, room, "!mimir cancel", "nothing to cancel")
 }
 
-func TestLoginImportsAnIdentityAndDeletesTheSecret(t *testing.T) {
+func TestLogin_ImportedIdentity_SecretDeleted(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.running()
 	homeserver.CreateUser("alice", "long-secret")
@@ -124,7 +124,7 @@ func TestLoginImportsAnIdentityAndDeletesTheSecret(t *testing.T) {
 }
 
 // Bar S18
-func TestRelayModeNamesWhoWritesAndTellsTheContact(t *testing.T) {
+func TestRelay_SenderNamed_ContactTold(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) {
 		config.Bridge.Relay.Enabled = true
 		config.Bridge.Permissions["@carol:mimir.test"] = &bridgeconfig.PermissionLevelRelay

@@ -29,7 +29,7 @@ func (f *fixture) put(room id.RoomID, kind event.Type, content any) id.EventID {
 	return resp.EventID
 }
 
-func TestLongTextBecomesSeveralMessages(t *testing.T) {
+func TestContent_LongText_Split(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	first, second, third := strings.Repeat("one ", 1249)+"one", strings.Repeat("two ", 1249)+"two", "the end"
@@ -58,7 +58,7 @@ func TestLongTextBecomesSeveralMessages(t *testing.T) {
 	f.await("it is cut", func() bool { return len(f.node.outgoing(f.account, bob)) == 3+12 })
 }
 
-func TestWhatMimirDoesNotKnowIsQuoted(t *testing.T) {
+func TestContent_ReplyToNotice_Quoted(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.write(room, "  ")
@@ -77,7 +77,7 @@ func TestWhatMimirDoesNotKnowIsQuoted(t *testing.T) {
 	}
 }
 
-func TestWhatTheRoomDoesNotShowIsQuoted(t *testing.T) {
+func TestContent_ReplyToUnshownMessage_Quoted(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	old := f.node.receive(f.account, bob, "an old\nquestion")[0]
@@ -90,7 +90,7 @@ func TestWhatTheRoomDoesNotShowIsQuoted(t *testing.T) {
 	f.awaitShown(room, "I am Bob", "an old\nquestion", "> an old\n> question\n\nI know it now", "nobody knows what I mean")
 }
 
-func TestEditIsRefusedInPlainWords(t *testing.T) {
+func TestContent_Edit_Refused(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "hallo")
@@ -106,7 +106,7 @@ func edited(evt id.EventID, text string) *event.MessageEventContent {
 	return content
 }
 
-func TestEditBecomesACorrection(t *testing.T) {
+func TestContent_Edit_SentAsCorrection(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.Edits = matrixconfig.EditsCorrection })
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "hallo")
@@ -118,7 +118,7 @@ func TestEditBecomesACorrection(t *testing.T) {
 	}
 }
 
-func TestDeletingTakesBackOnlyWhatWaits(t *testing.T) {
+func TestContent_Redaction_CancelsUndelivered(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	waits, had := f.write(room, "never mind"), f.write(room, "he has this")
@@ -137,7 +137,7 @@ func TestDeletingTakesBackOnlyWhatWaits(t *testing.T) {
 }
 
 // Bar S16
-func TestTextOfPeersIsNothingButText(t *testing.T) {
+func TestContent_TextOfPeer_NeverMarkup(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	abuse := []string{
@@ -172,7 +172,7 @@ func TestTextOfPeersIsNothingButText(t *testing.T) {
 
 // What Mimir does not have is answered once, and what belongs to the same thing is
 // not answered again.
-func TestContent_WhatMimirDoesNotHaveIsAnsweredOnce(t *testing.T) {
+func TestContent_Unsupported_RefusedOnce(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	answered := func(part string) (n int) {
@@ -226,7 +226,7 @@ func TestContent_WhatMimirDoesNotHaveIsAnsweredOnce(t *testing.T) {
 }
 
 // A picture that is dangerous to decode is a file.
-func TestContent_HugePictureIsAFile(t *testing.T) {
+func TestContent_HugeImage_SentAsFile(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for size, want := range map[[2]uint32]event.MessageType{{9000, 9000}: event.MsgFile, {1 << 30, 1 << 30}: event.MsgFile, {8000, 8000}: event.MsgImage} {

@@ -20,7 +20,7 @@ import (
 // when the contact has taken it back: the copy is taken back, too.
 //
 // Bar R01
-func TestReactionIsShownOnceThoughTheHomeserverTakesItUpLate(t *testing.T) {
+func TestReaction_AppearsLate_ShownOnce(t *testing.T) {
 	for _, takenBack := range []bool{false, true} {
 		t.Run(fmt.Sprintf("taken back=%v", takenBack), func(t *testing.T) {
 			f := newFixture(t)

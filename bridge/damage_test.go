@@ -17,7 +17,7 @@ import (
 )
 
 // A page in the middle of the tables is overwritten while the bridge does not run.
-func TestDamagedTables_NamedAtStart(t *testing.T) {
+func TestDatabase_Corrupt_NamedAtStart(t *testing.T) {
 	f := newFixture(t)
 	f.conversation("Bob")
 	f.stop()
@@ -64,7 +64,7 @@ func checkpoint(t *testing.T, path string) {
 	}
 }
 
-func TestDamagedRegistrations_NamedAtStart(t *testing.T) {
+func TestRegistrations_Corrupt_NamedAtStart(t *testing.T) {
 	w := newWorld(t)
 	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate
 	w.config.GenerateSecrets()

@@ -22,7 +22,7 @@ func (f *fixture) features(room id.RoomID) (last string) {
 	return last
 }
 
-func TestDeletingAMessageRequestDeclinesIt(t *testing.T) {
+func TestMessageRequest_ChatDeleted_Declined(t *testing.T) {
 	f := newFixture(t)
 	bob, carol := f.node.ask(f.account, "Bob", "hello"), f.node.ask(f.account, "Carol", "hi")
 	room, other := f.awaitText(f.alice, f.ghost(bob), "hello"), f.awaitText(f.alice, f.ghost(carol), "hi")
@@ -43,7 +43,7 @@ func TestDeletingAMessageRequestDeclinesIt(t *testing.T) {
 }
 
 // The rooms of a login are in a space of its own.
-func TestRoomsAreInTheSpaceOfTheLogin(t *testing.T) {
+func TestRooms_InMatrixSpaceOfLogin(t *testing.T) {
 	f := newFixture(t)
 	_, first := f.conversation("Bob")
 	_, second := f.conversation("Carol")

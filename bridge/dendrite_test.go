@@ -96,7 +96,7 @@ func (r *real) awaitTexts(room id.RoomID, sender id.UserID, want ...string) {
 	}
 }
 
-func TestDendriteEndToEnd(t *testing.T) {
+func TestDendrite_EndToEnd(t *testing.T) {
 	r := newReal(t)
 	bob := r.node.addContact(r.account, "Bob")
 
@@ -151,7 +151,7 @@ func TestDendriteEndToEnd(t *testing.T) {
 // homeserver is started again and has forgotten the transaction.
 //
 // Bar R01
-func TestDendriteForgetsTransactionsAndNothingIsShownTwice(t *testing.T) {
+func TestDendrite_TransactionsForgotten_ShownOnce(t *testing.T) {
 	r := newReal(t)
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "first")
@@ -179,7 +179,7 @@ func TestDendriteForgetsTransactionsAndNothingIsShownTwice(t *testing.T) {
 	}
 }
 
-func TestDendriteOutage(t *testing.T) {
+func TestDendrite_Outage(t *testing.T) {
 	r := newReal(t)
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "before")

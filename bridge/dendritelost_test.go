@@ -15,7 +15,7 @@ import (
 
 // What a real homeserver says of rooms is enough to learn them again, and to follow
 // one that it has upgraded.
-func TestDendriteRoomsAreFollowed(t *testing.T) {
+func TestDendrite_RoomsAdopted(t *testing.T) {
 	r := newRealWith(t, func(c *matrixconfig.Config) { c.Encryption.Allow = false })
 	bob, carol := r.node.addContact(r.account, "Bob"), r.node.addContact(r.account, "Carol")
 	r.node.receive(r.account, bob, "I am Bob")

@@ -13,7 +13,7 @@ import (
 )
 
 // elsewhere writes with the account, but not from Matrix.
-func (r *real) elsewhere(contact identity.PublicKey, text string) {
+func (r *real) sentByOtherDevice(contact identity.PublicKey, text string) {
 	r.t.Helper()
 	_, err := r.node.Send(soon(r.t), actors.Outgoing{
 		Account: r.account, Contact: contact, Source: "elsewhere/" + text, Type: peer.TypeText, Payload: []byte(text),
@@ -24,12 +24,12 @@ func (r *real) elsewhere(contact identity.PublicKey, text string) {
 }
 
 // With the second registration, what is written elsewhere is alice's in Matrix.
-func TestDendriteDoublePuppetRegistration(t *testing.T) {
+func TestDendrite_DoublePuppetRegistration(t *testing.T) {
 	r := newRealWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate })
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "hello")
 	room := r.awaitText(r.alice, r.ghost(bob), "hello")
-	r.elsewhere(bob, "from my phone")
+	r.sentByOtherDevice(bob, "from my phone")
 	if _, err := r.alice.WaitText(soon(t), room, r.alice.UserID(), "from my phone"); err != nil {
 		t.Fatal(err)
 	}
@@ -41,17 +41,17 @@ func TestDendriteDoublePuppetRegistration(t *testing.T) {
 }
 
 // Without any registration for it, a token of alice's own does the same for her.
-func TestDendriteDoublePuppetByToken(t *testing.T) {
+func TestDendrite_DoublePuppetToken(t *testing.T) {
 	r := newRealWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "hello")
 	room := r.awaitText(r.alice, r.ghost(bob), "hello")
-	r.elsewhere(bob, "before")
+	r.sentByOtherDevice(bob, "before")
 	if _, err := r.alice.WaitText(soon(t), room, r.ghost(r.account), "before"); err != nil {
 		t.Fatal(err)
 	}
 	r.say(r.alice, r.greeted(r.alice), "!mimir login-matrix "+r.alice.Matrix.AccessToken, "Successfully switched puppets")
-	r.elsewhere(bob, "after")
+	r.sentByOtherDevice(bob, "after")
 	if _, err := r.alice.WaitText(soon(t), room, r.alice.UserID(), "after"); err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (e *encrypted) botDevices() map[id.DeviceID]*id.Device {
 	return devices[e.bot()]
 }
 
-func TestDendriteEncryptedConversation(t *testing.T) {
+func TestDendrite_EncryptedConversation(t *testing.T) {
 	e := newEncrypted(t)
 	out := []string{"hello Bob"}
 	if state := e.status().Encryption; state.State != botcrypto.On || state.Error != "" {
@@ -126,7 +126,7 @@ func TestDendriteEncryptedConversation(t *testing.T) {
 // it was sent before is not lost.
 //
 // Bar R01
-func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
+func TestDendrite_KeysLate_MessageDecrypted(t *testing.T) {
 	e := newEncrypted(t)
 	var session *crypto.OutboundGroupSession
 	var err error
@@ -163,7 +163,7 @@ func TestDendriteEncryptedMessageWaitsForItsKeys(t *testing.T) {
 }
 
 // A bridge whose encryption was switched off leaves encrypted rooms alone.
-func TestDendriteNothingIsSentAsItIsIntoAnEncryptedRoom(t *testing.T) {
+func TestDendrite_EncryptedRoom_NoPlaintext(t *testing.T) {
 	e := newEncrypted(t)
 	e.stop()
 	e.config.Encryption.Allow = false

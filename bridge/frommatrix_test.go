@@ -52,7 +52,7 @@ func (f *fixture) write(room id.RoomID, text string) id.EventID {
 	return evt
 }
 
-func TestStatusFollowsTheContact(t *testing.T) {
+func TestMessageStatus_Delivered(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "are you there")
@@ -81,7 +81,7 @@ func TestStatusFollowsTheContact(t *testing.T) {
 	})
 }
 
-func TestFailureIsTold(t *testing.T) {
+func TestMessageStatus_Failed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "too late")
@@ -97,7 +97,7 @@ func TestFailureIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSentIsRefusedInPlainWords(t *testing.T) {
+func TestContent_NotSendable_Refused(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.write(room, "   \n ")
@@ -121,7 +121,7 @@ func TestWhatCannotBeSentIsRefusedInPlainWords(t *testing.T) {
 }
 
 // Bar R02
-func TestTransactionIsKeptUntilTheStoreTakesIt(t *testing.T) {
+func TestTransaction_StoreFails_Retried(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.node.setErrors(errTest, nil) // a message cannot be queued at the moment
@@ -145,7 +145,7 @@ func TestTransactionIsKeptUntilTheStoreTakesIt(t *testing.T) {
 	}
 }
 
-func TestHomeserverKeepsWhatCannotBeStored(t *testing.T) {
+func TestTransaction_JournalFails_HomeserverRetries(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.node.setErrors(nil, errors.New("no space"))
@@ -156,7 +156,7 @@ func TestHomeserverKeepsWhatCannotBeStored(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "first", "second")
 }
 
-func TestOrderOfABurst(t *testing.T) {
+func TestBurst_OrderKept(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for i := range 50 {
@@ -167,7 +167,7 @@ func TestOrderOfABurst(t *testing.T) {
 	f.awaitShown(room, append([]string{"I am Bob"}, numbered("in", 50)...)...)
 }
 
-func TestFormsOfText(t *testing.T) {
+func TestContent_FormsOfText(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	send := func(content any) {
@@ -187,7 +187,7 @@ func TestFormsOfText(t *testing.T) {
 		"Dear Bob,\n\n• one\n• two\n\n> said\nsee this (https://example.org/x)\nbye", "nul and text")
 }
 
-func TestRepliesGoBothWays(t *testing.T) {
+func TestReplies_BothWays(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	question := f.node.receive(f.account, bob, "a question")[0]
@@ -221,7 +221,7 @@ func TestRepliesGoBothWays(t *testing.T) {
 }
 
 // Bar S18
-func TestOthersCannotWriteForTheUser(t *testing.T) {
+func TestOtherMembers_NotBridged(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for _, name := range []string{"eve", "dave"} { // eve may do nothing, dave has no login here
@@ -256,7 +256,7 @@ func TestOthersCannotWriteForTheUser(t *testing.T) {
 
 // With a registration for acting as users, the homeserver sends the events of
 // rooms that are none of ours.
-func TestRoomsOfOthersAreLeftAlone(t *testing.T) {
+func TestForeignRooms_Ignored(t *testing.T) {
 	f := newFixture(t)
 	f.homeserver.CreateUser("carol", "long-secret")
 	carol := f.person(f.homeserver.URL(), "carol")
@@ -284,7 +284,7 @@ func TestRoomsOfOthersAreLeftAlone(t *testing.T) {
 
 // What the user writes elsewhere is shown as theirs; what they write in the room
 // is not shown again.
-func TestOwnMessagesFromElsewhere(t *testing.T) {
+func TestMessagesOfOtherDevices_ShownAsUser(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.write(room, "from Matrix")
@@ -315,7 +315,7 @@ func TestOwnMessagesFromElsewhere(t *testing.T) {
 	}
 }
 
-func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
+func TestDoublePuppets_None_UserInvited(t *testing.T) {
 	w := newWorld(t)
 	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetNone
 	homeserver := w.withFake()
@@ -342,7 +342,7 @@ func TestWithoutDoublePuppetsTheUserIsInvited(t *testing.T) {
 	}
 }
 
-func TestSeparateRegistrationForDoublePuppets(t *testing.T) {
+func TestDoublePuppets_SeparateRegistration(t *testing.T) {
 	w := newWorld(t)
 	w.config.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate
 	homeserver := w.withFake()

@@ -41,7 +41,7 @@ func (f *fixture) wholeConversation() (bob identity.PublicKey, room id.RoomID, w
 	return bob, room, []string{"I am Bob", "an old one", "from alice", "an answer"}
 }
 
-// checkHistory checks a room that was made anew.
+// checkHistory checks a room that was created again.
 func (f *fixture) checkHistory(room id.RoomID, bob identity.PublicKey, want ...string) {
 	f.t.Helper()
 	f.awaitShown(room, want...)
@@ -66,7 +66,7 @@ func (f *fixture) checkHistory(room id.RoomID, bob identity.PublicKey, want ...s
 	f.await("the reaction is there", func() bool { return f.reactions(room, f.ghost(bob))[mine.ID] == "👍️" })
 }
 
-func TestDeletedRoomIsMadeAgainWhole(t *testing.T) {
+func TestBackfill_DeletedRoom_CreatedWithHistory(t *testing.T) {
 	f := newFixture(t)
 	bob, room, want := f.wholeConversation()
 	if _, err := f.alice.SendText(soon(t), room, "!mimir delete-portal"); err != nil {
@@ -81,7 +81,7 @@ func TestDeletedRoomIsMadeAgainWhole(t *testing.T) {
 	f.checkHistory(again, bob, append(want, "where have you been")...)
 }
 
-func TestRoomIsMadeAnewByCommand(t *testing.T) {
+func TestBackfill_RebuildCommand(t *testing.T) {
 	f := newFixture(t)
 	bob, room, want := f.wholeConversation()
 	f.say(f.alice, room, "!mimir history", "made anew")
@@ -94,7 +94,7 @@ func TestRoomIsMadeAnewByCommand(t *testing.T) {
 }
 
 // Bar R01
-func TestHistoryGoesOnWhereItWasInterrupted(t *testing.T) {
+func TestBackfill_Interrupted_Resumed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	texts := append([]string{"I am Bob"}, numbered("text", 30)...)
@@ -115,7 +115,7 @@ func TestHistoryGoesOnWhereItWasInterrupted(t *testing.T) {
 	f.awaitShown(again, append(texts, "and on")...)
 }
 
-func TestWaitingIsToldOnceAndEdited(t *testing.T) {
+func TestOutboxNotice_SentOnceAndEdited(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.WaitingNotice = 50 * time.Millisecond })
 	bob, room := f.conversation("Bob")
 	f.write(room, "are you there")
@@ -140,7 +140,7 @@ func TestWaitingIsToldOnceAndEdited(t *testing.T) {
 	}
 }
 
-func TestWhatWaitsTooLongIsGivenUp(t *testing.T) {
+func TestGiveUp_AfterLimit(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) {
 		config.Network.WaitingNotice, config.Network.GiveUp = 40*time.Millisecond, time.Hour
 	})
@@ -162,7 +162,7 @@ func TestWhatWaitsTooLongIsGivenUp(t *testing.T) {
 
 // A room that the bot cannot leave is given up all the same: what makes a room anew
 // does not find it again.
-func TestRoomIsMadeAnewThoughTheOldOneCannotBeLeft(t *testing.T) {
+func TestBackfill_OldRoomNotLeft_RoomCreated(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	carol, other := f.conversation("Carol")

@@ -45,7 +45,7 @@ func (n *stuckNode) Send(ctx context.Context, m actors.Outgoing) (store.Message,
 
 // Bar R07, from Matrix to Mimir: 20 rooms of two logins, one of which does not get
 // on. The others, and the commands of the management room, do.
-func TestInbound_StuckRoomHoldsUpNoOther(t *testing.T) {
+func TestInbound_StuckRoom_OthersHandled(t *testing.T) {
 	f := newFixture(t)
 	node := &stuckNode{Node: f.node, release: make(chan struct{})}
 	f.stop()
@@ -148,7 +148,7 @@ func getsEvent(r *http.Request) bool {
 
 // Whatever becomes of the look for a quotation, the message is sent, and those behind
 // it.
-func TestInbound_QuotationsMayFail(t *testing.T) {
+func TestInbound_QuotationFails_MessageSent(t *testing.T) {
 	t.Cleanup(connector.SetQuoteTimeForTest(300 * time.Millisecond))
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
@@ -193,7 +193,7 @@ func (f *fixture) sendFile(room id.RoomID, url id.ContentURIString, name string)
 
 // A file that the homeserver does not serve holds up its own room for a moment,
 // no other room at all, and is sent when it is served again.
-func TestInbound_FileThatIsNotServedHoldsUpNothing(t *testing.T) {
+func TestInbound_FileNotServed_OthersHandled(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"504": oddAnswers()["504"],
 		"a cut body": func(w http.ResponseWriter, _ *http.Request) {
@@ -224,7 +224,7 @@ func TestInbound_FileThatIsNotServedHoldsUpNothing(t *testing.T) {
 
 // While a download hangs, another room is not later, and neither are texts of the
 // contact.
-func TestInbound_HangingDownloadHoldsUpNoOtherRoom(t *testing.T) {
+func TestInbound_DownloadHangs_OtherRoomsHandled(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	eve, other := f.conversation("Eve")
@@ -250,7 +250,7 @@ func (f *fixture) roomOf(name string) id.RoomID {
 }
 
 // What was deleted while its file was waited for is not sent.
-func TestInbound_DeletedMessageWhoseFileWaitsIsNotSent(t *testing.T) {
+func TestInbound_RedactedBeforeDownload_NotSent(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	url := f.upload("the file")
@@ -273,7 +273,7 @@ func TestInbound_DeletedMessageWhoseFileWaitsIsNotSent(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "after", "public.txt||")
 }
 
-func TestInbound_FileThatIsTooLargeIsRefused(t *testing.T) {
+func TestInbound_FileTooLarge_Refused(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for name, handler := range map[string]http.HandlerFunc{
@@ -305,7 +305,7 @@ func TestInbound_FileThatIsTooLargeIsRefused(t *testing.T) {
 
 // An invitation that the homeserver does not let the bot accept now is accepted
 // later.
-func TestInbound_InvitationIsAcceptedLater(t *testing.T) {
+func TestInbound_InvitationFails_AcceptedLater(t *testing.T) {
 	f := newFixture(t)
 	f.homeserver.CreateUser("carol", "long-secret")
 	carol := f.person(f.homeserver.URL(), "carol")

@@ -37,7 +37,7 @@ func (w *world) push(token, path string, body io.Reader) int {
 const transactions = "/_matrix/app/v1/transactions/"
 
 // Bar S18
-func TestListenerRefusesStrangers(t *testing.T) {
+func TestListener_WrongToken_Refused(t *testing.T) {
 	w := newWorld(t)
 	w.running()
 	body := func() io.Reader { return strings.NewReader(`{"events":[]}`) }
@@ -56,7 +56,7 @@ func TestListenerRefusesStrangers(t *testing.T) {
 
 // Bar S18: a token that another server would have to be asked about is refused, and
 // that server is not asked.
-func TestListener_ForeignOpenIDTokensAreRefusedUnasked(t *testing.T) {
+func TestListener_ForeignOpenIDToken_RefusedWithoutRequest(t *testing.T) {
 	w := newWorld(t)
 	w.running()
 	asked := make(chan string, 10)
@@ -90,7 +90,7 @@ func TestListener_ForeignOpenIDTokensAreRefusedUnasked(t *testing.T) {
 }
 
 // Bar S18
-func TestListenerLimitsTransactions(t *testing.T) {
+func TestListener_TransactionTooLarge_Refused(t *testing.T) {
 	w := newWorld(t)
 	w.running()
 	large := io.MultiReader(strings.NewReader(`{"events":[],"x":"`), bytes.NewReader(bytes.Repeat([]byte("x"), 64<<20)), strings.NewReader(`"}`))
@@ -107,7 +107,7 @@ func TestListenerLimitsTransactions(t *testing.T) {
 	}
 }
 
-func TestTransactionsAreHandledOnceAndMalformedEventsSpoilNothing(t *testing.T) {
+func TestTransactions_RepeatedOrMalformed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	event := func(id, text string) string {
@@ -133,7 +133,7 @@ func TestTransactionsAreHandledOnceAndMalformedEventsSpoilNothing(t *testing.T) 
 	f.awaitOutgoing(f.account, bob, "one", "two", "three")
 }
 
-func TestListenerOutlivesTheBridge(t *testing.T) {
+func TestListener_BridgeRestarts_KeepsListening(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.config.AppService.Address, nil)

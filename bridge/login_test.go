@@ -26,7 +26,7 @@ func (w *world) running() *bridgetest.Homeserver {
 	return homeserver
 }
 
-func TestLoginChoosesAmongIdentities(t *testing.T) {
+func TestLogin_ChoosesIdentity(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.running()
 	homeserver.CreateUser("alice", "long-secret")
@@ -55,7 +55,7 @@ func TestLoginChoosesAmongIdentities(t *testing.T) {
 	w.awaitText(alice, w.ghost(bob), "while logged out")
 }
 
-func TestLoginMakesAnIdentity(t *testing.T) {
+func TestLogin_CreatesIdentity(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.running()
 	homeserver.CreateUser("bob", "long-secret") // no admin
@@ -73,7 +73,7 @@ func TestLoginMakesAnIdentity(t *testing.T) {
 	w.say(bob, room, "login attach", "You use the Mimir identity Bob of Matrix")
 }
 
-func TestOnlyAdminsTakeTheNodesIdentities(t *testing.T) {
+func TestLogin_NotAdmin_NoExistingIdentities(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.running()
 	w.node.addAccount("The operator")
@@ -86,7 +86,7 @@ func TestOnlyAdminsTakeTheNodesIdentities(t *testing.T) {
 	}
 }
 
-func TestLoginShowsTheLatestHistory(t *testing.T) {
+func TestLogin_LatestHistoryShown(t *testing.T) {
 	w := newWorld(t)
 	w.config.Backfill.MaxInitialMessages = 3
 	w.config.Backfill.MaxCatchupMessages = 2
@@ -152,7 +152,7 @@ func TestGhostInvitation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.await("the contact is made", func() bool { _, err := f.node.Contact(f.account, carol); return err == nil })
+	f.await("the contact is created", func() bool { _, err := f.node.Contact(f.account, carol); return err == nil })
 	if _, err := f.alice.Wait(soon(t), isNotice(room, "Private chat portal created")); err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func (h *household) told(who *bridgetest.Client, room id.RoomID, text, reason st
 	h.hear(who, room, reason, before)
 }
 
-func TestLostTables_RoomsAreAdoptedWhenTheirUsersAttach(t *testing.T) {
+func TestLostTables_UserAttaches_RoomsAdopted(t *testing.T) {
 	h := newHousehold(t)
 	roomsOfAlice, roomsOfDave := h.roomsOf(h.alice), h.roomsOf(h.dave)
 	h.loseTables()
@@ -129,7 +129,7 @@ func TestLostTables_RoomsAreAdoptedWhenTheirUsersAttach(t *testing.T) {
 	h.told(h.dave, h.daveCarol, "third", "login attach")
 	h.node.receive(h.account, h.bob, "while nobody is logged in")
 
-	// Dave is no admin: his space says that the identity was his.
+	// Dave is not an admin: his space says that the identity was his.
 	h.say(h.dave, h.daveManagement, "login attach", "You use the Mimir identity Dave")
 	h.told(h.alice, h.aliceCarol, "fourth", "login attach")
 	h.say(h.alice, h.management, "login attach", "You use the Mimir identity Alice")
@@ -166,7 +166,7 @@ func TestLostTables_RoomsAreAdoptedWhenTheirUsersAttach(t *testing.T) {
 
 // A room whose state was copied, and into which a ghost and the bot were invited, is
 // nobody's.
-func TestLostTables_ForeignRoomsGetNothing(t *testing.T) {
+func TestLostTables_ForeignRooms_Ignored(t *testing.T) {
 	h := newHousehold(t)
 	h.homeserver.CreateUser("mallory", "long-secret")
 	mallory := h.person(h.homeserver.URL(), "mallory")
@@ -217,7 +217,7 @@ func TestLostTables_ForeignRoomsGetNothing(t *testing.T) {
 }
 
 // A room that is genuine, and has come into other hands, is not adopted.
-func TestLostTables_RoomWithAnotherMemberIsNotAdopted(t *testing.T) {
+func TestLostTables_OtherMember_RoomNotAdopted(t *testing.T) {
 	h := newHousehold(t)
 	if _, err := h.alice.Matrix.InviteUser(soon(t), h.aliceBob, &mautrix.ReqInviteUser{UserID: h.dave.UserID()}); err != nil {
 		t.Fatal(err)
@@ -238,7 +238,7 @@ func TestLostTables_RoomWithAnotherMemberIsNotAdopted(t *testing.T) {
 }
 
 // Of two rooms of a conversation the one used last stays.
-func TestLostTables_TheRoomUsedLastStays(t *testing.T) {
+func TestLostTables_TwoRooms_LastUsedStays(t *testing.T) {
 	h := newHousehold(t)
 	// Another database, and a login that has made a second room.
 	h.config.Database.URI = "other.db"
@@ -293,7 +293,7 @@ func (w *world) loseOnly(name string) {
 
 // What the homeserver got its 200 for, in a room that the tables do not know, was
 // answered when the journal is empty.
-func TestLostTables_UnknownRoomIsAnswered(t *testing.T) {
+func TestLostTables_UnknownRoom_UserTold(t *testing.T) {
 	h := newHousehold(t)
 	h.loseTables()
 	adopted := `msg="management room adopted" actor=stage/matrix kind=matrix room_id=` + string(h.management)
@@ -313,7 +313,7 @@ func TestLostTables_UnknownRoomIsAnswered(t *testing.T) {
 
 // The bot was thrown out of a room that the tables do not know, and a ghost is left in
 // it: nobody can answer there, so the log says it. The other room is not concerned.
-func TestLostTables_RoomWithoutTheBotIsNoted(t *testing.T) {
+func TestLostTables_RoomWithoutBot_Logged(t *testing.T) {
 	h := newHousehold(t)
 	bot, err := mautrix.NewClient(h.homeserver.URL(), h.bot(), h.config.AppService.ASToken)
 	if err != nil {

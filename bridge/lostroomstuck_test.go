@@ -22,7 +22,7 @@ func requestsIn(room id.RoomID, what string) func(*http.Request) bool {
 // The messages of a room that the tables do not know are answered. Where the
 // homeserver does not take the answer, they do not fill the journal, which is one for
 // all rooms.
-func TestLostTables_AnswerThatIsRefusedHoldsUpNothing(t *testing.T) {
+func TestLostTables_NoticeRefused_OthersHandled(t *testing.T) {
 	h := newHousehold(t)
 	h.loseTables()
 	h.homeserver.SetFaults(
@@ -50,7 +50,7 @@ func TestLostTables_AnswerThatIsRefusedHoldsUpNothing(t *testing.T) {
 
 // A tombstone that names a room which nobody can enter does not hold up what is
 // written in the old one, and neither does a room in which that cannot be said.
-func TestUpgradedRoom_ThatCannotBeEnteredHoldsUpNothing(t *testing.T) {
+func TestUpgradedRoom_NotJoinable_OthersHandled(t *testing.T) {
 	h := newHousehold(t)
 	h.empower(h.aliceBob, h.alice)
 	h.empower(h.daveBob, h.dave)

@@ -55,7 +55,7 @@ func (f *fixture) download(content *event.MessageEventContent) []byte {
 	return data
 }
 
-func TestFilesComeAsWhatTheyAre(t *testing.T) {
+func TestFiles_ToMatrix_Types(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	picture := picture(t, 30, 20)
@@ -96,7 +96,7 @@ func TestFilesComeAsWhatTheyAre(t *testing.T) {
 	}
 }
 
-func TestFileThatDoesNotComeIsExplainedAndCanBeFetched(t *testing.T) {
+func TestFiles_Missing_NoticeAndFetchCommand(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	message := f.node.offer(f.account, bob, transfer.Info{
@@ -118,7 +118,7 @@ func TestFileThatDoesNotComeIsExplainedAndCanBeFetched(t *testing.T) {
 
 // A file that turns out to be damaged while it is uploaded is not shown; when it is
 // here again it is, and what came behind it was not held up.
-func TestDamagedFileIsNotShown(t *testing.T) {
+func TestFiles_Corrupt_NotShown(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	message := f.node.offer(f.account, bob, transfer.Info{Name: "a.zip", MIMEType: "application/zip", State: store.MediaDownloading})
@@ -134,7 +134,7 @@ func TestDamagedFileIsNotShown(t *testing.T) {
 	}
 }
 
-func TestFilesGoOut(t *testing.T) {
+func TestFiles_FromMatrix(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	data := picture(t, 3, 3)
@@ -200,7 +200,7 @@ func (f *fixture) reactions(room id.RoomID, sender id.UserID) map[id.EventID]str
 	return found
 }
 
-func TestReactionsOfTheContact(t *testing.T) {
+func TestReactions_ToMatrix(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "how do you like it")
@@ -236,7 +236,7 @@ func TestReactionsOfTheContact(t *testing.T) {
 	}
 }
 
-func TestReactionsOfTheUser(t *testing.T) {
+func TestReactions_FromMatrix(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	asked, err := f.alice.WaitText(soon(t), room, f.ghost(bob), "I am Bob")
@@ -266,7 +266,7 @@ func TestReactionsOfTheUser(t *testing.T) {
 // The homeserver has the reaction, and we do not know.
 //
 // Bar R01
-func TestReactionIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
+func TestReaction_TransactionForgotten_ShownOnce(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	evt := f.write(room, "so?")

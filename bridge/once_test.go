@@ -25,7 +25,7 @@ func (f *fixture) sendsOf(text string) []bridgetest.Send {
 	})
 }
 
-func TestMessageIsRepeatedUnderTheSameTransaction(t *testing.T) {
+func TestMessage_Retried_SameTransaction(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
@@ -48,7 +48,7 @@ func TestMessageIsRepeatedUnderTheSameTransaction(t *testing.T) {
 // transaction: in this process, and after this process was killed.
 //
 // Bar R01
-func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
+func TestMessage_TransactionForgotten_ShownOnce(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
 			f := newFixture(t)
@@ -92,7 +92,7 @@ func TestMessageIsShownOnceThoughTheHomeserverForgets(t *testing.T) {
 // has forgotten the transaction, and does not list the event at once.
 //
 // Bar R01
-func TestMessageIsShownOnceThoughTheHomeserverListsItLate(t *testing.T) {
+func TestMessage_ListedLate_ShownOnce(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: bridgetest.MessagesOnly})
@@ -113,7 +113,7 @@ func TestMessageIsShownOnceThoughTheHomeserverListsItLate(t *testing.T) {
 // was sent again, behind what came next: the second event is taken back.
 //
 // Bar R01
-func TestMessageIsShownOnceThoughTheHomeserverTakesItUpLate(t *testing.T) {
+func TestMessage_AppearsLate_ShownOnce(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultLoseAnswer, Only: func(r *http.Request) bool {
@@ -142,7 +142,7 @@ func TestMessageIsShownOnceThoughTheHomeserverTakesItUpLate(t *testing.T) {
 // again: whether the bridge lives on then or is killed, one event is left.
 //
 // Bar R01
-func TestMessageIsShownOnceThoughBothItsEventsCameBeforeItsRow(t *testing.T) {
+func TestMessage_TwoEventsBeforeRow_ShownOnce(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
 			f := newFixture(t)
@@ -228,7 +228,7 @@ func (f *fixture) eventOf(room id.RoomID, text string) id.EventID {
 }
 
 // Bar R02
-func TestEverythingIsDrainedAfterAStop(t *testing.T) {
+func TestStop_EverythingDrained(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	const n = 15
@@ -268,7 +268,7 @@ func TestEverythingIsDrainedAfterAStop(t *testing.T) {
 	})
 }
 
-func TestMessageWithManyPartsIsCompletedAfterAFailure(t *testing.T) {
+func TestMessage_ManyParts_CompletedAfterFailure(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	text := strings.Repeat("words and more words\n", 6000) // three parts

@@ -108,7 +108,7 @@ func numbered(prefix string, n int) []string {
 }
 
 // Bar R06
-func TestNothingIsLostWhileTheHomeserverIsAway(t *testing.T) {
+func TestOutage_NothingLost(t *testing.T) {
 	f := newFixture(t)
 	const rooms, messages = 5, 10
 	var contacts [rooms]identity.PublicKey
@@ -178,7 +178,7 @@ func (f *fixture) checkRateLimits(from int) {
 }
 
 // Bar R17
-func TestHomeserverThatOnlyLooksAliveIsNoticed(t *testing.T) {
+func TestOutage_OnlyWhoamiAnswers_Noticed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultUnreachable})
@@ -202,7 +202,7 @@ func TestHomeserverThatOnlyLooksAliveIsNoticed(t *testing.T) {
 }
 
 // Bar R07
-func TestSlowRoomHoldsUpNoOther(t *testing.T) {
+func TestSlowRoom_OthersDelivered(t *testing.T) {
 	f := newFixture(t)
 	slowOne, slowRoom := f.conversation("Slow")
 	var others []identity.PublicKey
@@ -224,7 +224,7 @@ func TestSlowRoomHoldsUpNoOther(t *testing.T) {
 	f.awaitShown(slowRoom, "I am Slow", "late", "later")
 }
 
-func TestHomeserverDownAtTheStart(t *testing.T) {
+func TestOutage_AtStart(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.withFake()
 	homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDown})
@@ -237,7 +237,7 @@ func TestHomeserverDownAtTheStart(t *testing.T) {
 	w.awaitState(bridge.StateRunning)
 }
 
-func TestWrongTokenIsExplained(t *testing.T) {
+func TestStart_WrongToken_Explained(t *testing.T) {
 	w := newWorld(t)
 	homeserver := w.withFake()
 	right := w.config.AppService.ASToken
@@ -254,7 +254,7 @@ func TestWrongTokenIsExplained(t *testing.T) {
 	_ = homeserver
 }
 
-func TestTakenPortIsReportedAndTriedAgain(t *testing.T) {
+func TestStart_PortTaken_ReportedAndRetried(t *testing.T) {
 	w := newWorld(t)
 	w.withFake()
 	other := &http.Server{Addr: fmt.Sprintf("127.0.0.1:%d", w.config.AppService.Port), ReadHeaderTimeout: time.Second}
@@ -277,7 +277,7 @@ func TestTakenPortIsReportedAndTriedAgain(t *testing.T) {
 	w.awaitState(bridge.StateRunning)
 }
 
-func TestOldHomeserverIsRefusedOnlyWhenAskedFor(t *testing.T) {
+func TestStart_OldHomeserver_RefusedOnlyIfConfigured(t *testing.T) {
 	w := newWorld(t)
 	service, err := bridgetest.ParseService(w.registrations()[0].Content)
 	if err != nil {

@@ -72,7 +72,7 @@ func (n *panickyNode) FinishJournalBatch(ctx context.Context, queue string, seqs
 
 // Bar R16: a panic in any goroutine of the bridge costs at most a new start of the
 // bridge, and nobody a message.
-func TestPanicsEndNeitherTheNodeNorTheBridge(t *testing.T) {
+func TestPanic_Part_NodeAndBridgeSurvive(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	node := &panickyNode{Node: f.node}
@@ -107,7 +107,7 @@ func TestPanicsEndNeitherTheNodeNorTheBridge(t *testing.T) {
 
 // Bar R16: a panic of the bridge actor itself starts it anew, and what was under
 // way goes on. Nobody else is stopped.
-func TestPanicOfTheActorRestartsTheBridge(t *testing.T) {
+func TestPanic_Actor_BridgeRestarts(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	var armed atomic.Bool

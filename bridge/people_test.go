@@ -43,7 +43,7 @@ func (f *fixture) awaitContact(contact identity.PublicKey, what string, is func(
 
 func isAccepted(c store.Contact) bool { return c.State == store.ContactAccepted }
 
-func TestContactRequestIsAMessageRequest(t *testing.T) {
+func TestContactRequest_ShownAsMessageRequest(t *testing.T) {
 	f := newFixture(t)
 	bob := f.node.ask(f.account, "Bob", "We met <b>yesterday</b>")
 	room := f.awaitText(f.alice, f.ghost(bob), "We met <b>yesterday</b>")
@@ -84,7 +84,7 @@ func (f *fixture) toldOnce(contact identity.PublicKey, text string) {
 	}
 }
 
-func TestContactRequestIsAnsweredByCommandOrButton(t *testing.T) {
+func TestContactRequest_AnsweredByCommandOrButton(t *testing.T) {
 	f := newFixture(t)
 	bob, carol, dave := f.node.ask(f.account, "Bob", ""), f.node.ask(f.account, "Carol", "hi"), f.node.ask(f.account, "Dave", "hi")
 	for _, contact := range []identity.PublicKey{bob, carol, dave} {
@@ -101,7 +101,7 @@ func TestContactRequestIsAnsweredByCommandOrButton(t *testing.T) {
 	f.toldOnce(dave, "Dave is your contact now")
 }
 
-func TestContactsAreBlockedMutedRenamed(t *testing.T) {
+func TestContacts_BlockedMutedRenamed(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.say(f.alice, room, "!mimir block", "You have blocked Bob")
@@ -117,7 +117,7 @@ func TestContactsAreBlockedMutedRenamed(t *testing.T) {
 	f.say(f.alice, f.management, "contacts", "Bobby")
 }
 
-func TestChatsStartByNameFromCommandAndAPI(t *testing.T) {
+func TestStartChat_ByName_CommandAndAPI(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.say(f.alice, f.management, "start-chat bob", "You already have a direct chat")
@@ -140,7 +140,7 @@ func TestChatsStartByNameFromCommandAndAPI(t *testing.T) {
 	f.awaitContact(carol.Key, "asked", func(c store.Contact) bool { return c.Asked == store.AskWaiting })
 }
 
-func TestAnswersAndMissedCallsAreTold(t *testing.T) {
+func TestNotices_AnswersAndMissedCalls(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.node.apply(store.AskContact{Account: f.account, Contact: bob})
@@ -157,7 +157,7 @@ func TestAnswersAndMissedCallsAreTold(t *testing.T) {
 	}
 }
 
-func TestMissedCallsCanBeLeftOut(t *testing.T) {
+func TestNotices_MissedCallsSwitchedOff(t *testing.T) {
 	f := newFixtureWith(t, func(config *matrixconfig.Config) { config.Network.CallNotices = false })
 	bob, room := f.conversation("Bob")
 	f.node.apply(store.NoteMissedCall{Account: f.account, Contact: bob})
@@ -165,7 +165,7 @@ func TestMissedCallsCanBeLeftOut(t *testing.T) {
 	f.awaitShown(room, "I am Bob", "I have called you")
 }
 
-func TestAvatarFollowsTheContact(t *testing.T) {
+func TestAvatar_Changed_Updated(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.node.apply(store.UpdateContact{Account: f.account, Contact: bob, Fields: store.FieldAvatar, Avatar: picture(t, 3, 2)})

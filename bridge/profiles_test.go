@@ -19,7 +19,7 @@ import (
 // A contact that changes its profile all the time costs a few requests a minute, the
 // last change is shown, and messages do not wait for it. Another contact is shown at
 // once.
-func TestProfiles_ChangesOfAContactAreLimited(t *testing.T) {
+func TestProfiles_ManyChanges_RateLimited(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob, carol := b.meet("Bob"), b.meet("Carol")
 		for _, c := range []*talk{bob, carol} {

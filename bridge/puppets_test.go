@@ -16,7 +16,7 @@ import (
 )
 
 // elsewhere writes with an account, but not from Matrix.
-func (f *fixture) elsewhere(account, contact identity.PublicKey, text string) {
+func (f *fixture) sentByOtherDevice(account, contact identity.PublicKey, text string) {
 	f.t.Helper()
 	_, err := f.node.Send(soon(f.t), actors.Outgoing{
 		Account: account, Contact: contact, Source: "elsewhere/" + text, Type: peer.TypeText, Payload: []byte(text),
@@ -47,19 +47,19 @@ func householdWith(t *testing.T, configure func(*matrixconfig.Config)) *househol
 }
 
 // A user logs out the token that the bridge has of them, while it runs.
-func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
+func TestDoublePuppet_TokenRevoked_BotSends(t *testing.T) {
 	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	url := h.homeserver.URL()
 	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
 	h.say(h.alice, h.management, "login-matrix "+tokens[0], "Successfully switched puppets")
 	h.say(h.dave, h.daveManagement, "login-matrix "+tokens[1], "Successfully switched puppets")
-	h.elsewhere(h.account, h.bob, "alive")
+	h.sentByOtherDevice(h.account, h.bob, "alive")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive")
 
 	h.homeserver.Revoke(tokens[0])
-	h.elsewhere(h.account, h.bob, "logged out")
-	h.elsewhere(h.account, h.carol, "logged out, too")
-	h.elsewhere(h.daveAccount, h.bob, "not concerned")
+	h.sentByOtherDevice(h.account, h.bob, "logged out")
+	h.sentByOtherDevice(h.account, h.carol, "logged out, too")
+	h.sentByOtherDevice(h.daveAccount, h.bob, "not concerned")
 	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "logged out")
 	h.shownBy(h.alice, h.aliceCarol, h.ghost(h.account), "logged out, too")
 	h.shownBy(h.dave, h.daveBob, h.dave.UserID(), "not concerned")
@@ -67,7 +67,7 @@ func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
 
 	again := h.person(url, "alice").Matrix.AccessToken
 	h.say(h.alice, h.management, "login-matrix "+again, "Successfully switched puppets")
-	h.elsewhere(h.account, h.bob, "alive again")
+	h.sentByOtherDevice(h.account, h.bob, "alive again")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
 	for _, token := range append(tokens, again) {
 		if h.log.contains(token) {
@@ -77,19 +77,19 @@ func TestDeadPuppetToken_GhostSpeaksInstead(t *testing.T) {
 }
 
 // The homeserver has lost the registration with which the bridge acts as its users.
-func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
+func TestDoublePuppet_RegistrationForgotten_BotSends(t *testing.T) {
 	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetSeparate })
-	h.elsewhere(h.account, h.bob, "alive")
+	h.sentByOtherDevice(h.account, h.bob, "alive")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive")
-	recall := h.homeserver.ForgetService(h.config.AppService.ID + "-doublepuppet")
-	h.elsewhere(h.account, h.bob, "without")
-	h.elsewhere(h.daveAccount, h.carol, "without, Dave")
+	remember := h.homeserver.ForgetService(h.config.AppService.ID + "-doublepuppet")
+	h.sentByOtherDevice(h.account, h.bob, "without")
+	h.sentByOtherDevice(h.daveAccount, h.carol, "without, Dave")
 	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "without")
 	h.shownBy(h.dave, h.daveCarol, h.ghost(h.daveAccount), "without, Dave")
 	h.said(h.alice, h.management, "mimird matrix doctor")
 	h.said(h.dave, h.daveManagement, "mimird matrix doctor")
 
-	recall()
+	remember()
 	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError}) // the homeserver was restarted
 	h.await("it is missed", func() bool { return !h.status().Homeserver.OK })
 	h.homeserver.SetFault(bridgetest.Fault{})
@@ -97,12 +97,12 @@ func TestDeadPuppetRegistration_GhostSpeaksInstead(t *testing.T) {
 	h.await("the bridge acts as alice again", func() bool {
 		return h.log.contains(`the bridge acts as a user again" actor=stage/matrix kind=matrix user_id=@alice:mimir.test`)
 	})
-	h.elsewhere(h.account, h.bob, "alive again")
+	h.sentByOtherDevice(h.account, h.bob, "alive again")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
 }
 
 // A user who cannot be told that their token is dead delays nobody else.
-func TestDeadPuppetToken_UserWhoCannotBeToldDelaysNoOther(t *testing.T) {
+func TestDoublePuppet_UserNotTold_OthersDelivered(t *testing.T) {
 	h := householdWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone })
 	url := h.homeserver.URL()
 	tokens := []string{h.person(url, "alice").Matrix.AccessToken, h.person(url, "dave").Matrix.AccessToken}
@@ -110,10 +110,10 @@ func TestDeadPuppetToken_UserWhoCannotBeToldDelaysNoOther(t *testing.T) {
 	h.say(h.dave, h.daveManagement, "login-matrix "+tokens[1], "Successfully switched puppets")
 	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: requestsIn(h.daveManagement, "/send/")})
 	h.homeserver.Revoke(tokens[1])
-	h.elsewhere(h.daveAccount, h.bob, "logged out, Dave")
+	h.sentByOtherDevice(h.daveAccount, h.bob, "logged out, Dave")
 	h.shownBy(h.dave, h.daveBob, h.ghost(h.daveAccount), "logged out, Dave")
 	h.homeserver.Revoke(tokens[0])
-	h.elsewhere(h.account, h.bob, "logged out")
+	h.sentByOtherDevice(h.account, h.bob, "logged out")
 	h.shownBy(h.alice, h.aliceBob, h.ghost(h.account), "logged out")
 	h.said(h.alice, h.management, "does not let the bridge act as you")
 	// What is answered with an error is said again.

@@ -16,7 +16,7 @@ import (
 
 // Bar R06: a homeserver that recovers between a message and the notice in its place
 // has refused neither.
-func TestHomeserverThatRecoversDuringTheTestLosesNothing(t *testing.T) {
+func TestRefusal_HomeserverRecoversDuringProbe_NothingLost(t *testing.T) {
 	for refusals := range 6 {
 		inAnswerBubble(t, func(b *bubble) {
 			bob := b.meet("Bob")
@@ -37,7 +37,7 @@ func TestHomeserverThatRecoversDuringTheTestLosesNothing(t *testing.T) {
 }
 
 // Bar R07
-func TestRoomWithTenSecondsAnEventDelaysNoOther(t *testing.T) {
+func TestSlowRoom_TenSecondsPerEvent_OthersDelivered(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		talks := make([]*talk, 20)
 		for i := range talks {
@@ -64,7 +64,7 @@ func TestRoomWithTenSecondsAnEventDelaysNoOther(t *testing.T) {
 }
 
 // Two accounts have the same contact, and the room of one of them hangs.
-func TestRoomOfOneAccountDelaysNoOtherAccount(t *testing.T) {
+func TestSlowRoom_SameContact_OtherAccountDelivered(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		second := b.node.addAccount("Anna")
 		if err := b.bridge.Login(b.t.Context(), bubbleUser, second); err != nil {
@@ -93,7 +93,7 @@ func TestRoomOfOneAccountDelaysNoOtherAccount(t *testing.T) {
 }
 
 // A reaction that the room has already counts as delivered.
-func TestReactionThatIsThereAlreadyIsDone(t *testing.T) {
+func TestRefusal_ReactionExists_Done(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob := b.meet("Bob")
 		bob.first = b.node.receive(b.account, bob.contact, "hello")[0]
@@ -113,7 +113,7 @@ func TestReactionThatIsThereAlreadyIsDone(t *testing.T) {
 
 // An access token of our user that is not valid any more stops nothing: the bot says
 // what the user cannot.
-func TestUserWhoMustNotWriteStopsNothing(t *testing.T) {
+func TestRefusal_UserMayNotWrite_OthersDelivered(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob := b.meet("Bob")
 		bob.says("hello")
@@ -136,7 +136,7 @@ func TestUserWhoMustNotWriteStopsNothing(t *testing.T) {
 
 // A message in the history of a room that is created anew is refused like any other,
 // and what was refused before is shown when it no longer is.
-func TestHistoryBringsWhatWasRefused(t *testing.T) {
+func TestRefusal_InHistory_Noticed(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob := b.meet("Bob")
 		bob.says("hello")

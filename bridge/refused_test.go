@@ -14,7 +14,7 @@ import (
 )
 
 // Bar S16
-func TestMessageThatTheHomeserverRefusesHoldsNothingUp(t *testing.T) {
+func TestRefusal_Message_OthersDelivered(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.RefuseText("poison")

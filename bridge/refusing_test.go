@@ -32,7 +32,7 @@ func (n *refusingNode) AppendJournalBatch(ctx context.Context, queue string, ent
 
 // Bar R02: the homeserver is told 200 only for what is stored. Everything else it
 // sends again.
-func TestHomeserverRepeatsWhatIsNotStored(t *testing.T) {
+func TestTransaction_NotStored_HomeserverRetries(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	node := &refusingNode{Node: f.node, text: []byte(`"first"`)}

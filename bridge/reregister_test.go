@@ -8,7 +8,7 @@ import (
 
 // The homeserver was restored from a copy that does not know a contact's ghost, while
 // the bridge ran.
-func TestRestoredHomeserver_ContactsWorkAgain(t *testing.T) {
+func TestRestoredHomeserver_ContactsRegisteredAgain(t *testing.T) {
 	h := newHousehold(t)
 	backup := h.homeserver.Backup()
 	erin, first := h.conversation("Erin")
@@ -43,7 +43,7 @@ func TestRestoredHomeserver_ContactsWorkAgain(t *testing.T) {
 }
 
 // The homeserver was set up anew, and knows neither the bot nor a ghost nor a room.
-func TestEmptyHomeserver_ContactsWorkAgain(t *testing.T) {
+func TestEmptyHomeserver_ContactsRegisteredAgain(t *testing.T) {
 	h := newHousehold(t)
 	h.homeserver.Empty()
 	for _, text := range []string{"in a new house", "and another"} {

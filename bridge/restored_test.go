@@ -12,7 +12,7 @@ import (
 	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
-// lateMessages are messages that come after a copy of the homeserver was made.
+// lateMessages are messages that come after the homeserver was copied.
 func (h *household) lateMessages() (aliceBob, daveCarol []string) {
 	h.t.Helper()
 	aliceBob, daveCarol = numbered("text", 60), numbered("to Dave", 5)
@@ -45,7 +45,7 @@ func (h *household) checkRestored(aliceBob, daveCarol []string) {
 	h.awaitShown(h.aliceBob, append([]string{"I am Bob"}, append(aliceBob, "and on it goes")...)...)
 }
 
-func TestRestoredHomeserver_LostMessagesAreShownAgain(t *testing.T) {
+func TestRestoredHomeserver_LostMessagesShown(t *testing.T) {
 	h := newHousehold(t)
 	backup := h.homeserver.Backup()
 	aliceBob, daveCarol := h.lateMessages()
@@ -67,8 +67,8 @@ func TestRestoredHomeserver_NoticedAtStart(t *testing.T) {
 	h.checkRestored(aliceBob, daveCarol)
 }
 
-// A room that the user has thrown the bridge out of is no restored homeserver.
-func TestRestoredHomeserver_NotTakenForALostRoom(t *testing.T) {
+// A room that the user has thrown the bridge out of does not mean a restored homeserver.
+func TestRestoredHomeserver_LostRoom_NotRestored(t *testing.T) {
 	h := newHousehold(t)
 	h.node.receive(h.daveAccount, h.carol, "the latest of all")
 	h.awaitShown(h.daveCarol, "I am Carol, Dave", "the latest of all")
@@ -86,7 +86,7 @@ func TestRestoredHomeserver_NotTakenForALostRoom(t *testing.T) {
 
 // A homeserver, or a proxy, that says of each event that it is not there, while the
 // timelines have it.
-func TestRestoredHomeserver_NotTakenForWrongAnswers(t *testing.T) {
+func TestRestoredHomeserver_WrongAnswers_NotRestored(t *testing.T) {
 	h := newHousehold(t)
 	h.node.receive(h.daveAccount, h.carol, "the latest of all")
 	h.awaitShown(h.daveCarol, "I am Carol, Dave", "the latest of all")
@@ -108,7 +108,7 @@ func TestRestoredHomeserver_NotTakenForWrongAnswers(t *testing.T) {
 }
 
 // What was shown in a room before it was upgraded is in the old room, and not lost.
-func TestRestoredHomeserver_NotTakenForAnUpgradedRoom(t *testing.T) {
+func TestRestoredHomeserver_UpgradedRoom_NotRestored(t *testing.T) {
 	h := newHousehold(t)
 	h.empower(h.aliceBob, h.alice)
 	h.node.receive(h.account, h.bob, "the latest of all")

@@ -270,7 +270,7 @@ func (r *roadmap) replies(t *testing.T) {
 	})
 	sent := r.sent(before)
 	if sent.ReplyTo == 0 {
-		t.Error("the answer is no reply")
+		t.Error("the answer is not a reply")
 	}
 	r.node.accept(store.AcceptMessage{Account: r.account, Conversation: store.ContactConversation(r.bob), Payload: []byte("his answer"), ReplyTo: sent.ID.GUID})
 	evt, err := r.alice.WaitText(soon(t), r.room, r.ghost(r.bob), "his answer")

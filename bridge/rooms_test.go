@@ -22,7 +22,7 @@ func (f *fixture) joined(room id.RoomID, user id.UserID) bool {
 	return slices.Contains(f.homeserver.Members(room, "join"), user)
 }
 
-func TestRoomIsADirectChatOfTwo(t *testing.T) {
+func TestRoom_DirectChatOfTwo(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.await("all are in", func() bool {
@@ -38,7 +38,7 @@ func TestRoomIsADirectChatOfTwo(t *testing.T) {
 	}
 }
 
-func TestRoomIsMadeForAnAcceptedContact(t *testing.T) {
+func TestRoom_ContactAccepted_Created(t *testing.T) {
 	f := newFixture(t)
 	stranger := key("Stranger")
 	_, err := store.Do[store.Added](context.Background(), f.node.actor, store.AddContact{Contact: store.Contact{
@@ -66,7 +66,7 @@ func (f *fixture) roomWith(contact identity.PublicKey) id.RoomID {
 	return ""
 }
 
-func TestNamesFollowTheContact(t *testing.T) {
+func TestNames_ContactRenamed_Updated(t *testing.T) {
 	f := newFixture(t)
 	bob, _ := f.conversation("Bob")
 	rename := func(fields store.ContactFields, nickname, local string) {
@@ -86,7 +86,7 @@ func TestNamesFollowTheContact(t *testing.T) {
 }
 
 // A name that one user has given a contact is not for the others.
-func TestLocalNamesStayPrivateAmongSeveralUsers(t *testing.T) {
+func TestNames_SeveralUsers_LocalNamesPrivate(t *testing.T) {
 	f := newFixture(t)
 	f.homeserver.CreateUser("dave", "long-secret")
 	dave := f.person(f.homeserver.URL(), "dave")
@@ -103,7 +103,7 @@ func TestLocalNamesStayPrivateAmongSeveralUsers(t *testing.T) {
 	}
 }
 
-func TestUserWhoLeftComesBackWithTheNextMessage(t *testing.T) {
+func TestRoom_UserLeft_InvitedWithNextMessage(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	if _, err := f.alice.Matrix.LeaveRoom(soon(t), room); err != nil {
@@ -118,7 +118,7 @@ func TestUserWhoLeftComesBackWithTheNextMessage(t *testing.T) {
 
 // The bridge's tables say that it may send, and the homeserver says that it may
 // not.
-func TestRoomThatTheBridgeWasThrownOutOf(t *testing.T) {
+func TestRoom_BridgeKicked_CreatedAgain(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.stop()
@@ -139,7 +139,7 @@ func TestRoomThatTheBridgeWasThrownOutOf(t *testing.T) {
 	f.awaitOutgoing(f.account, bob, "a new room")
 }
 
-func TestGhostThatWasThrownOutComesBack(t *testing.T) {
+func TestRoom_GhostKicked_Rejoins(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.stop()
@@ -151,7 +151,7 @@ func TestGhostThatWasThrownOutComesBack(t *testing.T) {
 	f.awaitShown(room, "I am Bob", "still here")
 }
 
-func TestEditsAreShownAsEdits(t *testing.T) {
+func TestEdits_ToMatrix(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.node.accept(store.AcceptMessage{Account: f.account, Conversation: store.ContactConversation(bob), GUID: 99, SendTime: 1_700_000_000_000, Payload: []byte("frist")})
@@ -173,7 +173,7 @@ func TestEditsAreShownAsEdits(t *testing.T) {
 	}
 }
 
-func TestTimesOfMessages(t *testing.T) {
+func TestMessages_Timestamps(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	const written, received = 1_700_000_000_000, 1_760_000_000_000
@@ -193,7 +193,7 @@ func TestTimesOfMessages(t *testing.T) {
 	}
 }
 
-func TestOtherTypesAreNamed(t *testing.T) {
+func TestMessages_OtherTypes(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for kind, payload := range map[peer.MessageType]string{
@@ -209,7 +209,7 @@ func TestOtherTypesAreNamed(t *testing.T) {
 	}
 }
 
-func TestNewDeviceIsTold(t *testing.T) {
+func TestNotices_NewDevice(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	for _, name := range []string{"phone", "other phone"} {
@@ -230,7 +230,7 @@ func kernelDo(f *fixture, op store.Op) (any, error) {
 }
 
 // Bar S16
-func TestHostileText(t *testing.T) {
+func TestMessages_HostileText(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	texts := []string{

@@ -52,7 +52,7 @@ func (h *household) upgrade(who *bridgetest.Client, old id.RoomID, invite ...id.
 	return made.RoomID
 }
 
-func TestUpgradedRoom_ConversationMoves(t *testing.T) {
+func TestUpgradedRoom_ConversationMoved(t *testing.T) {
 	h := newHousehold(t)
 	h.empower(h.aliceBob, h.alice)
 	h.empower(h.daveBob, h.dave)
@@ -81,7 +81,7 @@ func TestUpgradedRoom_ConversationMoves(t *testing.T) {
 }
 
 // Somebody else may upgrade a room; the conversation moves when its owner is there.
-func TestUpgradedRoom_WaitsForTheOwner(t *testing.T) {
+func TestUpgradedRoom_OwnerNotIn_Waits(t *testing.T) {
 	h := newHousehold(t)
 	if _, err := h.alice.Matrix.InviteUser(soon(t), h.aliceBob, &mautrix.ReqInviteUser{UserID: h.dave.UserID()}); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 )
 
 // Bar S21
-func TestSecretsAndTextsAreNotLogged(t *testing.T) {
+func TestLog_NoSecretsOrTexts(t *testing.T) {
 	f := newFixture(t) // logs at debug level
 	bob, room := f.conversation("Bob")
 	const incoming, outgoing, command = "canary-from-mimir", "canary-from-matrix", "canary-in-a-command"
@@ -46,7 +46,7 @@ func TestSecretsAndTextsAreNotLogged(t *testing.T) {
 }
 
 // Bar S20
-func TestDatabaseIsPrivate(t *testing.T) {
+func TestDatabase_Mode0600(t *testing.T) {
 	f := newFixture(t)
 	files, err := filepath.Glob(filepath.Join(f.dir, "matrix.db*"))
 	if err != nil || len(files) == 0 {

@@ -45,7 +45,7 @@ func (w *world) refusals(who *bridgetest.Client, room id.RoomID) (n int) {
 }
 
 // Dendrite does not tell bridges of redactions.
-func TestDendriteRedactionsAreFetched(t *testing.T) {
+func TestDendrite_RedactionsFetched(t *testing.T) {
 	r := newReal(t)
 	bob := r.node.addContact(r.account, "Bob")
 	r.node.receive(r.account, bob, "hello")
@@ -103,7 +103,7 @@ func (f *fixture) delivered(contact identity.PublicKey, room id.RoomID, text str
 }
 
 // The fake homeserver pushes redactions, and its /sync has them too.
-func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
+func TestRedaction_PushedAndFetched_HandledOnce(t *testing.T) {
 	f := newFixtureWith(t, func(c *matrixconfig.Config) { c.Homeserver.SideSync = matrixconfig.SideSyncAlways })
 	bob, room := f.conversation("Bob")
 	evt := f.delivered(bob, room, "to be deleted")
@@ -123,7 +123,7 @@ func TestRedactionThatComesTwiceIsHandledOnce(t *testing.T) {
 }
 
 // Bar R17
-func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
+func TestInboundHealth_Unreachable_Told(t *testing.T) {
 	w := newWorld(t)
 	w.unreachable = 50 * time.Millisecond
 	w.config.Bridge.BridgeStatusNotices = "all"
@@ -157,7 +157,7 @@ func TestBridgeThatIsNotReachedSaysSo(t *testing.T) {
 
 // While many messages are shown, the homeserver is not asked for news after each of
 // them, and a redaction is found all the same.
-func TestSideSyncMakesWayForABacklog(t *testing.T) {
+func TestSideSync_Backlog_Yields(t *testing.T) {
 	f := newFixtureWith(t, func(c *matrixconfig.Config) { c.Homeserver.SideSync = matrixconfig.SideSyncAlways })
 	bob, room := f.conversation("Bob")
 	evt := f.delivered(bob, room, "to be deleted")

@@ -13,7 +13,7 @@ import (
 // longer than the bridge waits for it. It is not left alone with it.
 //
 // Bar R06
-func TestStoppingBridgeLetsTheHomeserverFinish(t *testing.T) {
+func TestStop_RequestsFinish(t *testing.T) {
 	f := newFixture(t)
 	bob, room := f.conversation("Bob")
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: bridgetest.MessagesOnly})

@@ -43,7 +43,7 @@ func (b *bubble) told(talks ...*talk) (texts []string) {
 	return texts
 }
 
-func TestUserIsToldOfRoomsThatAreBroken(t *testing.T) {
+func TestTrouble_BrokenRooms_UserTold(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		bob, carol, dave := b.meet("Bob"), b.meet("Carol"), b.meet("Dave")
 		talks := []*talk{bob, carol, dave}
@@ -107,7 +107,7 @@ func TestUserIsToldOfRoomsThatAreBroken(t *testing.T) {
 }
 
 // After an outage of the whole homeserver nobody is told of rooms that are late.
-func TestUserIsNotToldOfRoomsAfterAnOutage(t *testing.T) {
+func TestTrouble_AfterOutage_UserNotTold(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		var talks []*talk
 		for _, name := range []string{"Bob", "Carol", "Dave"} {
@@ -137,7 +137,7 @@ func TestUserIsNotToldOfRoomsAfterAnOutage(t *testing.T) {
 }
 
 // The profile of our own user, which all conversations share, delays none of them.
-func TestOwnProfileThatHangsDelaysNobody(t *testing.T) {
+func TestTrouble_OwnProfileHangs_OthersDelivered(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		own := "@mimir_" + b.account.String() + ":mimir.test"
 		b.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: func(r *http.Request) bool {
@@ -161,7 +161,7 @@ func TestOwnProfileThatHangsDelaysNobody(t *testing.T) {
 }
 
 // A room that cannot be told what waits delays no other room.
-func TestWaitingNoticeThatHangsDelaysNoOther(t *testing.T) {
+func TestTrouble_OutboxNoticeHangs_OthersDelivered(t *testing.T) {
 	inAnswerBubbleWith(t, func(c *matrixconfig.Config) { c.Network.WaitingNotice = time.Minute }, func(b *bubble) {
 		bob, carol := b.meet("Bob"), b.meet("Carol")
 		for _, c := range []*talk{bob, carol} {
@@ -186,7 +186,7 @@ func TestWaitingNoticeThatHangsDelaysNoOther(t *testing.T) {
 }
 
 // What a room lacks is repaired where the bot may.
-func TestBrokenRoomsAreRepaired(t *testing.T) {
+func TestTrouble_BrokenRoom_Repaired(t *testing.T) {
 	inAnswerBubble(t, func(b *bubble) {
 		banned, mute, gone, locked := b.meet("Banned"), b.meet("Mute"), b.meet("Gone"), b.meet("Locked")
 		talks := []*talk{banned, mute, gone, locked}

@@ -54,7 +54,7 @@ func mutants() []mutant {
 			file:   "bridge/homeserver/answer.go",
 			before: "	return AnswerDoubtful\n}\n",
 			after:  "	return AnswerAway\n}\n",
-			tests:  []string{"-run", "TestEveryAnswerToEveryRequest/text|TestBrokenRooms", "./bridge"},
+			tests:  []string{"-run", "TestAnswers_EveryAnswerToEveryRequest/text|TestTrouble_BrokenRoom_", "./bridge"},
 		},
 		{
 			name:   "refusal-without-test",
@@ -62,7 +62,7 @@ func mutants() []mutant {
 			file:   "bridge/connector/refusal.go",
 			before: "		failed := d.probe(ctx, portal, sender)\n",
 			after:  "		failed := d.replace(ctx, u, sender, err)\n		if failed == nil {\n			return nil\n		}\n",
-			tests:  []string{"-run", "TestHomeserverThatRecovers", "./bridge"},
+			tests:  []string{"-run", "TestRefusal_HomeserverRecovers", "./bridge"},
 		},
 		{
 			name:   "trouble-untold",
@@ -70,7 +70,7 @@ func mutants() []mutant {
 			file:   "bridge/deliver/trouble.go",
 			before: "		if at.told || now.Sub(t.Since) < troubleAfter ||",
 			after:  "		if !at.told || now.Sub(t.Since) < troubleAfter ||",
-			tests:  []string{"-run", "TestUserIsTold", "./bridge"},
+			tests:  []string{"-run", "TestTrouble_BrokenRooms_UserTold", "./bridge"},
 		},
 		{
 			name:   "slow-room-keeps-its-place",
@@ -78,7 +78,7 @@ func mutants() []mutant {
 			file:   "bridge/deliver/places.go",
 			before: "func (p *places) slow() { p.quick-- }",
 			after:  "func (p *places) slow() { p.all += 0 }",
-			tests:  []string{"-run", "TestManySlowRooms", "./bridge"},
+			tests:  []string{"-run", "TestManySlowRooms", "./bridge/deliver"},
 		},
 		{
 			name:   "no-deduplication",
