@@ -48,10 +48,13 @@ func New(log *slog.Logger) *Log {
 	}
 }
 
-// Info, Warn and Error write a line, or count it. The event is a constant text, the
-// rest as in slog.
-func (l *Log) Info(event string, args ...any)  { l.write(slog.LevelInfo, event, args) }
-func (l *Log) Warn(event string, args ...any)  { l.write(slog.LevelWarn, event, args) }
+// Info writes a line, or counts it. The event is a constant text, the rest as in slog.
+func (l *Log) Info(event string, args ...any) { l.write(slog.LevelInfo, event, args) }
+
+// Warn is [Log.Info] at another level.
+func (l *Log) Warn(event string, args ...any) { l.write(slog.LevelWarn, event, args) }
+
+// Error is [Log.Info] at another level.
 func (l *Log) Error(event string, args ...any) { l.write(slog.LevelError, event, args) }
 
 func (l *Log) write(level slog.Level, event string, args []any) {
