@@ -58,7 +58,7 @@ type (
 	// accepted: the handshake of an accepted stream is complete.
 	accepted struct{}
 	// frameRead is the next frame of the control stream, or a message of a data
-	// stream. Whoever has dealt with it releases its credit.
+	// stream. The handler that has dealt with it releases its credit.
 	frameRead struct {
 		frame  peer.Frame
 		credit Credit
@@ -112,7 +112,7 @@ func (p *peerConn) data(slot *overlay.Conn) overlay.Conn {
 	return *slot
 }
 
-// readFrames reads the control stream until it ends. It hands over one frame
+// readFrames reads the control stream until it ends. It passes on one frame
 // after the other and stops reading while too many are not dealt with.
 func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 	for {

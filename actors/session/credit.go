@@ -12,7 +12,7 @@ import (
 )
 
 // Credit is the credit of one frame. It goes with the frame, from the reader
-// to the session and on to whoever handles it, and is released once, when the frame
+// to the session and on to its handler, and is released once, when the frame
 // has been dealt with: until then the reader reads less. The zero value is the
 // credit of something that did not come from a peer.
 type Credit struct {

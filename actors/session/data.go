@@ -142,7 +142,7 @@ func (s *session) onDataDone(c *kernel.Context, msg kernel.TaskDone) {
 		s.end(c, fmt.Errorf("take a message with its file: %w", notTaken.error))
 		return
 	}
-	c.Log().Debug("The peer's data stream ended", "node", s.conn.node.Short(), "err", msg.Err)
+	c.Log().Debug("data stream of the peer ended", "node", s.conn.node.Short(), "err", msg.Err)
 }
 
 // openData opens our data stream, once.

@@ -107,7 +107,7 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 	return p, nil
 }
 
-// open opens a stream to a node or, in generation 1, to the device behind it.
+// open opens a stream to a node or, in gen1, to the device behind it.
 func (d *dialer) open(ctx context.Context, via dialCarrier, node identity.NodeKey) (overlay.Conn, error) {
 	port := via.generation.port()
 	if device := d.subnetAddrs[node]; device.IsValid() && via.generation == Gen1 {
@@ -182,7 +182,7 @@ func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, err
 	}
 	var taken *peerConn
 	var failed attemptErrors
-	// All are waited for: whoever comes too late is turned away.
+	// All are waited for: a carrier that comes too late is refused.
 	for range d.carriers {
 		o := <-outcomes
 		switch {

@@ -137,7 +137,7 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	}
 	offered, ok := s.deps.Files.Offered(s.Conversation, f)
 	if !ok {
-		c.Log().Debug("A file was asked for that was not offered")
+		c.Log().Debug("ignoring a request for a file that was not offered")
 		return
 	}
 	if slices.ContainsFunc(s.toServe, func(other servedFile) bool { return other.guid == f.GUID }) {

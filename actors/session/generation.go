@@ -25,7 +25,7 @@ const (
 )
 
 const (
-	// idle1 is how long a session of generation 1 lives after the last frame that
+	// idle1 is how long a session of gen1 lives after the last frame that
 	// came. Its apps close it then themselves.
 	idle1 = 2 * time.Minute
 	// headStart is what a newer generation gets before an older one is tried too,
@@ -107,7 +107,7 @@ func claimAddress(hs handshake, over overlay.Conn) {
 	}
 }
 
-// behind is the address of the device that a session is with, when that lies behind
+// subnetAddr is the address of the device that a session is with, when that lies behind
 // the node at the other end; invalid when it is the node itself.
 func subnetAddr(hs handshake, over overlay.Conn) netip.Addr {
 	old, ok := hs.(*legacy.Handshake)

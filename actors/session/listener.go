@@ -174,8 +174,8 @@ func (l *listener) logPending(node identity.NodeKey, err error) {
 		l.deps.Strangers.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset),
 		errors.Is(err, errTooManyHandshakes), errors.Is(err, kernel.ErrStopped):
-		l.deps.Log.Debug("A stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+		l.deps.Log.Debug("stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	default:
-		l.deps.Strangers.Info("A stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
+		l.deps.Strangers.Info("stream failed before it was authenticated", "component", "listener", "node", node.Short(), "err", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	// owedFilesTime is how long a file is owed that waits for a node to be its pair's
-	// alone. Whoever still wants it later asks again.
+	// alone. A contact that still wants it later asks again.
 	owedFilesTime = 10 * time.Minute
 	// maxOwedPairs bounds the pairs that are owed files; each is owed at most
 	// maxFileRequests of them.

@@ -229,7 +229,7 @@ func TestPairTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
 }
 
 // A file that only a data stream can carry gets the node for its pair: it is the first
-// in line, whoever came before.
+// in line, also before earlier ones.
 func TestPairTable_ClaimIsFirstInLine(t *testing.T) {
 	w := newTableWorld()
 	a, b, other := testPair(0, 0), testPair(1, 0), testPair(1, 1)

@@ -31,7 +31,7 @@ const (
 	handshakeBurst = 32
 	handshakeEvery = time.Second
 	// maxLimitedNodes is how many nodes are remembered; forgetting one gives it a new
-	// allowance. A new node key costs nothing either, so this is no way around.
+	// allowance. A new node key costs nothing either, so this opens no way around.
 	maxLimitedNodes = 4096
 )
 

@@ -19,7 +19,7 @@ import (
 // an honest app comes again, a thief needs a new node and a new identity each time.
 
 // maxAskers bounds the node keys and identities of strangers that are remembered;
-// the one unseen longest makes room. A new key costs nothing, so a forgotten one
+// the one unseen longest is evicted. A new key costs nothing, so a forgotten one
 // gains nothing.
 const maxAskers = 8192
 

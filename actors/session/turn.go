@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// yieldQuiet is how long nothing has happened in a session that makes way for
+	// yieldQuiet is how long nothing has happened in a session that yields to
 	// another pair.
 	yieldQuiet = 3 * time.Second
-	// yieldTime is when it makes way although there is always something to do, and
+	// yieldTime is when it yields although there is always something to do, and
 	// yieldLimit when even a file that is being transferred does not keep it.
 	yieldTime  = time.Minute
 	yieldLimit = 10 * time.Minute
@@ -57,7 +57,7 @@ func (s *session) endUndoubted(c *kernel.Context, reason error) {
 	}
 }
 
-// yieldDue is when the session looks whether it can make way.
+// yieldDue is when the session checks whether it can yield.
 func (s *session) yieldDue() time.Time {
 	return time.Now().Add(max(yieldLook, time.Until(s.lastUse().Add(yieldQuiet))))
 }
@@ -81,7 +81,7 @@ func (s *session) mayUseData() bool {
 	return s.place != nil && s.place.reserve(s.conn.data(&s.conn.outgoing) == nil)
 }
 
-// claimNode makes way for a session of this pair that shares the node with nobody, for
+// claimNode yields to a session of this pair that shares the node with nobody, for
 // what only a data stream can carry. The files that the peer asked for stay owed.
 func (s *session) claimNode(c *kernel.Context) {
 	if s.place == nil {
