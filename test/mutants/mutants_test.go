@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -26,5 +27,45 @@ func TestMutants_Apply(t *testing.T) {
 			t.Errorf("%s: two defects have the name", m.name)
 		}
 		names[m.name] = true
+	}
+}
+
+// The tests that have to notice a defect exist: a pattern that matches no test of its
+// packages passes, whatever the defect does.
+func TestMutants_TestsExist(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
+	for _, m := range mutants() {
+		if len(m.tests) < 3 || m.tests[0] != "-run" {
+			continue // all tests of the packages
+		}
+		found := false
+		for _, alternative := range strings.Split(m.tests[1], "|") {
+			function, _, _ := strings.Cut(alternative, "/")
+			pattern, err := regexp.Compile(function)
+			if err != nil {
+				t.Fatalf("%s: %v", m.name, err)
+			}
+			for _, folder := range m.tests[2:] {
+				if !strings.HasPrefix(folder, "./") {
+					continue // a flag of the tests
+				}
+				files, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(folder), "*_test.go"))
+				if err != nil || len(files) == 0 {
+					t.Errorf("%s: no tests in %s, %v", m.name, folder, err)
+				}
+				for _, file := range files {
+					source, err := os.ReadFile(file)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, match := range declared.FindAllSubmatch(source, -1) {
+						found = found || pattern.Match(match[1])
+					}
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: no test of %v matches %s", m.name, m.tests[2:], m.tests[1])
+		}
 	}
 }
