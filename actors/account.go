@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/session"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -44,7 +46,7 @@ type accountDeps struct {
 	Log  *strangerlog.Log
 	Keys *keyring.Ring
 	// Contact is for the account's contacts.
-	Contact *contactDeps
+	Contact *contact.Deps
 }
 
 func (d *accountDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
@@ -105,11 +107,11 @@ func (a *account) spawnMissing(c *kernel.Context) error {
 	if err != nil {
 		return fmt.Errorf("read contacts: %w", err)
 	}
-	for _, contact := range contacts {
-		if _, ok := c.Child(contact.ID.String()); ok {
+	for _, known := range contacts {
+		if _, ok := c.Child(known.ID.String()); ok {
 			continue
 		}
-		if _, err := a.spawn(c, contact.ID); err != nil {
+		if _, err := a.spawn(c, known.ID); err != nil {
 			return err
 		}
 	}
@@ -123,8 +125,8 @@ func (a *account) Receive(c *kernel.Context, msg any) {
 	case store.LogChanged:
 		a.onLogChanged(c, msg)
 	case uplink.Changed:
-		for _, contact := range c.Children() {
-			c.Tell(contact, msg)
+		for _, child := range c.Children() {
+			c.Tell(child, msg)
 		}
 	case childDue:
 		a.onChildDue(c, msg)
@@ -140,24 +142,24 @@ func (a *account) Stopping(c *kernel.Context) {
 }
 
 func (a *account) onInbound(c *kernel.Context, msg session.Inbound) {
-	contact, ok := c.Child(msg.Contact.String())
+	child, ok := c.Child(msg.Contact.String())
 	if !ok {
 		var err error
-		if contact, err = a.spawn(c, msg.Contact); err != nil {
+		if child, err = a.spawn(c, msg.Contact); err != nil {
 			msg.Stream.Drop()
 			a.deps.Log.Warn("contact actor not started for an incoming stream", "account", a.id.Short(), "contact", msg.Contact.Short(), "err", err)
 			return
 		}
 	}
-	c.Tell(contact, msg)
+	c.Tell(child, msg)
 }
 
 func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 	msg.Release()
 	if msg.Changes.All {
 		a.look(c)
-		for _, contact := range c.Children() {
-			c.Tell(contact, lookAgain{})
+		for _, child := range c.Children() {
+			c.Tell(child, contact.Look{})
 		}
 		if err := a.spawnMissing(c); err != nil {
 			c.Fail(err)
@@ -165,7 +167,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		return
 	}
 	if child, ok := c.Child(forwarderName); ok {
-		c.Tell(child, lookAgain{})
+		c.Tell(child, contact.Look{})
 	}
 	for conversation := range msg.Changes.Conversations {
 		id := conversation.Contact()
@@ -173,8 +175,8 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 			a.look(c)
 			continue
 		}
-		if contact, ok := c.Child(id.String()); ok {
-			c.Tell(contact, lookAgain{})
+		if child, ok := c.Child(id.String()); ok {
+			c.Tell(child, contact.Look{})
 		} else if err := a.spawnKnown(c, id); err != nil { // it reads the store itself
 			c.Fail(err)
 		}
@@ -183,14 +185,14 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 
 // spawnKnown starts the actor of a contact, unless the contact was removed: its
 // conversation has events too, and needs no actor.
-func (a *account) spawnKnown(c *kernel.Context, contact identity.PublicKey) error {
-	switch _, err := a.deps.Store.Contact(a.id, contact); {
+func (a *account) spawnKnown(c *kernel.Context, id identity.PublicKey) error {
+	switch _, err := a.deps.Store.Contact(a.id, id); {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("read contact: %w", err)
 	}
-	_, err := a.spawn(c, contact)
+	_, err := a.spawn(c, id)
 	return err
 }
 
@@ -203,8 +205,8 @@ func (a *account) look(c *kernel.Context) {
 	before := a.record
 	a.record = record
 	if record.ProfileTime != before.ProfileTime {
-		for _, contact := range c.Children() {
-			c.Tell(contact, profileChanged{})
+		for _, child := range c.Children() {
+			c.Tell(child, contact.ProfileChanged{})
 		}
 	}
 	if record.ForwardTo != before.ForwardTo {
@@ -218,8 +220,8 @@ func (a *account) look(c *kernel.Context) {
 		return
 	}
 	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id, Again: true})
-	for _, contact := range c.Children() {
-		c.Tell(contact, roleChanged{})
+	for _, child := range c.Children() {
+		c.Tell(child, contact.RoleChanged{})
 	}
 }
 
@@ -251,8 +253,8 @@ func (a *account) onChildDue(c *kernel.Context, msg childDue) {
 	}
 }
 
-func (a *account) spawn(c *kernel.Context, contact identity.PublicKey) (kernel.Ref, error) {
-	ref, err := c.Spawn(newContactSpec(a.deps.Contact, store.ConversationWith(a.id, contact)))
+func (a *account) spawn(c *kernel.Context, id identity.PublicKey) (kernel.Ref, error) {
+	ref, err := c.Spawn(contact.NewSpec(a.deps.Contact, store.ConversationWith(a.id, id)))
 	if err != nil {
 		return kernel.Ref{}, fmt.Errorf("start contact: %w", err)
 	}

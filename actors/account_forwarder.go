@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -70,7 +72,7 @@ func (f *forwarder) Started(c *kernel.Context) error {
 
 func (f *forwarder) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
-	case lookAgain, forwardDue:
+	case contact.Look, forwardDue:
 		if err := f.next(c); err != nil {
 			c.Fail(err)
 		}

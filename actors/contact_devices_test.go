@@ -10,7 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -239,7 +240,7 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 		if len(alarms) != 1 || alarms[0].NodeKey != thief.Node() || alarms[0].Conversation.Contact() != identity.PublicKey(h.bob.Key()) {
 			t.Errorf("alarms: %+v", alarms)
 		}
-		if s := h.n.Status().Suspicions; len(s) != 1 || s[0].Kind != actors.SuspicionDevice || s[0].Node != thief.Node() {
+		if s := h.n.Status().Suspicions; len(s) != 1 || s[0].Kind != contact.SuspicionDevice || s[0].Node != thief.Node() {
 			t.Errorf("suspicions: %+v", s)
 		}
 		if texts := h.n.HeardFrom(h.bob.Key()); slices.Contains(texts, "from in between") {

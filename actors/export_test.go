@@ -23,7 +23,7 @@ func (n *Node) MediaRowForTest(account, contact identity.PublicKey, id store.Mes
 }
 
 // PairsAtForTest is the number of accepted pairs that have met at a node key.
-func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.contactNodes.pairs(node) }
+func (n *Node) PairsAtForTest(node identity.NodeKey) int { return n.contactNodes.Pairs(node) }
 
 // StrangerSessionsForTest is the number of sessions with strangers.
 func (n *Node) StrangerSessionsForTest() int { return n.sessions.Strangers() }

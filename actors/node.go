@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/session"
 
 	"github.com/mimird/mimird/actors/durable"
@@ -43,9 +45,9 @@ type Node struct {
 
 	// What the actors share; Open makes it.
 	net, trackerNet, filesNet *uplink.Cell // of the node and of its roles
-	contacts                  *contactTable
+	contacts                  *contact.Table
 	// contactNodes are the node keys of accepted contacts.
-	contactNodes *contactNodes
+	contactNodes *contact.Nodes
 	sessions     *session.Table
 	files        *transfer.Service
 	foreign      *resolver.ForeignNodes
@@ -111,8 +113,8 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.net, n.trackerNet, n.filesNet = new(uplink.Cell), new(uplink.Cell), new(uplink.Cell)
 	n.strangerLog = strangerlog.New(opts.Logger)
 	n.trackersV1 = resolver.NewTrackersV1(opts.TrackersV1)
-	n.contacts, n.sessions = newContactTable(), session.NewTable(opts.MaxSessions, n.strangerLog)
-	if err := n.contactNodes.load(s); err != nil {
+	n.contacts, n.sessions = contact.NewTable(), session.NewTable(opts.MaxSessions, n.strangerLog)
+	if err := n.contactNodes.Load(s); err != nil {
 		return err
 	}
 	if n.foreign, err = resolver.OpenForeignNodes(s, keys); err != nil {

@@ -198,7 +198,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	if _, err := do[bool](ctx, n, store.RemoveAccount{Account: account}); err != nil {
 		return fmt.Errorf("remove account: %w", err)
 	}
-	n.contactNodes.forgetAccount(account)
+	n.contactNodes.ForgetAccount(account)
 	if err := n.keys.Remove(account, deleteKey); err != nil {
 		return fmt.Errorf("remove account: its messages are gone, its key file is still there: %w", err)
 	}

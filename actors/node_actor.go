@@ -123,7 +123,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		n.node.resolver = spawn(resolverName, func() kernel.Actor { return resolver.New(n.node.resolverDeps(writer)) })
 		spawn(listenerName, func() kernel.Actor { return session.NewListener(n.node.sessionDeps(writer)) })
 		spawn(overlayName, func() kernel.Actor {
-			return uplink.NewActor(uplink.Deps{Open: n.node.opts.OpenNetwork, Key: n.node.keys.Node(), Cell: n.node.net, Pairs: n.node.contactNodes.pairs})
+			return uplink.NewActor(uplink.Deps{Open: n.node.opts.OpenNetwork, Key: n.node.keys.Node(), Cell: n.node.net, Pairs: n.node.contactNodes.Pairs})
 		})
 	}
 	if n.node.opts.Tracker != nil {

@@ -6,13 +6,15 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
 
 // HeldDevices returns the nodes that authenticated as a contact and that nothing
 // else speaks for, the oldest first. They are turned away or wait to be.
-func (n *Node) HeldDevices(account, contact identity.PublicKey) []HeldDevice {
+func (n *Node) HeldDevices(account, contact identity.PublicKey) []contact.HeldDevice {
 	return n.contacts.HeldDevices(store.ConversationWith(account, contact))
 }
 

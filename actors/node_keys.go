@@ -5,6 +5,8 @@ package actors
 import (
 	"fmt"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -12,7 +14,7 @@ import (
 
 // openKeyring opens the key directory and says what must not be signed.
 func (n *Node) openKeyring() (err error) {
-	n.contactNodes = newContactNodes()
+	n.contactNodes = contact.NewNodes()
 	n.keys, err = keyring.Open(keyring.Options{
 		Dir: n.opts.Dir, RefusePoints: n.opts.RefusePointChallenges, Others: []identity.Guard{n.contactNodes},
 	})

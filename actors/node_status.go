@@ -7,6 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
@@ -42,7 +44,7 @@ type Status struct {
 	ForeignNodes []resolver.ForeignNode
 	// Suspicions are attempts of the last day to be somebody else; Suspected counts
 	// all since the start.
-	Suspicions []Suspicion
+	Suspicions []contact.Suspicion
 	Suspected  uint64
 	// ServerOnly is a process without accounts; its Overlay and Trackers are empty.
 	ServerOnly bool
@@ -115,7 +117,7 @@ func (n *Node) Part(ctx context.Context, name string) (kernel.Ref, error) {
 }
 
 // Presence says whether a contact can be reached at this moment.
-func (n *Node) Presence(account, contact identity.PublicKey) Presence {
+func (n *Node) Presence(account, contact identity.PublicKey) contact.Presence {
 	return n.contacts.Presence(store.ConversationWith(account, contact))
 }
 

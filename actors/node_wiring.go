@@ -5,6 +5,8 @@ package actors
 import (
 	"path/filepath"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -18,8 +20,8 @@ import (
 // What each part of the node uses. The node actor asks for it when it starts the part;
 // writer is the store actor, which it has started before.
 
-func (n *Node) contactDeps(writer kernel.Ref) *contactDeps {
-	return &contactDeps{
+func (n *Node) contactDeps(writer kernel.Ref) *contact.Deps {
+	return &contact.Deps{
 		Store: n.store, Writer: writer, Resolver: n.resolver, Network: n.net, Now: n.opts.Now, Log: n.strangerLog,
 		Keys: n.keys, Nodes: n.contactNodes, Table: n.contacts, Sessions: n.sessionDeps(writer),
 		CallRing: n.opts.CallRing, Patience: n.opts.Media.Patience,
@@ -33,7 +35,7 @@ func (n *Node) contactDeps(writer kernel.Ref) *contactDeps {
 func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
 	return &session.Deps{
 		Store: n.store, Writer: writer, Node: n.keys.RoleKey(keyring.RoleNode), Keys: n.keys,
-		Network: n.net, Files: n.files, Table: n.sessions, Pairs: n.contactNodes.pairs,
+		Network: n.net, Files: n.files, Table: n.sessions, Pairs: n.contactNodes.Pairs,
 		Idle: n.opts.SessionIdle, Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
 	}
 }

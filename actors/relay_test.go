@@ -13,7 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -99,7 +100,7 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 			t.Errorf("alarms: %+v", events)
 		}
 		s := alice.Status()
-		if len(s.Suspicions) != 1 || s.Suspicions[0].Kind != actors.SuspicionRelay || s.Suspicions[0].Node != mallory.Key() ||
+		if len(s.Suspicions) != 1 || s.Suspicions[0].Kind != contact.SuspicionRelay || s.Suspicions[0].Node != mallory.Key() ||
 			s.Suspicions[0].Count < 2 || s.Suspected != s.Suspicions[0].Count {
 			t.Errorf("status: %+v, %d in all", s.Suspicions, s.Suspected)
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/contact"
+
 	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
@@ -29,11 +31,11 @@ func TestWarnings(t *testing.T) {
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), "security.own_devices"},
 		},
 		"handshake_relayed": {
-			actors.Status{Overlay: up, Suspicions: []actors.Suspicion{{Kind: actors.SuspicionRelay, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 5}}},
+			actors.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionRelay, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 5}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "5 times"},
 		},
 		"device_refused": {
-			actors.Status{Overlay: up, Suspicions: []actors.Suspicion{{Kind: actors.SuspicionDevice, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 1}}},
+			actors.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionDevice, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 1}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "mimird contact trust"},
 		},
 		"part_failing":  {actors.Status{Overlay: up, Alarms: []actors.Alarm{{Part: "matrix", Since: since, Err: errors.New("no way")}}}, []string{"matrix", "no way"}},

@@ -147,7 +147,7 @@ func mutants() []mutant {
 		{
 			name:   "device-not-held",
 			harm:   "somebody in between is a contact for the node",
-			file:   "actors/contact_devices.go",
+			file:   "actors/contact/devices.go",
 			before: "	if !x.isNewDevice(node, msg.Stream.Generation()) {\n",
 			after:  "	if true {\n",
 			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors"},

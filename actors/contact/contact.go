@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package contact
 
 import (
 	"errors"
@@ -48,7 +48,7 @@ const (
 // restart loses nothing.
 type contact struct {
 	// Fixed at creation.
-	deps *contactDeps
+	deps *Deps
 	store.Conversation
 
 	// State.
@@ -106,12 +106,12 @@ type contact struct {
 // The account's messages to a contact actor, which also gets inbound and
 // uplink.Changed.
 type (
-	// lookAgain says that the contact or its outbox has changed in the store.
-	lookAgain struct{}
-	// profileChanged says that the account has another profile.
-	profileChanged struct{}
-	// roleChanged says that the account has another role: its sessions begin anew.
-	roleChanged struct{}
+	// Look says that the contact or its outbox has changed in the store.
+	Look struct{}
+	// ProfileChanged says that the account has another profile.
+	ProfileChanged struct{}
+	// RoleChanged says that the account has another role: its sessions begin anew.
+	RoleChanged struct{}
 )
 
 type (
@@ -124,9 +124,9 @@ type (
 	holdOver struct{ stream *session.Handoff }
 )
 
-// contactDeps is what the contact actors of a node use. The node builds it before
+// Deps is what the contact actors of a node use. The node builds it before
 // it starts the first account.
-type contactDeps struct {
+type Deps struct {
 	// Store is for reading; Writer is the actor that writes to it.
 	Store  *store.Store
 	Writer kernel.Ref
@@ -139,8 +139,8 @@ type contactDeps struct {
 	Log  *strangerlog.Log
 	Keys *keyring.Ring
 	// Nodes gets the node keys of accepted contacts.
-	Nodes *contactNodes
-	Table *contactTable
+	Nodes *Nodes
+	Table *Table
 	// Sessions is what sessions use; its Table says when a pair may have one.
 	Sessions *session.Deps
 	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
@@ -150,10 +150,10 @@ type contactDeps struct {
 	MediaOf func(a peer.Attachment, now store.Millis) *store.Media
 }
 
-func (d *contactDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
+func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
 
-// newContactSpec makes the spec of a contact's actor.
-func newContactSpec(d *contactDeps, p store.Conversation) kernel.Spec {
+// NewSpec makes the spec of a contact's actor.
+func NewSpec(d *Deps, p store.Conversation) kernel.Spec {
 	return kernel.Spec{Name: p.Contact().String(), Kind: "contact", New: func() kernel.Actor {
 		return &contact{
 			deps: d, Conversation: p,
@@ -176,7 +176,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onInbound(c, msg)
 	case uplink.Changed:
 		x.onOverlayChanged(c, msg)
-	case lookAgain:
+	case Look:
 		x.onChanged(c)
 	case resolver.Addresses:
 		x.onAddresses(c, msg)
@@ -217,11 +217,11 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		msg.Credit.Release()
 	case ringOver:
 		x.endCall(c)
-	case profileChanged:
+	case ProfileChanged:
 		if !x.live.IsZero() && x.allowed() {
 			c.Tell(x.live, session.TellProfile{})
 		}
-	case roleChanged:
+	case RoleChanged:
 		x.stopSessions(c)
 	case holdOver:
 		x.onHoldOver(c, msg)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package contact
 
 import (
 	"log/slog"
@@ -55,7 +55,7 @@ func TestNextToSend_ManyHeldFiles_TextOvertakes(t *testing.T) {
 
 	now = created.Add(patience + time.Second)
 	x := &contact{
-		deps:         &contactDeps{Store: s, Now: func() time.Time { return now }, Patience: patience},
+		deps:         &Deps{Store: s, Now: func() time.Time { return now }, Patience: patience},
 		Conversation: store.ConversationWith(account, bob),
 	}
 	if m, ok := x.nextToSend(nil); !ok || m.ID.GUID != files+1 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package contact
 
 import (
 	"slices"
@@ -10,25 +10,25 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// contactNodes answers one question: which accepted contacts have authenticated
+// Nodes answers one question: which accepted contacts have authenticated
 // from a node key. Every limit that treats contacts and strangers differently asks
 // it, for each stream and each packet out of order, so it is a map in memory. It
 // is safe for concurrent use.
 //
 // The store has the same facts, as the NodeKeys of contacts in state accepted.
 // Open loads them; afterwards contact actors keep the index current.
-type contactNodes struct {
+type Nodes struct {
 	mu     sync.RWMutex
 	byNode map[identity.NodeKey][]store.Conversation
 	byPair map[store.Conversation][]identity.NodeKey
 }
 
-func newContactNodes() *contactNodes {
-	return &contactNodes{byNode: make(map[identity.NodeKey][]store.Conversation), byPair: make(map[store.Conversation][]identity.NodeKey)}
+func NewNodes() *Nodes {
+	return &Nodes{byNode: make(map[identity.NodeKey][]store.Conversation), byPair: make(map[store.Conversation][]identity.NodeKey)}
 }
 
-// load reads the accepted contacts of all accounts.
-func (n *contactNodes) load(s *store.Store) error {
+// Load reads the accepted contacts of all accounts.
+func (n *Nodes) Load(s *store.Store) error {
 	accounts, err := s.Accounts()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func nodesOfContact(c store.Contact) []identity.NodeKey {
 }
 
 // set replaces the node keys of a pair. Without any the pair is forgotten.
-func (n *contactNodes) set(p store.Conversation, nodes []identity.NodeKey) {
+func (n *Nodes) set(p store.Conversation, nodes []identity.NodeKey) {
 	n.mu.RLock()
 	same := slices.Equal(n.byPair[p], nodes)
 	n.mu.RUnlock()
@@ -80,13 +80,13 @@ func (n *contactNodes) set(p store.Conversation, nodes []identity.NodeKey) {
 // add is called when an accepted contact has authenticated from a node. Of a pair
 // with more than store.MaxNodeKeys nodes the one that authenticated first is
 // forgotten, as in the store.
-func (n *contactNodes) add(p store.Conversation, node identity.NodeKey) {
+func (n *Nodes) add(p store.Conversation, node identity.NodeKey) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.addLocked(p, node)
 }
 
-func (n *contactNodes) addLocked(p store.Conversation, node identity.NodeKey) {
+func (n *Nodes) addLocked(p store.Conversation, node identity.NodeKey) {
 	if node.IsZero() {
 		return
 	}
@@ -103,7 +103,7 @@ func (n *contactNodes) addLocked(p store.Conversation, node identity.NodeKey) {
 	n.byNode[node] = append(n.byNode[node], p)
 }
 
-func (n *contactNodes) dropLocked(p store.Conversation, node identity.NodeKey) {
+func (n *Nodes) dropLocked(p store.Conversation, node identity.NodeKey) {
 	left := slices.DeleteFunc(n.byNode[node], func(other store.Conversation) bool { return other == p })
 	if len(left) == 0 {
 		delete(n.byNode, node)
@@ -112,8 +112,8 @@ func (n *contactNodes) dropLocked(p store.Conversation, node identity.NodeKey) {
 	}
 }
 
-// forgetAccount forgets all pairs of an account that is removed.
-func (n *contactNodes) forgetAccount(account identity.PublicKey) {
+// ForgetAccount forgets all pairs of an account that is removed.
+func (n *Nodes) ForgetAccount(account identity.PublicKey) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for p, nodes := range n.byPair {
@@ -128,14 +128,14 @@ func (n *contactNodes) forgetAccount(account identity.PublicKey) {
 }
 
 // Refuses implements identity.Guard: the node key of a contact is never signed.
-func (n *contactNodes) Refuses(value [32]byte) bool { return n.has(value) }
+func (n *Nodes) Refuses(value [32]byte) bool { return n.has(value) }
 
 // has reports whether an accepted contact has authenticated from the node.
-func (n *contactNodes) has(node identity.NodeKey) bool { return n.pairs(node) > 0 }
+func (n *Nodes) has(node identity.NodeKey) bool { return n.Pairs(node) > 0 }
 
-// pairs is the number of pairs of an account and an accepted contact at the node:
+// Pairs is the number of pairs of an account and an accepted contact at the node:
 // 0 means that whoever is there is a stranger.
-func (n *contactNodes) pairs(node identity.NodeKey) int {
+func (n *Nodes) Pairs(node identity.NodeKey) int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return len(n.byNode[node])

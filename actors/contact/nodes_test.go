@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package contact
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 )
 
 func TestContactNodes_CountPairsOfANode(t *testing.T) {
-	n := newContactNodes()
+	n := NewNodes()
 	alice, bob := identity.PublicKey{1}, identity.PublicKey{2}
 	carol, dave := identity.PublicKey{3}, identity.PublicKey{4}
 	x, y := identity.NodeKey{10}, identity.NodeKey{11}
@@ -19,16 +19,16 @@ func TestContactNodes_CountPairsOfANode(t *testing.T) {
 	n.add(store.ConversationWith(alice, dave), x)
 	n.add(store.ConversationWith(bob, carol), x)
 	n.add(store.ConversationWith(bob, carol), y)
-	if got := n.pairs(x); got != 3 {
+	if got := n.Pairs(x); got != 3 {
 		t.Errorf("%d pairs at the shared node, want 3", got)
 	}
 	n.set(store.ConversationWith(alice, dave), nil)
-	if got := n.pairs(x); got != 2 {
+	if got := n.Pairs(x); got != 2 {
 		t.Errorf("%d pairs after one was removed, want 2", got)
 	}
-	n.forgetAccount(bob)
-	if n.has(y) || n.pairs(x) != 1 {
-		t.Errorf("%d and %d pairs after an account was removed, want 1 and 0", n.pairs(x), n.pairs(y))
+	n.ForgetAccount(bob)
+	if n.has(y) || n.Pairs(x) != 1 {
+		t.Errorf("%d and %d pairs after an account was removed, want 1 and 0", n.Pairs(x), n.Pairs(y))
 	}
 	n.set(store.ConversationWith(alice, carol), []identity.NodeKey{y})
 	if n.has(x) || !n.has(y) {
@@ -37,7 +37,7 @@ func TestContactNodes_CountPairsOfANode(t *testing.T) {
 }
 
 func TestContactNodes_ForgetTheOldestNodeOfAPair(t *testing.T) {
-	n := newContactNodes()
+	n := NewNodes()
 	p := store.ConversationWith(identity.PublicKey{1}, identity.PublicKey{2})
 	for i := range store.MaxNodeKeys {
 		n.add(p, identity.NodeKey{1, byte(i)})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package contact
 
 import (
 	"slices"
@@ -23,36 +23,36 @@ type Presence struct {
 	LastError   string
 }
 
-// contactTable has what the contact actors of a node show to others, and what they
+// Table has what the contact actors of a node show to others, and what they
 // count together. It is safe for concurrent use.
-type contactTable struct {
+type Table struct {
 	presence   *presence
 	held       heldDevices
 	suspicions suspicions
 	requests   *requestGuard
 }
 
-func newContactTable() *contactTable {
-	return &contactTable{presence: newPresence(), requests: newRequestGuard()}
+func NewTable() *Table {
+	return &Table{presence: newPresence(), requests: newRequestGuard()}
 }
 
 // Presence returns what is known of the way to a contact.
-func (t *contactTable) Presence(conversation store.Conversation) Presence {
+func (t *Table) Presence(conversation store.Conversation) Presence {
 	return t.presence.get(conversation)
 }
 
 // Online counts the live sessions.
-func (t *contactTable) Online() int { return t.presence.online() }
+func (t *Table) Online() int { return t.presence.online() }
 
 // HeldDevices returns the nodes of a contact that are held or refused, the oldest
 // first.
-func (t *contactTable) HeldDevices(conversation store.Conversation) []HeldDevice {
+func (t *Table) HeldDevices(conversation store.Conversation) []HeldDevice {
 	return t.held.get(conversation)
 }
 
 // Suspicions returns the attempts of the last day to be somebody else, and counts all
 // since the start.
-func (t *contactTable) Suspicions(now time.Time) (recent []Suspicion, total uint64) {
+func (t *Table) Suspicions(now time.Time) (recent []Suspicion, total uint64) {
 	return t.suspicions.current(now)
 }
 
