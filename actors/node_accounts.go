@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/mimird/mimird/actors/account"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
@@ -265,27 +266,27 @@ func (n *Node) SetRole(ctx context.Context, account identity.PublicKey, role sto
 //
 // Errors: [ErrUnknownAccount] for either account, [ErrHandOver] when it would go
 // round in circles.
-func (n *Node) SetHandOver(ctx context.Context, account, home identity.PublicKey) (store.Account, error) {
+func (n *Node) SetHandOver(ctx context.Context, id, home identity.PublicKey) (store.Account, error) {
 	if !home.IsZero() {
-		if err := n.checkHandOver(account, home); err != nil {
+		if err := n.checkHandOver(id, home); err != nil {
 			return store.Account{}, err
 		}
 	}
-	before, err := n.Account(account)
+	before, err := n.Account(id)
 	if err != nil {
 		return before, err
 	}
 	if before.ForwardTo.IsZero() && !home.IsZero() {
 		// From now on: the past is on the phone, or would come as a flood.
-		last, err := n.LastEvent(account)
+		last, err := n.LastEvent(id)
 		if err != nil {
 			return before, err
 		}
-		if err := n.MoveCursor(ctx, forwardConsumer, account, store.ConversationID{}, last); err != nil {
+		if err := n.MoveCursor(ctx, account.ForwardConsumer, id, store.ConversationID{}, last); err != nil {
 			return before, err
 		}
 	}
-	return n.updateAccount(ctx, store.UpdateAccount{Account: account, Fields: store.AccountForwardTo, ForwardTo: home})
+	return n.updateAccount(ctx, store.UpdateAccount{Account: id, Fields: store.AccountForwardTo, ForwardTo: home})
 }
 
 // checkHandOver keeps hand-overs from forming a chain, and so from going round:

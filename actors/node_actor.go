@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mimird/mimird/actors/account"
+
 	"github.com/mimird/mimird/actors/session"
 
 	"github.com/mimird/mimird/actors/fileserver"
@@ -47,7 +49,7 @@ var errStoreStopped = errors.New("the store stopped")
 type nodeActor struct {
 	node *Node
 	// accounts is for the account actors.
-	accounts *accountDeps
+	accounts *account.Deps
 
 	failing map[string]failing
 	// closed are accounts that are being removed, by the names of their actors; the
@@ -163,7 +165,7 @@ func (n *nodeActor) Receive(c *kernel.Context, msg any) {
 	case closeAccount:
 		n.onCloseAccount(c, msg)
 	case reopenAccounts:
-		delete(n.closed, accountName(msg.Account))
+		delete(n.closed, account.Name(msg.Account))
 		if err := n.startAccounts(c); err != nil {
 			c.Fail(err)
 		}
@@ -207,16 +209,16 @@ func (n *nodeActor) startAccounts(c *kernel.Context) error {
 		return fmt.Errorf("read accounts: %w", err)
 	}
 	for _, a := range accounts {
-		if _, ok := c.Child(accountName(a.ID)); ok {
+		if _, ok := c.Child(account.Name(a.ID)); ok {
 			continue
 		}
-		if _, ok := n.closed[accountName(a.ID)]; ok {
+		if _, ok := n.closed[account.Name(a.ID)]; ok {
 			continue
 		}
-		if _, err := c.Spawn(newAccountSpec(n.accounts, a.ID)); err != nil {
+		if _, err := c.Spawn(account.NewSpec(n.accounts, a.ID)); err != nil {
 			return fmt.Errorf("start account: %w", err)
 		}
-		delete(n.failing, accountName(a.ID))
+		delete(n.failing, account.Name(a.ID))
 	}
 	return nil
 }
@@ -224,7 +226,7 @@ func (n *nodeActor) startAccounts(c *kernel.Context) error {
 // onCloseAccount ends an account's actor, which is not started again before
 // reopenAccounts.
 func (n *nodeActor) onCloseAccount(c *kernel.Context, msg closeAccount) {
-	name := accountName(msg.Account)
+	name := account.Name(msg.Account)
 	n.closed[name] = c.Sender()
 	if child, ok := c.Child(name); ok {
 		c.Stop(child)
@@ -234,7 +236,7 @@ func (n *nodeActor) onCloseAccount(c *kernel.Context, msg closeAccount) {
 }
 
 func (n *nodeActor) onInbound(c *kernel.Context, msg session.Inbound) {
-	account, ok := c.Child(accountName(msg.Account))
+	account, ok := c.Child(account.Name(msg.Account))
 	if !ok || n.stopping {
 		msg.Stream.Drop()
 		return
@@ -249,7 +251,7 @@ func (n *nodeActor) onOverlayChanged(c *kernel.Context, msg uplink.Changed) {
 func (n *nodeActor) accountNames(c *kernel.Context) []string {
 	var names []string
 	for _, child := range c.Children() {
-		if name := path.Base(child.Path()); strings.HasPrefix(name, accountPrefix) {
+		if name := path.Base(child.Path()); strings.HasPrefix(name, account.NamePrefix) {
 			names = append(names, name)
 		}
 	}
@@ -282,7 +284,7 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	if waiting, ok := n.closed[msg.Name]; ok {
 		c.Tell(waiting, accountClosed{})
 	}
-	if !n.stopping && msg.Err == nil && strings.HasPrefix(msg.Name, accountPrefix) {
+	if !n.stopping && msg.Err == nil && strings.HasPrefix(msg.Name, account.NamePrefix) {
 		// One whose removal was given up meanwhile is still in the store.
 		if err := n.startAccounts(c); err != nil {
 			c.Fail(err)
@@ -300,9 +302,9 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 		n.onShutdown(c, shutdown{})
 		return
 	}
-	if strings.HasPrefix(msg.Name, accountPrefix) {
-		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", childPause)
-		c.After(childPause, accountsChanged{})
+	if strings.HasPrefix(msg.Name, account.NamePrefix) {
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", account.ChildPause)
+		c.After(account.ChildPause, accountsChanged{})
 	} else {
 		c.Log().Error("part of the node given up", "part", msg.Name, "err", msg.Err)
 	}

@@ -5,6 +5,8 @@ package actors
 import (
 	"path/filepath"
 
+	"github.com/mimird/mimird/actors/account"
+
 	"github.com/mimird/mimird/actors/contact"
 
 	"github.com/mimird/mimird/actors/fileserver"
@@ -40,8 +42,8 @@ func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
 	}
 }
 
-func (n *Node) accountDeps(writer kernel.Ref) *accountDeps {
-	return &accountDeps{
+func (n *Node) accountDeps(writer kernel.Ref) *account.Deps {
+	return &account.Deps{
 		Store: n.store, Writer: writer, Resolver: n.resolver, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
 	}
 }

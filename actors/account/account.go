@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package account
 
 import (
 	"errors"
@@ -26,16 +26,16 @@ import (
 // by writing to the store.
 type account struct {
 	// Fixed at creation.
-	deps *accountDeps
+	deps *Deps
 	id   identity.PublicKey
 
 	// State.
 	record store.Account // as it was read last
 }
 
-// accountDeps is what the account actors of a node use. The node builds it before
+// Deps is what the account actors of a node use. The node builds it before
 // it starts the first account.
-type accountDeps struct {
+type Deps struct {
 	// Store is for reading; Writer is the actor that writes to it.
 	Store  *store.Store
 	Writer kernel.Ref
@@ -49,26 +49,26 @@ type accountDeps struct {
 	Contact *contact.Deps
 }
 
-func (d *accountDeps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
+func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
 
-// newAccountSpec makes the spec of an account's actor.
-func newAccountSpec(d *accountDeps, id identity.PublicKey) kernel.Spec {
-	return kernel.Spec{Name: accountName(id), Kind: "account", New: func() kernel.Actor {
+// NewSpec makes the spec of an account's actor.
+func NewSpec(d *Deps, id identity.PublicKey) kernel.Spec {
+	return kernel.Spec{Name: Name(id), Kind: "account", New: func() kernel.Actor {
 		return &account{deps: d, id: id}
 	}}
 }
 
 const (
-	accountPrefix = "account-"
-	// childPause is how long a child that failed too often stays stopped. The node
+	NamePrefix = "account-"
+	// ChildPause is how long a child that failed too often stays stopped. The node
 	// does the same with accounts.
-	childPause = 5 * time.Minute
+	ChildPause = 5 * time.Minute
 )
 
 // childDue is the end of childPause.
 type childDue struct{ Name string }
 
-func accountName(id identity.PublicKey) string { return accountPrefix + id.String() }
+func Name(id identity.PublicKey) string { return NamePrefix + id.String() }
 
 func (a *account) Started(c *kernel.Context) error {
 	if err := a.deps.Keys.Load(a.id); err != nil {
@@ -230,8 +230,8 @@ func (a *account) look(c *kernel.Context) {
 func (a *account) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	switch {
 	case msg.Err != nil:
-		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", childPause)
-		c.After(childPause, childDue{msg.Name})
+		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", ChildPause)
+		c.After(ChildPause, childDue{msg.Name})
 	case msg.Name == forwarderName:
 		a.onChildDue(c, childDue{msg.Name})
 	}

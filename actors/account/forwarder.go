@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package actors
+package account
 
 import (
 	"errors"
@@ -18,9 +18,9 @@ import (
 
 const (
 	forwarderName = "forwarder"
-	// forwardConsumer names the cursor of the forwarder in the store. There is one for
+	// ForwardConsumer names the cursor of the forwarder in the store. There is one for
 	// the whole log, kept under the zero conversation, so that messages keep their order.
-	forwardConsumer = "hand_over"
+	ForwardConsumer = "hand_over"
 	// forwardPage bounds the events that are read together.
 	forwardPage = 100
 	// forwardRetry is the pause after the store refused a message, such as when the
@@ -36,7 +36,7 @@ const (
 // It is a consumer of the event log with a durable cursor, and the messages that it
 // queues have the event as their source: each is queued once, also after a crash.
 type forwarder struct {
-	deps    *accountDeps
+	deps    *Deps
 	account identity.PublicKey
 	home    identity.PublicKey
 
@@ -47,14 +47,14 @@ type forwarder struct {
 // forwardDue is the end of forwardRetry.
 type forwardDue struct{}
 
-func newForwarderSpec(d *accountDeps, account, home identity.PublicKey) kernel.Spec {
+func newForwarderSpec(d *Deps, account, home identity.PublicKey) kernel.Spec {
 	return kernel.Spec{Name: forwarderName, Kind: forwarderName, New: func() kernel.Actor {
 		return &forwarder{deps: d, account: account, home: home}
 	}}
 }
 
 func (f *forwarder) Started(c *kernel.Context) error {
-	after, err := f.deps.Store.Cursor(forwardConsumer, f.account, store.ConversationID{})
+	after, err := f.deps.Store.Cursor(ForwardConsumer, f.account, store.ConversationID{})
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
@@ -187,5 +187,5 @@ func (f *forwarder) onWritten(c *kernel.Context, msg store.Written) {
 }
 
 func (f *forwarder) move(c *kernel.Context) {
-	c.Tell(f.deps.Writer, store.Write{Op: store.MoveCursor{Consumer: forwardConsumer, Account: f.account, Seq: f.after}})
+	c.Tell(f.deps.Writer, store.Write{Op: store.MoveCursor{Consumer: ForwardConsumer, Account: f.account, Seq: f.after}})
 }
