@@ -8,7 +8,7 @@ NOCGO   := CGO_ENABLED=0
 TOOLS   := .tools
 PKGS    := ./...
 # Whose tests wait the longest: begun first, they wait while the others compile.
-SLOW    := ./test/crash ./bridge ./test/scenario ./cmd/mimird ./actors
+SLOW    := ./test/crash ./bridge ./test/scenario ./cmd/mimird ./actors/node
 FUZZTIME ?= 10s
 # The Matrix client of make screenshots.
 GOMUKS  := v0.2607.0
@@ -56,7 +56,7 @@ test: ## all tests: units, vectors, real networks, end to end against Dendrite
 
 scenario: ## many nodes over real Yggdrasil networks; 1,000 crossing dials
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run TestScenario ./test/scenario -all $(ARGS)
-	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestBothSidesDialAtOnce ./actors
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -run TestBothSidesDialAtOnce ./actors/node
 
 budget: ## memory, goroutines and work of a node that has nothing to do; fails when over
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 30m ./test/budget -all $(ARGS)

@@ -22,9 +22,9 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
@@ -214,7 +214,7 @@ func (c *talk) ghost() string { return string(c.ghostOf(c.contact)) }
 // sends writes to the contact, and not in Matrix.
 func (c *talk) sends(text string) store.Message {
 	c.t.Helper()
-	m, err := c.node.Send(c.t.Context(), actors.Outgoing{
+	m, err := c.node.Send(c.t.Context(), node.Outgoing{
 		Account: c.account, Contact: c.contact, Source: "elsewhere/" + c.name + text, Type: peer.TypeText, Payload: []byte(text),
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -15,7 +15,7 @@ import (
 // elsewhere writes with the account, but not from Matrix.
 func (r *real) sentByOtherDevice(contact identity.PublicKey, text string) {
 	r.t.Helper()
-	_, err := r.node.Send(soon(r.t), actors.Outgoing{
+	_, err := r.node.Send(soon(r.t), node.Outgoing{
 		Account: r.account, Contact: contact, Source: "elsewhere/" + text, Type: peer.TypeText, Payload: []byte(text),
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
@@ -32,7 +32,7 @@ type stuckNode struct {
 	release chan struct{}
 }
 
-func (n *stuckNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, error) {
+func (n *stuckNode) Send(ctx context.Context, m node.Outgoing) (store.Message, error) {
 	if stuck := n.contact.Load(); stuck != nil && *stuck == m.Contact {
 		n.waiting.Add(1)
 		select {

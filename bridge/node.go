@@ -3,12 +3,12 @@
 package bridge
 
 import (
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/connector"
 )
 
-// Node is what the bridge uses of the node whose conversations it shows; an *actors.Node
+// Node is what the bridge uses of the node whose conversations it shows; an *node.Node
 // is one. Its methods may be called from any goroutine; those with a context wait for a
 // commit, the others only read.
 type Node interface {
@@ -18,4 +18,4 @@ type Node interface {
 	CountJournal(queue string) (int, error)
 }
 
-var _ Node = (*actors.Node)(nil)
+var _ Node = (*node.Node)(nil)

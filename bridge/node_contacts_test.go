@@ -5,7 +5,7 @@ package bridge_test
 import (
 	"context"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -74,14 +74,14 @@ func (n *testNode) RenameContact(ctx context.Context, account, contact identity.
 	})
 }
 
-func (n *testNode) ImportAccount(ctx context.Context, in actors.Import) (actors.Imported, error) {
+func (n *testNode) ImportAccount(ctx context.Context, in node.Import) (node.Imported, error) {
 	account := store.Account{ID: in.Key.Public(), Name: in.Name}
 	_, err := store.Do[bool](ctx, n.actor, store.PutAccount{Account: account})
-	return actors.Imported{Account: account, Asked: true}, err
+	return node.Imported{Account: account, Asked: true}, err
 }
 
-func (n *testNode) React(ctx context.Context, r actors.OutgoingReaction) (store.Message, error) {
-	return n.Send(ctx, actors.Outgoing{
+func (n *testNode) React(ctx context.Context, r node.OutgoingReaction) (store.Message, error) {
+	return n.Send(ctx, node.Outgoing{
 		Account: r.Account, Contact: r.Contact, Source: r.Source, Type: peer.TypeReaction, ReplyTo: r.Target,
 		Payload: peer.Reaction{Emoji: r.Emoji, Target: r.Target}.AppendTo(nil), SendTime: r.SendTime,
 	})

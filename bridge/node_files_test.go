@@ -11,8 +11,8 @@ import (
 
 	"github.com/mimird/mimird/actors/transfer"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -67,7 +67,7 @@ func (n *testNode) arrive(id store.MessageID, state store.MediaState, data []byt
 	}))
 }
 
-func (n *testNode) SendFile(ctx context.Context, f actors.OutgoingFile) (store.Message, error) {
+func (n *testNode) SendFile(ctx context.Context, f node.OutgoingFile) (store.Message, error) {
 	data, err := io.ReadAll(f.Body)
 	if err != nil {
 		return store.Message{}, err
@@ -79,7 +79,7 @@ func (n *testNode) SendFile(ctx context.Context, f actors.OutgoingFile) (store.M
 	if http.DetectContentType(data) == "image/png" {
 		kind = peer.TypeImage
 	}
-	m, err := n.Send(ctx, actors.Outgoing{
+	m, err := n.Send(ctx, node.Outgoing{
 		Account: f.Account, Contact: f.Contact, Source: f.Source, Type: kind, ReplyTo: f.ReplyTo,
 		Payload: []byte(f.Name + "|" + f.MIMEType + "|" + f.Caption), SendTime: f.SendTime,
 	})

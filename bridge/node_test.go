@@ -15,9 +15,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
@@ -212,7 +212,7 @@ func (n *testNode) AddContact(ctx context.Context, account identity.PublicKey, l
 	return added.Contact, err
 }
 
-func (n *testNode) Send(ctx context.Context, m actors.Outgoing) (store.Message, error) {
+func (n *testNode) Send(ctx context.Context, m node.Outgoing) (store.Message, error) {
 	n.mu.Lock()
 	err := n.sendErr
 	n.sends++

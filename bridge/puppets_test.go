@@ -9,7 +9,7 @@ import (
 
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -18,7 +18,7 @@ import (
 // elsewhere writes with an account, but not from Matrix.
 func (f *fixture) sentByOtherDevice(account, contact identity.PublicKey, text string) {
 	f.t.Helper()
-	_, err := f.node.Send(soon(f.t), actors.Outgoing{
+	_, err := f.node.Send(soon(f.t), node.Outgoing{
 		Account: account, Contact: contact, Source: "elsewhere/" + text, Type: peer.TypeText, Payload: []byte(text),
 	})
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
@@ -32,7 +32,7 @@ type Family struct {
 
 // NewFamily starts a node with accounts and a device with phones. It must run inside
 // testing/synctest: it waits a minute until all accounts are announced.
-func (w *World) NewFamily(accounts, phones int, q phone.Quirks, change ...func(*actors.Options)) *Family {
+func (w *World) NewFamily(accounts, phones int, q phone.Quirks, change ...func(*node.Options)) *Family {
 	w.t.Helper()
 	f := &Family{w: w, q: q, Node: w.Node("account 0", change...)}
 	f.Node.AwaitAnnounced()
@@ -116,7 +116,7 @@ func (f *Family) NodeSays(a, p, size int) {
 	f.w.t.Helper()
 	text := TextOf("to the phone", a, p, size)
 	f.NodeSaid(a, p, text)
-	if _, err := f.Node.Send(f.w.t.Context(), actors.Outgoing{Account: f.Accounts[a], Contact: f.Contact(p), Payload: []byte(text)}); err != nil {
+	if _, err := f.Node.Send(f.w.t.Context(), node.Outgoing{Account: f.Accounts[a], Contact: f.Contact(p), Payload: []byte(text)}); err != nil {
 		f.w.t.Fatal(err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
@@ -50,7 +50,7 @@ func (n *Node) AddPhone(k phone.Key) {
 // SayTo queues a text for a phone.
 func (n *Node) SayTo(to phone.Key, text string) phone.GUID {
 	n.w.t.Helper()
-	m, err := n.Send(n.w.t.Context(), actors.Outgoing{Account: n.Account.ID, Contact: identity.PublicKey(to), Payload: []byte(text)})
+	m, err := n.Send(n.w.t.Context(), node.Outgoing{Account: n.Account.ID, Contact: identity.PublicKey(to), Payload: []byte(text)})
 	if err != nil {
 		n.w.t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
@@ -117,6 +117,6 @@ func RecordFor(key identity.PrivateKey, node identity.NodeKey, priority uint8) t
 }
 
 // WithTrackers gives a node other trackers than the world's own.
-func WithTrackers(addresses ...tracker.Address) func(*actors.Options) {
-	return func(o *actors.Options) { o.Trackers = addresses }
+func WithTrackers(addresses ...tracker.Address) func(*node.Options) {
+	return func(o *node.Options) { o.Trackers = addresses }
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
@@ -44,7 +44,7 @@ func New(t testing.TB, opts memnet.Options) *World {
 	t.Helper()
 	w := &World{Net: memnet.New(opts), t: t}
 	t.Cleanup(w.Net.Close)
-	role := w.Node("tracker", func(o *actors.Options) {
+	role := w.Node("tracker", func(o *node.Options) {
 		o.Tracker = &trackerserver.Options{OpenNetwork: w.Open}
 	})
 	role.Eventually("the tracker is up", func() bool {
@@ -56,7 +56,7 @@ func New(t testing.TB, opts memnet.Options) *World {
 	return w
 }
 
-// Open opens a node's network; it is an actors.Options.OpenNetwork.
+// Open opens a node's network; it is an node.Options.OpenNetwork.
 func (w *World) Open(key identity.NodePrivateKey) (uplink.Network, error) {
 	return &network{Node: w.Net.NodeAt(key.Key(), w.Limits), failed: make(chan struct{})}, nil
 }
@@ -93,21 +93,21 @@ func (n *network) Err() error              { return n.Stack().Err() }
 
 // Node is a node of the world with one account.
 type Node struct {
-	*actors.Node
+	*node.Node
 	// Account is the node's account, made at its first start.
 	Account store.Account
 	// Opts are what it is started with again.
-	Opts actors.Options
+	Opts node.Options
 
 	w    *World
 	stop func()
 }
 
 // Node starts a node with an account of that name. It is stopped with the test.
-func (w *World) Node(name string, change ...func(*actors.Options)) *Node {
+func (w *World) Node(name string, change ...func(*node.Options)) *Node {
 	w.t.Helper()
 	disk := vfs.NewMem()
-	opts := actors.Options{
+	opts := node.Options{
 		Dir:         filepath.Join(w.t.TempDir(), name),
 		Logger:      Logger(w.t, name),
 		OpenNetwork: w.Open,
@@ -139,7 +139,7 @@ func (w *World) Node(name string, change ...func(*actors.Options)) *Node {
 // Start opens and starts the node, also again after Stop.
 func (n *Node) Start() {
 	n.w.t.Helper()
-	node, err := actors.Open(n.Opts)
+	node, err := node.Open(n.Opts)
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func (n *Node) Start() {
 func (n *Node) Stop() { n.stop() }
 
 // Status returns the node's status.
-func (n *Node) Status() actors.Status {
+func (n *Node) Status() node.Status {
 	n.w.t.Helper()
 	s, err := n.Node.Status(n.w.t.Context())
 	if err != nil {
@@ -191,7 +191,7 @@ func Befriend(a, b *Node) {
 // Say queues a text for a contact.
 func (n *Node) Say(to *Node, text string) store.Message {
 	n.w.t.Helper()
-	m, err := n.Send(n.w.t.Context(), actors.Outgoing{Account: n.Account.ID, Contact: to.Account.ID, Payload: []byte(text)})
+	m, err := n.Send(n.w.t.Context(), node.Outgoing{Account: n.Account.ID, Contact: to.Account.ID, Payload: []byte(text)})
 	if err != nil {
 		n.w.t.Fatal(err)
 	}

@@ -10,5 +10,5 @@
 // other one: a backup that was cut short or changed is not restored.
 //
 // The package knows nothing of what the files are. Where they come from while a
-// node runs is [github.com/mimird/mimird/actors.Node.Snapshot].
+// node runs is [github.com/mimird/mimird/actors/node.Node.Snapshot].
 package backup

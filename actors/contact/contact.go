@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
+// Package contact is one conversation of an account with a contact, or for a moment
+// with a stranger: it decides which connection becomes the session, dials, delivers the
+// outbox in order, answers contact requests and calls, and holds devices that only a
+// handshake speaks for. It reads the store and writes to it through the store actor; it
+// starts sessions (actors/session) and asks the resolver. The account starts one actor
+// for each contact; [Table] and [Nodes] are for the node's status and limits.
 package contact
 
 import (

@@ -10,7 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -107,7 +107,7 @@ func (s *service) importAccount(ctx context.Context, in *struct{ Body Import }) 
 			return nil, problem(err)
 		}
 	}
-	done, err := s.node.ImportAccount(ctx, actors.Import{
+	done, err := s.node.ImportAccount(ctx, node.Import{
 		Key: key, Name: in.Body.Name, Info: in.Body.Info, Avatar: in.Body.Avatar, Role: role,
 	})
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 	}
 	change := in.Body
 	if change.Name != nil || change.Info != nil || len(change.Avatar) > 0 || change.NoAvatar {
-		profile := actors.ProfileChange{Name: change.Name, Info: change.Info}
+		profile := node.ProfileChange{Name: change.Name, Info: change.Info}
 		if len(change.Avatar) > 0 || change.NoAvatar {
 			profile.Avatar = &change.Avatar
 		}

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/eventlog"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
@@ -198,7 +198,7 @@ type Warning struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-func accountOf(n *actors.Node, a store.Account) (Account, error) {
+func accountOf(n *node.Node, a store.Account) (Account, error) {
 	waiting, err := n.Waiting(a.ID)
 	return Account{
 		ID: a.ID.String(), Name: a.Name, Info: a.Info, Link: n.Link(a).String(), Avatar: len(a.Avatar),
@@ -215,7 +215,7 @@ func hexOf(k identity.PublicKey) string {
 	return k.String()
 }
 
-func contactOf(n *actors.Node, c store.Contact) Contact {
+func contactOf(n *node.Node, c store.Contact) Contact {
 	p := n.Presence(c.Account, c.ID)
 	out := Contact{
 		ID: c.ID.String(), Name: c.DisplayName(), Nickname: c.Nickname, State: c.State.String(),

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -35,20 +35,20 @@ func TestBackupIsCompleteOrAnError(t *testing.T) {
 	whole := strings.Repeat("backup", 100_000)
 	left := []string{"a file called \"é\"\n", "another"}
 	for name, c := range map[string]struct {
-		backup func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error)
+		backup func(context.Context, *node.Node, io.Writer, control.BackupRequest) ([]string, error)
 		want   string // in the error
 	}{
-		"complete": {func(_ context.Context, n *actors.Node, w io.Writer, request control.BackupRequest) ([]string, error) {
+		"complete": {func(_ context.Context, n *node.Node, w io.Writer, request control.BackupRequest) ([]string, error) {
 			if n != r.alice.Node || !request.WithoutHosted {
 				t.Error("another node, or another request")
 			}
 			_, err := io.WriteString(w, whole)
 			return left, err
 		}, ""},
-		"fails at once": {func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error) {
+		"fails at once": {func(context.Context, *node.Node, io.Writer, control.BackupRequest) ([]string, error) {
 			return nil, errors.New("no disk")
 		}, "no disk"},
-		"fails in the middle": {func(_ context.Context, _ *actors.Node, w io.Writer, _ control.BackupRequest) ([]string, error) {
+		"fails in the middle": {func(_ context.Context, _ *node.Node, w io.Writer, _ control.BackupRequest) ([]string, error) {
 			_, err := io.WriteString(w, whole)
 			return nil, errors.Join(err, errors.New("no disk any more"))
 		}, "EOF"},
@@ -129,7 +129,7 @@ func TestTraceTellsTheLifeOfAMessage(t *testing.T) {
 
 // What only reads works with a node that does not run.
 func TestLocalOfANodeThatIsNotStarted(t *testing.T) {
-	n, err := actors.Open(actors.Options{
+	n, err := node.Open(node.Options{
 		Dir:         t.TempDir(),
 		OpenNetwork: func(identity.NodePrivateKey) (uplink.Network, error) { return nil, errors.New("not started") },
 	})
@@ -150,7 +150,7 @@ func TestLocalOfANodeThatIsNotStarted(t *testing.T) {
 	if accounts, err := l.Accounts(t.Context()); err != nil || len(accounts) != 0 {
 		t.Errorf("%v, %v", accounts, err)
 	}
-	if _, err := l.CreateAccount(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), actors.ErrNotRunning.Error()) {
+	if _, err := l.CreateAccount(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), node.ErrNotRunning.Error()) {
 		t.Errorf("writing: %v", err)
 	}
 	if problems, err := n.Check(); err != nil || len(problems) > 0 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -45,18 +45,18 @@ func (s *service) registerContacts(api huma.API) {
 	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
 	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
 	huma.Get(api, one, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
-		return s.change(in, actors.NameContact, s.node.Contact)
+		return s.change(in, node.NameContact, s.node.Contact)
 	})
 	huma.Patch(api, one, s.changeContact)
 	huma.Delete(api, one, s.removeContact)
 	for name, verb := range map[string]struct {
-		purpose actors.NamePurpose
+		purpose node.NamePurpose
 		act     func(context.Context, identity.PublicKey, identity.PublicKey) (store.Contact, error)
 	}{
-		"accept":  {actors.NameRequest, s.node.AcceptContact},
-		"decline": {actors.NameRequest, s.node.DeclineContact},
-		"block":   {actors.NameBlock, s.node.BlockContact},
-		"unblock": {actors.NameUnblock, s.node.UnblockContact},
+		"accept":  {node.NameRequest, s.node.AcceptContact},
+		"decline": {node.NameRequest, s.node.DeclineContact},
+		"block":   {node.NameBlock, s.node.BlockContact},
+		"unblock": {node.NameUnblock, s.node.UnblockContact},
 	} {
 		huma.Post(api, one+"/"+name, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
 			return s.change(in, verb.purpose, func(account, contact identity.PublicKey) (store.Contact, error) {
@@ -71,7 +71,7 @@ func (s *service) registerContacts(api huma.API) {
 
 // change does something with the contact that a path names, and answers with what
 // it is then.
-func (s *service) change(in *ContactPath, purpose actors.NamePurpose, do func(account, contact identity.PublicKey) (store.Contact, error)) (*body[Contact], error) {
+func (s *service) change(in *ContactPath, purpose node.NamePurpose, do func(account, contact identity.PublicKey) (store.Contact, error)) (*body[Contact], error) {
 	account, contact, err := s.contactFor(in, purpose)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (s *service) changeContact(ctx context.Context, in *struct {
 	Body ContactChange
 },
 ) (*body[Contact], error) {
-	return s.change(&in.ContactPath, actors.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
+	return s.change(&in.ContactPath, node.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
 		if in.Body.Name != nil {
 			if c, err := s.node.RenameContact(ctx, account, contact, *in.Body.Name); err != nil {
 				return c, err
@@ -165,7 +165,7 @@ func (s *service) react(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out := actors.OutgoingReaction{Account: account, Contact: contact, Target: target, Emoji: in.Body.Emoji}
+	out := node.OutgoingReaction{Account: account, Contact: contact, Target: target, Emoji: in.Body.Emoji}
 	if in.Body.Source != "" {
 		out.Source = "control:" + in.Body.Source
 	}

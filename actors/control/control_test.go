@@ -20,9 +20,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/virtual"
 )
@@ -30,10 +30,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // withControl gives a node of a test world a control API.
-func withControl(t *testing.T, socket string) func(*actors.Options) {
+func withControl(t *testing.T, socket string) func(*node.Options) {
 	t.Helper()
-	return func(o *actors.Options) {
-		o.Parts = []actors.Part{{Name: "control", New: control.New(control.Options{
+	return func(o *node.Options) {
+		o.Parts = []node.Part{{Name: "control", New: control.New(control.Options{
 			Socket: socket, Version: "test",
 			Parts: map[string]func(context.Context) (any, error){
 				"fine":   say(map[string]int{"n": 1}, nil),

@@ -8,7 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -28,7 +28,7 @@ type Device struct {
 	Node string `json:"node" doc:"Node key, 64 hex digits"`
 }
 
-func heldOf(n *actors.Node, c store.Contact) []HeldDevice {
+func heldOf(n *node.Node, c store.Contact) []HeldDevice {
 	var out []HeldDevice
 	for _, h := range n.HeldDevices(c.Account, c.ID) {
 		out = append(out, HeldDevice{Node: h.Node.String(), Since: h.Since, Refused: h.Refused})
@@ -41,12 +41,12 @@ func (s *service) trustDevice(ctx context.Context, in *struct {
 	Body Device
 },
 ) (*body[Contact], error) {
-	node, err := identity.ParseNodeKey(in.Body.Node)
-	if err != nil || node.IsZero() {
+	device, err := identity.ParseNodeKey(in.Body.Node)
+	if err != nil || device.IsZero() {
 		return nil, huma.Error422UnprocessableEntity("a node key has 64 hex digits")
 	}
-	return s.change(&in.ContactPath, actors.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
-		return s.node.TrustDevice(ctx, account, contact, node)
+	return s.change(&in.ContactPath, node.NameContact, func(account, contact identity.PublicKey) (store.Contact, error) {
+		return s.node.TrustDevice(ctx, account, contact, device)
 	})
 }
 

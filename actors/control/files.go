@@ -18,8 +18,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -196,7 +196,7 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 	}
 	// Large files take longer than a request may otherwise. The node bounds the size.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // pipes in memory have none
-	m, err := s.node.SendFile(r.Context(), actors.OutgoingFile{
+	m, err := s.node.SendFile(r.Context(), node.OutgoingFile{
 		Account: account, Contact: contact, Source: source, Body: r.Body, Name: q.Get("name"),
 		MIMEType: q.Get("type"), Caption: q.Get("caption"), Voice: q.Get("voice") == "true", ReplyTo: peer.GUID(replyTo),
 	})

@@ -10,10 +10,10 @@ import (
 
 	"github.com/mimird/mimird/actors/transfer"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 )
 
@@ -21,11 +21,11 @@ import (
 // and fetches it at the other end.
 func TestFilesThroughTheAPI(t *testing.T) {
 	w := actorstest.New(t, memnet.Options{})
-	depot := w.Node("depot", func(o *actors.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
+	depot := w.Node("depot", func(o *node.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
 	server, _ := depot.FilesKey()
 	node := func(name string) (*actorstest.Node, *control.Client) {
 		socket := filepath.Join(t.TempDir(), name)
-		n := w.Node(name, withControl(t, socket), func(o *actors.Options) {
+		n := w.Node(name, withControl(t, socket), func(o *node.Options) {
 			o.Media = transfer.Options{Server: server, AutoDownload: transfer.Never}
 		})
 		client := control.NewClient(socket)

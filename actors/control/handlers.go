@@ -19,8 +19,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/sse"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -113,7 +113,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	return &body[Status]{out}, nil
 }
 
-func warningsOf(state actors.Status) []Warning {
+func warningsOf(state node.Status) []Warning {
 	warnings := []Warning{}
 	for _, a := range state.Alarms {
 		warnings = append(warnings, Warning{Code: "part_failing", Text: a.Part + " keeps failing: " + a.Err.Error(), Since: a.Since})
@@ -207,7 +207,7 @@ func (s *service) send(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out := actors.Outgoing{Account: account, Contact: contact, Type: peer.TypeText, Payload: []byte(in.Body.Text)}
+	out := node.Outgoing{Account: account, Contact: contact, Type: peer.TypeText, Payload: []byte(in.Body.Text)}
 	if in.Body.Source != "" {
 		out.Source = "control:" + in.Body.Source
 	}
@@ -334,11 +334,11 @@ func (s *service) account(name string) (identity.PublicKey, error) {
 
 // contact finds a contact by key, link or unique name.
 func (s *service) contact(in *ContactPath) (account, contact identity.PublicKey, err error) {
-	return s.contactFor(in, actors.NameContact)
+	return s.contactFor(in, node.NameContact)
 }
 
 // contactFor finds a contact for what is going to be done with it.
-func (s *service) contactFor(in *ContactPath, purpose actors.NamePurpose) (account, contact identity.PublicKey, err error) {
+func (s *service) contactFor(in *ContactPath, purpose node.NamePurpose) (account, contact identity.PublicKey, err error) {
 	if account, err = s.account(in.Account); err != nil {
 		return account, contact, err
 	}
@@ -349,9 +349,9 @@ func (s *service) contactFor(in *ContactPath, purpose actors.NamePurpose) (accou
 	if err != nil {
 		return account, contact, problem(err)
 	}
-	contact, err = actors.FindContact(all, in.Contact, purpose, nil)
+	contact, err = node.FindContact(all, in.Contact, purpose, nil)
 	switch {
-	case errors.Is(err, actors.ErrAmbiguousName):
+	case errors.Is(err, node.ErrAmbiguousName):
 		return account, contact, huma.Error409Conflict("several contacts have that name, or had it before; give the key, or a name of your own with mimird contact rename")
 	case err != nil:
 		return account, contact, huma.Error404NotFound("there is no such contact; mimird contact list shows them, mimird contact add LINK makes one")
@@ -365,21 +365,21 @@ func problem(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, actors.ErrUnknownAccount), errors.Is(err, actors.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, node.ErrUnknownAccount), errors.Is(err, node.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, actors.ErrOwnKey):
+	case errors.Is(err, node.ErrOwnKey):
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")
-	case errors.Is(err, actors.ErrBlocked):
+	case errors.Is(err, node.ErrBlocked):
 		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
-	case errors.Is(err, actors.ErrAccountExists):
+	case errors.Is(err, node.ErrAccountExists):
 		return huma.Error409Conflict(err.Error())
-	case errors.Is(err, actors.ErrAvatar), errors.Is(err, actors.ErrHandOver):
+	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrHandOver):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrOutboxFull):
 		return huma.Error429TooManyRequests(err.Error())
-	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, actors.ErrNotRunning):
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, node.ErrNotRunning):
 		return huma.Error503ServiceUnavailable(err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kernel.ErrStopped):
 		return huma.Error503ServiceUnavailable("the node is stopping or busy, and did not answer; the same request with the same source is safe to repeat")

@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 )
 
 // Local is a [Client] of a node in this process that is open and not started: what
 // only reads works as with a running one, and what writes is refused with
-// [actors.ErrNotRunning]. The caller ends it with Close, before the node.
+// [node.ErrNotRunning]. The caller ends it with Close, before the node.
 type Local struct {
 	Client
 	server *http.Server
@@ -24,7 +24,7 @@ type Local struct {
 }
 
 // NewLocal serves a node to its own process, without a socket.
-func NewLocal(n *actors.Node, opts Options) *Local {
+func NewLocal(n *node.Node, opts Options) *Local {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	l := &Local{
 		Client: Client{&http.Client{Transport: &http.Transport{DialContext: listener.dial}}},

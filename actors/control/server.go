@@ -18,8 +18,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/unixsocket"
 )
 
@@ -51,18 +51,18 @@ type Options struct {
 	Consumers []string
 	// Backup writes a backup of the node and returns what is not in it; nil when this
 	// process makes none.
-	Backup func(ctx context.Context, n *actors.Node, w io.Writer, request BackupRequest) (left []string, err error)
+	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)
 }
 
-// New returns the control API as a part of a node; see actors.Part.
-func New(opts Options) func(*actors.Node) kernel.Actor {
-	return func(n *actors.Node) kernel.Actor { return &controlActor{opts: opts, node: n} }
+// New returns the control API as a part of a node; see node.Part.
+func New(opts Options) func(*node.Node) kernel.Actor {
+	return func(n *node.Node) kernel.Actor { return &controlActor{opts: opts, node: n} }
 }
 
 // controlActor owns the listener and its HTTP server.
 type controlActor struct {
 	opts Options
-	node *actors.Node
+	node *node.Node
 }
 
 // Started implements kernel.Starter.
@@ -139,7 +139,7 @@ func listen(ctx context.Context, path string) (*net.UnixListener, error) {
 }
 
 // handler is the API on its own, for the server and for tests.
-func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
+func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("mimird control API", opts.Version)
 	config.DocsPath = "" // would load scripts from other hosts
@@ -157,7 +157,7 @@ func handler(n *actors.Node, opts Options, log *slog.Logger) http.Handler {
 
 // service answers requests.
 type service struct {
-	node *actors.Node
+	node *node.Node
 	opts Options
 	log  *slog.Logger
 	// unencodable counts events that could not be sent to a follower.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors/contact"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/proto/identity"
@@ -23,25 +23,25 @@ func TestWarnings(t *testing.T) {
 	taken := up
 	taken.ListenErrors = map[string]error{"tcp://127.0.0.1:1": errors.New("address already in use")}
 	for code, test := range map[string]struct {
-		state actors.Status
+		state node.Status
 		says  []string
 	}{
 		"announced_elsewhere": {
-			actors.Status{Overlay: up, ForeignNodes: []resolver.ForeignNode{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
+			node.Status{Overlay: up, ForeignNodes: []resolver.ForeignNode{{Account: identity.PublicKey{1}, Node: identity.NodeKey{2}, Since: since}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), "security.own_devices"},
 		},
 		"handshake_relayed": {
-			actors.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionRelay, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 5}}},
+			node.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionRelay, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 5}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "5 times"},
 		},
 		"device_refused": {
-			actors.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionDevice, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 1}}},
+			node.Status{Overlay: up, Suspicions: []contact.Suspicion{{Kind: contact.SuspicionDevice, Account: identity.PublicKey{1}, Remote: identity.PublicKey{3}, Node: identity.NodeKey{2}, Count: 1}}},
 			[]string{identity.NodeKey{2}.String(), identity.PublicKey{1}.Short(), identity.PublicKey{3}.String(), "mimird contact trust"},
 		},
-		"part_failing":  {actors.Status{Overlay: up, Alarms: []actors.Alarm{{Part: "matrix", Since: since, Err: errors.New("no way")}}}, []string{"matrix", "no way"}},
-		"disk_low":      {actors.Status{Overlay: up, DiskLow: true}, []string{"disk"}},
-		"not_listening": {actors.Status{Overlay: taken}, []string{"tcp://127.0.0.1:1", "already in use", "yggdrasil.listen"}},
-		"offline":       {actors.Status{}, []string{"No Yggdrasil peer"}},
+		"part_failing":  {node.Status{Overlay: up, Alarms: []node.Alarm{{Part: "matrix", Since: since, Err: errors.New("no way")}}}, []string{"matrix", "no way"}},
+		"disk_low":      {node.Status{Overlay: up, DiskLow: true}, []string{"disk"}},
+		"not_listening": {node.Status{Overlay: taken}, []string{"tcp://127.0.0.1:1", "already in use", "yggdrasil.listen"}},
+		"offline":       {node.Status{}, []string{"No Yggdrasil peer"}},
 	} {
 		warnings := warningsOf(test.state)
 		if len(warnings) != 1 || warnings[0].Code != code {

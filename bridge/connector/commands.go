@@ -17,7 +17,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -38,25 +38,25 @@ func (c *Connector) commandList() []commands.CommandHandler {
 			Help: commands.HelpMeta{Section: section, Description: text, Args: args},
 		}
 	}
-	decide := func(name string, purpose actors.NamePurpose, text, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error)) *commands.FullHandler {
+	decide := func(name string, purpose node.NamePurpose, text, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error)) *commands.FullHandler {
 		return command(name, "[_contact_]", text, helpContacts, func(ce *commands.Event) { c.decide(ce, purpose, done, decide) })
 	}
 	return []commands.CommandHandler{
 		command("my-link", "", "Show the link and the QR code with which others add you", helpContacts, c.commandMyLink),
 		command("contacts", "[_part of a name_]", "List your contacts, and who asks to be one", helpContacts, c.commandContacts),
-		decide("accept", actors.NameRequest, "Accept a contact request", "%s is your contact now.",
+		decide("accept", node.NameRequest, "Accept a contact request", "%s is your contact now.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.AcceptContact(ctx, cl.account, contact)
 			}),
-		decide("decline", actors.NameRequest, "Decline a contact request", "You have declined %s.",
+		decide("decline", node.NameRequest, "Decline a contact request", "You have declined %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.DeclineContact(ctx, cl.account, contact)
 			}),
-		decide("block", actors.NameBlock, "Take nothing from a contact any more", "You have blocked %s.",
+		decide("block", node.NameBlock, "Take nothing from a contact any more", "You have blocked %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.BlockContact(ctx, cl.account, contact)
 			}),
-		decide("unblock", actors.NameUnblock, "Undo block", "%s is unblocked.",
+		decide("unblock", node.NameUnblock, "Undo block", "%s is unblocked.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.UnblockContact(ctx, cl.account, contact)
 			}),
@@ -109,7 +109,7 @@ func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, err
 }
 
 // target returns whom a command is about.
-func (c *Connector) target(ce *commands.Event, purpose actors.NamePurpose) (*client, identity.PublicKey, error) {
+func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*client, identity.PublicKey, error) {
 	if ce.RawArgs == "" {
 		if ce.Portal == nil {
 			return nil, identity.PublicKey{}, errors.New("say who: a link, a key, or the name of a contact")
@@ -133,7 +133,7 @@ func (c *Connector) target(ce *commands.Event, purpose actors.NamePurpose) (*cli
 }
 
 func (c *Connector) decide(
-	ce *commands.Event, purpose actors.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
+	ce *commands.Event, purpose node.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
 ) {
 	cl, key, err := c.target(ce, purpose)
 	if err != nil {
@@ -196,7 +196,7 @@ func (c *Connector) commandContacts(ce *commands.Event) {
 }
 
 func (c *Connector) contactLine(contact store.Contact) string {
-	line := fmt.Sprintf("%s (%s…)", c.shownName(contact), contact.ID.String()[:actors.MinKeyPrefix])
+	line := fmt.Sprintf("%s (%s…)", c.shownName(contact), contact.ID.String()[:node.MinKeyPrefix])
 	switch {
 	case contact.State == store.ContactRequested:
 		line += " asks to be your contact"

@@ -15,7 +15,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -100,7 +100,7 @@ func (cl *client) outboxLines() ([]string, error) {
 			return nil, err
 		}
 		contact, err := cl.node.Contact(cl.account, id)
-		if errors.Is(err, actors.ErrUnknownContact) || len(oldest) == 0 {
+		if errors.Is(err, node.ErrUnknownContact) || len(oldest) == 0 {
 			continue // removed, or delivered meanwhile
 		}
 		if err != nil {

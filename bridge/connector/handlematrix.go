@@ -13,9 +13,9 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/appservice"
@@ -105,7 +105,7 @@ func (cl *client) sendText(
 	}
 	var last store.Message
 	for i := 0; i < len(parts); i++ {
-		stored, err := cl.node.Send(ctx, actors.Outgoing{
+		stored, err := cl.node.Send(ctx, node.Outgoing{
 			Account:  cl.account,
 			Contact:  contact,
 			Source:   msgconv.PartSource(msg.Event.ID, i),
@@ -154,7 +154,7 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 	switch {
 	case isGone(err):
 		return errNoContact
-	case errors.Is(err, actors.ErrBlocked):
+	case errors.Is(err, node.ErrBlocked):
 		return errBlocked
 	case errors.Is(err, store.ErrOutboxFull):
 		return errNoRoom
@@ -206,7 +206,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 			caption = quoted
 		}
 	}
-	stored, sendErr := cl.node.SendFile(ctx, actors.OutgoingFile{
+	stored, sendErr := cl.node.SendFile(ctx, node.OutgoingFile{
 		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
 		Body: file, Name: msgconv.FileNameFromMatrix(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
 		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: msgconv.SendTime(msg.Event),
@@ -346,7 +346,7 @@ func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage
 	if msg.OrigSender == nil {
 		return nil
 	}
-	_, err := cl.node.Send(ctx, actors.Outgoing{
+	_, err := cl.node.Send(ctx, node.Outgoing{
 		Account: cl.account, Contact: contact, Source: "relay:" + string(msg.Portal.MXID),
 		Type: peer.TypeText, Payload: []byte(relayNotice),
 	})

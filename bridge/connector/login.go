@@ -15,7 +15,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/status"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
@@ -390,7 +390,7 @@ func (l *login) importSeed(ctx context.Context, answer map[string]string) (*brid
 	if err != nil {
 		return nil, err
 	}
-	imported, err := l.node.ImportAccount(ctx, actors.Import{Key: key, Name: msgconv.CleanName(answer[fieldName])})
+	imported, err := l.node.ImportAccount(ctx, node.Import{Key: key, Name: msgconv.CleanName(answer[fieldName])})
 	if err != nil {
 		return nil, fmt.Errorf("bring the identity here: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/deliver"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -26,14 +26,14 @@ type Node interface {
 	// Accounts returns all accounts.
 	Accounts() ([]store.Account, error)
 	// ImportAccount makes an account of an identity that exists already.
-	ImportAccount(ctx context.Context, in actors.Import) (actors.Imported, error)
+	ImportAccount(ctx context.Context, in node.Import) (node.Imported, error)
 	// CreateAccount makes a new identity.
 	CreateAccount(ctx context.Context, name string) (store.Account, error)
-	// Account returns one account, or actors.ErrUnknownAccount.
+	// Account returns one account, or node.ErrUnknownAccount.
 	Account(id identity.PublicKey) (store.Account, error)
 	// Contacts returns all contacts of an account.
 	Contacts(account identity.PublicKey) ([]store.Contact, error)
-	// Contact returns one contact, or actors.ErrUnknownContact.
+	// Contact returns one contact, or node.ErrUnknownContact.
 	Contact(account, contact identity.PublicKey) (store.Contact, error)
 	// RequestContact makes a contact of a link, and asks the other side to do the
 	// same. Somebody who has asked us is accepted.
@@ -50,13 +50,13 @@ type Node interface {
 	RenameContact(ctx context.Context, account, contact identity.PublicKey, name string) (store.Contact, error)
 	// Send puts a message into the outbox. It is durable when Send returns. The same
 	// Source of the same account again returns the message of the first time.
-	Send(ctx context.Context, m actors.Outgoing) (store.Message, error)
+	Send(ctx context.Context, m node.Outgoing) (store.Message, error)
 	// React queues a reaction, which replaces an earlier one to the same message.
-	React(ctx context.Context, r actors.OutgoingReaction) (store.Message, error)
+	React(ctx context.Context, r node.OutgoingReaction) (store.Message, error)
 	// Reactions returns the reactions to a message that count.
 	Reactions(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
 	// SendFile puts a file into the outbox, as Send does with a text.
-	SendFile(ctx context.Context, f actors.OutgoingFile) (store.Message, error)
+	SendFile(ctx context.Context, f node.OutgoingFile) (store.Message, error)
 	// MediaState returns what is known of the file of a message.
 	MediaState(account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error)
 	// OpenMedia opens the file of a message, or returns transfer.ErrNotHere.
@@ -82,5 +82,5 @@ type Node interface {
 
 // isGone reports whether what was asked for does not exist any more.
 func isGone(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, actors.ErrUnknownAccount) || errors.Is(err, actors.ErrUnknownContact)
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, node.ErrUnknownAccount) || errors.Is(err, node.ErrUnknownContact)
 }

@@ -16,8 +16,8 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
@@ -203,7 +203,7 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 		return err
 	}
 	contact, err := w.node.Contact(at.Account, at.Contact())
-	if errors.Is(err, actors.ErrUnknownContact) {
+	if errors.Is(err, node.ErrUnknownContact) {
 		w.told[at] = false
 		return nil // removed
 	}

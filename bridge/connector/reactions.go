@@ -18,7 +18,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/simplevent"
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -262,7 +262,7 @@ func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.
 }
 
 func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
-	_, err := cl.node.React(ctx, actors.OutgoingReaction{
+	_, err := cl.node.React(ctx, node.OutgoingReaction{
 		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
 		SendTime: msgconv.SendTime(evt),
 	})

@@ -17,7 +17,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
@@ -158,7 +158,7 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 		return
 	}
 	if ce.Portal != nil || ce.RawArgs != "" {
-		cl, contact, err := c.target(ce, actors.NameContact)
+		cl, contact, err := c.target(ce, node.NameContact)
 		if err != nil {
 			replyError(ce, err)
 			return
@@ -229,7 +229,7 @@ func (c *Connector) commandHistory(ce *commands.Event) {
 		cl, contact, err = c.roomOf(ce)
 	} else {
 		ce.RawArgs = name
-		cl, contact, err = c.target(ce, actors.NameContact)
+		cl, contact, err = c.target(ce, node.NameContact)
 	}
 	if err != nil {
 		replyError(ce, err)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 	"maunium.net/go/mautrix/bridgev2"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -29,7 +29,7 @@ const roomTime = 5 * time.Second
 // ResolveIdentifier finds whom a link, a key or the name of a contact means. With
 // createChat it makes them a contact, which asks them.
 func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, createChat bool) (*bridgev2.ResolveIdentifierResponse, error) {
-	link, err := cl.find(identifier, actors.NameContact)
+	link, err := cl.find(identifier, node.NameContact)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.Re
 }
 
 // find returns whom people mean by a link, a key or a name.
-func (cl *client) find(identifier string, purpose actors.NamePurpose) (identity.Link, error) {
+func (cl *client) find(identifier string, purpose node.NamePurpose) (identity.Link, error) {
 	identifier = strings.TrimSpace(identifier)
 	link, err := identity.ParseLink(identifier)
 	if err == nil {
@@ -120,11 +120,11 @@ func (cl *client) find(identifier string, purpose actors.NamePurpose) (identity.
 	if readErr != nil {
 		return identity.Link{}, readErr
 	}
-	found, nameErr := actors.FindContact(contacts, identifier, purpose, fold)
+	found, nameErr := node.FindContact(contacts, identifier, purpose, fold)
 	switch {
 	case nameErr == nil:
 		return identity.Link{Key: found}, nil
-	case errors.Is(nameErr, actors.ErrAmbiguousName):
+	case errors.Is(nameErr, node.ErrAmbiguousName):
 		return identity.Link{}, errors.New("several contacts are called that, or were before: say which one by the beginning of the key, as `contacts` shows it")
 	}
 	return identity.Link{}, fmt.Errorf("give a contact link (mimir://mm/u/…), a public key of 64 hex digits, or the name of a contact: %w", err)
@@ -139,7 +139,7 @@ func (cl *client) named(matches func(name string) bool, prefix string) ([]store.
 	}
 	prefix = strings.ToLower(strings.TrimSpace(prefix))
 	return slices.DeleteFunc(contacts, func(c store.Contact) bool {
-		byKey := len(prefix) >= actors.MinKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
+		byKey := len(prefix) >= node.MinKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
 		byName := prefix != "" && (matches(fold(c.LocalName)) && c.LocalName != "" || matches(fold(c.Nickname)))
 		return !byKey && !byName
 	}), nil

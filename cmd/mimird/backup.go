@@ -16,10 +16,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/durable"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/config"
 )
 
@@ -138,23 +138,23 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 }
 
 // backupOf returns what writes a backup of a node that has a configuration.
-func backupOf(f *flags, c config.Config) func(context.Context, *actors.Node, io.Writer, control.BackupRequest) ([]string, error) {
-	return func(ctx context.Context, node *actors.Node, w io.Writer, request control.BackupRequest) (left []string, err error) {
-		snapshot, err := node.Snapshot(actors.SnapshotOptions{WithoutHosted: request.WithoutHosted})
+func backupOf(f *flags, c config.Config) func(context.Context, *node.Node, io.Writer, control.BackupRequest) ([]string, error) {
+	return func(ctx context.Context, n *node.Node, w io.Writer, request control.BackupRequest) (left []string, err error) {
+		snapshot, err := n.Snapshot(node.SnapshotOptions{WithoutHosted: request.WithoutHosted})
 		if err != nil {
 			return nil, err
 		}
 		dir := snapshot.Dir
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		about := backup.About{
-			Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: node.Key().String(), Left: snapshot.Left,
+			Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: n.Key().String(), Left: snapshot.Left,
 		}
-		accounts, err := node.Accounts()
+		accounts, err := n.Accounts()
 		if err != nil {
 			return nil, err
 		}
 		for _, a := range accounts {
-			about.Accounts = append(about.Accounts, node.Link(a).String())
+			about.Accounts = append(about.Accounts, n.Link(a).String())
 		}
 		raw, err := os.ReadFile(f.configPath())
 		if err == nil {
@@ -199,7 +199,7 @@ func (f *flags) anyClient(ctx context.Context) (client *control.Client, done fun
 	if err != nil {
 		return nil, nil, err
 	}
-	node, err := actors.OpenReadOnly(opts)
+	node, err := node.OpenReadOnly(opts)
 	if err != nil {
 		return nil, nil, err
 	}

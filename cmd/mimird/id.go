@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 )
 
 const (
-	// storeDir is where actors.Open keeps the store below the data directory.
+	// storeDir is where node.Open keeps the store below the data directory.
 	storeDir = "store"
 	// startTime is how long a node that is starting is waited for.
 	startTime = 5 * time.Second
@@ -85,7 +85,7 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 }
 
 func readAccounts(f *flags) (found []control.Account, err error) {
-	node, err := actors.OpenReadOnly(actors.Options{Dir: f.dir})
+	node, err := node.OpenReadOnly(node.Options{Dir: f.dir})
 	if err != nil {
 		return nil, err
 	}

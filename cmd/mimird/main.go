@@ -25,8 +25,8 @@ import (
 	"charm.land/fang/v2"
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -125,13 +125,13 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitFine
-	case errors.As(err, &wrong), errors.Is(err, actors.ErrExposed):
+	case errors.As(err, &wrong), errors.Is(err, node.ErrExposed):
 		return exitConfig
 	case errors.Is(err, store.ErrInUse):
 		return exitInUse
 	case errors.Is(err, store.ErrNewerSchema):
 		return exitNewer
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, actors.ErrNodeKey):
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, node.ErrNodeKey):
 		return exitDamaged
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull
@@ -151,7 +151,7 @@ func explain(err error) string {
 		text += "; nothing has been changed: install that version or a newer one"
 	case errors.Is(err, store.ErrCorrupt):
 		text += "; nothing has been changed: copy the data directory to a safe place before trying anything"
-	case errors.Is(err, actors.ErrNodeKey):
+	case errors.Is(err, node.ErrNodeKey):
 		text += "; bring the file back from a backup (mimird restore), or go on with another key, under which contacts have to find this node anew: mimird up --new-node-key"
 	case errors.Is(err, store.ErrOlderSchema):
 		text += "; start the node once, which upgrades it: mimird up"

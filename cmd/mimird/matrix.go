@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/config"
 )
@@ -70,22 +70,22 @@ func newMatrix(f *flags) *cobra.Command {
 }
 
 // matrixPart makes the bridge of a configuration, and what asks it for its status.
-func matrixPart(f *flags, c config.Config) (actors.Part, func(context.Context) (any, error), error) {
+func matrixPart(f *flags, c config.Config) (node.Part, func(context.Context) (any, error), error) {
 	section, err := bridgeConfig(c)
 	if err != nil {
-		return actors.Part{}, nil, err
+		return node.Part{}, nil, err
 	}
 	make, err := bridge.New(bridge.Options{Config: section, Dir: f.dir, Registrations: filepath.Dir(f.configPath())})
 	if err != nil {
-		return actors.Part{}, nil, err
+		return node.Part{}, nil, err
 	}
-	var node *actors.Node
-	part := actors.Part{Name: matrixName, New: func(n *actors.Node) kernel.Actor {
-		node = n // before the control API, which asks it, is started
+	var running *node.Node
+	part := node.Part{Name: matrixName, New: func(n *node.Node) kernel.Actor {
+		running = n // before the control API, which asks it, is started
 		return make(n)
 	}}
 	ask := func(ctx context.Context) (any, error) {
-		ref, err := node.Part(ctx, matrixName)
+		ref, err := running.Part(ctx, matrixName)
 		if err != nil {
 			return nil, err
 		}

@@ -16,10 +16,10 @@ import (
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
@@ -88,7 +88,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	}
 	opts.ReplaceNodeKeys = o.newNodeKey
 	store.SpareProcessor()
-	node, err := actors.Open(opts)
+	node, err := node.Open(opts)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 
 // stop stops the node and closes its store, in stopTime. What does not end by then is
 // left to the end of the process; nothing that was accepted is lost.
-func stop(ctx context.Context, node *actors.Node) error {
+func stop(ctx context.Context, node *node.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
 	stopping, done := context.WithTimeout(ctx, stopTime-closeTime)
@@ -130,7 +130,7 @@ func stop(ctx context.Context, node *actors.Node) error {
 }
 
 // start starts the node and says so.
-func start(ctx context.Context, f *flags, o upOptions, node *actors.Node, c config.Config) error {
+func start(ctx context.Context, f *flags, o upOptions, node *node.Node, c config.Config) error {
 	if err := node.Start(ctx); err != nil {
 		return err
 	}
@@ -203,12 +203,12 @@ func prepareDir(f *flags) error {
 }
 
 // nodeOptions turns a configuration into a node with all its parts.
-func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, error) {
+func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, error) {
 	if n := len(f.socket(c)); n > maxSocketPath {
-		return actors.Options{}, configError{fmt.Errorf(
+		return node.Options{}, configError{fmt.Errorf(
 			"control.socket: the path %s has %d bytes, and the system takes %d; give a shorter one", clip(f.socket(c)), n, maxSocketPath)}
 	}
-	opts := actors.Options{
+	opts := node.Options{
 		Dir: f.dir, Logger: log,
 		SessionIdle: time.Duration(c.Session.Idle), CallRing: time.Duration(c.Calls.Ring),
 		MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
@@ -222,7 +222,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	for _, t := range c.Yggdrasil.OldTrackers {
 		old, err := resolver.ParseTrackerV1(t)
 		if err != nil {
-			return actors.Options{}, configError{fmt.Errorf("yggdrasil.old_trackers: %q: %w", clip(t), err)}
+			return node.Options{}, configError{fmt.Errorf("yggdrasil.old_trackers: %q: %w", clip(t), err)}
 		}
 		opts.TrackersV1 = append(opts.TrackersV1, old)
 	}
@@ -237,7 +237,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 		for _, s := range c.Server.SyncWith {
 			partner, err := trackerserver.ParsePartner(s)
 			if err != nil {
-				return actors.Options{}, configError{fmt.Errorf("tracker.sync_with: %q: %w", clip(s), err)}
+				return node.Options{}, configError{fmt.Errorf("tracker.sync_with: %q: %w", clip(s), err)}
 			}
 			opts.Tracker.SyncWith = append(opts.Tracker.SyncWith, partner)
 		}
@@ -253,14 +253,14 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (actors.Options, e
 	if c.Has(config.RoleMatrix) {
 		part, ask, err := matrixPart(f, c)
 		if err != nil {
-			return actors.Options{}, configError{err}
+			return node.Options{}, configError{err}
 		}
 		opts.Parts = append(opts.Parts, part)
 		status[part.Name] = ask
 	}
 	api := controlOptions(f, c)
 	api.Parts = status
-	opts.Parts = append(opts.Parts, actors.Part{Name: "control", New: control.New(api)})
+	opts.Parts = append(opts.Parts, node.Part{Name: "control", New: control.New(api)})
 	return opts, nil
 }
 
@@ -312,7 +312,7 @@ func opener(c config.Config, listen []string, log *slog.Logger) func(identity.No
 }
 
 // firstAccount returns the first account of a node; a new node gets one.
-func firstAccount(ctx context.Context, node *actors.Node, name string) (store.Account, error) {
+func firstAccount(ctx context.Context, node *node.Node, name string) (store.Account, error) {
 	accounts, err := node.Accounts()
 	if err != nil {
 		return store.Account{}, err
@@ -337,7 +337,7 @@ type startReport struct {
 	Lost []string `json:"lost,omitempty"`
 }
 
-func greet(f *flags, o upOptions, node *actors.Node, g startReport) error {
+func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
 	g.Data = f.dir
 	if dir, err := filepath.Abs(f.dir); err == nil {
 		g.Data = dir

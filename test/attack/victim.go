@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -81,7 +81,7 @@ func beVictim(ctx context.Context) (err error) {
 	var lines atomic.Int64
 	opened := make(chan *overlay.Network, 1)
 	log := slog.New(lineCounter{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}), &lines})
-	node, err := actors.Open(actors.Options{
+	node, err := node.Open(node.Options{
 		Dir: filepath.Join(dir, "node"), Logger: log,
 		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}, Logger: log})

@@ -13,7 +13,7 @@ import (
 
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
@@ -111,7 +111,7 @@ func newArrivalRig(ctx context.Context) (_ *arrivalRig, err error) {
 	if rig.alice, err = bridgetest.Login(ctx, rig.homeserver.URL(), "alice", matrixPassword); err != nil {
 		return nil, err
 	}
-	if rig.nodeRig, err = newNodeRig(ctx, func(o *actors.Options) { o.Parts = append(o.Parts, part) }); err != nil {
+	if rig.nodeRig, err = newNodeRig(ctx, func(o *node.Options) { o.Parts = append(o.Parts, part) }); err != nil {
 		return nil, err
 	}
 	if err := login(ctx, rig.alice, arrivalDomain); err != nil {

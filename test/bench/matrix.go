@@ -17,8 +17,8 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
@@ -157,7 +157,7 @@ type matrixRig struct {
 	room         id.RoomID // of alice and carol
 }
 
-func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matrixRig, err error) {
+func newMatrixRig(ctx context.Context, change ...func(*node.Options)) (_ *matrixRig, err error) {
 	dir, err := os.MkdirTemp("", "mimird-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for the homeserver: %w", err)
@@ -172,7 +172,7 @@ func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matr
 	if err != nil {
 		return nil, err
 	}
-	change = append(change, func(o *actors.Options) { o.Parts = append(o.Parts, part) })
+	change = append(change, func(o *node.Options) { o.Parts = append(o.Parts, part) })
 	if rig.nodeRig, err = newNodeRig(ctx, change...); err != nil {
 		return nil, err
 	}
@@ -197,10 +197,10 @@ func newMatrixRig(ctx context.Context, change ...func(*actors.Options)) (_ *matr
 }
 
 // startHomeserver starts Dendrite, and returns the bridge that it knows.
-func (r *matrixRig) startHomeserver(ctx context.Context) (actors.Part, error) {
+func (r *matrixRig) startHomeserver(ctx context.Context) (node.Part, error) {
 	part, addresses, registrations, err := makeBridge(ctx, r.dir, dendrite.DefaultServerName)
 	if err != nil {
-		return actors.Part{}, err
+		return node.Part{}, err
 	}
 	r.server, err = dendrite.Start(ctx, dendrite.Options{
 		Dir: filepath.Join(r.dir, "dendrite"), Address: addresses.homeserver, Registrations: registrations,
@@ -212,15 +212,15 @@ func (r *matrixRig) startHomeserver(ctx context.Context) (actors.Part, error) {
 type bridgeAddresses struct{ homeserver, bridge string }
 
 // makeBridge returns a bridge that alice may use, and its registrations as files.
-func makeBridge(ctx context.Context, dir, domain string) (part actors.Part, at bridgeAddresses, registrations []string, err error) {
+func makeBridge(ctx context.Context, dir, domain string) (part node.Part, at bridgeAddresses, registrations []string, err error) {
 	for _, address := range []*string{&at.homeserver, &at.bridge} {
 		if *address, err = dendrite.FreeAddress(ctx); err != nil {
-			return actors.Part{}, at, nil, err
+			return node.Part{}, at, nil, err
 		}
 	}
 	_, port, err := net.SplitHostPort(at.bridge)
 	if err != nil {
-		return actors.Part{}, at, nil, err
+		return node.Part{}, at, nil, err
 	}
 	section := fmt.Sprintf(`
 homeserver:
@@ -237,28 +237,28 @@ bridge:
 `, at.homeserver, domain, at.bridge, port)
 	document, _, err := matrixconfig.GenerateSecrets([]byte(section))
 	if err != nil {
-		return actors.Part{}, at, nil, err
+		return node.Part{}, at, nil, err
 	}
 	config, err := matrixconfig.Parse(document)
 	if err != nil {
-		return actors.Part{}, at, nil, err
+		return node.Part{}, at, nil, err
 	}
 	files, err := config.Registrations()
 	if err != nil {
-		return actors.Part{}, at, nil, err
+		return node.Part{}, at, nil, err
 	}
 	for _, file := range files {
 		path := filepath.Join(dir, file.Name)
 		if err := matrixconfig.WriteSecretFile(path, file.Content); err != nil {
-			return actors.Part{}, at, nil, err
+			return node.Part{}, at, nil, err
 		}
 		registrations = append(registrations, path)
 	}
 	make, err := bridge.New(bridge.Options{Config: config, Dir: dir})
 	if err != nil {
-		return actors.Part{}, at, nil, err
+		return node.Part{}, at, nil, err
 	}
-	return actors.Part{Name: "matrix", New: func(n *actors.Node) kernel.Actor { return make(n) }}, at, registrations, nil
+	return node.Part{Name: "matrix", New: func(n *node.Node) kernel.Actor { return make(n) }}, at, registrations, nil
 }
 
 // login connects a user with the node's account.

@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/actors"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
@@ -46,7 +46,7 @@ func panicFigures() []figure { return []figure{{"panics-others", measurePanics}}
 // everybody else waits for the acknowledgement of a text may double.
 func measurePanics(ctx context.Context) (_ result, err error) {
 	storm := &storm{random: mathrand.New(mathrand.NewPCG(1, 1)), of: make(map[string]int)}
-	rig, err := newMatrixRig(ctx, func(o *actors.Options) { o.BeforeReceive = storm.beforeReceive })
+	rig, err := newMatrixRig(ctx, func(o *node.Options) { o.BeforeReceive = storm.beforeReceive })
 	if err != nil {
 		return result{}, err
 	}

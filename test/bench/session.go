@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -122,7 +122,7 @@ func randomIdentity() phone.Identity {
 // phones call it.
 type nodeRig struct {
 	dir  string
-	node *actors.Node
+	node *node.Node
 	// listening is where the node's Yggdrasil can be joined.
 	listening []string
 	phones    *overlay.Network // the phones' Yggdrasil node
@@ -132,7 +132,7 @@ type nodeRig struct {
 
 // newNodeRig starts a node, with some options changed, and waits until it can be
 // reached.
-func newNodeRig(ctx context.Context, change ...func(*actors.Options)) (_ *nodeRig, err error) {
+func newNodeRig(ctx context.Context, change ...func(*node.Options)) (_ *nodeRig, err error) {
 	dir, err := os.MkdirTemp("", "mimird-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for the node: %w", err)
@@ -144,7 +144,7 @@ func newNodeRig(ctx context.Context, change ...func(*actors.Options)) (_ *nodeRi
 		}
 	}()
 	listening := make(chan []string, 1)
-	opts := actors.Options{
+	opts := node.Options{
 		Dir: dir,
 		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			network, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
@@ -157,7 +157,7 @@ func newNodeRig(ctx context.Context, change ...func(*actors.Options)) (_ *nodeRi
 	for _, f := range change {
 		f(&opts)
 	}
-	if rig.node, err = actors.Open(opts); err != nil {
+	if rig.node, err = node.Open(opts); err != nil {
 		return nil, err
 	}
 	if err := rig.node.Start(ctx); err != nil {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -26,7 +26,7 @@ import (
 // rig is the node that is measured.
 type rig struct {
 	t       *testing.T
-	node    *actors.Node
+	node    *node.Node
 	network *overlay.Network
 	account identity.PublicKey
 	// contacts are the first so many callers.
@@ -38,7 +38,7 @@ func newRig(t *testing.T, contacts int) *rig {
 	t.Helper()
 	r := &rig{t: t, contacts: contacts}
 	opened := make(chan *overlay.Network, 1)
-	node, err := actors.Open(actors.Options{
+	node, err := node.Open(node.Options{
 		Dir: filepath.Join(t.TempDir(), "node"), MaxSessions: contacts + 10,
 		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			// All phones share a node, so its limits are those of everybody.

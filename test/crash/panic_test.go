@@ -17,7 +17,7 @@ const (
 	panicsEnv = "MIMIRD_TEST_PANICS"
 	// passing is the line of the program that everything is built from, panicking what
 	// is put behind it.
-	passing   = "	opts := actors.Options{\n"
+	passing   = "	opts := node.Options{\n"
 	panicking = "		BeforeReceive: panicAtRandom,\n"
 	// panicsTime is for a panic every few seconds: those who are chosen may have to
 	// come back first.

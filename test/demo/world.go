@@ -16,7 +16,7 @@ import (
 
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/uplink"
@@ -49,7 +49,7 @@ type world struct {
 	dir  string
 
 	relay   *overlay.Network
-	tracker *actors.Node
+	tracker *node.Node
 	address tracker.Address
 
 	alice, bob *Node
@@ -172,7 +172,7 @@ func (w *world) relayURI() string { return w.relay.ListenAddrs()[0] }
 
 // startTracker runs the tracker role on its own.
 func (w *world) startTracker(ctx context.Context) error {
-	node, err := actors.Open(actors.Options{
+	node, err := node.Open(node.Options{
 		Dir: filepath.Join(w.dir, "tracker"), Logger: slog.New(slog.DiscardHandler),
 		Tracker: &trackerserver.Options{OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			return overlay.Open(overlay.Options{Key: key, Peers: []string{w.relayURI()}})

@@ -14,7 +14,7 @@ func mutants() []mutant {
 			file:   "actors/session/session.go",
 			before: "	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}\n",
 			after:  "	s.send(c, peer.OK{ID: m.GUID})\n	then := pendingWrite{credit: credit}\n",
-			tests:  []string{"-run", "Accepted", "./actors"},
+			tests:  []string{"-run", "Accepted", "./actors/node"},
 		},
 		{
 			name:   "no-sync",
@@ -46,7 +46,7 @@ func mutants() []mutant {
 			file:   "actors/media/verify.go",
 			before: "	if Hash(sum.Sum(nil)) != h {\n",
 			after:  "	if false {\n",
-			tests:  []string{"-run", "TestVerify|TestDamagedFile", "./actors/media", "./actors"},
+			tests:  []string{"-run", "TestVerify|TestDamagedFile", "./actors/media", "./actors/node"},
 		},
 		{
 			name:   "refusal-for-ever",
@@ -118,7 +118,7 @@ func mutants() []mutant {
 			file:   "actors/session/listener.go",
 			before: "security, points := l.deps.secure(s),",
 			after:  "security, points := l.deps.Keys.Security(s.RemoteKey()),",
-			tests:  []string{"-run", "TestRelay", "./actors"},
+			tests:  []string{"-run", "TestRelay", "./actors/node"},
 		},
 		{
 			name:   "points-signed",
@@ -126,15 +126,15 @@ func mutants() []mutant {
 			file:   "actors/session/pointguard.go",
 			before: "	return g.deps.Table.askers.ask(g.node, g.hs.Remote()) && identity.IsCurvePoint(value)\n",
 			after:  "	return false\n",
-			tests:  []string{"-run", "TestPointChallenge", "./actors"},
+			tests:  []string{"-run", "TestPointChallenge", "./actors/node"},
 		},
 		{
 			name:   "name-moves",
 			harm:   "a contact who takes another's name gets what is meant for the other",
-			file:   "actors/names.go",
+			file:   "actors/node/names.go",
 			before: "bearers[0].now && bearers[0].since < bearers[1].since:\n		return bearers[0].id, nil\n",
 			after:  "len(bearers) > 1:\n		return bearers[len(bearers)-1].id, nil\n",
-			tests:  []string{"-run", "FindContact", "./actors"},
+			tests:  []string{"-run", "FindContact", "./actors/node"},
 		},
 		{
 			name:   "newest-records-only",
@@ -150,7 +150,7 @@ func mutants() []mutant {
 			file:   "actors/contact/devices.go",
 			before: "	if !x.isNewDevice(node, msg.Stream.Generation()) {\n",
 			after:  "	if true {\n",
-			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors"},
+			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors/node"},
 		},
 		{
 			name:   "stranger-heard",
@@ -158,7 +158,7 @@ func mutants() []mutant {
 			file:   "actors/session/session.go",
 			before: "	if !s.allowed {\n		s.refused = true\n		return false\n	}\n",
 			after:  "",
-			tests:  []string{"-run", "Stranger|Blocked", "./actors"},
+			tests:  []string{"-run", "Stranger|Blocked", "./actors/node"},
 		},
 		{
 			name:   "newest-session",
@@ -166,7 +166,7 @@ func mutants() []mutant {
 			file:   "actors/session/pairs_streams.go",
 			before: "	d.several = d.several || d.metAny && d.met != p\n",
 			after:  "",
-			tests:  []string{"-run", "TestDataStream", "./actors"},
+			tests:  []string{"-run", "TestDataStream", "./actors/node"},
 		},
 		{
 			name:   "stream-left",
@@ -175,7 +175,7 @@ func mutants() []mutant {
 			before: "	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
 			after: "	for _, d := range n.streams {\n		d.several, d.metAny = false, false\n		for _, o := range n.sessions {\n" +
 				"			if !o.ended {\n				d.meetLocked(o.pair)\n			}\n		}\n	}\n	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
-			tests: []string{"-run", "TestDataStream", "./actors"},
+			tests: []string{"-run", "TestDataStream", "./actors/node"},
 		},
 		{
 			name:   "sender-shares",
@@ -183,7 +183,7 @@ func mutants() []mutant {
 			file:   "actors/session/pairs_turns.go",
 			before: "	if n == nil || s.shared || s.revoked || s.ended {\n",
 			after:  "	if n == nil {\n",
-			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors"},
+			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors/node"},
 		},
 		{
 			name:   "no-stranger-budget",
@@ -231,7 +231,7 @@ func mutants() []mutant {
 			file:   "actors/session/session.go",
 			before: "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n",
 			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), acked{GUID: frame.GUID})\n",
-			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors"},
+			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors/node"},
 		},
 		{
 			name:   "second-process",
@@ -284,10 +284,10 @@ func mutants() []mutant {
 		{
 			name:   "store-restarted",
 			harm:   "after a panic the node goes on with what it believes to be in its store",
-			file:   "actors/node_actor.go",
+			file:   "actors/node/actor.go",
 			before: " Once: true, Resident: true,\n",
 			after:  " Resident: true,\n",
-			tests:  []string{"-run", "TestPanicOfTheStore", "./actors"},
+			tests:  []string{"-run", "TestPanicOfTheStore", "./actors/node"},
 		},
 		{
 			name:   "ask-without-deadline",

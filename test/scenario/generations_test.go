@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -18,7 +18,7 @@ import (
 // speak makes the network of a node run carriers. Without KindStream the node is
 // one of another time: nobody reaches it over ygg_stream, and it reaches nobody,
 // trackers apart.
-func speak(o *actors.Options, kinds ...overlay.Kind) {
+func speak(o *node.Options, kinds ...overlay.Kind) {
 	open := o.OpenNetwork
 	o.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 		n, err := open(key)
@@ -84,7 +84,7 @@ func (l *silentListener) Accept(ctx context.Context) (overlay.Conn, error) {
 func TestScenarioThreeGenerations(t *testing.T) {
 	relay := startForeignRelay(t)
 	sides := [][]overlay.Kind{{overlay.KindTCP}, {overlay.KindQUIC}, {overlay.KindStream}, overlay.Kinds()}
-	w := newUnlinkedWorld(t, len(sides), func(i int, o *actors.Options) { speak(o, sides[i]...) })
+	w := newUnlinkedWorld(t, len(sides), func(i int, o *node.Options) { speak(o, sides[i]...) })
 	for _, n := range append(w.networks, w.role) {
 		if err := n.AddPeer(relay + "?maxbackoff=5s"); err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestScenarioThreeGenerations(t *testing.T) {
 }
 
 // arrives waits until all that from has written to n is there, once and in order.
-func (w *world) arrives(n, from *node, count int) {
+func (w *world) arrives(n, from *member, count int) {
 	w.t.Helper()
 	watch := n.WatchEvents()
 	defer watch.Close()
@@ -150,7 +150,7 @@ func TestScenarioOldCarriers(t *testing.T) {
 					}
 					name := fmt.Sprintf("%-6s %2d nodes, %-5s, %s", kind, size, s.name, map[bool]string{false: "stable", true: "flapping"}[flapping])
 					t.Run(name, func(t *testing.T) {
-						everybodyTalks(t, name, s.links(size), size, flapping, func(_ int, o *actors.Options) { speak(o, kind) })
+						everybodyTalks(t, name, s.links(size), size, flapping, func(_ int, o *node.Options) { speak(o, kind) })
 					})
 				}
 			}

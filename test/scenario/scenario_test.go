@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 )
 
@@ -50,7 +50,7 @@ func TestScenarioEverybodyTalksToEverybody(t *testing.T) {
 // few are those that run with all other tests, where minutes are dear.
 var few = []string{"stream  2 nodes, chain, flapping", "stream  5 nodes, star , stable"}
 
-func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flap bool, change ...func(i int, o *actors.Options)) {
+func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flap bool, change ...func(i int, o *node.Options)) {
 	w := newWorld(t, size, links, change...)
 	each := max(2, 40/size)
 	var flaps *flapping
@@ -76,9 +76,9 @@ func everybodyTalks(t *testing.T, name string, links [][2]int, size int, flap bo
 	w.report(name, each, begin)
 }
 
-func (w *world) say(a, b *node, i int) {
+func (w *world) say(a, b *member, i int) {
 	w.t.Helper()
-	_, err := a.Send(w.t.Context(), actors.Outgoing{Account: a.account.ID, Contact: b.account.ID, Payload: fmt.Append(nil, i)})
+	_, err := a.Send(w.t.Context(), node.Outgoing{Account: a.account.ID, Contact: b.account.ID, Payload: fmt.Append(nil, i)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (w *world) report(name string, each int, begin time.Time) {
 
 // await waits until a has heard n messages of b, or the patience of the whole world
 // is over.
-func (w *world) await(a, b *node, n int) {
+func (w *world) await(a, b *member, n int) {
 	watch := a.WatchEvents()
 	defer watch.Close()
 	limit := time.NewTimer(time.Until(w.deadline))

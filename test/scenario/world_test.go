@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/mimird/mimird/actors"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -31,21 +31,21 @@ type world struct {
 	deadline time.Time
 	opened   chan *overlay.Network
 	links    []*link
-	nodes    []*node
+	nodes    []*member
 	networks []*overlay.Network // of the nodes
 	tracker  tracker.Address
 	role     *overlay.Network // of the tracker
 }
 
 // node is one mimird with one account.
-type node struct {
-	*actors.Node
+type member struct {
+	*node.Node
 	account store.Account
 }
 
 // newWorld builds nodes with links between them, and a tracker at the first;
 // everybody is everybody's contact. change is called with the options of each node.
-func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *actors.Options)) *world {
+func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *node.Options)) *world {
 	t.Helper()
 	w := newUnlinkedWorld(t, size, change...)
 	if err := w.role.AddPeer(w.networks[0].ListenAddrs()[0]); err != nil {
@@ -67,19 +67,19 @@ func newWorld(t *testing.T, size int, links [][2]int, change ...func(i int, o *a
 }
 
 // newUnlinkedWorld builds nodes and a tracker, each of them alone.
-func newUnlinkedWorld(t *testing.T, size int, change ...func(i int, o *actors.Options)) *world {
+func newUnlinkedWorld(t *testing.T, size int, change ...func(i int, o *node.Options)) *world {
 	t.Helper()
 	w := &world{t: t, deadline: time.Now().Add(patience), opened: make(chan *overlay.Network, 1)}
-	role := w.start(actors.Options{Tracker: &trackerserver.Options{OpenNetwork: w.open}}, "tracker")
+	role := w.start(node.Options{Tracker: &trackerserver.Options{OpenNetwork: w.open}}, "tracker")
 	key, _ := role.TrackerKey()
 	w.tracker = tracker.Address{Node: key, Port: tracker.Port}
 	w.role = <-w.opened
 	for i := range size {
-		opts := actors.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}
+		opts := node.Options{OpenNetwork: w.open, Trackers: []tracker.Address{w.tracker}}
 		for _, f := range change {
 			f(i, &opts)
 		}
-		n := &node{Node: w.start(opts, "node")}
+		n := &member{Node: w.start(opts, "node")}
 		var err error
 		if n.account, err = n.CreateAccount(t.Context(), "node"); err != nil {
 			t.Fatal(err)
@@ -105,7 +105,7 @@ func (w *world) befriend() {
 	}
 }
 
-// open is an actors.Options.OpenNetwork. The caller starts the node and takes the
+// open is an node.Options.OpenNetwork. The caller starts the node and takes the
 // network.
 func (w *world) open(key identity.NodePrivateKey) (uplink.Network, error) {
 	n, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
@@ -115,11 +115,11 @@ func (w *world) open(key identity.NodePrivateKey) (uplink.Network, error) {
 	return n, err
 }
 
-func (w *world) start(o actors.Options, name string) *actors.Node {
+func (w *world) start(o node.Options, name string) *node.Node {
 	w.t.Helper()
 	o.Dir = filepath.Join(w.t.TempDir(), name)
 	o.Logger = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: logLevel()})).With("in", filepath.Base(filepath.Dir(o.Dir)))
-	n, err := actors.Open(o)
+	n, err := node.Open(o)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func logLevel() slog.Level {
 }
 
 // heard returns what from has written to n, in the order of arrival.
-func (w *world) heard(n, from *node) []string {
+func (w *world) heard(n, from *member) []string {
 	w.t.Helper()
 	page, err := n.Messages(n.account.ID, from.account.ID, 0, 1000)
 	if err != nil {

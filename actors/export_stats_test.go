@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: MPL-2.0
-
-package actors
-
-import "github.com/mimird/mimird/actors/kernel"
-
-// StatsForTest are the counters of the node's actors.
-func (n *Node) StatsForTest() []kernel.ActorStats { return n.system.Stats() }

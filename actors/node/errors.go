@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"errors"
+
+	"github.com/mimird/mimird/actors/keyring"
+)
+
+var (
+	// ErrNodeKey, ErrExposed and ErrUnknownAccount are those of the keyring.
+	ErrNodeKey        = keyring.ErrNodeKey
+	ErrExposed        = keyring.ErrExposed
+	ErrUnknownAccount = keyring.ErrUnknownAccount
+	// ErrNotRunning says that the node has not been started, or has stopped.
+	ErrNotRunning = errors.New("the node is not running")
+	// ErrUnknownContact says that the account does not know that identity.
+	ErrUnknownContact = errors.New("no such contact")
+	// ErrBlocked says that the contact is blocked and gets no messages.
+	ErrBlocked = errors.New("the contact is blocked")
+	// ErrOwnKey says that an account was told to be its own contact.
+	ErrOwnKey = errors.New("this is the account's own key")
+	// ErrAccountExists says that this node has the account already.
+	ErrAccountExists = errors.New("the account is on this node already")
+	// ErrAvatar says that a picture is not what apps show as an avatar.
+	ErrAvatar = errors.New("the picture is not used")
+	// ErrHandOver says that what one account hands over would come back to it.
+	ErrHandOver = errors.New("an account that passes on messages cannot have its own passed on, nor pass on its own")
+
+	errReadOnly = errors.New("the node was opened for reading only")
+)

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/mimird/mimird/actors/session"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+	"github.com/mimird/mimird/proto/wire"
+)
+
+// Outgoing is a message to be sent.
+type Outgoing struct {
+	Account, Contact identity.PublicKey
+	// Source makes sending idempotent: the same source of the same account again
+	// returns the message that was queued the first time. Whoever may have to repeat
+	// itself gives one, such as the id of a Matrix event. "" means a new message.
+	Source  string
+	Type    peer.MessageType
+	ReplyTo peer.GUID
+	Payload []byte
+	// SendTime is when the person sent it; zero means now.
+	SendTime time.Time
+}
+
+// Send puts a message into the outbox. When it returns without an error the
+// message cannot be lost: it is sent as soon as the contact can be reached, in
+// order, and its further life is in the event log.
+//
+// Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked],
+// store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
+func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
+	if err := n.maySend(m.Account, m.Contact); err != nil {
+		return store.Message{}, err
+	}
+	if len(m.Payload) > wire.MaxControlPayload {
+		return store.Message{}, fmt.Errorf("send message: %d bytes, at most %d: %w", len(m.Payload), wire.MaxControlPayload, store.ErrInvalid)
+	}
+	queued, err := do[store.Enqueued](ctx, n, n.enqueueOf(m))
+	if err != nil {
+		return store.Message{}, fmt.Errorf("send message: %w", err)
+	}
+	return queued.Message, nil
+}
+
+// maySend fails unless messages can be queued for the contact.
+func (n *Node) maySend(account, contact identity.PublicKey) error {
+	if _, err := n.Account(account); err != nil {
+		return err
+	}
+	c, err := n.Contact(account, contact)
+	if err == nil && c.State == store.ContactBlocked {
+		err = ErrBlocked
+	}
+	return err
+}
+
+// enqueueOf makes the store's operation of a message.
+func (n *Node) enqueueOf(m Outgoing) store.EnqueueMessage {
+	source := m.Source
+	if source == "" {
+		source = "local:" + randomID()
+	}
+	now := n.opts.Now()
+	if m.SendTime.IsZero() {
+		m.SendTime = now
+	}
+	return store.EnqueueMessage{
+		Account: m.Account, Conversation: store.ContactConversation(m.Contact), Source: source,
+		// Derived from the source, so that a repetition can be recognised.
+		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
+		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload, Reaction: session.ParseReaction(m.Type, m.Payload),
+	}
+}
+
+func randomID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// Message returns one message, or store.ErrNotFound.
+func (n *Node) Message(account, contact identity.PublicKey, id store.MessageID) (store.Message, error) {
+	return n.store.Message(account, store.ContactConversation(contact), id)
+}
+
+// Messages returns up to limit messages of a conversation, newest first, before
+// the given order; 0 means the newest.
+func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error) {
+	return n.store.Messages(account, store.ContactConversation(contact), before, limit)
+}
+
+// Outbox returns up to limit undelivered messages to a contact, oldest first; the
+// limit is at most store.MaxPage. Undelivered has all of them.
+func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {
+	return n.store.Outbox(account, store.ContactConversation(contact), 0, limit)
+}
+
+// Undelivered iterates over all undelivered messages to a contact, oldest first.
+func (n *Node) Undelivered(account, contact identity.PublicKey) iter.Seq2[store.Message, error] {
+	return n.store.Undelivered(account, store.ContactConversation(contact))
+}
+
+// OutboxContacts returns the contacts of an account for whom something is
+// undelivered.
+func (n *Node) OutboxContacts(account identity.PublicKey) ([]identity.PublicKey, error) {
+	conversations, err := n.store.OutboxConversations(account)
+	var found []identity.PublicKey
+	for _, c := range conversations {
+		if c.Kind() == store.KindContact {
+			found = append(found, c.Contact())
+		}
+	}
+	return found, err
+}
+
+// OutboxSize counts the undelivered messages to a contact, or those of the whole
+// account when contact is zero.
+func (n *Node) OutboxSize(account, contact identity.PublicKey) (store.OutboxSize, error) {
+	return n.store.OutboxSize(account, store.ContactConversation(contact))
+}
+
+// CountConversationEvents counts the events of one conversation after a sequence
+// number.
+func (n *Node) CountConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64) (int, error) {
+	return n.store.CountConversationEvents(account, conversation, after)
+}
+
+// CountJournal counts the unfinished entries of a queue.
+func (n *Node) CountJournal(queue string) (int, error) { return n.store.CountJournal(queue) }
+
+// Events returns up to limit events of an account's log after a sequence number.
+func (n *Node) Events(account identity.PublicKey, after uint64, limit int) ([]store.Event, error) {
+	return n.store.Events(account, after, limit)
+}
+
+// LastEvent returns the sequence number of the last event of an account's log, 0
+// for none.
+func (n *Node) LastEvent(account identity.PublicKey) (uint64, error) {
+	return n.store.LastEvent(account)
+}
+
+// ConversationEvents returns up to limit events of one conversation after a
+// sequence number.
+func (n *Node) ConversationEvents(account identity.PublicKey, conversation store.ConversationID, after uint64, limit int) ([]store.Event, error) {
+	return n.store.ConversationEvents(account, conversation, after, limit)
+}
+
+// Pending returns the conversations with events that a consumer has not dealt
+// with.
+func (n *Node) Pending(consumer string, account identity.PublicKey) ([]store.PendingConversation, error) {
+	return n.store.Pending(consumer, account)
+}
+
+// Cursor returns the last event of a conversation that a consumer has dealt with,
+// 0 for none.
+func (n *Node) Cursor(consumer string, account identity.PublicKey, conversation store.ConversationID) (uint64, error) {
+	return n.store.Cursor(consumer, account, conversation)
+}
+
+// MoveCursor notes, synced, that a consumer has dealt with a conversation up to a
+// sequence number.
+func (n *Node) MoveCursor(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID, seq uint64) error {
+	_, err := do[bool](ctx, n, store.MoveCursor{Consumer: consumer, Account: account, Conversation: conversation, Seq: seq})
+	return err
+}
+
+// WatchEvents wakes a consumer when there are new events. The caller closes it.
+func (n *Node) WatchEvents() *store.Watch { return n.store.Watch(identity.PublicKey{}) }
+
+// AppendJournal adds an entry to a named durable queue; it is on the disk when
+// this returns. A known id is a duplicate and changes nothing.
+func (n *Node) AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error) {
+	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: n.nowMillis()})
+	return j.Duplicate, err
+}
+
+// Journal returns up to limit unfinished entries of a queue, in order, after a
+// sequence number.
+func (n *Node) Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error) {
+	return n.store.Journal(queue, after, limit)
+}
+
+// AppendJournalBatch adds entries to a named durable queue, in their order; they
+// are on the disk when this returns. Entries with a known id are left out. At most
+// [store.MaxJournalBatch] entries are added or none.
+func (n *Node) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+	_, err := do[int](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.nowMillis(), Entries: entries})
+	return err
+}
+
+// FinishJournalBatch removes at most [store.MaxJournalBatch] entries from their
+// queue; their ids stay known.
+func (n *Node) FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error {
+	_, err := do[int](ctx, n, store.FinishJournalBatch{Queue: queue, Seqs: seqs})
+	return err
+}
+
+// MaxFile returns the largest file that this node sends or receives, in bytes.
+func (n *Node) MaxFile() int64 { return n.opts.Media.MaxFile }
+
+// known replaces store.ErrNotFound by what was not found.
+func known(err, unknown error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return unknown
+	}
+	return err
+}

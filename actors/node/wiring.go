@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"path/filepath"
+
+	"github.com/mimird/mimird/actors/account"
+
+	"github.com/mimird/mimird/actors/contact"
+
+	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/session"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// What each part of the node uses. The node actor asks for it when it starts the part;
+// writer is the store actor, which it has started before.
+
+func (n *Node) contactDeps(writer kernel.Ref) *contact.Deps {
+	return &contact.Deps{
+		Store: n.store, Writer: writer, Resolver: n.resolver, Network: n.net, Now: n.opts.Now, Log: n.strangerLog,
+		Keys: n.keys, Nodes: n.contactNodes, Table: n.contacts, Sessions: n.sessionDeps(writer),
+		CallRing: n.opts.CallRing, Patience: n.opts.Media.Patience,
+		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media {
+			return n.opts.Media.Incoming(a, true, now)
+		},
+	}
+}
+
+// sessionDeps is what sessions and the listener use.
+func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
+	return &session.Deps{
+		Store: n.store, Writer: writer, Node: n.keys.RoleKey(keyring.RoleNode), Keys: n.keys,
+		Network: n.net, Files: n.files, Table: n.sessions, Pairs: n.contactNodes.Pairs,
+		Idle: n.opts.SessionIdle, Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
+	}
+}
+
+func (n *Node) accountDeps(writer kernel.Ref) *account.Deps {
+	return &account.Deps{
+		Store: n.store, Writer: writer, Resolver: n.resolver, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
+	}
+}
+
+func (n *Node) resolverDeps(writer kernel.Ref) resolver.Deps {
+	return resolver.Deps{
+		Store: n.store, Writer: writer, Keys: n.keys, Network: n.net, Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
+		Trackers: n.opts.Trackers, V1: n.trackersV1, OwnDevices: n.opts.OwnDevices, Foreign: n.foreign,
+	}
+}
+
+func (n *Node) trackerDeps() trackerserver.Deps {
+	return trackerserver.Deps{Key: n.keys.Role(keyring.RoleTracker), Cell: n.trackerNet, Log: n.opts.Logger, Strangers: n.strangerLog}
+}
+
+func (n *Node) filesDeps(writer kernel.Ref) fileserver.Deps {
+	return fileserver.Deps{
+		Dir: filepath.Join(n.opts.Dir, filesDirName), Key: n.keys.Role(keyring.RoleFiles), Cell: n.filesNet, Store: n.store, Writer: writer,
+		Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
+	}
+}
