@@ -141,9 +141,9 @@ func TestInboundHealth_Unreachable_Told(t *testing.T) {
 	}
 	bob := w.node.addContact(key("Alice"), "Bob")
 	w.node.receive(key("Alice"), bob, "hello")
-	w.await("the bridge knows that it is deaf", func() bool {
+	w.await("the bridge knows that it is unreachable", func() bool {
 		status := w.status()
-		return status.State == bridge.StateDegraded && strings.Contains(status.Listener.Error, "does not send the bridge what happens")
+		return status.State == bridge.StateDegraded && strings.Contains(status.Listener.Error, "does not send the bridge the events of its rooms")
 	})
 	w.said(alice, management, "does not reach the bridge")
 	homeserver.SetPushing(true)
