@@ -7,36 +7,35 @@ import (
 	"time"
 )
 
-// What counts as life on a session. A peer that is busy answers late: the apps'
-// own queue overflows after some hundred quick messages, and a large frame on a slow
-// link keeps a PONG behind it for minutes. To end the session then would send a text
-// twice. So there are three clocks:
+// Signs of life on a session. A busy peer answers late: the queue of the apps overflows
+// after some hundred messages in a short time, and a large frame on a slow link delays a
+// PONG for minutes. Ending the session then would send a message twice. So there are
+// three clocks:
 //
-//   - Any byte shows that the peer is there. Without one a PING is due, and the
-//     session ends when the answer does not come.
+//   - Any byte shows that the peer is there. Without one a PING is due, and the session
+//     ends if the answer does not arrive.
 //   - Any frame but PING and PONG, any byte of a larger one that is arriving, and any
-//     byte on a data stream, shows that the peer works: it may have an acknowledgment
-//     behind what it sends. Without one for ackTime while a text is not acknowledged
-//     the session ends: the peer is connected but deaf.
-//   - Nothing but PING and PONG in either direction for a while is an idle session.
+//     byte on a data stream, shows that the peer works: an acknowledgment may follow.
+//     Without one for ackTime while a message is not acknowledged, the session ends.
+//   - A session with nothing but PING and PONG in both directions is idle.
 
 const (
-	// ackTime is how long a text may stay unacknowledged without a sign of life.
+	// ackTime is how long a message may be unacknowledged without a sign of life.
 	ackTime = time.Minute
-	// ackLimit is how long a text may stay unacknowledged whatever else the peer says.
+	// ackLimit is how long a message may be unacknowledged in spite of signs of life.
 	ackLimit = 10 * time.Minute
-	// workBytes is how much comes of one frame before it shows that the peer works. PING
-	// and PONG are far smaller.
+	// workBytes is how many bytes of one frame show that the peer works. PING and PONG
+	// are far smaller.
 	workBytes = 1 << 10
 )
 
-// traffic is when bytes went over the streams of a session. It is written by the
-// goroutines that read and write them.
+// traffic has the times of the last bytes on the streams of a session. It is safe for
+// concurrent use.
 type traffic struct {
 	begun time.Time
 	// Nanoseconds after begun; 0 for never.
 	read, workRead, dataWritten atomic.Int64
-	// arriving is how much has come of the next frame of the control stream.
+	// arriving is how many bytes of the next frame of the control stream have arrived.
 	arriving atomic.Int64
 }
 
@@ -44,7 +43,7 @@ func newTraffic() *traffic { return &traffic{begun: time.Now()} }
 
 func (t *traffic) note(at *atomic.Int64) { at.Store(int64(time.Since(t.begun))) }
 
-// noteRead notes bytes of the control stream, noteFrame that a frame of it is whole.
+// noteRead notes bytes of the control stream, noteFrame a complete frame.
 func (t *traffic) noteRead(n int) {
 	t.note(&t.read)
 	if t.arriving.Add(int64(n)) > workBytes {
@@ -60,7 +59,7 @@ func (t *traffic) noteDataRead(int) {
 	t.note(&t.workRead)
 }
 
-// since returns the later of a time and one that was noted.
+// since returns the later of a time and a noted one.
 func (t *traffic) since(noted *atomic.Int64, other time.Time) time.Time {
 	if at := t.begun.Add(time.Duration(noted.Load())); at.After(other) {
 		return at
@@ -68,22 +67,22 @@ func (t *traffic) since(noted *atomic.Int64, other time.Time) time.Time {
 	return other
 }
 
-// lastByte is when anything at all came from the peer.
+// lastByte is when the last byte arrived.
 func (s *session) lastByte() time.Time {
 	return s.conn.traffic.since(&s.conn.traffic.read, s.lastFrame)
 }
 
-// lastSign is when the peer last did something other than pinging.
+// lastSign is the last time that the peer showed that it works.
 func (s *session) lastSign() time.Time {
 	return s.conn.traffic.since(&s.conn.traffic.workRead, s.lastActivity)
 }
 
-// lastUse is when anything but pings went over the session, in either direction.
+// lastUse is the last time that the session carried more than pings, in either direction.
 func (s *session) lastUse() time.Time {
 	return s.conn.traffic.since(&s.conn.traffic.dataWritten, s.lastSign())
 }
 
-// pongDue is when the unanswered ping ends the session.
+// pongDue is the deadline of the answer to the ping.
 func (s *session) pongDue() time.Time {
 	from := s.pinged
 	if at := s.lastByte(); at.After(from) {
@@ -92,7 +91,7 @@ func (s *session) pongDue() time.Time {
 	return from.Add(pongTime)
 }
 
-// ackDue is when the text that is not acknowledged ends the session.
+// ackDue is the deadline of the acknowledgment.
 func (s *session) ackDue() time.Time {
 	due, limit := s.lastSign().Add(ackTime), s.inFlight.sent.Add(ackLimit)
 	if due.After(limit) {

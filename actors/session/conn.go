@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// maxFrames and maxFrameBytes bound what was read from one peer and is not
-	// dealt with: then nothing more is read from it.
+	// maxFrames and maxFrameBytes bound the frames of one peer that were read and are not
+	// handled. At the bound the reader waits.
 	maxFrames     = 16
 	maxFrameBytes = 2 << 20
-	// frameOverhead is what a frame weighs beyond its payload.
+	// frameOverhead is the cost of a frame beyond its payload.
 	frameOverhead = 256
-	// maxQueuedBytes bounds what waits to be written to one peer.
+	// maxQueuedBytes bounds the frames that are queued for one peer.
 	maxQueuedBytes = 2 << 20
 )
 
-// peerConn is the stream below a session: one goroutine reads it, and one writes
-// while there is something to write. Its actor owns it.
+// peerConn is the connection of a session: one goroutine reads its control stream, and
+// one writes while frames are queued. The session actor owns it.
 type peerConn struct {
 	// Fixed at creation.
 	stream  *stream
@@ -35,7 +35,7 @@ type peerConn struct {
 	hs      handshake
 	credits *kernel.Credits
 	traffic *traffic
-	// permission is whether the peer may do more than ask to be a contact.
+	// permission says whether the peer may do more than send a contact request.
 	permission *permission
 	// dataTurn is the right to use our data stream.
 	dataTurn chan struct{}
@@ -51,14 +51,14 @@ type peerConn struct {
 	closed             bool
 }
 
-// What a session's goroutines tell it.
+// Messages of the goroutines of a session to it.
 type (
-	// dialled is a stream on which both sides have proved who they are.
+	// dialled has a stream on which both sides have proved their identities.
 	dialled struct{ conn *peerConn }
-	// accepted: the handshake of an accepted stream is complete.
+	// accepted says that the handshake of an accepted stream is complete.
 	accepted struct{}
-	// frameRead is the next frame of the control stream, or a message of a data
-	// stream. The handler that has dealt with it releases its credit.
+	// frameRead is the next frame of the control stream, or a message of a data stream.
+	// Its credit is released when it was handled.
 	frameRead struct {
 		frame  peer.Frame
 		credit Credit
@@ -74,7 +74,7 @@ func newPeerConn(s *stream, hs handshake) *peerConn {
 	}
 }
 
-// close ends the session's streams; what was written before is still delivered.
+// close closes the streams of the session; bytes that were written are still delivered.
 // It ends every goroutine that reads or writes them.
 func (p *peerConn) close() {
 	p.mu.Lock()
@@ -90,8 +90,8 @@ func (p *peerConn) close() {
 	}
 }
 
-// setData makes conn the data stream in slot, which is p.incoming or p.outgoing,
-// and ends the one before. When the session has ended meanwhile conn is ended too.
+// setData makes conn the data stream in slot, which is p.incoming or p.outgoing, and
+// resets the one before. If the session has ended meanwhile conn is reset too.
 func (p *peerConn) setData(slot *overlay.Conn, conn overlay.Conn) {
 	p.mu.Lock()
 	old := *slot
@@ -112,8 +112,8 @@ func (p *peerConn) data(slot *overlay.Conn) overlay.Conn {
 	return *slot
 }
 
-// readFrames reads the control stream until it ends. It passes on one frame
-// after the other and stops reading while too many are not dealt with.
+// readFrames reads the control stream until it ends and tells the session its frames,
+// each with a credit.
 func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 	for {
 		if err := p.stream.waitForFrame(); err != nil {
@@ -134,15 +134,14 @@ func (p *peerConn) readFrames(ctx context.Context, inbox kernel.Inbox) error {
 	}
 }
 
-// queuedFrame is a frame to be written, and the crash point behind it.
+// queuedFrame is a frame to be written, and the crash point after it.
 type queuedFrame struct {
 	bytes []byte
 	then  crashpoint.Name
 }
 
-// enqueue takes a frame to be written, or drops one that the other side cannot
-// read. start tells the caller to run writeQueued; ok is false when too much waits
-// already.
+// enqueue queues a frame, or drops one that the generation of the peer does not have.
+// start tells the caller to run writeQueued; ok is false when the queue is full.
 func (p *peerConn) enqueue(f peer.Frame) (start, ok bool) {
 	encoded, readable := p.stream.generation.encode(f)
 	if !readable {
@@ -167,7 +166,7 @@ func (p *peerConn) enqueue(f peer.Frame) (start, ok bool) {
 	return start, true
 }
 
-// writeQueued writes until nothing waits any more.
+// writeQueued writes until the queue is empty.
 func (p *peerConn) writeQueued() error {
 	for {
 		p.mu.Lock()

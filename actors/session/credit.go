@@ -11,24 +11,22 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Credit is the credit of one frame. It goes with the frame, from the reader
-// to the session and on to its handler, and is released once, when the frame
-// has been dealt with: until then the reader reads less. The zero value is the
-// credit of something that did not come from a peer.
+// Credit is the credit of one frame. It moves with the frame, from the reader to the
+// session and to the actor that handles the frame, which releases it once: until then the
+// reader reads less. The zero value is the credit of an event without a frame.
 type Credit struct {
 	credits *kernel.Credits
 	cost    int64
 }
 
-// Release gives the credit back. Of several calls for one value only the first may
-// happen; the owner sees to it.
+// Release returns the credit. It must not be called twice.
 func (f Credit) Release() {
 	if f.credits != nil {
 		f.credits.Release(f.cost)
 	}
 }
 
-// frameCost is what a frame weighs while it has not been dealt with.
+// frameCost is the cost of a frame until it was handled.
 func frameCost(f peer.Frame) int64 {
 	cost := int64(frameOverhead)
 	switch f := f.(type) {
@@ -44,10 +42,9 @@ func frameCost(f peer.Frame) int64 {
 
 func profileCost(p peer.Profile) int64 { return int64(len(p.Nickname) + len(p.Info) + len(p.Avatar)) }
 
-// permission says whether the peer of a session may do more than ask to be a
-// contact. The session grants it, its readers look at it: while it is missing they
-// read one frame at a time, pass over the payloads of messages, and leave data
-// streams unread. It is safe for concurrent use.
+// permission says whether the peer of a session may do more than send a contact request.
+// The session grants it. Without it the readers read one frame at a time, skip the
+// payloads of messages, and do not read data streams. It is safe for concurrent use.
 type permission struct {
 	allowed atomic.Bool
 	once    sync.Once
@@ -63,7 +60,7 @@ func (p *permission) set(allowed bool) {
 	}
 }
 
-// wait waits until the permission has been granted once, or for ctx.
+// wait waits until the permission was granted once, or for the end of ctx.
 func (p *permission) wait(ctx context.Context) error {
 	select {
 	case <-p.granted:
@@ -73,11 +70,11 @@ func (p *permission) wait(ctx context.Context) error {
 	}
 }
 
-// limits are what the reader grants to the next frame.
+// limits are the limits of the next frame.
 func (p *permission) limits() peer.Limits { return peer.Limits{SkipPayload: !p.allowed.Load()} }
 
-// cost is what the reader pays for a frame: a peer without permission has one frame
-// under way, whatever its size.
+// cost is the credit for a frame. A frame of a peer without permission costs all of it,
+// so there is one at a time.
 func (p *permission) cost(f peer.Frame) int64 {
 	if !p.allowed.Load() {
 		return maxFrameBytes

@@ -19,21 +19,21 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Data streams carry what is too large for the control stream, one way each: the
-// peer opens one to us right after the handshake and gives the session up when
-// we do not take it; we open ours when we have something for it.
+// Data streams carry frames that are too large for the control stream, in one direction
+// each. The peer opens one to us right after the handshake, and ends the session if we do
+// not accept it; we open ours with the first large frame.
 
 const (
 	taskData     = "read_data"
 	taskSendData = "send_data"
-	// dataPiece is what is written at once, as in the apps.
+	// dataPiece is the size of a write, as in the apps.
 	dataPiece = 64 << 10
-	// slowestPeer is what a large message gets time for, in bytes per second.
+	// slowestPeer is the lowest rate that is expected of a peer, in bytes per second.
 	slowestPeer = 8 << 10
 )
 
-// onDataStream reads messages from the peer's data stream. One is enough: a
-// second takes the place of the first.
+// onDataStream starts the reader of the peer's data stream. A second stream replaces the
+// first.
 func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	if !s.live {
 		msg.Stream.Drop()
@@ -47,7 +47,7 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	conn.setData(&conn.incoming, data)
 	c.Go(taskData, func(ctx context.Context) error {
 		defer func() { _ = data.Close() }()
-		// A stranger's data stream is there and not read.
+		// The data stream of a stranger is accepted and not read.
 		if err := conn.permission.wait(ctx); err != nil {
 			return err
 		}
@@ -55,8 +55,8 @@ func (s *session) onDataStream(c *kernel.Context, msg dataStream) {
 	})
 }
 
-// readData reads the frames of a data stream until it ends. Files go to the disk;
-// one that nobody asked for ends the stream.
+// readData reads the frames of a data stream until it ends. Files are written to the
+// disk; a file that was not requested ends the stream.
 func (d *Deps) readData(ctx context.Context, p store.Conversation, data *stream, conn *peerConn, inbox kernel.Inbox) error {
 	defer conn.receiving.Store(false)
 	for {
@@ -102,8 +102,7 @@ func readDataMessage(ctx context.Context, data *stream, h peer.DataHeader, credi
 	return nil
 }
 
-// sendData sends one message on our data stream, and opens that first when there
-// is none.
+// sendData sends a message on our data stream, which it opens if there is none.
 func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	s.inFlight.until = time.Now().Add(ackTime + dialTime + s.servingTime() + transferTime(int64(len(m.Payload))))
 	s.inFlight.onData = true
@@ -122,17 +121,18 @@ func (s *session) sendData(c *kernel.Context, m peer.Message) {
 	})
 }
 
-// transferTime is what a peer gets for size bytes.
+// transferTime is the time that a peer has for so many bytes.
 func transferTime(size int64) time.Duration { return time.Duration(size/slowestPeer) * time.Second }
 
-// notTakenError says that a message broke off that the peer takes for sent: it sends
-// that again only in another session.
+// notTakenError says that a message was not accepted that the peer has sent completely:
+// the peer sends it again only in another session.
 type notTakenError struct{ error }
 
 func (e *notTakenError) Unwrap() error { return e.error }
 
-// onDataDone: the peer's data stream may end without the session, unless a message on
-// it was not taken; ours may not: the message on it would never be acknowledged.
+// onDataDone handles the end of a data stream. That of the peer may end without the
+// session, unless a message on it was not accepted. Ours may not: its message would never
+// be acknowledged.
 func (s *session) onDataDone(c *kernel.Context, msg kernel.TaskDone) {
 	if msg.Name == taskSendData {
 		s.end(c, fmt.Errorf("send on the data stream: %w", msg.Err))
@@ -145,7 +145,7 @@ func (s *session) onDataDone(c *kernel.Context, msg kernel.TaskDone) {
 	c.Log().Debug("data stream of the peer ended", "node", s.conn.node.Short(), "err", msg.Err)
 }
 
-// openData opens our data stream, once.
+// openData opens our data stream unless it is open.
 func (p *peerConn) openData(ctx context.Context, carrier overlay.Carrier) error {
 	if err := p.takeDataTurn(ctx); err != nil {
 		return err
@@ -168,7 +168,7 @@ func (p *peerConn) openData(ctx context.Context, carrier overlay.Carrier) error 
 	return err
 }
 
-// copyData writes one frame, a piece at a time. h.Size says how much there is.
+// copyData writes one frame in pieces; src has h.Size bytes.
 func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reader) error {
 	if err := p.takeDataTurn(ctx); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reade
 	for left := peer.DataHeaderSize + h.Size; left > 0; {
 		n, err := io.ReadFull(whole, piece[:min(left, dataPiece)])
 		if err != nil {
-			return fmt.Errorf("read what is sent: %w", err)
+			return fmt.Errorf("read the content of a frame: %w", err)
 		}
 		if err := conn.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
 			return err
@@ -195,7 +195,8 @@ func (p *peerConn) copyData(ctx context.Context, h peer.DataHeader, src io.Reade
 	return nil
 }
 
-// takeDataTurn waits for our data stream: one frame after the other goes over it.
+// takeDataTurn waits until the data stream is free: frames are written one after the
+// other.
 func (p *peerConn) takeDataTurn(ctx context.Context) error {
 	select {
 	case p.dataTurn <- struct{}{}:

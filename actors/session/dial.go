@@ -27,7 +27,7 @@ type dialCarrier struct {
 	carrier    overlay.Carrier
 }
 
-// carriers returns those that run, the newest generation first.
+// carriers returns the carriers that run, the newest generation first.
 func (d *Deps) carriers() []dialCarrier {
 	var all []dialCarrier
 	for _, g := range generations() {
@@ -38,8 +38,8 @@ func (d *Deps) carriers() []dialCarrier {
 	return all
 }
 
-// dialer opens a control stream to one of several nodes and runs the handshake up
-// to the point where the other side would count it.
+// dialer opens a control stream to one of several nodes and runs the handshake up to the
+// step after which the peer counts the session.
 type dialer struct {
 	carriers    []dialCarrier // the newest generation first
 	nodes       []identity.NodeKey
@@ -48,12 +48,11 @@ type dialer struct {
 	patience    time.Duration                   // for each stream to open
 	config      peer.InitiatorConfig
 	secure      func(*stream) peer.Security
-	// report is told how handshakes failed, also when another node is the contact.
+	// report is called with the error of each failed handshake.
 	report func(identity.NodeKey, error)
 }
 
-// dial tries the nodes in order and returns the first that proves to be the
-// contact.
+// dial tries the nodes in order and returns the first that authenticates as the contact.
 func (d *dialer) dial(ctx context.Context) (*peerConn, error) {
 	var failed attemptErrors
 	for i, node := range d.nodes {
@@ -72,7 +71,7 @@ func (d *dialer) dial(ctx context.Context) (*peerConn, error) {
 	return nil, failed
 }
 
-// attemptErrors is why none of several nodes could be used, in one line.
+// attemptErrors are the errors of all nodes, in one line.
 type attemptErrors []error
 
 func (e attemptErrors) Error() string {
@@ -100,7 +99,7 @@ func (d *dialer) over(ctx context.Context, via dialCarrier, node identity.NodeKe
 	defer stop()
 	p, err := d.handshake(newStream(conn, via.generation))
 	if err != nil {
-		_ = conn.Abort() // the other side gets no explanation, by the protocol
+		_ = conn.Abort() // the protocol has no error for the peer
 		d.report(node, err)
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
@@ -142,10 +141,10 @@ func (d *dialer) handshake(s *stream) (*peerConn, error) {
 	return newPeerConn(s, hs), nil
 }
 
-// try dials a node over every carrier. Nobody says which generation a node speaks,
-// and one that speaks none of it is silent: so the next older generation begins
-// after a head start of the newer one, or when that has failed. The first that
-// proves to be the contact is taken.
+// try dials a node over every carrier. It is not known which generation a node speaks,
+// and a node does not answer in another one. So each older generation begins after a head
+// start of the newer one, or when that has failed. The first that authenticates as the
+// contact is returned.
 func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, error) {
 	if len(d.carriers) == 1 {
 		return d.over(ctx, d.carriers[0], node)
@@ -182,7 +181,7 @@ func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, err
 	}
 	var taken *peerConn
 	var failed attemptErrors
-	// All are waited for: a carrier that comes too late is refused.
+	// It waits for all goroutines, and resets the streams after the first.
 	for range d.carriers {
 		o := <-outcomes
 		switch {
@@ -192,7 +191,7 @@ func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, err
 			taken = o.conn
 			cancel()
 		default:
-			_ = o.conn.stream.Abort() // the other side counts nothing before our OK
+			_ = o.conn.stream.Abort() // the peer does not count it before our OK
 		}
 	}
 	if taken == nil {
@@ -201,7 +200,7 @@ func (d *dialer) try(ctx context.Context, node identity.NodeKey) (*peerConn, err
 	return taken, nil
 }
 
-// delay is when a carrier begins at the latest.
+// delay is after which time a carrier begins at the latest.
 func (d *dialer) delay(i int, node identity.NodeKey) time.Duration {
 	known, met := d.known[node]
 	if met && d.carriers[i].generation == known {

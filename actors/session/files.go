@@ -18,27 +18,27 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// Files between two peers without a server in between: what came with a message,
-// what we have asked the contact for, and what it asks us for. A file never has to
-// be in memory, and no name from the wire is a path.
+// Files between two peers without a server: files inside messages, files that we have
+// requested from the contact, and files that the contact requests. A large file is never
+// completely in memory, and no name from the wire is a path.
 
-// Files is what sessions need of the files of messages. Its methods are safe
-// for concurrent use. Connected, Awaits, Incoming and Offered are called in session
-// actors, the others in goroutines: they wait for the disk.
+// Files has the files of messages, for sessions. Its methods are safe for concurrent use.
+// Sessions call Connected, Awaits, Incoming and Offered in Receive, the others in
+// goroutines, because they wait for the disk.
 type Files interface {
 	// Connected notes that a contact has a live session. request asks the contact for
 	// a file; it may be called from any goroutine until disconnected has been.
 	Connected(c store.Conversation, request func(peer.FileRequest)) (disconnected func())
-	// Awaits reports whether a contact was asked for a file that has not begun to come.
+	// Awaits reports whether a contact was asked for a file that has not begun to arrive.
 	Awaits(c store.Conversation) bool
-	// Incoming says what becomes of the file of a message that has come in; nil for a
-	// message without one.
+	// Incoming returns the row of the file of a received message, nil for a message
+	// without one.
 	Incoming(c store.Conversation, m peer.Message) *store.Media
-	// Take reads a file that a contact was asked for, and reports whether it is safe,
-	// so that the contact may be told. An error means that src cannot be read on.
+	// Take reads a file that a contact was asked for, and reports whether it was stored,
+	// so that the session may acknowledge it. After an error src cannot be read further.
 	Take(c store.Conversation, src *bufio.Reader, h peer.DataHeader) (taken bool, err error)
-	// Keep reads a file that comes inside of a message and calls accept with its row,
-	// which accepts the message. When the file can be kept later only, Keep fails.
+	// Keep stores a file that arrives inside a message and calls accept with its row,
+	// which accepts the message. It fails when the file cannot be stored at the moment.
 	Keep(c store.Conversation, src io.Reader, size int64, accept func(store.Media) error) error
 	// Offered returns the file that was offered to a contact under that guid, and false
 	// for anything else. OpenOffered opens it; it fails when the file is not here.
@@ -49,21 +49,21 @@ type Files interface {
 const (
 	taskTakeFile = "take_file"
 	taskSendFile = "send_file"
-	// maxFileRequests bounds the files that a contact has asked for and not got yet.
+	// maxFileRequests bounds the requested files of a contact that were not sent.
 	maxFileRequests = 8
 )
 
 type (
-	// requestFile is a transfer's: ask the contact for a file.
+	// requestFile requests a file from the contact, see Files.Connected.
 	requestFile struct{ Request peer.FileRequest }
-	// fileTaken is a session's own: a file that came is safe, so the peer may know.
+	// fileTaken says that a file was stored, so that it is acknowledged.
 	fileTaken struct{ GUID peer.GUID }
-	// fileRead is a session's own: a file small enough for the control stream.
+	// fileRead has a file that is small enough for the control stream.
 	fileRead struct{ Message peer.Message }
 )
 
-// onFileResponse takes a small file, which comes on the control stream, in a
-// goroutine: it goes to the disk.
+// onFileResponse stores a small file, which arrives on the control stream, in a
+// goroutine, because that waits for the disk.
 func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit Credit) (later bool) {
 	inbox, d, p := c.Inbox(), s.deps, s.Conversation
 	c.Go(taskTakeFile, func(context.Context) error {
@@ -73,8 +73,8 @@ func (s *session) onFileResponse(c *kernel.Context, m peer.Message, credit Credi
 	return true
 }
 
-// takeFile reads a file that we have asked for. A violation means that src cannot
-// be read on.
+// takeFile stores a file that we have requested. After an error src cannot be read
+// further.
 func (d *Deps) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
 	taken, err := d.Files.Take(p, src, h)
 	if taken {
@@ -83,9 +83,9 @@ func (d *Deps) takeFile(p store.Conversation, src *bufio.Reader, h peer.DataHead
 	return err
 }
 
-// takeInline reads a message from a data stream that has its file inside and is
-// too large to be held in memory. The file goes to the media store; what is kept
-// of the payload is the description. It runs in the goroutine that reads.
+// takeInline accepts a message on a data stream that has its file inside and is too large
+// for memory. The file is stored apart; the payload of the stored message has only the
+// description. It runs in the reading goroutine.
 func (d *Deps) takeInline(ctx context.Context, p store.Conversation, src *bufio.Reader, h peer.DataHeader, inbox kernel.Inbox) error {
 	contact, err := d.Store.Contact(p.Account, p.Contact())
 	if err != nil || contact.State != store.ContactAccepted || h.GUID == 0 {
@@ -116,7 +116,7 @@ func (d *Deps) takeInline(ctx context.Context, p store.Conversation, src *bufio.
 	}
 	if accepted.Crowded {
 		d.noteCrowded(p)
-		return nil // not ours, so no OK
+		return nil // not accepted, so no OK
 	}
 	inbox.Tell(fileTaken{h.GUID})
 	return nil
@@ -129,19 +129,19 @@ func (s *session) onFileTaken(c *kernel.Context, msg fileTaken) {
 	}
 }
 
-// onFileRequest serves a file that was offered to this contact under that guid,
-// and nothing else. By the protocol there is no answer otherwise.
+// onFileRequest sends a file that was offered to this contact under that guid. By the
+// protocol other requests have no answer.
 func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	if !s.allowed || len(s.toServe) >= maxFileRequests {
 		return
 	}
 	offered, ok := s.deps.Files.Offered(s.Conversation, f)
 	if !ok {
-		c.Log().Debug("ignoring a request for a file that was not offered")
+		c.Log().Debug("contact requested a file that was not offered")
 		return
 	}
 	if slices.ContainsFunc(s.toServe, func(other servedFile) bool { return other.guid == f.GUID }) {
-		return // asked for again while it is on its way
+		return // requested again while it is being sent
 	}
 	s.toServe = append(s.toServe, servedFile{guid: f.GUID, meta: offered})
 	if len(s.toServe) == 1 {
@@ -149,20 +149,20 @@ func (s *session) onFileRequest(c *kernel.Context, f peer.FileRequest) {
 	}
 }
 
-// servedFile is a file that the contact has asked for.
+// servedFile is a file that the contact has requested.
 type servedFile struct {
 	guid peer.GUID
 	meta peer.FileMeta
 }
 
-// frameSize is the size of the file with what is before it in its frame.
+// frameSize is the size of the frame: the description and the file.
 func (f servedFile) frameSize() int64 { return int64(len(f.meta.AppendTo(nil))) + f.meta.Size }
 
-// serve sends the next of the files that the contact has asked for.
+// serve sends the next requested file.
 func (s *session) serve(c *kernel.Context) {
 	carrier, ok := s.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		return // the session ends with the network
+		return // the network is down, and the session ends with it
 	}
 	file, conn, place, d, inbox := s.toServe[0], s.conn, s.place, s.deps, c.Inbox()
 	if file.frameSize() > wire.DataStreamThreshold && !s.mayUseData() {
@@ -172,7 +172,7 @@ func (s *session) serve(c *kernel.Context) {
 	c.Go(taskSendFile, func(ctx context.Context) error {
 		f, err := d.Files.OpenOffered(file.meta)
 		if err != nil {
-			return nil // removed meanwhile, or not what was offered: no answer, by the protocol
+			return nil // removed meanwhile: the protocol has no answer
 		}
 		defer func() { _ = f.Close() }() // only read
 		h := peer.DataHeader{
@@ -182,7 +182,7 @@ func (s *session) serve(c *kernel.Context) {
 		if h.Size <= wire.DataStreamThreshold {
 			payload := make([]byte, h.Size)
 			if _, err := io.ReadFull(whole, payload); err != nil {
-				return nil // the file cannot be read: no answer
+				return nil // corrupt: the protocol has no answer
 			}
 			inbox.Tell(fileRead{h.Message(payload)})
 			return nil
@@ -198,23 +198,23 @@ func (s *session) serve(c *kernel.Context) {
 	})
 }
 
-// onServed goes on with the next file.
+// onServed continues with the next file.
 func (s *session) onServed(c *kernel.Context, err error) {
 	if err != nil {
-		// Half a file is on the stream, which cannot be used any more.
+		// The stream has a part of the file, and cannot be used any more.
 		s.end(c, fmt.Errorf("send a file: %w", err))
 		return
 	}
 	s.lastActivity = time.Now()
 	if len(s.toServe) == 0 {
-		return // all have become owed meanwhile, see claimNode
+		return // all are owed by now, see claimNode
 	}
 	if s.toServe = s.toServe[1:]; len(s.toServe) > 0 {
 		s.serve(c)
 	}
 }
 
-// servingTime is how long the files may take that are before a message on our data
+// servingTime is the time for the files that are sent before a message on our data
 // stream.
 func (s *session) servingTime() time.Duration {
 	var size int64

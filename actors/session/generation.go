@@ -14,8 +14,8 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Generation is one of the three ways in which apps of Mimir talk. Everything that
-// a session does differently in one of them is decided here.
+// Generation is one of the three generations of the peer protocol. Everything in which
+// sessions differ by generation is decided here.
 type Generation uint8
 
 const (
@@ -25,11 +25,11 @@ const (
 )
 
 const (
-	// idle1 is how long a session of gen1 lives after the last frame that
-	// came. Its apps close it then themselves.
+	// idle1 is how long a session of gen1 lives after the last received frame. Its apps
+	// close it then too.
 	idle1 = 2 * time.Minute
-	// headStart is what a newer generation gets before an older one is tried too,
-	// knownHeadStart the same for a node that was met in the older one.
+	// headStart is how long a newer generation is dialled before an older one is dialled
+	// too, knownHeadStart the same for a node that was met in the older one.
 	headStart      = 3 * time.Second
 	knownHeadStart = time.Second
 )
@@ -48,7 +48,7 @@ func (g Generation) Kind() overlay.Kind {
 	return overlay.KindStream
 }
 
-// port is where peers listen. QUIC has no ports and does not look at it.
+// port is the port of peers. QUIC has no ports and ignores it.
 func (g Generation) port() uint16 {
 	if g == Gen1 {
 		return legacy.Port
@@ -60,11 +60,11 @@ func (g Generation) port() uint16 {
 // a data stream.
 func (g Generation) hasRoles() bool { return g == Gen3 }
 
-// hasPings says that the other side answers a ping.
+// hasPings says that peers answer a ping.
 func (g Generation) hasPings() bool { return g != Gen1 }
 
-// hasRequests says that people ask before they are contacts. Older apps make a
-// contact of everybody who comes.
+// hasRequests says that there are contact requests. Older apps add every peer as a
+// contact.
 func (g Generation) hasRequests() bool { return g == Gen3 }
 
 // idle is how long a session lives without anything but pings.
@@ -82,7 +82,7 @@ type handshake interface {
 	Proceed() (peer.Progress, error)
 }
 
-// drive puts a handshake into the framing of the generation.
+// drive returns a handshake in the framing of the generation.
 func (g Generation) drive(machine *peer.Handshake) handshake {
 	if g == Gen3 {
 		return machine
@@ -90,15 +90,15 @@ func (g Generation) drive(machine *peer.Handshake) handshake {
 	return legacy.Generation(g).NewHandshake(machine)
 }
 
-// checkAddress reports whether what a HELLO says of its sender's address can be
-// true for one who comes from a node.
+// checkAddress reports whether the address in a HELLO can be that of a device at the
+// node.
 func checkAddress(hs handshake, from overlay.Conn) bool {
 	old, ok := hs.(*legacy.Handshake)
 	return !ok || !old.Address().IsValid() || legacy.InSubnetOf(old.Address(), overlay.AddressOf(from.RemoteKey()))
 }
 
-// claimAddress says in our HELLO under which address we are reached, when that is not
-// the one that we come from: over the system's Yggdrasil, behind a router.
+// claimAddress puts our address into our HELLO when it is not the one that the peer
+// sees: over the system's Yggdrasil, behind a router.
 func claimAddress(hs handshake, over overlay.Conn) {
 	old, ok := hs.(*legacy.Handshake)
 	local, tcp := over.LocalAddr().(*net.TCPAddr)
@@ -107,8 +107,8 @@ func claimAddress(hs handshake, over overlay.Conn) {
 	}
 }
 
-// subnetAddr is the address of the device that a session is with, when that lies behind
-// the node at the other end; invalid when it is the node itself.
+// subnetAddr returns the address of the device at the other end when it is behind the
+// node; invalid when it is the node itself.
 func subnetAddr(hs handshake, over overlay.Conn) netip.Addr {
 	old, ok := hs.(*legacy.Handshake)
 	if !ok {
@@ -124,8 +124,8 @@ func subnetAddr(hs handshake, over overlay.Conn) netip.Addr {
 	return remote.AddrPort().Addr()
 }
 
-// askedEarly is a question for our profile that came before the other side had
-// proved who it is; nil without one.
+// askedEarly returns a request for our profile that arrived before the peer had
+// authenticated; nil without one.
 func askedEarly(hs handshake) *peer.InfoRequest {
 	if old, ok := hs.(*legacy.Handshake); ok {
 		return old.Asked()
@@ -141,7 +141,7 @@ func (g Generation) readFrame(src *bufio.Reader, limits peer.Limits) (peer.Frame
 	return legacy.Generation(g).ReadFrame(src, limits)
 }
 
-// encode writes a frame; false says that the other side cannot read it, so that it
+// encode returns the bytes of a frame; false when the generation does not have it, so it
 // must not be sent.
 func (g Generation) encode(f peer.Frame) ([]byte, bool) {
 	if g == Gen3 {
@@ -151,9 +151,8 @@ func (g Generation) encode(f peer.Frame) ([]byte, bool) {
 	return b, err == nil
 }
 
-// readable returns what the other side can read in the place of a message: itself,
-// or a text that says the same to a person. false says that there is nothing to be
-// said, as when a reaction is taken back.
+// readable returns a message that the peer can show: m itself, or a text that says the
+// same to a person. false says that there is none, as for a reaction that is removed.
 func (g Generation) readable(m peer.Message) (peer.Message, bool) {
 	if g == Gen3 || legacy.Generation(g).Reads(m) {
 		return m, true

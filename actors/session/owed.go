@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// owedFilesTime is how long a file is owed that waits for a node to be its pair's
-	// alone. A contact that still wants it later asks again.
+	// owedFilesTime is how long a file is owed. After it the contact has to request the
+	// file again.
 	owedFilesTime = 10 * time.Minute
 	// maxOwedPairs bounds the pairs that are owed files; each is owed at most
 	// maxFileRequests of them.
 	maxOwedPairs = 256
 )
 
-// owedFiles are files that contacts have asked for and that the session over which
-// they asked could not send: the next one sends them. It is safe for concurrent use.
+// owedFiles are files that contacts have requested in a session that could not send them:
+// the next one sends them. It is safe for concurrent use.
 type owedFiles struct {
 	mu    sync.Mutex
 	pairs map[store.Conversation]owed
@@ -32,9 +32,8 @@ type owed struct {
 
 func newOwedFiles() *owedFiles { return &owedFiles{pairs: make(map[store.Conversation]owed)} }
 
-// put notes further files for a pair: it may ask for several before its session has
-// ended. It drops them when too many pairs are owed files, and those of a pair that are
-// too many; the contacts then ask again.
+// put adds files of a pair. Files beyond the bounds are dropped; the contact has to
+// request them again.
 func (o *owedFiles) put(p store.Conversation, files []servedFile, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -58,7 +57,7 @@ func (o *owedFiles) has(p store.Conversation, now time.Time) bool {
 	return ok && now.Before(owed.until)
 }
 
-// take returns the files that a pair is owed, and forgets them.
+// take returns the files that a pair is owed, and removes them.
 func (o *owedFiles) take(p store.Conversation, now time.Time) []servedFile {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// A contact may ask for several files before its session has yielded: all of them are
-// owed, each once, and those of two pairs are kept apart.
+// A contact may request several files before its session yields: all of them are owed,
+// each once, and those of two pairs are kept apart.
 func TestOwedFiles_AskedOneAfterTheOther_AllAreOwed(t *testing.T) {
 	owed, now := newOwedFiles(), time.Unix(1_800_000_000, 0)
 	a, b := testPair(0, 0), testPair(1, 0)

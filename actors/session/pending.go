@@ -13,25 +13,24 @@ import (
 )
 
 const (
-	// maxPending bounds the streams that have not said who they are, in all and
-	// for one node. A further one ends the oldest: the one who waits longest is the
-	// one who does not answer.
+	// maxPending bounds the pending streams in all, maxPendingPerNode those of one node. A
+	// further one evicts the oldest: honest peers finish a handshake quickly.
 	maxPending        = 256
 	maxPendingPerNode = 8
-	// maxStrangerPending leaves a quarter to the nodes of contacts.
+	// maxStrangerPending reserves a quarter for the nodes of contacts.
 	maxStrangerPending = maxPending - maxPending/4
-	// pendingPerPair is what each pair of an account and an accepted contact adds to
-	// what its node may have: apps dial two or three times at once.
+	// pendingPerPair is what each pair of an account and an accepted contact adds to the
+	// bound of its node: apps dial two or three times at once.
 	pendingPerPair = 3
 
 	// A node may begin handshakeBurst handshakes at once and then one every
 	// handshakeEvery. An app dials two or three times within seconds at most; every
-	// handshake costs us signatures, and may be the attempt to get one. What turns out
-	// to be a contact does not count.
+	// handshake costs signatures, and may be an attempt to get one. Handshakes of contacts
+	// do not count.
 	handshakeBurst = 32
 	handshakeEvery = time.Second
-	// maxLimitedNodes is how many nodes are remembered; forgetting one gives it a new
-	// allowance. A new node key costs nothing either, so this opens no way around.
+	// maxLimitedNodes bounds the nodes that are remembered. An evicted node has a new
+	// allowance, like a new node key, which is free.
 	maxLimitedNodes = 4096
 )
 

@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// profilePause is between two changes of a contact's profile: each is an event in
-	// the log for good, and its avatar is uploaded to the homeserver.
+	// profilePause is the shortest time between two changes of a contact's profile: each
+	// is an event that is never deleted, and its avatar is uploaded to the homeserver.
 	profilePause = time.Minute
 	// maxProfileTimes bounds the contacts whose times are remembered.
 	maxProfileTimes = 4096
 )
 
-// profileLimiter knows when the profiles of contacts were stored, over all sessions.
+// profileLimiter has the times at which the profiles of contacts were stored. It is safe
+// for concurrent use.
 type profileLimiter struct {
 	mu   sync.Mutex
 	last *lru.Table[store.Conversation, time.Time]
@@ -31,7 +32,7 @@ func newProfileLimiter() *profileLimiter {
 	return &profileLimiter{last: lru.New[store.Conversation, time.Time](maxProfileTimes)}
 }
 
-// take returns 0 when a profile may be stored now, and counts it, else how long it
+// take returns 0 when a profile may be stored now, and notes that, otherwise how long it
 // has to wait.
 func (l *profileLimiter) take(p store.Conversation, now time.Time) time.Duration {
 	l.mu.Lock()
@@ -45,8 +46,8 @@ func (l *profileLimiter) take(p store.Conversation, now time.Time) time.Duration
 	return 0
 }
 
-// heldProfile is the newest profile of a contact that has to wait. When the session
-// ends before, the next one asks for it again.
+// heldProfile is the newest profile of a contact, which waits. If the session ends
+// before, the next one requests it again.
 type heldProfile struct {
 	profile peer.InfoResponse
 	credit  Credit
@@ -54,8 +55,7 @@ type heldProfile struct {
 
 type profileDue struct{}
 
-// onInfoResponse stores the contact's profile. Of several within profilePause the
-// last one is stored.
+// onInfoResponse stores the contact's profile; of several within profilePause the last.
 func (s *session) onInfoResponse(c *kernel.Context, f peer.InfoResponse, credit Credit) (later bool) {
 	if !s.allowed {
 		return false

@@ -12,14 +12,13 @@ import (
 
 const (
 	// maxStrangerSessions bounds the sessions with identities that are not accepted
-	// contacts, and half of Options.MaxSessions does: of the rest a half each is left
-	// to contacts and to our own dials.
+	// contacts, as does half of Options.MaxSessions.
 	maxStrangerSessions = 128
-	// strangerTime is how long such a session lives. Asking to be a contact takes
-	// seconds; an answer that comes later is owed and dialled.
+	// strangerTime is how long such a session lives. A contact request takes seconds; a
+	// later answer is owed, and the stranger is dialled for it.
 	strangerTime = time.Minute
-	// askedTime is how long it lives on after its request was stored, for accounts that
-	// answer by themselves.
+	// askedTime is how long it lives after its request was stored, for accounts that
+	// answer automatically.
 	askedTime = 10 * time.Second
 )
 
@@ -61,8 +60,8 @@ func (s *strangerSessions) count() int {
 	return s.sessions.Len()
 }
 
-// strangerStanding keeps the session's place among strangers and its time limit in
-// line with what the peer may do. It is called whenever that may have changed.
+// strangerStanding updates the session's entry among strangers and its time limit. It is
+// called whenever s.allowed may have changed.
 func (s *session) strangerStanding(c *kernel.Context) {
 	if s.allowed {
 		s.strangerUntil = time.Time{}
@@ -77,7 +76,7 @@ func (s *session) strangerStanding(c *kernel.Context) {
 	}
 }
 
-// onRequestStored: the request is with our user, there is nothing more to wait for.
+// onRequestStored shortens the time of a stranger whose request was stored.
 func (s *session) onRequestStored(c *kernel.Context) {
 	if soon := time.Now().Add(askedTime); !s.allowed && soon.Before(s.strangerUntil) {
 		s.strangerUntil = soon

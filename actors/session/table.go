@@ -15,7 +15,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Deps is what the sessions and the listener of a node use.
+// Deps is what sessions and the listener of a node use.
 type Deps struct {
 	// Store is for reading; Writer is the actor that writes to it.
 	Store  *store.Store
@@ -26,15 +26,15 @@ type Deps struct {
 	Network Network
 	Files   Files
 	Table   *Table
-	// Pairs is how many pairs of an account and an accepted contact there are at a
-	// node; 0 for a stranger.
+	// Pairs returns the number of pairs of an account and an accepted contact at a node; 0
+	// for the node of strangers.
 	Pairs func(identity.NodeKey) int
 	// Idle is how long a session lives without anything but pings.
 	Idle time.Duration
 	// Now is the wall clock, for what is stored.
 	Now func() time.Time
 	Log *slog.Logger
-	// Strangers has the log lines whose number a stranger decides.
+	// Strangers gets the log lines that strangers can cause.
 	Strangers *strangerlog.Log
 }
 
@@ -54,8 +54,8 @@ type Network interface {
 
 func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
 
-// noteCrowded counts a message that was not taken because its guid had too many
-// contents. The sender keeps it, and no other message waits for it.
+// noteCrowded counts a message that was refused because its guid has too many contents.
+// The sender keeps it, and sends other messages.
 func (d *Deps) noteCrowded(p store.Conversation) {
 	d.Table.crowded.Add(1)
 	d.Strangers.Warn("message refused: its guid has too many contents", "account", p.Account.Short(), "contact", p.Contact().Short())
@@ -64,21 +64,21 @@ func (d *Deps) noteCrowded(p store.Conversation) {
 // Table is what the sessions of a node, its listener and its contacts share. It
 // is safe for concurrent use and never blocks.
 type Table struct {
-	// pairs knows which pairs have a session with each node, owed what they asked for.
+	// pairs has the pairs with a session at each node, owed the files that are owed.
 	pairs *pairTable
 	owed  *owedFiles
 	// profiles limits how often contacts change their profiles.
 	profiles *profileLimiter
 	// strangers are the sessions with identities that are not accepted contacts.
 	strangers *strangerSessions
-	// askers are strangers to whom a signature was given.
+	// askers are strangers that were given a signature.
 	askers *askers
 	// parallel bounds the live sessions.
 	parallel       *kernel.Credits
 	stray, crowded atomic.Uint64
 }
 
-// NewTable returns the table of a node with at most so many live sessions.
+// NewTable returns the table of a node that has at most maxSessions live sessions.
 func NewTable(maxSessions int, strangers *strangerlog.Log) *Table {
 	return &Table{
 		pairs: newPairTable(strangers), owed: newOwedFiles(), profiles: newProfileLimiter(), askers: newAskers(),
@@ -86,24 +86,24 @@ func NewTable(maxSessions int, strangers *strangerlog.Log) *Table {
 	}
 }
 
-// Wait returns how long a conversation has to wait until it may have a session with a
-// node, and 0 when it need not. It is then in line, and contact, an actor, gets
-// turnCame when its turn has come.
+// Wait returns how long a conversation has to wait for a session with a node, 0 if it may
+// have one now. Otherwise it is in line, and the actor contact gets [TurnCame] when its
+// turn has come.
 func (t *Table) Wait(node identity.NodeKey, c store.Conversation, contact kernel.Ref) time.Duration {
 	return t.pairs.ask(node, c, contact)
 }
 
-// OwesFiles reports whether a contact has asked for files that its session could not
-// send: its next one does.
+// OwesFiles reports whether a contact has requested files that its session could not
+// send; its next one sends them.
 func (t *Table) OwesFiles(c store.Conversation) bool { return t.owed.has(c, time.Now()) }
 
 // Strangers counts the sessions with identities that are not accepted contacts.
 func (t *Table) Strangers() int { return t.strangers.count() }
 
-// StrayReactions counts the reactions to messages that their conversations do not have,
-// CrowdedGUIDs the messages that were not accepted because their guid had
-// store.MaxVariants contents already.
+// StrayReactions returns the number of reactions, since the start, to messages that their
+// conversations do not have.
 func (t *Table) StrayReactions() uint64 { return t.stray.Load() }
 
-// CrowdedGUIDs is documented at StrayReactions.
+// CrowdedGUIDs returns the number of messages, since the start, that were refused because
+// their guid has store.MaxVariants contents.
 func (t *Table) CrowdedGUIDs() uint64 { return t.crowded.Load() }

@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// yieldQuiet is how long nothing has happened in a session that yields to
-	// another pair.
+	// yieldQuiet is the idle time after which a session yields to another pair.
 	yieldQuiet = 3 * time.Second
-	// yieldTime is when it yields although there is always something to do, and
-	// yieldLimit when even a file that is being transferred does not keep it.
+	// yieldTime is when it yields although it is busy, yieldLimit when it yields also
+	// during the transfer of a file.
 	yieldTime  = time.Minute
 	yieldLimit = 10 * time.Minute
-	// yieldLook is how often it looks whether it can.
+	// yieldLook is the interval in which it checks whether it can.
 	yieldLook = time.Second
 )
 
-// enter makes the session count in the pairTable. It is called before the peer can
-// count it, and fails with *turnError while it must not.
+// enter adds the session to the pairTable. It is called before the peer can count the
+// session, and fails with *TurnError while another pair has its turn.
 func (s *session) enter(c *kernel.Context) error {
 	if !s.generation().hasRoles() {
 		return nil // no data streams
@@ -37,7 +36,7 @@ func (s *session) enter(c *kernel.Context) error {
 	return nil
 }
 
-// onYieldTurn: another pair waits for the node.
+// onYieldTurn notes that another pair waits for the node.
 func (s *session) onYieldTurn(c *kernel.Context) {
 	if s.yielding.IsZero() {
 		s.yielding = time.Now()
@@ -47,9 +46,9 @@ func (s *session) onYieldTurn(c *kernel.Context) {
 	}
 }
 
-// endUndoubted ends the session for a reason, nil for none, once nothing is in doubt:
-// until the peer has acknowledged what it was sent, which it would else show twice, and
-// the store has answered what the peer is to be told. Meanwhile nothing new is sent.
+// endUndoubted ends the session for a reason, nil for none, when nothing is in flight: the
+// peer has acknowledged our message, which it would otherwise show twice, and the store
+// has answered all writes. Meanwhile no other message is sent.
 func (s *session) endUndoubted(c *kernel.Context, reason error) {
 	s.ending = reason
 	if reason != nil && s.inFlight == nil && len(s.waiting) == 0 {
@@ -57,12 +56,12 @@ func (s *session) endUndoubted(c *kernel.Context, reason error) {
 	}
 }
 
-// yieldDue is when the session checks whether it can yield.
+// yieldDue is when the session next checks whether it can yield.
 func (s *session) yieldDue() time.Time {
 	return time.Now().Add(max(yieldLook, time.Until(s.lastUse().Add(yieldQuiet))))
 }
 
-// mayYield reports whether the session can end for the sake of another pair.
+// mayYield reports whether the session can end in favour of another pair.
 func (s *session) mayYield(now time.Time) bool {
 	waited := now.Sub(s.yielding)
 	busy := s.inFlight != nil || len(s.waiting) > 0
@@ -75,23 +74,23 @@ func (s *session) mayYield(now time.Time) bool {
 	return !busy && now.Sub(s.lastUse()) >= yieldQuiet
 }
 
-// mayUseData reports whether our data stream may carry the next frame, and keeps the
+// mayUseData reports whether our data stream may carry the next frame, and reserves the
 // node for this session while the stream opens. See [pairSession.reserve].
 func (s *session) mayUseData() bool {
 	return s.place != nil && s.place.reserve(s.conn.data(&s.conn.outgoing) == nil)
 }
 
-// claimNode yields to a session of this pair that shares the node with nobody, for
-// what only a data stream can carry. The files that the peer asked for stay owed.
+// claimNode yields to a session of this pair that has the node alone, for a frame that
+// only a data stream can carry. The requested files are owed.
 func (s *session) claimNode(c *kernel.Context) {
 	if s.place == nil {
-		s.toServe = nil // no generation without data streams asks for files
+		s.toServe = nil // generations without data streams have no file requests
 		return
 	}
 	s.owe(c.Parent())
 }
 
-// owe leaves the files to the next session, and asks for the node.
+// owe leaves the files to the next session, and claims the node.
 func (s *session) owe(contact kernel.Ref) {
 	if len(s.toServe) > 0 {
 		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now())
@@ -100,8 +99,8 @@ func (s *session) owe(contact kernel.Ref) {
 	s.place.claim(contact)
 }
 
-// serveOwed sends the files that an earlier session could not send. It waits for the
-// first frame of the peer, which then has the session for certain.
+// serveOwed sends the files that an earlier session could not send. It is called after
+// the first frame of the peer, which proves that the peer has the session.
 func (s *session) serveOwed(c *kernel.Context) {
 	if s.served || !s.allowed {
 		return
@@ -114,8 +113,8 @@ func (s *session) serveOwed(c *kernel.Context) {
 	}
 }
 
-// appendServed puts files behind those that are to be sent, of which the first is on its
-// way: as many as a contact may wait for, each once.
+// appendServed appends files to those that are to be sent, of which the first is being
+// sent: up to maxFileRequests, each once.
 func appendServed(files, more []servedFile) []servedFile {
 	for _, f := range more {
 		if len(files) < maxFileRequests && !slices.ContainsFunc(files, func(other servedFile) bool { return other.guid == f.guid }) {
