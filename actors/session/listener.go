@@ -20,13 +20,12 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// handshakeTime is how long a handshake may take, as in the apps.
+// handshakeTime is the time limit of each half of a handshake, as in the apps.
 const handshakeTime = 15 * time.Second
 
-// listener accepts streams on the peer port. It reads from them in goroutines of
-// its own until it is known who is there: the role byte, and for control streams
-// the first half of the handshake. No actor and nothing in the store exists for a
-// stream before that.
+// listener accepts streams on the ports of peers. In goroutines it reads the role byte
+// and, of control streams, runs the first half of the handshake. Before that a stream has
+// no actor, and nothing of it is stored.
 type listener struct {
 	deps           *Deps
 	ports          []overlay.Listener // one for each carrier
@@ -75,15 +74,15 @@ func (l *listener) Stopping(*kernel.Context) {
 
 func (l *listener) onOverlayOpened(c *kernel.Context) {
 	if len(l.ports) > 0 {
-		return // what we have is closing; it ends with an error and begins anew
+		return // the old ports are closing; their error restarts the actor
 	}
 	if err := l.Started(c); err != nil {
 		c.Fail(err)
 	}
 }
 
-// accept runs until the port or the incarnation is closed, and then until the
-// goroutines it started have ended.
+// accept accepts streams until the port is closed or the incarnation ends, and returns
+// when the goroutines that it has started have ended.
 func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.Listener, g Generation) error {
 	var greeters sync.WaitGroup
 	defer greeters.Wait()
@@ -107,7 +106,7 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 				}
 			}
 			if err != nil {
-				_ = conn.Abort() // the other side gets no explanation, by the protocol
+				_ = conn.Abort() // the protocol has no error for the peer
 				l.logPending(conn.RemoteKey(), err)
 			}
 			data.forget()
@@ -115,10 +114,10 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 	}
 }
 
-// errDataStream is greet's answer for a stream that belongs to a session there is.
+// errDataStream is returned by greet for a data stream, which belongs to a session.
 var errDataStream = errors.New("a data stream")
 
-// greet reads from a new stream until it is known whose it is.
+// greet reads the role byte of a new stream and runs the first half of the handshake.
 func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
@@ -153,8 +152,8 @@ func (l *listener) greet(inbox kernel.Inbox, s *stream) error {
 	if contact, err := l.deps.Store.Contact(hs.Local(), hs.Remote()); err == nil && contact.State == store.ContactAccepted {
 		l.limiter.release(s.RemoteKey())
 	}
-	// What remains of the handshake gets its own 15 s: the apps count them from the
-	// start, but the time a contact takes to decide is ours.
+	// The second half has a time limit of its own: the apps count both from the start, but
+	// the time in which the contact actor decides is ours.
 	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return err
 	}
@@ -171,7 +170,7 @@ func tell(inbox kernel.Inbox, msg any) error {
 func (l *listener) logPending(node identity.NodeKey, err error) {
 	switch {
 	case wire.ViolationCode(err) != "":
-		l.deps.Strangers.Warn("Refused a stream", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
+		l.deps.Strangers.Warn("stream refused", "component", "listener", "node", node.Short(), "code", wire.ViolationCode(err), "err", err)
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, overlay.ErrReset),
 		errors.Is(err, errTooManyHandshakes), errors.Is(err, kernel.ErrStopped):
 		l.deps.Log.Debug("stream ended before it was authenticated", "component", "listener", "node", node.Short(), "err", err)

@@ -228,8 +228,8 @@ func TestPairTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
 	}
 }
 
-// A file that only a data stream can carry gets the node for its pair: it is the first
-// in line, also before earlier ones.
+// A file that only a data stream can carry claims the node for its pair: it is the first
+// in line, also before pairs that asked earlier.
 func TestPairTable_ClaimIsFirstInLine(t *testing.T) {
 	w := newTableWorld()
 	a, b, other := testPair(0, 0), testPair(1, 0), testPair(1, 1)

@@ -34,10 +34,9 @@ const (
 	maxLimitedNodes = 4096
 )
 
-// pendingStreams are the streams whose other side has not said who it is. Those from the
-// nodes of contacts have a list of their own, so that strangers cannot take their
-// places however many node keys they have. It is used by the accepting goroutine and
-// those it starts.
+// pendingStreams are the streams that have not finished the handshake. Those from the
+// nodes of contacts have a list of their own, so that strangers cannot evict them with
+// any number of node keys. It is safe for concurrent use.
 type pendingStreams struct {
 	mu                  sync.Mutex
 	contacts, strangers *list.List // of *pendingStream, oldest first
@@ -46,7 +45,7 @@ type pendingStreams struct {
 
 type pendingStream struct {
 	conn overlay.Conn
-	// place is the element of in; nil once left.
+	// place is the element of in; nil after leave.
 	place *list.Element
 	in    *list.List
 }
@@ -55,9 +54,9 @@ func newPendingStreams() *pendingStreams {
 	return &pendingStreams{contacts: list.New(), strangers: list.New(), perNode: make(map[identity.NodeKey]int)}
 }
 
-// enter adds a stream of a node with that many pairs. When there are too many, the
-// oldest of the same node is aborted, or else the oldest stranger's, and a contact's
-// only for another contact's; its goroutine then ends.
+// enter adds a stream of a node with that many pairs. When there are too many it evicts
+// the oldest of the same node, or the oldest of a stranger, and one of a contact only for
+// another contact. An evicted stream is reset, and its goroutine ends.
 func (g *pendingStreams) enter(conn overlay.Conn, pairs int) *pendingStream {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -82,7 +81,7 @@ func (g *pendingStreams) enter(conn overlay.Conn, pairs int) *pendingStream {
 	return e
 }
 
-// leave removes a stream that is known now, or over.
+// leave removes a stream that has finished the handshake, or has ended.
 func (g *pendingStreams) leave(e *pendingStream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -99,7 +98,7 @@ func (g *pendingStreams) abortAll() {
 	}
 }
 
-// evictNodeLocked aborts the oldest stream of a node.
+// evictNodeLocked evicts the oldest stream of a node.
 func (g *pendingStreams) evictNodeLocked(node identity.NodeKey) {
 	for _, all := range []*list.List{g.contacts, g.strangers} {
 		for p := all.Front(); p != nil; p = p.Next() {
@@ -136,7 +135,7 @@ type handshakeLimiter struct {
 	nodes *lru.Table[identity.NodeKey, *allowance]
 }
 
-// allowance is what a node may still begin, as of a moment.
+// allowance is the number of handshakes that a node may begin, as of a moment.
 type allowance struct {
 	left float64
 	asOf time.Time
@@ -164,7 +163,7 @@ func (h *handshakeLimiter) begin(node identity.NodeKey, now time.Time) bool {
 	return true
 }
 
-// release gives back what begin has counted: it was a contact.
+// release takes back what begin has counted, for a handshake of a contact.
 func (h *handshakeLimiter) release(node identity.NodeKey) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -11,20 +11,19 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// A challenge that decodes as a point of the curve may be a node key that nobody
-// knows, and the signature an announcement that leads there. Half of all honest
-// challenges of apps are points too, so refusing them all costs every second
-// handshake (Options.RefusePointChallenges does). By default only strangers are
-// refused, and only from the second handshake of a node key or of an identity on:
-// an honest app comes again, a thief needs a new node and a new identity each time.
+// A challenge that decodes as a point of the curve may be an unknown node key; then the
+// signature would be an announcement of that node. Half of all honest challenges of apps
+// are points too, so refusing them all fails every second handshake, as
+// Options.RefusePointChallenges does. By default only strangers are refused, and only from
+// the second handshake of a node key or of an identity on: an honest app retries, an
+// attacker needs a new node and a new identity for each signature.
 
-// maxAskers bounds the node keys and identities of strangers that are remembered;
-// the one unseen longest is evicted. A new key costs nothing, so a forgotten one
-// gains nothing.
+// maxAskers bounds the node keys and identities of strangers that are remembered; the one
+// unseen longest is evicted. A new key is free, so eviction gives an attacker nothing.
 const maxAskers = 8192
 
-// askers remembers the keys of strangers to whom a signature was given. It is safe
-// for concurrent use.
+// askers are the keys of strangers that were given a signature. It is safe for concurrent
+// use.
 type askers struct {
 	mu   sync.Mutex
 	keys *lru.Table[[33]byte, struct{}]
@@ -32,8 +31,8 @@ type askers struct {
 
 func newAskers() *askers { return &askers{keys: lru.New[[33]byte, struct{}](maxAskers)} }
 
-// ask notes that a stranger wants a signature, and reports whether the node or the
-// identity has wanted one before.
+// ask notes that a stranger requests a signature, and reports whether the node or the
+// identity has requested one before.
 func (a *askers) ask(node identity.NodeKey, id identity.PublicKey) (before bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -56,8 +55,8 @@ type pointGuard struct {
 	hs   *peer.Handshake
 }
 
-// Refuses implements identity.Guard. It is asked once in a handshake, after the
-// other side has proved who it is.
+// Refuses implements identity.Guard. It is called once in a handshake, after the other
+// side has authenticated.
 func (g *pointGuard) Refuses(value [32]byte) bool {
 	contact, err := g.deps.Store.Contact(g.hs.Local(), g.hs.Remote())
 	if err == nil && contact.State == store.ContactAccepted {
