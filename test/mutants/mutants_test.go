@@ -39,7 +39,7 @@ func TestMutants_TestsExist(t *testing.T) {
 			continue // all tests of the packages
 		}
 		found := false
-		for _, alternative := range strings.Split(m.tests[1], "|") {
+		for alternative := range strings.SplitSeq(m.tests[1], "|") {
 			function, _, _ := strings.Cut(alternative, "/")
 			pattern, err := regexp.Compile(function)
 			if err != nil {
