@@ -33,6 +33,8 @@ type listener struct {
 	limiter        *handshakeLimiter
 }
 
+// NewListener returns the actor that accepts streams of peers. It tells its parent
+// [Inbound], and has to get uplink.Opened when there is a new network.
 func NewListener(d *Deps) kernel.Actor { return &listener{deps: d, limiter: newHandshakeLimiter()} }
 
 func (l *listener) Started(c *kernel.Context) error {

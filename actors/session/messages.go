@@ -60,9 +60,10 @@ type (
 	Responded struct{ Accepted bool }
 	// RequestDelivered says that the peer has read the request of [Ask].
 	RequestDelivered struct{}
-	// CallOffered says that the contact calls, CallHung that the caller has hung up.
+	// CallOffered says that the contact calls.
 	CallOffered struct{ Credit Credit }
-	CallHung    struct{ Credit Credit }
+	// CallHung says that the caller has hung up.
+	CallHung struct{ Credit Credit }
 	// HandshakeRelayed says that the node wanted a signature over a challenge that was
 	// created for another connection. The handshake has failed.
 	HandshakeRelayed struct{ Node identity.NodeKey }

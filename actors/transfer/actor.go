@@ -47,6 +47,8 @@ type (
 	renewDue     struct{}
 )
 
+// NewActor returns the actor that moves files. It has to get uplink.Changed; the attempts
+// are its children.
 func NewActor(s *Service) kernel.Actor {
 	return &mover{
 		service: s, active: make(map[string]store.Conversation), resting: make(map[string]time.Time),
