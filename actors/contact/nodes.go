@@ -134,7 +134,7 @@ func (n *Nodes) Refuses(value [32]byte) bool { return n.has(value) }
 func (n *Nodes) has(node identity.NodeKey) bool { return n.Pairs(node) > 0 }
 
 // Pairs is the number of pairs of an account and an accepted contact at the node:
-// 0 means that whoever is there is a stranger.
+// 0 means that the node is a stranger's.
 func (n *Nodes) Pairs(node identity.NodeKey) int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

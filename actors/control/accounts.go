@@ -195,7 +195,7 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 				return nil, err
 			}
 		}
-		if _, err := s.node.SetHandOver(ctx, account, home); err != nil {
+		if _, err := s.node.SetForwardTo(ctx, account, home); err != nil {
 			return nil, problem(err)
 		}
 	}

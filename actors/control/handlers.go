@@ -373,7 +373,7 @@ func problem(err error) error {
 		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
 	case errors.Is(err, node.ErrAccountExists):
 		return huma.Error409Conflict(err.Error())
-	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrHandOver):
+	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrForwardTo):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
 		return huma.Error422UnprocessableEntity(err.Error())

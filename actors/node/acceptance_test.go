@@ -64,7 +64,7 @@ func (d *slowDisk) hold() (release func()) {
 }
 
 // Nothing is called accepted before it is on the disk: no OK goes to a phone, no
-// command returns, and nothing can be seen by whoever shows it.
+// command returns, and no consumer can see it.
 //
 // Bar R01
 func TestNothingIsAcceptedBeforeItIsOnTheDisk(t *testing.T) {

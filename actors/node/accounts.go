@@ -184,7 +184,7 @@ func (n *Node) RemoveAccount(ctx context.Context, account identity.PublicKey, de
 	}
 	for _, a := range all {
 		if a.ForwardTo == account {
-			if _, err := n.SetHandOver(ctx, a.ID, identity.PublicKey{}); err != nil {
+			if _, err := n.SetForwardTo(ctx, a.ID, identity.PublicKey{}); err != nil {
 				return err
 			}
 		}
@@ -261,14 +261,14 @@ func (n *Node) SetRole(ctx context.Context, account identity.PublicKey, role sto
 	})
 }
 
-// SetHandOver has another account of this node pass on to the phone what this one
+// SetForwardTo has another account of this node pass on to the phone what this one
 // receives; the zero key ends that. See docs/roles.md.
 //
-// Errors: [ErrUnknownAccount] for either account, [ErrHandOver] when it would go
+// Errors: [ErrUnknownAccount] for either account, [ErrForwardTo] when it would go
 // round in circles.
-func (n *Node) SetHandOver(ctx context.Context, id, home identity.PublicKey) (store.Account, error) {
+func (n *Node) SetForwardTo(ctx context.Context, id, home identity.PublicKey) (store.Account, error) {
 	if !home.IsZero() {
-		if err := n.checkHandOver(id, home); err != nil {
+		if err := n.checkForwardTo(id, home); err != nil {
 			return store.Account{}, err
 		}
 	}
@@ -289,11 +289,11 @@ func (n *Node) SetHandOver(ctx context.Context, id, home identity.PublicKey) (st
 	return n.updateAccount(ctx, store.UpdateAccount{Account: id, Fields: store.AccountForwardTo, ForwardTo: home})
 }
 
-// checkHandOver keeps hand-overs from forming a chain, and so from going round:
+// checkForwardTo keeps hand-overs from forming a chain, and so from going round:
 // who passes on has nothing passed on, and the other way round.
-func (n *Node) checkHandOver(account, home identity.PublicKey) error {
+func (n *Node) checkForwardTo(account, home identity.PublicKey) error {
 	if account == home {
-		return ErrHandOver
+		return ErrForwardTo
 	}
 	all, err := n.Accounts()
 	if err != nil {
@@ -303,7 +303,7 @@ func (n *Node) checkHandOver(account, home identity.PublicKey) error {
 	for _, a := range all {
 		found = found || a.ID == home
 		if a.ID == home && !a.ForwardTo.IsZero() || a.ForwardTo == account {
-			return ErrHandOver
+			return ErrForwardTo
 		}
 	}
 	if !found {

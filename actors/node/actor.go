@@ -109,7 +109,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 		}
 		return ref
 	}
-	// Whoever is started later may use what was started before. A store actor that
+	// A part may use those that were started before it. A store actor that
 	// panics is not started again: what it has in memory was true before, and nobody
 	// knows what is now. The process ends in order and reads it from the disk.
 	writer, err := c.Spawn(kernel.Spec{
@@ -306,7 +306,7 @@ func (n *nodeActor) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", account.ChildPause)
 		c.After(account.ChildPause, accountsChanged{})
 	} else {
-		c.Log().Error("part of the node given up", "part", msg.Name, "err", msg.Err)
+		c.Log().Error("part of the node given up", "child", msg.Name, "err", msg.Err)
 	}
 	now := time.Now()
 	n.failing[msg.Name] = failing{since: now, last: now, err: msg.Err, gaveUp: true}

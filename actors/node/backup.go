@@ -16,7 +16,7 @@ import (
 )
 
 // snapshotPrefix begins the names of directories in the data directory in which a
-// snapshot is made. What a crash leaves of them is removed by the next Open.
+// snapshot is taken. What a crash leaves of them is removed by the next Open.
 const snapshotPrefix = ".snapshot-"
 
 // maxSnapshotFiles bounds the files of messages in a snapshot: what waits to be

@@ -81,7 +81,7 @@ func TestSnapshotIsANode(t *testing.T) {
 	if _, err := n.Snapshot(node.SnapshotOptions{}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("snapshot of a closed node: %v", err)
 	}
-	// Whoever asked for the snapshot did not remove it, like one who was killed.
+	// The caller did not remove the snapshot, like a process that was killed.
 	again := open(dir)
 	defer func() {
 		if err := again.Close(); err != nil {

@@ -54,7 +54,7 @@ func (n *Node) AddContact(ctx context.Context, account identity.PublicKey, link 
 // RequestContact is AddContact, and asks the other side to do the same: a contact
 // request with that text, of at most 4 KiB, goes out with the next session. There
 // is one at a time until it is answered, see store.Contact's Asked; the answer is
-// an event, store.ContactAnswered. Messages can be sent meanwhile: whoever takes
+// an event, store.ContactAnswered. Messages can be sent meanwhile: an app that takes
 // them from everybody, as apps do unless told otherwise, gets them all the same.
 //
 // Somebody who has asked us is simply accepted.

@@ -25,8 +25,8 @@ var (
 	ErrAccountExists = errors.New("the account is on this node already")
 	// ErrAvatar says that a picture is not what apps show as an avatar.
 	ErrAvatar = errors.New("the picture is not used")
-	// ErrHandOver says that what one account hands over would come back to it.
-	ErrHandOver = errors.New("an account that passes on messages cannot have its own passed on, nor pass on its own")
+	// ErrForwardTo says that what one account forwards would come back to it.
+	ErrForwardTo = errors.New("an account that forwards messages cannot have its own forwarded, nor forward its own")
 
 	errReadOnly = errors.New("the node was opened for reading only")
 )

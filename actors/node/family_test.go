@@ -44,8 +44,8 @@ func TestFamily_LargeTextsFromThePhones(t *testing.T) {
 }
 
 // What the node's accounts send to contacts behind one node arrives at the right one,
-// from the right one, and once. The phone attributes a data stream to whoever was
-// last at its node, as the apps do.
+// from the right one, and once. The phone attributes a data stream to the account that
+// was last at its node, as the apps do.
 func TestFamily_LargeTextsFromTheAccounts(t *testing.T) {
 	families(t, func(t *testing.T, f *actorstest.Family) {
 		f.Each(func(a, p int) { f.NodeSays(a, p, 100) })

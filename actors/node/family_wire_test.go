@@ -304,7 +304,7 @@ func TestDataStream_AfterReset_OnePairAtATime(t *testing.T) {
 	})
 }
 
-// Whoever opens data streams without end holds little: two for each of their sessions,
+// A peer that opens data streams without end holds few: two for each of its sessions,
 // and none without one.
 func TestDataStream_Flood_IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

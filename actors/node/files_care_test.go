@@ -85,7 +85,7 @@ func TestHostedFilesAreBackedUpAndChecked(t *testing.T) {
 			check(step.want)
 		}
 
-		// Without its files the server begins anew: whoever has one uploads it again.
+		// Without its files the server begins anew: clients upload theirs again.
 		restart(without.Dir)
 		c = d.dial(t, "alice")
 		if _, err := c.Download(other, 0); err == nil {

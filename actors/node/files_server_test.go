@@ -393,7 +393,8 @@ func TestFileServerOutlastsSilence(t *testing.T) {
 		if _, err := alive.Call(0x03, nil); err != nil {
 			t.Error(err)
 		}
-		// Whoever does not log in has 15 seconds, and pings do not make it longer.
+		// A client that does not log in has 15 seconds, and pings do not make it
+		// longer.
 		ends(15*time.Second, 1, 0)
 		ping := d.dial(t, "")
 		start := time.Now()

@@ -457,14 +457,14 @@ func TestFileThatCannotBeHad(t *testing.T) {
 		change func(*phone.Attachment)
 		want   string
 	}{
-		"the server lies about the size": {phone.FileFaults{Total: 5_000_000}, nil, "another size"},
-		"the server changes it":          {phone.FileFaults{Flip: true}, nil, "not the file"},
-		"the server does not have it":    {change: func(a *phone.Attachment) { a.Hash = strings.Repeat("ab", 32) }, want: "does not have the file"},
-		"another size in the message":    {change: func(a *phone.Attachment) { a.Size++ }, want: "another size"},
-		"another key in the message":     {change: func(a *phone.Attachment) { a.Key = "A" + a.Key[1:] }, want: "decrypt"},
-		"no key worth the name":          {change: func(a *phone.Attachment) { a.Key = "AAAA" }, want: "does not say where"},
-		"no server":                      {change: func(a *phone.Attachment) { a.Server = "" }, want: "does not say where"},
-		"a silent server for 16 days":    {phone.FileFaults{Silent: true}, nil, "in the time that servers keep"},
+		"the server lies about the size":    {phone.FileFaults{Total: 5_000_000}, nil, "another size"},
+		"the server changes it":             {phone.FileFaults{Flip: true}, nil, "not the file"},
+		"the server does not have it":       {change: func(a *phone.Attachment) { a.Hash = strings.Repeat("ab", 32) }, want: "does not have the file"},
+		"another size in the message":       {change: func(a *phone.Attachment) { a.Size++ }, want: "another size"},
+		"another key in the message":        {change: func(a *phone.Attachment) { a.Key = "A" + a.Key[1:] }, want: "decrypt"},
+		"no key worth the name":             {change: func(a *phone.Attachment) { a.Key = "AAAA" }, want: "does not say where"},
+		"no server":                         {change: func(a *phone.Attachment) { a.Server = "" }, want: "does not say where"},
+		"an unreachable server for 16 days": {phone.FileFaults{Silent: true}, nil, "in the time that servers keep"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

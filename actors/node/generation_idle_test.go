@@ -48,8 +48,8 @@ func (c relabelled) Dial(ctx context.Context, to identity.NodeKey, _ uint16) (ov
 
 func (c relabelled) Listen(uint16) (overlay.Listener, error) { return c.Carrier.Listen(50) }
 
-// A session of generation 1 ends after exactly 2 minutes without a frame, one of
-// generation 2 after 10 with nothing but pings. Before that it is used again; after
+// A session of gen1 ends after exactly 2 minutes without a frame, one
+// of gen2 after 10 with nothing but pings. Before that it is used again; after
 // that the next message dials.
 func TestOldSessionsEndWhenIdle(t *testing.T) {
 	for kind, idle := range map[overlay.Kind]time.Duration{overlay.KindTCP: 2 * time.Minute, overlay.KindQUIC: 10 * time.Minute} {

@@ -19,7 +19,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// These tests run in real time: the network stack below generation 1 does not know
+// These tests run in real time: the network stack below gen1 does not know
 // the time of testing/synctest.
 
 // withCarriers makes a node run further carriers. With mute, nobody reaches it over
@@ -64,17 +64,17 @@ func (mute) Dial(ctx context.Context, _ identity.NodeKey, _ uint16) (overlay.Con
 }
 
 func (mute) Listen(port uint16) (overlay.Listener, error) {
-	return &deafListener{port: port, closed: make(chan struct{})}, nil
+	return &silentListener{port: port, closed: make(chan struct{})}, nil
 }
 
-type deafListener struct {
+type silentListener struct {
 	port   uint16
 	closed chan struct{}
 }
 
-func (l *deafListener) Port() uint16 { return l.port }
+func (l *silentListener) Port() uint16 { return l.port }
 
-func (l *deafListener) Accept(ctx context.Context) (overlay.Conn, error) {
+func (l *silentListener) Accept(ctx context.Context) (overlay.Conn, error) {
 	select {
 	case <-l.closed:
 		return nil, overlay.ErrClosed
@@ -83,7 +83,7 @@ func (l *deafListener) Accept(ctx context.Context) (overlay.Conn, error) {
 	}
 }
 
-func (l *deafListener) Close() error {
+func (l *silentListener) Close() error {
 	close(l.closed)
 	return nil
 }

@@ -26,8 +26,8 @@ import (
 	"github.com/mimird/mimird/test/virtual"
 )
 
-// elsewhereEvents counts the alarms in the account's log.
-func elsewhereEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey) {
+// foreignNodeEvents counts the alarms in the account's log.
+func foreignNodeEvents(t *testing.T, n *actorstest.Node) (nodes []identity.NodeKey) {
 	t.Helper()
 	events, err := n.Events(n.Account.ID, 0, 0)
 	if err != nil {
@@ -55,19 +55,19 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, phoneOfAlice, 1), actorstest.RecordFor(somebody, thief, 9))
 		alice.Eventually("it is announced", func() bool { return l.Announced.Load() > 0 })
 		virtual.Sleep(time.Hour)
-		if s := alice.Status(); len(s.ForeignNodes) != 0 || len(elsewhereEvents(t, alice)) != 0 {
+		if s := alice.Status(); len(s.ForeignNodes) != 0 || len(foreignNodeEvents(t, alice)) != 0 {
 			t.Fatalf("a false alarm: %+v", s.ForeignNodes)
 		}
 
 		l.Say(actorstest.RecordFor(key, alice.Key(), 1), actorstest.RecordFor(key, thief, 9))
 		before := l.Announced.Load()
-		alice.EventuallyWithin(4*time.Minute, "the alarm", func() bool { return len(elsewhereEvents(t, alice)) == 1 })
+		alice.EventuallyWithin(4*time.Minute, "the alarm", func() bool { return len(foreignNodeEvents(t, alice)) == 1 })
 		virtual.Sleep(time.Second)
 		if now := l.Announced.Load(); now != before+2 {
 			t.Errorf("announced %d times, once by the clock and once for the alarm", now-before)
 		}
 		virtual.Sleep(time.Hour)
-		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief}) {
+		if nodes := foreignNodeEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief}) {
 			t.Errorf("alarms for %v", nodes)
 		}
 		s := alice.Status()
@@ -78,7 +78,7 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 			t.Error("it would sign the foreign key once more")
 		}
 
-		// A restart is no news, another thief is.
+		// A restart raises no alarm, another thief does.
 		alice.Stop()
 		alice.Start()
 		if !alice.RefusesToSignForTest(thief) {
@@ -90,8 +90,8 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 		}
 		another := identity.NodeKey{3}
 		l.Say(actorstest.RecordFor(key, thief, 9), actorstest.RecordFor(key, another, 9))
-		alice.EventuallyWithin(4*time.Minute, "the other alarm", func() bool { return len(elsewhereEvents(t, alice)) > 1 })
-		if nodes := elsewhereEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief, another}) {
+		alice.EventuallyWithin(4*time.Minute, "the other alarm", func() bool { return len(foreignNodeEvents(t, alice)) > 1 })
+		if nodes := foreignNodeEvents(t, alice); !slices.Equal(nodes, []identity.NodeKey{thief, another}) {
 			t.Errorf("alarms for %v", nodes)
 		}
 
@@ -101,7 +101,7 @@ func TestForeignRecordWithOurSignatureRaisesAnAlarm(t *testing.T) {
 			t.Errorf("the alarm does not end: %+v", s.ForeignNodes)
 		}
 		l.Say(actorstest.RecordFor(key, thief, 9))
-		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(elsewhereEvents(t, alice)) == 3 })
+		alice.EventuallyWithin(4*time.Minute, "the alarm again", func() bool { return len(foreignNodeEvents(t, alice)) == 3 })
 	})
 }
 
@@ -146,7 +146,7 @@ func TestReplayedRecordDoesNotReplaceTheNewest(t *testing.T) {
 					return
 				}
 				caught.Add(1)
-				_ = conn.Abort() // whoever came is told nothing
+				_ = conn.Abort() // the peer is told nothing
 			}
 		})
 		defer func() {
@@ -220,7 +220,7 @@ func TestHandshakesOfANodeAreLimited(t *testing.T) {
 }
 
 // Bar S08: with security.refuse_point_challenges nothing is signed that could be a
-// key, whoever asks.
+// key, for anybody.
 func TestPointChallengesAreRefusedWhenToldSo(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprint(refuse), func(t *testing.T) {

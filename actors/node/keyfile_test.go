@@ -50,8 +50,8 @@ func TestKeyFilesArePrivate(t *testing.T) {
 	}
 }
 
-// Bar S20: a key that others could have read is not used, and what is no file of
-// ours is not taken for one. The error says what to do, and a key that is there is
+// Bar S20: a key that others could have read is not used, and a foreign file is not
+// taken for one of ours. The error says what to do, and a key that is there is
 // never written over.
 func TestLooseKeyFilesAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {

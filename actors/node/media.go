@@ -82,8 +82,8 @@ func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID
 	return n.files.Open(account, contact, id)
 }
 
-// FetchMedia asks for the file of a message, whatever its size (up to
-// MediaOptions.MaxFile) and whoever sent it, and also again after a failure. It
+// FetchMedia asks for the file of a message, whatever its size (up
+// to MediaOptions.MaxFile) and its sender, and also again after a failure. It
 // returns at once; what becomes of it is told as by MediaState. For a file that is
 // here it changes nothing.
 func (n *Node) FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {

@@ -23,8 +23,9 @@ import (
 type Outgoing struct {
 	Account, Contact identity.PublicKey
 	// Source makes sending idempotent: the same source of the same account again
-	// returns the message that was queued the first time. Whoever may have to repeat
-	// itself gives one, such as the id of a Matrix event. "" means a new message.
+	// returns the message that was queued the first time. A caller that may have to
+	// repeat the call gives one, such as the id of a Matrix event. "" means a new
+	// message.
 	Source  string
 	Type    peer.MessageType
 	ReplyTo peer.GUID

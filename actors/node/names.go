@@ -110,8 +110,8 @@ func (q nameQuery) other(of []store.Contact) (identity.PublicKey, error) {
 	return only(of, func(c store.Contact) bool { return q.matches(c.Nickname) })
 }
 
-// borne looks for a name that accepted contacts bear or have borne. It leads to
-// whoever was called so first, as long as they still are, or nobody else is: a
+// borne looks for a name that accepted contacts bear or have borne. It leads to the
+// contact who had the name first, as long as they still have it, or nobody else has: a
 // contact who takes another's name does not get what is meant for the other.
 func (q nameQuery) borne(of []store.Contact) (identity.PublicKey, error) {
 	type bearer struct {

@@ -133,8 +133,8 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	return nil
 }
 
-// syncDataDir makes durable that the data directory and what was made in it exist. The
-// command creates the directory itself.
+// syncDataDir makes durable that the data directory and what was created in it exist.
+// The command creates the directory itself.
 func syncDataDir(dir string) error {
 	if err := durable.SyncDir(dir); err != nil {
 		return err

@@ -144,7 +144,7 @@ func TestOutboxSurvivesARestart(t *testing.T) {
 	})
 }
 
-// Bar S10: somebody who is no contact leaves no trace and gets no OK; what they
+// Bar S10: an identity that is not a contact leaves no trace and gets no OK; what they
 // wrote arrives when they have become one.
 func TestStrangersAreNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// Apps of generations 1 and 2 draw a node key at each start: a contact who uses one
+// Apps of gen1 and gen2 draw a node key at each start: a contact who uses one
 // is taken from each, without a hold.
 func TestNewDevice_OldAppAtEachStart_NotHeld(t *testing.T) {
 	for _, kind := range []overlay.Kind{overlay.KindTCP, overlay.KindQUIC} {

@@ -20,7 +20,7 @@ import (
 // Options is what a [Node] is made from. Only Dir is required, and OpenNetwork
 // unless the process is a server only.
 type Options struct {
-	// Dir is the data directory; it is made, mode 0700, when it does not exist.
+	// Dir is the data directory; it is created, mode 0700, when it does not exist.
 	Dir    string
 	Logger *slog.Logger
 

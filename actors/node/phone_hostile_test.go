@@ -311,7 +311,7 @@ func (i *intruder) tell(lie phone.LengthLie) uint64 {
 // drainNow reads what has come so far.
 func drainNow(l *phone.Line) { _, _ = l.Drain(time.Millisecond) }
 
-// Bar S06: whoever has not the key is nobody.
+// Bar S06: a peer without the key authenticates as nobody.
 func TestImpersonation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := intrude(t)
@@ -454,8 +454,8 @@ func TestChallengesThatAreKeys(t *testing.T) {
 	})
 }
 
-// Bar S04: whoever only opens streams is put out after 15 seconds, and keeps nobody
-// else out meanwhile.
+// Bar S04: a node that only opens streams is dropped after 15 seconds, and keeps no
+// other out meanwhile.
 func TestSilentStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const nodes, each = 50, 8
@@ -516,8 +516,8 @@ func TestUnfinishedFrames(t *testing.T) {
 	})
 }
 
-// Bar S10: somebody who is no contact sends everything there is. Only the request to
-// become one is kept, once.
+// Bar S10: an identity that is not a contact sends every type of frame. Only the
+// request to become one is kept, once.
 func TestStrangersLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})

@@ -20,7 +20,7 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// Apps of generations 1 and 2, by a second implementation. In real time, see
+// Apps of gen1 and gen2, by a second implementation. In real time, see
 // generation_test.go.
 
 // oldWorld is a node that old apps talk to.
@@ -272,7 +272,7 @@ func TestOldAppsHolesAreClosed(t *testing.T) {
 			}
 			o.closed(string(kind)+": "+what, p)
 		}
-		attack("a message from whoever the HELLO names", func(p *phone.Old) error {
+		attack("a message from the identity that the HELLO names", func(p *phone.Old) error {
 			return errors.Join(p.Hello(nil), p.Say(`"guid":1,"type":0`, []byte("forged"), 0))
 		})
 		attack("a question before proof", func(p *phone.Old) error {
@@ -307,7 +307,7 @@ func TestOldAppsHolesAreClosed(t *testing.T) {
 			return errors.Join(p.Dial(), p.Put(phone.OldMessage, 0, binary.BigEndian.AppendUint32(nil, 1<<31-1)))
 		})
 		if kind == overlay.KindTCP {
-			attack("an address that is somebody else's", func(p *phone.Old) error {
+			attack("a foreign address", func(p *phone.Old) error {
 				if err := p.Hello(append([]byte{3, 8}, make([]byte, 14)...)); err != nil {
 					return err
 				}

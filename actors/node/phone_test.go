@@ -121,8 +121,8 @@ func (k *talk) nodeHasAllOnce(t *testing.T) {
 	}
 }
 
-// A well-behaved phone and a node find each other through a tracker, whoever dials,
-// and all that one is told the other has.
+// A well-behaved phone and a node find each other through a tracker, dialled by
+// either, and all that one is told the other has.
 func TestPhoneAndNodeTalk(t *testing.T) {
 	links := map[string]memnet.Link{
 		"a perfect network": {},

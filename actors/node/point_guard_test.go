@@ -19,8 +19,8 @@ import (
 
 // Bar S08: a stranger who wants a signature over what could be a node key gets one
 // for a fresh node key and a fresh identity, and none for either of them after
-// that; with security.refuse_point_challenges none at all. Challenges that could be
-// no key, and contacts, are answered.
+// that; with security.refuse_point_challenges none at all. Challenges that cannot be
+// keys, and contacts, are answered.
 func TestPointChallenge_OfStrangers_RefusedFromTheSecondOn(t *testing.T) {
 	point := phone.IdentityOf("a node key that nobody knows").Key()
 	plain := [32]byte{2} // decodes as no point

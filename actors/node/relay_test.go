@@ -116,7 +116,7 @@ func TestRelay_BetweenTwoNodes_RefusedWithAlarm(t *testing.T) {
 	})
 }
 
-// A stranger who dials us and shows a challenge that was made for another
+// A stranger who dials us and shows a challenge that is sealed for another
 // connection gets no signature, and raises an alarm; a hundred of them raise few,
 // and are counted.
 func TestRelay_ByStrangersWhoDial_RefusedFewAlarms(t *testing.T) {

@@ -149,10 +149,10 @@ func TestHandOver(t *testing.T) {
 		}
 		early := s.write(t)
 		s.n.Eventually("it is there", func() bool { return s.nodeHas(t, early) })
-		if _, err := s.n.SetHandOver(t.Context(), s.n.Account.ID, home.ID); err != nil {
+		if _, err := s.n.SetForwardTo(t.Context(), s.n.Account.ID, home.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.n.SetHandOver(t.Context(), home.ID, s.n.Account.ID); err == nil {
+		if _, err := s.n.SetForwardTo(t.Context(), home.ID, s.n.Account.ID); err == nil {
 			t.Error("a hand-over in a circle")
 		}
 		var want []string

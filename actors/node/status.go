@@ -26,8 +26,8 @@ type Status struct {
 	TrackersV1 []resolver.TrackerV1Status
 	Sessions   int
 	// StrayReactions counts, since the start, the reactions to messages that the
-	// conversation does not have: older ones than this node, or somebody else's. They
-	// are shown nowhere.
+	// conversation does not have: older ones than this node, or of other conversations.
+	// They are shown nowhere.
 	StrayReactions uint64
 	// CrowdedGUIDs counts, since the start, the messages that were not taken because
 	// their guid had store.MaxVariants contents already.

@@ -17,7 +17,7 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// An app of generation 1 talks with a node whose TCP goes over the Yggdrasil of its
+// An app of gen1 talks with a node whose TCP goes over the Yggdrasil of its
 // system, and is called back there. Sockets on loopback stand in for that.
 func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 	w, all := actorstest.New(t, memnet.Options{}), &memnet.Systems{}
@@ -77,9 +77,9 @@ func TestOldAppOverTheSystemsYggdrasil(t *testing.T) {
 	awaitAccount(n, func() *phone.Old { return dial(theirs) })
 
 	// An address behind the node that it comes from is taken, any other is not.
-	behind, elsewhere := theirs.As16(), theirs.As16()
-	behind[0], elsewhere[0], elsewhere[4] = 0x03, 0x03, elsewhere[4]^1
-	for claimed, ok := range map[[16]byte]bool{behind: true, elsewhere: false} {
+	behind, other := theirs.As16(), theirs.As16()
+	behind[0], other[0], other[4] = 0x03, 0x03, other[4]^1
+	for claimed, ok := range map[[16]byte]bool{behind: true, other: false} {
 		p := dial(theirs)
 		if err := p.Hello(claimed[:]); err != nil {
 			t.Fatal(err)

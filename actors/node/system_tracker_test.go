@@ -22,11 +22,11 @@ import (
 	"github.com/mimird/mimird/test/phone"
 )
 
-// trackerSystem is a system that reaches one tracker of generation 1.
+// trackerSystem is a system that reaches one tracker of gen1.
 type trackerSystem struct {
 	overlay.System
 	at netip.AddrPort
-	// knows is what the tracker answers whoever asks.
+	// knows is what the tracker answers to every query.
 	knows tracker.Record1
 }
 
@@ -59,7 +59,7 @@ func (p trackerPort) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, net.UDPAddrFromAddrPort(p.system.at), err
 }
 
-// A tracker of generation 1 names a device that lies behind somebody's node: it is
+// A tracker of gen1 names a device that lies behind a node: it is
 // dialled at its own address, although nobody here has met it.
 func TestOldTrackerNamesADeviceBehindARouter(t *testing.T) {
 	w, all := actorstest.New(t, memnet.Options{}), &memnet.Systems{}

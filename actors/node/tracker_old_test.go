@@ -24,7 +24,7 @@ import (
 func oldTrackerNode(w *actorstest.World) identity.NodeKey {
 	var role node.Options
 	withCarriers(w, false, overlay.KindQUIC, overlay.KindTCP)(&role)
-	n := w.Node("old tracker", func(o *node.Options) {
+	n := w.Node("tracker v1", func(o *node.Options) {
 		o.Tracker = &trackerserver.Options{OpenNetwork: role.OpenNetwork}
 	})
 	var key identity.NodeKey
@@ -66,7 +66,7 @@ func TestOldTrackersBringNodesTogether(t *testing.T) {
 	}
 }
 
-// Whoever has named old trackers sees that they do not answer.
+// An operator who has named trackers v1 sees that they do not answer.
 func TestOldTrackersThatAreSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := actorstest.New(t, memnet.Options{})
@@ -118,7 +118,7 @@ func TestOldTrackerRefusesForgeries(t *testing.T) {
 	for what, request := range map[string][]byte{
 		"a forgery":       forged.AppendTo([]byte{tracker.SelectorClient}),
 		"another tracker": tracker.AppendSyncHello1(nil, device.Key()),
-		"nonsense":        {tracker.SelectorClient, 9, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33},
+		"malformed":       {tracker.SelectorClient, 9, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33},
 	} {
 		if reply, err := ask(request); err == nil {
 			t.Errorf("%s is answered with %+v", what, reply)

@@ -147,7 +147,7 @@ func TestTrackersShareWhatIsAnnounced(t *testing.T) {
 	if err != nil || announced.TTL() != 4*time.Minute {
 		t.Fatalf("announced for %v, error %v", announced.TTL(), err)
 	}
-	for name, s := range map[string]*syncTracker{"partner": b, "partner of generation 2": c} {
+	for name, s := range map[string]*syncTracker{"partner": b, "partner of gen2": c} {
 		got := ask.find(s.key, who.Public())
 		if got.Node != device.Key() || got.Priority != 7 || got.ClientID != 9 || got.Life() > 5*time.Minute || got.Life() < 4*time.Minute {
 			t.Errorf("%s: %+v", name, got)
@@ -189,7 +189,7 @@ func TestTrackersShareWhatIsAnnounced(t *testing.T) {
 	if reply, err := ask.ask(b.key, tracker.Lookup{Nonce: nonce, Identity: forged.Identity}, nonce).Lookup(forged.Identity); err != nil || len(reply.Records) != 0 {
 		t.Errorf("the forgery: %+v, error %v", reply.Records, err)
 	}
-	// Who is no partner is not heard at all.
+	// A node that is not a partner is ignored.
 	stranger, err := device.Dial(t.Context(), a.key, tracker.Port)
 	if errors.Is(err, overlay.ErrReset) {
 		return // before the dial was done

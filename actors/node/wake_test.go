@@ -142,7 +142,7 @@ func TestContact_Removed_ActorStops(t *testing.T) {
 	})
 }
 
-// A session that gives way to a new stream is over, also when nothing comes of the
+// A session that yields to a new stream is over, also when nothing comes of the
 // new one: nobody is shown as online without a session.
 func TestPresence_FailedReplacement_IsOffline(t *testing.T) {
 	const script = `
@@ -208,7 +208,7 @@ func TestPresence_NextAttempt_NotInThePast(t *testing.T) {
 	})
 }
 
-// A text that is queued is not reported as cancelled: whoever is told so writes it
+// A text that is queued is not reported as cancelled: a user who is told so writes it
 // again.
 func TestSend_CancelledWhileQueued_Succeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
