@@ -9,9 +9,11 @@ import (
 )
 
 var (
-	// ErrNodeKey, ErrExposed and ErrUnknownAccount are those of the keyring.
-	ErrNodeKey        = keyring.ErrNodeKey
-	ErrExposed        = keyring.ErrExposed
+	// ErrNodeKey is that of the keyring.
+	ErrNodeKey = keyring.ErrNodeKey
+	// ErrExposed is that of the keyring.
+	ErrExposed = keyring.ErrExposed
+	// ErrUnknownAccount is that of the keyring.
 	ErrUnknownAccount = keyring.ErrUnknownAccount
 	// ErrNotRunning says that the node has not been started, or has stopped.
 	ErrNotRunning = errors.New("the node is not running")

@@ -93,7 +93,7 @@ func (s *shared) phoneHas(text string) bool {
 	return slices.Contains(s.own.Page(s.bob.Key()).Texts(), text)
 }
 
-func (s *shared) nodeHas(t *testing.T, text string) bool {
+func (s *shared) nodeHas(text string) bool {
 	return slices.Contains(s.n.HeardFrom(s.bob.Key()), text)
 }
 
@@ -120,14 +120,14 @@ func TestRoles(t *testing.T) {
 				defer s.own.Stop()
 				text := s.write(t)
 				virtual.Sleep(time.Hour)
-				if n, p, a := s.nodeHas(t, text), s.phoneHas(text), s.acknowledged(); n != test.node || p != test.phone || a != test.acked {
+				if n, p, a := s.nodeHas(text), s.phoneHas(text), s.acknowledged(); n != test.node || p != test.phone || a != test.acked {
 					t.Errorf("node %v, phone %v, acknowledged %v", n, p, a)
 				}
 				if !test.on {
 					s.turnOn(t)
 				}
 				virtual.Sleep(time.Hour)
-				if n, p, a := s.nodeHas(t, text), s.phoneHas(text), s.acknowledged(); n != test.nodeLater || p != test.phoneLater || a != test.ackedL {
+				if n, p, a := s.nodeHas(text), s.phoneHas(text), s.acknowledged(); n != test.nodeLater || p != test.phoneLater || a != test.ackedL {
 					t.Errorf("later: node %v, phone %v, acknowledged %v", n, p, a)
 				}
 				if texts := s.n.HeardFrom(s.bob.Key()); len(texts) > 1 {
@@ -148,7 +148,7 @@ func TestHandOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		early := s.write(t)
-		s.n.Eventually("it is there", func() bool { return s.nodeHas(t, early) })
+		s.n.Eventually("it is there", func() bool { return s.nodeHas(early) })
 		if _, err := s.n.SetForwardTo(t.Context(), s.n.Account.ID, home.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestHandOver(t *testing.T) {
 		for i := range 5 {
 			text := s.write(t)
 			want = append(want, "bob: "+text)
-			s.n.Eventually("it is there", func() bool { return s.nodeHas(t, text) })
+			s.n.Eventually("it is there", func() bool { return s.nodeHas(text) })
 			if i == 2 {
 				s.n.Stop()
 				s.n.Start()
