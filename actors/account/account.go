@@ -63,15 +63,17 @@ func NewSpec(d *Deps, id identity.PublicKey) kernel.Spec {
 }
 
 const (
+	// NamePrefix begins the names of account actors.
 	NamePrefix = "account-"
 	// ChildPause is how long a child that failed too often stays stopped. The node
 	// does the same with accounts.
 	ChildPause = 5 * time.Minute
 )
 
-// childDue is the end of childPause.
+// childDue is the end of ChildPause.
 type childDue struct{ Name string }
 
+// Name returns the name of an account's actor below the node.
 func Name(id identity.PublicKey) string { return NamePrefix + id.String() }
 
 func (a *account) Started(c *kernel.Context) error {

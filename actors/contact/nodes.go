@@ -23,6 +23,7 @@ type Nodes struct {
 	byPair map[store.Conversation][]identity.NodeKey
 }
 
+// NewNodes returns an index without entries; Load fills it.
 func NewNodes() *Nodes {
 	return &Nodes{byNode: make(map[identity.NodeKey][]store.Conversation), byPair: make(map[store.Conversation][]identity.NodeKey)}
 }

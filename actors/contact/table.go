@@ -32,6 +32,7 @@ type Table struct {
 	requests   *requestGuard
 }
 
+// NewTable returns an empty table, for one node.
 func NewTable() *Table {
 	return &Table{presence: newPresence(), requests: newRequestGuard()}
 }
