@@ -220,7 +220,8 @@ func TestFaultInEveryFileOperation(t *testing.T) {
 	for kind := errorfs.OpCreate; kind <= errorfs.OpFileFlush; kind++ {
 		seen := counts.seen[kind]
 		for point := range min(seen, pointsPerKind) {
-			f := &fault{kind: kind, at: point * seen / min(seen, pointsPerKind), burst: 1 + point%3*5}
+			points := min(seen, pointsPerKind)
+			f := &fault{kind: kind, at: (2*point + 1) * seen / (2 * points), burst: 1 + point%3*5}
 			mem := vfs.NewCrashableMem()
 			must, may := faultRun(t, errorfs.Wrap(mem, f), f)
 			if must != may {
