@@ -63,7 +63,7 @@ func TestLogin_CreatesIdentity(t *testing.T) {
 	room := w.greeted(bob)
 	w.say(bob, room, "login new", "Please enter your name")
 	w.say(bob, room, "\u202e\u200f", "a name has at least one letter")
-	w.say(bob, room, "Bob of Matrix", "Your Mimir identity Bob of Matrix is made")
+	w.say(bob, room, "Bob of Matrix", "Your Mimir identity Bob of Matrix is created")
 	w.said(bob, room, "mimir://mm/u/"+key("created Bob of Matrix").String())
 	if _, err := w.node.Account(key("created Bob of Matrix")); err != nil {
 		t.Error(err)

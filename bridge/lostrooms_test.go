@@ -226,7 +226,7 @@ func TestLostTables_OtherMember_RoomNotAdopted(t *testing.T) {
 	h.loseTables()
 	h.say(h.dave, h.daveManagement, "login attach", "You use the Mimir identity Dave")
 	h.say(h.alice, h.management, "login attach", "You use the Mimir identity Alice")
-	h.told(h.alice, h.aliceBob, "is anybody here", "does not take it over")
+	h.told(h.alice, h.aliceBob, "is anybody here", "does not adopt it")
 	h.node.receive(h.account, h.bob, "for alice alone")
 	room := h.awaitText(h.alice, h.ghost(h.bob), "for alice alone")
 	if room == h.aliceBob || h.joined(room, h.dave.UserID()) {

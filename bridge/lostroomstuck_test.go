@@ -41,7 +41,7 @@ func TestLostTables_NoticeRefused_OthersHandled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h.await("the messages were tried", func() bool { return h.log.contains("the sender cannot be told") })
+	h.await("the messages were tried", func() bool { return h.log.contains("sender not told") })
 	h.await("nothing is kept", func() bool { return h.status().Transactions == 0 })
 	h.homeserver.SetFaults()
 	h.told(h.alice, h.aliceBob, "third", "login attach")

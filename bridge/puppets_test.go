@@ -95,7 +95,7 @@ func TestDoublePuppet_RegistrationForgotten_BotSends(t *testing.T) {
 	h.homeserver.SetFault(bridgetest.Fault{})
 	h.await("it is back", func() bool { return h.status().Homeserver.OK })
 	h.await("the bridge acts as alice again", func() bool {
-		return h.log.contains(`the bridge acts as a user again" actor=stage/matrix kind=matrix user_id=@alice:mimir.test`)
+		return h.log.contains(`double puppet of a user works again" actor=stage/matrix kind=matrix user_id=@alice:mimir.test`)
 	})
 	h.sentByOtherDevice(h.account, h.bob, "alive again")
 	h.shownBy(h.alice, h.aliceBob, h.alice.UserID(), "alive again")
@@ -118,7 +118,7 @@ func TestDoublePuppet_UserNotTold_OthersDelivered(t *testing.T) {
 	h.said(h.alice, h.management, "does not let the bridge act as you")
 	// What is answered with an error is said again.
 	h.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError, Only: requestsIn(h.daveManagement, "/send/")})
-	h.await("it was tried", func() bool { return h.log.contains("a user cannot be told, retrying") })
+	h.await("it was tried", func() bool { return h.log.contains("user not told, retrying") })
 	h.homeserver.SetFault(bridgetest.Fault{})
 	h.said(h.dave, h.daveManagement, "does not let the bridge act as you")
 }

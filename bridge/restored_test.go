@@ -78,7 +78,7 @@ func TestRestoredHomeserver_LostRoom_NotRestored(t *testing.T) {
 	before := h.log.len()
 	h.start()
 	h.awaitState(bridge.StateRunning)
-	h.await("the homeserver is found whole", func() bool { return h.log.containsAfter(before, "the homeserver has the latest message") })
+	h.await("the homeserver is found whole", func() bool { return h.log.containsAfter(before, "homeserver has the latest message") })
 	if h.log.contains("restored from an older copy") {
 		t.Error("the homeserver counts as restored")
 	}
@@ -121,7 +121,7 @@ func TestRestoredHomeserver_UpgradedRoom_NotRestored(t *testing.T) {
 	h.start()
 	h.awaitState(bridge.StateRunning)
 	h.await("the homeserver is found whole", func() bool {
-		return h.log.containsAfter(before, "the homeserver has the latest message") || h.log.contains("restored from an older copy")
+		return h.log.containsAfter(before, "homeserver has the latest message") || h.log.contains("restored from an older copy")
 	})
 	if h.log.contains("restored from an older copy") {
 		t.Fatal("the homeserver counts as restored")

@@ -236,7 +236,7 @@ func (r *roadmap) doubt(t *testing.T) {
 func (r *roadmap) identities(t *testing.T) {
 	logins := r.status().Logins
 	r.say(r.alice, r.management, "login new", "Please enter your name")
-	r.say(r.alice, r.management, "Alicia", "Your Mimir identity Alicia is made")
+	r.say(r.alice, r.management, "Alicia", "Your Mimir identity Alicia is created")
 	r.say(r.alice, r.management, "login import", "Please enter your secret key")
 	seen := r.alice.Seen(r.botSaying(r.management, "Please enter your name"))
 	secret := r.write(r.management, "01020300000000000000000000000000000000000000000000000000000000ff")

@@ -23,19 +23,17 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-// A room that is made again, because it was deleted or because the user wants it
-// anew, gets the history of the conversation first, from the store: in order, each
-// message with its time, and each once, however often that is interrupted. Matrix
-// has no way to put anything before what is there, so history comes only into rooms
-// that are empty.
+// A room that is created again, because it was deleted or because the user asks for it,
+// gets the history of the conversation first, from the store: in order, each message with
+// its time and once, however often that is interrupted. Matrix cannot insert events before
+// others, so only empty rooms get history.
 
-// historyEntry is the kind of the entries that history counts as. None in a log
-// has it.
+// historyEntry is the event kind of history, for transaction ids. The log has none of it.
 const historyEntry store.EventKind = 255
 
-// shownRoom says how far the history of a conversation is in its room. It is kept
-// with the bridge's tables. Begin and End are positions in the conversation; all
-// from Begin up to and without End is to be shown, nothing when they are the same.
+// shownRoom says how much of the history of a conversation is in its room. It is stored
+// with the bridge's tables. Begin and End are positions in the conversation: the messages
+// from Begin up to, and without, End are still to be shown.
 type shownRoom struct {
 	Room       id.RoomID `json:"room"`
 	Begin, End uint64
@@ -59,8 +57,8 @@ func (d *delivery) noteShownRoom(ctx context.Context, shown shownRoom) {
 	d.br.DB.KV.Set(ctx, historyKey(d.at.Conversation), string(text))
 }
 
-// history shows what belongs into a room before anything else. The first room of a
-// conversation has no history but what the log says.
+// history shows what belongs into a room before the next event. The first room of a
+// conversation has no history but the event log.
 func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 	if d.at.HistoryRoom == portal.MXID {
 		return nil
@@ -99,7 +97,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 	return nil
 }
 
-// historyEnd returns the position of the first message that the log will bring.
+// historyEnd returns the position of the first message that comes from the log.
 func (d *delivery) historyEnd() (uint64, error) {
 	for after := d.at.Cursor; ; {
 		events, err := d.node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
@@ -123,8 +121,8 @@ func (d *delivery) historyEnd() (uint64, error) {
 	return newest[0].Order + 1, nil
 }
 
-// historyBegin returns the position from which so many messages, without reactions,
-// go up to the end.
+// historyBegin returns the position of the first of the last limit messages before end,
+// not counting reactions.
 func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 	begin := end
 	for begin > 1 && limit > 0 {
@@ -173,7 +171,7 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 	return nil
 }
 
-// showOld shows a message of the history, unless it is there.
+// showOld shows a message of the history, unless it is in the room.
 func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	id := mimirid.Message(d.at.ID, m.ID, 0)
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
@@ -196,7 +194,7 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	return nil
 }
 
-// RemakeRoom makes the room of a conversation anew, with the latest messages of its
+// RemakeRoom gives a conversation a new room with the latest limit messages of its
 // history; 0 means all.
 func (c *Connector) RemakeRoom(conversation store.Conversation, limit int) {
 	c.deliver.Rebuild(conversation, c.rebuildJob(&rebuilding{limit: limit}))
@@ -206,18 +204,18 @@ func (c *Connector) rebuildJob(job *rebuilding) deliver.Job {
 	return func(ctx context.Context, at *deliver.Position) error { return c.rebuildRoom(ctx, at, job) }
 }
 
-// rebuilding is a room that is being made anew.
+// rebuilding is the job of a room that is remade.
 type rebuilding struct {
 	limit int  // how much of the history the new room gets; 0 is all
 	given bool // the old room is given up
-	// What the homeserver has lost, see restored.go: the room, or the messages that were
-	// shown there.
+	// What a restored homeserver has lost, see restored.go: the room, or the rows of
+	// messages.
 	gone    id.RoomID
 	missing []shownRow
 }
 
-// giveUpRoom notes that a room is given up. The library's own way of doing so only logs
-// what fails.
+// giveUpRoom stores that a room is given up. The library's own function only logs a
+// failure.
 func (c *Connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
 	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, '1')
 		ON CONFLICT (bridge_id, key) DO NOTHING`, c.br.ID, givenUpKey(room))
@@ -227,8 +225,8 @@ func (c *Connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
 	return nil
 }
 
-// rebuildRoom gives up a room and makes another. Called again after an error, it
-// gives up no second one.
+// rebuildRoom gives up a room and creates another. Called again after an error, it gives
+// up no second one.
 func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
 	if job.missing != nil {
 		return c.showMissing(ctx, at, job)
@@ -243,11 +241,11 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
-		// First, so that no search finds it again.
+		// First, so that no search adopts it again.
 		if err := c.giveUpRoom(ctx, old); err != nil {
 			return err
 		}
-		// The tables go first: a crash then leaves an old room and no lost message.
+		// Before the room, so that a crash leaves an old room and loses no message.
 		if err := portal.Delete(ctx); err != nil {
 			return fmt.Errorf("give up the room: %w", err)
 		}
@@ -255,7 +253,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
 		defer cancel()
 		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
-			c.log.Warn("an old room cannot be cleaned up", "room_id", old, "err", fault.OneLine(err))
+			c.log.Warn("old room not deleted", "room_id", old, "err", fault.OneLine(err))
 		}
 	}
 	job.given = true // or there was none

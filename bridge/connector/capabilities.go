@@ -14,9 +14,8 @@ import (
 	"maunium.net/go/mautrix/event"
 )
 
-// GetCapabilities says what can be sent from a room, and what cannot: clients hide
-// what is rejected, and the library refuses it with a notice. Formatting is
-// rendered to text, which keeps what has a sign of its own.
+// GetCapabilities returns what can be sent from a room: clients hide what is rejected,
+// and the library refuses it with a notice. Formatting is rendered to text.
 func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *event.RoomFeatures {
 	edit := event.CapLevelRejected
 	if cl.config.Network.Edits == config.EditsCorrection {
@@ -24,7 +23,7 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 	}
 	request := portal != nil && portal.MessageRequest
 	return &event.RoomFeatures{
-		// Another id makes the library tell rooms anew.
+		// Another id makes the library send the state again.
 		ID: fmt.Sprintf("im.mimir.capabilities.4+edit%d+request=%t", edit, request),
 		Formatting: event.FormattingFeatureMap{
 			event.FmtBlockquote:    event.CapLevelPartialSupport,

@@ -19,7 +19,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// GetChatInfo says who is in a room: the user and the contact.
+// GetChatInfo returns the members of a room: the user and the contact.
 func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	key := conversation.Contact()
@@ -45,7 +45,7 @@ func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*brid
 	return info, nil
 }
 
-// contactInfo is what the state of a contact says about the room.
+// contactInfo returns what the state of a contact says about the room.
 func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error) {
 	key, err := mimirid.ParseUser(user)
 	if err != nil {
@@ -61,7 +61,7 @@ func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error)
 	return cl.contactRoom(contact), nil
 }
 
-// GetUserInfo says how an identity is shown.
+// GetUserInfo returns the profile of an identity.
 func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridgev2.UserInfo, error) {
 	key, err := mimirid.ParseUser(ghost.ID)
 	if err != nil {
@@ -88,9 +88,9 @@ func (c *Connector) userInfo(contact store.Contact) *bridgev2.UserInfo {
 	return userInfo(contact.ID, c.displayName(contact), contact.Avatar)
 }
 
-// displayName is the name our user has given the contact, else the one the
-// contact has chosen. A ghost is the same for everybody on the homeserver, so
-// with several users only the public name is shown.
+// displayName is the name that our user has given the contact, else the one that the
+// contact has chosen. A ghost is the same for all users of the homeserver, so with
+// several users only the public name is shown.
 func (c *Connector) displayName(contact store.Contact) string {
 	if name := msgconv.CleanName(contact.LocalName); name != "" && c.oneUser() {
 		return name
@@ -134,11 +134,8 @@ func loginName(account store.Account) string {
 	return nameOr(account.Name, account.ID)
 }
 
-// Names that others have chosen: what is taken out of them, and how they are
-// compared, so that nobody looks like the bot.
-
-// unlessBot is the name of somebody, unless it could be taken for the bot's: then
-// it is their key, as for somebody without a name.
+// unlessBot returns a name, or the key when the name is empty or could be mistaken for
+// that of the bot.
 func (c *Connector) unlessBot(name string, key identity.PublicKey) string {
 	if c.posesAsBot(name) {
 		name = ""
@@ -146,7 +143,7 @@ func (c *Connector) unlessBot(name string, key identity.PublicKey) string {
 	return nameOr(name, key)
 }
 
-// posesAsBot reports whether a name has in it what the bot is called.
+// posesAsBot reports whether a name contains the name of the bot, as eyes read it.
 func (c *Connector) posesAsBot(name string) bool {
 	shape := msgconv.Skeleton(name)
 	bot := c.config.AppService.Bot
@@ -158,7 +155,7 @@ func (c *Connector) posesAsBot(name string) bool {
 	return false
 }
 
-// minBotName is how long a name of the bot is that is looked for inside of others.
+// minBotName is the least length of a bot name that is searched inside of others.
 const minBotName = 4
 
 // shownName is what the bot calls a contact when it talks to our user.

@@ -16,10 +16,10 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// disconnectTimeout is how long a login waits for what is being delivered for it.
+// disconnectTimeout is how long a logout waits for the deliveries that run.
 const disconnectTimeout = 3 * time.Second
 
-// client is one login: a Matrix user using an account of the node.
+// client is one login: the use of an account by a Matrix user.
 type client struct {
 	*Connector
 	login   *bridgev2.UserLogin
@@ -44,14 +44,14 @@ var (
 	_ bridgev2.UserSearchingNetworkAPI           = (*client)(nil)
 )
 
-// The bridge states that are ours.
+// The bridge states of the connector.
 const (
 	stateAccountGone status.BridgeStateErrorCode = "mimir-account-gone"
 	stateStoreFailed status.BridgeStateErrorCode = "mimir-store-failed"
 )
 
-// Connect begins to deliver. There is no connection: the node looks after those,
-// for as long as the account exists.
+// Connect begins to deliver. There is no connection to make: the node has them for as
+// long as the account exists.
 func (cl *client) Connect(context.Context) {
 	_, err := cl.node.Account(cl.account)
 	if err == nil {
@@ -68,7 +68,7 @@ func (cl *client) Connect(context.Context) {
 			Message: "This identity is not on the node any more.",
 		})
 	default:
-		cl.log.Error("a login cannot be served", "account", cl.account.Short(), "err", err)
+		cl.log.Error("login not started", "account", cl.account.Short(), "err", err)
 		cl.sendState(cl.login, status.BridgeState{
 			StateEvent: status.StateUnknownError, Error: stateStoreFailed,
 			Message: "The node cannot read its store.",
@@ -86,7 +86,7 @@ func (cl *client) Disconnect() {
 // IsLoggedIn reports whether the account exists.
 func (cl *client) IsLoggedIn() bool { return !cl.gone.Load() }
 
-// LogoutRemote ends the login. The account stays on the node, with all it has.
+// LogoutRemote ends the login. The account stays on the node.
 func (cl *client) LogoutRemote(context.Context) { cl.Disconnect() }
 
 // IsThisUser reports whether a user is the login's own identity.

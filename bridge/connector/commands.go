@@ -28,9 +28,8 @@ var (
 	helpMessages = commands.HelpSection{Name: "Messages", Order: 25}
 )
 
-// commandList returns the commands that other bridges do not have. Those that are
-// about somebody are about the contact of the room they are written in, or about
-// whom the argument names.
+// commandList returns the commands that other bridges do not have. One about a contact is
+// about the contact of its room, or the one that the argument names.
 func (c *Connector) commandList() []commands.CommandHandler {
 	command := func(name, args, text string, section commands.HelpSection, run func(*commands.Event)) *commands.FullHandler {
 		return &commands.FullHandler{
@@ -64,7 +63,7 @@ func (c *Connector) commandList() []commands.CommandHandler {
 		command("queue", "", "Show what waits for your contacts, and why", helpMessages, c.commandQueue),
 		inRoom(command("cancel", "", "Give up what waits for the contact of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),
-		inRoom(command("fetch", "", "As a reply: fetch a file that was not fetched", helpMessages, c.commandFetch)),
+		inRoom(command("fetch", "", "As a reply: fetch a file that was not attachments", helpMessages, c.commandFetch)),
 		command("history", "[_contact_] [_messages_]", "Make the room of a contact anew, with the whole history or so many messages", helpMessages, c.commandHistory),
 		command("retry", "[_contact_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
 	}
@@ -75,7 +74,7 @@ func inRoom(h *commands.FullHandler) *commands.FullHandler {
 	return h
 }
 
-// clients returns the logins of whoever gives a command, the one of the room first.
+// clients returns the logins of the user who gives a command, the one of the room first.
 func (c *Connector) clients(ce *commands.Event) []*client {
 	var all []*client
 	for _, login := range ce.User.GetUserLogins() {
@@ -91,7 +90,7 @@ func (c *Connector) clients(ce *commands.Event) []*client {
 	return all
 }
 
-var errNotYourRoom = errors.New("this is somebody else's conversation")
+var errNotYourRoom = errors.New("this conversation belongs to another user")
 
 // roomOf returns the login and the contact of a room.
 func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, error) {
@@ -108,7 +107,7 @@ func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, err
 	return nil, contact, errNotYourRoom
 }
 
-// target returns whom a command is about.
+// target returns the contact that a command is about.
 func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*client, identity.PublicKey, error) {
 	if ce.RawArgs == "" {
 		if ce.Portal == nil {
@@ -148,7 +147,7 @@ func (c *Connector) decide(
 	case err != nil:
 		replyError(ce, err)
 	case asked && contact.State == store.ContactAccepted:
-		// The room of the request says so, whichever way it was accepted.
+		// The room of the request is told so, however it was accepted.
 	default:
 		replyText(ce, fmt.Sprintf(done, c.displayName(contact)))
 	}
@@ -214,8 +213,8 @@ func (c *Connector) contactLine(contact store.Contact) string {
 	return line
 }
 
-// replyText answers a command. What is in the text is not markup: it has names in
-// it that others have chosen.
+// replyText answers a command. The text is not markup: it contains names that others have
+// chosen.
 func replyText(ce *commands.Event, text string) {
 	content := msgconv.Notice(strings.ReplaceAll(text, "$cmdprefix", ce.Bridge.Config.CommandPrefix))
 	content.Mentions = &event.Mentions{}

@@ -83,7 +83,7 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 	replyLines(ce, lines)
 }
 
-// outboxLines says what waits for each contact.
+// outboxLines lists what is undelivered for each contact.
 func (cl *client) outboxLines() ([]string, error) {
 	contacts, err := cl.node.OutboxContacts(cl.account)
 	if err != nil {
@@ -128,7 +128,7 @@ func countText(n int) string {
 	return fmt.Sprintf("%d messages wait", n)
 }
 
-// why says what a message waits for, as far as the store knows.
+// why says why a message is undelivered, as far as the store knows.
 func why(contact store.Contact, m store.Message) string {
 	switch {
 	case contact.State == store.ContactBlocked:
@@ -142,8 +142,8 @@ func why(contact store.Contact, m store.Message) string {
 	}
 }
 
-// momentForm is how times are written in answers: the bridge does not know where
-// the user is.
+// momentForm is the form of times in answers. They are UTC: the bridge does not know the
+// zone of the user.
 const momentForm = "2006-01-02 15:04 UTC"
 
 func moment(m store.Millis) string { return m.Time().UTC().Format(momentForm) }
@@ -161,7 +161,7 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, contact identity.
 		return cl, contact, m, err
 	}
 	if row == nil || row.Room != ce.Portal.PortalKey {
-		return cl, contact, m, errors.New("this is no message of the conversation")
+		return cl, contact, m, errors.New("this is not a message of the conversation")
 	}
 	_, id, _, err := mimirid.ParseMessage(row.ID)
 	if err != nil { // what the bridge says of a message
@@ -179,15 +179,15 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, contact identity.
 	return cl, contact, m, err
 }
 
-// What is in the room is in the table a moment later.
+// An event is in the room a moment before it is in the table.
 const (
 	rowTime = 2 * time.Second
 	rowPoll = 50 * time.Millisecond
 )
 
-// rowOf returns the row of an event, or nil when there is none. Commands do not wait
-// for their turn among the events of a room, so one that replies at once to what has
-// just been shown may be here before the library has written the row.
+// rowOf returns the row of an event, nil when there is none. Commands are not handled in
+// the order of the room's events, so a reply to an event that was just shown may come
+// before the library has inserted its row.
 func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Message, error) {
 	patience, cancel := context.WithTimeout(ctx, rowTime)
 	defer cancel()
@@ -283,6 +283,6 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 	case store.MediaStored, store.MediaUploading:
 		replyText(ce, "The file is here already.")
 	default:
-		replyText(ce, "The file is being fetched; it appears here when it has come.")
+		replyText(ce, "The file is being attachments; it appears here when it has come.")
 	}
 }

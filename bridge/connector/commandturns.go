@@ -11,13 +11,12 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// commandPatience is how long a command waits for the one before it.
-const commandPatience = 10 * time.Second
+// commandWait is how long a command waits for the one before it.
+const commandWait = 10 * time.Second
 
-// commandTurns lets the commands of a user happen one after the other. The library
-// starts each in a goroutine of its own, and what a command asks back is on the
-// user's screen before the library knows that it waits for an answer: whoever
-// answers at once would be told that there is no such command.
+// commandTurns serializes the commands of a user. The library starts each in a goroutine
+// of its own, and shows a question of a command before it waits for the answer: a quick
+// answer would be an unknown command.
 type commandTurns struct {
 	next bridgev2.CommandProcessor
 
@@ -25,13 +24,13 @@ type commandTurns struct {
 	users map[id.UserID]*commandTurn
 }
 
-// commandTurn is what there is while a user has commands under way.
+// commandTurn exists while a user has commands under way.
 type commandTurn struct {
 	free     chan struct{} // holds one value while nobody has the turn
 	commands int
 }
 
-// SerializeCommands lets the commands of a user happen one after the other. It is called
+// SerializeCommands makes the commands of a user run one after the other. It is called
 // after NewBridge.
 func SerializeCommands(br *bridgev2.Bridge) { br.Commands = newCommandTurns(br.Commands) }
 
@@ -40,13 +39,13 @@ func newCommandTurns(next bridgev2.CommandProcessor) *commandTurns {
 }
 
 // Handle implements [bridgev2.CommandProcessor]. A command that takes longer than
-// commandPatience does not hold up the next, which may be the one that ends it.
+// commandWait does not delay the next, which may be the one that cancels it.
 func (t *commandTurns) Handle(
 	ctx context.Context, room id.RoomID, event id.EventID, user *bridgev2.User, message string, replyTo id.EventID,
 ) {
 	turn := t.enter(user.MXID)
 	defer t.leave(user.MXID)
-	patience := time.NewTimer(commandPatience)
+	patience := time.NewTimer(commandWait)
 	defer patience.Stop()
 	select {
 	case <-turn.free:

@@ -32,8 +32,8 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Connector is Mimir as bridgev2 sees it. There is a new one for every start of
-// the bridge.
+// Connector is the bridgev2.NetworkConnector for Mimir. There is a new one for every
+// start of the bridge.
 type Connector struct {
 	node    Node
 	config  *config.Config
@@ -44,21 +44,21 @@ type Connector struct {
 	deliver *deliver.Deliverer
 	// retry is the back-off of what is retried in goroutines of the connector.
 	retry   kernel.Backoff
-	copies  *homeserver.Deduper
+	deduper *homeserver.Deduper
 	lost    *lostRooms
 	puppets *puppets
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored
-	// homeserver is whether it answers, in all starts of the bridge.
-	homeserver *homeserver.Monitor
-	fetched    *appservice.Attachments
+	// homeserver says whether it answers.
+	homeserver  *homeserver.Monitor
+	attachments *appservice.Attachments
 	// loginNames is held while the name of a login changes, and while the library reads
 	// it for a bridge state: it has no lock of its own.
 	loginNames sync.Mutex
-	// missedGhosts are ghosts that were registered again and whose copy in memory says
-	// otherwise: from networkid.UserID to whether the name is set.
+	// missedGhosts are ghosts that were registered again while the library has their old
+	// profile in memory: from networkid.UserID to whether the name is set.
 	missedGhosts sync.Map
-	// profiles has the logins whose profile is to be set.
+	// profiles are the logins whose profile has to be set.
 	profiles chan *client
 }
 
@@ -86,7 +86,7 @@ type Deps struct {
 func New(deps Deps) *Connector {
 	c := &Connector{
 		node: deps.Node, config: deps.Config, log: deps.Log, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
-		homeserver: deps.Homeserver, fetched: deps.Attachments, profiles: make(chan *client, maxProfiles),
+		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 	}
 	c.deliver = deliver.New(deliver.Deps{
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
@@ -105,7 +105,7 @@ func (c *Connector) Bridge() *bridgev2.Bridge { return c.br }
 func (c *Connector) Deliverer() *deliver.Deliverer { return c.deliver }
 
 // Deduper returns what takes back the second event of a message, nil before Init.
-func (c *Connector) Deduper() *homeserver.Deduper { return c.copies }
+func (c *Connector) Deduper() *homeserver.Deduper { return c.deduper }
 
 // Rooms returns what decides about events of rooms that are in no table.
 func (c *Connector) Rooms() appservice.Rooms { return c.lost }
@@ -126,11 +126,11 @@ func (c *Connector) RunBackground(stop context.Context) error {
 func (c *Connector) HomeserverUp() {
 	c.deliver.Kick()
 	c.puppets.wake()
-	c.restored.look()
+	c.restored.wakeUp()
 }
 
 // LoginsStarted is called when the logins are there.
-func (c *Connector) LoginsStarted() { c.restored.look() }
+func (c *Connector) LoginsStarted() { c.restored.wakeUp() }
 
 // FindRoom returns the room that exists for a conversation or a Matrix space, "" for
 // none. It is for the transport, see [homeserver.Deps].
@@ -143,7 +143,7 @@ func (c *Connector) IsOurs(user id.UserID) bool {
 	return user == c.matrix.Bot().UserID || c.br.IsGhostMXID(user)
 }
 
-// RequestRefused is told of the status of every answer. It does not wait.
+// RequestRefused is called with the status of every answer. It does not wait.
 func (c *Connector) RequestRefused(req *http.Request, status int) { c.puppets.refused(req, status) }
 
 var (
@@ -151,10 +151,10 @@ var (
 	_ bridgev2.IdentifierValidatingNetwork = (*Connector)(nil)
 )
 
-// Init is called by NewBridge.
+// Init is called by NewBridge, after the Init of the Matrix connector.
 func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
-	c.copies = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
+	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
 		reactions, err := c.node.Reactions(account, contact, target)
 		if isGone(err) {
 			return nil, nil
@@ -167,9 +167,9 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
 }
 
-// Start is called when the tables are there. The node runs already.
+// Start is called when the tables exist. The node runs already.
 func (c *Connector) Start(ctx context.Context) error {
-	c.keepProfiles(ctx)
+	c.restoreProfiles(ctx)
 	return nil
 }
 
@@ -185,10 +185,11 @@ func (c *Connector) GetName() bridgev2.BridgeName {
 	}
 }
 
-// GetDBMetaTypes says that we keep nothing of our own in bridgev2's tables.
+// GetDBMetaTypes returns no types: the connector stores nothing of its own in the tables
+// of bridgev2.
 func (c *Connector) GetDBMetaTypes() database.MetaTypes { return database.MetaTypes{} }
 
-// GetCapabilities says what the network as a whole can do.
+// GetCapabilities returns what the network as a whole can do.
 func (c *Connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
 	return &bridgev2.NetworkGeneralCapabilities{
 		Provisioning: bridgev2.ProvisioningCapabilities{
@@ -197,15 +198,16 @@ func (c *Connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
 	}
 }
 
-// GetBridgeInfoVersion is raised when rooms have to be told something new.
+// GetBridgeInfoVersion returns numbers that are raised when the library has to send new
+// state into all rooms.
 func (c *Connector) GetBridgeInfoVersion() (info, capabilities int) { return 1, 1 }
 
-// GetConfig says that the configuration is ours alone.
+// GetConfig returns no configuration: package config reads it.
 func (c *Connector) GetConfig() (string, any, configupgrade.Upgrader) {
 	return "", nil, configupgrade.NoopUpgrader
 }
 
-// LoadUserLogin makes the client of a login.
+// LoadUserLogin gives a login its client.
 func (c *Connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) error {
 	account, err := mimirid.ParseLogin(login.ID)
 	if err != nil {
@@ -215,13 +217,13 @@ func (c *Connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) 
 	return nil
 }
 
-// ValidateUserID tells the user names that can be a ghost's.
+// ValidateUserID reports whether a user name can be that of a ghost.
 func (c *Connector) ValidateUserID(user networkid.UserID) bool {
 	key, err := mimirid.ParseUser(user)
 	return err == nil && key.Validate() == nil
 }
 
-// watch runs beside the deliveries.
+// watch runs beside the deliveries: it sends notices and sets profiles.
 func (c *Connector) watch(stop, work context.Context) {
 	var watchers sync.WaitGroup
 	watchers.Go(func() { c.watchOutboxes(stop, work) })

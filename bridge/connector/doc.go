@@ -16,7 +16,7 @@
 //	                            are its parts
 //	room.go, refusal.go         the room of a conversation, and what to do when it, or the
 //	                            homeserver, refuses an event; repair.go
-//	backfill.go                 the history of a room that was made again
+//	backfill.go                 the history of a room that was created again
 //	chatinfo.go, ghosts.go      who is in a room, and how they look; doublepuppet.go
 //	commands.go and others      what users say to the bot
 //	outboxnotice.go,            what rooms and users are told of what is not delivered

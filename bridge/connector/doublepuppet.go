@@ -22,23 +22,23 @@ import (
 )
 
 const (
-	// puppetTestEvery is how often at most it is tested whether the bridge may act as a
-	// user, after something it did as them was forbidden, which happens. A token that is
-	// not accepted is tested after tokenTestEvery.
+	// puppetTestEvery is the least time between two tests of a token after a request with it
+	// was forbidden (403), which is common, and tokenTestEvery the one after it was not
+	// accepted (401).
 	puppetTestEvery = time.Minute
 	tokenTestEvery  = time.Second
-	// puppetRetry is how often it is tried again to act as those for whom it failed.
+	// puppetRetry is how often the bridge retries to act as users for whom that has failed.
 	puppetRetry = time.Hour
-	// maxPuppetTests bounds the tests that wait, and maxWhoami the answer to one.
+	// maxPuppetTests bounds the tests that wait, and maxWhoami the answer to one, in bytes.
 	maxPuppetTests = 64
 	maxWhoami      = 64 << 10
 )
 
-// puppets notices that the homeserver does not let the bridge act as one of its users
-// any more, because their access token was logged out or the registration for it is
-// gone. The bridge then stops to, tells the user, and their ghost speaks instead.
+// puppets notices that the homeserver does not let the bridge act as one of its users any
+// more, because their access token was logged out or the registration for it is gone. The
+// bridge then stops doing so, tells the user, and their ghost speaks instead.
 //
-// refused may be called from any goroutine; the rest is run's.
+// refused may be called from any goroutine; the other methods belong to run.
 type puppets struct {
 	*Connector
 	library zerolog.Logger
@@ -50,8 +50,7 @@ type puppets struct {
 	telling sync.WaitGroup // a user who cannot be told delays no other's test
 }
 
-// puppetTest is a question to the homeserver, with a token that the bridge has for a
-// user.
+// puppetTest is the test of a token that the bridge has for a user.
 type puppetTest struct {
 	user   id.UserID
 	whoami *http.Request
@@ -66,8 +65,8 @@ func newPuppets(c *Connector, library zerolog.Logger, direct func(*http.Request)
 	}
 }
 
-// refused is told of every request that was refused. It only notes what has to be
-// tested: the library may hold the lock of the user.
+// refused is called for every answer. It only queues a test: the library may hold the
+// lock of the user.
 func (p *puppets) refused(req *http.Request, status int) {
 	if status != http.StatusUnauthorized && status != http.StatusForbidden {
 		return
@@ -99,7 +98,7 @@ func (p *puppets) refused(req *http.Request, status int) {
 	}
 }
 
-// wake has it tried again to act as those for whom it failed.
+// wake makes run retry the users for whom acting as them has failed.
 func (p *puppets) wake() {
 	select {
 	case p.again <- struct{}{}:
@@ -127,7 +126,7 @@ func (p *puppets) run(stop context.Context) error {
 	}
 }
 
-// test asks whether a token is any good, and drops it otherwise.
+// test asks the homeserver about a token, and drops it when it is refused.
 func (p *puppets) test(ctx context.Context, test puppetTest) {
 	user := p.userOf(ctx, test)
 	if user == nil || !p.isDue(user.MXID, test.every) {
@@ -137,13 +136,13 @@ func (p *puppets) test(ctx context.Context, test puppetTest) {
 	if !dead {
 		return
 	}
-	p.log.Warn("the homeserver does not let the bridge act as a user any more", "user_id", user.MXID, "reason", reason)
+	p.log.Warn("double puppet of a user refused", "user_id", user.MXID, "reason", reason)
 	user.LogoutDoublePuppet(ctx)
 	p.tell(ctx, user, test.own)
 }
 
-// userOf returns the user whose token was refused. Tokens are compared with the tables:
-// the library writes those in memory under a lock that is its own.
+// userOf returns the user whose token was refused. It compares tokens with the tables:
+// the library writes its copy in memory under a lock of its own.
 func (p *puppets) userOf(ctx context.Context, test puppetTest) *bridgev2.User {
 	token := strings.TrimPrefix(test.whoami.Header.Get("Authorization"), "Bearer ")
 	for _, login := range p.br.GetAllCachedUserLogins() {
@@ -169,8 +168,8 @@ func (p *puppets) isDue(user id.UserID, every time.Duration) bool {
 	return true
 }
 
-// isDead reports whether the homeserver refuses a token, and with which words. What a
-// proxy says does not count.
+// isDead reports whether the homeserver refuses a token, and with which error code. The
+// answer of a proxy does not count.
 func (p *puppets) isDead(ctx context.Context, whoami *http.Request) (reason string, dead bool) {
 	resp, err := p.direct(whoami.WithContext(ctx))
 	if err != nil {
@@ -201,11 +200,11 @@ func (p *puppets) tell(ctx context.Context, user *bridgev2.User, own bool) {
 	} else {
 		text += "The operator of the bridge finds out why with `mimird matrix doctor`; when it works again, the bridge acts as you again by itself."
 	}
-	p.telling.Go(func() { p.keepTelling(ctx, user, "a dead token", text) })
+	p.telling.Go(func() { p.retryTellUser(ctx, user, "a dead token", text) })
 }
 
-// revive tries again to act as the users for whom that has failed: the library tries
-// once, and a homeserver may have been away then.
+// revive retries to act as the users for whom that has failed: the library tries once,
+// and the homeserver may have been away.
 func (p *puppets) revive(ctx context.Context) {
 	tried := make(map[id.UserID]bool)
 	for _, login := range p.br.GetAllCachedUserLogins() {
@@ -220,7 +219,7 @@ func (p *puppets) revive(ctx context.Context) {
 		case p.config.DoublePuppet.Registration != config.DoublePuppetNone:
 			user.LogoutDoublePuppet(ctx) // the next use tries
 			if user.DoublePuppet(ctx) != nil {
-				p.log.Info("the bridge acts as a user again", "user_id", user.MXID)
+				p.log.Info("double puppet of a user works again", "user_id", user.MXID)
 			}
 		}
 	}

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// maxTellTries is how often the homeserver may fail to take what the bot says about
-	// an event, while it answers other requests.
+	// maxTellTries is how often a notice about an event may fail while the homeserver
+	// answers other requests.
 	maxTellTries = 20
 	// maxEventFailures bounds the events that are remembered.
 	maxEventFailures = 1024
 )
 
-// eventFailures counts what fails for an event, so that the events behind it in the
-// same room wait no longer than they have to. It is safe for use by many goroutines.
+// eventFailures counts the failures of requests for an event, so that the events behind
+// it in the same room do not wait for ever. It is safe for use by many goroutines.
 type eventFailures struct {
 	lastUp func() time.Time // when the homeserver last answered a request well
 
@@ -33,10 +33,9 @@ type eventFailure struct {
 	last  time.Time // when it was counted
 }
 
-// isHopeless notes that a request for an event has failed, and reports whether it
-// would fail again: the homeserver has refused it, or has failed so often while it
-// answered other requests. While it answers nothing, nothing is hopeless, and neither
-// is what failed without it.
+// isHopeless notes that a request for an event has failed, and reports whether to give
+// up: the homeserver has refused it, or has failed limit times while it answered other
+// requests. Failures while it does not answer, and those without it, do not count.
 func (f *eventFailures) isHopeless(evt id.EventID, err error, limit int) bool {
 	switch homeserver.AnswerOf(err) {
 	case homeserver.AnswerNone, homeserver.AnswerAway:

@@ -24,20 +24,20 @@ import (
 )
 
 // The library sets the name and the picture of a ghost while it handles a message, and
-// again with each message while the homeserver refuses them. So ghosts whose look is
-// refused count as settled, in memory alone, and the bridge retries by itself: that of
-// a contact with a later message, that of our user in the background.
+// again with each message while the homeserver refuses them. So the ghost of a refused
+// profile is marked as set, in memory alone, and the connector retries: for a contact with
+// a later message, for our user in the background.
 
 const (
-	// lookPause is how long after a refusal a look is retried, with the next message.
-	lookPause = 10 * time.Minute
-	// profileTimeout bounds one attempt to set the profile of our own user.
+	// profilePause is how long after a refusal a profile is retried, with the next message.
+	profilePause = 10 * time.Minute
+	// profileTimeout bounds one attempt to set the profile of our user.
 	profileTimeout = time.Minute
 )
 
-// settleLook makes the library leave the ghost of the contact alone, and reports
+// settleProfile makes the library leave the ghost of the contact alone, and reports
 // whether it does.
-func (d *delivery) settleLook(ctx context.Context) bool {
+func (d *delivery) settleProfile(ctx context.Context) bool {
 	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return false
@@ -49,14 +49,14 @@ func (d *delivery) settleLook(ctx context.Context) bool {
 		return false
 	}
 	ghost.NameSet, ghost.AvatarSet = true, true
-	d.at.ProfileDue = time.Now().Add(lookPause)
+	d.at.ProfileDue = time.Now().Add(profilePause)
 	return true
 }
 
-// forgetLook makes the ghost of the contact what it is after it was registered again:
-// without a picture, and without a name when that was refused. The error is
-// deliver.ErrAwaitExclusive when somebody else delivers for the contact.
-func (d *delivery) forgetLook(ctx context.Context) error {
+// resetGhost makes the ghost of the contact in memory what it is after it was registered
+// again: without a picture, and without a name when that was refused. The error is
+// deliver.ErrAwaitExclusive when another delivery for the contact runs.
+func (d *delivery) resetGhost(ctx context.Context) error {
 	user := mimirid.User(d.at.Contact())
 	named, missed := d.missedGhosts.Load(user)
 	if !missed {
@@ -77,9 +77,9 @@ func (d *delivery) forgetLook(ctx context.Context) error {
 	return nil
 }
 
-// retryLook sets a name and a picture that were refused before. No message waits for
-// them: a failure is noted, and that is all.
-func (d *delivery) retryLook(ctx context.Context) error {
+// retryProfile sets a name and a picture that were refused before. Messages do not wait
+// for it: a failure is only noted.
+func (d *delivery) retryProfile(ctx context.Context) error {
 	if d.at.ProfileDue.IsZero() || time.Now().Before(d.at.ProfileDue) {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (d *delivery) retryLook(ctx context.Context) error {
 	return nil
 }
 
-// updateGhost shows the name and the picture of a contact that has a ghost already.
+// updateGhost shows the name and the picture of a contact whose ghost exists.
 func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
 	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
@@ -121,8 +121,8 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	return nil
 }
 
-// prepare sees to the ghost of the account itself, which all conversations share: its
-// profile is set in the background, and the library leaves it alone.
+// prepare has the profile of the ghost of the account itself, which all conversations
+// share, set in the background, and makes the library leave it alone.
 func (cl *client) prepare(ctx context.Context) {
 	cl.preparing.Lock()
 	defer cl.preparing.Unlock()
@@ -150,11 +150,11 @@ func (cl *client) prepare(ctx context.Context) {
 	}
 }
 
-// maxProfiles bounds the logins that wait to have their profile set.
+// maxProfiles bounds the logins whose profile has to be set.
 const maxProfiles = 256
 
-// setProfiles sets the profiles of logins until stop ends. One that is refused delays
-// no other.
+// setProfiles sets the profiles of logins until stop ends. One that is refused does not
+// delay others.
 func (c *Connector) setProfiles(stop, work context.Context) {
 	var setters sync.WaitGroup
 	defer setters.Wait()
@@ -163,13 +163,13 @@ func (c *Connector) setProfiles(stop, work context.Context) {
 		case <-stop.Done():
 			return
 		case cl := <-c.profiles:
-			setters.Go(func() { cl.keepTrying(stop, work) })
+			setters.Go(func() { cl.retrySetProfile(stop, work) })
 		}
 	}
 }
 
-// keepTrying sets the profile of a login, again and again until it is set.
-func (cl *client) keepTrying(stop, work context.Context) {
+// retrySetProfile sets the profile of a login, and retries until it is set.
+func (cl *client) retrySetProfile(stop, work context.Context) {
 	for try := 0; ; try++ {
 		err := fault.Guard(cl.log, "set a profile", func() error { return cl.setProfile(work) })
 		if err == nil || stop.Err() != nil {
@@ -223,8 +223,9 @@ func (cl *client) setProfile(ctx context.Context) error {
 
 const profilesDueKey database.Key = "im.mimir.profiles_due"
 
-// keepProfiles has the changes that are not shown kept in the bridge's tables.
-func (c *Connector) keepProfiles(ctx context.Context) {
+// restoreProfiles has the deliverer store the changes of profiles that are not shown in
+// the bridge's tables.
+func (c *Connector) restoreProfiles(ctx context.Context) {
 	var left []store.Conversation
 	for _, name := range readNames(c.br.DB.KV.Get(ctx, profilesDueKey)) {
 		account, err1 := identity.ParsePublicKey(name[0])
@@ -248,7 +249,7 @@ func readNames(text string) (names [][2]string) {
 	return names
 }
 
-// showProfile shows the profile of a contact as it is now.
+// showProfile shows the current profile of a contact.
 func (c *Connector) showProfile(ctx context.Context, at *deliver.Position) error {
 	err := c.show(ctx, at, store.Event{
 		Account: at.Account, Conversation: at.ID, Kind: store.ContactChanged, Time: store.MillisOf(time.Now()),
@@ -259,8 +260,8 @@ func (c *Connector) showProfile(ctx context.Context, at *deliver.Position) error
 	return err
 }
 
-// profileTurn reports whether the profile of a contact looks otherwise than it is
-// shown, and whether it has changed again so soon that this is shown later.
+// profileTurn reports whether the profile of a contact differs from what is shown, and
+// whether it is too early to show that.
 func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (changed, early bool, err error) {
 	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
@@ -277,26 +278,26 @@ func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (chan
 // UserRegistered corrects the tables for a user who was registered again: they are in no
 // room, and have no profile.
 func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
-	ctx = context.WithoutCancel(ctx) // whoever waits for the answer
+	ctx = context.WithoutCancel(ctx) // not with the request that noticed it
 	if _, err := c.br.DB.Exec(ctx, "DELETE FROM mx_user_profile WHERE user_id=$1", user); err != nil {
-		c.log.Warn("the rooms of a user cannot be forgotten", "user_id", user, "err", fault.OneLine(err))
+		c.log.Warn("rooms of an unknown user not deleted", "user_id", user, "err", fault.OneLine(err))
 	}
 	network, isGhost := c.matrix.ParseGhostMXID(user)
 	if !isGhost {
 		return
 	}
-	// The ghost in memory belongs to the delivery that is alone with it: this may be any
-	// goroutine that sends. So it changes the row, and a delivery the rest.
+	// The ghost in memory belongs to the exclusive delivery, and this may be any goroutine
+	// that sends. So this changes the row, and a delivery the rest, see resetGhost.
 	ghost, err := c.br.DB.Ghost.GetByID(ctx, network)
 	if err != nil || ghost == nil {
 		return
 	}
-	// The name at once, the rest with the next event of the contact.
+	// The name now, the rest with the next event of the contact.
 	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
 	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
 	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
-		c.log.Warn("the profile of a ghost cannot be forgotten", "user_id", user, "err", fault.OneLine(err))
+		c.log.Warn("profile of an unknown ghost not deleted", "user_id", user, "err", fault.OneLine(err))
 	}
 	c.missedGhosts.Store(network, named)
-	c.restored.look() // more is gone, then
+	c.restored.wakeUp() // more is gone, then
 }

@@ -35,10 +35,9 @@ var (
 	errNoRoom    = msgconv.Refusal("too many messages wait for being sent already")
 )
 
-// HandleMatrixMessage puts what was written in a room into the outbox, under the
-// event's id: handling the event again changes nothing. When it returns, the
-// message is on the disk, and the room is told that it waits; that the contact has
-// it comes later, from the event log.
+// HandleMatrixMessage puts a message into the outbox under the id of its event, so that
+// handling the event again changes nothing. When it returns, the message is on disk and
+// the room was told that it is pending; the delivery comes later from the event log.
 func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixMessage) (*bridgev2.MatrixMessageResponse, error) {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	contact := conversation.Contact()
@@ -81,13 +80,13 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 		pending := &bridgev2.MessageStatus{Status: event.MessageStatusPending, Message: "waiting for the contact's device"}
 		cl.status.Send(ctx, pending, bridgev2.StatusEventInfoFromEvent(msg.Event))
 	}
-	// Pending keeps the library from telling the room that all is done, and from
-	// making the row, whose failing it would only log.
+	// Pending keeps the library from reporting success to the room, and from inserting the
+	// row, whose failure it would only log.
 	return &bridgev2.MatrixMessageResponse{Pending: true}, nil
 }
 
-// sendText puts a text into the outbox, in as many messages as it takes. It
-// returns the last of them: when the contact has that one, the contact has all.
+// sendText puts a text into the outbox, as several messages when it is long. It returns
+// the last of them: when that one is delivered, all are.
 func (cl *client) sendText(
 	ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey, text string,
 ) (store.Message, error) {
@@ -118,8 +117,8 @@ func (cl *client) sendText(
 			return store.Message{}, cl.sendError(msg.Event, err)
 		}
 		if i == 0 && replyTo == 0 && string(stored.Payload) != parts[0] {
-			// It was queued before, with a quotation that the homeserver does not give out
-			// now, or the other way round: the other parts have to go on from there.
+			// The first part was queued before with a quotation that the homeserver does not
+			// return now, or without one: the other parts have to follow that.
 			if earlier := msgconv.SplitOutgoing(msgconv.Quotation(string(stored.Payload)) + text); earlier[0] == string(stored.Payload) {
 				parts = earlier
 			} else if plain := msgconv.SplitOutgoing(text); plain[0] == string(stored.Payload) {
@@ -132,13 +131,13 @@ func (cl *client) sendText(
 	return last, nil
 }
 
-// note makes the row that ties the event to the message, unless it is there.
+// note inserts the row that ties an event to its message, unless there is one.
 func (cl *client) note(ctx context.Context, row *database.Message) error {
 	existing, err := cl.br.DB.Message.GetPartByMXID(ctx, row.MXID)
 	if err != nil || existing != nil {
 		return err
 	}
-	// The room was made anew meanwhile, and another event shows the message.
+	// The room was remade meanwhile, and another event shows the message.
 	shown, err := cl.br.DB.Message.GetAllPartsByID(ctx, row.Room.Receiver, row.ID)
 	if err != nil || len(shown) > 0 {
 		return err
@@ -149,7 +148,8 @@ func (cl *client) note(ctx context.Context, row *database.Message) error {
 	return cl.br.DB.Message.Insert(ctx, row)
 }
 
-// sendError tells what can never succeed from what has to be tried again.
+// sendError makes a refusal of an error that no retry can change, and has the event
+// handled again after others.
 func (cl *client) sendError(evt *event.Event, err error) error {
 	switch {
 	case isGone(err):
@@ -159,15 +159,14 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 	case errors.Is(err, store.ErrOutboxFull):
 		return errNoRoom
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrGUIDTaken):
-		cl.log.Error("a message from Matrix cannot be sent", "event_id", evt.ID, "err", err)
-		return msgconv.Refusal("the node does not take it")
+		cl.log.Error("dropping an invalid message from Matrix", "event_id", evt.ID, "err", err)
+		return msgconv.Refusal("the node refuses it")
 	default:
 		return cl.again(evt, err)
 	}
 }
 
-// again has the event handled again later, without telling the room that it has
-// failed: it has not.
+// again has the event handled again later, without telling the room that it has failed.
 func (cl *client) again(evt *event.Event, err error) error {
 	cl.status.Retry(evt.ID, err)
 	return bridgev2.MessageStatus{
@@ -193,7 +192,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	if len(caption) > wire.MaxCaption {
 		return store.Message{}, errLongCaption
 	}
-	file, err := cl.fetched.Get(msg.Event.ID)
+	file, err := cl.attachments.Get(msg.Event.ID)
 	switch {
 	case err != nil:
 		return store.Message{}, err
@@ -225,9 +224,8 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 	}
 }
 
-// Mimir has neither edits nor deletions. What Matrix users do is answered as
-// honestly as possible: a correction is sent as one, where that is wanted, and what
-// the contact does not have yet can be taken back.
+// Mimir has neither edits nor deletions. A correction is sent as a message when the
+// configuration says so, and an undelivered message can be deleted.
 
 var (
 	errNoDelete = msgconv.Refusal("Mimir has no deletions: the contact has the message and keeps it")
@@ -237,8 +235,8 @@ var (
 // correctionSign begins a message that corrects another one.
 const correctionSign = "✏️ "
 
-// HandleMatrixEdit sends the new text of a message as a message that answers the
-// old one, where the configuration says so.
+// HandleMatrixEdit sends the new text of a message as a reply to the old one, when the
+// configuration says so.
 func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit) error {
 	if cl.config.Network.Edits != config.EditsCorrection {
 		return msgconv.ErrNoEdits
@@ -266,7 +264,8 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 	return err
 }
 
-// HandleMatrixMessageRemove gives up a message that the contact does not have yet.
+// HandleMatrixMessageRemove cancels a message that is undelivered, and refuses for
+// others.
 func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.MatrixMessageRemove) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	contact := conversation.Contact()
@@ -292,15 +291,13 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	return nil
 }
 
-// What is in the outbox of a contact, for those who take something out of it. An
-// outbox has no bound that a page could have, so it is read whole, a row at a time.
-
-// undelivered returns the undelivered messages to a contact, oldest first.
+// undelivered returns the undelivered messages to a contact, oldest first. The outbox has
+// no bound, so it is read a row at a time.
 func (cl *client) undelivered(contact identity.PublicKey) ([]store.MessageID, error) {
 	return cl.selectUndelivered(contact, func(store.Message) bool { return true })
 }
 
-// undeliveredOf returns those that come from an event.
+// undeliveredOf returns the undelivered messages that come from an event.
 func (cl *client) undeliveredOf(contact identity.PublicKey, evt id.EventID) ([]store.MessageID, error) {
 	return cl.selectUndelivered(contact, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
 }
@@ -318,8 +315,8 @@ func (cl *client) selectUndelivered(contact identity.PublicKey, want func(store.
 	return found, nil
 }
 
-// giveUp takes messages out of the outbox and returns how many of them: one that was
-// delivered meanwhile is not.
+// giveUp cancels messages and returns how many: one that was delivered meanwhile does not
+// count.
 func (cl *client) giveUp(ctx context.Context, contact identity.PublicKey, messages []store.MessageID, reason string) (int, error) {
 	given := 0
 	var errs []error
@@ -333,15 +330,15 @@ func (cl *client) giveUp(ctx context.Context, contact identity.PublicKey, messag
 	return given, errors.Join(errs...)
 }
 
-// Relay mode lets people without a login write into a conversation, in the name of
-// the one whose conversation it is. Mimir knows one sender, so the name of the
-// person is in the text, and the contact is told once that others read along.
+// Relay mode lets users without a login write into a conversation, as its owner. Mimir
+// knows one sender, so the name of the user is in the text, and the contact is told once
+// that others read the conversation.
 
-// relayNotice is what the contact is told before the first relayed message.
+// relayNotice is sent to the contact before the first relayed message.
 const relayNotice = "This conversation is bridged to a Matrix room: people in that room read along, and what they write " +
 	"comes from me with their name before it."
 
-// announceRelay tells a contact that others read along, once per room.
+// announceRelay tells a contact that others read the conversation, once per room.
 func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey) error {
 	if msg.OrigSender == nil {
 		return nil
@@ -357,9 +354,9 @@ var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)
 
 var errKept = msgconv.Refusal("the node keeps the conversation, so it is not deleted: delete-portal deletes only the room, and block keeps the contact away")
 
-// HandleMatrixDeleteChat declines a contact request: that is how clients say no to
-// one. The library deletes the room then. Another conversation would come back with
-// the contact's next message, whole, which nobody would call deleted: it is refused.
+// HandleMatrixDeleteChat declines a contact request, which clients do by deleting its
+// room; the library deletes the room then. For other conversations it refuses: the room
+// would come back, whole, with the contact's next message.
 func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.MatrixDeleteChat) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	key := conversation.Contact()

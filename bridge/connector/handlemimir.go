@@ -26,26 +26,24 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// delivery is the handling of one entry of the event log.
+// delivery shows one entry of the event log in its room.
 type delivery struct {
 	*Connector
 	at *deliver.Position
 	ev store.Event
-	// old says that it is history, for a room that is being made whole.
+	// old means that the entry belongs to the history of a room, see backfill.go.
 	old bool
 }
 
-// show brings one entry of the event log into its room. It returns nil when that
-// is done, or when there is nothing to be done. It is called for one entry of a
-// conversation at a time, and again for the same entry after an error.
+// show shows one entry of the event log in its room; it is [deliver.Deps].Show.
 func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{Connector: c, at: at, ev: ev}
-	if err := d.forgetLook(ctx); err != nil {
+	if err := d.resetGhost(ctx); err != nil {
 		at.GhostStable = false
 		return err
 	}
 	err := d.handle(ctx)
-	at.GhostStable = d.settleLook(ctx) && !at.NeedsExclusive
+	at.GhostStable = d.settleProfile(ctx) && !at.NeedsExclusive
 	if err == nil || ctx.Err() != nil || errors.Is(err, deliver.ErrAwaitExclusive) {
 		return err
 	}
@@ -80,7 +78,7 @@ func (d *delivery) tries(what string) int {
 	return d.at.Trial.Tries
 }
 
-// handle does the work of show. A panic spoils this entry, not the process.
+// handle does the work of show. A panic is an error of this entry.
 func (d *delivery) handle(ctx context.Context) error {
 	return fault.Guard(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
 }
@@ -94,7 +92,7 @@ func (d *delivery) handleKind(ctx context.Context) error {
 	}
 	switch d.ev.Kind {
 	case store.MessageReceived, store.MessageQueued:
-		if err := d.retryLook(ctx); err != nil {
+		if err := d.retryProfile(ctx); err != nil {
 			return err
 		}
 		return d.message(ctx)
@@ -125,18 +123,18 @@ func (d *delivery) portalKey() networkid.PortalKey {
 	return mimirid.Portal(d.at.Account, d.at.ID)
 }
 
-// contactSender is who writes what the contact wrote.
+// contactSender is the sender of events for what the contact wrote.
 func (d *delivery) contactSender() bridgev2.EventSender {
 	return bridgev2.EventSender{Sender: mimirid.User(d.at.Contact())}
 }
 
-// ownSender is who writes what our user wrote elsewhere: the user, if the bridge
-// may act as them.
+// ownSender is the sender of events for what our user wrote elsewhere: the user, if the
+// bridge may act as them.
 func (d *delivery) ownSender() bridgev2.EventSender {
 	return bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(d.at.Account), SenderLogin: d.at.Login.ID}
 }
 
-// storedMessage reads the message the entry is about; nil when it is gone.
+// storedMessage reads the message of the entry, nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
 	m, err := d.node.Message(d.at.Account, d.at.Contact(), d.ev.Message)
 	if isGone(err) {
@@ -159,7 +157,7 @@ func (d *delivery) message(ctx context.Context) error {
 	return d.showMessage(ctx, *m)
 }
 
-// showMessage shows a message as what it is.
+// showMessage shows a message according to its type.
 func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error) {
 	switch {
 	case eventlog.HasFile(m):
@@ -204,7 +202,7 @@ func (d *delivery) send(
 	})
 }
 
-// put is send without a notice in place of what is refused.
+// put is send without a notice in place of a refused event.
 func (d *delivery) put(
 	ctx context.Context, portal *bridgev2.Portal, part int, id networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 	converted *bridgev2.ConvertedMessage,
@@ -214,7 +212,7 @@ func (d *delivery) put(
 	}
 	if d.at.InDoubt {
 		found, err := d.recover(ctx, portal, id, sender, at)
-		if err = d.unlessBlind(err); err != nil || found {
+		if err = d.unlessSkipped(err); err != nil || found {
 			return err
 		}
 	}
@@ -229,9 +227,9 @@ func (d *delivery) put(
 		return err
 	}
 	if shown := scope.Sent(); shown != "" { // and its row is there, else there would be an error
-		return d.unlessBlind(d.copies.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
+		return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
 	}
-	// "Ignored" can also mean that the room went away meanwhile.
+	// "Ignored" can also mean that the room was deleted meanwhile.
 	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
@@ -239,12 +237,12 @@ func (d *delivery) put(
 	if len(rows) == 0 {
 		return fmt.Errorf("%w: the event was ignored", homeserver.ErrRoom)
 	}
-	return d.unlessBlind(d.copies.KeepOnly(ctx, portal.MXID, rows[0]))
+	return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, rows[0]))
 }
 
-// unlessBlind drops an error of the search for what is in doubt, once it is known that
+// unlessSkipped drops an error of the search for an event in doubt, once it is known that
 // the homeserver works and refuses the search.
-func (d *delivery) unlessBlind(err error) error {
+func (d *delivery) unlessSkipped(err error) error {
 	if kind := homeserver.AnswerOf(err); d.at.SkipSearch && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
 		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
 		return nil
@@ -259,12 +257,12 @@ func (d *delivery) meta(kind bridgev2.RemoteEventType, sender bridgev2.EventSend
 	}
 }
 
-// queue hands an event to bridgev2 and waits for what becomes of it.
+// queue hands an event to bridgev2 and waits for the outcome.
 func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
 	return d.queueIn(ctx, homeserver.NewScope(d.ev, part), evt)
 }
 
-// queueIn is queue in a scope that the caller looks into afterwards.
+// queueIn is queue in a given scope.
 func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bridgev2.RemoteEvent) error {
 	var cancel context.CancelFunc
 	setContext(evt, func(library context.Context) context.Context {
@@ -277,16 +275,16 @@ func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bri
 	}
 	switch {
 	case res.Queued || errors.Is(res.Error, bridgev2.ErrHandlerBackgrounded):
-		return errors.New("bridgev2 has not dealt with the event yet")
+		return errors.New("bridgev2 has not handled the event yet")
 	case !res.Success && res.Error == nil:
-		return errors.New("bridgev2 could not deal with the event")
+		return errors.New("bridgev2 did not handle the event")
 	case !res.Success:
 		return homeserver.WithRetryAfter(res.Error)
 	}
 	return homeserver.WithRetryAfter(scope.Err())
 }
 
-// setContext makes the library handle the event in a context of ours.
+// setContext makes the library handle the event in a context that mutate returns.
 func setContext(evt bridgev2.RemoteEvent, mutate func(context.Context) context.Context) {
 	switch e := evt.(type) {
 	case *simplevent.PreConvertedMessage:
@@ -308,17 +306,17 @@ func setContext(evt bridgev2.RemoteEvent, mutate func(context.Context) context.C
 	}
 }
 
-// noticePart is the part of an entry that the notice in its place is.
+// noticePart is the part of an entry that a notice in its place is.
 const noticePart = -1
 
-// putNotice shows a notice, under an id that may be that of what it replaces.
+// putNotice shows a notice, under an id that may be that of the event it replaces.
 func (d *delivery) putNotice(
 	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, at time.Time, text string,
 ) error {
 	return d.put(ctx, portal, noticePart, id, sender, at, msgconv.Single(msgconv.Notice(text)))
 }
 
-// refusalText is the notice in place of a message.
+// refusalText is the text of the notice in place of a message.
 func (d *delivery) refusalText(why error) string {
 	return fmt.Sprintf("A message is here that cannot be shown in Matrix (%s). You can read it with the Mimir app, or with `mimird tail`; "+
 		"`%s retry` as a reply to this tries again to show it.", reasonOf(why), d.br.Config.CommandPrefix)
@@ -340,7 +338,7 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 	return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), d.refusalText(why))
 }
 
-// queueExisting hands over an event that makes no room.
+// queueExisting hands an event to bridgev2 that creates no room.
 func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.RemoteEvent) error {
 	portal, err := d.existingRoom(ctx)
 	if err != nil || portal == nil {
@@ -349,8 +347,8 @@ func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.Rem
 	return d.queue(ctx, part, evt)
 }
 
-// deviceChanged says in the room that the contact has a new device, or that one was
-// turned away.
+// deviceChanged tells the room that the contact has a new device, or that one was
+// refused.
 func (d *delivery) deviceChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
@@ -371,7 +369,7 @@ func (d *delivery) deviceChanged(ctx context.Context) error {
 	return d.sayIfThere(ctx, text)
 }
 
-// accountChanged keeps the name of the login.
+// accountChanged updates the name of the login.
 func (d *delivery) accountChanged(ctx context.Context) error {
 	account, err := d.node.Account(d.at.Account)
 	if isGone(err) {
@@ -393,9 +391,9 @@ func (d *delivery) accountChanged(ctx context.Context) error {
 // changeNotice is the part of an entry that the notice in place of a change is.
 const changeNotice = 1_000_040
 
-// change sends a change of what is in the room: an edit, a reaction, a receipt.
-// Without a room there is nothing to change. A notice with the given words, in which
-// %s is the reason, replaces it when it is refused; without words it is dropped.
+// change sends a change of an event in the room: an edit, a reaction, a receipt. Without
+// a room there is nothing to change. When the change is refused, a notice with the given
+// words, in which %s is the reason, replaces it; without words it is dropped.
 func (d *delivery) change(
 	ctx context.Context, what string, sender bridgev2.EventSender, words string, send func(context.Context) error,
 ) error {
@@ -438,8 +436,7 @@ func (d *delivery) edited(ctx context.Context) error {
 		func(ctx context.Context) error { return d.queue(ctx, 0, edit) })
 }
 
-// delivered shows that the contact has a message. A conversation is not stopped for
-// that, and it has no notice instead.
+// delivered shows that the contact has a message. When that is refused it is dropped.
 func (d *delivery) delivered(ctx context.Context) error {
 	receipt := &simplevent.Receipt{
 		EventMeta: d.meta(bridgev2.RemoteEventDeliveryReceipt, d.contactSender(), d.ev.Time.Time()),
@@ -480,11 +477,11 @@ func (d *delivery) failed(ctx context.Context) error {
 	return d.change(ctx, "failure", bridgev2.EventSender{}, words, func(ctx context.Context) error { return d.queue(ctx, 0, &meta) })
 }
 
-// alarmAge is how old an alarm may be to be told: somebody who logs in reads the
-// log from its beginning.
+// alarmAge is how old an alarm may be to be told: a new login reads the log from its
+// beginning.
 const alarmAge = 7 * 24 * time.Hour
 
-// accountEvent handles what concerns the whole account.
+// accountEvent shows an event of the whole account.
 func (d *delivery) accountEvent(ctx context.Context) error {
 	switch d.ev.Kind {
 	case store.ForeignNodeAnnounced:
@@ -503,8 +500,8 @@ func (d *delivery) accountEvent(ctx context.Context) error {
 
 func (d *delivery) eventTime() string { return d.ev.Time.Time().UTC().Format("2006-01-02 15:04 UTC") }
 
-// tellOwner tells the user of an alarm, where they talk with the bot. The node
-// raises one once for each time that it begins.
+// tellOwner tells the user of an alarm in the management room. The node raises an alarm
+// once each time it begins.
 func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil

@@ -64,7 +64,7 @@ func (c *Connector) CreateLogin(_ context.Context, user *bridgev2.User, flow str
 	}
 }
 
-// login is one person logging in.
+// login is one login in progress.
 type login struct {
 	*Connector
 	user *bridgev2.User
@@ -74,7 +74,7 @@ type login struct {
 
 var _ bridgev2.LoginProcessUserInput = (*login)(nil)
 
-// Start asks what has to be asked.
+// Start returns the first question.
 func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 	if l.flow == flowNew {
 		return input(stepName, "You get a Mimir identity of your own.", bridgev2.LoginInputDataField{
@@ -113,7 +113,7 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 	}), nil
 }
 
-// SubmitUserInput takes the answer.
+// SubmitUserInput handles an answer.
 func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (*bridgev2.LoginStep, error) {
 	if l.flow == flowNew {
 		name := msgconv.CleanName(answer[fieldName])
@@ -137,7 +137,7 @@ func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (
 	return nil, errors.New("choose one of the options")
 }
 
-// Cancel has nothing to undo.
+// Cancel does nothing: there is nothing to undo.
 func (l *login) Cancel() {}
 
 func input(step, instructions string, fields ...bridgev2.LoginInputDataField) *bridgev2.LoginStep {
@@ -147,13 +147,13 @@ func input(step, instructions string, fields ...bridgev2.LoginInputDataField) *b
 	}
 }
 
-// optionName tells accounts apart, also those of the same name.
+// optionName names an account in a list, so that accounts of the same name differ.
 func optionName(account store.Account) string {
 	return fmt.Sprintf("%s (%s)", loginName(account), account.ID.Short())
 }
 
-// attachable returns the accounts the user may take: those that nobody uses, for
-// admins; those the user had before, for everybody.
+// attachable returns the accounts that the user may attach: unused ones for admins, and
+// those that the user had before.
 func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
 	accounts, err := l.node.Accounts()
 	if err != nil {
@@ -161,7 +161,7 @@ func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
 	}
 	var free []store.Account
 	forbidden := false
-	// The tables may have been lost, and the spaces say who has used an account.
+	// The tables may have been lost; the Matrix spaces say who has used an account.
 	if slices.ContainsFunc(accounts, func(a store.Account) bool { return l.owner(ctx, a.ID) == "" }) && !l.user.Permissions.Admin {
 		l.adoptRooms(ctx)
 	}
@@ -188,7 +188,7 @@ func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
 	}
 }
 
-// owner returns the user who has used an account last.
+// owner returns the user who used an account last.
 func (c *Connector) owner(ctx context.Context, account identity.PublicKey) id.UserID {
 	return id.UserID(c.br.DB.KV.Get(ctx, ownerKey(account)))
 }
@@ -197,12 +197,12 @@ func ownerKey(account identity.PublicKey) database.Key {
 	return database.Key("im.mimir.owner." + account.String())
 }
 
-// finish makes the login and begins to deliver.
+// finish creates the login and begins to deliver.
 func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (*bridgev2.LoginStep, error) {
 	if l.user.HasTooManyLogins() {
 		return nil, errors.New("you have as many logins as you may have")
 	}
-	// Before the login exists, so that a crash in between shows no flood.
+	// Before the login exists, so that the whole history is not shown after a crash.
 	if err := l.skipHistory(ctx, account.ID); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
@@ -216,7 +216,7 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 	link := identity.Link{Key: account.ID, Name: account.Name}
 	text := fmt.Sprintf("You use the Mimir identity %s.", loginName(account))
 	if fresh {
-		text = fmt.Sprintf("Your Mimir identity %s is made.", loginName(account))
+		text = fmt.Sprintf("Your Mimir identity %s is created.", loginName(account))
 	}
 	return &bridgev2.LoginStep{
 		Type: bridgev2.LoginStepTypeComplete, StepID: stepComplete,
@@ -225,20 +225,20 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 	}, nil
 }
 
-// adoptRooms finds the rooms and the space that the account had, before others are
-// made in their place. What fails is tried again in the background.
+// adoptRooms finds the rooms and the Matrix space that the account had, before new ones
+// are created. What fails is retried in the background.
 func (l *login) adoptRooms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, adoptTime)
 	defer cancel()
 	if err := l.lost.adoptAll(ctx); err != nil {
-		l.log.Warn("the rooms of a login cannot be searched now", "err", fault.OneLine(err))
+		l.log.Warn("rooms of a login not searched, retrying", "err", fault.OneLine(err))
 		l.lost.search()
 	}
 }
 
-// create makes the login as one that the library finds in its tables. One that the
-// library makes itself (User.NewLogin, mautrix v0.30.0) remembers no room, and then
-// writes the row of the room anew for each message, until the next start.
+// create inserts the row of the login, so that the library loads it. A login that the
+// library creates itself (User.NewLogin, mautrix v0.30.0) does not remember its room, and
+// writes the row of the room again for each message until the next start.
 func (l *login) create(ctx context.Context, account store.Account) (*bridgev2.UserLogin, error) {
 	row := &database.UserLogin{
 		BridgeID:      l.br.ID,
@@ -261,8 +261,8 @@ func (l *login) create(ctx context.Context, account store.Account) (*bridgev2.Us
 	return made, nil
 }
 
-// skipHistory moves the cursors of an account so that only the latest messages of
-// each conversation are shown, as many as the configuration says.
+// skipHistory moves the cursors of an account so that only the latest messages of each
+// conversation are shown, as many as the configuration says.
 func (c *Connector) skipHistory(ctx context.Context, account identity.PublicKey) error {
 	pending, err := c.node.Pending(deliver.Consumer, account)
 	if err != nil {
@@ -291,8 +291,8 @@ func (c *Connector) skipHistory(ctx context.Context, account identity.PublicKey)
 	return nil
 }
 
-// beginning returns the event after which the last messages of a conversation
-// are, or the cursor when there are no more than those.
+// beginning returns the event before the last limit messages of a conversation, or the
+// cursor when there are fewer.
 func (c *Connector) beginning(account identity.PublicKey, conversation store.PendingConversation, limit int) (uint64, error) {
 	if limit == 0 {
 		return conversation.Last, nil
@@ -368,7 +368,7 @@ func parseSeed(text string) (identity.PrivateKey, error) {
 	return identity.NewPrivateKey([identity.SeedSize]byte(raw)), nil
 }
 
-// newSeed reads a secret key whose identity is not on the node yet.
+// newSeed parses a secret key whose identity is not on the node yet.
 func (l *login) newSeed(text string) (identity.PrivateKey, error) {
 	key, err := parseSeed(text)
 	if err != nil {

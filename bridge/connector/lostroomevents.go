@@ -16,22 +16,20 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// What somebody is told who writes in a room that is the bridge's and has no
-// conversation.
+// The answers to messages in rooms of the bridge without a conversation.
 var (
 	errNoLoginForRoom = msgconv.Refusal("the bridge does not know this room any more: say `login attach` to the bot, where you talk with it alone, " +
 		"and the room will be used again")
-	errNotAdopted = msgconv.Refusal("the bridge does not know this room any more, and does not take it over, because somebody else is in it, or somebody " +
+	errNotAdopted = msgconv.Refusal("the bridge does not know this room any more, and does not adopt it, because another user is in it, or somebody " +
 		"else uses the identity now")
 	errGivenUp     = msgconv.Refusal("the bridge has given up this room; the next message of the contact comes in another one")
 	errNotReadable = msgconv.Refusal("the bridge does not know this room any more, and the homeserver does not say what it was")
 )
 
-// UnknownRoom decides about an event of a room that the tables do not know. It adopts the
-// room if it can. It reports whether the event is to be handled: then the room is the
-// bot's, or has just become that of a conversation. An event that is not handled was
-// answered if somebody could have meant it for a contact. An error means that it has
-// to be tried again.
+// UnknownRoom implements [appservice.Rooms]: it adopts the room of an event if it can,
+// and reports whether the event is to be handled, because the room is the management room
+// or has just become that of a conversation. Other events are answered when a user may
+// have meant them for a contact. After an error it has to be called again.
 func (l *lostRooms) UnknownRoom(ctx context.Context, evt *event.Event) (handle bool, err error) {
 	bot := l.matrix.Bot().UserID
 	inRoom := l.matrix.AppService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
@@ -78,7 +76,7 @@ func (l *lostRooms) UnknownRoom(ctx context.Context, evt *event.Event) (handle b
 	return l.conversationEvent(ctx, evt, claim.key, claim)
 }
 
-// conversationEvent is event for a room that was one of a conversation.
+// conversationEvent is UnknownRoom for a room that was one of a conversation.
 func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key networkid.PortalKey, claim *roomClaim) (handle bool, err error) {
 	login, err := l.loginOf(ctx, key)
 	switch {
@@ -109,7 +107,7 @@ func (l *lostRooms) conversationEvent(ctx context.Context, evt *event.Event, key
 	}
 }
 
-// passOver notes a message that nobody can answer: the bot is not in its room.
+// passOver notes a message that nothing can answer: the bot is not in its room.
 func (l *lostRooms) passOver(evt *event.Event) {
 	if !isUse(evt.Type) || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
 		return
@@ -120,8 +118,7 @@ func (l *lostRooms) passOver(evt *event.Event) {
 	}
 }
 
-// isOurs reports whether the bridge itself has sent an event, or it is the echo of
-// what the bridge did as one of its users.
+// isOurs reports whether the bridge has sent an event, also as one of its users.
 func (l *lostRooms) isOurs(evt *event.Event) bool {
 	if evt.Sender == l.matrix.Bot().UserID || l.br.IsGhostMXID(evt.Sender) {
 		return true
@@ -130,13 +127,13 @@ func (l *lostRooms) isOurs(evt *event.Event) bool {
 	return ok && value == l.matrix.AppService().DoublePuppetValue
 }
 
-// answer tells the sender of a message that it was not sent, and why. An error means
-// that this has to be tried again.
+// answer tells the sender of a message that it was not sent, and why. After an error it
+// has to be called again.
 func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) error {
 	if !isUse(evt.Type) || evt.Content.AsMessage().MsgType == event.MsgNotice || !l.config.Bridge.Permissions.Get(evt.Sender).SendEvents {
 		return nil
 	}
-	l.log.Warn("a message in a room that the bridge does not know was not sent", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(why))
+	l.log.Warn("message in an unknown room not sent", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(why))
 	scope := homeserver.NewNamedScope("unknown room/" + string(evt.ID))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
@@ -144,7 +141,7 @@ func (l *lostRooms) answer(ctx context.Context, evt *event.Event, why error) err
 	l.status.Send(ctx, &status, bridgev2.StatusEventInfoFromEvent(evt))
 	err := homeserver.WithRetryAfter(scope.Err())
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTellTries) {
-		l.log.Warn("the sender cannot be told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
+		l.log.Warn("sender not told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err

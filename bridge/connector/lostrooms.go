@@ -28,27 +28,27 @@ import (
 )
 
 const (
-	// joinedAge is how old the list of the bot's rooms may be when an event comes from
-	// a room that the tables do not know. The bot joins no room without an event that
-	// the tables hear of.
+	// joinedAge is how old the list of the bot's rooms may be when an event comes from a
+	// room that the tables do not know. The bot does not join a room without an event that
+	// updates the tables.
 	joinedAge = time.Minute
-	// maxSeenRooms bounds the rooms whose state is remembered; beyond it, all is
-	// forgotten and read again.
+	// maxSeenRooms bounds the rooms whose state is remembered; beyond it all are forgotten
+	// and read again.
 	maxSeenRooms = 10_000
 	// lastUseEvents is how far back a room is searched for its last message.
 	lastUseEvents = 100
-	// searchEvery is how often all rooms are searched when nobody asks for it.
+	// searchEvery is how often all rooms are searched when nothing else causes it.
 	searchEvery = 6 * time.Hour
-	// adoptTime bounds how long a login waits for its rooms. What is not found by then
-	// is found in the background.
+	// adoptTime bounds how long a login waits for its rooms. Others are found in the
+	// background.
 	adoptTime = 30 * time.Second
 )
 
-// lostRooms finds the rooms that are the bridge's and that its tables do not know:
-// the tables were lost or are those of another database, or the homeserver has made
-// a room after the bridge had stopped waiting for it. A room is adopted when its
-// state says whose it is, see [roomClaim], and that user has a login. Until then
-// every message in it is answered with a notice.
+// lostRooms finds the rooms that are the bridge's and that its tables do not know: the
+// tables were lost or are those of another database, or the homeserver has created a room
+// after the bridge had stopped waiting for it. A room is adopted when its state says
+// whose it is, see [roomClaim], and that user has a login. Until then every message in it
+// is answered with a notice.
 //
 // It is safe for use by many goroutines.
 type lostRooms struct {
@@ -68,8 +68,8 @@ type lostRooms struct {
 	// adopting is held while the management room of a user is set.
 	adopting sync.Mutex
 
-	// passed counts the messages that are answered by nobody, as the bot is not in
-	// their room; passedLog limits the lines about them.
+	// passed counts the messages in rooms without the bot, which nothing can answer;
+	// passedLog limits the log lines about them.
 	passed    atomic.Int64
 	passedLog *rate.Limiter
 }
@@ -91,8 +91,7 @@ func (l *lostRooms) search() {
 	}
 }
 
-// run searches at the start, whenever it is told to, and from time to time, until
-// stop ends.
+// run searches at the start, after search, and from time to time, until stop ends.
 func (l *lostRooms) run(stop context.Context) error {
 	for try := 0; stop.Err() == nil; {
 		err := l.adoptAll(l.library.WithContext(stop))
@@ -103,7 +102,7 @@ func (l *lostRooms) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			l.log.Log(stop, fault.RetryLevel(try), "the rooms of the bridge cannot be searched, retrying", "err", fault.OneLine(err))
+			l.log.Log(stop, fault.RetryLevel(try), "search of rooms failed, retrying", "err", fault.OneLine(err))
 			delay = l.retry.Delay(try)
 			try++
 		}
@@ -118,8 +117,7 @@ func (l *lostRooms) run(stop context.Context) error {
 	return nil
 }
 
-// list returns the rooms that the bot is in, as the homeserver said no longer ago
-// than maxAge.
+// list returns the rooms that the bot is in, from an answer that is at most maxAge old.
 func (l *lostRooms) list(ctx context.Context, maxAge time.Duration) (map[id.RoomID]bool, error) {
 	l.mu.Lock()
 	joined, age := l.joined, time.Since(l.listed)
@@ -142,7 +140,7 @@ func (l *lostRooms) list(ctx context.Context, maxAge time.Duration) (map[id.Room
 	return joined, nil
 }
 
-// remember notes what a room is, which never changes, and key what was noted.
+// remember notes what a room is for, which never changes; key returns it.
 func (l *lostRooms) remember(room id.RoomID, key networkid.PortalKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,9 +157,9 @@ func (l *lostRooms) key(room id.RoomID) (key networkid.PortalKey, known bool) {
 	return key, known
 }
 
-// claims reads the rooms that the tables do not know, and returns those that were
-// made for what is wanted. Those that are no conversation are dealt with at once. A
-// room that cannot be read does not hide the others.
+// claims reads the rooms that the tables do not know, and returns those for which wanted
+// reports true. Rooms that are not a conversation are handled at once. A room that cannot
+// be read does not hide the others.
 func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey) bool) (found []*roomClaim, err error) {
 	joined, err := l.list(ctx, 0)
 	if err != nil {
@@ -206,8 +204,8 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 	return found, err
 }
 
-// isUnreadable notes whether the state of a room could be read. It reports true when
-// it could not several times in a row: then nothing waits for that room any more.
+// isUnreadable notes whether the state of a room could be read. It reports true after
+// several failures in a row: nothing waits for that room any more.
 func (l *lostRooms) isUnreadable(room id.RoomID, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -217,12 +215,12 @@ func (l *lostRooms) isUnreadable(room id.RoomID, err error) bool {
 	}
 	l.failed[room]++
 	if l.failed[room] == maxTries {
-		l.log.Warn("the state of a room cannot be read, it is left alone", "room_id", room, "err", fault.OneLine(err))
+		l.log.Warn("state of a room not read, ignoring the room", "room_id", room, "err", fault.OneLine(err))
 	}
 	return l.failed[room] >= maxTries
 }
 
-// knownRooms are the rooms of the tables.
+// knownRooms returns the rooms of the tables.
 func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) {
 	portals, err := l.br.DB.Portal.GetAllWithMXID(ctx)
 	if err != nil {
@@ -246,8 +244,8 @@ func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) 
 	return known, nil
 }
 
-// spaceOf returns the space of a login, "" for none. It reads the tables: the library
-// writes what it has in memory without a lock.
+// spaceOf returns the Matrix space of a login, "" for none. It reads the tables, because
+// the library writes its copy in memory without a lock.
 func (c *Connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.RoomID, error) {
 	row, err := c.br.DB.UserLogin.GetByID(ctx, login.ID)
 	if err != nil || row == nil {
@@ -256,7 +254,8 @@ func (c *Connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.
 	return row.SpaceRoom, nil
 }
 
-// ManagementRoom returns the management room of a user, "" for none, as spaceOf does.
+// ManagementRoom returns the management room of a user, "" for none, from the tables as
+// spaceOf does.
 func (c *Connector) ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error) {
 	row, err := c.br.DB.User.GetByMXID(ctx, user)
 	if err != nil || row == nil {
@@ -293,8 +292,8 @@ func (l *lostRooms) adoptAll(ctx context.Context) error {
 	return err
 }
 
-// adoptOther deals with a room that is no conversation: one that replaces the room of
-// one, one in which a user talks with the bot, or one that was left over.
+// adoptOther handles a room that is not a conversation: one that replaces the room of a
+// conversation, a management room, or a leftover.
 func (l *lostRooms) adoptOther(ctx context.Context, claim *roomClaim) error {
 	if moved, err := l.follow(ctx, claim); err != nil || moved {
 		return err
@@ -310,8 +309,8 @@ func (l *lostRooms) adoptOther(ctx context.Context, claim *roomClaim) error {
 	return nil
 }
 
-// adoptManagement makes a room with one user and the bot the management room of the
-// user if they have none, as an invitation of the bot does.
+// adoptManagement makes a room with one user and the bot the management room of a user
+// who has none, as an invitation of the bot does.
 func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool, error) {
 	if !l.config.Bridge.Permissions.Get(claim.people[0]).Commands {
 		return false, nil
@@ -338,8 +337,8 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	return true, nil
 }
 
-// adoptKey adopts one of the rooms that say to be the same: the one used last. The
-// others point to it.
+// adoptKey adopts the most recently used of several rooms for the same conversation. The
+// others are redirected to it.
 func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	if key.ID == homeserver.SpaceChannel {
 		return l.adoptSpace(ctx, key, claims)
@@ -385,7 +384,7 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 		if claim.room == portal.MXID || claim.movedTo != "" {
 			continue
 		}
-		if len(claim.people) == 0 { // it was made for nobody
+		if len(claim.people) == 0 { // it has no user
 			l.leave(ctx, claim.room)
 			continue
 		}
@@ -394,8 +393,8 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 	return nil
 }
 
-// loginOf returns the login that a conversation or a space belongs to, nil when
-// nobody is logged in with that account.
+// loginOf returns the login that a conversation or a Matrix space belongs to, nil when
+// there is none.
 func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*bridgev2.UserLogin, error) {
 	login, err := l.br.GetExistingUserLoginByID(ctx, key.Receiver)
 	if err != nil {
@@ -404,8 +403,8 @@ func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*brid
 	return login, nil
 }
 
-// adoptSpace gives a login its space again. The space also says who has used the
-// account, by the power that the bot has given them: its user may attach again.
+// adoptSpace gives a login its Matrix space. The space also says who has used the
+// account, by the power level that the bot has given them: that user may attach it again.
 func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	account, err := mimirid.ParseLogin(key.Receiver)
 	if err != nil {
@@ -437,12 +436,12 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 			login.SpaceRoom = ""
 			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
-		l.log.Info("space adopted", "account", account.Short(), "room_id", claim.room)
+		l.log.Info("space of a login adopted", "account", account.Short(), "room_id", claim.room)
 	}
 	return nil
 }
 
-// lastUsed returns the room with the latest message that is none of the bot's.
+// lastUsed returns the room with the latest message that the bot has not sent.
 func (l *lostRooms) lastUsed(ctx context.Context, rooms []id.RoomID) (newest id.RoomID, err error) {
 	if len(rooms) == 1 {
 		return rooms[0], nil
@@ -472,7 +471,7 @@ func isUse(kind event.Type) bool {
 	return kind.Type == event.EventMessage.Type || kind.Type == event.EventEncrypted.Type || kind.Type == event.EventSticker.Type
 }
 
-// take makes a room the one of a conversation.
+// take makes a room that of a conversation.
 func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	contact := conversation.Contact()
@@ -503,34 +502,34 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 		},
 	})
 	if !result.Success && ctx.Err() == nil { // the next message tries again
-		l.log.Warn("the members of an adopted room are not complete", "room_id", room, "err", fault.OneLine(result.Error))
+		l.log.Warn("members of an adopted room incomplete", "room_id", room, "err", fault.OneLine(result.Error))
 	}
 	return nil
 }
 
-// leave leaves a room in which nobody is.
+// leave leaves a room without members.
 func (l *lostRooms) leave(ctx context.Context, room id.RoomID) {
 	if _, err := l.matrix.Bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
-		l.log.Warn("a room made for nobody cannot be left", "room_id", room, "err", fault.OneLine(err))
+		l.log.Warn("unused room not left", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
-	l.log.Info("a room made for nobody was left", "room_id", room)
+	l.log.Info("unused room left", "room_id", room)
 }
 
-// point makes a room lead to the one that stays.
+// point redirects a room to the one that stays.
 func (l *lostRooms) point(ctx context.Context, old, stays id.RoomID) {
 	_, err := l.matrix.Bot().SendStateEvent(mautrix.WithMaxRetries(ctx, 0), old, event.StateTombstone, "", &event.TombstoneEventContent{
 		Body: "This conversation goes on in another room.", ReplacementRoom: stays,
 	})
 	if err != nil { // what is written there is still answered
-		l.log.Warn("a room cannot point to the one that stays", "room_id", old, "err", fault.OneLine(err))
+		l.log.Warn("second room not redirected", "room_id", old, "err", fault.OneLine(err))
 		return
 	}
-	l.log.Info("the second room of a conversation points to the other", "room_id", old, "replacement", stays)
+	l.log.Info("second room of a conversation redirected", "room_id", old)
 }
 
-// made returns a room that was made already for what the bot is about to make a room
-// for, or "" when there is none.
+// made returns the room that exists for what a room is about to be created for, "" for
+// none.
 func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
 	login, err := l.loginOf(ctx, key)
 	if err != nil || login == nil {
@@ -552,6 +551,6 @@ func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomI
 	if len(rooms) > 1 {
 		l.search() // the others are to point to it
 	}
-	l.log.Info("a room that was made before was found", "room_id", room)
+	l.log.Info("existing room found, not creating another", "room_id", room)
 	return room, nil
 }

@@ -26,10 +26,10 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-// A file comes after its message, or never. The room shows it when it is here, and
-// says why when it does not come.
+// A file comes after its message, or never. The room shows the file when it is here, and
+// a notice with the reason when it does not come.
 
-// file brings a message with a file into the room, if the file is here.
+// file shows a message with a file, if the file is here.
 func (d *delivery) file(ctx context.Context, m store.Message) error {
 	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
 	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
@@ -48,7 +48,7 @@ func (d *delivery) file(ctx context.Context, m store.Message) error {
 	}
 }
 
-// mediaChanged is the entry that says that a file has come, or does not.
+// mediaChanged handles an entry that says that a file has come, or will not.
 func (d *delivery) mediaChanged(ctx context.Context) error {
 	m, err := d.storedMessage()
 	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
@@ -64,12 +64,12 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	return d.file(ctx, *m)
 }
 
-// fileMissing says why there is no file to see, once per entry.
+// fileMissing says why there is no file, once per entry.
 func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transfer.Info) error {
-	reason := "it was not fetched"
+	reason := "it was not attachments"
 	switch info.State {
 	case store.MediaFailed:
-		reason = "it could not be fetched"
+		reason = "it could not be attachments"
 		if info.Reason != "" {
 			reason += " (" + msgconv.CleanName(info.Reason) + ")"
 		}
@@ -85,11 +85,11 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.ID, d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
-// fileNotePart is the part of an entry that it is.
+// fileNotePart is the part of an entry that this notice is.
 const fileNotePart = 1_000_020
 
-// sendFile uploads a file and shows it. When the entry is handled again, the file
-// is uploaded again and the event is not sent again.
+// sendFile uploads a file and shows it. When the entry is shown again, the file is
+// uploaded again and the event is not sent again.
 func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	portal, err := d.ensureRoom(ctx)
 	if err != nil || portal == nil {
@@ -124,8 +124,8 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	return d.reactionsTo(ctx, m.ID)
 }
 
-// uploadOrNotice uploads a file. It returns nil when a notice replaces the file in the
-// room, because the homeserver refuses it.
+// uploadOrNotice uploads a file. It returns nil when a notice replaces the file, because
+// the homeserver refuses it.
 func (d *delivery) uploadOrNotice(
 	ctx context.Context, portal *bridgev2.Portal, id networkid.MessageID, sender bridgev2.EventSender, m store.Message,
 ) (content *event.MessageEventContent, err error) {
@@ -147,7 +147,7 @@ func (d *delivery) uploadOrNotice(
 	return content, err
 }
 
-// fileText is what is said in a file's place.
+// fileText is the text of a notice in place of a file.
 func (d *delivery) fileText(m store.Message, words string) string {
 	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
 	if err != nil {
@@ -156,7 +156,7 @@ func (d *delivery) fileText(m store.Message, words string) string {
 	return "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 }
 
-// insteadOfFile shows words in a file's place.
+// insteadOfFile shows a notice in place of a file.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
 	if info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID); err == nil {
 		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
@@ -168,7 +168,7 @@ func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words str
 	return d.send(ctx, 0, mimirid.Message(d.at.ID, m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
 }
 
-// upload brings a file to the homeserver, encrypted where the room is.
+// upload uploads a file, encrypted when the room is.
 func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
 	body, info, err := d.node.OpenMedia(d.at.Account, d.at.Contact(), m.ID)
 	if err != nil {
@@ -188,7 +188,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 		return &bridgev2.FileStreamResult{FileName: content.GetFileName(), MimeType: content.Info.MimeType}, nil
 	})
 	if errors.Is(err, media.ErrDamaged) {
-		return nil, transfer.ErrNotHere // on our disk; it is fetched again, and an entry says what became of it
+		return nil, transfer.ErrNotHere // on our disk; it is attachments again, and an entry says what became of it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("upload a file: %w", err)
@@ -196,7 +196,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	return content, nil
 }
 
-// fileOf is what a room is told of a file.
+// fileOf describes a file for a room.
 func fileOf(info transfer.Info) msgconv.File {
 	return msgconv.File{Name: info.Name, MIMEType: info.MIMEType, Size: info.Size, Caption: info.Caption, Voice: info.Voice}
 }

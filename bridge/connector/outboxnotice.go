@@ -26,20 +26,21 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A contact's device may be away for days. The room says so in one notice, which is
-// edited as things go, and a message that has waited too long is given up, where
-// the configuration says so.
+// A contact's device may be unreachable for days. The room says so in one notice, which is
+// edited as the outbox changes. A message that is undelivered for too long is cancelled
+// when the configuration says so.
 
 const (
-	// waitingEntry is the kind of the entries that these notices count as. None in a
-	// log has it.
+	// waitingEntry is the event kind of these notices, for transaction ids. The log has
+	// none of it.
 	waitingEntry store.EventKind = 254
 
-	// waitingTick bounds how often outboxes are looked at.
+	// The time between two checks of the outboxes is a quarter of the least limit, within
+	// these bounds.
 	waitingTickMin, waitingTickMax = 20 * time.Millisecond, 30 * time.Second
 )
 
-// waitingNotice says what a room was told. It is kept with the bridge's tables.
+// waitingNotice is the open notice of a room. It is stored with the bridge's tables.
 type waitingNotice struct {
 	Event id.EventID   `json:"event"`
 	Room  id.RoomID    `json:"room"`
@@ -52,46 +53,46 @@ func waitingKey(c store.Conversation) database.Key {
 	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.ID.String())
 }
 
-// outboxWatch is what is known of the outboxes between two looks. The event log says
-// which of them have changed; the others are not read again.
-type outboxWatch struct {
+// outboxWatcher is what is known of the outboxes from one check to the next. The event
+// log says which of them have changed; the others are not read again.
+type outboxWatcher struct {
 	*Connector
-	// told has the conversations whose notice was looked up in the tables; true when
-	// one may be open.
+	// told has the conversations whose notice was read from the tables; true when one may be
+	// open.
 	told map[store.Conversation]bool
-	// oldest is when the oldest undelivered message of a conversation was queued. What
-	// has changed since is not in it.
+	// oldest is when the oldest undelivered message of a conversation was queued. A
+	// conversation whose outbox has changed since is not in it.
 	oldest map[store.Conversation]store.Millis
 	// seen are the accounts whose open notices are known.
 	seen map[identity.PublicKey]struct{}
-	// rooms are told each by itself.
-	rooms *tellers
+	// rooms sends the notices.
+	rooms *roomNotifiers
 }
 
-// waitingNow is what is undelivered in a conversation.
+// waitingNow describes the outbox of a conversation.
 type waitingNow struct {
 	count int
 	since store.Millis // when the oldest message was queued
 }
 
-// watchOutboxes tells rooms what waits, until stop ends.
+// watchOutboxes tells rooms what is undelivered, until stop ends.
 func (c *Connector) watchOutboxes(stop, work context.Context) {
 	config := c.config.Network
 	if config.WaitingNotice == 0 && config.GiveUp == 0 {
 		return
 	}
-	patience := config.WaitingNotice
-	if patience == 0 {
-		patience = config.GiveUp
+	least := config.WaitingNotice
+	if least == 0 {
+		least = config.GiveUp
 	}
 	watch := c.node.WatchEvents()
 	defer watch.Close()
-	tick := time.NewTicker(min(max(patience/4, waitingTickMin), waitingTickMax))
+	tick := time.NewTicker(min(max(least/4, waitingTickMin), waitingTickMax))
 	defer tick.Stop()
-	w := outboxWatch{
+	w := outboxWatcher{
 		Connector: c, told: make(map[store.Conversation]bool),
 		oldest: make(map[store.Conversation]store.Millis), seen: make(map[identity.PublicKey]struct{}),
-		rooms: newTellers(c.retry),
+		rooms: newRoomNotifiers(c.retry),
 	}
 	defer w.rooms.group.Wait()
 	for {
@@ -103,16 +104,16 @@ func (c *Connector) watchOutboxes(stop, work context.Context) {
 		w.forget(watch.Take())
 		w.note(stop)
 		for _, account := range c.deliver.Attached() {
-			err := fault.Guard(c.log, "watch outboxes", func() error { return w.look(work, account) })
+			err := fault.Guard(c.log, "watch outboxes", func() error { return w.checkAccount(work, account) })
 			if err != nil && stop.Err() == nil {
-				c.log.Debug("what waits for contacts cannot be told now, it is tried again", "account", account.Short(), "err", fault.OneLine(err))
+				c.log.Debug("check of outboxes failed, retrying", "account", account.Short(), "err", fault.OneLine(err))
 			}
 		}
 	}
 }
 
 // forget drops what is known of outboxes that have changed.
-func (w *outboxWatch) forget(changes store.Changes) {
+func (w *outboxWatcher) forget(changes store.Changes) {
 	if changes.All {
 		clear(w.oldest)
 	}
@@ -121,8 +122,8 @@ func (w *outboxWatch) forget(changes store.Changes) {
 	}
 }
 
-// note notes how rooms were told. One that was not is told again.
-func (w *outboxWatch) note(stop context.Context) {
+// note notes the outcomes of notices. One that failed is sent again.
+func (w *outboxWatcher) note(stop context.Context) {
 	for at, how := range w.rooms.results() {
 		w.told[at] = how.open
 		if how.err == nil {
@@ -130,14 +131,14 @@ func (w *outboxWatch) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("room cannot be told what waits, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(how.err))
+			w.log.Debug("outbox notice failed, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(how.err))
 		}
 	}
 }
 
-// look sees to the conversations of an account in which something waits or a notice is
-// open. One that fails is looked at again, and does not keep the others waiting.
-func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) error {
+// checkAccount checks the conversations of an account that have an outbox or an open
+// notice. One that fails is checked again, and does not delay the others.
+func (w *outboxWatcher) checkAccount(ctx context.Context, account identity.PublicKey) error {
 	waiting, err := w.node.OutboxContacts(account)
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) erro
 			return ctx.Err()
 		}
 		at := store.ConversationWith(account, contact)
-		if err := w.lookAt(ctx, at); err != nil {
+		if err := w.checkOutbox(ctx, at); err != nil {
 			delete(w.oldest, at)
 			errs = append(errs, err)
 		}
@@ -174,8 +175,9 @@ func (w *outboxWatch) look(ctx context.Context, account identity.PublicKey) erro
 	return errors.Join(errs...)
 }
 
-// lookAt gives up what has waited too long in a conversation, and keeps its notice.
-func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
+// checkOutbox cancels what is undelivered for too long in a conversation, and updates its
+// notice.
+func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) error {
 	oldest, known := w.oldest[at]
 	unchanged := known
 	if !known {
@@ -223,14 +225,14 @@ func (w *outboxWatch) lookAt(ctx context.Context, at store.Conversation) error {
 	return nil
 }
 
-// waitedFor reports whether a message that was queued then has waited longer than a
-// limit, which is 0 for none.
-func (w *outboxWatch) waitedFor(queued store.Millis, limit time.Duration) bool {
+// waitedFor reports whether a message that was queued at a time is older than a limit,
+// which is 0 for none.
+func (w *outboxWatcher) waitedFor(queued store.Millis, limit time.Duration) bool {
 	return queued != 0 && limit > 0 && time.Since(queued.Time()) > limit
 }
 
-// giveUpOld gives up the messages of a conversation that have waited too long.
-func (w *outboxWatch) giveUpOld(ctx context.Context, at store.Conversation) error {
+// giveUpOld cancels the messages of a conversation that are undelivered for too long.
+func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) error {
 	var old []store.MessageID
 	for m, err := range w.node.Undelivered(at.Account, at.Contact()) {
 		if err != nil {
@@ -250,14 +252,13 @@ func (w *outboxWatch) giveUpOld(ctx context.Context, at store.Conversation) erro
 	return nil
 }
 
-// openNotice returns the notice that the tables have of a conversation.
+// openNotice returns the open notice of a conversation from the tables.
 func (c *Connector) openNotice(ctx context.Context, at store.Conversation) (last waitingNotice, open bool) {
 	open = json.Unmarshal([]byte(c.br.DB.KV.Get(ctx, waitingKey(at))), &last) == nil && last.Event != ""
 	return last, open
 }
 
-// tellWaiting keeps the notice of one room: waits is what it has to say. It reports
-// whether a notice is open.
+// tellWaiting sends or edits the notice of one room. It reports whether a notice is open.
 func (c *Connector) tellWaiting(ctx context.Context, contact store.Contact, waits waitingNow) (open bool, err error) {
 	at := store.ConversationWith(contact.Account, contact.ID)
 	last, had := c.openNotice(ctx, at)
@@ -292,8 +293,8 @@ func (c *Connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	if open {
 		content.SetEdit(last.Event)
 	}
-	// The moment and the number of edits name the notice: said again after a crash,
-	// it is the same one.
+	// The moment and the number of edits name the notice: sent again after a crash, it is
+	// the same one.
 	scope := homeserver.NewScope(store.Event{
 		Account: at.Account, Conversation: at.ID, Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
 	}, next.Edits)
@@ -317,40 +318,41 @@ func (c *Connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 	return next.Event != "", nil
 }
 
-// tellers tell rooms something, each by itself: one that does not answer delays no
-// other, and one that refuses is told later. It is safe for use by many goroutines.
-type tellers struct {
+// roomNotifiers send notices into rooms, each by itself: a room that does not answer
+// delays no other, and one that refuses is retried after a back-off. It is safe for use
+// by many goroutines.
+type roomNotifiers struct {
 	retry kernel.Backoff
 	group sync.WaitGroup
 
 	mu    sync.Mutex
 	busy  map[store.Conversation]bool
-	fails map[store.Conversation]tellFailure
-	ended map[store.Conversation]telling // since the last call of results
+	fails map[store.Conversation]noticeFailure
+	ended map[store.Conversation]noticeOutcome // since the last call of results
 }
 
-// telling is the outcome of one notice.
-type telling struct {
+// noticeOutcome is the outcome of one notice.
+type noticeOutcome struct {
 	open bool // the room has a notice that is to be edited
 	err  error
 }
 
-// tellFailure is a notice that was not accepted.
-type tellFailure struct {
+// noticeFailure is a notice that was not accepted.
+type noticeFailure struct {
 	tries int
 	next  time.Time
 }
 
-func newTellers(retry kernel.Backoff) *tellers {
-	return &tellers{
+func newRoomNotifiers(retry kernel.Backoff) *roomNotifiers {
+	return &roomNotifiers{
 		retry: retry, busy: make(map[store.Conversation]bool),
-		fails: make(map[store.Conversation]tellFailure), ended: make(map[store.Conversation]telling),
+		fails: make(map[store.Conversation]noticeFailure), ended: make(map[store.Conversation]noticeOutcome),
 	}
 }
 
-// start tells a room, unless it is being told or its pause is not over. It reports
-// whether it does.
-func (t *tellers) start(at store.Conversation, tell func() (open bool, err error)) bool {
+// start sends a notice into a room, unless one is being sent or its pause is not over. It
+// reports whether it does.
+func (t *roomNotifiers) start(at store.Conversation, tell func() (open bool, err error)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.busy[at] || time.Now().Before(t.fails[at].next) {
@@ -359,12 +361,12 @@ func (t *tellers) start(at store.Conversation, tell func() (open bool, err error
 	t.busy[at] = true
 	t.group.Go(func() {
 		open, err := tell()
-		t.end(at, telling{open, err})
+		t.end(at, noticeOutcome{open, err})
 	})
 	return true
 }
 
-func (t *tellers) end(at store.Conversation, how telling) {
+func (t *roomNotifiers) end(at store.Conversation, how noticeOutcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.busy, at)
@@ -378,11 +380,11 @@ func (t *tellers) end(at store.Conversation, how telling) {
 	if wait := (*homeserver.RetryAfter)(nil); errors.As(how.err, &wait) {
 		pause = max(pause, min(wait.Delay, homeserver.MaxRetryAfter))
 	}
-	t.fails[at] = tellFailure{failure.tries + 1, time.Now().Add(pause)}
+	t.fails[at] = noticeFailure{failure.tries + 1, time.Now().Add(pause)}
 }
 
-// results returns what has ended since the last call.
-func (t *tellers) results() map[store.Conversation]telling {
+// results returns the outcomes since the last call.
+func (t *roomNotifiers) results() map[store.Conversation]noticeOutcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ended := maps.Clone(t.ended)

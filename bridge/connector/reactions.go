@@ -26,24 +26,23 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
-// In Mimir everybody has at most one reaction to a message, and the store knows
-// which one counts. So what is brought into a room is not the event of the log but
-// the state that it has led to.
+// In Mimir each side has at most one reaction to a message, and the store knows which one
+// counts. So a room is shown the state of the store and not the entry of the log.
 
-// reaction brings a reaction into the room that its message is in.
+// reaction shows a reaction in the room of its message.
 func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 	reaction, err := peer.ParseReaction(m.Payload)
 	if err != nil {
-		d.log.Debug("a reaction cannot be read", "contact", d.at.Contact().Short(), "err", err)
+		d.log.Debug("malformed reaction", "contact", d.at.Contact().Short(), "err", err)
 		return nil
 	}
 	if msgconv.IsMatrixSource(m.Source) {
-		return nil // it was made in the room
+		return nil // it comes from the room
 	}
 	return d.syncReaction(ctx, reaction.Target, m.ID.Dir)
 }
 
-// reactionsTo brings the reactions that came before their message.
+// reactionsTo shows the reactions that came before their message.
 func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
 	for _, dir := range []store.Direction{store.In, store.Out} {
 		wanted, err := d.effective(peer.GUID(id.GUID), dir)
@@ -78,9 +77,8 @@ func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reac
 	return nil, nil
 }
 
-// syncReaction makes the room show the reaction of one side that counts. It is
-// done in steps, each with a transaction of its own: to take away what was there,
-// and to put what is there now.
+// syncReaction makes the room show the reaction of one side that counts, in steps with a
+// transaction each: it removes the old one and adds the new one.
 func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store.Direction) error {
 	message, err := d.shownTarget(ctx, target)
 	if err != nil || message == "" {
@@ -115,7 +113,7 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 	return d.addReaction(ctx, message, sender, dir, wanted)
 }
 
-// addReaction shows a reaction where none of its sender is shown.
+// addReaction shows a reaction when the room has none of its sender.
 func (d *delivery) addReaction(
 	ctx context.Context, message networkid.MessageID, sender bridgev2.EventSender, dir store.Direction, wanted *store.Reaction,
 ) error {
@@ -129,7 +127,7 @@ func (d *delivery) addReaction(
 		send: func(ctx context.Context) error {
 			if d.at.InDoubt {
 				found, err := d.recoverReaction(ctx, message, id, sender, wanted)
-				if err = d.unlessBlind(err); err != nil || found {
+				if err = d.unlessSkipped(err); err != nil || found {
 					return err
 				}
 			}
@@ -152,14 +150,14 @@ func (d *delivery) addReaction(
 	})
 }
 
-// The parts of an entry that reactions are, for transactions, to which the side is
-// added. Messages count theirs from 0.
+// The parts of an entry that reactions are, for transaction ids; the side is added to
+// them. The parts of messages count from 0.
 const (
 	reactionAdded   = 1_000_000
 	reactionRemoved = 1_000_010
 )
 
-// shownTarget finds what is reacted to. Only what is in the room counts.
+// shownTarget returns the message that a reaction is about, when it is in the room.
 func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
 	for _, dir := range []store.Direction{store.In, store.Out} {
 		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: int64(target)})
@@ -187,12 +185,12 @@ func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid
 	return "", nil
 }
 
-// errNotNoted means that what is reacted to was written in the room just now, and
-// that its row is on its way.
+// errNotNoted means that the message reacted to was written in the room just now, and
+// that its row is not inserted yet.
 var errNotNoted = errors.New("the message reacted to is not noted yet")
 
-// recoverReaction looks for a reaction that may be in the room without our knowing
-// it, as recover does for messages.
+// recoverReaction looks for a reaction that may have been sent without our knowing it, as
+// recover does for messages.
 func (d *delivery) recoverReaction(
 	ctx context.Context, message, id networkid.MessageID, sender bridgev2.EventSender, wanted *store.Reaction,
 ) (found bool, err error) {
@@ -213,7 +211,7 @@ func (d *delivery) recoverReaction(
 		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
 	}
 	for _, again := range shown[1:] {
-		if err := d.copies.Redact(ctx, again, evt.ID); err != nil {
+		if err := d.deduper.Redact(ctx, again, evt.ID); err != nil {
 			return false, err
 		}
 	}
@@ -222,10 +220,10 @@ func (d *delivery) recoverReaction(
 
 var (
 	errOddReaction = msgconv.Refusal("only emoji can be reactions in Mimir")
-	errNoTarget    = msgconv.Refusal("this is nothing that the contact knows of")
+	errNoTarget    = msgconv.Refusal("the contact does not have this message")
 )
 
-// PreHandleMatrixReaction says whose reaction it is. There is one at a time.
+// PreHandleMatrixReaction returns whose reaction it is, and that there is one at a time.
 func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
 	emoji := variationselector.FullyQualify(msgconv.CleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
 	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
@@ -249,7 +247,7 @@ func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.Matrix
 	return &database.Reaction{}, nil
 }
 
-// HandleMatrixReactionRemove takes a reaction of the user back.
+// HandleMatrixReactionRemove takes back a reaction of the user.
 func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.MatrixReactionRemove) error {
 	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
 		return nil // somebody tidies up
@@ -272,7 +270,7 @@ func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.
 	return nil
 }
 
-// reactionTarget returns whom a reaction goes to, and what it is about.
+// reactionTarget returns the contact and the message of a reaction.
 func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (contact identity.PublicKey, target peer.GUID, err error) {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {

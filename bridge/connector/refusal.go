@@ -110,8 +110,8 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 	return nil
 }
 
-// stuck is the outcome of a unit that was refused, and whose notice was refused too:
-// the room or the homeserver is at fault.
+// stuck is the outcome of a unit that was refused together with its notice: the room or
+// the homeserver is at fault.
 func (d *delivery) stuck(ctx context.Context, err, notice error) error {
 	wait := (*homeserver.RetryAfter)(nil)
 	switch kind := homeserver.AnswerOf(notice); {
@@ -125,10 +125,10 @@ func (d *delivery) stuck(ctx context.Context, err, notice error) error {
 	return fmt.Errorf("%w: %w", homeserver.ErrRoom, err)
 }
 
-// standIns returns who may speak in a room in place of a user: the user first. The
-// bot speaks for our own user, whose access token may be invalid. The contact speaks
-// for the bot, whose words are not worth to stop a conversation. Nobody speaks for
-// the contact: a room in which the contact must not write is broken.
+// standIns returns the senders that may speak in a room in place of a user: the user
+// first. The bot speaks for our user, whose access token may be invalid. The contact
+// speaks for the bot, whose notices must not stop a conversation. There is none for the
+// contact: a room in which the contact must not write is broken.
 func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender {
 	switch {
 	case sender.IsFromMe:
@@ -140,8 +140,8 @@ func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender 
 	}
 }
 
-// probe sends an event that clients do not show. It is a new event each time, because
-// a homeserver answers a known transaction without looking at the room.
+// probe sends an event that clients do not show, a new one each time, because a
+// homeserver answers a known transaction without checking the room.
 func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender bridgev2.EventSender) error {
 	library, cancel := d.libraryContext(ctx)
 	defer cancel()
@@ -154,8 +154,8 @@ func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender br
 	return homeserver.WithRetryAfter(err)
 }
 
-// libraryContext returns a context with the values of bridgev2's own that ends with
-// ctx and allows one attempt.
+// libraryContext returns a context with the values of the context of bridgev2 that ends
+// with ctx and allows one attempt.
 func (d *delivery) libraryContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	library, cancel := context.WithCancel(d.br.BackgroundCtx)
 	stop := context.AfterFunc(ctx, cancel)

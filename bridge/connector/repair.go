@@ -26,10 +26,10 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// repairRoom is for a room that does not accept what our tables allow. It reads the
-// members anew, lifts bans, invites, and raises the power of the contact's user, as
-// far as the bot may. A room that the bot is not in any more is given up, so that the
-// next attempt makes another.
+// repairRoom repairs a room that does not accept what the tables allow. It reads the
+// members, lifts bans, invites, and raises the power of the contact, as far as the bot
+// may. A room that the bot has left is given up, so that the next attempt creates
+// another.
 func (d *delivery) repairRoom(ctx context.Context) {
 	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil || portal == nil || portal.MXID == "" {
@@ -40,24 +40,24 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	members, err := d.matrix.Bot().Members(library, portal.MXID) // also replaces the table
 	switch {
 	case err == nil:
-		d.log.Info("members of a room were read anew", "room_id", portal.MXID, "members", len(members.Chunk))
+		d.log.Info("members of a broken room read again", "room_id", portal.MXID, "count", len(members.Chunk))
 		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
-			d.log.Warn("members of a room cannot be repaired", "room_id", portal.MXID, "err", fault.OneLine(errors.Join(err, refused)))
+			d.log.Warn("members of a room not repaired", "room_id", portal.MXID, "err", fault.OneLine(errors.Join(err, refused)))
 		}
 		d.repairPower(library, portal.MXID)
 	case d.hasLost(library, portal.MXID):
-		d.log.Warn("bot is not in the room any more, another will be made",
+		d.log.Warn("bot is not in the room any more, another will be created",
 			"contact", d.at.Contact().Short(), "room_id", portal.MXID)
-		// With its rows: what was shown there is to be shown again.
+		// With its rows, so that what was shown there is shown again.
 		if err := portal.Delete(ctx); err != nil {
-			d.log.Error("lost room cannot be given up", "err", err)
+			d.log.Error("lost room not given up", "err", err)
 		}
 	default:
-		d.log.Warn("members of a room cannot be read", "room_id", portal.MXID, "err", fault.OneLine(err))
+		d.log.Warn("members of a room not read", "room_id", portal.MXID, "err", fault.OneLine(err))
 	}
 }
 
-// repairPower makes the contact's user powerful enough to write.
+// repairPower gives the contact the power to write.
 func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 	levels := &event.PowerLevelsEventContent{}
 	client := d.matrix.Bot().Client // what our tables say may be wrong
@@ -66,7 +66,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		levels.CreateEvent, err = client.FullStateEvent(ctx, room, event.StateCreate, "")
 	}
 	if err != nil {
-		d.log.Warn("power levels of a room cannot be read", "room_id", room, "err", fault.OneLine(err))
+		d.log.Warn("power levels of a room not read", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
 	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
@@ -75,39 +75,38 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		return
 	}
 	if _, err := d.matrix.Bot().SetPowerLevels(ctx, room, levels); err != nil {
-		d.log.Warn("power levels of a room cannot be repaired", "room_id", room, "err", fault.OneLine(err))
+		d.log.Warn("power levels of a room not repaired", "room_id", room, "err", fault.OneLine(err))
 	}
 }
 
-// hasLost reports whether the homeserver says for sure that the bot is not in a
-// room.
+// hasLost reports whether the homeserver says that the bot is not in a room.
 func (d *delivery) hasLost(ctx context.Context, room id.RoomID) bool {
 	joined, err := d.matrix.Bot().JoinedRooms(ctx)
 	return err == nil && !slices.Contains(joined.JoinedRooms, room)
 }
 
 const (
-	// redoEntry is the kind of the entries that messages count as which are shown in
-	// place of their notices. None in a log has it.
+	// redoEntry is the event kind of messages that are shown in place of their notices,
+	// for transaction ids. The log has none of it.
 	redoEntry store.EventKind = 252
 )
 
-// redoing is a message that is to be shown in place of the notice that replaces it.
+// redoing is the job to show a message in place of the notice that replaces it.
 type redoing struct {
 	message store.MessageID
 	row     networkid.MessageID // the part of it that is replaced
 	stamp   uint64              // names the attempt, for transaction ids
 }
 
-// redoLater makes the next delivery of a conversation show a message in place of its
-// notice. It reports false when too many wait for that.
+// redoLater has the next delivery of a conversation show a message in place of its
+// notice. It reports false when too many such jobs wait.
 func (c *Connector) redoLater(conversation store.Conversation, job redoing) bool {
 	job.stamp = uint64(time.Now().UnixNano())
 	return c.deliver.Redo(conversation, func(ctx context.Context, at *deliver.Position) error { return c.showAgain(ctx, at, job) })
 }
 
-// showAgain shows a message in place of its notice, and takes the notice back. When it
-// is refused again there is a new notice.
+// showAgain shows a message in place of its notice, and takes the notice back. When the
+// message is refused again there is a new notice.
 func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job redoing) error {
 	m, err := c.node.Message(at.Account, at.Contact(), job.message)
 	if isGone(err) {
@@ -143,13 +142,13 @@ func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job red
 		}
 		_, err = c.matrix.Bot().RedactEvent(library, portal.MXID, row.MXID, mautrix.ReqRedact{Reason: "The message is shown now"})
 		if err != nil {
-			c.log.Warn("notice cannot be taken back", "event_id", row.MXID, "err", fault.OneLine(err))
+			c.log.Warn("notice not taken back", "event_id", row.MXID, "err", fault.OneLine(err))
 		}
 	}
 	return nil
 }
 
-// commandRetry tries again what does not reach its room.
+// commandRetry retries what has not reached its room.
 func (c *Connector) commandRetry(ce *commands.Event) {
 	if ce.ReplyTo != "" && ce.Portal != nil {
 		if err := c.redo(ce); err != nil {
@@ -182,7 +181,7 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 	replyText(ce, fmt.Sprintf("Trying again: rooms of %d contacts.", tried))
 }
 
-// redo shows the message again whose notice a command is a reply to.
+// redo shows the message whose notice a command is a reply to.
 func (c *Connector) redo(ce *commands.Event) error {
 	cl, contact, m, err := c.repliedTo(ce)
 	if err != nil {
@@ -200,16 +199,16 @@ func (c *Connector) redo(ce *commands.Event) error {
 		}
 	}
 	if row == nil || msgconv.IsMatrixSource(m.Source) {
-		return errors.New("this is no notice in place of a message")
+		return errors.New("this is not a notice in place of a message")
 	}
 	if !cl.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
-		return errors.New("too many messages of this room are tried again already")
+		return errors.New("too many messages of this room are being retried already")
 	}
 	return nil
 }
 
-// commandHistory makes a room anew. In a room it is about that room; elsewhere the
-// argument names the contact.
+// commandHistory remakes a room: the one it is written in, or that of the contact which
+// the argument names.
 func (c *Connector) commandHistory(ce *commands.Event) {
 	limit, name := 0, strings.TrimSpace(ce.RawArgs)
 	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
@@ -235,6 +234,6 @@ func (c *Connector) commandHistory(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	replyText(ce, "The room is made anew, with its history.")
+	replyText(ce, "A new room is created, with the history.")
 	cl.RemakeRoom(store.ConversationWith(cl.account, contact), limit)
 }

@@ -19,24 +19,22 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// A reply names its message where both sides know it. Where one does not, the
-// words are quoted.
+// A reply names its message when both sides know it, and quotes it otherwise.
 
-// quoteTime bounds the look for what is quoted.
+// quoteTime bounds the request for a quoted event.
 var quoteTime = 5 * time.Second
 
-// SetQuoteTimeForTest changes how long a quoted message is looked for, and returns what
-// undoes that.
+// SetQuoteTimeForTest changes how long a quoted event is waited for, and returns a
+// function that undoes that.
 func SetQuoteTimeForTest(limit time.Duration) (undo func()) {
 	before := quoteTime
 	quoteTime = limit
 	return func() { quoteTime = before }
 }
 
-// quoteEvent quotes what a message replies to, if it replies to something that is
-// no message of the conversation, such as a notice of the bridge. A quotation is a
-// decoration: a message whose quotation the homeserver does not give out soon goes
-// without it.
+// quoteEvent quotes the event that a message replies to, if it is not a message of the
+// conversation, such as a notice of the bridge. A message whose quotation the homeserver
+// does not return soon is sent without it.
 func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) string {
 	target := msg.Content.RelatesTo.GetReplyTo()
 	if target == "" || msg.Content.RelatesTo.GetNonFallbackReplyTo() == "" { // or only the thread's last message
@@ -63,18 +61,18 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 	return msgconv.Quote(msgconv.TextFromMatrix(evt.Content.AsMessage(), cl.nameOf(ctx)))
 }
 
-// noteTime is how long the row of a message from a room may be on its way: the
-// contact may be quicker with an answer.
+// noteTime is how long the row of a message from a room may not be inserted yet: the
+// contact may be quick with an answer.
 const noteTime = time.Minute
 
-// reply makes content answer the message that a guid means: as a reply to the event
-// that shows it, or else with its words above, when the store has it and the room
-// does not. What nobody knows is left out. A target is for the library.
+// reply makes content a reply to the message with a guid: to the event that shows it, or
+// with a quotation when only the store has it. An unknown message is left out. The
+// returned target is for the library.
 func (d *delivery) reply(ctx context.Context, guid int64, content *event.MessageEventContent) (*networkid.MessageOptionalPartID, error) {
 	if guid == 0 {
 		return nil, nil
 	}
-	// Both sides number their messages freely.
+	// A guid is unique only among the messages of one side.
 	for _, dir := range []store.Direction{store.In, store.Out} {
 		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: guid})
 		if isGone(err) {
@@ -105,7 +103,7 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 	return nil, nil
 }
 
-// nameOf returns a function that names a Matrix user as people know them.
+// nameOf returns a function that returns the shown name of a Matrix user.
 func (c *Connector) nameOf(ctx context.Context) func(id.UserID) string {
 	return func(user id.UserID) string {
 		if ghost, err := c.br.GetGhostByMXID(ctx, user); err == nil && ghost != nil && ghost.Name != "" {
@@ -115,8 +113,8 @@ func (c *Connector) nameOf(ctx context.Context) func(id.UserID) string {
 	}
 }
 
-// shownAs names the event that shows a message. What was written in a room in one
-// piece may have become several messages: the last of them names the event.
+// shownAs returns the part that shows a message. An event that was written in a room may
+// have become several messages: the last of them names it.
 func (d *delivery) shownAs(ctx context.Context, m store.Message) (networkid.MessageID, error) {
 	if evt := msgconv.SourceEvent(m.Source); evt != "" {
 		row, err := d.br.DB.Message.GetPartByMXID(ctx, evt)

@@ -23,10 +23,10 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 )
 
-// Somebody who asks to be a contact has a room like a contact, which clients that
-// know message requests show as one. What the room says works in every client.
+// A contact request has a room like a contact. Clients that know message requests show it
+// as one; the notices in the room work in every client.
 
-// contactChanged keeps the room and the ghost of a contact.
+// contactChanged updates the room and the ghost of a contact.
 func (d *delivery) contactChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
@@ -60,8 +60,8 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	}
 }
 
-// The notices of a contact request, which its time names: a change of the profile
-// meanwhile is an entry too.
+// The notices of a contact request. Its time names them, because a change of the profile
+// meanwhile is an entry of the log, too.
 const (
 	requestText = iota
 	requestAsks
@@ -72,9 +72,8 @@ func (d *delivery) requestNotice(contact store.Contact, part int) networkid.Mess
 	return mimirid.Notice(d.at.ID, uint64(max(contact.Requested, 0)), part)
 }
 
-// accepted makes the room of a contact, and of a message request a conversation.
-// A room that was told of the request is told of its end, once, whichever way it was
-// accepted; whoever wrote in the room has heard nothing else of that.
+// accepted creates the room of a contact, and makes a message request a conversation. A
+// room that was told of the request is told of its end, once, however it was accepted.
 func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 	portal, err := d.ensureRoom(ctx)
 	if err != nil || portal == nil {
@@ -104,7 +103,7 @@ func (d *delivery) told(ctx context.Context, notice networkid.MessageID) (bool, 
 	return len(rows) > 0, nil
 }
 
-// requested shows a contact request: what the contact says, and what can be done.
+// requested shows a contact request, and how to answer it.
 func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 	if d.ev.State != store.ContactRequested {
 		return nil // it came later, and has an entry of its own
@@ -134,9 +133,9 @@ func (d *delivery) say(ctx context.Context, part int, text string) error {
 	return d.send(ctx, part, mimirid.Notice(d.at.ID, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
-// changeRoom tells the room what has changed about its contact. All of it happens
-// where the library handles the room's events: its own way of naming the rooms of a
-// ghost runs beside them, without a lock.
+// changeRoom updates the state of the room for its contact. It runs where the library
+// handles the room's events: the library's own update of the rooms of a ghost runs beside
+// them, without a lock.
 func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
@@ -157,7 +156,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.Muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
-				d.log.Warn("a room cannot be muted", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
+				d.log.Warn("room not muted", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
 			}
 		}
 		d.at.Muted = contact.Muted
@@ -165,7 +164,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 	return d.queueExisting(ctx, 0, &meta)
 }
 
-// reuseAvatar spares a second upload of the picture that the ghost has.
+// reuseAvatar saves a second upload of the picture that the ghost has.
 func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
 	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err == nil && ghost != nil && ghost.AvatarID == avatar.ID {
@@ -173,7 +172,7 @@ func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
 	}
 }
 
-// contactRoom is what the contact says about the room.
+// contactRoom returns what the contact says about the room.
 func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 	muted := bridgev2.Unmuted
 	if contact.Muted {
@@ -194,7 +193,7 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 	return info
 }
 
-// answered tells what the contact says to a request of ours.
+// answered tells the room how the contact has answered a request of ours.
 func (d *delivery) answered(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
 	if isGone(err) {
@@ -210,7 +209,7 @@ func (d *delivery) answered(ctx context.Context) error {
 	return d.sayIfThere(ctx, fmt.Sprintf(text, d.displayName(contact)))
 }
 
-// callMissed tells that the contact has called.
+// callMissed tells the room that the contact has called.
 func (d *delivery) callMissed(ctx context.Context) error {
 	if !d.config.Network.CallNotices {
 		return nil
@@ -219,7 +218,7 @@ func (d *delivery) callMissed(ctx context.Context) error {
 		msgconv.Single(msgconv.Notice("📞 Missed call. Calls can be taken with the Mimir app.")))
 }
 
-// sayIfThere says something in a room, and makes none for it.
+// sayIfThere says something in a room that exists.
 func (d *delivery) sayIfThere(ctx context.Context, text string) error {
 	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil || portal == nil || portal.MXID == "" {
@@ -228,7 +227,7 @@ func (d *delivery) sayIfThere(ctx context.Context, text string) error {
 	return d.say(ctx, 0, text)
 }
 
-// HandleMatrixAcceptMessageRequest says yes to whoever has asked to be a contact.
+// HandleMatrixAcceptMessageRequest accepts a contact request.
 func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	contact := conversation.Contact()
@@ -248,9 +247,9 @@ func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bri
 	return nil
 }
 
-var errNotYourRequest = msgconv.Refusal("only who was asked can accept")
+var errNotYourRequest = msgconv.Refusal("only the user who was asked can accept")
 
-// HandleMute notes that a conversation shall make no noise.
+// HandleMute mutes a conversation, or unmutes it.
 func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	contact := conversation.Contact()

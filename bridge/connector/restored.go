@@ -28,27 +28,26 @@ import (
 )
 
 const (
-	// restoredEvery is how often it is looked whether the homeserver still has what it
-	// was given, when nothing is a reason to.
+	// restoredEvery is how often the homeserver is checked when nothing else causes it.
 	restoredEvery = time.Hour
-	// restoredAge is how old a message may be whose event is gone because the homeserver
-	// was restored. Older ones may have been purged.
+	// restoredAge is the age beyond which a missing event may have been purged.
 	restoredAge = 24 * time.Hour
-	// latestRows is among how many messages one is looked for whose room is there.
+	// latestRows is how many of the latest messages are read to find one in an existing room.
 	latestRows = 50
-	// maxMissingRows bounds how far back a room is compared.
+	// maxMissingRows bounds how many messages of a room are compared.
 	maxMissingRows = 20_000
-	// confirmEvents is how far back a timeline is read for an event that is said to be
-	// gone.
+	// confirmEvents is how many of the newest events of a room are read to confirm that an
+	// event is gone.
 	confirmEvents = 50
-	// restoredLooks is how many times the first pause of the back-off lies between two
-	// looks: a homeserver that is just starting may list an event late.
-	restoredLooks = 30
+	// restoredChecks is the pause between two checks, in units of the first pause of the
+	// back-off: a homeserver that is starting may list an event late.
+	restoredChecks = 30
 )
 
-// restored notices that the homeserver was restored from an older copy: the latest
-// event of a room is not there any more. The messages after the last one that is there
-// are shown again, in every room, and each user is told how many.
+// restored notices that the homeserver was restored from an older copy: the latest event
+// of a room is gone. It has the messages after the last event that is there shown again,
+// in every room, and tells each user how many. It exists because homeservers are restored
+// from backups.
 type restored struct {
 	*Connector
 	library zerolog.Logger
@@ -61,16 +60,16 @@ func newRestored(c *Connector, library zerolog.Logger, retry kernel.Backoff) *re
 	return &restored{Connector: c, library: library, retry: retry, wake: make(chan struct{}, 1)}
 }
 
-// look has it looked soon.
-func (r *restored) look() {
+// wakeUp has the homeserver checked soon.
+func (r *restored) wakeUp() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
 }
 
-// run looks whenever it is told to, first when the logins are there, and from then on
-// from time to time, until stop ends.
+// run checks after wakeUp, first when the logins have started, and from time to time,
+// until stop ends.
 func (r *restored) run(stop context.Context) error {
 	defer r.telling.Wait()
 	select {
@@ -86,7 +85,7 @@ func (r *restored) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			r.log.Log(stop, fault.RetryLevel(try), "cannot look whether the homeserver has lost messages, retrying", "err", fault.OneLine(err))
+			r.log.Log(stop, fault.RetryLevel(try), "check for messages that the homeserver has lost failed, retrying", "err", fault.OneLine(err))
 			delay = r.retry.Delay(try)
 			try++
 		}
@@ -105,7 +104,7 @@ func (r *restored) pause(stop context.Context, delay time.Duration, wake <-chan 
 	}
 }
 
-// shownRow is what the tables say of a message in a room.
+// shownRow is the row of a message in a room.
 type shownRow struct {
 	row int64
 	id  networkid.MessageID
@@ -113,13 +112,13 @@ type shownRow struct {
 	at  time.Time
 }
 
-// movedKey has the latest row of a conversation when it moved to another room: the
-// rows up to it are about events of earlier rooms.
+// movedKey has the latest row of a conversation when it moved to another room: the rows
+// up to it are about events of earlier rooms.
 func movedKey(key networkid.PortalKey) database.Key {
 	return database.Key("im.mimir.moved." + string(key.Receiver) + "." + string(key.ID))
 }
 
-// noteMoved notes that what a conversation has shown will not be in its room.
+// noteMoved stores that what a conversation has shown so far is not in its room.
 func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error {
 	_, err := r.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value)
 		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
@@ -130,8 +129,8 @@ func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error
 	return nil
 }
 
-// latest returns the latest rows of a conversation, or of all, whose events belong
-// into its room, newest first.
+// latest returns the latest rows of a conversation, or of all, whose events belong into
+// the current room, newest first.
 func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
 	all, of, err := r.latestOfAll(ctx, key, limit)
 	moved := make(map[networkid.PortalKey]int64)
@@ -148,7 +147,7 @@ func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit i
 	return rows, keys, err
 }
 
-// latestOfAll is latest with those of earlier rooms.
+// latestOfAll is latest including the rows of earlier rooms.
 func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
 	query := `SELECT rowid, id, mxid, timestamp, room_id, room_receiver FROM message WHERE bridge_id=$1 AND mxid NOT LIKE '~fake:%'`
 	args := []any{r.br.ID}
@@ -177,21 +176,21 @@ func (r *restored) latestOfAll(ctx context.Context, key *networkid.PortalKey, li
 	return rows, keys, nil
 }
 
-// once looks for the latest message, and into every room when it is gone.
+// once checks the latest message, and all rooms when it is gone.
 func (r *restored) once(ctx context.Context) error {
 	gone, err := r.isLatestGone(ctx)
 	if err != nil {
 		return err
 	}
 	if !gone {
-		r.log.Debug("the homeserver has the latest message")
+		r.log.Debug("homeserver has the latest message")
 		return nil
 	}
-	r.pause(ctx, restoredLooks*r.retry.Min, nil)
+	r.pause(ctx, restoredChecks*r.retry.Min, nil)
 	if gone, err = r.isLatestGone(ctx); err != nil || !gone {
 		return err
 	}
-	r.log.Error("the homeserver was restored from an older copy: what was lost is shown again")
+	r.log.Error("homeserver was restored from an older copy, showing lost messages again")
 	joined, err := r.lost.list(ctx, 0)
 	if err != nil {
 		return err
@@ -215,12 +214,12 @@ func (r *restored) once(ctx context.Context) error {
 	return err
 }
 
-// loss is what the homeserver has lost of a login.
+// loss counts what the homeserver has lost of a login.
 type loss struct{ messages, rooms, roomsGone int }
 
-// isLatestGone reports whether the homeserver does not have the latest message that it
-// was given, although that is so recent that it was not purged, and the bot is in the
-// room. A homeserver with none of the bridge's rooms was set up anew.
+// isLatestGone reports whether the homeserver does not have the latest message, although
+// it is too recent to be purged and the bot is in its room. A homeserver with none of the
+// bridge's rooms is new.
 func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 	rows, keys, err := r.latest(ctx, nil, latestRows)
 	if err != nil || len(rows) == 0 {
@@ -245,7 +244,7 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	delete(known, id.RoomID(r.br.DB.KV.Get(ctx, selfTestRoomKey))) // it is made at each start if need be
+	delete(known, id.RoomID(r.br.DB.KV.Get(ctx, selfTestRoomKey))) // each start creates it when it is missing
 	for room := range known {
 		if joined[room] {
 			return false, nil
@@ -279,8 +278,8 @@ func isMissing(err error) bool {
 	return errors.Is(err, mautrix.MNotFound) || errors.Is(err, mautrix.MForbidden)
 }
 
-// room finds out what a room has lost, and has it shown again. A room that is not
-// there any more is made again.
+// room finds out what a room has lost, and has it shown again. A room that is gone is
+// created again.
 func (r *restored) room(ctx context.Context, row *database.Portal, there bool, lost *loss) error {
 	account, conversationID, err := mimirid.ParsePortal(row.PortalKey)
 	if err != nil {
@@ -313,8 +312,8 @@ func (r *restored) room(ctx context.Context, row *database.Portal, there bool, l
 	return r.ask(conversation, &rebuilding{missing: slices.Clone(rows[:count])})
 }
 
-// ask gives a conversation the job to show what is missing. Nobody waits for that of
-// somebody who is not logged in: it is done when they are.
+// ask gives a conversation the job to show what is missing. The job of a user without a
+// login begins with the next login.
 func (r *restored) ask(conversation store.Conversation, job *rebuilding) error {
 	if r.deliver.OfferRebuild(conversation, r.rebuildJob(job)) || r.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account)) == nil {
 		return nil
@@ -324,8 +323,8 @@ func (r *restored) ask(conversation store.Conversation, job *rebuilding) error {
 
 var errNotAttached = errors.New("a login is starting")
 
-// missing returns how many of the latest rows have no event any more. What the
-// homeserver has lost is the end of a room; what it has purged is the beginning.
+// missing returns how many of the latest rows have no event any more. A restored
+// homeserver has lost the end of a room, a purge the beginning.
 func (r *restored) missing(ctx context.Context, room id.RoomID, rows []shownRow) (int, error) {
 	if len(rows) == 0 {
 		return 0, nil
@@ -361,12 +360,11 @@ func (r *restored) tell(ctx context.Context, login networkid.UserLoginID, lost *
 	if made == nil || *lost == (loss{}) {
 		return
 	}
-	r.log.Warn("messages were not on the homeserver any more", "account", mimirAccount(login), "messages", lost.messages,
-		"rooms", lost.rooms, "rooms_gone", lost.roomsGone)
+	r.log.Warn("messages lost by the homeserver", "account", mimirAccount(login), "count", lost.messages)
 	r.forgetGone(ctx, made, joined)
 	text := fmt.Sprintf("The homeserver was restored from an older copy: %d messages of %d rooms were not there any more, and %d rooms were gone. "+
 		"They are shown again, with the time they had.", lost.messages, lost.rooms, lost.roomsGone)
-	r.telling.Go(func() { r.keepTelling(ctx, made.User, "a restored homeserver", text) })
+	r.telling.Go(func() { r.retryTellUser(ctx, made.User, "a restored homeserver", text) })
 }
 
 func mimirAccount(login networkid.UserLoginID) string {
@@ -377,25 +375,25 @@ func mimirAccount(login networkid.UserLoginID) string {
 	return account.Short()
 }
 
-// forgetGone forgets the space and the management room of a login that are gone, so
-// that others are made.
+// forgetGone deletes a Matrix space and a management room that are gone from the tables,
+// so that others are created.
 func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, joined map[id.RoomID]bool) {
 	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
 		login.SpaceRoom = ""
 		if err := login.Save(ctx); err != nil {
-			r.log.Warn("space cannot be forgotten", "err", fault.OneLine(err))
+			r.log.Warn("lost Matrix space not deleted", "err", fault.OneLine(err))
 		}
 	}
 	if room, err := r.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
-			r.log.Warn("management room cannot be forgotten", "err", fault.OneLine(err))
+			r.log.Warn("lost management room not deleted", "err", fault.OneLine(err))
 		}
 	}
 }
 
-// showMissing notes which part of the history is missing, and shows it. Called again
-// after an error it goes on: what was noted is kept with the tables.
+// showMissing stores which part of the history is missing, and shows it. Called again
+// after an error it goes on.
 func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
 	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
 	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
@@ -426,7 +424,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 		if shown, known := d.shownRoom(ctx); known && shown.Room == portal.MXID && shown.Begin < shown.End {
 			begin = min(begin, shown.Begin) // what an earlier attempt has not finished
 		}
-		// First: a crash before the rows are gone is noticed at the next start.
+		// First, so that the next start notices a crash before the rows are deleted.
 		d.noteShownRoom(ctx, shownRoom{Room: portal.MXID, Begin: begin, End: end})
 		for _, row := range job.missing {
 			if err := c.br.DB.Message.Delete(ctx, row.row); err != nil {

@@ -23,8 +23,8 @@ import (
 // barrierPart is the part of an entry that a barrier is.
 const barrierPart = 1_000_030
 
-// ensureRoom returns the portal with a room that the user is in, or invited to.
-// It returns nil when the configuration says that there shall be none.
+// ensureRoom returns the portal with a room that the user is in, or invited to. It
+// returns nil when the configuration wants no room.
 func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 	key := d.portalKey()
 	portal, err := d.br.GetPortalByKey(ctx, key)
@@ -39,15 +39,15 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, deliver.ErrAwaitTurn
 		}
 		if _, err := d.resync(ctx, portal, true); err != nil {
-			return nil, homeserver.RoomError("make the room", err)
+			return nil, homeserver.RoomError("create the room", err)
 		}
 		if portal.MXID == "" {
-			return nil, errors.New("make the room: there is none")
+			return nil, errors.New("create the room: the library has created none")
 		}
 		d.at.Unlisted = false // nothing is in a room that is new
 	}
-	// The crash of an earlier run may have come between the making of the room and
-	// the invitation, or the user has left; a new message is a reason to come back.
+	// A crash may have come between the creation of the room and the invitation, or the
+	// user has left and a new message invites them again.
 	if !d.userIsIn(ctx, portal.MXID) {
 		refused, err := d.resync(ctx, portal, false)
 		if err == nil && !d.userIsIn(ctx, portal.MXID) {
@@ -100,8 +100,8 @@ func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
 	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.Login.UserMXID) // or has joined
 }
 
-// resync makes the room what it should be: there, and with its members. refused is
-// the last failure of a request that the library may not have reported.
+// resync creates the room, or makes its members what they should be. refused is the last
+// failure of a request, which the library may not have reported.
 func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create bool) (refused, err error) {
 	meta := d.meta(bridgev2.RemoteEventChatResync, bridgev2.EventSender{}, time.Time{})
 	meta.CreatePortal = create
@@ -115,10 +115,10 @@ func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create b
 	return homeserver.WithRetryAfter(scope.LastError()), err
 }
 
-// recover looks for an event that may have been sent without our knowing it: the
-// homeserver had it, and we were killed, or the answer was lost. The transaction
-// id alone does not help: homeservers forget those. It reports whether the event
-// is there, and notes it then. When it is there more than once, one is left.
+// recover looks for an event that may have been sent without our knowing it: the process
+// was killed, or the answer was lost. The transaction id alone does not help, because
+// homeservers forget it. It reports whether the event is there, and inserts its row then.
+// Duplicates are taken back.
 func (d *delivery) recover(
 	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 ) (found bool, err error) {
@@ -131,14 +131,14 @@ func (d *delivery) recover(
 		if err != nil {
 			return false, err
 		}
-		return true, d.copies.KeepOnly(ctx, portal.MXID, rows[0], shown...)
+		return true, d.deduper.KeepOnly(ctx, portal.MXID, rows[0], shown...)
 	}
 	shown, err := d.find(ctx, portal.MXID, message)
 	if err != nil || len(shown) == 0 {
 		return false, err
 	}
 	evt := shown[0]
-	d.log.Info("an event was in the room already", "contact", d.at.Contact().Short(), "event_id", evt.ID)
+	d.log.Info("event was in the room already", "contact", d.at.Contact().Short(), "event_id", evt.ID)
 	if sender.Sender != "" {
 		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
 			return false, err
@@ -154,7 +154,7 @@ func (d *delivery) recover(
 	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
 	}
-	return true, d.copies.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
+	return true, d.deduper.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
 }
 
 // find searches a room for the events with a marker, and once more behind a barrier when

@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// selfTestName is the name of the rooms that have nobody but the bot in them.
+	// selfTestRoomName is the name of the rooms that only the bot is in.
 	selfTestRoomName = "Mimir bridge self-test"
 )
 
-// roomClaim is what the state of a room says about it, as far as the bridge's bot
-// wrote it itself. Nobody else can write in the bot's name, and whoever copies the
-// bot's state into a room of their own is its sender.
+// roomClaim is what the state of a room says about it, as far as the bridge's bot is its
+// sender. Only the bot can send in its name, and a user who copies the state into another
+// room is the sender there.
 type roomClaim struct {
 	room id.RoomID
 	// key names the conversation that the room shows, or the login whose space it is,
@@ -35,26 +35,26 @@ type roomClaim struct {
 	people []id.UserID
 	ghosts int
 	joined []id.UserID // those of people who have joined
-	// ownRoom means that the bot made the room.
+	// ownRoom means that the bot has created the room.
 	ownRoom bool
 	// named are the users whom the bot has given a power level.
 	named []id.UserID
 	name  string
-	// movedTo is the room that replaces this one, and predecessor the one it replaces,
-	// by what each of them says of itself.
+	// movedTo is the room that replaces this one, and predecessor the one it replaces, as
+	// its own state says.
 	movedTo, predecessor id.RoomID
-	// givenUp means that the bridge has made another room instead of it.
+	// givenUp means that the bridge has created another room instead.
 	givenUp bool
 }
 
-// givenUpKey is set for a room that the bridge has given up for another one: the bot
-// may not be able to leave it, and it must not be found again.
+// givenUpKey is set for a room that the bridge has given up for another one: the bot may
+// be unable to leave it, and it must not be adopted again.
 func givenUpKey(room id.RoomID) database.Key {
 	return database.Key("im.mimir.given_up." + string(room))
 }
 
-// belongsTo reports whether nobody is in the room but the bridge and this user. A
-// room in which nobody is yet was made for its user, by the bot.
+// belongsTo reports whether only the bridge and this user are in the room. The bot has
+// created a room without people for its user.
 func (c *roomClaim) belongsTo(user id.UserID) bool {
 	switch len(c.people) {
 	case 0:
@@ -68,8 +68,8 @@ func (c *roomClaim) belongsTo(user id.UserID) bool {
 
 func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel }
 
-// readClaim asks the homeserver for the state of a room. It returns nil when the bot
-// is not in it. The bridge's table of members is then as the homeserver says.
+// readClaim asks the homeserver for the state of a room. It returns nil when the bot is
+// not in it. It also updates the bridge's table of members.
 func (c *Connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
 	bot := c.matrix.Bot()
 	state, err := bot.Client.State(mautrix.WithMaxRetries(ctx, 0), room)

@@ -22,15 +22,15 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
-// A room that was upgraded is replaced by another one: a tombstone in the old room
-// names the new one, and the new one its predecessor. The conversation moves when both
-// agree, whoever sent the tombstone had the power to, and the owner of the login is in
-// the new room. What is missing then may come later: each of these is looked at again
-// when somebody joins the new room, and when all rooms are searched.
+// A room that was upgraded is replaced by another one: a tombstone in the old room names
+// the new one, and the new one its predecessor. The conversation moves when both agree,
+// the sender of the tombstone had the power to send it, and the owner of the login is in
+// the new room. A condition that is missing may be met later: all are checked again when a
+// user joins the new room, and when all rooms are searched.
 
-// Tombstone deals with an event that says that the room of a conversation was
-// replaced. It reports false for any other event, and for a tombstone that names no
-// other room: the library then gives up the room.
+// Tombstone implements [appservice.Rooms]: it handles an event that says that the room of
+// a conversation was replaced. It reports false for other events, and for a tombstone
+// that names no other room: the library gives up the room then.
 func (l *lostRooms) Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
 	if evt.Type != event.StateTombstone || evt.GetStateKey() != "" {
 		return false, nil
@@ -57,7 +57,7 @@ func (l *lostRooms) Tombstone(ctx context.Context, evt *event.Event) (handled bo
 	return true, l.tellUpgrade(ctx, evt)
 }
 
-// moveTo moves a conversation to the room that a tombstone names, if that can be done
+// moveTo moves a conversation to the room that a tombstone names, if that is possible
 // now.
 func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (moved bool, err error) {
 	entered, err := l.enter(ctx, login, room, via)
@@ -71,8 +71,8 @@ func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room 
 	return l.follow(ctx, claim)
 }
 
-// BotInvited looks whether a room that the bot was just invited to replaces the room
-// of a conversation.
+// BotInvited implements [appservice.Rooms]: it checks whether a room that the bot was
+// invited to replaces the room of a conversation.
 func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
 	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.Bot().UserID) || l.isOurs(evt) ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
@@ -83,13 +83,14 @@ func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
 		_, err = l.follow(ctx, claim)
 	}
 	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("it cannot be seen whether a room replaces another", "room_id", evt.RoomID, "err", fault.OneLine(err))
+		l.log.Warn("possible upgrade of a room not checked", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
 }
 
-// tellUpgrade says in the old room what is missing for the conversation to move.
+// tellUpgrade says in the old room which condition is missing for the conversation to
+// move.
 func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
 	ctx, cancel := scope.With(ctx, ctx)
@@ -98,7 +99,7 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 		l.matrix.Bot().UserID)
 	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
 	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("nobody can be told what an upgraded room lacks", "room_id", evt.RoomID, "err", fault.OneLine(err))
+		l.log.Warn("user not told about an upgraded room", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -128,13 +129,13 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 		return false, nil
 	}
 	if err := puppet.EnsureInvited(ctx, room, l.matrix.Bot().UserID); err != nil {
-		l.log.Info("the owner of a login cannot invite the bot into an upgraded room", "room_id", room, "err", fault.OneLine(err))
+		l.log.Info("bot not invited into an upgraded room", "room_id", room, "err", fault.OneLine(err))
 	}
 	return join()
 }
 
-// follow moves a conversation to the room that replaces its own, and reports whether
-// it did.
+// follow moves a conversation to the room that replaces its own, and reports whether it
+// has.
 func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) {
 	if claim.predecessor == "" {
 		return false, nil
@@ -156,8 +157,8 @@ func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) 
 	return true, l.move(ctx, login, portal, claim.room)
 }
 
-// isReplaced reports whether a room has a tombstone that names another one, by
-// somebody with the power to send it who is none of the bridge.
+// isReplaced reports whether a room has a tombstone that names another one, from a sender
+// who had the power and is not of the bridge.
 func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
 	state, err := l.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), old)
 	switch {
@@ -176,13 +177,13 @@ func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) 
 		return false, nil
 	}
 	if power.GetUserLevel(tombstone.Sender) < power.GetEventLevel(event.StateTombstone) {
-		l.log.Warn("an upgrade of a room is not followed: its sender had no power to", "room_id", old, "user_id", tombstone.Sender)
+		l.log.Warn("upgrade of a room ignored, its sender had no power", "room_id", old, "user_id", tombstone.Sender)
 		return false, nil
 	}
 	return true, nil
 }
 
-// move makes another room that of a conversation, and links the old one there.
+// move makes another room that of a conversation, and links the old one to it.
 func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	account, conversationID, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
@@ -207,14 +208,14 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	if err := l.take(ctx, login, portal, room); err != nil {
 		return err
 	}
-	l.log.Info("an upgraded room was followed", "contact", contact.Short(), "room_id", room, "old", old)
+	l.log.Info("conversation moved to an upgraded room", "contact", contact.Short(), "room_id", room)
 	l.deliver.Retry(conversation)
 	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
 	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
-		l.log.Warn("the old room cannot be linked", "room_id", room, "err", fault.OneLine(err))
+		l.log.Warn("old room not linked", "room_id", room, "err", fault.OneLine(err))
 	}
 	return nil
 }

@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// selfTestRoomKey is where the tables have the room of the self-test.
+	// selfTestRoomKey is the key of the room of the self-test in the tables.
 	selfTestRoomKey database.Key = "im.mimir.self_test_room"
 	// stateUnreachable is in a bridge state while the homeserver does not reach the
 	// bridge.
 	stateUnreachable = status.BridgeStateErrorCode("mimir-deaf")
 )
 
-// selfTestEvent is sent into a room where nobody but the bot is.
+// selfTestEvent is sent into a room that only the bot is in.
 var selfTestEvent = event.Type{Type: "im.mimir.self_test", Class: event.MessageEventType}
 
-// SelfTest sends an event that the homeserver has to send back: a bridge that
-// nobody writes to knows whether it is reached, too.
+// SelfTest sends an event that the homeserver has to send back, so that also an unused
+// bridge knows whether the homeserver reaches it.
 func (c *Connector) SelfTest(ctx context.Context) error {
 	bot := c.matrix.Bot()
 	if room := id.RoomID(c.br.DB.KV.Get(ctx, selfTestRoomKey)); room != "" {

@@ -21,13 +21,13 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// roomTime is what bridgev2 gets for making the room of a contact that the user
-// has added from Matrix, or for taking the one into which the user has invited the
-// ghost, before we would make one.
+// roomTime is how long bridgev2 has to create the room of a contact that the user has
+// added from Matrix, or to take the room into which the user has invited the ghost,
+// before the bridge creates one.
 const roomTime = 5 * time.Second
 
-// ResolveIdentifier finds whom a link, a key or the name of a contact means. With
-// createChat it makes them a contact, which asks them.
+// ResolveIdentifier finds the identity of a link, a key or the name of a contact. With
+// createChat it sends them a contact request.
 func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, createChat bool) (*bridgev2.ResolveIdentifierResponse, error) {
 	link, err := cl.find(identifier, node.NameContact)
 	if err != nil {
@@ -71,7 +71,7 @@ func (cl *client) CreateChatWithGhost(ctx context.Context, ghost *bridgev2.Ghost
 	return cl.chat(key), nil
 }
 
-// GetContactList returns the contacts one can write to.
+// GetContactList returns the contacts.
 func (cl *client) GetContactList(ctx context.Context) ([]*bridgev2.ResolveIdentifierResponse, error) {
 	contacts, err := cl.node.Contacts(cl.account)
 	if err != nil {
@@ -91,8 +91,7 @@ func (cl *client) GetContactList(ctx context.Context) ([]*bridgev2.ResolveIdenti
 	return list, nil
 }
 
-// SearchUsers finds contacts whose name has a text in it, or whose key begins
-// with it.
+// SearchUsers finds the contacts whose name contains a text, or whose key begins with it.
 func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.ResolveIdentifierResponse, error) {
 	contacts, err := cl.named(func(name string) bool { return strings.Contains(name, fold(query)) }, query)
 	if err != nil {
@@ -109,7 +108,7 @@ func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.Re
 	return found, nil
 }
 
-// find returns whom people mean by a link, a key or a name.
+// find returns the identity that a link, a key or a name stands for.
 func (cl *client) find(identifier string, purpose node.NamePurpose) (identity.Link, error) {
 	identifier = strings.TrimSpace(identifier)
 	link, err := identity.ParseLink(identifier)
@@ -130,8 +129,8 @@ func (cl *client) find(identifier string, purpose node.NamePurpose) (identity.Li
 	return identity.Link{}, fmt.Errorf("give a contact link (mimir://mm/u/…), a public key of 64 hex digits, or the name of a contact: %w", err)
 }
 
-// named returns the contacts of whose names one matches, folded, or whose key
-// begins with prefix.
+// named returns the contacts with a name that matches, folded, or with a key that begins
+// with prefix.
 func (cl *client) named(matches func(name string) bool, prefix string) ([]store.Contact, error) {
 	contacts, err := cl.node.Contacts(cl.account)
 	if err != nil {
@@ -145,7 +144,7 @@ func (cl *client) named(matches func(name string) bool, prefix string) ([]store.
 	}), nil
 }
 
-// fold makes names comparable: case and compatibility forms do not count.
+// fold makes names comparable, without case and compatibility forms.
 func fold(name string) string { return strings.ToLower(norm.NFKC.String(msgconv.CleanName(name))) }
 
 func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev2.ResolveIdentifierResponse, error) {

@@ -26,18 +26,18 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A conversation whose messages do not reach their room is in trouble when the
-// homeserver answers other requests meanwhile. Its user is told after a minute: in the
-// management room, in the bridge state of the login, and by `mimird status`. While the
-// homeserver answers nothing, nobody can be told in Matrix, and the status says so.
+// A conversation whose messages do not reach their room is in trouble when the homeserver
+// answers other requests meanwhile. Its user is told after a minute: in the management
+// room, in the bridge state of the login, and by `mimird status`. While the homeserver
+// does not answer, only the status can say so.
 
 const (
 	// troubleTick is how often conversations are checked for trouble.
 	troubleTick = 5 * time.Second
 	// maxTroubles bounds the conversations that one notice names.
 	maxTroubles = 10
-	// troubleEntry is the kind of the entries that these notices count as. None in a log
-	// has it.
+	// troubleEntry is the event kind of these notices, for transaction ids. The log has
+	// none of it.
 	troubleEntry store.EventKind = 253
 	// stateRoomWaits is in a bridge state while a conversation is in trouble.
 	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
@@ -60,8 +60,8 @@ func troubleReason(t deliver.Trouble) string {
 func (c *Connector) watchTroubles(stop, work context.Context) {
 	tick := time.NewTicker(troubleTick)
 	defer tick.Stop()
-	var tellers sync.WaitGroup
-	defer tellers.Wait()
+	var notices sync.WaitGroup
+	defer notices.Wait()
 	var mu sync.Mutex
 	busy := make(map[*bridgev2.UserLogin]bool)
 	for {
@@ -96,10 +96,10 @@ func (c *Connector) watchTroubles(stop, work context.Context) {
 			if skip {
 				continue
 			}
-			tellers.Go(func() {
+			notices.Go(func() {
 				err := fault.Guard(c.log, "tell of rooms in trouble", func() error { return c.tellTroubles(work, login, n.bad, n.well) })
 				if err != nil && work.Err() == nil {
-					c.log.Warn("user cannot be told of rooms in trouble, retrying", "user", login.UserMXID, "err", fault.OneLine(err))
+					c.log.Warn("user not told of rooms in trouble, retrying", "user_id", login.UserMXID, "err", fault.OneLine(err))
 				}
 				mu.Lock()
 				delete(busy, login)
@@ -109,7 +109,8 @@ func (c *Connector) watchTroubles(stop, work context.Context) {
 	}
 }
 
-// tellTroubles tells the user of a login what is in trouble, and what no longer is.
+// tellTroubles tells the user of a login which conversations are in trouble, and which
+// are well again.
 func (c *Connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin, bad []deliver.Trouble, well []*deliver.Position) error {
 	var lines []string
 	var told []*deliver.Position
@@ -145,8 +146,8 @@ func (c *Connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 	return nil
 }
 
-// roomsInTrouble says in a sentence, for a bridge state, how many rooms are in trouble,
-// and which.
+// roomsInTrouble returns how many rooms are in trouble, and a sentence about them for a
+// bridge state.
 func (c *Connector) roomsInTrouble(account identity.PublicKey) (rooms int, text string) {
 	told := c.deliver.ToldTroubles(account)
 	if len(told) == 0 {
@@ -161,12 +162,11 @@ func (c *Connector) roomsInTrouble(account identity.PublicKey) (rooms int, text 
 	return len(told), text
 }
 
-// connected is the bridge state of a login with which all is well, or as well as the
-// homeserver allows.
+// connected is the bridge state of a login that works, as well as the homeserver allows.
 func (c *Connector) connected(account identity.PublicKey) status.BridgeState {
 	state := status.BridgeState{StateEvent: status.StateConnected}
 	if rooms, text := c.roomsInTrouble(account); rooms > 0 {
-		// The library takes states for the same whose messages alone are different.
+		// The library ignores a state that differs in its message alone.
 		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
 	} else if e := c.matrix.Encryption(); e.State == botcrypto.Unavailable {
 		state.Reason, state.Message = stateNotEncrypted, e.Error
@@ -174,8 +174,8 @@ func (c *Connector) connected(account identity.PublicKey) status.BridgeState {
 	return state
 }
 
-// tellUser has the bot say something to a user in the management room, in a scope. A
-// room that is gone, or in which the bot must not write, is given up for another.
+// tellUser has the bot say something to a user in the management room, in a scope. It
+// gives up a room that is gone, or in which the bot must not write, for another.
 func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user *bridgev2.User, text string) error {
 	library, cancel := scope.With(c.br.BackgroundCtx, ctx)
 	defer cancel()
@@ -193,7 +193,7 @@ func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user 
 		if fresh || !errors.Is(err, mautrix.MForbidden) && !errors.Is(err, mautrix.MNotFound) {
 			return fmt.Errorf("write to the user: %w", homeserver.WithRetryAfter(err))
 		}
-		c.log.Warn("room with the bot is closed to it, opening another", "room_id", room, "user", user.MXID)
+		c.log.Warn("management room closed to the bot, opening another", "room_id", room, "user_id", user.MXID)
 		user.ManagementRoom = ""
 		if err := user.Save(library); err != nil {
 			return fmt.Errorf("give up the room with the bot: %w", err)
@@ -201,7 +201,7 @@ func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user 
 	}
 }
 
-// nameOfContact is how a contact is called.
+// nameOfContact returns the shown name of a contact.
 func (c *Connector) nameOfContact(conversation store.Conversation) string {
 	contact, err := c.node.Contact(conversation.Account, conversation.Contact())
 	if err != nil {
@@ -232,7 +232,8 @@ func (c *Connector) ghostUser(contact identity.PublicKey) id.UserID {
 	return c.matrix.GhostIntent(mimirid.User(contact)).GetMXID()
 }
 
-// Waiting adds to what the deliverer knows who it is about, and what to do.
+// Waiting returns [deliver.Deliverer.Waiting] with the name, the room and the remedy of
+// each conversation.
 func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting) {
 	logins, conversations, list = c.deliver.Waiting()
 	for i := range list {
@@ -250,18 +251,18 @@ func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting
 	return logins, conversations, list
 }
 
-// keepTelling has the bot tell a user something, again until the homeserver takes it,
-// stop ends, or it has failed maxTellTries times. It takes its time: whoever has
-// others to see to does not wait for it.
-func (c *Connector) keepTelling(stop context.Context, user *bridgev2.User, what, text string) {
-	// The moment names the notice: said again after a lost answer it is the same one.
+// retryTellUser has the bot tell a user something. It retries until the homeserver
+// accepts that, stop ends, or maxTellTries attempts have failed, so callers run it in a
+// goroutine of its own.
+func (c *Connector) retryTellUser(stop context.Context, user *bridgev2.User, what, text string) {
+	// The moment names the notice: sent again after a lost answer, it is the same one.
 	name := what + "/" + string(user.MXID) + "/" + time.Now().Format(time.RFC3339Nano)
 	for try := range maxTellTries {
 		err := fault.Guard(c.log, "tell a user", func() error { return c.tellUser(stop, homeserver.NewNamedScope(name), user, text) })
 		if err == nil || stop.Err() != nil {
 			return
 		}
-		c.log.Log(stop, fault.RetryLevel(try), "a user cannot be told, retrying", "user_id", user.MXID, "about", what, "err", fault.OneLine(err))
+		c.log.Log(stop, fault.RetryLevel(try), "user not told, retrying", "user_id", user.MXID, "reason", what, "err", fault.OneLine(err))
 		timer := time.NewTimer(c.retry.Delay(try))
 		select {
 		case <-timer.C:
@@ -270,5 +271,5 @@ func (c *Connector) keepTelling(stop context.Context, user *bridgev2.User, what,
 			return
 		}
 	}
-	c.log.Warn("a user was not told", "user_id", user.MXID, "about", what)
+	c.log.Warn("user not told", "user_id", user.MXID, "reason", what)
 }
