@@ -280,12 +280,12 @@ func (r *runner) serve(ctx context.Context, in *instance) error {
 
 	r.live.homeserver.OnUp(in.HomeserverUp)
 	keys, wantsRooms := new(appservice.Broadcast), r.wantsSideSync(ctx)
-	d := appservice.NewDispatcher(appservice.DispatcherDeps{
+	d := appservice.NewDispatcher(stop, work, appservice.DispatcherDeps{
 		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Status: in.status,
 		Deduper: in.Deduper(), Rooms: in.Rooms(), Attachments: in.attachments,
 		Wake: r.wake, Retry: r.opts.Retry, SideSync: wantsRooms,
 		Keys: keys, Trust: r.opts.Config.Encryption.VerificationLevels.Send,
-	}, stop, work)
+	})
 	in.inbound.Store(d)
 	side := appservice.NewSideSync(appservice.SideSyncDeps{
 		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Backlog: in.backlog,

@@ -135,7 +135,7 @@ type journaled struct {
 // NewDispatcher returns a dispatcher that accepts ephemeral events; the stored ones are
 // dispatched by Run. After the end of stop nothing new begins, and work is the context of
 // what is being handled.
-func NewDispatcher(deps DispatcherDeps, stop, work context.Context) *Dispatcher {
+func NewDispatcher(stop, work context.Context, deps DispatcherDeps) *Dispatcher {
 	d := &Dispatcher{
 		deps: deps, work: work,
 		downloads: make(chan struct{}, downloadsAtOnce), parkedOnce: make(chan struct{}, parkedAtOnce),

@@ -21,10 +21,10 @@ import (
 func TestEventThatAlwaysPanicsIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
-		d := NewDispatcher(DispatcherDeps{ // without a bridge behind it: every event panics
+		d := NewDispatcher(t.Context(), t.Context(), DispatcherDeps{ // without a bridge behind it: every event panics
 			Log:   slog.New(slog.NewTextHandler(&log, nil)),
 			Retry: kernel.Backoff{Min: time.Millisecond, Max: time.Millisecond},
-		}, t.Context(), t.Context())
+		})
 		d.enqueue(store.JournalEntry{Queue: JournalQueue, Seq: 7, Body: []byte(`{"events": [
 			{"event_id": "$bad", "room_id": "!room", "type": "m.room.message"}, {"event_id": ""}, 5,
 			{"event_id": "$next", "room_id": "!room", "type": "m.room.message"}

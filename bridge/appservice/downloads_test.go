@@ -15,9 +15,9 @@ import (
 
 // A panic of a download is a failure of that download: its goroutine is nobody's.
 func TestDownload_PanicEndsNothing(t *testing.T) {
-	d := NewDispatcher(DispatcherDeps{
+	d := NewDispatcher(t.Context(), t.Context(), DispatcherDeps{
 		Log: slog.New(slog.DiscardHandler), Retry: kernel.Backoff{Min: time.Second, Max: time.Minute},
-	}, t.Context(), t.Context())
+	})
 	result := d.fetch(&task{entry: &journaled{queue: JournalQueue}}, 0, new(NeededFile)) // there is no library
 	if !errors.Is(result.err, fault.ErrPanic) || result.after == 0 {
 		t.Errorf("the download has come to %+v", result)

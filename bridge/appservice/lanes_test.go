@@ -237,7 +237,7 @@ func TestInbound_LanesPerRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ran ledger
 		release := make(chan struct{})
-		d := NewDispatcher(DispatcherDeps{Log: slog.New(slog.DiscardHandler)}, t.Context(), t.Context())
+		d := NewDispatcher(t.Context(), t.Context(), DispatcherDeps{Log: slog.New(slog.DiscardHandler)})
 		d.lanes = newLanes(func(task *task, _ int) laneResult {
 			e, _ := readEnvelope(task.raw)
 			if e.Room == "!stuck" {

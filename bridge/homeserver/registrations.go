@@ -52,7 +52,7 @@ func (r *registrations) isDue(user id.UserID) bool {
 func (t *Transport) unknownUser(req *http.Request, resp *http.Response) bool {
 	user := id.UserID(req.URL.Query().Get("user_id"))
 	if t.deps.IsOurs == nil || resp.StatusCode != http.StatusForbidden || user == "" ||
-		strings.HasSuffix(req.URL.Path, "/register") || !t.deps.IsOurs(user) || !t.registrations.isDue(user) {
+		strings.HasSuffix(req.URL.Path, "/register") || !t.deps.IsOurs(user) || !t.isDue(user) {
 		return false
 	}
 	body, err := json.Marshal(map[string]any{

@@ -105,7 +105,7 @@ func newHTTPTransport(timeout time.Duration) *http.Transport {
 // Close refuses new requests and waits until the others have finished, or have reached
 // their limits.
 func (t *Transport) Close() {
-	t.roundTrips.close()
+	t.close()
 	t.end()
 	for _, next := range []http.RoundTripper{t.normal, t.slow, t.rooms} {
 		if closer, ok := next.(interface{ CloseIdleConnections() }); ok {
@@ -186,6 +186,7 @@ func pingAnswer(req *http.Request) *http.Response {
 	return answerOK(req, struct{}{})
 }
 
+// ErrPlaintext is the error of a request that would send plaintext into an encrypted room.
 var ErrPlaintext = errors.New("plaintext message for an encrypted room")
 
 // requireEncryption refuses to send a message in plaintext into an encrypted room. Every

@@ -20,7 +20,7 @@ var reviewed = []string{
 	"actors/kernel/...", "actors/keyring", "actors/lru", "actors/media", "actors/overlay/...", "actors/store/...", "actors/strangerlog",
 	"actors/fileserver", "actors/session", "actors/transfer",
 	"actors/resolver", "actors/trackerserver", "actors/unixsocket", "actors/uplink", "cmd/...", "config", "docs", ".", "proto/...", "test/...",
-	"bridge/appservice", "bridge/botcrypto", "bridge/config", "bridge/deliver", "bridge/fault", "bridge/homeserver", "bridge/library", "bridge/mimirid", "bridge/msgconv",
+	"bridge/appservice", "bridge/botcrypto", "bridge/config", "bridge/connector", "bridge/deliver", "bridge/fault", "bridge/homeserver", "bridge/library", "bridge/mimirid", "bridge/msgconv",
 	"bridge/doctor",
 }
 
