@@ -84,11 +84,11 @@ func TestBackfill_DeletedRoom_CreatedWithHistory(t *testing.T) {
 func TestBackfill_RebuildCommand(t *testing.T) {
 	f := newFixture(t)
 	bob, room, want := f.wholeConversation()
-	f.say(f.alice, room, "!mimir history", "made anew")
+	f.say(f.alice, room, "!mimir history", "A new room is created")
 	f.await("there is another room", func() bool { again := f.roomWith(bob); return again != "" && again != room })
 	again := f.roomWith(bob)
 	f.checkHistory(again, bob, want...)
-	f.say(f.alice, again, "!mimir history 1", "made anew")
+	f.say(f.alice, again, "!mimir history 1", "A new room is created")
 	f.await("there is a third room", func() bool { third := f.roomWith(bob); return third != "" && third != again })
 	f.awaitShown(f.roomWith(bob), "an answer")
 }
@@ -100,7 +100,7 @@ func TestBackfill_Interrupted_Resumed(t *testing.T) {
 	texts := append([]string{"I am Bob"}, numbered("text", 30)...)
 	f.node.receive(f.account, bob, texts[1:]...)
 	f.awaitShown(room, texts...)
-	f.say(f.alice, room, "!mimir history", "made anew")
+	f.say(f.alice, room, "!mimir history", "A new room is created")
 	f.await("it is under way", func() bool {
 		again := f.roomWith(bob)
 		return again != "" && again != room && len(f.shown(again)) > 5
@@ -169,7 +169,7 @@ func TestBackfill_OldRoomNotLeft_RoomCreated(t *testing.T) {
 	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultError, Only: func(r *http.Request) bool {
 		return requestsIn(room, "/joined_members")(r) || requestsIn(room, "/leave")(r) || requestsIn(room, "/kick")(r)
 	}})
-	f.say(f.alice, room, "!mimir history", "made anew")
+	f.say(f.alice, room, "!mimir history", "A new room is created")
 	f.await("the room was given up", func() bool { return f.log.contains("old room not deleted") })
 	f.node.receive(f.account, bob, "in the new room")
 	again := f.awaitText(f.alice, f.ghost(bob), "in the new room")

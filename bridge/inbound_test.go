@@ -55,7 +55,7 @@ func TestInbound_StuckRoom_OthersHandled(t *testing.T) {
 	carol := f.person(f.homeserver.URL(), "carol")
 	management := f.greeted(carol)
 	f.say(carol, management, "login new", "Please enter your name")
-	f.say(carol, management, "Carol", "Your Mimir identity Carol is made")
+	f.say(carol, management, "Carol", "Your Mimir identity Carol is created")
 	other := key("created Carol")
 
 	const rooms = 20

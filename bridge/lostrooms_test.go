@@ -47,7 +47,7 @@ func (h *household) fill() {
 	h.dave = h.person(h.homeserver.URL(), "dave")
 	h.daveManagement = h.greeted(h.dave)
 	h.say(h.dave, h.daveManagement, "login new", "Please enter your name")
-	h.say(h.dave, h.daveManagement, "Dave", "Your Mimir identity Dave is made")
+	h.say(h.dave, h.daveManagement, "Dave", "Your Mimir identity Dave is created")
 	accounts, err := h.node.Accounts()
 	if err != nil {
 		t.Fatal(err)

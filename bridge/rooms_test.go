@@ -92,7 +92,7 @@ func TestNames_SeveralUsers_LocalNamesPrivate(t *testing.T) {
 	dave := f.person(f.homeserver.URL(), "dave")
 	room := f.greeted(dave)
 	f.say(dave, room, "login new", "Please enter your name")
-	f.say(dave, room, "Dave", "Your Mimir identity Dave is made")
+	f.say(dave, room, "Dave", "Your Mimir identity Dave is created")
 	bob, _ := f.conversation("Bob")
 	f.node.must(store.Do[bool](context.Background(), f.node.actor, store.UpdateContact{
 		Account: f.account, Contact: bob, Fields: store.FieldLocalName, LocalName: "my secret love",

@@ -63,7 +63,7 @@ func (c *Connector) commandList() []commands.CommandHandler {
 		command("queue", "", "Show what waits for your contacts, and why", helpMessages, c.commandQueue),
 		inRoom(command("cancel", "", "Give up what waits for the contact of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),
-		inRoom(command("fetch", "", "As a reply: fetch a file that was not attachments", helpMessages, c.commandFetch)),
+		inRoom(command("fetch", "", "As a reply: fetch a file that was not fetched", helpMessages, c.commandFetch)),
 		command("history", "[_contact_] [_messages_]", "Make the room of a contact anew, with the whole history or so many messages", helpMessages, c.commandHistory),
 		command("retry", "[_contact_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
 	}

@@ -283,6 +283,6 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 	case store.MediaStored, store.MediaUploading:
 		replyText(ce, "The file is here already.")
 	default:
-		replyText(ce, "The file is being attachments; it appears here when it has come.")
+		replyText(ce, "The file is being fetched; it appears here when it has come.")
 	}
 }

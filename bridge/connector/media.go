@@ -66,10 +66,10 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 
 // fileMissing says why there is no file, once per entry.
 func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transfer.Info) error {
-	reason := "it was not attachments"
+	reason := "it was not fetched"
 	switch info.State {
 	case store.MediaFailed:
-		reason = "it could not be attachments"
+		reason = "it could not be fetched"
 		if info.Reason != "" {
 			reason += " (" + msgconv.CleanName(info.Reason) + ")"
 		}
@@ -188,7 +188,7 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 		return &bridgev2.FileStreamResult{FileName: content.GetFileName(), MimeType: content.Info.MimeType}, nil
 	})
 	if errors.Is(err, media.ErrDamaged) {
-		return nil, transfer.ErrNotHere // on our disk; it is attachments again, and an entry says what became of it
+		return nil, transfer.ErrNotHere // on our disk; it is fetched again, and an entry says what became of it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("upload a file: %w", err)
