@@ -100,7 +100,7 @@ func TestRestoredHomeserver_WrongAnswers_NotRestored(t *testing.T) {
 	h.start()
 	h.awaitState(bridge.StateRunning)
 	h.await("the homeserver is found whole", func() bool {
-		return h.log.containsAfter(before, "the homeserver has the latest message") || h.log.contains("restored from an older copy")
+		return h.log.containsAfter(before, "homeserver has the latest message") || h.log.contains("restored from an older copy")
 	})
 	if h.log.contains("restored from an older copy") {
 		t.Error("the homeserver counts as restored")
