@@ -542,7 +542,7 @@ func (r *roadmap) queue(*testing.T) {
 
 func (r *roadmap) historyAnew(t *testing.T) {
 	old := r.room
-	r.say(r.alice, old, "!mimir history", "made anew")
+	r.say(r.alice, old, "!mimir history", "A new room is created")
 	evt, err := r.alice.Wait(soon(t), func(evt *event.Event) bool {
 		return evt.RoomID != old && evt.Sender == r.ghost(r.bob) && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == "his answer"
 	})
