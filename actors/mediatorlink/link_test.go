@@ -18,6 +18,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 // rig is a node with links to two mediators.
@@ -207,7 +208,7 @@ func TestLink_UnresponsiveMediator_GivenUp(t *testing.T) {
 					defer close(done)
 					for id := uint64(1); test.push && id < 300; id++ {
 						quiet.pushMessage(id, 10)
-						time.Sleep(time.Second)
+						virtual.Sleep(time.Second)
 					}
 				}()
 				r.fulfilled(other, &mediator.Ping{})
@@ -230,7 +231,7 @@ func TestLink_UnresponsiveMediator_GivenUp(t *testing.T) {
 func TestLink_KeptAlive(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.connected(r.one)
-		time.Sleep(10 * time.Minute)
+		virtual.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if pings := r.one.count(0x03); pings < 10 || pings > 14 {
 			t.Errorf("%d pings in 10 minutes", pings)

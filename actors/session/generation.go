@@ -18,8 +18,8 @@ import (
 // sessions differ by generation is decided here.
 type Generation uint8
 
+// The generations, as they are on the wire and in the store.
 const (
-	// Gen1, Gen2 and Gen3 are the generations, as they are on the wire and in the store.
 	Gen1 = Generation(legacy.Gen1)
 	Gen2 = Generation(legacy.Gen2)
 	Gen3 = Generation(3)
