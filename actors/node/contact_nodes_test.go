@@ -8,6 +8,7 @@ import (
 
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 )
@@ -34,6 +35,9 @@ func TestContactNodes_FollowTheContacts(t *testing.T) {
 		if got := n.PairsAtForTest(stranger.Node()); got != 0 {
 			t.Errorf("the stranger's node counts for %d pairs", got)
 		}
+		n.Eventually("the request is stored", func() bool {
+			return contactOf(t, n, stranger.Key()).State == store.ContactRequested
+		})
 		n.Stop()
 		n.Start()
 		if got := n.PairsAtForTest(friend.Node()); got != 1 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,11 +16,11 @@ import (
 // sizedDisk is a disk in memory with as much free space as the test says.
 type sizedDisk struct {
 	vfs.FS
-	free uint64
+	free atomic.Uint64
 }
 
 func (d *sizedDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	return vfs.DiskUsage{AvailBytes: d.free, TotalBytes: 1 << 40}, nil
+	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
 }
 
 // Bar R11: a contact that writes without end is refused before the disk is full, by
@@ -27,7 +28,8 @@ func (d *sizedDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
 // When there is room again, its messages are.
 func TestContactCannotFillTheDisk(t *testing.T) {
 	LeavesGoroutines(t)
-	disk := &sizedDisk{vfs.NewMem(), 1<<20 + 4<<20}
+	disk := &sizedDisk{FS: vfs.NewMem()}
+	disk.free.Store(1<<20 + 4<<20)
 	opts := Options{Dir: "store", FS: disk, Reserve: 1 << 20, MemTableBytes: 64 << 10, ContactBytes: 2 << 20}
 	s, err := Open(opts)
 	if err != nil {
@@ -66,7 +68,7 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 	if !errors.Is(err, ErrContactFull) || s.space.low() || guid < 20 {
 		t.Fatalf("after %d messages: %v, disk low %v", guid, err, s.space.low())
 	}
-	disk.free -= 1 << 20 // more than what merging tables gives back
+	disk.free.Store(disk.free.Load() - 1<<20) // more than what merging tables gives back
 	if err := write(1, 1, 1, 7); !errors.Is(err, ErrContactFull) {
 		t.Errorf("an edit: %v", err)
 	}
@@ -91,7 +93,7 @@ func TestContactCannotFillTheDisk(t *testing.T) {
 			t.Errorf("state %v: %d full", state, full)
 		}
 	}
-	disk.free *= 4
+	disk.free.Store(4 * disk.free.Load())
 	if full := s.FullConversations(); len(full) > 0 {
 		t.Errorf("with room again, before it writes: full %v", full)
 	}
