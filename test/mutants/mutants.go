@@ -154,11 +154,11 @@ func mutants() []mutant {
 		},
 		{
 			name:   "stranger-heard",
-			harm:   "people who are blocked or unknown can write",
+			harm:   "a message that was read just before its sender was blocked reaches the store",
 			file:   "actors/session/session.go",
 			before: "	if !s.allowed {\n		s.refused = true\n		return false\n	}\n",
 			after:  "",
-			tests:  []string{"-run", "Stranger|Blocked", "./actors/node"},
+			tests:  []string{"-run", "TestSession_MessageReadBeforeBlock_NotStored", "./actors/session"},
 		},
 		{
 			name:   "newest-session",
