@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"maunium.net/go/mautrix/id"
 
@@ -89,4 +90,56 @@ func TestCreateRoom_SlowHomeserver_HoldsUpNoOtherRoom(t *testing.T) {
 	if n := len(f.roomsOf(f.alice)); n < count+2 {
 		t.Errorf("alice is in %d rooms", n)
 	}
+}
+
+// A room is about to be created, so the state of the rooms that the tables do not know is
+// read: also of Bob's, which is being created, before its members are in it. That old
+// state must not replace what the bridge knows of the members by the time it arrives.
+func TestCreateRoom_StateOfAnotherNewRoom_DoesNotReplaceItsMembers(t *testing.T) {
+	inAnswerBubble(t, func(b *bubble) {
+		bob := b.meet("Bob")
+		var invitations atomic.Int32
+		invites := func(r *http.Request) bool {
+			is := r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/state/m.room.member/")
+			if is {
+				invitations.Add(1)
+			}
+			return is
+		}
+		var first atomic.Pointer[http.Request]
+		reads := func(r *http.Request) bool {
+			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/state") {
+				return false
+			}
+			return first.CompareAndSwap(nil, r) || first.Load() == r
+		}
+		creates := bridgetest.Fault{Kind: bridgetest.FaultHoldAnswer, Content: bob.contact.String(), Only: isCreateRoom}
+		hold := bridgetest.Fault{Kind: bridgetest.FaultHoldAnswer, Only: reads}
+		b.homeserver.SetFaults(creates)
+		bob.says("hello")
+		b.pass(time.Second)
+		b.homeserver.SetFaults(creates, hold)
+		carol := b.meet("Carol")
+		carol.says("hello")
+		b.pass(time.Second)
+		if first.Load() == nil {
+			t.Fatal("the state of Bob's room is not read")
+		}
+		b.homeserver.SetFaults(hold)
+		b.pass(time.Second)
+		if !bob.hasText("hello") {
+			t.Error("Bob's message waits for Carol's room")
+		}
+		b.homeserver.SetFaults(bridgetest.Fault{})
+		b.pass(10 * time.Second)
+		if !carol.hasText("hello") {
+			t.Error("Carol's message is not shown")
+		}
+		b.homeserver.SetFaults(bridgetest.Fault{Kind: bridgetest.FaultDown, Content: "in no request", Only: invites})
+		bob.says("and again")
+		b.pass(time.Second)
+		if !bob.hasText("and again") || invitations.Load() != 0 {
+			t.Errorf("%d invitations into a room whose members are in it", invitations.Load())
+		}
+	})
 }

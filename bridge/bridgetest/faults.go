@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,9 @@ const (
 	// FaultLoseAnswer serves the request and breaks the connection instead of
 	// answering: the client cannot know what has happened.
 	FaultLoseAnswer
+	// FaultHoldAnswer serves the request at once and keeps the answer until the fault is
+	// gone: the client reads what was true some time ago.
+	FaultHoldAnswer
 	// FaultHandler answers as [Fault.Handler] does.
 	FaultHandler
 	// FaultRefused is what RefuseText does. It is for [Send.Fault] only.
@@ -123,7 +127,7 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		for {
 			fault, healed := h.faultFor(r, body)
-			if fault.Kind != FaultNone && fault.Kind != FaultLoseAnswer {
+			if fault.Kind != FaultNone && fault.Kind != FaultLoseAnswer && fault.Kind != FaultHoldAnswer {
 				h.recordFault(r, fault.Kind)
 			}
 			switch fault.Kind {
@@ -158,6 +162,13 @@ func (h *Homeserver) withFaults(next http.Handler) http.Handler {
 				writeError(w, http.StatusBadGateway, "M_UNKNOWN", "nobody is behind this proxy")
 			case FaultHandler:
 				fault.Handler(w, r)
+			case FaultHoldAnswer:
+				held := httptest.NewRecorder()
+				next.ServeHTTP(held, r)
+				h.awaitHealed(r, body, fault.Kind)
+				maps.Copy(w.Header(), held.Header())
+				w.WriteHeader(held.Code)
+				_, _ = w.Write(held.Body.Bytes()) // the client may be gone
 			case FaultLoseAnswer:
 				next.ServeHTTP(discardAnswer{header: make(http.Header)}, r)
 				panic(http.ErrAbortHandler)
@@ -178,6 +189,22 @@ func (h *Homeserver) faultFor(r *http.Request, body []byte) (Fault, <-chan struc
 		}
 	}
 	return Fault{}, h.healed
+}
+
+// awaitHealed waits until a request does not meet the kind of fault any more, or its
+// client has gone away.
+func (h *Homeserver) awaitHealed(r *http.Request, body []byte, kind FaultKind) {
+	for {
+		fault, healed := h.faultFor(r, body)
+		if fault.Kind != kind {
+			return
+		}
+		select {
+		case <-healed:
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 // delay waits as SetSlow says.

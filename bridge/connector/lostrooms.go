@@ -328,6 +328,9 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 	if room != "" {
 		return false, nil
 	}
+	if err := l.fillTables(ctx, claim.room); err != nil {
+		return false, err
+	}
 	user.ManagementRoom = claim.room
 	if err := user.Save(ctx); err != nil {
 		user.ManagementRoom = ""
@@ -431,6 +434,9 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 			}
 			continue
 		}
+		if err := l.fillTables(ctx, claim.room); err != nil {
+			return err
+		}
 		login.SpaceRoom = claim.room
 		if err := login.Save(ctx); err != nil {
 			login.SpaceRoom = ""
@@ -482,6 +488,9 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 		if err := l.restored.noteMoved(ctx, portal.PortalKey); err != nil {
 			return err
 		}
+	}
+	if err := l.fillTables(ctx, room); err != nil {
+		return err
 	}
 	background := l.library.WithContext(l.br.BackgroundCtx) // the library goes on in the background
 	err = portal.UpdateMatrixRoomID(background, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login})

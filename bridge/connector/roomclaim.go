@@ -68,11 +68,45 @@ func (c *roomClaim) belongsTo(user id.UserID) bool {
 
 func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel }
 
+// readState returns the state of a room. Unlike State of the library's client it does not
+// change the tables: another goroutine may be inviting people into the room, and then the
+// answer is older than the tables are.
+func (c *Connector) readState(ctx context.Context, room id.RoomID) (mautrix.RoomStateMap, error) {
+	events, err := c.matrix.Bot().StateAsArray(mautrix.WithMaxRetries(ctx, 0), room)
+	if err != nil {
+		return nil, err
+	}
+	state := make(mautrix.RoomStateMap)
+	for _, evt := range events {
+		if evt.StateKey == nil {
+			continue
+		}
+		_ = evt.Content.ParseRaw(evt.Type) // content that is not parsed counts as none
+		if state[evt.Type] == nil {
+			state[evt.Type] = make(map[string]*event.Event)
+		}
+		state[evt.Type][*evt.StateKey] = evt
+	}
+	if levels, ok := state[event.StatePowerLevels][""]; ok {
+		levels.Content.AsPowerLevels().CreateEvent = state[event.StateCreate][""]
+	}
+	return state, nil
+}
+
+// fillTables replaces what the bridge's tables have about a room by its state, before the
+// bridge starts to use it.
+func (c *Connector) fillTables(ctx context.Context, room id.RoomID) error {
+	if _, err := c.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
+		return fmt.Errorf("read the state of a room: %w", err)
+	}
+	return nil
+}
+
 // readClaim asks the homeserver for the state of a room. It returns nil when the bot is
-// not in it. It also updates the bridge's table of members.
+// not in it.
 func (c *Connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
 	bot := c.matrix.Bot()
-	state, err := bot.Client.State(mautrix.WithMaxRetries(ctx, 0), room)
+	state, err := c.readState(ctx, room)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
 		return nil, nil

@@ -160,7 +160,7 @@ func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) 
 // isReplaced reports whether a room has a tombstone that names another one, from a sender
 // who had the power and is not of the bridge.
 func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
-	state, err := l.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), old)
+	state, err := l.readState(ctx, old)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
 		return false, nil
