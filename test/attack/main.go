@@ -41,7 +41,7 @@ const (
 )
 
 func main() {
-	victim := flag.Bool("victim", false, "be the node that is attacked")
+	role := flag.String("role", "", "be the node (victim) or the attackers (strangers); this program starts both")
 	keys := flag.Int("keys", 512, "node keys of the strangers")
 	during := flag.Duration("during", 20*time.Second, "how long each attack takes")
 	limit := flag.Duration("limit", 15*time.Minute, "the whole command ends then")
@@ -51,8 +51,11 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	run := func() (bool, error) { return attack(ctx, *keys, *during) }
-	if *victim {
+	switch *role {
+	case roleVictim:
 		run = func() (bool, error) { return true, beVictim(ctx) }
+	case roleStrangers:
+		run = func() (bool, error) { return true, beStrangers(ctx, *keys, *during) }
 	}
 	ok, err := run()
 	if err != nil {
@@ -77,22 +80,20 @@ func attack(ctx context.Context, keys int, during time.Duration) (bool, error) {
 	defer func() { _ = network.Close() }()
 	defer friend.Stop()
 	began := time.Now()
-	s, err := newStrangers(ctx, v, keys)
+	s, err := startStrangers(ctx, v.at, keys, during)
 	if err != nil {
 		return false, err
 	}
-	defer s.close()
+	defer s.stop()
 	if err := v.settle(ctx, friend); err != nil {
 		return false, err
 	}
 	fmt.Fprintf(os.Stdout, "%d strangers are there after %v\n", keys, time.Since(began).Round(time.Second))
-	all := s.attacks()
-	all = append(all, namedAttack{"all_at_once", s.together(all)})
 	ok := true
-	for _, a := range all {
-		held, err := v.measure(ctx, friend, a, during)
+	for _, name := range s.attacks {
+		held, err := v.measure(ctx, friend, s, name, during)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", a.name, err)
+			return false, fmt.Errorf("%s: %w", name, err)
 		}
 		ok = ok && held
 	}
@@ -111,33 +112,51 @@ type victim struct {
 	ended  bool
 }
 
-// startVictim starts this program again, as the node.
-func startVictim(ctx context.Context) (*victim, error) {
+// The roles of this program. Each is a process of its own: the strangers' is nice to the
+// others, because in the world their work is done by machines of theirs.
+const (
+	roleVictim    = "victim"
+	roleStrangers = "strangers"
+)
+
+// startSelf prepares this program in a role. stop ends it and waits for it.
+func startSelf(ctx context.Context, role string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	argv := append([]string{self, "-role", role}, args...)
+	if role == roleStrangers {
+		argv = append([]string{"nice", "-n", "19"}, argv...)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, self, "-victim") // #nosec G204 -- ourselves
+	cmd = exec.CommandContext(ctx, argv[0], argv[1:]...) // #nosec G204 -- ourselves
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
+	return cmd, func() {
+		cancel()
+		_ = cmd.Wait() // it was interrupted
+	}, nil
+}
+
+// startVictim starts this program again, as the node.
+func startVictim(ctx context.Context) (*victim, error) {
+	cmd, stop, err := startSelf(ctx, roleVictim)
+	if err != nil {
+		return nil, err
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		cancel()
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		cancel()
 		return nil, err
 	}
 	v := &victim{cmd: cmd}
 	v.cond = sync.NewCond(&v.mu)
 	lines := bufio.NewScanner(out)
-	v.stop = func() {
-		cancel()
-		_ = cmd.Wait() // it was interrupted
-	}
+	v.stop = stop
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &v.at) != nil {
 		v.stop()
 		return nil, errors.New("the node does not start")
@@ -239,21 +258,21 @@ func (v *victim) settle(ctx context.Context, friend *phone.Phone) error {
 }
 
 // measure runs one attack and prints its figures.
-func (v *victim) measure(ctx context.Context, friend *phone.Phone, a namedAttack, during time.Duration) (bool, error) {
+func (v *victim) measure(ctx context.Context, friend *phone.Phone, s *attackers, name string, during time.Duration) (bool, error) {
 	before, err := v.next()
 	if err != nil {
 		return false, err
 	}
-	attackCtx, end := context.WithTimeout(ctx, during)
-	defer end()
-	var attackers sync.WaitGroup
-	attackers.Go(func() { a.run(attackCtx) })
+	ended, err := s.begin(name)
+	if err != nil {
+		return false, err
+	}
 	slowest, logins, heap := time.Duration(0), 0, int64(0)
-	for attackCtx.Err() == nil {
+	for running := true; running; {
 		took, err := logIn(ctx, friend, phone.Key(v.at.Account))
 		if err != nil {
 			took = max(took, loginBound+time.Second)
-			fmt.Fprintf(os.Stdout, "attack %s: the contact cannot log in: %v\n", a.name, err)
+			fmt.Fprintf(os.Stdout, "attack %s: the contact cannot log in: %v\n", name, err)
 		}
 		slowest = max(slowest, took)
 		logins++
@@ -262,18 +281,25 @@ func (v *victim) measure(ctx context.Context, friend *phone.Phone, a namedAttack
 			return false, err
 		}
 		heap = max(heap, now.Heap-before.Heap)
+		select {
+		case err := <-ended:
+			if err != nil {
+				return false, err
+			}
+			running = false
+		default:
+		}
 	}
-	attackers.Wait()
 	after, err := v.next()
 	if err != nil {
 		return false, err
 	}
 	lines := after.Lines - before.Lines
 	allowed := int64(during/time.Second) + logBurst
-	fmt.Fprintf(os.Stdout, "attack %s: %d logins, %d sessions, %d streams, %d goroutines at the end\n", a.name, logins, after.Sessions, after.Streams, after.Goroutines)
-	return verdict(a.name+"/login", slowest.Seconds(), loginBound.Seconds(), "s")&
-		verdict(a.name+"/heap", float64(heap)/(1<<20), heapBound>>20, "MiB")&
-		verdict(a.name+"/log", float64(lines), float64(allowed), "lines") == 1, nil
+	fmt.Fprintf(os.Stdout, "attack %s: %d logins, %d sessions, %d streams, %d goroutines at the end\n", name, logins, after.Sessions, after.Streams, after.Goroutines)
+	return verdict(name+"/login", slowest.Seconds(), loginBound.Seconds(), "s")&
+		verdict(name+"/heap", float64(heap)/(1<<20), heapBound>>20, "MiB")&
+		verdict(name+"/log", float64(lines), float64(allowed), "lines") == 1, nil
 }
 
 // verdict prints one figure and returns 1 when it is within its bound.

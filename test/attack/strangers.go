@@ -38,7 +38,7 @@ type namedAttack struct {
 
 // strangers are the attackers.
 type strangers struct {
-	v     *victim
+	at    startReport // the node
 	nodes []*stranger
 	count atomic.Uint64 // identities
 }
@@ -51,8 +51,8 @@ type stranger struct {
 }
 
 // newStrangers makes the strangers join the network, all as neighbours of the node.
-func newStrangers(ctx context.Context, v *victim, keys int) (*strangers, error) {
-	s := &strangers{v: v, nodes: make([]*stranger, keys)}
+func newStrangers(ctx context.Context, at startReport, keys int) (*strangers, error) {
+	s := &strangers{at: at, nodes: make([]*stranger, keys)}
 	found := func(n *stranger) {
 		if l := s.line(ctx, n.Stream()); l != nil { // it has found the way
 			l.Abort()
@@ -65,7 +65,7 @@ func newStrangers(ctx context.Context, v *victim, keys int) (*strangers, error) 
 		workers.Go(func() {
 			for i := range next {
 				var err error
-				s.nodes[i], err = newStranger(v.at.Listen)
+				s.nodes[i], err = newStranger(at.Listen)
 				errs[w] = errors.Join(errs[w], err)
 				if err == nil {
 					found(s.nodes[i])
@@ -164,7 +164,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (s *strangers) line(ctx context.Context, over overlay.Carrier) *phone.Line {
 	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	l, err := phone.DialLine(dialCtx, over, s.v.at.Node)
+	l, err := phone.DialLine(dialCtx, over, s.at.Node)
 	if err != nil {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (s *strangers) session(ctx context.Context, from *stranger) *phone.Line {
 	}
 	h := &phone.Handshake{
 		Identity: phone.IdentityOf(fmt.Sprint("stranger ", s.count.Add(1))),
-		Receiver: phone.Key(s.v.at.Account),
+		Receiver: phone.Key(s.at.Account),
 	}
 	_, err := l.Write([]byte{phone.RoleControl})
 	if err == nil {
@@ -265,7 +265,7 @@ func (s *strangers) raw(from *stranger, port uint16, seq uint32, flags byte, pay
 	b = binary.BigEndian.AppendUint16(b, phone.Port)
 	b = binary.BigEndian.AppendUint32(b, seq)
 	b = append(b, 0, 0, 0, 0, flags, 0x08, 0, 0)
-	_ = from.layer.WritePacket(append(b, payload...), s.v.at.Node)
+	_ = from.layer.WritePacket(append(b, payload...), s.at.Node)
 }
 
 // gaps opens streams whose first byte never comes.
