@@ -147,13 +147,11 @@ type Deps struct {
 	// Nodes gets the node keys of accepted contacts.
 	Nodes *Nodes
 	Table *Table
-	// Sessions is what sessions use; its Table says when a pair may have one.
+	// Sessions is what sessions use; its Table says when a pair may have one, and its Files
+	// get the files of messages between accounts of this node, too.
 	Sessions *session.Deps
 	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
 	CallRing, Patience time.Duration
-	// MediaOf is the row of the file of a message from an accepted contact; nil when
-	// the file is not fetched.
-	MediaOf func(a peer.Attachment, now store.Millis) *store.Media
 }
 
 func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }

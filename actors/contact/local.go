@@ -14,9 +14,10 @@ import (
 )
 
 // A contact that is another account of this node cannot be dialled: Yggdrasil does not
-// find its own key. Messages and requests go through the store instead, with the same
-// rules on the other side, and a message is delivered when the other account has it on
-// disk.
+// find its own key, and a handshake needs two. Messages and requests go through the store
+// instead, by the operations that a session and a contact of the other side would write
+// ([session.AcceptOp], requestOp), and a message is delivered when the other account has
+// it on disk.
 
 // local reports whether the contact is reached through the store. If a phone has the
 // account too, its role decides; and messages that the other account forwards to its
@@ -52,24 +53,14 @@ func (x *contact) deliverLocally(c *kernel.Context, m store.Message) {
 		return
 	}
 	x.sending = peer.GUID(m.ID.GUID)
-	c.Tell(x.deps.Writer, store.Write{Token: uint64(m.ID.GUID), Op: store.AcceptMessage{
-		Account: x.Contact(), Conversation: store.ContactConversation(x.Account),
-		GUID: m.ID.GUID, Type: m.Type, ReplyTo: m.ReplyTo, SendTime: m.SendTime, EditTime: m.EditTime,
-		Received: x.deps.nowMillis(), Payload: m.Payload, Reaction: session.ParseReaction(peer.MessageType(m.Type), m.Payload), Media: x.fileOf(m),
-	}})
+	there := store.Conversation{Account: x.Contact(), ID: store.ContactConversation(x.Account)}
+	received := peer.Message{
+		GUID: peer.GUID(m.ID.GUID), ReplyTo: peer.GUID(m.ReplyTo), SendTime: int64(m.SendTime), EditTime: int64(m.EditTime),
+		Type: peer.MessageType(m.Type), Payload: m.Payload,
+	}
+	file := x.deps.Sessions.Files.Incoming(there, received)
+	c.Tell(x.deps.Writer, store.Write{Token: uint64(m.ID.GUID), Op: session.AcceptOp(there, received, x.deps.nowMillis(), file)})
 	x.showLocally(c, us)
-}
-
-// fileOf returns the row of a message's file in the other account, nil for none.
-func (x *contact) fileOf(m store.Message) *store.Media {
-	if kind := peer.MessageType(m.Type); kind != peer.TypeImage && kind != peer.TypeFile {
-		return nil
-	}
-	a, err := peer.ParseAttachment(m.Payload)
-	if err != nil {
-		return nil
-	}
-	return x.deps.MediaOf(a, x.deps.nowMillis())
 }
 
 // asKnownThere returns our account as the other account knows it. If that accepts
@@ -130,11 +121,8 @@ func (x *contact) sendOwedLocally(c *kernel.Context) {
 		if other.Strangers == store.StrangersRefuse {
 			return
 		}
-		now := x.deps.nowMillis()
-		c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
-			Account: x.Contact(), ID: x.Account, State: store.ContactRequested, Added: now, Requested: now,
-			Nickname: own.Name, Info: own.Info, Avatar: own.Avatar, Request: x.record.OurRequest,
-		}}})
+		there := store.Conversation{Account: x.Contact(), ID: store.ContactConversation(x.Account)}
+		c.Tell(x.deps.Writer, store.Write{Op: requestOp(there, store.ContactRequested, own.Name, own.Info, own.Avatar, x.record.OurRequest, x.deps.nowMillis())})
 	}
 	x.record.Asked = store.AskSent
 	c.Tell(x.deps.Writer, store.Write{Op: store.MarkAsked{Account: x.Account, Contact: x.Contact()}})

@@ -58,12 +58,17 @@ func (x *contact) storesRequest(c *kernel.Context, msg session.Requested) bool {
 	x.receiving = true
 	x.unstored.request(msg.Credit)
 	r := msg.Request
-	now := x.deps.nowMillis()
-	c.Tell(x.deps.Writer, store.Write{Op: store.ReceiveRequest{Contact: store.Contact{
-		Account: x.Account, ID: x.Contact(), State: state, Added: now, Requested: now,
-		Nickname: r.Nickname, Info: r.Info, Avatar: media.UsableAvatar(r.Avatar), Request: wire.CutText(r.Message, wire.MaxRequestText),
-	}}})
+	c.Tell(x.deps.Writer, store.Write{Op: requestOp(x.Conversation, state, r.Nickname, r.Info, r.Avatar, r.Message, x.deps.nowMillis())})
 	return true
+}
+
+// requestOp is the operation that stores a contact request in the account that was asked,
+// however it came. What does not fit is cut, and a picture that cannot be shown is left out.
+func requestOp(to store.Conversation, state store.ContactState, name, info string, avatar []byte, text string, now store.Millis) store.ReceiveRequest {
+	return store.ReceiveRequest{Contact: store.Contact{
+		Account: to.Account, ID: to.ID.Contact(), State: state, Added: now, Requested: now,
+		Nickname: name, Info: info, Avatar: media.UsableAvatar(avatar), Request: wire.CutText(text, wire.MaxRequestText),
+	}}
 }
 
 // onRequested is the store's answer to a request.

@@ -14,9 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/session"
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // What each part of the node uses. The node actor asks for it when it starts the part;
@@ -27,9 +25,6 @@ func (n *Node) contactDeps(writer kernel.Ref) *contact.Deps {
 		Store: n.store, Writer: writer, Resolver: n.resolver, Network: n.net, Now: n.opts.Now, Log: n.strangerLog,
 		Keys: n.keys, Nodes: n.contactNodes, Table: n.contacts, Sessions: n.sessionDeps(writer),
 		CallRing: n.opts.CallRing, Patience: n.opts.Media.Patience,
-		MediaOf: func(a peer.Attachment, now store.Millis) *store.Media {
-			return n.opts.Media.Incoming(a, true, now)
-		},
 	}
 }
 

@@ -103,12 +103,9 @@ func (d *Deps) takeInline(ctx context.Context, p store.Conversation, src *bufio.
 	size := h.Size - int64(len(payload))
 	var accepted store.Accepted
 	err = d.Files.Keep(p, src, size, func(file store.Media) (err error) {
-		accepted, err = store.Do[store.Accepted](ctx, d.Writer, store.AcceptMessage{
-			Account: p.Account, Conversation: p.ID,
-			GUID: int64(h.GUID), Type: int32(h.Type), ReplyTo: int64(h.ReplyTo),
-			SendTime: store.Millis(peer.NormalizeSendTime(h.SendTime)), EditTime: store.Millis(h.EditTime),
-			Received: d.nowMillis(), Payload: payload, Media: &file,
-		})
+		accepted, err = store.Do[store.Accepted](ctx, d.Writer, AcceptOp(p, peer.Message{
+			GUID: h.GUID, ReplyTo: h.ReplyTo, SendTime: h.SendTime, EditTime: h.EditTime, Type: h.Type, Payload: payload,
+		}, d.nowMillis(), &file))
 		return err
 	})
 	if err != nil {

@@ -585,24 +585,29 @@ func (s *session) onMessage(c *kernel.Context, m peer.Message, credit Credit) (l
 		return s.onFileResponse(c, m, credit)
 	}
 	crashpoint.At(crashpoint.AfterDecode)
-	guid := m.GUID
-	if guid == 0 {
-		// The app derives a missing guid from the content.
-		guid = peer.AppGUID(m.Payload, m.SendTime)
-	}
 	then := pendingWrite{ok: &peer.OK{ID: m.GUID}, credit: credit}
 	if s.mirror {
 		then.ok = nil
 		s.mirrored = time.Now()
 		s.schedule(c)
 	}
-	s.write(c, store.AcceptMessage{
-		Account: s.Account, Conversation: s.ID,
-		GUID: int64(guid), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
-		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
-		Received: s.deps.nowMillis(), Payload: m.Payload, Reaction: ParseReaction(m.Type, m.Payload), Media: s.deps.Files.Incoming(s.Conversation, m),
-	}, then)
+	s.write(c, AcceptOp(s.Conversation, m, s.deps.nowMillis(), s.deps.Files.Incoming(s.Conversation, m)), then)
 	return true
+}
+
+// AcceptOp is the operation that stores a message in the conversation that it was
+// received in, however it came. file is the row of its file, nil for none. A missing guid
+// is derived from the content, as in the app.
+func AcceptOp(to store.Conversation, m peer.Message, received store.Millis, file *store.Media) store.AcceptMessage {
+	if m.GUID == 0 {
+		m.GUID = peer.AppGUID(m.Payload, m.SendTime)
+	}
+	return store.AcceptMessage{
+		Account: to.Account, Conversation: to.ID,
+		GUID: int64(m.GUID), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		SendTime: store.Millis(peer.NormalizeSendTime(m.SendTime)), EditTime: store.Millis(m.EditTime),
+		Received: received, Payload: m.Payload, Reaction: ParseReaction(m.Type, m.Payload), Media: file,
+	}
 }
 
 // ParseReaction reads the payload of a reaction for the store; nil for other types. One
