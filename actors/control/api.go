@@ -76,13 +76,16 @@ type Message struct {
 	Reaction *ReactionTo `json:"reaction,omitempty"`
 	File     *File       `json:"file,omitempty"`
 	// Payload is the raw payload of other types, base64.
-	Payload []byte    `json:"payload,omitempty"`
-	ReplyTo string    `json:"reply_to,omitempty" doc:"Guid of the quoted message"`
-	Sent    time.Time `json:"sent,omitzero" doc:"By the sender's clock"`
-	Stored  time.Time `json:"stored,omitzero" doc:"By the node's clock"`
-	State   string    `json:"state" enum:"received,pending,delivered,failed"`
-	Since   time.Time `json:"since,omitzero" doc:"When it came into that state"`
-	Reason  string    `json:"reason,omitempty" doc:"Why it failed"`
+	Payload []byte `json:"payload,omitempty"`
+	ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the quoted message"`
+	// RefersTo is the message that this one quotes or reacts to, when the conversation
+	// has it.
+	RefersTo *Quoted   `json:"refers_to,omitempty"`
+	Sent     time.Time `json:"sent,omitzero" doc:"By the sender's clock"`
+	Stored   time.Time `json:"stored,omitzero" doc:"By the node's clock"`
+	State    string    `json:"state" enum:"received,pending,delivered,failed"`
+	Since    time.Time `json:"since,omitzero" doc:"When it came into that state"`
+	Reason   string    `json:"reason,omitempty" doc:"Why it failed"`
 }
 
 // ReactionTo is what a message says that is a reaction.
@@ -124,6 +127,9 @@ type Status struct {
 	// UnencodableEvents is 0 unless there is a defect.
 	UnencodableEvents uint64    `json:"unencodable_events,omitempty" doc:"Events since the start that could not be sent to those who follow the log; the node's log names them"`
 	Accounts          []Account `json:"accounts"`
+	// Undelivered lists the conversations with undelivered messages, the oldest first, at
+	// most 100 of them.
+	Undelivered []Undelivered `json:"undelivered"`
 	// Role is the tracker role of this process.
 	Role *TrackerRole `json:"tracker_role,omitempty"`
 	// FilesRole is the file server that this process is.
@@ -231,9 +237,11 @@ func contactOf(n *node.Node, c store.Contact) Contact {
 	return out
 }
 
-// message is messageOf with what is known of the file.
+// message is messageOf with what is known of the file, and of the message that it
+// refers to.
 func (s *service) message(m store.Message) Message {
 	out := messageOf(m)
+	out.RefersTo = s.refersTo(m)
 	if eventlog.HasFile(m) && m.Conversation.Kind() == store.KindContact {
 		if info, err := s.node.MediaState(m.Account, m.Conversation.Contact(), m.ID); err == nil {
 			file := fileOf(info)

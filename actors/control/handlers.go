@@ -63,6 +63,7 @@ func (s *service) register(api huma.API) {
 	huma.Post(api, "/v1/backup", s.backup)
 	s.registerAccounts(api)
 	s.registerContacts(api)
+	s.registerConversations(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
@@ -90,6 +91,9 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()
+	}
+	if out.Undelivered, err = s.undelivered(state); err != nil {
+		return nil, err
 	}
 	for _, t := range state.Trackers {
 		out.Trackers = append(out.Trackers, trackerOf(t))
@@ -316,7 +320,9 @@ func (s *service) account(name string) (identity.PublicKey, error) {
 		return identity.PublicKey{}, problem(err)
 	}
 	var found []identity.PublicKey
+	var names []string
 	for _, a := range all {
+		names = append(names, a.Name)
 		if name == "-" || strings.EqualFold(a.ID.String(), name) || a.Name == name {
 			found = append(found, a.ID)
 		}
@@ -325,11 +331,11 @@ func (s *service) account(name string) (identity.PublicKey, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) == 0:
-		return identity.PublicKey{}, huma.Error404NotFound("there is no such account on this node; see: mimird id")
+		return identity.PublicKey{}, huma.Error404NotFound("there is no such account on this node; " + accountsThere(names))
 	case name == "-":
-		return identity.PublicKey{}, huma.Error409Conflict("there are several accounts; say which one")
+		return identity.PublicKey{}, huma.Error409Conflict("there are several accounts: " + listed(names) + "; say which one with --account NAME")
 	}
-	return identity.PublicKey{}, huma.Error409Conflict("several accounts have that name; give the key")
+	return identity.PublicKey{}, huma.Error409Conflict("several accounts have that name; give the key with --account KEY (mimird id shows it)")
 }
 
 // contact finds a contact by key, link or unique name.

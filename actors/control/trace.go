@@ -34,6 +34,7 @@ type Step struct {
 func (s *service) trace(_ context.Context, in *struct {
 	AccountPath
 	Message string `path:"message" doc:"Id of a message, or its guid, decimal"`
+	Brief   bool   `query:"brief" doc:"Leave out the steps, which take a read of the whole event log of the conversation"`
 },
 ) (*body[[]Trace], error) {
 	account, err := s.account(in.Account)
@@ -55,6 +56,10 @@ func (s *service) trace(_ context.Context, in *struct {
 			if err != nil {
 				continue // most contacts have no such message
 			}
+			if in.Brief {
+				out = append(out, Trace{Message: s.message(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: map[string]bool{}})
+				continue
+			}
 			t, err := s.traceOf(account, c, m)
 			if err != nil {
 				return nil, problem(err)
@@ -63,7 +68,7 @@ func (s *service) trace(_ context.Context, in *struct {
 		}
 	}
 	if len(out) == 0 {
-		return nil, huma.Error404NotFound("there is no such message")
+		return nil, huma.Error404NotFound("there is no such message; mimird show CONTACT lists the messages of a conversation")
 	}
 	return &body[[]Trace]{out}, nil
 }

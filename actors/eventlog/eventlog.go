@@ -38,7 +38,7 @@ func Kinds() []Kind {
 		{store.AccountAdded, "the account was created or imported", nil},
 		{store.AccountChanged, "name, info, avatar, role or another setting of the account has changed", nil},
 		{store.ContactAdded, "the contact is in the list of contacts now, as one who is accepted, has asked to be, or has only connected", ofContact},
-		{store.ContactChanged, "profile, local name, state or another field of the contact has changed", ofContact},
+		{store.ContactChanged, "the contact has changed, in what `reason` lists: `nickname`, `name` (ours for them), `info`, `avatar`, `muted`, `unmuted`, `asked`, `requested`, `accepted`, `declined`, `blocked`, `unblocked`", and(ofContact, "reason")},
 		{store.ContactRemoved, "the contact was removed with all messages", ofContact},
 		{store.NodeKeyChanged, "the contact is connected from a new device; reason `unconfirmed`: only their key speaks for it", and(ofContact, "node", "reason")},
 		{store.MessageReceived, "a message of the contact was stored", ofMessage},

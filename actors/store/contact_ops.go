@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -129,20 +130,28 @@ func (op UpdateContact) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	visible := false
-	set := func(field ContactFields, changed bool, assign func()) {
+	var names []string
+	set := func(field ContactFields, name string, changed bool, assign func()) {
 		if op.Fields&field != 0 && changed {
 			visible = visible || field != FieldLastSeen
+			if name != "" {
+				names = append(names, name)
+			}
 			assign()
 		}
 	}
+	muted := ChangedMuted
+	if !op.Muted {
+		muted = ChangedUnmuted
+	}
 	before := c.LastSeen
-	set(FieldNickname, c.Nickname != op.Nickname, func() { c.setNickname(op.Nickname, t.now) })
-	set(FieldLocalName, c.LocalName != op.LocalName, func() { c.LocalName = op.LocalName })
-	set(FieldInfo, c.Info != op.Info, func() { c.Info = op.Info })
-	set(FieldAvatar, !bytes.Equal(c.Avatar, op.Avatar), func() { c.Avatar = op.Avatar })
-	set(FieldProfileTime, c.ProfileTime != op.ProfileTime, func() { c.ProfileTime = op.ProfileTime })
-	set(FieldMuted, c.Muted != op.Muted, func() { c.Muted = op.Muted })
-	set(FieldLastSeen, c.LastSeen != op.LastSeen, func() { c.LastSeen = op.LastSeen })
+	set(FieldNickname, ChangedNickname, c.Nickname != op.Nickname, func() { c.setNickname(op.Nickname, t.now) })
+	set(FieldLocalName, ChangedName, c.LocalName != op.LocalName, func() { c.LocalName = op.LocalName })
+	set(FieldInfo, ChangedInfo, c.Info != op.Info, func() { c.Info = op.Info })
+	set(FieldAvatar, ChangedAvatar, !bytes.Equal(c.Avatar, op.Avatar), func() { c.Avatar = op.Avatar })
+	set(FieldProfileTime, "", c.ProfileTime != op.ProfileTime, func() { c.ProfileTime = op.ProfileTime })
+	set(FieldMuted, muted, c.Muted != op.Muted, func() { c.Muted = op.Muted })
+	set(FieldLastSeen, "", c.LastSeen != op.LastSeen, func() { c.LastSeen = op.LastSeen })
 	if !visible && c.LastSeen == before {
 		return false, nil
 	}
@@ -153,7 +162,7 @@ func (op UpdateContact) apply(t *txn) (any, error) {
 		t.unsynced = true
 		return true, nil
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.State})
+	return true, t.event(Event{Account: op.Account, Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.State, Reason: strings.Join(names, ",")})
 }
 
 func (op SetContactState) size() int { return opOverhead }

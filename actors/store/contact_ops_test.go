@@ -143,7 +143,7 @@ func TestAddContact(t *testing.T) {
 func TestUpdateContactChangesSelectedFields(t *testing.T) {
 	r := newPeopledRig(t, store.Options{})
 	full := store.UpdateContact{
-		Account: alice, Contact: bob, Nickname: "n", LocalName: "l", Info: "i", Avatar: []byte{1}, ProfileTime: 2, LastSeen: 3,
+		Account: alice, Contact: bob, Nickname: "n", LocalName: "l", Info: "i", Avatar: []byte{1}, ProfileTime: 2, LastSeen: 3, Muted: true,
 	}
 	want := get[store.Contact](r)(r.store.Contact(alice, bob))
 	seq := r.lastSeq(alice)
@@ -151,14 +151,16 @@ func TestUpdateContactChangesSelectedFields(t *testing.T) {
 		fields store.ContactFields
 		apply  func()
 		silent bool
+		reason string
 	}{
 		{store.FieldNickname, func() {
 			want.Nickname, want.NicknameSince = "n", get[store.Contact](r)(r.store.Contact(alice, bob)).NicknameSince
-		}, false},
-		{store.FieldLocalName, func() { want.LocalName = "l" }, false},
-		{store.FieldInfo | store.FieldAvatar, func() { want.Info, want.Avatar = "i", []byte{1} }, false},
-		{store.FieldProfileTime, func() { want.ProfileTime = 2 }, false},
-		{store.FieldLastSeen, func() { want.LastSeen = 3 }, true},
+		}, false, "nickname"},
+		{store.FieldLocalName, func() { want.LocalName = "l" }, false, "name"},
+		{store.FieldInfo | store.FieldAvatar, func() { want.Info, want.Avatar = "i", []byte{1} }, false, "info,avatar"},
+		{store.FieldProfileTime, func() { want.ProfileTime = 2 }, false, ""},
+		{store.FieldMuted, func() { want.Muted = true }, false, "muted"},
+		{store.FieldLastSeen, func() { want.LastSeen = 3 }, true, ""},
 	} {
 		full.Fields = step.fields
 		if !must[bool](r, full) || must[bool](r, full) {
@@ -169,6 +171,9 @@ func TestUpdateContactChangesSelectedFields(t *testing.T) {
 			t.Error(diff)
 		}
 		kinds := r.kinds(alice, seq)
+		if events := get[[]store.Event](r)(r.store.Events(alice, seq, 0)); !step.silent && events[0].Reason != step.reason {
+			t.Errorf("fields %b: reason %q", step.fields, events[0].Reason)
+		}
 		if step.silent && len(kinds) != 0 || !step.silent && (len(kinds) != 1 || kinds[0] != store.ContactChanged) {
 			t.Errorf("fields %b: events %v", step.fields, kinds)
 		}
@@ -196,7 +201,7 @@ func TestSetContactState(t *testing.T) {
 		t.Error("a state changes once")
 	}
 	events := get[[]store.Event](r)(r.store.Events(alice, seq, 0))
-	if len(events) != 1 || events[0].Kind != store.ContactChanged || events[0].State != store.ContactBlocked {
+	if len(events) != 1 || events[0].Kind != store.ContactChanged || events[0].State != store.ContactBlocked || events[0].Reason != store.ChangedBlocked {
 		t.Errorf("%+v", events)
 	}
 	op.State = 99

@@ -236,7 +236,7 @@ func (m *model) updateContact(op UpdateContact) (any, error) {
 		}
 		c.contact.FormerNames = former
 		c.contact.Nickname, changed = op.Nickname, true
-		m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.contact.State})
+		m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: c.contact.State, Reason: "nickname"})
 	}
 	return changed, nil
 }
@@ -261,7 +261,7 @@ func (m *model) setContactState(op SetContactState) (any, error) {
 	if op.State == ContactBlocked {
 		c.contact.Unblocked, c.contact.Owed = from, AnswerNone
 	}
-	m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: op.State})
+	m.event(a, Event{Conversation: ContactConversation(op.Contact), Kind: ContactChanged, State: op.State, Reason: stateChange(from, op.State)})
 	return true, nil
 }
 

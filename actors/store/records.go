@@ -269,9 +269,26 @@ type Event struct {
 	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages
 	State        ContactState       `cbor:"6,keyasint,omitempty"`  // ContactAdded, ContactChanged: the state afterwards
 	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; alarms: the foreign one
-	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed; NodeKeyChanged: Unconfirmed or ""; HandshakeRelayed: the other side's identity
+	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed; ContactChanged: see ChangedName; NodeKeyChanged: Unconfirmed or ""; HandshakeRelayed: the other side's identity
 	Accepted     bool               `cbor:"20,keyasint,omitempty"` // ContactAnswered: the answer was yes
 }
+
+// What has changed of a contact: the reason of [ContactChanged], several with commas
+// between them. Events of older versions have none.
+const (
+	ChangedNickname  = "nickname"  // what the contact calls themselves
+	ChangedName      = "name"      // what our user calls them
+	ChangedInfo      = "info"      // what people can read about them
+	ChangedAvatar    = "avatar"    // their picture
+	ChangedMuted     = "muted"     // our user has muted them
+	ChangedUnmuted   = "unmuted"   // and undone that
+	ChangedAsked     = "asked"     // our user asks them to be a contact
+	ChangedRequested = "requested" // they ask our user
+	ChangedAccepted  = "accepted"  // they are a contact now
+	ChangedDeclined  = "declined"  // their request was declined
+	ChangedBlocked   = "blocked"   // our user has blocked them
+	ChangedUnblocked = "unblocked" // and undone that
+)
 
 // EventKind says what happened.
 type EventKind uint8

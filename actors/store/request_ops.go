@@ -212,7 +212,22 @@ func (t *txn) moveContact(c Contact, old []byte, to ContactState) error {
 	if err := t.update(contactKey(c.Account, c.ID), old, c); err != nil {
 		return err
 	}
-	return t.event(Event{Account: c.Account, Conversation: ContactConversation(c.ID), Kind: ContactChanged, State: c.State})
+	return t.event(Event{Account: c.Account, Conversation: ContactConversation(c.ID), Kind: ContactChanged, State: c.State, Reason: stateChange(from, to)})
+}
+
+// stateChange is the reason of the event about a contact in another state.
+func stateChange(from, to ContactState) string {
+	switch {
+	case to == ContactBlocked:
+		return ChangedBlocked
+	case from == ContactBlocked:
+		return ChangedUnblocked
+	case to == ContactAccepted:
+		return ChangedAccepted
+	case to == ContactRequested:
+		return ChangedRequested
+	}
+	return ChangedDeclined
 }
 
 func (op SettleAnswer) size() int { return opOverhead }
@@ -245,7 +260,7 @@ func (op AskContact) apply(t *txn) (any, error) {
 		return changed, err
 	}
 	// The event wakes the contact's actor, which sends it.
-	return true, t.contactEvent(op.Account, op.Contact, ContactChanged)
+	return true, t.changedEvent(op.Account, op.Contact, ChangedAsked)
 }
 
 func (op MarkAsked) size() int { return opOverhead }
@@ -300,13 +315,13 @@ func (t *txn) changeContact(account, contact identity.PublicKey, change func(*Co
 	return true, t.update(contactKey(account, contact), old, c)
 }
 
-// contactEvent appends an event that carries the state of a contact.
-func (t *txn) contactEvent(account, contact identity.PublicKey, kind EventKind) error {
+// changedEvent appends an event that says what has changed of a contact.
+func (t *txn) changedEvent(account, contact identity.PublicKey, reason string) error {
 	c, _, err := t.contact(account, contact)
 	if err != nil {
 		return err
 	}
-	return t.event(Event{Account: account, Conversation: ContactConversation(contact), Kind: kind, State: c.State})
+	return t.event(Event{Account: account, Conversation: ContactConversation(contact), Kind: ContactChanged, State: c.State, Reason: reason})
 }
 
 // requests returns the number of contacts of an account that wait for an answer.

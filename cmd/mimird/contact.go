@@ -93,12 +93,7 @@ func newContactRequest(f *flags) *cobra.Command {
 		Short: "Add a contact and ask them to add you",
 		Long: "Adds a contact and sends them a contact request with a text, as soon as they can be reached. There is one at a\n" +
 			"time until they answer. Messages can be sent meanwhile.",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 || args[0] == "" {
-				return fmt.Errorf("%s takes a LINK and a text%s", cmd.CommandPath(), seeHelp(cmd))
-			}
-			return nil
-		},
+		Args: atLeastOne("LINK and a text"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.withContact(cmd, "%s is asked\n", func(client *control.Client) (control.Contact, error) {
 				return client.RequestContact(cmd.Context(), f.account, args[0], strings.Join(args[1:], " "))

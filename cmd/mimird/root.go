@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 	p.BoolVar(&f.json, "json", false, "print JSON")
 	p.StringVar(&f.account, "account", "-", "account by name or key, when there are several")
 	root.AddCommand(
-		newUp(f), newID(f), newAccount(f), newContact(f), newSend(f), newFile(f), newTail(f), newStatus(f),
+		newUp(f), newID(f), newAccount(f), newContact(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newFile(f), newTail(f), newStatus(f),
 		newTrace(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
 		newMatrix(f), newVersion(f),
 	)

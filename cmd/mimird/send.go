@@ -30,12 +30,7 @@ func newSend(f *flags) *cobra.Command {
 			"is safe as soon as this command returns; it is delivered when the contact can be reached.\n\n" +
 			"With --file it queues a file, and the text is its caption. The file is encrypted and put on the file server\n" +
 			"of the configuration first; what you send after it arrives after it.",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 || args[0] == "" {
-				return fmt.Errorf("%s takes a CONTACT and a text%s", cmd.CommandPath(), seeHelp(cmd))
-			}
-			return nil
-		},
+		Args:              atLeastOne("CONTACT and a text"),
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")

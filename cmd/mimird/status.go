@@ -84,6 +84,9 @@ func printStatus(out io.Writer, s control.Status) {
 		fmt.Fprintf(w, "account\t%s\t%s\t%d waiting\n", printable(a.Name), a.ID, a.Waiting)
 	}
 	fmt.Fprintf(w, "sessions\t%d\n", s.Sessions)
+	for _, u := range s.Undelivered {
+		fmt.Fprintf(w, "undelivered\t%s\n", undeliveredLine(u))
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
 		fmt.Fprintf(w, "%s\t%s\n", printable(name), printable(string(s.Parts[name])))
 	}
@@ -142,6 +145,15 @@ func notEncrypted(part json.RawMessage) string {
 		return ""
 	}
 	return state.Encryption.Error
+}
+
+// undeliveredLine says for whom messages are undelivered, and why.
+func undeliveredLine(u control.Undelivered) string {
+	text := fmt.Sprintf("%d for %s since %s: %s", u.Messages, printable(u.Name), u.Since.Local().Format(time.DateTime), printable(u.Why))
+	if left := time.Until(u.NextAttempt); left > 0 {
+		text += ", next attempt in " + left.Round(time.Second).String()
+	}
+	return text
 }
 
 // short shows the beginning of a long hex address.

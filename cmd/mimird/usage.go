@@ -34,6 +34,16 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
+// atLeastOne takes one argument and any number of further ones.
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 || args[0] == "" {
+			return fmt.Errorf("%s takes a %s%s", cmd.CommandPath(), what, seeHelp(cmd))
+		}
+		return nil
+	}
+}
+
 // group makes a command that only has others below it.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.SuggestionsMinimumDistance = 2
@@ -108,7 +118,7 @@ func kindOf(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "duration":
 		return "a duration such as 90s or 15m"
-	case "int64":
+	case "int", "int64":
 		return "a whole number"
 	}
 	return "true or false"

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/rivo/uniseg"
+
+	"github.com/mimird/mimird/actors/eventlog"
+	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// The part of the API that is about conversations as a whole: what is new in them, and
+// what the other side does not have yet, and why.
+
+const (
+	// readConsumer is the consumer of the event log whose cursors are the read marks of
+	// the commands.
+	readConsumer = "read"
+	// maxUnread is how far unread messages are counted.
+	maxUnread = 1000
+	// maxUndelivered bounds the list in Status.
+	maxUndelivered = 100
+	// quotedText is how much of a message is repeated beside those that refer to it, in
+	// characters.
+	quotedText = 80
+	// cancelReason is the reason of a message that was cancelled.
+	cancelReason = "cancelled"
+)
+
+// Quoted is the message that another one quotes or reacts to.
+type Quoted struct {
+	ID        string `json:"id"`
+	Direction string `json:"direction" enum:"in,out"`
+	TypeName  string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown"`
+	Text      string `json:"text,omitempty" doc:"The beginning of its text, or the name of its file"`
+}
+
+// Conversation is the state of a conversation.
+type Conversation struct {
+	Contact Contact `json:"contact"`
+	// Last is the newest message.
+	Last *Message `json:"last,omitempty"`
+	// Unread is counted up to 1000.
+	Unread      int `json:"unread" doc:"Messages of the contact that came after the last read mark; 1000 stands for more"`
+	Undelivered int `json:"undelivered" doc:"Messages that the contact does not have yet"`
+}
+
+// Undelivered is a conversation with undelivered messages.
+type Undelivered struct {
+	Account  string    `json:"account"`
+	Contact  string    `json:"contact"`
+	Name     string    `json:"name" doc:"Of the contact"`
+	Messages int       `json:"messages"`
+	Since    time.Time `json:"since,omitzero" doc:"When the first of them was queued"`
+	// Code is for programs, Why for people.
+	Code string `json:"code" enum:"offline,request_declined,request_unanswered,connected,uploading,not_reached,trying"`
+	Why  string `json:"why" doc:"Why they are not delivered, in words"`
+	// NextAttempt is when the contact is dialled again.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+}
+
+// ReadMark says how far a conversation was read.
+type ReadMark struct {
+	Order uint64 `json:"order" doc:"Order of the last message that was read"`
+}
+
+func (s *service) registerConversations(api huma.API) {
+	huma.Get(api, "/v1/accounts/{account}/conversations", s.conversations)
+	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/read", s.markRead)
+	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages/{message}/cancel", s.cancelMessage)
+}
+
+// refersTo finds the message that another one quotes or reacts to. A message of either
+// side may have the guid.
+func (s *service) refersTo(m store.Message) *Quoted {
+	target := m.ReplyTo
+	if r, ok := eventlog.Reaction(m); ok {
+		target = int64(r.Target)
+	}
+	if target == 0 || m.Conversation.Kind() != store.KindContact {
+		return nil
+	}
+	for _, dir := range []store.Direction{store.In, store.Out} {
+		found, err := s.node.Message(m.Account, m.Conversation.Contact(), store.MessageID{Dir: dir, GUID: target})
+		if err != nil {
+			continue
+		}
+		q := &Quoted{ID: found.ID.String(), Direction: dir.String(), TypeName: eventlog.TypeName(found)}
+		if text, ok := eventlog.Text(found); ok {
+			q.Text = beginning(text)
+		} else if eventlog.HasFile(found) {
+			if info, err := s.node.MediaState(m.Account, m.Conversation.Contact(), found.ID); err == nil {
+				q.Text = beginning(cmp.Or(info.Caption, info.Name))
+			}
+		}
+		return q
+	}
+	return nil
+}
+
+// beginning returns the first characters of a text, with a mark when there are more.
+func beginning(text string) string {
+	graphemes := uniseg.NewGraphemes(text)
+	for n := 0; graphemes.Next(); n++ {
+		if n == quotedText {
+			start, _ := graphemes.Positions()
+			return text[:start] + "…"
+		}
+	}
+	return text
+}
+
+func (s *service) conversations(_ context.Context, in *AccountPath) (*body[[]Conversation], error) {
+	account, err := s.account(in.Account)
+	if err != nil {
+		return nil, err
+	}
+	contacts, err := s.node.Contacts(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []Conversation{}
+	for _, c := range contacts {
+		view, err := s.conversation(account, c)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, view)
+	}
+	slices.SortStableFunc(out, func(a, b Conversation) int { return lastTime(b).Compare(lastTime(a)) })
+	return &body[[]Conversation]{out}, nil
+}
+
+func lastTime(c Conversation) time.Time {
+	if c.Last == nil {
+		return time.Time{}
+	}
+	return c.Last.Stored
+}
+
+func (s *service) conversation(account identity.PublicKey, c store.Contact) (Conversation, error) {
+	out := Conversation{Contact: contactOf(s.node, c)}
+	last, err := s.node.Messages(account, c.ID, 0, 1)
+	if err != nil {
+		return out, err
+	}
+	if len(last) > 0 {
+		view := s.message(last[0])
+		out.Last = &view
+	}
+	size, err := s.node.OutboxSize(account, c.ID)
+	if err != nil {
+		return out, err
+	}
+	out.Undelivered = size.Messages
+	err = s.eachUnread(account, store.ContactConversation(c.ID), func(e store.Event) bool {
+		if m, err := s.node.Message(account, c.ID, e.Message); err == nil && !eventlog.IsReaction(m) {
+			out.Unread++
+		}
+		return out.Unread < maxUnread
+	})
+	return out, err
+}
+
+// eachUnread calls visit for the messages that came after the read mark, until it
+// returns false.
+func (s *service) eachUnread(account identity.PublicKey, conversation store.ConversationID, visit func(store.Event) bool) error {
+	after, err := s.node.Cursor(readConsumer, account, conversation)
+	if err != nil {
+		return err
+	}
+	for {
+		events, err := s.node.ConversationEvents(account, conversation, after, eventPage)
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		for _, e := range events {
+			after = e.Seq
+			if e.Kind == store.MessageReceived && !visit(e) {
+				return nil
+			}
+		}
+	}
+}
+
+func (s *service) markRead(ctx context.Context, in *struct {
+	ContactPath
+	Body ReadMark
+},
+) (*body[Conversation], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.node.Contact(account, contact)
+	if err != nil {
+		return nil, problem(err)
+	}
+	conversation := store.ContactConversation(contact)
+	var last uint64
+	err = s.eachUnread(account, conversation, func(e store.Event) bool {
+		if e.Order > in.Body.Order {
+			return false
+		}
+		last = e.Seq
+		return true
+	})
+	if err == nil && last > 0 {
+		err = s.node.MoveCursor(ctx, readConsumer, account, conversation, last)
+	}
+	if err != nil {
+		return nil, problem(err)
+	}
+	view, err := s.conversation(account, c)
+	return &body[Conversation]{view}, problem(err)
+}
+
+func (s *service) cancelMessage(ctx context.Context, in *struct {
+	ContactPath
+	Message string `path:"message" doc:"Id of the message"`
+},
+) (*body[Message], error) {
+	account, contact, err := s.contact(&in.ContactPath)
+	if err != nil {
+		return nil, err
+	}
+	id, err := store.ParseMessageID(in.Message)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	if id.Dir != store.Out {
+		return nil, huma.Error422UnprocessableEntity("only messages that this account has sent can be cancelled")
+	}
+	given, err := s.node.CancelMessage(ctx, account, contact, id, cancelReason)
+	if err != nil {
+		return nil, problem(err)
+	}
+	m, err := s.node.Message(account, contact, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, huma.Error404NotFound("there is no such message in that conversation")
+	}
+	if err != nil {
+		return nil, problem(err)
+	}
+	if !given && m.Reason != cancelReason {
+		return nil, huma.Error409Conflict("the message is " + m.State.String() + " already, and cannot be cancelled")
+	}
+	return &body[Message]{s.message(m)}, nil
+}
+
+// undelivered lists the conversations with undelivered messages and says why they are
+// not delivered.
+func (s *service) undelivered(state node.Status) ([]Undelivered, error) {
+	accounts, err := s.node.Accounts()
+	if err != nil {
+		return nil, problem(err)
+	}
+	up := slices.ContainsFunc(overlayOf(state.Overlay, state.Running).Peers, func(p Peer) bool { return p.Up })
+	out := []Undelivered{}
+	for _, a := range accounts {
+		contacts, err := s.node.OutboxContacts(a.ID)
+		if err != nil {
+			return nil, problem(err)
+		}
+		for _, id := range contacts {
+			c, err := s.node.Contact(a.ID, id)
+			if errors.Is(err, node.ErrUnknownContact) {
+				continue // removed at this moment
+			}
+			if err != nil {
+				return nil, problem(err)
+			}
+			view, err := s.undeliveredTo(c, up)
+			if err != nil {
+				return nil, problem(err)
+			}
+			out = append(out, view)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Undelivered) int { return a.Since.Compare(b.Since) })
+	return out[:min(len(out), maxUndelivered)], nil
+}
+
+func (s *service) undeliveredTo(c store.Contact, up bool) (Undelivered, error) {
+	out := Undelivered{Account: c.Account.String(), Contact: c.ID.String(), Name: c.DisplayName()}
+	size, err := s.node.OutboxSize(c.Account, c.ID)
+	if err != nil {
+		return out, err
+	}
+	out.Messages = size.Messages
+	first, err := s.node.Outbox(c.Account, c.ID, 1)
+	if err != nil {
+		return out, err
+	}
+	uploading := false
+	if len(first) > 0 {
+		out.Since = first[0].Created.Time()
+		if peer.MessageType(first[0].Type) != peer.TypeText && eventlog.HasFile(first[0]) {
+			info, err := s.node.MediaState(c.Account, c.ID, first[0].ID)
+			uploading = err == nil && info.State == store.MediaUploading
+		}
+	}
+	p := s.node.Presence(c.Account, c.ID)
+	switch {
+	case !up && !p.Online:
+		out.Code, out.Why = "offline", "no Yggdrasil peer is connected"
+	case uploading:
+		out.Code, out.Why = "uploading", "the file is being uploaded"
+	case p.Online:
+		out.Code, out.Why = "connected", "they are connected and have not acknowledged it yet"
+	case c.Asked == store.AskDeclined:
+		out.Code, out.Why = "request_declined", "they declined your request, and take nothing until they add you"
+	case c.Asked == store.AskSent && p.LastError == "":
+		out.Code, out.Why = "request_unanswered", "they have not answered your request"
+	case p.LastError != "":
+		out.Code, out.Why = "not_reached", p.LastError
+	default:
+		out.Code, out.Why = "trying", "they are being looked for"
+	}
+	if out.Code == "not_reached" && (c.Asked == store.AskSent || c.Asked == store.AskWaiting) {
+		out.Why += "; they have not answered your request either"
+	}
+	if p.NextAttempt.After(time.Now()) {
+		out.NextAttempt = p.NextAttempt
+	}
+	return out, nil
+}
+
+// accountsThere says which accounts there are.
+func accountsThere(names []string) string {
+	if len(names) == 0 {
+		return "it has none yet; create one with: mimird account add NAME"
+	}
+	return "give one of these with --account: " + listed(names)
+}
+
+// listed names the first of several things.
+func listed(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Conversations lists the conversations of an account, those with the newest messages
+// first.
+func (c *Client) Conversations(ctx context.Context, account string) ([]Conversation, error) {
+	return get[[]Conversation](ctx, c, accountURL(account, "conversations"))
+}
+
+// MarkRead notes that a conversation was read up to the message with that order, and
+// returns what is unread then.
+func (c *Client) MarkRead(ctx context.Context, account, contact string, order uint64) (Conversation, error) {
+	return post[Conversation](ctx, c, accountURL(account, "contacts", contact, "read"), ReadMark{Order: order})
+}
+
+// CancelMessage gives up a message, by its id, that the contact does not have yet.
+func (c *Client) CancelMessage(ctx context.Context, account, contact, message string) (Message, error) {
+	return send[Message](ctx, c, http.MethodPost, accountURL(account, "contacts", contact, "messages", message, "cancel"), struct{}{})
+}
+
+// FindMessage returns the messages of an account that have this id or guid, with their
+// contacts and without their lives: one as a rule, and more when several contacts used
+// the same guid.
+func (c *Client) FindMessage(ctx context.Context, account, message string) ([]Trace, error) {
+	return get[[]Trace](ctx, c, accountURL(account, "messages", message)+"?brief=true")
+}
