@@ -66,7 +66,9 @@ type Contact struct {
 type Message struct {
 	ID        string `json:"id" doc:"i or o for the direction, then the guid in hex"`
 	GUID      string `json:"guid" doc:"Decimal"`
-	Contact   string `json:"contact"`
+	Contact   string `json:"contact,omitempty"`
+	Group     string `json:"group,omitempty" doc:"In place of a contact"`
+	Author    string `json:"author,omitempty" doc:"Who wrote it, in a group"`
 	Direction string `json:"direction" enum:"in,out"`
 	Order     uint64 `json:"order" doc:"Position in the conversation"`
 	Type      int32  `json:"type" doc:"0 is text"`
@@ -86,6 +88,9 @@ type Message struct {
 	State    string    `json:"state" enum:"received,pending,delivered,failed"`
 	Since    time.Time `json:"since,omitzero" doc:"When it came into that state"`
 	Reason   string    `json:"reason,omitempty" doc:"Why it failed"`
+	// Of a message in a group.
+	Unreadable bool `json:"unreadable,omitempty" doc:"It could not be decrypted or read"`
+	Deleted    bool `json:"deleted,omitempty" doc:"It was deleted for everybody"`
 }
 
 // ReactionTo is what a message says that is a reaction.
@@ -101,7 +106,8 @@ type Event struct {
 	Kind    string    `json:"kind"`
 	Time    time.Time `json:"time,omitzero"`
 	Contact string    `json:"contact,omitempty"`
-	Name    string    `json:"name,omitempty" doc:"Of the contact"`
+	Group   string    `json:"group,omitempty" doc:"In place of a contact"`
+	Name    string    `json:"name,omitempty" doc:"Of the contact or group"`
 	// Message is the message as it is now; left out when it is gone.
 	Message *Message `json:"message,omitempty"`
 	Node    string   `json:"node,omitempty" doc:"The new node key"`
@@ -110,6 +116,10 @@ type Event struct {
 	Accepted *bool `json:"accepted,omitempty"`
 	// Request is the text of the contact's request, as it is now.
 	Request string `json:"request,omitempty"`
+	// Member is the member of a group that it is about.
+	Member string `json:"member,omitempty"`
+	// Task is the number of the task that the mediator has answered.
+	Task uint64 `json:"task,omitempty"`
 }
 
 // Status is the state of the running node.
@@ -259,6 +269,13 @@ func messageOf(m store.Message) Message {
 	}
 	if m.ID.Dir == store.Out {
 		out.Direction = "out"
+	}
+	if m.Conversation.Kind() == store.KindGroup {
+		out.Contact, out.Group = "", m.Conversation.String()
+		out.Unreadable, out.Deleted = m.Unreadable, m.Deleted
+		if !m.Author.IsZero() {
+			out.Author = m.Author.String()
+		}
 	}
 	if m.ReplyTo != 0 {
 		out.ReplyTo = strconv.FormatInt(m.ReplyTo, 10)

@@ -289,7 +289,17 @@ func (s *service) encodable(e Event) bool {
 
 func (s *service) event(account identity.PublicKey, e store.Event) Event {
 	out := Event{Seq: e.Seq, Kind: e.Kind.String(), Time: e.Time.Time(), Reason: e.Reason}
-	if !e.Conversation.IsZero() {
+	switch {
+	case e.Conversation.IsZero():
+	case e.Conversation.Kind() == store.KindGroup:
+		out.Group, out.Task = e.Conversation.String(), e.Task
+		if g, err := s.node.Group(account, e.Conversation); err == nil {
+			out.Name = g.Name
+		}
+		if !e.Member.IsZero() {
+			out.Member = e.Member.String()
+		}
+	default:
 		out.Contact = e.Conversation.String()
 		if c, err := s.node.Contact(account, e.Conversation.Contact()); err == nil {
 			out.Name = c.DisplayName()
@@ -299,7 +309,7 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 		}
 	}
 	if e.Message != (store.MessageID{}) {
-		if m, err := s.node.Message(account, e.Conversation.Contact(), e.Message); err == nil {
+		if m, err := s.node.ConversationMessage(account, e.Conversation, e.Message); err == nil {
 			view := s.message(m)
 			out.Message = &view
 		}
@@ -371,7 +381,7 @@ func problem(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, node.ErrUnknownAccount), errors.Is(err, node.ErrUnknownContact), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, node.ErrUnknownAccount), errors.Is(err, node.ErrUnknownContact), errors.Is(err, node.ErrUnknownGroup), errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, node.ErrOwnKey):
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")

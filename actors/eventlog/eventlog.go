@@ -26,6 +26,7 @@ type Kind struct {
 var (
 	ofContact = []string{"contact", "name"}
 	ofMessage = []string{"contact", "name", "message"}
+	ofGroup   = []string{"group", "name"}
 )
 
 func and(fields []string, more ...string) []string {
@@ -53,6 +54,15 @@ func Kinds() []Kind {
 		{store.HandshakeRelayed, "a node has relayed a handshake: somebody is in between; `reason` is the identity on the other side", []string{"node", "reason"}},
 		{store.DeviceRefused, "somebody connected as the contact from a device that nothing speaks for, and was turned away", and(ofContact, "node")},
 		{store.RequestReceived, "the contact asks to be one, and waits for an answer", and(ofContact, "request")},
+		{store.GroupAdded, "the group is in the list of groups now, as one that the account is in, is invited to or creates", ofGroup},
+		{store.GroupChanged, "state, name, description, picture, own permissions or a setting of the group has changed", ofGroup},
+		{store.GroupRemoved, "the group was removed with all messages", ofGroup},
+		{store.InviteReceived, "somebody invites the account to the group, and waits for an answer", ofGroup},
+		{store.MembersChanged, "members have come or left, or have other permissions or profiles; without `member` several", and(ofGroup, "member")},
+		{store.MessageSynced, "another device of the account has sent a message to the group", and(ofGroup, "message")},
+		{store.MessageDeleted, "a message was deleted for everybody in the group", and(ofGroup, "message")},
+		{store.GroupTaskDone, "the mediator of the group has done what the account asked for", and(ofGroup, "task", "member", "message", "reason")},
+		{store.GroupTaskFailed, "what the account asked of the mediator of the group was given up", and(ofGroup, "task", "member", "message", "reason")},
 	}
 }
 

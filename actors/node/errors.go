@@ -19,6 +19,8 @@ var (
 	ErrNotRunning = errors.New("the node is not running")
 	// ErrUnknownContact says that the account does not know that identity.
 	ErrUnknownContact = errors.New("no such contact")
+	// ErrUnknownGroup says that the account has no such group.
+	ErrUnknownGroup = errors.New("no such group")
 	// ErrBlocked says that the contact is blocked and gets no messages.
 	ErrBlocked = errors.New("the contact is blocked")
 	// ErrOwnKey says that an account was told to be its own contact.

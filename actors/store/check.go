@@ -131,6 +131,8 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		if c.decodes(k, row, &r) {
 			c.exists(k, refKey(k.account, k.conversation, r.Message), &messageRef{})
 		}
+	case tableGUID, tableMember, tableTask, tableProgress:
+		c.checkGroupRow(k, row)
 	case tableEvent:
 		if k.number != c.seq+1 {
 			c.problem(k, "event %d follows event %d", k.number, c.seq)
@@ -160,8 +162,36 @@ func (c *checker) checkOwner(k parsedKey, row row) {
 		return
 	}
 	var g Group
-	if c.decodes(k, row, &g) && GroupConversation(g.Mediator, g.Chat) != k.conversation {
+	if !c.decodes(k, row, &g) {
+		return
+	}
+	created := g.State == GroupCreating || g.State == GroupCreated || g.State == GroupFailed
+	if (g.Chat != 0 || !created) && GroupConversation(g.Mediator, g.Chat) != k.conversation {
 		c.problem(k, "group %d of mediator %s has another name", g.Chat, g.Mediator.Short())
+	}
+}
+
+// checkGroupRow looks at a row of a table that only groups have.
+func (c *checker) checkGroupRow(k parsedKey, row row) {
+	c.exists(k, ownerKey(k.account, k.conversation), nil)
+	switch k.table {
+	case tableGUID:
+		var at guidRow
+		var ref messageRef
+		var msg Message
+		if c.decodes(k, row, &at) && c.exists(k, refKey(k.account, k.conversation, at.Message), &ref) &&
+			c.exists(k, messageKey(k.account, k.conversation, ref.Order), &msg) && msg.ServerGUID != k.message.GUID {
+			c.problem(k, "the mediator knows message %s by %d", at.Message, msg.ServerGUID)
+		}
+	case tableMember:
+		c.decodes(k, row, &Member{})
+	case tableTask:
+		var progress groupProgress
+		if c.decodes(k, row, &GroupTask{}) && c.exists(k, progressKey(k.account, k.conversation), &progress) && progress.LastTask < k.number {
+			c.problem(k, "last task is %d", progress.LastTask)
+		}
+	case tableProgress:
+		c.decodes(k, row, &groupProgress{})
 	}
 }
 

@@ -37,14 +37,17 @@ func newCodec() cborCodec {
 // record is a row value whose highest field number this version knows.
 type record interface{ lastField() uint64 }
 
-func (Account) lastField() uint64      { return 22 }
-func (Contact) lastField() uint64      { return 29 }
-func (Group) lastField() uint64        { return 3 }
-func (Message) lastField() uint64      { return 20 }
-func (Event) lastField() uint64        { return 20 }
-func (JournalEntry) lastField() uint64 { return 3 }
-func (Media) lastField() uint64        { return 15 }
-func (Reaction) lastField() uint64     { return 3 }
+func (Account) lastField() uint64       { return 22 }
+func (Contact) lastField() uint64       { return 29 }
+func (Group) lastField() uint64         { return 20 }
+func (Member) lastField() uint64        { return 7 }
+func (GroupTask) lastField() uint64     { return 9 }
+func (groupProgress) lastField() uint64 { return 3 }
+func (Message) lastField() uint64       { return 25 }
+func (Event) lastField() uint64         { return 22 }
+func (JournalEntry) lastField() uint64  { return 3 }
+func (Media) lastField() uint64         { return 15 }
+func (Reaction) lastField() uint64      { return 3 }
 
 func encode(v any) ([]byte, error) {
 	if rec, byHand := v.(selfEncoder); byHand {

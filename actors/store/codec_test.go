@@ -39,6 +39,7 @@ func fullRecords() []any {
 		&Message{
 			ID: id, Type: -1, ReplyTo: -2, SendTime: 3, EditTime: 4, Created: 5, Payload: []byte{6},
 			State: StateFailed, StateTime: 7, Reason: "reason", Source: "source", Held: true,
+			Author: key(8), Number: 9, ServerGUID: -10, Unreadable: true, Deleted: true,
 		},
 		&Media{
 			State: MediaUploading, Hash: key(1), Size: 2, MIMEType: "type", Added: 3, Changed: 4, Seq: 5, Reason: "reason",
@@ -47,15 +48,26 @@ func fullRecords() []any {
 		&HostedFile{Owner: key(1), GUID: 2, Size: 3, Added: 4},
 		&Event{
 			Conversation: ContactConversation(key(1)), Kind: MessageFailed, Time: 2, Message: id, Order: 3,
-			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true,
+			State: ContactAccepted, NodeKey: key(4), Reason: "reason", Accepted: true, Member: key(5), Task: 6,
 		},
 		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, SubnetAddr: IPv6{3}}},
 		&JournalEntry{ID: "id", Time: 1, Body: []byte{2}},
+		&Member{Permissions: 1, Standing: StandingBanned, Name: "name", Info: "info", Avatar: []byte{1}, ProfileTime: 2, Since: 3},
+		&GroupTask{
+			Kind: TaskRole, Created: 1, User: key(2), Permissions: 3, Message: id, Name: new("name"), Description: new("description"),
+			Avatar: []byte{4}, SetAvatar: true,
+		},
+		&groupProgress{Position: 1, LastTask: 2, Contacted: 3},
+		&guidRow{Message: id},
 		&Reaction{Emoji: "+", SendTime: 1, Message: id},
 		&schemaRow{Version: 1},
 		&messageRef{Order: 1, First: []byte{2}},
 		&sourceRow{Conversation: ContactConversation(key(1)), Order: 2},
-		&Group{Mediator: identity.NodeKey{1}, Chat: 2, Added: 3},
+		&Group{
+			Mediator: identity.NodeKey{1}, Chat: 2, Added: 3, State: GroupBanned, StateTime: 4, Reason: "reason",
+			Name: "name", Description: "description", Avatar: []byte{5}, Key: key(6), Permissions: 7, Inviter: key(8), Invite: 9, Invited: 10,
+			ProfileSent: 11, Became: ContactConversation(key(12)), Attempted: true, Known: []int64{13}, Muted: true, AutoDownload: 14,
+		},
 		&doneRow{ID: "id", Time: 1},
 	}
 }
@@ -70,7 +82,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 		if err := decode(raw, back); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(rec, back, cmp.AllowUnexported(schemaRow{}, messageRef{}, sourceRow{}, doneRow{})); diff != "" {
+		if diff := cmp.Diff(rec, back, cmp.AllowUnexported(schemaRow{}, messageRef{}, sourceRow{}, doneRow{}, groupProgress{}, guidRow{})); diff != "" {
 			t.Errorf("%T: %s", rec, diff)
 		}
 		if again, err := encode(back); err != nil || !bytes.Equal(raw, again) {

@@ -194,31 +194,42 @@ func (op RemoveContact) apply(t *txn) (any, error) {
 	if err := t.countRequest(op.Account, c.State, ContactStranger); err != nil {
 		return nil, err
 	}
-	outbox, err := t.w.outbox(t, op.Account)
-	if err != nil {
-		return nil, err
-	}
 	id := ContactConversation(op.Contact)
-	rows, size, err := t.sumOutbox(conversationPrefix(op.Account, tableOutbox, id))
-	if err != nil {
+	if err := t.clearConversation(op.Account, id); err != nil {
 		return nil, err
 	}
-	conversation, err := t.w.conversation(t, op.Account, id)
+	return true, t.event(Event{Account: op.Account, Conversation: id, Kind: ContactRemoved})
+}
+
+// clearConversation removes the row of a contact or group with its messages and files.
+func (t *txn) clearConversation(account identity.PublicKey, id ConversationID) error {
+	outbox, err := t.w.outbox(t, account)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	rows, size, err := t.sumOutbox(conversationPrefix(account, tableOutbox, id))
+	if err != nil {
+		return err
+	}
+	conversation, err := t.w.conversation(t, account, id)
+	if err != nil {
+		return err
 	}
 	t.count(&outbox.rows, outbox.rows-rows)
 	t.count(&outbox.bytes, outbox.bytes-size)
 	t.setExists(conversation, false)
 	t.count(&conversation.lastOrder, 0)
-	t.delete(contactKey(op.Account, op.Contact))
-	if err := t.forgetMedia(op.Account, id); err != nil {
-		return nil, err
+	if conversation.members != nil {
+		t.count(conversation.members, 0)
+	}
+	t.delete(ownerKey(account, id))
+	if err := t.forgetMedia(account, id); err != nil {
+		return err
 	}
 	for _, table := range []byte{tableMessage, tableRef, tableOutbox, tableReaction, tableMedia} {
-		t.clear(conversationPrefix(op.Account, table, id))
+		t.clear(conversationPrefix(account, table, id))
 	}
-	return true, t.event(Event{Account: op.Account, Conversation: id, Kind: ContactRemoved})
+	return nil
 }
 
 func (op RecordNodeKey) size() int { return opOverhead }

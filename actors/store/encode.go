@@ -20,8 +20,8 @@ type selfEncoder interface {
 	room() int
 }
 
-func (m Message) room() int      { return 96 + len(m.Payload) + len(m.Reason) + len(m.Source) }
-func (ev Event) room() int       { return 128 + len(ev.Reason) }
+func (m Message) room() int      { return 160 + len(m.Payload) + len(m.Reason) + len(m.Source) }
+func (ev Event) room() int       { return 176 + len(ev.Reason) }
 func (ref messageRef) room() int { return 16 + len(ref.First) }
 
 func (m Message) appendTo(b []byte) []byte {
@@ -38,6 +38,11 @@ func (m Message) appendTo(b []byte) []byte {
 	w.text(10, m.Reason)
 	w.text(11, m.Source)
 	w.flag(20, m.Held)
+	w.key(21, m.Author)
+	w.integer(22, m.Number)
+	w.integer(23, m.ServerGUID)
+	w.flag(24, m.Unreadable)
+	w.flag(25, m.Deleted)
 	return w.end()
 }
 
@@ -53,6 +58,8 @@ func (ev Event) appendTo(b []byte) []byte {
 	w.key(7, identity.PublicKey(ev.NodeKey))
 	w.text(8, ev.Reason)
 	w.flag(20, ev.Accepted)
+	w.key(21, ev.Member)
+	w.number(22, ev.Task)
 	return w.end()
 }
 

@@ -20,8 +20,17 @@ var (
 		"", "account_added", "account_changed", "contact_added", "contact_changed", "contact_removed",
 		"node_key_changed", "message_received", "message_edited", "message_queued", "message_delivered", "message_failed",
 		"announced_elsewhere", "call_missed", "contact_answered", "media_changed", "handshake_relayed", "device_refused",
-		"request_received",
+		"request_received", "group_added", "group_changed", "group_removed", "invite_received", "members_changed",
+		"message_synced", "message_deleted", "group_task_done", "group_task_failed",
 	}
+	groupStateNames = []string{
+		"member", "invited", "joining", "declined", "creating", "created", "failed", "read_only", "banned", "left", "lost", "deleted",
+		"mediator_gone",
+	}
+	groupTaskNames = []string{
+		"", "edit", "invite", "role", "ban", "unban", "leave", "delete", "delete_message",
+	}
+	standingNames = []string{"member", "left", "banned"}
 )
 
 // String returns "ask", "accept" or "refuse".
@@ -98,6 +107,41 @@ func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 // UnmarshalText reads the name.
 func (k *EventKind) UnmarshalText(text []byte) error {
 	return parseEnum("event kind", eventKindNames, text, k)
+}
+
+// String returns "member", "invited", "joining", "declined", "creating", "created",
+// "failed", "read_only", "banned", "left", "lost", "deleted" or "mediator_gone".
+func (s GroupState) String() string { return enumName(groupStateNames, s) }
+
+// MarshalText writes the name.
+func (s GroupState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *GroupState) UnmarshalText(text []byte) error {
+	return parseEnum("group state", groupStateNames, text, s)
+}
+
+// String returns "edit", "invite", "role", "ban", "unban", "leave", "delete" or
+// "delete_message".
+func (k GroupTaskKind) String() string { return enumName(groupTaskNames, k) }
+
+// MarshalText writes the name.
+func (k GroupTaskKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the name.
+func (k *GroupTaskKind) UnmarshalText(text []byte) error {
+	return parseEnum("kind of a group's task", groupTaskNames, text, k)
+}
+
+// String returns "member", "left" or "banned".
+func (s Standing) String() string { return enumName(standingNames, s) }
+
+// MarshalText writes the name.
+func (s Standing) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *Standing) UnmarshalText(text []byte) error {
+	return parseEnum("standing", standingNames, text, s)
 }
 
 func enumName[T ~uint8](names []string, value T) string {

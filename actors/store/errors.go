@@ -23,6 +23,10 @@ var (
 	// ErrRequestsFull says that too many contact requests of an account wait
 	// for its user.
 	ErrRequestsFull = errors.New("too many contact requests are waiting")
+	// ErrTasksFull says that too many tasks of a group wait for its mediator.
+	ErrTasksFull = errors.New("too many tasks of the group are waiting")
+	// ErrPosition says that messages do not follow what is stored of a group.
+	ErrPosition = errors.New("messages do not follow the stored history")
 	// ErrBusy says that too many bytes wait for the disk. The caller may retry later.
 	ErrBusy = errors.New("too much is waiting for the disk")
 	// ErrDiskFull says that the free space is below the reserve. Operations that

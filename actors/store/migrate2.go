@@ -5,6 +5,7 @@ package store
 import (
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -81,7 +82,7 @@ func migrateReaction(b *pebble.Batch, key parsedKey, row row, latest map[string]
 	if !ok {
 		return nil
 	}
-	place := reactionKey(key.account, key.conversation, r.Target, r.Dir)
+	place := reactionKey(key.account, key.conversation, r.Target, r.Dir, identity.PublicKey{})
 	if before, found := latest[string(place)]; found && before > r.SendTime {
 		return nil
 	}

@@ -64,6 +64,9 @@ func populate() (ops []Op) {
 // drawOp draws an operation. There are few accounts, contacts, guids and texts,
 // so that operations meet.
 func drawOp(t *rapid.T, kinds dice) Op {
+	if rapid.IntRange(0, 3).Draw(t, "of a group") == 0 {
+		return drawGroupOp(t)
+	}
 	account, contact := modelKey(rapid.IntRange(1, 2).Draw(t, "account")), modelKey(rapid.IntRange(1, 3).Draw(t, "contact"))
 	conversation := modelConversation(rapid.IntRange(1, 4).Draw(t, "conversation"))
 	guid := rapid.SampledFrom([]int64{-1, 1, 2, 3, 4, 5}).Draw(t, "guid")
@@ -92,7 +95,7 @@ func drawOp(t *rapid.T, kinds dice) Op {
 		return RecordNodeKey{Account: account, Contact: contact, Key: identity.NodeKey{byte(guid + 2)}, Time: at() + 1, Unconfirmed: guid%2 == 0}
 	case n < 52:
 		return AcceptMessage{
-			Account: account, Conversation: conversation, GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),
+			Account: account, Conversation: ContactConversation(contact), GUID: guid, Type: int32(guid), SendTime: sent(), EditTime: max(0, at()-1), Received: at(),
 			Payload: []byte(text()),
 		}
 	case n < 70:
@@ -331,6 +334,9 @@ func (r *run) compareAccount(a *modelAccount) {
 			contacts = append(contacts, c.contact)
 		}
 		r.compareMessages(id, conversation, c)
+		if conversation.Kind() == KindGroup {
+			r.compareGroup(id, a.contacts[conversation])
+		}
 		if len(c.undelivered()) > 0 {
 			outbox = append(outbox, conversation)
 		}
@@ -437,6 +443,8 @@ func TestModelMakesCollisions(t *testing.T) {
 				what += fmt.Sprintf(" duplicate=%v", r.Duplicate)
 			case Journaled:
 				what += fmt.Sprintf(" duplicate=%v", r.Duplicate)
+			case GroupAccepted:
+				what += fmt.Sprintf(" duplicates=%v", r.Duplicates > 0)
 			case NodeKeyRecorded:
 				what += fmt.Sprintf(" changed=%v", r.Changed)
 			case bool:
@@ -455,6 +463,9 @@ func TestModelMakesCollisions(t *testing.T) {
 		"store.AppendJournal duplicate=true", "store.AppendJournal " + ErrJournalFull.Error(), "store.RecordNodeKey changed=true",
 		"store.MarkDelivered true", "store.FailMessage true", "store.MoveCursor true", "store.MoveCursor " + ErrInvalid.Error(),
 		"store.RemoveContact true", "store.RemoveAccount true", "store.AddGroup true",
+		"store.AcceptGroupMessages duplicates=true", "store.AcceptGroupMessages duplicates=false", "store.AcceptGroupMessages " + ErrPosition.Error(),
+		"store.MarkGroupDelivered true", "store.MarkGroupDelivered false", "store.FinishGroupTask true", "store.RemoveGroup true",
+		"store.DecideInvite true", "store.ResetGroupPosition true",
 	} {
 		if seen[what] < lessWithRace(20, 1) {
 			t.Errorf("%s happens %d times; there are %v", what, seen[what], slices.Sorted(maps.Keys(seen)))

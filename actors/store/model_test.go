@@ -34,6 +34,8 @@ type modelContact struct {
 	contact   Contact
 	messages  []Message
 	originals map[MessageID]AcceptMessage // content before the first edit
+	group     *modelGroup                 // nil for a contact
+	names     map[int64]MessageID         // guids of the mediator that are not the messages' own
 }
 
 type modelQueue struct {
@@ -65,6 +67,7 @@ func (m *model) clone() *model {
 			contactCopy.contact.NodeKeys = slices.Clone(contact.contact.NodeKeys)
 			contactCopy.messages = slices.Clone(contact.messages)
 			contactCopy.originals = maps.Clone(contact.originals)
+			contactCopy.group = contact.group.clone()
 			copied.contacts[id] = &contactCopy
 		}
 		copied.cursors = make(map[string]map[ConversationID]uint64)
@@ -105,6 +108,9 @@ func (m *model) event(a *modelAccount, ev Event) {
 
 // apply carries out an operation: its result, or the error that it wraps.
 func (m *model) apply(op Op) (any, error) {
+	if result, err, isGroup := m.applyGroup(op); isGroup {
+		return result, err
+	}
 	switch op := op.(type) {
 	case PutAccount:
 		return m.putAccount(op), nil
@@ -114,17 +120,6 @@ func (m *model) apply(op Op) (any, error) {
 		return existed, nil
 	case AddContact:
 		return m.addContact(op)
-	case AddGroup:
-		a := m.accounts[op.Account]
-		if a == nil {
-			return nil, ErrNotFound
-		}
-		id := GroupConversation(op.Mediator, op.Chat)
-		if a.contacts[id] != nil {
-			return false, nil
-		}
-		a.contacts[id] = &modelContact{originals: make(map[MessageID]AcceptMessage)}
-		return true, nil
 	case UpdateContact:
 		return m.updateContact(op)
 	case SetContactState:

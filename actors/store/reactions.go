@@ -7,11 +7,12 @@ import (
 	"fmt"
 
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // A reaction is a message like any other: stored once, in its place, with an event of
 // its own. Beside it the store keeps, for each message and side, the reaction that
-// counts: the latest by the clock of who reacted. An app that offers the same reaction
+// counts: the latest by the clock of who reacted. In a group there is one for each author. An app that offers the same reaction
 // twice, with another guid and its time in seconds, changes nothing by that, and a
 // consumer that reads the events late or twice still finds the present state.
 //
@@ -24,7 +25,11 @@ func (t *txn) react(msg *Message, reaction *ReactionTo) error {
 	if reaction == nil {
 		return nil
 	}
-	key := reactionKey(msg.Account, msg.Conversation, reaction.Target, msg.ID.Dir)
+	author := msg.Author
+	if msg.ID.Dir == Out {
+		author = msg.Account
+	}
+	key := reactionKey(msg.Account, msg.Conversation, reaction.Target, msg.ID.Dir, author)
 	var before Reaction
 	old, err := t.load(key, &before)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -34,6 +39,30 @@ func (t *txn) react(msg *Message, reaction *ReactionTo) error {
 		return nil
 	}
 	return t.update(key, old, Reaction{Emoji: reaction.Emoji, SendTime: msg.SendTime, Message: msg.ID})
+}
+
+// retractReaction takes back the reaction that a deleted message has brought, if it is the
+// one that counts.
+func (t *txn) retractReaction(msg *Message) error {
+	target := msg.ReplyTo
+	if target == 0 || peer.MessageType(msg.Type) != peer.TypeReaction {
+		return nil
+	}
+	author := msg.Author
+	if msg.ID.Dir == Out {
+		author = msg.Account
+	}
+	key := reactionKey(msg.Account, msg.Conversation, target, msg.ID.Dir, author)
+	var r Reaction
+	old, err := t.load(key, &r)
+	if errors.Is(err, ErrNotFound) || err == nil && r.Message != msg.ID {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.Emoji = ""
+	return t.update(key, old, r)
 }
 
 // isStray reports whether a message is a reaction to one that the conversation does
@@ -51,8 +80,8 @@ func (t *txn) isStray(msg *Message, reaction *ReactionTo) (bool, error) {
 	return true, nil
 }
 
-// Reactions returns the reactions to one message that count, the contact's before
-// ours. It returns none for a message that the conversation does not have.
+// Reactions returns the reactions to one message that count, the contact's or the other
+// members' before ours. It returns none for a message that the conversation does not have.
 func (s *Store) Reactions(account identity.PublicKey, conversation ConversationID, target int64) ([]Reaction, error) {
 	var found []Reaction
 	err := s.read(func(r rows) error {
@@ -67,7 +96,7 @@ func (s *Store) Reactions(account identity.PublicKey, conversation ConversationI
 			if err != nil {
 				return err
 			}
-			reaction := Reaction{Target: target, Dir: key.message.Dir}
+			reaction := Reaction{Target: target, Dir: key.message.Dir, Author: key.other}
 			if err := row.load(&reaction); err != nil {
 				return err
 			}

@@ -213,16 +213,6 @@ func (a IPv6) Addr() netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// Group is a group chat that an account belongs to.
-type Group struct {
-	Account identity.PublicKey `cbor:"-"`
-	ID      ConversationID     `cbor:"-"` // GroupConversation(Mediator, Chat)
-	// Mediator and Chat name the chat on the wire.
-	Mediator identity.NodeKey `cbor:"1,keyasint"`
-	Chat     uint64           `cbor:"2,keyasint"`
-	Added    Millis           `cbor:"3,keyasint,omitempty"`
-}
-
 // Message is one message of a conversation, in either direction.
 type Message struct {
 	Account      identity.PublicKey `cbor:"-"`
@@ -241,6 +231,25 @@ type Message struct {
 	Source       string             `cbor:"11,keyasint,omitempty"` // idempotency key of the caller that queued it
 	// Held says that its file has to be uploaded before it can be sent.
 	Held bool `cbor:"20,keyasint,omitempty"`
+
+	// Of a message in a group. The direction is Out when the account is the author, also
+	// on another device.
+
+	// Author is who wrote it, as the mediator says: the mediator's own key for what the
+	// mediator itself says. Zero in the conversation with a contact, and until the
+	// mediator has the message.
+	Author identity.PublicKey `cbor:"21,keyasint,omitzero"`
+	// Number is the mediator's number of the message, ascending within the group; 0 until
+	// the mediator has it.
+	Number int64 `cbor:"22,keyasint,omitempty"`
+	// ServerGUID is the guid by which the mediator knows the message, 0 when that is
+	// ID.GUID. It is the one to delete it by.
+	ServerGUID int64 `cbor:"23,keyasint,omitempty"`
+	// Unreadable says that it could not be decrypted or read: Payload is what the mediator
+	// delivered, Type means nothing, and ID.GUID is the mediator's guid.
+	Unreadable bool `cbor:"24,keyasint,omitempty"`
+	// Deleted says that it was deleted for everybody: there is no payload any more.
+	Deleted bool `cbor:"25,keyasint,omitempty"`
 }
 
 // MessageState is how far a message has come.
@@ -271,6 +280,8 @@ type Event struct {
 	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; alarms: the foreign one
 	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed; ContactChanged: see ChangedName; NodeKeyChanged: Unconfirmed or ""; HandshakeRelayed: the other side's identity
 	Accepted     bool               `cbor:"20,keyasint,omitempty"` // ContactAnswered: the answer was yes
+	Member       identity.PublicKey `cbor:"21,keyasint,omitzero"`  // MembersChanged: who, zero for several; GroupTask…: whom it is about
+	Task         uint64             `cbor:"22,keyasint,omitempty"` // GroupTaskDone, GroupTaskFailed: GroupTask.Seq
 }
 
 // What has changed of a contact: the reason of [ContactChanged], several with commas
@@ -339,6 +350,27 @@ const (
 	// RequestReceived says that a stranger asks to be a contact and waits for our user. It
 	// follows the event of the contact's row, which has the text.
 	RequestReceived
+	// GroupAdded says that a group is in the list of groups now: see [Group.State].
+	GroupAdded
+	// GroupChanged says that state, name, description, picture, our permissions or a
+	// setting of a group changed.
+	GroupChanged
+	// GroupRemoved says that a group and all its messages were removed.
+	GroupRemoved
+	// InviteReceived says that an invite to a group waits for our user. It follows the
+	// event of the group's row.
+	InviteReceived
+	// MembersChanged says that members of a group came or left, or that their
+	// permissions or profiles changed.
+	MembersChanged
+	// MessageSynced says that another device of the account has sent a message to a group.
+	MessageSynced
+	// MessageDeleted says that a message of a group was deleted for everybody.
+	MessageDeleted
+	// GroupTaskDone says that the mediator has done what a [GroupTask] asks for.
+	GroupTaskDone
+	// GroupTaskFailed says that a [GroupTask] was given up; see Event.Reason.
+	GroupTaskFailed
 )
 
 // Address is one place where an identity may be reachable.
@@ -356,11 +388,13 @@ const MaxAddresses = 16
 
 // Reaction is the present reaction of one side of a conversation to a message.
 type Reaction struct {
-	Target   int64     `cbor:"-"`                    // guid of the message reacted to
-	Dir      Direction `cbor:"-"`                    // In: the contact's, Out: ours
-	Emoji    string    `cbor:"1,keyasint,omitempty"` // "" when it was taken back
-	SendTime Millis    `cbor:"2,keyasint,omitempty"` // by the clock of the side that reacted
-	Message  MessageID `cbor:"3,keyasint,omitzero"`  // that brought it
+	Target int64     `cbor:"-"` // guid of the message reacted to
+	Dir    Direction `cbor:"-"` // In: the contact's, Out: ours
+	// Author is who reacted, in a group; zero in the conversation with a contact.
+	Author   identity.PublicKey `cbor:"-"`
+	Emoji    string             `cbor:"1,keyasint,omitempty"` // "" when it was taken back
+	SendTime Millis             `cbor:"2,keyasint,omitempty"` // by the clock of the side that reacted
+	Message  MessageID          `cbor:"3,keyasint,omitzero"`  // that brought it
 }
 
 // JournalEntry is one unfinished entry of a named queue.

@@ -36,7 +36,12 @@ import (
 //	10 account 53 changed:8 message                    empty: it is in the media store, since then
 //	10 account 54 hash message                         empty: it is that file, which is in the media store
 //	10 account 90 group                                Group
-//	10 account A0 A1 A2 A4 B1 C0 D0 group ...          as 20 21 22 24 31 40 50, for groups
+//	10 account A0 A1 A2 B1 C0 D0 group ...             as 20 21 22 31 40 50, for groups
+//	10 account A4 group target:8 dir:1 author          Reaction: the one of that author that counts
+//	10 account A5 group server-guid:8                  guidRow: the message that the mediator knows by another guid
+//	10 account A6 group member                         Member
+//	10 account A7 group seq:8                          GroupTask, which the mediator has not answered
+//	10 account A8 group                                groupProgress: how far its history was read
 //	20 queue 00 00 seq:8                               JournalEntry, unfinished
 //	20 queue 00 01 id                                  uint: seq, of finished entries too
 //	20 queue 00 02 n:8                                 doneRow: the n-th entry finished, until its id is forgotten
@@ -66,6 +71,10 @@ const (
 	tableOutbox   = 0x22
 	tableSource   = 0x23
 	tableReaction = 0x24
+	tableGUID     = 0x25 // this one and the next three are of groups only
+	tableMember   = 0x26
+	tableTask     = 0x27
+	tableProgress = 0x28
 	tableEvent    = 0x30
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
@@ -125,7 +134,13 @@ func appendTablePrefix(key []byte, account identity.PublicKey, table byte) []byt
 func accountKey(account identity.PublicKey) []byte { return tablePrefix(account, tableAccount) }
 
 // conversationTables are the tables that have rows of conversations.
-var conversationTables = [...]byte{tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableConvLog, tableCursor, tableMedia}
+var conversationTables = [...]byte{
+	tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableGUID, tableMember, tableTask, tableProgress,
+	tableConvLog, tableCursor, tableMedia,
+}
+
+// isOfGroups reports whether contacts do not have the table.
+func isOfGroups(table byte) bool { return table >= tableGUID && table <= tableProgress }
 
 // tableFor returns the table of a kind of conversations, given that of contacts.
 func tableFor(table byte, kind ConversationKind) byte {
@@ -214,15 +229,37 @@ func sourceKey(account identity.PublicKey, source string) []byte {
 	return append(tablePrefix(account, tableSource), source...)
 }
 
-// reactionKey is the place for the reaction of one side (dir) to a message.
-func reactionKey(account identity.PublicKey, conversation ConversationID, target int64, dir Direction) []byte {
-	key := reactionPrefix(account, conversation, target)
-	return append(key, byte(dir))
+// reactionKey is the place for the reaction of one side (dir) to a message, in a group
+// of one author.
+func reactionKey(account identity.PublicKey, conversation ConversationID, target int64, dir Direction, author identity.PublicKey) []byte {
+	key := append(reactionPrefix(account, conversation, target), byte(dir))
+	if conversation.Kind() == KindGroup {
+		key = append(key, author[:]...)
+	}
+	return key
 }
 
 // reactionPrefix starts the keys of the reactions to a message.
 func reactionPrefix(account identity.PublicKey, conversation ConversationID, target int64) []byte {
 	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableReaction, conversation), uint64(target)^signBit)
+}
+
+// guidKey is the place of the message that a mediator knows by a guid which is not the
+// message's own.
+func guidKey(account identity.PublicKey, group ConversationID, guid int64) []byte {
+	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableGUID, group), uint64(guid)^signBit)
+}
+
+func memberKey(account identity.PublicKey, group ConversationID, member identity.PublicKey) []byte {
+	return append(conversationPrefix(account, tableMember, group), member[:]...)
+}
+
+func taskKey(account identity.PublicKey, group ConversationID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(conversationPrefix(account, tableTask, group), seq)
+}
+
+func progressKey(account identity.PublicKey, group ConversationID) []byte {
+	return conversationPrefix(account, tableProgress, group)
 }
 
 func eventKey(account identity.PublicKey, seq uint64) []byte {
@@ -292,7 +329,7 @@ type parsedKey struct {
 	space, table byte
 	account      identity.PublicKey
 	conversation ConversationID     // of the rows of one: its kind is part of the table
-	other        identity.PublicKey // identity of an address
+	other        identity.PublicKey // identity of an address, member, author of a reaction in a group
 	number       uint64             // order, seq or n
 	message      MessageID
 	hash         files.Hash // of a hosted file, or of a message's plain file
@@ -376,13 +413,18 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 	k.table, k.conversation[0] = table, byte(kind)
 	rest = rest[identity.KeySize+1:]
 	want := -1 // bytes left; -1 for a variable length
+	if isOfGroups(k.table) && kind != KindGroup {
+		return bad()
+	}
 	switch k.table {
 	case tableAccount:
 		want = 0
-	case tableContact:
-		want = identity.KeySize
-	case tableMessage, tableOutbox, tableConvLog:
-		want = identity.KeySize + 8
+	case tableContact, tableProgress:
+		want = conversationSize
+	case tableMessage, tableOutbox, tableConvLog, tableGUID, tableTask:
+		want = conversationSize + 8
+	case tableMember:
+		want = conversationSize + identity.KeySize
 	case tableRef, tableMedia:
 		want = identity.KeySize + 1 + 8 + 2
 	case tableTransfer, tableStored:
@@ -392,7 +434,10 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 	case tableFile:
 		want = len(media.Hash{}) + 1 + conversationSize + 1 + 8 + 2
 	case tableReaction:
-		want = identity.KeySize + 8 + 1
+		want = conversationSize + 8 + 1
+		if kind == KindGroup {
+			want += identity.KeySize
+		}
 	case tableEvent:
 		want = 8
 	case tableSource, tableCursor:
@@ -415,13 +460,18 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		if k.conversation.Kind() > KindGroup {
 			return bad()
 		}
-	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia, tableTransfer2:
+	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia, tableTransfer2,
+		tableGUID, tableMember, tableTask, tableProgress:
 		copy(k.conversation[1:], rest)
 		rest = rest[conversationSize:]
 	}
 	switch k.table {
-	case tableMessage, tableOutbox, tableConvLog, tableEvent:
+	case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTask:
 		k.number = binary.BigEndian.Uint64(rest)
+	case tableGUID:
+		k.message.GUID = int64(binary.BigEndian.Uint64(rest) ^ signBit)
+	case tableMember:
+		k.other = identity.PublicKey(rest)
 	case tableRef, tableMedia, tableTransfer, tableTransfer2, tableStored, tableFile:
 		k.message = MessageID{
 			Dir:     Direction(rest[0]),
@@ -436,6 +486,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		if k.message.Dir > Out || k.message.GUID == 0 {
 			return bad()
 		}
+		copy(k.other[:], rest[9:])
 	case tableSource:
 		if len(rest) == 0 || len(rest) > MaxSource {
 			return bad()
@@ -485,7 +536,15 @@ func (k parsedKey) encode() []byte {
 	case tableSource:
 		return sourceKey(k.account, k.text)
 	case tableReaction:
-		return reactionKey(k.account, k.conversation, k.message.GUID, k.message.Dir)
+		return reactionKey(k.account, k.conversation, k.message.GUID, k.message.Dir, k.other)
+	case tableGUID:
+		return guidKey(k.account, k.conversation, k.message.GUID)
+	case tableMember:
+		return memberKey(k.account, k.conversation, k.other)
+	case tableTask:
+		return taskKey(k.account, k.conversation, k.number)
+	case tableProgress:
+		return progressKey(k.account, k.conversation)
 	case tableMedia:
 		return mediaKey(k.account, k.conversation, k.message)
 	case tableTransfer:

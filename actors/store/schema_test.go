@@ -51,6 +51,7 @@ func keyParts(t *rapid.T) parsedKey {
 		k.table = rapid.SampledFrom([]byte{
 			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
 			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
+			tableGUID, tableMember, tableTask, tableProgress,
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
@@ -59,9 +60,11 @@ func keyParts(t *rapid.T) parsedKey {
 			k.conversation = newConversationID(rapid.SampledFrom(conversationKinds[:]).Draw(t, "kind"), draw("conversation"))
 		case tableTransfer2:
 			k.conversation = ContactConversation(draw("contact"))
+		case tableGUID, tableMember, tableTask, tableProgress:
+			k.conversation = newConversationID(KindGroup, draw("group"))
 		}
 		switch k.table {
-		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer, tableTransfer2, tableStored:
+		case tableMessage, tableOutbox, tableConvLog, tableEvent, tableTransfer, tableTransfer2, tableStored, tableTask:
 			k.number = number.Draw(t, "number")
 		}
 		switch k.table {
@@ -76,6 +79,13 @@ func keyParts(t *rapid.T) parsedKey {
 				Dir:  rapid.SampledFrom([]Direction{In, Out}).Draw(t, "dir"),
 				GUID: rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Filter(func(g int64) bool { return g != 0 }).Draw(t, "guid"),
 			}
+			if k.conversation.Kind() == KindGroup {
+				k.other = draw("author")
+			}
+		case tableGUID:
+			k.message.GUID = rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Draw(t, "guid")
+		case tableMember:
+			k.other = draw("member")
 		}
 		switch k.table {
 		case tableFile:
@@ -126,9 +136,19 @@ func compareKeys(a, b parsedKey) int {
 		}
 		return cmp.Or(ids(a.account, b.account), cmp.Compare(table(a), table(b)), strings.Compare(a.name, b.name),
 			bytes.Compare(a.conversation.name(), b.conversation.name()),
-			cmp.Compare(a.number, b.number), cmp.Compare(a.message.Dir, b.message.Dir), cmp.Compare(a.message.GUID, b.message.GUID),
-			cmp.Compare(a.message.Variant, b.message.Variant), strings.Compare(a.text, b.text))
+			cmp.Compare(a.number, b.number), compareMessages(a, b),
+			cmp.Compare(a.message.Variant, b.message.Variant), ids(a.other, b.other), strings.Compare(a.text, b.text))
 	}
+}
+
+// compareMessages compares the guids, and before them the directions unless the table is
+// one of reactions.
+func compareMessages(a, b parsedKey) int {
+	dir, guid := cmp.Compare(a.message.Dir, b.message.Dir), cmp.Compare(a.message.GUID, b.message.GUID)
+	if a.table == tableReaction {
+		return cmp.Or(guid, dir)
+	}
+	return cmp.Or(dir, guid)
 }
 
 func TestModelKeysKeepOrder(t *testing.T) {
@@ -196,7 +216,7 @@ func TestSchemaIsStable(t *testing.T) {
 		{refKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
 		{outboxKey(a, ContactConversation(b), 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},
 		{sourceKey(a, "$e"), "10" + id("aa") + "23" + "2465"},
-		{reactionKey(a, ContactConversation(b), -1, Out), "10" + id("aa") + "24" + id("bb") + "7fffffffffffffff" + "01"},
+		{reactionKey(a, ContactConversation(b), -1, Out, b), "10" + id("aa") + "24" + id("bb") + "7fffffffffffffff" + "01"},
 		{eventKey(a, 3), "10" + id("aa") + "30" + "0000000000000003"},
 		{convLogKey(a, ContactConversation(b), 3), "10" + id("aa") + "31" + id("bb") + "0000000000000003"},
 		{cursorKey(a, "m", ContactConversation(b)), "10" + id("aa") + "40" + "6d00" + id("bb")},
@@ -204,7 +224,11 @@ func TestSchemaIsStable(t *testing.T) {
 		{messageKey(a, group, 3), "10" + id("aa") + "a0" + groupID + "0000000000000003"},
 		{refKey(a, group, MessageID{GUID: -1}), "10" + id("aa") + "a1" + groupID + "007fffffffffffffff0000"},
 		{outboxKey(a, group, 3), "10" + id("aa") + "a2" + groupID + "0000000000000003"},
-		{reactionKey(a, group, -1, Out), "10" + id("aa") + "a4" + groupID + "7fffffffffffffff" + "01"},
+		{reactionKey(a, group, -1, Out, b), "10" + id("aa") + "a4" + groupID + "7fffffffffffffff" + "01" + id("bb")},
+		{guidKey(a, group, -1), "10" + id("aa") + "a5" + groupID + "7fffffffffffffff"},
+		{memberKey(a, group, b), "10" + id("aa") + "a6" + groupID + id("bb")},
+		{taskKey(a, group, 3), "10" + id("aa") + "a7" + groupID + "0000000000000003"},
+		{progressKey(a, group), "10" + id("aa") + "a8" + groupID},
 		{convLogKey(a, group, 3), "10" + id("aa") + "b1" + groupID + "0000000000000003"},
 		{cursorKey(a, "m", group), "10" + id("aa") + "c0" + "6d00" + groupID},
 		{mediaKey(a, group, MessageID{GUID: -1}), "10" + id("aa") + "d0" + groupID + "007fffffffffffffff0000"},
@@ -248,6 +272,8 @@ func TestParseKeyRefuses(t *testing.T) {
 		"cursor without name":     cursorKey(account, "", ContactConversation(account)),
 		"cursor, short id":        append(tablePrefix(account, tableCursor), 'c', 0, 1),
 		"reference to guid 0":     refKey(account, ContactConversation(account), MessageID{}),
+		"member of a contact":     append(append(tablePrefix(account, tableMember), account[:]...), account[:]...),
+		"task without number":     conversationPrefix(account, tableTask, GroupConversation(identity.NodeKey{1}, 1)),
 		"unknown direction":       refKey(account, ContactConversation(account), MessageID{Dir: 7, GUID: 1}),
 	} {
 		if k, err := parseKey(key); !errors.Is(err, ErrCorrupt) {

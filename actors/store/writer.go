@@ -247,6 +247,7 @@ type accountState struct {
 	conversations map[ConversationID]*conversationState
 	outbox        *outboxState // nil until needed
 	requests      *uint64      // contacts in state ContactRequested; nil until needed
+	invites       *uint64      // groups in state GroupInvited; nil until needed
 }
 
 type conversationState struct {
@@ -254,6 +255,7 @@ type conversationState struct {
 	lastOrder uint64
 	known     *guidSet // nil for none
 	crowded   bool     // there was no space for known
+	members   *uint64  // rows of members; nil until needed
 
 	// measured says that its size on the disk was measured, unmeasured is what came
 	// since then; see needShare.
