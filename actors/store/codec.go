@@ -61,6 +61,9 @@ func encode(v any) ([]byte, error) {
 }
 
 func decode(raw []byte, v any) error {
+	if rec, byHand := v.(selfDecoder); byHand && rec.readFrom(raw) {
+		return nil
+	}
 	if err := codec.dec.Unmarshal(raw, v); err != nil {
 		return fmt.Errorf("decode %T: %w: %w", v, ErrCorrupt, err)
 	}
