@@ -4,8 +4,11 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"slices"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -18,19 +21,21 @@ const maxProblems = 100
 // contradict each other. It changes nothing, sees the state as of its call, and
 // takes as long as reading the database takes.
 func (s *Store) Check() ([]string, error) {
-	var c checker
+	c := checker{seed: maphash.MakeSeed()}
 	err := s.read(func(r rows) error {
 		c.rows = r
 		for row, err := range scan(r, nil, nil) {
 			if err != nil {
 				return err
 			}
-			c.check(row)
+			if err := c.check(row); err != nil {
+				return err
+			}
 			if len(c.problems) >= maxProblems {
 				return nil
 			}
 		}
-		return nil
+		return c.endAccount()
 	})
 	switch {
 	case errors.Is(err, ErrCorrupt):
@@ -42,13 +47,28 @@ func (s *Store) Check() ([]string, error) {
 	return c.problems, nil
 }
 
-// checker checks the rows in the order of their keys.
+// checker checks the rows in the order of their keys. Reading the rows that each row
+// names would be a random access for each, so it compares the sums of two tables, and
+// reads row by row only in the conversations in which they differ.
 type checker struct {
 	rows     rows
 	problems []string
+	seed     maphash.Seed
 
 	account identity.PublicKey // whose rows these are
 	seq     uint64             // of the last event row of the account
+	sums    map[ConversationID]*sums
+	current ConversationID // of the row before
+	sum     *sums          // of current, nil for none
+}
+
+// sums are what the rows of a conversation say of each other: one table adds a hash for
+// each row that it wants in another, which subtracts one for each that it has. Two
+// different sets of rows have the same sum once in 2^64.
+type sums struct {
+	refs   uint64 // tableMessage and tableRef
+	outbox uint64 // tableMessage, what is undelivered, and tableOutbox
+	log    uint64 // tableEvent and tableConvLog
 }
 
 func (c *checker) problem(k parsedKey, format string, args ...any) {
@@ -56,12 +76,12 @@ func (c *checker) problem(k parsedKey, format string, args ...any) {
 	c.problems = append(c.problems, where+": "+fmt.Sprintf(format, args...))
 }
 
-// check checks one row and the rows that it names.
-func (c *checker) check(row row) {
+// check checks one row. An error is one of reading.
+func (c *checker) check(row row) error {
 	k, err := parseKey(row.key)
 	if err != nil {
 		c.problems = append(c.problems, err.Error())
-		return
+		return nil
 	}
 	switch k.space {
 	case spaceMeta:
@@ -81,11 +101,15 @@ func (c *checker) check(row row) {
 		c.checkJournal(k, row)
 	case spaceAccount:
 		if k.account != c.account {
+			if err := c.endAccount(); err != nil {
+				return err
+			}
 			c.account, c.seq = k.account, 0
 			c.exists(k, accountKey(k.account), &Account{})
 		}
 		c.checkAccount(k, row)
 	}
+	return nil
 }
 
 func (c *checker) checkAccount(k parsedKey, row row) {
@@ -98,16 +122,13 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		c.checkMessage(k, row)
 	case tableRef:
 		var ref messageRef
-		var msg Message
-		if c.decodes(k, row, &ref) && c.exists(k, messageKey(k.account, k.conversation, ref.Order), &msg) && msg.ID != k.message {
-			c.problem(k, "names message %s, which is %s", k.message, msg.ID)
+		if c.decodes(k, row, &ref) {
+			c.of(k.conversation).refs -= c.hashRef(k.message, ref.Order)
 		}
 	case tableOutbox:
 		var size uint64
-		var msg Message
-		if c.decodes(k, row, &size) && c.exists(k, messageKey(k.account, k.conversation, k.number), &msg) &&
-			(msg.State != StatePending || uint64(len(msg.Payload)) != size) {
-			c.problem(k, "message %s is %s with %d bytes", msg.ID, msg.State, len(msg.Payload))
+		if c.decodes(k, row, &size) {
+			c.of(k.conversation).outbox -= c.hash(k.number, size)
 		}
 	case tableSource:
 		c.decodes(k, row, &sourceRow{})
@@ -140,19 +161,45 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		c.seq = k.number
 		var ev Event
 		if c.decodes(k, row, &ev) {
-			c.exists(k, convLogKey(k.account, ev.Conversation, k.number), nil)
+			c.of(ev.Conversation).log += c.hash(k.number, 0)
 		}
 	case tableConvLog:
-		var ev Event
-		if c.exists(k, eventKey(k.account, k.number), &ev) && ev.Conversation != k.conversation {
-			c.problem(k, "event %d is of another conversation", k.number)
-		}
+		c.of(k.conversation).log -= c.hash(k.number, 0)
 	case tableCursor:
 		var seq uint64
 		if c.decodes(k, row, &seq) && seq > c.seq {
 			c.problem(k, "cursor at %d, log ends at %d", seq, c.seq)
 		}
 	}
+}
+
+// of returns the sums of a conversation.
+func (c *checker) of(conversation ConversationID) *sums {
+	if c.sum != nil && c.current == conversation {
+		return c.sum
+	}
+	found := c.sums[conversation]
+	if found == nil {
+		if c.sums == nil {
+			c.sums = make(map[ConversationID]*sums)
+		}
+		found = &sums{}
+		c.sums[conversation] = found
+	}
+	c.current, c.sum = conversation, found
+	return found
+}
+
+func (c *checker) hash(a, b uint64) uint64 {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:], a)
+	binary.BigEndian.PutUint64(raw[8:], b)
+	return maphash.Bytes(c.seed, raw[:])
+}
+
+func (c *checker) hashRef(id MessageID, order uint64) uint64 {
+	var raw [1 + 8 + 2 + 8]byte
+	return maphash.Bytes(c.seed, binary.BigEndian.AppendUint64(appendMessageID(raw[:0], id), order))
 }
 
 // checkOwner looks at the row of a contact or group.
@@ -196,18 +243,127 @@ func (c *checker) checkGroupRow(k parsedKey, row row) {
 }
 
 func (c *checker) checkMessage(k parsedKey, row row) {
+	raw, err := row.value()
 	var msg Message
-	var ref messageRef
-	if !c.decodes(k, row, &msg) {
+	if err == nil && !msg.readInPlace(raw) {
+		msg = Message{}
+		err = decode(raw, &msg)
+	}
+	if err != nil {
+		c.problem(k, "%v", err)
 		return
 	}
-	c.exists(k, ownerKey(k.account, k.conversation), nil)
-	if c.exists(k, refKey(k.account, k.conversation, msg.ID), &ref) && ref.Order != k.number {
-		c.problem(k, "message %s is at %d too", msg.ID, ref.Order)
+	if c.sum == nil || c.current != k.conversation {
+		c.exists(k, ownerKey(k.account, k.conversation), nil)
 	}
+	sum := c.of(k.conversation)
+	sum.refs += c.hashRef(msg.ID, k.number)
 	if msg.State == StatePending {
-		c.exists(k, outboxKey(k.account, k.conversation, k.number), nil)
+		sum.outbox += c.hash(k.number, uint64(len(msg.Payload)))
 	}
+}
+
+// endAccount reports what is behind the sums of the account that are not zero.
+func (c *checker) endAccount() error {
+	found := c.sums
+	c.sums, c.sum = nil, nil
+	byName := func(a, b ConversationID) int { return bytes.Compare(a[:], b[:]) }
+	logs := make(map[ConversationID]bool)
+	for _, conversation := range slices.SortedFunc(maps.Keys(found), byName) {
+		sum := found[conversation]
+		if sum.refs != 0 || sum.outbox != 0 {
+			if err := c.compareMessages(conversation); err != nil {
+				return err
+			}
+		}
+		if sum.log != 0 {
+			logs[conversation] = true
+		}
+	}
+	if len(logs) == 0 {
+		return nil
+	}
+	return c.compareLogs(logs)
+}
+
+// compareMessages compares messages, references and outbox of a conversation row by
+// row.
+func (c *checker) compareMessages(conversation ConversationID) error {
+	for _, table := range []byte{tableMessage, tableRef, tableOutbox} {
+		err := c.each(conversationPrefix(c.account, table, conversation), func(k parsedKey, row row) {
+			switch table {
+			case tableMessage:
+				var msg Message
+				var ref messageRef
+				if row.load(&msg) != nil {
+					return // that was reported
+				}
+				if c.exists(k, refKey(k.account, k.conversation, msg.ID), &ref) && ref.Order != k.number {
+					c.problem(k, "message %s is at %d too", msg.ID, ref.Order)
+				}
+				if msg.State == StatePending {
+					c.exists(k, outboxKey(k.account, k.conversation, k.number), nil)
+				}
+			case tableRef:
+				var ref messageRef
+				var msg Message
+				if row.load(&ref) == nil && c.exists(k, messageKey(k.account, k.conversation, ref.Order), &msg) && msg.ID != k.message {
+					c.problem(k, "names message %s, which is %s", k.message, msg.ID)
+				}
+			case tableOutbox:
+				var size uint64
+				var msg Message
+				if row.load(&size) == nil && c.exists(k, messageKey(k.account, k.conversation, k.number), &msg) &&
+					(msg.State != StatePending || uint64(len(msg.Payload)) != size) {
+					c.problem(k, "message %s is %s with %d bytes", msg.ID, msg.State, len(msg.Payload))
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareLogs compares the log of the account with those of some conversations row by
+// row.
+func (c *checker) compareLogs(conversations map[ConversationID]bool) error {
+	err := c.each(tablePrefix(c.account, tableEvent), func(k parsedKey, row row) {
+		var ev Event
+		if row.load(&ev) == nil && conversations[ev.Conversation] {
+			c.exists(k, convLogKey(k.account, ev.Conversation, k.number), nil)
+		}
+	})
+	for conversation := range conversations {
+		if err != nil {
+			break
+		}
+		err = c.each(conversationPrefix(c.account, tableConvLog, conversation), func(k parsedKey, _ row) {
+			var ev Event
+			if c.exists(k, eventKey(k.account, k.number), &ev) && ev.Conversation != k.conversation {
+				c.problem(k, "event %d is of another conversation", k.number)
+			}
+		})
+	}
+	return err
+}
+
+// each calls f for the rows under a prefix until there are too many problems. Keys that
+// cannot be parsed were reported before.
+func (c *checker) each(prefix []byte, f func(parsedKey, row)) error {
+	for row, err := range scanPrefix(c.rows, prefix) {
+		if err != nil {
+			return err
+		}
+		if len(c.problems) >= maxProblems {
+			return nil
+		}
+		if k, err := parseKey(row.key); err == nil {
+			f(k, row)
+		}
+	}
+	return nil
 }
 
 func (c *checker) checkJournal(k parsedKey, row row) {
