@@ -37,7 +37,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget e2e crash bench attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: help run demo build test scenario budget e2e crash bench bench-growth attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -70,6 +70,9 @@ crash: ## kill -9 at every named point and at random moments
 
 bench: ## speed as ratios against a baseline of the same run; ARGS selects figures
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/bench $(ARGS)
+
+bench-growth: ## what a message costs at 10,000, 100,000 and 1,000,000 of them; fails when it grows; not in CI
+	$(NOCGO) $(GO) run -tags $(TAGS) ./test/growth $(ARGS)
 
 attack: ## what strangers can do, at full size over real Yggdrasil nodes; fails when a bound is missed
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/attack $(ARGS)

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Command growth measures how costs grow with what a node has: at 10,000, 100,000 and
+// 1,000,000 messages in 10, 1,000 and 10,000 conversations.
+//
+//	go run ./test/growth              all figures
+//	go run ./test/growth check        the figures whose name contains "check"
+//	go run ./test/growth -most 100000 no larger than that
+//	go run ./test/growth -profile f   and a profile for go tool pprof, tagged with the figure
+//
+// It prints one line per figure, "bench NAME COSTS per ITEM ... ok|MISSED": the cost of
+// one item at each size, and the exponent of the growth of the whole cost between the
+// last two sizes, 1 when it is linear. It exits with 1 when a figure could not be
+// measured, or when its exponent is above 1.1.
+//
+// Costs are processor time, of this process in user and kernel mode, so they mean the
+// same on a busy machine. What the disk needs is not among them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxExponent is the growth from which on a cost is not linear any more.
+const maxExponent = 1.1
+
+// size is how much a node has.
+type size struct{ messages, conversations int }
+
+// sizes are measured in this order.
+func sizes() []size {
+	return []size{{10_000, 10}, {100_000, 1000}, {1_000_000, 10_000}}
+}
+
+// figure is one line of the output.
+type figure struct {
+	name string
+	// item says what the cost is divided by: messages or conversations.
+	item string
+	// wanted is the cost of one item at the largest size.
+	wanted time.Duration
+	// measure returns the cost of the whole at the size of the rig.
+	measure func(ctx context.Context, r *rig) (time.Duration, error)
+}
+
+func figures() []figure {
+	return storeFigures()
+}
+
+func main() {
+	most := flag.Int("most", math.MaxInt, "the largest number of messages")
+	profile := flag.String("profile", "", "write a profile of the processor time of the measurements to this file")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	failed := true
+	err := profiled(*profile, func() { failed = run(ctx, flag.Args(), *most) })
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: write profile: %v\n", err)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// profiled calls f and writes a profile of it, if there is a path.
+func profiled(path string, f func()) error {
+	if path == "" {
+		f()
+		return nil
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	f()
+	pprof.StopCPUProfile()
+	return out.Close()
+}
+
+func run(ctx context.Context, filters []string, most int) (failed bool) {
+	var chosen []figure
+	for _, f := range figures() {
+		if selected(f.name, filters) {
+			chosen = append(chosen, f)
+		}
+	}
+	costs := make(map[string][]time.Duration)
+	var done []size
+	for _, s := range sizes() {
+		if s.messages > most {
+			continue
+		}
+		if err := measureAll(ctx, s, chosen, costs); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %d messages: %v\n", s.messages, err)
+			return true
+		}
+		done = append(done, s)
+	}
+	for _, f := range chosen {
+		line, ok := f.report(done, costs[f.name])
+		fmt.Fprintln(os.Stdout, line)
+		failed = failed || !ok
+	}
+	return failed
+}
+
+func selected(name string, filters []string) bool {
+	if len(filters) == 0 {
+		return true
+	}
+	for _, f := range filters {
+		if strings.Contains(name, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// measureAll builds a node's data of a size and adds the cost of each figure there.
+func measureAll(ctx context.Context, s size, chosen []figure, costs map[string][]time.Duration) (err error) {
+	dir, err := makeDir()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r, err := newRig(ctx, filepath.Join(dir, "node"), s)
+	if err != nil {
+		return err
+	}
+	for _, f := range chosen {
+		var cost time.Duration
+		var err error
+		pprof.Do(ctx, pprof.Labels("figure", f.name), func(ctx context.Context) { cost, err = f.measure(ctx, r) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "      %s with %d messages in %d conversations: %v\n", f.name, s.messages, s.conversations, cost.Round(10*time.Microsecond))
+		costs[f.name] = append(costs[f.name], cost)
+	}
+	return nil
+}
+
+// items is what the costs at a size are divided by.
+func (f figure) items(s size) float64 {
+	if f.item == "conversation" {
+		return float64(s.conversations)
+	}
+	return float64(s.messages)
+}
+
+// report returns the line of a figure, and false when it grows too fast.
+func (f figure) report(at []size, costs []time.Duration) (line string, ok bool) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "bench %s", f.name)
+	for i, cost := range costs {
+		fmt.Fprintf(&b, " %s", perItem(float64(cost)/f.items(at[i])))
+	}
+	fmt.Fprintf(&b, " per %s, wanted %s", f.item, perItem(float64(f.wanted)))
+	last := len(costs) - 1
+	ok = float64(costs[last])/f.items(at[last]) <= float64(f.wanted)
+	if last > 0 {
+		exponent := math.Log(float64(costs[last])/float64(costs[last-1])) / math.Log(f.items(at[last])/f.items(at[last-1]))
+		fmt.Fprintf(&b, ", exponent %.2f, wanted %.1f", exponent, maxExponent)
+		if exponent > maxExponent {
+			return b.String() + ": MISSED", false
+		}
+	}
+	if !ok {
+		return b.String() + ": MISSED", true
+	}
+	return b.String() + ": ok", true
+}
+
+func perItem(nanoseconds float64) string { return fmt.Sprintf("%.2fus", nanoseconds/1e3) }
+
+// makeDir makes a directory on a real disk: the system's temporary directory is often
+// memory.
+func makeDir() (string, error) {
+	parent := os.Getenv("TMPDIR")
+	if parent == "" {
+		parent = ".cache"
+		if err := os.MkdirAll(parent, 0o750); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(parent, "growth-")
+}
+
+// A measurement is repeated so often, and for so much processor time, at least.
+const (
+	repeats   = 3
+	repeatFor = time.Second
+)
+
+// cost returns the processor time that f needs, the smallest of several calls.
+func cost(f func() error) (least time.Duration, err error) {
+	for n, total := 0, time.Duration(0); n < repeats || total < repeatFor; n++ {
+		begun, err := processorTime()
+		if err != nil {
+			return 0, err
+		}
+		if err := f(); err != nil {
+			return 0, err
+		}
+		ended, err := processorTime()
+		if err != nil {
+			return 0, err
+		}
+		took := ended - begun
+		if least == 0 || took < least {
+			least = took
+		}
+		total += max(took, time.Millisecond)
+	}
+	return max(least, time.Microsecond), nil
+}
+
+// processorTime is what this process has used so far.
+func processorTime() (time.Duration, error) {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("read processor time: %w", err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+}
