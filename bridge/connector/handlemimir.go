@@ -87,6 +87,9 @@ func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
 		return d.accountEvent(ctx)
 	}
+	if d.ev.Conversation.Kind() == store.KindGroup {
+		return nil // groups have no rooms
+	}
 	if cl, ok := d.at.Login.Client.(*client); ok {
 		cl.prepare(ctx)
 	}

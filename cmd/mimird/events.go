@@ -57,6 +57,25 @@ var sentences = map[store.EventKind]func(e control.Event) string{
 		}
 		return text + " (answer with: mimird contact accept " + keyStart(e.Contact) + ", or decline)"
 	},
+	store.GroupAdded:     func(e control.Event) string { return "group added: " + nameOf(e) },
+	store.GroupChanged:   func(e control.Event) string { return "group changed: " + nameOf(e) },
+	store.GroupRemoved:   func(e control.Event) string { return "group removed, with all messages: " + nameOf(e) },
+	store.InviteReceived: func(e control.Event) string { return "you are invited to the group " + nameOf(e) },
+	store.MembersChanged: func(e control.Event) string { return "the members of " + nameOf(e) + " have changed" },
+	store.MessageSynced:  func(e control.Event) string { return "to " + nameOf(e) + " from another device: " + summaryOf(e) },
+	store.MessageDeleted: func(e control.Event) string { return "a message was deleted for everybody in " + nameOf(e) },
+	store.GroupTaskDone: func(e control.Event) string {
+		return nameOf(e) + ": the mediator has done what you asked for" + note(e)
+	},
+	store.GroupTaskFailed: func(e control.Event) string { return nameOf(e) + ": not done" + note(e) },
+}
+
+// note is the reason of an event in brackets, "" for none.
+func note(e control.Event) string {
+	if e.Reason == "" {
+		return ""
+	}
+	return " (" + printable(e.Reason) + ")"
 }
 
 // describe says in one line what happened. The kind of a newer node, which has no
@@ -74,9 +93,11 @@ func describe(e control.Event) string {
 	return what
 }
 
-// nameOf returns the name of the contact that an event is about. A contact that was
+// nameOf returns the name of the contact or group that an event is about. One that was
 // removed has none.
-func nameOf(e control.Event) string { return printable(cmp.Or(e.Name, keyStart(e.Contact))) }
+func nameOf(e control.Event) string {
+	return printable(cmp.Or(e.Name, keyStart(cmp.Or(e.Contact, e.Group))))
+}
 
 // summaryOf says what the message of an event is; it may be gone.
 func summaryOf(e control.Event) string {
