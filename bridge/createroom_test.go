@@ -3,6 +3,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -140,6 +141,97 @@ func TestCreateRoom_StateOfAnotherNewRoom_DoesNotReplaceItsMembers(t *testing.T)
 		b.pass(time.Second)
 		if !bob.hasText("and again") || invitations.Load() != 0 {
 			t.Errorf("%d invitations into a room whose members are in it", invitations.Load())
+		}
+	})
+}
+
+// isStateOf selects the requests for the whole state of some rooms.
+func isStateOf(rooms ...id.RoomID) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		return slices.ContainsFunc(rooms, func(room id.RoomID) bool { return strings.HasSuffix(r.URL.Path, "/rooms/"+string(room)+"/state") })
+	}
+}
+
+// Rooms whose state is never answered cost the first new room some time, and the others
+// none: the search of all rooms alone reads them again.
+func TestCreateRoom_UnreadableRooms_DelayNoOther(t *testing.T) {
+	inAnswerBubble(t, func(b *bubble) {
+		var stuck []id.RoomID
+		for _, name := range []string{"one", "two"} {
+			room, err := b.bridge.CreateRoom(b.t.Context(), name)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			stuck = append(stuck, room)
+		}
+		var reads atomic.Int32
+		isRead := func(r *http.Request) bool {
+			ours := isStateOf(stuck...)(r)
+			if ours {
+				reads.Add(1)
+			}
+			return ours
+		}
+		b.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: isRead})
+		first := b.meet("First")
+		first.says("hello")
+		b.pass(30 * time.Minute)
+		if !first.hasText("hello") || reads.Load() == 0 {
+			b.t.Fatalf("the first room after %d reads: %q, %+v", reads.Load(), first.shown(), first.waiting())
+		}
+		reads.Store(0)
+		for _, name := range []string{"Bob", "Carol"} {
+			c := b.meet(name)
+			c.says("hello")
+			b.pass(2 * time.Second)
+			if !c.hasText("hello") {
+				b.t.Errorf("%s waits for the state of other rooms: %+v", name, c.waiting())
+			}
+		}
+		if n := reads.Load(); n != 0 {
+			b.t.Errorf("the rooms are read %d times more", n)
+		}
+		b.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultDown, Content: "in no request", Only: isRead})
+		search, stop := context.WithCancel(b.t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- b.bridge.SearchRooms(search) }()
+		b.pass(time.Minute)
+		stop()
+		if err := <-ended; err != nil {
+			b.t.Error(err)
+		}
+		if n := reads.Load(); int(n) < len(stuck) {
+			b.t.Errorf("the search has read %d of %d rooms", n, len(stuck))
+		}
+	})
+}
+
+// A room that the bridge has just created is not in its tables yet. What it is for is
+// known: nobody reads its state to learn that.
+func TestCreateRoom_OwnNewRoom_IsNotRead(t *testing.T) {
+	inAnswerBubble(t, func(b *bubble) {
+		talks := []*talk{b.meet("Bob"), b.meet("Carol")}
+		for _, c := range talks {
+			c.says("hello")
+			b.pass(2 * time.Second)
+			if err := b.bridge.Forget(b.t.Context(), c.account, c.contact); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		rooms := []id.RoomID{talks[0].room(), talks[1].room()}
+		var reads atomic.Int32
+		b.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: func(r *http.Request) bool {
+			ours := isStateOf(rooms...)(r)
+			if ours {
+				reads.Add(1)
+			}
+			return ours
+		}})
+		dave := b.meet("Dave")
+		dave.says("hello")
+		b.pass(2 * time.Second)
+		if n := reads.Load(); n != 0 || !dave.hasText("hello") {
+			b.t.Errorf("%d reads of rooms that are known, Dave has %q", n, dave.shown())
 		}
 	})
 }

@@ -127,6 +127,25 @@ func (o *OutgoingForTest) Encrypted(ctx context.Context, room id.RoomID) error {
 	return o.in.matrix.AppService().StateStore.SetEncryptionEvent(ctx, room, &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1})
 }
 
+// CreateRoom creates a room of the bot that is for no conversation.
+func (o *OutgoingForTest) CreateRoom(ctx context.Context, name string) (id.RoomID, error) {
+	created, err := o.in.matrix.Bot().CreateRoom(ctx, &mautrix.ReqCreateRoom{Name: name})
+	if err != nil {
+		return "", err
+	}
+	return created.RoomID, nil
+}
+
+// Forget removes the row of a conversation from the tables, as if it were not written
+// yet. What is in memory stays.
+func (o *OutgoingForTest) Forget(ctx context.Context, account, contact identity.PublicKey) error {
+	return o.in.Bridge().DB.Portal.Delete(ctx, mimirid.Portal(account, store.ContactConversation(contact)))
+}
+
+// SearchRooms runs the background of the connector until ctx ends: the search of rooms is
+// a part of it.
+func (o *OutgoingForTest) SearchRooms(ctx context.Context) error { return o.in.RunBackground(ctx) }
+
 // Stop ends it.
 func (o *OutgoingForTest) Stop() error {
 	o.stop()

@@ -205,7 +205,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*instance, err
 		Log: r.log, Base: client.Transport, Linger: lastRequests,
 		Retries: r.opts.Config.Homeserver.RetryLimit, Pause: 2 * r.opts.Retry.Min,
 		Homeserver: &r.live.homeserver, Sent: r.listener.Inbound.Sent, MustEncrypt: matrix.IsEncrypted,
-		FindRoom: in.FindRoom, IsOurs: in.IsOurs, Registered: in.UserRegistered, Refused: in.RequestRefused,
+		FindRoom: in.FindRoom, RoomCreated: in.RoomCreated, IsOurs: in.IsOurs, Registered: in.UserRegistered, Refused: in.RequestRefused,
 	})
 	client.Transport, client.Timeout = in.transport, 0
 	return in, nil

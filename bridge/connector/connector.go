@@ -138,6 +138,10 @@ func (c *Connector) FindRoom(ctx context.Context, key networkid.PortalKey) (id.R
 	return c.lost.made(ctx, key)
 }
 
+// RoomCreated notes what a new room is for, so that the creation of others does not have
+// to read its state. It is for the transport, see [homeserver.Deps].
+func (c *Connector) RoomCreated(room id.RoomID, key networkid.PortalKey) { c.lost.remember(room, key) }
+
 // IsOurs tells the bot and the ghosts from other users.
 func (c *Connector) IsOurs(user id.UserID) bool {
 	return user == c.matrix.Bot().UserID || c.br.IsGhostMXID(user)

@@ -159,8 +159,9 @@ func (l *lostRooms) key(room id.RoomID) (key networkid.PortalKey, known bool) {
 
 // claims reads the rooms that the tables do not know, and returns those for which wanted
 // reports true. Rooms that are not a conversation are handled at once. A room that cannot
-// be read does not hide the others.
-func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey) bool) (found []*roomClaim, err error) {
+// be read does not hide the others; one that is ignored for that is read only if
+// everything is set.
+func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey) bool, everything bool) (found []*roomClaim, err error) {
 	joined, err := l.list(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -174,6 +175,9 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 			return found, ctx.Err()
 		}
 		if key, seen := l.key(room); known[room] || seen && !wanted(key) {
+			continue
+		}
+		if !everything && l.isIgnored(room) {
 			continue
 		}
 		claim, failed := l.readClaim(ctx, room)
@@ -192,7 +196,7 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 				err = errors.Join(err, failed)
 				continue
 			}
-			if claim.predecessor != "" {
+			if claim.predecessor != "" || claim.isUnfinished() {
 				continue // it may yet become the room of a conversation
 			}
 		case wanted(claim.key):
@@ -217,6 +221,13 @@ func (l *lostRooms) isUnreadable(room id.RoomID, err error) bool {
 	if l.failed[room] == maxTries {
 		l.log.Warn("state of a room not read, ignoring the room", "room_id", room, "err", fault.OneLine(err))
 	}
+	return l.failed[room] >= maxTries
+}
+
+// isIgnored reports whether isUnreadable has said so of a room.
+func (l *lostRooms) isIgnored(room id.RoomID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.failed[room] >= maxTries
 }
 
@@ -266,7 +277,7 @@ func (c *Connector) ManagementRoom(ctx context.Context, user id.UserID) (id.Room
 
 // adoptAll searches all rooms of the bot.
 func (l *lostRooms) adoptAll(ctx context.Context) error {
-	found, err := l.claims(ctx, func(networkid.PortalKey) bool { return true })
+	found, err := l.claims(ctx, func(networkid.PortalKey) bool { return true }, true)
 	byKey := make(map[networkid.PortalKey][]*roomClaim)
 	var keys []networkid.PortalKey
 	for _, claim := range found {
@@ -538,13 +549,14 @@ func (l *lostRooms) point(ctx context.Context, old, stays id.RoomID) {
 }
 
 // made returns the room that exists for what a room is about to be created for, "" for
-// none.
+// none. It does not wait again for rooms whose state could not be read several times: the
+// search of all rooms does.
 func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
 	login, err := l.loginOf(ctx, key)
 	if err != nil || login == nil {
 		return "", err
 	}
-	found, err := l.claims(ctx, func(k networkid.PortalKey) bool { return k == key })
+	found, err := l.claims(ctx, func(k networkid.PortalKey) bool { return k == key }, false)
 	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) || c.movedTo != "" || c.givenUp })
 	if len(found) == 0 {
 		return "", err

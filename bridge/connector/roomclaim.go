@@ -66,6 +66,12 @@ func (c *roomClaim) belongsTo(user id.UserID) bool {
 	}
 }
 
+// isUnfinished reports whether a room may be one whose creation goes on: the homeserver
+// has put the bot into it, and its state follows.
+func (c *roomClaim) isUnfinished() bool {
+	return c.ownRoom && c.key.IsEmpty() && c.name == "" && len(c.people) == 0 && c.ghosts == 0
+}
+
 func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel }
 
 // readState returns the state of a room. Unlike State of the library's client it does not

@@ -44,24 +44,36 @@ func (t *Transport) createRoom(req *http.Request) (*http.Response, error) {
 		return nil, errEnded
 	}
 	defer func() { <-t.creating }()
-	room, err := t.roomMade(req)
+	key, err := createKey(req)
+	if err != nil {
+		return nil, err
+	}
+	if key.IsEmpty() || t.deps.FindRoom == nil {
+		return t.do(req, t.rooms, roomTimeout)
+	}
+	room, err := t.deps.FindRoom(req.Context(), key)
 	if err != nil {
 		return nil, err
 	}
 	if room != "" {
 		return answerOK(req, map[string]id.RoomID{"room_id": room}), nil
 	}
-	return t.do(req, t.rooms, roomTimeout)
+	resp, err := t.do(req, t.rooms, roomTimeout)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return resp, err
+	}
+	return resp, t.noteCreated(resp, key)
 }
 
-// roomMade returns the room that exists for what the request is for, "" for none.
-func (t *Transport) roomMade(req *http.Request) (id.RoomID, error) {
-	if t.deps.FindRoom == nil || req.GetBody == nil {
-		return "", nil
+// createKey returns what a request creates a room for, as [RoomKey] does. It is empty for
+// rooms of neither kind.
+func createKey(req *http.Request) (networkid.PortalKey, error) {
+	if req.GetBody == nil {
+		return networkid.PortalKey{}, nil
 	}
 	body, err := req.GetBody()
 	if err != nil {
-		return "", fmt.Errorf("read a request: %w", err)
+		return networkid.PortalKey{}, fmt.Errorf("read a request: %w", err)
 	}
 	defer body.Close()
 	var create struct {
@@ -71,14 +83,32 @@ func (t *Transport) roomMade(req *http.Request) (id.RoomID, error) {
 		} `json:"initial_state"`
 	}
 	if json.NewDecoder(io.LimitReader(body, maxCreateRoom)).Decode(&create) != nil {
-		return "", nil
+		return networkid.PortalKey{}, nil
 	}
 	for _, state := range create.InitialState {
 		if key := RoomKey(&state.Content); state.Type == event.StateBridge.Type && !key.IsEmpty() {
-			return t.deps.FindRoom(req.Context(), key)
+			return key, nil
 		}
 	}
-	return "", nil
+	return networkid.PortalKey{}, nil
+}
+
+// noteCreated calls RoomCreated with the room of an answer, and leaves the answer to be
+// read again. An answer that is cut counts as none.
+func (t *Transport) noteCreated(resp *http.Response, key networkid.PortalKey) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) //nolint:forbidigo // it is limited
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("read an answer: %w", err)
+	}
+	var created struct {
+		RoomID id.RoomID `json:"room_id"`
+	}
+	if json.Unmarshal(body, &created) == nil && created.RoomID != "" && t.deps.RoomCreated != nil {
+		t.deps.RoomCreated(created.RoomID, key)
+	}
+	return nil
 }
 
 // answerOK is the answer that the library gets to a request that was not sent.

@@ -59,6 +59,8 @@ type Deps struct {
 	// FindRoom returns a room that exists already for a conversation or a Matrix space,
 	// "" when there is none. No second one is created for it.
 	FindRoom func(ctx context.Context, key networkid.PortalKey) (id.RoomID, error)
+	// RoomCreated is called with a new room before the library hears of it.
+	RoomCreated func(room id.RoomID, key networkid.PortalKey)
 	// IsOurs tells the bot and the ghosts from other users. When the homeserver does not
 	// know one of them any more, the transport registers it and calls Registered.
 	IsOurs     func(id.UserID) bool
