@@ -131,7 +131,7 @@ func inStartBubble(t *testing.T, configure func(*matrixconfig.Config), test func
 		config.GenerateSecrets()
 		w.config = config
 		stage := kerneltest.NewStage(t, kernel.Options{Logger: slog.New(slog.DiscardHandler)})
-		b.node = newTestNode(t, stage, vfs.NewMem())
+		b.node = newTestNode(t, stage, store.Options{FS: vfs.NewMem()})
 		var services []bridgetest.Service
 		for _, registration := range w.registrations() {
 			service, err := bridgetest.ParseService(registration.Content)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
@@ -20,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
+	matrixconfig "github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -109,6 +111,45 @@ func TestInbound_StuckRoom_OthersHandled(t *testing.T) {
 		f.awaitOutgoing(c.account, c.contact, numbered("text", 5)...)
 	}
 	f.await("nothing is left", func() bool { return f.status().Transactions == 0 })
+}
+
+// Bar R07, from Matrix to Mimir: a room whose events cannot be handled does not fill the
+// journal, which is one for all rooms. What it writes beyond its share is not sent, and
+// it is told so.
+func TestInbound_FloodedRoom_HasABudget(t *testing.T) {
+	const share = 20
+	f := newFixtureIn(newWorldOn(t, store.Options{FS: vfs.NewMem(), JournalRows: 8 * share}), func(*matrixconfig.Config) {}, func(url string) string { return url })
+	node := &stuckNode{Node: f.node, release: make(chan struct{})}
+	f.stop()
+	f.facing = node
+	f.start()
+	bob, flooded := f.conversation("Bob")
+	carol, other := f.conversation("Carol")
+	f.await("all is handled", func() bool { return f.status().Transactions == 0 })
+	node.contact.Store(&bob)
+	f.write(flooded, "text 0")
+	f.await("the room is stuck", func() bool { return node.waiting.Load() == 1 })
+	for i := range 8 * share { // the whole journal
+		f.write(flooded, fmt.Sprintf("text %d", i+1))
+	}
+	for _, text := range numbered("mine", 3) {
+		f.write(other, text)
+	}
+	f.awaitOutgoing(f.account, carol, numbered("mine", 3)...)
+	if n := f.status().Transactions; n > 2*share {
+		t.Errorf("%d events are in the journal, want at most %d of the room", n, share)
+	}
+	f.stop() // the budget is known after a restart
+	f.start()
+	f.await("the room is stuck again", func() bool { return node.waiting.Load() == 2 })
+	f.write(flooded, "too many")
+	f.write(other, "behind it") // pushed after it
+	f.awaitOutgoing(f.account, carol, append(numbered("mine", 3), "behind it")...)
+	close(node.release)
+	f.botSays(flooded, "Those that were written after this one, until now, were not sent")
+	f.await("the room is handled", func() bool { return f.status().Transactions == 0 })
+	f.write(flooded, "later")
+	f.awaitOutgoing(f.account, bob, append(numbered("text", share), "later")...)
 }
 
 // oddAnswers are answers of homeservers and proxies that tell nothing about a

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
 	"github.com/mimird/mimird/actors/node"
@@ -42,9 +40,10 @@ type testNode struct {
 
 var _ bridge.Node = (*testNode)(nil)
 
-func newTestNode(t *testing.T, stage *kerneltest.Stage, fs vfs.FS) *testNode {
+func newTestNode(t *testing.T, stage *kerneltest.Stage, opts store.Options) *testNode {
 	t.Helper()
-	opened, err := store.Open(store.Options{Dir: "store", FS: fs})
+	opts.Dir = "store"
+	opened, err := store.Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,26 +250,26 @@ func (n *testNode) MoveCursor(ctx context.Context, consumer string, account iden
 
 func (n *testNode) WatchEvents() *store.Watch { return n.Watch(identity.PublicKey{}) }
 
-func (n *testNode) AppendJournal(ctx context.Context, queue, id string, body []byte) (bool, error) {
+func (n *testNode) AppendJournal(ctx context.Context, queue string, entry store.NewEntry) (bool, error) {
 	n.mu.Lock()
 	err := n.journal
 	n.mu.Unlock()
 	if err != nil {
 		return false, err
 	}
-	journaled, err := store.Do[store.Journaled](ctx, n.actor, store.AppendJournal{Queue: queue, ID: id, Body: body})
+	journaled, err := store.Do[store.Journaled](ctx, n.actor, store.AppendJournal{Queue: queue, ID: entry.ID, Body: entry.Body, Budget: entry.Budget})
 	return journaled.Duplicate, err
 }
 
-func (n *testNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+func (n *testNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) (int, error) {
 	n.mu.Lock()
 	err := n.journal
 	n.mu.Unlock()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = store.Do[int](ctx, n.actor, store.AppendJournalBatch{Queue: queue, Entries: entries})
-	return err
+	sum, err := store.Do[store.Appended](ctx, n.actor, store.AppendJournalBatch{Queue: queue, Entries: entries})
+	return sum.LeftOut, err
 }
 
 func (n *testNode) FinishJournalBatch(ctx context.Context, queue string, seqs []uint64) error {

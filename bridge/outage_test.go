@@ -47,7 +47,13 @@ func newFixtureBehind(t *testing.T, proxy func(upstream string) (url string)) *f
 
 func newFixtureOf(t *testing.T, configure func(*matrixconfig.Config), proxy func(upstream string) (url string)) *fixture {
 	t.Helper()
-	f := &fixture{world: newWorld(t)}
+	return newFixtureIn(newWorld(t), configure, proxy)
+}
+
+// newFixtureIn is newFixture in a world that is there.
+func newFixtureIn(w *world, configure func(*matrixconfig.Config), proxy func(upstream string) (url string)) *fixture {
+	w.t.Helper()
+	f := &fixture{world: w}
 	configure(f.config)
 	f.homeserver = f.withFake()
 	f.config.Homeserver.Address = proxy(f.homeserver.URL())

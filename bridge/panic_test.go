@@ -55,7 +55,7 @@ func (n *panickyNode) WatchEvents() *store.Watch {
 	return n.Node.WatchEvents()
 }
 
-func (n *panickyNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+func (n *panickyNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) (int, error) {
 	n.passing("AppendJournalBatch")
 	return n.Node.AppendJournalBatch(ctx, queue, entries)
 }

@@ -20,11 +20,11 @@ type refusingNode struct {
 	refused atomic.Int32
 }
 
-func (n *refusingNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
+func (n *refusingNode) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) (int, error) {
 	for _, entry := range entries {
 		if n.refuses.Load() && bytes.Contains(entry.Body, n.text) {
 			n.refused.Add(1)
-			return errTest
+			return 0, errTest
 		}
 	}
 	return n.Node.AppendJournalBatch(ctx, queue, entries)

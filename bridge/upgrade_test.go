@@ -124,7 +124,7 @@ func TestUpgrade_DeliveriesPending_NoneLostOrDoubled(t *testing.T) {
 			mem := vfs.NewMem()
 			dir := t.TempDir()
 			state := openUpgradeFixture(t, mem, dir)
-			w := newWorldOn(t, mem)
+			w := newWorldOn(t, store.Options{FS: mem})
 			w.dir = dir
 			homeserver := w.withFake()
 			if err := homeserver.Load(state); err != nil {

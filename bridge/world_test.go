@@ -25,6 +25,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/kernel/kerneltest"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
@@ -67,11 +68,11 @@ var quickRetry = kernel.Backoff{Min: 10 * time.Millisecond, Max: 100 * time.Mill
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOn(t, vfs.NewMem())
+	return newWorldOn(t, store.Options{FS: vfs.NewMem()})
 }
 
-// newWorldOn is newWorld with the store of a file system.
-func newWorldOn(t *testing.T, fs vfs.FS) *world {
+// newWorldOn is newWorld with a store of the test's choice.
+func newWorldOn(t *testing.T, opts store.Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{output: t.Output()}}
 	t.Cleanup(w.log.end) // runs last
@@ -104,7 +105,7 @@ func newWorldOn(t *testing.T, fs vfs.FS) *world {
 			(*before)(actor, msg)
 		}
 	}})
-	w.node = newTestNode(t, w.stage, fs)
+	w.node = newTestNode(t, w.stage, opts)
 	w.facing = w.node
 	return w
 }

@@ -182,8 +182,10 @@ func (n *Node) WatchEvents() *store.Watch { return n.store.Watch(identity.Public
 
 // AppendJournal adds an entry to a named durable queue; it is on the disk when
 // this returns. A known id is a duplicate and changes nothing.
-func (n *Node) AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error) {
-	j, err := do[store.Journaled](ctx, n, store.AppendJournal{Queue: queue, ID: id, Body: body, Time: n.nowMillis()})
+func (n *Node) AppendJournal(ctx context.Context, queue string, entry store.NewEntry) (duplicate bool, err error) {
+	j, err := do[store.Journaled](ctx, n, store.AppendJournal{
+		Queue: queue, ID: entry.ID, Body: entry.Body, Budget: entry.Budget, Time: n.nowMillis(),
+	})
 	return j.Duplicate, err
 }
 
@@ -194,11 +196,12 @@ func (n *Node) Journal(queue string, after uint64, limit int) ([]store.JournalEn
 }
 
 // AppendJournalBatch adds entries to a named durable queue, in their order; they
-// are on the disk when this returns. Entries with a known id are left out. At most
+// are on the disk when this returns. Entries with a known id are passed over, and those
+// whose budget is used are left out: see [store.AppendJournalBatch]. At most
 // [store.MaxJournalBatch] entries are added or none.
-func (n *Node) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error {
-	_, err := do[int](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.nowMillis(), Entries: entries})
-	return err
+func (n *Node) AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) (leftOut int, err error) {
+	sum, err := do[store.Appended](ctx, n, store.AppendJournalBatch{Queue: queue, Time: n.nowMillis(), Entries: entries})
+	return sum.LeftOut, err
 }
 
 // FinishJournalBatch removes at most [store.MaxJournalBatch] entries from their

@@ -2,7 +2,10 @@
 
 package store
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // MaxJournalBatch is how many entries one operation may append or finish.
 const MaxJournalBatch = 256
@@ -11,11 +14,22 @@ const MaxJournalBatch = 256
 type NewEntry struct {
 	ID   string
 	Body []byte
+	// Budget, when set, names what the entry belongs to: all its unfinished entries
+	// together have an eighth of the journal.
+	Budget string
+}
+
+// Appended is the result of [AppendJournalBatch].
+type Appended struct {
+	Added   int
+	LeftOut int // entries whose budget had no place left
 }
 
 // AppendJournalBatch appends entries to a queue, in their order, all or none. An
-// entry whose id is known is left out, as [AppendJournal] does. The result is how
-// many were added.
+// entry whose id is known is passed over, as [AppendJournal] does. The entry that takes
+// the last place of its budget is marked, see [JournalEntry], and those behind it are left
+// out until it is finished: so nothing is missing before it, and whoever handles it knows
+// what is missing after it. The result is an [Appended].
 type AppendJournalBatch struct {
 	Queue   string
 	Time    Millis
@@ -34,17 +48,19 @@ func (op AppendJournalBatch) apply(t *txn) (any, error) {
 	if len(op.Entries) > MaxJournalBatch {
 		return nil, fmt.Errorf("%d journal entries at once: %w", len(op.Entries), ErrInvalid)
 	}
-	added := 0
+	var sum Appended
 	for _, e := range op.Entries {
-		result, err := AppendJournal{Queue: op.Queue, ID: e.ID, Time: op.Time, Body: e.Body}.apply(t)
-		if err != nil {
+		result, err := AppendJournal{Queue: op.Queue, ID: e.ID, Time: op.Time, Body: e.Body, Budget: e.Budget}.apply(t)
+		switch journaled, ok := result.(Journaled); {
+		case errors.Is(err, errBudgetUsed):
+			sum.LeftOut++
+		case err != nil:
 			return nil, err
-		}
-		if journaled, ok := result.(Journaled); ok && !journaled.Duplicate {
-			added++
+		case ok && !journaled.Duplicate:
+			sum.Added++
 		}
 	}
-	return added, nil
+	return sum, nil
 }
 
 // FinishJournalBatch removes entries from their queue; their ids stay known.

@@ -19,6 +19,8 @@ const (
 	// forgetAtOnce bounds the work of one operation. It is more than one, so that
 	// the excess shrinks.
 	forgetAtOnce = 16
+	// budgetShare is the part of a journal that one budget may use.
+	budgetShare = 8
 )
 
 func (op MoveCursor) size() int { return opOverhead }
@@ -52,13 +54,37 @@ type queueState struct {
 	open      uint64 // unfinished entries
 	firstDone uint64 // oldest remembered finish, lastDone+1 when there is none
 	lastDone  uint64
+	budgets   map[string]journalBudget // of unfinished entries
+}
+
+// journalBudget is what the unfinished entries of a budget use.
+type journalBudget struct {
+	open     uint64
+	overflow bool // one of them took the last place
+}
+
+// errBudgetUsed is the ErrJournalFull of a budget.
+var errBudgetUsed = fmt.Errorf("its budget is used: %w", ErrJournalFull)
+
+// setBudget changes a budget so that rollback can restore it.
+func (t *txn) setBudget(q *queueState, name string, now journalBudget) {
+	before, had := q.budgets[name]
+	t.undo = append(t.undo, func() {
+		delete(q.budgets, name)
+		if had {
+			q.budgets[name] = before
+		}
+	})
+	if q.budgets[name] = now; now.open == 0 {
+		delete(q.budgets, name)
+	}
 }
 
 func (w *writer) queue(t *txn, name string) (*queueState, error) {
 	if q, ok := w.queues[name]; ok {
 		return q, nil
 	}
-	q := &queueState{}
+	q := &queueState{budgets: make(map[string]journalBudget)}
 	var err error
 	if q.lastSeq, err = t.number(lastSeqKey(name)); err != nil {
 		return nil, err
@@ -74,22 +100,35 @@ func (w *writer) queue(t *txn, name string) (*queueState, error) {
 		q.firstDone = row.number()
 		break
 	}
-	for _, err := range scanPrefix(w.store.db, journalPrefix(name, tableEntry)) {
+	for row, err := range scanPrefix(w.store.db, journalPrefix(name, tableEntry)) {
 		if err != nil {
 			return nil, err
 		}
 		q.open++
+		var entry struct { // without the body
+			Budget   string `cbor:"4,keyasint"`
+			Overflow bool   `cbor:"5,keyasint"`
+		}
+		if err := row.load(&entry); err != nil {
+			return nil, err
+		}
+		if entry.Budget != "" {
+			b := q.budgets[entry.Budget]
+			q.budgets[entry.Budget] = journalBudget{b.open + 1, b.overflow || entry.Overflow}
+		}
 	}
 	w.queues[name] = q
 	return q, nil
 }
 
-func (op AppendJournal) size() int { return opOverhead + len(op.Body) + 2*len(op.ID) }
+func (op AppendJournal) size() int { return opOverhead + len(op.Body) + 2*len(op.ID) + len(op.Budget) }
 
 func (op AppendJournal) apply(t *txn) (any, error) {
 	switch {
 	case !validName(op.Queue):
 		return nil, fmt.Errorf("queue name of %d bytes: %w", len(op.Queue), ErrInvalid)
+	case len(op.Budget) > MaxJournalID:
+		return nil, fmt.Errorf("journal budget of %d bytes: %w", len(op.Budget), ErrInvalid)
 	case op.ID == "" || len(op.ID) > MaxJournalID:
 		return nil, fmt.Errorf("journal id of %d bytes: %w", len(op.ID), ErrInvalid)
 	case len(op.Body) > MaxBody:
@@ -112,9 +151,17 @@ func (op AppendJournal) apply(t *txn) (any, error) {
 	if q.open >= t.w.store.opts.JournalRows {
 		return nil, fmt.Errorf("queue %s has %d entries: %w", op.Queue, q.open, ErrJournalFull)
 	}
-	t.count(&q.lastSeq, q.lastSeq+1)
+	entry := JournalEntry{Queue: op.Queue, Seq: q.lastSeq + 1, ID: op.ID, Time: orNow(op.Time, t.now), Body: op.Body, Budget: op.Budget}
+	if op.Budget != "" {
+		b := q.budgets[op.Budget]
+		if b.overflow {
+			return nil, errBudgetUsed
+		}
+		entry.Overflow = b.open+1 >= max(t.w.store.opts.JournalRows/budgetShare, 1)
+		t.setBudget(q, op.Budget, journalBudget{b.open + 1, entry.Overflow})
+	}
+	t.count(&q.lastSeq, entry.Seq)
 	t.count(&q.open, q.open+1)
-	entry := JournalEntry{Queue: op.Queue, Seq: q.lastSeq, ID: op.ID, Time: orNow(op.Time, t.now), Body: op.Body}
 	if err := t.put(entryKey(op.Queue, entry.Seq), entry); err != nil {
 		return nil, err
 	}
@@ -144,6 +191,10 @@ func (op FinishJournal) apply(t *txn) (any, error) {
 	}
 	t.delete(key)
 	t.count(&q.open, q.open-1)
+	if entry.Budget != "" {
+		b := q.budgets[entry.Budget]
+		t.setBudget(q, entry.Budget, journalBudget{b.open - 1, b.overflow && !entry.Overflow})
+	}
 	t.count(&q.lastDone, q.lastDone+1)
 	if err := t.put(doneKey(op.Queue, q.lastDone), doneRow{ID: entry.ID, Time: t.now}); err != nil {
 		return nil, err

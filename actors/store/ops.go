@@ -241,11 +241,15 @@ type MoveCursor struct {
 // AppendJournal adds an entry to a named queue, once per id: also a finished
 // entry's id is remembered, for 30 days and among the last 100,000. The result is
 // [Journaled].
+//
+// An entry whose budget has no place left, see [NewEntry], is refused with
+// [ErrJournalFull].
 type AppendJournal struct {
-	Queue string
-	ID    string
-	Time  Millis
-	Body  []byte
+	Queue  string
+	ID     string
+	Time   Millis
+	Body   []byte
+	Budget string
 }
 
 // Journaled is the result of [AppendJournal].

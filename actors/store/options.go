@@ -20,7 +20,8 @@ type Options struct {
 	// 100,000 messages and 2 GiB of payload.
 	OutboxRows  uint64
 	OutboxBytes uint64
-	// JournalRows bounds the unfinished entries of each journal; 0 means 100,000.
+	// JournalRows bounds the unfinished entries of each journal; 0 means 100,000. One
+	// budget has an eighth of them.
 	JournalRows uint64
 	// WaitingBytes is how much may wait for the disk, the commit under way included,
 	// before further operations are refused with ErrBusy. 0 means 64 MiB.

@@ -404,6 +404,11 @@ type JournalEntry struct {
 	ID    string `cbor:"1,keyasint"`
 	Time  Millis `cbor:"2,keyasint,omitempty"`
 	Body  []byte `cbor:"3,keyasint,omitempty"`
+	// Budget is that of the entry, see [NewEntry].
+	Budget string `cbor:"4,keyasint,omitempty"`
+	// Overflow says that the entry took the last place of its budget: entries that came
+	// after it, and before it was finished, were left out.
+	Overflow bool `cbor:"5,keyasint,omitempty"`
 }
 
 // PendingConversation is a conversation with events that a consumer has not

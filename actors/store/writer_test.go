@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -229,7 +230,7 @@ func (b *bench) check() {
 		b.t.Errorf("%d guids are counted, there are %d", b.writer.known, known)
 	}
 	for name, have := range b.writer.queues {
-		if want, err := fresh.queue(&fresh.txn, name); err != nil || *have != *want {
+		if want, err := fresh.queue(&fresh.txn, name); err != nil || !reflect.DeepEqual(have, want) {
 			b.t.Errorf("queue %s: %+v, want %+v, %v", name, have, want, err)
 		}
 	}

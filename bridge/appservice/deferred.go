@@ -110,13 +110,15 @@ func (a *deferredEvents) find(evt id.EventID) *journaled {
 	return nil
 }
 
-// deferEvent stores an event in another journal, once.
+// deferEvent stores an event in another journal, once. The error is store.ErrJournalFull
+// when its room has too many there.
 func (d *Dispatcher) deferEvent(ctx context.Context, queue string, evt *event.Event, raw []byte) error {
 	body, err := json.Marshal(content{Events: []json.RawMessage{raw}})
 	if err != nil {
 		return err
 	}
-	if _, err := d.deps.Node.AppendJournal(ctx, queue, string(evt.ID), body); err != nil {
+	entry := store.NewEntry{ID: string(evt.ID), Body: body, Budget: roomBudget(evt.RoomID)}
+	if _, err := d.deps.Node.AppendJournal(ctx, queue, entry); err != nil {
 		return err
 	}
 	return d.deferred.load(d.deps.Node, queue)

@@ -103,11 +103,13 @@ type Rooms interface {
 // Node is what this package uses of the node.
 type Node interface {
 	// AppendJournal stores an entry of a queue, once per id. It is durable when
-	// AppendJournal returns.
-	AppendJournal(ctx context.Context, queue, id string, body []byte) (duplicate bool, err error)
+	// AppendJournal returns. The error is store.ErrJournalFull when the queue or the budget
+	// of the entry has no place.
+	AppendJournal(ctx context.Context, queue string, entry store.NewEntry) (duplicate bool, err error)
 	// AppendJournalBatch stores entries of a queue in their order, once per id. They are
-	// durable when AppendJournalBatch returns.
-	AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) error
+	// durable when AppendJournalBatch returns. Those whose budget is used are left out, and
+	// the entry before them says so, see store.JournalEntry.
+	AppendJournalBatch(ctx context.Context, queue string, entries []store.NewEntry) (leftOut int, err error)
 	// Journal returns unfinished entries of a queue, oldest first, after one of them.
 	Journal(queue string, after uint64, limit int) ([]store.JournalEntry, error)
 	// FinishJournalBatch removes entries; their ids stay known.
@@ -129,6 +131,7 @@ type journaled struct {
 	queue, id string
 	seq       uint64
 	time      time.Time
+	overflow  bool         // later events of the room were left out
 	left      atomic.Int32 // events that have not been handled
 }
 
@@ -203,7 +206,7 @@ func (d *Dispatcher) readJournal() error {
 // enqueue puts the events of an entry into the lanes of their rooms, and handles the rest
 // of it.
 func (d *Dispatcher) enqueue(entry store.JournalEntry) {
-	at := &journaled{queue: entry.Queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time()}
+	at := &journaled{queue: entry.Queue, id: entry.ID, seq: entry.Seq, time: entry.Time.Time(), overflow: entry.Overflow}
 	at.left.Store(1) // released below
 	defer d.release(at)
 	var c content
@@ -283,7 +286,10 @@ func (d *Dispatcher) attempt(t *task, failures int) error {
 		case t.entry.queue == undecryptable:
 			return d.retryOne(d.work, raw, t.entry)
 		default:
-			return d.event(d.work, t.entry.id, raw, failures)
+			if err := d.event(d.work, t.entry.id, raw, failures); err != nil || !t.entry.overflow {
+				return err
+			}
+			return d.tellLeftOut(d.work, raw, failures)
 		}
 	})
 }
@@ -340,6 +346,43 @@ func (d *Dispatcher) refuseEvent(t *task) {
 		}
 		return nil
 	})
+}
+
+// leftOutText tells a room that it had too many events.
+const leftOutText = "⚠️ Too many messages of this room waited for the bridge. Those that were written after this one, until now, " +
+	"were not sent: write them again."
+
+// tellLeftOut tells the room of an event that events after it were left out of the
+// journal. After an error it has to be called again; failures is how often the event and
+// this have failed.
+func (d *Dispatcher) tellLeftOut(work context.Context, raw []byte, failures int) error {
+	evt := d.read(raw)
+	if evt == nil {
+		return nil
+	}
+	ctx := d.context(work)
+	if ours, err := d.concernsUs(ctx, evt); err != nil || !ours {
+		return err
+	}
+	d.deps.Log.Warn("events of a room left out, telling the room", "room_id", evt.RoomID, "event_id", evt.ID)
+	scope := homeserver.NewNamedScope("left out/" + string(evt.ID))
+	ctx, cancel := scope.With(ctx, ctx)
+	defer cancel()
+	// State may be among what was left out: the tables take it from the homeserver.
+	_, err := d.deps.Matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), evt.RoomID)
+	if err == nil {
+		d.deps.Status.Note(ctx, evt.RoomID, leftOutText)
+		err = scope.Err()
+	}
+	switch err = homeserver.WithRetryAfter(err); homeserver.AnswerOf(err) {
+	case homeserver.AnswerNone, homeserver.AnswerAway:
+		return err
+	}
+	if failures >= maxTakeBack {
+		d.deps.Log.Warn("room not told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
+		return nil
+	}
+	return err
 }
 
 // release counts one event of an entry as handled, and has the entry removed after the

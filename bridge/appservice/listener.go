@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
@@ -50,7 +51,11 @@ type Listener struct {
 	// Inbound is whether the homeserver reaches the listener.
 	Inbound  InboundHealth
 	stopping atomic.Bool
-	library  atomic.Pointer[http.ServeMux] // users, rooms, provisioning; nil while there is no bridge
+	// leftOut counts the events of rooms that had too many in the journal; leftOutLog
+	// limits the log lines about them.
+	leftOut    atomic.Int64
+	leftOutLog *rate.Limiter
+	library    atomic.Pointer[http.ServeMux] // users, rooms, provisioning; nil while there is no bridge
 
 	server  *http.Server
 	address net.Addr
@@ -74,7 +79,7 @@ type ListenerOptions struct {
 func NewListener(opts ListenerOptions) *Listener {
 	return &Listener{
 		opts: opts, nonce: rand.Text(), ended: make(chan struct{}),
-		token: sha256.Sum256([]byte(opts.Token)),
+		token: sha256.Sum256([]byte(opts.Token)), leftOutLog: rate.NewLimiter(rate.Every(10*time.Second), 5),
 	}
 }
 
@@ -271,10 +276,17 @@ func (l *Listener) transaction(w http.ResponseWriter, r *http.Request) {
 	crashpoint.At(crashpoint.BeforeTransaction)
 	ctx, cancel := context.WithTimeout(r.Context(), journalTimeout)
 	defer cancel()
-	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {
+	leftOut, err := appendEntries(ctx, l.opts.Node, entries)
+	if err != nil {
 		l.opts.Log.Warn("transaction not stored, refused", "err", err)
 		writeFailure(w, http.StatusServiceUnavailable, "M_UNKNOWN", "cannot store the transaction")
 		return
+	}
+	if leftOut > 0 {
+		total := l.leftOut.Add(int64(leftOut))
+		if l.leftOutLog.Allow() {
+			l.opts.Log.Warn("too many events of a room, leaving out others", "count", leftOut, "total", total)
+		}
 	}
 	crashpoint.At(crashpoint.BeforeTransactionOK)
 	l.opts.Stored()

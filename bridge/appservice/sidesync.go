@@ -20,6 +20,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/library"
@@ -249,7 +250,7 @@ func journalRedaction(ctx context.Context, node Node, redaction id.EventID, raw 
 	if err != nil {
 		return err
 	}
-	if _, err := node.AppendJournal(ctx, JournalQueue, redactionEntry(redaction), body); err != nil {
+	if _, err := node.AppendJournal(ctx, JournalQueue, store.NewEntry{ID: redactionEntry(redaction), Body: body}); err != nil {
 		return fmt.Errorf("store a redaction: %w", err)
 	}
 	return nil

@@ -79,7 +79,9 @@ func journalEntries(txn string, body []byte) (entries []store.NewEntry, unreadab
 		if err != nil {
 			return nil, 0, err
 		}
-		entries = append(entries, store.NewEntry{ID: entryName("event", txn, string(e.ID)), Body: body})
+		entries = append(entries, store.NewEntry{
+			ID: entryName("event", txn, string(e.ID)), Body: body, Budget: roomBudget(e.Room),
+		})
 	}
 	return entries, unreadable, nil
 }
@@ -112,6 +114,10 @@ func restOf(txn string, body []byte) (*store.NewEntry, error) {
 	return &store.NewEntry{ID: entryName("rest", txn, string(rest)), Body: rest}, nil
 }
 
+// roomBudget is the budget of the events of a room: one room does not fill a journal, so
+// that the others need not wait.
+func roomBudget(room id.RoomID) string { return entryName("room", string(room)) }
+
 // entryName makes the id of a journal entry of a kind and what identifies it.
 func entryName(kind string, about ...string) string {
 	sum := sha256.New()
@@ -121,19 +127,22 @@ func entryName(kind string, about ...string) string {
 	return kind + "/" + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// appendEntries stores entries in their order. When it fails, some may be stored: the
-// homeserver sends all again, and the journal recognises those.
-func appendEntries(ctx context.Context, node Node, entries []store.NewEntry) error {
+// appendEntries stores entries in their order, but those of rooms that have too many. When
+// it fails, some may be stored: the homeserver sends all again, and the journal recognises
+// those.
+func appendEntries(ctx context.Context, node Node, entries []store.NewEntry) (leftOut int, err error) {
 	for len(entries) > 0 {
 		n, size := 0, 0
 		for n < min(len(entries), store.MaxJournalBatch) && (n == 0 || size+len(entries[n].Body) <= store.MaxBody) {
 			size += len(entries[n].Body)
 			n++
 		}
-		if err := node.AppendJournalBatch(ctx, JournalQueue, entries[:n]); err != nil {
-			return err
+		without, err := node.AppendJournalBatch(ctx, JournalQueue, entries[:n])
+		if err != nil {
+			return leftOut, err
 		}
+		leftOut += without
 		entries = entries[n:]
 	}
-	return nil
+	return leftOut, nil
 }

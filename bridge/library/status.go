@@ -63,15 +63,24 @@ func (s *StatusSender) Send(ctx context.Context, ms *bridgev2.MessageStatus, evt
 	}
 }
 
-// Note sends a notice of the bot about an undelivered message, at most once, and only if
-// matrix.message_error_notices is set.
+// Note sends a notice of the bot about an undelivered message, only if
+// matrix.message_error_notices is set. An error goes to the scope of ctx; without one the
+// notice is sent at most once.
 func (s *StatusSender) Note(ctx context.Context, room id.RoomID, text string) {
 	if !s.config.MessageErrorNotices {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
+	scope := homeserver.ScopeOf(ctx)
+	if scope == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, statusTimeout)
+		defer cancel()
+	}
 	if err := s.notice(ctx, room, msgconv.Notice(text)); err != nil {
+		if scope != nil {
+			scope.Fail(err)
+			return
+		}
 		zerolog.Ctx(ctx).Warn().Err(err).Stringer("room_id", room).Msg("Failed to send a notice")
 	}
 }
