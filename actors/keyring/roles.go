@@ -17,13 +17,14 @@ type Role string
 
 // The roles that have a node key of their own. RoleNode is that of the accounts.
 const (
-	RoleNode    Role = "node.pem"
-	RoleTracker Role = "tracker.pem"
-	RoleFiles   Role = "files.pem"
+	RoleNode     Role = "node.pem"
+	RoleTracker  Role = "tracker.pem"
+	RoleFiles    Role = "files.pem"
+	RoleMediator Role = "mediator.pem"
 )
 
-// A node key that is lost is not replaced silently: contacts, users of the tracker and
-// of the file server would look for the old one. The store remembers which keys there
+// A node key that is lost is not replaced silently: contacts, users of the tracker, of
+// the file server and of the mediator would look for the old one. The store remembers which keys there
 // were.
 
 // Policy says what happens when a node key is missing, or is not the one that the

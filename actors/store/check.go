@@ -97,6 +97,8 @@ func (c *checker) check(row row) error {
 		c.decodes(k, row, &[]Address{})
 	case spaceHosted:
 		c.decodes(k, row, &HostedFile{})
+	case spaceMediator:
+		c.checkMediator(k, row)
 	case spaceJournal:
 		c.checkJournal(k, row)
 	case spaceAccount:

@@ -69,6 +69,14 @@ func fullRecords() []any {
 			ProfileSent: 11, Became: ContactConversation(key(12)), Attempted: true, Known: []int64{13}, Muted: true, AutoDownload: 14,
 		},
 		&doneRow{ID: "id", Time: 1},
+		&MediatorGroup{Owner: key(1), Name: "name", Description: "about", Avatar: []byte{2}, Created: 3, HasAvatar: true},
+		&MediatorUsage{Last: 1, Messages: 2, Bytes: 3, Members: 4, Invites: 5, Owner: key(6), Quota: 7},
+		&MediatorMember{Permissions: 0x90, Banned: true, Added: 1, Changed: -2, LastSeen: 3, Profile: 4},
+		&MediatorMessage{GUID: -1, Time: -2, Author: key(3), Blob: []byte{4}, Stored: 5},
+		&MediatorInvite{Group: 1, From: key(2), To: key(3), Time: 4, Data: []byte{5}, Sent: true},
+		&MediatorTotals{Groups: 1, Messages: 2, Bytes: 3, Invites: 4, LastInvite: 5},
+		&MediatorOwner{Groups: 1, Bytes: 2},
+		&MediatorBan{Since: 1},
 	}
 }
 

@@ -13,9 +13,10 @@ import (
 // played. Their secret halves are in files beside the database: this is how a node
 // notices that one of them was lost.
 type NodeKeys struct {
-	Node    identity.NodeKey `cbor:"1,keyasint"`
-	Tracker identity.NodeKey `cbor:"2,keyasint"`
-	Files   identity.NodeKey `cbor:"3,keyasint"`
+	Node     identity.NodeKey `cbor:"1,keyasint"`
+	Tracker  identity.NodeKey `cbor:"2,keyasint"`
+	Files    identity.NodeKey `cbor:"3,keyasint"`
+	Mediator identity.NodeKey `cbor:"4,keyasint,omitzero"`
 }
 
 // NodeKeys returns what RememberNodeKeys has noted last, all zero when it never has.
@@ -40,7 +41,10 @@ func (op RememberNodeKeys) apply(t *txn) (any, error) {
 	}
 	keys := known
 	for _, k := range []struct{ to, from *identity.NodeKey }{
-		{&keys.Node, &op.Keys.Node}, {&keys.Tracker, &op.Keys.Tracker}, {&keys.Files, &op.Keys.Files},
+		{&keys.Node, &op.Keys.Node},
+		{&keys.Tracker, &op.Keys.Tracker},
+		{&keys.Files, &op.Keys.Files},
+		{&keys.Mediator, &op.Keys.Mediator},
 	} {
 		if !k.from.IsZero() {
 			*k.to = *k.from

@@ -48,6 +48,7 @@ import (
 //	20 queue 00 03                                     uint: the last seq given away
 //	30 identity                                        []Address, not synced
 //	40 hash                                            HostedFile: an upload on our file server
+//	50 ...                                             groups of the mediator role, see mediator_schema.go
 //
 // 51 was the queue of transfers until version 3.
 //
@@ -329,8 +330,9 @@ type parsedKey struct {
 	space, table byte
 	account      identity.PublicKey
 	conversation ConversationID     // of the rows of one: its kind is part of the table
-	other        identity.PublicKey // identity of an address, member, author of a reaction in a group
-	number       uint64             // order, seq or n
+	other        identity.PublicKey // identity of an address, member, author of a reaction in a group, user of the mediator
+	group        uint64             // of the mediator
+	number       uint64             // order, seq, n, or of the mediator the id or encoded guid
 	message      MessageID
 	hash         files.Hash // of a hosted file, or of a message's plain file
 	name         string     // consumer or queue
@@ -367,6 +369,8 @@ func parseKey(key []byte) (parsedKey, error) {
 		}
 		k.hash = files.Hash(rest)
 		return k, nil
+	case spaceMediator:
+		return parseMediatorKey(k, rest, bad)
 	case spaceJournal:
 		return parseJournalKey(k, rest, bad)
 	case spaceAccount:
@@ -512,6 +516,8 @@ func (k parsedKey) encode() []byte {
 		return addressKey(k.other)
 	case spaceHosted:
 		return hostedKey(k.hash)
+	case spaceMediator:
+		return k.encodeMediator()
 	case spaceJournal:
 		switch k.table {
 		case tableEntry:

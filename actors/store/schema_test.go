@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ import (
 // keyParts draws a key as its parts, in the order in which they count.
 func keyParts(t *rapid.T) parsedKey {
 	k := parsedKey{
-		space: rapid.SampledFrom([]byte{spaceMeta, spaceAccount, spaceJournal, spaceAddress, spaceHosted}).Draw(t, "space"),
+		space: rapid.SampledFrom([]byte{spaceMeta, spaceAccount, spaceJournal, spaceAddress, spaceHosted, spaceMediator}).Draw(t, "space"),
 	}
 	draw := func(label string) (id identity.PublicKey) {
 		// Few values, so that parts are often equal and the next one decides.
@@ -38,6 +39,18 @@ func keyParts(t *rapid.T) parsedKey {
 		k.other = draw("identity")
 	case spaceHosted:
 		k.hash = files.Hash(draw("hash"))
+	case spaceMediator:
+		k.table = rapid.SampledFrom(slices.Sorted(maps.Keys(mediatorTables))).Draw(t, "table")
+		fields := mediatorTables[k.table]
+		if fields&(mediatorUserFirst|mediatorUser) != 0 {
+			k.other = draw("user")
+		}
+		if fields&mediatorGroupID != 0 {
+			k.group = number.Draw(t, "group")
+		}
+		if fields&mediatorNumber != 0 {
+			k.number = number.Draw(t, "number")
+		}
 	case spaceJournal:
 		k.table = rapid.SampledFrom([]byte{tableEntry, tableEntryID, tableDone, tableLastSeq}).Draw(t, "table")
 		k.name = name.Draw(t, "queue")
@@ -123,6 +136,14 @@ func compareKeys(a, b parsedKey) int {
 		return ids(a.other, b.other)
 	case spaceHosted:
 		return slices.Compare(a.hash[:], b.hash[:])
+	case spaceMediator:
+		if c := cmp.Compare(a.table, b.table); c != 0 {
+			return c
+		}
+		if mediatorTables[a.table]&mediatorUserFirst != 0 {
+			return cmp.Or(ids(a.other, b.other), cmp.Compare(a.group, b.group))
+		}
+		return cmp.Or(cmp.Compare(a.group, b.group), ids(a.other, b.other), cmp.Compare(a.number, b.number))
 	case spaceJournal:
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.table, b.table),
 			cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text))
@@ -212,6 +233,20 @@ func TestSchemaIsStable(t *testing.T) {
 		{storedKey(a, 5, group, MessageID{GUID: -1}), "10" + id("aa") + "53" + "0000000000000005" + "01" + groupID + "007fffffffffffffff0000"},
 		{fileKey(a, media.Hash{0xcc}, group, MessageID{GUID: -1}), "10" + id("aa") + "54" + id("cc") + "01" + groupID + "007fffffffffffffff0000"},
 		{hostedKey(files.Hash{0xcc}), "40" + id("cc")},
+		{mediatorTotalsKey(), "5000"},
+		{mediatorOwnerKey(a), "5001" + id("aa")},
+		{mediatorBanKey(a), "5002" + id("aa")},
+		{mediatorPrefix(tableMediatorDeleted, 5), "50030000000000000005"},
+		{mediatorPrefix(tableMediatorGroup, 5), "50100000000000000005"},
+		{mediatorPrefix(tableMediatorUsage, 5), "50110000000000000005"},
+		{mediatorUserKey(tableMediatorMember, 5, a), "50200000000000000005" + id("aa")},
+		{mediatorUserKey(tableMediatorProfile, 5, a), "50210000000000000005" + id("aa")},
+		{mediatorUserKey(tableMediatorWritten, 5, a), "50220000000000000005" + id("aa")},
+		{mediatorMessageKey(5, 6), "503000000000000000050000000000000006"},
+		{mediatorGUIDKey(5, -1), "503100000000000000057fffffffffffffff"},
+		{mediatorInviteKey(7), "50400000000000000007"},
+		{mediatorInviteOfKey(a, 5), "5041" + id("aa") + "0000000000000005"},
+		{mediatorUserGroupKey(a, 5), "5050" + id("aa") + "0000000000000005"},
 		{messageKey(a, ContactConversation(b), 3), "10" + id("aa") + "20" + id("bb") + "0000000000000003"},
 		{refKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: -1, Variant: 2}), "10" + id("aa") + "21" + id("bb") + "01" + "7fffffffffffffff" + "0002"},
 		{outboxKey(a, ContactConversation(b), 3), "10" + id("aa") + "22" + id("bb") + "0000000000000003"},

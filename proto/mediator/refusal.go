@@ -50,6 +50,22 @@ const (
 	TextNotRecipient      = "not recipient of this invite"
 )
 
+// The texts with which our mediator refuses what the reference has no limit for. None has
+// a word that clients match on.
+const (
+	TextGroupQuota      = "quota exceeded: the messages of this group take all of its space"
+	TextMemberQuota     = "quota exceeded: your messages in this group take all of your space"
+	TextOwnerQuota      = "quota exceeded: the groups of this owner take all of their space"
+	TextMediatorQuota   = "quota exceeded: the mediator is full"
+	TextTooManyMembers  = "quota exceeded: the group has too many members"
+	TextTooManyGroups   = "quota exceeded: too many groups"
+	TextTooManyInvites  = "quota exceeded: too many pending invites"
+	TextMessageTooLarge = "message too large"
+	TextNotPermitted    = "creating groups is restricted on this mediator"
+	TextRefusedIdentity = "identity is refused by the operator of this mediator"
+	TextBusy            = "mediator is busy, retry later"
+)
+
 // ServerError is the refusal of a mediator.
 type ServerError struct {
 	// Text is the mediator's text, cut and without control characters.
