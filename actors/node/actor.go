@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -33,6 +34,7 @@ const (
 	trackerName   = "tracker"
 	transfersName = "transfers"
 	filesName     = "files"
+	mediatorName  = "mediator"
 
 	// A part that failed alarmAfter times, the last time within alarmMemory, is
 	// worth an alarm: one failure is what restarts are for.
@@ -133,6 +135,11 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	}
 	if n.node.opts.Files != nil {
 		spawn(filesName, func() kernel.Actor { return fileserver.NewActor(n.node.filesDeps(writer), *n.node.opts.Files) })
+	}
+	if n.node.opts.Mediator != nil {
+		spawn(mediatorName, func() kernel.Actor {
+			return mediatorserver.NewActor(n.node.mediatorDeps(writer), *n.node.opts.Mediator)
+		})
 	}
 	n.node.writer.Store(&writer)
 	if n.node.opts.OpenNetwork != nil {

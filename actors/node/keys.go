@@ -73,12 +73,16 @@ func (n *Node) roles(known store.NodeKeys) []nodeRole {
 		{keyring.RoleNode, known.Node, true},
 		{keyring.RoleTracker, known.Tracker, n.opts.Tracker != nil},
 		{keyring.RoleFiles, known.Files, n.opts.Files != nil},
+		{keyring.RoleMediator, known.Mediator, n.opts.Mediator != nil},
 	}
 }
 
 // nodeKeys returns the public node keys in use.
 func (n *Node) nodeKeys() store.NodeKeys {
-	return store.NodeKeys{Node: n.Key(), Tracker: n.keys.RoleKey(keyring.RoleTracker), Files: n.keys.RoleKey(keyring.RoleFiles)}
+	return store.NodeKeys{
+		Node: n.Key(), Tracker: n.keys.RoleKey(keyring.RoleTracker), Files: n.keys.RoleKey(keyring.RoleFiles),
+		Mediator: n.keys.RoleKey(keyring.RoleMediator),
+	}
 }
 
 // KeyProblem is an account or a role whose key is lost.

@@ -44,8 +44,8 @@ type Node struct {
 	keys     *keyring.Ring
 
 	// What the actors share; Open makes it.
-	net, trackerNet, filesNet *uplink.Cell // of the node and of its roles
-	contacts                  *contact.Table
+	net, trackerNet, filesNet, mediatorNet *uplink.Cell // of the node and of its roles
+	contacts                               *contact.Table
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contact.Nodes
 	sessions     *session.Table
@@ -74,7 +74,7 @@ type Node struct {
 // others of store.Open, and [ErrNodeKey].
 func Open(opts Options) (*Node, error) {
 	opts = opts.withDefaults()
-	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil {
+	if opts.Dir == "" || opts.OpenNetwork == nil && opts.Tracker == nil && opts.Files == nil && opts.Mediator == nil {
 		return nil, errors.New("open node: Dir is required, and something to do")
 	}
 	if err := durable.MkdirAll(opts.Dir); err != nil {
@@ -110,7 +110,7 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	keys.Know(opts.OwnDevices...)
 	keys.Know(opts.Media.Server)
 	n.store = s
-	n.net, n.trackerNet, n.filesNet = new(uplink.Cell), new(uplink.Cell), new(uplink.Cell)
+	n.net, n.trackerNet, n.filesNet, n.mediatorNet = new(uplink.Cell), new(uplink.Cell), new(uplink.Cell), new(uplink.Cell)
 	n.strangerLog = strangerlog.New(opts.Logger)
 	n.trackersV1 = resolver.NewTrackersV1(opts.TrackersV1)
 	n.contacts, n.sessions = contact.NewTable(), session.NewTable(opts.MaxSessions, n.strangerLog)
@@ -205,6 +205,13 @@ func (n *Node) filesDir() string { return filepath.Join(n.opts.Dir, filesDirName
 // put into their configuration. It returns false without that role.
 func (n *Node) FilesKey() (identity.NodeKey, bool) {
 	key := n.keys.RoleKey(keyring.RoleFiles)
+	return key, !key.IsZero()
+}
+
+// MediatorKey returns the node key of the mediator that this node is: where groups are
+// created. It returns false without that role.
+func (n *Node) MediatorKey() (identity.NodeKey, bool) {
+	key := n.keys.RoleKey(keyring.RoleMediator)
 	return key, !key.IsZero()
 }
 

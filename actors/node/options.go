@@ -8,6 +8,7 @@ import (
 
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -64,6 +65,8 @@ type Options struct {
 	Tracker *trackerserver.Options
 	// Files, when set, makes this node a file server too.
 	Files *fileserver.Options
+	// Mediator, when set, makes this node a mediator too.
+	Mediator *mediatorserver.Options
 	// ReplaceNodeKeys takes another node key than the store remembers, or creates one
 	// where it is missing, instead of failing with [ErrNodeKey].
 	ReplaceNodeKeys bool

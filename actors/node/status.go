@@ -52,6 +52,8 @@ type Status struct {
 	Tracker *overlay.Status
 	// Files is the own node of the role of a file server, nil without that role.
 	Files *overlay.Status
+	// Mediator is the mediator that this node is, nil without that role.
+	Mediator *MediatorStatus
 }
 
 // Status asks the parts of a running node.
@@ -82,6 +84,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	if role, ok := n.filesNet.Status(); ok {
 		s.Files = &role
+	}
+	if s.Mediator, err = n.mediatorStatus(ctx); err != nil {
+		return Status{}, err
 	}
 	return s, nil
 }

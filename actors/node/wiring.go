@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/session"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -52,6 +53,13 @@ func (n *Node) resolverDeps(writer kernel.Ref) resolver.Deps {
 
 func (n *Node) trackerDeps() trackerserver.Deps {
 	return trackerserver.Deps{Key: n.keys.Role(keyring.RoleTracker), Cell: n.trackerNet, Log: n.opts.Logger, Strangers: n.strangerLog}
+}
+
+func (n *Node) mediatorDeps(writer kernel.Ref) mediatorserver.Deps {
+	return mediatorserver.Deps{
+		Key: n.keys.Role(keyring.RoleMediator), Cell: n.mediatorNet, Store: n.store, Writer: writer,
+		Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
+	}
 }
 
 func (n *Node) filesDeps(writer kernel.Ref) fileserver.Deps {
