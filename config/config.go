@@ -27,10 +27,11 @@ type Role string
 
 // The roles of `mimird up`.
 const (
-	RoleNode    Role = "node"
-	RoleTracker Role = "tracker"
-	RoleMatrix  Role = "matrix"
-	RoleFiles   Role = "files"
+	RoleNode     Role = "node"
+	RoleTracker  Role = "tracker"
+	RoleMatrix   Role = "matrix"
+	RoleFiles    Role = "files"
+	RoleMediator Role = "mediator"
 )
 
 // FileName is the name of the configuration file inside the data directory.
@@ -55,6 +56,7 @@ type Config struct {
 	Control   Control   `yaml:"control"`
 	Server    Server    `yaml:"tracker"`
 	Files     Files     `yaml:"files"`
+	Mediator  Mediator  `yaml:"mediator"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -172,6 +174,7 @@ func Default() Config {
 		Server:   Server{Listen: []string{}, MaxIdentities: 100_000, SyncWith: []string{}},
 		Media:    defaultMedia(),
 		Files:    defaultFiles(),
+		Mediator: defaultMediator(),
 	}
 }
 
@@ -282,11 +285,11 @@ func (c *Config) validate() error {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
 	if len(c.Roles) == 0 {
-		bad("roles: is empty; give at least one of node, tracker, files, matrix")
+		bad("roles: is empty; give at least one of node, tracker, files, mediator, matrix")
 	}
 	for _, r := range c.Roles {
-		if !slices.Contains([]Role{RoleNode, RoleTracker, RoleFiles, RoleMatrix}, r) {
-			bad("roles: %q is none of node, tracker, files, matrix", clip(string(r)))
+		if !slices.Contains([]Role{RoleNode, RoleTracker, RoleFiles, RoleMediator, RoleMatrix}, r) {
+			bad("roles: %q is none of node, tracker, files, mediator, matrix", clip(string(r)))
 		}
 	}
 	if c.Has(RoleMatrix) && !c.Has(RoleNode) {
@@ -340,6 +343,7 @@ func (c *Config) validate() error {
 		bad("outbox.max_messages: must be at least 1")
 	}
 	c.validateMedia(bad)
+	c.validateMediator(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}

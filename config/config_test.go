@@ -76,7 +76,7 @@ func TestEmptyFileIsTheDefault(t *testing.T) {
 
 func TestParseNamesEveryProblemAtOnce(t *testing.T) {
 	_, err := config.Parse([]byte(`
-roles: [node, mediator]
+roles: [node, butler]
 log: {level: loud, format: pretty}
 yggdrasil:
   peers: ["tls://no-port", "gopher://x:1"]
@@ -85,12 +85,14 @@ session: {idle: 1s, max: 0}
 outbox: {max_messages: 0}
 control: {socket: ""}
 tracker: {max_identities: -1}
+mediator: {create: friends, per_group: 1KiB, max_message: 16MiB, max_groups: 0, members_per_group: 200000, keep: 5m, listen: ["x"]}
 `))
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"mediator", "log.level", "log.format", "the port is missing", "gopher",
+		"butler", "mediator.create", "mediator.per_group", "mediator.max_message", "mediator.max_groups", "mediator.members_per_group",
+		"mediator.keep", "mediator.listen", "log.level", "log.format", "the port is missing", "gopher",
 		"yggdrasil.connected", "session.idle", "session.max", "outbox.max_messages", "control.socket", "tracker.max_identities",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -229,6 +231,22 @@ func TestLoadPutsOneProblemIntoOneLine(t *testing.T) {
 		}
 		if _, err := config.Load(path); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+func TestMediatorCreators_KeysAndLinks(t *testing.T) {
+	key := strings.Repeat("03a107bff3ce10be1d70dd18e74bc099", 2)
+	c, err := config.Parse([]byte("mediator: {create: listed, creators: [" + key + ", \"mimir://mm/u/" + key + "/x\"]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Mediator.Creators; len(got) != 2 || got[0].String() != key || got[1] != got[0] {
+		t.Errorf("creators %v", got)
+	}
+	for _, text := range []string{"mediator: {create: listed, creators: [x]}", "mediator: {creators: [" + key + "]}"} {
+		if _, err := config.Parse([]byte(text)); err == nil {
+			t.Errorf("accepted %s", text)
 		}
 	}
 }

@@ -143,10 +143,12 @@ type Status struct {
 	// Role is the tracker role of this process.
 	Role *TrackerRole `json:"tracker_role,omitempty"`
 	// FilesRole is the file server that this process is.
-	FilesRole *FilesRole  `json:"files_role,omitempty"`
-	Media     *MediaUsage `json:"media,omitempty"`
-	DiskLow   bool        `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
-	Warnings  []Warning   `json:"warnings"`
+	FilesRole *FilesRole `json:"files_role,omitempty"`
+	// MediatorRole is the mediator that this process is.
+	MediatorRole *MediatorRole `json:"mediator_role,omitempty"`
+	Media        *MediaUsage   `json:"media,omitempty"`
+	DiskLow      bool          `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
+	Warnings     []Warning     `json:"warnings"`
 	// Parts are what other parts of the process say of themselves.
 	Parts map[string]json.RawMessage `json:"parts,omitempty"`
 }
@@ -199,6 +201,19 @@ type TrackerRole struct {
 type FilesRole struct {
 	Key       string   `json:"key" doc:"What others put into their configuration"`
 	Listening []string `json:"listening,omitempty"`
+}
+
+// MediatorRole is the mediator that this process is.
+type MediatorRole struct {
+	Key         string   `json:"key" doc:"What nodes and bots are told to create groups at"`
+	Listening   []string `json:"listening,omitempty"`
+	Groups      uint64   `json:"groups"`
+	Messages    uint64   `json:"messages"`
+	Bytes       uint64   `json:"bytes" doc:"What messages, pictures and profiles take of the quota"`
+	Invites     uint64   `json:"invites" doc:"Not answered yet"`
+	Clients     int      `json:"clients" doc:"Connections that have logged in"`
+	Identities  int      `json:"identities" doc:"Identities that are connected"`
+	QueuedBytes int64    `json:"queued_bytes" doc:"Pushes that wait for slow clients"`
 }
 
 // MediaUsage is the space that the files of messages take.

@@ -110,6 +110,13 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	if state.Files != nil {
 		out.FilesRole = &FilesRole{Key: state.Files.Key.String(), Listening: state.Files.Listening}
 	}
+	if key, ok := s.node.MediatorKey(); ok && state.Mediator != nil {
+		m := state.Mediator
+		out.MediatorRole = &MediatorRole{
+			Key: key.String(), Listening: m.Overlay.Listening, Groups: m.Totals.Groups, Messages: m.Totals.Messages, Bytes: m.Totals.Bytes,
+			Invites: m.Totals.Invites, Clients: m.Connections.Clients, Identities: m.Connections.Identities, QueuedBytes: m.Connections.QueuedBytes,
+		}
+	}
 	if !state.ServerOnly {
 		used, quota := s.node.MediaUsage()
 		out.Media = &MediaUsage{Used: used, Quota: quota}

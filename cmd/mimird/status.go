@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
@@ -79,6 +80,10 @@ func printStatus(out io.Writer, s control.Status) {
 	}
 	if s.FilesRole != nil {
 		fmt.Fprintf(w, "file server role\t%s\n", s.FilesRole.Key)
+	}
+	if m := s.MediatorRole; m != nil {
+		fmt.Fprintf(w, "mediator role\t%s\n", m.Key)
+		fmt.Fprintf(w, "\t%d groups, %d messages, %s\t%d clients of %d identities\n", m.Groups, m.Messages, humanize.IBytes(m.Bytes), m.Clients, m.Identities)
 	}
 	for _, a := range s.Accounts {
 		fmt.Fprintf(w, "account\t%s\t%s\t%d waiting\n", printable(a.Name), a.ID, a.Waiting)

@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
@@ -249,6 +250,9 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 			Quota:       int64(c.Files.Quota), PerIdentity: int64(c.Files.PerIdentity), Keep: time.Duration(c.Files.Keep),
 		}
 	}
+	if c.Has(config.RoleMediator) {
+		opts.Mediator = mediatorOptions(c, log)
+	}
 	status := make(map[string]func(context.Context) (any, error))
 	if c.Has(config.RoleMatrix) {
 		part, ask, err := matrixPart(f, c)
@@ -262,6 +266,31 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	api.Parts = status
 	opts.Parts = append(opts.Parts, node.Part{Name: "control", New: control.New(api)})
 	return opts, nil
+}
+
+// mediatorOptions are those of the mediator role. A node connects once for each of its
+// accounts, so one node key may have many streams, unlike with the other roles.
+func mediatorOptions(c config.Config, log *slog.Logger) *mediatorserver.Options {
+	m := c.Mediator
+	limits := overlay.Limits{
+		// A quarter is for streams that the role opens itself, which are none.
+		Connections: 4096 + m.MaxConnections*2, ConnectionsPerKey: mediatorserver.MaxConnectionsPerNode, HalfOpen: 1024, Backlog: 128,
+	}
+	o := &mediatorserver.Options{
+		OpenNetwork: openerWith(c, m.Listen, log.With("role", "mediator"), limits),
+		Limits: store.MediatorLimits{
+			Groups: uint64(m.MaxGroups), GroupsPerOwner: uint64(m.GroupsOfOwner), MembersPerGroup: uint64(m.MaxMembers),
+			Bytes: uint64(m.Quota), BytesPerGroup: uint64(m.PerGroup), BytesPerOwner: uint64(m.PerOwner), BytesPerMember: uint64(m.PerMember),
+		},
+		MaxMessage: int(m.MaxMessage), Keep: time.Duration(m.Keep), MaxConnections: m.MaxConnections,
+	}
+	if m.Create == config.CreateListed {
+		o.Creators = make([]identity.PublicKey, 0, len(m.Creators))
+		for _, who := range m.Creators {
+			o.Creators = append(o.Creators, who.PublicKey)
+		}
+	}
+	return o
 }
 
 // mediaOptions says what becomes of the files of messages.
@@ -289,8 +318,12 @@ func controlOptions(f *flags, c config.Config) control.Options {
 
 // opener returns how a node joins the overlay that the configuration describes.
 func opener(c config.Config, listen []string, log *slog.Logger) func(identity.NodePrivateKey) (uplink.Network, error) {
+	return openerWith(c, listen, log, overlay.Limits{})
+}
+
+func openerWith(c config.Config, listen []string, log *slog.Logger, limits overlay.Limits) func(identity.NodePrivateKey) (uplink.Network, error) {
 	return func(key identity.NodePrivateKey) (uplink.Network, error) {
-		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Connected: c.Yggdrasil.Connected, Listen: listen, Logger: log}
+		options := overlay.Options{Key: key, Peers: c.Yggdrasil.Peers, Connected: c.Yggdrasil.Connected, Listen: listen, Logger: log, Limits: limits}
 		if c.Yggdrasil.Multicast {
 			options.Multicast = []overlay.MulticastInterface{{Regex: ".*", Beacon: true, Listen: true}}
 		}
@@ -333,6 +366,8 @@ type startReport struct {
 	Control string `json:"control"`
 	Tracker string `json:"tracker,omitempty"`
 	Files   string `json:"files,omitempty"`
+	// Mediator is the node key of the mediator that this process is.
+	Mediator string `json:"mediator,omitempty"`
 	// Lost are keys that are missing, one sentence each.
 	Lost []string `json:"lost,omitempty"`
 }
@@ -348,6 +383,9 @@ func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
 	if key, ok := node.FilesKey(); ok {
 		g.Files = key.String()
 	}
+	if key, ok := node.MediatorKey(); ok {
+		g.Mediator = key.String()
+	}
 	return f.print(o.out, g, func() {
 		fmt.Fprintf(o.out, "mimird %s   data %s\n\n", g.Version, g.Data)
 		if g.Link != "" {
@@ -359,6 +397,9 @@ func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
 		}
 		if g.Files != "" {
 			fmt.Fprintf(o.out, "  your file server   %s\n\n", g.Files)
+		}
+		if g.Mediator != "" {
+			fmt.Fprintf(o.out, "  your mediator   %s\n\n", g.Mediator)
 		}
 		for _, text := range g.Lost {
 			fmt.Fprintf(o.out, "  warning: %s\n\n", printable(text))
