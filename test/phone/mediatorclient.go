@@ -298,4 +298,3 @@ func MediatorEventGUID(blob []byte, seconds int64) int64 {
 	}
 	return int64(h)<<32 ^ seconds
 }
-
