@@ -19,32 +19,32 @@ type StatusRequest struct{}
 // Status is the status of the bridge.
 type Status struct {
 	// State says whether the bridge runs.
-	State State
+	State State `json:"state"`
 	// Homeserver says whether the homeserver answers requests.
-	Homeserver homeserver.Health
+	Homeserver homeserver.Health `json:"homeserver"`
 	// Listener says whether our listener answers at its address, and whether the
 	// homeserver pushes events to it.
-	Listener homeserver.Health
+	Listener homeserver.Health `json:"listener"`
 	// Error says why the bridge does not run, in one sentence for people, and Since when
 	// it stopped. Both are zero while it runs.
-	Error string
-	Since time.Time
+	Error string    `json:"error,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// Problems names the registration files that differed from the configuration at the
 	// start, in a sentence each.
-	Problems []string `json:",omitempty"`
+	Problems []string `json:"problems,omitempty"`
 	// Encryption says whether the bridge encrypts. It is known while the bridge runs.
-	Encryption botcrypto.Status
+	Encryption botcrypto.Status `json:"encryption"`
 	// Logins counts the accounts that Matrix users use.
-	Logins int
+	Logins int `json:"logins"`
 	// Transactions counts the Matrix events in the journal: stored and not yet handled.
-	Transactions int
+	Transactions int `json:"transactions"`
 	// Inbound lists the rooms whose first event is being handled for a minute or longer:
 	// at most 100, oldest first.
-	Inbound []WaitingRoom
+	Inbound []WaitingRoom `json:"inbound,omitempty"`
 	// Waiting lists the conversations with undelivered events, at most 100. Conversations
 	// counts all of them.
-	Waiting       []Waiting
-	Conversations int
+	Waiting       []Waiting `json:"waiting,omitempty"`
+	Conversations int       `json:"conversations"`
 }
 
 // State says whether the bridge runs.

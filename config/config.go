@@ -295,6 +295,9 @@ func (c *Config) validate() error {
 	if c.Has(RoleMatrix) && !c.Has(RoleNode) {
 		bad("roles: matrix needs node, because it bridges the node's conversations")
 	}
+	if !c.Has(RoleNode) && len(c.Yggdrasil.Listen) > 0 {
+		bad("yggdrasil.listen: is for the role node, which this process does not have; %s", c.listenKey())
+	}
 	if new(slog.Level).UnmarshalText([]byte(c.Log.Level)) != nil {
 		bad("log.level: %q is none of debug, info, warn, error", clip(c.Log.Level))
 	}
@@ -351,6 +354,18 @@ func (c *Config) validate() error {
 		bad("tracker.max_identities: must be at least 1")
 	}
 	return errors.Join(problems...)
+}
+
+// listenKey names the key under which the roles of this process listen.
+func (c *Config) listenKey() string {
+	var keys []string
+	if c.Has(RoleTracker) {
+		keys = append(keys, "tracker.listen")
+	}
+	if c.Has(RoleFiles) {
+		keys = append(keys, "files.listen")
+	}
+	return "the addresses of its own roles are in " + strings.Join(keys, " and ")
 }
 
 // checkURI refuses what Yggdrasil could not even try, so that a typing error is

@@ -59,9 +59,9 @@ func suggestion(key string, known map[string]reflect.Type) string {
 }
 
 // Nearest returns the known word that a misspelt one was probably meant to be, ""
-// for none.
+// for none: one letter in three may be wrong, and one in a short word.
 func Nearest(misspelt string, known iter.Seq[string]) string {
-	best, distance := "", len(misspelt)/2+2
+	best, distance := "", max(1, len(misspelt)/3)+1
 	for candidate := range known {
 		d := editDistance(strings.ToLower(misspelt), candidate)
 		if d < distance || d == distance && candidate < best {

@@ -130,8 +130,8 @@ type Status struct {
 	Overlay  Overlay   `json:"overlay"`
 	Trackers []Tracker `json:"trackers"`
 	// OldTrackers are those of gen1 and gen2.
-	OldTrackers []OldTracker `json:"old_trackers,omitempty"`
-	Sessions    int          `json:"sessions" doc:"Contacts connected at this moment"`
+	OldTrackers []TrackerV1 `json:"old_trackers,omitempty"`
+	Sessions    int         `json:"sessions" doc:"Contacts connected at this moment"`
 	// StrayReactions is 0 as a rule.
 	StrayReactions uint64 `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
 	// UnencodableEvents is 0 unless there is a defect.
@@ -183,8 +183,8 @@ type Tracker struct {
 	Last      time.Time `json:"last_answer,omitzero"`
 }
 
-// OldTracker is a tracker of gen1 or gen2 that this node uses.
-type OldTracker struct {
+// TrackerV1 is a tracker of gen1 or gen2 that this node uses.
+type TrackerV1 struct {
 	Address string    `json:"address"`
 	Answers bool      `json:"answers" doc:"It answered the last question"`
 	Last    time.Time `json:"last_answer,omitzero"`
@@ -327,8 +327,8 @@ func trackerOf(t resolver.TrackerStatus) Tracker {
 	}
 }
 
-func oldTrackerOf(t resolver.TrackerV1Status) OldTracker {
-	out := OldTracker{Address: t.Tracker.String(), Answers: t.Err == nil && !t.LastAnswer.IsZero(), Last: t.LastAnswer}
+func oldTrackerOf(t resolver.TrackerV1Status) TrackerV1 {
+	out := TrackerV1{Address: t.Tracker.String(), Answers: t.Err == nil && !t.LastAnswer.IsZero(), Last: t.LastAnswer}
 	if t.Err != nil {
 		out.Error = t.Err.Error()
 	}

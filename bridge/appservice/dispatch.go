@@ -554,12 +554,12 @@ func (d *Dispatcher) encryption(work context.Context, c *content) {
 
 // WaitingRoom is a room with events that have not been handled yet.
 type WaitingRoom struct {
-	Room string
+	Room string `json:"room"`
 	// Events is how many.
-	Events int
+	Events int `json:"events"`
 	// Error is why the first of them is not, when an attempt has failed.
-	Error string
-	Since time.Time
+	Error string    `json:"error,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 }
 
 // inboundPatience is how long an event of a room may take before the room is

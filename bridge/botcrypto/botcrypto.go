@@ -40,10 +40,10 @@ var (
 
 // Status says whether the bridge can take part in encrypted rooms.
 type Status struct {
-	State State
+	State State `json:"state"`
 	// Error says, when the state is Unavailable, why, and what to do, in a sentence or two
 	// for people.
-	Error string `json:",omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // State is whether the bridge can take part in encrypted rooms.

@@ -109,18 +109,19 @@ func (d *Deliverer) TroubleOf(conversation store.Conversation) Trouble {
 
 // Waiting is a conversation with events that are not in their room yet.
 type Waiting struct {
-	Account, Contact identity.PublicKey
+	Account identity.PublicKey `json:"account"`
+	Contact identity.PublicKey `json:"contact"`
 	// Events is how many.
-	Events int
+	Events int `json:"events"`
 	// Error is why the first of them is not, when that was tried, and Since when.
-	Error string
-	Since time.Time
+	Error string    `json:"error,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// Name is the name of the contact, Room where the events belong, empty when there is
 	// no room yet, and Remedy what to do. The connector fills them in when there is an
 	// Error.
-	Name   string    `json:",omitempty"`
-	Room   id.RoomID `json:",omitempty"`
-	Remedy string    `json:",omitempty"`
+	Name   string    `json:"name,omitempty"`
+	Room   id.RoomID `json:"room,omitempty"`
+	Remedy string    `json:"remedy,omitempty"`
 }
 
 // Waiting returns the number of logins, the number of conversations with undelivered

@@ -21,11 +21,11 @@ type Monitor struct {
 // Health says whether something outside works.
 type Health struct {
 	// OK is what was seen last. Before anything was seen it is false, and Error empty.
-	OK bool
+	OK bool `json:"ok"`
 	// Since is when OK became what it is.
-	Since time.Time
+	Since time.Time `json:"since,omitzero"`
 	// Error is the failure, in one sentence for people.
-	Error string
+	Error string `json:"error,omitempty"`
 }
 
 // Up notes a success, and calls the function of OnUp when it follows a failure.

@@ -228,10 +228,20 @@ func (w *world) exits(args []string) error {
 	if code := codeOf(process.Run(cmd, patience)); code != args[0] {
 		return fmt.Errorf("exit code %s, want %s: %s", code, args[0], stderr.String())
 	}
-	if args[0] != "0" && !sentence.MatchString(lastLine(stderr.String())) {
+	if args[0] != "0" && !sentence.MatchString(lastLine(stderr.String())) && !isJSONError(stderr.String(), args[0]) {
 		return fmt.Errorf("not one sentence: %q", stderr.String())
 	}
 	return nil
+}
+
+// isJSONError reports whether a text ends with an error as --json makes it.
+func isJSONError(text, code string) bool {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	var f failure
+	if json.Unmarshal([]byte(lines[len(lines)-1]), &f) != nil {
+		return false
+	}
+	return sentence.MatchString("mimird: "+f.Error+"\n") && strconv.Itoa(f.ExitCode) == code && f.Code != ""
 }
 
 // lastLine leaves out the log, which is JSON, before the error of mimird up.

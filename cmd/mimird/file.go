@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -79,7 +80,7 @@ func newFileGet(f *flags) *cobra.Command {
 				return err
 			}
 			defer client.Close()
-			file, err := fetched(cmd.Context(), client, f.account, args[0], args[1], wait)
+			file, err := fetched(cmd, f, client, args[0], args[1], wait)
 			if err != nil {
 				return err
 			}
@@ -113,7 +114,8 @@ func localName(name string) string {
 }
 
 // fetched waits until the file of a message is here.
-func fetched(ctx context.Context, client *control.Client, account, contact, message string, wait time.Duration) (control.File, error) {
+func fetched(cmd *cobra.Command, f *flags, client *control.Client, contact, message string, wait time.Duration) (control.File, error) {
+	ctx, account := cmd.Context(), f.account
 	here := func(file control.File) bool { return file.State == "stored" || file.State == "uploading" }
 	file, err := client.File(ctx, account, contact, message)
 	if err != nil || here(file) {
@@ -126,7 +128,10 @@ func fetched(ctx context.Context, client *control.Client, account, contact, mess
 	defer cancel()
 	again := time.NewTicker(200 * time.Millisecond)
 	defer again.Stop()
+	shown := newProgress(cmd.ErrOrStderr(), file.Name, f.json)
+	defer shown.finish()
 	for !here(file) {
+		shown.update(file.Done, file.Size)
 		if file.State == "failed" {
 			return file, fmt.Errorf("the file cannot be fetched: %s", printable(file.Reason))
 		}
@@ -183,5 +188,41 @@ func sendFile(cmd *cobra.Command, f *flags, contact, path string, file control.N
 	if err != nil {
 		return err
 	}
-	return sent(cmd.Context(), f, cmd.OutOrStdout(), client, m, wait)
+	done := make(chan struct{})
+	uploads := sync.WaitGroup{}
+	if wait > 0 {
+		uploads.Go(func() { watchUpload(cmd, f, client, m, done) })
+	}
+	return sent(cmd.Context(), f, cmd.OutOrStdout(), client, m, wait, func() {
+		close(done)
+		uploads.Wait()
+	})
+}
+
+// watchUpload shows how far the upload of a file is, until done is closed.
+func watchUpload(cmd *cobra.Command, f *flags, client *control.Client, m control.Message, done <-chan struct{}) {
+	name := ""
+	if m.File != nil {
+		name = m.File.Name
+	}
+	shown := newProgress(cmd.ErrOrStderr(), name, f.json)
+	defer shown.finish()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-cmd.Context().Done():
+			return
+		case <-again.C:
+		}
+		file, err := client.File(cmd.Context(), f.account, m.Contact, m.ID)
+		if err != nil {
+			return // the wait for the message reports it
+		}
+		if file.State == "uploading" {
+			shown.update(file.Done, file.Size)
+		}
+	}
 }

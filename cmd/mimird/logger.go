@@ -19,10 +19,29 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	terminal := isTerminal(w)
 	switch {
 	case c.Format == "json", c.Format == "auto" && !terminal:
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.SlogLevel()}))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.SlogLevel(), ReplaceAttr: readable}))
 	default:
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: c.SlogLevel(), TimeFormat: time.TimeOnly, NoColor: !terminal}))
+		return slog.New(tint.NewHandler(w, &tint.Options{Level: c.SlogLevel(), TimeFormat: time.TimeOnly, NoColor: !terminal, ReplaceAttr: readable}))
 	}
+}
+
+// readable writes durations as people do, 1.5s and not 1500000000, with three digits or
+// more.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(shortDuration(a.Value.Duration()))
+	}
+	return a
+}
+
+// shortDuration writes a duration with as many digits as matter.
+func shortDuration(d time.Duration) string {
+	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
+		if d >= 100*unit || d <= -100*unit {
+			return d.Round(unit).String()
+		}
+	}
+	return d.String()
 }
 
 // isTerminal reports whether a person is at the other end of a reader or writer.

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,6 @@ import (
 	"strings"
 	"syscall"
 
-	"charm.land/fang/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
@@ -39,6 +39,7 @@ const (
 	exitDiskFull = 4 // the disk is full
 	exitInUse    = 5 // another process has the data directory open
 	exitNewer    = 6 // a newer version has written the data directory
+	exitWaiting  = 7 // --wait has run out: the message is safe and waits for the contact
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -48,14 +49,32 @@ func run(args []string, stdout, stderr io.Writer) int {
 	keepPrivate()
 	ctx, stop := untilSignal()
 	defer stop()
-	root := newRoot()
+	root, f := newRoot()
 	root.SetArgs(guidsLast(root, args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := fang.Execute(ctx, root, fang.WithVersion(version().String()), fang.WithErrorHandler(
-		func(w io.Writer, _ fang.Styles, err error) { fmt.Fprintf(w, "mimird: %s\n", explain(err)) },
-	))
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		printError(stderr, err, f.json || slices.Contains(args, "--json"))
+	}
 	return exitCode(err)
+}
+
+// failure is an error as it is printed with --json, on standard error.
+type failure struct {
+	Error    string `json:"error"`
+	Code     string `json:"code"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// printError prints an error as one sentence, or as one JSON object.
+func printError(w io.Writer, err error, asJSON bool) {
+	if !asJSON {
+		fmt.Fprintf(w, "mimird: %s\n", explain(err))
+		return
+	}
+	line, _ := json.Marshal(failure{Error: explain(err), Code: codeOfError(err), ExitCode: exitCode(err)}) // strings always marshal
+	fmt.Fprintf(w, "%s\n", line)
 }
 
 // guidsLast puts a negative number after mimird trace, which a guid may be, behind a
@@ -120,6 +139,30 @@ type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }
 
+// codeOfError names an error for programs; docs/commands.md lists the names.
+func codeOfError(err error) string {
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		return "not_running"
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	}
+	var refused *control.Error
+	switch code := exitCode(err); {
+	case code != exitError:
+		return codeNames[code]
+	case errors.As(err, &refused):
+		return "refused"
+	}
+	return codeNames[exitError]
+}
+
+// codeNames are the names of exit codes.
+var codeNames = map[int]string{
+	exitError: "error", exitConfig: "configuration", exitDamaged: "damaged", exitDiskFull: "disk_full", exitInUse: "in_use",
+	exitNewer: "newer_version", exitWaiting: "undelivered",
+}
+
 func exitCode(err error) int {
 	var wrong configError
 	switch {
@@ -135,6 +178,8 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull
+	case errors.Is(err, errWaiting):
+		return exitWaiting
 	}
 	return exitError
 }

@@ -112,7 +112,7 @@ func nodeState(ctx context.Context, f *flags, c config.Config) doctor.NodeState 
 	}
 	var failure struct {
 		Error string `json:"error"`
-		State string
+		State string `json:"state"`
 	}
 	if err := json.Unmarshal(part, &failure); err != nil || failure.State == "" {
 		state.Error = failure.Error

@@ -29,33 +29,39 @@ type flags struct {
 	account string
 }
 
-func newRoot() *cobra.Command {
+func newRoot() (*cobra.Command, *flags) {
 	f := new(flags)
 	root := group(&cobra.Command{
 		Use:   "mimird",
 		Short: "An always-on node of the Mimir messenger",
 		Long: "mimird receives your Mimir messages while your phone sleeps, and can show them in Matrix.\n\n" +
-			"Start with: mimird up",
+			"Start with: mimird up\n\n" +
+			"Exit codes: 0 fine; 1 anything else; 2 the configuration is wrong or missing, or others can read a key; 3 the\n" +
+			"store is damaged or a key is lost; 4 the disk is full; 5 another process has the data directory open; 6 a newer\n" +
+			"version has written it; 7 a message was not delivered within --wait, and stays in the outbox.",
+		Version: version().String(), SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return f.check() },
 	})
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(newHelp())
+	root.SetHelpFunc(printHelp)
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	p := root.PersistentFlags()
-	p.StringVar(&f.dir, "data", fromEnv("MIMIRD_DATA", defaultDir), "data directory (env MIMIRD_DATA)")
-	p.StringVar(&f.config, "config", "", "configuration file (default: mimird.yaml in the data directory)")
+	p.StringVar(&f.dir, "data", fromEnv("MIMIRD_DATA", defaultDir), "data `directory` (env MIMIRD_DATA)")
+	p.Lookup("data").DefValue = defaultDir // in help and manual, also where the variable is set
+	p.StringVar(&f.config, "config", "", "configuration `file` (default: mimird.yaml in the data directory)")
 	p.BoolVar(&f.json, "json", false, "print JSON")
-	p.StringVar(&f.account, "account", "-", "account by name or key, when there are several")
+	p.StringVar(&f.account, "account", "-", "`account` by name or key, when there are several")
 	root.AddCommand(
 		newUp(f), newID(f), newAccount(f), newContact(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newFile(f), newTail(f), newStatus(f),
 		newTrace(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
-		newMatrix(f), newVersion(f),
+		newMatrix(f), newVersion(f), newMan(),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		group(completion)
 	}
-	return root
+	return root, f
 }
 
 // check rejects flags that are wrong for every command.

@@ -27,7 +27,8 @@ func newSend(f *flags) *cobra.Command {
 		Use:   "send CONTACT [TEXT...]",
 		Short: "Send a text or a file",
 		Long: "Queues a text for a contact, given by name or key. Without a text it is read from standard input. The text\n" +
-			"is safe as soon as this command returns; it is delivered when the contact can be reached.\n\n" +
+			"is safe as soon as this command returns; it is delivered when the contact can be reached. With --wait it waits\n" +
+			"for that; when the time runs out it prints the id of the message all the same, and ends with exit code 7.\n\n" +
 			"With --file it queues a file, and the text is its caption. The file is encrypted and put on the file server\n" +
 			"of the configuration first; what you send after it arrives after it.",
 		Args:              atLeastOne("CONTACT and a text"),
@@ -97,22 +98,24 @@ func send(ctx context.Context, f *flags, out io.Writer, contact string, text con
 	if err != nil {
 		return err
 	}
-	return sent(ctx, f, out, client, m, wait)
+	return sent(ctx, f, out, client, m, wait, func() {})
 }
 
-// sent waits for a message as long as the caller wants, and says what has become
-// of it.
-func sent(ctx context.Context, f *flags, out io.Writer, client *control.Client, m control.Message, wait time.Duration) error {
+// sent waits for a message as long as the caller wants, calls waited, and says what has
+// become of the message.
+func sent(ctx context.Context, f *flags, out io.Writer, client *control.Client, m control.Message, wait time.Duration, waited func()) error {
 	var err error
 	if wait > 0 && m.State == "pending" {
-		if m, err = delivered(ctx, client, f.account, m, wait); err != nil {
-			return err
-		}
+		m, err = delivered(ctx, client, f.account, m, wait)
+	}
+	waited()
+	if err != nil && !errors.Is(err, errWaiting) {
+		return err
 	}
 	if m.State == "failed" {
 		return fmt.Errorf("message %s was not delivered: %s", m.ID, printable(m.Reason))
 	}
-	return f.print(out, m, func() { fmt.Fprintf(out, "%s %s\n", m.State, m.ID) })
+	return errors.Join(f.print(out, m, func() { fmt.Fprintf(out, "%s %s\n", m.State, m.ID) }), err)
 }
 
 // delivered waits until a message has left the outbox.

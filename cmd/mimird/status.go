@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -93,29 +95,96 @@ func printStatus(out io.Writer, s control.Status) {
 		fmt.Fprintf(w, "undelivered\t%s\n", undeliveredLine(u))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
-		fmt.Fprintf(w, "%s\t%s\n", printable(name), printable(string(s.Parts[name])))
+		text := string(s.Parts[name])
+		if name == matrixName {
+			text = bridgeLine(s.Parts[name])
+		}
+		fmt.Fprintf(w, "%s\t%s\n", printable(name), printable(text))
 	}
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
 	}
-	for _, text := range stuckRooms(s.Parts[matrixName]) {
-		fmt.Fprintf(w, "warning\t%s\n", printable(text))
-	}
-	if text := notEncrypted(s.Parts[matrixName]); text != "" {
-		fmt.Fprintf(w, "warning\t%s\n", printable(text))
-	}
-	for _, text := range inboundRooms(s.Parts[matrixName]) {
+	for _, text := range bridgeWarnings(s.Parts[matrixName]) {
 		fmt.Fprintf(w, "warning\t%s\n", printable(text))
 	}
 }
 
-// inboundRooms names the Matrix rooms in which what was written does not get on.
-func inboundRooms(part json.RawMessage) (lines []string) {
-	var state bridge.Status
-	if json.Unmarshal(part, &state) != nil {
+// bridgeLine says in words how the bridge is.
+func bridgeLine(part json.RawMessage) string {
+	var failure struct {
+		Error string `json:"error"`
+		State string `json:"state"`
+	}
+	var b bridge.Status
+	if err := json.Unmarshal(part, &failure); err != nil || failure.State == "" || json.Unmarshal(part, &b) != nil {
+		return "its state is not known: " + cmp.Or(failure.Error, "the answer cannot be read")
+	}
+	counts := []string{plural(b.Logins, "login", "logins")}
+	if b.Transactions > 0 {
+		counts = append(counts, plural(b.Transactions, "event", "events")+" from Matrix not handled yet")
+	}
+	if b.Conversations > 0 {
+		counts = append(counts, plural(b.Conversations, "conversation", "conversations")+" with events for Matrix")
+	}
+	tail := "; " + strings.Join(counts, ", ")
+	switch b.State {
+	case bridge.StateRunning:
+		return "works both ways" + tail
+	case bridge.StateDegraded:
+		var parts []string
+		if !b.Homeserver.OK {
+			parts = append(parts, "the homeserver does not answer"+sinceWhy(b.Homeserver.Since, b.Homeserver.Error))
+		}
+		if !b.Listener.OK {
+			parts = append(parts, "the homeserver does not reach the bridge"+sinceWhy(b.Listener.Since, b.Listener.Error))
+		}
+		return strings.Join(parts, "; ") + tail + "; see: mimird matrix doctor"
+	case bridge.StateFailed:
+		return "does not run" + sinceWhy(b.Since, b.Error) + "; it is started again by itself"
+	case bridge.StateStarting:
+		return "is starting" + sinceWhy(b.Since, b.Error)
+	}
+	return string(b.State) + tail
+}
+
+func sinceWhy(since time.Time, why string) string {
+	text := ""
+	if !since.IsZero() {
+		text = " since " + since.Local().Format(time.DateTime)
+	}
+	if why != "" {
+		text += ": " + why
+	}
+	return text
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+// bridgeWarnings returns what of the bridge's status a person should look at: rooms that
+// messages have not reached for a minute, encryption that should be and cannot, and rooms
+// in which what was written does not get on. Without a bridge there is nothing.
+func bridgeWarnings(part json.RawMessage) (lines []string) {
+	var b bridge.Status
+	if json.Unmarshal(part, &b) != nil {
 		return nil
 	}
-	for _, room := range state.Inbound {
+	lines = append(lines, b.Problems...)
+	for _, w := range b.Waiting {
+		if w.Error == "" || time.Since(w.Since) < time.Minute {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%d events for the room of %s (%s) since %s: %s. %s",
+			w.Events, w.Name, cmp.Or(string(w.Room), "no room yet"), w.Since.Local().Format(time.DateTime), w.Error, w.Remedy))
+	}
+	if b.Encryption.Error != "" {
+		lines = append(lines, b.Encryption.Error)
+	}
+	for _, room := range b.Inbound {
 		line := fmt.Sprintf("%d events of the Matrix room %s wait since %s", room.Events, room.Room, room.Since.Local().Format(time.DateTime))
 		if room.Error != "" {
 			line += ": " + room.Error
@@ -123,33 +192,6 @@ func inboundRooms(part json.RawMessage) (lines []string) {
 		lines = append(lines, line)
 	}
 	return lines
-}
-
-// stuckRooms returns what the bridge's status says of rooms that messages have not
-// reached for a minute.
-func stuckRooms(part json.RawMessage) (lines []string) {
-	var state bridge.Status
-	if json.Unmarshal(part, &state) != nil { // there is no bridge, or it does not answer
-		return nil
-	}
-	for _, w := range state.Waiting {
-		if w.Error == "" || time.Since(w.Since) < time.Minute {
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("%d events for the room of %s (%s) since %s: %s. %s",
-			w.Events, w.Name, cmp.Or(string(w.Room), "no room yet"), w.Since.Local().Format(time.DateTime), w.Error, w.Remedy))
-	}
-	return lines
-}
-
-// notEncrypted returns what the bridge's status says of encryption that should be and
-// cannot.
-func notEncrypted(part json.RawMessage) string {
-	var state bridge.Status
-	if json.Unmarshal(part, &state) != nil { // there is no bridge, or it does not answer
-		return ""
-	}
-	return state.Encryption.Error
 }
 
 // undeliveredLine says for whom messages are undelivered, and why.

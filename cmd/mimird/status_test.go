@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 func TestStatus_UnencryptedRooms_Named(t *testing.T) {
@@ -60,7 +61,7 @@ func TestStatus_StuckRooms_Named(t *testing.T) {
 func TestStatus_TrackersV1(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local)
 	var out strings.Builder
-	printStatus(&out, control.Status{OldTrackers: []control.OldTracker{
+	printStatus(&out, control.Status{OldTrackers: []control.TrackerV1{
 		{Address: "[200::1]:5050"},
 		{Address: "0123456789abcdef", Answers: true, Last: at},
 		{Address: "[200::2]:5050", Last: at, Error: "remote node does not answer"},
@@ -87,5 +88,40 @@ func TestStatus_StuckInboundRooms_Named(t *testing.T) {
 	printStatus(&out, control.Status{Parts: map[string]json.RawMessage{matrixName: part}})
 	if !strings.Contains(out.String(), ":example.org wait since 2026-11-23 12:30:15: the disk is full\n") || strings.Contains(out.String(), "\x1b") {
 		t.Errorf("status says:\n%q", out.String())
+	}
+}
+
+func TestStatus_Bridge_InWords(t *testing.T) {
+	since := time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local)
+	up, down := homeserver.Health{OK: true}, homeserver.Health{Since: since, Error: "connection refused"}
+	for want, state := range map[string]bridge.Status{
+		"works both ways; 1 login": {State: bridge.StateRunning, Homeserver: up, Listener: up, Logins: 1},
+		"works both ways; 2 logins, 1 event from Matrix not handled yet, 3 conversations with events for Matrix": {
+			State: bridge.StateRunning, Homeserver: up, Listener: up, Logins: 2, Transactions: 1, Conversations: 3,
+		},
+		"the homeserver does not answer since 2026-11-23 12:30:15: connection refused; 2 logins; see: mimird matrix doctor": {
+			State: bridge.StateDegraded, Homeserver: down, Listener: up, Logins: 2,
+		},
+		"the homeserver does not reach the bridge since 2026-11-23 12:30:15: connection refused; 0 logins; see: mimird matrix doctor": {
+			State: bridge.StateDegraded, Homeserver: up, Listener: down,
+		},
+		"does not run since 2026-11-23 12:30:15: no token; it is started again by itself": {State: bridge.StateFailed, Since: since, Error: "no token"},
+		"is starting": {State: bridge.StateStarting},
+	} {
+		part, err := json.Marshal(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := bridgeLine(part); have != want {
+			t.Errorf("have %q\nwant %q", have, want)
+		}
+	}
+	for part, want := range map[string]string{
+		`{"error":"the bridge does not answer"}`: "its state is not known: the bridge does not answer",
+		`[]`:                                     "its state is not known: the answer cannot be read",
+	} {
+		if have := bridgeLine(json.RawMessage(part)); have != want {
+			t.Errorf("have %q, want %q", have, want)
+		}
 	}
 }

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
@@ -51,12 +55,19 @@ func newUp(f *flags) *cobra.Command {
 		Short: "Run the node",
 		Long: "Runs the node until it gets an interrupt or terminate signal; a second signal ends it at once, and nothing is\n" +
 			"lost by that. The first start creates the data directory, a commented configuration and an account, and prints\n" +
-			"the account's link and QR code.\n\n" +
+			"the account's link and QR code. On a terminal it asks for the account's name, unless --name gives it.\n\n" +
 			"Exit codes: 0 stopped in order, 1 anything else, 2 the configuration is wrong or missing, or others\n" +
 			"can read a key, 3 the store is damaged or a key of the node is lost, 4 the disk is full, 5 another process has the data directory open, 6 a newer version has written it.\n" +
 			"After 2, 3, 5 and 6 starting again does not help.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("name") && !f.json {
+				asked, err := askName(cmd, f, name)
+				if err != nil {
+					return err
+				}
+				name = asked
+			}
 			return up(cmd.Context(), f, upOptions{name: name, noQR: noQR, newNodeKey: newNodeKey, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()})
 		},
 	}
@@ -64,6 +75,49 @@ func newUp(f *flags) *cobra.Command {
 	cmd.Flags().BoolVar(&noQR, "no-qr", false, "print the link without the QR code")
 	cmd.Flags().BoolVar(&newNodeKey, "new-node-key", false, "go on with another node key when the old one is lost")
 	return cmd
+}
+
+// maxName is the longest name of an account, in bytes.
+const maxName = 64
+
+// askName asks for the name of the account that the first start is going to create. It
+// asks only people, only once, and takes otherwise for no answer.
+func askName(cmd *cobra.Command, f *flags, otherwise string) (string, error) {
+	if !isTerminal(cmd.InOrStdin()) || !isTerminal(cmd.OutOrStdout()) {
+		return otherwise, nil
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, storeDir)); !errors.Is(err, fs.ErrNotExist) {
+		return otherwise, nil
+	}
+	if c, err := f.load(); err != nil {
+		return "", err
+	} else if !c.Has(config.RoleNode) {
+		return otherwise, nil
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "What is your name? Your contacts see it; mimird account set changes it. [%s] ", otherwise)
+	type line struct {
+		text string
+		err  error
+	}
+	read := make(chan line, 1)
+	// The read ends with the process when it is interrupted here.
+	go func() {
+		text, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+		read <- line{text, err}
+	}()
+	select {
+	case <-cmd.Context().Done():
+		return "", cmd.Context().Err()
+	case l := <-read:
+		if l.err != nil && !errors.Is(l.err, io.EOF) {
+			return "", fmt.Errorf("read name: %w", l.err)
+		}
+		name := strings.TrimSpace(printable(l.text))
+		if len(name) > maxName {
+			return "", fmt.Errorf("the name has %d bytes, at most %d are possible; start again with a shorter one", len(name), maxName)
+		}
+		return cmp.Or(name, otherwise), nil
+	}
 }
 
 type upOptions struct {
@@ -139,7 +193,7 @@ func start(ctx context.Context, f *flags, o upOptions, node *node.Node, c config
 	if err != nil {
 		return err
 	}
-	g := startReport{Version: version().String(), Control: f.socket(c)}
+	g := startReport{Version: version().String(), Control: f.socket(c), node: c.Has(config.RoleNode)}
 	if c.Has(config.RoleNode) {
 		account, err := firstAccount(ctx, node, o.name)
 		if err != nil {
@@ -370,6 +424,8 @@ type startReport struct {
 	Mediator string `json:"mediator,omitempty"`
 	// Lost are keys that are missing, one sentence each.
 	Lost []string `json:"lost,omitempty"`
+
+	node bool // there are accounts
 }
 
 func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
@@ -387,39 +443,65 @@ func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
 		g.Mediator = key.String()
 	}
 	return f.print(o.out, g, func() {
-		fmt.Fprintf(o.out, "mimird %s   data %s\n\n", g.Version, g.Data)
-		if g.Link != "" {
-			fmt.Fprintf(o.out, "  account     %s\n", printable(g.Account))
-			printLink(o.out, g.Link, !o.noQR)
-		}
+		fmt.Fprintf(o.out, "mimird %s   data %s\n", g.Version, g.Data)
 		if g.Tracker != "" {
-			fmt.Fprintf(o.out, "  your tracker   %s\n\n", g.Tracker)
+			fmt.Fprintf(o.out, "  your tracker   %s\n", g.Tracker)
 		}
 		if g.Files != "" {
-			fmt.Fprintf(o.out, "  your file server   %s\n\n", g.Files)
+			fmt.Fprintf(o.out, "  your file server   %s\n", g.Files)
 		}
 		if g.Mediator != "" {
 			fmt.Fprintf(o.out, "  your mediator   %s\n\n", g.Mediator)
 		}
 		for _, text := range g.Lost {
-			fmt.Fprintf(o.out, "  warning: %s\n\n", printable(text))
+			fmt.Fprintf(o.out, "  warning: %s\n", printable(text))
 		}
-		fmt.Fprintf(o.out, "Running. Ctrl-C stops; everything stays. In another terminal: mimird status, mimird tail, mimird send.\n")
+		if g.Link != "" {
+			fmt.Fprintf(o.out, "  account     %s; scan this in Mimir (Add contact), or copy the link:\n", printable(g.Account))
+			printLink(o.out, g.Link, !o.noQR)
+		}
+		commands := "mimird status"
+		if g.node {
+			commands = "mimird status, mimird tail, mimird send"
+		}
+		fmt.Fprintf(o.out, "Running. Ctrl-C stops; everything stays. In another terminal: %s.\n", commands)
 	})
 }
 
+// The link and its QR code fit into the smallest usual terminal, with one line more.
+const (
+	screenWidth  = 80
+	screenHeight = 24
+	// quietZone is the light around a QR code that the standard wants, in modules. Where
+	// it does not fit it is less, which readers accept.
+	quietZone = 4
+)
+
 // printLink shows what others scan or copy to add an account.
 func printLink(w io.Writer, link string, qr bool) {
-	fmt.Fprintf(w, "  your link   %s\n", link)
+	line := "  your link   " + link
+	fmt.Fprintln(w, line)
 	if !qr {
-		fmt.Fprintln(w)
 		return
 	}
-	fmt.Fprintf(w, "              scan this in Mimir, or copy the link:\n\n")
+	above := (len(line) + screenWidth - 1) / screenWidth
+	code := qrCode(link, quietZone)
+	for zone := quietZone; zone > 0; zone-- {
+		if small := qrCode(link, zone); bytes.Count(small, []byte("\n"))+above < screenHeight {
+			code = small
+			break
+		}
+	}
+	_, _ = w.Write(code) // what it writes to reports its own errors
+}
+
+// qrCode draws a QR code with the given number of light modules around it.
+func qrCode(link string, zone int) []byte {
+	var b bytes.Buffer
 	qrterminal.GenerateWithConfig(link, qrterminal.Config{
-		Level: qrterminal.L, Writer: w, HalfBlocks: true, QuietZone: 4, // as the standard wants it
+		Level: qrterminal.L, Writer: &b, HalfBlocks: true, QuietZone: zone,
 		BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
 		BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
 	})
-	fmt.Fprintln(w)
+	return b.Bytes()
 }

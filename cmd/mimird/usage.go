@@ -46,7 +46,6 @@ func atLeastOne(what string) cobra.PositionalArgs {
 
 // group makes a command that only has others below it.
 func group(cmd *cobra.Command) *cobra.Command {
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownCommand(cmd, args[0])
@@ -59,10 +58,20 @@ func group(cmd *cobra.Command) *cobra.Command {
 
 func unknownCommand(cmd *cobra.Command, name string) error {
 	text := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), clip(name))
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return fmt.Errorf("%s; did you mean %s?", text, strings.Join(near, " or "))
+	if near := config.Nearest(name, commandNames(cmd)); near != "" {
+		return fmt.Errorf("%s; did you mean %s?", text, near)
 	}
 	return errors.New(text + seeHelp(cmd))
+}
+
+func commandNames(cmd *cobra.Command) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, child := range cmd.Commands() {
+			if child.IsAvailableCommand() && !yield(child.Name()) {
+				return
+			}
+		}
+	}
 }
 
 // newHelp is cobra's command, but for topics that do not exist.
