@@ -3,13 +3,16 @@
 package bridge_test
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/bridgetest"
 )
 
 // features is what a room says that can be done in it.
@@ -77,4 +80,29 @@ func (f *fixture) children(space id.RoomID) (rooms []id.RoomID) {
 		}
 	}
 	return rooms
+}
+
+// The bot leaves a room that the user deletes one request after the other. A message that
+// comes meanwhile must not find that room again, which is about to be without the bot.
+func TestDeletePortal_MessageWhileRoomIsLeft_GetsAnotherRoom(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	_, other := f.conversation("Carol")
+	f.homeserver.SetFault(bridgetest.Fault{Kind: bridgetest.FaultHang, Only: func(r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, "/leave") && r.URL.Query().Get("user_id") == string(f.bot())
+	}})
+	f.write(room, "!mimir delete-portal")
+	f.await("the contact has left", func() bool { return !f.joined(room, f.ghost(bob)) })
+	f.node.receive(f.account, bob, "where have you been")
+	again := f.awaitText(f.alice, f.ghost(bob), "where have you been")
+	if again == room {
+		t.Error("the room that is left is used again")
+	}
+	f.homeserver.SetFault(bridgetest.Fault{})
+	f.await("the bot has left", func() bool { return !f.joined(room, f.bot()) })
+	f.node.receive(f.account, bob, "and now")
+	if found := f.awaitText(f.alice, f.ghost(bob), "and now"); found != again {
+		t.Errorf("the next message is in %s, not in %s", found, again)
+	}
+	f.awaitShown(other, "I am Carol")
 }

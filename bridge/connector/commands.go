@@ -28,6 +28,34 @@ var (
 	helpMessages = commands.HelpSection{Name: "Messages", Order: 25}
 )
 
+// roomEnds returns the library's commands that end the use of rooms. The rooms are noted as
+// given up first: the bot leaves them one request after the other, and a message that comes
+// meanwhile must not find the room that is about to be left.
+func (c *Connector) roomEnds() []commands.CommandHandler {
+	first := func(command *commands.FullHandler, rooms func(*commands.Event) ([]*bridgev2.Portal, error)) *commands.FullHandler {
+		wrapped := *command
+		wrapped.Func = func(ce *commands.Event) {
+			portals, err := rooms(ce)
+			for _, portal := range portals {
+				err = errors.Join(err, c.giveUpRoom(ce.Ctx, portal.MXID))
+			}
+			if err != nil {
+				ce.Reply("The room is not deleted: %s. Try again.", fault.OneLine(err))
+				return
+			}
+			command.Func(ce)
+		}
+		return &wrapped
+	}
+	this := func(ce *commands.Event) ([]*bridgev2.Portal, error) { return []*bridgev2.Portal{ce.Portal}, nil }
+	all := func(ce *commands.Event) ([]*bridgev2.Portal, error) { return c.br.GetAllPortalsWithMXID(ce.Ctx) }
+	return []commands.CommandHandler{
+		first(commands.CommandDeletePortal, this),
+		first(commands.CommandUnbridge, this),
+		first(commands.CommandDeleteAllPortals, all),
+	}
+}
+
 // commandList returns the commands that other bridges do not have. One about a contact is
 // about the contact of its room, or the one that the argument names.
 func (c *Connector) commandList() []commands.CommandHandler {

@@ -168,7 +168,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		}
 		return reactions, err
 	})
-	br.Commands.(*commands.Processor).AddHandlers(c.commandList()...)
+	br.Commands.(*commands.Processor).AddHandlers(append(c.commandList(), c.roomEnds()...)...)
 }
 
 // Start is called when the tables exist. The node runs already.

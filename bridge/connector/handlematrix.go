@@ -365,14 +365,17 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	switch {
-	case isGone(err):
-		return nil // there is nothing but the room
+	case isGone(err): // there is nothing but the room
 	case err != nil:
 		return cl.again(msg.Event, err)
 	case contact.State != store.ContactRequested:
 		return errKept
+	default:
+		if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !isGone(err) {
+			return cl.again(msg.Event, err)
+		}
 	}
-	if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !isGone(err) {
+	if err := cl.giveUpRoom(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
 		return cl.again(msg.Event, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
@@ -39,6 +40,8 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	defer cancel()
 	members, err := d.matrix.Bot().Members(library, portal.MXID) // also replaces the table
 	switch {
+	case err == nil && !d.inRoom(members): // Dendrite answers users who have left
+		d.giveUpLost(ctx, portal)
 	case err == nil:
 		d.log.Info("members of a broken room read again", "room_id", portal.MXID, "count", len(members.Chunk))
 		if refused, err := d.resync(ctx, portal, false); err != nil || refused != nil {
@@ -46,12 +49,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 		}
 		d.repairPower(library, portal.MXID)
 	case d.hasLost(library, portal.MXID):
-		d.log.Warn("bot is not in the room any more, another will be created",
-			"contact", d.at.Contact().Short(), "room_id", portal.MXID)
-		// With its rows, so that what was shown there is shown again.
-		if err := portal.Delete(ctx); err != nil {
-			d.log.Error("lost room not given up", "err", err)
-		}
+		d.giveUpLost(ctx, portal)
 	default:
 		d.log.Warn("members of a room not read", "room_id", portal.MXID, "err", fault.OneLine(err))
 	}
@@ -77,6 +75,23 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 	if _, err := d.matrix.Bot().SetPowerLevels(ctx, room, levels); err != nil {
 		d.log.Warn("power levels of a room not repaired", "room_id", room, "err", fault.OneLine(err))
 	}
+}
+
+// giveUpLost gives up a room that the bot is not in any more.
+func (d *delivery) giveUpLost(ctx context.Context, portal *bridgev2.Portal) {
+	d.log.Warn("bot is not in the room any more, another will be created",
+		"contact", d.at.Contact().Short(), "room_id", portal.MXID)
+	// With its rows, so that what was shown there is shown again.
+	if err := portal.Delete(ctx); err != nil {
+		d.log.Error("lost room not given up", "err", err)
+	}
+}
+
+// inRoom reports whether the bot is among the members of a room.
+func (d *delivery) inRoom(members *mautrix.RespMembers) bool {
+	return slices.ContainsFunc(members.Chunk, func(evt *event.Event) bool {
+		return evt.GetStateKey() == string(d.matrix.Bot().UserID) && evt.Content.AsMember().Membership == event.MembershipJoin
+	})
 }
 
 // hasLost reports whether the homeserver says that the bot is not in a room.
