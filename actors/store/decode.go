@@ -59,6 +59,16 @@ func (m *Message) readInPlace(raw []byte) bool {
 			m.Source = string(r.bytes(cborText))
 		case 20:
 			m.Held = r.yes()
+		case 21:
+			r.fixed(m.Author[:])
+		case 22:
+			m.Number = r.signed(math.MinInt64, math.MaxInt64)
+		case 23:
+			m.ServerGUID = r.signed(math.MinInt64, math.MaxInt64)
+		case 24:
+			m.Unreadable = r.yes()
+		case 25:
+			m.Deleted = r.yes()
 		default:
 			return false
 		}
@@ -86,15 +96,15 @@ func (ev *Event) readFrom(raw []byte) bool {
 		case 6:
 			read.State = ContactState(r.number(math.MaxUint8))
 		case 7:
-			key := r.bytes(cborBytes)
-			if len(key) != len(read.NodeKey) {
-				return false
-			}
-			copy(read.NodeKey[:], key)
+			r.fixed(read.NodeKey[:])
 		case 8:
 			read.Reason = string(r.bytes(cborText))
 		case 20:
 			read.Accepted = r.yes()
+		case 21:
+			r.fixed(read.Member[:])
+		case 22:
+			read.Task = r.number(math.MaxUint64)
 		default:
 			return false
 		}
@@ -228,6 +238,13 @@ func (r *recordReader) bytes(kind byte) []byte {
 	value := r.rest[:n:n]
 	r.rest = r.rest[n:]
 	return value
+}
+
+// fixed reads a byte string of the length of to.
+func (r *recordReader) fixed(to []byte) {
+	if value := r.bytes(cborBytes); copy(to, value) != len(to) || len(value) != len(to) {
+		r.failed = true
+	}
 }
 
 // yes reads a flag that is set.

@@ -21,17 +21,17 @@ func sameAsLibrary(t *testing.T, raw []byte) {
 	for _, rec := range byHand() {
 		if !rec.readFrom(raw) {
 			if !reflect.ValueOf(rec).Elem().IsZero() {
-				t.Errorf("%x was not read, and changed %+v", raw, rec)
+				t.Errorf("%.100x was not read, and changed %+v", raw, rec)
 			}
 			continue
 		}
 		want := reflect.New(reflect.TypeOf(rec).Elem()).Interface()
 		if err := codec.dec.Unmarshal(raw, want); err != nil {
-			t.Errorf("%x was read as %+v, the library says %v", raw, rec, err)
+			t.Errorf("%.100x was read as %.300v, the library says %v", raw, rec, err)
 		}
 		again, err := codec.enc.Marshal(want)
 		if got, gotErr := codec.enc.Marshal(rec); !bytes.Equal(got, again) || err != nil || gotErr != nil {
-			t.Errorf("%x was read as %+v, want %+v, %v", raw, rec, want, errors.Join(err, gotErr))
+			t.Errorf("%.100x was read as %.300v, want %.300v, %v", raw, rec, want, errors.Join(err, gotErr))
 		}
 	}
 }
@@ -53,7 +53,7 @@ func TestDecode_ByHand_MatchesLibrary(t *testing.T) {
 			// The test makes conversations of kinds that do not exist.
 			fresh := reflect.New(value.Type()).Interface()
 			if valid := codec.dec.Unmarshal(raw, fresh) == nil; valid != fresh.(selfDecoder).readFrom(raw) {
-				t.Fatalf("%T %x is valid: %t, and it is another matter by hand", rec, raw, valid)
+				t.Fatalf("%T %.100x is valid: %t, and it is another matter by hand", rec, raw, valid)
 			}
 			if n%20 == 0 && len(raw) < 200 { // damage at every place of a short record
 				for at := range raw {
