@@ -72,7 +72,7 @@ func (s *Store) change(t *testing.T, changes map[string]*string) {
 			t.Fatal(err)
 		}
 	}
-	s.views.publish()
+	s.views.publish(false)
 }
 
 // checked tables are those of which each row is named by another one.

@@ -26,6 +26,7 @@ type batch struct {
 	ops     int
 	bytes   int
 	sync    bool
+	removal bool // an account is removed
 	touched map[Conversation]struct{}
 	answers []answer
 
@@ -106,7 +107,7 @@ func (b *batch) commit(s *Store) error {
 		b.answer(err)
 		return err
 	}
-	s.views.publish()
+	s.views.publish(b.removal)
 	s.watches.wake(b.touched)
 	b.answer(nil)
 	if took := time.Since(begun); took > slowCommit {

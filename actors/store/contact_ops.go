@@ -62,6 +62,7 @@ func (op RemoveAccount) apply(t *txn) (any, error) {
 		return false, err
 	}
 	t.clear(accountPrefix(op.Account))
+	t.removal = true
 	if counters, ok := t.w.accounts[op.Account]; ok {
 		delete(t.w.accounts, op.Account)
 		t.recent = recent{}

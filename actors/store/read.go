@@ -246,36 +246,6 @@ func readCursor(r rows, consumer string, account identity.PublicKey, conversatio
 	return seq, nil
 }
 
-// Pending returns the conversations of an account with events that the consumer
-// has not dealt with. The zero conversation, which is about the account itself,
-// is among them when it has some.
-func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingConversation, error) {
-	var found []PendingConversation
-	err := s.read(func(r rows) error {
-		for row, err := range scanConversations(r, account, tableConvLog) {
-			if err != nil {
-				return err
-			}
-			key, err := parseKey(row.key)
-			if err != nil {
-				return err
-			}
-			cursor, err := readCursor(r, consumer, account, key.conversation)
-			if err != nil {
-				return err
-			}
-			if cursor < key.number {
-				found = append(found, PendingConversation{Conversation: key.conversation, Last: key.number, Cursor: cursor})
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("pending conversations of account %s: %w", account.Short(), err)
-	}
-	return found, nil
-}
-
 // Journal returns a page of the unfinished entries of a queue, oldest first:
 // those after the given one.
 func (s *Store) Journal(queue string, after uint64, limit int) ([]JournalEntry, error) {

@@ -30,6 +30,7 @@ type Store struct {
 	watches  watches
 	space    space
 	crowders crowders
+	floors   floors
 
 	// slot is taken by the commit that is under way, jobs carries it to the
 	// goroutine that commits, and committed is closed when that has ended.

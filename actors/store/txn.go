@@ -70,6 +70,7 @@ type txn struct {
 	recent   recent         // the conversation that was asked for last
 	touched  []Conversation // conversations that got an event
 	unsynced bool           // the operation may be lost in a crash
+	removal  bool           // the operation removes an account
 	counters []counter      // values before the operation, to restore
 	undo     []func()       // restores everything else
 }

@@ -19,6 +19,7 @@ type views struct {
 
 	mu       sync.Mutex
 	current  *view              // nil after close
+	removals uint64             // see view
 	unclosed int                // snapshots
 	retired  []*pebble.Snapshot // not used any more
 }
@@ -26,7 +27,8 @@ type views struct {
 // view is a snapshot with the number of its users.
 type view struct {
 	snapshot *pebble.Snapshot
-	users    int // readers, and views itself while it is current
+	removals uint64 // batches with the removal of an account that it has, since open
+	users    int    // readers, and views itself while it is current
 }
 
 // open shows the present state and starts the goroutine that closes what is not
@@ -35,14 +37,19 @@ func (v *views) open(db *pebble.DB) {
 	v.db = db
 	v.wake = make(chan struct{}, 1)
 	v.done = make(chan struct{})
-	v.publish()
+	v.publish(false)
 	go v.sweep()
 }
 
-// publish makes the present state visible to readers.
-func (v *views) publish() {
+// publish makes the present state visible to readers. removal says that an account was
+// removed since the last call.
+func (v *views) publish(removal bool) {
 	fresh := &view{snapshot: v.db.NewSnapshot(), users: 1}
 	v.mu.Lock()
+	if removal {
+		v.removals++
+	}
+	fresh.removals = v.removals
 	old := v.current
 	v.current = fresh
 	v.unclosed++
@@ -116,6 +123,12 @@ func (v *views) sweep() {
 
 // read calls f with the state as of the last synced commit.
 func (s *Store) read(f func(r rows) error) error {
+	return s.readView(func(r rows, _ uint64) error { return f(r) })
+}
+
+// readView is read for what is remembered from one call to another: removals says
+// whether an account of that id may be another one meanwhile.
+func (s *Store) readView(f func(r rows, removals uint64) error) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
@@ -124,5 +137,5 @@ func (s *Store) read(f func(r rows) error) error {
 		return ErrClosed
 	}
 	defer s.views.release(v)
-	return f(v.snapshot)
+	return f(v.snapshot, v.removals)
 }

@@ -166,6 +166,7 @@ func (w *writer) add(size int) error {
 	b.bytes += size
 	w.bytes += size
 	b.sync = b.sync || !w.txn.unsynced
+	b.removal = b.removal || w.txn.removal
 	for _, conversation := range w.txn.touched {
 		b.touched[conversation] = struct{}{}
 	}

@@ -211,24 +211,30 @@ const (
 // cost returns the processor time that f needs, the smallest of several calls.
 func cost(f func() error) (least time.Duration, err error) {
 	for n, total := 0, time.Duration(0); n < repeats || total < repeatFor; n++ {
-		begun, err := processorTime()
+		took, err := once(f)
 		if err != nil {
 			return 0, err
 		}
-		if err := f(); err != nil {
-			return 0, err
-		}
-		ended, err := processorTime()
-		if err != nil {
-			return 0, err
-		}
-		took := ended - begun
-		if least == 0 || took < least {
+		if n == 0 || took < least {
 			least = took
 		}
 		total += max(took, time.Millisecond)
 	}
-	return max(least, time.Microsecond), nil
+	return least, nil
+}
+
+// once returns the processor time of one call, at least a microsecond, which is what the
+// system counts in.
+func once(f func() error) (time.Duration, error) {
+	begun, err := processorTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	ended, err := processorTime()
+	return max(ended-begun, time.Microsecond), err
 }
 
 // processorTime is what this process has used so far.
