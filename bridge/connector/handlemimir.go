@@ -332,7 +332,7 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 		return err
 	}
 	sender, id := d.contactSender(), mimirid.Notice(d.at.ID, d.ev.Seq, 0)
-	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry {
+	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry || d.ev.Kind == redoEntry {
 		id = mimirid.Message(d.at.ID, d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
 			sender = d.ownSender()

@@ -142,7 +142,11 @@ func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job red
 			return fmt.Errorf("forget the notice: %w", err)
 		}
 	}
-	if err := fault.Guard(c.log, "show a message again", func() error { return d.showMessage(ctx, m) }); err != nil && !errors.Is(err, fault.ErrPanic) {
+	err = fault.Guard(c.log, "show a message again", func() error { return d.showMessage(ctx, m) })
+	if errors.Is(err, fault.ErrPanic) {
+		err = d.insteadOf(ctx, err)
+	}
+	if err != nil {
 		for _, row := range rows {
 			err = errors.Join(err, c.br.DB.Message.Insert(ctx, row))
 		}

@@ -453,7 +453,8 @@ func (d *Deliverer) OfferRebuild(conversation store.Conversation, job Job) bool 
 }
 
 // Redo has the next delivery of a conversation run a job before the next event. It
-// reports false when too many jobs wait, or when there is no login.
+// reports false when too many jobs wait, or when there is no login. A job that panics is
+// dropped.
 func (d *Deliverer) Redo(conversation store.Conversation, job Job) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -738,12 +739,15 @@ func (d *Deliverer) runRedo(work context.Context, at *Position) error {
 		}
 		job := at.redo[0]
 		d.mu.Unlock()
-		if err := job(work, at); err != nil {
+		err := fault.Guard(d.deps.Log, "retry a message", func() error { return job(work, at) })
+		if err == nil || errors.Is(err, fault.ErrPanic) { // which would repeat itself
+			d.mu.Lock()
+			at.redo = at.redo[1:]
+			d.mu.Unlock()
+		}
+		if err != nil {
 			return err
 		}
-		d.mu.Lock()
-		at.redo = at.redo[1:]
-		d.mu.Unlock()
 	}
 }
 
