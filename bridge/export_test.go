@@ -146,6 +146,16 @@ func (o *OutgoingForTest) Forget(ctx context.Context, account, contact identity.
 // a part of it.
 func (o *OutgoingForTest) SearchRooms(ctx context.Context) error { return o.in.RunBackground(ctx) }
 
+// ActAs makes the bridge act as a user with a token of theirs.
+func (o *OutgoingForTest) ActAs(ctx context.Context, user id.UserID, token string) error {
+	ctx = o.in.Bridge().Log.WithContext(ctx)
+	puppet, err := o.in.Bridge().GetUserByMXID(ctx, user)
+	if err != nil {
+		return err
+	}
+	return puppet.LoginDoublePuppet(ctx, token)
+}
+
 // Stop ends it.
 func (o *OutgoingForTest) Stop() error {
 	o.stop()

@@ -3,7 +3,13 @@
 package bridge_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
@@ -121,4 +127,62 @@ func TestDoublePuppet_UserNotTold_OthersDelivered(t *testing.T) {
 	h.await("it was tried", func() bool { return h.log.contains("user not told, retrying") })
 	h.homeserver.SetFault(bridgetest.Fault{})
 	h.said(h.dave, h.daveManagement, "does not let the bridge act as you")
+}
+
+// token logs alice in and returns her access token.
+func (b *bubble) token() string {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.homeserver.URL()+"/_matrix/client/v3/login", strings.NewReader(
+		`{"type":"m.login.password","password":"secret","identifier":{"type":"m.id.user","user":"`+string(bubbleUser)+`"}}`))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	resp, err := b.homeserver.RoundTrip(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Token == "" {
+		b.t.Fatalf("no token: %v", err)
+	}
+	return answer.Token
+}
+
+// The token that the bridge has of a user is dead, and the homeserver does not say so
+// when it is asked: each of the user's messages becomes a notice after three attempts, the
+// tenth as soon as the first.
+func TestDoublePuppet_DeadTokenUnconfirmed_NoticesInTime(t *testing.T) {
+	inAnswerBubbleWith(t, func(c *matrixconfig.Config) { c.DoublePuppet.Registration = matrixconfig.DoublePuppetNone }, func(b *bubble) {
+		token := b.token()
+		if err := b.bridge.ActAs(b.t.Context(), bubbleUser, token); err != nil {
+			b.t.Fatal(err)
+		}
+		talks := []*talk{b.meet("Bob"), b.meet("Carol")}
+		for _, c := range talks {
+			c.says("hello")
+			c.sends("alive")
+		}
+		b.pass(time.Minute)
+		b.homeserver.Revoke(token)
+		const own = 10
+		for _, c := range talks {
+			if shown := c.shown(); !slices.Equal(shown, []string{"hello", "alive"}) {
+				b.t.Errorf("before: %q", shown)
+			}
+			for i := range own {
+				c.sends(fmt.Sprintf("mine %d", i))
+			}
+			c.says("after")
+		}
+		b.pass(own * 5 * time.Second)
+		for _, c := range talks {
+			shown := c.shown()
+			if len(shown) != 2+own+1 || shown[len(shown)-1] != "after" {
+				b.t.Errorf("the room has %q, %+v", shown, c.waiting())
+			}
+		}
+	})
 }

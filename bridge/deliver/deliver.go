@@ -152,15 +152,16 @@ type Position struct {
 
 	// Owned by the delivery while running is set.
 	loaded bool // Cursor is known
+	shown  bool // an event was shown since the delivery began
 
 	// Under Deliverer.mu.
 	running, queued, dirty bool
 	rebuild                Job
 	redo                   []Job
-	failures               int
+	failures               int         // in a row, without an event that was shown
 	timer                  *time.Timer // of the back-off
 	err                    error       // the last failure
-	since                  time.Time   // when the first attempt in a row that failed began
+	since                  time.Time   // when the first attempt of those that failed began
 	began, ended           time.Time   // the last attempt at an event
 	confirmed              time.Time   // when an early attempt began, see Troubles
 	told                   bool        // the user knows of the trouble
@@ -596,9 +597,12 @@ func (d *Deliverer) deliver(stop, work context.Context, at *Position) {
 			d.enqueue(at)
 		}
 	case err != nil:
+		if at.shown { // the conversation gets on, although the next event fails as well
+			at.failures = 0
+		}
 		d.backOff(at, err)
 	default:
-		if at.failures > 0 {
+		if at.err != nil {
 			d.deps.Log.Info("delivery to room resumed", "contact", at.Contact().Short(), "failures", at.failures)
 			d.kicks.pause = 0
 		}
@@ -622,6 +626,8 @@ func (d *Deliverer) backOff(at *Position, err error) {
 	}
 	if at.failures == 0 {
 		at.since = at.began
+	}
+	if at.err == nil {
 		d.deps.Log.Warn("delivery to room failed, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(err), "retry_in", delay)
 	} else {
 		d.deps.Log.Debug("delivery to room failed again",
@@ -646,6 +652,7 @@ func (d *Deliverer) later(at *Position, delay time.Duration) {
 
 // page delivers the next events of a conversation and reports whether there may be more.
 func (d *Deliverer) page(stop, work context.Context, at *Position) (more bool, err error) {
+	at.shown = false
 	if !at.loaded {
 		if at.Cursor, err = d.deps.Node.Cursor(Consumer, at.Account, at.ID); err != nil {
 			return false, err
@@ -668,7 +675,7 @@ func (d *Deliverer) page(stop, work context.Context, at *Position) (more bool, e
 	moved := func() error { return nil } // waits for the cursor
 	defer func() {
 		if failed := moved(); failed != nil {
-			at.loaded, at.InDoubt, at.NextInDoubt, at.Unlisted = false, true, true, true
+			at.loaded, at.shown, at.InDoubt, at.NextInDoubt, at.Unlisted = false, false, true, true, true
 			more, err = false, errors.Join(err, failed)
 		}
 	}()
@@ -689,7 +696,7 @@ func (d *Deliverer) page(stop, work context.Context, at *Position) (more bool, e
 		}
 		moved = d.moveCursor(work, at.Conversation, ev.Seq)
 		d.deps.Backlog.Note(len(events) - i - 1)
-		at.Cursor, at.Trial, at.Repairs = ev.Seq, Trial{}, 0
+		at.Cursor, at.shown, at.Trial, at.Repairs = ev.Seq, true, Trial{}, 0
 		at.InDoubt, at.NextInDoubt, at.Unlisted = at.NextInDoubt, false, at.Unlisted && at.NextInDoubt
 	}
 	return len(events) == pageSize, nil

@@ -516,3 +516,42 @@ func TestWaitingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Each event of a conversation is refused a few times and goes through then, as a notice.
+// The pauses do not grow from one event to the next, and a conversation that gets on is
+// not one whose user has to be told.
+func TestDeliver_EventsRefusedOneByOne_PausesBeginAnew(t *testing.T) {
+	inBubble(t, func(t *testing.T, d *Deliverer, n *logNode, s *shower) {
+		const events = 50
+		bob, carol := conversation(1, 2), conversation(1, 3)
+		tries := make(map[store.Conversation]map[uint64]int)
+		s.fail = func(at *Position, ev store.Event) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if tries[at.Conversation] == nil {
+				tries[at.Conversation] = make(map[uint64]int)
+			}
+			if tries[at.Conversation][ev.Seq]++; tries[at.Conversation][ev.Seq] < 3 {
+				return errTestFailure
+			}
+			return nil
+		}
+		attach(t, d, 1)
+		for _, c := range []store.Conversation{bob, carol} {
+			if err := d.changes(n.add(c, events)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range events {
+			virtual.Sleep(5 * time.Second)
+			if bad, _ := d.Troubles(time.Now()); len(bad) != 0 {
+				t.Errorf("%d conversations are in trouble", len(bad))
+			}
+		}
+		for _, c := range []store.Conversation{bob, carol} {
+			if shown := s.of(c); !slices.Equal(shown, count(events)) {
+				t.Errorf("after %v the room has %d of %d events", events*5*time.Second, len(shown), events)
+			}
+		}
+	})
+}
