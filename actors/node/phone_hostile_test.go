@@ -578,7 +578,8 @@ func TestStrangersLeaveNothing(t *testing.T) {
 		if got := len(n.Stored(p.Key())); got != 5 {
 			t.Errorf("%d messages", got)
 		}
-		if yes := p.Page(key).Of(phone.TypeContactResponse); len(yes) == 0 || yes[0].Int("accepted") != 1 {
+		p.Eventually(t, 20*time.Minute, "the answer", func() bool { return len(p.Page(key).Of(phone.TypeContactResponse)) > 0 })
+		if yes := p.Page(key).Of(phone.TypeContactResponse); yes[0].Int("accepted") != 1 {
 			t.Errorf("answers %v", yes)
 		}
 	})
