@@ -48,6 +48,7 @@ var (
 	errReplaced = errors.New("the identity has logged in again from the same node")
 	errSlow     = errors.New("the client is not reading")
 	errRefused  = errors.New("the identity is refused")
+	errBehind   = errors.New("the client lacks too many messages to be pushed them")
 )
 
 // server accepts connections, within its limits.

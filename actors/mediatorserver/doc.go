@@ -9,7 +9,8 @@
 // The protocol is that of the reference mediator, with its texts, but for what no app can
 // notice:
 //
-//   - who is banned, made read-only or leaves gets no further pushes;
+//   - who is banned, made read-only or leaves gets no further pushes, and when their role is
+//     given back, those that they lack;
 //   - only an owner changes an owner;
 //   - a nonce belongs to the connection that asked for it, so nobody can break the login of
 //     somebody else;

@@ -39,6 +39,9 @@ type account struct {
 type room struct {
 	group   mediator.ChatID
 	clients map[*client]struct{}
+	// suspended are subscribed, and are pushed nothing after an id: their members may not
+	// read at the moment.
+	suspended map[*client]mediator.MessageID
 	// connections counts those of each identity.
 	connections map[identity.PublicKey]int
 	// changed are the identities whose presence is to be sent, in this order.
@@ -99,16 +102,17 @@ func (h *hub) subscribe(c *client, group mediator.ChatID) {
 	r := h.rooms[group]
 	if r == nil {
 		r = &room{
-			group: group, clients: make(map[*client]struct{}), connections: make(map[identity.PublicKey]int),
-			changing: make(map[identity.PublicKey]struct{}),
+			group: group, clients: make(map[*client]struct{}), suspended: make(map[*client]mediator.MessageID),
+			connections: make(map[identity.PublicKey]int), changing: make(map[identity.PublicKey]struct{}),
 		}
 		h.rooms[group] = r
 	}
-	if _, already := r.clients[c]; !already {
-		r.clients[c] = struct{}{}
+	if _, already := c.groups[group]; !already {
 		c.groups[group] = struct{}{}
 		r.connections[c.account.user]++
 	}
+	r.clients[c] = struct{}{}
+	delete(r.suspended, c)
 	h.change(r, c.account.user)
 }
 
@@ -121,21 +125,28 @@ func (h *hub) unsubscribe(c *client, group mediator.ChatID, now int64) {
 	user := c.account.user
 	delete(c.groups, group)
 	delete(r.clients, c)
+	delete(r.suspended, c)
 	if r.connections[user]--; r.connections[user] == 0 {
 		delete(r.connections, user)
 		h.observe(group, user, now)
 		h.change(r, user)
 	}
-	if len(r.clients) == 0 {
+	if len(r.clients)+len(r.suspended) == 0 {
 		h.forget(r)
 	}
 }
 
-// expel removes all connections of an identity from a group.
-func (h *hub) expel(user identity.PublicKey, group mediator.ChatID, now int64) {
-	if a := h.accounts[user]; a != nil {
-		for c := range a.clients {
-			h.unsubscribe(c, group, now)
+// suspend stops the pushes about a group to an identity after a message. Its connections
+// stay subscribed: apps do not subscribe again when their role changes back.
+func (h *hub) suspend(user identity.PublicKey, group mediator.ChatID, after mediator.MessageID) {
+	a, r := h.accounts[user], h.rooms[group]
+	if a == nil || r == nil {
+		return
+	}
+	for c := range a.clients {
+		if _, subscribed := r.clients[c]; subscribed {
+			delete(r.clients, c)
+			r.suspended[c] = after
 		}
 	}
 }
@@ -170,6 +181,7 @@ func (a *actor) push(c *kernel.Context, done underWay, value any) {
 			a.pushMessage(op.Group, sent.Message, done.client)
 		}
 	case store.AddMediatorMember:
+		a.resume(c, op.User, op.Group, value)
 		a.pushEvent(op.Group, value, done.client)
 	case store.UpdateMediatorGroup:
 		a.pushEvent(op.Group, value, nil)
@@ -178,17 +190,25 @@ func (a *actor) push(c *kernel.Context, done underWay, value any) {
 	case store.BanMediatorMember:
 		// The event is the last that the banned member gets.
 		a.pushEvent(op.Group, value, done.client)
-		a.hub.expel(op.User, op.Group, now)
+		a.suspend(op.User, op.Group, value)
 	case store.LeaveMediatorGroup:
 		a.pushEvent(op.Group, value, done.client)
-		a.hub.expel(op.Actor, op.Group, now)
+		if done.client != nil && done.client.account != nil {
+			a.hub.unsubscribe(done.client, op.Group, now)
+		}
+		a.suspend(op.Actor, op.Group, value)
 	case store.ChangeMediatorRole:
+		reads := !op.Permissions.HasAny(mediator.PermissionReadOnly | mediator.PermissionBanned)
+		if reads {
+			a.resume(c, op.User, op.Group, value)
+		}
 		a.pushEvent(op.Group, value, done.client)
-		if op.Permissions.HasAny(mediator.PermissionReadOnly | mediator.PermissionBanned) {
-			a.hub.expel(op.User, op.Group, now)
+		if !reads {
+			a.suspend(op.User, op.Group, value)
 		}
 	case store.AnswerMediatorInvite:
 		if answered, ok := value.(store.MediatorAnswered); ok && answered.Event != nil {
+			a.resume(c, op.User, answered.Group, *answered.Event)
 			a.pushMessage(answered.Group, *answered.Event, nil)
 		}
 	case store.UpdateMediatorProfile:
@@ -205,6 +225,47 @@ func (a *actor) push(c *kernel.Context, done underWay, value any) {
 		a.pushDeleted(op, done.client, now)
 	}
 	a.schedule(c)
+}
+
+// suspend stops the pushes to an identity after an event.
+func (a *actor) suspend(user identity.PublicKey, group mediator.ChatID, event any) {
+	if m, ok := event.(store.MediatorMessage); ok {
+		a.hub.suspend(user, group, m.ID)
+	}
+}
+
+// maxResumed is how many messages are pushed to a connection that may be pushed to again.
+const maxResumed = 256
+
+// resume goes on with the pushes to an identity, with those that it lacks below an event:
+// an app does not fetch what is older than what it has. A connection that lacks too many
+// ends; the client fetches them after its next login.
+func (a *actor) resume(c *kernel.Context, user identity.PublicKey, group mediator.ChatID, event any) {
+	m, ok := event.(store.MediatorMessage)
+	account, r := a.hub.accounts[user], a.hub.rooms[group]
+	if !ok || account == nil || r == nil {
+		return
+	}
+	for client := range account.clients {
+		after, suspended := r.suspended[client]
+		if !suspended {
+			continue
+		}
+		delete(r.suspended, client)
+		r.clients[client] = struct{}{}
+		lacking, err := a.deps.Store.MediatorMessages(group, after, maxResumed+1, maxPushBytes/2)
+		if err != nil {
+			c.Log().Warn("pushes not resumed", "err", err)
+		}
+		for _, missed := range lacking {
+			if missed.ID < m.ID {
+				client.push(pushFrame(a.hub.shared, &mediator.GotMessage{Chat: group, Message: wireMessage(missed)}))
+			}
+		}
+		if err != nil || len(lacking) == 0 || len(lacking) > maxResumed || lacking[len(lacking)-1].ID < m.ID {
+			client.end(errBehind)
+		}
+	}
 }
 
 func (a *actor) pushEvent(group mediator.ChatID, value any, but *client) {
@@ -272,6 +333,9 @@ func (a *actor) pushDeleted(op store.DeleteMediatorGroup, by *client, now int64)
 		GUID: mediator.SystemGUID(blob, now), Time: now, Author: a.key(), Blob: blob,
 	}}), by)
 	for c := range r.clients {
+		delete(c.groups, op.Group)
+	}
+	for c := range r.suspended {
 		delete(c.groups, op.Group)
 	}
 	a.hub.forget(r)
