@@ -345,7 +345,9 @@ func (r *replay) normal(f phone.MediatorFrame, ours bool) string {
 			if i > 0 && fields[i-1].Tag == pubkey && bytes.Equal(fields[i-1].Value, author) {
 				text = r.event(field.Value, ours)
 			}
-			text = text[:min(len(text), 1000)] // a large one was shortened
+			if len(text) > 20_000 {
+				text = text[:300] // the recording has no more of it
+			}
 		}
 		if field.Tag == userKey || field.Tag == messageID && f.Status == 0 {
 			records = append(records, line)
