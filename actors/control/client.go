@@ -176,14 +176,26 @@ func (c *Client) remove(ctx context.Context, path string) error {
 }
 
 func send[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
-	var none T
+	raw, err := encodeBody(body)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return call[T](ctx, c, method, path, raw)
+}
+
+// encodeBody writes the body of a request; nil for none.
+func encodeBody(body any) ([]byte, error) {
+	if body == nil {
+		return nil, nil
+	}
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
 	encoder.SetEscapeHTML(false) // a text of brackets would become six times as long
 	if err := encoder.Encode(body); err != nil {
-		return none, fmt.Errorf("write request: %w", err)
+		return nil, fmt.Errorf("write request: %w", err)
 	}
-	return call[T](ctx, c, method, path, raw.Bytes())
+	return raw.Bytes(), nil
 }
 
 func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (T, error) {

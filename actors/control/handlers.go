@@ -64,6 +64,7 @@ func (s *service) register(api huma.API) {
 	s.registerAccounts(api)
 	s.registerContacts(api)
 	s.registerConversations(api)
+	s.registerMediator(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
@@ -394,6 +395,8 @@ func problem(err error) error {
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")
 	case errors.Is(err, node.ErrBlocked):
 		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
+	case errors.Is(err, node.ErrNoMediator):
+		return huma.Error409Conflict(err.Error() + "; see roles in the configuration, and mimird status")
 	case errors.Is(err, node.ErrAccountExists):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrForwardTo):

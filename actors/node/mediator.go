@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -104,22 +105,25 @@ func (n *Node) HostedGroups() ([]HostedGroup, error) {
 	return groups, nil
 }
 
-// HostedMembers returns the members of a group of the mediator that this node is, also
-// those who are banned.
+// HostedMembers returns members of a group of the mediator that this node is, also those
+// who are banned: at most limit, in the order of their keys, and how many are not banned.
 //
 // Errors: store.ErrNotFound.
-func (n *Node) HostedMembers(group mediator.ChatID) ([]store.MediatorMember, error) {
-	if _, _, err := n.store.MediatorGroup(group); err != nil {
-		return nil, err
+func (n *Node) HostedMembers(group mediator.ChatID, limit int) (members []store.MediatorMember, total uint64, err error) {
+	_, usage, err := n.store.MediatorGroup(group)
+	if err != nil {
+		return nil, 0, err
 	}
-	var members []store.MediatorMember
 	for m, err := range n.store.MediatorMembers(group) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+		if len(members) == limit {
+			break
 		}
 		members = append(members, m)
 	}
-	return members, nil
+	return members, usage.Members, nil
 }
 
 // MediatorBans returns the identities that may not log in at the mediator that this node
@@ -134,13 +138,18 @@ func (n *Node) operate(ctx context.Context, act func(context.Context, mediatorse
 	if err != nil {
 		return err
 	}
-	return act(ctx, o)
+	if err := act(ctx, o); mediatorserver.IsUnknown(err) {
+		return fmt.Errorf("no such group or member: %w", store.ErrNotFound)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // BanHostedMember bans an identity from a group of the mediator that this node is, or makes
 // a banned one a user again. Its members see an event whose actor is the mediator.
 //
-// Errors: [ErrNoMediator], a *mediator.ServerError.
+// Errors: [ErrNoMediator], store.ErrNotFound.
 func (n *Node) BanHostedMember(ctx context.Context, group mediator.ChatID, user identity.PublicKey, banned bool) error {
 	return n.operate(ctx, func(ctx context.Context, o mediatorserver.Operator) error {
 		if banned {
@@ -164,7 +173,7 @@ func (n *Node) BanFromMediator(ctx context.Context, user identity.PublicKey, ban
 
 // DeleteHostedGroup deletes a group of the mediator that this node is.
 //
-// Errors: [ErrNoMediator], a *mediator.ServerError.
+// Errors: [ErrNoMediator], store.ErrNotFound.
 func (n *Node) DeleteHostedGroup(ctx context.Context, group mediator.ChatID) error {
 	return n.operate(ctx, func(ctx context.Context, o mediatorserver.Operator) error { return o.Delete(ctx, group) })
 }
