@@ -72,6 +72,9 @@ type Deps struct {
 	Writer kernel.Ref
 	// Now is the wall clock.
 	Now func() time.Time
+	// Restored is a file that is there when the store was restored from a backup; the role
+	// removes it when it has taken that into account. "" for none.
+	Restored string
 	// Log is for goroutines, Strangers for what strangers cause.
 	Log       *slog.Logger
 	Strangers *strangerlog.Log
@@ -163,6 +166,9 @@ func (a *actor) Started(c *kernel.Context) error {
 		// Closing waits for the network's own goroutines, so it is done here and not
 		// in a turn.
 		defer func() { _ = net.Close() }()
+		if err := (&carer{deps: a.deps}).skipIDs(ctx); err != nil {
+			return err
+		}
 		return a.server.serve(ctx, port)
 	})
 	c.Go("care", (&carer{deps: a.deps, opts: a.opts, sweep: a.server.sweep}).run)

@@ -4,6 +4,10 @@ package mediatorserver
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/mimird/mimird/actors/store"
@@ -45,6 +49,36 @@ func (r *carer) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// skippedIDs is more than a group can have got messages since the last backup.
+const skippedIDs = 1 << 40
+
+// skipIDs takes into account that the store was restored: no id of a message is used again
+// that clients may have seen.
+func (r *carer) skipIDs(ctx context.Context) error {
+	if r.deps.Restored == "" {
+		return nil
+	}
+	if _, err := os.Lstat(r.deps.Restored); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var groups []mediator.ChatID
+	for group, err := range r.deps.Store.MediatorGroups() {
+		if err != nil {
+			return err
+		}
+		groups = append(groups, group.ID)
+	}
+	for batch := range slices.Chunk(groups, careBatch) {
+		if _, err := store.Do[bool](ctx, r.deps.Writer, store.SkipMediatorIDs{Groups: batch, By: skippedIDs}); err != nil {
+			return err
+		}
+	}
+	r.deps.Log.Info("mediator continues from a backup", "component", "mediator", "count", len(groups))
+	return os.Remove(r.deps.Restored) // when that is lost, more ids are left out
 }
 
 // removeDeleted removes the members of deleted groups.

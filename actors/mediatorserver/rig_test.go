@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -71,6 +73,8 @@ type rig struct {
 	limits overlay.Limits
 	disk   vfs.FS
 	dir    string
+	// restored says that the store comes from a backup.
+	restored bool
 	// offset moves the wall clock.
 	offset atomic.Int64
 
@@ -124,13 +128,20 @@ func (r *rig) start() {
 		return ref
 	}
 	r.writer = spawn("store", func() kernel.Actor { return store.NewActor(r.store) })
+	marker := filepath.Join(r.t.TempDir(), "restored")
+	if r.restored {
+		r.restored = false
+		if err := os.WriteFile(marker, nil, 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	opts := r.opts
 	opts.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
 		return &network{Node: r.net.NodeAt(key.Key(), r.limits), failed: make(chan struct{})}, nil
 	}
 	r.ref = spawn("mediator", func() kernel.Actor {
 		return mediatorserver.NewActor(mediatorserver.Deps{
-			Key: r.key, Cell: &r.cell, Store: r.store, Writer: r.writer, Now: r.now, Log: log, Strangers: strangerlog.New(log),
+			Key: r.key, Cell: &r.cell, Store: r.store, Writer: r.writer, Restored: marker, Now: r.now, Log: log, Strangers: strangerlog.New(log),
 		}, opts)
 	})
 	if _, err := mediatorserver.Status(r.t.Context(), r.ref); err != nil { // it listens
@@ -150,6 +161,10 @@ func (r *rig) stop() {
 		}
 	}
 	r.systems = nil
+	// Whatever a test did, the rows agree with each other.
+	if problems, err := r.store.Check(); err != nil || len(problems) > 0 {
+		r.t.Errorf("check: %v, %v", problems, err)
+	}
 	if err := r.store.Close(); err != nil {
 		r.t.Errorf("close: %v", err)
 	}

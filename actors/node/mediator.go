@@ -21,6 +21,10 @@ import (
 // is not running.
 var ErrNoMediator = errors.New("this node is not a mediator, or the mediator is not running")
 
+// RestoredFile is written into a data directory that comes from a backup. The mediator
+// role looks for it.
+const RestoredFile = "restored"
+
 // mediatorPatience is how long the role is waited for, which may be in back-off.
 const mediatorPatience = 5 * time.Second
 

@@ -58,7 +58,7 @@ func (n *Node) trackerDeps() trackerserver.Deps {
 func (n *Node) mediatorDeps(writer kernel.Ref) mediatorserver.Deps {
 	return mediatorserver.Deps{
 		Key: n.keys.Role(keyring.RoleMediator), Cell: n.mediatorNet, Store: n.store, Writer: writer,
-		Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
+		Restored: filepath.Join(n.opts.Dir, RestoredFile), Now: n.opts.Now, Log: n.opts.Logger, Strangers: n.strangerLog,
 	}
 }
 

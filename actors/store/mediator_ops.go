@@ -235,6 +235,33 @@ func (op SetMediatorQuota) apply(t *txn) (any, error) {
 	return true, t.put(mediatorPrefix(tableMediatorUsage, op.Group), usage)
 }
 
+// SkipMediatorIDs leaves out ids of messages in groups, after an older state of the store
+// came back: clients have seen messages with ids that are not there any more, and would
+// take a new message with such an id for one that they have. The result is true.
+type SkipMediatorIDs struct {
+	Groups []mediator.ChatID
+	By     mediator.MessageID
+}
+
+func (op SkipMediatorIDs) size() int { return opOverhead * (1 + len(op.Groups)) }
+
+func (op SkipMediatorIDs) apply(t *txn) (any, error) {
+	for _, group := range op.Groups {
+		usage, err := t.mediatorUsage(group)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		usage.Last += op.By
+		if err := t.put(mediatorPrefix(tableMediatorUsage, group), usage); err != nil {
+			return nil, err
+		}
+	}
+	return true, nil
+}
+
 // RefuseMediatorIdentity says whether an identity may not log in. The result is whether
 // that changed.
 type RefuseMediatorIdentity struct {

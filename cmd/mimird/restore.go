@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/durable"
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -69,6 +70,9 @@ func restore(cmd *cobra.Command, f *flags, path string, secret *passphrase) (err
 	}
 	if err := checkRestored(dir); err != nil {
 		return err
+	}
+	if err := durable.Replace(filepath.Join(dir, node.RestoredFile), []byte("from a backup\n")); err != nil {
+		return fmt.Errorf("restore: %w", err)
 	}
 	if err := os.Remove(f.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("restore: %w", err) // it was empty

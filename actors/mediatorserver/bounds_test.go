@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package mediatorserver_test
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mimird/mimird/actors/mediatorserver"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/virtual"
+)
+
+//go:embed testdata/vectors.json
+var vectors []byte
+
+// TestMediator_Vectors_TakenInForm sends the requests of the vectors, byte for byte: what
+// they are refused with is what they say, not how they say it.
+func TestMediator_Vectors_TakenInForm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all []struct{ Name, Output string }
+		if err := json.Unmarshal(vectors, &all); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			"get-nonce": "", "auth": "nonce mismatch", "ping": "", "create-chat": "keys mismatch",
+			"subscribe": "", "send-message": "", "get-messages-since": "", "send-invite": "", "invite-response": "invite not found",
+			"update-member-info": "", "delete-message": "", "change-member-status": "cannot modify own permissions", "update-chat-info-name-only": "",
+		}
+		r := newGroups(t)
+		a := r.in(alice)
+		a.ok(getNonce, phone.TLV{Tag: pubkey, Value: unhex(t, "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")})
+		for _, v := range all {
+			text, request := want[v.Name]
+			if !request {
+				continue
+			}
+			delete(want, v.Name)
+			b := unhex(t, v.Output)
+			body := b[7:]
+			if v.Name == "change-member-status" {
+				body = phone.EncodeTLVs(role(groupA, alice, moderator)...)
+			}
+			f, err := a.CallRaw(t.Context(), b[0], body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Refusal() != text {
+				t.Errorf("%s: refused with %q, want %q", v.Name, f.Refusal(), text)
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("no vector for %v", want)
+		}
+	})
+}
+
+// TestMediator_FanOut_EachGetsEachOnceInOrder is with as many as the bench.
+func TestMediator_FanOut_EachGetsEachOnceInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const subscribers, senders, each = 500, 4, 25
+		r := newGroups(t)
+		var all []*client
+		for i := range subscribers {
+			all = append(all, r.in([]phone.Identity{bob, carol, dave}[i%3]))
+		}
+		var sending sync.WaitGroup
+		for s := range senders {
+			c := r.as(alice)
+			sending.Go(func() {
+				for i := range each {
+					number := uint64(s*each + i)
+					f, err := c.Call(t.Context(), sendMessage, phone.U64(chatID, groupA), phone.U64(guid, number), phone.U64(timestamp, 1), phone.TLV{Tag: blob, Value: []byte("x")})
+					if err != nil || f.Status != 0 {
+						t.Errorf("send: %v %s", err, f.Refusal())
+					}
+				}
+			})
+		}
+		sending.Wait()
+		virtual.Sleep(time.Second)
+		for i, c := range all {
+			var ids []uint64
+			for _, f := range c.Pushes() {
+				if f.ID == gotMessage && f.Number(messageID) > 0 {
+					ids = append(ids, f.Number(messageID))
+				}
+			}
+			if len(ids) != senders*each || !slices.IsSorted(ids) || len(slices.Compact(ids)) != senders*each {
+				t.Fatalf("subscriber %d got %d messages: %v", i, len(ids), ids)
+			}
+		}
+	})
+}
+
+// A subscriber that reads nothing is disconnected. The others are served meanwhile.
+func TestMediator_SlowSubscriber_EndsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		slow := r.deaf(carol, groupA)
+		a, d := r.in(alice), r.in(dave)
+		large := strings.Repeat("x", 500_000)
+		sent := 0
+		for ; sent < 100 && !slow.ended(); sent++ {
+			begun := time.Now()
+			a.send(groupA, int64(sent), 1000, large)
+			if took := time.Since(begun); took > 30*time.Second {
+				t.Fatalf("message %d took %v", sent, took)
+			}
+		}
+		if !slow.ended() {
+			t.Fatal("it is still there")
+		}
+		virtual.Sleep(10 * time.Second)
+		if got := len(d.texts(groupA)); got != sent {
+			t.Errorf("another subscriber got %d of %d", got, sent)
+		}
+		status := mustStatus(r)
+		if status.QueuedBytes != 0 || status.Clients != 2 {
+			t.Errorf("left: %+v", status)
+		}
+	})
+}
+
+// deaf is a client that logs in, subscribes, and reads nothing more.
+type deaf struct {
+	conn overlay.Conn
+}
+
+func (r *rig) deaf(who phone.Identity, chat uint64) deaf {
+	r.t.Helper()
+	conn, err := r.device().Dial(r.t.Context(), r.key.Key(), phone.MediatorPort)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = conn.Abort() })
+	key := who.Key()
+	write := func(b ...byte) {
+		if _, err := conn.Write(b); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	read := func(n int) []byte {
+		b := make([]byte, n)
+		for at := 0; at < n; {
+			m, err := conn.Read(b[at:])
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			at += m
+		}
+		return b
+	}
+	frame := func(command byte, fields ...phone.TLV) {
+		body := phone.EncodeTLVs(fields...)
+		write(append(binary.BigEndian.AppendUint32([]byte{command, 0, 1}, uint32(len(body))), body...)...)
+	}
+	write(1, 0)
+	frame(getNonce, phone.TLV{Tag: pubkey, Value: key[:]})
+	nonce := read(41)[9:]
+	frame(auth, phone.TLV{Tag: pubkey, Value: key[:]}, phone.TLV{Tag: nonceTag, Value: nonce}, phone.TLV{Tag: signature, Value: who.Sign(nonce)})
+	read(7)
+	frame(subscribe, phone.U64(chatID, chat))
+	read(17)
+	return deaf{conn}
+}
+
+// ended reports whether the mediator has ended the connection.
+func (d deaf) ended() bool {
+	_, err := d.conn.Write([]byte{ping, 0, 2, 0, 0, 0, 0})
+	return err != nil
+}
+
+func TestMediator_Connections_Bounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t, func(r *rig) { r.opts.MaxConnections = 5 })
+		var all []*client
+		for range 5 {
+			all = append(all, r.as(eve))
+		}
+		refused := r.dial()
+		<-refused.Ended()
+		all[0].Close()
+		virtual.Sleep(time.Second)
+		r.in(alice)
+	})
+}
+
+func TestMediator_QuietConnections_End(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		begun := time.Now()
+		stranger, c, pinging := r.dial(), r.in(carol), r.in(dave)
+		ended := func(c *client, from, to time.Duration) {
+			t.Helper()
+			<-c.Ended()
+			if after := time.Since(begun); after < from || after > to {
+				t.Errorf("ended after %v", after)
+			}
+		}
+		ended(stranger, 30*time.Second, 35*time.Second)
+		for range 5 {
+			virtual.Sleep(50 * time.Second)
+			pinging.ok(ping)
+		}
+		ended(c, 300*time.Second, 310*time.Second)
+		pinging.ok(ping)
+	})
+}
+
+func TestMediator_StrangersAndMalformedRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		// Other opening bytes.
+		conn, err := r.device().Dial(t.Context(), r.key.Key(), phone.MediatorPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte{2, 0, ping, 0, 1, 0, 0, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("answered %d bytes, %v", n, err)
+		}
+		_ = conn.Abort()
+
+		// A large request before the login is not read into memory, and answered.
+		s := r.dial()
+		s.refused("not authenticated", createChat, phone.TLV{Tag: chatAvatar, Value: make([]byte, 1<<20)})
+		s.refused("auth required", sendMessage, phone.TLV{Tag: blob, Value: make([]byte, 1<<20)})
+		s.refused("unknown cmd", 0x77)
+		for _, test := range []struct {
+			command byte
+			body    []byte
+			text    string
+		}{
+			{getNonce, []byte{0x01, 0x20}, "bad tlv payload"},
+			{getNonce, phone.EncodeTLVs(phone.TLV{Tag: pubkey, Value: make([]byte, 31)}), "missing or invalid pubkey"},
+			{auth, phone.EncodeTLVs(keyField(pubkey, eve)), "missing or invalid nonce"},
+			{deleteChat, nil, "missing or invalid chat id"},
+		} {
+			if f, err := s.CallRaw(t.Context(), test.command, test.body); err != nil || f.Refusal() != test.text {
+				t.Errorf("%02x %x: %q, %v, want %q", test.command, test.body, f.Refusal(), err, test.text)
+			}
+		}
+		// A weak key has signatures that anybody can make.
+		zero := make([]byte, 32)
+		nonce := s.ok(getNonce, phone.TLV{Tag: pubkey, Value: zero}).Get(nonceTag)
+		s.refused("invalid pubkey", auth, phone.TLV{Tag: pubkey, Value: zero}, phone.TLV{Tag: nonceTag, Value: nonce}, phone.TLV{Tag: signature, Value: make([]byte, 64)})
+
+		// A payload beyond 51 MiB ends the connection.
+		c := r.in(carol)
+		if _, err := c.Send(sendMessage, nil); err != nil {
+			t.Fatal(err)
+		}
+		raw := r.deaf(dave, groupA)
+		if _, err := raw.conn.Write([]byte{sendMessage, 0, 9, 3, 0x30, 0, 1}); err != nil {
+			t.Fatal(err)
+		}
+		virtual.Sleep(time.Second)
+		if !raw.ended() {
+			t.Error("a request of more than 51 MiB does not end the connection")
+		}
+	})
+}
+
+// A login again from the same node ends the connection before, one from another node does
+// not, nor one of another identity.
+func TestMediator_LoginAgain_SameNodeReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		node := r.device()
+		first := r.dialFrom(node)
+		first.loginAs(carol)
+		first.ok(subscribe, phone.U64(chatID, groupA))
+		elsewhere := r.in(carol)
+		other := r.dialFrom(node)
+		other.loginAs(dave)
+		second := r.dialFrom(node)
+		second.loginAs(carol)
+		<-first.Ended()
+		second.loginAs(carol) // over the same connection
+		second.ok(subscribe, phone.U64(chatID, groupA))
+		for _, c := range []*client{elsewhere, other} {
+			c.ok(ping)
+		}
+		// Another identity takes over neither the subscriptions.
+		second.loginAs(eve)
+		r.in(alice).send(groupA, 1, 1000, "text")
+		virtual.Sleep(time.Second)
+		second.wantTexts(groupA)
+		elsewhere.wantTexts(groupA, "text")
+		second.refused("not a member or banned", lastID, phone.U64(chatID, groupA))
+	})
+}
+
+// Messages that do not fit into one answer come with the next.
+func TestMediator_History_LargeMessagesInPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		a := r.in(alice)
+		for i := range int64(12) {
+			a.send(groupA, i, 1000, strings.Repeat(fmt.Sprint(i%10), 1<<20))
+		}
+		var got []uint64
+		for since := uint64(3); ; { // behind the events
+			f := a.ok(messagesSince, phone.U64(chatID, groupA), phone.U64(sinceID, since), phone.U32(limit, 500))
+			if len(f.Body) > 8<<20 {
+				t.Errorf("an answer of %d bytes", len(f.Body))
+			}
+			n := 0
+			for _, field := range f.Fields() {
+				if field.Tag == messageID {
+					since = binary.BigEndian.Uint64(field.Value)
+					got = append(got, since)
+					n++
+				}
+			}
+			if n == 0 {
+				break
+			}
+		}
+		if len(got) != 12 || !slices.IsSorted(got) {
+			t.Errorf("ids %v", got)
+		}
+	})
+}
+
+// In a large group nobody is told of everybody's presence: ten thousand who come back
+// after a restart are no storm.
+func TestMediator_Presence_LargeGroupsAreQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		const many = 1010
+		node := r.device()
+		var all []*client
+		for i := range many {
+			who := phone.IdentityOf(fmt.Sprint("member ", i))
+			r.add(groupA, alice, who)
+			c := r.dialFrom(node)
+			c.loginAs(who)
+			c.ok(subscribe, phone.U64(chatID, groupA))
+			all = append(all, c)
+			if i%250 == 249 {
+				node = r.device()
+			}
+		}
+		virtual.Sleep(10 * time.Second)
+		before := len(all[0].Pushes())
+		last := r.in(bob)
+		all[1].Close()
+		virtual.Sleep(10 * time.Second)
+		if n := len(all[0].Pushes()) - before; n != 0 {
+			t.Errorf("%d pushes about others", n)
+		}
+		last.await("own presence", event(groupA, 9, bob))
+		state := map[string]byte{}
+		fields := last.ok(members, phone.U64(chatID, groupA)).Fields()
+		for i, f := range fields {
+			if f.Tag == userKey {
+				state[string(f.Value)] = fields[i+2].Value[0]
+			}
+		}
+		zero, one := all[0].who.Key(), all[1].who.Key()
+		if len(state) != many+4 || state[string(zero[:])] != 1 || state[string(one[:])] != 0 {
+			t.Errorf("%d members, %d %d", len(state), state[string(zero[:])], state[string(one[:])])
+		}
+	})
+}
+
+func mustStatus(r *rig) mediatorserver.Connections {
+	r.t.Helper()
+	s, err := mediatorserver.Status(r.t.Context(), r.ref)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
