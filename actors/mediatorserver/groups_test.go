@@ -336,7 +336,7 @@ func TestMediator_Quotas_RefusedWithTheirTexts(t *testing.T) {
 				if sent != 3 {
 					t.Errorf("%d messages fit", sent)
 				}
-				// A retry of what is stored is no new message.
+				// A retry of what is stored is not a new message.
 				if f := a.call(sendMessage, phone.U64(chatID, groupA), phone.U64(guid, 0), phone.U64(timestamp, 1), large); f.Status != 0 {
 					t.Errorf("retry refused: %q", f.Refusal())
 				}
