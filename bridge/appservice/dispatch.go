@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ type Dispatcher struct {
 	held       atomic.Int64 // bytes of events in lanes
 	deferred   deferredEvents
 	missing    missingSessions
+	noDevice   sync.Map // the users who were told that the bridge does not encrypt, by id.UserID
 	invites    keyedMutex[id.UserID]
 	downloads  chan struct{} // a place for each download that is under way
 	parkedOnce chan struct{} // the same for parked ones
@@ -284,7 +286,7 @@ func (d *Dispatcher) attempt(t *task, failures int) error {
 		case err != nil || raw == nil:
 			return err
 		case t.entry.queue == undecryptable:
-			return d.retryOne(d.work, raw, t.entry)
+			return d.retryOne(d.work, raw, t.entry, failures)
 		default:
 			if err := d.event(d.work, t.entry.id, raw, failures); err != nil || !t.entry.overflow {
 				return err
@@ -365,21 +367,33 @@ func (d *Dispatcher) tellLeftOut(work context.Context, raw []byte, failures int)
 		return err
 	}
 	d.deps.Log.Warn("events of a room left out, telling the room", "room_id", evt.RoomID, "event_id", evt.ID)
-	scope := homeserver.NewNamedScope("left out/" + string(evt.ID))
-	ctx, cancel := scope.With(ctx, ctx)
-	defer cancel()
 	// State may be among what was left out: the tables take it from the homeserver.
 	_, err := d.deps.Matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), evt.RoomID)
 	if err == nil {
-		d.deps.Status.Note(ctx, evt.RoomID, leftOutText)
-		err = scope.Err()
+		err = d.note(ctx, "left out/"+string(evt.ID), evt.RoomID, leftOutText)
 	}
-	switch err = homeserver.WithRetryAfter(err); homeserver.AnswerOf(err) {
+	return d.unlessRefused(err, failures, evt.RoomID, evt.ID)
+}
+
+// note sends a notice of the bot; name is that of the [homeserver.Scope].
+func (d *Dispatcher) note(ctx context.Context, name string, room id.RoomID, text string) error {
+	scope := homeserver.NewNamedScope(name)
+	ctx, cancel := scope.With(ctx, ctx)
+	defer cancel()
+	d.deps.Status.Note(ctx, room, text)
+	return scope.Err()
+}
+
+// unlessRefused returns the error of a notice about an event, so that the event is handled
+// again, and nil when the homeserver refuses it and failures are many.
+func (d *Dispatcher) unlessRefused(err error, failures int, room id.RoomID, evt id.EventID) error {
+	err = homeserver.WithRetryAfter(err)
+	switch homeserver.AnswerOf(err) {
 	case homeserver.AnswerNone, homeserver.AnswerAway:
 		return err
 	}
 	if failures >= maxTakeBack {
-		d.deps.Log.Warn("room not told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
+		d.deps.Log.Warn("room not told", "room_id", room, "event_id", evt, "err", fault.OneLine(err))
 		return nil
 	}
 	return err

@@ -106,7 +106,7 @@ func (d *Dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 	}
 	d.deps.Log.Warn("dropping a Matrix event that cannot be decrypted", "event_id", evt.ID, "err", fault.OneLine(why))
 	text := "the bridge cannot decrypt it"
-	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) {
+	if errors.Is(why, errUntrusted) || errors.Is(why, botcrypto.ErrNoKeys) || errors.Is(why, errEncryptionOff) {
 		text = why.Error()
 	}
 	d.deps.Status.Send(ctx, &bridgev2.MessageStatus{
@@ -118,9 +118,6 @@ func (d *Dispatcher) cannotDecrypt(ctx context.Context, evt *event.Event, why er
 
 // retryUndecryptable puts the events without keys into their lanes again.
 func (d *Dispatcher) retryUndecryptable() {
-	if d.deps.Matrix.Device() == nil {
-		return
-	}
 	d.missing.clear()
 	for _, at := range d.deferred.takeIdle(undecryptable) {
 		d.lanes.add(string(at.room), &task{entry: at.entry})
@@ -128,17 +125,20 @@ func (d *Dispatcher) retryUndecryptable() {
 }
 
 // retryOne decrypts an event that was kept for its keys. The error is botcrypto.ErrNoKeys
-// when they are not there yet.
-func (d *Dispatcher) retryOne(work context.Context, raw []byte, entry *journaled) error {
-	dev := d.deps.Matrix.Device()
-	if dev == nil {
-		return botcrypto.ErrNoKeys
-	}
+// when they are not there yet; failures is how many attempts in a row had another one.
+func (d *Dispatcher) retryOne(work context.Context, raw []byte, entry *journaled, failures int) error {
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
 	}
 	ctx := d.context(work)
+	dev := d.deps.Matrix.Device()
+	if dev == nil {
+		if d.deps.Matrix.Encryption().State != botcrypto.Off && time.Since(entry.time) <= giveUpKeys {
+			return botcrypto.ErrNoKeys // the homeserver may support encryption again
+		}
+		return d.encryptionOff(ctx, evt, entry, failures)
+	}
 	decrypted, err := dev.Decrypt(ctx, evt)
 	switch {
 	case err == nil:
@@ -148,6 +148,28 @@ func (d *Dispatcher) retryOne(work context.Context, raw []byte, entry *journaled
 	default:
 		return err
 	}
+}
+
+var errEncryptionOff = errors.New("the bridge does not encrypt any more")
+
+// encryptionOff drops an event that was kept for its keys by a bridge that encrypted. A
+// notice in plaintext must not be sent into its room, so the sender is told where they
+// talk with the bot, once for all their events.
+func (d *Dispatcher) encryptionOff(ctx context.Context, evt *event.Event, entry *journaled, failures int) error {
+	room, err := d.deps.Rooms.ManagementRoom(ctx, evt.Sender)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	if _, told := d.noDevice.Load(evt.Sender); room != "" && !told {
+		text := "⚠️ What you wrote on " + entry.time.UTC().Format(time.DateOnly) + " in " + evt.RoomID.URI().MatrixToURL() +
+			" was not sent, because its keys never came and the bridge does not encrypt any more. The same is true of everything else " +
+			"that still waited for its keys."
+		if err := d.unlessRefused(d.note(ctx, "encryption off/"+string(evt.ID), room, text), failures, room, evt.ID); err != nil {
+			return err
+		}
+		d.noDevice.Store(evt.Sender, true)
+	}
+	return d.cannotDecrypt(ctx, evt, errEncryptionOff)
 }
 
 // missingSessions are the sessions whose keys did not come in time. The zero value is
