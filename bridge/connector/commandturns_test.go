@@ -5,6 +5,7 @@ package connector
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,7 @@ func (s *slowCommands) note(what string) {
 func TestCommandsOfAUserTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := &slowCommands{begun: time.Now()}
-		turns := newCommandTurns(slow)
+		turns := newCommandTurns(slow, nil)
 		var all sync.WaitGroup
 		give := func(user id.UserID, message string) {
 			all.Go(func() {
@@ -60,6 +61,59 @@ func TestCommandsOfAUserTakeTurns(t *testing.T) {
 		if !slices.Equal(slow.log, want) {
 			t.Errorf("got %q, want %q", slow.log, want)
 		}
+		if len(turns.users) != 0 {
+			t.Errorf("%d users are left", len(turns.users))
+		}
+	})
+}
+
+// A user who writes commands faster than they are run is told so, once, and delays nobody
+// else.
+func TestCommandTurns_TooMany_RefusedWithOneAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowCommands{begun: time.Now()}
+		answers := make(map[id.RoomID]int)
+		var mu sync.Mutex
+		turns := newCommandTurns(slow, func(_ context.Context, room id.RoomID, _ string) {
+			mu.Lock()
+			defer mu.Unlock()
+			answers[room]++
+		})
+		var all sync.WaitGroup
+		give := func(user id.UserID, count int) {
+			for range count {
+				all.Go(func() {
+					turns.Handle(t.Context(), id.RoomID("!"+user), "", &bridgev2.User{User: &database.User{MXID: user}}, "stuck", "")
+				})
+			}
+			synctest.Wait()
+		}
+		give("alice", 10*maxCommands)
+		give("carol", maxCommands+1)
+		give("bob", maxCommands)
+		mu.Lock()
+		if answers["!alice"] != 1 || answers["!carol"] != 1 || answers["!bob"] != 0 {
+			t.Errorf("answers are %v", answers)
+		}
+		mu.Unlock()
+		virtual.Sleep(time.Minute)
+		ran := make(map[string]int)
+		slow.mu.Lock()
+		for _, line := range slow.log {
+			ran[strings.Fields(line)[1]]++
+		}
+		slow.mu.Unlock()
+		if ran["alice"] != maxCommands || ran["bob"] != maxCommands {
+			t.Errorf("%v commands were run, want %d of each", ran, maxCommands)
+		}
+		virtual.Sleep(2 * time.Hour)
+		give("alice", maxCommands+1) // and told again
+		mu.Lock()
+		if answers["!alice"] != 2 {
+			t.Errorf("answers are %v", answers)
+		}
+		mu.Unlock()
+		all.Wait()
 		if len(turns.users) != 0 {
 			t.Errorf("%d users are left", len(turns.users))
 		}
