@@ -369,11 +369,11 @@ func (s *service) contactFor(in *ContactPath, purpose node.NamePurpose) (account
 	if link, err := identity.ParseLink(in.Contact); err == nil {
 		return account, link.Key, nil
 	}
-	all, err := s.node.Contacts(account)
+	named, err := s.node.ContactsNamed(account, in.Contact, store.Folding{})
 	if err != nil {
 		return account, contact, problem(err)
 	}
-	contact, err = node.FindContact(all, in.Contact, purpose, nil)
+	contact, err = node.FindContact(named, in.Contact, purpose, nil)
 	switch {
 	case errors.Is(err, node.ErrAmbiguousName):
 		return account, contact, huma.Error409Conflict("several contacts have that name, or had it before; give the key, or a name of your own with mimird contact rename")

@@ -20,6 +20,15 @@ func (n *Node) Contacts(account identity.PublicKey) ([]store.Contact, error) {
 	return n.store.Contacts(account)
 }
 
+// ContactsNamed returns the contacts of an account among which [FindContact] finds who
+// is meant by a name: fast, also when there are many.
+func (n *Node) ContactsNamed(account identity.PublicKey, name string, folding store.Folding) ([]store.Contact, error) {
+	if _, err := n.Account(account); err != nil {
+		return nil, err
+	}
+	return n.store.ContactsNamed(account, name, folding)
+}
+
 // Contact returns one contact of an account, or [ErrUnknownContact].
 func (n *Node) Contact(account, contact identity.PublicKey) (store.Contact, error) {
 	c, err := n.store.Contact(account, contact)

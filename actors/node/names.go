@@ -34,7 +34,7 @@ const (
 )
 
 // MinKeyPrefix is how many digits of a key are taken for its beginning.
-const MinKeyPrefix = 8
+const MinKeyPrefix = store.MinKeyPrefix
 
 var (
 	// ErrAmbiguousName says that several contacts have a name, or that another contact
@@ -43,8 +43,9 @@ var (
 	errNoName        = errors.New("no such name")
 )
 
-// FindContact returns the contact that a name means. fold makes names comparable;
-// nil compares them as they are.
+// FindContact returns the contact that a name means, of all contacts or of those that
+// [Node.ContactsNamed] returns. fold makes names comparable; nil compares them as they
+// are.
 //
 // Errors: [ErrUnknownContact], [ErrAmbiguousName].
 func FindContact(contacts []store.Contact, name string, purpose NamePurpose, fold func(string) string) (identity.PublicKey, error) {

@@ -27,8 +27,10 @@ type batch struct {
 	bytes   int
 	sync    bool
 	removal bool // an account is removed
-	touched map[Conversation]struct{}
-	answers []answer
+	// contacts are the keys of the rows of contacts that are written.
+	contacts []string
+	touched  map[Conversation]struct{}
+	answers  []answer
 
 	// answered is set by the side that answers the callers: the commit, or the actor
 	// when the store has failed and the commit may never return.
@@ -44,7 +46,11 @@ func newBatch(db *pebble.DB, rows int) *batch {
 func (b *batch) write(c change) error {
 	switch c.kind {
 	case changePut:
-		b.layer.put(string(c.key), c.value)
+		key := string(c.key)
+		b.layer.put(key, c.value)
+		if isContactKey(key) {
+			b.contacts = append(b.contacts, key)
+		}
 		return b.rows.Set(c.key, c.value, nil)
 	case changeAppend:
 		return b.rows.Set(c.key, c.value, nil)
@@ -107,7 +113,11 @@ func (b *batch) commit(s *Store) error {
 		b.answer(err)
 		return err
 	}
-	s.views.publish(b.removal)
+	if len(b.contacts) > 0 || b.removal {
+		s.names.publish(b, func() { s.views.publish(b.removal) })
+	} else {
+		s.views.publish(false)
+	}
 	s.watches.wake(b.touched)
 	b.answer(nil)
 	if took := time.Since(begun); took > slowCommit {

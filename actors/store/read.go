@@ -48,27 +48,44 @@ func (s *Store) Account(id identity.PublicKey) (Account, error) {
 // Contacts returns all contacts of an account, in the order of their ids.
 func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
 	var found []Contact
-	err := s.read(func(r rows) error {
-		for row, err := range scanPrefix(r, tablePrefix(account, tableContact)) {
-			if err != nil {
-				return err
-			}
-			key, err := parseKey(row.key)
-			if err != nil {
-				return err
-			}
-			contact := Contact{Account: account, ID: key.conversation.Contact()}
-			if err := row.load(&contact); err != nil {
-				return err
-			}
-			found = append(found, contact)
-		}
+	err := s.EachContact(account, func(c Contact) error {
+		found = append(found, c)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("contacts of account %s: %w", account.Short(), err)
+		return nil, err
 	}
 	return found, nil
+}
+
+// EachContact calls f for the contacts of an account, in the order of their ids and as
+// they are at the call, until f returns an error.
+func (s *Store) EachContact(account identity.PublicKey, f func(Contact) error) error {
+	err := s.read(func(r rows) error { return eachContact(r, account, f) })
+	if err != nil {
+		return fmt.Errorf("contacts of account %s: %w", account.Short(), err)
+	}
+	return nil
+}
+
+func eachContact(r rows, account identity.PublicKey, f func(Contact) error) error {
+	for row, err := range scanPrefix(r, tablePrefix(account, tableContact)) {
+		if err != nil {
+			return err
+		}
+		key, err := parseKey(row.key)
+		if err != nil {
+			return err
+		}
+		contact := Contact{Account: account, ID: key.conversation.Contact()}
+		if err := row.load(&contact); err != nil {
+			return err
+		}
+		if err := f(contact); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Contact returns one contact, or [ErrNotFound].

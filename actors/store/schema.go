@@ -174,6 +174,11 @@ func contactKey(account, contact identity.PublicKey) []byte {
 	return ownerKey(account, ContactConversation(contact))
 }
 
+// isContactKey reports whether a key of ours is that of a contact's row.
+func isContactKey(key string) bool {
+	return len(key) == 1+identity.KeySize+1+identity.KeySize && key[0] == spaceAccount && key[1+identity.KeySize] == tableContact
+}
+
 // ownerKey is the key of the contact or group whose conversation it is.
 func ownerKey(account identity.PublicKey, conversation ConversationID) []byte {
 	return conversationPrefix(account, tableContact, conversation)

@@ -31,6 +31,7 @@ type Store struct {
 	space    space
 	crowders crowders
 	floors   floors
+	names    nameIndexes
 
 	// slot is taken by the commit that is under way, jobs carries it to the
 	// goroutine that commits, and committed is closed when that has ended.

@@ -33,6 +33,8 @@ type Node interface {
 	Account(id identity.PublicKey) (store.Account, error)
 	// Contacts returns all contacts of an account.
 	Contacts(account identity.PublicKey) ([]store.Contact, error)
+	// ContactsNamed returns those among which node.FindContact finds who is meant.
+	ContactsNamed(account identity.PublicKey, name string, folding store.Folding) ([]store.Contact, error)
 	// Contact returns one contact, or node.ErrUnknownContact.
 	Contact(account, contact identity.PublicKey) (store.Contact, error)
 	// RequestContact makes a contact of a link, and asks the other side to do the

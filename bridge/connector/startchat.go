@@ -115,7 +115,7 @@ func (cl *client) find(identifier string, purpose node.NamePurpose) (identity.Li
 	if err == nil {
 		return link, nil
 	}
-	contacts, readErr := cl.node.Contacts(cl.account)
+	contacts, readErr := cl.node.ContactsNamed(cl.account, identifier, store.Folding{Name: "bridge", Fold: fold})
 	if readErr != nil {
 		return identity.Link{}, readErr
 	}

@@ -37,6 +37,7 @@ func storeFigures() []figure {
 		{"growth-check", "message", 15 * time.Microsecond, measureCheck},
 		{"growth-restore", "message", 20 * time.Microsecond, measureRestore},
 		{"growth-pending", "conversation", 500 * time.Nanosecond, measurePending},
+		{"growth-contact-by-name", "conversation", 100 * time.Nanosecond, measureNamed},
 		{"growth-pending-first", "conversation", 500 * time.Nanosecond, measureFirstPending},
 	}
 }
@@ -245,4 +246,19 @@ func (r *rig) nonePending(s *store.Store) error {
 		err = fmt.Errorf("%d conversations are pending", len(pending))
 	}
 	return err
+}
+
+// measureNamed measures the look-up of a contact by name.
+func measureNamed(_ context.Context, r *rig) (took time.Duration, err error) {
+	err = r.read(func(s *store.Store) (err error) {
+		took, err = cost(func() error {
+			found, err := s.ContactsNamed(r.account, fmt.Sprintf("contact %d", r.conversations/2), store.Folding{})
+			if err == nil && len(found) != 1 {
+				err = fmt.Errorf("%d contacts have the name", len(found))
+			}
+			return err
+		})
+		return err
+	})
+	return took, err
 }
