@@ -89,6 +89,8 @@ type bubble struct {
 	bridge     *bridge.OutgoingForTest
 	account    identity.PublicKey
 	log        *logBuffer
+	opts       bridge.Options
+	logger     *slog.Logger
 }
 
 const bubbleUser id.UserID = "@alice:mimir.test"
@@ -149,6 +151,7 @@ func inStartBubble(t *testing.T, configure func(*matrixconfig.Config), test func
 		config.Homeserver.Address = homeserver.URL()
 		logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		opts := bridge.Options{Config: config, Dir: dir, Retry: kernel.Backoff{Min: time.Second, Max: 5 * time.Minute}}
+		b.opts, b.logger = opts, logger
 		test(b, func() (err error) {
 			b.bridge, err = bridge.StartOutgoingForTest(t.Context(), opts, b.node, homeserver, logger)
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	matrixconfig "github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/homeserver"
 )
 
 // sharedRequest is a request that belongs to no conversation alone: the bridge makes it
@@ -29,6 +30,10 @@ type sharedRequest struct {
 	// conversation wait. It is not tried with answers that it repeats itself after:
 	// virtual time does not pass while somebody waits for a lock.
 	locked bool
+	// alone says that goroutines of the library wait in such a lock for the answer, and
+	// that the library does not repeat the request: it is tried with one conversation and
+	// with answers that come at once.
+	alone bool
 	// cause, when set, makes the bridge send it, after the first message.
 	cause func(c *talk)
 }
@@ -48,6 +53,7 @@ func sharedRequests() []sharedRequest {
 		{name: "account data", route: "GET /_matrix/client/v3/user/{user}/account_data/{type}", locked: true},
 		{name: "new account data", route: "PUT /_matrix/client/v3/user/{user}/account_data/{type}", locked: true},
 		{name: "room in the space", route: routeRooms("PUT", "state/{type}/{key...}"), content: `"via"`},
+		{name: "space of a login", route: "POST /_matrix/client/v3/createRoom", content: homeserver.SpaceChannel, early: true, alone: true},
 		{name: "avatar", route: "POST /_matrix/media/v3/upload", cause: profile},
 		{name: "avatar of a ghost", route: "PUT /_matrix/client/v3/profile/{user}/{key}", content: `"avatar_url"`, cause: profile},
 	}
@@ -116,7 +122,9 @@ func everySharedAnswer(b *bubble, request sharedRequest, a answer, met *atomic.I
 	switch {
 	case request.locked && (a.away || fault.Status >= http.StatusInternalServerError):
 		return
-	case request.locked || fault.Kind == bridgetest.FaultHang:
+	case request.alone && fault.Kind == bridgetest.FaultHang:
+		return
+	case request.locked || request.alone || fault.Kind == bridgetest.FaultHang:
 		talks = talks[:1] // the library has a lock of its own around account data
 	}
 	b.homeserver.SetFault(fault)

@@ -31,6 +31,7 @@ type OutgoingForTest struct {
 	node Node
 	stop context.CancelFunc
 	done chan error
+	wake chan struct{}
 }
 
 // StartOutgoingForTest starts it, with requests that go through base.
@@ -61,7 +62,7 @@ func StartOutgoingForTest(ctx context.Context, opts Options, node Node, base htt
 	}
 	r.live.homeserver.OnUp(in.Deliverer().Kick)
 	r.live.set(StateRunning, nil, in)
-	o := &OutgoingForTest{in: in, live: r.live, node: node, stop: stop, done: make(chan error, 1)}
+	o := &OutgoingForTest{in: in, live: r.live, node: node, stop: stop, done: make(chan error, 1), wake: r.wake}
 	go func() { o.done <- in.Deliverer().Run(ctx, ctx) }()
 	return o, nil
 }
@@ -154,6 +155,29 @@ func (o *OutgoingForTest) ActAs(ctx context.Context, user id.UserID, token strin
 		return err
 	}
 	return puppet.LoginDoublePuppet(ctx, token)
+}
+
+// StartIncoming runs what hands the events of the journal to the library, until ctx ends.
+func (o *OutgoingForTest) StartIncoming(ctx context.Context, opts Options, log *slog.Logger) (wait func() error) {
+	d := appservice.NewDispatcher(ctx, ctx, appservice.DispatcherDeps{
+		Node: o.node, Log: log, Library: library.NewLogger(log, slog.LevelWarn, nil), Bridge: o.in.Bridge(), Matrix: o.in.matrix,
+		Status: o.in.status, Deduper: o.in.Deduper(), Rooms: o.in.Rooms(), Attachments: o.in.attachments,
+		Wake: o.wake, Retry: opts.Retry, Keys: new(appservice.Broadcast),
+	})
+	done := make(chan error, 1)
+	go func() { done <- d.Run() }()
+	return func() error { return <-done }
+}
+
+// Push stores an event as one of a transaction of the homeserver.
+func (o *OutgoingForTest) Push(ctx context.Context, id string, event []byte) error {
+	body := append(append([]byte(`{"events":[`), event...), `]}`...)
+	_, err := o.node.AppendJournal(ctx, appservice.JournalQueue, store.NewEntry{ID: id, Body: body})
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+	return err
 }
 
 // Stop ends it.

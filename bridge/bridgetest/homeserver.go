@@ -285,6 +285,13 @@ func (h *Homeserver) Sends() []Send {
 	return slices.Clone(h.sends)
 }
 
+// StoreMedia stores a file under a name of the test's choice, as an upload does.
+func (h *Homeserver) StoreMedia(name string, data []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.media[name] = data
+}
+
 // Receipts returns every receipt, in the order of arrival.
 func (h *Homeserver) Receipts() []Receipt {
 	h.mu.Lock()
