@@ -31,7 +31,7 @@ const commandsPage = "../../docs/commands.md"
 var printed = map[string]any{
 	"up": startReport{}, "status": control.Status{}, "tail": control.Event{}, "show": shown{},
 	"send": control.Message{}, "reply": control.Message{}, "react": control.Message{}, "cancel": control.Message{},
-	"trace": []control.Trace{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
+	"trace": []control.Trace{}, "doctor": examined{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
 	"contact add": control.Contact{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
@@ -192,6 +192,8 @@ func typeName(typ reflect.Type) string {
 	switch pkg := typ.PkgPath(); {
 	case strings.HasSuffix(pkg, "mimird/bridge"):
 		return "matrix " + name
+	case strings.HasSuffix(pkg, "cmd/internal/doctor"):
+		return "doctor " + name
 	case strings.HasSuffix(pkg, "actors/backup"):
 		return "backup " + name
 	case strings.Contains(pkg, "/bridge/"):
