@@ -42,8 +42,10 @@ var printed = map[string]any{
 	"file list":      []control.File{}, "file get": control.File{},
 	"backup": made{}, "restore": backup.About{}, "export": []exported{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
-	"completion": nil, "completion bash": nil, "completion zsh": nil, "completion fish": nil,
-	"completion powershell": nil, "account": nil, "contact": nil, "file": nil,
+	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
+	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
+	"completion bash": nil, "completion zsh": nil, "completion fish": nil,
+	"completion powershell": nil,
 }
 
 // described are further types: those inside of others under a name, and what is printed
@@ -97,6 +99,9 @@ func commandTable(t *testing.T) string {
 			return
 		}
 		value, known := printed[name]
+		if !known && cmd.HasAvailableSubCommands() {
+			return // it only has others below it
+		}
 		if !known {
 			t.Errorf("what does mimird %s print with --json?", name)
 		}

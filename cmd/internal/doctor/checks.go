@@ -318,6 +318,9 @@ func (d *run) roles(context.Context) []Check {
 	if d.status.FilesRole != nil {
 		found = append(found, "file server "+short(d.status.FilesRole.Key))
 	}
+	if d.status.MediatorRole != nil {
+		found = append(found, "mediator "+short(d.status.MediatorRole.Key))
+	}
 	if len(found) == 0 {
 		return skipped("this process serves nobody else")
 	}
