@@ -524,7 +524,7 @@ func (op RemoveGroup) apply(t *txn) (any, error) {
 	if err := t.clearConversation(op.Account, op.Group); err != nil {
 		return nil, err
 	}
-	for _, table := range []byte{tableGUID, tableMember, tableTask, tableProgress} {
+	for _, table := range []byte{tableGUID, tableMember, tableTask, tableProgress, tablePicture} {
 		t.clear(conversationPrefix(op.Account, table, op.Group))
 	}
 	return true, t.groupEvent(g, GroupRemoved)

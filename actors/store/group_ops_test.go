@@ -426,6 +426,28 @@ func TestUpdateMembers_ProfileByItsTime(t *testing.T) {
 	}
 }
 
+func TestUpdateMembers_PictureApart(t *testing.T) {
+	r := newGroupRig(t)
+	put := func(at int64, avatar string) {
+		must[int](r, store.UpdateMembers{Account: alice, Group: choir, Changes: []store.MemberChange{
+			{Member: bob, Fields: store.MemberProfile, Name: "Bob", Avatar: []byte(avatar), ProfileTime: at},
+		}})
+		r.checked()
+	}
+	has := func() (bool, string) {
+		return get[store.Member](r)(r.store.Member(alice, choir, bob)).HasAvatar, string(get[[]byte](r)(r.store.MemberAvatar(alice, choir, bob)))
+	}
+	put(1, "one")
+	put(1, "two")
+	if here, avatar := has(); !here || avatar != "two" {
+		t.Errorf("%t %q", here, avatar)
+	}
+	put(2, "")
+	if here, avatar := has(); here || avatar != "" {
+		t.Errorf("%t %q", here, avatar)
+	}
+}
+
 // A deleted message loses its file.
 func TestDeletedMessage_FileForgotten(t *testing.T) {
 	r := newGroupRig(t)
