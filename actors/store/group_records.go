@@ -148,7 +148,7 @@ const (
 type GroupTask struct {
 	Account identity.PublicKey `cbor:"-"`
 	Group   ConversationID     `cbor:"-"`
-	Seq     uint64             `cbor:"-"` // per group, from 1, never used again
+	Seq     uint64             `cbor:"-"` // ascending in a group, never used again
 	Kind    GroupTaskKind      `cbor:"1,keyasint"`
 	Created Millis             `cbor:"2,keyasint,omitempty"`
 	// User is whom it is about: TaskInvite, TaskRole, TaskBan, TaskUnban.
