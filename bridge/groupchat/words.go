@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package groupchat
+
+import (
+	"fmt"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
+)
+
+// Name returns what a group is called in Matrix.
+func Name(g store.Group) string {
+	if name := msgconv.CleanName(g.Name); name != "" {
+		return name
+	}
+	return "Mimir group " + g.ID.Short()
+}
+
+// SystemText returns what a message of a mediator reports, for people. It returns "" for
+// what the room shows in another way: a deletion is a redaction. name returns what
+// somebody is called.
+func SystemText(payload []byte, name func(identity.PublicKey) string) string {
+	s, err := mediator.ParseSystem(payload)
+	if err != nil {
+		return "The mediator reports something that this program does not know."
+	}
+	switch s.Event {
+	case mediator.EventUserAdded:
+		if s.Actor == s.User || s.Actor.IsZero() {
+			return name(s.User) + " has joined the group."
+		}
+		return fmt.Sprintf("%s has joined the group, invited by %s.", name(s.User), name(s.Actor))
+	case mediator.EventUserLeft:
+		return name(s.User) + " has left the group."
+	case mediator.EventUserBanned:
+		return fmt.Sprintf("%s has banned %s from the group.", name(s.Actor), name(s.User))
+	case mediator.EventPermissions:
+		return fmt.Sprintf("%s has changed the role of %s to %s.", name(s.Actor), name(s.User), s.Permissions)
+	case mediator.EventInfoChanged:
+		return infoText(s, name(s.Actor))
+	default: // deletions, and what is never stored
+		return ""
+	}
+}
+
+func infoText(s mediator.System, actor string) string {
+	switch {
+	case s.Name != nil:
+		return fmt.Sprintf("%s has changed the name of the group to %s.", actor, msgconv.CleanName(*s.Name))
+	case s.Description != nil:
+		return actor + " has changed the description of the group."
+	case s.Avatar != nil:
+		return actor + " has changed the picture of the group."
+	default:
+		return actor + " has changed the group."
+	}
+}
+
+// StateText returns what the room of a group is told when the group gets into its state,
+// "" for nothing. known says that the room was told of the group before.
+func StateText(g store.Group, known bool) string {
+	switch g.State {
+	case store.GroupMember:
+		if known {
+			return "You are a member of this group."
+		}
+		return ""
+	case store.GroupJoining:
+		return "You have accepted the invite. You are a member as soon as the mediator of the group confirms it."
+	case store.GroupDeclined:
+		return "You have declined the invite."
+	case store.GroupFailed:
+		return "The invite was not accepted by the mediator of the group" + because(g) + "."
+	case store.GroupReadOnly:
+		return "You may only read in this group."
+	case store.GroupBanned:
+		return "You were banned from this group: nothing new comes, and what you write is not sent."
+	case store.GroupLeft:
+		return "You have left this group: nothing new comes, and what you write is not sent."
+	case store.GroupLost:
+		return "You are not a member of this group any more, and its mediator does not say why: nothing new comes, and what you write is not sent."
+	case store.GroupDeleted:
+		return "This group was deleted for everybody: nothing new comes, and what you write is not sent."
+	case store.GroupMediatorGone:
+		return "The mediator of this group has not been reachable for a long time" + because(g) + ". What you write is sent when it is back."
+	default:
+		return ""
+	}
+}
+
+func because(g store.Group) string {
+	if reason := msgconv.CleanName(g.Reason); reason != "" {
+		return " (" + reason + ")"
+	}
+	return ""
+}
+
+// Unreadable is what the room shows in place of a message that could not be decrypted or
+// read.
+const Unreadable = "A message is here that could not be decrypted or read. Its sender may use another key of the group, or a newer app."
+
+// Deleted is what the room shows in place of a message that was deleted for everybody
+// before the room had it.
+const Deleted = "A message was here that was deleted for everybody."
