@@ -39,6 +39,7 @@
 //	library      how bridgev2 is used: Matrix connector, message statuses, logger
 //	botcrypto    the bot's device, with which rooms are encrypted
 //	homeserver   requests to a homeserver that fails and forgets
+//	groupchat    roles as power levels, and the words about a group in its room, pure
 //	msgconv      the conversion of messages, pure
 //	config       configuration, registration files, the database
 //	mimirid      the ids under which bridgev2 stores what is Mimir's
@@ -53,7 +54,8 @@
 //
 // An account of the node is a login of one Matrix user. Every contact is a ghost, and
 // every conversation a direct room with the login as its receiver: two users of one node
-// share no room.
+// share no room. The members of groups are ghosts, too, the same for a member and a contact
+// with one key, and a group is a room for each login that is in it.
 //
 // Start reading at actor.go and runner.go, then follow a message along the promises
 // above.

@@ -105,6 +105,7 @@ func (h *Homeserver) routes() http.Handler {
 		"POST /_matrix/client/v3/rooms/{room}/leave":                          h.member("leave"),
 		"POST /_matrix/client/v3/rooms/{room}/kick":                           h.member("leave"),
 		"POST /_matrix/client/v3/rooms/{room}/ban":                            h.member("ban"),
+		"POST /_matrix/client/v3/rooms/{room}/unban":                          h.member("leave"),
 		"POST /_matrix/client/v3/rooms/{room}/forget":                         func(*call) (any, error) { return struct{}{}, nil },
 		"GET /_matrix/client/v3/rooms/{room}/members":                         h.listMembers,
 		"GET /_matrix/client/v3/rooms/{room}/joined_members":                  h.joinedMembers,

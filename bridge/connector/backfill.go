@@ -106,7 +106,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 		}
 		for _, ev := range events {
 			after = ev.Seq
-			if ev.Kind == store.MessageReceived || ev.Kind == store.MessageQueued {
+			if ev.Kind == store.MessageReceived || ev.Kind == store.MessageQueued || ev.Kind == store.MessageSynced {
 				return ev.Order, nil
 			}
 		}
@@ -114,7 +114,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 			break
 		}
 	}
-	newest, err := d.node.Messages(d.at.Account, d.at.Contact(), 0, 1)
+	newest, err := d.readMessages(d.at.Account, d.at.ID, 0, 1)
 	if err != nil || len(newest) == 0 {
 		return 1, err
 	}
@@ -126,7 +126,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 	begin := end
 	for begin > 1 && limit > 0 {
-		page, err := d.node.Messages(d.at.Account, d.at.Contact(), begin, historyPage)
+		page, err := d.readMessages(d.at.Account, d.at.ID, begin, historyPage)
 		if err != nil {
 			return 0, err
 		}
@@ -151,7 +151,7 @@ const historyPage = 64
 
 func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 	for begin := shown.Begin; begin < shown.End; begin += historyPage {
-		page, err := d.node.Messages(d.at.Account, d.at.Contact(), min(begin+historyPage, shown.End), historyPage)
+		page, err := d.readMessages(d.at.Account, d.at.ID, min(begin+historyPage, shown.End), historyPage)
 		if err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
 	if errors.Is(err, fault.ErrPanic) {
 		d.log.Error("message of the history cannot be converted, a notice replaces it",
-			"contact", d.at.Contact().Short(), "message", m.ID, "err", fault.OneLine(err))
+			"contact", d.at.ID.Short(), "message", m.ID, "err", fault.OneLine(err))
 		err = old.insteadOf(ctx, err)
 	}
 	if err != nil {

@@ -26,6 +26,9 @@ func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*brid
 	if err != nil {
 		return nil, err
 	}
+	if cl.inGroups(conversation) {
+		return cl.groupInfo(conversation)
+	}
 	contact := mimirid.User(key)
 	info, err := cl.contactInfo(contact)
 	if err != nil {
@@ -76,7 +79,11 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	if isGone(err) {
-		return userInfo(key, "", nil), nil
+		group, err := cl.groupOf(key)
+		if err != nil {
+			return nil, err
+		}
+		return cl.memberInfo(group, key)
 	}
 	if err != nil {
 		return nil, err

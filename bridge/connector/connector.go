@@ -35,7 +35,9 @@ import (
 // Connector is the bridgev2.NetworkConnector for Mimir. There is a new one for every
 // start of the bridge.
 type Connector struct {
-	node    Node
+	node Node
+	// groups is the node as one that takes part in groups, nil when it does not.
+	groups  GroupNode
 	config  *config.Config
 	log     *slog.Logger
 	br      *bridgev2.Bridge
@@ -60,6 +62,10 @@ type Connector struct {
 	missedGhosts sync.Map
 	// profiles are the logins whose profile has to be set.
 	profiles chan *client
+	// ghostLocks, ghostTimes and members are for groups.
+	ghostLocks ghostLocks
+	ghostTimes ghostTimes
+	members    *memberSync
 }
 
 // Deps is what a [Connector] uses.
@@ -88,6 +94,8 @@ func New(deps Deps) *Connector {
 		node: deps.Node, config: deps.Config, log: deps.Log, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 	}
+	c.groups, _ = deps.Node.(GroupNode)
+	c.members = newMemberSync(c)
 	c.deliver = deliver.New(deliver.Deps{
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
@@ -158,8 +166,8 @@ var (
 // Init is called by NewBridge, after the Init of the Matrix connector.
 func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
-	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error) {
-		reactions, err := c.node.Reactions(account, contact, target)
+	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+		reactions, err := c.readReactions(account, conversation, target)
 		if isGone(err) {
 			return nil, nil
 		}
@@ -233,5 +241,6 @@ func (c *Connector) watch(stop, work context.Context) {
 	watchers.Go(func() { c.watchOutboxes(stop, work) })
 	watchers.Go(func() { c.watchTroubles(stop, work) })
 	watchers.Go(func() { c.setProfiles(stop, work) })
+	watchers.Go(func() { c.members.run(stop, work) })
 	watchers.Wait()
 }

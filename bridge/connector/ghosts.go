@@ -129,6 +129,11 @@ func (cl *client) prepare(ctx context.Context) {
 	if cl.prepared {
 		return
 	}
+	release, ok := cl.ghostLocks.tryChange(cl.GetUserID())
+	if !ok {
+		return // a group uses it; the next message tries again
+	}
+	defer release()
 	ghost, err := cl.br.GetGhostByID(ctx, cl.GetUserID())
 	if err != nil {
 		return

@@ -38,6 +38,13 @@ type delivery struct {
 // show shows one entry of the event log in its room; it is [deliver.Deps].Show.
 func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{Connector: c, at: at, ev: ev}
+	if at.ID.Kind() == store.KindContact && c.groups != nil {
+		release, err := c.ghostLocks.hold(ctx, mimirid.User(at.Contact()), at.Exclusive)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := d.resetGhost(ctx); err != nil {
 		at.GhostStable = false
 		return err
@@ -51,13 +58,13 @@ func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Eve
 	case errors.Is(err, homeserver.ErrProfile):
 		if d.tries("look") >= maxTries {
 			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
-				"contact", at.Contact().Short(), "err", fault.OneLine(err))
+				"contact", at.ID.Short(), "err", fault.OneLine(err))
 			return nil
 		}
 	case errors.Is(err, fault.ErrPanic):
 		if d.tries("panic") >= maxTries {
 			c.log.Error("event cannot be converted, a notice replaces it",
-				"contact", at.Contact().Short(), "event", ev.Seq, "kind", ev.Kind, "err", fault.OneLine(err))
+				"contact", at.ID.Short(), "event", ev.Seq, "kind", ev.Kind, "err", fault.OneLine(err))
 			return d.insteadOf(ctx, err)
 		}
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
@@ -87,11 +94,14 @@ func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
 		return d.accountEvent(ctx)
 	}
-	if d.ev.Conversation.Kind() == store.KindGroup {
-		return nil // groups have no rooms
+	if d.isGroup() && d.groups == nil {
+		return nil // the node takes part in none
 	}
 	if cl, ok := d.at.Login.Client.(*client); ok {
 		cl.prepare(ctx)
+	}
+	if d.isGroup() {
+		return d.groupEvent(ctx)
 	}
 	switch d.ev.Kind {
 	case store.MessageReceived, store.MessageQueued:
@@ -126,8 +136,12 @@ func (d *delivery) portalKey() networkid.PortalKey {
 	return mimirid.Portal(d.at.Account, d.at.ID)
 }
 
-// contactSender is the sender of events for what the contact wrote.
+// contactSender is the sender of events for what the contact wrote; in a group, of which
+// no member is meant, the bot.
 func (d *delivery) contactSender() bridgev2.EventSender {
+	if d.isGroup() {
+		return bridgev2.EventSender{}
+	}
 	return bridgev2.EventSender{Sender: mimirid.User(d.at.Contact())}
 }
 
@@ -139,7 +153,7 @@ func (d *delivery) ownSender() bridgev2.EventSender {
 
 // storedMessage reads the message of the entry, nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
-	m, err := d.node.Message(d.at.Account, d.at.Contact(), d.ev.Message)
+	m, err := d.readMessage(d.at.Account, d.at.ID, d.ev.Message)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -162,15 +176,17 @@ func (d *delivery) message(ctx context.Context) error {
 
 // showMessage shows a message according to its type.
 func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error) {
+	sender := d.senderOf(m)
+	content, other := d.insteadOfContent(m)
 	switch {
+	case other && content == nil:
+		return nil
+	case other:
+		return d.send(ctx, 0, mimirid.Message(d.at.ID, m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(content))
 	case eventlog.HasFile(m):
 		return d.file(ctx, m)
 	case eventlog.IsReaction(m):
 		return d.reaction(ctx, m)
-	}
-	sender := d.contactSender()
-	if m.ID.Dir == store.Out {
-		sender = d.ownSender()
 	}
 	for part, content := range msgconv.TextToMatrix(m) {
 		converted := &bridgev2.ConvertedMessage{Parts: []*bridgev2.ConvertedMessagePart{{
@@ -247,7 +263,7 @@ func (d *delivery) put(
 // the homeserver works and refuses the search.
 func (d *delivery) unlessSkipped(err error) error {
 	if kind := homeserver.AnswerOf(err); d.at.SkipSearch && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
-		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
+		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -267,6 +283,11 @@ func (d *delivery) queue(ctx context.Context, part int, evt bridgev2.RemoteEvent
 
 // queueIn is queue in a given scope.
 func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bridgev2.RemoteEvent) error {
+	release, err := d.holdAuthor(ctx, evt)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var cancel context.CancelFunc
 	setContext(evt, func(library context.Context) context.Context {
 		library, cancel = scope.With(library, ctx)
@@ -332,10 +353,13 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 		return err
 	}
 	sender, id := d.contactSender(), mimirid.Notice(d.at.ID, d.ev.Seq, 0)
-	if d.ev.Kind == store.MessageReceived || d.ev.Kind == store.MessageQueued || d.ev.Kind == historyEntry || d.ev.Kind == redoEntry {
+	switch d.ev.Kind {
+	case store.MessageReceived, store.MessageQueued, store.MessageSynced, historyEntry, redoEntry:
 		id = mimirid.Message(d.at.ID, d.ev.Message, 0)
 		if d.ev.Message.Dir == store.Out {
 			sender = d.ownSender()
+		} else if m, err := d.storedMessage(); err == nil && m != nil {
+			sender = d.senderOf(*m)
 		}
 	}
 	return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), d.refusalText(why))

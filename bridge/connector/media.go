@@ -31,7 +31,7 @@ import (
 
 // file shows a message with a file, if the file is here.
 func (d *delivery) file(ctx context.Context, m store.Message) error {
-	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
+	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
 	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
 	}
@@ -78,10 +78,7 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 	}
 	text := fmt.Sprintf("📎 %s: %s. Reply to this with `%s fetch` to try it now.",
 		msgconv.DescribeFile(info.Name, info.Size), reason, d.br.Config.CommandPrefix)
-	sender := d.contactSender()
-	if m.ID.Dir == store.Out {
-		sender = d.ownSender()
-	}
+	sender := d.senderOf(m)
 	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.ID, d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
@@ -95,10 +92,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	sender := d.contactSender()
-	if m.ID.Dir == store.Out {
-		sender = d.ownSender()
-	}
+	sender := d.senderOf(m)
 	id := mimirid.Message(d.at.ID, m.ID, 0)
 	if d.at.InDoubt { // before the upload
 		if found, err := d.recover(ctx, portal, id, sender, msgconv.ShownTime(m)); err != nil || found {
@@ -149,7 +143,7 @@ func (d *delivery) uploadOrNotice(
 
 // fileText is the text of a notice in place of a file.
 func (d *delivery) fileText(m store.Message, words string) string {
-	info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID)
+	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return "A file is here that " + words
 	}
@@ -158,19 +152,16 @@ func (d *delivery) fileText(m store.Message, words string) string {
 
 // insteadOfFile shows a notice in place of a file.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
-	if info, err := d.node.MediaState(d.at.Account, d.at.Contact(), m.ID); err == nil {
+	if info, err := d.fileState(d.at.Account, d.at.ID, m.ID); err == nil {
 		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 	}
-	sender := d.contactSender()
-	if m.ID.Dir == store.Out {
-		sender = d.ownSender()
-	}
+	sender := d.senderOf(m)
 	return d.send(ctx, 0, mimirid.Message(d.at.ID, m.ID, 0), sender, msgconv.ShownTime(m), msgconv.Single(msgconv.Notice(words)))
 }
 
 // upload uploads a file, encrypted when the room is.
 func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
-	body, info, err := d.node.OpenMedia(d.at.Account, d.at.Contact(), m.ID)
+	body, info, err := d.openFile(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return nil, err
 	}

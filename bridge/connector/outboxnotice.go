@@ -131,7 +131,7 @@ func (w *outboxWatcher) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("outbox notice failed, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(how.err))
+			w.log.Debug("outbox notice failed, retrying", "contact", at.ID.Short(), "err", fault.OneLine(how.err))
 		}
 	}
 }

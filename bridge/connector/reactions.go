@@ -3,9 +3,12 @@
 package connector
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,35 +36,73 @@ import (
 func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 	reaction, err := peer.ParseReaction(m.Payload)
 	if err != nil {
-		d.log.Debug("malformed reaction", "contact", d.at.Contact().Short(), "err", err)
+		d.log.Debug("malformed reaction", "contact", d.at.ID.Short(), "err", err)
 		return nil
 	}
 	if msgconv.IsMatrixSource(m.Source) {
 		return nil // it comes from the room
 	}
-	return d.syncReaction(ctx, reaction.Target, m.ID.Dir)
+	return d.syncReaction(ctx, reaction.Target, reactorOf(m))
+}
+
+// reactor is who reacts: one side of the conversation with a contact, our user or a member
+// of a group.
+type reactor struct {
+	dir    store.Direction
+	author identity.PublicKey // of a group, for store.In
+}
+
+func reactorOf(m store.Message) reactor {
+	if m.ID.Dir == store.Out {
+		return reactor{dir: store.Out}
+	}
+	return reactor{store.In, m.Author}
+}
+
+// part returns the part of an entry that a reaction is, for transaction ids: reactionAdded
+// or reactionRemoved and who reacts.
+func (r reactor) part(base int) int {
+	if r.author.IsZero() {
+		return base + int(r.dir)
+	}
+	// Above all others, and of two members with the same beginning of their keys only when
+	// one of them has searched for such a key.
+	return base<<40 + int(binary.BigEndian.Uint64(r.author[:8])>>24)
+}
+
+func (d *delivery) reactorSender(r reactor) bridgev2.EventSender {
+	switch {
+	case r.dir == store.Out, d.isGroup() && r.author == d.at.Account:
+		return d.ownSender()
+	case !d.isGroup():
+		return d.contactSender()
+	default:
+		return bridgev2.EventSender{Sender: mimirid.User(r.author)}
+	}
 }
 
 // reactionsTo shows the reactions that came before their message.
 func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
-	for _, dir := range []store.Direction{store.In, store.Out} {
-		wanted, err := d.effective(peer.GUID(id.GUID), dir)
-		if err != nil {
-			return err
+	reactions, err := d.readReactions(d.at.Account, d.at.ID, peer.GUID(id.GUID))
+	if err != nil && !isGone(err) {
+		return err
+	}
+	slices.SortStableFunc(reactions, func(a, b store.Reaction) int { return cmp.Compare(a.Dir, b.Dir) })
+	for _, r := range reactions {
+		who := reactor{dir: r.Dir}
+		if r.Dir == store.In {
+			who.author = r.Author
 		}
-		if wanted == nil {
-			continue
-		}
-		if err := d.syncReaction(ctx, peer.GUID(id.GUID), dir); err != nil {
+		if err := d.syncReaction(ctx, peer.GUID(id.GUID), who); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// effective returns the reaction of one side that counts, nil for none.
-func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reaction, error) {
-	reactions, err := d.node.Reactions(d.at.Account, d.at.Contact(), target)
+// effective returns the reaction of somebody that counts, nil for none.
+func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, error) {
+	reactions, err := d.readReactions(d.at.Account, d.at.ID, target)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -69,7 +110,7 @@ func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reac
 		return nil, err
 	}
 	for _, r := range reactions {
-		if r.Dir == dir {
+		if r.Dir == who.dir && (who.author.IsZero() || r.Author == who.author) {
 			r.Emoji = strings.TrimSpace(msgconv.CleanText(r.Emoji))
 			return &r, nil
 		}
@@ -77,18 +118,15 @@ func (d *delivery) effective(target peer.GUID, dir store.Direction) (*store.Reac
 	return nil, nil
 }
 
-// syncReaction makes the room show the reaction of one side that counts, in steps with a
+// syncReaction makes the room show the reaction of somebody that counts, in steps with a
 // transaction each: it removes the old one and adds the new one.
-func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store.Direction) error {
+func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, who reactor) error {
 	message, err := d.shownTarget(ctx, target)
 	if err != nil || message == "" {
 		return err
 	}
-	sender := d.contactSender()
-	if dir == store.Out {
-		sender = d.ownSender()
-	}
-	wanted, err := d.effective(target, dir)
+	sender := d.reactorSender(who)
+	wanted, err := d.effective(target, who)
 	if err != nil {
 		return err
 	}
@@ -99,7 +137,7 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 	if row != nil && (wanted == nil || wanted.Emoji != row.Emoji) {
 		err := d.change(ctx, "reaction removed", sender, "A reaction was taken back, and cannot be removed in Matrix (%s).",
 			func(ctx context.Context) error {
-				return d.queue(ctx, reactionRemoved+int(dir), &simplevent.Reaction{
+				return d.queue(ctx, who.part(reactionRemoved), &simplevent.Reaction{
 					EventMeta: d.meta(bridgev2.RemoteEventReactionRemove, sender, d.ev.Time.Time()), TargetMessage: message,
 				})
 			})
@@ -110,12 +148,12 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, dir store
 	if wanted == nil || wanted.Emoji == "" || (row != nil && wanted.Emoji == row.Emoji) {
 		return nil
 	}
-	return d.addReaction(ctx, message, sender, dir, wanted)
+	return d.addReaction(ctx, message, sender, who, wanted)
 }
 
 // addReaction shows a reaction when the room has none of its sender.
 func (d *delivery) addReaction(
-	ctx context.Context, message networkid.MessageID, sender bridgev2.EventSender, dir store.Direction, wanted *store.Reaction,
+	ctx context.Context, message networkid.MessageID, sender bridgev2.EventSender, who reactor, wanted *store.Reaction,
 ) error {
 	portal, err := d.existingRoom(ctx)
 	if err != nil || portal == nil {
@@ -131,7 +169,7 @@ func (d *delivery) addReaction(
 					return err
 				}
 			}
-			return d.queue(ctx, reactionAdded+int(dir), &simplevent.Reaction{
+			return d.queue(ctx, who.part(reactionAdded), &simplevent.Reaction{
 				EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
 				TargetMessage: message, Emoji: wanted.Emoji,
 				ExtraContent: map[string]any{mimirid.MarkerKey: mimirid.Marker(id)},
@@ -139,13 +177,13 @@ func (d *delivery) addReaction(
 		},
 		exists: func(ctx context.Context) error {
 			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
-				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.Contact().Short())
+				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.ID.Short())
 			}
 			return nil
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
-			return d.putNotice(ctx, portal, mimirid.Notice(d.at.ID, d.ev.Seq, reactionAdded+int(dir)), sender, d.ev.Time.Time(), text)
+			return d.putNotice(ctx, portal, mimirid.Notice(d.at.ID, d.ev.Seq, who.part(reactionAdded)), sender, d.ev.Time.Time(), text)
 		},
 	})
 }
@@ -160,7 +198,7 @@ const (
 // shownTarget returns the message that a reaction is about, when it is in the room.
 func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: int64(target)})
+		m, err := d.readMessage(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: int64(target)})
 		if isGone(err) {
 			continue
 		}

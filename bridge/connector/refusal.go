@@ -106,7 +106,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 		return err
 	}
 	d.log.Error("event refused by the homeserver, a notice replaces it",
-		"contact", d.at.Contact().Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "err", fault.OneLine(why))
+		"contact", d.at.ID.Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "err", fault.OneLine(why))
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender 
 	switch {
 	case sender.IsFromMe:
 		return []bridgev2.EventSender{sender, {}}
-	case sender.Sender == "":
+	case sender.Sender == "" && !d.isGroup():
 		return []bridgev2.EventSender{sender, d.contactSender()}
 	default:
 		return []bridgev2.EventSender{sender}
@@ -156,8 +156,8 @@ func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender br
 
 // libraryContext returns a context with the values of the context of bridgev2 that ends
 // with ctx and allows one attempt.
-func (d *delivery) libraryContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	library, cancel := context.WithCancel(d.br.BackgroundCtx)
+func (c *Connector) libraryContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	library, cancel := context.WithCancel(c.br.BackgroundCtx)
 	stop := context.AfterFunc(ctx, cancel)
 	return mautrix.WithMaxRetries(library, 0), func() { stop(); cancel() }
 }

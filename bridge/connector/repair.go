@@ -67,6 +67,9 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 		d.log.Warn("power levels of a room not read", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
+	if d.isGroup() {
+		return // see letWrite
+	}
 	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
 	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
@@ -80,7 +83,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 // giveUpLost gives up a room that the bot is not in any more.
 func (d *delivery) giveUpLost(ctx context.Context, portal *bridgev2.Portal) {
 	d.log.Warn("bot is not in the room any more, another will be created",
-		"contact", d.at.Contact().Short(), "room_id", portal.MXID)
+		"contact", d.at.ID.Short(), "room_id", portal.MXID)
 	// With its rows, so that what was shown there is shown again.
 	if err := portal.Delete(ctx); err != nil {
 		d.log.Error("lost room not given up", "err", err)
@@ -123,7 +126,7 @@ func (c *Connector) redoLater(conversation store.Conversation, job redoing) bool
 // showAgain shows a message in place of its notice, and takes the notice back. When the
 // message is refused again there is a new notice.
 func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job redoing) error {
-	m, err := c.node.Message(at.Account, at.Contact(), job.message)
+	m, err := c.readMessage(at.Account, at.ID, job.message)
 	if isGone(err) {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 	}
 	// A guid is unique only among the messages of one side.
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.node.Message(d.at.Account, d.at.Contact(), store.MessageID{Dir: dir, GUID: guid})
+		m, err := d.readMessage(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: guid})
 		if isGone(err) {
 			continue
 		}

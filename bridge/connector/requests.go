@@ -156,7 +156,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.Muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
-				d.log.Warn("room not muted", "contact", d.at.Contact().Short(), "err", fault.OneLine(err))
+				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 			}
 		}
 		d.at.Muted = contact.Muted

@@ -414,7 +414,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 			if err != nil {
 				continue
 			}
-			m, err := c.node.Message(at.Account, at.Contact(), id)
+			m, err := c.readMessage(at.Account, at.ID, id)
 			if err == nil {
 				begin = min(begin, m.Order)
 			} else if !isGone(err) {

@@ -138,7 +138,7 @@ func (d *delivery) recover(
 		return false, err
 	}
 	evt := shown[0]
-	d.log.Info("event was in the room already", "contact", d.at.Contact().Short(), "event_id", evt.ID)
+	d.log.Info("event was in the room already", "contact", d.at.ID.Short(), "event_id", evt.ID)
 	if sender.Sender != "" {
 		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
 			return false, err

@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/bridge/botcrypto"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -201,8 +202,15 @@ func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user 
 	}
 }
 
-// nameOfContact returns the shown name of a contact.
+// nameOfContact returns the shown name of a contact, or of a group.
 func (c *Connector) nameOfContact(conversation store.Conversation) string {
+	if c.inGroups(conversation.ID) {
+		g, err := c.groups.Group(conversation.Account, conversation.ID)
+		if err != nil {
+			g = store.Group{ID: conversation.ID}
+		}
+		return groupchat.Name(g)
+	}
 	contact, err := c.node.Contact(conversation.Account, conversation.Contact())
 	if err != nil {
 		return nameOr("", conversation.Contact())

@@ -603,7 +603,7 @@ func (d *Deliverer) deliver(stop, work context.Context, at *Position) {
 		d.backOff(at, err)
 	default:
 		if at.err != nil {
-			d.deps.Log.Info("delivery to room resumed", "contact", at.Contact().Short(), "failures", at.failures)
+			d.deps.Log.Info("delivery to room resumed", "contact", at.ID.Short(), "failures", at.failures)
 			d.kicks.pause = 0
 		}
 		at.failures, at.err = 0, nil
@@ -628,10 +628,10 @@ func (d *Deliverer) backOff(at *Position, err error) {
 		at.since = at.began
 	}
 	if at.err == nil {
-		d.deps.Log.Warn("delivery to room failed, retrying", "contact", at.Contact().Short(), "err", fault.OneLine(err), "retry_in", delay)
+		d.deps.Log.Warn("delivery to room failed, retrying", "contact", at.ID.Short(), "err", fault.OneLine(err), "retry_in", delay)
 	} else {
 		d.deps.Log.Debug("delivery to room failed again",
-			"contact", at.Contact().Short(), "err", fault.OneLine(err), "retry_in", delay, "failures", at.failures)
+			"contact", at.ID.Short(), "err", fault.OneLine(err), "retry_in", delay, "failures", at.failures)
 	}
 	at.failures++
 	at.err = err

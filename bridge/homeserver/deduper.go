@@ -39,7 +39,7 @@ const (
 // conversation that is gone.
 func NewDeduper(
 	br *bridgev2.Bridge, bot *appservice.IntentAPI, log *slog.Logger,
-	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error),
+	reactions func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error),
 ) *Deduper {
 	return &Deduper{br: br, bot: bot, log: log, reactions: reactions}
 }
@@ -59,7 +59,7 @@ type Deduper struct {
 	log *slog.Logger
 	// reactions returns the reactions to a message that count, with emoji as rooms show
 	// them; none of a conversation that is gone.
-	reactions func(account, contact identity.PublicKey, target peer.GUID) ([]store.Reaction, error)
+	reactions func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error)
 
 	mu    sync.Mutex   // from the look into the table until it is noted what was seen
 	early []earlyEvent // oldest first
@@ -213,7 +213,6 @@ func (d *Deduper) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt
 		return nil
 	}
 	account, conversation, err := mimirid.ParsePortal(portal.PortalKey)
-	contact := conversation.Contact()
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
@@ -222,16 +221,17 @@ func (d *Deduper) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt
 		return nil //nolint:nilerr // a notice
 	}
 	dir, sender := store.Out, mimirid.User(account)
-	if ghost, ok := d.br.Matrix.ParseGhostMXID(evt.Sender); ok && ghost == mimirid.User(contact) {
+	ghost, isGhost := d.br.Matrix.ParseGhostMXID(evt.Sender)
+	if isGhost && ghost != sender {
 		dir, sender = store.In, ghost
 	}
-	reactions, err := d.reactions(account, contact, peer.GUID(message.GUID))
+	reactions, err := d.reactions(account, conversation, peer.GUID(message.GUID))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	counts := false
 	for _, r := range reactions {
-		counts = counts || r.Dir == dir && variationselector.Remove(r.Emoji) == key
+		counts = counts || r.Dir == dir && (r.Author.IsZero() || mimirid.User(r.Author) == sender) && variationselector.Remove(r.Emoji) == key
 	}
 	shown := evt.ID
 	if counts {

@@ -72,7 +72,6 @@ func figures() []figure {
 		streamFigures(),
 		sessionFigures(),
 		matrixFigures(),
-		mediatorFigures(),
 		panicFigures(),
 	)
 }

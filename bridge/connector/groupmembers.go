@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+)
+
+const (
+	// maxJoined is how many members of a group are in its room without having said
+	// anything. The others join with their first message.
+	maxJoined = 500
+	// maxMemberTries is how often the members of a room are tried, until the next change.
+	maxMemberTries = 8
+	// memberTime bounds the requests for one member.
+	memberTime = time.Minute
+)
+
+// memberSync makes the members of groups members of their rooms, with the power of their
+// roles: a room at a time, a member at a time, beside the deliveries, which do not wait
+// for it. It reads what should be from the store, so it repeats everything without harm.
+type memberSync struct {
+	*Connector
+
+	mu     sync.Mutex
+	wanted map[store.Conversation]int // to how often it was tried
+	wake   chan struct{}              // capacity 1
+}
+
+func newMemberSync(c *Connector) *memberSync {
+	return &memberSync{Connector: c, wanted: make(map[store.Conversation]int), wake: make(chan struct{}, 1)}
+}
+
+// want has the members of a room looked at soon. It may be called from any goroutine.
+func (s *memberSync) want(conversation store.Conversation) {
+	s.mu.Lock()
+	s.wanted[conversation] = 0
+	s.mu.Unlock()
+	s.wakeUp()
+}
+
+func (s *memberSync) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wantAll looks at the rooms of all groups: the process may have ended before.
+func (s *memberSync) wantAll() {
+	for _, account := range s.deliver.Attached() {
+		groups, err := s.groups.Groups(account)
+		if err != nil {
+			s.log.Error("groups not read", "account", account.Short(), "err", err)
+			continue
+		}
+		for _, g := range groups {
+			s.want(store.Conversation{Account: account, ID: g.ID})
+		}
+	}
+}
+
+// run works until stop ends.
+func (s *memberSync) run(stop, work context.Context) {
+	if s.groups == nil {
+		return
+	}
+	s.wantAll()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-stop.Done():
+			return
+		case <-s.wake:
+		case <-pause.C:
+		}
+		if wait := s.round(stop, work); wait > 0 {
+			pause.Reset(wait)
+		}
+	}
+}
+
+// round looks at every room that is wanted. When one has failed, it returns after how long
+// there should be another round.
+func (s *memberSync) round(stop, work context.Context) (wait time.Duration) {
+	s.mu.Lock()
+	wanted := s.wanted
+	s.wanted = make(map[store.Conversation]int)
+	s.mu.Unlock()
+	for conversation, tries := range wanted {
+		if stop.Err() != nil {
+			return 0
+		}
+		err := fault.Guard(s.log, "set the members of a room", func() error { return s.sync(stop, work, conversation) })
+		if err == nil || stop.Err() != nil {
+			continue
+		}
+		if tries++; tries >= maxMemberTries {
+			s.log.Warn("members of a room not set", "contact", conversation.ID.Short(), "err", fault.OneLine(err))
+			continue
+		}
+		wait = max(wait, s.retry.Delay(tries))
+		s.mu.Lock()
+		if _, again := s.wanted[conversation]; !again {
+			s.wanted[conversation] = tries
+		}
+		s.mu.Unlock()
+	}
+	return wait
+}
+
+// sync makes the members of one room what the store says.
+func (s *memberSync) sync(stop, work context.Context, conversation store.Conversation) error {
+	login := s.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account))
+	portal, err := s.br.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
+	if err != nil || login == nil || portal == nil || portal.MXID == "" {
+		return err
+	}
+	cl, ok := login.Client.(*client)
+	if !ok {
+		return nil
+	}
+	room := memberRoom{client: cl, room: portal.MXID, group: conversation.ID}
+	if room.current, err = s.matrix.AppService().StateStore.GetAllMembers(work, portal.MXID); err != nil {
+		return fmt.Errorf("read the members of a room: %w", err)
+	}
+	for user, member := range room.current {
+		if member.Membership == event.MembershipJoin && s.br.IsGhostMXID(user) {
+			room.joined++
+		}
+	}
+	levels := make(map[id.UserID]int)
+	for m, err := range s.groups.GroupMembers(conversation.Account, conversation.ID) {
+		if err != nil {
+			return err
+		}
+		if stop.Err() != nil {
+			return nil
+		}
+		if err := room.set(work, m, levels); err != nil {
+			return err
+		}
+	}
+	return room.setLevels(work, levels)
+}
+
+// memberRoom is the room of a group whose members are set.
+type memberRoom struct {
+	*client
+	room    id.RoomID
+	group   store.ConversationID
+	current map[id.UserID]*event.MemberEventContent
+	joined  int // ghosts
+}
+
+// set makes a ghost join, leave or be banned, and notes its power.
+func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.UserID]int) error {
+	if m.ID == r.account {
+		if level := groupchat.Level(m.Permissions); m.Standing == store.StandingMember {
+			levels[r.login.UserMXID] = level
+		}
+		return nil
+	}
+	user := mimirid.User(m.ID)
+	intent := r.br.Matrix.GhostIntent(user)
+	ghost := intent.GetMXID()
+	membership := event.MembershipLeave
+	if known := r.current[ghost]; known != nil {
+		membership = known.Membership
+	}
+	ctx, cancel := context.WithTimeout(work, memberTime)
+	defer cancel()
+	library, end := r.libraryContext(ctx)
+	defer end()
+	switch {
+	case m.Standing == store.StandingMember:
+		levels[ghost] = groupchat.Level(m.Permissions)
+		if membership == event.MembershipJoin || r.joined >= maxJoined {
+			return nil
+		}
+		return r.join(ctx, library, m, intent, membership)
+	case m.Standing == store.StandingBanned && membership != event.MembershipBan && membership != event.MembershipLeave:
+		_, err := r.matrix.Bot().BanUser(library, r.room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
+		return homeserver.WithRetryAfter(err)
+	case m.Standing == store.StandingLeft && (membership == event.MembershipJoin || membership == event.MembershipInvite):
+		_, err := r.matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
+		return homeserver.WithRetryAfter(err)
+	}
+	return nil
+}
+
+func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent bridgev2.MatrixAPI, membership event.Membership) error {
+	if membership == event.MembershipBan {
+		if _, err := r.matrix.Bot().UnbanUser(library, r.room, &mautrix.ReqUnbanUser{UserID: intent.GetMXID()}); err != nil {
+			return homeserver.WithRetryAfter(err)
+		}
+	}
+	scope := homeserver.NewNamedScope("member/" + string(r.room) + "/" + m.ID.String())
+	release, err := r.holdGhost(ctx, scope, r.group, mimirid.User(m.ID))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := intent.EnsureJoined(library, r.room); err != nil {
+		return homeserver.WithRetryAfter(err)
+	}
+	r.joined++
+	return nil
+}
+
+// setLevels sets the power of those whose power differs, with one event.
+func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) error {
+	ctx, cancel := context.WithTimeout(work, memberTime)
+	defer cancel()
+	library, end := r.libraryContext(ctx)
+	defer end()
+	levels, err := r.br.Matrix.GetPowerLevels(library, r.room)
+	if err != nil {
+		return fmt.Errorf("read the power levels: %w", homeserver.WithRetryAfter(err))
+	}
+	levels = levels.Clone()
+	changed := false
+	for user, level := range want {
+		changed = levels.EnsureUserLevelAs(r.matrix.Bot().UserID, user, level) || changed
+	}
+	if !changed {
+		return nil
+	}
+	_, err = r.matrix.Bot().SetPowerLevels(library, r.room, levels)
+	return homeserver.WithRetryAfter(err)
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"io"
+	"iter"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// GroupNode is what the connector uses of a node whose accounts are in groups, beside
+// [Node]. The same holds for its methods.
+type GroupNode interface {
+	// Groups returns all groups of an account.
+	Groups(account identity.PublicKey) ([]store.Group, error)
+	// Group returns one group.
+	Group(account identity.PublicKey, group store.ConversationID) (store.Group, error)
+	// GroupMembers iterates over those who are or were in a group.
+	GroupMembers(account identity.PublicKey, group store.ConversationID) iter.Seq2[store.Member, error]
+	// GroupMember returns one of them, or store.ErrNotFound.
+	GroupMember(account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (store.Member, error)
+	// GroupMemberAvatar returns the picture of a member, nil for none.
+	GroupMemberAvatar(account identity.PublicKey, group store.ConversationID, member identity.PublicKey) ([]byte, error)
+	// The methods below are those of Node without the word Conversation, for contacts and
+	// groups.
+	ConversationMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error)
+	ConversationMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error)
+	ConversationReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error)
+	ConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error)
+	OpenConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error)
+}
+
+// inGroups reports whether a conversation is that of a group, which the node takes part in.
+func (c *Connector) inGroups(conversation store.ConversationID) bool {
+	return c.groups != nil && conversation.Kind() == store.KindGroup
+}
+
+// readMessage returns one message of a conversation, or store.ErrNotFound.
+func (c *Connector) readMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error) {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationMessage(account, conversation, id)
+	}
+	return c.node.Message(account, conversation.Contact(), id)
+}
+
+// readMessages returns a page of a conversation, see Node.Messages.
+func (c *Connector) readMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error) {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationMessages(account, conversation, before, limit)
+	}
+	return c.node.Messages(account, conversation.Contact(), before, limit)
+}
+
+// readReactions returns the reactions to a message that count.
+func (c *Connector) readReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationReactions(account, conversation, target)
+	}
+	return c.node.Reactions(account, conversation.Contact(), target)
+}
+
+// fileState returns what is known of the file of a message.
+func (c *Connector) fileState(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error) {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationMedia(account, conversation, id)
+	}
+	return c.node.MediaState(account, conversation.Contact(), id)
+}
+
+// openFile opens the file of a message, see Node.OpenMedia.
+func (c *Connector) openFile(
+	account identity.PublicKey, conversation store.ConversationID, id store.MessageID,
+) (io.ReadSeekCloser, transfer.Info, error) {
+	if c.inGroups(conversation) {
+		return c.groups.OpenConversationMedia(account, conversation, id)
+	}
+	return c.node.OpenMedia(account, conversation.Contact(), id)
+}

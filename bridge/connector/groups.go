@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A group is a room of its own for each login: two users of one node who are in the same
+// group share its ghosts and not its room, as with contacts. What the mediator and the
+// members say comes from the event log; name, picture, roles and members of the room follow
+// the store, whatever they were before.
+
+// groupEvent shows an event of a group.
+func (d *delivery) groupEvent(ctx context.Context) error {
+	switch d.ev.Kind {
+	case store.MessageReceived, store.MessageQueued, store.MessageSynced:
+		return d.message(ctx)
+	case store.MessageDelivered:
+		return d.inOutbox(ctx)
+	case store.MessageFailed:
+		return d.failed(ctx)
+	case store.MessageDeleted:
+		return d.deleted(ctx)
+	case store.MediaChanged:
+		return d.mediaChanged(ctx)
+	case store.GroupAdded, store.GroupChanged:
+		return d.groupChanged(ctx)
+	case store.MembersChanged:
+		d.members.want(d.at.Conversation)
+		return nil
+	case store.GroupRemoved:
+		return d.sayIfThere(ctx, "This group was removed from the node: nothing new comes, and what you write is not sent.")
+	case store.GroupTaskDone, store.GroupTaskFailed:
+		return d.taskEnded(ctx)
+	case store.InviteReceived: // shown with the group, at the event before
+		return nil
+	default: // nothing that a room shows, or newer than this program
+		return nil
+	}
+}
+
+// isGroup reports whether the conversation is that of a group.
+func (d *delivery) isGroup() bool { return d.at.ID.Kind() == store.KindGroup }
+
+// senderOf is the sender of events for a message: the contact, a member, our user, or the
+// bot for what a mediator says.
+func (d *delivery) senderOf(m store.Message) bridgev2.EventSender {
+	switch {
+	case m.ID.Dir == store.Out, d.isGroup() && m.Author == d.at.Account:
+		return d.ownSender()
+	case !d.isGroup():
+		return d.contactSender()
+	case m.Author.IsZero(), peer.MessageType(m.Type) == peer.TypeSystem:
+		return bridgev2.EventSender{}
+	default:
+		return bridgev2.EventSender{Sender: mimirid.User(m.Author)}
+	}
+}
+
+// insteadOfContent returns what a message of a group is shown as when it has no content of
+// its own. other is false for a message like those of contacts. The content is nil when
+// the room shows the message in another way.
+func (d *delivery) insteadOfContent(m store.Message) (content *event.MessageEventContent, other bool) {
+	text := ""
+	switch {
+	case !d.isGroup():
+		return nil, false
+	case m.Deleted:
+		text = groupchat.Deleted
+	case peer.MessageType(m.Type) == peer.TypeSystem:
+		text = groupchat.SystemText(m.Payload, d.nameIn)
+	case m.Unreadable:
+		text = groupchat.Unreadable
+	default:
+		return nil, false
+	}
+	if text == "" || m.Deleted && peer.MessageType(m.Type) == peer.TypeReaction {
+		return nil, true
+	}
+	return msgconv.Notice(text), true
+}
+
+// nameIn returns what somebody is called in the group of the delivery.
+func (d *delivery) nameIn(key identity.PublicKey) string {
+	cl, ok := d.at.Login.Client.(*client)
+	if !ok {
+		return nameOr("", key)
+	}
+	info, err := cl.memberInfo(d.at.ID, key)
+	if err != nil {
+		return nameOr("", key)
+	}
+	return *info.Name
+}
+
+// memberInfo returns the profile of somebody in a group: of the account, of a contact, or
+// of a member, as far as it is known.
+func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey) (*bridgev2.UserInfo, error) {
+	if key == cl.account {
+		account, err := cl.node.Account(key)
+		if err != nil {
+			return nil, err
+		}
+		return userInfo(key, account.Name, account.Avatar), nil
+	}
+	contact, err := cl.node.Contact(cl.account, key)
+	switch {
+	case err == nil && contact.Nickname != "" || err == nil && contact.LocalName != "":
+		return cl.userInfo(contact), nil
+	case err != nil && !isGone(err):
+		return nil, err
+	case !cl.inGroups(group):
+		return userInfo(key, "", nil), nil
+	}
+	member, err := cl.groups.GroupMember(cl.account, group, key)
+	if isGone(err) {
+		return userInfo(key, "", nil), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	avatar, err := cl.groups.GroupMemberAvatar(cl.account, group, key)
+	if err != nil && !isGone(err) {
+		return nil, err
+	}
+	return userInfo(key, cl.unlessBot(member.Name, key), avatar), nil
+}
+
+// groupOf returns a group whose members include somebody, the zero value for none.
+func (cl *client) groupOf(key identity.PublicKey) (store.ConversationID, error) {
+	if cl.groups == nil {
+		return store.ConversationID{}, nil
+	}
+	groups, err := cl.groups.Groups(cl.account)
+	if err != nil {
+		return store.ConversationID{}, err
+	}
+	for _, g := range groups {
+		if m, err := cl.groups.GroupMember(cl.account, g.ID, key); err == nil && m.Name != "" {
+			return g.ID, nil
+		}
+	}
+	return store.ConversationID{}, nil
+}
+
+// groupInfo returns what the room of a group is created with. Of the members it has our
+// user alone: the others join before what they say, or later, see memberSync.
+func (cl *client) groupInfo(group store.ConversationID) (*bridgev2.ChatInfo, error) {
+	g, err := cl.groups.Group(cl.account, group)
+	if err != nil {
+		return nil, err
+	}
+	info := groupRoom(g)
+	kind, level := database.RoomTypeDefault, groupchat.Level(g.Permissions)
+	self := bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(cl.account), SenderLogin: cl.login.ID}
+	info.Type = &kind
+	info.Members = &bridgev2.ChatMemberList{
+		MemberMap:   bridgev2.ChatMemberMap{self.Sender: {EventSender: self, Membership: event.MembershipJoin, PowerLevel: &level}},
+		PowerLevels: groupchat.PowerLevels(),
+	}
+	return info, nil
+}
+
+// groupRoom returns what a group says about its room.
+func groupRoom(g store.Group) *bridgev2.ChatInfo {
+	muted := bridgev2.Unmuted
+	if g.Muted {
+		muted = event.MutedForever
+	}
+	name, topic := groupchat.Name(g), msgconv.CleanText(g.Description)
+	request := g.State == store.GroupInvited
+	return &bridgev2.ChatInfo{
+		Name: &name, Topic: &topic, Avatar: roomAvatar(g.Avatar), MessageRequest: &request,
+		UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted},
+	}
+}
+
+// roomAvatar returns a picture for a room, or that there is none.
+func roomAvatar(picture []byte) *bridgev2.Avatar {
+	if len(picture) == 0 {
+		return &bridgev2.Avatar{Remove: true}
+	}
+	sum := sha256.Sum256(picture)
+	return &bridgev2.Avatar{
+		ID:  networkid.AvatarID(hex.EncodeToString(sum[:])),
+		Get: func(context.Context) ([]byte, error) { return picture, nil },
+	}
+}
+
+// groupChanged creates the room of a group, or makes it what the group is now, and tells
+// it of a new state.
+func (d *delivery) groupChanged(ctx context.Context) error {
+	g, err := d.groups.Group(d.at.Account, d.at.ID)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case g.State == store.GroupCreating, g.State == store.GroupCreated:
+		return nil // its room comes with the group itself
+	case g.State == store.GroupFailed && g.Chat == 0:
+		return d.tellOwner(ctx, fmt.Sprintf("The group %s could not be created: %s. Try again with `create-group`.",
+			groupchat.Name(g), msgconv.CleanName(g.Reason)))
+	case g.State == store.GroupInvited, g.State.IsActive():
+		if portal, err := d.ensureRoom(ctx); err != nil || portal == nil {
+			return err
+		}
+	}
+	if err := d.changeGroup(ctx, g); err != nil {
+		return err
+	}
+	d.members.want(d.at.Conversation)
+	if g.State == store.GroupInvited {
+		return d.invited(ctx, g)
+	}
+	return d.tellState(ctx, g)
+}
+
+// The notices about the state of a group have ids of their own: the state may be read from
+// several entries.
+const (
+	inviteNotice = 20
+	stateNotice  = 30
+)
+
+func (d *delivery) groupNotice(at store.Millis, part int) networkid.MessageID {
+	return mimirid.Notice(d.at.ID, uint64(max(at, 0)), part)
+}
+
+// invited shows who invites our user, and how to answer.
+func (d *delivery) invited(ctx context.Context, g store.Group) error {
+	who := "Somebody"
+	if !g.Inviter.IsZero() {
+		who = d.nameIn(g.Inviter)
+	}
+	prefix := d.br.Config.CommandPrefix
+	text := fmt.Sprintf("%s invites you to the group %s. Say `%s accept` or `%s decline`.", who, groupchat.Name(g), prefix, prefix)
+	if g.Key.IsZero() {
+		text = fmt.Sprintf("%s invites you to the group %s, but the invite has no key that you can use: ask for another one. `%s decline` declines this one.",
+			who, groupchat.Name(g), prefix)
+	}
+	return d.send(ctx, inviteNotice, d.groupNotice(g.Invited, inviteNotice), bridgev2.EventSender{}, g.Invited.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// tellState tells the room of a group of a new state, once.
+func (d *delivery) tellState(ctx context.Context, g store.Group) error {
+	portal, err := d.existingRoom(ctx)
+	if err != nil || portal == nil {
+		return err
+	}
+	known := false
+	if g.Invited != 0 {
+		if known, err = d.told(ctx, d.groupNotice(g.Invited, inviteNotice)); err != nil {
+			return err
+		}
+	}
+	text := groupchat.StateText(g, known)
+	if text == "" {
+		return nil
+	}
+	part := stateNotice + int(g.State)
+	return d.send(ctx, part, d.groupNotice(g.StateTime, part), bridgev2.EventSender{}, g.StateTime.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// changeGroup makes name, topic, picture and the power of our user what the group says. It
+// runs where the library handles the room's events, as changeRoom does.
+func (d *delivery) changeGroup(ctx context.Context, g store.Group) error {
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		info := groupRoom(g)
+		muted := info.UserLocal
+		info.UserLocal = nil // what the user does in their client is theirs
+		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		if portal.UpdateCapabilities(ctx, d.at.Login, false) {
+			if err := portal.Save(ctx); err != nil {
+				homeserver.ScopeOf(ctx).Fail(err)
+			}
+		}
+		if !portal.NameSet || !portal.TopicSet || !portal.AvatarSet {
+			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile))
+		}
+		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted {
+			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
+				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
+			}
+		}
+		d.at.Muted = g.Muted
+	}
+	return d.queueExisting(ctx, 0, &meta)
+}
+
+// inOutbox shows that the mediator has a message of ours.
+func (d *delivery) inOutbox(ctx context.Context) error {
+	m, err := d.storedMessage()
+	if err != nil || m == nil {
+		return err
+	}
+	shown, err := d.shownAs(ctx, *m)
+	if err != nil {
+		return err
+	}
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, d.ev.Time.Time())
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, shown)
+		if err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+		}
+		for _, row := range rows {
+			d.status.Send(ctx, &bridgev2.MessageStatus{Status: event.MessageStatusSuccess}, &bridgev2.MessageStatusEventInfo{
+				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
+			})
+		}
+	}
+	return d.change(ctx, "receipt", bridgev2.EventSender{}, "", func(ctx context.Context) error { return d.queue(ctx, 0, &meta) })
+}
+
+// deletedPart is the part of an entry that the redactions of a message are.
+const deletedPart = 1_000_050
+
+// deleted takes a message that was deleted for everybody out of the room. Its row goes
+// last, so that a redaction that fails is repeated.
+func (d *delivery) deleted(ctx context.Context) error {
+	shown := mimirid.Message(d.at.ID, d.ev.Message, 0)
+	m, err := d.storedMessage()
+	switch {
+	case err != nil:
+		return err
+	case m == nil:
+	case peer.MessageType(m.Type) == peer.TypeReaction:
+		return d.syncReaction(ctx, peer.GUID(m.ReplyTo), reactorOf(*m))
+	default:
+		if shown, err = d.shownAs(ctx, *m); err != nil {
+			return err
+		}
+	}
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, d.ev.Time.Time())
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		if err := d.redactAll(ctx, portal, shown); err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+		}
+	}
+	return d.change(ctx, "deletion", bridgev2.EventSender{}, "A message was deleted for everybody, and cannot be deleted in Matrix (%s).",
+		func(ctx context.Context) error { return d.queue(ctx, deletedPart, &meta) })
+}
+
+// redactAll redacts the events of a message, each of its parts, and forgets them.
+func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID) error {
+	_, id, first, err := mimirid.ParseMessage(message)
+	if err != nil {
+		return err
+	}
+	for part := first; ; part++ { // a long text has several
+		message := mimirid.Message(d.at.ID, id, part)
+		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, message)
+		if err != nil {
+			return fmt.Errorf("look for what is deleted: %w", err)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		for _, row := range rows {
+			_, err := d.br.Bot.SendMessage(ctx, portal.MXID, event.EventRedaction,
+				&event.Content{Parsed: &event.RedactionEventContent{Redacts: row.MXID}}, &bridgev2.MatrixSendExtra{Timestamp: d.ev.Time.Time(), MessageMeta: row})
+			if err != nil {
+				return fmt.Errorf("redact a message: %w", err)
+			}
+		}
+		if err := d.br.DB.Message.DeleteAllParts(ctx, portal.Receiver, message); err != nil {
+			return fmt.Errorf("forget a deleted message: %w", err)
+		}
+	}
+}
+
+// taskEnded tells the room what became of a change that our user wanted of the mediator,
+// unless it was done without a word.
+func (d *delivery) taskEnded(ctx context.Context) error {
+	failed := d.ev.Kind == store.GroupTaskFailed
+	d.members.want(d.at.Conversation) // a change that was refused is undone in the room
+	if failed {
+		if g, err := d.groups.Group(d.at.Account, d.at.ID); err == nil {
+			if err := d.changeGroup(ctx, g); err != nil && !errors.Is(err, homeserver.ErrProfile) {
+				return err
+			}
+		}
+	}
+	reason := msgconv.CleanName(d.ev.Reason)
+	if !failed && reason == "" || time.Since(d.ev.Time.Time()) > alarmAge {
+		return nil
+	}
+	about := ""
+	if !d.ev.Member.IsZero() {
+		about = " about " + d.nameIn(d.ev.Member)
+	}
+	text := fmt.Sprintf("What you asked of the group%s was done: %s.", about, reason)
+	if failed {
+		text = fmt.Sprintf("What you asked of the group%s was refused: %s.", about, reason)
+	}
+	return d.sayIfThere(ctx, text)
+}

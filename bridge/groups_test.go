@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"slices"
+	"testing"
+
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/bridgetest"
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// groupFixture is a bridge with two logins in two groups, choir and band, each with two
+// members, Bob and Carol; Bob is a contact of alice, too.
+type groupFixture struct {
+	*fixture
+	anna         *bridgetest.Client
+	second       identity.PublicKey // anna's account
+	choir, band  store.ConversationID
+	bob, carol   identity.PublicKey
+	choirs       [2]id.RoomID // of alice and of anna
+	bandRoom     id.RoomID    // of alice
+	bobAsContact id.RoomID    // of alice
+}
+
+func newGroupFixture(t *testing.T) *groupFixture {
+	t.Helper()
+	f := &groupFixture{fixture: newFixtureWith(t, func(c *matrixconfig.Config) {
+		c.Bridge.Permissions["@anna:mimir.test"] = &bridgeconfig.PermissionLevelAdmin
+	})}
+	f.second = f.node.addAccount("Anna")
+	f.homeserver.CreateUser("anna", "long-secret")
+	f.anna = f.person(f.homeserver.URL(), "anna")
+	f.say(f.anna, f.greeted(f.anna), "login attach", "You use the Mimir identity Anna")
+	f.bob, f.carol = key("Bob"), key("Carol")
+	f.node.addContact(f.account, "Bob")
+	f.node.receive(f.account, f.bob, "I am Bob")
+	f.bobAsContact = f.awaitText(f.alice, f.ghost(f.bob), "I am Bob")
+	for _, account := range []identity.PublicKey{f.account, f.second} {
+		f.choir, f.band = f.node.addGroup(account, 7, "Choir"), f.node.addGroup(account, 8, "Band")
+		for _, group := range []store.ConversationID{f.choir, f.band} {
+			f.node.join(account, group, "Bob", mediator.PermissionModerator)
+			f.node.join(account, group, "Carol", mediator.PermissionUser)
+		}
+	}
+	f.node.says(f.account, f.choir, f.bob, "la")
+	f.node.says(f.account, f.choir, f.carol, "li")
+	f.choirs[0] = f.awaitText(f.alice, f.ghost(f.carol), "li")
+	f.node.says(f.second, f.choir, f.bob, "la")
+	f.node.says(f.second, f.choir, f.carol, "li")
+	f.choirs[1] = f.awaitText(f.anna, f.ghost(f.carol), "li")
+	f.node.says(f.account, f.band, f.bob, "boom")
+	f.bandRoom = f.awaitText(f.alice, f.ghost(f.bob), "boom")
+	return f
+}
+
+func (f *groupFixture) state(room id.RoomID, kind string) (content string) {
+	for _, evt := range f.homeserver.Timeline(room) {
+		if evt.Type == kind {
+			content = string(evt.Content)
+		}
+	}
+	return content
+}
+
+func (f *groupFixture) awaitMembers(room id.RoomID, membership string, want ...id.UserID) {
+	f.t.Helper()
+	var have []id.UserID
+	f.await("the members are right", func() bool {
+		have = f.homeserver.Members(room, membership)
+		return !slices.ContainsFunc(want, func(user id.UserID) bool { return !slices.Contains(have, user) })
+	})
+}
+
+func TestGroups_MessagesShown_InRoomsOfTheirOwn(t *testing.T) {
+	f := newGroupFixture(t)
+	if f.choirs[0] == f.bandRoom || f.choirs[0] == f.bobAsContact || f.choirs[0] == f.choirs[1] {
+		t.Fatal("two conversations share a room")
+	}
+	if name, topic := f.state(f.choirs[0], "m.room.name"), f.state(f.choirs[0], "m.room.topic"); !contains(name, "Choir") || !contains(topic, "About Choir") {
+		t.Errorf("the room has the name %s and the topic %s", name, topic)
+	}
+	f.awaitShown(f.choirs[0], "la", "li")
+	f.awaitShown(f.choirs[1], "la", "li")
+	f.awaitShown(f.bandRoom, "boom")
+	f.awaitMembers(f.bandRoom, "join", f.ghost(f.carol)) // has said nothing there
+	f.await("Bob may moderate", func() bool {
+		return contains(f.state(f.choirs[0], "m.room.power_levels"), `"`+f.ghost(f.bob).String()+`":50`)
+	})
+	if name := f.displayName(f.ghost(f.carol)); name != "Carol" {
+		t.Errorf("Carol is called %q", name)
+	}
+}
+
+func TestGroups_RepliesReactionsDeletions_Shown(t *testing.T) {
+	f := newGroupFixture(t)
+	ids := f.node.says(f.account, f.choir, f.carol, "who sings?", "I do not")
+	target := peer.GUID(ids[0].GUID)
+	f.node.relay(f.account, f.choir, store.GroupMessage{Author: f.bob, Payload: []byte("me"), ReplyTo: int64(target)})
+	f.awaitText(f.alice, f.ghost(f.bob), "me")
+	for _, author := range []identity.PublicKey{f.bob, f.carol} {
+		f.node.relay(f.account, f.choir, store.GroupMessage{
+			Author: author, Type: int32(peer.TypeReaction), Payload: peer.Reaction{Emoji: "🎶", Target: target}.AppendTo(nil), ReplyTo: int64(target),
+		})
+	}
+	reactions := func() (senders []id.UserID) {
+		for _, evt := range f.homeserver.Timeline(f.choirs[0]) {
+			if evt.Type == "m.reaction" {
+				senders = append(senders, evt.Sender)
+			}
+		}
+		return senders
+	}
+	f.await("both reactions are shown", func() bool { return len(reactions()) == 2 })
+	if !slices.Contains(reactions(), f.ghost(f.bob)) || !slices.Contains(reactions(), f.ghost(f.carol)) {
+		t.Errorf("the reactions are of %s", reactions())
+	}
+
+	gone := ids[1]
+	evt, err := f.alice.WaitText(soon(t), f.choirs[0], f.ghost(f.carol), "I do not")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventMessageDeleted, Actor: f.carol, GUID: peer.GUID(gone.GUID)},
+		store.GroupMessage{Deletes: true, DeletedGUID: gone.GUID})
+	if _, err := f.alice.Wait(soon(t), func(e *event.Event) bool { return e.Type == event.EventRedaction && e.Redacts == evt.ID }); err != nil {
+		t.Errorf("it is not deleted: %v", err)
+	}
+	f.node.says(f.account, f.choir, f.bob, "afterwards")
+	f.awaitText(f.alice, f.ghost(f.bob), "afterwards")
+}
+
+func TestGroups_UnreadableAndSystem_AreNotices(t *testing.T) {
+	f := newGroupFixture(t)
+	f.node.relay(f.account, f.choir, store.GroupMessage{Author: f.carol, Unreadable: true, Payload: []byte{1, 2, 3}})
+	unreadable := isNotice(f.choirs[0], "could not be decrypted or read")
+	if _, err := f.alice.Wait(soon(t), func(evt *event.Event) bool { return unreadable(evt) && evt.Sender == f.ghost(f.carol) }); err != nil {
+		t.Errorf("no notice of Carol: %v", err)
+	}
+	dave := key("Dave")
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserAdded, User: dave, Actor: f.bob}, store.GroupMessage{
+		Member: &store.MemberChange{Member: dave, Fields: store.MemberStanding | store.MemberPermissions, Permissions: store.Permissions(mediator.PermissionUser)},
+	})
+	f.botSays(f.choirs[0], "Mimir "+dave.Short()+" has joined the group, invited by Bob.")
+	f.awaitMembers(f.choirs[0], "join", f.ghost(dave))
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserLeft, User: dave}, store.GroupMessage{
+		Member: &store.MemberChange{Member: dave, Fields: store.MemberStanding, Standing: store.StandingLeft},
+	})
+	f.botSays(f.choirs[0], "Mimir "+dave.Short()+" has left the group.")
+	f.awaitMembers(f.choirs[0], "leave", f.ghost(dave))
+	name := "Great Choir"
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventInfoChanged, Actor: f.bob, Name: &name}, store.GroupMessage{
+		Info: &store.GroupInfo{Name: &name, Avatar: picture(t, 8, 8), SetAvatar: true},
+	})
+	f.botSays(f.choirs[0], "Bob has changed the name of the group to Great Choir.")
+	f.await("the room has name and picture", func() bool {
+		return contains(f.state(f.choirs[0], "m.room.name"), name) && contains(f.state(f.choirs[0], "m.room.avatar"), "mxc://")
+	})
+}
+
+func TestGroups_RoomDeleted_HistoryShown(t *testing.T) {
+	f := newGroupFixture(t)
+	texts := append([]string{"la", "li"}, numbered("verse", 100)...)
+	f.node.says(f.account, f.choir, f.bob, texts[2:]...)
+	f.awaitText(f.alice, f.ghost(f.bob), "verse 99")
+	if _, err := f.alice.SendText(soon(t), f.choirs[0], "!mimir delete-portal"); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the room is given up", func() bool { return !slices.Contains(f.homeserver.Members(f.choirs[0], "join"), f.ghost(f.bob)) })
+	f.node.says(f.account, f.choir, f.carol, "anew")
+	evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
+		return evt.RoomID != f.choirs[0] && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == "anew"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.awaitShown(evt.RoomID, append(texts, "anew")...)
+}
+
+func TestGroups_Banned_GhostBannedInRoom(t *testing.T) {
+	f := newGroupFixture(t)
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserBanned, User: f.carol, Actor: f.bob}, store.GroupMessage{
+		Member: &store.MemberChange{Member: f.carol, Fields: store.MemberStanding, Standing: store.StandingBanned},
+	})
+	f.botSays(f.choirs[0], "Bob has banned Carol from the group.")
+	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
+	f.awaitMembers(f.bandRoom, "join", f.ghost(f.carol))
+	// What she has said before that came late.
+	f.node.says(f.account, f.choir, f.carol, "before that")
+	f.awaitText(f.alice, f.ghost(f.carol), "before that")
+	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package bridge_test
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/bridge/connector"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+var _ connector.GroupNode = (*testNode)(nil)
+
+// mediatorNode is the key of the mediator of the test's groups.
+var mediatorNode = identity.NodeKey{0xd1}
+
+// addGroup makes the account a member of a group.
+func (n *testNode) addGroup(account identity.PublicKey, chat uint64, name string) store.ConversationID {
+	n.t.Helper()
+	n.must(store.Do[bool](context.Background(), n.actor, store.AddGroup{
+		Account: account, Mediator: mediatorNode, Chat: chat, Key: store.GroupKey{1}, Name: name, Description: "About " + name,
+	}))
+	return store.GroupConversation(mediatorNode, chat)
+}
+
+// join makes somebody a member of a group, in the eyes of an account.
+func (n *testNode) join(account identity.PublicKey, group store.ConversationID, name string, role mediator.Permissions) identity.PublicKey {
+	n.t.Helper()
+	id := key(name)
+	n.member(account, group, store.MemberChange{
+		Member: id, Fields: store.MemberPermissions | store.MemberStanding | store.MemberProfile, Permissions: store.Permissions(role),
+		Name: name, ProfileTime: 1,
+	})
+	return id
+}
+
+func (n *testNode) member(account identity.PublicKey, group store.ConversationID, change store.MemberChange) {
+	n.t.Helper()
+	n.apply(store.UpdateMembers{Account: account, Group: group, Changes: []store.MemberChange{change}})
+}
+
+// relay delivers a message of a group, as its mediator does.
+func (n *testNode) relay(account identity.PublicKey, group store.ConversationID, m store.GroupMessage) store.MessageID {
+	n.t.Helper()
+	at, _, err := n.GroupPosition(account, group)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	m.Number = at + 1
+	if m.GUID == 0 {
+		m.GUID = int64(group[1])<<32 + m.Number + 1_000_000
+	}
+	if m.ServerGUID == 0 {
+		m.ServerGUID = m.GUID
+	}
+	if peer.MessageType(m.Type) == peer.TypeReaction {
+		m.Reaction = reactionOf(peer.TypeReaction, m.Payload)
+	}
+	n.apply(store.AcceptGroupMessages{Account: account, Group: group, Since: at, Upto: m.Number, Messages: []store.GroupMessage{m}})
+	id := store.MessageID{GUID: m.GUID}
+	switch {
+	case m.System:
+		id.Variant = 1
+	case m.Unreadable:
+		id.Variant = 2
+	case m.Author == account:
+		id.Dir = store.Out
+	}
+	return id
+}
+
+// says delivers texts of a member.
+func (n *testNode) says(account identity.PublicKey, group store.ConversationID, author identity.PublicKey, texts ...string) (ids []store.MessageID) {
+	n.t.Helper()
+	for _, text := range texts {
+		ids = append(ids, n.relay(account, group, store.GroupMessage{Author: author, Payload: []byte(text)}))
+	}
+	return ids
+}
+
+// reports delivers what the mediator of a group itself says.
+func (n *testNode) reports(account identity.PublicKey, group store.ConversationID, s mediator.System, m store.GroupMessage) store.MessageID {
+	n.t.Helper()
+	m.System, m.Author, m.Type, m.Payload = true, identity.PublicKey(mediatorNode), int32(peer.TypeSystem), s.AppendTo(nil)
+	return n.relay(account, group, m)
+}
+
+func (n *testNode) GroupMembers(account identity.PublicKey, group store.ConversationID) iter.Seq2[store.Member, error] {
+	return func(yield func(store.Member, error) bool) {
+		page, err := n.Members(account, group, identity.PublicKey{}, 0)
+		if err != nil {
+			yield(store.Member{}, err)
+		}
+		for _, m := range page {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (n *testNode) GroupMember(account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (store.Member, error) {
+	return n.Member(account, group, member)
+}
+
+func (n *testNode) GroupMemberAvatar(account identity.PublicKey, group store.ConversationID, member identity.PublicKey) ([]byte, error) {
+	m, err := n.Member(account, group, member)
+	return m.Avatar, err
+}
+
+func (n *testNode) ConversationMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error) {
+	return n.Store.Message(account, conversation, id)
+}
+
+func (n *testNode) ConversationMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error) {
+	return n.Store.Messages(account, conversation, before, limit)
+}
+
+func (n *testNode) ConversationReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+	return n.Store.Reactions(account, conversation, int64(target))
+}
+
+func (n *testNode) ConversationMedia(account identity.PublicKey, _ store.ConversationID, id store.MessageID) (transfer.Info, error) {
+	return n.MediaState(account, identity.PublicKey{}, id)
+}
+
+func (n *testNode) OpenConversationMedia(account identity.PublicKey, _ store.ConversationID, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error) {
+	return n.OpenMedia(account, identity.PublicKey{}, id)
+}
