@@ -37,14 +37,14 @@ type MemberChange struct {
 }
 
 // UpdateMembers changes members of a group. The result is how many were changed. When a
-// group has [MaxMembers], or their profiles take too much of the disk, what is new is left
+// group has [Options].MemberRows, or their profiles take too much of the disk, what is new is left
 // out.
 //
 // Errors: [ErrNotFound] when the group is unknown, [ErrDiskFull], [ErrInvalid].
 type UpdateMembers struct {
 	Account identity.PublicKey
 	Group   ConversationID
-	Changes []MemberChange
+	Changes []MemberChange // at most MaxMemberChanges
 }
 
 func (op UpdateMembers) size() int {
@@ -57,6 +57,9 @@ func (op UpdateMembers) size() int {
 }
 
 func (op UpdateMembers) apply(t *txn) (any, error) {
+	if len(op.Changes) > MaxMemberChanges {
+		return nil, fmt.Errorf("%d changes of members at once: %w", len(op.Changes), ErrInvalid)
+	}
 	if err := t.needConversation(op.Account, op.Group); err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func (op UpdateMembers) change(t *txn, c *MemberChange, members *uint64) (bool, 
 	old, err := t.load(key, &m)
 	changed := errors.Is(err, ErrNotFound)
 	switch {
-	case changed && *members >= MaxMembers:
+	case changed && *members >= t.w.store.opts.MemberRows:
 		return false, nil
 	case changed:
 		if err := t.needSpace(); err != nil {

@@ -21,9 +21,11 @@ var (
 )
 
 // newGroupRig has alice and anna in choir and band, groups of two mediators.
-func newGroupRig(t *testing.T) *rig {
+func newGroupRig(t *testing.T) *rig { return groupRigWith(t, store.Options{}) }
+
+func groupRigWith(t *testing.T, opts store.Options) *rig {
 	t.Helper()
-	r := newPeopledRig(t, store.Options{})
+	r := newPeopledRig(t, opts)
 	for _, account := range []identity.PublicKey{alice, anna} {
 		for _, mediator := range []byte{0xd1, 0xd2} {
 			op := store.AddGroup{Account: account, Mediator: nodeKey(mediator), Chat: 7, Key: store.GroupKey{mediator}, Name: "seven"}
@@ -392,16 +394,20 @@ func TestGroupTasks_KeptUntilAnswered(t *testing.T) {
 }
 
 func TestUpdateMembers_Bounded(t *testing.T) {
-	r := newGroupRig(t)
+	const most = 300
+	r := groupRigWith(t, store.Options{MemberRows: most})
 	var changes []store.MemberChange
-	for i := range store.MaxMembers + 5 {
+	for i := range store.MaxMemberChanges + 1 {
 		changes = append(changes, store.MemberChange{Member: identity.PublicKey{0xee, byte(i >> 16), byte(i >> 8), byte(i)}})
+	}
+	if _, err := do[int](r, store.UpdateMembers{Account: alice, Group: choir, Changes: changes}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("too many at once: %v", err)
 	}
 	if n := must[int](r, store.UpdateMembers{Account: alice, Group: choir, Changes: changes[:100]}); n != 100 {
 		t.Errorf("%d", n)
 	}
 	r.restart()
-	if n := must[int](r, store.UpdateMembers{Account: alice, Group: choir, Changes: changes}); n != store.MaxMembers-100 {
+	if n := must[int](r, store.UpdateMembers{Account: alice, Group: choir, Changes: changes[1:]}); n != most-100 {
 		t.Errorf("%d", n)
 	}
 	if n := must[int](r, store.UpdateMembers{Account: alice, Group: band, Changes: changes[:1]}); n != 1 {

@@ -16,6 +16,9 @@ const (
 	MaxInvites = 100
 	// MaxMembers is how many members of a group are kept.
 	MaxMembers = 20_000
+	// MaxMemberChanges is how many members one operation may change: each is read first,
+	// and all other operations wait meanwhile.
+	MaxMemberChanges = 500
 	// MaxGroupTasks is how many tasks of a group may wait for its mediator.
 	MaxGroupTasks = 1000
 	// maxProfileBytes is how much the profiles of the members of a group may take on the

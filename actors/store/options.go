@@ -23,6 +23,8 @@ type Options struct {
 	// JournalRows bounds the unfinished entries of each journal; 0 means 100,000. One
 	// budget has an eighth of them.
 	JournalRows uint64
+	// MemberRows bounds the members of each group; 0 means MaxMembers.
+	MemberRows uint64
 	// WaitingBytes is how much may wait for the disk, the commit under way included,
 	// before further operations are refused with ErrBusy. 0 means 64 MiB.
 	WaitingBytes int
@@ -55,6 +57,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.OutboxRows, 100_000)
 	setDefault(&o.OutboxBytes, 2<<30)
 	setDefault(&o.JournalRows, 100_000)
+	setDefault(&o.MemberRows, MaxMembers)
 	setDefault(&o.WaitingBytes, 64<<20)
 	setDefault(&o.ContactBytes, 1<<30)
 	setDefault(&o.MemTableBytes, 16<<20)
