@@ -28,6 +28,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/test/nginx"
+	"github.com/mimird/mimird/test/process"
 )
 
 // maxProxiedEvent is the largest event that the proxies of these tests let through.
@@ -47,7 +48,11 @@ type gate struct {
 
 func newGate(t *testing.T, upstream string) *gate {
 	t.Helper()
-	g := &gate{t: t, upstream: strings.TrimPrefix(upstream, "http://"), address: "127.0.0.1:0", open: make(map[net.Conn]bool)}
+	address, err := process.FreeAddress(t.Context()) // it is used again after shut
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{t: t, upstream: strings.TrimPrefix(upstream, "http://"), address: address, open: make(map[net.Conn]bool)}
 	g.start()
 	t.Cleanup(g.shut)
 	return g

@@ -29,8 +29,8 @@ import (
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/test/dendrite"
 	"github.com/mimird/mimird/test/poll"
+	"github.com/mimird/mimird/test/process"
 )
 
 // patience is for conditions that hold within a second on an idle machine.
@@ -76,7 +76,7 @@ func newWorldOn(t *testing.T, opts store.Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), retry: quickRetry, log: &logBuffer{output: t.Output()}}
 	t.Cleanup(w.log.end) // runs last
-	address, err := dendrite.FreeAddress(t.Context())
+	address, err := process.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

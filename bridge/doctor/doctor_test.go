@@ -22,7 +22,7 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/test/dendrite"
+	"github.com/mimird/mimird/test/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,7 +40,7 @@ type practice struct {
 // bridge's registration before the homeserver gets it.
 func newPractice(t *testing.T, version string, change func(*bridgetest.Service)) *practice {
 	t.Helper()
-	address, err := dendrite.FreeAddress(t.Context())
+	address, err := process.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

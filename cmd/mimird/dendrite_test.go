@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/test/dendrite"
+	"github.com/mimird/mimird/test/process"
 )
 
 // buildPatience is for the first use on a machine: Dendrite is compiled.
@@ -22,7 +23,7 @@ func (w *world) address(args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: address VAR")
 	}
-	address, err := dendrite.FreeAddress(context.Background())
+	address, err := process.FreeAddress(context.Background())
 	if err != nil {
 		return err
 	}

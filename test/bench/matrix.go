@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/dendrite"
 	"github.com/mimird/mimird/test/phone"
+	"github.com/mimird/mimird/test/process"
 )
 
 const (
@@ -214,7 +215,7 @@ type bridgeAddresses struct{ homeserver, bridge string }
 // makeBridge returns a bridge that alice may use, and its registrations as files.
 func makeBridge(ctx context.Context, dir, domain string) (part node.Part, at bridgeAddresses, registrations []string, err error) {
 	for _, address := range []*string{&at.homeserver, &at.bridge} {
-		if *address, err = dendrite.FreeAddress(ctx); err != nil {
+		if *address, err = process.FreeAddress(ctx); err != nil {
 			return node.Part{}, at, nil, err
 		}
 	}

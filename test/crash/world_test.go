@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/proto/tracker"
 	"github.com/mimird/mimird/test/demo"
 	"github.com/mimird/mimird/test/dendrite"
+	"github.com/mimird/mimird/test/process"
 )
 
 const (
@@ -157,7 +158,7 @@ func endOf(path string) ([]byte, error) {
 
 func (w *world) freeAddress() string {
 	w.t.Helper()
-	address, err := dendrite.FreeAddress(w.t.Context())
+	address, err := process.FreeAddress(w.t.Context())
 	w.must(err)
 	return address
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
 	"github.com/mimird/mimird/test/dendrite"
+	"github.com/mimird/mimird/test/process"
 )
 
 // Options say how to run the demo.
@@ -194,11 +195,11 @@ func (w *world) nodeConfig(carriers, more string) string {
 
 // makeAlice makes the node with the bridge, and its registration.
 func (w *world) makeAlice(ctx context.Context) error {
-	homeserver, err := dendrite.FreeAddress(ctx)
+	homeserver, err := process.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	appservice, err := dendrite.FreeAddress(ctx)
+	appservice, err := process.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -88,7 +87,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	s := &Server{opts: opts, secret: rand.Text()}
 	for try := 1; ; try++ {
 		if opts.Address == "" {
-			address, err := FreeAddress(ctx)
+			address, err := process.FreeAddress(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("start dendrite: %w", err)
 			}
@@ -102,16 +101,6 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 			return nil, err
 		}
 	}
-}
-
-// FreeAddress returns a loopback address with a port that nobody listens on,
-// for a listener that must be named before it exists, such as in a registration.
-func FreeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // URL is the address of the client API, without a slash at its end.

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"text/template"
 	"time"
+
+	"github.com/mimird/mimird/test/process"
 )
 
 // ErrMissing means that there is no nginx.
@@ -94,13 +96,9 @@ func Start(ctx context.Context, opts Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find a port: %w", err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		return nil, fmt.Errorf("find a port: %w", err)
+		return nil, err
 	}
 	var text bytes.Buffer
 	if err := config.Execute(&text, struct {

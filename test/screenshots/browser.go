@@ -17,7 +17,6 @@ import (
 	"github.com/chromedp/chromedp"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/test/dendrite"
 	"github.com/mimird/mimird/test/process"
 )
 
@@ -96,7 +95,7 @@ func (w *world) takePictures(ctx context.Context, o options) error {
 
 // startClient starts gomuks and returns when its page can be had.
 func (w *world) startClient(ctx context.Context, program string) (address string, err error) {
-	listen, err := dendrite.FreeAddress(ctx)
+	listen, err := process.FreeAddress(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -155,10 +155,10 @@ func (w *world) registration() string { return filepath.Join(w.dir, "registratio
 
 // bridgeConfig is what a node with the bridge has in its configuration besides.
 func (w *world) bridgeConfig(ctx context.Context) (_ string, err error) {
-	if w.homeserverAddress, err = dendrite.FreeAddress(ctx); err != nil {
+	if w.homeserverAddress, err = process.FreeAddress(ctx); err != nil {
 		return "", err
 	}
-	appservice, err := dendrite.FreeAddress(ctx)
+	appservice, err := process.FreeAddress(ctx)
 	if err != nil {
 		return "", err
 	}
