@@ -365,6 +365,9 @@ func (c *Config) listenKey() string {
 	if c.Has(RoleFiles) {
 		keys = append(keys, "files.listen")
 	}
+	if c.Has(RoleMediator) {
+		keys = append(keys, "mediator.listen")
+	}
 	return "the addresses of its own roles are in " + strings.Join(keys, " and ")
 }
 

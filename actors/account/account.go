@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package account is one identity of the node: it starts an actor for each of its
-// contacts (actors/contact), tells them what the event log has for them, has the
+// contacts (actors/contact) and one for its groups (actors/group), tells them what the event log has for them, has the
 // resolver announce the account, and forwards messages to a phone if the account's
 // record says so. The node starts one actor for each account.
 package account
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/contact"
+	"github.com/mimird/mimird/actors/group"
 
 	"github.com/mimird/mimird/actors/session"
 
@@ -49,8 +50,9 @@ type Deps struct {
 	Now  func() time.Time
 	Log  *strangerlog.Log
 	Keys *keyring.Ring
-	// Contact is for the account's contacts.
+	// Contact is for the account's contacts, Group for its groups.
 	Contact *contact.Deps
+	Group   *group.Deps
 }
 
 func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
@@ -90,7 +92,25 @@ func (a *account) Started(c *kernel.Context) error {
 		return err
 	}
 	c.Tell(a.deps.Resolver, resolver.Announce{Account: a.id})
-	return a.updateForwarder(c)
+	return errors.Join(a.updateForwarder(c), a.startGroups(c))
+}
+
+// startGroups starts the actor of the account's groups.
+func (a *account) startGroups(c *kernel.Context) error {
+	if _, running := c.Child(group.Name); running {
+		return nil
+	}
+	if _, err := c.Spawn(group.NewSpec(a.deps.Group, a.id)); err != nil {
+		return fmt.Errorf("start groups: %w", err)
+	}
+	return nil
+}
+
+// tellGroups tells the actor of the account's groups, unless it was given up for now.
+func (a *account) tellGroups(c *kernel.Context, msg any) {
+	if child, ok := c.Child(group.Name); ok {
+		c.Tell(child, msg)
+	}
 }
 
 // updateForwarder starts or stops the forwarder, as the record says.
@@ -167,6 +187,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		for _, child := range c.Children() {
 			c.Tell(child, contact.Look{})
 		}
+		a.tellGroups(c, group.LookAll{})
 		if err := a.spawnMissing(c); err != nil {
 			c.Fail(err)
 		}
@@ -176,6 +197,10 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		c.Tell(child, contact.Look{})
 	}
 	for conversation := range msg.Changes.Conversations {
+		if conversation.ID.Kind() == store.KindGroup {
+			a.tellGroups(c, group.Look{Group: conversation.ID})
+			continue
+		}
 		id := conversation.Contact()
 		if id.IsZero() {
 			a.look(c)
@@ -214,6 +239,7 @@ func (a *account) look(c *kernel.Context) {
 		for _, child := range c.Children() {
 			c.Tell(child, contact.ProfileChanged{})
 		}
+		a.tellGroups(c, group.ProfileChanged{})
 	}
 	if record.ForwardTo != before.ForwardTo {
 		if child, ok := c.Child(forwarderName); ok && !record.ForwardTo.IsZero() {
@@ -249,14 +275,26 @@ func (a *account) onChildDue(c *kernel.Context, msg childDue) {
 		return
 	}
 	var err error
-	if msg.Name == forwarderName {
+	switch msg.Name {
+	case forwarderName:
 		err = a.updateForwarder(c)
-	} else if id, parseErr := identity.ParsePublicKey(msg.Name); parseErr == nil {
-		err = a.spawnKnown(c, id)
+	case group.Name:
+		err = a.startGroups(c)
+	default:
+		err = a.startContact(c, msg.Name)
 	}
 	if err != nil {
 		c.Fail(err)
 	}
+}
+
+// startContact starts the actor of a contact by its name.
+func (a *account) startContact(c *kernel.Context, name string) error {
+	id, err := identity.ParsePublicKey(name)
+	if err != nil {
+		return nil //nolint:nilerr // of a part that this version does not have
+	}
+	return a.spawnKnown(c, id)
 }
 
 func (a *account) spawn(c *kernel.Context, id identity.PublicKey) (kernel.Ref, error) {

@@ -112,8 +112,8 @@ func (f *forwarder) next(c *kernel.Context) error {
 
 // message returns the message that forwards an event, nil for none.
 func (f *forwarder) message(e store.Event) (*store.EnqueueMessage, error) {
-	if e.Kind != store.MessageReceived || e.Conversation.Contact() == f.home {
-		return nil, nil // not a message, or one that was forwarded before
+	if e.Kind != store.MessageReceived || e.Conversation.Contact() == f.home || e.Conversation.Kind() == store.KindGroup {
+		return nil, nil // not a message, or one that was forwarded before; the phone reads groups itself
 	}
 	account, err := f.deps.Store.Account(f.account)
 	if err != nil {

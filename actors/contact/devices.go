@@ -40,6 +40,8 @@ type deviceHold struct {
 	since time.Time
 	// stream is the latest stream from there, nil when it was dropped.
 	stream *session.Handoff
+	// generation is that of the latest stream, also of one that was dropped.
+	generation session.Generation
 	// named says that a tracker has named the node with the contact's signature.
 	named bool
 	// answeringSince is since when trackers answer without a gap, zero while they do
@@ -70,6 +72,9 @@ const (
 	// streams make us ask trackers, at most once in holdAsk.
 	holdAgain = time.Hour
 	holdAsk   = 10 * time.Minute
+	// oldAppTime is how long a contact may come from any node in a generation after they
+	// connected in it last.
+	oldAppTime = 30 * 24 * time.Hour
 	// maxHolds bounds the nodes of one contact that are held or refused; the oldest is
 	// evicted. Each needs a signature of the contact.
 	maxHolds = 4
@@ -132,13 +137,24 @@ func (h *deviceHold) missed() { h.unreachable++ }
 // start, as apps of gen1 and gen2 do: for a stream of gen1 or gen2 when the contact has
 // connected in it, for one of gen3 when the contact connected in gen1 or gen2 last,
 // because then the app was updated. A contact that has connected in gen3 only does not
-// become one by connecting in another.
-func changesNodes(known []store.KnownNode, g session.Generation) bool {
+// become one by connecting in another, and one whose app was updated is none any more
+// after oldAppTime: else everybody could come as them in the old generation, for ever.
+func changesNodes(known []store.KnownNode, g session.Generation, now store.Millis) bool {
 	if g == session.Gen3 {
 		last := session.Generation(known[0].Generation)
 		return last == session.Gen1 || last == session.Gen2
 	}
-	return slices.ContainsFunc(known, func(n store.KnownNode) bool { return session.Generation(n.Generation) == g })
+	return slices.ContainsFunc(known, func(n store.KnownNode) bool {
+		return session.Generation(n.Generation) == g && now-n.LastAuth <= store.Millis(oldAppTime/time.Millisecond)
+	})
+}
+
+// anyWaits reports whether one of a contact's known nodes is among the candidates of an
+// attempt and not among those that are dialled.
+func anyWaits(known []store.KnownNode, candidates, dialled []identity.NodeKey) bool {
+	return slices.ContainsFunc(known, func(n store.KnownNode) bool {
+		return slices.Contains(candidates, n.Key) && !slices.Contains(dialled, n.Key)
+	})
 }
 
 // devices are the held nodes of one contact, the oldest first.
@@ -150,6 +166,9 @@ type devices struct {
 	// dialFirst is a node that was accepted without a stream: dialling it makes its app
 	// send its messages again. Zero for none.
 	dialFirst identity.NodeKey
+	// knownWaits says that the attempt leaves out a known node, whose turn it is not: when
+	// it fails, that node was not missed.
+	knownWaits bool
 	// timerRuns says that holdDue will come.
 	timerRuns bool
 }
@@ -186,7 +205,7 @@ func (x *contact) holdsDevice(c *kernel.Context, msg session.Inbound) bool {
 	if h.stream != nil {
 		h.stream.Drop()
 	}
-	h.stream = msg.Stream
+	h.stream, h.generation = msg.Stream, msg.Stream.Generation()
 	c.After(holdTime, holdStreamOver{msg.Stream})
 	x.deps.Table.held.set(x.Conversation, x.devices.status())
 	return true
@@ -200,7 +219,7 @@ func (x *contact) isNewDevice(node identity.NodeKey, g session.Generation) bool 
 	case !x.allowed() || len(known) == 0,
 		slices.ContainsFunc(known, func(n store.KnownNode) bool { return n.Key == node }),
 		node == identity.NodeKey(x.Contact()), // only the contact has that node key
-		changesNodes(known, g):
+		changesNodes(known, g, x.deps.nowMillis()):
 		return false
 	}
 	named, err := x.deps.Store.Addresses(x.Contact())
@@ -220,7 +239,7 @@ func (x *contact) knownNodes() []store.KnownNode {
 // addKnownNode makes a node one of the contact's, before the store has noted it.
 func (x *contact) addKnownNode(node identity.NodeKey, g session.Generation) {
 	x.devices.accepted = slices.DeleteFunc(x.devices.accepted, func(n store.KnownNode) bool { return n.Key == node })
-	x.devices.accepted = slices.Insert(x.devices.accepted, 0, store.KnownNode{Key: node, Generation: uint8(g)})
+	x.devices.accepted = slices.Insert(x.devices.accepted, 0, store.KnownNode{Key: node, Generation: uint8(g), LastAuth: x.deps.nowMillis()})
 	x.devices.accepted = x.devices.accepted[:min(len(x.devices.accepted), maxHolds)]
 }
 
@@ -325,10 +344,7 @@ func (x *contact) decideDevices(c *kernel.Context) {
 // its messages again.
 func (x *contact) acceptDevice(c *kernel.Context, h *deviceHold, unconfirmed bool) {
 	x.devices.remove(h)
-	g := session.Gen3
-	if h.stream != nil {
-		g = h.stream.Generation()
-	}
+	g := h.generation
 	x.addKnownNode(h.node, g)
 	c.Tell(x.deps.Writer, store.Write{Op: store.RecordNodeKey{
 		Account: x.Account, Contact: x.Contact(), Key: h.node, Generation: uint8(g), Time: x.deps.nowMillis(), Unconfirmed: unconfirmed,

@@ -118,12 +118,15 @@ func TestDeviceHold_OneSilenceHeardTwice_CountsOnce(t *testing.T) {
 }
 
 func TestChangesNodes(t *testing.T) {
-	known := func(generations ...uint8) (all []store.KnownNode) {
+	const now = store.Millis(1_700_000_000_000)
+	const day = store.Millis(24 * time.Hour / time.Millisecond)
+	knownAt := func(ago store.Millis, generations ...uint8) (all []store.KnownNode) {
 		for i, g := range generations {
-			all = append(all, store.KnownNode{Key: identity.NodeKey{byte(i + 1)}, Generation: g})
+			all = append(all, store.KnownNode{Key: identity.NodeKey{byte(i + 1)}, Generation: g, LastAuth: now - ago*store.Millis(i)})
 		}
 		return all
 	}
+	known := func(generations ...uint8) []store.KnownNode { return knownAt(day, generations...) }
 	for name, test := range map[string]struct {
 		known []store.KnownNode // the latest first
 		comes session.Generation
@@ -131,6 +134,8 @@ func TestChangesNodes(t *testing.T) {
 	}{
 		"gen2 again":                        {known(2), session.Gen2, true},
 		"gen1 again":                        {known(3, 1), session.Gen1, true},
+		"gen1, long ago":                    {knownAt(31*day, 3, 1), session.Gen1, false},
+		"gen2, a month ago":                 {knownAt(30*day, 3, 2), session.Gen2, true},
 		"gen3 as ever":                      {known(3, 3), session.Gen3, false},
 		"before generations were noted":     {known(0), session.Gen3, false},
 		"an old app that is a new one":      {known(2, 3), session.Gen3, true},
@@ -138,7 +143,28 @@ func TestChangesNodes(t *testing.T) {
 		"an old generation is a way around": {known(3), session.Gen2, false},
 		"another old generation":            {known(2), session.Gen1, false},
 	} {
-		if got := changesNodes(test.known, test.comes); got != test.want {
+		if got := changesNodes(test.known, test.comes, now); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// A known node that is not dialled, because it is another conversation's turn there, is
+// not one that could not be reached.
+func TestAnyWaits(t *testing.T) {
+	node := func(b byte) identity.NodeKey { return identity.NodeKey{b} }
+	known := []store.KnownNode{{Key: node(1)}, {Key: node(2)}}
+	for name, test := range map[string]struct {
+		candidates, dialled []identity.NodeKey
+		want                bool
+	}{
+		"all are dialled":         {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(2), node(3)}, false},
+		"another waits":           {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(2)}, false},
+		"a known one waits":       {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(3)}, true},
+		"one is no candidate":     {[]identity.NodeKey{node(2)}, []identity.NodeKey{node(2)}, false},
+		"only others are dialled": {[]identity.NodeKey{node(1), node(3)}, []identity.NodeKey{node(3)}, true},
+	} {
+		if got := anyWaits(known, test.candidates, test.dialled); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

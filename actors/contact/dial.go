@@ -70,12 +70,15 @@ func (x *contact) onAddresses(c *kernel.Context, msg resolver.Addresses) {
 		return
 	}
 	nodes := x.candidates(msg.Found)
+	x.devices.knownWaits = false
 	if len(nodes) == 0 {
 		c.Log().Debug("contact not found", "err", msg.Err)
 		x.onAttemptFailed(c, msg.Err)
 		return
 	}
+	candidates := nodes
 	nodes, wait := x.inTurn(c, nodes)
+	x.devices.knownWaits = anyWaits(x.knownNodes(), candidates, nodes)
 	if len(nodes) == 0 {
 		x.waitForTurn(c, wait)
 		return
@@ -151,7 +154,9 @@ func (x *contact) onAttemptFailed(c *kernel.Context, reason error) {
 	x.failedAt = time.Now()
 	x.wantRedial, x.wantTurn = false, false // from now on the contact has to dial
 	x.devices.dialFirst = identity.NodeKey{}
-	x.knownNodeMissed(c)
+	if !x.devices.knownWaits {
+		x.knownNodeMissed(c)
+	}
 	x.showPresence(reason)
 	x.retryAfter(c, x.pause(reason))
 }

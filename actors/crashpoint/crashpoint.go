@@ -92,6 +92,15 @@ const (
 	BeforeHosted Name = "before-hosted"
 	// AfterHosted: it has its row, its sender does not know.
 	AfterHosted Name = "after-hosted"
+
+	// A request that changes something, from a client of our mediator.
+
+	// BeforeMediated: the request is read, nothing is stored.
+	BeforeMediated Name = "before-mediated"
+	// AfterMediated: the change is stored, nobody knows.
+	AfterMediated Name = "after-mediated"
+	// BeforeMediatedOK: others are being pushed it, its sender does not know.
+	BeforeMediatedOK Name = "before-mediated-ok"
 )
 
 // Names lists all points.
@@ -101,6 +110,7 @@ func Names() []Name {
 		BeforeTransaction, BeforeTransactionOK, AfterTransactionOK, AfterEnqueue, BeforeSend, AfterSend, BeforeDelivered,
 		BeforeFileRow, BeforeUpload, DuringUpload, AfterUpload, DuringDownload, BeforePlace, AfterPlace,
 		DuringArrival, AfterArrival, DuringData, DuringHosting, BeforeHosted, AfterHosted,
+		BeforeMediated, AfterMediated, BeforeMediatedOK,
 	}
 }
 

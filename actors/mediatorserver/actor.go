@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
@@ -278,6 +279,9 @@ func (a *actor) onWrite(c *kernel.Context, msg write, asker kernel.Ref) {
 		c.Tell(asker, &mediator.ServerError{Text: mediator.TextAuthRequired})
 		return
 	}
+	if msg.client != nil {
+		crashpoint.At(crashpoint.BeforeMediated)
+	}
 	a.lastToken++
 	a.writes[a.lastToken] = underWay{msg, asker}
 	c.Tell(a.deps.Writer, store.Write{Token: a.lastToken, Op: msg.op})
@@ -295,7 +299,13 @@ func (a *actor) onWritten(c *kernel.Context, msg store.Written) {
 		a.fail(c, done, msg.Err)
 		return
 	}
+	if done.client != nil {
+		crashpoint.At(crashpoint.AfterMediated)
+	}
 	a.push(c, done, msg.Result)
+	if done.client != nil {
+		crashpoint.At(crashpoint.BeforeMediatedOK)
+	}
 	if !done.asker.IsZero() {
 		c.Tell(done.asker, result{msg.Result})
 	}

@@ -122,7 +122,7 @@ func (s *server) leave(node identity.NodeKey) {
 	}
 }
 
-// client is one connection. The fields of the first part are its reader's, those of the
+// client is one connection. The fields of the first part are its goroutines', those of the
 // second the actor's.
 type client struct {
 	server *server
@@ -130,6 +130,7 @@ type client struct {
 	node   identity.NodeKey
 	in     *bufio.Reader
 	out    *outbox
+	moved  time.Time // when the writer moved its deadline
 	end    context.CancelCauseFunc
 	user   identity.PublicKey // zero until logged in
 	login  *account           // its limit is safe for concurrent use
@@ -291,36 +292,46 @@ func (c *client) deadline(wait time.Duration) time.Time {
 	return time.Now().Add(wait)
 }
 
+// joinBuffers are for frames that are written together.
+var joinBuffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
+
 // write writes what is queued until ctx ends.
 func (c *client) write(ctx context.Context) error {
-	var buf []byte
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-c.out.wake:
 		}
-		for f := c.out.first(); f != nil; f = c.out.first() {
-			if len(f.data) > writeSize {
-				if err := c.writeLarge(f); err != nil {
-					return err
-				}
-				continue
+		for f, alone := c.out.first(); f != nil; f, alone = c.out.first() {
+			var err error
+			switch {
+			case len(f.data) > writeSize:
+				err = c.writeLarge(f)
+			case alone:
+				err = c.writePart(f.data)
+				c.out.take()
+				c.sent(f.invite)
+			default:
+				err = c.writeJoined()
 			}
-			if buf == nil {
-				buf = make([]byte, 0, writeSize)
-			}
-			var invites []*inviteSent
-			buf, invites = c.out.small(buf[:0], writeSize)
-			if err := c.writePart(buf); err != nil {
+			if err != nil {
 				return err
 			}
-			c.sent(invites...)
-		}
-		if cap(buf) > 0 && len(buf) < writeSize/16 {
-			buf = nil // most connections are quiet most of the time
 		}
 	}
+}
+
+// writeJoined writes several small frames at once.
+func (c *client) writeJoined() error {
+	buf, _ := joinBuffers.Get().(*[writeSize]byte)
+	defer joinBuffers.Put(buf)
+	b, invites := c.out.small(buf[:0], writeSize)
+	if err := c.writePart(b); err != nil {
+		return err
+	}
+	c.sent(invites...)
+	return nil
 }
 
 // writeLarge writes a frame in parts. One that is slow beyond rateTime ends the connection.
@@ -337,22 +348,28 @@ func (c *client) writeLarge(f *frame) error {
 		data = data[len(part):]
 	}
 	c.out.take()
-	if f.invite != nil {
-		c.sent(f.invite)
-	}
+	c.sent(f.invite)
 	return nil
 }
 
+// writePart writes, for at most progressTime. The deadline is moved only now and then: each
+// push has one write for each subscriber.
 func (c *client) writePart(b []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(progressTime)); err != nil {
-		return err
+	if now := time.Now(); now.Sub(c.moved) > progressTime/4 {
+		c.moved = now
+		if err := c.conn.SetWriteDeadline(now.Add(progressTime)); err != nil {
+			return err
+		}
 	}
 	_, err := c.conn.Write(b)
 	return err
 }
 
+// sent tells the actor of invites that were written; nil is none.
 func (c *client) sent(invites ...*inviteSent) {
 	for _, invite := range invites {
-		c.server.inbox.Tell(*invite)
+		if invite != nil {
+			c.server.inbox.Tell(*invite)
+		}
 	}
 }

@@ -122,14 +122,15 @@ func (o *outbox) drained(ctx context.Context) error {
 	}
 }
 
-// first returns the first frame without taking it; nil when nothing waits.
-func (o *outbox) first() *frame {
+// first returns the first frame without taking it, and whether it is the only one; nil when
+// nothing waits.
+func (o *outbox) first() (f *frame, alone bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.frames) == 0 {
-		return nil
+		return nil, false
 	}
-	return o.frames[0]
+	return o.frames[0], len(o.frames) == 1
 }
 
 // small takes frames as long as they fit into n bytes behind each other. Their bytes are

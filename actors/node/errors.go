@@ -21,6 +21,20 @@ var (
 	ErrUnknownContact = errors.New("no such contact")
 	// ErrUnknownGroup says that the account has no such group.
 	ErrUnknownGroup = errors.New("no such group")
+	// ErrNotInGroup says that the account is not a member of the group: invited, banned,
+	// left, or not yet a member.
+	ErrNotInGroup = errors.New("the account is not a member of this group")
+	// ErrGroupReadOnly says that the account may only read in the group.
+	ErrGroupReadOnly = errors.New("the account may only read in this group")
+	// ErrGroupKey says that the key of the group is missing: nothing in it can be read or
+	// written.
+	ErrGroupKey = errors.New("the key of this group is missing")
+	// ErrNoInvite says that no invite to the group waits for an answer.
+	ErrNoInvite = errors.New("no invite to this group waits for an answer")
+	// ErrMediatorMissing says that no mediator is configured that could keep a new group.
+	ErrMediatorMissing = errors.New("no mediator is configured")
+	// ErrTaskRefused says that the mediator has refused what the account asked for.
+	ErrTaskRefused = errors.New("refused by the mediator")
 	// ErrBlocked says that the contact is blocked and gets no messages.
 	ErrBlocked = errors.New("the contact is blocked")
 	// ErrOwnKey says that an account was told to be its own contact.

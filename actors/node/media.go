@@ -20,6 +20,8 @@ import (
 // OutgoingFile is a file to be sent.
 type OutgoingFile struct {
 	Account, Contact identity.PublicKey
+	// Group is the group that gets the file, in place of Contact.
+	Group store.ConversationID
 	// Source makes sending idempotent, as in [Outgoing].
 	Source string
 	// Body is read to its end, or until the file is too large.
@@ -45,11 +47,11 @@ type OutgoingFile struct {
 // Errors: those of [Node.Send], [ErrFileEmpty], [ErrFileTooLarge], media.ErrFull,
 // media.ErrDiskFull, and those of reading Body.
 func (n *Node) SendFile(ctx context.Context, f OutgoingFile) (store.Message, error) {
-	if err := n.maySend(f.Account, f.Contact); err != nil {
+	if err := n.maySend(f.Account, conversationOf(f.Contact, f.Group)); err != nil {
 		return store.Message{}, err
 	}
 	message := n.enqueueOf(Outgoing{
-		Account: f.Account, Contact: f.Contact, Source: f.Source, ReplyTo: f.ReplyTo, SendTime: f.SendTime,
+		Account: f.Account, Contact: f.Contact, Group: f.Group, Source: f.Source, ReplyTo: f.ReplyTo, SendTime: f.SendTime,
 	})
 	queued, err := n.files.Send(ctx, message, transfer.File{
 		Body: f.Body, Name: f.Name, MIMEType: f.MIMEType, Caption: f.Caption, Voice: f.Voice,
@@ -70,7 +72,7 @@ func running(err error) error {
 // [ErrNoMedia] when the message has none. A change of the state is an event,
 // store.MediaChanged; progress in between is not.
 func (n *Node) MediaState(account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {
-	return n.files.State(account, contact, id)
+	return n.files.State(account, store.ContactConversation(contact), id)
 }
 
 // OpenMedia opens the file of a message; the caller closes it. It fails with
@@ -79,7 +81,7 @@ func (n *Node) MediaState(account, contact identity.PublicKey, id store.MessageI
 // here, and is fetched again; if that turns out only while it is read, reading fails
 // with media.ErrDamaged before its end.
 func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error) {
-	return n.files.Open(account, contact, id)
+	return n.files.Open(account, store.ContactConversation(contact), id)
 }
 
 // FetchMedia asks for the file of a message, whatever its size (up
@@ -87,7 +89,7 @@ func (n *Node) OpenMedia(account, contact identity.PublicKey, id store.MessageID
 // returns at once; what becomes of it is told as by MediaState. For a file that is
 // here it changes nothing.
 func (n *Node) FetchMedia(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (transfer.Info, error) {
-	info, err := n.files.Fetch(ctx, account, contact, id)
+	info, err := n.files.Fetch(ctx, account, store.ContactConversation(contact), id)
 	return info, running(err)
 }
 

@@ -22,6 +22,8 @@ import (
 // Outgoing is a message to be sent.
 type Outgoing struct {
 	Account, Contact identity.PublicKey
+	// Group is the group that gets the message, in place of Contact.
+	Group store.ConversationID
 	// Source makes sending idempotent: the same source of the same account again
 	// returns the message that was queued the first time. A caller that may have to
 	// repeat the call gives one, such as the id of a Matrix event. "" means a new
@@ -38,10 +40,10 @@ type Outgoing struct {
 // message cannot be lost: it is sent as soon as the contact can be reached, in
 // order, and its further life is in the event log.
 //
-// Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked],
-// store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
+// Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked], [ErrUnknownGroup],
+// [ErrNotInGroup], [ErrGroupReadOnly], [ErrGroupKey], store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
 func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
-	if err := n.maySend(m.Account, m.Contact); err != nil {
+	if err := n.maySend(m.Account, conversationOf(m.Contact, m.Group)); err != nil {
 		return store.Message{}, err
 	}
 	if len(m.Payload) > wire.MaxControlPayload {
@@ -54,11 +56,23 @@ func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
 	return queued.Message, nil
 }
 
-// maySend fails unless messages can be queued for the contact.
-func (n *Node) maySend(account, contact identity.PublicKey) error {
+// conversationOf is the group, and that with the contact without one.
+func conversationOf(contact identity.PublicKey, group store.ConversationID) store.ConversationID {
+	if !group.IsZero() {
+		return group
+	}
+	return store.ContactConversation(contact)
+}
+
+// maySend fails unless messages can be queued for the contact or group.
+func (n *Node) maySend(account identity.PublicKey, conversation store.ConversationID) error {
 	if _, err := n.Account(account); err != nil {
 		return err
 	}
+	if conversation.Kind() == store.KindGroup {
+		return n.mayWrite(account, conversation)
+	}
+	contact := conversation.Contact()
 	c, err := n.Contact(account, contact)
 	if err == nil && c.State == store.ContactBlocked {
 		err = ErrBlocked
@@ -76,10 +90,14 @@ func (n *Node) enqueueOf(m Outgoing) store.EnqueueMessage {
 	if m.SendTime.IsZero() {
 		m.SendTime = now
 	}
+	// The guid is derived from the source, so that a repetition can be recognised.
+	guid := peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))
+	if !m.Group.IsZero() {
+		guid = peer.DeriveGUID(m.Account[:], m.Group[:], []byte(source))
+	}
 	return store.EnqueueMessage{
-		Account: m.Account, Conversation: store.ContactConversation(m.Contact), Source: source,
-		// Derived from the source, so that a repetition can be recognised.
-		GUID: int64(peer.DeriveGUID(m.Account[:], m.Contact[:], []byte(source))),
+		Account: m.Account, Conversation: conversationOf(m.Contact, m.Group), Source: source,
+		GUID: int64(guid),
 		Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.MillisOf(m.SendTime), Created: store.MillisOf(now), Payload: m.Payload, Reaction: session.ParseReaction(m.Type, m.Payload),
 	}
@@ -228,11 +246,15 @@ func known(err, unknown error) error {
 // A message that is on its way just now may arrive all the same, and is delivered
 // then.
 func (n *Node) CancelMessage(ctx context.Context, account, contact identity.PublicKey, id store.MessageID, reason string) (bool, error) {
+	return n.cancel(ctx, account, store.ContactConversation(contact), id, reason)
+}
+
+func (n *Node) cancel(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID, reason string) (bool, error) {
 	if id.Dir != store.Out {
 		return false, nil
 	}
 	given, err := do[bool](ctx, n, store.FailMessage{
-		Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Time: n.nowMillis(), Reason: reason,
+		Account: account, Conversation: conversation, GUID: id.GUID, Time: n.nowMillis(), Reason: reason,
 	})
 	if err != nil {
 		return false, fmt.Errorf("cancel message: %w", err)
@@ -243,6 +265,8 @@ func (n *Node) CancelMessage(ctx context.Context, account, contact identity.Publ
 // OutgoingReaction is a reaction to be sent.
 type OutgoingReaction struct {
 	Account, Contact identity.PublicKey
+	// Group is the group of the message, in place of Contact.
+	Group store.ConversationID
 	// Source makes it safe to repeat, as in [Outgoing].
 	Source string
 	// Target is the message reacted to, of either side.
@@ -261,7 +285,7 @@ func (n *Node) React(ctx context.Context, r OutgoingReaction) (store.Message, er
 		return store.Message{}, fmt.Errorf("react: no message, or more than %d bytes: %w", wire.MaxEmoji, store.ErrInvalid)
 	}
 	return n.Send(ctx, Outgoing{
-		Account: r.Account, Contact: r.Contact, Source: r.Source, Type: peer.TypeReaction, ReplyTo: r.Target,
+		Account: r.Account, Contact: r.Contact, Group: r.Group, Source: r.Source, Type: peer.TypeReaction, ReplyTo: r.Target,
 		Payload: peer.Reaction{Emoji: r.Emoji, Target: r.Target}.AppendTo(nil), SendTime: r.SendTime,
 	})
 }

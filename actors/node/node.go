@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/contact"
+	"github.com/mimird/mimird/actors/group"
 
 	"github.com/mimird/mimird/actors/session"
 
@@ -46,6 +47,7 @@ type Node struct {
 	// What the actors share; Open makes it.
 	net, trackerNet, filesNet, mediatorNet *uplink.Cell // of the node and of its roles
 	contacts                               *contact.Table
+	groups                                 *group.Table
 	// contactNodes are the node keys of accepted contacts.
 	contactNodes *contact.Nodes
 	sessions     *session.Table
@@ -109,10 +111,12 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	}
 	keys.Know(opts.OwnDevices...)
 	keys.Know(opts.Media.Server)
+	keys.Know(opts.Mediators...)
 	n.store = s
 	n.net, n.trackerNet, n.filesNet, n.mediatorNet = new(uplink.Cell), new(uplink.Cell), new(uplink.Cell), new(uplink.Cell)
 	n.strangerLog = strangerlog.New(opts.Logger)
 	n.trackersV1 = resolver.NewTrackersV1(opts.TrackersV1)
+	n.groups = group.NewTable()
 	n.contacts, n.sessions = contact.NewTable(), session.NewTable(opts.MaxSessions, n.strangerLog)
 	if err := n.contactNodes.Load(s); err != nil {
 		return err

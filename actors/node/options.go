@@ -59,6 +59,11 @@ type Options struct {
 	// ours with another node key raises an alarm; see Status.ForeignNodes.
 	OwnDevices []identity.NodeKey
 
+	// Mediators are those that every account is connected to, so that invites to groups
+	// arrive. New groups are on the first one. Without any, accounts are connected to the
+	// mediators of the groups that they are in.
+	Mediators []identity.NodeKey
+
 	// Media configures the files of messages.
 	Media transfer.Options
 	// Tracker, when set, makes this node a tracker too.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/contact"
+	"github.com/mimird/mimird/actors/group"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
@@ -46,6 +47,10 @@ type Status struct {
 	// all since the start.
 	Suspicions []contact.Suspicion
 	Suspected  uint64
+	// Mediators are the connections of accounts to mediators.
+	Mediators []group.MediatorStatus
+	// MissedInvites counts, since the start, the invites to groups that were not stored.
+	MissedInvites uint64
 	// ServerOnly is a process without accounts; its Overlay and Trackers are empty.
 	ServerOnly bool
 	// Tracker is the tracker role's own node, nil without that role.
@@ -74,6 +79,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		Sessions: n.contacts.Online(), StrayReactions: n.sessions.StrayReactions(), CrowdedGUIDs: n.sessions.CrowdedGUIDs(), DiskLow: n.store.DiskLow(), ServerOnly: n.opts.OpenNetwork == nil,
 		FullConversations: n.store.FullConversations(),
 	}
+	s.Mediators, s.MissedInvites = n.groups.Mediators(), n.groups.MissedInvites()
 	s.Suspicions, s.Suspected = n.contacts.Suspicions(time.Now())
 	if s.KeyProblems, err = n.KeyProblems(); err != nil {
 		return Status{}, err

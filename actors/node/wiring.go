@@ -10,12 +10,16 @@ import (
 	"github.com/mimird/mimird/actors/contact"
 
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/group"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/session"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
+	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/proto/peer"
 )
 
 // What each part of the node uses. The node actor asks for it when it starts the part;
@@ -41,6 +45,25 @@ func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
 func (n *Node) accountDeps(writer kernel.Ref) *account.Deps {
 	return &account.Deps{
 		Store: n.store, Writer: writer, Resolver: n.resolver, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
+		Group: n.groupDeps(writer),
+	}
+}
+
+// groupDeps is what the groups of accounts use.
+func (n *Node) groupDeps(writer kernel.Ref) *group.Deps {
+	return &group.Deps{
+		Store: n.store, Writer: writer, Network: n.net, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Table: n.groups,
+		Mediators: n.opts.Mediators, Patience: n.opts.Media.Patience,
+		MediaOf: func(g store.Group, a peer.Attachment, now store.Millis) *store.Media {
+			options := n.opts.Media
+			switch {
+			case g.AutoDownload < 0:
+				options.AutoDownload = transfer.Never
+			case g.AutoDownload > 0:
+				options.AutoDownload = g.AutoDownload
+			}
+			return options.Incoming(a, true, now)
+		},
 	}
 }
 

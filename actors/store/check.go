@@ -154,7 +154,7 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		if c.decodes(k, row, &r) {
 			c.exists(k, refKey(k.account, k.conversation, r.Message), &messageRef{})
 		}
-	case tableGUID, tableMember, tableTask, tableProgress:
+	case tableGUID, tableMember, tableTask, tableProgress, tablePicture:
 		c.checkGroupRow(k, row)
 	case tableEvent:
 		if k.number != c.seq+1 {
@@ -233,7 +233,15 @@ func (c *checker) checkGroupRow(k parsedKey, row row) {
 			c.problem(k, "the mediator knows message %s by %d", at.Message, msg.ServerGUID)
 		}
 	case tableMember:
-		c.decodes(k, row, &Member{})
+		var m Member
+		if c.decodes(k, row, &m) && m.HasAvatar {
+			c.exists(k, pictureKey(k.account, k.conversation, k.other), nil)
+		}
+	case tablePicture:
+		var m Member
+		if c.exists(k, memberKey(k.account, k.conversation, k.other), &m) && !m.HasAvatar {
+			c.problem(k, "member %s has no picture", k.other.Short())
+		}
 	case tableTask:
 		var progress groupProgress
 		if c.decodes(k, row, &GroupTask{}) && c.exists(k, progressKey(k.account, k.conversation), &progress) && progress.LastTask < k.number {

@@ -52,7 +52,7 @@ func fullRecords() []any {
 		},
 		&[]Address{{Node: key(1), Priority: 2, Expires: 3, LastAuth: 4, SubnetAddr: IPv6{3}}},
 		&JournalEntry{ID: "id", Time: 1, Body: []byte{2}, Budget: "b", Overflow: true},
-		&Member{Permissions: 1, Standing: StandingBanned, Name: "name", Info: "info", Avatar: []byte{1}, ProfileTime: 2, Since: 3},
+		&Member{Permissions: 1, Standing: StandingBanned, Name: "name", Info: "info", HasAvatar: true, ProfileTime: 2, Since: 3},
 		&GroupTask{
 			Kind: TaskRole, Created: 1, User: key(2), Permissions: 3, Message: id, Name: new("name"), Description: new("description"),
 			Avatar: []byte{4}, SetAvatar: true,

@@ -119,18 +119,40 @@ func (op UpdateMembers) change(t *txn, c *MemberChange, members *uint64) (bool, 
 		m.Standing, changed = c.Standing, true
 	}
 	if c.Fields&MemberProfile != 0 && c.ProfileTime >= m.ProfileTime {
-		avatar, err := op.avatar(t, c)
+		did, err := op.profile(t, c, &m)
 		if err != nil {
 			return false, err
 		}
-		if m.Name != c.Name || m.Info != c.Info || !bytes.Equal(m.Avatar, avatar) || m.ProfileTime != c.ProfileTime {
-			m.Name, m.Info, m.Avatar, m.ProfileTime, changed = c.Name, c.Info, avatar, c.ProfileTime, true
-		}
+		changed = changed || did
 	}
 	if !changed {
 		return false, nil
 	}
 	return true, t.update(key, old, m)
+}
+
+// profile changes the profile of a member and reports whether that changed anything.
+func (op UpdateMembers) profile(t *txn, c *MemberChange, m *Member) (bool, error) {
+	avatar, err := op.avatar(t, c)
+	if err != nil {
+		return false, err
+	}
+	key := pictureKey(op.Account, op.Group, c.Member)
+	before, err := t.get(key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	picture := !bytes.Equal(before, avatar)
+	if picture && len(avatar) > 0 {
+		t.putRaw(key, avatar)
+	} else if picture {
+		t.delete(key)
+	}
+	if !picture && m.Name == c.Name && m.Info == c.Info && m.ProfileTime == c.ProfileTime {
+		return false, nil
+	}
+	m.Name, m.Info, m.HasAvatar, m.ProfileTime = c.Name, c.Info, len(avatar) > 0, c.ProfileTime
+	return true, nil
 }
 
 // avatar returns the picture of a profile, none when those of the group take too much.
@@ -141,12 +163,12 @@ func (op UpdateMembers) avatar(t *txn, c *MemberChange) ([]byte, error) {
 	if err := t.needSpace(); err != nil {
 		return nil, err
 	}
-	prefix := conversationPrefix(op.Account, tableMember, op.Group)
+	prefix := conversationPrefix(op.Account, tablePicture, op.Group)
 	taken, err := t.w.store.db.EstimateDiskUsage(prefix, prefixEnd(prefix))
 	if err != nil {
-		return nil, rowError("measure members", err)
+		return nil, rowError("measure the pictures of members", err)
 	}
-	if taken > maxProfileBytes {
+	if taken > maxPictureBytes {
 		return nil, nil
 	}
 	return c.Avatar, nil

@@ -73,7 +73,7 @@ func drawGroupOp(t *rapid.T) Op {
 	case 6:
 		return EnqueueGroupTask{GroupTask{Account: account, Group: group, Kind: TaskBan, User: user}}
 	case 7:
-		return FinishGroupTask{Account: account, Group: group, Seq: uint64(rapid.IntRange(1, 5).Draw(t, "seq")), Failed: rapid.Bool().Draw(t, "failed"), Reason: text()}
+		return FinishGroupTask{Account: account, Group: group, Seq: uint64(rapid.IntRange(5, 14).Draw(t, "seq")), Failed: rapid.Bool().Draw(t, "failed"), Reason: text()}
 	case 8:
 		return ResetGroupPosition{Account: account, Group: group}
 	case 9, 10:
@@ -221,7 +221,7 @@ func (m *model) applyGroup(op Op) (result any, err error, ok bool) {
 		}
 		return 1, nil, true
 	case EnqueueGroupTask:
-		g.lastTask++
+		g.lastTask = max(g.lastTask, uint64(len(a.events))) + 1
 		op.Task.Seq, op.Task.Created = g.lastTask, m.now
 		g.tasks = append(g.tasks, op.Task)
 		return GroupTaskQueued{g.lastTask}, nil, true

@@ -61,6 +61,13 @@ type DecideInvite struct {
 	Accept  bool
 }
 
+// SettleInvite notes that the mediator has been told that an invite was declined. The
+// result is whether it had not been before.
+type SettleInvite struct {
+	Account identity.PublicKey
+	Group   ConversationID
+}
+
 // CreateGroup notes that a group is to be created, once for each source. The result is the
 // group as it is stored: when it exists already it is in the state that it has reached.
 //
@@ -364,6 +371,20 @@ func (op DecideInvite) apply(t *txn) (any, error) {
 	return true, t.updateGroup(g, old)
 }
 
+func (op SettleInvite) size() int { return opOverhead }
+
+func (op SettleInvite) apply(t *txn) (any, error) {
+	g, old, err := t.group(op.Account, op.Group)
+	if err != nil {
+		return nil, err
+	}
+	if g.State != GroupDeclined || g.Invite == 0 {
+		return false, nil
+	}
+	g.Invite = 0
+	return true, t.update(ownerKey(op.Account, op.Group), old, g)
+}
+
 func (op CreateGroup) size() int {
 	return opOverhead + len(op.Name) + len(op.Description) + len(op.Avatar)
 }
@@ -524,7 +545,7 @@ func (op RemoveGroup) apply(t *txn) (any, error) {
 	if err := t.clearConversation(op.Account, op.Group); err != nil {
 		return nil, err
 	}
-	for _, table := range []byte{tableGUID, tableMember, tableTask, tableProgress} {
+	for _, table := range []byte{tableGUID, tableMember, tableTask, tableProgress, tablePicture} {
 		t.clear(conversationPrefix(op.Account, table, op.Group))
 	}
 	return true, t.groupEvent(g, GroupRemoved)

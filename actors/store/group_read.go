@@ -75,7 +75,7 @@ func (s *Store) Members(account identity.PublicKey, group ConversationID, after 
 			}
 			m.ID = key.other
 			err = row.load(&m)
-			return m, len(m.Name) + len(m.Info) + len(m.Avatar), err
+			return m, len(m.Name) + len(m.Info), err
 		})
 		return err
 	})
@@ -96,6 +96,22 @@ func (s *Store) Member(account identity.PublicKey, group ConversationID, member 
 		return Member{}, fmt.Errorf("member %s of group %s: %w", member.Short(), group.Short(), err)
 	}
 	return m, nil
+}
+
+// MemberAvatar returns the picture of a member of a group, nil for none.
+func (s *Store) MemberAvatar(account identity.PublicKey, group ConversationID, member identity.PublicKey) ([]byte, error) {
+	if group.Kind() != KindGroup {
+		return nil, nil
+	}
+	var avatar []byte
+	err := s.read(func(r rows) (err error) {
+		avatar, err = getRow(r, pictureKey(account, group, member))
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("picture of member %s of group %s: %w", member.Short(), group.Short(), err)
+	}
+	return avatar, nil
 }
 
 // GroupTasks returns a page of the tasks of a group that the mediator has not answered,

@@ -21,9 +21,9 @@ const (
 	MaxMemberChanges = 500
 	// MaxGroupTasks is how many tasks of a group may wait for its mediator.
 	MaxGroupTasks = 1000
-	// maxProfileBytes is how much the profiles of the members of a group may take on the
-	// disk before pictures are left out.
-	maxProfileBytes = 64 << 20
+	// maxPictureBytes is how much the pictures of the members of a group may take on the
+	// disk before new ones are left out.
+	maxPictureBytes = 64 << 20
 )
 
 // Group is a group chat that an account belongs to, has belonged to, is invited to or
@@ -129,7 +129,7 @@ type Member struct {
 	Standing    Standing           `cbor:"2,keyasint,omitempty"`
 	Name        string             `cbor:"3,keyasint,omitempty"` // chosen by the member
 	Info        string             `cbor:"4,keyasint,omitempty"`
-	Avatar      []byte             `cbor:"5,keyasint,omitempty"`
+	HasAvatar   bool               `cbor:"5,keyasint,omitempty"` // see [Store.MemberAvatar]
 	ProfileTime int64              `cbor:"6,keyasint,omitempty"` // of the profile, by the member's clock, in Unix seconds
 	Since       Millis             `cbor:"7,keyasint,omitempty"` // when the row was created
 }
@@ -151,7 +151,7 @@ const (
 type GroupTask struct {
 	Account identity.PublicKey `cbor:"-"`
 	Group   ConversationID     `cbor:"-"`
-	Seq     uint64             `cbor:"-"` // per group, from 1, never used again
+	Seq     uint64             `cbor:"-"` // ascending in a group, never used again
 	Kind    GroupTaskKind      `cbor:"1,keyasint"`
 	Created Millis             `cbor:"2,keyasint,omitempty"`
 	// User is whom it is about: TaskInvite, TaskRole, TaskBan, TaskUnban.

@@ -77,8 +77,14 @@ func (op EnqueueGroupTask) apply(t *txn) (any, error) {
 	if n >= MaxGroupTasks {
 		return nil, fmt.Errorf("group %s has %d tasks: %w", task.Group.Short(), n, ErrTasksFull)
 	}
+	// Numbers follow those of events, so that they are not used again when the group is
+	// removed, and the event that finishes a task is found at its number or behind it.
+	last, err := t.lastSeq(task.Account)
+	if err != nil {
+		return nil, err
+	}
 	before := progress.groupProgress
-	progress.LastTask++
+	progress.LastTask = max(progress.LastTask, last) + 1
 	task.Seq, task.Created = progress.LastTask, orNow(task.Created, t.now)
 	if err := t.putProgress(task.Account, task.Group, progress, before); err != nil {
 		return nil, err

@@ -39,9 +39,10 @@ import (
 //	10 account A0 A1 A2 B1 C0 D0 group ...             as 20 21 22 31 40 50, for groups
 //	10 account A4 group target:8 dir:1 author          Reaction: the one of that author that counts
 //	10 account A5 group server-guid:8                  guidRow: the message that the mediator knows by another guid
-//	10 account A6 group member                         Member
+//	10 account A6 group member                         Member, without the picture
 //	10 account A7 group seq:8                          GroupTask, which the mediator has not answered
 //	10 account A8 group                                groupProgress: how far its history was read
+//	10 account A9 group member                         bytes: the picture of the member
 //	20 queue 00 00 seq:8                               JournalEntry, unfinished
 //	20 queue 00 01 id                                  uint: seq, of finished entries too
 //	20 queue 00 02 n:8                                 doneRow: the n-th entry finished, until its id is forgotten
@@ -72,10 +73,11 @@ const (
 	tableOutbox   = 0x22
 	tableSource   = 0x23
 	tableReaction = 0x24
-	tableGUID     = 0x25 // this one and the next three are of groups only
+	tableGUID     = 0x25 // this one and the next four are of groups only
 	tableMember   = 0x26
 	tableTask     = 0x27
 	tableProgress = 0x28
+	tablePicture  = 0x29
 	tableEvent    = 0x30
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
@@ -136,12 +138,12 @@ func accountKey(account identity.PublicKey) []byte { return tablePrefix(account,
 
 // conversationTables are the tables that have rows of conversations.
 var conversationTables = [...]byte{
-	tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableGUID, tableMember, tableTask, tableProgress,
+	tableContact, tableMessage, tableRef, tableOutbox, tableReaction, tableGUID, tableMember, tableTask, tableProgress, tablePicture,
 	tableConvLog, tableCursor, tableMedia,
 }
 
 // isOfGroups reports whether contacts do not have the table.
-func isOfGroups(table byte) bool { return table >= tableGUID && table <= tableProgress }
+func isOfGroups(table byte) bool { return table >= tableGUID && table <= tablePicture }
 
 // tableFor returns the table of a kind of conversations, given that of contacts.
 func tableFor(table byte, kind ConversationKind) byte {
@@ -258,6 +260,10 @@ func guidKey(account identity.PublicKey, group ConversationID, guid int64) []byt
 
 func memberKey(account identity.PublicKey, group ConversationID, member identity.PublicKey) []byte {
 	return append(conversationPrefix(account, tableMember, group), member[:]...)
+}
+
+func pictureKey(account identity.PublicKey, group ConversationID, member identity.PublicKey) []byte {
+	return append(conversationPrefix(account, tablePicture, group), member[:]...)
 }
 
 func taskKey(account identity.PublicKey, group ConversationID, seq uint64) []byte {
@@ -432,7 +438,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		want = conversationSize
 	case tableMessage, tableOutbox, tableConvLog, tableGUID, tableTask:
 		want = conversationSize + 8
-	case tableMember:
+	case tableMember, tablePicture:
 		want = conversationSize + identity.KeySize
 	case tableRef, tableMedia:
 		want = identity.KeySize + 1 + 8 + 2
@@ -470,7 +476,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 			return bad()
 		}
 	case tableContact, tableMessage, tableOutbox, tableConvLog, tableRef, tableReaction, tableMedia, tableTransfer2,
-		tableGUID, tableMember, tableTask, tableProgress:
+		tableGUID, tableMember, tableTask, tableProgress, tablePicture:
 		copy(k.conversation[1:], rest)
 		rest = rest[conversationSize:]
 	}
@@ -479,7 +485,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		k.number = binary.BigEndian.Uint64(rest)
 	case tableGUID:
 		k.message.GUID = int64(binary.BigEndian.Uint64(rest) ^ signBit)
-	case tableMember:
+	case tableMember, tablePicture:
 		k.other = identity.PublicKey(rest)
 	case tableRef, tableMedia, tableTransfer, tableTransfer2, tableStored, tableFile:
 		k.message = MessageID{
@@ -552,6 +558,8 @@ func (k parsedKey) encode() []byte {
 		return guidKey(k.account, k.conversation, k.message.GUID)
 	case tableMember:
 		return memberKey(k.account, k.conversation, k.other)
+	case tablePicture:
+		return pictureKey(k.account, k.conversation, k.other)
 	case tableTask:
 		return taskKey(k.account, k.conversation, k.number)
 	case tableProgress:

@@ -64,7 +64,7 @@ func keyParts(t *rapid.T) parsedKey {
 		k.table = rapid.SampledFrom([]byte{
 			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
 			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
-			tableGUID, tableMember, tableTask, tableProgress,
+			tableGUID, tableMember, tableTask, tableProgress, tablePicture,
 		}).Draw(t, "table")
 		k.account = draw("account")
 		switch k.table {
@@ -73,7 +73,7 @@ func keyParts(t *rapid.T) parsedKey {
 			k.conversation = newConversationID(rapid.SampledFrom(conversationKinds[:]).Draw(t, "kind"), draw("conversation"))
 		case tableTransfer2:
 			k.conversation = ContactConversation(draw("contact"))
-		case tableGUID, tableMember, tableTask, tableProgress:
+		case tableGUID, tableMember, tableTask, tableProgress, tablePicture:
 			k.conversation = newConversationID(KindGroup, draw("group"))
 		}
 		switch k.table {
@@ -97,7 +97,7 @@ func keyParts(t *rapid.T) parsedKey {
 			}
 		case tableGUID:
 			k.message.GUID = rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64()).Draw(t, "guid")
-		case tableMember:
+		case tableMember, tablePicture:
 			k.other = draw("member")
 		}
 		switch k.table {
@@ -264,6 +264,7 @@ func TestSchemaIsStable(t *testing.T) {
 		{memberKey(a, group, b), "10" + id("aa") + "a6" + groupID + id("bb")},
 		{taskKey(a, group, 3), "10" + id("aa") + "a7" + groupID + "0000000000000003"},
 		{progressKey(a, group), "10" + id("aa") + "a8" + groupID},
+		{pictureKey(a, group, b), "10" + id("aa") + "a9" + groupID + id("bb")},
 		{convLogKey(a, group, 3), "10" + id("aa") + "b1" + groupID + "0000000000000003"},
 		{cursorKey(a, "m", group), "10" + id("aa") + "c0" + "6d00" + groupID},
 		{mediaKey(a, group, MessageID{GUID: -1}), "10" + id("aa") + "d0" + groupID + "007fffffffffffffff0000"},

@@ -127,7 +127,7 @@ func (t *mover) pump(c *kernel.Context) error {
 			if _, err := c.Spawn(newAttemptSpec(t.service, name, m)); err != nil {
 				return fmt.Errorf("start transfer: %w", err)
 			}
-			t.active[name] = store.ConversationWith(m.Account, m.Conversation.Contact())
+			t.active[name] = store.Conversation{Account: m.Account, ID: m.Conversation}
 		}
 		if choice.wait >= 0 {
 			t.wakeIn(c, choice.wait)

@@ -129,7 +129,7 @@ func (s *Service) Keep(c store.Conversation, src io.Reader, size int64, accept f
 	if size > s.deps.Options.MaxFile {
 		return wire.NewViolation(wire.CodeLength, "file of %d bytes, allowed %d", size, s.deps.Options.MaxFile)
 	}
-	err := s.evictFor(c.Contact(), size)
+	err := s.evictFor(c.ID, size)
 	if errors.Is(err, ErrFileTooLarge) {
 		if _, err := io.CopyN(io.Discard, src, size); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/lru"
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -37,7 +38,7 @@ func (j *job) download(ctx context.Context) error {
 	if _, quota := j.service.media.Used(); 2*files.SealedSize(j.file.Size) > quota {
 		return permanent(fmt.Errorf("%w for the quota", ErrFileTooLarge))
 	}
-	if err := j.service.evictFor(j.m.Conversation.Contact(), j.size()); errors.Is(err, ErrFileTooLarge) {
+	if err := j.service.evictFor(j.m.Conversation, j.size()); errors.Is(err, ErrFileTooLarge) {
 		if !j.m.Asked { // a person can still fetch it
 			return permanent(err)
 		}
@@ -48,6 +49,9 @@ func (j *job) download(ctx context.Context) error {
 	case peer.FormInline:
 		return j.keepInline()
 	case peer.FormRequest:
+		if j.m.Conversation.Kind() == store.KindGroup {
+			return permanent(errIncomplete) // nobody can be asked for it
+		}
 		return j.requestFromContact(ctx)
 	}
 	return j.downloadFromServer(ctx)

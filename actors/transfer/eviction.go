@@ -12,7 +12,6 @@ import (
 
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 // Eviction from the media store when its quota is reached. Incomplete files go first:
@@ -110,10 +109,10 @@ func (s *Service) candidateOf(m store.Media) (*candidate, error) {
 // quarter.
 const contactShare = 4
 
-// evictFor evicts files that a contact has sent, until another one of that size is
-// within the share of the contact. Errors: [ErrFileTooLarge] when it never could be;
+// evictFor evicts files that a contact or the members of a group have sent, until another
+// one of that size is within the share of the conversation. Errors: [ErrFileTooLarge] when it never could be;
 // media.ErrFull while the others are needed.
-func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
+func (s *Service) evictFor(conversation store.ConversationID, size int64) error {
 	_, quota := s.media.Used()
 	share := quota / contactShare
 	if size > share {
@@ -123,7 +122,7 @@ func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
 	defer s.placements.unwatch(watch)
 	byHash := make(map[media.Hash]*candidate)
 	total := int64(0)
-	err := s.eachMediaOf(contact, func(m store.Media) error {
+	err := s.eachMediaOf(conversation, func(m store.Media) error {
 		if m.State != store.MediaStored || m.Message.Dir != store.In {
 			return nil
 		}
@@ -152,7 +151,7 @@ func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
 		if file.needed {
 			continue
 		}
-		gone, err := s.evictOf(watch, contact, file)
+		gone, err := s.evictOf(watch, conversation, file)
 		if err != nil {
 			return err
 		}
@@ -160,7 +159,7 @@ func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
 			continue // needed again meanwhile
 		}
 		total -= file.size
-		s.deps.Log.Info("file evicted", "component", "media", "contact", contact.Short(), "blob", file.hash.Short(), "bytes", file.size)
+		s.deps.Log.Info("file evicted", "component", "media", "contact", conversation.Short(), "blob", file.hash.Short(), "bytes", file.size)
 	}
 	if total+size > share {
 		return fmt.Errorf("the files of the contact: %w", media.ErrFull)
@@ -170,13 +169,13 @@ func (s *Service) evictFor(contact identity.PublicKey, size int64) error {
 
 // evictOf evicts a file that a contact has sent; it stays when messages of others have
 // the same one. It reports whether the contact's rows say that it was evicted.
-func (s *Service) evictOf(watch *placementWatch, contact identity.PublicKey, file *candidate) (gone bool, err error) {
+func (s *Service) evictOf(watch *placementWatch, conversation store.ConversationID, file *candidate) (gone bool, err error) {
 	all, err := s.deps.Store.MediaOfFile(file.hash)
 	if err != nil {
 		return false, err
 	}
 	shared := slices.ContainsFunc(all, func(m store.Media) bool {
-		return m.Conversation != store.ContactConversation(contact) || m.Message.Dir != store.In
+		return m.Conversation != conversation || m.Message.Dir != store.In
 	})
 	if !shared {
 		return s.evict(watch, file)
@@ -184,13 +183,13 @@ func (s *Service) evictOf(watch *placementWatch, contact identity.PublicKey, fil
 	return s.markEvicted(file)
 }
 
-func (s *Service) eachMediaOf(contact identity.PublicKey, f func(store.Media) error) error {
+func (s *Service) eachMediaOf(conversation store.ConversationID, f func(store.Media) error) error {
 	accounts, err := s.deps.Store.Accounts()
 	if err != nil {
 		return err
 	}
 	for _, a := range accounts {
-		if err := s.deps.Store.EachMediaOf(a.ID, store.ContactConversation(contact), f); err != nil {
+		if err := s.deps.Store.EachMediaOf(a.ID, conversation, f); err != nil {
 			return err
 		}
 	}

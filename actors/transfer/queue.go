@@ -93,16 +93,16 @@ func (c *conversationFiles) files(uploads bool) *[]store.Transfer {
 func (q queue) due(
 	account identity.PublicKey, now time.Time, active map[string]store.Conversation, rest func(name string) time.Duration, choice *choice,
 ) ([]*conversationFiles, error) {
-	found := make(map[identity.PublicKey]*conversationFiles)
+	found := make(map[store.ConversationID]*conversationFiles)
 	var order []*conversationFiles
 	for _, p := range active {
 		if p.Account != account {
 			continue
 		}
-		if found[p.Contact()] == nil {
-			found[p.Contact()] = &conversationFiles{Conversation: p}
+		if found[p.ID] == nil {
+			found[p.ID] = &conversationFiles{Conversation: p}
 		}
-		found[p.Contact()].active++
+		found[p.ID].active++
 	}
 	later := func(d time.Duration) {
 		if choice.wait < 0 || d < choice.wait {
@@ -110,10 +110,10 @@ func (q queue) due(
 		}
 	}
 	collect := func(next store.Transfer) {
-		c := found[next.Conversation.Contact()]
+		c := found[next.Conversation]
 		if c == nil {
-			c = &conversationFiles{Conversation: store.ConversationWith(account, next.Conversation.Contact())}
-			found[next.Conversation.Contact()] = c
+			c = &conversationFiles{Conversation: store.Conversation{Account: account, ID: next.Conversation}}
+			found[next.Conversation] = c
 		}
 		if !c.listed {
 			c.listed = true

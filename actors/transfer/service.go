@@ -90,9 +90,12 @@ func (s *Service) nowMillis() store.Millis { return store.MillisOf(s.deps.Now())
 
 // Info is what is known of the file of a message.
 type Info struct {
-	Account, Contact identity.PublicKey
-	Message          store.MessageID
-	State            store.MediaState
+	Account      identity.PublicKey
+	Conversation store.ConversationID
+	// Contact is whose conversation it is, zero for a group.
+	Contact identity.PublicKey
+	Message store.MessageID
+	State   store.MediaState
 	// Name is a name that may be offered to a person. It is not a path.
 	Name string
 	// MIMEType is that of the content once the file is here, before that what the sender
@@ -114,13 +117,13 @@ type Info struct {
 // State returns what is known of the file of a message. It fails with [ErrNoMedia]
 // when the message has none. A change of the state is an event, store.MediaChanged;
 // progress in between is not.
-func (s *Service) State(account, contact identity.PublicKey, id store.MessageID) (Info, error) {
-	_, info, err := s.stateOf(account, contact, id)
+func (s *Service) State(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (Info, error) {
+	_, info, err := s.stateOf(account, conversation, id)
 	return info, err
 }
 
-func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageID) (store.Media, Info, error) {
-	msg, err := s.deps.Store.Message(account, store.ContactConversation(contact), id)
+func (s *Service) stateOf(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Media, Info, error) {
+	msg, err := s.deps.Store.Message(account, conversation, id)
 	if err != nil {
 		return store.Media{}, Info{}, err
 	}
@@ -128,15 +131,15 @@ func (s *Service) stateOf(account, contact identity.PublicKey, id store.MessageI
 	if err != nil || !eventlog.HasFile(msg) {
 		return store.Media{}, Info{}, ErrNoMedia
 	}
-	m, err := s.deps.Store.Media(account, store.ContactConversation(contact), id)
+	m, err := s.deps.Store.Media(account, conversation, id)
 	if errors.Is(err, store.ErrNotFound) { // a message from before there were rows of files
-		m, err = store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, Size: a.Size}, nil
+		m, err = store.Media{Account: account, Conversation: conversation, Message: id, Size: a.Size}, nil
 	}
 	if err != nil {
 		return store.Media{}, Info{}, err
 	}
 	info := Info{
-		Account: account, Contact: contact, Message: id, State: m.State, Name: a.FileName(), MIMEType: m.MIMEType,
+		Account: account, Conversation: conversation, Contact: conversation.Contact(), Message: id, State: m.State, Name: a.FileName(), MIMEType: m.MIMEType,
 		Size: m.Size, Hash: m.Hash, Caption: a.Text, Picture: peer.MessageType(msg.Type) == peer.TypeImage, Reason: m.Reason,
 		Voice: a.OriginalName == voiceName && a.MIMEType == voiceType,
 	}
@@ -172,8 +175,8 @@ func claimedType(a peer.Attachment, picture bool) string {
 // may get it. A file that is damaged on the disk is not here, and is fetched again; if
 // that turns out only while it is read, reading fails with media.ErrDamaged before its
 // end. It reads from the disk.
-func (s *Service) Open(account, contact identity.PublicKey, id store.MessageID) (io.ReadSeekCloser, Info, error) {
-	_, info, err := s.stateOf(account, contact, id)
+func (s *Service) Open(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (io.ReadSeekCloser, Info, error) {
+	_, info, err := s.stateOf(account, conversation, id)
 	if err != nil {
 		return nil, info, err
 	}
@@ -194,8 +197,8 @@ func (s *Service) Open(account, contact identity.PublicKey, id store.MessageID) 
 // Options.MaxFile and from any sender, also after a failure. It waits for the store, not
 // for the file: State says how far it is. A file that is here is not fetched again. The
 // node has to be started.
-func (s *Service) Fetch(ctx context.Context, account, contact identity.PublicKey, id store.MessageID) (Info, error) {
-	m, info, err := s.stateOf(account, contact, id)
+func (s *Service) Fetch(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (Info, error) {
+	m, info, err := s.stateOf(account, conversation, id)
 	if err != nil {
 		return info, err
 	}
@@ -216,7 +219,7 @@ func (s *Service) Fetch(ctx context.Context, account, contact identity.PublicKey
 	if _, err := writeFor[bool](ctx, s, store.ChangeMedia{From: from, Media: m}); err != nil {
 		return info, fmt.Errorf("fetch file: %w", err)
 	}
-	return s.State(account, contact, id)
+	return s.State(account, conversation, id)
 }
 
 // Hold keeps every file of the media store until the caller calls release. It waits

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"context"
@@ -63,12 +64,13 @@ const (
 //	address VAR                a free address on loopback, and VAR_PORT
 //	dendrite ADDRESS FILE...   start a Matrix homeserver with these registrations, also again
 //	user NAME                  make a user of it
+//	unzip FILE                 unpack an archive here
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
 		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).listenOn,
-		"hang": (*world).hang, "schema": (*world).schema,
+		"hang": (*world).hang, "unzip": (*world).unzip, "schema": (*world).schema,
 		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
@@ -416,6 +418,15 @@ func (w *world) hang(args []string) error {
 		return fmt.Errorf("the node answers %q: %w", answer, err)
 	}
 	return nil
+}
+
+// unzip unpacks an archive into the current directory.
+func (w *world) unzip(args []string) error {
+	archive, err := zip.OpenReader(w.ts.MkAbs(args[0]))
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.CopyFS(w.ts.MkAbs("."), archive), archive.Close())
 }
 
 // schema writes the row that the store keeps its version in; see

@@ -31,7 +31,7 @@ const commandsPage = "../../docs/commands.md"
 var printed = map[string]any{
 	"up": startReport{}, "status": control.Status{}, "tail": control.Event{}, "show": shown{},
 	"send": control.Message{}, "reply": control.Message{}, "react": control.Message{}, "cancel": control.Message{},
-	"trace": []control.Trace{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
+	"trace": []control.Trace{}, "doctor": examined{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
 	"contact add": control.Contact{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
@@ -42,8 +42,10 @@ var printed = map[string]any{
 	"file list":      []control.File{}, "file get": control.File{},
 	"backup": made{}, "restore": backup.About{}, "export": []exported{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
-	"completion": nil, "completion bash": nil, "completion zsh": nil, "completion fish": nil,
-	"completion powershell": nil, "account": nil, "contact": nil, "file": nil,
+	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
+	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
+	"completion bash": nil, "completion zsh": nil, "completion fish": nil,
+	"completion powershell": nil,
 }
 
 // described are further types: those inside of others under a name, and what is printed
@@ -97,6 +99,9 @@ func commandTable(t *testing.T) string {
 			return
 		}
 		value, known := printed[name]
+		if !known && cmd.HasAvailableSubCommands() {
+			return // it only has others below it
+		}
 		if !known {
 			t.Errorf("what does mimird %s print with --json?", name)
 		}
@@ -192,6 +197,8 @@ func typeName(typ reflect.Type) string {
 	switch pkg := typ.PkgPath(); {
 	case strings.HasSuffix(pkg, "mimird/bridge"):
 		return "matrix " + name
+	case strings.HasSuffix(pkg, "cmd/internal/doctor"):
+		return "doctor " + name
 	case strings.HasSuffix(pkg, "actors/backup"):
 		return "backup " + name
 	case strings.Contains(pkg, "/bridge/"):

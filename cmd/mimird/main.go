@@ -191,7 +191,8 @@ func explain(err error) string {
 	case errors.Is(err, control.ErrNotRunning):
 		text += "; start it with: mimird up"
 	case errors.Is(err, store.ErrInUse):
-		text += "; mimird is running there already: stop it first, or choose another directory with --data"
+		text += "; mimird is running there already: stop it first, or choose another directory with --data. " +
+			"If it is check, export or backup, wait for its end"
 	case errors.Is(err, store.ErrNewerSchema):
 		text += "; nothing has been changed: install that version or a newer one"
 	case errors.Is(err, store.ErrCorrupt):

@@ -81,6 +81,11 @@ func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(doct
 	if err != nil {
 		return nil, err
 	}
+	return f.diagnoseBridge(cmd.Context(), c, wait, report)
+}
+
+// diagnoseBridge runs the checks of the bridge with a configuration.
+func (f *flags) diagnoseBridge(ctx context.Context, c config.Config, wait time.Duration, report func(doctor.Check)) ([]doctor.Check, error) {
 	if len(c.Matrix.Content) == 0 {
 		return nil, configError{fmt.Errorf("there is no section %s in %s; make it with: mimird matrix init", matrixName, f.configPath())}
 	}
@@ -88,7 +93,7 @@ func diagnose(cmd *cobra.Command, f *flags, wait time.Duration, report func(doct
 	if err != nil {
 		return nil, configError{err}
 	}
-	return doctor.Diagnose(cmd.Context(), doctor.Options{
+	return doctor.Diagnose(ctx, doctor.Options{
 		Config: section, Dir: filepath.Dir(f.configPath()), Wait: wait, Report: report,
 		Node: func(ctx context.Context) doctor.NodeState { return nodeState(ctx, f, c) },
 	}), nil

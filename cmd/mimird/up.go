@@ -43,6 +43,10 @@ const (
 	closeTime = 1500 * time.Millisecond
 	// controlTime is how long the first start of the control API is waited for.
 	controlTime = 2 * time.Second
+	// inUseTime is how long a start waits for another process that has the data directory
+	// open, inUsePoll how often it tries.
+	inUseTime = 30 * time.Second
+	inUsePoll = 200 * time.Millisecond
 	// maxSocketPath is how long the path of a unix socket may be on every system.
 	maxSocketPath = 103
 )
@@ -143,7 +147,15 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	}
 	opts.ReplaceNodeKeys = o.newNodeKey
 	store.SpareProcessor()
-	node, err := node.Open(opts)
+	client := control.NewClient(f.socket(c))
+	node, err := whenFree(ctx, log, func() (*node.Node, error) { return node.Open(opts) }, func() bool {
+		_, err := client.Accounts(ctx)
+		return !errors.Is(err, control.ErrNotRunning)
+	})
+	client.Close()
+	if ctx.Err() != nil {
+		return nil // stopped before it was there
+	}
 	if err != nil {
 		return err
 	}
@@ -163,6 +175,29 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 		return nil
 	case <-node.Failed():
 		return node.Err()
+	}
+}
+
+// whenFree calls open until no other process has the data directory open, for at most
+// inUseTime: check, export and backup of a stopped node have it for a while, and so has a
+// node that stops. It does not wait for a node that runs.
+func whenFree[T any](ctx context.Context, log *slog.Logger, open func() (T, error), runs func() bool) (opened T, err error) {
+	deadline := time.Now().Add(inUseTime)
+	for told := false; ; told = true {
+		opened, err = open()
+		if !errors.Is(err, store.ErrInUse) || runs() || time.Now().After(deadline) {
+			return opened, err
+		}
+		if !told {
+			log.Warn("data directory in use by another process, waiting", "limit", inUseTime)
+		}
+		timer := time.NewTimer(inUsePoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return opened, ctx.Err()
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ func figures() []figure {
 		streamFigures(),
 		sessionFigures(),
 		matrixFigures(),
+		mediatorFigures(),
 		panicFigures(),
 	)
 }

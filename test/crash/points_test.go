@@ -38,11 +38,17 @@ func TestEveryPointHasACase(t *testing.T) {
 	for _, name := range names {
 		_, message := pointCases[name]
 		_, file := fileCases[name]
-		if !message && !file {
+		_, mediated := mediatorCases[name]
+		if !message && !file && !mediated {
 			t.Errorf("no case for the point %s", name)
 		}
 	}
 	for name := range fileCases {
+		if !slices.Contains(names, name) {
+			t.Errorf("a case for %s, which is not a point", name)
+		}
+	}
+	for name := range mediatorCases {
 		if !slices.Contains(names, name) {
 			t.Errorf("a case for %s, which is not a point", name)
 		}

@@ -230,7 +230,7 @@ func mutants() []mutant {
 			harm:   "a message leaves the outbox though the contact has not acknowledged it",
 			file:   "actors/session/session.go",
 			before: "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n",
-			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), acked{GUID: frame.GUID})\n",
+			after:  "	s.inFlight = &inFlight{guid: frame.GUID, sent: now, until: now.Add(ackTime)}\n	c.Tell(c.Parent(), Acked{GUID: frame.GUID})\n",
 			tests:  []string{"-run", "Phone|Order|Acknowledg|Scripts", "./actors/node"},
 		},
 		{

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/mediatorserver"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/actors/uplink"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+const (
+	fanSubscribers = 500
+	fanNodes       = 4
+	fanMessages    = 40 // in a round
+	fanBlob        = 300
+	fanRounds      = 7
+	fanPatience    = time.Minute
+	fanGroup       = mediator.ChatID(42)
+	plainPort      = 43
+)
+
+func mediatorFigures() []figure {
+	return []figure{{"mediator-fanout", mediatorFanOut}}
+}
+
+// mediatorFanOut compares a message that a mediator stores and pushes to 500 subscribers
+// with writing the bytes of the push to 500 streams: how long it takes until all have it.
+// The network and the disk are in memory.
+func mediatorFanOut(ctx context.Context) (_ result, err error) {
+	f := &fanOut{net: memnet.New(memnet.Options{}), limits: overlay.Limits{Connections: 8192, ConnectionsPerKey: 1024, HalfOpen: 1024, Backlog: 256}}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.open(ctx); err != nil {
+		return result{}, err
+	}
+	var ours, plain []float64
+	for range fanRounds {
+		for _, m := range []struct {
+			into *[]float64
+			send func() error
+			to   []*fanReader
+		}{{&ours, f.sendMessage, f.subscribers}, {&plain, f.writePlain, f.plainReaders}} {
+			took, err := f.round(ctx, m.send, m.to)
+			if err != nil {
+				return result{}, err
+			}
+			*m.into = append(*m.into, fanMessages*fanSubscribers/took.Seconds())
+		}
+	}
+	a, b := median(ours), median(plain)
+	return result{
+		ratio:    a / b,
+		baseline: fmt.Sprintf("writing the same bytes to %d streams", fanSubscribers),
+		detail:   fmt.Sprintf("ours %.0f pushes/s, plain %.0f/s", a, b),
+	}, nil
+}
+
+// fanOut is a mediator in memory with its subscribers, and as many plain streams.
+type fanOut struct {
+	net    *memnet.Net
+	limits overlay.Limits
+	server *memnet.Node
+	nodes  []*memnet.Node
+
+	store   *store.Store
+	systems []*kernel.System
+	cell    uplink.Cell
+
+	subscribers, plainReaders []*fanReader
+	sender                    *fanSender
+	plain                     []overlay.Conn // at the server
+	guid                      peer.GUID
+	frame                     []byte
+	reading                   sync.WaitGroup
+}
+
+// fanReader counts the messages that arrive over a stream.
+type fanReader struct {
+	conn overlay.Conn
+	in   *bufio.Reader
+	got  chan struct{}
+}
+
+type fanSender struct {
+	conn overlay.Conn
+	in   *bufio.Reader
+}
+
+type memNetwork struct {
+	*memnet.Node
+	failed chan struct{}
+}
+
+func (n *memNetwork) Stream() overlay.Carrier { return n.Carrier }
+func (n *memNetwork) Links() int              { return 1 }
+func (n *memNetwork) Status() overlay.Status  { return overlay.Status{Key: n.Key()} }
+func (n *memNetwork) Failed() <-chan struct{} { return n.failed }
+func (n *memNetwork) Err() error              { return nil }
+
+// Close leaves the node to fanOut, which has plain streams there too.
+func (n *memNetwork) Close() error { return nil }
+
+func (f *fanOut) open(ctx context.Context) error {
+	key, err := identity.GenerateNodePrivateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	f.server = f.net.NodeAt(key.Key(), f.limits)
+	if f.store, err = store.Open(store.Options{Dir: "store", FS: vfs.NewMem()}); err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	spawn := func(name string, actor func() kernel.Actor) (kernel.Ref, error) {
+		system := kernel.NewSystem(kernel.Options{Logger: log})
+		f.systems = append(f.systems, system)
+		return system.Spawn(kernel.Spec{Name: name, Kind: name, New: actor})
+	}
+	writer, err := spawn("store", func() kernel.Actor { return store.NewActor(f.store) })
+	if err != nil {
+		return err
+	}
+	opts := mediatorserver.Options{Rate: 1e6, Burst: 1e6, OpenNetwork: func(identity.NodePrivateKey) (uplink.Network, error) {
+		return &memNetwork{Node: f.server, failed: make(chan struct{})}, nil
+	}}
+	ref, err := spawn("mediator", func() kernel.Actor {
+		return mediatorserver.NewActor(mediatorserver.Deps{
+			Key: key, Cell: &f.cell, Store: f.store, Writer: writer, Now: time.Now, Log: log, Strangers: strangerlog.New(log),
+		}, opts)
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := mediatorserver.Status(ctx, ref); err != nil { // it listens
+		return err
+	}
+	return errors.Join(f.connect(ctx, writer), f.connectPlain(ctx))
+}
+
+// connect logs in a sender and the subscribers, all members of the group.
+func (f *fanOut) connect(ctx context.Context, writer kernel.Ref) error {
+	for range fanNodes {
+		f.nodes = append(f.nodes, f.net.Node(f.limits))
+	}
+	mediatorKey := identity.PublicKey(f.server.Key())
+	for i := range 1 + fanSubscribers {
+		who, err := identity.GeneratePrivateKey(rand.Reader)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			_, err = store.Do[bool](ctx, writer, store.CreateMediatorGroup{Group: store.MediatorGroup{ID: fanGroup, Owner: who.Public()}})
+		} else {
+			_, err = store.Do[store.MediatorMessage](ctx, writer, store.AddMediatorMember{
+				MediatorChange: store.MediatorChange{Mediator: mediatorKey, Actor: mediatorKey, Group: fanGroup}, User: who.Public(),
+			})
+		}
+		if err != nil {
+			return err
+		}
+		s, err := f.login(ctx, f.nodes[i%fanNodes], who)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			f.sender = s
+			continue
+		}
+		if _, err := s.call(&mediator.Subscribe{Chat: fanGroup}, &mediator.LastMessage{}); err != nil {
+			return err
+		}
+		f.subscribers = append(f.subscribers, f.read(s.conn, s.in))
+	}
+	return nil
+}
+
+func (f *fanOut) login(ctx context.Context, node *memnet.Node, who identity.PrivateKey) (*fanSender, error) {
+	conn, err := node.Dial(ctx, f.server.Key(), mediator.Port)
+	if err != nil {
+		return nil, err
+	}
+	s := &fanSender{conn, bufio.NewReader(conn)}
+	if _, err := conn.Write(mediator.Opening[:]); err != nil {
+		return nil, err
+	}
+	var nonce mediator.Nonce
+	if _, err := s.call(&mediator.GetNonce{Identity: who.Public()}, &nonce); err != nil {
+		return nil, err
+	}
+	signature, err := who.SignServerNonce(nonce.Nonce, identity.GuardFunc(func([32]byte) bool { return false }))
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.call(&mediator.Auth{Identity: who.Public(), Nonce: nonce.Nonce, Signature: signature}, nil)
+	return s, err
+}
+
+// call sends a request and returns its answer; pushes before it are dropped.
+func (s *fanSender) call(q mediator.Request, into mediator.Result) (mediator.Answer, error) {
+	if _, err := s.conn.Write(mediator.AppendRequest(nil, 1, q)); err != nil {
+		return mediator.Answer{}, err
+	}
+	for {
+		answer, err := mediator.ReadAnswer(s.in, 1<<20)
+		if err != nil || !answer.IsPush() {
+			return answer, errors.Join(err, answer.Parse(into))
+		}
+	}
+}
+
+// connectPlain opens streams past the mediator.
+func (f *fanOut) connectPlain(ctx context.Context) error {
+	listener, err := f.server.Listen(plainPort)
+	if err != nil {
+		return err
+	}
+	for i := range fanSubscribers {
+		conn, err := f.nodes[i%fanNodes].Dial(ctx, f.server.Key(), plainPort)
+		if err != nil {
+			return err
+		}
+		accepted, err := listener.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		f.plain = append(f.plain, accepted)
+		f.plainReaders = append(f.plainReaders, f.read(conn, bufio.NewReader(conn)))
+	}
+	f.frame = mediator.AppendPush(nil, &mediator.GotMessage{Chat: fanGroup, Message: mediator.Message{ID: 1, Blob: make([]byte, fanBlob)}})
+	return nil
+}
+
+// read counts the messages of a stream until it ends.
+func (f *fanOut) read(conn overlay.Conn, in *bufio.Reader) *fanReader {
+	r := &fanReader{conn: conn, in: in, got: make(chan struct{}, fanMessages)}
+	f.reading.Go(func() {
+		for {
+			answer, err := mediator.ReadAnswer(in, 1<<20)
+			if err != nil {
+				return
+			}
+			push, err := answer.Push()
+			if m, ok := push.(*mediator.GotMessage); ok && err == nil && m.Message.ID > 0 {
+				r.got <- struct{}{}
+			}
+		}
+	})
+	return r
+}
+
+// round sends messages, each when everybody has the one before, and returns how long that
+// takes.
+func (f *fanOut) round(ctx context.Context, send func() error, to []*fanReader) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, fanPatience)
+	defer cancel()
+	begun := time.Now()
+	for range fanMessages {
+		if err := send(); err != nil {
+			return 0, err
+		}
+		for _, r := range to {
+			select {
+			case <-r.got:
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+	}
+	return time.Since(begun), nil
+}
+
+// sendMessage sends a message to the group.
+func (f *fanOut) sendMessage() error {
+	f.guid++
+	seconds := int64(1)
+	_, err := f.sender.call(&mediator.SendMessage{Chat: fanGroup, GUID: f.guid, Time: &seconds, Blob: make([]byte, fanBlob)}, &mediator.Sent{})
+	return err
+}
+
+// writePlain writes what is pushed for a message.
+func (f *fanOut) writePlain() error {
+	for _, conn := range f.plain {
+		if _, err := conn.Write(f.frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fanOut) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), fanPatience)
+	defer cancel()
+	var err error
+	for i := len(f.systems) - 1; i >= 0; i-- {
+		err = errors.Join(err, f.systems[i].Stop(ctx))
+	}
+	for _, node := range append(f.nodes, f.server) {
+		if node != nil {
+			err = errors.Join(err, node.Close())
+		}
+	}
+	f.reading.Wait()
+	if f.store != nil {
+		err = errors.Join(err, f.store.Close())
+	}
+	f.net.Close()
+	return err
+}
