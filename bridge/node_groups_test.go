@@ -110,8 +110,7 @@ func (n *testNode) GroupMember(account identity.PublicKey, group store.Conversat
 }
 
 func (n *testNode) GroupMemberAvatar(account identity.PublicKey, group store.ConversationID, member identity.PublicKey) ([]byte, error) {
-	m, err := n.Member(account, group, member)
-	return m.Avatar, err
+	return n.MemberAvatar(account, group, member)
 }
 
 func (n *testNode) ConversationMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error) {
