@@ -106,7 +106,7 @@ func TestMediator_FanOut_EachGetsEachOnceInOrder(t *testing.T) {
 func TestMediator_SlowSubscriber_EndsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)
-		slow := r.deaf(carol, groupA)
+		slow := r.silentClient(carol, groupA)
 		a, d := r.in(alice), r.in(dave)
 		large := strings.Repeat("x", 500_000)
 		sent := 0
@@ -131,12 +131,12 @@ func TestMediator_SlowSubscriber_EndsAlone(t *testing.T) {
 	})
 }
 
-// deaf is a client that logs in, subscribes, and reads nothing more.
-type deaf struct {
+// silentClient is a client that logs in, subscribes, and reads nothing more.
+type silentClient struct {
 	conn overlay.Conn
 }
 
-func (r *rig) deaf(who phone.Identity, chat uint64) deaf {
+func (r *rig) silentClient(who phone.Identity, chat uint64) silentClient {
 	r.t.Helper()
 	conn, err := r.device().Dial(r.t.Context(), r.key.Key(), phone.MediatorPort)
 	if err != nil {
@@ -171,11 +171,11 @@ func (r *rig) deaf(who phone.Identity, chat uint64) deaf {
 	read(7)
 	frame(subscribe, phone.U64(chatID, chat))
 	read(17)
-	return deaf{conn}
+	return silentClient{conn}
 }
 
 // ended reports whether the mediator has ended the connection.
-func (d deaf) ended() bool {
+func (d silentClient) ended() bool {
 	_, err := d.conn.Write([]byte{ping, 0, 2, 0, 0, 0, 0})
 	return err != nil
 }
@@ -262,7 +262,7 @@ func TestMediator_StrangersAndMalformedRequests(t *testing.T) {
 		if _, err := c.Send(sendMessage, nil); err != nil {
 			t.Fatal(err)
 		}
-		raw := r.deaf(dave, groupA)
+		raw := r.silentClient(dave, groupA)
 		if _, err := raw.conn.Write([]byte{sendMessage, 0, 9, 3, 0x30, 0, 1}); err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +282,7 @@ func TestMediator_LoginAgain_SameNodeReplaces(t *testing.T) {
 		first := r.dialFrom(node)
 		first.loginAs(carol)
 		first.ok(subscribe, phone.U64(chatID, groupA))
-		elsewhere := r.in(carol)
+		otherNode := r.in(carol)
 		other := r.dialFrom(node)
 		other.loginAs(dave)
 		second := r.dialFrom(node)
@@ -290,7 +290,7 @@ func TestMediator_LoginAgain_SameNodeReplaces(t *testing.T) {
 		<-first.Ended()
 		second.loginAs(carol) // over the same connection
 		second.ok(subscribe, phone.U64(chatID, groupA))
-		for _, c := range []*client{elsewhere, other} {
+		for _, c := range []*client{otherNode, other} {
 			c.ok(ping)
 		}
 		// Another identity takes over neither the subscriptions.
@@ -298,7 +298,7 @@ func TestMediator_LoginAgain_SameNodeReplaces(t *testing.T) {
 		r.in(alice).send(groupA, 1, 1000, "text")
 		virtual.Sleep(time.Second)
 		second.wantTexts(groupA)
-		elsewhere.wantTexts(groupA, "text")
+		otherNode.wantTexts(groupA, "text")
 		second.refused("not a member or banned", lastID, phone.U64(chatID, groupA))
 	})
 }
@@ -336,7 +336,7 @@ func TestMediator_History_LargeMessagesInPages(t *testing.T) {
 }
 
 // In a large group nobody is told of everybody's presence: ten thousand who come back
-// after a restart are no storm.
+// after a restart do no harm.
 func TestMediator_Presence_LargeGroupsAreQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)

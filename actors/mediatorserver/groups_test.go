@@ -90,10 +90,10 @@ func TestMediator_ReadOnly_NoPushesUntilRoleIsBack(t *testing.T) {
 		c.await("the change", event(groupA, 7, carol))
 		a.send(groupA, 1, 1000, "one")
 		a.send(groupA, 2, 1000, "two")
-		b.send(groupB, 1, 1000, "elsewhere")
+		b.send(groupB, 1, 1000, "in the other group")
 		virtual.Sleep(time.Second)
 		c.wantTexts(groupA)
-		c.wantTexts(groupB, "elsewhere")
+		c.wantTexts(groupB, "in the other group")
 		c.refused("read-only user", sendMessage, phone.U64(chatID, groupA), phone.U64(guid, 5))
 		c.refused("read-only user", subscribe, phone.U64(chatID, groupA))
 		if n := len(c.ok(messagesSince, phone.U64(chatID, groupA), phone.U64(sinceID, 0), phone.U32(limit, 100)).Fields()); n != 1+5*6 {
