@@ -28,7 +28,7 @@ type Appended struct {
 // AppendJournalBatch appends entries to a queue, in their order, all or none. An
 // entry whose id is known is passed over, as [AppendJournal] does. The entry that takes
 // the last place of its budget is marked, see [JournalEntry], and those behind it are left
-// out until it is finished: so nothing is missing before it, and whoever handles it knows
+// out until it is finished: so nothing is missing before it, and the caller who handles it knows
 // what is missing after it. The result is an [Appended].
 type AppendJournalBatch struct {
 	Queue   string
