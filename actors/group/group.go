@@ -85,9 +85,10 @@ type chat struct {
 	polling    bool // may only read, and has asked for messages
 	// membersDue and profilesDue ask for the list of members and their profiles.
 	membersDue, profilesDue bool
-	// checkDue says that the mediator has refused us as a member, or that our own
-	// permissions may have changed: the list of members decides.
-	checkDue bool
+	// checkDue says that our own permissions may have changed: the list of members decides.
+	// inDoubt says that the mediator has refused us as a member: nothing else is asked
+	// before that.
+	checkDue, inDoubt bool
 
 	// The history.
 
@@ -296,7 +297,7 @@ func (x *chat) onLinkUp(c *kernel.Context, msg linkUp) {
 	x.link, x.turns = msg.link, msg.turns
 	x.retry.Stop()
 	x.retryPending, x.tries = false, 0
-	x.subscribed, x.polling, x.historyDue = false, false, true
+	x.subscribed, x.polling, x.historyDue, x.inDoubt = false, false, true, false
 	x.membersDue, x.profilesDue = true, true
 	x.limit, x.idleFetches, x.mayFetch = pageSize, 0, true
 	x.next(c)
@@ -389,6 +390,9 @@ func (x *chat) pick(c *kernel.Context) {
 			x.ask(c, askMembers, &mediator.GetMembers{Chat: x.chat()})
 			return
 		}
+	}
+	if x.inDoubt {
+		return // continues with checkAllowed, or with our turn
 	}
 	switch {
 	case !x.subscribed && !x.polling:
@@ -516,7 +520,7 @@ func (x *chat) refusedAsMember(refused *mediator.ServerError) bool {
 	if !refused.NotMember() && !refused.ReadOnly() {
 		return false
 	}
-	x.checkDue, x.subscribed = true, false
+	x.checkDue, x.inDoubt, x.subscribed = true, true, false
 	return true
 }
 
@@ -534,7 +538,7 @@ func (x *chat) onSubscribed(c *kernel.Context, a mediator.Answer, refused *media
 			x.polling, x.historyDue, x.checkDue, x.membersDue, x.profilesDue = true, false, false, false, false
 			return
 		}
-		x.checkDue, x.polling, x.historyDue = true, true, false
+		x.checkDue, x.inDoubt, x.polling, x.historyDue = true, true, true, false
 		return
 	default:
 		x.backOff(c)
@@ -593,7 +597,10 @@ func (x *chat) checkGone(c *kernel.Context) {
 	if err != nil {
 		c.Fail(err)
 	}
-	if at = max(at, x.record.Added, x.record.StateTime); x.deps.Now().Sub(at.Time()) >= goneAfter {
+	if at == 0 {
+		at = x.record.Added
+	}
+	if x.deps.Now().Sub(at.Time()) >= goneAfter {
 		x.setState(c, store.GroupMediatorGone, x.record.Permissions, "The group's mediator has not answered for two weeks. Messages wait until it does.")
 	}
 }

@@ -231,8 +231,8 @@ func (x *chat) onMessage(c *kernel.Context, m mediator.Message) {
 	case number == 0 && system:
 		x.onFleeting(c, m)
 		return
-	case number <= x.position:
-		return
+	case number <= x.position, !x.record.State.IsActive():
+		return // a mediator goes on pushing to those who were banned
 	case number != x.position+1 || x.historyDue || x.question == askHistory || !x.subscribed || x.resync,
 		x.accepting >= maxUnstored || x.acceptingBytes+len(m.Blob) > maxUnstoredBytes:
 		x.historyDue = true

@@ -21,7 +21,7 @@ const maxProfileChunk = 512 << 10
 // onMembers gets who is a member. It decides whether we are one.
 func (x *chat) onMembers(c *kernel.Context, a mediator.Answer, refused *mediator.ServerError) {
 	x.leaveTurn(c)
-	x.mayCheck = false
+	x.mayCheck, x.inDoubt = false, false
 	c.After(checkPause, checkAllowed{})
 	var list mediator.Members
 	switch {
@@ -57,6 +57,9 @@ func (x *chat) inside(c *kernel.Context, p mediator.Permissions) {
 	}
 	if state != x.record.State && x.record.State.IsActive() || !x.record.State.IsActive() {
 		x.subscribed, x.polling = false, false
+	}
+	if !x.subscribed && state == store.GroupMember {
+		x.polling = false // refused before
 	}
 	x.setState(c, state, store.Permissions(p), "")
 }

@@ -4,6 +4,7 @@ package group_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -96,6 +97,7 @@ func newRig(t *testing.T) *rig {
 	}
 	for m := range r.mediators {
 		r.mediators[m] = fakemediator.New(t, r.net.Node(overlay.Limits{}))
+		r.mediators[m].WorkNonce = workNonce()
 		for g := range r.chats[m] {
 			r.chats[m][g] = r.mediators[m].AddChat(fmt.Sprintf("Group %d%d", m, g), r.carol, r.accounts[0].Public(), r.accounts[1].Public())
 			r.secrets[m][g] = fakemediator.Secret{byte(m + 1), byte(g + 1)}
@@ -103,6 +105,12 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// workNonce is one for which the first signature of account 0 is a proof of work.
+func workNonce() []byte {
+	nonce := sha256.Sum256([]byte("50095"))
+	return nonce[:]
 }
 
 // start opens the store and starts the actors.
@@ -115,17 +123,22 @@ func (r *rig) start() {
 	r.store, r.table = s, group.NewTable()
 	r.system = kernel.NewSystem(kernel.Options{Logger: slog.New(slog.DiscardHandler)})
 	started := make(chan kernel.Ref, 1)
-	_, err = r.system.Spawn(kernel.Spec{Name: "root", Kind: "root", New: func() kernel.Actor { return &root{r: r, started: started} }})
+	top, err := r.system.Spawn(kernel.Spec{Name: "root", Kind: "root", New: func() kernel.Actor { return &root{r: r, started: started} }})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.writer = <-started
+	for i, key := range r.accounts {
+		do[bool](r, store.PutAccount{Account: store.Account{ID: key.Public(), Name: fmt.Sprintf("Account %d", i)}})
+	}
+	top.Tell(startAccounts{})
 }
 
 // root is the node: the store and two accounts.
 type root struct {
 	r       *rig
 	started chan<- kernel.Ref
+	writer  kernel.Ref
 }
 
 func (x *root) Started(c *kernel.Context) error {
@@ -134,8 +147,20 @@ func (x *root) Started(c *kernel.Context) error {
 	if err != nil {
 		return err
 	}
+	x.writer = writer
+	x.started <- writer
+	return nil
+}
+
+// startAccounts tells the root that the accounts are stored.
+type startAccounts struct{}
+
+func (x *root) Receive(c *kernel.Context, msg any) {
+	if _, ok := msg.(startAccounts); !ok {
+		return
+	}
+	r, writer := x.r, x.writer
 	for i, key := range r.accounts {
-		c.Tell(writer, store.Write{Op: store.PutAccount{Account: store.Account{ID: key.Public(), Name: fmt.Sprintf("Account %d", i)}}})
 		deps := &group.Deps{
 			Store: r.store, Writer: writer, Network: r, Now: time.Now, Log: strangerlog.New(slog.New(slog.DiscardHandler)), Keys: r, Table: r.table,
 			Mediators: r.connected, Patience: time.Minute,
@@ -145,14 +170,10 @@ func (x *root) Started(c *kernel.Context) error {
 		}
 		spec := kernel.Spec{Name: fmt.Sprint("account-", i), Kind: "account", New: func() kernel.Actor { return &account{deps: deps, id: key.Public()} }}
 		if _, err := c.Spawn(spec); err != nil {
-			return err
+			c.Fail(err)
 		}
 	}
-	x.started <- writer
-	return nil
 }
-
-func (x *root) Receive(*kernel.Context, any) {}
 
 // stop stops the actors and closes the store.
 func (r *rig) stop() {

@@ -305,5 +305,29 @@ func mutants() []mutant {
 			after:  "		_ = e\n		d.lanes.add(\"\", d.newTask(at, i, raw))\n",
 			tests:  []string{"-run", "TestInbound_LanesPerRoom", "./bridge/appservice"},
 		},
+		{
+			name:   "group-position-by-push",
+			harm:   "a message of a group whose push was overtaken by another one is never shown",
+			file:   "actors/group/history.go",
+			before: "	case number != x.position+1 || x.historyDue ||",
+			after:  "	case x.historyDue ||",
+			tests:  []string{"-run", "TestHistory_SwappedPushes|TestKilledAtRandomMoments", "./actors/group"},
+		},
+		{
+			name:   "group-retry-at-another-time",
+			harm:   "a message whose answer was lost is in the group twice",
+			file:   "actors/group/group.go",
+			before: "	seconds := int64(m.SendTime) / 1000\n",
+			after:  "	seconds := time.Now().Unix()\n",
+			tests:  []string{"-run", "TestSend_LostAnswer", "./actors/group"},
+		},
+		{
+			name:   "group-guid-by-author",
+			harm:   "a member, or the mediator, can show a message again in another name",
+			file:   "actors/store/group_messages.go",
+			before: "	known, err := t.has(refKey(op.Account, op.Group, MessageID{GUID: m.GUID}))\n	if known || err != nil {\n",
+			after:  "	known, err := t.has(refKey(op.Account, op.Group, MessageID{GUID: m.GUID}))\n	if err != nil {\n",
+			tests:  []string{"-run", "TestAcceptGroupMessages_KnownGUID", "./actors/store"},
+		},
 	}
 }
