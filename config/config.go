@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -54,6 +55,7 @@ type Config struct {
 	Outbox    Outbox    `yaml:"outbox"`
 	Media     Media     `yaml:"media"`
 	Control   Control   `yaml:"control"`
+	Metrics   Metrics   `yaml:"metrics"`
 	Server    Server    `yaml:"tracker"`
 	Files     Files     `yaml:"files"`
 	Mediator  Mediator  `yaml:"mediator"`
@@ -119,6 +121,12 @@ type Outbox struct {
 // Control is where the running node listens for commands.
 type Control struct {
 	Socket string `yaml:"socket"`
+}
+
+// Metrics is where metrics and health are served over TCP.
+type Metrics struct {
+	// Listen is host:port, empty for nowhere.
+	Listen string `yaml:"listen"`
 }
 
 // Server configures the tracker role.
@@ -349,6 +357,9 @@ func (c *Config) validate() error {
 	c.validateMediator(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
+	}
+	if _, port, err := net.SplitHostPort(c.Metrics.Listen); c.Metrics.Listen != "" && (err != nil || port == "") {
+		bad("metrics.listen: %q is not host:port, such as 127.0.0.1:9753", clip(c.Metrics.Listen))
 	}
 	if c.Server.MaxIdentities < 1 {
 		bad("tracker.max_identities: must be at least 1")

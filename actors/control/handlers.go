@@ -64,6 +64,7 @@ func (s *service) register(api huma.API) {
 	s.registerAccounts(api)
 	s.registerContacts(api)
 	s.registerConversations(api)
+	s.registerWatch(api)
 	s.registerMediator(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,

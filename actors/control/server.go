@@ -46,12 +46,22 @@ type Options struct {
 	// Parts add to Status what other parts of the process say of themselves, as
 	// something that can be marshalled to JSON.
 	Parts map[string]func(ctx context.Context) (any, error)
+	// Handlers answer GET requests of further paths, such as /metrics. They are made with
+	// what asks for the status.
+	Handlers map[string]func(Ask) http.Handler
 	// Consumers are the names of those who read the event log, for what has become
 	// of a message.
 	Consumers []string
 	// Backup writes a backup of the node and returns what is not in it; nil when this
 	// process makes none.
 	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)
+}
+
+// Ask is what those who watch a node ask it. [Client] is one, and so is the API of a node
+// in its own process.
+type Ask interface {
+	Status(ctx context.Context) (Status, error)
+	Actors(ctx context.Context) ([]Actors, error)
 }
 
 // New returns the control API as a part of a node; see node.Part.
@@ -148,6 +158,9 @@ func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	s := &service{node: n, opts: opts, log: log}
 	s.register(api)
 	s.registerFiles(api, mux)
+	for path, handler := range opts.Handlers {
+		mux.Handle("GET "+path, handler(inside{s}))
+	}
 	bounded := http.NewServeMux()
 	bounded.Handle("/", http.MaxBytesHandler(mux, maxBody))
 	// A file may be as large as the node's limit, and is never in memory.

@@ -137,3 +137,6 @@ func (n *Node) Waiting(account identity.PublicKey) (int, error) {
 	size, err := n.store.OutboxSize(account, store.ConversationID{})
 	return size.Messages, err
 }
+
+// ActorStats returns the counters of the node's actors, by kind.
+func (n *Node) ActorStats() []kernel.ActorStats { return n.system.Stats() }

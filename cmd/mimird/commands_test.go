@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,13 +65,14 @@ const (
 //	address VAR                a free address on loopback, and VAR_PORT
 //	dendrite ADDRESS FILE...   start a Matrix homeserver with these registrations, also again
 //	user NAME                  make a user of it
+//	get URL STATUS             ask over HTTP, also unix:SOCKET:PATH
 //	unzip FILE                 unpack an archive here
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
 		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).listenOn,
-		"hang": (*world).hang, "unzip": (*world).unzip, "schema": (*world).schema,
+		"hang": (*world).hang, "unzip": (*world).unzip, "get": (*world).get, "schema": (*world).schema,
 		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
@@ -416,6 +418,32 @@ func (w *world) hang(args []string) error {
 	answer, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(answer, "100 Continue") { // which says that the body is being read
 		return fmt.Errorf("the node answers %q: %w", answer, err)
+	}
+	return nil
+}
+
+// get asks over HTTP and puts the answer into stdout.
+func (w *world) get(args []string) error {
+	transport := &http.Transport{}
+	url := args[0]
+	if socket, path, ok := strings.Cut(strings.TrimPrefix(url, "unix:"), ":"); ok && strings.HasPrefix(url, "unix:") {
+		url = "http://mimird" + path
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", w.ts.MkAbs(socket))
+		}
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+	answer, err := client.Get(url) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }() // only read
+	if _, err := io.Copy(w.ts.Stdout(), io.LimitReader(answer.Body, 1<<20)); err != nil {
+		return err
+	}
+	if strconv.Itoa(answer.StatusCode) != args[1] {
+		return fmt.Errorf("%s answers %d, want %s", url, answer.StatusCode, args[1])
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
+	"github.com/mimird/mimird/cmd/internal/watch"
 )
 
 var update = flag.Bool("update", false, "write the tables of docs/commands.md")
@@ -31,7 +32,7 @@ const commandsPage = "../../docs/commands.md"
 var printed = map[string]any{
 	"up": startReport{}, "status": control.Status{}, "tail": control.Event{}, "show": shown{},
 	"send": control.Message{}, "reply": control.Message{}, "react": control.Message{}, "cancel": control.Message{},
-	"trace": []control.Trace{}, "doctor": examined{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
+	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
 	"contact add": control.Contact{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
@@ -173,7 +174,10 @@ func collect(typ reflect.Type, found map[string]reflect.Type) {
 		collect(typ.Elem(), found)
 	case reflect.Struct:
 		if isOwn(typ) {
-			if _, known := found[typeName(typ)]; known {
+			if other, known := found[typeName(typ)]; known {
+				if other != typ {
+					panic("two types are called " + typeName(typ))
+				}
 				return
 			}
 			found[typeName(typ)] = typ
@@ -199,6 +203,8 @@ func typeName(typ reflect.Type) string {
 		return "matrix " + name
 	case strings.HasSuffix(pkg, "cmd/internal/doctor"):
 		return "doctor " + name
+	case strings.HasSuffix(pkg, "cmd/internal/watch"):
+		return "node " + name
 	case strings.HasSuffix(pkg, "actors/backup"):
 		return "backup " + name
 	case strings.Contains(pkg, "/bridge/"):

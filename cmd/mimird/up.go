@@ -31,6 +31,7 @@ import (
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/actors/uplink"
+	"github.com/mimird/mimird/cmd/internal/watch"
 	"github.com/mimird/mimird/config"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/tracker"
@@ -354,6 +355,9 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	api := controlOptions(f, c)
 	api.Parts = status
 	opts.Parts = append(opts.Parts, node.Part{Name: "control", New: control.New(api)})
+	if c.Metrics.Listen != "" {
+		opts.Parts = append(opts.Parts, node.Part{Name: "metrics", New: watch.New(c.Metrics.Listen, api.Socket)})
+	}
 	return opts, nil
 }
 
@@ -398,7 +402,7 @@ func mediaOptions(c config.Config) transfer.Options {
 
 // controlOptions are those of the control API that do not need a running node.
 func controlOptions(f *flags, c config.Config) control.Options {
-	o := control.Options{Socket: f.socket(c), Version: version().String(), Backup: backupOf(f, c)}
+	o := control.Options{Handlers: socketHandlers(), Socket: f.socket(c), Version: version().String(), Backup: backupOf(f, c)}
 	if c.Has(config.RoleMatrix) {
 		o.Consumers = []string{matrixName} // the bridge reads the event log under its own name
 	}
