@@ -138,5 +138,15 @@ func (n *Node) Waiting(account identity.PublicKey) (int, error) {
 	return size.Messages, err
 }
 
+// Alive asks the root of the supervision tree whether it handles messages, and fails when
+// it does not before ctx ends.
+func (n *Node) Alive(ctx context.Context) error {
+	if n.root.IsZero() {
+		return ErrNotRunning
+	}
+	_, err := kernel.Ask[ready](ctx, n.root, readyRequest{})
+	return err
+}
+
 // ActorStats returns the counters of the node's actors, by kind.
 func (n *Node) ActorStats() []kernel.ActorStats { return n.system.Stats() }

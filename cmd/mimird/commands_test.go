@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,13 +67,15 @@ const (
 //	dendrite ADDRESS FILE...   start a Matrix homeserver with these registrations, also again
 //	user NAME                  make a user of it
 //	get URL STATUS             ask over HTTP, also unix:SOCKET:PATH
+//	manager VAR                listen as a service manager does; VAR is where
+//	heard TEXT                 wait until the service manager is told that
 //	unzip FILE                 unpack an archive here
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
 		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).listenOn,
-		"hang": (*world).hang, "unzip": (*world).unzip, "get": (*world).get, "schema": (*world).schema,
+		"hang": (*world).hang, "unzip": (*world).unzip, "get": (*world).get, "manager": (*world).listenAsManager, "heard": (*world).heard, "schema": (*world).schema,
 		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
@@ -96,6 +99,7 @@ type world struct {
 	ts         *testscript.TestScript
 	processes  map[string]*process.Process
 	homeserver *dendrite.Server
+	manager    *net.UnixConn
 }
 
 // People that scripts speak of: keys of RFC 8032, and one that is none.
@@ -218,7 +222,13 @@ func (w *world) command(args []string) *exec.Cmd {
 
 // env is the part of the script's environment that the program looks at.
 func (w *world) env() []string {
-	return []string{"MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA"), "GORACE=" + w.ts.Getenv("GORACE")}
+	env := []string{"MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA"), "GORACE=" + w.ts.Getenv("GORACE")}
+	for _, name := range []string{"MIMIRD_UNIT_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC"} {
+		if value := w.ts.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // sentence is what an error looks like: one line, which says what to do next after
@@ -446,6 +456,35 @@ func (w *world) get(args []string) error {
 		return fmt.Errorf("%s answers %d, want %s", url, answer.StatusCode, args[1])
 	}
 	return nil
+}
+
+// listenAsManager opens the socket to which services tell how they are.
+func (w *world) listenAsManager(args []string) error {
+	path := w.ts.MkAbs("notify.sock")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	w.manager = conn
+	w.ts.Defer(func() { _ = conn.Close() })
+	w.ts.Setenv(args[0], path)
+	return nil
+}
+
+// heard waits for one thing that the service tells; what comes before is forgotten.
+func (w *world) heard(args []string) error {
+	if err := w.manager.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	for buf := make([]byte, 4096); ; {
+		n, err := w.manager.Read(buf)
+		if err != nil {
+			return fmt.Errorf("the manager is not told %s: %w", args[0], err)
+		}
+		if slices.Contains(strings.Split(string(buf[:n]), "\n"), args[0]) {
+			return nil
+		}
+	}
 }
 
 // unzip unpacks an archive into the current directory.

@@ -45,6 +45,7 @@ var printed = map[string]any{
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
+	"service install": serviceDone{}, "service uninstall": serviceDone{}, "service status": serviceDone{},
 	"completion bash": nil, "completion zsh": nil, "completion fish": nil,
 	"completion powershell": nil,
 }

@@ -171,6 +171,7 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	defer tellManager(ctx, log, node.Alive)()
 	select {
 	case <-ctx.Done():
 		return nil
