@@ -37,7 +37,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test scenario budget e2e crash bench bench-growth attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: release release-check help run demo build test scenario budget e2e crash bench bench-growth attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -50,6 +50,16 @@ demo: ## a whole Mimir world on this machine, with a real Matrix homeserver
 
 build: ## build ./bin/mimird
 	$(NOCGO) $(GO) build -gcflags= -trimpath -tags $(TAGS) -o bin/mimird ./cmd/mimird
+
+# The systems of a release. There is none of 32 bits: a library that the actors rest on panics there.
+RELEASE_TARGETS ?= linux/amd64 linux/arm64 linux/riscv64 darwin/amd64 darwin/arm64 windows/amd64 freebsd/amd64
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+release: $(TOOLS)/nfpm-v2.44.0 $(TOOLS)/cyclonedx-gomod-v1.10.0 ## binaries, packages, SBOM, checksums and signature of HEAD in ./dist
+	RELEASE_TARGETS="$(RELEASE_TARGETS)" sh release/release.sh $(VERSION)
+
+release-check: $(TOOLS)/nfpm-v2.44.0 $(TOOLS)/cyclonedx-gomod-v1.10.0 ## what a release needs beyond Go: alert rules, unit, built twice; needs Debian
+	sh release/check.sh
 
 test: ## all tests: units, vectors, real networks, end to end against Dendrite
 	$(RACE) $(GO) test $(RACEFLAG) -vet=off -ldflags=-w -shuffle=on -p 3 -timeout 20m $(SLOW) $(PKGS)
@@ -123,7 +133,7 @@ cover: ## coverage of the unit tests, by package
 	$(NOCGO) $(GO) test -tags $(TAGS) -cover ./proto/... ./actors/... ./bridge/... ./config/...
 
 clean: ## remove what was built here; data stays
-	rm -rf bin $(TOOLS) .cache
+	rm -rf bin dist $(TOOLS) .cache
 
 $(TOOLS)/golangci-lint-v2.7.2:
 	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
@@ -132,3 +142,11 @@ $(TOOLS)/golangci-lint-v2.7.2:
 $(TOOLS)/gofumpt-v0.9.2:
 	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install mvdan.cc/gofumpt@v0.9.2
 	mv $(TOOLS)/gofumpt $@
+
+$(TOOLS)/nfpm-v2.44.0:
+	GOBIN=$(CURDIR)/$(TOOLS) $(NOCGO) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.0
+	mv $(TOOLS)/nfpm $@
+
+$(TOOLS)/cyclonedx-gomod-v1.10.0:
+	GOBIN=$(CURDIR)/$(TOOLS) $(NOCGO) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	mv $(TOOLS)/cyclonedx-gomod $@

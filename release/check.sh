@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+# Checks what a release needs beyond Go: make release-check. It wants dpkg and apt (Debian), and systemd-analyze.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$PWD/.tools
+target=$(go env GOHOSTOS)/$(go env GOHOSTARCH)
+fail=0
+check() { # NAME COMMAND...
+	name=$1 && shift
+	if "$@" >"$tools/check.log" 2>&1; then echo "ok      $name"; else
+		echo "failed  $name" && cat "$tools/check.log" && fail=1
+	fi
+}
+
+# promtool comes from Debian's package, without installing it.
+if [ ! -x "$tools/promtool" ]; then
+	dir=$(mktemp -d)
+	(cd "$dir" && apt-get download prometheus && dpkg -x prometheus_*.deb .) >/dev/null 2>&1
+	cp "$dir/usr/bin/promtool" "$tools/promtool"
+	rm -rf "$dir"
+fi
+check "alert rules" "$tools/promtool" check rules contrib/prometheus/alerts.yml
+check "alert rules, test" "$tools/promtool" test rules contrib/prometheus/alerts_test.yml
+
+RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
+program=mimird-0.0.0-$(echo "$target" | tr / -)
+check "unpacks" tar -C dist/0.0.0 -xzf "dist/0.0.0/$program.tar.gz"
+check "version" sh -c "dist/0.0.0/$program/mimird version | grep -q 'mimird 0.0.0 ('"
+check "unit" sh -c "MIMIRD_UNIT_DIR=dist/0.0.0 dist/0.0.0/$program/mimird service install &&
+	systemd-analyze security --offline=true --threshold=20 dist/0.0.0/mimird.service"
+rm -rf dist/check-kept && mv dist/0.0.0 dist/check-kept
+RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
+check "built twice, the same" cmp dist/0.0.0/SHA256SUMS dist/check-kept/SHA256SUMS
+check "checksums" sh -c "cd dist/0.0.0 && sha256sum -c SHA256SUMS"
+rm -rf dist/0.0.0 dist/check-kept
+exit $fail

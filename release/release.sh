@@ -1,0 +1,70 @@
+#!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+# Builds a release of HEAD below dist: sh release/release.sh VERSION
+#
+# RELEASE_TARGETS  the systems, such as "linux/amd64 linux/arm64"
+# MINISIGN_KEY     the file of the signing key; without it a throw-away key signs, and that is said
+#
+# The same commit makes the same bytes, but for the signature: make release-check builds it twice.
+set -eu
+cd "$(dirname "$0")/.."
+version=$1
+number=${version#v}
+dist=dist/$version
+epoch=$(git log -1 --format=%ct)
+tools=$PWD/.tools
+export SOURCE_DATE_EPOCH="$epoch" CGO_ENABLED=0 TZ=UTC LC_ALL=C
+SOURCE_DATE_EPOCH_RFC3339=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
+export SOURCE_DATE_EPOCH_RFC3339
+rm -rf "$dist" && mkdir -p "$dist/work"
+
+build() { # SYSTEM ARCHITECTURE FILE
+	GOOS=$1 GOARCH=$2 GOFLAGS='' go build -trimpath -buildvcs=true -tags goolm \
+		-ldflags "-s -w -X main.release=$number" -o "$3" ./cmd/mimird
+}
+
+echo "mimird $version: each system takes some minutes to compile the first time"
+build "$(go env GOHOSTOS)" "$(go env GOHOSTARCH)" "$dist/work/host"
+"$dist/work/host" man "$dist/work/man"
+gzip -9n "$dist"/work/man/*.1
+MIMIRD_UNIT_DIR=$dist/work "$dist/work/host" service install >/dev/null
+sed -i 's,^ExecStart="[^"]*",ExecStart=/usr/bin/mimird,' "$dist/work/mimird.service"
+for target in $RELEASE_TARGETS; do
+	system=${target%/*} arch=${target#*/}
+	name=mimird-$number-$system-$arch
+	suffix='' && [ "$system" != windows ] || suffix=.exe
+	dir=$dist/work/$name
+	mkdir -p "$dir/man"
+	echo "  $target"
+	build "$system" "$arch" "$dir/mimird$suffix"
+	cp README.md CHANGELOG.md LICENSE SECURITY.md "$dir"
+	cp "$dist"/work/man/*.gz "$dir/man"
+	tar --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' -C "$dist/work" -cf - "$name" |
+		gzip -9n >"$dist/$name.tar.gz"
+	"$tools/cyclonedx-gomod-v1.10.0" bin -json -noserial -output "$dist/work/sbom" "$dir/mimird$suffix" 2>/dev/null
+	sed '/"timestamp":/d' "$dist/work/sbom" >"$dist/$name.cdx.json"
+	case $target in
+	linux/amd64 | linux/arm64 | linux/riscv64)
+		for format in deb rpm; do
+			VERSION=$number ARCH=$arch BIN=$dir/mimird MAN=$dist/work/man UNIT=$dist/work/mimird.service \
+				"$tools/nfpm-v2.44.0" package --config release/nfpm.yaml --packager $format --target "$dist/$name.$format" >/dev/null
+		done
+		;;
+	esac
+done
+rm -rf "$dist/work"
+(cd "$dist" && sha256sum mimird-* >SHA256SUMS)
+
+if ! command -v minisign >/dev/null; then
+	echo "not signed: minisign is not installed"
+elif [ -n "${MINISIGN_KEY:-}" ]; then
+	minisign -S -s "$MINISIGN_KEY" -m "$dist/SHA256SUMS" -t "mimird $version"
+else
+	key=$(mktemp -d)
+	minisign -G -W -f -p "$dist/throw-away.pub" -s "$key/key" >/dev/null
+	minisign -S -s "$key/key" -m "$dist/SHA256SUMS" -t "mimird $version, throw-away key" >/dev/null
+	rm -rf "$key"
+	echo "signed with a throw-away key (throw-away.pub), which proves nothing: set MINISIGN_KEY for a release"
+fi
+ls -l "$dist"
+echo "Only linked and never run by this: all but $(go env GOHOSTOS)/$(go env GOHOSTARCH)."
