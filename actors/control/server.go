@@ -46,7 +46,7 @@ type Options struct {
 	// Parts add to Status what other parts of the process say of themselves, as
 	// something that can be marshalled to JSON.
 	Parts map[string]func(ctx context.Context) (any, error)
-	// Handlers answer GET requests of further paths, such as /metrics. They are made with
+	// Handlers answer GET requests of further paths, such as /metrics. They are created with
 	// what asks for the status.
 	Handlers map[string]func(Ask) http.Handler
 	// Consumers are the names of those who read the event log, for what has become
