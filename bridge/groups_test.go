@@ -198,3 +198,82 @@ func TestGroups_Banned_GhostBannedInRoom(t *testing.T) {
 	f.awaitText(f.alice, f.ghost(f.carol), "before that")
 	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
 }
+
+func TestGroups_FromMatrix_QueuedForGroup(t *testing.T) {
+	f := newGroupFixture(t)
+	said, err := f.alice.WaitText(soon(t), f.choirs[0], f.ghost(f.carol), "li")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := f.alice.SendText(soon(t), f.choirs[0], "from alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outgoing := func(account identity.PublicKey, group store.ConversationID) (sent []store.Message) {
+		page, err := f.node.ConversationMessages(account, group, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range slices.Backward(page) {
+			if m.ID.Dir == store.Out {
+				sent = append(sent, m)
+			}
+		}
+		return sent
+	}
+	f.await("it is queued", func() bool { return len(outgoing(f.account, f.choir)) == 1 })
+	if m := outgoing(f.account, f.choir)[0]; string(m.Payload) != "from alice" {
+		t.Errorf("queued %q", m.Payload)
+	}
+	if _, err := f.alice.Matrix.SendReaction(soon(t), f.choirs[0], said.ID, "🎶"); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the reaction is queued", func() bool { return len(outgoing(f.account, f.choir)) == 2 })
+	if others := outgoing(f.second, f.choir); len(others) != 0 {
+		t.Errorf("the other login has queued %d", len(others))
+	}
+	// What the mediator does not have is cancelled, what it has is deleted for everybody.
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirs[0], mine); err != nil {
+		t.Fatal(err)
+	}
+	f.await("it is cancelled", func() bool { return outgoing(f.account, f.choir)[0].State == store.StateFailed })
+	// Alice's role does not allow to delete what Carol has said.
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirs[0], said.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.botSays(f.choirs[0], "only its author, or an owner, admin or moderator")
+	if tasks, err := f.node.GroupTasks(f.account, f.choir, 10); err != nil || len(tasks) != 0 {
+		t.Errorf("%d tasks, %v", len(tasks), err)
+	}
+}
+
+func TestGroups_Invite_AcceptedAndDeclined(t *testing.T) {
+	f := newGroupFixture(t)
+	for chat, name := range map[uint64]string{9: "Opera", 10: "Orchestra"} {
+		f.node.apply(store.ReceiveInvite{Group: store.Group{
+			Account: f.account, Mediator: mediatorNode, Chat: chat, Name: name, Key: store.GroupKey{2}, Inviter: f.bob, Invite: 1,
+		}})
+	}
+	room := func(name string) id.RoomID {
+		evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
+			return evt.Type == event.EventMessage && contains(evt.Content.AsMessage().Body, "Bob invites you to the group "+name)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return evt.RoomID
+	}
+	opera, orchestra := room("Opera"), room("Orchestra")
+	f.await("it is a message request", func() bool { return f.isRequest(opera) })
+	f.say(f.alice, opera, "!mimir accept", "You have accepted the invite")
+	f.say(f.alice, orchestra, "!mimir decline", "You have declined the invite")
+	f.await("it is a message request no more", func() bool { return !f.isRequest(opera) })
+	for chat, want := range map[uint64]store.GroupState{9: store.GroupJoining, 10: store.GroupDeclined} {
+		if g, err := f.node.Group(f.account, store.GroupConversation(mediatorNode, chat)); err != nil || g.State != want {
+			t.Errorf("group %d is in state %d, %v", chat, g.State, err)
+		}
+	}
+	// Writing before the mediator has answered is refused, with words.
+	f.write(orchestra, "hello")
+	f.botSays(orchestra, "you are not a member of this group")
+}

@@ -82,7 +82,7 @@ func (n *testNode) ImportAccount(ctx context.Context, in node.Import) (node.Impo
 
 func (n *testNode) React(ctx context.Context, r node.OutgoingReaction) (store.Message, error) {
 	return n.Send(ctx, node.Outgoing{
-		Account: r.Account, Contact: r.Contact, Source: r.Source, Type: peer.TypeReaction, ReplyTo: r.Target,
+		Account: r.Account, Contact: r.Contact, Group: r.Group, Source: r.Source, Type: peer.TypeReaction, ReplyTo: r.Target,
 		Payload: peer.Reaction{Emoji: r.Emoji, Target: r.Target}.AppendTo(nil), SendTime: r.SendTime,
 	})
 }

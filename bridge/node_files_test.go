@@ -80,7 +80,7 @@ func (n *testNode) SendFile(ctx context.Context, f node.OutgoingFile) (store.Mes
 		kind = peer.TypeImage
 	}
 	m, err := n.Send(ctx, node.Outgoing{
-		Account: f.Account, Contact: f.Contact, Source: f.Source, Type: kind, ReplyTo: f.ReplyTo,
+		Account: f.Account, Contact: f.Contact, Group: f.Group, Source: f.Source, Type: kind, ReplyTo: f.ReplyTo,
 		Payload: []byte(f.Name + "|" + f.MIMEType + "|" + f.Caption), SendTime: f.SendTime,
 	})
 	if err != nil {

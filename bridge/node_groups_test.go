@@ -132,3 +132,29 @@ func (n *testNode) ConversationMedia(account identity.PublicKey, _ store.Convers
 func (n *testNode) OpenConversationMedia(account identity.PublicKey, _ store.ConversationID, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error) {
 	return n.OpenMedia(account, identity.PublicKey{}, id)
 }
+
+func (n *testNode) AcceptInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error {
+	_, err := store.Do[bool](ctx, n.actor, store.DecideInvite{Account: account, Group: group, Accept: true})
+	return err
+}
+
+func (n *testNode) DeclineInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error {
+	_, err := store.Do[bool](ctx, n.actor, store.DecideInvite{Account: account, Group: group})
+	return err
+}
+
+func (n *testNode) SetGroupMuted(ctx context.Context, account identity.PublicKey, group store.ConversationID, muted bool) error {
+	_, err := store.Do[bool](ctx, n.actor, store.UpdateGroup{Account: account, Group: group, Fields: store.GroupFieldMuted, Muted: muted})
+	return err
+}
+
+func (n *testNode) CancelGroupMessage(ctx context.Context, account identity.PublicKey, group store.ConversationID, id store.MessageID, reason string) (bool, error) {
+	return store.Do[bool](ctx, n.actor, store.FailMessage{Account: account, Conversation: group, GUID: id.GUID, Reason: reason})
+}
+
+func (n *testNode) DeleteGroupMessage(ctx context.Context, account identity.PublicKey, group store.ConversationID, id store.MessageID) (uint64, error) {
+	queued, err := store.Do[store.GroupTaskQueued](ctx, n.actor, store.EnqueueGroupTask{
+		Task: store.GroupTask{Account: account, Group: group, Kind: store.TaskDeleteMessage, Message: id},
+	})
+	return queued.Seq, err
+}

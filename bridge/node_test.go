@@ -79,7 +79,9 @@ func (n *testNode) OutboxSize(account, contact identity.PublicKey) (store.Outbox
 func (n *testNode) OutboxContacts(account identity.PublicKey) (contacts []identity.PublicKey, err error) {
 	conversations, err := n.OutboxConversations(account)
 	for _, c := range conversations {
-		contacts = append(contacts, c.Contact())
+		if c.Kind() == store.KindContact {
+			contacts = append(contacts, c.Contact())
+		}
 	}
 	return contacts, err
 }
@@ -219,9 +221,16 @@ func (n *testNode) Send(ctx context.Context, m node.Outgoing) (store.Message, er
 	if err != nil {
 		return store.Message{}, err
 	}
-	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Source))
+	conversation := store.ContactConversation(m.Contact)
+	if !m.Group.IsZero() {
+		conversation = m.Group
+		if g, err := n.Group(m.Account, m.Group); err != nil || !g.State.IsActive() {
+			return store.Message{}, errors.Join(err, node.ErrNotInGroup)
+		}
+	}
+	sum := sha256.Sum256([]byte(m.Account.String() + m.Contact.String() + m.Group.String() + m.Source))
 	queued, err := store.Do[store.Enqueued](ctx, n.actor, store.EnqueueMessage{
-		Account: m.Account, Conversation: store.ContactConversation(m.Contact), GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
+		Account: m.Account, Conversation: conversation, GUID: int64(binary.BigEndian.Uint64(sum[:]) | 1), Type: int32(m.Type), ReplyTo: int64(m.ReplyTo),
 		SendTime: store.MillisOf(m.SendTime), Payload: m.Payload, Source: m.Source, Reaction: reactionOf(m.Type, m.Payload),
 	})
 	return queued.Message, err

@@ -124,6 +124,9 @@ var errNotYourRoom = errors.New("this conversation belongs to another user")
 func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, error) {
 	account, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
 	contact := conversation.Contact()
+	if err == nil && conversation.Kind() == store.KindGroup {
+		err = errGroupCommand
+	}
 	if err != nil {
 		return nil, contact, err
 	}
@@ -162,6 +165,9 @@ func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*clien
 func (c *Connector) decide(
 	ce *commands.Event, purpose node.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
 ) {
+	if c.decideInvite(ce, purpose) {
+		return
+	}
 	cl, key, err := c.target(ce, purpose)
 	if err != nil {
 		replyError(ce, err)

@@ -3,6 +3,7 @@
 package connector
 
 import (
+	"context"
 	"io"
 	"iter"
 
@@ -31,6 +32,15 @@ type GroupNode interface {
 	ConversationMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error)
 	ConversationReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error)
 	ConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error)
+	// AcceptInvite and DeclineInvite answer an invite to a group.
+	AcceptInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error
+	DeclineInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error
+	// SetGroupMuted says whether a group's messages should make a noise.
+	SetGroupMuted(ctx context.Context, account identity.PublicKey, group store.ConversationID, muted bool) error
+	// CancelGroupMessage gives up an undelivered message and reports whether it was one.
+	CancelGroupMessage(ctx context.Context, account identity.PublicKey, group store.ConversationID, id store.MessageID, reason string) (bool, error)
+	// DeleteGroupMessage asks the mediator to delete a message for everybody.
+	DeleteGroupMessage(ctx context.Context, account identity.PublicKey, group store.ConversationID, id store.MessageID) (uint64, error)
 	OpenConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error)
 }
 

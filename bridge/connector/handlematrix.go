@@ -40,21 +40,20 @@ var (
 // the room was told that it is pending; the delivery comes later from the event log.
 func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixMessage) (*bridgev2.MatrixMessageResponse, error) {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
-	contact := conversation.Contact()
 	if err != nil {
 		return nil, err
 	}
-	if err := cl.announceRelay(ctx, msg, contact); err != nil {
+	if err := cl.announceRelay(ctx, msg, conversation); err != nil {
 		return nil, cl.sendError(msg.Event, err)
 	}
 	var stored store.Message
 	switch msg.Content.MsgType {
 	case event.MsgText, event.MsgNotice, event.MsgEmote:
-		stored, err = cl.sendText(ctx, msg, contact, msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
+		stored, err = cl.sendText(ctx, msg, conversation, msgconv.TextFromMatrix(msgconv.WithoutEmote(msg.Content, msg.OrigSender), cl.nameOf(ctx)))
 	case event.MsgLocation:
-		stored, err = cl.sendText(ctx, msg, contact, msgconv.LocationFromMatrix(msg.Content))
+		stored, err = cl.sendText(ctx, msg, conversation, msgconv.LocationFromMatrix(msg.Content))
 	case event.MsgImage, event.MsgAudio, event.MsgVideo, event.MsgFile, event.CapMsgSticker:
-		stored, err = cl.sendMedia(ctx, msg, contact)
+		stored, err = cl.sendMedia(ctx, msg, conversation)
 	default:
 		return nil, bridgev2.ErrUnsupportedMessageType
 	}
@@ -63,7 +62,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	}
 	crashpoint.At(crashpoint.AfterEnqueue)
 	row := &database.Message{
-		ID:         mimirid.Message(store.ContactConversation(contact), stored.ID, 0),
+		ID:         mimirid.Message(conversation, stored.ID, 0),
 		MXID:       msg.Event.ID,
 		Room:       msg.Portal.PortalKey,
 		SenderID:   mimirid.User(cl.account),
@@ -78,6 +77,9 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	}
 	if stored.State == store.StatePending {
 		pending := &bridgev2.MessageStatus{Status: event.MessageStatusPending, Message: "waiting for the contact's device"}
+		if conversation.Kind() == store.KindGroup {
+			pending.Message = "waiting for the mediator of the group"
+		}
 		cl.status.Send(ctx, pending, bridgev2.StatusEventInfoFromEvent(msg.Event))
 	}
 	// Pending keeps the library from reporting success to the room, and from inserting the
@@ -88,7 +90,7 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 // sendText puts a text into the outbox, as several messages when it is long. It returns
 // the last of them: when that one is delivered, all are.
 func (cl *client) sendText(
-	ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey, text string,
+	ctx context.Context, msg *bridgev2.MatrixMessage, conversation store.ConversationID, text string,
 ) (store.Message, error) {
 	if text == "" {
 		return store.Message{}, errEmpty
@@ -106,7 +108,8 @@ func (cl *client) sendText(
 	for i := 0; i < len(parts); i++ {
 		stored, err := cl.node.Send(ctx, node.Outgoing{
 			Account:  cl.account,
-			Contact:  contact,
+			Contact:  conversation.Contact(),
+			Group:    groupID(conversation),
 			Source:   msgconv.PartSource(msg.Event.ID, i),
 			Type:     peer.TypeText,
 			ReplyTo:  replyTo,
@@ -152,6 +155,16 @@ func (cl *client) note(ctx context.Context, row *database.Message) error {
 // handled again after others.
 func (cl *client) sendError(evt *event.Event, err error) error {
 	switch {
+	case errors.Is(err, node.ErrUnknownGroup):
+		return errNoGroup
+	case errors.Is(err, node.ErrNotInGroup):
+		return errNotInGroup
+	case errors.Is(err, node.ErrGroupReadOnly):
+		return errReadOnly
+	case errors.Is(err, node.ErrGroupKey):
+		return errGroupKey
+	case errors.Is(err, store.ErrTasksFull):
+		return errTasksFull
 	case isGone(err):
 		return errNoContact
 	case errors.Is(err, node.ErrBlocked):
@@ -181,7 +194,7 @@ var (
 )
 
 // sendMedia puts a file into the outbox, with its caption.
-func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey) (store.Message, error) {
+func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, conversation store.ConversationID) (store.Message, error) {
 	content := msg.Content
 	caption := ""
 	if content.MsgType != event.CapMsgSticker && content.GetCaption() != "" {
@@ -206,7 +219,7 @@ func (cl *client) sendMedia(ctx context.Context, msg *bridgev2.MatrixMessage, co
 		}
 	}
 	stored, sendErr := cl.node.SendFile(ctx, node.OutgoingFile{
-		Account: cl.account, Contact: contact, Source: string(msg.Event.ID),
+		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: string(msg.Event.ID),
 		Body: file, Name: msgconv.FileNameFromMatrix(content), MIMEType: content.GetInfo().MimeType, Caption: caption,
 		Voice: content.MSC3245Voice != nil, ReplyTo: replyTo, SendTime: msgconv.SendTime(msg.Event),
 	})
@@ -242,7 +255,6 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 		return msgconv.ErrNoEdits
 	}
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
-	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}
@@ -260,7 +272,7 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 			Event: msg.Event, Content: msg.Content, Portal: msg.Portal, OrigSender: msg.OrigSender,
 		},
 		ReplyTo: msg.EditTarget,
-	}, contact, correctionSign+text)
+	}, conversation, correctionSign+text)
 	return err
 }
 
@@ -271,6 +283,9 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	contact := conversation.Contact()
 	if err != nil {
 		return err
+	}
+	if cl.inGroups(conversation) {
+		return cl.removeFromGroup(ctx, msg, conversation)
 	}
 	if _, ghost := cl.matrix.ParseGhostMXID(msg.TargetMessage.SenderMXID); ghost {
 		return nil // it is gone from the room, and that is all that was wanted
@@ -339,12 +354,12 @@ const relayNotice = "This conversation is bridged to a Matrix room: people in th
 	"comes from me with their name before it."
 
 // announceRelay tells a contact that others read the conversation, once per room.
-func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage, contact identity.PublicKey) error {
+func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage, conversation store.ConversationID) error {
 	if msg.OrigSender == nil {
 		return nil
 	}
 	_, err := cl.node.Send(ctx, node.Outgoing{
-		Account: cl.account, Contact: contact, Source: "relay:" + string(msg.Portal.MXID),
+		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: "relay:" + string(msg.Portal.MXID),
 		Type: peer.TypeText, Payload: []byte(relayNotice),
 	})
 	return err
@@ -362,6 +377,9 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 	key := conversation.Contact()
 	if err != nil {
 		return err
+	}
+	if cl.inGroups(conversation) {
+		return cl.deleteGroupRoom(ctx, msg, conversation)
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	switch {

@@ -84,5 +84,6 @@ type Node interface {
 
 // isGone reports whether what was asked for does not exist any more.
 func isGone(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, node.ErrUnknownAccount) || errors.Is(err, node.ErrUnknownContact)
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, node.ErrUnknownAccount) || errors.Is(err, node.ErrUnknownContact) ||
+		errors.Is(err, node.ErrUnknownGroup)
 }

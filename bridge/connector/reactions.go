@@ -272,11 +272,11 @@ func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.Matri
 
 // HandleMatrixReaction puts a reaction into the outbox, under its event's id.
 func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
-	contact, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
+	conversation, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := cl.react(ctx, msg.Event, contact, target, msg.PreHandleResp.Emoji); err != nil {
+	if err := cl.react(ctx, msg.Event, conversation, target, msg.PreHandleResp.Emoji); err != nil {
 		return nil, err
 	}
 	if _, err := cl.br.GetGhostByID(ctx, mimirid.User(cl.account)); err != nil { // the row refers to it
@@ -290,16 +290,16 @@ func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.
 	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
 		return nil // somebody tidies up
 	}
-	contact, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
+	conversation, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
 	if err != nil {
 		return err
 	}
-	return cl.react(ctx, msg.Event, contact, target, "")
+	return cl.react(ctx, msg.Event, conversation, target, "")
 }
 
-func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.PublicKey, target peer.GUID, emoji string) error {
+func (cl *client) react(ctx context.Context, evt *event.Event, conversation store.ConversationID, target peer.GUID, emoji string) error {
 	_, err := cl.node.React(ctx, node.OutgoingReaction{
-		Account: cl.account, Contact: contact, Source: string(evt.ID), Target: target, Emoji: emoji,
+		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: string(evt.ID), Target: target, Emoji: emoji,
 		SendTime: msgconv.SendTime(evt),
 	})
 	if err != nil {
@@ -308,16 +308,15 @@ func (cl *client) react(ctx context.Context, evt *event.Event, contact identity.
 	return nil
 }
 
-// reactionTarget returns the contact and the message of a reaction.
-func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (contact identity.PublicKey, target peer.GUID, err error) {
-	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+// reactionTarget returns the conversation and the message of a reaction.
+func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (conversation store.ConversationID, target peer.GUID, err error) {
+	_, conversation, err = mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
-		return contact, 0, err
+		return conversation, 0, err
 	}
-	contact = conversation.Contact()
 	_, id, _, err := mimirid.ParseMessage(message)
 	if err != nil { // a notice of the bridge
-		return contact, 0, errNoTarget
+		return conversation, 0, errNoTarget
 	}
-	return contact, peer.GUID(id.GUID), nil
+	return conversation, peer.GUID(id.GUID), nil
 }

@@ -19,6 +19,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
@@ -237,6 +238,12 @@ func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bri
 	if msg.OrigSender != nil {
 		return errNotYourRequest
 	}
+	if cl.inGroups(conversation) {
+		if err := cl.groups.AcceptInvite(ctx, cl.account, conversation); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+			return cl.sendError(msg.Event, err)
+		}
+		return nil
+	}
 	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
 	if isGone(err) {
 		return nil // it was answered elsewhere
@@ -255,6 +262,9 @@ func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) erro
 	contact := conversation.Contact()
 	if err != nil {
 		return err
+	}
+	if cl.inGroups(conversation) {
+		return cl.groups.SetGroupMuted(ctx, cl.account, conversation, msg.Content.IsMuted())
 	}
 	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
 	if isGone(err) {

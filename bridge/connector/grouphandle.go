@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
+
+	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+)
+
+var (
+	errNoGroup     = msgconv.Refusal("this group is not on the node any more")
+	errNotInGroup  = msgconv.Refusal("you are not a member of this group")
+	errReadOnly    = msgconv.Refusal("you may only read in this group")
+	errGroupKey    = msgconv.Refusal("the key of this group is missing on the node: ask for another invite")
+	errTasksFull   = msgconv.Refusal("too much that you asked of this group waits for its mediator already")
+	errNotDeleter  = msgconv.Refusal("only its author, or an owner, admin or moderator of the group, can delete it for everybody")
+	errLeaveBefore = msgconv.Refusal("you are in this group, so the room is not deleted: delete-portal deletes only the room")
+)
+
+// groupID returns the conversation when it is that of a group, else zero: what an outgoing
+// message has beside its contact.
+func groupID(conversation store.ConversationID) store.ConversationID {
+	if conversation.Kind() == store.KindGroup {
+		return conversation
+	}
+	return store.ConversationID{}
+}
+
+// removeFromGroup cancels a message that is undelivered, and asks the mediator to delete
+// others for everybody.
+func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessageRemove, group store.ConversationID) error {
+	_, id, _, err := mimirid.ParseMessage(msg.TargetMessage.ID)
+	if err != nil {
+		return nil //nolint:nilerr // a notice: it is gone from the room, and that is all that was wanted
+	}
+	m, err := cl.readMessage(cl.account, group, id)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	g, err := cl.groups.Group(cl.account, group)
+	if err != nil {
+		return cl.sendError(msg.Event, err)
+	}
+	if id.Dir != store.Out && !groupchat.MayModerate(g.Permissions) {
+		return errNotDeleter
+	}
+	parts, err := cl.partsOf(group, m)
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	for _, part := range parts {
+		if part.ID.Dir == store.Out && part.State == store.StatePending {
+			given, err := cl.groups.CancelGroupMessage(ctx, cl.account, group, part.ID, "you have deleted it")
+			if err != nil {
+				return cl.again(msg.Event, err)
+			}
+			if given {
+				continue
+			}
+		}
+		if _, err := cl.groups.DeleteGroupMessage(ctx, cl.account, group, part.ID); err != nil && !isGone(err) {
+			return cl.sendError(msg.Event, err)
+		}
+	}
+	return nil
+}
+
+// partsOf returns the messages that one event has become, of which m is the last.
+func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.Message, error) {
+	evt := msgconv.SourceEvent(m.Source)
+	if evt == "" {
+		return []store.Message{m}, nil
+	}
+	page, err := cl.readMessages(cl.account, group, m.Order+1, historyPage)
+	if err != nil {
+		return nil, err
+	}
+	var parts []store.Message
+	for _, other := range page {
+		if msgconv.SourceEvent(other.Source) == evt {
+			parts = append(parts, other)
+		}
+	}
+	return parts, nil
+}
+
+// deleteGroupRoom declines an invite, which clients do by deleting its room. For a group
+// that our user is in it refuses: the room would come back.
+func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDeleteChat, group store.ConversationID) error {
+	g, err := cl.groups.Group(cl.account, group)
+	switch {
+	case isGone(err): // there is nothing but the room
+	case err != nil:
+		return cl.again(msg.Event, err)
+	case g.State.IsActive(), g.State == store.GroupJoining:
+		return errLeaveBefore
+	case g.State == store.GroupInvited:
+		if err := cl.groups.DeclineInvite(ctx, cl.account, group); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+			return cl.again(msg.Event, err)
+		}
+	}
+	if err := cl.giveUpRoom(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
+		return cl.again(msg.Event, err)
+	}
+	return nil
+}
+
+// errGroupCommand answers a command about a contact in the room of a group.
+var errGroupCommand = errors.New("this is the room of a group, and the command is about a contact: say whom")
+
+// decideInvite answers the invite of the room of a group. It reports false in other rooms.
+func (c *Connector) decideInvite(ce *commands.Event, purpose node.NamePurpose) bool {
+	if ce.Portal == nil || ce.RawArgs != "" {
+		return false
+	}
+	account, group, err := mimirid.ParsePortal(ce.Portal.PortalKey)
+	if err != nil || !c.inGroups(group) {
+		return false
+	}
+	if !c.mayKnow(ce, account) {
+		replyError(ce, errNotYourRoom)
+		return true
+	}
+	decide := c.groups.AcceptInvite
+	switch {
+	case purpose != node.NameRequest:
+		replyError(ce, errGroupCommand)
+		return true
+	case ce.Command == "decline":
+		decide = c.groups.DeclineInvite
+	}
+	switch err := decide(ce.Ctx, account, group); {
+	case isGone(err), errors.Is(err, node.ErrNoInvite):
+		replyError(ce, errors.New("there is no invite to answer"))
+	case errors.Is(err, node.ErrGroupKey):
+		replyError(ce, errors.New("the invite has no key that you can use: ask for another one"))
+	case err != nil:
+		replyError(ce, err)
+	}
+	return true // the room is told, see tellState
+}
