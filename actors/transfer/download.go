@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -127,7 +128,7 @@ func (j *job) complete(ctx context.Context, hash files.Hash, sealed *media.Parti
 func (j *job) fetch(ctx context.Context, hash files.Hash, sealed *media.Partial, want int64) error {
 	carrier, ok := j.service.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		return errNetworkDown
+		return uplink.ErrOffline
 	}
 	key, err := guest()
 	if err != nil {

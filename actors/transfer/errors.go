@@ -17,7 +17,6 @@ var (
 	// ErrNoFileServer says that no file server is configured.
 	ErrNoFileServer = errors.New("no file server is configured")
 
-	errNetworkDown   = errors.New("the overlay network is not running")
 	errNoKey         = errors.New("no such account on this node")
 	errManyFiles     = errors.New("too many files of this contact wait already")
 	errIncomplete    = errors.New("the message does not say where the file is")

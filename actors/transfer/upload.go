@@ -15,6 +15,7 @@ import (
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/files"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -58,7 +59,7 @@ func (j *job) upload(ctx context.Context) error {
 	}
 	carrier, ok := j.service.deps.Network.Carrier(overlay.KindStream)
 	if !ok {
-		return errNetworkDown
+		return uplink.ErrOffline
 	}
 	crashpoint.At(crashpoint.BeforeUpload)
 	client, err := dialFiles(ctx, carrier, server, key, j.service.deps.Guard)
