@@ -3,7 +3,7 @@
 // Package durable creates files and directories that survive a power cut: it syncs their
 // content and the directory that has their name. Everything it creates is private, mode
 // 0600 or 0700. Every package that writes outside of the store uses it; it imports the
-// standard library only.
+// standard library, and for Linux golang.org/x/sys.
 package durable
 
 import (
@@ -93,13 +93,50 @@ func mkdirAll(dir string, syncParent func(path string) error) error {
 
 // Create creates a file with what write writes. When it returns without an error, the
 // file is durable; when write or the disk fails, there is none. It never replaces a file.
+// On a file system without hard links (FAT) of a system other than Linux a power cut can
+// leave an empty file.
 //
 // Errors: fs.ErrExist, and those of write.
 func Create(path string, write func(io.Writer) error) error {
+	return create(path, write, namings{os.Link, renameNew})
+}
+
+// namings are the ways to give a file a name that must be free. os.Link leaves the old
+// name, renameNew does not.
+type namings struct{ link, renameNew func(from, to string) error }
+
+func create(path string, write func(io.Writer) error, by namings) error {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	return writeAside(path, write, os.Link) // which fails when the name was taken meanwhile
+	return writeAside(path, write, func(from, to string) error { // each fails when the name was taken meanwhile
+		err := by.link(from, to)
+		if isUnsupported(err) {
+			err = by.renameNew(from, to)
+		}
+		if isUnsupported(err) {
+			err = reserve(from, to)
+		}
+		return err
+	})
+}
+
+// isUnsupported reports whether a file system cannot do what was asked for. FAT answers
+// EPERM to a hard link.
+func isUnsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL)
+}
+
+// reserve renames a file to a name that must be free, by taking the name first.
+func reserve(from, to string) error {
+	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(file.Close(), os.Rename(from, to)); err != nil {
+		return errors.Join(err, os.Remove(to))
+	}
+	return nil
 }
 
 // Replace creates a file with this content, or replaces one: until the new content is

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -77,33 +78,60 @@ func wantFiles(t *testing.T, dir string, want map[string]string) {
 	}
 }
 
+// allNamings are the ways to create a file on different file systems.
+func allNamings() map[string]namings {
+	fails := func(err error) func(from, to string) error {
+		return func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: err} }
+	}
+	return map[string]namings{
+		"hard links":            {os.Link, fails(errors.New("not called"))},
+		"FAT":                   {fails(syscall.EPERM), renameNew},
+		"FAT, not on Linux":     {fails(syscall.EPERM), fails(errors.ErrUnsupported)},
+		"an old kernel":         {fails(syscall.ENOTSUP), fails(syscall.ENOSYS)},
+		"a strange file system": {fails(syscall.ENOSYS), fails(syscall.EINVAL)},
+	}
+}
+
 func TestCreate_NeverReplaces(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "key")
-	if err := Create(path, text("first")); err != nil {
-		t.Fatal(err)
+	for name, by := range allNamings() {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "key")
+			if err := create(path, text("first"), by); err != nil {
+				t.Fatal(err)
+			}
+			if err := create(path, text("second"), by); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("error %v", err)
+			}
+			// Another process creates the file meanwhile.
+			raced := filepath.Join(dir, "raced")
+			err := create(raced, func(w io.Writer) error {
+				return errors.Join(os.WriteFile(raced, []byte("theirs"), 0o600), text("ours")(w))
+			}, by)
+			if !errors.Is(err, fs.ErrExist) {
+				t.Errorf("error %v", err)
+			}
+			wantFiles(t, dir, map[string]string{"key": "first", "raced": "theirs"})
+		})
 	}
-	if err := Create(path, text("second")); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("error %v", err)
-	}
-	// Another process creates the file meanwhile.
-	raced := filepath.Join(dir, "raced")
-	err := Create(raced, func(w io.Writer) error {
-		return errors.Join(os.WriteFile(raced, []byte("theirs"), 0o600), text("ours")(w))
-	})
-	if !errors.Is(err, fs.ErrExist) {
-		t.Errorf("error %v", err)
-	}
-	wantFiles(t, dir, map[string]string{"key": "first", "raced": "theirs"})
 }
 
 func TestCreate_FailedWriteLeavesNothing(t *testing.T) {
-	dir, failed := t.TempDir(), errors.New("failed")
-	err := Create(filepath.Join(dir, "backup"), func(w io.Writer) error { return errors.Join(text("half")(w), failed) })
-	if !errors.Is(err, failed) {
-		t.Errorf("error %v", err)
+	for name, by := range allNamings() {
+		t.Run(name, func(t *testing.T) {
+			dir, failed := t.TempDir(), errors.New("failed")
+			err := create(filepath.Join(dir, "backup"), func(w io.Writer) error { return errors.Join(text("half")(w), failed) }, by)
+			if !errors.Is(err, failed) {
+				t.Errorf("error %v", err)
+			}
+			// The disk fails when the file gets its name.
+			broken := func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: syscall.EIO} }
+			if err := create(filepath.Join(dir, "key"), text("key"), namings{broken, by.renameNew}); !errors.Is(err, syscall.EIO) {
+				t.Errorf("error %v", err)
+			}
+			wantFiles(t, dir, nil)
+		})
 	}
-	wantFiles(t, dir, nil)
 }
 
 func TestReplace_PrivateAndWhole(t *testing.T) {
