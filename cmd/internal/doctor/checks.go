@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 
@@ -401,9 +402,10 @@ func (d *run) bridge(ctx context.Context) []Check {
 // oneLine is an error as one line.
 func oneLine(err error) string { return clean(err.Error()) }
 
-// clean makes one line of a text, some of which comes from outside.
+// clean makes one line of a text, some of which comes from outside: without control
+// characters and marks that turn the text around.
 func clean(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\u202e' }), " ")
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }), " ")
 }
 
 func short(address string) string {
