@@ -161,7 +161,7 @@ func TestAnyWaits(t *testing.T) {
 		"all are dialled":         {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(2), node(3)}, false},
 		"another waits":           {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(2)}, false},
 		"a known one waits":       {[]identity.NodeKey{node(1), node(2), node(3)}, []identity.NodeKey{node(1), node(3)}, true},
-		"one is no candidate":     {[]identity.NodeKey{node(2)}, []identity.NodeKey{node(2)}, false},
+		"one is not a candidate":  {[]identity.NodeKey{node(2)}, []identity.NodeKey{node(2)}, false},
 		"only others are dialled": {[]identity.NodeKey{node(1), node(3)}, []identity.NodeKey{node(3)}, true},
 	} {
 		if got := anyWaits(known, test.candidates, test.dialled); got != test.want {
