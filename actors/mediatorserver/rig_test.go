@@ -71,8 +71,10 @@ type rig struct {
 	key    identity.NodePrivateKey
 	opts   mediatorserver.Options
 	limits overlay.Limits
-	disk   vfs.FS
-	dir    string
+	// open opens the role's network; nil is one in memory.
+	open func(identity.NodePrivateKey) (uplink.Network, error)
+	disk vfs.FS
+	dir  string
 	// restored says that the store comes from a backup.
 	restored bool
 	// offset moves the wall clock.
@@ -136,8 +138,11 @@ func (r *rig) start() {
 		}
 	}
 	opts := r.opts
-	opts.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
-		return &network{Node: r.net.NodeAt(key.Key(), r.limits), failed: make(chan struct{})}, nil
+	opts.OpenNetwork = r.open
+	if r.open == nil {
+		opts.OpenNetwork = func(key identity.NodePrivateKey) (uplink.Network, error) {
+			return &network{Node: r.net.NodeAt(key.Key(), r.limits), failed: make(chan struct{})}, nil
+		}
 	}
 	r.ref = spawn("mediator", func() kernel.Actor {
 		return mediatorserver.NewActor(mediatorserver.Deps{
