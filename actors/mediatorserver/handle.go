@@ -284,8 +284,12 @@ func (c *client) history(ctx context.Context, id uint16, q *mediator.GetMessages
 	})
 }
 
-// memberSize is what a member takes in an answer and while it is put together.
-const memberSize = 256
+const (
+	// memberSize is what a member takes in an answer and while it is put together,
+	// memberWire in the answer alone.
+	memberSize = 256
+	memberWire = 64
+)
 
 func (c *client) members(ctx context.Context, id uint16, q *mediator.GetMembers) error {
 	size, err := c.memberListSize(q.Chat)
@@ -329,7 +333,7 @@ func (c *client) profiles(ctx context.Context, id uint16, q *mediator.GetMembers
 		since = *q.Since
 	}
 	return c.large(ctx, id, size+maxPage, func() (mediator.Result, error) {
-		list, left := &mediator.MembersInfo{}, maxPage-size
+		list, left := &mediator.MembersInfo{}, maxPage-size/memberSize*memberWire
 		for m, err := range c.server.deps.Store.MediatorMembers(q.Chat) {
 			if err != nil {
 				return nil, err
