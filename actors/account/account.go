@@ -196,7 +196,7 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 	if child, ok := c.Child(forwarderName); ok {
 		c.Tell(child, contact.Look{})
 	}
-	for conversation := range msg.Changes.Conversations {
+	for conversation, by := range msg.Changes.Conversations {
 		if conversation.ID.Kind() == store.KindGroup {
 			a.tellGroups(c, group.Look{Group: conversation.ID})
 			continue
@@ -207,7 +207,9 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 			continue
 		}
 		if child, ok := c.Child(id.String()); ok {
-			c.Tell(child, contact.Look{})
+			if !by.Only(store.MessageReceived, store.MessageEdited) { // which change nothing but the messages
+				c.Tell(child, contact.Look{})
+			}
 		} else if err := a.spawnKnown(c, id); err != nil { // it reads the store itself
 			c.Fail(err)
 		}

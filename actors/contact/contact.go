@@ -601,6 +601,11 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 		if r.Changed {
 			c.Log().Warn("contact connected from a new node", "node", x.liveNode.Short())
 		}
+		if r.New { // there is no event for the first one
+			if err := x.read(); err != nil {
+				c.Fail(err)
+			}
+		}
 	case store.Requested:
 		x.onRequested(c, r)
 	case store.AnswerMarked:

@@ -29,7 +29,7 @@ type batch struct {
 	removal bool // an account is removed
 	// contacts are the keys of the rows of contacts that are written.
 	contacts []string
-	touched  map[Conversation]struct{}
+	touched  map[Conversation]Touched
 	answers  []answer
 
 	// answered is set by the side that answers the callers: the commit, or the actor
@@ -39,7 +39,7 @@ type batch struct {
 
 // newBatch returns a batch with space for about as many rows.
 func newBatch(db *pebble.DB, rows int) *batch {
-	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(rows), touched: make(map[Conversation]struct{})}
+	return &batch{rows: db.NewBatch(), events: db.NewBatch(), layer: newLayer(rows), touched: make(map[Conversation]Touched)}
 }
 
 // write adds one change.

@@ -71,7 +71,7 @@ func (op RemoveAccount) apply(t *txn) (any, error) {
 			t.count(&t.w.known, t.w.known-c.known.size())
 		}
 	}
-	t.touched = append(t.touched, Conversation{Account: op.Account})
+	t.touch(Conversation{Account: op.Account}, touchedAll)
 	return true, nil
 }
 

@@ -93,7 +93,7 @@ func (op EnqueueGroupTask) apply(t *txn) (any, error) {
 		return nil, err
 	}
 	// No event: nothing has happened yet. Those who watch the group are woken all the same.
-	t.touched = append(t.touched, Conversation{task.Account, task.Group})
+	t.touch(Conversation{task.Account, task.Group}, touchedAll)
 	return GroupTaskQueued{task.Seq}, nil
 }
 

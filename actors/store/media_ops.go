@@ -143,6 +143,7 @@ func (t *txn) insertMedia(msg *Message, media *Media) error {
 // putMedia writes the row and its places in the indexes, in which before was.
 func (t *txn) putMedia(m, before Media, old []byte) error {
 	places, left := m.places(), before.places()
+	t.queued = t.queued || m.waits() || before.waits()
 	for _, key := range left {
 		if !slices.ContainsFunc(places, func(p []byte) bool { return bytes.Equal(p, key) }) {
 			t.delete(key)

@@ -75,7 +75,7 @@ func keysWithPrefix(r rows, account identity.PublicKey, name string) (ids []iden
 	}
 	begin, err := hex.DecodeString(digits[:len(digits)&^1])
 	if err != nil || len(begin) > identity.KeySize {
-		return nil, nil //nolint:nilerr // no key begins so
+		return nil, nil
 	}
 	for row, err := range scanPrefix(r, append(tablePrefix(account, tableContact), begin...)) {
 		if err != nil {

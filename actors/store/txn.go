@@ -66,13 +66,24 @@ type txn struct {
 	w        *writer
 	now      Millis
 	changes  []change
-	scratch  []byte         // of the keys and values that no operation reads
-	recent   recent         // the conversation that was asked for last
-	touched  []Conversation // conversations that got an event
-	unsynced bool           // the operation may be lost in a crash
-	removal  bool           // the operation removes an account
-	counters []counter      // values before the operation, to restore
-	undo     []func()       // restores everything else
+	scratch  []byte    // of the keys and values that no operation reads
+	recent   recent    // the conversation that was asked for last
+	touched  []touched // conversations that got an event
+	queued   bool      // the queue of transfers is changed
+	unsynced bool      // the operation may be lost in a crash
+	removal  bool      // the operation removes an account
+	counters []counter // values before the operation, to restore
+	undo     []func()  // restores everything else
+}
+
+// touched is a conversation that got an event.
+type touched struct {
+	conversation Conversation
+	by           Touched
+}
+
+func (t *txn) touch(conversation Conversation, by Touched) {
+	t.touched = append(t.touched, touched{conversation, by})
 }
 
 // recent is the conversation that the operation asked for last: most ask for one,
@@ -216,7 +227,7 @@ func (t *txn) event(ev Event) error {
 	value := t.keep(ev.appendTo(t.scratch))
 	entry := t.keep(appendConvLogKey(t.scratch, ev.Account, ev.Conversation, ev.Seq))
 	t.changes = append(t.changes, change{changeEvent, key, value}, change{changeAppend, entry, nil})
-	t.touched = append(t.touched, Conversation{ev.Account, ev.Conversation})
+	t.touch(Conversation{ev.Account, ev.Conversation}, touchedBy(ev.Kind))
 	return nil
 }
 

@@ -13,9 +13,32 @@ import (
 // maxWatched is how many conversations a watch remembers between two Takes.
 const maxWatched = 4096
 
+// Touched says what has happened in a conversation: a bit for each kind of event, and one
+// for the queue of transfers.
+type Touched uint64
+
+const (
+	touchedQueue Touched = 1 << 63
+	touchedAll           = ^Touched(0)
+)
+
+func touchedBy(kind EventKind) Touched { return 1 << kind }
+
+// Only reports whether nothing but events of some kinds has happened, and nothing with
+// the queue of transfers.
+func (t Touched) Only(kinds ...EventKind) bool {
+	for _, kind := range kinds {
+		t &^= touchedBy(kind)
+	}
+	return t == 0
+}
+
+// Transfers reports whether the queue of transfers has changed.
+func (t Touched) Transfers() bool { return t&touchedQueue != 0 }
+
 // Changes are the conversations that got events.
 type Changes struct {
-	Conversations map[Conversation]struct{}
+	Conversations map[Conversation]Touched
 	// All is set when there were more than a watch remembers, and instead of them:
 	// read every conversation.
 	All bool
@@ -92,10 +115,10 @@ func (w *Watch) Take() Changes {
 func (w *Watch) Close() { w.owner.remove(w) }
 
 // note adds conversations of a commit and wakes the owner.
-func (w *Watch) note(touched map[Conversation]struct{}) {
+func (w *Watch) note(touched map[Conversation]Touched) {
 	w.mu.Lock()
 	added := false
-	for conversation := range touched {
+	for conversation, by := range touched {
 		if !w.account.IsZero() && conversation.Account != w.account {
 			continue
 		}
@@ -106,9 +129,9 @@ func (w *Watch) note(touched map[Conversation]struct{}) {
 			w.changes = Changes{All: true}
 		default:
 			if w.changes.Conversations == nil {
-				w.changes.Conversations = make(map[Conversation]struct{})
+				w.changes.Conversations = make(map[Conversation]Touched)
 			}
-			w.changes.Conversations[conversation] = struct{}{}
+			w.changes.Conversations[conversation] |= by
 		}
 	}
 	w.mu.Unlock()
@@ -149,7 +172,7 @@ func (ws *watches) remove(w *Watch) {
 	}
 }
 
-func (ws *watches) wake(touched map[Conversation]struct{}) {
+func (ws *watches) wake(touched map[Conversation]Touched) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if len(touched) == 0 {

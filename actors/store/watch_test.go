@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -16,6 +17,15 @@ func set(pairs ...identity.PublicKey) map[store.Conversation]struct{} {
 	conversations := make(map[store.Conversation]struct{})
 	for i := 0; i < len(pairs); i += 2 {
 		conversations[store.ConversationWith(pairs[i], pairs[i+1])] = struct{}{}
+	}
+	return conversations
+}
+
+// where lists the conversations of changes that are not too many.
+func where(changes store.Changes) map[store.Conversation]struct{} {
+	conversations := make(map[store.Conversation]struct{})
+	for conversation := range changes.Conversations {
+		conversations[conversation] = struct{}{}
 	}
 	return conversations
 }
@@ -57,7 +67,7 @@ func TestWatchCoalesces(t *testing.T) {
 	woken(t, all)
 	quiet(t, all)
 	quiet(t, one)
-	if diff := cmp.Diff(store.Changes{Conversations: set(alice, bob, alice, carol)}, all.Take()); diff != "" {
+	if diff := cmp.Diff(set(alice, bob, alice, carol), where(all.Take())); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(store.Changes{}, all.Take()); diff != "" {
@@ -66,7 +76,7 @@ func TestWatchCoalesces(t *testing.T) {
 	must[bool](r, store.PutAccount{Account: store.Account{ID: anna, Name: "other"}})
 	must[store.Accepted](r, accept(1, "x")) // a duplicate makes no event
 	woken(t, one)
-	if diff := cmp.Diff(store.Changes{Conversations: set(anna, identity.PublicKey{})}, one.Take()); diff != "" {
+	if diff := cmp.Diff(set(anna, identity.PublicKey{}), where(one.Take())); diff != "" {
 		t.Error(diff)
 	}
 	must[bool](r, store.MoveCursor{Consumer: "c", Account: anna, Seq: 1})
@@ -128,7 +138,7 @@ func TestWatchIsBounded(t *testing.T) {
 		t.Errorf("all %v, %d conversations", got.All, len(got.Conversations))
 	}
 	must[bool](r, store.PutAccount{Account: store.Account{ID: alice}})
-	if diff := cmp.Diff(store.Changes{Conversations: set(alice, identity.PublicKey{})}, w.Take()); diff != "" {
+	if diff := cmp.Diff(set(alice, identity.PublicKey{}), where(w.Take())); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -145,5 +155,44 @@ func TestWatchCloses(t *testing.T) {
 			t.Error("woken instead of closed")
 		}
 		w.Close()
+	}
+}
+
+func TestWatch_SaysWhatHappened(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	w := r.store.Watch(identity.PublicKey{})
+	defer w.Close()
+	conversation := store.ConversationWith(alice, bob)
+	take := func() store.Touched {
+		t.Helper()
+		woken(t, w)
+		return w.Take().Conversations[conversation]
+	}
+	must[store.Accepted](r, accept(1, "x"))
+	if got := take(); !got.Only(store.MessageReceived) || got.Only(store.MessageEdited) || got.Transfers() {
+		t.Errorf("a message: %b", got)
+	}
+	edit := accept(1, "y")
+	edit.EditTime = 7
+	must[store.Accepted](r, edit)
+	must[store.Accepted](r, accept(2, "x"))
+	if got := take(); !got.Only(store.MessageEdited, store.MessageReceived) || got.Only(store.MessageReceived) {
+		t.Errorf("an edit and a message: %b", got)
+	}
+	withFile := accept(3, "file")
+	withFile.Media = &store.Media{State: store.MediaDownloading, Hash: media.Hash{1}}
+	must[store.Accepted](r, withFile)
+	if got := take(); got.Only(store.MessageReceived) || !got.Transfers() {
+		t.Errorf("a message with a file: %b", got)
+	}
+	must[store.Enqueued](r, enqueue(4, "x", ""))
+	must[bool](r, store.UpdateContact{Account: alice, Contact: bob, Fields: store.FieldNickname, Nickname: "Bob"})
+	if got := take(); got.Only(store.MessageQueued) || !got.Only(store.MessageQueued, store.ContactChanged) {
+		t.Errorf("a message of ours, and a name: %b", got)
+	}
+	must[bool](r, store.RemoveAccount{Account: alice})
+	woken(t, w)
+	if got := w.Take().Conversations[store.Conversation{Account: alice}]; !got.Transfers() || got.Only(store.MessageReceived, store.AccountChanged) {
+		t.Errorf("the account is removed: %b", got)
 	}
 }

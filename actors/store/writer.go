@@ -167,8 +167,11 @@ func (w *writer) add(size int) error {
 	w.bytes += size
 	b.sync = b.sync || !w.txn.unsynced
 	b.removal = b.removal || w.txn.removal
-	for _, conversation := range w.txn.touched {
-		b.touched[conversation] = struct{}{}
+	for _, at := range w.txn.touched {
+		if w.txn.queued {
+			at.by |= touchedQueue
+		}
+		b.touched[at.conversation] |= at.by
 	}
 	return nil
 }

@@ -93,10 +93,16 @@ func (t *mover) onChanged(c *kernel.Context, msg store.LogChanged) {
 		t.failOn(c, t.lookAtAll(c))
 		return
 	}
-	for conversation := range msg.Changes.Conversations {
-		t.look[conversation.Account] = struct{}{}
+	changed := false
+	for conversation, by := range msg.Changes.Conversations {
+		if by.Transfers() {
+			t.look[conversation.Account] = struct{}{}
+			changed = true
+		}
 	}
-	t.failOn(c, t.pump(c))
+	if changed {
+		t.failOn(c, t.pump(c))
+	}
 }
 
 func (t *mover) lookAtAll(c *kernel.Context) error {

@@ -106,7 +106,7 @@ func (n *logNode) add(conversation store.Conversation, events uint64) store.Chan
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last[conversation] += events
-	return store.Changes{Conversations: map[store.Conversation]struct{}{conversation: {}}}
+	return store.Changes{Conversations: map[store.Conversation]store.Touched{conversation: 0}}
 }
 
 // shower records what is shown, and fails where it is told to.
