@@ -29,7 +29,7 @@ const (
 
 // sessionFigures measure the beginning of a session.
 func sessionFigures() []figure {
-	return []figure{{"session-handshakes", measureHandshakes}}
+	return []figure{{"session-handshakes", measureHandshakes}, {"session-receive", measureReceive}}
 }
 
 // measureHandshakes counts the handshakes that a whole node completes, with dialling

@@ -152,16 +152,29 @@ func (r *storeRig) close() error {
 func (r *storeRig) acceptRate(ctx context.Context, length time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, length+time.Minute)
 	defer cancel()
+	begun := time.Now()
+	accepted, err := r.acceptWhile(ctx, func(int) bool { return time.Since(begun) < length })
+	return float64(accepted) / time.Since(begun).Seconds(), err
+}
+
+// accept stores messages, n of each writer.
+func (r *storeRig) accept(ctx context.Context, n int) error {
+	_, err := r.acceptWhile(ctx, func(done int) bool { return done < n })
+	return err
+}
+
+// acceptWhile has every writer store messages while more, which is told how many it has
+// stored.
+func (r *storeRig) acceptWhile(ctx context.Context, more func(done int) bool) (int64, error) {
 	var group sync.WaitGroup
 	var accepted atomic.Int64
 	errs := make([]error, len(r.contacts))
-	begun := time.Now()
 	for i, contact := range r.contacts {
 		group.Go(func() {
-			for time.Since(begun) < length && errs[i] == nil {
+			for done := 0; more(done) && errs[i] == nil; done++ {
 				op := store.AcceptMessage{
 					Account: r.account, Conversation: store.ContactConversation(contact), GUID: r.guid.Add(1), Type: 1,
-					SendTime: store.MillisOf(begun), Payload: make([]byte, storePayload),
+					SendTime: store.MillisOf(time.Now()), Payload: make([]byte, storePayload),
 				}
 				_, errs[i] = store.Do[store.Accepted](ctx, r.ref, op)
 				accepted.Add(1)
@@ -169,5 +182,5 @@ func (r *storeRig) acceptRate(ctx context.Context, length time.Duration) (float6
 		})
 	}
 	group.Wait()
-	return float64(accepted.Load()) / time.Since(begun).Seconds(), errors.Join(errs...)
+	return accepted.Load(), errors.Join(errs...)
 }
