@@ -7,8 +7,9 @@
 //	go run ./test/bench            all figures
 //	go run ./test/bench store      the figures whose name contains "store"
 //
-// It prints one line per figure, "bench NAME RATIOx of BASELINE", and exits
-// with 1 when a figure could not be measured.
+// It prints one line per figure, "bench NAME RATIOx of BASELINE", with ", wanted RATIOx:
+// ok|MISSED" behind it where the project wants a certain ratio, and exits with 1 when a
+// figure could not be measured.
 package main
 
 import (
@@ -59,10 +60,31 @@ func run(ctx context.Context, filters []string) (failed bool) {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", f.name, err)
 			continue
 		}
-		fmt.Fprintf(os.Stdout, "bench %s %.2fx of %s\n", f.name, r.ratio, r.baseline)
+		fmt.Fprintf(os.Stdout, "bench %s %.2fx of %s%s\n", f.name, r.ratio, r.baseline, verdict(f.name, r.ratio))
 		fmt.Fprintf(os.Stderr, "      %s\n", r.detail)
 	}
 	return failed
+}
+
+// wanted are the ratios that the project wants of itself. Others are only printed.
+var wanted = map[string]float64{
+	"quic-rtt":       0.85,
+	"tcp-rtt":        0.6,
+	"matrix-arrival": 1,
+	"panics-others":  0.5,
+}
+
+// verdict compares a ratio with the wanted one, if there is one. Missing it is no
+// failure: how fast a busy machine is says little.
+func verdict(name string, ratio float64) string {
+	want, known := wanted[name]
+	switch {
+	case !known:
+		return ""
+	case ratio >= want:
+		return fmt.Sprintf(", wanted %.2fx: ok", want)
+	}
+	return fmt.Sprintf(", wanted %.2fx: MISSED", want)
 }
 
 // figures lists every figure in the order it is printed.
