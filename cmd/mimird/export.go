@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/durable"
 )
 
 // exportPage is how many messages are asked for at once.
@@ -70,6 +71,8 @@ type exported struct {
 // writeConversation writes one conversation, oldest message first.
 type writeConversation func(w io.Writer, contact control.Contact, messages []control.Message) error
 
+// export writes the files one after the other and syncs them together: thousands of
+// conversations are thousands of files.
 func export(ctx context.Context, client *control.Client, account, dir, format string, write writeConversation) ([]exported, error) {
 	contacts, err := client.Contacts(ctx, account)
 	if err != nil {
@@ -85,12 +88,51 @@ func export(ctx context.Context, client *control.Client, account, dir, format st
 			return nil, err
 		}
 		path := filepath.Join(dir, contact.ID+"."+format)
-		if _, err := writeNew(path, func(w io.Writer) error { return write(w, contact, messages) }); err != nil {
-			return nil, err
+		if err := exportFile(path, func(w io.Writer) error { return write(w, contact, messages) }); err != nil {
+			return nil, fmt.Errorf("export: %w", err)
 		}
 		files = append(files, exported{path, contact, len(messages)})
 	}
+	if err := syncFiles(dir); err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
 	return files, nil
+}
+
+// exportFile creates a file, which is not synced yet. It never overwrites one.
+func exportFile(path string, write func(io.Writer) error) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return write(f)
+}
+
+// syncFiles makes the files in a directory and its name durable: with one sync of the
+// whole file system where the system can do that, and file by file elsewhere.
+func syncFiles(dir string) error {
+	if done, err := syncFileSystem(dir); done || err != nil {
+		return err
+	}
+	return syncEach(dir)
+}
+
+func syncEach(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		f, err := os.OpenFile(filepath.Join(dir, entry.Name()), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return errors.Join(durable.SyncDir(dir), durable.SyncParent(dir))
 }
 
 // conversation reads all messages of a conversation, oldest first.
