@@ -74,7 +74,7 @@ var wanted = map[string]float64{
 	"panics-others":  0.5,
 }
 
-// verdict compares a ratio with the wanted one, if there is one. Missing it is no
+// verdict compares a ratio with the wanted one, if there is one. Missing it is not a
 // failure: how fast a busy machine is says little.
 func verdict(name string, ratio float64) string {
 	want, known := wanted[name]
