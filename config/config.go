@@ -59,6 +59,7 @@ type Config struct {
 	Server    Server    `yaml:"tracker"`
 	Files     Files     `yaml:"files"`
 	Mediator  Mediator  `yaml:"mediator"`
+	Groups    Groups    `yaml:"groups"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -100,6 +101,13 @@ type Security struct {
 
 // NodeKey is the key of a Yggdrasil node, written as 64 hex digits.
 type NodeKey struct{ identity.NodeKey }
+
+// Groups says where groups are found.
+type Groups struct {
+	// Mediators are those that every account is connected to, so that invites arrive. New
+	// groups are created at the first.
+	Mediators []NodeKey `yaml:"mediators"`
+}
 
 // Session bounds the connections to contacts.
 type Session struct {
@@ -183,6 +191,7 @@ func Default() Config {
 		Media:    defaultMedia(),
 		Files:    defaultFiles(),
 		Mediator: defaultMediator(),
+		Groups:   Groups{Mediators: []NodeKey{}},
 	}
 }
 

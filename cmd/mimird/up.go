@@ -322,6 +322,9 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	for _, k := range c.Security.OwnDevices {
 		opts.OwnDevices = append(opts.OwnDevices, k.NodeKey)
 	}
+	for _, k := range c.Groups.Mediators {
+		opts.Mediators = append(opts.Mediators, k.NodeKey)
+	}
 	if c.Has(config.RoleTracker) {
 		opts.Tracker = &trackerserver.Options{
 			OpenNetwork: opener(c, c.Server.Listen, log.With("role", "tracker")), MaxIdentities: c.Server.MaxIdentities,
