@@ -64,16 +64,18 @@ type Contact struct {
 
 // Message is one message of a conversation.
 type Message struct {
-	ID        string `json:"id" doc:"i or o for the direction, then the guid in hex"`
-	GUID      string `json:"guid" doc:"Decimal"`
-	Contact   string `json:"contact,omitempty"`
-	Group     string `json:"group,omitempty" doc:"In place of a contact"`
-	Author    string `json:"author,omitempty" doc:"Who wrote it, in a group"`
-	Direction string `json:"direction" enum:"in,out"`
-	Order     uint64 `json:"order" doc:"Position in the conversation"`
-	Type      int32  `json:"type" doc:"0 is text"`
-	TypeName  string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown" doc:"See docs/events.md"`
-	Text      string `json:"text,omitempty" doc:"Of type 0"`
+	ID      string `json:"id" doc:"i or o for the direction, then the guid in hex"`
+	GUID    string `json:"guid" doc:"Decimal"`
+	Contact string `json:"contact,omitempty"`
+	Group   string `json:"group,omitempty" doc:"In place of a contact"`
+	Author  string `json:"author,omitempty" doc:"Who wrote it, in a group"`
+	// AuthorName is missing for the mediator.
+	AuthorName string `json:"author_name,omitempty" doc:"What that member is called"`
+	Direction  string `json:"direction" enum:"in,out"`
+	Order      uint64 `json:"order" doc:"Position in the conversation"`
+	Type       int32  `json:"type" doc:"0 is text"`
+	TypeName   string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown" doc:"See docs/events.md"`
+	Text       string `json:"text,omitempty" doc:"Of type 0"`
 	// Reaction and File are what the payload says of those types.
 	Reaction *ReactionTo `json:"reaction,omitempty"`
 	File     *File       `json:"file,omitempty"`
@@ -117,7 +119,8 @@ type Event struct {
 	// Request is the text of the contact's request, as it is now.
 	Request string `json:"request,omitempty"`
 	// Member is the member of a group that it is about.
-	Member string `json:"member,omitempty"`
+	Member     string `json:"member,omitempty"`
+	MemberName string `json:"member_name,omitempty"`
 	// Task is the number of the task that the mediator has answered.
 	Task uint64 `json:"task,omitempty"`
 }
@@ -267,8 +270,11 @@ func contactOf(n *node.Node, c store.Contact) Contact {
 func (s *service) message(m store.Message) Message {
 	out := messageOf(m)
 	out.RefersTo = s.refersTo(m)
-	if eventlog.HasFile(m) && m.Conversation.Kind() == store.KindContact {
-		if info, err := s.node.MediaState(m.Account, m.Conversation.Contact(), m.ID); err == nil {
+	if !m.Author.IsZero() {
+		out.AuthorName = s.memberName(m.Account, m.Conversation, m.Author)
+	}
+	if eventlog.HasFile(m) {
+		if info, err := s.node.ConversationMedia(m.Account, m.Conversation, m.ID); err == nil {
 			file := fileOf(info)
 			out.File = &file
 		}

@@ -69,11 +69,11 @@ func (c *Client) Messages(ctx context.Context, account, contact string, before u
 
 // Text is a text to be sent.
 type Text struct {
-	Text string `json:"text"`
+	Text string `json:"text" minLength:"1" maxLength:"1048576"`
 	// ReplyTo is the guid of a message to quote, "" for none.
-	ReplyTo string `json:"reply_to,omitempty"`
+	ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
 	// Source makes it safe to repeat the call; "" for a new message every time.
-	Source string `json:"source,omitempty"`
+	Source string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
 }
 
 // Send queues a text. When it returns without an error the text cannot be lost.

@@ -90,11 +90,11 @@ func (s *service) refersTo(m store.Message) *Quoted {
 	if r, ok := eventlog.Reaction(m); ok {
 		target = int64(r.Target)
 	}
-	if target == 0 || m.Conversation.Kind() != store.KindContact {
+	if target == 0 {
 		return nil
 	}
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		found, err := s.node.Message(m.Account, m.Conversation.Contact(), store.MessageID{Dir: dir, GUID: target})
+		found, err := s.node.ConversationMessage(m.Account, m.Conversation, store.MessageID{Dir: dir, GUID: target})
 		if err != nil {
 			continue
 		}
@@ -102,7 +102,7 @@ func (s *service) refersTo(m store.Message) *Quoted {
 		if text, ok := eventlog.Text(found); ok {
 			q.Text = beginning(text)
 		} else if eventlog.HasFile(found) {
-			if info, err := s.node.MediaState(m.Account, m.Conversation.Contact(), found.ID); err == nil {
+			if info, err := s.node.ConversationMedia(m.Account, m.Conversation, found.ID); err == nil {
 				q.Text = beginning(cmp.Or(info.Caption, info.Name))
 			}
 		}

@@ -29,7 +29,8 @@ import (
 
 // File is the file of a message.
 type File struct {
-	Contact   string `json:"contact"`
+	Contact   string `json:"contact,omitempty"`
+	Group     string `json:"group,omitempty" doc:"In place of a contact"`
 	Message   string `json:"message" doc:"Id of the message"`
 	Direction string `json:"direction" enum:"in,out"`
 	State     string `json:"state" enum:"offered,downloading,stored,failed,evicted,uploading"`
@@ -63,9 +64,12 @@ func (s *service) registerFiles(api huma.API, mux *http.ServeMux) {
 
 func fileOf(info transfer.Info) File {
 	f := File{
-		Contact: info.Contact.String(), Message: info.Message.String(), Direction: info.Message.Dir.String(),
+		Contact: hexOf(info.Contact), Message: info.Message.String(), Direction: info.Message.Dir.String(),
 		State: info.State.String(), Name: info.Name, Type: info.MIMEType, Size: info.Size, Done: info.Done,
 		Caption: info.Caption, Picture: info.Picture, Voice: info.Voice, Reason: info.Reason,
+	}
+	if info.Conversation.Kind() == store.KindGroup {
+		f.Group = info.Conversation.String()
 	}
 	if !info.Hash.IsZero() {
 		f.SHA256 = info.Hash.String()

@@ -65,6 +65,7 @@ func (s *service) register(api huma.API) {
 	s.registerContacts(api)
 	s.registerConversations(api)
 	s.registerWatch(api)
+	s.registerGroups(api)
 	s.registerMediator(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
@@ -205,37 +206,41 @@ func (s *service) messages(_ context.Context, in *struct {
 
 func (s *service) send(ctx context.Context, in *struct {
 	ContactPath
-	Body struct {
-		Text    string `json:"text" minLength:"1" maxLength:"1048576"`
-		ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
-		Source  string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
-	}
+	Body    Text
 	RawBody []byte
 },
 ) (*body[Message], error) {
-	if !utf8.Valid(in.RawBody) {
-		return nil, huma.Error422UnprocessableEntity("the request is not valid UTF-8") // decoding it has changed the text
-	}
-	account, contact, err := s.contact(&in.ContactPath)
+	out, err := outgoingText(in.Body, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
-	out := node.Outgoing{Account: account, Contact: contact, Type: peer.TypeText, Payload: []byte(in.Body.Text)}
-	if in.Body.Source != "" {
-		out.Source = "control:" + in.Body.Source
-	}
-	if in.Body.ReplyTo != "" {
-		guid, err := strconv.ParseInt(in.Body.ReplyTo, 10, 64)
-		if err != nil {
-			return nil, huma.Error422UnprocessableEntity("reply_to is not the guid of a message")
-		}
-		out.ReplyTo = peer.GUID(guid)
+	if out.Account, out.Contact, err = s.contact(&in.ContactPath); err != nil {
+		return nil, err
 	}
 	m, err := s.node.Send(ctx, out)
 	if err != nil {
 		return nil, problem(err)
 	}
 	return &body[Message]{s.message(m)}, nil
+}
+
+// outgoingText makes a message of a request, without account and conversation.
+func outgoingText(text Text, raw []byte) (node.Outgoing, error) {
+	out := node.Outgoing{Type: peer.TypeText, Payload: []byte(text.Text)}
+	if !utf8.Valid(raw) {
+		return out, huma.Error422UnprocessableEntity("the request is not valid UTF-8") // decoding it has changed the text
+	}
+	if text.Source != "" {
+		out.Source = "control:" + text.Source
+	}
+	if text.ReplyTo != "" {
+		guid, err := strconv.ParseInt(text.ReplyTo, 10, 64)
+		if err != nil {
+			return out, huma.Error422UnprocessableEntity("reply_to is not the guid of a message")
+		}
+		out.ReplyTo = peer.GUID(guid)
+	}
+	return out, nil
 }
 
 // followInput asks for the event log from somewhere on.
@@ -306,7 +311,7 @@ func (s *service) event(account identity.PublicKey, e store.Event) Event {
 			out.Name = g.Name
 		}
 		if !e.Member.IsZero() {
-			out.Member = e.Member.String()
+			out.Member, out.MemberName = e.Member.String(), s.memberName(account, e.Conversation, e.Member)
 		}
 	default:
 		out.Contact = e.Conversation.String()

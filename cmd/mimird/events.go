@@ -31,7 +31,7 @@ var sentences = map[store.EventKind]func(e control.Event) string{
 		}
 		return text + ", node " + e.Node
 	},
-	store.MessageReceived:  func(e control.Event) string { return nameOf(e) + ": " + summaryOf(e) },
+	store.MessageReceived:  func(e control.Event) string { return fromOf(e) + ": " + summaryOf(e) },
 	store.MessageEdited:    func(e control.Event) string { return nameOf(e) + " has changed a message: " + summaryOf(e) },
 	store.MessageQueued:    func(e control.Event) string { return "to " + nameOf(e) + ": " + summaryOf(e) },
 	store.MessageDelivered: func(e control.Event) string { return nameOf(e) + " has: " + summaryOf(e) },
@@ -60,8 +60,8 @@ var sentences = map[store.EventKind]func(e control.Event) string{
 	store.GroupAdded:     func(e control.Event) string { return "group added: " + nameOf(e) },
 	store.GroupChanged:   func(e control.Event) string { return "group changed: " + nameOf(e) },
 	store.GroupRemoved:   func(e control.Event) string { return "group removed, with all messages: " + nameOf(e) },
-	store.InviteReceived: func(e control.Event) string { return "you are invited to the group " + nameOf(e) },
-	store.MembersChanged: func(e control.Event) string { return "the members of " + nameOf(e) + " have changed" },
+	store.InviteReceived: inviteReceived,
+	store.MembersChanged: membersChanged,
 	store.MessageSynced:  func(e control.Event) string { return "to " + nameOf(e) + " from another device: " + summaryOf(e) },
 	store.MessageDeleted: func(e control.Event) string { return "a message was deleted for everybody in " + nameOf(e) },
 	store.GroupTaskDone: func(e control.Event) string {

@@ -39,7 +39,7 @@ const (
 	exitDiskFull = 4 // the disk is full
 	exitInUse    = 5 // another process has the data directory open
 	exitNewer    = 6 // a newer version has written the data directory
-	exitWaiting  = 7 // --wait has run out: the message is safe and waits for the contact
+	exitWaiting  = 7 // --wait has run out: the message or request is safe, and the node repeats it
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -178,7 +178,7 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull
-	case errors.Is(err, errWaiting):
+	case errors.Is(err, errWaiting), errors.Is(err, errTaskWaiting):
 		return exitWaiting
 	}
 	return exitError

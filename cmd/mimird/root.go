@@ -38,7 +38,8 @@ func newRoot() (*cobra.Command, *flags) {
 			"Start with: mimird up\n\n" +
 			"Exit codes: 0 fine; 1 anything else; 2 the configuration is wrong or missing, or others can read a key; 3 the\n" +
 			"store is damaged or a key is lost; 4 the disk is full; 5 another process has the data directory open; 6 a newer\n" +
-			"version has written it; 7 a message was not delivered within --wait, and stays in the outbox.",
+			"version has written it; 7 a message was not delivered within --wait, and stays in the outbox, or a mediator has not\n" +
+			"answered within it.",
 		Version: version().String(), SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return f.check() },
 	})
@@ -53,7 +54,7 @@ func newRoot() (*cobra.Command, *flags) {
 	p.BoolVar(&f.json, "json", false, "print JSON")
 	p.StringVar(&f.account, "account", "-", "`account` by name or key, when there are several")
 	root.AddCommand(
-		newUp(f), newID(f), newAccount(f), newContact(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newFile(f), newTail(f), newStatus(f),
+		newUp(f), newID(f), newAccount(f), newContact(f), newGroup(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newFile(f), newTail(f), newStatus(f),
 		newTop(f), newHealth(f), newTrace(f), newDoctor(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
 		newMatrix(f), newMediator(f), newService(f), newVersion(f), newMan(),
 	)

@@ -26,9 +26,10 @@ func newSend(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send CONTACT [TEXT...]",
 		Short: "Send a text or a file",
-		Long: "Queues a text for a contact, given by name or key. Without a text it is read from standard input. The text\n" +
-			"is safe as soon as this command returns; it is delivered when the contact can be reached. With --wait it waits\n" +
-			"for that; when the time runs out it prints the id of the message all the same, and ends with exit code 7.\n\n" +
+		Long: "Queues a text for a contact, given by name or key, or for a group, given by name or id; a name means a contact\n" +
+			"first. Without a text it is read from standard input. The text is safe as soon as this command returns; it is\n" +
+			"delivered when the contact can be reached, or the mediator of the group. With --wait it waits for that; when the\n" +
+			"time runs out it prints the id of the message all the same, and ends with exit code 7.\n\n" +
 			"With --file it queues a file, and the text is its caption. The file is encrypted and put on the file server\n" +
 			"of the configuration first; what you send after it arrives after it.",
 		Args:              atLeastOne("CONTACT and a text"),
@@ -94,7 +95,7 @@ func send(ctx context.Context, f *flags, out io.Writer, contact string, text con
 		return err
 	}
 	defer client.Close()
-	m, err := client.Send(ctx, f.account, contact, text)
+	m, err := sendToNamed(ctx, f, client, contact, text)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func delivered(ctx context.Context, client *control.Client, account string, m co
 	defer cancel()
 	found := errors.New("found")
 	err := client.Follow(ctx, account, 0, func(e control.Event) error {
-		if e.Message == nil || e.Message.ID != m.ID || e.Message.Contact != m.Contact || e.Message.State == "pending" {
+		if e.Message == nil || e.Message.ID != m.ID || e.Message.Contact != m.Contact || e.Message.Group != m.Group || e.Message.State == "pending" {
 			return nil
 		}
 		m = *e.Message

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package control_test
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/fakemediator"
+)
+
+// groupRig is a node with two accounts in the same two groups of a mediator.
+type groupRig struct {
+	t        *testing.T
+	node     *actorstest.Node
+	client   *control.Client
+	mediator *fakemediator.Mediator
+	accounts [2]store.Account
+	chats    [2]*fakemediator.Chat
+	secrets  [2]fakemediator.Secret
+	groups   [2]control.Group
+	carol    identity.PublicKey
+}
+
+var groupNames = [2]string{"Choir", "Orchestra"}
+
+func newGroupRig(t *testing.T) *groupRig {
+	t.Helper()
+	w := actorstest.New(t, memnet.Options{})
+	r := &groupRig{t: t, mediator: fakemediator.New(t, w.Net.Node(overlay.Limits{})), carol: identity.NewPrivateKey([32]byte{7}).Public()}
+	socket := filepath.Join(t.TempDir(), "s")
+	r.node = w.Node("alice", withControl(t, socket), func(o *node.Options) { o.Mediators = []identity.NodeKey{r.mediator.Key()} })
+	r.accounts[0] = r.node.Account
+	bob, err := r.node.CreateAccount(t.Context(), "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.accounts[1] = bob
+	r.client = control.NewClient(socket)
+	t.Cleanup(r.client.Close)
+	r.eventually("the control API answers", func() bool {
+		_, err := r.client.Accounts(t.Context())
+		return err == nil
+	})
+	for i, name := range groupNames {
+		r.secrets[i] = fakemediator.Secret{byte(i + 1)}
+		r.chats[i] = r.mediator.AddChat(name, r.accounts[0].ID, r.accounts[1].ID, r.carol)
+		for _, account := range []string{"alice", "bob"} {
+			g, err := r.client.JoinGroup(t.Context(), account, control.JoinedGroup{
+				Mediator: r.mediator.Key().String(), Chat: strconv.FormatInt(r.chats[i].ID, 10), Key: hex.EncodeToString(r.secrets[i][:]), Name: name,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.groups[i] = g
+		}
+	}
+	for _, account := range []string{"alice", "bob"} {
+		for i := range r.groups {
+			r.eventually(account+" is live in "+groupNames[i], func() bool { return r.group(account, r.groups[i].ID).Stage == "live" })
+		}
+	}
+	return r
+}
+
+func (r *groupRig) eventually(what string, done func() bool) {
+	r.t.Helper()
+	r.node.EventuallyWithin(time.Minute, what, done)
+}
+
+func (r *groupRig) group(account, name string) control.Group {
+	r.t.Helper()
+	g, err := r.client.Group(r.t.Context(), account, name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return g
+}
+
+// texts are the texts of a group as an account sees them, oldest first.
+func (r *groupRig) texts(account string, group int) (texts []string) {
+	r.t.Helper()
+	page, err := r.client.GroupMessages(r.t.Context(), account, r.groups[group].ID, 0, 100)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, m := range slices.Backward(page) {
+		if m.TypeName == "text" {
+			texts = append(texts, m.Text)
+		}
+	}
+	return texts
+}
+
+// refused fails the test unless an error is a refusal of the node with a status and a text.
+func refused(t *testing.T, err error, status int, text string) {
+	t.Helper()
+	var e *control.Error
+	if !errors.As(err, &e) || e.Status != status || !strings.Contains(e.Text, text) {
+		t.Errorf("error %v, want status %d and %q", err, status, text)
+	}
+}
+
+func TestGroups_TextsThroughTheAPI(t *testing.T) {
+	r := newGroupRig(t)
+	ctx := t.Context()
+	events := make(chan control.Event, 256)
+	following, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.client.Follow(following, "bob", 0, func(e control.Event) error { events <- e; return nil })
+	}()
+	defer func() { stop(); <-ended }()
+
+	sent, err := r.client.SendToGroup(ctx, "alice", "Choir", control.Text{Text: "hello", Source: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.client.SendToGroup(ctx, "alice", r.groups[0].ID[:20], control.Text{Text: "hello", Source: "one"})
+	if err != nil || again.ID != sent.ID {
+		t.Errorf("the same source queued %v (%v), first %v", again.ID, err, sent.ID)
+	}
+	if sent.Group != r.groups[0].ID || sent.Contact != "" {
+		t.Errorf("sent to group %q, contact %q", sent.Group, sent.Contact)
+	}
+	if _, err := r.client.SendToGroup(ctx, "bob", "Orchestra", control.Text{Text: "elsewhere"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{"alice", "bob"} {
+		for i, want := range []string{"hello", "elsewhere"} {
+			r.eventually(account+" has "+want, func() bool { return slices.Equal(r.texts(account, i), []string{want}) })
+		}
+	}
+	timeout := time.After(time.Minute)
+	for found := false; !found; {
+		select {
+		case e := <-events:
+			if e.Kind != "message_received" {
+				continue
+			}
+			found = true
+			if e.Group != r.groups[0].ID || e.Name != "Choir" || e.Message == nil || e.Message.Text != "hello" || e.Message.Author != r.accounts[0].ID.String() {
+				t.Errorf("event %+v, message %+v", e, e.Message)
+			}
+		case <-timeout:
+			t.Fatal("no event of the message")
+		}
+	}
+	members, err := r.client.GroupMembers(ctx, "alice", "Choir")
+	if err != nil || len(members) != 3 {
+		t.Fatalf("members %+v, error %v", members, err)
+	}
+	for _, m := range members {
+		if want := m.ID == r.accounts[0].ID.String(); (m.Role == "owner") != want {
+			t.Errorf("member %+v", m)
+		}
+	}
+	list, err := r.client.Groups(ctx, "alice")
+	if err != nil || len(list) != 2 || list[0].Mediator != r.mediator.Key().String() || list[0].Role != "owner" {
+		t.Errorf("groups %+v, error %v", list, err)
+	}
+}
+
+func TestGroups_ModerationThroughTheAPI(t *testing.T) {
+	r := newGroupRig(t)
+	ctx := t.Context()
+	const wait = time.Minute
+	done := func(what string) func(control.GroupTask, error) {
+		return func(task control.GroupTask, err error) {
+			t.Helper()
+			if err != nil || task.State != "done" || task.Task == 0 {
+				t.Errorf("%s: %+v, error %v", what, task, err)
+			}
+		}
+	}
+	member := func(who identity.PublicKey) fakemediator.Member {
+		m := r.mediator.Member(r.chats[0], who)
+		if m == nil {
+			t.Fatalf("%s is not there", who)
+		}
+		return *m
+	}
+	done("role")(r.client.SetGroupRole(ctx, "alice", "Choir", r.accounts[1].ID.String(), "moderator", wait))
+	r.eventually("bob knows his role", func() bool { return r.group("bob", "Choir").Role == "moderator" })
+	done("ban")(r.client.BanFromGroup(ctx, "bob", "Choir", r.carol.String()[:12], true, wait))
+	if !member(r.carol).Banned {
+		t.Error("carol is not banned")
+	}
+	done("unban")(r.client.BanFromGroup(ctx, "bob", "Choir", r.carol.String(), false, wait))
+	if member(r.carol).Banned {
+		t.Error("carol is still banned")
+	}
+	name := "Chamber choir"
+	done("edit")(r.client.EditGroup(ctx, "alice", "Choir", control.GroupEdit{Name: &name}, wait))
+	r.eventually("bob sees the new name", func() bool { return r.group("bob", r.groups[0].ID).Name == name })
+	if g := r.group("bob", "Orchestra"); g.Role != "user" || g.Name != "Orchestra" {
+		t.Errorf("the other group has changed: %+v", g)
+	}
+
+	_, err := r.client.BanFromGroup(ctx, "bob", "Orchestra", r.carol.String(), true, wait)
+	refused(t, err, http.StatusConflict, "refused by the mediator")
+	_, err = r.client.SetGroupRole(ctx, "alice", name, "nobody", "user", wait)
+	refused(t, err, http.StatusNotFound, "no such member")
+	_, err = r.client.EditGroup(ctx, "alice", name, control.GroupEdit{}, wait)
+	refused(t, err, http.StatusUnprocessableEntity, "nothing is to be changed")
+
+	done("leave")(r.client.LeaveGroup(ctx, "bob", name, wait))
+	r.eventually("bob has left", func() bool { return r.group("bob", r.groups[0].ID).State == "left" })
+	_, err = r.client.SendToGroup(ctx, "bob", name, control.Text{Text: "too late"})
+	refused(t, err, http.StatusConflict, "not a member")
+	if err := r.client.RemoveGroup(ctx, "bob", name); err != nil {
+		t.Error(err)
+	}
+	refused(t, r.client.RemoveGroup(ctx, "bob", "Orchestra"), http.StatusConflict, "leave it first")
+	_, err = r.client.Group(ctx, "bob", name)
+	refused(t, err, http.StatusNotFound, "no such group")
+	done("delete")(r.client.DeleteGroup(ctx, "alice", name, wait))
+	r.eventually("the group is gone", func() bool { return r.group("alice", r.groups[0].ID).State == "deleted" })
+	if g := r.group("alice", "Orchestra"); g.State != "member" {
+		t.Errorf("the other group is %s", g.State)
+	}
+}
+
+func TestGroups_InviteThroughTheAPI(t *testing.T) {
+	r := newGroupRig(t)
+	ctx := t.Context()
+	created, err := r.client.CreateGroup(ctx, "alice", control.NewGroup{Name: "Band", Description: "We play.", Source: "band"})
+	if err != nil || created.State != "creating" {
+		t.Fatalf("created %+v, error %v", created, err)
+	}
+	again, err := r.client.CreateGroup(ctx, "alice", control.NewGroup{Name: "Band", Source: "band"})
+	if err != nil || again.ID != created.ID {
+		t.Errorf("the same source created %s (%v), first %s", again.ID, err, created.ID)
+	}
+	r.eventually("the group is created", func() bool { return r.group("alice", created.ID).Became != "" })
+	band := r.group("alice", created.ID).Became
+	r.eventually("alice is live in it", func() bool { return r.group("alice", band).Stage == "live" })
+	if _, err := r.client.InviteToGroup(ctx, "alice", "Band", r.accounts[1].ID.String(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("bob is invited", func() bool {
+		g, err := r.client.Group(ctx, "bob", "Band")
+		return err == nil && g.State == "invited" && g.Inviter == r.accounts[0].ID.String()
+	})
+	if g, err := r.client.AcceptInvite(ctx, "bob", "Band"); err != nil || g.ID != band {
+		t.Fatalf("accepted %+v, error %v", g, err)
+	}
+	r.eventually("bob is a member", func() bool { return r.group("bob", "Band").State == "member" })
+	_, err = r.client.DeclineInvite(ctx, "bob", "Band")
+	refused(t, err, http.StatusConflict, "no invite")
+
+	muted, never := true, int64(-1)
+	g, err := r.client.SetGroup(ctx, "bob", "Band", control.GroupSettings{Muted: &muted, AutoDownload: &never})
+	if err != nil || !g.Muted || g.AutoDownload != -1 {
+		t.Errorf("set %+v, error %v", g, err)
+	}
+	if g := r.group("alice", "Band"); g.Muted || g.AutoDownload != 0 {
+		t.Errorf("the settings of alice have changed: %+v", g)
+	}
+}
