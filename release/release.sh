@@ -14,8 +14,6 @@ dist=dist/$version
 epoch=$(git log -1 --format=%ct)
 tools=$PWD/.tools
 export SOURCE_DATE_EPOCH="$epoch" CGO_ENABLED=0 TZ=UTC LC_ALL=C
-SOURCE_DATE_EPOCH_RFC3339=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
-export SOURCE_DATE_EPOCH_RFC3339
 rm -rf "$dist" && mkdir -p "$dist/work"
 
 build() { # SYSTEM ARCHITECTURE FILE
@@ -47,7 +45,7 @@ for target in $RELEASE_TARGETS; do
 	linux/amd64 | linux/arm64 | linux/riscv64)
 		for format in deb rpm; do
 			VERSION=$number ARCH=$arch BIN=$dir/mimird MAN=$dist/work/man UNIT=$dist/work/mimird.service \
-				"$tools/nfpm-v2.44.0" package --config release/nfpm.yaml --packager $format --target "$dist/$name.$format" >/dev/null
+				"$tools/nfpm-v2.44.0" package --config release/nfpm.yaml --packager $format --target "$dist/$name.$format" >"$dist/work/log" || { cat "$dist/work/log"; exit 1; }
 		done
 		;;
 	esac

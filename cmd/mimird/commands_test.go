@@ -444,7 +444,7 @@ func (w *world) get(args []string) error {
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: patience}
-	answer, err := client.Get(url) //nolint:noctx // the client has a timeout
+	answer, err := client.Get(url)
 	if err != nil {
 		return err
 	}
