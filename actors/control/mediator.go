@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -204,11 +205,11 @@ func (s *service) banFromMediator(ctx context.Context, in *IdentityPath, banned 
 // The client's side.
 
 func mediatorURL(rest ...string) string {
-	path := "/v1/mediator"
+	parts := []string{"/v1/mediator"}
 	for _, part := range rest {
-		path += "/" + segment(part)
+		parts = append(parts, segment(part))
 	}
-	return path
+	return strings.Join(parts, "/")
 }
 
 // HostedGroups returns the groups of the mediator that the node is.

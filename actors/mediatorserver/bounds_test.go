@@ -48,7 +48,7 @@ func TestMediator_Vectors_TakenInForm(t *testing.T) {
 			b := unhex(t, v.Output)
 			body := b[7:]
 			if v.Name == "change-member-status" {
-				body = phone.EncodeTLVs(role(groupA, alice, moderator)...)
+				body = phone.EncodeTLVs(role(alice, moderator)...)
 			}
 			f, err := a.CallRaw(t.Context(), b[0], body)
 			if err != nil {
@@ -112,7 +112,7 @@ func TestMediator_SlowSubscriber_EndsAlone(t *testing.T) {
 		sent := 0
 		for ; sent < 100 && !slow.ended(); sent++ {
 			begun := time.Now()
-			a.send(groupA, int64(sent), 1000, large)
+			a.send(groupA, int64(sent), large)
 			if took := time.Since(begun); took > 30*time.Second {
 				t.Fatalf("message %d took %v", sent, took)
 			}
@@ -295,7 +295,7 @@ func TestMediator_LoginAgain_SameNodeReplaces(t *testing.T) {
 		}
 		// Another identity takes over neither the subscriptions.
 		second.loginAs(eve)
-		r.in(alice).send(groupA, 1, 1000, "text")
+		r.in(alice).send(groupA, 1, "text")
 		virtual.Sleep(time.Second)
 		second.wantTexts(groupA)
 		otherNode.wantTexts(groupA, "text")
@@ -309,7 +309,7 @@ func TestMediator_History_LargeMessagesInPages(t *testing.T) {
 		r := newGroups(t)
 		a := r.in(alice)
 		for i := range int64(12) {
-			a.send(groupA, i, 1000, strings.Repeat(fmt.Sprint(i%10), 1<<20))
+			a.send(groupA, i, strings.Repeat(fmt.Sprint(i%10), 1<<20))
 		}
 		var got []uint64
 		for since := uint64(3); ; { // behind the events
@@ -362,7 +362,7 @@ func TestMediator_Presence_LargeGroupsAreQuiet(t *testing.T) {
 		if n := len(all[0].Pushes()) - before; n != 0 {
 			t.Errorf("%d pushes about others", n)
 		}
-		last.await("own presence", event(groupA, 9, bob))
+		last.await("own presence", event(9, bob))
 		state := map[string]byte{}
 		fields := last.ok(members, phone.U64(chatID, groupA)).Fields()
 		for i, f := range fields {

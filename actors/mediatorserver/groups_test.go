@@ -40,8 +40,8 @@ func (c *client) wantTexts(chat uint64, want ...string) {
 	}
 }
 
-func role(chat uint64, who phone.Identity, p byte) []phone.TLV {
-	return []phone.TLV{phone.U64(chatID, chat), keyField(userKey, who), phone.U8(perms, p)}
+func role(who phone.Identity, p byte) []phone.TLV {
+	return []phone.TLV{phone.U64(chatID, groupA), keyField(userKey, who), phone.U8(perms, p)}
 }
 
 func of(chat uint64, who phone.Identity) []phone.TLV {
@@ -53,8 +53,8 @@ func TestMediator_Message_PushedToSubscribersOfItsGroup(t *testing.T) {
 		r := newGroups(t)
 		a, b, d := r.in(alice), r.in(bob), r.in(dave)
 		second := r.in(alice) // another device
-		a.send(groupA, 1, 1000, "for a")
-		b.send(groupB, 1, 1000, "for b")
+		a.send(groupA, 1, "for a")
+		b.send(groupB, 1, "for b")
 		virtual.Sleep(time.Second)
 		a.wantTexts(groupA)
 		a.wantTexts(groupB, "for b")
@@ -86,11 +86,11 @@ func TestMediator_ReadOnly_NoPushesUntilRoleIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)
 		a, b, c := r.in(alice), r.in(bob), r.in(carol)
-		a.ok(memberStatus, role(groupA, carol, readOnly)...)
-		c.await("the change", event(groupA, 7, carol))
-		a.send(groupA, 1, 1000, "one")
-		a.send(groupA, 2, 1000, "two")
-		b.send(groupB, 1, 1000, "in the other group")
+		a.ok(memberStatus, role(carol, readOnly)...)
+		c.await("the change", event(7, carol))
+		a.send(groupA, 1, "one")
+		a.send(groupA, 2, "two")
+		b.send(groupB, 1, "in the other group")
 		virtual.Sleep(time.Second)
 		c.wantTexts(groupA)
 		c.wantTexts(groupB, "in the other group")
@@ -100,8 +100,8 @@ func TestMediator_ReadOnly_NoPushesUntilRoleIsBack(t *testing.T) {
 			t.Errorf("the history has %d fields", n)
 		}
 
-		a.ok(memberStatus, role(groupA, carol, user)...)
-		a.send(groupA, 3, 1000, "three")
+		a.ok(memberStatus, role(carol, user)...)
+		a.send(groupA, 3, "three")
 		virtual.Sleep(time.Second)
 		c.wantTexts(groupA, "one", "two", "three")
 	})
@@ -112,10 +112,10 @@ func TestMediator_Banned_NoPushesOfThatGroup(t *testing.T) {
 		r := newGroups(t)
 		a, b, c, d := r.in(alice), r.in(bob), r.in(carol), r.in(dave)
 		a.ok(deleteUser, of(groupA, carol)...)
-		a.send(groupA, 1, 1000, "without carol")
-		b.send(groupB, 1, 1000, "with carol")
+		a.send(groupA, 1, "without carol")
+		b.send(groupB, 1, "with carol")
 		virtual.Sleep(time.Second)
-		c.await("the ban", event(groupA, 4, carol))
+		c.await("the ban", event(4, carol))
 		c.wantTexts(groupA)
 		c.wantTexts(groupB, "with carol")
 		d.wantTexts(groupA, "without carol")
@@ -136,7 +136,7 @@ func TestMediator_LongBan_EndsTheConnectionAtItsEnd(t *testing.T) {
 		a, c := r.in(alice), r.in(carol)
 		a.ok(deleteUser, of(groupA, carol)...)
 		for i := range int64(300) {
-			a.send(groupA, i, 1000, "missed")
+			a.send(groupA, i, "missed")
 		}
 		a.ok(addUser, of(groupA, carol)...)
 		<-c.Ended()
@@ -151,20 +151,20 @@ func TestMediator_Owner_ChangedByOwnersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)
 		a, c, d := r.in(alice), r.in(carol), r.in(dave)
-		a.ok(memberStatus, role(groupA, carol, moderator)...)
-		a.ok(memberStatus, role(groupA, dave, admin)...)
+		a.ok(memberStatus, role(carol, moderator)...)
+		a.ok(memberStatus, role(dave, admin)...)
 		const text = "cannot modify owner permissions"
 		for _, by := range []*client{c, d} {
 			by.refused(text, deleteUser, of(groupA, alice)...)
 			by.refused(text, addUser, of(groupA, alice)...)
 		}
-		d.refused(text, memberStatus, role(groupA, alice, user)...)
-		c.refused("insufficient perms", memberStatus, role(groupA, alice, user)...)
+		d.refused(text, memberStatus, role(alice, user)...)
+		c.refused("insufficient perms", memberStatus, role(alice, user)...)
 		a.ok(updateInfo, phone.U64(chatID, groupA), phone.TLV{Tag: chatName, Value: []byte("still mine")})
 		a.refused("owner can't leave", leaveChat, phone.U64(chatID, groupA))
 		// Two owners may.
-		a.ok(memberStatus, role(groupA, dave, owner|user)...)
-		d.ok(memberStatus, role(groupA, alice, user)...)
+		a.ok(memberStatus, role(dave, owner|user)...)
+		d.ok(memberStatus, role(alice, user)...)
 		a.refused("insufficient perms", updateInfo, phone.U64(chatID, groupA), phone.TLV{Tag: chatName, Value: []byte("x")})
 	})
 }
@@ -173,7 +173,7 @@ func TestMediator_Restart_EverythingKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)
 		a := r.in(alice)
-		first := a.send(groupA, 7, 1000, "before")
+		first := a.send(groupA, 7, "before")
 		a.ok(updateMember, phone.U64(chatID, groupA), phone.TLV{Tag: memberInfo, Value: []byte("profile")}, phone.U64(timestamp, 5))
 		a.ok(sendInvite, keyField(userKey, eve), phone.U64(chatID, groupA), phone.TLV{Tag: inviteData, Value: []byte("key")})
 		r.stop()
@@ -181,10 +181,10 @@ func TestMediator_Restart_EverythingKept(t *testing.T) {
 		r.start()
 
 		a = r.in(alice)
-		if again := a.send(groupA, 7, 1000, "before"); again != first {
+		if again := a.send(groupA, 7, "before"); again != first {
 			t.Errorf("id %d of the retry, %d of the message", again, first)
 		}
-		if next := a.send(groupA, 8, 1000, "after"); next != first+1 {
+		if next := a.send(groupA, 8, "after"); next != first+1 {
 			t.Errorf("id %d after %d", next, first)
 		}
 		e := r.as(eve)
@@ -249,9 +249,9 @@ func TestMediator_Keep_OldMessagesRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t, func(r *rig) { r.opts.Keep = 48 * time.Hour })
 		a := r.in(alice)
-		old := a.send(groupA, 1, 1000, "old")
+		old := a.send(groupA, 1, "old")
 		r.offset.Add(int64(47 * time.Hour))
-		a.send(groupA, 2, 1000, "young")
+		a.send(groupA, 2, "young")
 		virtual.Sleep(2 * time.Hour)
 		a = r.in(alice)
 		f := a.ok(messagesSince, phone.U64(chatID, groupA), phone.U64(sinceID, 0), phone.U32(limit, 100))
@@ -261,7 +261,7 @@ func TestMediator_Keep_OldMessagesRemoved(t *testing.T) {
 		if last := a.ok(lastID, phone.U64(chatID, groupB)).Number(messageID); last != 3 {
 			t.Errorf("last id %d of a group whose messages have expired", last)
 		}
-		if id := a.send(groupA, 1, 1000, "the guid is free again"); id != old+2 {
+		if id := a.send(groupA, 1, "the guid is free again"); id != old+2 {
 			t.Errorf("id %d", id)
 		}
 	})
@@ -413,7 +413,7 @@ func TestMediator_DeletedGroup_Gone(t *testing.T) {
 		if err != nil || totals.Groups != 1 || totals.Messages != 3 || totals.Bytes != 3*(97+store.MediatorOverhead) {
 			t.Errorf("%+v, %v", totals, err)
 		}
-		b.send(groupB, 1, 1000, "the other one is as it was")
+		b.send(groupB, 1, "the other one is as it was")
 	})
 }
 
@@ -428,7 +428,7 @@ func TestMediator_Operator_BansDeletesGivesSpace(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := r.key.Key()
-		ban := c.await("the ban", event(groupA, 4, alice))
+		ban := c.await("the ban", event(4, alice))
 		if string(ban.Get(blob)[33:65]) != string(key[:]) {
 			t.Errorf("banned by %x", ban.Get(blob)[33:65])
 		}
@@ -472,18 +472,18 @@ func TestMediator_Operator_BansDeletesGivesSpace(t *testing.T) {
 func TestMediator_Restored_IDsNotUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroups(t)
-		before := r.in(alice).send(groupA, 1, 1000, "before")
+		before := r.in(alice).send(groupA, 1, "before")
 		r.stop()
 		r.restored = true
 		r.start()
 		a := r.in(alice)
-		first := a.send(groupA, 2, 1000, "after")
+		first := a.send(groupA, 2, "after")
 		if first <= before+1_000_000 {
 			t.Errorf("id %d after %d", first, before)
 		}
 		r.stop()
 		r.start()
-		if next := r.in(alice).send(groupA, 3, 1000, "later"); next != first+1 {
+		if next := r.in(alice).send(groupA, 3, "later"); next != first+1 {
 			t.Errorf("id %d after %d", next, first)
 		}
 	})

@@ -302,9 +302,9 @@ func (c *client) refused(text string, command byte, fields ...phone.TLV) {
 }
 
 // send sends a message and returns its id.
-func (c *client) send(chat uint64, number int64, seconds int64, text string) uint64 {
+func (c *client) send(chat uint64, number int64, text string) uint64 {
 	c.r.t.Helper()
-	f := c.ok(sendMessage, phone.U64(chatID, chat), phone.U64(guid, uint64(number)), phone.U64(timestamp, uint64(seconds)), phone.TLV{Tag: blob, Value: []byte(text)})
+	f := c.ok(sendMessage, phone.U64(chatID, chat), phone.U64(guid, uint64(number)), phone.U64(timestamp, 1000), phone.TLV{Tag: blob, Value: []byte(text)})
 	if got := int64(f.Number(guid)); got != number {
 		c.r.t.Errorf("guid %d, want %d", got, number)
 	}
@@ -323,19 +323,12 @@ func (c *client) await(what string, fits func(phone.MediatorFrame) bool) phone.M
 	return f
 }
 
-// message returns what fits to the push of a message with that blob.
-func message(chat uint64, text string) func(phone.MediatorFrame) bool {
-	return func(f phone.MediatorFrame) bool {
-		return f.ID == gotMessage && f.Number(chatID) == chat && string(f.Get(blob)) == text
-	}
-}
-
-// event returns what fits to the push of an event about somebody.
-func event(chat uint64, code byte, about phone.Identity) func(phone.MediatorFrame) bool {
+// event returns what fits to the push of an event about somebody in groupA.
+func event(code byte, about phone.Identity) func(phone.MediatorFrame) bool {
 	key := about.Key()
 	return func(f phone.MediatorFrame) bool {
 		b := f.Get(blob)
-		return f.ID == gotMessage && f.Number(chatID) == chat && len(b) > 33 && b[0] == code && string(b[1:33]) == string(key[:])
+		return f.ID == gotMessage && f.Number(chatID) == groupA && len(b) > 33 && b[0] == code && string(b[1:33]) == string(key[:])
 	}
 }
 

@@ -75,7 +75,7 @@ func TestMediator_RecordedSession_SameAnswersAndPushes(t *testing.T) {
 			reference: make(map[string][]string), ours: make(map[string][]string), counted: make(map[string]int),
 		}
 		frames := r.load()
-		r.offset.Store(int64(time.Unix(1_795_979_500, 0).Sub(time.Now())))
+		r.offset.Store(int64(time.Until(time.Unix(1_795_979_500, 0))))
 		for i, f := range frames {
 			switch {
 			case ends[i] != "": // which the recording shows only by what it lacks

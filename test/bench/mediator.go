@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
@@ -43,7 +43,7 @@ func mediatorFigures() []figure {
 
 // mediatorFanOut compares a message that a mediator stores and pushes to 500 subscribers
 // with writing the bytes of the push to 500 streams: how long it takes until all have it.
-// The network and the disk are in memory.
+// The network is in memory.
 func mediatorFanOut(ctx context.Context) (_ result, err error) {
 	f := &fanOut{net: memnet.New(memnet.Options{}), limits: overlay.Limits{Connections: 8192, ConnectionsPerKey: 1024, HalfOpen: 1024, Backlog: 256}}
 	defer func() { err = errors.Join(err, f.close()) }()
@@ -79,6 +79,7 @@ type fanOut struct {
 	server *memnet.Node
 	nodes  []*memnet.Node
 
+	dir     string
 	store   *store.Store
 	systems []*kernel.System
 	cell    uplink.Cell
@@ -123,7 +124,10 @@ func (f *fanOut) open(ctx context.Context) error {
 		return err
 	}
 	f.server = f.net.NodeAt(key.Key(), f.limits)
-	if f.store, err = store.Open(store.Options{Dir: "store", FS: vfs.NewMem()}); err != nil {
+	if f.dir, err = storeDir(); err != nil {
+		return err
+	}
+	if f.store, err = store.Open(store.Options{Dir: filepath.Join(f.dir, "store")}); err != nil {
 		return err
 	}
 	log := slog.New(slog.DiscardHandler)
@@ -182,7 +186,7 @@ func (f *fanOut) connect(ctx context.Context, writer kernel.Ref) error {
 			f.sender = s
 			continue
 		}
-		if _, err := s.call(&mediator.Subscribe{Chat: fanGroup}, &mediator.LastMessage{}); err != nil {
+		if err := s.call(&mediator.Subscribe{Chat: fanGroup}, &mediator.LastMessage{}); err != nil {
 			return err
 		}
 		f.subscribers = append(f.subscribers, f.read(s.conn, s.in))
@@ -200,26 +204,28 @@ func (f *fanOut) login(ctx context.Context, node *memnet.Node, who identity.Priv
 		return nil, err
 	}
 	var nonce mediator.Nonce
-	if _, err := s.call(&mediator.GetNonce{Identity: who.Public()}, &nonce); err != nil {
+	if err := s.call(&mediator.GetNonce{Identity: who.Public()}, &nonce); err != nil {
 		return nil, err
 	}
 	signature, err := who.SignServerNonce(nonce.Nonce, identity.GuardFunc(func([32]byte) bool { return false }))
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.call(&mediator.Auth{Identity: who.Public(), Nonce: nonce.Nonce, Signature: signature}, nil)
-	return s, err
+	return s, s.call(&mediator.Auth{Identity: who.Public(), Nonce: nonce.Nonce, Signature: signature}, nil)
 }
 
 // call sends a request and returns its answer; pushes before it are dropped.
-func (s *fanSender) call(q mediator.Request, into mediator.Result) (mediator.Answer, error) {
+func (s *fanSender) call(q mediator.Request, into mediator.Result) error {
 	if _, err := s.conn.Write(mediator.AppendRequest(nil, 1, q)); err != nil {
-		return mediator.Answer{}, err
+		return err
 	}
 	for {
 		answer, err := mediator.ReadAnswer(s.in, 1<<20)
-		if err != nil || !answer.IsPush() {
-			return answer, errors.Join(err, answer.Parse(into))
+		if err != nil {
+			return err
+		}
+		if !answer.IsPush() {
+			return answer.Parse(into)
 		}
 	}
 }
@@ -289,8 +295,7 @@ func (f *fanOut) round(ctx context.Context, send func() error, to []*fanReader) 
 func (f *fanOut) sendMessage() error {
 	f.guid++
 	seconds := int64(1)
-	_, err := f.sender.call(&mediator.SendMessage{Chat: fanGroup, GUID: f.guid, Time: &seconds, Blob: make([]byte, fanBlob)}, &mediator.Sent{})
-	return err
+	return f.sender.call(&mediator.SendMessage{Chat: fanGroup, GUID: f.guid, Time: &seconds, Blob: make([]byte, fanBlob)}, &mediator.Sent{})
 }
 
 // writePlain writes what is pushed for a message.
@@ -318,6 +323,9 @@ func (f *fanOut) close() error {
 	f.reading.Wait()
 	if f.store != nil {
 		err = errors.Join(err, f.store.Close())
+	}
+	if f.dir != "" {
+		err = errors.Join(err, os.RemoveAll(f.dir))
 	}
 	f.net.Close()
 	return err

@@ -24,7 +24,7 @@ type TLV struct {
 	Value []byte
 }
 
-// U64, U32 and U8 make the value of a field.
+// U64 makes a field of eight bytes.
 func U64(tag byte, v uint64) TLV { return TLV{tag, binary.BigEndian.AppendUint64(nil, v)} }
 
 // U32 makes a field of four bytes.
@@ -235,9 +235,9 @@ func (c *MediatorClient) Login(ctx context.Context, id Identity) error {
 
 // ProofOfWork searches the counter for which the signature over nonce and counter begins
 // with two zero bytes.
-func (id Identity) ProofOfWork(nonce []byte) (counter uint32, signature []byte) {
+func (i Identity) ProofOfWork(nonce []byte) (counter uint32, signature []byte) {
 	for ; ; counter++ {
-		signature = id.Sign(binary.BigEndian.AppendUint32(append([]byte(nil), nonce...), counter))
+		signature = i.Sign(binary.BigEndian.AppendUint32(append([]byte(nil), nonce...), counter))
 		if signature[0] == 0 && signature[1] == 0 {
 			return counter, signature
 		}
