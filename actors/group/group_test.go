@@ -35,9 +35,9 @@ func TestGroup_TextsBothWays(t *testing.T) {
 	})
 }
 
-// numbered returns texts from one number to another.
-func numbered(from, to int) (texts []string) {
-	for i := from; i <= to; i++ {
+// numbered returns the texts up to a number.
+func numbered(to int) (texts []string) {
+	for i := 1; i <= to; i++ {
 		texts = append(texts, fmt.Sprint("text ", i))
 	}
 	return texts
@@ -62,8 +62,8 @@ func TestHistory_SwappedPushes_InOrder(t *testing.T) {
 		r.say(0, 0, "text 41")
 		r.say(1, 0, "text 41")
 		for i := range r.accounts {
-			r.has(i, 0, 0, numbered(1, 41)...)
-			r.has(i, 1, 0, numbered(1, 41)...)
+			r.has(i, 0, 0, numbered(41)...)
+			r.has(i, 1, 0, numbered(41)...)
 		}
 		r.checked()
 	})
@@ -82,7 +82,7 @@ func TestHistory_LostPushes_FetchedAfterReconnect(t *testing.T) {
 		r.has(0, 0, 0) // nobody has said that there is anything
 		one.Disconnect()
 		for i := range r.accounts {
-			r.has(i, 0, 0, numbered(1, 5)...)
+			r.has(i, 0, 0, numbered(5)...)
 		}
 	})
 }
@@ -116,7 +116,7 @@ func TestHistory_FetchedOnceAfterEverySubscribe(t *testing.T) {
 func TestHistory_LongAbsence_Complete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		want := numbered(1, 500)
+		want := numbered(500)
 		for i := 1; i <= 500; i++ {
 			r.say(0, 0, fmt.Sprint("text ", i))
 			r.say(1, 1, fmt.Sprint("text ", i))
@@ -218,7 +218,7 @@ func TestSend_GUIDTaken_DeletedByOtherGUID(t *testing.T) {
 		if got := r.messages(0, 0, 0)[1]; got.ServerGUID != 78 || got.ID != id {
 			t.Errorf("%+v", got)
 		}
-		r.task(0, 0, 0, store.GroupTask{Kind: store.TaskDeleteMessage, Message: id})
+		r.task(0, 0, store.GroupTask{Kind: store.TaskDeleteMessage, Message: id})
 		r.until("it is deleted for both", func() bool { return r.messages(0, 0, 0)[1].Deleted && r.messages(1, 0, 0)[1].Deleted })
 		if r.messages(1, 0, 0)[0].Deleted {
 			t.Error("the other one was deleted")
@@ -227,11 +227,11 @@ func TestSend_GUIDTaken_DeletedByOtherGUID(t *testing.T) {
 	})
 }
 
-// task queues a task and waits until it is answered. It returns whether it was done, and
+// task queues a task for the first group of a mediator and waits until it is answered. It returns whether it was done, and
 // the reason.
-func (r *rig) task(i, m, g int, task store.GroupTask) (done bool, reason string) {
+func (r *rig) task(i, m int, task store.GroupTask) (done bool, reason string) {
 	r.t.Helper()
-	task.Account, task.Group = r.id(i), r.conversation(m, g)
+	task.Account, task.Group = r.id(i), r.conversation(m, 0)
 	seq := do[store.GroupTaskQueued](r, store.EnqueueGroupTask{Task: task}).Seq
 	r.until(fmt.Sprint("task ", task.Kind), func() bool {
 		events, err := r.store.ConversationEvents(task.Account, task.Group, seq-1, 0)
@@ -321,18 +321,18 @@ func TestGroup_WholeLife(t *testing.T) {
 			return len(all) == 4 && !slices.ContainsFunc(all, func(m group.MediatorStatus) bool { return !m.Connected })
 		})
 		r.create(1)
-		if done, reason := r.task(0, 1, 0, store.GroupTask{Kind: store.TaskInvite, User: r.id(1)}); !done {
+		if done, reason := r.task(0, 1, store.GroupTask{Kind: store.TaskInvite, User: r.id(1)}); !done {
 			t.Fatal(reason)
 		}
 		r.until("the invite is there", func() bool { return r.stateOf(1, 1, 0) == store.GroupInvited })
 		if g := r.group(1, 1, 0); g.Name != "Choir" || g.Inviter != r.id(0) || g.Key.IsZero() {
 			t.Errorf("%+v", g)
 		}
-		if done, _ := r.task(0, 1, 0, store.GroupTask{Kind: store.TaskInvite, User: r.id(1)}); !done {
+		if done, _ := r.task(0, 1, store.GroupTask{Kind: store.TaskInvite, User: r.id(1)}); !done {
 			t.Error("an invite that exists is not an error")
 		}
 		do[bool](r, store.DecideInvite{Account: r.id(1), Group: r.conversation(1, 0), Accept: true})
-		r.until("the second account is a member", func() bool { return r.stageOf(1, 1, 0) == group.StageLive })
+		r.until("the second account is a member", func() bool { return r.stageOf(1, 1) == group.StageLive })
 		r.write(0, 1, 0, "welcome")
 		r.has(1, 1, 0, "welcome")
 		r.write(1, 1, 0, "thank you")
@@ -344,29 +344,29 @@ func TestGroup_WholeLife(t *testing.T) {
 		})
 
 		name := "Quartet"
-		if done, reason := r.task(1, 1, 0, store.GroupTask{Kind: store.TaskEdit, Name: &name}); done || reason == "" {
+		if done, reason := r.task(1, 1, store.GroupTask{Kind: store.TaskEdit, Name: &name}); done || reason == "" {
 			t.Errorf("a user may not rename the group: %t %q", done, reason)
 		}
-		r.task(0, 1, 0, store.GroupTask{Kind: store.TaskRole, User: r.id(1), Permissions: store.Permissions(fakemediator.Admin)})
+		r.task(0, 1, store.GroupTask{Kind: store.TaskRole, User: r.id(1), Permissions: store.Permissions(fakemediator.Admin)})
 		r.until("the second account is an admin", func() bool { return byte(r.group(1, 1, 0).Permissions) == fakemediator.Admin })
-		if done, reason := r.task(1, 1, 0, store.GroupTask{Kind: store.TaskEdit, Name: &name, Avatar: []byte{1}, SetAvatar: true}); !done {
+		if done, reason := r.task(1, 1, store.GroupTask{Kind: store.TaskEdit, Name: &name, Avatar: []byte{1}, SetAvatar: true}); !done {
 			t.Error(reason)
 		}
 		r.until("both know the name", func() bool {
 			return r.group(0, 1, 0).Name == name && r.group(1, 1, 0).Name == name && len(r.group(0, 1, 0).Avatar) == 1
 		})
 
-		r.task(0, 1, 0, store.GroupTask{Kind: store.TaskBan, User: r.id(1)})
+		r.task(0, 1, store.GroupTask{Kind: store.TaskBan, User: r.id(1)})
 		r.until("the second account is banned", func() bool { return r.stateOf(1, 1, 0) == store.GroupBanned })
-		if done, reason := r.task(0, 1, 0, store.GroupTask{Kind: store.TaskLeave}); done || reason == "" {
+		if done, reason := r.task(0, 1, store.GroupTask{Kind: store.TaskLeave}); done || reason == "" {
 			t.Errorf("the owner has left: %q", reason)
 		}
-		r.task(0, 1, 0, store.GroupTask{Kind: store.TaskUnban, User: r.id(1)})
+		r.task(0, 1, store.GroupTask{Kind: store.TaskUnban, User: r.id(1)})
 		r.mediators[1].Disconnect() // a member who was added learns it after the next connect
 		r.until("the second account is a member again", func() bool { return r.stateOf(1, 1, 0) == store.GroupMember })
 		r.write(0, 1, 0, "again")
 		r.has(1, 1, 0, "welcome", "thank you", "again")
-		if done, reason := r.task(1, 1, 0, store.GroupTask{Kind: store.TaskLeave}); !done {
+		if done, reason := r.task(1, 1, store.GroupTask{Kind: store.TaskLeave}); !done {
 			t.Error(reason)
 		}
 		r.until("the second account has left", func() bool { return r.stateOf(1, 1, 0) == store.GroupLeft })
@@ -374,7 +374,7 @@ func TestGroup_WholeLife(t *testing.T) {
 			m, err := r.store.Member(r.id(0), r.conversation(1, 0), r.id(1))
 			return err == nil && m.Standing == store.StandingLeft
 		})
-		if done, reason := r.task(0, 1, 0, store.GroupTask{Kind: store.TaskDelete}); !done {
+		if done, reason := r.task(0, 1, store.GroupTask{Kind: store.TaskDelete}); !done {
 			t.Error(reason)
 		}
 		r.until("the group is deleted", func() bool { return r.stateOf(0, 1, 0) == store.GroupDeleted })
@@ -400,13 +400,14 @@ func (r *rig) create(m int) {
 		r.chats[m][0], r.secrets[m][0] = r.mediators[m].Chat(int64(g.Chat)), fakemediator.Secret{7}
 		return true
 	})
-	r.until("it is live", func() bool { return r.stageOf(0, m, 0) == group.StageLive })
+	r.until("it is live", func() bool { return r.stageOf(0, m) == group.StageLive })
 	if n := r.mediators[m].Chats(); n != before+1 || creation.State != store.GroupCreating {
 		r.t.Errorf("%d groups, %d before; %s", n, before, creation.State)
 	}
 }
 
-func (r *rig) stageOf(i, m, g int) group.Stage { return r.progress(i, m, g).Stage }
+// stageOf is how far the first group of a mediator is.
+func (r *rig) stageOf(i, m int) group.Stage { return r.progress(i, m, 0).Stage }
 
 // stateOf returns the state of a group, GroupFailed when it is not known.
 func (r *rig) stateOf(i, m, g int) store.GroupState {
@@ -563,7 +564,7 @@ func TestReadOnly_Polls(t *testing.T) {
 		r.mediators[0].SetRole(r.chats[0][0], r.id(0), r.carol, fakemediator.ReadOnly)
 		r.until("it may only read", func() bool { return r.stateOf(0, 0, 0) == store.GroupReadOnly })
 		r.mediators[0].Disconnect()
-		r.until("it polls", func() bool { return r.stageOf(0, 0, 0) == group.StagePolling })
+		r.until("it polls", func() bool { return r.stageOf(0, 0) == group.StagePolling })
 		r.say(0, 0, "one")
 		r.has(0, 0, 0, "one")
 		before := r.mediators[0].Count(fakemediator.MessagesSince)
@@ -572,7 +573,7 @@ func TestReadOnly_Polls(t *testing.T) {
 			t.Errorf("it has asked %d times in 10 minutes", n)
 		}
 		r.mediators[0].SetRole(r.chats[0][0], r.id(0), r.carol, fakemediator.User)
-		r.until("it may write", func() bool { return r.stateOf(0, 0, 0) == store.GroupMember && r.stageOf(0, 0, 0) == group.StageLive })
+		r.until("it may write", func() bool { return r.stateOf(0, 0, 0) == store.GroupMember && r.stageOf(0, 0) == group.StageLive })
 		r.write(0, 0, 0, "two")
 		r.has(1, 0, 0, "one", "two")
 	})
@@ -629,13 +630,13 @@ func TestHistory_Shrunk_ReadAgain(t *testing.T) {
 		for i := 1; i <= 20; i++ {
 			r.say(0, 0, fmt.Sprint("text ", i))
 		}
-		r.has(0, 0, 0, numbered(1, 20)...)
+		r.has(0, 0, 0, numbered(20)...)
 		r.mediators[0].Shrink(r.chats[0][0], 10)
 		r.mediators[0].Disconnect()
 		r.settled()
 		r.say(0, 0, "text 21") // number 11
-		r.has(0, 0, 0, numbered(1, 21)...)
-		r.has(1, 0, 0, numbered(1, 21)...)
+		r.has(0, 0, 0, numbered(21)...)
+		r.has(1, 0, 0, numbered(21)...)
 	})
 }
 

@@ -347,11 +347,10 @@ func (r *rig) say(m, g int, text string) fakemediator.Message {
 }
 
 // write queues a text of an account.
-func (r *rig) write(i, m, g int, text string) store.Message {
+func (r *rig) write(i, m, g int, text string) {
 	r.t.Helper()
 	r.guid++
-	queued := do[store.Enqueued](r, store.EnqueueMessage{Account: r.id(i), Conversation: r.conversation(m, g), GUID: 1<<40*int64(i+1) + r.guid, Payload: []byte(text)})
-	return queued.Message
+	do[store.Enqueued](r, store.EnqueueMessage{Account: r.id(i), Conversation: r.conversation(m, g), GUID: 1<<40*int64(i+1) + r.guid, Payload: []byte(text)})
 }
 
 // heard returns the texts of an account that a mediator has.
