@@ -241,14 +241,22 @@ func (s *service) cancelMessage(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
+	return s.cancel(account, store.ContactConversation(contact), id, func() (bool, error) {
+		return s.node.CancelMessage(ctx, account, contact, id, cancelReason)
+	})
+}
+
+// cancel cancels a message of a contact's or a group's conversation with give, and answers
+// with the message.
+func (s *service) cancel(account identity.PublicKey, conversation store.ConversationID, id store.MessageID, give func() (bool, error)) (*body[Message], error) {
 	if id.Dir != store.Out {
 		return nil, huma.Error422UnprocessableEntity("only messages that this account has sent can be cancelled")
 	}
-	given, err := s.node.CancelMessage(ctx, account, contact, id, cancelReason)
+	given, err := give()
 	if err != nil {
-		return nil, problem(err)
+		return nil, groupProblem(err)
 	}
-	m, err := s.node.Message(account, contact, id)
+	m, err := s.node.ConversationMessage(account, conversation, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, huma.Error404NotFound("there is no such message in that conversation")
 	}

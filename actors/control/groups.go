@@ -393,15 +393,7 @@ func (s *service) groupMessages(_ context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.node.ConversationMessages(g.Account, g.ID, in.Before, in.Limit)
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []Message{}
-	for _, m := range page {
-		out = append(out, s.message(m))
-	}
-	return &body[[]Message]{out}, nil
+	return s.page(g.Account, g.ID, in.Before, in.Limit)
 }
 
 func (s *service) sendToGroup(ctx context.Context, in *struct {
@@ -450,24 +442,9 @@ func (s *service) cancelGroupMessage(ctx context.Context, in *GroupMessagePath) 
 	if err != nil {
 		return nil, err
 	}
-	if id.Dir != store.Out {
-		return nil, huma.Error422UnprocessableEntity("only messages that this account has sent can be cancelled")
-	}
-	given, err := s.node.CancelGroupMessage(ctx, g.Account, g.ID, id, cancelReason)
-	if err != nil {
-		return nil, groupProblem(err)
-	}
-	m, err := s.node.ConversationMessage(g.Account, g.ID, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, huma.Error404NotFound("there is no such message in that group")
-	}
-	if err != nil {
-		return nil, problem(err)
-	}
-	if !given && m.Reason != cancelReason {
-		return nil, huma.Error409Conflict("the message is " + m.State.String() + " already, and cannot be cancelled")
-	}
-	return &body[Message]{s.message(m)}, nil
+	return s.cancel(g.Account, g.ID, id, func() (bool, error) {
+		return s.node.CancelGroupMessage(ctx, g.Account, g.ID, id, cancelReason)
+	})
 }
 
 // memberName is what a member of a group is called: by our user, else by themselves. It is

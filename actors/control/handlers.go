@@ -193,7 +193,12 @@ func (s *service) messages(_ context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.node.Messages(account, contact, in.Before, in.Limit)
+	return s.page(account, store.ContactConversation(contact), in.Before, in.Limit)
+}
+
+// page answers with messages of a contact's or a group's conversation.
+func (s *service) page(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) (*body[[]Message], error) {
+	page, err := s.node.ConversationMessages(account, conversation, before, limit)
 	if err != nil {
 		return nil, problem(err)
 	}
