@@ -30,14 +30,12 @@ func (n *testNode) addGroup(account identity.PublicKey, chat uint64, name string
 }
 
 // join makes somebody a member of a group, in the eyes of an account.
-func (n *testNode) join(account identity.PublicKey, group store.ConversationID, name string, role mediator.Permissions) identity.PublicKey {
+func (n *testNode) join(account identity.PublicKey, group store.ConversationID, name string, role mediator.Permissions) {
 	n.t.Helper()
-	id := key(name)
 	n.member(account, group, store.MemberChange{
-		Member: id, Fields: store.MemberPermissions | store.MemberStanding | store.MemberProfile, Permissions: store.Permissions(role),
+		Member: key(name), Fields: store.MemberPermissions | store.MemberStanding | store.MemberProfile, Permissions: store.Permissions(role),
 		Name: name, ProfileTime: 1,
 	})
-	return id
 }
 
 func (n *testNode) member(account identity.PublicKey, group store.ConversationID, change store.MemberChange) {
@@ -85,10 +83,10 @@ func (n *testNode) says(account identity.PublicKey, group store.ConversationID, 
 }
 
 // reports delivers what the mediator of a group itself says.
-func (n *testNode) reports(account identity.PublicKey, group store.ConversationID, s mediator.System, m store.GroupMessage) store.MessageID {
+func (n *testNode) reports(account identity.PublicKey, group store.ConversationID, s mediator.System, m store.GroupMessage) {
 	n.t.Helper()
 	m.System, m.Author, m.Type, m.Payload = true, identity.PublicKey(mediatorNode), int32(peer.TypeSystem), s.AppendTo(nil)
-	return n.relay(account, group, m)
+	n.relay(account, group, m)
 }
 
 func (n *testNode) GroupMembers(account identity.PublicKey, group store.ConversationID) iter.Seq2[store.Member, error] {

@@ -81,7 +81,7 @@ func (d *delivery) senderOf(m store.Message) bridgev2.EventSender {
 // its own. other is false for a message like those of contacts. The content is nil when
 // the room shows the message in another way.
 func (d *delivery) insteadOfContent(m store.Message) (content *event.MessageEventContent, other bool) {
-	text := ""
+	var text string
 	switch {
 	case !d.isGroup():
 		return nil, false

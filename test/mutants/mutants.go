@@ -205,8 +205,8 @@ func mutants() []mutant {
 			name:   "200-before-storing",
 			harm:   "what is written in Matrix is lost when the node is killed",
 			file:   "bridge/appservice/listener.go",
-			before: "	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {\n",
-			after:  "	writeOK(w)\n	if err := appendEntries(ctx, l.opts.Node, entries); err != nil {\n",
+			before: "	leftOut, err := appendEntries(ctx, l.opts.Node, entries)\n",
+			after:  "	writeOK(w)\n	leftOut, err := appendEntries(ctx, l.opts.Node, entries)\n",
 			tests:  []string{"-run", "Stored|Store|Listener|Transaction", "./bridge"},
 		},
 		{
