@@ -58,11 +58,11 @@ func Kinds() []Kind {
 		{store.GroupChanged, "state, name, description, picture, own permissions or a setting of the group has changed", ofGroup},
 		{store.GroupRemoved, "the group was removed with all messages", ofGroup},
 		{store.InviteReceived, "somebody invites the account to the group, and waits for an answer", ofGroup},
-		{store.MembersChanged, "members have come or left, or have other permissions or profiles; without `member` several", and(ofGroup, "member")},
+		{store.MembersChanged, "members have come or left, or have other permissions or profiles; without `member` several", and(ofGroup, "member", "member_name")},
 		{store.MessageSynced, "another device of the account has sent a message to the group", and(ofGroup, "message")},
 		{store.MessageDeleted, "a message was deleted for everybody in the group", and(ofGroup, "message")},
-		{store.GroupTaskDone, "the mediator of the group has done what the account asked for", and(ofGroup, "task", "member", "message", "reason")},
-		{store.GroupTaskFailed, "what the account asked of the mediator of the group was given up", and(ofGroup, "task", "member", "message", "reason")},
+		{store.GroupTaskDone, "the mediator of the group has done what the account asked for", and(ofGroup, "task", "member", "member_name", "message", "reason")},
+		{store.GroupTaskFailed, "what the account asked of the mediator of the group was given up", and(ofGroup, "task", "member", "member_name", "message", "reason")},
 	}
 }
 
