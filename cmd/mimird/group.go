@@ -117,7 +117,7 @@ func newGroupShow(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:               "show GROUP",
 		Short:             "Show what is known of a group",
-		Long:              "Shows what is known of a group, and what its mediator was asked for and has not answered. Its messages are shown by\nmimird show.",
+		Long:              "Shows what is known of a group, and what its mediator was asked for and has not answered. Its messages are shown by\nmimird tail.",
 		Args:              oneArg("GROUP"),
 		ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -288,13 +288,3 @@ func (c *MediatorClient) Await(ctx context.Context, fits func(MediatorFrame) boo
 		}
 	}
 }
-
-// MediatorEventGUID is the guid that a mediator gives to an event: Java's hash of its blob,
-// and the seconds.
-func MediatorEventGUID(blob []byte, seconds int64) int64 {
-	h := int32(1)
-	for _, b := range blob {
-		h = 31*h + int32(int8(b))
-	}
-	return int64(h)<<32 ^ seconds
-}
