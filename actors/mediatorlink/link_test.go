@@ -18,6 +18,7 @@ import (
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/test/fakemediator"
 	"github.com/mimird/mimird/test/virtual"
 )
 
@@ -103,11 +104,11 @@ func (r *rig) fulfilled(link kernel.Ref, q mediator.Request) {
 func TestLink_LoginRequestRefusal(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.one.handle = func(l *line, q call) {
-			if q.command == 0x22 {
-				l.refuse(q.id, "owner can't leave")
+			if q.Command == 0x22 {
+				l.Refuse(q, "owner can't leave")
 				return
 			}
-			l.ok(q.id, field(0x11, number(41)))
+			l.OK(q, fakemediator.Number(0x11, 41))
 		}
 		link := r.connected(r.one)
 		got := <-r.ask(link, &mediator.Subscribe{Chat: 7})
@@ -160,13 +161,13 @@ func TestLink_AnswersOvertake(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		var held *call
 		r.one.handle = func(l *line, q call) {
-			if q.command == 0x52 {
+			if q.Command == 0x52 {
 				held = &q
 				return
 			}
-			l.ok(q.id, field(0x11, number(1)))
+			l.OK(q, fakemediator.Number(0x11, 1))
 			if held != nil {
-				l.ok(held.id, field(0x31, []byte{0, 0, 0, 0}))
+				l.OK(*held, fakemediator.Field(0x31, []byte{0, 0, 0, 0}))
 			}
 		}
 		link := r.connected(r.one)
@@ -199,7 +200,7 @@ func TestLink_UnresponsiveMediator_GivenUp(t *testing.T) {
 				quiet := r.one.lines[0]
 				r.one.handle = func(l *line, q call) {
 					if l != quiet {
-						l.ok(q.id, nil)
+						l.OK(q)
 					}
 				}
 				got := r.ask(stalled, &mediator.Ping{})
@@ -207,7 +208,7 @@ func TestLink_UnresponsiveMediator_GivenUp(t *testing.T) {
 				go func() {
 					defer close(done)
 					for id := uint64(1); test.push && id < 300; id++ {
-						quiet.pushMessage(id, 10)
+						pushMessage(quiet, id, 10)
 						virtual.Sleep(time.Second)
 					}
 				}()
@@ -247,9 +248,9 @@ func TestLink_FloodOfPushes(t *testing.T) {
 		link := r.connected(r.one)
 		l := r.one.last()
 		for id := range uint64(1000) {
-			l.pushMessage(id+1, 10)
+			pushMessage(l, id+1, 10)
 		}
-		l.pushInvite(1)
+		pushInvite(l, 1)
 		synctest.Wait()
 		r.fulfilled(link, &mediator.Ping{})
 		var held []mediatorlink.Pushed
@@ -275,7 +276,7 @@ func TestLink_FloodOfPushes(t *testing.T) {
 		for _, p := range held {
 			p.Release()
 		}
-		l.pushMessage(2000, 10)
+		pushMessage(l, 2000, 10)
 		kerneltest.Expect[mediatorlink.Pushed](t, r.stage.Probe, time.Second).Release()
 	})
 }
@@ -285,7 +286,7 @@ func TestLink_FloodOfInvites_Counted(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.connected(r.one)
 		for id := range uint64(100) {
-			r.one.last().pushInvite(id + 1)
+			pushInvite(r.one.last(), id+1)
 		}
 		synctest.Wait()
 		pushed, missed := 0, 0
@@ -306,8 +307,8 @@ func TestLink_FloodOfInvites_Counted(t *testing.T) {
 func TestLink_AnswerTooLarge_AskerTold(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.one.handle = func(l *line, q call) {
-			if q.command == 0x36 {
-				l.ok(q.id, make([]byte, 2<<20))
+			if q.Command == 0x36 {
+				l.OK(q, make([]byte, 2<<20))
 			}
 		}
 		link := r.connected(r.one)
@@ -326,11 +327,11 @@ func TestLink_AnswerTooLarge_AskerTold(t *testing.T) {
 // Bad input ends the connection, and the link connects again.
 func TestLink_MalformedInput_Reconnected(t *testing.T) {
 	for name, spoil := range map[string]func(l *line){
-		"answer to no request": func(l *line) { l.ok(999, nil) },
-		"unknown status":       func(l *line) { l.write(9, 1, nil) },
-		"push without fields":  func(l *line) { l.push(0x32, []byte{1, 2, 3}) },
-		"huge length":          func(l *line) { _, _ = l.conn.Write([]byte{2, 0, 0x32, 0xff, 0xff, 0xff, 0xff}) },
-		"reset":                func(l *line) { _ = l.conn.Abort() },
+		"answer to no request": func(l *line) { l.OK(call{ID: 999}) },
+		"unknown status":       func(l *line) { l.Write(fakemediator.Frame(9, 1)) },
+		"push without fields":  func(l *line) { l.Push(0x32, []byte{1, 2, 3}) },
+		"huge length":          func(l *line) { l.Write([]byte{2, 0, 0x32, 0xff, 0xff, 0xff, 0xff}) },
+		"reset":                func(l *line) { l.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(r *rig) {
@@ -348,7 +349,7 @@ func TestLink_MalformedInput_Reconnected(t *testing.T) {
 func TestLink_UnknownPush_Ignored(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		link := r.connected(r.one)
-		r.one.last().push(0x77, []byte{1})
+		r.one.last().Push(0x77, []byte{1})
 		r.fulfilled(link, &mediator.Ping{})
 		r.stage.ExpectNone(t, time.Second)
 	})
@@ -360,7 +361,7 @@ func TestLink_MediatorAway_NudgeConnects(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		link := r.connected(r.one)
 		r.net.Cut(r.node.Key(), r.one.key())
-		_ = r.one.last().conn.Abort()
+		r.one.last().Close()
 		pending := r.ask(link, &mediator.Ping{})
 		if got := <-pending; !errors.Is(got.err, mediatorlink.ErrLost) {
 			t.Errorf("%v", got.err)

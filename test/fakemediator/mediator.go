@@ -160,7 +160,7 @@ func (m *Mediator) serve(conn overlay.Conn) {
 	}
 	m.Lock(func() { m.lines = append(m.lines, l) })
 	for {
-		q, err := readCall(in)
+		q, err := ReadCall(in)
 		if err != nil {
 			return
 		}
@@ -242,7 +242,7 @@ func (m *Mediator) carryOut(l *Line, q Call) (answer [][]byte, refusal string, a
 		slices.Sort(ids)
 		parts := [][]byte{count(len(ids))}
 		for _, id := range ids {
-			parts = append(parts, number(0x10, id))
+			parts = append(parts, Number(0x10, id))
 		}
 		return ok(parts...)
 	case InviteAnswer:
@@ -299,7 +299,7 @@ func (m *Mediator) create(l *Line, q Call) ([][]byte, string, func()) {
 	delete(m.nonces, l.user)
 	c := m.addChat(string(q.Fields[0x20]), l.user)
 	c.Description, c.Avatar = string(q.Fields[0x21]), q.Fields[0x22]
-	return [][]byte{number(0x10, c.ID)}, "", nil
+	return [][]byte{Number(0x10, c.ID)}, "", nil
 }
 
 func (m *Mediator) addChat(name, creator string) *Chat {
@@ -364,9 +364,9 @@ func (m *Mediator) inChat(l *Line, q Call, c *Chat) ([][]byte, string, func()) {
 		}
 		last := c.last
 		c.subscribed[l] = true
-		return [][]byte{number(0x11, last)}, "", func() {
+		return [][]byte{Number(0x11, last)}, "", func() {
 			m.online(c, l.user, 1)
-			m.deliver(l, frame(2, 0x51, number(0x10, c.ID), number(0x36, me.Changed)))
+			m.deliver(l, Frame(2, 0x51, Number(0x10, c.ID), Number(0x36, me.Changed)))
 		}
 	case MessagesSince:
 		return m.messagesSince(q, c)
@@ -377,7 +377,7 @@ func (m *Mediator) inChat(l *Line, q Call, c *Chat) ([][]byte, string, func()) {
 	case MemberInfo:
 		me.Info, me.InfoTime, me.Changed = q.Fields[0x24], q.Number(0x32), q.Number(0x32)
 		for other := range c.subscribed {
-			m.deliver(other, frame(2, 0x54, number(0x10, c.ID), count(1), Field(0x15, []byte(l.user)), Field(0x24, me.Info), number(0x32, me.InfoTime)))
+			m.deliver(other, Frame(2, 0x54, Number(0x10, c.ID), count(1), Field(0x15, []byte(l.user)), Field(0x24, me.Info), Number(0x32, me.InfoTime)))
 		}
 		return ok()
 	case MemberStatus:
@@ -464,7 +464,7 @@ func (m *Mediator) send(l *Line, q Call, c *Chat) ([][]byte, string, func()) {
 			break
 		}
 		if c.Messages[i].Time == at {
-			return [][]byte{number(0x12, guid), number(0x11, c.Messages[i].ID)}, "", nil
+			return [][]byte{Number(0x12, guid), Number(0x11, c.Messages[i].ID)}, "", nil
 		}
 		if tries == 9 {
 			return nil, "db error - guid collision limit exceeded", nil
@@ -473,7 +473,7 @@ func (m *Mediator) send(l *Line, q Call, c *Chat) ([][]byte, string, func()) {
 	}
 	x := m.store(c, Message{GUID: guid, Time: at, Author: l.user, Blob: q.Fields[0x23]})
 	m.pushAll(c, l, x)
-	return [][]byte{number(0x12, guid), number(0x11, x.ID)}, "", nil
+	return [][]byte{Number(0x12, guid), Number(0x11, x.ID)}, "", nil
 }
 
 func (m *Mediator) store(c *Chat, x Message) Message {
@@ -497,7 +497,7 @@ func (m *Mediator) pushAll(c *Chat, except *Line, x Message) {
 }
 
 func (m *Mediator) push(l *Line, c *Chat, x Message) {
-	m.deliver(l, frame(2, 0x32, number(0x10, c.ID), x.fields()))
+	m.deliver(l, Frame(2, 0x32, Number(0x10, c.ID), x.fields()))
 }
 
 // deliver writes a push, or keeps or loses it.
@@ -507,9 +507,9 @@ func (m *Mediator) deliver(l *Line, push []byte) {
 	case m.SwapPushes && len(l.held) == 0:
 		l.held = append(l.held, push)
 	default:
-		l.write(push)
+		l.Write(push)
 		for _, held := range l.held {
-			l.write(held)
+			l.Write(held)
 		}
 		l.held = nil
 	}
@@ -522,8 +522,8 @@ func (m *Mediator) online(c *Chat, user string, online byte) {
 }
 
 func (x Message) fields() []byte {
-	b := append(number(0x11, x.ID), number(0x12, x.GUID)...)
-	b = append(append(b, number(0x32, x.Time)...), Field(0x01, []byte(x.Author))...)
+	b := append(Number(0x11, x.ID), Number(0x12, x.GUID)...)
+	b = append(append(b, Number(0x32, x.Time)...), Field(0x01, []byte(x.Author))...)
 	return append(b, Field(0x23, x.Blob)...)
 }
 
@@ -552,7 +552,7 @@ func (m *Mediator) members(c *Chat) [][]byte {
 				online = 1
 			}
 		}
-		parts = append(parts, Field(0x15, []byte(u)), Field(0x33, []byte{c.Members[u].Permissions}), Field(0x34, []byte{online}), number(0x37, 5))
+		parts = append(parts, Field(0x15, []byte(u)), Field(0x33, []byte{c.Members[u].Permissions}), Field(0x34, []byte{online}), Number(0x37, 5))
 	}
 	return parts
 }
@@ -567,7 +567,7 @@ func membersInfo(c *Chat, since int64) [][]byte {
 		if x.Changed <= since && since > 0 {
 			info = nil
 		}
-		parts = append(parts, Field(0x15, []byte(u)), Field(0x24, info), number(0x32, x.InfoTime))
+		parts = append(parts, Field(0x15, []byte(u)), Field(0x24, info), Number(0x32, x.InfoTime))
 	}
 	return parts
 }
@@ -604,13 +604,13 @@ func (m *Mediator) pushInvite(l *Line, i *invite) {
 		return
 	}
 	parts := [][]byte{
-		number(0x13, i.id), number(0x10, i.chat), Field(0x01, []byte(i.from)), number(0x32, time.Now().Unix()),
+		Number(0x13, i.id), Number(0x10, i.chat), Field(0x01, []byte(i.from)), Number(0x32, time.Now().Unix()),
 		Field(0x20, []byte(c.Name)), Field(0x21, []byte(c.Description)),
 	}
 	if len(c.Avatar) > 0 {
 		parts = append(parts, Field(0x22, c.Avatar))
 	}
-	l.write(frame(2, 0x41, append(parts, Field(0x25, i.data))...))
+	l.Write(Frame(2, 0x41, append(parts, Field(0x25, i.data))...))
 }
 
 func (m *Mediator) inviteAnswer(l *Line, q Call) ([][]byte, string, func()) {

@@ -82,7 +82,7 @@ func (m *Mediator) Delete(c *Chat, guid int64) {
 	defer m.mu.Unlock()
 	for _, x := range c.Messages {
 		if x.GUID == guid {
-			_, _, after := m.deleteMessage(&Line{user: x.Author}, Call{Fields: parseFields(number(0x12, guid))}, c, false)
+			_, _, after := m.deleteMessage(&Line{user: x.Author}, Call{Fields: parseFields(Number(0x12, guid))}, c, false)
 			after()
 			return
 		}
@@ -106,7 +106,7 @@ func (m *Mediator) Profile(c *Chat, member identity.PublicKey, blob []byte, at i
 	x := c.Members[string(member[:])]
 	x.Info, x.InfoTime, x.Changed = blob, at, at
 	for l := range c.subscribed {
-		m.deliver(l, frame(2, 0x54, number(0x10, c.ID), count(1), Field(0x15, member[:]), Field(0x24, blob), number(0x32, at)))
+		m.deliver(l, Frame(2, 0x54, Number(0x10, c.ID), count(1), Field(0x15, member[:]), Field(0x24, blob), Number(0x32, at)))
 	}
 }
 

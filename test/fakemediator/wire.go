@@ -66,7 +66,7 @@ func (q Call) Number(tag byte) int64 {
 	return int64(binary.BigEndian.Uint64(q.Fields[tag])) //nolint:gosec // of a test
 }
 
-// Line is a connection.
+// Line is a connection. A fake that serves it by itself makes it with [NewLine].
 type Line struct {
 	conn overlay.Conn
 	// user is who has logged in.
@@ -75,7 +75,11 @@ type Line struct {
 	held [][]byte // pushes, see Mediator.SwapPushes
 }
 
-func (l *Line) write(frame []byte) {
+// NewLine is the line of a connection.
+func NewLine(conn overlay.Conn) *Line { return &Line{conn: conn} }
+
+// Write writes bytes as they are.
+func (l *Line) Write(frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = l.conn.Write(frame) // a client that is gone does not matter
@@ -85,17 +89,18 @@ func (l *Line) write(frame []byte) {
 func (l *Line) Close() { _ = l.conn.Abort() }
 
 // OK answers a request.
-func (l *Line) OK(q Call, payload ...[]byte) { l.write(frame(0, q.ID, payload...)) }
+func (l *Line) OK(q Call, payload ...[]byte) { l.Write(Frame(0, q.ID, payload...)) }
 
 // Refuse refuses a request.
 func (l *Line) Refuse(q Call, text string) {
-	l.write(frame(1, q.ID, []byte{byte(len(text) >> 8), byte(len(text))}, []byte(text)))
+	l.Write(Frame(1, q.ID, []byte{byte(len(text) >> 8), byte(len(text))}, []byte(text)))
 }
 
 // Push pushes fields.
-func (l *Line) Push(code uint16, payload ...[]byte) { l.write(frame(2, code, payload...)) }
+func (l *Line) Push(code uint16, payload ...[]byte) { l.Write(Frame(2, code, payload...)) }
 
-func frame(first byte, id uint16, parts ...[]byte) []byte {
+// Frame is an answer or a push, with the status and the request id or the code.
+func Frame(first byte, id uint16, parts ...[]byte) []byte {
 	var payload []byte
 	for _, p := range parts {
 		payload = append(payload, p...)
@@ -105,7 +110,8 @@ func frame(first byte, id uint16, parts ...[]byte) []byte {
 	return append(b, payload...)
 }
 
-func readCall(in *bufio.Reader) (Call, error) {
+// ReadCall reads the next request.
+func ReadCall(in *bufio.Reader) (Call, error) {
 	var header [7]byte
 	if _, err := io.ReadFull(in, header[:]); err != nil {
 		return Call{}, err
@@ -128,7 +134,8 @@ func Field(tag byte, value []byte) []byte {
 	return append(append(b, byte(n)), value...)
 }
 
-func number(tag byte, n int64) []byte {
+// Number encodes a field of 8 bytes.
+func Number(tag byte, n int64) []byte {
 	return Field(tag, binary.BigEndian.AppendUint64(nil, uint64(n))) //nolint:gosec // of a test
 }
 
