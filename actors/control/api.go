@@ -265,8 +265,8 @@ func contactOf(n *node.Node, c store.Contact) Contact {
 	return out
 }
 
-// message is messageOf with what is known of the file, and of the message that it
-// refers to.
+// message is messageOf, with the state of the message's file and the message that it refers
+// to.
 func (s *service) message(m store.Message) Message {
 	out := messageOf(m)
 	out.RefersTo = s.refersTo(m)

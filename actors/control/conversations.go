@@ -371,7 +371,7 @@ func (c *Client) Conversations(ctx context.Context, account string) ([]Conversat
 }
 
 // MarkRead notes that a conversation was read up to the message with that order, and
-// returns what is unread then.
+// returns the conversation with the new count of unread messages.
 func (c *Client) MarkRead(ctx context.Context, account, contact string, order uint64) (Conversation, error) {
 	return post[Conversation](ctx, c, accountURL(account, "contacts", contact, "read"), ReadMark{Order: order})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// What is asked of the mediator of a group. Each request queues a task, which is stored
+// The requests to the mediator of a group. Each request queues a task, which is stored
 // first and repeated until the mediator has answered, and waits for that answer as long as
 // the caller wants.
 
@@ -28,7 +28,7 @@ type GroupTask struct {
 	Note  string `json:"note,omitempty" doc:"What there is to say about it"`
 }
 
-// GroupEdit is what is changed of a group for everybody; what is left out stays.
+// GroupEdit is a change of a group for all its members. A nil field changes nothing.
 type GroupEdit struct {
 	Name         *string `json:"name,omitempty" maxLength:"100" doc:"1 to 25 characters"`
 	Description  *string `json:"description,omitempty" maxLength:"800" doc:"At most 200 characters"`

@@ -89,7 +89,7 @@ type JoinedGroup struct {
 	Name     string `json:"name,omitempty" maxLength:"100"`
 }
 
-// GroupSettings are what this node does about a group; what is left out stays.
+// GroupSettings are the settings of a group on this node. A nil field changes nothing.
 type GroupSettings struct {
 	Muted        *bool  `json:"muted,omitempty"`
 	AutoDownload *int64 `json:"auto_download_bytes,omitempty" doc:"0 for the configuration, below 0 for never"`

@@ -255,7 +255,7 @@ func (c *Client) set(ctx context.Context, path string, exists bool) error {
 	return c.remove(ctx, path)
 }
 
-// put replaces what a path names. There is no answer.
+// put sends a PUT request. Its answer has no content.
 func (c *Client) put(ctx context.Context, path string, body any) error {
 	raw, err := encodeBody(body)
 	if err != nil {

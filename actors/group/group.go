@@ -56,9 +56,9 @@ const (
 	goneCheck = time.Hour
 )
 
-// chat is one group of an account. It has one question to the mediator under way at a
-// time; what comes next is decided by pick when the answer is there. What it wants is in
-// the store, so a restart loses nothing.
+// chat is one group of an account. It sends one request to the mediator at a time; pick
+// chooses the next when the answer has arrived. Its tasks are in the store, so a restart
+// loses nothing.
 type chat struct {
 	// Fixed at creation.
 	deps    *Deps
@@ -334,7 +334,7 @@ func (x *chat) show() {
 	x.deps.Table.setProgress(x.conversation(), p)
 }
 
-// next asks what is to be asked next.
+// next sends the next request to the mediator.
 func (x *chat) next(c *kernel.Context) {
 	defer x.show()
 	if x.dismissed(c) {
@@ -357,8 +357,8 @@ func (x *chat) next(c *kernel.Context) {
 	}
 }
 
-// dismissed ends the actor of a group that needs none, after what can never happen any
-// more was given up.
+// dismissed reports whether the group needs no actor any more. It fails the messages and
+// tasks that can never be carried out first, and tells the parent.
 func (x *chat) dismissed(c *kernel.Context) bool {
 	if !x.known {
 		c.Tell(c.Parent(), idle{x.id})
@@ -381,8 +381,8 @@ func (x *chat) dismissed(c *kernel.Context) bool {
 	return !needed
 }
 
-// pick asks the question that comes first: who we are, what was said, what we say, what we
-// want, who the others are.
+// pick sends the request that comes first: members and our role, subscription, history and
+// messages of the outbox in turn, tasks, our profile, the profiles of the others.
 func (x *chat) pick(c *kernel.Context) {
 	switch {
 	case x.checkDue, x.membersDue && !x.historyDue, x.membersDue && x.position == 0 && x.subscribed:

@@ -358,7 +358,7 @@ func (n *Node) DeleteGroup(ctx context.Context, account identity.PublicKey, grou
 	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskDelete})
 }
 
-// GroupEdit is what is changed of a group: nil where nothing changes.
+// GroupEdit is a change of a group for all its members. A nil field changes nothing.
 type GroupEdit struct {
 	Name, Description *string // limits as in [NewGroup]
 	Avatar            []byte
