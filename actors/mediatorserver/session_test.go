@@ -287,8 +287,9 @@ func (r *replay) learn(f recordedFrame) {
 	}
 }
 
-// collect takes over the pushes that a client has got.
+// collect takes over the pushes that a client has got. What is under way arrives first.
 func (r *replay) collect(name string) {
+	virtual.Sleep(time.Millisecond)
 	pushes := r.clients[name].Pushes()
 	for _, f := range pushes[r.counted[name]:] {
 		r.ours[name] = append(r.ours[name], r.normal(f, true))
