@@ -4,9 +4,6 @@ package control
 
 import (
 	"context"
-	"net/http"
-	"net/url"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -200,36 +197,4 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 		}
 	}
 	return s.accountAnswer(s.node.Account(account))
-}
-
-// Accounts lists the accounts of the node.
-func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
-	return get[[]Account](ctx, c, "/v1/accounts")
-}
-
-// CreateAccount creates an account.
-func (c *Client) CreateAccount(ctx context.Context, name string) (Account, error) {
-	return post[Account](ctx, c, "/v1/accounts", map[string]string{"name": name})
-}
-
-// ImportAccount creates an account of an identity that exists already.
-func (c *Client) ImportAccount(ctx context.Context, in Import) (Imported, error) {
-	return post[Imported](ctx, c, "/v1/accounts/import", in)
-}
-
-// ExportAccount asks for the secret key of an account: by key, name, or "-" for
-// the only account.
-func (c *Client) ExportAccount(ctx context.Context, account string) (Secret, error) {
-	return post[Secret](ctx, c, accountURL(account, "export"), struct{}{})
-}
-
-// ChangeAccount changes an account.
-func (c *Client) ChangeAccount(ctx context.Context, account string, change AccountChange) (Account, error) {
-	return send[Account](ctx, c, http.MethodPatch, accountURL(account), change)
-}
-
-// RemoveAccount removes an account with everything in it.
-func (c *Client) RemoveAccount(ctx context.Context, account string, deleteKey bool) error {
-	query := url.Values{"delete_key": {strconv.FormatBool(deleteKey)}}
-	return c.remove(ctx, accountURL(account)+"?"+query.Encode())
 }

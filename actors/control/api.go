@@ -344,3 +344,12 @@ func oldTrackerOf(t resolver.TrackerV1Status) TrackerV1 {
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
+
+// Text is a text to be sent.
+type Text struct {
+	Text string `json:"text" minLength:"1" maxLength:"1048576"`
+	// ReplyTo is the guid of a message to quote, "" for none.
+	ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
+	// Source makes it safe to repeat the call; "" for a new message every time.
+	Source string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
+}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -35,8 +34,12 @@ type BackupRequest struct {
 	WithoutHosted bool `query:"without_hosted" doc:"Leave out what others have put on this file server"`
 }
 
-// leftTrailer follows a backup: a JSON list of what is not in it.
-const leftTrailer = "Mimird-Left-Out"
+const (
+	// LeftTrailer follows a backup: a JSON list of what is not in it.
+	LeftTrailer = "Mimird-Left-Out"
+	// DamagedType is the type of a problem that is store.ErrCorrupt.
+	DamagedType = "urn:mimird:damaged"
+)
 
 // backup streams a backup, unencrypted: it does not leave this machine. When it
 // fails in the middle the answer is cut off, which the client sees.
@@ -51,11 +54,11 @@ func (s *service) backup(_ context.Context, in *BackupRequest) (*huma.StreamResp
 		switch {
 		case err == nil:
 			raw, _ := json.Marshal(left) // strings always marshal
-			c.SetHeader(http.TrailerPrefix+leftTrailer, url.QueryEscape(string(raw)))
+			c.SetHeader(http.TrailerPrefix+LeftTrailer, url.QueryEscape(string(raw)))
 		case w.n == 0:
 			model := huma.ErrorModel{Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
 			if errors.Is(err, store.ErrCorrupt) {
-				model.Type = damagedType
+				model.Type = DamagedType
 			}
 			answer, _ := json.Marshal(model)
 			c.SetHeader("Content-Type", "application/problem+json")
@@ -77,30 +80,4 @@ func (c *counted) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
-}
-
-// Check reads the whole store and says what is wrong with it.
-func (c *Client) Check(ctx context.Context) (Health, error) {
-	return post[Health](ctx, c, "/v1/check", struct{}{})
-}
-
-// Backup writes a backup of the node, unencrypted, and returns what is not in it,
-// one phrase each. What was written is incomplete when it returns an error.
-func (c *Client) Backup(ctx context.Context, w io.Writer, request BackupRequest) (left []string, err error) {
-	resp, err := c.do(ctx, http.MethodPost, fmt.Sprintf("/v1/backup?without_hosted=%t", request.WithoutHosted), nil)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(w, resp.Body); err != nil {
-		return nil, fmt.Errorf("read backup: %w", err)
-	}
-	raw, err := url.QueryUnescape(resp.Trailer.Get(leftTrailer))
-	if err == nil && raw != "" { // an older node says nothing
-		err = json.Unmarshal([]byte(raw), &left)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what the backup lacks: %w", err)
-	}
-	return left, nil
 }

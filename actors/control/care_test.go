@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
@@ -19,9 +20,9 @@ import (
 )
 
 // local serves a node of the rig without a socket.
-func (r *rig) local(t *testing.T, opts control.Options) *control.Local {
+func (r *rig) local(t *testing.T, opts control.Options) *client.Local {
 	t.Helper()
-	l := control.NewLocal(r.alice.Node, opts)
+	l := client.NewLocal(r.alice.Node, opts)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
@@ -121,7 +122,7 @@ func TestTraceTellsTheLifeOfAMessage(t *testing.T) {
 	}
 	for text, want := range map[string]int{"o0000000000000001": 404, "1": 404, "hello": 422, "0": 422, "..": 422} {
 		_, err := l.Trace(ctx, "-", text)
-		if refusal := new(control.Error); !errors.As(err, &refusal) || refusal.Status != want {
+		if refusal := new(client.Error); !errors.As(err, &refusal) || refusal.Status != want {
 			t.Errorf("%q: %v, want status %d", text, err, want)
 		}
 	}
@@ -141,7 +142,7 @@ func TestLocalOfANodeThatIsNotStarted(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	l := control.NewLocal(n, control.Options{})
+	l := client.NewLocal(n, control.Options{})
 	defer func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)

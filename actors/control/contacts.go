@@ -4,7 +4,6 @@ package control
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -206,64 +205,4 @@ func parseGUID(text string) (peer.GUID, error) {
 		return 0, huma.Error422UnprocessableEntity("message is not the guid of a message")
 	}
 	return peer.GUID(guid), nil
-}
-
-// Contacts lists the contacts of an account: by key, name, or "-" for the only
-// account.
-func (c *Client) Contacts(ctx context.Context, account string) ([]Contact, error) {
-	return get[[]Contact](ctx, c, accountURL(account, "contacts"))
-}
-
-// Contact asks for one contact.
-func (c *Client) Contact(ctx context.Context, account, contact string) (Contact, error) {
-	return get[Contact](ctx, c, accountURL(account, "contacts", contact))
-}
-
-// AddContact adds a contact by link or key.
-func (c *Client) AddContact(ctx context.Context, account, link string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts"), NewContact{Link: link})
-}
-
-// RequestContact adds a contact by link or key, and asks them to do the same.
-func (c *Client) RequestContact(ctx context.Context, account, link, text string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts"), NewContact{Link: link, Ask: true, Request: text})
-}
-
-// AcceptContact says yes to a contact request.
-func (c *Client) AcceptContact(ctx context.Context, account, contact string) (Contact, error) {
-	return c.contactVerb(ctx, account, contact, "accept")
-}
-
-// DeclineContact says no to a contact request.
-func (c *Client) DeclineContact(ctx context.Context, account, contact string) (Contact, error) {
-	return c.contactVerb(ctx, account, contact, "decline")
-}
-
-// BlockContact blocks a contact: nothing of theirs is accepted any more.
-func (c *Client) BlockContact(ctx context.Context, account, contact string) (Contact, error) {
-	return c.contactVerb(ctx, account, contact, "block")
-}
-
-// UnblockContact makes a blocked contact what they were before.
-func (c *Client) UnblockContact(ctx context.Context, account, contact string) (Contact, error) {
-	return c.contactVerb(ctx, account, contact, "unblock")
-}
-
-func (c *Client) contactVerb(ctx context.Context, account, contact, verb string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts", contact, verb), struct{}{})
-}
-
-// ChangeContact renames or mutes a contact.
-func (c *Client) ChangeContact(ctx context.Context, account, contact string, change ContactChange) (Contact, error) {
-	return send[Contact](ctx, c, http.MethodPatch, accountURL(account, "contacts", contact), change)
-}
-
-// RemoveContact removes a contact with all messages.
-func (c *Client) RemoveContact(ctx context.Context, account, contact string) error {
-	return c.remove(ctx, accountURL(account, "contacts", contact))
-}
-
-// React reacts to a message, by its guid.
-func (c *Client) React(ctx context.Context, account, contact string, r Reaction) (Message, error) {
-	return post[Message](ctx, c, accountURL(account, "contacts", contact, "reactions"), r)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/test/virtual"
@@ -49,7 +50,7 @@ func say(answer any, err error) func(context.Context) (any, error) {
 
 type rig struct {
 	alice, bob *actorstest.Node
-	client     *control.Client
+	client     *client.Client
 	socket     string
 }
 
@@ -58,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{socket: filepath.Join(t.TempDir(), "s")}
 	w := actorstest.New(t, memnet.Options{})
 	r.alice, r.bob = w.Node("alice", withControl(t, r.socket)), w.Node("bob")
-	r.client = control.NewClient(r.socket)
+	r.client = client.New(r.socket)
 	t.Cleanup(r.client.Close)
 	r.alice.Eventually("the control API answers", func() bool {
 		_, err := r.client.Accounts(t.Context())
@@ -134,9 +135,9 @@ func TestSocket_Removed_Recreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.alice.EventuallyWithin(2*time.Minute, "the socket is there again", func() bool {
-		client := control.NewClient(r.socket)
-		defer client.Close()
-		_, err := client.Accounts(t.Context())
+		api := client.New(r.socket)
+		defer api.Close()
+		_, err := api.Accounts(t.Context())
 		return err == nil
 	})
 	if info, err := os.Lstat(r.socket); err != nil || info.Mode().Perm() != 0o600 {
@@ -152,7 +153,7 @@ func TestLargestTextIsAccepted(t *testing.T) {
 	if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: strings.Repeat("x", 1<<20)}); err != nil {
 		t.Errorf("1 MiB: %v", err)
 	}
-	var refusal *control.Error
+	var refusal *client.Error
 	if _, err := r.client.Send(t.Context(), "-", "bob", control.Text{Text: strings.Repeat("x", 1<<20+1)}); !errors.As(err, &refusal) {
 		t.Errorf("1 MiB and a byte: %v", err)
 	}
@@ -277,7 +278,7 @@ func TestRefusalsSayWhatIsWrong(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.call()
-			var refusal *control.Error
+			var refusal *client.Error
 			if !errors.As(err, &refusal) || refusal.Status != c.status || !strings.Contains(refusal.Text, c.text) {
 				t.Errorf("%v, want status %d and %q", err, c.status, c.text)
 			}
@@ -292,7 +293,7 @@ func TestSeveralAccountsMustBeNamed(t *testing.T) {
 	if err != nil || second.Name != "work" {
 		t.Fatalf("%+v, %v", second, err)
 	}
-	var refusal *control.Error
+	var refusal *client.Error
 	if _, err := r.client.Contacts(ctx, "-"); !errors.As(err, &refusal) || refusal.Status != http.StatusConflict {
 		t.Errorf("an unnamed account among several: %v", err)
 	}
@@ -314,8 +315,8 @@ func TestSocketIsPrivate(t *testing.T) {
 
 func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	client := control.NewClient(socket)
-	if _, err := client.Status(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+	api := client.New(socket)
+	if _, err := api.Status(t.Context()); !errors.Is(err, client.ErrNotRunning) {
 		t.Errorf("no socket: %v", err)
 	}
 	// One that was left behind by a killed process.
@@ -327,7 +328,7 @@ func TestClientSaysThatTheNodeIsNotRunning(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Status(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+	if _, err := api.Status(t.Context()); !errors.Is(err, client.ErrNotRunning) {
 		t.Errorf("a stale socket: %v", err)
 	}
 }
@@ -341,7 +342,7 @@ func TestFollowGivesWholeEventsOnly(t *testing.T) {
 		if strings.Contains(event[:cut], "\n") {
 			want = 2
 		}
-		if err == nil || err.Error() != control.ErrNotRunning.Error() || len(got) > want {
+		if err == nil || err.Error() != client.ErrNotRunning.Error() || len(got) > want {
 			t.Errorf("cut after %d bytes: %d events, %v", cut, len(got), err)
 		}
 	}
@@ -370,7 +371,7 @@ func TestFollow_SlowReader_Waits(t *testing.T) {
 		for range 5 {
 			alice.Say(bob, long)
 		}
-		local := control.NewLocal(alice.Node, control.Options{})
+		local := client.NewLocal(alice.Node, control.Options{})
 		defer func() { _ = local.Close() }()
 		var got []string
 		errEnough := errors.New("enough")
@@ -409,12 +410,12 @@ func follow(t *testing.T, write func(io.Writer)) (events []control.Event, err er
 	})}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	client := control.NewClient(socket)
-	err = client.Follow(t.Context(), "-", 0, func(e control.Event) error {
+	api := client.New(socket)
+	err = api.Follow(t.Context(), "-", 0, func(e control.Event) error {
 		events = append(events, e)
 		return nil
 	})
-	client.Close()
+	api.Close()
 	if err := server.Close(); err != nil {
 		t.Error(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -362,28 +361,4 @@ func listed(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
 	return strings.Join(names, ", ")
-}
-
-// Conversations lists the conversations of an account, those with the newest messages
-// first.
-func (c *Client) Conversations(ctx context.Context, account string) ([]Conversation, error) {
-	return get[[]Conversation](ctx, c, accountURL(account, "conversations"))
-}
-
-// MarkRead notes that a conversation was read up to the message with that order, and
-// returns the conversation with the new count of unread messages.
-func (c *Client) MarkRead(ctx context.Context, account, contact string, order uint64) (Conversation, error) {
-	return post[Conversation](ctx, c, accountURL(account, "contacts", contact, "read"), ReadMark{Order: order})
-}
-
-// CancelMessage gives up a message, by its id, that the contact does not have yet.
-func (c *Client) CancelMessage(ctx context.Context, account, contact, message string) (Message, error) {
-	return send[Message](ctx, c, http.MethodPost, accountURL(account, "contacts", contact, "messages", message, "cancel"), struct{}{})
-}
-
-// FindMessage returns the messages of an account that have this id or guid, with their
-// contacts and without their lives: one as a rule, and more when several contacts used
-// the same guid.
-func (c *Client) FindMessage(ctx context.Context, account, message string) ([]Trace, error) {
-	return get[[]Trace](ctx, c, accountURL(account, "messages", message)+"?brief=true")
 }

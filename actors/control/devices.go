@@ -49,8 +49,3 @@ func (s *service) trustDevice(ctx context.Context, in *struct {
 		return s.node.TrustDevice(ctx, account, contact, device)
 	})
 }
-
-// TrustDevice lets a contact in from a node.
-func (c *Client) TrustDevice(ctx context.Context, account, contact, node string) (Contact, error) {
-	return post[Contact](ctx, c, accountURL(account, "contacts", contact, "devices"), Device{Node: node})
-}

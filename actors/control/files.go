@@ -6,21 +6,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
-
-	"github.com/mimird/mimird/actors/transfer"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/mimird/mimird/actors/media"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -237,69 +233,4 @@ func writeProblem(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: err.Error()}) // the client may be gone
-}
-
-// NewFile is a file to be sent.
-type NewFile struct {
-	Body    io.Reader
-	Name    string
-	Type    string // MIME type, "" for what the content looks like
-	Caption string
-	Voice   bool
-	ReplyTo string // guid of a message, "" for none
-	Source  string // makes it safe to repeat the call; "" for a new message every time
-}
-
-// SendFile queues a file. When it returns without an error the file cannot be lost.
-func (c *Client) SendFile(ctx context.Context, account, contact string, f NewFile) (Message, error) {
-	query := url.Values{"voice": {strconv.FormatBool(f.Voice)}}
-	for key, value := range map[string]string{
-		"name": f.Name, "type": f.Type, "caption": f.Caption, "reply_to": f.ReplyTo, "source": f.Source,
-	} {
-		if value != "" {
-			query.Set(key, value)
-		}
-	}
-	var m Message
-	resp, err := c.stream(ctx, http.MethodPost, accountURL(account, "contacts", contact, "files")+"?"+query.Encode(), media.Unknown, f.Body)
-	if err != nil {
-		return m, err
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&m); err != nil {
-		return m, fmt.Errorf("read answer: %w", err)
-	}
-	return m, nil
-}
-
-// Files lists the files of the newest messages of a conversation, newest first.
-func (c *Client) Files(ctx context.Context, account, contact string) ([]File, error) {
-	return get[[]File](ctx, c, accountURL(account, "contacts", contact, "files"))
-}
-
-// File tells about the file of a message.
-func (c *Client) File(ctx context.Context, account, contact, message string) (File, error) {
-	return get[File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file"))
-}
-
-// FetchFile asks for the file of a message; it returns at once.
-func (c *Client) FetchFile(ctx context.Context, account, contact, message string) (File, error) {
-	return post[File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file", "fetch"), struct{}{})
-}
-
-// ReadFile copies the file of a message, which must be here.
-func (c *Client) ReadFile(ctx context.Context, account, contact, message string, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "contacts", contact, "messages", message, "file", "content"), nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	n, err := io.Copy(w, resp.Body)
-	if err == nil && n != resp.ContentLength {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return fmt.Errorf("read file: %w", err)
-	}
-	return nil
 }

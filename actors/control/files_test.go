@@ -12,6 +12,7 @@ import (
 
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -23,14 +24,14 @@ func TestFilesThroughTheAPI(t *testing.T) {
 	w := actorstest.New(t, memnet.Options{})
 	depot := w.Node("depot", func(o *node.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
 	server, _ := depot.FilesKey()
-	node := func(name string) (*actorstest.Node, *control.Client) {
+	node := func(name string) (*actorstest.Node, *client.Client) {
 		socket := filepath.Join(t.TempDir(), name)
 		n := w.Node(name, withControl(t, socket), func(o *node.Options) {
 			o.Media = transfer.Options{Server: server, AutoDownload: transfer.Never}
 		})
-		client := control.NewClient(socket)
-		t.Cleanup(client.Close)
-		return n, client
+		api := client.New(socket)
+		t.Cleanup(api.Close)
+		return n, api
 	}
 	a, ca := node("a")
 	b, cb := node("b")
@@ -41,7 +42,7 @@ func TestFilesThroughTheAPI(t *testing.T) {
 		return errA == nil && errB == nil
 	})
 	data := bytes.Repeat([]byte("0123456789abcdef"), 9<<20/16)
-	sent, err := ca.SendFile(t.Context(), "-", b.Account.ID.String(), control.NewFile{
+	sent, err := ca.SendFile(t.Context(), "-", b.Account.ID.String(), client.NewFile{
 		Body: bytes.NewReader(data), Name: "../übung.txt", Caption: "look & see", Source: "once",
 	})
 	if err != nil {
@@ -71,7 +72,7 @@ func TestFilesThroughTheAPI(t *testing.T) {
 	if err := cb.ReadFile(t.Context(), "-", got.Contact, got.Message, &content); err != nil || !bytes.Equal(content.Bytes(), data) || got.Type != "text/plain" {
 		t.Errorf("%d bytes, %v, %+v", content.Len(), err, got)
 	}
-	for text, f := range map[string]control.NewFile{
+	for text, f := range map[string]client.NewFile{
 		"empty": {Body: strings.NewReader("")}, "guid": {Body: strings.NewReader("x"), ReplyTo: "abc"},
 	} {
 		if _, err := ca.SendFile(t.Context(), "-", b.Account.ID.String(), f); err == nil || !strings.Contains(err.Error(), text) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
@@ -28,7 +29,7 @@ import (
 type groupRig struct {
 	t        *testing.T
 	node     *actorstest.Node
-	client   *control.Client
+	client   *client.Client
 	mediator *fakemediator.Mediator
 	accounts [2]store.Account
 	chats    [2]*fakemediator.Chat
@@ -51,7 +52,7 @@ func newGroupRig(t *testing.T) *groupRig {
 		t.Fatal(err)
 	}
 	r.accounts[1] = bob
-	r.client = control.NewClient(socket)
+	r.client = client.New(socket)
 	t.Cleanup(r.client.Close)
 	r.eventually("the control API answers", func() bool {
 		_, err := r.client.Accounts(t.Context())
@@ -110,7 +111,7 @@ func (r *groupRig) texts(account string, group int) (texts []string) {
 // refused fails the test unless an error is a refusal of the node with a status and a text.
 func refused(t *testing.T, err error, status int, text string) {
 	t.Helper()
-	var e *control.Error
+	var e *client.Error
 	if !errors.As(err, &e) || e.Status != status || !strings.Contains(e.Text, text) {
 		t.Errorf("error %v, want status %d and %q", err, status, text)
 	}

@@ -422,7 +422,7 @@ func problem(err error) error {
 		return huma.Error503ServiceUnavailable("the node is stopping or busy, and did not answer; the same request with the same source is safe to repeat")
 	}
 	if errors.Is(err, store.ErrCorrupt) {
-		return &huma.ErrorModel{Type: damagedType, Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
+		return &huma.ErrorModel{Type: DamagedType, Title: "Internal Server Error", Status: http.StatusInternalServerError, Detail: err.Error()}
 	}
 	return huma.Error500InternalServerError(err.Error())
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/actorstest"
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
@@ -25,7 +25,7 @@ func TestMediator_ModeratedThroughTheAPI(t *testing.T) {
 		o.Mediator = &mediatorserver.Options{OpenNetwork: w.Open}
 		o.Mediator.Limits.BytesPerGroup = 1 << 20
 	})
-	api := control.NewClient(socket)
+	api := client.New(socket)
 	t.Cleanup(api.Close)
 	ctx := t.Context()
 	n.Eventually("the control API answers", func() bool {

@@ -57,8 +57,8 @@ type Options struct {
 	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)
 }
 
-// Ask is what those who watch a node ask it. [Client] is one, and so is the API of a node
-// in its own process.
+// Ask is what those who watch a node ask it. The client of this API is one, and so is the
+// API of a node in its own process.
 type Ask interface {
 	Status(ctx context.Context) (Status, error)
 	Actors(ctx context.Context) ([]Actors, error)
@@ -148,7 +148,10 @@ func listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	return listener, nil
 }
 
-// handler is the API on its own, for the server and for tests.
+// Handler returns the API of a node without a socket, for programs that have opened the
+// node themselves. It logs to the default logger.
+func Handler(n *node.Node, opts Options) http.Handler { return handler(n, opts, slog.Default()) }
+
 func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("mimird control API", opts.Version)

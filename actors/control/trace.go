@@ -113,9 +113,3 @@ func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.M
 	}
 	return t, nil
 }
-
-// Trace returns the lives of the messages of an account that have this id or guid:
-// one as a rule, and more when several contacts used the same guid.
-func (c *Client) Trace(ctx context.Context, account, message string) ([]Trace, error) {
-	return get[[]Trace](ctx, c, accountURL(account, "messages", message))
-}

@@ -52,8 +52,3 @@ func (i inside) Actors(context.Context) ([]Actors, error) {
 	}
 	return out, nil
 }
-
-// Actors returns the counters of the node's actors, by kind.
-func (c *Client) Actors(ctx context.Context) ([]Actors, error) {
-	return get[[]Actors](ctx, c, "/v1/actors")
-}

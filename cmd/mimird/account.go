@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 // maxAvatarFile is a little more than an avatar may have, so that one
@@ -59,8 +60,8 @@ func newAccountAdd(f *flags) *cobra.Command {
 		Short: "Create an account",
 		Args:  oneArg("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withAccount(cmd, "%q is an account\n", func(client *control.Client) (control.Account, error) {
-				return client.CreateAccount(cmd.Context(), args[0])
+			return f.withAccount(cmd, "%q is an account\n", func(api *client.Client) (control.Account, error) {
+				return api.CreateAccount(cmd.Context(), args[0])
 			})
 		},
 	}
@@ -76,12 +77,12 @@ func newAccountRemove(f *flags) *cobra.Command {
 		Args:              oneArg("ACCOUNT"),
 		ValidArgsFunction: f.completeAccount,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			a, err := client.ChangeAccount(cmd.Context(), args[0], control.AccountChange{})
+			defer api.Close()
+			a, err := api.ChangeAccount(cmd.Context(), args[0], control.AccountChange{})
 			if err != nil {
 				return err
 			}
@@ -92,7 +93,7 @@ func newAccountRemove(f *flags) *cobra.Command {
 			if err := confirm(cmd, yes, what, a.Name); err != nil {
 				return err
 			}
-			if err := client.RemoveAccount(cmd.Context(), a.ID, deleteKey); err != nil {
+			if err := api.RemoveAccount(cmd.Context(), a.ID, deleteKey); err != nil {
 				return err
 			}
 			return f.print(cmd.OutOrStdout(), a, func() { fmt.Fprintf(cmd.OutOrStdout(), "%s is removed\n", printable(a.Name)) })
@@ -134,8 +135,8 @@ func newAccountSet(f *flags) *cobra.Command {
 			if !somethingGiven(cmd) {
 				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role or --hand-over")
 			}
-			return f.withAccount(cmd, "%s is changed\n", func(client *control.Client) (control.Account, error) {
-				return client.ChangeAccount(cmd.Context(), args[0], change)
+			return f.withAccount(cmd, "%s is changed\n", func(api *client.Client) (control.Account, error) {
+				return api.ChangeAccount(cmd.Context(), args[0], change)
 			})
 		},
 	}
@@ -181,7 +182,7 @@ func readAvatar(path string) ([]byte, error) {
 
 // withAccount runs a request whose answer is an account, and prints a
 // sentence with its name.
-func (f *flags) withAccount(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Account, error)) error {
+func (f *flags) withAccount(cmd *cobra.Command, sentence string, do func(*client.Client) (control.Account, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, a control.Account) { fmt.Fprintf(w, sentence, printable(a.Name)) })
 }
 
@@ -190,12 +191,12 @@ func (f *flags) completeAccount(cmd *cobra.Command, args []string, _ string) ([]
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer client.Close()
-	accounts, err := client.Accounts(cmd.Context())
+	defer api.Close()
+	accounts, err := api.Accounts(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mimird/mimird/actors/appbackup"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -48,19 +49,19 @@ func newAccountImport(f *flags) *cobra.Command {
 			if role != "" {
 				in.Role = role
 			}
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			done, err := client.ImportAccount(cmd.Context(), in)
+			defer api.Close()
+			done, err := api.ImportAccount(cmd.Context(), in)
 			if err != nil {
 				return err
 			}
 			if noContacts {
 				contacts = nil
 			}
-			if err := importContacts(cmd.Context(), client, done.Account.ID, contacts); err != nil {
+			if err := importContacts(cmd.Context(), api, done.Account.ID, contacts); err != nil {
 				return fmt.Errorf("the account is imported, its contacts are not: %w", err)
 			}
 			out := cmd.OutOrStdout()
@@ -78,10 +79,10 @@ func newAccountImport(f *flags) *cobra.Command {
 }
 
 // importContacts adds the contacts of an app's backup.
-func importContacts(ctx context.Context, client *control.Client, account string, contacts []appbackup.Contact) error {
+func importContacts(ctx context.Context, api *client.Client, account string, contacts []appbackup.Contact) error {
 	for _, c := range contacts {
 		link := identity.Link{Key: c.Key, Name: c.Name}.String()
-		if _, err := client.AddContact(ctx, account, link); err != nil {
+		if _, err := api.AddContact(ctx, account, link); err != nil {
 			return err
 		}
 		var change control.ContactChange
@@ -92,7 +93,7 @@ func importContacts(ctx context.Context, client *control.Client, account string,
 			change.Muted = &c.Muted
 		}
 		if change != (control.ContactChange{}) {
-			if _, err := client.ChangeContact(ctx, account, c.Key.String(), change); err != nil {
+			if _, err := api.ChangeContact(ctx, account, c.Key.String(), change); err != nil {
 				return err
 			}
 		}
@@ -184,12 +185,12 @@ func newAccountExport(f *flags) *cobra.Command {
 			if file == "" && !yes && isTerminal(cmd.OutOrStdout()) {
 				return errors.New("this would show the secret key on the screen; give --output FILE, or --yes if that is what you want")
 			}
-			client, done, err := f.anyClient(cmd.Context())
+			api, done, err := f.anyClient(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, done()) }()
-			secret, err := client.ExportAccount(cmd.Context(), args[0])
+			secret, err := api.ExportAccount(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

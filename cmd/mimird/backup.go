@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/config"
@@ -59,7 +60,7 @@ type made struct {
 }
 
 func makeBackup(cmd *cobra.Command, f *flags, path, secret string, request control.BackupRequest) (err error) {
-	client, done, err := f.anyClient(cmd.Context())
+	api, done, err := f.anyClient(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func makeBackup(cmd *cobra.Command, f *flags, path, secret string, request contr
 	var left []string
 	write := func(out io.Writer) error {
 		return encrypted(out, secret, func(w io.Writer) (err error) {
-			left, err = client.Backup(cmd.Context(), w, request)
+			left, err = api.Backup(cmd.Context(), w, request)
 			return err
 		})
 	}
@@ -182,15 +183,15 @@ func backupOf(f *flags, c config.Config) func(context.Context, *node.Node, io.Wr
 
 // anyClient returns a client of the running node; when none runs, of the node in
 // the data directory, opened for reading. The caller calls done.
-func (f *flags) anyClient(ctx context.Context) (client *control.Client, done func() error, err error) {
+func (f *flags) anyClient(ctx context.Context) (api *client.Client, done func() error, err error) {
 	c, err := f.load()
 	if err != nil {
 		return nil, nil, err
 	}
-	client = control.NewClient(f.socket(c))
-	_, err = client.Accounts(ctx)
-	if !errors.Is(err, control.ErrNotRunning) {
-		return client, func() error { client.Close(); return nil }, err
+	api = client.New(f.socket(c))
+	_, err = api.Accounts(ctx)
+	if !errors.Is(err, client.ErrNotRunning) {
+		return api, func() error { api.Close(); return nil }, err
 	}
 	if _, err := os.Stat(filepath.Join(f.dir, storeDir)); err != nil {
 		return nil, nil, fmt.Errorf("there is no node in %s; give its directory with --data", f.dir)
@@ -203,6 +204,6 @@ func (f *flags) anyClient(ctx context.Context) (client *control.Client, done fun
 	if err != nil {
 		return nil, nil, err
 	}
-	local := control.NewLocal(node, controlOptions(f, c))
+	local := client.NewLocal(node, controlOptions(f, c))
 	return &local.Client, func() error { return errors.Join(local.Close(), node.Close()) }, nil
 }

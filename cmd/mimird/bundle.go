@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/cmd/internal/doctor"
 )
 
@@ -88,9 +88,9 @@ func bundleFiles(ctx context.Context, f *flags, checks []doctor.Check) ([]bundle
 	if err != nil {
 		return files, nil // the checks say why
 	}
-	client := control.NewClient(f.socket(c))
-	defer client.Close()
-	status, err := client.Status(ctx)
+	api := client.New(f.socket(c))
+	defer api.Close()
+	status, err := api.Status(ctx)
 	if err != nil {
 		return files, nil // as above
 	}

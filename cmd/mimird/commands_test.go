@@ -33,7 +33,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/test/dendrite"
 	"github.com/mimird/mimird/test/process"
 )
@@ -149,15 +149,15 @@ func (w *world) start(args []string) error {
 
 func (w *world) ready(args []string) error {
 	name, dir := args[0], args[len(args)-1]
-	client := control.NewClient(w.ts.MkAbs(filepath.Join(dir, "control.sock")))
-	defer client.Close()
+	api := client.New(w.ts.MkAbs(filepath.Join(dir, "control.sock")))
+	defer api.Close()
 	return w.eventually("the node "+name+" can be talked to", func() (bool, error) {
 		if p := w.processes[name]; ended(p) {
 			return false, fmt.Errorf("it has ended: %s", p.LogTail())
 		}
 		// A new node makes its first account after the API is there. An error means that
 		// the API is not there yet.
-		status, err := client.Status(context.Background())
+		status, err := api.Status(context.Background())
 		return err == nil && (len(status.Accounts) > 0 || status.Role != nil || status.FilesRole != nil), nil
 	})
 }
@@ -443,8 +443,8 @@ func (w *world) get(args []string) error {
 		}
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
-	answer, err := client.Get(url)
+	browser := &http.Client{Transport: transport, Timeout: patience}
+	answer, err := browser.Get(url)
 	if err != nil {
 		return err
 	}

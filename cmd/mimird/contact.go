@@ -13,15 +13,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 func newContact(f *flags) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "contact", Short: "Add, ask, answer and change contacts"})
 	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f), newContactTrust(f))
-	type call = func(*control.Client, context.Context, string, string) (control.Contact, error)
+	type call = func(*client.Client, context.Context, string, string) (control.Contact, error)
 	muted := func(muted bool) call {
-		return func(client *control.Client, ctx context.Context, account, contact string) (control.Contact, error) {
-			return client.ChangeContact(ctx, account, contact, control.ContactChange{Muted: &muted})
+		return func(api *client.Client, ctx context.Context, account, contact string) (control.Contact, error) {
+			return api.ChangeContact(ctx, account, contact, control.ContactChange{Muted: &muted})
 		}
 	}
 	for _, v := range []struct {
@@ -31,21 +32,21 @@ func newContact(f *flags) *cobra.Command {
 		{
 			"accept", "Say yes to a contact request",
 			"Makes somebody who has asked a contact, and tells them as soon as they can be reached.",
-			"%s is a contact\n", (*control.Client).AcceptContact,
+			"%s is a contact\n", (*client.Client).AcceptContact,
 		},
 		{
 			"decline", "Say no to a contact request",
 			"Declines a contact request. They are told when they are connected, and may ask again after a day.",
-			"%s is declined\n", (*control.Client).DeclineContact,
+			"%s is declined\n", (*client.Client).DeclineContact,
 		},
 		{
 			"block", "Block a contact",
 			"Ends what is going on with a contact and takes nothing from them any more, until they are unblocked.",
-			"%s is blocked\n", (*control.Client).BlockContact,
+			"%s is blocked\n", (*client.Client).BlockContact,
 		},
 		{
 			"unblock", "Make a blocked contact what they were before", "Undoes mimird contact block.",
-			"%s is not blocked any more\n", (*control.Client).UnblockContact,
+			"%s is not blocked any more\n", (*client.Client).UnblockContact,
 		},
 		{"mute", "Show a contact's messages quietly", "Tells programs that show the messages, such as the Matrix bridge, not to notify about them.", "%s is muted\n", muted(true)},
 		{"unmute", "Undo mute", "Undoes mimird contact mute.", "%s is not muted any more\n", muted(false)},
@@ -54,8 +55,8 @@ func newContact(f *flags) *cobra.Command {
 			Use: v.use + " CONTACT", Short: v.short, Long: v.long,
 			Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return f.withContact(cmd, v.done, func(client *control.Client) (control.Contact, error) {
-					return v.do(client, cmd.Context(), f.account, args[0])
+				return f.withContact(cmd, v.done, func(api *client.Client) (control.Contact, error) {
+					return v.do(api, cmd.Context(), f.account, args[0])
 				})
 			},
 		})
@@ -65,7 +66,7 @@ func newContact(f *flags) *cobra.Command {
 
 // withContact runs a request whose answer is a contact, and prints a
 // sentence with its name.
-func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Contact, error)) error {
+func (f *flags) withContact(cmd *cobra.Command, sentence string, do func(*client.Client) (control.Contact, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, c control.Contact) { fmt.Fprintf(w, sentence, printable(c.Name)) })
 }
 
@@ -78,8 +79,8 @@ func newContactAdd(f *flags) *cobra.Command {
 			"request.",
 		Args: oneArg("LINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) (control.Contact, error) {
-				return client.AddContact(cmd.Context(), f.account, args[0])
+			return answer(f, cmd, func(api *client.Client) (control.Contact, error) {
+				return api.AddContact(cmd.Context(), f.account, args[0])
 			}, func(w io.Writer, c control.Contact) {
 				fmt.Fprintf(w, "%s is a contact (%s)\n", printable(c.Name), c.ID)
 			})
@@ -95,8 +96,8 @@ func newContactRequest(f *flags) *cobra.Command {
 			"time until they answer. Messages can be sent meanwhile.",
 		Args: atLeastOne("LINK and a text"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withContact(cmd, "%s is asked\n", func(client *control.Client) (control.Contact, error) {
-				return client.RequestContact(cmd.Context(), f.account, args[0], strings.Join(args[1:], " "))
+			return f.withContact(cmd, "%s is asked\n", func(api *client.Client) (control.Contact, error) {
+				return api.RequestContact(cmd.Context(), f.account, args[0], strings.Join(args[1:], " "))
 			})
 		},
 	}
@@ -116,8 +117,8 @@ func newContactRename(f *flags) *cobra.Command {
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := strings.Join(args[1:], " ")
-			return f.withContact(cmd, "%s is the name now\n", func(client *control.Client) (control.Contact, error) {
-				return client.ChangeContact(cmd.Context(), f.account, args[0], control.ContactChange{Name: &name})
+			return f.withContact(cmd, "%s is the name now\n", func(api *client.Client) (control.Contact, error) {
+				return api.ChangeContact(cmd.Context(), f.account, args[0], control.ContactChange{Name: &name})
 			})
 		},
 	}
@@ -132,15 +133,15 @@ func newContactRemove(f *flags) *cobra.Command {
 		Args:              oneArg("CONTACT"),
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withContact(cmd, "%s is removed\n", func(client *control.Client) (control.Contact, error) {
-				c, err := client.Contact(cmd.Context(), f.account, args[0])
+			return f.withContact(cmd, "%s is removed\n", func(api *client.Client) (control.Contact, error) {
+				c, err := api.Contact(cmd.Context(), f.account, args[0])
 				if err != nil {
 					return c, err
 				}
 				if err := confirm(cmd, yes, fmt.Sprintf("the contact %q with all messages", c.Name), c.Name); err != nil {
 					return c, err
 				}
-				return c, client.RemoveContact(cmd.Context(), f.account, c.ID)
+				return c, api.RemoveContact(cmd.Context(), f.account, c.ID)
 			})
 		},
 	}
@@ -155,8 +156,8 @@ func newContactShow(f *flags) *cobra.Command {
 		Args:              oneArg("CONTACT"),
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) (control.Contact, error) {
-				return client.Contact(cmd.Context(), f.account, args[0])
+			return answer(f, cmd, func(api *client.Client) (control.Contact, error) {
+				return api.Contact(cmd.Context(), f.account, args[0])
 			}, printContact)
 		},
 	}
@@ -199,12 +200,12 @@ func newContactList(f *flags) *cobra.Command {
 		Short: "List the contacts of an account",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			contacts, err := client.Contacts(cmd.Context(), f.account)
+			defer api.Close()
+			contacts, err := api.Contacts(cmd.Context(), f.account)
 			if err != nil {
 				return err
 			}
@@ -234,12 +235,12 @@ func (f *flags) completeContact(cmd *cobra.Command, args []string, _ string) ([]
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer client.Close()
-	contacts, err := client.Contacts(cmd.Context(), f.account)
+	defer api.Close()
+	contacts, err := api.Contacts(cmd.Context(), f.account)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 func newContactTrust(f *flags) *cobra.Command {
@@ -24,8 +25,8 @@ func newContactTrust(f *flags) *cobra.Command {
 		},
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withContact(cmd, "%s may connect from there\n", func(client *control.Client) (control.Contact, error) {
-				return client.TrustDevice(cmd.Context(), f.account, args[0], args[1])
+			return f.withContact(cmd, "%s may connect from there\n", func(api *client.Client) (control.Contact, error) {
+				return api.TrustDevice(cmd.Context(), f.account, args[0], args[1])
 			})
 		},
 	}

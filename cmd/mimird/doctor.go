@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	bridgedoctor "github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/cmd/internal/doctor"
@@ -106,18 +106,18 @@ func printFinding(out io.Writer, c doctor.Check) {
 // doctor has ended.
 func (f *flags) doctorOptions(wait time.Duration) (o doctor.Options, done func()) {
 	c, err := f.load()
-	client := control.NewClient(f.socket(c))
+	api := client.New(f.socket(c))
 	return doctor.Options{
 		Dir: f.dir, Config: c, ConfigErr: err,
-		Status:   client.Status,
-		Contacts: client.Contacts,
+		Status:   api.Status,
+		Contacts: api.Contacts,
 		Store:    func() ([]string, error) { return f.openStore(c) },
 		Disk:     func() (doctor.Disk, error) { return diskOf(f.dir) },
 		Clock:    readClock,
 		DialPeer: dialPeer,
 		Outside:  doctor.Look,
 		Bridge:   func(ctx context.Context) []doctor.Check { return f.bridgeChecks(ctx, c, wait) },
-	}, client.Close
+	}, api.Close
 }
 
 // openStore opens the store of a node that does not run, and reads its keys.

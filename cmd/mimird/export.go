@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/durable"
 )
 
@@ -40,12 +41,12 @@ func newExport(f *flags) *cobra.Command {
 			if !known {
 				return fmt.Errorf("--format: want html or json, have %q", format)
 			}
-			client, done, err := f.anyClient(cmd.Context())
+			api, done, err := f.anyClient(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, done()) }()
-			files, err := export(cmd.Context(), client, f.account, args[0], format, write)
+			files, err := export(cmd.Context(), api, f.account, args[0], format, write)
 			if err != nil {
 				return err
 			}
@@ -73,8 +74,8 @@ type writeConversation func(w io.Writer, contact control.Contact, messages []con
 
 // export writes the files one after the other and syncs them together: thousands of
 // conversations are thousands of files.
-func export(ctx context.Context, client *control.Client, account, dir, format string, write writeConversation) ([]exported, error) {
-	contacts, err := client.Contacts(ctx, account)
+func export(ctx context.Context, api *client.Client, account, dir, format string, write writeConversation) ([]exported, error) {
+	contacts, err := api.Contacts(ctx, account)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func export(ctx context.Context, client *control.Client, account, dir, format st
 	}
 	files := []exported{}
 	for _, contact := range contacts {
-		messages, err := conversation(ctx, client, account, contact.ID)
+		messages, err := conversation(ctx, api, account, contact.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -136,10 +137,10 @@ func syncEach(dir string) error {
 }
 
 // conversation reads all messages of a conversation, oldest first.
-func conversation(ctx context.Context, client *control.Client, account, contact string) ([]control.Message, error) {
+func conversation(ctx context.Context, api *client.Client, account, contact string) ([]control.Message, error) {
 	var all []control.Message
 	for before := uint64(0); ; {
-		page, err := client.Messages(ctx, account, contact, before, exportPage)
+		page, err := api.Messages(ctx, account, contact, before, exportPage)
 		if err != nil {
 			return nil, err
 		}

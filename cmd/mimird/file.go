@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 func newFile(f *flags) *cobra.Command {
@@ -33,8 +34,8 @@ func newFileList(f *flags) *cobra.Command {
 		Long: "Lists the files that were sent and received lately, newest first.",
 		Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) ([]control.File, error) {
-				return client.Files(cmd.Context(), f.account, args[0])
+			return answer(f, cmd, func(api *client.Client) ([]control.File, error) {
+				return api.Files(cmd.Context(), f.account, args[0])
 			}, listFiles)
 		},
 	}
@@ -75,17 +76,17 @@ func newFileGet(f *flags) *cobra.Command {
 		},
 		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			file, err := fetched(cmd, f, client, args[0], args[1], wait)
+			defer api.Close()
+			file, err := fetched(cmd, f, api, args[0], args[1], wait)
 			if err != nil {
 				return err
 			}
 			read := func(w io.Writer) error {
-				return client.ReadFile(cmd.Context(), f.account, args[0], args[1], w)
+				return api.ReadFile(cmd.Context(), f.account, args[0], args[1], w)
 			}
 			if output == "-" {
 				return read(cmd.OutOrStdout())
@@ -114,14 +115,14 @@ func localName(name string) string {
 }
 
 // fetched waits until the file of a message is here.
-func fetched(cmd *cobra.Command, f *flags, client *control.Client, contact, message string, wait time.Duration) (control.File, error) {
+func fetched(cmd *cobra.Command, f *flags, api *client.Client, contact, message string, wait time.Duration) (control.File, error) {
 	ctx, account := cmd.Context(), f.account
 	here := func(file control.File) bool { return file.State == "stored" || file.State == "uploading" }
-	file, err := client.File(ctx, account, contact, message)
+	file, err := api.File(ctx, account, contact, message)
 	if err != nil || here(file) {
 		return file, err
 	}
-	if file, err = client.FetchFile(ctx, account, contact, message); err != nil {
+	if file, err = api.FetchFile(ctx, account, contact, message); err != nil {
 		return file, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -143,7 +144,7 @@ func fetched(cmd *cobra.Command, f *flags, client *control.Client, contact, mess
 			}
 			return file, ctx.Err()
 		}
-		if file, err = client.File(context.WithoutCancel(ctx), account, contact, message); err != nil {
+		if file, err = api.File(context.WithoutCancel(ctx), account, contact, message); err != nil {
 			return file, err
 		}
 	}
@@ -166,7 +167,7 @@ func saveFile(path string, read func(io.Writer) error) error {
 }
 
 // sendFile queues a file, read from a path or, for -, from standard input.
-func sendFile(cmd *cobra.Command, f *flags, contact, path string, file control.NewFile, wait time.Duration) error {
+func sendFile(cmd *cobra.Command, f *flags, contact, path string, file client.NewFile, wait time.Duration) error {
 	file.Body = cmd.InOrStdin()
 	if path != "-" {
 		in, err := os.Open(path)
@@ -179,28 +180,28 @@ func sendFile(cmd *cobra.Command, f *flags, contact, path string, file control.N
 		}
 		file.Body, file.Name = in, filepath.Base(path)
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	m, err := client.SendFile(cmd.Context(), f.account, contact, file)
+	defer api.Close()
+	m, err := api.SendFile(cmd.Context(), f.account, contact, file)
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
 	uploads := sync.WaitGroup{}
 	if wait > 0 {
-		uploads.Go(func() { watchUpload(cmd, f, client, m, done) })
+		uploads.Go(func() { watchUpload(cmd, f, api, m, done) })
 	}
-	return sent(cmd.Context(), f, cmd.OutOrStdout(), client, m, wait, func() {
+	return sent(cmd.Context(), f, cmd.OutOrStdout(), api, m, wait, func() {
 		close(done)
 		uploads.Wait()
 	})
 }
 
 // watchUpload shows how far the upload of a file is, until done is closed.
-func watchUpload(cmd *cobra.Command, f *flags, client *control.Client, m control.Message, done <-chan struct{}) {
+func watchUpload(cmd *cobra.Command, f *flags, api *client.Client, m control.Message, done <-chan struct{}) {
 	name := ""
 	if m.File != nil {
 		name = m.File.Name
@@ -217,7 +218,7 @@ func watchUpload(cmd *cobra.Command, f *flags, client *control.Client, m control
 			return
 		case <-again.C:
 		}
-		file, err := client.File(cmd.Context(), f.account, m.Contact, m.ID)
+		file, err := api.File(cmd.Context(), f.account, m.Contact, m.ID)
 		if err != nil {
 			return // the wait for the message reports it
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 // The commands about groups that an account is in; those of group_change.go change groups
@@ -40,8 +41,8 @@ func newGroupList(f *flags) *cobra.Command {
 		Short: "List the groups of an account",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(client *control.Client) ([]control.Group, error) {
-				return client.Groups(cmd.Context(), f.account)
+			return answer(f, cmd, func(api *client.Client) ([]control.Group, error) {
+				return api.Groups(cmd.Context(), f.account)
 			}, listGroups)
 		},
 	}
@@ -121,8 +122,8 @@ func newGroupShow(f *flags) *cobra.Command {
 		Args:              oneArg("GROUP"),
 		ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) (control.Group, error) {
-				return client.Group(cmd.Context(), f.account, args[0])
+			return answer(f, cmd, func(api *client.Client) (control.Group, error) {
+				return api.Group(cmd.Context(), f.account, args[0])
 			}, printGroup)
 		},
 	}
@@ -189,8 +190,8 @@ func newGroupMembers(f *flags) *cobra.Command {
 		Args:              oneArg("GROUP"),
 		ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) ([]control.GroupMember, error) {
-				members, err := client.GroupMembers(cmd.Context(), f.account, args[0])
+			return answer(f, cmd, func(api *client.Client) ([]control.GroupMember, error) {
+				members, err := api.GroupMembers(cmd.Context(), f.account, args[0])
 				shown := []control.GroupMember{}
 				for _, m := range members {
 					if all || m.Standing == "member" {
@@ -246,17 +247,17 @@ func newGroupCreate(f *flags) *cobra.Command {
 					return err
 				}
 			}
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			created, err := client.CreateGroup(cmd.Context(), f.account, g)
+			defer api.Close()
+			created, err := api.CreateGroup(cmd.Context(), f.account, g)
 			if err != nil {
 				return err
 			}
 			if wait > 0 {
-				created, err = groupCreated(cmd.Context(), f, client, created, wait)
+				created, err = groupCreated(cmd.Context(), f, api, created, wait)
 			}
 			if err != nil && !errors.Is(err, errTaskWaiting) {
 				return err
@@ -282,12 +283,12 @@ func printCreated(out io.Writer, g control.Group) {
 }
 
 // groupCreated waits until a creation has become a group, and returns that.
-func groupCreated(ctx context.Context, f *flags, client *control.Client, creation control.Group, wait time.Duration) (control.Group, error) {
+func groupCreated(ctx context.Context, f *flags, api *client.Client, creation control.Group, wait time.Duration) (control.Group, error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	settled := errors.New("settled")
 	look := func() error {
-		g, err := client.Group(waiting, f.account, creation.ID)
+		g, err := api.Group(waiting, f.account, creation.ID)
 		if err != nil {
 			return err
 		}
@@ -300,7 +301,7 @@ func groupCreated(ctx context.Context, f *flags, client *control.Client, creatio
 	// The event log is followed from its beginning: the group may exist by now.
 	err := look()
 	if err == nil {
-		err = client.Follow(waiting, f.account, 0, func(e control.Event) error {
+		err = api.Follow(waiting, f.account, 0, func(e control.Event) error {
 			if e.Group != creation.ID {
 				return nil
 			}
@@ -311,7 +312,7 @@ func groupCreated(ctx context.Context, f *flags, client *control.Client, creatio
 	case errors.Is(err, settled) && creation.State == "failed":
 		return creation, fmt.Errorf("the group was not created: %s", printable(creation.Reason))
 	case errors.Is(err, settled) && creation.Became != "":
-		return client.Group(ctx, f.account, creation.Became)
+		return api.Group(ctx, f.account, creation.Became)
 	case errors.Is(err, settled):
 		return creation, nil
 	case errors.Is(err, context.DeadlineExceeded):
@@ -343,8 +344,8 @@ func newGroupJoin(f *flags) *cobra.Command {
 				return errors.New("the key of the group is missing; give it on standard input")
 			}
 			g.Mediator, g.Chat, g.Key = args[0], args[1], key
-			return f.withGroup(cmd, "%s is added %s\n", func(client *control.Client) (control.Group, error) {
-				return client.JoinGroup(cmd.Context(), f.account, g)
+			return f.withGroup(cmd, "%s is added %s\n", func(api *client.Client) (control.Group, error) {
+				return api.JoinGroup(cmd.Context(), f.account, g)
 			})
 		},
 	}
@@ -354,7 +355,7 @@ func newGroupJoin(f *flags) *cobra.Command {
 
 // withGroup runs a request whose answer is a group, and prints a sentence with its name and
 // id.
-func (f *flags) withGroup(cmd *cobra.Command, sentence string, do func(*control.Client) (control.Group, error)) error {
+func (f *flags) withGroup(cmd *cobra.Command, sentence string, do func(*client.Client) (control.Group, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, g control.Group) {
 		fmt.Fprintf(w, sentence, printable(cmp.Or(g.Name, "the group")), groupStart(g.ID))
 	})
@@ -372,11 +373,11 @@ func newGroupAnswer(f *flags, accept bool) *cobra.Command {
 			if !accept {
 				sentence = "%s is declined %s\n"
 			}
-			return f.withGroup(cmd, sentence, func(client *control.Client) (control.Group, error) {
+			return f.withGroup(cmd, sentence, func(api *client.Client) (control.Group, error) {
 				if accept {
-					return client.AcceptInvite(cmd.Context(), f.account, args[0])
+					return api.AcceptInvite(cmd.Context(), f.account, args[0])
 				}
-				return client.DeclineInvite(cmd.Context(), f.account, args[0])
+				return api.DeclineInvite(cmd.Context(), f.account, args[0])
 			})
 		},
 	}
@@ -395,15 +396,15 @@ func newGroupRemove(f *flags) *cobra.Command {
 		Args:              oneArg("GROUP"),
 		ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withGroup(cmd, "%s is removed %s\n", func(client *control.Client) (control.Group, error) {
-				g, err := client.Group(cmd.Context(), f.account, args[0])
+			return f.withGroup(cmd, "%s is removed %s\n", func(api *client.Client) (control.Group, error) {
+				g, err := api.Group(cmd.Context(), f.account, args[0])
 				if err != nil {
 					return g, err
 				}
 				if err := confirm(cmd, yes, fmt.Sprintf("the group %q with all messages", g.Name), g.Name); err != nil {
 					return g, err
 				}
-				return g, client.RemoveGroup(cmd.Context(), f.account, g.ID)
+				return g, api.RemoveGroup(cmd.Context(), f.account, g.ID)
 			})
 		},
 	}
@@ -416,12 +417,12 @@ func (f *flags) completeGroup(cmd *cobra.Command, args []string, _ string) ([]co
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer client.Close()
-	groups, err := client.Groups(cmd.Context(), f.account)
+	defer api.Close()
+	groups, err := api.Groups(cmd.Context(), f.account)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/proto/wire"
 )
 
@@ -38,16 +39,16 @@ func waitFlag(cmd *cobra.Command, wait *time.Duration) *cobra.Command {
 }
 
 // asks queues a task and prints what has become of it: sentence when it is done.
-func (f *flags) asks(cmd *cobra.Command, wait time.Duration, sentence string, do func(*control.Client) (control.GroupTask, error)) error {
+func (f *flags) asks(cmd *cobra.Command, wait time.Duration, sentence string, do func(*client.Client) (control.GroupTask, error)) error {
 	if err := checkWait(wait); err != nil {
 		return err
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	task, err := do(client)
+	defer api.Close()
+	task, err := do(api)
 	if err != nil {
 		return err
 	}
@@ -103,8 +104,8 @@ func newGroupInvite(f *flags) *cobra.Command {
 			"admins and moderators may invite." + waitHelp,
 		Args: twoArgs("GROUP", "IDENTITY"), ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.asks(cmd, wait, "invited", func(client *control.Client) (control.GroupTask, error) {
-				return client.InviteToGroup(cmd.Context(), f.account, args[0], args[1], wait)
+			return f.asks(cmd, wait, "invited", func(api *client.Client) (control.GroupTask, error) {
+				return api.InviteToGroup(cmd.Context(), f.account, args[0], args[1], wait)
 			})
 		},
 	}, &wait)
@@ -118,8 +119,8 @@ func newGroupLeave(f *flags) *cobra.Command {
 		Long:  "Leaves a group. Its messages stay; mimird group remove removes them. The owner cannot leave, but delete the group." + waitHelp,
 		Args:  oneArg("GROUP"), ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.asks(cmd, wait, "you have left the group", func(client *control.Client) (control.GroupTask, error) {
-				return client.LeaveGroup(cmd.Context(), f.account, args[0], wait)
+			return f.asks(cmd, wait, "you have left the group", func(api *client.Client) (control.GroupTask, error) {
+				return api.LeaveGroup(cmd.Context(), f.account, args[0], wait)
 			})
 		},
 	}, &wait)
@@ -134,15 +135,15 @@ func newGroupDelete(f *flags) *cobra.Command {
 		Long:  "Deletes a group for all members, for good. Only who created it may. It asks before." + waitHelp,
 		Args:  oneArg("GROUP"), ValidArgsFunction: f.completeGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.asks(cmd, wait, "the group is deleted", func(client *control.Client) (control.GroupTask, error) {
-				g, err := client.Group(cmd.Context(), f.account, args[0])
+			return f.asks(cmd, wait, "the group is deleted", func(api *client.Client) (control.GroupTask, error) {
+				g, err := api.Group(cmd.Context(), f.account, args[0])
 				if err != nil {
 					return control.GroupTask{}, err
 				}
 				if err := confirm(cmd, yes, fmt.Sprintf("the group %q for all members", g.Name), g.Name); err != nil {
 					return control.GroupTask{}, err
 				}
-				return client.DeleteGroup(cmd.Context(), f.account, g.ID, wait)
+				return api.DeleteGroup(cmd.Context(), f.account, g.ID, wait)
 			})
 		},
 	}, &wait)
@@ -170,8 +171,8 @@ func newGroupRole(f *flags) *cobra.Command {
 			default:
 				return fmt.Errorf("%q is not a role; give owner, admin, moderator, user or read-only", clip(args[2]))
 			}
-			return f.asks(cmd, wait, "the role is "+args[2]+" now", func(client *control.Client) (control.GroupTask, error) {
-				return client.SetGroupRole(cmd.Context(), f.account, args[0], args[1], args[2], wait)
+			return f.asks(cmd, wait, "the role is "+args[2]+" now", func(api *client.Client) (control.GroupTask, error) {
+				return api.SetGroupRole(cmd.Context(), f.account, args[0], args[1], args[2], wait)
 			})
 		},
 	}, &wait)
@@ -190,8 +191,8 @@ func newGroupBan(f *flags, banned bool) *cobra.Command {
 			if !banned {
 				sentence = "a member again"
 			}
-			return f.asks(cmd, wait, sentence, func(client *control.Client) (control.GroupTask, error) {
-				return client.BanFromGroup(cmd.Context(), f.account, args[0], args[1], banned, wait)
+			return f.asks(cmd, wait, sentence, func(api *client.Client) (control.GroupTask, error) {
+				return api.BanFromGroup(cmd.Context(), f.account, args[0], args[1], banned, wait)
 			})
 		},
 	}
@@ -287,21 +288,21 @@ func setGroup(cmd *cobra.Command, f *flags, name string, c groupChange, wait tim
 	if err := checkWait(wait); err != nil {
 		return err
 	}
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer api.Close()
 	var set groupSet
-	set.Group, err = client.Group(cmd.Context(), f.account, name)
+	set.Group, err = api.Group(cmd.Context(), f.account, name)
 	if err == nil && here {
-		set.Group, err = client.SetGroup(cmd.Context(), f.account, set.Group.ID, c.settings)
+		set.Group, err = api.SetGroup(cmd.Context(), f.account, set.Group.ID, c.settings)
 	}
 	if err == nil && everybody {
 		var task control.GroupTask
-		if task, err = client.EditGroup(cmd.Context(), f.account, set.Group.ID, c.edit, wait); err == nil {
+		if task, err = api.EditGroup(cmd.Context(), f.account, set.Group.ID, c.edit, wait); err == nil {
 			set.Task = &task
-			set.Group, err = client.Group(cmd.Context(), f.account, set.Group.ID)
+			set.Group, err = api.Group(cmd.Context(), f.account, set.Group.ID)
 		}
 	}
 	if err != nil {
@@ -342,10 +343,10 @@ func readGroupPicture(path string) ([]byte, error) {
 
 // sendToNamed sends a text to the contact of a name, or, when there is none, to the group: no
 // group can take what is meant for a contact.
-func sendToNamed(ctx context.Context, f *flags, client *control.Client, name string, text control.Text) (control.Message, error) {
+func sendToNamed(ctx context.Context, f *flags, api *client.Client, name string, text control.Text) (control.Message, error) {
 	return contactOrGroup(
-		func() (control.Message, error) { return client.Send(ctx, f.account, name, text) },
-		func() (control.Message, error) { return client.SendToGroup(ctx, f.account, name, text) },
+		func() (control.Message, error) { return api.Send(ctx, f.account, name, text) },
+		func() (control.Message, error) { return api.SendToGroup(ctx, f.account, name, text) },
 	)
 }
 
@@ -365,6 +366,6 @@ func contactOrGroup[T any](contact, group func() (T, error)) (T, error) {
 
 // isNotFound reports whether the node has said that something does not exist.
 func isNotFound(err error) bool {
-	var refused *control.Error
+	var refused *client.Error
 	return errors.As(err, &refused) && refused.Status == http.StatusNotFound
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -56,16 +57,16 @@ func newID(f *flags) *cobra.Command {
 // listAccounts asks the running node, or reads the data directory when none
 // runs.
 func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
+	defer api.Close()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
-		accounts, err := client.Accounts(ctx)
-		if !errors.Is(err, control.ErrNotRunning) {
+		accounts, err := api.Accounts(ctx)
+		if !errors.Is(err, client.ErrNotRunning) {
 			return accounts, err
 		}
 		if _, err := os.Stat(filepath.Join(f.dir, storeDir)); errors.Is(err, fs.ErrNotExist) {

@@ -25,7 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 )
@@ -142,12 +142,12 @@ func (e configError) Unwrap() error { return e.error }
 // codeOfError names an error for programs; docs/commands.md lists the names.
 func codeOfError(err error) string {
 	switch {
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, client.ErrNotRunning):
 		return "not_running"
 	case errors.Is(err, context.Canceled):
 		return "interrupted"
 	}
-	var refused *control.Error
+	var refused *client.Error
 	switch code := exitCode(err); {
 	case code != exitError:
 		return codeNames[code]
@@ -188,7 +188,7 @@ func exitCode(err error) int {
 func explain(err error) string {
 	text := sentenceOf(err)
 	switch {
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, client.ErrNotRunning):
 		text += "; start it with: mimird up"
 	case errors.Is(err, store.ErrInUse):
 		text += "; mimird is running there already: stop it first, or choose another directory with --data. " +

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/config"
@@ -102,11 +102,11 @@ func (f *flags) diagnoseBridge(ctx context.Context, c config.Config, wait time.D
 // nodeState asks the node of the configuration for its bridge, if it runs.
 func nodeState(ctx context.Context, f *flags, c config.Config) doctor.NodeState {
 	state := doctor.NodeState{Role: c.Has(config.RoleMatrix)}
-	client := control.NewClient(f.socket(c))
-	defer client.Close()
-	status, err := client.Status(ctx)
+	api := client.New(f.socket(c))
+	defer api.Close()
+	status, err := api.Status(ctx)
 	if err != nil {
-		state.Runs = !errors.Is(err, control.ErrNotRunning)
+		state.Runs = !errors.Is(err, client.ErrNotRunning)
 		state.Error = err.Error()
 		return state
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 func newMediator(f *flags) *cobra.Command {
@@ -31,8 +32,8 @@ func newMediatorGroups(f *flags) *cobra.Command {
 		Short: "List the groups, the largest first",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(client *control.Client) ([]control.HostedGroup, error) {
-				return client.HostedGroups(cmd.Context())
+			return answer(f, cmd, func(api *client.Client) ([]control.HostedGroup, error) {
+				return api.HostedGroups(cmd.Context())
 			}, func(out io.Writer, groups []control.HostedGroup) {
 				w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 				fmt.Fprintf(w, "GROUP\tNAME\tMEMBERS\tMESSAGES\tSPACE\tQUOTA\tOWNER\n")
@@ -53,8 +54,8 @@ func newMediatorMembers(f *flags) *cobra.Command {
 		Short: "List the members of a group, and who is banned",
 		Args:  oneArg("GROUP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(f, cmd, func(client *control.Client) (control.HostedMembers, error) {
-				return client.HostedMembers(cmd.Context(), args[0], limit)
+			return answer(f, cmd, func(api *client.Client) (control.HostedMembers, error) {
+				return api.HostedMembers(cmd.Context(), args[0], limit)
 			}, func(out io.Writer, list control.HostedMembers) {
 				w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 				fmt.Fprintf(w, "IDENTITY\tROLE\tLAST SEEN\n")
@@ -80,8 +81,8 @@ type done struct {
 }
 
 // changes runs a request without an answer and prints a sentence.
-func (f *flags) changes(cmd *cobra.Command, sentence string, do func(*control.Client) error) error {
-	return answer(f, cmd, func(client *control.Client) (done, error) { return done{sentence}, do(client) },
+func (f *flags) changes(cmd *cobra.Command, sentence string, do func(*client.Client) error) error {
+	return answer(f, cmd, func(api *client.Client) (done, error) { return done{sentence}, do(api) },
 		func(out io.Writer, d done) { fmt.Fprintln(out, d.Done) })
 }
 
@@ -103,11 +104,11 @@ func newMediatorBan(f *flags, banned bool) *cobra.Command {
 			case !banned:
 				sentence = "It may log in again."
 			}
-			return f.changes(cmd, sentence, func(client *control.Client) error {
+			return f.changes(cmd, sentence, func(api *client.Client) error {
 				if group != "" {
-					return client.BanHostedMember(cmd.Context(), group, args[0], banned)
+					return api.BanHostedMember(cmd.Context(), group, args[0], banned)
 				}
-				return client.BanFromMediator(cmd.Context(), args[0], banned)
+				return api.BanFromMediator(cmd.Context(), args[0], banned)
 			})
 		},
 	}
@@ -125,8 +126,8 @@ func newMediatorBans(f *flags) *cobra.Command {
 		Short: "List the identities that may not log in",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(client *control.Client) ([]control.MediatorBan, error) {
-				return client.MediatorBans(cmd.Context())
+			return answer(f, cmd, func(api *client.Client) ([]control.MediatorBan, error) {
+				return api.MediatorBans(cmd.Context())
 			}, func(out io.Writer, bans []control.MediatorBan) {
 				for _, b := range bans {
 					fmt.Fprintf(out, "%s   since %s\n", b.ID, b.Since.Local().Format(time.DateTime))
@@ -156,8 +157,8 @@ func newMediatorQuota(f *flags) *cobra.Command {
 				}
 				quota, sentence = size, "The group may take "+humanize.IBytes(size)+"."
 			}
-			return f.changes(cmd, sentence, func(client *control.Client) error {
-				return client.SetHostedQuota(cmd.Context(), args[0], quota)
+			return f.changes(cmd, sentence, func(api *client.Client) error {
+				return api.SetHostedQuota(cmd.Context(), args[0], quota)
 			})
 		},
 	}
@@ -174,8 +175,8 @@ func newMediatorDelete(f *flags) *cobra.Command {
 			if err := confirm(cmd, yes, "group "+printable(args[0])+" with all messages", args[0]); err != nil {
 				return err
 			}
-			return f.changes(cmd, "The group is deleted.", func(client *control.Client) error {
-				return client.DeleteHostedGroup(cmd.Context(), args[0])
+			return f.changes(cmd, "The group is deleted.", func(api *client.Client) error {
+				return api.DeleteHostedGroup(cmd.Context(), args[0])
 			})
 		},
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/config"
 )
 
@@ -117,12 +117,12 @@ func (f *flags) socket(c config.Config) string {
 }
 
 // client returns a client of the running node. The caller closes it.
-func (f *flags) client() (*control.Client, error) {
+func (f *flags) client() (*client.Client, error) {
 	c, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	return control.NewClient(f.socket(c)), nil
+	return client.New(f.socket(c)), nil
 }
 
 // print writes an answer: as JSON when that was asked for, else with text.
@@ -140,13 +140,13 @@ func (f *flags) print(w io.Writer, answer any, text func()) error {
 }
 
 // answer asks the running node, and prints what it answers.
-func answer[T any](f *flags, cmd *cobra.Command, ask func(*control.Client) (T, error), text func(io.Writer, T)) error {
-	client, err := f.client()
+func answer[T any](f *flags, cmd *cobra.Command, ask func(*client.Client) (T, error), text func(io.Writer, T)) error {
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	got, err := ask(client)
+	defer api.Close()
+	got, err := ask(api)
 	if err != nil {
 		return err
 	}

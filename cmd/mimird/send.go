@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 // maxText is the longest text that a message carries.
@@ -37,7 +38,7 @@ func newSend(f *flags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")
 			if file != "" {
-				return sendFile(cmd, f, args[0], file, control.NewFile{Caption: text, Voice: voice, Source: source}, wait)
+				return sendFile(cmd, f, args[0], file, client.NewFile{Caption: text, Voice: voice, Source: source}, wait)
 			}
 			if len(args) == 1 {
 				var err error
@@ -90,24 +91,24 @@ func checkText(text string) error {
 var errWaiting = errors.New("the message is safe and waits for the contact")
 
 func send(ctx context.Context, f *flags, out io.Writer, contact string, text control.Text, wait time.Duration) error {
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	m, err := sendToNamed(ctx, f, client, contact, text)
+	defer api.Close()
+	m, err := sendToNamed(ctx, f, api, contact, text)
 	if err != nil {
 		return err
 	}
-	return sent(ctx, f, out, client, m, wait, func() {})
+	return sent(ctx, f, out, api, m, wait, func() {})
 }
 
 // sent waits for a message as long as the caller wants, calls waited, and says what has
 // become of the message.
-func sent(ctx context.Context, f *flags, out io.Writer, client *control.Client, m control.Message, wait time.Duration, waited func()) error {
+func sent(ctx context.Context, f *flags, out io.Writer, api *client.Client, m control.Message, wait time.Duration, waited func()) error {
 	var err error
 	if wait > 0 && m.State == "pending" {
-		m, err = delivered(ctx, client, f.account, m, wait)
+		m, err = delivered(ctx, api, f.account, m, wait)
 	}
 	waited()
 	if err != nil && !errors.Is(err, errWaiting) {
@@ -120,11 +121,11 @@ func sent(ctx context.Context, f *flags, out io.Writer, client *control.Client, 
 }
 
 // delivered waits until a message has left the outbox.
-func delivered(ctx context.Context, client *control.Client, account string, m control.Message, wait time.Duration) (control.Message, error) {
+func delivered(ctx context.Context, api *client.Client, account string, m control.Message, wait time.Duration) (control.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	found := errors.New("found")
-	err := client.Follow(ctx, account, 0, func(e control.Event) error {
+	err := api.Follow(ctx, account, 0, func(e control.Event) error {
 		if e.Message == nil || e.Message.ID != m.ID || e.Message.Contact != m.Contact || e.Message.Group != m.Group || e.Message.State == "pending" {
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 // maxShown is the most messages that show prints at once, a page of the API.
@@ -47,8 +48,8 @@ func newShow(f *flags) *cobra.Command {
 				return fmt.Errorf("--limit: want a number from 1 to %d, have %d", maxShown, limit)
 			}
 			if len(args) == 0 {
-				return answer(f, cmd, func(client *control.Client) ([]control.Conversation, error) {
-					return client.Conversations(cmd.Context(), f.account)
+				return answer(f, cmd, func(api *client.Client) ([]control.Conversation, error) {
+					return api.Conversations(cmd.Context(), f.account)
 				}, listConversations)
 			}
 			return showConversation(cmd, f, args[0], limit, unread)
@@ -108,19 +109,19 @@ func cut(text string) string {
 }
 
 func showConversation(cmd *cobra.Command, f *flags, name string, limit int, keepUnread bool) error {
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer api.Close()
 	ctx := cmd.Context()
-	contact, err := client.Contact(ctx, f.account, name)
+	contact, err := api.Contact(ctx, f.account, name)
 	if err != nil {
 		return err
 	}
 	answer := shown{Contact: contact, Messages: []control.Message{}}
 	for before := uint64(0); len(answer.Messages) < limit; {
-		page, err := client.Messages(ctx, f.account, contact.ID, before, limit-len(answer.Messages))
+		page, err := api.Messages(ctx, f.account, contact.ID, before, limit-len(answer.Messages))
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func showConversation(cmd *cobra.Command, f *flags, name string, limit int, keep
 	slices.Reverse(answer.Messages)
 	// The mark that does not move tells what is unread; it moves when the messages are
 	// printed.
-	state, err := client.MarkRead(ctx, f.account, contact.ID, 0)
+	state, err := api.MarkRead(ctx, f.account, contact.ID, 0)
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func showConversation(cmd *cobra.Command, f *flags, name string, limit int, keep
 	if err := f.print(out, answer, func() { printConversation(out, answer) }); err != nil || keepUnread || len(answer.Messages) == 0 {
 		return err
 	}
-	_, err = client.MarkRead(ctx, f.account, contact.ID, answer.Messages[len(answer.Messages)-1].Order)
+	_, err = api.MarkRead(ctx, f.account, contact.ID, answer.Messages[len(answer.Messages)-1].Order)
 	return err
 }
 
@@ -220,12 +221,12 @@ func newReply(f *flags) *cobra.Command {
 			if err := checkText(text); err != nil {
 				return err
 			}
-			client, err := f.client()
+			api, err := f.client()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			m, err := findMessage(cmd, f, client, args[0], contact)
+			defer api.Close()
+			m, err := findMessage(cmd, f, api, args[0], contact)
 			if err != nil {
 				return err
 			}
@@ -262,8 +263,8 @@ func newReact(f *flags) *cobra.Command {
 			case len(args) > 1:
 				return errors.New("give an emoji or --remove, not both")
 			}
-			return f.withMessage(cmd, args[0], contact, "%s %s\n", func(client *control.Client, m control.Message) (control.Message, error) {
-				return client.React(cmd.Context(), f.account, m.Contact, control.Reaction{Message: m.GUID, Emoji: emoji, Source: source})
+			return f.withMessage(cmd, args[0], contact, "%s %s\n", func(api *client.Client, m control.Message) (control.Message, error) {
+				return api.React(cmd.Context(), f.account, m.Contact, control.Reaction{Message: m.GUID, Emoji: emoji, Source: source})
 			})
 		},
 	}
@@ -282,8 +283,8 @@ func newCancel(f *flags) *cobra.Command {
 			"its way at this moment may arrive all the same, and counts as delivered then.",
 		Args: oneArg("MESSAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withMessage(cmd, args[0], contact, "cancelled %[2]s\n", func(client *control.Client, m control.Message) (control.Message, error) {
-				return client.CancelMessage(cmd.Context(), f.account, m.Contact, m.ID)
+			return f.withMessage(cmd, args[0], contact, "cancelled %[2]s\n", func(api *client.Client, m control.Message) (control.Message, error) {
+				return api.CancelMessage(cmd.Context(), f.account, m.Contact, m.ID)
 			})
 		},
 	}
@@ -301,25 +302,25 @@ func contactFlag(f *flags, cmd *cobra.Command, contact *string) {
 
 // withMessage does something with a message, given by its id, and prints the state and
 // the id of what the node answers.
-func (f *flags) withMessage(cmd *cobra.Command, id, contact, sentence string, do func(*control.Client, control.Message) (control.Message, error)) error {
-	return answer(f, cmd, func(client *control.Client) (control.Message, error) {
-		m, err := findMessage(cmd, f, client, id, contact)
+func (f *flags) withMessage(cmd *cobra.Command, id, contact, sentence string, do func(*client.Client, control.Message) (control.Message, error)) error {
+	return answer(f, cmd, func(api *client.Client) (control.Message, error) {
+		m, err := findMessage(cmd, f, api, id, contact)
 		if err != nil {
 			return m, err
 		}
-		return do(client, m)
+		return do(api, m)
 	}, func(w io.Writer, m control.Message) { fmt.Fprintf(w, sentence, m.State, m.ID) })
 }
 
 // findMessage finds a message by its id or guid, in the conversation with a contact, or
 // in all of them.
-func findMessage(cmd *cobra.Command, f *flags, client *control.Client, id, contact string) (control.Message, error) {
-	found, err := client.FindMessage(cmd.Context(), f.account, id)
+func findMessage(cmd *cobra.Command, f *flags, api *client.Client, id, contact string) (control.Message, error) {
+	found, err := api.FindMessage(cmd.Context(), f.account, id)
 	if err != nil {
 		return control.Message{}, err
 	}
 	if contact != "" {
-		c, err := client.Contact(cmd.Context(), f.account, contact)
+		c, err := api.Contact(cmd.Context(), f.account, contact)
 		if err != nil {
 			return control.Message{}, err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/bridge"
 )
 
@@ -27,8 +28,8 @@ func newStatus(f *flags) *cobra.Command {
 		Short: "Show how the running node is",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(client *control.Client) (control.Status, error) {
-				return client.Status(cmd.Context())
+			return answer(f, cmd, func(api *client.Client) (control.Status, error) {
+				return api.Status(cmd.Context())
 			}, printStatus)
 		},
 	}

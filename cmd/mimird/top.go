@@ -18,6 +18,7 @@ import (
 	"github.com/vbauerster/mpb/v8/cwriter"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/cmd/internal/watch"
 )
 
@@ -36,8 +37,8 @@ func newHealth(f *flags) *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var h watch.Health
-			err := answer(f, cmd, func(client *control.Client) (watch.Health, error) {
-				status, err := client.Status(cmd.Context())
+			err := answer(f, cmd, func(api *client.Client) (watch.Health, error) {
+				status, err := api.Status(cmd.Context())
 				h = watch.HealthOf(status)
 				return h, err
 			}, func(out io.Writer, h watch.Health) {
@@ -83,15 +84,15 @@ type view struct {
 }
 
 func watchNode(cmd *cobra.Command, f *flags, every time.Duration, once bool) error {
-	client, err := f.client()
+	api, err := f.client()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer api.Close()
 	out := cmd.OutOrStdout()
 	terminal, isFile := out.(*os.File)
 	if once || f.json || !isFile || !isTerminal(out) {
-		v, err := look(cmd.Context(), client)
+		v, err := look(cmd.Context(), api)
 		if err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func watchNode(cmd *cobra.Command, f *flags, every time.Duration, once bool) err
 	again := time.NewTicker(every)
 	defer again.Stop()
 	for before := (view{}); ; {
-		v, err := look(cmd.Context(), client)
+		v, err := look(cmd.Context(), api)
 		if errors.Is(err, context.Canceled) {
 			return nil
 		}
@@ -122,13 +123,13 @@ func watchNode(cmd *cobra.Command, f *flags, every time.Duration, once bool) err
 	}
 }
 
-func look(ctx context.Context, client *control.Client) (v view, err error) {
+func look(ctx context.Context, api *client.Client) (v view, err error) {
 	v.Time = time.Now()
-	if v.Status, err = client.Status(ctx); err != nil {
+	if v.Status, err = api.Status(ctx); err != nil {
 		return v, err
 	}
 	v.Health = watch.HealthOf(v.Status)
-	v.Actors, err = client.Actors(ctx)
+	v.Actors, err = api.Actors(ctx)
 	return v, err
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/mediatorserver"
@@ -148,12 +149,12 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	}
 	opts.ReplaceNodeKeys = o.newNodeKey
 	store.SpareProcessor()
-	client := control.NewClient(f.socket(c))
+	api := client.New(f.socket(c))
 	node, err := whenFree(ctx, log, func() (*node.Node, error) { return node.Open(opts) }, func() bool {
-		_, err := client.Accounts(ctx)
-		return !errors.Is(err, control.ErrNotRunning)
+		_, err := api.Accounts(ctx)
+		return !errors.Is(err, client.ErrNotRunning)
 	})
-	client.Close()
+	api.Close()
 	if ctx.Err() != nil {
 		return nil // stopped before it was there
 	}
@@ -251,10 +252,10 @@ func start(ctx context.Context, f *flags, o upOptions, node *node.Node, c config
 func awaitControl(ctx context.Context, socket string) {
 	ctx, cancel := context.WithTimeout(ctx, controlTime)
 	defer cancel()
-	client := control.NewClient(socket)
-	defer client.Close()
+	api := client.New(socket)
+	defer api.Close()
 	for {
-		if _, err := client.Accounts(ctx); !errors.Is(err, control.ErrNotRunning) {
+		if _, err := api.Accounts(ctx); !errors.Is(err, client.ErrNotRunning) {
 			return
 		}
 		select {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
@@ -210,7 +211,7 @@ func (w *filesWorld) dieSending() {
 	w.t.Helper()
 	data, before := bytesOf(w.point), w.server.Files()
 	send := func() (control.Message, error) {
-		return w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), control.NewFile{
+		return w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), client.NewFile{
 			Body: bytes.NewReader(data), Name: string(w.point), Source: string(w.point),
 		})
 	}
@@ -299,7 +300,7 @@ func (w *filesWorld) dieServing() {
 	w.t.Helper()
 	data := bytesOf(w.point)
 	sum := sha256.Sum256(data)
-	m, err := w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), control.NewFile{Body: bytes.NewReader(data), Name: string(w.point)})
+	m, err := w.victim.Client.SendFile(w.soon(), "-", w.phone.key(), client.NewFile{Body: bytes.NewReader(data), Name: string(w.point)})
 	w.must(err)
 	w.eventually("the file's message", func() bool { return len(w.phone.Page(w.key).Received) == 1 })
 	guid := int64(w.phone.Page(w.key).Received[0].GUID)

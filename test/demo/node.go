@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/test/process"
 )
 
@@ -20,7 +21,7 @@ type Node struct {
 	// Account is the node's account, known after Start.
 	Account control.Account
 	// Client talks to the node while it runs.
-	Client *control.Client
+	Client *client.Client
 
 	program string
 	process *process.Process
@@ -36,7 +37,7 @@ func NewNode(program, dir, name, config string) (*Node, error) {
 	if err := os.WriteFile(n.ConfigPath(), []byte(config), 0o600); err != nil {
 		return nil, fmt.Errorf("make node %s: %w", name, err)
 	}
-	n.Client = control.NewClient(filepath.Join(n.Dir, "control.sock"))
+	n.Client = client.New(filepath.Join(n.Dir, "control.sock"))
 	return n, nil
 }
 
@@ -79,7 +80,7 @@ func (n *Node) Ready(ctx context.Context) error {
 		default:
 		}
 		accounts, err := n.Client.Accounts(ctx)
-		if errors.Is(err, control.ErrNotRunning) || err == nil && len(accounts) == 0 {
+		if errors.Is(err, client.ErrNotRunning) || err == nil && len(accounts) == 0 {
 			return false, nil
 		}
 		if err == nil {

@@ -14,6 +14,7 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 )
 
 // login has Alice use her node's account in Matrix.
@@ -59,7 +60,7 @@ func (w *world) talk(ctx context.Context) error {
 	if err := w.bobWrites(ctx, "Good morning! I am up at the hut already.", ""); err != nil {
 		return err
 	}
-	picture := control.NewFile{Body: bytes.NewReader(landscape()), Name: "morning.png", Caption: "From the terrace, ten minutes ago"}
+	picture := client.NewFile{Body: bytes.NewReader(landscape()), Name: "morning.png", Caption: "From the terrace, ten minutes ago"}
 	if _, err := w.bob.Client.SendFile(ctx, "-", w.alice.Account.ID, picture); err != nil {
 		return fmt.Errorf("send the picture: %w", err)
 	}
@@ -117,7 +118,7 @@ func (w *world) bobWrites(ctx context.Context, text, replyTo string) error {
 
 // bobSpeaks sends a voice message from Bob's node and waits for it in Matrix.
 func (w *world) bobSpeaks(ctx context.Context) error {
-	voice := control.NewFile{Body: bytes.NewReader(hum()), Name: "voice.wav", Voice: true}
+	voice := client.NewFile{Body: bytes.NewReader(hum()), Name: "voice.wav", Voice: true}
 	if _, err := w.bob.Client.SendFile(ctx, "-", w.alice.Account.ID, voice); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/config"
 	"github.com/mimird/mimird/proto/identity"
@@ -113,7 +113,7 @@ func (d *run) node(ctx context.Context) []Check {
 	case err == nil:
 		d.runs, d.status = true, status
 		return ok("runs, version " + status.Version)
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, client.ErrNotRunning):
 		return failed("does not run", "nothing is received or sent", "start it with mimird up, or as a service with mimird service install")
 	}
 	return failed("does not answer: "+oneLine(err), "it runs, and commands cannot use it", "look into its log; run this as the user of the node")

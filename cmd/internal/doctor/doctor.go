@@ -67,7 +67,7 @@ type Options struct {
 	Dir       string
 	Config    config.Config
 	ConfigErr error
-	// Status asks the running node; control.ErrNotRunning when none runs.
+	// Status asks the running node; client.ErrNotRunning when none runs.
 	Status func(context.Context) (control.Status, error)
 	// Contacts asks the running node for the contacts of an account, by its key.
 	Contacts func(ctx context.Context, account string) ([]control.Contact, error)

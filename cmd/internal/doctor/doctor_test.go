@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/cmd/internal/doctor"
 	"github.com/mimird/mimird/config"
@@ -83,7 +84,7 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 		do     func(*doctor.Options, *control.Status, *doctor.Outside)
 	}
 	stopped := func(o *doctor.Options, err error) {
-		o.Status = func(context.Context) (control.Status, error) { return control.Status{}, control.ErrNotRunning }
+		o.Status = func(context.Context) (control.Status, error) { return control.Status{}, client.ErrNotRunning }
 		o.Store = func() ([]string, error) { return nil, err }
 	}
 	for name, b := range map[string]broken{

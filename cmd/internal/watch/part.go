@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 )
@@ -44,10 +45,10 @@ func (s *server) Started(c *kernel.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for metrics (metrics.listen): %w", err)
 	}
-	client := control.NewClient(s.socket)
+	api := client.New(s.socket)
 	mux := http.NewServeMux()
 	for path, handler := range Handlers() {
-		mux.Handle("GET "+path, handler(client))
+		mux.Handle("GET "+path, handler(api))
 	}
 	server := &http.Server{
 		Handler: http.MaxBytesHandler(mux, 0), ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: time.Minute,
@@ -55,7 +56,7 @@ func (s *server) Started(c *kernel.Context) error {
 	}
 	c.Log().Info("metrics served", "address", listener.Addr().String())
 	c.Go("serve", func(ctx context.Context) error {
-		defer client.Close()
+		defer api.Close()
 		ended := make(chan error, 1)
 		go func() { ended <- server.Serve(listener) }()
 		select {

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package control
+package client
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
+	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/node"
 )
+
+// readTime is how long the server of a [Local] waits for a request that has begun.
+const readTime = 30 * time.Second
 
 // Local is a [Client] of a node in this process that is open and not started: what
 // only reads works as with a running one, and what writes is refused with
@@ -24,11 +28,11 @@ type Local struct {
 }
 
 // NewLocal serves a node to its own process, without a socket.
-func NewLocal(n *node.Node, opts Options) *Local {
+func NewLocal(n *node.Node, opts control.Options) *Local {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	l := &Local{
 		Client: Client{&http.Client{Transport: &http.Transport{DialContext: listener.dial}}},
-		server: &http.Server{Handler: handler(n, opts, slog.Default()), ReadHeaderTimeout: readTime},
+		server: &http.Server{Handler: control.Handler(n, opts), ReadHeaderTimeout: readTime},
 	}
 	l.served.Go(func() { _ = l.server.Serve(listener) }) // always ErrServerClosed
 	return l

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package control
+package client
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/store"
 )
 
@@ -35,8 +36,8 @@ const (
 // Client talks to a running node. It is safe for concurrent use.
 type Client struct{ http *http.Client }
 
-// NewClient returns a client for a socket. It does not connect.
-func NewClient(socket string) *Client {
+// New returns a client for a socket. It does not connect.
+func New(socket string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -55,30 +56,26 @@ func NewClient(socket string) *Client {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Status asks for the state of the node.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	return get[Status](ctx, c, "/v1/status")
+func (c *Client) Status(ctx context.Context) (control.Status, error) {
+	return get[control.Status](ctx, c, "/v1/status")
+}
+
+// Actors returns the counters of the node's actors, by kind.
+func (c *Client) Actors(ctx context.Context) ([]control.Actors, error) {
+	return get[[]control.Actors](ctx, c, "/v1/actors")
 }
 
 // Messages lists messages of a conversation, newest first, before an order, 0 for
 // the newest. Large messages make it fewer than limit; the conversation is at its
 // end when there are none.
-func (c *Client) Messages(ctx context.Context, account, contact string, before uint64, limit int) ([]Message, error) {
+func (c *Client) Messages(ctx context.Context, account, contact string, before uint64, limit int) ([]control.Message, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
-	return get[[]Message](ctx, c, accountURL(account, "contacts", contact, "messages")+"?"+query.Encode())
-}
-
-// Text is a text to be sent.
-type Text struct {
-	Text string `json:"text" minLength:"1" maxLength:"1048576"`
-	// ReplyTo is the guid of a message to quote, "" for none.
-	ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
-	// Source makes it safe to repeat the call; "" for a new message every time.
-	Source string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
+	return get[[]control.Message](ctx, c, accountURL(account, "contacts", contact, "messages")+"?"+query.Encode())
 }
 
 // Send queues a text. When it returns without an error the text cannot be lost.
-func (c *Client) Send(ctx context.Context, account, contact string, text Text) (Message, error) {
-	return post[Message](ctx, c, accountURL(account, "contacts", contact, "messages"), text)
+func (c *Client) Send(ctx context.Context, account, contact string, text control.Text) (control.Message, error) {
+	return post[control.Message](ctx, c, accountURL(account, "contacts", contact, "messages"), text)
 }
 
 // Follow calls handle for each event of an account after a sequence number, or from now
@@ -86,7 +83,7 @@ func (c *Client) Send(ctx context.Context, account, contact string, text Text) (
 // ([ErrNotRunning]). handle may take its time: the node drops a follower that reads
 // nothing for a day while there is more than the connection buffers, as if the node had
 // stopped.
-func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(Event) error) error {
+func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(control.Event) error) error {
 	// A stream cannot answer with an error, so the account is looked up first.
 	if _, err := c.Contacts(ctx, account); err != nil {
 		return err
@@ -106,7 +103,7 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 		if !ok {
 			continue // id, event name, the blank line between events
 		}
-		var e Event
+		var e control.Event
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
@@ -241,9 +238,6 @@ func (c *Client) stream(ctx context.Context, method, path, contentType string, b
 	return nil, problemOf(resp)
 }
 
-// damagedType is the type of a problem that is store.ErrCorrupt.
-const damagedType = "urn:mimird:damaged"
-
 // Error is a refusal of the node.
 type Error struct {
 	Status  int    // HTTP status
@@ -276,7 +270,7 @@ func problemOf(resp *http.Response) error {
 		return &Error{Status: resp.StatusCode, Text: "the node answered " + resp.Status}
 	}
 	if len(p.Errors) == 0 {
-		return &Error{Status: resp.StatusCode, Text: p.Detail, damaged: p.Type == damagedType}
+		return &Error{Status: resp.StatusCode, Text: p.Detail, damaged: p.Type == control.DamagedType}
 	}
 	var text []string
 	for _, e := range p.Errors {

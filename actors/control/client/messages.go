@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// Conversations lists the conversations of an account, those with the newest messages
+// first.
+func (c *Client) Conversations(ctx context.Context, account string) ([]control.Conversation, error) {
+	return get[[]control.Conversation](ctx, c, accountURL(account, "conversations"))
+}
+
+// MarkRead notes that a conversation was read up to the message with that order, and
+// returns the conversation with the new count of unread messages.
+func (c *Client) MarkRead(ctx context.Context, account, contact string, order uint64) (control.Conversation, error) {
+	return post[control.Conversation](ctx, c, accountURL(account, "contacts", contact, "read"), control.ReadMark{Order: order})
+}
+
+// CancelMessage gives up a message, by its id, that the contact does not have yet.
+func (c *Client) CancelMessage(ctx context.Context, account, contact, message string) (control.Message, error) {
+	return send[control.Message](ctx, c, http.MethodPost, accountURL(account, "contacts", contact, "messages", message, "cancel"), struct{}{})
+}
+
+// FindMessage returns the messages of an account that have this id or guid, with their
+// contacts and without their lives: one as a rule, and more when several contacts used
+// the same guid.
+func (c *Client) FindMessage(ctx context.Context, account, message string) ([]control.Trace, error) {
+	return get[[]control.Trace](ctx, c, accountURL(account, "messages", message)+"?brief=true")
+}
+
+// Trace returns the lives of the messages of an account that have this id or guid:
+// one as a rule, and more when several contacts used the same guid.
+func (c *Client) Trace(ctx context.Context, account, message string) ([]control.Trace, error) {
+	return get[[]control.Trace](ctx, c, accountURL(account, "messages", message))
+}
