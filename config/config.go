@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -195,7 +196,8 @@ func Default() Config {
 	}
 }
 
-// Load reads and checks the file at path. A missing file is [fs.ErrNotExist].
+// Load reads and checks the file at path, with what the environment sets: see
+// [ParseWith]. A missing file is [fs.ErrNotExist].
 func Load(path string) (Config, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -208,7 +210,7 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := Parse(raw)
+	c, err := ParseWith(raw, os.Environ())
 	if err != nil {
 		separator := " "
 		if strings.Contains(err.Error(), "\n") {
@@ -221,7 +223,12 @@ func Load(path string) (Config, error) {
 
 // Parse reads a configuration, fills in defaults and checks every value. The
 // error joins everything that is wrong, one line each.
-func Parse(raw []byte) (Config, error) {
+func Parse(raw []byte) (Config, error) { return ParseWith(raw, nil) }
+
+// ParseWith is [Parse] with variables as [os.Environ] returns them:
+// MIMIRD_CONFIG__SECTION__KEY sets a key, also in the section matrix, and
+// MIMIRD_CONFIG__SECTION__KEY_FILE sets it to what is in a file.
+func ParseWith(raw []byte, environ []string) (Config, error) {
 	c := Default()
 	var doc yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
@@ -231,11 +238,14 @@ func Parse(raw []byte) (Config, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, errors.New("more than one YAML document, of which only the first would be read: remove the line ---")
 	}
-	if len(doc.Content) == 0 {
-		return c, nil
+	root := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	if len(doc.Content) > 0 {
+		root = doc.Content[0]
 	}
-	root := doc.Content[0]
-	if err := unknownKeys(root); err != nil {
+	if err := setFromEnviron(root, environ); err != nil {
+		return Config{}, err
+	}
+	if err := UnknownKeys(root, reflect.TypeFor[Config](), ""); err != nil {
 		return Config{}, err
 	}
 	if err := root.Decode(&c); err != nil {

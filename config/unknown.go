@@ -9,17 +9,18 @@ import (
 	"maps"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// unknownKeys reports every key of the document that no field reads, with its
-// line and the nearest key that exists: a misspelt key that is silently ignored
-// is the hardest mistake to find in a configuration.
-func unknownKeys(root *yaml.Node) error {
+// UnknownKeys reports every key of a section that no field of typ reads, with its line and
+// the nearest key that exists: a misspelt key that is silently ignored is the hardest
+// mistake to find in a configuration. path, such as "matrix.", is where the section is.
+func UnknownKeys(section *yaml.Node, typ reflect.Type, path string) error {
 	var problems []error
-	checkKeys(root, reflect.TypeFor[Config](), "", &problems)
+	checkKeys(section, typ, path, &problems)
 	return errors.Join(problems...)
 }
 
@@ -27,16 +28,14 @@ func checkKeys(node *yaml.Node, typ reflect.Type, path string, problems *[]error
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
 	if node.Kind != yaml.MappingNode || typ.Kind() != reflect.Struct || typ == reflect.TypeFor[yaml.Node]() {
 		return
 	}
-	known := map[string]reflect.Type{}
-	for i := range typ.NumField() {
-		f := typ.Field(i)
-		if key := f.Tag.Get("yaml"); key != "" {
-			known[key] = f.Type
-		}
-	}
+	known := make(map[string]reflect.Type)
+	addKnown(known, typ)
 	if len(known) == 0 {
 		return // a type with its own way of reading
 	}
@@ -44,11 +43,32 @@ func checkKeys(node *yaml.Node, typ reflect.Type, path string, problems *[]error
 		key := node.Content[i]
 		field, ok := known[key.Value]
 		if !ok {
-			*problems = append(*problems, fmt.Errorf("line %d: unknown key %q%s", key.Line, path+clip(key.Value), suggestion(key.Value, known)))
+			*problems = append(*problems, fmt.Errorf("%s: unknown key %q%s", place(key.Line), path+clip(key.Value), suggestion(key.Value, known)))
 			continue
 		}
 		checkKeys(node.Content[i+1], field, path+key.Value+".", problems)
 	}
+}
+
+// addKnown adds the keys that the fields of a type read.
+func addKnown(known map[string]reflect.Type, typ reflect.Type) {
+	for f := range typ.Fields() {
+		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case options == "inline":
+			addKnown(known, f.Type)
+		case key != "" && key != "-":
+			known[key] = f.Type
+		}
+	}
+}
+
+// place names a line of the file; what the environment sets has none.
+func place(line int) string {
+	if line == 0 {
+		return "environment"
+	}
+	return fmt.Sprintf("line %d", line)
 }
 
 func suggestion(key string, known map[string]reflect.Type) string {
@@ -110,7 +130,8 @@ func readable(err error) error {
 	var problems []error
 	for _, text := range wrong.Errors {
 		if m := mismatch.FindStringSubmatch(text); m != nil {
-			text = fmt.Sprintf("%s: want %s", m[1], kindOf(m[3]))
+			line, _ := strconv.Atoi(strings.TrimPrefix(m[1], "line "))
+			text = fmt.Sprintf("%s: want %s", place(line), kindOf(m[3]))
 			if m[2] != "" {
 				text += ", have " + m[2]
 			}

@@ -158,21 +158,33 @@ func Default() *Config {
 }
 
 // Parse reads the section, fills in defaults and checks every value but the secrets,
-// which may still be missing: see [GenerateSecrets]. The error names every problem, one
-// line each.
+// which may still be missing: see [GenerateSecrets]. Keys that do not exist are an error.
+// The error names every problem, one line each.
 func Parse(section []byte) (*Config, error) {
-	c := Default()
 	decoder := yaml.NewDecoder(bytes.NewReader(section))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	c, err := decode(decoder.Decode)
+	if err != nil {
+		return nil, err
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("matrix: more than one YAML document, of which only the first would be read")
+	}
+	return c, nil
+}
+
+// Decode is [Parse] for a section that was read with the rest of its file: problems have
+// the lines of the file. Keys that do not exist are left to the caller.
+func Decode(section *yaml.Node) (*Config, error) { return decode(section.Decode) }
+
+func decode(into func(any) error) (*Config, error) {
+	c := Default()
+	if err := into(c); err != nil && !errors.Is(err, io.EOF) {
 		var wrong *yaml.TypeError
 		if errors.As(err, &wrong) {
 			return nil, errors.New("matrix: " + strings.Join(wrong.Errors, "\nmatrix: "))
 		}
 		return nil, fmt.Errorf("matrix: %w", err)
-	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("matrix: more than one YAML document, of which only the first would be read")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err

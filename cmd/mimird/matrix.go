@@ -10,16 +10,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
-
-	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+	oldyaml "gopkg.in/yaml.v3"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge"
+	matrixconfig "github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/config"
 )
 
@@ -96,18 +97,40 @@ func matrixPart(f *flags, c config.Config) (node.Part, func(context.Context) (an
 
 // bridgeConfig reads the section of the bridge.
 func bridgeConfig(c config.Config) (*matrixconfig.Config, error) {
-	section, err := yaml.Marshal(&c.Matrix)
-	if err != nil {
-		return nil, fmt.Errorf("read section %s: %w", matrixName, err)
-	}
 	if len(c.Matrix.Content) == 0 {
 		return nil, fmt.Errorf("there is the role %s and no section %s; make it with: mimird matrix -e", config.RoleMatrix, matrixName)
 	}
-	parsed, err := matrixconfig.Parse(section)
+	err := config.UnknownKeys(&c.Matrix, reflect.TypeFor[matrixconfig.Config](), matrixName+".")
+	var parsed *matrixconfig.Config
+	if err == nil {
+		parsed, err = matrixconfig.Decode(make(nodes).of(&c.Matrix))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("section %s is wrong:\n%w", matrixName, err)
 	}
 	return parsed, nil
+}
+
+// nodes converts nodes to those of the YAML library of mautrix, an older one by the same
+// authors. One that several aliases stand for stays one node.
+type nodes map[*yaml.Node]*oldyaml.Node
+
+func (known nodes) of(n *yaml.Node) *oldyaml.Node {
+	if n == nil {
+		return nil
+	}
+	if out, ok := known[n]; ok {
+		return out
+	}
+	out := &oldyaml.Node{
+		Kind: oldyaml.Kind(n.Kind), Style: oldyaml.Style(n.Style), Tag: n.Tag, Value: n.Value, Anchor: n.Anchor, Line: n.Line, Column: n.Column,
+	}
+	known[n] = out
+	out.Alias = known.of(n.Alias)
+	for _, child := range n.Content {
+		out.Content = append(out.Content, known.of(child))
+	}
+	return out
 }
 
 // matrixDone is what the command says with --json.
@@ -183,7 +206,7 @@ func generateRegistration(f *flags, out io.Writer, path string, keep bool) error
 	if err != nil {
 		return configError{err}
 	}
-	if c, err = config.Parse(filled); err != nil {
+	if c, err = config.ParseWith(filled, os.Environ()); err != nil {
 		return configError{err}
 	}
 	section, err := bridgeConfig(c)
