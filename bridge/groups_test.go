@@ -33,8 +33,14 @@ type groupFixture struct {
 
 func newGroupFixture(t *testing.T) *groupFixture {
 	t.Helper()
+	return newGroupFixtureWith(t, func(*matrixconfig.Config) {})
+}
+
+func newGroupFixtureWith(t *testing.T, configure func(*matrixconfig.Config)) *groupFixture {
+	t.Helper()
 	f := &groupFixture{fixture: newFixtureWith(t, func(c *matrixconfig.Config) {
 		c.Bridge.Permissions["@anna:mimir.test"] = &bridgeconfig.PermissionLevelAdmin
+		configure(c)
 	})}
 	f.second = f.node.addAccount("Anna")
 	f.homeserver.CreateUser("anna", "long-secret")

@@ -20,8 +20,9 @@ import (
 
 // file is a file of a message of a testNode.
 type file struct {
-	info transfer.Info
-	data []byte
+	conversation store.ConversationID
+	info         transfer.Info
+	data         []byte
 	// damaged: reading fails before the end.
 	damaged bool
 }
@@ -33,8 +34,14 @@ func (n *testNode) offer(account, contact identity.PublicKey, info transfer.Info
 	n.nextGUID++
 	id := store.MessageID{Dir: store.In, GUID: n.nextGUID}
 	info.Account, info.Contact, info.Message = account, contact, id
-	n.files[id] = &file{info: info}
+	n.files[id] = &file{conversation: store.ContactConversation(contact), info: info}
 	n.mu.Unlock()
+	kind, payload := n.filePayload(info)
+	return n.accept(store.AcceptMessage{Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Type: int32(kind), Payload: payload})
+}
+
+func (n *testNode) filePayload(info transfer.Info) (peer.MessageType, []byte) {
+	n.t.Helper()
 	kind := peer.TypeFile
 	if info.Picture {
 		kind = peer.TypeImage
@@ -43,7 +50,7 @@ func (n *testNode) offer(account, contact identity.PublicKey, info transfer.Info
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return n.accept(store.AcceptMessage{Account: account, Conversation: store.ContactConversation(contact), GUID: id.GUID, Type: int32(kind), Payload: payload})
+	return kind, payload
 }
 
 // arrive makes the file of a message be here, or become something else.
@@ -55,15 +62,15 @@ func (n *testNode) arrive(id store.MessageID, state store.MediaState, data []byt
 	if state == store.MediaStored {
 		f.info.Size = int64(len(data))
 	}
-	account, contact, reason := f.info.Account, f.info.Contact, f.info.Reason
+	account, conversation, reason := f.info.Account, f.conversation, f.info.Reason
 	n.mu.Unlock()
 	before := store.MediaOffered
-	if known, err := n.Media(account, store.ContactConversation(contact), id); err == nil {
+	if known, err := n.Media(account, conversation, id); err == nil {
 		before = known.State
 	}
 	n.must(store.Do[bool](context.Background(), n.actor, store.ChangeMedia{
 		From:  before,
-		Media: store.Media{Account: account, Conversation: store.ContactConversation(contact), Message: id, State: state, Reason: reason},
+		Media: store.Media{Account: account, Conversation: conversation, Message: id, State: state, Reason: reason},
 	}))
 }
 
@@ -88,7 +95,11 @@ func (n *testNode) SendFile(ctx context.Context, f node.OutgoingFile) (store.Mes
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.files[m.ID] = &file{data: data, info: transfer.Info{
+	conversation := f.Group
+	if conversation.IsZero() {
+		conversation = store.ContactConversation(f.Contact)
+	}
+	n.files[m.ID] = &file{conversation: conversation, data: data, info: transfer.Info{
 		Account: f.Account, Contact: f.Contact, Message: m.ID, State: store.MediaUploading, Name: f.Name,
 		MIMEType: f.MIMEType, Caption: f.Caption, Size: int64(len(data)), Voice: f.Voice, Picture: kind == peer.TypeImage,
 	}}

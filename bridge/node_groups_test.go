@@ -4,9 +4,11 @@ package bridge_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/connector"
@@ -133,12 +135,20 @@ func (n *testNode) OpenConversationMedia(account identity.PublicKey, _ store.Con
 
 func (n *testNode) AcceptInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error {
 	_, err := store.Do[bool](ctx, n.actor, store.DecideInvite{Account: account, Group: group, Accept: true})
+	return noInvite(err)
+}
+
+// noInvite says what the node says when an invite was answered, or was none.
+func noInvite(err error) error {
+	if errors.Is(err, store.ErrInvalid) {
+		return node.ErrNoInvite
+	}
 	return err
 }
 
 func (n *testNode) DeclineInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error {
 	_, err := store.Do[bool](ctx, n.actor, store.DecideInvite{Account: account, Group: group})
-	return err
+	return noInvite(err)
 }
 
 func (n *testNode) SetGroupMuted(ctx context.Context, account identity.PublicKey, group store.ConversationID, muted bool) error {
@@ -155,4 +165,29 @@ func (n *testNode) DeleteGroupMessage(ctx context.Context, account identity.Publ
 		Task: store.GroupTask{Account: account, Group: group, Kind: store.TaskDeleteMessage, Message: id},
 	})
 	return queued.Seq, err
+}
+
+// offerIn delivers a file of a member that is not here yet.
+func (n *testNode) offerIn(account identity.PublicKey, group store.ConversationID, author identity.PublicKey, info transfer.Info) store.MessageID {
+	n.t.Helper()
+	kind, payload := n.filePayload(info)
+	n.mu.Lock()
+	n.nextGUID++
+	id := store.MessageID{GUID: n.nextGUID}
+	info.Account, info.Message = account, id
+	n.files[id] = &file{conversation: group, info: info}
+	n.mu.Unlock()
+	return n.relay(account, group, store.GroupMessage{GUID: id.GUID, Author: author, Type: int32(kind), Payload: payload})
+}
+
+func (n *testNode) FetchConversationMedia(ctx context.Context, account identity.PublicKey, _ store.ConversationID, id store.MessageID) (transfer.Info, error) {
+	return n.FetchMedia(ctx, account, identity.PublicKey{}, id)
+}
+
+func (n *testNode) ConversationUndelivered(account identity.PublicKey, conversation store.ConversationID) iter.Seq2[store.Message, error] {
+	return n.Store.Undelivered(account, conversation)
+}
+
+func (n *testNode) ConversationOutboxSize(account identity.PublicKey, conversation store.ConversationID) (store.OutboxSize, error) {
+	return n.Store.OutboxSize(account, conversation)
 }

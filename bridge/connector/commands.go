@@ -71,11 +71,11 @@ func (c *Connector) commandList() []commands.CommandHandler {
 	return []commands.CommandHandler{
 		command("my-link", "", "Show the link and the QR code with which others add you", helpContacts, c.commandMyLink),
 		command("contacts", "[_part of a name_]", "List your contacts, and who asks to be one", helpContacts, c.commandContacts),
-		decide("accept", node.NameRequest, "Accept a contact request", "%s is your contact now.",
+		decide("accept", node.NameRequest, "Accept a contact request, or the invite to a group", "%s is your contact now.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.AcceptContact(ctx, cl.account, contact)
 			}),
-		decide("decline", node.NameRequest, "Decline a contact request", "You have declined %s.",
+		decide("decline", node.NameRequest, "Decline a contact request, or the invite to a group", "You have declined %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
 				return cl.node.DeclineContact(ctx, cl.account, contact)
 			}),
@@ -88,12 +88,12 @@ func (c *Connector) commandList() []commands.CommandHandler {
 				return cl.node.UnblockContact(ctx, cl.account, contact)
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
-		command("queue", "", "Show what waits for your contacts, and why", helpMessages, c.commandQueue),
-		inRoom(command("cancel", "", "Give up what waits for the contact of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
+		command("queue", "", "Show what waits for your contacts and groups, and why", helpMessages, c.commandQueue),
+		inRoom(command("cancel", "", "Give up what waits for the contact or group of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),
 		inRoom(command("fetch", "", "As a reply: fetch a file that was not fetched", helpMessages, c.commandFetch)),
-		command("history", "[_contact_] [_messages_]", "Make the room of a contact anew, with the whole history or so many messages", helpMessages, c.commandHistory),
-		command("retry", "[_contact_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
+		command("history", "[_contact or group_] [_messages_]", "Make the room of a conversation anew, with the whole history or so many messages", helpMessages, c.commandHistory),
+		command("retry", "[_contact or group_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
 	}
 }
 
@@ -120,22 +120,30 @@ func (c *Connector) clients(ce *commands.Event) []*client {
 
 var errNotYourRoom = errors.New("this conversation belongs to another user")
 
-// roomOf returns the login and the contact of a room.
-func (c *Connector) roomOf(ce *commands.Event) (*client, identity.PublicKey, error) {
+// roomOf returns the login and the conversation of a room.
+func (c *Connector) roomOf(ce *commands.Event) (*client, store.ConversationID, error) {
 	account, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
-	contact := conversation.Contact()
-	if err == nil && conversation.Kind() == store.KindGroup {
-		err = errGroupCommand
+	if err == nil && conversation.Kind() == store.KindGroup && c.groups == nil {
+		err = errNoGroup
 	}
 	if err != nil {
-		return nil, contact, err
+		return nil, conversation, err
 	}
 	for _, cl := range c.clients(ce) {
 		if cl.account == account {
-			return cl, contact, nil
+			return cl, conversation, nil
 		}
 	}
-	return nil, contact, errNotYourRoom
+	return nil, conversation, errNotYourRoom
+}
+
+// contactOf returns the login and the contact of a room.
+func (c *Connector) contactOf(ce *commands.Event) (*client, identity.PublicKey, error) {
+	cl, conversation, err := c.roomOf(ce)
+	if err == nil && conversation.Kind() == store.KindGroup {
+		err = errGroupCommand
+	}
+	return cl, conversation.Contact(), err
 }
 
 // target returns the contact that a command is about.
@@ -144,7 +152,7 @@ func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*clien
 		if ce.Portal == nil {
 			return nil, identity.PublicKey{}, errors.New("say who: a link, a key, or the name of a contact")
 		}
-		return c.roomOf(ce)
+		return c.contactOf(ce)
 	}
 	var problem error
 	for _, cl := range c.clients(ce) {
@@ -160,6 +168,25 @@ func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*clien
 		}
 	}
 	return nil, identity.PublicKey{}, problem
+}
+
+// conversationOf returns the conversation that a command is about: that of its room, or the
+// one with the contact, or in the group, that the argument names. Names of groups are chosen
+// by others, so that of a contact comes first.
+func (c *Connector) conversationOf(ce *commands.Event) (*client, store.ConversationID, error) {
+	if ce.RawArgs == "" && ce.Portal != nil {
+		return c.roomOf(ce)
+	}
+	cl, contact, err := c.target(ce, node.NameContact)
+	if err == nil {
+		return cl, store.ContactConversation(contact), nil
+	}
+	if cl, g, groupErr := c.groupNamed(ce, ce.RawArgs, node.GroupAny); groupErr == nil {
+		return cl, g.ID, nil
+	} else if errors.Is(groupErr, node.ErrAmbiguousName) {
+		err = errAmbiguousGroup
+	}
+	return nil, store.ConversationID{}, err
 }
 
 func (c *Connector) decide(
@@ -188,12 +215,15 @@ func (c *Connector) decide(
 }
 
 func (c *Connector) commandRename(ce *commands.Event) {
-	cl, key, err := c.roomOf(ce)
+	cl, conversation, err := c.roomOf(ce)
+	if err == nil && conversation.Kind() == store.KindGroup {
+		err = errGroupName
+	}
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, key, msgconv.CleanName(ce.RawArgs))
+	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, conversation.Contact(), msgconv.CleanName(ce.RawArgs))
 	if err != nil {
 		replyError(ce, err)
 		return

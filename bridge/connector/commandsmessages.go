@@ -15,8 +15,8 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -78,38 +78,48 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 		}
 	}
 	if len(lines) == 0 {
-		lines = []string{"Nothing waits: your contacts have everything."}
+		lines = []string{"Nothing waits: your contacts and groups have everything."}
 	}
 	replyLines(ce, lines)
 }
 
-// outboxLines lists what is undelivered for each contact.
+// outboxLines lists what is undelivered for each contact and group.
 func (cl *client) outboxLines() ([]string, error) {
-	contacts, err := cl.node.OutboxContacts(cl.account)
+	conversations, err := cl.outboxes(cl.account)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
-	for _, id := range contacts {
-		size, err := cl.node.OutboxSize(cl.account, id)
+	for _, id := range conversations {
+		size, err := cl.outboxSize(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
-		oldest, err := cl.node.Outbox(cl.account, id, 1)
+		oldest, found, err := cl.oldestUndelivered(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
-		contact, err := cl.node.Contact(cl.account, id)
-		if errors.Is(err, node.ErrUnknownContact) || len(oldest) == 0 {
+		name, reason, err := cl.whyUndelivered(id, oldest)
+		if isGone(err) || !found {
 			continue // removed, or delivered meanwhile
 		}
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s",
-			cl.shownName(contact), countText(size.Messages), moment(oldest[0].Created), why(contact, oldest[0])))
+		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s", name, countText(size.Messages), moment(oldest.Created), reason))
 	}
 	return lines, nil
+}
+
+// whyUndelivered returns the name of a conversation, and why a message to it is
+// undelivered, as far as the store knows.
+func (cl *client) whyUndelivered(conversation store.ConversationID, m store.Message) (name, reason string, err error) {
+	if cl.inGroups(conversation) {
+		g, err := cl.groups.Group(cl.account, conversation)
+		return groupchat.Name(g), groupchat.WhyUndelivered(g, m), err
+	}
+	contact, err := cl.node.Contact(cl.account, conversation.Contact())
+	return cl.shownName(contact), why(contact, m), err
 }
 
 func (c *Connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
@@ -128,7 +138,7 @@ func countText(n int) string {
 	return fmt.Sprintf("%d messages wait", n)
 }
 
-// why says why a message is undelivered, as far as the store knows.
+// why says why a message to a contact is undelivered, as far as the store knows.
 func why(contact store.Contact, m store.Message) string {
 	switch {
 	case contact.State == store.ContactBlocked:
@@ -149,35 +159,38 @@ const momentForm = "2006-01-02 15:04 UTC"
 func moment(m store.Millis) string { return m.Time().UTC().Format(momentForm) }
 
 // repliedTo returns the message that a command is a reply to.
-func (c *Connector) repliedTo(ce *commands.Event) (cl *client, contact identity.PublicKey, m store.Message, err error) {
-	if cl, contact, err = c.roomOf(ce); err != nil {
-		return cl, contact, m, err
+func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation store.ConversationID, m store.Message, err error) {
+	if cl, conversation, err = c.roomOf(ce); err != nil {
+		return cl, conversation, m, err
 	}
 	if ce.ReplyTo == "" {
-		return cl, contact, m, errors.New("write it as a reply to the message")
+		return cl, conversation, m, errors.New("write it as a reply to the message")
 	}
 	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
 	if err != nil {
-		return cl, contact, m, err
+		return cl, conversation, m, err
 	}
 	if row == nil || row.Room != ce.Portal.PortalKey {
-		return cl, contact, m, errors.New("this is not a message of the conversation")
+		return cl, conversation, m, errors.New("this is not a message of the conversation")
 	}
 	_, id, _, err := mimirid.ParseMessage(row.ID)
 	if err != nil { // what the bridge says of a message
 		seq, noticeErr := mimirid.ParseNotice(row.ID)
 		if noticeErr != nil || seq == 0 {
-			return cl, contact, m, err
+			return cl, conversation, m, err
 		}
-		events, eventErr := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), seq-1, 1)
-		if eventErr != nil || len(events) == 0 || events[0].Seq != seq {
-			return cl, contact, m, errors.Join(err, eventErr)
+		events, eventErr := cl.node.ConversationEvents(cl.account, conversation, seq-1, 1)
+		if eventErr != nil || len(events) == 0 || events[0].Seq != seq || events[0].Message.IsZero() {
+			return cl, conversation, m, errors.Join(errNotMessage, eventErr)
 		}
 		id = events[0].Message
 	}
-	m, err = cl.node.Message(cl.account, contact, id)
-	return cl, contact, m, err
+	m, err = cl.readMessage(cl.account, conversation, id)
+	return cl, conversation, m, err
 }
+
+// errNotMessage answers a command that needs a message and is a reply to another notice.
+var errNotMessage = errors.New("this notice is about no message")
 
 // An event is in the room a moment before it is in the table.
 const (
@@ -207,25 +220,27 @@ func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Messag
 }
 
 func (c *Connector) commandCancel(ce *commands.Event) {
-	cl, contact, err := c.roomOf(ce)
+	cl, conversation, err := c.roomOf(ce)
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
 	var messages []store.MessageID
 	if ce.ReplyTo != "" {
-		messages, err = cl.undeliveredOf(contact, ce.ReplyTo)
+		messages, err = cl.undeliveredOf(conversation, ce.ReplyTo)
 	} else {
-		messages, err = cl.undelivered(contact)
+		messages, err = cl.undelivered(conversation)
 	}
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	given, err := cl.giveUp(ce.Ctx, contact, messages, "you have cancelled it")
+	given, err := cl.giveUp(ce.Ctx, conversation, messages, "you have cancelled it")
 	switch {
 	case err != nil:
 		replyError(ce, err)
+	case given == 0 && conversation.Kind() == store.KindGroup:
+		replyText(ce, "There is nothing to cancel: the mediator of the group has it. Delete the message to delete it for everybody.")
 	case given == 0:
 		replyText(ce, "There is nothing to cancel: the contact has it.")
 	default:
@@ -237,14 +252,14 @@ func (c *Connector) commandCancel(ce *commands.Event) {
 const maxTraced = 100_000
 
 func (c *Connector) commandTrace(ce *commands.Event) {
-	cl, contact, m, err := c.repliedTo(ce)
+	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
 	lines := []string{fmt.Sprintf("Message %s, %s", m.ID, m.State)}
 	for after, read := uint64(0), 0; read < maxTraced; {
-		events, err := cl.node.ConversationEvents(cl.account, store.ContactConversation(contact), after, 0)
+		events, err := cl.node.ConversationEvents(cl.account, conversation, after, 0)
 		if err != nil {
 			replyError(ce, err)
 			return
@@ -261,20 +276,20 @@ func (c *Connector) commandTrace(ce *commands.Event) {
 		}
 	}
 	if m.State == store.StatePending {
-		if contact, err := cl.node.Contact(cl.account, contact); err == nil {
-			lines = append(lines, "Not delivered: "+why(contact, m)+".")
+		if _, reason, err := cl.whyUndelivered(conversation, m); err == nil {
+			lines = append(lines, "Not delivered: "+reason+".")
 		}
 	}
 	replyLines(ce, lines)
 }
 
 func (c *Connector) commandFetch(ce *commands.Event) {
-	cl, contact, m, err := c.repliedTo(ce)
+	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	info, err := cl.node.FetchMedia(ce.Ctx, cl.account, contact, m.ID)
+	info, err := cl.fetchFile(ce.Ctx, cl.account, conversation, m.ID)
 	if err != nil {
 		replyError(ce, err)
 		return

@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/commands"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
@@ -115,39 +114,4 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 		return cl.again(msg.Event, err)
 	}
 	return nil
-}
-
-// errGroupCommand answers a command about a contact in the room of a group.
-var errGroupCommand = errors.New("this is the room of a group, and the command is about a contact: say whom")
-
-// decideInvite answers the invite of the room of a group. It reports false in other rooms.
-func (c *Connector) decideInvite(ce *commands.Event, purpose node.NamePurpose) bool {
-	if ce.Portal == nil || ce.RawArgs != "" {
-		return false
-	}
-	account, group, err := mimirid.ParsePortal(ce.Portal.PortalKey)
-	if err != nil || !c.inGroups(group) {
-		return false
-	}
-	if !c.mayKnow(ce, account) {
-		replyError(ce, errNotYourRoom)
-		return true
-	}
-	decide := c.groups.AcceptInvite
-	switch {
-	case purpose != node.NameRequest:
-		replyError(ce, errGroupCommand)
-		return true
-	case ce.Command == "decline":
-		decide = c.groups.DeclineInvite
-	}
-	switch err := decide(ce.Ctx, account, group); {
-	case isGone(err), errors.Is(err, node.ErrNoInvite):
-		replyError(ce, errors.New("there is no invite to answer"))
-	case errors.Is(err, node.ErrGroupKey):
-		replyError(ce, errors.New("the invite has no key that you can use: ask for another one"))
-	case err != nil:
-		replyError(ce, err)
-	}
-	return true // the room is told, see tellState
 }

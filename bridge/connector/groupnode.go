@@ -42,6 +42,12 @@ type GroupNode interface {
 	// DeleteGroupMessage asks the mediator to delete a message for everybody.
 	DeleteGroupMessage(ctx context.Context, account identity.PublicKey, group store.ConversationID, id store.MessageID) (uint64, error)
 	OpenConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (io.ReadSeekCloser, transfer.Info, error)
+	FetchConversationMedia(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error)
+	ConversationUndelivered(account identity.PublicKey, conversation store.ConversationID) iter.Seq2[store.Message, error]
+	ConversationOutboxSize(account identity.PublicKey, conversation store.ConversationID) (store.OutboxSize, error)
+	// OutboxConversations returns the contacts and groups for which something is
+	// undelivered.
+	OutboxConversations(account identity.PublicKey) ([]store.ConversationID, error)
 }
 
 // inGroups reports whether a conversation is that of a group, which the node takes part in.
@@ -89,4 +95,61 @@ func (c *Connector) openFile(
 		return c.groups.OpenConversationMedia(account, conversation, id)
 	}
 	return c.node.OpenMedia(account, conversation.Contact(), id)
+}
+
+// fetchFile asks for the file of a message, see Node.FetchMedia.
+func (c *Connector) fetchFile(
+	ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID,
+) (transfer.Info, error) {
+	if c.inGroups(conversation) {
+		return c.groups.FetchConversationMedia(ctx, account, conversation, id)
+	}
+	return c.node.FetchMedia(ctx, account, conversation.Contact(), id)
+}
+
+// readUndelivered iterates over the undelivered messages of a conversation, oldest first.
+func (c *Connector) readUndelivered(account identity.PublicKey, conversation store.ConversationID) iter.Seq2[store.Message, error] {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationUndelivered(account, conversation)
+	}
+	return c.node.Undelivered(account, conversation.Contact())
+}
+
+// oldestUndelivered returns the oldest undelivered message of a conversation.
+func (c *Connector) oldestUndelivered(account identity.PublicKey, conversation store.ConversationID) (m store.Message, found bool, err error) {
+	for m, err := range c.readUndelivered(account, conversation) {
+		return m, err == nil, err
+	}
+	return store.Message{}, false, nil
+}
+
+// outboxSize counts the undelivered messages of a conversation.
+func (c *Connector) outboxSize(account identity.PublicKey, conversation store.ConversationID) (store.OutboxSize, error) {
+	if c.inGroups(conversation) {
+		return c.groups.ConversationOutboxSize(account, conversation)
+	}
+	return c.node.OutboxSize(account, conversation.Contact())
+}
+
+// outboxes returns the conversations of an account in which something is undelivered.
+func (c *Connector) outboxes(account identity.PublicKey) ([]store.ConversationID, error) {
+	if c.groups != nil {
+		return c.groups.OutboxConversations(account)
+	}
+	contacts, err := c.node.OutboxContacts(account)
+	conversations := make([]store.ConversationID, len(contacts))
+	for i, contact := range contacts {
+		conversations[i] = store.ContactConversation(contact)
+	}
+	return conversations, err
+}
+
+// cancelMessage gives up an undelivered message, see Node.CancelMessage.
+func (c *Connector) cancelMessage(
+	ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID, reason string,
+) (bool, error) {
+	if c.inGroups(conversation) {
+		return c.groups.CancelGroupMessage(ctx, account, conversation, id, reason)
+	}
+	return c.node.CancelMessage(ctx, account, conversation.Contact(), id, reason)
 }

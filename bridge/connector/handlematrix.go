@@ -22,7 +22,6 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
-	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -280,7 +279,6 @@ func (cl *client) HandleMatrixEdit(ctx context.Context, msg *bridgev2.MatrixEdit
 // others.
 func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.MatrixMessageRemove) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
-	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}
@@ -293,11 +291,11 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	if msg.Event.Sender != msg.TargetMessage.SenderMXID && msg.Event.Sender != cl.login.UserMXID {
 		return nil // somebody tidies up
 	}
-	messages, err := cl.undeliveredOf(contact, msg.TargetMessage.MXID)
+	messages, err := cl.undeliveredOf(conversation, msg.TargetMessage.MXID)
 	if err != nil {
 		return cl.again(msg.Event, err)
 	}
-	switch given, err := cl.giveUp(ctx, contact, messages, "you have deleted it"); {
+	switch given, err := cl.giveUp(ctx, conversation, messages, "you have deleted it"); {
 	case err != nil:
 		return cl.again(msg.Event, err)
 	case given == 0:
@@ -306,20 +304,20 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	return nil
 }
 
-// undelivered returns the undelivered messages to a contact, oldest first. The outbox has
-// no bound, so it is read a row at a time.
-func (cl *client) undelivered(contact identity.PublicKey) ([]store.MessageID, error) {
-	return cl.selectUndelivered(contact, func(store.Message) bool { return true })
+// undelivered returns the undelivered messages of a conversation, oldest first. The outbox
+// has no bound, so it is read a row at a time.
+func (cl *client) undelivered(conversation store.ConversationID) ([]store.MessageID, error) {
+	return cl.selectUndelivered(conversation, func(store.Message) bool { return true })
 }
 
 // undeliveredOf returns the undelivered messages that come from an event.
-func (cl *client) undeliveredOf(contact identity.PublicKey, evt id.EventID) ([]store.MessageID, error) {
-	return cl.selectUndelivered(contact, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
+func (cl *client) undeliveredOf(conversation store.ConversationID, evt id.EventID) ([]store.MessageID, error) {
+	return cl.selectUndelivered(conversation, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
 }
 
-func (cl *client) selectUndelivered(contact identity.PublicKey, want func(store.Message) bool) ([]store.MessageID, error) {
+func (cl *client) selectUndelivered(conversation store.ConversationID, want func(store.Message) bool) ([]store.MessageID, error) {
 	var found []store.MessageID
-	for m, err := range cl.node.Undelivered(cl.account, contact) {
+	for m, err := range cl.readUndelivered(cl.account, conversation) {
 		if err != nil {
 			return nil, err
 		}
@@ -332,11 +330,11 @@ func (cl *client) selectUndelivered(contact identity.PublicKey, want func(store.
 
 // giveUp cancels messages and returns how many: one that was delivered meanwhile does not
 // count.
-func (cl *client) giveUp(ctx context.Context, contact identity.PublicKey, messages []store.MessageID, reason string) (int, error) {
+func (cl *client) giveUp(ctx context.Context, conversation store.ConversationID, messages []store.MessageID, reason string) (int, error) {
 	given := 0
 	var errs []error
 	for _, m := range messages {
-		ok, err := cl.node.CancelMessage(ctx, cl.account, contact, m, reason)
+		ok, err := cl.cancelMessage(ctx, cl.account, conversation, m, reason)
 		if ok {
 			given++
 		}

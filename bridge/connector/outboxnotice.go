@@ -17,16 +17,16 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// A contact's device may be unreachable for days. The room says so in one notice, which is
+// A contact's device, or the mediator of a group, may be unreachable for days. The room says so in one notice, which is
 // edited as the outbox changes. A message that is undelivered for too long is cancelled
 // when the configuration says so.
 
@@ -139,17 +139,17 @@ func (w *outboxWatcher) note(stop context.Context) {
 // checkAccount checks the conversations of an account that have an outbox or an open
 // notice. One that fails is checked again, and does not delay the others.
 func (w *outboxWatcher) checkAccount(ctx context.Context, account identity.PublicKey) error {
-	waiting, err := w.node.OutboxContacts(account)
+	waiting, err := w.outboxes(account)
 	if err != nil {
 		return err
 	}
 	if _, seen := w.seen[account]; !seen {
-		contacts, err := w.node.Contacts(account) // a notice may be open since the last start
+		conversations, err := w.conversations(account) // a notice may be open since the last start
 		if err != nil {
 			return err
 		}
-		for _, contact := range contacts {
-			at := store.ConversationWith(account, contact.ID)
+		for _, id := range conversations {
+			at := store.Conversation{Account: account, ID: id}
 			if _, open := w.openNotice(ctx, at); open {
 				w.told[at] = true
 			}
@@ -157,16 +157,16 @@ func (w *outboxWatcher) checkAccount(ctx context.Context, account identity.Publi
 		w.seen[account] = struct{}{}
 	}
 	for at, open := range w.told {
-		if open && at.Account == account && !slices.Contains(waiting, at.Contact()) {
-			waiting = append(waiting, at.Contact())
+		if open && at.Account == account && !slices.Contains(waiting, at.ID) {
+			waiting = append(waiting, at.ID)
 		}
 	}
 	var errs []error
-	for _, contact := range waiting {
+	for _, id := range waiting {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		at := store.ConversationWith(account, contact)
+		at := store.Conversation{Account: account, ID: id}
 		if err := w.checkOutbox(ctx, at); err != nil {
 			delete(w.oldest, at)
 			errs = append(errs, err)
@@ -181,12 +181,12 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	oldest, known := w.oldest[at]
 	unchanged := known
 	if !known {
-		first, err := w.node.Outbox(at.Account, at.Contact(), 1)
+		first, found, err := w.oldestUndelivered(at.Account, at.ID)
 		if err != nil {
 			return err
 		}
-		if oldest = 0; len(first) > 0 {
-			oldest = first[0].Created
+		if oldest = 0; found {
+			oldest = first.Created
 		}
 	}
 	if w.waitedFor(oldest, w.config.Network.GiveUp) {
@@ -200,12 +200,12 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	if long := w.waitedFor(oldest, w.config.Network.WaitingNotice); !open && !long || open && unchanged {
 		return nil
 	}
-	size, err := w.node.OutboxSize(at.Account, at.Contact())
+	size, err := w.outboxSize(at.Account, at.ID)
 	if err != nil {
 		return err
 	}
-	contact, err := w.node.Contact(at.Account, at.Contact())
-	if errors.Is(err, node.ErrUnknownContact) {
+	receiver, err := w.receiverOf(at)
+	if isGone(err) {
 		w.told[at] = false
 		return nil // removed
 	}
@@ -214,7 +214,7 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	}
 	began := w.rooms.start(at, func() (open bool, err error) {
 		err = fault.Guard(w.log, "tell what waits", func() (err error) {
-			open, err = w.tellWaiting(ctx, contact, waitingNow{size.Messages, oldest})
+			open, err = w.tellWaiting(ctx, at, receiver, waitingNow{size.Messages, oldest})
 			return err
 		})
 		return open, err
@@ -234,7 +234,7 @@ func (w *outboxWatcher) waitedFor(queued store.Millis, limit time.Duration) bool
 // giveUpOld cancels the messages of a conversation that are undelivered for too long.
 func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) error {
 	var old []store.MessageID
-	for m, err := range w.node.Undelivered(at.Account, at.Contact()) {
+	for m, err := range w.readUndelivered(at.Account, at.ID) {
 		if err != nil {
 			return err
 		}
@@ -243,9 +243,13 @@ func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) er
 		}
 		old = append(old, m.ID)
 	}
-	reason := fmt.Sprintf("the contact's device could not be reached for %s", w.config.Network.GiveUp)
+	unreached := "the contact's device"
+	if at.ID.Kind() == store.KindGroup {
+		unreached = "the mediator of the group"
+	}
+	reason := fmt.Sprintf("%s could not be reached for %s", unreached, w.config.Network.GiveUp)
 	for _, m := range old {
-		if _, err := w.node.CancelMessage(ctx, at.Account, at.Contact(), m, reason); err != nil {
+		if _, err := w.cancelMessage(ctx, at.Account, at.ID, m, reason); err != nil {
 			return err
 		}
 	}
@@ -258,9 +262,49 @@ func (c *Connector) openNotice(ctx context.Context, at store.Conversation) (last
 	return last, open
 }
 
+// receiver is who does not have what is undelivered, in the words of the notice.
+type receiver struct {
+	name  string // "Bob", "the mediator of Choir"
+	title string // the same at the beginning of a sentence
+	when  string // the condition of the delivery
+}
+
+// receiverOf returns who does not have what is undelivered in a conversation.
+func (c *Connector) receiverOf(at store.Conversation) (receiver, error) {
+	if c.inGroups(at.ID) {
+		g, err := c.groups.Group(at.Account, at.ID)
+		name := groupchat.Name(g)
+		return receiver{"the mediator of " + name, "The mediator of " + name, "the mediator can be reached"}, err
+	}
+	contact, err := c.node.Contact(at.Account, at.Contact())
+	if err != nil {
+		return receiver{}, err
+	}
+	name := c.displayName(contact)
+	return receiver{name, name, "a device of theirs is there"}, nil
+}
+
+// conversations returns the conversations of an account, with contacts and in groups.
+func (c *Connector) conversations(account identity.PublicKey) (all []store.ConversationID, err error) {
+	contacts, err := c.node.Contacts(account)
+	if err != nil {
+		return nil, err
+	}
+	for _, contact := range contacts {
+		all = append(all, store.ContactConversation(contact.ID))
+	}
+	if c.groups == nil {
+		return all, nil
+	}
+	groups, err := c.groups.Groups(account)
+	for _, g := range groups {
+		all = append(all, g.ID)
+	}
+	return all, err
+}
+
 // tellWaiting sends or edits the notice of one room. It reports whether a notice is open.
-func (c *Connector) tellWaiting(ctx context.Context, contact store.Contact, waits waitingNow) (open bool, err error) {
-	at := store.ConversationWith(contact.Account, contact.ID)
+func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who receiver, waits waitingNow) (open bool, err error) {
 	last, had := c.openNotice(ctx, at)
 	open = had
 	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
@@ -274,17 +318,16 @@ func (c *Connector) tellWaiting(ctx context.Context, contact store.Contact, wait
 		open, last = false, waitingNotice{}
 	}
 	next := waitingNotice{Event: last.Event, Room: portal.MXID, Since: last.Since, Count: waits.count, Edits: last.Edits + 1}
-	name := c.displayName(contact)
 	var text string
 	switch {
 	case waits.count > 0:
 		if !open {
 			next = waitingNotice{Room: portal.MXID, Since: waits.since, Count: waits.count}
 		}
-		text = fmt.Sprintf("⏳ Waiting for %s since %s: %s. It is delivered as soon as a device of theirs is there.",
-			name, moment(next.Since), countText(waits.count))
+		text = fmt.Sprintf("⏳ Waiting for %s since %s: %s. It is delivered as soon as %s.",
+			who.name, moment(next.Since), countText(waits.count), who.when)
 	case open:
-		text = fmt.Sprintf("✅ %s has everything that waited since %s.", name, moment(last.Since))
+		text = fmt.Sprintf("✅ %s has everything that waited since %s.", who.title, moment(last.Since))
 	default:
 		return had, nil
 	}

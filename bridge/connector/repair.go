@@ -18,13 +18,11 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
-	"github.com/mimird/mimird/proto/identity"
 )
 
 // repairRoom repairs a room that does not accept what the tables allow. It reads the
@@ -179,12 +177,12 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 		return
 	}
 	if ce.Portal != nil || ce.RawArgs != "" {
-		cl, contact, err := c.target(ce, node.NameContact)
+		cl, conversation, err := c.conversationOf(ce)
 		if err != nil {
 			replyError(ce, err)
 			return
 		}
-		cl.deliver.Retry(store.ConversationWith(cl.account, contact))
+		cl.deliver.Retry(store.Conversation{Account: cl.account, ID: conversation})
 		replyText(ce, "Trying again what does not reach the room.")
 		return
 	}
@@ -192,7 +190,7 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 	tried := 0
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
-			c.deliver.Retry(store.ConversationWith(room.Account, room.Contact))
+			c.deliver.Retry(room.Conversation())
 			tried++
 		}
 	}
@@ -200,12 +198,12 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 		replyText(ce, "There is nothing to try again: all messages have reached their rooms.")
 		return
 	}
-	replyText(ce, fmt.Sprintf("Trying again: rooms of %d contacts.", tried))
+	replyText(ce, fmt.Sprintf("Trying again: rooms of %d conversations.", tried))
 }
 
 // redo shows the message whose notice a command is a reply to.
 func (c *Connector) redo(ce *commands.Event) error {
-	cl, contact, m, err := c.repliedTo(ce)
+	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		return err
 	}
@@ -223,14 +221,14 @@ func (c *Connector) redo(ce *commands.Event) error {
 	if row == nil || msgconv.IsMatrixSource(m.Source) {
 		return errors.New("this is not a notice in place of a message")
 	}
-	if !cl.redoLater(store.ConversationWith(cl.account, contact), redoing{message: m.ID, row: row.ID}) {
+	if !cl.redoLater(store.Conversation{Account: cl.account, ID: conversation}, redoing{message: m.ID, row: row.ID}) {
 		return errors.New("too many messages of this room are being retried already")
 	}
 	return nil
 }
 
-// commandHistory remakes a room: the one it is written in, or that of the contact which
-// the argument names.
+// commandHistory remakes a room: the one it is written in, or that of the contact or group
+// which the argument names.
 func (c *Connector) commandHistory(ce *commands.Event) {
 	limit, name := 0, strings.TrimSpace(ce.RawArgs)
 	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
@@ -243,19 +241,14 @@ func (c *Connector) commandHistory(ce *commands.Event) {
 			limit, name = n, strings.TrimSpace(strings.TrimSuffix(name, words[len(words)-1]))
 		}
 	}
-	var cl *client
-	var contact identity.PublicKey
-	var err error
-	if ce.Portal != nil {
-		cl, contact, err = c.roomOf(ce)
-	} else {
-		ce.RawArgs = name
-		cl, contact, err = c.target(ce, node.NameContact)
+	if ce.RawArgs = name; ce.Portal != nil {
+		ce.RawArgs = ""
 	}
+	cl, conversation, err := c.conversationOf(ce)
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
 	replyText(ce, "A new room is created, with the history.")
-	cl.RemakeRoom(store.ConversationWith(cl.account, contact), limit)
+	cl.RemakeRoom(store.Conversation{Account: cl.account, ID: conversation}, limit)
 }

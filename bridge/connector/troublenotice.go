@@ -126,7 +126,7 @@ func (c *Connector) tellTroubles(ctx context.Context, login *bridgev2.UserLogin,
 			t.Since.UTC().Format(momentForm), troubleReason(t), c.advice(t.At.Conversation, t.Err)))
 	}
 	if over := len(bad) - maxTroubles; over > 0 {
-		lines = append(lines, fmt.Sprintf("… and those of %d more contacts. `mimird status` lists them.", over))
+		lines = append(lines, fmt.Sprintf("… and those of %d more conversations. `mimird status` lists them.", over))
 	}
 	if len(bad) > 0 {
 		lines = append(lines, "Nothing is lost. The bridge retries by itself; say `retry` to try at once.")
@@ -158,7 +158,7 @@ func (c *Connector) roomsInTrouble(account identity.PublicKey) (rooms int, text 
 	text = fmt.Sprintf("Messages from %s do not reach their room: %s. %s", c.nameOfContact(t.At.Conversation), troubleReason(t),
 		c.advice(t.At.Conversation, t.Err))
 	if len(told) > 1 {
-		text += fmt.Sprintf(" The same is true for %d more contacts.", len(told)-1)
+		text += fmt.Sprintf(" The same is true for %d more conversations.", len(told)-1)
 	}
 	return len(told), text
 }
@@ -227,8 +227,11 @@ func (c *Connector) advice(conversation store.Conversation, err error) string {
 	case errors.Is(err, mautrix.MUnknownToken), errors.Is(err, mautrix.MMissingToken), errors.Is(err, mautrix.MExclusive):
 		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
-		return fmt.Sprintf("Allow %s and %s to write in the room (no ban, enough power), %s",
-			c.matrix.Bot().UserID, c.ghostUser(conversation.Contact()), anew)
+		writers := c.matrix.Bot().UserID.String() + " and " + c.ghostUser(conversation.Contact()).String()
+		if c.inGroups(conversation.ID) {
+			writers = c.matrix.Bot().UserID.String() + " and the members of the group"
+		}
+		return fmt.Sprintf("Allow %s to write in the room (no ban, enough power), %s", writers, anew)
 	case homeserver.AnswerOf(err) == homeserver.AnswerNone && err != nil:
 		return "The log of the node says more."
 	default:
@@ -249,9 +252,9 @@ func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting
 		if w.Error == "" {
 			continue
 		}
-		conversation := store.ConversationWith(w.Account, w.Contact)
+		conversation := w.Conversation()
 		w.Name, w.Remedy = c.nameOfContact(conversation), c.advice(conversation, c.deliver.TroubleOf(conversation).Err)
-		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, store.ContactConversation(w.Contact)))
+		portal, err := c.br.GetExistingPortalByKey(c.br.BackgroundCtx, mimirid.Portal(w.Account, conversation.ID))
 		if err == nil && portal != nil {
 			w.Room = portal.MXID
 		}

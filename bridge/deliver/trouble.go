@@ -110,18 +110,28 @@ func (d *Deliverer) TroubleOf(conversation store.Conversation) Trouble {
 // Waiting is a conversation with events that are not in their room yet.
 type Waiting struct {
 	Account identity.PublicKey `json:"account"`
-	Contact identity.PublicKey `json:"contact"`
+	// Contact is whose conversation it is, or Group.
+	Contact identity.PublicKey   `json:"contact,omitzero"`
+	Group   store.ConversationID `json:"group,omitzero"`
 	// Events is how many.
 	Events int `json:"events"`
 	// Error is why the first of them is not, when that was tried, and Since when.
 	Error string    `json:"error,omitempty"`
 	Since time.Time `json:"since,omitzero"`
-	// Name is the name of the contact, Room where the events belong, empty when there is
+	// Name is the name of the contact or group, Room where the events belong, empty when there is
 	// no room yet, and Remedy what to do. The connector fills them in when there is an
 	// Error.
 	Name   string    `json:"name,omitempty"`
 	Room   id.RoomID `json:"room,omitempty"`
 	Remedy string    `json:"remedy,omitempty"`
+}
+
+// Conversation returns whose events wait.
+func (w Waiting) Conversation() store.Conversation {
+	if !w.Group.IsZero() {
+		return store.Conversation{Account: w.Account, ID: w.Group}
+	}
+	return store.ConversationWith(w.Account, w.Contact)
 }
 
 // Waiting returns the number of logins, the number of conversations with undelivered
@@ -141,6 +151,9 @@ func (d *Deliverer) Waiting() (logins, conversations int, list []Waiting) {
 				continue
 			}
 			w := Waiting{Account: account, Contact: p.Conversation.Contact()}
+			if p.Conversation.Kind() == store.KindGroup {
+				w.Group = p.Conversation
+			}
 			if n, err := d.deps.Node.CountConversationEvents(account, p.Conversation, p.Cursor); err == nil {
 				w.Events = n
 			}

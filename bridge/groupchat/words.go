@@ -91,6 +91,22 @@ func StateText(g store.Group, known bool) string {
 	}
 }
 
+// WhyUndelivered says why a message to a group is undelivered, as far as the store knows.
+func WhyUndelivered(g store.Group, m store.Message) string {
+	switch {
+	case !g.State.IsActive():
+		return "you are not a member of the group"
+	case m.Held:
+		return "a file is being uploaded"
+	case g.State == store.GroupReadOnly:
+		return "you may only read in the group"
+	case g.State == store.GroupMediatorGone:
+		return "the mediator of the group has not been reachable for a long time"
+	default:
+		return "the mediator of the group has not confirmed it"
+	}
+}
+
 func because(g store.Group) string {
 	if reason := msgconv.CleanName(g.Reason); reason != "" {
 		return " (" + reason + ")"
