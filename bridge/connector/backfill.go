@@ -49,12 +49,12 @@ func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) 
 	return shown, known
 }
 
-func (d *delivery) noteShownRoom(ctx context.Context, shown shownRoom) {
+func (c *Connector) noteShownRoom(ctx context.Context, conversation store.Conversation, shown shownRoom) {
 	text, err := json.Marshal(shown)
 	if err != nil {
 		panic(fmt.Sprintf("bridge: %v", err)) // a struct of plain fields
 	}
-	d.br.DB.KV.Set(ctx, historyKey(d.at.Conversation), string(text))
+	c.br.DB.KV.Set(ctx, historyKey(conversation), string(text))
 }
 
 // history shows what belongs into a room before the next event. The first room of a
@@ -66,7 +66,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 	shown, known := d.shownRoom(ctx)
 	switch {
 	case !known:
-		d.noteShownRoom(ctx, shownRoom{Room: portal.MXID})
+		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID})
 	case shown.Room != portal.MXID:
 		limit := max(d.config.Backfill.MaxCatchupMessages, 0)
 		if !d.config.Backfill.Enabled {
@@ -86,7 +86,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 			}
 		}
 		shown = shownRoom{Room: portal.MXID, Begin: begin, End: end}
-		d.noteShownRoom(ctx, shown)
+		d.noteShownRoom(ctx, d.at.Conversation, shown)
 		fallthrough
 	default:
 		if err := d.showHistory(ctx, shown); err != nil {
@@ -166,7 +166,7 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 		}
 	}
 	if shown.Begin != shown.End {
-		d.noteShownRoom(ctx, shownRoom{Room: shown.Room})
+		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: shown.Room})
 	}
 	return nil
 }
@@ -214,17 +214,6 @@ type rebuilding struct {
 	missing []shownRow
 }
 
-// giveUpRoom stores that a room is given up. The library's own function only logs a
-// failure.
-func (c *Connector) giveUpRoom(ctx context.Context, room id.RoomID) error {
-	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, '1')
-		ON CONFLICT (bridge_id, key) DO NOTHING`, c.br.ID, givenUpKey(room))
-	if err != nil {
-		return fmt.Errorf("note that a room is given up: %w", err)
-	}
-	return nil
-}
-
 // rebuildRoom gives up a room and creates another. Called again after an error, it gives
 // up no second one.
 func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
@@ -242,7 +231,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
 		// First, so that no search adopts it again.
-		if err := c.giveUpRoom(ctx, old); err != nil {
+		if err := c.rooms.GiveUp(ctx, old); err != nil {
 			return err
 		}
 		// Before the room, so that a crash leaves an old room and loses no message.
@@ -258,6 +247,52 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	job.given = true // or there was none
 	at.HistoryLimit = &job.limit
+	_, err = d.ensureRoom(ctx)
+	return err
+}
+
+// showMissing stores which part of the history is missing, and shows it. Called again
+// after an error it goes on.
+func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return fmt.Errorf("look for the room: %w", err)
+	}
+	if portal == nil || portal.MXID == "" {
+		return nil
+	}
+	if !job.given {
+		end, err := d.historyEnd()
+		if err != nil {
+			return err
+		}
+		begin := end
+		for _, row := range job.missing {
+			_, id, _, err := mimirid.ParseMessage(row.id)
+			if err != nil {
+				continue
+			}
+			m, err := c.readMessage(at.Account, at.ID, id)
+			if err == nil {
+				begin = min(begin, m.Order)
+			} else if !isGone(err) {
+				return err
+			}
+		}
+		if shown, known := d.shownRoom(ctx); known && shown.Room == portal.MXID && shown.Begin < shown.End {
+			begin = min(begin, shown.Begin) // what an earlier attempt has not finished
+		}
+		// First, so that the next start notices a crash before the rows are deleted.
+		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID, Begin: begin, End: end})
+		for _, row := range job.missing {
+			if err := c.br.DB.Message.Delete(ctx, row.row); err != nil {
+				return fmt.Errorf("forget what the homeserver has lost: %w", err)
+			}
+		}
+		at.HistoryRoom = ""
+		job.given = true
+	}
 	_, err = d.ensureRoom(ctx)
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/status"
 
+	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -48,6 +49,8 @@ var (
 const (
 	stateAccountGone status.BridgeStateErrorCode = "mimir-account-gone"
 	stateStoreFailed status.BridgeStateErrorCode = "mimir-store-failed"
+	// stateUnreachable is set while the homeserver does not reach the bridge.
+	stateUnreachable status.BridgeStateErrorCode = "mimir-deaf"
 )
 
 // Connect begins to deliver. There is no connection to make: the node has them for as
@@ -102,4 +105,23 @@ func (c *Connector) sendState(login *bridgev2.UserLogin, state status.BridgeStat
 	c.loginNames.Lock()
 	defer c.loginNames.Unlock()
 	login.BridgeState.Send(state)
+}
+
+// TellInbound tells all logins that the homeserver does not reach the bridge, or nil that
+// it does again.
+func (c *Connector) TellInbound(unreachable error) {
+	for _, login := range c.br.GetAllCachedUserLogins() {
+		cl, ok := login.Client.(*client)
+		if !ok || !cl.IsLoggedIn() || login.BridgeState == nil {
+			continue
+		}
+		state := c.connected(cl.account)
+		if unreachable != nil {
+			state = status.BridgeState{
+				StateEvent: status.StateUnknownError, Error: stateUnreachable,
+				Message: "What you write does not reach the bridge: " + fault.OneLine(unreachable) + ".",
+			}
+		}
+		c.sendState(login, state)
+	}
 }

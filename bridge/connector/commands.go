@@ -37,7 +37,7 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 		wrapped.Func = func(ce *commands.Event) {
 			portals, err := rooms(ce)
 			for _, portal := range portals {
-				err = errors.Join(err, c.giveUpRoom(ce.Ctx, portal.MXID))
+				err = errors.Join(err, c.rooms.GiveUp(ce.Ctx, portal.MXID))
 			}
 			if err != nil {
 				ce.Reply("The room is not deleted: %s. Try again.", fault.OneLine(err))

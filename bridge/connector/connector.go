@@ -28,6 +28,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -40,6 +41,7 @@ type Connector struct {
 	groups  GroupNode
 	config  *config.Config
 	log     *slog.Logger
+	library zerolog.Logger
 	br      *bridgev2.Bridge
 	matrix  library.Matrix
 	status  *library.StatusSender
@@ -47,7 +49,7 @@ type Connector struct {
 	// retry is the back-off of what is retried in goroutines of the connector.
 	retry   kernel.Backoff
 	deduper *homeserver.Deduper
-	lost    *lostRooms
+	rooms   *rooms.Finder // nil before Init
 	puppets *puppets
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored
@@ -91,7 +93,7 @@ type Deps struct {
 // New returns a connector for bridgev2.NewBridge, which calls Init.
 func New(deps Deps) *Connector {
 	c := &Connector{
-		node: deps.Node, config: deps.Config, log: deps.Log, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
+		node: deps.Node, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 	}
 	c.groups, _ = deps.Node.(GroupNode)
@@ -100,7 +102,6 @@ func New(deps Deps) *Connector {
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
 	})
-	c.lost = newLostRooms(c, deps.Library, deps.Retry)
 	c.restored = newRestored(c, deps.Library, deps.Retry)
 	c.puppets = newPuppets(c, deps.Library, deps.Direct)
 	return c
@@ -115,15 +116,15 @@ func (c *Connector) Deliverer() *deliver.Deliverer { return c.deliver }
 // Deduper returns what takes back the second event of a message, nil before Init.
 func (c *Connector) Deduper() *homeserver.Deduper { return c.deduper }
 
-// Rooms returns what decides about events of rooms that are in no table.
-func (c *Connector) Rooms() appservice.Rooms { return c.lost }
+// Rooms returns what decides about events of rooms that are in no table, nil before Init.
+func (c *Connector) Rooms() appservice.Rooms { return c.rooms }
 
 // RunBackground searches for rooms, for what a restored homeserver has lost, and tests
 // the tokens of double puppets, until stop ends. A panic is returned as an error.
 func (c *Connector) RunBackground(stop context.Context) error {
 	group, stop := errgroup.WithContext(stop)
 	for name, run := range map[string]func(context.Context) error{
-		"lost rooms": c.lost.run, "restored homeserver": c.restored.run, "double puppets": c.puppets.run,
+		"lost rooms": c.rooms.Run, "restored homeserver": c.restored.run, "double puppets": c.puppets.run,
 	} {
 		group.Go(func() error { return fault.Guard(c.log, name, func() error { return run(stop) }) })
 	}
@@ -143,12 +144,34 @@ func (c *Connector) LoginsStarted() { c.restored.wakeUp() }
 // FindRoom returns the room that exists for a conversation or a Matrix space, "" for
 // none. It is for the transport, see [homeserver.Deps].
 func (c *Connector) FindRoom(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
-	return c.lost.made(ctx, key)
+	return c.rooms.Existing(ctx, key)
 }
 
 // RoomCreated notes what a new room is for, so that the creation of others does not have
 // to read its state. It is for the transport, see [homeserver.Deps].
-func (c *Connector) RoomCreated(room id.RoomID, key networkid.PortalKey) { c.lost.remember(room, key) }
+func (c *Connector) RoomCreated(room id.RoomID, key networkid.PortalKey) { c.rooms.Note(room, key) }
+
+// SelfTest sends an event that the homeserver has to send back, see [rooms.Finder].
+func (c *Connector) SelfTest(ctx context.Context) error { return c.rooms.SelfTest(ctx) }
+
+// roomConversations is the connector as package rooms uses it.
+type roomConversations struct{ *Connector }
+
+var _ rooms.Conversations = roomConversations{}
+
+func (c roomConversations) Owner(ctx context.Context, account identity.PublicKey) id.UserID {
+	return c.owner(ctx, account)
+}
+
+func (c roomConversations) SetOwner(ctx context.Context, account identity.PublicKey, user id.UserID) {
+	c.br.DB.KV.Set(ctx, ownerKey(account), string(user))
+}
+
+func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) {
+	c.noteShownRoom(ctx, conversation, shownRoom{Room: room})
+}
+
+func (c roomConversations) Retry(conversation store.Conversation) { c.deliver.Retry(conversation) }
 
 // IsOurs tells the bot and the ghosts from other users.
 func (c *Connector) IsOurs(user id.UserID) bool {
@@ -175,6 +198,10 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 			reactions[i].Emoji = msgconv.CleanText(reactions[i].Emoji)
 		}
 		return reactions, err
+	})
+	c.rooms = rooms.New(rooms.Deps{
+		Bridge: br, Matrix: c.matrix, Status: c.status, Log: c.log, Library: c.library, Permissions: c.config.Bridge.Permissions,
+		Retry: c.retry, LastUp: c.homeserver.LastUp, Conversations: roomConversations{c},
 	})
 	br.Commands.(*commands.Processor).AddHandlers(append(c.commandList(), c.roomEnds()...)...)
 }

@@ -391,7 +391,7 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 			return cl.again(msg.Event, err)
 		}
 	}
-	if err := cl.giveUpRoom(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
+	if err := cl.rooms.GiveUp(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
 		return cl.again(msg.Event, err)
 	}
 	return nil

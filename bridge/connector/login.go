@@ -18,7 +18,6 @@ import (
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
-	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
@@ -163,7 +162,7 @@ func (l *login) attachable(ctx context.Context) ([]store.Account, error) {
 	forbidden := false
 	// The tables may have been lost; the Matrix spaces say who has used an account.
 	if slices.ContainsFunc(accounts, func(a store.Account) bool { return l.owner(ctx, a.ID) == "" }) && !l.user.Permissions.Admin {
-		l.adoptRooms(ctx)
+		l.rooms.Adopt(ctx)
 	}
 	for _, account := range accounts {
 		existing, err := l.br.GetExistingUserLoginByID(ctx, mimirid.Login(account.ID))
@@ -211,7 +210,7 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	l.br.DB.KV.Set(ctx, ownerKey(account.ID), string(l.user.MXID))
-	l.adoptRooms(ctx)
+	l.rooms.Adopt(ctx)
 	made.Client.Connect(made.Log.WithContext(l.br.BackgroundCtx))
 	link := identity.Link{Key: account.ID, Name: account.Name}
 	text := fmt.Sprintf("You use the Mimir identity %s.", loginName(account))
@@ -223,17 +222,6 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 		Instructions:   fmt.Sprintf("%s People reach you at %s", text, link),
 		CompleteParams: &bridgev2.LoginCompleteParams{UserLoginID: made.ID, UserLogin: made},
 	}, nil
-}
-
-// adoptRooms finds the rooms and the Matrix space that the account had, before new ones
-// are created. What fails is retried in the background.
-func (l *login) adoptRooms(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, adoptTime)
-	defer cancel()
-	if err := l.lost.adoptAll(ctx); err != nil {
-		l.log.Warn("rooms of a login not searched, retrying", "err", fault.OneLine(err))
-		l.lost.search()
-	}
 }
 
 // create inserts the row of the login, so that the library loads it. A login that the

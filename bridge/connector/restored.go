@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -112,23 +110,6 @@ type shownRow struct {
 	at  time.Time
 }
 
-// movedKey has the latest row of a conversation when it moved to another room: the rows
-// up to it are about events of earlier rooms.
-func movedKey(key networkid.PortalKey) database.Key {
-	return database.Key("im.mimir.moved." + string(key.Receiver) + "." + string(key.ID))
-}
-
-// noteMoved stores that what a conversation has shown so far is not in its room.
-func (r *restored) noteMoved(ctx context.Context, key networkid.PortalKey) error {
-	_, err := r.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value)
-		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
-		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, r.br.ID, movedKey(key), key.ID, key.Receiver)
-	if err != nil {
-		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
-	}
-	return nil
-}
-
 // latest returns the latest rows of a conversation, or of all, whose events belong into
 // the current room, newest first.
 func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit int) (rows []shownRow, keys []networkid.PortalKey, err error) {
@@ -137,7 +118,7 @@ func (r *restored) latest(ctx context.Context, key *networkid.PortalKey, limit i
 	for i, row := range all {
 		before, known := moved[of[i]]
 		if !known {
-			before, _ = strconv.ParseInt(r.br.DB.KV.Get(ctx, movedKey(of[i])), 10, 64) // 0 when it has never moved
+			before = r.rooms.MovedRow(ctx, of[i])
 			moved[of[i]] = before
 		}
 		if row.row > before {
@@ -191,7 +172,7 @@ func (r *restored) once(ctx context.Context) error {
 		return err
 	}
 	r.log.Error("homeserver was restored from an older copy, showing lost messages again")
-	joined, err := r.lost.list(ctx, 0)
+	joined, err := r.rooms.Joined(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -225,7 +206,7 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}
-	joined, err := r.lost.list(ctx, 0)
+	joined, err := r.rooms.Joined(ctx, 0)
 	if err != nil {
 		return false, err
 	}
@@ -240,11 +221,11 @@ func (r *restored) isLatestGone(ctx context.Context) (bool, error) {
 		there, err := r.isThere(ctx, portal.MXID, row.evt)
 		return !there, err
 	}
-	known, err := r.lost.knownRooms(ctx)
+	known, err := r.rooms.Known(ctx)
 	if err != nil {
 		return false, err
 	}
-	delete(known, id.RoomID(r.br.DB.KV.Get(ctx, selfTestRoomKey))) // each start creates it when it is missing
+	delete(known, r.rooms.SelfTestRoom(ctx)) // each start creates it when it is missing
 	for room := range known {
 		if joined[room] {
 			return false, nil
@@ -378,62 +359,16 @@ func mimirAccount(login networkid.UserLoginID) string {
 // forgetGone deletes a Matrix space and a management room that are gone from the tables,
 // so that others are created.
 func (r *restored) forgetGone(ctx context.Context, login *bridgev2.UserLogin, joined map[id.RoomID]bool) {
-	if space, err := r.spaceOf(ctx, login); err == nil && space != "" && !joined[space] {
+	if space, err := r.rooms.SpaceOf(ctx, login); err == nil && space != "" && !joined[space] {
 		login.SpaceRoom = ""
 		if err := login.Save(ctx); err != nil {
 			r.log.Warn("lost Matrix space not deleted", "err", fault.OneLine(err))
 		}
 	}
-	if room, err := r.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
+	if room, err := r.rooms.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
 		login.User.ManagementRoom = ""
 		if err := login.User.Save(ctx); err != nil {
 			r.log.Warn("lost management room not deleted", "err", fault.OneLine(err))
 		}
 	}
-}
-
-// showMissing stores which part of the history is missing, and shows it. Called again
-// after an error it goes on.
-func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
-	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
-	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
-	if err != nil {
-		return fmt.Errorf("look for the room: %w", err)
-	}
-	if portal == nil || portal.MXID == "" {
-		return nil
-	}
-	if !job.given {
-		end, err := d.historyEnd()
-		if err != nil {
-			return err
-		}
-		begin := end
-		for _, row := range job.missing {
-			_, id, _, err := mimirid.ParseMessage(row.id)
-			if err != nil {
-				continue
-			}
-			m, err := c.readMessage(at.Account, at.ID, id)
-			if err == nil {
-				begin = min(begin, m.Order)
-			} else if !isGone(err) {
-				return err
-			}
-		}
-		if shown, known := d.shownRoom(ctx); known && shown.Room == portal.MXID && shown.Begin < shown.End {
-			begin = min(begin, shown.Begin) // what an earlier attempt has not finished
-		}
-		// First, so that the next start notices a crash before the rows are deleted.
-		d.noteShownRoom(ctx, shownRoom{Room: portal.MXID, Begin: begin, End: end})
-		for _, row := range job.missing {
-			if err := c.br.DB.Message.Delete(ctx, row.row); err != nil {
-				return fmt.Errorf("forget what the homeserver has lost: %w", err)
-			}
-		}
-		at.HistoryRoom = ""
-		job.given = true
-	}
-	_, err = d.ensureRoom(ctx)
-	return err
 }

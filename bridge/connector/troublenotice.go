@@ -262,6 +262,9 @@ func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting
 	return logins, conversations, list
 }
 
+// maxTellTries is how often a notice to a user may fail before it is given up.
+const maxTellTries = 20
+
 // retryTellUser has the bot tell a user something. It retries until the homeserver
 // accepts that, stop ends, or maxTellTries attempts have failed, so callers run it in a
 // goroutine of its own.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package rooms
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,15 +18,20 @@ import (
 	"golang.org/x/time/rate"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
+	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/simplevent"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
@@ -39,23 +46,62 @@ const (
 	lastUseEvents = 100
 	// searchEvery is how often all rooms are searched when nothing else causes it.
 	searchEvery = 6 * time.Hour
+	// maxTries is how often the state of a room, or what a replaced room needs, may fail
+	// before the room is ignored.
+	maxTries = 3
 	// adoptTime bounds how long a login waits for its rooms. Others are found in the
 	// background.
 	adoptTime = 30 * time.Second
 )
 
-// lostRooms finds the rooms that are the bridge's and that its tables do not know: the
+// Conversations is what a [Finder] needs of the conversations that rooms belong to. The
+// connector implements it. Its methods may be called from any goroutine.
+type Conversations interface {
+	// Owner returns the user who used an account last, "" when that is not known, and
+	// SetOwner stores it.
+	Owner(ctx context.Context, account identity.PublicKey) id.UserID
+	SetOwner(ctx context.Context, account identity.PublicKey, user id.UserID)
+	// ShownIn stores that all of a conversation so far is in a room, so that its history
+	// is not shown there.
+	ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID)
+	// Retry delivers at once what waits for the room of a conversation.
+	Retry(conversation store.Conversation)
+}
+
+// Deps is what a [Finder] uses.
+type Deps struct {
+	Bridge *bridgev2.Bridge
+	Matrix library.Matrix
+	Status *library.StatusSender
+	Log    *slog.Logger
+	// Library is the logger that bridgev2 gets.
+	Library zerolog.Logger
+	// Permissions says who may use the bridge for what.
+	Permissions bridgeconfig.PermissionConfig
+	// Retry is the back-off of a search that failed.
+	Retry kernel.Backoff
+	// LastUp is when the homeserver last answered a request well.
+	LastUp        func() time.Time
+	Conversations Conversations
+}
+
+// Finder finds the rooms that are the bridge's and that its tables do not know: the
 // tables were lost or are those of another database, or the homeserver has created a room
 // after the bridge had stopped waiting for it. A room is adopted when its state says
 // whose it is, see [roomClaim], and that user has a login. Until then every message in it
 // is answered with a notice.
 //
 // It is safe for use by many goroutines.
-type lostRooms struct {
-	*Connector
-	library zerolog.Logger
-	retry   kernel.Backoff
-	wake    chan struct{} // capacity 1: search all rooms
+type Finder struct {
+	br            *bridgev2.Bridge
+	matrix        library.Matrix
+	status        *library.StatusSender
+	log           *slog.Logger
+	library       zerolog.Logger
+	permissions   bridgeconfig.PermissionConfig
+	retry         kernel.Backoff
+	conversations Conversations
+	wake          chan struct{} // capacity 1: search all rooms
 
 	mu     sync.Mutex
 	joined map[id.RoomID]bool // the rooms that the bot is in
@@ -74,27 +120,40 @@ type lostRooms struct {
 	passedLog *rate.Limiter
 }
 
-func newLostRooms(c *Connector, library zerolog.Logger, retry kernel.Backoff) *lostRooms {
-	return &lostRooms{
-		Connector: c, library: library, retry: retry, wake: make(chan struct{}, 1),
+// New returns a finder, which searches by itself while Run runs.
+func New(deps Deps) *Finder {
+	return &Finder{
+		br: deps.Bridge, matrix: deps.Matrix, status: deps.Status, log: deps.Log, library: deps.Library,
+		permissions: deps.Permissions, retry: deps.Retry, conversations: deps.Conversations, wake: make(chan struct{}, 1),
 		seen: make(map[id.RoomID]networkid.PortalKey), failed: make(map[id.RoomID]int),
-		failures:  eventFailures{lastUp: c.homeserver.LastUp},
+		failures:  eventFailures{lastUp: deps.LastUp},
 		passedLog: rate.NewLimiter(rate.Every(10*time.Second), 5),
 	}
 }
 
+// Adopt finds the rooms and Matrix spaces of logins that the tables do not know, before
+// new ones are created. What fails or takes long is retried by Run.
+func (f *Finder) Adopt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, adoptTime)
+	defer cancel()
+	if err := f.adoptAll(ctx); err != nil {
+		f.log.Warn("rooms of a login not searched, retrying", "err", fault.OneLine(err))
+		f.search()
+	}
+}
+
 // search has all rooms searched soon.
-func (l *lostRooms) search() {
+func (f *Finder) search() {
 	select {
-	case l.wake <- struct{}{}:
+	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// run searches at the start, after search, and from time to time, until stop ends.
-func (l *lostRooms) run(stop context.Context) error {
+// Run searches at the start, after search, and from time to time, until stop ends.
+func (f *Finder) Run(stop context.Context) error {
 	for try := 0; stop.Err() == nil; {
-		err := l.adoptAll(l.library.WithContext(stop))
+		err := f.adoptAll(f.library.WithContext(stop))
 		if stop.Err() != nil {
 			return nil //nolint:nilerr // it is time to stop
 		}
@@ -102,14 +161,14 @@ func (l *lostRooms) run(stop context.Context) error {
 		if err == nil {
 			try = 0
 		} else {
-			l.log.Log(stop, fault.RetryLevel(try), "search of rooms failed, retrying", "err", fault.OneLine(err))
-			delay = l.retry.Delay(try)
+			f.log.Log(stop, fault.RetryLevel(try), "search of rooms failed, retrying", "err", fault.OneLine(err))
+			delay = f.retry.Delay(try)
 			try++
 		}
 		timer := time.NewTimer(delay)
 		select {
 		case <-stop.Done():
-		case <-l.wake:
+		case <-f.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -117,16 +176,16 @@ func (l *lostRooms) run(stop context.Context) error {
 	return nil
 }
 
-// list returns the rooms that the bot is in, from an answer that is at most maxAge old.
-func (l *lostRooms) list(ctx context.Context, maxAge time.Duration) (map[id.RoomID]bool, error) {
-	l.mu.Lock()
-	joined, age := l.joined, time.Since(l.listed)
-	l.mu.Unlock()
+// Joined returns the rooms that the bot is in, from an answer that is at most maxAge old.
+func (f *Finder) Joined(ctx context.Context, maxAge time.Duration) (map[id.RoomID]bool, error) {
+	f.mu.Lock()
+	joined, age := f.joined, time.Since(f.listed)
+	f.mu.Unlock()
 	if joined != nil && age < maxAge {
 		return joined, nil
 	}
 	begun := time.Now()
-	resp, err := l.matrix.Bot().JoinedRooms(mautrix.WithMaxRetries(ctx, 0))
+	resp, err := f.matrix.Bot().JoinedRooms(mautrix.WithMaxRetries(ctx, 0))
 	if err != nil {
 		return nil, fmt.Errorf("list the bot's rooms: %w", err)
 	}
@@ -134,26 +193,27 @@ func (l *lostRooms) list(ctx context.Context, maxAge time.Duration) (map[id.Room
 	for _, room := range resp.JoinedRooms {
 		joined[room] = true
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.joined, l.listed = joined, begun
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.joined, f.listed = joined, begun
 	return joined, nil
 }
 
-// remember notes what a room is for, which never changes; key returns it.
-func (l *lostRooms) remember(room id.RoomID, key networkid.PortalKey) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.seen) >= maxSeenRooms {
-		clear(l.seen)
+// Note notes what a room is for, which never changes, so that its state need not be
+// read; key returns it.
+func (f *Finder) Note(room id.RoomID, key networkid.PortalKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.seen) >= maxSeenRooms {
+		clear(f.seen)
 	}
-	l.seen[room] = key
+	f.seen[room] = key
 }
 
-func (l *lostRooms) key(room id.RoomID) (key networkid.PortalKey, known bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	key, known = l.seen[room]
+func (f *Finder) key(room id.RoomID) (key networkid.PortalKey, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key, known = f.seen[room]
 	return key, known
 }
 
@@ -161,12 +221,12 @@ func (l *lostRooms) key(room id.RoomID) (key networkid.PortalKey, known bool) {
 // reports true. Rooms that are not a conversation are handled at once. A room that cannot
 // be read does not hide the others; one that is ignored for that is read only if
 // everything is set.
-func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey) bool, everything bool) (found []*roomClaim, err error) {
-	joined, err := l.list(ctx, 0)
+func (f *Finder) claims(ctx context.Context, wanted func(networkid.PortalKey) bool, everything bool) (found []*roomClaim, err error) {
+	joined, err := f.Joined(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	known, err := l.knownRooms(ctx)
+	known, err := f.Known(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -174,14 +234,14 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 		if ctx.Err() != nil {
 			return found, ctx.Err()
 		}
-		if key, seen := l.key(room); known[room] || seen && !wanted(key) {
+		if key, seen := f.key(room); known[room] || seen && !wanted(key) {
 			continue
 		}
-		if !everything && l.isIgnored(room) {
+		if !everything && f.isIgnored(room) {
 			continue
 		}
-		claim, failed := l.readClaim(ctx, room)
-		if l.isUnreadable(room, failed) {
+		claim, failed := f.readClaim(ctx, room)
+		if f.isUnreadable(room, failed) {
 			continue
 		}
 		if failed != nil {
@@ -192,7 +252,7 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 		case claim == nil:
 			continue
 		case claim.key.IsEmpty(): // before it is noted: an event that comes meanwhile does the same
-			if failed := l.adoptOther(ctx, claim); failed != nil {
+			if failed := f.adoptOther(ctx, claim); failed != nil {
 				err = errors.Join(err, failed)
 				continue
 			}
@@ -202,7 +262,7 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 		case wanted(claim.key):
 			found = append(found, claim)
 		}
-		l.remember(room, claim.key)
+		f.Note(room, claim.key)
 	}
 	slices.SortFunc(found, func(a, b *roomClaim) int { return strings.Compare(string(a.room), string(b.room)) })
 	return found, err
@@ -210,43 +270,43 @@ func (l *lostRooms) claims(ctx context.Context, wanted func(networkid.PortalKey)
 
 // isUnreadable notes whether the state of a room could be read. It reports true after
 // several failures in a row: nothing waits for that room any more.
-func (l *lostRooms) isUnreadable(room id.RoomID, err error) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (f *Finder) isUnreadable(room id.RoomID, err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if err == nil {
-		delete(l.failed, room)
+		delete(f.failed, room)
 		return false
 	}
-	l.failed[room]++
-	if l.failed[room] == maxTries {
-		l.log.Warn("state of a room not read, ignoring the room", "room_id", room, "err", fault.OneLine(err))
+	f.failed[room]++
+	if f.failed[room] == maxTries {
+		f.log.Warn("state of a room not read, ignoring the room", "room_id", room, "err", fault.OneLine(err))
 	}
-	return l.failed[room] >= maxTries
+	return f.failed[room] >= maxTries
 }
 
 // isIgnored reports whether isUnreadable has said so of a room.
-func (l *lostRooms) isIgnored(room id.RoomID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failed[room] >= maxTries
+func (f *Finder) isIgnored(room id.RoomID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed[room] >= maxTries
 }
 
-// knownRooms returns the rooms of the tables.
-func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) {
-	portals, err := l.br.DB.Portal.GetAllWithMXID(ctx)
+// Known returns the rooms of the tables.
+func (f *Finder) Known(ctx context.Context) (map[id.RoomID]bool, error) {
+	portals, err := f.br.DB.Portal.GetAllWithMXID(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the known rooms: %w", err)
 	}
-	known := map[id.RoomID]bool{id.RoomID(l.br.DB.KV.Get(ctx, selfTestRoomKey)): true}
+	known := map[id.RoomID]bool{f.SelfTestRoom(ctx): true}
 	for _, portal := range portals {
 		known[portal.MXID] = true
 	}
-	for _, login := range l.br.GetAllCachedUserLogins() {
-		space, err := l.spaceOf(ctx, login)
+	for _, login := range f.br.GetAllCachedUserLogins() {
+		space, err := f.SpaceOf(ctx, login)
 		if err != nil {
 			return nil, fmt.Errorf("list the known rooms: %w", err)
 		}
-		management, err := l.ManagementRoom(ctx, login.UserMXID)
+		management, err := f.ManagementRoom(ctx, login.UserMXID)
 		if err != nil {
 			return nil, fmt.Errorf("list the known rooms: %w", err)
 		}
@@ -255,10 +315,10 @@ func (l *lostRooms) knownRooms(ctx context.Context) (map[id.RoomID]bool, error) 
 	return known, nil
 }
 
-// spaceOf returns the Matrix space of a login, "" for none. It reads the tables, because
+// SpaceOf returns the Matrix space of a login, "" for none. It reads the tables, because
 // the library writes its copy in memory without a lock.
-func (c *Connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.RoomID, error) {
-	row, err := c.br.DB.UserLogin.GetByID(ctx, login.ID)
+func (f *Finder) SpaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.RoomID, error) {
+	row, err := f.br.DB.UserLogin.GetByID(ctx, login.ID)
 	if err != nil || row == nil {
 		return "", err
 	}
@@ -266,9 +326,9 @@ func (c *Connector) spaceOf(ctx context.Context, login *bridgev2.UserLogin) (id.
 }
 
 // ManagementRoom returns the management room of a user, "" for none, from the tables as
-// spaceOf does.
-func (c *Connector) ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error) {
-	row, err := c.br.DB.User.GetByMXID(ctx, user)
+// SpaceOf does.
+func (f *Finder) ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error) {
+	row, err := f.br.DB.User.GetByMXID(ctx, user)
 	if err != nil || row == nil {
 		return "", err
 	}
@@ -276,8 +336,8 @@ func (c *Connector) ManagementRoom(ctx context.Context, user id.UserID) (id.Room
 }
 
 // adoptAll searches all rooms of the bot.
-func (l *lostRooms) adoptAll(ctx context.Context) error {
-	found, err := l.claims(ctx, func(networkid.PortalKey) bool { return true }, true)
+func (f *Finder) adoptAll(ctx context.Context) error {
+	found, err := f.claims(ctx, func(networkid.PortalKey) bool { return true }, true)
 	byKey := make(map[networkid.PortalKey][]*roomClaim)
 	var keys []networkid.PortalKey
 	for _, claim := range found {
@@ -298,23 +358,23 @@ func (l *lostRooms) adoptAll(ctx context.Context) error {
 		}
 	})
 	for _, key := range keys {
-		err = errors.Join(err, l.adoptKey(ctx, key, byKey[key]))
+		err = errors.Join(err, f.adoptKey(ctx, key, byKey[key]))
 	}
 	return err
 }
 
 // adoptOther handles a room that is not a conversation: one that replaces the room of a
 // conversation, a management room, or a leftover.
-func (l *lostRooms) adoptOther(ctx context.Context, claim *roomClaim) error {
-	if moved, err := l.follow(ctx, claim); err != nil || moved {
+func (f *Finder) adoptOther(ctx context.Context, claim *roomClaim) error {
+	if moved, err := f.follow(ctx, claim); err != nil || moved {
 		return err
 	}
 	switch {
 	case claim.ghosts > 0:
 	case len(claim.people) == 0 && claim.ownRoom && claim.name == selfTestRoomName:
-		l.leave(ctx, claim.room)
+		f.leave(ctx, claim.room)
 	case len(claim.people) == 1:
-		_, err := l.adoptManagement(ctx, claim)
+		_, err := f.adoptManagement(ctx, claim)
 		return err
 	}
 	return nil
@@ -322,24 +382,24 @@ func (l *lostRooms) adoptOther(ctx context.Context, claim *roomClaim) error {
 
 // adoptManagement makes a room with one user and the bot the management room of a user
 // who has none, as an invitation of the bot does.
-func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool, error) {
-	if !l.config.Bridge.Permissions.Get(claim.people[0]).Commands {
+func (f *Finder) adoptManagement(ctx context.Context, claim *roomClaim) (bool, error) {
+	if !f.permissions.Get(claim.people[0]).Commands {
 		return false, nil
 	}
-	user, err := l.br.GetUserByMXID(ctx, claim.people[0])
+	user, err := f.br.GetUserByMXID(ctx, claim.people[0])
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
-	l.adopting.Lock()
-	defer l.adopting.Unlock()
-	room, err := l.ManagementRoom(ctx, user.MXID)
+	f.adopting.Lock()
+	defer f.adopting.Unlock()
+	room, err := f.ManagementRoom(ctx, user.MXID)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if room != "" {
 		return false, nil
 	}
-	if err := l.fillTables(ctx, claim.room); err != nil {
+	if err := f.fillTables(ctx, claim.room); err != nil {
 		return false, err
 	}
 	user.ManagementRoom = claim.room
@@ -347,17 +407,17 @@ func (l *lostRooms) adoptManagement(ctx context.Context, claim *roomClaim) (bool
 		user.ManagementRoom = ""
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
-	l.log.Info("management room adopted", "room_id", claim.room)
+	f.log.Info("management room adopted", "room_id", claim.room)
 	return true, nil
 }
 
 // adoptKey adopts the most recently used of several rooms for the same conversation. The
 // others are redirected to it.
-func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
+func (f *Finder) adoptKey(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	if key.ID == homeserver.SpaceChannel {
-		return l.adoptSpace(ctx, key, claims)
+		return f.adoptSpace(ctx, key, claims)
 	}
-	login, err := l.loginOf(ctx, key)
+	login, err := f.loginOf(ctx, key)
 	if err != nil || login == nil {
 		return err
 	}
@@ -365,7 +425,7 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 	if len(claims) == 0 {
 		return nil
 	}
-	portal, err := l.br.GetPortalByKey(ctx, key)
+	portal, err := f.br.GetPortalByKey(ctx, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
@@ -385,12 +445,12 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 		}
 		rooms = append(rooms, claims[moved].room)
 	}
-	newest, err := l.lastUsed(ctx, rooms)
+	newest, err := f.lastUsed(ctx, rooms)
 	if err != nil {
 		return err
 	}
 	if portal.MXID != newest {
-		if err := l.take(ctx, login, portal, newest); err != nil {
+		if err := f.take(ctx, login, portal, newest); err != nil {
 			return err
 		}
 	}
@@ -399,18 +459,18 @@ func (l *lostRooms) adoptKey(ctx context.Context, key networkid.PortalKey, claim
 			continue
 		}
 		if len(claim.people) == 0 { // it has no user
-			l.leave(ctx, claim.room)
+			f.leave(ctx, claim.room)
 			continue
 		}
-		l.point(ctx, claim.room, portal.MXID)
+		f.point(ctx, claim.room, portal.MXID)
 	}
 	return nil
 }
 
 // loginOf returns the login that a conversation or a Matrix space belongs to, nil when
 // there is none.
-func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*bridgev2.UserLogin, error) {
-	login, err := l.br.GetExistingUserLoginByID(ctx, key.Receiver)
+func (f *Finder) loginOf(ctx context.Context, key networkid.PortalKey) (*bridgev2.UserLogin, error) {
+	login, err := f.br.GetExistingUserLoginByID(ctx, key.Receiver)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
@@ -419,12 +479,12 @@ func (l *lostRooms) loginOf(ctx context.Context, key networkid.PortalKey) (*brid
 
 // adoptSpace gives a login its Matrix space. The space also says who has used the
 // account, by the power level that the bot has given them: that user may attach it again.
-func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
+func (f *Finder) adoptSpace(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	account, err := mimirid.ParseLogin(key.Receiver)
 	if err != nil {
 		return nil //nolint:nilerr // homeserver.RoomKey has parsed it
 	}
-	login, err := l.loginOf(ctx, key)
+	login, err := f.loginOf(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -433,19 +493,19 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 			continue
 		}
 		user := claim.people[0]
-		if slices.Contains(claim.named, user) && l.owner(ctx, account) == "" {
-			l.br.DB.KV.Set(ctx, ownerKey(account), string(user))
+		if slices.Contains(claim.named, user) && f.conversations.Owner(ctx, account) == "" {
+			f.conversations.SetOwner(ctx, account, user)
 		}
 		if login == nil || login.UserMXID != user {
 			continue
 		}
-		if space, err := l.spaceOf(ctx, login); err != nil || space != "" {
+		if space, err := f.SpaceOf(ctx, login); err != nil || space != "" {
 			if err != nil {
 				return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 			}
 			continue
 		}
-		if err := l.fillTables(ctx, claim.room); err != nil {
+		if err := f.fillTables(ctx, claim.room); err != nil {
 			return err
 		}
 		login.SpaceRoom = claim.room
@@ -453,27 +513,27 @@ func (l *lostRooms) adoptSpace(ctx context.Context, key networkid.PortalKey, cla
 			login.SpaceRoom = ""
 			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
-		l.log.Info("space of a login adopted", "account", account.Short(), "room_id", claim.room)
+		f.log.Info("space of a login adopted", "account", account.Short(), "room_id", claim.room)
 	}
 	return nil
 }
 
 // lastUsed returns the room with the latest message that the bot has not sent.
-func (l *lostRooms) lastUsed(ctx context.Context, rooms []id.RoomID) (newest id.RoomID, err error) {
+func (f *Finder) lastUsed(ctx context.Context, rooms []id.RoomID) (newest id.RoomID, err error) {
 	if len(rooms) == 1 {
 		return rooms[0], nil
 	}
 	latest := int64(-1)
 	now := time.Now().UnixMilli()
 	for _, room := range rooms {
-		page, err := l.matrix.Bot().Messages(mautrix.WithMaxRetries(ctx, 0), room, "", "", mautrix.DirectionBackward,
+		page, err := f.matrix.Bot().Messages(mautrix.WithMaxRetries(ctx, 0), room, "", "", mautrix.DirectionBackward,
 			&mautrix.FilterPart{Limit: lastUseEvents}, lastUseEvents)
 		if err != nil {
 			return "", fmt.Errorf("look when a room was used last: %w", err)
 		}
 		used := int64(0)
 		for _, evt := range page.Chunk {
-			if isUse(evt.Type) && evt.Sender != l.matrix.Bot().UserID {
+			if isUse(evt.Type) && evt.Sender != f.matrix.Bot().UserID {
 				used = max(used, min(evt.Timestamp, now))
 			}
 		}
@@ -489,21 +549,21 @@ func isUse(kind event.Type) bool {
 }
 
 // take makes a room that of a conversation.
-func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
+func (f *Finder) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	contact := conversation.Contact()
 	if err != nil {
 		return err
 	}
 	if portal.MXID != "" {
-		if err := l.restored.noteMoved(ctx, portal.PortalKey); err != nil {
+		if err := f.noteMoved(ctx, portal.PortalKey); err != nil {
 			return err
 		}
 	}
-	if err := l.fillTables(ctx, room); err != nil {
+	if err := f.fillTables(ctx, room); err != nil {
 		return err
 	}
-	background := l.library.WithContext(l.br.BackgroundCtx) // the library goes on in the background
+	background := f.library.WithContext(f.br.BackgroundCtx) // the library goes on in the background
 	err = portal.UpdateMatrixRoomID(background, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login})
 	switch {
 	case errors.Is(err, bridgev2.ErrTargetRoomIsPortal):
@@ -511,8 +571,8 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 	case err != nil:
 		return fmt.Errorf("adopt a room: %w", err)
 	}
-	l.log.Info("room adopted", "contact", contact.Short(), "room_id", room)
-	result := l.br.QueueRemoteEvent(login, &simplevent.ChatResync{
+	f.log.Info("room adopted", "contact", contact.Short(), "room_id", room)
+	result := f.br.QueueRemoteEvent(login, &simplevent.ChatResync{
 		EventMeta: simplevent.EventMeta{
 			Type: bridgev2.RemoteEventChatResync, PortalKey: portal.PortalKey,
 			MutateContextFunc: func(library context.Context) context.Context { return mautrix.WithMaxRetries(library, 0) },
@@ -522,41 +582,64 @@ func (l *lostRooms) take(ctx context.Context, login *bridgev2.UserLogin, portal 
 		},
 	})
 	if !result.Success && ctx.Err() == nil { // the next message tries again
-		l.log.Warn("members of an adopted room incomplete", "room_id", room, "err", fault.OneLine(result.Error))
+		f.log.Warn("members of an adopted room incomplete", "room_id", room, "err", fault.OneLine(result.Error))
 	}
 	return nil
 }
 
+// movedKey is where noteMoved stores the row of MovedRow.
+func movedKey(key networkid.PortalKey) database.Key {
+	return database.Key("im.mimir.moved." + string(key.Receiver) + "." + string(key.ID))
+}
+
+// noteMoved stores that what a conversation has shown so far is not in its room.
+func (f *Finder) noteMoved(ctx context.Context, key networkid.PortalKey) error {
+	_, err := f.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value)
+		VALUES ($1, $2, (SELECT CAST(COALESCE(MAX(rowid), 0) AS TEXT) FROM message WHERE bridge_id=$1 AND room_id=$3 AND room_receiver=$4))
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, f.br.ID, movedKey(key), key.ID, key.Receiver)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	return nil
+}
+
+// MovedRow returns the latest row of a conversation when it moved to another room, 0 when
+// it has never moved. The rows up to it are about events of earlier rooms.
+func (f *Finder) MovedRow(ctx context.Context, key networkid.PortalKey) int64 {
+	row, _ := strconv.ParseInt(f.br.DB.KV.Get(ctx, movedKey(key)), 10, 64)
+	return row
+}
+
 // leave leaves a room without members.
-func (l *lostRooms) leave(ctx context.Context, room id.RoomID) {
-	if _, err := l.matrix.Bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
-		l.log.Warn("unused room not left", "room_id", room, "err", fault.OneLine(err))
+func (f *Finder) leave(ctx context.Context, room id.RoomID) {
+	if _, err := f.matrix.Bot().LeaveRoom(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
+		f.log.Warn("unused room not left", "room_id", room, "err", fault.OneLine(err))
 		return
 	}
-	l.log.Info("unused room left", "room_id", room)
+	f.log.Info("unused room left", "room_id", room)
 }
 
 // point redirects a room to the one that stays.
-func (l *lostRooms) point(ctx context.Context, old, stays id.RoomID) {
-	_, err := l.matrix.Bot().SendStateEvent(mautrix.WithMaxRetries(ctx, 0), old, event.StateTombstone, "", &event.TombstoneEventContent{
+func (f *Finder) point(ctx context.Context, old, stays id.RoomID) {
+	_, err := f.matrix.Bot().SendStateEvent(mautrix.WithMaxRetries(ctx, 0), old, event.StateTombstone, "", &event.TombstoneEventContent{
 		Body: "This conversation goes on in another room.", ReplacementRoom: stays,
 	})
 	if err != nil { // what is written there is still answered
-		l.log.Warn("second room not redirected", "room_id", old, "err", fault.OneLine(err))
+		f.log.Warn("second room not redirected", "room_id", old, "err", fault.OneLine(err))
 		return
 	}
-	l.log.Info("second room of a conversation redirected", "room_id", old)
+	f.log.Info("second room of a conversation redirected", "room_id", old)
 }
 
-// made returns the room that exists for what a room is about to be created for, "" for
+// Existing returns the room that exists for what a room is about to be created for, "" for
 // none. It does not wait again for rooms whose state could not be read several times: the
-// search of all rooms does.
-func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
-	login, err := l.loginOf(ctx, key)
+// Search of all rooms does.
+func (f *Finder) Existing(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
+	login, err := f.loginOf(ctx, key)
 	if err != nil || login == nil {
 		return "", err
 	}
-	found, err := l.claims(ctx, func(k networkid.PortalKey) bool { return k == key }, false)
+	found, err := f.claims(ctx, func(k networkid.PortalKey) bool { return k == key }, false)
 	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) || c.movedTo != "" || c.givenUp })
 	if len(found) == 0 {
 		return "", err
@@ -565,13 +648,13 @@ func (l *lostRooms) made(ctx context.Context, key networkid.PortalKey) (id.RoomI
 	for i, claim := range found {
 		rooms[i] = claim.room
 	}
-	room, err := l.lastUsed(ctx, rooms)
+	room, err := f.lastUsed(ctx, rooms)
 	if err != nil {
 		return "", err
 	}
 	if len(rooms) > 1 {
-		l.search() // the others are to point to it
+		f.search() // the others are to point to it
 	}
-	l.log.Info("existing room found, not creating another", "room_id", room)
+	f.log.Info("existing room found, not creating another", "room_id", room)
 	return room, nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package rooms
 
 import (
 	"context"
@@ -15,11 +15,6 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/bridge/homeserver"
-)
-
-const (
-	// selfTestRoomName is the name of the rooms that only the bot is in.
-	selfTestRoomName = "Mimir bridge self-test"
 )
 
 // roomClaim is what the state of a room says about it, as far as the bridge's bot is its
@@ -53,6 +48,17 @@ func givenUpKey(room id.RoomID) database.Key {
 	return database.Key("im.mimir.given_up." + string(room))
 }
 
+// GiveUp stores that the bridge gives up a room for another one. It is called before the
+// room is left. The library's own function only logs a failure.
+func (f *Finder) GiveUp(ctx context.Context, room id.RoomID) error {
+	_, err := f.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, '1')
+		ON CONFLICT (bridge_id, key) DO NOTHING`, f.br.ID, givenUpKey(room))
+	if err != nil {
+		return fmt.Errorf("note that a room is given up: %w", err)
+	}
+	return nil
+}
+
 // belongsTo reports whether only the bridge and this user are in the room. The bot has
 // created a room without people for its user.
 func (c *roomClaim) belongsTo(user id.UserID) bool {
@@ -77,8 +83,8 @@ func (c *roomClaim) isSpace() bool { return c.key.ID == homeserver.SpaceChannel 
 // readState returns the state of a room. Unlike State of the library's client it does not
 // change the tables: another goroutine may be inviting people into the room, and then the
 // answer is older than the tables are.
-func (c *Connector) readState(ctx context.Context, room id.RoomID) (mautrix.RoomStateMap, error) {
-	events, err := c.matrix.Bot().StateAsArray(mautrix.WithMaxRetries(ctx, 0), room)
+func (f *Finder) readState(ctx context.Context, room id.RoomID) (mautrix.RoomStateMap, error) {
+	events, err := f.matrix.Bot().StateAsArray(mautrix.WithMaxRetries(ctx, 0), room)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +107,8 @@ func (c *Connector) readState(ctx context.Context, room id.RoomID) (mautrix.Room
 
 // fillTables replaces what the bridge's tables have about a room by its state, before the
 // bridge starts to use it.
-func (c *Connector) fillTables(ctx context.Context, room id.RoomID) error {
-	if _, err := c.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
+func (f *Finder) fillTables(ctx context.Context, room id.RoomID) error {
+	if _, err := f.matrix.Bot().Client.State(mautrix.WithMaxRetries(ctx, 0), room); err != nil {
 		return fmt.Errorf("read the state of a room: %w", err)
 	}
 	return nil
@@ -110,16 +116,16 @@ func (c *Connector) fillTables(ctx context.Context, room id.RoomID) error {
 
 // readClaim asks the homeserver for the state of a room. It returns nil when the bot is
 // not in it.
-func (c *Connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
-	bot := c.matrix.Bot()
-	state, err := c.readState(ctx, room)
+func (f *Finder) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, error) {
+	bot := f.matrix.Bot()
+	state, err := f.readState(ctx, room)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read the state of a room: %w", err)
 	}
-	claim := &roomClaim{room: room, givenUp: c.br.DB.KV.Get(ctx, givenUpKey(room)) != ""}
+	claim := &roomClaim{room: room, givenUp: f.br.DB.KV.Get(ctx, givenUpKey(room)) != ""}
 	inRoom := false
 	for user, evt := range state[event.StateMember] {
 		member, ok := evt.Content.Parsed.(*event.MemberEventContent)
@@ -127,7 +133,7 @@ func (c *Connector) readClaim(ctx context.Context, room id.RoomID) (*roomClaim, 
 		case !ok || !member.Membership.IsInviteOrJoin():
 		case user == bot.UserID:
 			inRoom = member.Membership == event.MembershipJoin
-		case c.br.IsGhostMXID(user):
+		case f.br.IsGhostMXID(user):
 			claim.ghosts++
 		default:
 			claim.people = append(claim.people, user)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package rooms
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,62 +27,62 @@ import (
 // the new room. A condition that is missing may be met later: all are checked again when a
 // user joins the new room, and when all rooms are searched.
 
-// Tombstone implements [appservice.Rooms]: it handles an event that says that the room of
+// Tombstone handles an event that says that the room of
 // a conversation was replaced. It reports false for other events, and for a tombstone
 // that names no other room: the library gives up the room then.
-func (l *lostRooms) Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
+func (f *Finder) Tombstone(ctx context.Context, evt *event.Event) (handled bool, err error) {
 	if evt.Type != event.StateTombstone || evt.GetStateKey() != "" {
 		return false, nil
 	}
-	portal, err := l.br.GetPortalByMXID(ctx, evt.RoomID)
+	portal, err := f.br.GetPortalByMXID(ctx, evt.RoomID)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	content, ok := evt.Content.Parsed.(*event.TombstoneEventContent)
 	switch {
-	case portal == nil, l.isOurs(evt):
+	case portal == nil, f.isOurs(evt):
 		return true, nil
 	case !ok || content.ReplacementRoom == "":
 		return false, nil
 	}
-	login, err := l.loginOf(ctx, portal.PortalKey)
+	login, err := f.loginOf(ctx, portal.PortalKey)
 	if err != nil || login == nil {
 		return true, err
 	}
-	moved, err := l.moveTo(ctx, login, content.ReplacementRoom, evt.Sender)
-	if moved || err != nil && !l.failures.isHopeless(evt.ID, err, maxTries) {
+	moved, err := f.moveTo(ctx, login, content.ReplacementRoom, evt.Sender)
+	if moved || err != nil && !f.failures.isHopeless(evt.ID, err, maxTries) {
 		return true, err
 	}
-	return true, l.tellUpgrade(ctx, evt)
+	return true, f.tellUpgrade(ctx, evt)
 }
 
 // moveTo moves a conversation to the room that a tombstone names, if that is possible
 // now.
-func (l *lostRooms) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (moved bool, err error) {
-	entered, err := l.enter(ctx, login, room, via)
+func (f *Finder) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (moved bool, err error) {
+	entered, err := f.enter(ctx, login, room, via)
 	if err != nil || !entered {
 		return false, err
 	}
-	claim, err := l.readClaim(ctx, room)
+	claim, err := f.readClaim(ctx, room)
 	if err != nil || claim == nil {
 		return false, err
 	}
-	return l.follow(ctx, claim)
+	return f.follow(ctx, claim)
 }
 
-// BotInvited implements [appservice.Rooms]: it checks whether a room that the bot was
+// BotInvited checks whether a room that the bot was
 // invited to replaces the room of a conversation.
-func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
-	if evt.Type != event.StateMember || evt.GetStateKey() != string(l.matrix.Bot().UserID) || l.isOurs(evt) ||
+func (f *Finder) BotInvited(ctx context.Context, evt *event.Event) error {
+	if evt.Type != event.StateMember || evt.GetStateKey() != string(f.matrix.Bot().UserID) || f.isOurs(evt) ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return nil
 	}
-	claim, err := l.readClaim(ctx, evt.RoomID)
+	claim, err := f.readClaim(ctx, evt.RoomID)
 	if err == nil && claim != nil {
-		_, err = l.follow(ctx, claim)
+		_, err = f.follow(ctx, claim)
 	}
-	if err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("possible upgrade of a room not checked", "room_id", evt.RoomID, "err", fault.OneLine(err))
+	if err != nil && f.failures.isHopeless(evt.ID, err, maxTries) {
+		f.log.Warn("possible upgrade of a room not checked", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -91,15 +90,15 @@ func (l *lostRooms) BotInvited(ctx context.Context, evt *event.Event) error {
 
 // tellUpgrade says in the old room which condition is missing for the conversation to
 // move.
-func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
+func (f *Finder) tellUpgrade(ctx context.Context, evt *event.Event) error {
 	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
 	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
-		l.matrix.Bot().UserID)
-	_, err := l.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
-	if err = homeserver.WithRetryAfter(err); err != nil && l.failures.isHopeless(evt.ID, err, maxTries) {
-		l.log.Warn("user not told about an upgraded room", "room_id", evt.RoomID, "err", fault.OneLine(err))
+		f.matrix.Bot().UserID)
+	_, err := f.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
+	if err = homeserver.WithRetryAfter(err); err != nil && f.failures.isHopeless(evt.ID, err, maxTries) {
+		f.log.Warn("user not told about an upgraded room", "room_id", evt.RoomID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -107,10 +106,10 @@ func (l *lostRooms) tellUpgrade(ctx context.Context, evt *event.Event) error {
 
 // enter brings the bot into a room that replaces another: by itself, or with an
 // invitation of the owner of the login, if the bridge may act as them.
-func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (bool, error) {
+func (f *Finder) enter(ctx context.Context, login *bridgev2.UserLogin, room id.RoomID, via id.UserID) (bool, error) {
 	ctx = mautrix.WithMaxRetries(ctx, 0)
 	join := func() (bool, error) {
-		_, err := l.matrix.Bot().JoinRoom(ctx, string(room), &mautrix.ReqJoinRoom{Via: []string{via.Homeserver()}})
+		_, err := f.matrix.Bot().JoinRoom(ctx, string(room), &mautrix.ReqJoinRoom{Via: []string{via.Homeserver()}})
 		switch {
 		case err == nil:
 			return true, nil
@@ -128,39 +127,39 @@ func (l *lostRooms) enter(ctx context.Context, login *bridgev2.UserLogin, room i
 	if puppet == nil {
 		return false, nil
 	}
-	if err := puppet.EnsureInvited(ctx, room, l.matrix.Bot().UserID); err != nil {
-		l.log.Info("bot not invited into an upgraded room", "room_id", room, "err", fault.OneLine(err))
+	if err := puppet.EnsureInvited(ctx, room, f.matrix.Bot().UserID); err != nil {
+		f.log.Info("bot not invited into an upgraded room", "room_id", room, "err", fault.OneLine(err))
 	}
 	return join()
 }
 
 // follow moves a conversation to the room that replaces its own, and reports whether it
 // has.
-func (l *lostRooms) follow(ctx context.Context, claim *roomClaim) (bool, error) {
+func (f *Finder) follow(ctx context.Context, claim *roomClaim) (bool, error) {
 	if claim.predecessor == "" {
 		return false, nil
 	}
-	portal, err := l.br.GetPortalByMXID(ctx, claim.predecessor)
+	portal, err := f.br.GetPortalByMXID(ctx, claim.predecessor)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
 	if portal == nil {
 		return false, nil
 	}
-	login, err := l.loginOf(ctx, portal.PortalKey)
+	login, err := f.loginOf(ctx, portal.PortalKey)
 	if err != nil || login == nil || !slices.Contains(claim.joined, login.UserMXID) {
 		return false, err
 	}
-	if replaced, err := l.isReplaced(ctx, portal.MXID, claim.room); err != nil || !replaced {
+	if replaced, err := f.isReplaced(ctx, portal.MXID, claim.room); err != nil || !replaced {
 		return false, err
 	}
-	return true, l.move(ctx, login, portal, claim.room)
+	return true, f.move(ctx, login, portal, claim.room)
 }
 
 // isReplaced reports whether a room has a tombstone that names another one, from a sender
 // who had the power and is not of the bridge.
-func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
-	state, err := l.readState(ctx, old)
+func (f *Finder) isReplaced(ctx context.Context, old, replacement id.RoomID) (bool, error) {
+	state, err := f.readState(ctx, old)
 	switch {
 	case errors.Is(err, mautrix.MForbidden), errors.Is(err, mautrix.MNotFound):
 		return false, nil
@@ -168,7 +167,7 @@ func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) 
 		return false, fmt.Errorf("read the state of an upgraded room: %w", err)
 	}
 	tombstone, levels := state[event.StateTombstone][""], state[event.StatePowerLevels][""]
-	if tombstone == nil || levels == nil || l.isOurs(tombstone) {
+	if tombstone == nil || levels == nil || f.isOurs(tombstone) {
 		return false, nil
 	}
 	content, ok := tombstone.Content.Parsed.(*event.TombstoneEventContent)
@@ -177,14 +176,14 @@ func (l *lostRooms) isReplaced(ctx context.Context, old, replacement id.RoomID) 
 		return false, nil
 	}
 	if power.GetUserLevel(tombstone.Sender) < power.GetEventLevel(event.StateTombstone) {
-		l.log.Warn("upgrade of a room ignored, its sender had no power", "room_id", old, "user_id", tombstone.Sender)
+		f.log.Warn("upgrade of a room ignored, its sender had no power", "room_id", old, "user_id", tombstone.Sender)
 		return false, nil
 	}
 	return true, nil
 }
 
 // move makes another room that of a conversation, and links the old one to it.
-func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
+func (f *Finder) move(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	account, conversationID, err := mimirid.ParsePortal(portal.PortalKey)
 	if err != nil {
 		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
@@ -194,28 +193,24 @@ func (l *lostRooms) move(ctx context.Context, login *bridgev2.UserLogin, portal 
 	// The bot may have no power to invite there; its owner may.
 	if puppet := login.User.DoublePuppet(ctx); puppet != nil {
 		for _, who := range []networkid.UserID{mimirid.User(contact), mimirid.User(account)} {
-			if ghost, err := l.br.GetGhostByID(ctx, who); err == nil {
+			if ghost, err := f.br.GetGhostByID(ctx, who); err == nil {
 				_ = puppet.EnsureInvited(ctx, room, ghost.Intent.GetMXID()) // or the bot does
 			}
 		}
 	}
 	// First, so that the history is not shown again.
-	shown, err := json.Marshal(shownRoom{Room: room})
-	if err != nil {
+	f.conversations.ShownIn(ctx, conversation, room)
+	if err := f.take(ctx, login, portal, room); err != nil {
 		return err
 	}
-	l.br.DB.KV.Set(ctx, historyKey(conversation), string(shown))
-	if err := l.take(ctx, login, portal, room); err != nil {
-		return err
-	}
-	l.log.Info("conversation moved to an upgraded room", "contact", contact.Short(), "room_id", room)
-	l.deliver.Retry(conversation)
+	f.log.Info("conversation moved to an upgraded room", "contact", contact.Short(), "room_id", room)
+	f.conversations.Retry(conversation)
 	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
 	ctx, cancel := scope.With(ctx, ctx)
 	defer cancel()
-	text := "This conversation goes on here. What was written before is in " + old.URI(l.matrix.ServerName()).MatrixToURL()
-	if _, err := l.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
-		l.log.Warn("old room not linked", "room_id", room, "err", fault.OneLine(err))
+	text := "This conversation goes on here. What was written before is in " + old.URI(f.matrix.ServerName()).MatrixToURL()
+	if _, err := f.matrix.BotIntent().SendMessage(ctx, room, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil); err != nil {
+		f.log.Warn("old room not linked", "room_id", room, "err", fault.OneLine(err))
 	}
 	return nil
 }
