@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/restored"
 )
 
 // A room that is created again, because it was deleted or because the user asks for it,
@@ -208,10 +209,10 @@ func (c *Connector) rebuildJob(job *rebuilding) deliver.Job {
 type rebuilding struct {
 	limit int  // how much of the history the new room gets; 0 is all
 	given bool // the old room is given up
-	// What a restored homeserver has lost, see restored.go: the room, or the rows of
+	// What a restored homeserver has lost, see package restored: the room, or the rows of
 	// messages.
 	gone    id.RoomID
-	missing []shownRow
+	missing []restored.Row
 }
 
 // rebuildRoom gives up a room and creates another. Called again after an error, it gives
@@ -269,7 +270,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 		}
 		begin := end
 		for _, row := range job.missing {
-			_, id, _, err := mimirid.ParseMessage(row.id)
+			_, id, _, err := mimirid.ParseMessage(row.Message)
 			if err != nil {
 				continue
 			}
@@ -286,7 +287,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 		// First, so that the next start notices a crash before the rows are deleted.
 		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID, Begin: begin, End: end})
 		for _, row := range job.missing {
-			if err := c.br.DB.Message.Delete(ctx, row.row); err != nil {
+			if err := c.br.DB.Message.Delete(ctx, row.Number); err != nil {
 				return fmt.Errorf("forget what the homeserver has lost: %w", err)
 			}
 		}

@@ -28,6 +28,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -52,7 +53,7 @@ type Connector struct {
 	rooms   *rooms.Finder // nil before Init
 	puppets *puppets
 	// restored notices a homeserver that was restored from an older copy.
-	restored *restored
+	restored *restored.Checker // nil before Init
 	// homeserver says whether it answers.
 	homeserver  *homeserver.Monitor
 	attachments *appservice.Attachments
@@ -102,7 +103,6 @@ func New(deps Deps) *Connector {
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
 	})
-	c.restored = newRestored(c, deps.Library, deps.Retry)
 	c.puppets = newPuppets(c, deps.Library, deps.Direct)
 	return c
 }
@@ -124,7 +124,7 @@ func (c *Connector) Rooms() appservice.Rooms { return c.rooms }
 func (c *Connector) RunBackground(stop context.Context) error {
 	group, stop := errgroup.WithContext(stop)
 	for name, run := range map[string]func(context.Context) error{
-		"lost rooms": c.rooms.Run, "restored homeserver": c.restored.run, "double puppets": c.puppets.run,
+		"lost rooms": c.rooms.Run, "restored homeserver": c.restored.Run, "double puppets": c.puppets.run,
 	} {
 		group.Go(func() error { return fault.Guard(c.log, name, func() error { return run(stop) }) })
 	}
@@ -135,11 +135,11 @@ func (c *Connector) RunBackground(stop context.Context) error {
 func (c *Connector) HomeserverUp() {
 	c.deliver.Kick()
 	c.puppets.wake()
-	c.restored.wakeUp()
+	c.restored.Wake()
 }
 
 // LoginsStarted is called when the logins are there.
-func (c *Connector) LoginsStarted() { c.restored.wakeUp() }
+func (c *Connector) LoginsStarted() { c.restored.Wake() }
 
 // FindRoom returns the room that exists for a conversation or a Matrix space, "" for
 // none. It is for the transport, see [homeserver.Deps].
@@ -153,25 +153,6 @@ func (c *Connector) RoomCreated(room id.RoomID, key networkid.PortalKey) { c.roo
 
 // SelfTest sends an event that the homeserver has to send back, see [rooms.Finder].
 func (c *Connector) SelfTest(ctx context.Context) error { return c.rooms.SelfTest(ctx) }
-
-// roomConversations is the connector as package rooms uses it.
-type roomConversations struct{ *Connector }
-
-var _ rooms.Conversations = roomConversations{}
-
-func (c roomConversations) Owner(ctx context.Context, account identity.PublicKey) id.UserID {
-	return c.owner(ctx, account)
-}
-
-func (c roomConversations) SetOwner(ctx context.Context, account identity.PublicKey, user id.UserID) {
-	c.br.DB.KV.Set(ctx, ownerKey(account), string(user))
-}
-
-func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) {
-	c.noteShownRoom(ctx, conversation, shownRoom{Room: room})
-}
-
-func (c roomConversations) Retry(conversation store.Conversation) { c.deliver.Retry(conversation) }
 
 // IsOurs tells the bot and the ghosts from other users.
 func (c *Connector) IsOurs(user id.UserID) bool {
@@ -202,6 +183,9 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.rooms = rooms.New(rooms.Deps{
 		Bridge: br, Matrix: c.matrix, Status: c.status, Log: c.log, Library: c.library, Permissions: c.config.Bridge.Permissions,
 		Retry: c.retry, LastUp: c.homeserver.LastUp, Conversations: roomConversations{c},
+	})
+	c.restored = restored.New(restored.Deps{
+		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
 	br.Commands.(*commands.Processor).AddHandlers(append(c.commandList(), c.roomEnds()...)...)
 }

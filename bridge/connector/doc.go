@@ -21,12 +21,12 @@
 //	commands.go and others      what users say to the bot
 //	outboxnotice.go,            what rooms and users are told of what is not delivered
 //	troublenotice.go
-//	restored.go                 what a homeserver has lost that was restored from a backup
+//	adapters.go                 what packages rooms and restored use of the connector
 //
 // The package is larger than others, because bridgev2 wants one type to implement the
 // network and one to implement a login, and every part above is a part of these two.
 //
 // It uses the node through [Node], bridgev2 through package library, and packages
-// deliver, appservice, homeserver, rooms and msgconv. The bridge builds it, and runs what it
-// returns.
+// deliver, appservice, homeserver, rooms, restored and msgconv. The bridge builds it, and
+// runs what it returns.
 package connector

@@ -304,5 +304,5 @@ func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
 		c.log.Warn("profile of an unknown ghost not deleted", "user_id", user, "err", fault.OneLine(err))
 	}
 	c.missedGhosts.Store(network, named)
-	c.restored.wakeUp() // more is gone, then
+	c.restored.Wake() // more is gone, then
 }

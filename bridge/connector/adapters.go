@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/restored"
+	"github.com/mimird/mimird/bridge/rooms"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// roomConversations is the connector as package rooms uses it.
+type roomConversations struct{ *Connector }
+
+var _ rooms.Conversations = roomConversations{}
+
+func (c roomConversations) Owner(ctx context.Context, account identity.PublicKey) id.UserID {
+	return c.owner(ctx, account)
+}
+
+func (c roomConversations) SetOwner(ctx context.Context, account identity.PublicKey, user id.UserID) {
+	c.br.DB.KV.Set(ctx, ownerKey(account), string(user))
+}
+
+func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) {
+	c.noteShownRoom(ctx, conversation, shownRoom{Room: room})
+}
+
+func (c roomConversations) Retry(conversation store.Conversation) { c.deliver.Retry(conversation) }
+
+// lostMessages is the connector as package restored uses it.
+type lostMessages struct{ *Connector }
+
+var _ restored.Conversations = lostMessages{}
+
+func (c lostMessages) Remake(conversation store.Conversation, gone id.RoomID) bool {
+	return c.deliver.OfferRebuild(conversation, c.rebuildJob(&rebuilding{gone: gone, limit: max(c.config.Backfill.MaxCatchupMessages, 1)}))
+}
+
+func (c lostMessages) ShowAgain(conversation store.Conversation, missing []restored.Row) bool {
+	return c.deliver.OfferRebuild(conversation, c.rebuildJob(&rebuilding{missing: missing}))
+}
+
+func (c lostMessages) Tell(stop context.Context, user *bridgev2.User, what, text string) {
+	c.retryTellUser(stop, user, what, text)
+}
