@@ -301,3 +301,24 @@ func TestCopyDatabase_NothingToCopy(t *testing.T) {
 		t.Errorf("of a database elsewhere: %v", err)
 	}
 }
+
+func TestInitSection_WithoutLogin_DeviceByMSC4190(t *testing.T) {
+	for _, without := range []bool{false, true} {
+		section, err := config.InitSection(config.InitOptions{Homeserver: "http://localhost:8008", Domain: "my.domain", MSC4190: without})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Parse(section)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.GenerateSecrets()
+		files, err := c.Registrations()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Encryption.MSC4190 != without || strings.Contains(string(files[0].Content), "io.element.msc4190: true") != without {
+			t.Errorf("without a login %v: set %v, registration\n%s", without, c.Encryption.MSC4190, files[0].Content)
+		}
+	}
+}

@@ -25,6 +25,8 @@ type InitOptions struct {
 	// and a port, where the bridge listens. Empty means the defaults, on loopback. Without
 	// Listen the bridge listens at the port of Address.
 	Address, Listen string
+	// MSC4190 says that the homeserver has no login for application services.
+	MSC4190 bool
 }
 
 // exampleDomain is the domain in [Example].
@@ -72,6 +74,9 @@ func InitSection(o InitOptions) ([]byte, error) {
 			return nil, fmt.Errorf("%.64q is not a user id such as @you:%s", o.Admin, o.Domain)
 		}
 		admin[1] = "\n    " + strconv.Quote(o.Admin) + ": admin\n"
+	}
+	if o.MSC4190 {
+		edits = append(edits, [2]string{"\n  msc4190: false\n", "\n  msc4190: true\n"})
 	}
 	listen, err := o.listenEdits()
 	if err != nil {

@@ -4,6 +4,7 @@ package doctor_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -273,6 +274,36 @@ func TestDiagnose_Node(t *testing.T) {
 			p.t, p.node = t, func(context.Context) doctor.NodeState { return c.state }
 			if check := p.diagnose(time.Minute)["node"]; check.Result != c.result || !strings.Contains(check.Found, c.found) {
 				t.Errorf("%s: %s", check.Result, check.Found)
+			}
+		})
+	}
+}
+
+func TestHasLogin(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		answer string
+		has    bool
+		err    string
+	}{
+		"application services": {200, `{"flows":[{"type":"m.login.password"},{"type":"m.login.application_service"}]}`, true, ""},
+		"passwords alone":      {200, `{"flows":[{"type":"m.login.password"}]}`, false, ""},
+		"authentication moved": {200, `{"flows":[{"type":"m.login.sso","org.matrix.msc3824.delegated_oidc_compatibility":true}]}`, false, ""},
+		"not a homeserver":     {404, `<html>`, false, "does not say how to log in (HTTP status 404)"},
+		"nothing":              {200, `<html>`, false, "does not say how to log in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/_matrix/client/v3/login" {
+					t.Errorf("asked %s", r.URL.Path)
+				}
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.answer)
+			}))
+			defer server.Close()
+			has, err := doctor.HasLogin(t.Context(), server.URL+"/")
+			if has != test.has || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("has %v, %v", has, err)
 			}
 		})
 	}

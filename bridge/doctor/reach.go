@@ -221,12 +221,11 @@ func (d *doctor) encryption(ctx context.Context) Check {
 	if !botcrypto.CanEncrypt {
 		return failed("build it with -tags goolm, or set encryption.allow to false", "this program was built without encryption")
 	}
-	var flows mautrix.RespLoginFlows
-	a := d.server.Ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
+	login, err := hasLogin(ctx, d.server)
 	switch {
-	case a.Err != nil || a.Status != http.StatusOK:
-		return failed("look at the homeserver's log", "the homeserver does not say how to log in (%s)", a.Reason())
-	case !flows.HasFlow(mautrix.AuthTypeAppservice) && !e.MSC4190:
+	case err != nil:
+		return failed("look at the homeserver's log", "%v", err)
+	case !login && !e.MSC4190:
 		return warning("set encryption.msc4190 to true if the homeserver has that (Synapse 1.121 and later), then: mimird matrix -g",
 			"the homeserver gives the bridge no device, so rooms are not encrypted")
 	case e.Default:
@@ -234,4 +233,27 @@ func (d *doctor) encryption(ctx context.Context) Check {
 	default:
 		return fine("the homeserver can; rooms are encrypted when their members want it")
 	}
+}
+
+// HasLogin asks the homeserver at an address, before there is a bridge, whether it has a
+// login for application services. Where it has none, as behind an authentication service,
+// the bridge gets its device in the way of MSC4190. It takes at most a few seconds.
+func HasLogin(ctx context.Context, address string) (bool, error) {
+	server := homeserver.NewProbe(address)
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	return hasLogin(ctx, server)
+}
+
+// loginTimeout is for somebody who waits at a terminal.
+const loginTimeout = 5 * time.Second
+
+func hasLogin(ctx context.Context, server *homeserver.Probe) (bool, error) {
+	var flows mautrix.RespLoginFlows
+	a := server.Ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
+	if a.Err != nil || a.Status != http.StatusOK {
+		return false, fmt.Errorf("the homeserver does not say how to log in (%s)", a.Reason())
+	}
+	return flows.HasFlow(mautrix.AuthTypeAppservice), nil
 }

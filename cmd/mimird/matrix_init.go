@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +12,10 @@ import (
 	"os"
 	"path/filepath"
 
-	matrixconfig "github.com/mimird/mimird/bridge/config"
-
 	"github.com/spf13/cobra"
 
+	matrixconfig "github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/config"
 )
 
@@ -31,7 +32,7 @@ func newMatrixInit(f *flags) *cobra.Command {
 			if o.Homeserver == "" || o.Domain == "" {
 				return errors.New("give --homeserver (such as http://localhost:8008) and --domain (what stands after the colon in user ids)")
 			}
-			return initMatrix(f, cmd.OutOrStdout(), o)
+			return initMatrix(cmd.Context(), f, cmd.OutOrStdout(), o)
 		},
 	}
 	cmd.Flags().StringVar(&o.Homeserver, "homeserver", "", "address of the homeserver, such as http://localhost:8008")
@@ -57,8 +58,14 @@ type paste struct {
 
 // initMatrix checks everything first and writes last, the configuration at the end:
 // a user who is interrupted can repeat it after removing what was written.
-func initMatrix(f *flags, out io.Writer, o matrixconfig.InitOptions) error {
+func initMatrix(ctx context.Context, f *flags, out io.Writer, o matrixconfig.InitOptions) error {
 	section, err := matrixconfig.InitSection(o)
+	if err != nil {
+		return configError{err}
+	}
+	login, asked := doctor.HasLogin(ctx, o.Homeserver)
+	o.MSC4190 = asked == nil && !login
+	section, err = matrixconfig.InitSection(o)
 	if err != nil {
 		return configError{err}
 	}
@@ -117,7 +124,15 @@ func initMatrix(f *flags, out io.Writer, o matrixconfig.InitOptions) error {
 	for _, p := range matrixconfig.Pastes(o.Domain, absolute) {
 		done.Paste = append(done.Paste, paste(p))
 	}
-	return f.print(out, done, func() { done.say(f, out, o, c) })
+	return f.print(out, done, func() {
+		done.say(f, out, o, c)
+		switch {
+		case asked != nil:
+			fmt.Fprintf(out, "The homeserver was not asked how it gives the bridge a device (%v); mimird matrix doctor tells when encryption needs a setting.\n", asked)
+		case o.MSC4190:
+			fmt.Fprintf(out, "The homeserver has no login for application services, so encryption.msc4190 is on.\n")
+		}
+	})
 }
 
 func (d matrixInitialised) say(f *flags, out io.Writer, o matrixconfig.InitOptions, c config.Config) {
