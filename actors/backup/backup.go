@@ -176,10 +176,33 @@ func Read(r io.Reader, dir string) (About, error) {
 	return about, nil
 }
 
+// Verify reads a whole backup and compares every file with what the backup says of
+// itself. It writes nothing and may block as long as r does.
+//
+// Errors: [ErrDamaged], [ErrNewer], and those of r, which are ErrDamaged too.
+func Verify(r io.Reader) (About, error) {
+	compressed, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return About{}, fmt.Errorf("verify backup: %w", err)
+	}
+	defer compressed.Close()
+	about, err := eachFile(tar.NewReader(compressed), sumFile)
+	if err != nil {
+		return about, fmt.Errorf("verify backup: %w", err)
+	}
+	return about, nil
+}
+
 func readArchive(archive *tar.Reader, dir string) (About, error) {
 	if err := makeEmpty(dir); err != nil {
 		return About{}, err
 	}
+	return eachFile(archive, func(archive io.Reader, header *tar.Header) (File, error) { return readFile(archive, dir, header) })
+}
+
+// eachFile calls read with each file of an archive, in order, and compares what it
+// returns with what the archive says of itself.
+func eachFile(archive *tar.Reader, read func(io.Reader, *tar.Header) (File, error)) (About, error) {
 	var files []File
 	for {
 		header, err := archive.Next()
@@ -192,12 +215,22 @@ func readArchive(archive *tar.Reader, dir string) (About, error) {
 		if header.Typeflag != tar.TypeReg || !validName(header.Name) || len(files) >= maxFiles {
 			return About{}, fmt.Errorf("%w: it has %q", ErrDamaged, header.Name)
 		}
-		f, err := readFile(archive, dir, header)
+		f, err := read(archive, header)
 		if err != nil {
 			return About{}, err
 		}
 		files = append(files, f)
 	}
+}
+
+// sumFile reads one file.
+func sumFile(archive io.Reader, header *tar.Header) (File, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, archive)
+	if err != nil {
+		return File{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return File{header.Name, n, hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // makeEmpty creates a directory, or accepts an empty one.

@@ -139,13 +139,28 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 		if _, err := backup.Read(bytes.NewReader(whole[:at]), t.TempDir()); !errors.Is(err, backup.ErrDamaged) {
 			t.Errorf("cut at %d: %v", at, err)
 		}
+		if _, err := backup.Verify(bytes.NewReader(whole[:at])); !errors.Is(err, backup.ErrDamaged) {
+			t.Errorf("cut at %d and verified: %v", at, err)
+		}
 		flipped := slices.Clone(whole)
 		flipped[at] ^= 0x10
 		// A bit that means nothing, such as one of the compression, may go unnoticed;
 		// then everything is as it was.
-		if _, err := backup.Read(bytes.NewReader(flipped), t.TempDir()); err != nil && !errors.Is(err, backup.ErrDamaged) {
+		_, err := backup.Read(bytes.NewReader(flipped), t.TempDir())
+		if err != nil && !errors.Is(err, backup.ErrDamaged) {
 			t.Errorf("flipped at %d: %v", at, err)
 		}
+		if _, verified := backup.Verify(bytes.NewReader(flipped)); (verified == nil) != (err == nil) {
+			t.Errorf("flipped at %d: %v when read, %v when verified", at, err, verified)
+		}
+	}
+}
+
+func TestVerify_WholeBackup_NamesFiles(t *testing.T) {
+	dir, files := content(t)
+	about, err := backup.Verify(bytes.NewReader(written(t, dir)))
+	if err != nil || len(about.Files) != len(files) || about.Version != "test" {
+		t.Errorf("%+v, %v", about, err)
 	}
 }
 
