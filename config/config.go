@@ -61,6 +61,7 @@ type Config struct {
 	Files     Files     `yaml:"files"`
 	Mediator  Mediator  `yaml:"mediator"`
 	Groups    Groups    `yaml:"groups"`
+	Backup    Backup    `yaml:"backup"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -193,6 +194,7 @@ func Default() Config {
 		Files:    defaultFiles(),
 		Mediator: defaultMediator(),
 		Groups:   Groups{Mediators: []NodeKey{}},
+		Backup:   defaultBackup(),
 	}
 }
 
@@ -374,6 +376,7 @@ func (c *Config) validate() error {
 	}
 	c.validateMedia(bad)
 	c.validateMediator(bad)
+	c.validateBackup(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}

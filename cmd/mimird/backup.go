@@ -33,7 +33,8 @@ func newBackup(f *flags) *cobra.Command {
 		Short: "Write everything into one encrypted file",
 		Long: "Writes keys, messages, files, the bridge's tables and the configuration into one file, also while the node runs. The\n" +
 			"file is encrypted with a passphrase: anyone who can read it can act as you. - writes to standard output. Any tool for age\n" +
-			"(https://age-encryption.org) and zstd opens it too; to get it back: mimird restore FILE --data NEW-DIRECTORY",
+			"(https://age-encryption.org) and zstd opens it too; to get it back: mimird restore FILE --data NEW-DIRECTORY\n\n" +
+			"The running node makes backups by itself when backup.target in the configuration says where to; see docs/backups.md.",
 		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !plain {
@@ -140,45 +141,53 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 
 // backupOf returns what writes a backup of a node that has a configuration.
 func backupOf(f *flags, c config.Config) func(context.Context, *node.Node, io.Writer, control.BackupRequest) ([]string, error) {
-	return func(ctx context.Context, n *node.Node, w io.Writer, request control.BackupRequest) (left []string, err error) {
-		snapshot, err := n.Snapshot(node.SnapshotOptions{WithoutHosted: request.WithoutHosted})
-		if err != nil {
-			return nil, err
-		}
-		dir := snapshot.Dir
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		about := backup.About{
-			Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: n.Key().String(), Left: snapshot.Left,
-		}
-		accounts, err := n.Accounts()
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range accounts {
-			about.Accounts = append(about.Accounts, n.Link(a).String())
-		}
-		raw, err := os.ReadFile(f.configPath())
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, config.FileName), raw, 0o600)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("back up configuration: %w", err)
-		}
-		if c.Has(config.RoleMatrix) {
-			section, err := bridgeConfig(c)
-			if err == nil {
-				err = section.CopyDatabase(ctx, f.dir, dir)
-			}
-			if errors.Is(err, matrixconfig.ErrNotAFile) {
-				about.Left, err = append(about.Left, err.Error()), nil
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		about, err = backup.Write(w, dir, about)
-		return about.Left, err
+	return func(ctx context.Context, n *node.Node, w io.Writer, request control.BackupRequest) ([]string, error) {
+		return writeBackup(ctx, f, c, n, w, request, func(string) error { return nil })
 	}
+}
+
+// writeBackup writes a backup of a node that has a configuration. When check refuses the
+// directory that was written, the backup fails.
+func writeBackup(ctx context.Context, f *flags, c config.Config, n *node.Node, w io.Writer, request control.BackupRequest, check func(dir string) error) (left []string, err error) {
+	snapshot, err := n.Snapshot(node.SnapshotOptions{WithoutHosted: request.WithoutHosted})
+	if err != nil {
+		return nil, err
+	}
+	dir := snapshot.Dir
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	about := backup.About{
+		Created: time.Now().UTC().Truncate(time.Second), Version: version().String(), Node: n.Key().String(), Left: snapshot.Left,
+	}
+	accounts, err := n.Accounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range accounts {
+		about.Accounts = append(about.Accounts, n.Link(a).String())
+	}
+	raw, err := os.ReadFile(f.configPath())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, config.FileName), raw, 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("back up configuration: %w", err)
+	}
+	if c.Has(config.RoleMatrix) {
+		section, err := bridgeConfig(c)
+		if err == nil {
+			err = section.CopyDatabase(ctx, f.dir, dir)
+		}
+		if errors.Is(err, matrixconfig.ErrNotAFile) {
+			about.Left, err = append(about.Left, err.Error()), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if about, err = backup.Write(w, dir, about); err != nil {
+		return nil, err
+	}
+	return about.Left, check(dir)
 }
 
 // anyClient returns a client of the running node; when none runs, of the node in

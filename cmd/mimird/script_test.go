@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mimird/mimird/actors/backup"
+	"github.com/mimird/mimird/actors/backup/schedule"
 )
 
 // TestMain makes the test binary stand in for the program: scripts run it as
@@ -22,6 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"mimird": func() {
 		backup.SetWorkForTest(10) // a second and more each time otherwise
+		schedule.SetStartDelayForTest(0)
 		main()
 	}})
 }

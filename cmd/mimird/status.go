@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/bridge"
@@ -97,15 +98,18 @@ func printStatus(out io.Writer, s control.Status) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
 		text := string(s.Parts[name])
-		if name == matrixName {
+		switch name {
+		case matrixName:
 			text = bridgeLine(s.Parts[name])
+		case schedule.PartName:
+			text = backupsLine(s.Parts[name], time.Now())
 		}
 		fmt.Fprintf(w, "%s\t%s\n", printable(name), printable(text))
 	}
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", printable(warning.Text))
 	}
-	for _, text := range bridgeWarnings(s.Parts[matrixName]) {
+	for _, text := range slices.Concat(bridgeWarnings(s.Parts[matrixName]), backupsWarnings(s)) {
 		fmt.Fprintf(w, "warning\t%s\n", printable(text))
 	}
 }

@@ -142,6 +142,11 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.Backup.Target != "" {
+		if _, err := backupPassphrase(f, c); err != nil {
+			return configError{err}
+		}
+	}
 	log := newLogger(o.log, c.Log)
 	opts, err := nodeOptions(f, c, log)
 	if err != nil {
@@ -351,6 +356,14 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	status := make(map[string]func(context.Context) (any, error))
 	if c.Has(config.RoleMatrix) {
 		part, ask, err := matrixPart(f, c)
+		if err != nil {
+			return node.Options{}, configError{err}
+		}
+		opts.Parts = append(opts.Parts, part)
+		status[part.Name] = ask
+	}
+	if c.Backup.Target != "" {
+		part, ask, err := backupsPart(f, c)
 		if err != nil {
 			return node.Options{}, configError{err}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/config"
@@ -371,6 +372,28 @@ func (d *run) contacts(ctx context.Context) []Check {
 		out = append(out, Check{Result: OK, Found: fmt.Sprintf("%d contacts, nothing undelivered that should not be", total)})
 	}
 	return out
+}
+
+// backups looks at the age of the last good one.
+func (d *run) backups(context.Context) []Check {
+	if d.Config.Backup.Target == "" {
+		return skipped("the node makes none by itself: backup.target is empty")
+	}
+	b := schedule.ParseStatus(d.status.Parts[schedule.PartName])
+	const remedy = "look into the node's log for backup failed; try the target by hand, then the passphrase: docs/backups.md"
+	switch {
+	case b == nil:
+		return warning("the running node makes none", "backup.target was set after it was started", "start the node again")
+	case b.TooOld:
+		return failed(clean(b.Problem()), "what came after it is lost with the disk", remedy)
+	case b.Failures > 0:
+		return warning(fmt.Sprintf("%d attempts failed since the last good one: %s", b.Failures, clean(b.Error)), "the node retries at "+b.Next.Local().Format(time.DateTime), remedy)
+	case b.Unremoved != "":
+		return warning(clean(b.Problem()), "backups work, and the target fills up", "let the node remove files there, or remove them yourself")
+	case b.LastGood == nil:
+		return ok("none yet; the next attempt is at " + b.Next.Local().Format(time.DateTime))
+	}
+	return ok("the last good one is of " + b.LastGood.Time.Local().Format(time.DateTime))
 }
 
 // warnings repeats what the node warns of by itself, but what is said above.

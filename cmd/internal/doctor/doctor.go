@@ -110,6 +110,7 @@ func Diagnose(ctx context.Context, o Options) []Check {
 		{"file server", d.fileServer, &d.configured},
 		{"roles", d.roles, &d.runs},
 		{"contacts", d.contacts, &d.runs},
+		{"backups", d.backups, &d.runs},
 		{"node says", d.warnings, &d.runs},
 		{"bridge", d.bridge, &d.configured},
 	} {

@@ -4,6 +4,7 @@ package doctor_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/store"
@@ -64,13 +66,21 @@ func TestDoctor_Healthy_NothingWrong(t *testing.T) {
 	o.Report = func(doctor.Check) { reported++ }
 	checks := doctor.Diagnose(t.Context(), *o)
 	for _, c := range checks {
-		if c.Result != doctor.OK && c.Result != doctor.Skipped || c.Result == doctor.Skipped && c.Name != "bridge" && c.Name != "roles" {
+		if c.Result != doctor.OK && c.Result != doctor.Skipped || c.Result == doctor.Skipped && c.Name != "bridge" && c.Name != "roles" && c.Name != "backups" {
 			t.Errorf("%+v", c)
 		}
 	}
 	if reported != len(checks) {
 		t.Errorf("%d of %d reported", reported, len(checks))
 	}
+}
+
+// backups gives a node a schedule of backups in this state.
+func backups(o *doctor.Options, s *control.Status, b schedule.Status) {
+	b.Target = "sftp://me@host/x"
+	o.Config.Backup.Target = b.Target
+	raw, _ := json.Marshal(b) // has no values that cannot be written
+	s.Parts = map[string]json.RawMessage{schedule.PartName: raw}
 }
 
 // TestDoctor_BrokenSetUps_NamesCause breaks one thing at a time. The check of that name
@@ -106,6 +116,15 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 		"never started": {"data directory", doctor.Failed, "there is no", "mimird up", func(o *doctor.Options, _ *control.Status, _ *doctor.Outside) {
 			o.Dir = filepath.Join(o.Dir, "none")
 			stopped(o, fs.ErrNotExist)
+		}},
+		"backup too old": {"backups", doctor.Failed, "The last good backup at sftp://me@host/x is of", "docs/backups.md", func(o *doctor.Options, s *control.Status, _ *doctor.Outside) {
+			backups(o, s, schedule.Status{LastGood: &schedule.Made{Time: now.Add(-100 * time.Hour)}, TooOld: true, Failures: 9, Error: "no route"})
+		}},
+		"backup that fails": {"backups", doctor.Warning, "2 attempts failed since the last good one: no route", "by hand", func(o *doctor.Options, s *control.Status, _ *doctor.Outside) {
+			backups(o, s, schedule.Status{Failures: 2, Error: "no route"})
+		}},
+		"backup of a node that was not started again": {"backups", doctor.Warning, "makes none", "start the node again", func(o *doctor.Options, _ *control.Status, _ *doctor.Outside) {
+			o.Config.Backup.Target = "x"
 		}},
 		"node does not run": {"node", doctor.Failed, "does not run", "mimird up", func(o *doctor.Options, _ *control.Status, _ *doctor.Outside) {
 			stopped(o, nil)

@@ -24,7 +24,7 @@ const Redacted = "(redacted)"
 // this program.
 var plainStrings = []string{
 	"version", "code", "kind", "state", "role", "strangers", "since", "created", "next_attempt", "announced_until",
-	"last_answer", "last_seen", "requested", "result", "means", "remedy", "asked", "go", "system", "revision",
+	"last_answer", "last_seen", "requested", "result", "means", "remedy", "asked", "go", "system", "revision", "time", "last_attempt", "running_since",
 }
 
 // keyDigits finds keys, ids and hashes, of which the beginning is enough to tell them
@@ -81,7 +81,7 @@ func RedactText(text string) string {
 }
 
 // plainKeys are the keys of the configuration whose texts stay.
-var plainKeys = []string{"roles", "level", "format", "carriers", "idle", "ring", "quota", "max_file", "auto_download", "auto_download_strangers", "patience", "fetch_from", "keep", "per_identity", "database_type", "type"}
+var plainKeys = []string{"roles", "level", "format", "carriers", "idle", "ring", "quota", "max_file", "auto_download", "auto_download_strangers", "patience", "fetch_from", "keep", "per_identity", "every", "too_old", "database_type", "type"}
 
 // RedactConfig takes everything out of a configuration that is not a number, yes or no,
 // or a choice between words.

@@ -47,7 +47,7 @@ func HealthOf(s control.Status) Health {
 	if raw, has := s.Parts[matrixPart]; has {
 		switch b := bridgeOf(s); {
 		case b == nil:
-			not("the bridge does not answer: %s", partError(raw))
+			not("the bridge does not answer: %s", PartError(raw))
 		case b.State != bridge.StateRunning && b.State != bridge.StateDegraded:
 			not("the bridge does not run (%s)", b.State)
 		default:
@@ -63,8 +63,8 @@ func HealthOf(s control.Status) Health {
 	return h
 }
 
-// partError is what a part says that cannot say how it is.
-func partError(raw json.RawMessage) string {
+// PartError is what a part says that cannot say how it is.
+func PartError(raw json.RawMessage) string {
 	var failure struct {
 		Error string `json:"error"`
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 )
@@ -47,10 +48,11 @@ type metric struct {
 
 // sample is what one scrape has seen.
 type sample struct {
-	status control.Status
-	actors []control.Actors
-	bridge *bridge.Status // nil without one
-	now    time.Time
+	status  control.Status
+	actors  []control.Actors
+	bridge  *bridge.Status   // nil without one
+	backups *schedule.Status // nil without a target
+	now     time.Time
 }
 
 func gauge(name, help string, read func(s sample, emit func(float64, ...string)), labels ...string) metric {
@@ -80,6 +82,15 @@ func eachKind(read func(control.Actors) float64) func(sample, func(float64, ...s
 	return func(s sample, emit func(float64, ...string)) {
 		for _, k := range s.actors {
 			emit(read(k), k.Kind)
+		}
+	}
+}
+
+// ofBackups reads a value that is there when the node makes backups by itself.
+func ofBackups(read func(b schedule.Status) float64) func(sample, func(float64, ...string)) {
+	return func(s sample, emit func(float64, ...string)) {
+		if s.backups != nil {
+			emit(read(*s.backups))
 		}
 	}
 }
@@ -218,6 +229,20 @@ func metrics() []metric {
 		counter("actor_messages_total", "Messages that actors have handled, by kind.", eachKind(func(k control.Actors) float64 { return float64(k.Messages) }), "kind"),
 		gauge("actor_waiting_messages", "Messages in mailboxes now, by kind.", eachKind(func(k control.Actors) float64 { return float64(k.Waiting) }), "kind"),
 		counter("actor_busy_seconds_total", "Time that actors spent handling messages, by kind.", eachKind(func(k control.Actors) float64 { return k.Busy }), "kind"),
+		gauge("backup_last_good_timestamp_seconds", "When the last good backup was begun; 0 without one.", ofBackups(func(b schedule.Status) float64 {
+			if b.LastGood == nil {
+				return 0
+			}
+			return float64(b.LastGood.Time.Unix())
+		})),
+		gauge("backup_size_bytes", "Size of the last good backup.", ofBackups(func(b schedule.Status) float64 {
+			if b.LastGood == nil {
+				return 0
+			}
+			return float64(b.LastGood.Bytes)
+		})),
+		gauge("backup_failed_attempts", "Attempts that failed since the last good backup.", ofBackups(func(b schedule.Status) float64 { return float64(b.Failures) })),
+		gauge("backup_too_old", "1 while the last good backup is older than backup.too_old.", ofBackups(func(b schedule.Status) float64 { return flag(b.TooOld) })),
 		gauge("bridge_running", "1 while the Matrix bridge runs.", ofBridge(func(b bridge.Status) float64 {
 			return flag(b.State == bridge.StateRunning || b.State == bridge.StateDegraded)
 		})),
@@ -288,6 +313,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	s.bridge = bridgeOf(s.status)
+	s.backups = schedule.ParseStatus(s.status.Parts[schedule.PartName])
 	for i, m := range c.metrics {
 		kind := prometheus.GaugeValue
 		if m.Type == "counter" {

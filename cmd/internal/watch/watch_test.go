@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/homeserver"
@@ -54,6 +55,10 @@ func busy(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	backups, err := json.Marshal(schedule.Status{Target: "sftp://secret-host/path", LastGood: &schedule.Made{Name: "x", Time: time.Now(), Bytes: 7}, TooOld: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &node{status: control.Status{
 		Version: "1.0.0", Node: person,
 		Overlay:  control.Overlay{Peers: []control.Peer{{URI: "tcp://secret-host:1", Up: true, LatencyMS: 20, RX: 5, TX: 6}, {URI: "tcp://other:2"}}},
@@ -63,7 +68,7 @@ func busy(t *testing.T) *node {
 		Undelivered: []control.Undelivered{{Name: "Bob Builder", Code: "offline", Since: time.Now().Add(-time.Hour)}, {Name: "Carol", Code: "offline"}},
 		Warnings:    []control.Warning{{Code: "part_failing", Text: "store keeps failing"}},
 		Role:        &control.TrackerRole{Address: "x"}, FilesRole: &control.FilesRole{}, MediatorRole: &control.MediatorRole{Groups: 4, Bytes: 9},
-		Parts: map[string]json.RawMessage{"matrix": part},
+		Parts: map[string]json.RawMessage{"matrix": part, "backups": backups},
 	}}
 }
 
