@@ -5,6 +5,7 @@ package contact
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mimird/mimird/actors/store"
@@ -45,6 +46,14 @@ func (t *Table) Presence(conversation store.Conversation) Presence {
 // Online counts the live sessions.
 func (t *Table) Online() int { return t.presence.online() }
 
+// PresenceVersion grows whenever the presence of a contact changes.
+func (t *Table) PresenceVersion() uint64 { return t.presence.version.Load() }
+
+// OnlineOf returns the contacts of an account with a live session, in no order.
+func (t *Table) OnlineOf(account identity.PublicKey) []identity.PublicKey {
+	return t.presence.onlineOf(account)
+}
+
 // HeldDevices returns the nodes of a contact that are held or refused, the oldest
 // first.
 func (t *Table) HeldDevices(conversation store.Conversation) []HeldDevice {
@@ -59,6 +68,7 @@ func (t *Table) Suspicions(now time.Time) (recent []Suspicion, total uint64) {
 
 // presence has one entry per contact actor, which writes it.
 type presence struct {
+	version atomic.Uint64
 	mu      sync.RWMutex
 	entries map[store.Conversation]Presence
 }
@@ -75,6 +85,7 @@ func (p *presence) set(conversation store.Conversation, entry Presence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.entries[conversation] = entry
+	p.version.Add(1)
 }
 
 // update changes the entry in place.
@@ -84,12 +95,26 @@ func (p *presence) update(conversation store.Conversation, change func(*Presence
 	entry := p.entries[conversation]
 	change(&entry)
 	p.entries[conversation] = entry
+	p.version.Add(1)
 }
 
 func (p *presence) forget(conversation store.Conversation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.entries, conversation)
+	p.version.Add(1)
+}
+
+func (p *presence) onlineOf(account identity.PublicKey) []identity.PublicKey {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var found []identity.PublicKey
+	for conversation, e := range p.entries {
+		if e.Online && conversation.Account == account {
+			found = append(found, conversation.Contact())
+		}
+	}
+	return found
 }
 
 // online counts live sessions.

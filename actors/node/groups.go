@@ -89,6 +89,12 @@ func (n *Node) ConversationMessages(account identity.PublicKey, conversation sto
 	return n.store.Messages(account, conversation, before, limit)
 }
 
+// ConversationMessagesAfter returns up to limit messages of a contact's or a group's
+// conversation, oldest first, after the given order.
+func (n *Node) ConversationMessagesAfter(account identity.PublicKey, conversation store.ConversationID, after uint64, limit int) ([]store.Message, error) {
+	return n.store.MessagesAfter(account, conversation, after, limit)
+}
+
 // ConversationUndelivered iterates over all undelivered messages of a contact's or a
 // group's conversation, oldest first.
 func (n *Node) ConversationUndelivered(account identity.PublicKey, conversation store.ConversationID) iter.Seq2[store.Message, error] {

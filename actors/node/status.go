@@ -132,6 +132,15 @@ func (n *Node) Presence(account, contact identity.PublicKey) contact.Presence {
 	return n.contacts.Presence(store.ConversationWith(account, contact))
 }
 
+// PresenceVersion grows whenever the presence of a contact changes: who compares it need
+// not compare them all.
+func (n *Node) PresenceVersion() uint64 { return n.contacts.PresenceVersion() }
+
+// OnlineContacts returns the contacts of an account with a live session, in no order.
+func (n *Node) OnlineContacts(account identity.PublicKey) []identity.PublicKey {
+	return n.contacts.OnlineOf(account)
+}
+
 // Waiting counts the messages of an account that have not been delivered.
 func (n *Node) Waiting(account identity.PublicKey) (int, error) {
 	size, err := n.store.OutboxSize(account, store.ConversationID{})

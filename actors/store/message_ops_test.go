@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -404,6 +405,76 @@ func TestMessagesPages(t *testing.T) {
 	} {
 		if diff := cmp.Diff(test.want, orders(test.before, test.limit)); diff != "" {
 			t.Errorf("before %d, limit %d: %s", test.before, test.limit, diff)
+		}
+	}
+}
+
+func TestMessagesAfter_Pages(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	for guid := int64(1); guid <= 10; guid++ {
+		must[store.Accepted](r, accept(guid, guidText(guid)))
+	}
+	for _, test := range []struct {
+		after uint64
+		limit int
+		want  []uint64
+	}{
+		{0, 3, []uint64{1, 2, 3}},
+		{8, 3, []uint64{9, 10}},
+		{3, 2, []uint64{4, 5}},
+		{10, 0, nil},
+		{math.MaxUint64, 1, nil},
+	} {
+		var orders []uint64
+		for _, msg := range get[[]store.Message](r)(r.store.MessagesAfter(alice, store.ContactConversation(bob), test.after, test.limit)) {
+			orders = append(orders, msg.Order)
+		}
+		if diff := cmp.Diff(test.want, orders); diff != "" {
+			t.Errorf("after %d, limit %d: %s", test.after, test.limit, diff)
+		}
+	}
+}
+
+func TestMarkRead_OnlyForward(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	for guid := int64(1); guid <= 3; guid++ {
+		must[store.Accepted](r, accept(guid, guidText(guid)))
+	}
+	var received []store.Event
+	for _, e := range get[[]store.Event](r)(r.store.Events(alice, 0, 0)) {
+		if e.Kind == store.MessageReceived {
+			received = append(received, e)
+		}
+	}
+	mark := func(e store.Event) bool {
+		return must[bool](r, store.MarkRead{Account: alice, Conversation: store.ContactConversation(bob), Seq: e.Seq, Order: e.Order})
+	}
+	if !mark(received[1]) || mark(received[1]) || mark(received[0]) {
+		t.Error("a read mark that has moved back, or not at all")
+	}
+	cursor, err := r.store.Cursor(store.ReadConsumer, alice, store.ContactConversation(bob))
+	if err != nil || cursor != received[1].Seq {
+		t.Errorf("the mark is at %d, want %d, error %v", cursor, received[1].Seq, err)
+	}
+	if other, err := r.store.Cursor(store.ReadConsumer, alice, store.ContactConversation(carol)); err != nil || other != 0 {
+		t.Errorf("the mark of another conversation is at %d, error %v", other, err)
+	}
+	var told []uint64
+	for _, e := range get[[]store.Event](r)(r.store.Events(alice, 0, 0)) {
+		if e.Kind == store.ConversationRead {
+			told = append(told, e.Order)
+		}
+	}
+	if diff := cmp.Diff([]uint64{received[1].Order}, told); diff != "" {
+		t.Error(diff)
+	}
+	for _, op := range []store.MarkRead{
+		{Account: alice, Conversation: store.ContactConversation(bob), Seq: 1 << 40, Order: 1},
+		{Account: alice, Seq: 1, Order: 1},
+		{Account: alice, Conversation: store.ContactConversation(bob), Seq: received[2].Seq},
+	} {
+		if _, err := do[bool](r, op); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%+v: error %v", op, err)
 		}
 	}
 }

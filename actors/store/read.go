@@ -5,6 +5,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -133,17 +134,40 @@ func (s *Store) Messages(account identity.PublicKey, conversation ConversationID
 	}
 	var found []Message
 	err := s.read(func(r rows) (err error) {
-		found, err = page(scanBack(r, prefix, upper), limit, func(row row) (Message, int, error) {
-			msg := Message{Account: account, Conversation: conversation, Order: row.number()}
-			err := row.load(&msg)
-			return msg, len(msg.Payload), err
-		})
+		found, err = page(scanBack(r, prefix, upper), limit, messageIn(account, conversation))
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("messages of %s: %w", conversation.Short(), err)
 	}
 	return found, nil
+}
+
+// MessagesAfter returns a page of a conversation, oldest first: the messages above the
+// position after. A limit of 0 means the largest page.
+func (s *Store) MessagesAfter(account identity.PublicKey, conversation ConversationID, after uint64, limit int) ([]Message, error) {
+	if after == math.MaxUint64 {
+		return nil, nil
+	}
+	var found []Message
+	err := s.read(func(r rows) (err error) {
+		above := scan(r, messageKey(account, conversation, after+1), prefixEnd(conversationPrefix(account, tableMessage, conversation)))
+		found, err = page(above, limit, messageIn(account, conversation))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("messages of %s: %w", conversation.Short(), err)
+	}
+	return found, nil
+}
+
+// messageIn reads a row of the messages of a conversation.
+func messageIn(account identity.PublicKey, conversation ConversationID) func(row) (Message, int, error) {
+	return func(row row) (Message, int, error) {
+		msg := Message{Account: account, Conversation: conversation, Order: row.number()}
+		err := row.load(&msg)
+		return msg, len(msg.Payload), err
+	}
 }
 
 // Outbox returns a page of the undelivered messages of a conversation from a position

@@ -275,7 +275,7 @@ type Event struct {
 	Kind         EventKind          `cbor:"2,keyasint"`            //
 	Time         Millis             `cbor:"3,keyasint,omitempty"`  // by our clock
 	Message      MessageID          `cbor:"4,keyasint"`            // events about messages
-	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages
+	Order        uint64             `cbor:"5,keyasint,omitempty"`  // events about messages; ConversationRead: the last one that was read
 	State        ContactState       `cbor:"6,keyasint,omitempty"`  // ContactAdded, ContactChanged: the state afterwards
 	NodeKey      identity.NodeKey   `cbor:"7,keyasint,omitzero"`   // NodeKeyChanged: the new key; alarms: the foreign one
 	Reason       string             `cbor:"8,keyasint,omitempty"`  // MessageFailed; ContactChanged: see ChangedName; NodeKeyChanged: Unconfirmed or ""; HandshakeRelayed: the other side's identity
@@ -371,6 +371,8 @@ const (
 	GroupTaskDone
 	// GroupTaskFailed says that a [GroupTask] was given up; see Event.Reason.
 	GroupTaskFailed
+	// ConversationRead says that our user has read a conversation up to Event.Order.
+	ConversationRead
 )
 
 // Address is one place where an identity may be reachable.

@@ -67,7 +67,8 @@ var sentences = map[store.EventKind]func(e control.Event) string{
 	store.GroupTaskDone: func(e control.Event) string {
 		return nameOf(e) + ": the mediator has done what you asked for" + note(e)
 	},
-	store.GroupTaskFailed: func(e control.Event) string { return nameOf(e) + ": not done" + note(e) },
+	store.GroupTaskFailed:  func(e control.Event) string { return nameOf(e) + ": not done" + note(e) },
+	store.ConversationRead: func(e control.Event) string { return "you have read the conversation with " + nameOf(e) },
 }
 
 // note is the reason of an event in brackets, "" for none.
