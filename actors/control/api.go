@@ -76,6 +76,8 @@ type Message struct {
 	Type       int32  `json:"type" doc:"0 is text"`
 	TypeName   string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown" doc:"See docs/events.md"`
 	Text       string `json:"text,omitempty" doc:"Of type 0"`
+	// Reactions are told with pages of messages and single ones.
+	Reactions []MessageReaction `json:"reactions,omitempty" doc:"The reactions to it that count; in lists of messages, not in events"`
 	// Reaction and File are what the payload says of those types.
 	Reaction *ReactionTo `json:"reaction,omitempty"`
 	File     *File       `json:"file,omitempty"`
@@ -123,6 +125,8 @@ type Event struct {
 	MemberName string `json:"member_name,omitempty"`
 	// Task is the number of the task that the mediator has answered.
 	Task uint64 `json:"task,omitempty"`
+	// Order is the position up to which the conversation was read.
+	Order uint64 `json:"order,omitempty"`
 }
 
 // Status is the state of the running node.

@@ -25,9 +25,6 @@ import (
 // what the other side does not have yet, and why.
 
 const (
-	// readConsumer is the consumer of the event log whose cursors are the read marks of
-	// the commands.
-	readConsumer = "read"
 	// maxUnread is how far unread messages are counted.
 	maxUnread = 1000
 	// maxUndelivered bounds the list in Status.
@@ -47,14 +44,19 @@ type Quoted struct {
 	Text      string `json:"text,omitempty" doc:"The beginning of its text, or the name of its file"`
 }
 
-// Conversation is the state of a conversation.
+// Conversation is the state of a conversation, with a contact or in a group.
 type Conversation struct {
-	Contact Contact `json:"contact"`
-	// Last is the newest message.
+	ID   string `json:"id" doc:"Identity key of the contact, or id of the group"`
+	Name string `json:"name" doc:"Of the contact or group"`
+	// Contact or Group says with whom.
+	Contact *Contact `json:"contact,omitempty"`
+	Group   *Group   `json:"group,omitempty"`
+	// Last is the newest message, with no more than the beginning of its text in lists.
 	Last *Message `json:"last,omitempty"`
 	// Unread is counted up to 1000.
-	Unread      int `json:"unread" doc:"Messages of the contact that came after the last read mark; 1000 stands for more"`
-	Undelivered int `json:"undelivered" doc:"Messages that the contact does not have yet"`
+	Unread      int    `json:"unread" doc:"Messages of others that came after the read mark; 1000 stands for more"`
+	FirstUnread uint64 `json:"first_unread,omitempty" doc:"Position of the first of them"`
+	Undelivered int    `json:"undelivered" doc:"Messages of ours that were not delivered yet"`
 }
 
 // Undelivered is a conversation with undelivered messages.
@@ -78,7 +80,7 @@ type ReadMark struct {
 
 func (s *service) registerConversations(api huma.API) {
 	huma.Get(api, "/v1/accounts/{account}/conversations", s.conversations)
-	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/read", s.markRead)
+	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/read", s.markContactRead)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages/{message}/cancel", s.cancelMessage)
 }
 
@@ -131,28 +133,63 @@ func (s *service) conversations(_ context.Context, in *AccountPath) (*body[[]Con
 	if err != nil {
 		return nil, problem(err)
 	}
-	out := []Conversation{}
+	groups, err := s.node.Groups(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := make([]Conversation, 0, len(contacts)+len(groups))
 	for _, c := range contacts {
-		view, err := s.conversation(account, c)
+		view, err := s.withContact(c)
 		if err != nil {
 			return nil, problem(err)
 		}
 		out = append(out, view)
 	}
+	for _, g := range groups {
+		view, err := s.inGroup(g)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, view)
+	}
+	for i := range out {
+		if last := out[i].Last; last != nil {
+			last.Text, last.Payload = beginning(last.Text), nil // there may be many
+		}
+	}
 	slices.SortStableFunc(out, func(a, b Conversation) int { return lastTime(b).Compare(lastTime(a)) })
 	return &body[[]Conversation]{out}, nil
 }
 
+// lastTime is when something has happened in a conversation last.
 func lastTime(c Conversation) time.Time {
-	if c.Last == nil {
-		return time.Time{}
+	switch {
+	case c.Last != nil:
+		return c.Last.Stored
+	case c.Contact != nil:
+		return c.Contact.Requested
+	case c.Group.State == store.GroupInvited.String():
+		return c.Group.Invited
 	}
-	return c.Last.Stored
+	return c.Group.Since
 }
 
-func (s *service) conversation(account identity.PublicKey, c store.Contact) (Conversation, error) {
-	out := Conversation{Contact: contactOf(s.node, c)}
-	last, err := s.node.Messages(account, c.ID, 0, 1)
+func (s *service) withContact(c store.Contact) (Conversation, error) {
+	view := contactOf(s.node, c)
+	return s.fill(Conversation{ID: view.ID, Name: view.Name, Contact: &view}, c.Account, store.ContactConversation(c.ID))
+}
+
+func (s *service) inGroup(g store.Group) (Conversation, error) {
+	view, err := s.groupOf(g)
+	if err != nil {
+		return Conversation{}, err
+	}
+	return s.fill(Conversation{ID: view.ID, Name: view.Name, Group: &view}, g.Account, g.ID)
+}
+
+// fill adds what contacts and groups have alike.
+func (s *service) fill(out Conversation, account identity.PublicKey, conversation store.ConversationID) (Conversation, error) {
+	last, err := s.node.ConversationMessages(account, conversation, 0, 1)
 	if err != nil {
 		return out, err
 	}
@@ -160,42 +197,37 @@ func (s *service) conversation(account identity.PublicKey, c store.Contact) (Con
 		view := s.message(last[0])
 		out.Last = &view
 	}
-	size, err := s.node.OutboxSize(account, c.ID)
+	size, err := s.node.ConversationOutboxSize(account, conversation)
 	if err != nil {
 		return out, err
 	}
 	out.Undelivered = size.Messages
-	err = s.eachUnread(account, store.ContactConversation(c.ID), func(e store.Event) bool {
-		if m, err := s.node.Message(account, c.ID, e.Message); err == nil && !eventlog.IsReaction(m) {
-			out.Unread++
-		}
-		return out.Unread < maxUnread
-	})
+	unread, err := s.node.Unread(account, conversation, maxUnread)
+	out.Unread, out.FirstUnread = unread.Count, unread.First
 	return out, err
 }
 
-// eachUnread calls visit for the messages that came after the read mark, until it
-// returns false.
-func (s *service) eachUnread(account identity.PublicKey, conversation store.ConversationID, visit func(store.Event) bool) error {
-	after, err := s.node.Cursor(readConsumer, account, conversation)
-	if err != nil {
-		return err
-	}
-	for {
-		events, err := s.node.ConversationEvents(account, conversation, after, eventPage)
-		if err != nil || len(events) == 0 {
-			return err
+// one is the state of one conversation.
+func (s *service) one(account identity.PublicKey, conversation store.ConversationID) (*body[Conversation], error) {
+	var view Conversation
+	var err error
+	if conversation.Kind() == store.KindGroup {
+		g, groupErr := s.node.Group(account, conversation)
+		if groupErr != nil {
+			return nil, groupProblem(groupErr)
 		}
-		for _, e := range events {
-			after = e.Seq
-			if e.Kind == store.MessageReceived && !visit(e) {
-				return nil
-			}
+		view, err = s.inGroup(g)
+	} else {
+		c, contactErr := s.node.Contact(account, conversation.Contact())
+		if contactErr != nil {
+			return nil, problem(contactErr)
 		}
+		view, err = s.withContact(c)
 	}
+	return &body[Conversation]{view}, problem(err)
 }
 
-func (s *service) markRead(ctx context.Context, in *struct {
+func (s *service) markContactRead(ctx context.Context, in *struct {
 	ContactPath
 	Body ReadMark
 },
@@ -204,27 +236,14 @@ func (s *service) markRead(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.node.Contact(account, contact)
-	if err != nil {
+	return s.markRead(ctx, account, store.ContactConversation(contact), in.Body)
+}
+
+func (s *service) markRead(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, mark ReadMark) (*body[Conversation], error) {
+	if err := s.node.MarkRead(ctx, account, conversation, mark.Order); err != nil {
 		return nil, problem(err)
 	}
-	conversation := store.ContactConversation(contact)
-	var last uint64
-	err = s.eachUnread(account, conversation, func(e store.Event) bool {
-		if e.Order > in.Body.Order {
-			return false
-		}
-		last = e.Seq
-		return true
-	})
-	if err == nil && last > 0 {
-		err = s.node.MoveCursor(ctx, readConsumer, account, conversation, last)
-	}
-	if err != nil {
-		return nil, problem(err)
-	}
-	view, err := s.conversation(account, c)
-	return &body[Conversation]{view}, problem(err)
+	return s.one(account, conversation)
 }
 
 func (s *service) cancelMessage(ctx context.Context, in *struct {

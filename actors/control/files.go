@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -141,7 +142,7 @@ func fileProblem(err error) error {
 	case errors.Is(err, media.ErrFull), errors.Is(err, media.ErrDiskFull):
 		return huma.Error507InsufficientStorage(err.Error())
 	}
-	return problem(err)
+	return groupProblem(err)
 }
 
 // contactPath is what the requests that are not huma's have in their path.
@@ -161,17 +162,26 @@ func (s *service) fileContent(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, huma.Error422UnprocessableEntity(err.Error()))
 		return
 	}
-	f, info, err := s.node.OpenMedia(account, contact, id)
+	s.serveContent(w, r, account, store.ContactConversation(contact), id)
+}
+
+// serveContent streams the file of a message of a contact's or a group's conversation.
+func (s *service) serveContent(w http.ResponseWriter, r *http.Request, account identity.PublicKey, conversation store.ConversationID, id store.MessageID) {
+	f, info, err := s.node.OpenConversationMedia(account, conversation, id)
 	if err != nil {
 		writeProblem(w, fileProblem(err))
 		return
 	}
 	defer func() { _ = f.Close() }() // only read
-	// Never anything that a browser would run.
-	w.Header().Set("Content-Type", media.Unknown)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	writeUntyped(w)
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": info.Name}))
 	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// writeUntyped says that an answer is nothing that a browser would run.
+func writeUntyped(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", media.Unknown)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
 
 // sendFile queues the body of the request as a file.
@@ -181,8 +191,14 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
+	s.takeFile(w, r, account, store.ContactConversation(contact))
+}
+
+// takeFile queues the body of a request as a file for a contact or a group.
+func (s *service) takeFile(w http.ResponseWriter, r *http.Request, account identity.PublicKey, conversation store.ConversationID) {
 	q := r.URL.Query()
 	var replyTo int64
+	var err error
 	if text := q.Get("reply_to"); text != "" {
 		if replyTo, err = strconv.ParseInt(text, 10, 64); err != nil {
 			writeProblem(w, huma.Error422UnprocessableEntity("reply_to: want the guid of a message, decimal"))
@@ -196,8 +212,9 @@ func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
 	}
 	// Large files take longer than a request may otherwise. The node bounds the size.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // pipes in memory have none
+	contact, group := to(conversation)
 	m, err := s.node.SendFile(r.Context(), node.OutgoingFile{
-		Account: account, Contact: contact, Source: source, Body: r.Body, Name: q.Get("name"),
+		Account: account, Contact: contact, Group: group, Source: source, Body: r.Body, Name: q.Get("name"),
 		MIMEType: q.Get("type"), Caption: q.Get("caption"), Voice: q.Get("voice") == "true", ReplyTo: peer.GUID(replyTo),
 	})
 	if err != nil {

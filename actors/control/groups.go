@@ -385,15 +385,14 @@ func (s *service) groupMembers(_ context.Context, in *struct {
 
 func (s *service) groupMessages(_ context.Context, in *struct {
 	GroupPath
-	Before uint64 `query:"before" doc:"Order of the message before which to begin; 0 for the newest"`
-	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+	Range
 },
 ) (*body[[]Message], error) {
 	g, err := s.group(&in.GroupPath, node.GroupAny)
 	if err != nil {
 		return nil, err
 	}
-	return s.page(g.Account, g.ID, in.Before, in.Limit)
+	return s.page(g.Account, g.ID, in.Range)
 }
 
 func (s *service) sendToGroup(ctx context.Context, in *struct {

@@ -4,7 +4,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,12 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
@@ -27,19 +23,6 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/tracker"
 )
-
-const (
-	// eventPage is how many events are read from the log at once.
-	eventPage = 100
-	// followPatience is how long a follower of the event log may read nothing while
-	// there is something to read. Bots take their time over an event, and people stop
-	// the output in a terminal; a waiting follower costs a goroutine.
-	followPatience = 24 * time.Hour
-)
-
-// setFollowPatience overrides the library's five seconds, which are a variable for
-// the whole process.
-var setFollowPatience = sync.OnceFunc(func() { sse.WriteTimeout = followPatience })
 
 type body[T any] struct{ Body T }
 
@@ -71,11 +54,7 @@ func (s *service) register(api huma.API) {
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
 	huma.Get(api, "/v1/accounts/{account}/messages/{message}", s.trace)
-	setFollowPatience()
-	sse.Register(api, huma.Operation{
-		OperationID: "follow-events", Method: http.MethodGet, Path: "/v1/accounts/{account}/events",
-		Summary: "Follow the event log",
-	}, map[string]any{"event": Event{}}, s.follow)
+	s.registerFollow(api)
 }
 
 func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error) {
@@ -185,28 +164,14 @@ func listenWarnings(s overlay.Status, key string) []Warning {
 
 func (s *service) messages(_ context.Context, in *struct {
 	ContactPath
-	Before uint64 `query:"before" doc:"Order of the message before which to begin; 0 for the newest"`
-	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+	Range
 },
 ) (*body[[]Message], error) {
 	account, contact, err := s.contact(&in.ContactPath)
 	if err != nil {
 		return nil, err
 	}
-	return s.page(account, store.ContactConversation(contact), in.Before, in.Limit)
-}
-
-// page answers with messages of a contact's or a group's conversation.
-func (s *service) page(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) (*body[[]Message], error) {
-	page, err := s.node.ConversationMessages(account, conversation, before, limit)
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []Message{}
-	for _, m := range page {
-		out = append(out, s.message(m))
-	}
-	return &body[[]Message]{out}, nil
+	return s.page(account, store.ContactConversation(contact), in.Range)
 }
 
 func (s *service) send(ctx context.Context, in *struct {
@@ -246,100 +211,6 @@ func outgoingText(text Text, raw []byte) (node.Outgoing, error) {
 		out.ReplyTo = peer.GUID(guid)
 	}
 	return out, nil
-}
-
-// followInput asks for the event log from somewhere on.
-type followInput struct {
-	AccountPath
-	After int64 `query:"after" default:"-1" doc:"Sequence number after which to begin; -1 for what comes from now on"`
-}
-
-// follow sends the events of an account as they are appended to its log.
-func (s *service) follow(ctx context.Context, in *followInput, send sse.Sender) {
-	account, err := s.account(in.Account)
-	if err != nil {
-		return // the stream ends at once; Client asks for the account before
-	}
-	watch := s.node.WatchEvents()
-	defer watch.Close()
-	after := uint64(max(in.After, 0))
-	if in.After < 0 {
-		if after, err = s.node.LastEvent(account); err != nil {
-			return
-		}
-	}
-	for {
-		events, err := s.node.Events(account, after, eventPage)
-		if err != nil {
-			return
-		}
-		for _, e := range events {
-			after = e.Seq
-			data := s.event(account, e)
-			if !s.encodable(data) {
-				continue
-			}
-			if err := send(sse.Message{ID: int(e.Seq), Data: data}); err != nil {
-				return // the client is gone
-			}
-		}
-		if len(events) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-watch.C():
-		}
-	}
-}
-
-// encodable reports whether an event can be sent. One that cannot be is counted and
-// logged, and the follower goes on with the next: otherwise it would end at the same
-// event each time it is started.
-func (s *service) encodable(e Event) bool {
-	if _, err := json.Marshal(e); err != nil {
-		s.unencodable.Add(1)
-		s.log.Error("event cannot be encoded", "event", e.Seq, "contact", e.Contact, "err", err)
-		return false
-	}
-	return true
-}
-
-func (s *service) event(account identity.PublicKey, e store.Event) Event {
-	out := Event{Seq: e.Seq, Kind: e.Kind.String(), Time: e.Time.Time(), Reason: e.Reason}
-	switch {
-	case e.Conversation.IsZero():
-	case e.Conversation.Kind() == store.KindGroup:
-		out.Group, out.Task = e.Conversation.String(), e.Task
-		if g, err := s.node.Group(account, e.Conversation); err == nil {
-			out.Name = g.Name
-		}
-		if !e.Member.IsZero() {
-			out.Member, out.MemberName = e.Member.String(), s.memberName(account, e.Conversation, e.Member)
-		}
-	default:
-		out.Contact = e.Conversation.String()
-		if c, err := s.node.Contact(account, e.Conversation.Contact()); err == nil {
-			out.Name = c.DisplayName()
-			if e.Kind == store.RequestReceived {
-				out.Request = c.Request
-			}
-		}
-	}
-	if e.Message != (store.MessageID{}) {
-		if m, err := s.node.ConversationMessage(account, e.Conversation, e.Message); err == nil {
-			view := s.message(m)
-			out.Message = &view
-		}
-	}
-	if e.Kind == store.ContactAnswered {
-		out.Accepted = &e.Accepted
-	}
-	if !e.NodeKey.IsZero() {
-		out.Node = e.NodeKey.String()
-	}
-	return out
 }
 
 // account finds an account by key, unique name, or as the only one.

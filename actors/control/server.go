@@ -161,6 +161,7 @@ func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	s := &service{node: n, opts: opts, log: log}
 	s.register(api)
 	s.registerFiles(api, mux)
+	s.registerChats(api, mux)
 	for path, handler := range opts.Handlers {
 		mux.Handle("GET "+path, handler(inside{s}))
 	}
@@ -168,6 +169,7 @@ func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	bounded.Handle("/", http.MaxBytesHandler(mux, maxBody))
 	// A file may be as large as the node's limit, and is never in memory.
 	bounded.HandleFunc("POST /v1/accounts/{account}/contacts/{contact}/files", s.sendFile)
+	bounded.HandleFunc("POST /v1/accounts/{account}/conversations/{conversation}/files", s.sendFileToChat)
 	return bounded
 }
 

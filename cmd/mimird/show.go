@@ -74,8 +74,13 @@ func listConversations(out io.Writer, conversations []control.Conversation) {
 		if c.Undelivered > 0 {
 			notes = append(notes, fmt.Sprintf("%d undelivered", c.Undelivered))
 		}
-		if c.Contact.State != "accepted" {
+		switch {
+		case c.Contact != nil && c.Contact.State != "accepted":
 			notes = append(notes, c.Contact.State)
+		case c.Group != nil && c.Group.State != "member":
+			notes = append(notes, "group, "+c.Group.State)
+		case c.Group != nil:
+			notes = append(notes, "group")
 		}
 		when, last := "", ""
 		if c.Last != nil {
@@ -85,7 +90,7 @@ func listConversations(out io.Writer, conversations []control.Conversation) {
 				last = "you: " + last
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(c.Contact.Name), strings.Join(notes, ", "), when, cut(last))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(c.Name), strings.Join(notes, ", "), when, cut(last))
 	}
 	_ = w.Flush() // what it writes to reports its own errors
 }

@@ -84,30 +84,42 @@ func (c *Client) Send(ctx context.Context, account, contact string, text control
 // nothing for a day while there is more than the connection buffers, as if the node had
 // stopped.
 func (c *Client) Follow(ctx context.Context, account string, after int64, handle func(control.Event) error) error {
-	// A stream cannot answer with an error, so the account is looked up first.
-	if _, err := c.Contacts(ctx, account); err != nil {
-		return err
-	}
-	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "events")+"?after="+strconv.FormatInt(after, 10), nil)
+	return c.follow(ctx, account, after, "", handle, nil)
+}
+
+// FollowLive is Follow, and calls changed with what is different from before and in no log:
+// who comes and goes, and how the node is.
+func (c *Client) FollowLive(ctx context.Context, account string, after int64, handle func(control.Event) error, changed func(control.Change) error) error {
+	return c.follow(ctx, account, after, "&changes=true", handle, changed)
+}
+
+func (c *Client) follow(ctx context.Context, account string, after int64, more string, handle func(control.Event) error, changed func(control.Change) error) error {
+	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "events")+"?after="+strconv.FormatInt(after, 10)+more, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewReaderSize(resp.Body, 64<<10)
 	var line []byte
+	var name string // of the event that is being read
 	for {
 		if line, err = nextLine(lines, line); err != nil {
 			break
 		}
+		if value, ok := bytes.CutPrefix(line, []byte("event: ")); ok {
+			name = string(value)
+			continue
+		}
 		data, ok := bytes.CutPrefix(line, []byte("data: "))
-		if !ok {
-			continue // id, event name, the blank line between events
+		switch {
+		case !ok: // id, a comment, the blank line between events
+			err = nil
+		case name == "change":
+			err = decode(data, changed)
+		default:
+			err = decode(data, handle)
 		}
-		var e control.Event
-		if err := json.Unmarshal(data, &e); err != nil {
-			return fmt.Errorf("read event: %w", err)
-		}
-		if err := handle(e); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -118,6 +130,15 @@ func (c *Client) Follow(ctx context.Context, account string, after int64, handle
 		return fmt.Errorf("read event: %w", err)
 	}
 	return ErrNotRunning // however the connection has ended
+}
+
+// decode passes on what an event of a stream has.
+func decode[T any](data []byte, handle func(T) error) error {
+	var value T
+	if err := json.Unmarshal(data, &value); err != nil {
+		return fmt.Errorf("read event: %w", err)
+	}
+	return handle(value)
 }
 
 // nextLine returns the next whole line, without its end, in the memory of the one
@@ -220,6 +241,11 @@ func (c *Client) stream(ctx context.Context, method, path, contentType string, b
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Content-Type", contentType)
+	return c.ask(req)
+}
+
+// ask sends a request and returns a good answer, whose body the caller closes.
+func (c *Client) ask(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if errors.Is(err, ErrNotRunning) {
 		return nil, ErrNotRunning

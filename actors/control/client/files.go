@@ -28,6 +28,10 @@ type NewFile struct {
 
 // SendFile queues a file. When it returns without an error the file cannot be lost.
 func (c *Client) SendFile(ctx context.Context, account, contact string, f NewFile) (control.Message, error) {
+	return c.sendFile(ctx, accountURL(account, "contacts", contact, "files"), f)
+}
+
+func (c *Client) sendFile(ctx context.Context, path string, f NewFile) (control.Message, error) {
 	query := url.Values{"voice": {strconv.FormatBool(f.Voice)}}
 	for key, value := range map[string]string{
 		"name": f.Name, "type": f.Type, "caption": f.Caption, "reply_to": f.ReplyTo, "source": f.Source,
@@ -37,7 +41,7 @@ func (c *Client) SendFile(ctx context.Context, account, contact string, f NewFil
 		}
 	}
 	var m control.Message
-	resp, err := c.stream(ctx, http.MethodPost, accountURL(account, "contacts", contact, "files")+"?"+query.Encode(), media.Unknown, f.Body)
+	resp, err := c.stream(ctx, http.MethodPost, path+"?"+query.Encode(), media.Unknown, f.Body)
 	if err != nil {
 		return m, err
 	}

@@ -17,8 +17,8 @@ func (c *Client) Conversations(ctx context.Context, account string) ([]control.C
 
 // MarkRead notes that a conversation was read up to the message with that order, and
 // returns the conversation with the new count of unread messages.
-func (c *Client) MarkRead(ctx context.Context, account, contact string, order uint64) (control.Conversation, error) {
-	return post[control.Conversation](ctx, c, accountURL(account, "contacts", contact, "read"), control.ReadMark{Order: order})
+func (c *Client) MarkRead(ctx context.Context, account, chat string, order uint64) (control.Conversation, error) {
+	return post[control.Conversation](ctx, c, chatURL(account, chat, "read"), control.ReadMark{Order: order})
 }
 
 // CancelMessage gives up a message, by its id, that the contact does not have yet.

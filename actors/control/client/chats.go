@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// A chat is a conversation of either kind: the id of a group, or the key or name of a
+// contact.
+
+// maxPicture bounds the picture of a contact, group or account.
+const maxPicture = 1 << 20
+
+func chatURL(account, chat string, rest ...string) string {
+	return accountURL(account, append([]string{"conversations", chat}, rest...)...)
+}
+
+// Conversation asks for the state of one chat.
+func (c *Client) Conversation(ctx context.Context, account, chat string) (control.Conversation, error) {
+	return get[control.Conversation](ctx, c, chatURL(account, chat))
+}
+
+// ChatMessages lists messages of a chat with their reactions, newest first. Large messages
+// make it fewer than the limit; the chat is at its end when there are none.
+func (c *Client) ChatMessages(ctx context.Context, account, chat string, which control.Range) ([]control.Message, error) {
+	query := url.Values{
+		"limit": {strconv.Itoa(which.Limit)}, "before": {strconv.FormatUint(which.Before, 10)}, "after": {strconv.FormatUint(which.After, 10)},
+	}
+	return get[[]control.Message](ctx, c, chatURL(account, chat, "messages")+"?"+query.Encode())
+}
+
+// ChatMessage asks for one message of a chat, by its id.
+func (c *Client) ChatMessage(ctx context.Context, account, chat, message string) (control.Message, error) {
+	return get[control.Message](ctx, c, chatURL(account, chat, "messages", message))
+}
+
+// SendTo queues a text. When it returns without an error the text cannot be lost.
+func (c *Client) SendTo(ctx context.Context, account, chat string, text control.Text) (control.Message, error) {
+	return post[control.Message](ctx, c, chatURL(account, chat, "messages"), text)
+}
+
+// ReactTo reacts to a message of a chat, by its guid.
+func (c *Client) ReactTo(ctx context.Context, account, chat string, r control.Reaction) (control.Message, error) {
+	return post[control.Message](ctx, c, chatURL(account, chat, "reactions"), r)
+}
+
+// CancelIn gives up a message of a chat, by its id, that was not delivered yet.
+func (c *Client) CancelIn(ctx context.Context, account, chat, message string) (control.Message, error) {
+	return post[control.Message](ctx, c, chatURL(account, chat, "messages", message, "cancel"), struct{}{})
+}
+
+// FetchFileIn asks for the file of a message of a chat; it returns at once.
+func (c *Client) FetchFileIn(ctx context.Context, account, chat, message string) (control.File, error) {
+	return post[control.File](ctx, c, chatURL(account, chat, "messages", message, "file", "fetch"), struct{}{})
+}
+
+// SendFileTo queues a file. When it returns without an error the file cannot be lost.
+func (c *Client) SendFileTo(ctx context.Context, account, chat string, f NewFile) (control.Message, error) {
+	return c.sendFile(ctx, chatURL(account, chat, "files"), f)
+}
+
+// OpenFileIn asks for the file of a message of a chat, which must be here, or for a part of
+// it, as in the header Range of HTTP; "" for all. The caller closes the body of the answer.
+func (c *Client) OpenFileIn(ctx context.Context, account, chat, message, part string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mimird"+chatURL(account, chat, "messages", message, "file", "content"), http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if part != "" {
+		req.Header.Set("Range", part)
+	}
+	return c.ask(req)
+}
+
+// Avatar returns the picture of a chat, or of the account itself when chat is "".
+func (c *Client) Avatar(ctx context.Context, account, chat string) ([]byte, error) {
+	path := accountURL(account, "avatar")
+	if chat != "" {
+		path = chatURL(account, chat, "avatar")
+	}
+	return c.bytes(ctx, path)
+}
+
+// QR returns the QR code of an account's link, as an SVG picture.
+func (c *Client) QR(ctx context.Context, account string) ([]byte, error) {
+	return c.bytes(ctx, accountURL(account, "qr"))
+}
+
+func (c *Client) bytes(ctx context.Context, path string) ([]byte, error) {
+	resp, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxPicture))
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	return raw, nil
+}
+
+// LastEvent returns the sequence number of the newest event of an account, 0 for none.
+func (c *Client) LastEvent(ctx context.Context, account string) (uint64, error) {
+	last, err := get[control.LastEvent](ctx, c, accountURL(account, "events", "last"))
+	return last.Seq, err
+}
