@@ -19,6 +19,8 @@ type Options struct {
 	// Config is the section of the configuration file, with its secrets (see
 	// [config.GenerateSecrets]). The caller must not change it afterwards.
 	Config *config.Config
+	// Version is that of the program, for the command version.
+	Version string
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Registrations is the directory with the registration files that the homeserver was

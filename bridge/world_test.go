@@ -142,7 +142,7 @@ func (w *world) registrations() []matrixconfig.RegistrationFile {
 // start starts the bridge; stop ends it.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := bridge.New(bridge.Options{Config: w.config, Dir: w.dir, Registrations: w.files, Retry: w.retry, UnreachableAfter: w.unreachable})
+	factory, err := bridge.New(bridge.Options{Config: w.config, Version: "v7", Dir: w.dir, Registrations: w.files, Retry: w.retry, UnreachableAfter: w.unreachable})
 	if err != nil {
 		w.t.Fatal(err)
 	}

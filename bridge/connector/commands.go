@@ -89,12 +89,17 @@ func (c *Connector) commandList() []commands.CommandHandler {
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
 		command("queue", "", "Show what waits for your contacts and groups, and why", helpMessages, c.commandQueue),
-		inRoom(command("cancel", "", "Give up what waits for the contact or group of this room; as a reply, that message alone", helpMessages, c.commandCancel)),
+		withoutLogin(command("cancel", "", "End a login that was begun; in a room, give up what waits for its contact or group; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),
 		inRoom(command("fetch", "", "As a reply: fetch a file that was not fetched", helpMessages, c.commandFetch)),
 		command("history", "[_contact or group_] [_messages_]", "Make the room of a conversation anew, with the whole history or so many messages", helpMessages, c.commandHistory),
 		command("retry", "[_contact or group_]", "Try again at once what does not reach its room; as a reply to a notice, show the message that it replaces", helpMessages, c.commandRetry),
 	}
+}
+
+func withoutLogin(h *commands.FullHandler) *commands.FullHandler {
+	h.RequiresLogin = false
+	return h
 }
 
 func inRoom(h *commands.FullHandler) *commands.FullHandler {

@@ -220,6 +220,11 @@ func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Messag
 }
 
 func (c *Connector) commandCancel(ce *commands.Event) {
+	// A login is begun in the management room; the next words would become its answer.
+	if ce.Portal == nil {
+		commands.CommandCancel.Func(ce)
+		return
+	}
 	cl, conversation, err := c.roomOf(ce)
 	if err != nil {
 		replyError(ce, err)

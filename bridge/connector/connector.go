@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"go.mau.fi/util/configupgrade"
@@ -37,7 +38,8 @@ import (
 // Connector is the bridgev2.NetworkConnector for Mimir. There is a new one for every
 // start of the bridge.
 type Connector struct {
-	node Node
+	node    Node
+	version string
 	// groups is the node as one that takes part in groups, nil when it does not.
 	groups  GroupNode
 	config  *config.Config
@@ -73,9 +75,11 @@ type Connector struct {
 
 // Deps is what a [Connector] uses.
 type Deps struct {
-	Node   Node
-	Config *config.Config
-	Log    *slog.Logger
+	Node Node
+	// Version is that of the program.
+	Version string
+	Config  *config.Config
+	Log     *slog.Logger
 	// Library is the logger that bridgev2 gets.
 	Library zerolog.Logger
 	Matrix  library.Matrix
@@ -94,7 +98,7 @@ type Deps struct {
 // New returns a connector for bridgev2.NewBridge, which calls Init.
 func New(deps Deps) *Connector {
 	c := &Connector{
-		node: deps.Node, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
+		node: deps.Node, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 	}
 	c.groups, _ = deps.Node.(GroupNode)
@@ -187,7 +191,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
-	br.Commands.(*commands.Processor).AddHandlers(append(c.commandList(), c.roomEnds()...)...)
+	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), c.loginCommands())...)
 }
 
 // Start is called when the tables exist. The node runs already.

@@ -54,10 +54,10 @@ func (c *Connector) GetLoginFlows() []bridgev2.LoginFlow {
 }
 
 // CreateLogin begins to log in.
-func (c *Connector) CreateLogin(_ context.Context, user *bridgev2.User, flow string) (bridgev2.LoginProcess, error) {
+func (c *Connector) CreateLogin(ctx context.Context, user *bridgev2.User, flow string) (bridgev2.LoginProcess, error) {
 	switch flow {
 	case flowAttach, flowNew, flowImport:
-		return &login{Connector: c, user: user, flow: flow}, nil
+		return &login{Connector: c, user: user, flow: flow, answered: ctx.Value(answered{}) != nil}, nil
 	default:
 		return nil, bridgev2.ErrInvalidLoginFlowID
 	}
@@ -69,6 +69,8 @@ type login struct {
 	user *bridgev2.User
 	flow string
 	free []store.Account // to choose from
+	// answered says that the answer to the first question is there already.
+	answered bool
 }
 
 var _ bridgev2.LoginProcessUserInput = (*login)(nil)
@@ -94,7 +96,7 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 	if l.free, err = l.attachable(ctx); err != nil {
 		return nil, err
 	}
-	if len(l.free) == 1 {
+	if len(l.free) == 1 && !l.answered {
 		return l.finish(ctx, l.free[0], false)
 	}
 	options := make([]string, len(l.free))
@@ -103,13 +105,39 @@ func (l *login) Start(ctx context.Context) (*bridgev2.LoginStep, error) {
 	}
 	return input(stepChoose, "This node has several identities.", bridgev2.LoginInputDataField{
 		Type: bridgev2.LoginInputFieldTypeSelect, ID: fieldIdentity, Name: "identity", Options: options,
-		Validate: func(option string) (string, error) {
-			if !slices.Contains(options, option) {
-				return "", errors.New("choose one of the options")
+		Validate: func(text string) (string, error) {
+			account, err := l.chosen(text)
+			if err != nil {
+				return "", err
 			}
-			return option, nil
+			return optionName(account), nil
 		},
 	}), nil
+}
+
+// chosen returns the account that a name, an option or the beginning of a key means.
+func (l *login) chosen(text string) (store.Account, error) {
+	var found, options []store.Account
+	for _, account := range l.free {
+		id := account.ID.String()
+		switch {
+		case optionName(account) == text, id == text:
+			return account, nil
+		case fold(account.Name) == fold(text), len(text) >= 8 && strings.HasPrefix(id, strings.ToLower(text)):
+			found = append(found, account)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	if options = found; len(options) == 0 {
+		options = l.free
+	}
+	names := make([]string, 0, len(options))
+	for _, account := range options[:min(len(options), maxListed)] {
+		names = append(names, optionName(account))
+	}
+	return store.Account{}, errors.New("choose one of: " + strings.Join(names, ", "))
 }
 
 // SubmitUserInput handles an answer.
@@ -128,12 +156,11 @@ func (l *login) SubmitUserInput(ctx context.Context, answer map[string]string) (
 	if l.flow == flowImport {
 		return l.importSeed(ctx, answer)
 	}
-	for _, account := range l.free {
-		if optionName(account) == answer[fieldIdentity] {
-			return l.finish(ctx, account, false)
-		}
+	account, err := l.chosen(answer[fieldIdentity])
+	if err != nil {
+		return nil, err
 	}
-	return nil, errors.New("choose one of the options")
+	return l.finish(ctx, account, false)
 }
 
 // Cancel does nothing: there is nothing to undo.

@@ -76,7 +76,7 @@ func matrixPart(f *flags, c config.Config) (node.Part, func(context.Context) (an
 	if err != nil {
 		return node.Part{}, nil, err
 	}
-	make, err := bridge.New(bridge.Options{Config: section, Dir: f.dir, Registrations: filepath.Dir(f.configPath())})
+	make, err := bridge.New(bridge.Options{Config: section, Version: version().String(), Dir: f.dir, Registrations: filepath.Dir(f.configPath())})
 	if err != nil {
 		return node.Part{}, nil, err
 	}
