@@ -151,9 +151,6 @@ func (n *Node) GroupProgress(account identity.PublicKey, group store.Conversatio
 	return n.groups.Progress(store.Conversation{Account: account, ID: group})
 }
 
-// Mediators returns the connections of all accounts to mediators.
-func (n *Node) Mediators() []groupactor.MediatorStatus { return n.groups.Mediators() }
-
 // mayWrite fails unless messages can be queued for a group.
 func (n *Node) mayWrite(account identity.PublicKey, group store.ConversationID) error {
 	g, err := n.Group(account, group)

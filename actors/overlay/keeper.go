@@ -32,8 +32,6 @@ type keeper struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	changes atomic.Uint64
-
 	// For the keeper's goroutine.
 	looked, listened time.Time
 	host             hostWatch
@@ -112,7 +110,6 @@ func (k *keeper) keep(now time.Time) {
 }
 
 func (k *keeper) changed(what string) {
-	k.changes.Add(1)
 	k.net.logger.Info("retrying all peers", "reason", what)
 	if k.choice != nil {
 		k.choice.changed()

@@ -77,10 +77,6 @@ func (n *Network) Stream() Carrier { return n.stack.Stream() }
 // anywhere, also inside an actor.
 func (n *Network) Links() int { return int(n.layer.logger.links.Load()) }
 
-// Changes counts how often the machine woke up or came to another network. Other
-// nodes may have forgotten our announcements meanwhile.
-func (n *Network) Changes() uint64 { return n.keeper.changes.Load() }
-
 // Failed is closed when the node has failed and must be opened anew. Close does
 // not close it.
 func (n *Network) Failed() <-chan struct{} { return n.stack.Failed() }
@@ -116,7 +112,6 @@ func (n *Network) discover(interfaces []MulticastInterface) {
 		}
 		options = append(options, multicast.MulticastInterface{
 			Regex: re, Beacon: i.Beacon, Listen: i.Listen,
-			Port: i.Port, Priority: i.Priority, Password: i.Password,
 		})
 	}
 	if len(options) == 0 {

@@ -42,12 +42,6 @@ type MulticastInterface struct {
 	// Beacon announces this node, Listen connects to nodes that announce
 	// themselves.
 	Beacon, Listen bool
-	// Port of the listener that announced nodes connect to; 0 chooses one.
-	Port uint16
-	// Priority of the links, 0 is best.
-	Priority uint8
-	// Password that both sides must know; empty means none.
-	Password string
 }
 
 // Limits bound what other nodes can make this node hold or do. A zero field

@@ -19,8 +19,8 @@ const (
 	// MaxMemberChanges is how many members one operation may change: each is read first,
 	// and all other operations wait meanwhile.
 	MaxMemberChanges = 500
-	// MaxGroupTasks is how many tasks of a group may wait for its mediator.
-	MaxGroupTasks = 1000
+	// maxGroupTasks is how many tasks of a group may wait for its mediator.
+	maxGroupTasks = 1000
 	// maxPictureBytes is how much the pictures of the members of a group may take on the
 	// disk before new ones are left out.
 	maxPictureBytes = 64 << 20
@@ -31,7 +31,7 @@ const (
 type Group struct {
 	Account identity.PublicKey `cbor:"-"`
 	// ID is GroupConversation(Mediator, Chat). In the states GroupCreating, GroupCreated
-	// and GroupFailed there is no chat, and the id is of [CreationConversation].
+	// and GroupFailed there is no chat, and the id is of the group that the account creates.
 	ID ConversationID `cbor:"-"`
 	// Mediator and Chat name the chat on the wire.
 	Mediator  identity.NodeKey `cbor:"1,keyasint"`

@@ -74,7 +74,7 @@ func (op EnqueueGroupTask) apply(t *txn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n >= MaxGroupTasks {
+	if n >= maxGroupTasks {
 		return nil, fmt.Errorf("group %s has %d tasks: %w", task.Group.Short(), n, ErrTasksFull)
 	}
 	// Numbers follow those of events, so that they are not used again when the group is

@@ -49,7 +49,7 @@ func (s *Store) Account(id identity.PublicKey) (Account, error) {
 // Contacts returns all contacts of an account, in the order of their ids.
 func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
 	var found []Contact
-	err := s.EachContact(account, func(c Contact) error {
+	err := s.eachContact(account, func(c Contact) error {
 		found = append(found, c)
 		return nil
 	})
@@ -59,9 +59,9 @@ func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
 	return found, nil
 }
 
-// EachContact calls f for the contacts of an account, in the order of their ids and as
+// eachContact calls f for the contacts of an account, in the order of their ids and as
 // they are at the call, until f returns an error.
-func (s *Store) EachContact(account identity.PublicKey, f func(Contact) error) error {
+func (s *Store) eachContact(account identity.PublicKey, f func(Contact) error) error {
 	err := s.read(func(r rows) error { return eachContact(r, account, f) })
 	if err != nil {
 		return fmt.Errorf("contacts of account %s: %w", account.Short(), err)

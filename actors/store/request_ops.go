@@ -14,9 +14,9 @@ import (
 const (
 	// MaxRequests is how many contact requests wait for the user of an account.
 	MaxRequests = 1000
-	// DeclinedFor is how long a contact who was declined is declined again without
+	// declinedFor is how long a contact who was declined is declined again without
 	// asking the user, in milliseconds: a day.
-	DeclinedFor Millis = 24 * 60 * 60 * 1000
+	declinedFor Millis = 24 * 60 * 60 * 1000
 )
 
 // ReceiveRequest notes a contact request. It changes nothing for an identity that is
@@ -115,7 +115,7 @@ func (op ReceiveRequest) apply(t *txn) (any, error) {
 		return Requested{State: known.State, Answer: AnswerYes}, nil
 	case known.State != ContactStranger:
 		return Requested{State: known.State}, nil // it waits, or is blocked
-	case known.Declined != 0 && t.now-known.Declined < DeclinedFor && c.State != ContactAccepted:
+	case known.Declined != 0 && t.now-known.Declined < declinedFor && c.State != ContactAccepted:
 		return Requested{State: known.State, Answer: AnswerNo}, nil
 	}
 	if err := checkProfile(c.Avatar, c.Nickname, c.Info); err != nil {

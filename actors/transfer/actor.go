@@ -122,7 +122,7 @@ func (t *mover) pump(c *kernel.Context) error {
 	if !t.service.deps.Network.Up() {
 		return nil // continues with uplink.Changed
 	}
-	queue := queue{t.service.deps.Store, t.service.deps.Options.Parallel}
+	queue := queue{t.service.deps.Store, maxParallel}
 	for account := range t.look {
 		choice, err := queue.next(account, t.service.deps.Now(), t.active, t.rest)
 		if err != nil {

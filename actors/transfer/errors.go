@@ -14,8 +14,8 @@ var (
 	// ErrFileTooLarge says that a file is larger than Options.MaxFile, or than the share
 	// of a contact.
 	ErrFileTooLarge = errors.New("the file is too large")
-	// ErrNoFileServer says that no file server is configured.
-	ErrNoFileServer = errors.New("no file server is configured")
+	// errNoFileServer says that no file server is configured.
+	errNoFileServer = errors.New("no file server is configured")
 
 	errNoKey         = errors.New("no such account on this node")
 	errManyFiles     = errors.New("too many files of this contact wait already")

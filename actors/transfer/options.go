@@ -42,8 +42,6 @@ type Options struct {
 	// Patience is how long messages are not sent before a file that is being uploaded.
 	// Default 5 min.
 	Patience time.Duration
-	// Parallel bounds the files that are moved at the same time. Default 4.
-	Parallel int
 	// Consumers are the consumers of the event log that must have seen a file before it
 	// may be evicted.
 	Consumers []string
@@ -62,9 +60,6 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Patience <= 0 {
 		o.Patience = 5 * time.Minute
-	}
-	if o.Parallel <= 0 {
-		o.Parallel = 4
 	}
 	return o
 }

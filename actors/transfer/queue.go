@@ -12,9 +12,13 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// maxWaitingFiles bounds the automatic downloads of a contact at the same time. Further
-// files are offered, and a person can fetch them.
-const maxWaitingFiles = 256
+const (
+	// maxWaitingFiles bounds the automatic downloads of a contact at the same time. Further
+	// files are offered, and a person can fetch them.
+	maxWaitingFiles = 256
+	// maxParallel bounds the files that are moved at the same time.
+	maxParallel = 4
+)
 
 // queue chooses the files of an account that are moved next: of each conversation those
 // that are due first, uploads before downloads, and conversations with the fewest active

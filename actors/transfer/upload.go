@@ -32,7 +32,7 @@ func (j *job) upload(ctx context.Context) error {
 	}
 	server := j.service.deps.Options.Server
 	if server.IsZero() {
-		return ErrNoFileServer
+		return errNoFileServer
 	}
 	file, err := j.service.media.Open(j.m.Hash)
 	switch {

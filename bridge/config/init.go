@@ -32,14 +32,14 @@ type InitOptions struct {
 // exampleDomain is the domain in [Example].
 const exampleDomain = "example.com"
 
-// ErrExample means that the domain of the example was left in the configuration.
-var ErrExample = errors.New("the section matrix still has " + exampleDomain + " of the example in it: " +
+// errExample means that the domain of the example was left in the configuration.
+var errExample = errors.New("the section matrix still has " + exampleDomain + " of the example in it: " +
 	"set homeserver.domain and bridge.permissions to your own")
 
-// CheckFilledIn returns [ErrExample] when the domain of the example was not replaced.
+// CheckFilledIn fails when the domain of the example was not replaced.
 func (c *Config) CheckFilledIn() error {
 	if isExample(c.Homeserver.Domain) {
-		return ErrExample
+		return errExample
 	}
 	for who := range c.Bridge.Permissions {
 		_, domain, isUser := strings.Cut(who, ":")
@@ -47,7 +47,7 @@ func (c *Config) CheckFilledIn() error {
 			domain = who
 		}
 		if isExample(domain) {
-			return ErrExample
+			return errExample
 		}
 	}
 	return nil

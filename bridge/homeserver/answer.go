@@ -48,9 +48,9 @@ var answerCodes = map[string]Answer{
 }
 
 var (
-	// ErrRefused marks content that no retry makes acceptable: the homeserver refuses
+	// errRefused marks content that no retry makes acceptable: the homeserver refuses
 	// it, or the conversion failed.
-	ErrRefused = errors.New("cannot be shown in Matrix")
+	errRefused = errors.New("cannot be shown in Matrix")
 	// ErrRoom marks a room, or a membership in it, that is not what the tables say.
 	ErrRoom = errors.New("the room does not accept what the bridge sends")
 	// ErrProfile marks a failed change of a name or a picture. Messages do not wait for it.
@@ -76,7 +76,7 @@ func AnswerOf(err error) Answer {
 		return AnswerAway
 	case errors.Is(err, ErrRoom), errors.Is(err, ErrRoomEncrypted), errors.Is(err, ErrPlaintext):
 		return AnswerRoom
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, errRefused):
 		return AnswerRefused
 	case !errors.As(err, &failure):
 		return AnswerNone

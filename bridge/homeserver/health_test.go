@@ -15,8 +15,8 @@ func TestHealth(t *testing.T) {
 	h.Up()
 	since := h.Health().Since
 	h.Down(ErrRoom)
-	h.Down(ErrRefused)
-	if state := h.Health(); state.OK || state.Error != ErrRefused.Error() || state.Since.Before(since) {
+	h.Down(errRefused)
+	if state := h.Health(); state.OK || state.Error != errRefused.Error() || state.Since.Before(since) {
 		t.Errorf("state is %+v", state)
 	}
 	h.Up()

@@ -38,7 +38,7 @@ func TextFromMatrix(content *event.MessageEventContent, nameOf func(id.UserID) s
 	}
 	if content.Format == event.FormatHTML && content.FormattedBody != "" {
 		// HTML that renders to nothing, such as an image without a name, has a body instead.
-		if plain, ok := plainText(content.FormattedBody, nameOf); ok && RemoveInvisible(plain) != "" {
+		if plain, ok := plainText(content.FormattedBody, nameOf); ok && removeInvisible(plain) != "" {
 			text = plain
 		}
 	}

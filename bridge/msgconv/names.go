@@ -17,7 +17,7 @@ const maxName = 100
 // without backticks, which would show it as a command, and without a leading @, which
 // would make it look like a user id. It is at most 100 characters long, and can be empty.
 func CleanName(name string) string {
-	name = RemoveInvisible(strings.ToValidUTF8(name, ""))
+	name = removeInvisible(strings.ToValidUTF8(name, ""))
 	name = strings.ReplaceAll(name, "`", "'")
 	name = strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(name), "@"))
 	if runes := []rune(name); len(runes) > maxName {
@@ -26,10 +26,10 @@ func CleanName(name string) string {
 	return name
 }
 
-// RemoveInvisible removes invisible characters from a line of text: control and format
+// removeInvisible removes invisible characters from a line of text: control and format
 // characters, default ignorable ones and line breaks. Other white space becomes a space.
 // Zero-width joiners and emoji selectors stay within emoji.
-func RemoveInvisible(s string) string {
+func removeInvisible(s string) string {
 	var b strings.Builder
 	symbol := false // the character before is a part of an emoji
 	for _, r := range s {
@@ -87,5 +87,5 @@ func Skeleton(name string) string {
 			return -1
 		}
 		return r
-	}, norm.NFKD.String(RemoveInvisible(name)))
+	}, norm.NFKD.String(removeInvisible(name)))
 }

@@ -26,9 +26,6 @@ func ParseHash(s string) (Hash, error) {
 // String returns 64 hex digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// Short returns the first 8 hex digits, the form that logs use.
-func (h Hash) Short() string { return hex.EncodeToString(h[:4]) }
-
 // IsZero reports whether the hash was never set.
 func (h Hash) IsZero() bool { return h == Hash{} }
 

@@ -45,17 +45,6 @@ func (m *Mediator) Say(c *Chat, author identity.PublicKey, guid int64, blob []by
 	return x
 }
 
-// Announce stores and pushes what the mediator itself says about users.
-func (m *Mediator) Announce(c *Chat, event byte, users ...identity.PublicKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var names []string
-	for _, u := range users {
-		names = append(names, string(u[:]))
-	}
-	m.say(c, nil, system(event, names...))
-}
-
 // SetRole gives a member other permissions, as another member would.
 func (m *Mediator) SetRole(c *Chat, member, actor identity.PublicKey, permissions byte) {
 	m.mu.Lock()

@@ -20,8 +20,8 @@ import (
 	"github.com/mimird/mimird/test/process"
 )
 
-// ErrMissing means that there is no nginx.
-var ErrMissing = errors.New("nginx is missing: install it, or run sh test/nginx/fetch.sh, which unpacks Debian's package without root")
+// errMissing means that there is no nginx.
+var errMissing = errors.New("nginx is missing: install it, or run sh test/nginx/fetch.sh, which unpacks Debian's package without root")
 
 // Options say what to start.
 type Options struct {
@@ -86,10 +86,10 @@ func find(root string) (program, libraries string, err error) {
 			return program, libraries, nil
 		}
 	}
-	return "", "", ErrMissing
+	return "", "", errMissing
 }
 
-// Start starts nginx and returns when it accepts connections, or with [ErrMissing].
+// Start starts nginx and returns when it accepts connections, or fails when there is no nginx.
 // Stop ends it.
 func Start(ctx context.Context, opts Options) (*Proxy, error) {
 	program, libraries, err := find(opts.Root)

@@ -76,7 +76,7 @@ func newDevice(carrier overlay.Carrier) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	replies, err := carrier.ListenDatagrams(TrackerPort)
+	replies, err := carrier.ListenDatagrams(trackerPort)
 	if err != nil {
 		_ = control.Close()
 		return nil, err

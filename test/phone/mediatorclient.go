@@ -96,11 +96,11 @@ func DialMediator(ctx context.Context, carrier overlay.Carrier, mediator identit
 	if err != nil {
 		return nil, err
 	}
-	return NewMediatorClient(conn)
+	return newMediatorClient(conn)
 }
 
-// NewMediatorClient speaks over a connection that is there.
-func NewMediatorClient(conn net.Conn) (*MediatorClient, error) {
+// newMediatorClient speaks over a connection that is there.
+func newMediatorClient(conn net.Conn) (*MediatorClient, error) {
 	c := &MediatorClient{conn: conn, answers: make(map[uint16]chan MediatorFrame), ended: make(chan struct{}), news: make(chan struct{})}
 	if _, err := conn.Write([]byte{1, 0}); err != nil {
 		return nil, err

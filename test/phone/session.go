@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/mimird/mimird/proto/identity"
 )
 
 var (
@@ -48,12 +46,6 @@ func newSession(r *running, c *contact, l *Line) *Session {
 		work: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 }
-
-// Peer is who is at the other end.
-func (s *Session) Peer() Key { return s.contact.key }
-
-// Node is where the other end is.
-func (s *Session) Node() identity.NodeKey { return s.line.Node() }
 
 // Done is closed when the session has ended; Err then says why.
 func (s *Session) Done() <-chan struct{} { return s.over }

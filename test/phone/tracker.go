@@ -11,8 +11,8 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// TrackerPort is the datagram port of trackers and of their clients.
-const TrackerPort = 69
+// trackerPort is the datagram port of trackers and of their clients.
+const trackerPort = 69
 
 // Commands of trackers.
 const (

@@ -25,7 +25,7 @@ func (r record) appendTo(b []byte) []byte {
 func startTracker(t *testing.T, net *memnet.Net) identity.NodeKey {
 	t.Helper()
 	node := net.Node(overlay.Limits{})
-	port, err := node.ListenDatagrams(TrackerPort)
+	port, err := node.ListenDatagrams(trackerPort)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func startTracker(t *testing.T, net *memnet.Net) identity.NodeKey {
 			if err != nil {
 				return
 			}
-			_ = port.Send(from, TrackerPort, answerAsTracker(known, b)) // lost ones are asked for again
+			_ = port.Send(from, trackerPort, answerAsTracker(known, b)) // lost ones are asked for again
 		}
 	}()
 	t.Cleanup(func() {

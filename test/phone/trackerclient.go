@@ -41,7 +41,7 @@ type trackerState struct {
 }
 
 func newTrackers(carrier overlay.Carrier, nodes []identity.NodeKey) (*trackers, error) {
-	port, err := carrier.ListenDatagrams(TrackerPort)
+	port, err := carrier.ListenDatagrams(trackerPort)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (t *trackers) best(ctx context.Context) (identity.NodeKey, error) {
 func (t *trackers) exchange(ctx context.Context, to identity.NodeKey, command byte, make func(nonce) []byte) (reply, error) {
 	var n nonce
 	_, _ = rand.Read(n[:]) // never fails, see crypto/rand
-	if err := t.port.Send(to, TrackerPort, make(n)); err != nil {
+	if err := t.port.Send(to, trackerPort, make(n)); err != nil {
 		return reply{}, err
 	}
 	for range replyTries {

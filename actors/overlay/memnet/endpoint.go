@@ -41,9 +41,9 @@ func (n *Net) NewEndpoint() *Endpoint {
 	return e
 }
 
-// Restart closes the endpoint and returns a new one with the same key, as a
+// restart closes the endpoint and returns a new one with the same key, as a
 // node that comes back.
-func (e *Endpoint) Restart() *Endpoint {
+func (e *Endpoint) restart() *Endpoint {
 	_ = e.Close() // never fails
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()

@@ -292,7 +292,7 @@ func (n *Net) Node(limits overlay.Limits) *Node { return newNode(n.NewEndpoint()
 // when a process is killed and started again.
 func (n *Net) NodeAt(key identity.NodeKey, limits overlay.Limits) *Node {
 	e := &Endpoint{net: n, key: key}
-	return newNode(e.Restart(), limits)
+	return newNode(e.restart(), limits)
 }
 
 func newNode(e *Endpoint, limits overlay.Limits) *Node {

@@ -64,7 +64,7 @@ func redactValue(key string, value any) any {
 		switch {
 		case v == "":
 		case slices.Contains(plainStrings, key):
-			return RedactText(v)
+			return redactText(v)
 		case keyDigits.MatchString(v) && len(keyDigits.FindString(v)) == len(v):
 			return v[:8] + "…"
 		default:
@@ -74,8 +74,8 @@ func redactValue(key string, value any) any {
 	return value
 }
 
-// RedactText takes keys, addresses and Matrix ids out of a sentence of this program.
-func RedactText(text string) string {
+// redactText takes keys, addresses and Matrix ids out of a sentence of this program.
+func redactText(text string) string {
 	text = hosts.ReplaceAllString(text, Redacted)
 	return keyDigits.ReplaceAllStringFunc(text, func(key string) string { return key[:8] + "…" })
 }
