@@ -118,6 +118,10 @@ func (n *Node) trackers(ctx context.Context) ([]resolver.TrackerStatus, error) {
 	return trackers, nil
 }
 
+// DiskLow reports whether the disk is almost full, so that no new messages are accepted.
+// It may be called from any goroutine, also inside actors.
+func (n *Node) DiskLow() bool { return n.store.DiskLow() }
+
 // Part returns the actor of one of Options.Parts, so that its maker can ask it
 // things.
 func (n *Node) Part(ctx context.Context, name string) (kernel.Ref, error) {
