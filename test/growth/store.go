@@ -25,6 +25,9 @@ const (
 	storeDir = "store"
 	// writers is how many messages are sent at once while a rig is filled.
 	writers = 256
+	// firstSent is when the first message was sent, in Unix milliseconds; the others follow
+	// by half a minute.
+	firstSent = 1_700_000_000_000
 	// payload is a chat message of some length, in bytes.
 	payload = 250
 	// consumer has dealt with all that a rig has.
@@ -105,17 +108,15 @@ func (r *rig) fill(ctx context.Context, ref kernel.Ref) error {
 	return r.inParallel(r.messages, func(i int) error {
 		conversation := store.ContactConversation(r.contact(i % r.conversations))
 		random := rand.New(rand.NewPCG(1, uint64(i)))
-		guid, text := int64(random.Uint64()|1), make([]byte, payload)
-		for i := range text {
-			text[i] = byte('a' + random.IntN(26))
-		}
+		guid, text := int64(random.Uint64()|1), textOf(random, payload)
+		sent := store.Millis(firstSent + 30_000*int64(i))
 		if i%4 != 0 {
-			op := store.AcceptMessage{Account: r.account, Conversation: conversation, GUID: guid, Type: 1, SendTime: 1_700_000_000_000, Payload: text}
+			op := store.AcceptMessage{Account: r.account, Conversation: conversation, GUID: guid, SendTime: sent, Payload: text}
 			_, err := store.Do[store.Accepted](ctx, ref, op)
 			return err
 		}
 		op := store.EnqueueMessage{
-			Account: r.account, Conversation: conversation, GUID: guid, Type: 1, SendTime: 1_700_000_000_000, Payload: text,
+			Account: r.account, Conversation: conversation, GUID: guid, SendTime: sent, Payload: text,
 			Source: fmt.Sprintf("$matrix-event-id-of-the-length-they-have-%d", i),
 		}
 		if _, err := store.Do[store.Enqueued](ctx, ref, op); err != nil {
