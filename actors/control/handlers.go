@@ -50,6 +50,7 @@ func (s *service) register(api huma.API) {
 	s.registerWatch(api)
 	s.registerGroups(api)
 	s.registerMediator(api)
+	s.registerSearch(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
 	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/search"
 	"github.com/mimird/mimird/actors/unixsocket"
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	// Consumers are the names of those who read the event log, for what has become
 	// of a message.
 	Consumers []string
+	// Search finds messages; nil when this process keeps no index.
+	Search *search.Service
 	// Backup writes a backup of the node and returns what is not in it; nil when this
 	// process makes none.
 	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)

@@ -30,7 +30,7 @@ const commandsPage = "../../docs/commands.md"
 // printed is what commands print with --json, an example each. A command without JSON
 // has nil.
 var printed = map[string]any{
-	"up": startReport{}, "status": control.Status{}, "tail": control.Event{}, "show": shown{},
+	"up": startReport{}, "status": control.Status{}, "tail": control.Event{}, "show": shown{}, "search": control.Found{},
 	"send": control.Message{}, "reply": control.Message{}, "react": control.Message{}, "cancel": control.Message{},
 	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},

@@ -24,10 +24,12 @@ import (
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/durable"
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/search"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/transfer"
@@ -372,6 +374,10 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	}
 	api := controlOptions(f, c)
 	api.Parts = status
+	if c.Has(config.RoleNode) {
+		api.Search = search.New(f.dir)
+		opts.Parts = append(opts.Parts, node.Part{Name: "search", New: func(n *node.Node) kernel.Actor { return api.Search.NewActor(n) }})
+	}
 	opts.Parts = append(opts.Parts, node.Part{Name: "control", New: control.New(api)})
 	if c.Metrics.Listen != "" {
 		opts.Parts = append(opts.Parts, node.Part{Name: "metrics", New: watch.New(c.Metrics.Listen, api.Socket)})
