@@ -202,18 +202,21 @@ type TrackerV1 struct {
 type TrackerRole struct {
 	Address   string   `json:"address" doc:"What others put into their configuration"`
 	Listening []string `json:"listening,omitempty"`
+	Links     int      `json:"links" doc:"Yggdrasil nodes that its node is connected to; 0: nobody reaches it"`
 }
 
 // FilesRole is the file server that this process is.
 type FilesRole struct {
 	Key       string   `json:"key" doc:"What others put into their configuration"`
 	Listening []string `json:"listening,omitempty"`
+	Links     int      `json:"links" doc:"Yggdrasil nodes that its node is connected to; 0: nobody reaches it"`
 }
 
 // MediatorRole is the mediator that this process is.
 type MediatorRole struct {
 	Key         string   `json:"key" doc:"What nodes and bots are told to create groups at"`
 	Listening   []string `json:"listening,omitempty"`
+	Links       int      `json:"links" doc:"Yggdrasil nodes that its node is connected to; 0: nobody reaches it"`
 	Groups      uint64   `json:"groups"`
 	Messages    uint64   `json:"messages"`
 	Bytes       uint64   `json:"bytes" doc:"What messages, pictures and profiles take of the quota"`

@@ -87,16 +87,16 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	if state.Tracker != nil {
 		out.Role = &TrackerRole{
 			Address:   tracker.Address{Node: state.Tracker.Key, Port: tracker.Port}.String(),
-			Listening: state.Tracker.Listening,
+			Listening: state.Tracker.Listening, Links: state.Tracker.Links(),
 		}
 	}
 	if state.Files != nil {
-		out.FilesRole = &FilesRole{Key: state.Files.Key.String(), Listening: state.Files.Listening}
+		out.FilesRole = &FilesRole{Key: state.Files.Key.String(), Listening: state.Files.Listening, Links: state.Files.Links()}
 	}
 	if key, ok := s.node.MediatorKey(); ok && state.Mediator != nil {
 		m := state.Mediator
 		out.MediatorRole = &MediatorRole{
-			Key: key.String(), Listening: m.Overlay.Listening, Groups: m.Totals.Groups, Messages: m.Totals.Messages, Bytes: m.Totals.Bytes,
+			Key: key.String(), Listening: m.Overlay.Listening, Links: m.Overlay.Links(), Groups: m.Totals.Groups, Messages: m.Totals.Messages, Bytes: m.Totals.Bytes,
 			Invites: m.Totals.Invites, Clients: m.Connections.Clients, Identities: m.Connections.Identities, QueuedBytes: m.Connections.QueuedBytes,
 		}
 	}

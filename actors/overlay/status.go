@@ -29,6 +29,17 @@ type Status struct {
 	Streams int
 }
 
+// Links is how many other Yggdrasil nodes are connected.
+func (s Status) Links() int {
+	up := 0
+	for _, p := range s.Peers {
+		if p.Up {
+			up++
+		}
+	}
+	return up
+}
+
 // PeerStatus is one link to another Yggdrasil node.
 type PeerStatus struct {
 	// URI of the link, without its options.

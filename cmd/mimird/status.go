@@ -80,13 +80,13 @@ func printStatus(out io.Writer, s control.Status) {
 		fmt.Fprintf(w, "tracker v1\t%s\t%s\n", short(t.Address), printable(state))
 	}
 	if s.Role != nil {
-		fmt.Fprintf(w, "tracker role\t%s\n", s.Role.Address)
+		fmt.Fprintf(w, "tracker role\t%s%s\n", s.Role.Address, alone(s.Role.Links))
 	}
 	if s.FilesRole != nil {
-		fmt.Fprintf(w, "file server role\t%s\n", s.FilesRole.Key)
+		fmt.Fprintf(w, "file server role\t%s%s\n", s.FilesRole.Key, alone(s.FilesRole.Links))
 	}
 	if m := s.MediatorRole; m != nil {
-		fmt.Fprintf(w, "mediator role\t%s\n", m.Key)
+		fmt.Fprintf(w, "mediator role\t%s%s\n", m.Key, alone(m.Links))
 		fmt.Fprintf(w, "\t%d groups, %d messages, %s\t%d clients of %d identities\n", m.Groups, m.Messages, humanize.IBytes(m.Bytes), m.Clients, m.Identities)
 	}
 	for _, a := range s.Accounts {
@@ -215,4 +215,12 @@ func short(s string) string {
 		return s[:most] + "…"
 	}
 	return s
+}
+
+// alone says that nobody reaches a server that this process is.
+func alone(links int) string {
+	if links > 0 {
+		return ""
+	}
+	return "   not connected to any Yggdrasil node"
 }

@@ -313,18 +313,27 @@ func (d *run) fileServer(context.Context) []Check {
 }
 
 func (d *run) roles(context.Context) []Check {
-	var found []string
-	if d.status.Role != nil {
-		found = append(found, "tracker "+short(d.status.Role.Address))
+	var found, alone []string
+	add := func(name string, links int) {
+		if found = append(found, name); links == 0 {
+			alone = append(alone, name)
+		}
 	}
-	if d.status.FilesRole != nil {
-		found = append(found, "file server "+short(d.status.FilesRole.Key))
+	if role := d.status.Role; role != nil {
+		add("tracker "+short(role.Address), role.Links)
 	}
-	if d.status.MediatorRole != nil {
-		found = append(found, "mediator "+short(d.status.MediatorRole.Key))
+	if role := d.status.FilesRole; role != nil {
+		add("file server "+short(role.Key), role.Links)
 	}
-	if len(found) == 0 {
+	if role := d.status.MediatorRole; role != nil {
+		add("mediator "+short(role.Key), role.Links)
+	}
+	switch {
+	case len(found) == 0:
 		return skipped("this process serves nobody else")
+	case len(alone) > 0:
+		return failed("not connected to any Yggdrasil node: "+strings.Join(alone, ", "), "nobody reaches what has a node key of its own",
+			"set yggdrasil.peers, or the listen address of the role and have others connect to it")
 	}
 	return ok(strings.Join(found, ", "))
 }

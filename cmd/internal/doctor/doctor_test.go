@@ -117,6 +117,10 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 			o.Dir = filepath.Join(o.Dir, "none")
 			stopped(o, fs.ErrNotExist)
 		}},
+		"role that nobody reaches": {"roles", doctor.Failed, "not connected to any Yggdrasil node: mediator 0011", "yggdrasil.peers", func(_ *doctor.Options, s *control.Status, _ *doctor.Outside) {
+			s.FilesRole = &control.FilesRole{Key: "ff", Links: 2}
+			s.MediatorRole = &control.MediatorRole{Key: "0011"}
+		}},
 		"backup too old": {"backups", doctor.Failed, "The last good backup at sftp://me@host/x is of", "docs/backups.md", func(o *doctor.Options, s *control.Status, _ *doctor.Outside) {
 			backups(o, s, schedule.Status{LastGood: &schedule.Made{Time: now.Add(-100 * time.Hour)}, TooOld: true, Failures: 9, Error: "no route"})
 		}},
