@@ -59,13 +59,12 @@ type paste struct {
 // initMatrix checks everything first and writes last, the configuration at the end:
 // a user who is interrupted can repeat it after removing what was written.
 func initMatrix(ctx context.Context, f *flags, out io.Writer, o matrixconfig.InitOptions) error {
-	section, err := matrixconfig.InitSection(o)
-	if err != nil {
+	if _, err := matrixconfig.InitSection(o); err != nil { // before the homeserver is asked
 		return configError{err}
 	}
 	login, asked := doctor.HasLogin(ctx, o.Homeserver)
 	o.MSC4190 = asked == nil && !login
-	section, err = matrixconfig.InitSection(o)
+	section, err := matrixconfig.InitSection(o)
 	if err != nil {
 		return configError{err}
 	}
