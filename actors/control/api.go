@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mimird/mimird/actors/control/warnings"
 	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
@@ -233,11 +234,7 @@ type MediaUsage struct {
 }
 
 // Warning is something a person should look at.
-type Warning struct {
-	Code  string    `json:"code"`
-	Text  string    `json:"text"`
-	Since time.Time `json:"since,omitzero"`
-}
+type Warning = warnings.Warning
 
 func accountOf(n *node.Node, a store.Account) (Account, error) {
 	waiting, err := n.Waiting(a.ID)

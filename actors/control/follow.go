@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/mimird/mimird/actors/control/warnings"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -311,9 +312,9 @@ func (c *changes) status(ctx context.Context) []Change {
 	if err != nil {
 		return nil // the node stops, or is busy; the next time tells
 	}
-	warnings := warningsOf(state)
-	known := make([]string, 0, len(warnings))
-	for _, w := range warnings {
+	now := warnings.Of(state)
+	known := make([]string, 0, len(now))
+	for _, w := range now {
 		known = append(known, w.Code+" "+w.Text)
 	}
 	up, peers := peersOf(state)
@@ -322,7 +323,7 @@ func (c *changes) status(ctx context.Context) []Change {
 		out = append(out, Change{Kind: ChangePeers, Up: up, Peers: peers})
 	}
 	if c.asked && !slices.Equal(known, c.warnings) {
-		out = append(out, Change{Kind: ChangeStatus, Warnings: warnings})
+		out = append(out, Change{Kind: ChangeStatus, Warnings: now})
 	}
 	c.asked, c.up, c.peers, c.warnings = true, up, peers, known
 	return out

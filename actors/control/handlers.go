@@ -5,19 +5,16 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/mimird/mimird/actors/control/warnings"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -70,7 +67,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	out := Status{
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
 		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
-		Warnings: warningsOf(state), Parts: s.parts(ctx), UnencodableEvents: s.unencodable.Load(),
+		Warnings: warnings.Of(state), Parts: s.parts(ctx), UnencodableEvents: s.unencodable.Load(),
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()
@@ -105,62 +102,6 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 		out.Media = &MediaUsage{Used: used, Quota: quota}
 	}
 	return &body[Status]{out}, nil
-}
-
-func warningsOf(state node.Status) []Warning {
-	warnings := []Warning{}
-	for _, a := range state.Alarms {
-		warnings = append(warnings, Warning{Code: "part_failing", Text: a.Part + " keeps failing: " + a.Err.Error(), Since: a.Since})
-	}
-	for _, c := range state.FullConversations {
-		warnings = append(warnings, Warning{Code: "contact_full", Text: fmt.Sprintf(
-			"The messages of contact %s take most of the disk; new ones are refused until there is space. mimird contact block or remove ends that.", c.Contact().Short())})
-	}
-	for _, p := range state.KeyProblems {
-		warnings = append(warnings, Warning{Code: "key_lost", Text: p.String()})
-	}
-	for _, a := range state.ForeignNodes {
-		warnings = append(warnings, Warning{Code: "announced_elsewhere", Since: a.Since, Text: fmt.Sprintf(
-			"Trackers lead to node %s for account %s, with its own signature; somebody may have tricked a device of yours into it, and contacts may look there in vain. If the node is a device of yours, add it to security.own_devices.",
-			a.Node, a.Account.Short())})
-	}
-	for _, a := range state.Suspicions {
-		warnings = append(warnings, suspicionWarning(a))
-	}
-	if state.CrowdedGUIDs > 0 {
-		warnings = append(warnings, Warning{Code: "crowded_guids", Text: fmt.Sprintf(
-			"%d messages were neither stored nor acknowledged since the start, because the sender's app used one message id for more than %d contents; the log names the contacts.",
-			state.CrowdedGUIDs, store.MaxVariants)})
-	}
-	if state.DiskLow {
-		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
-	}
-	warnings = append(warnings, listenWarnings(state.Overlay, "yggdrasil.listen")...)
-	if state.Tracker != nil {
-		warnings = append(warnings, listenWarnings(*state.Tracker, "tracker.listen")...)
-	}
-	if state.Files != nil {
-		warnings = append(warnings, listenWarnings(*state.Files, "files.listen")...)
-	}
-	up := state.ServerOnly
-	for _, p := range state.Overlay.Peers {
-		up = up || p.Up
-	}
-	if !up {
-		warnings = append(warnings, Warning{Code: "offline", Text: "No Yggdrasil peer is connected; messages wait. Is this machine online, and are the peers in the configuration right?"})
-	}
-	return warnings
-}
-
-// listenWarnings tells of the listeners, given under key in the configuration,
-// that could not be opened.
-func listenWarnings(s overlay.Status, key string) []Warning {
-	var warnings []Warning
-	for _, uri := range slices.Sorted(maps.Keys(s.ListenErrors)) {
-		warnings = append(warnings, Warning{Code: "not_listening", Text: fmt.Sprintf(
-			"Nobody can connect to %s (%v); change %s, or free the port: the node retries every few seconds.", uri, s.ListenErrors[uri], key)})
-	}
-	return warnings
 }
 
 func (s *service) messages(_ context.Context, in *struct {

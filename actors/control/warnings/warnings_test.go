@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package control
+package warnings
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func TestWarnings(t *testing.T) {
 		"not_listening": {node.Status{Overlay: taken}, []string{"tcp://127.0.0.1:1", "already in use", "yggdrasil.listen"}},
 		"offline":       {node.Status{}, []string{"No Yggdrasil peer"}},
 	} {
-		warnings := warningsOf(test.state)
+		warnings := Of(test.state)
 		if len(warnings) != 1 || warnings[0].Code != code {
 			t.Errorf("%s: %+v", code, warnings)
 			continue
