@@ -35,7 +35,7 @@ var printed = map[string]any{
 	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
-	"contact add": control.Contact{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
+	"contact add": control.Contact{}, "contact clear": control.Cleared{}, "group clear": control.Cleared{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
 	"contact show": control.Contact{}, "contact rename": control.Contact{}, "contact remove": control.Contact{},
 	"contact trust": control.Contact{}, "contact accept": control.Contact{}, "contact decline": control.Contact{},
 	"contact block": control.Contact{}, "contact unblock": control.Contact{}, "contact mute": control.Contact{},
