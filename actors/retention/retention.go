@@ -212,13 +212,13 @@ func (s *Service) pass(ctx context.Context) error {
 }
 
 func (s *Service) passAccount(ctx context.Context, a store.Account, holders map[string]struct{}) error {
-	var conversations []store.ConversationID
-	err := s.deps.Store.EachContact(a.ID, func(c store.Contact) error {
-		conversations = append(conversations, store.ContactConversation(c.ID))
-		return nil
-	})
+	contacts, err := s.deps.Store.Contacts(a.ID)
 	if err != nil {
 		return err
+	}
+	conversations := make([]store.ConversationID, 0, len(contacts))
+	for _, c := range contacts {
+		conversations = append(conversations, store.ContactConversation(c.ID))
 	}
 	groups, err := s.deps.Store.Groups(a.ID)
 	if err != nil {
