@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
+	"github.com/mimird/mimird/cmd/internal/export"
 	"github.com/mimird/mimird/cmd/internal/watch"
 )
 
@@ -45,7 +46,7 @@ var printed = map[string]any{
 	"group invite": control.GroupTask{}, "group leave": control.GroupTask{}, "group delete": control.GroupTask{}, "group role": control.GroupTask{},
 	"group ban": control.GroupTask{}, "group unban": control.GroupTask{}, "group set": groupSet{},
 	"file list": []control.File{}, "file get": control.File{},
-	"backup": made{}, "restore": backup.About{}, "export": []exported{},
+	"backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
