@@ -68,7 +68,7 @@ func TestGroups_Commands_ActOnGroupOfRoom(t *testing.T) {
 	f.say(f.alice, choir, "!mimir retry", "Trying again what does not reach the room.")
 	f.say(f.alice, f.management, "retry Band", "Trying again what does not reach the room.")
 	f.say(f.alice, f.management, "retry Orchestra", "the name of a contact")
-	f.say(f.alice, choir, "!mimir rename Bob", "one name for all of its members")
+	f.say(f.alice, choir, "!mimir rename Bob", "change the name of the room to change it for everybody")
 	f.say(f.alice, choir, "!mimir block", "the command is about a contact")
 
 	offered := f.node.offerIn(f.account, f.choir, f.carol, transfer.Info{Name: "score.pdf", MIMEType: "application/pdf", Size: 9, State: store.MediaOffered})

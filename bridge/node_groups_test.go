@@ -151,6 +151,81 @@ func (n *testNode) DeclineInvite(ctx context.Context, account identity.PublicKey
 	return noInvite(err)
 }
 
+func (n *testNode) queueTask(ctx context.Context, task store.GroupTask) (uint64, error) {
+	queued, err := store.Do[store.GroupTaskQueued](ctx, n.actor, store.EnqueueGroupTask{Task: task})
+	return queued.Seq, err
+}
+
+func (n *testNode) EditGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, e node.GroupEdit) (uint64, error) {
+	return n.queueTask(ctx, store.GroupTask{
+		Account: account, Group: group, Kind: store.TaskEdit, Name: e.Name, Description: e.Description, Avatar: e.Avatar, SetAvatar: e.SetAvatar,
+	})
+}
+
+func (n *testNode) InviteToGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, user identity.PublicKey) (uint64, error) {
+	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskInvite, User: user})
+}
+
+func (n *testNode) SetGroupRole(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey, role node.GroupRole) (uint64, error) {
+	permissions := map[node.GroupRole]mediator.Permissions{
+		node.RoleOwner: mediator.PermissionOwner | mediator.PermissionUser, node.RoleAdmin: mediator.PermissionAdmin,
+		node.RoleModerator: mediator.PermissionModerator, node.RoleUser: mediator.PermissionUser, node.RoleReadOnly: mediator.PermissionReadOnly,
+	}[role]
+	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskRole, User: member, Permissions: store.Permissions(permissions)})
+}
+
+func (n *testNode) BanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error) {
+	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskBan, User: member})
+}
+
+func (n *testNode) UnbanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error) {
+	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskUnban, User: member})
+}
+
+func (n *testNode) LeaveGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID) (uint64, error) {
+	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskLeave})
+}
+
+// answer answers the task of a group as its mediator does: it refuses it for a reason, or
+// does it and reports it when the reason is "".
+func (n *testNode) answer(task store.GroupTask, reason string) {
+	n.t.Helper()
+	done := store.FinishGroupTask{Account: task.Account, Group: task.Group, Seq: task.Seq, Failed: reason != "", Reason: reason}
+	if done.Failed {
+		n.apply(done)
+		return
+	}
+	report := mediator.System{Actor: task.Account, User: task.User}
+	var effect store.GroupMessage
+	switch task.Kind {
+	case store.TaskEdit:
+		report.Event, report.Name, report.Description = mediator.EventInfoChanged, task.Name, task.Description
+		if task.SetAvatar {
+			report.Avatar = append([]byte{}, task.Avatar...)
+		}
+		effect.Info = &store.GroupInfo{Name: task.Name, Description: task.Description, Avatar: task.Avatar, SetAvatar: task.SetAvatar}
+	case store.TaskRole:
+		report.Event, report.Permissions = mediator.EventPermissions, mediator.Permissions(task.Permissions)
+		effect.Member = &store.MemberChange{Member: task.User, Fields: store.MemberPermissions, Permissions: task.Permissions}
+	case store.TaskBan:
+		report.Event = mediator.EventUserBanned
+		effect.Member = &store.MemberChange{Member: task.User, Fields: store.MemberStanding, Standing: store.StandingBanned}
+	case store.TaskUnban:
+		report.Event = mediator.EventUserAdded
+		effect.Member = &store.MemberChange{
+			Member: task.User, Fields: store.MemberStanding | store.MemberPermissions, Permissions: store.Permissions(mediator.PermissionUser),
+		}
+	case store.TaskLeave:
+		left := store.GroupLeft
+		done.State = &left
+	}
+	done.Info, done.Member = effect.Info, effect.Member
+	n.apply(done)
+	if report.Event != 0 {
+		n.reports(task.Account, task.Group, report, effect)
+	}
+}
+
 func (n *testNode) SetGroupMuted(ctx context.Context, account identity.PublicKey, group store.ConversationID, muted bool) error {
 	_, err := store.Do[bool](ctx, n.actor, store.UpdateGroup{Account: account, Group: group, Fields: store.GroupFieldMuted, Muted: muted})
 	return err

@@ -60,6 +60,8 @@ type Dispatcher struct {
 	parkedOnce chan struct{} // the same for parked ones
 	stop, work context.Context
 	cancel     context.CancelFunc // of stop
+	// levels are for events that change power levels.
+	levels previousLevels
 }
 
 // DispatcherDeps is what a [Dispatcher] uses.
@@ -421,7 +423,7 @@ const maxTakeBack = 5
 
 // event handles one event of a room; failures is how many attempts have failed. After an
 // error the event has to be handled again.
-func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failures int) error {
+func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failures int) (err error) {
 	evt := d.read(raw)
 	if evt == nil {
 		return nil
@@ -452,6 +454,14 @@ func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failu
 		if dev := d.deps.Matrix.Device(); dev != nil {
 			return d.encrypted(ctx, dev, evt, raw)
 		}
+	}
+	if evt.Type == event.StatePowerLevels {
+		d.levels.fill(ctx, evt, d.deps.Matrix.AppService().StateStore.GetPowerLevels)
+		defer func() {
+			if err == nil {
+				d.levels.handled(evt)
+			}
+		}()
 	}
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.deps.Matrix.AppService().StateStore, evt)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mimird/mimird/bridge/config"
 
+	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -22,7 +23,12 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 		edit = event.CapLevelPartialSupport
 	}
 	request := portal != nil && portal.MessageRequest
-	return &event.RoomFeatures{
+	group := false
+	if portal != nil {
+		_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+		group = err == nil && cl.inGroups(conversation)
+	}
+	features := &event.RoomFeatures{
 		// Another id makes the library send the state again.
 		ID: fmt.Sprintf("im.mimir.capabilities.4+edit%d+request=%t", edit, request),
 		Formatting: event.FormattingFeatureMap{
@@ -66,6 +72,19 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 			event.CapMsgSticker: anyFile(event.CapLevelRejected),
 		},
 	}
+	if group {
+		features.ID += "+group1"
+		features.Delete = event.CapLevelFullySupported
+		features.State = make(event.StateFeatureMap)
+		for _, kind := range []event.Type{event.StateRoomName, event.StateTopic, event.StateRoomAvatar, event.StatePowerLevels} {
+			features.State[kind.Type] = &event.StateFeatures{Level: event.CapLevelFullySupported}
+		}
+		features.MemberActions = event.MemberFeatureMap{
+			event.MemberActionInvite: event.CapLevelFullySupported, event.MemberActionBan: event.CapLevelFullySupported,
+			event.MemberActionKick: event.CapLevelPartialSupport, event.MemberActionRevokeInvite: event.CapLevelRejected,
+		}
+	}
+	return features
 }
 
 // anyFile is a file of any kind, with or without a text.

@@ -25,6 +25,7 @@ import (
 
 var (
 	helpContacts = commands.HelpSection{Name: "Contacts", Order: 15}
+	helpGroups   = commands.HelpSection{Name: "Groups", Order: 16}
 	helpMessages = commands.HelpSection{Name: "Messages", Order: 25}
 )
 
@@ -88,6 +89,7 @@ func (c *Connector) commandList() []commands.CommandHandler {
 				return cl.node.UnblockContact(ctx, cl.account, contact)
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
+		inRoom(command("leave-group", "", "Leave the group of this room", helpGroups, c.commandLeaveGroup)),
 		command("queue", "", "Show what waits for your contacts and groups, and why", helpMessages, c.commandQueue),
 		withoutLogin(command("cancel", "", "End a login that was begun; in a room, give up what waits for its contact or group; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),

@@ -67,10 +67,11 @@ type Connector struct {
 	missedGhosts sync.Map
 	// profiles are the logins whose profile has to be set.
 	profiles chan *client
-	// ghostLocks, ghostTimes and members are for groups.
+	// ghostLocks, ghostTimes, members and ownChanges are for groups.
 	ghostLocks ghostLocks
 	ghostTimes ghostTimes
 	members    *memberSync
+	ownChanges *ownChanges
 }
 
 // Deps is what a [Connector] uses.
@@ -103,6 +104,7 @@ func New(deps Deps) *Connector {
 	}
 	c.groups, _ = deps.Node.(GroupNode)
 	c.members = newMemberSync(c)
+	c.ownChanges = &ownChanges{Connector: c}
 	c.deliver = deliver.New(deliver.Deps{
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,

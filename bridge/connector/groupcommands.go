@@ -19,7 +19,7 @@ import (
 var (
 	// errGroupCommand answers a command about a contact in the room of a group.
 	errGroupCommand   = errors.New("this is the room of a group, and the command is about a contact: say whom")
-	errGroupName      = errors.New("a group has one name for all of its members: `mimird group set` changes it for everybody")
+	errGroupName      = errors.New("a group has one name for all of its members: change the name of the room to change it for everybody")
 	errAmbiguousGroup = errors.New("several groups are called that: say it in the room of the one that you mean")
 	errNoInviteWaits  = errors.New("there is no invite to answer")
 )
@@ -108,4 +108,23 @@ func (c *Connector) answerInvite(ctx context.Context, account identity.PublicKey
 	default:
 		return err
 	}
+}
+
+// errNotGroup answers a command about a group in another room.
+var errNotGroup = errors.New("this is not the room of a group")
+
+// commandLeaveGroup leaves the group of a room. Its room stays, and is told.
+func (c *Connector) commandLeaveGroup(ce *commands.Event) {
+	cl, conversation, err := c.roomOf(ce)
+	if err == nil && !c.inGroups(conversation) {
+		err = errNotGroup
+	}
+	if err == nil {
+		_, err = c.groups.LeaveGroup(ce.Ctx, cl.account, conversation)
+	}
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, "You leave the group as soon as its mediator confirms it.")
 }

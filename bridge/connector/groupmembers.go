@@ -4,6 +4,7 @@ package connector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -28,7 +29,14 @@ const (
 	maxMemberTries = 8
 	// memberTime bounds the requests for one member.
 	memberTime = time.Minute
+	// levelsTime is how long power levels that a user has set are left alone until they are
+	// handled.
+	levelsTime = time.Minute
 )
+
+// errLevelsUnread says that somebody has changed the power levels of a room, and the event
+// has not been handled yet.
+var errLevelsUnread = errors.New("a change of the power levels has not been handled yet")
 
 // memberSync makes the members of groups members of their rooms, with the power of their
 // roles: a room at a time, a member at a time, beside the deliveries, which do not wait
@@ -38,11 +46,36 @@ type memberSync struct {
 
 	mu     sync.Mutex
 	wanted map[store.Conversation]int // to how often it was tried
+	levels map[id.RoomID]id.EventID   // the last power levels of users that were handled
 	wake   chan struct{}              // capacity 1
 }
 
 func newMemberSync(c *Connector) *memberSync {
-	return &memberSync{Connector: c, wanted: make(map[store.Conversation]int), wake: make(chan struct{}, 1)}
+	return &memberSync{
+		Connector: c, wanted: make(map[store.Conversation]int), levels: make(map[id.RoomID]id.EventID), wake: make(chan struct{}, 1),
+	}
+}
+
+// maxLevelRooms bounds the rooms of memberSync.levels; beyond it all are forgotten.
+const maxLevelRooms = 10_000
+
+// noteLevels notes that power levels which a user has set were handled, and has the members
+// looked at: a level between two roles becomes that of the role.
+func (s *memberSync) noteLevels(conversation store.Conversation, room id.RoomID, evt id.EventID) {
+	s.mu.Lock()
+	if len(s.levels) >= maxLevelRooms {
+		clear(s.levels)
+	}
+	s.levels[room] = evt
+	s.mu.Unlock()
+	s.want(conversation)
+}
+
+// handledLevels reports whether an event was the last that noteLevels was called with.
+func (c *Connector) handledLevels(room id.RoomID, evt id.EventID) bool {
+	c.members.mu.Lock()
+	defer c.members.mu.Unlock()
+	return c.members.levels[room] == evt
 }
 
 // want has the members of a room looked at soon. It may be called from any goroutine.
@@ -144,6 +177,10 @@ func (s *memberSync) sync(stop, work context.Context, conversation store.Convers
 			room.joined++
 		}
 	}
+	tasks, err := s.groupTasks(conversation)
+	if err != nil {
+		return err
+	}
 	levels := make(map[id.UserID]int)
 	for m, err := range s.groups.GroupMembers(conversation.Account, conversation.ID) {
 		if err != nil {
@@ -152,7 +189,7 @@ func (s *memberSync) sync(stop, work context.Context, conversation store.Convers
 		if stop.Err() != nil {
 			return nil
 		}
-		if err := room.set(work, m, levels); err != nil {
+		if err := room.set(work, tasks.Member(m), levels); err != nil {
 			return err
 		}
 	}
@@ -190,7 +227,7 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 	switch {
 	case m.Standing == store.StandingMember:
 		levels[ghost] = groupchat.Level(m.Permissions)
-		if membership == event.MembershipJoin || r.joined >= maxJoined {
+		if membership == event.MembershipJoin || membership != event.MembershipBan && r.joined >= maxJoined {
 			return nil
 		}
 		return r.join(ctx, library, m, intent, membership)
@@ -208,6 +245,9 @@ func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent b
 	if membership == event.MembershipBan {
 		if _, err := r.matrix.Bot().UnbanUser(library, r.room, &mautrix.ReqUnbanUser{UserID: intent.GetMXID()}); err != nil {
 			return homeserver.WithRetryAfter(err)
+		}
+		if r.joined >= maxJoined {
+			return nil
 		}
 	}
 	scope := homeserver.NewNamedScope("member/" + string(r.room) + "/" + m.ID.String())
@@ -229,12 +269,25 @@ func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) err
 	defer cancel()
 	library, end := r.libraryContext(ctx)
 	defer end()
-	levels, err := r.br.Matrix.GetPowerLevels(library, r.room)
+	// The tables know the creator, whose power may have no limit, and not what has not been
+	// handled yet.
+	known, err := r.br.Matrix.GetPowerLevels(library, r.room)
 	if err != nil {
 		return fmt.Errorf("read the power levels: %w", homeserver.WithRetryAfter(err))
 	}
-	levels = levels.Clone()
-	changed := false
+	evt, err := r.roomState(library, r.room, event.StatePowerLevels)
+	if err != nil {
+		return err
+	}
+	if !r.IsOurs(evt.Sender) && !r.handledLevels(r.room, evt.ID) && time.Since(time.UnixMilli(evt.Timestamp)) < levelsTime {
+		return errLevelsUnread // it says what our user wants; see HandleMatrixPowerLevels
+	}
+	levels, ok := evt.Content.Parsed.(*event.PowerLevelsEventContent)
+	if !ok {
+		return nil
+	}
+	levels.CreateEvent = known.CreateEvent
+	changed := setRules(levels)
 	for user, level := range want {
 		changed = levels.EnsureUserLevelAs(r.matrix.Bot().UserID, user, level) || changed
 	}
@@ -243,4 +296,32 @@ func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) err
 	}
 	_, err = r.matrix.Bot().SetPowerLevels(library, r.room, levels)
 	return homeserver.WithRetryAfter(err)
+}
+
+// setRules makes what is required in the room of a group what Mimir requires, and reports
+// whether it was something else.
+func setRules(levels *event.PowerLevelsEventContent) (changed bool) {
+	want := groupchat.PowerLevels()
+	for kind, level := range want.Events {
+		changed = levels.EnsureEventLevel(kind, level) || changed
+	}
+	for _, rule := range []struct {
+		have int
+		want *int
+		set  func(*int)
+	}{
+		{levels.UsersDefault, want.UsersDefault, func(l *int) { levels.UsersDefault = *l }},
+		{levels.EventsDefault, want.EventsDefault, func(l *int) { levels.EventsDefault = *l }},
+		{levels.StateDefault(), want.StateDefault, func(l *int) { levels.StateDefaultPtr = l }},
+		{levels.Invite(), want.Invite, func(l *int) { levels.InvitePtr = l }},
+		{levels.Kick(), want.Kick, func(l *int) { levels.KickPtr = l }},
+		{levels.Ban(), want.Ban, func(l *int) { levels.BanPtr = l }},
+		{levels.Redact(), want.Redact, func(l *int) { levels.RedactPtr = l }},
+	} {
+		if rule.have != *rule.want {
+			rule.set(rule.want)
+			changed = true
+		}
+	}
+	return changed
 }

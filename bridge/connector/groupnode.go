@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/identity"
@@ -35,6 +36,16 @@ type GroupNode interface {
 	// AcceptInvite and DeclineInvite answer an invite to a group.
 	AcceptInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error
 	DeclineInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error
+	// The methods below queue a task for the mediator of a group, and return its number. What
+	// comes of it is in the event log, as store.GroupTaskDone or store.GroupTaskFailed.
+	EditGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, e node.GroupEdit) (uint64, error)
+	InviteToGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, user identity.PublicKey) (uint64, error)
+	SetGroupRole(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey, role node.GroupRole) (uint64, error)
+	BanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error)
+	UnbanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error)
+	LeaveGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID) (uint64, error)
+	// GroupTasks returns up to limit tasks that are not answered, oldest first.
+	GroupTasks(account identity.PublicKey, group store.ConversationID, limit int) ([]store.GroupTask, error)
 	// SetGroupMuted says whether a group's messages should make a noise.
 	SetGroupMuted(ctx context.Context, account identity.PublicKey, group store.ConversationID, muted bool) error
 	// CancelGroupMessage gives up an undelivered message and reports whether it was one.

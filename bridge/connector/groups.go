@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -80,7 +81,7 @@ func (d *delivery) senderOf(m store.Message) bridgev2.EventSender {
 // insteadOfContent returns what a message of a group is shown as when it has no content of
 // its own. other is false for a message like those of contacts. The content is nil when
 // the room shows the message in another way.
-func (d *delivery) insteadOfContent(m store.Message) (content *event.MessageEventContent, other bool) {
+func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (content *event.MessageEventContent, other bool) {
 	var text string
 	switch {
 	case !d.isGroup():
@@ -88,6 +89,9 @@ func (d *delivery) insteadOfContent(m store.Message) (content *event.MessageEven
 	case m.Deleted:
 		text = groupchat.Deleted
 	case peer.MessageType(m.Type) == peer.TypeSystem:
+		if !d.old && d.ownChanges.isReport(ctx, d.at.Conversation, m) {
+			return nil, true
+		}
 		text = groupchat.SystemText(m.Payload, d.nameIn)
 	case m.Unreadable:
 		text = groupchat.Unreadable
@@ -228,7 +232,7 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.changeGroup(ctx, g); err != nil {
+	if err := d.changeGroup(ctx); err != nil {
 		return err
 	}
 	d.members.want(d.at.Conversation)
@@ -286,9 +290,14 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 
 // changeGroup makes name, topic, picture and the power of our user what the group says. It
 // runs where the library handles the room's events, as changeRoom does.
-func (d *delivery) changeGroup(ctx context.Context, g store.Group) error {
+func (d *delivery) changeGroup(ctx context.Context) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		g, err := d.expectedGroup(d.at.Conversation)
+		if err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+			return
+		}
 		info := groupRoom(g)
 		muted := info.UserLocal
 		info.UserLocal = nil // what the user does in their client is theirs
@@ -393,29 +402,68 @@ func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, messa
 	}
 }
 
-// taskEnded tells the room what became of a change that our user wanted of the mediator,
-// unless it was done without a word.
+// taskEnded makes the room what the group is, and tells it what became of a change that our
+// user wanted of the mediator, unless it was done without a word.
 func (d *delivery) taskEnded(ctx context.Context) error {
 	failed := d.ev.Kind == store.GroupTaskFailed
-	d.members.want(d.at.Conversation) // a change that was refused is undone in the room
-	if failed {
-		if g, err := d.groups.Group(d.at.Account, d.at.ID); err == nil {
-			if err := d.changeGroup(ctx, g); err != nil && !errors.Is(err, homeserver.ErrProfile) {
-				return err
-			}
+	change, ours := d.ownChanges.ofTask(ctx, d.at.Conversation, d.ev.Task)
+	if ours || failed {
+		if err := d.settleChange(ctx, change, failed); err != nil && !errors.Is(err, homeserver.ErrProfile) {
+			return err
 		}
 	}
 	reason := msgconv.CleanName(d.ev.Reason)
 	if !failed && reason == "" || time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	about := ""
+	name := ""
 	if !d.ev.Member.IsZero() {
-		about = " about " + d.nameIn(d.ev.Member)
+		name = d.nameIn(d.ev.Member)
 	}
-	text := fmt.Sprintf("What you asked of the group%s was done: %s.", about, reason)
+	if failed && ours {
+		return d.sayIfThere(ctx, "⚠️ "+change.Refused(name, reason))
+	}
+	about := ""
+	if name != "" {
+		about = " about " + name
+	}
+	text := fmt.Sprintf("What you asked of the group%s was done: %s", about, reason)
 	if failed {
-		text = fmt.Sprintf("What you asked of the group%s was refused: %s.", about, reason)
+		text = fmt.Sprintf("What you asked of the group%s was refused: %s", about, reason)
 	}
-	return d.sayIfThere(ctx, text)
+	return d.sayIfThere(ctx, strings.TrimSuffix(text, ".")+".")
 }
+
+// settleChange makes the room what the group is, after the mediator has answered a change.
+// Also one that was done may not be what the room shows: somebody else may have changed it
+// before the bridge knew.
+func (d *delivery) settleChange(ctx context.Context, change groupchat.Change, failed bool) error {
+	d.members.want(d.at.Conversation)
+	cl, ok := d.at.Login.Client.(*client)
+	if !ok {
+		return nil
+	}
+	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
+	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
+		var err error
+		switch change.Kind {
+		case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
+			err = cl.setBackRoom(ctx, portal, d.at.ID, change)
+		case groupchat.ChangeInvite, groupchat.ChangeBan, groupchat.ChangeUnban:
+			if failed {
+				err = cl.setBackMember(ctx, portal.MXID, d.at.ID, change)
+			}
+		case groupchat.ChangeRole, groupchat.ChangeRules, groupchat.ChangeLeave:
+		}
+		if err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+		}
+		if err := portal.Save(ctx); err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+		}
+	}
+	return d.queueExisting(ctx, settledPart, &meta)
+}
+
+// settledPart is the part of an entry that the state of the room after it is.
+const settledPart = 1_000_070

@@ -177,7 +177,7 @@ func (d *delivery) message(ctx context.Context) error {
 // showMessage shows a message according to its type.
 func (d *delivery) showMessage(ctx context.Context, m store.Message) (err error) {
 	sender := d.senderOf(m)
-	content, other := d.insteadOfContent(m)
+	content, other := d.insteadOfContent(ctx, m)
 	switch {
 	case other && content == nil:
 		return nil

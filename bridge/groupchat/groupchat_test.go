@@ -42,7 +42,6 @@ func TestRoles_LevelAndBack_SameRole(t *testing.T) {
 }
 
 func TestSystemText_EveryEvent_InWords(t *testing.T) {
-	bob, carol := identity.PublicKey{1}, identity.PublicKey{2}
 	name := func(key identity.PublicKey) string {
 		return map[identity.PublicKey]string{bob: "Bob", carol: "Carol"}[key]
 	}

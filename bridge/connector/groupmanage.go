@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/media"
+	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/proto/identity"
+)
+
+// A group is managed in its room: what our user changes there becomes a task for the
+// mediator. The room shows the change already; when it is refused, here or by the mediator,
+// the room is set back and told why. See groupchat.Tasks and groupchat.Changes.
+
+var (
+	_ bridgev2.RoomNameHandlingNetworkAPI   = (*client)(nil)
+	_ bridgev2.RoomTopicHandlingNetworkAPI  = (*client)(nil)
+	_ bridgev2.RoomAvatarHandlingNetworkAPI = (*client)(nil)
+	_ bridgev2.MembershipHandlingNetworkAPI = (*client)(nil)
+	_ bridgev2.PowerLevelHandlingNetworkAPI = (*client)(nil)
+)
+
+// management is a change of the room of a group by our user.
+type management struct {
+	*client
+	evt    *event.Event
+	portal *bridgev2.Portal
+	group  store.ConversationID
+	// relayed says that somebody without a login has made it.
+	relayed bool
+}
+
+// manage returns the management of an event, nil in the room of a contact.
+func (cl *client) manage(evt *event.Event, portal *bridgev2.Portal, orig *bridgev2.OrigSender) *management {
+	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil || !cl.inGroups(conversation) {
+		return nil
+	}
+	return &management{client: cl, evt: evt, portal: portal, group: conversation, relayed: orig != nil}
+}
+
+// HandleMatrixRoomName changes the name of a group for all its members.
+func (cl *client) HandleMatrixRoomName(ctx context.Context, msg *bridgev2.MatrixRoomName) (bool, error) {
+	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
+	if m == nil {
+		return false, bridgev2.ErrRoomMetadataNotSupported
+	}
+	name := groupchat.NameFrom(msg.Content.Name)
+	err := m.request(ctx, groupchat.Change{Kind: groupchat.ChangeName, Value: groupchat.TextValue(name)}, groupchat.CheckName(name),
+		func(ctx context.Context) (uint64, error) {
+			return m.groups.EditGroup(ctx, m.account, m.group, node.GroupEdit{Name: &name})
+		})
+	if err == nil {
+		msg.Portal.Name, msg.Portal.NameSet = msg.Content.Name, true
+	}
+	return err == nil, err
+}
+
+// HandleMatrixRoomTopic changes the description of a group for all its members.
+func (cl *client) HandleMatrixRoomTopic(ctx context.Context, msg *bridgev2.MatrixRoomTopic) (bool, error) {
+	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
+	if m == nil {
+		return false, bridgev2.ErrRoomMetadataNotSupported
+	}
+	topic := groupchat.TopicFrom(msg.Content.Topic)
+	err := m.request(ctx, groupchat.Change{Kind: groupchat.ChangeTopic, Value: groupchat.TextValue(topic)}, groupchat.CheckTopic(topic),
+		func(ctx context.Context) (uint64, error) {
+			return m.groups.EditGroup(ctx, m.account, m.group, node.GroupEdit{Description: &topic})
+		})
+	if err == nil {
+		msg.Portal.Topic, msg.Portal.TopicSet = msg.Content.Topic, true
+	}
+	return err == nil, err
+}
+
+// HandleMatrixRoomAvatar changes the picture of a group for all its members.
+func (cl *client) HandleMatrixRoomAvatar(ctx context.Context, msg *bridgev2.MatrixRoomAvatar) (bool, error) {
+	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
+	if m == nil {
+		return false, bridgev2.ErrRoomMetadataNotSupported
+	}
+	picture, problem, err := m.picture(msg.Content.URL)
+	if err != nil {
+		return false, err
+	}
+	err = m.request(ctx, groupchat.Change{Kind: groupchat.ChangeAvatar, Value: groupchat.AvatarValue(picture)}, problem,
+		func(ctx context.Context) (uint64, error) {
+			return m.groups.EditGroup(ctx, m.account, m.group, node.GroupEdit{Avatar: picture, SetAvatar: true})
+		})
+	if err != nil {
+		return false, err
+	}
+	msg.Portal.AvatarMXC, msg.Portal.AvatarSet = msg.Content.URL, true
+	msg.Portal.AvatarID, msg.Portal.AvatarHash = "", [sha256.Size]byte{}
+	if len(picture) > 0 {
+		msg.Portal.AvatarHash = sha256.Sum256(picture)
+		msg.Portal.AvatarID = networkid.AvatarID(hex.EncodeToString(msg.Portal.AvatarHash[:]))
+	}
+	return true, nil
+}
+
+// picture returns the picture of an event, nil for none, or a problem for people. An error
+// has the event handled again.
+func (m *management) picture(url id.ContentURIString) (picture []byte, problem string, err error) {
+	if url == "" {
+		return nil, "", nil
+	}
+	file, err := m.attachments.Get(m.evt.ID)
+	switch {
+	case err != nil:
+		return nil, refusalText(err), nil
+	case file == nil: // the event is handled again with it
+		return nil, "", m.again(m.evt, &appservice.NeededFile{Event: m.evt.ID, Room: m.evt.RoomID, URL: url})
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, "", m.again(m.evt, err)
+	}
+	if problem := groupchat.CheckAvatar(info.Size()); problem != "" {
+		return nil, problem, nil
+	}
+	picture, err = io.ReadAll(io.NewSectionReader(file, 0, info.Size())) //nolint:forbidigo // its size is checked above
+	if err != nil {
+		return nil, "", m.again(m.evt, err)
+	}
+	if !media.IsPicture(http.DetectContentType(picture)) {
+		return nil, "it is not a picture that the apps show (JPEG, PNG, GIF, WebP or BMP)", nil
+	}
+	return picture, "", nil
+}
+
+// HandleMatrixPowerLevels changes roles: the level of each member whose level was changed
+// becomes a role. Mimir has no other rules, so they are set back.
+func (cl *client) HandleMatrixPowerLevels(ctx context.Context, msg *bridgev2.MatrixPowerLevelChange) (bool, error) {
+	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
+	if m == nil {
+		return false, bridgev2.ErrPowerLevelsNotSupported
+	}
+	defer m.members.noteLevels(m.conversation(), m.portal.MXID, m.evt.ID)
+	if changesRules(msg) {
+		return false, m.refuse(ctx, groupchat.Change{Kind: groupchat.ChangeRules, Event: m.evt.ID},
+			"Mimir has the roles owner (100), admin (75), moderator (50), user (0) and read-only (-10), and no other rules")
+	}
+	tasks, err := m.tasks()
+	if err != nil {
+		return false, m.again(m.evt, err)
+	}
+	var refused error
+	for user, level := range msg.Users {
+		key, ok := m.memberOf(user, level.Target)
+		if !ok {
+			continue // not of the group
+		}
+		member, err := m.groups.GroupMember(m.account, m.group, key)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return false, m.again(m.evt, err)
+		}
+		role := groupchat.RoleAt(level.NewLevel)
+		if member = tasks.Member(member); groupchat.Level(member.Permissions) == groupchat.Level(store.Permissions(role)) {
+			continue
+		}
+		problem := ""
+		if key == m.account {
+			problem = "nobody can change their own role; ask another admin"
+		}
+		err = m.request(ctx, groupchat.Change{Kind: groupchat.ChangeRole, User: key, Value: groupchat.RoleValue(role)}, problem,
+			func(ctx context.Context) (uint64, error) {
+				return m.groups.SetGroupRole(ctx, m.account, m.group, key, node.RoleOf(store.Permissions(role)))
+			})
+		if err != nil && isRetried(err) {
+			return false, err
+		}
+		if err != nil {
+			refused = err
+		}
+	}
+	return refused == nil, refused
+}
+
+// changesRules reports whether power levels were changed that are not those of somebody.
+func changesRules(msg *bridgev2.MatrixPowerLevelChange) bool {
+	for _, change := range []*bridgev2.SinglePowerLevelChange{
+		msg.UsersDefault, msg.EventsDefault, msg.StateDefault, msg.Invite, msg.Kick, msg.Ban, msg.Redact,
+	} {
+		if change != nil {
+			return true
+		}
+	}
+	return len(msg.Events) > 0
+}
+
+// memberOf returns the identity that a user of the room stands for.
+func (m *management) memberOf(user id.UserID, target bridgev2.GhostOrUserLogin) (key identity.PublicKey, ok bool) {
+	switch target := target.(type) {
+	case *bridgev2.Ghost:
+		key, err := mimirid.ParseUser(target.ID)
+		return key, err == nil
+	case *bridgev2.UserLogin:
+		key, err := mimirid.ParseLogin(target.ID)
+		return key, err == nil && user == m.login.UserMXID
+	default:
+		return key, false
+	}
+}
+
+// HandleMatrixMembership invites, bans and unbans members of a group, and leaves it. The
+// type of the change is not used: homeservers do not always say what was before.
+func (cl *client) HandleMatrixMembership(ctx context.Context, msg *bridgev2.MatrixMembershipChange) (*bridgev2.MatrixMembershipResult, error) {
+	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
+	if m == nil {
+		return nil, bridgev2.ErrMembershipNotSupported
+	}
+	if _, own := msg.Target.(*bridgev2.UserLogin); own {
+		if msg.Type.IsSelf && msg.Content.Membership == event.MembershipLeave {
+			return nil, m.leave(ctx)
+		}
+		return nil, nil
+	}
+	key, ok := m.memberOf(id.UserID(msg.Event.GetStateKey()), msg.Target)
+	if !ok {
+		return nil, nil // not of the group
+	}
+	member, err := m.groups.GroupMember(m.account, m.group, key)
+	isMember := err == nil
+	if err != nil && !isGone(err) {
+		return nil, m.again(m.evt, err)
+	}
+	tasks, err := m.tasks()
+	if err != nil {
+		return nil, m.again(m.evt, err)
+	}
+	standing := store.StandingLeft
+	if isMember {
+		standing = tasks.Member(member).Standing
+	}
+	return nil, m.changeMember(ctx, key, standing, msg.Content.Membership, msg.PrevContent)
+}
+
+// changeMember makes a task of a membership that our user has given somebody.
+func (m *management) changeMember(
+	ctx context.Context, key identity.PublicKey, standing store.Standing, to event.Membership, before *event.MemberEventContent,
+) error {
+	ask := func(kind groupchat.ChangeKind, queue func(context.Context, identity.PublicKey, store.ConversationID, identity.PublicKey) (uint64, error)) error {
+		return m.request(ctx, groupchat.Change{Kind: kind, User: key}, "", func(ctx context.Context) (uint64, error) {
+			return queue(ctx, m.account, m.group, key)
+		})
+	}
+	known, found := m.ownChanges.ofEvent(ctx, m.conversation(), m.evt.ID, key)
+	switch {
+	case found && known.Task != 0: // the event is handled again
+		return nil
+	case found && known.Kind == groupchat.ChangeBan:
+		return ask(groupchat.ChangeBan, m.groups.BanFromGroup)
+	case to == event.MembershipInvite && standing == store.StandingMember:
+		m.members.want(m.conversation()) // and joins
+		return nil
+	case to == event.MembershipInvite:
+		return ask(groupchat.ChangeInvite, m.groups.InviteToGroup)
+	case to == event.MembershipBan && standing == store.StandingBanned:
+		return nil
+	case to == event.MembershipBan, to == event.MembershipLeave && standing == store.StandingMember:
+		return ask(groupchat.ChangeBan, m.groups.BanFromGroup) // Mimir does not tell a kick from a ban
+	case to == event.MembershipLeave && standing == store.StandingBanned && (before == nil || before.Membership != event.MembershipJoin):
+		return ask(groupchat.ChangeUnban, m.groups.UnbanFromGroup)
+	case to == event.MembershipLeave: // an invite was taken back
+		return m.refuse(ctx, groupchat.Change{Kind: groupchat.ChangeInvite, Event: m.evt.ID, User: key},
+			"an invite that was sent cannot be taken back; ban the person when they have joined")
+	default:
+		return nil
+	}
+}
+
+// leave leaves the group, or declines its invite.
+func (m *management) leave(ctx context.Context) error {
+	g, err := m.groups.Group(m.account, m.group)
+	switch {
+	case isGone(err):
+		return nil
+	case err != nil:
+		return m.again(m.evt, err)
+	case g.State == store.GroupInvited:
+		if err := m.groups.DeclineInvite(ctx, m.account, m.group); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+			return m.again(m.evt, err)
+		}
+		return nil
+	case !g.State.IsActive():
+		return nil
+	}
+	return m.request(ctx, groupchat.Change{Kind: groupchat.ChangeLeave}, "", func(ctx context.Context) (uint64, error) {
+		return m.groups.LeaveGroup(ctx, m.account, m.group)
+	})
+}
+
+func (m *management) conversation() store.Conversation {
+	return store.Conversation{Account: m.account, ID: m.group}
+}
+
+func (m *management) tasks() (groupchat.Tasks, error) {
+	return m.groupTasks(m.conversation())
+}
+
+// groupTasks returns what the mediator of a group has not answered.
+func (c *Connector) groupTasks(at store.Conversation) (groupchat.Tasks, error) {
+	tasks, err := c.groups.GroupTasks(at.Account, at.ID, store.MaxPage)
+	return groupchat.Tasks(tasks), err
+}
+
+// expectedGroup returns a group as its room should show it. What our user asks for is queued
+// where the library handles the events of the room, so the answer is current only there.
+func (c *Connector) expectedGroup(at store.Conversation) (store.Group, error) {
+	g, err := c.groups.Group(at.Account, at.ID)
+	if err != nil {
+		return g, err
+	}
+	tasks, err := c.groupTasks(at)
+	return tasks.Group(g), err
+}
+
+// request queues a task for a change, unless there is a problem. An event that is handled
+// again queues no second one.
+func (m *management) request(
+	ctx context.Context, change groupchat.Change, problem string, queue func(context.Context) (uint64, error),
+) error {
+	change.Event = m.evt.ID
+	g, err := m.groups.Group(m.account, m.group)
+	if err != nil {
+		return m.sendError(m.evt, err)
+	}
+	if problem == "" {
+		problem = change.Allowed(g)
+	}
+	if m.relayed {
+		problem = "only members of the group can do that"
+	}
+	if problem != "" {
+		return m.refuse(ctx, change, problem)
+	}
+	if m.ownChanges.begin(ctx, m.conversation(), change) {
+		return nil
+	}
+	task, err := queue(ctx)
+	if err != nil {
+		m.ownChanges.forget(ctx, m.conversation(), change)
+		if err = m.sendError(m.evt, err); isRetried(err) {
+			return err
+		}
+		return m.refuse(ctx, change, refusalText(err))
+	}
+	change.Task = task
+	m.ownChanges.queued(ctx, m.conversation(), change)
+	return nil
+}
+
+// isRetried tells an error after which an event is handled again from a refusal.
+func isRetried(err error) bool {
+	var status bridgev2.MessageStatus
+	return errors.As(err, &status) && status.Status == event.MessageStatusPending
+}
+
+// refusalText returns the words of a [msgconv.Refusal].
+func refusalText(err error) string {
+	var status bridgev2.MessageStatus
+	if errors.As(err, &status) && status.InternalError != nil {
+		return status.InternalError.Error()
+	}
+	return err.Error()
+}
+
+// refuse sets the room back and tells it why a change is not made. The error that it returns
+// says so to the library, which does not tell it again.
+func (m *management) refuse(ctx context.Context, change groupchat.Change, reason string) error {
+	err := m.setBack(ctx, change)
+	name := ""
+	if !change.User.IsZero() && err == nil {
+		name, err = m.memberName(m.group, change.User)
+	}
+	if err == nil {
+		err = m.tell(ctx, change, change.Refused(name, reason))
+	}
+	if err != nil {
+		return m.again(m.evt, err)
+	}
+	return bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
+		WithErrorReason(event.MessageStatusUnsupported).WithErrorAsMessage().WithIsCertain(true).WithSendNotice(false)
+}
+
+// memberName returns what somebody is called in a group.
+func (cl *client) memberName(group store.ConversationID, key identity.PublicKey) (string, error) {
+	info, err := cl.memberInfo(group, key)
+	if err != nil {
+		return "", err
+	}
+	return *info.Name, nil
+}
+
+// scope returns the scope of the requests for a change that is refused.
+func (m *management) scope(what string, change groupchat.Change) *homeserver.Scope {
+	return homeserver.NewNamedScope(fmt.Sprintf("%s/%s/%s", what, m.evt.ID, change.User))
+}
+
+// tell says something in the room.
+func (m *management) tell(ctx context.Context, change groupchat.Change, text string) error {
+	scope := m.scope("refused change", change)
+	library, cancel := scope.With(m.br.BackgroundCtx, ctx)
+	defer cancel()
+	content := msgconv.Notice("⚠️ " + text)
+	content.Mentions = &event.Mentions{}
+	_, err := m.br.Bot.SendMessage(library, m.portal.MXID, event.EventMessage, &event.Content{Parsed: content}, nil)
+	return homeserver.WithRetryAfter(err)
+}
+
+// setBack makes the room what the group is, where a change that is refused has changed it.
+// It runs where the library handles the events of the room.
+func (m *management) setBack(ctx context.Context, change groupchat.Change) error {
+	scope := m.scope("set back", change)
+	library, cancel := scope.With(m.br.BackgroundCtx, ctx)
+	defer cancel()
+	switch change.Kind {
+	case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
+		return m.setBackRoom(library, m.portal, m.group, change)
+	case groupchat.ChangeLeave:
+		return nil // the next message invites our user
+	case groupchat.ChangeRole, groupchat.ChangeRules:
+	default:
+		if err := m.setBackMember(library, m.portal.MXID, m.group, change); err != nil {
+			return err
+		}
+	}
+	m.members.want(m.conversation())
+	return nil
+}
+
+// roomState returns a state event of a room, as the homeserver has it now. Its content is
+// empty when there is none.
+func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Type) (*event.Event, error) {
+	evt, err := c.matrix.Bot().FullStateEvent(ctx, room, kind, "")
+	if errors.Is(err, mautrix.MNotFound) {
+		evt, err = &event.Event{Type: kind, Content: event.Content{Raw: map[string]any{}}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state of the room: %w", homeserver.WithRetryAfter(err))
+	}
+	evt.Type.Class = event.StateEventType
+	_ = evt.Content.ParseRaw(kind) // or it is parsed already
+	return evt, nil
+}
+
+// setBackRoom makes what a change was about, name, topic or picture, what the group has. A
+// later change of the room that is not handled yet stays. It runs where the library handles
+// the events of the room.
+func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID, change groupchat.Change) error {
+	g, err := cl.expectedGroup(store.Conversation{Account: cl.account, ID: group})
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	kind := map[groupchat.ChangeKind]event.Type{
+		groupchat.ChangeName: event.StateRoomName, groupchat.ChangeTopic: event.StateTopic, groupchat.ChangeAvatar: event.StateRoomAvatar,
+	}[change.Kind]
+	evt, err := cl.roomState(ctx, portal.MXID, kind)
+	if err != nil {
+		return err
+	}
+	if evt.ID != change.Event && evt.ID != "" && !cl.IsOurs(evt.Sender) {
+		return nil
+	}
+	switch content := evt.Content.Parsed.(type) {
+	case *event.RoomNameEventContent:
+		portal.NameSet = portal.NameSet && content.Name == portal.Name
+	case *event.TopicEventContent:
+		portal.TopicSet = portal.TopicSet && content.Topic == portal.Topic
+	case *event.RoomAvatarEventContent:
+		portal.AvatarSet = portal.AvatarSet && content.URL == portal.AvatarMXC
+	}
+	info := groupRoom(g)
+	info.UserLocal = nil // what the user does in their client is theirs
+	portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+	if !portal.NameSet || !portal.TopicSet || !portal.AvatarSet {
+		return fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile)
+	}
+	return nil
+}
+
+// setBackMember undoes what a refused change has made of somebody who is not a member: an
+// invite or a ban, or the end of a ban. Of members memberSync does it.
+func (cl *client) setBackMember(ctx context.Context, room id.RoomID, group store.ConversationID, change groupchat.Change) error {
+	member, err := cl.groups.GroupMember(cl.account, group, change.User)
+	if err != nil && !isGone(err) {
+		return err
+	}
+	isMember := err == nil && member.Standing == store.StandingMember
+	isBanned := err == nil && member.Standing == store.StandingBanned
+	ghost := cl.ghostUser(change.User)
+	membership := event.MembershipLeave
+	known, err := cl.matrix.AppService().StateStore.GetMember(ctx, room, ghost)
+	if err != nil {
+		return fmt.Errorf("read a member of the room: %w", err)
+	}
+	if known != nil {
+		membership = known.Membership
+	}
+	bot := cl.matrix.Bot()
+	switch {
+	case change.Kind == groupchat.ChangeInvite && membership == event.MembershipInvite && !isMember:
+		_, err = bot.KickUser(ctx, room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Not invited to the group"})
+	case change.Kind == groupchat.ChangeBan && membership == event.MembershipBan && !isMember && !isBanned:
+		_, err = bot.UnbanUser(ctx, room, &mautrix.ReqUnbanUser{UserID: ghost})
+	case change.Kind == groupchat.ChangeUnban && membership == event.MembershipLeave && isBanned:
+		_, err = bot.BanUser(ctx, room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
+	}
+	return homeserver.WithRetryAfter(err)
+}
