@@ -278,6 +278,9 @@ func TestGroupManagement_RolesBansInvites_AskedOfMediator(t *testing.T) {
 		f.node.answer(task, "")
 	}
 	f.settled(room, f.account, f.choir, "behind it")
+	if membership := f.membership(room, carol); membership != "invite" {
+		t.Errorf("Carol was invited, and is %s", membership)
+	}
 	for _, text := range f.texts(f.alice, room, f.bot()) {
 		if contains(text, "Carol") {
 			t.Errorf("the room is told %q", text)

@@ -157,7 +157,7 @@ func (cl *client) HandleMatrixPowerLevels(ctx context.Context, msg *bridgev2.Mat
 	if m == nil {
 		return false, bridgev2.ErrPowerLevelsNotSupported
 	}
-	defer m.members.noteLevels(m.conversation(), m.portal.MXID, m.evt.ID)
+	defer m.members.noteHandled(m.conversation(), m.evt.ID)
 	if changesRules(msg) {
 		return false, m.refuse(ctx, groupchat.Change{Kind: groupchat.ChangeRules, Event: m.evt.ID},
 			"Mimir has the roles owner (100), admin (75), moderator (50), user (0) and read-only (-10), and no other rules")
@@ -253,6 +253,7 @@ func (cl *client) HandleMatrixMembership(ctx context.Context, msg *bridgev2.Matr
 	if err != nil {
 		return nil, m.again(m.evt, err)
 	}
+	defer m.members.noteHandled(m.conversation(), m.evt.ID)
 	standing := store.StandingLeft
 	if isMember {
 		standing = tasks.Member(member).Standing
@@ -456,8 +457,8 @@ func (m *management) setBack(ctx context.Context, change groupchat.Change) error
 
 // roomState returns a state event of a room, as the homeserver has it now. Its content is
 // empty when there is none.
-func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Type) (*event.Event, error) {
-	evt, err := c.matrix.Bot().FullStateEvent(ctx, room, kind, "")
+func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Type, key string) (*event.Event, error) {
+	evt, err := c.matrix.Bot().FullStateEvent(ctx, room, kind, key)
 	if errors.Is(err, mautrix.MNotFound) {
 		evt, err = &event.Event{Type: kind, Content: event.Content{Raw: map[string]any{}}}, nil
 	}
@@ -483,7 +484,7 @@ func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, grou
 	kind := map[groupchat.ChangeKind]event.Type{
 		groupchat.ChangeName: event.StateRoomName, groupchat.ChangeTopic: event.StateTopic, groupchat.ChangeAvatar: event.StateRoomAvatar,
 	}[change.Kind]
-	evt, err := cl.roomState(ctx, portal.MXID, kind)
+	evt, err := cl.roomState(ctx, portal.MXID, kind, "")
 	if err != nil {
 		return err
 	}

@@ -29,14 +29,16 @@ const (
 	maxMemberTries = 8
 	// memberTime bounds the requests for one member.
 	memberTime = time.Minute
-	// levelsTime is how long power levels that a user has set are left alone until they are
+	// handlingTime is how long a change of a room by a user is left alone until it is
 	// handled.
-	levelsTime = time.Minute
+	handlingTime = time.Minute
+	// maxHandled bounds the events of memberSync.handled; beyond it all are forgotten.
+	maxHandled = 10_000
 )
 
-// errLevelsUnread says that somebody has changed the power levels of a room, and the event
-// has not been handled yet.
-var errLevelsUnread = errors.New("a change of the power levels has not been handled yet")
+// errUnhandled says that a user has changed a room, and the event has not been handled yet:
+// it says what our user wants of the group.
+var errUnhandled = errors.New("a change of the room has not been handled yet")
 
 // memberSync makes the members of groups members of their rooms, with the power of their
 // roles: a room at a time, a member at a time, beside the deliveries, which do not wait
@@ -46,36 +48,36 @@ type memberSync struct {
 
 	mu     sync.Mutex
 	wanted map[store.Conversation]int // to how often it was tried
-	levels map[id.RoomID]id.EventID   // the last power levels of users that were handled
 	wake   chan struct{}              // capacity 1
+	// handled are the changes of rooms by users that were handled.
+	handled map[id.EventID]struct{}
 }
 
 func newMemberSync(c *Connector) *memberSync {
 	return &memberSync{
-		Connector: c, wanted: make(map[store.Conversation]int), levels: make(map[id.RoomID]id.EventID), wake: make(chan struct{}, 1),
+		Connector: c, wanted: make(map[store.Conversation]int), handled: make(map[id.EventID]struct{}), wake: make(chan struct{}, 1),
 	}
 }
 
-// maxLevelRooms bounds the rooms of memberSync.levels; beyond it all are forgotten.
-const maxLevelRooms = 10_000
-
-// noteLevels notes that power levels which a user has set were handled, and has the members
-// looked at: a level between two roles becomes that of the role.
-func (s *memberSync) noteLevels(conversation store.Conversation, room id.RoomID, evt id.EventID) {
+// noteHandled notes that a change of a room by a user was handled, and has the members
+// looked at: what is not done is set back.
+func (s *memberSync) noteHandled(conversation store.Conversation, evt id.EventID) {
 	s.mu.Lock()
-	if len(s.levels) >= maxLevelRooms {
-		clear(s.levels)
+	if len(s.handled) >= maxHandled {
+		clear(s.handled)
 	}
-	s.levels[room] = evt
+	s.handled[evt] = struct{}{}
 	s.mu.Unlock()
 	s.want(conversation)
 }
 
-// handledLevels reports whether an event was the last that noteLevels was called with.
-func (c *Connector) handledLevels(room id.RoomID, evt id.EventID) bool {
-	c.members.mu.Lock()
-	defer c.members.mu.Unlock()
-	return c.members.levels[room] == evt
+// isUnhandled reports whether a state event of a room is a change by a user that was not
+// handled yet.
+func (s *memberSync) isUnhandled(evt *event.Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, handled := s.handled[evt.ID]
+	return evt.ID != "" && !handled && !s.IsOurs(evt.Sender) && time.Since(time.UnixMilli(evt.Timestamp)) < handlingTime
 }
 
 // want has the members of a room looked at soon. It may be called from any goroutine.
@@ -213,32 +215,74 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 		}
 		return nil
 	}
-	user := mimirid.User(m.ID)
-	intent := r.br.Matrix.GhostIntent(user)
+	intent := r.br.Matrix.GhostIntent(mimirid.User(m.ID))
 	ghost := intent.GetMXID()
 	membership := event.MembershipLeave
-	if known := r.current[ghost]; known != nil {
+	known := r.current[ghost]
+	if known != nil {
 		membership = known.Membership
+	}
+	if m.Standing == store.StandingMember {
+		levels[ghost] = groupchat.Level(m.Permissions)
+	}
+	if !r.differs(m, membership) {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
 	library, end := r.libraryContext(ctx)
 	defer end()
-	switch {
-	case m.Standing == store.StandingMember:
-		levels[ghost] = groupchat.Level(m.Permissions)
-		if membership == event.MembershipJoin || membership != event.MembershipBan && r.joined >= maxJoined {
-			return nil
+	if known != nil { // somebody may have changed it meanwhile
+		var err error
+		if m, membership, err = r.readAgain(library, m, ghost); err != nil || !r.differs(m, membership) {
+			return err
 		}
-		return r.join(ctx, library, m, intent, membership)
-	case m.Standing == store.StandingBanned && membership != event.MembershipBan && membership != event.MembershipLeave:
-		_, err := r.matrix.Bot().BanUser(library, r.room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
-		return homeserver.WithRetryAfter(err)
-	case m.Standing == store.StandingLeft && (membership == event.MembershipJoin || membership == event.MembershipInvite):
-		_, err := r.matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
-		return homeserver.WithRetryAfter(err)
 	}
-	return nil
+	var err error
+	switch m.Standing {
+	case store.StandingMember:
+		return r.join(ctx, library, m, intent, membership)
+	case store.StandingBanned:
+		_, err = r.matrix.Bot().BanUser(library, r.room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
+	case store.StandingLeft:
+		_, err = r.matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
+	}
+	return homeserver.WithRetryAfter(err)
+}
+
+// differs reports whether the membership of a ghost is to be changed. Who is not a member of
+// the group, and invited to the room, may become one.
+func (r *memberRoom) differs(m store.Member, membership event.Membership) bool {
+	if m.Standing != store.StandingMember {
+		return membership == event.MembershipJoin
+	}
+	return membership == event.MembershipBan || membership != event.MembershipJoin && r.joined < maxJoined
+}
+
+// readAgain returns what the homeserver, the store and the tasks say of a member now, in this
+// order: a change of the room that was handled is in one of the others. It fails with
+// errUnhandled for another one.
+func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.UserID) (store.Member, event.Membership, error) {
+	evt, err := r.roomState(ctx, r.room, event.StateMember, ghost.String())
+	if err != nil {
+		return m, "", err
+	}
+	if r.members.isUnhandled(evt) {
+		return m, "", errUnhandled // see HandleMatrixMembership
+	}
+	membership := event.MembershipLeave
+	if evt.ID != "" {
+		membership = evt.Content.AsMember().Membership
+	}
+	tasks, err := r.groupTasks(store.Conversation{Account: r.account, ID: r.group})
+	if err != nil {
+		return m, "", err
+	}
+	now, err := r.groups.GroupMember(r.account, r.group, m.ID)
+	if err != nil {
+		return m, "", err
+	}
+	return tasks.Member(now), membership, nil
 }
 
 func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent bridgev2.MatrixAPI, membership event.Membership) error {
@@ -275,12 +319,12 @@ func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) err
 	if err != nil {
 		return fmt.Errorf("read the power levels: %w", homeserver.WithRetryAfter(err))
 	}
-	evt, err := r.roomState(library, r.room, event.StatePowerLevels)
+	evt, err := r.roomState(library, r.room, event.StatePowerLevels, "")
 	if err != nil {
 		return err
 	}
-	if !r.IsOurs(evt.Sender) && !r.handledLevels(r.room, evt.ID) && time.Since(time.UnixMilli(evt.Timestamp)) < levelsTime {
-		return errLevelsUnread // it says what our user wants; see HandleMatrixPowerLevels
+	if r.members.isUnhandled(evt) {
+		return errUnhandled // see HandleMatrixPowerLevels
 	}
 	levels, ok := evt.Content.Parsed.(*event.PowerLevelsEventContent)
 	if !ok {

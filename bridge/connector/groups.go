@@ -406,11 +406,9 @@ func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, messa
 // user wanted of the mediator, unless it was done without a word.
 func (d *delivery) taskEnded(ctx context.Context) error {
 	failed := d.ev.Kind == store.GroupTaskFailed
-	change, ours := d.ownChanges.ofTask(ctx, d.at.Conversation, d.ev.Task)
-	if ours || failed {
-		if err := d.settleChange(ctx, change, failed); err != nil && !errors.Is(err, homeserver.ErrProfile) {
-			return err
-		}
+	change, ours, err := d.settleChange(ctx, failed)
+	if err != nil && !errors.Is(err, homeserver.ErrProfile) {
+		return err
 	}
 	reason := msgconv.CleanName(d.ev.Reason)
 	if !failed && reason == "" || time.Since(d.ev.Time.Time()) > alarmAge {
@@ -434,18 +432,20 @@ func (d *delivery) taskEnded(ctx context.Context) error {
 	return d.sayIfThere(ctx, strings.TrimSuffix(text, ".")+".")
 }
 
-// settleChange makes the room what the group is, after the mediator has answered a change.
-// Also one that was done may not be what the room shows: somebody else may have changed it
-// before the bridge knew.
-func (d *delivery) settleChange(ctx context.Context, change groupchat.Change, failed bool) error {
+// settleChange makes the room what the group is, after the mediator has answered a change of
+// our user, and returns the change. Also one that was done may not be what the room shows:
+// somebody else may have changed it before the bridge knew. It works where the library
+// handles the events of the room, so that the change and its task are noted.
+func (d *delivery) settleChange(ctx context.Context, failed bool) (change groupchat.Change, ours bool, err error) {
 	d.members.want(d.at.Conversation)
 	cl, ok := d.at.Login.Client.(*client)
 	if !ok {
-		return nil
+		return change, false, nil
 	}
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
 		var err error
+		change, ours = d.ownChanges.ofTask(ctx, d.at.Conversation, d.ev.Task)
 		switch change.Kind {
 		case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
 			err = cl.setBackRoom(ctx, portal, d.at.ID, change)
@@ -462,7 +462,8 @@ func (d *delivery) settleChange(ctx context.Context, change groupchat.Change, fa
 			homeserver.ScopeOf(ctx).Fail(err)
 		}
 	}
-	return d.queueExisting(ctx, settledPart, &meta)
+	err = d.queueExisting(ctx, settledPart, &meta)
+	return change, ours, err
 }
 
 // settledPart is the part of an entry that the state of the room after it is.
