@@ -45,7 +45,9 @@ type Contact struct {
 	// Nickname is what the contact calls themselves.
 	Nickname string `json:"nickname,omitempty"`
 	Info     string `json:"info,omitempty"`
-	Muted    bool   `json:"muted,omitempty"`
+	// Avatar is the size of the picture, in bytes.
+	Avatar int  `json:"avatar_bytes,omitempty"`
+	Muted  bool `json:"muted,omitempty"`
 	// Request is what the contact wrote when asking to be one, Requested when.
 	Request   string    `json:"request,omitempty"`
 	Requested time.Time `json:"requested,omitzero"`
@@ -157,7 +159,6 @@ type Status struct {
 	Media        *MediaUsage   `json:"media,omitempty"`
 	DiskLow      bool          `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
 	Warnings     []Warning     `json:"warnings"`
-	Retention    *Retention    `json:"retention,omitempty"`
 	// Parts are what other parts of the process say of themselves.
 	Parts map[string]json.RawMessage `json:"parts,omitempty"`
 }
@@ -258,7 +259,7 @@ func contactOf(n *node.Node, c store.Contact) Contact {
 	p := n.Presence(c.Account, c.ID)
 	out := Contact{
 		ID: c.ID.String(), Name: c.DisplayName(), Nickname: c.Nickname, State: c.State.String(),
-		Info: c.Info, Muted: c.Muted, Request: c.Request, Requested: c.Requested.Time(),
+		Info: c.Info, Avatar: len(c.Avatar), Muted: c.Muted, Request: c.Request, Requested: c.Requested.Time(),
 		Online: p.Online, LastSeen: c.LastSeen.Time(), NextAttempt: p.NextAttempt, LastError: p.LastError, Held: heldOf(n, c),
 	}
 	if c.Asked != store.AskNone {

@@ -9,15 +9,13 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/mimird/mimird/actors/control/warnings"
-	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/control/changes"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -40,28 +38,8 @@ const (
 	statusEvery   = 5 * time.Second
 )
 
-// The kinds of changes.
-const (
-	ChangePresence = "presence"
-	ChangePeers    = "peers"
-	ChangeStatus   = "status"
-)
-
-// Change is something that is different from before and in no log. It is not repeated: who
-// begins to follow asks for what is true then.
-type Change struct {
-	Kind string `json:"kind" enum:"presence,peers,status"`
-	// Of presence.
-	Contact  string    `json:"contact,omitempty" doc:"Who has come or gone"`
-	Name     string    `json:"name,omitempty" doc:"Of the contact"`
-	Online   bool      `json:"online,omitempty" doc:"There is a connection now"`
-	LastSeen time.Time `json:"last_seen,omitzero"`
-	// Of peers.
-	Up    int `json:"up,omitempty" doc:"Yggdrasil peers that are connected"`
-	Peers int `json:"peers,omitempty" doc:"Yggdrasil peers in all"`
-	// Of status.
-	Warnings []Warning `json:"warnings,omitempty" doc:"Those that there are now"`
-}
+// Change is something that is different from before and in no log.
+type Change = changes.Change
 
 // LastEvent is where the log of an account ends.
 type LastEvent struct {
@@ -124,8 +102,7 @@ func (s *service) follow(_ context.Context, in *followInput) (*huma.StreamRespon
 		}
 	}
 	if in.Changes {
-		f.changes = &changes{s: s, account: account}
-		f.changes.begin()
+		f.changes = changes.New(s.node, account)
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		_, w := humago.Unwrap(c)
@@ -141,7 +118,7 @@ type follower struct {
 	s       *service
 	account identity.PublicKey
 	after   uint64
-	changes *changes // nil when they were not asked for
+	changes *changes.Watcher // nil when they were not asked for
 
 	w         http.ResponseWriter
 	deadlines *http.ResponseController
@@ -182,9 +159,9 @@ func (f *follower) run(ctx context.Context) {
 		case <-signs.C:
 			err = f.write([]byte(": alive\n\n"))
 		case <-looks:
-			changed = f.changes.presence()
+			changed = f.changes.Presence()
 		case <-asks:
-			changed = f.changes.status(ctx)
+			changed = f.changes.Status(ctx)
 		}
 		for _, c := range changed {
 			if err == nil {
@@ -248,94 +225,6 @@ func (s *service) encodable(e Event) bool {
 		return false
 	}
 	return true
-}
-
-// changes compares what is true now with what it was when it was asked last.
-type changes struct {
-	s       *service
-	account identity.PublicKey
-
-	version uint64 // of the presences
-	online  map[identity.PublicKey]bool
-
-	asked     bool
-	up, peers int
-	warnings  []string // codes, with their texts
-}
-
-// begin notes what is true when the stream begins.
-func (c *changes) begin() {
-	c.version = c.s.node.PresenceVersion()
-	c.online = c.onlineNow()
-}
-
-func (c *changes) onlineNow() map[identity.PublicKey]bool {
-	now := make(map[identity.PublicKey]bool)
-	for _, id := range c.s.node.OnlineContacts(c.account) {
-		now[id] = true
-	}
-	return now
-}
-
-// presence returns who has come and gone.
-func (c *changes) presence() []Change {
-	version := c.s.node.PresenceVersion()
-	if version == c.version {
-		return nil
-	}
-	now := c.onlineNow()
-	var out []Change
-	tell := func(id identity.PublicKey, online bool) {
-		contact, err := c.s.node.Contact(c.account, id)
-		if err != nil {
-			return // removed at this moment
-		}
-		out = append(out, Change{Kind: ChangePresence, Contact: id.String(), Name: contact.DisplayName(), Online: online, LastSeen: contact.LastSeen.Time()})
-	}
-	for id := range now {
-		if !c.online[id] {
-			tell(id, true)
-		}
-	}
-	for id := range c.online {
-		if !now[id] {
-			tell(id, false)
-		}
-	}
-	c.version, c.online = version, now
-	return out
-}
-
-// status returns how peers and warnings have changed; the first call only notes them.
-func (c *changes) status(ctx context.Context) []Change {
-	state, err := c.s.node.Status(ctx)
-	if err != nil {
-		return nil // the node stops, or is busy; the next time tells
-	}
-	now := warnings.Of(state)
-	known := make([]string, 0, len(now))
-	for _, w := range now {
-		known = append(known, w.Code+" "+w.Text)
-	}
-	up, peers := peersOf(state)
-	var out []Change
-	if c.asked && (up != c.up || peers != c.peers) {
-		out = append(out, Change{Kind: ChangePeers, Up: up, Peers: peers})
-	}
-	if c.asked && !slices.Equal(known, c.warnings) {
-		out = append(out, Change{Kind: ChangeStatus, Warnings: now})
-	}
-	c.asked, c.up, c.peers, c.warnings = true, up, peers, known
-	return out
-}
-
-func peersOf(state node.Status) (up, all int) {
-	for _, p := range state.Overlay.Peers {
-		if p.Up {
-			up++
-		}
-	}
-	return up, len(state.Overlay.Peers)
 }
 
 func (s *service) event(account identity.PublicKey, e store.Event) Event {

@@ -55,6 +55,8 @@ type Options struct {
 	Consumers []string
 	// Search finds messages; nil when this process keeps no index.
 	Search *search.Service
+	// Page is the page for browsers; nil when this process has none.
+	Page Page
 	// Backup writes a backup of the node and returns what is not in it; nil when this
 	// process makes none.
 	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)

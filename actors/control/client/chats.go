@@ -100,7 +100,7 @@ func (c *Client) bytes(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxPicture))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxPicture)) //nolint:forbidigo // through a limit
 	if err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package client
+
+import (
+	"context"
+
+	"github.com/mimird/mimird/actors/control"
+)
+
+// Page asks how the page for browsers is, and who is in.
+func (c *Client) Page(ctx context.Context) (control.PageState, error) {
+	return get[control.PageState](ctx, c, "/v1/page")
+}
+
+// PageLink makes a link to the page that lets one browser in, once.
+func (c *Client) PageLink(ctx context.Context) (control.PageLink, error) {
+	return post[control.PageLink](ctx, c, "/v1/page/link", struct{}{})
+}
+
+// SetPagePassword sets the password of the page, or removes it when it is "".
+func (c *Client) SetPagePassword(ctx context.Context, password string) error {
+	return c.put(ctx, "/v1/page/password", control.PagePassword{Password: password})
+}
+
+// EndPageSession logs a browser out, or all of them when id is "".
+func (c *Client) EndPageSession(ctx context.Context, id string) error {
+	if id == "" {
+		return c.remove(ctx, "/v1/page/sessions")
+	}
+	return c.remove(ctx, "/v1/page/sessions/"+segment(id))
+}
