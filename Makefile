@@ -12,6 +12,8 @@ SLOW    := ./test/crash ./bridge ./test/scenario ./cmd/mimird ./actors/node
 FUZZTIME ?= 10s
 # The Matrix client of make screenshots.
 GOMUKS  := v0.2607.0
+# What looks for barriers in the page, in make page-test.
+AXE     := 4.14.1
 # Without the tables that only debuggers read, a quarter of all compiling is saved. It
 # is the same for all but make build, as what was compiled in another way cannot be
 # used again; the go commands that tests run have it from the environment.
@@ -37,7 +39,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: release release-check help run demo build test scenario budget e2e crash bench bench-growth attack mutants screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: release release-check help run demo build test scenario budget e2e crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -90,9 +92,14 @@ attack: ## what strangers can do, at full size over real Yggdrasil nodes; fails 
 mutants: ## put defects into the code and see that the tests notice; ARGS selects
 	$(NOCGO) $(GO) run ./test/mutants $(ARGS)
 
+page-test: ## the page for browsers in Chromium, with axe; fails when there is none; needs npm
+	sh test/screenshots/axe.sh $(AXE)
+	$(NOCGO) $(GO) test -tags $(TAGS),browser -count=1 -v -timeout 20m -run TestBrowser ./actors/page -args -axe $(CURDIR)/.cache/axe-$(AXE).min.js $(ARGS)
+
 screenshots: build ## the pictures in docs/pictures, with a real client in a real browser; needs npm, gcc and Chromium
 	sh test/screenshots/client.sh $(GOMUKS)
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/screenshots -gomuks .cache/gomuks-$(GOMUKS) $(ARGS)
+	$(MAKE) page-test ARGS="-pictures $(CURDIR)/docs/pictures"
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(NOCGO) $(GO) list -tags $(TAGS) $(PKGS)); do \

@@ -57,12 +57,12 @@ type Config struct {
 	Media     Media     `yaml:"media"`
 	Control   Control   `yaml:"control"`
 	Metrics   Metrics   `yaml:"metrics"`
+	Page      Page      `yaml:"page"`
 	Server    Server    `yaml:"tracker"`
 	Files     Files     `yaml:"files"`
 	Mediator  Mediator  `yaml:"mediator"`
 	Groups    Groups    `yaml:"groups"`
 	Backup    Backup    `yaml:"backup"`
-	Retention Retention `yaml:"retention"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -140,6 +140,44 @@ type Metrics struct {
 	Listen string `yaml:"listen"`
 }
 
+// Page is where the page for browsers is served.
+type Page struct {
+	// Listen is host:port, PageAuto, or empty for nowhere.
+	Listen string `yaml:"listen"`
+	// URL is the address that browsers use, empty for the listener's own.
+	URL string `yaml:"url"`
+}
+
+// PageAuto listens on loopback: at DefaultPageAddress, or at another port when that one is
+// in use.
+const (
+	PageAuto           = "auto"
+	DefaultPageAddress = "127.0.0.1:8743"
+)
+
+// Address returns where the page listens, "" for nowhere, and whether another port may take
+// the place of that one.
+func (p Page) Address() (listen string, anyPort bool) {
+	if p.Listen == PageAuto {
+		return DefaultPageAddress, true
+	}
+	return p.Listen, false
+}
+
+func (p Page) validate(bad func(format string, args ...any)) {
+	listen, _ := p.Address()
+	if _, port, err := net.SplitHostPort(listen); listen != "" && (err != nil || port == "") {
+		bad("page.listen: %q is neither auto nor host:port, such as 127.0.0.1:8743", clip(p.Listen))
+	}
+	if p.URL == "" {
+		return
+	}
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		bad("page.url: %q is not the address of a page without a path, such as https://mimir.example.org", clip(p.URL))
+	}
+}
+
 // Server configures the tracker role.
 type Server struct {
 	Listen        []string `yaml:"listen"`
@@ -190,14 +228,13 @@ func Default() Config {
 		Session:  Session{Idle: Duration(10 * time.Minute), Max: 10_000},
 		Outbox:   Outbox{MaxMessages: 100_000},
 		Control:  Control{Socket: "control.sock"},
+		Page:     Page{Listen: PageAuto},
 		Server:   Server{Listen: []string{}, MaxIdentities: 100_000, SyncWith: []string{}},
 		Media:    defaultMedia(),
 		Files:    defaultFiles(),
 		Mediator: defaultMediator(),
 		Groups:   Groups{Mediators: []NodeKey{}},
 		Backup:   defaultBackup(),
-
-		Retention: Retention{Conversations: map[string]Duration{}, Gone: []string{}},
 	}
 }
 
@@ -380,13 +417,13 @@ func (c *Config) validate() error {
 	c.validateMedia(bad)
 	c.validateMediator(bad)
 	c.validateBackup(bad)
-	c.validateRetention(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}
 	if _, port, err := net.SplitHostPort(c.Metrics.Listen); c.Metrics.Listen != "" && (err != nil || port == "") {
 		bad("metrics.listen: %q is not host:port, such as 127.0.0.1:9753", clip(c.Metrics.Listen))
 	}
+	c.Page.validate(bad)
 	if c.Server.MaxIdentities < 1 {
 		bad("tracker.max_identities: must be at least 1")
 	}

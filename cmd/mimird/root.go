@@ -56,7 +56,7 @@ func newRoot() (*cobra.Command, *flags) {
 	root.AddCommand(
 		newUp(f), newID(f), newAccount(f), newContact(f), newGroup(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newSearch(f), newFile(f), newTail(f), newStatus(f),
 		newTop(f), newHealth(f), newTrace(f), newDoctor(f), newCheck(f), newBackup(f), newRestore(f), newExport(f),
-		newMatrix(f), newMediator(f), newService(f), newVersion(f), newMan(),
+		newMatrix(f), newMediator(f), newPage(f), newService(f), newVersion(f), newMan(),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {

@@ -249,25 +249,26 @@ func start(ctx context.Context, f *flags, o upOptions, node *node.Node, c config
 	for _, p := range lost {
 		g.Lost = append(g.Lost, p.String())
 	}
-	awaitControl(ctx, g.Control)
+	g.Page = awaitControl(ctx, g.Control)
 	return greet(f, o, node, g)
 }
 
 // awaitControl waits until commands reach the node, so that they work as soon as the
-// report is printed. It gives up after controlTime: the node runs without its control
-// API.
-func awaitControl(ctx context.Context, socket string) {
+// report is printed, and returns where the page is, "" without one. It gives up after
+// controlTime: the node runs without its control API.
+func awaitControl(ctx context.Context, socket string) (page string) {
 	ctx, cancel := context.WithTimeout(ctx, controlTime)
 	defer cancel()
 	api := client.New(socket)
 	defer api.Close()
 	for {
-		if _, err := api.Accounts(ctx); !errors.Is(err, client.ErrNotRunning) {
-			return
+		state, err := api.Page(ctx)
+		if !errors.Is(err, client.ErrNotRunning) {
+			return state.URL
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return ""
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -346,11 +347,6 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 		}
 	}
 	opts.Media = mediaOptions(c)
-	policy, err := retentionPolicy(c)
-	if err != nil {
-		return node.Options{}, configError{err}
-	}
-	opts.Retention = policy
 	if c.Has(config.RoleFiles) {
 		opts.Files = &fileserver.Options{
 			OpenNetwork: opener(c, c.Files.Listen, log.With("role", "files")),
@@ -383,7 +379,14 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 		api.Search = search.New(f.dir)
 		opts.Parts = append(opts.Parts, node.Part{Name: "search", New: func(n *node.Node) kernel.Actor { return api.Search.NewActor(n) }})
 	}
+	page, access, has := pagePart(f, c)
+	if has {
+		api.Page = access
+	}
 	opts.Parts = append(opts.Parts, node.Part{Name: "control", New: control.New(api)})
+	if has {
+		opts.Parts = append(opts.Parts, page)
+	}
 	if c.Metrics.Listen != "" {
 		opts.Parts = append(opts.Parts, node.Part{Name: "metrics", New: watch.New(c.Metrics.Listen, api.Socket)})
 	}
@@ -490,6 +493,8 @@ type startReport struct {
 	Files   string `json:"files,omitempty"`
 	// Mediator is the node key of the mediator that this process is.
 	Mediator string `json:"mediator,omitempty"`
+	// Page is where browsers reach the page of the node.
+	Page string `json:"page,omitempty"`
 	// Lost are keys that are missing, one sentence each.
 	Lost []string `json:"lost,omitempty"`
 
@@ -523,6 +528,9 @@ func greet(f *flags, o upOptions, node *node.Node, g startReport) error {
 		}
 		for _, text := range g.Lost {
 			fmt.Fprintf(o.out, "  warning: %s\n", printable(text))
+		}
+		if g.Page != "" {
+			fmt.Fprintf(o.out, "  your page   %s; let a browser in with: mimird page link\n", g.Page)
 		}
 		if g.Link != "" {
 			fmt.Fprintf(o.out, "  account     %s; scan this in Mimir (Add contact), or copy the link:\n", printable(g.Account))

@@ -125,8 +125,18 @@ Everything keeps running until Ctrl-C:
   room         %s
   Alice's node mimird --data %s status
   Bob's node   mimird --data %s send %s hello
-`, w.homeserver.URL(), w.person.UserID(), personPassword, w.room, w.alice.Dir, w.bob.Dir, w.alice.Account.ID)
+  Alice's page %s
+`, w.homeserver.URL(), w.person.UserID(), personPassword, w.room, w.alice.Dir, w.bob.Dir, w.alice.Account.ID, w.page(ctx))
 	<-ctx.Done()
+}
+
+// page is a link to the page of Alice's node, or how to get one.
+func (w *world) page(ctx context.Context) string {
+	link, err := w.alice.Client.PageLink(ctx)
+	if err != nil {
+		return "mimird --data " + w.alice.Dir + " page link"
+	}
+	return link.URL + "\n               (works once, for ten minutes; another one: mimird --data " + w.alice.Dir + " page link)"
 }
 
 // end stops everything and removes the directory.
