@@ -15,7 +15,7 @@ type Backup struct {
 	// TooOld is the age of the last good backup at which somebody should know.
 	TooOld Duration `yaml:"too_old"`
 	// PassphraseFile has the passphrase in its first line.
-	PassphraseFile string     `yaml:"passphrase_file"`
+	PassphraseFile string     `yaml:"passphrase_path"`
 	WithoutHosted  bool       `yaml:"without_hosted"`
 	SFTP           BackupSFTP `yaml:"sftp"`
 	S3             BackupS3   `yaml:"s3"`
@@ -31,8 +31,8 @@ type BackupKeep struct {
 
 // BackupSFTP is for targets that begin with sftp://.
 type BackupSFTP struct {
-	KeyFile      string `yaml:"key_file"`
-	PasswordFile string `yaml:"password_file"`
+	KeyFile      string `yaml:"key_path"`
+	PasswordFile string `yaml:"password_path"`
 	KnownHosts   string `yaml:"known_hosts"`
 }
 
@@ -41,7 +41,7 @@ type BackupS3 struct {
 	Endpoint      string `yaml:"endpoint"`
 	Region        string `yaml:"region"`
 	AccessKey     string `yaml:"access_key"`
-	SecretKeyFile string `yaml:"secret_key_file"`
+	SecretKeyFile string `yaml:"secret_key_path"`
 }
 
 func defaultBackup() Backup {

@@ -63,6 +63,7 @@ type Config struct {
 	Mediator  Mediator  `yaml:"mediator"`
 	Groups    Groups    `yaml:"groups"`
 	Backup    Backup    `yaml:"backup"`
+	Retention Retention `yaml:"retention"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -235,6 +236,8 @@ func Default() Config {
 		Mediator: defaultMediator(),
 		Groups:   Groups{Mediators: []NodeKey{}},
 		Backup:   defaultBackup(),
+
+		Retention: Retention{Conversations: map[string]Duration{}, Gone: []string{}},
 	}
 }
 
@@ -417,6 +420,7 @@ func (c *Config) validate() error {
 	c.validateMedia(bad)
 	c.validateMediator(bad)
 	c.validateBackup(bad)
+	c.validateRetention(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}

@@ -159,6 +159,7 @@ type Status struct {
 	Media        *MediaUsage   `json:"media,omitempty"`
 	DiskLow      bool          `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
 	Warnings     []Warning     `json:"warnings"`
+	Retention    *Retention    `json:"retention,omitempty"`
 	// Parts are what other parts of the process say of themselves.
 	Parts map[string]json.RawMessage `json:"parts,omitempty"`
 }

@@ -46,6 +46,7 @@ func (s *service) register(api huma.API) {
 	s.registerConversations(api)
 	s.registerWatch(api)
 	s.registerGroups(api)
+	s.registerRetention(api)
 	s.registerMediator(api)
 	s.registerSearch(api)
 	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
@@ -68,7 +69,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	out := Status{
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
 		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
-		Warnings: warnings.Of(state), Parts: s.parts(ctx), UnencodableEvents: s.unencodable.Load(),
+		Warnings: warnings.Of(state), Parts: s.parts(ctx), Retention: retentionOf(s.node), UnencodableEvents: s.unencodable.Load(),
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()

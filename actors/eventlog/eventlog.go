@@ -64,6 +64,7 @@ func Kinds() []Kind {
 		{store.GroupTaskDone, "the mediator of the group has done what the account asked for", and(ofGroup, "task", "member", "member_name", "message", "reason")},
 		{store.GroupTaskFailed, "what the account asked of the mediator of the group was given up", and(ofGroup, "task", "member", "member_name", "message", "reason")},
 		{store.ConversationRead, "our user has read the conversation up to the message at position `order`; of a group it has `group` in place of `contact`", and(ofContact, "order")},
+		{store.MessagesExpired, "messages of the conversation were removed here, by retention or because somebody cleared it; a group has `group` in place of `contact`", ofContact},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/transfer"
@@ -33,6 +34,7 @@ const (
 	listenerName  = "listener"
 	trackerName   = "tracker"
 	transfersName = "transfers"
+	retentionName = "retention"
 	filesName     = "files"
 	mediatorName  = "mediator"
 
@@ -144,6 +146,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	n.node.writer.Store(&writer)
 	if n.node.opts.OpenNetwork != nil {
 		spawn(transfersName, func() kernel.Actor { return transfer.NewActor(n.node.files) })
+		spawn(retentionName, func() kernel.Actor { return retention.NewActor(n.node.retention) })
 	}
 	n.accounts = n.node.accountDeps(writer)
 	if err := n.startAccounts(c); err != nil {

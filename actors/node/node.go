@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mimird/mimird/actors/account"
 	"github.com/mimird/mimird/actors/contact"
 	"github.com/mimird/mimird/actors/group"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/transfer"
@@ -52,6 +54,7 @@ type Node struct {
 	contactNodes *contact.Nodes
 	sessions     *session.Table
 	files        *transfer.Service
+	retention    *retention.Service
 	foreign      *resolver.ForeignNodes
 	trackersV1   *resolver.TrackersV1
 	// strangerLog has every log line whose number a stranger decides.
@@ -127,6 +130,9 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.files, err = transfer.Open(transfer.Deps{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.net,
 		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
+	})
+	n.retention = retention.New(retention.Deps{
+		Store: s, Writer: n.storeActor, Now: opts.Now, Policy: opts.Retention, WholeLog: []string{account.ForwardConsumer},
 	})
 	if err != nil || n.readOnly {
 		return err

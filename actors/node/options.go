@@ -10,6 +10,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/trackerserver"
 	"github.com/mimird/mimird/actors/transfer"
@@ -63,6 +64,9 @@ type Options struct {
 	// arrive. New groups are on the first one. Without any, accounts are connected to the
 	// mediators of the groups that they are in.
 	Mediators []identity.NodeKey
+
+	// Retention says how long messages and events stay; without it they stay for ever.
+	Retention retention.Policy
 
 	// Media configures the files of messages.
 	Media transfer.Options

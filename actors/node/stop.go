@@ -108,7 +108,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context, msg shutdown) {
 	}
 	order := [][]string{
 		parts,
-		{listenerName, trackerName, transfersName, filesName, mediatorName},
+		{listenerName, trackerName, transfersName, retentionName, filesName, mediatorName},
 		n.accountNames(c),
 		{resolverName},
 		{overlayName},

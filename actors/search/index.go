@@ -514,6 +514,15 @@ func (x *index) removeConversation(ctx context.Context, account, conversation in
 	}, "UPDATE documents SET conversation = 0, place = 0 WHERE id IN (", &first)
 }
 
+// removeMessages removes the messages of a conversation up to a place, as removeConversation
+// does.
+func (x *index) removeMessages(ctx context.Context, account, conversation, upto int64) error {
+	first, last := account<<accountShift, lastID(account, maxSeconds)
+	return x.removeChunks(ctx, func(tx *sql.Tx) ([]int64, error) {
+		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE id BETWEEN ? AND ? AND conversation = ? AND place BETWEEN 1 AND ? ORDER BY id LIMIT ?", first, last, conversation, upto, chunk)
+	}, "UPDATE documents SET conversation = 0, place = 0 WHERE id IN (", &first)
+}
+
 // removeAccount removes all that the index has of an account.
 func (x *index) removeAccount(ctx context.Context, key identity.PublicKey) error {
 	c, err := cursorOf(ctx, x.write, key)

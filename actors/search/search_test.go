@@ -136,6 +136,33 @@ func TestSearch_Names(t *testing.T) {
 	})
 }
 
+// What has expired leaves the index too, also its words; what stays in between does not.
+func TestSearch_Expired_Leave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.says(alice, bob, "secret one")
+		r.writes(alice, with(bob), "secret and undelivered")
+		r.says(alice, bob, "secret two")
+		r.says(alice, carol, "secret of carol")
+		r.says(anna, bob, "secret of anna")
+		r.wants(search.Query{Account: alice, Words: "secret"}, "secret of carol", "secret two", "secret and undelivered", "secret one")
+		before := r.count("SELECT count(*) FROM documents WHERE place > 0")
+		found, err := r.store.Expirable(alice, with(bob), store.MillisOf(began.Add(1000*day)), 0, store.Consumers{})
+		r.must(err)
+		op := store.ExpireMessages{Account: alice, Conversation: with(bob), Orders: found.Orders, Seq: found.Seq}
+		if got := do[store.Expired](r, op); got.Count != 2 {
+			t.Fatalf("%+v", got)
+		}
+		r.wants(search.Query{Account: alice, Words: "secret"}, "secret of carol", "secret and undelivered")
+		r.wants(search.Query{Account: anna, Words: "secret"}, "secret of anna")
+		if after := r.count("SELECT count(*) FROM documents WHERE place > 0"); after != before-2 {
+			t.Errorf("%d documents, %d before", after, before)
+		}
+		r.says(alice, bob, "secret three")
+		r.wants(search.Query{Account: alice, Words: "secret"}, "secret three", "secret of carol", "secret and undelivered")
+	})
+}
+
 func TestSearch_EditedDeletedRemoved_Leave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

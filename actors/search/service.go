@@ -534,6 +534,8 @@ func (b *batch) event(ctx context.Context, e store.Event) (err error) {
 		err = b.name(ctx, e.Conversation)
 	case store.ContactRemoved, store.GroupRemoved:
 		err = b.removed(ctx, e.Conversation)
+	case store.MessagesExpired:
+		err = b.expired(ctx, e)
 	}
 	if err != nil {
 		return err
@@ -577,12 +579,16 @@ func (b *batch) message(ctx context.Context, e store.Event) error {
 	if err != nil {
 		return err
 	}
-	d := document{conversation: n, place: int64(m.Order), sent: m.SendTime} //nolint:gosec // orders count messages
+	b.addMessage(n, m)
+	return nil
+}
+
+func (b *batch) addMessage(conversation int64, m store.Message) {
+	d := document{conversation: conversation, place: int64(m.Order), sent: m.SendTime} //nolint:gosec // orders count messages
 	if text, ok := textOf(m); ok {
-		d.words = wordsOfMessage(m, n, text)
+		d.words = wordsOfMessage(m, conversation, text)
 	}
 	b.add(d)
-	return nil
 }
 
 // wordsOfMessage returns what the index has of a message.
@@ -620,6 +626,32 @@ func (b *batch) name(ctx context.Context, id store.ConversationID) error {
 		}
 	}
 	b.add(d)
+	return nil
+}
+
+// expired removes the messages of a conversation up to a place, but for those that are
+// still there: few, as a rule.
+func (b *batch) expired(ctx context.Context, e store.Event) error {
+	if err := b.flush(ctx); err != nil {
+		return err
+	}
+	n, err := b.index.number(ctx, b.cursor.account, store.Conversation{Account: b.account, ID: e.Conversation})
+	if err != nil {
+		return err
+	}
+	if err := b.index.removeMessages(ctx, b.cursor.account, n, int64(e.Order)); err != nil { //nolint:gosec // orders count messages
+		return err
+	}
+	for before := e.Order + 1; before > 1; {
+		left, err := b.node.ConversationMessages(b.account, e.Conversation, before, page)
+		if err != nil || len(left) == 0 {
+			return ignoreMissing(err)
+		}
+		for _, m := range left {
+			b.addMessage(n, m)
+			before = m.Order
+		}
+	}
 	return nil
 }
 

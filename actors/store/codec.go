@@ -43,7 +43,7 @@ func (Group) lastField() uint64         { return 20 }
 func (Member) lastField() uint64        { return 7 }
 func (GroupTask) lastField() uint64     { return 9 }
 func (groupProgress) lastField() uint64 { return 3 }
-func (Message) lastField() uint64       { return 25 }
+func (Message) lastField() uint64       { return 26 }
 func (Event) lastField() uint64         { return 22 }
 func (JournalEntry) lastField() uint64  { return 5 }
 func (Media) lastField() uint64         { return 15 }

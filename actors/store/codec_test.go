@@ -39,7 +39,7 @@ func fullRecords() []any {
 		&Message{
 			ID: id, Type: -1, ReplyTo: -2, SendTime: 3, EditTime: 4, Created: 5, Payload: []byte{6},
 			State: StateFailed, StateTime: 7, Reason: "reason", Source: "source", Held: true,
-			Author: key(8), Number: 9, ServerGUID: -10, Unreadable: true, Deleted: true,
+			Author: key(8), Number: 9, ServerGUID: -10, Unreadable: true, Deleted: true, Digest: []byte{11},
 		},
 		&Media{
 			State: MediaUploading, Hash: key(1), Size: 2, MIMEType: "type", Added: 3, Changed: 4, Seq: 5, Reason: "reason",

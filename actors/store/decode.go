@@ -25,6 +25,7 @@ func (m *Message) readFrom(raw []byte) bool {
 		return false
 	}
 	read.Payload = append([]byte(nil), read.Payload...)
+	read.Digest = append([]byte(nil), read.Digest...)
 	*m = read
 	return true
 }
@@ -69,6 +70,8 @@ func (m *Message) readInPlace(raw []byte) bool {
 			m.Unreadable = r.yes()
 		case 25:
 			m.Deleted = r.yes()
+		case 26:
+			m.Digest = r.bytes(cborBytes)
 		default:
 			return false
 		}

@@ -20,7 +20,7 @@ type selfEncoder interface {
 	room() int
 }
 
-func (m Message) room() int      { return 160 + len(m.Payload) + len(m.Reason) + len(m.Source) }
+func (m Message) room() int      { return 200 + len(m.Payload) + len(m.Reason) + len(m.Source) }
 func (ev Event) room() int       { return 176 + len(ev.Reason) }
 func (ref messageRef) room() int { return 16 + len(ref.First) }
 
@@ -43,6 +43,7 @@ func (m Message) appendTo(b []byte) []byte {
 	w.integer(23, m.ServerGUID)
 	w.flag(24, m.Unreadable)
 	w.flag(25, m.Deleted)
+	w.bytes(26, m.Digest)
 	return w.end()
 }
 

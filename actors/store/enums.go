@@ -22,6 +22,7 @@ var (
 		"announced_elsewhere", "call_missed", "contact_answered", "media_changed", "handshake_relayed", "device_refused",
 		"request_received", "group_added", "group_changed", "group_removed", "invite_received", "members_changed",
 		"message_synced", "message_deleted", "group_task_done", "group_task_failed", "conversation_read",
+		"messages_expired",
 	}
 	groupStateNames = []string{
 		"member", "invited", "joining", "declined", "creating", "created", "failed", "read_only", "banned", "left", "lost", "deleted",

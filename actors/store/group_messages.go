@@ -329,8 +329,8 @@ func (m *Message) serverGUID() int64 {
 // group has it.
 func (t *txn) deleteMessage(account identity.PublicKey, group ConversationID, guid int64) error {
 	msg, raw, err := t.byServerGUID(account, group, guid)
-	if errors.Is(err, ErrNotFound) || err == nil && msg.Deleted {
-		return nil // deleted before it was read
+	if errors.Is(err, ErrNotFound) || err == nil && (msg.Deleted || msg.IsExpired()) {
+		return nil // deleted before it was read, or gone
 	}
 	if err != nil {
 		return err

@@ -37,6 +37,9 @@ func (op AcceptMessage) apply(t *txn) (any, error) {
 		}
 	}
 	first := known[0]
+	if op.EditTime > first.msg.EditTime && first.msg.IsExpired() {
+		return first.duplicate(), nil // an edit of what is not wanted any more
+	}
 	if op.EditTime > first.msg.EditTime {
 		return op.edit(t, first)
 	}
@@ -105,6 +108,9 @@ func (op AcceptMessage) edit(t *txn, v variant) (any, error) {
 }
 
 func (op AcceptMessage) sameContent(msg Message) bool {
+	if msg.IsExpired() {
+		return bytes.Equal(msg.Digest, contentHash(op.Type, op.ReplyTo, op.Payload))
+	}
 	return msg.Type == op.Type && msg.ReplyTo == op.ReplyTo && bytes.Equal(msg.Payload, op.Payload)
 }
 

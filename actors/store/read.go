@@ -99,7 +99,7 @@ func (s *Store) Contact(account, contact identity.PublicKey) (Contact, error) {
 	return found, nil
 }
 
-// Message returns one message, or [ErrNotFound].
+// Message returns one message, or [ErrNotFound], also when it has expired.
 func (s *Store) Message(account identity.PublicKey, conversation ConversationID, id MessageID) (Message, error) {
 	var msg Message
 	err := s.read(func(r rows) error {
@@ -109,6 +109,9 @@ func (s *Store) Message(account identity.PublicKey, conversation ConversationID,
 			return err
 		}
 		msg, err = readMessage(r, account, conversation, ref.Order)
+		if err == nil && msg.IsExpired() {
+			err = ErrNotFound
+		}
 		return err
 	})
 	if err != nil {
@@ -125,7 +128,7 @@ func readMessage(r rows, account identity.PublicKey, conversation ConversationID
 
 // Messages returns a page of a conversation, newest first: the messages below
 // the position before, or the newest ones when before is 0. A limit of 0 means
-// the largest page.
+// the largest page. Those that have expired are left out.
 func (s *Store) Messages(account identity.PublicKey, conversation ConversationID, before uint64, limit int) ([]Message, error) {
 	prefix := conversationPrefix(account, tableMessage, conversation)
 	upper := prefixEnd(prefix)
@@ -161,11 +164,14 @@ func (s *Store) MessagesAfter(account identity.PublicKey, conversation Conversat
 	return found, nil
 }
 
-// messageIn reads a row of the messages of a conversation.
+// messageIn reads a row of the messages of a conversation, and leaves out what has expired.
 func messageIn(account identity.PublicKey, conversation ConversationID) func(row) (Message, int, error) {
 	return func(row row) (Message, int, error) {
 		msg := Message{Account: account, Conversation: conversation, Order: row.number()}
 		err := row.load(&msg)
+		if err == nil && msg.IsExpired() {
+			err = errSkip
+		}
 		return msg, len(msg.Payload), err
 	}
 }

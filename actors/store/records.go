@@ -250,6 +250,9 @@ type Message struct {
 	Unreadable bool `cbor:"24,keyasint,omitempty"`
 	// Deleted says that it was deleted for everybody: there is no payload any more.
 	Deleted bool `cbor:"25,keyasint,omitempty"`
+	// Digest is there when the content has expired, in place of it: SHA-256 of type, quoted
+	// message and payload.
+	Digest []byte `cbor:"26,keyasint,omitempty"`
 }
 
 // MessageState is how far a message has come.
@@ -270,7 +273,7 @@ const (
 // about is read from its own row, which may have changed since, or be gone.
 type Event struct {
 	Account      identity.PublicKey `cbor:"-"`
-	Seq          uint64             `cbor:"-"`                     // per account, from 1, without gaps
+	Seq          uint64             `cbor:"-"`                     // per account, from 1, without gaps; the oldest may have been trimmed
 	Conversation ConversationID     `cbor:"1,keyasint,omitzero"`   // zero: about the account itself
 	Kind         EventKind          `cbor:"2,keyasint"`            //
 	Time         Millis             `cbor:"3,keyasint,omitempty"`  // by our clock
@@ -373,6 +376,9 @@ const (
 	GroupTaskFailed
 	// ConversationRead says that our user has read a conversation up to Event.Order.
 	ConversationRead
+	// MessagesExpired says that the content of messages was removed here, none of them
+	// behind Order; see [ExpireMessages].
+	MessagesExpired
 )
 
 // Address is one place where an identity may be reachable.

@@ -238,6 +238,9 @@ const MaxPage = 1024
 // there is one. Only an empty page means that there is no more.
 const maxPageBytes = 8 << 20
 
+// errSkip leaves a row out of a page.
+var errSkip = errors.New("row left out")
+
 // page reads rows until a page is full. The function turns one row into a value
 // and says how large that is.
 func page[T any](found iter.Seq2[row, error], limit int, read func(row) (value T, size int, err error)) ([]T, error) {
@@ -254,6 +257,9 @@ func page[T any](found iter.Seq2[row, error], limit int, read func(row) (value T
 			return nil, err
 		}
 		value, size, err := read(row)
+		if errors.Is(err, errSkip) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -102,7 +102,7 @@ func backupPassphrase(f *flags, c config.Config) (string, error) {
 		err = errors.New("there is none; name a file that has it, or set " + passphraseEnv)
 	}
 	if err != nil {
-		return "", fmt.Errorf("backup.passphrase_file: %w", err)
+		return "", fmt.Errorf("backup.passphrase_path: %w", err)
 	}
 	return text, nil
 }

@@ -18,7 +18,7 @@ import (
 
 func newContact(f *flags) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "contact", Short: "Add, ask, answer and change contacts"})
-	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f), newContactTrust(f))
+	cmd.AddCommand(newContactAdd(f), newContactRequest(f), newContactList(f), newContactShow(f), newContactRename(f), newContactRemove(f), newContactClear(f), newContactTrust(f))
 	type call = func(*client.Client, context.Context, string, string) (control.Contact, error)
 	muted := func(muted bool) call {
 		return func(api *client.Client, ctx context.Context, account, contact string) (control.Contact, error) {

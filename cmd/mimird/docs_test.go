@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
+	"github.com/mimird/mimird/cmd/internal/export"
 	"github.com/mimird/mimird/cmd/internal/watch"
 )
 
@@ -35,7 +36,7 @@ var printed = map[string]any{
 	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
-	"contact add": control.Contact{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
+	"contact add": control.Contact{}, "contact clear": control.Cleared{}, "group clear": control.Cleared{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
 	"contact show": control.Contact{}, "contact rename": control.Contact{}, "contact remove": control.Contact{},
 	"contact trust": control.Contact{}, "contact accept": control.Contact{}, "contact decline": control.Contact{},
 	"contact block": control.Contact{}, "contact unblock": control.Contact{}, "contact mute": control.Contact{},
@@ -45,7 +46,7 @@ var printed = map[string]any{
 	"group invite": control.GroupTask{}, "group leave": control.GroupTask{}, "group delete": control.GroupTask{}, "group role": control.GroupTask{},
 	"group ban": control.GroupTask{}, "group unban": control.GroupTask{}, "group set": groupSet{},
 	"file list": []control.File{}, "file get": control.File{},
-	"backup": made{}, "restore": backup.About{}, "export": []exported{},
+	"backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
 	"page link": control.PageLink{}, "page sessions": control.PageState{}, "page logout": done{}, "page password": done{},

@@ -68,6 +68,7 @@ var sentences = map[store.EventKind]func(e control.Event) string{
 		return nameOf(e) + ": the mediator has done what you asked for" + note(e)
 	},
 	store.GroupTaskFailed:  func(e control.Event) string { return nameOf(e) + ": not done" + note(e) },
+	store.MessagesExpired:  func(e control.Event) string { return "older messages were removed here: " + nameOf(e) },
 	store.ConversationRead: func(e control.Event) string { return "you have read the conversation with " + nameOf(e) },
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,12 +12,9 @@ import (
 
 func TestSyncFiles_BothWays(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"a.json", "b.json"} {
-		err := exportFile(filepath.Join(dir, name), func(w io.Writer) error {
-			_, err := io.WriteString(w, name)
-			return err
-		})
-		if err != nil {
+	for _, name := range []string{"a.json", "below/b.json"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(name), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -29,19 +25,5 @@ func TestSyncFiles_BothWays(t *testing.T) {
 		if err := sync(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: a directory that is not there: %v", how, err)
 		}
-	}
-}
-
-func TestExportFile_NeverOverwrites(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.json")
-	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	err := exportFile(path, func(io.Writer) error {
-		t.Error("it was written")
-		return nil
-	})
-	if raw, readErr := os.ReadFile(path); !errors.Is(err, fs.ErrExist) || string(raw) != "mine" || readErr != nil {
-		t.Errorf("%q, %v, %v", raw, err, readErr)
 	}
 }

@@ -30,7 +30,7 @@ func newGroup(f *flags) *cobra.Command {
 	})
 	cmd.AddCommand(
 		newGroupList(f), newGroupShow(f), newGroupMembers(f), newGroupCreate(f), newGroupJoin(f), newGroupAnswer(f, true), newGroupAnswer(f, false),
-		newGroupInvite(f), newGroupLeave(f), newGroupDelete(f), newGroupRemove(f), newGroupRole(f), newGroupBan(f, true), newGroupBan(f, false), newGroupSet(f),
+		newGroupInvite(f), newGroupLeave(f), newGroupDelete(f), newGroupRemove(f), newGroupClear(f), newGroupRole(f), newGroupBan(f, true), newGroupBan(f, false), newGroupSet(f),
 	)
 	return cmd
 }

@@ -96,6 +96,9 @@ func printStatus(out io.Writer, s control.Status) {
 	for _, u := range s.Undelivered {
 		fmt.Fprintf(w, "undelivered\t%s\n", undeliveredLine(u))
 	}
+	if r := s.Retention; r != nil {
+		fmt.Fprintf(w, "retention\t%s\n", printable(retentionLine(*r)))
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
 		text := string(s.Parts[name])
 		switch name {
@@ -112,6 +115,18 @@ func printStatus(out io.Writer, s control.Status) {
 	for _, text := range slices.Concat(bridgeWarnings(s.Parts[matrixName]), backupsWarnings(s)) {
 		fmt.Fprintf(w, "warning\t%s\n", printable(text))
 	}
+}
+
+// retentionLine says what was removed since the start, and what keeps the rest.
+func retentionLine(r control.Retention) string {
+	text := fmt.Sprintf("%d messages and %d events removed since the start, the last look was at %s", r.Messages, r.Events, r.Last.Local().Format(time.DateTime))
+	if len(r.WaitsFor) > 0 {
+		text += "; more goes when " + strings.Join(r.WaitsFor, " and ") + " has dealt with it"
+	}
+	if r.Error != "" {
+		text += "; it ended early: " + r.Error
+	}
+	return text
 }
 
 // bridgeLine says in words how the bridge is.

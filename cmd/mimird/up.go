@@ -347,6 +347,11 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 		}
 	}
 	opts.Media = mediaOptions(c)
+	policy, err := retentionPolicy(c)
+	if err != nil {
+		return node.Options{}, configError{err}
+	}
+	opts.Retention = policy
 	if c.Has(config.RoleFiles) {
 		opts.Files = &fileserver.Options{
 			OpenNetwork: opener(c, c.Files.Listen, log.With("role", "files")),

@@ -97,6 +97,22 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestModelStore|Enqueue|Source", "./actors/store", noFailFile},
 		},
 		{
+			name:   "expired-forgotten",
+			harm:   "a message that has expired here comes back when a phone repeats it",
+			file:   "actors/store/message_ops.go",
+			before: "		return bytes.Equal(msg.Digest, contentHash(op.Type, op.ReplyTo, op.Payload))\n",
+			after:  "		return false\n",
+			tests:  []string{"-run", "TestExpire", "./actors/store", noFailFile},
+		},
+		{
+			name:   "expired-too-early",
+			harm:   "retention removes a message that Matrix has not shown yet",
+			file:   "actors/store/retention.go",
+			before: "				needed[ev.Order] = name\n",
+			after:  "				_ = name\n",
+			tests:  []string{"-run", "TestExpire", "./actors/store", noFailFile},
+		},
+		{
 			name:   "signature-ignored",
 			harm:   "anybody can be anybody",
 			file:   "proto/identity/sign.go",

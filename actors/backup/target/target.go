@@ -144,7 +144,7 @@ func (o Options) parse() (place, error) {
 		case strings.Trim(p.dir, "/") == "":
 			return bad("sftp:// needs a path, as in sftp://user@host/path")
 		case o.SFTP.KeyFile == "" && o.SFTP.PasswordFile == "":
-			return bad("sftp needs a key_file or a password_file")
+			return bad("sftp needs a key_path or a password_path")
 		case o.SFTP.KnownHosts == "":
 			return bad("sftp needs known_hosts, by which the server is recognised; ssh-keyscan writes such a file")
 		}
@@ -161,7 +161,7 @@ func (o Options) parse() (place, error) {
 		case err != nil || endpoint.Host == "" || (endpoint.Scheme != "https" && endpoint.Scheme != "http") || strings.Trim(endpoint.Path, "/") != "":
 			return bad("s3 needs an endpoint, such as https://s3.eu-central-1.amazonaws.com")
 		case o.S3.AccessKey == "" || o.S3.SecretKeyFile == "":
-			return bad("s3 needs an access_key and a secret_key_file")
+			return bad("s3 needs an access_key and a secret_key_path")
 		}
 		return p, nil
 	}

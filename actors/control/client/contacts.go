@@ -64,6 +64,11 @@ func (c *Client) RemoveContact(ctx context.Context, account, contact string) err
 	return c.remove(ctx, accountURL(account, "contacts", contact))
 }
 
+// ClearContact removes messages of a conversation.
+func (c *Client) ClearContact(ctx context.Context, account, contact string, what control.Clear) (control.Cleared, error) {
+	return post[control.Cleared](ctx, c, accountURL(account, "contacts", contact, "clear"), what)
+}
+
 // React reacts to a message, by its guid.
 func (c *Client) React(ctx context.Context, account, contact string, r control.Reaction) (control.Message, error) {
 	return post[control.Message](ctx, c, accountURL(account, "contacts", contact, "reactions"), r)

@@ -57,6 +57,11 @@ func (c *Client) RemoveGroup(ctx context.Context, account, group string) error {
 	return c.remove(ctx, groupURL(account, group))
 }
 
+// ClearGroup is [Client.ClearContact] for a group.
+func (c *Client) ClearGroup(ctx context.Context, account, group string, what control.Clear) (control.Cleared, error) {
+	return post[control.Cleared](ctx, c, groupURL(account, group, "clear"), what)
+}
+
 // GroupMembers lists those who are or were in a group.
 func (c *Client) GroupMembers(ctx context.Context, account, group string) ([]control.GroupMember, error) {
 	return get[[]control.GroupMember](ctx, c, groupURL(account, group, "members"))
