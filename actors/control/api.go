@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -155,11 +156,11 @@ type Status struct {
 	// FilesRole is the file server that this process is.
 	FilesRole *FilesRole `json:"files_role,omitempty"`
 	// MediatorRole is the mediator that this process is.
-	MediatorRole *MediatorRole `json:"mediator_role,omitempty"`
-	Media        *MediaUsage   `json:"media,omitempty"`
-	DiskLow      bool          `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
-	Warnings     []Warning     `json:"warnings"`
-	Retention    *Retention    `json:"retention,omitempty"`
+	MediatorRole *MediatorRole     `json:"mediator_role,omitempty"`
+	Media        *MediaUsage       `json:"media,omitempty"`
+	DiskLow      bool              `json:"disk_low,omitempty" doc:"Nothing new is taken in until there is space"`
+	Warnings     []Warning         `json:"warnings"`
+	Retention    *retention.Report `json:"retention,omitempty"`
 	// Parts are what other parts of the process say of themselves.
 	Parts map[string]json.RawMessage `json:"parts,omitempty"`
 }

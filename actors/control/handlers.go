@@ -69,7 +69,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	out := Status{
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
 		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
-		Warnings: warnings.Of(state), Parts: s.parts(ctx), Retention: retentionOf(s.node), UnencodableEvents: s.unencodable.Load(),
+		Warnings: warnings.Of(state), Parts: s.parts(ctx), Retention: s.node.Retention(), UnencodableEvents: s.unencodable.Load(),
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()

@@ -37,5 +37,11 @@ func (n *Node) ClearConversation(ctx context.Context, account identity.PublicKey
 	return done, nil
 }
 
-// Retention returns what the passes of retention have done since the start.
-func (n *Node) Retention() retention.Status { return n.retention.Status() }
+// Retention returns what the passes of retention have done since the start, nil before the
+// first.
+func (n *Node) Retention() *retention.Report {
+	if s := n.retention.Report(); !s.Last.IsZero() {
+		return &s
+	}
+	return nil
+}

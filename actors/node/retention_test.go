@@ -40,7 +40,7 @@ func TestRetention_PassesAndClear(t *testing.T) {
 		if _, err := alice.Message(alice.Account.ID, bob.Account.ID, sent.ID); err == nil {
 			t.Error("what alice has sent stays")
 		}
-		if s := alice.Retention(); s.Messages != 3 || s.Last.IsZero() || s.Err != nil {
+		if s := alice.Retention(); s == nil || s.Messages != 3 || s.Last.IsZero() || s.Error != "" {
 			t.Errorf("%+v", s)
 		}
 		if len(bob.Heard(alice)) != 1 {

@@ -80,24 +80,30 @@ type Deps struct {
 	WholeLog []string
 }
 
-// Cleared is what was removed of a conversation, and what was not.
-type Cleared struct {
-	Messages int
-	// Undelivered are in the outbox, InTransfer have a file on its way.
-	Undelivered, InTransfer int
-	// Awaited are before a consumer of the event log, By names one.
-	Awaited int
-	By      string
+// Clear says which messages of a conversation are to be removed.
+type Clear struct {
+	Before time.Time `json:"before,omitzero" doc:"Those that were stored before then; left out for all"`
 }
 
-// Status is what the passes have done since the start.
-type Status struct {
-	Last     time.Time // end of the last pass
-	Messages uint64
-	Events   uint64
-	// Holders are the consumers that the last pass found something to wait for.
-	Holders []string
-	Err     error // why the last pass ended early
+// Cleared is what was removed of a conversation, and what was not.
+type Cleared struct {
+	Messages    int `json:"messages" doc:"Removed"`
+	Undelivered int `json:"undelivered,omitempty" doc:"Stay because they are in the outbox"`
+	InTransfer  int `json:"in_transfer,omitempty" doc:"Stay because their file is on its way"`
+	Awaited     int `json:"awaited,omitempty" doc:"Stay because a consumer of the event log has not dealt with them, or the account was too busy"`
+	// By is "" when the account was too busy.
+	By string `json:"waits_for,omitempty" doc:"That consumer"`
+	// Text is left to the API.
+	Text string `json:"text" doc:"The same as a sentence"`
+}
+
+// Report is what the passes have done since the start.
+type Report struct {
+	Last     time.Time `json:"last_pass,omitzero"` // its end
+	Messages uint64    `json:"messages" doc:"Removed since the start"`
+	Events   uint64    `json:"events" doc:"Removed since the start"`
+	Holders  []string  `json:"waits_for,omitempty" doc:"Consumers of the event log that keep something from being removed"`
+	Error    string    `json:"error,omitempty" doc:"Why the last pass ended early"`
 }
 
 // Service removes what is not wanted. It is safe for concurrent use.
@@ -105,7 +111,7 @@ type Service struct {
 	deps Deps
 
 	mu     sync.Mutex
-	status Status
+	report Report
 	// through is up to where nothing is left in a conversation that could expire.
 	through map[store.Conversation]uint64
 }
@@ -115,11 +121,11 @@ func New(deps Deps) *Service {
 	return &Service{deps: deps, through: make(map[store.Conversation]uint64)}
 }
 
-// Status returns what the passes have done.
-func (s *Service) Status() Status {
+// Report returns what the passes have done.
+func (s *Service) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.status
+	return s.report
 }
 
 func (s *Service) consumers(account store.Account) store.Consumers {
@@ -202,10 +208,13 @@ func (s *Service) pass(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Last, s.status.Err, s.status.Holders = s.deps.Now(), err, nil
+	s.report.Last, s.report.Error, s.report.Holders = s.deps.Now(), "", nil
+	if err != nil {
+		s.report.Error = err.Error()
+	}
 	for name := range holders {
-		if len(s.status.Holders) < maxHolders {
-			s.status.Holders = append(s.status.Holders, name)
+		if len(s.report.Holders) < maxHolders {
+			s.report.Holders = append(s.report.Holders, name)
 		}
 	}
 	return err
@@ -284,8 +293,8 @@ func (s *Service) before(period time.Duration) store.Millis {
 func (s *Service) count(messages, events int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Messages += uint64(messages)
-	s.status.Events += uint64(events)
+	s.report.Messages += uint64(messages)
+	s.report.Events += uint64(events)
 }
 
 // actor makes the passes.

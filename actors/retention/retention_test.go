@@ -125,7 +125,7 @@ func TestService_Pass_EachConversationHasItsPeriod(t *testing.T) {
 	if err := s.PassForTest(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Status(); got.Messages != 4 || got.Events != 0 || len(got.Holders) != 0 || got.Last != r.now {
+	if got := s.Report(); got.Messages != 4 || got.Events != 0 || len(got.Holders) != 0 || got.Last != r.now {
 		t.Errorf("%+v", got)
 	}
 	if (retention.Policy{}).IsZero() != true || p.IsZero() {
@@ -152,7 +152,7 @@ func TestService_Pass_ConsumerBehind(t *testing.T) {
 	if got := [...]int{len(r.texts(a, first)), len(r.texts(a, second)), len(r.texts(accounts[1], first))}; got != [...]int{2, 0, 0} {
 		t.Errorf("%v messages stay", got)
 	}
-	if got := s.Status(); !slices.Equal(got.Holders, []string{"matrix"}) {
+	if got := s.Report(); !slices.Equal(got.Holders, []string{"matrix"}) {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range []store.ConversationID{first, second, choir, {}} {

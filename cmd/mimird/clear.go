@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/actors/store"
@@ -26,7 +25,7 @@ const clearHelp = "Removes the messages of the conversation here, for good, with
 // clearing is a conversation that may be cleared.
 type clearing struct {
 	name string
-	do   func(context.Context, control.Clear) (control.Cleared, error)
+	do   func(context.Context, retention.Clear) (retention.Cleared, error)
 }
 
 // newClear makes the command that clears a contact or group. find finds it.
@@ -43,20 +42,20 @@ func newClear(f *flags, what string, complete cobra.CompletionFunc, find func(co
 			if olderThan < 0 {
 				return errors.New("--older-than: want a duration such as 720h")
 			}
-			return answer(f, cmd, func(api *client.Client) (control.Cleared, error) {
+			return answer(f, cmd, func(api *client.Client) (retention.Cleared, error) {
 				c, err := find(cmd.Context(), api, args[0])
 				if err != nil {
-					return control.Cleared{}, err
+					return retention.Cleared{}, err
 				}
-				request, which := control.Clear{}, "all messages"
+				request, which := retention.Clear{}, "all messages"
 				if olderThan > 0 {
 					request.Before, which = time.Now().Add(-olderThan), "the messages older than "+olderThan.String()
 				}
 				if err := confirm(cmd, yes, fmt.Sprintf("%s of the conversation %q", which, c.name), c.name); err != nil {
-					return control.Cleared{}, err
+					return retention.Cleared{}, err
 				}
 				return c.do(cmd.Context(), request)
-			}, func(out io.Writer, done control.Cleared) { fmt.Fprintln(out, printable(done.Text)) })
+			}, func(out io.Writer, done retention.Cleared) { fmt.Fprintln(out, printable(done.Text)) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
@@ -67,7 +66,7 @@ func newClear(f *flags, what string, complete cobra.CompletionFunc, find func(co
 func newContactClear(f *flags) *cobra.Command {
 	return newClear(f, "CONTACT", f.completeContact, func(ctx context.Context, api *client.Client, name string) (clearing, error) {
 		c, err := api.Contact(ctx, f.account, name)
-		return clearing{c.Name, func(ctx context.Context, what control.Clear) (control.Cleared, error) {
+		return clearing{c.Name, func(ctx context.Context, what retention.Clear) (retention.Cleared, error) {
 			return api.ClearContact(ctx, f.account, c.ID, what)
 		}}, err
 	})
@@ -76,7 +75,7 @@ func newContactClear(f *flags) *cobra.Command {
 func newGroupClear(f *flags) *cobra.Command {
 	return newClear(f, "GROUP", f.completeGroup, func(ctx context.Context, api *client.Client, name string) (clearing, error) {
 		g, err := api.Group(ctx, f.account, name)
-		return clearing{g.Name, func(ctx context.Context, what control.Clear) (control.Cleared, error) {
+		return clearing{g.Name, func(ctx context.Context, what retention.Clear) (retention.Cleared, error) {
 			return api.ClearGroup(ctx, f.account, g.ID, what)
 		}}, err
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/cmd/internal/export"
@@ -36,7 +37,7 @@ var printed = map[string]any{
 	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
 	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
-	"contact add": control.Contact{}, "contact clear": control.Cleared{}, "group clear": control.Cleared{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
+	"contact add": control.Contact{}, "contact clear": retention.Cleared{}, "group clear": retention.Cleared{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
 	"contact show": control.Contact{}, "contact rename": control.Contact{}, "contact remove": control.Contact{},
 	"contact trust": control.Contact{}, "contact accept": control.Contact{}, "contact decline": control.Contact{},
 	"contact block": control.Contact{}, "contact unblock": control.Contact{}, "contact mute": control.Contact{},

@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/bridge"
 )
 
@@ -118,10 +119,10 @@ func printStatus(out io.Writer, s control.Status) {
 }
 
 // retentionLine says what was removed since the start, and what keeps the rest.
-func retentionLine(r control.Retention) string {
+func retentionLine(r retention.Report) string {
 	text := fmt.Sprintf("%d messages and %d events removed since the start, the last look was at %s", r.Messages, r.Events, r.Last.Local().Format(time.DateTime))
-	if len(r.WaitsFor) > 0 {
-		text += "; more goes when " + strings.Join(r.WaitsFor, " and ") + " has dealt with it"
+	if len(r.Holders) > 0 {
+		text += "; more goes when " + strings.Join(r.Holders, " and ") + " has dealt with it"
 	}
 	if r.Error != "" {
 		text += "; it ended early: " + r.Error

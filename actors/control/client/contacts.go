@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/retention"
 )
 
 // Contacts lists the contacts of an account: by key, name, or "-" for the only
@@ -65,8 +66,8 @@ func (c *Client) RemoveContact(ctx context.Context, account, contact string) err
 }
 
 // ClearContact removes messages of a conversation.
-func (c *Client) ClearContact(ctx context.Context, account, contact string, what control.Clear) (control.Cleared, error) {
-	return post[control.Cleared](ctx, c, accountURL(account, "contacts", contact, "clear"), what)
+func (c *Client) ClearContact(ctx context.Context, account, contact string, what retention.Clear) (retention.Cleared, error) {
+	return post[retention.Cleared](ctx, c, accountURL(account, "contacts", contact, "clear"), what)
 }
 
 // React reacts to a message, by its guid.

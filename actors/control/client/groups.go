@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/retention"
 )
 
 func groupURL(account, group string, rest ...string) string {
@@ -58,8 +59,8 @@ func (c *Client) RemoveGroup(ctx context.Context, account, group string) error {
 }
 
 // ClearGroup is [Client.ClearContact] for a group.
-func (c *Client) ClearGroup(ctx context.Context, account, group string, what control.Clear) (control.Cleared, error) {
-	return post[control.Cleared](ctx, c, groupURL(account, group, "clear"), what)
+func (c *Client) ClearGroup(ctx context.Context, account, group string, what retention.Clear) (retention.Cleared, error) {
+	return post[retention.Cleared](ctx, c, groupURL(account, group, "clear"), what)
 }
 
 // GroupMembers lists those who are or were in a group.
