@@ -161,7 +161,7 @@ func (o *OutgoingForTest) ActAs(ctx context.Context, user id.UserID, token strin
 func (o *OutgoingForTest) StartIncoming(ctx context.Context, opts Options, log *slog.Logger) (wait func() error) {
 	d := appservice.NewDispatcher(ctx, ctx, appservice.DispatcherDeps{
 		Node: o.node, Log: log, Library: library.NewLogger(log, slog.LevelWarn, nil), Bridge: o.in.Bridge(), Matrix: o.in.matrix,
-		Status: o.in.status, Deduper: o.in.Deduper(), Rooms: o.in.Rooms(), Attachments: o.in.attachments,
+		Status: o.in.status, Deduper: o.in.Deduper(), Rooms: o.in.Rooms(), Relay: o.in.Relay(), Attachments: o.in.attachments,
 		Wake: o.wake, Retry: opts.Retry, Keys: new(appservice.Broadcast),
 	})
 	done := make(chan error, 1)

@@ -8,11 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
 )
 
 func (r *roadmap) deletions(t *testing.T) {
@@ -116,6 +119,7 @@ func (r *roadmap) invitation(t *testing.T) {
 func (r *roadmap) relay(t *testing.T) {
 	julia, room := r.conversation("Julia")
 	carol := r.invite("carol", room)
+	r.carol = carol
 	r.say(r.alice, room, "!mimir set-relay", "will now be relayed through")
 	if _, err := carol.SendText(soon(t), room, "hello from carol"); err != nil {
 		t.Fatal(err)
@@ -127,6 +131,63 @@ func (r *roadmap) relay(t *testing.T) {
 	}
 	if text := string(sent[1].Payload); !strings.HasSuffix(text, ": hello from carol") {
 		t.Errorf("sent %q", text)
+	}
+}
+
+func (r *roadmap) village(t *testing.T) {
+	group := r.node.addGroup(r.account, 9, "Village")
+	r.node.join(r.account, group, "Wanda", mediator.PermissionUser)
+	created, err := r.alice.Matrix.CreateRoom(soon(t), &mautrix.ReqCreateRoom{
+		Name: "Village Square", Preset: "private_chat", Invite: []id.UserID{r.bot(), r.carol.UserID()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := created.RoomID
+	for _, user := range []id.UserID{r.bot(), r.carol.UserID()} {
+		_, err := r.alice.Wait(soon(t), func(evt *event.Event) bool {
+			return evt.RoomID == room && evt.Type == event.StateMember && evt.GetStateKey() == string(user) &&
+				evt.Content.AsMember().Membership == event.MembershipJoin
+		})
+		if err != nil {
+			t.Fatalf("%s does not join: %v", user, err)
+		}
+	}
+	r.say(r.alice, room, "!mimir bridge Village", "are one now")
+	sent := func() (texts []string) {
+		page, err := r.node.ConversationMessages(r.account, group, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page { // newest first
+			if m.ID.Dir == store.Out {
+				texts = append([]string{string(m.Payload)}, texts...)
+			}
+		}
+		return texts
+	}
+	if _, err := r.carol.SendText(soon(t), room, "hello from the village"); err != nil {
+		t.Fatal(err)
+	}
+	r.await("it is sent", func() bool { return len(sent()) == 2 })
+	if texts := sent(); !strings.Contains(texts[0], "bridged to a Matrix room") || !strings.HasSuffix(texts[1], ": hello from the village") {
+		t.Errorf("sent %q", texts)
+	}
+	r.node.says(r.account, group, key("Wanda"), "hello village")
+	if shown := r.awaitText(r.carol, r.ghost(key("Wanda")), "hello village"); shown != room {
+		t.Error("the answer is in another room")
+	}
+	r.say(r.carol, room, "!mimir relay off", "leaves this room")
+	if _, err := r.carol.SendText(soon(t), room, "among us"); err != nil {
+		t.Fatal(err)
+	}
+	r.say(r.carol, room, "!mimir relay on", "is sent to people on Mimir")
+	if _, err := r.carol.SendText(soon(t), room, "back again"); err != nil {
+		t.Fatal(err)
+	}
+	r.await("it is sent", func() bool { return len(sent()) >= 3 })
+	if texts := sent(); !strings.HasSuffix(texts[2], ": back again") {
+		t.Errorf("sent %q", texts)
 	}
 }
 

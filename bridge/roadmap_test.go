@@ -90,6 +90,7 @@ func walk(t *testing.T, encrypted bool) {
 		{"start-chat", walk.startChat, false},
 		{"invitation", walk.invitation, true},
 		{"relay", walk.relay, true},
+		{"village", walk.village, true},
 		{"permissions", walk.permissions, true},
 		{"provisioning", walk.provisioning, false},
 		{"my-link", walk.myLink, false},
@@ -126,6 +127,7 @@ type roadmap struct {
 	whole *testing.T // that the steps are parts of
 	bob   identity.PublicKey
 	room  id.RoomID
+	carol *bridgetest.Client // has no login, and may be relayed
 }
 
 // restart starts the bridge again, for the steps after this one too.

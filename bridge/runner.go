@@ -283,7 +283,7 @@ func (r *runner) serve(ctx context.Context, in *instance) error {
 	keys, wantsRooms := new(appservice.Broadcast), r.wantsSideSync(ctx)
 	d := appservice.NewDispatcher(stop, work, appservice.DispatcherDeps{
 		Node: r.node, Log: r.log, Library: r.library, Bridge: in.Bridge(), Matrix: in.matrix, Status: in.status,
-		Deduper: in.Deduper(), Rooms: in.Rooms(), Attachments: in.attachments,
+		Deduper: in.Deduper(), Rooms: in.Rooms(), Relay: in.Relay(), Attachments: in.attachments,
 		Wake: r.wake, Retry: r.opts.Retry, SideSync: wantsRooms,
 		Keys: keys, Trust: r.opts.Config.Encryption.VerificationLevels.Send,
 	})

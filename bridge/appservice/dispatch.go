@@ -76,6 +76,7 @@ type DispatcherDeps struct {
 	// Deduper sees each event before it is handled.
 	Deduper *homeserver.Deduper
 	Rooms   Rooms
+	Relay   Relay
 	// Attachments is where downloaded files are put for the connector.
 	Attachments *Attachments
 	// Wake says that the journal has something new.
@@ -102,6 +103,13 @@ type Rooms interface {
 	// BotInvited is called after the library has handled an event, which may be an
 	// invitation of the bot.
 	BotInvited(ctx context.Context, evt *event.Event) error
+}
+
+// Relay decides about what people write who have no login. Its errors have the event handled
+// again.
+type Relay interface {
+	// Handles reports whether the library is to handle an event.
+	Handles(ctx context.Context, evt *event.Event) (bool, error)
 }
 
 // Node is what this package uses of the node.
@@ -479,6 +487,9 @@ func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failu
 
 // dispatch has the library handle an event, or refuses one that the library would ignore.
 func (d *Dispatcher) dispatch(ctx context.Context, evt *event.Event) error {
+	if handles, err := d.deps.Relay.Handles(ctx, evt); err != nil || !handles {
+		return err
+	}
 	if why := msgconv.Unsupported(evt); why != nil && !d.echo(evt) {
 		return d.refuse(ctx, evt, why)
 	}

@@ -9,20 +9,21 @@ import (
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 )
 
-// relayDefaults is the section bridge.relay with its defaults.
+// relayDefaults is the section bridge.relay with its defaults. The message is HTML, and a name
+// is not: it must not begin a line of its own.
 const relayDefaults = `
 admin_only: true
 prefer_default: true
 allow_bridge: false
 message_formats:
-  m.text: "{{ .Sender.DisambiguatedName }}: {{ .Message }}"
-  m.notice: "{{ .Sender.DisambiguatedName }}: {{ .Message }}"
-  m.emote: "* {{ .Sender.DisambiguatedName }} {{ .Message }}"
-  m.file: "{{ .Sender.DisambiguatedName }} sent a file{{ if .Caption }}: {{ .Caption }}{{ end }}"
-  m.image: "{{ .Sender.DisambiguatedName }} sent a picture{{ if .Caption }}: {{ .Caption }}{{ end }}"
-  m.audio: "{{ .Sender.DisambiguatedName }} sent an audio file{{ if .Caption }}: {{ .Caption }}{{ end }}"
-  m.video: "{{ .Sender.DisambiguatedName }} sent a video{{ if .Caption }}: {{ .Caption }}{{ end }}"
-  m.location: "{{ .Sender.DisambiguatedName }} is here"
+  m.text: "{{ html .Sender.DisambiguatedName }}: {{ .Message }}"
+  m.notice: "{{ html .Sender.DisambiguatedName }}: {{ .Message }}"
+  m.emote: "* {{ html .Sender.DisambiguatedName }} {{ .Message }}"
+  m.file: "{{ html .Sender.DisambiguatedName }} sent a file{{ if .Caption }}: {{ .Caption }}{{ end }}"
+  m.image: "{{ html .Sender.DisambiguatedName }} sent a picture{{ if .Caption }}: {{ .Caption }}{{ end }}"
+  m.audio: "{{ html .Sender.DisambiguatedName }} sent an audio file{{ if .Caption }}: {{ .Caption }}{{ end }}"
+  m.video: "{{ html .Sender.DisambiguatedName }} sent a video{{ if .Caption }}: {{ .Caption }}{{ end }}"
+  m.location: "{{ html .Sender.DisambiguatedName }} is here"
 displayname_format: "{{ .DisambiguatedName }}"
 `
 

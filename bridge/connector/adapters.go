@@ -4,11 +4,13 @@ package connector
 
 import (
 	"context"
+	"fmt"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
@@ -27,8 +29,16 @@ func (c roomConversations) SetOwner(ctx context.Context, account identity.Public
 	c.br.DB.KV.Set(ctx, ownerKey(account), string(user))
 }
 
-func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) {
-	c.noteShownRoom(ctx, conversation, shownRoom{Room: room})
+func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) error {
+	if err := c.moveBinding(ctx, conversation, room); err != nil {
+		return err
+	}
+	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
+		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, c.br.ID, historyKey(conversation), shownRoom{Room: room}.text())
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	return nil
 }
 
 func (c roomConversations) Retry(conversation store.Conversation) { c.deliver.Retry(conversation) }

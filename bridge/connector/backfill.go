@@ -51,11 +51,15 @@ func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) 
 }
 
 func (c *Connector) noteShownRoom(ctx context.Context, conversation store.Conversation, shown shownRoom) {
-	text, err := json.Marshal(shown)
+	c.br.DB.KV.Set(ctx, historyKey(conversation), shown.text())
+}
+
+func (s shownRoom) text() string {
+	text, err := json.Marshal(s)
 	if err != nil {
 		panic(fmt.Sprintf("bridge: %v", err)) // a struct of plain fields
 	}
-	c.br.DB.KV.Set(ctx, historyKey(conversation), string(text))
+	return string(text)
 }
 
 // history shows what belongs into a room before the next event. The first room of a
@@ -231,6 +235,10 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
+		bound, err := c.isBound(ctx, portal)
+		if err != nil {
+			return err
+		}
 		// First, so that no search adopts it again.
 		if err := c.rooms.GiveUp(ctx, old); err != nil {
 			return err
@@ -242,7 +250,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 		job.given = true
 		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
 		defer cancel()
-		if err := c.br.Bot.DeleteRoom(scoped, old, false); err != nil {
+		if err := c.br.Bot.DeleteRoom(scoped, old, bound); err != nil {
 			c.log.Warn("old room not deleted", "room_id", old, "err", fault.OneLine(err))
 		}
 	}

@@ -20,14 +20,14 @@ import (
 )
 
 // GetChatInfo returns the members of a room: the user and the contact.
-func (cl *client) GetChatInfo(_ context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
+func (cl *client) GetChatInfo(ctx context.Context, portal *bridgev2.Portal) (*bridgev2.ChatInfo, error) {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	key := conversation.Contact()
 	if err != nil {
 		return nil, err
 	}
 	if cl.inGroups(conversation) {
-		return cl.groupInfo(conversation)
+		return cl.groupInfo(ctx, portal, conversation)
 	}
 	contact := mimirid.User(key)
 	info, err := cl.contactInfo(contact)

@@ -38,6 +38,25 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 		wrapped.Func = func(ce *commands.Event) {
 			portals, err := rooms(ce)
 			for _, portal := range portals {
+				bound, failed := c.isBound(ce.Ctx, portal)
+				switch {
+				case failed != nil:
+					err = errors.Join(err, failed)
+				case bound && command == commands.CommandUnbridge:
+					if err := c.commandUnbridge(ce); err != nil {
+						replyError(ce, err)
+					}
+					return
+				case bound:
+					replyError(ce, errBoundRoom)
+					return
+				}
+			}
+			if err != nil {
+				replyError(ce, err)
+				return
+			}
+			for _, portal := range portals {
 				err = errors.Join(err, c.rooms.GiveUp(ce.Ctx, portal.MXID))
 			}
 			if err != nil {
@@ -90,6 +109,10 @@ func (c *Connector) commandList() []commands.CommandHandler {
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
 		inRoom(command("leave-group", "", "Leave the group of this room", helpGroups, c.commandLeaveGroup)),
+		command("bridge", "_group_", "Bridge a group to the room where you say this, for people without Mimir (`bridge.relay`)", helpGroups, c.commandBridge),
+		withoutLogin(inRoom(command("relay", "[off | on]", "Whether what you write in this room is sent to Mimir, if you have no login; off ends that for you", helpGroups, func(ce *commands.Event) {
+			replyText(ce, "Say it in the room, as yourself.") // which is answered there, see package relay
+		}))),
 		command("queue", "", "Show what waits for your contacts and groups, and why", helpMessages, c.commandQueue),
 		withoutLogin(command("cancel", "", "End a login that was begun; in a room, give up what waits for its contact or group; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),

@@ -4,6 +4,7 @@ package connector
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -29,6 +30,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
@@ -53,6 +55,7 @@ type Connector struct {
 	retry   kernel.Backoff
 	deduper *homeserver.Deduper
 	rooms   *rooms.Finder // nil before Init
+	relay   *relay.Relay  // nil before Init
 	puppets *puppets
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored.Checker // nil before Init
@@ -125,6 +128,9 @@ func (c *Connector) Deduper() *homeserver.Deduper { return c.deduper }
 // Rooms returns what decides about events of rooms that are in no table, nil before Init.
 func (c *Connector) Rooms() appservice.Rooms { return c.rooms }
 
+// Relay returns what decides about people without a login, nil before Init.
+func (c *Connector) Relay() appservice.Relay { return c.relay }
+
 // RunBackground searches for rooms, for what a restored homeserver has lost, and tests
 // the tokens of double puppets, until stop ends. A panic is returned as an error.
 func (c *Connector) RunBackground(stop context.Context) error {
@@ -190,6 +196,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Bridge: br, Matrix: c.matrix, Status: c.status, Log: c.log, Library: c.library, Permissions: c.config.Bridge.Permissions,
 		Retry: c.retry, LastUp: c.homeserver.LastUp, Conversations: roomConversations{c},
 	})
+	c.relay = relay.New(relay.Deps{Bridge: br, Permissions: c.config.Bridge.Permissions, IsOurs: c.rooms.IsOurs, Say: c.rooms.Say})
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
@@ -198,7 +205,25 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 
 // Start is called when the tables exist. The node runs already.
 func (c *Connector) Start(ctx context.Context) error {
+	if err := c.loadLogins(ctx); err != nil {
+		return err
+	}
 	c.restoreProfiles(ctx)
+	return nil
+}
+
+// loadLogins loads the users and their logins before anything else asks for one: the library
+// (mautrix v0.30.0) loads a login twice whose user is not loaded, and never ends one of them.
+func (c *Connector) loadLogins(ctx context.Context) error {
+	users, err := c.br.DB.UserLogin.GetAllUserIDsWithLogins(ctx)
+	if err != nil {
+		return fmt.Errorf("read the logins: %w", err)
+	}
+	for _, user := range users {
+		if _, err := c.br.GetUserByMXID(ctx, user); err != nil {
+			return fmt.Errorf("load a user: %w", err)
+		}
+	}
 	return nil
 }
 

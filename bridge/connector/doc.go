@@ -19,6 +19,7 @@
 //	backfill.go                 the history of a room that was created again
 //	chatinfo.go, ghosts.go      who is in a room, and how they look; doublepuppet.go
 //	commands.go and others      what users say to the bot
+//	bindroom.go                 groups that are bridged to rooms which existed before
 //	outboxnotice.go,            what rooms and users are told of what is not delivered
 //	troublenotice.go
 //	adapters.go                 what packages rooms and restored use of the connector
@@ -27,6 +28,6 @@
 // network and one to implement a login, and every part above is a part of these two.
 //
 // It uses the node through [Node], bridgev2 through package library, and packages
-// deliver, appservice, homeserver, rooms, restored and msgconv. The bridge builds it, and
-// runs what it returns.
+// deliver, appservice, homeserver, relay, rooms, restored and msgconv. The bridge builds
+// it, and runs what it returns.
 package connector

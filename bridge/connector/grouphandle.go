@@ -37,6 +37,9 @@ func groupID(conversation store.ConversationID) store.ConversationID {
 // removeFromGroup cancels a message that is undelivered, and asks the mediator to delete
 // others for everybody.
 func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessageRemove, group store.ConversationID) error {
+	if msg.OrigSender != nil && msg.Event.Sender != msg.TargetMessage.SenderMXID {
+		return nil // somebody without a login tidies up the room
+	}
 	_, id, _, err := mimirid.ParseMessage(msg.TargetMessage.ID)
 	if err != nil {
 		return nil //nolint:nilerr // a notice: it is gone from the room, and that is all that was wanted
@@ -98,6 +101,13 @@ func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.
 // deleteGroupRoom declines an invite, which clients do by deleting its room. For a group
 // that our user is in it refuses: the room would come back.
 func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDeleteChat, group store.ConversationID) error {
+	bound, err := cl.isBound(ctx, msg.Portal)
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	if bound {
+		return msgconv.Refusal(errBoundRoom.Error())
+	}
 	g, err := cl.groups.Group(cl.account, group)
 	switch {
 	case isGone(err): // there is nothing but the room

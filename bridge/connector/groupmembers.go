@@ -171,6 +171,9 @@ func (s *memberSync) sync(stop, work context.Context, conversation store.Convers
 		return nil
 	}
 	room := memberRoom{client: cl, room: portal.MXID, group: conversation.ID}
+	if room.bound, err = s.isBound(work, portal); err != nil {
+		return err
+	}
 	if room.current, err = s.matrix.AppService().StateStore.GetAllMembers(work, portal.MXID); err != nil {
 		return fmt.Errorf("read the members of a room: %w", err)
 	}
@@ -195,6 +198,9 @@ func (s *memberSync) sync(stop, work context.Context, conversation store.Convers
 			return err
 		}
 	}
+	if room.bound {
+		return nil
+	}
 	return room.setLevels(work, levels)
 }
 
@@ -205,6 +211,9 @@ type memberRoom struct {
 	group   store.ConversationID
 	current map[id.UserID]*event.MemberEventContent
 	joined  int // ghosts
+	// bound means that the room belongs to its people: ghosts join it once, and leave it, and
+	// nothing else is changed.
+	bound bool
 }
 
 // set makes a ghost join, leave or be banned, and notes its power.
@@ -225,13 +234,17 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 	if m.Standing == store.StandingMember {
 		levels[ghost] = groupchat.Level(m.Permissions)
 	}
-	if !r.differs(m, membership) {
+	if !r.differs(m, membership) || r.bound && m.Standing == store.StandingMember && known != nil { // somebody has sent it away
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
 	library, end := r.libraryContext(ctx)
 	defer end()
+	if r.bound && m.Standing != store.StandingMember {
+		_, err := r.matrix.AppService().Intent(ghost).LeaveRoom(library, r.room)
+		return homeserver.WithRetryAfter(err)
+	}
 	if known != nil { // somebody may have changed it meanwhile
 		var err error
 		if m, membership, err = r.readAgain(library, m, ghost); err != nil || !r.differs(m, membership) {

@@ -169,8 +169,12 @@ func (cl *client) groupOf(key identity.PublicKey) (store.ConversationID, error) 
 
 // groupInfo returns what the room of a group is created with. Of the members it has our
 // user alone: the others join before what they say, or later, see memberSync.
-func (cl *client) groupInfo(group store.ConversationID) (*bridgev2.ChatInfo, error) {
+func (cl *client) groupInfo(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID) (*bridgev2.ChatInfo, error) {
 	g, err := cl.groups.Group(cl.account, group)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := cl.isBound(ctx, portal)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +185,11 @@ func (cl *client) groupInfo(group store.ConversationID) (*bridgev2.ChatInfo, err
 	info.Members = &bridgev2.ChatMemberList{
 		MemberMap:   bridgev2.ChatMemberMap{self.Sender: {EventSender: self, Membership: event.MembershipJoin, PowerLevel: &level}},
 		PowerLevels: groupchat.PowerLevels(),
+	}
+	if bound { // our user is there already, and the rest is not ours to change
+		info = &bridgev2.ChatInfo{Type: &kind, UserLocal: info.UserLocal, Members: &bridgev2.ChatMemberList{
+			MemberMap: bridgev2.ChatMemberMap{self.Sender: {EventSender: self, Membership: event.MembershipJoin}},
+		}}
 	}
 	return info, nil
 }
@@ -301,13 +310,20 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 		info := groupRoom(g)
 		muted := info.UserLocal
 		info.UserLocal = nil // what the user does in their client is theirs
-		portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		bound, err := d.isBound(ctx, portal)
+		if err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+			return
+		}
+		if !bound {
+			portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
+		}
 		if portal.UpdateCapabilities(ctx, d.at.Login, false) {
 			if err := portal.Save(ctx); err != nil {
 				homeserver.ScopeOf(ctx).Fail(err)
 			}
 		}
-		if !portal.NameSet || !portal.TopicSet || !portal.AvatarSet {
+		if !bound && (!portal.NameSet || !portal.TopicSet || !portal.AvatarSet) {
 			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile))
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted {
@@ -444,8 +460,12 @@ func (d *delivery) settleChange(ctx context.Context, failed bool) (change groupc
 	}
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		var err error
 		change, ours = d.ownChanges.ofTask(ctx, d.at.Conversation, d.ev.Task)
+		bound, err := d.isBound(ctx, portal) // since the change, and then its state is not the group's
+		if bound || err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+			return
+		}
 		switch change.Kind {
 		case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
 			err = cl.setBackRoom(ctx, portal, d.at.ID, change)

@@ -356,6 +356,9 @@ func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage
 	if msg.OrigSender == nil {
 		return nil
 	}
+	if bound, err := cl.isBound(ctx, msg.Portal); bound || err != nil {
+		return err // and then the group was told when it was bound
+	}
 	_, err := cl.node.Send(ctx, node.Outgoing{
 		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: "relay:" + string(msg.Portal.MXID),
 		Type: peer.TypeText, Payload: []byte(relayNotice),

@@ -171,6 +171,9 @@ func (d *delivery) message(ctx context.Context) error {
 	if msgconv.IsMatrixSource(m.Source) {
 		return nil // it was written in the room
 	}
+	if hidden, err := d.isHidden(ctx, *m); hidden || err != nil {
+		return err
+	}
 	return d.showMessage(ctx, *m)
 }
 

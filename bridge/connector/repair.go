@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 )
 
@@ -245,6 +246,9 @@ func (c *Connector) commandHistory(ce *commands.Event) {
 		ce.RawArgs = ""
 	}
 	cl, conversation, err := c.conversationOf(ce)
+	if err == nil {
+		err = c.mayRemake(ce.Ctx, mimirid.Portal(cl.account, conversation))
+	}
 	if err != nil {
 		replyError(ce, err)
 		return

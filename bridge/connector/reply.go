@@ -47,6 +47,9 @@ func (cl *client) quoteEvent(ctx context.Context, msg *bridgev2.MatrixMessage) s
 		cl.log.Debug("sending a reply without its quotation", "event_id", msg.Event.ID, "err", fault.OneLine(err))
 		return ""
 	}
+	if off, err := cl.relay.IsOff(ctx, msg.Portal.PortalKey, evt.Sender); err != nil || off && evt.Sender != cl.login.UserMXID {
+		return "" // nothing that they write leaves the room
+	}
 	evt.Type.Class = event.MessageEventType
 	_ = evt.Content.ParseRaw(evt.Type) // what cannot be parsed has no text
 	if dev := cl.matrix.Device(); dev != nil && evt.Type == event.EventEncrypted {

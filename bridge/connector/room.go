@@ -45,6 +45,9 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, errors.New("create the room: the library has created none")
 		}
 		d.at.Unlisted = false // nothing is in a room that is new
+		if err := d.endBinding(ctx, portal); err != nil {
+			return nil, err
+		}
 	}
 	// A crash may have come between the creation of the room and the invitation, or the
 	// user has left and a new message invites them again.

@@ -7,8 +7,8 @@
 // that are the bridge's: rooms of conversations, Matrix spaces of logins and management
 // rooms (finder.go). It decides about events in rooms that the tables do not know
 // (events.go), moves a conversation to the room that replaces its own after an upgrade
-// (upgrade.go), and remembers the rooms that the bridge has given up. selftest.go has the
-// room that only the bot is in.
+// (upgrade.go), binds one to a room that existed before (bind.go), and remembers the rooms
+// that the bridge has given up. selftest.go has the room that only the bot is in.
 //
 // What it needs of conversations it gets through [Conversations]; it shows no events. The
 // connector builds it and runs it. Package appservice asks it about events, the

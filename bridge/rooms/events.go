@@ -33,7 +33,7 @@ var (
 func (f *Finder) UnknownRoom(ctx context.Context, evt *event.Event) (handle bool, err error) {
 	bot := f.matrix.Bot().UserID
 	inRoom := f.matrix.AppService().StateStore.IsInRoom(ctx, evt.RoomID, bot)
-	if f.isOurs(evt) {
+	if f.IsOurs(evt) {
 		return inRoom, nil
 	}
 	if !inRoom {
@@ -118,8 +118,8 @@ func (f *Finder) passOver(evt *event.Event) {
 	}
 }
 
-// isOurs reports whether the bridge has sent an event, also as one of its users.
-func (f *Finder) isOurs(evt *event.Event) bool {
+// IsOurs reports whether the bridge has sent an event, also as one of its users.
+func (f *Finder) IsOurs(evt *event.Event) bool {
 	if evt.Sender == f.matrix.Bot().UserID || f.br.IsGhostMXID(evt.Sender) {
 		return true
 	}

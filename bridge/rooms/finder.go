@@ -62,8 +62,8 @@ type Conversations interface {
 	Owner(ctx context.Context, account identity.PublicKey) id.UserID
 	SetOwner(ctx context.Context, account identity.PublicKey, user id.UserID)
 	// ShownIn stores that all of a conversation so far is in a room, so that its history
-	// is not shown there.
-	ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID)
+	// is not shown there. It is called before a conversation moves to the room.
+	ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) error
 	// Retry delivers at once what waits for the room of a conversation.
 	Retry(conversation store.Conversation)
 }

@@ -40,7 +40,7 @@ func (f *Finder) Tombstone(ctx context.Context, evt *event.Event) (handled bool,
 	}
 	content, ok := evt.Content.Parsed.(*event.TombstoneEventContent)
 	switch {
-	case portal == nil, f.isOurs(evt):
+	case portal == nil, f.IsOurs(evt):
 		return true, nil
 	case !ok || content.ReplacementRoom == "":
 		return false, nil
@@ -73,7 +73,7 @@ func (f *Finder) moveTo(ctx context.Context, login *bridgev2.UserLogin, room id.
 // BotInvited checks whether a room that the bot was
 // invited to replaces the room of a conversation.
 func (f *Finder) BotInvited(ctx context.Context, evt *event.Event) error {
-	if evt.Type != event.StateMember || evt.GetStateKey() != string(f.matrix.Bot().UserID) || f.isOurs(evt) ||
+	if evt.Type != event.StateMember || evt.GetStateKey() != string(f.matrix.Bot().UserID) || f.IsOurs(evt) ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
 		return nil
 	}
@@ -91,14 +91,19 @@ func (f *Finder) BotInvited(ctx context.Context, evt *event.Event) error {
 // tellUpgrade says in the old room which condition is missing for the conversation to
 // move.
 func (f *Finder) tellUpgrade(ctx context.Context, evt *event.Event) error {
-	scope := homeserver.NewNamedScope("upgrade/" + string(evt.ID))
-	ctx, cancel := scope.With(ctx, ctx)
+	return f.Say(ctx, evt, "upgrade/"+string(evt.ID), fmt.Sprintf(
+		"This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.", f.matrix.Bot().UserID))
+}
+
+// Say answers an event with a notice in its room. scope names the notice: said again, it is
+// the same one. After an error it has to be called again; a notice that the homeserver
+// refuses, or fails to send several times while it answers other requests, is given up.
+func (f *Finder) Say(ctx context.Context, evt *event.Event, scope, text string) error {
+	ctx, cancel := homeserver.NewNamedScope(scope).With(ctx, ctx)
 	defer cancel()
-	text := fmt.Sprintf("This room was replaced. The conversation moves to the new room when you are in it and have invited %s there.",
-		f.matrix.Bot().UserID)
 	_, err := f.matrix.BotIntent().SendMessage(ctx, evt.RoomID, event.EventMessage, &event.Content{Parsed: msgconv.Notice(text)}, nil)
 	if err = homeserver.WithRetryAfter(err); err != nil && f.failures.isHopeless(evt.ID, err, maxTries) {
-		f.log.Warn("user not told about an upgraded room", "room_id", evt.RoomID, "err", fault.OneLine(err))
+		f.log.Warn("room not told", "room_id", evt.RoomID, "event_id", evt.ID, "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -167,7 +172,7 @@ func (f *Finder) isReplaced(ctx context.Context, old, replacement id.RoomID) (bo
 		return false, fmt.Errorf("read the state of an upgraded room: %w", err)
 	}
 	tombstone, levels := state[event.StateTombstone][""], state[event.StatePowerLevels][""]
-	if tombstone == nil || levels == nil || f.isOurs(tombstone) {
+	if tombstone == nil || levels == nil || f.IsOurs(tombstone) {
 		return false, nil
 	}
 	content, ok := tombstone.Content.Parsed.(*event.TombstoneEventContent)
@@ -199,7 +204,9 @@ func (f *Finder) move(ctx context.Context, login *bridgev2.UserLogin, portal *br
 		}
 	}
 	// First, so that the history is not shown again.
-	f.conversations.ShownIn(ctx, conversation, room)
+	if err := f.conversations.ShownIn(ctx, conversation, room); err != nil {
+		return err
+	}
 	if err := f.take(ctx, login, portal, room); err != nil {
 		return err
 	}

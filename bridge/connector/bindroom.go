@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
+	"maunium.net/go/mautrix/bridgev2/networkid"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/relay"
+	"github.com/mimird/mimird/bridge/rooms"
+	"github.com/mimird/mimird/proto/peer"
+)
+
+// A group can be bound to a Matrix room that exists already: the people of the room take part
+// in it without Mimir, relayed through the login of the member who has bound it. The room
+// stays theirs, see relay.Binding.
+
+var (
+	errRelayOff     = errors.New("this bridge does not relay people without a login: its operator can set `bridge.relay.enabled`")
+	errNotRelayer   = errors.New("only admins of this bridge may do that, unless its operator sets `bridge.relay.admin_only` to false")
+	errNoGroupNamed = errors.New("say which group you mean: `bridge` and the name of a group that you are in")
+	errManagement   = errors.New("this is the room where you talk with the bot; say it in the room that the group is to have")
+	errOwnRoom      = errors.New("this room is the group's own: `set-relay` lets people without a login write in it")
+	errOtherRoom    = errors.New("this room shows another conversation already")
+	errBoundBefore  = errors.New("the group is bridged to another room: say `unbridge` there first")
+	errMayNotWrite  = errors.New("you may only read in this group, so nobody can be relayed through you")
+	errNotMember    = errors.New("you are not a member of this group")
+	errRoomAdmin    = errors.New("only an admin of this room can do that: somebody who may change its power levels")
+	errEncrypted    = errors.New("this room is encrypted, and this bridge does not encrypt: its operator can set `encryption.allow`")
+	errBoundRoom    = errors.New("this room existed before the group was bridged to it, and stays: `unbridge` ends that")
+)
+
+// isBound reports whether a room is one that its conversation was bound to.
+func (c *Connector) isBound(ctx context.Context, portal *bridgev2.Portal) (bool, error) {
+	if portal == nil || portal.MXID == "" {
+		return false, nil
+	}
+	return c.relay.IsBound(ctx, portal.PortalKey, portal.MXID)
+}
+
+// moveBinding has the binding of a conversation follow it to the room that replaces the one
+// it was bound to.
+func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversation, room id.RoomID) error {
+	key := mimirid.Portal(conversation.Account, conversation.ID)
+	portal, err := c.br.GetExistingPortalByKey(ctx, key)
+	if err != nil {
+		return err
+	}
+	bound, err := c.isBound(ctx, portal)
+	if err != nil || !bound {
+		return err
+	}
+	binding, err := c.relay.Binding(ctx, key)
+	if err != nil {
+		return err
+	}
+	binding.Room = room
+	return c.relay.SetBinding(ctx, key, binding)
+}
+
+// commandBridge binds the group that the argument names to the room of the command.
+func (c *Connector) commandBridge(ce *commands.Event) {
+	text, err := c.bindRoom(ce)
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, text)
+}
+
+// bindRoom is commandBridge without the answer. Called again it finishes what an earlier call
+// has begun.
+func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
+	switch config := c.config.Bridge.Relay; {
+	case !config.Enabled:
+		return "", errRelayOff
+	case !ce.User.Permissions.ManageRelay, config.AdminOnly && !ce.User.Permissions.Admin:
+		return "", errNotRelayer
+	case ce.RawArgs == "":
+		return "", errNoGroupNamed
+	case ce.RoomID == ce.User.ManagementRoom:
+		return "", errManagement
+	}
+	cl, g, err := c.groupNamed(ce, ce.RawArgs, node.GroupAny)
+	switch {
+	case errors.Is(err, node.ErrUnknownGroup):
+		return "", errNoGroupNamed
+	case err != nil:
+		return "", err
+	case g.State == store.GroupReadOnly:
+		return "", errMayNotWrite
+	case !g.State.IsActive():
+		return "", errNotMember
+	}
+	portal, err := c.br.GetPortalByKey(ce.Ctx, mimirid.Portal(cl.account, g.ID))
+	if err != nil {
+		return "", err
+	}
+	binding, err := c.relay.Binding(ce.Ctx, portal.PortalKey)
+	switch {
+	case err != nil:
+		return "", err
+	case ce.Portal != nil && ce.Portal.PortalKey != portal.PortalKey:
+		return "", errOtherRoom
+	case ce.Portal != nil && binding.Room != ce.RoomID:
+		return "", errOwnRoom
+	case portal.MXID != "" && portal.MXID != ce.RoomID && binding.Room == portal.MXID:
+		return "", errBoundBefore
+	}
+	name, err := c.checkRoom(ce)
+	if err != nil {
+		return "", err
+	}
+	if binding.Room != ce.RoomID {
+		binding = relay.Binding{Room: ce.RoomID, Event: ce.EventID}
+		if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
+			return "", err
+		}
+	}
+	if err := c.rooms.Bind(ce.Ctx, cl.login, portal, ce.RoomID); err != nil {
+		if errors.Is(err, rooms.ErrOtherConversation) {
+			err = errors.Join(errOtherRoom, c.relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}))
+		}
+		return "", err
+	}
+	if name = msgconv.CleanName(name); name == "" {
+		name = "without a name"
+	}
+	// Before anybody is relayed.
+	if err := c.tellBound(ce.Ctx, portal.PortalKey, "relay:", binding, "This group is bridged to a Matrix room ("+name+
+		") from now on: people in that room read along, and what they write comes from me with their name before it."); err != nil {
+		return "", err
+	}
+	if err := portal.SetRelay(ce.Ctx, cl.login); err != nil {
+		return "", err
+	}
+	c.members.want(store.Conversation{Account: cl.account, ID: g.ID})
+	return fmt.Sprintf("This room and the Mimir group %s are one now. What people write here is sent to the group with their name, through %s. "+
+		"If you do not want that for what you write, say `%s relay off`.", groupchat.Name(g), ce.User.MXID, c.br.Config.CommandPrefix), nil
+}
+
+// checkRoom reports why a room cannot be bound by the user of a command, and returns its name.
+func (c *Connector) checkRoom(ce *commands.Event) (name string, err error) {
+	state, err := c.rooms.State(ce.Ctx, ce.RoomID)
+	if err != nil {
+		return "", err
+	}
+	levels, bot := state.Levels, c.matrix.Bot().UserID
+	if levels.GetUserLevel(ce.User.MXID) < levels.GetEventLevel(event.StatePowerLevels) {
+		return "", errRoomAdmin
+	}
+	if needed := max(levels.Invite(), levels.GetEventLevel(event.EventMessage)); levels.GetUserLevel(bot) < needed {
+		return "", fmt.Errorf("the bot needs the power to invite people here: give %s the level %d", bot, needed)
+	}
+	if state.Encrypted && c.matrix.Device() == nil {
+		return "", errEncrypted
+	}
+	return state.Name, nil
+}
+
+// tellBound tells a group something about its binding, once for each binding.
+func (c *Connector) tellBound(ctx context.Context, portal networkid.PortalKey, source string, binding relay.Binding, text string) error {
+	account, conversation, err := mimirid.ParsePortal(portal)
+	if err != nil {
+		return err
+	}
+	_, err = c.node.Send(ctx, node.Outgoing{
+		Account: account, Contact: conversation.Contact(), Group: groupID(conversation),
+		Source: source + string(binding.Room) + ":" + string(binding.Event), Type: peer.TypeText, Payload: []byte(text),
+	})
+	return err
+}
+
+// endBinding tells a group that it is not bridged any more, if it was and has another room,
+// or none.
+func (c *Connector) endBinding(ctx context.Context, portal *bridgev2.Portal) error {
+	binding, err := c.relay.Binding(ctx, portal.PortalKey)
+	if err != nil || binding == (relay.Binding{}) || binding.Room == portal.MXID {
+		return err
+	}
+	err = c.tellBound(ctx, portal.PortalKey, "relay-end:", binding, "This group is not bridged to a Matrix room any more.")
+	if err != nil && !isGone(err) && !errors.Is(err, node.ErrNotInGroup) && !errors.Is(err, node.ErrGroupReadOnly) {
+		return err
+	}
+	return c.relay.SetBinding(ctx, portal.PortalKey, relay.Binding{})
+}
+
+// commandUnbridge ends the binding of the room of a command: the ghosts and the bot leave it.
+func (c *Connector) commandUnbridge(ce *commands.Event) error {
+	portal, room := ce.Portal, ce.Portal.MXID
+	login := c.br.GetCachedUserLoginByID(portal.Receiver)
+	if isOwner := login != nil && login.UserMXID == ce.User.MXID; !isOwner && !ce.User.Permissions.Admin {
+		state, err := c.rooms.State(ce.Ctx, room)
+		if err != nil {
+			return err
+		}
+		if state.Levels.GetUserLevel(ce.User.MXID) < state.Levels.GetEventLevel(event.StatePowerLevels) {
+			return errRoomAdmin
+		}
+	}
+	if err := c.rooms.GiveUp(ce.Ctx, room); err != nil {
+		return err
+	}
+	if err := portal.RemoveMXID(ce.Ctx); err != nil {
+		return err
+	}
+	if err := c.endBinding(ce.Ctx, portal); err != nil {
+		return err
+	}
+	replyText(ce, "This room and the Mimir group are not one any more. Nothing that is written here leaves it.")
+	return c.br.Bot.DeleteRoom(ce.Ctx, room, true) // in which only the ghosts and the bot leave
+}
+
+// mayRemake returns an error for a conversation whose room is not to be replaced by a command.
+func (c *Connector) mayRemake(ctx context.Context, key networkid.PortalKey) error {
+	portal, err := c.br.GetExistingPortalByKey(ctx, key)
+	if err != nil {
+		return err
+	}
+	bound, err := c.isBound(ctx, portal)
+	if err == nil && bound {
+		err = errBoundRoom
+	}
+	return err
+}
+
+// isHidden reports whether a message is not shown, because the people of a bound room have
+// banned its author.
+func (d *delivery) isHidden(ctx context.Context, m store.Message) (bool, error) {
+	sender := d.senderOf(m)
+	if !d.isGroup() || sender.Sender == "" {
+		return false, nil
+	}
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return false, err
+	}
+	bound, err := d.isBound(ctx, portal)
+	if err != nil || !bound {
+		return false, err
+	}
+	return d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.ghostUser(m.Author), event.MembershipBan), nil
+}
