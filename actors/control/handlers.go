@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/mimird/mimird/actors/control/browsers"
 	"github.com/mimird/mimird/actors/control/warnings"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
@@ -54,7 +55,7 @@ func (s *service) register(api huma.API) {
 		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
 	huma.Get(api, "/v1/accounts/{account}/messages/{message}", s.trace)
 	s.registerFollow(api)
-	s.registerPage(api)
+	browsers.Register(api, s.opts.Page)
 }
 
 func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error) {

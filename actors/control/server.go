@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/mimird/mimird/actors/control/browsers"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/search"
@@ -56,7 +57,7 @@ type Options struct {
 	// Search finds messages; nil when this process keeps no index.
 	Search *search.Service
 	// Page is the page for browsers; nil when this process has none.
-	Page Page
+	Page browsers.Page
 	// Backup writes a backup of the node and returns what is not in it; nil when this
 	// process makes none.
 	Backup func(ctx context.Context, n *node.Node, w io.Writer, request BackupRequest) (left []string, err error)

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/crypto/scrypt"
 	"golang.org/x/time/rate"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/browsers"
 	"github.com/mimird/mimird/actors/durable"
 )
 
@@ -69,7 +69,7 @@ var (
 )
 
 // Access knows who may see the page: the sessions of browsers, the password, and the
-// one-time links. It implements [control.Page] and is safe for concurrent use. Its file
+// one-time links. It implements [browsers.Page] and is safe for concurrent use. Its file
 // has no secrets in the clear: of tokens it has hashes, of the password a salted one.
 type Access struct {
 	path string
@@ -207,28 +207,28 @@ func (a *Access) serve(address string) {
 	a.address = address
 }
 
-// Address implements [control.Page].
+// Address implements [browsers.Page].
 func (a *Access) Address() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.address
 }
 
-// Link implements [control.Page].
-func (a *Access) Link() (control.PageLink, error) {
+// Link implements [browsers.Page].
+func (a *Access) Link() (browsers.PageLink, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.address == "" {
-		return control.PageLink{}, ErrNotServed
+		return browsers.PageLink{}, ErrNotServed
 	}
 	code := newToken()
 	link := oneTimeLink{sha256.Sum256([]byte(code)), a.now().Add(linkLife)}
 	a.links = append(a.links, link)
 	a.links = a.links[max(0, len(a.links)-maxLinks):]
-	return control.PageLink{URL: a.address + "/enter?code=" + code, Expires: link.expires}, nil
+	return browsers.PageLink{URL: a.address + "/enter?code=" + code, Expires: link.expires}, nil
 }
 
-// HasPassword implements [control.Page].
+// HasPassword implements [browsers.Page].
 func (a *Access) HasPassword() (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -236,7 +236,7 @@ func (a *Access) HasPassword() (bool, error) {
 	return a.saved.Password != nil, err
 }
 
-// SetPassword implements [control.Page]. Sessions that a password has begun go on: they
+// SetPassword implements [browsers.Page]. Sessions that a password has begun go on: they
 // are ended by [Access.End].
 func (a *Access) SetPassword(password string) error {
 	var stored *passwordHash
@@ -265,24 +265,24 @@ func hashOf(password string, salt []byte) ([]byte, error) {
 	return hash, nil
 }
 
-// Sessions implements [control.Page].
-func (a *Access) Sessions() ([]control.PageSession, error) {
+// Sessions implements [browsers.Page].
+func (a *Access) Sessions() ([]browsers.PageSession, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.loadLocked(); err != nil {
 		return nil, err
 	}
-	out := []control.PageSession{}
+	out := []browsers.PageSession{}
 	for _, s := range a.saved.Sessions {
 		if !a.expiredLocked(s) {
-			out = append(out, control.PageSession{ID: s.ID, Created: s.Created, Used: s.Used, Agent: s.Agent, From: s.From})
+			out = append(out, browsers.PageSession{ID: s.ID, Created: s.Created, Used: s.Used, Agent: s.Agent, From: s.From})
 		}
 	}
-	slices.SortStableFunc(out, func(x, y control.PageSession) int { return y.Used.Compare(x.Used) })
+	slices.SortStableFunc(out, func(x, y browsers.PageSession) int { return y.Used.Compare(x.Used) })
 	return out, nil
 }
 
-// End implements [control.Page].
+// End implements [browsers.Page].
 func (a *Access) End(id string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

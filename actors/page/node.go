@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/browsers"
 )
 
 func (s *server) routesOfNode(in, form func(string, func(http.ResponseWriter, *request))) {
@@ -156,7 +157,7 @@ func linesOf(raw json.RawMessage) []string {
 
 // settingsView is what can be set.
 type settingsView struct {
-	State   control.PageState
+	State   browsers.PageState
 	Current string // the session that asks
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/browsers"
 	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
@@ -50,7 +51,7 @@ var printed = map[string]any{
 	"backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
-	"page link": control.PageLink{}, "page sessions": control.PageState{}, "page logout": done{}, "page password": done{},
+	"page link": browsers.PageLink{}, "page sessions": browsers.PageState{}, "page logout": done{}, "page password": done{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
 	"service install": serviceDone{}, "service uninstall": serviceDone{}, "service status": serviceDone{},
 	"completion bash": nil, "completion zsh": nil, "completion fish": nil,

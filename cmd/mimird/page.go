@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/browsers"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/page"
@@ -53,9 +53,9 @@ func newPageLink(f *flags) *cobra.Command {
 		Long:  "Prints a link that lets one browser in. It works once, for ten minutes.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(api *client.Client) (control.PageLink, error) {
+			return answer(f, cmd, func(api *client.Client) (browsers.PageLink, error) {
 				return api.PageLink(cmd.Context())
-			}, func(out io.Writer, link control.PageLink) { fmt.Fprintln(out, link.URL) })
+			}, func(out io.Writer, link browsers.PageLink) { fmt.Fprintln(out, link.URL) })
 		},
 	}
 }
@@ -66,14 +66,14 @@ func newPageSessions(f *flags) *cobra.Command {
 		Short: "List the browsers that are logged in",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return answer(f, cmd, func(api *client.Client) (control.PageState, error) {
+			return answer(f, cmd, func(api *client.Client) (browsers.PageState, error) {
 				return api.Page(cmd.Context())
 			}, printPage)
 		},
 	}
 }
 
-func printPage(out io.Writer, p control.PageState) {
+func printPage(out io.Writer, p browsers.PageState) {
 	where, password := p.URL, "no password"
 	if where == "" {
 		where = "not served at this moment"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package control
+// Package browsers is the part of the control API that is about the page for browsers: how
+// to get in, and who is in. Package page implements [Page], package control calls [Register].
+package browsers
 
 import (
 	"context"
@@ -8,8 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 )
-
-// The part of the API that is about the page for browsers: how to get in, and who is in.
 
 // Page is what the page for browsers lets the API do. Its errors are sentences for people.
 type Page interface {
@@ -54,18 +54,20 @@ type PagePassword struct {
 	Password string `json:"password" maxLength:"1024" doc:"At least 10 characters, or empty for none"`
 }
 
-func (s *service) registerPage(api huma.API) {
-	if s.opts.Page == nil {
+type body[T any] struct{ Body T }
+
+// Register adds the requests about a page to the API; nil adds none.
+func Register(api huma.API, page Page) {
+	if page == nil {
 		return
 	}
-	page := s.opts.Page
 	huma.Get(api, "/v1/page", func(context.Context, *struct{}) (*body[PageState], error) {
 		out := PageState{URL: page.Address()}
 		var err error
 		if out.Password, err = page.HasPassword(); err == nil {
 			out.Sessions, err = page.Sessions()
 		}
-		return &body[PageState]{out}, problem(err)
+		return &body[PageState]{out}, err
 	})
 	huma.Post(api, "/v1/page/link", func(context.Context, *struct{}) (*body[PageLink], error) {
 		link, err := page.Link()
@@ -81,7 +83,7 @@ func (s *service) registerPage(api huma.API) {
 		return nil, nil
 	})
 	huma.Delete(api, "/v1/page/sessions", func(context.Context, *struct{}) (*struct{}, error) {
-		return nil, problem(page.End(""))
+		return nil, page.End("")
 	})
 	huma.Delete(api, "/v1/page/sessions/{session}", func(_ context.Context, in *struct {
 		Session string `path:"session"`
