@@ -151,6 +151,42 @@ func (n *testNode) DeclineInvite(ctx context.Context, account identity.PublicKey
 	return noInvite(err)
 }
 
+func (n *testNode) CreateGroup(ctx context.Context, g node.NewGroup) (store.Group, error) {
+	return store.Do[store.Group](ctx, n.actor, store.CreateGroup{
+		Account: g.Account, Source: g.Source, Mediator: mediatorNode, Name: g.Name, Description: g.Description, Avatar: g.Avatar, Key: store.GroupKey{3},
+	})
+}
+
+// create creates a group that is to be created, as the mediator does.
+func (n *testNode) create(account identity.PublicKey, chat uint64, name string) store.ConversationID {
+	n.t.Helper()
+	creation, err := n.creation(account, name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	created, err := store.Do[store.GroupCreation](context.Background(), n.actor, store.FinishCreation{
+		Account: account, Group: creation.ID, Chat: chat, Permissions: store.Permissions(mediator.PermissionOwner | mediator.PermissionUser),
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return created.Group
+}
+
+// creation returns the group with a name that is to be created.
+func (n *testNode) creation(account identity.PublicKey, name string) (store.Group, error) {
+	groups, err := n.Groups(account)
+	if err != nil {
+		return store.Group{}, err
+	}
+	for _, g := range groups {
+		if g.State == store.GroupCreating && g.Name == name {
+			return g, nil
+		}
+	}
+	return store.Group{}, store.ErrNotFound
+}
+
 func (n *testNode) queueTask(ctx context.Context, task store.GroupTask) (uint64, error) {
 	queued, err := store.Do[store.GroupTaskQueued](ctx, n.actor, store.EnqueueGroupTask{Task: task})
 	return queued.Seq, err

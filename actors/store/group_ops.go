@@ -14,9 +14,9 @@ import (
 // creationDomain is as groupDomain, for groups that have no chat id yet.
 const creationDomain = "mimird group creation\x00"
 
-// creationConversation names a group that an account creates, until the mediator has
+// CreationConversation names a group that an account creates, until the mediator has
 // given it a chat id. The same source gives the same name.
-func creationConversation(account identity.PublicKey, source string) ConversationID {
+func CreationConversation(account identity.PublicKey, source string) ConversationID {
 	h := sha256.New()
 	h.Write([]byte(creationDomain))
 	h.Write(account[:])
@@ -394,7 +394,7 @@ func (op CreateGroup) apply(t *txn) (any, error) {
 		return nil, fmt.Errorf("group without source or key: %w", ErrInvalid)
 	}
 	g := Group{
-		Account: op.Account, ID: creationConversation(op.Account, op.Source), State: GroupCreating,
+		Account: op.Account, ID: CreationConversation(op.Account, op.Source), State: GroupCreating,
 		Mediator: op.Mediator, Name: op.Name, Description: op.Description, Avatar: op.Avatar, Key: op.Key,
 	}
 	if err := t.checkGroup(g); err != nil {

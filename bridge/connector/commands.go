@@ -108,6 +108,8 @@ func (c *Connector) commandList() []commands.CommandHandler {
 				return cl.node.UnblockContact(ctx, cl.account, contact)
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
+		command("create-group", "[_name_]", "Create a group; without a name of the room that this is written in, with the people who are invited to it", helpGroups, c.commandCreateGroup),
+		inRoom(command("invite-to-group", "_contact_", "Invite a contact to the group of this room", helpGroups, c.commandInvite)),
 		inRoom(command("leave-group", "", "Leave the group of this room", helpGroups, c.commandLeaveGroup)),
 		command("bridge", "_group_", "Bridge a group to the room where you say this, for people without Mimir (`bridge.relay`)", helpGroups, c.commandBridge),
 		withoutLogin(inRoom(command("relay", "[off | on]", "Whether what you write in this room is sent to Mimir, if you have no login; off ends that for you", helpGroups, func(ce *commands.Event) {

@@ -75,6 +75,8 @@ type Connector struct {
 	ghostTimes ghostTimes
 	members    *memberSync
 	ownChanges *ownChanges
+	// planning is held while the plans for new groups are changed.
+	planning sync.Mutex
 }
 
 // Deps is what a [Connector] uses.
@@ -247,6 +249,7 @@ func (c *Connector) GetDBMetaTypes() database.MetaTypes { return database.MetaTy
 func (c *Connector) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
 	return &bridgev2.NetworkGeneralCapabilities{
 		Provisioning: bridgev2.ProvisioningCapabilities{
+			GroupCreation:     c.groupCreation(),
 			ResolveIdentifier: bridgev2.ResolveIdentifierCapabilities{CreateDM: true, LookupUsername: true, ContactList: true, Search: true},
 		},
 	}

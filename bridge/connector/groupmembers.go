@@ -280,12 +280,12 @@ func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.Use
 	if err != nil {
 		return m, "", err
 	}
-	if r.members.isUnhandled(evt) {
-		return m, "", errUnhandled // see HandleMatrixMembership
-	}
 	membership := event.MembershipLeave
 	if evt.ID != "" {
 		membership = evt.Content.AsMember().Membership
+	}
+	if membership != event.MembershipInvite && r.members.isUnhandled(evt) {
+		return m, "", errUnhandled // see HandleMatrixMembership
 	}
 	tasks, err := r.groupTasks(store.Conversation{Account: r.account, ID: r.group})
 	if err != nil {

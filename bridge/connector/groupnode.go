@@ -33,6 +33,9 @@ type GroupNode interface {
 	ConversationMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error)
 	ConversationReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error)
 	ConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error)
+	// CreateGroup begins to create a group: what it returns becomes store.GroupCreated when the
+	// group exists.
+	CreateGroup(ctx context.Context, g node.NewGroup) (store.Group, error)
 	// AcceptInvite and DeclineInvite answer an invite to a group.
 	AcceptInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error
 	DeclineInvite(ctx context.Context, account identity.PublicKey, group store.ConversationID) error

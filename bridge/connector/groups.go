@@ -234,9 +234,13 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 	case g.State == store.GroupCreating, g.State == store.GroupCreated:
 		return nil // its room comes with the group itself
 	case g.State == store.GroupFailed && g.Chat == 0:
+		d.dropPlan(ctx, d.at.Account, d.at.ID)
 		return d.tellOwner(ctx, fmt.Sprintf("The group %s could not be created: %s. Try again with `create-group`.",
 			groupchat.Name(g), msgconv.CleanName(g.Reason)))
 	case g.State == store.GroupInvited, g.State.IsActive():
+		if err := d.newGroup(ctx); err != nil {
+			return err
+		}
 		if portal, err := d.ensureRoom(ctx); err != nil || portal == nil {
 			return err
 		}

@@ -548,6 +548,19 @@ func isUse(kind event.Type) bool {
 	return kind.Type == event.EventMessage.Type || kind.Type == event.EventEncrypted.Type || kind.Type == event.EventSticker.Type
 }
 
+// Use makes a room that of a conversation which has none. Nothing happens when it has one,
+// or when the room is one already.
+func (f *Finder) Use(ctx context.Context, login *bridgev2.UserLogin, key networkid.PortalKey, room id.RoomID) error {
+	portal, err := f.br.GetPortalByKey(ctx, key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	if portal.MXID != "" {
+		return nil
+	}
+	return f.take(ctx, login, portal, room)
+}
+
 // take makes a room that of a conversation.
 func (f *Finder) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
