@@ -3,8 +3,10 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mimird/mimird/actors/control/warnings"
@@ -79,7 +81,7 @@ type Message struct {
 	Order      uint64 `json:"order" doc:"Position in the conversation"`
 	Type       int32  `json:"type" doc:"0 is text"`
 	TypeName   string `json:"type_name" enum:"text,image,call,file,reaction,system,unknown" doc:"See docs/events.md"`
-	Text       string `json:"text,omitempty" doc:"Of type 0"`
+	Text       string `json:"text,omitempty" doc:"Of a text; what the mediator of a group reports, in words"`
 	// Reactions are told with pages of messages and single ones.
 	Reactions []MessageReaction `json:"reactions,omitempty" doc:"The reactions to it that count; in lists of messages, not in events"`
 	// Reaction and File are what the payload says of those types.
@@ -278,6 +280,11 @@ func contactOf(n *node.Node, c store.Contact) Contact {
 func (s *service) message(m store.Message) Message {
 	out := messageOf(m)
 	out.RefersTo = s.refersTo(m)
+	if out.TypeName == "system" && m.Conversation.Kind() == store.KindGroup {
+		out.Text = eventlog.SystemText(m.Payload, func(k identity.PublicKey) string {
+			return cmp.Or(s.memberName(m.Account, m.Conversation, k), k.Short())
+		}, strings.TrimSpace)
+	}
 	if !m.Author.IsZero() {
 		out.AuthorName = s.memberName(m.Account, m.Conversation, m.Author)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -24,7 +25,7 @@ import (
 // ConversationPath names a conversation of an account. It is exported, as [AccountPath] is.
 type ConversationPath struct {
 	AccountPath
-	Conversation string `path:"conversation" doc:"Id of a group, or identity key or name of a contact, or name of a group"`
+	Conversation string `path:"conversation" doc:"A contact, by key, link or name, or a group, by id or name; a name means a contact before it means a group"`
 }
 
 // ConversationMessagePath names a message of a conversation.
@@ -65,6 +66,8 @@ func (s *service) registerChats(api huma.API, mux *http.ServeMux) {
 	huma.Post(api, message+"/cancel", s.cancelInChat)
 	huma.Post(api, one+"/read", s.markChatRead)
 	huma.Post(api, one+"/reactions", s.reactInChat)
+	huma.Get(api, one+"/files", s.files)
+	huma.Get(api, message+"/file", s.file)
 	huma.Post(api, message+"/file/fetch", s.fetchInChat)
 	mux.HandleFunc("GET "+message+"/file/content", s.contentInChat)
 	mux.HandleFunc("GET "+one+"/avatar", s.chatAvatar)
@@ -89,7 +92,10 @@ func (s *service) conversation(in *ConversationPath) (account identity.PublicKey
 	}
 	g, groupErr := s.group(&GroupPath{in.AccountPath, in.Conversation}, node.GroupAny)
 	if groupErr != nil {
-		return account, conversation, err // as most conversations are with contacts
+		if refused, ok := errors.AsType[huma.StatusError](groupErr); ok && refused.GetStatus() == http.StatusNotFound {
+			groupErr = huma.Error404NotFound("there is no such contact or group; mimird contact list and mimird group list show them")
+		}
+		return account, conversation, groupErr
 	}
 	return account, g.ID, nil
 }
@@ -210,9 +216,24 @@ func (s *service) cancelInChat(ctx context.Context, in *ConversationMessagePath)
 	if err != nil {
 		return nil, err
 	}
-	return s.cancel(account, conversation, id, func() (bool, error) {
-		return s.node.CancelGroupMessage(ctx, account, conversation, id, cancelReason)
-	})
+	if id.Dir != store.Out {
+		return nil, huma.Error422UnprocessableEntity("only messages that this account has sent can be cancelled")
+	}
+	cancelled, err := s.node.CancelGroupMessage(ctx, account, conversation, id, cancelReason)
+	if err != nil {
+		return nil, groupProblem(err)
+	}
+	m, err := s.node.ConversationMessage(account, conversation, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, huma.Error404NotFound("there is no such message in that conversation")
+	}
+	if err != nil {
+		return nil, problem(err)
+	}
+	if !cancelled && m.Reason != cancelReason {
+		return nil, huma.Error409Conflict("the message is " + m.State.String() + " already, and cannot be cancelled")
+	}
+	return &body[Message]{s.message(m)}, nil
 }
 
 func (s *service) markChatRead(ctx context.Context, in *struct {
@@ -224,7 +245,10 @@ func (s *service) markChatRead(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return s.markRead(ctx, account, conversation, in.Body)
+	if err := s.node.MarkRead(ctx, account, conversation, in.Body.Order); err != nil {
+		return nil, problem(err)
+	}
+	return s.one(account, conversation)
 }
 
 func (s *service) reactInChat(ctx context.Context, in *struct {
@@ -259,6 +283,42 @@ func (s *service) fetchInChat(ctx context.Context, in *ConversationMessagePath) 
 		return nil, err
 	}
 	info, err := s.node.FetchConversationMedia(ctx, account, conversation, id)
+	if err != nil {
+		return nil, fileProblem(err)
+	}
+	return &body[File]{fileOf(info)}, nil
+}
+
+// files lists the files of the newest messages of a conversation, newest first.
+func (s *service) files(_ context.Context, in *ConversationPath) (*body[[]File], error) {
+	account, conversation, err := s.conversation(in)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := s.node.ConversationMessages(account, conversation, 0, filePage)
+	if err != nil {
+		return nil, problem(err)
+	}
+	out := []File{}
+	for _, m := range messages {
+		info, err := s.node.ConversationMedia(account, conversation, m.ID)
+		if errors.Is(err, transfer.ErrNoMedia) {
+			continue
+		}
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, fileOf(info))
+	}
+	return &body[[]File]{out}, nil
+}
+
+func (s *service) file(_ context.Context, in *ConversationMessagePath) (*body[File], error) {
+	account, conversation, id, err := s.messageIn(in)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.node.ConversationMedia(account, conversation, id)
 	if err != nil {
 		return nil, fileProblem(err)
 	}

@@ -63,7 +63,7 @@ func TestChats_ContactsAndGroupsAlike(t *testing.T) {
 	alice := r.accounts[0].ID.String()
 	for _, chat := range []string{alice, r.groups[0].ID, r.groups[1].ID} {
 		for _, text := range []string{"one", "two", "three"} {
-			if _, err := r.client.SendTo(ctx, "bob", chat, control.Text{Text: text}); err != nil {
+			if _, err := r.client.Send(ctx, "bob", chat, control.Text{Text: text}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -96,7 +96,7 @@ func TestChats_ContactsAndGroupsAlike(t *testing.T) {
 		if c, err := r.client.MarkRead(ctx, "alice", chat, all[2].Order); err != nil || c.Unread != 1 {
 			t.Errorf("the mark went back: %d unread, %v", c.Unread, err)
 		}
-		if _, err := r.client.ReactTo(ctx, "alice", chat, control.Reaction{Message: all[0].GUID, Emoji: "👍"}); err != nil {
+		if _, err := r.client.React(ctx, "alice", chat, control.Reaction{Message: all[0].GUID, Emoji: "👍"}); err != nil {
 			t.Fatal(err)
 		}
 		one, err := r.client.ChatMessage(ctx, "alice", chat, all[0].ID)
@@ -128,12 +128,12 @@ func TestChats_ContactsAndGroupsAlike(t *testing.T) {
 		t.Errorf("a group by name: %+v, %v", c, err)
 	}
 
-	sent, err := r.client.SendFileTo(ctx, "alice", chats[2], client.NewFile{Body: strings.NewReader("0123456789"), Name: "notes.txt"})
+	sent, err := r.client.SendFile(ctx, "alice", chats[2], client.NewFile{Body: strings.NewReader("0123456789"), Name: "notes.txt"})
 	if err != nil || sent.File == nil || sent.Group != chats[2] {
 		t.Fatalf("file to a group: %+v, %v", sent, err)
 	}
 	for part, want := range map[string]string{"": "0123456789", "bytes=2-4": "234"} {
-		content, err := r.client.OpenFileIn(ctx, "alice", chats[2], sent.ID, part)
+		content, err := r.client.OpenFile(ctx, "alice", chats[2], sent.ID, part)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestChats_ContactsAndGroupsAlike(t *testing.T) {
 			t.Errorf("part %q of the file: %q, %v", part, raw, err)
 		}
 	}
-	if done, err := r.client.CancelIn(ctx, "alice", chats[2], sent.ID); err != nil || done.State != "failed" {
+	if done, err := r.client.CancelMessage(ctx, "alice", chats[2], sent.ID); err != nil || done.State != "failed" {
 		t.Errorf("cancelled: %+v, %v", done, err)
 	}
 	for _, chat := range append(chats, "") {

@@ -65,8 +65,6 @@ func (s *service) registerContacts(api huma.API) {
 		})
 	}
 	huma.Post(api, one+"/devices", s.trustDevice)
-	huma.Post(api, one+"/reactions", s.react)
-	huma.Get(api, one+"/reactions", s.reactions)
 }
 
 // change does something with the contact that a path names, and answers with what
@@ -150,54 +148,6 @@ func (s *service) removeContact(ctx context.Context, in *ContactPath) (*struct{}
 		return nil, err
 	}
 	return nil, problem(s.node.RemoveContact(ctx, account, contact))
-}
-
-func (s *service) react(ctx context.Context, in *struct {
-	ContactPath
-	Body Reaction
-},
-) (*body[Message], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	target, err := parseGUID(in.Body.Message)
-	if err != nil {
-		return nil, err
-	}
-	out := node.OutgoingReaction{Account: account, Contact: contact, Target: target, Emoji: in.Body.Emoji}
-	if in.Body.Source != "" {
-		out.Source = "control:" + in.Body.Source
-	}
-	m, err := s.node.React(ctx, out)
-	if err != nil {
-		return nil, problem(err)
-	}
-	return &body[Message]{s.message(m)}, nil
-}
-
-func (s *service) reactions(_ context.Context, in *struct {
-	ContactPath
-	Message string `query:"message" required:"true" doc:"Guid of the message, decimal"`
-},
-) (*body[[]Reaction], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	target, err := parseGUID(in.Message)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.node.Reactions(account, contact, target)
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []Reaction{}
-	for _, r := range found {
-		out = append(out, Reaction{Message: in.Message, Emoji: r.Emoji, Direction: r.Dir.String()})
-	}
-	return &body[[]Reaction]{out}, nil
 }
 
 func parseGUID(text string) (peer.GUID, error) {

@@ -200,7 +200,7 @@ func TestTextThatIsNotUTF8IsRefused(t *testing.T) {
 	}
 	raw := rawClient(r.socket)
 	defer raw.CloseIdleConnections()
-	resp, err := raw.Post("http://mimird/v1/accounts/-/contacts/bob/messages", "application/json", strings.NewReader("{\"text\":\"\xfc\"}"))
+	resp, err := raw.Post("http://mimird/v1/accounts/-/conversations/bob/messages", "application/json", strings.NewReader("{\"text\":\"\xfc\"}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,20 +14,16 @@ import (
 	"github.com/rivo/uniseg"
 
 	"github.com/mimird/mimird/actors/eventlog"
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
-// The part of the API that is about conversations as a whole: what is new in them, and
-// what the other side does not have yet, and why.
+// The part of the API that is about conversations as a whole, those with contacts and those in
+// groups alike, and what is new in them. What is said in them is in chats.go.
 
 const (
 	// maxUnread is how far unread messages are counted.
 	maxUnread = 1000
-	// maxUndelivered bounds the list in Status.
-	maxUndelivered = 100
 	// quotedText is how much of a message is repeated beside those that refer to it, in
 	// characters.
 	quotedText = 80
@@ -59,20 +54,6 @@ type Conversation struct {
 	Undelivered int    `json:"undelivered" doc:"Messages of ours that were not delivered yet"`
 }
 
-// Undelivered is a conversation with undelivered messages.
-type Undelivered struct {
-	Account  string    `json:"account"`
-	Contact  string    `json:"contact"`
-	Name     string    `json:"name" doc:"Of the contact"`
-	Messages int       `json:"messages"`
-	Since    time.Time `json:"since,omitzero" doc:"When the first of them was queued"`
-	// Code is for programs, Why for people.
-	Code string `json:"code" enum:"offline,request_declined,request_unanswered,connected,uploading,not_reached,trying"`
-	Why  string `json:"why" doc:"Why they are not delivered, in words"`
-	// NextAttempt is when the contact is dialled again.
-	NextAttempt time.Time `json:"next_attempt,omitzero"`
-}
-
 // ReadMark says how far a conversation was read.
 type ReadMark struct {
 	Order uint64 `json:"order" doc:"Order of the last message that was read"`
@@ -80,8 +61,6 @@ type ReadMark struct {
 
 func (s *service) registerConversations(api huma.API) {
 	huma.Get(api, "/v1/accounts/{account}/conversations", s.conversations)
-	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/read", s.markContactRead)
-	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages/{message}/cancel", s.cancelMessage)
 }
 
 // refersTo finds the message that another one quotes or reacts to. A message of either
@@ -225,144 +204,6 @@ func (s *service) one(account identity.PublicKey, conversation store.Conversatio
 		view, err = s.withContact(c)
 	}
 	return &body[Conversation]{view}, problem(err)
-}
-
-func (s *service) markContactRead(ctx context.Context, in *struct {
-	ContactPath
-	Body ReadMark
-},
-) (*body[Conversation], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	return s.markRead(ctx, account, store.ContactConversation(contact), in.Body)
-}
-
-func (s *service) markRead(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, mark ReadMark) (*body[Conversation], error) {
-	if err := s.node.MarkRead(ctx, account, conversation, mark.Order); err != nil {
-		return nil, problem(err)
-	}
-	return s.one(account, conversation)
-}
-
-func (s *service) cancelMessage(ctx context.Context, in *struct {
-	ContactPath
-	Message string `path:"message" doc:"Id of the message"`
-},
-) (*body[Message], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	id, err := store.ParseMessageID(in.Message)
-	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
-	}
-	return s.cancel(account, store.ContactConversation(contact), id, func() (bool, error) {
-		return s.node.CancelMessage(ctx, account, contact, id, cancelReason)
-	})
-}
-
-// cancel cancels a message of a contact's or a group's conversation with give, and answers
-// with the message.
-func (s *service) cancel(account identity.PublicKey, conversation store.ConversationID, id store.MessageID, give func() (bool, error)) (*body[Message], error) {
-	if id.Dir != store.Out {
-		return nil, huma.Error422UnprocessableEntity("only messages that this account has sent can be cancelled")
-	}
-	given, err := give()
-	if err != nil {
-		return nil, groupProblem(err)
-	}
-	m, err := s.node.ConversationMessage(account, conversation, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, huma.Error404NotFound("there is no such message in that conversation")
-	}
-	if err != nil {
-		return nil, problem(err)
-	}
-	if !given && m.Reason != cancelReason {
-		return nil, huma.Error409Conflict("the message is " + m.State.String() + " already, and cannot be cancelled")
-	}
-	return &body[Message]{s.message(m)}, nil
-}
-
-// undelivered lists the conversations with undelivered messages and says why they are
-// not delivered.
-func (s *service) undelivered(state node.Status) ([]Undelivered, error) {
-	accounts, err := s.node.Accounts()
-	if err != nil {
-		return nil, problem(err)
-	}
-	up := slices.ContainsFunc(overlayOf(state.Overlay, state.Running).Peers, func(p Peer) bool { return p.Up })
-	out := []Undelivered{}
-	for _, a := range accounts {
-		contacts, err := s.node.OutboxContacts(a.ID)
-		if err != nil {
-			return nil, problem(err)
-		}
-		for _, id := range contacts {
-			c, err := s.node.Contact(a.ID, id)
-			if errors.Is(err, node.ErrUnknownContact) {
-				continue // removed at this moment
-			}
-			if err != nil {
-				return nil, problem(err)
-			}
-			view, err := s.undeliveredTo(c, up)
-			if err != nil {
-				return nil, problem(err)
-			}
-			out = append(out, view)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b Undelivered) int { return a.Since.Compare(b.Since) })
-	return out[:min(len(out), maxUndelivered)], nil
-}
-
-func (s *service) undeliveredTo(c store.Contact, up bool) (Undelivered, error) {
-	out := Undelivered{Account: c.Account.String(), Contact: c.ID.String(), Name: c.DisplayName()}
-	size, err := s.node.OutboxSize(c.Account, c.ID)
-	if err != nil {
-		return out, err
-	}
-	out.Messages = size.Messages
-	first, err := s.node.Outbox(c.Account, c.ID, 1)
-	if err != nil {
-		return out, err
-	}
-	uploading := false
-	if len(first) > 0 {
-		out.Since = first[0].Created.Time()
-		if peer.MessageType(first[0].Type) != peer.TypeText && eventlog.HasFile(first[0]) {
-			info, err := s.node.MediaState(c.Account, c.ID, first[0].ID)
-			uploading = err == nil && info.State == store.MediaUploading
-		}
-	}
-	p := s.node.Presence(c.Account, c.ID)
-	switch {
-	case !up && !p.Online:
-		out.Code, out.Why = "offline", "no Yggdrasil peer is connected"
-	case uploading:
-		out.Code, out.Why = "uploading", "the file is being uploaded"
-	case p.Online:
-		out.Code, out.Why = "connected", "they are connected and have not acknowledged it yet"
-	case c.Asked == store.AskDeclined:
-		out.Code, out.Why = "request_declined", "they declined your request, and take nothing until they add you"
-	case c.Asked == store.AskSent && p.LastError == "":
-		out.Code, out.Why = "request_unanswered", "they have not answered your request"
-	case p.LastError != "":
-		out.Code, out.Why = "not_reached", p.LastError
-	default:
-		out.Code, out.Why = "trying", "they are being looked for"
-	}
-	if out.Code == "not_reached" && (c.Asked == store.AskSent || c.Asked == store.AskWaiting) {
-		out.Why += "; they have not answered your request either"
-	}
-	if p.NextAttempt.After(time.Now()) {
-		out.NextAttempt = p.NextAttempt
-	}
-	return out, nil
 }
 
 // accountsThere says which accounts there are.

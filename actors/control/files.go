@@ -3,7 +3,6 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -42,22 +41,8 @@ type File struct {
 	Reason    string `json:"reason,omitempty" doc:"Why the last attempt failed"`
 }
 
-// FilePath names the file of a message.
-type FilePath struct {
-	ContactPath
-	Message string `path:"message" doc:"Id of the message"`
-}
-
 // filePage is how many messages are looked at in a list of files.
 const filePage = 1000
-
-func (s *service) registerFiles(api huma.API, mux *http.ServeMux) {
-	const one = "/v1/accounts/{account}/contacts/{contact}/messages/{message}/file"
-	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/files", s.files)
-	huma.Get(api, one, s.file)
-	huma.Post(api, one+"/fetch", s.fetchFile)
-	mux.HandleFunc("GET "+one+"/content", s.fileContent)
-}
 
 func fileOf(info transfer.Info) File {
 	f := File{
@@ -74,62 +59,6 @@ func fileOf(info transfer.Info) File {
 	return f
 }
 
-// files lists the files of the newest messages of a conversation, newest first.
-func (s *service) files(_ context.Context, in *ContactPath) (*body[[]File], error) {
-	account, contact, err := s.contact(in)
-	if err != nil {
-		return nil, err
-	}
-	messages, err := s.node.Messages(account, contact, 0, filePage)
-	if err != nil {
-		return nil, problem(err)
-	}
-	out := []File{}
-	for _, m := range messages {
-		info, err := s.node.MediaState(account, contact, m.ID)
-		if errors.Is(err, transfer.ErrNoMedia) {
-			continue
-		}
-		if err != nil {
-			return nil, problem(err)
-		}
-		out = append(out, fileOf(info))
-	}
-	return &body[[]File]{out}, nil
-}
-
-func (s *service) file(_ context.Context, in *FilePath) (*body[File], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	id, err := store.ParseMessageID(in.Message)
-	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
-	}
-	info, err := s.node.MediaState(account, contact, id)
-	if err != nil {
-		return nil, fileProblem(err)
-	}
-	return &body[File]{fileOf(info)}, nil
-}
-
-func (s *service) fetchFile(ctx context.Context, in *FilePath) (*body[File], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	id, err := store.ParseMessageID(in.Message)
-	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
-	}
-	info, err := s.node.FetchMedia(ctx, account, contact, id)
-	if err != nil {
-		return nil, fileProblem(err)
-	}
-	return &body[File]{fileOf(info)}, nil
-}
-
 // fileProblem adds what goes wrong with files only.
 func fileProblem(err error) error {
 	switch {
@@ -143,26 +72,6 @@ func fileProblem(err error) error {
 		return huma.Error507InsufficientStorage(err.Error())
 	}
 	return groupProblem(err)
-}
-
-// contactPath is what the requests that are not huma's have in their path.
-func contactPath(r *http.Request) *ContactPath {
-	return &ContactPath{AccountPath: AccountPath{Account: r.PathValue("account")}, Contact: r.PathValue("contact")}
-}
-
-// fileContent streams the file of a message.
-func (s *service) fileContent(w http.ResponseWriter, r *http.Request) {
-	account, contact, err := s.contact(contactPath(r))
-	if err != nil {
-		writeProblem(w, err)
-		return
-	}
-	id, err := store.ParseMessageID(r.PathValue("message"))
-	if err != nil {
-		writeProblem(w, huma.Error422UnprocessableEntity(err.Error()))
-		return
-	}
-	s.serveContent(w, r, account, store.ContactConversation(contact), id)
 }
 
 // serveContent streams the file of a message of a contact's or a group's conversation.
@@ -182,16 +91,6 @@ func (s *service) serveContent(w http.ResponseWriter, r *http.Request, account i
 func writeUntyped(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", media.Unknown)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-}
-
-// sendFile queues the body of the request as a file.
-func (s *service) sendFile(w http.ResponseWriter, r *http.Request) {
-	account, contact, err := s.contact(contactPath(r))
-	if err != nil {
-		writeProblem(w, err)
-		return
-	}
-	s.takeFile(w, r, account, store.ContactConversation(contact))
 }
 
 // takeFile queues the body of a request as a file for a contact or a group.

@@ -98,13 +98,18 @@ func (s *service) registerGroupTasks(api huma.API) {
 		})
 	}
 	huma.Post(api, one+"/messages/{message}/delete", func(ctx context.Context, in *struct {
-		GroupMessagePath
+		GroupPath
 		WaitQuery
+		Message string `path:"message" doc:"Id of the message"`
 	},
 	) (*body[GroupTask], error) {
-		g, id, err := s.findGroupMessage(&in.GroupMessagePath)
+		g, err := s.group(&in.GroupPath, node.GroupAny)
 		if err != nil {
 			return nil, err
+		}
+		id, err := store.ParseMessageID(in.Message)
+		if err != nil {
+			return nil, huma.Error422UnprocessableEntity(err.Error())
 		}
 		task, err := s.node.DeleteGroupMessage(ctx, g.Account, g.ID, id)
 		return s.queued(ctx, g, task, err, in.WaitQuery)

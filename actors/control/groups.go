@@ -115,9 +115,6 @@ func (s *service) registerGroups(api huma.API) {
 	huma.Post(api, one+"/accept", func(ctx context.Context, in *GroupPath) (*body[Group], error) { return s.answerInvite(ctx, in, true) })
 	huma.Post(api, one+"/decline", func(ctx context.Context, in *GroupPath) (*body[Group], error) { return s.answerInvite(ctx, in, false) })
 	huma.Get(api, one+"/members", s.groupMembers)
-	huma.Get(api, one+"/messages", s.groupMessages)
-	huma.Post(api, one+"/messages", s.sendToGroup, func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
-	huma.Post(api, one+"/messages/{message}/cancel", s.cancelGroupMessage)
 	s.registerGroupTasks(api)
 }
 
@@ -381,69 +378,6 @@ func (s *service) groupMembers(_ context.Context, in *struct {
 		out = append(out, view)
 	}
 	return &body[[]GroupMember]{out}, nil
-}
-
-func (s *service) groupMessages(_ context.Context, in *struct {
-	GroupPath
-	Range
-},
-) (*body[[]Message], error) {
-	g, err := s.group(&in.GroupPath, node.GroupAny)
-	if err != nil {
-		return nil, err
-	}
-	return s.page(g.Account, g.ID, in.Range)
-}
-
-func (s *service) sendToGroup(ctx context.Context, in *struct {
-	GroupPath
-	Body    Text
-	RawBody []byte
-},
-) (*body[Message], error) {
-	out, err := outgoingText(in.Body, in.RawBody)
-	if err != nil {
-		return nil, err
-	}
-	g, err := s.group(&in.GroupPath, node.GroupAny)
-	if err != nil {
-		return nil, err
-	}
-	out.Account, out.Group = g.Account, g.ID
-	m, err := s.node.Send(ctx, out)
-	if err != nil {
-		return nil, groupProblem(err)
-	}
-	return &body[Message]{s.message(m)}, nil
-}
-
-// GroupMessagePath names a message of a group.
-type GroupMessagePath struct {
-	GroupPath
-	Message string `path:"message" doc:"Id of the message"`
-}
-
-// findGroupMessage returns the group and the message.
-func (s *service) findGroupMessage(in *GroupMessagePath) (store.Group, store.MessageID, error) {
-	g, err := s.group(&in.GroupPath, node.GroupAny)
-	if err != nil {
-		return g, store.MessageID{}, err
-	}
-	id, err := store.ParseMessageID(in.Message)
-	if err != nil {
-		return g, id, huma.Error422UnprocessableEntity(err.Error())
-	}
-	return g, id, nil
-}
-
-func (s *service) cancelGroupMessage(ctx context.Context, in *GroupMessagePath) (*body[Message], error) {
-	g, id, err := s.findGroupMessage(in)
-	if err != nil {
-		return nil, err
-	}
-	return s.cancel(g.Account, g.ID, id, func() (bool, error) {
-		return s.node.CancelGroupMessage(ctx, g.Account, g.ID, id, cancelReason)
-	})
 }
 
 // memberName is what a member of a group is called: by our user, else by themselves. It is

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -17,10 +18,12 @@ import (
 	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/fakemediator"
 )
@@ -45,7 +48,12 @@ func newGroupRig(t *testing.T) *groupRig {
 	w := actorstest.New(t, memnet.Options{})
 	r := &groupRig{t: t, mediator: fakemediator.New(t, w.Net.Node(overlay.Limits{})), carol: identity.NewPrivateKey([32]byte{7}).Public()}
 	socket := filepath.Join(t.TempDir(), "s")
-	r.node = w.Node("alice", withControl(t, socket), func(o *node.Options) { o.Mediators = []identity.NodeKey{r.mediator.Key()} })
+	depot := w.Node("depot", func(o *node.Options) { o.Files = &fileserver.Options{OpenNetwork: w.Open} })
+	server, _ := depot.FilesKey()
+	r.node = w.Node("alice", withControl(t, socket), func(o *node.Options) {
+		o.Mediators = []identity.NodeKey{r.mediator.Key()}
+		o.Media = transfer.Options{Server: server, AutoDownload: transfer.Never}
+	})
 	r.accounts[0] = r.node.Account
 	bob, err := r.node.CreateAccount(t.Context(), "bob")
 	if err != nil {
@@ -96,7 +104,7 @@ func (r *groupRig) group(account, name string) control.Group {
 // texts are the texts of a group as an account sees them, oldest first.
 func (r *groupRig) texts(account string, group int) (texts []string) {
 	r.t.Helper()
-	page, err := r.client.GroupMessages(r.t.Context(), account, r.groups[group].ID, 0, 100)
+	page, err := r.client.Messages(r.t.Context(), account, r.groups[group].ID, 0, 100)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -128,18 +136,18 @@ func TestGroups_TextsThroughTheAPI(t *testing.T) {
 	}()
 	defer func() { stop(); <-ended }()
 
-	sent, err := r.client.SendToGroup(ctx, "alice", "Choir", control.Text{Text: "hello", Source: "one"})
+	sent, err := r.client.Send(ctx, "alice", "Choir", control.Text{Text: "hello", Source: "one"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := r.client.SendToGroup(ctx, "alice", r.groups[0].ID[:20], control.Text{Text: "hello", Source: "one"})
+	again, err := r.client.Send(ctx, "alice", r.groups[0].ID[:20], control.Text{Text: "hello", Source: "one"})
 	if err != nil || again.ID != sent.ID {
 		t.Errorf("the same source queued %v (%v), first %v", again.ID, err, sent.ID)
 	}
 	if sent.Group != r.groups[0].ID || sent.Contact != "" {
 		t.Errorf("sent to group %q, contact %q", sent.Group, sent.Contact)
 	}
-	if _, err := r.client.SendToGroup(ctx, "bob", "Orchestra", control.Text{Text: "elsewhere"}); err != nil {
+	if _, err := r.client.Send(ctx, "bob", "Orchestra", control.Text{Text: "elsewhere"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, account := range []string{"alice", "bob"} {
@@ -222,7 +230,7 @@ func TestGroups_ModerationThroughTheAPI(t *testing.T) {
 
 	done("leave")(r.client.LeaveGroup(ctx, "bob", name, wait))
 	r.eventually("bob has left", func() bool { return r.group("bob", r.groups[0].ID).State == "left" })
-	_, err = r.client.SendToGroup(ctx, "bob", name, control.Text{Text: "too late"})
+	_, err = r.client.Send(ctx, "bob", name, control.Text{Text: "too late"})
 	refused(t, err, http.StatusConflict, "not a member")
 	if err := r.client.RemoveGroup(ctx, "bob", name); err != nil {
 		t.Error(err)
@@ -234,6 +242,151 @@ func TestGroups_ModerationThroughTheAPI(t *testing.T) {
 	r.eventually("the group is gone", func() bool { return r.group("alice", r.groups[0].ID).State == "deleted" })
 	if g := r.group("alice", "Orchestra"); g.State != "member" {
 		t.Errorf("the other group is %s", g.State)
+	}
+}
+
+// TestGroups_ConversationsThroughTheAPI does in two groups what is done with contacts.
+func TestGroups_ConversationsThroughTheAPI(t *testing.T) {
+	r := newGroupRig(t)
+	ctx := t.Context()
+	// heard is the newest message that bob sees in a group, once it is there.
+	heard := func(group int, done func(control.Message) bool) (last control.Message) {
+		t.Helper()
+		r.eventually("bob sees it in "+groupNames[group], func() bool {
+			page, err := r.client.Messages(ctx, "bob", r.groups[group].ID, 0, 1)
+			if err != nil || len(page) == 0 {
+				return false
+			}
+			last = page[0]
+			return done(last)
+		})
+		return last
+	}
+	for i, name := range groupNames {
+		if _, err := r.client.Send(ctx, "alice", name, control.Text{Text: "hello " + name}); err != nil {
+			t.Fatal(err)
+		}
+		hello := heard(i, func(m control.Message) bool { return m.Text == "hello "+name })
+		view, err := r.client.Conversation(ctx, "bob", name)
+		if err != nil || view.Group == nil || view.Group.ID != r.groups[i].ID || view.Contact != nil || view.Unread != 1 || view.Last.ID != hello.ID {
+			t.Fatalf("conversation %+v, error %v", view, err)
+		}
+		if view, err = r.client.MarkRead(ctx, "bob", name, hello.Order); err != nil || view.Unread != 0 {
+			t.Errorf("read, and %d unread, error %v", view.Unread, err)
+		}
+
+		reply, err := r.client.Send(ctx, "alice", r.groups[i].ID[:20], control.Text{Text: "and again", ReplyTo: hello.GUID})
+		if err != nil || reply.RefersTo == nil || reply.RefersTo.Text != "hello "+name {
+			t.Fatalf("reply %+v, error %v", reply, err)
+		}
+		heard(i, func(m control.Message) bool { return m.RefersTo != nil && m.RefersTo.ID == hello.ID })
+		if _, err := r.client.React(ctx, "alice", name, control.Reaction{Message: hello.GUID, Emoji: "🎻"}); err != nil {
+			t.Fatal(err)
+		}
+		heard(i, func(m control.Message) bool { return m.Reaction != nil && m.Reaction.Emoji == "🎻" })
+		if m := heard(i, func(control.Message) bool { return true }); m.RefersTo == nil || m.RefersTo.ID != hello.ID {
+			t.Errorf("the reaction %+v refers to %+v", m.Reaction, m.RefersTo)
+		}
+		m, err := r.client.ChatMessage(ctx, "bob", name, hello.ID)
+		if err != nil || len(m.Reactions) != 1 || m.Reactions[0].Author != r.accounts[0].ID.String() {
+			t.Errorf("reactions %+v, error %v", m.Reactions, err)
+		}
+
+		content := strings.Repeat(name, 1000)
+		if _, err := r.client.SendFile(ctx, "alice", name, client.NewFile{Body: strings.NewReader(content), Name: "score.txt", Caption: "the score"}); err != nil {
+			t.Fatal(err)
+		}
+		file := heard(i, func(m control.Message) bool { return m.File != nil })
+		if file.File.Group != r.groups[i].ID || file.File.Caption != "the score" || file.File.State != "offered" {
+			t.Errorf("file %+v", file.File)
+		}
+		err = r.client.ReadFile(ctx, "bob", name, file.ID, io.Discard)
+		refused(t, err, http.StatusConflict, "fetch it first")
+		if _, err := r.client.FetchFile(ctx, "bob", name, file.ID); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("bob has the file", func() bool {
+			f, err := r.client.File(ctx, "bob", name, file.ID)
+			return err == nil && f.State == "stored"
+		})
+		var got strings.Builder
+		if err := r.client.ReadFile(ctx, "bob", name, file.ID, &got); err != nil || got.String() != content {
+			t.Errorf("%d bytes of the file, error %v", got.Len(), err)
+		}
+		files, err := r.client.Files(ctx, "bob", name)
+		if err != nil || len(files) != 1 || files[0].Message != file.ID {
+			t.Errorf("files %+v, error %v", files, err)
+		}
+		r.eventually("the mediator has everything of alice", func() bool {
+			view, err := r.client.Conversation(ctx, "alice", name)
+			return err == nil && view.Undelivered == 0
+		})
+		_, err = r.client.CancelMessage(ctx, "alice", name, reply.ID)
+		refused(t, err, http.StatusConflict, "delivered already")
+		traces, err := r.client.Trace(ctx, "alice", reply.ID)
+		if err != nil || len(traces) != 1 || traces[0].Group == nil || traces[0].Group.ID != r.groups[i].ID || len(traces[0].Steps) != 2 {
+			t.Errorf("traces %+v, error %v", traces, err)
+		}
+	}
+	list, err := r.client.Conversations(ctx, "bob")
+	if err != nil || len(list) != 2 || list[0].Group == nil || list[0].Group.ID != r.groups[1].ID || list[1].Unread != 2 {
+		t.Errorf("conversations %+v, error %v", list, err)
+	}
+	_, err = r.client.Conversation(ctx, "bob", "Quartet")
+	refused(t, err, http.StatusNotFound, "no such contact or group")
+
+	// A contact comes before a group of their name, and not before its id.
+	if _, err := r.client.AddContact(ctx, "bob", identity.Link{Key: r.carol, Name: "Choir"}.String()); err != nil {
+		t.Fatal(err)
+	}
+	if view, err := r.client.Conversation(ctx, "bob", "Choir"); err != nil || view.Contact == nil || view.Contact.ID != r.carol.String() || view.Group != nil {
+		t.Errorf("conversation %+v, error %v", view, err)
+	}
+	if view, err := r.client.Conversation(ctx, "bob", r.groups[0].ID[:20]); err != nil || view.Group == nil {
+		t.Errorf("conversation %+v, error %v", view, err)
+	}
+}
+
+// Status says which groups have undelivered messages, and why.
+func TestGroups_UndeliveredInStatus(t *testing.T) {
+	r := newGroupRig(t)
+	ctx := t.Context()
+	r.mediator.Lock(func() {
+		r.mediator.Intercept = func(l *fakemediator.Line, q fakemediator.Call) bool {
+			if q.Command == fakemediator.SendMessage {
+				l.Refuse(q, "database error")
+			}
+			return q.Command == fakemediator.SendMessage
+		}
+	})
+	for i, name := range groupNames {
+		for range i + 1 {
+			if _, err := r.client.Send(ctx, "alice", name, control.Text{Text: "kept"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	find := func(group int) control.Undelivered {
+		status, err := r.client.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range status.Undelivered {
+			if u.Group == r.groups[group].ID && u.Account == r.accounts[0].ID.String() {
+				return u
+			}
+		}
+		return control.Undelivered{}
+	}
+	for i, name := range groupNames {
+		if u := find(i); u.Messages != i+1 || u.Name != name || u.Code != "connected" || u.Contact != "" || u.Since.IsZero() {
+			t.Errorf("undelivered %+v", u)
+		}
+	}
+	r.mediator.SetRole(r.chats[0], r.accounts[0].ID, r.carol, fakemediator.ReadOnly)
+	r.eventually("alice may only read in the choir", func() bool { return find(0).Code == "read_only" })
+	if u := find(1); u.Code != "connected" {
+		t.Errorf("the other group: %+v", u)
 	}
 }
 

@@ -50,9 +50,6 @@ func (s *service) register(api huma.API) {
 	s.registerRetention(api)
 	s.registerMediator(api)
 	s.registerSearch(api)
-	huma.Get(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.messages)
-	huma.Post(api, "/v1/accounts/{account}/contacts/{contact}/messages", s.send,
-		func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
 	huma.Get(api, "/v1/accounts/{account}/messages/{message}", s.trace)
 	s.registerFollow(api)
 	browsers.Register(api, s.opts.Page)
@@ -105,38 +102,6 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 		out.Media = &MediaUsage{Used: used, Quota: quota}
 	}
 	return &body[Status]{out}, nil
-}
-
-func (s *service) messages(_ context.Context, in *struct {
-	ContactPath
-	Range
-},
-) (*body[[]Message], error) {
-	account, contact, err := s.contact(&in.ContactPath)
-	if err != nil {
-		return nil, err
-	}
-	return s.page(account, store.ContactConversation(contact), in.Range)
-}
-
-func (s *service) send(ctx context.Context, in *struct {
-	ContactPath
-	Body    Text
-	RawBody []byte
-},
-) (*body[Message], error) {
-	out, err := outgoingText(in.Body, in.RawBody)
-	if err != nil {
-		return nil, err
-	}
-	if out.Account, out.Contact, err = s.contact(&in.ContactPath); err != nil {
-		return nil, err
-	}
-	m, err := s.node.Send(ctx, out)
-	if err != nil {
-		return nil, problem(err)
-	}
-	return &body[Message]{s.message(m)}, nil
 }
 
 // outgoingText makes a message of a request, without account and conversation.

@@ -166,7 +166,6 @@ func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	api := humago.New(mux, config)
 	s := &service{node: n, opts: opts, log: log}
 	s.register(api)
-	s.registerFiles(api, mux)
 	s.registerChats(api, mux)
 	for path, handler := range opts.Handlers {
 		mux.Handle("GET "+path, handler(inside{s}))
@@ -174,7 +173,6 @@ func handler(n *node.Node, opts Options, log *slog.Logger) http.Handler {
 	bounded := http.NewServeMux()
 	bounded.Handle("/", http.MaxBytesHandler(mux, maxBody))
 	// A file may be as large as the node's limit, and is never in memory.
-	bounded.HandleFunc("POST /v1/accounts/{account}/contacts/{contact}/files", s.sendFile)
 	bounded.HandleFunc("POST /v1/accounts/{account}/conversations/{conversation}/files", s.sendFileToChat)
 	return bounded
 }

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -15,9 +16,10 @@ import (
 
 // Trace is the life of one message.
 type Trace struct {
-	Message Message `json:"message"`
-	Contact Contact `json:"contact"`
-	Steps   []Step  `json:"steps" doc:"What has happened, in order"`
+	Message Message  `json:"message"`
+	Contact *Contact `json:"contact,omitempty"`
+	Group   *Group   `json:"group,omitempty" doc:"In place of a contact"`
+	Steps   []Step   `json:"steps" doc:"What has happened, in order"`
 	// Shown says for each consumer of the event log whether it has dealt with all
 	// of Steps.
 	Shown map[string]bool `json:"shown"`
@@ -49,26 +51,37 @@ func (s *service) trace(_ context.Context, in *struct {
 	if err != nil {
 		return nil, problem(err)
 	}
+	groups, err := s.node.Groups(account)
+	if err != nil {
+		return nil, problem(err)
+	}
 	out := []Trace{}
 	for _, c := range contacts {
-		for _, id := range ids {
-			m, err := s.node.Message(account, c.ID, id)
-			if err != nil {
-				continue // most contacts have no such message
-			}
-			if in.Brief {
-				out = append(out, Trace{Message: s.message(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: map[string]bool{}})
-				continue
-			}
-			t, err := s.traceOf(account, c, m)
+		for _, m := range s.messagesOf(account, store.ContactConversation(c.ID), ids) {
+			view := contactOf(s.node, c)
+			out = append(out, Trace{Message: s.message(m), Contact: &view})
+		}
+	}
+	for _, g := range groups {
+		for _, m := range s.messagesOf(account, g.ID, ids) {
+			view, err := s.groupOf(g)
 			if err != nil {
 				return nil, problem(err)
 			}
-			out = append(out, t)
+			out = append(out, Trace{Message: s.message(m), Group: &view})
+		}
+	}
+	for i := range out {
+		out[i].Steps, out[i].Shown = []Step{}, map[string]bool{}
+		if in.Brief {
+			continue
+		}
+		if err := s.addSteps(account, &out[i]); err != nil {
+			return nil, problem(err)
 		}
 	}
 	if len(out) == 0 {
-		return nil, huma.Error404NotFound("there is no such message; mimird show CONTACT lists the messages of a conversation")
+		return nil, huma.Error404NotFound("there is no such message; mimird show CONVERSATION lists the messages of a conversation")
 	}
 	return &body[[]Trace]{out}, nil
 }
@@ -85,19 +98,33 @@ func messageIDs(text string) ([]store.MessageID, error) {
 	return []store.MessageID{{Dir: store.In, GUID: guid}, {Dir: store.Out, GUID: guid}}, nil
 }
 
-func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.Message) (Trace, error) {
-	t := Trace{Message: s.message(m), Contact: contactOf(s.node, c), Steps: []Step{}, Shown: make(map[string]bool)}
+// messagesOf returns those of the messages that a conversation has; most have none.
+func (s *service) messagesOf(account identity.PublicKey, conversation store.ConversationID, ids []store.MessageID) (found []store.Message) {
+	for _, id := range ids {
+		if m, err := s.node.ConversationMessage(account, conversation, id); err == nil {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// addSteps reads in the event log of the conversation what has happened to the message.
+func (s *service) addSteps(account identity.PublicKey, t *Trace) error {
+	conversation, err := store.ParseConversationID(cmp.Or(t.Message.Group, t.Message.Contact))
+	if err != nil {
+		return err
+	}
 	var last uint64
 	for after := uint64(0); ; {
-		events, err := s.node.ConversationEvents(account, store.ContactConversation(c.ID), after, eventPage)
+		events, err := s.node.ConversationEvents(account, conversation, after, eventPage)
 		if err != nil {
-			return t, err
+			return err
 		}
 		if len(events) == 0 {
 			break
 		}
 		for _, e := range events {
-			if e.Message == m.ID {
+			if e.Message.String() == t.Message.ID {
 				t.Steps = append(t.Steps, Step{Seq: e.Seq, Kind: e.Kind.String(), Time: e.Time.Time(), Reason: e.Reason})
 				last = e.Seq
 			}
@@ -105,11 +132,11 @@ func (s *service) traceOf(account identity.PublicKey, c store.Contact, m store.M
 		}
 	}
 	for _, consumer := range s.opts.Consumers {
-		cursor, err := s.node.Cursor(consumer, account, store.ContactConversation(c.ID))
+		cursor, err := s.node.Cursor(consumer, account, conversation)
 		if err != nil {
-			return t, err
+			return err
 		}
 		t.Shown[consumer] = cursor >= last
 	}
-	return t, nil
+	return nil
 }

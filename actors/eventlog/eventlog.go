@@ -3,13 +3,16 @@
 // Package eventlog names what is in the log of an account: the kinds of events, the
 // types of messages, and what each of them means. The API, the commands, the bridge and
 // docs/events.md have these names from here. The package is pure: it reads values that
-// its callers have read from the store, and may import actors/store and proto/peer alone.
+// its callers have read from the store, and may import actors/store and proto alone.
 package eventlog
 
 import (
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -118,6 +121,46 @@ func Text(m store.Message) (string, bool) {
 		return "", false
 	}
 	return string(m.Payload), true
+}
+
+// SystemText returns what a message of a mediator reports, for people. It returns "" for
+// a deletion, which the deleted message shows. name returns what somebody is called, clean
+// makes text of others fit to be shown.
+func SystemText(payload []byte, name func(identity.PublicKey) string, clean func(string) string) string {
+	s, err := mediator.ParseSystem(payload)
+	if err != nil {
+		return "The mediator reports something that this program does not know."
+	}
+	switch s.Event {
+	case mediator.EventUserAdded:
+		if s.Actor == s.User || s.Actor.IsZero() {
+			return name(s.User) + " has joined the group."
+		}
+		return fmt.Sprintf("%s has joined the group, invited by %s.", name(s.User), name(s.Actor))
+	case mediator.EventUserLeft:
+		return name(s.User) + " has left the group."
+	case mediator.EventUserBanned:
+		return fmt.Sprintf("%s has banned %s from the group.", name(s.Actor), name(s.User))
+	case mediator.EventPermissions:
+		return fmt.Sprintf("%s has changed the role of %s to %s.", name(s.Actor), name(s.User), s.Permissions)
+	case mediator.EventInfoChanged:
+		return infoText(s, name(s.Actor), clean)
+	default: // deletions, and what is never stored
+		return ""
+	}
+}
+
+func infoText(s mediator.System, actor string, clean func(string) string) string {
+	switch {
+	case s.Name != nil:
+		return fmt.Sprintf("%s has changed the name of the group to %s.", actor, clean(*s.Name))
+	case s.Description != nil:
+		return actor + " has changed the description of the group."
+	case s.Avatar != nil:
+		return actor + " has changed the picture of the group."
+	default:
+		return actor + " has changed the group."
+	}
 }
 
 // IsReaction reports whether a message is a reaction to another one.

@@ -363,7 +363,9 @@ func (x *groups) onConnected(c *kernel.Context, m identity.NodeKey) {
 		return
 	}
 	l.up = true
-	x.deps.Table.setMediator(x.account, m, func(s *MediatorStatus) { s.Connected, s.Since, s.LastError = true, time.Now(), "" })
+	x.deps.Table.setMediator(x.account, m, func(s *MediatorStatus) {
+		s.Connected, s.Since, s.LastError, s.NextAttempt = true, time.Now(), "", time.Time{}
+	})
 	x.each(c, m, linkUp{l.ref, l.turns})
 }
 
@@ -378,7 +380,7 @@ func (x *groups) onDisconnected(c *kernel.Context, msg mediatorlink.Disconnected
 		if was {
 			s.Since = time.Now()
 		}
-		s.Connected = false
+		s.Connected, s.NextAttempt = false, time.Now().Add(msg.RetryIn)
 		if s.LastError = "connection lost"; msg.Err != nil {
 			s.LastError = msg.Err.Error()
 		}

@@ -69,7 +69,9 @@ type MediatorStatus struct {
 	Connected bool
 	Since     time.Time // when it was connected, or lost
 	LastError string    // why the last connection ended, or was not opened
-	Groups    int       // that need it
+	// NextAttempt is when it is dialled again; zero while it is connected or dialled.
+	NextAttempt time.Time
+	Groups      int // that need it
 }
 
 type mediatorOf struct {

@@ -266,7 +266,7 @@ func TestBrowser_Keyboard(t *testing.T) {
 func TestBrowser_LongConversation(t *testing.T) {
 	r := newRig(t)
 	for i := range *long {
-		if _, err := r.api.SendTo(t.Context(), r.alice.ID, r.chats[2], control.Text{Text: fmt.Sprintf("line %d of a long conversation", i)}); err != nil {
+		if _, err := r.api.Send(t.Context(), r.alice.ID, r.chats[2], control.Text{Text: fmt.Sprintf("line %d of a long conversation", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -28,7 +28,7 @@ func (r *rig) decorate() {
 		{Text: "Yes! I will bring the good microphone.", ReplyTo: first.GUID},
 		{Text: "Save me a seat near the stage, please."},
 	} {
-		if _, err := r.api.SendTo(ctx, r.alice.ID, chat, text); err != nil {
+		if _, err := r.api.Send(ctx, r.alice.ID, chat, text); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -40,10 +40,10 @@ func (r *rig) decorate() {
 	if _, err := r.carol.Send(ctx, r.outgoing(r.carol, "See you there!")); err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := r.api.ReactTo(ctx, r.alice.ID, chat, control.Reaction{Message: r.file.GUID, Emoji: "❤️"}); err != nil {
+	if _, err := r.api.React(ctx, r.alice.ID, chat, control.Reaction{Message: r.file.GUID, Emoji: "❤️"}); err != nil {
 		r.t.Fatal(err)
 	}
-	voice, err := r.api.SendFileTo(ctx, r.alice.ID, chat, client.NewFile{Body: bytes.NewReader(sound()), Name: "voice.wav", Voice: true})
+	voice, err := r.api.SendFile(ctx, r.alice.ID, chat, client.NewFile{Body: bytes.NewReader(sound()), Name: "voice.wav", Voice: true})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (s *server) sendAll(ctx context.Context, account, chat string, out outgoing
 		if strings.TrimSpace(out.text) == "" {
 			return 0, errEmptyMessage
 		}
-		_, err := s.api.SendTo(ctx, account, chat, control.Text{Text: out.text, ReplyTo: out.reply, Source: source(0)})
+		_, err := s.api.Send(ctx, account, chat, control.Text{Text: out.text, ReplyTo: out.reply, Source: source(0)})
 		return 1, err
 	}
 	for ; file != nil; sent++ {
@@ -135,7 +135,7 @@ func (s *server) sendAll(ctx context.Context, account, chat string, out outgoing
 		if sent == 0 {
 			f.Caption, f.ReplyTo = out.text, out.reply
 		}
-		if _, err := s.api.SendFileTo(ctx, account, chat, f); err != nil {
+		if _, err := s.api.SendFile(ctx, account, chat, f); err != nil {
 			return sent, err
 		}
 		if file, err = nextFile(form); err != nil {
@@ -279,11 +279,11 @@ func (s *server) actOnMessage(w http.ResponseWriter, r *request) {
 	var err error
 	switch r.PathValue("act") {
 	case "react":
-		_, err = s.api.ReactTo(ctx, account, chat, control.Reaction{Message: r.PostForm.Get("guid"), Emoji: r.PostForm.Get("emoji")})
+		_, err = s.api.React(ctx, account, chat, control.Reaction{Message: r.PostForm.Get("guid"), Emoji: r.PostForm.Get("emoji")})
 	case "cancel":
-		_, err = s.api.CancelIn(ctx, account, chat, id)
+		_, err = s.api.CancelMessage(ctx, account, chat, id)
 	case "fetch":
-		_, err = s.api.FetchFileIn(ctx, account, chat, id)
+		_, err = s.api.FetchFile(ctx, account, chat, id)
 	case "delete":
 		_, err = s.api.DeleteGroupMessage(ctx, account, chat, id, 0)
 	default:
@@ -322,7 +322,7 @@ func (s *server) file(w http.ResponseWriter, r *request) {
 		s.wrong(w, r, http.StatusNotFound, "This message has no file.")
 		return
 	}
-	content, err := s.api.OpenFileIn(r.Context(), account, chat, id, r.Header.Get("Range"))
+	content, err := s.api.OpenFile(r.Context(), account, chat, id, r.Header.Get("Range"))
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -320,7 +320,7 @@ func messages(t *testing.T, r *rig) {
 	}
 	// Long conversations come in pages: all of it, each message once.
 	for i := range 120 {
-		if _, err := r.api.SendTo(ctx, r.alice.ID, r.chats[1], control.Text{Text: "line " + string(rune('a'+i%26))}); err != nil {
+		if _, err := r.api.Send(ctx, r.alice.ID, r.chats[1], control.Text{Text: "line " + string(rune('a'+i%26))}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -538,13 +538,13 @@ func liveStream(t *testing.T, r *rig) {
 		}
 	}
 	await(": open")
-	sent, err := r.api.SendTo(ctx, r.alice.ID, chat, control.Text{Text: "live " + hostile})
+	sent, err := r.api.Send(ctx, r.alice.ID, chat, control.Text{Text: "live " + hostile})
 	if err != nil {
 		t.Fatal(err)
 	}
 	await(`hx-target="#new" hx-swap="beforeend"`, "live &#34;&gt;&lt;script&gt;", "event: chats")
 	await(`hx-target="#m-`+sent.ID+`"`, "delivered")
-	if _, err := r.api.ReactTo(ctx, r.alice.ID, chat, control.Reaction{Message: sent.GUID, Emoji: "❤️"}); err != nil {
+	if _, err := r.api.React(ctx, r.alice.ID, chat, control.Reaction{Message: sent.GUID, Emoji: "❤️"}); err != nil {
 		t.Fatal(err)
 	}
 	await(`hx-target="#m-`+sent.ID+`"`, "❤️")

@@ -3,12 +3,10 @@
 package groupchat
 
 import (
-	"fmt"
-
+	"github.com/mimird/mimird/actors/eventlog"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/mediator"
 )
 
 // Name returns what a group is called in Matrix.
@@ -23,40 +21,7 @@ func Name(g store.Group) string {
 // what the room shows in another way: a deletion is a redaction. name returns what
 // somebody is called.
 func SystemText(payload []byte, name func(identity.PublicKey) string) string {
-	s, err := mediator.ParseSystem(payload)
-	if err != nil {
-		return "The mediator reports something that this program does not know."
-	}
-	switch s.Event {
-	case mediator.EventUserAdded:
-		if s.Actor == s.User || s.Actor.IsZero() {
-			return name(s.User) + " has joined the group."
-		}
-		return fmt.Sprintf("%s has joined the group, invited by %s.", name(s.User), name(s.Actor))
-	case mediator.EventUserLeft:
-		return name(s.User) + " has left the group."
-	case mediator.EventUserBanned:
-		return fmt.Sprintf("%s has banned %s from the group.", name(s.Actor), name(s.User))
-	case mediator.EventPermissions:
-		return fmt.Sprintf("%s has changed the role of %s to %s.", name(s.Actor), name(s.User), s.Permissions)
-	case mediator.EventInfoChanged:
-		return infoText(s, name(s.Actor))
-	default: // deletions, and what is never stored
-		return ""
-	}
-}
-
-func infoText(s mediator.System, actor string) string {
-	switch {
-	case s.Name != nil:
-		return fmt.Sprintf("%s has changed the name of the group to %s.", actor, msgconv.CleanName(*s.Name))
-	case s.Description != nil:
-		return actor + " has changed the description of the group."
-	case s.Avatar != nil:
-		return actor + " has changed the picture of the group."
-	default:
-		return actor + " has changed the group."
-	}
+	return eventlog.SystemText(payload, name, msgconv.CleanName)
 }
 
 // StateText returns what the room of a group is told when the group gets into its state,

@@ -154,7 +154,7 @@ func mediaChanged(e control.Event) string {
 	if e.Message.Direction == "out" {
 		what = "the " + kindOfFile(file) + " to " + nameOf(e)
 	}
-	get := "mimird file get " + keyStart(e.Contact) + " " + e.Message.ID
+	get := "mimird file get " + conversationStart(cmp.Or(e.Contact, e.Group)) + " " + e.Message.ID
 	switch file.State {
 	case "offered":
 		return what + " is still on the server (fetch it with: " + get + ")"
@@ -196,7 +196,12 @@ var summaries = map[string]func(m control.Message) string{
 		}
 		return "[reacted with " + printable(m.Reaction.Emoji) + reference(" to ", m.RefersTo, m.Reaction.Target, "") + "]"
 	},
-	"system": func(m control.Message) string { return fmt.Sprintf("[system message, %d bytes]", len(m.Payload)) },
+	"system": func(m control.Message) string {
+		if m.Text != "" {
+			return printable(m.Text)
+		}
+		return fmt.Sprintf("[system message, %d bytes]", len(m.Payload))
+	},
 	eventlog.Unknown: func(m control.Message) string {
 		return fmt.Sprintf("[a message of an unknown type, %d, %d bytes]", m.Type, len(m.Payload))
 	},
@@ -204,6 +209,12 @@ var summaries = map[string]func(m control.Message) string{
 
 // summary says in one line what a message is.
 func summary(m control.Message) string {
+	switch {
+	case m.Deleted:
+		return "[a message that was deleted for everybody]"
+	case m.Unreadable:
+		return fmt.Sprintf("[a message that cannot be decrypted, %d bytes]", len(m.Payload))
+	}
 	if say := summaries[m.TypeName]; say != nil {
 		return say(m)
 	}

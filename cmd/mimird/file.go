@@ -30,9 +30,9 @@ func newFile(f *flags) *cobra.Command {
 
 func newFileList(f *flags) *cobra.Command {
 	return &cobra.Command{
-		Use: "list CONTACT", Short: "List the files of a conversation",
-		Long: "Lists the files that were sent and received lately, newest first.",
-		Args: oneArg("CONTACT"), ValidArgsFunction: f.completeContact,
+		Use: "list CONVERSATION", Short: "List the files of a conversation",
+		Long: "Lists the files that were sent and received lately, newest first. A conversation is " + conversationHelp,
+		Args: oneArg("CONVERSATION"), ValidArgsFunction: f.completeConversation,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return answer(f, cmd, func(api *client.Client) ([]control.File, error) {
 				return api.Files(cmd.Context(), f.account, args[0])
@@ -64,17 +64,17 @@ func newFileGet(f *flags) *cobra.Command {
 	var output string
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use: "get CONTACT MESSAGE", Short: "Save the file of a message",
+		Use: "get CONVERSATION MESSAGE", Short: "Save the file of a message",
 		Long: "Saves the file of a message, given by the id that file list prints. A file that is not here is fetched first,\n" +
 			"whatever its size. Without --output it gets the name that its sender gave it, in the current directory; a file\n" +
-			"that is there already is never overwritten.",
+			"that is there already is never overwritten. A conversation is " + conversationHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return fmt.Errorf("%s takes a CONTACT and a MESSAGE%s", cmd.CommandPath(), seeHelp(cmd))
+				return fmt.Errorf("%s takes a CONVERSATION and a MESSAGE%s", cmd.CommandPath(), seeHelp(cmd))
 			}
 			return nil
 		},
-		ValidArgsFunction: f.completeContact,
+		ValidArgsFunction: f.completeConversation,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := f.client()
 			if err != nil {
@@ -115,14 +115,14 @@ func localName(name string) string {
 }
 
 // fetched waits until the file of a message is here.
-func fetched(cmd *cobra.Command, f *flags, api *client.Client, contact, message string, wait time.Duration) (control.File, error) {
+func fetched(cmd *cobra.Command, f *flags, api *client.Client, conversation, message string, wait time.Duration) (control.File, error) {
 	ctx, account := cmd.Context(), f.account
 	here := func(file control.File) bool { return file.State == "stored" || file.State == "uploading" }
-	file, err := api.File(ctx, account, contact, message)
+	file, err := api.File(ctx, account, conversation, message)
 	if err != nil || here(file) {
 		return file, err
 	}
-	if file, err = api.FetchFile(ctx, account, contact, message); err != nil {
+	if file, err = api.FetchFile(ctx, account, conversation, message); err != nil {
 		return file, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -144,7 +144,7 @@ func fetched(cmd *cobra.Command, f *flags, api *client.Client, contact, message 
 			}
 			return file, ctx.Err()
 		}
-		if file, err = api.File(context.WithoutCancel(ctx), account, contact, message); err != nil {
+		if file, err = api.File(context.WithoutCancel(ctx), account, conversation, message); err != nil {
 			return file, err
 		}
 	}
@@ -167,7 +167,7 @@ func saveFile(path string, read func(io.Writer) error) error {
 }
 
 // sendFile queues a file, read from a path or, for -, from standard input.
-func sendFile(cmd *cobra.Command, f *flags, contact, path string, file client.NewFile, wait time.Duration) error {
+func sendFile(cmd *cobra.Command, f *flags, conversation, path string, file client.NewFile, wait time.Duration) error {
 	file.Body = cmd.InOrStdin()
 	if path != "-" {
 		in, err := os.Open(path)
@@ -185,7 +185,7 @@ func sendFile(cmd *cobra.Command, f *flags, contact, path string, file client.Ne
 		return err
 	}
 	defer api.Close()
-	m, err := api.SendFile(cmd.Context(), f.account, contact, file)
+	m, err := api.SendFile(cmd.Context(), f.account, conversation, file)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func watchUpload(cmd *cobra.Command, f *flags, api *client.Client, m control.Mes
 			return
 		case <-again.C:
 		}
-		file, err := api.File(cmd.Context(), f.account, m.Contact, m.ID)
+		file, err := api.File(cmd.Context(), f.account, conversationOf(m), m.ID)
 		if err != nil {
 			return // the wait for the message reports it
 		}

@@ -3,11 +3,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
@@ -339,33 +337,4 @@ func readGroupPicture(path string) ([]byte, error) {
 		return nil, fmt.Errorf("the picture %s is larger than 200 KiB, which is the most that mediators take; make it smaller", path)
 	}
 	return picture, nil
-}
-
-// sendToNamed sends a text to the contact of a name, or, when there is none, to the group: no
-// group can take what is meant for a contact.
-func sendToNamed(ctx context.Context, f *flags, api *client.Client, name string, text control.Text) (control.Message, error) {
-	return contactOrGroup(
-		func() (control.Message, error) { return api.Send(ctx, f.account, name, text) },
-		func() (control.Message, error) { return api.SendToGroup(ctx, f.account, name, text) },
-	)
-}
-
-// contactOrGroup tries a contact, and a group when there is no such contact. Without either
-// it returns the error of the contact.
-func contactOrGroup[T any](contact, group func() (T, error)) (T, error) {
-	got, err := contact()
-	if !isNotFound(err) {
-		return got, err
-	}
-	other, otherErr := group()
-	if isNotFound(otherErr) {
-		return got, err
-	}
-	return other, otherErr
-}
-
-// isNotFound reports whether the node has said that something does not exist.
-func isNotFound(err error) bool {
-	var refused *client.Error
-	return errors.As(err, &refused) && refused.Status == http.StatusNotFound
 }

@@ -25,16 +25,16 @@ func newSend(f *flags) *cobra.Command {
 	var source, file string
 	var voice bool
 	cmd := &cobra.Command{
-		Use:   "send CONTACT [TEXT...]",
+		Use:   "send CONVERSATION [TEXT...]",
 		Short: "Send a text or a file",
-		Long: "Queues a text for a contact, given by name or key, or for a group, given by name or id; a name means a contact\n" +
-			"first. Without a text it is read from standard input. The text is safe as soon as this command returns; it is\n" +
+		Long: "Queues a text for a conversation: " + conversationHelp + "\n" +
+			"Without a text it is read from standard input. The text is safe as soon as this command returns; it is\n" +
 			"delivered when the contact can be reached, or the mediator of the group. With --wait it waits for that; when the\n" +
 			"time runs out it prints the id of the message all the same, and ends with exit code 7.\n\n" +
 			"With --file it queues a file, and the text is its caption. The file is encrypted and put on the file server\n" +
 			"of the configuration first; what you send after it arrives after it.",
-		Args:              atLeastOne("CONTACT and a text"),
-		ValidArgsFunction: f.completeContact,
+		Args:              atLeastOne("CONVERSATION and a text"),
+		ValidArgsFunction: f.completeConversation,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")
 			if file != "" {
@@ -52,7 +52,7 @@ func newSend(f *flags) *cobra.Command {
 			return send(cmd.Context(), f, cmd.OutOrStdout(), args[0], control.Text{Text: text, Source: source}, wait)
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for the contact to have it")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for it to be delivered")
 	cmd.Flags().StringVar(&file, "file", "", "send this file, - for standard input")
 	cmd.Flags().BoolVar(&voice, "voice", false, "send the file as a voice message")
 	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one message")
@@ -78,7 +78,7 @@ var errTextLong = fmt.Errorf("the text is longer than %d bytes; send it in parts
 func checkText(text string) error {
 	switch {
 	case text == "":
-		return errors.New("the text is empty; give it after the contact, or on standard input")
+		return errors.New("the text is empty; give it after the conversation, or on standard input")
 	case len(text) > maxText:
 		return errTextLong
 	case !utf8.ValidString(text):
@@ -88,15 +88,15 @@ func checkText(text string) error {
 }
 
 // errWaiting says that a message was not delivered in time.
-var errWaiting = errors.New("the message is safe and waits for the contact")
+var errWaiting = errors.New("the message is safe, and is delivered as soon as it can be; mimird status says what it waits for")
 
-func send(ctx context.Context, f *flags, out io.Writer, contact string, text control.Text, wait time.Duration) error {
+func send(ctx context.Context, f *flags, out io.Writer, conversation string, text control.Text, wait time.Duration) error {
 	api, err := f.client()
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	m, err := sendToNamed(ctx, f, api, contact, text)
+	m, err := api.Send(ctx, f.account, conversation, text)
 	if err != nil {
 		return err
 	}

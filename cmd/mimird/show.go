@@ -23,7 +23,8 @@ const maxShown = 1000
 
 // shown is what the command prints with --json.
 type shown struct {
-	Contact  control.Contact   `json:"contact"`
+	Contact  *control.Contact  `json:"contact,omitempty"`
+	Group    *control.Group    `json:"group,omitempty"`
 	Unread   int               `json:"unread"`
 	Messages []control.Message `json:"messages"`
 }
@@ -32,17 +33,18 @@ func newShow(f *flags) *cobra.Command {
 	var limit int
 	var unread bool
 	cmd := &cobra.Command{
-		Use:   "show [CONTACT]",
+		Use:   "show [CONVERSATION]",
 		Short: "Show a conversation, or what is new in all of them",
 		Long: "Shows the newest messages of a conversation, oldest first, and marks what came as read; with --keep-unread it\n" +
-			"does not. Without a contact it lists the conversations, the newest first, with what is unread and undelivered.",
+			"does not. A conversation is " + conversationHelp + "\n" +
+			"Without one it lists the conversations, the newest first, with what is unread and undelivered.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && args[0] == "" {
-				return fmt.Errorf("%s takes one CONTACT or none%s", cmd.CommandPath(), seeHelp(cmd))
+				return fmt.Errorf("%s takes one CONVERSATION or none%s", cmd.CommandPath(), seeHelp(cmd))
 			}
 			return nil
 		},
-		ValidArgsFunction: f.completeContact,
+		ValidArgsFunction: f.completeConversation,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 || limit > maxShown {
 				return fmt.Errorf("--limit: want a number from 1 to %d, have %d", maxShown, limit)
@@ -62,7 +64,7 @@ func newShow(f *flags) *cobra.Command {
 
 func listConversations(out io.Writer, conversations []control.Conversation) {
 	if len(conversations) == 0 {
-		fmt.Fprintln(out, "no conversations yet; add a contact with: mimird contact add LINK")
+		fmt.Fprintln(out, "no conversations yet; add a contact with: mimird contact add LINK, or create a group with: mimird group create NAME")
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -78,7 +80,7 @@ func listConversations(out io.Writer, conversations []control.Conversation) {
 		case c.Contact != nil && c.Contact.State != "accepted":
 			notes = append(notes, c.Contact.State)
 		case c.Group != nil && c.Group.State != "member":
-			notes = append(notes, "group, "+c.Group.State)
+			notes = append(notes, "group, "+stateOfGroup(*c.Group))
 		case c.Group != nil:
 			notes = append(notes, "group")
 		}
@@ -86,11 +88,11 @@ func listConversations(out io.Writer, conversations []control.Conversation) {
 		if c.Last != nil {
 			when = c.Last.Stored.Local().Format(time.DateTime)
 			last = summary(*c.Last)
-			if c.Last.Direction == "out" {
-				last = "you: " + last
+			if who := authorOf(*c.Last); who != "" {
+				last = who + ": " + last
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(c.Name), strings.Join(notes, ", "), when, cut(last))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", conversationName(c.Contact, c.Group), strings.Join(notes, ", "), when, cut(last))
 	}
 	_ = w.Flush() // what it writes to reports its own errors
 }
@@ -120,13 +122,14 @@ func showConversation(cmd *cobra.Command, f *flags, name string, limit int, keep
 	}
 	defer api.Close()
 	ctx := cmd.Context()
-	contact, err := api.Contact(ctx, f.account, name)
+	found, err := api.Conversation(ctx, f.account, name)
 	if err != nil {
 		return err
 	}
-	answer := shown{Contact: contact, Messages: []control.Message{}}
+	id := conversationID(found.Contact, found.Group)
+	answer := shown{Contact: found.Contact, Group: found.Group, Unread: found.Unread, Messages: []control.Message{}}
 	for before := uint64(0); len(answer.Messages) < limit; {
-		page, err := api.Messages(ctx, f.account, contact.ID, before, limit-len(answer.Messages))
+		page, err := api.Messages(ctx, f.account, id, before, limit-len(answer.Messages))
 		if err != nil {
 			return err
 		}
@@ -137,18 +140,11 @@ func showConversation(cmd *cobra.Command, f *flags, name string, limit int, keep
 		before = page[len(page)-1].Order
 	}
 	slices.Reverse(answer.Messages)
-	// The mark that does not move tells what is unread; it moves when the messages are
-	// printed.
-	state, err := api.MarkRead(ctx, f.account, contact.ID, 0)
-	if err != nil {
-		return err
-	}
-	answer.Unread = state.Unread
 	out := cmd.OutOrStdout()
 	if err := f.print(out, answer, func() { printConversation(out, answer) }); err != nil || keepUnread || len(answer.Messages) == 0 {
 		return err
 	}
-	_, err = api.MarkRead(ctx, f.account, contact.ID, answer.Messages[len(answer.Messages)-1].Order)
+	_, err = api.MarkRead(ctx, f.account, id, answer.Messages[len(answer.Messages)-1].Order)
 	return err
 }
 
@@ -158,9 +154,12 @@ func printConversation(out io.Writer, s shown) {
 		if i == firstUnread {
 			fmt.Fprintf(out, "-- %s unread --\n", countText(s.Unread))
 		}
-		who := printable(s.Contact.Name)
-		if m.Direction == "out" {
-			who = "you"
+		who := authorOf(m)
+		if who == "" && s.Contact != nil {
+			who = printable(s.Contact.Name)
+		}
+		if who != "" {
+			who += ": "
 		}
 		state := ""
 		switch m.State {
@@ -169,25 +168,27 @@ func printConversation(out io.Writer, s shown) {
 		case "failed":
 			state = "  (not delivered: " + printable(m.Reason) + ")"
 		}
-		fmt.Fprintf(out, "%s  %-*s  %s: %s%s\n", m.Stored.Local().Format(time.DateTime), idWidth, m.ID, who, summary(m), state)
+		fmt.Fprintf(out, "%s  %-*s  %s%s%s\n", m.Stored.Local().Format(time.DateTime), idWidth, m.ID, who, summary(m), state)
 	}
 	switch {
-	case s.Contact.State == "requested":
-		fmt.Fprintf(out, "%s\n", requestLine(s.Contact))
+	case s.Contact != nil && s.Contact.State == "requested":
+		fmt.Fprintf(out, "%s\n", requestLine(*s.Contact))
+	case s.Group != nil && s.Group.State == "invited":
+		fmt.Fprintf(out, "you are invited to this group; answer with: mimird group accept %s, or decline\n", groupStart(s.Group.ID))
 	case len(s.Messages) == 0:
-		fmt.Fprintf(out, "no messages yet; write one with: mimird send %s TEXT\n", keyStart(s.Contact.ID))
+		fmt.Fprintf(out, "no messages yet; write one with: mimird send %s TEXT\n", conversationStart(conversationID(s.Contact, s.Group)))
 	}
 }
 
-// unreadFrom returns the index of the first unread message, or -1. Reactions are not
-// counted.
+// unreadFrom returns the index of the first unread message, or -1. Reactions, and what the
+// mediator of a group reports, are not counted.
 func unreadFrom(s shown) int {
 	left := s.Unread
 	if left == 0 {
 		return -1
 	}
 	for i, m := range slices.Backward(s.Messages) {
-		if m.Direction != "in" || m.TypeName == "reaction" {
+		if m.Direction != "in" || m.TypeName == "reaction" || m.TypeName == "system" {
 			continue
 		}
 		if left--; left == 0 || i == 0 {
@@ -208,12 +209,12 @@ func requestLine(c control.Contact) string {
 
 func newReply(f *flags) *cobra.Command {
 	var wait time.Duration
-	var source, contact string
+	var source, conversation string
 	cmd := &cobra.Command{
 		Use:   "reply MESSAGE [TEXT...]",
 		Short: "Answer a message, with a quote of it",
-		Long: "Sends a text that quotes a message, given by the id that mimird tail and mimird show print, to the contact\n" +
-			"whose conversation it is in. Without a text it is read from standard input.",
+		Long: "Sends a text that quotes a message, given by the id that mimird tail and mimird show print, in the\n" +
+			"conversation that it is in. Without a text it is read from standard input.",
 		Args: atLeastOne("MESSAGE and a text"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args[1:], " ")
@@ -231,21 +232,21 @@ func newReply(f *flags) *cobra.Command {
 				return err
 			}
 			defer api.Close()
-			m, err := findMessage(cmd, f, api, args[0], contact)
+			m, err := findMessage(cmd, f, api, args[0], conversation)
 			if err != nil {
 				return err
 			}
-			return send(cmd.Context(), f, cmd.OutOrStdout(), m.Contact, control.Text{Text: text, ReplyTo: m.GUID, Source: source}, wait)
+			return send(cmd.Context(), f, cmd.OutOrStdout(), conversationOf(m), control.Text{Text: text, ReplyTo: m.GUID, Source: source}, wait)
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for the contact to have it")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait that long for it to be delivered")
 	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one message")
-	contactFlag(f, cmd, &contact)
+	conversationFlag(f, cmd, &conversation)
 	return cmd
 }
 
 func newReact(f *flags) *cobra.Command {
-	var contact, source string
+	var conversation, source string
 	var remove bool
 	cmd := &cobra.Command{
 		Use:   "react MESSAGE [EMOJI]",
@@ -268,48 +269,48 @@ func newReact(f *flags) *cobra.Command {
 			case len(args) > 1:
 				return errors.New("give an emoji or --remove, not both")
 			}
-			return f.withMessage(cmd, args[0], contact, "%s %s\n", func(api *client.Client, m control.Message) (control.Message, error) {
-				return api.React(cmd.Context(), f.account, m.Contact, control.Reaction{Message: m.GUID, Emoji: emoji, Source: source})
+			return f.withMessage(cmd, args[0], conversation, "%s %s\n", func(api *client.Client, m control.Message) (control.Message, error) {
+				return api.React(cmd.Context(), f.account, conversationOf(m), control.Reaction{Message: m.GUID, Emoji: emoji, Source: source})
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "take the reaction back")
 	cmd.Flags().StringVar(&source, "source", "", "makes repeating safe: the same source queues one reaction")
-	contactFlag(f, cmd, &contact)
+	conversationFlag(f, cmd, &conversation)
 	return cmd
 }
 
 func newCancel(f *flags) *cobra.Command {
-	var contact string
+	var conversation string
 	cmd := &cobra.Command{
 		Use:   "cancel MESSAGE",
 		Short: "Do not send a message that was not delivered yet",
-		Long: "Takes a message, given by its id, out of the outbox. It fails when the contact has it already; one that is on\n" +
-			"its way at this moment may arrive all the same, and counts as delivered then.",
+		Long: "Takes a message, given by its id, out of the outbox. It fails when the contact, or the mediator of the group, has it\n" +
+			"already; one that is on its way at this moment may arrive all the same, and counts as delivered then.",
 		Args: oneArg("MESSAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withMessage(cmd, args[0], contact, "cancelled %[2]s\n", func(api *client.Client, m control.Message) (control.Message, error) {
-				return api.CancelMessage(cmd.Context(), f.account, m.Contact, m.ID)
+			return f.withMessage(cmd, args[0], conversation, "cancelled %[2]s\n", func(api *client.Client, m control.Message) (control.Message, error) {
+				return api.CancelMessage(cmd.Context(), f.account, conversationOf(m), m.ID)
 			})
 		},
 	}
-	contactFlag(f, cmd, &contact)
+	conversationFlag(f, cmd, &conversation)
 	return cmd
 }
 
-// contactFlag adds the flag that tells messages of one id apart.
-func contactFlag(f *flags, cmd *cobra.Command, contact *string) {
-	cmd.Flags().StringVar(contact, "contact", "", "whose conversation the message is in, when several have one of that id")
-	_ = cmd.RegisterFlagCompletionFunc("contact", func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return f.completeContact(cmd, nil, typed)
+// conversationFlag adds the flag that tells messages of one id apart.
+func conversationFlag(f *flags, cmd *cobra.Command, conversation *string) {
+	cmd.Flags().StringVar(conversation, "in", "", "the conversation that the message is in, when several have one of that id")
+	_ = cmd.RegisterFlagCompletionFunc("in", func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return f.completeConversation(cmd, nil, typed)
 	}) // fails only for a flag that is not there
 }
 
 // withMessage does something with a message, given by its id, and prints the state and
 // the id of what the node answers.
-func (f *flags) withMessage(cmd *cobra.Command, id, contact, sentence string, do func(*client.Client, control.Message) (control.Message, error)) error {
+func (f *flags) withMessage(cmd *cobra.Command, id, conversation, sentence string, do func(*client.Client, control.Message) (control.Message, error)) error {
 	return answer(f, cmd, func(api *client.Client) (control.Message, error) {
-		m, err := findMessage(cmd, f, api, id, contact)
+		m, err := findMessage(cmd, f, api, id, conversation)
 		if err != nil {
 			return m, err
 		}
@@ -317,19 +318,21 @@ func (f *flags) withMessage(cmd *cobra.Command, id, contact, sentence string, do
 	}, func(w io.Writer, m control.Message) { fmt.Fprintf(w, sentence, m.State, m.ID) })
 }
 
-// findMessage finds a message by its id or guid, in the conversation with a contact, or
-// in all of them.
-func findMessage(cmd *cobra.Command, f *flags, api *client.Client, id, contact string) (control.Message, error) {
+// findMessage finds a message by its id or guid, in the conversation of a name, or in all of
+// them.
+func findMessage(cmd *cobra.Command, f *flags, api *client.Client, id, conversation string) (control.Message, error) {
 	found, err := api.FindMessage(cmd.Context(), f.account, id)
 	if err != nil {
 		return control.Message{}, err
 	}
-	if contact != "" {
-		c, err := api.Contact(cmd.Context(), f.account, contact)
+	if conversation != "" {
+		c, err := api.Conversation(cmd.Context(), f.account, conversation)
 		if err != nil {
 			return control.Message{}, err
 		}
-		found = slices.DeleteFunc(found, func(t control.Trace) bool { return t.Contact.ID != c.ID })
+		found = slices.DeleteFunc(found, func(t control.Trace) bool {
+			return conversationOf(t.Message) != conversationID(c.Contact, c.Group)
+		})
 	}
 	switch len(found) {
 	case 0:
@@ -339,7 +342,7 @@ func findMessage(cmd *cobra.Command, f *flags, api *client.Client, id, contact s
 	}
 	var names []string
 	for _, t := range found {
-		names = append(names, fmt.Sprintf("%s (%s)", printable(t.Contact.Name), keyStart(t.Contact.ID)))
+		names = append(names, fmt.Sprintf("%s (%s)", conversationName(t.Contact, t.Group), conversationStart(conversationOf(t.Message))))
 	}
-	return control.Message{}, fmt.Errorf("several messages have that id, in the conversations with %s; say which with --contact", strings.Join(names, ", "))
+	return control.Message{}, fmt.Errorf("several messages have that id, in the conversations %s; say which with --in", strings.Join(names, ", "))
 }

@@ -217,7 +217,11 @@ func bridgeWarnings(part json.RawMessage) (lines []string) {
 
 // undeliveredLine says for whom messages are undelivered, and why.
 func undeliveredLine(u control.Undelivered) string {
-	text := fmt.Sprintf("%d for %s since %s: %s", u.Messages, printable(u.Name), u.Since.Local().Format(time.DateTime), printable(u.Why))
+	name := printable(u.Name)
+	if u.Group != "" {
+		name = "the group " + name
+	}
+	text := fmt.Sprintf("%d for %s since %s: %s", u.Messages, name, u.Since.Local().Format(time.DateTime), printable(u.Why))
 	if left := time.Until(u.NextAttempt); left > 0 {
 		text += ", next attempt in " + left.Round(time.Second).String()
 	}

@@ -20,7 +20,7 @@ func newTrace(f *flags) *cobra.Command {
 		Use:   "trace MESSAGE",
 		Short: "Show what has become of a message",
 		Long: "Shows the life of a message, given by its id (mimird send and mimird tail print it) or its guid: when it came or\n" +
-			"was queued, when the contact had it or why not yet, and whether it is shown in Matrix.",
+			"was queued, when the contact or the mediator of the group had it or why not yet, and whether it is shown in Matrix.",
 		Args: oneArg("MESSAGE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			client, done, err := f.anyClient(cmd.Context())
@@ -47,7 +47,7 @@ func printTrace(out io.Writer, t control.Trace) {
 	if t.Message.Direction == "out" {
 		way = "to"
 	}
-	fmt.Fprintf(out, "%s  %s %s  %s since %s\n", t.Message.ID, way, printable(t.Contact.Name), t.Message.State, moment(t.Message.Since))
+	fmt.Fprintf(out, "%s  %s %s  %s since %s\n", t.Message.ID, way, conversationName(t.Contact, t.Group), t.Message.State, moment(t.Message.Since))
 	for _, step := range t.Steps {
 		fmt.Fprintf(out, "  %s  %-18s %s\n", moment(step.Time), step.Kind, printable(step.Reason))
 	}
@@ -59,6 +59,10 @@ func printTrace(out io.Writer, t control.Trace) {
 		fmt.Fprintf(out, "  %s %s\n", consumer, state)
 	}
 	if t.Message.State != "pending" {
+		return
+	}
+	if t.Contact == nil {
+		fmt.Fprintf(out, "  the mediator of the group does not have it; mimird status says why\n")
 		return
 	}
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/mimird/mimird/actors/control"
 )
 
-// A chat is a conversation of either kind: the id of a group, or the key or name of a
-// contact.
+// A chat is a conversation of either kind: a contact, by key, link or name, or a group, by id
+// or name; a name means a contact before it means a group.
 
 // maxPicture bounds the picture of a contact, group or account.
 const maxPicture = 1 << 20
@@ -42,34 +42,34 @@ func (c *Client) ChatMessage(ctx context.Context, account, chat, message string)
 	return get[control.Message](ctx, c, chatURL(account, chat, "messages", message))
 }
 
-// SendTo queues a text. When it returns without an error the text cannot be lost.
-func (c *Client) SendTo(ctx context.Context, account, chat string, text control.Text) (control.Message, error) {
+// Send queues a text. When it returns without an error the text cannot be lost.
+func (c *Client) Send(ctx context.Context, account, chat string, text control.Text) (control.Message, error) {
 	return post[control.Message](ctx, c, chatURL(account, chat, "messages"), text)
 }
 
-// ReactTo reacts to a message of a chat, by its guid.
-func (c *Client) ReactTo(ctx context.Context, account, chat string, r control.Reaction) (control.Message, error) {
+// React reacts to a message of a chat, by its guid.
+func (c *Client) React(ctx context.Context, account, chat string, r control.Reaction) (control.Message, error) {
 	return post[control.Message](ctx, c, chatURL(account, chat, "reactions"), r)
 }
 
-// CancelIn gives up a message of a chat, by its id, that was not delivered yet.
-func (c *Client) CancelIn(ctx context.Context, account, chat, message string) (control.Message, error) {
+// CancelMessage gives up a message of a chat, by its id, that was not delivered yet.
+func (c *Client) CancelMessage(ctx context.Context, account, chat, message string) (control.Message, error) {
 	return post[control.Message](ctx, c, chatURL(account, chat, "messages", message, "cancel"), struct{}{})
 }
 
-// FetchFileIn asks for the file of a message of a chat; it returns at once.
-func (c *Client) FetchFileIn(ctx context.Context, account, chat, message string) (control.File, error) {
+// FetchFile asks for the file of a message of a chat; it returns at once.
+func (c *Client) FetchFile(ctx context.Context, account, chat, message string) (control.File, error) {
 	return post[control.File](ctx, c, chatURL(account, chat, "messages", message, "file", "fetch"), struct{}{})
 }
 
-// SendFileTo queues a file. When it returns without an error the file cannot be lost.
-func (c *Client) SendFileTo(ctx context.Context, account, chat string, f NewFile) (control.Message, error) {
+// SendFile queues a file. When it returns without an error the file cannot be lost.
+func (c *Client) SendFile(ctx context.Context, account, chat string, f NewFile) (control.Message, error) {
 	return c.sendFile(ctx, chatURL(account, chat, "files"), f)
 }
 
-// OpenFileIn asks for the file of a message of a chat, which must be here, or for a part of
+// OpenFile asks for the file of a message of a chat, which must be here, or for a part of
 // it, as in the header Range of HTTP; "" for all. The caller closes the body of the answer.
-func (c *Client) OpenFileIn(ctx context.Context, account, chat, message, part string) (*http.Response, error) {
+func (c *Client) OpenFile(ctx context.Context, account, chat, message, part string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mimird"+chatURL(account, chat, "messages", message, "file", "content"), http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)

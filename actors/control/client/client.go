@@ -65,19 +65,6 @@ func (c *Client) Actors(ctx context.Context) ([]control.Actors, error) {
 	return get[[]control.Actors](ctx, c, "/v1/actors")
 }
 
-// Messages lists messages of a conversation, newest first, before an order, 0 for
-// the newest. Large messages make it fewer than limit; the conversation is at its
-// end when there are none.
-func (c *Client) Messages(ctx context.Context, account, contact string, before uint64, limit int) ([]control.Message, error) {
-	query := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
-	return get[[]control.Message](ctx, c, accountURL(account, "contacts", contact, "messages")+"?"+query.Encode())
-}
-
-// Send queues a text. When it returns without an error the text cannot be lost.
-func (c *Client) Send(ctx context.Context, account, contact string, text control.Text) (control.Message, error) {
-	return post[control.Message](ctx, c, accountURL(account, "contacts", contact, "messages"), text)
-}
-
 // Follow calls handle for each event of an account after a sequence number, or from now
 // on when after is -1, until ctx ends, handle returns an error, or the node stops
 // ([ErrNotRunning]). handle may take its time: the node drops a follower that reads

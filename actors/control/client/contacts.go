@@ -70,11 +70,6 @@ func (c *Client) ClearContact(ctx context.Context, account, contact string, what
 	return post[retention.Cleared](ctx, c, accountURL(account, "contacts", contact, "clear"), what)
 }
 
-// React reacts to a message, by its guid.
-func (c *Client) React(ctx context.Context, account, contact string, r control.Reaction) (control.Message, error) {
-	return post[control.Message](ctx, c, accountURL(account, "contacts", contact, "reactions"), r)
-}
-
 // TrustDevice lets a contact in from a node.
 func (c *Client) TrustDevice(ctx context.Context, account, contact, node string) (control.Contact, error) {
 	return post[control.Contact](ctx, c, accountURL(account, "contacts", contact, "devices"), control.Device{Node: node})

@@ -26,11 +26,6 @@ type NewFile struct {
 	Source  string // makes it safe to repeat the call; "" for a new message every time
 }
 
-// SendFile queues a file. When it returns without an error the file cannot be lost.
-func (c *Client) SendFile(ctx context.Context, account, contact string, f NewFile) (control.Message, error) {
-	return c.sendFile(ctx, accountURL(account, "contacts", contact, "files"), f)
-}
-
 func (c *Client) sendFile(ctx context.Context, path string, f NewFile) (control.Message, error) {
 	query := url.Values{"voice": {strconv.FormatBool(f.Voice)}}
 	for key, value := range map[string]string{
@@ -53,23 +48,18 @@ func (c *Client) sendFile(ctx context.Context, path string, f NewFile) (control.
 }
 
 // Files lists the files of the newest messages of a conversation, newest first.
-func (c *Client) Files(ctx context.Context, account, contact string) ([]control.File, error) {
-	return get[[]control.File](ctx, c, accountURL(account, "contacts", contact, "files"))
+func (c *Client) Files(ctx context.Context, account, chat string) ([]control.File, error) {
+	return get[[]control.File](ctx, c, chatURL(account, chat, "files"))
 }
 
 // File tells about the file of a message.
-func (c *Client) File(ctx context.Context, account, contact, message string) (control.File, error) {
-	return get[control.File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file"))
-}
-
-// FetchFile asks for the file of a message; it returns at once.
-func (c *Client) FetchFile(ctx context.Context, account, contact, message string) (control.File, error) {
-	return post[control.File](ctx, c, accountURL(account, "contacts", contact, "messages", message, "file", "fetch"), struct{}{})
+func (c *Client) File(ctx context.Context, account, chat, message string) (control.File, error) {
+	return get[control.File](ctx, c, chatURL(account, chat, "messages", message, "file"))
 }
 
 // ReadFile copies the file of a message, which must be here.
-func (c *Client) ReadFile(ctx context.Context, account, contact, message string, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "contacts", contact, "messages", message, "file", "content"), nil)
+func (c *Client) ReadFile(ctx context.Context, account, chat, message string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, chatURL(account, chat, "messages", message, "file", "content"), nil)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -66,22 +65,6 @@ func (c *Client) ClearGroup(ctx context.Context, account, group string, what ret
 // GroupMembers lists those who are or were in a group.
 func (c *Client) GroupMembers(ctx context.Context, account, group string) ([]control.GroupMember, error) {
 	return get[[]control.GroupMember](ctx, c, groupURL(account, group, "members"))
-}
-
-// GroupMessages is [Client.Messages] for a group.
-func (c *Client) GroupMessages(ctx context.Context, account, group string, before uint64, limit int) ([]control.Message, error) {
-	query := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
-	return get[[]control.Message](ctx, c, groupURL(account, group, "messages")+"?"+query.Encode())
-}
-
-// SendToGroup is [Client.Send] for a group.
-func (c *Client) SendToGroup(ctx context.Context, account, group string, text control.Text) (control.Message, error) {
-	return post[control.Message](ctx, c, groupURL(account, group, "messages"), text)
-}
-
-// CancelGroupMessage gives up a message, by its id, that the mediator does not have yet.
-func (c *Client) CancelGroupMessage(ctx context.Context, account, group, message string) (control.Message, error) {
-	return post[control.Message](ctx, c, groupURL(account, group, "messages", message, "cancel"), nil)
 }
 
 // The methods below ask the mediator of a group for something, and wait for its answer at

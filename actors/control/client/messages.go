@@ -4,7 +4,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/mimird/mimird/actors/control"
 )
@@ -21,20 +20,20 @@ func (c *Client) MarkRead(ctx context.Context, account, chat string, order uint6
 	return post[control.Conversation](ctx, c, chatURL(account, chat, "read"), control.ReadMark{Order: order})
 }
 
-// CancelMessage gives up a message, by its id, that the contact does not have yet.
-func (c *Client) CancelMessage(ctx context.Context, account, contact, message string) (control.Message, error) {
-	return send[control.Message](ctx, c, http.MethodPost, accountURL(account, "contacts", contact, "messages", message, "cancel"), struct{}{})
-}
-
 // FindMessage returns the messages of an account that have this id or guid, with their
-// contacts and without their lives: one as a rule, and more when several contacts used
-// the same guid.
+// conversations and without their lives: one as a rule, and more when the same guid was
+// used in several.
 func (c *Client) FindMessage(ctx context.Context, account, message string) ([]control.Trace, error) {
 	return get[[]control.Trace](ctx, c, accountURL(account, "messages", message)+"?brief=true")
 }
 
 // Trace returns the lives of the messages of an account that have this id or guid:
-// one as a rule, and more when several contacts used the same guid.
+// one as a rule, and more when the same guid was used in several conversations.
 func (c *Client) Trace(ctx context.Context, account, message string) ([]control.Trace, error) {
 	return get[[]control.Trace](ctx, c, accountURL(account, "messages", message))
+}
+
+// Messages is [Client.ChatMessages] for the messages before an order, 0 for the newest.
+func (c *Client) Messages(ctx context.Context, account, chat string, before uint64, limit int) ([]control.Message, error) {
+	return c.ChatMessages(ctx, account, chat, control.Range{Before: before, Limit: limit})
 }

@@ -340,12 +340,16 @@ func (d *run) roles(context.Context) []Check {
 
 func (d *run) contacts(ctx context.Context) []Check {
 	var out []Check
+	kind := "contact "
 	add := func(result Result, name, found, means, remedy string) {
 		if len(out) < maxListed {
-			out = append(out, Check{Name: "contact " + clean(name), Result: result, Found: found, Means: means, Remedy: remedy})
+			out = append(out, Check{Name: kind + clean(name), Result: result, Found: found, Means: means, Remedy: remedy})
 		}
 	}
 	for _, u := range d.status.Undelivered {
+		if kind = "contact "; u.Group != "" {
+			kind = "group "
+		}
 		found := fmt.Sprintf("%d undelivered since %s: %s", u.Messages, u.Since.Local().Format(time.DateTime), clean(u.Why))
 		switch u.Code {
 		case "request_declined":
@@ -354,11 +358,20 @@ func (d *run) contacts(ctx context.Context) []Check {
 			add(Warning, u.Name, found, "apps that do not take messages from everybody wait for an answer", "ask them to answer the request, or to add your link (mimird id)")
 		case "connected", "uploading", "trying":
 			add(OK, u.Name, found, "", "")
+		case "read_only", "key_missing", "not_member":
+			add(Warning, u.Name, found, "the group does not take messages of this account", "ask an owner or admin of the group; mimird cancel takes messages out of the outbox")
+		case "mediator_gone":
+			add(Warning, u.Name, found, "the server that keeps the group is gone", "create the group again at another mediator with: mimird group create")
 		default:
+			if u.Group != "" {
+				add(Warning, u.Name, found, "nothing is lost: the node retries until the mediator can be reached", "see mimird status; the mediator may be down")
+				continue
+			}
 			add(Warning, u.Name, found, "nothing is lost: the node retries until they can be reached", "ask whether their device is on; mimird trace MESSAGE shows one message")
 		}
 	}
 	total := 0
+	kind = "contact "
 	for _, a := range d.status.Accounts {
 		contacts, err := d.Contacts(ctx, a.ID)
 		if err != nil {
@@ -374,7 +387,7 @@ func (d *run) contacts(ctx context.Context) []Check {
 			}
 		}
 	}
-	if total == 0 {
+	if total == 0 && len(out) == 0 {
 		return skipped("there are none yet; add one with: mimird contact add LINK")
 	}
 	if !slices.ContainsFunc(out, func(c Check) bool { return c.Result != OK }) {

@@ -45,7 +45,7 @@ const (
 type Node interface {
 	Conversations(ctx context.Context, account string) ([]control.Conversation, error)
 	ChatMessages(ctx context.Context, account, chat string, which control.Range) ([]control.Message, error)
-	OpenFileIn(ctx context.Context, account, chat, message, part string) (*http.Response, error)
+	OpenFile(ctx context.Context, account, chat, message, part string) (*http.Response, error)
 }
 
 // Options say what to export, and where to.
@@ -183,7 +183,7 @@ func (e *exporter) message(ctx context.Context, w writer, m control.Message) (er
 // file saves the file of a message and returns its path from the folder of the
 // conversation, "" when the node does not have it.
 func (e *exporter) file(ctx context.Context, m control.Message) (name string, err error) {
-	resp, err := e.node.OpenFileIn(ctx, e.Account, e.conversation.ID, m.ID, "")
+	resp, err := e.node.OpenFile(ctx, e.Account, e.conversation.ID, m.ID, "")
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()

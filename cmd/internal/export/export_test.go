@@ -49,7 +49,7 @@ func (n *fakeNode) ChatMessages(_ context.Context, _, chat string, which control
 	return page, nil
 }
 
-func (n *fakeNode) OpenFileIn(_ context.Context, _, _, message, _ string) (*http.Response, error) {
+func (n *fakeNode) OpenFile(_ context.Context, _, _, message, _ string) (*http.Response, error) {
 	content, ok := n.files[message]
 	if !ok {
 		return nil, errors.New("not here")
