@@ -57,8 +57,6 @@ const (
 )
 
 var (
-	// ErrNotServed means that the node serves no page.
-	ErrNotServed = errors.New("the node serves no page")
 	// ErrPassword means that a new password is too short or too long.
 	ErrPassword = fmt.Errorf("a password has at least %d characters and at most %d bytes", minPassword, maxPassword)
 	// ErrNoSession means that there is no such session.
@@ -219,7 +217,7 @@ func (a *Access) Link() (browsers.PageLink, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.address == "" {
-		return browsers.PageLink{}, ErrNotServed
+		return browsers.PageLink{}, browsers.ErrNotServed
 	}
 	code := newToken()
 	link := oneTimeLink{sha256.Sum256([]byte(code)), a.now().Add(linkLife)}

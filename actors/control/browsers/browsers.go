@@ -6,6 +6,7 @@ package browsers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,10 +57,23 @@ type PagePassword struct {
 
 type body[T any] struct{ Body T }
 
-// Register adds the requests about a page to the API; nil adds none.
+// ErrNotServed means that the node serves no page.
+var ErrNotServed = errors.New("the node serves no page")
+
+// none is the page of a process that has none.
+type none struct{}
+
+func (none) Address() string                  { return "" }
+func (none) Link() (PageLink, error)          { return PageLink{}, ErrNotServed }
+func (none) HasPassword() (bool, error)       { return false, nil }
+func (none) SetPassword(string) error         { return ErrNotServed }
+func (none) Sessions() ([]PageSession, error) { return []PageSession{}, nil }
+func (none) End(string) error                 { return ErrNotServed }
+
+// Register adds the requests about a page to the API; nil is a process without one.
 func Register(api huma.API, page Page) {
 	if page == nil {
-		return
+		page = none{}
 	}
 	huma.Get(api, "/v1/page", func(context.Context, *struct{}) (*body[PageState], error) {
 		out := PageState{URL: page.Address()}
