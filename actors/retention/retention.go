@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,8 @@ type Policy struct {
 	Events time.Duration
 	// Ignore are consumers that will never read again: nothing waits for them.
 	Ignore []string
+	// WholeLog are further consumers with one cursor for an account.
+	WholeLog []string
 }
 
 // IsZero reports whether nothing is ever removed.
@@ -129,7 +132,7 @@ func (s *Service) Report() Report {
 }
 
 func (s *Service) consumers(account store.Account) store.Consumers {
-	c := store.Consumers{Ignore: append([]string(nil), s.deps.Policy.Ignore...), WholeLog: s.deps.WholeLog}
+	c := store.Consumers{Ignore: append([]string(nil), s.deps.Policy.Ignore...), WholeLog: slices.Concat(s.deps.WholeLog, s.deps.Policy.WholeLog)}
 	if account.ForwardTo.IsZero() {
 		c.Ignore = append(c.Ignore, s.deps.WholeLog...) // nothing is forwarded; the cursor begins anew when it is
 	}
