@@ -64,6 +64,8 @@ type Config struct {
 	Groups    Groups    `yaml:"groups"`
 	Backup    Backup    `yaml:"backup"`
 	Retention Retention `yaml:"retention"`
+	// Notify are the sinks of notifications, by their names.
+	Notify map[string]NotifySink `yaml:"notify"`
 	// Matrix is handed to the bridge as it stands in the file.
 	Matrix yaml.Node `yaml:"matrix"`
 }
@@ -237,6 +239,7 @@ func Default() Config {
 		Groups:   Groups{Mediators: []NodeKey{}},
 		Backup:   defaultBackup(),
 
+		Notify:    map[string]NotifySink{},
 		Retention: Retention{Conversations: map[string]Duration{}, Gone: []string{}},
 	}
 }
@@ -421,6 +424,7 @@ func (c *Config) validate() error {
 	c.validateMediator(bad)
 	c.validateBackup(bad)
 	c.validateRetention(bad)
+	c.validateNotify(bad)
 	if c.Control.Socket == "" {
 		bad("control.socket: must not be empty")
 	}

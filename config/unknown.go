@@ -31,6 +31,12 @@ func checkKeys(node *yaml.Node, typ reflect.Type, path string, problems *[]error
 	if typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
 	}
+	if node.Kind == yaml.MappingNode && typ.Kind() == reflect.Map { // of sections that have names
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			checkKeys(node.Content[i+1], typ.Elem(), path+clip(node.Content[i].Value)+".", problems)
+		}
+		return
+	}
 	if node.Kind != yaml.MappingNode || typ.Kind() != reflect.Struct || typ == reflect.TypeFor[yaml.Node]() {
 		return
 	}

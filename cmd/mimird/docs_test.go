@@ -48,7 +48,7 @@ var printed = map[string]any{
 	"group invite": control.GroupTask{}, "group leave": control.GroupTask{}, "group delete": control.GroupTask{}, "group role": control.GroupTask{},
 	"group ban": control.GroupTask{}, "group unban": control.GroupTask{}, "group set": groupSet{},
 	"file list": []control.File{}, "file get": control.File{},
-	"backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
+	"notify test": []told{}, "backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
 	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
 	"page link": browsers.PageLink{}, "page sessions": browsers.PageState{}, "page logout": done{}, "page password": done{},

@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/notify"
 	"github.com/mimird/mimird/actors/retention"
 	"github.com/mimird/mimird/bridge"
 )
@@ -105,6 +106,8 @@ func printStatus(out io.Writer, s control.Status) {
 		switch name {
 		case matrixName:
 			text = bridgeLine(s.Parts[name])
+		case notify.PartName:
+			text = notifyLine(s.Parts[name])
 		case schedule.PartName:
 			text = backupsLine(s.Parts[name], time.Now())
 		}

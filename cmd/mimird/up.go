@@ -27,6 +27,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/notify"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/resolver"
 	"github.com/mimird/mimird/actors/search"
@@ -351,6 +352,9 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	if err != nil {
 		return node.Options{}, configError{err}
 	}
+	for name := range c.Notify {
+		policy.WholeLog = append(policy.WholeLog, notify.Consumer(name))
+	}
 	opts.Retention = policy
 	if c.Has(config.RoleFiles) {
 		opts.Files = &fileserver.Options{
@@ -367,6 +371,11 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 		if err != nil {
 			return node.Options{}, configError{err}
 		}
+		opts.Parts = append(opts.Parts, part)
+		status[part.Name] = ask
+	}
+	if len(c.Notify) > 0 && c.Has(config.RoleNode) {
+		part, ask := notifyPart(f, c)
 		opts.Parts = append(opts.Parts, part)
 		status[part.Name] = ask
 	}

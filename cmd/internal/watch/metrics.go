@@ -22,6 +22,7 @@ import (
 
 	"github.com/mimird/mimird/actors/backup/schedule"
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/notify"
 	"github.com/mimird/mimird/bridge"
 )
 
@@ -92,6 +93,21 @@ func ofBackups(read func(b schedule.Status) float64) func(sample, func(float64, 
 		if s.backups != nil {
 			emit(read(*s.backups))
 		}
+	}
+}
+
+// ofSinks sums a value of the sinks of notifications, when there are any.
+func ofSinks(read func(notify.SinkStatus) float64) func(sample, func(float64, ...string)) {
+	return func(s sample, emit func(float64, ...string)) {
+		var status notify.Status
+		if raw, has := s.status.Parts[notify.PartName]; !has || json.Unmarshal(raw, &status) != nil {
+			return
+		}
+		sum := 0.0
+		for _, sink := range status.Sinks {
+			sum += read(sink)
+		}
+		emit(sum)
 	}
 }
 
@@ -243,6 +259,9 @@ func metrics() []metric {
 		})),
 		gauge("backup_failed_attempts", "Attempts that failed since the last good backup.", ofBackups(func(b schedule.Status) float64 { return float64(b.Failures) })),
 		gauge("backup_too_old", "1 while the last good backup is older than backup.too_old.", ofBackups(func(b schedule.Status) float64 { return flag(b.TooOld) })),
+		counter("notifications_sent_total", "Notifications sent, by all sinks.", ofSinks(func(n notify.SinkStatus) float64 { return float64(n.Sent) })),
+		counter("notifications_dropped_total", "Events that sinks could not tell for a day.", ofSinks(func(n notify.SinkStatus) float64 { return float64(n.Dropped) })),
+		gauge("notifications_failing_sinks", "Sinks whose last attempt has failed.", ofSinks(func(n notify.SinkStatus) float64 { return flag(n.Failures > 0) })),
 		gauge("bridge_running", "1 while the Matrix bridge runs.", ofBridge(func(b bridge.Status) float64 {
 			return flag(b.State == bridge.StateRunning || b.State == bridge.StateDegraded)
 		})),

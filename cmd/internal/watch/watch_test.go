@@ -68,7 +68,7 @@ func busy(t *testing.T) *node {
 		Undelivered: []control.Undelivered{{Name: "Bob Builder", Code: "offline", Since: time.Now().Add(-time.Hour)}, {Name: "Carol", Code: "offline"}},
 		Warnings:    []control.Warning{{Code: "part_failing", Text: "store keeps failing"}},
 		Role:        &control.TrackerRole{Address: "x"}, FilesRole: &control.FilesRole{}, MediatorRole: &control.MediatorRole{Groups: 4, Bytes: 9},
-		Parts: map[string]json.RawMessage{"matrix": part, "backups": backups},
+		Parts: map[string]json.RawMessage{"matrix": part, "backups": backups, "notify": json.RawMessage(`{"sinks":[{"name":"Bob","sent":2,"failures":1},{"name":"x","sent":3}]}`)},
 	}}
 }
 
