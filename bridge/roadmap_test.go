@@ -100,6 +100,9 @@ func walk(t *testing.T, encrypted bool) {
 		{"deleted-room", walk.deletedRoom, true},
 		{"outage", walk.outage, true},
 		{"doubt", walk.doubt, true},
+		{"groups", walk.groups, false},
+		{"group-invites", walk.groupInvited, true},
+		{"group-absence", walk.groupAbsence, true},
 		{"identities", walk.identities, true},
 		{"logout", walk.logout, false},
 	} {
