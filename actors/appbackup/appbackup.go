@@ -31,8 +31,11 @@ const (
 	maxDatabase = 64 << 20
 	// readTime bounds the reading of the database.
 	readTime = time.Minute
-	// maxContacts bounds what is taken over.
+	// maxContacts and maxGroups bound what is taken over.
 	maxContacts = 100_000
+	maxGroups   = 10_000
+	// maxGroupName bounds the name of a group, in bytes; its mediator tells the whole one.
+	maxGroupName = 100
 	// walVersion is where a database says how it is written and read; journalMode is
 	// the value for one without a write-ahead log.
 	walVersion  = 18
@@ -48,6 +51,7 @@ type Backup struct {
 	Name, Info string
 	Avatar     []byte // an image file, nil for none
 	Contacts   []Contact
+	Groups     []Group
 }
 
 // Contact is one contact of the account.
@@ -57,6 +61,31 @@ type Contact struct {
 	// Renamed says that the name is the user's own choice.
 	Renamed bool
 	Muted   bool
+}
+
+// Group is a group that the account is in.
+type Group struct {
+	Mediator identity.NodeKey
+	Chat     int64
+	// Key is the secret of the members.
+	Key   [32]byte
+	Name  string
+	Muted bool
+}
+
+// The app moved the groups of its first mediator, which does not run any more, to another
+// one when it was updated. A backup from before is read as the app would.
+var (
+	retiredMediator = mediatorKey("42a0b0da2d8b2fd9d8242c3ab3d316ebd4d3adedeeacf4b77d741d23fc9c6902")
+	nextMediator    = mediatorKey("000096390fde19f30d3ba042d77f5f5ce0e6c23bd62ff0afc2e6c29a6fe96b33")
+)
+
+func mediatorKey(digits string) identity.NodeKey {
+	key, err := key32([]byte(digits))
+	if err != nil {
+		panic(err) // a mistake above
+	}
+	return key
 }
 
 // Is reports whether a file begins like a backup. It reads a few bytes and moves
@@ -171,8 +200,14 @@ func readDatabase(file string) (b Backup, avatar string, err error) {
 	if b.Contacts, err = readContacts(ctx, db, b.Key.Public()); err != nil {
 		return Backup{}, "", fmt.Errorf("read contacts: %w", err)
 	}
+	if b.Groups, err = readGroups(ctx, db); err != nil {
+		return Backup{}, "", fmt.Errorf("read groups: %w", err)
+	}
 	return b, avatar, nil
 }
+
+// errNoTable says that a database has no such table.
+var errNoTable = errors.New("missing table")
 
 // computes finds what computes the values of a column.
 var computes = regexp.MustCompile(`(?i)\bAS\b`)
@@ -183,7 +218,7 @@ func onlyTable(ctx context.Context, db *sql.DB, name string) error {
 	var definition sql.NullString
 	err := db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')", name).Scan(&definition)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("missing table %s", name)
+		return fmt.Errorf("%w %s", errNoTable, name)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the table %s: %w", name, err)
@@ -242,6 +277,41 @@ func readContacts(ctx context.Context, db *sql.DB, own identity.PublicKey) (foun
 		found = append(found, Contact{
 			Key: id, Name: wire.CutText(name.String, wire.MaxNickname), Renamed: renamed.Bool, Muted: muted.Bool,
 		})
+	}
+	return found, rows.Err()
+}
+
+// readGroups reads the groups; databases of the first versions have none.
+func readGroups(ctx context.Context, db *sql.DB) (found []Group, err error) {
+	if err := onlyTable(ctx, db, "group_chats"); err != nil {
+		if errors.Is(err, errNoTable) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT chat_id, name, mediator_pubkey, shared_key, muted FROM group_chats ORDER BY chat_id LIMIT ?", maxGroups)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var g Group
+		var server, secret []byte
+		var name sql.NullString
+		var muted sql.NullBool
+		if err := rows.Scan(&g.Chat, &name, &server, &secret, &muted); err != nil {
+			return nil, err
+		}
+		mediator, err := key32(server)
+		key, keyErr := key32(secret)
+		if err != nil || keyErr != nil || g.Chat <= 0 || mediator == [32]byte{} || key == [32]byte{} {
+			continue // not a group that can be read
+		}
+		if g.Mediator = mediator; g.Mediator == retiredMediator {
+			g.Mediator = nextMediator
+		}
+		g.Key, g.Name, g.Muted = key, wire.CutText(name.String, maxGroupName), muted.Bool
+		found = append(found, g)
 	}
 	return found, rows.Err()
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,7 @@ func database(t *testing.T, statements ...[]any) []byte {
 const (
 	accounts    = "CREATE TABLE accounts (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, privkey TEXT, pubkey TEXT, client INTEGER, info TEXT, avatar TEXT, updated INTEGER)"
 	contacts    = "CREATE TABLE contacts (id INTEGER PRIMARY KEY AUTOINCREMENT, pubkey BLOB, name TEXT, info TEXT, avatar TEXT, updated INTEGER, renamed BOOL, last_seen INTEGER, muted BOOL DEFAULT 0)"
+	groupChats  = "CREATE TABLE group_chats (chat_id INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT, avatar TEXT, mediator_pubkey BLOB NOT NULL, owner_pubkey BLOB NOT NULL, shared_key BLOB NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, last_message_time INTEGER DEFAULT 0, last_msg_id INTEGER DEFAULT 0, unread_count INTEGER DEFAULT 0, muted BOOL DEFAULT 0, read_only BOOL DEFAULT 0)"
 	oldContacts = "CREATE TABLE contacts (id INTEGER PRIMARY KEY AUTOINCREMENT, pubkey BLOB, name TEXT, info TEXT, avatar TEXT, updated INTEGER, renamed BOOL, last_seen INTEGER)"
 	addAccount  = "INSERT INTO accounts (name, privkey, pubkey, info, avatar) VALUES ('Алиса', ?, ?, 'about me', 'Abc.jpg')"
 )
@@ -96,8 +98,43 @@ func TestRead_AppBackup(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	want := []appbackup.Contact{{Key: bob, Name: "Bob", Renamed: true, Muted: true}, {Key: carol, Name: "Carol"}}
+	if len(b.Groups) != 0 {
+		t.Errorf("groups %+v of a database without any", b.Groups)
+	}
 	if len(b.Contacts) != 2 || b.Contacts[0] != want[0] || b.Contacts[1] != want[1] {
 		t.Errorf("contacts %+v", b.Contacts)
+	}
+}
+
+func TestRead_Groups(t *testing.T) {
+	seed, public := owner.Seed(), owner.Public()
+	one, two, key, other := [32]byte{1}, [32]byte{2}, [32]byte{3}, [32]byte{4}
+	retired, err := hex.DecodeString("42a0b0da2d8b2fd9d8242c3ab3d316ebd4d3adedeeacf4b77d741d23fc9c6902")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const add = "INSERT INTO group_chats (chat_id, name, mediator_pubkey, owner_pubkey, shared_key, created_at, updated_at, muted) VALUES "
+	file := archive(t, map[string][]byte{"data.db": database(t,
+		[]any{accounts}, []any{contacts}, []any{groupChats}, []any{addAccount, seed[:], public[:]},
+		[]any{add + "(7, 'Хор', ?, ?, ?, 0, 0, 1), (9, 'Orchestra', ?, ?, ?, 0, 0, 0)", one[:], bob[:], key[:], two[:], carol[:], other[:]},
+		[]any{add + "(11, 'moved', ?, ?, ?, 0, 0, 0)", retired, bob[:], key[:]},
+		[]any{add + "(13, 'no key', ?, ?, ?, 0, 0, 0), (-1, 'no id', ?, ?, ?, 0, 0, 0)", one[:], bob[:], []byte("short"), one[:], bob[:], key[:]},
+	)})
+	b, err := appbackup.Read(file, file.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []appbackup.Group{
+		{Mediator: one, Chat: 7, Key: key, Name: "Хор", Muted: true},
+		{Mediator: two, Chat: 9, Key: other, Name: "Orchestra"},
+		{Chat: 11, Key: key, Name: "moved"},
+	}
+	if len(b.Groups) != 3 || b.Groups[2].Mediator.String() != "000096390fde19f30d3ba042d77f5f5ce0e6c23bd62ff0afc2e6c29a6fe96b33" {
+		t.Fatalf("groups %+v", b.Groups)
+	}
+	want[2].Mediator = b.Groups[2].Mediator
+	if !slices.Equal(b.Groups, want) {
+		t.Errorf("groups %+v", b.Groups)
 	}
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package appbackup reads what matters of the backup that the Mimir app for
-// Android makes: the identity with its profile, and the contacts. It reads a file
-// and does nothing else; messages and groups stay where they are.
+// Android makes: the identity with its profile, the contacts, and the groups with
+// their keys. It reads a file and does nothing else; messages stay where they are, and those
+// of groups come from the mediator.
 //
 // # Format
 //
@@ -22,6 +23,9 @@
 //	           client (the 2.x app's client id), info, avatar (a name below avatars/),
 //	           updated (seconds)
 //	contacts   pubkey (32 bytes), name, renamed (by the user), muted, ...
+//
+//	group_chats  chat_id, name, mediator_pubkey (32 bytes), shared_key (32 bytes: the key
+//	           of the group), muted, ...; missing in the first versions
 //
 // Databases of the first versions have keys as hex; both are read. The app uses
 // one account, the first.

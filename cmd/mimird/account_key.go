@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,17 +27,18 @@ const maxKeyInput = 4 << 10
 
 func newAccountImport(f *flags) *cobra.Command {
 	var name, role string
-	var noContacts bool
+	var noContacts, noGroups bool
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Import an account from its key or from an app's backup",
 		Long: "Reads an identity from a file, or from standard input when FILE is -: a PEM block as mimird account export\n" +
 			"writes it, a seed of 64 hex digits, or the backup that the Mimir app makes (a .zip file, not from standard\n" +
 			"input). The account of a phone that stays in use gets the role backup: the phone comes first, and the node\n" +
-			"receives what the phone misses. See docs/roles.md.",
+			"receives what the phone misses. See docs/roles.md. The groups of the phone are joined, and their whole history\n" +
+			"is read from their mediators; what the phone writes there is shown as yours.",
 		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, contacts, err := readImport(cmd.InOrStdin(), args[0])
+			in, found, err := readImport(cmd.InOrStdin(), args[0])
 			if err != nil {
 				return err
 			}
@@ -59,15 +61,22 @@ func newAccountImport(f *flags) *cobra.Command {
 				return err
 			}
 			if noContacts {
-				contacts = nil
+				found.Contacts = nil
 			}
-			if err := importContacts(cmd.Context(), api, done.Account.ID, contacts); err != nil {
+			if noGroups {
+				found.Groups = nil
+			}
+			if err := importContacts(cmd.Context(), api, done.Account.ID, found.Contacts); err != nil {
 				return fmt.Errorf("the account is imported, its contacts are not: %w", err)
+			}
+			if err := importGroups(cmd.Context(), api, done.Account.ID, found.Groups); err != nil {
+				return fmt.Errorf("the account is imported with its contacts, its groups are not: %w; join them with mimird group join", err)
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, done, func() {
-				fmt.Fprintf(out, "%q is an account (%s), in the role %s, with %d contacts\n",
-					printable(done.Account.Name), done.Account.ID, done.Account.Role, len(contacts))
+				fmt.Fprintf(out, "%q is an account (%s), in the role %s, with %s and %s\n",
+					printable(done.Account.Name), done.Account.ID, done.Account.Role,
+					plural(len(found.Contacts), "contact", "contacts"), plural(len(found.Groups), "group", "groups"))
 				warnForeignNodes(cmd.ErrOrStderr(), done)
 			})
 		},
@@ -75,7 +84,28 @@ func newAccountImport(f *flags) *cobra.Command {
 	cmd.Flags().StringVar(&name, "name", "", "what the account is called (default: its name in the backup)")
 	cmd.Flags().StringVar(&role, "role", "", "primary, backup or mirror (default: backup for an app's backup, else primary)")
 	cmd.Flags().BoolVar(&noContacts, "no-contacts", false, "leave the contacts of an app's backup out")
+	cmd.Flags().BoolVar(&noGroups, "no-groups", false, "leave the groups of an app's backup out")
 	return cmd
+}
+
+// importGroups adds the groups of an app's backup. A group that the account is in already
+// does not change.
+func importGroups(ctx context.Context, api *client.Client, account string, groups []appbackup.Group) error {
+	for _, g := range groups {
+		joined, err := api.JoinGroup(ctx, account, control.JoinedGroup{
+			Mediator: g.Mediator.String(), Chat: strconv.FormatInt(g.Chat, 10), Key: hex.EncodeToString(g.Key[:]), Name: g.Name,
+		})
+		if err != nil {
+			return err
+		}
+		if !g.Muted {
+			continue
+		}
+		if _, err := api.SetGroup(ctx, account, joined.ID, control.GroupSettings{Muted: &g.Muted}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // importContacts adds the contacts of an app's backup.
@@ -112,19 +142,18 @@ func warnForeignNodes(out io.Writer, done control.Imported) {
 	}
 }
 
-// readImport reads an identity in whatever form it is, with the contacts of an
-// app's backup.
-func readImport(stdin io.Reader, path string) (control.Import, []appbackup.Contact, error) {
+// readImport reads an identity in whatever form it is, and what else is in an app's backup.
+func readImport(stdin io.Reader, path string) (control.Import, appbackup.Backup, error) {
 	source := stdin
 	if path != "-" {
 		file, err := os.Open(path)
 		if err != nil {
-			return control.Import{}, nil, fmt.Errorf("import account: %w", err)
+			return control.Import{}, appbackup.Backup{}, fmt.Errorf("import account: %w", err)
 		}
 		defer func() { _ = file.Close() }() // only read
 		info, err := file.Stat()
 		if err != nil {
-			return control.Import{}, nil, fmt.Errorf("import account: %w", err)
+			return control.Import{}, appbackup.Backup{}, fmt.Errorf("import account: %w", err)
 		}
 		if appbackup.Is(file) {
 			return readAppBackup(file, info.Size())
@@ -133,16 +162,16 @@ func readImport(stdin io.Reader, path string) (control.Import, []appbackup.Conta
 	}
 	raw, err := io.ReadAll(io.LimitReader(source, maxKeyInput+1)) //nolint:forbidigo // through a limit
 	if err != nil {
-		return control.Import{}, nil, fmt.Errorf("import account: %w", err)
+		return control.Import{}, appbackup.Backup{}, fmt.Errorf("import account: %w", err)
 	}
 	if len(raw) > maxKeyInput {
-		return control.Import{}, nil, errors.New("not a key: it is too long")
+		return control.Import{}, appbackup.Backup{}, errors.New("not a key: it is too long")
 	}
 	key, err := parseKey(raw)
 	if err != nil {
-		return control.Import{}, nil, err
+		return control.Import{}, appbackup.Backup{}, err
 	}
-	return control.Import{PEM: string(key.MarshalPEM())}, nil, nil
+	return control.Import{PEM: string(key.MarshalPEM())}, appbackup.Backup{}, nil
 }
 
 // parseKey reads a PEM block or a seed in hex. Its errors do not quote it.
@@ -161,14 +190,14 @@ func parseKey(raw []byte) (identity.PrivateKey, error) {
 	return key, nil
 }
 
-func readAppBackup(file *os.File, size int64) (control.Import, []appbackup.Contact, error) {
+func readAppBackup(file *os.File, size int64) (control.Import, appbackup.Backup, error) {
 	found, err := appbackup.Read(file, size)
 	if err != nil {
-		return control.Import{}, nil, fmt.Errorf("import account: %w", err)
+		return control.Import{}, found, fmt.Errorf("import account: %w", err)
 	}
 	return control.Import{
 		PEM: string(found.Key.MarshalPEM()), Name: found.Name, Info: found.Info, Avatar: found.Avatar, Role: "backup",
-	}, found.Contacts, nil
+	}, found, nil
 }
 
 func newAccountExport(f *flags) *cobra.Command {
