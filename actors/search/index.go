@@ -24,7 +24,7 @@ import (
 
 // schemaVersion is the version of the tables and of what is a word. A file of another
 // version is built again.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // schema makes the tables. A document is a message, or the name of a contact or group. Its id says whose it
 // is and when it was sent, so that one account's documents, those of some days and the
@@ -44,6 +44,7 @@ const schema = `
 CREATE TABLE accounts (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seq INTEGER NOT NULL, mark BLOB NOT NULL);
 CREATE TABLE conversations (n INTEGER PRIMARY KEY, account INTEGER NOT NULL, id BLOB NOT NULL, UNIQUE (account, id));
 CREATE TABLE documents (id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, place INTEGER NOT NULL);
+CREATE INDEX places ON documents (conversation, place);
 CREATE TABLE terms (word TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5(words, content='', contentless_delete=1, detail=none, prefix='3', tokenize='ascii');
 `
@@ -507,20 +508,21 @@ func (w *writing) exec(ctx context.Context, before, after, row string, n int, va
 
 // removeConversation removes the documents of a conversation, some at a time: repeating it
 // after a crash goes on.
-func (x *index) removeConversation(ctx context.Context, account, conversation int64) error {
-	first, last := account<<accountShift, lastID(account, maxSeconds)
+func (x *index) removeConversation(ctx context.Context, conversation int64) error {
 	return x.removeChunks(ctx, func(tx *sql.Tx) ([]int64, error) {
-		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE id BETWEEN ? AND ? AND conversation = ? ORDER BY id LIMIT ?", first, last, conversation, chunk)
-	}, "UPDATE documents SET conversation = 0, place = 0 WHERE id IN (", &first)
+		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE conversation = ? LIMIT ?", conversation, chunk)
+	}, keepSlots)
 }
+
+// keepSlots is the statement that removes documents and keeps their slots.
+const keepSlots = "UPDATE documents SET conversation = 0, place = 0 WHERE id IN ("
 
 // removeMessages removes the messages of a conversation up to a place, as removeConversation
 // does.
-func (x *index) removeMessages(ctx context.Context, account, conversation, upto int64) error {
-	first, last := account<<accountShift, lastID(account, maxSeconds)
+func (x *index) removeMessages(ctx context.Context, conversation, upto int64) error {
 	return x.removeChunks(ctx, func(tx *sql.Tx) ([]int64, error) {
-		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE id BETWEEN ? AND ? AND conversation = ? AND place BETWEEN 1 AND ? ORDER BY id LIMIT ?", first, last, conversation, upto, chunk)
-	}, "UPDATE documents SET conversation = 0, place = 0 WHERE id IN (", &first)
+		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE conversation = ? AND place BETWEEN 1 AND ? LIMIT ?", conversation, upto, chunk)
+	}, keepSlots)
 }
 
 // removeAccount removes all that the index has of an account.
@@ -532,7 +534,7 @@ func (x *index) removeAccount(ctx context.Context, key identity.PublicKey) error
 	first, last := c.account<<accountShift, lastID(c.account, maxSeconds)
 	err = x.removeChunks(ctx, func(tx *sql.Tx) ([]int64, error) {
 		return all(ctx, tx, scanNumber, "SELECT id FROM documents WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", first, last, chunk)
-	}, "DELETE FROM documents WHERE id IN (", &first)
+	}, "DELETE FROM documents WHERE id IN (")
 	if err != nil {
 		return err
 	}
@@ -546,16 +548,14 @@ func (x *index) removeAccount(ctx context.Context, key identity.PublicKey) error
 	})
 }
 
-// removeChunks removes the documents that next returns until there are none. first is
-// moved behind them.
-func (x *index) removeChunks(ctx context.Context, next func(*sql.Tx) ([]int64, error), statement string, first *int64) error {
+// removeChunks removes the documents that next returns until there are none.
+func (x *index) removeChunks(ctx context.Context, next func(*sql.Tx) ([]int64, error), statement string) error {
 	for more := true; more; {
 		err := x.inTransaction(ctx, func(tx *sql.Tx) error {
 			ids, err := next(tx)
 			if more = len(ids) > 0; err != nil || !more {
 				return err
 			}
-			*first = ids[len(ids)-1] + 1
 			w := writing{tx: tx}
 			value := func(i int) []any { return []any{ids[i]} }
 			if err := w.exec(ctx, "DELETE FROM texts WHERE rowid IN (", ")", "?", len(ids), value); err != nil {

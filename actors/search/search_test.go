@@ -310,6 +310,39 @@ func TestIndex_EventsReadTwice_Once(t *testing.T) {
 	})
 }
 
+// TestIndex_TrimmedLog_NothingMissing builds the index again from a log without its
+// beginning, and goes on with one that was trimmed behind the cursor.
+func TestIndex_TrimmedLog_NothingMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.says(alice, bob, "an old text")
+		r.inGroup(alice, party, carol, "an old text of the group")
+		r.says(anna, bob, "an old text of anna")
+		old := []string{"an old text of the group", "an old text"}
+		r.wants(search.Query{Account: alice, Words: "text"}, old...)
+		trim := func() {
+			t.Helper()
+			events, err := r.store.Events(alice, 0, 100)
+			r.must(err)
+			do[store.Expired](r, store.TrimEvents{Account: alice, Events: events[:len(events)-1]})
+		}
+		trim()
+		r.service.Rebuild()
+		r.says(alice, bob, "a new text")
+		r.wants(search.Query{Account: alice, Words: "text"}, append([]string{"a new text"}, old...)...)
+		r.stop()
+		r.says(alice, bob, "a text while it is stopped")
+		r.says(alice, carol, "the last text")
+		trim()
+		r.start()
+		r.wants(search.Query{Account: alice, Words: "text"}, append([]string{"the last text", "a text while it is stopped", "a new text"}, old...)...)
+		r.wants(search.Query{Account: anna, Words: "text"}, "an old text of anna")
+		if names := r.ask(search.Query{Account: alice, Words: "party"}).Names; len(names) != 1 {
+			t.Errorf("names: %v", names)
+		}
+	})
+}
+
 // TestIndex_KilledInBetween_GoesOn leaves the files as a killed process does.
 func TestIndex_KilledInBetween_GoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

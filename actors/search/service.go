@@ -52,7 +52,9 @@ var ErrNotReady = errors.New("the search index is not open")
 type Node interface {
 	Accounts() ([]store.Account, error)
 	Contact(account, contact identity.PublicKey) (store.Contact, error)
+	Contacts(account identity.PublicKey) ([]store.Contact, error)
 	Group(account identity.PublicKey, group store.ConversationID) (store.Group, error)
+	Groups(account identity.PublicKey) ([]store.Group, error)
 	Events(account identity.PublicKey, after uint64, limit int) ([]store.Event, error)
 	LastEvent(account identity.PublicKey) (uint64, error)
 	ConversationMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error)
@@ -475,39 +477,125 @@ func (w *worker) readPage(ctx context.Context, account identity.PublicKey) (more
 	if err != nil {
 		return false, err
 	}
-	// The event at the cursor is read again: it tells whether this is still the same log.
-	events, err := w.node.Events(account, max(c.seq, 1)-1, page)
-	if errors.Is(err, store.ErrNotFound) || err == nil && len(events) == 0 && c.account == 0 {
-		return false, nil
+	if c.seq == 0 {
+		return w.readAccount(ctx, account)
 	}
+	// The event at the cursor is read again: it tells whether this is still the same log,
+	// and that nothing behind the cursor was trimmed.
+	events, err := w.node.Events(account, c.seq-1, page)
 	if err != nil {
-		return false, err
+		return false, ignoreMissing(err)
 	}
-	if c.seq > 0 {
-		if len(events) == 0 || events[0].Seq != c.seq || string(markOf(events[0])) != string(c.mark) {
-			w.log.Info("event log is another one, indexing it anew", "account", account.Short())
-			return true, x.removeAccount(ctx, account)
-		}
-		more = len(events) == page
-		events = events[1:]
-	} else {
-		more = len(events) == page
-	}
-	if len(events) == 0 {
-		return false, nil
-	}
-	if c.account == 0 {
-		if c, err = x.addAccount(ctx, account); err != nil {
-			return false, err
-		}
+	if len(events) == 0 || events[0].Seq != c.seq || string(markOf(events[0])) != string(c.mark) {
+		w.log.Info("event log is another one or was trimmed, indexing the account anew", "account", account.Short())
+		return w.readAccount(ctx, account)
 	}
 	b := batch{worker: w, cursor: c, account: account, changes: make(map[document]document)}
-	for _, e := range events {
+	for _, e := range events[1:] {
 		if err := b.event(ctx, e); err != nil {
 			return false, err
 		}
 	}
-	return more, b.flush(ctx)
+	return len(events) == page, b.flush(ctx)
+}
+
+// errInterrupted ends the reading of an account when the index is to be built again.
+var errInterrupted = errors.New("interrupted")
+
+// readAccount puts all that an account has into the index, which forgets what it knew of
+// it, and returns whether to look at its log again. The log alone does not tell: its oldest
+// events may have been trimmed. After a crash it begins anew.
+func (w *worker) readAccount(ctx context.Context, account identity.PublicKey) (more bool, err error) {
+	if err := w.index.removeAccount(ctx, account); err != nil {
+		return false, err
+	}
+	// The last event is never trimmed, and what follows it is read from the log.
+	last, err := w.node.LastEvent(account)
+	if err != nil || last == 0 {
+		return false, ignoreMissing(err)
+	}
+	events, err := w.node.Events(account, last-1, 1)
+	if err != nil || len(events) == 0 {
+		return err == nil, ignoreMissing(err)
+	}
+	c, err := w.index.addAccount(ctx, account)
+	if err != nil {
+		return false, err
+	}
+	ids, err := w.conversations(account)
+	if err != nil {
+		return false, ignoreMissing(err)
+	}
+	b := batch{worker: w, cursor: c, account: account, changes: make(map[document]document)}
+	for _, id := range ids {
+		err := b.conversation(ctx, id)
+		if errors.Is(err, errInterrupted) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	b.cursor.seq, b.cursor.mark = events[0].Seq, markOf(events[0])
+	return true, b.flush(ctx)
+}
+
+// conversations returns those of an account.
+func (w *worker) conversations(account identity.PublicKey) (ids []store.ConversationID, err error) {
+	contacts, err := w.node.Contacts(account)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := w.node.Groups(account)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range contacts {
+		ids = append(ids, store.ContactConversation(c.ID))
+	}
+	for _, g := range groups {
+		ids = append(ids, g.ID)
+	}
+	return ids, nil
+}
+
+// conversation adds all messages of a conversation, and its name. Others get half of the
+// time.
+func (b *batch) conversation(ctx context.Context, id store.ConversationID) error {
+	if err := b.name(ctx, id); err != nil {
+		return err
+	}
+	n, err := b.index.number(ctx, b.cursor.account, store.Conversation{Account: b.account, ID: id})
+	if err != nil {
+		return err
+	}
+	for before := uint64(0); before != 1; {
+		begun := time.Now()
+		messages, err := b.node.ConversationMessages(b.account, id, before, page)
+		if err != nil || len(messages) == 0 {
+			return ignoreMissing(err)
+		}
+		for _, m := range messages {
+			b.addMessage(n, m)
+			before = m.Order
+		}
+		if len(b.changes) < page && b.size < pageText {
+			continue
+		}
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
+		for waiting := time.Since(begun); waiting > 0; {
+			if !b.pause(ctx, waiting) {
+				return errInterrupted
+			}
+			waiting = 0
+			if b.node.DiskLow() {
+				waiting = lowPause
+			}
+		}
+	}
+	return nil
 }
 
 // markOf tells an event from one of the same number in another log.
@@ -639,7 +727,7 @@ func (b *batch) expired(ctx context.Context, e store.Event) error {
 	if err != nil {
 		return err
 	}
-	if err := b.index.removeMessages(ctx, b.cursor.account, n, int64(e.Order)); err != nil { //nolint:gosec // orders count messages
+	if err := b.index.removeMessages(ctx, n, int64(e.Order)); err != nil { //nolint:gosec // orders count messages
 		return err
 	}
 	for before := e.Order + 1; before > 1; {
@@ -663,5 +751,5 @@ func (b *batch) removed(ctx context.Context, id store.ConversationID) error {
 	if err != nil {
 		return err
 	}
-	return b.index.removeConversation(ctx, b.cursor.account, n)
+	return b.index.removeConversation(ctx, n)
 }
