@@ -2,8 +2,9 @@
 
 // Package appbackup reads what matters of the backup that the Mimir app for
 // Android makes: the identity with its profile, the contacts, and the groups with
-// their keys. It reads a file and does nothing else; messages stay where they are, and those
-// of groups come from the mediator.
+// their keys ([Read]); messages stay where they are, and those of groups come from the
+// mediator. It writes such a backup with the contacts, what was said with them and their
+// files, without groups ([Writer]). The commands of mimird account use it.
 //
 // # Format
 //
@@ -23,6 +24,9 @@
 //	           client (the 2.x app's client id), info, avatar (a name below avatars/),
 //	           updated (seconds)
 //	contacts   pubkey (32 bytes), name, renamed (by the user), muted, ...
+//	messages   contact (its id), guid, replyTo (a guid, 0 for none), incoming, delivered
+//	           (what is not is sent), read, time and edit (milliseconds), type, message
+//	           (the payload; of a file its JSON, whose name is one below files/)
 //
 //	group_chats  chat_id, name, mediator_pubkey (32 bytes), shared_key (32 bytes: the key
 //	           of the group), muted, ...; missing in the first versions

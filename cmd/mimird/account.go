@@ -22,7 +22,7 @@ const maxAvatarFile = 1 << 20
 
 func newAccount(f *flags) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "account", Short: "Create, import, change and remove accounts"})
-	cmd.AddCommand(newAccountList(f), newAccountAdd(f), newAccountImport(f), newAccountExport(f), newAccountRemove(f), newAccountSet(f))
+	cmd.AddCommand(newAccountList(f), newAccountAdd(f), newAccountImport(f), newAccountExport(f), newAccountAppBackup(f), newAccountRemove(f), newAccountSet(f))
 	return cmd
 }
 

@@ -37,7 +37,7 @@ var printed = map[string]any{
 	"send": control.Message{}, "reply": control.Message{}, "react": control.Message{}, "cancel": control.Message{},
 	"trace": []control.Trace{}, "doctor": examined{}, "top": view{}, "health": watch.Health{}, "id": []control.Account{}, "version": versionInfo{}, "check": control.Health{},
 	"account list": []control.Account{}, "account add": control.Account{}, "account set": control.Account{},
-	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{},
+	"account remove": control.Account{}, "account import": control.Imported{}, "account export": control.Secret{}, "account app-backup": appBackupDone{},
 	"contact add": control.Contact{}, "contact clear": retention.Cleared{}, "group clear": retention.Cleared{}, "contact request": control.Contact{}, "contact list": []control.Contact{},
 	"contact show": control.Contact{}, "contact rename": control.Contact{}, "contact remove": control.Contact{},
 	"contact trust": control.Contact{}, "contact accept": control.Contact{}, "contact decline": control.Contact{},
