@@ -158,11 +158,13 @@ func (cl *client) createdRoom(ctx context.Context, creation store.ConversationID
 	case g.State != store.GroupCreated:
 		return nil, nil
 	}
-	portal, err := cl.br.GetExistingPortalByKey(ctx, mimirid.Portal(cl.account, g.Became))
-	if err != nil || portal == nil || portal.MXID == "" {
+	// The library writes its copy in memory without a lock while it creates the room.
+	key := mimirid.Portal(cl.account, g.Became)
+	row, err := cl.br.DB.Portal.GetByKey(ctx, key)
+	if err != nil || row == nil || row.MXID == "" {
 		return nil, err
 	}
-	return portal, nil
+	return cl.br.GetExistingPortalByKey(ctx, key)
 }
 
 // createGroup begins to create a group, and notes what is to be done with it.
