@@ -50,6 +50,11 @@ func (m *memory) names() (out []string) {
 	return out
 }
 
+func (m *memory) prefixes() (out []string) {
+	m.do(func() { out = slices.Clone(m.swept) })
+	return out
+}
+
 // session is one connection to it.
 type session struct {
 	*memory
@@ -137,9 +142,10 @@ func newRig(t *testing.T, change ...func(*schedule.Deps)) *rig {
 		Open: r.target.open, Now: time.Now,
 		Write: func(_ context.Context, w io.Writer) ([]string, error) {
 			var err error
-			r.target.do(func() { r.wrote++; err = r.writeErr })
+			n := 0
+			r.target.do(func() { r.wrote++; n, err = r.wrote, r.writeErr })
 			if err == nil {
-				_, err = fmt.Fprintf(w, "backup %d", r.wrote)
+				_, err = fmt.Fprintf(w, "backup %d", n)
 			}
 			return []string{"a file that is lost"}, err
 		},
@@ -171,6 +177,12 @@ func (r *rig) restart() {
 	r.start()
 }
 
+// made is how many backups were written.
+func (r *rig) made() (n int) {
+	r.target.do(func() { n = r.wrote })
+	return n
+}
+
 func (r *rig) status() schedule.Status {
 	r.t.Helper()
 	s, err := kernel.Ask[schedule.Status](r.t.Context(), r.actor, schedule.StatusRequest{})
@@ -183,8 +195,10 @@ func (r *rig) status() schedule.Status {
 func TestSchedule_FirstSoonThenEveryDay_OldOnesRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.target.files["mimird-99887766-20000101-000000Z.tar.zst.age"] = "of another node"
-		r.target.files["holiday.jpg"] = "of a person"
+		r.target.do(func() {
+			r.target.files["mimird-99887766-20000101-000000Z.tar.zst.age"] = "of another node"
+			r.target.files["holiday.jpg"] = "of a person"
+		})
 		virtual.Sleep(30 * time.Second)
 		if s := r.status(); s.LastGood != nil || s.TooOld || s.Problem() != "" || s.Next.IsZero() {
 			t.Errorf("before the first: %+v", s)
@@ -199,8 +213,8 @@ func TestSchedule_FirstSoonThenEveryDay_OldOnesRemoved(t *testing.T) {
 			t.Errorf("too early: %+v", got)
 		}
 		virtual.Sleep(3 * 24 * time.Hour)
-		if r.wrote != 4 {
-			t.Errorf("%d backups in four days", r.wrote)
+		if r.made() != 4 {
+			t.Errorf("%d backups in four days", r.made())
 		}
 		names := r.target.names()
 		if len(names) != 4 || names[0] != "holiday.jpg" || !strings.HasPrefix(names[3], "mimird-99887766-") {
@@ -209,8 +223,8 @@ func TestSchedule_FirstSoonThenEveryDay_OldOnesRemoved(t *testing.T) {
 		if s = r.status(); s.Kept != 2 || s.LastGood.Name != names[2] {
 			t.Errorf("%+v of %v", s, names)
 		}
-		if len(r.target.swept) != 4 || r.target.swept[0] != "mimird-00112233-" {
-			t.Errorf("swept %v", r.target.swept)
+		if len(r.target.prefixes()) != 4 || r.target.prefixes()[0] != "mimird-00112233-" {
+			t.Errorf("swept %v", r.target.prefixes())
 		}
 	})
 }
@@ -224,15 +238,15 @@ func TestSchedule_Restart_MakesNoOther(t *testing.T) {
 			r.restart()
 			virtual.Sleep(2 * time.Minute)
 		}
-		if s := r.status(); r.wrote != 1 || s.LastGood == nil || !s.LastGood.Time.Equal(before.LastGood.Time) || s.Kept != 1 {
-			t.Errorf("%d made; %+v", r.wrote, s)
+		if s := r.status(); r.made() != 1 || s.LastGood == nil || !s.LastGood.Time.Equal(before.LastGood.Time) || s.Kept != 1 {
+			t.Errorf("%d made; %+v", r.made(), s)
 		}
 		// Another target has none of ours.
 		r.deps.Where = "elsewhere"
 		r.restart()
 		virtual.Sleep(2 * time.Minute)
-		if s := r.status(); r.wrote != 2 || s.Target != "elsewhere" || s.LastGood == nil {
-			t.Errorf("%d made; %+v", r.wrote, s)
+		if s := r.status(); r.made() != 2 || s.Target != "elsewhere" || s.LastGood == nil {
+			t.Errorf("%d made; %+v", r.made(), s)
 		}
 	})
 }
@@ -367,17 +381,17 @@ func TestSchedule_ClockJumps(t *testing.T) {
 		virtual.Sleep(2 * time.Minute)
 		jump(0)
 		virtual.Sleep(time.Hour)
-		if r.wrote != 2 {
-			t.Errorf("%d made after a jump back", r.wrote)
+		if r.made() != 2 {
+			t.Errorf("%d made after a jump back", r.made())
 		}
 		jump(48 * time.Hour) // a laptop that slept
 		virtual.Sleep(11 * time.Minute)
-		if r.wrote != 3 || r.status().TooOld {
-			t.Errorf("%d made after a jump forward", r.wrote)
+		if r.made() != 3 || r.status().TooOld {
+			t.Errorf("%d made after a jump forward", r.made())
 		}
 		virtual.Sleep(20 * time.Hour)
-		if r.wrote != 3 {
-			t.Errorf("%d made on one day", r.wrote)
+		if r.made() != 3 {
+			t.Errorf("%d made on one day", r.made())
 		}
 	})
 }

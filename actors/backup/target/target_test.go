@@ -39,6 +39,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is a target with its real server.
 type rig struct {
 	options target.Options
+	// large is more than what is sent at once.
+	large int
 	// parts lists what is at the target beside whole files.
 	parts func() []string
 	// leave puts a part there, as a crash does; nil where a server does not let it.
@@ -53,7 +55,7 @@ func rigs(t *testing.T) map[string]rig {
 
 func folderRig(t *testing.T) rig {
 	dir := filepath.Join(t.TempDir(), "deep", "folder")
-	return rig{options: target.Options{URL: dir}, parts: partsIn(t, dir), leave: leaveIn(t, dir)}
+	return rig{options: target.Options{URL: dir}, large: 1 << 20, parts: partsIn(t, dir), leave: leaveIn(t, dir)}
 }
 
 func partsIn(t *testing.T, dir string) func() []string {
@@ -150,7 +152,7 @@ func sftpRig(t *testing.T) rig {
 			URL:  fmt.Sprintf("sftp://backup@%s%s/deep/folder", address, files),
 			SFTP: target.SFTP{KeyFile: write(t, filepath.Join(dir, "key"), userKey), KnownHosts: known},
 		},
-		parts: partsIn(t, filepath.Join(files, "deep", "folder")), leave: leaveIn(t, filepath.Join(files, "deep", "folder")),
+		large: 1 << 20, parts: partsIn(t, filepath.Join(files, "deep", "folder")), leave: leaveIn(t, filepath.Join(files, "deep", "folder")),
 		hang: func() { hangOnce.Do(func() { close(hanging) }) },
 	}
 }
@@ -253,8 +255,8 @@ func s3Rig(t *testing.T) rig {
 				SecretKeyFile: write(t, filepath.Join(t.TempDir(), "secret"), "secret\nsecond line"),
 			},
 		},
-		parts: func() []string { return nil },
-		hang:  func() { once.Do(func() { close(hanging) }) },
+		large: 17 << 20, parts: func() []string { return nil },
+		hang: func() { once.Do(func() { close(hanging) }) },
 	}
 }
 
@@ -325,10 +327,10 @@ func TestTarget_Files_WholeOrNotThere(t *testing.T) {
 	for name, r := range rigs(t) {
 		t.Run(name, func(t *testing.T) {
 			to := open(t.Context(), t, r.options)
-			large := bytes.Repeat([]byte("0123456789abcdef"), 20<<20/16) // more than a part of S3
+			large := bytes.Repeat([]byte("0123456789abcdef"), r.large/16)
 			put(t, to, "mimird-one", large)
 			put(t, to, "mimird-two", []byte("2"))
-			if got := names(t, to); !slices.Equal(got, []string{"mimird-one 20971520", "mimird-two 1"}) {
+			if got := names(t, to); !slices.Equal(got, []string{fmt.Sprint("mimird-one ", r.large), "mimird-two 1"}) {
 				t.Errorf("listed %v", got)
 			}
 			file, err := to.Open("mimird-one")
