@@ -137,9 +137,13 @@ func (r *roadmap) relay(t *testing.T) {
 func (r *roadmap) village(t *testing.T) {
 	group := r.node.addGroup(r.account, 9, "Village")
 	r.node.join(r.account, group, "Wanda", mediator.PermissionUser)
-	created, err := r.alice.Matrix.CreateRoom(soon(t), &mautrix.ReqCreateRoom{
-		Name: "Village Square", Preset: "private_chat", Invite: []id.UserID{r.bot(), r.carol.UserID()},
-	})
+	request := &mautrix.ReqCreateRoom{Name: "Village Square", Preset: "private_chat", Invite: []id.UserID{r.bot(), r.carol.UserID()}}
+	if r.encrypted {
+		request.InitialState = []*event.Event{{Type: event.StateEncryption, Content: event.Content{
+			Parsed: &event.EncryptionEventContent{Algorithm: id.AlgorithmMegolmV1},
+		}}}
+	}
+	created, err := r.alice.Matrix.CreateRoom(soon(t), request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,8 +69,12 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		return nil
 	}
 	shown, known := d.shownRoom(ctx)
+	bound, err := d.isBound(ctx, portal)
+	if err != nil {
+		return err
+	}
 	switch {
-	case !known:
+	case !known, bound && shown.Room != portal.MXID: // the people of a bound room get no history
 		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID})
 	case shown.Room != portal.MXID:
 		limit := max(d.config.Backfill.MaxCatchupMessages, 0)

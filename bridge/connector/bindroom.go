@@ -143,6 +143,10 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 		") from now on: people in that room read along, and what they write comes from me with their name before it."); err != nil {
 		return "", err
 	}
+	binding.Told = true
+	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
+		return "", err
+	}
 	if err := portal.SetRelay(ce.Ctx, cl.login); err != nil {
 		return "", err
 	}
@@ -183,11 +187,11 @@ func (c *Connector) tellBound(ctx context.Context, portal networkid.PortalKey, s
 	return err
 }
 
-// endBinding tells a group that it is not bridged any more, if it was and has another room,
-// or none.
+// endBinding tells a group that it is not bridged any more, if it was told that it is, and
+// has another room, or none. A binding of which it was not told yet may be under way.
 func (c *Connector) endBinding(ctx context.Context, portal *bridgev2.Portal) error {
 	binding, err := c.relay.Binding(ctx, portal.PortalKey)
-	if err != nil || binding == (relay.Binding{}) || binding.Room == portal.MXID {
+	if err != nil || !binding.Told || binding.Room == portal.MXID {
 		return err
 	}
 	err = c.tellBound(ctx, portal.PortalKey, "relay-end:", binding, "This group is not bridged to a Matrix room any more.")
@@ -217,6 +221,9 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 		return err
 	}
 	if err := c.endBinding(ce.Ctx, portal); err != nil {
+		return err
+	}
+	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}); err != nil {
 		return err
 	}
 	replyText(ce, "This room and the Mimir group are not one any more. Nothing that is written here leaves it.")

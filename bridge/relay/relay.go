@@ -62,6 +62,8 @@ type Binding struct {
 	Room id.RoomID `json:"room"`
 	// Event is the command that has bound it. It names what the other side is told.
 	Event id.EventID `json:"event"`
+	// Told means that the other side was told of it, and has to be told of its end.
+	Told bool `json:"told,omitempty"`
 }
 
 func bindingKey(portal networkid.PortalKey) database.Key {

@@ -27,34 +27,41 @@ func (f *Finder) Bind(ctx context.Context, login *bridgev2.UserLogin, portal *br
 	if err != nil {
 		return fmt.Errorf("bind a conversation: %w", err) // a portal of no conversation
 	}
-	conversation, old := store.Conversation{Account: account, ID: conversationID}, portal.MXID
-	if old == room {
+	conversation := store.Conversation{Account: account, ID: conversationID}
+	if portal.MXID == room {
 		return nil
 	}
 	// First, so that what was said before is never shown to the people of the room.
 	if err := f.conversations.ShownIn(ctx, conversation, room); err != nil {
 		return err
 	}
-	if old != "" {
-		if err := f.GiveUp(ctx, old); err != nil {
-			return err
-		}
-	}
 	if err := f.takeBack(ctx, room); err != nil {
 		return err
 	}
-	if err := f.take(ctx, login, portal, room); err != nil {
-		return err
+	for {
+		old := portal.MXID
+		if old != "" {
+			if err := f.GiveUp(ctx, old); err != nil {
+				return err
+			}
+		}
+		err = f.takeIn(ctx, login, portal, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login, FailIfMXIDSet: old == ""})
+		if errors.Is(err, bridgev2.ErrRoomAlreadyExists) && old == "" {
+			continue // a delivery has created one meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if portal.MXID != room {
+			return ErrOtherConversation
+		}
+		f.Note(room, portal.PortalKey)
+		if old != "" {
+			f.point(ctx, old, room)
+		}
+		f.conversations.Retry(conversation)
+		return nil
 	}
-	if portal.MXID != room {
-		return ErrOtherConversation
-	}
-	f.Note(room, portal.PortalKey)
-	if old != "" {
-		f.point(ctx, old, room)
-	}
-	f.conversations.Retry(conversation)
-	return nil
 }
 
 // takeBack undoes GiveUp.

@@ -563,6 +563,12 @@ func (f *Finder) Use(ctx context.Context, login *bridgev2.UserLogin, key network
 
 // take makes a room that of a conversation.
 func (f *Finder) take(ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID) error {
+	return f.takeIn(ctx, login, portal, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login})
+}
+
+func (f *Finder) takeIn(
+	ctx context.Context, login *bridgev2.UserLogin, portal *bridgev2.Portal, room id.RoomID, params bridgev2.UpdateMatrixRoomIDParams,
+) error {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
 	contact := conversation.Contact()
 	if err != nil {
@@ -577,7 +583,7 @@ func (f *Finder) take(ctx context.Context, login *bridgev2.UserLogin, portal *br
 		return err
 	}
 	background := f.library.WithContext(f.br.BackgroundCtx) // the library goes on in the background
-	err = portal.UpdateMatrixRoomID(background, room, bridgev2.UpdateMatrixRoomIDParams{ChatInfoSource: login})
+	err = portal.UpdateMatrixRoomID(background, room, params)
 	switch {
 	case errors.Is(err, bridgev2.ErrTargetRoomIsPortal):
 		return nil
