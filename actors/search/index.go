@@ -24,49 +24,49 @@ import (
 
 // schemaVersion is the version of the tables and of what is a word. A file of another
 // version is built again.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // schema makes the tables. A document is a message, or the name of a contact or group. Its id says whose it
 // is and when it was sent, so that one account's documents, those of some days and the
 // latest ones are ranges of the index, read in order:
 //
-//	bits 36 to 62  number of the account
-//	bits  4 to 35  Unix seconds; below minSeconds the rest is the number of a conversation,
+//	bits 33 to 62  number of the account
+//	bits  1 to 32  Unix seconds; below minSeconds the rest is the number of a conversation,
 //	               whose name it is
-//	bits  0 to  3  one of the second's slots, see document.id
+//	bit   0        one of the second's slots, see document.id
 //
 // texts has which words are in which document, neither the text nor where in it they are:
 // that is read from the message. Most of the file are distances between ids, so few slots
 // make it small. FTS5 would collect all documents of all words that begin with a prefix
-// before it returns the first one: it does so for prefixes of no length but three, of which
-// it has a list, and else terms says which words there are, so that it is asked for those.
+// before it returns the first one, or need a list for each prefix: instead, terms says which
+// words there are, and it is asked for those.
 const schema = `
 CREATE TABLE accounts (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seq INTEGER NOT NULL, mark BLOB NOT NULL);
 CREATE TABLE conversations (n INTEGER PRIMARY KEY, account INTEGER NOT NULL, id BLOB NOT NULL, UNIQUE (account, id));
 CREATE TABLE documents (id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, place INTEGER NOT NULL);
 CREATE INDEX places ON documents (conversation, place);
 CREATE TABLE terms (word TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE VIRTUAL TABLE texts USING fts5(words, content='', contentless_delete=1, detail=none, prefix='3', tokenize='ascii');
+CREATE VIRTUAL TABLE texts USING fts5(words, content='', contentless_delete=1, detail=none, tokenize='ascii');
 `
 
 const (
-	accountShift = 36
-	secondShift  = 4
+	accountShift = 33
+	secondShift  = 1
 	maxAccount   = 1<<(63-accountShift) - 1
 	maxSeconds   = 1<<(accountShift-secondShift) - 1
-	// minSeconds is the first second of messages, some days of 1970.
-	minSeconds = 1 << 20
-	// maxAttempts is how many slots are tried for a message. The first is by its place, the
-	// next ones are anywhere in its second, and from the fifth on in a wider part of the
-	// time behind it: twice as wide each time, up to widest seconds. So a message of an
-	// account that gets more than 16 in a second may be sorted a little late.
-	maxAttempts = 40
-	widest      = 1 << 20
+	// minSeconds is the first second of messages, in 1974.
+	minSeconds = 1 << 27
+	// maxAttempts is how many slots are tried for a message. The first is by its place,
+	// the next ones are anywhere in a part of the time behind it that is twice as wide each
+	// time, up to widest seconds. So a message of an
+	// account that gets more than one in a second for long may be sorted late.
+	maxAttempts = 48
+	widest      = 1 << 26
 
-	// listedPrefix is the prefix='3' of texts.
-	listedPrefix = 3
+	// minTerm is the length of the shortest words in terms, in bytes.
+	minTerm = 3
 	// maxExpanded is how many words a prefix is expanded to.
-	maxExpanded = 1000
+	maxExpanded = 4000
 	// maxTermsKnown is how many words of terms are remembered.
 	maxTermsKnown = 50_000
 
@@ -95,7 +95,7 @@ func (d document) id(account int64, attempt int) int64 {
 	second, slot := secondOf(d.sent), d.place&(1<<secondShift-1)
 	if attempt > 0 {
 		mixed := d.mixed(attempt)
-		window := int64(min(1<<max(attempt-4, 0), widest))
+		window := int64(min(1<<max(attempt-1, 0), widest))
 		second = min(second+mixed>>secondShift%window, maxSeconds)
 		slot = mixed & (1<<secondShift - 1)
 	}
@@ -345,12 +345,12 @@ func (x *index) put(ctx context.Context, c cursor, changes []document) error {
 		if err := x.addTerms(ctx, &w, changes); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE accounts SET seq = ?, mark = ? WHERE n = ?", int64(c.seq), c.mark, c.account) //nolint:gosec // far below
+		_, err := tx.ExecContext(ctx, "UPDATE accounts SET seq = ?, mark = coalesce(?, x'') WHERE n = ?", int64(c.seq), c.mark, c.account) //nolint:gosec // far below
 		return err
 	})
 }
 
-// addTerms adds the words that are longer than listedPrefix. When the transaction fails the
+// addTerms adds the words that are not shorter than minTerm. When the transaction fails the
 // index is closed, and what is remembered with it.
 func (x *index) addTerms(ctx context.Context, w *writing, changes []document) error {
 	if len(x.terms) >= maxTermsKnown {
@@ -359,7 +359,7 @@ func (x *index) addTerms(ctx context.Context, w *writing, changes []document) er
 	var added []string
 	for _, d := range changes {
 		for word := range strings.SplitSeq(d.words, " ") {
-			if _, known := x.terms[word]; known || len(word) <= listedPrefix || strings.HasPrefix(word, string(scope)) {
+			if _, known := x.terms[word]; known || len(word) < minTerm || strings.HasPrefix(word, string(scope)) {
 				continue
 			}
 			x.terms[word] = struct{}{}

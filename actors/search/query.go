@@ -32,7 +32,7 @@ const (
 	// maxNames is how many contacts and groups an answer has at most.
 	maxNames = 20
 	// minPrefix is the length from which on a word also finds longer ones, in characters.
-	minPrefix = listedPrefix
+	minPrefix = 3
 	// excerptText is how much of a message is shown around what was found, in characters.
 	excerptText = 160
 )
@@ -217,9 +217,6 @@ func (t term) expression(ctx context.Context, x *index) (string, error) {
 
 // prefixExpression asks for a word and for those that begin with it.
 func prefixExpression(ctx context.Context, x *index, prefix string) (string, error) {
-	if utf8.RuneCountInString(prefix) == listedPrefix {
-		return quote(prefix) + " *", nil
-	}
 	words, ok, err := x.expand(ctx, prefix)
 	switch {
 	case err != nil:

@@ -310,6 +310,35 @@ func TestIndex_EventsReadTwice_Once(t *testing.T) {
 	})
 }
 
+// TestIndex_LongConversations_InSteps has more messages than are written at once, in two
+// conversations, and builds their index again while it is busy.
+func TestIndex_LongConversations_InSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for i := range 2400 {
+			r.guid++
+			do[store.Accepted](r, store.AcceptMessage{
+				Account: alice, Conversation: with([]identity.PublicKey{bob, carol}[i%2]), GUID: r.guid, SendTime: r.next(), Payload: fmt.Appendf(nil, "text %d", i),
+			})
+		}
+		r.service.Rebuild()
+		r.says(anna, bob, "text of anna")
+		q := search.Query{Account: alice, Words: "text", Limit: 200}
+		found := 0
+		for {
+			out := r.ask(q)
+			found += len(out.Messages)
+			if q.Before = out.Next; q.Before == "" {
+				break
+			}
+		}
+		if n := r.count("SELECT count(*) FROM documents WHERE place > 0 AND conversation > 0"); found != 2400 || n != 2401 {
+			t.Errorf("%d found, %d in the index", found, n)
+		}
+		r.wants(search.Query{Account: anna, Words: "text"}, "text of anna")
+	})
+}
+
 // TestIndex_TrimmedLog_NothingMissing builds the index again from a log without its
 // beginning, and goes on with one that was trimmed behind the cursor.
 func TestIndex_TrimmedLog_NothingMissing(t *testing.T) {

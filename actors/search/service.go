@@ -3,6 +3,7 @@
 package search
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,9 @@ const (
 	maxExamined = 1000
 	// mergeTime is how long events are waited for that are written together.
 	mergeTime = 200 * time.Millisecond
+	// rebuildPause is how long after a rebuild damage is a failure of the actor, with its
+	// back-off and alarm, and not a reason for the next rebuild.
+	rebuildPause = 10 * time.Minute
 	// lowPause is how long nothing is written when the disk is almost full.
 	lowPause = 30 * time.Second
 )
@@ -73,6 +77,10 @@ type Service struct {
 	node  Node
 	index *index
 
+	// rebuilt is when the index was built again for the last time because of damage. The
+	// actor's goroutine has it.
+	rebuilt time.Time
+
 	// wake tells the actor's goroutine that rebuild has a reason.
 	wake    chan struct{}
 	request struct {
@@ -97,8 +105,8 @@ func (s *Service) Rebuild() { s.askRebuild(errAsked) }
 func (s *Service) askRebuild(reason error) {
 	s.request.Lock()
 	s.request.rebuild = reason
-	s.request.Unlock()
 	s.wakeAgain()
+	s.request.Unlock()
 }
 
 func (s *Service) wakeAgain() {
@@ -108,9 +116,15 @@ func (s *Service) wakeAgain() {
 	}
 }
 
+// takeRebuild returns the reason of a rebuild that was asked for, nil for none. What woke the
+// goroutine for it is over.
 func (s *Service) takeRebuild() (reason error) {
 	s.request.Lock()
 	defer s.request.Unlock()
+	select {
+	case <-s.wake:
+	default:
+	}
 	reason, s.request.rebuild = s.request.rebuild, nil
 	return reason
 }
@@ -179,7 +193,12 @@ func (s *Service) search(ctx context.Context, x *index, p *parsed) (out Results,
 		}
 	}
 	expression := p.expression(expanded, conversation, peer)
-	return out, s.messages(ctx, x, c.account, p, expression, &out)
+	err = s.messages(ctx, x, c.account, p, expression, &out)
+	// Ids are exact to some seconds.
+	slices.SortStableFunc(out.Messages, func(a, b Hit) int {
+		return cmp.Or(cmp.Compare(b.Message.SendTime, a.Message.SendTime), cmp.Compare(b.Message.Order, a.Message.Order))
+	})
+	return out, err
 }
 
 // messages adds a page of messages that match.
@@ -298,7 +317,7 @@ func (s *Service) run(ctx context.Context, node Node, log *slog.Logger) (err err
 	}
 	for ctx.Err() == nil {
 		err := w.step(ctx)
-		if isDamaged(err) && ctx.Err() == nil {
+		if isDamaged(err) && ctx.Err() == nil && time.Since(s.rebuilt) > rebuildPause {
 			err = w.rebuild(ctx, err)
 		}
 		if err != nil {
@@ -353,10 +372,11 @@ func (w *worker) open(ctx context.Context) error {
 
 // rebuild removes the index and opens an empty one.
 func (w *worker) rebuild(ctx context.Context, reason error) error {
-	if reason == errAsked { //nolint:errorlint // never wrapped
+	if errors.Is(reason, errAsked) {
 		w.log.Info("search index is rebuilt on request")
 	} else {
 		w.log.Warn("search index damaged, rebuilding", "err", reason)
+		w.rebuilt = time.Now()
 	}
 	if err := w.replace(nil); err != nil && !isDamaged(err) {
 		w.log.Warn("search index not closed in order", "err", err)
@@ -374,8 +394,10 @@ func (w *worker) rebuild(ctx context.Context, reason error) error {
 
 // step deals with a page of one account's log, or waits until there is one.
 func (w *worker) step(ctx context.Context) error {
-	if reason := w.takeRebuild(); reason != nil {
+	if reason := w.takeRebuild(); errors.Is(reason, errAsked) {
 		return w.rebuild(ctx, reason)
+	} else if reason != nil {
+		return reason
 	}
 	if w.all {
 		if err := w.lookAtAll(ctx); err != nil {

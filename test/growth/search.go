@@ -48,14 +48,17 @@ func searchFigures() []figure {
 	}
 }
 
-// word returns the n-th word of the vocabulary.
+// word returns the n-th word of the vocabulary. In texts words have 4.5 letters on average,
+// as in English.
 func word(n uint64) string {
 	const consonants, vowels = "bdfgklmnprstvz", "aeiou"
 	var b strings.Builder
+	last := consonants[n%uint64(len(consonants))]
 	for n++; n > 0; n /= uint64(len(consonants) * len(vowels)) {
 		b.WriteByte(consonants[n%uint64(len(consonants))])
 		b.WriteByte(vowels[n/uint64(len(consonants))%uint64(len(vowels))])
 	}
+	b.WriteByte(last)
 	return b.String()
 }
 
@@ -199,9 +202,10 @@ func measureSearching(ctx context.Context, r *rig) (most time.Duration, err erro
 	queries := []search.Query{
 		{Words: common},
 		{Words: `"` + common + `"`},
-		{Words: word(3)[:2] + "b"},
-		{Words: (common + other)[:3]},
-		{Words: common + other},
+		{Words: common[:3]},
+		{Words: word(200)[:3]},
+		{Words: word(200)[:4]},
+		{Words: rare[:3]},
 		{Words: rare},
 		{Words: common + " " + rare},
 		{Words: common + " " + other + " " + word(2)},
