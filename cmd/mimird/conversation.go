@@ -41,14 +41,6 @@ func conversationName(contact *control.Contact, group *control.Group) string {
 	return ""
 }
 
-// inConversation says where messages are.
-func inConversation(contact *control.Contact, group *control.Group) string {
-	if group != nil {
-		return "in the group " + conversationName(nil, group)
-	}
-	return "with " + conversationName(contact, nil)
-}
-
 // conversationStart is the beginning of the id of a conversation, with which commands find it.
 func conversationStart(id string) string {
 	if strings.HasPrefix(id, "group-") {

@@ -59,8 +59,9 @@ func TestBackupUnderLoad(t *testing.T) {
 	restored, exported := filepath.Join(w.dir, "restored"), filepath.Join(w.dir, "exported")
 	w.mimird("restore", "--data", restored, copied)
 	w.mimird("export", "--data", restored, "--format", "json", exported)
+	folders := exportedFolders(t, exported)
 	for _, key := range people {
-		texts := exportedTexts(t, filepath.Join(exported, key+".json"))
+		texts := exportedTexts(t, filepath.Join(exported, folders[key], "messages.jsonl"))
 		if n := len(accepted[key]); n == 0 || len(texts) < n || !slices.Equal(texts[:n], accepted[key]) {
 			t.Errorf("%sthe backup has %d texts with %.8s, and not first the %d that were accepted before it", w.note, len(texts), key, n)
 		}
@@ -110,6 +111,24 @@ func (w *world) textsWith(contact string) (texts []string) {
 			before = m.Order
 		}
 	}
+}
+
+// exportedFolders returns the folder of each conversation of an export.
+func exportedFolders(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index []struct{ ID, Folder string }
+	if err := json.Unmarshal(raw, &index); err != nil {
+		t.Fatal(err)
+	}
+	folders := make(map[string]string)
+	for _, c := range index {
+		folders[c.ID] = c.Folder
+	}
+	return folders
 }
 
 func exportedTexts(t *testing.T, path string) (texts []string) {

@@ -163,7 +163,7 @@ func checkPage(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	root, err := html.Parse(f)
 	if err != nil {
 		t.Fatal(err)
