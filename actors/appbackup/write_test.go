@@ -108,7 +108,7 @@ func TestWrite_Layout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := io.ReadAll(io.LimitReader(r, 1<<20)) //nolint:forbidigo // through a limit
+		raw, err := io.ReadAll(io.LimitReader(r, 1<<20))
 		if err != nil {
 			t.Fatal(err)
 		}
