@@ -86,6 +86,21 @@ func (f *groupFixture) awaitMembers(room id.RoomID, membership string, want ...i
 	})
 }
 
+// choirHandled waits until the bridge has handled what has happened in alice's room.
+func (f *groupFixture) choirHandled() {
+	f.t.Helper()
+	if _, err := f.alice.SendText(soon(f.t), f.choirs[0], "handled?"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.await("the bridge has handled a message", func() bool {
+		page, err := f.node.ConversationMessages(f.account, f.choir, 0, 0)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return slices.ContainsFunc(page, func(m store.Message) bool { return string(m.Payload) == "handled?" })
+	})
+}
+
 func TestGroups_MessagesShown_InRoomsOfTheirOwn(t *testing.T) {
 	f := newGroupFixture(t)
 	if f.choirs[0] == f.bandRoom || f.choirs[0] == f.bobAsContact || f.choirs[0] == f.choirs[1] {
@@ -199,10 +214,24 @@ func TestGroups_Banned_GhostBannedInRoom(t *testing.T) {
 	f.botSays(f.choirs[0], "Bob has banned Carol from the group.")
 	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
 	f.awaitMembers(f.bandRoom, "join", f.ghost(f.carol))
-	// What she has said before that came late.
+	// What she has said before that came late. The homeserver pushes that the ban has ended
+	// after the bridge has let her in, and that she has come not at all.
+	f.choirHandled()
+	f.homeserver.SetPushing(false)
 	f.node.says(f.account, f.choir, f.carol, "before that")
 	f.awaitText(f.alice, f.ghost(f.carol), "before that")
+	f.homeserver.PushOne()
 	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
+	f.homeserver.SetPushing(true)
+	// The same of somebody who has left.
+	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserLeft, User: f.bob}, store.GroupMessage{
+		Member: &store.MemberChange{Member: f.bob, Fields: store.MemberStanding, Standing: store.StandingLeft},
+	})
+	f.awaitMembers(f.choirs[0], "leave", f.ghost(f.bob))
+	f.node.says(f.account, f.choir, f.bob, "goodbye")
+	f.awaitText(f.alice, f.ghost(f.bob), "goodbye")
+	f.awaitMembers(f.choirs[0], "leave", f.ghost(f.bob))
+	f.awaitMembers(f.bandRoom, "join", f.ghost(f.bob))
 }
 
 func TestGroups_FromMatrix_QueuedForGroup(t *testing.T) {

@@ -47,27 +47,28 @@ type Homeserver struct {
 	stopped  context.Context
 	workers  sync.WaitGroup // the listener and the pushers
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced whenever something happened
-	users    map[id.UserID]*account
-	tokens   map[string]id.UserID
-	rooms    map[id.RoomID]*room
-	stream   []*Event // every event of every room, in order
-	txns     map[txnKey]id.EventID
-	sends    []Send
-	receipts []Receipt
-	media    map[string][]byte
-	services []*service
-	faults   []Fault
-	healed   chan struct{} // closed when the faults are replaced
-	slow     map[id.RoomID]time.Duration
-	refused  []string // texts of events that are refused
-	lagging  int      // listings that lack the events from lagFrom on
-	lagFrom  int      // a position in the stream
-	nextID   int
-	quiet    bool            // nothing is pushed
-	asked    map[string]bool // patterns of requests of the services
-	longIDs  map[string]int  // how long the ids of events of a type are
+	mu             sync.Mutex
+	changed        chan struct{} // closed and replaced whenever something happened
+	users          map[id.UserID]*account
+	tokens         map[string]id.UserID
+	rooms          map[id.RoomID]*room
+	stream         []*Event // every event of every room, in order
+	txns           map[txnKey]id.EventID
+	sends          []Send
+	receipts       []Receipt
+	media          map[string][]byte
+	services       []*service
+	faults         []Fault
+	healed         chan struct{} // closed when the faults are replaced
+	slow           map[id.RoomID]time.Duration
+	refused        []string // texts of events that are refused
+	lagging        int      // listings that lack the events from lagFrom on
+	lagFrom        int      // a position in the stream
+	nextID         int
+	quiet          bool            // nothing is pushed
+	oneTransaction bool            // but the next one
+	asked          map[string]bool // patterns of requests of the services
+	longIDs        map[string]int  // how long the ids of events of a type are
 }
 
 type account struct {

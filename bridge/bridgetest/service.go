@@ -160,12 +160,20 @@ func (h *Homeserver) nextTransaction(s *service) (txn int, body []byte) {
 func (h *Homeserver) SetPushing(on bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.quiet = !on
+	h.quiet, h.oneTransaction = !on, false
+}
+
+// PushOne lets one more transaction through after SetPushing(false).
+func (h *Homeserver) PushOne() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.oneTransaction = true
 }
 
 func (h *Homeserver) pushOnce(client *http.Client, s *service, txn string, body []byte) bool {
 	h.mu.Lock()
-	quiet := h.quiet
+	quiet := h.quiet && !h.oneTransaction
+	h.oneTransaction = false
 	h.mu.Unlock()
 	if quiet {
 		return false

@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 // The ghosts of a group's members are those of contacts with the same key, and of members
@@ -204,6 +205,10 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	if !ok || !d.isGroup() || sender.IsFromMe || sender.Sender == "" {
 		return func() {}, nil
 	}
+	key, err := mimirid.ParseUser(sender.Sender)
+	if err != nil {
+		return nil, err
+	}
 	unlock, err := cl.holdGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.ID, sender.Sender)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the ghost of a member: %w", err)
@@ -213,16 +218,32 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	if err == nil && portal != nil && portal.MXID != "" {
 		allowed, err = d.letWrite(ctx, portal.MXID, sender.Sender)
 	}
+	isMember := true
+	if err == nil {
+		isMember, err = cl.isMember(d.at.ID, key)
+	}
 	if err != nil {
 		unlock()
 		return nil, err
 	}
 	return func() {
 		unlock()
-		if allowed {
-			d.members.want(d.at.Conversation)
+		if allowed || !isMember {
+			d.members.wantAuthor(d.at.Conversation, key)
 		}
 	}, nil
+}
+
+// isMember reports whether somebody is a member of a group, as far as the store knows.
+func (cl *client) isMember(group store.ConversationID, key identity.PublicKey) (bool, error) {
+	if !cl.inGroups(group) {
+		return false, nil
+	}
+	member, err := cl.groups.GroupMember(cl.account, group, key)
+	if isGone(err) {
+		return false, nil
+	}
+	return member.Standing == store.StandingMember, err
 }
 
 // authorPart is the part of an entry that the profile of its author is.

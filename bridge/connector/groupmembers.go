@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
@@ -32,6 +34,9 @@ const (
 	// handlingTime is how long a change of a room by a user is left alone until it is
 	// handled.
 	handlingTime = time.Minute
+	// authorPause is how long nothing more of those who are not members comes before they are
+	// taken out of the room again: an old history is not a join and a ban per message.
+	authorPause = 2 * time.Second
 	// maxHandled bounds the events of memberSync.handled; beyond it all are forgotten.
 	maxHandled = 10_000
 )
@@ -47,15 +52,34 @@ type memberSync struct {
 	*Connector
 
 	mu     sync.Mutex
-	wanted map[store.Conversation]int // to how often it was tried
-	wake   chan struct{}              // capacity 1
+	wanted map[store.Conversation]memberWork
+	wake   chan struct{} // capacity 1
 	// handled are the changes of rooms by users that were handled.
 	handled map[id.EventID]struct{}
 }
 
+// memberWork is what is to be done in the room of one group.
+type memberWork struct {
+	due   time.Time
+	tries int // since the last change
+	// authors are those who were let into the room for a message, although they are not
+	// members. The tables may still say that they are outside, when an event of before that
+	// comes after the answer of the homeserver: it is asked itself.
+	authors map[identity.PublicKey]struct{}
+}
+
+// add returns w with the authors of another one.
+func (w memberWork) add(authors map[identity.PublicKey]struct{}) memberWork {
+	if w.authors == nil {
+		w.authors = make(map[identity.PublicKey]struct{}, len(authors))
+	}
+	maps.Copy(w.authors, authors)
+	return w
+}
+
 func newMemberSync(c *Connector) *memberSync {
 	return &memberSync{
-		Connector: c, wanted: make(map[store.Conversation]int), handled: make(map[id.EventID]struct{}), wake: make(chan struct{}, 1),
+		Connector: c, wanted: make(map[store.Conversation]memberWork), handled: make(map[id.EventID]struct{}), wake: make(chan struct{}, 1),
 	}
 }
 
@@ -83,7 +107,20 @@ func (s *memberSync) isUnhandled(evt *event.Event) bool {
 // want has the members of a room looked at soon. It may be called from any goroutine.
 func (s *memberSync) want(conversation store.Conversation) {
 	s.mu.Lock()
-	s.wanted[conversation] = 0
+	s.wanted[conversation] = memberWork{authors: s.wanted[conversation].authors}
+	s.mu.Unlock()
+	s.wakeUp()
+}
+
+// wantAuthor has the members of a room looked at after somebody who may not write there was
+// let in for a message, once no more such messages come. It may be called from any goroutine.
+func (s *memberSync) wantAuthor(conversation store.Conversation, author identity.PublicKey) {
+	s.mu.Lock()
+	todo, found := s.wanted[conversation]
+	if !found || !todo.due.IsZero() {
+		todo.due, todo.tries = time.Now().Add(authorPause), 0
+	}
+	s.wanted[conversation] = todo.add(map[identity.PublicKey]struct{}{author: {}})
 	s.mu.Unlock()
 	s.wakeUp()
 }
@@ -130,37 +167,64 @@ func (s *memberSync) run(stop, work context.Context) {
 	}
 }
 
-// round looks at every room that is wanted. When one has failed, it returns after how long
-// there should be another round.
+// round looks at every room that is wanted. When there is more to do later, it returns after
+// how long.
 func (s *memberSync) round(stop, work context.Context) (wait time.Duration) {
-	s.mu.Lock()
-	wanted := s.wanted
-	s.wanted = make(map[store.Conversation]int)
-	s.mu.Unlock()
-	for conversation, tries := range wanted {
+	for conversation, todo := range s.takeDue() {
 		if stop.Err() != nil {
 			return 0
 		}
-		err := fault.Guard(s.log, "set the members of a room", func() error { return s.sync(stop, work, conversation) })
+		err := fault.Guard(s.log, "set the members of a room", func() error {
+			return s.sync(stop, work, conversation, todo.authors)
+		})
 		if err == nil || stop.Err() != nil {
 			continue
 		}
-		if tries++; tries >= maxMemberTries {
+		if todo.tries++; todo.tries >= maxMemberTries {
 			s.log.Warn("members of a room not set", "contact", conversation.ID.Short(), "err", fault.OneLine(err))
 			continue
 		}
-		wait = max(wait, s.retry.Delay(tries))
+		todo.due = time.Now().Add(s.retry.Delay(todo.tries))
 		s.mu.Lock()
-		if _, again := s.wanted[conversation]; !again {
-			s.wanted[conversation] = tries
+		if again, found := s.wanted[conversation]; found {
+			todo = again.add(todo.authors)
 		}
+		s.wanted[conversation] = todo
 		s.mu.Unlock()
+	}
+	return s.untilDue()
+}
+
+// takeDue removes what is due from the rooms that are wanted, and returns it.
+func (s *memberSync) takeDue() map[store.Conversation]memberWork {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken, now := make(map[store.Conversation]memberWork), time.Now()
+	for conversation, todo := range s.wanted {
+		if !todo.due.After(now) {
+			taken[conversation] = todo
+			delete(s.wanted, conversation)
+		}
+	}
+	return taken
+}
+
+// untilDue returns after how long the next room is due, 0 when none is wanted.
+func (s *memberSync) untilDue() (wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, todo := range s.wanted {
+		if left := max(time.Until(todo.due), time.Millisecond); wait == 0 || left < wait {
+			wait = left
+		}
 	}
 	return wait
 }
 
 // sync makes the members of one room what the store says.
-func (s *memberSync) sync(stop, work context.Context, conversation store.Conversation) error {
+func (s *memberSync) sync(
+	stop, work context.Context, conversation store.Conversation, authors map[identity.PublicKey]struct{},
+) error {
 	login := s.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account))
 	portal, err := s.br.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
 	if err != nil || login == nil || portal == nil || portal.MXID == "" {
@@ -170,7 +234,7 @@ func (s *memberSync) sync(stop, work context.Context, conversation store.Convers
 	if !ok {
 		return nil
 	}
-	room := memberRoom{client: cl, room: portal.MXID, group: conversation.ID}
+	room := memberRoom{client: cl, room: portal.MXID, group: conversation.ID, authors: authors}
 	if room.bound, err = s.isBound(work, portal); err != nil {
 		return err
 	}
@@ -210,7 +274,8 @@ type memberRoom struct {
 	room    id.RoomID
 	group   store.ConversationID
 	current map[id.UserID]*event.MemberEventContent
-	joined  int // ghosts
+	joined  int                             // ghosts
+	authors map[identity.PublicKey]struct{} // see memberWork
 	// bound means that the room belongs to its people: ghosts join it once, and leave it, and
 	// nothing else is changed.
 	bound bool
@@ -234,24 +299,24 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 	if m.Standing == store.StandingMember {
 		levels[ghost] = groupchat.Level(m.Permissions)
 	}
-	if !r.differs(m, membership) || r.bound && m.Standing == store.StandingMember && known != nil { // somebody has sent it away
+	_, isAuthor := r.authors[m.ID]
+	if !isAuthor && !r.mayDiffer(m, membership) || r.bound && m.Standing == store.StandingMember && known != nil { // somebody has sent it away
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
 	library, end := r.libraryContext(ctx)
 	defer end()
-	if r.bound && m.Standing != store.StandingMember {
-		_, err := r.matrix.AppService().Intent(ghost).LeaveRoom(library, r.room)
-		return homeserver.WithRetryAfter(err)
-	}
-	if known != nil { // somebody may have changed it meanwhile
-		var err error
+	var err error
+	if known != nil || isAuthor { // somebody may have changed it meanwhile
 		if m, membership, err = r.readAgain(library, m, ghost); err != nil || !r.differs(m, membership) {
 			return err
 		}
 	}
-	var err error
+	if r.bound && m.Standing != store.StandingMember {
+		_, err = r.matrix.AppService().Intent(ghost).LeaveRoom(library, r.room)
+		return homeserver.WithRetryAfter(err)
+	}
 	switch m.Standing {
 	case store.StandingMember:
 		return r.join(ctx, library, m, intent, membership)
@@ -261,6 +326,12 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 		_, err = r.matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
 	}
 	return homeserver.WithRetryAfter(err)
+}
+
+// mayDiffer reports whether the membership of a ghost may have to be changed, when the tables
+// say that it is this one. That a ghost was invited may be told after it has joined.
+func (r *memberRoom) mayDiffer(m store.Member, membership event.Membership) bool {
+	return r.differs(m, membership) || m.Standing != store.StandingMember && membership == event.MembershipInvite
 }
 
 // differs reports whether the membership of a ghost is to be changed. Who is not a member of

@@ -290,6 +290,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestGroupManagement_MediatorRefuses", "-timeout", "3m", "./bridge"},
 		},
 		{
+			name:   "banned-author-stays",
+			harm:   "somebody who is banned stays in the room after an old message of theirs",
+			file:   "bridge/connector/groupmembers.go",
+			before: "	_, isAuthor := r.authors[m.ID]\n",
+			after:  "	isAuthor := false\n",
+			tests:  []string{"-run", "TestGroups_Banned", "-timeout", "4m", "./bridge"},
+		},
+		{
 			name:   "unknown-room-dropped",
 			harm:   "after the bridge has lost its tables, what is written in its rooms is acknowledged and gone",
 			file:   "bridge/appservice/dispatch.go",
