@@ -27,6 +27,7 @@ import (
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/keylock"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -71,7 +72,7 @@ type Connector struct {
 	// profiles are the logins whose profile has to be set.
 	profiles chan *client
 	// ghostLocks, ghostTimes, members and ownChanges are for groups.
-	ghostLocks ghostLocks
+	ghostLocks keylock.Locks[networkid.UserID]
 	ghostTimes ghostTimes
 	members    *memberSync
 	ownChanges *ownChanges

@@ -129,7 +129,7 @@ func (cl *client) prepare(ctx context.Context) {
 	if cl.prepared {
 		return
 	}
-	release, ok := cl.ghostLocks.tryChange(cl.GetUserID())
+	release, ok := cl.ghostLocks.TryHold(cl.GetUserID())
 	if !ok {
 		return // a group uses it; the next message tries again
 	}

@@ -5,11 +5,9 @@ package connector
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
@@ -29,68 +27,6 @@ import (
 // handles a message of it. So in groups the connector sets the profile of a ghost itself,
 // before its message, and holds a lock while the library uses the ghost: deliveries for
 // contacts hold it, too. See deliver.Position for contacts alone.
-
-// ghostLocks has a lock for each ghost that is used at the moment.
-type ghostLocks struct {
-	mu    sync.Mutex
-	locks map[networkid.UserID]*ghostLock
-}
-
-type ghostLock struct {
-	users int
-	lock  *semaphore.Weighted
-}
-
-// allShares is the weight of a change; to read takes 1.
-const allShares = math.MaxInt32
-
-// hold takes the lock of a ghost, to change it or to read it, and returns what releases
-// it. It fails only when ctx ends.
-func (g *ghostLocks) hold(ctx context.Context, ghost networkid.UserID, change bool) (release func(), err error) {
-	weight := int64(1)
-	if change {
-		weight = allShares
-	}
-	l := g.enter(ghost)
-	if err := l.lock.Acquire(ctx, weight); err != nil {
-		g.leave(ghost, l)
-		return nil, err
-	}
-	return func() { l.lock.Release(weight); g.leave(ghost, l) }, nil
-}
-
-// tryChange takes the lock of a ghost to change it, if nobody has it.
-func (g *ghostLocks) tryChange(ghost networkid.UserID) (release func(), ok bool) {
-	l := g.enter(ghost)
-	if !l.lock.TryAcquire(allShares) {
-		g.leave(ghost, l)
-		return nil, false
-	}
-	return func() { l.lock.Release(allShares); g.leave(ghost, l) }, true
-}
-
-func (g *ghostLocks) enter(ghost networkid.UserID) *ghostLock {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.locks == nil {
-		g.locks = make(map[networkid.UserID]*ghostLock)
-	}
-	l := g.locks[ghost]
-	if l == nil {
-		l = &ghostLock{lock: semaphore.NewWeighted(allShares)}
-		g.locks[ghost] = l
-	}
-	l.users++
-	return l
-}
-
-func (g *ghostLocks) leave(ghost networkid.UserID, l *ghostLock) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if l.users--; l.users == 0 {
-		delete(g.locks, ghost)
-	}
-}
 
 // ghostTimes are the moments at which profiles of ghosts were set, or refused, by groups.
 // It is bounded: a profile that is forgotten is only set earlier.
@@ -133,7 +69,7 @@ func (cl *client) holdGhost(
 	if err != nil {
 		return nil, err
 	}
-	if release, err = cl.ghostLocks.hold(ctx, user, false); err != nil {
+	if release, err = cl.ghostLocks.Share(ctx, user); err != nil {
 		return nil, err
 	}
 	ghost, err := cl.br.GetGhostByID(ctx, user)
@@ -150,14 +86,14 @@ func (cl *client) holdGhost(
 		return release, nil
 	}
 	release()
-	if release, err = cl.ghostLocks.hold(ctx, user, true); err != nil {
+	if release, err = cl.ghostLocks.Hold(ctx, user); err != nil {
 		return nil, err
 	}
 	if cl.needsProfile(ghost, info) { // nobody has been quicker
 		cl.setGhostProfile(ctx, scope, ghost, info)
 	}
 	release()
-	return cl.ghostLocks.hold(ctx, user, false)
+	return cl.ghostLocks.Share(ctx, user)
 }
 
 // needsProfile reports whether the profile of a ghost has to be set now. It is called with

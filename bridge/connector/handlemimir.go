@@ -39,7 +39,11 @@ type delivery struct {
 func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{Connector: c, at: at, ev: ev}
 	if at.ID.Kind() == store.KindContact && c.groups != nil {
-		release, err := c.ghostLocks.hold(ctx, mimirid.User(at.Contact()), at.Exclusive)
+		hold := c.ghostLocks.Share
+		if at.Exclusive {
+			hold = c.ghostLocks.Hold
+		}
+		release, err := hold(ctx, mimirid.User(at.Contact()))
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,11 @@ func (f *Finder) Bind(ctx context.Context, login *bridgev2.UserLogin, portal *br
 		return fmt.Errorf("bind a conversation: %w", err) // a portal of no conversation
 	}
 	conversation := store.Conversation{Account: account, ID: conversationID}
+	release, err := f.changing.Hold(ctx, portal.PortalKey)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if portal.MXID == room {
 		return nil
 	}

@@ -87,7 +87,12 @@ func (f *Finder) conversationEvent(ctx context.Context, evt *event.Event, key ne
 	case !claim.belongsTo(login.UserMXID):
 		return false, f.answer(ctx, evt, errNotAdopted)
 	}
-	if err := f.adoptKey(ctx, key, []*roomClaim{claim}); err != nil {
+	release, err := f.changing.Hold(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	if err := f.adoptRooms(ctx, key, []*roomClaim{claim}); err != nil {
 		if f.failures.isHopeless(evt.ID, err, maxTellTries) {
 			return false, f.answer(ctx, evt, errNotReadable)
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/keylock"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
@@ -113,6 +114,9 @@ type Finder struct {
 
 	// adopting is held while the management room of a user is set.
 	adopting sync.Mutex
+	// changing is held while a conversation is given a room: a search, an event in the room
+	// and a command may do it at a time.
+	changing keylock.Locks[networkid.PortalKey]
 
 	// passed counts the messages in rooms without the bot, which nothing can answer;
 	// passedLog limits the log lines about them.
@@ -417,6 +421,16 @@ func (f *Finder) adoptKey(ctx context.Context, key networkid.PortalKey, claims [
 	if key.ID == homeserver.SpaceChannel {
 		return f.adoptSpace(ctx, key, claims)
 	}
+	release, err := f.changing.Hold(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f.adoptRooms(ctx, key, claims)
+}
+
+// adoptRooms is adoptKey with the lock of the conversation held.
+func (f *Finder) adoptRooms(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
 	login, err := f.loginOf(ctx, key)
 	if err != nil || login == nil {
 		return err
@@ -551,6 +565,11 @@ func isUse(kind event.Type) bool {
 // Use makes a room that of a conversation which has none. Nothing happens when it has one,
 // or when the room is one already.
 func (f *Finder) Use(ctx context.Context, login *bridgev2.UserLogin, key networkid.PortalKey, room id.RoomID) error {
+	release, err := f.changing.Hold(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer release()
 	portal, err := f.br.GetPortalByKey(ctx, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)

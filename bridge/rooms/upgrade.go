@@ -155,6 +155,11 @@ func (f *Finder) follow(ctx context.Context, claim *roomClaim) (bool, error) {
 	if err != nil || login == nil || !slices.Contains(claim.joined, login.UserMXID) {
 		return false, err
 	}
+	release, err := f.changing.Hold(ctx, portal.PortalKey)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	if replaced, err := f.isReplaced(ctx, portal.MXID, claim.room); err != nil || !replaced {
 		return false, err
 	}
