@@ -35,6 +35,8 @@ type coreLayer struct {
 	key    identity.NodeKey
 	logger *coreLogger
 	grow   *stackGrow
+	// wrote is when WritePacket was called last, in nanoseconds since 1970.
+	wrote atomic.Int64
 }
 
 // newCore starts a Yggdrasil node without peers and listeners.
@@ -88,7 +90,10 @@ func (l *coreLayer) ReadPacket(buf []byte) (int, identity.NodeKey, error) {
 	return n, identity.NodeKey(addr), nil
 }
 
+// WritePacket implements PacketLayer. Yggdrasil's actors encrypt and send the packet
+// after it has returned.
 func (l *coreLayer) WritePacket(packet []byte, to identity.NodeKey) error {
+	l.wrote.Store(time.Now().UnixNano())
 	if _, err := l.core.PacketConn.WriteTo(packet, types.Addr(to[:])); err != nil {
 		return fmt.Errorf("write to Yggdrasil: %w", err)
 	}
@@ -105,10 +110,57 @@ func (l *coreLayer) HasPath(key identity.NodeKey) bool {
 	})
 }
 
+// Close implements PacketLayer. What was written just before leaves first.
 func (l *coreLayer) Close() error {
+	l.flush()
 	l.core.Stop()
 	l.grow.close()
 	return nil
+}
+
+const (
+	// flushRecent is the age of the last packet from which on all have left.
+	flushRecent = 2 * time.Second
+	// The links count as flushed when they have sent nothing in flushQuiet ticks; a node
+	// that relays for others may never be, so flushLimit ticks end the wait.
+	flushTick  = 10 * time.Millisecond
+	flushQuiet = 5
+	flushLimit = 50
+)
+
+// flush waits until the packets written last have left over the links, at most half a
+// second. core.Stop closes the links with everything that still waits for them, and those
+// packets are the ones that tell others that our streams have ended: without them they
+// would notice only when their own keep-alive is not answered.
+func (l *coreLayer) flush() {
+	if time.Since(time.Unix(0, l.wrote.Load())) > flushRecent {
+		return
+	}
+	tick := time.NewTicker(flushTick)
+	defer tick.Stop()
+	sent, quiet := l.sentBytes(), 0
+	for range flushLimit {
+		if quiet == flushQuiet || l.logger.links.Load() == 0 {
+			return
+		}
+		<-tick.C
+		quiet++
+		if now := l.sentBytes(); now != sent {
+			sent, quiet = now, 0
+		}
+	}
+}
+
+// sentBytes is how much the links have sent; 0 while one comes up, see peers.
+func (l *coreLayer) sentBytes() uint64 {
+	if !l.logger.quiet(time.Now(), 8*linkPause) {
+		return 0
+	}
+	var sent uint64
+	for _, p := range l.core.GetPeers() {
+		sent += p.TXBytes
+	}
+	return sent
 }
 
 // coreLogger forwards Yggdrasil's log. Its texts are not constant, so they

@@ -377,5 +377,13 @@ func mutants() []mutant {
 			after:  "	known, err := t.has(refKey(op.Account, op.Group, MessageID{GUID: m.GUID}))\n	if err != nil {\n",
 			tests:  []string{"-run", "TestAcceptGroupMessages_KnownGUID", "./actors/store"},
 		},
+		{
+			name:   "stop-keeps-quiet",
+			harm:   "when a node or a mediator stops, its peers go on writing to it for more than a minute",
+			file:   "actors/overlay/yggdrasil.go",
+			before: "	l.flush()\n	l.core.Stop()\n",
+			after:  "	l.core.Stop()\n",
+			tests:  []string{"-run", "TestNetwork_Closes_OthersNoticeAtOnce", "./actors/overlay"},
+		},
 	}
 }
