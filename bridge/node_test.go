@@ -257,6 +257,25 @@ func (n *testNode) MoveCursor(ctx context.Context, consumer string, account iden
 	return err
 }
 
+// MarkRead is the node's.
+func (n *testNode) MarkRead(ctx context.Context, account identity.PublicKey, conversation store.ConversationID, order uint64) error {
+	events, err := n.ConversationEvents(account, conversation, 0, store.MaxPage)
+	if err != nil {
+		return err
+	}
+	var last store.Event
+	for _, ev := range events {
+		if ev.Kind == store.MessageReceived && ev.Order <= order {
+			last = ev
+		}
+	}
+	if last.Seq == 0 {
+		return nil
+	}
+	_, err = store.Do[bool](ctx, n.actor, store.MarkRead{Account: account, Conversation: conversation, Seq: last.Seq, Order: last.Order})
+	return err
+}
+
 func (n *testNode) WatchEvents() *store.Watch { return n.Watch(identity.PublicKey{}) }
 
 func (n *testNode) AppendJournal(ctx context.Context, queue string, entry store.NewEntry) (bool, error) {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,9 +39,12 @@ const (
 	maxHeld = 16 << 20
 	// maxPanics is how often the handling of an event may panic before it is dropped.
 	maxPanics = 3
-	// maxQueuedEphemeral is how many tasks a lane may have before typing notices and
-	// receipts of its room are dropped.
+	// maxQueuedEphemeral is how many tasks a lane may have before typing notices of its room
+	// are dropped, and maxQueuedReceipts how many receipts of a room may wait.
 	maxQueuedEphemeral = 16
+	maxQueuedReceipts  = 64
+	// receiptLane begins the name of a lane for the receipts of a room.
+	receiptLane = "receipts of "
 )
 
 // Dispatcher hands the events of the journal to bridgev2: those of a room in order, one at
@@ -539,7 +544,7 @@ func (d *Dispatcher) toDevice(raws []json.RawMessage) {
 	}
 }
 
-// ephemeral puts receipts and typing notices into the lanes of their rooms.
+// ephemeral puts receipts and typing notices into the lanes for them.
 func (d *Dispatcher) ephemeral(raws []json.RawMessage) {
 	for _, raw := range raws {
 		if evt := readEphemeral(raw, event.SourceEphemeral, event.EphemeralEventType); evt != nil {
@@ -548,12 +553,46 @@ func (d *Dispatcher) ephemeral(raws []json.RawMessage) {
 	}
 }
 
-// OfferEphemeral has an ephemeral event handled in the lane of its room, unless the lane
-// is full. It does not wait.
+// OfferEphemeral has an ephemeral event handled beside others of its room, unless too many
+// wait. It does not wait.
 func (d *Dispatcher) OfferEphemeral(evt *event.Event) {
-	if evt.RoomID != "" {
-		d.lanes.offer(string(evt.RoomID), &task{ephemeral: evt}, maxQueuedEphemeral)
+	switch content := evt.Content.Parsed.(type) {
+	case *event.ReceiptEventContent:
+		// Not behind the events of the room: of those there may be many.
+		if evt.RoomID != "" && d.keepReceipts(*content) {
+			d.lanes.offer(receiptLane+string(evt.RoomID), &task{ephemeral: evt}, maxQueuedReceipts)
+		}
+	default:
+		if evt.RoomID != "" {
+			d.lanes.offer(string(evt.RoomID), &task{ephemeral: evt}, maxQueuedEphemeral)
+		}
 	}
+}
+
+// keepReceipts leaves the receipts of people with a login, and reports whether there are
+// any. Their private receipts become public ones: bridgev2 (mautrix v0.30.0) knows no
+// others, and homeservers send a private one only to whom its user trusts with it.
+func (d *Dispatcher) keepReceipts(receipts event.ReceiptEventContent) (some bool) {
+	ours := make(map[id.UserID]bool)
+	for _, login := range d.deps.Bridge.GetAllCachedUserLogins() {
+		ours[login.UserMXID] = true
+	}
+	for evt, types := range receipts {
+		kept := make(event.UserReceipts)
+		for _, kind := range []event.ReceiptType{event.ReceiptTypeRead, event.ReceiptTypeReadPrivate} {
+			for user, receipt := range types[kind] {
+				if ours[user] {
+					kept.Set(user, receipt)
+				}
+			}
+		}
+		if len(kept) == 0 {
+			delete(receipts, evt)
+			continue
+		}
+		receipts[evt] = event.Receipts{event.ReceiptTypeRead: kept}
+	}
+	return len(receipts) > 0
 }
 
 func readEphemeral(raw []byte, source event.Source, class event.TypeClass) *event.Event {
@@ -608,6 +647,7 @@ const maxWaitingRooms = 100
 // most 100 of them, the oldest first.
 func (d *Dispatcher) Waiting() (list []WaitingRoom) {
 	rooms, _ := d.lanes.stuck(inboundPatience)
+	rooms = slices.DeleteFunc(rooms, func(at laneState) bool { return strings.HasPrefix(at.name, receiptLane) })
 	for _, at := range rooms[:min(len(rooms), maxWaitingRooms)] {
 		w := WaitingRoom{Room: at.name, Events: at.tasks, Since: at.since}
 		if at.err != nil {

@@ -217,7 +217,11 @@ func (h *Homeserver) readMarkers(c *call) (any, error) {
 }
 
 func (h *Homeserver) addReceiptLocked(c *call, marker string, event id.EventID) {
-	h.receipts = append(h.receipts, Receipt{Room: id.RoomID(c.PathValue("room")), User: c.user, Event: event, Marker: marker})
+	receipt := Receipt{Room: id.RoomID(c.PathValue("room")), User: c.user, Event: event, Marker: marker}
+	h.receipts = append(h.receipts, receipt)
+	for _, s := range h.services {
+		h.offerReceiptLocked(s, receipt)
+	}
 	h.notifyLocked()
 }
 

@@ -25,7 +25,9 @@ type Service struct {
 	ASToken         string `yaml:"as_token"`
 	HSToken         string `yaml:"hs_token"`
 	SenderLocalpart string `yaml:"sender_localpart"`
-	Namespaces      struct {
+	// Ephemeral is whether the service gets the receipts of users that are not its own.
+	Ephemeral  bool `yaml:"receive_ephemeral"`
+	Namespaces struct {
 		Users []Namespace `yaml:"users"`
 	} `yaml:"namespaces"`
 }
@@ -53,6 +55,8 @@ type service struct {
 	users []*regexp.Regexp
 	retry time.Duration
 	next  int // stream position of the first event not pushed
+	// ephemeral are the receipts that were not pushed.
+	ephemeral []json.RawMessage
 	// transactions is the number of the last one.
 	transactions int
 }
@@ -98,6 +102,36 @@ func (h *Homeserver) interestedLocked(s *service, event *Event) bool {
 	return false
 }
 
+// isOwn reports whether a user exists for the service alone.
+func (s *service) isOwn(user id.UserID, serverName string) bool {
+	for i, expr := range s.users {
+		if s.Namespaces.Users[i].Exclusive && expr.MatchString(string(user)) {
+			return true
+		}
+	}
+	return user == id.NewUserID(s.SenderLocalpart, serverName)
+}
+
+// offerReceiptLocked has a receipt pushed to a service that wants it.
+func (h *Homeserver) offerReceiptLocked(s *service, r Receipt) {
+	if !s.Ephemeral || s.isOwn(r.User, h.name) || r.Marker != "m.read" && r.Marker != "m.read.private" {
+		return
+	}
+	for _, member := range h.rooms[r.Room].members("join") {
+		if s.owns(member, h.name) {
+			raw, err := json.Marshal(map[string]any{
+				"type": "m.receipt", "room_id": r.Room,
+				"content": map[id.EventID]any{r.Event: map[string]any{r.Marker: map[id.UserID]any{r.User: map[string]any{"ts": time.Now().UnixMilli()}}}},
+			})
+			if err != nil {
+				panic(err) // strings
+			}
+			s.ephemeral = append(s.ephemeral, raw)
+			return
+		}
+	}
+}
+
 // push sends a service its transactions until the homeserver stops.
 func (h *Homeserver) push(s *service) {
 	if s.URL == "" {
@@ -135,8 +169,14 @@ func (h *Homeserver) nextTransaction(s *service) (txn int, body []byte) {
 			}
 			s.next++
 		}
-		body, err := json.Marshal(map[string]any{"events": events})
-		if len(events) > 0 {
+		transaction := map[string]any{"events": events}
+		news := len(events) > 0
+		if len(s.ephemeral) > 0 {
+			transaction["ephemeral"], news = s.ephemeral, true
+			s.ephemeral = nil
+		}
+		body, err := json.Marshal(transaction)
+		if news {
 			s.transactions++
 		}
 		txn = s.transactions
@@ -144,7 +184,7 @@ func (h *Homeserver) nextTransaction(s *service) (txn int, body []byte) {
 		if err != nil {
 			panic(err) // our own structs
 		}
-		if len(events) > 0 {
+		if news {
 			return txn, body
 		}
 		select {

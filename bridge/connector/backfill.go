@@ -103,6 +103,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		}
 	}
 	d.at.HistoryRoom, d.at.HistoryLimit = portal.MXID, nil
+	d.marks.Want(d.at.Conversation) // a new room has no receipts
 	return nil
 }
 

@@ -63,6 +63,7 @@ func (cl *client) Connect(context.Context) {
 	switch {
 	case err == nil:
 		cl.gone.Store(false)
+		cl.marks.WantAll()
 		cl.sendState(cl.login, cl.connected(cl.account))
 	case isGone(err):
 		cl.gone.Store(true)

@@ -31,6 +31,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/readmarks"
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
@@ -60,6 +61,8 @@ type Connector struct {
 	puppets *puppets
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored.Checker // nil before Init
+	// marks joins the read marks of the node with the receipts of Matrix.
+	marks *readmarks.Marks // nil before Init
 	// homeserver says whether it answers.
 	homeserver  *homeserver.Monitor
 	attachments *appservice.Attachments
@@ -151,6 +154,7 @@ func (c *Connector) HomeserverUp() {
 	c.deliver.Kick()
 	c.puppets.wake()
 	c.restored.Wake()
+	c.marks.HomeserverUp()
 }
 
 // LoginsStarted is called when the logins are there.
@@ -203,6 +207,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
+	c.marks = c.newMarks()
 	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), c.loginCommands())...)
 }
 
@@ -288,5 +293,6 @@ func (c *Connector) watch(stop, work context.Context) {
 	watchers.Go(func() { c.watchTroubles(stop, work) })
 	watchers.Go(func() { c.setProfiles(stop, work) })
 	watchers.Go(func() { c.members.run(stop, work) })
+	watchers.Go(func() { c.marks.Run(stop, work) })
 	watchers.Wait()
 }

@@ -53,6 +53,9 @@ func (d *delivery) groupEvent(ctx context.Context) error {
 		return d.sayIfThere(ctx, "This group was removed from the node: nothing new comes, and what you write is not sent.")
 	case store.GroupTaskDone, store.GroupTaskFailed:
 		return d.taskEnded(ctx)
+	case store.ConversationRead:
+		d.marks.Want(d.at.Conversation)
+		return nil
 	case store.InviteReceived: // shown with the group, at the event before
 		return nil
 	default: // nothing that a room shows, or newer than this program

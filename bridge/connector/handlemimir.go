@@ -129,6 +129,9 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return d.callMissed(ctx)
 	case store.NodeKeyChanged, store.DeviceRefused:
 		return d.deviceChanged(ctx)
+	case store.ConversationRead:
+		d.marks.Want(d.at.Conversation)
+		return nil
 	case store.RequestReceived: // shown with the contact, at the event before
 		return nil
 	default: // nothing that a room shows, or newer than this program

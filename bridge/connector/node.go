@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/deliver"
+	"github.com/mimird/mimird/bridge/readmarks"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
@@ -22,6 +23,7 @@ import (
 // others only read.
 type Node interface {
 	deliver.Node
+	readmarks.Node
 
 	// Accounts returns all accounts.
 	Accounts() ([]store.Account, error)
