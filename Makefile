@@ -39,7 +39,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: release release-check help run demo build test scenario budget e2e crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: release release-check help run demo build test scenario budget e2e postgres-test crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -76,6 +76,10 @@ budget: ## memory, goroutines and work of a node that has nothing to do; fails w
 e2e: ## the Matrix bridge against a real homeserver and a real client, line by line of ROADMAP.md, unencrypted and encrypted
 	sh test/nginx/fetch.sh
 	$(NOCGO) $(GO) run ./test/roadmap
+
+# Tests of the tables' file itself are left out.
+postgres-test: ## the bridge with its tables in PostgreSQL; needs initdb and postgres in PATH
+	$(NOCGO) $(GO) test -tags $(TAGS),postgres -vet=off -ldflags=-w -count=1 -timeout 30m ./bridge $(ARGS)
 
 crash: ## kill -9 at every named point and at random moments
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 40m ./test/crash -kills 20 -together 30 -waiting 10000 $(ARGS)

@@ -71,6 +71,9 @@ func newWorld(t *testing.T) *world {
 	return newWorldOn(t, store.Options{FS: vfs.NewMem()})
 }
 
+// placeDatabase says where the tables of the bridge are, when not in a file.
+var placeDatabase = func(*world) {}
+
 // newWorldOn is newWorld with a store of the test's choice.
 func newWorldOn(t *testing.T, opts store.Options) *world {
 	t.Helper()
@@ -98,6 +101,7 @@ func newWorldOn(t *testing.T, opts store.Options) *world {
 	w.config.Encryption.Allow = false // people in tests read what the homeserver has
 	w.config.Logging.MinLevel = "debug"
 	w.config.GenerateSecrets()
+	placeDatabase(w)
 
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.stage = kerneltest.NewStage(t, kernel.Options{Logger: logger, BeforeReceive: func(actor kernel.Ref, msg any) {

@@ -68,6 +68,23 @@ func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logge
 	return db, nil
 }
 
+// InPostgres returns the section with another database, one of PostgreSQL. It fails with
+// [ErrNotAFile] when the section names one already.
+func (c *Config) InPostgres(uri string) (*Config, error) {
+	if c.Database.Type == databasePostgres {
+		return nil, ErrNotAFile
+	}
+	other := *c
+	other.Database.Type, other.Database.URI = databasePostgres, uri
+	return &other, nil
+}
+
+// HasDatabase reports whether the SQLite file is there.
+func (c *Config) HasDatabase(dir string) bool {
+	_, err := os.Stat(c.databasePath(dir))
+	return err == nil
+}
+
 // databasePath returns the path of the SQLite file.
 func (c *Config) databasePath(dir string) string {
 	path := strings.TrimPrefix(c.Database.URI, "file:")

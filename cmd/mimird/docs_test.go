@@ -49,7 +49,7 @@ var printed = map[string]any{
 	"group ban": control.GroupTask{}, "group unban": control.GroupTask{}, "group set": groupSet{},
 	"file list": []control.File{}, "file get": control.File{},
 	"notify test": []told{}, "backup": made{}, "restore": backup.About{}, "export": []export.Conversation{},
-	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{},
+	"matrix": matrixDone{}, "matrix init": matrixInitialised{}, "matrix doctor": diagnosis{}, "matrix to-postgres": copiedTables{},
 	"mediator groups": []control.HostedGroup{}, "mediator members": control.HostedMembers{}, "mediator bans": []control.MediatorBan{},
 	"page link": browsers.PageLink{}, "page sessions": browsers.PageState{}, "page logout": done{}, "page password": done{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},

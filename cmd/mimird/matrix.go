@@ -66,7 +66,7 @@ func newMatrix(f *flags) *cobra.Command {
 	cmd.Flags().StringVarP(&registration, "registration", "r", "", "registration file (default: registration.yaml beside the configuration)")
 	cmd.Flags().BoolVarP(&keep, "no-update", "n", false, "do not write the configuration: with -g, the tokens must be there")
 	cmd.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
-	cmd.AddCommand(newMatrixInit(f), newMatrixDoctor(f))
+	cmd.AddCommand(newMatrixInit(f), newMatrixDoctor(f), newMatrixToPostgres(f))
 	return cmd
 }
 
