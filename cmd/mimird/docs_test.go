@@ -54,7 +54,7 @@ var printed = map[string]any{
 	"page link": browsers.PageLink{}, "page sessions": browsers.PageState{}, "page logout": done{}, "page password": done{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
 	"service install": serviceDone{}, "service uninstall": serviceDone{}, "service status": serviceDone{},
-	"completion bash": nil, "completion zsh": nil, "completion fish": nil,
+	"chat": nil, "completion bash": nil, "completion zsh": nil, "completion fish": nil,
 	"completion powershell": nil,
 }
 

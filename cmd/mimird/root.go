@@ -54,7 +54,7 @@ func newRoot() (*cobra.Command, *flags) {
 	p.BoolVar(&f.json, "json", false, "print JSON")
 	p.StringVar(&f.account, "account", "-", "`account` by name or key, when there are several")
 	root.AddCommand(
-		newUp(f), newID(f), newAccount(f), newContact(f), newGroup(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newSearch(f), newFile(f), newTail(f), newStatus(f),
+		newUp(f), newID(f), newAccount(f), newContact(f), newGroup(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newChat(f), newSearch(f), newFile(f), newTail(f), newStatus(f),
 		newTop(f), newHealth(f), newTrace(f), newDoctor(f), newCheck(f), newNotify(f), newBackup(f), newRestore(f), newExport(f),
 		newMatrix(f), newMediator(f), newPage(f), newService(f), newVersion(f), newMan(),
 	)
