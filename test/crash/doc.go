@@ -16,7 +16,8 @@
 // random moments under load (moments_test.go), at the same moment as its homeserver
 // (dendrite_test.go), it is stopped in order (stop_test.go), its disk fills up
 // (disk_test.go, full_test.go), its parts panic (panic_test.go), and it is backed up
-// meanwhile (backup_test.go). Start reading at check.go, which says what is compared,
+// meanwhile (backup_test.go). Members of groups and mediators die in members_test.go and
+// mediator_test.go. Start reading at check.go, which says what is compared,
 // then world_test.go, talks_test.go and verdict_test.go.
 //
 //	go test -tags goolm ./test/crash                      the short form

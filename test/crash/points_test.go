@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/test/demo"
 )
 
 // later is a passing of a point with everything already in motion.
@@ -147,7 +148,13 @@ func (w *world) dieAt(name crashpoint.Name, passing int) {
 // died waits until the node has died at a point.
 func (w *world) died(name crashpoint.Name, passing int) {
 	w.t.Helper()
-	ended := w.victim.Process().Ended()
+	w.diedAt(w.victim, name, passing)
+}
+
+// diedAt waits until a node has died at a point.
+func (w *world) diedAt(n *demo.Node, name crashpoint.Name, passing int) {
+	w.t.Helper()
+	ended := n.Process().Ended()
 	if !poll(ended, func() bool {
 		select {
 		case <-ended:
@@ -158,8 +165,8 @@ func (w *world) died(name crashpoint.Name, passing int) {
 	}) {
 		w.t.Fatalf("%sthe node does not come to %s %d times", w.note, name, passing)
 	}
-	w.victim.Client.Close()
-	if err := w.victim.Process().Err(); !killed(err) {
+	n.Client.Close()
+	if err := n.Process().Err(); !killed(err) {
 		w.t.Fatalf("%sthe node did not die there, it ended by itself: %v", w.note, err)
 	}
 	w.kills++

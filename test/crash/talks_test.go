@@ -42,6 +42,9 @@ const (
 
 var directions = []direction{mimirToMatrix, matrixToMimir}
 
+// inGroups counts what happens in groups, which no room is bridged to.
+const inGroups direction = "In groups"
+
 // write writes the next text in one direction. One goroutine at a time may write
 // in each direction of a conversation.
 func (c *conversation) write(ctx context.Context, d direction) error {

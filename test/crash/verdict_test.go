@@ -156,7 +156,7 @@ func count(d direction, kills int, outcome crash.Difference) {
 func printTotals() {
 	totals.Lock()
 	defer totals.Unlock()
-	for _, d := range directions {
+	for _, d := range append(slices.Clone(directions), inGroups) {
 		if outcome := totals.outcomes[d]; outcome != nil {
 			fmt.Printf("%s: kills %d %s\n", d, totals.kills[d], outcome)
 		}

@@ -41,6 +41,7 @@ type world struct {
 	relay      string // where the overlay can be joined
 	victim     *demo.Node
 	other      *demo.Node             // relay, tracker and contact
+	third      *demo.Node             // nil when there are two
 	homeserver *bridgetest.Homeserver // nil when there is a Dendrite instead
 	dendrite   *dendrite.Server       // nil when there is a fake homeserver
 	server     string                 // the homeserver's URL
@@ -130,7 +131,7 @@ func (w *world) showLogs() {
 		return
 	}
 	logs := []string{filepath.Join(w.dir, "dendrite", "dendrite.log")}
-	for _, n := range []*demo.Node{w.other, w.victim} {
+	for _, n := range []*demo.Node{w.other, w.third, w.victim} {
 		if n != nil {
 			logs = append(logs, filepath.Join(n.Dir, "log"))
 		}
