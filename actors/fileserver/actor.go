@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mimird/mimird/actors/connlimit"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
@@ -130,7 +131,7 @@ func (a *actor) Started(c *kernel.Context) error {
 		if err := h.removeLost(ctx); err != nil {
 			return err
 		}
-		return (&server{deps: a.deps, host: h, perNode: make(map[identity.NodeKey]int)}).serve(ctx, port)
+		return (&server{deps: a.deps, host: h, clients: connlimit.New(maxClients, maxClientsPerNode)}).serve(ctx, port)
 	})
 	c.Every(expireEvery, expireFiles{})
 	a.onExpire(c)
@@ -167,12 +168,9 @@ func (a *actor) onExpire(c *kernel.Context) {
 
 // server accepts connections, within its limits.
 type server struct {
-	deps Deps
-	host *host
-
-	mu      sync.Mutex
-	clients int
-	perNode map[identity.NodeKey]int
+	deps    Deps
+	host    *host
+	clients *connlimit.Limit
 }
 
 // serve accepts until the port is closed or the context ends, and then waits for the
@@ -187,12 +185,12 @@ func (s *server) serve(ctx context.Context, port overlay.Listener) error {
 		if err != nil {
 			return err
 		}
-		if !s.enter(conn.RemoteKey()) {
+		if !s.clients.Enter(conn.RemoteKey()) {
 			_ = conn.Abort() // the protocol has no refusal
 			continue
 		}
 		clients.Go(func() {
-			defer s.leave(conn.RemoteKey())
+			defer s.clients.Leave(conn.RemoteKey())
 			stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read
 			defer stop()
 			served := &client{host: s.host, conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
@@ -204,26 +202,6 @@ func (s *server) serve(ctx context.Context, port overlay.Listener) error {
 			_ = conn.Abort() // it cannot go on
 			s.deps.Log.Debug("file client ended", "component", "files", "node", conn.RemoteKey().Short(), "err", err)
 		})
-	}
-}
-
-func (s *server) enter(node identity.NodeKey) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.clients >= maxClients || s.perNode[node] >= maxClientsPerNode {
-		return false
-	}
-	s.clients++
-	s.perNode[node]++
-	return true
-}
-
-func (s *server) leave(node identity.NodeKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients--
-	if s.perNode[node]--; s.perNode[node] <= 0 {
-		delete(s.perNode, node)
 	}
 }
 

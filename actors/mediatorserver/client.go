@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mimird/mimird/actors/connlimit"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/proto/identity"
@@ -63,18 +64,15 @@ type server struct {
 	requests, answers *kernel.Credits
 	reads             chan struct{}
 	// sweep wakes who removes deleted groups.
-	sweep chan struct{}
-
-	mu      sync.Mutex
-	clients int
-	perNode map[identity.NodeKey]int
+	sweep   chan struct{}
+	clients *connlimit.Limit
 }
 
 func newServer(deps Deps, opts Options, actor kernel.Ref, inbox kernel.Inbox, shared *atomic.Int64) *server {
 	return &server{
 		deps: deps, opts: opts, actor: actor, inbox: inbox, shared: shared,
 		requests: kernel.NewCredits(1024, maxRequests), answers: kernel.NewCredits(1024, maxAnswers),
-		reads: make(chan struct{}, maxReads), sweep: make(chan struct{}, 1), perNode: make(map[identity.NodeKey]int),
+		reads: make(chan struct{}, maxReads), sweep: make(chan struct{}, 1), clients: connlimit.New(opts.MaxConnections, MaxConnectionsPerNode),
 	}
 }
 
@@ -90,35 +88,15 @@ func (s *server) serve(ctx context.Context, port overlay.Listener) error {
 		if err != nil {
 			return err
 		}
-		if !s.enter(conn.RemoteKey()) {
+		if !s.clients.Enter(conn.RemoteKey()) {
 			_ = conn.Abort() // the protocol has no refusal
 			s.deps.Strangers.Warn("connection to the mediator refused: too many", "component", "mediator", "node", conn.RemoteKey().Short())
 			continue
 		}
 		clients.Go(func() {
-			defer s.leave(conn.RemoteKey())
+			defer s.clients.Leave(conn.RemoteKey())
 			s.run(ctx, conn)
 		})
-	}
-}
-
-func (s *server) enter(node identity.NodeKey) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.clients >= s.opts.MaxConnections || s.perNode[node] >= MaxConnectionsPerNode {
-		return false
-	}
-	s.clients++
-	s.perNode[node]++
-	return true
-}
-
-func (s *server) leave(node identity.NodeKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients--
-	if s.perNode[node]--; s.perNode[node] <= 0 {
-		delete(s.perNode, node)
 	}
 }
 
