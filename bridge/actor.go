@@ -11,6 +11,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/bridge/library"
 )
 
@@ -21,6 +22,8 @@ type Options struct {
 	Config *config.Config
 	// Version is that of the program, for the command version.
 	Version string
+	// Search finds messages for the command search, nil without an index.
+	Search connector.Search
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Registrations is the directory with the registration files that the homeserver was

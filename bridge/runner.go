@@ -190,7 +190,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*instance, err
 	}
 	in := &instance{matrix: matrix, status: status, attachments: new(appservice.Attachments), backlog: new(homeserver.Backlog)}
 	in.Connector = connector.New(connector.Deps{
-		Node: r.node, Version: cmp.Or(r.opts.Version, "unknown"), Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
+		Node: r.node, Search: r.opts.Search, Version: cmp.Or(r.opts.Version, "unknown"), Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
 		Homeserver: &r.live.homeserver, Backlog: in.backlog, Attachments: in.attachments, Retry: r.opts.Retry,
 		Direct: func(req *http.Request) (*http.Response, error) { return in.transport.Direct(req) },
 	})

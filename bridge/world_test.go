@@ -28,6 +28,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
+	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/poll"
 	"github.com/mimird/mimird/test/process"
@@ -54,6 +55,7 @@ type world struct {
 	unreachable time.Duration // for bridge.Options.UnreachableAfter
 	stage       *kerneltest.Stage
 	node        *testNode
+	index       connector.Search
 	facing      bridge.Node // what the bridge is given: node, unless something is in front of it
 	log         *logBuffer
 	bridge      kernel.Ref
@@ -146,7 +148,7 @@ func (w *world) registrations() []matrixconfig.RegistrationFile {
 // start starts the bridge; stop ends it.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := bridge.New(bridge.Options{Config: w.config, Version: "v7", Dir: w.dir, Registrations: w.files, Retry: w.retry, UnreachableAfter: w.unreachable})
+	factory, err := bridge.New(bridge.Options{Config: w.config, Version: "v7", Dir: w.dir, Registrations: w.files, Search: w.index, Retry: w.retry, UnreachableAfter: w.unreachable})
 	if err != nil {
 		w.t.Fatal(err)
 	}

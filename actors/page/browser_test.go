@@ -171,7 +171,7 @@ func TestBrowser_EveryPage(t *testing.T) {
 		"login": "/login", "chats": r.at(), "conversation": r.at("c", r.chats[0]), "group": r.at("c", r.chats[2]), "contacts": r.at("contacts"),
 		"about": r.at("c", r.chats[0], "about"), "members": r.at("c", r.chats[2], "about"), "node": "/node", "settings": r.at("settings"),
 		"request": r.at("c", r.mallory.Account.ID.String()), "groups": r.at("groups"), "message": r.at("c", r.chats[0], "m", r.file.ID),
-		"hostile": r.at("c", r.chats[1]), "welcome": r.newcomer(),
+		"hostile": r.at("c", r.chats[1]), "search": r.at("search") + "?words=doors", "welcome": r.newcomer(),
 	}
 	for _, v := range views {
 		for name, path := range pages {

@@ -37,6 +37,7 @@ func accountLink(account string, rest ...string) string {
 func (s *server) routesOfChats(in, form func(string, func(http.ResponseWriter, *request))) {
 	in(accountPath, s.chats)
 	in(accountPath+"/chats", s.chatList)
+	in(accountPath+"/search", s.search)
 	in(accountPath+"/live", s.live)
 	in(chatPath, s.chat)
 	in(chatPath+"/live", s.live)
@@ -230,6 +231,12 @@ func (s *server) messagesOf(ctx context.Context, account, chat string, query url
 	}
 	if view.Chat, err = s.api.Conversation(ctx, account, chat); err != nil {
 		return view, err
+	}
+	if around, _ := strconv.ParseUint(query.Get("around"), 10, 64); around > 0 {
+		// Not the last page, unless the message is on it: then the page is live.
+		if last := view.Chat.Last; last == nil || last.Order > around+aroundMessage {
+			before, view.Newer = around+aroundMessage+1, true
+		}
 	}
 	messages, err := s.api.ChatMessages(ctx, account, chat, control.Range{Before: before, After: after, Limit: messagePage})
 	if err != nil {

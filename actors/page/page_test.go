@@ -28,6 +28,7 @@ func TestPage(t *testing.T) {
 		{"pages are harmless", everyPage},
 		{"login and sessions", sessions},
 		{"foreign forms", foreignForms},
+		{"search", searches},
 		{"messages", messages},
 		{"files are not run", files},
 		{"contacts and requests", contacts},
@@ -207,6 +208,10 @@ func foreignForms(t *testing.T, r *rig) {
 	chat := r.at("c", r.chats[0])
 	before := b.get(chat).text
 	token, foreign := b.csrf(), other.csrf()
+	wrong := "x" + token[1:]
+	if wrong == token {
+		wrong = "y" + token[1:]
+	}
 	forms := map[string]url.Values{
 		chat + "/read":                      {"order": {"1"}},
 		chat + "/contact/block":             {},
@@ -221,7 +226,7 @@ func foreignForms(t *testing.T, r *rig) {
 		"/logout":                           {},
 	}
 	for path, form := range forms {
-		for name, bad := range map[string]string{"no token": "", "a wrong one": "x" + token[1:], "another session's": foreign} {
+		for name, bad := range map[string]string{"no token": "", "a wrong one": wrong, "another session's": foreign} {
 			form.Set("csrf", bad)
 			if a := b.post(path, form); a.status != http.StatusForbidden {
 				t.Errorf("%s with %s: status %d", path, name, a.status)

@@ -27,10 +27,12 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/page"
+	"github.com/mimird/mimird/actors/search"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/identity"
@@ -69,11 +71,12 @@ func newRig(t testing.TB) *rig {
 	withFiles := func(o *node.Options) { o.Media = transfer.Options{Server: server, AutoDownload: 1 << 20} }
 	mediator := fakemediator.New(t, w.Net.Node(overlay.Limits{}))
 	r := &rig{t: t, access: page.NewAccess(filepath.Join(t.TempDir(), "page.json"))}
-	socket := filepath.Join(t.TempDir(), "s")
+	socket, index := filepath.Join(t.TempDir(), "s"), search.New(t.TempDir())
 	r.home = w.Node("alice", withFiles, func(o *node.Options) {
 		o.Mediators = []identity.NodeKey{mediator.Key()}
 		o.Parts = []node.Part{
-			{Name: "control", New: control.New(control.Options{Socket: socket, Version: "test", Page: r.access})},
+			{Name: "search", New: func(n *node.Node) kernel.Actor { return index.NewActor(n) }},
+			{Name: "control", New: control.New(control.Options{Socket: socket, Version: "test", Page: r.access, Search: index})},
 			{Name: page.Name, New: page.New(page.Options{
 				Listen: "127.0.0.1:0", Access: r.access, Client: func() *client.Client { return client.New(socket) },
 			})},

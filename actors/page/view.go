@@ -23,6 +23,7 @@ func (s *server) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":    func(name string) string { return "/assets/" + name + "?v=" + s.assets[name].version },
 		"link":     accountLink,
+		"found":    foundLink,
 		"clean":    clean,
 		"tidy":     tidy,
 		"short":    short,

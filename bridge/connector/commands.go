@@ -115,6 +115,7 @@ func (c *Connector) commandList() []commands.CommandHandler {
 		withoutLogin(inRoom(command("relay", "[off | on]", "Whether what you write in this room is sent to Mimir, if you have no login; off ends that for you", helpGroups, func(ce *commands.Event) {
 			replyText(ce, "Say it in the room, as yourself.") // which is answered there, see package relay
 		}))),
+		command("search", "_words_", "Find messages, contacts and groups; in the room of a conversation, its messages", helpMessages, c.commandSearch),
 		command("queue", "", "Show what waits for your contacts and groups, and why", helpMessages, c.commandQueue),
 		withoutLogin(command("cancel", "", "End a login that was begun; in a room, give up what waits for its contact or group; as a reply, that message alone", helpMessages, c.commandCancel)),
 		inRoom(command("trace", "", "As a reply: show the life of a message", helpMessages, c.commandTrace)),

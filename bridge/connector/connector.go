@@ -46,6 +46,7 @@ type Connector struct {
 	version string
 	// groups is the node as one that takes part in groups, nil when it does not.
 	groups  GroupNode
+	search  Search // nil without an index
 	config  *config.Config
 	log     *slog.Logger
 	library zerolog.Logger
@@ -86,6 +87,8 @@ type Connector struct {
 // Deps is what a [Connector] uses.
 type Deps struct {
 	Node Node
+	// Search finds messages, nil without an index.
+	Search Search
 	// Version is that of the program.
 	Version string
 	Config  *config.Config
@@ -108,7 +111,7 @@ type Deps struct {
 // New returns a connector for bridgev2.NewBridge, which calls Init.
 func New(deps Deps) *Connector {
 	c := &Connector{
-		node: deps.Node, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
+		node: deps.Node, search: deps.Search, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 	}
 	c.groups, _ = deps.Node.(GroupNode)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
+	"github.com/mimird/mimird/actors/search"
 	"github.com/mimird/mimird/bridge"
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/config"
@@ -71,12 +72,16 @@ func newMatrix(f *flags) *cobra.Command {
 }
 
 // matrixPart makes the bridge of a configuration, and what asks it for its status.
-func matrixPart(f *flags, c config.Config) (node.Part, func(context.Context) (any, error), error) {
+func matrixPart(f *flags, c config.Config, index *search.Service) (node.Part, func(context.Context) (any, error), error) {
 	section, err := bridgeConfig(c)
 	if err != nil {
 		return node.Part{}, nil, err
 	}
-	make, err := bridge.New(bridge.Options{Config: section, Version: version().String(), Dir: f.dir, Registrations: filepath.Dir(f.configPath())})
+	opts := bridge.Options{Config: section, Version: version().String(), Dir: f.dir, Registrations: filepath.Dir(f.configPath())}
+	if index != nil {
+		opts.Search = index
+	}
+	make, err := bridge.New(opts)
 	if err != nil {
 		return node.Part{}, nil, err
 	}

@@ -365,9 +365,13 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	if c.Has(config.RoleMediator) {
 		opts.Mediator = mediatorOptions(c, log)
 	}
+	var index *search.Service
+	if c.Has(config.RoleNode) {
+		index = search.New(f.dir)
+	}
 	status := make(map[string]func(context.Context) (any, error))
 	if c.Has(config.RoleMatrix) {
-		part, ask, err := matrixPart(f, c)
+		part, ask, err := matrixPart(f, c, index)
 		if err != nil {
 			return node.Options{}, configError{err}
 		}
@@ -389,9 +393,8 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	}
 	api := controlOptions(f, c)
 	api.Parts = status
-	if c.Has(config.RoleNode) {
-		api.Search = search.New(f.dir)
-		opts.Parts = append(opts.Parts, node.Part{Name: "search", New: func(n *node.Node) kernel.Actor { return api.Search.NewActor(n) }})
+	if api.Search = index; index != nil {
+		opts.Parts = append(opts.Parts, node.Part{Name: "search", New: func(n *node.Node) kernel.Actor { return index.NewActor(n) }})
 	}
 	page, access, has := pagePart(f, c)
 	if has {
