@@ -144,7 +144,10 @@ type Status struct {
 	Trackers []Tracker `json:"trackers"`
 	// OldTrackers are those of gen1 and gen2.
 	OldTrackers []TrackerV1 `json:"old_trackers,omitempty"`
-	Sessions    int         `json:"sessions" doc:"Contacts connected at this moment"`
+	// Mediators are the connections of accounts to the mediators of their groups.
+	Mediators     []MediatorLink `json:"mediators,omitempty"`
+	MissedInvites uint64         `json:"missed_invites,omitempty" doc:"Invites to groups since the start that were not stored; the inviter has to invite again"`
+	Sessions      int            `json:"sessions" doc:"Contacts connected at this moment"`
 	// StrayReactions is 0 as a rule.
 	StrayReactions uint64 `json:"stray_reactions,omitempty" doc:"Reactions since the start to messages that the conversation does not have; they are shown nowhere"`
 	// UnencodableEvents is 0 unless there is a defect.
@@ -203,6 +206,17 @@ type TrackerV1 struct {
 	Answers bool      `json:"answers" doc:"It answered the last question"`
 	Last    time.Time `json:"last_answer,omitzero"`
 	Error   string    `json:"error,omitempty" doc:"Why it did not answer the last question"`
+}
+
+// MediatorLink is the connection of an account to a mediator.
+type MediatorLink struct {
+	Account     string    `json:"account"`
+	Mediator    string    `json:"mediator" doc:"Node key"`
+	Connected   bool      `json:"connected"`
+	Since       time.Time `json:"since,omitzero" doc:"When it was connected, or lost"`
+	Error       string    `json:"error,omitempty" doc:"Why the last connection ended, or was not opened"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Groups      int       `json:"groups" doc:"Groups that need it"`
 }
 
 // TrackerRole is the tracker that this process is.

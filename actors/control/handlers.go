@@ -68,6 +68,7 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 		Version: s.opts.Version, Node: s.node.Key().String(), Overlay: overlayOf(state.Overlay, state.Running),
 		Trackers: []Tracker{}, Sessions: state.Sessions, StrayReactions: state.StrayReactions, Accounts: accounts.Body, DiskLow: state.DiskLow,
 		Warnings: warnings.Of(state), Parts: s.parts(ctx), Retention: s.node.Retention(), UnencodableEvents: s.unencodable.Load(),
+		MissedInvites: state.MissedInvites,
 	}
 	if state.Overlay.IPv6.IsValid() {
 		out.Address = state.Overlay.IPv6.String()
@@ -80,6 +81,12 @@ func (s *service) status(ctx context.Context, _ *struct{}) (*body[Status], error
 	}
 	for _, t := range state.TrackersV1 {
 		out.OldTrackers = append(out.OldTrackers, oldTrackerOf(t))
+	}
+	for _, m := range state.Mediators {
+		out.Mediators = append(out.Mediators, MediatorLink{
+			Account: m.Account.String(), Mediator: m.Mediator.String(), Connected: m.Connected, Since: m.Since,
+			Error: m.LastError, NextAttempt: m.NextAttempt, Groups: m.Groups,
+		})
 	}
 	if state.Tracker != nil {
 		out.Role = &TrackerRole{

@@ -171,7 +171,7 @@ var troublePatience = map[string]time.Duration{"offline": time.Hour, "part_faili
 // troublesOf returns what of a status people should be told.
 func troublesOf(s control.Status) (out []notify.Trouble) {
 	for _, w := range s.Warnings {
-		if w.Code == "crowded_guids" {
+		if w.Code == "crowded_guids" || w.Code == "invites_missed" {
 			continue // once told it would stay for ever
 		}
 		out = append(out, notify.Trouble{Code: w.Code, Text: w.Text, After: troublePatience[w.Code]})

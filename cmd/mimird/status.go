@@ -81,6 +81,9 @@ func printStatus(out io.Writer, s control.Status) {
 		}
 		fmt.Fprintf(w, "tracker v1\t%s\t%s\n", short(t.Address), printable(state))
 	}
+	for _, m := range s.Mediators {
+		fmt.Fprintf(w, "mediator\t%s\t%s\n", short(m.Mediator), printable(mediatorLine(m, s.Accounts)))
+	}
 	if s.Role != nil {
 		fmt.Fprintf(w, "tracker role\t%s%s\n", s.Role.Address, alone(s.Role.Links))
 	}
@@ -216,6 +219,23 @@ func bridgeWarnings(part json.RawMessage) (lines []string) {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// mediatorLine says how the connection of an account to a mediator is. The account is named
+// when there are several.
+func mediatorLine(m control.MediatorLink, accounts []control.Account) string {
+	text := "not connected" + sinceWhy(m.Since, m.Error)
+	if m.Connected {
+		text = "connected since " + m.Since.Local().Format(time.DateTime)
+	}
+	text += ", " + plural(m.Groups, "group", "groups")
+	if i := slices.IndexFunc(accounts, func(a control.Account) bool { return a.ID == m.Account }); i >= 0 && len(accounts) > 1 {
+		text += " of " + accounts[i].Name
+	}
+	if left := time.Until(m.NextAttempt); left > 0 && !m.Connected {
+		text += ", next attempt in " + left.Round(time.Second).String()
+	}
+	return text
 }
 
 // undeliveredLine says for whom messages are undelivered, and why.

@@ -32,6 +32,28 @@ func TestStatus_UnencryptedRooms_Named(t *testing.T) {
 	}
 }
 
+func TestStatus_Mediators_Shown(t *testing.T) {
+	since := time.Now().Add(-time.Hour)
+	var out strings.Builder
+	printStatus(&out, control.Status{
+		Accounts: []control.Account{{ID: "aa", Name: "Home"}, {ID: "bb", Name: "Work"}},
+		Mediators: []control.MediatorLink{
+			{Account: "aa", Mediator: "1111111111111111", Connected: true, Since: since, Groups: 1},
+			{Account: "bb", Mediator: "2222222222222222", Since: since, Error: "no answer\x1b[2J", NextAttempt: time.Now().Add(time.Hour), Groups: 3},
+		},
+	})
+	at := since.Local().Format(time.DateTime)
+	for _, want := range []string{
+		"mediator       111111111111…   connected since " + at + ", 1 group of Home\n",
+		"mediator       222222222222…   not connected since " + at + ": no answer",
+		", 3 groups of Work, next attempt in 1h0m0s\n",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), strings.Join(strings.Fields(want), " ")) || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestStatus_StuckRooms_Named(t *testing.T) {
 	long := time.Now().Add(-2 * time.Minute)
 	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Waiting: []bridge.Waiting{

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/group"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
@@ -51,6 +52,11 @@ func Of(state node.Status) []Warning {
 	if state.DiskLow {
 		warnings = append(warnings, Warning{Code: "disk_low", Text: "The disk is almost full; no new messages are taken in until there is space."})
 	}
+	if state.MissedInvites > 0 {
+		warnings = append(warnings, Warning{Code: "invites_missed", Text: fmt.Sprintf(
+			"%d invites to groups were not stored since the start, because there were too many at once or the store refused them; the people who invited you have to do it again.",
+			state.MissedInvites)})
+	}
 	warnings = append(warnings, listenWarnings(state.Overlay, "yggdrasil.listen")...)
 	if state.Tracker != nil {
 		warnings = append(warnings, listenWarnings(*state.Tracker, "tracker.listen")...)
@@ -62,8 +68,32 @@ func Of(state node.Status) []Warning {
 	for _, p := range state.Overlay.Peers {
 		up = up || p.Up
 	}
-	if !up {
+	if up {
+		warnings = append(warnings, mediatorWarnings(state.Mediators)...)
+	} else {
 		warnings = append(warnings, Warning{Code: "offline", Text: "No Yggdrasil peer is connected; messages wait. Is this machine online, and are the peers in the configuration right?"})
+	}
+	return warnings
+}
+
+// mediatorPatience is how long a mediator may be away without a warning: one that restarts
+// is back within minutes.
+const mediatorPatience = 15 * time.Minute
+
+// mediatorWarnings tells of mediators that are not reached, and that groups need.
+func mediatorWarnings(links []group.MediatorStatus) []Warning {
+	var warnings []Warning
+	for _, m := range links {
+		if m.Connected || m.Groups == 0 || time.Since(m.Since) < mediatorPatience {
+			continue
+		}
+		why := ""
+		if m.LastError != "" {
+			why = " (" + m.LastError + ")"
+		}
+		warnings = append(warnings, Warning{Code: "mediator_unreachable", Since: m.Since, Text: fmt.Sprintf(
+			"Mediator %s is not reached by account %s%s; what is said in %d of its groups waits. The node keeps trying; the operator of the mediator can say whether it is down.",
+			m.Mediator.Short(), m.Account.Short(), why, m.Groups)})
 	}
 	return warnings
 }

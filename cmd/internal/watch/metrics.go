@@ -170,6 +170,15 @@ func metrics() []metric {
 			}
 			return n
 		})),
+		gauge("mediators", "Connections of accounts to mediators, by state.", func(s sample, emit func(float64, ...string)) {
+			connected := 0
+			for _, m := range s.status.Mediators {
+				connected += int(flag(m.Connected))
+			}
+			emit(float64(connected), "connected")
+			emit(float64(len(s.status.Mediators)-connected), "unreachable")
+		}, "state"),
+		counter("missed_invites_total", "Invites to groups that were not stored.", one(func(s sample) float64 { return float64(s.status.MissedInvites) })),
 		gauge("sessions", "Contacts connected now.", one(func(s sample) float64 { return float64(s.status.Sessions) })),
 		gauge("accounts", "Accounts of this node.", one(func(s sample) float64 { return float64(len(s.status.Accounts)) })),
 		gauge("undelivered_messages", "Messages in all outboxes.", one(func(s sample) float64 {

@@ -61,8 +61,9 @@ func busy(t *testing.T) *node {
 	}
 	return &node{status: control.Status{
 		Version: "1.0.0", Node: person,
-		Overlay:  control.Overlay{Peers: []control.Peer{{URI: "tcp://secret-host:1", Up: true, LatencyMS: 20, RX: 5, TX: 6}, {URI: "tcp://other:2"}}},
-		Trackers: []control.Tracker{{Address: "one", Answers: true, Announced: time.Now().Add(time.Hour)}, {Address: "two"}},
+		Overlay:   control.Overlay{Peers: []control.Peer{{URI: "tcp://secret-host:1", Up: true, LatencyMS: 20, RX: 5, TX: 6}, {URI: "tcp://other:2"}}},
+		Trackers:  []control.Tracker{{Address: "one", Answers: true, Announced: time.Now().Add(time.Hour)}, {Address: "two"}},
+		Mediators: []control.MediatorLink{{Account: person, Mediator: "m1", Connected: true}, {Account: person, Mediator: "m2"}}, MissedInvites: 7,
 		Sessions: 3, Media: &control.MediaUsage{Used: 1, Quota: 2},
 		Accounts:    []control.Account{{ID: person, Name: "Alice", Waiting: 2}, {ID: person, Name: "Work", Waiting: 3}},
 		Undelivered: []control.Undelivered{{Name: "Bob Builder", Code: "offline", Since: time.Now().Add(-time.Hour)}, {Name: "Carol", Code: "offline"}},
@@ -103,6 +104,7 @@ func TestMetrics_Lint_NoPeople(t *testing.T) {
 	for want, metric := range map[string]string{
 		"5": "mimird_undelivered_messages", `{code="offline"} 2`: "mimird_undelivered_conversations", "0.02": "mimird_yggdrasil_best_latency_seconds",
 		`{state="down"} 1`: "mimird_yggdrasil_peers", "1": "mimird_trackers_announced",
+		`{state="unreachable"} 1`: "mimird_mediators", "7": "mimird_missed_invites_total",
 	} {
 		text := scrape(t, busy(t))
 		if !strings.Contains(text, "\n"+metric+want) && !strings.Contains(text, "\n"+metric+" "+want) {
