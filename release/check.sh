@@ -29,6 +29,19 @@ check "unpacks" tar -C dist/0.0.0 -xzf "dist/0.0.0/$program.tar.gz"
 check "version" sh -c "dist/0.0.0/$program/mimird version | grep -q 'mimird 0.0.0 ('"
 check "unit" sh -c "MIMIRD_UNIT_DIR=dist/0.0.0 dist/0.0.0/$program/mimird service install &&
 	systemd-analyze security --offline=true --threshold=20 dist/0.0.0/mimird.service"
+check "image, test" sh -c "cd release/image && CGO_ENABLED=0 GOFLAGS= go test ./..."
+# Without a container engine: the files of the image, as the user of the image.
+if [ "$(id -u)" = 0 ]; then
+	root=$(mktemp -d)
+	mkdir "$root/layout" "$root/files"
+	tar -C "$root/layout" -xf dist/0.0.0/mimird-0.0.0-oci.tar
+	for blob in "$root"/layout/blobs/sha256/*; do
+		gzip -t "$blob" 2>/dev/null && tar -C "$root/files" -xzpf "$blob"
+	done
+	chmod 755 "$root" "$root/files"
+	check "image runs" sh -c "chroot --userspec=65532:65532 $root/files /usr/bin/mimird version | grep -q 'mimird 0.0.0 ('"
+	rm -rf "$root"
+fi
 rm -rf dist/check-kept && mv dist/0.0.0 dist/check-kept
 RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
 check "built twice, the same" cmp dist/0.0.0/SHA256SUMS dist/check-kept/SHA256SUMS

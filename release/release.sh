@@ -27,6 +27,7 @@ build "$(go env GOHOSTOS)" "$(go env GOHOSTARCH)" "$dist/work/host"
 gzip -9n "$dist"/work/man/*.1
 MIMIRD_UNIT_DIR=$dist/work "$dist/work/host" service install >/dev/null
 sed -i 's,^ExecStart="[^"]*",ExecStart=/usr/bin/mimird,' "$dist/work/mimird.service"
+images=
 for target in $RELEASE_TARGETS; do
 	system=${target%/*} arch=${target#*/}
 	name=mimird-$number-$system-$arch
@@ -49,7 +50,15 @@ for target in $RELEASE_TARGETS; do
 		done
 		;;
 	esac
+	case $target in
+	linux/amd64 | linux/arm64) images="$images $arch=$PWD/$dir/mimird" ;;
+	esac
 done
+if [ -n "$images" ]; then
+	echo "  container image for$(echo "$images" | sed 's,=[^ ]*,,g')"
+	# shellcheck disable=SC2086 # one argument for each architecture
+	(cd release/image && GOFLAGS='' go run . -version "$number" -epoch "$epoch" -out "$OLDPWD/$dist/mimird-$number-oci.tar" $images)
+fi
 rm -rf "$dist/work"
 (cd "$dist" && sha256sum mimird-* >SHA256SUMS)
 
