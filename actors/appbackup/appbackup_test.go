@@ -31,7 +31,7 @@ var (
 
 // database makes the app's database by these statements, with a write-ahead log as
 // on the phone.
-func database(t *testing.T, statements ...[]any) []byte {
+func database(t testing.TB, statements ...[]any) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "data.db")
 	db, err := sql.Open("sqlite", path+"?_pragma=journal_mode(wal)")
@@ -61,7 +61,7 @@ const (
 	addAccount  = "INSERT INTO accounts (name, privkey, pubkey, info, avatar) VALUES ('Алиса', ?, ?, 'about me', 'Abc.jpg')"
 )
 
-func archive(t *testing.T, entries map[string][]byte) *bytes.Reader {
+func archive(t testing.TB, entries map[string][]byte) *bytes.Reader {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
