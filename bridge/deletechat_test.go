@@ -33,16 +33,27 @@ func TestMessageRequest_ChatDeleted_Declined(t *testing.T) {
 	f.put(room, event.BeeperDeleteChat, &event.BeeperChatDeleteEventContent{FromMessageRequest: true})
 	f.awaitContact(bob, "declined", func(c store.Contact) bool { return c.Declined != 0 })
 	f.await("the room is deleted", func() bool { return !f.joined(room, f.ghost(bob)) })
-
-	// A chat that is not a request is kept, and the room says so.
-	f.write(other, "!mimir accept")
-	f.awaitContact(carol, "accepted", isAccepted)
-	f.await("it cannot be deleted", func() bool { return !contains(f.features(other), `"delete_chat":true`) })
-	f.put(other, event.BeeperDeleteChat, &event.BeeperChatDeleteEventContent{})
-	f.botSays(other, "the node keeps the conversation")
 	if !f.joined(other, f.ghost(carol)) {
-		t.Error("the room is deleted")
+		t.Error("another room is deleted")
 	}
+}
+
+func TestContact_ChatDeleted_ComesBackWithNextMessage(t *testing.T) {
+	f := newFixture(t)
+	bob, room := f.conversation("Bob")
+	carol, other := f.conversation("Carol")
+	f.await("it can be deleted", func() bool { return contains(f.features(room), `"delete_chat":true`) })
+	f.put(room, event.BeeperDeleteChat, &event.BeeperChatDeleteEventContent{})
+	f.await("the room is deleted", func() bool { return !f.joined(room, f.ghost(bob)) })
+	f.awaitContact(bob, "accepted", isAccepted)
+	f.node.receive(f.account, carol, "meanwhile")
+	f.awaitShown(other, "I am Carol", "meanwhile")
+	if f.roomWith(bob) != "" {
+		t.Error("there is a room without a message")
+	}
+	f.node.receive(f.account, bob, "here again")
+	f.await("there is another room", func() bool { again := f.roomWith(bob); return again != "" && again != room })
+	f.awaitShown(f.roomWith(bob), "I am Bob", "here again")
 }
 
 // The rooms of a login are in a space of its own.

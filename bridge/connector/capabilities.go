@@ -30,7 +30,7 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 	}
 	features := &event.RoomFeatures{
 		// Another id makes the library send the state again.
-		ID: fmt.Sprintf("im.mimir.capabilities.4+edit%d+request=%t", edit, request),
+		ID: fmt.Sprintf("im.mimir.capabilities.5+edit%d+request=%t", edit, request),
 		Formatting: event.FormattingFeatureMap{
 			event.FmtBlockquote:    event.CapLevelPartialSupport,
 			event.FmtInlineCode:    event.CapLevelPartialSupport,
@@ -57,7 +57,7 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 		Poll:            event.CapLevelRejected,
 		Reaction:        event.CapLevelFullySupported,
 		ReactionCount:   1,
-		DeleteChat:      request, // declines
+		DeleteChat:      request || !group, // declines a request
 		MessageRequest: &event.MessageRequestFeatures{
 			AcceptWithMessage: event.CapLevelPartialSupport, // by telling the contact both
 			AcceptWithButton:  event.CapLevelFullySupported,
@@ -71,6 +71,10 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 			event.CapMsgGIF:     anyFile(event.CapLevelFullySupported),
 			event.CapMsgSticker: anyFile(event.CapLevelRejected),
 		},
+	}
+	if !group && cl.config.Bridge.PrivateChatPortalMeta {
+		features.ID += "+name"
+		features.State = event.StateFeatureMap{event.StateRoomName.Type: {Level: event.CapLevelFullySupported}}
 	}
 	if group {
 		features.ID += "+group1"

@@ -45,6 +45,9 @@ func (cl *client) GetChatInfo(ctx context.Context, portal *bridgev2.Portal) (*br
 			contact:     {EventSender: bridgev2.EventSender{Sender: contact}, Membership: event.MembershipJoin},
 		},
 	}
+	if cl.config.Bridge.PrivateChatPortalMeta { // our user may name the room, see contactname.go
+		info.Members.PowerLevels = &bridgev2.PowerLevelOverrides{Events: map[event.Type]int{event.StateRoomName: 0}}
+	}
 	return info, nil
 }
 

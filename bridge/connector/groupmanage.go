@@ -60,11 +60,12 @@ func (cl *client) manage(evt *event.Event, portal *bridgev2.Portal, orig *bridge
 	return &management{client: cl, evt: evt, portal: portal, group: conversation, relayed: orig != nil}
 }
 
-// HandleMatrixRoomName changes the name of a group for all its members.
+// HandleMatrixRoomName changes the name of a group for all its members, or what our user calls
+// a contact.
 func (cl *client) HandleMatrixRoomName(ctx context.Context, msg *bridgev2.MatrixRoomName) (bool, error) {
 	m := cl.manage(msg.Event, msg.Portal, msg.OrigSender)
 	if m == nil {
-		return false, bridgev2.ErrRoomMetadataNotSupported
+		return cl.renameContact(ctx, msg)
 	}
 	name := groupchat.NameFrom(msg.Content.Name)
 	err := m.request(ctx, groupchat.Change{Kind: groupchat.ChangeName, Value: groupchat.TextValue(name)}, groupchat.CheckName(name),

@@ -368,11 +368,11 @@ func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage
 
 var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)
 
-var errKept = msgconv.Refusal("the node keeps the conversation, so it is not deleted: delete-portal deletes only the room, and block keeps the contact away")
+var errNotYourChat = msgconv.Refusal("only the owner of this conversation can do that")
 
 // HandleMatrixDeleteChat declines a contact request, which clients do by deleting its
-// room; the library deletes the room then. For other conversations it refuses: the room
-// would come back, whole, with the contact's next message.
+// room; the library deletes the room then. Of a contact the room alone is deleted: the
+// node keeps contact and messages, and the next message makes a new room.
 func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.MatrixDeleteChat) error {
 	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
 	key := conversation.Contact()
@@ -382,14 +382,15 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 	if cl.inGroups(conversation) {
 		return cl.deleteGroupRoom(ctx, msg, conversation)
 	}
+	if msg.OrigSender != nil {
+		return errNotYourChat
+	}
 	contact, err := cl.node.Contact(cl.account, key)
 	switch {
 	case isGone(err): // there is nothing but the room
 	case err != nil:
 		return cl.again(msg.Event, err)
-	case contact.State != store.ContactRequested:
-		return errKept
-	default:
+	case contact.State == store.ContactRequested:
 		if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !isGone(err) {
 			return cl.again(msg.Event, err)
 		}

@@ -185,8 +185,8 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 		info.MessageRequest = &request
 	}
 	if c.config.Bridge.PrivateChatPortalMeta {
-		shown := c.userInfo(contact)
-		info.Name, info.Avatar = shown.Name, shown.Avatar
+		name := nameOr(c.shownName(contact), contact.ID) // nobody else is in the room
+		info.Name, info.Avatar = &name, c.userInfo(contact).Avatar
 		if info.Avatar == nil {
 			info.Avatar = &bridgev2.Avatar{Remove: true}
 		}
