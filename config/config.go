@@ -70,10 +70,15 @@ type Config struct {
 	Matrix yaml.Node `yaml:"matrix"`
 }
 
-// Log says what is written to stderr and how.
+// Log says what is written to stderr, or to a file, and how.
 type Log struct {
 	Level  string `yaml:"level"`
 	Format string `yaml:"format"`
+	// File is where the log goes instead of stderr: a path, relative to the data directory.
+	// A file that has MaxSize bytes is kept beside the new one, as one of Keep.
+	File    string `yaml:"file"`
+	MaxSize Size   `yaml:"max_size"`
+	Keep    int    `yaml:"keep"`
 }
 
 // Yggdrasil is how the node joins the overlay network.
@@ -203,7 +208,7 @@ func Example() []byte { return slices.Clone(example) }
 func Default() Config {
 	return Config{
 		Roles: []Role{RoleNode},
-		Log:   Log{Level: "info", Format: "auto"},
+		Log:   Log{Level: "info", Format: "auto", MaxSize: 10 << 20, Keep: 5},
 		Yggdrasil: Yggdrasil{
 			Peers: []string{
 				"tcp://de1.mimir.im:7743",
@@ -378,6 +383,12 @@ func (c *Config) validate() error {
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
 		bad("log.format: %q is none of auto, text, json", clip(c.Log.Format))
+	}
+	if c.Log.MaxSize < 1<<20 || c.Log.MaxSize > 1<<30 {
+		bad("log.max_size: want 1MiB to 1GiB")
+	}
+	if c.Log.Keep < 1 || c.Log.Keep > 100 {
+		bad("log.keep: want 1 to 100 files")
 	}
 	for _, uri := range c.Yggdrasil.Listen {
 		if err := checkURI(uri); err != nil {

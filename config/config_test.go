@@ -77,7 +77,7 @@ func TestEmptyFileIsTheDefault(t *testing.T) {
 func TestParseNamesEveryProblemAtOnce(t *testing.T) {
 	_, err := config.Parse([]byte(`
 roles: [node, butler]
-log: {level: loud, format: pretty}
+log: {level: loud, format: pretty, max_size: 1KiB, keep: 0}
 yggdrasil:
   peers: ["tls://no-port", "gopher://x:1"]
   connected: -1

@@ -3,16 +3,46 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
+	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/mimird/mimird/config"
 )
+
+// openLog returns where the log goes: w, or the file that the configuration asks for, and what
+// closes it. What cannot be written to the file goes to w.
+func openLog(w io.Writer, c config.Log, dir string) (out io.Writer, closeLog func() error, err error) {
+	if c.File == "" {
+		return w, func() error { return nil }, nil
+	}
+	path := c.File
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	file := &lumberjack.Logger{Filename: path, MaxSize: int(c.MaxSize >> 20), MaxBackups: c.Keep, LocalTime: true}
+	if _, err := file.Write(nil); err != nil { // which opens it
+		return nil, nil, configError{fmt.Errorf("log.file: %w", err)}
+	}
+	return &logFile{file, w}, file.Close, nil
+}
+
+// logFile writes to a file, and elsewhere what that does not take.
+type logFile struct{ file, other io.Writer }
+
+func (l *logFile) Write(line []byte) (int, error) {
+	if _, err := l.file.Write(line); err != nil {
+		return l.other.Write(line)
+	}
+	return len(line), nil
+}
 
 // newLogger makes the logger that the configuration asks for.
 func newLogger(w io.Writer, c config.Log) *slog.Logger {

@@ -150,7 +150,12 @@ func up(ctx context.Context, f *flags, o upOptions) (err error) {
 			return configError{err}
 		}
 	}
-	log := newLogger(o.log, c.Log)
+	out, closeLog, err := openLog(o.log, c.Log, f.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	log := newLogger(out, c.Log)
 	opts, err := nodeOptions(f, c, log)
 	if err != nil {
 		return err
