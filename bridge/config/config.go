@@ -104,6 +104,10 @@ func Default() *Config {
 	c.Homeserver.Software = bridgeconfig.SoftwareStandard
 	c.Homeserver.RetryLimit = 4
 	c.Homeserver.IgnoreUnsupported = true
+	nothing := bridgeconfig.CleanupOnLogout{
+		Private: bridgeconfig.CleanupActionNothing, Relayed: bridgeconfig.CleanupActionNothing,
+		SharedNoUsers: bridgeconfig.CleanupActionNothing, SharedHasUsers: bridgeconfig.CleanupActionNothing,
+	}
 	c.Homeserver.SideSync = SideSyncAuto
 	c.AppService = bridgeconfig.AppserviceConfig{
 		Address:          "http://localhost:29399",
@@ -120,6 +124,7 @@ func Default() *Config {
 		CommandPrefix:                 "!mimir",
 		PersonalFilteringSpaces:       true,
 		PrivateChatPortalMeta:         true,
+		CleanupOnLogout:               bridgeconfig.CleanupOnLogouts{Manual: nothing, BadCredentials: nothing},
 		BridgeStatusNotices:           "errors",
 		UnknownErrorMaxAutoReconnects: 10,
 		TagOnlyOnCreate:               true,
