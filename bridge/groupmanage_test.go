@@ -152,6 +152,7 @@ func TestGroupManagement_NameTopicPicture_DoneOnceAndNotEchoed(t *testing.T) {
 		Info: &store.GroupInfo{Name: &name},
 	})
 	f.botSays(room, "Carol has changed the name of the group to Choir.")
+	f.await("the room has that name", func() bool { return f.count(room, event.StateRoomName, f.bot()) == before[0]+1 }) // or it never has
 	// The same by another device of alice is told, too.
 	again := "Great Choir"
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventInfoChanged, Actor: f.account, Name: &again}, store.GroupMessage{
