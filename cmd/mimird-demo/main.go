@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command mimird-demo shows a whole Mimir world on this machine, step by step: it
-// starts, on loopback and in a temporary directory, a Yggdrasil relay, a tracker, two
-// nodes, a Matrix homeserver and the bridge, and reports what happens between them. The
-// first run compiles the homeserver, which takes some minutes and needs the go command.
+// starts, on loopback and in a temporary directory, a Yggdrasil relay, a tracker, a
+// mediator, two nodes, a Matrix homeserver and the bridge, and reports what happens between
+// them. The first run compiles the homeserver, which takes some minutes and needs the go
+// command.
 //
 //	mimird-demo              the demo, with a mimird compiled from this module
 //	mimird-demo -keep        leave everything running at the end

@@ -33,7 +33,7 @@ func TestDemoTellsItsStoryToTheEnd(t *testing.T) {
 			t.Errorf("%s: %s", s.Title, s.Detail)
 		}
 	}
-	if want := "demo: 13/13 steps ok"; !strings.Contains(story.String(), want) {
+	if want := "demo: 14/14 steps ok"; !strings.Contains(story.String(), want) {
 		t.Errorf("the story does not end with %q:\n%s", want, story.String())
 	}
 }

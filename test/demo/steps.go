@@ -43,7 +43,7 @@ const (
 // steps is the story.
 func (w *world) steps() []step {
 	return []step{
-		{"a Yggdrasil relay and a tracker run on loopback", w.startNetwork, atOnce},
+		{"a Yggdrasil relay, a tracker and a mediator run on loopback", w.startNetwork, atOnce},
 		{"two nodes run, each a process of its own", w.startNodes, atOnce},
 		{"they add each other by their links", w.befriend, atOnce},
 		{"Bob writes; his node finds Alice's through the tracker", w.resolve, network},
@@ -56,6 +56,7 @@ func (w *world) steps() []step {
 		{"phones of gen1 and gen2 talk with her; all are in one space", w.threeGenerations, network},
 		{"Alice's node is killed in the middle of a burst and started again", w.killAndRestart, network},
 		{"everything has arrived, once and in order, in both directions", w.everythingOnce, network},
+		{"a group on our mediator: Alice is invited, accepts, and both write", w.talkInGroup, network},
 	}
 }
 
@@ -63,10 +64,10 @@ func (w *world) startNetwork(ctx context.Context) (string, error) {
 	if err := w.startRelay(); err != nil {
 		return "", err
 	}
-	if err := errors.Join(w.startTracker(ctx), w.startOldPhones()); err != nil {
+	if err := errors.Join(w.startServers(ctx), w.startOldPhones()); err != nil {
 		return "", err
 	}
-	return "relay " + w.relayURI() + ", tracker " + w.address.Node.Short(), nil
+	return "relay " + w.relayURI() + ", tracker " + w.address.Node.Short() + ", mediator " + w.mediator.Short(), nil
 }
 
 func (w *world) startNodes(ctx context.Context) (string, error) {

@@ -16,6 +16,7 @@ import (
 
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/trackerserver"
@@ -49,9 +50,10 @@ type world struct {
 	opts Options
 	dir  string
 
-	relay   *overlay.Network
-	tracker *node.Node
-	address tracker.Address
+	relay    *overlay.Network
+	servers  *node.Node // tracker and mediator
+	address  tracker.Address
+	mediator identity.NodeKey
 
 	alice, bob *Node
 	oldPhones  []*oldPhone
@@ -156,8 +158,8 @@ func (w *world) end() error {
 	for _, p := range w.oldPhones {
 		errs = append(errs, p.device.Close())
 	}
-	if w.tracker != nil {
-		errs = append(errs, w.tracker.Stop(context.Background()), w.tracker.Close())
+	if w.servers != nil {
+		errs = append(errs, w.servers.Stop(context.Background()), w.servers.Close())
 	}
 	if w.relay != nil {
 		errs = append(errs, w.relay.Close())
@@ -181,26 +183,29 @@ func (w *world) startRelay() error {
 
 func (w *world) relayURI() string { return w.relay.ListenAddrs()[0] }
 
-// startTracker runs the tracker role on its own.
-func (w *world) startTracker(ctx context.Context) error {
-	node, err := node.Open(node.Options{
-		Dir: filepath.Join(w.dir, "tracker"), Logger: slog.New(slog.DiscardHandler),
-		Tracker: &trackerserver.Options{OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
-			return overlay.Open(overlay.Options{Key: key, Peers: []string{w.relayURI()}})
-		}},
+// startServers runs the roles of a tracker and of a mediator, without a node.
+func (w *world) startServers(ctx context.Context) error {
+	join := func(key identity.NodePrivateKey) (uplink.Network, error) {
+		return overlay.Open(overlay.Options{Key: key, Peers: []string{w.relayURI()}})
+	}
+	servers, err := node.Open(node.Options{
+		Dir: filepath.Join(w.dir, "servers"), Logger: slog.New(slog.DiscardHandler),
+		Tracker: &trackerserver.Options{OpenNetwork: join}, Mediator: &mediatorserver.Options{OpenNetwork: join},
 	})
 	if err != nil {
-		return fmt.Errorf("start the tracker: %w", err)
+		return fmt.Errorf("start tracker and mediator: %w", err)
 	}
-	w.tracker = node
-	key, _ := node.TrackerKey()
+	w.servers = servers
+	key, _ := servers.TrackerKey()
 	w.address = tracker.Address{Node: key, Port: tracker.Port}
-	return node.Start(ctx)
+	w.mediator, _ = servers.MediatorKey()
+	return servers.Start(ctx)
 }
 
 // nodeConfig is the configuration of a node of this world, with more of it.
 func (w *world) nodeConfig(carriers, more string) string {
-	return fmt.Sprintf("yggdrasil:\n  peers: [%q]\n  carriers: [%s]\ntrackers: [%q]\n%s", w.relayURI(), carriers, w.address.String(), more)
+	return fmt.Sprintf("yggdrasil:\n  peers: [%q]\n  carriers: [%s]\ntrackers: [%q]\ngroups:\n  mediators: [%s]\n%s",
+		w.relayURI(), carriers, w.address.String(), w.mediator, more)
 }
 
 // makeAlice makes the node with the bridge, and its registration.
