@@ -241,6 +241,8 @@ func (f *fake) answer(e Effect) Input {
 		return gotFound{e.query, f.search(e), err}
 	case sendNext:
 		return sent{e.what.source, f.send(e.what, err)}
+	case later:
+		return again{}
 	case act:
 		if err == nil {
 			f.acts = append(f.acts, e)

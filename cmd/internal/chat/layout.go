@@ -269,7 +269,7 @@ func (m *Model) place() []placed {
 		}
 		lines := paint(strings.Repeat(" ", indent), wrap("you: "+text, width-indent), 0)
 		state := "sending"
-		if !m.online {
+		if !m.online || m.unsent {
 			state = "not sent yet"
 		}
 		add(len(m.win.rows)+i, append(lines, line{{strings.Repeat(" ", indent) + "… " + state, Dim}})...)

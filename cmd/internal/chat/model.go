@@ -103,6 +103,8 @@ type (
 		source string
 		err    error
 	}
+	// again follows a later: what had no answer is asked for again.
+	again struct{}
 	// did is the answer to an act, with what to say when it went well.
 	did struct {
 		say string
@@ -151,6 +153,8 @@ type (
 		account, chat      string
 		message, text, say string
 	}
+	// later is answered with an again after a pause.
+	later   struct{}
 	quit    struct{}
 	suspend struct{}
 	redraw  struct{}
@@ -214,6 +218,9 @@ type Model struct {
 	drafts  map[draftKey]composer
 	outbox  []outgoing
 	sending bool
+	// unsent says that the first of the outbox had no answer, reload that the list had none,
+	// and resting that the pause before the retry is not over.
+	unsent, reload, resting bool
 
 	lines []placed // of the state as it is, nil when they were not laid out yet
 

@@ -3,6 +3,7 @@
 package chat
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -241,14 +242,22 @@ func TestModel_AnswerOfSendLost_SentOnce(t *testing.T) {
 	i := slices.IndexFunc(r.waiting, func(e Effect) bool { _, ok := e.(sendNext); return ok })
 	e := r.waiting[i].(sendNext)
 	r.waiting = slices.Delete(r.waiting, i, i+1)
-	r.f.answer(e) // the node has it
-	r.leaves()
-	r.tell(sent{e.what.source, errAway})
-	r.returns(false)
+	r.f.answer(e)                                         // the node has it
+	r.tell(sent{e.what.source, context.DeadlineExceeded}) // the log is followed all the while
+	r.want(t, "not sent yet", "The node has not answered in time.")
 	r.settle()
 	if n := len(r.f.chat(alice, bob).messages); n != 1 || len(r.outbox) != 0 {
 		t.Errorf("%d messages, %d on their way", n, len(r.outbox))
 	}
+}
+
+func TestModel_ListWithoutAnswer_AskedForAgain(t *testing.T) {
+	r := started(t, nil)
+	r.tell(gotChats{account: alice, err: context.DeadlineExceeded})
+	r.want(t, "The node has not answered in time.")
+	r.f.chat(alice, carol).Name = "Caroline"
+	r.settle()
+	r.want(t, "Caroline")
 }
 
 func TestModel_Refused_TextReturns(t *testing.T) {
@@ -506,7 +515,7 @@ func TestModel_AnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFake()
 		f.large = rapid.Bool().Draw(t, "large")
-		for range rapid.IntRange(0, 400).Draw(t, "messages") {
+		for range rapid.SampledFrom([]int{0, 1, 30, 60, 260}).Draw(t, "messages") {
 			f.add(alice, bob, "in", "old")
 		}
 		r := newRig(f)

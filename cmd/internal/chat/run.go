@@ -148,6 +148,12 @@ func (r *runner) do(effects []Effect) {
 			r.tasks.Go(func() { r.follow(ctx, e.account) })
 		case askAccounts:
 			r.tasks.Go(r.accounts)
+		case later:
+			r.tasks.Go(func() {
+				if r.wait(r.ctx, r.opts.Retry.Step(1)) {
+					r.tell(again{})
+				}
+			})
 		default:
 			r.tasks.Go(func() { r.tell(r.ask(e)) })
 		}
@@ -277,14 +283,14 @@ func (r *runner) send(ctx context.Context, o outgoing) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("send file: %w", err)
+		return localError{fmt.Errorf("send file: %w", err)}
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("that is not a file; a directory can be packed into one first")
+		return localError{errors.New("that is not a file; a directory can be packed into one first")}
 	}
 	in, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("send file: %w", err)
+		return localError{fmt.Errorf("send file: %w", err)}
 	}
 	defer func() { _ = in.Close() }() // only read
 	_, err = r.opts.API.SendFile(ctx, o.account, o.chat, client.NewFile{

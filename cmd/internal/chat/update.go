@@ -49,7 +49,7 @@ func (m *Model) react(in Input) []Effect {
 			m.onPresence(in.change)
 		}
 	case gotChats:
-		m.onChats(in)
+		return m.onChats(in)
 	case gotChat:
 		m.onChat(in)
 	case gotMessages:
@@ -61,7 +61,9 @@ func (m *Model) react(in Input) []Effect {
 	case gotFound:
 		m.onFound(in)
 	case sent:
-		m.onSent(in)
+		return m.onSent(in)
+	case again:
+		m.resting, m.unsent = false, false
 	case did:
 		if m.say(in.say); in.err != nil {
 			m.complain(in.err)
@@ -77,10 +79,14 @@ func (m *Model) follows() []Effect {
 		return nil
 	}
 	effects := m.more()
+	if m.reload && !m.resting && !m.querying {
+		m.reload, m.querying = false, true
+		effects = append(effects, askChats{m.account})
+	}
 	if e := m.read(); e != nil {
 		effects = append(effects, e)
 	}
-	if len(m.outbox) > 0 && !m.sending {
+	if len(m.outbox) > 0 && !m.sending && !m.unsent {
 		m.sending = true
 		effects = append(effects, sendNext{m.outbox[0]})
 	}
@@ -176,7 +182,7 @@ func (m *Model) onAccounts(in gotAccounts) []Effect {
 // show switches to an account. Drafts and what is on its way stay.
 func (m *Model) show(account string) []Effect {
 	m.account, m.online, m.reason = account, false, ""
-	m.chats, m.cursor, m.loaded, m.querying = nil, 0, false, false
+	m.chats, m.cursor, m.loaded, m.querying, m.reload = nil, 0, false, false, false
 	clear(m.dirty)
 	m.win = window{epoch: m.win.epoch + 1}
 	m.focus, m.over = onList, overlay{}
@@ -205,18 +211,29 @@ func (m *Model) onLost(in lost) {
 	m.reason = strings.TrimSuffix(sentence(in.err), ".") + "; trying again in " + in.retry.String() + "."
 }
 
-func (m *Model) onChats(in gotChats) {
+func (m *Model) onChats(in gotChats) []Effect {
 	if in.account != m.account {
-		return
+		return nil
 	}
 	m.querying = false
 	if in.err != nil {
 		m.complain(in.err)
-		return
+		m.reload = true
+		return m.rest()
 	}
 	selected := m.selectedChat()
 	m.chats, m.loaded = in.chats, true
 	m.selectChat(selected)
+	return nil
+}
+
+// rest lets a pause go by before a retry.
+func (m *Model) rest() []Effect {
+	if m.resting {
+		return nil
+	}
+	m.resting = true
+	return []Effect{later{}}
 }
 
 func (m *Model) selectedChat() string {
@@ -460,22 +477,23 @@ func (m *Model) onMessage(in gotMessage) {
 	}
 }
 
-func (m *Model) onSent(in sent) {
+func (m *Model) onSent(in sent) []Effect {
 	m.sending = false
 	i := slices.IndexFunc(m.outbox, func(o outgoing) bool { return o.source == in.source })
 	if i < 0 {
-		return
+		return nil
 	}
 	o := m.outbox[i]
-	if in.err != nil && !refused(in.err) && o.file == "" {
-		// The node may have it or not: it is sent again when the node is back, and the
-		// source keeps it from being there twice.
-		m.online, m.reason = false, sentence(in.err)
-		return
+	if in.err != nil && !refused(in.err) {
+		// The node may have it or not: it is sent again, and the source keeps it from being
+		// there twice.
+		m.complain(in.err)
+		m.unsent = true
+		return m.rest()
 	}
 	m.outbox = slices.Delete(m.outbox, i, i+1)
 	if in.err == nil {
-		return
+		return nil
 	}
 	m.complain(in.err)
 	// What was refused goes back to where it was written.
@@ -490,6 +508,7 @@ func (m *Model) onSent(in sent) {
 	}
 	c.set(text)
 	m.drafts[key] = c
+	return nil
 }
 
 // openChat shows a conversation, from the first unread message on.

@@ -4,6 +4,7 @@ package chat
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -21,15 +22,24 @@ import (
 // sentence is an error as a sentence.
 func sentence(err error) string {
 	text := err.Error()
+	if errors.Is(err, context.DeadlineExceeded) {
+		text = "the node has not answered in time"
+	}
 	first, size := utf8.DecodeRuneInString(text)
 	return string(unicode.ToUpper(first)) + strings.TrimSuffix(text[size:], ".") + "."
 }
 
-// refused reports whether the node has answered and said no, so that to ask again does not
-// help.
+// localError is about something on this side, such as a file that does not exist.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
+
+// refused reports whether the node has answered and said no, or was not asked at all, so
+// that to ask again does not help.
 func refused(err error) bool {
-	_, ok := errors.AsType[*client.Error](err)
-	return ok
+	_, answered := errors.AsType[*client.Error](err)
+	_, local := errors.AsType[localError](err)
+	return answered || local
 }
 
 // denied says why nothing can be written into a conversation, "" when something can.
