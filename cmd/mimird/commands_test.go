@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -69,6 +70,11 @@ const (
 //	get URL STATUS             ask over HTTP, also unix:SOCKET:PATH
 //	manager VAR                listen as a service manager does; VAR is where
 //	heard TEXT                 wait until the service manager is told that
+//	terminal NAME TERM ARG...  run mimird on a terminal of its own (Linux)
+//	types NAME TEXT            type on it; \r, \x03 as in Go
+//	sees NAME TEXT             wait until it shows something more
+//	resize NAME WIDTH HEIGHT   give it another size
+//	left NAME CODE             wait until what runs on it has ended
 //	unzip FILE                 unpack an archive here
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
@@ -78,6 +84,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"hang": (*world).hang, "unzip": (*world).unzip, "get": (*world).get, "manager": (*world).listenAsManager, "heard": (*world).heard, "schema": (*world).schema,
 		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
+	maps.Copy(table, onTerminals())
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
 	for name, run := range table {
 		out[name] = func(ts *testscript.TestScript, neg bool, args []string) {
@@ -98,6 +105,7 @@ type worldKey struct{}
 type world struct {
 	ts         *testscript.TestScript
 	processes  map[string]*process.Process
+	terminals  map[string]*terminal
 	homeserver *dendrite.Server
 	manager    *net.UnixConn
 }
@@ -116,10 +124,13 @@ func newWorld(env *testscript.Env) *world {
 	env.Setenv("CAROL_SHORT", carolKey[:8])
 	env.Setenv("EVE", eveKey)
 	env.Setenv("NOKEY", noKey)
-	w := &world{processes: make(map[string]*process.Process)}
+	w := &world{processes: make(map[string]*process.Process), terminals: make(map[string]*terminal)}
 	env.Defer(func() {
 		for _, p := range w.processes {
 			_ = p.Kill() // the script has ended, well or not
+		}
+		for _, t := range w.terminals {
+			t.close()
 		}
 	})
 	return w
