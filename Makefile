@@ -100,7 +100,7 @@ page-test: ## the page for browsers in Chromium, with axe; fails when there is n
 	sh test/screenshots/axe.sh $(AXE)
 	$(NOCGO) $(GO) test -tags $(TAGS),browser -count=1 -v -timeout 20m -run TestBrowser ./actors/page -args -axe $(CURDIR)/.cache/axe-$(AXE).min.js $(ARGS)
 
-screenshots: build ## the pictures in docs/pictures, with a real client in a real browser; needs npm, gcc and Chromium
+screenshots: build ## the pictures in docs/pictures, and the capture in docs/chat.md, with a real client in a real browser; needs npm, gcc, tmux and Chromium
 	sh test/screenshots/client.sh $(GOMUKS)
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/screenshots -gomuks .cache/gomuks-$(GOMUKS) $(ARGS)
 	$(MAKE) page-test ARGS="-pictures $(CURDIR)/docs/pictures"

@@ -7,7 +7,8 @@
 // and file server, the nodes of three people, one of them with the bridge, and a
 // homeserver), has the people talk, logs one of them in to gomuks web, and opens
 // that in Chromium. Nothing is drawn or edited: what is in the pictures has gone
-// through all of it.
+// through all of it. Last it runs mimird chat in tmux, and puts what the terminal shows into
+// docs/chat.md.
 //
 //	make screenshots
 package main

@@ -72,6 +72,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"conversation", w.talk},
 		{"contact request", w.request},
 		{"pictures", func(ctx context.Context) error { return w.takePictures(ctx, o) }},
+		{"terminal", func(ctx context.Context) error { return w.takeTerminal(ctx, o) }},
 	} {
 		begin := time.Now()
 		if err := s.run(ctx); err != nil {
