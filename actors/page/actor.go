@@ -46,6 +46,9 @@ type Options struct {
 	Access *Access
 	// Client returns what the page asks the node through. The page closes it.
 	Client func() *client.Client
+	// Backup begins a backup to the target of the configuration, and reports whether none was
+	// under way; nil when the configuration names no target.
+	Backup func(context.Context) (begun bool, err error)
 }
 
 // New returns the page as a part of a node; see node.Part.
@@ -67,7 +70,7 @@ func (a *pageActor) Started(c *kernel.Context) error {
 		address = "http://" + listener.Addr().String()
 	}
 	api := a.opts.Client()
-	handler, err := newServer(api, a.opts.Access, address, strangerlog.New(c.Log()))
+	handler, err := newServer(api, a.opts, address, strangerlog.New(c.Log()))
 	if err != nil {
 		api.Close()
 		return errors.Join(err, listener.Close())

@@ -16,6 +16,7 @@ import (
 
 func (s *server) routesOfNode(in, form func(string, func(http.ResponseWriter, *request))) {
 	in("/node", s.node)
+	form("/node/backup", s.makeBackup)
 	in("/settings", s.settings)
 	form("/settings/password", s.setPassword)
 	form("/settings/sessions/{session}/end", s.endSession)
@@ -46,6 +47,8 @@ type nodeView struct {
 	Status control.Status
 	Tree   []treeLine
 	Parts  []partView
+	// Backup says that a target for backups is configured.
+	Backup bool
 }
 
 // treeLine is a kind of actor in the supervision tree.
@@ -104,13 +107,30 @@ func (s *server) node(w http.ResponseWriter, r *request) {
 		s.fail(w, r, err)
 		return
 	}
-	view := nodeView{Status: status, Tree: treeOf(actors)}
+	view := nodeView{Status: status, Tree: treeOf(actors), Backup: s.backup != nil}
 	for _, name := range slices.Sorted(maps.Keys(status.Parts)) {
 		view.Parts = append(view.Parts, partView{name, linesOf(status.Parts[name])})
 	}
 	f := s.frameOfNode(r, "node", "Node")
 	f.Page = view
 	s.render(w, http.StatusOK, "node", f)
+}
+
+// makeBackup begins a backup to where the configuration says. What becomes of it stands on the
+// page of the node.
+func (s *server) makeBackup(w http.ResponseWriter, r *request) {
+	if s.backup == nil {
+		s.wrong(w, r, http.StatusNotFound, "The configuration of the node names no place for backups; see backup.target.")
+		return
+	}
+	ctx, cancel := r.ask()
+	defer cancel()
+	begun, err := s.backup(ctx)
+	said := "backup"
+	if !begun {
+		said = "backing"
+	}
+	s.done(w, r, err, "/node", said)
 }
 
 // treeOf orders the kinds of actors as they are supervised; kinds that the tree does not

@@ -28,6 +28,7 @@ func TestPage(t *testing.T) {
 		{"pages are harmless", everyPage},
 		{"login and sessions", sessions},
 		{"foreign forms", foreignForms},
+		{"backup and undelivered", nodePage},
 		{"search", searches},
 		{"messages", messages},
 		{"files are not run", files},
@@ -196,6 +197,39 @@ func sessions(t *testing.T, r *rig) {
 	}
 }
 
+// nodePage makes a backup, and looks for what waits for a contact and a group.
+func nodePage(t *testing.T, r *rig) {
+	b := r.loggedIn()
+	page := b.get("/node")
+	page.harmless()
+	for _, want := range []string{"/node?said=backup", "/node?said=backing"} {
+		answer := b.post("/node/backup", page.form("/node/backup"))
+		if where := answer.header.Get("Location"); where != want {
+			t.Errorf("the form leads to %s, want %s: %d", where, want, answer.status)
+		}
+		b.get(want).has(http.StatusOK, "this page says below how it went")
+	}
+	if n := r.backups.Load(); n != 2 {
+		t.Errorf("%d backups were asked for", n)
+	}
+
+	// A group whose mediator is not there, of the other account.
+	ctx := t.Context()
+	g, err := r.api.JoinGroup(ctx, r.second.ID, control.JoinedGroup{
+		Mediator: strings.Repeat("d1", 32), Chat: "77", Key: strings.Repeat("07", 32), Name: "Lost Choir",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.api.Send(ctx, r.second.ID, g.ID, control.Text{Text: "anybody there?"}); err != nil {
+		t.Fatal(err)
+	}
+	page = b.get("/node")
+	page.has(http.StatusOK, "Lost Choir")
+	page.harmless()
+	b.get(page.linkOf("Lost Choir")).has(http.StatusOK, "anybody there?")
+}
+
 // csrf is the token in the pages of a browser.
 func (b *browser) csrf() string {
 	b.t.Helper()
@@ -222,6 +256,7 @@ func foreignForms(t *testing.T, r *rig) {
 		"/settings/password":                {"password": {"correct horse battery"}, "again": {"correct horse battery"}},
 		"/settings/sessions/all/end":        {},
 		"/accounts":                         {"name": {"evil"}},
+		"/node/backup":                      {},
 		chat + "/m/" + r.file.ID + "/react": {"guid": {r.file.GUID}, "emoji": {"x"}},
 		"/logout":                           {},
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ type rig struct {
 	second     control.Account
 	chats      []string // of alice: bob, carol and two groups
 	file, bad  control.Message
+	backups    atomic.Int32 // that the page has begun
 }
 
 // newRig makes the world. It has real sockets on loopback, so it runs in real time.
@@ -79,6 +81,7 @@ func newRig(t testing.TB) *rig {
 			{Name: "control", New: control.New(control.Options{Socket: socket, Version: "test", Page: r.access, Search: index})},
 			{Name: page.Name, New: page.New(page.Options{
 				Listen: "127.0.0.1:0", Access: r.access, Client: func() *client.Client { return client.New(socket) },
+				Backup: func(context.Context) (bool, error) { return r.backups.Add(1) == 1, nil },
 			})},
 		}
 	})

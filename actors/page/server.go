@@ -52,6 +52,8 @@ var assetFiles embed.FS
 type server struct {
 	api    *client.Client
 	access *Access
+	// backup is Options.Backup.
+	backup func(context.Context) (begun bool, err error)
 	log    *strangerlog.Log
 	// cookie is the name of the cookie. Cookies do not know ports, so the port is in it.
 	cookie string
@@ -72,13 +74,13 @@ type asset struct {
 
 // newServer returns the handler for everything that browsers ask. address is where they
 // reach it.
-func newServer(api *client.Client, access *Access, address string, log *strangerlog.Log) (http.Handler, error) {
+func newServer(api *client.Client, opts Options, address string, log *strangerlog.Log) (http.Handler, error) {
 	where, err := url.Parse(address)
 	if err != nil || where.Host == "" {
 		return nil, fmt.Errorf("page.url: %q is not an address of a page", address)
 	}
 	s := &server{
-		api: api, access: access, log: log, cookie: "mimird-" + portOf(where), secure: where.Scheme == "https",
+		api: api, access: opts.Access, backup: opts.Backup, log: log, cookie: "mimird-" + portOf(where), secure: where.Scheme == "https",
 		hosts: []string{where.Hostname(), "localhost"}, assets: make(map[string]asset),
 	}
 	if err := s.loadAssets(); err != nil {

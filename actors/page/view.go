@@ -76,6 +76,8 @@ func said(key string) string {
 		"ended":    "The session was ended.",
 		"account":  "The account was created.",
 		"saved":    "The settings were saved.",
+		"backup":   "The backup has begun; this page says below how it went.",
+		"backing":  "A backup is under way already; this page says below how it went.",
 	}[key]
 }
 

@@ -27,12 +27,12 @@ import (
 // nodeDigits is how much of the key of a node is in the names of its backups.
 const nodeDigits = 8
 
-// backupsPart makes what makes the backups of a configuration, and what asks it for its
-// status.
-func backupsPart(f *flags, c config.Config) (node.Part, func(context.Context) (any, error), error) {
+// backupsPart makes what makes the backups of a configuration, what asks it for its status,
+// and what has it make one now.
+func backupsPart(f *flags, c config.Config) (node.Part, func(context.Context) (any, error), func(context.Context) (bool, error), error) {
 	where := targetOptions(f, c.Backup)
 	if err := where.Check(); err != nil {
-		return node.Part{}, nil, fmt.Errorf("backup.target: %w", err)
+		return node.Part{}, nil, nil, fmt.Errorf("backup.target: %w", err)
 	}
 	var running *node.Node
 	part := node.Part{Name: schedule.PartName, New: func(n *node.Node) kernel.Actor {
@@ -57,7 +57,14 @@ func backupsPart(f *flags, c config.Config) (node.Part, func(context.Context) (a
 		}
 		return kernel.Ask[schedule.Status](ctx, ref, schedule.StatusRequest{})
 	}
-	return part, ask, nil
+	begin := func(ctx context.Context) (bool, error) {
+		ref, err := running.Part(ctx, schedule.PartName)
+		if err != nil {
+			return false, err
+		}
+		return kernel.Ask[bool](ctx, ref, schedule.MakeNow{})
+	}
+	return part, ask, begin, nil
 }
 
 // keyOf returns the key that tells a node from others: a server has none but its role's.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ import (
 const pageFile = "page.json"
 
 // pagePart makes the page for browsers of a configuration; has is false when it wants none.
-func pagePart(f *flags, c config.Config) (part node.Part, access *page.Access, has bool) {
+func pagePart(f *flags, c config.Config, backup func(context.Context) (bool, error)) (part node.Part, access *page.Access, has bool) {
 	listen, any := c.Page.Address()
 	if !c.Has(config.RoleNode) || listen == "" {
 		return node.Part{}, nil, false
@@ -31,7 +32,7 @@ func pagePart(f *flags, c config.Config) (part node.Part, access *page.Access, h
 	access = page.NewAccess(filepath.Join(f.dir, pageFile))
 	return node.Part{Name: page.Name, New: page.New(page.Options{
 		Listen: listen, AnyPort: any, URL: c.Page.URL, Access: access,
-		Client: func() *client.Client { return client.New(f.socket(c)) },
+		Client: func() *client.Client { return client.New(f.socket(c)) }, Backup: backup,
 	})}, access, true
 }
 

@@ -370,6 +370,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	if c.Has(config.RoleMediator) {
 		opts.Mediator = mediatorOptions(c, log)
 	}
+	var backup func(context.Context) (bool, error)
 	var index *search.Service
 	if c.Has(config.RoleNode) {
 		index = search.New(f.dir)
@@ -389,7 +390,8 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 		status[part.Name] = ask
 	}
 	if c.Backup.Target != "" {
-		part, ask, err := backupsPart(f, c)
+		part, ask, begin, err := backupsPart(f, c)
+		backup = begin
 		if err != nil {
 			return node.Options{}, configError{err}
 		}
@@ -401,7 +403,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	if api.Search = index; index != nil {
 		opts.Parts = append(opts.Parts, node.Part{Name: "search", New: func(n *node.Node) kernel.Actor { return index.NewActor(n) }})
 	}
-	page, access, has := pagePart(f, c)
+	page, access, has := pagePart(f, c, backup)
 	if has {
 		api.Page = access
 	}

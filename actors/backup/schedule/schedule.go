@@ -131,6 +131,10 @@ type Status struct {
 // StatusRequest asks the actor for its [Status].
 type StatusRequest struct{}
 
+// MakeNow asks the actor to make a backup without waiting for its time. The reply is whether one
+// is begun with it, and not under way already.
+type MakeNow struct{}
+
 // ParseStatus reads a status that was written as JSON, nil when it is none.
 func ParseStatus(raw json.RawMessage) *Status {
 	var s Status
@@ -166,11 +170,13 @@ type Actor struct {
 	state state
 	// running is when the attempt under way was begun, zero without one.
 	running time.Time
+	// last is the number of the last tick; those before do not count any more.
+	last int
 }
 
 type (
 	// tick is the actor's own: is it time?
-	tick struct{}
+	tick struct{ number int }
 	// ended is its goroutine's: the attempt is over, and this is what the file has now.
 	ended struct {
 		state state
@@ -190,29 +196,49 @@ func (a *Actor) Started(c *kernel.Context) error {
 	if a.state.Target != a.deps.Where {
 		a.state = state{Target: a.deps.Where, Since: a.deps.Now()}
 	}
-	c.After(max(startDelay, a.wait()), tick{})
+	a.tickAfter(c, max(startDelay, a.wait()))
 	return nil
+}
+
+// tickAfter looks at the clock after a while, in place of the tick before.
+func (a *Actor) tickAfter(c *kernel.Context, wait time.Duration) {
+	a.last++
+	c.After(wait, tick{a.last})
 }
 
 // Receive implements kernel.Actor.
 func (a *Actor) Receive(c *kernel.Context, msg any) {
 	switch msg := msg.(type) {
 	case tick:
-		a.onTick(c)
+		if msg.number == a.last {
+			a.onTick(c)
+		}
 	case ended:
 		a.onEnded(c, msg)
 	case kernel.TaskDone:
 		a.onTaskDone(c, msg)
 	case StatusRequest:
 		c.Reply(a.status())
+	case MakeNow:
+		idle := a.running.IsZero()
+		if idle {
+			a.begin(c)
+		}
+		c.Reply(idle)
 	}
 }
 
 func (a *Actor) onTick(c *kernel.Context) {
 	if wait := a.wait(); wait > 0 {
-		c.After(wait, tick{})
+		a.tickAfter(c, wait)
 		return
 	}
+	a.begin(c)
+}
+
+// begin begins an attempt; the next tick comes when it has ended.
+func (a *Actor) begin(c *kernel.Context) {
+	a.last++
 	a.running = a.deps.Now()
 	r := run{deps: a.deps, state: a.state, begun: a.running}
 	inbox := c.Inbox()
@@ -250,7 +276,7 @@ func (a *Actor) onTaskDone(c *kernel.Context, msg kernel.TaskDone) {
 		a.state.Error = clip(msg.Err)
 		c.Log().Error("backup failed", "err", msg.Err, "failures", a.state.Failures, "retry_in", a.until())
 	}
-	c.After(max(time.Second, a.wait()), tick{})
+	a.tickAfter(c, max(time.Second, a.wait()))
 }
 
 // until is how long it is until the next attempt.

@@ -395,3 +395,43 @@ func TestSchedule_ClockJumps(t *testing.T) {
 		}
 	})
 }
+
+func TestSchedule_MakeNow_OneAtATimeAndTheNextADayLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		now := func() bool {
+			begun, err := kernel.Ask[bool](t.Context(), r.actor, schedule.MakeNow{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return begun
+		}
+		if !now() { // before the first
+			t.Error("nothing is begun")
+		}
+		virtual.Sleep(2 * time.Second)
+		if r.made() != 1 || r.status().LastGood == nil {
+			t.Errorf("%d backups: %+v", r.made(), r.status())
+		}
+		virtual.Sleep(12 * time.Hour)
+		if !now() {
+			t.Error("no second one is begun")
+		}
+		virtual.Sleep(23 * time.Hour)
+		if r.made() != 2 {
+			t.Errorf("%d backups, want the two that were asked for", r.made())
+		}
+		virtual.Sleep(2 * time.Hour) // a day after the last one, and once
+		if r.made() != 3 {
+			t.Errorf("%d backups, want one more", r.made())
+		}
+		r.target.do(func() { r.target.stuck = true })
+		if !now() {
+			t.Error("no third one is begun")
+		}
+		virtual.Sleep(time.Second)
+		if now() {
+			t.Error("two run at once")
+		}
+	})
+}
