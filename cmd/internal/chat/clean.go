@@ -62,6 +62,7 @@ func character(raw string) (string, int) {
 		}
 		if n == 0 && unicode.Is(unicode.M, r) {
 			b.WriteByte(' ') // a mark needs something to stand on
+			n++
 		}
 		if n++; n > maxCluster {
 			break
@@ -146,8 +147,10 @@ func wrap(text string, width int) []string {
 				}
 				lines = append(lines, head)
 				line.Reset()
+				if used, space = widthOf(tail), -1; used+w > width {
+					lines, used, tail = append(lines, tail), 0, ""
+				}
 				line.WriteString(tail)
-				used, space = widthOf(tail), -1
 			}
 			if c == " " {
 				space = line.Len()
