@@ -86,7 +86,7 @@ func toPostgres(cmd *cobra.Command, f *flags, uri string) (err error) {
 // readURI returns the address of the database.
 func readURI(cmd *cobra.Command, uri string) (string, error) {
 	if uri == "-" {
-		data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxURI))
+		data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxURI)) //nolint:forbidigo // through a limit
 		if err != nil {
 			return "", fmt.Errorf("read the address: %w", err)
 		}
