@@ -146,7 +146,7 @@ func TestBindRoom_RoomStaysThatOfItsPeople(t *testing.T) {
 	v := newVillage(t)
 	square, hall := v.rooms[0], v.rooms[1]
 	v.say(v.anna, square, "!mimir bridge Choir", "only an admin of this room")
-	v.say(v.alice, v.choirs[0], "!mimir bridge Choir", "this room is the group's own")
+	v.say(v.alice, v.choirRoom, "!mimir bridge Choir", "this room is the group's own")
 	v.say(v.alice, square, "!mimir bridge Chess", "say which group you mean")
 	v.say(v.alice, square, "!mimir bridge Choir", "are one now")
 	v.say(v.alice, square, "!mimir bridge Choir", "are one now") // said again it changes nothing

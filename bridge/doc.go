@@ -53,9 +53,9 @@
 // lost is in the node's store.
 //
 // An account of the node is a login of one Matrix user. Every contact is a ghost, and
-// every conversation a direct room with the login as its receiver: two users of one node
-// share no room. The members of groups are ghosts, too, the same for a member and a contact
-// with one key, and a group is a room for each login that is in it.
+// every conversation with one a direct room with the login as its receiver: two users of one
+// node share no such room. A group is one room for all logins that are in it. Its members are
+// ghosts, too, the same for a member and a contact with one key.
 //
 // Start reading at actor.go and runner.go, then follow a message along the promises
 // above.

@@ -41,11 +41,11 @@ func (f *groupFixture) replyTo(room id.RoomID, evt id.EventID, command string) {
 
 func TestGroups_Commands_ActOnGroupOfRoom(t *testing.T) {
 	f := newGroupFixture(t)
-	choir := f.choirs[0]
+	choir := f.choirRoom
 	first := f.write(choir, "first")
 	f.write(choir, "second")
 	f.write(f.bandRoom, "third")
-	if _, err := f.anna.SendText(soon(t), f.choirs[1], "of anna"); err != nil {
+	if _, err := f.anna.SendText(soon(t), f.choirRoom, "of anna"); err != nil {
 		t.Fatal(err)
 	}
 	f.await("all is queued", func() bool {
@@ -114,15 +114,15 @@ func TestGroups_InviteAnswered_ByNameInManagementRoom(t *testing.T) {
 
 func TestGroups_MediatorSilent_OneNoticeEdited(t *testing.T) {
 	f := newGroupFixtureWith(t, func(config *matrixconfig.Config) { config.Network.WaitingNotice = 50 * time.Millisecond })
-	f.write(f.choirs[0], "are you there")
-	f.botSays(f.choirs[0], "Waiting for the mediator of Choir since")
-	f.write(f.choirs[0], "hello?")
+	f.write(f.choirRoom, "are you there")
+	f.botSays(f.choirRoom, "Waiting for the mediator of Choir since")
+	f.write(f.choirRoom, "hello?")
 	f.write(f.bandRoom, "and you?")
 	f.botSays(f.bandRoom, "Waiting for the mediator of Band since")
 	edit := func(text string) id.EventID {
 		t.Helper()
 		evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
-			return evt.RoomID == f.choirs[0] && evt.Type == event.EventMessage && evt.Content.AsMessage().NewContent != nil &&
+			return evt.RoomID == f.choirRoom && evt.Type == event.EventMessage && evt.Content.AsMessage().NewContent != nil &&
 				contains(evt.Content.AsMessage().NewContent.Body, text)
 		})
 		if err != nil {

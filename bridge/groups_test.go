@@ -18,17 +18,18 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// groupFixture is a bridge with two logins in two groups, choir and band, each with two
-// members, Bob and Carol; Bob is a contact of alice, too.
+// groupFixture is a bridge with two logins in two groups, choir and band, each with two other
+// members, Bob and Carol; Bob is a contact of alice, too. Both logins have heard the choir, and
+// alice the band.
 type groupFixture struct {
 	*fixture
 	anna         *bridgetest.Client
 	second       identity.PublicKey // anna's account
 	choir, band  store.ConversationID
 	bob, carol   identity.PublicKey
-	choirs       [2]id.RoomID // of alice and of anna
-	bandRoom     id.RoomID    // of alice
-	bobAsContact id.RoomID    // of alice
+	choirRoom    id.RoomID // of both
+	bandRoom     id.RoomID // of both
+	bobAsContact id.RoomID // of alice
 }
 
 func newGroupFixture(t *testing.T) *groupFixture {
@@ -55,14 +56,19 @@ func newGroupFixtureWith(t *testing.T, configure func(*matrixconfig.Config)) *gr
 		for _, group := range []store.ConversationID{f.choir, f.band} {
 			f.node.join(account, group, "Bob", mediator.PermissionModerator)
 			f.node.join(account, group, "Carol", mediator.PermissionUser)
+			for _, ours := range []identity.PublicKey{f.account, f.second} {
+				f.node.member(account, group, store.MemberChange{
+					Member: ours, Fields: store.MemberPermissions | store.MemberStanding, Permissions: store.Permissions(mediator.PermissionUser),
+				})
+			}
 		}
 	}
 	f.node.says(f.account, f.choir, f.bob, "la")
 	f.node.says(f.account, f.choir, f.carol, "li")
-	f.choirs[0] = f.awaitText(f.alice, f.ghost(f.carol), "li")
+	f.choirRoom = f.awaitText(f.alice, f.ghost(f.carol), "li")
 	f.node.says(f.second, f.choir, f.bob, "la")
 	f.node.says(f.second, f.choir, f.carol, "li")
-	f.choirs[1] = f.awaitText(f.anna, f.ghost(f.carol), "li")
+	f.awaitText(f.anna, f.ghost(f.carol), "li")
 	f.node.says(f.account, f.band, f.bob, "boom")
 	f.bandRoom = f.awaitText(f.alice, f.ghost(f.bob), "boom")
 	return f
@@ -89,7 +95,7 @@ func (f *groupFixture) awaitMembers(room id.RoomID, membership string, want ...i
 // choirHandled waits until the bridge has handled what has happened in alice's room.
 func (f *groupFixture) choirHandled() {
 	f.t.Helper()
-	if _, err := f.alice.SendText(soon(f.t), f.choirs[0], "handled?"); err != nil {
+	if _, err := f.alice.SendText(soon(f.t), f.choirRoom, "handled?"); err != nil {
 		f.t.Fatal(err)
 	}
 	f.await("the bridge has handled a message", func() bool {
@@ -103,18 +109,17 @@ func (f *groupFixture) choirHandled() {
 
 func TestGroups_MessagesShown_InRoomsOfTheirOwn(t *testing.T) {
 	f := newGroupFixture(t)
-	if f.choirs[0] == f.bandRoom || f.choirs[0] == f.bobAsContact || f.choirs[0] == f.choirs[1] {
+	if f.choirRoom == f.bandRoom || f.choirRoom == f.bobAsContact {
 		t.Fatal("two conversations share a room")
 	}
-	if name, topic := f.state(f.choirs[0], "m.room.name"), f.state(f.choirs[0], "m.room.topic"); !contains(name, "Choir") || !contains(topic, "About Choir") {
+	if name, topic := f.state(f.choirRoom, "m.room.name"), f.state(f.choirRoom, "m.room.topic"); !contains(name, "Choir") || !contains(topic, "About Choir") {
 		t.Errorf("the room has the name %s and the topic %s", name, topic)
 	}
-	f.awaitShown(f.choirs[0], "la", "li")
-	f.awaitShown(f.choirs[1], "la", "li")
+	f.awaitShown(f.choirRoom, "la", "li")
 	f.awaitShown(f.bandRoom, "boom")
 	f.awaitMembers(f.bandRoom, "join", f.ghost(f.carol)) // has said nothing there
 	f.await("Bob may moderate", func() bool {
-		return contains(f.state(f.choirs[0], "m.room.power_levels"), `"`+f.ghost(f.bob).String()+`":50`)
+		return contains(f.state(f.choirRoom, "m.room.power_levels"), `"`+f.ghost(f.bob).String()+`":50`)
 	})
 	if name := f.displayName(f.ghost(f.carol)); name != "Carol" {
 		t.Errorf("Carol is called %q", name)
@@ -133,7 +138,7 @@ func TestGroups_RepliesReactionsDeletions_Shown(t *testing.T) {
 		})
 	}
 	reactions := func() (senders []id.UserID) {
-		for _, evt := range f.homeserver.Timeline(f.choirs[0]) {
+		for _, evt := range f.homeserver.Timeline(f.choirRoom) {
 			if evt.Type == "m.reaction" {
 				senders = append(senders, evt.Sender)
 			}
@@ -146,7 +151,7 @@ func TestGroups_RepliesReactionsDeletions_Shown(t *testing.T) {
 	}
 
 	gone := ids[1]
-	evt, err := f.alice.WaitText(soon(t), f.choirs[0], f.ghost(f.carol), "I do not")
+	evt, err := f.alice.WaitText(soon(t), f.choirRoom, f.ghost(f.carol), "I do not")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +167,7 @@ func TestGroups_RepliesReactionsDeletions_Shown(t *testing.T) {
 func TestGroups_UnreadableAndSystem_AreNotices(t *testing.T) {
 	f := newGroupFixture(t)
 	f.node.relay(f.account, f.choir, store.GroupMessage{Author: f.carol, Unreadable: true, Payload: []byte{1, 2, 3}})
-	unreadable := isNotice(f.choirs[0], "could not be decrypted or read")
+	unreadable := isNotice(f.choirRoom, "could not be decrypted or read")
 	if _, err := f.alice.Wait(soon(t), func(evt *event.Event) bool { return unreadable(evt) && evt.Sender == f.ghost(f.carol) }); err != nil {
 		t.Errorf("no notice of Carol: %v", err)
 	}
@@ -170,20 +175,20 @@ func TestGroups_UnreadableAndSystem_AreNotices(t *testing.T) {
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserAdded, User: dave, Actor: f.bob}, store.GroupMessage{
 		Member: &store.MemberChange{Member: dave, Fields: store.MemberStanding | store.MemberPermissions, Permissions: store.Permissions(mediator.PermissionUser)},
 	})
-	f.botSays(f.choirs[0], "Mimir "+dave.Short()+" has joined the group, invited by Bob.")
-	f.awaitMembers(f.choirs[0], "join", f.ghost(dave))
+	f.botSays(f.choirRoom, "Mimir "+dave.Short()+" has joined the group, invited by Bob.")
+	f.awaitMembers(f.choirRoom, "join", f.ghost(dave))
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserLeft, User: dave}, store.GroupMessage{
 		Member: &store.MemberChange{Member: dave, Fields: store.MemberStanding, Standing: store.StandingLeft},
 	})
-	f.botSays(f.choirs[0], "Mimir "+dave.Short()+" has left the group.")
-	f.awaitMembers(f.choirs[0], "leave", f.ghost(dave))
+	f.botSays(f.choirRoom, "Mimir "+dave.Short()+" has left the group.")
+	f.awaitMembers(f.choirRoom, "leave", f.ghost(dave))
 	name := "Great Choir"
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventInfoChanged, Actor: f.bob, Name: &name}, store.GroupMessage{
 		Info: &store.GroupInfo{Name: &name, Avatar: picture(t, 8, 8), SetAvatar: true},
 	})
-	f.botSays(f.choirs[0], "Bob has changed the name of the group to Great Choir.")
+	f.botSays(f.choirRoom, "Bob has changed the name of the group to Great Choir.")
 	f.await("the room has name and picture", func() bool {
-		return contains(f.state(f.choirs[0], "m.room.name"), name) && contains(f.state(f.choirs[0], "m.room.avatar"), "mxc://")
+		return contains(f.state(f.choirRoom, "m.room.name"), name) && contains(f.state(f.choirRoom, "m.room.avatar"), "mxc://")
 	})
 }
 
@@ -192,13 +197,13 @@ func TestGroups_RoomDeleted_HistoryShown(t *testing.T) {
 	texts := append([]string{"la", "li"}, numbered("verse", 100)...)
 	f.node.says(f.account, f.choir, f.bob, texts[2:]...)
 	f.awaitText(f.alice, f.ghost(f.bob), "verse 99")
-	if _, err := f.alice.SendText(soon(t), f.choirs[0], "!mimir delete-portal"); err != nil {
+	if _, err := f.alice.SendText(soon(t), f.choirRoom, "!mimir delete-portal"); err != nil {
 		t.Fatal(err)
 	}
-	f.await("the room is given up", func() bool { return !slices.Contains(f.homeserver.Members(f.choirs[0], "join"), f.ghost(f.bob)) })
+	f.await("the room is given up", func() bool { return !slices.Contains(f.homeserver.Members(f.choirRoom, "join"), f.ghost(f.bob)) })
 	f.node.says(f.account, f.choir, f.carol, "anew")
 	evt, err := f.alice.Wait(soon(t), func(evt *event.Event) bool {
-		return evt.RoomID != f.choirs[0] && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == "anew"
+		return evt.RoomID != f.choirRoom && evt.Type == event.EventMessage && evt.Content.AsMessage().Body == "anew"
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,8 +216,8 @@ func TestGroups_Banned_GhostBannedInRoom(t *testing.T) {
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserBanned, User: f.carol, Actor: f.bob}, store.GroupMessage{
 		Member: &store.MemberChange{Member: f.carol, Fields: store.MemberStanding, Standing: store.StandingBanned},
 	})
-	f.botSays(f.choirs[0], "Bob has banned Carol from the group.")
-	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
+	f.botSays(f.choirRoom, "Bob has banned Carol from the group.")
+	f.awaitMembers(f.choirRoom, "ban", f.ghost(f.carol))
 	f.awaitMembers(f.bandRoom, "join", f.ghost(f.carol))
 	// What she has said before that came late. The homeserver pushes that the ban has ended
 	// after the bridge has let her in, and that she has come not at all.
@@ -221,26 +226,26 @@ func TestGroups_Banned_GhostBannedInRoom(t *testing.T) {
 	f.node.says(f.account, f.choir, f.carol, "before that")
 	f.awaitText(f.alice, f.ghost(f.carol), "before that")
 	f.homeserver.PushOne()
-	f.awaitMembers(f.choirs[0], "ban", f.ghost(f.carol))
+	f.awaitMembers(f.choirRoom, "ban", f.ghost(f.carol))
 	f.homeserver.SetPushing(true)
 	// The same of somebody who has left.
 	f.node.reports(f.account, f.choir, mediator.System{Event: mediator.EventUserLeft, User: f.bob}, store.GroupMessage{
 		Member: &store.MemberChange{Member: f.bob, Fields: store.MemberStanding, Standing: store.StandingLeft},
 	})
-	f.awaitMembers(f.choirs[0], "leave", f.ghost(f.bob))
+	f.awaitMembers(f.choirRoom, "leave", f.ghost(f.bob))
 	f.node.says(f.account, f.choir, f.bob, "goodbye")
 	f.awaitText(f.alice, f.ghost(f.bob), "goodbye")
-	f.awaitMembers(f.choirs[0], "leave", f.ghost(f.bob))
+	f.awaitMembers(f.choirRoom, "leave", f.ghost(f.bob))
 	f.awaitMembers(f.bandRoom, "join", f.ghost(f.bob))
 }
 
 func TestGroups_FromMatrix_QueuedForGroup(t *testing.T) {
 	f := newGroupFixture(t)
-	said, err := f.alice.WaitText(soon(t), f.choirs[0], f.ghost(f.carol), "li")
+	said, err := f.alice.WaitText(soon(t), f.choirRoom, f.ghost(f.carol), "li")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine, err := f.alice.SendText(soon(t), f.choirs[0], "from alice")
+	mine, err := f.alice.SendText(soon(t), f.choirRoom, "from alice")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +265,7 @@ func TestGroups_FromMatrix_QueuedForGroup(t *testing.T) {
 	if m := outgoing(f.account, f.choir)[0]; string(m.Payload) != "from alice" {
 		t.Errorf("queued %q", m.Payload)
 	}
-	if _, err := f.alice.Matrix.SendReaction(soon(t), f.choirs[0], said.ID, "🎶"); err != nil {
+	if _, err := f.alice.Matrix.SendReaction(soon(t), f.choirRoom, said.ID, "🎶"); err != nil {
 		t.Fatal(err)
 	}
 	f.await("the reaction is queued", func() bool { return len(outgoing(f.account, f.choir)) == 2 })
@@ -268,15 +273,15 @@ func TestGroups_FromMatrix_QueuedForGroup(t *testing.T) {
 		t.Errorf("the other login has queued %d", len(others))
 	}
 	// What the mediator does not have is cancelled, what it has is deleted for everybody.
-	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirs[0], mine); err != nil {
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirRoom, mine); err != nil {
 		t.Fatal(err)
 	}
 	f.await("it is cancelled", func() bool { return outgoing(f.account, f.choir)[0].State == store.StateFailed })
 	// Alice's role does not allow to delete what Carol has said.
-	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirs[0], said.ID); err != nil {
+	if _, err := f.alice.Matrix.RedactEvent(soon(t), f.choirRoom, said.ID); err != nil {
 		t.Fatal(err)
 	}
-	f.botSays(f.choirs[0], "only its author, or an owner, admin or moderator")
+	f.botSays(f.choirRoom, "only its author, or an owner, admin or moderator")
 	if tasks, err := f.node.GroupTasks(f.account, f.choir, 10); err != nil || len(tasks) != 0 {
 		t.Errorf("%d tasks, %v", len(tasks), err)
 	}

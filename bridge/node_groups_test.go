@@ -125,6 +125,10 @@ func (n *testNode) ConversationReactions(account identity.PublicKey, conversatio
 	return n.Store.Reactions(account, conversation, int64(target))
 }
 
+func (n *testNode) GroupReaction(account identity.PublicKey, group store.ConversationID, target peer.GUID, author identity.PublicKey) (store.Reaction, error) {
+	return n.Store.GroupReaction(account, group, int64(target), author)
+}
+
 func (n *testNode) ConversationMedia(account identity.PublicKey, _ store.ConversationID, id store.MessageID) (transfer.Info, error) {
 	return n.MediaState(account, identity.PublicKey{}, id)
 }

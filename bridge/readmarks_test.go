@@ -91,7 +91,7 @@ func TestReadMarks_BothWays(t *testing.T) {
 	f.awaitText(f.alice, f.ghost(f.bob), "third")
 
 	// A receipt moves the mark of its conversation, and of no other.
-	f.reads(f.alice, f.choirs[0], f.eventOf(f.choirs[0], "la"), event.ReceiptTypeRead)
+	f.reads(f.alice, f.choirRoom, f.eventOf(f.choirRoom, "la"), event.ReceiptTypeRead)
 	f.awaitMark(f.account, f.choir, 1)
 	f.reads(f.alice, f.bobAsContact, f.eventOf(f.bobAsContact, "second"), event.ReceiptTypeReadPrivate)
 	f.awaitMark(f.account, bob, 2)
@@ -103,11 +103,11 @@ func TestReadMarks_BothWays(t *testing.T) {
 	// A mark that moves elsewhere is a receipt, and the first of the double puppet: none
 	// answers a receipt.
 	f.movesMark(f.account, f.choir)
-	f.awaitPuppetReceipts(f.alice, f.choirs[0], f.eventOf(f.choirs[0], "li"))
+	f.awaitPuppetReceipts(f.alice, f.choirRoom, f.eventOf(f.choirRoom, "li"))
 	f.movesMark(f.account, bob)
 	f.awaitPuppetReceipts(f.alice, f.bobAsContact, f.eventOf(f.bobAsContact, "third"))
 	f.movesMark(f.second, f.choir)
-	f.awaitPuppetReceipts(f.anna, f.choirs[1], f.eventOf(f.choirs[1], "li"))
+	f.awaitPuppetReceipts(f.anna, f.choirRoom, f.eventOf(f.choirRoom, "li"))
 	f.awaitMark(f.account, f.choir, 2)
 
 	// The receipt of an event that is not a message covers what the room had before it.
@@ -147,10 +147,10 @@ func TestReadMarks_BothWays(t *testing.T) {
 	f.start()
 	f.awaitPuppetReceipts(f.alice, f.bandRoom, f.eventOf(f.bandRoom, "bang"))
 	f.node.says(f.second, f.choir, f.bob, "lo")
-	f.awaitShown(f.choirs[1], "la", "li", "lo")
+	f.awaitShown(f.choirRoom, "la", "li", "lo")
 	f.movesMark(f.second, f.choir)
-	f.awaitPuppetReceipts(f.anna, f.choirs[1], f.eventOf(f.choirs[1], "li"), f.eventOf(f.choirs[1], "lo"))
-	f.awaitPuppetReceipts(f.alice, f.choirs[0], f.eventOf(f.choirs[0], "li"))
+	f.awaitPuppetReceipts(f.anna, f.choirRoom, f.eventOf(f.choirRoom, "li"), f.eventOf(f.choirRoom, "lo"))
+	f.awaitPuppetReceipts(f.alice, f.choirRoom, f.eventOf(f.choirRoom, "li"))
 
 	// A new room has the receipt for what was read before.
 	if _, err := f.alice.SendText(soon(t), f.bobAsContact, "!mimir history"); err != nil {

@@ -158,7 +158,7 @@ func (r *roadmap) groupInvited(t *testing.T) {
 		"Opera": {"!mimir accept", "You have accepted the invite"}, "Orchestra": {"!mimir decline", "You have declined the invite"},
 	} {
 		evt, err := r.alice.Wait(soon(t), func(evt *event.Event) bool {
-			return evt.Type == event.EventMessage && contains(evt.Content.AsMessage().Body, "Bob invites you to the group "+name)
+			return evt.Type == event.EventMessage && contains(evt.Content.AsMessage().Body, "invites you to the group "+name)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -174,4 +174,34 @@ func (r *roadmap) groupInvited(t *testing.T) {
 	r.say(r.alice, room, "!mimir leave-group", "You leave the group")
 	r.node.answer(f.task(r.account, quartet), "")
 	r.botSays(room, "You have left this group")
+}
+
+// groupShared has anna use an account that is in a group of alice's, and its room.
+func (r *roadmap) groupShared(t *testing.T) {
+	f := &groupFixture{fixture: r.fixture, bob: r.bob, second: r.node.addAccount("Anna")}
+	trio := r.node.addGroup(r.account, 59, "Trio")
+	r.node.join(r.account, trio, "Bob", mediator.PermissionUser)
+	r.node.says(r.account, trio, r.bob, "one, two")
+	room := r.awaitText(r.alice, r.ghost(r.bob), "one, two")
+	anna := r.newUser("anna")
+	r.say(anna, r.greeted(anna), "login attach", "You use the Mimir identity Anna")
+	r.node.addGroup(f.second, 59, "Trio")
+	r.node.join(f.second, trio, "Bob", mediator.PermissionUser)
+	f.node.relay(f.second, trio, store.GroupMessage{Author: r.bob, Payload: []byte("one, two"), GUID: f.lastGUID(r.account, trio)})
+	if in := r.awaitText(anna, r.ghost(r.bob), "one, two"); in != room {
+		t.Fatal("the two have a room each")
+	}
+	f.both(trio, r.bob, r.account, f.second, "three")
+	f.both(trio, r.bob, f.second, r.account, "four")
+	f.both(trio, r.account, f.second, r.account, "alice, elsewhere")
+	r.shownBy(anna, room, r.alice.UserID(), "alice, elsewhere")
+	if _, err := anna.SendText(soon(t), room, "and anna"); err != nil {
+		t.Fatal(err)
+	}
+	r.await("anna's account sends it", func() bool { return len(f.outgoing(f.second, trio)) == 2 })
+	if sent := f.outgoing(r.account, trio); len(sent) != 1 {
+		t.Errorf("alice's account sends %d messages", len(sent))
+	}
+	f.both(trio, r.bob, r.account, f.second, "five")
+	r.last(room, r.ghost(r.bob), "one, two", "three", "four", "five")
 }

@@ -50,6 +50,7 @@ func walk(t *testing.T, encrypted bool) {
 		c.Encryption.Allow = encrypted
 		c.Bridge.Relay.Enabled = true
 		c.Bridge.Permissions["@carol:mimir.test"] = &bridgeconfig.PermissionLevelRelay
+		c.Bridge.Permissions["@anna:mimir.test"] = &bridgeconfig.PermissionLevelAdmin
 		c.Network.WaitingNotice = 500 * time.Millisecond
 	})
 	f := &fixture{world: r.world, alice: r.alice, account: r.account}
@@ -103,6 +104,7 @@ func walk(t *testing.T, encrypted bool) {
 		{"groups", walk.groups, false},
 		{"group-invites", walk.groupInvited, true},
 		{"group-absence", walk.groupAbsence, true},
+		{"group-shared", walk.groupShared, true},
 		{"identities", walk.identities, true},
 		{"logout", walk.logout, false},
 	} {
@@ -191,10 +193,10 @@ func (r *roadmap) redacted(target id.EventID, by id.UserID) {
 	}
 }
 
-// invite brings somebody else into a room. Their client syncs until the end of all
-// steps: Dendrite v0.15.2 dies of "cannot start a transaction within a transaction"
-// when a client goes away at the wrong moment of a sync.
-func (r *roadmap) invite(name string, room id.RoomID) *bridgetest.Client {
+// newUser registers somebody else. Their client syncs until the end of all steps: Dendrite
+// v0.15.2 dies of "cannot start a transaction within a transaction" when a client goes away
+// at the wrong moment of a sync.
+func (r *roadmap) newUser(name string) *bridgetest.Client {
 	r.t.Helper()
 	if err := r.real.server.CreateUser(soon(r.t), name, "long-secret", false); err != nil {
 		r.t.Fatal(err)
@@ -203,6 +205,13 @@ func (r *roadmap) invite(name string, room id.RoomID) *bridgetest.Client {
 	r.t = r.whole
 	client := r.person(r.real.server.URL(), name)
 	r.t = t
+	return client
+}
+
+// invite brings somebody else into a room.
+func (r *roadmap) invite(name string, room id.RoomID) *bridgetest.Client {
+	r.t.Helper()
+	client := r.newUser(name)
 	if _, err := r.alice.Matrix.InviteUser(soon(r.t), room, &mautrix.ReqInviteUser{UserID: client.UserID()}); err != nil {
 		r.t.Fatal(err)
 	}

@@ -113,6 +113,18 @@ func (n *Node) ConversationReactions(account identity.PublicKey, conversation st
 	return n.store.Reactions(account, conversation, int64(target))
 }
 
+// GroupReaction returns the reaction of somebody to a message of a group that counts, also one
+// that was taken back: its Emoji is "" then. It returns store.ErrNotFound for none.
+func (n *Node) GroupReaction(account identity.PublicKey, group store.ConversationID, target peer.GUID, author identity.PublicKey) (store.Reaction, error) {
+	return n.store.GroupReaction(account, group, int64(target), author)
+}
+
+// GroupPosition returns up to which number of its mediator the history of a group is stored,
+// and when the mediator was reached last.
+func (n *Node) GroupPosition(account identity.PublicKey, group store.ConversationID) (position int64, reached store.Millis, err error) {
+	return n.store.GroupPosition(account, group)
+}
+
 // ConversationMedia is [Node.MediaState] for a contact's or a group's conversation.
 func (n *Node) ConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error) {
 	return n.files.State(account, conversation, id)

@@ -112,6 +112,20 @@ func (s *Store) Reactions(account identity.PublicKey, conversation ConversationI
 	return found, nil
 }
 
+// GroupReaction returns the reaction of somebody to a message of a group that counts, for the
+// account. Its Emoji is "" when it was taken back. It returns [ErrNotFound] for none.
+func (s *Store) GroupReaction(account identity.PublicKey, group ConversationID, target int64, author identity.PublicKey) (Reaction, error) {
+	r := Reaction{Target: target, Author: author}
+	if author == account {
+		r.Dir = Out
+	}
+	err := s.read(func(rs rows) error { return loadRow(rs, reactionKey(account, group, target, r.Dir, author), &r) })
+	if err != nil {
+		return Reaction{}, fmt.Errorf("reaction in group %s: %w", group.Short(), err)
+	}
+	return r, nil
+}
+
 // hasGUID reports whether a conversation has a message with the guid, of either
 // side.
 func hasGUID(r rows, account identity.PublicKey, conversation ConversationID, guid int64) (bool, error) {

@@ -5,6 +5,7 @@ package appservice
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
@@ -29,8 +30,11 @@ func (d *Dispatcher) refuse(ctx context.Context, evt *event.Event, why error) er
 	if user == nil || !user.Permissions.SendEvents {
 		return nil
 	}
-	login := d.deps.Bridge.GetCachedUserLoginByID(portal.Receiver)
-	if portal.Relay == nil && (login == nil || login.UserMXID != user.MXID) {
+	logins, err := d.deps.Bridge.GetUserLoginsInPortal(ctx, portal.PortalKey)
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	if portal.Relay == nil && !slices.ContainsFunc(logins, func(login *bridgev2.UserLogin) bool { return login.UserMXID == user.MXID }) {
 		return nil // others may talk here about anything
 	}
 	status := bridgev2.WrapErrorInStatus(why)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -353,8 +354,8 @@ func (d *BotDevice) mayShare(ctx context.Context, dev *id.Device, info event.Req
 	if err != nil || portal == nil {
 		return &crypto.KeyShareRejectNoResponse
 	}
-	login, err := d.deps.Bridge.GetExistingUserLoginByID(ctx, portal.Receiver)
-	if err != nil || login == nil || login.UserMXID != dev.UserID {
+	logins, err := d.deps.Bridge.GetUserLoginsInPortal(ctx, portal.PortalKey)
+	if err != nil || !slices.ContainsFunc(logins, func(login *bridgev2.UserLogin) bool { return login.UserMXID == dev.UserID }) {
 		return &crypto.KeyShareRejectNoResponse
 	}
 	return nil

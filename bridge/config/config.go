@@ -311,7 +311,7 @@ func (c *Config) validateBridge(bad report) {
 		bad("bridge.async_events: is not possible here, it loses the order")
 	}
 	if b.SplitPortals {
-		bad("bridge.split_portals: is not needed here, every login has rooms of its own")
+		bad("bridge.split_portals: is not possible here: every login has rooms of its own for contacts, and users share those of groups")
 	}
 	if b.OutgoingMessageReID {
 		bad("bridge.outgoing_message_re_id: is not possible here")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
@@ -33,20 +34,73 @@ func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conve
 	if err := c.moveBinding(ctx, conversation, room); err != nil {
 		return err
 	}
-	_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
-		ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, c.br.ID, historyKey(conversation), shownRoom{Room: room}.text())
-	if err != nil {
-		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	all := []store.Conversation{conversation}
+	if c.inGroups(conversation.ID) { // also for accounts whose users have logged out
+		all = nil
+		accounts, err := c.node.Accounts()
+		if err != nil {
+			return err
+		}
+		for _, account := range accounts {
+			all = append(all, store.Conversation{Account: account.ID, ID: conversation.ID})
+		}
+	}
+	for _, conversation := range all {
+		_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
+			ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, c.br.ID, historyKey(conversation), shownRoom{Room: room}.text())
+		if err != nil {
+			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		}
 	}
 	return nil
 }
 
-func (c roomConversations) Retry(conversation store.Conversation) { c.deliver.Retry(conversation) }
+func (c roomConversations) Retry(conversation store.Conversation) {
+	if !c.inGroups(conversation.ID) {
+		c.deliver.Retry(conversation)
+		return
+	}
+	for _, login := range c.Logins(conversation.ID) {
+		if account, err := mimirid.ParseLogin(login.ID); err == nil {
+			c.deliver.Retry(store.Conversation{Account: account, ID: conversation.ID})
+		}
+	}
+}
+
+func (c roomConversations) Logins(group store.ConversationID) (logins []*bridgev2.UserLogin) {
+	return c.loginsOf(group)
+}
+
+// loginsOf returns the logins that share the room of a group.
+func (c *Connector) loginsOf(group store.ConversationID) (logins []*bridgev2.UserLogin) {
+	all, err := c.groupLogins(group)
+	if err != nil {
+		c.log.Error("logins of a group not read", "contact", group.Short(), "err", err)
+	}
+	for _, l := range all {
+		if l.belongs {
+			logins = append(logins, l.login)
+		}
+	}
+	return logins
+}
 
 // lostMessages is the connector as package restored uses it.
 type lostMessages struct{ *Connector }
 
 var _ restored.Conversations = lostMessages{}
+
+func (c lostMessages) Accounts(group store.ConversationID) ([]identity.PublicKey, error) {
+	return c.accountsIn(group)
+}
+
+func (c lostMessages) Has(conversation store.Conversation, id store.MessageID) (bool, error) {
+	_, err := c.readMessage(conversation.Account, conversation.ID, id)
+	if isGone(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 func (c lostMessages) Remake(conversation store.Conversation, gone id.RoomID) bool {
 	return c.deliver.OfferRebuild(conversation, c.rebuildJob(&rebuilding{gone: gone, limit: max(c.config.Backfill.MaxCatchupMessages, 1)}))

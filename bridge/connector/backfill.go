@@ -261,8 +261,29 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	job.given = true // or there was none
 	at.HistoryLimit = &job.limit
-	_, err = d.ensureRoom(ctx)
+	if _, err = d.ensureRoom(ctx); err != nil || !d.isGroup() {
+		return err
+	}
+	accounts, err := c.accountsIn(at.ID)
+	for _, account := range accounts { // what they alone have
+		if other := (store.Conversation{Account: account, ID: at.ID}); other != at.Conversation {
+			c.deliver.Redo(other, c.historyJob(job.limit))
+		}
+	}
 	return err
+}
+
+// historyJob shows in the room of a group what of the history of an account is not there yet.
+func (c *Connector) historyJob(limit int) deliver.Job {
+	return func(ctx context.Context, at *deliver.Position) error {
+		d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+		at.HistoryLimit = &limit
+		portal, err := d.existingRoom(ctx)
+		if err == nil && portal != nil {
+			_, err = d.ensureRoom(ctx)
+		}
+		return err
+	}
 }
 
 // showMissing stores which part of the history is missing, and shows it. Called again

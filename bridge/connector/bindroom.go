@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/rooms"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -139,11 +140,11 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 		name = "without a name"
 	}
 	// Before anybody is relayed.
-	if err := c.tellBound(ce.Ctx, portal.PortalKey, "relay:", binding, "This group is bridged to a Matrix room ("+name+
+	if err := c.tellBound(ce.Ctx, cl.account, portal.PortalKey, "relay:", binding, "This group is bridged to a Matrix room ("+name+
 		") from now on: people in that room read along, and what they write comes from me with their name before it."); err != nil {
 		return "", err
 	}
-	binding.Told = true
+	binding.Told, binding.By = true, cl.account.String()
 	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
 		return "", err
 	}
@@ -175,8 +176,10 @@ func (c *Connector) checkRoom(ce *commands.Event) (name string, err error) {
 }
 
 // tellBound tells a group something about its binding, once for each binding.
-func (c *Connector) tellBound(ctx context.Context, portal networkid.PortalKey, source string, binding relay.Binding, text string) error {
-	account, conversation, err := mimirid.ParsePortal(portal)
+func (c *Connector) tellBound(
+	ctx context.Context, account identity.PublicKey, portal networkid.PortalKey, source string, binding relay.Binding, text string,
+) error {
+	_, conversation, err := mimirid.ParsePortal(portal)
 	if err != nil {
 		return err
 	}
@@ -194,7 +197,10 @@ func (c *Connector) endBinding(ctx context.Context, portal *bridgev2.Portal) err
 	if err != nil || !binding.Told || binding.Room == portal.MXID {
 		return err
 	}
-	err = c.tellBound(ctx, portal.PortalKey, "relay-end:", binding, "This group is not bridged to a Matrix room any more.")
+	by, err := identity.ParsePublicKey(binding.By) // who has told it of the beginning
+	if err == nil {
+		err = c.tellBound(ctx, by, portal.PortalKey, "relay-end:", binding, "This group is not bridged to a Matrix room any more.")
+	}
 	if err != nil && !isGone(err) && !errors.Is(err, node.ErrNotInGroup) && !errors.Is(err, node.ErrGroupReadOnly) {
 		return err
 	}
@@ -204,7 +210,11 @@ func (c *Connector) endBinding(ctx context.Context, portal *bridgev2.Portal) err
 // commandUnbridge ends the binding of the room of a command: the ghosts and the bot leave it.
 func (c *Connector) commandUnbridge(ce *commands.Event) error {
 	portal, room := ce.Portal, ce.Portal.MXID
-	login := c.br.GetCachedUserLoginByID(portal.Receiver)
+	binding, err := c.relay.Binding(ce.Ctx, portal.PortalKey)
+	if err != nil {
+		return err
+	}
+	login := c.br.GetCachedUserLoginByID(networkid.UserLoginID(binding.By))
 	if isOwner := login != nil && login.UserMXID == ce.User.MXID; !isOwner && !ce.User.Permissions.Admin {
 		state, err := c.rooms.State(ce.Ctx, room)
 		if err != nil {

@@ -26,6 +26,8 @@ type client struct {
 	login   *bridgev2.UserLogin
 	account identity.PublicKey
 	gone    atomic.Bool // the account is not there any more
+	// loggedOut is set when the login ends.
+	loggedOut atomic.Bool
 
 	preparing sync.Mutex
 	prepared  bool // the library leaves the ghost of the account itself alone
@@ -64,6 +66,8 @@ func (cl *client) Connect(context.Context) {
 	case err == nil:
 		cl.gone.Store(false)
 		cl.marks.WantAll()
+		cl.forgetPlacements(cl.account)
+		cl.members.wantAllOf(cl.account)
 		cl.sendState(cl.login, cl.connected(cl.account))
 	case isGone(err):
 		cl.gone.Store(true)
@@ -91,7 +95,11 @@ func (cl *client) Disconnect() {
 func (cl *client) IsLoggedIn() bool { return !cl.gone.Load() }
 
 // LogoutRemote ends the login. The account stays on the node.
-func (cl *client) LogoutRemote(context.Context) { cl.Disconnect() }
+func (cl *client) LogoutRemote(context.Context) {
+	cl.loggedOut.Store(true)
+	cl.Disconnect()
+	cl.members.wantAllOf(cl.account) // our user leaves the rooms that others have, too
+}
 
 // IsThisUser reports whether a user is the login's own identity.
 func (cl *client) IsThisUser(_ context.Context, user networkid.UserID) bool {

@@ -142,13 +142,23 @@ func (c *Connector) clients(ce *commands.Event) []*client {
 		cl, ok := login.Client.(*client)
 		switch {
 		case !ok:
-		case ce.Portal != nil && ce.Portal.Receiver == login.ID:
+		case ce.Portal != nil && (ce.Portal.Receiver == login.ID || cl.isInGroupOf(ce.Portal)):
 			all = slices.Insert(all, 0, cl)
 		default:
 			all = append(all, cl)
 		}
 	}
 	return all
+}
+
+// isInGroupOf reports whether the login is one of those that share the room of a group.
+func (cl *client) isInGroupOf(portal *bridgev2.Portal) bool {
+	_, group, err := mimirid.ParsePortal(portal.PortalKey)
+	if err != nil || !cl.inGroups(group) {
+		return false
+	}
+	logins, err := cl.groupLogins(group)
+	return err == nil && slices.ContainsFunc(logins, func(l groupLogin) bool { return l.account == cl.account && l.belongs })
 }
 
 var errNotYourRoom = errors.New("this conversation belongs to another user")
@@ -163,7 +173,7 @@ func (c *Connector) roomOf(ce *commands.Event) (*client, store.ConversationID, e
 		return nil, conversation, err
 	}
 	for _, cl := range c.clients(ce) {
-		if cl.account == account {
+		if cl.account == account || cl.isInGroupOf(ce.Portal) {
 			return cl, conversation, nil
 		}
 	}

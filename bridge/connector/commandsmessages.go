@@ -175,11 +175,18 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation stor
 	}
 	_, id, _, err := mimirid.ParseMessage(row.ID)
 	if err != nil { // what the bridge says of a message
-		seq, noticeErr := mimirid.ParseNotice(row.ID)
+		if id, fileErr := mimirid.ParseFileNotice(row.ID); fileErr == nil {
+			m, err = cl.readMessage(cl.account, conversation, id)
+			return cl, conversation, m, err
+		}
+		account, seq, noticeErr := mimirid.ParseNotice(row.ID)
 		if noticeErr != nil || seq == 0 {
 			return cl, conversation, m, err
 		}
-		events, eventErr := cl.node.ConversationEvents(cl.account, conversation, seq-1, 1)
+		if account.IsZero() {
+			account = cl.account
+		}
+		events, eventErr := cl.node.ConversationEvents(account, conversation, seq-1, 1)
 		if eventErr != nil || len(events) == 0 || events[0].Seq != seq || events[0].Message.IsZero() {
 			return cl, conversation, m, errors.Join(errNotMessage, eventErr)
 		}
@@ -294,8 +301,14 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	info, err := cl.fetchFile(ce.Ctx, cl.account, conversation, m.ID)
-	if err != nil {
+	// Or it would not be said again when the file does not come.
+	if row, rowErr := c.rowOf(ce.Ctx, ce.ReplyTo); rowErr == nil && row != nil {
+		if _, isNotice := mimirid.ParseFileNotice(row.ID); isNotice == nil {
+			err = c.br.DB.Message.Delete(ce.Ctx, row.RowID)
+		}
+	}
+	info, fetchErr := cl.fetchFile(ce.Ctx, cl.account, conversation, m.ID)
+	if err = errors.Join(err, fetchErr); err != nil {
 		replyError(ce, err)
 		return
 	}

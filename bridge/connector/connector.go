@@ -82,6 +82,14 @@ type Connector struct {
 	ownChanges *ownChanges
 	// planning is held while the plans for new groups are changed.
 	planning sync.Mutex
+	// placing is held while it is noted who was brought into the room of a group. placements
+	// are the logins that are about to be.
+	placing    sync.Mutex
+	placements map[store.Conversation]bool
+	doubts     roomDoubts
+	// asked has the last request for a change of each group, from store.ConversationID to
+	// groupRequest.
+	asked sync.Map
 }
 
 // Deps is what a [Connector] uses.
@@ -113,6 +121,7 @@ func New(deps Deps) *Connector {
 	c := &Connector{
 		node: deps.Node, search: deps.Search, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
+		placements: make(map[store.Conversation]bool),
 	}
 	c.groups, _ = deps.Node.(GroupNode)
 	c.members = newMemberSync(c)
@@ -193,6 +202,9 @@ var (
 func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
 	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+		if c.inGroups(conversation) {
+			return c.groupReactions(conversation, target)
+		}
 		reactions, err := c.readReactions(account, conversation, target)
 		if isGone(err) {
 			return nil, nil

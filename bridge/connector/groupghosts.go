@@ -145,6 +145,14 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	if err != nil {
 		return nil, err
 	}
+	if sender.SenderLogin != "" { // a user of the bridge, whose ghost speaks if the bridge may not act as them
+		if other := d.loginOf(key); other != nil {
+			other.prepare(ctx)
+			if other.login.User.DoublePuppet(ctx) != nil {
+				return func() {}, nil
+			}
+		}
+	}
 	unlock, err := cl.holdGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.ID, sender.Sender)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the ghost of a member: %w", err)

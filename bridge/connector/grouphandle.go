@@ -55,7 +55,7 @@ func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessa
 	if err != nil {
 		return cl.sendError(msg.Event, err)
 	}
-	if id.Dir != store.Out && !groupchat.MayModerate(g.Permissions) {
+	if m.ID.Dir != store.Out && !groupchat.MayModerate(g.Permissions) {
 		return errNotDeleter
 	}
 	parts, err := cl.partsOf(group, m)
@@ -75,6 +75,10 @@ func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessa
 		if _, err := cl.groups.DeleteGroupMessage(ctx, cl.account, group, part.ID); err != nil && !isGone(err) {
 			return cl.sendError(msg.Event, err)
 		}
+	}
+	// Before the library forgets the message.
+	if err := cl.bury(ctx, msg.TargetMessage); err != nil {
+		return cl.again(msg.Event, err)
 	}
 	return nil
 }
@@ -119,6 +123,12 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 		if err := cl.groups.DeclineInvite(ctx, cl.account, group); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
 			return cl.again(msg.Event, err)
 		}
+	}
+	if shared, err := cl.isShared(store.Conversation{Account: cl.account, ID: group}); err != nil || shared {
+		if err != nil {
+			return cl.again(msg.Event, err)
+		}
+		return nil // the room stays that of the others
 	}
 	if err := cl.rooms.GiveUp(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
 		return cl.again(msg.Event, err)

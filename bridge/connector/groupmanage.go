@@ -222,7 +222,7 @@ func (m *management) memberOf(user id.UserID, target bridgev2.GhostOrUserLogin) 
 		return key, err == nil
 	case *bridgev2.UserLogin:
 		key, err := mimirid.ParseLogin(target.ID)
-		return key, err == nil && user == m.login.UserMXID
+		return key, err == nil && user == target.UserMXID
 	default:
 		return key, false
 	}
@@ -235,9 +235,9 @@ func (cl *client) HandleMatrixMembership(ctx context.Context, msg *bridgev2.Matr
 	if m == nil {
 		return nil, bridgev2.ErrMembershipNotSupported
 	}
-	if _, own := msg.Target.(*bridgev2.UserLogin); own {
+	if target, isLogin := msg.Target.(*bridgev2.UserLogin); isLogin && target.UserMXID == m.login.UserMXID {
 		if msg.Type.IsSelf && msg.Content.Membership == event.MembershipLeave {
-			return nil, m.leave(ctx)
+			return nil, m.leaveAll(ctx)
 		}
 		return nil, nil
 	}
@@ -296,6 +296,23 @@ func (m *management) changeMember(
 	}
 }
 
+// leaveAll leaves the group with all accounts that our user has in it.
+func (m *management) leaveAll(ctx context.Context) error {
+	logins, err := m.groupLogins(m.group)
+	if err != nil {
+		return m.again(m.evt, err)
+	}
+	err = m.leave(ctx)
+	for _, l := range logins {
+		if err == nil && l.account != m.account && l.login.UserMXID == m.login.UserMXID && l.belongs {
+			other := *m
+			other.client = l.client
+			err = other.leave(ctx)
+		}
+	}
+	return err
+}
+
 // leave leaves the group, or declines its invite.
 func (m *management) leave(ctx context.Context) error {
 	g, err := m.groups.Group(m.account, m.group)
@@ -321,25 +338,16 @@ func (m *management) conversation() store.Conversation {
 	return store.Conversation{Account: m.account, ID: m.group}
 }
 
+// tasks returns what our users have asked of the mediator of the group.
 func (m *management) tasks() (groupchat.Tasks, error) {
-	return m.groupTasks(m.conversation())
+	logins, err := m.groupLogins(m.group)
+	return allTasks(logins), err
 }
 
 // groupTasks returns what the mediator of a group has not answered.
 func (c *Connector) groupTasks(at store.Conversation) (groupchat.Tasks, error) {
 	tasks, err := c.groups.GroupTasks(at.Account, at.ID, store.MaxPage)
 	return groupchat.Tasks(tasks), err
-}
-
-// expectedGroup returns a group as its room should show it. What our user asks for is queued
-// where the library handles the events of the room, so the answer is current only there.
-func (c *Connector) expectedGroup(at store.Conversation) (store.Group, error) {
-	g, err := c.groups.Group(at.Account, at.ID)
-	if err != nil {
-		return g, err
-	}
-	tasks, err := c.groupTasks(at)
-	return tasks.Group(g), err
 }
 
 // request queues a task for a change, unless there is a problem. An event that is handled
@@ -361,6 +369,7 @@ func (m *management) request(
 	if problem != "" {
 		return m.refuse(ctx, change, problem)
 	}
+	m.asked.Store(m.group, groupRequest{m.account, time.Now()})
 	if m.ownChanges.begin(ctx, m.conversation(), change) {
 		return nil
 	}
@@ -475,7 +484,7 @@ func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Ty
 // later change of the room that is not handled yet stays. It runs where the library handles
 // the events of the room.
 func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID, change groupchat.Change) error {
-	g, err := cl.expectedGroup(store.Conversation{Account: cl.account, ID: group})
+	g, _, err := cl.roomGroup(group)
 	if isGone(err) {
 		return nil
 	}
@@ -501,7 +510,6 @@ func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, grou
 		portal.AvatarSet = portal.AvatarSet && content.URL == portal.AvatarMXC
 	}
 	info := groupRoom(g)
-	info.UserLocal = nil // what the user does in their client is theirs
 	portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
 	if !portal.NameSet || !portal.TopicSet || !portal.AvatarSet {
 		return fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile)
@@ -518,7 +526,11 @@ func (cl *client) setBackMember(ctx context.Context, room id.RoomID, group store
 	}
 	isMember := err == nil && member.Standing == store.StandingMember
 	isBanned := err == nil && member.Standing == store.StandingBanned
-	ghost := cl.ghostUser(change.User)
+	logins, err := cl.groupLogins(group)
+	if err != nil {
+		return err
+	}
+	ghost := cl.roomUser(logins, change.User)
 	membership := event.MembershipLeave
 	known, err := cl.matrix.AppService().StateStore.GetMember(ctx, room, ghost)
 	if err != nil {

@@ -106,6 +106,7 @@ func (s *memberSync) isUnhandled(evt *event.Event) bool {
 
 // want has the members of a room looked at soon. It may be called from any goroutine.
 func (s *memberSync) want(conversation store.Conversation) {
+	conversation.Account = identity.PublicKey{} // the room is that of all logins
 	s.mu.Lock()
 	s.wanted[conversation] = memberWork{authors: s.wanted[conversation].authors}
 	s.mu.Unlock()
@@ -115,6 +116,7 @@ func (s *memberSync) want(conversation store.Conversation) {
 // wantAuthor has the members of a room looked at after somebody who may not write there was
 // let in for a message, once no more such messages come. It may be called from any goroutine.
 func (s *memberSync) wantAuthor(conversation store.Conversation, author identity.PublicKey) {
+	conversation.Account = identity.PublicKey{}
 	s.mu.Lock()
 	todo, found := s.wanted[conversation]
 	if !found || !todo.due.IsZero() {
@@ -135,14 +137,22 @@ func (s *memberSync) wakeUp() {
 // wantAll looks at the rooms of all groups: the process may have ended before.
 func (s *memberSync) wantAll() {
 	for _, account := range s.deliver.Attached() {
-		groups, err := s.groups.Groups(account)
-		if err != nil {
-			s.log.Error("groups not read", "account", account.Short(), "err", err)
-			continue
-		}
-		for _, g := range groups {
-			s.want(store.Conversation{Account: account, ID: g.ID})
-		}
+		s.wantAllOf(account)
+	}
+}
+
+// wantAllOf looks at the rooms of all groups of an account.
+func (s *memberSync) wantAllOf(account identity.PublicKey) {
+	if s.groups == nil {
+		return
+	}
+	groups, err := s.groups.Groups(account)
+	if err != nil {
+		s.log.Error("groups not read", "account", account.Short(), "err", err)
+		return
+	}
+	for _, g := range groups {
+		s.want(store.Conversation{Account: account, ID: g.ID})
 	}
 }
 
@@ -225,16 +235,16 @@ func (s *memberSync) untilDue() (wait time.Duration) {
 func (s *memberSync) sync(
 	stop, work context.Context, conversation store.Conversation, authors map[identity.PublicKey]struct{},
 ) error {
-	login := s.br.GetCachedUserLoginByID(mimirid.Login(conversation.Account))
 	portal, err := s.br.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
-	if err != nil || login == nil || portal == nil || portal.MXID == "" {
+	if err != nil || portal == nil || portal.MXID == "" {
 		return err
 	}
-	cl, ok := login.Client.(*client)
-	if !ok {
-		return nil
+	logins, err := s.groupLogins(conversation.ID)
+	best := s.freshest(conversation.ID, logins)
+	if err != nil || best == nil {
+		return err
 	}
-	room := memberRoom{client: cl, room: portal.MXID, group: conversation.ID, authors: authors}
+	room := memberRoom{client: best.client, room: portal.MXID, group: conversation.ID, authors: authors, logins: logins}
 	if room.bound, err = s.isBound(work, portal); err != nil {
 		return err
 	}
@@ -246,31 +256,33 @@ func (s *memberSync) sync(
 			room.joined++
 		}
 	}
-	tasks, err := s.groupTasks(conversation)
-	if err != nil {
-		return err
-	}
+	tasks := allTasks(logins)
 	levels := make(map[id.UserID]int)
-	for m, err := range s.groups.GroupMembers(conversation.Account, conversation.ID) {
+	for m, err := range s.groups.GroupMembers(best.account, conversation.ID) {
 		if err != nil {
 			return err
 		}
 		if stop.Err() != nil {
 			return nil
 		}
-		if err := room.set(work, tasks.Member(m), levels); err != nil {
+		if err := room.set(work, room.expected(tasks, m), levels); err != nil {
 			return err
 		}
 	}
-	if room.bound {
-		return nil
+	if err := room.preferWriters(work, portal); err != nil || room.bound {
+		return err
+	}
+	if err := room.removePlaced(work, portal); err != nil {
+		return err
 	}
 	return room.setLevels(work, levels)
 }
 
-// memberRoom is the room of a group whose members are set.
+// memberRoom is the room of a group whose members are set. Its client is the one whose account
+// knows most of the group.
 type memberRoom struct {
 	*client
+	logins  []groupLogin
 	room    id.RoomID
 	group   store.ConversationID
 	current map[id.UserID]*event.MemberEventContent
@@ -281,13 +293,24 @@ type memberRoom struct {
 	bound bool
 }
 
+// expected returns a member as the room should show it. One of our users who asks to leave has
+// left.
+func (r *memberRoom) expected(tasks groupchat.Tasks, m store.Member) store.Member {
+	m = tasks.Member(m)
+	for _, l := range r.logins {
+		if l.account == m.ID && !l.belongs && m.Standing == store.StandingMember {
+			m.Standing = store.StandingLeft
+		}
+	}
+	return m
+}
+
 // set makes a ghost join, leave or be banned, and notes its power.
 func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.UserID]int) error {
-	if m.ID == r.account {
-		if level := groupchat.Level(m.Permissions); m.Standing == store.StandingMember {
-			levels[r.login.UserMXID] = level
+	for i := range r.logins {
+		if l := &r.logins[i]; l.account == m.ID && l.belongs {
+			return r.setUser(work, m, l, levels)
 		}
-		return nil
 	}
 	intent := r.br.Matrix.GhostIntent(mimirid.User(m.ID))
 	ghost := intent.GetMXID()
@@ -358,7 +381,7 @@ func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.Use
 	if membership != event.MembershipInvite && r.members.isUnhandled(evt) {
 		return m, "", errUnhandled // see HandleMatrixMembership
 	}
-	tasks, err := r.groupTasks(store.Conversation{Account: r.account, ID: r.group})
+	logins, err := r.groupLogins(r.group)
 	if err != nil {
 		return m, "", err
 	}
@@ -366,7 +389,7 @@ func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.Use
 	if err != nil {
 		return m, "", err
 	}
-	return tasks.Member(now), membership, nil
+	return r.expected(allTasks(logins), now), membership, nil
 }
 
 func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent bridgev2.MatrixAPI, membership event.Membership) error {

@@ -32,6 +32,12 @@ type GroupNode interface {
 	ConversationMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error)
 	ConversationMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error)
 	ConversationReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error)
+	// GroupReaction returns the reaction of somebody to a message of a group that counts, also
+	// one that was taken back: its Emoji is "" then. It returns store.ErrNotFound for none.
+	GroupReaction(account identity.PublicKey, group store.ConversationID, target peer.GUID, author identity.PublicKey) (store.Reaction, error)
+	// GroupPosition returns up to which number of its mediator the history of a group is
+	// stored, and when the mediator was reached last.
+	GroupPosition(account identity.PublicKey, group store.ConversationID) (position int64, reached store.Millis, err error)
 	ConversationMedia(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error)
 	// CreateGroup begins to create a group: what it returns becomes store.GroupCreated when the
 	// group exists.
@@ -69,10 +75,19 @@ func (c *Connector) inGroups(conversation store.ConversationID) bool {
 	return c.groups != nil && conversation.Kind() == store.KindGroup
 }
 
-// readMessage returns one message of a conversation, or store.ErrNotFound.
+// readMessage returns one message of a conversation, or store.ErrNotFound. The direction of
+// a message in a group need not be that of the account, see mimirid.ParseMessage.
 func (c *Connector) readMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error) {
 	if c.inGroups(conversation) {
-		return c.groups.ConversationMessage(account, conversation, id)
+		m, err := c.groups.ConversationMessage(account, conversation, id)
+		if isGone(err) {
+			id.Dir = store.Out - id.Dir
+			m, err = c.groups.ConversationMessage(account, conversation, id)
+		}
+		if err != nil {
+			return m, err
+		}
+		return c.withSource(account, conversation, m)
 	}
 	return c.node.Message(account, conversation.Contact(), id)
 }
@@ -80,7 +95,13 @@ func (c *Connector) readMessage(account identity.PublicKey, conversation store.C
 // readMessages returns a page of a conversation, see Node.Messages.
 func (c *Connector) readMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error) {
 	if c.inGroups(conversation) {
-		return c.groups.ConversationMessages(account, conversation, before, limit)
+		page, err := c.groups.ConversationMessages(account, conversation, before, limit)
+		for i := range page {
+			if err == nil {
+				page[i], err = c.withSource(account, conversation, page[i])
+			}
+		}
+		return page, err
 	}
 	return c.node.Messages(account, conversation.Contact(), before, limit)
 }

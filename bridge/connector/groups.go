@@ -26,10 +26,9 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// A group is a room of its own for each login: two users of one node who are in the same
-// group share its ghosts and not its room, as with contacts. What the mediator and the
-// members say comes from the event log; name, picture, roles and members of the room follow
-// the store, whatever they were before.
+// A group has one room for all logins whose accounts are in it, see grouplogins.go. What the
+// mediator and the members say comes from the event logs of these accounts; name, picture,
+// roles and members of the room follow the store, whatever they were before.
 
 // groupEvent shows an event of a group.
 func (d *delivery) groupEvent(ctx context.Context) error {
@@ -50,7 +49,7 @@ func (d *delivery) groupEvent(ctx context.Context) error {
 		d.members.want(d.at.Conversation)
 		return nil
 	case store.GroupRemoved:
-		return d.sayIfThere(ctx, "This group was removed from the node: nothing new comes, and what you write is not sent.")
+		return d.groupRemoved(ctx)
 	case store.GroupTaskDone, store.GroupTaskFailed:
 		return d.taskEnded(ctx)
 	case store.ConversationRead:
@@ -77,7 +76,7 @@ func (d *delivery) senderOf(m store.Message) bridgev2.EventSender {
 	case m.Author.IsZero(), peer.MessageType(m.Type) == peer.TypeSystem:
 		return bridgev2.EventSender{}
 	default:
-		return bridgev2.EventSender{Sender: mimirid.User(m.Author)}
+		return d.memberSender(m.Author)
 	}
 }
 
@@ -92,12 +91,15 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 	case m.Deleted:
 		text = groupchat.Deleted
 	case peer.MessageType(m.Type) == peer.TypeSystem:
-		if !d.old && d.ownChanges.isReport(ctx, d.at.Conversation, m) {
+		if !d.old && d.ownChanges.isReport(ctx, d.at.ID, m) {
 			return nil, true
 		}
 		text = groupchat.SystemText(m.Payload, d.nameIn)
 	case m.Unreadable:
 		text = groupchat.Unreadable
+		if readable, err := d.isReadableByOthers(m); err == nil && readable {
+			return nil, true
+		}
 	default:
 		return nil, false
 	}
@@ -123,7 +125,7 @@ func (d *delivery) nameIn(key identity.PublicKey) string {
 // memberInfo returns the profile of somebody in a group: of the account, of a contact, or
 // of a member, as far as it is known.
 func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey) (*bridgev2.UserInfo, error) {
-	if key == cl.account {
+	if key == cl.account || cl.loginOf(key) != nil {
 		account, err := cl.node.Account(key)
 		if err != nil {
 			return nil, err
@@ -170,10 +172,11 @@ func (cl *client) groupOf(key identity.PublicKey) (store.ConversationID, error) 
 	return store.ConversationID{}, nil
 }
 
-// groupInfo returns what the room of a group is created with. Of the members it has our
-// user alone: the others join before what they say, or later, see memberSync.
+// groupInfo returns what the room of a group is created with, or what a login needs to come
+// into it. Of the members a new room has our users alone: the others join before what they
+// say, or later, see memberSync. Our users are not there as ghosts, too.
 func (cl *client) groupInfo(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID) (*bridgev2.ChatInfo, error) {
-	g, err := cl.groups.Group(cl.account, group)
+	g, logins, err := cl.roomGroup(group)
 	if err != nil {
 		return nil, err
 	}
@@ -181,34 +184,55 @@ func (cl *client) groupInfo(ctx context.Context, portal *bridgev2.Portal, group 
 	if err != nil {
 		return nil, err
 	}
-	info := groupRoom(g)
-	kind, level := database.RoomTypeDefault, groupchat.Level(g.Permissions)
-	self := bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(cl.account), SenderLogin: cl.login.ID}
-	info.Type = &kind
-	info.Members = &bridgev2.ChatMemberList{
-		MemberMap:   bridgev2.ChatMemberMap{self.Sender: {EventSender: self, Membership: event.MembershipJoin, PowerLevel: &level}},
-		PowerLevels: groupchat.PowerLevels(),
+	kind, users := database.RoomTypeDefault, make(bridgev2.ChatMemberMap)
+	for _, l := range logins {
+		if !l.belongs || portal.MXID != "" && l.account != cl.account { // who is in the room is theirs to say
+			continue
+		}
+		member := bridgev2.ChatMember{EventSender: bridgev2.EventSender{SenderLogin: l.login.ID}, Membership: event.MembershipJoin}
+		if level := groupchat.Level(l.group.Permissions); !bound {
+			member.PowerLevel = &level
+		}
+		users[l.GetUserID()] = member
 	}
-	if bound { // our user is there already, and the rest is not ours to change
-		info = &bridgev2.ChatInfo{Type: &kind, UserLocal: info.UserLocal, Members: &bridgev2.ChatMemberList{
-			MemberMap: bridgev2.ChatMemberMap{self.Sender: {EventSender: self, Membership: event.MembershipJoin}},
-		}}
+	info := groupRoom(g)
+	request := isRequest(logins)
+	info.Type, info.MessageRequest = &kind, &request
+	info.Members = &bridgev2.ChatMemberList{MemberMap: users, PowerLevels: groupchat.PowerLevels()}
+	info.UserLocal = nil
+	if own, err := cl.groups.Group(cl.account, group); err == nil {
+		info.UserLocal = mutedInfo(own)
+	}
+	if bound { // the rest is not ours to change
+		info = &bridgev2.ChatInfo{Type: &kind, UserLocal: info.UserLocal, Members: &bridgev2.ChatMemberList{MemberMap: users}}
 	}
 	return info, nil
 }
 
-// groupRoom returns what a group says about its room.
-func groupRoom(g store.Group) *bridgev2.ChatInfo {
+// isRequest reports whether the room of a group is an invite: none of our users is a member.
+func isRequest(logins []groupLogin) bool {
+	invited := false
+	for _, l := range logins {
+		if l.group.State.IsActive() {
+			return false
+		}
+		invited = invited || l.group.State == store.GroupInvited
+	}
+	return invited
+}
+
+func mutedInfo(g store.Group) *bridgev2.UserLocalPortalInfo {
 	muted := bridgev2.Unmuted
 	if g.Muted {
 		muted = event.MutedForever
 	}
+	return &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}
+}
+
+// groupRoom returns what a group says about its room.
+func groupRoom(g store.Group) *bridgev2.ChatInfo {
 	name, topic := groupchat.Name(g), msgconv.CleanText(g.Description)
-	request := g.State == store.GroupInvited
-	return &bridgev2.ChatInfo{
-		Name: &name, Topic: &topic, Avatar: roomAvatar(g.Avatar), MessageRequest: &request,
-		UserLocal: &bridgev2.UserLocalPortalInfo{MutedUntil: &muted},
-	}
+	return &bridgev2.ChatInfo{Name: &name, Topic: &topic, Avatar: roomAvatar(g.Avatar)}
 }
 
 // roomAvatar returns a picture for a room, or that there is none.
@@ -244,6 +268,13 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 		if err := d.newGroup(ctx); err != nil {
 			return err
 		}
+		belongs, err := d.belongs()
+		if err != nil {
+			return err
+		}
+		if !belongs {
+			break // the room is that of others
+		}
 		if portal, err := d.ensureRoom(ctx); err != nil || portal == nil {
 			return err
 		}
@@ -266,7 +297,7 @@ const (
 )
 
 func (d *delivery) groupNotice(at store.Millis, part int) networkid.MessageID {
-	return mimirid.Notice(d.at.ID, uint64(max(at, 0)), part)
+	return d.notice(uint64(max(at, 0)), part)
 }
 
 // invited shows who invites our user, and how to answer.
@@ -281,6 +312,13 @@ func (d *delivery) invited(ctx context.Context, g store.Group) error {
 		text = fmt.Sprintf("%s invites you to the group %s, but the invite has no key that you can use: ask for another one. `%s decline` declines this one.",
 			who, groupchat.Name(g), prefix)
 	}
+	if belongs, err := d.belongs(); err != nil || !belongs {
+		if err == nil {
+			text = strings.NewReplacer("accept`", "accept "+groupchat.Name(g)+"`", "decline`", "decline "+groupchat.Name(g)+"`").Replace(text)
+			err = d.tellApart(ctx, fmt.Sprint("invite/", g.Invited), text)
+		}
+		return err
+	}
 	return d.send(ctx, inviteNotice, d.groupNotice(g.Invited, inviteNotice), bridgev2.EventSender{}, g.Invited.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
@@ -289,6 +327,17 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 	portal, err := d.existingRoom(ctx)
 	if err != nil || portal == nil {
 		return err
+	}
+	shared, err := d.isShared(d.at.Conversation)
+	if err != nil {
+		return err
+	}
+	if shared { // others are in the room, and it is not about them
+		text := groupchat.StateText(g, g.Invited != 0)
+		if text == "" || time.Since(g.StateTime.Time()) > alarmAge {
+			return nil
+		}
+		return d.tellApart(ctx, fmt.Sprint("state/", g.State, "/", g.StateTime), groupchat.Name(g)+": "+text)
 	}
 	known := false
 	if g.Invited != 0 {
@@ -304,19 +353,42 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 	return d.send(ctx, part, d.groupNotice(g.StateTime, part), bridgev2.EventSender{}, g.StateTime.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
+// groupRemoved says that the node has the group of our user no more.
+func (d *delivery) groupRemoved(ctx context.Context) error {
+	d.members.want(d.at.Conversation)
+	const text = "This group was removed from the node: nothing new comes, and what you write is not sent."
+	shared, err := d.isShared(d.at.Conversation)
+	if err != nil || !shared {
+		if err == nil {
+			err = d.sayIfThere(ctx, text)
+		}
+		return err
+	}
+	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil || portal == nil || portal.MXID == "" || time.Since(d.ev.Time.Time()) > alarmAge {
+		return err
+	}
+	return d.tellApart(ctx, fmt.Sprint("removed/", d.ev.Seq), msgconv.CleanName(portal.Name)+": "+text)
+}
+
 // changeGroup makes name, topic, picture and the power of our user what the group says. It
 // runs where the library handles the room's events, as changeRoom does.
 func (d *delivery) changeGroup(ctx context.Context) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		g, err := d.expectedGroup(d.at.Conversation)
+		shown, logins, err := d.roomGroup(d.at.ID)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
 		}
-		info := groupRoom(g)
-		muted := info.UserLocal
-		info.UserLocal = nil // what the user does in their client is theirs
+		g, err := d.groups.Group(d.at.Account, d.at.ID)
+		if err != nil {
+			homeserver.ScopeOf(ctx).Fail(err)
+			return
+		}
+		info := groupRoom(shown)
+		request := isRequest(logins)
+		info.MessageRequest = &request
 		bound, err := d.isBound(ctx, portal)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
@@ -333,8 +405,8 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 		if !bound && (!portal.NameSet || !portal.TopicSet || !portal.AvatarSet) {
 			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile))
 		}
-		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted {
-			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
+		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted && d.userIsIn(ctx, portal.MXID) {
+			if err := puppet.MuteRoom(ctx, portal.MXID, *mutedInfo(g).MutedUntil); err != nil {
 				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 			}
 		}
@@ -359,7 +431,7 @@ func (d *delivery) inOutbox(ctx context.Context) error {
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 		}
-		for _, row := range rows {
+		for _, row := range visible(rows) {
 			d.status.Send(ctx, &bridgev2.MessageStatus{Status: event.MessageStatusSuccess}, &bridgev2.MessageStatusEventInfo{
 				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
 			})
@@ -397,7 +469,7 @@ func (d *delivery) deleted(ctx context.Context) error {
 		func(ctx context.Context) error { return d.queue(ctx, deletedPart, &meta) })
 }
 
-// redactAll redacts the events of a message, each of its parts, and forgets them.
+// redactAll redacts the events of a message, each of its parts, and leaves tombstones.
 func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID) error {
 	_, id, first, err := mimirid.ParseMessage(message)
 	if err != nil {
@@ -412,15 +484,20 @@ func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, messa
 		if len(rows) == 0 {
 			return nil
 		}
-		for _, row := range rows {
+		for _, row := range visible(rows) {
 			_, err := d.br.Bot.SendMessage(ctx, portal.MXID, event.EventRedaction,
 				&event.Content{Parsed: &event.RedactionEventContent{Redacts: row.MXID}}, &bridgev2.MatrixSendExtra{Timestamp: d.ev.Time.Time(), MessageMeta: row})
 			if err != nil {
 				return fmt.Errorf("redact a message: %w", err)
 			}
 		}
-		if err := d.br.DB.Message.DeleteAllParts(ctx, portal.Receiver, message); err != nil {
-			return fmt.Errorf("forget a deleted message: %w", err)
+		if err := d.bury(ctx, rows[0]); err != nil {
+			return err
+		}
+		for _, row := range visible(rows) {
+			if err := d.br.DB.Message.Delete(ctx, row.RowID); err != nil {
+				return fmt.Errorf("forget a deleted message: %w", err)
+			}
 		}
 	}
 }
@@ -442,7 +519,7 @@ func (d *delivery) taskEnded(ctx context.Context) error {
 		name = d.nameIn(d.ev.Member)
 	}
 	if failed && ours {
-		return d.sayIfThere(ctx, "⚠️ "+change.Refused(name, reason))
+		return d.sayToUser(ctx, "⚠️ "+change.Refused(name, reason))
 	}
 	about := ""
 	if name != "" {
@@ -452,7 +529,16 @@ func (d *delivery) taskEnded(ctx context.Context) error {
 	if failed {
 		text = fmt.Sprintf("What you asked of the group%s was refused: %s", about, reason)
 	}
-	return d.sayIfThere(ctx, strings.TrimSuffix(text, ".")+".")
+	return d.sayToUser(ctx, strings.TrimSuffix(text, ".")+".")
+}
+
+// sayToUser says something in the room of a group that is about what our user has asked for.
+func (d *delivery) sayToUser(ctx context.Context, text string) error {
+	text, err := d.addressed(d.at.Conversation, text)
+	if err != nil {
+		return err
+	}
+	return d.sayIfThere(ctx, text)
 }
 
 // settleChange makes the room what the group is, after the mediator has answered a change of

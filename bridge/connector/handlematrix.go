@@ -42,6 +42,9 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	if err != nil {
 		return nil, err
 	}
+	if err := cl.checkLogin(ctx, msg.Event, msg.Portal, conversation); err != nil {
+		return nil, err
+	}
 	if err := cl.announceRelay(ctx, msg, conversation); err != nil {
 		return nil, cl.sendError(msg.Event, err)
 	}

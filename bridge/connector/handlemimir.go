@@ -143,6 +143,11 @@ func (d *delivery) portalKey() networkid.PortalKey {
 	return mimirid.Portal(d.at.Account, d.at.ID)
 }
 
+// notice returns the id of a notice about an event of the log, see mimirid.Notice.
+func (d *delivery) notice(event uint64, part int) networkid.MessageID {
+	return mimirid.Notice(d.at.Account, d.at.ID, event, part)
+}
+
 // contactSender is the sender of events for what the contact wrote; in a group, of which
 // no member is meant, the bot.
 func (d *delivery) contactSender() bridgev2.EventSender {
@@ -155,6 +160,9 @@ func (d *delivery) contactSender() bridgev2.EventSender {
 // ownSender is the sender of events for what our user wrote elsewhere: the user, if the
 // bridge may act as them.
 func (d *delivery) ownSender() bridgev2.EventSender {
+	if d.isGroup() {
+		return d.memberSender(d.at.Account)
+	}
 	return bridgev2.EventSender{IsFromMe: true, Sender: mimirid.User(d.at.Account), SenderLogin: d.at.Login.ID}
 }
 
@@ -231,13 +239,22 @@ func (d *delivery) send(
 	})
 }
 
-// put is send without a notice in place of a refused event.
+// put is send without a notice in place of a refused event. In a group it does nothing for a
+// message that another account has brought.
 func (d *delivery) put(
 	ctx context.Context, portal *bridgev2.Portal, part int, id networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 	converted *bridgev2.ConvertedMessage,
 ) error {
 	for _, p := range converted.Parts {
 		p.Extra = map[string]any{mimirid.MarkerKey: mimirid.Marker(id)}
+	}
+	if d.isGroup() {
+		if err := d.unlessSkipped(d.settleRoom(ctx, portal)); err != nil {
+			return err
+		}
+	}
+	if shown, err := d.isShown(ctx, id); shown || err != nil {
+		return err
 	}
 	if d.at.InDoubt {
 		found, err := d.recover(ctx, portal, id, sender, at)
@@ -246,7 +263,10 @@ func (d *delivery) put(
 		}
 	}
 	crashpoint.At(crashpoint.BeforeRoom)
-	scope := homeserver.NewScope(d.ev, part)
+	if d.isGroup() {
+		d.doubts.begin(d.at.ID)
+	}
+	scope := d.scopeOf(id, part)
 	err := d.queueIn(ctx, scope, &simplevent.PreConvertedMessage{
 		EventMeta: d.meta(bridgev2.RemoteEventMessage, sender, at),
 		ID:        id,
@@ -254,6 +274,9 @@ func (d *delivery) put(
 	})
 	if err != nil {
 		return err
+	}
+	if d.isGroup() {
+		d.doubts.end(d.at.ID, portal.MXID)
 	}
 	if shown := scope.Sent(); shown != "" { // and its row is there, else there would be an error
 		return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
@@ -267,6 +290,16 @@ func (d *delivery) put(
 		return fmt.Errorf("%w: the event was ignored", homeserver.ErrRoom)
 	}
 	return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, rows[0]))
+}
+
+// scopeOf returns the scope of an event that shows a message. In a group it is the same for
+// all accounts that have the message.
+func (d *delivery) scopeOf(id networkid.MessageID, part int) *homeserver.Scope {
+	_, _, _, err := mimirid.ParseMessage(id)
+	if !d.isGroup() || d.ev.Kind == redoEntry || err != nil {
+		return homeserver.NewScope(d.ev, part)
+	}
+	return homeserver.NewNamedScope(fmt.Sprintf("group/%s/%d/%t", id, part, d.old))
 }
 
 // unlessSkipped drops an error of the search for an event in doubt, once it is known that
@@ -303,7 +336,11 @@ func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bri
 		library, cancel = scope.With(library, ctx)
 		return library
 	})
-	res := d.br.QueueRemoteEvent(d.at.Login, evt)
+	source, err := d.source(ctx)
+	if err != nil {
+		return err
+	}
+	res := d.br.QueueRemoteEvent(source, evt)
 	if cancel != nil {
 		cancel()
 	}
@@ -362,7 +399,7 @@ func (d *delivery) insteadOf(ctx context.Context, why error) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	sender, id := d.contactSender(), mimirid.Notice(d.at.ID, d.ev.Seq, 0)
+	sender, id := d.contactSender(), d.notice(d.ev.Seq, 0)
 	switch d.ev.Kind {
 	case store.MessageReceived, store.MessageQueued, store.MessageSynced, historyEntry, redoEntry:
 		id = mimirid.Message(d.at.ID, d.ev.Message, 0)
@@ -444,7 +481,7 @@ func (d *delivery) change(
 			if words == "" {
 				return nil // the probe was accepted
 			}
-			id := mimirid.Notice(d.at.ID, d.ev.Seq, changeNotice)
+			id := d.notice(d.ev.Seq, changeNotice)
 			return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), fmt.Sprintf(words, reasonOf(why)))
 		},
 	})
@@ -502,7 +539,7 @@ func (d *delivery) failed(ctx context.Context) error {
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 		}
-		for _, row := range rows {
+		for _, row := range visible(rows) {
 			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
 				WithErrorReason(event.MessageStatusTooOld).WithMessage(reason).WithIsCertain(true).WithSendNotice(true)
 			d.status.Send(ctx, &status, &bridgev2.MessageStatusEventInfo{

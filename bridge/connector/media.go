@@ -31,6 +31,12 @@ import (
 
 // file shows a message with a file, if the file is here.
 func (d *delivery) file(ctx context.Context, m store.Message) error {
+	if shown, err := d.isShown(ctx, mimirid.Message(d.at.ID, m.ID, 0)); shown || err != nil {
+		if err == nil {
+			_, err = d.ensureRoom(ctx) // our user may not be in it yet
+		}
+		return err
+	}
 	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
 	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
@@ -64,8 +70,16 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	return d.file(ctx, *m)
 }
 
-// fileMissing says why there is no file, once per entry.
+// fileMissing says why there is no file, once per entry; in a group when none of our accounts
+// gets it, once for all of them.
 func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transfer.Info) error {
+	id := d.notice(d.ev.Seq, 0)
+	if d.isGroup() {
+		id = mimirid.FileNotice(d.at.ID, m.ID)
+		if comes, err := d.fileComes(m); comes || err != nil {
+			return err
+		}
+	}
 	reason := "it was not fetched"
 	switch info.State {
 	case store.MediaFailed:
@@ -79,7 +93,34 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 	text := fmt.Sprintf("📎 %s: %s. Reply to this with `%s fetch` to try it now.",
 		msgconv.DescribeFile(info.Name, info.Size), reason, d.br.Config.CommandPrefix)
 	sender := d.senderOf(m)
-	return d.send(ctx, fileNotePart, mimirid.Notice(d.at.ID, d.ev.Seq, 0), sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+	return d.send(ctx, fileNotePart, id, sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+}
+
+// fileComes reports whether one of our accounts has the file of a message in a group, or is
+// fetching it.
+func (d *delivery) fileComes(m store.Message) (bool, error) {
+	accounts, err := d.accountsIn(d.at.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, account := range accounts {
+		other, err := d.readMessage(account, d.at.ID, m.ID)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		info, err := d.fileState(account, d.at.ID, other.ID)
+		switch {
+		case errors.Is(err, transfer.ErrNoMedia), isGone(err):
+		case err != nil:
+			return false, err
+		case info.State == store.MediaStored, info.State == store.MediaUploading, info.State == store.MediaDownloading:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // fileNotePart is the part of an entry that this notice is.

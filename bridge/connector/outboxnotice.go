@@ -331,6 +331,9 @@ func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who 
 	default:
 		return had, nil
 	}
+	if text, err = c.addressed(at, text); err != nil {
+		return had, err
+	}
 	content := msgconv.Notice(text)
 	content.Mentions = &event.Mentions{}
 	if open {

@@ -14,6 +14,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
 )
 
 // ownChanges are the changes of groups from Matrix, in the bridge's tables. It is safe for
@@ -96,14 +97,14 @@ func (o *ownChanges) ofTask(ctx context.Context, at store.Conversation, task uin
 	return change, found
 }
 
-// isReport reports whether a message of the mediator reports a change that our user has made
-// in the room, which shows it already.
-func (o *ownChanges) isReport(ctx context.Context, at store.Conversation, m store.Message) (report bool) {
-	s, own := groupchat.ParseOwn(m.Payload, at.Account)
-	if !own {
+// isReport reports whether a message of the mediator reports a change that one of our users has
+// made in the room, which shows it already.
+func (o *ownChanges) isReport(ctx context.Context, group store.ConversationID, m store.Message) (report bool) {
+	s, err := mediator.ParseSystem(m.Payload)
+	if err != nil {
 		return false
 	}
-	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
+	o.update(ctx, store.Conversation{Account: s.Actor, ID: group}, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		report = c.Reported(s, m.ID.String())
 		return c, report
 	})

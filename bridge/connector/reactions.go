@@ -23,6 +23,7 @@ import (
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -77,7 +78,7 @@ func (d *delivery) reactorSender(r reactor) bridgev2.EventSender {
 	case !d.isGroup():
 		return d.contactSender()
 	default:
-		return bridgev2.EventSender{Sender: mimirid.User(r.author)}
+		return d.memberSender(r.author)
 	}
 }
 
@@ -102,6 +103,13 @@ func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
 
 // effective returns the reaction of somebody that counts, nil for none.
 func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, error) {
+	if d.isGroup() {
+		author := who.author
+		if who.dir == store.Out {
+			author = d.at.Account
+		}
+		return d.groupReaction(d.at.ID, target, author)
+	}
 	reactions, err := d.readReactions(d.at.Account, d.at.ID, target)
 	if isGone(err) {
 		return nil, nil
@@ -118,6 +126,75 @@ func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, er
 	return nil, nil
 }
 
+// groupReaction returns the reaction of a member that counts, with an empty emoji when it was
+// taken back, nil for none: the latest that one of our accounts has, by the clock of the
+// member. An account may know of it before others do.
+func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, author identity.PublicKey) (*store.Reaction, error) {
+	accounts, err := c.accountsIn(group)
+	if err != nil {
+		return nil, err
+	}
+	var latest *store.Reaction
+	for _, account := range accounts {
+		r, err := c.groups.GroupReaction(account, group, target, author)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.Emoji = strings.TrimSpace(msgconv.CleanText(r.Emoji))
+		if latest == nil || r.SendTime > latest.SendTime {
+			latest = &r
+		}
+	}
+	return latest, nil
+}
+
+// groupReactions returns the reactions to a message of a group that count.
+func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+	accounts, err := c.accountsIn(group)
+	if err != nil {
+		return nil, err
+	}
+	authors := make(map[identity.PublicKey]bool)
+	var found []store.Reaction
+	for _, account := range accounts {
+		reactions, err := c.groups.ConversationReactions(account, group, target)
+		if err != nil && !isGone(err) {
+			return nil, err
+		}
+		for _, r := range reactions {
+			author := r.Author
+			if r.Dir == store.Out {
+				author = account
+			}
+			if authors[author] {
+				continue
+			}
+			authors[author] = true
+			latest, err := c.groupReaction(group, target, author)
+			if err != nil {
+				return nil, err
+			}
+			if latest != nil && latest.Emoji != "" {
+				latest.Dir, latest.Author = store.In, author
+				found = append(found, *latest)
+			}
+		}
+	}
+	return found, nil
+}
+
+// isFromRoom reports whether one of our users has reacted in the room.
+func (d *delivery) isFromRoom(r store.Reaction) (bool, error) {
+	m, err := d.readMessage(r.Author, d.at.ID, store.MessageID{Dir: store.Out, GUID: r.Message.GUID})
+	if isGone(err) {
+		return false, nil
+	}
+	return err == nil && msgconv.IsMatrixSource(m.Source), err
+}
+
 // syncReaction makes the room show the reaction of somebody that counts, in steps with a
 // transaction each: it removes the old one and adds the new one.
 func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, who reactor) error {
@@ -130,7 +207,12 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, who react
 	if err != nil {
 		return err
 	}
-	row, err := d.br.DB.Reaction.GetByID(ctx, d.at.Login.ID, message, "", sender.Sender, "")
+	if wanted != nil && wanted.Emoji != "" && d.isGroup() && !d.old {
+		if fromRoom, err := d.isFromRoom(*wanted); fromRoom || err != nil {
+			return err // it has an event of its own, and the library takes back those before
+		}
+	}
+	row, err := d.br.DB.Reaction.GetByID(ctx, d.portalKey().Receiver, message, "", sender.Sender, "")
 	if err != nil {
 		return fmt.Errorf("look for the reaction that is shown: %w", err)
 	}
@@ -163,17 +245,35 @@ func (d *delivery) addReaction(
 	return d.unit(ctx, portal, unit{
 		key: "reaction " + string(id), sender: sender,
 		send: func(ctx context.Context) error {
+			if d.isGroup() {
+				if err := d.unlessSkipped(d.settleRoom(ctx, portal)); err != nil {
+					return err
+				}
+				row, err := d.br.DB.Reaction.GetByID(ctx, portal.Receiver, message, "", sender.Sender, "")
+				if err != nil || row != nil && row.Emoji == wanted.Emoji {
+					return err
+				}
+			}
 			if d.at.InDoubt {
 				found, err := d.recoverReaction(ctx, message, id, sender, wanted)
 				if err = d.unlessSkipped(err); err != nil || found {
 					return err
 				}
 			}
-			return d.queue(ctx, who.part(reactionAdded), &simplevent.Reaction{
+			scope := homeserver.NewScope(d.ev, who.part(reactionAdded))
+			if d.isGroup() {
+				scope = homeserver.NewNamedScope(fmt.Sprintf("group reaction/%s/%t", id, d.old))
+				d.doubts.begin(d.at.ID)
+			}
+			err := d.queueIn(ctx, scope, &simplevent.Reaction{
 				EventMeta:     d.meta(bridgev2.RemoteEventReaction, sender, d.ev.Time.Time()),
 				TargetMessage: message, Emoji: wanted.Emoji,
 				ExtraContent: map[string]any{mimirid.MarkerKey: mimirid.Marker(id)},
 			})
+			if err == nil && d.isGroup() {
+				d.doubts.end(d.at.ID, portal.MXID)
+			}
+			return err
 		},
 		exists: func(ctx context.Context) error {
 			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
@@ -183,7 +283,7 @@ func (d *delivery) addReaction(
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
-			return d.putNotice(ctx, portal, mimirid.Notice(d.at.ID, d.ev.Seq, who.part(reactionAdded)), sender, d.ev.Time.Time(), text)
+			return d.putNotice(ctx, portal, d.notice(d.ev.Seq, who.part(reactionAdded)), sender, d.ev.Time.Time(), text)
 		},
 	})
 }
@@ -213,7 +313,7 @@ func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid
 		if err != nil {
 			return "", fmt.Errorf("look for what is reacted to: %w", err)
 		}
-		if len(rows) > 0 {
+		if len(visible(rows)) > 0 {
 			return id, nil
 		}
 		if msgconv.SourceEvent(m.Source) != "" && time.Since(m.Created.Time()) < noteTime {
@@ -274,6 +374,9 @@ func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.Matri
 func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
 	conversation, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := cl.checkLogin(ctx, msg.Event, msg.Portal, conversation); err != nil {
 		return nil, err
 	}
 	if err := cl.react(ctx, msg.Event, conversation, target, msg.PreHandleResp.Emoji); err != nil {

@@ -131,7 +131,7 @@ func (d *delivery) stuck(ctx context.Context, err, notice error) error {
 // contact: a room in which the contact must not write is broken.
 func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender {
 	switch {
-	case sender.IsFromMe:
+	case sender.IsFromMe, sender.SenderLogin != "":
 		return []bridgev2.EventSender{sender, {}}
 	case sender.Sender == "" && !d.isGroup():
 		return []bridgev2.EventSender{sender, d.contactSender()}

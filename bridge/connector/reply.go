@@ -94,7 +94,7 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 		}
 		evt := msgconv.SourceEvent(m.Source)
 		switch {
-		case len(rows) > 0:
+		case len(visible(rows)) > 0:
 			return &networkid.MessageOptionalPartID{MessageID: id}, nil
 		case evt != "" && time.Since(m.Created.Time()) < noteTime:
 			content.GetRelatesTo().SetReplyTo(evt)

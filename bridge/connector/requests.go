@@ -70,7 +70,7 @@ const (
 )
 
 func (d *delivery) requestNotice(contact store.Contact, part int) networkid.MessageID {
-	return mimirid.Notice(d.at.ID, uint64(max(contact.Requested, 0)), part)
+	return d.notice(uint64(max(contact.Requested, 0)), part)
 }
 
 // accepted creates the room of a contact, and makes a message request a conversation. A
@@ -131,7 +131,7 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 
 // say has the bot say something in the room, once per entry and part.
 func (d *delivery) say(ctx context.Context, part int, text string) error {
-	return d.send(ctx, part, mimirid.Notice(d.at.ID, d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
+	return d.send(ctx, part, d.notice(d.ev.Seq, part), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // changeRoom updates the state of the room for its contact. It runs where the library
@@ -215,7 +215,7 @@ func (d *delivery) callMissed(ctx context.Context) error {
 	if !d.config.Network.CallNotices {
 		return nil
 	}
-	return d.send(ctx, 0, mimirid.Notice(d.at.ID, d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
+	return d.send(ctx, 0, d.notice(d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
 		msgconv.Single(msgconv.Notice("📞 Missed call. Calls can be taken with the Mimir app.")))
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -38,20 +39,37 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 		if !d.deliver.MayCreateRoom(d.at.Conversation) {
 			return nil, deliver.ErrAwaitTurn
 		}
+		if d.isGroup() {
+			if err := d.placeAll(ctx, portal); err != nil {
+				return nil, err
+			}
+		}
 		if _, err := d.resync(ctx, portal, true); err != nil {
 			return nil, homeserver.RoomError("create the room", err)
 		}
 		if portal.MXID == "" {
 			return nil, errors.New("create the room: the library has created none")
 		}
-		d.at.Unlisted = false // nothing is in a room that is new
+		d.at.Unlisted, d.at.Placed = false, "" // nothing is in a room that is new
 		if err := d.endBinding(ctx, portal); err != nil {
 			return nil, err
 		}
 	}
 	// A crash may have come between the creation of the room and the invitation, or the
 	// user has left and a new message invites them again.
-	if !d.userIsIn(ctx, portal.MXID) {
+	isIn := d.userIsIn(ctx, portal.MXID)
+	wanted := true
+	if !isIn {
+		if wanted, err = d.isWanted(ctx, portal); err != nil {
+			return nil, err
+		}
+	}
+	if d.isGroup() && wanted {
+		if err := d.place(ctx, portal); err != nil {
+			return nil, err
+		}
+	}
+	if !isIn && wanted {
 		refused, err := d.resync(ctx, portal, false)
 		if err == nil && !d.userIsIn(ctx, portal.MXID) {
 			err = refused // the library does not report it
@@ -97,6 +115,20 @@ func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error 
 		return homeserver.ErrRoomEncrypted
 	}
 	return nil
+}
+
+// isWanted reports whether our user is to be brought into the room: not into that of others,
+// and not into one whose people have banned them.
+func (d *delivery) isWanted(ctx context.Context, portal *bridgev2.Portal) (bool, error) {
+	wanted, err := d.belongs()
+	if err != nil || !wanted {
+		return false, err
+	}
+	bound, err := d.isBound(ctx, portal)
+	if err != nil || !bound {
+		return err == nil, err
+	}
+	return !d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.at.Login.UserMXID, event.MembershipBan), nil
 }
 
 func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
@@ -152,7 +184,7 @@ func (d *delivery) recover(
 	row := &database.Message{
 		ID: message, MXID: evt.ID, Room: portal.PortalKey,
 		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
-		IsDoublePuppeted: evt.Sender == d.at.Login.UserMXID,
+		IsDoublePuppeted: !d.IsOurs(evt.Sender),
 	}
 	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
@@ -185,5 +217,10 @@ func (d *delivery) search() homeserver.Search {
 
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
-	return sender == d.matrix.Bot().UserID || sender == d.at.Login.UserMXID || d.br.IsGhostMXID(sender)
+	if d.IsOurs(sender) || sender == d.at.Login.UserMXID {
+		return true
+	}
+	return d.isGroup() && slices.ContainsFunc(d.br.GetAllCachedUserLogins(), func(login *bridgev2.UserLogin) bool {
+		return login.UserMXID == sender
+	})
 }

@@ -90,7 +90,8 @@ var (
 // Deliverer brings the events of the log into rooms. Each conversation has a cursor in
 // the store. Events are shown in order, one at a time per conversation, and the cursor
 // moves when an event is shown; an event that cannot be shown now is retried for as long
-// as it takes. Conversations do not wait for each other.
+// as it takes. Conversations do not wait for each other, but for those of several accounts
+// with one group: they have one room, and one delivery at a time.
 //
 // The cursor on disk may be one event behind: the next event is shown while the cursor
 // moves past the one before. So after a crash two events may be in the room already.
@@ -180,6 +181,8 @@ type Memory struct {
 	SkipSearch bool
 	// ProfileDue is when a name or a picture that was refused is set again.
 	ProfileDue time.Time
+	// Placed is the room of a group of which the tables say that the user is in it.
+	Placed id.RoomID
 	// Muted means that the user's client was told that the room is muted.
 	Muted bool
 	// HistoryRoom is the room that has the history of the conversation, and HistoryLimit
@@ -542,7 +545,7 @@ func (d *Deliverer) start() []*Position {
 	defer d.mu.Unlock()
 	var started []*Position
 	d.ready = slices.DeleteFunc(d.ready, func(conversation store.Conversation) bool {
-		exclusive, ok := d.places.take(conversation.Contact())
+		exclusive, ok := d.places.take(conversation.ID)
 		if !ok {
 			return false
 		}
@@ -581,7 +584,7 @@ func (d *Deliverer) deliver(stop, work context.Context, at *Position) {
 	defer d.mu.Unlock()
 	at.running, over = false, true
 	at.ended = time.Now()
-	d.places.leave(at.Contact(), slow, at.GhostStable)
+	d.places.leave(at.ID, slow, at.GhostStable)
 	defer func() { d.giveTurns(d.turns.release(at.Conversation)) }()
 	close(d.changed)
 	d.changed = make(chan struct{})

@@ -26,23 +26,30 @@ const (
 // places decides which conversations are delivered at the same time. Conversations of
 // several accounts with the same contact share a ghost, which bridgev2 does not lock.
 // While the library only reads it, because its name and picture are set, they run beside
-// each other. It is not safe for concurrent use.
+// each other. The accounts that are in one group share its room, and are delivered one after
+// the other. It is not safe for concurrent use.
 type places struct {
 	quick, all int
-	running    map[identity.PublicKey]int  // deliveries by contact
-	exclusive  map[identity.PublicKey]bool // contacts with a delivery that may change the ghost
-	stable     map[identity.PublicKey]bool // contacts whose ghost the library only reads
+	running    map[identity.PublicKey]int    // deliveries by contact
+	exclusive  map[identity.PublicKey]bool   // contacts with a delivery that may change the ghost
+	stable     map[identity.PublicKey]bool   // contacts whose ghost the library only reads
+	groups     map[store.ConversationID]bool // groups with a delivery
 }
 
 func newPlaces() places {
 	return places{
 		running: make(map[identity.PublicKey]int), exclusive: make(map[identity.PublicKey]bool), stable: make(map[identity.PublicKey]bool),
+		groups: make(map[store.ConversationID]bool),
 	}
 }
 
-// take gives a place to a delivery for a contact, if there is one. exclusive says that it
-// is the only one for its contact.
-func (p *places) take(contact identity.PublicKey) (exclusive, ok bool) {
+// take gives a place to the delivery of a conversation, if there is one. exclusive says that
+// it is the only one for its contact.
+func (p *places) take(conversation store.ConversationID) (exclusive, ok bool) {
+	contact := conversation.Contact()
+	if p.groups[conversation] {
+		return false, false
+	}
 	exclusive = !p.stable[contact] && !contact.IsZero() // events of an account have no ghost
 	if p.quick >= quickPlaces || p.all >= MaxDeliveries || p.exclusive[contact] || exclusive && p.running[contact] > 0 {
 		return false, false
@@ -53,6 +60,9 @@ func (p *places) take(contact identity.PublicKey) (exclusive, ok bool) {
 	if exclusive {
 		p.exclusive[contact] = true
 	}
+	if conversation.Kind() == store.KindGroup {
+		p.groups[conversation] = true
+	}
 	return exclusive, true
 }
 
@@ -60,7 +70,9 @@ func (p *places) take(contact identity.PublicKey) (exclusive, ok bool) {
 func (p *places) slow() { p.quick-- }
 
 // leave ends a delivery, and notes whether the ghost of its contact is stable.
-func (p *places) leave(contact identity.PublicKey, slow, stable bool) {
+func (p *places) leave(conversation store.ConversationID, slow, stable bool) {
+	contact := conversation.Contact()
+	delete(p.groups, conversation)
 	if !slow {
 		p.quick--
 	}

@@ -112,13 +112,6 @@ func (c Changes) Without(evt id.EventID, user identity.PublicKey) Changes {
 	return left
 }
 
-// ParseOwn parses a message of a mediator. It reports false for one that it cannot parse, and
-// for one about what somebody else has done.
-func ParseOwn(payload []byte, account identity.PublicKey) (s mediator.System, own bool) {
-	s, err := mediator.ParseSystem(payload)
-	return s, err == nil && s.Actor == account
-}
-
 // Reported reports whether a message of the mediator reports one of the changes, and notes
 // it: the same message again is found again, and another one that says the same is not.
 func (c Changes) Reported(s mediator.System, message string) bool {

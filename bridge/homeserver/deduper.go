@@ -36,7 +36,8 @@ const (
 
 // NewDeduper returns what takes back the second event of a message. reactions returns the
 // reactions to a message that count, with emoji as rooms show them, and none of a
-// conversation that is gone.
+// conversation that is gone. In a group they are those of all members, the account is zero,
+// and the direction is store.In.
 func NewDeduper(
 	br *bridgev2.Bridge, bot *appservice.IntentAPI, log *slog.Logger,
 	reactions func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error),
@@ -89,8 +90,11 @@ func (d *Deduper) Observe(ctx context.Context, evt *event.Event) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
-	if portal == nil || !d.isOurs(portal, evt) {
+	if portal == nil {
 		return nil
+	}
+	if ours, err := d.isOurs(ctx, portal, evt); err != nil || !ours {
+		return err
 	}
 	if evt.Type == event.EventReaction {
 		return d.reactionCame(ctx, portal, evt)
@@ -108,12 +112,29 @@ func (d *Deduper) Observe(ctx context.Context, evt *event.Event) error {
 }
 
 // isOurs tells the events of the bridge from those of members who copy the marker.
-func (d *Deduper) isOurs(portal *bridgev2.Portal, evt *event.Event) bool {
+func (d *Deduper) isOurs(ctx context.Context, portal *bridgev2.Portal, evt *event.Event) (bool, error) {
 	if evt.Sender == d.bot.UserID || d.br.IsGhostMXID(evt.Sender) {
-		return true
+		return true, nil
 	}
-	login := d.br.GetCachedUserLoginByID(portal.Receiver)
-	return login != nil && evt.Sender == login.UserMXID && evt.Content.Raw[appservice.DoublePuppetKey] != nil
+	if evt.Content.Raw[appservice.DoublePuppetKey] == nil {
+		return false, nil
+	}
+	login, err := d.loginOf(ctx, portal, evt.Sender)
+	return login != nil, err
+}
+
+// loginOf returns a user's login whose room a portal's is, nil for none.
+func (d *Deduper) loginOf(ctx context.Context, portal *bridgev2.Portal, user id.UserID) (*bridgev2.UserLogin, error) {
+	logins, err := d.br.GetUserLoginsInPortal(ctx, portal.PortalKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	for _, login := range logins {
+		if login.UserMXID == user {
+			return login, nil
+		}
+	}
+	return nil, nil
 }
 
 // rowOrNote returns the row of a message, or remembers its event when there is none. It
@@ -222,7 +243,14 @@ func (d *Deduper) reactionCame(ctx context.Context, portal *bridgev2.Portal, evt
 	}
 	dir, sender := store.Out, mimirid.User(account)
 	ghost, isGhost := d.br.Matrix.ParseGhostMXID(evt.Sender)
-	if isGhost && ghost != sender {
+	switch {
+	case conversation.Kind() == store.KindGroup && !isGhost: // as one of our users
+		login, err := d.loginOf(ctx, portal, evt.Sender)
+		if err != nil || login == nil {
+			return err
+		}
+		dir, sender = store.In, networkid.UserID(login.ID)
+	case isGhost && ghost != sender:
 		dir, sender = store.In, ghost
 	}
 	reactions, err := d.reactions(account, conversation, peer.GUID(message.GUID))

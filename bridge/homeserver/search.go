@@ -87,6 +87,23 @@ func (s Search) lastEvents(ctx context.Context, room id.RoomID, limit int) (*mau
 	return page, nil
 }
 
+// LastMarked returns the events at the end of a room that have a marker and whose sender
+// isOurs accepts, oldest first. The error is errSearch when nothing is known.
+func (s Search) LastMarked(ctx context.Context, room id.RoomID, isOurs func(id.UserID) bool) ([]*event.Event, error) {
+	page, err := s.lastEvents(mautrix.WithMaxRetries(ctx, 0), room, searchPage)
+	if err != nil {
+		return nil, err
+	}
+	var found []*event.Event
+	for _, evt := range slices.Backward(page.Chunk) {
+		if marker, ok := evt.Content.Raw[mimirid.MarkerKey].(string); ok && marker != "" && isOurs(evt.Sender) {
+			_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
+			found = append(found, evt)
+		}
+	}
+	return found, nil
+}
+
 // FindMarked searches the end of a room for the events with a marker whose sender isOurs
 // accepts and returns them, oldest first. The events of a conversation are sent in order,
 // but for those that a homeserver processes late, so the search ends where other events

@@ -43,24 +43,39 @@ func ParseUser(id networkid.UserID) (identity.PublicKey, error) {
 	return key, nil
 }
 
-// Portal returns the key of a conversation of an account.
+// Portal returns the key of a conversation of an account. A group has one portal for all
+// accounts that are in it: its key does not depend on the account.
 func Portal(account identity.PublicKey, conversation store.ConversationID) networkid.PortalKey {
-	return networkid.PortalKey{ID: networkid.PortalID(conversation.String()), Receiver: Login(account)}
+	key := networkid.PortalKey{ID: networkid.PortalID(conversation.String())}
+	if conversation.Kind() == store.KindContact {
+		key.Receiver = Login(account)
+	}
+	return key
 }
 
-// ParsePortal parses the result of [Portal].
+// ParsePortal parses the result of [Portal]. The account is zero for a group.
 func ParsePortal(key networkid.PortalKey) (account identity.PublicKey, conversation store.ConversationID, err error) {
-	if account, err = ParseLogin(key.Receiver); err != nil {
+	if conversation, err = parseConversation(string(key.ID)); err != nil {
 		return account, conversation, fmt.Errorf("portal id: %w", err)
 	}
-	if conversation, err = parseConversation(string(key.ID)); err != nil {
+	if conversation.Kind() == store.KindGroup {
+		if key.Receiver != "" {
+			err = fmt.Errorf("portal id: a group with the receiver %.64q", key.Receiver)
+		}
+		return account, conversation, err
+	}
+	if account, err = ParseLogin(key.Receiver); err != nil {
 		return account, conversation, fmt.Errorf("portal id: %w", err)
 	}
 	return account, conversation, nil
 }
 
-// Message returns the id of a part of a message. Parts count from 0.
+// Message returns the id of a part of a message. Parts count from 0. The id of a message in
+// a group does not depend on who reads it: it has no direction, see [ParseMessage].
 func Message(conversation store.ConversationID, id store.MessageID, part int) networkid.MessageID {
+	if conversation.Kind() == store.KindGroup {
+		id.Dir = store.In
+	}
 	text := conversation.String() + "/" + id.String()
 	if part > 0 {
 		text += "/" + strconv.Itoa(part)
@@ -68,7 +83,8 @@ func Message(conversation store.ConversationID, id store.MessageID, part int) ne
 	return networkid.MessageID(text)
 }
 
-// ParseMessage parses the result of [Message]. It rejects any other form.
+// ParseMessage parses the result of [Message]. It rejects any other form. The direction of a
+// message in a group is [store.In], also for its author.
 func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, message store.MessageID, part int, err error) {
 	fail := func(err error) (store.ConversationID, store.MessageID, int, error) {
 		return store.ConversationID{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
@@ -81,6 +97,9 @@ func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, me
 	if message, err = store.ParseMessageID(text); err != nil {
 		return fail(err)
 	}
+	if conversation.Kind() == store.KindGroup && message.Dir != store.In {
+		return fail(fmt.Errorf("direction of %.64q", text))
+	}
 	if hasPart {
 		if part, err = strconv.Atoi(number); err != nil || part < 1 || part > maxPart || strconv.Itoa(part) != number {
 			return fail(fmt.Errorf("part %.16q", number))
@@ -89,24 +108,51 @@ func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, me
 	return conversation, message, part, nil
 }
 
-// Notice returns the id of a notice in a conversation about an event of the event log.
-// Parts count from 0.
-func Notice(conversation store.ConversationID, event uint64, part int) networkid.MessageID {
-	text := conversation.String() + "/n" + strconv.FormatUint(event, 10)
+// Notice returns the id of a notice in a conversation about an event of the event log of an
+// account. Parts count from 0.
+func Notice(account identity.PublicKey, conversation store.ConversationID, event uint64, part int) networkid.MessageID {
+	text := conversation.String() + "/n"
+	if conversation.Kind() == store.KindGroup { // the logs of several accounts are shown in its room
+		text += account.String() + "."
+	}
+	text += strconv.FormatUint(event, 10)
 	if part > 0 {
 		text += "/" + strconv.Itoa(part)
 	}
 	return networkid.MessageID(text)
 }
 
-// ParseNotice returns the sequence number of the event in the result of [Notice].
-func ParseNotice(id networkid.MessageID) (event uint64, err error) {
+// ParseNotice returns the account and the sequence number of the event in the result of
+// [Notice]. The account is zero outside of groups.
+func ParseNotice(id networkid.MessageID) (account identity.PublicKey, event uint64, err error) {
 	_, rest, _ := strings.Cut(string(id), "/n")
 	number, _, _ := strings.Cut(rest, "/")
-	if event, err = strconv.ParseUint(number, 10, 64); err != nil {
-		return 0, fmt.Errorf("notice id: %.64q", rest)
+	if name, of, found := strings.Cut(number, "."); found {
+		if account, err = parseKey(name); err != nil {
+			return account, 0, fmt.Errorf("notice id: %w", err)
+		}
+		number = of
 	}
-	return event, nil
+	if event, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return account, 0, fmt.Errorf("notice id: %.64q", rest)
+	}
+	return account, event, nil
+}
+
+// FileNotice returns the id of a notice in a group that the file of a message does not come.
+// All accounts that are in the group have one such notice, as they have one message.
+func FileNotice(group store.ConversationID, id store.MessageID) networkid.MessageID {
+	id.Dir = store.In
+	return networkid.MessageID(group.String() + "/f" + id.String())
+}
+
+// ParseFileNotice parses the result of [FileNotice].
+func ParseFileNotice(id networkid.MessageID) (message store.MessageID, err error) {
+	_, rest, found := strings.Cut(string(id), "/f")
+	if !found {
+		return message, fmt.Errorf("file notice id: %.64q", id)
+	}
+	return store.ParseMessageID(rest)
 }
 
 // parseConversation parses the result of ConversationID.String.

@@ -350,7 +350,7 @@ func (m *Marks) readUpTo(at store.Conversation, receipt *bridgev2.MatrixReadRece
 			if err == nil || !errors.Is(err, store.ErrNotFound) {
 				return message.Order, err
 			}
-		} else if seq, err := mimirid.ParseNotice(row.ID); err == nil {
+		} else if account, seq, err := mimirid.ParseNotice(row.ID); err == nil && (account.IsZero() || account == at.Account) {
 			return m.lastReceived(at, func(ev store.Event) bool { return ev.Seq <= seq })
 		}
 		return 0, nil

@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"maunium.net/go/mautrix/bridgev2"
@@ -64,6 +65,8 @@ type Binding struct {
 	Event id.EventID `json:"event"`
 	// Told means that the other side was told of it, and has to be told of its end.
 	Told bool `json:"told,omitempty"`
+	// By is the account of the member who has bound it, and who has told the other side.
+	By string `json:"by,omitempty"`
 }
 
 func bindingKey(portal networkid.PortalKey) database.Key {
@@ -164,8 +167,11 @@ func (r *Relay) Handles(ctx context.Context, evt *event.Event) (bool, error) {
 		}
 		return false, r.deps.Say(ctx, evt, "relay/"+string(evt.ID), text)
 	}
-	if isCommand || portal.Relay == nil || r.isOwner(portal, evt.Sender) {
+	if isCommand || portal.Relay == nil {
 		return true, nil
+	}
+	if owner, err := r.isOwner(ctx, portal, evt.Sender); owner || err != nil {
+		return err == nil, err
 	}
 	off, err := r.IsOff(ctx, portal.PortalKey, evt.Sender)
 	return !off && err == nil, err
@@ -206,16 +212,22 @@ func (r *Relay) command(evt *event.Event) (words []string, isCommand bool) {
 }
 
 // isOwner reports whether somebody writes into a conversation with a login of their own.
-func (r *Relay) isOwner(portal *bridgev2.Portal, user id.UserID) bool {
-	login := r.deps.Bridge.GetCachedUserLoginByID(portal.Receiver)
-	return login != nil && login.UserMXID == user
+func (r *Relay) isOwner(ctx context.Context, portal *bridgev2.Portal, user id.UserID) (bool, error) {
+	logins, err := r.deps.Bridge.GetUserLoginsInPortal(ctx, portal.PortalKey)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	return slices.ContainsFunc(logins, func(login *bridgev2.UserLogin) bool { return login.UserMXID == user }), nil
 }
 
 // choose stores what a person has said about being relayed, and returns the answer.
 func (r *Relay) choose(ctx context.Context, portal *bridgev2.Portal, user id.UserID, words []string) (answer string, err error) {
 	prefix := r.deps.Bridge.Config.CommandPrefix
+	owner, err := r.isOwner(ctx, portal, user)
 	switch {
-	case r.isOwner(portal, user):
+	case err != nil:
+		return "", err
+	case owner:
 		return "This conversation is yours: what you write in this room is always sent.", nil
 	case len(words) == 1 && strings.EqualFold(words[0], "off"):
 		err := r.setOff(ctx, portal.PortalKey, user, true)

@@ -34,6 +34,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/rooms"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 const (
@@ -62,6 +63,10 @@ type Conversations interface {
 	// ShowAgain deletes the rows of messages that are gone from the room of a
 	// conversation, newest first, and shows the messages again. It reports what Remake does.
 	ShowAgain(conversation store.Conversation, missing []Row) bool
+	// Accounts returns the accounts with a login that are in a group, and Has whether one of
+	// them has a message.
+	Accounts(group store.ConversationID) ([]identity.PublicKey, error)
+	Has(conversation store.Conversation, id store.MessageID) (bool, error)
 	// Tell tells a user something. It retries until stop ends, and returns when the user
 	// was told or cannot be.
 	Tell(stop context.Context, user *bridgev2.User, what, text string)
@@ -227,17 +232,43 @@ func (c *Checker) once(ctx context.Context) error {
 	}
 	lost := make(map[networkid.UserLoginID]*loss)
 	for _, portal := range portals {
-		if lost[portal.Receiver] == nil {
-			lost[portal.Receiver] = new(loss)
+		logins, failed := c.loginsOf(portal.PortalKey)
+		var of loss
+		if failed == nil {
+			failed = c.room(ctx, portal, joined[portal.MXID], &of)
 		}
-		if failed := c.room(ctx, portal, joined[portal.MXID], lost[portal.Receiver]); failed != nil {
+		if failed != nil {
 			err = errors.Join(err, failed) // and the others first
+		}
+		for _, login := range logins { // of a group each is told
+			if lost[login] == nil {
+				lost[login] = new(loss)
+			}
+			lost[login].messages += of.messages
+			lost[login].rooms += of.rooms
+			lost[login].roomsGone += of.roomsGone
 		}
 	}
 	for login, loss := range lost {
 		c.tell(ctx, login, loss, joined)
 	}
 	return err
+}
+
+// loginsOf returns the logins whose room that of a portal is.
+func (c *Checker) loginsOf(key networkid.PortalKey) (logins []networkid.UserLoginID, err error) {
+	if key.Receiver != "" {
+		return []networkid.UserLoginID{key.Receiver}, nil
+	}
+	_, group, err := mimirid.ParsePortal(key)
+	if err != nil {
+		return nil, nil //nolint:nilerr // a portal of no conversation
+	}
+	accounts, err := c.conversations.Accounts(group)
+	for _, account := range accounts {
+		logins = append(logins, mimirid.Login(account))
+	}
+	return logins, err
 }
 
 // loss counts what the homeserver has lost of a login.
@@ -311,7 +342,13 @@ func (c *Checker) room(ctx context.Context, row *database.Portal, there bool, lo
 	if err != nil {
 		return nil //nolint:nilerr // a portal of no conversation
 	}
-	conversation := store.Conversation{Account: account, ID: conversationID}
+	accounts := []identity.PublicKey{account}
+	if conversationID.Kind() == store.KindGroup {
+		if accounts, err = c.conversations.Accounts(conversationID); err != nil || len(accounts) == 0 {
+			return err // the job begins with the next login
+		}
+	}
+	conversation := store.Conversation{Account: accounts[0], ID: conversationID}
 	if !there {
 		lost.roomsGone++
 		return c.offered(conversation, c.conversations.Remake(conversation, row.MXID))
@@ -335,7 +372,38 @@ func (c *Checker) room(ctx context.Context, row *database.Portal, there bool, lo
 		}
 	}
 	lost.messages += len(messages)
-	return c.offered(conversation, c.conversations.ShowAgain(conversation, slices.Clone(rows[:count])))
+	if len(accounts) == 1 {
+		return c.offered(conversation, c.conversations.ShowAgain(conversation, slices.Clone(rows[:count])))
+	}
+	return c.shareOut(accounts, conversationID, rows[:count])
+}
+
+// shareOut has each message of a group that is gone shown again by an account that has it.
+func (c *Checker) shareOut(accounts []identity.PublicKey, group store.ConversationID, rows []Row) error {
+	shares := make([][]Row, len(accounts))
+	for _, row := range rows {
+		share := 0 // a notice is not shown again
+		if _, id, _, err := mimirid.ParseMessage(row.Message); err == nil {
+			for i, account := range accounts {
+				has, err := c.conversations.Has(store.Conversation{Account: account, ID: group}, id)
+				if err != nil {
+					return err
+				}
+				if has {
+					share = i
+					break
+				}
+			}
+		}
+		shares[share] = append(shares[share], row)
+	}
+	var errs []error
+	for i, account := range accounts {
+		if conversation := (store.Conversation{Account: account, ID: group}); len(shares[i]) > 0 {
+			errs = append(errs, c.offered(conversation, c.conversations.ShowAgain(conversation, shares[i])))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // offered returns an error when a conversation has not taken a job although its account has

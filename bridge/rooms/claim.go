@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
@@ -59,17 +60,18 @@ func (f *Finder) GiveUp(ctx context.Context, room id.RoomID) error {
 	return nil
 }
 
-// belongsTo reports whether only the bridge and this user are in the room. The bot has
-// created a room without people for its user.
-func (c *roomClaim) belongsTo(user id.UserID) bool {
-	switch len(c.people) {
-	case 0:
+// belongsTo reports whether only the bridge and users of these logins are in the room. The
+// bot has created a room without people for its users.
+func (c *roomClaim) belongsTo(logins []*bridgev2.UserLogin) bool {
+	if len(c.people) == 0 {
 		return c.ownRoom
-	case 1:
-		return c.people[0] == user
-	default:
-		return false
 	}
+	for _, user := range c.people {
+		if !slices.ContainsFunc(logins, func(login *bridgev2.UserLogin) bool { return login.UserMXID == user }) {
+			return false
+		}
+	}
+	return true
 }
 
 // isUnfinished reports whether a room may be one whose creation goes on: the homeserver

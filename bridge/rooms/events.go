@@ -78,13 +78,13 @@ func (f *Finder) UnknownRoom(ctx context.Context, evt *event.Event) (handle bool
 
 // conversationEvent is UnknownRoom for a room that was one of a conversation.
 func (f *Finder) conversationEvent(ctx context.Context, evt *event.Event, key networkid.PortalKey, claim *roomClaim) (handle bool, err error) {
-	login, err := f.loginOf(ctx, key)
+	logins, err := f.loginsOf(ctx, key)
 	switch {
 	case err != nil:
 		return false, err
-	case login == nil:
+	case len(logins) == 0:
 		return false, f.answer(ctx, evt, errNoLoginForRoom)
-	case !claim.belongsTo(login.UserMXID):
+	case !claim.belongsTo(logins):
 		return false, f.answer(ctx, evt, errNotAdopted)
 	}
 	release, err := f.changing.Hold(ctx, key)

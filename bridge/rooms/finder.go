@@ -65,8 +65,11 @@ type Conversations interface {
 	// ShownIn stores that all of a conversation so far is in a room, so that its history
 	// is not shown there. It is called before a conversation moves to the room.
 	ShownIn(ctx context.Context, conversation store.Conversation, room id.RoomID) error
-	// Retry delivers at once what waits for the room of a conversation.
+	// Retry delivers at once what waits for the room of a conversation. The account does not
+	// matter for a group, here and in ShownIn: its room is that of all accounts in it.
 	Retry(conversation store.Conversation)
+	// Logins returns the logins that share the room of a group.
+	Logins(group store.ConversationID) []*bridgev2.UserLogin
 }
 
 // Deps is what a [Finder] uses.
@@ -431,11 +434,12 @@ func (f *Finder) adoptKey(ctx context.Context, key networkid.PortalKey, claims [
 
 // adoptRooms is adoptKey with the lock of the conversation held.
 func (f *Finder) adoptRooms(ctx context.Context, key networkid.PortalKey, claims []*roomClaim) error {
-	login, err := f.loginOf(ctx, key)
-	if err != nil || login == nil {
+	logins, err := f.loginsOf(ctx, key)
+	if err != nil || len(logins) == 0 {
 		return err
 	}
-	claims = slices.DeleteFunc(claims, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) })
+	login := logins[0]
+	claims = slices.DeleteFunc(claims, func(c *roomClaim) bool { return !c.belongsTo(logins) })
 	if len(claims) == 0 {
 		return nil
 	}
@@ -481,14 +485,20 @@ func (f *Finder) adoptRooms(ctx context.Context, key networkid.PortalKey, claims
 	return nil
 }
 
-// loginOf returns the login that a conversation or a Matrix space belongs to, nil when
-// there is none.
-func (f *Finder) loginOf(ctx context.Context, key networkid.PortalKey) (*bridgev2.UserLogin, error) {
+// loginsOf returns the logins that a conversation or a Matrix space belongs to: one, several
+// of a group, or none.
+func (f *Finder) loginsOf(ctx context.Context, key networkid.PortalKey) ([]*bridgev2.UserLogin, error) {
+	if _, conversation, err := mimirid.ParsePortal(key); err == nil && conversation.Kind() == store.KindGroup {
+		return f.conversations.Logins(conversation), nil
+	}
 	login, err := f.br.GetExistingUserLoginByID(ctx, key.Receiver)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
-	return login, nil
+	if login == nil {
+		return nil, nil
+	}
+	return []*bridgev2.UserLogin{login}, nil
 }
 
 // adoptSpace gives a login its Matrix space. The space also says who has used the
@@ -498,9 +508,13 @@ func (f *Finder) adoptSpace(ctx context.Context, key networkid.PortalKey, claims
 	if err != nil {
 		return nil //nolint:nilerr // homeserver.RoomKey has parsed it
 	}
-	login, err := f.loginOf(ctx, key)
+	logins, err := f.loginsOf(ctx, key)
 	if err != nil {
 		return err
+	}
+	var login *bridgev2.UserLogin
+	if len(logins) > 0 {
+		login = logins[0]
 	}
 	for _, claim := range claims {
 		if !claim.ownRoom || len(claim.people) != 1 || claim.ghosts > 0 {
@@ -673,12 +687,12 @@ func (f *Finder) point(ctx context.Context, old, stays id.RoomID) {
 // none. It does not wait again for rooms whose state could not be read several times: the
 // Search of all rooms does.
 func (f *Finder) Existing(ctx context.Context, key networkid.PortalKey) (id.RoomID, error) {
-	login, err := f.loginOf(ctx, key)
-	if err != nil || login == nil {
+	logins, err := f.loginsOf(ctx, key)
+	if err != nil || len(logins) == 0 {
 		return "", err
 	}
 	found, err := f.claims(ctx, func(k networkid.PortalKey) bool { return k == key }, false)
-	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(login.UserMXID) || c.movedTo != "" || c.givenUp })
+	found = slices.DeleteFunc(found, func(c *roomClaim) bool { return !c.belongsTo(logins) || c.movedTo != "" || c.givenUp })
 	if len(found) == 0 {
 		return "", err
 	}

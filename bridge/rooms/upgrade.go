@@ -45,11 +45,16 @@ func (f *Finder) Tombstone(ctx context.Context, evt *event.Event) (handled bool,
 	case !ok || content.ReplacementRoom == "":
 		return false, nil
 	}
-	login, err := f.loginOf(ctx, portal.PortalKey)
-	if err != nil || login == nil {
+	logins, err := f.loginsOf(ctx, portal.PortalKey)
+	if err != nil || len(logins) == 0 {
 		return true, err
 	}
-	moved, err := f.moveTo(ctx, login, content.ReplacementRoom, evt.Sender)
+	moved := false
+	for _, login := range logins {
+		if moved, err = f.moveTo(ctx, login, content.ReplacementRoom, evt.Sender); moved || err != nil {
+			break
+		}
+	}
 	if moved || err != nil && !f.failures.isHopeless(evt.ID, err, maxTries) {
 		return true, err
 	}
@@ -151,10 +156,12 @@ func (f *Finder) follow(ctx context.Context, claim *roomClaim) (bool, error) {
 	if portal == nil {
 		return false, nil
 	}
-	login, err := f.loginOf(ctx, portal.PortalKey)
-	if err != nil || login == nil || !slices.Contains(claim.joined, login.UserMXID) {
+	logins, err := f.loginsOf(ctx, portal.PortalKey)
+	at := slices.IndexFunc(logins, func(login *bridgev2.UserLogin) bool { return slices.Contains(claim.joined, login.UserMXID) })
+	if err != nil || at < 0 {
 		return false, err
 	}
+	login := logins[at]
 	release, err := f.changing.Hold(ctx, portal.PortalKey)
 	if err != nil {
 		return false, err
@@ -198,11 +205,13 @@ func (f *Finder) move(ctx context.Context, login *bridgev2.UserLogin, portal *br
 	if err != nil {
 		return fmt.Errorf("move a conversation: %w", err) // a portal of no conversation
 	}
-	contact := conversationID.Contact()
 	conversation, old := store.Conversation{Account: account, ID: conversationID}, portal.MXID
 	// The bot may have no power to invite there; its owner may.
 	if puppet := login.User.DoublePuppet(ctx); puppet != nil {
-		for _, who := range []networkid.UserID{mimirid.User(contact), mimirid.User(account)} {
+		for _, who := range []networkid.UserID{mimirid.User(conversationID.Contact()), mimirid.User(account)} {
+			if conversationID.Kind() == store.KindGroup {
+				break // its members join by themselves
+			}
 			if ghost, err := f.br.GetGhostByID(ctx, who); err == nil {
 				_ = puppet.EnsureInvited(ctx, room, ghost.Intent.GetMXID()) // or the bot does
 			}
@@ -215,7 +224,7 @@ func (f *Finder) move(ctx context.Context, login *bridgev2.UserLogin, portal *br
 	if err := f.take(ctx, login, portal, room); err != nil {
 		return err
 	}
-	f.log.Info("conversation moved to an upgraded room", "contact", contact.Short(), "room_id", room)
+	f.log.Info("conversation moved to an upgraded room", "contact", conversationID.Short(), "room_id", room)
 	f.conversations.Retry(conversation)
 	scope := homeserver.NewNamedScope("moved/" + string(old) + "/" + string(room))
 	ctx, cancel := scope.With(ctx, ctx)
