@@ -23,14 +23,13 @@ import (
 )
 
 // both delivers a text of a member to both accounts, first to one and then to the other.
-func (f *groupFixture) both(group store.ConversationID, author identity.PublicKey, first, second identity.PublicKey, text string) (message store.GroupMessage) {
+func (f *groupFixture) both(group store.ConversationID, author identity.PublicKey, first, second identity.PublicKey, text string) {
 	f.t.Helper()
-	message = store.GroupMessage{Author: author, Payload: []byte(text), GUID: int64(len(text))<<32 + int64(key(text)[0])<<8 + int64(key(text)[1]) + 1}
+	message := store.GroupMessage{Author: author, Payload: []byte(text), GUID: int64(len(text))<<32 + int64(key(text)[0])<<8 + int64(key(text)[1]) + 1}
 	f.node.relay(first, group, message)
 	f.caughtUp(first, group)
 	f.node.relay(second, group, message)
 	f.caughtUp(second, group)
-	return message
 }
 
 // caughtUp waits until the bridge has delivered all events of a group to an account's login.

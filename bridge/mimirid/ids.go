@@ -86,23 +86,26 @@ func Message(conversation store.ConversationID, id store.MessageID, part int) ne
 // ParseMessage parses the result of [Message]. It rejects any other form. The direction of a
 // message in a group is [store.In], also for its author.
 func ParseMessage(id networkid.MessageID) (conversation store.ConversationID, message store.MessageID, part int, err error) {
-	fail := func(err error) (store.ConversationID, store.MessageID, int, error) {
-		return store.ConversationID{}, store.MessageID{}, 0, fmt.Errorf("message id: %w", err)
-	}
+	defer func() {
+		if err != nil {
+			conversation, message, part = store.ConversationID{}, store.MessageID{}, 0
+			err = fmt.Errorf("message id: %w", err)
+		}
+	}()
 	key, rest, _ := strings.Cut(string(id), "/")
 	text, number, hasPart := strings.Cut(rest, "/")
 	if conversation, err = parseConversation(key); err != nil {
-		return fail(err)
+		return conversation, message, part, err
 	}
 	if message, err = store.ParseMessageID(text); err != nil {
-		return fail(err)
+		return conversation, message, part, err
 	}
 	if conversation.Kind() == store.KindGroup && message.Dir != store.In {
-		return fail(fmt.Errorf("direction of %.64q", text))
+		return conversation, message, part, fmt.Errorf("direction of %.64q", text)
 	}
 	if hasPart {
 		if part, err = strconv.Atoi(number); err != nil || part < 1 || part > maxPart || strconv.Itoa(part) != number {
-			return fail(fmt.Errorf("part %.16q", number))
+			return conversation, message, part, fmt.Errorf("part %.16q", number)
 		}
 	}
 	return conversation, message, part, nil

@@ -219,16 +219,16 @@ func copyTable(ctx context.Context, from *sql.DB, to *sql.Tx, table string) (cop
 	if err != nil {
 		return 0, err
 	}
-	names, quoted := make([]string, len(cols)), make([]string, len(cols))
+	quoted := make([]string, len(cols))
 	for i, c := range cols {
-		names[i], quoted[i] = c.name, pq.QuoteIdentifier(c.name)
+		quoted[i] = pq.QuoteIdentifier(c.name)
 	}
 	rows, err := from.QueryContext(ctx, "SELECT "+strings.Join(quoted, ", ")+" FROM "+pq.QuoteIdentifier(table))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	statement, err := to.PrepareContext(ctx, pq.CopyIn(table, names...))
+	statement, err := to.PrepareContext(ctx, "COPY "+pq.QuoteIdentifier(table)+" ("+strings.Join(quoted, ", ")+") FROM STDIN")
 	if err != nil {
 		return 0, err
 	}
