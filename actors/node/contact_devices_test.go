@@ -262,6 +262,37 @@ func TestNewDevice_NothingSpeaksForIt_RefusedWithAlarm(t *testing.T) {
 	})
 }
 
+// A device that was refused, and is let in while it is switched off: its generation is still
+// known, so that it can be told from an app that draws a new node key at each start.
+func TestNewDevice_TrustedWhileAway_GenerationKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHoldWorld(t)
+		for i, p := range []*phone.Phone{h.bob, h.carol} {
+			contact := identity.PublicKey(p.Key())
+			other := h.phone([]string{"bob", "carol"}[i], true)
+			node := other.Node()
+			other.Write(phone.Key(h.n.Account.ID), "from another device")
+			virtual.Sleep(time.Minute)
+			h.says(p, "here, too")
+			h.n.EventuallyWithin(15*time.Minute, "the alarm", func() bool { return len(h.n.EventsOf(store.DeviceRefused)) == i+1 })
+			other.Stop()
+			virtual.Sleep(time.Minute)
+			if _, err := h.n.TrustDevice(t.Context(), h.n.Account.ID, contact, node); err != nil {
+				t.Fatal(err)
+			}
+			virtual.Sleep(time.Minute)
+			c, err := h.n.Contact(h.n.Account.ID, contact)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := slices.IndexFunc(c.NodeKeys, func(n store.KnownNode) bool { return n.Key == node })
+			if found < 0 || c.NodeKeys[found].Generation != 3 {
+				t.Errorf("contact %d: nodes %+v, want %s with generation 3", i, c.NodeKeys, node.Short())
+			}
+		}
+	})
+}
+
 // While no tracker answers and a known device does, a new one waits; when a tracker
 // names it, everything arrives.
 func TestNewDevice_TrackersDownAndKnownDeviceThere_Waits(t *testing.T) {

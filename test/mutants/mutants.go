@@ -169,6 +169,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestNewDevice_NothingSpeaksForIt", "./actors/node"},
 		},
 		{
+			name:   "held-generation-lost",
+			harm:   "a device that was let in while it was away counts as one of no generation",
+			file:   "actors/contact/devices.go",
+			before: "	g := h.generation\n",
+			after:  "	g := session.Generation(0)\n",
+			tests:  []string{"-run", "TestNewDevice_TrustedWhileAway", "./actors/node"},
+		},
+		{
 			name:   "stranger-heard",
 			harm:   "a message that was read just before its sender was blocked reaches the store",
 			file:   "actors/session/session.go",
