@@ -294,7 +294,7 @@ func mutants() []mutant {
 			harm:   "what a user writes in the room of a group is shown there again, because another login receives it",
 			file:   "bridge/connector/grouplogins.go",
 			before: "	m.Source = copied.Source\n",
-			after:  "",
+			after:  "	_ = copied\n",
 			tests:  []string{"-run", "TestSharedGroup_WrittenInRoom", "-timeout", "4m", "./bridge"},
 		},
 		{
