@@ -287,7 +287,7 @@ func TestNewDevice_TrustedWhileAway_GenerationKept(t *testing.T) {
 			}
 			found := slices.IndexFunc(c.NodeKeys, func(n store.KnownNode) bool { return n.Key == node })
 			if found < 0 || c.NodeKeys[found].Generation != 3 {
-				t.Errorf("contact %d: nodes %+v, want %s with generation 3", i, c.NodeKeys, node.Short())
+				t.Errorf("contact %d: nodes %+v, want %s with Generation: 3", i, c.NodeKeys, node.Short())
 			}
 		}
 	})
