@@ -64,7 +64,7 @@ release-check: $(TOOLS)/nfpm-v2.44.0 $(TOOLS)/cyclonedx-gomod-v1.10.0 ## what a 
 	sh release/check.sh
 
 test: ## all tests: units, vectors, real networks, end to end against Dendrite
-	$(RACE) $(GO) test $(RACEFLAG) -vet=off -ldflags=-w -shuffle=on -p 3 -timeout 20m $(SLOW) $(PKGS)
+	$(RACE) $(GO) test $(RACEFLAG) -vet=off -ldflags=-w -shuffle=on -p 3 -timeout 40m $(SLOW) $(PKGS)
 
 scenario: ## many nodes over real Yggdrasil networks; 1,000 crossing dials
 	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run TestScenario ./test/scenario -all $(ARGS)
