@@ -3,8 +3,8 @@
 // Package appbackup reads what matters of the backup that the Mimir app for
 // Android makes: the identity with its profile, the contacts, and the groups with
 // their keys ([Read]); messages stay where they are, and those of groups come from the
-// mediator. It writes such a backup with the contacts, what was said with them and their
-// files, without groups ([Writer]). The commands of mimird account use it.
+// mediator. It writes such a backup with the contacts and groups, what was said there and
+// the files ([Writer]). The commands of mimird account use it.
 //
 // # Format
 //
@@ -29,7 +29,14 @@
 //	           (the payload; of a file its JSON, whose name is one below files/)
 //
 //	group_chats  chat_id, name, mediator_pubkey (32 bytes), shared_key (32 bytes: the key
-//	           of the group), muted, ...; missing in the first versions
+//	           of the group), last_msg_id (the number, as the mediator counts, of the last
+//	           message that the app has: it asks for those after it), muted, ...; missing in
+//	           the first versions
+//	members_CHAT   a table for each group: id, pubkey (as hex), nickname, permissions (those
+//	           of the wire), gone, ...
+//	messages_CHAT  a table for each group, shown in the order of the rows: guid, senderId (a
+//	           row of members_CHAT, -1 for the mediator), type (1000 for what the mediator
+//	           reports), data (the payload after decryption), timestamp (milliseconds), ...
 //
 // Databases of the first versions have keys as hex; both are read. The app uses
 // one account, the first.

@@ -50,8 +50,8 @@ type Message struct {
 	Payload             []byte
 }
 
-// Writer writes a backup that the app restores: the account, its contacts and what was said
-// with them. Groups are not in it. It is for one goroutine, and blocks on the disk.
+// Writer writes a backup that the app restores: the account, its contacts and groups, and
+// what was said with and in them. It is for one goroutine, and blocks on the disk.
 type Writer struct {
 	dir     string
 	db      *sql.DB
@@ -134,16 +134,8 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$`)
 // Message adds a message. file opens the file of a message that has one, and returns nil
 // when there is none.
 func (w *Writer) Message(ctx context.Context, contact int64, m Message, file func() (io.ReadCloser, error)) error {
-	if t := peer.MessageType(m.Type); t == peer.TypeImage || t == peer.TypeFile {
-		a, err := peer.ParseAttachment(m.Payload)
-		if err != nil {
-			return nil //nolint:nilerr // the app cannot read it either
-		}
-		a.Name = w.fileName(a.Name, m.GUID)
-		if err := w.file(a.Name, file); err != nil {
-			return err
-		}
-		m.Payload = a.AppendTo(nil)
+	if readable, err := w.attach(&m, file); !readable || err != nil {
+		return err
 	}
 	edited := int64(0)
 	if !m.Edited.IsZero() {
@@ -155,6 +147,24 @@ func (w *Writer) Message(ctx context.Context, contact int64, m Message, file fun
 		return fmt.Errorf("write message: %w", err)
 	}
 	return nil
+}
+
+// attach adds the file of a message that has one, and puts its name in the archive into the
+// payload. It returns false for a payload that the app cannot read either.
+func (w *Writer) attach(m *Message, file func() (io.ReadCloser, error)) (readable bool, err error) {
+	if t := peer.MessageType(m.Type); t != peer.TypeImage && t != peer.TypeFile {
+		return true, nil
+	}
+	a, err := peer.ParseAttachment(m.Payload)
+	if err != nil {
+		return false, nil //nolint:nilerr // reported as not readable
+	}
+	a.Name = w.fileName(a.Name, m.GUID)
+	if err := w.file(a.Name, file); err != nil {
+		return false, err
+	}
+	m.Payload = a.AppendTo(nil)
+	return true, nil
 }
 
 // fileName returns the name of a file among those of the app. Names come from others: one

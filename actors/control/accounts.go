@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"encoding/hex"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -33,10 +34,18 @@ type Imported struct {
 	ForeignNodes []string `json:"elsewhere"`
 }
 
-// Secret is the secret key of an account.
+// Secret is the secret key of an account, with those of its groups.
 type Secret struct {
-	ID  string `json:"id"`
-	PEM string `json:"pem" doc:"PKCS#8"`
+	ID     string        `json:"id"`
+	PEM    string        `json:"pem" doc:"PKCS#8"`
+	Groups []GroupSecret `json:"groups,omitempty" doc:"The groups that can be read"`
+}
+
+// GroupSecret is what a device needs to go on with a group where the node is.
+type GroupSecret struct {
+	Group string `json:"group" doc:"Its id on this node"`
+	Key   string `json:"key" doc:"The key of the group, 64 hex digits"`
+	Last  int64  `json:"last" doc:"Number of the last message of its mediator up to which the node has them all"`
 }
 
 // AccountChange is what is changed of an account; what is left out stays.
@@ -133,7 +142,22 @@ func (s *service) exportAccount(_ context.Context, in *AccountPath) (*body[Secre
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[Secret]{Secret{ID: account.String(), PEM: string(pem)}}, nil
+	out := Secret{ID: account.String(), PEM: string(pem)}
+	groups, err := s.node.Groups(account)
+	if err != nil {
+		return nil, problem(err)
+	}
+	for _, g := range groups {
+		if g.Key.IsZero() || g.Chat == 0 {
+			continue
+		}
+		last, _, err := s.node.GroupPosition(account, g.ID)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out.Groups = append(out.Groups, GroupSecret{Group: g.ID.String(), Key: hex.EncodeToString(g.Key[:]), Last: last})
+	}
+	return &body[Secret]{out}, nil
 }
 
 func (s *service) removeAccount(ctx context.Context, in *struct {

@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/proto/mediator"
 )
 
 // appBackupPage is how many messages are asked for at once.
@@ -26,6 +27,7 @@ const appBackupPage = 500
 type appBackupDone struct {
 	File     string `json:"file"`
 	Contacts int    `json:"contacts"`
+	Groups   int    `json:"groups"`
 	Messages int    `json:"messages"`
 	Files    int    `json:"files"`
 	Missing  int    `json:"missing_files" doc:"Files that this node does not have"`
@@ -36,11 +38,12 @@ func newAccountAppBackup(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "app-backup ACCOUNT FILE",
 		Short: "Write a backup that the Android app restores",
-		Long: "Writes an account with its contacts and what was said with them, files included, as the backup of the Mimir app\n" +
-			"for Android: on a new phone, choose Backup and Import in the app's settings, and this file. It replaces everything\n" +
-			"that the app has. Groups are not in it: ask a member for an invite. The secret key of the account is in the file,\n" +
-			"and the file is not encrypted: anyone who has it can act as that account. What was not delivered yet the phone\n" +
-			"sends too; contacts show it once. See docs/roles.md before an account is on a phone and on a node.",
+		Long: "Writes an account with its contacts and groups and what was said there, files included, as the backup of the Mimir\n" +
+			"app for Android: on a new phone, choose Backup and Import in the app's settings, and this file. It replaces\n" +
+			"everything that the app has. The secret key of the account and those of the groups are in the file, and the file is\n" +
+			"not encrypted: anyone who has it can act as that account. Invites that were not answered are not in it. What was not\n" +
+			"delivered yet the phone sends too; others show it once. See docs/roles.md before an account is on a phone and on a\n" +
+			"node.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 || args[0] == "" || args[1] == "" {
 				return fmt.Errorf("%s takes an ACCOUNT and a FILE%s", cmd.CommandPath(), seeHelp(cmd))
@@ -60,8 +63,8 @@ func newAccountAppBackup(f *flags) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, written, func() {
-				fmt.Fprintf(out, "%s has %d contacts, %d messages and %d files; keep it safe, the secret key is in it\n",
-					written.File, written.Contacts, written.Messages, written.Files)
+				fmt.Fprintf(out, "%s has %d contacts, %d groups, %d messages and %d files; keep it safe, the secret key is in it\n",
+					written.File, written.Contacts, written.Groups, written.Messages, written.Files)
 				if written.Missing > 0 {
 					fmt.Fprintf(out, "not in it: %d files that this node does not have\n", written.Missing)
 				}
@@ -75,7 +78,7 @@ func newAccountAppBackup(f *flags) *cobra.Command {
 
 // writeAppBackup writes the file, mode 0600, and removes it again after an error.
 func writeAppBackup(ctx context.Context, api *client.Client, name, path string) (done appBackupDone, err error) {
-	account, key, err := accountWithKey(ctx, api, name)
+	account, key, groups, err := accountWithKey(ctx, api, name)
 	if err != nil {
 		return done, err
 	}
@@ -98,6 +101,11 @@ func writeAppBackup(ctx context.Context, api *client.Client, name, path string) 
 	}
 	done.File = path
 	err = addContacts(ctx, api, account.ID, w, &done)
+	for _, secret := range groups {
+		if err == nil {
+			err = addGroup(ctx, api, account.ID, secret, w, &done)
+		}
+	}
 	err = errors.Join(err, w.Close())
 	if err == nil {
 		err = file.Sync()
@@ -105,23 +113,23 @@ func writeAppBackup(ctx context.Context, api *client.Client, name, path string) 
 	return done, err
 }
 
-func accountWithKey(ctx context.Context, api *client.Client, name string) (account control.Account, key identity.PrivateKey, err error) {
+func accountWithKey(ctx context.Context, api *client.Client, name string) (account control.Account, key identity.PrivateKey, groups []control.GroupSecret, err error) {
 	secret, err := api.ExportAccount(ctx, name)
 	if err != nil {
-		return account, key, err
+		return account, key, nil, err
 	}
 	if key, err = identity.ParsePEM([]byte(secret.PEM)); err != nil {
-		return account, key, err
+		return account, key, nil, err
 	}
 	accounts, err := api.Accounts(ctx)
 	if err != nil {
-		return account, key, err
+		return account, key, nil, err
 	}
 	i := slices.IndexFunc(accounts, func(a control.Account) bool { return a.ID == secret.ID })
 	if i < 0 {
-		return account, key, errors.New("the account was removed")
+		return account, key, nil, errors.New("the account was removed")
 	}
-	return accounts[i], key, nil
+	return accounts[i], key, secret.Groups, nil
 }
 
 // avatarOf returns a picture of so many bytes, nil for 0.
@@ -155,14 +163,94 @@ func addContacts(ctx context.Context, api *client.Client, account string, w *app
 			return err
 		}
 		done.Contacts++
-		if err := addMessages(ctx, api, account, c.ID, number, w, done); err != nil {
+		err = addMessages(ctx, api, account, c.ID, done, func(m control.Message, out appbackup.Message, file openFile) error {
+			return w.Message(ctx, number, out, file)
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func addMessages(ctx context.Context, api *client.Client, account, contact string, number int64, w *appbackup.Writer, done *appBackupDone) error {
+// addGroup adds a group that the app would still show, with its conversation.
+func addGroup(ctx context.Context, api *client.Client, account string, secret control.GroupSecret, w *appbackup.Writer, done *appBackupDone) error {
+	view, err := api.Group(ctx, account, secret.Group)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"member", "joining", "read_only", "banned", "deleted", "mediator_gone"}, view.State) {
+		return nil
+	}
+	g := appbackup.Group{Name: view.Name, Muted: view.Muted}
+	if g.Mediator, err = identity.ParseNodeKey(view.Mediator); err != nil {
+		return err
+	}
+	if g.Chat, err = strconv.ParseInt(view.Chat, 10, 64); err != nil {
+		return err
+	}
+	key, err := identity.ParseNodeKey(secret.Key)
+	if err != nil {
+		return err
+	}
+	g.Key = key
+	details := appbackup.GroupDetails{
+		Description: view.Description, Created: view.Since, Last: secret.Last, ReadOnly: !slices.Contains([]string{"member", "joining", "mediator_gone"}, view.State),
+	}
+	if details.Avatar, err = avatarOf(ctx, api, account, secret.Group, view.Avatar); err != nil {
+		return err
+	}
+	members, err := api.GroupMembers(ctx, account, secret.Group)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		member := appbackup.Member{Name: m.Name, Info: m.Info, Permissions: permissionsOf(m.Role), Since: m.Since, Gone: m.Standing != "member"}
+		if member.Key, err = identity.ParsePublicKey(m.ID); err != nil {
+			return err
+		}
+		details.Members = append(details.Members, member)
+	}
+	to, err := w.Group(ctx, g, details)
+	if err != nil {
+		return err
+	}
+	done.Groups++
+	return addMessages(ctx, api, account, secret.Group, done, func(m control.Message, out appbackup.Message, file openFile) (err error) {
+		message := appbackup.GroupMessage{Message: out, Unreadable: m.Unreadable}
+		author := m.Author
+		if m.Direction == "out" {
+			author = account
+		}
+		if m.TypeName != "system" {
+			if message.Author, err = identity.ParsePublicKey(author); err != nil {
+				return err
+			}
+		}
+		return to.Message(ctx, message, file)
+	})
+}
+
+// permissionsOf are those of a role. Who has created a group has two bits.
+func permissionsOf(role string) mediator.Permissions {
+	if role == mediator.PermissionOwner.String() {
+		return mediator.PermissionOwner | mediator.PermissionUser
+	}
+	for _, p := range []mediator.Permissions{
+		mediator.PermissionAdmin, mediator.PermissionModerator, mediator.PermissionReadOnly, mediator.PermissionBanned,
+	} {
+		if role == p.String() {
+			return p
+		}
+	}
+	return mediator.PermissionUser
+}
+
+// openFile opens the file of a message; it returns nil when the node does not have it.
+type openFile = func() (io.ReadCloser, error)
+
+// addMessages gives the messages of a conversation to add, from the first to the last.
+func addMessages(ctx context.Context, api *client.Client, account, contact string, done *appBackupDone, add func(control.Message, appbackup.Message, openFile) error) error {
 	for after := uint64(0); ; {
 		page, err := api.ChatMessages(ctx, account, contact, control.Range{After: after, Limit: appBackupPage})
 		if err != nil || len(page) == 0 {
@@ -171,18 +259,21 @@ func addMessages(ctx context.Context, api *client.Client, account, contact strin
 		slices.SortFunc(page, func(a, b control.Message) int { return int(int64(a.Order - b.Order)) }) //nolint:gosec // a difference
 		for _, m := range page {
 			after = max(after, m.Order)
+			if m.Deleted {
+				continue // the app has deleted it too
+			}
 			if m.State == "failed" {
 				done.LeftOut++
 				continue
 			}
-			if err := addMessage(ctx, api, account, contact, number, m, w, done); err != nil {
+			if err := addMessage(ctx, api, account, contact, m, done, add); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func addMessage(ctx context.Context, api *client.Client, account, contact string, number int64, m control.Message, w *appbackup.Writer, done *appBackupDone) error {
+func addMessage(ctx context.Context, api *client.Client, account, contact string, m control.Message, done *appBackupDone, add func(control.Message, appbackup.Message, openFile) error) error {
 	guid, err := strconv.ParseInt(m.GUID, 10, 64)
 	if err != nil {
 		return err
@@ -203,7 +294,7 @@ func addMessage(ctx context.Context, api *client.Client, account, contact string
 		}
 	}
 	done.Messages++
-	return w.Message(ctx, number, out, func() (io.ReadCloser, error) {
+	return add(m, out, func() (io.ReadCloser, error) {
 		resp, err := api.OpenFile(ctx, account, contact, m.ID, "")
 		if err != nil {
 			if ctx.Err() != nil {

@@ -322,6 +322,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestGroupManagement_MediatorRefuses", "-timeout", "3m", "./bridge"},
 		},
 		{
+			name:   "app-backup-without-position",
+			harm:   "a phone restored from the node reads the history of its groups again and shows it twice",
+			file:   "actors/appbackup/write_groups.go",
+			before: "d.Created.Unix(), time.Now().Unix(), d.Last,",
+			after:  "d.Created.Unix(), time.Now().Unix(), 0,",
+			tests:  []string{"-run", "TestWrite_Groups", "./actors/appbackup"},
+		},
+		{
 			name:   "banned-author-stays",
 			harm:   "somebody who is banned stays in the room after an old message of theirs",
 			file:   "bridge/connector/groupmembers.go",
