@@ -242,7 +242,9 @@ func (x *chat) Receive(c *kernel.Context, msg any) {
 }
 
 func (x *chat) Stopping(c *kernel.Context) {
-	x.leaveTurn(c)
+	if x.turns != nil {
+		x.turns.remove(c.Self())
+	}
 	x.deps.Table.forget(x.conversation())
 }
 
@@ -334,9 +336,15 @@ func (x *chat) show() {
 	x.deps.Table.setProgress(x.conversation(), p)
 }
 
-// next sends the next request to the mediator.
+// next sends the next request to the mediator, and ends our turn when there is nothing to
+// use it for.
 func (x *chat) next(c *kernel.Context) {
-	defer x.show()
+	defer func() {
+		if x.question == askNothing && x.accepting == 0 {
+			x.leaveTurn(c)
+		}
+		x.show()
+	}()
 	if x.dismissed(c) {
 		return
 	}
@@ -406,16 +414,16 @@ func (x *chat) pick(c *kernel.Context) {
 	case (x.profileDue || x.profileWanted) && x.tellProfile(c):
 	case x.profilesDue && !x.historyDue && x.profiling == 0 && (x.subscribed || x.record.State == store.GroupReadOnly) && x.turn(c):
 		x.ask(c, askProfiles, &mediator.GetMembersInfo{Chat: x.chat()})
-	case x.accepting == 0:
-		x.leaveTurn(c)
 	}
 }
 
 func (x *chat) chat() mediator.ChatID { return mediator.ChatID(x.record.Chat) } //nolint:gosec // it came as one
 
-// turn takes a turn for a large answer and reports whether we have it.
+// turn takes a turn for a large answer and reports whether we have it; else turnCame
+// follows.
 func (x *chat) turn(c *kernel.Context) bool { return x.turns.take(c.Self()) }
 
+// leaveTurn ends our turn, not our waiting for one.
 func (x *chat) leaveTurn(c *kernel.Context) {
 	if x.turns != nil {
 		x.turns.leave(c.Self())
@@ -428,9 +436,6 @@ func (x *chat) onTurnCame(c *kernel.Context, msg turnCame) {
 		return
 	}
 	x.next(c)
-	if x.question == askNothing && x.accepting == 0 {
-		x.leaveTurn(c)
-	}
 }
 
 // ask puts a question to the mediator.

@@ -87,6 +87,61 @@ func TestHistory_LostPushes_FetchedAfterReconnect(t *testing.T) {
 	})
 }
 
+// Groups beyond those that may ask for large answers at once get their turn, at the start and
+// after each connect.
+func TestTurns_ManyGroups_AllComplete(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		const groups = 12
+		type place struct{ account, mediator, group int }
+		var chats [2][groups]*fakemediator.Chat
+		secret := fakemediator.Secret{7}
+		say := func(m, g int) {
+			r.guid++
+			r.mediators[m].Say(chats[m][g], r.carol, r.guid, secret.Text(r.guid, "hello"))
+		}
+		var all []place
+		for m := range chats {
+			for g := range chats[m] {
+				chats[m][g] = r.mediators[m].AddChat("group", r.carol, r.id(0), r.id(1))
+				say(m, g)
+				for i := range r.accounts {
+					all = append(all, place{i, m, g})
+				}
+			}
+		}
+		for _, p := range all {
+			do[bool](r, store.AddGroup{
+				Account: r.id(p.account), Mediator: r.mediators[p.mediator].Key(), Chat: uint64(chats[p.mediator][p.group].ID), Key: store.GroupKey(secret), Name: "group",
+			})
+		}
+		complete := func(position int64) {
+			r.t.Helper()
+			r.until("all groups have everything", func() bool {
+				for _, p := range all {
+					id := store.GroupConversation(r.mediators[p.mediator].Key(), uint64(chats[p.mediator][p.group].ID))
+					c := store.Conversation{Account: r.id(p.account), ID: id}
+					progress := r.table.Progress(c)
+					if progress.Stage != group.StageLive || progress.Position != position || len(r.table.Presence(c)) != 3 {
+						return false
+					}
+				}
+				return true
+			})
+		}
+		complete(1)
+		for m := range chats {
+			r.mediators[m].Lock(func() { r.mediators[m].LosePushes = true })
+			for g := range chats[m] {
+				say(m, g)
+			}
+			r.mediators[m].Lock(func() { r.mediators[m].LosePushes = false })
+			r.mediators[m].Disconnect()
+		}
+		complete(2)
+		r.checked()
+	})
+}
+
 // A message that is stored between the answer to SUBSCRIBE and its effect is neither in the
 // number nor pushed.
 func TestHistory_FetchedOnceAfterEverySubscribe(t *testing.T) {

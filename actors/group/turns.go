@@ -41,13 +41,25 @@ func (t *turns) take(group kernel.Ref) bool {
 	return false
 }
 
-// leave ends the turn of a group, or its waiting for one.
+// leave ends the turn of a group, if it has one. A group that waits for one goes on
+// waiting: it may have more to ask when its turn comes.
 func (t *turns) leave(group kernel.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	is := func(r kernel.Ref) bool { return r == group }
-	t.waiting = slices.DeleteFunc(t.waiting, is)
-	t.holders = slices.DeleteFunc(t.holders, is)
+	t.end(group)
+}
+
+// remove ends the turn of a group, or its waiting for one.
+func (t *turns) remove(group kernel.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = slices.DeleteFunc(t.waiting, func(r kernel.Ref) bool { return r == group })
+	t.end(group)
+}
+
+// end ends the turn of a group and tells those who have one now. The caller holds mu.
+func (t *turns) end(group kernel.Ref) {
+	t.holders = slices.DeleteFunc(t.holders, func(r kernel.Ref) bool { return r == group })
 	for len(t.holders) < maxLarge && len(t.waiting) > 0 {
 		next := t.waiting[0]
 		t.waiting = t.waiting[1:]
