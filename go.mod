@@ -3,6 +3,7 @@ module github.com/mimird/mimird
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	filippo.io/age v1.3.1
 	filippo.io/edwards25519 v1.2.0
 	github.com/Arceliar/ironwood v0.0.0-20260613025018-d50055b11f5e
@@ -40,6 +41,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.55.0
+	golang.org/x/mod v0.40.0
 	golang.org/x/net v0.58.0
 	golang.org/x/sync v0.22.0
 	golang.org/x/sys v0.47.0

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"aead.dev/minisign"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mimird/mimird/proto/identity"
@@ -64,6 +65,7 @@ type Config struct {
 	Groups    Groups    `yaml:"groups"`
 	Backup    Backup    `yaml:"backup"`
 	Retention Retention `yaml:"retention"`
+	Update    Update    `yaml:"update"`
 	// Notify are the sinks of notifications, by their names.
 	Notify map[string]NotifySink `yaml:"notify"`
 	// Matrix is handed to the bridge as it stands in the file.
@@ -146,6 +148,23 @@ type Control struct {
 type Metrics struct {
 	// Listen is host:port, empty for nowhere.
 	Listen string `yaml:"listen"`
+}
+
+// Update is where the command mimird update check finds the release list, instead of where
+// the program was built to look.
+type Update struct {
+	URL string `yaml:"url"`
+	// Key is the public key of minisign, in base64.
+	Key string `yaml:"key"`
+}
+
+func (u Update) validate(bad func(format string, args ...any)) {
+	if parsed, err := url.Parse(u.URL); u.URL != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http") {
+		bad("update.url: %q is not a URL, such as https://example.org/releases.json", clip(u.URL))
+	}
+	if u.Key != "" && new(minisign.PublicKey).UnmarshalText([]byte(u.Key)) != nil {
+		bad("update.key: want the second line of a public key file of minisign, which begins with RW")
+	}
 }
 
 // Page is where the page for browsers is served.
@@ -443,6 +462,7 @@ func (c *Config) validate() error {
 		bad("metrics.listen: %q is not host:port, such as 127.0.0.1:9753", clip(c.Metrics.Listen))
 	}
 	c.Page.validate(bad)
+	c.Update.validate(bad)
 	if c.Server.MaxIdentities < 1 {
 		bad("tracker.max_identities: must be at least 1")
 	}

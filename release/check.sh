@@ -27,6 +27,24 @@ RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
 program=mimird-0.0.0-$(echo "$target" | tr / -)
 check "unpacks" tar -C dist/0.0.0 -xzf "dist/0.0.0/$program.tar.gz"
 check "version" sh -c "dist/0.0.0/$program/mimird version | grep -q 'mimird 0.0.0 ('"
+update_check() { # FLAGS: with the list and the signature of this release
+	(cd dist/0.0.0 && exec python3 -m http.server --bind 127.0.0.1 8744 >/dev/null 2>&1) &
+	server=$!
+	code=1 left=20
+	while [ $code = 1 ] && [ $left -gt 0 ]; do # the server needs a moment
+		sleep 0.5
+		left=$((left - 1)) code=0
+		MIMIRD_CONFIG__UPDATE__URL=http://127.0.0.1:8744/releases.json MIMIRD_CONFIG__UPDATE__KEY=$(tail -n 1 dist/0.0.0/throw-away.pub) \
+			"dist/0.0.0/$program/mimird" update check --config /dev/null || code=$?
+	done
+	kill $server
+	return $code
+}
+if command -v minisign >/dev/null; then
+	check "release list" update_check
+else
+	echo "not run release list, as minisign is not installed"
+fi
 check "unit" sh -c "MIMIRD_UNIT_DIR=dist/0.0.0 dist/0.0.0/$program/mimird service install &&
 	systemd-analyze security --offline=true --threshold=20 dist/0.0.0/mimird.service"
 check "image, test" sh -c "cd release/image && CGO_ENABLED=0 GOFLAGS= go test ./..."

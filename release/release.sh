@@ -4,6 +4,11 @@
 #
 # RELEASE_TARGETS  the systems, such as "linux/amd64 linux/arm64"
 # MINISIGN_KEY     the file of the signing key; without it a throw-away key signs, and that is said
+# MINISIGN_PUBLIC  its public key, the line that begins with RW; needed with MINISIGN_KEY
+# RELEASE_PAGES    where releases are published
+#
+# The programs are built with that public key and with where the release list is, for mimird update check. With a
+# throw-away key they have neither.
 #
 # The same commit makes the same bytes, but for the signature: make release-check builds it twice.
 set -eu
@@ -14,11 +19,17 @@ dist=dist/$version
 epoch=$(git log -1 --format=%ct)
 tools=$PWD/.tools
 export SOURCE_DATE_EPOCH="$epoch" CGO_ENABLED=0 TZ=UTC LC_ALL=C
+pages=${RELEASE_PAGES:-https://github.com/mimird/mimird/releases}
+list=
+if [ -n "${MINISIGN_KEY:-}" ]; then
+	: "${MINISIGN_PUBLIC:?is the public key of MINISIGN_KEY}"
+	list="-X main.updateURL=$pages/latest/download/releases.json -X main.updateKey=$MINISIGN_PUBLIC"
+fi
 rm -rf "$dist" && mkdir -p "$dist/work"
 
 build() { # SYSTEM ARCHITECTURE FILE
 	GOOS=$1 GOARCH=$2 GOFLAGS='' go build -trimpath -buildvcs=true -tags goolm \
-		-ldflags "-s -w -X main.release=$number" -o "$3" ./cmd/mimird
+		-ldflags "-s -w -X main.release=$number $list" -o "$3" ./cmd/mimird
 }
 
 echo "mimird $version: each system takes some minutes to compile the first time"
@@ -62,14 +73,23 @@ fi
 rm -rf "$dist/work"
 (cd "$dist" && sha256sum mimird-* >SHA256SUMS)
 
+CGO_ENABLED=0 GOFLAGS='' go run ./cmd/internal/update/list -version "$number" -issued "$epoch" -page "$pages/tag/v" \
+	<CHANGELOG.md >"$dist/releases.json" || { rm "$dist/releases.json" && echo "no release list: $version is not the version of a release"; }
+
+sign() { # KEY COMMENT
+	for file in SHA256SUMS releases.json; do
+		[ ! -f "$dist/$file" ] || minisign -S -s "$1" -m "$dist/$file" -t "mimird $version, $file$2" >/dev/null
+	done
+}
 if ! command -v minisign >/dev/null; then
 	echo "not signed: minisign is not installed"
 elif [ -n "${MINISIGN_KEY:-}" ]; then
-	minisign -S -s "$MINISIGN_KEY" -m "$dist/SHA256SUMS" -t "mimird $version"
+	sign "$MINISIGN_KEY" ""
+	minisign -V -q -P "$MINISIGN_PUBLIC" -m "$dist/SHA256SUMS" || { echo "MINISIGN_PUBLIC is not the public key of MINISIGN_KEY" && exit 1; }
 else
 	key=$(mktemp -d)
 	minisign -G -W -f -p "$dist/throw-away.pub" -s "$key/key" >/dev/null
-	minisign -S -s "$key/key" -m "$dist/SHA256SUMS" -t "mimird $version, throw-away key" >/dev/null
+	sign "$key/key" ", throw-away key"
 	rm -rf "$key"
 	echo "signed with a throw-away key (throw-away.pub), which proves nothing: set MINISIGN_KEY for a release"
 fi

@@ -76,13 +76,14 @@ const (
 //	resize NAME WIDTH HEIGHT   give it another size
 //	left NAME CODE             wait until what runs on it has ended
 //	unzip FILE                 unpack an archive here
+//	releases ISSUED VERSION... serve a signed release list; $RELEASES is where, $RELEASES_KEY its key
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]func(w *world, args []string) error{
 		"start": (*world).start, "ready": (*world).ready, "signal": (*world).signal, "ended": (*world).ended,
 		"exits": (*world).exits, "until": (*world).until, "json": (*world).json, "jsonlines": (*world).jsonLines,
 		"mode": (*world).mode, "qr": (*world).qr, "bytes": (*world).bytes, "occupy": (*world).listenOn,
 		"hang": (*world).hang, "unzip": (*world).unzip, "get": (*world).get, "manager": (*world).listenAsManager, "heard": (*world).heard, "schema": (*world).schema,
-		"address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
+		"releases": (*world).releases, "address": (*world).address, "dendrite": (*world).dendrite, "user": (*world).user,
 	}
 	maps.Copy(table, onTerminals())
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(table))
@@ -108,6 +109,7 @@ type world struct {
 	terminals  map[string]*terminal
 	homeserver *dendrite.Server
 	manager    *net.UnixConn
+	list       *releaseList
 }
 
 // People that scripts speak of: keys of RFC 8032, and one that is none.
@@ -131,6 +133,9 @@ func newWorld(env *testscript.Env) *world {
 		}
 		for _, t := range w.terminals {
 			t.close()
+		}
+		if w.list != nil {
+			w.list.server.Close()
 		}
 	})
 	return w
@@ -234,7 +239,7 @@ func (w *world) command(args []string) *exec.Cmd {
 // env is the part of the script's environment that the program looks at.
 func (w *world) env() []string {
 	env := []string{"MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA"), "GORACE=" + w.ts.Getenv("GORACE")}
-	for _, name := range []string{"MIMIRD_UNIT_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC"} {
+	for _, name := range []string{"MIMIRD_UNIT_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "TEST_RELEASE", "MIMIRD_CONFIG__UPDATE__URL", "MIMIRD_CONFIG__UPDATE__KEY"} {
 		if value := w.ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

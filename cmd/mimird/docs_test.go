@@ -23,10 +23,11 @@ import (
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/cmd/internal/export"
+	"github.com/mimird/mimird/cmd/internal/update"
 	"github.com/mimird/mimird/cmd/internal/watch"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/commands.md")
+var writeTables = flag.Bool("update", false, "write the tables of docs/commands.md")
 
 const commandsPage = "../../docs/commands.md"
 
@@ -54,7 +55,8 @@ var printed = map[string]any{
 	"page link": browsers.PageLink{}, "page sessions": browsers.PageState{}, "page logout": done{}, "page password": done{},
 	"mediator ban": done{}, "mediator unban": done{}, "mediator quota": done{}, "mediator delete": done{},
 	"service install": serviceDone{}, "service uninstall": serviceDone{}, "service status": serviceDone{},
-	"chat": nil, "completion bash": nil, "completion zsh": nil, "completion fish": nil,
+	"update check": update.Answer{},
+	"chat":         nil, "completion bash": nil, "completion zsh": nil, "completion fish": nil,
 	"completion powershell": nil,
 }
 
@@ -76,7 +78,7 @@ func TestDocs_EveryCommand_PrintsWhatThePageSays(t *testing.T) {
 		t.Fatal("the marks of the tables are missing")
 	}
 	want := head + begin + "\n" + commandTable(t) + typeTables(t) + end + tail
-	if *update {
+	if *writeTables {
 		if err := os.WriteFile(commandsPage, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -212,6 +214,8 @@ func typeName(typ reflect.Type) string {
 		return "matrix " + name
 	case strings.HasSuffix(pkg, "cmd/internal/doctor"):
 		return "doctor " + name
+	case strings.HasSuffix(pkg, "cmd/internal/update"):
+		return "update " + name
 	case strings.HasSuffix(pkg, "cmd/internal/watch"):
 		return "node " + name
 	case strings.HasSuffix(pkg, "actors/backup"):

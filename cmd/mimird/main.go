@@ -28,6 +28,7 @@ import (
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/cmd/internal/update"
 )
 
 // Exit codes. They are part of the interface: service managers act on them.
@@ -40,6 +41,8 @@ const (
 	exitInUse    = 5 // another process has the data directory open
 	exitNewer    = 6 // a newer version has written the data directory
 	exitWaiting  = 7 // --wait has run out: the message or request is safe, and the node repeats it
+	exitUpdate   = 8 // there is a newer version
+	exitRejected = 9 // the release list was rejected
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -161,6 +164,7 @@ func codeOfError(err error) string {
 var codeNames = map[int]string{
 	exitError: "error", exitConfig: "configuration", exitDamaged: "damaged", exitDiskFull: "disk_full", exitInUse: "in_use",
 	exitNewer: "newer_version", exitWaiting: "undelivered",
+	exitUpdate: "update_available", exitRejected: "list_rejected",
 }
 
 func exitCode(err error) int {
@@ -180,6 +184,10 @@ func exitCode(err error) int {
 		return exitDiskFull
 	case errors.Is(err, errWaiting), errors.Is(err, errTaskWaiting):
 		return exitWaiting
+	case errors.Is(err, errUpdate):
+		return exitUpdate
+	case errors.Is(err, update.ErrRejected):
+		return exitRejected
 	}
 	return exitError
 }
@@ -203,6 +211,10 @@ func explain(err error) string {
 		text += "; start the node once, which upgrades it: mimird up"
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		text += "; make space and start again, nothing is lost"
+	case errors.Is(err, update.ErrUnreachable):
+		text += "; nothing was changed: try again when there is a network"
+	case errors.Is(err, update.ErrRejected):
+		text += "; nothing was changed: if it stays so, ask those who publish mimird before you install anything"
 	case errors.Is(err, context.Canceled):
 		text = "interrupted"
 	}

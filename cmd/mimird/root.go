@@ -39,7 +39,7 @@ func newRoot() (*cobra.Command, *flags) {
 			"Exit codes: 0 fine; 1 anything else; 2 the configuration is wrong or missing, or others can read a key; 3 the\n" +
 			"store is damaged or a key is lost; 4 the disk is full; 5 another process has the data directory open; 6 a newer\n" +
 			"version has written it; 7 a message was not delivered within --wait, and stays in the outbox, or a mediator has not\n" +
-			"answered within it.",
+			"answered within it; 8 there is a newer version (mimird update check); 9 the release list was rejected.",
 		Version: version().String(), SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return f.check() },
 	})
@@ -56,7 +56,7 @@ func newRoot() (*cobra.Command, *flags) {
 	root.AddCommand(
 		newUp(f), newID(f), newAccount(f), newContact(f), newGroup(f), newSend(f), newReply(f), newReact(f), newCancel(f), newShow(f), newChat(f), newSearch(f), newFile(f), newTail(f), newStatus(f),
 		newTop(f), newHealth(f), newTrace(f), newDoctor(f), newCheck(f), newNotify(f), newBackup(f), newRestore(f), newExport(f),
-		newMatrix(f), newMediator(f), newPage(f), newService(f), newVersion(f), newMan(),
+		newMatrix(f), newMediator(f), newPage(f), newService(f), newUpdate(f), newVersion(f), newMan(),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
@@ -93,13 +93,17 @@ func (f *flags) configPath() string {
 	return filepath.Join(f.dir, config.FileName)
 }
 
-// load reads the configuration. A missing file is the default one, unless it was
-// named.
+// load reads the configuration, with what the environment sets. A missing file is the
+// default one, unless it was named.
 func (f *flags) load() (config.Config, error) {
 	c, err := config.Load(f.configPath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && f.config == "":
-		return config.Default(), nil
+		c, err := config.ParseWith(nil, os.Environ())
+		if err != nil {
+			return config.Config{}, configError{err}
+		}
+		return c, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return config.Config{}, configError{fmt.Errorf("there is no configuration %s; leave out --config for the one in the data directory", f.config)}
 	case err != nil:

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"mimird": func() {
 		backup.SetWorkForTest(10) // a second and more each time otherwise
 		schedule.SetStartDelayForTest(0)
+		release = os.Getenv("TEST_RELEASE")
 		main()
 	}})
 }
