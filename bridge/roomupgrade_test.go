@@ -32,22 +32,22 @@ func (w *world) empower(room id.RoomID, who *bridgetest.Client) {
 }
 
 // upgrade replaces a room as homeservers do, and returns the new one.
-func (h *household) upgrade(who *bridgetest.Client, old id.RoomID, invite ...id.UserID) id.RoomID {
-	h.t.Helper()
-	made, err := who.Matrix.CreateRoom(soon(h.t), &mautrix.ReqCreateRoom{
+func (w *world) upgrade(who *bridgetest.Client, old id.RoomID, invite ...id.UserID) id.RoomID {
+	w.t.Helper()
+	made, err := who.Matrix.CreateRoom(soon(w.t), &mautrix.ReqCreateRoom{
 		Preset:             "private_chat",
 		CreationContent:    map[string]any{"predecessor": map[string]any{"room_id": old, "event_id": "$last"}},
-		PowerLevelOverride: &event.PowerLevelsEventContent{Users: map[id.UserID]int{h.bot(): 100, who.UserID(): 100}},
+		PowerLevelOverride: &event.PowerLevelsEventContent{Users: map[id.UserID]int{w.bot(): 100, who.UserID(): 100}},
 		Invite:             invite,
 	})
 	if err != nil {
-		h.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	_, err = who.Matrix.SendStateEvent(soon(h.t), old, event.StateTombstone, "", &event.TombstoneEventContent{
+	_, err = who.Matrix.SendStateEvent(soon(w.t), old, event.StateTombstone, "", &event.TombstoneEventContent{
 		Body: "This room has been replaced", ReplacementRoom: made.RoomID,
 	})
 	if err != nil {
-		h.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return made.RoomID
 }

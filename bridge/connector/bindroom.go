@@ -20,8 +20,6 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/rooms"
-	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/peer"
 )
 
 // A group can be bound to a Matrix room that exists already: the people of the room take part
@@ -67,7 +65,7 @@ func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversa
 	if err != nil {
 		return err
 	}
-	binding.Room = room
+	binding.Room, binding.Next = portal.MXID, room
 	return c.relay.SetBinding(ctx, key, binding)
 }
 
@@ -115,17 +113,20 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 		return "", err
 	case ce.Portal != nil && ce.Portal.PortalKey != portal.PortalKey:
 		return "", errOtherRoom
-	case ce.Portal != nil && binding.Room != ce.RoomID:
+	case ce.Portal != nil && !binding.IsRoom(ce.RoomID):
 		return "", errOwnRoom
-	case portal.MXID != "" && portal.MXID != ce.RoomID && binding.Room == portal.MXID:
+	case portal.MXID != "" && portal.MXID != ce.RoomID && binding.IsRoom(portal.MXID):
 		return "", errBoundBefore
 	}
 	name, err := c.checkRoom(ce)
 	if err != nil {
 		return "", err
 	}
-	if binding.Room != ce.RoomID {
-		binding = relay.Binding{Room: ce.RoomID, Event: ce.EventID}
+	if name = msgconv.CleanName(name); name == "" {
+		name = "without a name"
+	}
+	if !binding.IsRoom(ce.RoomID) {
+		binding = relay.Binding{Room: ce.RoomID, Event: ce.EventID, Name: name, By: cl.account.String()}
 		if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
 			return "", err
 		}
@@ -136,19 +137,7 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 		}
 		return "", err
 	}
-	if name = msgconv.CleanName(name); name == "" {
-		name = "without a name"
-	}
-	// Before anybody is relayed.
-	if err := c.tellBound(ce.Ctx, cl.account, portal.PortalKey, "relay:", binding, "This group is bridged to a Matrix room ("+name+
-		") from now on: people in that room read along, and what they write comes from me with their name before it."); err != nil {
-		return "", err
-	}
-	binding.Told, binding.By = true, cl.account.String()
-	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
-		return "", err
-	}
-	if err := portal.SetRelay(ce.Ctx, cl.login); err != nil {
+	if err := c.relay.Begin(ce.Ctx, portal); err != nil {
 		return "", err
 	}
 	c.members.want(store.Conversation{Account: cl.account, ID: g.ID})
@@ -175,38 +164,6 @@ func (c *Connector) checkRoom(ce *commands.Event) (name string, err error) {
 	return state.Name, nil
 }
 
-// tellBound tells a group something about its binding, once for each binding.
-func (c *Connector) tellBound(
-	ctx context.Context, account identity.PublicKey, portal networkid.PortalKey, source string, binding relay.Binding, text string,
-) error {
-	_, conversation, err := mimirid.ParsePortal(portal)
-	if err != nil {
-		return err
-	}
-	_, err = c.node.Send(ctx, node.Outgoing{
-		Account: account, Contact: conversation.Contact(), Group: groupID(conversation),
-		Source: source + string(binding.Room) + ":" + string(binding.Event), Type: peer.TypeText, Payload: []byte(text),
-	})
-	return err
-}
-
-// endBinding tells a group that it is not bridged any more, if it was told that it is, and
-// has another room, or none. A binding of which it was not told yet may be under way.
-func (c *Connector) endBinding(ctx context.Context, portal *bridgev2.Portal) error {
-	binding, err := c.relay.Binding(ctx, portal.PortalKey)
-	if err != nil || !binding.Told || binding.Room == portal.MXID {
-		return err
-	}
-	by, err := identity.ParsePublicKey(binding.By) // who has told it of the beginning
-	if err == nil {
-		err = c.tellBound(ctx, by, portal.PortalKey, "relay-end:", binding, "This group is not bridged to a Matrix room any more.")
-	}
-	if err != nil && !isGone(err) && !errors.Is(err, node.ErrNotInGroup) && !errors.Is(err, node.ErrGroupReadOnly) {
-		return err
-	}
-	return c.relay.SetBinding(ctx, portal.PortalKey, relay.Binding{})
-}
-
 // commandUnbridge ends the binding of the room of a command: the ghosts and the bot leave it.
 func (c *Connector) commandUnbridge(ce *commands.Event) error {
 	portal, room := ce.Portal, ce.Portal.MXID
@@ -230,7 +187,7 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 	if err := portal.RemoveMXID(ce.Ctx); err != nil {
 		return err
 	}
-	if err := c.endBinding(ce.Ctx, portal); err != nil {
+	if err := c.relay.Reconcile(ce.Ctx, portal.PortalKey); err != nil {
 		return err
 	}
 	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}); err != nil {

@@ -218,12 +218,15 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Bridge: br, Matrix: c.matrix, Status: c.status, Log: c.log, Library: c.library, Permissions: c.config.Bridge.Permissions,
 		Retry: c.retry, LastUp: c.homeserver.LastUp, Conversations: roomConversations{c},
 	})
-	c.relay = relay.New(relay.Deps{Bridge: br, Permissions: c.config.Bridge.Permissions, IsOurs: c.rooms.IsOurs, Say: c.rooms.Say})
+	c.relay = relay.New(relay.Deps{
+		Bridge: br, Permissions: c.config.Bridge.Permissions, IsOurs: c.rooms.IsOurs, Say: c.rooms.Say, Tell: c.tellAboutRelay,
+		Retry: c.retry, Log: c.log,
+	})
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
 	c.marks = c.newMarks()
-	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), c.loginCommands())...)
+	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), c.relayCommands(), c.loginCommands())...)
 }
 
 // Start is called when the tables exist. The node runs already.
@@ -309,5 +312,6 @@ func (c *Connector) watch(stop, work context.Context) {
 	watchers.Go(func() { c.setProfiles(stop, work) })
 	watchers.Go(func() { c.members.run(stop, work) })
 	watchers.Go(func() { c.marks.Run(stop, work) })
+	watchers.Go(func() { c.relay.Run(stop, work) })
 	watchers.Wait()
 }

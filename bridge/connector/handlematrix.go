@@ -45,8 +45,10 @@ func (cl *client) HandleMatrixMessage(ctx context.Context, msg *bridgev2.MatrixM
 	if err := cl.checkLogin(ctx, msg.Event, msg.Portal, conversation); err != nil {
 		return nil, err
 	}
-	if err := cl.announceRelay(ctx, msg, conversation); err != nil {
-		return nil, cl.sendError(msg.Event, err)
+	if msg.OrigSender != nil {
+		if err := cl.announceRelay(ctx, msg); err != nil {
+			return nil, err
+		}
 	}
 	var stored store.Message
 	switch msg.Content.MsgType {
@@ -344,29 +346,6 @@ func (cl *client) giveUp(ctx context.Context, conversation store.ConversationID,
 		errs = append(errs, err)
 	}
 	return given, errors.Join(errs...)
-}
-
-// Relay mode lets users without a login write into a conversation, as its owner. Mimir
-// knows one sender, so the name of the user is in the text, and the contact is told once
-// that others read the conversation.
-
-// relayNotice is sent to the contact before the first relayed message.
-const relayNotice = "This conversation is bridged to a Matrix room: people in that room read along, and what they write " +
-	"comes from me with their name before it."
-
-// announceRelay tells a contact that others read the conversation, once per room.
-func (cl *client) announceRelay(ctx context.Context, msg *bridgev2.MatrixMessage, conversation store.ConversationID) error {
-	if msg.OrigSender == nil {
-		return nil
-	}
-	if bound, err := cl.isBound(ctx, msg.Portal); bound || err != nil {
-		return err // and then the group was told when it was bound
-	}
-	_, err := cl.node.Send(ctx, node.Outgoing{
-		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: "relay:" + string(msg.Portal.MXID),
-		Type: peer.TypeText, Payload: []byte(relayNotice),
-	})
-	return err
 }
 
 var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)

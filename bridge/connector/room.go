@@ -51,7 +51,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, errors.New("create the room: the library has created none")
 		}
 		d.at.Unlisted, d.at.Placed = false, "" // nothing is in a room that is new
-		if err := d.endBinding(ctx, portal); err != nil {
+		if err := d.relay.Reconcile(ctx, portal.PortalKey); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,8 @@
 // the room. A conversation can be bound to a room that existed before, see [Binding]: such a
 // room belongs to its people, and the bridge changes neither its state nor its members.
 //
+// The people on Mimir are told when that begins and when it ends, each once, see told.go.
+//
 // [Relay.Handles] is called by package appservice for each event, the rest by the connector,
 // which builds a Relay.
 package relay
@@ -19,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -29,7 +32,9 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/keylock"
 )
 
 // maxOff bounds the people of a conversation whose choice is stored: anybody in its room may
@@ -46,31 +51,49 @@ type Deps struct {
 	// Say answers an event with a text in its room, once however often the event is handled.
 	// After an error the event has to be handled again.
 	Say func(ctx context.Context, evt *event.Event, scope, text string) error
+	// Tell queues a text of an account for the other side of a conversation, once for each
+	// source. It returns an error that wraps [ErrMayNotWrite] when the account may not write there.
+	Tell func(ctx context.Context, account string, portal networkid.PortalKey, source, text string) error
+	// Retry is the pause after the other side could not be told something.
+	Retry kernel.Backoff
+	Log   *slog.Logger
 }
 
 // Relay knows who is not relayed, and which conversations are bound to rooms. It is safe for
 // use by many goroutines.
 type Relay struct {
 	deps Deps
+	// telling is held by who changes what the other side of a conversation was told.
+	telling keylock.Locks[networkid.PortalKey]
+	again   chan struct{} // holds one value when Run has to reconcile
 }
 
 // New returns a relay. The tables of bridgev2 exist when its methods are called.
-func New(deps Deps) *Relay { return &Relay{deps: deps} }
+func New(deps Deps) *Relay { return &Relay{deps: deps, again: make(chan struct{}, 1)} }
 
 // Binding is a conversation that is shown in a room which existed before. The bridge leaves
 // name, topic, picture, power levels and people of that room alone, and never deletes it.
 type Binding struct {
 	Room id.RoomID `json:"room"`
+	// Next is the room that replaces it, from before the conversation has moved there.
+	Next id.RoomID `json:"next,omitempty"`
 	// Event is the command that has bound it. It names what the other side is told.
 	Event id.EventID `json:"event"`
+	// Name is what the room was called.
+	Name string `json:"name,omitempty"`
 	// Told means that the other side was told of it, and has to be told of its end.
 	Told bool `json:"told,omitempty"`
-	// By is the account of the member who has bound it, and who has told the other side.
+	// By is the account of the member who has bound it, who tells the other side.
 	By string `json:"by,omitempty"`
 }
 
+// IsRoom reports whether a room is the bound one.
+func (b Binding) IsRoom(room id.RoomID) bool {
+	return room != "" && (room == b.Room || room == b.Next)
+}
+
 func bindingKey(portal networkid.PortalKey) database.Key {
-	return database.Key("im.mimir.bound." + string(portal.Receiver) + "." + string(portal.ID))
+	return database.Key(boundPrefix + string(portal.Receiver) + "." + string(portal.ID))
 }
 
 // offPrefix begins the keys of the people of a conversation who are not relayed.
@@ -106,7 +129,7 @@ func (r *Relay) SetBinding(ctx context.Context, portal networkid.PortalKey, b Bi
 // IsBound reports whether a room is one that a conversation was bound to.
 func (r *Relay) IsBound(ctx context.Context, portal networkid.PortalKey, room id.RoomID) (bool, error) {
 	b, err := r.Binding(ctx, portal)
-	return err == nil && room != "" && b.Room == room, err
+	return err == nil && b.IsRoom(room), err
 }
 
 // IsOff reports whether somebody has said that they are not to be relayed.

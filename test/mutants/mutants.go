@@ -301,8 +301,8 @@ func mutants() []mutant {
 			name:   "group-sent-by-other-login",
 			harm:   "what a user writes in the room of a group is sent by the account of another user",
 			file:   "bridge/connector/handlematrix.go",
-			before: "	if err := cl.announceRelay(ctx, msg, conversation); err != nil {\n",
-			after:  "	if accounts, err := cl.accountsIn(conversation); err == nil && len(accounts) > 1 {\n		cl = cl.loginOf(accounts[0])\n	}\n	if err := cl.announceRelay(ctx, msg, conversation); err != nil {\n",
+			before: "	if msg.OrigSender != nil {\n		if err := cl.announceRelay(",
+			after:  "	if accounts, err := cl.accountsIn(conversation); err == nil && len(accounts) > 1 {\n		cl = cl.loginOf(accounts[0])\n	}\n	if msg.OrigSender != nil {\n		if err := cl.announceRelay(",
 			tests:  []string{"-run", "TestSharedGroup_WrittenInRoom", "-timeout", "4m", "./bridge"},
 		},
 		{
@@ -336,6 +336,14 @@ func mutants() []mutant {
 			before: "	_, isAuthor := r.authors[m.ID]\n",
 			after:  "	isAuthor := false\n",
 			tests:  []string{"-run", "TestGroups_Banned", "-timeout", "4m", "./bridge"},
+		},
+		{
+			name:   "relay-end-not-told",
+			harm:   "a group goes on believing that the people of a Matrix room are relayed",
+			file:   "bridge/relay/told.go",
+			before: "	case t.Relayed && (!hasRoom || portal.Relay == nil):\n",
+			after:  "	case false:\n",
+			tests:  []string{"-run", "TestBindRoom_RelayUnset|TestBindRoom_EndNotTold", "-timeout", "4m", "./bridge"},
 		},
 		{
 			name:   "unknown-room-dropped",
