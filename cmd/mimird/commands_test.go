@@ -239,7 +239,7 @@ func (w *world) command(args []string) *exec.Cmd {
 // env is the part of the script's environment that the program looks at.
 func (w *world) env() []string {
 	env := []string{"MIMIRD_DATA=" + w.ts.Getenv("MIMIRD_DATA"), "GORACE=" + w.ts.Getenv("GORACE")}
-	for _, name := range []string{"MIMIRD_UNIT_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "TEST_RELEASE", "MIMIRD_CONFIG__UPDATE__URL", "MIMIRD_CONFIG__UPDATE__KEY"} {
+	for _, name := range []string{"MIMIRD_UNIT_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "TEST_RELEASE", "TEST_SYSTEM", "PATH", "WORK", "MIMIRD_CONFIG__UPDATE__URL", "MIMIRD_CONFIG__UPDATE__KEY"} {
 		if value := w.ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

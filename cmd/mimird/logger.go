@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,13 +18,13 @@ import (
 	"github.com/mimird/mimird/config"
 )
 
-// openLog returns where the log goes: w, or the file that the configuration asks for, and what
-// closes it. What cannot be written to the file goes to w.
+// openLog returns where the log goes: w, or the file that the configuration or else
+// MIMIRD_LOG_FILE asks for, and what closes it. What cannot be written to the file goes to w.
 func openLog(w io.Writer, c config.Log, dir string) (out io.Writer, closeLog func() error, err error) {
-	if c.File == "" {
+	path := cmp.Or(c.File, os.Getenv("MIMIRD_LOG_FILE"))
+	if path == "" {
 		return w, func() error { return nil }, nil
 	}
-	path := c.File
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}

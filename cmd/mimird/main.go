@@ -45,7 +45,16 @@ const (
 	exitRejected = 9 // the release list was rejected
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// standardOutput and standardError are where the program writes. A service of Windows has
+// other ones.
+var standardOutput, standardError io.Writer = os.Stdout, os.Stderr
+
+// stopRequested is closed when a service manager that sends no signals stops the program.
+var stopRequested = make(chan struct{})
+
+func main() {
+	os.Exit(asService(func() int { return run(os.Args[1:], standardOutput, standardError) }))
+}
 
 // run executes one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -120,6 +129,8 @@ func untilSignal() (context.Context, func()) {
 	go func() {
 		select {
 		case <-signals:
+			cancel()
+		case <-stopRequested:
 			cancel()
 		case <-done:
 			return

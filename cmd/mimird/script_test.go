@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		backup.SetWorkForTest(10) // a second and more each time otherwise
 		schedule.SetStartDelayForTest(0)
 		release = os.Getenv("TEST_RELEASE")
+		serviceSystem = cmp.Or(os.Getenv("TEST_SYSTEM"), serviceSystem)
 		main()
 	}})
 }

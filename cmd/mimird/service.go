@@ -3,104 +3,115 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/mimird/mimird/actors/durable"
 )
 
-//go:embed mimird.service
-var unitTemplate string
+// serviceLog is the log file of a service whose manager keeps no log, in the data directory.
+const serviceLog = "mimird.log"
 
-// unitName is the name of the service.
-const unitName = "mimird.service"
+// serviceSystem is the system whose services are managed. Tests set another one.
+var serviceSystem = runtime.GOOS
 
-// systemOptions are those of the unit that only the system's manager can carry out: a
-// user of its own, and a view of the machine in which there is little.
-const systemOptions = `DynamicUser=yes
-StateDirectory=mimird
-StateDirectoryMode=0700
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-PrivateUsers=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProcSubset=pid
-RemoveIPC=yes
-CapabilityBoundingSet=
-AmbientCapabilities=`
-
-// systemData is the data directory of the system's service.
-const systemData = "/var/lib/mimird"
-
-// service is where the service is kept and who manages it.
+// service is where the service is kept and whom it runs as.
 type service struct {
 	user bool
+	as   string // the user of launchd's service of the system
 	path string // of the unit file
 	data string
 }
 
+// serviceManager is systemd, launchd, or the service manager of Windows. Its methods run in
+// the command's goroutine and wait for its answer.
+type serviceManager interface {
+	// place fills in path and data, the latter when it is empty.
+	place(s *service) error
+	install(ctx context.Context, s service, program string) (serviceDone, error)
+	uninstall(ctx context.Context, s service) (serviceDone, error)
+	status(ctx context.Context, s service) (serviceDone, error)
+}
+
+func managerOf(system string) (serviceManager, error) {
+	switch {
+	case system == "darwin":
+		return launchd{}, nil
+	case system == "windows":
+		return windowsServices()
+	case system == "linux" || os.Getenv("MIMIRD_UNIT_DIR") != "":
+		return systemd{}, nil
+	}
+	return nil, errors.New("there is no systemd, launchd or Windows here; have the system start: mimird up --no-qr")
+}
+
 // serviceDone is what the commands print with --json.
 type serviceDone struct {
-	Unit  string   `json:"unit" doc:"Path of the unit file"`
+	Unit  string   `json:"unit" doc:"Path of the unit file; the name of the service on Windows"`
 	Data  string   `json:"data" doc:"The data directory of the service"`
-	State string   `json:"state" doc:"What systemd says of it, such as active or inactive"`
+	State string   `json:"state" doc:"What the service manager says of it, such as active or inactive"`
 	Next  []string `json:"next,omitempty" doc:"Commands to run next"`
 }
 
 func newService(f *flags) *cobra.Command {
 	cmd := group(&cobra.Command{
-		Use: "service", Short: "Run the node always, as a service of systemd",
-		Long: "Runs the node as a service of systemd: of the system, with a user of its own and in a sandbox, or with --user as\n" +
-			"a service of yours. Elsewhere, start mimird up by what the system has; it ends in order when it\n" +
+		Use: "service", Short: "Run the node always, as a service",
+		Long: "Runs the node as a service of systemd (Linux), launchd (macOS) or Windows: of the system, or with --user as a\n" +
+			"service of yours. With systemd the system's service has a user of its own and a sandbox, on Windows an account of\n" +
+			"its own; on macOS --as says whose it is. Elsewhere, start mimird up by what the system has; it ends in order when it\n" +
 			"is told to.",
 	})
 	for _, verb := range []struct {
 		use, short, long string
-		run              func(context.Context, *flags, service) (serviceDone, error)
+		run              func(context.Context, serviceManager, service) (serviceDone, error)
 	}{
 		{
-			"install", "Write the unit file of the service",
-			"Writes the unit file and prints the commands that start the service. The data directory of the system's service\n" +
-				"is " + systemData + ", unless --data gives another one that its user can write to.", installService,
+			"install", "Install the service",
+			"Writes the unit file, or creates the service on Windows, and prints the commands that start it. The data directory of\n" +
+				"the system's service is " + systemData + ", on macOS " + launchdData + " and on Windows mimird in\n" +
+				"ProgramData, unless --data gives another one that its user can write to.", installService,
 		},
-		{"uninstall", "Remove the unit file of the service", "Removes the unit file, which must not be in use. The data stays.", uninstallService},
-		{"status", "Say whether the service is installed and runs", "Asks systemd about the service. What the node does is in mimird status.", serviceStatus},
+		{"uninstall", "Remove the service", "Removes the service, which must be stopped. The data stays.", uninstallService},
+		{
+			"status", "Say whether the service is installed and runs",
+			"Asks the service manager about the service. What the node does is in mimird status.", serviceStatus,
+		},
 	} {
-		var user bool
+		var s service
 		sub := &cobra.Command{
 			Use: verb.use, Short: verb.short, Long: verb.long, Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				s, err := serviceOf(cmd, f, user)
+				manager, err := managerOf(serviceSystem)
 				if err != nil {
 					return err
 				}
-				done, err := verb.run(cmd.Context(), f, s)
+				if s.user || cmd.Flags().Changed("data") || os.Getenv("MIMIRD_DATA") != "" {
+					if s.data, err = filepath.Abs(f.dir); err != nil {
+						return fmt.Errorf("find data directory: %w", err)
+					}
+				}
+				if err := manager.place(&s); err != nil {
+					return err
+				}
+				done, err := verb.run(cmd.Context(), manager, s)
 				if err != nil {
 					return err
 				}
 				return f.print(cmd.OutOrStdout(), done, func() { printService(cmd.OutOrStdout(), done) })
 			},
 		}
-		sub.Flags().BoolVar(&user, "user", false, "as a service of yours, not of the system")
+		sub.Flags().BoolVar(&s.user, "user", false, "as a service of yours, not of the system")
+		if verb.use == "install" {
+			sub.Flags().StringVar(&s.as, "as", os.Getenv("SUDO_USER"), "on macOS, the `user` whom the system's service runs as")
+			sub.Flags().Lookup("as").DefValue = "" // in help and manual, also under sudo
+		}
 		cmd.AddCommand(sub)
 	}
 	return cmd
@@ -113,61 +124,8 @@ func printService(out io.Writer, s serviceDone) {
 	}
 }
 
-// serviceOf says where the service is kept. MIMIRD_UNIT_DIR overrides the directory, for
-// packages and tests.
-func serviceOf(cmd *cobra.Command, f *flags, user bool) (service, error) {
-	dir := os.Getenv("MIMIRD_UNIT_DIR")
-	if runtime.GOOS != "linux" && dir == "" {
-		return service{}, errors.New("this system has no systemd; have it start: mimird up --no-qr")
-	}
-	s := service{user: user, data: systemData}
-	if user {
-		home, err := os.UserConfigDir()
-		if err != nil {
-			return s, fmt.Errorf("find your configuration directory: %w", err)
-		}
-		s.path = filepath.Join(home, "systemd", "user", unitName)
-		s.data = ""
-	} else {
-		s.path = filepath.Join("/etc/systemd/system", unitName)
-	}
-	if dir != "" {
-		s.path = filepath.Join(dir, unitName)
-	}
-	if user || cmd.Flags().Changed("data") || os.Getenv("MIMIRD_DATA") != "" {
-		data, err := filepath.Abs(f.dir)
-		if err != nil {
-			return s, fmt.Errorf("find data directory: %w", err)
-		}
-		s.data = data
-	}
-	return s, nil
-}
-
-// unit is the unit file of a service.
-func unit(s service, program string) string {
-	system, target := systemOptions, "multi-user.target"
-	if s.user {
-		system, target = "PrivateTmp=yes", "default.target"
-	} else if s.data != systemData {
-		system += "\nReadWritePaths=" + escapeUnit(s.data)
-	}
-	return strings.NewReplacer("@PROGRAM@", escapeUnit(program), "@DATA@", escapeUnit(s.data), "@SYSTEM@", system, "@TARGET@", target).Replace(unitTemplate)
-}
-
-// escapeUnit writes a path as one word of a unit file.
-func escapeUnit(path string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(path) + `"`
-}
-
-func (s service) systemctl(args ...string) []string {
-	if s.user {
-		return append([]string{"systemctl", "--user"}, args...)
-	}
-	return append([]string{"sudo", "systemctl"}, args...)
-}
-
-func installService(ctx context.Context, f *flags, s service) (serviceDone, error) {
+// installService installs this program, which must be where it stays.
+func installService(ctx context.Context, m serviceManager, s service) (serviceDone, error) {
 	program, err := os.Executable()
 	if err == nil {
 		program, err = filepath.EvalSymlinks(program)
@@ -178,65 +136,19 @@ func installService(ctx context.Context, f *flags, s service) (serviceDone, erro
 	if strings.HasPrefix(program, os.TempDir()) && os.Getenv("MIMIRD_UNIT_DIR") == "" {
 		return serviceDone{}, fmt.Errorf("%s is temporary; build the program first (make build) and install it, for example to /usr/local/bin", program)
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil { //nolint:gosec // units are for everybody to read
-		return serviceDone{}, fmt.Errorf("make the directory of units: %w", err)
-	}
-	if err := durable.Replace(s.path, []byte(unit(s, program))); err != nil {
-		return serviceDone{}, fmt.Errorf("write unit: %w; the system's service needs root, yours takes --user", err)
-	}
-	if err := os.Chmod(s.path, 0o644); err != nil { //nolint:gosec // as above
-		return serviceDone{}, fmt.Errorf("write unit: %w", err)
-	}
-	done, err := serviceStatus(ctx, f, s)
-	done.Next = []string{strings.Join(s.systemctl("daemon-reload"), " "), strings.Join(s.systemctl("enable", "--now", "mimird"), " ")}
-	if s.user {
-		done.Next = append(done.Next, "loginctl enable-linger   # so that it runs while you are not logged in")
-	}
-	return done, err
+	return m.install(ctx, s, program)
 }
 
-func uninstallService(ctx context.Context, f *flags, s service) (serviceDone, error) {
-	done, err := serviceStatus(ctx, f, s)
-	if err != nil {
-		return done, err
-	}
-	if done.State == "active" || done.State == "activating" {
-		return done, fmt.Errorf("the service is %s; stop it first: %s", done.State, strings.Join(s.systemctl("disable", "--now", "mimird"), " "))
-	}
-	if err := os.Remove(s.path); err != nil {
-		return done, fmt.Errorf("remove unit: %w", err)
-	}
-	done.State = "removed"
-	done.Next = []string{strings.Join(s.systemctl("daemon-reload"), " ")}
-	return done, nil
+func uninstallService(ctx context.Context, m serviceManager, s service) (serviceDone, error) {
+	return m.uninstall(ctx, s)
 }
 
-func serviceStatus(ctx context.Context, _ *flags, s service) (serviceDone, error) {
-	done := serviceDone{Unit: s.path, Data: s.data, State: "not installed"}
-	raw, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return done, fmt.Errorf("there is no service (%s); make one with: mimird service install", s.path)
-	}
-	if err != nil {
-		return done, fmt.Errorf("read unit: %w", err)
-	}
-	for line := range strings.Lines(string(raw)) {
-		if data, ok := strings.CutPrefix(strings.TrimSpace(line), "Environment=MIMIRD_DATA="); ok {
-			done.Data = strings.Trim(data, `"`)
-		}
-	}
-	args := []string{"is-active", "mimird"}
-	if s.user {
-		args = append([]string{"--user"}, args...)
-	}
-	answer, err := exec.CommandContext(ctx, "systemctl", args...).Output()
-	done.State = strings.TrimSpace(string(answer))
-	if done.State == "" {
-		done.State = "installed, and systemd does not answer here"
-		var failed *exec.ExitError
-		if err != nil && !errors.As(err, &failed) && !errors.Is(err, exec.ErrNotFound) {
-			return done, fmt.Errorf("ask systemd: %w", err)
-		}
-	}
-	return done, nil
+func serviceStatus(ctx context.Context, m serviceManager, s service) (serviceDone, error) {
+	return m.status(ctx, s)
+}
+
+// unitPath is the path of a unit file in the manager's directory, or in that of
+// MIMIRD_UNIT_DIR, which packages and tests set.
+func unitPath(dir, name string) string {
+	return filepath.Join(cmp.Or(os.Getenv("MIMIRD_UNIT_DIR"), dir), name)
 }
