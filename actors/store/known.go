@@ -92,6 +92,9 @@ func (t *txn) isNew(account identity.PublicKey, conversation ConversationID, gui
 // readKnown builds the set of a conversation.
 func (t *txn) readKnown(c *conversationState, account identity.PublicKey, conversation ConversationID) error {
 	c.known = newGUIDSet()
+	if c.lastOrder == 0 { // there is no message: a scan would go through all that is not committed
+		return nil
+	}
 	err := t.scan(conversationPrefix(account, tableRef, conversation), func(key, _ []byte) error {
 		k, err := parseKey(key)
 		if err == nil {

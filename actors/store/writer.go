@@ -55,7 +55,7 @@ type writer struct {
 	known    uint64 // guids in the sets of all conversations
 
 	rows   int      // in the last batch that was committed
-	layers []*layer // the result of newer and all
+	layers []*layer // the result of newer and all; refresh empties it
 }
 
 func newWriter(s *Store) *writer {
@@ -363,4 +363,7 @@ func (w *writer) refresh() {
 	w.lookups = nil
 	clear(w.recent)
 	w.recent, w.recentBytes = w.recent[:0], 0
+	// Of a burst there are pointers behind the end, too.
+	clear(w.layers[:cap(w.layers)])
+	w.layers = w.layers[:0]
 }

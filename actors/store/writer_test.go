@@ -186,6 +186,28 @@ func TestRemovedAccountLeavesNoEvents(t *testing.T) {
 	b.check()
 }
 
+// TestRefresh_AfterBurst_NothingKept: the writer keeps no batch of a burst in memory, in which
+// many waited at once.
+func TestRefresh_AfterBurst_NothingKept(t *testing.T) {
+	b := newBench(t, Options{})
+	for guid := int64(1); guid <= 4*maxBatchOps; guid++ {
+		b.submit(message(guid))
+	}
+	if n := len(b.writer.waiting); n < 4 {
+		t.Fatalf("%d batches wait", n)
+	}
+	b.commit()
+	b.writer.refresh()
+	for _, kept := range [][]*layer{b.writer.layers[:cap(b.writer.layers)], b.writer.recent[:cap(b.writer.recent)]} {
+		for i, l := range kept {
+			if l != nil {
+				t.Errorf("layer %d of %d is kept", i, len(kept))
+			}
+		}
+	}
+	b.check()
+}
+
 // check compares the database with itself, and the writer's counters with those
 // of a fresh writer.
 func (b *bench) check() {
