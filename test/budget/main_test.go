@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/mimird/mimird/test/grouphost"
 )
 
 var all = flag.Bool("all", false, "measure everything, which takes minutes and an idle machine")
@@ -23,6 +25,13 @@ func patience() time.Duration {
 }
 
 func TestMain(m *testing.M) {
+	if served, err := grouphost.Serve(); served {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if order := os.Getenv(orderVariable); order != "" {
 		if err := obey(order); err != nil {
 			fmt.Fprintln(os.Stderr, err)

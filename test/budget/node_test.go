@@ -33,12 +33,12 @@ type rig struct {
 	contacts int
 }
 
-// newRig starts a node whose contacts are the first callers.
-func newRig(t *testing.T, contacts int) *rig {
+// newRig starts a node, with some options changed, whose contacts are the first callers.
+func newRig(t *testing.T, contacts int, change ...func(*node.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, contacts: contacts}
 	opened := make(chan *overlay.Network, 1)
-	node, err := node.Open(node.Options{
+	opts := node.Options{
 		Dir: filepath.Join(t.TempDir(), "node"), MaxSessions: contacts + 10,
 		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			// All phones share a node, so its limits are those of everybody.
@@ -51,7 +51,11 @@ func newRig(t *testing.T, contacts int) *rig {
 			}
 			return n, err
 		},
-	})
+	}
+	for _, f := range change {
+		f(&opts)
+	}
+	node, err := node.Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
