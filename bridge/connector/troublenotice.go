@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
@@ -178,16 +179,16 @@ func (c *Connector) connected(account identity.PublicKey) status.BridgeState {
 // tellUser has the bot say something to a user in the management room, in a scope. It
 // gives up a room that is gone, or in which the bot must not write, for another.
 func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user *bridgev2.User, text string) error {
-	library, cancel := scope.With(c.br.BackgroundCtx, ctx)
+	scoped, cancel := scope.With(c.br.BackgroundCtx, ctx)
 	defer cancel()
 	content := msgconv.Notice(text)
 	content.Mentions = &event.Mentions{}
 	for fresh := false; ; fresh = true {
-		room, err := user.GetManagementRoom(library)
+		room, err := user.GetManagementRoom(scoped)
 		if err != nil {
 			return fmt.Errorf("open the room with the bot: %w", homeserver.WithRetryAfter(err))
 		}
-		_, err = c.br.Bot.SendMessage(library, room, event.EventMessage, &event.Content{Parsed: content}, nil)
+		_, err = c.br.Bot.SendMessage(scoped, room, event.EventMessage, &event.Content{Parsed: content}, nil)
 		if err == nil {
 			return nil
 		}
@@ -195,8 +196,7 @@ func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user 
 			return fmt.Errorf("write to the user: %w", homeserver.WithRetryAfter(err))
 		}
 		c.log.Warn("management room closed to the bot, opening another", "room_id", room, "user_id", user.MXID)
-		user.ManagementRoom = ""
-		if err := user.Save(library); err != nil {
+		if _, err := library.SetManagementRoom(scoped, user, room, ""); err != nil {
 			return fmt.Errorf("give up the room with the bot: %w", err)
 		}
 	}

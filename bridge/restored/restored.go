@@ -473,14 +473,12 @@ func mimirAccount(login networkid.UserLoginID) string {
 // so that others are created.
 func (c *Checker) forgetGone(ctx context.Context, login *bridgev2.UserLogin, joined map[id.RoomID]bool) {
 	if space, err := c.rooms.SpaceOf(ctx, login); err == nil && space != "" && !joined[space] {
-		login.SpaceRoom = ""
-		if err := login.Save(ctx); err != nil {
+		if _, err := library.SetSpace(ctx, login, space, ""); err != nil {
 			c.log.Warn("lost Matrix space not deleted", "err", fault.OneLine(err))
 		}
 	}
 	if room, err := c.rooms.ManagementRoom(ctx, login.UserMXID); err == nil && room != "" && !joined[room] {
-		login.User.ManagementRoom = ""
-		if err := login.User.Save(ctx); err != nil {
+		if _, err := library.SetManagementRoom(ctx, login.User, room, ""); err != nil {
 			c.log.Warn("lost management room not deleted", "err", fault.OneLine(err))
 		}
 	}

@@ -409,13 +409,14 @@ func (f *Finder) adoptManagement(ctx context.Context, claim *roomClaim) (bool, e
 	if err := f.fillTables(ctx, claim.room); err != nil {
 		return false, err
 	}
-	user.ManagementRoom = claim.room
-	if err := user.Save(ctx); err != nil {
-		user.ManagementRoom = ""
+	adopted, err := library.SetManagementRoom(ctx, user, "", claim.room)
+	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
-	f.log.Info("management room adopted", "room_id", claim.room)
-	return true, nil
+	if adopted {
+		f.log.Info("management room adopted", "room_id", claim.room)
+	}
+	return adopted, nil
 }
 
 // adoptKey adopts the most recently used of several rooms for the same conversation. The
@@ -536,12 +537,13 @@ func (f *Finder) adoptSpace(ctx context.Context, key networkid.PortalKey, claims
 		if err := f.fillTables(ctx, claim.room); err != nil {
 			return err
 		}
-		login.SpaceRoom = claim.room
-		if err := login.Save(ctx); err != nil {
-			login.SpaceRoom = ""
+		adopted, err := library.SetSpace(ctx, login, "", claim.room)
+		if err != nil {
 			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 		}
-		f.log.Info("space of a login adopted", "account", account.Short(), "room_id", claim.room)
+		if adopted {
+			f.log.Info("space of a login adopted", "account", account.Short(), "room_id", claim.room)
+		}
 	}
 	return nil
 }
