@@ -39,6 +39,8 @@ type File struct {
 	Picture   bool   `json:"picture,omitempty"`
 	Voice     bool   `json:"voice,omitempty"`
 	Reason    string `json:"reason,omitempty" doc:"Why the last attempt failed"`
+
+	NextAttempt time.Time `json:"next_attempt,omitzero" doc:"When the node retries an upload or download that failed"`
 }
 
 // filePage is how many messages are looked at in a list of files.
@@ -49,6 +51,7 @@ func fileOf(info transfer.Info) File {
 		Contact: hexOf(info.Contact), Message: info.Message.String(), Direction: info.Message.Dir.String(),
 		State: info.State.String(), Name: info.Name, Type: info.MIMEType, Size: info.Size, Done: info.Done,
 		Caption: info.Caption, Picture: info.Picture, Voice: info.Voice, Reason: info.Reason,
+		NextAttempt: info.Next,
 	}
 	if info.Conversation.Kind() == store.KindGroup {
 		f.Group = info.Conversation.String()

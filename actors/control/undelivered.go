@@ -12,6 +12,7 @@ import (
 	groupactor "github.com/mimird/mimird/actors/group"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -27,7 +28,7 @@ type Undelivered struct {
 	Messages int       `json:"messages"`
 	Since    time.Time `json:"since,omitzero" doc:"When the first of them was queued"`
 	// Code is for programs, Why for people.
-	Code string `json:"code" enum:"offline,request_declined,request_unanswered,connected,uploading,not_reached,trying,mediator_gone,read_only,key_missing,not_member"`
+	Code string `json:"code" enum:"offline,request_declined,request_unanswered,connected,uploading,upload_failed,not_reached,trying,mediator_gone,read_only,key_missing,not_member"`
 	Why  string `json:"why" doc:"Why they are not delivered, in words"`
 	// NextAttempt is when the contact, or the mediator of the group, is dialled again.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
@@ -71,7 +72,7 @@ func (s *service) undeliveredIn(c store.Conversation, state node.Status, up bool
 		return out, err
 	}
 	out.Messages = size.Messages
-	uploading := false
+	var upload transfer.Info // of the first message, when it has a file that is not uploaded
 	for first, err := range s.node.ConversationUndelivered(c.Account, c.ID) {
 		if err != nil {
 			return out, err
@@ -79,29 +80,31 @@ func (s *service) undeliveredIn(c store.Conversation, state node.Status, up bool
 		out.Since = first.Created.Time()
 		if peer.MessageType(first.Type) != peer.TypeText && eventlog.HasFile(first) {
 			info, err := s.node.ConversationMedia(c.Account, c.ID, first.ID)
-			uploading = err == nil && info.State == store.MediaUploading
+			if err == nil && info.State == store.MediaUploading {
+				upload = info
+			}
 		}
 		break
 	}
 	if c.ID.Kind() == store.KindGroup {
 		g, err := s.node.Group(c.Account, c.ID)
-		s.whyNotInGroup(&out, g, state.Mediators, up, uploading)
+		s.whyNotInGroup(&out, g, state.Mediators, up, upload)
 		return out, err
 	}
 	contact, err := s.node.Contact(c.Account, c.ID.Contact())
-	s.whyNotTo(&out, contact, up, uploading)
+	s.whyNotTo(&out, contact, up, upload)
 	return out, err
 }
 
 // whyNotTo says why a contact does not have the messages.
-func (s *service) whyNotTo(out *Undelivered, c store.Contact, up, uploading bool) {
+func (s *service) whyNotTo(out *Undelivered, c store.Contact, up bool, upload transfer.Info) {
 	out.Contact, out.Name = c.ID.String(), c.DisplayName()
 	p := s.node.Presence(c.Account, c.ID)
 	switch {
 	case !up && !p.Online:
 		out.Code, out.Why = "offline", "no Yggdrasil peer is connected"
-	case uploading:
-		out.Code, out.Why = "uploading", "the file is being uploaded"
+	case upload.State == store.MediaUploading:
+		out.whyNotUploaded(upload)
 	case p.Online:
 		out.Code, out.Why = "connected", "they are connected and have not acknowledged it yet"
 	case c.Asked == store.AskDeclined:
@@ -116,13 +119,22 @@ func (s *service) whyNotTo(out *Undelivered, c store.Contact, up, uploading bool
 	if out.Code == "not_reached" && (c.Asked == store.AskSent || c.Asked == store.AskWaiting) {
 		out.Why += "; they have not answered your request either"
 	}
-	if p.NextAttempt.After(time.Now()) {
+	if out.Code != "upload_failed" && p.NextAttempt.After(time.Now()) {
 		out.NextAttempt = p.NextAttempt
 	}
 }
 
+// whyNotUploaded says why the file of the first message is not with the file server yet.
+func (u *Undelivered) whyNotUploaded(info transfer.Info) {
+	if info.Reason == "" {
+		u.Code, u.Why = "uploading", "the file is being uploaded"
+		return
+	}
+	u.Code, u.Why, u.NextAttempt = "upload_failed", "the file is not uploaded yet: "+info.Reason, info.Next
+}
+
 // whyNotInGroup says why the mediator of a group does not have the messages.
-func (s *service) whyNotInGroup(out *Undelivered, g store.Group, mediators []groupactor.MediatorStatus, up, uploading bool) {
+func (s *service) whyNotInGroup(out *Undelivered, g store.Group, mediators []groupactor.MediatorStatus, up bool, upload transfer.Info) {
 	out.Group, out.Name = g.ID.String(), cmp.Or(g.Name, g.ID.String())
 	var link groupactor.MediatorStatus
 	for _, m := range mediators {
@@ -141,8 +153,8 @@ func (s *service) whyNotInGroup(out *Undelivered, g store.Group, mediators []gro
 		out.Code, out.Why = "key_missing", "the key of the group is missing; ask a member to invite you again"
 	case !up && !link.Connected:
 		out.Code, out.Why = "offline", "no Yggdrasil peer is connected"
-	case uploading:
-		out.Code, out.Why = "uploading", "the file is being uploaded"
+	case upload.State == store.MediaUploading:
+		out.whyNotUploaded(upload)
 	case link.Connected && s.node.GroupProgress(g.Account, g.ID).Stage == groupactor.StageAnswer:
 		out.Code, out.Why = "trying", "the mediator is being asked for the group"
 	case link.Connected:
@@ -152,7 +164,7 @@ func (s *service) whyNotInGroup(out *Undelivered, g store.Group, mediators []gro
 	default:
 		out.Code, out.Why = "trying", "the mediator is being dialled"
 	}
-	if !link.Connected && link.NextAttempt.After(time.Now()) {
+	if out.Code != "upload_failed" && !link.Connected && link.NextAttempt.After(time.Now()) {
 		out.NextAttempt = link.NextAttempt
 	}
 }

@@ -229,6 +229,9 @@ func TestUploadSurvivesRestart(t *testing.T) {
 		if err != nil || before.FileHash.IsZero() {
 			t.Fatal(before, err)
 		}
+		if info := p.state(t, m.ID); !info.Next.After(time.Now()) {
+			t.Errorf("the next attempt is at %s", info.Next)
+		}
 		p.n.Stop()
 		p.server.SetFaults(phone.FileFaults{})
 		p.n.Start()

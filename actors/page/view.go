@@ -229,6 +229,9 @@ func markOf(m control.Message) deliveryMark {
 	case m.State == "failed":
 		return deliveryMark{"✕", "not delivered: " + clean(m.Reason), "failed"}
 	case m.File != nil && m.File.State == "uploading":
+		if m.File.Reason != "" {
+			return deliveryMark{"↑", "not uploaded yet: " + clean(m.File.Reason), "pending"}
+		}
 		return deliveryMark{"↑", "being uploaded", "pending"}
 	}
 	return deliveryMark{"◷", "waiting to be delivered", "pending"}

@@ -112,6 +112,8 @@ type Info struct {
 	Done int64
 	// Reason says why the last attempt failed, "" when none has.
 	Reason string
+	// Next is when the service retries an upload or download that failed; zero when it runs.
+	Next time.Time
 }
 
 // State returns what is known of the file of a message. It fails with [ErrNoMedia]
@@ -146,6 +148,9 @@ func (s *Service) stateOf(account identity.PublicKey, conversation store.Convers
 	switch m.State {
 	case store.MediaUploading, store.MediaDownloading:
 		info.Done = s.progress.of(transferName(m))
+		if m.Attempts > 0 && m.Due > s.nowMillis() {
+			info.Next = m.Due.Time()
+		}
 	case store.MediaStored:
 	default:
 		info.Hash = media.Hash{}

@@ -159,9 +159,9 @@ func mediaChanged(e control.Event) string {
 	case "offered":
 		return what + " is still on the server (fetch it with: " + get + ")"
 	case "downloading":
-		return what + " is being fetched"
+		return what + " is being fetched" + afterFailure(file)
 	case "uploading":
-		return what + " is being uploaded"
+		return what + " is being uploaded" + afterFailure(file)
 	case "stored":
 		if e.Message.Direction == "out" {
 			return what + " is uploaded"
@@ -173,6 +173,14 @@ func mediaChanged(e control.Event) string {
 		return what + " was not transferred: " + printable(cmp.Or(file.Reason, e.Reason, "for an unknown reason"))
 	}
 	return what + " is " + printable(file.State)
+}
+
+// afterFailure says why a transfer did not end with its last attempt.
+func afterFailure(file control.File) string {
+	if file.Reason == "" {
+		return ""
+	}
+	return " (the last attempt failed: " + printable(file.Reason) + ")"
 }
 
 // summaries says what a message is, in a few words, for each type of message; text is

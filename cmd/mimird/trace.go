@@ -61,6 +61,10 @@ func printTrace(out io.Writer, t control.Trace) {
 	if t.Message.State != "pending" {
 		return
 	}
+	if file := t.Message.File; file != nil && file.State == "uploading" {
+		fmt.Fprintf(out, "  the file is being uploaded%s\n", afterFailure(*file))
+		return
+	}
 	if t.Contact == nil {
 		fmt.Fprintf(out, "  the mediator of the group does not have it; mimird status says why\n")
 		return

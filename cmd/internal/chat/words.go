@@ -112,6 +112,8 @@ func mark(m control.Message) (string, Style) {
 	switch {
 	case m.State == "failed":
 		return " ✗ not delivered: " + cmp.Or(m.Reason, "unknown reason"), Red
+	case m.File != nil && m.File.State == "uploading" && m.State == "pending" && m.File.Reason != "":
+		return " … not uploaded yet: " + m.File.Reason, Dim
 	case m.File != nil && m.File.State == "uploading" && m.State == "pending":
 		return " … uploading" + percent(*m.File), Dim
 	case m.State == "pending":

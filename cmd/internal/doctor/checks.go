@@ -358,6 +358,9 @@ func (d *run) contacts(ctx context.Context) []Check {
 			add(Warning, u.Name, found, "apps that do not take messages from everybody wait for an answer", "ask them to answer the request, or to add your link (mimird id)")
 		case "connected", "uploading", "trying":
 			add(OK, u.Name, found, "", "")
+		case "upload_failed":
+			add(Warning, u.Name, found, "nothing is lost: the node retries until the file server can be reached",
+				"see media.server in the configuration: mimird status says whether there is a network, another file server can be chosen")
 		case "read_only", "key_missing", "not_member":
 			add(Warning, u.Name, found, "the group does not take messages of this account", "ask an owner or admin of the group; mimird cancel takes messages out of the outbox")
 		case "mediator_gone":

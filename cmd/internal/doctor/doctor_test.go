@@ -170,6 +170,9 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 		"request declined": {"contact Bob", doctor.Warning, "2 undelivered", "mimird cancel", func(_ *doctor.Options, s *control.Status, _ *doctor.Outside) {
 			s.Undelivered = []control.Undelivered{{Name: "Bob", Messages: 2, Code: "request_declined", Why: "they declined"}}
 		}},
+		"file server takes nothing": {"contact Bob", doctor.Warning, "quota exceeded", "media.server", func(_ *doctor.Options, s *control.Status, _ *doctor.Outside) {
+			s.Undelivered = []control.Undelivered{{Name: "Bob", Messages: 1, Code: "upload_failed", Why: "the file is not uploaded yet: quota exceeded"}}
+		}},
 		"request waits for an answer": {"contact Dave", doctor.Warning, "asks to be a contact of Home", "mimird contact accept", func(o *doctor.Options, s *control.Status, _ *doctor.Outside) {
 			s.Accounts = s.Accounts[:1]
 			o.Contacts = func(context.Context, string) ([]control.Contact, error) {
