@@ -7,6 +7,7 @@ require (
 	filippo.io/age v1.3.1
 	filippo.io/edwards25519 v1.2.0
 	github.com/Arceliar/ironwood v0.0.0-20260613025018-d50055b11f5e
+	github.com/SherClockHolmes/webpush-go v1.4.0
 	github.com/asynkron/protoactor-go v0.0.0-20240822202345-3c0e61ca19c9
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/chromedp/cdproto v0.0.0-20250724212937-08a3db8b4327
@@ -90,6 +91,7 @@ require (
 	github.com/gobwas/pool v0.2.1 // indirect
 	github.com/gobwas/ws v1.4.0 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.0 // indirect
 	github.com/golang/snappy v0.0.5-0.20231225225746-43d5d4cd4e0e // indirect
 	github.com/gologme/log v1.3.0 // indirect
 	github.com/google/btree v1.1.2 // indirect

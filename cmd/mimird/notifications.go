@@ -93,6 +93,9 @@ func testNotify(cmd *cobra.Command, f *flags, names []string) error {
 	return err
 }
 
+// pushKeyName is the file in the data directory with the key that web pushes are signed with.
+const pushKeyName = "webpush.key"
+
 // sinkOf makes a sink. Its secrets are read each time, so that a change needs no restart.
 func sinkOf(f *flags, name string, s config.NotifySink) notify.Sink {
 	from, until, _ := config.QuietHours(s.Quiet) // which the configuration has checked
@@ -119,6 +122,8 @@ func sinkOf(f *flags, name string, s config.NotifySink) notify.Sink {
 		sink.Send = secret(s.TokenPath, func(token string) func(context.Context, notify.Notification) error {
 			return notify.Webhook(s.Webhook, token)
 		})
+	case s.UnifiedPush != (config.NotifyPush{}):
+		sink.Send = notify.WebPush(notify.Subscription(s.UnifiedPush), f.below(pushKeyName))
 	case len(s.Command) > 0:
 		sink.Send = notify.Command(s.Command)
 	default:
