@@ -126,7 +126,7 @@ func (s *service) whyNotTo(out *Undelivered, c store.Contact, up bool, upload tr
 
 // whyNotUploaded says why the file of the first message is not with the file server yet.
 func (u *Undelivered) whyNotUploaded(info transfer.Info) {
-	if info.Reason == "" {
+	if info.Reason == "" || info.Done > 0 { // the next attempt has begun
 		u.Code, u.Why = "uploading", "the file is being uploaded"
 		return
 	}

@@ -18,8 +18,9 @@ func TestUndelivered_UploadThatFails_IsSaid(t *testing.T) {
 		info transfer.Info
 		want Undelivered
 	}{
-		"runs":    {transfer.Info{}, Undelivered{Code: "uploading", Why: "the file is being uploaded"}},
-		"retries": {transfer.Info{Reason: "dial file server", Next: next}, Undelivered{Code: "upload_failed", Why: "the file is not uploaded yet: dial file server", NextAttempt: next}},
+		"runs":       {transfer.Info{}, Undelivered{Code: "uploading", Why: "the file is being uploaded"}},
+		"runs again": {transfer.Info{Reason: "dial file server", Done: 1}, Undelivered{Code: "uploading", Why: "the file is being uploaded"}},
+		"retries":    {transfer.Info{Reason: "dial file server", Next: next}, Undelivered{Code: "upload_failed", Why: "the file is not uploaded yet: dial file server", NextAttempt: next}},
 	} {
 		var got Undelivered
 		if got.whyNotUploaded(c.info); got != c.want {
