@@ -236,7 +236,11 @@ func (s *memberSync) sync(
 	stop, work context.Context, conversation store.Conversation, authors map[identity.PublicKey]struct{},
 ) error {
 	portal, err := s.br.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
-	if err != nil || portal == nil || portal.MXID == "" {
+	if err != nil || portal == nil {
+		return err
+	}
+	row, err := s.br.DB.Portal.GetByKey(work, portal.PortalKey) // others change the portal meanwhile
+	if err != nil || row == nil || row.MXID == "" {
 		return err
 	}
 	logins, err := s.groupLogins(conversation.ID)
@@ -244,11 +248,11 @@ func (s *memberSync) sync(
 	if err != nil || best == nil {
 		return err
 	}
-	room := memberRoom{client: best.client, room: portal.MXID, group: conversation.ID, authors: authors, logins: logins}
-	if room.bound, err = s.isBound(work, portal); err != nil {
+	room := memberRoom{client: best.client, room: row.MXID, group: conversation.ID, authors: authors, logins: logins}
+	if room.bound, err = s.relay.IsBound(work, portal.PortalKey, row.MXID); err != nil {
 		return err
 	}
-	if room.current, err = s.matrix.AppService().StateStore.GetAllMembers(work, portal.MXID); err != nil {
+	if room.current, err = s.matrix.AppService().StateStore.GetAllMembers(work, row.MXID); err != nil {
 		return fmt.Errorf("read the members of a room: %w", err)
 	}
 	for user, member := range room.current {

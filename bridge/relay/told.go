@@ -195,7 +195,8 @@ func (r *Relay) reconcile(ctx context.Context, key networkid.PortalKey) error {
 		return err
 	}
 	defer release()
-	portal, err := r.deps.Bridge.GetExistingPortalByKey(ctx, key)
+	// What the table says, not the portal, which others may change meanwhile.
+	row, err := r.deps.Bridge.DB.Portal.GetByKey(ctx, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
@@ -207,10 +208,14 @@ func (r *Relay) reconcile(ctx context.Context, key networkid.PortalKey) error {
 	if err != nil {
 		return err
 	}
-	hasRoom := portal != nil && portal.MXID != ""
-	isBound := hasRoom && b.IsRoom(portal.MXID)
+	hasRoom := row != nil && row.MXID != ""
+	isBound := hasRoom && b.IsRoom(row.MXID)
 	switch {
 	case isBound && !b.Told:
+		portal, err := r.deps.Bridge.GetPortalByKey(ctx, key)
+		if err != nil {
+			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		}
 		if err := r.begin(ctx, portal, b); !errors.Is(err, ErrMayNotWrite) {
 			return err
 		}
@@ -223,7 +228,7 @@ func (r *Relay) reconcile(ctx context.Context, key networkid.PortalKey) error {
 			return err
 		}
 		return r.SetBinding(ctx, key, Binding{})
-	case t.Relayed && (!hasRoom || portal.Relay == nil):
+	case t.Relayed && (!hasRoom || row.RelayLoginID == ""):
 		if err := r.deps.Tell(ctx, t.By, key, t.source("relay-off", t.Room), relayEndNotice); err != nil && !errors.Is(err, ErrMayNotWrite) {
 			return err
 		}

@@ -448,9 +448,15 @@ func (f *Finder) adoptRooms(ctx context.Context, key networkid.PortalKey, claims
 	if err != nil {
 		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
+	row, err := f.br.DB.Portal.GetByKey(ctx, key) // others change the portal meanwhile
+	if err != nil {
+		return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+	}
+	var current id.RoomID
 	rooms := make([]id.RoomID, 0, len(claims)+1)
-	if portal.MXID != "" {
-		rooms = append(rooms, portal.MXID)
+	if row != nil && row.MXID != "" {
+		current = row.MXID
+		rooms = append(rooms, current)
 	}
 	for _, claim := range claims {
 		if claim.movedTo == "" && !claim.givenUp {
@@ -468,20 +474,21 @@ func (f *Finder) adoptRooms(ctx context.Context, key networkid.PortalKey, claims
 	if err != nil {
 		return err
 	}
-	if portal.MXID != newest {
+	if current != newest {
 		if err := f.take(ctx, login, portal, newest); err != nil {
 			return err
 		}
+		current = portal.MXID
 	}
 	for _, claim := range claims {
-		if claim.room == portal.MXID || claim.movedTo != "" {
+		if claim.room == current || claim.movedTo != "" {
 			continue
 		}
 		if len(claim.people) == 0 { // it has no user
 			f.leave(ctx, claim.room)
 			continue
 		}
-		f.point(ctx, claim.room, portal.MXID)
+		f.point(ctx, claim.room, current)
 	}
 	return nil
 }
