@@ -58,7 +58,13 @@ type (
 		push mediator.Push
 		size int64
 	}
-	// dropped says that pushes found no credit.
+	// oversized is an answer that is not read.
+	oversized struct {
+		*connection
+		id   uint16
+		size int
+	}
+	// dropped says that pushes found no credit, or were too large.
 	dropped struct{ *connection }
 )
 
@@ -184,13 +190,34 @@ func (c *connection) write(ctx context.Context) error {
 	}
 }
 
+// skip reads over an answer or a push that is too large, and tells the actor before, as that
+// takes a while.
+func (c *connection) skip(head mediator.AnswerHead, inbox kernel.Inbox) error {
+	switch {
+	case head.Status != mediator.StatusPush:
+		inbox.Tell(oversized{c, head.ID, head.Size})
+	case !c.missing.Swap(true):
+		inbox.Tell(dropped{c})
+	}
+	return head.Skip(c.in)
+}
+
 // readAnswers tells the actor what arrives until the connection ends.
 func (c *connection) readAnswers(ctx context.Context, limit int, pushes, invites *kernel.Credits, inbox kernel.Inbox) error {
 	for {
-		answer, err := mediator.ReadAnswer(c.in, limit)
+		head, err := mediator.ReadAnswerHead(c.in)
 		if violation, ok := errors.AsType[*wire.Violation](err); ok && violation.Code == wire.CodeLength {
 			return fmt.Errorf("%w: %w", ErrTooLarge, err)
 		}
+		if err == nil && head.Size > limit {
+			if err = c.skip(head, inbox); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("read from mediator: %w", err)
+		}
+		answer, err := head.Answer(c.in)
 		if err != nil {
 			return fmt.Errorf("read from mediator: %w", err)
 		}

@@ -167,7 +167,10 @@ func (l *link) Receive(c *kernel.Context, msg any) {
 		l.loggedIn(c, msg.connection)
 	case answered:
 		msg.answers.Release(int64(msg.answer.Size()))
-		l.answer(c, msg.answer)
+		l.reply(c, msg.answer.ID, msg.answer)
+	case oversized:
+		c.Log().Warn("answer of mediator is too large, not read", "server", l.deps.Mediator.Short(), "bytes", msg.size, "limit", l.deps.MaxAnswer)
+		l.reply(c, msg.id, ErrTooLarge)
 	case pushed:
 		credits := l.pushes
 		if _, invite := msg.push.(*mediator.GotInvite); invite {
@@ -317,22 +320,23 @@ func (l *link) nextID() uint16 {
 	return l.lastID + 1
 }
 
-// answer hands an answer to the one who asked. Answers may overtake each other.
-func (l *link) answer(c *kernel.Context, a mediator.Answer) {
+// reply hands an answer, or an error in its place, to the one who asked. Answers may overtake
+// each other.
+func (l *link) reply(c *kernel.Context, id uint16, answer any) {
 	for i, p := range l.flight {
-		if p.id != a.ID {
+		if p.id != id {
 			continue
 		}
 		l.answered = time.Now()
 		l.bytes -= p.size
 		l.flight = append(l.flight[:i:i], l.flight[i+1:]...)
 		if !p.from.IsZero() {
-			c.Tell(p.from, a)
+			c.Tell(p.from, answer)
 		}
 		l.send()
 		return
 	}
-	l.end(wire.NewViolation(wire.CodeCommand, "answer %d to no request", a.ID))
+	l.end(wire.NewViolation(wire.CodeCommand, "answer %d to no request", id))
 }
 
 // end ends the connection; the task's end follows.

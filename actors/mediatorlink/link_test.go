@@ -304,23 +304,52 @@ func TestLink_FloodOfInvites_Counted(t *testing.T) {
 	})
 }
 
+// An answer, or a push, that is too large is read over: the one who has asked is told, and the
+// connection goes on.
 func TestLink_AnswerTooLarge_AskerTold(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.one.handle = func(l *line, q call) {
 			if q.Command == 0x36 {
+				pushMessage(l, 1, 2<<20)
 				l.OK(q, make([]byte, 2<<20))
+				return
+			}
+			l.OK(q)
+		}
+		link := r.connected(r.one)
+		for range 3 {
+			history := r.ask(link, &mediator.GetMessagesSince{Chat: 7, Limit: 100})
+			synctest.Wait()
+			ping := r.ask(link, &mediator.Ping{})
+			if got := <-history; !errors.Is(got.err, mediatorlink.ErrTooLarge) {
+				t.Errorf("history: %v", got.err)
+			}
+			if got := <-ping; got.err != nil {
+				t.Errorf("ping: %v", got.err)
+			}
+			kerneltest.Expect[mediatorlink.Missed](t, r.stage.Probe, time.Minute)
+		}
+		if len(r.one.lines) != 1 { // nobody connects any more
+			t.Errorf("%d connections", len(r.one.lines))
+		}
+	})
+}
+
+// An answer beyond what the protocol allows ends the connection, and the one who has asked is
+// told.
+func TestLink_AnswerBeyondProtocol_AskerTold(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.one.handle = func(l *line, q call) {
+			if q.Command == 0x36 {
+				l.Write([]byte{0, byte(q.ID >> 8), byte(q.ID), 0x03, 0x20, 0, 1}) // 50 MiB and a byte
 			}
 		}
 		link := r.connected(r.one)
 		history := r.ask(link, &mediator.GetMessagesSince{Chat: 7, Limit: 100})
-		synctest.Wait()
-		ping := r.ask(link, &mediator.Ping{})
 		if got := <-history; !errors.Is(got.err, mediatorlink.ErrTooLarge) {
 			t.Errorf("history: %v", got.err)
 		}
-		if got := <-ping; got.err == nil {
-			t.Error("the ping was answered")
-		}
+		kerneltest.Expect[mediatorlink.Disconnected](t, r.stage.Probe, time.Minute)
 	})
 }
 

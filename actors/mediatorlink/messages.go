@@ -17,8 +17,8 @@ var (
 	// ErrLost says that the connection ended before the answer: the mediator may have
 	// fulfilled the request.
 	ErrLost = errors.New("connection to the mediator lost before the answer")
-	// ErrTooLarge says that the answer is larger than Deps.MaxAnswer. The connection has
-	// ended; ask for less.
+	// ErrTooLarge says that the answer is larger than Deps.MaxAnswer, and was not read. Ask
+	// for less. The connection has ended if it is larger than wire.MaxMediatorAnswer, too.
 	ErrTooLarge = errors.New("answer of the mediator is too large")
 	// ErrBusy says that too many requests wait already: nothing was sent.
 	ErrBusy = errors.New("too many requests to the mediator")

@@ -4,6 +4,8 @@ package mediator
 
 import (
 	"bufio"
+	"encoding/binary"
+	"io"
 
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -160,27 +162,78 @@ func AppendError(b []byte, id uint16, text string) []byte {
 	return wire.FinishServerFrame(wire.AppendShortText(b, text), start)
 }
 
-// Answer is what arrived from a mediator: an answer or a push.
-type Answer struct {
+// AnswerHead is the beginning of an answer or a push. A client looks at it before it takes
+// memory for the payload, which follows: [AnswerHead.Answer] or [AnswerHead.Skip] reads that.
+type AnswerHead struct {
 	Status Status
 	// ID is that of the request, and of a push its [PushCode].
-	ID      uint16
-	payload []byte
+	ID uint16
+	// Size is the length of the payload in bytes.
+	Size int
+}
+
+// ReadAnswerHead reads the beginning of an answer or a push. An error ends the connection:
+// that of the stream, or a violation when the payload is longer than wire.MaxMediatorAnswer.
+func ReadAnswerHead(src *bufio.Reader) (AnswerHead, error) {
+	r := wire.NewReader(src)
+	b := r.Header(7)
+	if r.Err() != nil {
+		return AnswerHead{}, r.Err()
+	}
+	h := AnswerHead{Status: Status(b[0]), ID: binary.BigEndian.Uint16(b[1:])}
+	size := binary.BigEndian.Uint32(b[3:])
+	switch {
+	case h.Status > StatusPush:
+		return AnswerHead{}, wire.NewViolation(wire.CodeCommand, "answer with status %d", h.Status)
+	case size > wire.MaxMediatorAnswer:
+		return AnswerHead{}, wire.NewViolation(wire.CodeLength, "answer: %d bytes, at most %d", size, wire.MaxMediatorAnswer)
+	}
+	h.Size = int(size)
+	return h, nil
+}
+
+// Answer reads the payload. Memory follows the bytes that arrive.
+func (h AnswerHead) Answer(src *bufio.Reader) (Answer, error) {
+	r := wire.NewReader(src)
+	payload := r.Bytes("answer", int64(h.Size), wire.MaxMediatorAnswer)
+	return Answer{Status: h.Status, ID: h.ID, payload: payload}, unexpected(r.Err())
+}
+
+// Skip reads over the payload.
+func (h AnswerHead) Skip(src *bufio.Reader) error {
+	r := wire.NewReader(src)
+	r.Skip("answer", int64(h.Size), wire.MaxMediatorAnswer)
+	return unexpected(r.Err())
+}
+
+// unexpected is the error of a stream that ends where a payload has to follow.
+func unexpected(err error) error {
+	if err == io.EOF { //nolint:errorlint // as the reader returns it
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // ReadAnswer reads one answer or push with a payload of at most limit bytes, which is
 // wire.MaxMediatorAnswer or less. Its error ends the connection. A refusal of the
 // mediator is not an error here. Memory follows the bytes that arrived.
 func ReadAnswer(src *bufio.Reader, limit int) (Answer, error) {
-	r := wire.NewReader(src)
-	status, id, payload := r.ServerFrame("answer", limit)
-	switch {
-	case r.Err() != nil:
-		return Answer{}, r.Err()
-	case Status(status) > StatusPush:
-		return Answer{}, wire.NewViolation(wire.CodeCommand, "answer with status %d", status)
+	h, err := ReadAnswerHead(src)
+	if err == nil && h.Size > limit {
+		err = wire.NewViolation(wire.CodeLength, "answer: %d bytes, at most %d", h.Size, limit)
 	}
-	return Answer{Status: Status(status), ID: id, payload: payload}, nil
+	if err != nil {
+		return Answer{}, err
+	}
+	return h.Answer(src)
+}
+
+// Answer is what arrived from a mediator: an answer or a push.
+type Answer struct {
+	Status Status
+	// ID is that of the request, and of a push its [PushCode].
+	ID      uint16
+	payload []byte
 }
 
 // Size returns the length of the payload in bytes.
