@@ -47,6 +47,7 @@ type Group struct {
 	Tried       uint32 `json:"tried,omitempty" doc:"Signatures tried in the proof of work; 65,000 are needed on average"`
 	Read        int64  `json:"read,omitempty" doc:"Number of the last message that was read"`
 	Last        int64  `json:"last,omitempty" doc:"Number of the last message there is, as far as the mediator has said"`
+	Incomplete  string `json:"incomplete,omitempty" doc:"What is lacking because the mediator's answer was too large, in sentences"`
 	Undelivered int    `json:"undelivered" doc:"Messages that the mediator does not have yet"`
 	// Tasks are left out of lists.
 	Tasks []PendingTask `json:"tasks,omitempty" doc:"What the mediator has not answered yet, the first 100; not in lists"`
@@ -186,7 +187,7 @@ func (s *service) groupOf(g store.Group) (Group, error) {
 		out.Became = g.Became.String()
 	}
 	p := s.node.GroupProgress(g.Account, g.ID)
-	out.Stage, out.Tried, out.Read, out.Last = string(p.Stage), p.Tried, p.Position, p.Last
+	out.Stage, out.Tried, out.Read, out.Last, out.Incomplete = string(p.Stage), p.Tried, p.Position, p.Last, p.Incomplete
 	size, err := s.node.ConversationOutboxSize(g.Account, g.ID)
 	out.Undelivered = size.Messages
 	return out, err

@@ -62,6 +62,8 @@ type Deps struct {
 	// MediaOf is the row of the file of a message in a group; nil when nothing is known of
 	// files.
 	MediaOf func(g store.Group, a peer.Attachment, now store.Millis) *store.Media
+	// MaxAnswer bounds an answer of a mediator, see mediatorlink.Deps.
+	MaxAnswer int
 	// Patience is how long messages are not sent before a file that is being uploaded.
 	Patience time.Duration
 }
@@ -216,7 +218,7 @@ func (x *groups) connect(c *kernel.Context, m identity.NodeKey) {
 		return
 	}
 	x.deps.Keys.Know(m)
-	ref, err := c.Spawn(mediatorlink.NewSpec(mediatorlink.Deps{Network: x.deps.Network, Mediator: m, Key: x.key, Guard: x.deps.Keys}))
+	ref, err := c.Spawn(mediatorlink.NewSpec(mediatorlink.Deps{Network: x.deps.Network, Mediator: m, Key: x.key, Guard: x.deps.Keys, MaxAnswer: x.deps.MaxAnswer}))
 	if err != nil {
 		c.Fail(fmt.Errorf("start link to mediator: %w", err))
 	}

@@ -130,6 +130,14 @@ type chat struct {
 
 	creation creation
 
+	large tooLarge
+
+	// returning asks again whether we are a member; returns counts the refusals,
+	// and hastened says that it comes after hastenedReturn.
+	returning kernel.Timer
+	returns   int
+	hastened  bool
+
 	// written has what to do with the answers of the store.
 	written map[uint64]func(c *kernel.Context, msg store.Written)
 	token   uint64
@@ -159,6 +167,7 @@ type (
 	checkAllowed struct{}
 	patienceOver struct{}
 	goneDue      struct{}
+	returnDue    struct{}
 	// deliveredDue tells the store once more that a message was delivered.
 	deliveredDue struct{ GUID int64 }
 )
@@ -230,6 +239,8 @@ func (x *chat) Receive(c *kernel.Context, msg any) {
 		x.noteDelivered(c, msg.GUID)
 	case goneDue:
 		x.checkGone(c)
+	case returnDue:
+		x.onReturnDue(c)
 	case workDone:
 		x.onWorkDone(c, msg)
 	case bye:
@@ -300,8 +311,11 @@ func (x *chat) onLinkUp(c *kernel.Context, msg linkUp) {
 	x.retry.Stop()
 	x.retryPending, x.tries = false, 0
 	x.subscribed, x.polling, x.historyDue, x.inDoubt = false, false, true, false
+	x.large.expire(x.deps.Now())
 	x.membersDue, x.profilesDue = true, true
 	x.limit, x.idleFetches, x.mayFetch = pageSize, 0, true
+	x.returning.Stop()
+	x.returns, x.hastened = 0, false
 	x.next(c)
 }
 
@@ -314,7 +328,7 @@ func (x *chat) onLinkDown() {
 
 // show tells the table how far the group is.
 func (x *chat) show() {
-	p := Progress{Position: x.position, Last: max(x.last, x.position)}
+	p := Progress{Position: x.position, Last: max(x.last, x.position), Incomplete: x.large.text()}
 	switch {
 	case x.known && x.record.State == store.GroupCreating:
 		return // see creation
@@ -393,7 +407,7 @@ func (x *chat) dismissed(c *kernel.Context) bool {
 // messages of the outbox in turn, tasks, our profile, the profiles of the others.
 func (x *chat) pick(c *kernel.Context) {
 	switch {
-	case x.checkDue, x.membersDue && !x.historyDue, x.membersDue && x.position == 0 && x.subscribed:
+	case x.checkDue, !x.large.members && x.membersDue && (!x.historyDue || x.position == 0 && x.subscribed):
 		if x.mayCheck && x.turn(c) {
 			x.ask(c, askMembers, &mediator.GetMembers{Chat: x.chat()})
 			return
@@ -412,8 +426,8 @@ func (x *chat) pick(c *kernel.Context) {
 	case x.send(c):
 	case x.startTask(c):
 	case (x.profileDue || x.profileWanted) && x.tellProfile(c):
-	case x.profilesDue && !x.historyDue && x.profiling == 0 && (x.subscribed || x.record.State == store.GroupReadOnly) && x.turn(c):
-		x.ask(c, askProfiles, &mediator.GetMembersInfo{Chat: x.chat()})
+	case x.profilesDue && !x.large.profilesGivenUp() && !x.historyDue && x.profiling == 0 && (x.subscribed || x.record.State == store.GroupReadOnly) && x.turn(c):
+		x.ask(c, askProfiles, &mediator.GetMembersInfo{Chat: x.chat(), Since: x.large.profilesSince(x.deps.Now())})
 	}
 }
 
@@ -541,6 +555,7 @@ func (x *chat) onSubscribed(c *kernel.Context, a mediator.Answer, refused *media
 	case refused.NotMember():
 		if !x.record.State.IsActive() { // as it was known
 			x.polling, x.historyDue, x.checkDue, x.membersDue, x.profilesDue = true, false, false, false, false
+			x.awaitReturn(c)
 			return
 		}
 		x.checkDue, x.inDoubt, x.polling, x.historyDue = true, true, true, false
@@ -555,6 +570,8 @@ func (x *chat) onSubscribed(c *kernel.Context, a mediator.Answer, refused *media
 		return
 	}
 	x.subscribed, x.polling, x.historyDue, x.tries = true, false, true, 0
+	x.returning.Stop()
+	x.returns, x.hastened = 0, false
 	x.last = int64(last.Message)
 	x.undelivered = 0
 	x.reached(c)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -367,8 +368,17 @@ func TestDeletion_LeavesTombstone(t *testing.T) {
 // A group is created, and somebody invited; they accept, are given roles, banned and
 // unbanned; name and picture change; it is deleted.
 func TestGroup_WholeLife(t *testing.T) {
+	for name, strays := range map[string]bool{"plain": false, "with fields that nobody knows": true} {
+		t.Run(name, func(t *testing.T) { wholeLife(t, strays) })
+	}
+}
+
+func wholeLife(t *testing.T, strays bool) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
+		for _, m := range r.mediators {
+			m.Lock(func() { m.Strays = strays })
+		}
 		r.connected = []identity.NodeKey{r.mediators[0].Key(), r.mediators[1].Key()}
 		r.start()
 		r.until("both mediators are connected", func() bool {
@@ -584,6 +594,74 @@ func TestBan_MessagesFail_OtherGroupsGoOn(t *testing.T) {
 	})
 }
 
+// Whose ban has ended is a member again without a new connection: at once when the mediator says
+// so, else when they ask the next time, which becomes rare.
+func TestBan_Ended_MemberAgain(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		one, two := r.mediators[0], r.mediators[1]
+		one.Ban(r.chats[0][0], r.id(0), r.carol)
+		two.Ban(r.chats[1][1], r.id(1), r.carol)
+		r.until("both are banned", func() bool {
+			return r.stateOf(0, 0, 0) == store.GroupBanned && r.stateOf(1, 1, 1) == store.GroupBanned
+		})
+		logins := one.Count(fakemediator.Auth) + two.Count(fakemediator.Auth)
+		r.say(0, 0, "while he was gone")
+		r.say(1, 1, "while she was gone")
+		one.Add(r.chats[0][0], r.id(0), r.carol)
+		virtual.Sleep(10 * time.Second)
+		if got := r.stateOf(0, 0, 0); got != store.GroupMember {
+			t.Errorf("who was told is %s", got)
+		}
+		r.has(0, 0, 0, "while he was gone")
+		before := two.Count(fakemediator.Subscribe)
+		virtual.Sleep(5 * time.Hour)
+		if n := two.Count(fakemediator.Subscribe) - before; n < 5 || n > 20 {
+			t.Errorf("asked %d times in 5 hours", n)
+		}
+		two.Lock(func() { two.LosePushes = true })
+		two.Add(r.chats[1][1], r.id(1), r.carol)
+		two.Lock(func() { two.LosePushes = false })
+		virtual.Sleep(time.Hour + time.Minute)
+		if got := r.stateOf(1, 1, 1); got != store.GroupMember {
+			t.Errorf("who was not told is %s", got)
+		}
+		r.has(1, 1, 1, "while she was gone")
+		if n := one.Count(fakemediator.Auth) + two.Count(fakemediator.Auth); n != logins {
+			t.Errorf("%d new connections", n-logins)
+		}
+		r.checked()
+	})
+}
+
+// A mediator that says without end that somebody is a member, who is not, is not asked without
+// end.
+func TestBan_EndedAgainAndAgain_BoundedQuestions(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		one := r.mediators[0]
+		one.Ban(r.chats[0][0], r.id(0), r.carol)
+		r.until("it is banned", func() bool { return r.stateOf(0, 0, 0) == store.GroupBanned })
+		one.Lock(func() {
+			one.Intercept = func(l *fakemediator.Line, q fakemediator.Call) bool {
+				if q.Command != fakemediator.Subscribe {
+					return false
+				}
+				l.Refuse(q, "not a member or banned")
+				return true
+			}
+		})
+		before := one.Count(fakemediator.Subscribe)
+		for range 60 {
+			one.Add(r.chats[0][0], r.id(0), r.carol)
+			virtual.Sleep(time.Second)
+		}
+		if n := one.Count(fakemediator.Subscribe) - before; n < 2 || n > 15 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		r.write(0, 0, 1, "another group")
+		r.has(1, 0, 1, "another group")
+	})
+}
+
 // A mediator that contradicts itself about our membership is not asked without end.
 func TestMembership_Contradicted_BoundedQuestions(t *testing.T) {
 	inBubble(t, func(r *rig) {
@@ -692,6 +770,91 @@ func TestHistory_Shrunk_ReadAgain(t *testing.T) {
 		r.say(0, 0, "text 21") // number 11
 		r.has(0, 0, 0, numbered(21)...)
 		r.has(1, 0, 0, numbered(21)...)
+	})
+}
+
+// Answers that are larger than the link accepts are not asked for again and again: fewer profiles
+// are, what is lacking is shown, and the other groups of the mediator keep their connection.
+func TestAnswers_TooLarge_Named(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		one, chat := r.mediators[0], r.chats[0][0]
+		one.Profile(chat, r.carol, r.secrets[0][0].Profile("Carol", "sings", nil), time.Now().Unix())
+		huge := make([]byte, 2*maxAnswer)
+		limit := time.Now().Add(-10 * 24 * time.Hour).Unix() // older profiles are too large together
+		one.Lock(func() {
+			one.Intercept = func(l *fakemediator.Line, q fakemediator.Call) bool {
+				switch {
+				case q.Number(0x10) != chat.ID:
+					return false
+				case q.Command == fakemediator.Members, q.Command == fakemediator.MembersInfo && q.Number(0x36) < limit:
+					l.OK(q, huge)
+					return true
+				}
+				return false
+			}
+		})
+		one.Disconnect()
+		incomplete := func(i int) string { return r.progress(i, 0, 0).Incomplete }
+		r.until("what is lacking is shown", func() bool {
+			return strings.Contains(incomplete(0), "last 7 days") && strings.Contains(incomplete(1), "last 7 days") && strings.Contains(incomplete(0), "list of members")
+		})
+		r.settled()
+		r.until("carol is known", func() bool {
+			a, err1 := r.store.Member(r.id(0), r.conversation(0, 0), r.carol)
+			b, err2 := r.store.Member(r.id(1), r.conversation(0, 0), r.carol)
+			return err1 == nil && err2 == nil && a.Name == "Carol" && b.Name == "Carol"
+		})
+		asked := func() int { return one.Count(fakemediator.Members) + one.Count(fakemediator.MembersInfo) }
+		logins := one.Count(fakemediator.Auth)
+		r.write(0, 0, 0, "still here")
+		r.has(1, 0, 0, "still here")
+		virtual.Sleep(10 * time.Minute)
+		if n := one.Count(fakemediator.Auth) - logins; n != 0 {
+			t.Errorf("%d new connections", n)
+		}
+		before := asked()
+		for range 3 {
+			one.Disconnect()
+			virtual.Sleep(3 * time.Minute)
+		}
+		// Of each connection of two accounts: the other group asks twice, this one for profiles.
+		if n := asked() - before; n > 3*2*3 {
+			t.Errorf("asked %d times", n)
+		}
+		r.checked()
+	})
+}
+
+// A mediator that reads and does not answer holds up its own groups alone, and has each message
+// once when it answers again. Another one whose lists and pushes have to be scanned is read.
+func TestMediator_Stalled_OthersGoOn(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		one, two := r.mediators[0], r.mediators[1]
+		one.Lock(func() { one.Stall = func(*fakemediator.Line, fakemediator.Call) bool { return true } })
+		two.Lock(func() { two.Strays = true })
+		two.Disconnect()
+		for i := range r.accounts {
+			r.write(i, 0, i, "waits")
+			r.write(i, 1, i, "goes on")
+		}
+		for i := range r.accounts {
+			r.has(i, 1, 0, "goes on")
+			r.has(i, 1, 1, "goes on")
+		}
+		if n := one.Count(fakemediator.SendMessage); n == 0 {
+			t.Error("nothing was sent to the stalled mediator")
+		}
+		before := one.Count(fakemediator.GetNonce)
+		virtual.Sleep(time.Hour)
+		if n := one.Count(fakemediator.GetNonce) - before; n < 10 || n > 200 {
+			t.Errorf("connected %d times in an hour", n)
+		}
+		one.Lock(func() { one.Stall = nil })
+		for i := range r.accounts {
+			r.has(i, 0, 0, "waits")
+			r.has(i, 0, 1, "waits")
+		}
+		r.checked()
 	})
 }
 

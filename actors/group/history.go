@@ -170,13 +170,17 @@ func (x *chat) resynced(c *kernel.Context) {
 	}
 }
 
-// onTooLarge: the answer did not fit. A single message that does not fit is passed over.
+// onTooLarge: the answer did not fit. A single message that does not fit is passed over; for
+// the rest see [tooLarge].
 func (x *chat) onTooLarge(c *kernel.Context, asked step) {
 	switch {
 	case asked == askProfiles:
-		x.profilesDue = false // those that change are pushed
+		x.profilesDue = x.large.noteProfiles(x.deps.Now())
 	case asked == askMembers:
-		x.membersDue, x.checkDue = false, false
+		// Only members get an answer that is not a refusal.
+		x.large.noteMembers(x.deps.Now())
+		x.membersDue, x.checkDue, x.inDoubt, x.mayCheck = false, false, false, false
+		c.After(checkPause, checkAllowed{})
 	case asked != askHistory:
 	case x.limit > 1:
 		x.limit = 1
@@ -231,8 +235,11 @@ func (x *chat) onMessage(c *kernel.Context, m mediator.Message) {
 	case number == 0 && system:
 		x.onFleeting(c, m)
 		return
-	case number <= x.position, !x.record.State.IsActive():
-		return // a mediator goes on pushing to those who were banned
+	case !x.record.State.IsActive():
+		x.onOutsidePush(c, m, system) // a mediator goes on pushing to those who were banned
+		return
+	case number <= x.position:
+		return
 	case number != x.position+1 || x.historyDue || x.question == askHistory || !x.subscribed || x.resync,
 		x.accepting >= maxUnstored || x.acceptingBytes+len(m.Blob) > maxUnstoredBytes:
 		x.historyDue = true

@@ -83,6 +83,7 @@ func (x *chat) outside(c *kernel.Context) {
 		}
 	}
 	x.setState(c, state, 0, reason)
+	x.awaitReturn(c)
 }
 
 // acceptMembers brings the rows of the members into line with the mediator's list.
@@ -90,12 +91,12 @@ func (x *chat) acceptMembers(c *kernel.Context, list []mediator.Member) {
 	present := make(map[identity.PublicKey]Presence, min(len(list), store.MaxMembers))
 	listed := make(map[identity.PublicKey]mediator.Permissions, min(len(list), store.MaxMembers))
 	now := x.deps.Now()
+	if len(list) > store.MaxMembers && x.large.listed <= store.MaxMembers {
+		c.Log().Warn("group has too many members, the others are left out", "contact", x.id.Short(), "count", len(list), "limit", store.MaxMembers)
+	}
+	x.large.listed = len(list)
 	for _, m := range list {
-		if len(listed) >= store.MaxMembers {
-			c.Log().Warn("group has too many members, the others are left out", "contact", x.id.Short(), "count", len(list), "limit", store.MaxMembers)
-			break
-		}
-		if m.User.IsZero() {
+		if m.User.IsZero() || len(listed) >= store.MaxMembers-1 && m.User != x.account {
 			continue
 		}
 		listed[m.User] = m.Permissions

@@ -27,6 +27,9 @@ import (
 	"github.com/mimird/mimird/test/virtual"
 )
 
+// maxAnswer bounds the answers of mediators.
+const maxAnswer = 256 << 10
+
 // rig is a node with two accounts that are in two groups each, at two mediators. Carol is
 // another member of all groups.
 type rig struct {
@@ -163,7 +166,7 @@ func (x *root) Receive(c *kernel.Context, msg any) {
 	for i, key := range r.accounts {
 		deps := &group.Deps{
 			Store: r.store, Writer: writer, Network: r, Now: time.Now, Log: strangerlog.New(slog.New(slog.DiscardHandler)), Keys: r, Table: r.table,
-			Mediators: r.connected, Patience: time.Minute,
+			Mediators: r.connected, Patience: time.Minute, MaxAnswer: maxAnswer,
 			MediaOf: func(_ store.Group, a peer.Attachment, now store.Millis) *store.Media {
 				return &store.Media{State: store.MediaDownloading, Size: a.Size, Due: now}
 			},

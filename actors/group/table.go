@@ -38,6 +38,9 @@ type Progress struct {
 	// Position is the number of the last message that was read, and Last that of the
 	// last one there is, as far as the mediator has said.
 	Position, Last int64
+	// Incomplete says what is lacking because the mediator's answer was too large, in
+	// sentences for people; "" for nothing.
+	Incomplete string
 }
 
 // Stage says what a group is doing.

@@ -152,6 +152,7 @@ func printGroup(out io.Writer, g control.Group) {
 	line("state", state)
 	line("role", g.Role)
 	line("now", doingOfGroup(g))
+	line("incomplete", g.Incomplete)
 	if g.State == "invited" {
 		line("invited by", g.Inviter)
 		line("answer with", "mimird group accept "+groupStart(g.ID)+", or decline")

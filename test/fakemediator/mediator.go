@@ -44,6 +44,12 @@ type Mediator struct {
 	Intercept func(l *Line, q Call) bool
 	// LoseAnswer says which requests are carried out and not answered: the connection ends.
 	LoseAnswer func(q Call) bool
+	// Stall says which requests are read and neither carried out nor answered: the connection
+	// stays as it is.
+	Stall func(l *Line, q Call) bool
+	// Strays puts fields that nobody knows between those of lists and pushes, and pushes of an
+	// unknown kind between the others: readers have to scan.
+	Strays bool
 	// SwapPushes delivers pushes to a connection in pairs, the second first. LosePushes
 	// delivers none.
 	SwapPushes, LosePushes bool
@@ -151,7 +157,7 @@ func (m *Mediator) Disconnect() {
 }
 
 func (m *Mediator) serve(conn overlay.Conn) {
-	l := &Line{conn: conn}
+	l := NewLine(conn)
 	defer m.hangUp(l)
 	in := bufio.NewReader(conn)
 	var opening [2]byte
@@ -188,16 +194,19 @@ func (m *Mediator) handle(l *Line, q Call) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls = append(m.calls, q)
-	if m.Intercept != nil && m.Intercept(l, q) {
+	if m.Stall != nil && m.Stall(l, q) || m.Intercept != nil && m.Intercept(l, q) {
 		return true
 	}
 	answer, refusal, after := m.carryOut(l, q)
 	if m.LoseAnswer != nil && m.LoseAnswer(q) {
 		return false
 	}
-	if refusal != "" {
+	switch {
+	case refusal != "":
 		l.Refuse(q, refusal)
-	} else {
+	case m.Strays && q.Command != DeleteChat: // which is answered with no field
+		l.OK(q, append([][]byte{stray()}, strayed(answer)...)...)
+	default:
 		l.OK(q, answer...)
 	}
 	if after != nil {
@@ -500,8 +509,23 @@ func (m *Mediator) push(l *Line, c *Chat, x Message) {
 	m.deliver(l, Frame(2, 0x32, Number(0x10, c.ID), x.fields()))
 }
 
+// stray is a field of a later version.
+func stray() []byte { return Field(0x7e, []byte("later")) }
+
+// strayed puts a stray behind each part of an answer.
+func strayed(parts [][]byte) (mixed [][]byte) {
+	for _, p := range parts {
+		mixed = append(mixed, p, stray())
+	}
+	return mixed
+}
+
 // deliver writes a push, or keeps or loses it.
 func (m *Mediator) deliver(l *Line, push []byte) {
+	if m.Strays {
+		l.Write(Frame(2, 0x7777, stray()))
+		push = Frame(2, binary.BigEndian.Uint16(push[1:]), stray(), push[7:], stray())
+	}
 	switch {
 	case m.LosePushes:
 	case m.SwapPushes && len(l.held) == 0:

@@ -65,6 +65,15 @@ func (m *Mediator) Ban(c *Chat, member, actor identity.PublicKey) {
 	m.say(c, nil, system(4, string(member[:]), string(actor[:])))
 }
 
+// Add makes somebody a member again, as another member would, and tells those who are
+// subscribed: also who was banned, until their connection ends.
+func (m *Mediator) Add(c *Chat, member, actor identity.PublicKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.Members[string(member[:])] = &Member{Permissions: User, Changed: time.Now().Unix()}
+	m.say(c, nil, system(1, string(member[:]), string(actor[:])))
+}
+
 // Delete deletes a message, as its author would.
 func (m *Mediator) Delete(c *Chat, guid int64) {
 	m.mu.Lock()

@@ -66,27 +66,63 @@ func (q Call) Number(tag byte) int64 {
 	return int64(binary.BigEndian.Uint64(q.Fields[tag])) //nolint:gosec // of a test
 }
 
-// Line is a connection. A fake that serves it by itself makes it with [NewLine].
+// Line is a connection. A fake that serves it by itself makes it with [NewLine], and calls
+// Close at the end.
 type Line struct {
 	conn overlay.Conn
 	// user is who has logged in.
 	user string
-	mu   sync.Mutex
 	held [][]byte // pushes, see Mediator.SwapPushes
+
+	mu     sync.Mutex
+	queue  [][]byte // not written yet
+	queued chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
 // NewLine is the line of a connection.
-func NewLine(conn overlay.Conn) *Line { return &Line{conn: conn} }
+func NewLine(conn overlay.Conn) *Line {
+	l := &Line{conn: conn, queued: make(chan struct{}, 1), closed: make(chan struct{})}
+	go l.write()
+	return l
+}
 
-// Write writes bytes as they are.
+// write writes what is queued until the line is closed.
+func (l *Line) write() {
+	for {
+		select {
+		case <-l.closed:
+			return
+		case <-l.queued:
+		}
+		l.mu.Lock()
+		queue := l.queue
+		l.queue = nil
+		l.mu.Unlock()
+		for _, frame := range queue {
+			_, _ = l.conn.Write(frame) // a client that is gone does not matter
+		}
+	}
+}
+
+// Write queues bytes, which are written as they are. It does not block: who calls it may hold
+// the lock of the mediator, and a large frame takes its time.
 func (l *Line) Write(frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = l.conn.Write(frame) // a client that is gone does not matter
+	l.queue = append(l.queue, frame)
+	select {
+	case l.queued <- struct{}{}:
+	default:
+	}
 }
 
 // Close ends the connection at once.
-func (l *Line) Close() { _ = l.conn.Abort() }
+func (l *Line) Close() {
+	l.once.Do(func() { close(l.closed) })
+	_ = l.conn.Abort()
+}
 
 // OK answers a request.
 func (l *Line) OK(q Call, payload ...[]byte) { l.Write(Frame(0, q.ID, payload...)) }
