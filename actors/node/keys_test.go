@@ -24,7 +24,14 @@ func TestKeyProblems_OfTheRolesInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(n.Start(t.Context()), n.Stop(t.Context()), n.Close()); err != nil {
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The store has noted the keys when it has done what came after them.
+	if _, err := n.CreateAccount(t.Context(), "Alice"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(n.Stop(t.Context()), n.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"tracker.pem", "files.pem"} {
