@@ -117,7 +117,15 @@ func (c *checker) check(row row) error {
 func (c *checker) checkAccount(k parsedKey, row row) {
 	switch k.table {
 	case tableAccount:
-		c.decodes(k, row, &Account{})
+		var a Account
+		if c.decodes(k, row, &a) && a.Greeting > 0 {
+			c.exists(k, greetingKey(k.account), nil)
+		}
+	case tableGreeting:
+		var a Account
+		if c.exists(k, accountKey(k.account), &a) && a.Greeting == 0 {
+			c.problem(k, "the account has no greeting")
+		}
 	case tableContact:
 		c.checkOwner(k, row)
 	case tableMessage:

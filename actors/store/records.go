@@ -55,6 +55,9 @@ type Account struct {
 	// ForeignNodes are nodes that are none of the account's devices and for which there
 	// was an event [ForeignNodeAnnounced], the latest last.
 	ForeignNodes []ForeignNode `cbor:"22,keyasint,omitempty"`
+	// Greeting is how long the greeting of the answering machine plays, see
+	// [SetGreeting]; 0 says that there is none, and the machine is off.
+	Greeting Millis `cbor:"23,keyasint,omitempty"`
 }
 
 // MaxForeignNodes is how many foreign nodes are remembered per account. Each needs

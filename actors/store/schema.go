@@ -22,6 +22,7 @@ import (
 //	00 "nodes"                                         NodeKeys: the node keys of this node
 //	00 "schema"                                        schemaRow: version of all this
 //	10 account 00                                      Account
+//	10 account 01                                      bytes: the greeting of the answering machine
 //	10 account 10 contact                              Contact
 //	10 account 20 contact order:8                      Message
 //	10 account 21 contact dir:1 guid:8 variant:2       messageRef: where the message is
@@ -67,6 +68,7 @@ const (
 	spaceHosted  = 0x40
 
 	tableAccount  = 0x00
+	tableGreeting = 0x01
 	tableContact  = 0x10
 	tableMessage  = 0x20
 	tableRef      = 0x21
@@ -135,6 +137,8 @@ func appendTablePrefix(key []byte, account identity.PublicKey, table byte) []byt
 }
 
 func accountKey(account identity.PublicKey) []byte { return tablePrefix(account, tableAccount) }
+
+func greetingKey(account identity.PublicKey) []byte { return tablePrefix(account, tableGreeting) }
 
 // conversationTables are the tables that have rows of conversations.
 var conversationTables = [...]byte{
@@ -432,7 +436,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		return bad()
 	}
 	switch k.table {
-	case tableAccount:
+	case tableAccount, tableGreeting:
 		want = 0
 	case tableContact, tableProgress:
 		want = conversationSize

@@ -62,7 +62,7 @@ func keyParts(t *rapid.T) parsedKey {
 		}
 	case spaceAccount:
 		k.table = rapid.SampledFrom([]byte{
-			tableAccount, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
+			tableAccount, tableGreeting, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
 			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
 			tableGUID, tableMember, tableTask, tableProgress, tablePicture,
 		}).Draw(t, "table")
