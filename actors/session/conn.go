@@ -166,6 +166,13 @@ func (p *peerConn) enqueue(f peer.Frame) (start, ok bool) {
 	return start, true
 }
 
+// queuedBytes returns how many bytes are queued.
+func (p *peerConn) queuedBytes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queued
+}
+
 // writeQueued writes until the queue is empty.
 func (p *peerConn) writeQueued() error {
 	for {

@@ -32,6 +32,8 @@ func frameCost(f peer.Frame) int64 {
 	switch f := f.(type) {
 	case peer.Message:
 		cost += int64(len(f.Payload))
+	case peer.CallPacket:
+		cost += int64(len(f.Data))
 	case peer.ContactRequest:
 		cost += int64(len(f.Message)) + profileCost(f.Profile)
 	case peer.InfoResponse:

@@ -90,7 +90,7 @@ type (
 	Respond struct{ Accepted, Owed bool }
 	// Ask sends a contact request; [RequestDelivered] follows.
 	Ask struct{ Text string }
-	// DeclineCall declines the call of the contact.
+	// DeclineCall declines the call of the contact; [AnswerCall] accepts it.
 	DeclineCall struct{}
 	// TellProfile sends our profile, which has changed.
 	TellProfile struct{}

@@ -83,6 +83,7 @@ type session struct {
 	toServe   []servedFile // files that the peer has requested; the first is being sent
 	served    bool         // the owed files were read
 	held      *heldProfile // the profile of the contact that is to be stored next; nil for none
+	call      *call        // the call of the contact that was answered; nil for none
 	// mirror says that messages are stored and not acknowledged; mirrored is when that
 	// last happened.
 	mirror   bool
@@ -158,8 +159,8 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.onRespond(c, msg)
 	case Ask:
 		s.onAsk(c, msg)
-	case DeclineCall:
-		s.send(c, peer.CallAnswer{Accepted: false})
+	case DeclineCall, AnswerCall, SendAudio, HangUp:
+		s.onCallCommand(c, msg)
 	case TellProfile:
 		s.onTellProfile(c)
 	case profileDue:
@@ -396,6 +397,9 @@ func (s *session) schedule(c *kernel.Context) {
 	if !s.yielding.IsZero() {
 		sooner(s.yieldDue())
 	}
+	if s.call != nil {
+		sooner(s.callDue())
+	}
 	if s.inFlight != nil {
 		sooner(s.ackDue())
 	} else if !s.mirrored.IsZero() {
@@ -414,6 +418,9 @@ func (s *session) schedule(c *kernel.Context) {
 func (s *session) onDue(c *kernel.Context) {
 	now := time.Now()
 	s.due = time.Time{}
+	if s.call != nil && !now.Before(s.callDue()) {
+		s.onCallDue(c, now)
+	}
 	switch {
 	case !s.pinged.IsZero() && !now.Before(s.pongDue()):
 		s.end(c, errPingTimeout)
@@ -460,7 +467,7 @@ func (s *session) onProbe(c *kernel.Context, msg Probe) {
 
 // quiet reports whether the session can end without repeating any work.
 func (s *session) quiet() bool {
-	return s.live && s.inFlight == nil && len(s.waiting) == 0 && len(s.toServe) == 0 && time.Since(s.lastActivity) >= yieldAfter
+	return s.live && s.call == nil && s.inFlight == nil && len(s.waiting) == 0 && len(s.toServe) == 0 && time.Since(s.lastActivity) >= yieldAfter
 }
 
 // generation is that of the peer. The stream has to be open.
@@ -515,6 +522,7 @@ func (s *session) onFrame(c *kernel.Context, msg frameRead) {
 	default:
 		s.lastActivity = s.lastFrame
 	}
+	s.callHeard(msg.frame)
 	if !s.onPeerFrame(c, msg) {
 		msg.credit.Release()
 	}
@@ -539,10 +547,8 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 		s.onInfoRequest(c, f)
 	case peer.InfoResponse:
 		return s.onInfoResponse(c, f, msg.credit)
-	case peer.CallOffer:
-		return s.forward(c, CallOffered{Credit: msg.credit})
-	case peer.CallHang:
-		return s.forward(c, CallHung{Credit: msg.credit})
+	case peer.CallOffer, peer.CallHang, peer.CallPacket:
+		return s.onCallFrame(c, msg)
 	case peer.FileRequest:
 		s.onFileRequest(c, f)
 	case peer.Pong:
@@ -552,7 +558,7 @@ func (s *session) onPeerFrame(c *kernel.Context, msg frameRead) (later bool) {
 			s.onSkippedMessage(c)
 		}
 	default:
-		// Frames of a call without an offer are ignored.
+		// An answer to a call, as we make none.
 	}
 	return false
 }

@@ -66,7 +66,7 @@ func (s *session) mayYield(now time.Time) bool {
 	waited := now.Sub(s.yielding)
 	busy := s.inFlight != nil || len(s.waiting) > 0
 	switch {
-	case len(s.toServe) > 0, s.conn.receiving.Load(), s.deps.Files.Awaits(s.Conversation):
+	case s.call != nil, len(s.toServe) > 0, s.conn.receiving.Load(), s.deps.Files.Awaits(s.Conversation):
 		return waited >= yieldLimit
 	case waited >= yieldTime:
 		return true
