@@ -34,6 +34,7 @@ type Session struct {
 	pinged  time.Time
 	waiting bool
 	pongs   int
+	ponged  time.Time // the last PONG
 	// event is when the last frame came, real when the last one that was neither PING
 	// nor PONG.
 	event, real time.Time

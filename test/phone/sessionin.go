@@ -2,6 +2,8 @@
 
 package phone
 
+import "time"
+
 // handle does what a frame asks for. Without permission the contact may only ask to
 // be one.
 func (s *Session) handle(f Frame) error {
@@ -23,6 +25,7 @@ func (s *Session) handle(f Frame) error {
 		s.mu.Lock()
 		s.waiting = false
 		s.pongs++
+		s.ponged = time.Now()
 		s.mu.Unlock()
 		s.r.stir()
 	case TypeOK:
