@@ -128,10 +128,14 @@ type Session struct {
 	Max  int      `yaml:"max"`
 }
 
-// Calls says how a contact's call ends, which a node cannot take.
+// Calls says what becomes of a contact's call, which no person can answer at a node.
 type Calls struct {
 	// Ring is how long it rings before it is declined.
 	Ring Duration `yaml:"ring"`
+	// AnswerAfter is how long it rings before the answering machine of an account answers it,
+	// MaxMessage how long the caller may speak then.
+	AnswerAfter Duration `yaml:"answer_after"`
+	MaxMessage  Duration `yaml:"max_message"`
 }
 
 // Outbox bounds the undelivered messages.
@@ -253,6 +257,7 @@ func Default() Config {
 		},
 		Security: Security{OwnDevices: []NodeKey{}},
 		Session:  Session{Idle: Duration(10 * time.Minute), Max: 10_000},
+		Calls:    Calls{AnswerAfter: Duration(10 * time.Second), MaxMessage: Duration(2 * time.Minute)},
 		Outbox:   Outbox{MaxMessages: 100_000},
 		Control:  Control{Socket: "control.sock"},
 		Page:     Page{Listen: PageAuto},
@@ -446,6 +451,12 @@ func (c *Config) validate() error {
 	}
 	if ring := time.Duration(c.Calls.Ring); ring < 0 || ring > 55*time.Second {
 		bad("calls.ring: %v is not between 0s and 55s, after which an app gives up", ring)
+	}
+	if after := time.Duration(c.Calls.AnswerAfter); after < time.Second || after > 55*time.Second {
+		bad("calls.answer_after: %v is not between 1s and 55s, after which an app gives up", after)
+	}
+	if longest := time.Duration(c.Calls.MaxMessage); longest < 10*time.Second || longest > 10*time.Minute {
+		bad("calls.max_message: %v is not between 10s and 10m", longest)
 	}
 	if c.Outbox.MaxMessages < 1 {
 		bad("outbox.max_messages: must be at least 1")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mimird/mimird/actors/session"
 
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -152,6 +153,8 @@ type Deps struct {
 	Sessions *session.Deps
 	// CallRing is Options.CallRing, Patience MediaOptions.Patience.
 	CallRing, Patience time.Duration
+	// Answering is the answering machine.
+	Answering *answering.Machine
 }
 
 func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
@@ -220,7 +223,7 @@ func (x *contact) Receive(c *kernel.Context, msg any) {
 		x.onCallHung(c)
 		msg.Credit.Release()
 	case ringOver:
-		x.endCall(c)
+		x.onRingOver(c)
 	case ProfileChanged:
 		if !x.live.IsZero() && x.allowed() {
 			c.Tell(x.live, session.TellProfile{})
@@ -305,6 +308,9 @@ func (x *contact) onChanged(c *kernel.Context) {
 	x.devicesRead(c)
 	if x.known && x.record.State == store.ContactBlocked || known && !x.known {
 		x.stopSessions(c) // blocked, or removed
+	}
+	if !x.allowed() {
+		x.stopRinging()
 	}
 	if now := x.allowed(); now != was && !x.live.IsZero() {
 		c.Tell(x.live, session.Permit{Allowed: now})
@@ -451,7 +457,7 @@ func (x *contact) act(c *kernel.Context, v verdict) {
 		x.accept(c)
 	case abortLiveAndAccept:
 		c.Tell(x.live, session.Replace{})
-		x.forgetLive()
+		x.forgetLive(c)
 		x.showPresence(session.ErrReplaced)
 		x.accept(c)
 	case completeDial:
@@ -642,7 +648,7 @@ func (x *contact) onWritten(c *kernel.Context, msg store.Written) {
 // onSessionEnded decides when to connect again. The message that was being sent is sent
 // again over the next session.
 func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
-	c.Log().Debug("session ended", "session", msg.Name, "err", msg.Err)
+	c.Log().Debug("child ended", "child", msg.Name, "err", msg.Err)
 	turn, refused := errors.AsType[*session.TurnError](msg.Err)
 	switch msg.Child {
 	case x.dialling:
@@ -666,7 +672,7 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		}
 	case x.live:
 		x.logInfo(c, "session closed", "node", x.liveNode.Short(), "err", msg.Err)
-		x.forgetLive()
+		x.forgetLive(c)
 		x.showPresence(msg.Err)
 		x.noteSeen(c)
 		x.act(c, x.crossing.liveEnded())
@@ -683,6 +689,8 @@ func (x *contact) onSessionEnded(c *kernel.Context, msg kernel.ChildStopped) {
 		default:
 			x.retryAfter(c, kernel.Jitter(reconnectAfter))
 		}
+	case x.call.machine:
+		x.onMachineStopped(c, msg.Err)
 	}
 	x.stopIfStranger(c)
 }
@@ -741,7 +749,8 @@ func (x *contact) onUndeliverable(c *kernel.Context, msg session.Undeliverable) 
 	x.tellOutcome(c, msg.GUID)
 }
 
-func (x *contact) forgetLive() {
+func (x *contact) forgetLive(c *kernel.Context) {
+	x.loseCall(c)
 	x.live, x.sending = kernel.Ref{}, 0
 	x.answerSent, x.requestSent = false, false
 }

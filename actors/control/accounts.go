@@ -57,6 +57,9 @@ type AccountChange struct {
 	Strangers *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
 	Role      *string `json:"role,omitempty" enum:"primary,backup,mirror"`
 	ForwardTo *string `json:"hand_over,omitempty" doc:"The account that forwards what this one receives; empty for none"`
+	// Greeting turns the answering machine on, NoGreeting off.
+	Greeting   []byte `json:"greeting,omitempty" doc:"The file that the answering machine plays, AAC-LC of 44,100 Hz and one channel as .aac or .m4a, base64"`
+	NoGreeting bool   `json:"no_greeting,omitempty" doc:"Turn the answering machine off"`
 }
 
 func (s *service) registerAccounts(api huma.API) {
@@ -217,6 +220,11 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 			}
 		}
 		if _, err := s.node.SetForwardTo(ctx, account, home); err != nil {
+			return nil, problem(err)
+		}
+	}
+	if len(change.Greeting) > 0 || change.NoGreeting {
+		if _, err := s.node.SetGreeting(ctx, account, change.Greeting); err != nil {
 			return nil, problem(err)
 		}
 	}

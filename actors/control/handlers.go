@@ -198,8 +198,10 @@ func problem(err error) error {
 		return huma.Error409Conflict(err.Error() + "; see roles in the configuration, and mimird status")
 	case errors.Is(err, node.ErrAccountExists):
 		return huma.Error409Conflict(err.Error())
-	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrForwardTo):
+	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrForwardTo), errors.Is(err, node.ErrAnsweringRole):
 		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, node.ErrGreeting):
+		return huma.Error422UnprocessableEntity(err.Error() + "; ffmpeg -i FILE -ac 1 -ar 44100 -c:a aac -b:a 48k greeting.m4a makes one")
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, store.ErrOutboxFull):

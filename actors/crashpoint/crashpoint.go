@@ -84,6 +84,15 @@ const (
 	// DuringData: a piece of a large message is on our data stream.
 	DuringData Name = "during-data"
 
+	// A call to the answering machine.
+
+	// DuringCall: a second of the caller is on the disk.
+	DuringCall Name = "during-call"
+	// BeforeCallMessage: the recording is complete, its message is not stored.
+	BeforeCallMessage Name = "before-call-message"
+	// AfterCallMessage: the message is stored, and the recording still there.
+	AfterCallMessage Name = "after-call-message"
+
 	// A file from somebody to our file server.
 
 	// DuringHosting: a chunk is on the disk, its sender does not know.
@@ -109,7 +118,7 @@ func Names() []Name {
 		AfterDecode, BeforeOK, AfterOK, BeforeRoom, AfterRoom,
 		BeforeTransaction, BeforeTransactionOK, AfterTransactionOK, AfterEnqueue, BeforeSend, AfterSend, BeforeDelivered,
 		BeforeFileRow, BeforeUpload, DuringUpload, AfterUpload, DuringDownload, BeforePlace, AfterPlace,
-		DuringArrival, AfterArrival, DuringData, DuringHosting, BeforeHosted, AfterHosted,
+		DuringArrival, AfterArrival, DuringData, DuringCall, BeforeCallMessage, AfterCallMessage, DuringHosting, BeforeHosted, AfterHosted,
 		BeforeMediated, AfterMediated, BeforeMediatedOK,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/account"
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
@@ -259,6 +260,32 @@ func (n *Node) SetRole(ctx context.Context, account identity.PublicKey, role sto
 	return n.updateAccount(ctx, store.UpdateAccount{
 		Account: account, Fields: store.AccountRole, Role: role, Priority: priorityOf(role),
 	})
+}
+
+// SetGreeting turns the answering machine of an account on: it plays the greeting to
+// contacts who call. An empty file turns it off. It answers in the role primary only.
+//
+// Errors: [ErrUnknownAccount], [ErrGreeting], [ErrAnsweringRole].
+func (n *Node) SetGreeting(ctx context.Context, id identity.PublicKey, file []byte) (store.Account, error) {
+	op := store.SetGreeting{Account: id}
+	if len(file) > 0 {
+		a, err := n.Account(id)
+		if err != nil {
+			return a, err
+		}
+		if a.Role != store.RolePrimary {
+			return a, ErrAnsweringRole
+		}
+		greeting, err := answering.Check(file)
+		if err != nil {
+			return a, err
+		}
+		op.Greeting, op.Length = greeting.Audio, store.Millis(max(1, greeting.Length.Milliseconds()))
+	}
+	if _, err := do[bool](ctx, n, op); err != nil {
+		return store.Account{}, fmt.Errorf("set greeting: %w", known(err, keyring.ErrUnknownAccount))
+	}
+	return n.Account(id)
 }
 
 // SetForwardTo has another account of this node pass on to the phone what this one

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/account"
+	"github.com/mimird/mimird/actors/answering"
 
 	"github.com/mimird/mimird/actors/session"
 
@@ -35,6 +36,7 @@ const (
 	trackerName   = "tracker"
 	transfersName = "transfers"
 	retentionName = "retention"
+	answeringName = "answering"
 	filesName     = "files"
 	mediatorName  = "mediator"
 
@@ -146,6 +148,7 @@ func (n *nodeActor) Started(c *kernel.Context) error {
 	n.node.writer.Store(&writer)
 	if n.node.opts.OpenNetwork != nil {
 		spawn(transfersName, func() kernel.Actor { return transfer.NewActor(n.node.files) })
+		spawn(answeringName, func() kernel.Actor { return answering.NewActor(n.node.answering) })
 		spawn(retentionName, func() kernel.Actor { return retention.NewActor(n.node.retention) })
 	}
 	n.accounts = n.node.accountDeps(writer)

@@ -77,6 +77,9 @@ func (n *Node) Snapshot(opts SnapshotOptions) (made Snapshot, err error) {
 		left, err = fileserver.Link(n.store, n.filesDir(), filepath.Join(dir, filesDirName))
 	}
 	made.Left = append(made.Left, left...)
+	if calls, waiting := n.Calls(); calls+waiting > 0 {
+		made.Left = append(made.Left, fmt.Sprintf("%d recorded calls without a message yet", calls+waiting))
+	}
 	for _, p := range lost {
 		made.Left = append(made.Left, "a key: "+p.String())
 	}

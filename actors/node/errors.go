@@ -5,6 +5,7 @@ package node
 import (
 	"errors"
 
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/keyring"
 )
 
@@ -43,6 +44,11 @@ var (
 	ErrAccountExists = errors.New("the account is on this node already")
 	// ErrAvatar says that a picture is not what apps show as an avatar.
 	ErrAvatar = errors.New("the picture is not used")
+	// ErrGreeting says that a file cannot be the greeting of an answering machine.
+	ErrGreeting = answering.ErrGreeting
+	// ErrAnsweringRole says that an account has no answering machine because its phone takes
+	// the calls.
+	ErrAnsweringRole = errors.New("only an account in the role primary has an answering machine")
 	// ErrForwardTo says that what one account forwards would come back to it.
 	ErrForwardTo = errors.New("an account that forwards messages cannot have its own forwarded, nor forward its own")
 

@@ -93,6 +93,10 @@ func (n *Node) FetchMedia(ctx context.Context, account, contact identity.PublicK
 	return info, running(err)
 }
 
+// Calls returns the number of calls that the answering machine has at this moment, and of
+// recordings without a message.
+func (n *Node) Calls() (calls, waiting int) { return n.answering.Calls() }
+
 // MediaUsage returns how many bytes the files of all messages take, and how many
 // they may.
 func (n *Node) MediaUsage() (used, quota int64) { return n.files.Usage() }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mimird/mimird/actors/account"
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/contact"
 	"github.com/mimird/mimird/actors/group"
 
@@ -32,6 +33,8 @@ const (
 	storeDirName = "store"
 	mediaDirName = "media"
 	filesDirName = "files"
+	// recordingsDirName is the directory of recorded calls without a message.
+	recordingsDirName = "calls"
 )
 
 // Node is one Mimir node: its accounts, their contacts, everything they say. Its
@@ -55,6 +58,7 @@ type Node struct {
 	sessions     *session.Table
 	files        *transfer.Service
 	retention    *retention.Service
+	answering    *answering.Machine
 	foreign      *resolver.ForeignNodes
 	trackersV1   *resolver.TrackersV1
 	// strangerLog has every log line whose number a stranger decides.
@@ -130,6 +134,10 @@ func (n *Node) openParts(s *store.Store) (err error) {
 	n.files, err = transfer.Open(transfer.Deps{
 		Dir: filepath.Join(opts.Dir, mediaDirName), Store: s, Writer: n.storeActor, Key: keys.Account, Guard: keys, Network: n.net,
 		Log: opts.Logger, Now: opts.Now, ReadOnly: n.readOnly, Options: opts.Media,
+	})
+	n.answering = answering.New(answering.Deps{
+		Dir: filepath.Join(opts.Dir, recordingsDirName), Store: s, Writer: n.storeActor, Files: n.files, Log: opts.Logger, Now: opts.Now,
+		Options: opts.Answering,
 	})
 	n.retention = retention.New(retention.Deps{
 		Store: s, Writer: n.storeActor, Now: opts.Now, Policy: opts.Retention, WholeLog: []string{account.ForwardConsumer},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/fileserver"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
@@ -46,6 +47,8 @@ type Options struct {
 	// declines at once. Nobody can take it here: it is for people who want the caller
 	// to hear that much.
 	CallRing time.Duration
+	// Answering configures the answering machine, which accounts with a greeting have.
+	Answering answering.Options
 	// MaxSessions bounds the live sessions of the node. Default 10,000.
 	MaxSessions int
 	// MaxOutbox bounds the undelivered messages of an account. Default 100,000.

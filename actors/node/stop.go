@@ -110,7 +110,7 @@ func (n *nodeActor) onShutdown(c *kernel.Context, msg shutdown) {
 		parts,
 		{listenerName, trackerName, transfersName, retentionName, filesName, mediatorName},
 		n.accountNames(c),
-		{resolverName},
+		{resolverName, answeringName},
 		{overlayName},
 	}
 	c.After(forParts, stopOver{})

@@ -29,7 +29,7 @@ func (n *Node) contactDeps(writer kernel.Ref) *contact.Deps {
 	return &contact.Deps{
 		Store: n.store, Writer: writer, Resolver: n.resolver, Network: n.net, Now: n.opts.Now, Log: n.strangerLog,
 		Keys: n.keys, Nodes: n.contactNodes, Table: n.contacts, Sessions: n.sessionDeps(writer),
-		CallRing: n.opts.CallRing, Patience: n.opts.Media.Patience,
+		CallRing: n.opts.CallRing, Patience: n.opts.Media.Patience, Answering: n.answering,
 	}
 }
 

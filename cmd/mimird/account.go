@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 )
@@ -105,7 +106,7 @@ func newAccountRemove(f *flags) *cobra.Command {
 }
 
 func newAccountSet(f *flags) *cobra.Command {
-	var name, info, avatar, strangers, role, forwardTo string
+	var name, info, avatar, strangers, role, forwardTo, greeting string
 	cmd := &cobra.Command{
 		Use:   "set ACCOUNT",
 		Short: "Change the profile, the role and the rules of an account",
@@ -132,8 +133,15 @@ func newAccountSet(f *flags) *cobra.Command {
 				}
 				change.NoAvatar = len(change.Avatar) == 0
 			}
+			if cmd.Flags().Changed("greeting") {
+				var err error
+				if change.Greeting, err = readGreeting(greeting); err != nil {
+					return err
+				}
+				change.NoGreeting = len(change.Greeting) == 0
+			}
 			if !somethingGiven(cmd) {
-				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role or --hand-over")
+				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role, --hand-over or --greeting")
 			}
 			return f.withAccount(cmd, "%s is changed\n", func(api *client.Client) (control.Account, error) {
 				return api.ChangeAccount(cmd.Context(), args[0], change)
@@ -147,6 +155,7 @@ func newAccountSet(f *flags) *cobra.Command {
 	flags.StringVar(&strangers, "strangers", "", "what happens when somebody unknown connects: ask, accept or refuse")
 	flags.StringVar(&role, "role", "", "the part of this node beside a phone with the same account: primary, backup or mirror")
 	flags.StringVar(&forwardTo, "hand-over", "", "the account that forwards to the phone what this one receives; an empty name ends that")
+	flags.StringVar(&greeting, "greeting", "", "an AAC file (.aac, .m4a) that the answering machine plays to contacts who call; an empty name turns it off")
 	return cmd
 }
 
@@ -178,6 +187,29 @@ func readAvatar(path string) ([]byte, error) {
 		return nil, fmt.Errorf("the picture %s is larger than 50 KiB, which is the most that apps take; make it smaller, for example 256 by 256 as a JPEG", path)
 	}
 	return picture, nil
+}
+
+// readGreeting reads the file of a greeting; without a name there is none. The node checks
+// what is in it.
+func readGreeting(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read greeting: %w", err)
+	}
+	defer func() { _ = file.Close() }()                                            // only read
+	greeting, err := io.ReadAll(io.LimitReader(file, answering.MaxGreetingFile+1)) //nolint:forbidigo // through a limit
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read greeting: %w", err)
+	case len(greeting) == 0:
+		return nil, fmt.Errorf("read greeting: %s is empty", path)
+	case len(greeting) > answering.MaxGreetingFile:
+		return nil, fmt.Errorf("the greeting %s is larger than %d KiB; it may play for a minute, which takes 360 KiB at 48 kbit/s", path, answering.MaxGreetingFile>>10)
+	}
+	return greeting, nil
 }
 
 // withAccount runs a request whose answer is an account, and prints a

@@ -20,6 +20,7 @@ import (
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/durable"
@@ -318,6 +319,7 @@ func nodeOptions(f *flags, c config.Config, log *slog.Logger) (node.Options, err
 	opts := node.Options{
 		Dir: f.dir, Logger: log,
 		SessionIdle: time.Duration(c.Session.Idle), CallRing: time.Duration(c.Calls.Ring),
+		Answering:   answering.Options{Ring: time.Duration(c.Calls.AnswerAfter), MaxMessage: time.Duration(c.Calls.MaxMessage)},
 		MaxSessions: c.Session.Max, MaxOutbox: c.Outbox.MaxMessages,
 	}
 	if c.Has(config.RoleNode) {

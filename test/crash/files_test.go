@@ -128,7 +128,7 @@ func newFilesWorld(t *testing.T, point crashpoint.Name, passing int) *filesWorld
 	w.server = phone.ServeFiles(t, w.network.Stream(), phone.FileFaults{})
 	// Nobody answers as a tracker: the phone is told where the node is.
 	w.victim, err = demo.NewNode(program, dir, "alice", fmt.Sprintf(
-		"roles: [node, files]\nlog: {level: debug}\nyggdrasil: {peers: [%q]}\ntrackers: ['%s:69']\nmedia: {server: %s}\n",
+		"roles: [node, files]\nlog: {level: debug}\nyggdrasil: {peers: [%q]}\ntrackers: ['%s:69']\nmedia: {server: %s}\ncalls: {answer_after: 1s}\n",
 		w.relay, w.server.Key(), w.server.Key()))
 	w.must(err)
 	w.must(w.victim.Launch(fmt.Sprintf("%s=%s:%d", crashpoint.Env, point, passing)))

@@ -13,7 +13,7 @@ import (
 // identifier is one of them when its words contain them in this order.
 var bannedNames = map[string]string{
 	"handover": "streamHandoff, tell", "hand over": "streamHandoff, tell", "pass on": "forward",
-	"elsewhere": "foreignNodes", "greeting": "pendingStream", "greetings": "pendingStreams", "welcome": "release",
+	"elsewhere": "foreignNodes", "greetings": "pendingStreams", "welcome": "release",
 	"silent servers": "unreachableServers", "silent server": "unreachableServer",
 	"recall": "wantRedial", "unheard": "sessionsWithoutAck", "asked heard": "requestDelivered",
 	"settling": "answerUnsaved", "hearing": "inboundHealth", "deaf": "unreachable",
@@ -26,7 +26,7 @@ var bannedNames = map[string]string{
 // function, a method, a field or a variable of a package.
 var bannedWhole = map[string]string{
 	"saw": "observe", "hide": "suppress", "patient": "probe", "copies": "deduper", "condition": "liveStatus",
-	"behind": "pendingAnswers, subnetAddr", "asking": "requestSent", "answering": "answerSent", "marking": "requestUnsaved",
+	"behind": "pendingAnswers, subnetAddr", "asking": "requestSent", "marking": "requestUnsaved",
 }
 
 // wordsOf splits an identifier: OnFileGone is on, file, gone.

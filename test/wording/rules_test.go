@@ -82,10 +82,10 @@ func TestRules_GoFile(t *testing.T) {
 		"// Says that.\nfunc f() {}":                                                                       "begin with its name",
 		"// A gate opens.\ntype gate int":                                                                  "",
 		"func f() error { return errors.New(\"it is no file\") }":                                          "is no",
-		"type greeting struct{}":                                                                           "greeting",
-		"func f(greeting int) {}":                                                                          "greeting",
-		"func f() { greeting := 1 }":                                                                       "greeting",
-		"type t struct { greeting int }":                                                                   "greeting",
+		"type recall struct{}":                                                                             "recall",
+		"func f(recall int) {}":                                                                            "recall",
+		"func f() { recall := 1 }":                                                                         "recall",
+		"type t struct { recall int }":                                                                     "recall",
 	} {
 		f, err := parseGo("a.go", []byte("package a\n"+source))
 		if err != nil {
