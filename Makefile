@@ -39,7 +39,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: release release-check help run demo build test scenario budget e2e postgres-test crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: release release-check docs docs-check help run demo build test scenario budget e2e postgres-test crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -62,6 +62,14 @@ release: $(TOOLS)/nfpm-v2.44.0 $(TOOLS)/cyclonedx-gomod-v1.10.0 ## binaries, pac
 
 release-check: $(TOOLS)/nfpm-v2.44.0 $(TOOLS)/cyclonedx-gomod-v1.10.0 ## what a release needs beyond Go: alert rules, unit, built twice; needs Debian
 	sh release/check.sh
+
+docs: ## the documents as a web site in ./dist/site; fails when a link leads nowhere
+	$(NOCGO) $(GO) run ./test/site
+
+# The rest is in make test, too: that the documents name commands, flags, metrics, keys and tests that exist.
+docs-check: docs ## the documents against the program: links, commands, metrics, configuration
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 ./test/site ./test/links ./test/wording ./test/status ./test/roadmap
+	$(NOCGO) $(GO) test -tags $(TAGS) -count=1 -run 'TestDocs|TestDocuments|TestHelp|TestContrib|TestMetrics|Example' ./cmd/... ./config ./actors/eventlog
 
 test: ## all tests: units, vectors, real networks, end to end against Dendrite
 	$(RACE) $(GO) test $(RACEFLAG) -vet=off -ldflags=-w -shuffle=on -p 3 -timeout 40m $(SLOW) $(PKGS)
