@@ -111,23 +111,29 @@ func (r *rig) befriend() {
 func (r *rig) phones(o order) *process.Process {
 	r.t.Helper()
 	o.Peer, o.Node, o.Owner = r.network.ListenAddrs()[0], r.node.Key(), r.account
+	return startPhones(r.t, o)
+}
+
+// startPhones starts a process of phones with a whole order; it ends with the test.
+func startPhones(t *testing.T, o order) *process.Process {
+	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	p, err := process.Start(process.Spec{
-		Program: self, Env: []string{orderVariable + "=" + string(text)}, Log: filepath.Join(r.t.TempDir(), "phones.log"),
+		Program: self, Env: []string{orderVariable + "=" + string(text)}, Log: filepath.Join(t.TempDir(), "phones.log"),
 	})
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	r.t.Cleanup(func() {
+	t.Cleanup(func() {
 		if err := p.Stop(); err != nil {
-			r.t.Error(err)
+			t.Error(err)
 		}
 	})
 	return p
