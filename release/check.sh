@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
-# Checks what a release needs beyond Go: make release-check. It wants dpkg and apt (Debian), and systemd-analyze.
+# Checks what a release needs beyond Go: make release-check. It wants dpkg and apt (Debian), and systemd-analyze. With root
+# it also installs the package and runs the image, with qemu-user-static the program for arm64. What is left out is said.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -59,6 +60,35 @@ if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$root" "$root/files"
 	check "image runs" sh -c "chroot --userspec=65532:65532 $root/files /usr/bin/mimird version | grep -q 'mimird 0.0.0 ('"
 	rm -rf "$root"
+fi
+# A package of another version, to upgrade to.
+if [ "$(id -u)" = 0 ]; then
+	RELEASE_TARGETS=$target sh release/release.sh 0.0.1 >/dev/null
+	check "package installs, runs, upgrades, purges" sh release/deb.sh "dist/0.0.0/$program.deb" "dist/0.0.1/mimird-0.0.1-$(echo "$target" | tr / -).deb"
+	rm -rf dist/0.0.1
+else
+	echo "not run package and image, as this is not root"
+fi
+# Another architecture runs, not only links: it starts, answers and ends in order.
+emulated() {
+	dir=$(mktemp -d)
+	GOARCH=arm64 CGO_ENABLED=0 GOFLAGS='' go build -trimpath -buildvcs=false -tags goolm -ldflags "-s -w" -o "$dir/mimird" ./cmd/mimird || return 1
+	printf 'yggdrasil: {peers: []}\ntrackers: []\npage: {listen: ""}\n' >"$dir/mimird.yaml"
+	qemu-aarch64-static "$dir/mimird" up --no-qr --data "$dir" &
+	program_pid=$! left=240 code=0
+	until qemu-aarch64-static "$dir/mimird" status --data "$dir"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] || break
+		sleep 0.5
+	done
+	kill -TERM "$program_pid" && wait "$program_pid" || code=$?
+	rm -rf "$dir"
+	[ $left -gt 0 ] && return $code
+}
+if command -v qemu-aarch64-static >/dev/null; then
+	check "linux/arm64 runs, emulated" emulated
+else
+	echo "not run linux/arm64, as qemu-user-static is not installed"
 fi
 rm -rf dist/check-kept && mv dist/0.0.0 dist/check-kept
 RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
