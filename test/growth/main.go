@@ -27,10 +27,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mimird/mimird/test/grouphost"
 )
 
 // maxExponent is the growth from which on a cost is not linear any more.
@@ -52,15 +55,25 @@ type figure struct {
 	item string
 	// wanted is the cost of one item at the largest size.
 	wanted time.Duration
+	// sizes are at which it is measured, nil for those of all. At its own sizes the rig has
+	// only a directory.
+	sizes []size
 	// measure returns the cost of the whole at the size of the rig.
 	measure func(ctx context.Context, r *rig) (time.Duration, error)
 }
 
 func figures() []figure {
-	return append(storeFigures(), searchFigures()...)
+	return slices.Concat(storeFigures(), searchFigures(), groupFigures())
 }
 
 func main() {
+	if served, err := grouphost.Serve(); served {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	most := flag.Int("most", math.MaxInt, "the largest number of messages")
 	profile := flag.String("profile", "", "write a profile of the processor time of the measurements to this file")
 	flag.Parse()
@@ -102,19 +115,41 @@ func run(ctx context.Context, filters []string, most int) (failed bool) {
 		}
 	}
 	costs := make(map[string][]time.Duration)
-	var done []size
+	at := make(map[string][]size)
+	measure := func(s size, own bool, figures []figure) error {
+		if s.messages > most || len(figures) == 0 {
+			return nil
+		}
+		if err := measureAll(ctx, s, own, figures, costs); err != nil {
+			return fmt.Errorf("%d messages: %w", s.messages, err)
+		}
+		for _, f := range figures {
+			at[f.name] = append(at[f.name], s)
+		}
+		return nil
+	}
+	var common []figure
+	var errs []error
+	for _, f := range chosen {
+		for _, s := range f.sizes {
+			errs = append(errs, measure(s, true, []figure{f}))
+		}
+		if f.sizes == nil {
+			common = append(common, f)
+		}
+	}
 	for _, s := range sizes() {
-		if s.messages > most {
-			continue
-		}
-		if err := measureAll(ctx, s, chosen, costs); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: %d messages: %v\n", s.messages, err)
-			return true
-		}
-		done = append(done, s)
+		errs = append(errs, measure(s, false, common))
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		return true
 	}
 	for _, f := range chosen {
-		line, ok := f.report(done, costs[f.name])
+		if len(at[f.name]) == 0 {
+			continue // smaller than its sizes was asked for
+		}
+		line, ok := f.report(at[f.name], costs[f.name])
 		fmt.Fprintln(os.Stdout, line)
 		failed = failed || !ok
 	}
@@ -133,16 +168,19 @@ func selected(name string, filters []string) bool {
 	return false
 }
 
-// measureAll builds a node's data of a size and adds the cost of each figure there.
-func measureAll(ctx context.Context, s size, chosen []figure, costs map[string][]time.Duration) (err error) {
+// measureAll builds a node's data of a size, unless the figures have their own, and adds the
+// cost of each figure there.
+func measureAll(ctx context.Context, s size, own bool, chosen []figure, costs map[string][]time.Duration) (err error) {
 	dir, err := makeDir()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r, err := newRig(ctx, filepath.Join(dir, "node"), s)
-	if err != nil {
-		return err
+	r := &rig{size: s, dir: filepath.Join(dir, "node")}
+	if !own {
+		if r, err = newRig(ctx, r.dir, s); err != nil {
+			return err
+		}
 	}
 	for _, f := range chosen {
 		var cost time.Duration

@@ -43,8 +43,8 @@ const (
 // searchFigures measure the search index.
 func searchFigures() []figure {
 	return []figure{
-		{"growth-search-index", "message", 250 * time.Microsecond, measureIndexing},
-		{"growth-search", "search", maxSearch, measureSearching},
+		{"growth-search-index", "message", 250 * time.Microsecond, nil, measureIndexing},
+		{"growth-search", "search", maxSearch, nil, measureSearching},
 	}
 }
 
@@ -122,29 +122,13 @@ func measureIndexing(ctx context.Context, r *rig) (took time.Duration, err error
 	if err := os.RemoveAll(filepath.Join(r.dir, search.DirName)); err != nil {
 		return 0, err
 	}
-	before, err := residentMemory()
-	if err != nil {
-		return 0, err
-	}
-	probing, stop := context.WithCancel(ctx)
-	most := make(chan int64, 1)
-	go func() {
-		highest := int64(0)
-		for {
-			if now, err := residentMemory(); err == nil {
-				highest = max(highest, now)
-			}
-			select {
-			case <-probing.Done():
-				most <- highest
-				return
-			case <-time.After(probeEvery):
-			}
-		}
-	}()
-	took, err = once(func() error { return r.withIndex(ctx, func(*search.Service) error { return nil }) })
-	stop()
-	memory := <-most - before
+	var memory int64
+	took, err = once(func() (err error) {
+		memory, err = memoryOf(ctx, func() error {
+			return r.withIndex(ctx, func(*search.Service) error { return nil })
+		})
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -165,6 +149,34 @@ func measureIndexing(ctx context.Context, r *rig) (took time.Duration, err error
 		return 0, fmt.Errorf("the index took %d MiB of memory, wanted %d", memory>>20, maxIndexMemory>>20)
 	}
 	return took, nil
+}
+
+// memoryOf calls f and returns how much more memory this process had meanwhile than
+// before, at most, in bytes.
+func memoryOf(ctx context.Context, f func() error) (more int64, err error) {
+	before, err := residentMemory()
+	if err != nil {
+		return 0, err
+	}
+	probing, stop := context.WithCancel(ctx)
+	most := make(chan int64, 1)
+	go func() {
+		highest := int64(0)
+		for {
+			if now, err := residentMemory(); err == nil {
+				highest = max(highest, now)
+			}
+			select {
+			case <-probing.Done():
+				most <- highest
+				return
+			case <-time.After(probeEvery):
+			}
+		}
+	}()
+	err = f()
+	stop()
+	return <-most - before, err
 }
 
 // residentMemory is the memory of this process, in bytes.
