@@ -47,6 +47,7 @@ func matrixFigures() []figure {
 		{"matrix-latency", measureLatency},
 		{"matrix-throughput", measureThroughput},
 		{"matrix-arrival", measureArrival},
+		{"group-arrival", measureGroupArrival},
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/mediatorserver"
@@ -34,42 +37,123 @@ const (
 	fanRounds      = 7
 	fanPatience    = time.Minute
 	fanGroup       = mediator.ChatID(42)
+	quietGroup     = mediator.ChatID(43) // only the sender is in it
 	plainPort      = 43
+
+	acceptSenders  = 100 // each in a group of its own, from firstSenders on
+	acceptMessages = 10  // of each in a round
+	acceptRounds   = 7
+	firstSenders   = mediator.ChatID(1000)
 )
 
 func mediatorFigures() []figure {
-	return []figure{{"mediator-fanout", mediatorFanOut}}
+	return []figure{{"mediator-fanout", mediatorFanOut}, {"mediator-accept", mediatorAccept}}
 }
 
-// mediatorFanOut compares a message that a mediator stores and pushes to 500 subscribers
-// with writing the bytes of the push to 500 streams: how long it takes until all have it.
-// The network is in memory.
+// mediatorFanOut compares a message that a mediator pushes to 500 subscribers with writing
+// the bytes of the push to 500 streams: how long it takes until all have it. How long a
+// message takes that nobody is subscribed to is subtracted: its way to the mediator and to
+// the disk. The network is in memory.
 func mediatorFanOut(ctx context.Context) (_ result, err error) {
 	f := &fanOut{net: memnet.New(memnet.Options{}), limits: overlay.Limits{Connections: 8192, ConnectionsPerKey: 1024, HalfOpen: 1024, Backlog: 256}}
 	defer func() { err = errors.Join(err, f.close()) }()
 	if err := f.open(ctx); err != nil {
 		return result{}, err
 	}
-	var ours, plain []float64
+	if err := errors.Join(f.connect(ctx), f.connectPlain(ctx)); err != nil {
+		return result{}, err
+	}
+	var ours, accepted, plain []float64
 	for range fanRounds {
 		for _, m := range []struct {
 			into *[]float64
 			send func() error
 			to   []*fanReader
-		}{{&ours, f.sendMessage, f.subscribers}, {&plain, f.writePlain, f.plainReaders}} {
+		}{
+			{&ours, func() error { return f.sender.send(fanGroup) }, f.subscribers},
+			{&accepted, func() error { return f.sender.send(quietGroup) }, nil},
+			{&plain, f.writePlain, f.plainReaders},
+		} {
 			took, err := f.round(ctx, m.send, m.to)
 			if err != nil {
 				return result{}, err
 			}
-			*m.into = append(*m.into, fanMessages*fanSubscribers/took.Seconds())
+			*m.into = append(*m.into, took.Seconds()/fanMessages)
 		}
 	}
-	a, b := median(ours), median(plain)
+	a, b, c := median(ours), median(accepted), median(plain)
+	return result{
+		ratio:    c / max(a-b, 1e-6),
+		baseline: fmt.Sprintf("writing the same bytes to %d streams", fanSubscribers),
+		detail:   fmt.Sprintf("all have a message after %.1f ms, of which it is accepted after %.1f ms; plain bytes after %.1f ms", a*1e3, b*1e3, c*1e3),
+	}, nil
+}
+
+// mediatorAccept compares how many messages a mediator accepts from 100 clients at once with
+// what the store alone does for 100 callers. Each waits for the answer to its last one.
+func mediatorAccept(ctx context.Context) (_ result, err error) {
+	f := &fanOut{net: memnet.New(memnet.Options{}), limits: overlay.Limits{Connections: 8192, ConnectionsPerKey: 1024, HalfOpen: 1024, Backlog: 256}}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.open(ctx); err != nil {
+		return result{}, err
+	}
+	var senders []*fanSender
+	var keys []identity.PublicKey
+	for i := range acceptSenders {
+		s, who, err := f.owner(ctx, i, firstSenders+mediator.ChatID(i))
+		if err != nil {
+			return result{}, err
+		}
+		senders, keys = append(senders, s), append(keys, who)
+	}
+	guid := int64(1 << 40)
+	var ours, bare []float64
+	for range acceptRounds {
+		rate, err := atOnce(func(i int) error { return senders[i].send(firstSenders + mediator.ChatID(i)) })
+		if err != nil {
+			return result{}, err
+		}
+		ours = append(ours, rate)
+		base := guid
+		guid += acceptSenders * acceptMessages
+		var next atomic.Int64
+		rate, err = atOnce(func(i int) error {
+			seconds := int64(1)
+			_, err := store.Do[store.MediatorSent](ctx, f.writer, store.SendMediatorMessage{
+				Group: firstSenders + mediator.ChatID(i), Author: keys[i], GUID: base + next.Add(1), Time: &seconds, Blob: make([]byte, fanBlob),
+			})
+			return err
+		})
+		if err != nil {
+			return result{}, err
+		}
+		bare = append(bare, rate)
+	}
+	a, b := median(ours), median(bare)
 	return result{
 		ratio:    a / b,
-		baseline: fmt.Sprintf("writing the same bytes to %d streams", fanSubscribers),
-		detail:   fmt.Sprintf("ours %.0f pushes/s, plain %.0f/s", a, b),
+		baseline: fmt.Sprintf("the store with %d callers", acceptSenders),
+		detail:   fmt.Sprintf("ours %.0f messages/s, the store %.0f/s", a, b),
 	}, nil
+}
+
+// atOnce calls f for each of the senders, acceptMessages times one after the other, and
+// returns how many calls there were in a second.
+func atOnce(f func(i int) error) (perSecond float64, err error) {
+	var group errgroup.Group
+	begun := time.Now()
+	for i := range acceptSenders {
+		group.Go(func() error {
+			for range acceptMessages {
+				if err := f(i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	return acceptSenders * acceptMessages / time.Since(begun).Seconds(), err
 }
 
 // fanOut is a mediator in memory with its subscribers, and as many plain streams.
@@ -81,13 +165,13 @@ type fanOut struct {
 
 	dir     string
 	store   *store.Store
+	writer  kernel.Ref
 	systems []*kernel.System
 	cell    uplink.Cell
 
 	subscribers, plainReaders []*fanReader
 	sender                    *fanSender
 	plain                     []overlay.Conn // at the server
-	guid                      peer.GUID
 	frame                     []byte
 	reading                   sync.WaitGroup
 }
@@ -99,9 +183,11 @@ type fanReader struct {
 	got  chan struct{}
 }
 
+// fanSender is a client that has logged in.
 type fanSender struct {
 	conn overlay.Conn
 	in   *bufio.Reader
+	guid peer.GUID
 }
 
 type memNetwork struct {
@@ -136,7 +222,7 @@ func (f *fanOut) open(ctx context.Context) error {
 		f.systems = append(f.systems, system)
 		return system.Spawn(kernel.Spec{Name: name, Kind: name, New: actor})
 	}
-	writer, err := spawn("store", func() kernel.Actor { return store.NewActor(f.store) })
+	f.writer, err = spawn("store", func() kernel.Actor { return store.NewActor(f.store) })
 	if err != nil {
 		return err
 	}
@@ -145,7 +231,7 @@ func (f *fanOut) open(ctx context.Context) error {
 	}}
 	ref, err := spawn("mediator", func() kernel.Actor {
 		return mediatorserver.NewActor(mediatorserver.Deps{
-			Key: key, Cell: &f.cell, Store: f.store, Writer: writer, Now: time.Now, Log: log, Strangers: strangerlog.New(log),
+			Key: key, Cell: &f.cell, Store: f.store, Writer: f.writer, Now: time.Now, Log: log, Strangers: strangerlog.New(log),
 		}, opts)
 	})
 	if err != nil {
@@ -154,37 +240,47 @@ func (f *fanOut) open(ctx context.Context) error {
 	if _, err := mediatorserver.Status(ctx, ref); err != nil { // it listens
 		return err
 	}
-	return errors.Join(f.connect(ctx, writer), f.connectPlain(ctx))
-}
-
-// connect logs in a sender and the subscribers, all members of the group.
-func (f *fanOut) connect(ctx context.Context, writer kernel.Ref) error {
 	for range fanNodes {
 		f.nodes = append(f.nodes, f.net.Node(f.limits))
 	}
+	return nil
+}
+
+// owner logs in a client from one of the nodes, who owns groups.
+func (f *fanOut) owner(ctx context.Context, i int, groups ...mediator.ChatID) (*fanSender, identity.PublicKey, error) {
+	who, err := identity.GeneratePrivateKey(rand.Reader)
+	if err != nil {
+		return nil, identity.PublicKey{}, err
+	}
+	for _, group := range groups {
+		if _, err := store.Do[bool](ctx, f.writer, store.CreateMediatorGroup{Group: store.MediatorGroup{ID: group, Owner: who.Public()}}); err != nil {
+			return nil, identity.PublicKey{}, err
+		}
+	}
+	s, err := f.login(ctx, f.nodes[i%fanNodes], who)
+	return s, who.Public(), err
+}
+
+// connect logs in a sender and the subscribers, all members of the group.
+func (f *fanOut) connect(ctx context.Context) (err error) {
+	if f.sender, _, err = f.owner(ctx, 0, fanGroup, quietGroup); err != nil {
+		return err
+	}
 	mediatorKey := identity.PublicKey(f.server.Key())
-	for i := range 1 + fanSubscribers {
+	for i := range fanSubscribers {
 		who, err := identity.GeneratePrivateKey(rand.Reader)
 		if err != nil {
 			return err
 		}
-		if i == 0 {
-			_, err = store.Do[bool](ctx, writer, store.CreateMediatorGroup{Group: store.MediatorGroup{ID: fanGroup, Owner: who.Public()}})
-		} else {
-			_, err = store.Do[store.MediatorMessage](ctx, writer, store.AddMediatorMember{
-				MediatorChange: store.MediatorChange{Mediator: mediatorKey, Actor: mediatorKey, Group: fanGroup}, User: who.Public(),
-			})
-		}
+		_, err = store.Do[store.MediatorMessage](ctx, f.writer, store.AddMediatorMember{
+			MediatorChange: store.MediatorChange{Mediator: mediatorKey, Actor: mediatorKey, Group: fanGroup}, User: who.Public(),
+		})
 		if err != nil {
 			return err
 		}
 		s, err := f.login(ctx, f.nodes[i%fanNodes], who)
 		if err != nil {
 			return err
-		}
-		if i == 0 {
-			f.sender = s
-			continue
 		}
 		if err := s.call(&mediator.Subscribe{Chat: fanGroup}, &mediator.LastMessage{}); err != nil {
 			return err
@@ -199,7 +295,7 @@ func (f *fanOut) login(ctx context.Context, node *memnet.Node, who identity.Priv
 	if err != nil {
 		return nil, err
 	}
-	s := &fanSender{conn, bufio.NewReader(conn)}
+	s := &fanSender{conn: conn, in: bufio.NewReader(conn)}
 	if _, err := conn.Write(mediator.Opening[:]); err != nil {
 		return nil, err
 	}
@@ -228,6 +324,13 @@ func (s *fanSender) call(q mediator.Request, into mediator.Result) error {
 			return answer.Parse(into)
 		}
 	}
+}
+
+// send sends a message to a group and returns when it is accepted.
+func (s *fanSender) send(group mediator.ChatID) error {
+	s.guid++
+	seconds := int64(1)
+	return s.call(&mediator.SendMessage{Chat: group, GUID: s.guid, Time: &seconds, Blob: make([]byte, fanBlob)}, &mediator.Sent{})
 }
 
 // connectPlain opens streams past the mediator.
@@ -289,13 +392,6 @@ func (f *fanOut) round(ctx context.Context, send func() error, to []*fanReader) 
 		}
 	}
 	return time.Since(begun), nil
-}
-
-// sendMessage sends a message to the group.
-func (f *fanOut) sendMessage() error {
-	f.guid++
-	seconds := int64(1)
-	return f.sender.call(&mediator.SendMessage{Chat: fanGroup, GUID: f.guid, Time: &seconds, Blob: make([]byte, fanBlob)}, &mediator.Sent{})
 }
 
 // writePlain writes what is pushed for a message.

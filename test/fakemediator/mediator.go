@@ -28,7 +28,8 @@ type Host interface {
 
 // Mediator is the mediator. Its methods are safe for concurrent use.
 type Mediator struct {
-	host Host
+	host    Host
+	serving sync.WaitGroup
 
 	mu      sync.Mutex
 	nonces  map[string][]byte
@@ -97,30 +98,44 @@ type invite struct {
 // New starts a mediator. It stops at the end of the test.
 func New(t testing.TB, host Host) *Mediator {
 	t.Helper()
+	m, err := Start(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// Start starts a mediator. The caller calls Close.
+func Start(host Host) (*Mediator, error) {
 	m := &Mediator{
 		host: host, nonces: make(map[string][]byte), chats: make(map[int64]*Chat), invites: make(map[int64]*invite), nextID: 1000,
 	}
 	listener, err := host.Listen(42)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	m.serving.Go(func() {
 		for {
 			conn, err := listener.Accept(context.Background())
 			if err != nil {
 				return
 			}
-			serving.Go(func() { m.serve(conn) })
+			m.serving.Go(func() { m.serve(conn) })
 		}
 	})
-	t.Cleanup(func() {
-		if err := host.Close(); err != nil {
-			t.Error(err)
-		}
-		serving.Wait()
-	})
-	return m
+	return m, nil
+}
+
+// Close ends the mediator and its node.
+func (m *Mediator) Close() error {
+	err := m.host.Close()
+	m.serving.Wait()
+	return err
 }
 
 // Key is the key of the mediator.
