@@ -75,11 +75,11 @@ func (r *rig) call(a, p int) *phone.Call {
 	return c
 }
 
-// answered has a phone call an account, and waits for the answer and the end of a greeting
+// answered has a phone call the first account, and waits for the answer and the end of a greeting
 // of so many units.
-func (r *rig) answered(a, p, units int) *phone.Call {
+func (r *rig) answered(p, units int) *phone.Call {
 	r.t.Helper()
-	c := r.call(a, p)
+	c := r.call(0, p)
 	r.await(c)
 	if err := c.Send(phone.CallConfig()); err != nil {
 		r.t.Fatal(err)
@@ -301,9 +301,13 @@ func TestCall_EndsAtAnyMoment(t *testing.T) {
 		"ringing": ring / 2, "as it is answered": ring, "greeting": ring + time.Second/2, "short message": ring + 1500*time.Millisecond,
 		"message": ring + 5*time.Second,
 	} {
-		for how, end := range map[string]func(*phone.Call, *phone.Session) error{
-			"hangs up": func(c *phone.Call, _ *phone.Session) error { return c.HangUp() },
-			"is gone":  func(_ *phone.Call, s *phone.Session) error { s.Abort(); return nil },
+		for how, end := range map[string]func(*testing.T, *phone.Call, *phone.Session){
+			"hangs up": func(t *testing.T, c *phone.Call, _ *phone.Session) {
+				if err := c.HangUp(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"is gone": func(_ *testing.T, _ *phone.Call, s *phone.Session) { s.Abort() },
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -321,9 +325,7 @@ func TestCall_EndsAtAnyMoment(t *testing.T) {
 						_ = c.Say(append([][]byte{phone.CallConfig()}, says...)...)
 					})
 					virtual.Sleep(time.Until(began.Add(at)))
-					if err := end(c, first); err != nil {
-						t.Fatal(err)
-					}
+					end(t, c, first)
 					talk.Wait()
 					virtual.Sleep(10 * time.Second)
 					got := r.messages(0, 0)
@@ -343,7 +345,7 @@ func TestCall_EndsAtAnyMoment(t *testing.T) {
 						t.Errorf("%d missed calls", n)
 					}
 					virtual.Sleep(time.Minute)
-					c = r.answered(0, 0, played)
+					c = r.answered(0, played)
 					second := voice("second", 2*second)
 					if err := errors.Join(c.Say(second...), c.HangUp()); err != nil {
 						t.Fatal(err)
@@ -399,7 +401,7 @@ func TestCall_Bounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(o *node.Options) { o.Answering.MaxMessage = most })
 				r.greet(0, greeting("hello", second))
-				c := r.answered(0, 0, second)
+				c := r.answered(0, second)
 				test.say(t, c)
 				r.PhoneSays(0, 0, 10)
 				virtual.Sleep(most + 2*time.Second)
@@ -428,7 +430,7 @@ func TestCall_CallerStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.greet(0, greeting("hello", second))
-		c := r.answered(0, 0, second)
+		c := r.answered(0, second)
 		says := voice("stalls", 2*second)
 		if err := c.Say(says...); err != nil {
 			t.Fatal(err)
@@ -459,7 +461,7 @@ func TestCall_NodeStops_MessageKept(t *testing.T) {
 		for p := range r.Phones {
 			says[p] = voice(fmt.Sprint("phone ", p), 4*second)
 			talk.Go(func() {
-				if err := r.answered(0, p, second).Say(says[p]...); err != nil {
+				if err := r.answered(p, second).Say(says[p]...); err != nil {
 					t.Error(err)
 				}
 			})

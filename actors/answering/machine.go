@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// MaxGreetingFile is the largest file of a greeting, in bytes, and MaxGreeting how long
-	// it may play.
+	// MaxGreetingFile is the largest file of a greeting, in bytes.
 	MaxGreetingFile = 700 << 10
-	MaxGreeting     = time.Minute
+	// MaxGreeting is how long a greeting may play.
+	MaxGreeting = time.Minute
 	// The defaults of [Options].
 	defaultRing       = 10 * time.Second
 	defaultMaxMessage = 2 * time.Minute

@@ -97,7 +97,7 @@ func build(root, out string) error {
 	if err := check(pages, out); err != nil {
 		return err
 	}
-	fmt.Printf("%d pages and %d pictures in %s\n", len(pages), len(pictures), out)
+	fmt.Fprintf(os.Stdout, "%d pages and %d pictures in %s\n", len(pages), len(pictures), out)
 	return nil
 }
 
