@@ -75,16 +75,16 @@ func (r *rig) call(a, p int) *phone.Call {
 	return c
 }
 
-// answered has a phone call the first account, and waits for the answer and the end of a greeting
-// of so many units.
-func (r *rig) answered(p, units int) *phone.Call {
+// answered has a phone call the first account, and waits for the answer and the end of a
+// greeting of a second.
+func (r *rig) answered(p int) *phone.Call {
 	r.t.Helper()
 	c := r.call(0, p)
 	r.await(c)
 	if err := c.Send(phone.CallConfig()); err != nil {
 		r.t.Fatal(err)
 	}
-	virtual.Sleep(time.Duration(units+1)*phone.CallUnit + time.Second/2)
+	virtual.Sleep(time.Duration(second+1)*phone.CallUnit + time.Second/2)
 	return c
 }
 
@@ -345,7 +345,7 @@ func TestCall_EndsAtAnyMoment(t *testing.T) {
 						t.Errorf("%d missed calls", n)
 					}
 					virtual.Sleep(time.Minute)
-					c = r.answered(0, played)
+					c = r.answered(0)
 					second := voice("second", 2*second)
 					if err := errors.Join(c.Say(second...), c.HangUp()); err != nil {
 						t.Fatal(err)
@@ -401,7 +401,7 @@ func TestCall_Bounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(o *node.Options) { o.Answering.MaxMessage = most })
 				r.greet(0, greeting("hello", second))
-				c := r.answered(0, second)
+				c := r.answered(0)
 				test.say(t, c)
 				r.PhoneSays(0, 0, 10)
 				virtual.Sleep(most + 2*time.Second)
@@ -430,7 +430,7 @@ func TestCall_CallerStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.greet(0, greeting("hello", second))
-		c := r.answered(0, second)
+		c := r.answered(0)
 		says := voice("stalls", 2*second)
 		if err := c.Say(says...); err != nil {
 			t.Fatal(err)
@@ -461,7 +461,7 @@ func TestCall_NodeStops_MessageKept(t *testing.T) {
 		for p := range r.Phones {
 			says[p] = voice(fmt.Sprint("phone ", p), 4*second)
 			talk.Go(func() {
-				if err := r.answered(p, second).Say(says[p]...); err != nil {
+				if err := r.answered(p).Say(says[p]...); err != nil {
 					t.Error(err)
 				}
 			})
