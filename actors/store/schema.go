@@ -546,6 +546,8 @@ func (k parsedKey) encode() []byte {
 		}
 	}
 	switch k.table {
+	case tableGreeting:
+		return greetingKey(k.account)
 	case tableContact:
 		return ownerKey(k.account, k.conversation)
 	case tableMessage:

@@ -223,6 +223,7 @@ func TestSchemaIsStable(t *testing.T) {
 		{countKey(), "00636f6d6d697473"},
 		{schemaKey(), "00736368656d61"},
 		{accountKey(a), "10" + id("aa") + "00"},
+		{greetingKey(a), "10" + id("aa") + "01"},
 		{contactKey(a, b), "10" + id("aa") + "10" + id("bb")},
 		{mediaKey(a, ContactConversation(b), MessageID{Dir: Out, GUID: 1, Variant: 2}), "10" + id("aa") + "50" + id("bb") + "0180000000000000010002"},
 		{
