@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
@@ -25,6 +26,9 @@ import (
 // A group can be bound to a Matrix room that exists already: the people of the room take part
 // in it without Mimir, relayed through the login of the member who has bound it. The room
 // stays theirs, see relay.Binding.
+
+// roomUseTime is how long a room that is to be given up may still be in use.
+const roomUseTime = time.Minute
 
 var (
 	errRelayOff     = errors.New("this bridge does not relay people without a login: its operator can set `bridge.relay.enabled`")
@@ -181,10 +185,7 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 			return errRoomAdmin
 		}
 	}
-	if err := c.rooms.GiveUp(ce.Ctx, room); err != nil {
-		return err
-	}
-	if err := portal.RemoveMXID(ce.Ctx); err != nil {
+	if err := c.giveUpRoom(ce.Ctx, portal); err != nil {
 		return err
 	}
 	if err := c.relay.Reconcile(ce.Ctx, portal.PortalKey); err != nil {
@@ -195,6 +196,21 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 	}
 	replyText(ce, "This room and the Mimir group are not one any more. Nothing that is written here leaves it.")
 	return c.br.Bot.DeleteRoom(ce.Ctx, room, true) // in which only the ghosts and the bot leave
+}
+
+// giveUpRoom takes the room from a group, while nothing is brought into it.
+func (c *Connector) giveUpRoom(ctx context.Context, portal *bridgev2.Portal) error {
+	waiting, cancel := context.WithTimeout(ctx, roomUseTime)
+	defer cancel()
+	release, err := c.roomUses.Hold(waiting, portal.PortalKey)
+	if err != nil {
+		return fmt.Errorf("wait for what is being brought into the room: %w", err)
+	}
+	defer release()
+	if err := c.rooms.GiveUp(ctx, portal.MXID); err != nil {
+		return err
+	}
+	return portal.RemoveMXID(ctx)
 }
 
 // mayRemake returns an error for a conversation whose room is not to be replaced by a command.

@@ -78,6 +78,9 @@ type Connector struct {
 	// ghostLocks, ghostTimes, members and ownChanges are for groups.
 	ghostLocks keylock.Locks[networkid.UserID]
 	ghostTimes ghostTimes
+	// roomUses is shared while something is brought into the room of a group, and held while
+	// the group gives the room up: the library has no lock for that.
+	roomUses   keylock.Locks[networkid.PortalKey]
 	members    *memberSync
 	ownChanges *ownChanges
 	// planning is held while the plans for new groups are changed.

@@ -49,6 +49,13 @@ func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Eve
 		}
 		defer release()
 	}
+	if at.ID.Kind() == store.KindGroup {
+		release, err := c.roomUses.Share(ctx, d.portalKey())
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := d.resetGhost(ctx); err != nil {
 		at.GhostStable = false
 		return err
