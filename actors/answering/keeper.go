@@ -26,7 +26,7 @@ const (
 	// Apps show a file with this name and type as a voice message.
 	voiceName = "voice_message.m4a"
 	voiceType = "audio/mp4"
-	// minUnits is the shortest message: a second. What is shorter says nothing.
+	// minUnits is the shortest recording that becomes a message: one second.
 	minUnits = 44
 )
 

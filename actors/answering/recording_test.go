@@ -136,7 +136,7 @@ func (r *rig) received(c store.Conversation) []store.Message {
 	return page
 }
 
-// keepOnce deals with what is there.
+// keepOnce makes messages of the recordings that are on the disk.
 func (r *rig) keepOnce() error {
 	names, err := r.complete()
 	if err != nil {
@@ -188,8 +188,8 @@ func TestKeep_MessageBeforeRecordingGoes(t *testing.T) {
 	}
 }
 
-// A power cut leaves a recording that ends anywhere: what is whole of it is a message, and
-// nothing else; a recording without a header is kept aside.
+// TestKeep_CutOrDamaged cuts a recording at every byte, as a power cut may: the whole packets
+// become a message. A recording with a damaged header is set aside.
 func TestKeep_CutOrDamaged(t *testing.T) {
 	r := newRig(t)
 	c := conversation(1, 8)
@@ -243,9 +243,9 @@ func TestKeep_CutOrDamaged(t *testing.T) {
 	}
 }
 
-// What is recorded is bounded by units and by bytes, in memory by a slow disk; the calls
-// and the recordings that wait are bounded by their number. A contact that is gone leaves
-// no recording.
+// TestRecording_Bounds holds the bounds: units and bytes of a recording, bytes in memory while
+// the disk is slow, calls at a time, and recordings that wait. A contact that was removed
+// leaves no recording.
 func TestRecording_Bounds(t *testing.T) {
 	r := newRig(t)
 	c := conversation(1, 8)
@@ -321,8 +321,8 @@ func TestRecording_Bounds(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, it is read in bounded memory, and what is read of it is read
-// again as the same audio.
+// FuzzRecording reads files of any content in bounded memory. Audio that was read from one
+// is the same when it is written and read again.
 func FuzzRecording(f *testing.F) {
 	dir := f.TempDir()
 	header := make([]byte, recordingHeader)

@@ -177,7 +177,8 @@ func TestPlausibleUnit(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, it is read or refused; what was read is written and read again.
+// FuzzParse reads or refuses files of any content; audio that was read is the same when it is
+// written and read again.
 func FuzzParse(f *testing.F) {
 	a := sample(aac.Call(), 5)
 	f.Add(a.AppendADTS(nil))
