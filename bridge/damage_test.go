@@ -51,16 +51,21 @@ func TestDatabase_Corrupt_NamedAtStart(t *testing.T) {
 	f.awaitState(bridge.StateRunning)
 }
 
-// checkpoint brings what is in the log of an SQLite database into its file.
+// checkpoint brings what is in the log of an SQLite database into its file. It waits for
+// statements that were under way when the bridge closed the database: they end later.
 func checkpoint(t *testing.T, path string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	var busy, frames, moved int
+	err = db.QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
+	}
+	if busy != 0 {
+		t.Fatalf("%s is in use", path)
 	}
 }
 
