@@ -116,7 +116,7 @@ func (s *session) sendData(c *kernel.Context, m peer.Message) {
 		if err := conn.openData(ctx, carrier); err != nil {
 			return fmt.Errorf("open data stream: %w", err)
 		}
-		place.dataOpened()
+		place.DataOpened()
 		return conn.copyData(ctx, m.DataHeader(), bytes.NewReader(m.Payload))
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/session/attribution"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -17,7 +18,7 @@ import (
 const (
 	// dialTime is the time to open a data stream, maxDialled the bound of nodes that one
 	// session dials.
-	dialTime   = 10 * time.Second
+	dialTime   = attribution.OpenTime
 	maxDialled = 8
 )
 

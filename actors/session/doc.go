@@ -11,8 +11,7 @@
 // Commands go down from the contact (Complete, Deliver, Probe, Permit, ...), events go
 // up to it (Ready, Live, Acked, Requested, ...); messages.go has both. session.go has
 // the state machine of a session, conn.go and data.go the goroutines that read and
-// write its streams, pairs.go to which session a data stream belongs, generation.go all
-// that the three generations of apps do differently.
+// write its streams, generation.go all that the three generations of apps do differently.
 //
 // A session accepts a message when the store has committed it, and only then sends OK.
 // It knows the files of messages as the interface [Files], and neither contacts nor

@@ -2,7 +2,15 @@
 
 package session
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/mimird/mimird/actors/session/attribution"
+)
+
+// TurnError ends a session whose node has its turn with another conversation. The contact
+// asks again after Wait, or when it gets [TurnCame].
+type TurnError = attribution.TurnError
 
 // Why sessions end.
 var (

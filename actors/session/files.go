@@ -190,7 +190,7 @@ func (s *session) serve(c *kernel.Context) {
 		if err := conn.openData(ctx, carrier); err != nil {
 			return fmt.Errorf("open data stream: %w", err)
 		}
-		place.dataOpened()
+		place.DataOpened()
 		return conn.copyData(ctx, h, whole)
 	})
 }

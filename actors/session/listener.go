@@ -13,6 +13,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/session/attribution"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -97,13 +98,13 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 			return err
 		}
 		e := l.pendingStreams.enter(conn, l.deps.Pairs(conn.RemoteKey()))
-		data := l.deps.Table.pairs.opened(conn.RemoteKey())
+		data := l.deps.Table.sessions.Opened(conn.RemoteKey())
 		greeters.Go(func() {
 			s := newStream(conn, g)
 			err := l.deps.Strangers.Protect("handshake", func() error { return l.greet(inbox, s) })
 			l.pendingStreams.leave(e)
 			if errors.Is(err, errDataStream) {
-				if err = l.deps.Strangers.Protect("data stream", func() error { data.hand(ctx, s); return nil }); err == nil {
+				if err = l.deps.Strangers.Protect("data stream", func() error { assign(ctx, data, s); return nil }); err == nil {
 					return
 				}
 			}
@@ -111,8 +112,15 @@ func (l *listener) accept(ctx context.Context, inbox kernel.Inbox, port overlay.
 				_ = conn.Abort() // the protocol has no error for the peer
 				l.logPending(conn.RemoteKey(), err)
 			}
-			data.forget()
+			data.Forget()
 		})
+	}
+}
+
+// assign moves a data stream to its session, or resets it.
+func assign(ctx context.Context, data *attribution.Incoming, s *stream) {
+	if session, found := data.Owner(ctx, s); found {
+		session.Tell(dataStream{newHandoff(s, nil)})
 	}
 }
 

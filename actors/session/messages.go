@@ -4,8 +4,8 @@ package session
 
 import (
 	"net/netip"
-	"time"
 
+	"github.com/mimird/mimird/actors/session/attribution"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -69,7 +69,7 @@ type (
 	HandshakeRelayed struct{ Node identity.NodeKey }
 	// TurnCame is sent by the [Table], after [Table.Wait] or a [TurnError]: the contact
 	// may have a session with the node after Wait.
-	TurnCame struct{ Wait time.Duration }
+	TurnCame = attribution.TurnCame
 )
 
 // Commands, to a session.

@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mimird/mimird/actors/strangerlog"
-
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/session/attribution"
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
 
@@ -67,7 +69,7 @@ func TestAppendServed_KeepsTheFirst(t *testing.T) {
 // all files are owed then, and the end of the one on its way finds none.
 func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
 	table := NewTable(1, strangerlog.New(slog.New(slog.DiscardHandler)))
-	place, err := table.pairs.enter(sessionEntry{pair: testPair(0, 0), known: true})
+	place, err := table.sessions.Enter(attribution.Entry{Conversation: testPair(0, 0), Known: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,4 +79,8 @@ func TestSession_ServedAfterTheNodeWasClaimed(t *testing.T) {
 	if !table.OwesFiles(testPair(0, 0)) {
 		t.Error("the file is not owed")
 	}
+}
+
+func testPair(account, contact int) store.Conversation {
+	return store.ConversationWith(identity.PublicKey{byte(account + 1)}, identity.PublicKey{byte(contact + 1)})
 }

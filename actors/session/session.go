@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/session/attribution"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/uplink"
 	"github.com/mimird/mimird/proto/identity"
@@ -52,7 +53,7 @@ type Start struct {
 // of an accepted handshake, then exchanges frames until one side ends it. It is never
 // restarted: after a failure its contact opens another.
 //
-// A peer counts a session from a step of the handshake on, see [pairTable]. A session
+// A peer counts a session from a step of the handshake on, see [attribution.Table]. A session
 // that dials takes this step when its contact sends [Complete]; the contact decides
 // between crossing dials.
 type session struct {
@@ -63,9 +64,9 @@ type session struct {
 
 	// State.
 	conn *peerConn // nil until the stream is open
-	// place is the entry in the pairTable; nil before the session is entered, and in
+	// place is the entry in the table of sessions; nil before the session is entered, and in
 	// generations without data streams.
-	place *pairSession
+	place *attribution.Session
 	live  bool
 	// disconnected tells Deps.Files that the session has ended.
 	disconnected func()
@@ -169,9 +170,9 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 		s.end(c, ErrReplaced)
 	case dataStream:
 		s.onDataStream(c, msg)
-	case yieldTurn:
+	case attribution.Yield:
 		s.onYieldTurn(c)
-	case endShared:
+	case attribution.EndShared:
 		s.endUndoubted(c, ErrSharedNode)
 	case frameRead:
 		s.onFrame(c, msg)
@@ -192,7 +193,7 @@ func (s *session) Receive(c *kernel.Context, msg any) {
 
 func (s *session) Stopping(c *kernel.Context) {
 	if s.place != nil {
-		s.place.leave()
+		s.place.Leave()
 	}
 	if s.live {
 		s.disconnected()
@@ -322,7 +323,7 @@ func (s *session) onLive(c *kernel.Context, dialled bool) {
 	s.conn.permission.set(s.allowed)
 	s.strangerStanding(c)
 	if s.place != nil {
-		s.place.goLive()
+		s.place.GoLive()
 	}
 	self := c.Self()
 	s.disconnected = s.deps.Files.Connected(s.Conversation, func(r peer.FileRequest) { self.Tell(requestFile{r}) })
@@ -482,7 +483,7 @@ func (s *session) onPermit(c *kernel.Context, msg Permit) {
 		s.schedule(c)
 	}
 	if s.place != nil {
-		s.place.setKnown(msg.Allowed)
+		s.place.SetKnown(msg.Allowed)
 	}
 	switch {
 	case newly && s.refused:
@@ -744,7 +745,7 @@ func (s *session) onOK(c *kernel.Context, f peer.OK) {
 		return
 	}
 	if s.inFlight.onData {
-		s.place.dataRead()
+		s.place.DataRead()
 	}
 	s.inFlight = nil
 	c.Tell(c.Parent(), Acked{GUID: f.ID})

@@ -56,6 +56,12 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// AwaitByte implements [attribution.Stream].
+func (s *stream) AwaitByte() error {
+	_, err := s.reader.Peek(1)
+	return err
+}
+
 // waitForFrame waits for the first byte of a frame, without a time limit.
 func (s *stream) waitForFrame() error {
 	if s.reader.Buffered() == 0 {
@@ -63,7 +69,7 @@ func (s *stream) waitForFrame() error {
 		if err := s.SetReadDeadline(time.Time{}); err != nil {
 			return err
 		}
-		if _, err := s.reader.Peek(1); err != nil {
+		if err := s.AwaitByte(); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/actors/session/attribution"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
@@ -64,9 +65,9 @@ func (d *Deps) noteCrowded(p store.Conversation) {
 // Table is what the sessions of a node, its listener and its contacts share. It
 // is safe for concurrent use and never blocks.
 type Table struct {
-	// pairs has the pairs with a session at each node, owed the files that are owed.
-	pairs *pairTable
-	owed  *owedFiles
+	// sessions has the sessions with each node, owed the files that are owed.
+	sessions *attribution.Table
+	owed     *owedFiles
 	// profiles limits how often contacts change their profiles.
 	profiles *profileLimiter
 	// strangers are the sessions with identities that are not accepted contacts.
@@ -81,7 +82,7 @@ type Table struct {
 // NewTable returns the table of a node that has at most maxSessions live sessions.
 func NewTable(maxSessions int, strangers *strangerlog.Log) *Table {
 	return &Table{
-		pairs: newPairTable(strangers), owed: newOwedFiles(), profiles: newProfileLimiter(), askers: newAskers(),
+		sessions: attribution.New(strangers), owed: newOwedFiles(), profiles: newProfileLimiter(), askers: newAskers(),
 		strangers: newStrangerSessions(maxSessions), parallel: kernel.NewCredits(maxSessions, int64(maxSessions)),
 	}
 }
@@ -90,7 +91,7 @@ func NewTable(maxSessions int, strangers *strangerlog.Log) *Table {
 // have one now. Otherwise it is in line, and the actor contact gets [TurnCame] when its
 // turn has come.
 func (t *Table) Wait(node identity.NodeKey, c store.Conversation, contact kernel.Ref) time.Duration {
-	return t.pairs.ask(node, c, contact)
+	return t.sessions.Wait(node, c, contact)
 }
 
 // OwesFiles reports whether a contact has requested files that its session could not

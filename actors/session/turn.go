@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/session/attribution"
 )
 
 const (
@@ -20,14 +21,14 @@ const (
 	yieldLook = time.Second
 )
 
-// enter adds the session to the pairTable. It is called before the peer can count the
+// enter adds the session to the table of sessions. It is called before the peer can count the
 // session, and fails with *TurnError while another pair has its turn.
 func (s *session) enter(c *kernel.Context) error {
 	if !s.generation().hasRoles() {
 		return nil // no data streams
 	}
-	place, err := s.deps.Table.pairs.enter(sessionEntry{
-		node: s.conn.node, pair: s.Conversation, session: c.Self(), contact: c.Parent(), known: s.allowed,
+	place, err := s.deps.Table.sessions.Enter(attribution.Entry{
+		Node: s.conn.node, Conversation: s.Conversation, Session: c.Self(), Contact: c.Parent(), Known: s.allowed,
 	})
 	if err != nil {
 		return err
@@ -75,9 +76,9 @@ func (s *session) mayYield(now time.Time) bool {
 }
 
 // mayUseData reports whether our data stream may carry the next frame, and reserves the
-// node for this session while the stream opens. See [pairSession.reserve].
+// node for this session while the stream opens. See [attribution.Session.Reserve].
 func (s *session) mayUseData() bool {
-	return s.place != nil && s.place.reserve(s.conn.data(&s.conn.outgoing) == nil)
+	return s.place != nil && s.place.Reserve(s.conn.data(&s.conn.outgoing) == nil)
 }
 
 // claimNode yields to a session of this pair that has the node alone, for a frame that
@@ -96,7 +97,7 @@ func (s *session) owe(contact kernel.Ref) {
 		s.deps.Table.owed.put(s.Conversation, s.toServe, time.Now())
 		s.toServe = nil
 	}
-	s.place.claim(contact)
+	s.place.Claim(contact)
 }
 
 // serveOwed sends the files that an earlier session could not send. It is called after

@@ -37,7 +37,6 @@ var large = map[string]string{
 	"cmd/mimird":       "one file for each command",
 	"test/phone":       "a second implementation of the whole peer protocol",
 	"actors/overlay":   "three carriers share one packet demultiplexer and its limits",
-	"actors/session":   "one connection: its handshake, frames, files and calls share its state and its table of pairs",
 	"actors/store":     "one schema: every record, operation and migration",
 	"bridge/connector": "the shape of every mautrix bridge",
 }

@@ -211,7 +211,7 @@ func mutants() []mutant {
 		{
 			name:   "newest-session",
 			harm:   "a large text for one account is stored in another, or under another name",
-			file:   "actors/session/pairs_streams.go",
+			file:   "actors/session/attribution/streams.go",
 			before: "	d.several = d.several || d.metAny && d.met != p\n",
 			after:  "",
 			tests:  []string{"-run", "TestDataStream", "./actors/node"},
@@ -219,7 +219,7 @@ func mutants() []mutant {
 		{
 			name:   "stream-left",
 			harm:   "a large text for an account whose session has ended is stored in the one that is left",
-			file:   "actors/session/pairs.go",
+			file:   "actors/session/attribution/table.go",
 			before: "	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
 			after: "	for _, d := range n.streams {\n		d.several, d.metAny = false, false\n		for _, o := range n.sessions {\n" +
 				"			if !o.ended {\n				d.meetLocked(o.pair)\n			}\n		}\n	}\n	t.settleLocked(n, now)\n	n.wakeLocked(now)\n",
@@ -228,7 +228,7 @@ func mutants() []mutant {
 		{
 			name:   "sender-shares",
 			harm:   "an app files a large text under the account that was last at its node",
-			file:   "actors/session/pairs_turns.go",
+			file:   "actors/session/attribution/turns.go",
 			before: "	if n == nil || s.shared || s.revoked || s.ended {\n",
 			after:  "	if n == nil {\n",
 			tests:  []string{"-run", "TestSender|TestFamily_LargeTextsFromTheAccounts", "./actors/node"},

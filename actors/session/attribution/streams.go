@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package session
+package attribution
 
 import (
 	"context"
 	"slices"
 	"time"
 
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -20,7 +21,17 @@ const (
 	maxHeldForStrangers = 64
 )
 
-// incomingData is a stream from its opening until its session is decided. It has met the
+// Stream is a stream whose session is to be found.
+type Stream interface {
+	// AwaitByte waits for the first byte and leaves it to be read.
+	AwaitByte() error
+	// SetDeadline and SetReadDeadline are those of net.Conn, Abort resets the stream.
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	Abort() error
+}
+
+// Incoming is a stream from its opening until its session is decided. It has met the
 // pairs that counted at its node at any moment since its opening.
 //
 //   - It met one pair: it is given to the newest live session of that pair, as soon as
@@ -31,8 +42,8 @@ const (
 //     stream is reset, and the node has one pair at a time: the peer sends the frame
 //     again, on a stream that meets one pair.
 //   - No session with the node is left: it is reset.
-type incomingData struct {
-	table *pairTable
+type Incoming struct {
+	table *Table
 	node  identity.NodeKey
 	// decided is closed when the stream was given or reset.
 	decided chan struct{}
@@ -42,22 +53,22 @@ type incomingData struct {
 	met      store.Conversation // when metAny
 	metAny   bool
 	several  bool
-	stream   *stream      // nil while it may still be a control stream
-	frame    bool         // it carries a frame
-	owner    *pairSession // to whom it was given
+	stream   Stream   // nil while it may still be a control stream
+	frame    bool     // it carries a frame
+	owner    *Session // to whom it was given
 	over     bool
 	stranger bool // counted in heldForStrangers
 }
 
-// opened returns a new stream, which begins to meet pairs. The caller calls hand or
-// forget.
-func (t *pairTable) opened(node identity.NodeKey) *incomingData {
+// Opened returns a new stream, which begins to meet pairs. The caller calls
+// [Incoming.Owner] or [Incoming.Forget].
+func (t *Table) Opened(node identity.NodeKey) *Incoming {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
 	n := t.nodeLocked(node)
-	d := &incomingData{table: t, node: node, decided: make(chan struct{})}
+	d := &Incoming{table: t, node: node, decided: make(chan struct{})}
 	for _, s := range n.sessions {
 		if s.counts(now) {
 			d.meetLocked(s.pair)
@@ -67,13 +78,13 @@ func (t *pairTable) opened(node identity.NodeKey) *incomingData {
 	return d
 }
 
-func (d *incomingData) meetLocked(p store.Conversation) {
+func (d *Incoming) meetLocked(p store.Conversation) {
 	d.several = d.several || d.metAny && d.met != p
 	d.met, d.metAny = p, true
 }
 
-// forget removes the stream: it is not a data stream, or the listener ends.
-func (d *incomingData) forget() {
+// Forget removes the stream: it is not a data stream, or the listener ends.
+func (d *Incoming) Forget() {
 	d.table.mu.Lock()
 	defer d.table.mu.Unlock()
 	if n := d.table.nodes[d.node]; n != nil {
@@ -82,28 +93,27 @@ func (d *incomingData) forget() {
 	}
 }
 
-// hand waits until the data stream was given to a session or reset, at the latest at the
-// end of ctx. It only peeks at the first byte.
-func (d *incomingData) hand(ctx context.Context, s *stream) {
-	defer context.AfterFunc(ctx, d.forget)()
+// Owner waits until the data stream has a session, whose actor it returns, or was reset
+// (false), at the latest at the end of ctx. It reads nothing of it.
+func (d *Incoming) Owner(ctx context.Context, s Stream) (session kernel.Ref, found bool) {
+	defer context.AfterFunc(ctx, d.Forget)()
 	if s.SetDeadline(time.Time{}) != nil {
-		d.forget() // the stream has ended
+		d.Forget() // the stream has ended
 	} else if d.hold(s) {
-		_, err := s.reader.Peek(1)
-		d.peeked(err)
+		d.peeked(s.AwaitByte())
 	}
 	<-d.decided
-	// The deadline that interrupted Peek must not interrupt the session.
+	// The deadline that interrupted AwaitByte must not interrupt the session.
 	if d.owner == nil || s.SetDeadline(time.Time{}) != nil {
 		_ = s.Abort() // no owner
-		return
+		return kernel.Ref{}, false
 	}
-	d.owner.actor.Tell(dataStream{newHandoff(s, nil)})
+	return d.owner.actor, true
 }
 
 // hold adds the stream to those that are held. It returns false when it is decided
 // already.
-func (d *incomingData) hold(s *stream) bool {
+func (d *Incoming) hold(s Stream) bool {
 	t := d.table
 	now := t.now()
 	t.mu.Lock()
@@ -128,7 +138,7 @@ func (d *incomingData) hold(s *stream) bool {
 }
 
 // peeked notes that a frame arrives on the stream, or that it has ended.
-func (d *incomingData) peeked(err error) {
+func (d *Incoming) peeked(err error) {
 	t := d.table
 	now := t.now()
 	t.mu.Lock()
@@ -147,8 +157,8 @@ func (d *incomingData) peeked(err error) {
 }
 
 // settleLocked decides about the streams of a node as far as possible.
-func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
-	present := slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return !s.ended })
+func (t *Table) settleLocked(n *nodePairs, now time.Time) {
+	present := slices.ContainsFunc(n.sessions, func(s *Session) bool { return !s.ended })
 	for _, d := range slices.Clone(n.streams) {
 		switch {
 		case d.stream == nil, d.over:
@@ -170,7 +180,7 @@ func (t *pairTable) settleLocked(n *nodePairs, now time.Time) {
 
 // ownerLocked returns the session of a pair that gets its data stream: the newest; false
 // until it is live.
-func (n *nodePairs) ownerLocked(p store.Conversation) (*pairSession, bool) {
+func (n *nodePairs) ownerLocked(p store.Conversation) (*Session, bool) {
 	for _, s := range slices.Backward(n.sessions) {
 		if s.pair == p && !s.ended && !s.revoked {
 			return s, s.live
@@ -182,12 +192,12 @@ func (n *nodePairs) ownerLocked(p store.Conversation) (*pairSession, bool) {
 // conflictLocked handles a frame on a stream that could be for several pairs. The
 // sessions end when nothing is in flight, and the stream is reset with the last of them: a
 // peer that sees the reset earlier may end them itself.
-func (t *pairTable) conflictLocked(n *nodePairs, now time.Time) {
+func (t *Table) conflictLocked(n *nodePairs, now time.Time) {
 	ended := 0
 	for _, s := range n.sessions {
 		if !s.ended && !s.revoked {
 			s.revoked, s.live = true, false
-			s.actor.Tell(endShared{})
+			s.actor.Tell(EndShared{})
 			ended++
 		}
 	}
@@ -207,7 +217,7 @@ func (n *nodePairs) boundHeldLocked() {
 			sessions++
 		}
 	}
-	var held []*incomingData
+	var held []*Incoming
 	for _, d := range n.streams {
 		if d.stream != nil {
 			held = append(held, d)
@@ -221,17 +231,17 @@ func (n *nodePairs) boundHeldLocked() {
 
 // hasContactLocked reports whether an accepted contact counts at the node.
 func (n *nodePairs) hasContactLocked() bool {
-	return slices.ContainsFunc(n.sessions, func(s *pairSession) bool { return s.known })
+	return slices.ContainsFunc(n.sessions, func(s *Session) bool { return s.known })
 }
 
 // endLocked decides about the stream: it is given to its owner, or reset when there is
 // none. It interrupts the goroutine that waits for the first byte.
-func (d *incomingData) endLocked(n *nodePairs) {
+func (d *Incoming) endLocked(n *nodePairs) {
 	if d.over {
 		return
 	}
 	d.over = true
-	n.streams = slices.DeleteFunc(n.streams, func(other *incomingData) bool { return other == d })
+	n.streams = slices.DeleteFunc(n.streams, func(other *Incoming) bool { return other == d })
 	if d.stranger {
 		d.table.heldForStrangers--
 	}

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package session
+package attribution
 
 import (
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/mimird/mimird/actors/strangerlog"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -24,7 +23,7 @@ const (
 	maxLingering = 4096
 )
 
-// pairTable has the pairs of an account and a contact that have a session with each node.
+// Table has the pairs of an account and a contact that have a session with each node.
 // A data stream does not say whose it is: only the node at the other end is known, where
 // several contacts may be, and with which several of our accounts may have sessions. So
 // it belongs to a pair only if it cannot belong to another one.
@@ -34,17 +33,16 @@ const (
 // streams is opened earlier. It counts until it has ended and its data stream cannot
 // arrive any more. Only gen3 has data streams, so only its sessions are entered.
 //
-// Three files share the lock: this one has the sessions, pairs_streams.go the data
-// streams that arrive, pairs_turns.go the nodes that have one pair at a time. The table
-// is safe for concurrent use and never blocks.
-type pairTable struct {
+// Three files share the lock: this one has the sessions, streams.go the data streams that
+// arrive, turns.go the nodes that have one pair at a time. The table is safe for concurrent use and never blocks.
+type Table struct {
 	log *strangerlog.Log
 	now func() time.Time
 
 	mu    sync.Mutex
 	nodes map[identity.NodeKey]*nodePairs
 	// lingering are ended sessions that still count, in the order of their ends.
-	lingering []*pairSession
+	lingering []*Session
 	// heldForStrangers counts held streams that met no accepted contact.
 	heldForStrangers int
 	// turnNodes are the nodes that have one pair at a time, the one whose time ends
@@ -56,16 +54,17 @@ type pairTable struct {
 type nodePairs struct {
 	key identity.NodeKey
 	// sessions are all that count, in the order in which they were entered.
-	sessions []*pairSession
+	sessions []*Session
 	// streams are the data streams whose session is not decided, in the order of their
 	// opening.
-	streams []*incomingData
+	streams []*Incoming
 	turns   nodeTurns
 }
 
-// pairSession is one session in the table. Its session actor owns it.
-type pairSession struct {
-	table   *pairTable
+// Session is one session in the table. Its session actor owns it; the methods are safe for
+// concurrent use and never block.
+type Session struct {
+	table   *Table
 	node    identity.NodeKey
 	pair    store.Conversation
 	actor   kernel.Ref
@@ -86,50 +85,54 @@ type pairSession struct {
 	until time.Time
 }
 
-func newPairTable(log *strangerlog.Log) *pairTable {
-	return &pairTable{log: log, now: time.Now, nodes: make(map[identity.NodeKey]*nodePairs)}
+// New returns an empty table, which logs what strangers can cause to log.
+func New(log *strangerlog.Log) *Table {
+	return &Table{log: log, now: time.Now, nodes: make(map[identity.NodeKey]*nodePairs)}
 }
 
-// sessionEntry is what a session actor says of itself in enter.
-type sessionEntry struct {
-	node    identity.NodeKey
-	pair    store.Conversation
-	session kernel.Ref
-	contact kernel.Ref // who is told when a turn has come
-	known   bool       // the contact is accepted
+// Entry is what a session actor says of itself in [Table.Enter].
+type Entry struct {
+	Node         identity.NodeKey
+	Conversation store.Conversation
+	// Session is told [Yield] and [EndShared].
+	Session kernel.Ref
+	// Contact is told [TurnCame].
+	Contact kernel.Ref
+	// Known says that the contact is accepted.
+	Known bool
 }
 
-// enter adds a session that the peer is about to count. It fails with *TurnError while
+// Enter adds a session that the peer is about to count. It fails with *TurnError while
 // another pair has its turn at the node; the pair then waits in line.
-func (t *pairTable) enter(e sessionEntry) (*pairSession, error) {
+func (t *Table) Enter(e Entry) (*Session, error) {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
-	n := t.nodeLocked(e.node)
-	if wait := n.turnLocked(e.pair, now); wait > 0 {
-		if e.known { // strangers try again by themselves
-			n.waitLocked(turnWish{pair: e.pair, contact: e.contact, asked: now})
+	n := t.nodeLocked(e.Node)
+	if wait := n.turnLocked(e.Conversation, now); wait > 0 {
+		if e.Known { // strangers try again by themselves
+			n.waitLocked(turnWish{pair: e.Conversation, contact: e.Contact, asked: now})
 		}
 		return nil, &TurnError{Wait: wait}
 	}
-	n.turns.leaveLine(e.pair)
-	s := &pairSession{table: t, node: e.node, pair: e.pair, actor: e.session, known: e.known, entered: now}
+	n.turns.leaveLine(e.Conversation)
+	s := &Session{table: t, node: e.Node, pair: e.Conversation, actor: e.Session, known: e.Known, entered: now}
 	for _, other := range n.sessions {
-		if other.pair != e.pair && other.counts(now) {
+		if other.pair != e.Conversation && other.counts(now) {
 			s.shared, other.shared = true, true
 		}
 	}
 	n.sessions = append(n.sessions, s)
 	for _, d := range n.streams {
-		d.meetLocked(e.pair)
+		d.meetLocked(e.Conversation)
 	}
 	t.settleLocked(n, now)
 	return s, nil
 }
 
-// goLive says that the session can be given the peer's data stream.
-func (s *pairSession) goLive() {
+// GoLive says that the session can be given the peer's data stream.
+func (s *Session) GoLive() {
 	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
@@ -139,8 +142,8 @@ func (s *pairSession) goLive() {
 	}
 }
 
-// leave says that the session has ended. It may be called more than once.
-func (s *pairSession) leave() {
+// Leave says that the session has ended. It may be called more than once.
+func (s *Session) Leave() {
 	t := s.table
 	now := t.now()
 	t.mu.Lock()
@@ -169,21 +172,21 @@ func (s *pairSession) leave() {
 	t.tidyLocked(n, now)
 }
 
-// setKnown notes whether the contact is accepted.
-func (s *pairSession) setKnown(known bool) {
+// SetKnown notes whether the contact is accepted.
+func (s *Session) SetKnown(known bool) {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	s.known = known
 }
 
-func (n *nodePairs) removeLocked(s *pairSession) {
-	n.sessions = slices.DeleteFunc(n.sessions, func(other *pairSession) bool { return other == s })
+func (n *nodePairs) removeLocked(s *Session) {
+	n.sessions = slices.DeleteFunc(n.sessions, func(other *Session) bool { return other == s })
 }
 
 // counts reports whether the session is there, or its data stream may arrive.
-func (s *pairSession) counts(now time.Time) bool { return !s.ended || now.Before(s.until) }
+func (s *Session) counts(now time.Time) bool { return !s.ended || now.Before(s.until) }
 
-func (t *pairTable) nodeLocked(key identity.NodeKey) *nodePairs {
+func (t *Table) nodeLocked(key identity.NodeKey) *nodePairs {
 	n := t.nodes[key]
 	if n == nil {
 		n = &nodePairs{key: key}
@@ -193,7 +196,7 @@ func (t *pairTable) nodeLocked(key identity.NodeKey) *nodePairs {
 }
 
 // sweepLocked removes the sessions that do not count any more, and empty nodes.
-func (t *pairTable) sweepLocked(now time.Time) {
+func (t *Table) sweepLocked(now time.Time) {
 	gone := 0
 	for _, s := range t.lingering {
 		if s.counts(now) && len(t.lingering)-gone <= maxLingering {
@@ -212,7 +215,7 @@ func (t *pairTable) sweepLocked(now time.Time) {
 	t.sweepTurnsLocked(now)
 }
 
-func (t *pairTable) tidyLocked(n *nodePairs, now time.Time) {
+func (t *Table) tidyLocked(n *nodePairs, now time.Time) {
 	if len(n.sessions) == 0 && len(n.streams) == 0 && n.turns.isOver(now) {
 		delete(t.nodes, n.key)
 	}

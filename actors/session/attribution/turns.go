@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package session
+package attribution
 
 import (
 	"slices"
@@ -22,10 +22,12 @@ const (
 	turnFallback = 15 * time.Second
 	// turnWishTime is how long a pair that does not ask again stays in line.
 	turnWishTime = 2 * turnFallback
+	// OpenTime is the time to open our data stream.
+	OpenTime = 10 * time.Second
 	// reserveTime is how long a node is reserved for one pair while our data stream to it
 	// opens. The peer attributes the stream when it reads the role byte, for which it has
 	// attributeTime; a frame that it acknowledges ends the reservation.
-	reserveTime   = dialTime + attributeTime
+	reserveTime   = OpenTime + attributeTime
 	attributeTime = 10 * time.Second
 )
 
@@ -37,7 +39,7 @@ type nodeTurns struct {
 	line []turnWish
 	// reserved is the session whose data stream is opening, until reservedUntil, also
 	// when the session ends before: what was written is still delivered.
-	reserved      *pairSession
+	reserved      *Session
 	reservedUntil time.Time
 }
 
@@ -54,16 +56,19 @@ type TurnError struct{ Wait time.Duration }
 
 func (*TurnError) Error() string { return "another conversation with the same device has its turn" }
 
-// Messages of the table to sessions.
+// Messages of the table.
 type (
-	// yieldTurn tells a session to end when it is idle: another pair waits for the node.
-	yieldTurn struct{}
-	// endShared tells a session to end: a data stream could be for several pairs.
-	endShared struct{}
+	// Yield tells a session to end when it is idle: another pair waits for the node.
+	Yield struct{}
+	// EndShared tells a session to end: a data stream could be for several pairs.
+	EndShared struct{}
+	// TurnCame tells the actor of a contact, after [Table.Wait] or a [TurnError], that it
+	// may have a session with the node after Wait.
+	TurnCame struct{ Wait time.Duration }
 )
 
 // takeTurnsLocked begins one pair at a time at the node.
-func (t *pairTable) takeTurnsLocked(n *nodePairs, now time.Time) {
+func (t *Table) takeTurnsLocked(n *nodePairs, now time.Time) {
 	n.turns.until = now.Add(turnsTime)
 	t.turnNodes = slices.DeleteFunc(t.turnNodes, func(k identity.NodeKey) bool { return k == n.key })
 	t.turnNodes = append(t.turnNodes, n.key)
@@ -73,7 +78,7 @@ func (t *pairTable) takeTurnsLocked(n *nodePairs, now time.Time) {
 }
 
 // sweepTurnsLocked ends the turns whose time is over.
-func (t *pairTable) sweepTurnsLocked(now time.Time) {
+func (t *Table) sweepTurnsLocked(now time.Time) {
 	for len(t.turnNodes) > 0 {
 		n := t.nodes[t.turnNodes[0]]
 		if n != nil && now.Before(n.turns.until) {
@@ -83,7 +88,7 @@ func (t *pairTable) sweepTurnsLocked(now time.Time) {
 	}
 }
 
-func (t *pairTable) endTurnsLocked(node identity.NodeKey, now time.Time) {
+func (t *Table) endTurnsLocked(node identity.NodeKey, now time.Time) {
 	t.turnNodes = slices.DeleteFunc(t.turnNodes, func(k identity.NodeKey) bool { return k == node })
 	if n := t.nodes[node]; n != nil {
 		n.turns.until = time.Time{}
@@ -135,7 +140,7 @@ func (x *nodeTurns) leaveLine(p store.Conversation) {
 }
 
 // release ends the reservation of a session.
-func (x *nodeTurns) release(s *pairSession) {
+func (x *nodeTurns) release(s *Session) {
 	if x.reserved == s {
 		x.reserved, x.reservedUntil = nil, time.Time{}
 	}
@@ -158,7 +163,7 @@ func (n *nodePairs) waitLocked(w turnWish) {
 	}
 	for _, s := range n.sessions {
 		if s.pair != w.pair && !s.ended {
-			s.actor.Tell(yieldTurn{})
+			s.actor.Tell(Yield{})
 		}
 	}
 }
@@ -172,10 +177,10 @@ func (n *nodePairs) wakeLocked(now time.Time) {
 	}
 }
 
-// ask returns how long a pair has to wait until it may have a session with a node,
+// Wait returns how long a pair has to wait until it may have a session with a node,
 // and 0 when it need not. It is then in line, and contact is told when its turn has
 // come.
-func (t *pairTable) ask(node identity.NodeKey, p store.Conversation, contact kernel.Ref) time.Duration {
+func (t *Table) Wait(node identity.NodeKey, p store.Conversation, contact kernel.Ref) time.Duration {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,11 +196,11 @@ func (t *pairTable) ask(node identity.NodeKey, p store.Conversation, contact ker
 	return wait
 }
 
-// reserve reports whether our data stream to the node may carry a frame now, and
+// Reserve reports whether our data stream to the node may carry a frame now, and
 // reserves the node for this pair while the stream opens. The peer attributes the stream
 // to the session that began last, and forgets a session that shared the node when another
 // one ends. So only sessions that never shared the node may use data streams.
-func (s *pairSession) reserve(opening bool) bool {
+func (s *Session) Reserve(opening bool) bool {
 	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
@@ -209,10 +214,10 @@ func (s *pairSession) reserve(opening bool) bool {
 	return true
 }
 
-// claim requests the node for this pair alone. All sessions with the node are told to
+// Claim requests the node for this pair alone. All sessions with the node are told to
 // yield, this one too: the next one of the pair, which is the first in line, does not
 // share the node.
-func (s *pairSession) claim(contact kernel.Ref) {
+func (s *Session) Claim(contact kernel.Ref) {
 	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
@@ -222,13 +227,13 @@ func (s *pairSession) claim(contact kernel.Ref) {
 	n.turns.line = slices.Insert(n.turns.line, 0, turnWish{pair: s.pair, contact: contact, asked: now})
 	for _, other := range n.sessions {
 		if !other.ended {
-			other.actor.Tell(yieldTurn{})
+			other.actor.Tell(Yield{})
 		}
 	}
 }
 
-// dataOpened notes that our data stream is open and its role byte was written.
-func (s *pairSession) dataOpened() {
+// DataOpened notes that our data stream is open and its role byte was written.
+func (s *Session) DataOpened() {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
 	if n := s.table.nodes[s.node]; n != nil && n.turns.reserved == s {
@@ -236,9 +241,9 @@ func (s *pairSession) dataOpened() {
 	}
 }
 
-// dataRead notes that the peer has read a frame of our data stream, so it has attributed
+// DataRead notes that the peer has read a frame of our data stream, so it has attributed
 // the stream.
-func (s *pairSession) dataRead() {
+func (s *Session) DataRead() {
 	now := s.table.now()
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()

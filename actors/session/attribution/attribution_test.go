@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package session
+package attribution
 
 import (
 	"errors"
@@ -9,33 +9,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mimird/mimird/actors/strangerlog"
-
 	"pgregory.net/rapid"
 
 	"github.com/mimird/mimird/actors/kernel"
-	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// tableWorld drives a pairTable with a clock of its own, and remembers what really was.
+// tableWorld drives a Table with a clock of its own, and remembers what really was.
 type tableWorld struct {
-	table    *pairTable
+	table    *Table
 	clock    time.Time
-	sessions []*pairSession
+	sessions []*Session
 	streams  []*watchedStream
 }
 
 // watchedStream is a stream and the pairs that it met, by the test's own book.
 type watchedStream struct {
-	*incomingData
+	*Incoming
 	met  map[store.Conversation]bool
 	held bool
 }
 
 func newTableWorld() *tableWorld {
-	w := &tableWorld{table: newPairTable(strangerlog.New(slog.New(slog.DiscardHandler))), clock: time.Unix(1_800_000_000, 0)}
+	w := &tableWorld{table: New(strangerlog.New(slog.New(slog.DiscardHandler))), clock: time.Unix(1_800_000_000, 0)}
 	w.table.now = func() time.Time { return w.clock }
 	return w
 }
@@ -44,8 +42,8 @@ func testPair(account, contact int) store.Conversation {
 	return store.ConversationWith(identity.PublicKey{byte(account + 1)}, identity.PublicKey{byte(contact + 1)})
 }
 
-func (w *tableWorld) enter(p store.Conversation) (*pairSession, error) {
-	s, err := w.table.enter(sessionEntry{pair: p, known: true})
+func (w *tableWorld) enter(p store.Conversation) (*Session, error) {
+	s, err := w.table.Enter(Entry{Conversation: p, Known: true})
 	if err == nil {
 		w.sessions = append(w.sessions, s)
 		for _, d := range w.streams {
@@ -58,7 +56,7 @@ func (w *tableWorld) enter(p store.Conversation) (*pairSession, error) {
 }
 
 func (w *tableWorld) open() *watchedStream {
-	d := &watchedStream{incomingData: w.table.opened(identity.NodeKey{}), met: make(map[store.Conversation]bool)}
+	d := &watchedStream{Incoming: w.table.Opened(identity.NodeKey{}), met: make(map[store.Conversation]bool)}
 	for _, s := range w.sessions {
 		if !s.ended || w.clock.Before(s.until) {
 			d.met[s.pair] = true
@@ -68,14 +66,14 @@ func (w *tableWorld) open() *watchedStream {
 	return d
 }
 
-// idleConn is a stream of which nothing is read in these tests.
-type idleConn struct{ overlay.Conn }
+// idleStream is a stream of which nothing is read in these tests.
+type idleStream struct{ Stream }
 
-func (idleConn) SetReadDeadline(time.Time) error { return nil }
+func (idleStream) SetReadDeadline(time.Time) error { return nil }
 
 // Whatever happens in whatever order: a data stream is given only to the one pair that
 // it met, and a node that gets one pair at a time has no sessions of two.
-func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
+func TestTable_GivesToTheOnlyPair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newTableWorld()
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -103,19 +101,19 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 			case 3:
 				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && !d.held }); d != nil {
 					d.held = true
-					d.hold(newStream(idleConn{}, Gen3))
+					d.hold(idleStream{})
 				}
 			case 4:
 				if d := pick(t, w.streams, func(d *watchedStream) bool { return !d.over && d.held }); d != nil {
 					d.peeked(nil)
 				}
 			case 5:
-				if s := pick(t, w.sessions, func(s *pairSession) bool { return !s.ended && !s.revoked }); s != nil {
-					s.goLive()
+				if s := pick(t, w.sessions, func(s *Session) bool { return !s.ended && !s.revoked }); s != nil {
+					s.GoLive()
 				}
 			case 6:
-				if s := pick(t, w.sessions, func(s *pairSession) bool { return !s.ended }); s != nil {
-					s.leave()
+				if s := pick(t, w.sessions, func(s *Session) bool { return !s.ended }); s != nil {
+					s.Leave()
 				}
 			case 7:
 				w.clock = w.clock.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
@@ -128,13 +126,13 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 		}
 		// Nothing is left of it later.
 		for _, s := range w.sessions {
-			s.leave()
+			s.Leave()
 		}
 		for _, d := range w.streams {
-			d.forget()
+			d.Forget()
 		}
 		w.clock = w.clock.Add(time.Hour)
-		w.table.ask(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
+		w.table.Wait(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
 		if len(w.table.nodes) != 0 || len(w.table.lingering) != 0 || len(w.table.turnNodes) != 0 || w.table.heldForStrangers != 0 {
 			t.Fatalf("%d nodes, %d sessions, %d nodes with turns, %d streams are left",
 				len(w.table.nodes), len(w.table.lingering), len(w.table.turnNodes), w.table.heldForStrangers)
@@ -144,12 +142,11 @@ func TestPairTable_GivesToTheOnlyPair(t *testing.T) {
 
 // A data stream from a node without a session is reset at once, and leaves nothing: a
 // stranger has any number of node keys.
-func TestPairTable_StreamsWithoutASession_LeaveNothing(t *testing.T) {
+func TestTable_StreamsWithoutASession_LeaveNothing(t *testing.T) {
 	w := newTableWorld()
 	for i := range 100 {
-		d := w.table.opened(identity.NodeKey{1, byte(i)})
-		d.hand(t.Context(), newStream(&abortedConn{}, Gen3))
-		if d.owner != nil {
+		d := w.table.Opened(identity.NodeKey{1, byte(i)})
+		if _, found := d.Owner(t.Context(), abortedStream{}); found {
 			t.Fatal("the stream was given to somebody")
 		}
 	}
@@ -158,11 +155,11 @@ func TestPairTable_StreamsWithoutASession_LeaveNothing(t *testing.T) {
 	}
 }
 
-// abortedConn is a stream that is reset unread.
-type abortedConn struct{ idleConn }
+// abortedStream is a stream that is reset unread.
+type abortedStream struct{ idleStream }
 
-func (*abortedConn) SetDeadline(time.Time) error { return nil }
-func (*abortedConn) Abort() error                { return nil }
+func (abortedStream) SetDeadline(time.Time) error { return nil }
+func (abortedStream) Abort() error                { return nil }
 
 // pick draws one of those that match, the zero value when there is none.
 func pick[T any](t *rapid.T, all []T, match func(T) bool) (none T) {
@@ -175,23 +172,23 @@ func pick[T any](t *rapid.T, all []T, match func(T) bool) (none T) {
 
 // While our data stream opens, no other pair's session begins: the other side would
 // take the stream for that one's. It begins when a frame was acknowledged, or in time.
-func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
-	for name, over := range map[string]func(w *tableWorld, s *pairSession){
-		"acknowledged": func(_ *tableWorld, s *pairSession) { s.dataRead() },
-		"ended": func(w *tableWorld, s *pairSession) {
-			s.leave() // what it wrote is still on its way
+func TestTable_ReservesTheNodeForItsDataStream(t *testing.T) {
+	for name, over := range map[string]func(w *tableWorld, s *Session){
+		"acknowledged": func(_ *tableWorld, s *Session) { s.DataRead() },
+		"ended": func(w *tableWorld, s *Session) {
+			s.Leave() // what it wrote is still on its way
 			if _, err := w.enter(testPair(1, 0)); err == nil {
 				t.Error("another pair's session begins before the data stream of one that has ended is read")
 			}
 			w.clock = w.clock.Add(reserveTime)
 		},
-		"opened":       func(w *tableWorld, s *pairSession) { s.dataOpened(); w.clock = w.clock.Add(attributeTime) },
-		"never opened": func(w *tableWorld, _ *pairSession) { w.clock = w.clock.Add(reserveTime) },
+		"opened":       func(w *tableWorld, s *Session) { s.DataOpened(); w.clock = w.clock.Add(attributeTime) },
+		"never opened": func(w *tableWorld, _ *Session) { w.clock = w.clock.Add(reserveTime) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTableWorld()
 			s, err := w.enter(testPair(0, 0))
-			if err != nil || !s.reserve(true) {
+			if err != nil || !s.Reserve(true) {
 				t.Fatal(err)
 			}
 			var wait *TurnError
@@ -205,7 +202,7 @@ func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
 			if _, err := w.enter(testPair(1, 0)); err != nil {
 				t.Error(err)
 			}
-			if s.reserve(false) {
+			if s.Reserve(false) {
 				t.Error("the data stream is used though the node is shared")
 			}
 		})
@@ -213,16 +210,16 @@ func TestPairTable_ReservesTheNodeForItsDataStream(t *testing.T) {
 }
 
 // What was reserved for a session that has ended is over in time, and nothing is left.
-func TestPairTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
+func TestTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
 	w := newTableWorld()
 	s, err := w.enter(testPair(0, 0))
-	if err != nil || !s.reserve(true) {
+	if err != nil || !s.Reserve(true) {
 		t.Fatal(err)
 	}
 	w.clock = w.clock.Add(time.Second)
-	s.leave()
+	s.Leave()
 	w.clock = w.clock.Add(reserveTime)
-	w.table.ask(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
+	w.table.Wait(identity.NodeKey{1}, testPair(0, 0), kernel.Ref{})
 	if len(w.table.nodes) != 0 || len(w.table.lingering) != 0 {
 		t.Errorf("%d nodes and %d sessions are left", len(w.table.nodes), len(w.table.lingering))
 	}
@@ -230,42 +227,42 @@ func TestPairTable_ReservedAndEnded_LeavesNothing(t *testing.T) {
 
 // A file that only a data stream can carry claims the node for its pair: it is the first
 // in line, also before pairs that asked earlier.
-func TestPairTable_ClaimIsFirstInLine(t *testing.T) {
+func TestTable_ClaimIsFirstInLine(t *testing.T) {
 	w := newTableWorld()
 	a, b, other := testPair(0, 0), testPair(1, 0), testPair(1, 1)
 	sa, _ := w.enter(a)
 	sb, _ := w.enter(b)
-	if sa.reserve(true) || sb.reserve(true) {
+	if sa.Reserve(true) || sb.Reserve(true) {
 		t.Fatal("a data stream may be opened though the node is shared")
 	}
-	sb.claim(kernel.Ref{})
-	sa.claim(kernel.Ref{})
-	if w.table.ask(identity.NodeKey{}, other, kernel.Ref{}) == 0 {
+	sb.Claim(kernel.Ref{})
+	sa.Claim(kernel.Ref{})
+	if w.table.Wait(identity.NodeKey{}, other, kernel.Ref{}) == 0 {
 		t.Fatal("a third pair need not wait")
 	}
-	sa.leave()
-	sb.leave()
+	sa.Leave()
+	sb.Leave()
 	w.clock = w.clock.Add(stragglerTime)
 	if _, err := w.enter(b); err == nil {
 		t.Error("the second in line comes first")
 	}
 	sa, err := w.enter(a)
-	if err != nil || !sa.reserve(true) {
+	if err != nil || !sa.Reserve(true) {
 		t.Error("the first in line does not get the node", err)
 	}
 }
 
 // Strangers cannot make the table grow: what they left counts for seconds, in all no
 // more than a bound.
-func TestPairTable_IsBounded(t *testing.T) {
+func TestTable_IsBounded(t *testing.T) {
 	w := newTableWorld()
 	for i := range 2 * maxLingering {
 		node := identity.NodeKey{byte(i), byte(i >> 8), byte(i >> 16), 1}
-		s, err := w.table.enter(sessionEntry{node: node, pair: testPair(0, 0)})
+		s, err := w.table.Enter(Entry{Node: node, Conversation: testPair(0, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.leave()
+		s.Leave()
 	}
 	if n := len(w.table.nodes); n > maxLingering+1 {
 		t.Errorf("%d nodes, at most %d", n, maxLingering+1)
