@@ -60,6 +60,12 @@ type checker struct {
 	sums    map[ConversationID]*sums
 	current ConversationID // of the row before
 	sum     *sums          // of current, nil for none
+	floors  []checkedFloor
+}
+
+type checkedFloor struct {
+	key parsedKey
+	floor
 }
 
 // sums are what the rows of a conversation say of each other: one table adds a hash for
@@ -180,6 +186,11 @@ func (c *checker) checkAccount(k parsedKey, row row) {
 		if c.decodes(k, row, &seq) && seq > c.seq {
 			c.problem(k, "cursor at %d, log ends at %d", seq, c.seq)
 		}
+	case tableFloor:
+		var f floor
+		if c.decodes(k, row, &f) {
+			c.floors = append(c.floors, checkedFloor{k, f})
+		}
 	}
 }
 
@@ -298,10 +309,37 @@ func (c *checker) endAccount() error {
 			logs[conversation] = true
 		}
 	}
-	if len(logs) == 0 {
-		return nil
+	if len(logs) > 0 {
+		if err := c.compareLogs(logs); err != nil {
+			return err
+		}
 	}
-	return c.compareLogs(logs)
+	floors := c.floors
+	c.floors = nil
+	for _, f := range floors {
+		if err := c.checkFloor(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkFloor looks for events that a floor passes over: the consumer would not get them
+// before the next event of their conversation.
+func (c *checker) checkFloor(f checkedFloor) error {
+	p := pending{rows: c.rows, of: floorOf{f.key.account, f.key.name}}
+	if err := p.visit(); err != nil {
+		return err
+	}
+	if f.Seq > p.last || len(f.Except) > maxFloorExcept {
+		c.problem(f.key, "floor at %d with %d conversations behind it, log ends at %d", f.Seq, len(f.Except), p.last)
+	}
+	for _, at := range p.found {
+		if at.first <= f.Seq && !slices.Contains(f.Except, at.Conversation) {
+			c.problem(f.key, "floor at %d, event %d of %s is pending", f.Seq, at.first, at.Conversation.Short())
+		}
+	}
+	return nil
 }
 
 // compareMessages compares messages, references and outbox of a conversation row by

@@ -45,7 +45,10 @@ func (op MoveCursor) apply(t *txn) (any, error) {
 	if err != nil || op.Seq <= before {
 		return false, err
 	}
-	return true, t.put(key, op.Seq)
+	if err := t.put(key, op.Seq); err != nil {
+		return nil, err
+	}
+	return true, t.storeFloor(floorOf{op.Account, op.Consumer})
 }
 
 // queueState are what the writer knows of a journal.

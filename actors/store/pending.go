@@ -4,6 +4,8 @@ package store
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,18 +15,52 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// maxPendingEvents is how many events behind its floor Pending reads before it visits
-// the conversations one by one: about as much work as to visit a thousand.
-const maxPendingEvents = 8192
+const (
+	// maxPendingEvents is how many events behind its floor Pending reads before it visits
+	// the conversations one by one: about as much work as to visit a thousand.
+	maxPendingEvents = 8192
+	// maxFloorExcept is how many conversations a floor leaves out.
+	maxFloorExcept = 64
+	// floorMoves is how many moves of a consumer's cursors pass before its floor is stored
+	// again, and floorEvents how many events are read for that, at most. It is more, so that
+	// a floor that was left behind catches up.
+	floorMoves  = 128
+	floorEvents = 1024
+)
 
-// floors remembers of each consumer and account an event up to which it has dealt with
-// all events, whatever their conversation. A cursor never moves back, so a floor is true
-// until the account is removed. It is only for speed: a consumer without a floor has
-// dealt with nothing.
+// floor is what a consumer has dealt with in an account, whatever the conversation: all
+// events up to Seq, but for those of the conversations in Except. A cursor never moves
+// back, so a floor is true until the account is removed. It is only for speed: a consumer
+// without a floor has dealt with nothing.
+//
+// Floors are remembered, and stored from time to time together with a cursor
+// ([txn.storeFloor]), for those consumers that ask what is pending.
+type floor struct {
+	Seq    uint64           `cbor:"1,keyasint"`
+	Except []ConversationID `cbor:"2,keyasint,omitempty"` // at most maxFloorExcept, in the order of their first pending events
+}
+
+// better reports whether a floor says more than another one.
+func (f floor) better(than floor) bool {
+	return f.Seq > than.Seq || f.Seq == than.Seq && len(f.Except) < len(than.Except)
+}
+
+// readFloor returns the floor that is stored. One that cannot be read is as good as none:
+// Check reports it, and it is stored again.
+func readFloor(r rows, of floorOf) floor {
+	var f floor
+	if err := loadRow(r, floorKey(of.account, of.consumer), &f); err != nil {
+		return floor{}
+	}
+	return f
+}
+
+// floors remembers the floors of the consumers that have asked what is pending.
 type floors struct {
 	mu       sync.Mutex
 	removals uint64 // see view
-	known    map[floorOf]uint64
+	known    map[floorOf]floor
+	asked    map[floorOf]bool
 }
 
 type floorOf struct {
@@ -32,35 +68,43 @@ type floorOf struct {
 	consumer string
 }
 
-// get returns the floor that is true in a view after a number of removals.
-func (f *floors) get(of floorOf, removals uint64) uint64 {
+// get returns the floor that is true in a view after a number of removals, and whether the
+// consumer has asked what is pending.
+func (f *floors) get(of floorOf, removals uint64) (known floor, asked bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.removals != removals {
-		return 0
+	if f.removals == removals {
+		known = f.known[of]
 	}
-	return f.known[of]
+	return known, f.asked[of]
 }
 
-// raise notes a floor that was read in a view after a number of removals.
-func (f *floors) raise(of floorOf, seq, removals uint64) {
+// raise notes a floor that was read in a view after a number of removals, for a consumer
+// that asks what is pending.
+func (f *floors) raise(of floorOf, to floor, removals uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = make(map[floorOf]bool)
+	}
+	f.asked[of] = true
 	if f.removals > removals {
 		return
 	}
 	if f.known == nil || f.removals < removals {
-		f.removals, f.known = removals, make(map[floorOf]uint64)
+		f.removals, f.known = removals, make(map[floorOf]floor)
 	}
-	f.known[of] = max(f.known[of], seq)
+	if to.better(f.known[of]) {
+		f.known[of] = to
+	}
 }
 
 // Pending returns the conversations of an account with events that the consumer
 // has not dealt with, in the order of their ids. The zero conversation, which is about
 // the account itself, is among them when it has some.
 //
-// The first call after Open visits all conversations. Later ones read what has happened
-// since the first event that the consumer has not dealt with.
+// It reads what has happened since the consumer's floor. Without one, as in the first call
+// for a consumer, or when much has happened since, it visits all conversations.
 func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingConversation, error) {
 	if !validName(consumer) {
 		return nil, fmt.Errorf("pending conversations: consumer name of %d bytes: %w", len(consumer), ErrInvalid)
@@ -69,9 +113,13 @@ func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingC
 	of := floorOf{account, consumer}
 	err := s.readView(func(r rows, removals uint64) error {
 		p := pending{rows: r, of: of}
+		from, _ := s.floors.get(of, removals)
+		if from.Seq == 0 {
+			from = readFloor(r, of)
+		}
 		done, err := false, error(nil)
-		if floor := s.floors.get(of, removals); floor > 0 {
-			done, err = p.scan(floor)
+		if from.Seq > 0 {
+			done, err = p.scan(from, maxPendingEvents)
 		}
 		if err == nil && !done {
 			err = p.visit()
@@ -79,8 +127,10 @@ func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingC
 		if err != nil {
 			return err
 		}
-		found = p.found
-		s.floors.raise(of, p.floor, removals)
+		for _, at := range p.found {
+			found = append(found, at.PendingConversation)
+		}
+		s.floors.raise(of, p.floor(), removals)
 		return nil
 	})
 	if err != nil {
@@ -89,55 +139,151 @@ func (s *Store) Pending(consumer string, account identity.PublicKey) ([]PendingC
 	return found, nil
 }
 
+// storeFloor stores the floor of a consumer whose cursor the operation moves, if it has
+// moved often since the last time and asks what is pending. It reads what is committed,
+// which is less than the operation sees.
+func (t *txn) storeFloor(of floorOf) error {
+	w := t.w
+	moves := w.moves[of]
+	w.moves[of] = moves + 1
+	if moves%floorMoves != 0 {
+		return nil
+	}
+	v := w.store.views.acquire()
+	if v == nil {
+		return nil // the store is closed
+	}
+	defer w.store.views.release(v)
+	from, asked := w.store.floors.get(of, v.removals)
+	if !asked || t.isCleared(tablePrefix(of.account, tableFloor)) {
+		return nil
+	}
+	if from.Seq == 0 {
+		from = readFloor(v.snapshot, of)
+	}
+	p := pending{rows: v.snapshot, of: of}
+	if _, err := p.scan(from, floorEvents); err != nil {
+		return err
+	}
+	to := p.floor()
+	w.store.floors.raise(of, to, v.removals)
+	key := floorKey(of.account, of.consumer)
+	before, err := t.get(key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	after, err := encode(to)
+	if err == nil && !bytes.Equal(before, after) {
+		t.putRaw(key, after)
+	}
+	return err
+}
+
 // pending is one search for pending conversations.
 type pending struct {
 	rows  rows
 	of    floorOf
-	found []PendingConversation
-	floor uint64 // of the consumer now
+	found []foundPending
+	last  uint64 // all events up to this one were looked at
 }
 
-// scan reads the events after a floor. It returns false when there are too many.
-func (p *pending) scan(floor uint64) (done bool, err error) {
-	later := make(map[ConversationID]*PendingConversation)
-	p.floor = floor
-	blocked := false // there was an event above the floor
-	n := 0
-	for row, err := range scanAfter(p.rows, tablePrefix(p.of.account, tableEvent), eventKey(p.of.account, floor)) {
-		if n++; err != nil || n > maxPendingEvents {
+// foundPending is a pending conversation with its first event that is pending.
+type foundPending struct {
+	PendingConversation
+	first uint64
+}
+
+// floor returns the floor that the search has shown.
+func (p *pending) floor() floor {
+	f := floor{Seq: p.last}
+	byFirst := slices.Clone(p.found)
+	slices.SortFunc(byFirst, func(a, b foundPending) int { return cmp.Compare(a.first, b.first) })
+	for i, at := range byFirst {
+		if at.first > f.Seq {
+			break
+		}
+		if i == maxFloorExcept {
+			f.Seq = at.first - 1
+			break
+		}
+		f.Except = append(f.Except, at.Conversation)
+	}
+	return f
+}
+
+// scan reads the events after a floor. It returns false when there are more than a limit:
+// then conversations that have only later ones are not found.
+func (p *pending) scan(from floor, limit int) (done bool, err error) {
+	done, p.last = true, from.Seq
+	at := make(map[ConversationID]*foundPending)
+	for _, conversation := range from.Except {
+		at[conversation] = nil
+		if err := p.visitOne(conversation); err != nil {
 			return false, err
+		}
+	}
+	n := 0
+	for row, err := range scanAfter(p.rows, tablePrefix(p.of.account, tableEvent), eventKey(p.of.account, from.Seq)) {
+		if err != nil {
+			return false, err
+		}
+		if n++; n > limit {
+			done = false
+			break
 		}
 		var ev Event
 		if err := row.load(&ev); err != nil {
 			return false, err
 		}
-		seq := row.number()
-		at := later[ev.Conversation]
-		if at == nil {
-			at = &PendingConversation{Conversation: ev.Conversation}
-			if at.Cursor, err = readCursor(p.rows, p.of.consumer, p.of.account, ev.Conversation); err != nil {
+		p.last = row.number()
+		one, known := at[ev.Conversation]
+		if !known {
+			one = &foundPending{PendingConversation: PendingConversation{Conversation: ev.Conversation}}
+			if one.Cursor, err = readCursor(p.rows, p.of.consumer, p.of.account, ev.Conversation); err != nil {
 				return false, err
 			}
-			later[ev.Conversation] = at
+			at[ev.Conversation] = one
 		}
-		at.Last = seq
-		blocked = blocked || seq > at.Cursor
-		if !blocked {
-			p.floor = seq
-		}
-	}
-	for _, at := range later {
-		if at.Cursor < at.Last {
-			p.found = append(p.found, *at)
+		if one != nil && p.last > one.Cursor {
+			if one.Last = p.last; one.first == 0 {
+				one.first = p.last
+			}
 		}
 	}
-	slices.SortFunc(p.found, func(a, b PendingConversation) int { return bytes.Compare(a.Conversation[:], b.Conversation[:]) })
-	return true, nil
+	for _, one := range at {
+		if one != nil && one.first > 0 {
+			p.found = append(p.found, *one)
+		}
+	}
+	slices.SortFunc(p.found, func(a, b foundPending) int { return bytes.Compare(a.Conversation[:], b.Conversation[:]) })
+	return done, nil
+}
+
+// visitOne looks for what is pending in one conversation.
+func (p *pending) visitOne(conversation ConversationID) error {
+	cursor, err := readCursor(p.rows, p.of.consumer, p.of.account, conversation)
+	if err != nil {
+		return err
+	}
+	prefix := conversationPrefix(p.of.account, tableConvLog, conversation)
+	for row, err := range scanAfter(p.rows, prefix, convLogKey(p.of.account, conversation, cursor)) {
+		if err != nil {
+			return err
+		}
+		last, err := lastNumber(p.rows, prefix)
+		if err != nil {
+			return err
+		}
+		p.found = append(p.found, foundPending{PendingConversation{Conversation: conversation, Last: last, Cursor: cursor}, row.number()})
+		break
+	}
+	return nil
 }
 
 // visit looks for the first event behind each cursor.
 func (p *pending) visit() (err error) {
-	if p.floor, err = lastNumber(p.rows, tablePrefix(p.of.account, tableEvent)); err != nil {
+	p.found = nil
+	if p.last, err = lastNumber(p.rows, tablePrefix(p.of.account, tableEvent)); err != nil {
 		return err
 	}
 	for _, kind := range conversationKinds {
@@ -169,12 +315,12 @@ func (p *pending) visitKind(kind ConversationKind) error {
 			valid = it.SeekGE(convLogKey(p.of.account, k.conversation, cursor+1))
 			continue
 		}
-		p.floor = min(p.floor, k.number-1)
 		end := prefixEnd(conversationPrefix(p.of.account, tableConvLog, k.conversation))
 		if !it.SeekLT(end) {
 			break // an error
 		}
-		p.found = append(p.found, PendingConversation{Conversation: k.conversation, Last: trailingUint64(it.Key()), Cursor: cursor})
+		at := PendingConversation{Conversation: k.conversation, Last: trailingUint64(it.Key()), Cursor: cursor}
+		p.found = append(p.found, foundPending{at, k.number})
 		valid = it.Next()
 	}
 	return rowError("iterate", it.Error())

@@ -32,6 +32,7 @@ import (
 //	10 account 30 seq:8                                Event
 //	10 account 31 contact seq:8                        empty: the event belongs to the conversation
 //	10 account 40 consumer 00 contact                  uint: seq of the last event dealt with
+//	10 account 41 consumer                             floor: up to where it has dealt with all conversations
 //	10 account 50 contact dir:1 guid:8 variant:2       Media: the file of a message
 //	10 account 52 due:8 message                        empty: the file of the message is to be transferred
 //	10 account 53 changed:8 message                    empty: it is in the media store, since then
@@ -83,6 +84,7 @@ const (
 	tableEvent    = 0x30
 	tableConvLog  = 0x31
 	tableCursor   = 0x40
+	tableFloor    = 0x41
 	tableMedia    = 0x50
 	tableTransfer = 0x52
 	tableStored   = 0x53
@@ -299,6 +301,10 @@ func cursorKey(account identity.PublicKey, consumer string, conversation Convers
 	return append(append(key, 0), conversation.name()...)
 }
 
+func floorKey(account identity.PublicKey, consumer string) []byte {
+	return append(tablePrefix(account, tableFloor), consumer...)
+}
+
 func journalPrefix(queue string, table byte) []byte {
 	key := make([]byte, 0, 1+len(queue)+2+8)
 	key = append(key, spaceJournal)
@@ -459,7 +465,7 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 		}
 	case tableEvent:
 		want = 8
-	case tableSource, tableCursor:
+	case tableSource, tableCursor, tableFloor:
 	default:
 		return bad()
 	}
@@ -518,6 +524,10 @@ func parseAccountKey(k parsedKey, rest []byte, bad func() (parsedKey, error)) (p
 			return bad()
 		}
 		copy(k.conversation[1:], conversation)
+	case tableFloor:
+		if k.name = string(rest); !validName(k.name) {
+			return bad()
+		}
 	}
 	return k, nil
 }
@@ -587,6 +597,8 @@ func (k parsedKey) encode() []byte {
 		return convLogKey(k.account, k.conversation, k.number)
 	case tableCursor:
 		return cursorKey(k.account, k.name, k.conversation)
+	case tableFloor:
+		return floorKey(k.account, k.name)
 	default:
 		return accountKey(k.account)
 	}

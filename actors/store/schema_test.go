@@ -63,7 +63,7 @@ func keyParts(t *rapid.T) parsedKey {
 	case spaceAccount:
 		k.table = rapid.SampledFrom([]byte{
 			tableAccount, tableGreeting, tableContact, tableMessage, tableRef, tableOutbox, tableSource, tableReaction,
-			tableEvent, tableConvLog, tableCursor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
+			tableEvent, tableConvLog, tableCursor, tableFloor, tableMedia, tableTransfer2, tableTransfer, tableStored, tableFile,
 			tableGUID, tableMember, tableTask, tableProgress, tablePicture,
 		}).Draw(t, "table")
 		k.account = draw("account")
@@ -105,7 +105,7 @@ func keyParts(t *rapid.T) parsedKey {
 			k.hash = files.Hash(draw("hash"))
 		case tableSource:
 			k.text = rapid.StringN(1, 8, MaxSource).Draw(t, "source")
-		case tableCursor:
+		case tableCursor, tableFloor:
 			k.name = name.Draw(t, "consumer")
 		}
 	}

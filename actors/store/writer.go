@@ -51,8 +51,9 @@ type writer struct {
 
 	accounts map[identity.PublicKey]*accountState
 	queues   map[string]*queueState
-	counted  int    // entries in accounts and their conversations
-	known    uint64 // guids in the sets of all conversations
+	moves    map[floorOf]uint64 // of the cursors of each consumer
+	counted  int                // entries in accounts and their conversations
+	known    uint64             // guids in the sets of all conversations
 
 	rows   int      // in the last batch that was committed
 	layers []*layer // the result of newer and all; refresh empties it
@@ -63,6 +64,7 @@ func newWriter(s *Store) *writer {
 		store:    s,
 		accounts: make(map[identity.PublicKey]*accountState),
 		queues:   make(map[string]*queueState),
+		moves:    make(map[floorOf]uint64),
 	}
 	w.txn.w = w
 	return w

@@ -48,7 +48,7 @@ func newBench(t *testing.T, opts Options) *bench {
 	b := &bench{t: t, store: s, writer: newWriter(s)}
 	t.Cleanup(func() {
 		b.writer.abandon(errStopping)
-		if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrClosed) {
 			t.Error(err)
 		}
 	})

@@ -51,7 +51,7 @@ func sizes() []size {
 type figure struct {
 	name string
 	// item says what the cost is divided by: messages or conversations, or nothing for one
-	// search.
+	// call or search.
 	item string
 	// wanted is the cost of one item at the largest size.
 	wanted time.Duration
@@ -200,10 +200,10 @@ func (f figure) items(s size) float64 {
 	switch f.item {
 	case "conversation":
 		return float64(s.conversations)
-	case "search":
-		return 1
+	case "message":
+		return float64(s.messages)
 	}
-	return float64(s.messages)
+	return 1
 }
 
 // report returns the line of a figure, and false when it grows too fast.
@@ -224,7 +224,7 @@ func (f figure) report(at []size, costs []time.Duration) (line string, ok bool) 
 		}
 	}
 	if !ok {
-		return b.String() + ": MISSED", f.item != "search"
+		return b.String() + ": MISSED", f.item != "search" && f.item != "call"
 	}
 	return b.String() + ": ok", true
 }

@@ -242,6 +242,14 @@ func mutants() []mutant {
 			tests:  []string{"-run", "TestStrangersHaveHalfOfAllStreams", "./actors/overlay"},
 		},
 		{
+			name:   "floor-high",
+			harm:   "a message that was not shown before a restart is shown with the next one of its conversation",
+			file:   "actors/store/pending.go",
+			before: "			f.Seq = at.first - 1\n",
+			after:  "			f.Seq = at.first\n",
+			tests:  []string{"-run", "TestPending", "./actors/store"},
+		},
+		{
 			name:   "cursor-early",
 			harm:   "a message that did not reach its room is never tried again",
 			file:   "bridge/deliver/deliver.go",
