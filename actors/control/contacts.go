@@ -4,11 +4,15 @@ package control
 
 import (
 	"context"
+	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/mimird/mimird/actors/control/jsonlist"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -42,7 +46,12 @@ type Reaction struct {
 
 func (s *service) registerContacts(api huma.API) {
 	const one = "/v1/accounts/{account}/contacts/{contact}"
-	huma.Get(api, "/v1/accounts/{account}/contacts", s.contacts)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-contacts", Method: http.MethodGet, Path: "/v1/accounts/{account}/contacts", Summary: "List the contacts",
+		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[[]Contact](), true, "Contacts")},
+		}}},
+	}, s.contacts)
 	huma.Post(api, "/v1/accounts/{account}/contacts", s.addContact)
 	huma.Get(api, one, func(ctx context.Context, in *ContactPath) (*body[Contact], error) {
 		return s.change(in, node.NameContact, s.node.Contact)
@@ -81,20 +90,41 @@ func (s *service) change(in *ContactPath, purpose node.NamePurpose, do func(acco
 	return &body[Contact]{contactOf(s.node, c)}, nil
 }
 
-func (s *service) contacts(_ context.Context, in *AccountPath) (*body[[]Contact], error) {
+// contacts streams the contacts of an account, a page of the store at a time: thousands need
+// no memory, and the first ones are out at once. One who comes or goes meanwhile is in the
+// list or is not.
+func (s *service) contacts(_ context.Context, in *AccountPath) (*huma.StreamResponse, error) {
 	account, err := s.account(in.Account)
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.node.Contacts(account)
+	found, err := s.node.ContactsAfter(account, identity.PublicKey{})
 	if err != nil {
 		return nil, problem(err)
 	}
-	out := []Contact{}
-	for _, c := range all {
-		out = append(out, contactOf(s.node, c))
-	}
-	return &body[[]Contact]{out}, nil
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		c.SetHeader("Content-Type", "application/json")
+		_, w := humago.Unwrap(c)
+		list := jsonlist.NewWriter(w, "")
+		for len(found) > 0 && err == nil {
+			for _, contact := range found {
+				if err == nil {
+					err = list.Add(contactOf(s.node, contact))
+				}
+			}
+			if err == nil {
+				_ = http.NewResponseController(w).Flush() // what cannot be flushed is written at the end
+				found, err = s.node.ContactsAfter(account, found[len(found)-1].ID)
+			}
+		}
+		if err == nil {
+			err = list.Close()
+		}
+		if err != nil {
+			s.log.Debug("list of contacts is incomplete", "account", account.Short(), "err", err)
+			panic(http.ErrAbortHandler) // the client sees that
+		}
+	}}, nil
 }
 
 func (s *service) addContact(ctx context.Context, in *struct {

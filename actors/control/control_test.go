@@ -5,6 +5,7 @@ package control_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/mimird/mimird/actors/actorstest"
@@ -25,6 +27,7 @@ import (
 	"github.com/mimird/mimird/actors/control/client"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay/memnet"
+	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/virtual"
 )
 
@@ -231,6 +234,50 @@ func TestContactsMayHaveAnyName(t *testing.T) {
 		if c, err := r.client.BlockContact(t.Context(), "-", name); err != nil || c.ID != link.Key.String() {
 			t.Errorf("%q: %+v, %v", name, c, err)
 		}
+	}
+}
+
+// The list is streamed a page at a time: it has every contact of the account once, in the
+// order of their keys, and no others.
+func TestContacts_MoreThanAPage_AllListed(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.client.CreateAccount(t.Context(), "second"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"alice": nil, "second": nil}
+	for account, n := range map[string]int{"alice": 130, "second": 3} { // three pages, and one
+		for range n {
+			key, err := identity.GeneratePrivateKey(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.client.AddContact(t.Context(), account, key.Public().String()); err != nil {
+				t.Fatal(err)
+			}
+			want[account] = append(want[account], key.Public().String())
+		}
+	}
+	for account := range want {
+		slices.Sort(want[account])
+		var streamed []string
+		err := r.client.EachContact(t.Context(), account, func(c control.Contact) error {
+			streamed = append(streamed, c.ID)
+			return nil
+		})
+		if diff := cmp.Diff(want[account], streamed); diff != "" || err != nil {
+			t.Errorf("%s: %s %v", account, diff, err)
+		}
+		whole, err := r.client.Contacts(t.Context(), account)
+		if err != nil || len(whole) != len(want[account]) {
+			t.Errorf("%s: %d contacts, %v", account, len(whole), err)
+		}
+	}
+	enough := errors.New("enough")
+	if err := r.client.EachContact(t.Context(), "alice", func(control.Contact) error { return enough }); !errors.Is(err, enough) {
+		t.Error(err)
+	}
+	if err := r.client.EachContact(t.Context(), "third", func(control.Contact) error { return nil }); err == nil {
+		t.Error("an account that is not there has contacts")
 	}
 }
 

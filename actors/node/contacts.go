@@ -12,12 +12,24 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
+// contactPage is how many contacts are read at once.
+const contactPage = 64
+
 // Contacts returns the contacts of an account.
 func (n *Node) Contacts(account identity.PublicKey) ([]store.Contact, error) {
 	if _, err := n.Account(account); err != nil {
 		return nil, err
 	}
 	return n.store.Contacts(account)
+}
+
+// ContactsAfter returns a page of the contacts of an account: those whose ids come after the
+// given one, which is zero at first. An empty page is the end.
+func (n *Node) ContactsAfter(account, after identity.PublicKey) ([]store.Contact, error) {
+	if _, err := n.Account(account); err != nil {
+		return nil, err
+	}
+	return n.store.ContactsAfter(account, after, contactPage)
 }
 
 // ContactsNamed returns the contacts of an account among which [FindContact] finds who

@@ -375,3 +375,31 @@ func TestRecords_InvalidUTF8_Kept(t *testing.T) {
 	}
 	r.checked()
 }
+
+func TestContactsAfter_Pages_AllOfTheAccount(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	must[store.Added](r, store.AddContact{Contact: store.Contact{Account: anna, ID: key(0xd1), State: store.ContactBlocked}})
+	for _, account := range []identity.PublicKey{alice, anna} {
+		want, err := r.store.Contacts(account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for limit := range 4 {
+			var got []store.Contact
+			for after := (identity.PublicKey{}); ; {
+				page, err := r.store.ContactsAfter(account, after, limit)
+				if err != nil || limit > 0 && len(page) > limit {
+					t.Fatalf("%d contacts, %v", len(page), err)
+				}
+				if len(page) == 0 {
+					break
+				}
+				got = append(got, page...)
+				after = page[len(page)-1].ID
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+}

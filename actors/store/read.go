@@ -59,6 +59,33 @@ func (s *Store) Contacts(account identity.PublicKey) ([]Contact, error) {
 	return found, nil
 }
 
+// ContactsAfter returns a page of the contacts of an account, in the order of their ids:
+// those whose ids come after the given one. A limit of 0 means the largest page.
+func (s *Store) ContactsAfter(account, after identity.PublicKey, limit int) (found []Contact, err error) {
+	err = s.read(func(r rows) error {
+		rows := scanAfter(r, tablePrefix(account, tableContact), contactKey(account, after))
+		found, err = page(rows, limit, func(row row) (Contact, int, error) {
+			c, err := contactIn(account, row)
+			return c, len(c.Avatar), err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("contacts of account %s: %w", account.Short(), err)
+	}
+	return found, nil
+}
+
+// contactIn reads the row of a contact.
+func contactIn(account identity.PublicKey, row row) (Contact, error) {
+	key, err := parseKey(row.key)
+	if err != nil {
+		return Contact{}, err
+	}
+	contact := Contact{Account: account, ID: key.conversation.Contact()}
+	return contact, row.load(&contact)
+}
+
 // eachContact calls f for the contacts of an account, in the order of their ids and as
 // they are at the call, until f returns an error.
 func (s *Store) eachContact(account identity.PublicKey, f func(Contact) error) error {
@@ -74,12 +101,8 @@ func eachContact(r rows, account identity.PublicKey, f func(Contact) error) erro
 		if err != nil {
 			return err
 		}
-		key, err := parseKey(row.key)
+		contact, err := contactIn(account, row)
 		if err != nil {
-			return err
-		}
-		contact := Contact{Account: account, ID: key.conversation.Contact()}
-		if err := row.load(&contact); err != nil {
 			return err
 		}
 		if err := f(contact); err != nil {

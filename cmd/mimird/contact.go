@@ -205,11 +205,10 @@ func newContactList(f *flags) *cobra.Command {
 				return err
 			}
 			defer api.Close()
-			contacts, err := api.Contacts(cmd.Context(), f.account)
-			if err != nil {
-				return err
+			each := func(handle func(control.Contact) error) error {
+				return api.EachContact(cmd.Context(), f.account, handle)
 			}
-			return f.print(cmd.OutOrStdout(), contacts, func() {
+			n, err := printList(f, cmd.OutOrStdout(), each, func(contacts []control.Contact) {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 				for _, c := range contacts {
 					row := printable(c.Name) + "\t" + c.ID + "\t" + c.State
@@ -222,10 +221,11 @@ func newContactList(f *flags) *cobra.Command {
 					fmt.Fprintln(w, row)
 				}
 				_ = w.Flush() // what it writes to reports its own errors
-				if len(contacts) == 0 {
-					fmt.Fprintln(cmd.OutOrStdout(), "no contacts yet; add one with: mimird contact add LINK")
-				}
 			})
+			if err == nil && n == 0 && !f.json {
+				fmt.Fprintln(cmd.OutOrStdout(), "no contacts yet; add one with: mimird contact add LINK")
+			}
+			return err
 		},
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/control/jsonlist"
 	"github.com/mimird/mimird/config"
 )
 
@@ -141,6 +143,40 @@ func (f *flags) print(w io.Writer, answer any, text func()) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+// listBlock is how many elements of a list are printed together, with columns that fit.
+const listBlock = 256
+
+// printList prints what each calls its argument with, as it comes: as a JSON array when that
+// was asked for, else with text, a block at a time. It returns the number of elements.
+func printList[T any](f *flags, w io.Writer, each func(func(T) error) error, text func(block []T)) (n int, err error) {
+	out := bufio.NewWriterSize(w, 32<<10)
+	list := jsonlist.NewWriter(out, "  ")
+	var block []T
+	err = each(func(element T) error {
+		n++
+		if f.json {
+			err := list.Add(element)
+			if n == 1 && err == nil {
+				err = out.Flush()
+			}
+			return err
+		}
+		if block = append(block, element); len(block) == listBlock {
+			text(block)
+			clear(block)
+			block = block[:0]
+		}
+		return nil
+	})
+	if len(block) > 0 {
+		text(block)
+	}
+	if f.json && err == nil {
+		err = list.Close()
+	}
+	return n, errors.Join(err, out.Flush())
 }
 
 // answer asks the running node, and prints what it answers.

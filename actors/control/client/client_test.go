@@ -102,6 +102,26 @@ func TestClient_Refusal_IsAnErrorWithOneSentence(t *testing.T) {
 
 // A stream that ends is a node that stopped, also in the middle of an event; a line beyond
 // the bound is an error of its own.
+// A list that ends early is an error, after what has come of it.
+func TestClient_ListEndsEarly_IsAnError(t *testing.T) {
+	for _, sent := range []string{"", "[", "[{}", "[{},", "[{}, {}]"} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(sent))
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				t.Error(err)
+			}
+			if sent != "[{}, {}]" {
+				panic(http.ErrAbortHandler)
+			}
+		})
+		n := 0
+		err := c.EachContact(t.Context(), "-", func(control.Contact) error { n++; return nil })
+		if whole := sent == "[{}, {}]"; (err == nil) != whole || whole && n != 2 {
+			t.Errorf("%q: %d contacts, %v", sent, n, err)
+		}
+	}
+}
+
 func TestFollow_EndOfStream(t *testing.T) {
 	var stream string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {

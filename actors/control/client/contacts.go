@@ -4,9 +4,11 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/control/jsonlist"
 	"github.com/mimird/mimird/actors/retention"
 )
 
@@ -14,6 +16,20 @@ import (
 // account.
 func (c *Client) Contacts(ctx context.Context, account string) ([]control.Contact, error) {
 	return get[[]control.Contact](ctx, c, accountURL(account, "contacts"))
+}
+
+// EachContact calls handle for each contact of an account, as the node reads them, until
+// handle returns an error. None is in memory after its call.
+func (c *Client) EachContact(ctx context.Context, account string, handle func(control.Contact) error) error {
+	resp, err := c.do(ctx, http.MethodGet, accountURL(account, "contacts"), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := jsonlist.Read(resp.Body, handle); err != nil {
+		return fmt.Errorf("list of contacts: %w", err)
+	}
+	return nil
 }
 
 // Contact asks for one contact.
