@@ -133,8 +133,14 @@ func readable(err error) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
+	return Readable(wrong.Errors)
+}
+
+// Readable is an error of what the YAML library says of values of the wrong kind, a line
+// each, in words of the configuration.
+func Readable(texts []string) error {
 	var problems []error
-	for _, text := range wrong.Errors {
+	for _, text := range texts {
 		if m := mismatch.FindStringSubmatch(text); m != nil {
 			line, _ := strconv.Atoi(strings.TrimPrefix(m[1], "line "))
 			text = fmt.Sprintf("%s: want %s", place(line), kindOf(m[3]))
@@ -154,8 +160,14 @@ func kindOf(typ string) string {
 		return "a list"
 	case strings.HasPrefix(typ, "config.") && typ != "config.Role":
 		return "a section with keys"
-	case typ == "int":
+	case strings.HasPrefix(typ, "bridgeconfig.") || strings.HasPrefix(typ, "map["):
+		return "a section with keys"
+	case typ == "uint16":
+		return "a port, 1 to 65535"
+	case strings.HasPrefix(typ, "int"):
 		return "a whole number"
+	case typ == "time.Duration":
+		return "a duration such as 90s, 15m or 1h30m"
 	case typ == "bool":
 		return "true or false"
 	}

@@ -180,21 +180,71 @@ func Parse(section []byte) (*Config, error) {
 
 // Decode is [Parse] for a section that was read with the rest of its file: problems have
 // the lines of the file. Keys that do not exist are left to the caller.
-func Decode(section *yaml.Node) (*Config, error) { return decode(section.Decode) }
+func Decode(section *yaml.Node) (*Config, error) {
+	if err := checkNames(section); err != nil {
+		return nil, err
+	}
+	return decode(section.Decode)
+}
 
 func decode(into func(any) error) (*Config, error) {
 	c := Default()
 	if err := into(c); err != nil && !errors.Is(err, io.EOF) {
-		var wrong *yaml.TypeError
-		if errors.As(err, &wrong) {
-			return nil, errors.New("matrix: " + strings.Join(wrong.Errors, "\nmatrix: "))
-		}
-		return nil, fmt.Errorf("matrix: %w", err)
+		return nil, kindError{err}
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// kindError is what the YAML library reports, with the section.
+type kindError struct{ error }
+
+func (e kindError) Error() string {
+	var wrong *yaml.TypeError
+	if errors.As(e.error, &wrong) {
+		return "matrix: " + strings.Join(wrong.Errors, "\nmatrix: ")
+	}
+	return "matrix: " + e.error.Error()
+}
+
+func (e kindError) Unwrap() error { return e.error }
+
+// checkNames checks the values that the library reads from names, whose errors have
+// neither key nor line.
+func checkNames(section *yaml.Node) error {
+	var problems []error
+	for _, values := range []struct {
+		path  []string
+		known func(name string) bool
+		names string
+	}{
+		{[]string{"bridge", "permissions"}, func(name string) bool {
+			return slices.Contains([]string{"block", "relay", "commands", "user", "admin"}, name)
+		}, "block, relay, commands, user, admin"},
+		{[]string{"encryption", "verification_levels"}, func(name string) bool {
+			return id.ParseTrustState(name) != id.TrustStateInvalid
+		}, "unverified, cross-signed-untrusted, cross-signed-tofu, cross-signed-verified, verified"},
+	} {
+		at, rest := descend(section, values.path)
+		if len(rest) > 0 || at.Kind != yaml.MappingNode {
+			continue
+		}
+		for i := 0; i+1 < len(at.Content); i += 2 {
+			key, value := at.Content[i], at.Content[i+1]
+			if value.Tag != "!!str" || values.known(strings.ToLower(value.Value)) {
+				continue
+			}
+			place := "environment"
+			if value.Line > 0 {
+				place = fmt.Sprintf("line %d", value.Line)
+			}
+			problems = append(problems, fmt.Errorf("%s: matrix.%s: %.64q for %.64q is none of %s",
+				place, strings.Join(values.path, "."), value.Value, key.Value, values.names))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Validate checks every value but the secrets. The error names every problem, one line
@@ -315,6 +365,17 @@ func (c *Config) validateBridge(bad report) {
 	}
 	if b.OutgoingMessageReID {
 		bad("bridge.outgoing_message_re_id: is not possible here")
+	}
+	for reason, rooms := range map[string]bridgeconfig.CleanupOnLogout{"manual": b.CleanupOnLogout.Manual, "bad_credentials": b.CleanupOnLogout.BadCredentials} {
+		for kind, action := range map[string]bridgeconfig.CleanupAction{
+			"private": rooms.Private, "relayed": rooms.Relayed, "shared_no_users": rooms.SharedNoUsers, "shared_has_users": rooms.SharedHasUsers,
+		} {
+			switch action {
+			case bridgeconfig.CleanupActionNull, bridgeconfig.CleanupActionNothing, bridgeconfig.CleanupActionKick, bridgeconfig.CleanupActionUnbridge, bridgeconfig.CleanupActionDelete:
+			default:
+				bad("bridge.cleanup_on_logout.%s.%s: %.64q is none of nothing, kick, unbridge, delete", reason, kind, action)
+			}
+		}
 	}
 	if !slices.Contains([]string{"none", "errors", "all"}, b.BridgeStatusNotices) {
 		bad("bridge.bridge_status_notices: %.64q is none of none, errors, all", b.BridgeStatusNotices)

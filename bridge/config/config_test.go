@@ -56,7 +56,9 @@ func TestParse_NamesEveryProblem(t *testing.T) {
 	_, err := config.Parse([]byte(`
 homeserver: {address: "ftp://x", retry_limit: -1, websocket: true}
 appservice: {address: "", hostname: "", port: 0, id: "", bot: {username: "Big Bot"}, username_template: nothing, async_transactions: true}
-bridge: {command_prefix: "", async_events: true, split_portals: true, outgoing_message_re_id: true, bridge_status_notices: some}
+bridge:
+  {command_prefix: "", async_events: true, split_portals: true, outgoing_message_re_id: true, bridge_status_notices: some,
+  cleanup_on_logout: {manual: {private: leave}, bad_credentials: {shared_no_users: everything}}}
 database: {type: mysql, uri: ""}
 double_puppet: {registration: maybe}
 provisioning: {shared_secret: short}
@@ -73,6 +75,7 @@ logging: {min_level: loud}
 		"appservice.username_template", "appservice.async_transactions",
 		"bridge.permissions", "bridge.command_prefix", "bridge.async_events", "bridge.split_portals",
 		"bridge.outgoing_message_re_id", "bridge.bridge_status_notices",
+		"bridge.cleanup_on_logout.manual.private", "bridge.cleanup_on_logout.bad_credentials.shared_no_users",
 		"database.type", "database.uri", "double_puppet.registration", "provisioning.shared_secret",
 		"encryption.allow", "network.edits", "network.waiting_notice", "network.give_up", "logging.min_level",
 	} {
@@ -91,6 +94,29 @@ func TestParse_UnknownKeysRejected(t *testing.T) {
 		if _, err := config.Parse([]byte(text)); err == nil {
 			t.Errorf("%q was read", text)
 		}
+	}
+}
+
+// A name that the library reads as something else is reported with its key and line.
+func TestDecode_UnknownNamesHaveALine(t *testing.T) {
+	var section yaml.Node
+	if err := yaml.Unmarshal([]byte(`
+homeserver: {domain: mimir.test}
+bridge:
+  permissions: {mimir.test: User, "@alice:mimir.test": administrator, "@bob:mimir.test": {admin: true}}
+encryption:
+  verification_levels:
+    send: verified
+    share: cross-signed-by-me
+`), &section); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Decode(section.Content[0])
+	want := `line 4: matrix.bridge.permissions: "administrator" for "@alice:mimir.test" is none of block, relay, commands, user, admin
+line 8: matrix.encryption.verification_levels: "cross-signed-by-me" for "share" is none of unverified, cross-signed-untrusted, ` +
+		"cross-signed-tofu, cross-signed-verified, verified"
+	if err == nil || err.Error() != want {
+		t.Errorf("error is\n%v\nwant\n%s", err, want)
 	}
 }
 

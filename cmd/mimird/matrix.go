@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,6 +111,9 @@ func bridgeConfig(c config.Config) (*matrixconfig.Config, error) {
 	if err == nil {
 		parsed, err = matrixconfig.Decode(make(nodes).of(&c.Matrix))
 	}
+	if wrong := new(oldyaml.TypeError); errors.As(err, &wrong) {
+		err = config.Readable(wrong.Errors)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("section %s is wrong:\n%w", matrixName, err)
 	}
@@ -175,8 +179,21 @@ func writeExample(f *flags, out io.Writer) error {
 // hintRole says what is missing before the bridge is started.
 func (f *flags) hintRole(out io.Writer, c config.Config) {
 	if !c.Has(config.RoleMatrix) {
-		fmt.Fprintf(out, "Add the role: roles: [node, matrix] in %s\n", f.configPath())
+		roles := slices.Clone(c.Roles)
+		if !c.Has(config.RoleNode) { // which the bridge needs
+			roles = slices.Insert(roles, 0, config.RoleNode)
+		}
+		fmt.Fprintf(out, "Add the role: roles: %s in %s\n", yamlList(append(roles, config.RoleMatrix)), f.configPath())
 	}
+}
+
+// yamlList writes roles as the configuration has them.
+func yamlList(roles []config.Role) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, string(r))
+	}
+	return "[" + strings.Join(names, ", ") + "]"
 }
 
 func indent(text string) string {
