@@ -100,27 +100,34 @@ func (s *service) undeliveredIn(c store.Conversation, state node.Status, up bool
 func (s *service) whyNotTo(out *Undelivered, c store.Contact, up bool, upload transfer.Info) {
 	out.Contact, out.Name = c.ID.String(), c.DisplayName()
 	p := s.node.Presence(c.Account, c.ID)
-	switch {
-	case !up && !p.Online:
-		out.Code, out.Why = "offline", "no Yggdrasil peer is connected"
-	case upload.State == store.MediaUploading:
-		out.whyNotUploaded(upload)
-	case p.Online:
-		out.Code, out.Why = "connected", "they are connected and have not acknowledged it yet"
-	case c.Asked == store.AskDeclined:
-		out.Code, out.Why = "request_declined", "they declined your request, and take nothing until they add you"
-	case c.Asked == store.AskSent && p.LastError == "":
-		out.Code, out.Why = "request_unanswered", "they have not answered your request"
-	case p.LastError != "":
-		out.Code, out.Why = "not_reached", p.LastError
-	default:
-		out.Code, out.Why = "trying", "they are being looked for"
-	}
-	if out.Code == "not_reached" && (c.Asked == store.AskSent || c.Asked == store.AskWaiting) {
-		out.Why += "; they have not answered your request either"
-	}
+	out.whyNotReached(c, p.Online, p.LastError, up, upload)
 	if out.Code != "upload_failed" && p.NextAttempt.After(time.Now()) {
 		out.NextAttempt = p.NextAttempt
+	}
+}
+
+// whyNotReached is whyNotTo of what is known about the contact.
+func (u *Undelivered) whyNotReached(c store.Contact, online bool, lastError string, up bool, upload transfer.Info) {
+	switch {
+	case !up && !online:
+		u.Code, u.Why = "offline", "no Yggdrasil peer is connected"
+	case upload.State == store.MediaUploading:
+		u.whyNotUploaded(upload)
+	case c.Asked == store.AskDeclined: // also while they are connected, as they acknowledge nothing
+		u.Code, u.Why = "request_declined", "they declined your request, and take nothing until they add you"
+	case c.Asked == store.AskSent && online:
+		u.Code, u.Why = "request_unanswered", "they are connected and have not answered your request"
+	case online:
+		u.Code, u.Why = "connected", "they are connected and have not acknowledged it yet"
+	case c.Asked == store.AskSent && lastError == "":
+		u.Code, u.Why = "request_unanswered", "they have not answered your request"
+	case lastError != "":
+		u.Code, u.Why = "not_reached", lastError
+	default:
+		u.Code, u.Why = "trying", "they are being looked for"
+	}
+	if u.Code == "not_reached" && (c.Asked == store.AskSent || c.Asked == store.AskWaiting) {
+		u.Why += "; they have not answered your request either"
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/proto/identity"
 )
 
 func newContact(f *flags) *cobra.Command {
@@ -93,11 +94,19 @@ func newContactRequest(f *flags) *cobra.Command {
 		Use:   "request LINK [TEXT...]",
 		Short: "Add a contact and ask them to add you",
 		Long: "Adds a contact and sends them a contact request with a text, as soon as they can be reached. There is one at a\n" +
-			"time until they answer. Messages can be sent meanwhile.",
-		Args: atLeastOne("LINK and a text"),
+			"time until they answer. Messages can be sent meanwhile. Instead of the link of somebody who is a contact already\n" +
+			"their name will do.",
+		Args:              atLeastOne("LINK and a text"),
+		ValidArgsFunction: f.completeContact,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.withContact(cmd, "%s is asked\n", func(api *client.Client) (control.Contact, error) {
-				return api.RequestContact(cmd.Context(), f.account, args[0], strings.Join(args[1:], " "))
+				link := args[0]
+				if _, err := identity.ParseLink(link); err != nil {
+					if c, err := api.Contact(cmd.Context(), f.account, link); err == nil {
+						link = c.ID
+					}
+				}
+				return api.RequestContact(cmd.Context(), f.account, link, strings.Join(args[1:], " "))
 			})
 		},
 	}
