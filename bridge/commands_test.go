@@ -38,6 +38,23 @@ func TestCommands_Help(t *testing.T) {
 			t.Errorf("the help lacks %s", command)
 		}
 	}
+	for _, command := range []string{"delete-chat", "filter", "for-everyone"} {
+		if strings.Contains(help.Content.AsMessage().Body, command) {
+			t.Errorf("the help has %s", command)
+		}
+	}
+	// A command of the library that would only seem to do something says what does it.
+	f.say(f.alice, f.management, "filter deny somebody", "mute silences one")
+	first, second := f.node.addContact(f.account, "Bob"), f.node.addContact(f.account, "Carol")
+	for _, contact := range []identity.PublicKey{first, second} {
+		f.node.receive(f.account, contact, "hello")
+		room := f.awaitText(f.alice, f.ghost(contact), "hello")
+		f.say(f.alice, room, "!mimir delete-chat --for-everyone", "delete-portal deletes the room")
+		f.node.receive(f.account, contact, "still here")
+		if again := f.awaitText(f.alice, f.ghost(contact), "still here"); again != room {
+			t.Errorf("after delete-chat the next message came to %s, not to %s", again, room)
+		}
+	}
 }
 
 func TestCommands_MyLink_TextAndQR(t *testing.T) {

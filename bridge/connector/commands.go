@@ -76,6 +76,21 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 	}
 }
 
+// withoutMeaning returns commands of the library that Mimir gives no meaning, for which it
+// has nothing but a mark that all is well. They are not in the help, and say what to use.
+func withoutMeaning() []commands.CommandHandler {
+	hidden := func(name, answer string) *commands.FullHandler {
+		return &commands.FullHandler{
+			Name: name, Func: func(ce *commands.Event) { replyText(ce, answer) },
+			NetworkConnector: func(bridgev2.NetworkConnector) bool { return false },
+		}
+	}
+	return []commands.CommandHandler{
+		hidden("delete-chat", "Mimir does not delete conversations. delete-portal deletes the room; contact and messages stay on the node."),
+		hidden("filter", "Every contact and every group has a room. mute silences one, block takes nothing from a contact any more."),
+	}
+}
+
 // commandList returns the commands that other bridges do not have. One about a contact is
 // about the contact of its room, or the one that the argument names.
 func (c *Connector) commandList() []commands.CommandHandler {

@@ -229,7 +229,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
 	c.marks = c.newMarks()
-	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), c.relayCommands(), c.loginCommands())...)
+	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), withoutMeaning(), c.relayCommands(), c.loginCommands())...)
 }
 
 // Start is called when the tables exist. The node runs already.
