@@ -289,6 +289,7 @@ func TestHasLogin(t *testing.T) {
 		"application services": {200, `{"flows":[{"type":"m.login.password"},{"type":"m.login.application_service"}]}`, true, ""},
 		"passwords alone":      {200, `{"flows":[{"type":"m.login.password"}]}`, false, ""},
 		"authentication moved": {200, `{"flows":[{"type":"m.login.sso","org.matrix.msc3824.delegated_oidc_compatibility":true}]}`, false, ""},
+		"no login at all":      {404, `{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}`, false, ""},
 		"not a homeserver":     {404, `<html>`, false, "does not say how to log in (HTTP status 404)"},
 		"nothing":              {200, `<html>`, false, "does not say how to log in"},
 	} {

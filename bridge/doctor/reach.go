@@ -252,6 +252,9 @@ const loginTimeout = 5 * time.Second
 func hasLogin(ctx context.Context, server *homeserver.Probe) (bool, error) {
 	var flows mautrix.RespLoginFlows
 	a := server.Ask(ctx, http.MethodGet, "/_matrix/client/v3/login", "", nil, &flows)
+	if a.Status == http.StatusNotFound && a.Code == mautrix.MUnrecognized.ErrCode {
+		return false, nil // Synapse with an authentication service answers so, when it is asked directly
+	}
 	if a.Err != nil || a.Status != http.StatusOK {
 		return false, fmt.Errorf("the homeserver does not say how to log in (%s)", a.Reason())
 	}
