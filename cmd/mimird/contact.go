@@ -217,9 +217,11 @@ func newContactList(f *flags) *cobra.Command {
 			each := func(handle func(control.Contact) error) error {
 				return api.EachContact(cmd.Context(), f.account, handle)
 			}
+			asks := false
 			n, err := printList(f, cmd.OutOrStdout(), each, func(contacts []control.Contact) {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 				for _, c := range contacts {
+					asks = asks || c.State == "requested"
 					row := printable(c.Name) + "\t" + c.ID + "\t" + c.State
 					if c.Muted {
 						row += ", muted"
@@ -231,6 +233,9 @@ func newContactList(f *flags) *cobra.Command {
 				}
 				_ = w.Flush() // what it writes to reports its own errors
 			})
+			if err == nil && asks {
+				fmt.Fprintln(cmd.OutOrStdout(), "answer who is requested with: mimird contact accept NAME, or decline, or block")
+			}
 			if err == nil && n == 0 && !f.json {
 				fmt.Fprintln(cmd.OutOrStdout(), "no contacts yet; add one with: mimird contact add LINK")
 			}
