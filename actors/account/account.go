@@ -2,8 +2,8 @@
 
 // Package account is one identity of the node: it starts an actor for each of its
 // contacts (actors/contact) and one for its groups (actors/group), tells them what the event log has for them, has the
-// resolver announce the account, and forwards messages to a phone if the account's
-// record says so. The node starts one actor for each account.
+// resolver announce the account, and has messages forwarded to a phone (actors/forward) if the
+// account's record says so. The node starts one actor for each account.
 package account
 
 import (
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/actors/contact"
+	"github.com/mimird/mimird/actors/forward"
 	"github.com/mimird/mimird/actors/group"
 
 	"github.com/mimird/mimird/actors/session"
@@ -50,9 +51,10 @@ type Deps struct {
 	Now  func() time.Time
 	Log  *strangerlog.Log
 	Keys *keyring.Ring
-	// Contact is for the account's contacts, Group for its groups.
+	// Contact is for the account's contacts, Group for its groups, Forward for the phone.
 	Contact *contact.Deps
 	Group   *group.Deps
+	Forward *forward.Deps
 }
 
 func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
@@ -113,14 +115,21 @@ func (a *account) tellGroups(c *kernel.Context, msg any) {
 	}
 }
 
+// tellForwarder tells the forwarder, if there is one, that the log has grown.
+func (a *account) tellForwarder(c *kernel.Context) {
+	if child, ok := c.Child(forward.Name); ok {
+		c.Tell(child, forward.Look{})
+	}
+}
+
 // updateForwarder starts or stops the forwarder, as the record says.
 func (a *account) updateForwarder(c *kernel.Context) error {
-	child, running := c.Child(forwarderName)
+	child, running := c.Child(forward.Name)
 	switch {
 	case a.record.ForwardTo.IsZero() && running:
 		c.Stop(child)
 	case !a.record.ForwardTo.IsZero() && !running:
-		if _, err := c.Spawn(newForwarderSpec(a.deps, a.id, a.record.ForwardTo)); err != nil {
+		if _, err := c.Spawn(forward.NewSpec(a.deps.Forward, a.id, a.record.ForwardTo)); err != nil {
 			return fmt.Errorf("start forwarder: %w", err)
 		}
 	}
@@ -187,15 +196,14 @@ func (a *account) onLogChanged(c *kernel.Context, msg store.LogChanged) {
 		for _, child := range c.Children() {
 			c.Tell(child, contact.Look{})
 		}
+		a.tellForwarder(c)
 		a.tellGroups(c, group.LookAll{})
 		if err := a.spawnMissing(c); err != nil {
 			c.Fail(err)
 		}
 		return
 	}
-	if child, ok := c.Child(forwarderName); ok {
-		c.Tell(child, contact.Look{})
-	}
+	a.tellForwarder(c)
 	for conversation, by := range msg.Changes.Conversations {
 		if conversation.ID.Kind() == store.KindGroup {
 			a.tellGroups(c, group.Look{Group: conversation.ID})
@@ -244,7 +252,7 @@ func (a *account) look(c *kernel.Context) {
 		a.tellGroups(c, group.ProfileChanged{})
 	}
 	if record.ForwardTo != before.ForwardTo {
-		if child, ok := c.Child(forwarderName); ok && !record.ForwardTo.IsZero() {
+		if child, ok := c.Child(forward.Name); ok && !record.ForwardTo.IsZero() {
 			c.Stop(child) // begins again with the other account, in onChildStopped
 		} else if err := a.updateForwarder(c); err != nil {
 			c.Fail(err)
@@ -266,7 +274,7 @@ func (a *account) onChildStopped(c *kernel.Context, msg kernel.ChildStopped) {
 	case msg.Err != nil:
 		c.Log().Error("actor given up for now", "child", msg.Name, "err", msg.Err, "retry_in", ChildPause)
 		c.After(ChildPause, childDue{msg.Name})
-	case msg.Name == forwarderName:
+	case msg.Name == forward.Name:
 		a.onChildDue(c, childDue{msg.Name})
 	}
 }
@@ -278,7 +286,7 @@ func (a *account) onChildDue(c *kernel.Context, msg childDue) {
 	}
 	var err error
 	switch msg.Name {
-	case forwarderName:
+	case forward.Name:
 		err = a.updateForwarder(c)
 	case group.Name:
 		err = a.startGroups(c)

@@ -50,13 +50,14 @@ type GroupSecret struct {
 
 // AccountChange is what is changed of an account; what is left out stays.
 type AccountChange struct {
-	Name      *string `json:"name,omitempty" minLength:"1" maxLength:"256"`
-	Info      *string `json:"info,omitempty" maxLength:"4096"`
-	Avatar    []byte  `json:"avatar,omitempty" doc:"An image file of at most 50 KiB, base64"`
-	NoAvatar  bool    `json:"no_avatar,omitempty" doc:"Remove the picture"`
-	Strangers *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
-	Role      *string `json:"role,omitempty" enum:"primary,backup,mirror"`
-	ForwardTo *string `json:"hand_over,omitempty" doc:"The account that forwards what this one receives; empty for none"`
+	Name          *string `json:"name,omitempty" minLength:"1" maxLength:"256"`
+	Info          *string `json:"info,omitempty" maxLength:"4096"`
+	Avatar        []byte  `json:"avatar,omitempty" doc:"An image file of at most 50 KiB, base64"`
+	NoAvatar      bool    `json:"no_avatar,omitempty" doc:"Remove the picture"`
+	Strangers     *string `json:"strangers,omitempty" enum:"ask,accept,refuse"`
+	Role          *string `json:"role,omitempty" enum:"primary,backup,mirror"`
+	ForwardTo     *string `json:"hand_over,omitempty" doc:"The account that forwards what this one receives; empty for none"`
+	ForwardGroups *bool   `json:"hand_over_groups,omitempty" doc:"Forward what groups say, too"`
 	// Greeting turns the answering machine on, NoGreeting off.
 	Greeting   []byte `json:"greeting,omitempty" doc:"The file that the answering machine plays, AAC-LC of 44,100 Hz and one channel as .aac or .m4a, base64"`
 	NoGreeting bool   `json:"no_greeting,omitempty" doc:"Turn the answering machine off"`
@@ -220,6 +221,11 @@ func (s *service) changeAccount(ctx context.Context, in *struct {
 			}
 		}
 		if _, err := s.node.SetForwardTo(ctx, account, home); err != nil {
+			return nil, problem(err)
+		}
+	}
+	if change.ForwardGroups != nil {
+		if _, err := s.node.SetForwardGroups(ctx, account, *change.ForwardGroups); err != nil {
 			return nil, problem(err)
 		}
 	}

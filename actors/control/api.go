@@ -34,6 +34,8 @@ type Account struct {
 	Role string `json:"role" enum:"primary,backup,mirror"`
 	// ForwardTo is the account that forwards what this one receives.
 	ForwardTo string `json:"hand_over,omitempty"`
+	// ForwardGroups says that what groups say is forwarded too.
+	ForwardGroups bool `json:"hand_over_groups,omitempty"`
 	// Greeting is how long the greeting of the answering machine plays.
 	Greeting float64 `json:"greeting_seconds,omitempty" doc:"0 says that the answering machine is off"`
 	// Strangers is what happens when an unknown identity connects.
@@ -262,7 +264,7 @@ func accountOf(n *node.Node, a store.Account) (Account, error) {
 	waiting, err := n.Waiting(a.ID)
 	return Account{
 		ID: a.ID.String(), Name: a.Name, Info: a.Info, Link: n.Link(a).String(), Avatar: len(a.Avatar),
-		Role: a.Role.String(), ForwardTo: hexOf(a.ForwardTo), Greeting: float64(a.Greeting) / 1000,
+		Role: a.Role.String(), ForwardTo: hexOf(a.ForwardTo), ForwardGroups: a.ForwardGroups, Greeting: float64(a.Greeting) / 1000,
 		Strangers: a.Strangers.String(), Created: a.Created.Time(), Waiting: waiting,
 	}, err
 }

@@ -93,6 +93,13 @@ const (
 	// AfterCallMessage: the message is stored, and the recording still there.
 	AfterCallMessage Name = "after-call-message"
 
+	// A message from a contact to the phone that has the account too, and an answer back.
+
+	// AfterForward: the message for the phone is queued, the cursor does not say so.
+	AfterForward Name = "after-forward"
+	// AfterAnswer: the answer of the phone is queued, the cursor does not say so.
+	AfterAnswer Name = "after-answer"
+
 	// A file from somebody to our file server.
 
 	// DuringHosting: a chunk is on the disk, its sender does not know.
@@ -118,7 +125,7 @@ func Names() []Name {
 		AfterDecode, BeforeOK, AfterOK, BeforeRoom, AfterRoom,
 		BeforeTransaction, BeforeTransactionOK, AfterTransactionOK, AfterEnqueue, BeforeSend, AfterSend, BeforeDelivered,
 		BeforeFileRow, BeforeUpload, DuringUpload, AfterUpload, DuringDownload, BeforePlace, AfterPlace,
-		DuringArrival, AfterArrival, DuringData, DuringCall, BeforeCallMessage, AfterCallMessage, DuringHosting, BeforeHosted, AfterHosted,
+		DuringArrival, AfterArrival, DuringData, DuringCall, BeforeCallMessage, AfterCallMessage, AfterForward, AfterAnswer, DuringHosting, BeforeHosted, AfterHosted,
 		BeforeMediated, AfterMediated, BeforeMediatedOK,
 	}
 }

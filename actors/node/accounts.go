@@ -11,8 +11,8 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/mimird/mimird/actors/account"
 	"github.com/mimird/mimird/actors/answering"
+	"github.com/mimird/mimird/actors/forward"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
@@ -303,17 +303,35 @@ func (n *Node) SetForwardTo(ctx context.Context, id, home identity.PublicKey) (s
 	if err != nil {
 		return before, err
 	}
+	// From now on: the past is on the phone, or would come as a flood.
 	if before.ForwardTo.IsZero() && !home.IsZero() {
-		// From now on: the past is on the phone, or would come as a flood.
-		last, err := n.LastEvent(id)
-		if err != nil {
+		if err := n.moveToEnd(ctx, forward.Consumer, id, store.ConversationID{}); err != nil {
 			return before, err
 		}
-		if err := n.MoveCursor(ctx, account.ForwardConsumer, id, store.ConversationID{}, last); err != nil {
+	}
+	if before.ForwardTo != home && !home.IsZero() {
+		if err := n.moveToEnd(ctx, forward.AnswerConsumer, home, store.ContactConversation(id)); err != nil {
 			return before, err
 		}
 	}
 	return n.updateAccount(ctx, store.UpdateAccount{Account: id, Fields: store.AccountForwardTo, ForwardTo: home})
+}
+
+// moveToEnd has a consumer begin with what comes next.
+func (n *Node) moveToEnd(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID) error {
+	last, err := n.LastEvent(account)
+	if err != nil {
+		return err
+	}
+	return n.MoveCursor(ctx, consumer, account, conversation, last)
+}
+
+// SetForwardGroups says whether what groups say is forwarded too. A phone that is in a group
+// reads it itself; so this is for groups that the phone is not in.
+//
+// Errors: [ErrUnknownAccount].
+func (n *Node) SetForwardGroups(ctx context.Context, id identity.PublicKey, on bool) (store.Account, error) {
+	return n.updateAccount(ctx, store.UpdateAccount{Account: id, Fields: store.AccountForwardGroups, ForwardGroups: on})
 }
 
 // checkForwardTo keeps hand-overs from forming a chain, and so from going round:

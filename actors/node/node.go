@@ -10,9 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/mimird/mimird/actors/account"
 	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/contact"
+	"github.com/mimird/mimird/actors/forward"
 	"github.com/mimird/mimird/actors/group"
 
 	"github.com/mimird/mimird/actors/session"
@@ -140,7 +140,11 @@ func (n *Node) openParts(s *store.Store) (err error) {
 		Options: opts.Answering,
 	})
 	n.retention = retention.New(retention.Deps{
-		Store: s, Writer: n.storeActor, Now: opts.Now, Policy: opts.Retention, WholeLog: []string{account.ForwardConsumer},
+		Store: s, Writer: n.storeActor, Now: opts.Now, Policy: opts.Retention, WholeLog: []string{forward.Consumer},
+		Only: func(id identity.PublicKey) (map[string][]store.ConversationID, error) {
+			answered, err := forward.Follows(s, id)
+			return map[string][]store.ConversationID{forward.AnswerConsumer: answered}, err
+		},
 	})
 	if err != nil || n.readOnly {
 		return err

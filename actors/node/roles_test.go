@@ -139,7 +139,8 @@ func TestRoles(t *testing.T) {
 }
 
 // What the node receives reaches the phone as messages of another account of the
-// node, in order and once, whenever it is on; what the phone answers stays there.
+// node, in order and once, whenever it is on; what the phone says without a quote stays
+// there, and it is told so. Answers are in actors/forward.
 func TestHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := share(t, store.RolePrimary)
@@ -173,11 +174,12 @@ func TestHandOver(t *testing.T) {
 		s.own.Write(from, "thank you")
 		s.own.Eventually(t, time.Hour, "the answer", func() bool { return len(s.own.Waiting(from)) == 0 })
 		virtual.Sleep(time.Hour)
+		want = append(want, "Sent to nobody: this message does not say whom it answers. Reply to (quote) the forwarded message that you answer.")
 		if got := s.own.Page(from).Texts(); !slices.Equal(got, want) {
 			t.Errorf("the phone has %q, want %q", got, want)
 		}
 		answers, err := s.n.Messages(home.ID, s.n.Account.ID, 0, 100)
-		if err != nil || len(answers) != 6 || string(answers[0].Payload) != "thank you" {
+		if err != nil || len(answers) != 7 || string(answers[1].Payload) != "thank you" {
 			t.Errorf("%d messages, %v", len(answers), err)
 		}
 		if waiting, err := s.n.Waiting(s.n.Account.ID); err != nil || waiting != 0 {

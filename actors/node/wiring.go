@@ -10,6 +10,7 @@ import (
 	"github.com/mimird/mimird/actors/contact"
 
 	"github.com/mimird/mimird/actors/fileserver"
+	"github.com/mimird/mimird/actors/forward"
 	"github.com/mimird/mimird/actors/group"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
@@ -45,7 +46,7 @@ func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
 func (n *Node) accountDeps(writer kernel.Ref) *account.Deps {
 	return &account.Deps{
 		Store: n.store, Writer: writer, Resolver: n.resolver, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
-		Group: n.groupDeps(writer),
+		Group: n.groupDeps(writer), Forward: &forward.Deps{Store: n.store, Writer: writer, Files: n.files, Now: n.opts.Now},
 	}
 }
 

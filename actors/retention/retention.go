@@ -81,6 +81,9 @@ type Deps struct {
 	Policy Policy
 	// WholeLog are consumers with one cursor for an account.
 	WholeLog []string
+	// Only returns the consumers that follow some conversations of an account alone, and
+	// which; nil for none.
+	Only func(account identity.PublicKey) (map[string][]store.ConversationID, error)
 }
 
 // Clear says which messages of a conversation are to be removed.
@@ -131,12 +134,17 @@ func (s *Service) Report() Report {
 	return s.report
 }
 
-func (s *Service) consumers(account store.Account) store.Consumers {
+func (s *Service) consumers(account store.Account) (store.Consumers, error) {
 	c := store.Consumers{Ignore: append([]string(nil), s.deps.Policy.Ignore...), WholeLog: slices.Concat(s.deps.WholeLog, s.deps.Policy.WholeLog)}
 	if account.ForwardTo.IsZero() {
 		c.Ignore = append(c.Ignore, s.deps.WholeLog...) // nothing is forwarded; the cursor begins anew when it is
 	}
-	return c
+	if s.deps.Only == nil {
+		return c, nil
+	}
+	var err error
+	c.Only, err = s.deps.Only(account.ID)
+	return c, err
 }
 
 // Clear removes the messages of a conversation that were stored before a time. It blocks
@@ -159,7 +167,11 @@ func (s *Service) clear(ctx context.Context, a store.Account, conversation store
 		if err := ctx.Err(); err != nil {
 			return done, err
 		}
-		found, err := s.deps.Store.Expirable(a.ID, conversation, before, after, s.consumers(a))
+		consumers, err := s.consumers(a)
+		if err != nil {
+			return done, err
+		}
+		found, err := s.deps.Store.Expirable(a.ID, conversation, before, after, consumers)
 		if err != nil {
 			return done, err
 		}
@@ -268,7 +280,11 @@ func (s *Service) trim(ctx context.Context, a store.Account, holders map[string]
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		events, by, err := s.deps.Store.Trimmable(a.ID, s.before(s.deps.Policy.Events), s.consumers(a))
+		consumers, err := s.consumers(a)
+		if err != nil {
+			return err
+		}
+		events, by, err := s.deps.Store.Trimmable(a.ID, s.before(s.deps.Policy.Events), consumers)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ const (
 	AccountStrangers
 	AccountRole // with the priority
 	AccountForwardTo
+	AccountForwardGroups
 )
 
 // UpdateAccount changes the selected fields of an account. When name, info or
@@ -34,6 +35,8 @@ type UpdateAccount struct {
 	Role      Role
 	Priority  uint8
 	ForwardTo identity.PublicKey
+
+	ForwardGroups bool
 }
 
 func (op UpdateAccount) size() int {
@@ -63,6 +66,7 @@ func (op UpdateAccount) apply(t *txn) (any, error) {
 	set(AccountStrangers, acc.Strangers != op.Strangers, func() { acc.Strangers = op.Strangers })
 	set(AccountRole, acc.Role != op.Role || acc.Priority != op.Priority, func() { acc.Role, acc.Priority = op.Role, op.Priority })
 	set(AccountForwardTo, acc.ForwardTo != op.ForwardTo, func() { acc.ForwardTo = op.ForwardTo })
+	set(AccountForwardGroups, acc.ForwardGroups != op.ForwardGroups, func() { acc.ForwardGroups = op.ForwardGroups })
 	if !changed {
 		return false, nil
 	}

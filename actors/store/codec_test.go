@@ -28,7 +28,7 @@ func fullRecords() []any {
 	return []any{
 		&Account{
 			Name: "name", Info: "info", Avatar: []byte{1}, ClientID: 2, Priority: 3,
-			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5, Role: RoleMirror, ForwardTo: key(6), ForeignNodes: []ForeignNode{{Key: key(7), Since: 8}}, Greeting: 9,
+			Strangers: StrangersRefuse, Created: 4, ProfileTime: 5, Role: RoleMirror, ForwardTo: key(6), ForeignNodes: []ForeignNode{{Key: key(7), Since: 8}}, Greeting: 9, ForwardGroups: true,
 		},
 		&Contact{
 			Nickname: "nick", LocalName: "local", Info: "info", Avatar: []byte{1}, State: ContactBlocked, ProfileTime: 2,

@@ -143,6 +143,26 @@ func (s *Store) Message(account identity.PublicKey, conversation ConversationID,
 	return msg, nil
 }
 
+// MessageSource returns the source for which a message was queued, "" for none. It is known
+// also when the message has expired: it lasts as long as what recognises a repeat.
+// [ErrNotFound] says that there is no such message.
+func (s *Store) MessageSource(account identity.PublicKey, conversation ConversationID, id MessageID) (string, error) {
+	var source string
+	err := s.read(func(r rows) error {
+		var ref messageRef
+		if err := loadRow(r, refKey(account, conversation, id), &ref); err != nil {
+			return err
+		}
+		msg, err := readMessage(r, account, conversation, ref.Order)
+		source = msg.Source
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("source of message %s: %w", id, err)
+	}
+	return source, nil
+}
+
 // readMessage reads a message that another row promises.
 func readMessage(r rows, account identity.PublicKey, conversation ConversationID, order uint64) (Message, error) {
 	msg := Message{Account: account, Conversation: conversation, Order: order}

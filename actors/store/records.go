@@ -58,6 +58,8 @@ type Account struct {
 	// Greeting is how long the greeting of the answering machine plays, see
 	// [SetGreeting]; 0 says that there is none, and the machine is off.
 	Greeting Millis `cbor:"23,keyasint,omitempty"`
+	// ForwardGroups says that what groups say is forwarded too.
+	ForwardGroups bool `cbor:"24,keyasint,omitempty"`
 }
 
 // MaxForeignNodes is how many foreign nodes are remembered per account. Each needs

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -64,6 +66,9 @@ type Consumers struct {
 	// Ignore are not: what they have before them may go. WholeLog have one cursor for all
 	// conversations, under the account itself; all others have one for each.
 	Ignore, WholeLog []string
+	// Only has consumers that follow the conversations named, and no other, whatever cursors
+	// they have.
+	Only map[string][]ConversationID
 }
 
 // Expirable is what [Store.Expirable] has found.
@@ -294,8 +299,12 @@ func neededOrders(r rows, account identity.PublicKey, conversation ConversationI
 	return needed, "", nil
 }
 
-// cursor returns how far a consumer is in a conversation.
+// cursor returns how far a consumer is in a conversation. One that does not follow it is
+// behind every event.
 func (c Consumers) cursor(r rows, account identity.PublicKey, name string, conversation ConversationID) (uint64, error) {
+	if followed, limited := c.Only[name]; limited && !slices.Contains(followed, conversation) {
+		return math.MaxUint64, nil
+	}
 	for _, whole := range c.WholeLog {
 		if name == whole {
 			conversation = ConversationID{}

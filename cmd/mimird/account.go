@@ -107,6 +107,7 @@ func newAccountRemove(f *flags) *cobra.Command {
 
 func newAccountSet(f *flags) *cobra.Command {
 	var name, info, avatar, strangers, role, forwardTo, greeting string
+	var forwardGroups bool
 	cmd := &cobra.Command{
 		Use:   "set ACCOUNT",
 		Short: "Change the profile, the role and the rules of an account",
@@ -126,6 +127,9 @@ func newAccountSet(f *flags) *cobra.Command {
 			given("strangers", &strangers, &change.Strangers)
 			given("role", &role, &change.Role)
 			given("hand-over", &forwardTo, &change.ForwardTo)
+			if cmd.Flags().Changed("hand-over-groups") {
+				change.ForwardGroups = &forwardGroups
+			}
 			if cmd.Flags().Changed("avatar") {
 				var err error
 				if change.Avatar, err = readAvatar(avatar); err != nil {
@@ -141,7 +145,7 @@ func newAccountSet(f *flags) *cobra.Command {
 				change.NoGreeting = len(change.Greeting) == 0
 			}
 			if !somethingGiven(cmd) {
-				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role, --hand-over or --greeting")
+				return errors.New("nothing to change; give --name, --info, --avatar, --strangers, --role, --hand-over, --hand-over-groups or --greeting")
 			}
 			return f.withAccount(cmd, "%s is changed\n", func(api *client.Client) (control.Account, error) {
 				return api.ChangeAccount(cmd.Context(), args[0], change)
@@ -155,6 +159,7 @@ func newAccountSet(f *flags) *cobra.Command {
 	flags.StringVar(&strangers, "strangers", "", "what happens when somebody unknown connects: ask, accept or refuse")
 	flags.StringVar(&role, "role", "", "the part of this node beside a phone with the same account: primary, backup or mirror")
 	flags.StringVar(&forwardTo, "hand-over", "", "the account that forwards to the phone what this one receives; an empty name ends that")
+	flags.BoolVar(&forwardGroups, "hand-over-groups", false, "forward what groups say, too: for a phone that is not in them; =false ends that")
 	flags.StringVar(&greeting, "greeting", "", "an AAC file (.aac, .m4a) that the answering machine plays to contacts who call; an empty name turns it off")
 	return cmd
 }

@@ -152,7 +152,7 @@ func (w *filesWorld) meet() {
 	p := &phoneContact{Phone: phone.New(phone.Options{Name: "carol"}), victim: w.key, network: w.network, stop: stop}
 	p.Found(w.key, node)
 	w.must(p.on())
-	p.tasks.Go(func() { w.stayInTouch(ctx, p) })
+	p.tasks.Go(func() { stayInTouch(ctx, p) })
 	w.t.Cleanup(func() {
 		stop()
 		p.tasks.Wait()
@@ -166,7 +166,7 @@ func (w *filesWorld) meet() {
 }
 
 // stayInTouch has the phone dial whenever there is no session.
-func (w *filesWorld) stayInTouch(ctx context.Context, p *phoneContact) {
+func stayInTouch(ctx context.Context, p *phoneContact) {
 	tick := time.NewTicker(impatience)
 	defer tick.Stop()
 	for {
@@ -175,8 +175,8 @@ func (w *filesWorld) stayInTouch(ctx context.Context, p *phoneContact) {
 			return
 		case <-tick.C:
 		}
-		if p.Session(w.key) == nil {
-			_, _ = p.Dial(ctx, w.key) // if it fails there is a next time
+		if p.Session(p.victim) == nil {
+			_, _ = p.Dial(ctx, p.victim) // if it fails there is a next time
 		}
 	}
 }

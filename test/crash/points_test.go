@@ -41,7 +41,7 @@ func TestEveryPointHasACase(t *testing.T) {
 		_, file := fileCases[name]
 		_, mediated := mediatorCases[name]
 		called := slices.ContainsFunc(callCases, func(c callDeath) bool { return c.point == name })
-		if !message && !file && !mediated && !called {
+		if !message && !file && !mediated && !called && !slices.Contains(forwardCases, name) {
 			t.Errorf("no case for the point %s", name)
 		}
 	}

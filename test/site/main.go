@@ -44,7 +44,7 @@ const repository = "https://github.com/mimird/mimird/blob/main/"
 
 // first are the pages that the navigation begins with; the others follow by name.
 var first = []string{
-	"README.md", "docs/start.md", "docs/faq.md", "docs/roles.md", "docs/page.md", "docs/chat.md", "docs/groups.md",
+	"README.md", "docs/start.md", "docs/faq.md", "docs/roles.md", "docs/phone.md", "docs/page.md", "docs/chat.md", "docs/groups.md",
 	"docs/notifications.md", "docs/backups.md", "docs/matrix.md",
 }
 
