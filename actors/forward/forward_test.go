@@ -3,24 +3,33 @@
 package forward_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mimird/mimird/actors/actorstest"
+	"github.com/mimird/mimird/actors/forward"
+	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/overlay"
 	"github.com/mimird/mimird/actors/overlay/memnet"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/proto/aac"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/phone"
 	"github.com/mimird/mimird/test/virtual"
 )
+
+// autoDownload is the size of files that the node fetches by itself.
+const autoDownload = 10_000
 
 // rig is a node with two accounts that have a phone each, with another account of the node
 // that forwards to it, and two people who are contacts of both accounts.
@@ -31,14 +40,29 @@ type rig struct {
 	server *phone.FileServer
 	homes  []identity.PublicKey
 	own    []*phone.Phone // of the accounts
+	// open opens the store of the node, which is stopped.
+	open func() (*store.Store, error)
 }
 
 func newRig(t *testing.T, change ...func(*node.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, w: actorstest.New(t, memnet.Options{})}
 	r.server = phone.ServeFiles(t, r.place(), phone.FileFaults{})
-	change = append(change, func(o *node.Options) { o.Media = transfer.Options{Server: r.server.Key()} })
+	change = append(change, func(o *node.Options) {
+		o.Media = transfer.Options{Server: r.server.Key(), AutoDownload: autoDownload}
+		inner := o.OpenStore
+		o.OpenStore = func(opts store.Options) (*store.Store, error) {
+			r.open = func() (*store.Store, error) { return inner(opts) }
+			return r.open()
+		}
+	})
 	r.Family = r.w.NewFamily(2, 2, phone.Quirks{}, change...)
+	r.Each(func(a, p int) {
+		// Whether the phone's own name is known when its first text comes is a matter of luck.
+		if _, err := r.Node.RenameContact(t.Context(), r.Accounts[a], r.Contact(p), fmt.Sprint("phone ", p)); err != nil {
+			t.Fatal(err)
+		}
+	})
 	for i, account := range r.Accounts {
 		home, err := r.Node.CreateAccount(t.Context(), fmt.Sprint("home ", i))
 		if err != nil {
@@ -318,5 +342,198 @@ func TestAnswers_Refused_PhoneTold(t *testing.T) {
 			t.Fatal(given, err)
 		}
 		r.arrives("the phone is told", on, text("Not delivered to phone 0: cancelled."))
+	})
+}
+
+// Killed after each message was queued and before its cursor moved: everything is dealt with
+// again, and nobody has anything twice, neither people nor the phones.
+func TestAnswers_RepeatedAfterCrash_SentOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.Each(func(a, p int) { r.Phones[p].Write(r.account(a), "hello") })
+		r.Each(func(a, p int) {
+			r.answer(a, r.forwarded(a, p, "hello").GUID, "an answer")
+			r.answer(a, 0, "to nobody")
+			r.own[a].React(r.home(a), "👍", r.forwarded(a, p, "hello").GUID)
+		})
+		r.Each(func(a, p int) {
+			r.Phones[p].React(r.account(a), "🎉", r.arrives("the answer", func() []phone.Message { return r.with(p, a) }, text("an answer")).GUID)
+		})
+		r.idle()
+		before := make(map[string]int)
+		r.Each(func(a, p int) {
+			before[fmt.Sprint("with ", p, a)] = len(r.with(p, a))
+			before[fmt.Sprint("on ", a)] = len(r.onPhone(a))
+		})
+		r.Node.Stop()
+		r.replay()
+		r.Node.Start()
+		// While the node cannot be reached people write to the phone itself.
+		r.Node.AwaitAnnounced()
+		virtual.Sleep(time.Minute)
+		r.Each(func(a, p int) { r.Phones[p].Write(r.account(a), "later") })
+		r.Each(func(a, p int) { r.answer(a, r.forwarded(a, p, "later").GUID, "another answer") })
+		r.idle()
+		r.Each(func(a, p int) {
+			if got, want := len(r.with(p, a)), before[fmt.Sprint("with ", p, a)]+1; got != want {
+				t.Errorf("phone %d has %d messages from account %d, want %d: %q", p, got, a, want, texts(r.with(p, a)))
+			}
+			if got, want := len(r.onPhone(a)), before[fmt.Sprint("on ", a)]+2; got != want {
+				t.Errorf("the phone of account %d has %d messages, want %d: %q", a, got, want, texts(r.onPhone(a)))
+			}
+		})
+	})
+}
+
+// replay has the flows deal with everything again, on the store of the node, which is stopped.
+func (r *rig) replay() {
+	r.t.Helper()
+	s, err := r.open()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	system := kernel.NewSystem(kernel.Options{Logger: actorstest.Logger(r.t, "replay")})
+	writer, err := system.Spawn(kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(s) }})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	deps := &forward.Deps{Store: s, Writer: writer, Now: time.Now}
+	for a := range r.Accounts {
+		if err := forward.ReplayForTest(r.t.Context(), deps, r.Accounts[a], r.homes[a]); err != nil {
+			r.t.Error(err)
+		}
+	}
+	if err := errors.Join(system.Stop(r.t.Context()), s.Close()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// file waits for a message with a file and a caption, and returns it with its content.
+func (r *rig) file(what string, in func() []phone.Message, caption string) (phone.Message, phone.Attachment, []byte) {
+	r.t.Helper()
+	var a phone.Attachment
+	m := r.arrives(what, in, func(m phone.Message) bool {
+		var err error
+		a, err = phone.ParseAttachment(m.Payload)
+		return err == nil && (m.Type == phone.Image || m.Type == phone.File) && a.Text == caption
+	})
+	plain, err := r.server.Plain(a)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return m, a, plain
+}
+
+func content(what string, a, p, size int) []byte {
+	return []byte(actorstest.TextOf(what, a, p, size))
+}
+
+// Files of every form are on the phone, with who they are from, and files of the phone
+// with the one whose message they answer, whatever their size. The phone is told which one
+// was not sent.
+func TestAnswers_Files(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		offer := func(what string, a, p, size int) phone.Attachment {
+			return r.server.Offer(fmt.Sprintf("%s-%d-%d.bin", what, a, p), content(what, a, p, size))
+		}
+		r.Each(func(a, p int) {
+			served, inside := offer("served", a, p, 3000), offer("inside", a, p, 3000)
+			served.Text = "look"
+			r.Phones[p].Post(r.account(a), phone.Message{Type: phone.File, Payload: served.Payload()})
+			inside.Text, inside.Key, inside.Server = "inside", "", ""
+			r.Phones[p].Post(r.account(a), phone.Message{Type: phone.File, Payload: inside.Inline(content("inside", a, p, 3000))})
+		})
+		r.Each(func(a, p int) {
+			on := func() []phone.Message { return r.onPhone(a) }
+			served, _, plain := r.file("the file of the server", on, fmt.Sprintf("phone %d: look", p))
+			if !bytes.Equal(plain, content("served", a, p, 3000)) {
+				t.Errorf("the phone of account %d has another file of phone %d: %.40q", a, p, plain)
+			}
+			inside, _, plain := r.file("the file inside of the message", on, fmt.Sprintf("phone %d: inside", p))
+			if !bytes.Equal(plain, content("inside", a, p, 3000)) {
+				t.Errorf("the phone of account %d has another file of phone %d: %.40q", a, p, plain)
+			}
+			for size, quote := range map[int]phone.GUID{3000: served.GUID, 2 * autoDownload: inside.GUID} {
+				answer := offer(fmt.Sprint("answer", size), a, p, size)
+				answer.Text, answer.OriginalName, answer.MIMEType = fmt.Sprint("of size ", size), "voice_message.m4a", "audio/mp4"
+				r.own[a].Post(r.home(a), phone.Message{Type: phone.File, ReplyTo: quote, Payload: answer.Payload()})
+			}
+		})
+		r.Each(func(a, p int) {
+			for _, size := range []int{3000, 2 * autoDownload} {
+				m, about, plain := r.file("the answer", func() []phone.Message { return r.with(p, a) }, fmt.Sprint("of size ", size))
+				if !bytes.Equal(plain, content(fmt.Sprint("answer", size), a, p, size)) || m.ReplyTo == 0 || about.OriginalName != "voice_message.m4a" {
+					t.Errorf("phone %d has from account %d %+v, an answer to %d: %.40q", p, a, about, m.ReplyTo, plain)
+				}
+			}
+			if n := len(r.with(p, a)); n != 2 {
+				t.Errorf("phone %d has %d messages from account %d", p, n, a)
+			}
+		})
+		quote := r.onPhone(0)[0].GUID
+		gone := offer("gone", 0, 0, 100)
+		gone.Hash = strings.Repeat("ab", 32)
+		missing := r.own[0].Post(r.home(0), phone.Message{Type: phone.File, ReplyTo: quote, Payload: gone.Payload()})
+		nobody := r.own[0].Post(r.home(0), phone.Message{Type: phone.File, Payload: offer("nobody", 0, 0, 100).Payload()})
+		r.arrives("the phone is told that the file is missing", func() []phone.Message { return r.onPhone(0) }, func(m phone.Message) bool {
+			return m.ReplyTo == missing && strings.HasPrefix(string(m.Payload), "Not sent: the node does not get this file (")
+		})
+		r.arrives("the phone is told that the file is for nobody", func() []phone.Message { return r.notes(0) }, func(m phone.Message) bool { return m.ReplyTo == nobody })
+		r.idle()
+		r.Each(func(a, p int) {
+			if n := len(r.with(p, a)); n != 2 {
+				t.Errorf("phone %d has %d messages from account %d", p, n, a)
+			}
+		})
+	})
+}
+
+// What two people leave on the answering machine is on the phone of the account, and can be
+// answered there.
+func TestForward_VoiceMessagesOfCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		const second = 44 // of audio, about
+		greeting := aac.Audio{Config: aac.Call(), Units: [][]byte{{0, 1}, {0, 2}}}
+		if _, err := r.Node.SetGreeting(t.Context(), r.Accounts[0], greeting.AppendADTS(nil)); err != nil {
+			t.Fatal(err)
+		}
+		var said [2][][]byte
+		var calls sync.WaitGroup
+		for p := range r.Phones {
+			for i := range 3 * second {
+				said[p] = append(said[p], fmt.Appendf(nil, "\x01phone %d, unit %d", p, i))
+			}
+			calls.Go(func() {
+				call, err := r.Phones[p].Call(t.Context(), r.account(0))
+				if err == nil {
+					err = call.Await(t.Context())
+				}
+				if err == nil {
+					err = call.Send(phone.CallConfig())
+				}
+				virtual.Sleep(5*phone.CallUnit + time.Second)
+				if err := errors.Join(err, call.Say(said[p]...), call.HangUp()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		for p := range r.Phones {
+			m, about, plain := r.file("the voice message", func() []phone.Message { return r.onPhone(0) },
+				fmt.Sprintf("phone %d: Left on the answering machine during a call: 0:03", p))
+			units, err := phone.VoiceUnits(plain)
+			if err != nil || !slices.EqualFunc(units, said[p], bytes.Equal) || about.OriginalName != "voice_message.m4a" || about.MIMEType != "audio/mp4" {
+				t.Errorf("the phone has %d units of phone %d as %+v, %v", len(units), p, about, err)
+			}
+			r.answer(0, m.GUID, fmt.Sprint("I will call phone ", p))
+		}
+		for p := range r.Phones {
+			r.arrives("the answer", func() []phone.Message { return r.with(p, 0) }, text(fmt.Sprint("I will call phone ", p)))
+			if got := texts(r.with(p, 0)); len(got) != 1 {
+				t.Errorf("phone %d has %q", p, got)
+			}
+		}
 	})
 }
