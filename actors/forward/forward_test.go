@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/proto/aac"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/fakemediator"
 	"github.com/mimird/mimird/test/phone"
 	"github.com/mimird/mimird/test/virtual"
 )
@@ -534,6 +535,107 @@ func TestForward_VoiceMessagesOfCalls(t *testing.T) {
 			if got := texts(r.with(p, 0)); len(got) != 1 {
 				t.Errorf("phone %d has %q", p, got)
 			}
+		}
+	})
+}
+
+// Two people talk in two groups, which one of two accounts has forwarded. What its phone
+// answers is in the group of the message that it quotes, as a reply to that. What was said
+// before the node had the group is not forwarded, and the other account's phone has nothing.
+func TestAnswers_IntoGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// Times before 2015 are taken for mistakes.
+		now := func() time.Time { return time.Now().AddDate(30, 0, 0) }
+		r := newRig(t, func(o *node.Options) { o.Now = now })
+		mediator := fakemediator.New(t, r.w.Net.Node(overlay.Limits{}))
+		carol, dave := identity.NewPrivateKey([32]byte{3}).Public(), identity.NewPrivateKey([32]byte{4}).Public()
+		if _, err := r.Node.AddContact(t.Context(), r.Accounts[0], identity.Link{Key: carol}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Node.RenameContact(t.Context(), r.Accounts[0], carol, "Carol"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Node.SetForwardGroups(t.Context(), r.Accounts[0], true); err != nil {
+			t.Fatal(err)
+		}
+		secrets := []fakemediator.Secret{{1}, {2}}
+		var chats []*fakemediator.Chat
+		guid := int64(100)
+		say := func(g int, who identity.PublicKey, at time.Time, m fakemediator.Inner) int64 {
+			guid++
+			m.GUID, m.SendTime = guid, at.UnixMilli()
+			mediator.Say(chats[g], who, guid, secrets[g].Message(m))
+			return guid
+		}
+		for g, secret := range secrets {
+			chats = append(chats, mediator.AddChat(fmt.Sprint("Group ", g), carol, dave, r.Accounts[0], r.Accounts[1]))
+			say(g, carol, now().Add(-time.Hour), fakemediator.Inner{Payload: []byte("long ago")})
+			for _, account := range r.Accounts {
+				if _, err := r.Node.AddGroup(t.Context(), node.KnownGroup{
+					Account: account, Mediator: mediator.Key(), Chat: chats[g].ID, Key: secret, Name: fmt.Sprint("Group ", g),
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		on := func() []phone.Message { return r.onPhone(0) }
+		// sent waits for a message of the account in a group.
+		sent := func(g int, is func(fakemediator.Inner) bool) (found fakemediator.Inner) {
+			r.Node.EventuallyWithin(time.Hour, "the answer is in the group", func() bool {
+				done := false
+				mediator.Lock(func() {
+					for _, m := range chats[g].Messages {
+						inner, err := secrets[g].Read(m.Blob)
+						if err == nil && m.Author == string(r.Accounts[0][:]) && is(inner) {
+							found, done = inner, true
+						}
+					}
+				})
+				return done
+			})
+			return found
+		}
+		for g := range chats {
+			asked := []int64{
+				say(g, carol, now(), fakemediator.Inner{Payload: []byte("what do you say?")}),
+				say(g, dave, now(), fakemediator.Inner{Payload: []byte("and you?")}),
+			}
+			forwarded := []phone.GUID{
+				r.arrives("Carol's question", on, text(fmt.Sprintf("Group %d, Carol: what do you say?", g))).GUID,
+				r.arrives("Dave's question", on, text(fmt.Sprintf("Group %d, %s: and you?", g, dave.Short()))).GUID,
+			}
+			for i := range asked {
+				answered := r.answer(0, forwarded[i], fmt.Sprint("answer ", i))
+				got := sent(g, func(m fakemediator.Inner) bool { return string(m.Payload) == fmt.Sprint("answer ", i) })
+				if got.ReplyTo != asked[i] {
+					t.Errorf("group %d: answer %d quotes %d, want %d", g, i, got.ReplyTo, asked[i])
+				}
+				r.own[0].React(r.home(0), "👍", forwarded[i])
+				sent(g, func(m fakemediator.Inner) bool {
+					return m.Type == int(phone.Reaction) && m.ReplyTo == asked[i] && strings.Contains(string(m.Payload), "👍")
+				})
+				say(g, carol, now(), fakemediator.Inner{
+					Type: int(phone.Reaction), ReplyTo: got.GUID, Payload: fmt.Appendf(nil, `{"emoji":"🎉","replyTo":%d}`, got.GUID),
+				})
+				r.arrives("Carol's reaction", on, reaction("🎉", answered))
+			}
+		}
+		r.idle()
+		for g := range chats {
+			mediator.Lock(func() {
+				mine := 0
+				for _, m := range chats[g].Messages {
+					if m.Author == string(r.Accounts[0][:]) || m.Author == string(r.Accounts[1][:]) {
+						mine++
+					}
+				}
+				if mine != 4 {
+					t.Errorf("%d messages of the accounts in group %d", mine, g)
+				}
+			})
+		}
+		if got := texts(r.onPhone(0)); len(got) != 4 || len(r.onPhone(1)) != 0 {
+			t.Errorf("the phones have %q and %q", got, texts(r.onPhone(1)))
 		}
 	})
 }

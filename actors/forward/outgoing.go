@@ -14,6 +14,9 @@ import (
 	"github.com/mimird/mimird/proto/wire"
 )
 
+// clockTolerance is by how much the clock of a member may be behind ours.
+const clockTolerance store.Millis = 10 * 60 * 1000
+
 // forwardEvent queues for the phone what an event of the account's log says, if anything.
 func (l link) forwardEvent(ctx context.Context, e store.Event, attempt int) (queued bool, err error) {
 	if e.Conversation.Contact() == l.home {
@@ -51,7 +54,23 @@ func (l link) forwardEvent(ctx context.Context, e store.Event, attempt int) (que
 	if m.Unreadable || m.Deleted {
 		return false, nil
 	}
+	if old, err := l.isHistory(m); old || err != nil {
+		return false, err
+	}
 	return l.forwardMessage(ctx, m, e.Kind == store.MessageReceived, attempt)
+}
+
+// isHistory reports whether a message was sent to a group before the account knew the group
+// here: with a new group comes its whole history.
+func (l link) isHistory(m store.Message) (bool, error) {
+	if m.Conversation.Kind() != store.KindGroup {
+		return false, nil
+	}
+	g, err := l.deps.Store.Group(l.account, m.Conversation)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, fmt.Errorf("read group: %w", err)
+	}
+	return m.SendTime < g.Added-clockTolerance, nil
 }
 
 // forwardMessage forwards a message, or, when it was received before, its file.

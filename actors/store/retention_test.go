@@ -288,3 +288,40 @@ func TestTrim_OldestEventsGo_ConsumersFirst(t *testing.T) {
 	}
 	r.checked()
 }
+
+// A consumer that follows some conversations alone is waited for in these, and in no other,
+// also when it has a cursor there from before. What was queued for a source is known after
+// the message has expired.
+func TestExpire_ConsumerOfSomeConversations(t *testing.T) {
+	r := newPeopledRig(t, store.Options{})
+	for _, conversation := range []store.ConversationID{withBob, withCarol} {
+		received, queued := accept(1, "of both"), enqueue(2, "delivered", "source "+conversation.Short())
+		received.Conversation, queued.Conversation = conversation, conversation
+		must[store.Accepted](r, received)
+		must[bool](r, store.MoveCursor{Consumer: "answers", Account: alice, Conversation: conversation, Seq: r.lastSeq(alice)})
+		must[store.Enqueued](r, queued)
+		must[bool](r, store.MarkDelivered{Account: alice, Conversation: conversation, GUID: 2})
+	}
+	some := store.Consumers{Only: map[string][]store.ConversationID{"answers": {withBob}}}
+	if n, found := r.expire(alice, withBob, some); n != 1 || found.Awaited != 1 || found.By != "answers" {
+		t.Errorf("of bob %d expired, %+v", n, found)
+	}
+	if n, found := r.expire(alice, withCarol, some); n != 2 || found.Awaited != 0 {
+		t.Errorf("of carol %d expired, %+v", n, found)
+	}
+	id := store.MessageID{Dir: store.Out, GUID: 2}
+	if source, err := r.store.MessageSource(alice, withCarol, id); err != nil || source != "source "+withCarol.Short() {
+		t.Errorf("source %q, %v", source, err)
+	}
+	if _, err := r.store.Message(alice, withCarol, id); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the message is there: %v", err)
+	}
+	id.GUID = 3
+	if _, err := r.store.MessageSource(alice, withCarol, id); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("source of no message: %v", err)
+	}
+	events, by, err := r.store.Trimmable(alice, r.later(), some)
+	if err != nil || by != "answers" || len(events) == 0 || slices.ContainsFunc(events, func(e store.Event) bool { return e.Kind == store.MessageQueued && e.Conversation == withBob }) {
+		t.Errorf("%d events, %q, %v", len(events), by, err)
+	}
+}
