@@ -4,6 +4,7 @@ package trackerserver
 
 import (
 	"encoding/binary"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -105,7 +106,7 @@ func (t *table[V]) admit(from announcer, id identity.PublicKey) bool {
 func (t *table[V]) evict(from announcer) bool {
 	var first identity.PublicKey
 	var expires time.Time
-	for id := range t.announcers.of[from] {
+	for _, id := range t.announcers.of[from] {
 		for _, r := range t.records[id] {
 			if r.from == from && (expires.IsZero() || r.expires.Before(expires)) {
 				first, expires = id, r.expires
@@ -130,7 +131,7 @@ func (t *table[V]) find(id identity.PublicKey, client uint32, at place) (record[
 // insert adds the newest record, which replaces the one of the same device. What another
 // node says of a device does not replace what the device itself has announced: both stay.
 func (t *table[V]) insert(id identity.PublicKey, r record[V]) {
-	fresh := append(make([]record[V], 0, t.maxRecords+1), r)
+	fresh := append(make([]record[V], 0, len(t.records[id])+1), r) // most identities have one
 	for _, o := range t.records[id] {
 		if o.client != r.client || o.own && !r.own && o.place != r.place {
 			fresh = append(fresh, o)
@@ -174,16 +175,24 @@ func (t *table[V]) set(id identity.PublicKey, records []record[V]) {
 	t.records[id] = records
 }
 
-// live returns the records of an identity that have not expired, newest first.
-func (t *table[V]) live(id identity.PublicKey, now time.Time) []record[V] {
-	return slices.DeleteFunc(slices.Clone(t.records[id]), func(r record[V]) bool { return !r.expires.After(now) })
+// live iterates over the records of an identity that have not expired, newest first.
+func (t *table[V]) live(id identity.PublicKey, now time.Time) iter.Seq[*record[V]] {
+	return func(yield func(*record[V]) bool) {
+		records := t.records[id]
+		for i := range records {
+			if r := &records[i]; r.expires.After(now) && !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // expire removes the records that have expired.
 func (t *table[V]) expire(now time.Time) {
+	expired := func(r record[V]) bool { return !r.expires.After(now) }
 	for id, records := range t.records {
-		if live := t.live(id, now); len(live) < len(records) {
-			t.set(id, live)
+		if slices.ContainsFunc(records, expired) {
+			t.set(id, slices.DeleteFunc(slices.Clone(records), expired))
 		}
 	}
 }
@@ -235,9 +244,10 @@ func (t *nodeTable) forwarded(id identity.PublicKey, r tracker.Record, ttl time.
 // lookup returns what a tracker answers, newest first.
 func (t *nodeTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record {
 	var found []tracker.Record
-	for _, r := range t.live(id, now) {
-		r.value.ExpiresMS = uint64(r.expires.Sub(now).Milliseconds())
-		found = append(found, r.value)
+	for r := range t.live(id, now) {
+		value := r.value
+		value.ExpiresMS = uint64(r.expires.Sub(now).Milliseconds())
+		found = append(found, value)
 	}
 	return found
 }
@@ -272,7 +282,7 @@ func ownAddress(device, source netip.Addr) bool {
 // lookup returns what a tracker answers, newest first.
 func (t *addressTable) lookup(id identity.PublicKey, now time.Time) []tracker.Record1 {
 	var found []tracker.Record1
-	for _, r := range t.live(id, now) {
+	for r := range t.live(id, now) {
 		found = append(found, r.value)
 	}
 	return found
@@ -281,44 +291,44 @@ func (t *addressTable) lookup(id identity.PublicKey, now time.Time) []tracker.Re
 // announcers counts the identities that each node has announced, so that none takes a
 // tracker's table for itself. It has no lock.
 type announcers struct {
-	of map[announcer]map[identity.PublicKey]struct{}
+	of map[announcer][]identity.PublicKey // most have one; no order
 	// bySize are the announcers by how many identities they have.
 	bySize [maxPerAnnouncer + 1]map[announcer]struct{}
 }
 
 func newAnnouncers() *announcers {
-	return &announcers{of: make(map[announcer]map[identity.PublicKey]struct{})}
+	return &announcers{of: make(map[announcer][]identity.PublicKey)}
 }
 
 // allows reports whether a node may announce an identity.
 func (a *announcers) allows(from announcer, id identity.PublicKey) bool {
-	_, known := a.of[from][id]
-	return known || len(a.of[from]) < maxPerAnnouncer
+	return len(a.of[from]) < maxPerAnnouncer || slices.Contains(a.of[from], id)
 }
 
 // count is the number of identities of a node.
 func (a *announcers) count(from announcer) int { return len(a.of[from]) }
 
 func (a *announcers) add(from announcer, id identity.PublicKey) {
-	a.resize(from, func(ids map[identity.PublicKey]struct{}) { ids[id] = struct{}{} })
+	if ids := a.of[from]; !slices.Contains(ids, id) {
+		a.set(from, append(ids[:len(ids):len(ids)], id))
+	}
 }
 
 func (a *announcers) remove(from announcer, id identity.PublicKey) {
-	a.resize(from, func(ids map[identity.PublicKey]struct{}) { delete(ids, id) })
+	ids := a.of[from]
+	if at := slices.Index(ids, id); at >= 0 {
+		a.set(from, slices.Delete(slices.Clone(ids), at, at+1))
+	}
 }
 
-func (a *announcers) resize(from announcer, change func(map[identity.PublicKey]struct{})) {
-	ids := a.of[from]
-	if ids == nil {
-		ids = make(map[identity.PublicKey]struct{})
-		a.of[from] = ids
-	}
-	delete(a.bySize[len(ids)], from)
-	change(ids)
+// set changes what a node has announced.
+func (a *announcers) set(from announcer, ids []identity.PublicKey) {
+	delete(a.bySize[len(a.of[from])], from)
 	if len(ids) == 0 {
 		delete(a.of, from)
 		return
 	}
+	a.of[from] = ids
 	if a.bySize[len(ids)] == nil {
 		a.bySize[len(ids)] = make(map[announcer]struct{})
 	}
