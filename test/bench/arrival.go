@@ -78,6 +78,33 @@ type arrivalRig struct {
 }
 
 func newArrivalRig(ctx context.Context) (_ *arrivalRig, err error) {
+	rig, err := newBridgeRig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, rig.close())
+		}
+	}()
+	for range arrivalPhones {
+		t, err := rig.newTalker(ctx, rig.account)
+		if err != nil {
+			return nil, err
+		}
+		rig.talkers = append(rig.talkers, t)
+	}
+	waiting, cancel := context.WithTimeout(ctx, matrixPatience)
+	defer cancel()
+	err = rig.homeserver.Wait(waiting, func() bool { return rig.texts() == arrivalPhones })
+	if err != nil {
+		return nil, fmt.Errorf("wait for the rooms of the phones: %w", err)
+	}
+	return rig, nil
+}
+
+// newBridgeRig has no phones yet.
+func newBridgeRig(ctx context.Context) (_ *arrivalRig, err error) {
 	dir, err := os.MkdirTemp("", "mimird-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a place for the bridge: %w", err)
@@ -114,23 +141,7 @@ func newArrivalRig(ctx context.Context) (_ *arrivalRig, err error) {
 	if rig.nodeRig, err = newNodeRig(ctx, func(o *node.Options) { o.Parts = append(o.Parts, part) }); err != nil {
 		return nil, err
 	}
-	if err := login(ctx, rig.alice, arrivalDomain); err != nil {
-		return nil, err
-	}
-	for range arrivalPhones {
-		t, err := rig.newTalker(ctx, rig.account)
-		if err != nil {
-			return nil, err
-		}
-		rig.talkers = append(rig.talkers, t)
-	}
-	waiting, cancel := context.WithTimeout(ctx, matrixPatience)
-	defer cancel()
-	err = rig.homeserver.Wait(waiting, func() bool { return rig.texts() == arrivalPhones })
-	if err != nil {
-		return nil, fmt.Errorf("wait for the rooms of the phones: %w", err)
-	}
-	return rig, nil
+	return rig, login(ctx, rig.alice, arrivalDomain)
 }
 
 // texts counts the texts that have arrived from phones. The bridge's bot writes some

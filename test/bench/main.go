@@ -6,6 +6,7 @@
 //
 //	go run ./test/bench            all figures
 //	go run ./test/bench store      the figures whose name contains "store"
+//	go run ./test/bench -profile f and a profile for go tool pprof, tagged with the figure
 //
 // It prints one line per figure, "bench NAME RATIOx of BASELINE", with ", wanted RATIOx:
 // ok|MISSED" behind it where the project wants a certain ratio, and exits with 1 when a
@@ -14,9 +15,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"strings"
 
@@ -41,12 +45,34 @@ type figure struct {
 
 func main() {
 	store.SpareProcessor() // as in mimird
+	profile := flag.String("profile", "", "write a profile of the processor time to this file, tagged with the figure")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	failed := run(ctx, os.Args[1:])
+	failed, err := profiled(*profile, func() bool { return run(ctx, flag.Args()) })
 	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: write profile: %v\n", err)
+	}
 	if failed {
 		os.Exit(1)
 	}
+}
+
+// profiled calls f and writes a profile of it, if there is a path.
+func profiled(path string, f func() bool) (failed bool, err error) {
+	if path == "" {
+		return f(), nil
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return true, err
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return true, errors.Join(err, out.Close())
+	}
+	failed = f()
+	pprof.StopCPUProfile()
+	return failed, out.Close()
 }
 
 func run(ctx context.Context, filters []string) (failed bool) {
@@ -54,7 +80,9 @@ func run(ctx context.Context, filters []string) (failed bool) {
 		if !selected(f.name, filters) {
 			continue
 		}
-		r, err := f.measure(ctx)
+		var r result
+		var err error
+		pprof.Do(ctx, pprof.Labels("figure", f.name), func(ctx context.Context) { r, err = f.measure(ctx) })
 		if err != nil {
 			failed = true
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", f.name, err)
@@ -75,6 +103,13 @@ var wanted = map[string]float64{
 	"mediator-fanout": 0.7,
 	"mediator-accept": 0.7,
 	"panics-others":   0.5,
+
+	"nodes-1-conversation":    1,
+	"nodes-100-conversations": 0.4,
+
+	"bridge-backlog":   0.6,
+	"bridge-processor": 0.5,
+	"bridge-rooms":     0.5,
 }
 
 // verdict compares a ratio with the wanted one, if there is one. Missing it is not a
@@ -96,7 +131,9 @@ func figures() []figure {
 		storeFigures(),
 		streamFigures(),
 		sessionFigures(),
+		nodesFigures(),
 		matrixFigures(),
+		backlogFigures(),
 		mediatorFigures(),
 		panicFigures(),
 	)

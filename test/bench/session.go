@@ -122,6 +122,7 @@ func randomIdentity() phone.Identity {
 // phones call it.
 type nodeRig struct {
 	dir  string
+	opts node.Options
 	node *node.Node
 	// listening is where the node's Yggdrasil can be joined.
 	listening []string
@@ -149,7 +150,10 @@ func newNodeRig(ctx context.Context, change ...func(*node.Options)) (_ *nodeRig,
 		OpenNetwork: func(key identity.NodePrivateKey) (uplink.Network, error) {
 			network, err := overlay.Open(overlay.Options{Key: key, Listen: []string{"tcp://127.0.0.1:0"}})
 			if err == nil {
-				listening <- network.ListenAddrs()
+				select {
+				case listening <- network.ListenAddrs():
+				default: // it was started again
+				}
 			}
 			return network, err
 		},
@@ -157,6 +161,7 @@ func newNodeRig(ctx context.Context, change ...func(*node.Options)) (_ *nodeRig,
 	for _, f := range change {
 		f(&opts)
 	}
+	rig.opts = opts
 	if rig.node, err = node.Open(opts); err != nil {
 		return nil, err
 	}
@@ -189,12 +194,34 @@ func newNodeRig(ctx context.Context, change ...func(*node.Options)) (_ *nodeRig,
 	return rig, nil
 }
 
+// restart stops the node, does something to its data, and starts it again.
+func (r *nodeRig) restart(ctx context.Context, meanwhile func() error) error {
+	if err := r.stop(); err != nil {
+		return err
+	}
+	if err := meanwhile(); err != nil {
+		return err
+	}
+	opened, err := node.Open(r.opts)
+	if err != nil {
+		return err
+	}
+	r.node = opened
+	return r.node.Start(ctx)
+}
+
+func (r *nodeRig) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	stopped := r.node
+	r.node = nil
+	return errors.Join(stopped.Stop(ctx), stopped.Close())
+}
+
 func (r *nodeRig) close() error {
 	var errs []error
 	if r.node != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		errs = append(errs, r.node.Stop(ctx), r.node.Close())
+		errs = append(errs, r.stop())
 	}
 	if r.phones != nil {
 		errs = append(errs, r.phones.Close())
