@@ -358,6 +358,9 @@ func (r *roadmap) reactionsBothWays(t *testing.T) {
 	}
 }
 
+// leftOnMachine is the caption of a voice message of the answering machine.
+const leftOnMachine = "Left on the answering machine during a call: 0:07"
+
 func (r *roadmap) filesIn(t *testing.T) {
 	data := picture(t, 30, 20)
 	message := r.node.offer(r.account, r.bob, transfer.Info{
@@ -369,11 +372,11 @@ func (r *roadmap) filesIn(t *testing.T) {
 		t.Errorf("the picture is %+v", content)
 	}
 	message = r.node.offer(r.account, r.bob, transfer.Info{
-		Name: "voice_message.m4a", MIMEType: "audio/mp4", Voice: true, State: store.MediaDownloading,
+		Name: "voice_message.m4a", MIMEType: "audio/mp4", Voice: true, Caption: leftOnMachine, State: store.MediaDownloading,
 	})
 	r.node.arrive(message, store.MediaStored, []byte("sound"))
-	if content := r.awaitFile(r.room, r.ghost(r.bob), "voice_message.m4a"); content.MSC3245Voice == nil {
-		t.Error("the voice message is not marked as one")
+	if content := r.awaitFile(r.room, r.ghost(r.bob), "voice_message.m4a"); content.MSC3245Voice == nil || content.GetCaption() != leftOnMachine {
+		t.Errorf("the voice message of a call is %+v", content)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"rsc.io/qr"
@@ -61,6 +62,7 @@ func (s *service) registerChats(api huma.API, mux *http.ServeMux) {
 		return s.one(account, conversation)
 	})
 	huma.Get(api, one+"/messages", s.chatMessages)
+	huma.Get(api, one+"/calls", s.missedCalls)
 	huma.Post(api, one+"/messages", s.sendToChat, func(o *huma.Operation) { o.MaxBodyBytes = maxBody })
 	huma.Get(api, message, s.chatMessage)
 	huma.Post(api, message+"/cancel", s.cancelInChat)
@@ -121,6 +123,33 @@ func (s *service) chatMessages(_ context.Context, in *struct {
 		return nil, err
 	}
 	return s.page(account, conversation, in.Range)
+}
+
+// Call is a call of a contact that nobody has answered, or the answering machine.
+type Call struct {
+	Seq   uint64    `json:"seq" doc:"Of its event"`
+	Time  time.Time `json:"time"`
+	After uint64    `json:"after" doc:"Order of the last message before it, 0 for none"`
+}
+
+// maxCalls is how many missed calls of a contact are listed.
+const maxCalls = 100
+
+// missedCalls lists missed calls, newest first. Groups have none.
+func (s *service) missedCalls(_ context.Context, in *ConversationPath) (*body[[]Call], error) {
+	account, conversation, err := s.conversation(in)
+	if err != nil {
+		return nil, err
+	}
+	out := []Call{}
+	if conversation.Kind() != store.KindContact {
+		return &body[[]Call]{out}, nil
+	}
+	calls, err := s.node.MissedCalls(account, conversation.Contact(), maxCalls)
+	for _, c := range calls {
+		out = append(out, Call{c.Seq, c.Time.Time(), c.After})
+	}
+	return &body[[]Call]{out}, problem(err)
 }
 
 // page answers with messages of a contact's or a group's conversation, newest first, and

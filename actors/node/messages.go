@@ -120,6 +120,12 @@ func (n *Node) Messages(account, contact identity.PublicKey, before uint64, limi
 	return n.store.Messages(account, store.ContactConversation(contact), before, limit)
 }
 
+// MissedCalls returns up to limit missed calls of a contact, newest first, of the last
+// 10,000 events of the conversation.
+func (n *Node) MissedCalls(account, contact identity.PublicKey, limit int) ([]store.Call, error) {
+	return n.store.MissedCalls(account, contact, limit)
+}
+
 // Outbox returns up to limit undelivered messages to a contact, oldest first; the
 // limit is at most store.MaxPage. Undelivered has all of them.
 func (n *Node) Outbox(account, contact identity.PublicKey, limit int) ([]store.Message, error) {

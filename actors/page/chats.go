@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -188,6 +189,8 @@ type messageView struct {
 	Whole bool
 	// OOB is how a script of ours puts the message into a page that is open, "" for none.
 	OOB string
+	// Called is set on what is not a message but a missed call.
+	Called time.Time
 }
 
 // chat shows a conversation; asked by a script it answers with the messages alone.
@@ -247,6 +250,14 @@ func (s *server) messagesOf(ctx context.Context, account, chat string, query url
 	} else {
 		view.Older = len(messages) > 0
 	}
+	calls, err := s.api.MissedCalls(ctx, account, chat)
+	if err != nil {
+		return view, err
+	}
+	// Calls before the first message are with that, or, when it has expired, where nothing is.
+	if n := len(messages); n > 0 && messages[n-1].Order == 1 || n == 0 && after == 0 && before != 1 {
+		view.addCalls(calls, 0)
+	}
 	var day string
 	for i := len(messages) - 1; i >= 0; i-- {
 		m := messages[i]
@@ -254,19 +265,28 @@ func (s *server) messagesOf(ctx context.Context, account, chat string, query url
 			view.First = m.Order
 		}
 		view.Last = m.Order
-		if m.Reaction != nil {
-			continue // shown with the message
+		if m.Reaction == nil { // which is shown with its message
+			row := s.rowOf(account, view.Chat, m)
+			if d := timeOf(m).Format(time.DateOnly); d != day {
+				day, row.Day = d, timeOf(m)
+			}
+			view.List = append(view.List, row)
 		}
-		row := s.rowOf(account, view.Chat, m)
-		if d := timeOf(m).Format(time.DateOnly); d != day {
-			day, row.Day = d, timeOf(m)
-		}
-		view.List = append(view.List, row)
+		view.addCalls(calls, m.Order)
 	}
 	if view.Last == 0 {
 		view.Last = after
 	}
 	return view, nil
+}
+
+// addCalls adds the missed calls behind a message, but for those that the page hears of.
+func (v *messagesView) addCalls(calls []control.Call, order uint64) {
+	for _, c := range slices.Backward(calls) {
+		if c.After == order && c.Seq <= v.After {
+			v.List = append(v.List, messageView{Called: c.Time})
+		}
+	}
 }
 
 func (s *server) rowOf(account string, chat control.Conversation, m control.Message) messageView {

@@ -23,6 +23,8 @@ const (
 	// maxMissed is how many events a page is told of that was away; a page that has missed
 	// more is loaded again.
 	maxMissed = 500
+	// callMissed is the kind of event of a missed call.
+	callMissed = "call_missed"
 	// streamTime is how long a browser may take to read what a stream has.
 	streamTime = time.Minute
 )
@@ -162,6 +164,11 @@ func (t *watcher) event(ctx context.Context, e control.Event) error {
 
 // changed renders what an event has changed in the conversation that is shown.
 func (t *watcher) changed(ctx context.Context, e control.Event) (string, error) {
+	if e.Kind == callMissed {
+		var b bytes.Buffer
+		err := t.s.pages.ExecuteTemplate(&b, "callupdate", e.Time)
+		return b.String(), err
+	}
 	if e.Message == nil {
 		return t.head(ctx)
 	}

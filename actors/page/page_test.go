@@ -7,14 +7,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/proto/aac"
+	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/phone"
 )
 
 // TestPage drives every page and form of one node. The parts share the world, which takes
@@ -34,6 +40,7 @@ func TestPage(t *testing.T) {
 		{"files are not run", files},
 		{"contacts and requests", contacts},
 		{"groups", groups},
+		{"calls", calls},
 		{"live", liveStream},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -540,17 +547,16 @@ func groups(t *testing.T, r *rig) {
 }
 
 // liveStream follows a conversation while things happen in it.
-func liveStream(t *testing.T, r *rig) {
-	b := r.loggedIn()
-	chat := r.chats[0]
+// follow opens the stream of the page of a conversation, until ctx ends. await waits for texts
+// in its lines, in their order.
+func follow(ctx context.Context, t *testing.T, r *rig, b *browser, chat string) (lines *bufio.Scanner, await func(what ...string)) {
+	t.Helper()
 	_, live, ok := strings.Cut(b.get(r.at("c", chat)).text, `hx-sse:connect="`)
 	if !ok {
 		t.Fatal("the page has no stream")
 	}
 	live, _, _ = strings.Cut(live, `"`)
 	live = strings.ReplaceAll(live, "&amp;", "&")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.base+live, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -560,13 +566,13 @@ func liveStream(t *testing.T, r *rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }()
+	t.Cleanup(func() { _ = response.Body.Close() })
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("stream: %d %v", response.StatusCode, response.Header)
 	}
-	lines := bufio.NewScanner(response.Body)
+	lines = bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20)
-	await := func(what ...string) {
+	await = func(what ...string) {
 		t.Helper()
 		for left := what; len(left) > 0; {
 			if !lines.Scan() {
@@ -578,6 +584,91 @@ func liveStream(t *testing.T, r *rig) {
 		}
 	}
 	await(": open")
+	return lines, await
+}
+
+// calls has two people call one account before and after they write, and another one that has an
+// answering machine. Calls in quick succession are one, so each calls each account once.
+func calls(t *testing.T, r *rig) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	b := r.loggedIn()
+	call := func(p *phone.Phone, account control.Account) *phone.Call {
+		t.Helper()
+		c, err := p.Call(ctx, phone.Key(key(t, account.ID)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	// shows waits until a conversation has one missed call and the texts, in this order.
+	shows := func(account control.Account, chat string, texts ...string) {
+		t.Helper()
+		r.eventually(fmt.Sprintf("the page has %q", texts), func() bool {
+			page := b.get("/a/" + account.ID + "/c/" + chat).text
+			if strings.Count(page, "Missed call, ") != 1 {
+				return false
+			}
+			_, page, _ = strings.Cut(page, `id="log"`) // behind the list of conversations
+			for _, text := range texts {
+				var found bool
+				if _, page, found = strings.Cut(page, text); !found {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	greeting := aac.Audio{Config: aac.Call(), Units: [][]byte{{0, 1}, {0, 2}}}
+	if _, err := r.api.ChangeAccount(ctx, r.second.ID, control.AccountChange{Greeting: greeting.AppendADTS(nil)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Dora", "Erik"} {
+		p := r.w.Phone(name, phone.Quirks{})
+		chat, text := identity.PublicKey(p.Key()).String(), "Where are you, says "+name
+		for _, account := range []control.Account{r.alice, r.second} {
+			if _, err := r.api.AddContact(ctx, account.ID, chat); err != nil {
+				t.Fatal(err)
+			}
+		}
+		await := func(...string) {}
+		if name == "Erik" {
+			p.Write(phone.Key(key(t, r.alice.ID)), text)
+			r.eventually("the text is there", func() bool { return strings.Contains(b.get(r.at("c", chat)).text, text) })
+			_, await = follow(ctx, t, r, b, chat)
+		}
+		if err := call(p, r.alice).HangUp(); err != nil {
+			t.Fatal(err)
+		}
+		await(`hx-target="#new" hx-swap="beforeend"><li class="day">Missed call, `)
+		if name == "Dora" {
+			shows(r.alice, chat, "Missed call, ")
+			p.Write(phone.Key(key(t, r.alice.ID)), text)
+			shows(r.alice, chat, "Missed call, ", text)
+		} else {
+			shows(r.alice, chat, text, "Missed call, ")
+		}
+		c := call(p, r.second)
+		if err := errors.Join(c.Await(ctx), c.Send(phone.CallConfig())); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("the greeting is over", func() bool { return len(c.Heard()) > len(greeting.Units) })
+		if err := errors.Join(c.Say(slices.Repeat([][]byte{{1, 2, 3}}, 70)...), c.HangUp()); err != nil {
+			t.Fatal(err)
+		}
+		shows(r.second, chat, "Missed call, ", `aria-label="Voice message"`, "Left on the answering machine during a call: 0:01")
+	}
+	if page := b.get(r.at("c", r.chats[0])).text; strings.Contains(page, "Missed call, ") {
+		t.Error("a call is shown in the conversation of somebody else")
+	}
+}
+
+func liveStream(t *testing.T, r *rig) {
+	b := r.loggedIn()
+	chat := r.chats[0]
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	lines, await := follow(ctx, t, r, b, chat)
 	sent, err := r.api.Send(ctx, r.alice.ID, chat, control.Text{Text: "live " + hostile})
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,7 @@ const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>` + "\u2
 // rig is a node with two accounts, each with contacts bob and carol of nodes of their own,
 // both in two groups. Alice's page is served.
 type rig struct {
+	w          *actorstest.World
 	t          testing.TB
 	home       *actorstest.Node
 	bob, carol *actorstest.Node
@@ -72,10 +73,11 @@ func newRig(t testing.TB) *rig {
 	server, _ := depot.FilesKey()
 	withFiles := func(o *node.Options) { o.Media = transfer.Options{Server: server, AutoDownload: 1 << 20} }
 	mediator := fakemediator.New(t, w.Net.Node(overlay.Limits{}))
-	r := &rig{t: t, access: page.NewAccess(filepath.Join(t.TempDir(), "page.json"))}
+	r := &rig{w: w, t: t, access: page.NewAccess(filepath.Join(t.TempDir(), "page.json"))}
 	socket, index := filepath.Join(t.TempDir(), "s"), search.New(t.TempDir())
 	r.home = w.Node("alice", withFiles, func(o *node.Options) {
 		o.Mediators = []identity.NodeKey{mediator.Key()}
+		o.CallRing, o.Answering.Ring = time.Minute-time.Second, 100*time.Millisecond
 		o.Parts = []node.Part{
 			{Name: "search", New: func(n *node.Node) kernel.Actor { return index.NewActor(n) }},
 			{Name: "control", New: control.New(control.Options{Socket: socket, Version: "test", Page: r.access, Search: index})},

@@ -37,6 +37,11 @@ func (c *Client) ChatMessages(ctx context.Context, account, chat string, which c
 	return get[[]control.Message](ctx, c, chatURL(account, chat, "messages")+"?"+query.Encode())
 }
 
+// MissedCalls lists the last 100 missed calls of a contact, newest first; none of a group.
+func (c *Client) MissedCalls(ctx context.Context, account, chat string) ([]control.Call, error) {
+	return get[[]control.Call](ctx, c, chatURL(account, chat, "calls"))
+}
+
 // ChatMessage asks for one message of a chat, by its id.
 func (c *Client) ChatMessage(ctx context.Context, account, chat, message string) (control.Message, error) {
 	return get[control.Message](ctx, c, chatURL(account, chat, "messages", message))
