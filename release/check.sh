@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
 # Checks what a release needs beyond Go: make release-check. It wants dpkg and apt (Debian), and systemd-analyze. With root
-# it also installs the package and runs the image, with qemu-user-static the program for arm64. What is left out is said.
+# it also installs the packages (RPM where rpm is) and runs the image, with qemu-user-static the program for arm64. What is
+# left out is said.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -69,6 +70,24 @@ if [ "$(id -u)" = 0 ]; then
 else
 	echo "not run package and image, as this is not root"
 fi
+# Into an empty system, without the scripts: there is no shell in it.
+rpm_package() { # FILE
+	root=$(mktemp -d)
+	in_root() { rpm --root "$root" "$@"; }
+	in_root --initdb
+	in_root -i --nodeps --noscripts --ignorearch "$1" && in_root -V --nodeps mimird || return 1
+	chroot "$root" /usr/bin/mimird version | grep -q 'mimird 0.0.0 (' || return 1
+	for service in postinstall preremove postremove; do sh -n "release/$service.sh" || return 1; done
+	in_root -e --noscripts mimird
+	left=$(find "$root/usr" -name '*mimird*' 2>/dev/null)
+	rm -rf "$root"
+	[ -z "$left" ] || { echo "left: $left" && return 1; }
+}
+if [ "$(id -u)" = 0 ] && command -v rpm >/dev/null; then
+	check "RPM package installs, verifies, runs, is removed" rpm_package "dist/0.0.0/$program.rpm"
+else
+	echo "not run RPM package, as rpm is not installed or this is not root"
+fi
 # Another architecture runs, not only links: it starts, answers and ends in order.
 emulated() {
 	dir=$(mktemp -d)
@@ -91,7 +110,9 @@ else
 	echo "not run linux/arm64, as qemu-user-static is not installed"
 fi
 rm -rf dist/check-kept && mv dist/0.0.0 dist/check-kept
-RELEASE_TARGETS=$target sh release/release.sh 0.0.0 >/dev/null
+# The second time on a machine of another name, where one may be given.
+elsewhere() { if unshare --uts true 2>/dev/null; then unshare --uts sh -c 'hostname elsewhere && "$@"' sh "$@"; else "$@"; fi; }
+elsewhere env RELEASE_TARGETS="$target" sh release/release.sh 0.0.0 >/dev/null
 check "built twice, the same" cmp dist/0.0.0/SHA256SUMS dist/check-kept/SHA256SUMS
 check "checksums" sh -c "cd dist/0.0.0 && sha256sum -c SHA256SUMS"
 rm -rf dist/0.0.0 dist/check-kept
