@@ -51,11 +51,44 @@ func openS3(ctx context.Context, p place, o S3) (Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	return &bucket{ctx, p, client, transport.CloseIdleConnections}, nil
+	b := &bucket{ctx, p, client, transport.CloseIdleConnections}
+	return functions{b.list, b.create, b.open, b.remove, b.sweep, b.close}, nil
+}
+
+// functions is a [Target] of functions. A bucket is none itself: a library of the program
+// calls methods by their names (text/template), so the linker keeps all exported methods of
+// every type that is reached from a value in an interface. Those of the S3 client would make
+// the program almost a megabyte larger.
+type functions struct {
+	list   func() ([]Entry, error)
+	create func(name string, write func(io.Writer) error) error
+	open   func(name string) (io.ReadCloser, error)
+	remove func(name string) error
+	sweep  func(prefix string) error
+	close  func() error
 }
 
 // List implements [Target].
-func (b *bucket) List() ([]Entry, error) {
+func (f functions) List() ([]Entry, error) { return f.list() }
+
+// Create implements [Target].
+func (f functions) Create(name string, write func(io.Writer) error) error {
+	return f.create(name, write)
+}
+
+// Open implements [Target].
+func (f functions) Open(name string) (io.ReadCloser, error) { return f.open(name) }
+
+// Remove implements [Target].
+func (f functions) Remove(name string) error { return f.remove(name) }
+
+// Sweep implements [Target].
+func (f functions) Sweep(prefix string) error { return f.sweep(prefix) }
+
+// Close implements [Target].
+func (f functions) Close() error { return f.close() }
+
+func (b *bucket) list() ([]Entry, error) {
 	ctx, cancel := context.WithCancel(b.ctx) // ends the library's goroutine when we return early
 	defer cancel()
 	var out []Entry
@@ -70,8 +103,7 @@ func (b *bucket) List() ([]Entry, error) {
 	return out, nil
 }
 
-// Create implements [Target].
-func (b *bucket) Create(name string, write func(io.Writer) error) error {
+func (b *bucket) create(name string, write func(io.Writer) error) error {
 	if err := plain(name); err != nil {
 		return err
 	}
@@ -106,8 +138,7 @@ func (b *bucket) Create(name string, write func(io.Writer) error) error {
 // errUploadEnded is what write gets when the server wants nothing more.
 var errUploadEnded = errors.New("upload ended early")
 
-// Open implements [Target].
-func (b *bucket) Open(name string) (io.ReadCloser, error) {
+func (b *bucket) open(name string) (io.ReadCloser, error) {
 	if err := plain(name); err != nil {
 		return nil, err
 	}
@@ -121,8 +152,7 @@ func (b *bucket) Open(name string) (io.ReadCloser, error) {
 	return object, nil
 }
 
-// Remove implements [Target].
-func (b *bucket) Remove(name string) error {
+func (b *bucket) remove(name string) error {
 	if err := plain(name); err != nil {
 		return err
 	}
@@ -132,8 +162,8 @@ func (b *bucket) Remove(name string) error {
 	return nil
 }
 
-// Sweep implements [Target]: it aborts the uploads that a crash has left.
-func (b *bucket) Sweep(prefix string) error {
+// sweep aborts the uploads that a crash has left.
+func (b *bucket) sweep(prefix string) error {
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
 	var failed error
@@ -151,8 +181,7 @@ func (b *bucket) Sweep(prefix string) error {
 	return failed
 }
 
-// Close implements [Target].
-func (b *bucket) Close() error {
+func (b *bucket) close() error {
 	b.idle()
 	return nil
 }
