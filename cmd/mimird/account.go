@@ -225,6 +225,13 @@ func (f *flags) withAccount(cmd *cobra.Command, sentence string, do func(*client
 
 // completeAccount offers the names of accounts when the shell asks for them.
 func (f *flags) completeAccount(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return complete(f, args, func(api *client.Client) ([]control.Account, error) { return api.Accounts(cmd.Context()) },
+		func(a control.Account) cobra.Completion { return cobra.CompletionWithDesc(printable(a.Name), a.ID) })
+}
+
+// complete offers a completion for each of what list returns, where args has none yet; none
+// when the node does not answer.
+func complete[T any](f *flags, args []string, list func(*client.Client) ([]T, error), completion func(T) cobra.Completion) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -233,13 +240,13 @@ func (f *flags) completeAccount(cmd *cobra.Command, args []string, _ string) ([]
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer api.Close()
-	accounts, err := api.Accounts(cmd.Context())
+	all, err := list(api)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var names []cobra.Completion
-	for _, a := range accounts {
-		names = append(names, cobra.CompletionWithDesc(printable(a.Name), a.ID))
+	var completions []cobra.Completion
+	for _, one := range all {
+		completions = append(completions, completion(one))
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return completions, cobra.ShellCompDirectiveNoFileComp
 }

@@ -246,23 +246,8 @@ func newContactList(f *flags) *cobra.Command {
 
 // completeContact offers the names of contacts when the shell asks for them.
 func (f *flags) completeContact(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	api, err := f.client()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer api.Close()
-	contacts, err := api.Contacts(cmd.Context(), f.account)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []cobra.Completion
-	for _, c := range contacts {
-		names = append(names, cobra.CompletionWithDesc(printable(c.Name), c.ID))
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return complete(f, args, func(api *client.Client) ([]control.Contact, error) { return api.Contacts(cmd.Context(), f.account) },
+		func(c control.Contact) cobra.Completion { return cobra.CompletionWithDesc(printable(c.Name), c.ID) })
 }
 
 // reach says in a few words whether a contact can be reached.

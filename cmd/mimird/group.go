@@ -415,21 +415,6 @@ func newGroupRemove(f *flags) *cobra.Command {
 
 // completeGroup offers the names of groups when the shell asks for them.
 func (f *flags) completeGroup(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	api, err := f.client()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer api.Close()
-	groups, err := api.Groups(cmd.Context(), f.account)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []cobra.Completion
-	for _, g := range groups {
-		names = append(names, cobra.CompletionWithDesc(printable(g.Name), g.ID))
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return complete(f, args, func(api *client.Client) ([]control.Group, error) { return api.Groups(cmd.Context(), f.account) },
+		func(g control.Group) cobra.Completion { return cobra.CompletionWithDesc(printable(g.Name), g.ID) })
 }
