@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/httpserve"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/strangerlog"
@@ -26,8 +27,6 @@ const (
 	headerTime = 10 * time.Second
 	// idleTime ends a connection without requests.
 	idleTime = 2 * time.Minute
-	// drainTime is how long requests under way get when the node stops.
-	drainTime = time.Second
 	// maxHeader bounds the head of a request, maxConnections the connections.
 	maxHeader      = 16 << 10
 	maxConnections = 256
@@ -84,21 +83,7 @@ func (a *pageActor) Started(c *kernel.Context) error {
 	c.Go("serve", func(ctx context.Context) error {
 		defer api.Close()
 		defer a.opts.Access.serve("")
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-		defer cancel()
-		err := server.Shutdown(drain)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		<-ended
-		return err
+		return httpserve.Run(ctx, server, netutil.LimitListener(listener, maxConnections))
 	})
 	return nil
 }

@@ -4,7 +4,6 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,14 +11,14 @@ import (
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
+	"github.com/mimird/mimird/actors/httpserve"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/node"
 )
 
 const (
-	// requestTime bounds one request, drainTime those under way when the node stops.
+	// requestTime bounds one request.
 	requestTime = 10 * time.Second
-	drainTime   = time.Second
 	// maxHeader bounds what a stranger sends.
 	maxHeader = 8 << 10
 )
@@ -57,21 +56,7 @@ func (s *server) Started(c *kernel.Context) error {
 	c.Log().Info("metrics served", "address", listener.Addr().String())
 	c.Go("serve", func(ctx context.Context) error {
 		defer api.Close()
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(listener) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-		defer cancel()
-		err := server.Shutdown(drain)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		<-ended
-		return err
+		return httpserve.Run(ctx, server, listener)
 	})
 	return nil
 }
