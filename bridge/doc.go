@@ -34,8 +34,12 @@
 //	doctor       the checks of mimird matrix doctor
 //	bridge       this package
 //	connector    accounts, contacts, rooms, commands: Mimir as bridgev2 sees it
+//	restored     notices a homeserver restored from an older copy
 //	appservice   what the homeserver pushes, and whether it reaches us
+//	readmarks    read receipts and the node's read marks
+//	rooms        whose a room is that the tables of bridgev2 do not know
 //	deliver      the order and the retries of what goes to Matrix
+//	relay        people without a login, and groups in rooms that existed before
 //	library      how bridgev2 is used: Matrix connector, message statuses, logger
 //	botcrypto    the bot's device, with which rooms are encrypted
 //	homeserver   requests to a homeserver that fails and forgets

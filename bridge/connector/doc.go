@@ -19,6 +19,8 @@
 //	backfill.go                 the history of a room that was created again
 //	chatinfo.go, ghosts.go      who is in a room, and how they look; doublepuppet.go
 //	commands.go and others      what users say to the bot
+//	groups.go, grouplogins.go   the rooms of groups, and which logins are in them; the files
+//	                            named group... beside them: members, roles, profiles, new ones
 //	bindroom.go                 groups that are bridged to rooms which existed before
 //	outboxnotice.go,            what rooms and users are told of what is not delivered
 //	troublenotice.go

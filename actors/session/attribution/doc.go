@@ -9,7 +9,7 @@
 // conversations, the table ends their sessions and gives the node one conversation at a
 // time.
 //
-// package session alone calls it: the listener for the streams ([Table.Opened]), session
+// Package session alone calls it: the listener for the streams ([Table.Opened]), session
 // actors for themselves ([Table.Enter]), actors of contacts through session.Table. It
 // answers at once, and tells actors [Yield], [EndShared] and [TurnCame].
 package attribution
