@@ -4,7 +4,8 @@ package client_test
 
 import (
 	"context"
-	"log"
+	"errors"
+	"fmt"
 
 	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/actors/control/client"
@@ -22,7 +23,8 @@ func Example() {
 		_, err := node.Send(ctx, "-", e.Contact, control.Text{Text: "echo: " + e.Message.Text, Source: "echo " + e.Message.ID})
 		return err
 	})
-	if err != nil {
-		log.Print(err)
+	if errors.Is(err, client.ErrNotRunning) {
+		fmt.Println("the node is not running")
 	}
+	// Output: the node is not running
 }
