@@ -45,6 +45,16 @@ type Conn interface {
 	Abort() error
 }
 
+// PromptWriter is a [Conn] that can be written to without waiting, so that one goroutine
+// writes to many. The streams of the carrier ygg_stream are such.
+type PromptWriter interface {
+	// WriteNow takes all of p and reports true, or takes nothing: when there is no space for
+	// it before the peer has acknowledged more, while another write is under way, and when
+	// nothing can be written any more. Write then waits, or tells the error. A write
+	// deadline does not matter.
+	WriteNow(p []byte) bool
+}
+
 // Listener accepts streams on one port.
 type Listener interface {
 	// Accept returns the next stream. It fails with ErrClosed or the context's

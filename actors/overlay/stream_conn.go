@@ -349,6 +349,18 @@ func (c *streamConn) Write(p []byte) (n int, err error) {
 	}
 }
 
+// WriteNow implements [PromptWriter].
+func (c *streamConn) WriteNow(p []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing || !c.m.writable() || !c.m.sender.fits(len(p)) {
+		return false
+	}
+	c.m.sender.write(p)
+	c.update(writerBurst)
+	return true
+}
+
 func (c *streamConn) writeError() error {
 	switch {
 	case c.m.state == stateDead:

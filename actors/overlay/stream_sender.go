@@ -119,6 +119,11 @@ func (s *sender) write(p []byte) int {
 	return n
 }
 
+// fits reports whether write would take n bytes.
+func (s *sender) fits(n int) bool {
+	return s.pendingBytes+n <= maxPending && s.written+uint64(n) <= maxBytes
+}
+
 // writable returns the buffer that the next of n bytes go to.
 func (s *sender) writable(n int) *sendBuffer {
 	if s.pending.len() > 0 {

@@ -147,3 +147,62 @@ func waitForNoStreams(t *testing.T, nodes ...*memnet.Node) {
 		}
 	}
 }
+
+// WriteNow takes a write whole, or nothing of it, and never waits.
+func TestStream_WriteNow_WholeOrNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, memnet.Options{})
+		from, to := mustPair(t, newNode(t, n, overlay.Limits{}), newNode(t, n, overlay.Limits{}))
+		now, ok := from.(overlay.PromptWriter)
+		if !ok {
+			t.Fatalf("%T is not a PromptWriter", from)
+		}
+		if err := from.SetWriteDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		var want []byte
+		part := func() []byte { return bytes.Repeat([]byte{byte(len(want) / 1000)}, 1000) }
+		for now.WriteNow(part()) {
+			want = append(want, part()...)
+			virtual.Sleep(time.Millisecond)
+		}
+		if len(want) < 128_000 || len(want) > 1_000_000 {
+			t.Errorf("%d bytes were taken although nobody reads", len(want))
+		}
+		// What waits in Write goes first.
+		if err := from.SetWriteDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		written := make(chan error, 1)
+		large := bytes.Repeat([]byte("w"), 200_000)
+		go func() {
+			_, err := from.Write(large)
+			written <- err
+		}()
+		virtual.Sleep(time.Second)
+		if now.WriteNow([]byte("x")) {
+			t.Error("a byte was taken while another write waits")
+		}
+		want = append(want, large...)
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(to, got); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("read %v, the bytes are as written: %v", err, bytes.Equal(got, want))
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		if !now.WriteNow([]byte("y")) {
+			t.Error("nothing was taken after all has been read")
+		}
+		if n, err := to.Read(got); n != 1 || got[0] != 'y' {
+			t.Errorf("read %q, %v", got[:n], err)
+		}
+		if err := to.Abort(); err != nil {
+			t.Fatal(err)
+		}
+		virtual.Sleep(time.Second)
+		if now.WriteNow([]byte("z")) {
+			t.Error("a byte was taken after a reset")
+		}
+	})
+}
