@@ -3,6 +3,7 @@
 package mediatorserver_test
 
 import (
+	"bufio"
 	_ "embed"
 	"encoding/binary"
 	"encoding/json"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/mimird/mimird/actors/mediatorserver"
 	"github.com/mimird/mimird/actors/overlay"
+	"github.com/mimird/mimird/proto/mediator"
+	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/test/phone"
 	"github.com/mimird/mimird/test/virtual"
 )
@@ -130,6 +133,63 @@ func TestMediator_SlowSubscriber_EndsAlone(t *testing.T) {
 			t.Errorf("left: %+v", status)
 		}
 	})
+}
+
+// Subscribers that do not read for a while get everything in order when they do, and others
+// get it meanwhile.
+func TestMediator_PausedSubscribers_GetAllInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroups(t)
+		paused := []silentClient{r.silentClient(carol, groupA), r.silentClient(dave, groupB)}
+		a, b := r.in(alice), r.in(bob)
+		const messages = 600
+		text := strings.Repeat("x", 5000)
+		for i := range messages {
+			a.send(groupA, int64(i+1), text)
+			a.send(groupB, int64(i+1), text)
+		}
+		virtual.Sleep(time.Second)
+		if gotA, gotB := len(b.texts(groupA)), len(b.texts(groupB)); gotA != messages || gotB != messages {
+			t.Errorf("a subscriber that reads got %d and %d of %d", gotA, gotB, messages)
+		}
+		if mustStatus(r).QueuedBytes == 0 {
+			t.Error("nothing is queued for those that do not read")
+		}
+		in := []*bufio.Reader{bufio.NewReader(paused[0].conn), bufio.NewReader(paused[1].conn)}
+		read := func(first, last int) {
+			var reading sync.WaitGroup
+			for i, in := range in {
+				reading.Go(func() {
+					for number := first; number <= last; number++ {
+						if got := nextMessage(t, in); got != peer.GUID(number) {
+							t.Errorf("subscriber %d: message %d is %d", i, number, got)
+							return
+						}
+					}
+				})
+			}
+			reading.Wait()
+		}
+		read(1, messages)
+		a.send(groupA, messages+1, text)
+		a.send(groupB, messages+1, text)
+		read(messages+1, messages+1)
+	})
+}
+
+// nextMessage returns the guid of the next message of a member.
+func nextMessage(t *testing.T, in *bufio.Reader) peer.GUID {
+	for {
+		answer, err := mediator.ReadAnswer(in, 1<<20)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		push, err := answer.Push()
+		if m, ok := push.(*mediator.GotMessage); ok && err == nil && m.Message.Time == 1000 {
+			return m.Message.GUID
+		}
+	}
 }
 
 // silentClient is a client that logs in, subscribes, and reads nothing more.

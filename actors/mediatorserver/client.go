@@ -66,6 +66,7 @@ type server struct {
 	// sweep wakes who removes deleted groups.
 	sweep   chan struct{}
 	clients *connlimit.Limit
+	writer  *sharedWriter
 }
 
 func newServer(deps Deps, opts Options, actor kernel.Ref, inbox kernel.Inbox, shared *atomic.Int64) *server {
@@ -73,6 +74,7 @@ func newServer(deps Deps, opts Options, actor kernel.Ref, inbox kernel.Inbox, sh
 		deps: deps, opts: opts, actor: actor, inbox: inbox, shared: shared,
 		requests: kernel.NewCredits(1024, maxRequests), answers: kernel.NewCredits(1024, maxAnswers),
 		reads: make(chan struct{}, maxReads), sweep: make(chan struct{}, 1), clients: connlimit.New(opts.MaxConnections, MaxConnectionsPerNode),
+		writer: newSharedWriter(deps.Strangers),
 	}
 }
 
@@ -80,6 +82,8 @@ func newServer(deps Deps, opts Options, actor kernel.Ref, inbox kernel.Inbox, sh
 // clients.
 func (s *server) serve(ctx context.Context, port overlay.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
+	stop := s.writer.start()
+	defer stop()
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	defer cancel()
@@ -135,9 +139,10 @@ func (s *server) run(ctx context.Context, conn overlay.Conn) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &client{
-		server: s, conn: conn, node: conn.RemoteKey(), in: bufio.NewReaderSize(conn, readBuffer), out: newOutbox(s.shared), end: cancel,
+		server: s, conn: conn, node: conn.RemoteKey(), in: bufio.NewReaderSize(conn, readBuffer), end: cancel,
 		until: time.Now().Add(loginTime),
 	}
+	c.out = newOutbox(s.shared, s.writer.ready(c))
 	stop := context.AfterFunc(ctx, func() { _ = conn.Abort() }) // ends a blocked read and write
 	defer stop()
 	written := make(chan struct{})
@@ -270,10 +275,11 @@ func (c *client) deadline(wait time.Duration) time.Time {
 	return time.Now().Add(wait)
 }
 
-// joinBuffers are for frames that are written together.
+// joinBuffers are for frames that a connection's own writer writes together.
 var joinBuffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
 
-// write writes what is queued until ctx ends.
+// write is the connection's own writer: it writes what the shared writer would
+// have to wait for, until ctx ends.
 func (c *client) write(ctx context.Context) error {
 	for {
 		select {
@@ -281,41 +287,52 @@ func (c *client) write(ctx context.Context) error {
 			return nil
 		case <-c.out.wake:
 		}
-		for f, alone := c.out.first(); f != nil; f, alone = c.out.first() {
+		for more := true; more; {
 			var err error
-			switch {
-			case len(f.data) > writeSize:
-				err = c.writeLarge(f)
-			case alone:
-				err = c.writePart(f.data)
-				c.out.take()
-				c.sent(f.invite)
-			default:
-				err = c.writeJoined()
-			}
-			if err != nil {
+			if more, err = c.writeNext(); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// writeJoined writes several small frames at once.
-func (c *client) writeJoined() error {
+// writeNext writes the first frames of the outbox and reports whether there are more.
+func (c *client) writeNext() (bool, error) {
 	buf, _ := joinBuffers.Get().(*[writeSize]byte)
 	defer joinBuffers.Put(buf)
-	b, invites := c.out.small(buf[:0], writeSize)
-	if err := c.writePart(b); err != nil {
-		return err
+	data, frames, invites := c.out.next(buf[:0], writeSize)
+	if frames == 0 {
+		return false, nil
 	}
-	c.sent(invites...)
-	return nil
+	if err := c.writeParts(data); err != nil {
+		return false, err
+	}
+	more := c.out.take(frames)
+	c.sent(invites)
+	return more, nil
 }
 
-// writeLarge writes a frame in parts. One that is slow beyond rateTime ends the connection.
-func (c *client) writeLarge(f *frame) error {
-	until := time.Now().Add(progressTime + rateTime(len(f.data)))
-	for data := f.data; len(data) > 0; {
+// writeNow writes the first frames of the outbox and reports whether there are more. What
+// would have to wait it leaves to the connection's own writer. The shared writer calls it.
+func (c *client) writeNow(to overlay.PromptWriter, buf *[writeSize]byte) bool {
+	data, frames, invites := c.out.next(buf[:0], writeSize)
+	switch {
+	case frames == 0:
+		return false
+	case len(data) > writeSize || !to.WriteNow(data):
+		c.out.wait()
+		return false
+	}
+	more := c.out.take(frames)
+	c.sent(invites)
+	return more
+}
+
+// writeParts writes in parts of up to writeSize. What is slow beyond rateTime ends the
+// connection.
+func (c *client) writeParts(data []byte) error {
+	until := time.Now().Add(progressTime + rateTime(len(data)))
+	for len(data) > 0 {
 		part := data[:min(len(data), writeSize)]
 		if time.Now().After(until) {
 			return errSlow
@@ -325,13 +342,10 @@ func (c *client) writeLarge(f *frame) error {
 		}
 		data = data[len(part):]
 	}
-	c.out.take()
-	c.sent(f.invite)
 	return nil
 }
 
-// writePart writes, for at most progressTime. The deadline is moved only now and then: each
-// push has one write for each subscriber.
+// writePart writes, for at most progressTime. The deadline is moved only now and then.
 func (c *client) writePart(b []byte) error {
 	if now := time.Now(); now.Sub(c.moved) > progressTime/4 {
 		c.moved = now
@@ -343,11 +357,9 @@ func (c *client) writePart(b []byte) error {
 	return err
 }
 
-// sent tells the actor of invites that were written; nil is none.
-func (c *client) sent(invites ...*inviteSent) {
+// sent tells the actor of invites that were written.
+func (c *client) sent(invites []*inviteSent) {
 	for _, invite := range invites {
-		if invite != nil {
-			c.server.inbox.Tell(*invite)
-		}
+		c.server.inbox.Tell(*invite)
 	}
 }

@@ -25,9 +25,11 @@
 // itself, everything else it asks the actor. The actor owns who is logged in and who is
 // subscribed; it sends operations to the store and hears of their commits in their order.
 // Then it queues the pushes, and answers. A push is encoded once and its bytes are shared
-// by the queues of all subscribers. The other goroutine writes what is queued. A queue that
-// is full ends its connection: nobody waits for a slow subscriber.
+// by the queues of all subscribers. One goroutine writes what is queued for all connections,
+// as long as a stream takes it at once. What it does not take is left to the connection's
+// second goroutine, which waits. A queue that is full ends its connection: nobody waits for a
+// slow subscriber.
 //
-// Start reading at actor.go, then hub.go for what follows a commit, client.go for a
-// connection and handle.go for the requests.
+// Start reading at actor.go, then hub.go for what follows a commit, outbox.go and writer.go
+// for the queues, client.go for a connection and handle.go for the requests.
 package mediatorserver

@@ -38,7 +38,7 @@ type account struct {
 // room is a group with the connections that are subscribed to it.
 type room struct {
 	group   mediator.ChatID
-	clients map[*client]struct{}
+	clients subscribers
 	// suspended are subscribed, and are pushed nothing after an id: their members may not
 	// read at the moment.
 	suspended map[*client]mediator.MessageID
@@ -47,6 +47,42 @@ type room struct {
 	// changed are the identities whose presence is to be sent, in this order.
 	changed  []identity.PublicKey
 	changing map[identity.PublicKey]struct{} // those in changed
+}
+
+// subscribers are connections, in a list that stays in order but for those in the place of
+// one that has left: a push visits memory in the order in which it was allocated, and not in
+// the random order of a map.
+type subscribers struct {
+	list []*client
+	at   map[*client]int // the index in list
+}
+
+func newSubscribers() subscribers { return subscribers{at: make(map[*client]int)} }
+
+func (s *subscribers) has(c *client) bool {
+	_, there := s.at[c]
+	return there
+}
+
+func (s *subscribers) add(c *client) {
+	if s.has(c) {
+		return
+	}
+	s.at[c] = len(s.list)
+	s.list = append(s.list, c)
+}
+
+func (s *subscribers) remove(c *client) {
+	i, there := s.at[c]
+	if !there {
+		return
+	}
+	last := len(s.list) - 1
+	s.list[i] = s.list[last]
+	s.at[s.list[i]] = i
+	s.list[last] = nil
+	s.list = s.list[:last]
+	delete(s.at, c)
 }
 
 func newHub(opts Options) hub {
@@ -102,7 +138,7 @@ func (h *hub) subscribe(c *client, group mediator.ChatID) {
 	r := h.rooms[group]
 	if r == nil {
 		r = &room{
-			group: group, clients: make(map[*client]struct{}), suspended: make(map[*client]mediator.MessageID),
+			group: group, clients: newSubscribers(), suspended: make(map[*client]mediator.MessageID),
 			connections: make(map[identity.PublicKey]int), changing: make(map[identity.PublicKey]struct{}),
 		}
 		h.rooms[group] = r
@@ -111,7 +147,7 @@ func (h *hub) subscribe(c *client, group mediator.ChatID) {
 		c.groups[group] = struct{}{}
 		r.connections[c.account.user]++
 	}
-	r.clients[c] = struct{}{}
+	r.clients.add(c)
 	delete(r.suspended, c)
 	h.change(r, c.account.user)
 }
@@ -124,14 +160,14 @@ func (h *hub) unsubscribe(c *client, group mediator.ChatID, now int64) {
 	}
 	user := c.account.user
 	delete(c.groups, group)
-	delete(r.clients, c)
+	r.clients.remove(c)
 	delete(r.suspended, c)
 	if r.connections[user]--; r.connections[user] == 0 {
 		delete(r.connections, user)
 		h.observe(group, user, now)
 		h.change(r, user)
 	}
-	if len(r.clients)+len(r.suspended) == 0 {
+	if len(r.clients.list)+len(r.suspended) == 0 {
 		h.forget(r)
 	}
 }
@@ -144,8 +180,8 @@ func (h *hub) suspend(user identity.PublicKey, group mediator.ChatID, after medi
 		return
 	}
 	for c := range a.clients {
-		if _, subscribed := r.clients[c]; subscribed {
-			delete(r.clients, c)
+		if r.clients.has(c) {
+			r.clients.remove(c)
 			r.suspended[c] = after
 		}
 	}
@@ -165,7 +201,7 @@ func (h *hub) online(group mediator.ChatID) map[identity.PublicKey]bool {
 // broadcast queues a frame for all connections that are subscribed to a group, but one. A
 // connection whose queue is full ends.
 func (h *hub) broadcast(r *room, f *frame, but *client) {
-	for c := range r.clients {
+	for _, c := range r.clients.list {
 		if c != but {
 			c.push(f)
 		}
@@ -252,7 +288,7 @@ func (a *actor) resume(c *kernel.Context, user identity.PublicKey, group mediato
 			continue
 		}
 		delete(r.suspended, client)
-		r.clients[client] = struct{}{}
+		r.clients.add(client)
 		lacking, err := a.deps.Store.MediatorMessages(group, after, maxResumed+1, maxPushBytes/2)
 		if err != nil {
 			c.Log().Warn("pushes not resumed", "err", err)
@@ -332,7 +368,7 @@ func (a *actor) pushDeleted(op store.DeleteMediatorGroup, by *client, now int64)
 	a.hub.broadcast(r, pushFrame(a.hub.shared, &mediator.GotMessage{Chat: op.Group, Message: mediator.Message{
 		GUID: mediator.SystemGUID(blob, now), Time: now, Author: a.key(), Blob: blob,
 	}}), by)
-	for c := range r.clients {
+	for _, c := range r.clients.list {
 		delete(c.groups, op.Group)
 	}
 	for c := range r.suspended {

@@ -44,22 +44,40 @@ func (f *frame) leave() {
 	}
 }
 
-// outbox is what waits to be written to one connection.
+// outbox is what waits to be written to one connection. A writer looks at the first frames,
+// writes them, and then takes them out.
 type outbox struct {
 	shared *atomic.Int64
-	wake   chan struct{} // something was queued
-	taken  chan struct{} // something was taken
+	// ready gives the outbox to the shared writer. It does not block; nil when
+	// the connection cannot be written to without waiting.
+	ready func()
+	wake  chan struct{} // the connection's own writer has to write
+	taken chan struct{} // something was taken
 
 	mu      sync.Mutex
+	at      writerState
 	frames  []*frame
-	pushes  int // of frames
-	bytes   int // of the pushes
-	answers int // bytes of the answers
+	few     [2]*frame // where frames begins
+	pushes  int       // of frames
+	bytes   int       // of the pushes
+	answers int       // bytes of the answers
 	closed  bool
 }
 
-func newOutbox(shared *atomic.Int64) *outbox {
-	return &outbox{shared: shared, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+// writerState says who writes what is queued.
+type writerState uint8
+
+const (
+	// nothing is queued.
+	writerIdle writerState = iota
+	// the shared writer does, or will.
+	writerShared
+	// the connection's own writer does: it may wait.
+	writerOwn
+)
+
+func newOutbox(shared *atomic.Int64, ready func()) *outbox {
+	return &outbox{shared: shared, ready: ready, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 }
 
 // push queues a push. It never blocks; false says that the queue is full and the
@@ -75,11 +93,27 @@ func (o *outbox) push(f *frame) bool {
 		return false
 	}
 	f.enter()
-	o.frames = append(o.frames, f)
 	o.pushes++
 	o.bytes += len(f.data)
-	signal(o.wake)
+	o.queue(f)
 	return true
+}
+
+// queue adds a frame, and finds it a writer when there is none. The caller holds mu.
+func (o *outbox) queue(f *frame) {
+	if len(o.frames) == 0 {
+		o.frames = o.few[:0]
+	}
+	o.frames = append(o.frames, f)
+	switch {
+	case o.at != writerIdle:
+	case o.ready == nil:
+		o.at = writerOwn
+		signal(o.wake)
+	default:
+		o.at = writerShared
+		o.ready()
+	}
 }
 
 // answer queues an answer. While too many wait it blocks until ctx ends. It is called by
@@ -89,9 +123,8 @@ func (o *outbox) answer(ctx context.Context, b []byte) error {
 		o.mu.Lock()
 		if o.closed || o.answers < maxAnswerBytes {
 			if !o.closed {
-				o.frames = append(o.frames, &frame{data: b})
 				o.answers += len(b)
-				signal(o.wake)
+				o.queue(&frame{data: b})
 			}
 			o.mu.Unlock()
 			return ctx.Err()
@@ -122,43 +155,56 @@ func (o *outbox) drained(ctx context.Context) error {
 	}
 }
 
-// first returns the first frame without taking it, and whether it is the only one; nil when
-// nothing waits.
-func (o *outbox) first() (f *frame, alone bool) {
+// next returns the bytes of the first frames that fit into n bytes behind each other, how
+// many frames that are, and the invites among them. b is for joining several. A first frame
+// that is larger is returned alone. The caller writes them and calls take, or calls wait.
+func (o *outbox) next(b []byte, n int) (data []byte, frames int, invites []*inviteSent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.frames) == 0 {
-		return nil, false
+		return nil, 0, nil // closed
 	}
-	return o.frames[0], len(o.frames) == 1
-}
-
-// small takes frames as long as they fit into n bytes behind each other. Their bytes are
-// appended to b.
-func (o *outbox) small(b []byte, n int) ([]byte, []*inviteSent) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var invites []*inviteSent
-	for len(o.frames) > 0 && len(b)+len(o.frames[0].data) <= n {
-		f := o.frames[0]
-		b = append(b, f.data...)
+	data = o.frames[0].data
+	for i, f := range o.frames {
+		if i > 0 && len(data)+len(f.data) > n {
+			break
+		}
+		switch i {
+		case 0:
+		case 1:
+			data = append(append(b[:0], data...), f.data...)
+		default:
+			data = append(data, f.data...)
+		}
 		if f.invite != nil {
 			invites = append(invites, f.invite)
 		}
-		o.drop()
+		frames++
 	}
-	signal(o.taken)
-	return b, invites
+	return data, frames, invites
 }
 
-// take removes the frame that first has returned, when it is written.
-func (o *outbox) take() {
+// take removes the frames that next has returned, when they are written, and reports
+// whether there are more. When there are none, nobody writes any more.
+func (o *outbox) take(frames int) (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.frames) > 0 {
+	for range min(frames, len(o.frames)) {
 		o.drop()
 	}
 	signal(o.taken)
+	if len(o.frames) == 0 {
+		o.at = writerIdle
+	}
+	return len(o.frames) > 0
+}
+
+// wait has the connection's own writer go on, after next.
+func (o *outbox) wait() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.at = writerOwn
+	signal(o.wake)
 }
 
 // drop removes the first frame. The caller holds mu.

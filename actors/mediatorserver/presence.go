@@ -75,7 +75,7 @@ func (h *hub) sendPresence(author identity.PublicKey, now int64) {
 		for _, user := range batch {
 			delete(r.changing, user)
 		}
-		if len(r.clients) > maxPresence {
+		if len(r.clients.list) > maxPresence {
 			h.tellThemselves(r, batch, author, now)
 		} else {
 			pushes := make([]mediator.Push, 0, len(batch))
@@ -99,7 +99,7 @@ func (h *hub) tellThemselves(r *room, users []identity.PublicKey, author identit
 		}
 		f := pushFrame(h.shared, presencePush(r, user, author, now))
 		for c := range a.clients {
-			if _, subscribed := r.clients[c]; subscribed {
+			if r.clients.has(c) {
 				c.push(f)
 			}
 		}
