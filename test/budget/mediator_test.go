@@ -33,6 +33,8 @@ const (
 // mediatorRig is a mediator with a group, and nodes from which its members connect.
 type mediatorRig struct {
 	t      *testing.T
+	world  *actorstest.World
+	node   *actorstest.Node
 	key    identity.NodeKey
 	nodes  []*memnet.Node
 	owners []*phone.MediatorClient
@@ -41,14 +43,15 @@ type mediatorRig struct {
 
 // TestMediatorWithManyMembers adds members with real frames, over connections of the owner
 // from several nodes, has a part of them come, talk and go again in waves, and lists all.
+// Then the mediator restarts with many of them connected.
 func TestMediatorWithManyMembers(t *testing.T) {
-	members, waves, wave := 1000, 2, 50
+	members, waves, wave, returning := 1000, 2, 50, 60
 	if *all {
-		members, waves, wave = 100_000, 10, 1000
+		members, waves, wave, returning = 100_000, 10, 1000, 10_000
 	}
 	r := newMediatorRig(t)
 	before := measure(t)
-	r.add(members)
+	r.add(r.chat, members, 1)
 	for w := range waves {
 		r.wave(w*wave, wave)
 	}
@@ -59,6 +62,7 @@ func TestMediatorWithManyMembers(t *testing.T) {
 	if after.rss > maxMediatorRSS {
 		t.Errorf("%d members: %d bytes in memory", members, after.rss)
 	}
+	r.restart(returning)
 }
 
 func newMediatorRig(t *testing.T) *mediatorRig {
@@ -69,15 +73,11 @@ func newMediatorRig(t *testing.T) *mediatorRig {
 	n := w.Node("mediator", func(o *node.Options) {
 		o.Dir = filepath.Join(t.TempDir(), "mediator")
 		o.OpenStore = store.Open // what is on the disk is not in memory
-		o.Mediator = &mediatorserver.Options{OpenNetwork: w.Open, Rate: 1e6, Burst: 1e6}
+		o.Mediator = &mediatorserver.Options{OpenNetwork: w.Open, Rate: 1e6, Burst: 1e6, MaxConnections: 16_384}
 	})
-	r := &mediatorRig{t: t}
+	r := &mediatorRig{t: t, world: w, node: n}
 	r.key, _ = n.MediatorKey()
-	for range 8 {
-		one := w.Net.Node(limits)
-		t.Cleanup(func() { _ = one.Close() })
-		r.nodes = append(r.nodes, one)
-	}
+	r.addNodes(8)
 	owner := phone.IdentityOf("owner")
 	for i := range 4 * len(r.nodes) {
 		// One connection of an identity for each node.
@@ -85,14 +85,29 @@ func newMediatorRig(t *testing.T) *mediatorRig {
 		t.Cleanup(func() { _ = one.Close() })
 		c := r.connect(one, owner)
 		if i == 0 {
-			var err error
-			if r.chat, err = c.CreateChat(t.Context(), owner, "many", ""); err != nil {
-				t.Fatal(err)
-			}
+			r.chat = r.createChat(c, owner)
 		}
 		r.owners = append(r.owners, c)
 	}
 	return r
+}
+
+// addNodes adds nodes for members to connect from.
+func (r *mediatorRig) addNodes(count int) {
+	for range count {
+		one := r.world.Net.Node(r.world.Limits)
+		r.t.Cleanup(func() { _ = one.Close() })
+		r.nodes = append(r.nodes, one)
+	}
+}
+
+func (r *mediatorRig) createChat(c *phone.MediatorClient, owner phone.Identity) uint64 {
+	r.t.Helper()
+	chat, err := c.CreateChat(r.t.Context(), owner, "many", "")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return chat
 }
 
 func (r *mediatorRig) connect(node overlay.Carrier, who phone.Identity) *phone.MediatorClient {
@@ -110,15 +125,16 @@ func (r *mediatorRig) connect(node overlay.Carrier, who phone.Identity) *phone.M
 
 func manyMember(i int) phone.Identity { return phone.IdentityOf(fmt.Sprint("member ", i)) }
 
-// add makes so many identities members, over all connections of the owner at once.
-func (r *mediatorRig) add(members int) {
+// add makes each so-many-th of the first identities a member of a group, over all
+// connections of the owner at once.
+func (r *mediatorRig) add(chat uint64, members, each int) {
 	r.t.Helper()
 	var adding sync.WaitGroup
 	for o, c := range r.owners {
 		adding.Go(func() {
-			for i := o; i < members; i += len(r.owners) {
+			for i := o * each; i < members; i += len(r.owners) * each {
 				key := manyMember(i).Key()
-				f, err := c.Call(r.t.Context(), mAddUser, phone.U64(mChatID, r.chat), phone.TLV{Tag: mUserKey, Value: key[:]})
+				f, err := c.Call(r.t.Context(), mAddUser, phone.U64(mChatID, chat), phone.TLV{Tag: mUserKey, Value: key[:]})
 				if err != nil || f.Status != 0 {
 					r.t.Errorf("add: %v %s", err, f.Refusal())
 					return

@@ -86,8 +86,12 @@ type MediatorClient struct {
 	answers map[uint16]chan MediatorFrame
 	pushes  []MediatorFrame
 	err     error
-	ended   chan struct{}
-	news    chan struct{} // closed and replaced with each push
+	// counts says that pushes are counted and not collected.
+	counts          bool
+	counted, chosen int
+	choose          func(MediatorFrame) bool
+	ended           chan struct{}
+	news            chan struct{} // closed and replaced with each push
 }
 
 // DialMediator connects to a mediator without logging in.
@@ -130,6 +134,10 @@ func (c *MediatorClient) read() {
 		case err != nil:
 			c.err = err
 			close(c.ended)
+		case f.Status == 2 && c.counts:
+			if c.counted++; c.choose(f) {
+				c.chosen++
+			}
 		case f.Status == 2:
 			c.pushes = append(c.pushes, f)
 			close(c.news)
@@ -266,6 +274,20 @@ func (c *MediatorClient) Pushes() []MediatorFrame {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]MediatorFrame(nil), c.pushes...)
+}
+
+// Count has pushes counted from now on and not collected, for tests with very many.
+func (c *MediatorClient) Count(choose func(MediatorFrame) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts, c.choose = true, choose
+}
+
+// Counted returns how many pushes came since Count, and how many of them it has chosen.
+func (c *MediatorClient) Counted() (all, chosen int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.counted, c.chosen
 }
 
 // Await waits for a push that fits, also one that has come already.
