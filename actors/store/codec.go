@@ -37,7 +37,7 @@ func newCodec() cborCodec {
 // record is a row value whose highest field number this version knows.
 type record interface{ lastField() uint64 }
 
-func (Account) lastField() uint64       { return 23 }
+func (Account) lastField() uint64       { return 24 }
 func (Contact) lastField() uint64       { return 29 }
 func (Group) lastField() uint64         { return 20 }
 func (Member) lastField() uint64        { return 7 }
