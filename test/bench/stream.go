@@ -182,8 +182,21 @@ func (p *streamPair) rounds(measures ...func() (float64, error)) ([]float64, err
 
 var errRawLost = errors.New("raw packet was lost")
 
+// streamPatience is how long a round may take: a stream that has stalled must not stop all
+// figures behind it.
+const streamPatience = 2 * time.Minute
+
+// hurry sets the deadline of a round.
+func (p *streamPair) hurry() error {
+	until := time.Now().Add(streamPatience)
+	return errors.Join(p.conns[0].SetDeadline(until), p.conns[1].SetDeadline(until))
+}
+
 // streamRate sends n bytes through the stream and returns bytes per second.
 func (p *streamPair) streamRate(n int) (float64, error) {
+	if err := p.hurry(); err != nil {
+		return 0, err
+	}
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() {
@@ -236,6 +249,9 @@ func (p *streamPair) rawRate(ctx context.Context, n, size int) (float64, error) 
 
 // streamPing returns the median round trip in seconds.
 func (p *streamPair) streamPing() (float64, error) {
+	if err := p.hurry(); err != nil {
+		return 0, err
+	}
 	done := make(chan error, 1)
 	go func() {
 		buf := make([]byte, pingBytes)
