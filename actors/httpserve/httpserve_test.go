@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mimird/mimird/actors/httpserve"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,8 +48,8 @@ func (p *pipes) get(path string) <-chan error {
 	p.conns <- server
 	answered := make(chan error, 1)
 	go func() {
-		defer func() { _ = client.Close() }()                                            // the error of the request counts
-		request, err := http.NewRequest(http.MethodGet, "http://node"+path, http.NoBody) //nolint:noctx // ends with its connection
+		defer func() { _ = client.Close() }() // the error of the request counts
+		request, err := http.NewRequest(http.MethodGet, "http://node"+path, http.NoBody)
 		if err == nil {
 			err = request.Write(client)
 		}
@@ -70,7 +71,7 @@ func TestRun_ContextEnds_DrainsRequests(t *testing.T) {
 		end := make(chan struct{})
 		handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/soon" {
-				time.Sleep(500 * time.Millisecond)
+				virtual.Sleep(500 * time.Millisecond)
 				return
 			}
 			<-end
