@@ -64,8 +64,12 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 	defer api.Close()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
+	var inUse error
 	for {
 		accounts, err := api.Accounts(ctx)
+		if inUse != nil && errors.Is(err, context.DeadlineExceeded) {
+			return nil, inUse
+		}
 		if !errors.Is(err, client.ErrNotRunning) {
 			return accounts, err
 		}
@@ -76,10 +80,11 @@ func listAccounts(ctx context.Context, f *flags) ([]control.Account, error) {
 		if !errors.Is(err, store.ErrInUse) {
 			return accounts, err
 		}
+		inUse = err
 		// A node that is starting has the store already and no socket yet.
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, inUse
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
