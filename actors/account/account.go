@@ -14,12 +14,10 @@ import (
 	"github.com/mimird/mimird/actors/contact"
 	"github.com/mimird/mimird/actors/forward"
 	"github.com/mimird/mimird/actors/group"
-
-	"github.com/mimird/mimird/actors/session"
-
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/keyring"
 	"github.com/mimird/mimird/actors/resolver"
+	"github.com/mimird/mimird/actors/session"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/strangerlog"
 	"github.com/mimird/mimird/actors/uplink"
@@ -47,17 +45,13 @@ type Deps struct {
 	Writer kernel.Ref
 	// Resolver gets announce.
 	Resolver kernel.Ref
-	// Now is the wall clock, for what is stored.
-	Now  func() time.Time
-	Log  *strangerlog.Log
-	Keys *keyring.Ring
+	Log      *strangerlog.Log
+	Keys     *keyring.Ring
 	// Contact is for the account's contacts, Group for its groups, Forward for the phone.
 	Contact *contact.Deps
 	Group   *group.Deps
 	Forward *forward.Deps
 }
-
-func (d *Deps) nowMillis() store.Millis { return store.MillisOf(d.Now()) }
 
 // NewSpec makes the spec of an account's actor.
 func NewSpec(d *Deps, id identity.PublicKey) kernel.Spec {

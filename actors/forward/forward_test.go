@@ -251,9 +251,9 @@ func TestAnswers_WithTheOneWhoIsQuoted(t *testing.T) {
 	})
 }
 
-// notes are what home says to the phone of an account about answers to nobody.
-func (r *rig) notes(a int) (found []phone.Message) {
-	for _, m := range r.onPhone(a) {
+// notes are what home says to the phone of the first account about answers to nobody.
+func (r *rig) notes() (found []phone.Message) {
+	for _, m := range r.onPhone(0) {
 		if strings.HasPrefix(string(m.Payload), "Sent to nobody: ") {
 			found = append(found, m)
 		}
@@ -271,7 +271,7 @@ func TestAnswers_WithoutQuote_SentToNobody(t *testing.T) {
 		synctest.Wait()
 		virtual.Sleep(10*time.Minute - time.Duration(time.Now().UnixMilli()%600_000)*time.Millisecond + time.Second) // a period begins
 		first := r.answer(0, 0, "to nobody")
-		note := r.arrives("a sentence", func() []phone.Message { return r.notes(0) }, func(phone.Message) bool { return true })
+		note := r.arrives("a sentence", func() []phone.Message { return r.notes() }, func(phone.Message) bool { return true })
 		if note.ReplyTo != first || !strings.Contains(string(note.Payload), "quote") {
 			t.Errorf("the sentence is %q, about %d", note.Payload, note.ReplyTo)
 		}
@@ -282,17 +282,17 @@ func TestAnswers_WithoutQuote_SentToNobody(t *testing.T) {
 		r.own[0].React(r.home(0), "👍", note.GUID)
 		r.own[0].React(r.home(0), "👍", first)
 		virtual.Sleep(5 * time.Minute)
-		if n := len(r.notes(0)); n != 5+len(wrong) {
+		if n := len(r.notes()); n != 5+len(wrong) {
 			t.Errorf("%d sentences: %q", n, texts(r.onPhone(0)))
 		}
 		for i, guid := range wrong {
-			if !slices.ContainsFunc(r.notes(0), func(m phone.Message) bool { return m.ReplyTo == guid }) {
+			if !slices.ContainsFunc(r.notes(), func(m phone.Message) bool { return m.ReplyTo == guid }) {
 				t.Errorf("nothing is said about the wrong quote %d", i)
 			}
 		}
 		virtual.Sleep(10 * time.Minute)
 		again := r.answer(0, 0, "to nobody, later")
-		r.arrives("it is said again", func() []phone.Message { return r.notes(0) }, func(m phone.Message) bool { return m.ReplyTo == again })
+		r.arrives("it is said again", func() []phone.Message { return r.notes() }, func(m phone.Message) bool { return m.ReplyTo == again })
 		r.answer(0, forwarded.GUID, "to the one who asked")
 		r.arrives("the answer", func() []phone.Message { return r.with(0, 0) }, text("to the one who asked"))
 		r.idle()
@@ -480,7 +480,7 @@ func TestAnswers_Files(t *testing.T) {
 		r.arrives("the phone is told that the file is missing", func() []phone.Message { return r.onPhone(0) }, func(m phone.Message) bool {
 			return m.ReplyTo == missing && strings.HasPrefix(string(m.Payload), "Not sent: the node does not get this file (")
 		})
-		r.arrives("the phone is told that the file is for nobody", func() []phone.Message { return r.notes(0) }, func(m phone.Message) bool { return m.ReplyTo == nobody })
+		r.arrives("the phone is told that the file is for nobody", func() []phone.Message { return r.notes() }, func(m phone.Message) bool { return m.ReplyTo == nobody })
 		r.idle()
 		r.Each(func(a, p int) {
 			if n := len(r.with(p, a)); n != 2 {

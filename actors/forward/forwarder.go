@@ -171,7 +171,7 @@ func (f *flow) run(ctx context.Context, c *kernel.Context) error {
 		after, err = f.deal(ctx, c, events)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the actor ends
 	}
 	return err
 }

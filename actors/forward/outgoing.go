@@ -79,7 +79,7 @@ func (l link) forwardMessage(ctx context.Context, m store.Message, received bool
 		return l.forwardReaction(ctx, m)
 	}
 	text, isText := eventlog.Text(m)
-	if !eventlog.HasFile(m) && !(isText && received) {
+	if !eventlog.HasFile(m) && (!isText || !received) {
 		return false, nil // says nothing outside of its conversation
 	}
 	name, err := l.author(m)
@@ -133,7 +133,7 @@ func (l link) forwardFile(ctx context.Context, m store.Message, d draft, name st
 	if known, err := l.has(l.home, l.phone(), source); known || err != nil {
 		return false, err // when it was here
 	}
-	reason := ""
+	var reason string
 	switch info.State {
 	case store.MediaStored:
 		err := l.queueFile(ctx, l.enqueue(l.home, l.phone(), source, d), m, caption, attempt)

@@ -45,7 +45,7 @@ func (n *Node) sessionDeps(writer kernel.Ref) *session.Deps {
 
 func (n *Node) accountDeps(writer kernel.Ref) *account.Deps {
 	return &account.Deps{
-		Store: n.store, Writer: writer, Resolver: n.resolver, Now: n.opts.Now, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
+		Store: n.store, Writer: writer, Resolver: n.resolver, Log: n.strangerLog, Keys: n.keys, Contact: n.contactDeps(writer),
 		Group: n.groupDeps(writer), Forward: &forward.Deps{Store: n.store, Writer: writer, Files: n.files, Now: n.opts.Now},
 	}
 }

@@ -33,10 +33,9 @@ func (l *Writer) Add(element any) error {
 		return fmt.Errorf("encode element %d: %w", l.n+1, err)
 	}
 	l.b.Reset()
-	switch {
-	case l.n == 0:
+	if l.n == 0 {
 		l.b.WriteByte('[')
-	default:
+	} else {
 		l.b.WriteByte(',')
 	}
 	l.b.WriteByte('\n')
