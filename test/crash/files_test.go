@@ -138,6 +138,21 @@ func newFilesWorld(t *testing.T, point crashpoint.Name, passing int) *filesWorld
 	return w
 }
 
+// run turns a phone on, which stays in touch with the node until the test ends.
+func (w *filesWorld) run(p *phoneContact, node identity.NodeKey) {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.Found(p.victim, node)
+	w.must(p.on())
+	p.tasks.Go(func() { stayInTouch(ctx, p) })
+	w.t.Cleanup(func() {
+		stop()
+		p.tasks.Wait()
+		p.Stop()
+	})
+}
+
 // meet makes node and phone contacts who have talked.
 func (w *filesWorld) meet() {
 	w.t.Helper()
@@ -148,16 +163,8 @@ func (w *filesWorld) meet() {
 	w.must(err)
 	node, err := identity.ParseNodeKey(status.Node)
 	w.must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	p := &phoneContact{Phone: phone.New(phone.Options{Name: "carol"}), victim: w.key, network: w.network, stop: stop}
-	p.Found(w.key, node)
-	w.must(p.on())
-	p.tasks.Go(func() { stayInTouch(ctx, p) })
-	w.t.Cleanup(func() {
-		stop()
-		p.tasks.Wait()
-		p.Stop()
-	})
+	p := &phoneContact{Phone: phone.New(phone.Options{Name: "carol"}), victim: w.key, network: w.network}
+	w.run(p, node)
 	w.phone = p
 	_, err = w.victim.Client.AddContact(w.soon(), "-", p.key())
 	w.must(err)

@@ -3,7 +3,6 @@
 package crash_test
 
 import (
-	"context"
 	"crypto/rand"
 	"slices"
 	"testing"
@@ -108,15 +107,7 @@ func (w *filesWorld) ownPhone(home control.Account) *phoneContact {
 	w.must(err)
 	node, err := identity.ParseNodeKey(status.Node)
 	w.must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	p := &phoneContact{Phone: phone.New(phone.Options{Name: "own", Seed: &seed}), victim: phone.Key(homeKey), network: network, stop: stop}
-	p.Found(p.victim, node)
-	w.must(p.on())
-	p.tasks.Go(func() { stayInTouch(ctx, p) })
-	w.t.Cleanup(func() {
-		stop()
-		p.tasks.Wait()
-		p.Stop()
-	})
+	p := &phoneContact{Phone: phone.New(phone.Options{Name: "own", Seed: &seed}), victim: phone.Key(homeKey), network: network}
+	w.run(p, node)
 	return p
 }
