@@ -3,7 +3,8 @@
 // Package account is one identity of the node: it starts an actor for each of its
 // contacts (actors/contact) and one for its groups (actors/group), tells them what the event
 // log has for them, has the resolver announce the account, and has messages forwarded to a
-// phone (actors/forward) if the account's record says so. The node starts one actor for each account.
+// phone (actors/forward) if the account's record says so. The node starts one actor for each
+// account.
 package account
 
 import (

@@ -106,7 +106,8 @@ func (s *service) whyNotTo(out *Undelivered, c store.Contact, up bool, upload tr
 	}
 }
 
-// whyNotReached is whyNotTo of what is known about the contact.
+// whyNotReached says in a code and in words why a contact does not have the messages. lastError
+// is what the last attempt to reach them ended with, up whether the node is in the network.
 func (u *Undelivered) whyNotReached(c store.Contact, online bool, lastError string, up bool, upload transfer.Info) {
 	switch {
 	case !up && !online:

@@ -42,7 +42,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
-// get begins a request and returns what comes of it.
+// get sends a request; the channel has its error when the response has been read, nil for none.
 func (p *pipes) get(path string) <-chan error {
 	client, server := net.Pipe()
 	p.conns <- server

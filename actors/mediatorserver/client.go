@@ -328,8 +328,8 @@ func (c *client) writeNow(to overlay.PromptWriter, buf *[writeSize]byte) bool {
 	return more
 }
 
-// writeParts writes in parts of up to writeSize. What is slow beyond rateTime ends the
-// connection.
+// writeParts writes data in parts of up to writeSize. It fails when the peer takes them more
+// slowly than rateTime allows, which ends the connection.
 func (c *client) writeParts(data []byte) error {
 	until := time.Now().Add(progressTime + rateTime(len(data)))
 	for len(data) > 0 {

@@ -317,7 +317,8 @@ func (n *Node) SetForwardTo(ctx context.Context, id, home identity.PublicKey) (s
 	return n.updateAccount(ctx, store.UpdateAccount{Account: id, Fields: store.AccountForwardTo, ForwardTo: home})
 }
 
-// moveToEnd has a consumer begin with what comes next.
+// moveToEnd moves the cursor of a consumer to the end of the log, so that it begins with the
+// next event.
 func (n *Node) moveToEnd(ctx context.Context, consumer string, account identity.PublicKey, conversation store.ConversationID) error {
 	last, err := n.LastEvent(account)
 	if err != nil {
