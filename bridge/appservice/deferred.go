@@ -229,38 +229,3 @@ func (d *Dispatcher) removeFinished() {
 		}
 	}
 }
-
-// keyedMutex is a mutex per key. The zero value is ready for use.
-type keyedMutex[K comparable] struct {
-	mu    sync.Mutex
-	locks map[K]*keyedLock
-}
-
-type keyedLock struct {
-	sync.Mutex
-	users int
-}
-
-// lock locks a key and returns the function that unlocks it.
-func (k *keyedMutex[K]) lock(key K) (unlock func()) {
-	k.mu.Lock()
-	if k.locks == nil {
-		k.locks = make(map[K]*keyedLock)
-	}
-	l := k.locks[key]
-	if l == nil {
-		l = new(keyedLock)
-		k.locks[key] = l
-	}
-	l.users++
-	k.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.locks, key)
-		}
-	}
-}

@@ -59,8 +59,7 @@ type Dispatcher struct {
 	held       atomic.Int64 // bytes of events in lanes
 	deferred   deferredEvents
 	missing    missingSessions
-	noDevice   sync.Map // the users who were told that the bridge does not encrypt, by id.UserID
-	invites    keyedMutex[id.UserID]
+	noDevice   sync.Map      // the users who were told that the bridge does not encrypt, by id.UserID
 	downloads  chan struct{} // a place for each download that is under way
 	parkedOnce chan struct{} // the same for parked ones
 	stop, work context.Context
@@ -100,6 +99,9 @@ type DispatcherDeps struct {
 type Rooms interface {
 	// ManagementRoom returns the room in which a user talks with the bot, "" for none.
 	ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID, error)
+	// HoldManagementRoom keeps everything else from giving a user a management room until
+	// release is called. It fails only when ctx ends.
+	HoldManagementRoom(ctx context.Context, user id.UserID) (release func(), err error)
 	// UnknownRoom reports whether an event of a room that is in no table is to be handled.
 	UnknownRoom(ctx context.Context, evt *event.Event) (handle bool, err error)
 	// Tombstone handles the end of a room that was upgraded, and reports whether evt was
@@ -478,11 +480,11 @@ func (d *Dispatcher) event(work context.Context, entry string, raw []byte, failu
 	}
 	if evt.Type.IsState() {
 		mautrix.UpdateStateStore(ctx, d.deps.Matrix.AppService().StateStore, evt)
-		unlock, err := d.acceptInvitation(ctx, evt, failures)
+		release, err := d.acceptInvitation(ctx, evt, failures)
 		if err != nil {
 			return err
 		}
-		defer unlock()
+		defer release()
 	}
 	if handled, err := d.deps.Rooms.Tombstone(ctx, evt); err != nil || handled {
 		return err

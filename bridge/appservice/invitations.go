@@ -19,9 +19,10 @@ const maxJoinTries = 20
 
 // acceptInvitation joins the room that the bot is invited to, before the library
 // sees the invitation: the library tries once. After an error it has to be called again.
-// Until unlock is called no other invitation of the same user is handled, because the
-// first one opens the user's management room.
-func (d *Dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (unlock func(), err error) {
+// Until release is called no other invitation of the same user is handled, and no room is
+// adopted for them: the library makes the first one the user's management room without a
+// lock.
+func (d *Dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, failures int) (release func(), err error) {
 	bot := d.deps.Matrix.Bot()
 	if evt.Type != event.StateMember || id.UserID(evt.GetStateKey()) != bot.UserID ||
 		evt.Content.AsMember().Membership != event.MembershipInvite {
@@ -42,5 +43,5 @@ func (d *Dispatcher) acceptInvitation(ctx context.Context, evt *event.Event, fai
 	default:
 		return nil, fmt.Errorf("accept the invitation to %s: %w", evt.RoomID, err)
 	}
-	return d.invites.lock(evt.Sender), nil
+	return d.deps.Rooms.HoldManagementRoom(ctx, evt.Sender)
 }

@@ -115,8 +115,9 @@ type Finder struct {
 
 	failures eventFailures
 
-	// adopting is held while the management room of a user is set.
-	adopting sync.Mutex
+	// opening is held while a user is given a management room: by a search, an event in the
+	// room, or the library, for an invitation of the bot.
+	opening keylock.Locks[id.UserID]
 	// changing is held while a conversation is given a room: a search, an event in the room
 	// and a command may do it at a time.
 	changing keylock.Locks[networkid.PortalKey]
@@ -342,6 +343,12 @@ func (f *Finder) ManagementRoom(ctx context.Context, user id.UserID) (id.RoomID,
 	return row.ManagementRoom, nil
 }
 
+// HoldManagementRoom keeps everything else from giving a user a management room until
+// release is called. It fails only when ctx ends.
+func (f *Finder) HoldManagementRoom(ctx context.Context, user id.UserID) (release func(), err error) {
+	return f.opening.Hold(ctx, user)
+}
+
 // adoptAll searches all rooms of the bot.
 func (f *Finder) adoptAll(ctx context.Context) error {
 	found, err := f.claims(ctx, func(networkid.PortalKey) bool { return true }, true)
@@ -397,8 +404,11 @@ func (f *Finder) adoptManagement(ctx context.Context, claim *roomClaim) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
 	}
-	f.adopting.Lock()
-	defer f.adopting.Unlock()
+	release, err := f.HoldManagementRoom(ctx, user.MXID)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	room, err := f.ManagementRoom(ctx, user.MXID)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
