@@ -21,6 +21,9 @@ const (
 	notesInPeriod              = 5
 )
 
+// fileReason is the reason of a note about a file that the node does not get.
+const fileReason = "file"
+
 // Why an answer is sent to nobody. What a note is about is a part of its source.
 const (
 	unquoted = "Sent to nobody: this message does not say whom it answers. Reply to (quote) the forwarded message that you answer."
@@ -58,6 +61,23 @@ func (l link) answerEvent(ctx context.Context, e store.Event, attempt int) (queu
 	return l.answerMessage(ctx, m, false, attempt)
 }
 
+// answerLane returns the conversation that an answer goes to, zero for what goes to nobody.
+func (l link) answerLane(e store.Event) (store.ConversationID, error) {
+	m, err := l.deps.Store.Message(l.home, l.phone(), e.Message)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ConversationID{}, nil
+	}
+	if err != nil {
+		return store.ConversationID{}, fmt.Errorf("read answer: %w", err)
+	}
+	quoted := m.ReplyTo
+	if r, ok := eventlog.Reaction(m); ok {
+		quoted = int64(r.Target)
+	}
+	about, _, err := l.original(quoted)
+	return about.conversation, err
+}
+
 // answerMessage sends a text or a file to the conversation of the message that it quotes.
 // later says that its file is in another state than when it came.
 func (l link) answerMessage(ctx context.Context, m store.Message, later bool, attempt int) (queued bool, err error) {
@@ -82,10 +102,28 @@ func (l link) answerMessage(ctx context.Context, m store.Message, later bool, at
 
 // send queues an answer, unless the account may not write there.
 func (l link) send(ctx context.Context, m store.Message, about message, d draft) (queued bool, err error) {
+	op := l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), d)
+	if done, err := l.answeredBefore(op, m); done || err != nil {
+		return false, err
+	}
 	if refused, err := l.refused(about.conversation); refused != "" || err != nil {
 		return refused != "", errors.Join(err, l.noteRefused(ctx, m, about, refused))
 	}
-	return true, l.queue(ctx, l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), d))
+	return true, l.queue(ctx, op)
+}
+
+// answeredBefore reports whether an answer was queued already, or the phone was told that it
+// was not sent. Both happen when an event is dealt with again after a restart.
+func (l link) answeredBefore(op store.EnqueueMessage, m store.Message) (bool, error) {
+	if known, err := l.has(op.Account, op.Conversation, op.Source); known || err != nil {
+		return known, err
+	}
+	for _, reason := range []string{fileReason, op.Conversation.String()} {
+		if _, said, err := l.notes(m.ID.GUID, m.Created, reason); said || err != nil {
+			return said, err
+		}
+	}
+	return false, nil
 }
 
 // refused says why the account may not write in a conversation, "" when it may.
@@ -133,12 +171,12 @@ func (l link) noteRefused(ctx context.Context, m store.Message, about message, r
 // answerFile sends a copy of a file when it is here. It asks for one of any size that is
 // not fetched by itself.
 func (l link) answerFile(ctx context.Context, m store.Message, about message, later bool, attempt int) (queued bool, err error) {
+	op := l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), draft{replyTo: about.id.GUID, sendTime: m.SendTime})
+	if done, err := l.answeredBefore(op, m); done || err != nil {
+		return false, err
+	}
 	if refused, err := l.refused(about.conversation); refused != "" || err != nil {
 		return refused != "", errors.Join(err, l.noteRefused(ctx, m, about, refused))
-	}
-	op := l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), draft{replyTo: about.id.GUID, sendTime: m.SendTime})
-	if known, err := l.has(op.Account, op.Conversation, op.Source); known || err != nil {
-		return false, err // when it was here
 	}
 	info, err := l.deps.Files.State(m.Account, m.Conversation, m.ID)
 	if errors.Is(err, transfer.ErrNoMedia) {
@@ -169,7 +207,7 @@ func (l link) answerFile(ctx context.Context, m store.Message, about message, la
 
 func (l link) noteFile(ctx context.Context, m store.Message, reason string) (bool, error) {
 	text := fmt.Sprintf("Not sent: the node does not get this file (%s). Send it again, with the same quote.", reason)
-	return l.note(ctx, m.ID.GUID, m.Created, "file", text)
+	return l.note(ctx, m.ID.GUID, m.Created, fileReason, text)
 }
 
 // answerReaction makes a reaction of the phone the account's own. One to what was not
@@ -202,22 +240,36 @@ func (l link) answerEdit(ctx context.Context, m store.Message) (queued bool, err
 // note has home say something about a message of the phone, once for each, and at most
 // notesInPeriod times within noteEvery for the same reason. The last one says so.
 func (l link) note(ctx context.Context, about int64, at store.Millis, reason, text string) (queued bool, err error) {
-	for n := range notesInPeriod {
-		source := fmt.Sprintf("%s:%s:%s:%d:%d", noteSource, l.account, reason, at/noteEvery, n)
-		said, err := l.deps.Store.Message(l.home, l.phone(), store.MessageID{Dir: store.Out, GUID: guidOf(l.home, l.phone(), source)})
+	n, said, err := l.notes(about, at, reason)
+	if said || err != nil || n == notesInPeriod {
+		return false, err
+	}
+	if n == notesInPeriod-1 {
+		text += lastNote
+	}
+	return true, l.toPhone(ctx, l.noteSourceOf(at, reason, n), draft{
+		kind: peer.TypeText, replyTo: about, sendTime: l.deps.nowMillis(), payload: []byte(wire.CutText(text, wire.MaxControlPayload)),
+	})
+}
+
+// notes returns how many notes there are for a reason in the period of at, and whether one of
+// them is about that message.
+func (l link) notes(about int64, at store.Millis, reason string) (n int, said bool, err error) {
+	for n = range notesInPeriod {
+		guid := guidOf(l.home, l.phone(), l.noteSourceOf(at, reason, n))
+		note, err := l.deps.Store.Message(l.home, l.phone(), store.MessageID{Dir: store.Out, GUID: guid})
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			if n == notesInPeriod-1 {
-				text += lastNote
-			}
-			return true, l.toPhone(ctx, source, draft{
-				kind: peer.TypeText, replyTo: about, sendTime: l.deps.nowMillis(), payload: []byte(wire.CutText(text, wire.MaxControlPayload)),
-			})
+			return n, false, nil
 		case err != nil:
-			return false, fmt.Errorf("read note: %w", err)
-		case said.ReplyTo == about:
-			return false, nil
+			return n, false, fmt.Errorf("read note: %w", err)
+		case note.ReplyTo == about:
+			return n, true, nil
 		}
 	}
-	return false, nil
+	return notesInPeriod, false, nil
+}
+
+func (l link) noteSourceOf(at store.Millis, reason string, n int) string {
+	return fmt.Sprintf("%s:%s:%s:%d:%d", noteSource, l.account, reason, at/noteEvery, n)
 }

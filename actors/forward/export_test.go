@@ -10,6 +10,9 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
+// MaxLanesForTest is how many lanes may be held.
+const MaxLanesForTest = maxLanes
+
 // ReplayForTest deals once more with all events that the flows of an account deal with, as
 // after a crash before any cursor was moved.
 func ReplayForTest(ctx context.Context, d *Deps, account, home identity.PublicKey) error {

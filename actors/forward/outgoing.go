@@ -17,6 +17,10 @@ import (
 // clockTolerance is by how much the clock of a member may be behind ours.
 const clockTolerance store.Millis = 10 * 60 * 1000
 
+// forwardLane returns the conversation of an event: what is forwarded from one keeps its
+// order.
+func forwardLane(e store.Event) (store.ConversationID, error) { return e.Conversation, nil }
+
 // forwardEvent queues for the phone what an event of the account's log says, if anything.
 func (l link) forwardEvent(ctx context.Context, e store.Event, attempt int) (queued bool, err error) {
 	if e.Conversation.Contact() == l.home {
