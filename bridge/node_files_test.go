@@ -126,6 +126,14 @@ func (n *testNode) MediaState(_, _ identity.PublicKey, id store.MessageID) (tran
 	return f.info, nil
 }
 
+// forget makes the file of a message be that of no message, as it is when the message was
+// deleted.
+func (n *testNode) forget(id store.MessageID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.files, id)
+}
+
 type openFile struct{ *bytes.Reader }
 
 func (openFile) Close() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/commands"
 
 	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/connector"
@@ -27,6 +29,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/library"
+	"github.com/mimird/mimird/bridge/publicmedia"
 )
 
 const (
@@ -60,7 +63,8 @@ type runner struct {
 
 	wake     chan struct{} // capacity 1: a transaction was stored
 	listener *appservice.Listener
-	base     http.RoundTripper // in place of the network, if set
+	files    *publicmedia.Files // nil when the configuration has no public media
+	base     http.RoundTripper  // in place of the network, if set
 }
 
 // run runs the bridge until ctx ends, and returns nil. After a failure it backs off and
@@ -122,15 +126,42 @@ func (r *runner) attempt(ctx context.Context, what func() error) {
 // listen opens the listener for the homeserver.
 func (r *runner) listen(ctx context.Context) error {
 	config := r.opts.Config.AppService
-	l := appservice.NewListener(appservice.ListenerOptions{
+	opts := appservice.ListenerOptions{
 		Node: r.node, Log: r.log, Token: config.HSToken, Domain: r.opts.Config.Homeserver.Domain, Stored: r.stored,
-	})
+	}
+	if err := r.servePublicMedia(&opts); err != nil {
+		return err
+	}
+	l := appservice.NewListener(opts)
 	if err := l.Open(ctx, config.Hostname, config.Port); err != nil {
 		r.live.listener.Down(err)
 		return err
 	}
 	r.live.listener.Up()
 	r.listener = l
+	return nil
+}
+
+// servePublicMedia lets the listener serve files by link, where the configuration says so.
+func (r *runner) servePublicMedia(listener *appservice.ListenerOptions) error {
+	public := r.opts.Config.PublicMedia
+	if !public.Enabled {
+		return nil
+	}
+	files, err := publicmedia.New(publicmedia.Options{
+		Address: r.opts.Config.AppService.PublicAddress, Prefix: public.PathPrefix, Key: public.SigningKey,
+		Expiry: time.Duration(public.Expiry) * time.Second, Log: r.log,
+		Open: func(ref publicmedia.Ref) (io.ReadSeekCloser, transfer.Info, error) {
+			if groups, ok := r.node.(connector.GroupNode); ok {
+				return groups.OpenConversationMedia(ref.Account, ref.Conversation, ref.Message)
+			}
+			return r.node.OpenMedia(ref.Account, ref.Conversation.Contact(), ref.Message)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.files, listener.Files, listener.FilesPath = files, files.Serve, publicmedia.Path
 	return nil
 }
 
@@ -190,7 +221,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*instance, err
 	}
 	in := &instance{matrix: matrix, status: status, attachments: new(appservice.Attachments), backlog: new(homeserver.Backlog)}
 	in.Connector = connector.New(connector.Deps{
-		Node: r.node, Search: r.opts.Search, Version: cmp.Or(r.opts.Version, "unknown"), Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
+		Node: r.node, Search: r.opts.Search, PublicMedia: r.files, Version: cmp.Or(r.opts.Version, "unknown"), Config: r.opts.Config, Log: r.log, Library: r.library, Matrix: matrix, Status: status,
 		Homeserver: &r.live.homeserver, Backlog: in.backlog, Attachments: in.attachments, Retry: r.opts.Retry,
 		Direct: func(req *http.Request) (*http.Response, error) { return in.transport.Direct(req) },
 	})

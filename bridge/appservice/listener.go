@@ -73,6 +73,10 @@ type ListenerOptions struct {
 	Domain string
 	// Stored is called when there is a new transaction in the journal.
 	Stored func()
+	// Files, if set, answers the requests below FilesPath, which anybody may make. It calls
+	// admitted for those whose connection strangers must not take away.
+	Files     func(w http.ResponseWriter, r *http.Request, admitted func())
+	FilesPath string
 }
 
 // NewListener returns a listener that does nothing before Open.
@@ -200,6 +204,11 @@ func (l *Listener) routes() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(l.Inbound.Heard())
 	}))
+	if l.opts.Files != nil {
+		mux.HandleFunc(l.opts.FilesPath, func(w http.ResponseWriter, r *http.Request) {
+			l.opts.Files(w, r, func() { l.connections.trust(r) })
+		})
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if l.isForeign(r) {
 			writeFailure(w, http.StatusUnauthorized, mautrix.MUnknownToken.ErrCode, "only users of this homeserver may do that")

@@ -39,6 +39,7 @@ type Config struct {
 	Provisioning bridgeconfig.ProvisioningConfig `yaml:"provisioning"`
 	Backfill     bridgeconfig.BackfillConfig     `yaml:"backfill"`
 	Encryption   bridgeconfig.EncryptionConfig   `yaml:"encryption"`
+	PublicMedia  PublicMedia                     `yaml:"public_media"`
 	Network      Network                         `yaml:"network"`
 	Logging      Logging                         `yaml:"logging"`
 }
@@ -157,6 +158,7 @@ func Default() *Config {
 	c.Encryption.AllowKeySharing = true
 	c.Encryption.PickleKey = placeholder
 	c.Encryption.VerificationLevels.Share = id.TrustStateCrossSignedTOFU
+	c.PublicMedia = defaultPublicMedia()
 	c.Network = defaultNetwork()
 	c.Logging.MinLevel = "info"
 	return &c
@@ -257,6 +259,7 @@ func (c *Config) Validate() error {
 	c.validateHomeserver(bad)
 	c.validateAppService(bad)
 	c.validateBridge(bad)
+	c.validatePublicMedia(bad)
 	c.Network.validate(bad)
 	switch c.Database.Type {
 	case databaseSQLite, databasePostgres:

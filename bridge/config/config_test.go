@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,7 @@ database: {type: mysql, uri: ""}
 double_puppet: {registration: maybe}
 provisioning: {shared_secret: short}
 encryption: {allow: false, require: true}
+public_media: {enabled: true, signing_key: short, expiry: -1, path_prefix: "no path"}
 network: {edits: maybe, waiting_notice: -1s, give_up: 1s}
 logging: {min_level: loud}
 `))
@@ -77,10 +79,31 @@ logging: {min_level: loud}
 		"bridge.outgoing_message_re_id", "bridge.bridge_status_notices",
 		"bridge.cleanup_on_logout.manual.private", "bridge.cleanup_on_logout.bad_credentials.shared_no_users",
 		"database.type", "database.uri", "double_puppet.registration", "provisioning.shared_secret",
-		"encryption.allow", "network.edits", "network.waiting_notice", "network.give_up", "logging.min_level",
+		"encryption.allow", "appservice.public_address", "public_media.signing_key", "public_media.expiry", "public_media.path_prefix", "network.edits", "network.waiting_notice", "network.give_up", "logging.min_level",
 	} {
 		if strings.Count(err.Error(), "matrix."+key+":") != 1 {
 			t.Errorf("%s is not named once in:\n%v", key, err)
+		}
+	}
+}
+
+func TestParse_PublicMedia(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"https://bridge.mimir.test": true, "https://mimir.test/bridge/": true, "http://[::1]:8080": true,
+		"": false, "bridge.mimir.test": false, "https://": false, "unix:/run/x": false, "https://mimir.test/?x=1": false, "https://u@mimir.test": false,
+	} {
+		c, err := config.Parse([]byte(smallest + "appservice: {public_address: '" + address + "'}\npublic_media: {enabled: true}\n"))
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", address, err)
+		}
+		if err != nil {
+			continue
+		}
+		if c.PublicMedia.Expiry != 7*24*60*60 || c.PublicMedia.PathPrefix != "/_mautrix/publicmedia" {
+			t.Errorf("the defaults are %+v", c.PublicMedia)
+		}
+		if c.GenerateSecrets(); c.CheckSecrets() != nil || len(c.PublicMedia.SigningKey) < 32 || !slices.Contains(c.SecretValues(), c.PublicMedia.SigningKey) {
+			t.Errorf("the signing key is %q", c.PublicMedia.SigningKey)
 		}
 	}
 }
@@ -134,7 +157,7 @@ func TestGenerateSecrets_RestOfFileUnchanged(t *testing.T) {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
 	generated := regexp.MustCompile(`[A-Z2-7]{52}`)
-	if n := len(generated.FindAll(filled, -1)); n != 5 {
+	if n := len(generated.FindAll(filled, -1)); n != 6 {
 		t.Errorf("%d secrets generated", n)
 	}
 	if back := generated.ReplaceAllString(string(filled), "generate"); back != document {

@@ -29,6 +29,7 @@ func (c *Config) secrets() []secret {
 		{[]string{"double_puppet", "as_token"}, &c.DoublePuppet.ASToken, c.DoublePuppet.Registration == DoublePuppetSeparate},
 		{[]string{"provisioning", "shared_secret"}, &c.Provisioning.SharedSecret, true},
 		{[]string{"encryption", "pickle_key"}, &c.Encryption.PickleKey, c.Encryption.Allow},
+		{[]string{"public_media", "signing_key"}, &c.PublicMedia.SigningKey, c.PublicMedia.Enabled},
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/bridge/readmarks"
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/restored"
@@ -45,8 +46,11 @@ type Connector struct {
 	node    Node
 	version string
 	// groups is the node as one that takes part in groups, nil when it does not.
-	groups  GroupNode
-	search  Search // nil without an index
+	groups GroupNode
+	search Search // nil without an index
+	// publicMedia makes links to files, nil when the configuration has none.
+	publicMedia *publicmedia.Files
+
 	config  *config.Config
 	log     *slog.Logger
 	library zerolog.Logger
@@ -100,6 +104,8 @@ type Deps struct {
 	Node Node
 	// Search finds messages, nil without an index.
 	Search Search
+	// PublicMedia makes links to files that the homeserver does not take, nil for none.
+	PublicMedia *publicmedia.Files
 	// Version is that of the program.
 	Version string
 	Config  *config.Config
@@ -122,7 +128,7 @@ type Deps struct {
 // New returns a connector for bridgev2.NewBridge, which calls Init.
 func New(deps Deps) *Connector {
 	c := &Connector{
-		node: deps.Node, search: deps.Search, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
+		node: deps.Node, search: deps.Search, publicMedia: deps.PublicMedia, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 		placements: make(map[store.Conversation]bool),
 	}

@@ -10,11 +10,15 @@ import (
 	_ "image/jpeg" // sizes of pictures
 	_ "image/png"  // sizes of pictures
 	"io"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/homeserver"
 
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/publicmedia"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
@@ -143,7 +147,7 @@ func (d *delivery) sendFile(ctx context.Context, m store.Message) error {
 	content, err := d.uploadOrNotice(ctx, portal, id, sender, m)
 	switch {
 	case errors.Is(err, bridgev2.ErrMediaTooLarge):
-		return d.insteadOfFile(ctx, m, "is larger than your homeserver takes.")
+		return d.send(ctx, 0, id, sender, msgconv.ShownTime(m), msgconv.Single(d.fileTooLarge(m)))
 	case errors.Is(err, transfer.ErrNotHere), errors.Is(err, transfer.ErrNoMedia):
 		return nil // it went away just now; an entry says so
 	case err != nil || content == nil:
@@ -173,10 +177,11 @@ func (d *delivery) uploadOrNotice(
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
 				reasonOf(why), d.br.Config.CommandPrefix)
-			if errors.Is(why, mautrix.MTooLarge) {
-				words = "is larger than your homeserver takes."
+			content := msgconv.Notice(d.fileText(m, words))
+			if d.isTooLarge(why) {
+				content = d.fileTooLarge(m)
 			}
-			return d.putNotice(ctx, portal, id, sender, msgconv.ShownTime(m), d.fileText(m, words))
+			return d.put(ctx, portal, noticePart, id, sender, msgconv.ShownTime(m), msgconv.Single(content))
 		},
 	})
 	return content, err
@@ -189,6 +194,43 @@ func (d *delivery) fileText(m store.Message, words string) string {
 		return "A file is here that " + words
 	}
 	return "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
+}
+
+// isTooLarge reports whether the homeserver refuses a file for its size. A proxy before it
+// may be refusing it, too, which its operator can change; with a link nobody has to.
+func (d *delivery) isTooLarge(err error) bool {
+	var failure mautrix.HTTPError
+	return errors.Is(err, mautrix.MTooLarge) || d.publicMedia != nil &&
+		errors.As(err, &failure) && failure.Response != nil && failure.Response.StatusCode == http.StatusRequestEntityTooLarge
+}
+
+// fileTooLarge is the notice in place of a file that the homeserver does not take: with a
+// link to it where public media are configured.
+func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
+	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
+	if err != nil {
+		return msgconv.Notice("A file is here that is larger than your homeserver takes.")
+	}
+	text := "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " is larger than your homeserver takes."
+	var link string
+	if d.publicMedia == nil {
+		text += " It is kept on the node: `mimird file` gets it."
+	} else {
+		var ends time.Time
+		link, ends = d.publicMedia.Link(publicmedia.Ref{Account: d.at.Account, Conversation: d.at.ID, Message: m.ID}, msgconv.FileName(fileOf(info)))
+		text += " Everybody with this link can fetch it with a browser"
+		if !ends.IsZero() {
+			text += fmt.Sprintf(", until %s; reply with `%s retry` for a new link", ends.UTC().Format(momentForm), d.br.Config.CommandPrefix)
+		}
+		text += ":\n" + link
+	}
+	if caption := strings.TrimSpace(msgconv.CleanText(info.Caption)); caption != "" {
+		text += "\n" + msgconv.SplitText(caption)[0]
+	}
+	if link == "" {
+		return msgconv.Notice(text)
+	}
+	return msgconv.NoticeWithLink(text, link)
 }
 
 // insteadOfFile shows a notice in place of a file.

@@ -102,6 +102,7 @@ func Diagnose(ctx context.Context, o Options) []Check {
 		{"hs_token", d.hsToken, &d.both},
 		{"double puppet", d.doublePuppet, &d.known},
 		{"encryption", d.encryption, &d.known},
+		{"public media", d.publicMedia, &d.listens},
 		{"node", d.node, nil},
 	} {
 		d.both = d.known && d.listens

@@ -5,6 +5,7 @@ package doctor_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,11 +19,15 @@ import (
 	"go.uber.org/goleak"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
 
+	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge"
+	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/bridgetest"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/doctor"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/test/process"
 )
 
@@ -245,6 +250,53 @@ func TestDiagnose_OtherListeners(t *testing.T) {
 			t.Cleanup(other.Close)
 			p.want(p.diagnose(50*time.Millisecond), c.want...)
 		})
+	}
+}
+
+func TestDiagnose_PublicMedia(t *testing.T) {
+	gone := func(publicmedia.Ref) (io.ReadSeekCloser, transfer.Info, error) {
+		return nil, transfer.Info{}, store.ErrNotFound
+	}
+	for name, c := range map[string]struct {
+		key         string // of the bridge that runs, if one does
+		otherServer bool   // the proxy leads to something else
+		want        doctor.Result
+	}{
+		"the bridge does not run": {"", false, doctor.Skipped},
+		"it leads to the bridge":  {"the same key, which is long enough to be one", false, doctor.OK},
+		"another key":             {"another key, which is long enough to be one", false, doctor.Failed},
+		"another program":         {"the same key, which is long enough to be one", true, doctor.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPractice(t, "v1.2", nil)
+			p.config.PublicMedia.Enabled = true
+			p.config.PublicMedia.SigningKey = "the same key, which is long enough to be one"
+			p.config.AppService.PublicAddress = p.config.AppService.Address
+			if c.otherServer {
+				p.config.AppService.PublicAddress = p.homeserver.URL()
+			}
+			if c.key != "" {
+				files, err := publicmedia.New(publicmedia.Options{Key: c.key, Open: gone, Log: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				running := appservice.NewListener(appservice.ListenerOptions{
+					Log: slog.New(slog.DiscardHandler), Token: p.config.AppService.HSToken, Files: files.Serve, FilesPath: publicmedia.Path,
+				})
+				running.Refuse()
+				if err := running.Open(t.Context(), p.config.AppService.Hostname, p.config.AppService.Port); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { running.Close(0) })
+			}
+			if check := p.diagnose(time.Minute)["public media"]; check.Result != c.want {
+				t.Errorf("%s: %s", check.Result, check.Found)
+			}
+		})
+	}
+	p := newPractice(t, "v1.2", nil)
+	if check := p.diagnose(time.Minute)["public media"]; check.Result != doctor.Skipped {
+		t.Errorf("switched off: %s: %s", check.Result, check.Found)
 	}
 }
 

@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/publicmedia"
 )
 
 // minSpecVersion is the version of the specification that bridgev2 requires.
@@ -233,6 +235,28 @@ func (d *doctor) encryption(ctx context.Context) Check {
 	default:
 		return fine("the homeserver can; rooms are encrypted when their members want it")
 	}
+}
+
+// publicMedia checks whether links to files lead to the bridge.
+func (d *doctor) publicMedia(ctx context.Context) Check {
+	public := d.Config.PublicMedia
+	switch {
+	case !public.Enabled:
+		return skipped("switched off: a file that is too large for the homeserver becomes a notice")
+	case d.own != nil:
+		return skipped("the bridge does not run; start mimird and run it again")
+	}
+	address := d.Config.AppService.PublicAddress
+	err := publicmedia.Test(ctx, publicmedia.Options{Address: address, Prefix: public.PathPrefix, Key: public.SigningKey})
+	switch {
+	case errors.Is(err, publicmedia.ErrOtherKey):
+		return failed("restart mimird, or correct appservice.public_address", "the bridge that links lead to at %s has another signing key", address)
+	case errors.Is(err, publicmedia.ErrForeign):
+		return failed("have the proxy pass "+publicmedia.Path+" on to "+d.listenAddress(), "links to files at %s do not lead to the bridge (%s)", address, fault.OneLine(err))
+	case err != nil:
+		return failed("correct appservice.public_address, or the proxy behind it", "links to files at %s cannot be followed: %s", address, fault.OneLine(err))
+	}
+	return fine("links to files lead to the bridge at %s", address)
 }
 
 // HasLogin asks the homeserver at an address, before there is a bridge, whether it has a

@@ -57,6 +57,17 @@ func Notice(text string) *event.MessageEventContent {
 	return content
 }
 
+// NoticeWithLink is [Notice] for a text with a URL in it, which is shown as a link.
+func NoticeWithLink(text, link string) *event.MessageEventContent {
+	content := Notice(text)
+	if content.FormattedBody == "" {
+		content.Format, content.FormattedBody = event.FormatHTML, strings.ReplaceAll(html.EscapeString(text), "\n", "<br>")
+	}
+	shown := html.EscapeString(link)
+	content.FormattedBody = strings.ReplaceAll(content.FormattedBody, shown, `<a href="`+shown+`">`+shown+`</a>`)
+	return content
+}
+
 // CleanText returns a peer's text as valid UTF-8 without NUL bytes, which homeservers
 // require. The result is plain text, never markup.
 func CleanText(text string) string {
@@ -182,7 +193,7 @@ type File struct {
 func FileToMatrix(file File) *event.MessageEventContent {
 	content := &event.MessageEventContent{
 		MsgType: event.MsgFile,
-		Body:    fileName(file),
+		Body:    FileName(file),
 		Info:    &event.FileInfo{MimeType: file.MIMEType, Size: int(file.Size)},
 	}
 	switch kind, _, _ := strings.Cut(file.MIMEType, "/"); {
@@ -203,7 +214,8 @@ func FileToMatrix(file File) *event.MessageEventContent {
 	return content
 }
 
-func fileName(file File) string {
+// FileName returns the name under which a file is shown, never empty.
+func FileName(file File) string {
 	if name := CleanName(file.Name); name != "" {
 		return name
 	}
