@@ -5,7 +5,7 @@ package bridge
 import (
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/bridge/appservice"
-	"github.com/mimird/mimird/bridge/connector"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 // Node is what the bridge uses of the node whose conversations it shows; an *node.Node
@@ -13,7 +13,7 @@ import (
 // commit, the others only read.
 type Node interface {
 	appservice.Node
-	connector.Node
+	nodeapi.Node
 	// CountJournal counts the unfinished entries of a queue.
 	CountJournal(queue string) (int, error)
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
-	"github.com/mimird/mimird/bridge/connector"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/mediator"
 	"github.com/mimird/mimird/proto/peer"
 )
 
-var _ connector.GroupNode = (*testNode)(nil)
+var _ nodeapi.GroupNode = (*testNode)(nil)
 
 // mediatorNode is the key of the mediator of the test's groups.
 var mediatorNode = identity.NodeKey{0xd1}

@@ -29,6 +29,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/library"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/publicmedia"
 )
 
@@ -152,7 +153,7 @@ func (r *runner) servePublicMedia(listener *appservice.ListenerOptions) error {
 		Address: r.opts.Config.AppService.PublicAddress, Prefix: public.PathPrefix, Key: public.SigningKey,
 		Expiry: time.Duration(public.Expiry) * time.Second, Log: r.log,
 		Open: func(ref publicmedia.Ref) (io.ReadSeekCloser, transfer.Info, error) {
-			if groups, ok := r.node.(connector.GroupNode); ok {
+			if groups, ok := r.node.(nodeapi.GroupNode); ok {
 				return groups.OpenConversationMedia(ref.Account, ref.Conversation, ref.Message)
 			}
 			return r.node.OpenMedia(ref.Account, ref.Conversation.Contact(), ref.Message)

@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
 	"github.com/mimird/mimird/proto/identity"
@@ -35,7 +36,7 @@ func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conve
 		return err
 	}
 	all := []store.Conversation{conversation}
-	if c.inGroups(conversation.ID) { // also for accounts whose users have logged out
+	if c.conversations.InGroups(conversation.ID) { // also for accounts whose users have logged out
 		all = nil
 		accounts, err := c.node.Accounts()
 		if err != nil {
@@ -56,7 +57,7 @@ func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conve
 }
 
 func (c roomConversations) Retry(conversation store.Conversation) {
-	if !c.inGroups(conversation.ID) {
+	if !c.conversations.InGroups(conversation.ID) {
 		c.deliver.Retry(conversation)
 		return
 	}
@@ -95,8 +96,8 @@ func (c lostMessages) Accounts(group store.ConversationID) ([]identity.PublicKey
 }
 
 func (c lostMessages) Has(conversation store.Conversation, id store.MessageID) (bool, error) {
-	_, err := c.readMessage(conversation.Account, conversation.ID, id)
-	if isGone(err) {
+	_, err := c.conversations.Message(conversation.Account, conversation.ID, id)
+	if nodeapi.IsGone(err) {
 		return false, nil
 	}
 	return err == nil, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -124,7 +125,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 			break
 		}
 	}
-	newest, err := d.readMessages(d.at.Account, d.at.ID, 0, 1)
+	newest, err := d.conversations.Messages(d.at.Account, d.at.ID, 0, 1)
 	if err != nil || len(newest) == 0 {
 		return 1, err
 	}
@@ -136,7 +137,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 	begin := end
 	for begin > 1 && limit > 0 {
-		page, err := d.readMessages(d.at.Account, d.at.ID, begin, historyPage)
+		page, err := d.conversations.Messages(d.at.Account, d.at.ID, begin, historyPage)
 		if err != nil {
 			return 0, err
 		}
@@ -161,7 +162,7 @@ const historyPage = 64
 
 func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 	for begin := shown.Begin; begin < shown.End; begin += historyPage {
-		page, err := d.readMessages(d.at.Account, d.at.ID, min(begin+historyPage, shown.End), historyPage)
+		page, err := d.conversations.Messages(d.at.Account, d.at.ID, min(begin+historyPage, shown.End), historyPage)
 		if err != nil {
 			return err
 		}
@@ -308,10 +309,10 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 			if err != nil {
 				continue
 			}
-			m, err := c.readMessage(at.Account, at.ID, id)
+			m, err := c.conversations.Message(at.Account, at.ID, id)
 			if err == nil {
 				begin = min(begin, m.Order)
-			} else if !isGone(err) {
+			} else if !nodeapi.IsGone(err) {
 				return err
 			}
 		}

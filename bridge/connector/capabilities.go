@@ -26,7 +26,7 @@ func (cl *client) GetCapabilities(_ context.Context, portal *bridgev2.Portal) *e
 	group := false
 	if portal != nil {
 		_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
-		group = err == nil && cl.inGroups(conversation)
+		group = err == nil && cl.conversations.InGroups(conversation)
 	}
 	features := &event.RoomFeatures{
 		// Another id makes the library send the state again.

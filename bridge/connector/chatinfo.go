@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -26,7 +27,7 @@ func (cl *client) GetChatInfo(ctx context.Context, portal *bridgev2.Portal) (*br
 	if err != nil {
 		return nil, err
 	}
-	if cl.inGroups(conversation) {
+	if cl.conversations.InGroups(conversation) {
 		return cl.groupInfo(ctx, portal, conversation)
 	}
 	contact := mimirid.User(key)
@@ -58,7 +59,7 @@ func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error)
 		return nil, err
 	}
 	contact, err := cl.node.Contact(cl.account, key)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return &bridgev2.ChatInfo{}, nil
 	}
 	if err != nil {
@@ -81,7 +82,7 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 		return userInfo(key, account.Name, account.Avatar), nil
 	}
 	contact, err := cl.node.Contact(cl.account, key)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		group, err := cl.groupOf(key)
 		if err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -69,7 +70,7 @@ func (cl *client) Connect(context.Context) {
 		cl.forgetPlacements(cl.account)
 		cl.members.wantAllOf(cl.account)
 		cl.sendState(cl.login, cl.connected(cl.account))
-	case isGone(err):
+	case nodeapi.IsGone(err):
 		cl.gone.Store(true)
 		cl.sendState(cl.login, status.BridgeState{
 			StateEvent: status.StateBadCredentials, Error: stateAccountGone,

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -169,7 +170,7 @@ func (c *Connector) clients(ce *commands.Event) []*client {
 // isInGroupOf reports whether the login is one of those that share the room of a group.
 func (cl *client) isInGroupOf(portal *bridgev2.Portal) bool {
 	_, group, err := mimirid.ParsePortal(portal.PortalKey)
-	if err != nil || !cl.inGroups(group) {
+	if err != nil || !cl.conversations.InGroups(group) {
 		return false
 	}
 	logins, err := cl.groupLogins(group)
@@ -261,7 +262,7 @@ func (c *Connector) decide(
 	asked := ce.Portal != nil && ce.Portal.MessageRequest
 	contact, err := decide(ce.Ctx, cl, key)
 	switch {
-	case isGone(err):
+	case nodeapi.IsGone(err):
 		replyError(ce, errors.New("there is no contact request to answer"))
 	case err != nil:
 		replyError(ce, err)

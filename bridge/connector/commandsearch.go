@@ -150,7 +150,7 @@ func (cl *client) foundNames(ctx context.Context, words string) ([]string, error
 }
 
 func (cl *client) conversationName(id store.ConversationID) string {
-	if cl.inGroups(id) {
+	if cl.conversations.InGroups(id) {
 		if g, err := cl.groups.Group(cl.account, id); err == nil {
 			return groupchat.Name(g)
 		}
@@ -162,7 +162,7 @@ func (cl *client) conversationName(id store.ConversationID) string {
 
 // authorName is the name of who has written a message.
 func (cl *client) authorName(m store.Message) string {
-	if !cl.inGroups(m.Conversation) {
+	if !cl.conversations.InGroups(m.Conversation) {
 		return cl.conversationName(m.Conversation)
 	}
 	if member, err := cl.groups.GroupMember(cl.account, m.Conversation, m.Author); err == nil && member.Name != "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -85,22 +86,22 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 
 // outboxLines lists what is undelivered for each contact and group.
 func (cl *client) outboxLines() ([]string, error) {
-	conversations, err := cl.outboxes(cl.account)
+	conversations, err := cl.conversations.Outboxes(cl.account)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
 	for _, id := range conversations {
-		size, err := cl.outboxSize(cl.account, id)
+		size, err := cl.conversations.OutboxSize(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
-		oldest, found, err := cl.oldestUndelivered(cl.account, id)
+		oldest, found, err := cl.conversations.OldestUndelivered(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
 		name, reason, err := cl.whyUndelivered(id, oldest)
-		if isGone(err) || !found {
+		if nodeapi.IsGone(err) || !found {
 			continue // removed, or delivered meanwhile
 		}
 		if err != nil {
@@ -114,7 +115,7 @@ func (cl *client) outboxLines() ([]string, error) {
 // whyUndelivered returns the name of a conversation, and why a message to it is
 // undelivered, as far as the store knows.
 func (cl *client) whyUndelivered(conversation store.ConversationID, m store.Message) (name, reason string, err error) {
-	if cl.inGroups(conversation) {
+	if cl.conversations.InGroups(conversation) {
 		g, err := cl.groups.Group(cl.account, conversation)
 		return groupchat.Name(g), groupchat.WhyUndelivered(g, m), err
 	}
@@ -176,7 +177,7 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation stor
 	_, id, _, err := mimirid.ParseMessage(row.ID)
 	if err != nil { // what the bridge says of a message
 		if id, fileErr := mimirid.ParseFileNotice(row.ID); fileErr == nil {
-			m, err = cl.readMessage(cl.account, conversation, id)
+			m, err = cl.conversations.Message(cl.account, conversation, id)
 			return cl, conversation, m, err
 		}
 		account, seq, noticeErr := mimirid.ParseNotice(row.ID)
@@ -192,7 +193,7 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation stor
 		}
 		id = events[0].Message
 	}
-	m, err = cl.readMessage(cl.account, conversation, id)
+	m, err = cl.conversations.Message(cl.account, conversation, id)
 	return cl, conversation, m, err
 }
 
@@ -307,7 +308,7 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 			err = c.br.DB.Message.Delete(ce.Ctx, row.RowID)
 		}
 	}
-	info, fetchErr := cl.fetchFile(ce.Ctx, cl.account, conversation, m.ID)
+	info, fetchErr := cl.conversations.FetchFile(ce.Ctx, cl.account, conversation, m.ID)
 	if err = errors.Join(err, fetchErr); err != nil {
 		replyError(ce, err)
 		return

@@ -31,6 +31,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/bridge/readmarks"
 	"github.com/mimird/mimird/bridge/relay"
@@ -43,11 +44,13 @@ import (
 // Connector is the bridgev2.NetworkConnector for Mimir. There is a new one for every
 // start of the bridge.
 type Connector struct {
-	node    Node
+	node    nodeapi.Node
 	version string
 	// groups is the node as one that takes part in groups, nil when it does not.
-	groups GroupNode
-	search Search // nil without an index
+	groups nodeapi.GroupNode
+	// conversations reads those of both.
+	conversations *nodeapi.Conversations
+	search        Search // nil without an index
 	// publicMedia makes links to files, nil when the configuration has none.
 	publicMedia *publicmedia.Files
 
@@ -101,7 +104,7 @@ type Connector struct {
 
 // Deps is what a [Connector] uses.
 type Deps struct {
-	Node Node
+	Node nodeapi.Node
 	// Search finds messages, nil without an index.
 	Search Search
 	// PublicMedia makes links to files that the homeserver does not take, nil for none.
@@ -132,7 +135,8 @@ func New(deps Deps) *Connector {
 		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
 		placements: make(map[store.Conversation]bool),
 	}
-	c.groups, _ = deps.Node.(GroupNode)
+	c.groups, _ = deps.Node.(nodeapi.GroupNode)
+	c.conversations = nodeapi.New(deps.Node, c.groups)
 	c.members = newMemberSync(c)
 	c.ownChanges = &ownChanges{Connector: c}
 	c.deliver = deliver.New(deliver.Deps{
@@ -211,11 +215,11 @@ var (
 func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
 	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
-		if c.inGroups(conversation) {
+		if c.conversations.InGroups(conversation) {
 			return c.groupReactions(conversation, target)
 		}
-		reactions, err := c.readReactions(account, conversation, target)
-		if isGone(err) {
+		reactions, err := c.conversations.Reactions(account, conversation, target)
+		if nodeapi.IsGone(err) {
 			return nil, nil
 		}
 		for i := range reactions {

@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 // renameContact calls the contact of a room what our user has called the room; an empty name
@@ -32,7 +33,7 @@ func (cl *client) renameContact(ctx context.Context, msg *bridgev2.MatrixRoomNam
 	} else {
 		_, err = cl.node.RenameContact(ctx, cl.account, contact, msgconv.CleanName(msg.Content.Name))
 		switch {
-		case isGone(err):
+		case nodeapi.IsGone(err):
 			reason = "this contact is not on the node any more"
 		case errors.Is(err, store.ErrInvalid):
 			reason = "the node does not accept this name"
@@ -63,7 +64,7 @@ func (m *management) setContactName(ctx context.Context, given string, change gr
 	switch {
 	case err == nil:
 		want = *m.contactRoom(contact).Name
-	case !isGone(err):
+	case !nodeapi.IsGone(err):
 		return err
 	}
 	if given == want {

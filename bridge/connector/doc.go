@@ -29,7 +29,7 @@
 // The package is larger than others, because bridgev2 wants one type to implement the
 // network and one to implement a login, and every part above is a part of these two.
 //
-// It uses the node through [Node], bridgev2 through package library, and packages
+// It uses the node through package nodeapi, bridgev2 through package library, and packages
 // deliver, appservice, homeserver, relay, rooms, restored and msgconv. The bridge builds
 // it, and runs what it returns.
 package connector

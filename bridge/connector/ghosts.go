@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -199,7 +200,7 @@ func (cl *client) setProfile(ctx context.Context) error {
 	defer cancel()
 	library = mautrix.WithMaxRetries(library, 0)
 	account, err := cl.node.Account(cl.account)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {

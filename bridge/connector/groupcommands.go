@@ -10,6 +10,7 @@ import (
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -101,7 +102,7 @@ func (c *Connector) answerInvite(ctx context.Context, account identity.PublicKey
 		decide = c.groups.AcceptInvite
 	}
 	switch err := decide(ctx, account, group); {
-	case isGone(err), errors.Is(err, node.ErrNoInvite):
+	case nodeapi.IsGone(err), errors.Is(err, node.ErrNoInvite):
 		return errNoInviteWaits
 	case errors.Is(err, node.ErrGroupKey):
 		return errors.New("the invite has no key that you can use: ask for another one")
@@ -116,7 +117,7 @@ var errNotGroup = errors.New("this is not the room of a group")
 // commandLeaveGroup leaves the group of a room. Its room stays, and is told.
 func (c *Connector) commandLeaveGroup(ce *commands.Event) {
 	cl, conversation, err := c.roomOf(ce)
-	if err == nil && !c.inGroups(conversation) {
+	if err == nil && !c.conversations.InGroups(conversation) {
 		err = errNotGroup
 	}
 	if err == nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -201,7 +202,7 @@ func (cl *client) createGroup(
 func (d *delivery) newGroup(ctx context.Context) error {
 	for _, p := range d.plans(ctx, d.at.Account) {
 		creation, err := d.groups.Group(d.at.Account, p.Creation)
-		if isGone(err) {
+		if nodeapi.IsGone(err) {
 			continue // not yet, or a crash came before it
 		}
 		if err != nil {
@@ -268,7 +269,7 @@ func (c *Connector) commandCreateGroup(ce *commands.Event) {
 // commandInvite invites a contact to the group of a room.
 func (c *Connector) commandInvite(ce *commands.Event) {
 	cl, conversation, err := c.roomOf(ce)
-	if err == nil && !c.inGroups(conversation) {
+	if err == nil && !c.conversations.InGroups(conversation) {
 		err = errNotGroup
 	}
 	if err != nil {

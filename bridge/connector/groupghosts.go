@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -180,11 +181,11 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 
 // isMember reports whether somebody is a member of a group, as far as the store knows.
 func (cl *client) isMember(group store.ConversationID, key identity.PublicKey) (bool, error) {
-	if !cl.inGroups(group) {
+	if !cl.conversations.InGroups(group) {
 		return false, nil
 	}
 	member, err := cl.groups.GroupMember(cl.account, group, key)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return false, nil
 	}
 	return member.Standing == store.StandingMember, err

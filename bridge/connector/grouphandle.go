@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 var (
@@ -44,8 +45,8 @@ func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessa
 	if err != nil {
 		return nil //nolint:nilerr // a notice: it is gone from the room, and that is all that was wanted
 	}
-	m, err := cl.readMessage(cl.account, group, id)
-	if isGone(err) {
+	m, err := cl.conversations.Message(cl.account, group, id)
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -72,7 +73,7 @@ func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessa
 				continue
 			}
 		}
-		if _, err := cl.groups.DeleteGroupMessage(ctx, cl.account, group, part.ID); err != nil && !isGone(err) {
+		if _, err := cl.groups.DeleteGroupMessage(ctx, cl.account, group, part.ID); err != nil && !nodeapi.IsGone(err) {
 			return cl.sendError(msg.Event, err)
 		}
 	}
@@ -89,7 +90,7 @@ func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.
 	if evt == "" {
 		return []store.Message{m}, nil
 	}
-	page, err := cl.readMessages(cl.account, group, m.Order+1, historyPage)
+	page, err := cl.conversations.Messages(cl.account, group, m.Order+1, historyPage)
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +115,13 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 	}
 	g, err := cl.groups.Group(cl.account, group)
 	switch {
-	case isGone(err): // there is nothing but the room
+	case nodeapi.IsGone(err): // there is nothing but the room
 	case err != nil:
 		return cl.again(msg.Event, err)
 	case g.State.IsActive(), g.State == store.GroupJoining:
 		return errLeaveBefore
 	case g.State == store.GroupInvited:
-		if err := cl.groups.DeclineInvite(ctx, cl.account, group); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+		if err := cl.groups.DeclineInvite(ctx, cl.account, group); err != nil && !nodeapi.IsGone(err) && !errors.Is(err, node.ErrNoInvite) {
 			return cl.again(msg.Event, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -60,7 +61,7 @@ func (l *groupLogin) isStaying(logins []groupLogin) bool {
 
 // groupLogins returns the logins whose accounts know a group, in the order of their keys.
 func (c *Connector) groupLogins(group store.ConversationID) ([]groupLogin, error) {
-	if !c.inGroups(group) {
+	if !c.conversations.InGroups(group) {
 		return nil, nil
 	}
 	var logins []groupLogin
@@ -72,7 +73,7 @@ func (c *Connector) groupLogins(group store.ConversationID) ([]groupLogin, error
 		}
 		l := groupLogin{client: cl}
 		var err error
-		if l.group, err = c.groups.Group(cl.account, group); isGone(err) {
+		if l.group, err = c.groups.Group(cl.account, group); nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {
@@ -214,7 +215,7 @@ func (d *delivery) belongs() (bool, error) {
 // isShared reports whether users of other logins are in the room of the group, too.
 func (c *Connector) isShared(at store.Conversation) (bool, error) {
 	cl := c.loginOf(at.Account)
-	if cl == nil || !c.inGroups(at.ID) {
+	if cl == nil || !c.conversations.InGroups(at.ID) {
 		return false, nil
 	}
 	logins, err := c.groupLogins(at.ID)
@@ -278,23 +279,6 @@ func (d *delivery) memberSender(member identity.PublicKey) bridgev2.EventSender 
 	return sender
 }
 
-// A message that one of our users has written in the room comes to the others through the
-// mediator. The author's own copy says where it was written.
-
-// withSource returns a message of a group with the source that it has for its author, when
-// that is an account of the node.
-func (c *Connector) withSource(account identity.PublicKey, group store.ConversationID, m store.Message) (store.Message, error) {
-	if m.ID.Dir == store.Out || m.ID.Variant != 0 || m.Author.IsZero() || m.Author == account {
-		return m, nil
-	}
-	copied, err := c.groups.ConversationMessage(m.Author, group, store.MessageID{Dir: store.Out, GUID: m.ID.GUID})
-	if isGone(err) {
-		return m, nil
-	}
-	m.Source = copied.Source
-	return m, err
-}
-
 // isReadableByOthers reports whether another login can read a message that ours cannot.
 func (d *delivery) isReadableByOthers(m store.Message) (bool, error) {
 	accounts, err := d.accountsIn(d.at.ID)
@@ -304,7 +288,7 @@ func (d *delivery) isReadableByOthers(m store.Message) (bool, error) {
 	for _, account := range accounts {
 		for _, dir := range []store.Direction{store.In, store.Out} {
 			other, err := d.groups.ConversationMessage(account, d.at.ID, store.MessageID{Dir: dir, GUID: m.ID.GUID})
-			if isGone(err) {
+			if nodeapi.IsGone(err) {
 				continue
 			}
 			if err != nil || other.Number == m.Number {
@@ -582,7 +566,7 @@ var errOtherLogin = errors.New("another login of the sender is in the group")
 // tables do not say yet that they are in the room. They say so afterwards.
 func (cl *client) isForOther(ctx context.Context, user id.UserID, portal *bridgev2.Portal, group store.ConversationID) (bool, error) {
 	if cl.login.UserMXID == user {
-		if _, err := cl.groups.Group(cl.account, group); err == nil || !isGone(err) {
+		if _, err := cl.groups.Group(cl.account, group); err == nil || !nodeapi.IsGone(err) {
 			return false, err
 		}
 	}
@@ -601,7 +585,7 @@ func (cl *client) isForOther(ctx context.Context, user id.UserID, portal *bridge
 
 // checkLogin has an event in the room of a group handled again when it is for another login.
 func (cl *client) checkLogin(ctx context.Context, evt *event.Event, portal *bridgev2.Portal, group store.ConversationID) error {
-	if !cl.inGroups(group) {
+	if !cl.conversations.InGroups(group) {
 		return nil
 	}
 	other, err := cl.isForOther(ctx, evt.Sender, portal, group)

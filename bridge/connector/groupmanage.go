@@ -26,6 +26,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -54,7 +55,7 @@ type management struct {
 // manage returns the management of an event, nil in the room of a contact.
 func (cl *client) manage(evt *event.Event, portal *bridgev2.Portal, orig *bridgev2.OrigSender) *management {
 	_, conversation, err := mimirid.ParsePortal(portal.PortalKey)
-	if err != nil || !cl.inGroups(conversation) {
+	if err != nil || !cl.conversations.InGroups(conversation) {
 		return nil
 	}
 	return &management{client: cl, evt: evt, portal: portal, group: conversation, relayed: orig != nil}
@@ -174,7 +175,7 @@ func (cl *client) HandleMatrixPowerLevels(ctx context.Context, msg *bridgev2.Mat
 			continue // not of the group
 		}
 		member, err := m.groups.GroupMember(m.account, m.group, key)
-		if isGone(err) {
+		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {
@@ -247,7 +248,7 @@ func (cl *client) HandleMatrixMembership(ctx context.Context, msg *bridgev2.Matr
 	}
 	member, err := m.groups.GroupMember(m.account, m.group, key)
 	isMember := err == nil
-	if err != nil && !isGone(err) {
+	if err != nil && !nodeapi.IsGone(err) {
 		return nil, m.again(m.evt, err)
 	}
 	tasks, err := m.tasks()
@@ -317,12 +318,12 @@ func (m *management) leaveAll(ctx context.Context) error {
 func (m *management) leave(ctx context.Context) error {
 	g, err := m.groups.Group(m.account, m.group)
 	switch {
-	case isGone(err):
+	case nodeapi.IsGone(err):
 		return nil
 	case err != nil:
 		return m.again(m.evt, err)
 	case g.State == store.GroupInvited:
-		if err := m.groups.DeclineInvite(ctx, m.account, m.group); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+		if err := m.groups.DeclineInvite(ctx, m.account, m.group); err != nil && !nodeapi.IsGone(err) && !errors.Is(err, node.ErrNoInvite) {
 			return m.again(m.evt, err)
 		}
 		return nil
@@ -485,7 +486,7 @@ func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Ty
 // the events of the room.
 func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID, change groupchat.Change) error {
 	g, _, err := cl.roomGroup(group)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -521,7 +522,7 @@ func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, grou
 // invite or a ban, or the end of a ban. Of members memberSync does it.
 func (cl *client) setBackMember(ctx context.Context, room id.RoomID, group store.ConversationID, change groupchat.Change) error {
 	member, err := cl.groups.GroupMember(cl.account, group, change.User)
-	if err != nil && !isGone(err) {
+	if err != nil && !nodeapi.IsGone(err) {
 		return err
 	}
 	isMember := err == nil && member.Standing == store.StandingMember

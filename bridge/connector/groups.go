@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -136,20 +137,20 @@ func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey)
 	switch {
 	case err == nil && contact.Nickname != "" || err == nil && contact.LocalName != "":
 		return cl.userInfo(contact), nil
-	case err != nil && !isGone(err):
+	case err != nil && !nodeapi.IsGone(err):
 		return nil, err
-	case !cl.inGroups(group):
+	case !cl.conversations.InGroups(group):
 		return userInfo(key, "", nil), nil
 	}
 	member, err := cl.groups.GroupMember(cl.account, group, key)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return userInfo(key, "", nil), nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	avatar, err := cl.groups.GroupMemberAvatar(cl.account, group, key)
-	if err != nil && !isGone(err) {
+	if err != nil && !nodeapi.IsGone(err) {
 		return nil, err
 	}
 	return userInfo(key, cl.unlessBot(member.Name, key), avatar), nil
@@ -251,7 +252,7 @@ func roomAvatar(picture []byte) *bridgev2.Avatar {
 // it of a new state.
 func (d *delivery) groupChanged(ctx context.Context) error {
 	g, err := d.groups.Group(d.at.Account, d.at.ID)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {

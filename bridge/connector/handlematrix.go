@@ -22,6 +22,7 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/peer"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -169,7 +170,7 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 		return errGroupKey
 	case errors.Is(err, store.ErrTasksFull):
 		return errTasksFull
-	case isGone(err):
+	case nodeapi.IsGone(err):
 		return errNoContact
 	case errors.Is(err, node.ErrBlocked):
 		return errBlocked
@@ -287,7 +288,7 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	if err != nil {
 		return err
 	}
-	if cl.inGroups(conversation) {
+	if cl.conversations.InGroups(conversation) {
 		return cl.removeFromGroup(ctx, msg, conversation)
 	}
 	if _, ghost := cl.matrix.ParseGhostMXID(msg.TargetMessage.SenderMXID); ghost {
@@ -322,7 +323,7 @@ func (cl *client) undeliveredOf(conversation store.ConversationID, evt id.EventI
 
 func (cl *client) selectUndelivered(conversation store.ConversationID, want func(store.Message) bool) ([]store.MessageID, error) {
 	var found []store.MessageID
-	for m, err := range cl.readUndelivered(cl.account, conversation) {
+	for m, err := range cl.conversations.Undelivered(cl.account, conversation) {
 		if err != nil {
 			return nil, err
 		}
@@ -339,7 +340,7 @@ func (cl *client) giveUp(ctx context.Context, conversation store.ConversationID,
 	given := 0
 	var errs []error
 	for _, m := range messages {
-		ok, err := cl.cancelMessage(ctx, cl.account, conversation, m, reason)
+		ok, err := cl.conversations.Cancel(ctx, cl.account, conversation, m, reason)
 		if ok {
 			given++
 		}
@@ -361,7 +362,7 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 	if err != nil {
 		return err
 	}
-	if cl.inGroups(conversation) {
+	if cl.conversations.InGroups(conversation) {
 		return cl.deleteGroupRoom(ctx, msg, conversation)
 	}
 	if msg.OrigSender != nil {
@@ -369,11 +370,11 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	switch {
-	case isGone(err): // there is nothing but the room
+	case nodeapi.IsGone(err): // there is nothing but the room
 	case err != nil:
 		return cl.again(msg.Event, err)
 	case contact.State == store.ContactRequested:
-		if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !isGone(err) {
+		if _, err := cl.node.DeclineContact(ctx, cl.account, key); err != nil && !nodeapi.IsGone(err) {
 			return cl.again(msg.Event, err)
 		}
 	}

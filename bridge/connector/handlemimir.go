@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 // delivery shows one entry of the event log in its room.
@@ -175,8 +176,8 @@ func (d *delivery) ownSender() bridgev2.EventSender {
 
 // storedMessage reads the message of the entry, nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
-	m, err := d.readMessage(d.at.Account, d.at.ID, d.ev.Message)
-	if isGone(err) {
+	m, err := d.conversations.Message(d.at.Account, d.at.ID, d.ev.Message)
+	if nodeapi.IsGone(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -432,7 +433,7 @@ func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.Rem
 // refused.
 func (d *delivery) deviceChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -453,7 +454,7 @@ func (d *delivery) deviceChanged(ctx context.Context) error {
 // accountChanged updates the name of the login.
 func (d *delivery) accountChanged(ctx context.Context) error {
 	account, err := d.node.Account(d.at.Account)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -391,7 +392,7 @@ func (l *login) newSeed(text string) (identity.PrivateKey, error) {
 	}
 	_, err = l.node.Account(key.Public())
 	switch {
-	case isGone(err):
+	case nodeapi.IsGone(err):
 		return key, nil
 	case err == nil:
 		return identity.PrivateKey{}, errImportedTwice

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/homeserver"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/publicmedia"
@@ -41,8 +42,8 @@ func (d *delivery) file(ctx context.Context, m store.Message) error {
 		}
 		return err
 	}
-	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
-	if errors.Is(err, transfer.ErrNoMedia) || isGone(err) {
+	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
+	if errors.Is(err, transfer.ErrNoMedia) || nodeapi.IsGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
 	}
 	if err != nil {
@@ -108,16 +109,16 @@ func (d *delivery) fileComes(m store.Message) (bool, error) {
 		return false, err
 	}
 	for _, account := range accounts {
-		other, err := d.readMessage(account, d.at.ID, m.ID)
-		if isGone(err) {
+		other, err := d.conversations.Message(account, d.at.ID, m.ID)
+		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {
 			return false, err
 		}
-		info, err := d.fileState(account, d.at.ID, other.ID)
+		info, err := d.conversations.FileState(account, d.at.ID, other.ID)
 		switch {
-		case errors.Is(err, transfer.ErrNoMedia), isGone(err):
+		case errors.Is(err, transfer.ErrNoMedia), nodeapi.IsGone(err):
 		case err != nil:
 			return false, err
 		case info.State == store.MediaStored, info.State == store.MediaUploading, info.State == store.MediaDownloading:
@@ -189,7 +190,7 @@ func (d *delivery) uploadOrNotice(
 
 // fileText is the text of a notice in place of a file.
 func (d *delivery) fileText(m store.Message, words string) string {
-	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
+	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return "A file is here that " + words
 	}
@@ -207,7 +208,7 @@ func (d *delivery) isTooLarge(err error) bool {
 // fileTooLarge is the notice in place of a file that the homeserver does not take: with a
 // link to it where public media are configured.
 func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
-	info, err := d.fileState(d.at.Account, d.at.ID, m.ID)
+	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return msgconv.Notice("A file is here that is larger than your homeserver takes.")
 	}
@@ -235,7 +236,7 @@ func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
 
 // insteadOfFile shows a notice in place of a file.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
-	if info, err := d.fileState(d.at.Account, d.at.ID, m.ID); err == nil {
+	if info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID); err == nil {
 		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 	}
 	sender := d.senderOf(m)
@@ -244,7 +245,7 @@ func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words str
 
 // upload uploads a file, encrypted when the room is.
 func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
-	body, info, err := d.openFile(d.at.Account, d.at.ID, m.ID)
+	body, info, err := d.conversations.OpenFile(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return nil, err
 	}

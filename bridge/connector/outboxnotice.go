@@ -23,6 +23,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -139,12 +140,12 @@ func (w *outboxWatcher) note(stop context.Context) {
 // checkAccount checks the conversations of an account that have an outbox or an open
 // notice. One that fails is checked again, and does not delay the others.
 func (w *outboxWatcher) checkAccount(ctx context.Context, account identity.PublicKey) error {
-	waiting, err := w.outboxes(account)
+	waiting, err := w.conversations.Outboxes(account)
 	if err != nil {
 		return err
 	}
 	if _, seen := w.seen[account]; !seen {
-		conversations, err := w.conversations(account) // a notice may be open since the last start
+		conversations, err := w.conversations.All(account) // a notice may be open since the last start
 		if err != nil {
 			return err
 		}
@@ -181,7 +182,7 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	oldest, known := w.oldest[at]
 	unchanged := known
 	if !known {
-		first, found, err := w.oldestUndelivered(at.Account, at.ID)
+		first, found, err := w.conversations.OldestUndelivered(at.Account, at.ID)
 		if err != nil {
 			return err
 		}
@@ -200,12 +201,12 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	if long := w.waitedFor(oldest, w.config.Network.WaitingNotice); !open && !long || open && unchanged {
 		return nil
 	}
-	size, err := w.outboxSize(at.Account, at.ID)
+	size, err := w.conversations.OutboxSize(at.Account, at.ID)
 	if err != nil {
 		return err
 	}
 	receiver, err := w.receiverOf(at)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		w.told[at] = false
 		return nil // removed
 	}
@@ -234,7 +235,7 @@ func (w *outboxWatcher) waitedFor(queued store.Millis, limit time.Duration) bool
 // giveUpOld cancels the messages of a conversation that are undelivered for too long.
 func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) error {
 	var old []store.MessageID
-	for m, err := range w.readUndelivered(at.Account, at.ID) {
+	for m, err := range w.conversations.Undelivered(at.Account, at.ID) {
 		if err != nil {
 			return err
 		}
@@ -249,7 +250,7 @@ func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) er
 	}
 	reason := fmt.Sprintf("%s could not be reached for %s", unreached, w.config.Network.GiveUp)
 	for _, m := range old {
-		if _, err := w.cancelMessage(ctx, at.Account, at.ID, m, reason); err != nil {
+		if _, err := w.conversations.Cancel(ctx, at.Account, at.ID, m, reason); err != nil {
 			return err
 		}
 	}
@@ -271,7 +272,7 @@ type receiver struct {
 
 // receiverOf returns who does not have what is undelivered in a conversation.
 func (c *Connector) receiverOf(at store.Conversation) (receiver, error) {
-	if c.inGroups(at.ID) {
+	if c.conversations.InGroups(at.ID) {
 		g, err := c.groups.Group(at.Account, at.ID)
 		name := groupchat.Name(g)
 		return receiver{"the mediator of " + name, "The mediator of " + name, "the mediator can be reached"}, err
@@ -282,25 +283,6 @@ func (c *Connector) receiverOf(at store.Conversation) (receiver, error) {
 	}
 	name := c.displayName(contact)
 	return receiver{name, name, "a device of theirs is there"}, nil
-}
-
-// conversations returns the conversations of an account, with contacts and in groups.
-func (c *Connector) conversations(account identity.PublicKey) (all []store.ConversationID, err error) {
-	contacts, err := c.node.Contacts(account)
-	if err != nil {
-		return nil, err
-	}
-	for _, contact := range contacts {
-		all = append(all, store.ContactConversation(contact.ID))
-	}
-	if c.groups == nil {
-		return all, nil
-	}
-	groups, err := c.groups.Groups(account)
-	for _, g := range groups {
-		all = append(all, g.ID)
-	}
-	return all, err
 }
 
 // tellWaiting sends or edits the notice of one room. It reports whether a notice is open.

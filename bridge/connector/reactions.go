@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix/bridgev2"
@@ -84,8 +85,8 @@ func (d *delivery) reactorSender(r reactor) bridgev2.EventSender {
 
 // reactionsTo shows the reactions that came before their message.
 func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
-	reactions, err := d.readReactions(d.at.Account, d.at.ID, peer.GUID(id.GUID))
-	if err != nil && !isGone(err) {
+	reactions, err := d.conversations.Reactions(d.at.Account, d.at.ID, peer.GUID(id.GUID))
+	if err != nil && !nodeapi.IsGone(err) {
 		return err
 	}
 	slices.SortStableFunc(reactions, func(a, b store.Reaction) int { return cmp.Compare(a.Dir, b.Dir) })
@@ -110,8 +111,8 @@ func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, er
 		}
 		return d.groupReaction(d.at.ID, target, author)
 	}
-	reactions, err := d.readReactions(d.at.Account, d.at.ID, target)
-	if isGone(err) {
+	reactions, err := d.conversations.Reactions(d.at.Account, d.at.ID, target)
+	if nodeapi.IsGone(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -137,7 +138,7 @@ func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, 
 	var latest *store.Reaction
 	for _, account := range accounts {
 		r, err := c.groups.GroupReaction(account, group, target, author)
-		if isGone(err) {
+		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {
@@ -161,7 +162,7 @@ func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID)
 	var found []store.Reaction
 	for _, account := range accounts {
 		reactions, err := c.groups.ConversationReactions(account, group, target)
-		if err != nil && !isGone(err) {
+		if err != nil && !nodeapi.IsGone(err) {
 			return nil, err
 		}
 		for _, r := range reactions {
@@ -188,8 +189,8 @@ func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID)
 
 // isFromRoom reports whether one of our users has reacted in the room.
 func (d *delivery) isFromRoom(r store.Reaction) (bool, error) {
-	m, err := d.readMessage(r.Author, d.at.ID, store.MessageID{Dir: store.Out, GUID: r.Message.GUID})
-	if isGone(err) {
+	m, err := d.conversations.Message(r.Author, d.at.ID, store.MessageID{Dir: store.Out, GUID: r.Message.GUID})
+	if nodeapi.IsGone(err) {
 		return false, nil
 	}
 	return err == nil && msgconv.IsMatrixSource(m.Source), err
@@ -298,8 +299,8 @@ const (
 // shownTarget returns the message that a reaction is about, when it is in the room.
 func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.readMessage(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: int64(target)})
-		if isGone(err) {
+		m, err := d.conversations.Message(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: int64(target)})
+		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {

@@ -27,8 +27,8 @@ func (cl *client) HandleMatrixReadReceipt(ctx context.Context, receipt *bridgev2
 
 func (c *Connector) newMarks() *readmarks.Marks {
 	return readmarks.New(readmarks.Deps{
-		Node: c.node, Bridge: c.br, Log: c.log, Retry: c.retry, Message: c.readMessage, Messages: c.readMessages,
-		Attached: c.deliver.Attached, Conversations: c.conversations,
+		Node: c.node, Bridge: c.br, Log: c.log, Retry: c.retry, Message: c.conversations.Message, Messages: c.conversations.Messages,
+		Attached: c.deliver.Attached, Conversations: c.conversations.All,
 		Joined: func(ctx context.Context, room id.RoomID, user id.UserID) bool {
 			return c.matrix.AppService().StateStore.IsMembership(ctx, room, user, event.MembershipJoin)
 		},

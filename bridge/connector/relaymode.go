@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
@@ -49,7 +50,7 @@ func (c *Connector) tellAboutRelay(ctx context.Context, account string, portal n
 		Account: from, Contact: conversation.Contact(), Group: groupID(conversation), Source: source,
 		Type: peer.TypeText, Payload: []byte(text),
 	})
-	if isGone(err) || errors.Is(err, node.ErrNotInGroup) || errors.Is(err, node.ErrGroupReadOnly) || errors.Is(err, node.ErrBlocked) {
+	if nodeapi.IsGone(err) || errors.Is(err, node.ErrNotInGroup) || errors.Is(err, node.ErrGroupReadOnly) || errors.Is(err, node.ErrBlocked) {
 		return fmt.Errorf("%w: %w", relay.ErrMayNotWrite, err)
 	}
 	return err
@@ -93,7 +94,7 @@ func (c *Connector) relayCommands() []commands.CommandHandler {
 func (c *Connector) chooseRelay(ce *commands.Event) error {
 	_, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
 	relays := c.config.Bridge.Relay
-	if err != nil || !c.inGroups(conversation) || len(ce.Args) > 0 ||
+	if err != nil || !c.conversations.InGroups(conversation) || len(ce.Args) > 0 ||
 		relays.AdminOnly && !ce.User.Permissions.Admin || relays.PreferDefault && len(relays.DefaultRelays) > 0 {
 		return err
 	}

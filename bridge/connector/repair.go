@@ -24,6 +24,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 // repairRoom repairs a room that does not accept what the tables allow. It reads the
@@ -125,8 +126,8 @@ func (c *Connector) redoLater(conversation store.Conversation, job redoing) bool
 // showAgain shows a message in place of its notice, and takes the notice back. When the
 // message is refused again there is a new notice.
 func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job redoing) error {
-	m, err := c.readMessage(at.Account, at.ID, job.message)
-	if isGone(err) {
+	m, err := c.conversations.Message(at.Account, at.ID, job.message)
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 )
 
 // A reply names its message when both sides know it, and quotes it otherwise.
@@ -77,8 +78,8 @@ func (d *delivery) reply(ctx context.Context, guid int64, content *event.Message
 	}
 	// A guid is unique only among the messages of one side.
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.readMessage(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: guid})
-		if isGone(err) {
+		m, err := d.conversations.Message(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: guid})
+		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {

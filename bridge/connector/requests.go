@@ -12,6 +12,7 @@ import (
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -30,7 +31,7 @@ import (
 // contactChanged updates the room and the ghost of a contact.
 func (d *delivery) contactChanged(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -197,7 +198,7 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 // answered tells the room how the contact has answered a request of ours.
 func (d *delivery) answered(ctx context.Context) error {
 	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -238,14 +239,14 @@ func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bri
 	if msg.OrigSender != nil {
 		return errNotYourRequest
 	}
-	if cl.inGroups(conversation) {
-		if err := cl.groups.AcceptInvite(ctx, cl.account, conversation); err != nil && !isGone(err) && !errors.Is(err, node.ErrNoInvite) {
+	if cl.conversations.InGroups(conversation) {
+		if err := cl.groups.AcceptInvite(ctx, cl.account, conversation); err != nil && !nodeapi.IsGone(err) && !errors.Is(err, node.ErrNoInvite) {
 			return cl.sendError(msg.Event, err)
 		}
 		return nil
 	}
 	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return nil // it was answered elsewhere
 	}
 	if err != nil {
@@ -263,11 +264,11 @@ func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) erro
 	if err != nil {
 		return err
 	}
-	if cl.inGroups(conversation) {
+	if cl.conversations.InGroups(conversation) {
 		return cl.groups.SetGroupMuted(ctx, cl.account, conversation, msg.Content.IsMuted())
 	}
 	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
-	if isGone(err) {
+	if nodeapi.IsGone(err) {
 		return errors.New("this contact is not on the node any more")
 	}
 	return err

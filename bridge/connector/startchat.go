@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 
 	"golang.org/x/text/unicode/norm"
 	"maunium.net/go/mautrix/bridgev2"
@@ -45,7 +46,7 @@ func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, crea
 		return cl.resolved(ctx, contact)
 	}
 	contact, err := cl.node.Contact(cl.account, link.Key)
-	if !isGone(err) {
+	if !nodeapi.IsGone(err) {
 		if err != nil {
 			return nil, err
 		}

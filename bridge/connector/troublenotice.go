@@ -204,7 +204,7 @@ func (c *Connector) tellUser(ctx context.Context, scope *homeserver.Scope, user 
 
 // nameOfContact returns the shown name of a contact, or of a group.
 func (c *Connector) nameOfContact(conversation store.Conversation) string {
-	if c.inGroups(conversation.ID) {
+	if c.conversations.InGroups(conversation.ID) {
 		g, err := c.groups.Group(conversation.Account, conversation.ID)
 		if err != nil {
 			g = store.Group{ID: conversation.ID}
@@ -228,7 +228,7 @@ func (c *Connector) advice(conversation store.Conversation, err error) string {
 		return "Give the homeserver the registration file of the bridge and restart it; `mimird matrix doctor` tests that."
 	case homeserver.AnswerOf(err) == homeserver.AnswerRoom:
 		writers := c.matrix.Bot().UserID.String() + " and " + c.ghostUser(conversation.Contact()).String()
-		if c.inGroups(conversation.ID) {
+		if c.conversations.InGroups(conversation.ID) {
 			writers = c.matrix.Bot().UserID.String() + " and the members of the group"
 		}
 		return fmt.Sprintf("Allow %s to write in the room (no ban, enough power), %s", writers, anew)

@@ -348,7 +348,7 @@ func mutants() []mutant {
 		{
 			name:   "group-event-comes-back",
 			harm:   "what a user writes in the room of a group is shown there again, because another login receives it",
-			file:   "bridge/connector/grouplogins.go",
+			file:   "bridge/nodeapi/conversations.go",
 			before: "	m.Source = copied.Source\n",
 			after:  "	_ = copied\n",
 			tests:  []string{"-run", "TestSharedGroup_WrittenInRoom", "-timeout", "4m", "./bridge"},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package nodeapi
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// GroupNode is what the connector uses of a node whose accounts are in groups, beside
+// GroupNode is what the bridge uses of a node whose accounts are in groups, beside
 // [Node]. The same holds for its methods.
 type GroupNode interface {
 	// Groups returns all groups of an account.
@@ -68,123 +68,4 @@ type GroupNode interface {
 	// OutboxConversations returns the contacts and groups for which something is
 	// undelivered.
 	OutboxConversations(account identity.PublicKey) ([]store.ConversationID, error)
-}
-
-// inGroups reports whether a conversation is that of a group, which the node takes part in.
-func (c *Connector) inGroups(conversation store.ConversationID) bool {
-	return c.groups != nil && conversation.Kind() == store.KindGroup
-}
-
-// readMessage returns one message of a conversation, or store.ErrNotFound. The direction of
-// a message in a group need not be that of the account, see mimirid.ParseMessage.
-func (c *Connector) readMessage(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (store.Message, error) {
-	if c.inGroups(conversation) {
-		m, err := c.groups.ConversationMessage(account, conversation, id)
-		if isGone(err) {
-			id.Dir = store.Out - id.Dir
-			m, err = c.groups.ConversationMessage(account, conversation, id)
-		}
-		if err != nil {
-			return m, err
-		}
-		return c.withSource(account, conversation, m)
-	}
-	return c.node.Message(account, conversation.Contact(), id)
-}
-
-// readMessages returns a page of a conversation, see Node.Messages.
-func (c *Connector) readMessages(account identity.PublicKey, conversation store.ConversationID, before uint64, limit int) ([]store.Message, error) {
-	if c.inGroups(conversation) {
-		page, err := c.groups.ConversationMessages(account, conversation, before, limit)
-		for i := range page {
-			if err == nil {
-				page[i], err = c.withSource(account, conversation, page[i])
-			}
-		}
-		return page, err
-	}
-	return c.node.Messages(account, conversation.Contact(), before, limit)
-}
-
-// readReactions returns the reactions to a message that count.
-func (c *Connector) readReactions(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
-	if c.inGroups(conversation) {
-		return c.groups.ConversationReactions(account, conversation, target)
-	}
-	return c.node.Reactions(account, conversation.Contact(), target)
-}
-
-// fileState returns what is known of the file of a message.
-func (c *Connector) fileState(account identity.PublicKey, conversation store.ConversationID, id store.MessageID) (transfer.Info, error) {
-	if c.inGroups(conversation) {
-		return c.groups.ConversationMedia(account, conversation, id)
-	}
-	return c.node.MediaState(account, conversation.Contact(), id)
-}
-
-// openFile opens the file of a message, see Node.OpenMedia.
-func (c *Connector) openFile(
-	account identity.PublicKey, conversation store.ConversationID, id store.MessageID,
-) (io.ReadSeekCloser, transfer.Info, error) {
-	if c.inGroups(conversation) {
-		return c.groups.OpenConversationMedia(account, conversation, id)
-	}
-	return c.node.OpenMedia(account, conversation.Contact(), id)
-}
-
-// fetchFile asks for the file of a message, see Node.FetchMedia.
-func (c *Connector) fetchFile(
-	ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID,
-) (transfer.Info, error) {
-	if c.inGroups(conversation) {
-		return c.groups.FetchConversationMedia(ctx, account, conversation, id)
-	}
-	return c.node.FetchMedia(ctx, account, conversation.Contact(), id)
-}
-
-// readUndelivered iterates over the undelivered messages of a conversation, oldest first.
-func (c *Connector) readUndelivered(account identity.PublicKey, conversation store.ConversationID) iter.Seq2[store.Message, error] {
-	if c.inGroups(conversation) {
-		return c.groups.ConversationUndelivered(account, conversation)
-	}
-	return c.node.Undelivered(account, conversation.Contact())
-}
-
-// oldestUndelivered returns the oldest undelivered message of a conversation.
-func (c *Connector) oldestUndelivered(account identity.PublicKey, conversation store.ConversationID) (m store.Message, found bool, err error) {
-	for m, err := range c.readUndelivered(account, conversation) {
-		return m, err == nil, err
-	}
-	return store.Message{}, false, nil
-}
-
-// outboxSize counts the undelivered messages of a conversation.
-func (c *Connector) outboxSize(account identity.PublicKey, conversation store.ConversationID) (store.OutboxSize, error) {
-	if c.inGroups(conversation) {
-		return c.groups.ConversationOutboxSize(account, conversation)
-	}
-	return c.node.OutboxSize(account, conversation.Contact())
-}
-
-// outboxes returns the conversations of an account in which something is undelivered.
-func (c *Connector) outboxes(account identity.PublicKey) ([]store.ConversationID, error) {
-	if c.groups != nil {
-		return c.groups.OutboxConversations(account)
-	}
-	contacts, err := c.node.OutboxContacts(account)
-	conversations := make([]store.ConversationID, len(contacts))
-	for i, contact := range contacts {
-		conversations[i] = store.ContactConversation(contact)
-	}
-	return conversations, err
-}
-
-// cancelMessage gives up an undelivered message, see Node.CancelMessage.
-func (c *Connector) cancelMessage(
-	ctx context.Context, account identity.PublicKey, conversation store.ConversationID, id store.MessageID, reason string,
-) (bool, error) {
-	if c.inGroups(conversation) {
-		return c.groups.CancelGroupMessage(ctx, account, conversation, id, reason)
-	}
-	return c.node.CancelMessage(ctx, account, conversation.Contact(), id, reason)
 }

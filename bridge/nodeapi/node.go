@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package nodeapi
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 	"github.com/mimird/mimird/proto/peer"
 )
 
-// Node is what the connector uses of the node whose conversations the bridge shows. Its
+// Node is what the bridge uses of the node whose conversations it shows. Its
 // methods may be called from any goroutine; those with a context wait for a commit, the
 // others only read.
 type Node interface {
@@ -84,8 +84,8 @@ type Node interface {
 	Messages(account, contact identity.PublicKey, before uint64, limit int) ([]store.Message, error)
 }
 
-// isGone reports whether what was asked for does not exist any more.
-func isGone(err error) bool {
+// IsGone reports whether what was asked for does not exist any more.
+func IsGone(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, node.ErrUnknownAccount) || errors.Is(err, node.ErrUnknownContact) ||
 		errors.Is(err, node.ErrUnknownGroup)
 }
