@@ -4,20 +4,15 @@ package connector
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"strings"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
-	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/bridge/people"
 )
 
 // GetChatInfo returns the members of a room: the user and the contact.
@@ -79,7 +74,7 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 		if err != nil {
 			return nil, err
 		}
-		return userInfo(key, account.Name, account.Avatar), nil
+		return people.Info(key, account.Name, account.Avatar), nil
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	if nodeapi.IsGone(err) {
@@ -92,87 +87,5 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 	if err != nil {
 		return nil, err
 	}
-	return cl.userInfo(contact), nil
-}
-
-func (c *Connector) userInfo(contact store.Contact) *bridgev2.UserInfo {
-	return userInfo(contact.ID, c.displayName(contact), contact.Avatar)
-}
-
-// displayName is the name that our user has given the contact, else the one that the
-// contact has chosen. A ghost is the same for all users of the homeserver, so with
-// several users only the public name is shown.
-func (c *Connector) displayName(contact store.Contact) string {
-	if name := msgconv.CleanName(contact.LocalName); name != "" && c.oneUser() {
-		return name
-	}
-	return c.unlessBot(contact.Nickname, contact.ID)
-}
-
-// oneUser reports whether all logins belong to the same Matrix user.
-func (c *Connector) oneUser() bool {
-	logins := c.br.GetAllCachedUserLogins()
-	for _, login := range logins {
-		if login.UserMXID != logins[0].UserMXID {
-			return false
-		}
-	}
-	return true
-}
-
-func userInfo(key identity.PublicKey, name string, avatar []byte) *bridgev2.UserInfo {
-	name = nameOr(name, key)
-	bot := false
-	info := &bridgev2.UserInfo{Name: &name, IsBot: &bot, Identifiers: []string{"mimir:" + key.String()}}
-	if len(avatar) > 0 {
-		sum := sha256.Sum256(avatar)
-		info.Avatar = &bridgev2.Avatar{
-			ID:  networkid.AvatarID(hex.EncodeToString(sum[:])),
-			Get: func(context.Context) ([]byte, error) { return avatar, nil },
-		}
-	}
-	return info
-}
-
-func nameOr(name string, key identity.PublicKey) string {
-	if name = msgconv.CleanName(name); name != "" {
-		return name
-	}
-	return "Mimir " + key.Short()
-}
-
-func loginName(account store.Account) string {
-	return nameOr(account.Name, account.ID)
-}
-
-// unlessBot returns a name, or the key when the name is empty or could be mistaken for
-// that of the bot.
-func (c *Connector) unlessBot(name string, key identity.PublicKey) string {
-	if c.posesAsBot(name) {
-		name = ""
-	}
-	return nameOr(name, key)
-}
-
-// posesAsBot reports whether a name contains the name of the bot, as eyes read it.
-func (c *Connector) posesAsBot(name string) bool {
-	shape := msgconv.Skeleton(name)
-	bot := c.config.AppService.Bot
-	for _, of := range []string{bot.Displayname, bot.Username} {
-		if of := msgconv.Skeleton(of); len(of) >= minBotName && strings.Contains(shape, of) {
-			return true
-		}
-	}
-	return false
-}
-
-// minBotName is the least length of a bot name that is searched inside of others.
-const minBotName = 4
-
-// shownName is what the bot calls a contact when it talks to our user.
-func (c *Connector) shownName(contact store.Contact) string {
-	if name := msgconv.CleanName(contact.LocalName); name != "" {
-		return name
-	}
-	return c.unlessBot(contact.Nickname, contact.ID)
+	return cl.names.Info(contact), nil
 }

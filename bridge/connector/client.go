@@ -4,7 +4,6 @@ package connector
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -29,9 +29,8 @@ type client struct {
 	gone    atomic.Bool // the account is not there any more
 	// loggedOut is set when the login ends.
 	loggedOut atomic.Bool
-
-	preparing sync.Mutex
-	prepared  bool // the library leaves the ghost of the account itself alone
+	// own is the ghost of the account.
+	own *people.Own
 }
 
 var (

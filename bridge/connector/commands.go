@@ -269,7 +269,7 @@ func (c *Connector) decide(
 	case asked && contact.State == store.ContactAccepted:
 		// The room of the request is told so, however it was accepted.
 	default:
-		replyText(ce, fmt.Sprintf(done, c.displayName(contact)))
+		replyText(ce, fmt.Sprintf(done, c.names.OfContact(contact)))
 	}
 }
 
@@ -287,7 +287,7 @@ func (c *Connector) commandRename(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.shownName(contact)))
+	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.names.ForUser(contact)))
 }
 
 // maxListed bounds the lines of an answer.
@@ -318,7 +318,7 @@ func (c *Connector) commandContacts(ce *commands.Event) {
 }
 
 func (c *Connector) contactLine(contact store.Contact) string {
-	line := fmt.Sprintf("%s (%s…)", c.shownName(contact), contact.ID.String()[:node.MinKeyPrefix])
+	line := fmt.Sprintf("%s (%s…)", c.names.ForUser(contact), contact.ID.String()[:node.MinKeyPrefix])
 	switch {
 	case contact.State == store.ContactRequested:
 		line += " asks to be your contact"

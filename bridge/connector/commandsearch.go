@@ -137,7 +137,7 @@ func (cl *client) foundNames(ctx context.Context, words string) ([]string, error
 	var lines []string
 	for _, contact := range contacts[:min(len(contacts), maxFound)] {
 		id := store.ContactConversation(contact.ID)
-		line := "Contact " + cl.displayName(contact) + cl.roomLink(ctx, id)
+		line := "Contact " + cl.names.OfContact(contact) + cl.roomLink(ctx, id)
 		if !strings.Contains(line, "https://") {
 			line += fmt.Sprintf(" (`start-chat %s`)", contact.ID)
 		}
@@ -155,7 +155,7 @@ func (cl *client) conversationName(id store.ConversationID) string {
 			return groupchat.Name(g)
 		}
 	} else if contact, err := cl.node.Contact(cl.account, id.Contact()); err == nil {
-		return cl.displayName(contact)
+		return cl.names.OfContact(contact)
 	}
 	return id.Short()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -33,7 +34,7 @@ func (c *Connector) commandMyLink(ce *commands.Event) {
 			return
 		}
 		link := identity.Link{Key: account.ID, Name: account.Name}.String()
-		replyText(ce, loginName(account)+": "+link)
+		replyText(ce, people.LoginName(account)+": "+link)
 		if err := sendQR(ce, link); err != nil {
 			replyError(ce, fmt.Errorf("show the QR code: %w", err))
 			return
@@ -120,7 +121,7 @@ func (cl *client) whyUndelivered(conversation store.ConversationID, m store.Mess
 		return groupchat.Name(g), groupchat.WhyUndelivered(g, m), err
 	}
 	contact, err := cl.node.Contact(cl.account, conversation.Contact())
-	return cl.shownName(contact), why(contact, m), err
+	return cl.names.ForUser(contact), why(contact, m), err
 }
 
 func (c *Connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {

@@ -32,6 +32,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/bridge/readmarks"
 	"github.com/mimird/mimird/bridge/relay"
@@ -64,9 +65,11 @@ type Connector struct {
 	// retry is the back-off of what is retried in goroutines of the connector.
 	retry   kernel.Backoff
 	deduper *homeserver.Deduper
-	rooms   *rooms.Finder // nil before Init
-	relay   *relay.Relay  // nil before Init
-	puppets *puppets
+	rooms   *rooms.Finder   // nil before Init
+	relay   *relay.Relay    // nil before Init
+	puppets *people.Puppets // nil before Init
+	names   *people.Names   // nil before Init
+	ghosts  *people.Ghosts  // nil before Init
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored.Checker // nil before Init
 	// marks joins the read marks of the node with the receipts of Matrix.
@@ -77,14 +80,8 @@ type Connector struct {
 	// loginNames is held while the name of a login changes, and while the library reads
 	// it for a bridge state: it has no lock of its own.
 	loginNames sync.Mutex
-	// missedGhosts are ghosts that were registered again while the library has their old
-	// profile in memory: from networkid.UserID to whether the name is set.
-	missedGhosts sync.Map
-	// profiles are the logins whose profile has to be set.
-	profiles chan *client
-	// ghostLocks, ghostTimes, members and ownChanges are for groups.
-	ghostLocks keylock.Locks[networkid.UserID]
-	ghostTimes ghostTimes
+	// direct makes one request to the homeserver that is neither repeated nor counted.
+	direct func(*http.Request) (*http.Response, error)
 	// roomUses is shared while something is brought into the room of a group, and held while
 	// the group gives the room up: the library has no lock for that.
 	roomUses   keylock.Locks[networkid.PortalKey]
@@ -132,7 +129,7 @@ type Deps struct {
 func New(deps Deps) *Connector {
 	c := &Connector{
 		node: deps.Node, search: deps.Search, publicMedia: deps.PublicMedia, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
-		homeserver: deps.Homeserver, attachments: deps.Attachments, profiles: make(chan *client, maxProfiles),
+		homeserver: deps.Homeserver, attachments: deps.Attachments, direct: deps.Direct,
 		placements: make(map[store.Conversation]bool),
 	}
 	c.groups, _ = deps.Node.(nodeapi.GroupNode)
@@ -143,7 +140,6 @@ func New(deps Deps) *Connector {
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
 	})
-	c.puppets = newPuppets(c, deps.Library, deps.Direct)
 	return c
 }
 
@@ -167,7 +163,7 @@ func (c *Connector) Relay() appservice.Relay { return c.relay }
 func (c *Connector) RunBackground(stop context.Context) error {
 	group, stop := errgroup.WithContext(stop)
 	for name, run := range map[string]func(context.Context) error{
-		"lost rooms": c.rooms.Run, "restored homeserver": c.restored.Run, "double puppets": c.puppets.run,
+		"lost rooms": c.rooms.Run, "restored homeserver": c.restored.Run, "double puppets": c.puppets.Run,
 	} {
 		group.Go(func() error { return fault.Guard(c.log, name, func() error { return run(stop) }) })
 	}
@@ -177,7 +173,7 @@ func (c *Connector) RunBackground(stop context.Context) error {
 // HomeserverUp is called when the homeserver answers again.
 func (c *Connector) HomeserverUp() {
 	c.deliver.Kick()
-	c.puppets.wake()
+	c.puppets.Wake()
 	c.restored.Wake()
 	c.marks.HomeserverUp()
 }
@@ -204,7 +200,7 @@ func (c *Connector) IsOurs(user id.UserID) bool {
 }
 
 // RequestRefused is called with the status of every answer. It does not wait.
-func (c *Connector) RequestRefused(req *http.Request, status int) { c.puppets.refused(req, status) }
+func (c *Connector) RequestRefused(req *http.Request, status int) { c.puppets.Refused(req, status) }
 
 var (
 	_ bridgev2.NetworkConnector            = (*Connector)(nil)
@@ -214,6 +210,11 @@ var (
 // Init is called by NewBridge, after the Init of the Matrix connector.
 func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
+	c.names = people.NewNames(br, c.config.AppService.Bot)
+	c.ghosts = people.NewGhosts(people.GhostDeps{Bridge: br, Matrix: c.matrix, Log: c.log, Retry: c.retry, Account: c.node.Account})
+	c.puppets = people.NewPuppets(people.PuppetDeps{
+		Bridge: br, Config: c.config, Bot: c.matrix.Bot().UserID, Log: c.log, Library: c.library, Direct: c.direct, Tell: c.retryTellUser,
+	})
 	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
 		if c.conversations.InGroups(conversation) {
 			return c.groupReactions(conversation, target)
@@ -307,7 +308,7 @@ func (c *Connector) LoadUserLogin(_ context.Context, login *bridgev2.UserLogin) 
 	if err != nil {
 		return err
 	}
-	login.Client = &client{Connector: c, login: login, account: account}
+	login.Client = &client{Connector: c, login: login, account: account, own: c.ghosts.Own(account)}
 	return nil
 }
 
@@ -322,7 +323,7 @@ func (c *Connector) watch(stop, work context.Context) {
 	var watchers sync.WaitGroup
 	watchers.Go(func() { c.watchOutboxes(stop, work) })
 	watchers.Go(func() { c.watchTroubles(stop, work) })
-	watchers.Go(func() { c.setProfiles(stop, work) })
+	watchers.Go(func() { c.ghosts.Run(stop, work) })
 	watchers.Go(func() { c.members.run(stop, work) })
 	watchers.Go(func() { c.marks.Run(stop, work) })
 	watchers.Go(func() { c.relay.Run(stop, work) })

@@ -17,7 +17,7 @@
 //	room.go, refusal.go         the room of a conversation, and what to do when it, or the
 //	                            homeserver, refuses an event; repair.go
 //	backfill.go                 the history of a room that was created again
-//	chatinfo.go, ghosts.go      who is in a room, and how they look; doublepuppet.go
+//	chatinfo.go, ghosts.go      who is in a room, and when the profiles of ghosts are set
 //	commands.go and others      what users say to the bot
 //	groups.go, grouplogins.go   the rooms of groups, and which logins are in them; the files
 //	                            named group... beside them: members, roles, profiles, new ones
@@ -30,6 +30,6 @@
 // network and one to implement a login, and every part above is a part of these two.
 //
 // It uses the node through package nodeapi, bridgev2 through package library, and packages
-// deliver, appservice, homeserver, relay, rooms, restored and msgconv. The bridge builds
+// deliver, appservice, homeserver, people, relay, rooms, restored and msgconv. The bridge builds
 // it, and runs what it returns.
 package connector

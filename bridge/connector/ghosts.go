@@ -6,21 +6,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
-	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -29,12 +25,8 @@ import (
 // profile is marked as set, in memory alone, and the connector retries: for a contact with
 // a later message, for our user in the background.
 
-const (
-	// profilePause is how long after a refusal a profile is retried, with the next message.
-	profilePause = 10 * time.Minute
-	// profileTimeout bounds one attempt to set the profile of our user.
-	profileTimeout = time.Minute
-)
+// profilePause is how long after a refusal a profile is retried, with the next message.
+const profilePause = 10 * time.Minute
 
 // settleProfile makes the library leave the ghost of the contact alone, and reports
 // whether it does.
@@ -59,23 +51,14 @@ func (d *delivery) settleProfile(ctx context.Context) bool {
 // deliver.ErrAwaitExclusive when another delivery for the contact runs.
 func (d *delivery) resetGhost(ctx context.Context) error {
 	user := mimirid.User(d.at.Contact())
-	named, missed := d.missedGhosts.Load(user)
-	if !missed {
+	if !d.ghosts.IsMissed(user) {
 		return nil
 	}
 	if !d.at.Exclusive {
 		d.at.NeedsExclusive = true
 		return deliver.ErrAwaitExclusive
 	}
-	ghost, err := d.br.GetExistingGhostByID(ctx, user)
-	if err != nil {
-		return err
-	}
-	d.missedGhosts.CompareAndDelete(user, named)
-	if ghost != nil {
-		ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named.(bool), false, false, ""
-	}
-	return nil
+	return d.ghosts.Reset(ctx, user)
 }
 
 // retryProfile sets a name and a picture that were refused before. Messages do not wait
@@ -107,7 +90,7 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	scope := homeserver.NewScope(d.ev, 0)
 	scoped, cancel := scope.With(d.br.BackgroundCtx, ctx)
 	defer cancel()
-	info := d.userInfo(contact)
+	info := d.names.Info(contact)
 	if info.Avatar == nil && ghost.AvatarID != "" {
 		info.Avatar = &bridgev2.Avatar{Remove: true}
 	}
@@ -120,111 +103,6 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 	}
 	d.at.ProfileDue = time.Time{}
 	return nil
-}
-
-// prepare has the profile of the ghost of the account itself, which all conversations
-// share, set in the background, and makes the library leave it alone.
-func (cl *client) prepare(ctx context.Context) {
-	cl.preparing.Lock()
-	defer cl.preparing.Unlock()
-	if cl.prepared {
-		return
-	}
-	release, ok := cl.ghostLocks.TryHold(cl.GetUserID())
-	if !ok {
-		return // a group uses it; the next message tries again
-	}
-	defer release()
-	ghost, err := cl.br.GetGhostByID(ctx, cl.GetUserID())
-	if err != nil {
-		return
-	}
-	cl.prepared = true
-	if ghost.Name != "" && ghost.NameSet && ghost.AvatarSet {
-		return
-	}
-	account, err := cl.node.Account(cl.account)
-	if err != nil {
-		cl.prepared = false
-		return
-	}
-	ghost.Name, ghost.NameSet, ghost.AvatarSet = loginName(account), true, true
-	select {
-	case cl.profiles <- cl:
-	default: // the next message tries again
-		cl.prepared, ghost.NameSet = false, false
-	}
-}
-
-// maxProfiles bounds the logins whose profile has to be set.
-const maxProfiles = 256
-
-// setProfiles sets the profiles of logins until stop ends. One that is refused does not
-// delay others.
-func (c *Connector) setProfiles(stop, work context.Context) {
-	var setters sync.WaitGroup
-	defer setters.Wait()
-	for {
-		select {
-		case <-stop.Done():
-			return
-		case cl := <-c.profiles:
-			setters.Go(func() { cl.retrySetProfile(stop, work) })
-		}
-	}
-}
-
-// retrySetProfile sets the profile of a login, and retries until it is set.
-func (cl *client) retrySetProfile(stop, work context.Context) {
-	for try := 0; ; try++ {
-		err := fault.Guard(cl.log, "set a profile", func() error { return cl.setProfile(work) })
-		if err == nil || stop.Err() != nil {
-			return
-		}
-		if try == 0 {
-			cl.log.Warn("profile of a login not set, retrying", "account", cl.account.Short(), "err", fault.OneLine(err))
-		}
-		timer := time.NewTimer(cl.retry.Delay(try))
-		select {
-		case <-stop.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
-}
-
-func (cl *client) setProfile(ctx context.Context) error {
-	library, cancel := context.WithTimeout(cl.br.BackgroundCtx, profileTimeout)
-	defer context.AfterFunc(ctx, cancel)()
-	defer cancel()
-	library = mautrix.WithMaxRetries(library, 0)
-	account, err := cl.node.Account(cl.account)
-	if nodeapi.IsGone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	ghost, err := cl.br.GetGhostByID(library, cl.GetUserID())
-	if err != nil {
-		return err
-	}
-	info, row := userInfo(cl.account, account.Name, account.Avatar), *ghost.Ghost
-	if err := ghost.Intent.SetDisplayName(library, *info.Name); err != nil {
-		return fmt.Errorf("set the name: %w", err)
-	}
-	row.Name, row.NameSet, row.AvatarSet = *info.Name, true, true
-	if info.Avatar != nil {
-		row.AvatarID = info.Avatar.ID
-		if row.AvatarMXC, row.AvatarHash, err = info.Avatar.Reupload(library, ghost.Intent, row.AvatarHash, row.AvatarMXC); err != nil {
-			return fmt.Errorf("upload the picture: %w", err)
-		}
-		if err := ghost.Intent.SetAvatarURL(library, row.AvatarMXC); err != nil {
-			return fmt.Errorf("set the picture: %w", err)
-		}
-	}
-	return cl.br.DB.Ghost.Update(library, &row)
 }
 
 const profilesDueKey database.Key = "im.mimir.profiles_due"
@@ -273,9 +151,8 @@ func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (chan
 	if err != nil || ghost == nil {
 		return false, false, err
 	}
-	info := d.userInfo(contact)
-	changed = *info.Name != ghost.Name || info.Avatar == nil && ghost.AvatarID != "" || info.Avatar != nil && info.Avatar.ID != ghost.AvatarID
-	if !changed {
+	info := d.names.Info(contact)
+	if !people.Differs(ghost, info) {
 		return false, false, nil
 	}
 	return true, !d.deliver.MayShowProfile(d.at.Conversation), nil
@@ -284,26 +161,7 @@ func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (chan
 // UserRegistered corrects the tables for a user who was registered again: they are in no
 // room, and have no profile.
 func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
-	ctx = context.WithoutCancel(ctx) // not with the request that noticed it
-	if _, err := c.br.DB.Exec(ctx, "DELETE FROM mx_user_profile WHERE user_id=$1", user); err != nil {
-		c.log.Warn("rooms of an unknown user not deleted", "user_id", user, "err", fault.OneLine(err))
+	if c.ghosts.Registered(ctx, user) {
+		c.restored.Wake() // more is gone, then
 	}
-	network, isGhost := c.matrix.ParseGhostMXID(user)
-	if !isGhost {
-		return
-	}
-	// The ghost in memory belongs to the exclusive delivery, and this may be any goroutine
-	// that sends. So this changes the row, and a delivery the rest, see resetGhost.
-	ghost, err := c.br.DB.Ghost.GetByID(ctx, network)
-	if err != nil || ghost == nil {
-		return
-	}
-	// The name now, the rest with the next event of the contact.
-	named := ghost.Name != "" && c.br.Matrix.GhostIntent(network).SetDisplayName(mautrix.WithMaxRetries(ctx, 0), ghost.Name) == nil
-	ghost.NameSet, ghost.AvatarSet, ghost.ContactInfoSet, ghost.AvatarID = named, false, false, ""
-	if err := c.br.DB.Ghost.Update(ctx, ghost); err != nil {
-		c.log.Warn("profile of an unknown ghost not deleted", "user_id", user, "err", fault.OneLine(err))
-	}
-	c.missedGhosts.Store(network, named)
-	c.restored.Wake() // more is gone, then
 }

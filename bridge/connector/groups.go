@@ -23,6 +23,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -114,11 +115,11 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 func (d *delivery) nameIn(key identity.PublicKey) string {
 	cl, ok := d.at.Login.Client.(*client)
 	if !ok {
-		return nameOr("", key)
+		return people.NameOr("", key)
 	}
 	info, err := cl.memberInfo(d.at.ID, key)
 	if err != nil {
-		return nameOr("", key)
+		return people.NameOr("", key)
 	}
 	return *info.Name
 }
@@ -131,20 +132,20 @@ func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey)
 		if err != nil {
 			return nil, err
 		}
-		return userInfo(key, account.Name, account.Avatar), nil
+		return people.Info(key, account.Name, account.Avatar), nil
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	switch {
 	case err == nil && contact.Nickname != "" || err == nil && contact.LocalName != "":
-		return cl.userInfo(contact), nil
+		return cl.names.Info(contact), nil
 	case err != nil && !nodeapi.IsGone(err):
 		return nil, err
 	case !cl.conversations.InGroups(group):
-		return userInfo(key, "", nil), nil
+		return people.Info(key, "", nil), nil
 	}
 	member, err := cl.groups.GroupMember(cl.account, group, key)
 	if nodeapi.IsGone(err) {
-		return userInfo(key, "", nil), nil
+		return people.Info(key, "", nil), nil
 	}
 	if err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey)
 	if err != nil && !nodeapi.IsGone(err) {
 		return nil, err
 	}
-	return userInfo(key, cl.unlessBot(member.Name, key), avatar), nil
+	return people.Info(key, cl.names.UnlessBot(member.Name, key), avatar), nil
 }
 
 // groupOf returns a group whose members include somebody, the zero value for none.

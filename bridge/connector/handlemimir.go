@@ -25,6 +25,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 )
 
 // delivery shows one entry of the event log in its room.
@@ -40,9 +41,9 @@ type delivery struct {
 func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{Connector: c, at: at, ev: ev}
 	if at.ID.Kind() == store.KindContact && c.groups != nil {
-		hold := c.ghostLocks.Share
+		hold := c.ghosts.Share
 		if at.Exclusive {
-			hold = c.ghostLocks.Hold
+			hold = c.ghosts.Hold
 		}
 		release, err := hold(ctx, mimirid.User(at.Contact()))
 		if err != nil {
@@ -110,7 +111,7 @@ func (d *delivery) handleKind(ctx context.Context) error {
 		return nil // the node takes part in none
 	}
 	if cl, ok := d.at.Login.Client.(*client); ok {
-		cl.prepare(ctx)
+		cl.own.Prepare(ctx)
 	}
 	if d.isGroup() {
 		return d.groupEvent(ctx)
@@ -439,7 +440,7 @@ func (d *delivery) deviceChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	name := d.displayName(contact)
+	name := d.names.OfContact(contact)
 	text := fmt.Sprintf("%s is reachable at a new device (%s).", name, d.ev.NodeKey.Short())
 	switch {
 	case d.ev.Kind == store.DeviceRefused:
@@ -462,7 +463,7 @@ func (d *delivery) accountChanged(ctx context.Context) error {
 	}
 	d.loginNames.Lock()
 	defer d.loginNames.Unlock()
-	name := loginName(account)
+	name := people.LoginName(account)
 	if d.at.Login.RemoteName == name {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -176,7 +177,7 @@ func input(step, instructions string, fields ...bridgev2.LoginInputDataField) *b
 
 // optionName names an account in a list, so that accounts of the same name differ.
 func optionName(account store.Account) string {
-	return fmt.Sprintf("%s (%s)", loginName(account), account.ID.Short())
+	return fmt.Sprintf("%s (%s)", people.LoginName(account), account.ID.Short())
 }
 
 // attachable returns the accounts that the user may attach: unused ones for admins, and
@@ -241,9 +242,9 @@ func (l *login) finish(ctx context.Context, account store.Account, fresh bool) (
 	l.rooms.Adopt(ctx)
 	made.Client.Connect(made.Log.WithContext(l.br.BackgroundCtx))
 	link := identity.Link{Key: account.ID, Name: account.Name}
-	text := fmt.Sprintf("You use the Mimir identity %s.", loginName(account))
+	text := fmt.Sprintf("You use the Mimir identity %s.", people.LoginName(account))
 	if fresh {
-		text = fmt.Sprintf("Your Mimir identity %s is created.", loginName(account))
+		text = fmt.Sprintf("Your Mimir identity %s is created.", people.LoginName(account))
 	}
 	return &bridgev2.LoginStep{
 		Type: bridgev2.LoginStepTypeComplete, StepID: stepComplete,
@@ -260,7 +261,7 @@ func (l *login) create(ctx context.Context, account store.Account) (*bridgev2.Us
 		BridgeID:      l.br.ID,
 		UserMXID:      l.user.MXID,
 		ID:            mimirid.Login(account.ID),
-		RemoteName:    loginName(account),
+		RemoteName:    people.LoginName(account),
 		RemoteProfile: status.RemoteProfile{Name: account.Name},
 	}
 	if err := l.br.DB.UserLogin.Insert(ctx, row); err != nil {

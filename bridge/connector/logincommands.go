@@ -9,6 +9,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/commands"
 
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/people"
 )
 
 // What users say to the bot about logins and the bridge.
@@ -50,7 +51,7 @@ func (c *Connector) commandPing(ce *commands.Event) {
 		} else if state := c.connected(cl.account); state.Message != "" {
 			text = state.Message
 		}
-		lines = append(lines, loginName(account)+": "+text)
+		lines = append(lines, people.LoginName(account)+": "+text)
 	}
 	if len(lines) == 0 {
 		lines = []string{"The bridge works, and you are not logged in: write `login`."}

@@ -281,7 +281,7 @@ func (c *Connector) receiverOf(at store.Conversation) (receiver, error) {
 	if err != nil {
 		return receiver{}, err
 	}
-	name := c.displayName(contact)
+	name := c.names.OfContact(contact)
 	return receiver{name, name, "a device of theirs is there"}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -92,7 +93,7 @@ func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 	if err != nil || known {
 		return err
 	}
-	text := fmt.Sprintf("%s is your contact now.", d.displayName(contact))
+	text := fmt.Sprintf("%s is your contact now.", d.names.OfContact(contact))
 	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
@@ -126,7 +127,7 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 	}
 	prefix := d.br.Config.CommandPrefix
 	content := msgconv.Notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
-		d.displayName(contact), prefix, prefix, prefix))
+		d.names.OfContact(contact), prefix, prefix, prefix))
 	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, msgconv.Single(content))
 }
 
@@ -186,8 +187,8 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 		info.MessageRequest = &request
 	}
 	if c.config.Bridge.PrivateChatPortalMeta {
-		name := nameOr(c.shownName(contact), contact.ID) // nobody else is in the room
-		info.Name, info.Avatar = &name, c.userInfo(contact).Avatar
+		name := people.NameOr(c.names.ForUser(contact), contact.ID) // nobody else is in the room
+		info.Name, info.Avatar = &name, c.names.Info(contact).Avatar
 		if info.Avatar == nil {
 			info.Avatar = &bridgev2.Avatar{Remove: true}
 		}
@@ -208,7 +209,7 @@ func (d *delivery) answered(ctx context.Context) error {
 	if !d.ev.Accepted {
 		text = "%s has declined your contact request."
 	}
-	return d.sayIfThere(ctx, fmt.Sprintf(text, d.displayName(contact)))
+	return d.sayIfThere(ctx, fmt.Sprintf(text, d.names.OfContact(contact)))
 }
 
 // callMissed tells the room that the contact has called.

@@ -154,7 +154,7 @@ func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev
 		return nil, err
 	}
 	return &bridgev2.ResolveIdentifierResponse{
-		Ghost: ghost, UserID: ghost.ID, UserInfo: cl.userInfo(contact),
+		Ghost: ghost, UserID: ghost.ID, UserInfo: cl.names.Info(contact),
 		Chat: cl.chat(contact.ID),
 	}, nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -213,9 +214,9 @@ func (c *Connector) nameOfContact(conversation store.Conversation) string {
 	}
 	contact, err := c.node.Contact(conversation.Account, conversation.Contact())
 	if err != nil {
-		return nameOr("", conversation.Contact())
+		return people.NameOr("", conversation.Contact())
 	}
-	return c.displayName(contact)
+	return c.names.OfContact(contact)
 }
 
 // advice says what to do about a failed delivery, in a sentence or two.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package people
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,17 +35,15 @@ const (
 	maxWhoami      = 64 << 10
 )
 
-// puppets notices that the homeserver does not let the bridge act as one of its users any
+// Puppets notices that the homeserver does not let the bridge act as one of its users any
 // more, because their access token was logged out or the registration for it is gone. The
 // bridge then stops doing so, tells the user, and their ghost speaks instead.
 //
-// refused may be called from any goroutine; the other methods belong to run.
-type puppets struct {
-	*Connector
-	library zerolog.Logger
-	direct  func(*http.Request) (*http.Response, error) // makes one request, as it is
-	tests   chan puppetTest
-	again   chan struct{} // capacity 1: the homeserver is back
+// Refused and Wake may be called from any goroutine; the other methods belong to Run.
+type Puppets struct {
+	deps  PuppetDeps
+	tests chan puppetTest
+	again chan struct{} // capacity 1: the homeserver is back
 
 	tested  map[id.UserID]time.Time
 	telling sync.WaitGroup // a user who cannot be told delays no other's test
@@ -58,23 +57,40 @@ type puppetTest struct {
 	every  time.Duration
 }
 
-func newPuppets(c *Connector, library zerolog.Logger, direct func(*http.Request) (*http.Response, error)) *puppets {
-	return &puppets{
-		Connector: c, library: library, direct: direct, tests: make(chan puppetTest, maxPuppetTests), again: make(chan struct{}, 1),
+// PuppetDeps is what [Puppets] use.
+type PuppetDeps struct {
+	Bridge *bridgev2.Bridge
+	Config *config.Config
+	// Bot is the user that the bridge itself is.
+	Bot id.UserID
+	Log *slog.Logger
+	// Library is the logger that bridgev2 gets.
+	Library zerolog.Logger
+	// Direct makes one request to the homeserver that is neither repeated nor counted.
+	Direct func(*http.Request) (*http.Response, error)
+	// Tell has the bot tell a user something in the room with it. It retries until stop ends,
+	// and returns when it has done so or has given up. what names the text in the log.
+	Tell func(stop context.Context, user *bridgev2.User, what, text string)
+}
+
+// NewPuppets returns the double puppets of a bridge. The caller runs them.
+func NewPuppets(deps PuppetDeps) *Puppets {
+	return &Puppets{
+		deps: deps, tests: make(chan puppetTest, maxPuppetTests), again: make(chan struct{}, 1),
 		tested: make(map[id.UserID]time.Time),
 	}
 }
 
-// refused is called for every answer. It only queues a test: the library may hold the
-// lock of the user.
-func (p *puppets) refused(req *http.Request, status int) {
+// Refused is called with the status of every answer. It does not wait. It only
+// queues a test: the library may hold the lock of the user.
+func (p *Puppets) Refused(req *http.Request, status int) {
 	if status != http.StatusUnauthorized && status != http.StatusForbidden {
 		return
 	}
 	token := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 	user := id.UserID(req.URL.Query().Get("user_id"))
-	own := user == "" && token != p.config.AppService.ASToken && token != p.config.DoublePuppet.ASToken
-	if token == "" || user == "" && !own || user == p.matrix.Bot().UserID || p.br.IsGhostMXID(user) {
+	own := user == "" && token != p.deps.Config.AppService.ASToken && token != p.deps.Config.DoublePuppet.ASToken
+	if token == "" || user == "" && !own || user == p.deps.Bot || p.deps.Bridge.IsGhostMXID(user) {
 		return
 	}
 	address := *req.URL
@@ -98,21 +114,21 @@ func (p *puppets) refused(req *http.Request, status int) {
 	}
 }
 
-// wake makes run retry the users for whom acting as them has failed.
-func (p *puppets) wake() {
+// Wake makes Run retry the users for whom acting as them has failed.
+func (p *Puppets) Wake() {
 	select {
 	case p.again <- struct{}{}:
 	default:
 	}
 }
 
-// run tests until stop ends.
-func (p *puppets) run(stop context.Context) error {
+// Run tests until stop ends.
+func (p *Puppets) Run(stop context.Context) error {
 	defer p.telling.Wait()
 	retry := time.NewTicker(puppetRetry)
 	defer retry.Stop()
 	for {
-		ctx := p.library.WithContext(stop)
+		ctx := p.deps.Library.WithContext(stop)
 		select {
 		case <-stop.Done():
 			return nil
@@ -127,7 +143,7 @@ func (p *puppets) run(stop context.Context) error {
 }
 
 // test asks the homeserver about a token, and drops it when it is refused.
-func (p *puppets) test(ctx context.Context, test puppetTest) {
+func (p *Puppets) test(ctx context.Context, test puppetTest) {
 	user := p.userOf(ctx, test)
 	if user == nil || !p.isDue(user.MXID, test.every) {
 		return
@@ -136,31 +152,31 @@ func (p *puppets) test(ctx context.Context, test puppetTest) {
 	if !dead {
 		return
 	}
-	p.log.Warn("double puppet of a user refused", "user_id", user.MXID, "reason", reason)
+	p.deps.Log.Warn("double puppet of a user refused", "user_id", user.MXID, "reason", reason)
 	user.LogoutDoublePuppet(ctx)
 	p.tell(ctx, user, test.own)
 }
 
 // userOf returns the user whose token was refused. It compares tokens with the tables:
 // the library writes its copy in memory under a lock of its own.
-func (p *puppets) userOf(ctx context.Context, test puppetTest) *bridgev2.User {
+func (p *Puppets) userOf(ctx context.Context, test puppetTest) *bridgev2.User {
 	token := strings.TrimPrefix(test.whoami.Header.Get("Authorization"), "Bearer ")
-	for _, login := range p.br.GetAllCachedUserLogins() {
+	for _, login := range p.deps.Bridge.GetAllCachedUserLogins() {
 		if login.UserMXID == test.user {
 			return login.User
 		}
 		if !test.own {
 			continue
 		}
-		if row, err := p.br.DB.User.GetByMXID(ctx, login.UserMXID); err == nil && row != nil && row.AccessToken == token {
+		if row, err := p.deps.Bridge.DB.User.GetByMXID(ctx, login.UserMXID); err == nil && row != nil && row.AccessToken == token {
 			return login.User
 		}
 	}
 	return nil
 }
 
-// isDue is called by run alone.
-func (p *puppets) isDue(user id.UserID, every time.Duration) bool {
+// isDue is called by Run alone.
+func (p *Puppets) isDue(user id.UserID, every time.Duration) bool {
 	if time.Since(p.tested[user]) < every {
 		return false
 	}
@@ -170,8 +186,8 @@ func (p *puppets) isDue(user id.UserID, every time.Duration) bool {
 
 // isDead reports whether the homeserver refuses a token, and with which error code. The
 // answer of a proxy does not count.
-func (p *puppets) isDead(ctx context.Context, whoami *http.Request) (reason string, dead bool) {
-	resp, err := p.direct(whoami.WithContext(ctx))
+func (p *Puppets) isDead(ctx context.Context, whoami *http.Request) (reason string, dead bool) {
+	resp, err := p.deps.Direct(whoami.WithContext(ctx))
 	if err != nil {
 		return "", false
 	}
@@ -193,21 +209,21 @@ func (p *puppets) isDead(ctx context.Context, whoami *http.Request) (reason stri
 }
 
 // tell tells a user that the bridge does not act as them any more.
-func (p *puppets) tell(ctx context.Context, user *bridgev2.User, own bool) {
+func (p *Puppets) tell(ctx context.Context, user *bridgev2.User, own bool) {
 	text := "The homeserver does not let the bridge act as you any more. What you write elsewhere is shown by the ghost of your identity from now on. "
 	if own {
 		text += "If you want that back, give the bridge another access token: `login-matrix`."
 	} else {
 		text += "The operator of the bridge finds out why with `mimird matrix doctor`; when it works again, the bridge acts as you again by itself."
 	}
-	p.telling.Go(func() { p.retryTellUser(ctx, user, "a dead token", text) })
+	p.telling.Go(func() { p.deps.Tell(ctx, user, "a dead token", text) })
 }
 
 // revive retries to act as the users for whom that has failed: the library tries once,
 // and the homeserver may have been away.
-func (p *puppets) revive(ctx context.Context) {
+func (p *Puppets) revive(ctx context.Context) {
 	tried := make(map[id.UserID]bool)
-	for _, login := range p.br.GetAllCachedUserLogins() {
+	for _, login := range p.deps.Bridge.GetAllCachedUserLogins() {
 		user := login.User
 		if tried[user.MXID] || user.DoublePuppet(ctx) != nil {
 			continue
@@ -216,10 +232,10 @@ func (p *puppets) revive(ctx context.Context) {
 		switch token := user.AccessToken; {
 		case token != "":
 			_ = user.LoginDoublePuppet(ctx, token) // or it stays as it is
-		case p.config.DoublePuppet.Registration != config.DoublePuppetNone:
+		case p.deps.Config.DoublePuppet.Registration != config.DoublePuppetNone:
 			user.LogoutDoublePuppet(ctx) // the next use tries
 			if user.DoublePuppet(ctx) != nil {
-				p.log.Info("double puppet of a user works again", "user_id", user.MXID)
+				p.deps.Log.Info("double puppet of a user works again", "user_id", user.MXID)
 			}
 		}
 	}

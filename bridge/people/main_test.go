@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package people
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
