@@ -4,11 +4,13 @@ package control
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/mediator"
@@ -176,7 +178,11 @@ func (s *service) banHosted(ctx context.Context, in *groupBan, banned bool) erro
 	if err != nil {
 		return err
 	}
-	return problem(s.node.BanHostedMember(ctx, group, user, banned))
+	err = s.node.BanHostedMember(ctx, group, user, banned)
+	if errors.Is(err, node.ErrNotBanned) {
+		return huma.Error409Conflict(err.Error() + "; mimird mediator members shows who is")
+	}
+	return problem(err)
 }
 
 func (s *service) mediatorBans(context.Context, *struct{}) (*body[[]MediatorBan], error) {

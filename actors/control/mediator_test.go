@@ -110,10 +110,10 @@ func TestMediator_ModeratedThroughTheAPI(t *testing.T) {
 		t.Errorf("%+v, %v", groups, err)
 	}
 	for what, err := range map[string]error{
-		"no such group": api.DeleteHostedGroup(ctx, ids[0]),
-		"not found":     api.SetHostedQuota(ctx, ids[0], 1<<20),
-		"decimal":       api.SetHostedQuota(ctx, "x", 1<<20),
-		"64 hex digits": api.BanFromMediator(ctx, "nobody", true),
+		"no such group":   api.DeleteHostedGroup(ctx, ids[0]),
+		"group or member": api.SetHostedQuota(ctx, ids[0], 1<<20),
+		"decimal":         api.SetHostedQuota(ctx, "x", 1<<20),
+		"64 hex digits":   api.BanFromMediator(ctx, "nobody", true),
 	} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v, want %s", err, what)

@@ -3,6 +3,7 @@
 package mediatorserver_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -162,6 +163,10 @@ func TestMediator_Owner_ChangedByOwnersOnly(t *testing.T) {
 		c.refused("insufficient perms", memberStatus, role(alice, user)...)
 		a.ok(updateInfo, phone.U64(chatID, groupA), phone.TLV{Tag: chatName, Value: []byte("still mine")})
 		a.refused("owner can't leave", leaveChat, phone.U64(chatID, groupA))
+		// The only owner would be gone for ever.
+		for _, command := range []byte{deleteUser, addUser} {
+			a.refused("cannot modify own permissions", command, of(groupA, alice)...)
+		}
 		// Two owners may.
 		a.ok(memberStatus, role(dave, owner|user)...)
 		d.ok(memberStatus, role(alice, user)...)
@@ -437,6 +442,10 @@ func TestMediator_Operator_BansDeletesGivesSpace(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.ok(sendMessage, phone.U64(chatID, groupA), phone.U64(guid, 1))
+		a.ok(updateInfo, phone.U64(chatID, groupA), phone.TLV{Tag: chatName, Value: []byte("still the owner's")})
+		if err := op.Unban(ctx, groupA, id(alice)); !errors.Is(err, store.ErrNotBanned) {
+			t.Errorf("unban of an owner who is not banned: %v", err)
+		}
 		if err := op.Unban(ctx, groupA, id(eve)); !mediatorserver.IsUnknown(err) {
 			t.Errorf("unban of a stranger: %v", err)
 		}

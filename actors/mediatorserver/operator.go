@@ -66,11 +66,11 @@ func (o Operator) Ban(ctx context.Context, group mediator.ChatID, user identity.
 	return err
 }
 
-// Unban makes a banned member a user again.
+// Unban makes a banned member a member again, with the role from before the ban.
 //
-// Errors: a *[mediator.ServerError].
+// Errors: a *[mediator.ServerError], store.ErrNotBanned.
 func (o Operator) Unban(ctx context.Context, group mediator.ChatID, user identity.PublicKey) error {
-	_, err := o.do(ctx, store.ChangeMediatorRole{MediatorChange: o.change(group), User: user, Permissions: mediator.PermissionUser})
+	_, err := o.do(ctx, store.ChangeMediatorRole{MediatorChange: o.change(group), User: user, Permissions: mediator.PermissionUser, Unban: true})
 	return err
 }
 

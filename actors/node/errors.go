@@ -7,6 +7,7 @@ import (
 
 	"github.com/mimird/mimird/actors/answering"
 	"github.com/mimird/mimird/actors/keyring"
+	"github.com/mimird/mimird/actors/store"
 )
 
 var (
@@ -30,6 +31,12 @@ var (
 	// ErrGroupKey says that the key of the group is missing: nothing in it can be read or
 	// written.
 	ErrGroupKey = errors.New("the key of this group is missing")
+	// ErrOwnMembership says that an account was told to ban itself, or to lift its own ban.
+	ErrOwnMembership = errors.New("this is the account itself, which can neither ban itself nor end its own ban")
+	// ErrNotBanned is that of the store.
+	ErrNotBanned = store.ErrNotBanned
+	// ErrSourceUsed says that a message to another contact or group has the source.
+	ErrSourceUsed = errors.New("this source belongs to a message to another contact or group")
 	// ErrNoInvite says that no invite to the group waits for an answer.
 	ErrNoInvite = errors.New("no invite to this group waits for an answer")
 	// ErrMediatorMissing says that no mediator is configured that could keep a new group.

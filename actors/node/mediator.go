@@ -150,10 +150,10 @@ func (n *Node) operate(ctx context.Context, act func(context.Context, mediatorse
 	return nil
 }
 
-// BanHostedMember bans an identity from a group of the mediator that this node is, or makes
-// a banned one a user again. Its members see an event whose actor is the mediator.
+// BanHostedMember bans an identity from a group of the mediator that this node is, or gives
+// a banned one its role again. Its members see an event whose actor is the mediator.
 //
-// Errors: [ErrNoMediator], store.ErrNotFound.
+// Errors: [ErrNoMediator], store.ErrNotFound, [ErrNotBanned].
 func (n *Node) BanHostedMember(ctx context.Context, group mediator.ChatID, user identity.PublicKey, banned bool) error {
 	return n.operate(ctx, func(ctx context.Context, o mediatorserver.Operator) error {
 		if banned {

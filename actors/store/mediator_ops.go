@@ -348,7 +348,8 @@ func (op BanMediatorMember) apply(t *txn) (any, error) {
 	return t.mediatorEvent(op.MediatorChange, mediator.System{Event: mediator.EventUserBanned, User: op.User, Actor: op.Actor, Random: op.Random}, &usage)
 }
 
-// mayModerate checks that the actor may add and ban. An owner is for owners alone.
+// mayModerate checks that the actor may add and ban. An owner is for other owners alone: one
+// who bans or adds themselves would leave the group without an owner, for ever.
 func (t *txn) mayModerate(c MediatorChange, user identity.PublicKey) error {
 	if c.byOperator() {
 		if exists, err := t.has(mediatorPrefix(tableMediatorUsage, c.Group)); !exists || err != nil {
@@ -362,6 +363,9 @@ func (t *txn) mayModerate(c MediatorChange, user identity.PublicKey) error {
 	}
 	if !ok || actor.Banned || !actor.Permissions.HasAny(mediatorModerators) {
 		return refusal(mediator.TextNotMemberOrBanned)
+	}
+	if user == c.Actor && actor.Permissions.HasAny(mediator.PermissionOwner) {
+		return refusal(mediator.TextOwnPermissions)
 	}
 	target, ok, err := t.mediatorMember(c.Group, user)
 	if err != nil {
@@ -410,6 +414,9 @@ type ChangeMediatorRole struct {
 	MediatorChange
 	User        identity.PublicKey
 	Permissions mediator.Permissions
+	// Unban gives a banned member the role from before the ban, or Permissions when that is
+	// not known. It fails with [ErrNotBanned] for who is not banned.
+	Unban bool
 }
 
 func (op ChangeMediatorRole) size() int { return 2 * opOverhead }
@@ -441,6 +448,14 @@ func (op ChangeMediatorRole) apply(t *txn) (any, error) {
 		return nil, refusal(mediator.TextOwnerPermissions)
 	case !op.Permissions.Valid():
 		return nil, refusal(mediator.TextPermissionFlags)
+	}
+	if op.Unban {
+		if !member.Banned {
+			return nil, fmt.Errorf("identity %s: %w", op.User.Short(), ErrNotBanned)
+		}
+		if before := member.Permissions &^ mediator.PermissionBanned; before.Valid() {
+			op.Permissions = before
+		}
 	}
 	usage, err := t.mediatorUsage(op.Group)
 	if err != nil {

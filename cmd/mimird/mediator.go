@@ -114,7 +114,7 @@ func newMediatorBan(f *flags, banned bool) *cobra.Command {
 	}
 	if !banned {
 		cmd.Use, cmd.Short = "unban IDENTITY", "Undo ban"
-		cmd.Long = "Undoes mimird mediator ban. With --group it makes somebody who is banned from that group a member with the role of\na user."
+		cmd.Long = "Undoes mimird mediator ban. With --group it gives somebody who is banned from that group the role they had\nbefore."
 	}
 	cmd.Flags().StringVar(&group, "group", "", "only for this group")
 	return cmd
