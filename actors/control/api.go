@@ -384,5 +384,5 @@ type Text struct {
 	// ReplyTo is the guid of a message to quote, "" for none.
 	ReplyTo string `json:"reply_to,omitempty" doc:"Guid of the message to quote, decimal"`
 	// Source makes it safe to repeat the call; "" for a new message every time.
-	Source string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source queues one message"`
+	Source string `json:"source,omitempty" maxLength:"200" doc:"Makes the request safe to repeat: the same source of an account queues one message; in another conversation it is refused"`
 }

@@ -159,6 +159,10 @@ func groupProblem(err error) error {
 		return huma.Error409Conflict(err.Error() + "; mimird group show says why")
 	case errors.Is(err, node.ErrNoInvite):
 		return huma.Error409Conflict(err.Error() + "; mimird group show says what it is in")
+	case errors.Is(err, node.ErrOwnMembership):
+		return huma.Error422UnprocessableEntity(err.Error() + "; mimird group leave ends the membership")
+	case errors.Is(err, node.ErrNotBanned):
+		return huma.Error409Conflict(err.Error() + "; mimird group members --all shows who is")
 	case errors.Is(err, node.ErrGroupReadOnly), errors.Is(err, node.ErrTaskRefused):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, node.ErrGroupKey):

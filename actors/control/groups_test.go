@@ -144,6 +144,8 @@ func TestGroups_TextsThroughTheAPI(t *testing.T) {
 	if err != nil || again.ID != sent.ID {
 		t.Errorf("the same source queued %v (%v), first %v", again.ID, err, sent.ID)
 	}
+	_, err = r.client.Send(ctx, "alice", "Orchestra", control.Text{Text: "hello, too", Source: "one"})
+	refused(t, err, http.StatusConflict, "give each conversation a source of its own")
 	if sent.Group != r.groups[0].ID || sent.Contact != "" {
 		t.Errorf("sent to group %q, contact %q", sent.Group, sent.Contact)
 	}
@@ -214,6 +216,12 @@ func TestGroups_ModerationThroughTheAPI(t *testing.T) {
 	if member(r.carol).Banned {
 		t.Error("carol is still banned")
 	}
+	_, err := r.client.BanFromGroup(ctx, "bob", "Choir", r.carol.String(), false, wait)
+	refused(t, err, http.StatusConflict, "this identity is not banned; mimird group members --all shows who is")
+	for _, banned := range []bool{true, false} {
+		_, err = r.client.BanFromGroup(ctx, "alice", "Choir", r.accounts[0].ID.String(), banned, wait)
+		refused(t, err, http.StatusUnprocessableEntity, "mimird group leave ends the membership")
+	}
 	name := "Chamber choir"
 	done("edit")(r.client.EditGroup(ctx, "alice", "Choir", control.GroupEdit{Name: &name}, wait))
 	r.eventually("bob sees the new name", func() bool { return r.group("bob", r.groups[0].ID).Name == name })
@@ -221,7 +229,7 @@ func TestGroups_ModerationThroughTheAPI(t *testing.T) {
 		t.Errorf("the other group has changed: %+v", g)
 	}
 
-	_, err := r.client.BanFromGroup(ctx, "bob", "Orchestra", r.carol.String(), true, wait)
+	_, err = r.client.BanFromGroup(ctx, "bob", "Orchestra", r.carol.String(), true, wait)
 	refused(t, err, http.StatusConflict, "refused by the mediator")
 	_, err = r.client.SetGroupRole(ctx, "alice", name, "nobody", "user", wait)
 	refused(t, err, http.StatusNotFound, "no such member")
@@ -406,9 +414,15 @@ func TestGroups_CreateThroughTheAPI(t *testing.T) {
 	if other, err := r.client.CreateGroup(ctx, "bob", g); err != nil || other.ID == created.ID {
 		t.Errorf("another account created %s, error %v", other.ID, err)
 	}
-	g.Name = strings.Repeat("x", 26)
-	_, err = r.client.CreateGroup(ctx, "alice", g)
-	refused(t, err, http.StatusUnprocessableEntity, "1 to 25 characters")
+	for _, name := range []string{strings.Repeat("x", 26), " \n\u202e "} {
+		g.Name = name
+		_, err = r.client.CreateGroup(ctx, "alice", g)
+		refused(t, err, http.StatusUnprocessableEntity, "the name of a group has 1 to 25 characters")
+	}
+	g.Name, g.Source = "Two\n\x1blines", "lines"
+	if two, err := r.client.CreateGroup(ctx, "alice", g); err != nil || two.Name != "Two lines" {
+		t.Errorf("created %q, error %v", two.Name, err)
+	}
 	if err := r.client.RemoveGroup(ctx, "alice", "Band"); err != nil {
 		t.Error(err)
 	}

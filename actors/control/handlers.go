@@ -182,6 +182,9 @@ func (s *service) contactFor(in *ContactPath, purpose node.NamePurpose) (account
 	return account, contact, nil
 }
 
+// sentence is the text of an error without its kind at the end, which the status says.
+func sentence(err, kind error) string { return strings.TrimSuffix(err.Error(), ": "+kind.Error()) }
+
 // problem makes an answer of an error: what the caller can correct is passed on as it
 // is.
 func problem(err error) error {
@@ -189,13 +192,15 @@ func problem(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, node.ErrUnknownAccount), errors.Is(err, node.ErrUnknownContact), errors.Is(err, node.ErrUnknownGroup), errors.Is(err, store.ErrNotFound):
-		return huma.Error404NotFound(err.Error())
+		return huma.Error404NotFound(sentence(err, store.ErrNotFound))
 	case errors.Is(err, node.ErrOwnKey):
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")
 	case errors.Is(err, node.ErrBlocked):
 		return huma.Error422UnprocessableEntity(err.Error() + "; mimird contact unblock undoes that")
 	case errors.Is(err, node.ErrNoMediator):
 		return huma.Error409Conflict(err.Error() + "; see roles in the configuration, and mimird status")
+	case errors.Is(err, node.ErrSourceUsed):
+		return huma.Error409Conflict(err.Error() + "; give each conversation a source of its own")
 	case errors.Is(err, node.ErrAccountExists):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, node.ErrAvatar), errors.Is(err, node.ErrForwardTo), errors.Is(err, node.ErrAnsweringRole):
@@ -203,7 +208,7 @@ func problem(err error) error {
 	case errors.Is(err, node.ErrGreeting):
 		return huma.Error422UnprocessableEntity(err.Error() + "; ffmpeg -i FILE -ac 1 -ar 44100 -c:a aac -b:a 48k greeting.m4a makes one")
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, identity.ErrInvalidKey):
-		return huma.Error422UnprocessableEntity(err.Error())
+		return huma.Error422UnprocessableEntity(sentence(err, store.ErrInvalid))
 	case errors.Is(err, store.ErrOutboxFull):
 		return huma.Error429TooManyRequests(err.Error())
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrBusy), errors.Is(err, node.ErrNotRunning):

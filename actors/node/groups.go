@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	groupactor "github.com/mimird/mimird/actors/group"
@@ -211,6 +214,7 @@ func (n *Node) CreateGroup(ctx context.Context, g NewGroup) (store.Group, error)
 	if g.Mediator.IsZero() {
 		return store.Group{}, ErrMediatorMissing
 	}
+	g.Name = lineOf(g.Name)
 	if err := checkGroupTexts(&g.Name, &g.Description, g.Avatar); err != nil {
 		return store.Group{}, err
 	}
@@ -229,6 +233,14 @@ func (n *Node) CreateGroup(ctx context.Context, g NewGroup) (store.Group, error)
 		return store.Group{}, fmt.Errorf("create group: %w", err)
 	}
 	return created, nil
+}
+
+// lineOf makes one line of the name of a group: a control character, and one that turns the
+// direction of the text, is a space, and several spaces are one.
+func lineOf(name string) string {
+	return strings.Join(strings.FieldsFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	}), " ")
 }
 
 // checkGroupTexts fails when a mediator would not take name, description or picture; nil
@@ -351,14 +363,36 @@ func (n *Node) SetGroupRole(ctx context.Context, account identity.PublicKey, gro
 }
 
 // BanFromGroup bans a member. It requires an owner, admin or moderator. A banned member
-// keeps the key of the group and what they have read.
+// keeps the key of the group and what they have read. It fails with [ErrOwnMembership], too:
+// a group whose only owner is banned can never have another one.
 func (n *Node) BanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error) {
+	if member == account {
+		return 0, ErrOwnMembership
+	}
 	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskBan, User: member})
 }
 
 // UnbanFromGroup lifts a ban and makes somebody a member again, with the role "user". It
-// requires an owner, admin or moderator.
+// requires an owner, admin or moderator. For a member it fails with [ErrNotBanned], as the
+// mediator would take their role away; for the account itself with [ErrOwnMembership].
 func (n *Node) UnbanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error) {
+	if member == account {
+		return 0, ErrOwnMembership
+	}
+	known, err := n.GroupMember(account, group, member)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return 0, err
+	}
+	if err == nil && known.Standing == store.StandingMember {
+		tasks, err := n.GroupTasks(account, group, store.MaxPage)
+		if err != nil {
+			return 0, err
+		}
+		banned := func(t store.GroupTask) bool { return t.Kind == store.TaskBan && t.User == member }
+		if !slices.ContainsFunc(tasks, banned) {
+			return 0, ErrNotBanned
+		}
+	}
 	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskUnban, User: member})
 }
 
@@ -383,6 +417,10 @@ type GroupEdit struct {
 // EditGroup changes name, description or picture of a group. It requires an owner or admin.
 // It fails with [ErrAvatar], too.
 func (n *Node) EditGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, e GroupEdit) (uint64, error) {
+	if e.Name != nil {
+		name := lineOf(*e.Name)
+		e.Name = &name
+	}
 	if err := checkGroupTexts(e.Name, e.Description, e.Avatar); err != nil {
 		return 0, err
 	}

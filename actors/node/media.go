@@ -56,7 +56,10 @@ func (n *Node) SendFile(ctx context.Context, f OutgoingFile) (store.Message, err
 	queued, err := n.files.Send(ctx, message, transfer.File{
 		Body: f.Body, Name: f.Name, MIMEType: f.MIMEType, Caption: f.Caption, Voice: f.Voice,
 	})
-	return queued, running(err)
+	if err != nil {
+		return queued, running(err)
+	}
+	return inConversation(queued, message.Conversation)
 }
 
 // running returns err, or [ErrNotRunning] with it when it says that the store actor

@@ -27,7 +27,8 @@ type Outgoing struct {
 	// Source makes sending idempotent: the same source of the same account again
 	// returns the message that was queued the first time. A caller that may have to
 	// repeat the call gives one, such as the id of a Matrix event. "" means a new
-	// message.
+	// message. In another conversation the source is refused with
+	// [ErrSourceUsed].
 	Source  string
 	Type    peer.MessageType
 	ReplyTo peer.GUID
@@ -41,7 +42,8 @@ type Outgoing struct {
 // order, and its further life is in the event log.
 //
 // Errors: [ErrUnknownAccount], [ErrUnknownContact], [ErrBlocked], [ErrUnknownGroup],
-// [ErrNotInGroup], [ErrGroupReadOnly], [ErrGroupKey], store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
+// [ErrNotInGroup], [ErrGroupReadOnly], [ErrGroupKey], [ErrSourceUsed],
+// store.ErrOutboxFull, store.ErrDiskFull, store.ErrInvalid.
 func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
 	if err := n.maySend(m.Account, conversationOf(m.Contact, m.Group)); err != nil {
 		return store.Message{}, err
@@ -53,7 +55,16 @@ func (n *Node) Send(ctx context.Context, m Outgoing) (store.Message, error) {
 	if err != nil {
 		return store.Message{}, fmt.Errorf("send message: %w", err)
 	}
-	return queued.Message, nil
+	return inConversation(queued.Message, conversationOf(m.Contact, m.Group))
+}
+
+// inConversation fails when the message that a source has is not in the conversation that it
+// was given for.
+func inConversation(queued store.Message, conversation store.ConversationID) (store.Message, error) {
+	if queued.Conversation != conversation {
+		return store.Message{}, ErrSourceUsed
+	}
+	return queued, nil
 }
 
 // conversationOf is the group, and that with the contact without one.

@@ -59,9 +59,14 @@ func listGroups(out io.Writer, groups []control.Group) {
 		if g.Undelivered > 0 {
 			state += fmt.Sprintf(", %d undelivered", g.Undelivered)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(g.Name), groupStart(g.ID), state, doingOfGroup(g))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", nameOfGroup(g, "(no name)"), groupStart(g.ID), state, doingOfGroup(g))
 	}
 	_ = w.Flush() // what it writes to reports its own errors
+}
+
+// nameOfGroup is the name of a group in one line, or none when nothing of it can be seen.
+func nameOfGroup(g control.Group, none string) string {
+	return cmp.Or(strings.TrimSpace(printable(g.Name)), none)
 }
 
 // groupStart is the beginning of a group's id, with which commands find the group.
@@ -142,7 +147,7 @@ func printGroup(out io.Writer, g control.Group) {
 			fmt.Fprintf(w, "%s\t%s\n", what, printable(value))
 		}
 	}
-	line("name", g.Name)
+	line("name", nameOfGroup(g, ""))
 	line("description", g.Description)
 	line("id", g.ID)
 	state := stateOfGroup(g)
@@ -242,6 +247,9 @@ func newGroupCreate(f *flags) *cobra.Command {
 		Args: oneArg("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g.Name = args[0]
+			if err := checkGroupTexts(&g.Name, &g.Description); err != nil {
+				return err
+			}
 			if picture != "" {
 				var err error
 				if g.Avatar, err = readGroupPicture(picture); err != nil {
@@ -358,7 +366,7 @@ func newGroupJoin(f *flags) *cobra.Command {
 // id.
 func (f *flags) withGroup(cmd *cobra.Command, sentence string, do func(*client.Client) (control.Group, error)) error {
 	return answer(f, cmd, do, func(w io.Writer, g control.Group) {
-		fmt.Fprintf(w, sentence, printable(cmp.Or(g.Name, "the group")), groupStart(g.ID))
+		fmt.Fprintf(w, sentence, nameOfGroup(g, "the group"), groupStart(g.ID))
 	})
 }
 

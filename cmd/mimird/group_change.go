@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -233,6 +235,9 @@ func newGroupSet(f *flags) *cobra.Command {
 			if given("description") {
 				c.edit.Description = &description
 			}
+			if err := checkGroupTexts(c.edit.Name, c.edit.Description); err != nil {
+				return err
+			}
 			if given("muted") {
 				c.settings.Muted = &muted
 			}
@@ -318,6 +323,22 @@ func setGroup(cmd *cobra.Command, f *flags, name string, c groupChange, wait tim
 		err = errors.Join(err, unanswered(cmd, *set.Task, wait))
 	}
 	return err
+}
+
+// checkGroupTexts fails when a name or a description, nil for none, has another length than
+// mediators accept.
+func checkGroupTexts(name, description *string) error {
+	if name != nil {
+		if n := utf8.RuneCountInString(*name); n > wire.MaxGroupName || strings.TrimSpace(printable(*name)) == "" {
+			return fmt.Errorf("the name of a group has 1 to %d characters, and this one %d; give another one", wire.MaxGroupName, n)
+		}
+	}
+	if description != nil {
+		if n := utf8.RuneCountInString(*description); n > wire.MaxGroupDescription {
+			return fmt.Errorf("the description of a group has at most %d characters, and this one %d; shorten it", wire.MaxGroupDescription, n)
+		}
+	}
+	return nil
 }
 
 // readGroupPicture reads the picture of a group.
