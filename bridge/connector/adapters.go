@@ -68,6 +68,15 @@ func (c roomConversations) Retry(conversation store.Conversation) {
 	}
 }
 
+func (c roomConversations) HoldGhosts(ctx context.Context, login *bridgev2.UserLogin, contact identity.PublicKey) (release func(), err error) {
+	if cl, ok := login.Client.(*client); ok {
+		if err := cl.own.AwaitPrepared(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.ghosts.Hold(ctx, mimirid.User(contact))
+}
+
 func (c roomConversations) Logins(group store.ConversationID) (logins []*bridgev2.UserLogin) {
 	return c.loginsOf(group)
 }

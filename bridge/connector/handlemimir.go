@@ -40,7 +40,7 @@ type delivery struct {
 // show shows one entry of the event log in its room; it is [deliver.Deps].Show.
 func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
 	d := &delivery{Connector: c, at: at, ev: ev}
-	if at.ID.Kind() == store.KindContact && c.groups != nil {
+	if at.ID.Kind() == store.KindContact {
 		hold := c.ghosts.Share
 		if at.Exclusive {
 			hold = c.ghosts.Hold

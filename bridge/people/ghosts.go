@@ -232,6 +232,29 @@ func (o *Own) Prepare(ctx context.Context) {
 		return // a group uses it; the next message tries again
 	}
 	defer release()
+	o.prepareHeld(ctx, user)
+}
+
+// AwaitPrepared is Prepare for one who can wait until nothing else uses the ghost. It fails
+// only when ctx ends.
+func (o *Own) AwaitPrepared(ctx context.Context) error {
+	// The ghost before the mutex: who has the mutex does not wait for a ghost.
+	user := mimirid.User(o.account)
+	release, err := o.ghosts.Hold(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer release()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.prepared {
+		o.prepareHeld(ctx, user)
+	}
+	return nil
+}
+
+// prepareHeld is Prepare with the ghost and the mutex held.
+func (o *Own) prepareHeld(ctx context.Context, user networkid.UserID) {
 	ghost, err := o.ghosts.deps.Bridge.GetGhostByID(ctx, user)
 	if err != nil {
 		return

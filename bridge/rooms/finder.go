@@ -68,6 +68,10 @@ type Conversations interface {
 	// Retry delivers at once what waits for the room of a conversation. The account does not
 	// matter for a group, here and in ShownIn: its room is that of all accounts in it.
 	Retry(conversation store.Conversation)
+	// HoldGhosts keeps everything else from the ghosts of a conversation with a contact
+	// until release is called, so that the library may set their names and pictures. It
+	// fails only when ctx ends.
+	HoldGhosts(ctx context.Context, login *bridgev2.UserLogin, contact identity.PublicKey) (release func(), err error)
 	// Logins returns the logins that share the room of a group.
 	Logins(group store.ConversationID) []*bridgev2.UserLogin
 }
@@ -643,6 +647,13 @@ func (f *Finder) takeIn(
 		return fmt.Errorf("adopt a room: %w", err)
 	}
 	f.log.Info("room adopted", "contact", contact.Short(), "room_id", room)
+	if conversation.Kind() == store.KindContact {
+		release, err := f.conversations.HoldGhosts(ctx, login, contact)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	result := f.br.QueueRemoteEvent(login, &simplevent.ChatResync{
 		EventMeta: simplevent.EventMeta{
 			Type: bridgev2.RemoteEventChatResync, PortalKey: portal.PortalKey,
