@@ -7,22 +7,29 @@ package page_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/mimird/mimird/actors/control"
+	"github.com/mimird/mimird/actors/kernel"
+	"github.com/mimird/mimird/actors/store"
 )
 
 // These tests need a Chromium and axe; make page-test fetches and runs them.
@@ -31,7 +38,7 @@ var (
 	axe      = flag.String("axe", os.Getenv("AXE"), "axe.min.js of axe-core")
 	pictures = flag.String("pictures", "", "a directory for the pictures of the documents")
 	every    = flag.String("every", "", "a directory for pictures of all pages")
-	long     = flag.Int("long", 3000, "messages in the long conversation")
+	long     = flag.Int("long", 10_000, "messages in the long conversation")
 )
 
 // view is how somebody looks at a page.
@@ -201,6 +208,107 @@ func TestBrowser_EveryPage(t *testing.T) {
 	}
 }
 
+const (
+	// paintTime and firstBytes bound what the first page of a browser without a cache may
+	// take on loopback: until something is seen, and over the wire, everything together.
+	paintTime  = 500.0 // milliseconds
+	firstBytes = 150 << 10
+)
+
+// What a browser that was never here sees is there soon, and small: the median of some visits
+// counts, as the machine may be busy.
+func TestBrowser_FirstPaint(t *testing.T) {
+	r := newRig(t)
+	r.decorate()
+	r.fill(200)
+	b := r.loggedIn()
+	ctx := open(t, b)
+	var bytes atomic.Int64
+	chromedp.ListenTarget(ctx, func(ev any) {
+		switch ev := ev.(type) {
+		case *network.EventDataReceived: // also of what does not end, such as the stream of events
+			bytes.Add(max(ev.EncodedDataLength, 0))
+		case *network.EventResponseReceived:
+			bytes.Add(int64(ev.Response.EncodedDataLength)) // of its head
+		}
+	})
+	do(t, ctx, network.SetCacheDisabled(true))
+	for _, v := range []view{views[0], views[3]} {
+		for name, path := range map[string]string{
+			"conversations": r.at(), "conversation": r.at("c", r.chats[0]), "contacts": r.at("contacts"), "node": "/node",
+		} {
+			var paints []float64
+			var largest int64
+			for range 5 {
+				bytes.Store(0)
+				var paint float64
+				do(t, ctx, v.set(), chromedp.Navigate(b.base+path), loaded(),
+					whenTrue(`performance.getEntriesByName("first-contentful-paint").length`),
+					chromedp.Evaluate(`performance.getEntriesByName("first-contentful-paint")[0].startTime`, &paint))
+				paints, largest = append(paints, paint), max(largest, bytes.Load())
+			}
+			slices.Sort(paints)
+			t.Logf("%s, %s: %.0f ms until the first paint (%.0f to %.0f), %.1f KiB",
+				name, v.name, paints[len(paints)/2], paints[0], paints[len(paints)-1], float64(largest)/1024)
+			if paints[len(paints)/2] > paintTime || largest > firstBytes {
+				t.Errorf("%s, %s: over %.0f ms or %d bytes", name, v.name, paintTime, firstBytes)
+			}
+			if largest < 10_000 {
+				t.Errorf("%s, %s: only %d bytes were counted", name, v.name, largest)
+			}
+		}
+	}
+}
+
+// With the Tab key alone somebody comes to everything on a page that can be used, sees where
+// they are, and comes out of it again.
+func TestBrowser_TabReachesEverything(t *testing.T) {
+	r := newRig(t)
+	r.decorate()
+	b := r.loggedIn()
+	ctx := open(t, b)
+	for _, v := range []view{views[0], views[2]} {
+		for name, path := range map[string]string{
+			"conversations": r.at(), "conversation": r.at("c", r.chats[0]), "contacts": r.at("contacts"), "groups": r.at("groups"),
+			"about": r.at("c", r.chats[0], "about"), "members": r.at("c", r.chats[2], "about"), "node": "/node", "settings": r.at("settings"),
+			"request": r.at("c", r.mallory.Account.ID.String()), "message": r.at("c", r.chats[0], "m", r.file.ID),
+			"search": r.at("search") + "?words=doors", "welcome": r.newcomer(),
+		} {
+			var usable int
+			do(t, ctx, v.set(), chromedp.Navigate(b.base+path), chromedp.WaitReady("body"), loaded(), chromedp.Evaluate(`(() => {
+				window.wanted = new Set([...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, audio[controls], [tabindex='0']")]
+					.filter(e => !e.disabled && e.checkVisibility({visibilityProperty: true}) && !(e.type === "radio" && !e.checked)));
+				window.unseen = [];
+				if (document.activeElement) document.activeElement.blur();
+				return wanted.size;
+			})()`, &usable))
+			var left []string
+			for range 3*usable + 20 {
+				do(t, ctx, chromedp.KeyEvent("\t"), chromedp.Evaluate(`(() => {
+					const e = document.activeElement;
+					if (wanted.delete(e) && e.type !== "file") {
+						const s = getComputedStyle(e), b = e.getBoundingClientRect();
+						if (s.outlineStyle === "none" || s.outlineWidth === "0px" || b.bottom < 1 || b.top > innerHeight - 1) unseen.push(e.outerHTML.slice(0, 200));
+					}
+					return [...wanted].filter(e => e.isConnected).map(e => e.outerHTML.slice(0, 200));
+				})()`, &left))
+				if len(left) == 0 {
+					break
+				}
+			}
+			for _, e := range left {
+				t.Errorf("%s, %s: the Tab key does not come to %s", name, v.name, e)
+			}
+			var unseen []string
+			do(t, ctx, chromedp.Evaluate(`unseen`, &unseen))
+			for _, e := range unseen {
+				t.Errorf("%s, %s: it is not seen that the focus is on %s", name, v.name, e)
+			}
+			t.Logf("%s, %s: %d elements", name, v.name, usable)
+		}
+	}
+}
+
 // A conversation is used with the keyboard alone; what happens is seen without loading it
 // again.
 func TestBrowser_Keyboard(t *testing.T) {
@@ -261,43 +369,113 @@ func TestBrowser_Keyboard(t *testing.T) {
 	}
 }
 
-// A long conversation scrolls from its end to its beginning and back, with a bounded
-// number of messages in the page.
+// fill stores a conversation of Bob with alice, which the node finds at its next start.
+func (r *rig) fill(messages int) {
+	r.t.Helper()
+	r.home.Stop()
+	inner := r.home.Opts.OpenStore
+	r.home.Opts.OpenStore = func(o store.Options) (*store.Store, error) {
+		s, err := inner(o)
+		if err != nil {
+			return nil, err
+		}
+		system := kernel.NewSystem(kernel.Options{Logger: slog.New(slog.DiscardHandler)})
+		writer, err := system.Spawn(kernel.Spec{Name: "store", Kind: "store", New: func() kernel.Actor { return store.NewActor(s) }})
+		if err != nil {
+			return nil, err
+		}
+		began := time.Now().Add(-time.Duration(messages) * time.Minute)
+		for i := range messages {
+			at := store.MillisOf(began.Add(time.Duration(i) * time.Minute))
+			if _, err := store.Do[store.Accepted](r.t.Context(), writer, store.AcceptMessage{
+				Account: key(r.t, r.alice.ID), Conversation: store.ContactConversation(r.bob.Account.ID), GUID: int64(i + 1_000_000),
+				SendTime: at, Received: at, Payload: fmt.Appendf(nil, "line %d of a long conversation", i),
+			}); err != nil {
+				return nil, err
+			}
+		}
+		if err := errors.Join(system.Stop(r.t.Context()), s.Close()); err != nil {
+			return nil, err
+		}
+		return inner(o)
+	}
+	r.home.Start()
+	r.home.Opts.OpenStore = inner
+	r.eventually("the page is served again", func() bool {
+		_, err := r.api.Accounts(r.t.Context())
+		return err == nil && r.access.Address() != ""
+	})
+}
+
+// memory is what a conversation takes of the browser and of the node, which is this process,
+// after their garbage was collected.
+type memory struct{ page, node, elements int64 }
+
+func (m memory) String() string {
+	return fmt.Sprintf("%.1f MiB in the page, %.1f MiB in the node, %d elements", float64(m.page)/(1<<20), float64(m.node)/(1<<20), m.elements)
+}
+
+func measure(t *testing.T, ctx context.Context) (m memory) {
+	t.Helper()
+	do(t, ctx, heapprofiler.CollectGarbage(), chromedp.ActionFunc(func(ctx context.Context) error {
+		used, _, _, _, err := runtime.GetHeapUsage().Do(ctx)
+		m.page = int64(used)
+		return err
+	}), chromedp.Evaluate(`document.getElementsByTagName("*").length`, &m.elements))
+	goruntime.GC()
+	var stats goruntime.MemStats
+	goruntime.ReadMemStats(&stats)
+	m.node = int64(stats.HeapAlloc)
+	return m
+}
+
+// A long conversation scrolls from its end to its beginning and some of the way back, with a
+// bounded number of messages in the page, and bounded memory of browser and node.
 func TestBrowser_LongConversation(t *testing.T) {
 	r := newRig(t)
-	for i := range *long {
-		if _, err := r.api.Send(t.Context(), r.alice.ID, r.chats[2], control.Text{Text: fmt.Sprintf("line %d of a long conversation", i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r.fill(*long)
 	b := r.loggedIn()
 	ctx := open(t, b)
-	begin := time.Now()
-	do(t, ctx, views[0].set(), chromedp.Navigate(b.base+r.at("c", r.chats[2])), chromedp.WaitVisible("#text"))
-	var paint float64
-	do(t, ctx, whenTrue(`performance.getEntriesByName("first-contentful-paint").length`),
-		chromedp.Evaluate(`performance.getEntriesByName("first-contentful-paint")[0].startTime`, &paint))
-	t.Logf("first paint after %.0f ms, loaded in %s", paint, time.Since(begin))
-	scroll := func(to, done string, most int) (seen int) {
-		for range 100000 {
-			var state struct {
-				Rows int
-				Done bool
-			}
-			do(t, ctx, chromedp.Evaluate(to, nil), chromedp.Sleep(30*time.Millisecond),
-				chromedp.Evaluate(`({Rows: document.querySelectorAll(".msg").length, Done: !!(`+done+`)})`, &state))
-			seen = max(seen, state.Rows)
-			if state.Done {
-				return seen
-			}
+	do(t, ctx, views[0].set(), chromedp.Navigate(b.base+r.at("c", r.chats[0])), chromedp.WaitVisible("#text"),
+		whenTrue(fmt.Sprintf(`document.body.textContent.includes("line %d of")`, *long-1)))
+	// scroll scrolls until an expression is true, and returns how many messages were in the
+	// page at most. The page itself waits for the answers of the node.
+	scroll := func(to, done string) (most int) {
+		var seen struct {
+			Most int
+			Done bool
 		}
-		t.Fatal("it does not end")
-		return 0
+		for !seen.Done {
+			do(t, ctx, chromedp.Evaluate(fmt.Sprintf(`(async () => {
+				const log = document.getElementById("log");
+				let most = 0;
+				for (const end = performance.now() + 10000; performance.now() < end;) {
+					log.scrollTop = %s;
+					most = Math.max(most, log.querySelectorAll(".msg").length);
+					if (%s) return {Most: most, Done: true};
+					await new Promise(requestAnimationFrame);
+				}
+				return {Most: most, Done: false};
+			})()`, to, done), &seen, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+			most = max(most, seen.Most)
+		}
+		return most
 	}
-	most := scroll(`document.getElementById("log").scrollTop = 0`, `document.body.textContent.includes("hello Choir") && !document.querySelector(".more.older")`, 0)
-	most = max(most, scroll(`document.getElementById("log").scrollTop = 1e9`, `document.body.textContent.includes("line `+fmt.Sprint(*long-1)+` of") && document.getElementById("new")`, 0))
+	shows := func(line int) string {
+		return fmt.Sprintf(`[...log.querySelectorAll(".msg .text")].some(e => e.textContent === "line %d of a long conversation")`, line)
+	}
+	most := scroll("0", shows(max(0, *long-1000)))
+	first := measure(t, ctx)
+	t.Logf("after 1,000 messages: %s", first)
+	most = max(most, scroll("0", shows(0)+` && !log.querySelector(".more.older")`))
+	last := measure(t, ctx)
+	t.Logf("after %d messages: %s", *long, last)
+	most = max(most, scroll("1e9", shows(min(2000, *long)-1)))
 	if most > 520 {
 		t.Errorf("%d messages were in the page at a time", most)
 	}
 	t.Logf("at most %d messages in the page", most)
+	if last.page > first.page+8<<20 || last.elements > 2*first.elements || last.node > first.node+48<<20 {
+		t.Errorf("memory has grown from %s to %s", first, last)
+	}
 }
