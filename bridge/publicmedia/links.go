@@ -3,6 +3,7 @@
 package publicmedia
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/aes"
@@ -206,13 +207,14 @@ func Test(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxTestAnswer))
+	var text bytes.Buffer
+	_, err = text.ReadFrom(io.LimitReader(resp.Body, maxTestAnswer))
 	switch {
 	case err != nil:
 		return err
-	case string(text) == textGone:
+	case text.String() == textGone:
 		return nil
-	case string(text) == textInvalid:
+	case text.String() == textInvalid:
 		return ErrOtherKey
 	}
 	return fmt.Errorf("%w: HTTP status %d", ErrForeign, resp.StatusCode)

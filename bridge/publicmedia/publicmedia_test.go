@@ -25,6 +25,7 @@ import (
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/proto/identity"
+	"github.com/mimird/mimird/test/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -261,12 +262,12 @@ func TestLink_Expired_Gone(t *testing.T) {
 				t.Errorf("answered %d, want %d", w.Code, want)
 			}
 		}
-		time.Sleep(time.Hour - 2*time.Second)
+		virtual.Sleep(time.Hour - 2*time.Second)
 		check(short, http.StatusOK)
-		time.Sleep(4 * time.Second)
+		virtual.Sleep(4 * time.Second)
 		check(short, http.StatusGone)
 		check(long, http.StatusOK)
-		time.Sleep(24 * time.Hour)
+		virtual.Sleep(24 * time.Hour)
 		check(long, http.StatusGone)
 		check(endless, http.StatusOK)
 	})
