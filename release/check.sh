@@ -70,6 +70,22 @@ if [ "$(id -u)" = 0 ]; then
 	check "image runs" sh -c "chroot --userspec=65532:65532 $root/files /usr/bin/mimird version | grep -q 'mimird 0.0.0 ('"
 	rm -rf "$root"
 fi
+changelog_check() { # PACKAGE VERSION: Debian's programs read it, and find the version with what is in CHANGELOG.md
+	dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/share/doc/mimird/changelog.gz | gzip -dc >"$tools/changelog" &&
+		[ "$(dpkg-parsechangelog -l "$tools/changelog" -S Version)" = "$2" ] &&
+		[ -z "$(dpkg-parsechangelog -l "$tools/changelog" 2>&1 >/dev/null)" ] &&
+		[ "$(grep -c '^- ' CHANGELOG.md)" = "$(grep -c '^  \* [^ ]' "$tools/changelog")" ]
+}
+if command -v dpkg-parsechangelog >/dev/null; then
+	check "changelog of the package" changelog_check "dist/0.0.0/$program.deb" 0.0.0
+else
+	echo "not run changelog of the package, as dpkg-dev is not installed"
+fi
+if command -v lintian >/dev/null; then
+	check "lintian" lintian --no-cfg --fail-on error,warning "dist/0.0.0/$program.deb"
+else
+	echo "not run lintian, as it is not installed"
+fi
 # A package of another version, to upgrade to.
 if [ "$(id -u)" = 0 ]; then
 	RELEASE_TARGETS=$target sh release/release.sh 0.0.1 >/dev/null

@@ -36,6 +36,14 @@ echo "mimird $version: each system takes some minutes to compile the first time"
 build "$(go env GOHOSTOS)" "$(go env GOHOSTARCH)" "$dist/work/host"
 "$dist/work/host" man "$dist/work/man"
 gzip -9n "$dist"/work/man/*.1
+dates() { # the day of each version with a tag, and of this one
+	for tag in $(git tag -l 'v*'); do
+		printf '%s=%s;' "${tag#v}" "$(date -u -R -d "@$(git log -1 --format=%ct "$tag")")"
+	done
+	printf '%s=%s' "$number" "$(date -u -R -d "@$epoch")"
+}
+awk -v version="$number" -v dates="$(dates)" -f release/changelog.awk CHANGELOG.md | gzip -9n >"$dist/work/changelog.gz"
+{ printf 'mimird, %s\nCopyright (C) %s the authors of mimird\n\n' "$pages" "$(date -u -d "@$epoch" +%Y)" && cat LICENSE; } >"$dist/work/copyright"
 MIMIRD_UNIT_DIR=$dist/work "$dist/work/host" service install >/dev/null
 sed -i 's,^ExecStart="[^"]*",ExecStart=/usr/bin/mimird,' "$dist/work/mimird.service"
 images=
@@ -56,7 +64,7 @@ for target in $RELEASE_TARGETS; do
 	case $target in
 	linux/amd64 | linux/arm64 | linux/riscv64)
 		for format in deb rpm; do
-			VERSION=$number ARCH=$arch BIN=$dir/mimird MAN=$dist/work/man UNIT=$dist/work/mimird.service \
+			VERSION=$number ARCH=$arch BIN=$dir/mimird MAN=$dist/work/man CHANGELOG=$dist/work/changelog.gz COPYRIGHT=$dist/work/copyright UNIT=$dist/work/mimird.service \
 				"$tools/nfpm-v2.44.0" package --config release/nfpm.yaml --packager $format --target "$dist/$name.$format" >"$dist/work/log" || { cat "$dist/work/log"; exit 1; }
 		done
 		;;
