@@ -195,13 +195,19 @@ func (s *Store) commits() {
 				stale = time.After(markerInterval)
 			}
 		case <-s.due:
-			stale = nil
-			_ = s.writeMarker() // an error fails the store
+			stale = s.retryMarker()
 		case <-stale:
-			stale = nil
-			_ = s.writeMarker() // (same)
+			stale = s.retryMarker()
 		}
 	}
+}
+
+// retryMarker brings the marker up to date. When it cannot, it returns when to try again.
+func (s *Store) retryMarker() <-chan time.Time {
+	if s.refreshMarker() {
+		return nil
+	}
+	return time.After(markerInterval)
 }
 
 // committing reports whether a commit is under way.

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -289,11 +290,49 @@ func (s *Store) writeMarker() error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	p := marker{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
-	if err := p.write(s.fileSystem(), s.opts.Dir); err != nil {
+	if err := s.nextMarker().write(s.fileSystem(), s.opts.Dir); err != nil {
 		return s.fail(err)
 	}
 	return nil
+}
+
+// nextMarker returns what is synced at the moment. The caller has locked markerWrite, so
+// that markers are written in the order of what they say.
+func (s *Store) nextMarker() marker {
+	return marker{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
+}
+
+// refreshMarker brings the marker up to date, and reports whether it did. When the disk is
+// full it does not: the marker stays as it is, which is true, and says less. Nothing is
+// removed on its word before it is written, so the store goes on with the space that its
+// log has already. Any other error fails the store. One goroutine calls it.
+func (s *Store) refreshMarker() bool {
+	s.markerWrite.Lock()
+	defer s.markerWrite.Unlock()
+	if s.failure() != nil {
+		return true
+	}
+	system := s.fileSystem()
+	err := s.nextMarker().writeTemp(system, s.opts.Dir)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if !s.markerLate {
+			s.log.Error("disk full, marker of the store is late: make space", "path", s.opts.Dir, "err", err)
+		}
+		s.markerLate = true
+		return false
+	}
+	if err == nil {
+		err = replaceMarker(system, s.opts.Dir)
+	}
+	if err != nil {
+		_ = s.fail(fmt.Errorf("write %s: %w", markerName, err))
+		return true
+	}
+	if s.markerLate {
+		s.log.Info("marker of the store written again", "path", s.opts.Dir)
+	}
+	s.markerLate = false
+	return true
 }
 
 // giveUpLog removes a log from the marker, so that Pebble may remove or reuse it.
@@ -307,23 +346,33 @@ func (s *Store) giveUpLog(path string) error {
 
 // write makes the marker durable in the directory of a database.
 func (p marker) write(system vfs.FS, dir string) error {
-	temp := system.PathJoin(dir, markerTemp)
-	f, err := system.Create(temp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", markerName, err)
-	}
-	_, err = f.Write([]byte(p.text()))
+	err := p.writeTemp(system, dir)
 	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = system.Rename(temp, system.PathJoin(dir, markerName))
-	}
-	if err == nil {
-		err = syncDir(system, dir)
+		err = replaceMarker(system, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerName, err)
 	}
 	return nil
+}
+
+// writeTemp makes the marker durable under another name.
+func (p marker) writeTemp(system vfs.FS, dir string) error {
+	f, err := system.Create(system.PathJoin(dir, markerTemp), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(p.text()))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// replaceMarker puts what writeTemp has written in the place of the marker.
+func replaceMarker(system vfs.FS, dir string) error {
+	if err := system.Rename(system.PathJoin(dir, markerTemp), system.PathJoin(dir, markerName)); err != nil {
+		return err
+	}
+	return syncDir(system, dir)
 }

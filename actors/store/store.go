@@ -52,6 +52,7 @@ type Store struct {
 	logs        liveLogs
 	manifest    atomic.Pointer[manifestMark]
 	markerWrite sync.Mutex
+	markerLate  bool // the disk was too full for the marker; the goroutine that commits uses it
 	due         chan struct{}
 
 	failOnce sync.Once
