@@ -171,7 +171,11 @@ func (d *run) yggdrasil(ctx context.Context) []Check {
 		}
 	}
 	if d.online = up > 0; d.online {
-		return ok(fmt.Sprintf("%d of %d peers up", up, len(d.status.Overlay.Peers)))
+		found := fmt.Sprintf("%d of %d peers up", up, len(d.status.Overlay.Peers))
+		if n := len(d.status.Overlay.Spares); n > 0 {
+			found += fmt.Sprintf("; %d more are in reserve, as yggdrasil.connected is %d", n, d.Config.Yggdrasil.Connected)
+		}
+		return ok(found)
 	}
 	peers := d.Config.Yggdrasil.Peers
 	if len(peers) == 0 {
@@ -208,7 +212,7 @@ func (d *run) outside(ctx context.Context) []Check {
 	if len(d.Config.Yggdrasil.Peers) == 0 {
 		return skipped("yggdrasil.peers is empty: no second node can look at this one")
 	}
-	q := Question{Peers: d.Config.Yggdrasil.Peers, Files: d.Config.Media.Server.NodeKey}
+	q := Question{Peers: d.connectedPeers(), Files: d.Config.Media.Server.NodeKey}
 	for _, t := range d.Config.Trackers {
 		q.Trackers = append(q.Trackers, t.Address)
 	}
@@ -234,6 +238,29 @@ func (d *run) outside(ctx context.Context) []Check {
 		return warning("a second node does not reach this one: "+oneLine(reached.Node), "contacts may be unable to connect; the node still reaches them", "wait a minute, as paths take time; then look at the peers in mimird status")
 	}
 	return ok("a second node reaches this one over the network")
+}
+
+// connectedPeers returns the peers of the configuration without those that the running node
+// has in reserve: by another one a second node may reach what the first cannot.
+func (d *run) connectedPeers() []string {
+	peers := slices.DeleteFunc(slices.Clone(d.Config.Yggdrasil.Peers), func(uri string) bool {
+		name, _, _ := strings.Cut(uri, "?") // without its options, as the status has it
+		return d.runs && slices.Contains(d.status.Overlay.Spares, name)
+	})
+	if len(peers) == 0 {
+		return d.Config.Yggdrasil.Peers
+	}
+	return peers
+}
+
+// unlinked is a remedy for what does not answer, when there are peers in reserve: it may be
+// reached by one of them alone.
+func (d *run) unlinked() string {
+	n := len(d.status.Overlay.Spares)
+	if !d.runs || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; when your peers are not all of one network, it may be behind one of the %d in reserve: set yggdrasil.connected to 0, which connects to all", n)
 }
 
 func (d *run) trackers(context.Context) []Check {
@@ -293,9 +320,9 @@ func (d *run) silentTrackers(silent []string, all int, more string) []Check {
 	case len(silent) == 0:
 		return ok(fmt.Sprintf("all %d answer%s", all, more))
 	case len(silent) == all:
-		return failed("none answers: "+strings.Join(silent, ", "), "contacts that have moved are not found, nor this node by them", "when Yggdrasil above is right, wait, or add other trackers")
+		return failed("none answers: "+strings.Join(silent, ", "), "contacts that have moved are not found, nor this node by them", "when Yggdrasil above is right, wait, or add other trackers"+d.unlinked())
 	}
-	return warning(fmt.Sprintf("%d of %d do not answer: %s", len(silent), all, strings.Join(silent, ", ")), "the others are enough for now", "replace trackers that stay silent")
+	return warning(fmt.Sprintf("%d of %d do not answer: %s", len(silent), all, strings.Join(silent, ", ")), "the others are enough for now", "replace trackers that stay silent"+d.unlinked())
 }
 
 func (d *run) fileServer(context.Context) []Check {
@@ -307,7 +334,7 @@ func (d *run) fileServer(context.Context) []Check {
 	case d.reached == nil || !d.reached.Connected:
 		return skipped("cannot be dialled without a network")
 	case d.reached.Files != nil:
-		return warning("does not answer: "+oneLine(d.reached.Files), "files wait until it does; texts do not need it", "wait, or set media.server to another one")
+		return warning("does not answer: "+oneLine(d.reached.Files), "files wait until it does; texts do not need it", "wait, or set media.server to another one"+d.unlinked())
 	}
 	return ok("answers")
 }

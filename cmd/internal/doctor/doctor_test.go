@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,14 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 		"file server gone": {"file server", doctor.Warning, "does not answer", "media.server", func(_ *doctor.Options, _ *control.Status, out *doctor.Outside) {
 			out.Files = errors.New("no answer")
 		}},
+		"file server on an island": {"file server", doctor.Warning, "does not answer", "one of the 2 in reserve: set yggdrasil.connected to 0", func(_ *doctor.Options, s *control.Status, out *doctor.Outside) {
+			s.Overlay.Spares = []string{"tcp://three:3", "tcp://four:4"}
+			out.Files = errors.New("no answer")
+		}},
+		"tracker on an island": {"trackers", doctor.Warning, "1 of 2 do not answer", "one of the 1 in reserve", func(_ *doctor.Options, s *control.Status, out *doctor.Outside) {
+			s.Overlay.Spares = []string{"tcp://three:3"}
+			out.Trackers[0] = errors.New("no answer")
+		}},
 		"request declined": {"contact Bob", doctor.Warning, "2 undelivered", "mimird cancel", func(_ *doctor.Options, s *control.Status, _ *doctor.Outside) {
 			s.Undelivered = []control.Undelivered{{Name: "Bob", Messages: 2, Code: "request_declined", Why: "they declined"}}
 		}},
@@ -208,6 +217,36 @@ func TestDoctor_BrokenSetUps_NamesCause(t *testing.T) {
 			}
 			t.Error("nothing says so")
 		})
+	}
+}
+
+// The second node joins by the peers that the first one is connected to: by others it could
+// reach what the first cannot.
+func TestDoctor_Outside_ByConnectedPeers(t *testing.T) {
+	for name, c := range map[string]struct{ peers, spares, want []string }{
+		"some in reserve": {
+			[]string{"tcp://one:1", "tls://two:2?password=x", "tcp://three:3", "tcp://four:4?maxbackoff=1m"},
+			[]string{"tls://two:2", "tcp://three:3"},
+			[]string{"tcp://one:1", "tcp://four:4?maxbackoff=1m"},
+		},
+		"none in reserve": {[]string{"tcp://one:1", "tcp://two:2"}, nil, []string{"tcp://one:1", "tcp://two:2"}},
+		"all in reserve":  {[]string{"tcp://one:1", "tcp://two:2"}, []string{"tcp://one:1", "tcp://two:2"}, []string{"tcp://one:1", "tcp://two:2"}},
+	} {
+		o, status, outside := healthy(t)
+		o.Config.Yggdrasil.Peers, status.Overlay.Spares = c.peers, c.spares
+		var asked []string
+		o.Outside = func(_ context.Context, q doctor.Question) (doctor.Outside, error) {
+			asked = q.Peers
+			return *outside, nil
+		}
+		for _, check := range doctor.Diagnose(t.Context(), *o) {
+			if check.Name == "yggdrasil" && strings.Contains(check.Found, "in reserve") != (c.spares != nil) {
+				t.Errorf("%s: %s", name, check.Found)
+			}
+		}
+		if !slices.Equal(asked, c.want) {
+			t.Errorf("%s: the second node joins by %v, want %v", name, asked, c.want)
+		}
 	}
 }
 
