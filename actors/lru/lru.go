@@ -4,7 +4,10 @@
 // what is remembered of their nodes, is kept in it. It imports the standard library only.
 package lru
 
-import "container/list"
+import (
+	"container/list"
+	"iter"
+)
 
 // Table maps keys to values, at most a number of them: another one evicts the entry that
 // was used least recently. It is not safe for concurrent use.
@@ -70,3 +73,15 @@ func (t *Table[K, V]) Delete(key K) {
 
 // Len returns the number of entries.
 func (t *Table[K, V]) Len() int { return t.order.Len() }
+
+// All returns the entries, the one used last first, which does not count as a use. The
+// table must not change meanwhile.
+func (t *Table[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for place := t.order.Front(); place != nil; place = place.Next() {
+			if e := place.Value.(*entry[K, V]); !yield(e.key, e.value) {
+				return
+			}
+		}
+	}
+}

@@ -89,6 +89,19 @@ func TestTable_Model(t *testing.T) {
 						t.Fatalf("%d is %d, %v", p.key, value, ok)
 					}
 				}
+				i := 0
+				for key, value := range table.All() {
+					if i == len(model) || model[i] != (pair{key, value}) {
+						t.Fatalf("entry %d is %d, %d, want %v", i, key, value, model)
+					}
+					i++
+				}
+				if i != len(model) {
+					t.Fatalf("%d entries, want %d", i, len(model))
+				}
+				for range table.All() {
+					break // a caller need not read to the end
+				}
 			},
 		})
 	})

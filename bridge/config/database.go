@@ -16,6 +16,8 @@ import (
 	"go.mau.fi/util/dbutil"
 	"modernc.org/sqlite" // also registers the driver
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/mimird/mimird/bridge/statements"
 )
 
 // The database types, with the names that mautrix bridges use.
@@ -26,7 +28,8 @@ const (
 
 // OpenDatabase opens the bridge's own database. A file of SQLite is below dir, the data
 // directory, has mode 0600, is checked for corruption first, and syncs every commit: a
-// room that was created must not be forgotten. The caller closes the database.
+// room that was created must not be forgotten. Its connections keep compiled statements.
+// The caller closes the database.
 func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logger) (*dbutil.Database, error) {
 	cfg := c.Database
 	logger := dbutil.ZeroLogger(log.With().Str("db_section", "main").Logger())
@@ -41,7 +44,7 @@ func (c *Config) OpenDatabase(ctx context.Context, dir string, log zerolog.Logge
 	if err := reserveFile(path); err != nil {
 		return nil, fmt.Errorf("open the bridge's database: %w", err)
 	}
-	raw, err := sql.Open("sqlite", sqliteSource(path, url.Values{
+	raw, err := statements.Open(sqliteSource(path, url.Values{
 		"_pragma": {"foreign_keys(1)", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"},
 		"_txlock": {"immediate"},
 	}))
