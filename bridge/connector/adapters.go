@@ -121,5 +121,5 @@ func (c lostMessages) ShowAgain(conversation store.Conversation, missing []resto
 }
 
 func (c lostMessages) Tell(stop context.Context, user *bridgev2.User, what, text string) {
-	c.retryTellUser(stop, user, what, text)
+	c.teller.Retry(stop, user, what, text)
 }

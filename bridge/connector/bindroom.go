@@ -241,5 +241,5 @@ func (d *delivery) isHidden(ctx context.Context, m store.Message) (bool, error) 
 	if err != nil || !bound {
 		return false, err
 	}
-	return d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.ghostUser(m.Author), event.MembershipBan), nil
+	return d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.ghosts.UserOf(m.Author), event.MembershipBan), nil
 }

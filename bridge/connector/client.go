@@ -11,6 +11,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/status"
 
+	"github.com/mimird/mimird/bridge/botcrypto"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
@@ -53,6 +54,11 @@ const (
 	stateStoreFailed status.BridgeStateErrorCode = "mimir-store-failed"
 	// stateUnreachable is set while the homeserver does not reach the bridge.
 	stateUnreachable status.BridgeStateErrorCode = "mimir-deaf"
+	// stateRoomWaits is in a bridge state while a conversation is in trouble.
+	stateRoomWaits status.BridgeStateErrorCode = "mimir-room-waits"
+	// stateNotEncrypted is the reason in a bridge state that rooms are not encrypted
+	// although the configuration wants it.
+	stateNotEncrypted = "mimir-not-encrypted"
 )
 
 // Connect begins to deliver. There is no connection to make: the node has them for as
@@ -108,6 +114,25 @@ func (cl *client) IsThisUser(_ context.Context, user networkid.UserID) bool {
 
 // GetUserID returns the login's own identity.
 func (cl *client) GetUserID() networkid.UserID { return mimirid.User(cl.account) }
+
+// connected is the bridge state of a login that works, as well as the homeserver allows.
+func (c *Connector) connected(account identity.PublicKey) status.BridgeState {
+	state := status.BridgeState{StateEvent: status.StateConnected}
+	if rooms, text := c.troubles.OfAccount(account); rooms > 0 {
+		// The library ignores a state that differs in its message alone.
+		state.Error, state.Message, state.Info = stateRoomWaits, text, map[string]any{"rooms_waiting": rooms}
+	} else if e := c.matrix.Encryption(); e.State == botcrypto.Unavailable {
+		state.Reason, state.Message = stateNotEncrypted, e.Error
+	}
+	return state
+}
+
+// troublesTold sends the bridge state of a login after its user was told of rooms in trouble.
+func (c *Connector) troublesTold(login *bridgev2.UserLogin) {
+	if cl, ok := login.Client.(*client); ok && cl.IsLoggedIn() && login.BridgeState != nil {
+		c.sendState(login, c.connected(cl.account))
+	}
+}
 
 // sendState queues a bridge state of a login.
 func (c *Connector) sendState(login *bridgev2.UserLogin, state status.BridgeState) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -331,7 +332,7 @@ func (c *Connector) contactLine(contact store.Contact) string {
 		line += ", muted"
 	}
 	if !contact.LastSeen.Time().IsZero() {
-		line += ", seen " + moment(contact.LastSeen)
+		line += ", seen " + notices.Moment(contact.LastSeen)
 	}
 	return line
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/notices"
 )
 
 const (
@@ -117,7 +118,7 @@ func (cl *client) searchLines(ctx context.Context, words string, in store.Conver
 		if in.IsZero() && (m.Conversation.Kind() == store.KindGroup || m.ID.Dir == store.Out) {
 			where = " to " + cl.conversationName(m.Conversation)
 		}
-		lines = append(lines, fmt.Sprintf("%s%s, %s: %s%s", who, where, moment(m.SendTime), excerpt(hit.Excerpt), cl.messageLink(ctx, m)))
+		lines = append(lines, fmt.Sprintf("%s%s, %s: %s%s", who, where, notices.Moment(m.SendTime), excerpt(hit.Excerpt), cl.messageLink(ctx, m)))
 	}
 	if found.Next != "" {
 		lines = append(lines, "There are more: say more words, or look on the page of the node or with `mimird search`.")

@@ -19,6 +19,7 @@ import (
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
@@ -72,11 +73,11 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 		}
 		lines = append(lines, waiting...)
 	}
-	_, _, rooms := c.Waiting()
+	_, _, rooms := c.troubles.Waiting()
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
 			lines = append(lines, fmt.Sprintf("%d events for the room of %s since %s: %s. %s",
-				room.Events, room.Name, room.Since.UTC().Format(momentForm), room.Error, room.Remedy))
+				room.Events, room.Name, room.Since.UTC().Format(notices.MomentForm), room.Error, room.Remedy))
 		}
 	}
 	if len(lines) == 0 {
@@ -108,7 +109,7 @@ func (cl *client) outboxLines() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s", name, countText(size.Messages), moment(oldest.Created), reason))
+		lines = append(lines, fmt.Sprintf("%s: %s since %s; %s", name, notices.CountText(size.Messages), notices.Moment(oldest.Created), reason))
 	}
 	return lines, nil
 }
@@ -133,13 +134,6 @@ func (c *Connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool
 	return false
 }
 
-func countText(n int) string {
-	if n == 1 {
-		return "1 message waits"
-	}
-	return fmt.Sprintf("%d messages wait", n)
-}
-
 // why says why a message to a contact is undelivered, as far as the store knows.
 func why(contact store.Contact, m store.Message) string {
 	switch {
@@ -150,15 +144,9 @@ func why(contact store.Contact, m store.Message) string {
 	case contact.LastSeen.Time().IsZero():
 		return "the contact's device was never reached"
 	default:
-		return "the contact's device was last seen " + moment(contact.LastSeen)
+		return "the contact's device was last seen " + notices.Moment(contact.LastSeen)
 	}
 }
-
-// momentForm is the form of times in answers. They are UTC: the bridge does not know the
-// zone of the user.
-const momentForm = "2006-01-02 15:04 UTC"
-
-func moment(m store.Millis) string { return m.Time().UTC().Format(momentForm) }
 
 // repliedTo returns the message that a command is a reply to.
 func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation store.ConversationID, m store.Message, err error) {
@@ -282,7 +270,7 @@ func (c *Connector) commandTrace(ce *commands.Event) {
 			after = ev.Seq
 			read++
 			if ev.Message == m.ID {
-				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s  %s %s", moment(ev.Time), ev.Kind, ev.Reason)))
+				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s  %s %s", notices.Moment(ev.Time), ev.Kind, ev.Reason)))
 			}
 		}
 		if len(events) == 0 {

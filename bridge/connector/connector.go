@@ -32,6 +32,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/bridge/publicmedia"
 	"github.com/mimird/mimird/bridge/readmarks"
@@ -70,6 +71,9 @@ type Connector struct {
 	puppets *people.Puppets // nil before Init
 	names   *people.Names   // nil before Init
 	ghosts  *people.Ghosts  // nil before Init
+	// teller and troubles tell users what does not arrive.
+	teller   *notices.Teller   // nil before Init
+	troubles *notices.Troubles // nil before Init
 	// restored notices a homeserver that was restored from an older copy.
 	restored *restored.Checker // nil before Init
 	// marks joins the read marks of the node with the receipts of Matrix.
@@ -178,6 +182,11 @@ func (c *Connector) HomeserverUp() {
 	c.marks.HomeserverUp()
 }
 
+// Waiting returns what waits for its room, see [notices.Troubles.Waiting].
+func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting) {
+	return c.troubles.Waiting()
+}
+
 // LoginsStarted is called when the logins are there.
 func (c *Connector) LoginsStarted() { c.restored.Wake() }
 
@@ -212,8 +221,13 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	c.br = br
 	c.names = people.NewNames(br, c.config.AppService.Bot)
 	c.ghosts = people.NewGhosts(people.GhostDeps{Bridge: br, Matrix: c.matrix, Log: c.log, Retry: c.retry, Account: c.node.Account})
+	c.teller = notices.NewTeller(br, c.log, c.retry)
+	c.troubles = notices.NewTroubles(notices.TroubleDeps{
+		Bridge: br, Matrix: c.matrix, Node: c.node, Groups: c.groups, Conversations: c.conversations, Names: c.names, Ghosts: c.ghosts,
+		Teller: c.teller, Log: c.log, Deliver: c.deliver, LastUp: c.homeserver.LastUp, Told: c.troublesTold,
+	})
 	c.puppets = people.NewPuppets(people.PuppetDeps{
-		Bridge: br, Config: c.config, Bot: c.matrix.Bot().UserID, Log: c.log, Library: c.library, Direct: c.direct, Tell: c.retryTellUser,
+		Bridge: br, Config: c.config, Bot: c.matrix.Bot().UserID, Log: c.log, Library: c.library, Direct: c.direct, Tell: c.teller.Retry,
 	})
 	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
 		if c.conversations.InGroups(conversation) {
@@ -321,8 +335,13 @@ func (c *Connector) ValidateUserID(user networkid.UserID) bool {
 // watch runs beside the deliveries: it sends notices and sets profiles.
 func (c *Connector) watch(stop, work context.Context) {
 	var watchers sync.WaitGroup
-	watchers.Go(func() { c.watchOutboxes(stop, work) })
-	watchers.Go(func() { c.watchTroubles(stop, work) })
+	watchers.Go(func() {
+		notices.WatchOutboxes(stop, work, notices.OutboxDeps{
+			Bridge: c.br, Node: c.node, Groups: c.groups, Conversations: c.conversations, Names: c.names, Log: c.log,
+			Config: c.config.Network, Retry: c.retry, Attached: c.deliver.Attached, Addressed: c.addressed,
+		})
+	})
+	watchers.Go(func() { c.troubles.Run(stop, work) })
 	watchers.Go(func() { c.ghosts.Run(stop, work) })
 	watchers.Go(func() { c.members.run(stop, work) })
 	watchers.Go(func() { c.marks.Run(stop, work) })

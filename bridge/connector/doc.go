@@ -22,14 +22,12 @@
 //	groups.go, grouplogins.go   the rooms of groups, and which logins are in them; the files
 //	                            named group... beside them: members, roles, profiles, new ones
 //	bindroom.go                 groups that are bridged to rooms which existed before
-//	outboxnotice.go,            what rooms and users are told of what is not delivered
-//	troublenotice.go
 //	adapters.go                 what packages rooms and restored use of the connector
 //
 // The package is larger than others, because bridgev2 wants one type to implement the
 // network and one to implement a login, and every part above is a part of these two.
 //
 // It uses the node through package nodeapi, bridgev2 through package library, and packages
-// deliver, appservice, homeserver, people, relay, rooms, restored and msgconv. The bridge builds
-// it, and runs what it returns.
+// deliver, appservice, homeserver, notices, people, relay, rooms, restored and msgconv. The
+// bridge builds it, and runs what it returns.
 package connector

@@ -186,7 +186,7 @@ func (c *Connector) roomUser(logins []groupLogin, key identity.PublicKey) id.Use
 			return l.login.UserMXID
 		}
 	}
-	return c.ghostUser(key)
+	return c.ghosts.UserOf(key)
 }
 
 // own returns the login of the delivery among those of its group, nil for none.
@@ -497,14 +497,14 @@ func (r *memberRoom) setUser(work context.Context, m store.Member, l *groupLogin
 			levels[user] = groupchat.Level(m.Permissions)
 		}
 	}
-	member, ghost := r.current[user], r.current[r.ghostUser(l.account)]
+	member, ghost := r.current[user], r.current[r.ghosts.UserOf(l.account)]
 	isIn := member != nil && member.Membership.IsInviteOrJoin()
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
 	library, end := r.libraryContext(ctx)
 	defer end()
 	if isIn && ghost != nil && ghost.Membership == event.MembershipJoin && l.login.User.DoublePuppet(library) != nil {
-		_, err := r.matrix.AppService().Intent(r.ghostUser(l.account)).LeaveRoom(library, r.room)
+		_, err := r.matrix.AppService().Intent(r.ghosts.UserOf(l.account)).LeaveRoom(library, r.room)
 		return homeserver.WithRetryAfter(err)
 	}
 	if isIn || m.Standing != store.StandingMember || r.bound && member != nil {
@@ -606,7 +606,7 @@ func (d *delivery) tellApart(ctx context.Context, key, text string) error {
 		return nil
 	}
 	scope := homeserver.NewNamedScope("group told/" + d.at.Account.String() + "/" + d.at.ID.String() + "/" + key)
-	if err := d.tellUser(ctx, scope, d.at.Login.User, text); err != nil {
+	if err := d.teller.Tell(ctx, scope, d.at.Login.User, text); err != nil {
 		return fmt.Errorf("tell of a group: %w", err)
 	}
 	d.br.DB.KV.Set(ctx, stored, key)

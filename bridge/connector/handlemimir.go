@@ -25,6 +25,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 	"github.com/mimird/mimird/bridge/people"
 )
 
@@ -399,7 +400,7 @@ func (d *delivery) putNotice(
 // refusalText is the text of the notice in place of a message.
 func (d *delivery) refusalText(why error) string {
 	return fmt.Sprintf("A message is here that cannot be shown in Matrix (%s). You can read it with the Mimir app, or with `mimird tail`; "+
-		"`%s retry` as a reply to this tries again to show it.", reasonOf(why), d.br.Config.CommandPrefix)
+		"`%s retry` as a reply to this tries again to show it.", notices.ReasonOf(why), d.br.Config.CommandPrefix)
 }
 
 // insteadOf shows a notice in place of an entry that cannot be converted.
@@ -491,7 +492,7 @@ func (d *delivery) change(
 				return nil // the probe was accepted
 			}
 			id := d.notice(d.ev.Seq, changeNotice)
-			return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), fmt.Sprintf(words, reasonOf(why)))
+			return d.putNotice(ctx, portal, id, sender, d.ev.Time.Time(), fmt.Sprintf(words, notices.ReasonOf(why)))
 		},
 	})
 }
@@ -589,7 +590,7 @@ func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	if err := d.tellUser(ctx, homeserver.NewScope(d.ev, 0), d.at.Login.User, text); err != nil {
+	if err := d.teller.Tell(ctx, homeserver.NewScope(d.ev, 0), d.at.Login.User, text); err != nil {
 		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil

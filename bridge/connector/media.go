@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/publicmedia"
@@ -177,7 +178,7 @@ func (d *delivery) uploadOrNotice(
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
-				reasonOf(why), d.br.Config.CommandPrefix)
+				notices.ReasonOf(why), d.br.Config.CommandPrefix)
 			content := msgconv.Notice(d.fileText(m, words))
 			if d.isTooLarge(why) {
 				content = d.fileTooLarge(m)
@@ -221,7 +222,7 @@ func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
 		link, ends = d.publicMedia.Link(publicmedia.Ref{Account: d.at.Account, Conversation: d.at.ID, Message: m.ID}, msgconv.FileName(fileOf(info)))
 		text += " Everybody with this link can fetch it with a browser"
 		if !ends.IsZero() {
-			text += fmt.Sprintf(", until %s; reply with `%s retry` for a new link", ends.UTC().Format(momentForm), d.br.Config.CommandPrefix)
+			text += fmt.Sprintf(", until %s; reply with `%s retry` for a new link", ends.UTC().Format(notices.MomentForm), d.br.Config.CommandPrefix)
 		}
 		text += ":\n" + link
 	}

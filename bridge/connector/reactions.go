@@ -14,6 +14,7 @@ import (
 
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/notices"
 
 	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix/bridgev2"
@@ -283,7 +284,7 @@ func (d *delivery) addReaction(
 			return nil
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
-			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, reasonOf(why))
+			text := fmt.Sprintf("The reaction %s cannot be shown in Matrix (%s).", wanted.Emoji, notices.ReasonOf(why))
 			return d.putNotice(ctx, portal, d.notice(d.ev.Seq, who.part(reactionAdded)), sender, d.ev.Time.Time(), text)
 		},
 	})

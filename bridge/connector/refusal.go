@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/msgconv"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -160,20 +158,4 @@ func (c *Connector) libraryContext(ctx context.Context) (context.Context, contex
 	library, cancel := context.WithCancel(c.br.BackgroundCtx)
 	stop := context.AfterFunc(ctx, cancel)
 	return mautrix.WithMaxRetries(library, 0), func() { stop(); cancel() }
-}
-
-// reasonOf says in a few words, for people, what the homeserver answered.
-func reasonOf(err error) string {
-	var failure mautrix.HTTPError
-	switch {
-	case errors.Is(err, fault.ErrPanic):
-		return "the bridge cannot convert it"
-	case errors.As(err, &failure) && failure.RespError != nil:
-		return fmt.Sprintf("your homeserver answers %s", msgconv.CleanName(failure.RespError.ErrCode))
-	case errors.As(err, &failure) && failure.Response != nil:
-		return fmt.Sprintf("your homeserver, or a proxy before it, answers %d %s",
-			failure.Response.StatusCode, http.StatusText(failure.Response.StatusCode))
-	default:
-		return msgconv.CleanName(fault.OneLine(err))
-	}
 }

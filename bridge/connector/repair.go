@@ -70,7 +70,7 @@ func (d *delivery) repairPower(ctx context.Context, room id.RoomID) {
 	if d.isGroup() {
 		return // see letWrite
 	}
-	bot, ghost := d.matrix.Bot().UserID, d.ghostUser(d.at.Contact())
+	bot, ghost := d.matrix.Bot().UserID, d.ghosts.UserOf(d.at.Contact())
 	needed := max(levels.GetEventLevel(event.EventMessage), levels.GetEventLevel(event.EventReaction), levels.GetEventLevel(homeserver.BarrierEvent))
 	if levels.GetUserLevel(ghost) >= needed || !levels.EnsureUserLevelAs(bot, ghost, needed) {
 		return

@@ -67,6 +67,11 @@ func NewGhosts(deps GhostDeps) *Ghosts {
 	return &Ghosts{deps: deps, profiles: make(chan *Own, maxProfiles)}
 }
 
+// UserOf returns the Matrix user of the ghost of an identity.
+func (g *Ghosts) UserOf(key identity.PublicKey) id.UserID {
+	return g.deps.Matrix.GhostIntent(mimirid.User(key)).GetMXID()
+}
+
 // Share keeps the profile of a ghost as it is until release is called, together with others.
 // It fails only when ctx ends.
 func (g *Ghosts) Share(ctx context.Context, user networkid.UserID) (release func(), err error) {

@@ -1,29 +1,33 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package notices
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
 
@@ -54,10 +58,29 @@ func waitingKey(c store.Conversation) database.Key {
 	return database.Key("im.mimir.waiting." + c.Account.String() + "." + c.ID.String())
 }
 
-// outboxWatcher is what is known of the outboxes from one check to the next. The event
-// log says which of them have changed; the others are not read again.
+// OutboxDeps is what [WatchOutboxes] uses.
+type OutboxDeps struct {
+	Bridge        *bridgev2.Bridge
+	Node          nodeapi.Node
+	Groups        nodeapi.GroupNode // nil when the node takes part in no groups
+	Conversations *nodeapi.Conversations
+	Names         *people.Names
+	Log           *slog.Logger
+	// Config has the times after which a room is told, and a message is cancelled.
+	Config config.Network
+	// Retry is the back-off of a notice that was refused.
+	Retry kernel.Backoff
+	// Attached returns the accounts that have a login.
+	Attached func() []identity.PublicKey
+	// Addressed returns a text about what one of our users has sent, with the user before it
+	// when others read it as well.
+	Addressed func(at store.Conversation, text string) (string, error)
+}
+
+// outboxWatcher is what is known of the outboxes from one check to the next. The event log
+// says which of them have changed; the others are not read again.
 type outboxWatcher struct {
-	*Connector
+	deps OutboxDeps
 	// told has the conversations whose notice was read from the tables; true when one may be
 	// open.
 	told map[store.Conversation]bool
@@ -76,9 +99,10 @@ type waitingNow struct {
 	since store.Millis // when the oldest message was queued
 }
 
-// watchOutboxes tells rooms what is undelivered, until stop ends.
-func (c *Connector) watchOutboxes(stop, work context.Context) {
-	config := c.config.Network
+// WatchOutboxes tells rooms what is undelivered, and cancels what is so for too long, until
+// stop ends; a notice that is being sent ends with work.
+func WatchOutboxes(stop, work context.Context, deps OutboxDeps) {
+	config := deps.Config
 	if config.WaitingNotice == 0 && config.GiveUp == 0 {
 		return
 	}
@@ -86,14 +110,14 @@ func (c *Connector) watchOutboxes(stop, work context.Context) {
 	if least == 0 {
 		least = config.GiveUp
 	}
-	watch := c.node.WatchEvents()
+	watch := deps.Node.WatchEvents()
 	defer watch.Close()
 	tick := time.NewTicker(min(max(least/4, waitingTickMin), waitingTickMax))
 	defer tick.Stop()
 	w := outboxWatcher{
-		Connector: c, told: make(map[store.Conversation]bool),
+		deps: deps, told: make(map[store.Conversation]bool),
 		oldest: make(map[store.Conversation]store.Millis), seen: make(map[identity.PublicKey]struct{}),
-		rooms: newRoomNotifiers(c.retry),
+		rooms: newRoomNotifiers(deps.Retry),
 	}
 	defer w.rooms.group.Wait()
 	for {
@@ -104,10 +128,10 @@ func (c *Connector) watchOutboxes(stop, work context.Context) {
 		}
 		w.forget(watch.Take())
 		w.note(stop)
-		for _, account := range c.deliver.Attached() {
-			err := fault.Guard(c.log, "watch outboxes", func() error { return w.checkAccount(work, account) })
+		for _, account := range w.deps.Attached() {
+			err := fault.Guard(w.deps.Log, "watch outboxes", func() error { return w.checkAccount(work, account) })
 			if err != nil && stop.Err() == nil {
-				c.log.Debug("check of outboxes failed, retrying", "account", account.Short(), "err", fault.OneLine(err))
+				w.deps.Log.Debug("check of outboxes failed, retrying", "account", account.Short(), "err", fault.OneLine(err))
 			}
 		}
 	}
@@ -123,7 +147,7 @@ func (w *outboxWatcher) forget(changes store.Changes) {
 	}
 }
 
-// note notes the outcomes of notices. One that failed is sent again.
+// note notes the outcomes of  One that failed is sent again.
 func (w *outboxWatcher) note(stop context.Context) {
 	for at, how := range w.rooms.results() {
 		w.told[at] = how.open
@@ -132,7 +156,7 @@ func (w *outboxWatcher) note(stop context.Context) {
 		}
 		delete(w.oldest, at)
 		if stop.Err() == nil {
-			w.log.Debug("outbox notice failed, retrying", "contact", at.ID.Short(), "err", fault.OneLine(how.err))
+			w.deps.Log.Debug("outbox notice failed, retrying", "contact", at.ID.Short(), "err", fault.OneLine(how.err))
 		}
 	}
 }
@@ -140,12 +164,12 @@ func (w *outboxWatcher) note(stop context.Context) {
 // checkAccount checks the conversations of an account that have an outbox or an open
 // notice. One that fails is checked again, and does not delay the others.
 func (w *outboxWatcher) checkAccount(ctx context.Context, account identity.PublicKey) error {
-	waiting, err := w.conversations.Outboxes(account)
+	waiting, err := w.deps.Conversations.Outboxes(account)
 	if err != nil {
 		return err
 	}
 	if _, seen := w.seen[account]; !seen {
-		conversations, err := w.conversations.All(account) // a notice may be open since the last start
+		conversations, err := w.deps.Conversations.All(account) // a notice may be open since the last start
 		if err != nil {
 			return err
 		}
@@ -182,7 +206,7 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	oldest, known := w.oldest[at]
 	unchanged := known
 	if !known {
-		first, found, err := w.conversations.OldestUndelivered(at.Account, at.ID)
+		first, found, err := w.deps.Conversations.OldestUndelivered(at.Account, at.ID)
 		if err != nil {
 			return err
 		}
@@ -190,7 +214,7 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 			oldest = first.Created
 		}
 	}
-	if w.waitedFor(oldest, w.config.Network.GiveUp) {
+	if w.waitedFor(oldest, w.deps.Config.GiveUp) {
 		if err := w.giveUpOld(ctx, at); err != nil {
 			return err
 		}
@@ -198,10 +222,10 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 	}
 	w.oldest[at] = oldest
 	open := w.told[at]
-	if long := w.waitedFor(oldest, w.config.Network.WaitingNotice); !open && !long || open && unchanged {
+	if long := w.waitedFor(oldest, w.deps.Config.WaitingNotice); !open && !long || open && unchanged {
 		return nil
 	}
-	size, err := w.conversations.OutboxSize(at.Account, at.ID)
+	size, err := w.deps.Conversations.OutboxSize(at.Account, at.ID)
 	if err != nil {
 		return err
 	}
@@ -214,7 +238,7 @@ func (w *outboxWatcher) checkOutbox(ctx context.Context, at store.Conversation) 
 		return err
 	}
 	began := w.rooms.start(at, func() (open bool, err error) {
-		err = fault.Guard(w.log, "tell what waits", func() (err error) {
+		err = fault.Guard(w.deps.Log, "tell what waits", func() (err error) {
 			open, err = w.tellWaiting(ctx, at, receiver, waitingNow{size.Messages, oldest})
 			return err
 		})
@@ -235,11 +259,11 @@ func (w *outboxWatcher) waitedFor(queued store.Millis, limit time.Duration) bool
 // giveUpOld cancels the messages of a conversation that are undelivered for too long.
 func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) error {
 	var old []store.MessageID
-	for m, err := range w.conversations.Undelivered(at.Account, at.ID) {
+	for m, err := range w.deps.Conversations.Undelivered(at.Account, at.ID) {
 		if err != nil {
 			return err
 		}
-		if !w.waitedFor(m.Created, w.config.Network.GiveUp) {
+		if !w.waitedFor(m.Created, w.deps.Config.GiveUp) {
 			break
 		}
 		old = append(old, m.ID)
@@ -248,9 +272,9 @@ func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) er
 	if at.ID.Kind() == store.KindGroup {
 		unreached = "the mediator of the group"
 	}
-	reason := fmt.Sprintf("%s could not be reached for %s", unreached, w.config.Network.GiveUp)
+	reason := fmt.Sprintf("%s could not be reached for %s", unreached, w.deps.Config.GiveUp)
 	for _, m := range old {
-		if _, err := w.conversations.Cancel(ctx, at.Account, at.ID, m, reason); err != nil {
+		if _, err := w.deps.Conversations.Cancel(ctx, at.Account, at.ID, m, reason); err != nil {
 			return err
 		}
 	}
@@ -258,8 +282,8 @@ func (w *outboxWatcher) giveUpOld(ctx context.Context, at store.Conversation) er
 }
 
 // openNotice returns the open notice of a conversation from the tables.
-func (c *Connector) openNotice(ctx context.Context, at store.Conversation) (last waitingNotice, open bool) {
-	open = json.Unmarshal([]byte(c.br.DB.KV.Get(ctx, waitingKey(at))), &last) == nil && last.Event != ""
+func (w *outboxWatcher) openNotice(ctx context.Context, at store.Conversation) (last waitingNotice, open bool) {
+	open = json.Unmarshal([]byte(w.deps.Bridge.DB.KV.Get(ctx, waitingKey(at))), &last) == nil && last.Event != ""
 	return last, open
 }
 
@@ -271,28 +295,28 @@ type receiver struct {
 }
 
 // receiverOf returns who does not have what is undelivered in a conversation.
-func (c *Connector) receiverOf(at store.Conversation) (receiver, error) {
-	if c.conversations.InGroups(at.ID) {
-		g, err := c.groups.Group(at.Account, at.ID)
+func (w *outboxWatcher) receiverOf(at store.Conversation) (receiver, error) {
+	if w.deps.Conversations.InGroups(at.ID) {
+		g, err := w.deps.Groups.Group(at.Account, at.ID)
 		name := groupchat.Name(g)
 		return receiver{"the mediator of " + name, "The mediator of " + name, "the mediator can be reached"}, err
 	}
-	contact, err := c.node.Contact(at.Account, at.Contact())
+	contact, err := w.deps.Node.Contact(at.Account, at.Contact())
 	if err != nil {
 		return receiver{}, err
 	}
-	name := c.names.OfContact(contact)
+	name := w.deps.Names.OfContact(contact)
 	return receiver{name, name, "a device of theirs is there"}, nil
 }
 
 // tellWaiting sends or edits the notice of one room. It reports whether a notice is open.
-func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who receiver, waits waitingNow) (open bool, err error) {
-	last, had := c.openNotice(ctx, at)
+func (w *outboxWatcher) tellWaiting(ctx context.Context, at store.Conversation, who receiver, waits waitingNow) (open bool, err error) {
+	last, had := w.openNotice(ctx, at)
 	open = had
 	if (!open && waits.count == 0) || (open && waits.count == last.Count) {
 		return had, nil
 	}
-	portal, err := c.br.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.ID))
+	portal, err := w.deps.Bridge.GetExistingPortalByKey(ctx, mimirid.Portal(at.Account, at.ID))
 	if err != nil || portal == nil || portal.MXID == "" {
 		return had, err
 	}
@@ -307,13 +331,13 @@ func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who 
 			next = waitingNotice{Room: portal.MXID, Since: waits.since, Count: waits.count}
 		}
 		text = fmt.Sprintf("⏳ Waiting for %s since %s: %s. It is delivered as soon as %s.",
-			who.name, moment(next.Since), countText(waits.count), who.when)
+			who.name, Moment(next.Since), CountText(waits.count), who.when)
 	case open:
-		text = fmt.Sprintf("✅ %s has everything that waited since %s.", who.title, moment(last.Since))
+		text = fmt.Sprintf("✅ %s has everything that waited since %s.", who.title, Moment(last.Since))
 	default:
 		return had, nil
 	}
-	if text, err = c.addressed(at, text); err != nil {
+	if text, err = w.deps.Addressed(at, text); err != nil {
 		return had, err
 	}
 	content := msgconv.Notice(text)
@@ -326,9 +350,9 @@ func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who 
 	scope := homeserver.NewScope(store.Event{
 		Account: at.Account, Conversation: at.ID, Seq: uint64(max(next.Since, 0)), Kind: waitingEntry,
 	}, next.Edits)
-	scoped, cancel := scope.With(c.br.BackgroundCtx, ctx)
+	scoped, cancel := scope.With(w.deps.Bridge.BackgroundCtx, ctx)
 	defer cancel()
-	resp, err := c.br.Bot.SendMessage(scoped, portal.MXID, event.EventMessage, &event.Content{Parsed: content}, nil)
+	resp, err := w.deps.Bridge.Bot.SendMessage(scoped, portal.MXID, event.EventMessage, &event.Content{Parsed: content}, nil)
 	if err != nil {
 		return had, fmt.Errorf("tell what waits: %w", homeserver.WithRetryAfter(err))
 	}
@@ -342,7 +366,7 @@ func (c *Connector) tellWaiting(ctx context.Context, at store.Conversation, who 
 	if err != nil {
 		return had, err
 	}
-	c.br.DB.KV.Set(ctx, waitingKey(at), string(value))
+	w.deps.Bridge.DB.KV.Set(ctx, waitingKey(at), string(value))
 	return next.Event != "", nil
 }
 
