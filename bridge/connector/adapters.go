@@ -77,22 +77,8 @@ func (c roomConversations) HoldGhosts(ctx context.Context, login *bridgev2.UserL
 	return c.ghosts.Hold(ctx, mimirid.User(contact))
 }
 
-func (c roomConversations) Logins(group store.ConversationID) (logins []*bridgev2.UserLogin) {
-	return c.loginsOf(group)
-}
-
-// loginsOf returns the logins that share the room of a group.
-func (c *Connector) loginsOf(group store.ConversationID) (logins []*bridgev2.UserLogin) {
-	all, err := c.groupLogins(group)
-	if err != nil {
-		c.log.Error("logins of a group not read", "contact", group.Short(), "err", err)
-	}
-	for _, l := range all {
-		if l.belongs {
-			logins = append(logins, l.login)
-		}
-	}
-	return logins
+func (c roomConversations) Logins(group store.ConversationID) []*bridgev2.UserLogin {
+	return c.groupRooms.LoginsIn(group)
 }
 
 // lostMessages is the connector as package restored uses it.
@@ -101,7 +87,7 @@ type lostMessages struct{ *Connector }
 var _ restored.Conversations = lostMessages{}
 
 func (c lostMessages) Accounts(group store.ConversationID) ([]identity.PublicKey, error) {
-	return c.accountsIn(group)
+	return c.groupRooms.Accounts(group)
 }
 
 func (c lostMessages) Has(conversation store.Conversation, id store.MessageID) (bool, error) {

@@ -70,7 +70,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		return nil
 	}
 	shown, known := d.shownRoom(ctx)
-	bound, err := d.isBound(ctx, portal)
+	bound, err := d.relay.IsBoundRoom(ctx, portal)
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
-		bound, err := c.isBound(ctx, portal)
+		bound, err := c.relay.IsBoundRoom(ctx, portal)
 		if err != nil {
 			return err
 		}
@@ -265,7 +265,7 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	if _, err = d.ensureRoom(ctx); err != nil || !d.isGroup() {
 		return err
 	}
-	accounts, err := c.accountsIn(at.ID)
+	accounts, err := c.groupRooms.Accounts(at.ID)
 	for _, account := range accounts { // what they alone have
 		if other := (store.Conversation{Account: account, ID: at.ID}); other != at.Conversation {
 			c.deliver.Redo(other, c.historyJob(job.limit))

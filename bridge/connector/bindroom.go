@@ -45,14 +45,6 @@ var (
 	errBoundRoom    = errors.New("this room existed before the group was bridged to it, and stays: `unbridge` ends that")
 )
 
-// isBound reports whether a room is one that its conversation was bound to.
-func (c *Connector) isBound(ctx context.Context, portal *bridgev2.Portal) (bool, error) {
-	if portal == nil || portal.MXID == "" {
-		return false, nil
-	}
-	return c.relay.IsBound(ctx, portal.PortalKey, portal.MXID)
-}
-
 // moveBinding has the binding of a conversation follow it to the room that replaces the one
 // it was bound to.
 func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversation, room id.RoomID) error {
@@ -61,7 +53,7 @@ func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversa
 	if err != nil {
 		return err
 	}
-	bound, err := c.isBound(ctx, portal)
+	bound, err := c.relay.IsBoundRoom(ctx, portal)
 	if err != nil || !bound {
 		return err
 	}
@@ -144,7 +136,7 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 	if err := c.relay.Begin(ce.Ctx, portal); err != nil {
 		return "", err
 	}
-	c.members.want(store.Conversation{Account: cl.account, ID: g.ID})
+	c.members.Want(store.Conversation{Account: cl.account, ID: g.ID})
 	return fmt.Sprintf("This room and the Mimir group %s are one now. What people write here is sent to the group with their name, through %s. "+
 		"If you do not want that for what you write, say `%s relay off`.", groupchat.Name(g), ce.User.MXID, c.br.Config.CommandPrefix), nil
 }
@@ -219,7 +211,7 @@ func (c *Connector) mayRemake(ctx context.Context, key networkid.PortalKey) erro
 	if err != nil {
 		return err
 	}
-	bound, err := c.isBound(ctx, portal)
+	bound, err := c.relay.IsBoundRoom(ctx, portal)
 	if err == nil && bound {
 		err = errBoundRoom
 	}
@@ -237,7 +229,7 @@ func (d *delivery) isHidden(ctx context.Context, m store.Message) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	bound, err := d.isBound(ctx, portal)
+	bound, err := d.relay.IsBoundRoom(ctx, portal)
 	if err != nil || !bound {
 		return false, err
 	}

@@ -23,7 +23,7 @@ func (cl *client) GetChatInfo(ctx context.Context, portal *bridgev2.Portal) (*br
 		return nil, err
 	}
 	if cl.conversations.InGroups(conversation) {
-		return cl.groupInfo(ctx, portal, conversation)
+		return cl.groupRooms.Info(ctx, cl.account, portal, conversation)
 	}
 	contact := mimirid.User(key)
 	info, err := cl.contactInfo(contact)
@@ -78,11 +78,11 @@ func (cl *client) GetUserInfo(_ context.Context, ghost *bridgev2.Ghost) (*bridge
 	}
 	contact, err := cl.node.Contact(cl.account, key)
 	if nodeapi.IsGone(err) {
-		group, err := cl.groupOf(key)
+		group, err := cl.groupRooms.GroupOf(cl.account, key)
 		if err != nil {
 			return nil, err
 		}
-		return cl.memberInfo(group, key)
+		return cl.groupRooms.MemberInfo(cl.account, group, key)
 	}
 	if err != nil {
 		return nil, err

@@ -61,6 +61,15 @@ const (
 	stateNotEncrypted = "mimir-not-encrypted"
 )
 
+// accountOf returns the account of a login, and false when the login has ended.
+func accountOf(login *bridgev2.UserLogin) (account identity.PublicKey, ok bool) {
+	cl, ok := login.Client.(*client)
+	if !ok || cl.loggedOut.Load() {
+		return account, false
+	}
+	return cl.account, true
+}
+
 // Connect begins to deliver. There is no connection to make: the node has them for as
 // long as the account exists.
 func (cl *client) Connect(context.Context) {
@@ -73,7 +82,7 @@ func (cl *client) Connect(context.Context) {
 		cl.gone.Store(false)
 		cl.marks.WantAll()
 		cl.forgetPlacements(cl.account)
-		cl.members.wantAllOf(cl.account)
+		cl.members.WantAllOf(cl.account)
 		cl.sendState(cl.login, cl.connected(cl.account))
 	case nodeapi.IsGone(err):
 		cl.gone.Store(true)
@@ -104,7 +113,7 @@ func (cl *client) IsLoggedIn() bool { return !cl.gone.Load() }
 func (cl *client) LogoutRemote(context.Context) {
 	cl.loggedOut.Store(true)
 	cl.Disconnect()
-	cl.members.wantAllOf(cl.account) // our user leaves the rooms that others have, too
+	cl.members.WantAllOf(cl.account) // our user leaves the rooms that others have, too
 }
 
 // IsThisUser reports whether a user is the login's own identity.

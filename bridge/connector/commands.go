@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/notices"
@@ -40,7 +41,7 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 		wrapped.Func = func(ce *commands.Event) {
 			portals, err := rooms(ce)
 			for _, portal := range portals {
-				bound, failed := c.isBound(ce.Ctx, portal)
+				bound, failed := c.relay.IsBoundRoom(ce.Ctx, portal)
 				switch {
 				case failed != nil:
 					err = errors.Join(err, failed)
@@ -174,8 +175,8 @@ func (cl *client) isInGroupOf(portal *bridgev2.Portal) bool {
 	if err != nil || !cl.conversations.InGroups(group) {
 		return false
 	}
-	logins, err := cl.groupLogins(group)
-	return err == nil && slices.ContainsFunc(logins, func(l groupLogin) bool { return l.account == cl.account && l.belongs })
+	logins, err := cl.groupRooms.Logins(group)
+	return err == nil && slices.ContainsFunc(logins, func(l groups.Login) bool { return l.Account == cl.account && l.Belongs })
 }
 
 var errNotYourRoom = errors.New("this conversation belongs to another user")

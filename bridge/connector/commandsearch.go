@@ -61,7 +61,7 @@ func (c *Connector) searchLines(ce *commands.Event) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		bound, err := c.isBound(ce.Ctx, ce.Portal)
+		bound, err := c.relay.IsBoundRoom(ce.Ctx, ce.Portal)
 		if err == nil && bound {
 			err = errSearchBound
 		}

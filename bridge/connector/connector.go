@@ -26,6 +26,7 @@ import (
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
+	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/keylock"
 	"github.com/mimird/mimird/bridge/library"
@@ -88,19 +89,16 @@ type Connector struct {
 	direct func(*http.Request) (*http.Response, error)
 	// roomUses is shared while something is brought into the room of a group, and held while
 	// the group gives the room up: the library has no lock for that.
-	roomUses   keylock.Locks[networkid.PortalKey]
-	members    *memberSync
-	ownChanges *ownChanges
-	// planning is held while the plans for new groups are changed.
-	planning sync.Mutex
-	// placing is held while it is noted who was brought into the room of a group. placements
-	// are the logins that are about to be.
+	roomUses keylock.Locks[networkid.PortalKey]
+	// groupRooms, members, plans and ownChanges are for groups; nil before Init.
+	groupRooms *groups.Rooms
+	members    *groups.Members
+	plans      *groups.Plans
+	ownChanges *groups.Changes
+	// placements are the logins that are about to be brought into the room of a group.
 	placing    sync.Mutex
 	placements map[store.Conversation]bool
 	doubts     roomDoubts
-	// asked has the last request for a change of each group, from store.ConversationID to
-	// groupRequest.
-	asked sync.Map
 }
 
 // Deps is what a [Connector] uses.
@@ -138,8 +136,6 @@ func New(deps Deps) *Connector {
 	}
 	c.groups, _ = deps.Node.(nodeapi.GroupNode)
 	c.conversations = nodeapi.New(deps.Node, c.groups)
-	c.members = newMemberSync(c)
-	c.ownChanges = &ownChanges{Connector: c}
 	c.deliver = deliver.New(deliver.Deps{
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
 		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
@@ -250,6 +246,13 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Bridge: br, Permissions: c.config.Bridge.Permissions, IsOurs: c.rooms.IsOurs, Say: c.rooms.Say, Tell: c.tellAboutRelay,
 		Retry: c.retry, Log: c.log,
 	})
+	c.groupRooms = groups.New(groups.Deps{
+		Bridge: br, Matrix: c.matrix, Node: c.groups, Conversations: c.conversations, Accounts: c.node, Names: c.names, Ghosts: c.ghosts, Bindings: c.relay, Log: c.log,
+		Retry: c.retry, AccountOf: accountOf, Attached: c.deliver.Attached, IsOurs: c.IsOurs, PlaceLater: c.placeLater,
+	})
+	c.members = groups.NewMembers(c.groupRooms)
+	c.plans = groups.NewPlans(br)
+	c.ownChanges = groups.NewChanges(br)
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
@@ -338,12 +341,12 @@ func (c *Connector) watch(stop, work context.Context) {
 	watchers.Go(func() {
 		notices.WatchOutboxes(stop, work, notices.OutboxDeps{
 			Bridge: c.br, Node: c.node, Groups: c.groups, Conversations: c.conversations, Names: c.names, Log: c.log,
-			Config: c.config.Network, Retry: c.retry, Attached: c.deliver.Attached, Addressed: c.addressed,
+			Config: c.config.Network, Retry: c.retry, Attached: c.deliver.Attached, Addressed: c.groupRooms.Addressed,
 		})
 	})
 	watchers.Go(func() { c.troubles.Run(stop, work) })
 	watchers.Go(func() { c.ghosts.Run(stop, work) })
-	watchers.Go(func() { c.members.run(stop, work) })
+	watchers.Go(func() { c.members.Run(stop, work) })
 	watchers.Go(func() { c.marks.Run(stop, work) })
 	watchers.Go(func() { c.relay.Run(stop, work) })
 	watchers.Wait()

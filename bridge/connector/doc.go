@@ -19,8 +19,8 @@
 //	backfill.go                 the history of a room that was created again
 //	chatinfo.go, ghosts.go      who is in a room, and when the profiles of ghosts are set
 //	commands.go and others      what users say to the bot
-//	groups.go, grouplogins.go   the rooms of groups, and which logins are in them; the files
-//	                            named group... beside them: members, roles, profiles, new ones
+//	groups.go, grouplogins.go   shows the events of groups, whose rooms package groups knows; the
+//	                            files named group... beside them: changes, new groups, ghosts
 //	bindroom.go                 groups that are bridged to rooms which existed before
 //	adapters.go                 what packages rooms and restored use of the connector
 //
@@ -28,6 +28,6 @@
 // network and one to implement a login, and every part above is a part of these two.
 //
 // It uses the node through package nodeapi, bridgev2 through package library, and packages
-// deliver, appservice, homeserver, notices, people, relay, rooms, restored and msgconv. The
-// bridge builds it, and runs what it returns.
+// deliver, appservice, groups, homeserver, notices, people, relay, rooms, restored and
+// msgconv. The bridge builds it, and runs what it returns.
 package connector

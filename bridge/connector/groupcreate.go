@@ -5,22 +5,21 @@ package connector
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
-	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/groups"
+	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
@@ -39,47 +38,9 @@ const (
 	createPoll = 100 * time.Millisecond
 	// maxInvited bounds the people who are invited to a new group.
 	maxInvited = 100
-	// maxPlans bounds the groups of an account that are being created from Matrix; beyond it
-	// the oldest one gets a new room, and nobody is invited.
-	maxPlans = 100
 	// groupType is the one type of groups.
 	groupType = "group"
 )
-
-// plan is what is to be done with a group that is being created. It is stored as JSON.
-type plan struct {
-	Creation store.ConversationID `json:"creation"`
-	Room     id.RoomID            `json:"room,omitempty"` // "" for a new one
-	Invite   []identity.PublicKey `json:"invite,omitempty"`
-}
-
-func plansKey(account identity.PublicKey) database.Key {
-	return database.Key("im.mimir.creations." + account.String())
-}
-
-// plans returns the groups of an account that are being created from Matrix.
-func (c *Connector) plans(ctx context.Context, account identity.PublicKey) (plans []plan) {
-	_ = json.Unmarshal([]byte(c.br.DB.KV.Get(ctx, plansKey(account))), &plans) // none yet
-	return plans
-}
-
-// changePlans replaces the plans of an account.
-func (c *Connector) changePlans(ctx context.Context, account identity.PublicKey, change func([]plan) []plan) {
-	c.planning.Lock()
-	defer c.planning.Unlock()
-	text, err := json.Marshal(change(c.plans(ctx, account)))
-	if err != nil {
-		panic(fmt.Sprintf("bridge: %v", err)) // plain fields
-	}
-	c.br.DB.KV.Set(ctx, plansKey(account), string(text))
-}
-
-// dropPlan forgets the plan of a creation.
-func (c *Connector) dropPlan(ctx context.Context, account identity.PublicKey, creation store.ConversationID) {
-	c.changePlans(ctx, account, func(plans []plan) []plan {
-		return slices.DeleteFunc(plans, func(p plan) bool { return p.Creation == creation })
-	})
-}
 
 // groupCreation returns what programs can say about a new group.
 func (c *Connector) groupCreation() map[string]bridgev2.GroupTypeCapabilities {
@@ -183,12 +144,11 @@ func (cl *client) createGroup(
 	}
 	g.Source = "matrix:" + rand.Text()
 	creation = store.CreationConversation(g.Account, g.Source)
-	cl.changePlans(ctx, cl.account, func(plans []plan) []plan { // before the group can exist
-		plans = append(plans, plan{Creation: creation, Room: room, Invite: invite})
-		return plans[max(0, len(plans)-maxPlans):]
+	cl.plans.Change(ctx, cl.account, func(plans []groups.Plan) []groups.Plan { // before the group can exist
+		return append(plans, groups.Plan{Creation: creation, Room: room, Invite: invite})
 	})
 	if _, err := cl.groups.CreateGroup(ctx, g); err != nil {
-		cl.dropPlan(ctx, cl.account, creation)
+		cl.plans.Drop(ctx, cl.account, creation)
 		if errors.Is(err, node.ErrMediatorMissing) {
 			err = errors.New("no mediator is configured for new groups: the operator names one under groups.mediators")
 		}
@@ -200,7 +160,7 @@ func (cl *client) createGroup(
 // newGroup does what is to be done with a group that was created from Matrix, before it gets
 // a room.
 func (d *delivery) newGroup(ctx context.Context) error {
-	for _, p := range d.plans(ctx, d.at.Account) {
+	for _, p := range d.plans.Of(ctx, d.at.Account) {
 		creation, err := d.groups.Group(d.at.Account, p.Creation)
 		if nodeapi.IsGone(err) {
 			continue // not yet, or a crash came before it
@@ -221,7 +181,7 @@ func (d *delivery) newGroup(ctx context.Context) error {
 				return fmt.Errorf("invite to a new group: %w", err)
 			}
 		}
-		d.dropPlan(ctx, d.at.Account, p.Creation)
+		d.plans.Drop(ctx, d.at.Account, p.Creation)
 	}
 	return nil
 }
@@ -232,11 +192,11 @@ func (d *delivery) usePlanned(ctx context.Context, room id.RoomID) error {
 	if err := d.rooms.Use(ctx, d.at.Login, d.portalKey(), room); err != nil {
 		return err
 	}
-	library, cancel := d.libraryContext(ctx)
+	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
 	defer cancel()
-	levels, err := d.roomState(library, room, event.StatePowerLevels, "")
+	levels, err := homeserver.RoomState(library, d.matrix.Bot(), room, event.StatePowerLevels, "")
 	if err == nil {
-		d.members.noteHandled(d.at.Conversation, levels.ID)
+		d.members.NoteHandled(d.at.Conversation, levels.ID)
 	}
 	return err
 }

@@ -160,13 +160,13 @@ func (d *delivery) senderOfEvent(ctx context.Context, user id.UserID) (sender ne
 	if ghost, isGhost := d.matrix.ParseGhostMXID(user); isGhost {
 		sender = ghost
 	} else if user != d.matrix.Bot().UserID {
-		logins, err := d.groupLogins(d.at.ID)
+		logins, err := d.groupRooms.Logins(d.at.ID)
 		if err != nil {
 			return "", err
 		}
 		for _, l := range logins {
-			if l.login.UserMXID == user {
-				sender = l.GetUserID()
+			if l.UserMXID == user {
+				sender = mimirid.User(l.Account)
 				break
 			}
 		}

@@ -20,23 +20,11 @@ import (
 	"github.com/mimird/mimird/proto/identity"
 )
 
-// holdGhost is [people.Ghosts.HoldForMember] for a member of a group.
-func (cl *client) holdGhost(
-	ctx context.Context, scope *homeserver.Scope, group store.ConversationID, user networkid.UserID,
-) (release func(), err error) {
-	key, err := mimirid.ParseUser(user)
-	if err != nil {
-		return nil, err
-	}
-	return cl.ghosts.HoldForMember(ctx, scope, user, func() (*bridgev2.UserInfo, error) { return cl.memberInfo(group, key) })
-}
-
 // holdAuthor prepares the ghost that an event of a group is sent as, and holds its lock
 // for reading. For other events it does nothing.
 func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (release func(), err error) {
 	sender := evt.GetSender()
-	cl, ok := d.at.Login.Client.(*client)
-	if !ok || !d.isGroup() || sender.IsFromMe || sender.Sender == "" {
+	if !d.isGroup() || sender.IsFromMe || sender.Sender == "" {
 		return func() {}, nil
 	}
 	key, err := mimirid.ParseUser(sender.Sender)
@@ -44,14 +32,14 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 		return nil, err
 	}
 	if sender.SenderLogin != "" { // a user of the bridge, whose ghost speaks if the bridge may not act as them
-		if other := d.loginOf(key); other != nil {
-			other.own.Prepare(ctx)
-			if other.login.User.DoublePuppet(ctx) != nil {
+		if other := d.groupRooms.LoginOf(key); other != nil {
+			other.Client.(*client).own.Prepare(ctx)
+			if other.User.DoublePuppet(ctx) != nil {
 				return func() {}, nil
 			}
 		}
 	}
-	unlock, err := cl.holdGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.ID, sender.Sender)
+	unlock, err := d.groupRooms.HoldGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.Account, d.at.ID, key)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the ghost of a member: %w", err)
 	}
@@ -62,7 +50,7 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	}
 	isMember := true
 	if err == nil {
-		isMember, err = cl.isMember(d.at.ID, key)
+		isMember, err = d.isMember(key)
 	}
 	if err != nil {
 		unlock()
@@ -71,17 +59,14 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	return func() {
 		unlock()
 		if allowed || !isMember {
-			d.members.wantAuthor(d.at.Conversation, key)
+			d.members.WantAuthor(d.at.Conversation, key)
 		}
 	}, nil
 }
 
-// isMember reports whether somebody is a member of a group, as far as the store knows.
-func (cl *client) isMember(group store.ConversationID, key identity.PublicKey) (bool, error) {
-	if !cl.conversations.InGroups(group) {
-		return false, nil
-	}
-	member, err := cl.groups.GroupMember(cl.account, group, key)
+// isMember reports whether somebody is a member of the group, as far as the store knows.
+func (d *delivery) isMember(key identity.PublicKey) (bool, error) {
+	member, err := d.groups.GroupMember(d.at.Account, d.at.ID, key)
 	if nodeapi.IsGone(err) {
 		return false, nil
 	}
@@ -97,7 +82,7 @@ const authorPart = 1_000_060
 func (d *delivery) letWrite(ctx context.Context, room id.RoomID, user networkid.UserID) (changed bool, err error) {
 	ghost := d.matrix.GhostIntent(user).GetMXID()
 	states := d.matrix.AppService().StateStore
-	library, cancel := d.libraryContext(ctx)
+	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	if states.IsMembership(ctx, room, ghost, event.MembershipBan) {
 		if _, err := d.matrix.Bot().UnbanUser(library, room, &mautrix.ReqUnbanUser{UserID: ghost}); err != nil {

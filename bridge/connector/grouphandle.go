@@ -106,7 +106,7 @@ func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.
 // deleteGroupRoom declines an invite, which clients do by deleting its room. For a group
 // that our user is in it refuses: the room would come back.
 func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDeleteChat, group store.ConversationID) error {
-	bound, err := cl.isBound(ctx, msg.Portal)
+	bound, err := cl.relay.IsBoundRoom(ctx, msg.Portal)
 	if err != nil {
 		return cl.again(msg.Event, err)
 	}
@@ -125,7 +125,7 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 			return cl.again(msg.Event, err)
 		}
 	}
-	if shared, err := cl.isShared(store.Conversation{Account: cl.account, ID: group}); err != nil || shared {
+	if shared, err := cl.groupRooms.IsShared(store.Conversation{Account: cl.account, ID: group}); err != nil || shared {
 		if err != nil {
 			return cl.again(msg.Event, err)
 		}

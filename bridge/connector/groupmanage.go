@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
@@ -23,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -159,7 +158,7 @@ func (cl *client) HandleMatrixPowerLevels(ctx context.Context, msg *bridgev2.Mat
 	if m == nil {
 		return false, bridgev2.ErrPowerLevelsNotSupported
 	}
-	defer m.members.noteHandled(m.conversation(), m.evt.ID)
+	defer m.members.NoteHandled(m.conversation(), m.evt.ID)
 	if changesRules(msg) {
 		return false, m.refuse(ctx, groupchat.Change{Kind: groupchat.ChangeRules, Event: m.evt.ID},
 			"Mimir has the roles owner (100), admin (75), moderator (50), user (0) and read-only (-10), and no other rules")
@@ -255,7 +254,7 @@ func (cl *client) HandleMatrixMembership(ctx context.Context, msg *bridgev2.Matr
 	if err != nil {
 		return nil, m.again(m.evt, err)
 	}
-	defer m.members.noteHandled(m.conversation(), m.evt.ID)
+	defer m.members.NoteHandled(m.conversation(), m.evt.ID)
 	standing := store.StandingLeft
 	if isMember {
 		standing = tasks.Member(member).Standing
@@ -272,14 +271,14 @@ func (m *management) changeMember(
 			return queue(ctx, m.account, m.group, key)
 		})
 	}
-	known, found := m.ownChanges.ofEvent(ctx, m.conversation(), m.evt.ID, key)
+	known, found := m.ownChanges.OfEvent(ctx, m.conversation(), m.evt.ID, key)
 	switch {
 	case found && known.Task != 0: // the event is handled again
 		return nil
 	case found && known.Kind == groupchat.ChangeBan:
 		return ask(groupchat.ChangeBan, m.groups.BanFromGroup)
 	case to == event.MembershipInvite && standing == store.StandingMember:
-		m.members.want(m.conversation()) // and joins
+		m.members.Want(m.conversation()) // and joins
 		return nil
 	case to == event.MembershipInvite:
 		return ask(groupchat.ChangeInvite, m.groups.InviteToGroup)
@@ -299,15 +298,15 @@ func (m *management) changeMember(
 
 // leaveAll leaves the group with all accounts that our user has in it.
 func (m *management) leaveAll(ctx context.Context) error {
-	logins, err := m.groupLogins(m.group)
+	logins, err := m.groupRooms.Logins(m.group)
 	if err != nil {
 		return m.again(m.evt, err)
 	}
 	err = m.leave(ctx)
 	for _, l := range logins {
-		if err == nil && l.account != m.account && l.login.UserMXID == m.login.UserMXID && l.belongs {
+		if err == nil && l.Account != m.account && l.UserMXID == m.login.UserMXID && l.Belongs {
 			other := *m
-			other.client = l.client
+			other.client = l.Client.(*client)
 			err = other.leave(ctx)
 		}
 	}
@@ -341,14 +340,8 @@ func (m *management) conversation() store.Conversation {
 
 // tasks returns what our users have asked of the mediator of the group.
 func (m *management) tasks() (groupchat.Tasks, error) {
-	logins, err := m.groupLogins(m.group)
-	return allTasks(logins), err
-}
-
-// groupTasks returns what the mediator of a group has not answered.
-func (c *Connector) groupTasks(at store.Conversation) (groupchat.Tasks, error) {
-	tasks, err := c.groups.GroupTasks(at.Account, at.ID, store.MaxPage)
-	return groupchat.Tasks(tasks), err
+	logins, err := m.groupRooms.Logins(m.group)
+	return groups.AllTasks(logins), err
 }
 
 // request queues a task for a change, unless there is a problem. An event that is handled
@@ -370,20 +363,20 @@ func (m *management) request(
 	if problem != "" {
 		return m.refuse(ctx, change, problem)
 	}
-	m.asked.Store(m.group, groupRequest{m.account, time.Now()})
-	if m.ownChanges.begin(ctx, m.conversation(), change) {
+	m.groupRooms.NoteRequest(m.conversation())
+	if m.ownChanges.Begin(ctx, m.conversation(), change) {
 		return nil
 	}
 	task, err := queue(ctx)
 	if err != nil {
-		m.ownChanges.forget(ctx, m.conversation(), change)
+		m.ownChanges.Forget(ctx, m.conversation(), change)
 		if err = m.sendError(m.evt, err); isRetried(err) {
 			return err
 		}
 		return m.refuse(ctx, change, refusalText(err))
 	}
 	change.Task = task
-	m.ownChanges.queued(ctx, m.conversation(), change)
+	m.ownChanges.Queued(ctx, m.conversation(), change)
 	return nil
 }
 
@@ -408,7 +401,7 @@ func (m *management) refuse(ctx context.Context, change groupchat.Change, reason
 	err := m.setBack(ctx, change)
 	name := ""
 	if !change.User.IsZero() && err == nil {
-		name, err = m.memberName(m.group, change.User)
+		name, err = m.groupRooms.MemberName(m.account, m.group, change.User)
 	}
 	if err == nil {
 		err = m.tell(ctx, change, change.Refused(name, reason))
@@ -418,15 +411,6 @@ func (m *management) refuse(ctx context.Context, change groupchat.Change, reason
 	}
 	return bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
 		WithErrorReason(event.MessageStatusUnsupported).WithErrorAsMessage().WithIsCertain(true).WithSendNotice(false)
-}
-
-// memberName returns what somebody is called in a group.
-func (cl *client) memberName(group store.ConversationID, key identity.PublicKey) (string, error) {
-	info, err := cl.memberInfo(group, key)
-	if err != nil {
-		return "", err
-	}
-	return *info.Name, nil
 }
 
 // scope returns the scope of the requests for a change that is refused.
@@ -453,101 +437,15 @@ func (m *management) setBack(ctx context.Context, change groupchat.Change) error
 	defer cancel()
 	switch change.Kind {
 	case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
-		return m.setBackRoom(library, m.portal, m.group, change)
+		return m.groupRooms.SetBackRoom(library, m.portal, m.group, change)
 	case groupchat.ChangeLeave:
 		return nil // the next message invites our user
 	case groupchat.ChangeRole, groupchat.ChangeRules:
 	default:
-		if err := m.setBackMember(library, m.portal.MXID, m.group, change); err != nil {
+		if err := m.groupRooms.SetBackMember(library, m.account, m.portal.MXID, m.group, change); err != nil {
 			return err
 		}
 	}
-	m.members.want(m.conversation())
+	m.members.Want(m.conversation())
 	return nil
-}
-
-// roomState returns a state event of a room, as the homeserver has it now. Its content is
-// empty when there is none.
-func (c *Connector) roomState(ctx context.Context, room id.RoomID, kind event.Type, key string) (*event.Event, error) {
-	evt, err := c.matrix.Bot().FullStateEvent(ctx, room, kind, key)
-	if errors.Is(err, mautrix.MNotFound) {
-		evt, err = &event.Event{Type: kind, Content: event.Content{Raw: map[string]any{}}}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the state of the room: %w", homeserver.WithRetryAfter(err))
-	}
-	evt.Type.Class = event.StateEventType
-	_ = evt.Content.ParseRaw(kind) // or it is parsed already
-	return evt, nil
-}
-
-// setBackRoom makes what a change was about, name, topic or picture, what the group has. A
-// later change of the room that is not handled yet stays. It runs where the library handles
-// the events of the room.
-func (cl *client) setBackRoom(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID, change groupchat.Change) error {
-	g, _, err := cl.roomGroup(group)
-	if nodeapi.IsGone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	kind := map[groupchat.ChangeKind]event.Type{
-		groupchat.ChangeName: event.StateRoomName, groupchat.ChangeTopic: event.StateTopic, groupchat.ChangeAvatar: event.StateRoomAvatar,
-	}[change.Kind]
-	evt, err := cl.roomState(ctx, portal.MXID, kind, "")
-	if err != nil {
-		return err
-	}
-	if evt.ID != change.Event && evt.ID != "" && !cl.IsOurs(evt.Sender) {
-		return nil
-	}
-	switch content := evt.Content.Parsed.(type) {
-	case *event.RoomNameEventContent:
-		portal.NameSet = portal.NameSet && content.Name == portal.Name
-	case *event.TopicEventContent:
-		portal.TopicSet = portal.TopicSet && content.Topic == portal.Topic
-	case *event.RoomAvatarEventContent:
-		portal.AvatarSet = portal.AvatarSet && content.URL == portal.AvatarMXC
-	}
-	info := groupRoom(g)
-	portal.UpdateInfo(ctx, info, nil, nil, time.Time{})
-	if !portal.NameSet || !portal.TopicSet || !portal.AvatarSet {
-		return fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile)
-	}
-	return nil
-}
-
-// setBackMember undoes what a refused change has made of somebody who is not a member: an
-// invite or a ban, or the end of a ban. Of members memberSync does it.
-func (cl *client) setBackMember(ctx context.Context, room id.RoomID, group store.ConversationID, change groupchat.Change) error {
-	member, err := cl.groups.GroupMember(cl.account, group, change.User)
-	if err != nil && !nodeapi.IsGone(err) {
-		return err
-	}
-	isMember := err == nil && member.Standing == store.StandingMember
-	isBanned := err == nil && member.Standing == store.StandingBanned
-	logins, err := cl.groupLogins(group)
-	if err != nil {
-		return err
-	}
-	ghost := cl.roomUser(logins, change.User)
-	membership := event.MembershipLeave
-	known, err := cl.matrix.AppService().StateStore.GetMember(ctx, room, ghost)
-	if err != nil {
-		return fmt.Errorf("read a member of the room: %w", err)
-	}
-	if known != nil {
-		membership = known.Membership
-	}
-	bot := cl.matrix.Bot()
-	switch {
-	case change.Kind == groupchat.ChangeInvite && membership == event.MembershipInvite && !isMember:
-		_, err = bot.KickUser(ctx, room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Not invited to the group"})
-	case change.Kind == groupchat.ChangeBan && membership == event.MembershipBan && !isMember && !isBanned:
-		_, err = bot.UnbanUser(ctx, room, &mautrix.ReqUnbanUser{UserID: ghost})
-	case change.Kind == groupchat.ChangeUnban && membership == event.MembershipLeave && isBanned:
-		_, err = bot.BanUser(ctx, room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
-	}
-	return homeserver.WithRetryAfter(err)
 }

@@ -4,21 +4,19 @@ package connector
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -48,7 +46,7 @@ func (d *delivery) groupEvent(ctx context.Context) error {
 	case store.GroupAdded, store.GroupChanged:
 		return d.groupChanged(ctx)
 	case store.MembersChanged:
-		d.members.want(d.at.Conversation)
+		d.members.Want(d.at.Conversation)
 		return nil
 	case store.GroupRemoved:
 		return d.groupRemoved(ctx)
@@ -93,7 +91,7 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 	case m.Deleted:
 		text = groupchat.Deleted
 	case peer.MessageType(m.Type) == peer.TypeSystem:
-		if !d.old && d.ownChanges.isReport(ctx, d.at.ID, m) {
+		if !d.old && d.ownChanges.IsReport(ctx, d.at.ID, m) {
 			return nil, true
 		}
 		text = groupchat.SystemText(m.Payload, d.nameIn)
@@ -113,140 +111,11 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 
 // nameIn returns what somebody is called in the group of the delivery.
 func (d *delivery) nameIn(key identity.PublicKey) string {
-	cl, ok := d.at.Login.Client.(*client)
-	if !ok {
-		return people.NameOr("", key)
-	}
-	info, err := cl.memberInfo(d.at.ID, key)
+	name, err := d.groupRooms.MemberName(d.at.Account, d.at.ID, key)
 	if err != nil {
 		return people.NameOr("", key)
 	}
-	return *info.Name
-}
-
-// memberInfo returns the profile of somebody in a group: of the account, of a contact, or
-// of a member, as far as it is known.
-func (cl *client) memberInfo(group store.ConversationID, key identity.PublicKey) (*bridgev2.UserInfo, error) {
-	if key == cl.account || cl.loginOf(key) != nil {
-		account, err := cl.node.Account(key)
-		if err != nil {
-			return nil, err
-		}
-		return people.Info(key, account.Name, account.Avatar), nil
-	}
-	contact, err := cl.node.Contact(cl.account, key)
-	switch {
-	case err == nil && contact.Nickname != "" || err == nil && contact.LocalName != "":
-		return cl.names.Info(contact), nil
-	case err != nil && !nodeapi.IsGone(err):
-		return nil, err
-	case !cl.conversations.InGroups(group):
-		return people.Info(key, "", nil), nil
-	}
-	member, err := cl.groups.GroupMember(cl.account, group, key)
-	if nodeapi.IsGone(err) {
-		return people.Info(key, "", nil), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	avatar, err := cl.groups.GroupMemberAvatar(cl.account, group, key)
-	if err != nil && !nodeapi.IsGone(err) {
-		return nil, err
-	}
-	return people.Info(key, cl.names.UnlessBot(member.Name, key), avatar), nil
-}
-
-// groupOf returns a group whose members include somebody, the zero value for none.
-func (cl *client) groupOf(key identity.PublicKey) (store.ConversationID, error) {
-	if cl.groups == nil {
-		return store.ConversationID{}, nil
-	}
-	groups, err := cl.groups.Groups(cl.account)
-	if err != nil {
-		return store.ConversationID{}, err
-	}
-	for _, g := range groups {
-		if m, err := cl.groups.GroupMember(cl.account, g.ID, key); err == nil && m.Name != "" {
-			return g.ID, nil
-		}
-	}
-	return store.ConversationID{}, nil
-}
-
-// groupInfo returns what the room of a group is created with, or what a login needs to come
-// into it. Of the members a new room has our users alone: the others join before what they
-// say, or later, see memberSync. Our users are not there as ghosts, too.
-func (cl *client) groupInfo(ctx context.Context, portal *bridgev2.Portal, group store.ConversationID) (*bridgev2.ChatInfo, error) {
-	g, logins, err := cl.roomGroup(group)
-	if err != nil {
-		return nil, err
-	}
-	bound, err := cl.isBound(ctx, portal)
-	if err != nil {
-		return nil, err
-	}
-	kind, users := database.RoomTypeDefault, make(bridgev2.ChatMemberMap)
-	for _, l := range logins {
-		if !l.belongs || portal.MXID != "" && l.account != cl.account { // who is in the room is theirs to say
-			continue
-		}
-		member := bridgev2.ChatMember{EventSender: bridgev2.EventSender{SenderLogin: l.login.ID}, Membership: event.MembershipJoin}
-		if level := groupchat.Level(l.group.Permissions); !bound {
-			member.PowerLevel = &level
-		}
-		users[l.GetUserID()] = member
-	}
-	info := groupRoom(g)
-	request := isRequest(logins)
-	info.Type, info.MessageRequest = &kind, &request
-	info.Members = &bridgev2.ChatMemberList{MemberMap: users, PowerLevels: groupchat.PowerLevels()}
-	info.UserLocal = nil
-	if own, err := cl.groups.Group(cl.account, group); err == nil {
-		info.UserLocal = mutedInfo(own)
-	}
-	if bound { // the rest is not ours to change
-		info = &bridgev2.ChatInfo{Type: &kind, UserLocal: info.UserLocal, Members: &bridgev2.ChatMemberList{MemberMap: users}}
-	}
-	return info, nil
-}
-
-// isRequest reports whether the room of a group is an invite: none of our users is a member.
-func isRequest(logins []groupLogin) bool {
-	invited := false
-	for _, l := range logins {
-		if l.group.State.IsActive() {
-			return false
-		}
-		invited = invited || l.group.State == store.GroupInvited
-	}
-	return invited
-}
-
-func mutedInfo(g store.Group) *bridgev2.UserLocalPortalInfo {
-	muted := bridgev2.Unmuted
-	if g.Muted {
-		muted = event.MutedForever
-	}
-	return &bridgev2.UserLocalPortalInfo{MutedUntil: &muted}
-}
-
-// groupRoom returns what a group says about its room.
-func groupRoom(g store.Group) *bridgev2.ChatInfo {
-	name, topic := groupchat.Name(g), msgconv.CleanText(g.Description)
-	return &bridgev2.ChatInfo{Name: &name, Topic: &topic, Avatar: roomAvatar(g.Avatar)}
-}
-
-// roomAvatar returns a picture for a room, or that there is none.
-func roomAvatar(picture []byte) *bridgev2.Avatar {
-	if len(picture) == 0 {
-		return &bridgev2.Avatar{Remove: true}
-	}
-	sum := sha256.Sum256(picture)
-	return &bridgev2.Avatar{
-		ID:  networkid.AvatarID(hex.EncodeToString(sum[:])),
-		Get: func(context.Context) ([]byte, error) { return picture, nil },
-	}
+	return name
 }
 
 // groupChanged creates the room of a group, or makes it what the group is now, and tells
@@ -263,7 +132,7 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 	case g.State == store.GroupCreating, g.State == store.GroupCreated:
 		return nil // its room comes with the group itself
 	case g.State == store.GroupFailed && g.Chat == 0:
-		d.dropPlan(ctx, d.at.Account, d.at.ID)
+		d.plans.Drop(ctx, d.at.Account, d.at.ID)
 		return d.tellOwner(ctx, fmt.Sprintf("The group %s could not be created: %s. Try again with `create-group`.",
 			groupchat.Name(g), msgconv.CleanName(g.Reason)))
 	case g.State == store.GroupInvited, g.State.IsActive():
@@ -284,7 +153,7 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 	if err := d.changeGroup(ctx); err != nil {
 		return err
 	}
-	d.members.want(d.at.Conversation)
+	d.members.Want(d.at.Conversation)
 	if g.State == store.GroupInvited {
 		return d.invited(ctx, g)
 	}
@@ -330,7 +199,7 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	shared, err := d.isShared(d.at.Conversation)
+	shared, err := d.groupRooms.IsShared(d.at.Conversation)
 	if err != nil {
 		return err
 	}
@@ -357,9 +226,9 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 
 // groupRemoved says that the node has the group of our user no more.
 func (d *delivery) groupRemoved(ctx context.Context) error {
-	d.members.want(d.at.Conversation)
+	d.members.Want(d.at.Conversation)
 	const text = "This group was removed from the node: nothing new comes, and what you write is not sent."
-	shared, err := d.isShared(d.at.Conversation)
+	shared, err := d.groupRooms.IsShared(d.at.Conversation)
 	if err != nil || !shared {
 		if err == nil {
 			err = d.sayIfThere(ctx, text)
@@ -378,7 +247,7 @@ func (d *delivery) groupRemoved(ctx context.Context) error {
 func (d *delivery) changeGroup(ctx context.Context) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		shown, logins, err := d.roomGroup(d.at.ID)
+		shown, logins, err := d.groupRooms.Room(d.at.ID)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
@@ -388,10 +257,10 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
 		}
-		info := groupRoom(shown)
-		request := isRequest(logins)
+		info := groups.RoomInfo(shown)
+		request := groups.IsRequest(logins)
 		info.MessageRequest = &request
-		bound, err := d.isBound(ctx, portal)
+		bound, err := d.relay.IsBoundRoom(ctx, portal)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
@@ -408,7 +277,7 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 			homeserver.ScopeOf(ctx).Fail(fmt.Errorf("%w: name, topic or picture of the room was not set", homeserver.ErrProfile))
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted && d.userIsIn(ctx, portal.MXID) {
-			if err := puppet.MuteRoom(ctx, portal.MXID, *mutedInfo(g).MutedUntil); err != nil {
+			if err := puppet.MuteRoom(ctx, portal.MXID, *groups.Muted(g).MutedUntil); err != nil {
 				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 			}
 		}
@@ -536,7 +405,7 @@ func (d *delivery) taskEnded(ctx context.Context) error {
 
 // sayToUser says something in the room of a group that is about what our user has asked for.
 func (d *delivery) sayToUser(ctx context.Context, text string) error {
-	text, err := d.addressed(d.at.Conversation, text)
+	text, err := d.groupRooms.Addressed(d.at.Conversation, text)
 	if err != nil {
 		return err
 	}
@@ -548,25 +417,21 @@ func (d *delivery) sayToUser(ctx context.Context, text string) error {
 // somebody else may have changed it before the bridge knew. It works where the library
 // handles the events of the room, so that the change and its task are noted.
 func (d *delivery) settleChange(ctx context.Context, failed bool) (change groupchat.Change, ours bool, err error) {
-	d.members.want(d.at.Conversation)
-	cl, ok := d.at.Login.Client.(*client)
-	if !ok {
-		return change, false, nil
-	}
+	d.members.Want(d.at.Conversation)
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		change, ours = d.ownChanges.ofTask(ctx, d.at.Conversation, d.ev.Task)
-		bound, err := d.isBound(ctx, portal) // since the change, and then its state is not the group's
+		change, ours = d.ownChanges.OfTask(ctx, d.at.Conversation, d.ev.Task)
+		bound, err := d.relay.IsBoundRoom(ctx, portal) // since the change, and then its state is not the group's
 		if bound || err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
 		}
 		switch change.Kind {
 		case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
-			err = cl.setBackRoom(ctx, portal, d.at.ID, change)
+			err = d.groupRooms.SetBackRoom(ctx, portal, d.at.ID, change)
 		case groupchat.ChangeInvite, groupchat.ChangeBan, groupchat.ChangeUnban:
 			if failed {
-				err = cl.setBackMember(ctx, portal.MXID, d.at.ID, change)
+				err = d.groupRooms.SetBackMember(ctx, d.at.Account, portal.MXID, d.at.ID, change)
 			}
 		case groupchat.ChangeRole, groupchat.ChangeRules, groupchat.ChangeLeave:
 		}

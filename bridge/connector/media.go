@@ -105,7 +105,7 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 // fileComes reports whether one of our accounts has the file of a message in a group, or is
 // fetching it.
 func (d *delivery) fileComes(m store.Message) (bool, error) {
-	accounts, err := d.accountsIn(d.at.ID)
+	accounts, err := d.groupRooms.Accounts(d.at.ID)
 	if err != nil {
 		return false, err
 	}

@@ -132,7 +132,7 @@ func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, er
 // taken back, nil for none: the latest that one of our accounts has, by the clock of the
 // member. An account may know of it before others do.
 func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, author identity.PublicKey) (*store.Reaction, error) {
-	accounts, err := c.accountsIn(group)
+	accounts, err := c.groupRooms.Accounts(group)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, 
 
 // groupReactions returns the reactions to a message of a group that count.
 func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
-	accounts, err := c.accountsIn(group)
+	accounts, err := c.groupRooms.Accounts(group)
 	if err != nil {
 		return nil, err
 	}

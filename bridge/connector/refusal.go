@@ -13,7 +13,6 @@ import (
 
 	"github.com/mimird/mimird/bridge/fault"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/event"
 )
@@ -141,7 +140,7 @@ func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender 
 // probe sends an event that clients do not show, a new one each time, because a
 // homeserver answers a known transaction without checking the room.
 func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender bridgev2.EventSender) error {
-	library, cancel := d.libraryContext(ctx)
+	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	intent, ok := portal.GetIntentFor(library, sender, d.at.Login, bridgev2.RemoteEventUnknown)
 	if !ok {
@@ -150,12 +149,4 @@ func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender br
 	_, err := intent.SendMessage(library, portal.MXID, homeserver.BarrierEvent, &event.Content{Raw: map[string]any{}},
 		&bridgev2.MatrixSendExtra{Timestamp: time.Now()})
 	return homeserver.WithRetryAfter(err)
-}
-
-// libraryContext returns a context with the values of the context of bridgev2 that ends
-// with ctx and allows one attempt.
-func (c *Connector) libraryContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	library, cancel := context.WithCancel(c.br.BackgroundCtx)
-	stop := context.AfterFunc(ctx, cancel)
-	return mautrix.WithMaxRetries(library, 0), func() { stop(); cancel() }
 }

@@ -36,7 +36,7 @@ func (d *delivery) repairRoom(ctx context.Context) {
 	if err != nil || portal == nil || portal.MXID == "" {
 		return
 	}
-	library, cancel := d.libraryContext(ctx)
+	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	members, err := d.matrix.Bot().Members(library, portal.MXID) // also replaces the table
 	switch {
@@ -155,7 +155,7 @@ func (c *Connector) showAgain(ctx context.Context, at *deliver.Position, job red
 		}
 		return err
 	}
-	library, cancel := d.libraryContext(ctx)
+	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
 	defer cancel()
 	for _, row := range rows {
 		portal, err := c.br.GetExistingPortalByKey(library, row.Room)

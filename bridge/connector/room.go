@@ -124,7 +124,7 @@ func (d *delivery) isWanted(ctx context.Context, portal *bridgev2.Portal) (bool,
 	if err != nil || !wanted {
 		return false, err
 	}
-	bound, err := d.isBound(ctx, portal)
+	bound, err := d.relay.IsBoundRoom(ctx, portal)
 	if err != nil || !bound {
 		return err == nil, err
 	}

@@ -132,6 +132,14 @@ func (r *Relay) IsBound(ctx context.Context, portal networkid.PortalKey, room id
 	return err == nil && b.IsRoom(room), err
 }
 
+// IsBoundRoom is IsBound for the room that a conversation has, if it has one.
+func (r *Relay) IsBoundRoom(ctx context.Context, portal *bridgev2.Portal) (bool, error) {
+	if portal == nil || portal.MXID == "" {
+		return false, nil
+	}
+	return r.IsBound(ctx, portal.PortalKey, portal.MXID)
+}
+
 // IsOff reports whether somebody has said that they are not to be relayed.
 func (r *Relay) IsOff(ctx context.Context, portal networkid.PortalKey, user id.UserID) (bool, error) {
 	text, err := r.read(ctx, database.Key(offPrefix(portal)+string(user)))

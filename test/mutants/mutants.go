@@ -332,7 +332,7 @@ func mutants() []mutant {
 		{
 			name:   "group-change-echoed",
 			harm:   "what a user changes in the room of a group is reported to them by the mediator as news",
-			file:   "bridge/connector/ownchanges.go",
+			file:   "bridge/groups/changes.go",
 			before: "	s, err := mediator.ParseSystem(m.Payload)\n	if err != nil {\n",
 			after:  "	s, err := mediator.ParseSystem(m.Payload)\n	if err != nil || true {\n",
 			tests:  []string{"-run", "TestGroupManagement_NameTopicPicture", "./bridge"},
@@ -358,7 +358,7 @@ func mutants() []mutant {
 			harm:   "what a user writes in the room of a group is sent by the account of another user",
 			file:   "bridge/connector/handlematrix.go",
 			before: "	if msg.OrigSender != nil {\n		if err := cl.announceRelay(",
-			after:  "	if accounts, err := cl.accountsIn(conversation); err == nil && len(accounts) > 1 {\n		cl = cl.loginOf(accounts[0])\n	}\n	if msg.OrigSender != nil {\n		if err := cl.announceRelay(",
+			after:  "	if accounts, err := cl.groupRooms.Accounts(conversation); err == nil && len(accounts) > 1 {\n		cl = cl.groupRooms.LoginOf(accounts[0]).Client.(*client)\n	}\n	if msg.OrigSender != nil {\n		if err := cl.announceRelay(",
 			tests:  []string{"-run", "TestSharedGroup_WrittenInRoom", "-timeout", "4m", "./bridge"},
 		},
 		{
@@ -373,7 +373,7 @@ func mutants() []mutant {
 			name:   "change-refused-by-mediator-stays",
 			harm:   "the room of a group shows what its mediator has refused",
 			file:   "bridge/connector/groups.go",
-			before: "			err = cl.setBackRoom(ctx, portal, d.at.ID, change)\n",
+			before: "			err = d.groupRooms.SetBackRoom(ctx, portal, d.at.ID, change)\n",
 			after:  "			err = nil\n",
 			tests:  []string{"-run", "TestGroupManagement_MediatorRefuses", "-timeout", "3m", "./bridge"},
 		},
@@ -388,7 +388,7 @@ func mutants() []mutant {
 		{
 			name:   "banned-author-stays",
 			harm:   "somebody who is banned stays in the room after an old message of theirs",
-			file:   "bridge/connector/groupmembers.go",
+			file:   "bridge/groups/members.go",
 			before: "	_, isAuthor := r.authors[m.ID]\n",
 			after:  "	isAuthor := false\n",
 			tests:  []string{"-run", "TestGroups_Banned", "-timeout", "4m", "./bridge"},

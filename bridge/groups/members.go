@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package groups
 
 import (
 	"context"
@@ -37,7 +37,7 @@ const (
 	// authorPause is how long nothing more of those who are not members comes before they are
 	// taken out of the room again: an old history is not a join and a ban per message.
 	authorPause = 2 * time.Second
-	// maxHandled bounds the events of memberSync.handled; beyond it all are forgotten.
+	// maxHandled bounds the events of Members.handled; beyond it all are forgotten.
 	maxHandled = 10_000
 )
 
@@ -45,11 +45,11 @@ const (
 // it says what our user wants of the group.
 var errUnhandled = errors.New("a change of the room has not been handled yet")
 
-// memberSync makes the members of groups members of their rooms, with the power of their
+// Members makes the members of groups members of their rooms, with the power of their
 // roles: a room at a time, a member at a time, beside the deliveries, which do not wait
 // for it. It reads what should be from the store, so it repeats everything without harm.
-type memberSync struct {
-	*Connector
+type Members struct {
+	*Rooms
 
 	mu     sync.Mutex
 	wanted map[store.Conversation]memberWork
@@ -77,35 +77,36 @@ func (w memberWork) add(authors map[identity.PublicKey]struct{}) memberWork {
 	return w
 }
 
-func newMemberSync(c *Connector) *memberSync {
-	return &memberSync{
-		Connector: c, wanted: make(map[store.Conversation]memberWork), handled: make(map[id.EventID]struct{}), wake: make(chan struct{}, 1),
+// NewMembers returns what sets the members of rooms. The caller runs it.
+func NewMembers(rooms *Rooms) *Members {
+	return &Members{
+		Rooms: rooms, wanted: make(map[store.Conversation]memberWork), handled: make(map[id.EventID]struct{}), wake: make(chan struct{}, 1),
 	}
 }
 
-// noteHandled notes that a change of a room by a user was handled, and has the members
+// NoteHandled notes that a change of a room by a user was handled, and has the members
 // looked at: what is not done is set back.
-func (s *memberSync) noteHandled(conversation store.Conversation, evt id.EventID) {
+func (s *Members) NoteHandled(conversation store.Conversation, evt id.EventID) {
 	s.mu.Lock()
 	if len(s.handled) >= maxHandled {
 		clear(s.handled)
 	}
 	s.handled[evt] = struct{}{}
 	s.mu.Unlock()
-	s.want(conversation)
+	s.Want(conversation)
 }
 
 // isUnhandled reports whether a state event of a room is a change by a user that was not
 // handled yet.
-func (s *memberSync) isUnhandled(evt *event.Event) bool {
+func (s *Members) isUnhandled(evt *event.Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, handled := s.handled[evt.ID]
-	return evt.ID != "" && !handled && !s.IsOurs(evt.Sender) && time.Since(time.UnixMilli(evt.Timestamp)) < handlingTime
+	return evt.ID != "" && !handled && !s.deps.IsOurs(evt.Sender) && time.Since(time.UnixMilli(evt.Timestamp)) < handlingTime
 }
 
-// want has the members of a room looked at soon. It may be called from any goroutine.
-func (s *memberSync) want(conversation store.Conversation) {
+// Want has the members of a room looked at soon. It may be called from any goroutine.
+func (s *Members) Want(conversation store.Conversation) {
 	conversation.Account = identity.PublicKey{} // the room is that of all logins
 	s.mu.Lock()
 	s.wanted[conversation] = memberWork{authors: s.wanted[conversation].authors}
@@ -113,9 +114,9 @@ func (s *memberSync) want(conversation store.Conversation) {
 	s.wakeUp()
 }
 
-// wantAuthor has the members of a room looked at after somebody who may not write there was
+// WantAuthor has the members of a room looked at after somebody who may not write there was
 // let in for a message, once no more such messages come. It may be called from any goroutine.
-func (s *memberSync) wantAuthor(conversation store.Conversation, author identity.PublicKey) {
+func (s *Members) WantAuthor(conversation store.Conversation, author identity.PublicKey) {
 	conversation.Account = identity.PublicKey{}
 	s.mu.Lock()
 	todo, found := s.wanted[conversation]
@@ -127,7 +128,7 @@ func (s *memberSync) wantAuthor(conversation store.Conversation, author identity
 	s.wakeUp()
 }
 
-func (s *memberSync) wakeUp() {
+func (s *Members) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -135,30 +136,30 @@ func (s *memberSync) wakeUp() {
 }
 
 // wantAll looks at the rooms of all groups: the process may have ended before.
-func (s *memberSync) wantAll() {
-	for _, account := range s.deliver.Attached() {
-		s.wantAllOf(account)
+func (s *Members) wantAll() {
+	for _, account := range s.deps.Attached() {
+		s.WantAllOf(account)
 	}
 }
 
-// wantAllOf looks at the rooms of all groups of an account.
-func (s *memberSync) wantAllOf(account identity.PublicKey) {
-	if s.groups == nil {
+// WantAllOf looks at the rooms of all groups of an account.
+func (s *Members) WantAllOf(account identity.PublicKey) {
+	if s.deps.Node == nil {
 		return
 	}
-	groups, err := s.groups.Groups(account)
+	groups, err := s.deps.Node.Groups(account)
 	if err != nil {
-		s.log.Error("groups not read", "account", account.Short(), "err", err)
+		s.deps.Log.Error("groups not read", "account", account.Short(), "err", err)
 		return
 	}
 	for _, g := range groups {
-		s.want(store.Conversation{Account: account, ID: g.ID})
+		s.Want(store.Conversation{Account: account, ID: g.ID})
 	}
 }
 
-// run works until stop ends.
-func (s *memberSync) run(stop, work context.Context) {
-	if s.groups == nil {
+// Run works until stop ends.
+func (s *Members) Run(stop, work context.Context) {
+	if s.deps.Node == nil {
 		return
 	}
 	s.wantAll()
@@ -179,22 +180,22 @@ func (s *memberSync) run(stop, work context.Context) {
 
 // round looks at every room that is wanted. When there is more to do later, it returns after
 // how long.
-func (s *memberSync) round(stop, work context.Context) (wait time.Duration) {
+func (s *Members) round(stop, work context.Context) (wait time.Duration) {
 	for conversation, todo := range s.takeDue() {
 		if stop.Err() != nil {
 			return 0
 		}
-		err := fault.Guard(s.log, "set the members of a room", func() error {
+		err := fault.Guard(s.deps.Log, "set the members of a room", func() error {
 			return s.sync(stop, work, conversation, todo.authors)
 		})
 		if err == nil || stop.Err() != nil {
 			continue
 		}
 		if todo.tries++; todo.tries >= maxMemberTries {
-			s.log.Warn("members of a room not set", "contact", conversation.ID.Short(), "err", fault.OneLine(err))
+			s.deps.Log.Warn("members of a room not set", "contact", conversation.ID.Short(), "err", fault.OneLine(err))
 			continue
 		}
-		todo.due = time.Now().Add(s.retry.Delay(todo.tries))
+		todo.due = time.Now().Add(s.deps.Retry.Delay(todo.tries))
 		s.mu.Lock()
 		if again, found := s.wanted[conversation]; found {
 			todo = again.add(todo.authors)
@@ -206,7 +207,7 @@ func (s *memberSync) round(stop, work context.Context) (wait time.Duration) {
 }
 
 // takeDue removes what is due from the rooms that are wanted, and returns it.
-func (s *memberSync) takeDue() map[store.Conversation]memberWork {
+func (s *Members) takeDue() map[store.Conversation]memberWork {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taken, now := make(map[store.Conversation]memberWork), time.Now()
@@ -220,7 +221,7 @@ func (s *memberSync) takeDue() map[store.Conversation]memberWork {
 }
 
 // untilDue returns after how long the next room is due, 0 when none is wanted.
-func (s *memberSync) untilDue() (wait time.Duration) {
+func (s *Members) untilDue() (wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, todo := range s.wanted {
@@ -232,37 +233,37 @@ func (s *memberSync) untilDue() (wait time.Duration) {
 }
 
 // sync makes the members of one room what the store says.
-func (s *memberSync) sync(
+func (s *Members) sync(
 	stop, work context.Context, conversation store.Conversation, authors map[identity.PublicKey]struct{},
 ) error {
-	portal, err := s.br.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
+	portal, err := s.deps.Bridge.GetExistingPortalByKey(work, mimirid.Portal(conversation.Account, conversation.ID))
 	if err != nil || portal == nil {
 		return err
 	}
-	row, err := s.br.DB.Portal.GetByKey(work, portal.PortalKey) // others change the portal meanwhile
+	row, err := s.deps.Bridge.DB.Portal.GetByKey(work, portal.PortalKey) // others change the portal meanwhile
 	if err != nil || row == nil || row.MXID == "" {
 		return err
 	}
-	logins, err := s.groupLogins(conversation.ID)
+	logins, err := s.Logins(conversation.ID)
 	best := s.freshest(conversation.ID, logins)
 	if err != nil || best == nil {
 		return err
 	}
-	room := memberRoom{client: best.client, room: row.MXID, group: conversation.ID, authors: authors, logins: logins}
-	if room.bound, err = s.relay.IsBound(work, portal.PortalKey, row.MXID); err != nil {
+	room := memberRoom{Members: s, account: best.Account, room: row.MXID, group: conversation.ID, authors: authors, logins: logins}
+	if room.bound, err = s.deps.Bindings.IsBound(work, portal.PortalKey, row.MXID); err != nil {
 		return err
 	}
-	if room.current, err = s.matrix.AppService().StateStore.GetAllMembers(work, row.MXID); err != nil {
+	if room.current, err = s.deps.Matrix.AppService().StateStore.GetAllMembers(work, row.MXID); err != nil {
 		return fmt.Errorf("read the members of a room: %w", err)
 	}
 	for user, member := range room.current {
-		if member.Membership == event.MembershipJoin && s.br.IsGhostMXID(user) {
+		if member.Membership == event.MembershipJoin && s.deps.Bridge.IsGhostMXID(user) {
 			room.joined++
 		}
 	}
-	tasks := allTasks(logins)
+	tasks := AllTasks(logins)
 	levels := make(map[id.UserID]int)
-	for m, err := range s.groups.GroupMembers(best.account, conversation.ID) {
+	for m, err := range s.deps.Node.GroupMembers(best.Account, conversation.ID) {
 		if err != nil {
 			return err
 		}
@@ -282,11 +283,11 @@ func (s *memberSync) sync(
 	return room.setLevels(work, levels)
 }
 
-// memberRoom is the room of a group whose members are set. Its client is the one whose account
-// knows most of the group.
+// memberRoom is the room of a group whose members are set.
 type memberRoom struct {
-	*client
-	logins  []groupLogin
+	*Members
+	account identity.PublicKey // which knows most of the group
+	logins  []Login
 	room    id.RoomID
 	group   store.ConversationID
 	current map[id.UserID]*event.MemberEventContent
@@ -302,7 +303,7 @@ type memberRoom struct {
 func (r *memberRoom) expected(tasks groupchat.Tasks, m store.Member) store.Member {
 	m = tasks.Member(m)
 	for _, l := range r.logins {
-		if l.account == m.ID && !l.belongs && m.Standing == store.StandingMember {
+		if l.Account == m.ID && !l.Belongs && m.Standing == store.StandingMember {
 			m.Standing = store.StandingLeft
 		}
 	}
@@ -312,11 +313,11 @@ func (r *memberRoom) expected(tasks groupchat.Tasks, m store.Member) store.Membe
 // set makes a ghost join, leave or be banned, and notes its power.
 func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.UserID]int) error {
 	for i := range r.logins {
-		if l := &r.logins[i]; l.account == m.ID && l.belongs {
+		if l := &r.logins[i]; l.Account == m.ID && l.Belongs {
 			return r.setUser(work, m, l, levels)
 		}
 	}
-	intent := r.br.Matrix.GhostIntent(mimirid.User(m.ID))
+	intent := r.deps.Bridge.Matrix.GhostIntent(mimirid.User(m.ID))
 	ghost := intent.GetMXID()
 	membership := event.MembershipLeave
 	known := r.current[ghost]
@@ -332,7 +333,7 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 	}
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
-	library, end := r.libraryContext(ctx)
+	library, end := homeserver.Once(r.deps.Bridge.BackgroundCtx, ctx)
 	defer end()
 	var err error
 	if known != nil || isAuthor { // somebody may have changed it meanwhile
@@ -341,16 +342,16 @@ func (r *memberRoom) set(work context.Context, m store.Member, levels map[id.Use
 		}
 	}
 	if r.bound && m.Standing != store.StandingMember {
-		_, err = r.matrix.AppService().Intent(ghost).LeaveRoom(library, r.room)
+		_, err = r.deps.Matrix.AppService().Intent(ghost).LeaveRoom(library, r.room)
 		return homeserver.WithRetryAfter(err)
 	}
 	switch m.Standing {
 	case store.StandingMember:
 		return r.join(ctx, library, m, intent, membership)
 	case store.StandingBanned:
-		_, err = r.matrix.Bot().BanUser(library, r.room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
+		_, err = r.deps.Matrix.Bot().BanUser(library, r.room, &mautrix.ReqBanUser{UserID: ghost, Reason: "Banned from the group"})
 	case store.StandingLeft:
-		_, err = r.matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
+		_, err = r.deps.Matrix.Bot().KickUser(library, r.room, &mautrix.ReqKickUser{UserID: ghost, Reason: "Left the group"})
 	}
 	return homeserver.WithRetryAfter(err)
 }
@@ -374,7 +375,7 @@ func (r *memberRoom) differs(m store.Member, membership event.Membership) bool {
 // order: a change of the room that was handled is in one of the others. It fails with
 // errUnhandled for another one.
 func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.UserID) (store.Member, event.Membership, error) {
-	evt, err := r.roomState(ctx, r.room, event.StateMember, ghost.String())
+	evt, err := homeserver.RoomState(ctx, r.deps.Matrix.Bot(), r.room, event.StateMember, ghost.String())
 	if err != nil {
 		return m, "", err
 	}
@@ -382,23 +383,23 @@ func (r *memberRoom) readAgain(ctx context.Context, m store.Member, ghost id.Use
 	if evt.ID != "" {
 		membership = evt.Content.AsMember().Membership
 	}
-	if membership != event.MembershipInvite && r.members.isUnhandled(evt) {
+	if membership != event.MembershipInvite && r.isUnhandled(evt) {
 		return m, "", errUnhandled // see HandleMatrixMembership
 	}
-	logins, err := r.groupLogins(r.group)
+	logins, err := r.Logins(r.group)
 	if err != nil {
 		return m, "", err
 	}
-	now, err := r.groups.GroupMember(r.account, r.group, m.ID)
+	now, err := r.deps.Node.GroupMember(r.account, r.group, m.ID)
 	if err != nil {
 		return m, "", err
 	}
-	return r.expected(allTasks(logins), now), membership, nil
+	return r.expected(AllTasks(logins), now), membership, nil
 }
 
 func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent bridgev2.MatrixAPI, membership event.Membership) error {
 	if membership == event.MembershipBan {
-		if _, err := r.matrix.Bot().UnbanUser(library, r.room, &mautrix.ReqUnbanUser{UserID: intent.GetMXID()}); err != nil {
+		if _, err := r.deps.Matrix.Bot().UnbanUser(library, r.room, &mautrix.ReqUnbanUser{UserID: intent.GetMXID()}); err != nil {
 			return homeserver.WithRetryAfter(err)
 		}
 		if r.joined >= maxJoined {
@@ -406,7 +407,7 @@ func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent b
 		}
 	}
 	scope := homeserver.NewNamedScope("member/" + string(r.room) + "/" + m.ID.String())
-	release, err := r.holdGhost(ctx, scope, r.group, mimirid.User(m.ID))
+	release, err := r.HoldGhost(ctx, scope, r.account, r.group, m.ID)
 	if err != nil {
 		return err
 	}
@@ -422,19 +423,19 @@ func (r *memberRoom) join(ctx, library context.Context, m store.Member, intent b
 func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) error {
 	ctx, cancel := context.WithTimeout(work, memberTime)
 	defer cancel()
-	library, end := r.libraryContext(ctx)
+	library, end := homeserver.Once(r.deps.Bridge.BackgroundCtx, ctx)
 	defer end()
 	// The tables know the creator, whose power may have no limit, and not what has not been
 	// handled yet.
-	known, err := r.br.Matrix.GetPowerLevels(library, r.room)
+	known, err := r.deps.Bridge.Matrix.GetPowerLevels(library, r.room)
 	if err != nil {
 		return fmt.Errorf("read the power levels: %w", homeserver.WithRetryAfter(err))
 	}
-	evt, err := r.roomState(library, r.room, event.StatePowerLevels, "")
+	evt, err := homeserver.RoomState(library, r.deps.Matrix.Bot(), r.room, event.StatePowerLevels, "")
 	if err != nil {
 		return err
 	}
-	if r.members.isUnhandled(evt) {
+	if r.isUnhandled(evt) {
 		return errUnhandled // see HandleMatrixPowerLevels
 	}
 	levels, ok := evt.Content.Parsed.(*event.PowerLevelsEventContent)
@@ -444,12 +445,12 @@ func (r *memberRoom) setLevels(work context.Context, want map[id.UserID]int) err
 	levels.CreateEvent = known.CreateEvent
 	changed := setRules(levels)
 	for user, level := range want {
-		changed = levels.EnsureUserLevelAs(r.matrix.Bot().UserID, user, level) || changed
+		changed = levels.EnsureUserLevelAs(r.deps.Matrix.Bot().UserID, user, level) || changed
 	}
 	if !changed {
 		return nil
 	}
-	_, err = r.matrix.Bot().SetPowerLevels(library, r.room, levels)
+	_, err = r.deps.Matrix.Bot().SetPowerLevels(library, r.room, levels)
 	return homeserver.WithRetryAfter(err)
 }
 

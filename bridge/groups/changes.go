@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package groups
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 
+	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
 
@@ -17,19 +18,22 @@ import (
 	"github.com/mimird/mimird/proto/mediator"
 )
 
-// ownChanges are the changes of groups from Matrix, in the bridge's tables. It is safe for
-// use by many goroutines.
-type ownChanges struct {
-	*Connector
+// Changes are the changes of groups that our users have made in their rooms, in the bridge's
+// tables. They may be used from any goroutine.
+type Changes struct {
+	br *bridgev2.Bridge
 	mu sync.Mutex // held while the changes of a group are read and written
 }
+
+// NewChanges returns the changes of a bridge.
+func NewChanges(br *bridgev2.Bridge) *Changes { return &Changes{br: br} }
 
 func changesKey(at store.Conversation) database.Key {
 	return database.Key("im.mimir.changes." + at.Account.String() + "." + at.ID.String())
 }
 
 // update reads the changes of a group and writes them when use has changed them.
-func (o *ownChanges) update(ctx context.Context, at store.Conversation, use func(groupchat.Changes) (after groupchat.Changes, changed bool)) {
+func (o *Changes) update(ctx context.Context, at store.Conversation, use func(groupchat.Changes) (after groupchat.Changes, changed bool)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var changes groupchat.Changes
@@ -45,9 +49,9 @@ func (o *ownChanges) update(ctx context.Context, at store.Conversation, use func
 	o.br.DB.KV.Set(ctx, changesKey(at), string(text))
 }
 
-// begin notes a change before its task is queued. It reports true when the task was queued
+// Begin notes a change before its task is queued. It reports true when the task was queued
 // before.
-func (o *ownChanges) begin(ctx context.Context, at store.Conversation, change groupchat.Change) (queued bool) {
+func (o *Changes) Begin(ctx context.Context, at store.Conversation, change groupchat.Change) (queued bool) {
 	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		known := c.Find(change.Event, change.User)
 		if known == nil {
@@ -59,8 +63,8 @@ func (o *ownChanges) begin(ctx context.Context, at store.Conversation, change gr
 	return queued
 }
 
-// queued notes the task of a change.
-func (o *ownChanges) queued(ctx context.Context, at store.Conversation, change groupchat.Change) {
+// Queued notes the task of a change.
+func (o *Changes) Queued(ctx context.Context, at store.Conversation, change groupchat.Change) {
 	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		known := c.Find(change.Event, change.User)
 		if known != nil {
@@ -70,15 +74,15 @@ func (o *ownChanges) queued(ctx context.Context, at store.Conversation, change g
 	})
 }
 
-// forget removes a change that is not made.
-func (o *ownChanges) forget(ctx context.Context, at store.Conversation, change groupchat.Change) {
+// Forget removes a change that is not made.
+func (o *Changes) Forget(ctx context.Context, at store.Conversation, change groupchat.Change) {
 	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		return c.Without(change.Event, change.User), true
 	})
 }
 
-// ofEvent returns the change that an event has made about somebody.
-func (o *ownChanges) ofEvent(ctx context.Context, at store.Conversation, evt id.EventID, user identity.PublicKey) (change groupchat.Change, found bool) {
+// OfEvent returns the change that an event has made about somebody.
+func (o *Changes) OfEvent(ctx context.Context, at store.Conversation, evt id.EventID, user identity.PublicKey) (change groupchat.Change, found bool) {
 	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		if known := c.Find(evt, user); known != nil {
 			change, found = *known, true
@@ -88,8 +92,8 @@ func (o *ownChanges) ofEvent(ctx context.Context, at store.Conversation, evt id.
 	return change, found
 }
 
-// ofTask returns the change that a task is for.
-func (o *ownChanges) ofTask(ctx context.Context, at store.Conversation, task uint64) (change groupchat.Change, found bool) {
+// OfTask returns the change that a task is for.
+func (o *Changes) OfTask(ctx context.Context, at store.Conversation, task uint64) (change groupchat.Change, found bool) {
 	o.update(ctx, at, func(c groupchat.Changes) (groupchat.Changes, bool) {
 		change, found = c.OfTask(task)
 		return c, false
@@ -97,9 +101,9 @@ func (o *ownChanges) ofTask(ctx context.Context, at store.Conversation, task uin
 	return change, found
 }
 
-// isReport reports whether a message of the mediator reports a change that one of our users has
+// IsReport reports whether a message of the mediator reports a change that one of our users has
 // made in the room, which shows it already.
-func (o *ownChanges) isReport(ctx context.Context, group store.ConversationID, m store.Message) (report bool) {
+func (o *Changes) IsReport(ctx context.Context, group store.ConversationID, m store.Message) (report bool) {
 	s, err := mediator.ParseSystem(m.Payload)
 	if err != nil {
 		return false
