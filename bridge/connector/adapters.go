@@ -4,13 +4,11 @@ package connector
 
 import (
 	"context"
-	"fmt"
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/restored"
@@ -46,14 +44,7 @@ func (c roomConversations) ShownIn(ctx context.Context, conversation store.Conve
 			all = append(all, store.Conversation{Account: account.ID, ID: conversation.ID})
 		}
 	}
-	for _, conversation := range all {
-		_, err := c.br.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
-			ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, c.br.ID, historyKey(conversation), shownRoom{Room: room}.text())
-		if err != nil {
-			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
-		}
-	}
-	return nil
+	return c.events.NoteRoom(ctx, room, all...)
 }
 
 func (c roomConversations) Retry(conversation store.Conversation) {
@@ -99,11 +90,11 @@ func (c lostMessages) Has(conversation store.Conversation, id store.MessageID) (
 }
 
 func (c lostMessages) Remake(conversation store.Conversation, gone id.RoomID) bool {
-	return c.deliver.OfferRebuild(conversation, c.rebuildJob(&rebuilding{gone: gone, limit: max(c.config.Backfill.MaxCatchupMessages, 1)}))
+	return c.events.ReplaceRoom(conversation, gone)
 }
 
 func (c lostMessages) ShowAgain(conversation store.Conversation, missing []restored.Row) bool {
-	return c.deliver.OfferRebuild(conversation, c.rebuildJob(&rebuilding{missing: missing}))
+	return c.events.ShowMissing(conversation, missing)
 }
 
 func (c lostMessages) Tell(stop context.Context, user *bridgev2.User, what, text string) {

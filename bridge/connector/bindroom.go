@@ -194,7 +194,7 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 func (c *Connector) giveUpRoom(ctx context.Context, portal *bridgev2.Portal) error {
 	waiting, cancel := context.WithTimeout(ctx, roomUseTime)
 	defer cancel()
-	release, err := c.roomUses.Hold(waiting, portal.PortalKey)
+	release, err := c.events.HoldRoom(waiting, portal.PortalKey)
 	if err != nil {
 		return fmt.Errorf("wait for what is being brought into the room: %w", err)
 	}
@@ -216,22 +216,4 @@ func (c *Connector) mayRemake(ctx context.Context, key networkid.PortalKey) erro
 		err = errBoundRoom
 	}
 	return err
-}
-
-// isHidden reports whether a message is not shown, because the people of a bound room have
-// banned its author.
-func (d *delivery) isHidden(ctx context.Context, m store.Message) (bool, error) {
-	sender := d.senderOf(m)
-	if !d.isGroup() || sender.Sender == "" {
-		return false, nil
-	}
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
-	if err != nil {
-		return false, err
-	}
-	bound, err := d.relay.IsBoundRoom(ctx, portal)
-	if err != nil || !bound {
-		return false, err
-	}
-	return d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.ghosts.UserOf(m.Author), event.MembershipBan), nil
 }

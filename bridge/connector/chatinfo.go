@@ -60,7 +60,7 @@ func (cl *client) contactInfo(user networkid.UserID) (*bridgev2.ChatInfo, error)
 	if err != nil {
 		return nil, err
 	}
-	return cl.contactRoom(contact), nil
+	return cl.events.ContactRoom(contact), nil
 }
 
 // GetUserInfo returns the profile of an identity.

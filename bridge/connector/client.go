@@ -11,6 +11,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/status"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/botcrypto"
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -70,6 +71,25 @@ func accountOf(login *bridgev2.UserLogin) (account identity.PublicKey, ok bool) 
 	return cl.account, true
 }
 
+// prepareGhost has the profile of the ghost of a login's account set.
+func prepareGhost(ctx context.Context, login *bridgev2.UserLogin) {
+	if cl, ok := login.Client.(*client); ok {
+		cl.own.Prepare(ctx)
+	}
+}
+
+// renameLogin gives a login the name of its account.
+func (c *Connector) renameLogin(ctx context.Context, login *bridgev2.UserLogin, account store.Account) error {
+	c.loginNames.Lock()
+	defer c.loginNames.Unlock()
+	name := people.LoginName(account)
+	if login.RemoteName == name {
+		return nil
+	}
+	login.RemoteName, login.RemoteProfile.Name = name, account.Name
+	return login.Save(ctx)
+}
+
 // Connect begins to deliver. There is no connection to make: the node has them for as
 // long as the account exists.
 func (cl *client) Connect(context.Context) {
@@ -81,7 +101,7 @@ func (cl *client) Connect(context.Context) {
 	case err == nil:
 		cl.gone.Store(false)
 		cl.marks.WantAll()
-		cl.forgetPlacements(cl.account)
+		cl.events.ForgetPlacements(cl.account)
 		cl.members.WantAllOf(cl.account)
 		cl.sendState(cl.login, cl.connected(cl.account))
 	case nodeapi.IsGone(err):

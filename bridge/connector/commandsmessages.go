@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/mimirid"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/notices"
 	"github.com/mimird/mimird/bridge/people"
@@ -308,4 +310,92 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 	default:
 		replyText(ce, "The file is being fetched; it appears here when it has come.")
 	}
+}
+
+// commandRetry retries what has not reached its room.
+func (c *Connector) commandRetry(ce *commands.Event) {
+	if ce.ReplyTo != "" && ce.Portal != nil {
+		if err := c.redo(ce); err != nil {
+			replyError(ce, err)
+		}
+		return
+	}
+	if ce.Portal != nil || ce.RawArgs != "" {
+		cl, conversation, err := c.conversationOf(ce)
+		if err != nil {
+			replyError(ce, err)
+			return
+		}
+		cl.deliver.Retry(store.Conversation{Account: cl.account, ID: conversation})
+		replyText(ce, "Trying again what does not reach the room.")
+		return
+	}
+	_, _, rooms := c.deliver.Waiting()
+	tried := 0
+	for _, room := range rooms {
+		if room.Error != "" && c.mayKnow(ce, room.Account) {
+			c.deliver.Retry(room.Conversation())
+			tried++
+		}
+	}
+	if tried == 0 {
+		replyText(ce, "There is nothing to try again: all messages have reached their rooms.")
+		return
+	}
+	replyText(ce, fmt.Sprintf("Trying again: rooms of %d conversations.", tried))
+}
+
+// redo shows the message whose notice a command is a reply to.
+func (c *Connector) redo(ce *commands.Event) error {
+	cl, conversation, m, err := c.repliedTo(ce)
+	if err != nil {
+		return err
+	}
+	row, err := c.rowOf(ce.Ctx, ce.ReplyTo)
+	if err != nil {
+		return err
+	}
+	evt, err := c.matrix.Bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
+	if err == nil && evt.Type == event.EventMessage {
+		_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
+		if evt.Content.AsMessage().MsgType != event.MsgNotice {
+			return errors.New("this message is shown already")
+		}
+	}
+	if row == nil || msgconv.IsMatrixSource(m.Source) {
+		return errors.New("this is not a notice in place of a message")
+	}
+	if !cl.events.Redo(store.Conversation{Account: cl.account, ID: conversation}, m.ID, row.ID) {
+		return errors.New("too many messages of this room are being retried already")
+	}
+	return nil
+}
+
+// commandHistory remakes a room: the one it is written in, or that of the contact or group
+// which the argument names.
+func (c *Connector) commandHistory(ce *commands.Event) {
+	limit, name := 0, strings.TrimSpace(ce.RawArgs)
+	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
+		n, err := strconv.Atoi(words[len(words)-1])
+		if err != nil && ce.Portal != nil || err == nil && n < 1 {
+			replyError(ce, errors.New("say how many messages, or nothing for all"))
+			return
+		}
+		if err == nil {
+			limit, name = n, strings.TrimSpace(strings.TrimSuffix(name, words[len(words)-1]))
+		}
+	}
+	if ce.RawArgs = name; ce.Portal != nil {
+		ce.RawArgs = ""
+	}
+	cl, conversation, err := c.conversationOf(ce)
+	if err == nil {
+		err = c.mayRemake(ce.Ctx, mimirid.Portal(cl.account, conversation))
+	}
+	if err != nil {
+		replyError(ce, err)
+		return
+	}
+	replyText(ce, "A new room is created, with the history.")
+	cl.events.RemakeRoom(store.Conversation{Account: cl.account, ID: conversation}, limit)
 }

@@ -28,7 +28,6 @@ import (
 	"github.com/mimird/mimird/bridge/fault"
 	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/homeserver"
-	"github.com/mimird/mimird/bridge/keylock"
 	"github.com/mimird/mimird/bridge/library"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
@@ -40,6 +39,7 @@ import (
 	"github.com/mimird/mimird/bridge/relay"
 	"github.com/mimird/mimird/bridge/restored"
 	"github.com/mimird/mimird/bridge/rooms"
+	"github.com/mimird/mimird/bridge/show"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -87,18 +87,13 @@ type Connector struct {
 	loginNames sync.Mutex
 	// direct makes one request to the homeserver that is neither repeated nor counted.
 	direct func(*http.Request) (*http.Response, error)
-	// roomUses is shared while something is brought into the room of a group, and held while
-	// the group gives the room up: the library has no lock for that.
-	roomUses keylock.Locks[networkid.PortalKey]
+	// events shows the entries of event logs.
+	events *show.Events // nil before Init
 	// groupRooms, members, plans and ownChanges are for groups; nil before Init.
 	groupRooms *groups.Rooms
 	members    *groups.Members
 	plans      *groups.Plans
 	ownChanges *groups.Changes
-	// placements are the logins that are about to be brought into the room of a group.
-	placing    sync.Mutex
-	placements map[store.Conversation]bool
-	doubts     roomDoubts
 }
 
 // Deps is what a [Connector] uses.
@@ -132,13 +127,16 @@ func New(deps Deps) *Connector {
 	c := &Connector{
 		node: deps.Node, search: deps.Search, publicMedia: deps.PublicMedia, version: deps.Version, config: deps.Config, log: deps.Log, library: deps.Library, matrix: deps.Matrix, status: deps.Status, retry: deps.Retry,
 		homeserver: deps.Homeserver, attachments: deps.Attachments, direct: deps.Direct,
-		placements: make(map[store.Conversation]bool),
 	}
 	c.groups, _ = deps.Node.(nodeapi.GroupNode)
 	c.conversations = nodeapi.New(deps.Node, c.groups)
 	c.deliver = deliver.New(deliver.Deps{
 		Node: deps.Node, Log: deps.Log, Retry: deps.Retry, Backlog: deps.Backlog,
-		Show: c.show, ShowProfile: c.showProfile, Beside: c.watch,
+		Show: func(ctx context.Context, at *deliver.Position, ev store.Event) error {
+			return c.events.Show(ctx, at, ev)
+		},
+		ShowProfile: func(ctx context.Context, at *deliver.Position) error { return c.events.ShowProfile(ctx, at) },
+		Beside:      c.watch,
 	})
 	return c
 }
@@ -183,6 +181,11 @@ func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting
 	return c.troubles.Waiting()
 }
 
+// RemakeRoom gives a conversation a new room, see [show.Events.RemakeRoom].
+func (c *Connector) RemakeRoom(conversation store.Conversation, limit int) {
+	c.events.RemakeRoom(conversation, limit)
+}
+
 // LoginsStarted is called when the logins are there.
 func (c *Connector) LoginsStarted() { c.restored.Wake() }
 
@@ -195,6 +198,14 @@ func (c *Connector) FindRoom(ctx context.Context, key networkid.PortalKey) (id.R
 // RoomCreated notes what a new room is for, so that the creation of others does not have
 // to read its state. It is for the transport, see [homeserver.Deps].
 func (c *Connector) RoomCreated(room id.RoomID, key networkid.PortalKey) { c.rooms.Note(room, key) }
+
+// UserRegistered corrects the tables for a user who was registered again: they are in no
+// room, and have no profile.
+func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
+	if c.ghosts.Registered(ctx, user) {
+		c.restored.Wake() // more is gone, then
+	}
+}
 
 // SelfTest sends an event that the homeserver has to send back, see [rooms.Finder].
 func (c *Connector) SelfTest(ctx context.Context) error { return c.rooms.SelfTest(ctx) }
@@ -227,7 +238,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	})
 	c.deduper = homeserver.NewDeduper(br, c.matrix.Bot(), c.log, func(account identity.PublicKey, conversation store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
 		if c.conversations.InGroups(conversation) {
-			return c.groupReactions(conversation, target)
+			return c.events.GroupReactions(conversation, target)
 		}
 		reactions, err := c.conversations.Reactions(account, conversation, target)
 		if nodeapi.IsGone(err) {
@@ -248,7 +259,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 	})
 	c.groupRooms = groups.New(groups.Deps{
 		Bridge: br, Matrix: c.matrix, Node: c.groups, Conversations: c.conversations, Accounts: c.node, Names: c.names, Ghosts: c.ghosts, Bindings: c.relay, Log: c.log,
-		Retry: c.retry, AccountOf: accountOf, Attached: c.deliver.Attached, IsOurs: c.IsOurs, PlaceLater: c.placeLater,
+		Retry: c.retry, AccountOf: accountOf, Attached: c.deliver.Attached, IsOurs: c.IsOurs, PlaceLater: func(at store.Conversation) { c.events.PlaceLater(at) },
 	})
 	c.members = groups.NewMembers(c.groupRooms)
 	c.plans = groups.NewPlans(br)
@@ -257,6 +268,12 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
 	})
 	c.marks = c.newMarks()
+	c.events = show.New(show.Deps{
+		Bridge: br, Config: c.config, Matrix: c.matrix, Status: c.status, Log: c.log, Retry: c.retry,
+		Node: c.node, Groups: c.groups, Conversations: c.conversations, Deliver: c.deliver, Deduper: c.deduper, Rooms: c.rooms, Relay: c.relay,
+		Marks: c.marks, Names: c.names, Ghosts: c.ghosts, Teller: c.teller, PublicMedia: c.publicMedia, GroupRooms: c.groupRooms, Members: c.members, Plans: c.plans,
+		Changes: c.ownChanges, IsOurs: c.IsOurs, Prepare: prepareGhost, Rename: c.renameLogin,
+	})
 	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), withoutMeaning(), c.relayCommands(), c.loginCommands())...)
 }
 
@@ -265,7 +282,7 @@ func (c *Connector) Start(ctx context.Context) error {
 	if err := c.loadLogins(ctx); err != nil {
 		return err
 	}
-	c.restoreProfiles(ctx)
+	c.events.RestoreProfiles(ctx)
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (m *management) setContactName(ctx context.Context, given string, change gr
 	contact, err := m.node.Contact(m.account, m.group.Contact())
 	switch {
 	case err == nil:
-		want = *m.contactRoom(contact).Name
+		want = *m.events.ContactRoom(contact).Name
 	case !nodeapi.IsGone(err):
 		return err
 	}

@@ -5,29 +5,25 @@
 //
 // An account of the node is a login of one Matrix user. Every contact is a ghost, every
 // conversation a direct room with the login as its receiver: two users of one node share
-// no room. Package mimirid makes and reads the names.
+// no room. A group has one room for all of its logins. Package mimirid makes and reads the
+// names.
 //
 //	connector.go, client.go     the network, and one login of it
 //	login.go, startchat.go      how accounts and conversations begin
-//	handlematrix.go             Matrix to Mimir: a message goes into the outbox under its
+//	handlematrix.go, reply.go   Matrix to Mimir: a message goes into the outbox under its
 //	                            event id, so that handling it twice is handling it once
-//	handlemimir.go              Mimir to Matrix: shows one event of the log, for package
-//	                            deliver; media.go, reactions.go, reply.go and requests.go
-//	                            are its parts
-//	room.go, refusal.go         the room of a conversation, and what to do when it, or the
-//	                            homeserver, refuses an event; repair.go
-//	backfill.go                 the history of a room that was created again
-//	chatinfo.go, ghosts.go      who is in a room, and when the profiles of ghosts are set
+//	grouphandle.go,             the same for groups: what users change in their rooms, and
+//	groupmanage.go,             new groups
+//	groupcreate.go
+//	chatinfo.go                 who is in a room
 //	commands.go and others      what users say to the bot
-//	groups.go, grouplogins.go   shows the events of groups, whose rooms package groups knows; the
-//	                            files named group... beside them: changes, new groups, ghosts
-//	bindroom.go                 groups that are bridged to rooms which existed before
+//	bindroom.go, relaymode.go   groups that are bridged to rooms which existed before, and
+//	                            people without a login
 //	adapters.go                 what packages rooms and restored use of the connector
 //
-// The package is larger than others, because bridgev2 wants one type to implement the
-// network and one to implement a login, and every part above is a part of these two.
-//
-// It uses the node through package nodeapi, bridgev2 through package library, and packages
-// deliver, appservice, groups, homeserver, notices, people, relay, rooms, restored and
-// msgconv. The bridge builds it, and runs what it returns.
+// What goes from Mimir to Matrix is package show, called by package deliver. The connector
+// builds both, and packages groups, notices, people, readmarks, relay, restored and rooms,
+// and runs what is to be run beside the deliveries. It uses the node through package
+// nodeapi and bridgev2 through package library. The bridge builds it, and runs what it
+// returns.
 package connector

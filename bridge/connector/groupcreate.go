@@ -12,16 +12,13 @@ import (
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/commands"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/groupchat"
 	"github.com/mimird/mimird/bridge/groups"
-	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
-	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/wire"
 )
@@ -155,50 +152,6 @@ func (cl *client) createGroup(
 		return creation, err
 	}
 	return creation, nil
-}
-
-// newGroup does what is to be done with a group that was created from Matrix, before it gets
-// a room.
-func (d *delivery) newGroup(ctx context.Context) error {
-	for _, p := range d.plans.Of(ctx, d.at.Account) {
-		creation, err := d.groups.Group(d.at.Account, p.Creation)
-		if nodeapi.IsGone(err) {
-			continue // not yet, or a crash came before it
-		}
-		if err != nil {
-			return err
-		}
-		if creation.State != store.GroupCreated || creation.Became != d.at.ID {
-			continue
-		}
-		if p.Room != "" {
-			if err := d.usePlanned(ctx, p.Room); err != nil {
-				return err
-			}
-		}
-		for _, user := range p.Invite {
-			if _, err := d.groups.InviteToGroup(ctx, d.at.Account, d.at.ID, user); err != nil {
-				return fmt.Errorf("invite to a new group: %w", err)
-			}
-		}
-		d.plans.Drop(ctx, d.at.Account, p.Creation)
-	}
-	return nil
-}
-
-// usePlanned makes the room of a command that of the new group. What its power levels were
-// is not asked of the mediator.
-func (d *delivery) usePlanned(ctx context.Context, room id.RoomID) error {
-	if err := d.rooms.Use(ctx, d.at.Login, d.portalKey(), room); err != nil {
-		return err
-	}
-	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
-	defer cancel()
-	levels, err := homeserver.RoomState(library, d.matrix.Bot(), room, event.StatePowerLevels, "")
-	if err == nil {
-		d.members.NoteHandled(d.at.Conversation, levels.ID)
-	}
-	return err
 }
 
 var errNoGroups = errors.New("this node takes part in no groups")

@@ -7,6 +7,8 @@ import (
 	"errors"
 
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
@@ -78,11 +80,14 @@ func (cl *client) removeFromGroup(ctx context.Context, msg *bridgev2.MatrixMessa
 		}
 	}
 	// Before the library forgets the message.
-	if err := cl.bury(ctx, msg.TargetMessage); err != nil {
+	if err := cl.events.Bury(ctx, msg.TargetMessage); err != nil {
 		return cl.again(msg.Event, err)
 	}
 	return nil
 }
+
+// partsPage is how many messages are read to find those.
+const partsPage = 64
 
 // partsOf returns the messages that one event has become, of which m is the last.
 func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.Message, error) {
@@ -90,7 +95,7 @@ func (cl *client) partsOf(group store.ConversationID, m store.Message) ([]store.
 	if evt == "" {
 		return []store.Message{m}, nil
 	}
-	page, err := cl.conversations.Messages(cl.account, group, m.Order+1, historyPage)
+	page, err := cl.conversations.Messages(cl.account, group, m.Order+1, partsPage)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +138,47 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 	}
 	if err := cl.rooms.GiveUp(ctx, msg.Portal.MXID); err != nil { // before the library leaves it
 		return cl.again(msg.Event, err)
+	}
+	return nil
+}
+
+// errOtherLogin has an event handled again, through the login of its sender that is in the
+// group.
+var errOtherLogin = errors.New("another login of the sender is in the group")
+
+// isForOther reports whether what a user has done in the room of a group is to be done through
+// another login of theirs: the library takes the relay, or any login, for a user of whom the
+// tables do not say yet that they are in the room. They say so afterwards.
+func (cl *client) isForOther(ctx context.Context, user id.UserID, portal *bridgev2.Portal, group store.ConversationID) (bool, error) {
+	if cl.login.UserMXID == user {
+		if _, err := cl.groups.Group(cl.account, group); err == nil || !nodeapi.IsGone(err) {
+			return false, err
+		}
+	}
+	logins, err := cl.groupRooms.Logins(group)
+	if err != nil {
+		return false, err
+	}
+	for _, l := range logins {
+		if l.UserMXID == user && l.Account != cl.account && l.Group.State.IsActive() {
+			_, err := cl.br.DB.UserPortal.GetOrCreate(ctx, l.UserLogin.UserLogin, portal.PortalKey)
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// checkLogin has an event in the room of a group handled again when it is for another login.
+func (cl *client) checkLogin(ctx context.Context, evt *event.Event, portal *bridgev2.Portal, group store.ConversationID) error {
+	if !cl.conversations.InGroups(group) {
+		return nil
+	}
+	other, err := cl.isForOther(ctx, evt.Sender, portal, group)
+	if err == nil && other {
+		err = errOtherLogin
+	}
+	if err != nil {
+		return cl.again(evt, err)
 	}
 	return nil
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"strings"
 
+	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
+	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -382,4 +384,117 @@ func (cl *client) HandleMatrixDeleteChat(ctx context.Context, msg *bridgev2.Matr
 		return cl.again(msg.Event, err)
 	}
 	return nil
+}
+
+var (
+	errOddReaction = msgconv.Refusal("only emoji can be reactions in Mimir")
+	errNoTarget    = msgconv.Refusal("the contact does not have this message")
+)
+
+// PreHandleMatrixReaction returns whose reaction it is, and that there is one at a time.
+func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
+	emoji := variationselector.FullyQualify(msgconv.CleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
+	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
+		return bridgev2.MatrixReactionPreResponse{}, errOddReaction
+	}
+	return bridgev2.MatrixReactionPreResponse{SenderID: mimirid.User(cl.account), Emoji: emoji, MaxReactions: 1}, nil
+}
+
+// HandleMatrixReaction puts a reaction into the outbox, under its event's id.
+func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
+	conversation, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.checkLogin(ctx, msg.Event, msg.Portal, conversation); err != nil {
+		return nil, err
+	}
+	if err := cl.react(ctx, msg.Event, conversation, target, msg.PreHandleResp.Emoji); err != nil {
+		return nil, err
+	}
+	if _, err := cl.br.GetGhostByID(ctx, mimirid.User(cl.account)); err != nil { // the row refers to it
+		return nil, cl.again(msg.Event, err)
+	}
+	return &database.Reaction{}, nil
+}
+
+// HandleMatrixReactionRemove takes back a reaction of the user.
+func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.MatrixReactionRemove) error {
+	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
+		return nil // somebody tidies up
+	}
+	conversation, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
+	if err != nil {
+		return err
+	}
+	return cl.react(ctx, msg.Event, conversation, target, "")
+}
+
+func (cl *client) react(ctx context.Context, evt *event.Event, conversation store.ConversationID, target peer.GUID, emoji string) error {
+	_, err := cl.node.React(ctx, node.OutgoingReaction{
+		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: string(evt.ID), Target: target, Emoji: emoji,
+		SendTime: msgconv.SendTime(evt),
+	})
+	if err != nil {
+		return cl.sendError(evt, err)
+	}
+	return nil
+}
+
+// reactionTarget returns the conversation and the message of a reaction.
+func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (conversation store.ConversationID, target peer.GUID, err error) {
+	_, conversation, err = mimirid.ParsePortal(portal.PortalKey)
+	if err != nil {
+		return conversation, 0, err
+	}
+	_, id, _, err := mimirid.ParseMessage(message)
+	if err != nil { // a notice of the bridge
+		return conversation, 0, errNoTarget
+	}
+	return conversation, peer.GUID(id.GUID), nil
+}
+
+// HandleMatrixAcceptMessageRequest accepts a contact request.
+func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	if msg.OrigSender != nil {
+		return errNotYourRequest
+	}
+	if cl.conversations.InGroups(conversation) {
+		if err := cl.groups.AcceptInvite(ctx, cl.account, conversation); err != nil && !nodeapi.IsGone(err) && !errors.Is(err, node.ErrNoInvite) {
+			return cl.sendError(msg.Event, err)
+		}
+		return nil
+	}
+	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
+	if nodeapi.IsGone(err) {
+		return nil // it was answered elsewhere
+	}
+	if err != nil {
+		return cl.again(msg.Event, err)
+	}
+	return nil
+}
+
+var errNotYourRequest = msgconv.Refusal("only the user who was asked can accept")
+
+// HandleMute mutes a conversation, or unmutes it.
+func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
+	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
+	contact := conversation.Contact()
+	if err != nil {
+		return err
+	}
+	if cl.conversations.InGroups(conversation) {
+		return cl.groups.SetGroupMuted(ctx, cl.account, conversation, msg.Content.IsMuted())
+	}
+	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
+	if nodeapi.IsGone(err) {
+		return errors.New("this contact is not on the node any more")
+	}
+	return err
 }

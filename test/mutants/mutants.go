@@ -107,7 +107,7 @@ func mutants() []mutant {
 		{
 			name:   "refusal-without-test",
 			harm:   "a homeserver that recovers just now loses messages to notices",
-			file:   "bridge/connector/refusal.go",
+			file:   "bridge/show/refusal.go",
 			before: "		failed := d.probe(ctx, portal, sender)\n",
 			after:  "		failed := d.replace(ctx, u, sender, err)\n		if failed == nil {\n			return nil\n		}\n",
 			tests:  []string{"-run", "TestRefusal_HomeserverRecovers", "./bridge"},
@@ -324,7 +324,7 @@ func mutants() []mutant {
 		{
 			name:   "looked-once",
 			harm:   "a message is shown again when node and homeserver were killed together",
-			file:   "bridge/connector/room.go",
+			file:   "bridge/show/room.go",
 			before: "	if err == nil && len(found) == 0 && d.at.Unlisted {\n",
 			after:  "	if false {\n",
 			tests:  []string{"-run", "Once", "./bridge"},
@@ -372,8 +372,8 @@ func mutants() []mutant {
 		{
 			name:   "change-refused-by-mediator-stays",
 			harm:   "the room of a group shows what its mediator has refused",
-			file:   "bridge/connector/groups.go",
-			before: "			err = d.groupRooms.SetBackRoom(ctx, portal, d.at.ID, change)\n",
+			file:   "bridge/show/groups.go",
+			before: "			err = d.deps.GroupRooms.SetBackRoom(ctx, portal, d.at.ID, change)\n",
 			after:  "			err = nil\n",
 			tests:  []string{"-run", "TestGroupManagement_MediatorRefuses", "-timeout", "3m", "./bridge"},
 		},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/fault"
@@ -46,14 +47,14 @@ func (d *delivery) groupEvent(ctx context.Context) error {
 	case store.GroupAdded, store.GroupChanged:
 		return d.groupChanged(ctx)
 	case store.MembersChanged:
-		d.members.Want(d.at.Conversation)
+		d.deps.Members.Want(d.at.Conversation)
 		return nil
 	case store.GroupRemoved:
 		return d.groupRemoved(ctx)
 	case store.GroupTaskDone, store.GroupTaskFailed:
 		return d.taskEnded(ctx)
 	case store.ConversationRead:
-		d.marks.Want(d.at.Conversation)
+		d.deps.Marks.Want(d.at.Conversation)
 		return nil
 	case store.InviteReceived: // shown with the group, at the event before
 		return nil
@@ -91,7 +92,7 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 	case m.Deleted:
 		text = groupchat.Deleted
 	case peer.MessageType(m.Type) == peer.TypeSystem:
-		if !d.old && d.ownChanges.IsReport(ctx, d.at.ID, m) {
+		if !d.old && d.deps.Changes.IsReport(ctx, d.at.ID, m) {
 			return nil, true
 		}
 		text = groupchat.SystemText(m.Payload, d.nameIn)
@@ -111,7 +112,7 @@ func (d *delivery) insteadOfContent(ctx context.Context, m store.Message) (conte
 
 // nameIn returns what somebody is called in the group of the delivery.
 func (d *delivery) nameIn(key identity.PublicKey) string {
-	name, err := d.groupRooms.MemberName(d.at.Account, d.at.ID, key)
+	name, err := d.deps.GroupRooms.MemberName(d.at.Account, d.at.ID, key)
 	if err != nil {
 		return people.NameOr("", key)
 	}
@@ -121,7 +122,7 @@ func (d *delivery) nameIn(key identity.PublicKey) string {
 // groupChanged creates the room of a group, or makes it what the group is now, and tells
 // it of a new state.
 func (d *delivery) groupChanged(ctx context.Context) error {
-	g, err := d.groups.Group(d.at.Account, d.at.ID)
+	g, err := d.deps.Groups.Group(d.at.Account, d.at.ID)
 	if nodeapi.IsGone(err) {
 		return nil
 	}
@@ -132,7 +133,7 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 	case g.State == store.GroupCreating, g.State == store.GroupCreated:
 		return nil // its room comes with the group itself
 	case g.State == store.GroupFailed && g.Chat == 0:
-		d.plans.Drop(ctx, d.at.Account, d.at.ID)
+		d.deps.Plans.Drop(ctx, d.at.Account, d.at.ID)
 		return d.tellOwner(ctx, fmt.Sprintf("The group %s could not be created: %s. Try again with `create-group`.",
 			groupchat.Name(g), msgconv.CleanName(g.Reason)))
 	case g.State == store.GroupInvited, g.State.IsActive():
@@ -153,7 +154,7 @@ func (d *delivery) groupChanged(ctx context.Context) error {
 	if err := d.changeGroup(ctx); err != nil {
 		return err
 	}
-	d.members.Want(d.at.Conversation)
+	d.deps.Members.Want(d.at.Conversation)
 	if g.State == store.GroupInvited {
 		return d.invited(ctx, g)
 	}
@@ -177,7 +178,7 @@ func (d *delivery) invited(ctx context.Context, g store.Group) error {
 	if !g.Inviter.IsZero() {
 		who = d.nameIn(g.Inviter)
 	}
-	prefix := d.br.Config.CommandPrefix
+	prefix := d.deps.Bridge.Config.CommandPrefix
 	text := fmt.Sprintf("%s invites you to the group %s. Say `%s accept` or `%s decline`.", who, groupchat.Name(g), prefix, prefix)
 	if g.Key.IsZero() {
 		text = fmt.Sprintf("%s invites you to the group %s, but the invite has no key that you can use: ask for another one. `%s decline` declines this one.",
@@ -199,7 +200,7 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 	if err != nil || portal == nil {
 		return err
 	}
-	shared, err := d.groupRooms.IsShared(d.at.Conversation)
+	shared, err := d.deps.GroupRooms.IsShared(d.at.Conversation)
 	if err != nil {
 		return err
 	}
@@ -226,16 +227,16 @@ func (d *delivery) tellState(ctx context.Context, g store.Group) error {
 
 // groupRemoved says that the node has the group of our user no more.
 func (d *delivery) groupRemoved(ctx context.Context) error {
-	d.members.Want(d.at.Conversation)
+	d.deps.Members.Want(d.at.Conversation)
 	const text = "This group was removed from the node: nothing new comes, and what you write is not sent."
-	shared, err := d.groupRooms.IsShared(d.at.Conversation)
+	shared, err := d.deps.GroupRooms.IsShared(d.at.Conversation)
 	if err != nil || !shared {
 		if err == nil {
 			err = d.sayIfThere(ctx, text)
 		}
 		return err
 	}
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil || portal == nil || portal.MXID == "" || time.Since(d.ev.Time.Time()) > alarmAge {
 		return err
 	}
@@ -247,12 +248,12 @@ func (d *delivery) groupRemoved(ctx context.Context) error {
 func (d *delivery) changeGroup(ctx context.Context) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		shown, logins, err := d.groupRooms.Room(d.at.ID)
+		shown, logins, err := d.deps.GroupRooms.Room(d.at.ID)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
 		}
-		g, err := d.groups.Group(d.at.Account, d.at.ID)
+		g, err := d.deps.Groups.Group(d.at.Account, d.at.ID)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
@@ -260,7 +261,7 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 		info := groups.RoomInfo(shown)
 		request := groups.IsRequest(logins)
 		info.MessageRequest = &request
-		bound, err := d.relay.IsBoundRoom(ctx, portal)
+		bound, err := d.deps.Relay.IsBoundRoom(ctx, portal)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
@@ -278,7 +279,7 @@ func (d *delivery) changeGroup(ctx context.Context) error {
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && g.Muted != d.at.Muted && d.userIsIn(ctx, portal.MXID) {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *groups.Muted(g).MutedUntil); err != nil {
-				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
+				d.deps.Log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 			}
 		}
 		d.at.Muted = g.Muted
@@ -298,12 +299,12 @@ func (d *delivery) inOutbox(ctx context.Context) error {
 	}
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, d.ev.Time.Time())
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, shown)
+		rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, portal.Receiver, shown)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 		}
 		for _, row := range visible(rows) {
-			d.status.Send(ctx, &bridgev2.MessageStatus{Status: event.MessageStatusSuccess}, &bridgev2.MessageStatusEventInfo{
+			d.deps.Status.Send(ctx, &bridgev2.MessageStatus{Status: event.MessageStatusSuccess}, &bridgev2.MessageStatusEventInfo{
 				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
 			})
 		}
@@ -348,7 +349,7 @@ func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, messa
 	}
 	for part := first; ; part++ { // a long text has several
 		message := mimirid.Message(d.at.ID, id, part)
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, message)
+		rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, portal.Receiver, message)
 		if err != nil {
 			return fmt.Errorf("look for what is deleted: %w", err)
 		}
@@ -356,17 +357,17 @@ func (d *delivery) redactAll(ctx context.Context, portal *bridgev2.Portal, messa
 			return nil
 		}
 		for _, row := range visible(rows) {
-			_, err := d.br.Bot.SendMessage(ctx, portal.MXID, event.EventRedaction,
+			_, err := d.deps.Bridge.Bot.SendMessage(ctx, portal.MXID, event.EventRedaction,
 				&event.Content{Parsed: &event.RedactionEventContent{Redacts: row.MXID}}, &bridgev2.MatrixSendExtra{Timestamp: d.ev.Time.Time(), MessageMeta: row})
 			if err != nil {
 				return fmt.Errorf("redact a message: %w", err)
 			}
 		}
-		if err := d.bury(ctx, rows[0]); err != nil {
+		if err := d.Bury(ctx, rows[0]); err != nil {
 			return err
 		}
 		for _, row := range visible(rows) {
-			if err := d.br.DB.Message.Delete(ctx, row.RowID); err != nil {
+			if err := d.deps.Bridge.DB.Message.Delete(ctx, row.RowID); err != nil {
 				return fmt.Errorf("forget a deleted message: %w", err)
 			}
 		}
@@ -405,7 +406,7 @@ func (d *delivery) taskEnded(ctx context.Context) error {
 
 // sayToUser says something in the room of a group that is about what our user has asked for.
 func (d *delivery) sayToUser(ctx context.Context, text string) error {
-	text, err := d.groupRooms.Addressed(d.at.Conversation, text)
+	text, err := d.deps.GroupRooms.Addressed(d.at.Conversation, text)
 	if err != nil {
 		return err
 	}
@@ -417,21 +418,21 @@ func (d *delivery) sayToUser(ctx context.Context, text string) error {
 // somebody else may have changed it before the bridge knew. It works where the library
 // handles the events of the room, so that the change and its task are noted.
 func (d *delivery) settleChange(ctx context.Context, failed bool) (change groupchat.Change, ours bool, err error) {
-	d.members.Want(d.at.Conversation)
+	d.deps.Members.Want(d.at.Conversation)
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		change, ours = d.ownChanges.OfTask(ctx, d.at.Conversation, d.ev.Task)
-		bound, err := d.relay.IsBoundRoom(ctx, portal) // since the change, and then its state is not the group's
+		change, ours = d.deps.Changes.OfTask(ctx, d.at.Conversation, d.ev.Task)
+		bound, err := d.deps.Relay.IsBoundRoom(ctx, portal) // since the change, and then its state is not the group's
 		if bound || err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 			return
 		}
 		switch change.Kind {
 		case groupchat.ChangeName, groupchat.ChangeTopic, groupchat.ChangeAvatar:
-			err = d.groupRooms.SetBackRoom(ctx, portal, d.at.ID, change)
+			err = d.deps.GroupRooms.SetBackRoom(ctx, portal, d.at.ID, change)
 		case groupchat.ChangeInvite, groupchat.ChangeBan, groupchat.ChangeUnban:
 			if failed {
-				err = d.groupRooms.SetBackMember(ctx, d.at.Account, portal.MXID, d.at.ID, change)
+				err = d.deps.GroupRooms.SetBackMember(ctx, d.at.Account, portal.MXID, d.at.ID, change)
 			}
 		case groupchat.ChangeRole, groupchat.ChangeRules, groupchat.ChangeLeave:
 		}
@@ -448,3 +449,47 @@ func (d *delivery) settleChange(ctx context.Context, failed bool) (change groupc
 
 // settledPart is the part of an entry that the state of the room after it is.
 const settledPart = 1_000_070
+
+// newGroup does what is to be done with a group that was created from Matrix, before it gets
+// a room.
+func (d *delivery) newGroup(ctx context.Context) error {
+	for _, p := range d.deps.Plans.Of(ctx, d.at.Account) {
+		creation, err := d.deps.Groups.Group(d.at.Account, p.Creation)
+		if nodeapi.IsGone(err) {
+			continue // not yet, or a crash came before it
+		}
+		if err != nil {
+			return err
+		}
+		if creation.State != store.GroupCreated || creation.Became != d.at.ID {
+			continue
+		}
+		if p.Room != "" {
+			if err := d.usePlanned(ctx, p.Room); err != nil {
+				return err
+			}
+		}
+		for _, user := range p.Invite {
+			if _, err := d.deps.Groups.InviteToGroup(ctx, d.at.Account, d.at.ID, user); err != nil {
+				return fmt.Errorf("invite to a new group: %w", err)
+			}
+		}
+		d.deps.Plans.Drop(ctx, d.at.Account, p.Creation)
+	}
+	return nil
+}
+
+// usePlanned makes the room of a command that of the new group. What its power levels were
+// is not asked of the mediator.
+func (d *delivery) usePlanned(ctx context.Context, room id.RoomID) error {
+	if err := d.deps.Rooms.Use(ctx, d.at.Login, d.portalKey(), room); err != nil {
+		return err
+	}
+	library, cancel := homeserver.Once(d.deps.Bridge.BackgroundCtx, ctx)
+	defer cancel()
+	levels, err := homeserver.RoomState(library, d.deps.Matrix.Bot(), room, event.StatePowerLevels, "")
+	if err == nil {
+		d.deps.Members.NoteHandled(d.at.Conversation, levels.ID)
+	}
+	return err
+}

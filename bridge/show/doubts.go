@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -97,26 +97,26 @@ func (d *delivery) settleRoom(ctx context.Context, portal *bridgev2.Portal) erro
 func (d *delivery) noteMessage(ctx context.Context, portal *bridgev2.Portal, evt *event.Event) error {
 	marker, _ := evt.Content.Raw[mimirid.MarkerKey].(string)
 	message := mimirid.MarkedMessage(d.at.ID, marker)
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, message)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, portal.Receiver, message)
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
 	if len(rows) > 0 {
-		return d.deduper.KeepOnly(ctx, portal.MXID, rows[0], evt)
+		return d.deps.Deduper.KeepOnly(ctx, portal.MXID, rows[0], evt)
 	}
 	sender, err := d.senderOfEvent(ctx, evt.Sender)
 	if err != nil {
 		return err
 	}
-	d.log.Info("event was in the room already", "contact", d.at.ID.Short(), "event_id", evt.ID)
+	d.deps.Log.Info("event was in the room already", "contact", d.at.ID.Short(), "event_id", evt.ID)
 	row := &database.Message{
 		ID: message, MXID: evt.ID, Room: portal.PortalKey, SenderID: sender, SenderMXID: evt.Sender,
-		Timestamp: time.UnixMilli(evt.Timestamp), IsDoublePuppeted: !d.IsOurs(evt.Sender),
+		Timestamp: time.UnixMilli(evt.Timestamp), IsDoublePuppeted: !d.deps.IsOurs(evt.Sender),
 	}
-	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
+	if err := d.deps.Bridge.DB.Message.Insert(ctx, row); err != nil {
 		return fmt.Errorf("note what was in the room already: %w", err)
 	}
-	return d.deduper.KeepOnly(ctx, portal.MXID, row)
+	return d.deps.Deduper.KeepOnly(ctx, portal.MXID, row)
 }
 
 // noteReaction is noteMessage for a reaction.
@@ -125,11 +125,11 @@ func (d *delivery) noteReaction(ctx context.Context, portal *bridgev2.Portal, ev
 	if !ok {
 		return nil
 	}
-	known, err := d.br.DB.Reaction.GetByMXID(ctx, evt.ID)
+	known, err := d.deps.Bridge.DB.Reaction.GetByMXID(ctx, evt.ID)
 	if err != nil || known != nil {
 		return err
 	}
-	target, err := d.br.DB.Message.GetPartByMXID(ctx, content.RelatesTo.EventID)
+	target, err := d.deps.Bridge.DB.Message.GetPartByMXID(ctx, content.RelatesTo.EventID)
 	if err != nil || target == nil {
 		return err
 	}
@@ -137,14 +137,14 @@ func (d *delivery) noteReaction(ctx context.Context, portal *bridgev2.Portal, ev
 	if err != nil {
 		return err
 	}
-	other, err := d.br.DB.Reaction.GetByID(ctx, portal.Receiver, target.ID, target.PartID, sender, "")
+	other, err := d.deps.Bridge.DB.Reaction.GetByID(ctx, portal.Receiver, target.ID, target.PartID, sender, "")
 	if err != nil {
 		return err
 	}
 	if other != nil { // which the room shows instead
-		return d.deduper.Redact(ctx, evt, other.MXID)
+		return d.deps.Deduper.Redact(ctx, evt, other.MXID)
 	}
-	err = d.br.DB.Reaction.Upsert(ctx, &database.Reaction{
+	err = d.deps.Bridge.DB.Reaction.Upsert(ctx, &database.Reaction{
 		Room: portal.PortalKey, MessageID: target.ID, MessagePartID: target.PartID, SenderID: sender, SenderMXID: evt.Sender,
 		MXID: evt.ID, Timestamp: time.UnixMilli(evt.Timestamp), Emoji: variationselector.FullyQualify(content.RelatesTo.Key),
 	})
@@ -157,10 +157,10 @@ func (d *delivery) noteReaction(ctx context.Context, portal *bridgev2.Portal, ev
 // senderOfEvent returns the member whom a sender of ours speaks for, "" for the bot. The ghost
 // exists then: rows refer to it.
 func (d *delivery) senderOfEvent(ctx context.Context, user id.UserID) (sender networkid.UserID, err error) {
-	if ghost, isGhost := d.matrix.ParseGhostMXID(user); isGhost {
+	if ghost, isGhost := d.deps.Matrix.ParseGhostMXID(user); isGhost {
 		sender = ghost
-	} else if user != d.matrix.Bot().UserID {
-		logins, err := d.groupRooms.Logins(d.at.ID)
+	} else if user != d.deps.Matrix.Bot().UserID {
+		logins, err := d.deps.GroupRooms.Logins(d.at.ID)
 		if err != nil {
 			return "", err
 		}
@@ -171,7 +171,7 @@ func (d *delivery) senderOfEvent(ctx context.Context, user id.UserID) (sender ne
 			}
 		}
 	}
-	_, err = d.br.GetGhostByID(ctx, sender)
+	_, err = d.deps.Bridge.GetGhostByID(ctx, sender)
 	return sender, err
 }
 
@@ -181,16 +181,16 @@ func (d *delivery) senderOfEvent(ctx context.Context, user id.UserID) (sender ne
 // tombstonePart is the part of a message that its tombstone is.
 const tombstonePart networkid.PartID = "deleted"
 
-// bury leaves a tombstone of a message, of which row is one part.
-func (c *Connector) bury(ctx context.Context, row *database.Message) error {
-	known, err := c.br.DB.Message.GetPartByID(ctx, row.Room.Receiver, row.ID, tombstonePart)
+// Bury leaves a tombstone of a message, of which row is one part.
+func (e *Events) Bury(ctx context.Context, row *database.Message) error {
+	known, err := e.deps.Bridge.DB.Message.GetPartByID(ctx, row.Room.Receiver, row.ID, tombstonePart)
 	if err != nil || known != nil {
 		return err
 	}
 	stone := *row
 	stone.RowID, stone.PartID, stone.SendTxnID = 0, tombstonePart, ""
 	stone.SetFakeMXID()
-	if err := c.br.DB.Message.Insert(ctx, &stone); err != nil {
+	if err := e.deps.Bridge.DB.Message.Insert(ctx, &stone); err != nil {
 		return fmt.Errorf("note that a message was deleted: %w", err)
 	}
 	return nil
@@ -213,7 +213,7 @@ func (d *delivery) isShown(ctx context.Context, message networkid.MessageID) (bo
 	if !d.isGroup() || d.at.InDoubt {
 		return false, nil
 	}
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, "", message)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, "", message)
 	if err != nil {
 		return false, fmt.Errorf("look for what was shown: %w", err)
 	}

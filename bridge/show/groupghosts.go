@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -32,18 +32,18 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 		return nil, err
 	}
 	if sender.SenderLogin != "" { // a user of the bridge, whose ghost speaks if the bridge may not act as them
-		if other := d.groupRooms.LoginOf(key); other != nil {
-			other.Client.(*client).own.Prepare(ctx)
+		if other := d.deps.GroupRooms.LoginOf(key); other != nil {
+			d.deps.Prepare(ctx, other)
 			if other.User.DoublePuppet(ctx) != nil {
 				return func() {}, nil
 			}
 		}
 	}
-	unlock, err := d.groupRooms.HoldGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.Account, d.at.ID, key)
+	unlock, err := d.deps.GroupRooms.HoldGhost(ctx, homeserver.NewScope(d.ev, authorPart), d.at.Account, d.at.ID, key)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the ghost of a member: %w", err)
 	}
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	allowed := false
 	if err == nil && portal != nil && portal.MXID != "" {
 		allowed, err = d.letWrite(ctx, portal.MXID, sender.Sender)
@@ -59,14 +59,14 @@ func (d *delivery) holdAuthor(ctx context.Context, evt bridgev2.RemoteEvent) (re
 	return func() {
 		unlock()
 		if allowed || !isMember {
-			d.members.WantAuthor(d.at.Conversation, key)
+			d.deps.Members.WantAuthor(d.at.Conversation, key)
 		}
 	}, nil
 }
 
 // isMember reports whether somebody is a member of the group, as far as the store knows.
 func (d *delivery) isMember(key identity.PublicKey) (bool, error) {
-	member, err := d.groups.GroupMember(d.at.Account, d.at.ID, key)
+	member, err := d.deps.Groups.GroupMember(d.at.Account, d.at.ID, key)
 	if nodeapi.IsGone(err) {
 		return false, nil
 	}
@@ -80,12 +80,12 @@ const authorPart = 1_000_060
 // banned or muted meanwhile: what they have said before that is shown. changed says that
 // they were, and that memberSync has to look at the room again afterwards.
 func (d *delivery) letWrite(ctx context.Context, room id.RoomID, user networkid.UserID) (changed bool, err error) {
-	ghost := d.matrix.GhostIntent(user).GetMXID()
-	states := d.matrix.AppService().StateStore
-	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
+	ghost := d.deps.Matrix.GhostIntent(user).GetMXID()
+	states := d.deps.Matrix.AppService().StateStore
+	library, cancel := homeserver.Once(d.deps.Bridge.BackgroundCtx, ctx)
 	defer cancel()
 	if states.IsMembership(ctx, room, ghost, event.MembershipBan) {
-		if _, err := d.matrix.Bot().UnbanUser(library, room, &mautrix.ReqUnbanUser{UserID: ghost}); err != nil {
+		if _, err := d.deps.Matrix.Bot().UnbanUser(library, room, &mautrix.ReqUnbanUser{UserID: ghost}); err != nil {
 			return false, homeserver.WithRetryAfter(err)
 		}
 		changed = true
@@ -95,10 +95,10 @@ func (d *delivery) letWrite(ctx context.Context, room id.RoomID, user networkid.
 		return changed, nil // the homeserver says whether the ghost may write
 	}
 	levels = levels.Clone()
-	if !levels.EnsureUserLevelAs(d.matrix.Bot().UserID, ghost, groupchat.LevelUser) {
+	if !levels.EnsureUserLevelAs(d.deps.Matrix.Bot().UserID, ghost, groupchat.LevelUser) {
 		return changed, nil
 	}
-	if _, err := d.matrix.Bot().SetPowerLevels(library, room, levels); err != nil {
+	if _, err := d.deps.Matrix.Bot().SetPowerLevels(library, room, levels); err != nil {
 		return changed, homeserver.WithRetryAfter(err)
 	}
 	return true, nil

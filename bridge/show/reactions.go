@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"cmp"
@@ -16,20 +16,16 @@ import (
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/notices"
 
-	"go.mau.fi/util/variationselector"
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/bridgev2/simplevent"
-	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
-	"github.com/mimird/mimird/proto/wire"
 )
 
 // In Mimir each side has at most one reaction to a message, and the store knows which one
@@ -39,7 +35,7 @@ import (
 func (d *delivery) reaction(ctx context.Context, m store.Message) error {
 	reaction, err := peer.ParseReaction(m.Payload)
 	if err != nil {
-		d.log.Debug("malformed reaction", "contact", d.at.ID.Short(), "err", err)
+		d.deps.Log.Debug("malformed reaction", "contact", d.at.ID.Short(), "err", err)
 		return nil
 	}
 	if msgconv.IsMatrixSource(m.Source) {
@@ -86,7 +82,7 @@ func (d *delivery) reactorSender(r reactor) bridgev2.EventSender {
 
 // reactionsTo shows the reactions that came before their message.
 func (d *delivery) reactionsTo(ctx context.Context, id store.MessageID) error {
-	reactions, err := d.conversations.Reactions(d.at.Account, d.at.ID, peer.GUID(id.GUID))
+	reactions, err := d.deps.Conversations.Reactions(d.at.Account, d.at.ID, peer.GUID(id.GUID))
 	if err != nil && !nodeapi.IsGone(err) {
 		return err
 	}
@@ -112,7 +108,7 @@ func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, er
 		}
 		return d.groupReaction(d.at.ID, target, author)
 	}
-	reactions, err := d.conversations.Reactions(d.at.Account, d.at.ID, target)
+	reactions, err := d.deps.Conversations.Reactions(d.at.Account, d.at.ID, target)
 	if nodeapi.IsGone(err) {
 		return nil, nil
 	}
@@ -131,14 +127,14 @@ func (d *delivery) effective(target peer.GUID, who reactor) (*store.Reaction, er
 // groupReaction returns the reaction of a member that counts, with an empty emoji when it was
 // taken back, nil for none: the latest that one of our accounts has, by the clock of the
 // member. An account may know of it before others do.
-func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, author identity.PublicKey) (*store.Reaction, error) {
-	accounts, err := c.groupRooms.Accounts(group)
+func (e *Events) groupReaction(group store.ConversationID, target peer.GUID, author identity.PublicKey) (*store.Reaction, error) {
+	accounts, err := e.deps.GroupRooms.Accounts(group)
 	if err != nil {
 		return nil, err
 	}
 	var latest *store.Reaction
 	for _, account := range accounts {
-		r, err := c.groups.GroupReaction(account, group, target, author)
+		r, err := e.deps.Groups.GroupReaction(account, group, target, author)
 		if nodeapi.IsGone(err) {
 			continue
 		}
@@ -153,16 +149,16 @@ func (c *Connector) groupReaction(group store.ConversationID, target peer.GUID, 
 	return latest, nil
 }
 
-// groupReactions returns the reactions to a message of a group that count.
-func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
-	accounts, err := c.groupRooms.Accounts(group)
+// GroupReactions returns the reactions to a message of a group that count.
+func (e *Events) GroupReactions(group store.ConversationID, target peer.GUID) ([]store.Reaction, error) {
+	accounts, err := e.deps.GroupRooms.Accounts(group)
 	if err != nil {
 		return nil, err
 	}
 	authors := make(map[identity.PublicKey]bool)
 	var found []store.Reaction
 	for _, account := range accounts {
-		reactions, err := c.groups.ConversationReactions(account, group, target)
+		reactions, err := e.deps.Groups.ConversationReactions(account, group, target)
 		if err != nil && !nodeapi.IsGone(err) {
 			return nil, err
 		}
@@ -175,7 +171,7 @@ func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID)
 				continue
 			}
 			authors[author] = true
-			latest, err := c.groupReaction(group, target, author)
+			latest, err := e.groupReaction(group, target, author)
 			if err != nil {
 				return nil, err
 			}
@@ -190,7 +186,7 @@ func (c *Connector) groupReactions(group store.ConversationID, target peer.GUID)
 
 // isFromRoom reports whether one of our users has reacted in the room.
 func (d *delivery) isFromRoom(r store.Reaction) (bool, error) {
-	m, err := d.conversations.Message(r.Author, d.at.ID, store.MessageID{Dir: store.Out, GUID: r.Message.GUID})
+	m, err := d.deps.Conversations.Message(r.Author, d.at.ID, store.MessageID{Dir: store.Out, GUID: r.Message.GUID})
 	if nodeapi.IsGone(err) {
 		return false, nil
 	}
@@ -214,7 +210,7 @@ func (d *delivery) syncReaction(ctx context.Context, target peer.GUID, who react
 			return err // it has an event of its own, and the library takes back those before
 		}
 	}
-	row, err := d.br.DB.Reaction.GetByID(ctx, d.portalKey().Receiver, message, "", sender.Sender, "")
+	row, err := d.deps.Bridge.DB.Reaction.GetByID(ctx, d.portalKey().Receiver, message, "", sender.Sender, "")
 	if err != nil {
 		return fmt.Errorf("look for the reaction that is shown: %w", err)
 	}
@@ -251,7 +247,7 @@ func (d *delivery) addReaction(
 				if err := d.unlessSkipped(d.settleRoom(ctx, portal)); err != nil {
 					return err
 				}
-				row, err := d.br.DB.Reaction.GetByID(ctx, portal.Receiver, message, "", sender.Sender, "")
+				row, err := d.deps.Bridge.DB.Reaction.GetByID(ctx, portal.Receiver, message, "", sender.Sender, "")
 				if err != nil || row != nil && row.Emoji == wanted.Emoji {
 					return err
 				}
@@ -279,7 +275,7 @@ func (d *delivery) addReaction(
 		},
 		exists: func(ctx context.Context) error {
 			if found, err := d.recoverReaction(ctx, message, id, sender, wanted); err != nil || !found {
-				d.log.Warn("reaction is in its room under an unknown event id", "contact", d.at.ID.Short())
+				d.deps.Log.Warn("reaction is in its room under an unknown event id", "contact", d.at.ID.Short())
 			}
 			return nil
 		},
@@ -300,7 +296,7 @@ const (
 // shownTarget returns the message that a reaction is about, when it is in the room.
 func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid.MessageID, error) {
 	for _, dir := range []store.Direction{store.In, store.Out} {
-		m, err := d.conversations.Message(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: int64(target)})
+		m, err := d.deps.Conversations.Message(d.at.Account, d.at.ID, store.MessageID{Dir: dir, GUID: int64(target)})
 		if nodeapi.IsGone(err) {
 			continue
 		}
@@ -311,7 +307,7 @@ func (d *delivery) shownTarget(ctx context.Context, target peer.GUID) (networkid
 		if err != nil {
 			return "", err
 		}
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
+		rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 		if err != nil {
 			return "", fmt.Errorf("look for what is reacted to: %w", err)
 		}
@@ -334,7 +330,7 @@ var errNotNoted = errors.New("the message reacted to is not noted yet")
 func (d *delivery) recoverReaction(
 	ctx context.Context, message, id networkid.MessageID, sender bridgev2.EventSender, wanted *store.Reaction,
 ) (found bool, err error) {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil || portal == nil || portal.MXID == "" {
 		return false, err
 	}
@@ -343,7 +339,7 @@ func (d *delivery) recoverReaction(
 		return false, err
 	}
 	evt := shown[0]
-	err = d.br.DB.Reaction.Upsert(ctx, &database.Reaction{
+	err = d.deps.Bridge.DB.Reaction.Upsert(ctx, &database.Reaction{
 		Room: portal.PortalKey, MessageID: message, SenderID: sender.Sender, SenderMXID: evt.Sender,
 		MXID: evt.ID, Timestamp: wanted.SendTime.Time(), Emoji: wanted.Emoji,
 	})
@@ -351,77 +347,9 @@ func (d *delivery) recoverReaction(
 		return false, fmt.Errorf("note the reaction that was in the room already: %w", err)
 	}
 	for _, again := range shown[1:] {
-		if err := d.deduper.Redact(ctx, again, evt.ID); err != nil {
+		if err := d.deps.Deduper.Redact(ctx, again, evt.ID); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
-}
-
-var (
-	errOddReaction = msgconv.Refusal("only emoji can be reactions in Mimir")
-	errNoTarget    = msgconv.Refusal("the contact does not have this message")
-)
-
-// PreHandleMatrixReaction returns whose reaction it is, and that there is one at a time.
-func (cl *client) PreHandleMatrixReaction(_ context.Context, msg *bridgev2.MatrixReaction) (bridgev2.MatrixReactionPreResponse, error) {
-	emoji := variationselector.FullyQualify(msgconv.CleanText(strings.TrimSpace(msg.Content.RelatesTo.Key)))
-	if emoji == "" || len(emoji) > wire.MaxEmoji || strings.HasPrefix(emoji, "mxc://") {
-		return bridgev2.MatrixReactionPreResponse{}, errOddReaction
-	}
-	return bridgev2.MatrixReactionPreResponse{SenderID: mimirid.User(cl.account), Emoji: emoji, MaxReactions: 1}, nil
-}
-
-// HandleMatrixReaction puts a reaction into the outbox, under its event's id.
-func (cl *client) HandleMatrixReaction(ctx context.Context, msg *bridgev2.MatrixReaction) (*database.Reaction, error) {
-	conversation, target, err := reactionTarget(msg.Portal, msg.TargetMessage.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := cl.checkLogin(ctx, msg.Event, msg.Portal, conversation); err != nil {
-		return nil, err
-	}
-	if err := cl.react(ctx, msg.Event, conversation, target, msg.PreHandleResp.Emoji); err != nil {
-		return nil, err
-	}
-	if _, err := cl.br.GetGhostByID(ctx, mimirid.User(cl.account)); err != nil { // the row refers to it
-		return nil, cl.again(msg.Event, err)
-	}
-	return &database.Reaction{}, nil
-}
-
-// HandleMatrixReactionRemove takes back a reaction of the user.
-func (cl *client) HandleMatrixReactionRemove(ctx context.Context, msg *bridgev2.MatrixReactionRemove) error {
-	if msg.TargetReaction.SenderID != mimirid.User(cl.account) {
-		return nil // somebody tidies up
-	}
-	conversation, target, err := reactionTarget(msg.Portal, msg.TargetReaction.MessageID)
-	if err != nil {
-		return err
-	}
-	return cl.react(ctx, msg.Event, conversation, target, "")
-}
-
-func (cl *client) react(ctx context.Context, evt *event.Event, conversation store.ConversationID, target peer.GUID, emoji string) error {
-	_, err := cl.node.React(ctx, node.OutgoingReaction{
-		Account: cl.account, Contact: conversation.Contact(), Group: groupID(conversation), Source: string(evt.ID), Target: target, Emoji: emoji,
-		SendTime: msgconv.SendTime(evt),
-	})
-	if err != nil {
-		return cl.sendError(evt, err)
-	}
-	return nil
-}
-
-// reactionTarget returns the conversation and the message of a reaction.
-func reactionTarget(portal *bridgev2.Portal, message networkid.MessageID) (conversation store.ConversationID, target peer.GUID, err error) {
-	_, conversation, err = mimirid.ParsePortal(portal.PortalKey)
-	if err != nil {
-		return conversation, 0, err
-	}
-	_, id, _, err := mimirid.ParseMessage(message)
-	if err != nil { // a notice of the bridge
-		return conversation, 0, errNoTarget
-	}
-	return conversation, peer.GUID(id.GUID), nil
 }

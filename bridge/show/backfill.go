@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -46,13 +46,13 @@ func historyKey(c store.Conversation) database.Key {
 }
 
 func (d *delivery) shownRoom(ctx context.Context) (shown shownRoom, known bool) {
-	text := d.br.DB.KV.Get(ctx, historyKey(d.at.Conversation))
+	text := d.deps.Bridge.DB.KV.Get(ctx, historyKey(d.at.Conversation))
 	known = json.Unmarshal([]byte(text), &shown) == nil
 	return shown, known
 }
 
-func (c *Connector) noteShownRoom(ctx context.Context, conversation store.Conversation, shown shownRoom) {
-	c.br.DB.KV.Set(ctx, historyKey(conversation), shown.text())
+func (e *Events) noteShownRoom(ctx context.Context, conversation store.Conversation, shown shownRoom) {
+	e.deps.Bridge.DB.KV.Set(ctx, historyKey(conversation), shown.text())
 }
 
 func (s shownRoom) text() string {
@@ -70,7 +70,7 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		return nil
 	}
 	shown, known := d.shownRoom(ctx)
-	bound, err := d.relay.IsBoundRoom(ctx, portal)
+	bound, err := d.deps.Relay.IsBoundRoom(ctx, portal)
 	if err != nil {
 		return err
 	}
@@ -78,8 +78,8 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 	case !known, bound && shown.Room != portal.MXID: // the people of a bound room get no history
 		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID})
 	case shown.Room != portal.MXID:
-		limit := max(d.config.Backfill.MaxCatchupMessages, 0)
-		if !d.config.Backfill.Enabled {
+		limit := max(d.deps.Config.Backfill.MaxCatchupMessages, 0)
+		if !d.deps.Config.Backfill.Enabled {
 			limit = 0
 		}
 		if d.at.HistoryLimit != nil {
@@ -104,14 +104,14 @@ func (d *delivery) history(ctx context.Context, portal *bridgev2.Portal) error {
 		}
 	}
 	d.at.HistoryRoom, d.at.HistoryLimit = portal.MXID, nil
-	d.marks.Want(d.at.Conversation) // a new room has no receipts
+	d.deps.Marks.Want(d.at.Conversation) // a new room has no receipts
 	return nil
 }
 
 // historyEnd returns the position of the first message that comes from the log.
 func (d *delivery) historyEnd() (uint64, error) {
 	for after := d.at.Cursor; ; {
-		events, err := d.node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
+		events, err := d.deps.Node.ConversationEvents(d.at.Account, d.at.ID, after, 0)
 		if err != nil {
 			return 0, err
 		}
@@ -125,7 +125,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 			break
 		}
 	}
-	newest, err := d.conversations.Messages(d.at.Account, d.at.ID, 0, 1)
+	newest, err := d.deps.Conversations.Messages(d.at.Account, d.at.ID, 0, 1)
 	if err != nil || len(newest) == 0 {
 		return 1, err
 	}
@@ -137,7 +137,7 @@ func (d *delivery) historyEnd() (uint64, error) {
 func (d *delivery) historyBegin(end uint64, limit int) (uint64, error) {
 	begin := end
 	for begin > 1 && limit > 0 {
-		page, err := d.conversations.Messages(d.at.Account, d.at.ID, begin, historyPage)
+		page, err := d.deps.Conversations.Messages(d.at.Account, d.at.ID, begin, historyPage)
 		if err != nil {
 			return 0, err
 		}
@@ -162,7 +162,7 @@ const historyPage = 64
 
 func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 	for begin := shown.Begin; begin < shown.End; begin += historyPage {
-		page, err := d.conversations.Messages(d.at.Account, d.at.ID, min(begin+historyPage, shown.End), historyPage)
+		page, err := d.deps.Conversations.Messages(d.at.Account, d.at.ID, min(begin+historyPage, shown.End), historyPage)
 		if err != nil {
 			return err
 		}
@@ -185,16 +185,16 @@ func (d *delivery) showHistory(ctx context.Context, shown shownRoom) error {
 // showOld shows a message of the history, unless it is in the room.
 func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 	id := mimirid.Message(d.at.ID, m.ID, 0)
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil || len(rows) > 0 {
 		return err
 	}
-	old := &delivery{Connector: d.Connector, at: d.at, old: true, ev: store.Event{
+	old := &delivery{Events: d.Events, at: d.at, old: true, ev: store.Event{
 		Account: d.at.Account, Conversation: d.at.ID, Seq: m.Order, Kind: historyEntry, Message: m.ID, Time: m.Created,
 	}}
-	err = fault.Guard(d.log, "show the history", func() error { return old.showMessage(ctx, m) })
+	err = fault.Guard(d.deps.Log, "show the history", func() error { return old.showMessage(ctx, m) })
 	if errors.Is(err, fault.ErrPanic) {
-		d.log.Error("message of the history cannot be converted, a notice replaces it",
+		d.deps.Log.Error("message of the history cannot be converted, a notice replaces it",
 			"contact", d.at.ID.Short(), "message", m.ID, "err", fault.OneLine(err))
 		err = old.insteadOf(ctx, err)
 	}
@@ -207,12 +207,38 @@ func (d *delivery) showOld(ctx context.Context, m store.Message) error {
 
 // RemakeRoom gives a conversation a new room with the latest limit messages of its
 // history; 0 means all.
-func (c *Connector) RemakeRoom(conversation store.Conversation, limit int) {
-	c.deliver.Rebuild(conversation, c.rebuildJob(&rebuilding{limit: limit}))
+func (e *Events) RemakeRoom(conversation store.Conversation, limit int) {
+	e.deps.Deliver.Rebuild(conversation, e.rebuildJob(&rebuilding{limit: limit}))
 }
 
-func (c *Connector) rebuildJob(job *rebuilding) deliver.Job {
-	return func(ctx context.Context, at *deliver.Position) error { return c.rebuildRoom(ctx, at, job) }
+// ReplaceRoom gives a conversation a new room in place of one that the homeserver has lost, with
+// as much of its history as the configuration says. It reports false when the conversation is
+// being rebuilt already.
+func (e *Events) ReplaceRoom(conversation store.Conversation, gone id.RoomID) bool {
+	limit := max(e.deps.Config.Backfill.MaxCatchupMessages, 1)
+	return e.deps.Deliver.OfferRebuild(conversation, e.rebuildJob(&rebuilding{gone: gone, limit: limit}))
+}
+
+// ShowMissing shows messages again that the homeserver has lost, and all after the first of
+// them. It reports false when the conversation is being rebuilt already.
+func (e *Events) ShowMissing(conversation store.Conversation, missing []restored.Row) bool {
+	return e.deps.Deliver.OfferRebuild(conversation, e.rebuildJob(&rebuilding{missing: missing}))
+}
+
+// NoteRoom notes that a room has all of the history of conversations that it is to have.
+func (e *Events) NoteRoom(ctx context.Context, room id.RoomID, conversations ...store.Conversation) error {
+	for _, conversation := range conversations {
+		_, err := e.deps.Bridge.DB.Exec(ctx, `INSERT INTO kv_store (bridge_id, key, value) VALUES ($1, $2, $3)
+			ON CONFLICT (bridge_id, key) DO UPDATE SET value=excluded.value`, e.deps.Bridge.ID, historyKey(conversation), shownRoom{Room: room}.text())
+		if err != nil {
+			return fmt.Errorf("%w: %w", homeserver.ErrDatabase, err)
+		}
+	}
+	return nil
+}
+
+func (e *Events) rebuildJob(job *rebuilding) deliver.Job {
+	return func(ctx context.Context, at *deliver.Position) error { return e.rebuildRoom(ctx, at, job) }
 }
 
 // rebuilding is the job of a room that is remade.
@@ -227,12 +253,12 @@ type rebuilding struct {
 
 // rebuildRoom gives up a room and creates another. Called again after an error, it gives
 // up no second one.
-func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+func (e *Events) rebuildRoom(ctx context.Context, at *deliver.Position, job *rebuilding) error {
 	if job.missing != nil {
-		return c.showMissing(ctx, at, job)
+		return e.showMissing(ctx, at, job)
 	}
-	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
-	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
+	d := &delivery{Events: e, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+	portal, err := e.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
 	}
@@ -241,12 +267,12 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	}
 	if portal != nil && portal.MXID != "" && !job.given {
 		old := portal.MXID
-		bound, err := c.relay.IsBoundRoom(ctx, portal)
+		bound, err := e.deps.Relay.IsBoundRoom(ctx, portal)
 		if err != nil {
 			return err
 		}
 		// First, so that no search adopts it again.
-		if err := c.rooms.GiveUp(ctx, old); err != nil {
+		if err := e.deps.Rooms.GiveUp(ctx, old); err != nil {
 			return err
 		}
 		// Before the room, so that a crash leaves an old room and loses no message.
@@ -254,10 +280,10 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 			return fmt.Errorf("give up the room: %w", err)
 		}
 		job.given = true
-		scoped, cancel := homeserver.NewScope(d.ev, 0).With(c.br.BackgroundCtx, ctx)
+		scoped, cancel := homeserver.NewScope(d.ev, 0).With(e.deps.Bridge.BackgroundCtx, ctx)
 		defer cancel()
-		if err := c.br.Bot.DeleteRoom(scoped, old, bound); err != nil {
-			c.log.Warn("old room not deleted", "room_id", old, "err", fault.OneLine(err))
+		if err := e.deps.Bridge.Bot.DeleteRoom(scoped, old, bound); err != nil {
+			e.deps.Log.Warn("old room not deleted", "room_id", old, "err", fault.OneLine(err))
 		}
 	}
 	job.given = true // or there was none
@@ -265,19 +291,19 @@ func (c *Connector) rebuildRoom(ctx context.Context, at *deliver.Position, job *
 	if _, err = d.ensureRoom(ctx); err != nil || !d.isGroup() {
 		return err
 	}
-	accounts, err := c.groupRooms.Accounts(at.ID)
+	accounts, err := e.deps.GroupRooms.Accounts(at.ID)
 	for _, account := range accounts { // what they alone have
 		if other := (store.Conversation{Account: account, ID: at.ID}); other != at.Conversation {
-			c.deliver.Redo(other, c.historyJob(job.limit))
+			e.deps.Deliver.Redo(other, e.historyJob(job.limit))
 		}
 	}
 	return err
 }
 
 // historyJob shows in the room of a group what of the history of an account is not there yet.
-func (c *Connector) historyJob(limit int) deliver.Job {
+func (e *Events) historyJob(limit int) deliver.Job {
 	return func(ctx context.Context, at *deliver.Position) error {
-		d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+		d := &delivery{Events: e, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
 		at.HistoryLimit = &limit
 		portal, err := d.existingRoom(ctx)
 		if err == nil && portal != nil {
@@ -289,9 +315,9 @@ func (c *Connector) historyJob(limit int) deliver.Job {
 
 // showMissing stores which part of the history is missing, and shows it. Called again
 // after an error it goes on.
-func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
-	d := &delivery{Connector: c, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
-	portal, err := c.br.GetExistingPortalByKey(ctx, d.portalKey())
+func (e *Events) showMissing(ctx context.Context, at *deliver.Position, job *rebuilding) error {
+	d := &delivery{Events: e, at: at, ev: store.Event{Account: at.Account, Conversation: at.ID, Seq: at.Cursor, Kind: historyEntry}}
+	portal, err := e.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return fmt.Errorf("look for the room: %w", err)
 	}
@@ -309,7 +335,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 			if err != nil {
 				continue
 			}
-			m, err := c.conversations.Message(at.Account, at.ID, id)
+			m, err := e.deps.Conversations.Message(at.Account, at.ID, id)
 			if err == nil {
 				begin = min(begin, m.Order)
 			} else if !nodeapi.IsGone(err) {
@@ -322,7 +348,7 @@ func (c *Connector) showMissing(ctx context.Context, at *deliver.Position, job *
 		// First, so that the next start notices a crash before the rows are deleted.
 		d.noteShownRoom(ctx, d.at.Conversation, shownRoom{Room: portal.MXID, Begin: begin, End: end})
 		for _, row := range job.missing {
-			if err := c.br.DB.Message.Delete(ctx, row.Number); err != nil {
+			if err := e.deps.Bridge.DB.Message.Delete(ctx, row.Number); err != nil {
 				return fmt.Errorf("forget what the homeserver has lost: %w", err)
 			}
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/homeserver"
 	"github.com/mimird/mimird/bridge/mimirid"
@@ -28,15 +29,15 @@ const barrierPart = 1_000_030
 // returns nil when the configuration wants no room.
 func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 	key := d.portalKey()
-	portal, err := d.br.GetPortalByKey(ctx, key)
+	portal, err := d.deps.Bridge.GetPortalByKey(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("look for the room: %w", err)
 	}
 	if portal.MXID == "" {
-		if !d.br.Config.PortalCreateFilter.ShouldAllow(d.at.Login.ID, key) {
+		if !d.deps.Bridge.Config.PortalCreateFilter.ShouldAllow(d.at.Login.ID, key) {
 			return nil, nil
 		}
-		if !d.deliver.MayCreateRoom(d.at.Conversation) {
+		if !d.deps.Deliver.MayCreateRoom(d.at.Conversation) {
 			return nil, deliver.ErrAwaitTurn
 		}
 		if d.isGroup() {
@@ -51,7 +52,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 			return nil, errors.New("create the room: the library has created none")
 		}
 		d.at.Unlisted, d.at.Placed = false, "" // nothing is in a room that is new
-		if err := d.relay.Reconcile(ctx, portal.PortalKey); err != nil {
+		if err := d.deps.Relay.Reconcile(ctx, portal.PortalKey); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +92,7 @@ func (d *delivery) ensureRoom(ctx context.Context) (*bridgev2.Portal, error) {
 
 // existingRoom returns the portal of the conversation, nil when it has no room.
 func (d *delivery) existingRoom(ctx context.Context) (*bridgev2.Portal, error) {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil {
 		return nil, fmt.Errorf("look for the room: %w", err)
 	}
@@ -104,10 +105,10 @@ func (d *delivery) existingRoom(ctx context.Context) (*bridgev2.Portal, error) {
 // mayWrite returns an error when the room is encrypted and the bridge does not
 // encrypt.
 func (d *delivery) mayWrite(ctx context.Context, portal *bridgev2.Portal) error {
-	if d.matrix.Device() != nil {
+	if d.deps.Matrix.Device() != nil {
 		return nil
 	}
-	encrypted, err := d.matrix.IsEncrypted(ctx, portal.MXID)
+	encrypted, err := d.deps.Matrix.IsEncrypted(ctx, portal.MXID)
 	if err != nil {
 		return fmt.Errorf("look whether the room is encrypted: %w", err)
 	}
@@ -124,15 +125,15 @@ func (d *delivery) isWanted(ctx context.Context, portal *bridgev2.Portal) (bool,
 	if err != nil || !wanted {
 		return false, err
 	}
-	bound, err := d.relay.IsBoundRoom(ctx, portal)
+	bound, err := d.deps.Relay.IsBoundRoom(ctx, portal)
 	if err != nil || !bound {
 		return err == nil, err
 	}
-	return !d.matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.at.Login.UserMXID, event.MembershipBan), nil
+	return !d.deps.Matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.at.Login.UserMXID, event.MembershipBan), nil
 }
 
 func (d *delivery) userIsIn(ctx context.Context, room id.RoomID) bool {
-	return d.matrix.AppService().StateStore.IsInvited(ctx, room, d.at.Login.UserMXID) // or has joined
+	return d.deps.Matrix.AppService().StateStore.IsInvited(ctx, room, d.at.Login.UserMXID) // or has joined
 }
 
 // resync creates the room, or makes its members what they should be. refused is the last
@@ -157,7 +158,7 @@ func (d *delivery) resync(ctx context.Context, portal *bridgev2.Portal, create b
 func (d *delivery) recover(
 	ctx context.Context, portal *bridgev2.Portal, message networkid.MessageID, sender bridgev2.EventSender, at time.Time,
 ) (found bool, err error) {
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, message)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, message)
 	if err != nil {
 		return false, fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -166,30 +167,30 @@ func (d *delivery) recover(
 		if err != nil {
 			return false, err
 		}
-		return true, d.deduper.KeepOnly(ctx, portal.MXID, rows[0], shown...)
+		return true, d.deps.Deduper.KeepOnly(ctx, portal.MXID, rows[0], shown...)
 	}
 	shown, err := d.find(ctx, portal.MXID, message)
 	if err != nil || len(shown) == 0 {
 		return false, err
 	}
 	evt := shown[0]
-	d.log.Info("event was in the room already", "contact", d.at.ID.Short(), "event_id", evt.ID)
+	d.deps.Log.Info("event was in the room already", "contact", d.at.ID.Short(), "event_id", evt.ID)
 	if sender.Sender != "" {
-		if _, err := d.br.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
+		if _, err := d.deps.Bridge.GetGhostByID(ctx, sender.Sender); err != nil { // the row refers to it
 			return false, err
 		}
-	} else if _, err := d.br.GetGhostByID(ctx, ""); err != nil {
+	} else if _, err := d.deps.Bridge.GetGhostByID(ctx, ""); err != nil {
 		return false, err
 	}
 	row := &database.Message{
 		ID: message, MXID: evt.ID, Room: portal.PortalKey,
 		SenderID: sender.Sender, SenderMXID: evt.Sender, Timestamp: at,
-		IsDoublePuppeted: !d.IsOurs(evt.Sender),
+		IsDoublePuppeted: !d.deps.IsOurs(evt.Sender),
 	}
-	if err := d.br.DB.Message.Insert(ctx, row); err != nil {
+	if err := d.deps.Bridge.DB.Message.Insert(ctx, row); err != nil {
 		return false, fmt.Errorf("note what was in the room already: %w", err)
 	}
-	return true, d.deduper.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
+	return true, d.deps.Deduper.KeepOnly(ctx, portal.MXID, row, shown[1:]...)
 }
 
 // find searches a room for the events with a marker, and once more behind a barrier when
@@ -212,15 +213,33 @@ func (d *delivery) findMarked(ctx context.Context, room id.RoomID, message netwo
 }
 
 func (d *delivery) search() homeserver.Search {
-	return homeserver.Search{Bot: d.matrix.Bot(), Pause: d.retry.Min / 2, Log: d.log}
+	return homeserver.Search{Bot: d.deps.Matrix.Bot(), Pause: d.deps.Retry.Min / 2, Log: d.deps.Log}
 }
 
 // isOurs tells the senders of our events from members who copy the marker.
 func (d *delivery) isOurs(sender id.UserID) bool {
-	if d.IsOurs(sender) || sender == d.at.Login.UserMXID {
+	if d.deps.IsOurs(sender) || sender == d.at.Login.UserMXID {
 		return true
 	}
-	return d.isGroup() && slices.ContainsFunc(d.br.GetAllCachedUserLogins(), func(login *bridgev2.UserLogin) bool {
+	return d.isGroup() && slices.ContainsFunc(d.deps.Bridge.GetAllCachedUserLogins(), func(login *bridgev2.UserLogin) bool {
 		return login.UserMXID == sender
 	})
+}
+
+// isHidden reports whether a message is not shown, because the people of a bound room have
+// banned its author.
+func (d *delivery) isHidden(ctx context.Context, m store.Message) (bool, error) {
+	sender := d.senderOf(m)
+	if !d.isGroup() || sender.Sender == "" {
+		return false, nil
+	}
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
+	if err != nil {
+		return false, err
+	}
+	bound, err := d.deps.Relay.IsBoundRoom(ctx, portal)
+	if err != nil || !bound {
+		return false, err
+	}
+	return d.deps.Matrix.AppService().StateStore.IsMembership(ctx, portal.MXID, d.deps.Ghosts.UserOf(m.Author), event.MembershipBan), nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -21,7 +21,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
 
-	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/mimirid"
 )
@@ -31,7 +30,7 @@ import (
 
 // contactChanged updates the room and the ghost of a contact.
 func (d *delivery) contactChanged(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	contact, err := d.deps.Node.Contact(d.at.Account, d.at.Contact())
 	if nodeapi.IsGone(err) {
 		return nil
 	}
@@ -47,7 +46,7 @@ func (d *delivery) contactChanged(ctx context.Context) error {
 	case !early:
 		err := d.updateGhost(ctx, contact)
 		if !errors.Is(err, deliver.ErrAwaitExclusive) { // a refused change was an attempt, too
-			d.deliver.ProfileShown(d.at.Conversation, changed)
+			d.deps.Deliver.ProfileShown(d.at.Conversation, changed)
 		}
 		if err != nil {
 			return err
@@ -93,13 +92,13 @@ func (d *delivery) accepted(ctx context.Context, contact store.Contact) error {
 	if err != nil || known {
 		return err
 	}
-	text := fmt.Sprintf("%s is your contact now.", d.names.OfContact(contact))
+	text := fmt.Sprintf("%s is your contact now.", d.deps.Names.OfContact(contact))
 	return d.send(ctx, requestAccepted, d.requestNotice(contact, requestAccepted), bridgev2.EventSender{}, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
 
 // told reports whether the room has a notice.
 func (d *delivery) told(ctx context.Context, notice networkid.MessageID) (bool, error) {
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, notice)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, notice)
 	if err != nil {
 		return false, fmt.Errorf("look for what the room was told: %w", err)
 	}
@@ -125,9 +124,9 @@ func (d *delivery) requested(ctx context.Context, contact store.Contact) error {
 			return err
 		}
 	}
-	prefix := d.br.Config.CommandPrefix
+	prefix := d.deps.Bridge.Config.CommandPrefix
 	content := msgconv.Notice(fmt.Sprintf("%s asks to be your contact. Say `%s accept`, `%s decline` or `%s block`; writing to them accepts too.",
-		d.names.OfContact(contact), prefix, prefix, prefix))
+		d.deps.Names.OfContact(contact), prefix, prefix, prefix))
 	return d.send(ctx, requestAsks, d.requestNotice(contact, requestAsks), bridgev2.EventSender{}, at, msgconv.Single(content))
 }
 
@@ -142,7 +141,7 @@ func (d *delivery) say(ctx context.Context, part int, text string) error {
 func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error {
 	meta := d.meta(bridgev2.RemoteEventUnknown, bridgev2.EventSender{}, time.Time{})
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		info := d.contactRoom(contact)
+		info := d.ContactRoom(contact)
 		muted := info.UserLocal
 		info.UserLocal = nil // what the user does in their client is theirs
 		if info.Avatar != nil && !info.Avatar.Remove {
@@ -159,7 +158,7 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 		}
 		if puppet := d.at.Login.User.DoublePuppet(ctx); puppet != nil && contact.Muted != d.at.Muted {
 			if err := puppet.MuteRoom(ctx, portal.MXID, *muted.MutedUntil); err != nil {
-				d.log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
+				d.deps.Log.Warn("room not muted", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 			}
 		}
 		d.at.Muted = contact.Muted
@@ -169,14 +168,14 @@ func (d *delivery) changeRoom(ctx context.Context, contact store.Contact) error 
 
 // reuseAvatar saves a second upload of the picture that the ghost has.
 func (d *delivery) reuseAvatar(ctx context.Context, avatar *bridgev2.Avatar) {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
+	ghost, err := d.deps.Bridge.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err == nil && ghost != nil && ghost.AvatarID == avatar.ID {
 		avatar.MXC, avatar.Hash = ghost.AvatarMXC, ghost.AvatarHash
 	}
 }
 
-// contactRoom returns what the contact says about the room.
-func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
+// ContactRoom returns what the contact says about the room.
+func (e *Events) ContactRoom(contact store.Contact) *bridgev2.ChatInfo {
 	muted := bridgev2.Unmuted
 	if contact.Muted {
 		muted = event.MutedForever
@@ -186,9 +185,9 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 		request := contact.State == store.ContactRequested
 		info.MessageRequest = &request
 	}
-	if c.config.Bridge.PrivateChatPortalMeta {
-		name := people.NameOr(c.names.ForUser(contact), contact.ID) // nobody else is in the room
-		info.Name, info.Avatar = &name, c.names.Info(contact).Avatar
+	if e.deps.Config.Bridge.PrivateChatPortalMeta {
+		name := people.NameOr(e.deps.Names.ForUser(contact), contact.ID) // nobody else is in the room
+		info.Name, info.Avatar = &name, e.deps.Names.Info(contact).Avatar
 		if info.Avatar == nil {
 			info.Avatar = &bridgev2.Avatar{Remove: true}
 		}
@@ -198,7 +197,7 @@ func (c *Connector) contactRoom(contact store.Contact) *bridgev2.ChatInfo {
 
 // answered tells the room how the contact has answered a request of ours.
 func (d *delivery) answered(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	contact, err := d.deps.Node.Contact(d.at.Account, d.at.Contact())
 	if nodeapi.IsGone(err) {
 		return nil
 	}
@@ -209,12 +208,12 @@ func (d *delivery) answered(ctx context.Context) error {
 	if !d.ev.Accepted {
 		text = "%s has declined your contact request."
 	}
-	return d.sayIfThere(ctx, fmt.Sprintf(text, d.names.OfContact(contact)))
+	return d.sayIfThere(ctx, fmt.Sprintf(text, d.deps.Names.OfContact(contact)))
 }
 
 // callMissed tells the room that the contact has called.
 func (d *delivery) callMissed(ctx context.Context) error {
-	if !d.config.Network.CallNotices {
+	if !d.deps.Config.Network.CallNotices {
 		return nil
 	}
 	return d.send(ctx, 0, d.notice(d.ev.Seq, 0), d.contactSender(), d.ev.Time.Time(),
@@ -223,54 +222,9 @@ func (d *delivery) callMissed(ctx context.Context) error {
 
 // sayIfThere says something in a room that exists.
 func (d *delivery) sayIfThere(ctx context.Context, text string) error {
-	portal, err := d.br.GetExistingPortalByKey(ctx, d.portalKey())
+	portal, err := d.deps.Bridge.GetExistingPortalByKey(ctx, d.portalKey())
 	if err != nil || portal == nil || portal.MXID == "" {
 		return err
 	}
 	return d.say(ctx, 0, text)
-}
-
-// HandleMatrixAcceptMessageRequest accepts a contact request.
-func (cl *client) HandleMatrixAcceptMessageRequest(ctx context.Context, msg *bridgev2.MatrixAcceptMessageRequest) error {
-	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
-	contact := conversation.Contact()
-	if err != nil {
-		return err
-	}
-	if msg.OrigSender != nil {
-		return errNotYourRequest
-	}
-	if cl.conversations.InGroups(conversation) {
-		if err := cl.groups.AcceptInvite(ctx, cl.account, conversation); err != nil && !nodeapi.IsGone(err) && !errors.Is(err, node.ErrNoInvite) {
-			return cl.sendError(msg.Event, err)
-		}
-		return nil
-	}
-	_, err = cl.node.AcceptContact(ctx, cl.account, contact)
-	if nodeapi.IsGone(err) {
-		return nil // it was answered elsewhere
-	}
-	if err != nil {
-		return cl.again(msg.Event, err)
-	}
-	return nil
-}
-
-var errNotYourRequest = msgconv.Refusal("only the user who was asked can accept")
-
-// HandleMute mutes a conversation, or unmutes it.
-func (cl *client) HandleMute(ctx context.Context, msg *bridgev2.MatrixMute) error {
-	_, conversation, err := mimirid.ParsePortal(msg.Portal.PortalKey)
-	contact := conversation.Contact()
-	if err != nil {
-		return err
-	}
-	if cl.conversations.InGroups(conversation) {
-		return cl.groups.SetGroupMuted(ctx, cl.account, conversation, msg.Content.IsMuted())
-	}
-	_, err = cl.node.MuteContact(ctx, cl.account, contact, msg.Content.IsMuted())
-	if nodeapi.IsGone(err) {
-		return errors.New("this contact is not on the node any more")
-	}
-	return err
 }

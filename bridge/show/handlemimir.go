@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -26,25 +26,24 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/notices"
-	"github.com/mimird/mimird/bridge/people"
 )
 
 // delivery shows one entry of the event log in its room.
 type delivery struct {
-	*Connector
+	*Events
 	at *deliver.Position
 	ev store.Event
 	// old means that the entry belongs to the history of a room, see backfill.go.
 	old bool
 }
 
-// show shows one entry of the event log in its room; it is [deliver.Deps].Show.
-func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Event) error {
-	d := &delivery{Connector: c, at: at, ev: ev}
+// Show shows one entry of the event log in its room; it is [deliver.Deps].Show.
+func (e *Events) Show(ctx context.Context, at *deliver.Position, ev store.Event) error {
+	d := &delivery{Events: e, at: at, ev: ev}
 	if at.ID.Kind() == store.KindContact {
-		hold := c.ghosts.Share
+		hold := e.deps.Ghosts.Share
 		if at.Exclusive {
-			hold = c.ghosts.Hold
+			hold = e.deps.Ghosts.Hold
 		}
 		release, err := hold(ctx, mimirid.User(at.Contact()))
 		if err != nil {
@@ -53,7 +52,7 @@ func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Eve
 		defer release()
 	}
 	if at.ID.Kind() == store.KindGroup {
-		release, err := c.roomUses.Share(ctx, d.portalKey())
+		release, err := e.uses.Share(ctx, d.portalKey())
 		if err != nil {
 			return err
 		}
@@ -71,13 +70,13 @@ func (c *Connector) show(ctx context.Context, at *deliver.Position, ev store.Eve
 	switch {
 	case errors.Is(err, homeserver.ErrProfile):
 		if d.tries("look") >= maxTries {
-			c.log.Warn("name or picture of a contact not changed, retrying with their next message",
+			e.deps.Log.Warn("name or picture of a contact not changed, retrying with their next message",
 				"contact", at.ID.Short(), "err", fault.OneLine(err))
 			return nil
 		}
 	case errors.Is(err, fault.ErrPanic):
 		if d.tries("panic") >= maxTries {
-			c.log.Error("event cannot be converted, a notice replaces it",
+			e.deps.Log.Error("event cannot be converted, a notice replaces it",
 				"contact", at.ID.Short(), "event", ev.Seq, "kind", ev.Kind, "err", fault.OneLine(err))
 			return d.insteadOf(ctx, err)
 		}
@@ -101,19 +100,17 @@ func (d *delivery) tries(what string) int {
 
 // handle does the work of show. A panic is an error of this entry.
 func (d *delivery) handle(ctx context.Context) error {
-	return fault.Guard(d.log, "bring something into its room", func() error { return d.handleKind(ctx) })
+	return fault.Guard(d.deps.Log, "bring something into its room", func() error { return d.handleKind(ctx) })
 }
 
 func (d *delivery) handleKind(ctx context.Context) error {
 	if d.ev.Conversation.IsZero() {
 		return d.accountEvent(ctx)
 	}
-	if d.isGroup() && d.groups == nil {
+	if d.isGroup() && d.deps.Groups == nil {
 		return nil // the node takes part in none
 	}
-	if cl, ok := d.at.Login.Client.(*client); ok {
-		cl.own.Prepare(ctx)
-	}
+	d.deps.Prepare(ctx, d.at.Login)
 	if d.isGroup() {
 		return d.groupEvent(ctx)
 	}
@@ -140,7 +137,7 @@ func (d *delivery) handleKind(ctx context.Context) error {
 	case store.NodeKeyChanged, store.DeviceRefused:
 		return d.deviceChanged(ctx)
 	case store.ConversationRead:
-		d.marks.Want(d.at.Conversation)
+		d.deps.Marks.Want(d.at.Conversation)
 		return nil
 	case store.RequestReceived: // shown with the contact, at the event before
 		return nil
@@ -178,7 +175,7 @@ func (d *delivery) ownSender() bridgev2.EventSender {
 
 // storedMessage reads the message of the entry, nil when it is gone.
 func (d *delivery) storedMessage() (*store.Message, error) {
-	m, err := d.conversations.Message(d.at.Account, d.at.ID, d.ev.Message)
+	m, err := d.deps.Conversations.Message(d.at.Account, d.at.ID, d.ev.Message)
 	if nodeapi.IsGone(err) {
 		return nil, nil
 	}
@@ -289,17 +286,17 @@ func (d *delivery) put(
 		d.doubts.end(d.at.ID, portal.MXID)
 	}
 	if shown := scope.Sent(); shown != "" { // and its row is there, else there would be an error
-		return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
+		return d.unlessSkipped(d.deps.Deduper.KeepOnly(ctx, portal.MXID, &database.Message{ID: id, MXID: shown, Timestamp: at}))
 	}
 	// "Ignored" can also mean that the room was deleted meanwhile.
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, id)
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
 	if len(rows) == 0 {
 		return fmt.Errorf("%w: the event was ignored", homeserver.ErrRoom)
 	}
-	return d.unlessSkipped(d.deduper.KeepOnly(ctx, portal.MXID, rows[0]))
+	return d.unlessSkipped(d.deps.Deduper.KeepOnly(ctx, portal.MXID, rows[0]))
 }
 
 // scopeOf returns the scope of an event that shows a message. In a group it is the same for
@@ -316,7 +313,7 @@ func (d *delivery) scopeOf(id networkid.MessageID, part int) *homeserver.Scope {
 // the homeserver works and refuses the search.
 func (d *delivery) unlessSkipped(err error) error {
 	if kind := homeserver.AnswerOf(err); d.at.SkipSearch && (kind == homeserver.AnswerDoubtful || kind == homeserver.AnswerRefused) {
-		d.log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
+		d.deps.Log.Warn("room cannot be searched, an event may be shown twice", "contact", d.at.ID.Short(), "err", fault.OneLine(err))
 		return nil
 	}
 	return err
@@ -350,7 +347,7 @@ func (d *delivery) queueIn(ctx context.Context, scope *homeserver.Scope, evt bri
 	if err != nil {
 		return err
 	}
-	res := d.br.QueueRemoteEvent(source, evt)
+	res := d.deps.Bridge.QueueRemoteEvent(source, evt)
 	if cancel != nil {
 		cancel()
 	}
@@ -400,7 +397,7 @@ func (d *delivery) putNotice(
 // refusalText is the text of the notice in place of a message.
 func (d *delivery) refusalText(why error) string {
 	return fmt.Sprintf("A message is here that cannot be shown in Matrix (%s). You can read it with the Mimir app, or with `mimird tail`; "+
-		"`%s retry` as a reply to this tries again to show it.", notices.ReasonOf(why), d.br.Config.CommandPrefix)
+		"`%s retry` as a reply to this tries again to show it.", notices.ReasonOf(why), d.deps.Bridge.Config.CommandPrefix)
 }
 
 // insteadOf shows a notice in place of an entry that cannot be converted.
@@ -434,14 +431,14 @@ func (d *delivery) queueExisting(ctx context.Context, part int, evt bridgev2.Rem
 // deviceChanged tells the room that the contact has a new device, or that one was
 // refused.
 func (d *delivery) deviceChanged(ctx context.Context) error {
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	contact, err := d.deps.Node.Contact(d.at.Account, d.at.Contact())
 	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	name := d.names.OfContact(contact)
+	name := d.deps.Names.OfContact(contact)
 	text := fmt.Sprintf("%s is reachable at a new device (%s).", name, d.ev.NodeKey.Short())
 	switch {
 	case d.ev.Kind == store.DeviceRefused:
@@ -455,21 +452,14 @@ func (d *delivery) deviceChanged(ctx context.Context) error {
 
 // accountChanged updates the name of the login.
 func (d *delivery) accountChanged(ctx context.Context) error {
-	account, err := d.node.Account(d.at.Account)
+	account, err := d.deps.Node.Account(d.at.Account)
 	if nodeapi.IsGone(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	d.loginNames.Lock()
-	defer d.loginNames.Unlock()
-	name := people.LoginName(account)
-	if d.at.Login.RemoteName == name {
-		return nil
-	}
-	d.at.Login.RemoteName, d.at.Login.RemoteProfile.Name = name, account.Name
-	return d.at.Login.Save(ctx)
+	return d.deps.Rename(ctx, d.at.Login, account)
 }
 
 // changeNotice is the part of an entry that the notice in place of a change is.
@@ -545,14 +535,14 @@ func (d *delivery) failed(ctx context.Context) error {
 		reason = "it was given up"
 	}
 	meta.PostHandleFunc = func(ctx context.Context, portal *bridgev2.Portal) {
-		rows, err := d.br.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
+		rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, portal.Receiver, id)
 		if err != nil {
 			homeserver.ScopeOf(ctx).Fail(err)
 		}
 		for _, row := range visible(rows) {
 			status := bridgev2.WrapErrorInStatus(errors.New(reason)).WithStatus(event.MessageStatusFail).
 				WithErrorReason(event.MessageStatusTooOld).WithMessage(reason).WithIsCertain(true).WithSendNotice(true)
-			d.status.Send(ctx, &status, &bridgev2.MessageStatusEventInfo{
+			d.deps.Status.Send(ctx, &status, &bridgev2.MessageStatusEventInfo{
 				RoomID: portal.MXID, SourceEventID: row.MXID, Sender: row.SenderMXID, EventType: event.EventMessage,
 			})
 		}
@@ -590,7 +580,7 @@ func (d *delivery) tellOwner(ctx context.Context, text string) error {
 	if time.Since(d.ev.Time.Time()) > alarmAge {
 		return nil
 	}
-	if err := d.teller.Tell(ctx, homeserver.NewScope(d.ev, 0), d.at.Login.User, text); err != nil {
+	if err := d.deps.Teller.Tell(ctx, homeserver.NewScope(d.ev, 0), d.at.Login.User, text); err != nil {
 		return fmt.Errorf("tell of an alarm: %w", err)
 	}
 	return nil

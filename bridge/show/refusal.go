@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -102,7 +102,7 @@ func (d *delivery) replace(ctx context.Context, u unit, sender bridgev2.EventSen
 	if err := u.replace(ctx, sender, why); err != nil {
 		return err
 	}
-	d.log.Error("event refused by the homeserver, a notice replaces it",
+	d.deps.Log.Error("event refused by the homeserver, a notice replaces it",
 		"contact", d.at.ID.Short(), "event", d.ev.Seq, "kind", d.ev.Kind, "err", fault.OneLine(why))
 	return nil
 }
@@ -140,7 +140,7 @@ func (d *delivery) standIns(sender bridgev2.EventSender) []bridgev2.EventSender 
 // probe sends an event that clients do not show, a new one each time, because a
 // homeserver answers a known transaction without checking the room.
 func (d *delivery) probe(ctx context.Context, portal *bridgev2.Portal, sender bridgev2.EventSender) error {
-	library, cancel := homeserver.Once(d.br.BackgroundCtx, ctx)
+	library, cancel := homeserver.Once(d.deps.Bridge.BackgroundCtx, ctx)
 	defer cancel()
 	intent, ok := portal.GetIntentFor(library, sender, d.at.Login, bridgev2.RemoteEventUnknown)
 	if !ok {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 
 	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/database"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/deliver"
@@ -31,7 +30,7 @@ const profilePause = 10 * time.Minute
 // settleProfile makes the library leave the ghost of the contact alone, and reports
 // whether it does.
 func (d *delivery) settleProfile(ctx context.Context) bool {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
+	ghost, err := d.deps.Bridge.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return false
 	}
@@ -51,14 +50,14 @@ func (d *delivery) settleProfile(ctx context.Context) bool {
 // deliver.ErrAwaitExclusive when another delivery for the contact runs.
 func (d *delivery) resetGhost(ctx context.Context) error {
 	user := mimirid.User(d.at.Contact())
-	if !d.ghosts.IsMissed(user) {
+	if !d.deps.Ghosts.IsMissed(user) {
 		return nil
 	}
 	if !d.at.Exclusive {
 		d.at.NeedsExclusive = true
 		return deliver.ErrAwaitExclusive
 	}
-	return d.ghosts.Reset(ctx, user)
+	return d.deps.Ghosts.Reset(ctx, user)
 }
 
 // retryProfile sets a name and a picture that were refused before. Messages do not wait
@@ -67,7 +66,7 @@ func (d *delivery) retryProfile(ctx context.Context) error {
 	if d.at.ProfileDue.IsZero() || time.Now().Before(d.at.ProfileDue) {
 		return nil
 	}
-	contact, err := d.node.Contact(d.at.Account, d.at.Contact())
+	contact, err := d.deps.Node.Contact(d.at.Account, d.at.Contact())
 	if err != nil {
 		return nil //nolint:nilerr // a message shows it
 	}
@@ -79,7 +78,7 @@ func (d *delivery) retryProfile(ctx context.Context) error {
 
 // updateGhost shows the name and the picture of a contact whose ghost exists.
 func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
+	ghost, err := d.deps.Bridge.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return err
 	}
@@ -88,9 +87,9 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 		return deliver.ErrAwaitExclusive
 	}
 	scope := homeserver.NewScope(d.ev, 0)
-	scoped, cancel := scope.With(d.br.BackgroundCtx, ctx)
+	scoped, cancel := scope.With(d.deps.Bridge.BackgroundCtx, ctx)
 	defer cancel()
-	info := d.names.Info(contact)
+	info := d.deps.Names.Info(contact)
 	if info.Avatar == nil && ghost.AvatarID != "" {
 		info.Avatar = &bridgev2.Avatar{Remove: true}
 	}
@@ -107,24 +106,24 @@ func (d *delivery) updateGhost(ctx context.Context, contact store.Contact) error
 
 const profilesDueKey database.Key = "im.mimir.profiles_due"
 
-// restoreProfiles has the deliverer store the changes of profiles that are not shown in
+// RestoreProfiles has the deliverer store the changes of profiles that are not shown in
 // the bridge's tables.
-func (c *Connector) restoreProfiles(ctx context.Context) {
+func (e *Events) RestoreProfiles(ctx context.Context) {
 	var left []store.Conversation
-	for _, name := range readNames(c.br.DB.KV.Get(ctx, profilesDueKey)) {
+	for _, name := range readNames(e.deps.Bridge.DB.KV.Get(ctx, profilesDueKey)) {
 		account, err1 := identity.ParsePublicKey(name[0])
 		id, err2 := store.ParseConversationID(name[1])
 		if err1 == nil && err2 == nil {
 			left = append(left, store.Conversation{Account: account, ID: id})
 		}
 	}
-	c.deliver.RestoreProfiles(left, func(due []store.Conversation) {
+	e.deps.Deliver.RestoreProfiles(left, func(due []store.Conversation) {
 		names := make([][2]string, len(due))
 		for i, conversation := range due {
 			names[i] = [2]string{conversation.Account.String(), conversation.ID.String()}
 		}
 		text, _ := json.Marshal(names) // cannot fail
-		c.br.DB.KV.Set(c.br.BackgroundCtx, profilesDueKey, string(text))
+		e.deps.Bridge.DB.KV.Set(e.deps.Bridge.BackgroundCtx, profilesDueKey, string(text))
 	})
 }
 
@@ -133,13 +132,13 @@ func readNames(text string) (names [][2]string) {
 	return names
 }
 
-// showProfile shows the current profile of a contact.
-func (c *Connector) showProfile(ctx context.Context, at *deliver.Position) error {
-	err := c.show(ctx, at, store.Event{
+// ShowProfile shows the current profile of a contact; it is [deliver.Deps].ShowProfile.
+func (e *Events) ShowProfile(ctx context.Context, at *deliver.Position) error {
+	err := e.Show(ctx, at, store.Event{
 		Account: at.Account, Conversation: at.ID, Kind: store.ContactChanged, Time: store.MillisOf(time.Now()),
 	})
 	if err == nil { // also when the contact is gone, or the homeserver refuses it
-		c.deliver.ProfileShown(at.Conversation, false)
+		e.deps.Deliver.ProfileShown(at.Conversation, false)
 	}
 	return err
 }
@@ -147,21 +146,13 @@ func (c *Connector) showProfile(ctx context.Context, at *deliver.Position) error
 // profileTurn reports whether the profile of a contact differs from what is shown, and
 // whether it is too early to show that.
 func (d *delivery) profileTurn(ctx context.Context, contact store.Contact) (changed, early bool, err error) {
-	ghost, err := d.br.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
+	ghost, err := d.deps.Bridge.GetExistingGhostByID(ctx, mimirid.User(d.at.Contact()))
 	if err != nil || ghost == nil {
 		return false, false, err
 	}
-	info := d.names.Info(contact)
+	info := d.deps.Names.Info(contact)
 	if !people.Differs(ghost, info) {
 		return false, false, nil
 	}
-	return true, !d.deliver.MayShowProfile(d.at.Conversation), nil
-}
-
-// UserRegistered corrects the tables for a user who was registered again: they are in no
-// room, and have no profile.
-func (c *Connector) UserRegistered(ctx context.Context, user id.UserID) {
-	if c.ghosts.Registered(ctx, user) {
-		c.restored.Wake() // more is gone, then
-	}
+	return true, !d.deps.Deliver.MayShowProfile(d.at.Conversation), nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package show
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func (d *delivery) file(ctx context.Context, m store.Message) error {
 		}
 		return err
 	}
-	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
+	info, err := d.deps.Conversations.FileState(d.at.Account, d.at.ID, m.ID)
 	if errors.Is(err, transfer.ErrNoMedia) || nodeapi.IsGone(err) {
 		return d.insteadOfFile(ctx, m, "A file is here that cannot be read.")
 	}
@@ -66,7 +66,7 @@ func (d *delivery) mediaChanged(ctx context.Context) error {
 	if err != nil || m == nil || msgconv.IsMatrixSource(m.Source) {
 		return err
 	}
-	rows, err := d.br.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.ID, m.ID, 0))
+	rows, err := d.deps.Bridge.DB.Message.GetAllPartsByID(ctx, d.at.Login.ID, mimirid.Message(d.at.ID, m.ID, 0))
 	if err != nil {
 		return fmt.Errorf("look for what was shown: %w", err)
 	}
@@ -97,7 +97,7 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 		reason = "there was no room left for it"
 	}
 	text := fmt.Sprintf("📎 %s: %s. Reply to this with `%s fetch` to try it now.",
-		msgconv.DescribeFile(info.Name, info.Size), reason, d.br.Config.CommandPrefix)
+		msgconv.DescribeFile(info.Name, info.Size), reason, d.deps.Bridge.Config.CommandPrefix)
 	sender := d.senderOf(m)
 	return d.send(ctx, fileNotePart, id, sender, d.ev.Time.Time(), msgconv.Single(msgconv.Notice(text)))
 }
@@ -105,19 +105,19 @@ func (d *delivery) fileMissing(ctx context.Context, m store.Message, info transf
 // fileComes reports whether one of our accounts has the file of a message in a group, or is
 // fetching it.
 func (d *delivery) fileComes(m store.Message) (bool, error) {
-	accounts, err := d.groupRooms.Accounts(d.at.ID)
+	accounts, err := d.deps.GroupRooms.Accounts(d.at.ID)
 	if err != nil {
 		return false, err
 	}
 	for _, account := range accounts {
-		other, err := d.conversations.Message(account, d.at.ID, m.ID)
+		other, err := d.deps.Conversations.Message(account, d.at.ID, m.ID)
 		if nodeapi.IsGone(err) {
 			continue
 		}
 		if err != nil {
 			return false, err
 		}
-		info, err := d.conversations.FileState(account, d.at.ID, other.ID)
+		info, err := d.deps.Conversations.FileState(account, d.at.ID, other.ID)
 		switch {
 		case errors.Is(err, transfer.ErrNoMedia), nodeapi.IsGone(err):
 		case err != nil:
@@ -178,7 +178,7 @@ func (d *delivery) uploadOrNotice(
 		},
 		replace: func(ctx context.Context, sender bridgev2.EventSender, why error) error {
 			words := fmt.Sprintf("was refused by your homeserver (%s). Reply to this with `%s retry` to try it again.",
-				notices.ReasonOf(why), d.br.Config.CommandPrefix)
+				notices.ReasonOf(why), d.deps.Bridge.Config.CommandPrefix)
 			content := msgconv.Notice(d.fileText(m, words))
 			if d.isTooLarge(why) {
 				content = d.fileTooLarge(m)
@@ -191,7 +191,7 @@ func (d *delivery) uploadOrNotice(
 
 // fileText is the text of a notice in place of a file.
 func (d *delivery) fileText(m store.Message, words string) string {
-	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
+	info, err := d.deps.Conversations.FileState(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return "A file is here that " + words
 	}
@@ -202,27 +202,27 @@ func (d *delivery) fileText(m store.Message, words string) string {
 // may be refusing it, too, which its operator can change; with a link nobody has to.
 func (d *delivery) isTooLarge(err error) bool {
 	var failure mautrix.HTTPError
-	return errors.Is(err, mautrix.MTooLarge) || d.publicMedia != nil &&
+	return errors.Is(err, mautrix.MTooLarge) || d.deps.PublicMedia != nil &&
 		errors.As(err, &failure) && failure.Response != nil && failure.Response.StatusCode == http.StatusRequestEntityTooLarge
 }
 
 // fileTooLarge is the notice in place of a file that the homeserver does not take: with a
 // link to it where public media are configured.
 func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
-	info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID)
+	info, err := d.deps.Conversations.FileState(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return msgconv.Notice("A file is here that is larger than your homeserver takes.")
 	}
 	text := "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " is larger than your homeserver takes."
 	var link string
-	if d.publicMedia == nil {
+	if d.deps.PublicMedia == nil {
 		text += " It is kept on the node: `mimird file` gets it."
 	} else {
 		var ends time.Time
-		link, ends = d.publicMedia.Link(publicmedia.Ref{Account: d.at.Account, Conversation: d.at.ID, Message: m.ID}, msgconv.FileName(fileOf(info)))
+		link, ends = d.deps.PublicMedia.Link(publicmedia.Ref{Account: d.at.Account, Conversation: d.at.ID, Message: m.ID}, msgconv.FileName(fileOf(info)))
 		text += " Everybody with this link can fetch it with a browser"
 		if !ends.IsZero() {
-			text += fmt.Sprintf(", until %s; reply with `%s retry` for a new link", ends.UTC().Format(notices.MomentForm), d.br.Config.CommandPrefix)
+			text += fmt.Sprintf(", until %s; reply with `%s retry` for a new link", ends.UTC().Format(notices.MomentForm), d.deps.Bridge.Config.CommandPrefix)
 		}
 		text += ":\n" + link
 	}
@@ -237,7 +237,7 @@ func (d *delivery) fileTooLarge(m store.Message) *event.MessageEventContent {
 
 // insteadOfFile shows a notice in place of a file.
 func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words string) error {
-	if info, err := d.conversations.FileState(d.at.Account, d.at.ID, m.ID); err == nil {
+	if info, err := d.deps.Conversations.FileState(d.at.Account, d.at.ID, m.ID); err == nil {
 		words = "📎 " + msgconv.DescribeFile(info.Name, info.Size) + " " + words + " It is kept on the node: `mimird file` gets it."
 	}
 	sender := d.senderOf(m)
@@ -246,7 +246,7 @@ func (d *delivery) insteadOfFile(ctx context.Context, m store.Message, words str
 
 // upload uploads a file, encrypted when the room is.
 func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.Message) (*event.MessageEventContent, error) {
-	body, info, err := d.conversations.OpenFile(d.at.Account, d.at.ID, m.ID)
+	body, info, err := d.deps.Conversations.OpenFile(d.at.Account, d.at.ID, m.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -255,9 +255,9 @@ func (d *delivery) upload(ctx context.Context, portal *bridgev2.Portal, m store.
 	if err := msgconv.SetImageSize(content, body); err != nil {
 		return nil, fmt.Errorf("read a file: %w", err)
 	}
-	scoped, cancel := homeserver.NewScope(d.ev, 0).With(d.br.BackgroundCtx, ctx)
+	scoped, cancel := homeserver.NewScope(d.ev, 0).With(d.deps.Bridge.BackgroundCtx, ctx)
 	defer cancel()
-	content.URL, content.File, err = d.br.Bot.UploadMediaStream(scoped, portal.MXID, info.Size, false, func(file io.Writer) (*bridgev2.FileStreamResult, error) {
+	content.URL, content.File, err = d.deps.Bridge.Bot.UploadMediaStream(scoped, portal.MXID, info.Size, false, func(file io.Writer) (*bridgev2.FileStreamResult, error) {
 		if _, err := io.Copy(file, body); err != nil {
 			return nil, fmt.Errorf("read a file: %w", err)
 		}
