@@ -60,8 +60,8 @@ func mutants() []mutant {
 			name:   "answer-doubled-after-crash",
 			harm:   "a crash sends what a phone has answered again",
 			file:   "actors/forward/answers.go",
-			before: "	return true, l.queue(ctx, l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), d))\n",
-			after:  "	op := l.enqueue(l.account, about.conversation, l.answerSourceOf(m.ID), d)\n	op.Source, op.GUID = \"\", op.GUID+int64(l.deps.nowMillis())\n	return true, l.queue(ctx, op)\n",
+			before: "errors.Join(err, l.noteRefused(ctx, m, about, refused))\n	}\n	return true, l.queue(ctx, op)\n",
+			after:  "errors.Join(err, l.noteRefused(ctx, m, about, refused))\n	}\n	op.Source, op.GUID = \"\", op.GUID+int64(l.deps.nowMillis())\n	return true, l.queue(ctx, op)\n",
 			tests:  []string{"-run", "TestAnswers_Repeated", "./actors/forward"},
 		},
 		{
