@@ -191,6 +191,10 @@ func (s *service) groupOf(g store.Group) (Group, error) {
 		out.Became = g.Became.String()
 	}
 	p := s.node.GroupProgress(g.Account, g.ID)
+	switch g.State { //nolint:exhaustive // with the others something is to be done
+	case store.GroupInvited, store.GroupCreated, store.GroupFailed, store.GroupLeft, store.GroupDeleted:
+		p.Stage = node.StageOutside
+	}
 	out.Stage, out.Tried, out.Read, out.Last, out.Incomplete = string(p.Stage), p.Tried, p.Position, p.Last, p.Incomplete
 	size, err := s.node.ConversationOutboxSize(g.Account, g.ID)
 	out.Undelivered = size.Messages

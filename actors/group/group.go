@@ -120,6 +120,9 @@ type chat struct {
 	profileDue, profileWanted bool
 	telling                   store.Millis
 	task                      store.GroupTask // under way
+	// ending says that the mediator has ended our membership as we asked for, and the store
+	// does not have it yet. The mediator is asked nothing until then.
+	ending bool
 	// profiling counts the writes of profiles that the store has not answered.
 	profiling int
 	// mayCheck is false for a while after the members were asked for.
@@ -362,7 +365,7 @@ func (x *chat) next(c *kernel.Context) {
 	if x.dismissed(c) {
 		return
 	}
-	if x.question != askNothing || x.retryPending || x.link.IsZero() {
+	if x.question != askNothing || x.retryPending || x.ending || x.link.IsZero() {
 		return
 	}
 	switch x.record.State {

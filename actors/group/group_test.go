@@ -447,6 +447,35 @@ func wholeLife(t *testing.T, strays bool) {
 	})
 }
 
+// What the mediator answers meanwhile does not replace the state that was asked for.
+func TestEnd_SlowDisk_StaysWhatWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start()
+		r.addGroups()
+		r.settled()
+		virtual.Sleep(time.Minute) // the members may be asked for again
+		r.slow.Store(true)
+		// Account 0 deletes the first groups, account 1 leaves the others.
+		creator := r.id(0)
+		for m := range r.mediators {
+			r.mediators[m].Lock(func() { r.chats[m][0].Creator = string(creator[:]) })
+		}
+		for m := range r.mediators {
+			do[store.GroupTaskQueued](r, store.EnqueueGroupTask{Task: store.GroupTask{Account: r.id(0), Group: r.conversation(m, 0), Kind: store.TaskDelete}})
+			do[store.GroupTaskQueued](r, store.EnqueueGroupTask{Task: store.GroupTask{Account: r.id(1), Group: r.conversation(m, 1), Kind: store.TaskLeave}})
+		}
+		virtual.Sleep(time.Minute)
+		for m := range r.mediators {
+			for i, want := range []store.GroupState{store.GroupDeleted, store.GroupLeft} {
+				if got := r.stateOf(i, m, i); got != want {
+					t.Errorf("account %d, mediator %d: %s, want %s: %s", i, m, got, want, r.group(i, m, i).Reason)
+				}
+			}
+		}
+	})
+}
+
 // create creates a group of account 0 at a mediator, as its first one.
 func (r *rig) create(m int) {
 	r.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +51,9 @@ type rig struct {
 	connected []identity.NodeKey
 	system    *kernel.System
 	writer    kernel.Ref
-	guid      int64
+	// slow says that the disk is: what groups write is committed a second later.
+	slow atomic.Bool
+	guid int64
 }
 
 // Carrier and Up implement group.Network.
@@ -162,7 +165,11 @@ func (x *root) Receive(c *kernel.Context, msg any) {
 	if _, ok := msg.(startAccounts); !ok {
 		return
 	}
-	r, writer := x.r, x.writer
+	r := x.r
+	writer, err := c.Spawn(kernel.Spec{Name: "disk", Kind: "disk", New: func() kernel.Actor { return &disk{slow: &r.slow, store: x.writer, passed: make(map[uint64]write)} }})
+	if err != nil {
+		c.Fail(err)
+	}
 	for i, key := range r.accounts {
 		deps := &group.Deps{
 			Store: r.store, Writer: writer, Network: r, Now: time.Now, Log: strangerlog.New(slog.New(slog.DiscardHandler)), Keys: r, Table: r.table,
@@ -199,6 +206,51 @@ func (r *rig) kill() {
 	r.stop()
 	r.fs = left
 	r.start()
+}
+
+// disk passes writes on to the store, a second later while it is slow.
+type disk struct {
+	slow    *atomic.Bool
+	store   kernel.Ref
+	waiting []write
+	passed  map[uint64]write // by the token that the store has
+	token   uint64
+}
+
+type write struct {
+	from kernel.Ref
+	msg  store.Write
+}
+
+// synced says that the second is over.
+type synced struct{}
+
+func (d *disk) Receive(c *kernel.Context, msg any) {
+	switch msg := msg.(type) {
+	case store.Write:
+		d.waiting = append(d.waiting, write{c.Sender(), msg})
+		if !d.slow.Load() {
+			d.pass(c)
+		} else if len(d.waiting) == 1 {
+			c.After(time.Second, synced{})
+		}
+	case synced:
+		d.pass(c)
+	case store.Written:
+		of := d.passed[msg.Token]
+		delete(d.passed, msg.Token)
+		msg.Token = of.msg.Token
+		c.Tell(of.from, msg)
+	}
+}
+
+func (d *disk) pass(c *kernel.Context) {
+	for _, w := range d.waiting {
+		d.token++
+		d.passed[d.token] = w
+		c.Tell(d.store, store.Write{Token: d.token, Op: w.msg.Op})
+	}
+	d.waiting = nil
 }
 
 // account is what the account's actor does for its groups.

@@ -105,6 +105,9 @@ func (x *chat) onTaskAnswered(c *kernel.Context, _ mediator.Answer, refused *med
 		x.taskDone(&done, task)
 		x.historyDue = true // the mediator's message about it is not pushed to us
 	}
+	// Until the store has it the record says that we are a member, and a refusal would
+	// be taken for news.
+	x.ending = done.State != nil
 	x.finishTask(c, done)
 }
 
@@ -136,6 +139,7 @@ func (x *chat) finishTask(c *kernel.Context, op store.FinishGroupTask) {
 	op.Account, op.Group = x.account, x.id
 	x.task.Seq = op.Seq // until the store has it
 	x.write(c, op, func(c *kernel.Context, msg store.Written) {
+		x.ending = false
 		if x.task = (store.GroupTask{}); msg.Err != nil {
 			x.storeRefused(c, msg.Err)
 			return

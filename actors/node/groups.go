@@ -161,6 +161,9 @@ func (n *Node) GroupPresence(account identity.PublicKey, group store.Conversatio
 	return n.groups.Presence(store.Conversation{Account: account, ID: group})
 }
 
+// StageOutside is the stage of a group in which nothing is to be done.
+const StageOutside = groupactor.StageOutside
+
 // GroupProgress returns what the node is doing about a group at this moment.
 func (n *Node) GroupProgress(account identity.PublicKey, group store.ConversationID) groupactor.Progress {
 	return n.groups.Progress(store.Conversation{Account: account, ID: group})
