@@ -30,8 +30,8 @@ RACE := CGO_ENABLED=1 CGO_CFLAGS=-O0 GORACE="suppressions='$(CURDIR)/test/races.
 # SQLite is C in Go's clothes: the memory it works on is not Go's, of which alone the
 # race detector knows. Ciphers and key derivations share nothing with anybody. To watch
 # them all the same makes them several times slower. The store compresses as it does
-# without C.
-UNWATCHED := modernc.org/... golang.org/x/crypto/... crypto/internal/fips140/...
+# without C. What draws pictures runs in one goroutine.
+UNWATCHED := modernc.org/... golang.org/x/crypto/... crypto/internal/fips140/... gonum.org/... codeberg.org/... git.sr.ht/... golang.org/x/image/...
 RACEFLAG := -race -tags $(TAGS),pebblegozstd $(foreach p,$(UNWATCHED),'-gcflags=$p=-race=false $(NODWARF)')
 else
 RACE := CGO_ENABLED=0
@@ -39,7 +39,7 @@ RACEFLAG := -tags $(TAGS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: release release-check docs docs-check help run demo build test scenario budget e2e postgres-test crash bench bench-growth attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
+.PHONY: release release-check docs docs-check help run demo build test scenario budget e2e postgres-test crash bench bench-growth performance-pictures attack mutants page-test screenshots fuzz check fmt fmt-check commits-check lint vet tidy-check cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
@@ -97,6 +97,9 @@ bench: ## speed as ratios against a baseline of the same run; ARGS selects figur
 
 bench-growth: ## what a message costs at 10,000, 100,000 and 1,000,000 of them; fails when it grows; not in CI
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/growth $(ARGS)
+
+performance-pictures: ## the pictures in docs/performance.md, from the results kept in docs/measured
+	$(NOCGO) $(GO) run -tags $(TAGS) ./test/plots $(ARGS)
 
 attack: ## what strangers can do, at full size over real Yggdrasil nodes; fails when a bound is missed
 	$(NOCGO) $(GO) run -tags $(TAGS) ./test/attack $(ARGS)

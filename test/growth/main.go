@@ -8,8 +8,8 @@
 //	go run ./test/growth -most 100000 no larger than that
 //	go run ./test/growth -profile f   and a profile for go tool pprof, tagged with the figure
 //
-// It prints one line per figure, "bench NAME COSTS per ITEM ... ok|MISSED": the cost of
-// one item at each size, and the exponent of the growth of the whole cost between the
+// It prints one line per figure, "bench NAME COST at MESSAGES, ... per ITEM ... ok|MISSED":
+// the cost of one item at each size, and the exponent of the growth of the whole cost between the
 // last two sizes, 1 when it is linear. It exits with 1 when a figure could not be
 // measured, when its exponent is above 1.1, or when a search takes longer than wanted.
 //
@@ -45,6 +45,12 @@ type size struct{ messages, conversations int }
 // sizes are measured in this order.
 func sizes() []size {
 	return []size{{10_000, 10}, {100_000, 1000}, {1_000_000, 10_000}}
+}
+
+// measurement is the cost of the whole at a size.
+type measurement struct {
+	size
+	cost time.Duration
 }
 
 // figure is one line of the output.
@@ -114,17 +120,13 @@ func run(ctx context.Context, filters []string, most int) (failed bool) {
 			chosen = append(chosen, f)
 		}
 	}
-	costs := make(map[string][]time.Duration)
-	at := make(map[string][]size)
+	measured := make(map[string][]measurement)
 	measure := func(s size, own bool, figures []figure) error {
 		if s.messages > most || len(figures) == 0 {
 			return nil
 		}
-		if err := measureAll(ctx, s, own, figures, costs); err != nil {
+		if err := measureAll(ctx, s, own, figures, measured); err != nil {
 			return fmt.Errorf("%d messages: %w", s.messages, err)
-		}
-		for _, f := range figures {
-			at[f.name] = append(at[f.name], s)
 		}
 		return nil
 	}
@@ -143,13 +145,13 @@ func run(ctx context.Context, filters []string, most int) (failed bool) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
-		return true
+		failed = true
 	}
 	for _, f := range chosen {
-		if len(at[f.name]) == 0 {
-			continue // smaller than its sizes was asked for
+		if len(measured[f.name]) == 0 {
+			continue // smaller than its sizes was asked for, or it failed
 		}
-		line, ok := f.report(at[f.name], costs[f.name])
+		line, ok := f.report(measured[f.name])
 		fmt.Fprintln(os.Stdout, line)
 		failed = failed || !ok
 	}
@@ -169,8 +171,8 @@ func selected(name string, filters []string) bool {
 }
 
 // measureAll builds a node's data of a size, unless the figures have their own, and adds the
-// cost of each figure there.
-func measureAll(ctx context.Context, s size, own bool, chosen []figure, costs map[string][]time.Duration) (err error) {
+// cost of each figure there. It goes on after a figure that fails.
+func measureAll(ctx context.Context, s size, own bool, chosen []figure, measured map[string][]measurement) (err error) {
 	dir, err := makeDir()
 	if err != nil {
 		return err
@@ -182,17 +184,19 @@ func measureAll(ctx context.Context, s size, own bool, chosen []figure, costs ma
 			return err
 		}
 	}
+	var errs []error
 	for _, f := range chosen {
 		var cost time.Duration
 		var err error
 		pprof.Do(ctx, pprof.Labels("figure", f.name), func(ctx context.Context) { cost, err = f.measure(ctx, r) })
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
+			continue
 		}
 		fmt.Fprintf(os.Stderr, "      %s with %d messages in %d conversations: %v\n", f.name, s.messages, s.conversations, cost.Round(10*time.Microsecond))
-		costs[f.name] = append(costs[f.name], cost)
+		measured[f.name] = append(measured[f.name], measurement{s, cost})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // items is what the costs at a size are divided by.
@@ -207,17 +211,21 @@ func (f figure) items(s size) float64 {
 }
 
 // report returns the line of a figure, and false when it grows too fast.
-func (f figure) report(at []size, costs []time.Duration) (line string, ok bool) {
+func (f figure) report(measured []measurement) (line string, ok bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench %s", f.name)
-	for i, cost := range costs {
-		fmt.Fprintf(&b, " %s", perItem(float64(cost)/f.items(at[i])))
+	for i, m := range measured {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %s at %d", perItem(float64(m.cost)/f.items(m.size)), m.messages)
 	}
 	fmt.Fprintf(&b, " per %s, wanted %s", f.item, perItem(float64(f.wanted)))
-	last := len(costs) - 1
-	ok = float64(costs[last])/f.items(at[last]) <= float64(f.wanted)
-	if last > 0 && f.items(at[last]) > f.items(at[last-1]) {
-		exponent := math.Log(float64(costs[last])/float64(costs[last-1])) / math.Log(f.items(at[last])/f.items(at[last-1]))
+	last := measured[len(measured)-1]
+	ok = float64(last.cost)/f.items(last.size) <= float64(f.wanted)
+	before := measured[max(0, len(measured)-2)]
+	if f.items(last.size) > f.items(before.size) {
+		exponent := math.Log(float64(last.cost)/float64(before.cost)) / math.Log(f.items(last.size)/f.items(before.size))
 		fmt.Fprintf(&b, ", exponent %.2f, wanted %.1f", exponent, maxExponent)
 		if exponent > maxExponent {
 			return b.String() + ": MISSED", false
@@ -229,7 +237,13 @@ func (f figure) report(at []size, costs []time.Duration) (line string, ok bool) 
 	return b.String() + ": ok", true
 }
 
-func perItem(nanoseconds float64) string { return fmt.Sprintf("%.2fus", nanoseconds/1e3) }
+// perItem writes a cost in microseconds, with more digits when it is small.
+func perItem(nanoseconds float64) string {
+	if nanoseconds < 100 {
+		return fmt.Sprintf("%.5fus", nanoseconds/1e3)
+	}
+	return fmt.Sprintf("%.2fus", nanoseconds/1e3)
+}
 
 // makeDir makes a directory on a real disk: the system's temporary directory is often
 // memory.
