@@ -10,8 +10,8 @@ import (
 
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/botcommands"
 	"github.com/mimird/mimird/bridge/config"
-	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/bridge/library"
 )
 
@@ -23,7 +23,7 @@ type Options struct {
 	// Version is that of the program, for the command version.
 	Version string
 	// Search finds messages for the command search, nil without an index.
-	Search connector.Search
+	Search botcommands.Search
 	// Dir is the data directory, for the bridge's own database.
 	Dir string
 	// Registrations is the directory with the registration files that the homeserver was

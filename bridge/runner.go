@@ -23,6 +23,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/botcommands"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/bridge/deliver"
@@ -229,7 +230,7 @@ func (r *runner) build(ctx context.Context, db *dbutil.Database) (*instance, err
 	br := bridgev2.NewBridge("", db, r.library, &lib.Bridge, matrix, in.Connector, func(br *bridgev2.Bridge) bridgev2.CommandProcessor {
 		return commands.NewProcessor(br)
 	})
-	connector.SerializeCommands(br)
+	botcommands.Serialize(br)
 	client := matrix.AppService().HTTPClient
 	if r.base != nil {
 		client.Transport = r.base

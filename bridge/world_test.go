@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mimird/mimird/bridge/botcommands"
 	matrixconfig "github.com/mimird/mimird/bridge/config"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -28,7 +29,6 @@ import (
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge"
 	"github.com/mimird/mimird/bridge/bridgetest"
-	"github.com/mimird/mimird/bridge/connector"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/test/poll"
 	"github.com/mimird/mimird/test/process"
@@ -55,7 +55,7 @@ type world struct {
 	unreachable time.Duration // for bridge.Options.UnreachableAfter
 	stage       *kerneltest.Stage
 	node        *testNode
-	index       connector.Search
+	index       botcommands.Search
 	facing      bridge.Node // what the bridge is given: node, unless something is in front of it
 	log         *logBuffer
 	bridge      kernel.Ref

@@ -100,3 +100,23 @@ func (c lostMessages) ShowAgain(conversation store.Conversation, missing []resto
 func (c lostMessages) Tell(stop context.Context, user *bridgev2.User, what, text string) {
 	c.teller.Retry(stop, user, what, text)
 }
+
+// moveBinding has the binding of a conversation follow it to the room that replaces the one
+// it was bound to.
+func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversation, room id.RoomID) error {
+	key := mimirid.Portal(conversation.Account, conversation.ID)
+	portal, err := c.br.GetExistingPortalByKey(ctx, key)
+	if err != nil {
+		return err
+	}
+	bound, err := c.relay.IsBoundRoom(ctx, portal)
+	if err != nil || !bound {
+		return err
+	}
+	binding, err := c.relay.Binding(ctx, key)
+	if err != nil {
+		return err
+	}
+	binding.Room, binding.Next = portal.MXID, room
+	return c.relay.SetBinding(ctx, key, binding)
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 
 	"go.mau.fi/util/configupgrade"
@@ -23,6 +22,7 @@ import (
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/bridge/appservice"
+	"github.com/mimird/mimird/bridge/botcommands"
 	"github.com/mimird/mimird/bridge/config"
 	"github.com/mimird/mimird/bridge/deliver"
 	"github.com/mimird/mimird/bridge/fault"
@@ -53,7 +53,7 @@ type Connector struct {
 	groups nodeapi.GroupNode
 	// conversations reads those of both.
 	conversations *nodeapi.Conversations
-	search        Search // nil without an index
+	search        botcommands.Search // nil without an index
 	// publicMedia makes links to files, nil when the configuration has none.
 	publicMedia *publicmedia.Files
 
@@ -100,7 +100,7 @@ type Connector struct {
 type Deps struct {
 	Node nodeapi.Node
 	// Search finds messages, nil without an index.
-	Search Search
+	Search botcommands.Search
 	// PublicMedia makes links to files that the homeserver does not take, nil for none.
 	PublicMedia *publicmedia.Files
 	// Version is that of the program.
@@ -262,7 +262,7 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Retry: c.retry, AccountOf: accountOf, Attached: c.deliver.Attached, IsOurs: c.IsOurs, PlaceLater: func(at store.Conversation) { c.events.PlaceLater(at) },
 	})
 	c.members = groups.NewMembers(c.groupRooms)
-	c.plans = groups.NewPlans(br)
+	c.plans = groups.NewPlans(br, c.groups)
 	c.ownChanges = groups.NewChanges(br)
 	c.restored = restored.New(restored.Deps{
 		Bridge: br, Matrix: c.matrix, Log: c.log, Library: c.library, Retry: c.retry, Rooms: c.rooms, Conversations: lostMessages{c},
@@ -274,7 +274,12 @@ func (c *Connector) Init(br *bridgev2.Bridge) {
 		Marks: c.marks, Names: c.names, Ghosts: c.ghosts, Teller: c.teller, PublicMedia: c.publicMedia, GroupRooms: c.groupRooms, Members: c.members, Plans: c.plans,
 		Changes: c.ownChanges, IsOurs: c.IsOurs, Prepare: prepareGhost, Rename: c.renameLogin,
 	})
-	br.Commands.(*commands.Processor).AddHandlers(slices.Concat(c.commandList(), c.roomEnds(), withoutMeaning(), c.relayCommands(), c.loginCommands())...)
+	bot := botcommands.New(botcommands.Deps{
+		Bridge: br, Config: c.config, Matrix: c.matrix, Log: c.log, Version: c.version, Node: c.node, Groups: c.groups,
+		Conversations: c.conversations, Search: c.search, Deliver: c.deliver, Events: c.events, Rooms: c.rooms, Relay: c.relay, Names: c.names,
+		Troubles: c.troubles, GroupRooms: c.groupRooms, Members: c.members, Plans: c.plans, State: c.connected,
+	})
+	br.Commands.(*commands.Processor).AddHandlers(append(bot.Handlers(), loginCommand())...)
 }
 
 // Start is called when the tables exist. The node runs already.

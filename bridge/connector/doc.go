@@ -16,14 +16,13 @@
 //	groupmanage.go,             new groups
 //	groupcreate.go
 //	chatinfo.go                 who is in a room
-//	commands.go and others      what users say to the bot
-//	bindroom.go, relaymode.go   groups that are bridged to rooms which existed before, and
-//	                            people without a login
+//	contactname.go              what a user calls a contact
+//	relaymode.go, readmarks.go  people without a login; receipts
 //	adapters.go                 what packages rooms and restored use of the connector
 //
-// What goes from Mimir to Matrix is package show, called by package deliver. The connector
-// builds both, and packages groups, notices, people, readmarks, relay, restored and rooms,
-// and runs what is to be run beside the deliveries. It uses the node through package
-// nodeapi and bridgev2 through package library. The bridge builds it, and runs what it
-// returns.
+// What goes from Mimir to Matrix is package show, called by package deliver; what users say to
+// the bot is package botcommands. The connector builds them, and packages groups, notices,
+// people, readmarks, relay, restored and rooms, and runs what is to be run beside the
+// deliveries. It uses the node through package nodeapi and bridgev2 through package library.
+// The bridge builds it, and runs what it returns.
 package connector

@@ -4,15 +4,11 @@ package connector
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/bridgev2"
-	"maunium.net/go/mautrix/bridgev2/commands"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
@@ -20,12 +16,11 @@ import (
 	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/proto/identity"
-	"github.com/mimird/mimird/proto/wire"
 )
 
 // A new group exists when its mediator has answered, after some seconds of work or when it
 // can be reached. Until then the bridge's tables have what is to be done with it: the room
-// that becomes its room, and who is to be invited. See [delivery.newGroup].
+// that becomes its room, and who is to be invited. See package groups.
 
 var _ bridgev2.GroupCreatingNetworkAPI = (*client)(nil)
 
@@ -33,8 +28,6 @@ const (
 	// createTime is how long programs wait for a new group.
 	createTime = 45 * time.Second
 	createPoll = 100 * time.Millisecond
-	// maxInvited bounds the people who are invited to a new group.
-	maxInvited = 100
 	// groupType is the one type of groups.
 	groupType = "group"
 )
@@ -48,7 +41,7 @@ func (c *Connector) groupCreation() map[string]bridgev2.GroupTypeCapabilities {
 		TypeDescription: "a group chat",
 		Name:            bridgev2.GroupFieldCapability{Allowed: true, Required: true, MinLength: 1},
 		Topic:           bridgev2.GroupFieldCapability{Allowed: true},
-		Participants:    bridgev2.GroupFieldCapability{Allowed: true, MaxLength: maxInvited},
+		Participants:    bridgev2.GroupFieldCapability{Allowed: true, MaxLength: groups.MaxInvited},
 	}}
 }
 
@@ -56,7 +49,7 @@ func (c *Connector) groupCreation() map[string]bridgev2.GroupTypeCapabilities {
 // mediator and for the room.
 func (cl *client) CreateGroup(ctx context.Context, params *bridgev2.GroupCreateParams) (*bridgev2.CreateChatResponse, error) {
 	if cl.groups == nil {
-		return nil, errNoGroups
+		return nil, groups.ErrNone
 	}
 	g := node.NewGroup{Account: cl.account}
 	if params.Name != nil {
@@ -82,7 +75,7 @@ func (cl *client) CreateGroup(ctx context.Context, params *bridgev2.GroupCreateP
 		}
 		invite = append(invite, key)
 	}
-	creation, err := cl.createGroup(ctx, g, params.RoomID, invite)
+	creation, err := cl.plans.Create(ctx, g, params.RoomID, invite)
 	if err != nil {
 		return nil, err
 	}
@@ -124,78 +117,4 @@ func (cl *client) createdRoom(ctx context.Context, creation store.ConversationID
 		return nil, err
 	}
 	return cl.br.GetExistingPortalByKey(ctx, key)
-}
-
-// createGroup begins to create a group, and notes what is to be done with it.
-func (cl *client) createGroup(
-	ctx context.Context, g node.NewGroup, room id.RoomID, invite []identity.PublicKey,
-) (creation store.ConversationID, err error) {
-	g.Name, g.Description = groupchat.NameFrom(g.Name), groupchat.TopicFrom(g.Description)
-	for _, problem := range []string{groupchat.CheckName(g.Name), groupchat.CheckTopic(g.Description)} {
-		if problem != "" {
-			return creation, errors.New(problem)
-		}
-	}
-	if len(invite) > maxInvited {
-		return creation, fmt.Errorf("more than %d people are invited at once", maxInvited)
-	}
-	g.Source = "matrix:" + rand.Text()
-	creation = store.CreationConversation(g.Account, g.Source)
-	cl.plans.Change(ctx, cl.account, func(plans []groups.Plan) []groups.Plan { // before the group can exist
-		return append(plans, groups.Plan{Creation: creation, Room: room, Invite: invite})
-	})
-	if _, err := cl.groups.CreateGroup(ctx, g); err != nil {
-		cl.plans.Drop(ctx, cl.account, creation)
-		if errors.Is(err, node.ErrMediatorMissing) {
-			err = errors.New("no mediator is configured for new groups: the operator names one under groups.mediators")
-		}
-		return creation, err
-	}
-	return creation, nil
-}
-
-var errNoGroups = errors.New("this node takes part in no groups")
-
-// commandCreateGroup creates a group with the name that is given, or of the room that the
-// command is written in: with its name, its topic and the ghosts who are invited to it.
-func (c *Connector) commandCreateGroup(ce *commands.Event) {
-	name := strings.TrimSpace(ce.RawArgs)
-	clients := c.clients(ce)
-	switch {
-	case c.groups == nil:
-		replyError(ce, errNoGroups)
-	case len(clients) == 0:
-		replyError(ce, errors.New("you have no login"))
-	case name == "" && (ce.Portal != nil || ce.RoomID == ce.User.ManagementRoom):
-		replyError(ce, fmt.Errorf("say the name of the group, of 1 to %d characters", wire.MaxGroupName))
-	case name == "":
-		commands.CommandCreateGroup.Func(ce)
-	default:
-		if _, err := clients[0].createGroup(ce.Ctx, node.NewGroup{Account: clients[0].account, Name: name}, "", nil); err != nil {
-			replyError(ce, err)
-			return
-		}
-		replyText(ce, "The group is being created; its room appears as soon as its mediator has answered.")
-	}
-}
-
-// commandInvite invites a contact to the group of a room.
-func (c *Connector) commandInvite(ce *commands.Event) {
-	cl, conversation, err := c.roomOf(ce)
-	if err == nil && !c.conversations.InGroups(conversation) {
-		err = errNotGroup
-	}
-	if err != nil {
-		replyError(ce, err)
-		return
-	}
-	link, err := cl.find(ce.RawArgs, node.NameContact)
-	if err == nil {
-		_, err = c.groups.InviteToGroup(ce.Ctx, cl.account, conversation, link.Key)
-	}
-	if err != nil {
-		replyError(ce, err)
-		return
-	}
-	replyText(ce, "The invite is on its way; the room says so when it is refused.")
 }

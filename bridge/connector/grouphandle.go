@@ -16,10 +16,10 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/relay"
 )
 
 var (
-	errNoGroup     = msgconv.Refusal("this group is not on the node any more")
 	errNotInGroup  = msgconv.Refusal("you are not a member of this group")
 	errReadOnly    = msgconv.Refusal("you may only read in this group")
 	errGroupKey    = msgconv.Refusal("the key of this group is missing on the node: ask for another invite")
@@ -116,7 +116,7 @@ func (cl *client) deleteGroupRoom(ctx context.Context, msg *bridgev2.MatrixDelet
 		return cl.again(msg.Event, err)
 	}
 	if bound {
-		return msgconv.Refusal(errBoundRoom.Error())
+		return msgconv.Refusal(relay.ErrBound.Error())
 	}
 	g, err := cl.groups.Group(cl.account, group)
 	switch {

@@ -13,7 +13,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/crashpoint"
 	"github.com/mimird/mimird/actors/media"
@@ -22,6 +21,7 @@ import (
 	"github.com/mimird/mimird/actors/transfer"
 	"github.com/mimird/mimird/bridge/appservice"
 	"github.com/mimird/mimird/bridge/config"
+	"github.com/mimird/mimird/bridge/groups"
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
@@ -163,7 +163,7 @@ func (cl *client) note(ctx context.Context, row *database.Message) error {
 func (cl *client) sendError(evt *event.Event, err error) error {
 	switch {
 	case errors.Is(err, node.ErrUnknownGroup):
-		return errNoGroup
+		return groups.ErrGone
 	case errors.Is(err, node.ErrNotInGroup):
 		return errNotInGroup
 	case errors.Is(err, node.ErrGroupReadOnly):
@@ -299,56 +299,17 @@ func (cl *client) HandleMatrixMessageRemove(ctx context.Context, msg *bridgev2.M
 	if msg.Event.Sender != msg.TargetMessage.SenderMXID && msg.Event.Sender != cl.login.UserMXID {
 		return nil // somebody tidies up
 	}
-	messages, err := cl.undeliveredOf(conversation, msg.TargetMessage.MXID)
+	messages, err := cl.conversations.UndeliveredOf(cl.account, conversation, msg.TargetMessage.MXID)
 	if err != nil {
 		return cl.again(msg.Event, err)
 	}
-	switch given, err := cl.giveUp(ctx, conversation, messages, "you have deleted it"); {
+	switch given, err := cl.conversations.GiveUp(ctx, cl.account, conversation, messages, "you have deleted it"); {
 	case err != nil:
 		return cl.again(msg.Event, err)
 	case given == 0:
 		return errNoDelete
 	}
 	return nil
-}
-
-// undelivered returns the undelivered messages of a conversation, oldest first. The outbox
-// has no bound, so it is read a row at a time.
-func (cl *client) undelivered(conversation store.ConversationID) ([]store.MessageID, error) {
-	return cl.selectUndelivered(conversation, func(store.Message) bool { return true })
-}
-
-// undeliveredOf returns the undelivered messages that come from an event.
-func (cl *client) undeliveredOf(conversation store.ConversationID, evt id.EventID) ([]store.MessageID, error) {
-	return cl.selectUndelivered(conversation, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
-}
-
-func (cl *client) selectUndelivered(conversation store.ConversationID, want func(store.Message) bool) ([]store.MessageID, error) {
-	var found []store.MessageID
-	for m, err := range cl.conversations.Undelivered(cl.account, conversation) {
-		if err != nil {
-			return nil, err
-		}
-		if want(m) {
-			found = append(found, m.ID)
-		}
-	}
-	return found, nil
-}
-
-// giveUp cancels messages and returns how many: one that was delivered meanwhile does not
-// count.
-func (cl *client) giveUp(ctx context.Context, conversation store.ConversationID, messages []store.MessageID, reason string) (int, error) {
-	given := 0
-	var errs []error
-	for _, m := range messages {
-		ok, err := cl.conversations.Cancel(ctx, cl.account, conversation, m, reason)
-		if ok {
-			given++
-		}
-		errs = append(errs, err)
-	}
-	return given, errors.Join(errs...)
 }
 
 var _ bridgev2.DeleteChatHandlingNetworkAPI = (*client)(nil)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"maunium.net/go/mautrix/bridgev2"
+	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/bridgev2/status"
 	"maunium.net/go/mautrix/id"
@@ -24,6 +25,9 @@ import (
 	"github.com/mimird/mimird/bridge/people"
 	"github.com/mimird/mimird/proto/identity"
 )
+
+// maxOptions bounds the identities that a question names.
+const maxOptions = 200
 
 // The ways to log in.
 const (
@@ -125,7 +129,7 @@ func (l *login) chosen(text string) (store.Account, error) {
 		switch {
 		case optionName(account) == text, id == text:
 			return account, nil
-		case fold(account.Name) == fold(text), len(text) >= 8 && strings.HasPrefix(id, strings.ToLower(text)):
+		case people.Fold(account.Name) == people.Fold(text), len(text) >= 8 && strings.HasPrefix(id, strings.ToLower(text)):
 			found = append(found, account)
 		}
 	}
@@ -136,7 +140,7 @@ func (l *login) chosen(text string) (store.Account, error) {
 		options = l.free
 	}
 	names := make([]string, 0, len(options))
-	for _, account := range options[:min(len(options), maxListed)] {
+	for _, account := range options[:min(len(options), maxOptions)] {
 		names = append(names, optionName(account))
 	}
 	return store.Account{}, errors.New("choose one of: " + strings.Join(names, ", "))
@@ -416,4 +420,22 @@ func (l *login) importSeed(ctx context.Context, answer map[string]string) (*brid
 		step.Instructions += " Attention: it is in use at another place just now."
 	}
 	return step, err
+}
+
+// answered is the context key that marks a login whose first question the command answers
+// itself, such as `login attach Home`.
+type answered struct{}
+
+// loginCommand returns the library's command login, as it is here.
+func loginCommand() commands.CommandHandler {
+	login := *commands.CommandLogin
+	login.Func = func(ce *commands.Event) {
+		// The library wants one word for each question; names have several.
+		if len(ce.Args) > 1 && !strings.EqualFold(ce.Args[0], flowImport) {
+			ce.Args = []string{ce.Args[0], strings.Join(ce.Args[1:], " ")}
+			ce.Ctx = context.WithValue(ce.Ctx, answered{}, true)
+		}
+		commands.CommandLogin.Func(ce)
+	}
+	return &login
 }

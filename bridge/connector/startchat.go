@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
+	"github.com/mimird/mimird/bridge/people"
 
-	"golang.org/x/text/unicode/norm"
 	"maunium.net/go/mautrix/bridgev2"
 
 	"github.com/mimird/mimird/actors/node"
@@ -30,7 +28,7 @@ const roomTime = 5 * time.Second
 // ResolveIdentifier finds the identity of a link, a key or the name of a contact. With
 // createChat it sends them a contact request.
 func (cl *client) ResolveIdentifier(ctx context.Context, identifier string, createChat bool) (*bridgev2.ResolveIdentifierResponse, error) {
-	link, err := cl.find(identifier, node.NameContact)
+	link, err := people.Find(cl.node, cl.account, identifier, node.NameContact)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +92,7 @@ func (cl *client) GetContactList(ctx context.Context) ([]*bridgev2.ResolveIdenti
 
 // SearchUsers finds the contacts whose name contains a text, or whose key begins with it.
 func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.ResolveIdentifierResponse, error) {
-	contacts, err := cl.named(func(name string) bool { return strings.Contains(name, fold(query)) }, query)
+	contacts, err := people.Named(cl.node, cl.account, func(name string) bool { return strings.Contains(name, people.Fold(query)) }, query)
 	if err != nil {
 		return nil, err
 	}
@@ -108,45 +106,6 @@ func (cl *client) SearchUsers(ctx context.Context, query string) ([]*bridgev2.Re
 	}
 	return found, nil
 }
-
-// find returns the identity that a link, a key or a name stands for.
-func (cl *client) find(identifier string, purpose node.NamePurpose) (identity.Link, error) {
-	identifier = strings.TrimSpace(identifier)
-	link, err := identity.ParseLink(identifier)
-	if err == nil {
-		return link, nil
-	}
-	contacts, readErr := cl.node.ContactsNamed(cl.account, identifier, store.Folding{Name: "bridge", Fold: fold})
-	if readErr != nil {
-		return identity.Link{}, readErr
-	}
-	found, nameErr := node.FindContact(contacts, identifier, purpose, fold)
-	switch {
-	case nameErr == nil:
-		return identity.Link{Key: found}, nil
-	case errors.Is(nameErr, node.ErrAmbiguousName):
-		return identity.Link{}, errors.New("several contacts are called that, or were before: say which one by the beginning of the key, as `contacts` shows it")
-	}
-	return identity.Link{}, fmt.Errorf("give a contact link (mimir://mm/u/…), a public key of 64 hex digits, or the name of a contact: %w", err)
-}
-
-// named returns the contacts with a name that matches, folded, or with a key that begins
-// with prefix.
-func (cl *client) named(matches func(name string) bool, prefix string) ([]store.Contact, error) {
-	contacts, err := cl.node.Contacts(cl.account)
-	if err != nil {
-		return nil, err
-	}
-	prefix = strings.ToLower(strings.TrimSpace(prefix))
-	return slices.DeleteFunc(contacts, func(c store.Contact) bool {
-		byKey := len(prefix) >= node.MinKeyPrefix && strings.HasPrefix(c.ID.String(), prefix)
-		byName := prefix != "" && (matches(fold(c.LocalName)) && c.LocalName != "" || matches(fold(c.Nickname)))
-		return !byKey && !byName
-	}), nil
-}
-
-// fold makes names comparable, without case and compatibility forms.
-func fold(name string) string { return strings.ToLower(norm.NFKC.String(msgconv.CleanName(name))) }
 
 func (cl *client) resolved(ctx context.Context, contact store.Contact) (*bridgev2.ResolveIdentifierResponse, error) {
 	ghost, err := cl.br.GetGhostByID(ctx, mimirid.User(contact.ID))

@@ -4,7 +4,9 @@ package groups
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,9 +15,23 @@ import (
 	"maunium.net/go/mautrix/bridgev2/database"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
+	"github.com/mimird/mimird/bridge/groupchat"
+	"github.com/mimird/mimird/bridge/msgconv"
+	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/proto/identity"
 )
+
+var (
+	// ErrNone answers a user who wants a group of a node that takes part in none.
+	ErrNone = errors.New("this node takes part in no groups")
+	// ErrGone answers a user who writes into, or says something about, a group that was removed.
+	ErrGone = msgconv.Refusal("this group is not on the node any more")
+)
+
+// MaxInvited bounds the people who are invited to a new group.
+const MaxInvited = 100
 
 // maxPlans bounds the groups of an account that are being created from Matrix; beyond it the
 // oldest one gets a new room, and nobody is invited.
@@ -32,12 +48,14 @@ type Plan struct {
 // Plans are the groups that are being created from Matrix, in the bridge's tables. They may be
 // used from any goroutine.
 type Plans struct {
-	br *bridgev2.Bridge
-	mu sync.Mutex // held while the plans are changed
+	br   *bridgev2.Bridge
+	node nodeapi.GroupNode // nil when the node takes part in no groups
+	mu   sync.Mutex        // held while the plans are changed
 }
 
-// NewPlans returns the plans of a bridge.
-func NewPlans(br *bridgev2.Bridge) *Plans { return &Plans{br: br} }
+// NewPlans returns the plans of a bridge. node is nil when it takes part in no groups; then there
+// are none, and Create must not be called.
+func NewPlans(br *bridgev2.Bridge, node nodeapi.GroupNode) *Plans { return &Plans{br: br, node: node} }
 
 func plansKey(account identity.PublicKey) database.Key {
 	return database.Key("im.mimir.creations." + account.String())
@@ -66,4 +84,33 @@ func (p *Plans) Drop(ctx context.Context, account identity.PublicKey, creation s
 	p.Change(ctx, account, func(plans []Plan) []Plan {
 		return slices.DeleteFunc(plans, func(p Plan) bool { return p.Creation == creation })
 	})
+}
+
+// Create begins to create a group, and notes what is to be done with it: the room that becomes its
+// room, "" for a new one, and who is invited. Its errors are for the user.
+func (p *Plans) Create(
+	ctx context.Context, g node.NewGroup, room id.RoomID, invite []identity.PublicKey,
+) (creation store.ConversationID, err error) {
+	g.Name, g.Description = groupchat.NameFrom(g.Name), groupchat.TopicFrom(g.Description)
+	for _, problem := range []string{groupchat.CheckName(g.Name), groupchat.CheckTopic(g.Description)} {
+		if problem != "" {
+			return creation, errors.New(problem)
+		}
+	}
+	if len(invite) > MaxInvited {
+		return creation, fmt.Errorf("more than %d people are invited at once", MaxInvited)
+	}
+	g.Source = "matrix:" + rand.Text()
+	creation = store.CreationConversation(g.Account, g.Source)
+	p.Change(ctx, g.Account, func(plans []Plan) []Plan { // before the group can exist
+		return append(plans, Plan{Creation: creation, Room: room, Invite: invite})
+	})
+	if _, err := p.node.CreateGroup(ctx, g); err != nil {
+		p.Drop(ctx, g.Account, creation)
+		if errors.Is(err, node.ErrMediatorMissing) {
+			err = errors.New("no mediator is configured for new groups: the operator names one under groups.mediators")
+		}
+		return creation, err
+	}
+	return creation, nil
 }

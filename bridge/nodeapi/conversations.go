@@ -9,11 +9,15 @@ package nodeapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
+	"maunium.net/go/mautrix/id"
+
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/actors/transfer"
+	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/proto/identity"
 	"github.com/mimird/mimird/proto/peer"
 )
@@ -180,4 +184,48 @@ func (c *Conversations) All(account identity.PublicKey) (all []store.Conversatio
 		all = append(all, g.ID)
 	}
 	return all, err
+}
+
+// UndeliveredIDs returns the undelivered messages of a conversation, oldest first. The outbox
+// has no bound, so it is read a row at a time.
+func (c *Conversations) UndeliveredIDs(account identity.PublicKey, conversation store.ConversationID) ([]store.MessageID, error) {
+	return c.selectUndelivered(account, conversation, func(store.Message) bool { return true })
+}
+
+// UndeliveredOf returns the undelivered messages that come from an event of Matrix, oldest
+// first; none for the id "".
+func (c *Conversations) UndeliveredOf(account identity.PublicKey, conversation store.ConversationID, evt id.EventID) ([]store.MessageID, error) {
+	return c.selectUndelivered(account, conversation, func(m store.Message) bool { return evt != "" && msgconv.SourceEvent(m.Source) == evt })
+}
+
+func (c *Conversations) selectUndelivered(
+	account identity.PublicKey, conversation store.ConversationID, want func(store.Message) bool,
+) ([]store.MessageID, error) {
+	var found []store.MessageID
+	for m, err := range c.Undelivered(account, conversation) {
+		if err != nil {
+			return nil, err
+		}
+		if want(m) {
+			found = append(found, m.ID)
+		}
+	}
+	return found, nil
+}
+
+// GiveUp cancels messages and returns how many: one that was delivered meanwhile does not
+// count.
+func (c *Conversations) GiveUp(
+	ctx context.Context, account identity.PublicKey, conversation store.ConversationID, messages []store.MessageID, reason string,
+) (int, error) {
+	given := 0
+	var errs []error
+	for _, m := range messages {
+		ok, err := c.Cancel(ctx, account, conversation, m, reason)
+		if ok {
+			given++
+		}
+		errs = append(errs, err)
+	}
+	return given, errors.Join(errs...)
 }

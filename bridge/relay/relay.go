@@ -87,6 +87,9 @@ type Binding struct {
 	By string `json:"by,omitempty"`
 }
 
+// ErrBound answers a user who wants to delete, or to replace, the room of a binding.
+var ErrBound = errors.New("this room existed before the group was bridged to it, and stays: `unbridge` ends that")
+
 // IsRoom reports whether a room is the bound one.
 func (b Binding) IsRoom(room id.RoomID) bool {
 	return room != "" && (room == b.Room || room == b.Next)

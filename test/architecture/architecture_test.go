@@ -34,11 +34,10 @@ const (
 
 // large are the packages that may be larger, with the reason.
 var large = map[string]string{
-	"cmd/mimird":       "one file for each command",
-	"test/phone":       "a second implementation of the whole peer protocol",
-	"actors/overlay":   "three carriers share one packet demultiplexer and its limits",
-	"actors/store":     "one schema: every record, operation and migration",
-	"bridge/connector": "the shape of every mautrix bridge",
+	"cmd/mimird":     "one file for each command",
+	"test/phone":     "a second implementation of the whole peer protocol",
+	"actors/overlay": "three carriers share one packet demultiplexer and its limits",
+	"actors/store":   "one schema: every record, operation and migration",
 }
 
 // pkg is what go list says of one of our packages.

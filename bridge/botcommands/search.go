@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package botcommands
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"github.com/mimird/mimird/bridge/mimirid"
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/notices"
+	"github.com/mimird/mimird/bridge/people"
 )
 
 const (
@@ -39,7 +40,7 @@ var (
 
 // commandSearch shows messages with a link to each that is in a room: of all conversations
 // of the user, or of the one in whose room it is said.
-func (c *Connector) commandSearch(ce *commands.Event) {
+func (c *Commands) commandSearch(ce *commands.Event) {
 	if strings.TrimSpace(ce.RawArgs) == "" {
 		replyError(ce, errNoWords)
 		return
@@ -55,13 +56,13 @@ func (c *Connector) commandSearch(ce *commands.Event) {
 	replyText(ce, strings.Join(lines, "\n"))
 }
 
-func (c *Connector) searchLines(ce *commands.Event) ([]string, error) {
+func (c *Commands) searchLines(ce *commands.Event) ([]string, error) {
 	if ce.Portal != nil {
 		cl, conversation, err := c.roomOf(ce)
 		if err != nil {
 			return nil, err
 		}
-		bound, err := c.relay.IsBoundRoom(ce.Ctx, ce.Portal)
+		bound, err := c.deps.Relay.IsBoundRoom(ce.Ctx, ce.Portal)
 		if err == nil && bound {
 			err = errSearchBound
 		}
@@ -94,8 +95,8 @@ func (cl *client) searchLines(ctx context.Context, words string, in store.Conver
 		}
 	}
 	found, err := search.Results{}, search.ErrNotReady
-	if cl.search != nil {
-		found, err = cl.search.Search(ctx, search.Query{Account: cl.account, Words: words, Conversation: in, Limit: maxFound})
+	if cl.deps.Search != nil {
+		found, err = cl.deps.Search.Search(ctx, search.Query{Account: cl.account, Words: words, Conversation: in, Limit: maxFound})
 	}
 	switch {
 	case errors.Is(err, search.ErrNotReady):
@@ -131,14 +132,14 @@ func (cl *client) searchLines(ctx context.Context, words string, in store.Conver
 
 // foundNames describes the contacts whose name contains the words.
 func (cl *client) foundNames(ctx context.Context, words string) ([]string, error) {
-	contacts, err := cl.named(func(name string) bool { return strings.Contains(name, fold(words)) }, words)
+	contacts, err := people.Named(cl.deps.Node, cl.account, func(name string) bool { return strings.Contains(name, people.Fold(words)) }, words)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
 	for _, contact := range contacts[:min(len(contacts), maxFound)] {
 		id := store.ContactConversation(contact.ID)
-		line := "Contact " + cl.names.OfContact(contact) + cl.roomLink(ctx, id)
+		line := "Contact " + cl.deps.Names.OfContact(contact) + cl.roomLink(ctx, id)
 		if !strings.Contains(line, "https://") {
 			line += fmt.Sprintf(" (`start-chat %s`)", contact.ID)
 		}
@@ -151,22 +152,22 @@ func (cl *client) foundNames(ctx context.Context, words string) ([]string, error
 }
 
 func (cl *client) conversationName(id store.ConversationID) string {
-	if cl.conversations.InGroups(id) {
-		if g, err := cl.groups.Group(cl.account, id); err == nil {
+	if cl.deps.Conversations.InGroups(id) {
+		if g, err := cl.deps.Groups.Group(cl.account, id); err == nil {
 			return groupchat.Name(g)
 		}
-	} else if contact, err := cl.node.Contact(cl.account, id.Contact()); err == nil {
-		return cl.names.OfContact(contact)
+	} else if contact, err := cl.deps.Node.Contact(cl.account, id.Contact()); err == nil {
+		return cl.deps.Names.OfContact(contact)
 	}
 	return id.Short()
 }
 
 // authorName is the name of who has written a message.
 func (cl *client) authorName(m store.Message) string {
-	if !cl.conversations.InGroups(m.Conversation) {
+	if !cl.deps.Conversations.InGroups(m.Conversation) {
 		return cl.conversationName(m.Conversation)
 	}
-	if member, err := cl.groups.GroupMember(cl.account, m.Conversation, m.Author); err == nil && member.Name != "" {
+	if member, err := cl.deps.Groups.GroupMember(cl.account, m.Conversation, m.Author); err == nil && member.Name != "" {
 		return msgconv.CleanName(member.Name)
 	}
 	return m.Author.Short()
@@ -174,24 +175,24 @@ func (cl *client) authorName(m store.Message) string {
 
 // roomLink returns a link to the room of a conversation, with a space before it, "" for none.
 func (cl *client) roomLink(ctx context.Context, id store.ConversationID) string {
-	portal, err := cl.br.GetExistingPortalByKey(ctx, mimirid.Portal(cl.account, id))
+	portal, err := cl.deps.Bridge.GetExistingPortalByKey(ctx, mimirid.Portal(cl.account, id))
 	if err != nil || portal == nil || portal.MXID == "" {
 		return ""
 	}
-	return " " + portal.MXID.URI(cl.matrix.ServerName()).MatrixToURL()
+	return " " + portal.MXID.URI(cl.deps.Matrix.ServerName()).MatrixToURL()
 }
 
 // messageLink returns a link to the event of a message, with a space before it, "" for none.
 func (cl *client) messageLink(ctx context.Context, m store.Message) string {
-	portal, err := cl.br.GetExistingPortalByKey(ctx, mimirid.Portal(cl.account, m.Conversation))
+	portal, err := cl.deps.Bridge.GetExistingPortalByKey(ctx, mimirid.Portal(cl.account, m.Conversation))
 	if err != nil || portal == nil || portal.MXID == "" {
 		return ""
 	}
-	row, err := cl.br.DB.Message.GetFirstPartByID(ctx, portal.Receiver, mimirid.Message(m.Conversation, m.ID, 0))
+	row, err := cl.deps.Bridge.DB.Message.GetFirstPartByID(ctx, portal.Receiver, mimirid.Message(m.Conversation, m.ID, 0))
 	if err != nil || row == nil || row.HasFakeMXID() {
 		return ""
 	}
-	return " " + portal.MXID.EventURI(row.MXID, cl.matrix.ServerName()).MatrixToURL()
+	return " " + portal.MXID.EventURI(row.MXID, cl.deps.Matrix.ServerName()).MatrixToURL()
 }
 
 // excerpt makes one line of a part of a message, without what would be markup or a mention.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package botcommands
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/mimird/mimird/bridge/msgconv"
 	"github.com/mimird/mimird/bridge/nodeapi"
 	"github.com/mimird/mimird/bridge/notices"
+	"github.com/mimird/mimird/bridge/people"
+	"github.com/mimird/mimird/bridge/relay"
 
 	"github.com/mimird/mimird/bridge/fault"
 
@@ -35,13 +37,13 @@ var (
 // roomEnds returns the library's commands that end the use of rooms. The rooms are noted as
 // given up first: the bot leaves them one request after the other, and a message that comes
 // meanwhile must not find the room that is about to be left.
-func (c *Connector) roomEnds() []commands.CommandHandler {
+func (c *Commands) roomEnds() []commands.CommandHandler {
 	first := func(command *commands.FullHandler, rooms func(*commands.Event) ([]*bridgev2.Portal, error)) *commands.FullHandler {
 		wrapped := *command
 		wrapped.Func = func(ce *commands.Event) {
 			portals, err := rooms(ce)
 			for _, portal := range portals {
-				bound, failed := c.relay.IsBoundRoom(ce.Ctx, portal)
+				bound, failed := c.deps.Relay.IsBoundRoom(ce.Ctx, portal)
 				switch {
 				case failed != nil:
 					err = errors.Join(err, failed)
@@ -51,7 +53,7 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 					}
 					return
 				case bound:
-					replyError(ce, errBoundRoom)
+					replyError(ce, relay.ErrBound)
 					return
 				}
 			}
@@ -60,7 +62,7 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 				return
 			}
 			for _, portal := range portals {
-				err = errors.Join(err, c.rooms.GiveUp(ce.Ctx, portal.MXID))
+				err = errors.Join(err, c.deps.Rooms.GiveUp(ce.Ctx, portal.MXID))
 			}
 			if err != nil {
 				ce.Reply("The room is not deleted: %s. Try again.", fault.OneLine(err))
@@ -71,7 +73,9 @@ func (c *Connector) roomEnds() []commands.CommandHandler {
 		return &wrapped
 	}
 	this := func(ce *commands.Event) ([]*bridgev2.Portal, error) { return []*bridgev2.Portal{ce.Portal}, nil }
-	all := func(ce *commands.Event) ([]*bridgev2.Portal, error) { return c.br.GetAllPortalsWithMXID(ce.Ctx) }
+	all := func(ce *commands.Event) ([]*bridgev2.Portal, error) {
+		return c.deps.Bridge.GetAllPortalsWithMXID(ce.Ctx)
+	}
 	return []commands.CommandHandler{
 		first(commands.CommandDeletePortal, this),
 		first(commands.CommandUnbridge, this),
@@ -96,7 +100,7 @@ func withoutMeaning() []commands.CommandHandler {
 
 // commandList returns the commands that other bridges do not have. One about a contact is
 // about the contact of its room, or the one that the argument names.
-func (c *Connector) commandList() []commands.CommandHandler {
+func (c *Commands) commandList() []commands.CommandHandler {
 	command := func(name, args, text string, section commands.HelpSection, run func(*commands.Event)) *commands.FullHandler {
 		return &commands.FullHandler{
 			Name: name, Func: run, RequiresLogin: true,
@@ -111,19 +115,19 @@ func (c *Connector) commandList() []commands.CommandHandler {
 		command("contacts", "[_part of a name_]", "List your contacts, and who asks to be one", helpContacts, c.commandContacts),
 		decide("accept", node.NameRequest, "Accept a contact request, or the invite to a group", "%s is your contact now.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
-				return cl.node.AcceptContact(ctx, cl.account, contact)
+				return cl.deps.Node.AcceptContact(ctx, cl.account, contact)
 			}),
 		decide("decline", node.NameRequest, "Decline a contact request, or the invite to a group", "You have declined %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
-				return cl.node.DeclineContact(ctx, cl.account, contact)
+				return cl.deps.Node.DeclineContact(ctx, cl.account, contact)
 			}),
 		decide("block", node.NameBlock, "Take nothing from a contact any more", "You have blocked %s.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
-				return cl.node.BlockContact(ctx, cl.account, contact)
+				return cl.deps.Node.BlockContact(ctx, cl.account, contact)
 			}),
 		decide("unblock", node.NameUnblock, "Undo block", "%s is unblocked.",
 			func(ctx context.Context, cl *client, contact identity.PublicKey) (store.Contact, error) {
-				return cl.node.UnblockContact(ctx, cl.account, contact)
+				return cl.deps.Node.UnblockContact(ctx, cl.account, contact)
 			}),
 		inRoom(command("rename", "[_name_]", "Show the contact of this room under another name; none goes back to theirs", helpContacts, c.commandRename)),
 		command("create-group", "[_name_]", "Create a group; without a name of the room that this is written in, with the people who are invited to it", helpGroups, c.commandCreateGroup),
@@ -153,13 +157,21 @@ func inRoom(h *commands.FullHandler) *commands.FullHandler {
 	return h
 }
 
+// client is a login of the user who gives a command.
+type client struct {
+	*Commands
+	login   *bridgev2.UserLogin
+	account identity.PublicKey
+}
+
 // clients returns the logins of the user who gives a command, the one of the room first.
-func (c *Connector) clients(ce *commands.Event) []*client {
+func (c *Commands) clients(ce *commands.Event) []*client {
 	var all []*client
 	for _, login := range ce.User.GetUserLogins() {
-		cl, ok := login.Client.(*client)
+		account, err := mimirid.ParseLogin(login.ID)
+		cl := &client{Commands: c, login: login, account: account}
 		switch {
-		case !ok:
+		case err != nil:
 		case ce.Portal != nil && (ce.Portal.Receiver == login.ID || cl.isInGroupOf(ce.Portal)):
 			all = slices.Insert(all, 0, cl)
 		default:
@@ -172,20 +184,20 @@ func (c *Connector) clients(ce *commands.Event) []*client {
 // isInGroupOf reports whether the login is one of those that share the room of a group.
 func (cl *client) isInGroupOf(portal *bridgev2.Portal) bool {
 	_, group, err := mimirid.ParsePortal(portal.PortalKey)
-	if err != nil || !cl.conversations.InGroups(group) {
+	if err != nil || !cl.deps.Conversations.InGroups(group) {
 		return false
 	}
-	logins, err := cl.groupRooms.Logins(group)
+	logins, err := cl.deps.GroupRooms.Logins(group)
 	return err == nil && slices.ContainsFunc(logins, func(l groups.Login) bool { return l.Account == cl.account && l.Belongs })
 }
 
 var errNotYourRoom = errors.New("this conversation belongs to another user")
 
 // roomOf returns the login and the conversation of a room.
-func (c *Connector) roomOf(ce *commands.Event) (*client, store.ConversationID, error) {
+func (c *Commands) roomOf(ce *commands.Event) (*client, store.ConversationID, error) {
 	account, conversation, err := mimirid.ParsePortal(ce.Portal.PortalKey)
-	if err == nil && conversation.Kind() == store.KindGroup && c.groups == nil {
-		err = errNoGroup
+	if err == nil && conversation.Kind() == store.KindGroup && c.deps.Groups == nil {
+		err = groups.ErrGone
 	}
 	if err != nil {
 		return nil, conversation, err
@@ -199,7 +211,7 @@ func (c *Connector) roomOf(ce *commands.Event) (*client, store.ConversationID, e
 }
 
 // contactOf returns the login and the contact of a room.
-func (c *Connector) contactOf(ce *commands.Event) (*client, identity.PublicKey, error) {
+func (c *Commands) contactOf(ce *commands.Event) (*client, identity.PublicKey, error) {
 	cl, conversation, err := c.roomOf(ce)
 	if err == nil && conversation.Kind() == store.KindGroup {
 		err = errGroupCommand
@@ -208,7 +220,7 @@ func (c *Connector) contactOf(ce *commands.Event) (*client, identity.PublicKey, 
 }
 
 // target returns the contact that a command is about.
-func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*client, identity.PublicKey, error) {
+func (c *Commands) target(ce *commands.Event, purpose node.NamePurpose) (*client, identity.PublicKey, error) {
 	if ce.RawArgs == "" {
 		if ce.Portal == nil {
 			return nil, identity.PublicKey{}, errors.New("say who: a link, a key, or the name of a contact")
@@ -217,9 +229,9 @@ func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*clien
 	}
 	var problem error
 	for _, cl := range c.clients(ce) {
-		link, err := cl.find(ce.RawArgs, purpose)
+		link, err := people.Find(cl.deps.Node, cl.account, ce.RawArgs, purpose)
 		if err == nil {
-			_, err = cl.node.Contact(cl.account, link.Key)
+			_, err = cl.deps.Node.Contact(cl.account, link.Key)
 		}
 		if err == nil {
 			return cl, link.Key, nil
@@ -234,7 +246,7 @@ func (c *Connector) target(ce *commands.Event, purpose node.NamePurpose) (*clien
 // conversationOf returns the conversation that a command is about: that of its room, or the
 // one with the contact, or in the group, that the argument names. Names of groups are chosen
 // by others, so that of a contact comes first.
-func (c *Connector) conversationOf(ce *commands.Event) (*client, store.ConversationID, error) {
+func (c *Commands) conversationOf(ce *commands.Event) (*client, store.ConversationID, error) {
 	if ce.RawArgs == "" && ce.Portal != nil {
 		return c.roomOf(ce)
 	}
@@ -250,7 +262,7 @@ func (c *Connector) conversationOf(ce *commands.Event) (*client, store.Conversat
 	return nil, store.ConversationID{}, err
 }
 
-func (c *Connector) decide(
+func (c *Commands) decide(
 	ce *commands.Event, purpose node.NamePurpose, done string, decide func(context.Context, *client, identity.PublicKey) (store.Contact, error),
 ) {
 	if c.decideInvite(ce, purpose) {
@@ -271,11 +283,11 @@ func (c *Connector) decide(
 	case asked && contact.State == store.ContactAccepted:
 		// The room of the request is told so, however it was accepted.
 	default:
-		replyText(ce, fmt.Sprintf(done, c.names.OfContact(contact)))
+		replyText(ce, fmt.Sprintf(done, c.deps.Names.OfContact(contact)))
 	}
 }
 
-func (c *Connector) commandRename(ce *commands.Event) {
+func (c *Commands) commandRename(ce *commands.Event) {
 	cl, conversation, err := c.roomOf(ce)
 	if err == nil && conversation.Kind() == store.KindGroup {
 		err = errGroupName
@@ -284,23 +296,23 @@ func (c *Connector) commandRename(ce *commands.Event) {
 		replyError(ce, err)
 		return
 	}
-	contact, err := cl.node.RenameContact(ce.Ctx, cl.account, conversation.Contact(), msgconv.CleanName(ce.RawArgs))
+	contact, err := cl.deps.Node.RenameContact(ce.Ctx, cl.account, conversation.Contact(), msgconv.CleanName(ce.RawArgs))
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.names.ForUser(contact)))
+	replyText(ce, fmt.Sprintf("The contact is shown as %s.", c.deps.Names.ForUser(contact)))
 }
 
 // maxListed bounds the lines of an answer.
 const maxListed = 200
 
-func (c *Connector) commandContacts(ce *commands.Event) {
+func (c *Commands) commandContacts(ce *commands.Event) {
 	var lines []string
 	for _, cl := range c.clients(ce) {
-		contacts, err := cl.node.Contacts(cl.account)
+		contacts, err := cl.deps.Node.Contacts(cl.account)
 		if ce.RawArgs != "" {
-			contacts, err = cl.named(func(name string) bool { return strings.Contains(name, fold(ce.RawArgs)) }, ce.RawArgs)
+			contacts, err = people.Named(cl.deps.Node, cl.account, func(name string) bool { return strings.Contains(name, people.Fold(ce.RawArgs)) }, ce.RawArgs)
 		}
 		if err != nil {
 			replyError(ce, err)
@@ -319,8 +331,8 @@ func (c *Connector) commandContacts(ce *commands.Event) {
 	replyLines(ce, lines)
 }
 
-func (c *Connector) contactLine(contact store.Contact) string {
-	line := fmt.Sprintf("%s (%s…)", c.names.ForUser(contact), contact.ID.String()[:node.MinKeyPrefix])
+func (c *Commands) contactLine(contact store.Contact) string {
+	line := fmt.Sprintf("%s (%s…)", c.deps.Names.ForUser(contact), contact.ID.String()[:node.MinKeyPrefix])
 	switch {
 	case contact.State == store.ContactRequested:
 		line += " asks to be your contact"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package botcommands
 
 import (
 	"context"
@@ -29,9 +29,9 @@ import (
 // qrPixels is the size of a QR code: large enough for a phone in front of a screen.
 const qrPixels = 512
 
-func (c *Connector) commandMyLink(ce *commands.Event) {
+func (c *Commands) commandMyLink(ce *commands.Event) {
 	for _, cl := range c.clients(ce) {
-		account, err := cl.node.Account(cl.account)
+		account, err := cl.deps.Node.Account(cl.account)
 		if err != nil {
 			replyError(ce, err)
 			return
@@ -65,7 +65,7 @@ func sendQR(ce *commands.Event, link string) error {
 	return err
 }
 
-func (c *Connector) commandQueue(ce *commands.Event) {
+func (c *Commands) commandQueue(ce *commands.Event) {
 	var lines []string
 	for _, cl := range c.clients(ce) {
 		waiting, err := cl.outboxLines()
@@ -75,7 +75,7 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 		}
 		lines = append(lines, waiting...)
 	}
-	_, _, rooms := c.troubles.Waiting()
+	_, _, rooms := c.deps.Troubles.Waiting()
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
 			lines = append(lines, fmt.Sprintf("%d events for the room of %s since %s: %s. %s",
@@ -90,17 +90,17 @@ func (c *Connector) commandQueue(ce *commands.Event) {
 
 // outboxLines lists what is undelivered for each contact and group.
 func (cl *client) outboxLines() ([]string, error) {
-	conversations, err := cl.conversations.Outboxes(cl.account)
+	conversations, err := cl.deps.Conversations.Outboxes(cl.account)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
 	for _, id := range conversations {
-		size, err := cl.conversations.OutboxSize(cl.account, id)
+		size, err := cl.deps.Conversations.OutboxSize(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
-		oldest, found, err := cl.conversations.OldestUndelivered(cl.account, id)
+		oldest, found, err := cl.deps.Conversations.OldestUndelivered(cl.account, id)
 		if err != nil {
 			return nil, err
 		}
@@ -119,15 +119,15 @@ func (cl *client) outboxLines() ([]string, error) {
 // whyUndelivered returns the name of a conversation, and why a message to it is
 // undelivered, as far as the store knows.
 func (cl *client) whyUndelivered(conversation store.ConversationID, m store.Message) (name, reason string, err error) {
-	if cl.conversations.InGroups(conversation) {
-		g, err := cl.groups.Group(cl.account, conversation)
+	if cl.deps.Conversations.InGroups(conversation) {
+		g, err := cl.deps.Groups.Group(cl.account, conversation)
 		return groupchat.Name(g), groupchat.WhyUndelivered(g, m), err
 	}
-	contact, err := cl.node.Contact(cl.account, conversation.Contact())
-	return cl.names.ForUser(contact), why(contact, m), err
+	contact, err := cl.deps.Node.Contact(cl.account, conversation.Contact())
+	return cl.deps.Names.ForUser(contact), why(contact, m), err
 }
 
-func (c *Connector) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
+func (c *Commands) mayKnow(ce *commands.Event, account identity.PublicKey) bool {
 	for _, cl := range c.clients(ce) {
 		if cl.account == account {
 			return true
@@ -151,7 +151,7 @@ func why(contact store.Contact, m store.Message) string {
 }
 
 // repliedTo returns the message that a command is a reply to.
-func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation store.ConversationID, m store.Message, err error) {
+func (c *Commands) repliedTo(ce *commands.Event) (cl *client, conversation store.ConversationID, m store.Message, err error) {
 	if cl, conversation, err = c.roomOf(ce); err != nil {
 		return cl, conversation, m, err
 	}
@@ -168,7 +168,7 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation stor
 	_, id, _, err := mimirid.ParseMessage(row.ID)
 	if err != nil { // what the bridge says of a message
 		if id, fileErr := mimirid.ParseFileNotice(row.ID); fileErr == nil {
-			m, err = cl.conversations.Message(cl.account, conversation, id)
+			m, err = cl.deps.Conversations.Message(cl.account, conversation, id)
 			return cl, conversation, m, err
 		}
 		account, seq, noticeErr := mimirid.ParseNotice(row.ID)
@@ -178,13 +178,13 @@ func (c *Connector) repliedTo(ce *commands.Event) (cl *client, conversation stor
 		if account.IsZero() {
 			account = cl.account
 		}
-		events, eventErr := cl.node.ConversationEvents(account, conversation, seq-1, 1)
+		events, eventErr := cl.deps.Node.ConversationEvents(account, conversation, seq-1, 1)
 		if eventErr != nil || len(events) == 0 || events[0].Seq != seq || events[0].Message.IsZero() {
 			return cl, conversation, m, errors.Join(errNotMessage, eventErr)
 		}
 		id = events[0].Message
 	}
-	m, err = cl.conversations.Message(cl.account, conversation, id)
+	m, err = cl.deps.Conversations.Message(cl.account, conversation, id)
 	return cl, conversation, m, err
 }
 
@@ -200,13 +200,13 @@ const (
 // rowOf returns the row of an event, nil when there is none. Commands are not handled in
 // the order of the room's events, so a reply to an event that was just shown may come
 // before the library has inserted its row.
-func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Message, error) {
+func (c *Commands) rowOf(ctx context.Context, evt id.EventID) (*database.Message, error) {
 	patience, cancel := context.WithTimeout(ctx, rowTime)
 	defer cancel()
 	poll := time.NewTicker(rowPoll)
 	defer poll.Stop()
 	for {
-		row, err := c.br.DB.Message.GetPartByMXID(ctx, evt)
+		row, err := c.deps.Bridge.DB.Message.GetPartByMXID(ctx, evt)
 		if row != nil || err != nil {
 			return row, err
 		}
@@ -218,7 +218,7 @@ func (c *Connector) rowOf(ctx context.Context, evt id.EventID) (*database.Messag
 	}
 }
 
-func (c *Connector) commandCancel(ce *commands.Event) {
+func (c *Commands) commandCancel(ce *commands.Event) {
 	// A login is begun in the management room; the next words would become its answer.
 	if ce.Portal == nil {
 		commands.CommandCancel.Func(ce)
@@ -231,15 +231,15 @@ func (c *Connector) commandCancel(ce *commands.Event) {
 	}
 	var messages []store.MessageID
 	if ce.ReplyTo != "" {
-		messages, err = cl.undeliveredOf(conversation, ce.ReplyTo)
+		messages, err = cl.deps.Conversations.UndeliveredOf(cl.account, conversation, ce.ReplyTo)
 	} else {
-		messages, err = cl.undelivered(conversation)
+		messages, err = cl.deps.Conversations.UndeliveredIDs(cl.account, conversation)
 	}
 	if err != nil {
 		replyError(ce, err)
 		return
 	}
-	given, err := cl.giveUp(ce.Ctx, conversation, messages, "you have cancelled it")
+	given, err := cl.deps.Conversations.GiveUp(ce.Ctx, cl.account, conversation, messages, "you have cancelled it")
 	switch {
 	case err != nil:
 		replyError(ce, err)
@@ -255,7 +255,7 @@ func (c *Connector) commandCancel(ce *commands.Event) {
 // maxTraced bounds how much of a log is read for one message.
 const maxTraced = 100_000
 
-func (c *Connector) commandTrace(ce *commands.Event) {
+func (c *Commands) commandTrace(ce *commands.Event) {
 	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		replyError(ce, err)
@@ -263,7 +263,7 @@ func (c *Connector) commandTrace(ce *commands.Event) {
 	}
 	lines := []string{fmt.Sprintf("Message %s, %s", m.ID, m.State)}
 	for after, read := uint64(0), 0; read < maxTraced; {
-		events, err := cl.node.ConversationEvents(cl.account, conversation, after, 0)
+		events, err := cl.deps.Node.ConversationEvents(cl.account, conversation, after, 0)
 		if err != nil {
 			replyError(ce, err)
 			return
@@ -287,7 +287,7 @@ func (c *Connector) commandTrace(ce *commands.Event) {
 	replyLines(ce, lines)
 }
 
-func (c *Connector) commandFetch(ce *commands.Event) {
+func (c *Commands) commandFetch(ce *commands.Event) {
 	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		replyError(ce, err)
@@ -296,10 +296,10 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 	// Or it would not be said again when the file does not come.
 	if row, rowErr := c.rowOf(ce.Ctx, ce.ReplyTo); rowErr == nil && row != nil {
 		if _, isNotice := mimirid.ParseFileNotice(row.ID); isNotice == nil {
-			err = c.br.DB.Message.Delete(ce.Ctx, row.RowID)
+			err = c.deps.Bridge.DB.Message.Delete(ce.Ctx, row.RowID)
 		}
 	}
-	info, fetchErr := cl.conversations.FetchFile(ce.Ctx, cl.account, conversation, m.ID)
+	info, fetchErr := cl.deps.Conversations.FetchFile(ce.Ctx, cl.account, conversation, m.ID)
 	if err = errors.Join(err, fetchErr); err != nil {
 		replyError(ce, err)
 		return
@@ -313,7 +313,7 @@ func (c *Connector) commandFetch(ce *commands.Event) {
 }
 
 // commandRetry retries what has not reached its room.
-func (c *Connector) commandRetry(ce *commands.Event) {
+func (c *Commands) commandRetry(ce *commands.Event) {
 	if ce.ReplyTo != "" && ce.Portal != nil {
 		if err := c.redo(ce); err != nil {
 			replyError(ce, err)
@@ -326,15 +326,15 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 			replyError(ce, err)
 			return
 		}
-		cl.deliver.Retry(store.Conversation{Account: cl.account, ID: conversation})
+		cl.deps.Deliver.Retry(store.Conversation{Account: cl.account, ID: conversation})
 		replyText(ce, "Trying again what does not reach the room.")
 		return
 	}
-	_, _, rooms := c.deliver.Waiting()
+	_, _, rooms := c.deps.Deliver.Waiting()
 	tried := 0
 	for _, room := range rooms {
 		if room.Error != "" && c.mayKnow(ce, room.Account) {
-			c.deliver.Retry(room.Conversation())
+			c.deps.Deliver.Retry(room.Conversation())
 			tried++
 		}
 	}
@@ -346,7 +346,7 @@ func (c *Connector) commandRetry(ce *commands.Event) {
 }
 
 // redo shows the message whose notice a command is a reply to.
-func (c *Connector) redo(ce *commands.Event) error {
+func (c *Commands) redo(ce *commands.Event) error {
 	cl, conversation, m, err := c.repliedTo(ce)
 	if err != nil {
 		return err
@@ -355,7 +355,7 @@ func (c *Connector) redo(ce *commands.Event) error {
 	if err != nil {
 		return err
 	}
-	evt, err := c.matrix.Bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
+	evt, err := c.deps.Matrix.Bot().GetEvent(ce.Ctx, ce.OrigRoomID, ce.ReplyTo)
 	if err == nil && evt.Type == event.EventMessage {
 		_ = evt.Content.ParseRaw(evt.Type) // or it is parsed already
 		if evt.Content.AsMessage().MsgType != event.MsgNotice {
@@ -365,7 +365,7 @@ func (c *Connector) redo(ce *commands.Event) error {
 	if row == nil || msgconv.IsMatrixSource(m.Source) {
 		return errors.New("this is not a notice in place of a message")
 	}
-	if !cl.events.Redo(store.Conversation{Account: cl.account, ID: conversation}, m.ID, row.ID) {
+	if !cl.deps.Events.Redo(store.Conversation{Account: cl.account, ID: conversation}, m.ID, row.ID) {
 		return errors.New("too many messages of this room are being retried already")
 	}
 	return nil
@@ -373,7 +373,7 @@ func (c *Connector) redo(ce *commands.Event) error {
 
 // commandHistory remakes a room: the one it is written in, or that of the contact or group
 // which the argument names.
-func (c *Connector) commandHistory(ce *commands.Event) {
+func (c *Commands) commandHistory(ce *commands.Event) {
 	limit, name := 0, strings.TrimSpace(ce.RawArgs)
 	if words := strings.Fields(name); len(words) > 0 && (ce.Portal != nil || len(words) > 1) {
 		n, err := strconv.Atoi(words[len(words)-1])
@@ -397,5 +397,5 @@ func (c *Connector) commandHistory(ce *commands.Event) {
 		return
 	}
 	replyText(ce, "A new room is created, with the history.")
-	cl.events.RemakeRoom(store.Conversation{Account: cl.account, ID: conversation}, limit)
+	cl.deps.Events.RemakeRoom(store.Conversation{Account: cl.account, ID: conversation}, limit)
 }

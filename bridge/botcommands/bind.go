@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package botcommands
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"maunium.net/go/mautrix/bridgev2/commands"
 	"maunium.net/go/mautrix/bridgev2/networkid"
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
 	"github.com/mimird/mimird/actors/node"
 	"github.com/mimird/mimird/actors/store"
@@ -42,31 +41,10 @@ var (
 	errNotMember    = errors.New("you are not a member of this group")
 	errRoomAdmin    = errors.New("only an admin of this room can do that: somebody who may change its power levels")
 	errEncrypted    = errors.New("this room is encrypted, and this bridge does not encrypt: its operator can set `encryption.allow`")
-	errBoundRoom    = errors.New("this room existed before the group was bridged to it, and stays: `unbridge` ends that")
 )
 
-// moveBinding has the binding of a conversation follow it to the room that replaces the one
-// it was bound to.
-func (c *Connector) moveBinding(ctx context.Context, conversation store.Conversation, room id.RoomID) error {
-	key := mimirid.Portal(conversation.Account, conversation.ID)
-	portal, err := c.br.GetExistingPortalByKey(ctx, key)
-	if err != nil {
-		return err
-	}
-	bound, err := c.relay.IsBoundRoom(ctx, portal)
-	if err != nil || !bound {
-		return err
-	}
-	binding, err := c.relay.Binding(ctx, key)
-	if err != nil {
-		return err
-	}
-	binding.Room, binding.Next = portal.MXID, room
-	return c.relay.SetBinding(ctx, key, binding)
-}
-
 // commandBridge binds the group that the argument names to the room of the command.
-func (c *Connector) commandBridge(ce *commands.Event) {
+func (c *Commands) commandBridge(ce *commands.Event) {
 	text, err := c.bindRoom(ce)
 	if err != nil {
 		replyError(ce, err)
@@ -77,8 +55,8 @@ func (c *Connector) commandBridge(ce *commands.Event) {
 
 // bindRoom is commandBridge without the answer. Called again it finishes what an earlier call
 // has begun.
-func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
-	switch config := c.config.Bridge.Relay; {
+func (c *Commands) bindRoom(ce *commands.Event) (answer string, err error) {
+	switch config := c.deps.Config.Bridge.Relay; {
 	case !config.Enabled:
 		return "", errRelayOff
 	case !ce.User.Permissions.ManageRelay, config.AdminOnly && !ce.User.Permissions.Admin:
@@ -99,11 +77,11 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 	case !g.State.IsActive():
 		return "", errNotMember
 	}
-	portal, err := c.br.GetPortalByKey(ce.Ctx, mimirid.Portal(cl.account, g.ID))
+	portal, err := c.deps.Bridge.GetPortalByKey(ce.Ctx, mimirid.Portal(cl.account, g.ID))
 	if err != nil {
 		return "", err
 	}
-	binding, err := c.relay.Binding(ce.Ctx, portal.PortalKey)
+	binding, err := c.deps.Relay.Binding(ce.Ctx, portal.PortalKey)
 	switch {
 	case err != nil:
 		return "", err
@@ -123,53 +101,53 @@ func (c *Connector) bindRoom(ce *commands.Event) (answer string, err error) {
 	}
 	if !binding.IsRoom(ce.RoomID) {
 		binding = relay.Binding{Room: ce.RoomID, Event: ce.EventID, Name: name, By: cl.account.String()}
-		if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
+		if err := c.deps.Relay.SetBinding(ce.Ctx, portal.PortalKey, binding); err != nil {
 			return "", err
 		}
 	}
-	if err := c.rooms.Bind(ce.Ctx, cl.login, portal, ce.RoomID); err != nil {
+	if err := c.deps.Rooms.Bind(ce.Ctx, cl.login, portal, ce.RoomID); err != nil {
 		if errors.Is(err, rooms.ErrOtherConversation) {
-			err = errors.Join(errOtherRoom, c.relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}))
+			err = errors.Join(errOtherRoom, c.deps.Relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}))
 		}
 		return "", err
 	}
-	if err := c.relay.Begin(ce.Ctx, portal); err != nil {
+	if err := c.deps.Relay.Begin(ce.Ctx, portal); err != nil {
 		return "", err
 	}
-	c.members.Want(store.Conversation{Account: cl.account, ID: g.ID})
+	c.deps.Members.Want(store.Conversation{Account: cl.account, ID: g.ID})
 	return fmt.Sprintf("This room and the Mimir group %s are one now. What people write here is sent to the group with their name, through %s. "+
-		"If you do not want that for what you write, say `%s relay off`.", groupchat.Name(g), ce.User.MXID, c.br.Config.CommandPrefix), nil
+		"If you do not want that for what you write, say `%s relay off`.", groupchat.Name(g), ce.User.MXID, c.deps.Bridge.Config.CommandPrefix), nil
 }
 
 // checkRoom reports why a room cannot be bound by the user of a command, and returns its name.
-func (c *Connector) checkRoom(ce *commands.Event) (name string, err error) {
-	state, err := c.rooms.State(ce.Ctx, ce.RoomID)
+func (c *Commands) checkRoom(ce *commands.Event) (name string, err error) {
+	state, err := c.deps.Rooms.State(ce.Ctx, ce.RoomID)
 	if err != nil {
 		return "", err
 	}
-	levels, bot := state.Levels, c.matrix.Bot().UserID
+	levels, bot := state.Levels, c.deps.Matrix.Bot().UserID
 	if levels.GetUserLevel(ce.User.MXID) < levels.GetEventLevel(event.StatePowerLevels) {
 		return "", errRoomAdmin
 	}
 	if needed := max(levels.Invite(), levels.GetEventLevel(event.EventMessage)); levels.GetUserLevel(bot) < needed {
 		return "", fmt.Errorf("the bot needs the power to invite people here: give %s the level %d", bot, needed)
 	}
-	if state.Encrypted && c.matrix.Device() == nil {
+	if state.Encrypted && c.deps.Matrix.Device() == nil {
 		return "", errEncrypted
 	}
 	return state.Name, nil
 }
 
 // commandUnbridge ends the binding of the room of a command: the ghosts and the bot leave it.
-func (c *Connector) commandUnbridge(ce *commands.Event) error {
+func (c *Commands) commandUnbridge(ce *commands.Event) error {
 	portal, room := ce.Portal, ce.Portal.MXID
-	binding, err := c.relay.Binding(ce.Ctx, portal.PortalKey)
+	binding, err := c.deps.Relay.Binding(ce.Ctx, portal.PortalKey)
 	if err != nil {
 		return err
 	}
-	login := c.br.GetCachedUserLoginByID(networkid.UserLoginID(binding.By))
+	login := c.deps.Bridge.GetCachedUserLoginByID(networkid.UserLoginID(binding.By))
 	if isOwner := login != nil && login.UserMXID == ce.User.MXID; !isOwner && !ce.User.Permissions.Admin {
-		state, err := c.rooms.State(ce.Ctx, room)
+		state, err := c.deps.Rooms.State(ce.Ctx, room)
 		if err != nil {
 			return err
 		}
@@ -180,40 +158,40 @@ func (c *Connector) commandUnbridge(ce *commands.Event) error {
 	if err := c.giveUpRoom(ce.Ctx, portal); err != nil {
 		return err
 	}
-	if err := c.relay.Reconcile(ce.Ctx, portal.PortalKey); err != nil {
+	if err := c.deps.Relay.Reconcile(ce.Ctx, portal.PortalKey); err != nil {
 		return err
 	}
-	if err := c.relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}); err != nil {
+	if err := c.deps.Relay.SetBinding(ce.Ctx, portal.PortalKey, relay.Binding{}); err != nil {
 		return err
 	}
 	replyText(ce, "This room and the Mimir group are not one any more. Nothing that is written here leaves it.")
-	return c.br.Bot.DeleteRoom(ce.Ctx, room, true) // in which only the ghosts and the bot leave
+	return c.deps.Bridge.Bot.DeleteRoom(ce.Ctx, room, true) // in which only the ghosts and the bot leave
 }
 
 // giveUpRoom takes the room from a group, while nothing is brought into it.
-func (c *Connector) giveUpRoom(ctx context.Context, portal *bridgev2.Portal) error {
+func (c *Commands) giveUpRoom(ctx context.Context, portal *bridgev2.Portal) error {
 	waiting, cancel := context.WithTimeout(ctx, roomUseTime)
 	defer cancel()
-	release, err := c.events.HoldRoom(waiting, portal.PortalKey)
+	release, err := c.deps.Events.HoldRoom(waiting, portal.PortalKey)
 	if err != nil {
 		return fmt.Errorf("wait for what is being brought into the room: %w", err)
 	}
 	defer release()
-	if err := c.rooms.GiveUp(ctx, portal.MXID); err != nil {
+	if err := c.deps.Rooms.GiveUp(ctx, portal.MXID); err != nil {
 		return err
 	}
 	return portal.RemoveMXID(ctx)
 }
 
 // mayRemake returns an error for a conversation whose room is not to be replaced by a command.
-func (c *Connector) mayRemake(ctx context.Context, key networkid.PortalKey) error {
-	portal, err := c.br.GetExistingPortalByKey(ctx, key)
+func (c *Commands) mayRemake(ctx context.Context, key networkid.PortalKey) error {
+	portal, err := c.deps.Bridge.GetExistingPortalByKey(ctx, key)
 	if err != nil {
 		return err
 	}
-	bound, err := c.relay.IsBoundRoom(ctx, portal)
+	bound, err := c.deps.Relay.IsBoundRoom(ctx, portal)
 	if err == nil && bound {
-		err = errBoundRoom
+		err = relay.ErrBound
 	}
 	return err
 }

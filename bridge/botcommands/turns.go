@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package connector
+package botcommands
 
 import (
 	"context"
@@ -46,9 +46,9 @@ type commandTurn struct {
 	refused  bool // the user was told that they are too many
 }
 
-// SerializeCommands makes the commands of a user run one after the other. It is called
+// Serialize makes the commands of a user run one after the other. It is called
 // after NewBridge.
-func SerializeCommands(br *bridgev2.Bridge) {
+func Serialize(br *bridgev2.Bridge) {
 	br.Commands = newCommandTurns(br.Commands, func(ctx context.Context, room id.RoomID, text string) {
 		ctx, cancel := context.WithTimeout(ctx, refusalTime)
 		defer cancel()
