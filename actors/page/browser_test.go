@@ -309,6 +309,34 @@ func TestBrowser_TabReachesEverything(t *testing.T) {
 	}
 }
 
+// Somebody who is elsewhere than the node sees the times of their own zone, all in one way:
+// in the list, beside messages, and in what was found.
+func TestBrowser_TimesInTheZoneOfTheBrowser(t *testing.T) {
+	r := newRig(t)
+	b := r.loggedIn()
+	ctx := open(t, b)
+	c, err := r.api.Conversation(t.Context(), r.alice.ID, r.chats[0])
+	if err != nil || c.Last == nil {
+		t.Fatalf("conversation %+v, %v", c, err)
+	}
+	for _, name := range []string{"Asia/Tokyo", "America/Los_Angeles"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list, beside, found string
+		do(t, ctx, views[2].set(), emulation.SetTimezoneOverride(name),
+			chromedp.Navigate(b.base+r.at("c", r.chats[0])), chromedp.WaitVisible("#text"),
+			chromedp.Text(".chats a[aria-current] .time", &list), chromedp.Evaluate(`[...document.querySelectorAll(".msg .meta time")].at(-1).textContent`, &beside),
+			chromedp.Navigate(b.base+r.at("search")+"?words=doors"), chromedp.WaitReady("main li time"), chromedp.Text("main li time", &found))
+		want := c.Last.Stored.In(zone).Format("15:04")
+		hour := want[:3] // what was found was written a moment before
+		if list != want || !strings.HasPrefix(beside, hour) || len(beside) != len(want) || !strings.Contains(found, " "+hour) {
+			t.Errorf("in %s: %q in the list, %q beside the message, %q of what was found; want %q", name, list, beside, found, want)
+		}
+	}
+}
+
 // A conversation is used with the keyboard alone; what happens is seen without loading it
 // again.
 func TestBrowser_Keyboard(t *testing.T) {

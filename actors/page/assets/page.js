@@ -9,13 +9,25 @@
 	const log = document.getElementById("log");
 	const csrf = document.body.dataset.csrf;
 
-	// Times in the browser's own zone.
-	const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
-	const day = new Intl.DateTimeFormat([], { weekday: "long", year: "numeric", month: "long", day: "numeric" });
+	// Times in the browser's own zone, with the hours as the node writes them.
+	const format = (parts) => new Intl.DateTimeFormat([], parts);
+	const hours = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+	const clock = format(hours);
+	const day = format({ weekday: "long", year: "numeric", month: "long", day: "numeric" });
+	const full = format({ year: "numeric", month: "short", day: "numeric", ...hours });
+	const date = format({ month: "short", day: "numeric" });
+	const dateOfYear = format({ year: "numeric", month: "short", day: "numeric" });
+	function timeText(t) {
+		const at = new Date(t.dateTime), now = new Date();
+		if (t.dataset.day !== undefined) return day.format(at);
+		if (t.dataset.full !== undefined) return full.format(at);
+		if (t.dataset.short === undefined || at.toDateString() === now.toDateString()) return clock.format(at);
+		return (at.getFullYear() === now.getFullYear() ? date : dateOfYear).format(at);
+	}
 	function localise(root) {
 		for (const t of root.querySelectorAll("time[datetime]:not([data-local])")) {
 			t.dataset.local = "";
-			t.textContent = (t.dataset.day === undefined ? clock : day).format(new Date(t.dateTime));
+			t.textContent = timeText(t);
 		}
 	}
 	localise(document);
