@@ -213,6 +213,50 @@ func TestNotify_RulesOfTwoSinks(t *testing.T) {
 	})
 }
 
+// When nothing happens, the cursors of the sinks are at the end of what they have seen, also
+// of events that they do not tell: nothing else waits for them then.
+func TestNotify_Idle_CursorsFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all, calls phone
+		r := newRig(t, notify.Sink{Name: "all", Send: all.send}, notify.Sink{Name: "calls", Send: calls.send, Kinds: []string{"call"}})
+		behind := func() (n int) {
+			t.Helper()
+			for _, account := range []identity.PublicKey{alice, anna} {
+				last, err := r.node.LastEvent(account)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, sink := range []string{"all", "calls"} {
+					cursor, err := r.node.Cursor(notify.Consumer(sink), account, store.ConversationID{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if cursor < last {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		for _, account := range []identity.PublicKey{alice, anna} {
+			r.says(account, bob, "one")
+			must[bool](r, store.UpdateContact{Account: account, Contact: bob, Fields: store.FieldMuted, Muted: true})
+			r.says(account, bob, "quietly")
+		}
+		if behind() == 0 {
+			t.Error("every event moves the cursors")
+		}
+		virtual.Sleep(2 * time.Minute)
+		if n := behind(); n != 0 {
+			t.Errorf("%d cursors are behind", n)
+		}
+		r.restart()
+		virtual.Sleep(2 * time.Minute)
+		wants(t, &all, "Mimir: something new for Alice: ", "Mimir: something new for Anna: ")
+		wants(t, &calls)
+	})
+}
+
 // A sink that hangs or fails holds up no other, and tells everything in the end, as one;
 // a restart in between loses nothing and repeats nothing.
 func TestNotify_SinkFails_OthersGoOn(t *testing.T) {

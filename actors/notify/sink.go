@@ -26,7 +26,8 @@ const (
 	listed = 5
 	// maxText bounds the text of a message in a notification, in characters.
 	maxText = 200
-	// lazyCursor is how many events a sink that tells nothing may be ahead of its cursor.
+	// lazyCursor is how many events a sink that tells nothing may be ahead of its cursor, while
+	// there are new ones; when nothing has happened for a while, the cursor follows.
 	lazyCursor = 100
 )
 
@@ -92,14 +93,16 @@ func (f *follower) now() SinkStatus {
 func (f *follower) run(ctx context.Context) error {
 	watch := f.node.WatchEvents()
 	defer watch.Close()
-	for {
-		wait := f.look(ctx)
+	for idle := false; ; {
+		wait := f.look(ctx, idle)
+		idle = false
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
+			idle = true
 		case <-watch.C():
 			timer.Stop()
 			watch.Take()
@@ -107,8 +110,9 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// look tells what there is to tell and returns how long there is nothing else to do.
-func (f *follower) look(ctx context.Context) time.Duration {
+// look tells what there is to tell and returns how long there is nothing else to do. idle
+// says that nothing has happened since the last time.
+func (f *follower) look(ctx context.Context, idle bool) time.Duration {
 	now := time.Now()
 	if left := max(f.sink.Quiet.left(now), f.pause.Sub(now)); left > 0 {
 		return left
@@ -123,7 +127,7 @@ func (f *follower) look(ctx context.Context) time.Duration {
 			continue
 		}
 		for more := true; more && ctx.Err() == nil; {
-			if more, err = f.account(ctx, a); err != nil {
+			if more, err = f.account(ctx, a, idle); err != nil {
 				return f.failed(ctx, err)
 			}
 		}
@@ -164,7 +168,7 @@ func (f *follower) send(ctx context.Context, n Notification) error {
 }
 
 // account tells what is new in one account, and reports whether there may be more.
-func (f *follower) account(ctx context.Context, a store.Account) (more bool, err error) {
+func (f *follower) account(ctx context.Context, a store.Account, idle bool) (more bool, err error) {
 	consumer := Consumer(f.sink.Name)
 	saved, err := f.node.Cursor(consumer, a.ID, store.ConversationID{})
 	if err != nil {
@@ -179,6 +183,10 @@ func (f *follower) account(ctx context.Context, a store.Account) (more bool, err
 	}
 	after := max(f.at[a.ID], saved)
 	events, err := f.node.Events(a.ID, after, page)
+	if err == nil && len(events) == 0 && idle && after > saved {
+		// Nothing keeps what the sink has seen, such as messages that are to be removed.
+		return false, f.node.MoveCursor(ctx, consumer, a.ID, store.ConversationID{}, after)
+	}
 	if err != nil || len(events) == 0 {
 		return false, err
 	}

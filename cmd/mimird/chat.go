@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/gdamore/tcell/v2"
 	"github.com/spf13/cobra"
 
-	"github.com/mimird/mimird/actors/control"
 	"github.com/mimird/mimird/cmd/internal/chat"
 )
 
@@ -51,9 +49,8 @@ func runChat(cmd *cobra.Command, f *flags) error {
 		if err != nil {
 			return err
 		}
-		accounts = slices.DeleteFunc(accounts, func(a control.Account) bool { return a.ID != f.account && a.Name != f.account })
-		if len(accounts) != 1 {
-			return fmt.Errorf("there is no single account %s on this node; mimird account list shows names and keys", printable(clip(f.account)))
+		if accounts, err = oneAccount(accounts, f.account); err != nil {
+			return err
 		}
 		opts.Account = accounts[0].ID
 	}

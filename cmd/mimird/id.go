@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ func newID(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "id",
 		Short: "Show your link and QR code",
-		Long:  "Shows the link of every account of this node, and its QR code. It works whether the node runs or not.",
+		Long:  "Shows the link of every account of this node, or of the one that --account names, and its QR code. It works whether the node runs or not.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			accounts, err := listAccounts(cmd.Context(), f)
@@ -40,6 +41,11 @@ func newID(f *flags) *cobra.Command {
 			}
 			if len(accounts) == 0 {
 				return fmt.Errorf("there is no account in %s; create one with: mimird up", f.dir)
+			}
+			if f.account != "-" {
+				if accounts, err = oneAccount(accounts, f.account); err != nil {
+					return err
+				}
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, accounts, func() {
@@ -52,6 +58,15 @@ func newID(f *flags) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&noQR, "no-qr", false, "print the links without the QR codes")
 	return cmd
+}
+
+// oneAccount returns the account with a key or a name.
+func oneAccount(accounts []control.Account, who string) ([]control.Account, error) {
+	found := slices.DeleteFunc(slices.Clone(accounts), func(a control.Account) bool { return a.ID != who && a.Name != who })
+	if len(found) != 1 {
+		return nil, fmt.Errorf("there is no single account %s on this node; mimird account list shows names and keys", printable(clip(who)))
+	}
+	return found, nil
 }
 
 // listAccounts asks the running node, or reads the data directory when none

@@ -170,6 +170,8 @@ type Actor struct {
 	state state
 	// running is when the attempt under way was begun, zero without one.
 	running time.Time
+	// earliest is when the first attempt of this process may begin.
+	earliest time.Time
 	// last is the number of the last tick; those before do not count any more.
 	last int
 }
@@ -196,6 +198,7 @@ func (a *Actor) Started(c *kernel.Context) error {
 	if a.state.Target != a.deps.Where {
 		a.state = state{Target: a.deps.Where, Since: a.deps.Now()}
 	}
+	a.earliest = a.deps.Now().Add(startDelay)
 	a.tickAfter(c, max(startDelay, a.wait()))
 	return nil
 }
@@ -308,7 +311,9 @@ func (a *Actor) status() Status {
 		Error: a.state.Error, Unremoved: a.state.Unremoved, Since: a.state.Since,
 	}
 	if a.running.IsZero() {
-		s.Next = a.due()
+		if s.Next = a.due(); s.Next.Before(a.earliest) {
+			s.Next = a.earliest
+		}
 	}
 	last := a.state.Since
 	if a.state.Good != nil {
