@@ -21,7 +21,7 @@
 //	                           that handling it twice queues it once
 //	to Matrix     deliver      reads the event log, with a cursor and a back-off per
 //	                           conversation
-//	              connector    handlemimir.go: gives bridgev2 a remote event, and waits for
+//	              show         handlemimir.go: gives bridgev2 a remote event, and waits for
 //	                           its result
 //	              homeserver   gives requests transaction ids that depend on the event
 //	                           alone, lets requests finish, and searches a room when the
@@ -33,7 +33,13 @@
 //
 //	doctor       the checks of mimird matrix doctor
 //	bridge       this package
-//	connector    accounts, contacts, rooms, commands: Mimir as bridgev2 sees it
+//	connector    accounts, contacts, what users write: Mimir as bridgev2 sees it
+//	botcommands  what users say to the bot
+//	show         one entry of the event log into its room, once
+//	groups       the rooms of groups: their logins, their members, what was asked of a mediator
+//	notices      what does not arrive: outboxes in their rooms, rooms in trouble to their user
+//	people       what people are called, the profiles of ghosts, double puppets
+//	nodeapi      what the bridge uses of the node; contacts and groups read in one way
 //	restored     notices a homeserver restored from an older copy
 //	appservice   what the homeserver pushes, and whether it reaches us
 //	readmarks    read receipts and the node's read marks

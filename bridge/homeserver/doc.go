@@ -15,6 +15,7 @@
 //	registrations.go  registers users again that a restored homeserver does not know
 //	search.go         finds events whose transaction ids the homeserver has forgotten, behind
 //	                  a barrier: a homeserver may accept an event before it lists it
+//	once.go           one attempt of a request, and a state event as the homeserver has it
 //	deduper.go        takes back the second event of a message: Dendrite processes late
 //	                  what it was processing when it was killed
 //	backlog.go        lets requests that can wait yield to a backlog

@@ -4,7 +4,7 @@
 // its Matrix connector with our encryption and message statuses, a logger that writes its
 // lines into our log without the content of messages, and its package variables, set so
 // that its queue is synchronous. It knows nothing of the node. Package bridge creates all
-// of it; appservice, deliver and connector use it through [Matrix] and [StatusSender].
+// of it; the others use it through [Matrix] and [StatusSender].
 package library
 
 import (
