@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"maunium.net/go/mautrix"
 
+	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
 	"github.com/mimird/mimird/proto/identity"
@@ -134,21 +134,14 @@ func (r *arrivalRig) catchUp(ctx context.Context, contacts []identity.PublicKey,
 }
 
 // accept stores texts of contacts, in turn, in the store of the node, which is down.
-func (r *arrivalRig) accept(ctx context.Context, contacts []identity.PublicKey, n int) (err error) {
-	s, err := store.Open(store.Options{Dir: filepath.Join(r.nodeRig.dir, "store")})
-	if err != nil {
-		return err
-	}
-	system := kernel.NewSystem(kernel.Options{Logger: slog.New(slog.DiscardHandler)})
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, system.Stop(ctx), s.Close())
-	}()
-	ref, err := system.Spawn(kernel.Spec{Name: "store", Kind: "store", Resident: true, New: func() kernel.Actor { return store.NewActor(s) }})
-	if err != nil {
-		return err
-	}
+func (r *arrivalRig) accept(ctx context.Context, contacts []identity.PublicKey, n int) error {
+	return actorstest.WriteStore(filepath.Join(r.nodeRig.dir, "store"), func(ref kernel.Ref, _ *store.Store) error {
+		return r.acceptAll(ctx, ref, contacts, n)
+	})
+}
+
+// acceptAll is accept with the actor of the store.
+func (r *arrivalRig) acceptAll(ctx context.Context, ref kernel.Ref, contacts []identity.PublicKey, n int) error {
 	for _, contact := range contacts {
 		c := store.Contact{Account: r.account, ID: contact, State: store.ContactAccepted, Nickname: contact.Short()}
 		if _, err := store.Do[store.Added](ctx, ref, store.AddContact{Contact: c}); err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mimird/mimird/actors/actorstest"
 	"github.com/mimird/mimird/actors/backup"
 	"github.com/mimird/mimird/actors/kernel"
 	"github.com/mimird/mimird/actors/store"
@@ -72,24 +72,8 @@ func newRig(ctx context.Context, dir string, s size) (_ *rig, err error) {
 }
 
 // write calls f with the store and its actor.
-func (r *rig) write(f func(kernel.Ref, *store.Store) error) (err error) {
-	s, err := store.Open(store.Options{Dir: filepath.Join(r.dir, storeDir)})
-	if err != nil {
-		return err
-	}
-	system := kernel.NewSystem(kernel.Options{Logger: slog.New(slog.DiscardHandler)})
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		err = errors.Join(err, system.Stop(ctx), s.Close())
-	}()
-	ref, err := system.Spawn(kernel.Spec{
-		Name: "store", Kind: "store", Resident: true, New: func() kernel.Actor { return store.NewActor(s) },
-	})
-	if err != nil {
-		return err
-	}
-	return f(ref, s)
+func (r *rig) write(f func(kernel.Ref, *store.Store) error) error {
+	return actorstest.WriteStore(filepath.Join(r.dir, storeDir), f)
 }
 
 // fill writes messages, one of four from us and delivered, and moves the consumer's
