@@ -85,11 +85,19 @@ func unanswered(cmd *cobra.Command, task control.GroupTask, wait time.Duration) 
 // errTaskWaiting says that a mediator has not answered in time.
 var errTaskWaiting = errors.New("the request is safe, and the node repeats it")
 
+// article is the one before the name of an argument.
+func article(name string) string {
+	if strings.ContainsAny(name[:1], "AEIOU") {
+		return "an"
+	}
+	return "a"
+}
+
 // twoArgs takes two arguments, as the help calls them.
 func twoArgs(first, second string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 2 || args[0] == "" || args[1] == "" {
-			return fmt.Errorf("%s takes a %s and a %s%s", cmd.CommandPath(), first, second, seeHelp(cmd))
+			return fmt.Errorf("%s takes a %s and %s %s%s", cmd.CommandPath(), first, article(second), second, seeHelp(cmd))
 		}
 		return nil
 	}

@@ -242,7 +242,7 @@ func mediatorLine(m control.MediatorLink, accounts []control.Account) string {
 func undeliveredLine(u control.Undelivered) string {
 	name := printable(u.Name)
 	if u.Group != "" {
-		name = "the group " + name
+		name = "the group " + cmp.Or(strings.TrimSpace(name), groupStart(u.Group)) // a name may be spaces alone
 	}
 	text := fmt.Sprintf("%d for %s since %s: %s", u.Messages, name, u.Since.Local().Format(time.DateTime), printable(u.Why))
 	if left := time.Until(u.NextAttempt); left > 0 {

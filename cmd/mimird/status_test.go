@@ -99,6 +99,19 @@ func TestStatus_TrackersV1(t *testing.T) {
 	}
 }
 
+func TestStatus_UndeliveredForGroupWithBlankName_Identified(t *testing.T) {
+	var out strings.Builder
+	printStatus(&out, control.Status{Undelivered: []control.Undelivered{
+		{Group: "group-0123456789abcdef0123456789abcdef", Name: "  ", Messages: 2, Why: "offline"},
+		{Group: "group-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Name: "Choir", Messages: 3, Why: "offline"},
+	}})
+	for _, want := range []string{"2 for the group group-0123456789abcdef since", "3 for the group Choir since"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("status says:\n%s\nwithout %q", out.String(), want)
+		}
+	}
+}
+
 func TestStatus_StuckInboundRooms_Named(t *testing.T) {
 	part, err := json.Marshal(bridge.Status{State: bridge.StateRunning, Inbound: []bridge.WaitingRoom{
 		{Room: "!a\x1b[31m:example.org", Events: 3, Since: time.Date(2026, 11, 23, 12, 30, 15, 0, time.Local), Error: "the disk is full"},
