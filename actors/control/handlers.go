@@ -192,7 +192,7 @@ func problem(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, node.ErrUnknownAccount), errors.Is(err, node.ErrUnknownContact), errors.Is(err, node.ErrUnknownGroup), errors.Is(err, store.ErrNotFound):
-		return huma.Error404NotFound(sentence(err, store.ErrNotFound))
+		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, node.ErrOwnKey):
 		return huma.Error422UnprocessableEntity(err.Error() + "; give the link of another identity")
 	case errors.Is(err, node.ErrBlocked):
