@@ -237,6 +237,25 @@ func TestGroupManagement_MediatorRefuses_SetBackAndToldOnce(t *testing.T) {
 	}
 }
 
+// What the node refuses is not tried again, as nothing changes it.
+func TestGroupManagement_NodeRefuses_SetBackAndTold(t *testing.T) {
+	f := newManaged(t)
+	f.node.banRefused.Store(true)
+	if _, err := f.alice.Matrix.BanUser(soon(t), f.choirRoom, &mautrix.ReqBanUser{UserID: f.ghost(f.carol)}); err != nil {
+		t.Fatal(err)
+	}
+	f.botSays(f.choirRoom, "Carol was not banned from the group: this is the account itself")
+	f.await("Carol is back", func() bool { return f.membership(f.choirRoom, f.ghost(f.carol)) == "join" })
+	f.node.banRefused.Store(false)
+	if _, err := f.alice.Matrix.BanUser(soon(t), f.choirRoom, &mautrix.ReqBanUser{UserID: f.ghost(f.carol)}); err != nil {
+		t.Fatal(err)
+	}
+	if task := f.task(f.account, f.choir); task.Kind != store.TaskBan || task.User != f.carol {
+		t.Errorf("%+v", task)
+	}
+	f.noTask(f.second, f.band)
+}
+
 func TestGroupManagement_RolesBansInvites_AskedOfMediator(t *testing.T) {
 	f := newManaged(t)
 	room, carol := f.choirRoom, f.ghost(f.carol)

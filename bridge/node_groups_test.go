@@ -215,6 +215,9 @@ func (n *testNode) SetGroupRole(ctx context.Context, account identity.PublicKey,
 }
 
 func (n *testNode) BanFromGroup(ctx context.Context, account identity.PublicKey, group store.ConversationID, member identity.PublicKey) (uint64, error) {
+	if n.banRefused.Load() {
+		return 0, node.ErrOwnMembership
+	}
 	return n.queueTask(ctx, store.GroupTask{Account: account, Group: group, Kind: store.TaskBan, User: member})
 }
 

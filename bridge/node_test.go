@@ -11,6 +11,7 @@ import (
 	"iter"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mimird/mimird/actors/kernel"
@@ -36,6 +37,8 @@ type testNode struct {
 	sends    int
 	nextGUID int64
 	files    map[store.MessageID]*file
+	// banRefused has BanFromGroup say that the account would ban itself.
+	banRefused atomic.Bool
 }
 
 var _ bridge.Node = (*testNode)(nil)

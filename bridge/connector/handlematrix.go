@@ -172,6 +172,8 @@ func (cl *client) sendError(evt *event.Event, err error) error {
 		return errGroupKey
 	case errors.Is(err, store.ErrTasksFull):
 		return errTasksFull
+	case errors.Is(err, node.ErrOwnMembership), errors.Is(err, node.ErrNotBanned), errors.Is(err, node.ErrSourceUsed):
+		return msgconv.Refusal(err.Error())
 	case nodeapi.IsGone(err):
 		return errNoContact
 	case errors.Is(err, node.ErrBlocked):
