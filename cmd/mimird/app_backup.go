@@ -63,13 +63,14 @@ func newAccountAppBackup(f *flags) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			return f.print(out, written, func() {
-				fmt.Fprintf(out, "%s has %d contacts, %d groups, %d messages and %d files; keep it safe, the secret key is in it\n",
-					written.File, written.Contacts, written.Groups, written.Messages, written.Files)
+				fmt.Fprintf(out, "%s has %s, %s, %s and %s; keep it safe, the secret key is in it\n", written.File,
+					plural(written.Contacts, "contact", "contacts"), plural(written.Groups, "group", "groups"),
+					plural(written.Messages, "message", "messages"), plural(written.Files, "file", "files"))
 				if written.Missing > 0 {
-					fmt.Fprintf(out, "not in it: %d files that this node does not have\n", written.Missing)
+					fmt.Fprintf(out, "not in it: %s that this node does not have\n", plural(written.Missing, "file", "files"))
 				}
 				if written.LeftOut > 0 {
-					fmt.Fprintf(out, "not in it: %d messages that were cancelled or given up\n", written.LeftOut)
+					fmt.Fprintf(out, "not in it: %s cancelled or given up\n", plural(written.LeftOut, "message that was", "messages that were"))
 				}
 			})
 		},

@@ -48,9 +48,10 @@ func newExport(f *flags) *cobra.Command {
 				for _, c := range exported {
 					missing := ""
 					if c.Missing > 0 {
-						missing = fmt.Sprintf(", without %d files that are not here", c.Missing)
+						missing = ", without " + plural(c.Missing, "file that is", "files that are") + " not here"
 					}
-					fmt.Fprintf(out, "%s  %d messages and %d files with %s%s\n", filepath.Join(args[0], c.Folder), c.Messages, c.Files, printable(c.Name), missing)
+					fmt.Fprintf(out, "%s  %s and %s with %s%s\n", filepath.Join(args[0], c.Folder),
+						plural(c.Messages, "message", "messages"), plural(c.Files, "file", "files"), printable(c.Name), missing)
 				}
 				fmt.Fprintf(out, "begin at %s\n", filepath.Join(args[0], "index."+format))
 			})

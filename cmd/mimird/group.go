@@ -175,7 +175,7 @@ func printGroup(out io.Writer, g control.Group) {
 		line("auto-download", "never")
 	}
 	if g.Undelivered > 0 {
-		line("undelivered", fmt.Sprintf("%d messages", g.Undelivered))
+		line("undelivered", plural(g.Undelivered, "message", "messages"))
 	}
 	for _, t := range g.Tasks {
 		text := fmt.Sprintf("%s, asked for at %s", cmp.Or(taskNames[t.Kind], t.Kind), t.Created.Local().Format(time.DateTime))
