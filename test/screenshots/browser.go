@@ -40,18 +40,8 @@ func (w *world) takePictures(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	flags := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.WindowSize(width, height), chromedp.UserDataDir(filepath.Join(w.dir, "browser")), chromedp.Flag("lang", "en-GB"))
-	if os.Getuid() == 0 {
-		flags = append(flags, chromedp.NoSandbox) // as root it does not start otherwise
-	}
-	if o.browser != "" {
-		flags = append(flags, chromedp.ExecPath(o.browser))
-	}
-	ctx, stopBrowser := chromedp.NewExecAllocator(ctx, flags...)
-	defer stopBrowser()
-	ctx, closeTab := chromedp.NewContext(ctx)
-	defer closeTab()
+	ctx, stop := startBrowser(ctx, filepath.Join(w.dir, "browser"), o)
+	defer stop()
 	err = chromedp.Run(ctx,
 		chromedp.EmulateViewport(width, height),
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}),
@@ -72,6 +62,7 @@ func (w *world) takePictures(ctx context.Context, o options) error {
 	pictures := []picture{
 		{"conversation.png", height, w.room, "See you at noon!"},
 		{"request.png", 600, w.carolRoom, "Will you come?"},
+		{"group.png", 720, w.choirRoom, choirLast},
 	}
 	// Who is in a room the client fetches when somebody asks for the list of them; what
 	// it has drawn by then, receipts above all, it does not draw again. After the first
@@ -91,6 +82,21 @@ func (w *world) takePictures(ctx context.Context, o options) error {
 		}
 	}
 	return nil
+}
+
+// startBrowser starts a browser with one tab and a profile of its own. The caller calls stop.
+func startBrowser(ctx context.Context, profile string, o options) (_ context.Context, stop func()) {
+	flags := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.WindowSize(width, height), chromedp.UserDataDir(profile), chromedp.Flag("lang", "en-GB"))
+	if os.Getuid() == 0 {
+		flags = append(flags, chromedp.NoSandbox) // as root it does not start otherwise
+	}
+	if o.browser != "" {
+		flags = append(flags, chromedp.ExecPath(o.browser))
+	}
+	ctx, stopBrowser := chromedp.NewExecAllocator(ctx, flags...)
+	ctx, closeTab := chromedp.NewContext(ctx)
+	return ctx, func() { closeTab(); stopBrowser() }
 }
 
 // startClient starts gomuks and returns when its page can be had.
@@ -169,11 +175,7 @@ func (p picture) take(ctx context.Context, dir string) error {
 	if err := chromedp.Run(ctx, still(&shot)); err != nil {
 		return err
 	}
-	if len(shot) > maxPicture {
-		return fmt.Errorf("it has %d bytes, more than %d", len(shot), maxPicture)
-	}
-	fmt.Fprintf(os.Stdout, "  %s, %d KiB\n", p.file, len(shot)>>10)
-	return os.WriteFile(filepath.Join(dir, p.file), shot, 0o644) //nolint:gosec // for everybody to read
+	return writePicture(filepath.Join(dir, p.file), shot)
 }
 
 // still takes pictures until two in a row are the same.

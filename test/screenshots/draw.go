@@ -101,6 +101,35 @@ func well() []byte {
 	})
 }
 
+// score draws a sheet of music.
+func score(width, height int) []byte {
+	const staves, lines = 2, 5
+	ratio := float64(width) / float64(height)
+	notes := int(2 + 4*ratio)
+	return draw(width, height, func(x, y float64) color.RGBA {
+		for staff := range staves {
+			top := 0.18 + 0.44*float64(staff)
+			const gap = 0.055
+			for n := range notes {
+				cx := 0.12 + 0.8*(float64(n)+0.5)/float64(notes)
+				cy := top + gap*(2+1.8*math.Sin(1.9*float64(n)+2.3*float64(staff)))
+				dx, dy := (x-cx)*ratio, y-cy
+				head := (dx*dx)/(0.034*0.034)+(dy*dy)/(0.025*0.025) < 1
+				stem := math.Abs(dx-0.03) < 0.006 && dy < 0 && dy > -0.17
+				if head || stem {
+					return rgb(0x22303c)
+				}
+			}
+			for line := range lines {
+				if math.Abs(y-top-gap*float64(line)) < 0.004 && x > 0.05 && x < 0.95 {
+					return rgb(0x8a7f6d)
+				}
+			}
+		}
+		return rgb(0xf6efdf)
+	})
+}
+
 // hum makes a WAV of six seconds, of words that nobody understands.
 func hum() []byte {
 	const rate, length = 8000, 6 * 8000

@@ -71,7 +71,9 @@ func run(ctx context.Context, o options) (err error) {
 		{"bridge", w.login},
 		{"conversation", w.talk},
 		{"contact request", w.request},
+		{"groups", w.groups},
 		{"pictures", func(ctx context.Context) error { return w.takePictures(ctx, o) }},
+		{"page", func(ctx context.Context) error { return w.takePage(ctx, o) }},
 		{"terminal", func(ctx context.Context) error { return w.takeTerminal(ctx, o) }},
 	} {
 		begin := time.Now()

@@ -89,7 +89,7 @@ func (w *world) talk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.bob.Client.React(ctx, "-", w.alice.Account.ID, control.Reaction{Message: heard.GUID, Emoji: "🧀"}); err != nil {
+	if _, err := w.bob.Client.React(ctx, "-", w.alice.Account.ID, control.Reaction{Message: heard.GUID, Emoji: "😋"}); err != nil {
 		return fmt.Errorf("react: %w", err)
 	}
 	if _, err := w.user.Wait(ctx, func(e *event.Event) bool {

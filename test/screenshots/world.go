@@ -40,7 +40,7 @@ type world struct {
 	program string // mimird
 
 	relay *overlay.Network
-	// hub is tracker and file server; the others are people.
+	// hub is tracker, file server and mediator; the others are people.
 	hub, alice, bob, carol *demo.Node
 
 	homeserverProgram string
@@ -50,8 +50,10 @@ type world struct {
 	user   *bridgetest.Client
 	client *process.Process
 
-	// Rooms with Bob and with Carol, who was a stranger.
-	room, carolRoom id.RoomID
+	// Rooms with Bob, with Carol, who was a stranger, and of the choir.
+	room, carolRoom, choirRoom id.RoomID
+	// The groups, by their ids.
+	choir, hike string
 }
 
 // end stops everything and removes the directory.
@@ -93,17 +95,18 @@ func (w *world) startNodes(ctx context.Context) error {
 		return fmt.Errorf("start the relay: %w", err)
 	}
 	peers := fmt.Sprintf("yggdrasil: {peers: [%q]}\n", w.relay.ListenAddrs()[0])
-	if err := w.start(ctx, &w.hub, "hub", peers+"roles: [node, tracker, files]\ntrackers: []\n"); err != nil {
+	if err := w.start(ctx, &w.hub, "hub", peers+"roles: [node, tracker, files, mediator]\ntrackers: []\n"); err != nil {
 		return err
 	}
 	status, err := w.hub.Client.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if status.Role == nil || status.FilesRole == nil {
-		return errors.New("the hub is not tracker and file server")
+	if status.Role == nil || status.FilesRole == nil || status.MediatorRole == nil {
+		return errors.New("the hub is not tracker, file server and mediator")
 	}
-	common := peers + fmt.Sprintf("trackers: [%q]\nmedia: {server: %q}\n", status.Role.Address, status.FilesRole.Key)
+	common := peers + fmt.Sprintf("trackers: [%q]\nmedia: {server: %q}\ngroups: {mediators: [%q]}\n",
+		status.Role.Address, status.FilesRole.Key, status.MediatorRole.Key)
 	bridged, err := w.bridgeConfig(ctx)
 	if err != nil {
 		return err
