@@ -43,10 +43,11 @@ func (w *world) groups(ctx context.Context) (err error) {
 	if w.choir, err = w.createGroup(ctx, w.bob, choir, w.alice, w.carol); err != nil {
 		return fmt.Errorf("group %s: %w", choirName, err)
 	}
-	for member, role := range map[*demo.Node]string{w.alice: "moderator", w.carol: "admin"} {
-		if err := w.giveRole(ctx, member, role); err != nil {
-			return err
-		}
+	if err := w.giveRole(ctx, w.alice, "moderator"); err != nil {
+		return err
+	}
+	if err := w.giveRole(ctx, w.carol, "admin"); err != nil {
+		return err
 	}
 	return w.sing(ctx)
 }
