@@ -14,9 +14,8 @@
 //	changes.go, plans.go what was asked
 //
 // It shows no events and asks nothing of a mediator but for a new group; package groupchat has
-// the roles and words. The
-// connector builds all of it, runs Members, and calls the rest from the deliveries and from
-// what handles the events of Matrix. Everything may be called from any goroutine. What is
-// stored has a bound for each group or account, and the rooms whose members are to be set are
-// at most one entry for each group.
+// the roles and words. The connector builds all of it, runs Members, and calls the rest from the
+// deliveries and from what handles the events of Matrix. Everything may be called from any
+// goroutine. What is stored has a bound for each group or account, and the rooms whose members
+// are to be set are at most one entry for each group.
 package groups

@@ -264,7 +264,7 @@ func encode(p *plot.Plot, height vg.Length) ([]byte, error) {
 	canvas := vgsvg.New(width, height)
 	page := plotdraw.New(canvas)
 	page.SetColor(p.BackgroundColor)
-	page.Fill(page.Rectangle.Path())
+	page.Fill(page.Path())
 	p.Draw(plotdraw.Crop(page, margin, -margin, 8, -8))
 	var out bytes.Buffer
 	if _, err := canvas.WriteTo(&out); err != nil {
