@@ -525,6 +525,11 @@ func groups(t *testing.T, r *rig) {
 		return err == nil && g.Name == "<b>Choir</b>"
 	})
 	b.get(r.at("c", choir)).harmless()
+	r.eventually("what the mediator reports is said in words", func() bool {
+		text := b.get(r.at("c", choir)).text
+		return strings.Contains(text, "has changed the role of Bob &amp; Söhne to moderator.") &&
+			strings.Contains(text, "has changed the name of the group to &lt;b&gt;Choir&lt;/b&gt;.")
+	})
 	for _, act := range []string{"mute", "unmute"} {
 		form := b.get(r.at("c", choir, "about")).form(r.at("c", choir, "group", act))
 		b.post(r.at("c", choir, "group", act), form).has(http.StatusSeeOther)

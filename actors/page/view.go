@@ -199,7 +199,7 @@ func summaryOf(m *control.Message) string {
 		return "file " + clean(m.File.Name)
 	case m.TypeName == "call":
 		return "call"
-	case m.TypeName == "text":
+	case m.TypeName == "text", m.TypeName == "system" && m.Text != "":
 		return clean(m.Text)
 	}
 	return m.TypeName + " message"
