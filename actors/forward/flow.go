@@ -111,7 +111,8 @@ func (f *flow) begin(ctx context.Context) (err error) {
 	return f.move(ctx)
 }
 
-// round retries what is due and deals with a page of events, or waits when there is neither.
+// round retries the events that are due and handles a page of new ones. When there are none
+// of either, it waits.
 func (f *flow) round(ctx context.Context, c *kernel.Context) error {
 	if err := f.retry(ctx, c); err != nil {
 		return err

@@ -247,7 +247,7 @@ func (d *desk) forwarded(a int) (guids []int64) {
 	return guids
 }
 
-// pass lets what is under way arrive.
+// pass sleeps for a second, until every goroutine waits again.
 func (d *desk) pass() {
 	virtual.Sleep(time.Second)
 	synctest.Wait()
@@ -289,8 +289,8 @@ func TestFlow_FileCannotBeCopied_OthersGoOn(t *testing.T) {
 	})
 }
 
-// What is held is dealt with again after a restart, in order, and nobody has anything twice,
-// also when the file can be read meanwhile.
+// Events that are held are handled again after a restart, in order, and nobody receives a
+// message twice, also when the file can be read by then.
 func TestFlow_RestartWhileHeld_SentOnceInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 2)

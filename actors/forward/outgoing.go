@@ -17,8 +17,8 @@ import (
 // clockTolerance is by how much the clock of a member may be behind ours.
 const clockTolerance store.Millis = 10 * 60 * 1000
 
-// forwardLane returns the conversation of an event: what is forwarded from one keeps its
-// order.
+// forwardLane returns the conversation of an event: messages of one conversation are
+// forwarded in their order.
 func forwardLane(e store.Event) (store.ConversationID, error) { return e.Conversation, nil }
 
 // forwardEvent queues for the phone what an event of the account's log says, if anything.

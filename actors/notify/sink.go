@@ -110,8 +110,8 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// look tells what there is to tell and returns how long there is nothing else to do. idle
-// says that nothing has happened since the last time.
+// look sends a notification of the new events, and returns how long to wait for the next
+// call unless there are newer ones. idle says that there were none since the last call.
 func (f *follower) look(ctx context.Context, idle bool) time.Duration {
 	now := time.Now()
 	if left := max(f.sink.Quiet.left(now), f.pause.Sub(now)); left > 0 {

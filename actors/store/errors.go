@@ -23,7 +23,7 @@ var (
 	// ErrRequestsFull says that too many contact requests of an account wait
 	// for its user.
 	ErrRequestsFull = errors.New("too many contact requests are waiting")
-	// ErrNotBanned says that there is no ban to lift.
+	// ErrNotBanned says that the identity whose ban is to end is not banned.
 	ErrNotBanned = errors.New("this identity is not banned")
 	// ErrTasksFull says that too many tasks of a group wait for its mediator.
 	ErrTasksFull = errors.New("too many tasks of the group are waiting")

@@ -296,8 +296,8 @@ func (s *Store) writeMarker() error {
 	return nil
 }
 
-// nextMarker returns what is synced at the moment. The caller has locked markerWrite, so
-// that markers are written in the order of what they say.
+// nextMarker returns a marker of the commits that are synced now. The caller has locked
+// markerWrite, so that an older marker never replaces a newer one.
 func (s *Store) nextMarker() marker {
 	return marker{commits: s.synced.Load(), manifest: *s.manifest.Load(), secret: s.secret, logs: s.logs.list()}
 }

@@ -176,7 +176,7 @@ func (c *Connector) HomeserverUp() {
 	c.marks.HomeserverUp()
 }
 
-// Waiting returns what waits for its room, see [notices.Troubles.Waiting].
+// Waiting returns the conversations that wait for their room, see [notices.Troubles.Waiting].
 func (c *Connector) Waiting() (logins, conversations int, list []deliver.Waiting) {
 	return c.troubles.Waiting()
 }

@@ -22,7 +22,6 @@
 //
 // What goes from Mimir to Matrix is package show, called by package deliver; what users say to
 // the bot is package botcommands. The connector builds them, and packages groups, notices,
-// people, readmarks, relay, restored and rooms, and runs what is to be run beside the
-// deliveries. It uses the node through package nodeapi and bridgev2 through package library.
+// people, readmarks, relay, restored and rooms, and runs their background work. It uses the node through package nodeapi and bridgev2 through package library.
 // The bridge builds it, and runs what it returns.
 package connector
